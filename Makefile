@@ -1,0 +1,94 @@
+# Everything runs from .venv, which is made and filled on first use and again only after
+# requirements.lock or pyproject.toml have changed.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+IS_PYTHON := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+
+# The first interpreter that is new enough; `make PYTHON=/path/to/python3.12 …` overrides it.
+PYTHON ?= $(firstword $(foreach p,python3 python3.11 python3.12 python3.13,\
+	$(if $(shell $(p) -c '$(IS_PYTHON)' >/dev/null 2>&1 && echo yes),$(p))))
+
+.PHONY: help demo serve test lint format types proto proto-check bench bento lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+		"$(PYTHON)" -c '$(IS_PYTHON)' >/dev/null 2>&1 || { \
+			echo "Trunkline needs Python 3.11 or newer with its venv module. Install it (on Debian and Ubuntu:" \
+				"apt install python3 python3-venv), or name it: make PYTHON=/path/to/python3" >&2; exit 1; }; \
+		echo "Creating $(VENV) with $$("$(PYTHON)" --version)"; "$(PYTHON)" -m venv --clear $(VENV); }
+	@echo "Installing the packages pinned in requirements.lock (the first time takes some minutes)"
+	@$(BIN)/python -m pip install --disable-pip-version-check -r requirements.lock 2>&1 \
+		| tee $(VENV)/install.log \
+		| { grep --line-buffered -oE '^ *((Downloading|Using cached) [^ ]+ \([0-9]{2,}(\.[0-9]+)? MB\)|Installing collected packages)' || true; } \
+		|| { tail -n 30 $(VENV)/install.log >&2; exit 1; }
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(INSTALLED) ## Start a server, train and query three tenants' heads, print the results
+	@$(BIN)/trunkline demo
+
+serve: $(INSTALLED) ## Start the server (flags: make serve ARGS="--rest-port 8080")
+	@$(BIN)/trunkline serve $(ARGS)
+
+test: $(INSTALLED) ## Run the whole test suite with coverage
+	@$(BIN)/python -m pytest --cov --cov-report=term --cov-report=xml:build/coverage.xml $(ARGS)
+
+lint: $(INSTALLED) ## Check style, formatting, the import rules and the Dockerfile
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/hadolint Dockerfile
+
+format: $(INSTALLED) ## Format the code and fix what can be fixed
+	@$(BIN)/ruff check --fix-only --quiet
+	@$(BIN)/ruff format
+
+types: $(INSTALLED) ## Check the types
+	@$(BIN)/mypy
+
+# protoc finds google/api/*.proto in googleapis-common-protos and google/protobuf/*.proto in grpcio-tools.
+PROTOS = $(sort $(wildcard proto/trunkline/v1/*.proto))
+PROTOC = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iproto \
+	-I"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+STUBS_INTO = --python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1)
+
+proto: $(INSTALLED) ## Generate trunkline/v1 from proto/trunkline/v1
+	@$(PROTOC) $(call STUBS_INTO,.) $(PROTOS)
+
+proto-check: $(INSTALLED) ## Check that the generated stubs are current
+	@out=$$(mktemp -d); trap 'rm -rf "$$out"' EXIT; \
+	$(PROTOC) $(call STUBS_INTO,"$$out") $(PROTOS); \
+	diff -r -x __init__.py -x __pycache__ "$$out/trunkline/v1" trunkline/v1 \
+		|| { echo "trunkline/v1 is not what proto/ says: run make proto" >&2; exit 1; }
+
+bench: $(INSTALLED) ## Measure everything the README claims
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+bento: $(INSTALLED) ## Build the Bento
+	@$(BIN)/bentoml build
+
+# torch and torchvision belong together and move together, by hand. A CUDA build of torch brings the CUDA
+# packages it was made with; pinned here, they would land on machines that have no use for them.
+TOGETHER := torch==2.13.0 torchvision==0.28.0
+
+lock: $(INSTALLED) ## Pin the newest versions that pyproject.toml allows
+	@{ echo "# All extras, for Python 3.11 and newer. Made by: make lock"; \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
+		--all-extras --upgrade --no-header --no-annotate \
+		--constraint <(printf '%s\n' $(TOGETHER)) pyproject.toml \
+		| grep -vE '^(cuda-|triton==|nvidia-(cu|nccl|nv))'; } > requirements.lock.new
+	@mv requirements.lock.new requirements.lock
+
+clean: ## Remove what the other commands made, .venv excepted
+	@rm -rf build dist .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -path ./$(VENV) -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,58 @@
+"""What can go wrong in this package.
+
+AdapterError
+└── InvalidArgument       names the field, its limit and the value that broke it
+    ├── InvalidSpec       a training specification nobody can follow
+    ├── InvalidExamples   examples no head can be learned from
+    ├── InvalidEmbeddings embeddings a head cannot score
+    ├── InvalidWeights    bytes or arrays that are no head
+    └── UnknownLabel      a label the head does not have
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+Scalar = int | float | str | None
+
+
+class AdapterError(Exception):
+    """Root of every error this package raises on purpose."""
+
+
+class InvalidArgument(AdapterError):
+    """An argument was refused; `field`, `limit` and `value` say which, why and what it was."""
+
+    def __init__(
+        self, message: str, *, field: str, limit: Scalar = None, value: Scalar = None
+    ) -> None:
+        super().__init__(message)
+        self.field = field
+        self.limit = limit
+        self.value = value
+
+    def __reduce__(self) -> tuple[Callable[..., InvalidArgument], tuple[object, ...]]:
+        """Keep the keyword arguments when the error crosses a process boundary."""
+        rebuild = partial(type(self), field=self.field, limit=self.limit, value=self.value)
+        return rebuild, self.args
+
+
+class InvalidSpec(InvalidArgument):
+    """A training specification nobody can follow."""
+
+
+class InvalidExamples(InvalidArgument):
+    """Examples no head can be learned from."""
+
+
+class InvalidEmbeddings(InvalidArgument):
+    """Embeddings a head cannot score."""
+
+
+class InvalidWeights(InvalidArgument):
+    """Bytes or arrays that are no head."""
+
+
+class UnknownLabel(InvalidArgument):
+    """A label the head does not have."""

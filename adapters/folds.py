@@ -1,0 +1,28 @@
+"""Dealing examples into folds."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def stratified_folds(targets: NDArray[np.intp], count: int, seed: int) -> NDArray[np.intp]:
+    """Deal examples into folds so that each fold has its share of every class.
+
+    A class with two members or more has them in two folds at least, so every training part holds
+    every class. The deal does not depend on how classes are numbered.
+
+    Args:
+        targets: class indices of shape (n,), each class present twice or more.
+        count: number of folds, from 2 to n.
+        seed: decides the deal.
+
+    Returns:
+        The fold of each example, from 0 to `count` - 1, of shape (n,).
+    """
+    shuffled = np.random.default_rng(seed).permutation(len(targets))
+    _, first, inverse = np.unique(targets[shuffled], return_index=True, return_inverse=True)
+    by_class = shuffled[np.argsort(first[inverse], kind="stable")]
+    folds = np.empty(len(targets), dtype=np.intp)
+    folds[by_class] = np.arange(len(targets)) % count
+    return folds

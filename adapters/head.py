@@ -1,0 +1,312 @@
+"""A trained head: one weight vector and one bias per class, and a temperature."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import softmax
+
+from adapters.errors import InvalidEmbeddings, InvalidWeights, UnknownLabel
+
+FORMAT_VERSION = "1"
+MAX_HEADER_BYTES = 8 * 1024 * 1024
+IMPORTED = "imported"
+"""Family of a head whose weights were trained elsewhere and that does not say otherwise."""
+
+_DTYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """Scores embeddings: `softmax((weight @ embedding + bias) / temperature)`.
+
+    Arrays are copied, converted and made read-only, so a head never changes.
+
+    Attributes:
+        family: name of the family that trained it, or "imported".
+        labels: one per class, unique, in the order of the rows of `weight`.
+        weight: float32 of shape (classes, dim), in the units of the raw embeddings.
+        bias: float32 of shape (classes,).
+        fingerprint: of the backbone whose embeddings it understands.
+        temperature: positive; divides the logits before the softmax.
+        l2: strength of the penalty it was trained with, None if unknown.
+
+    Raises:
+        InvalidWeights: if shapes, labels or numbers do not make a head.
+    """
+
+    family: str
+    labels: tuple[str, ...]
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    fingerprint: str
+    temperature: float = 1.0
+    l2: float | None = None
+
+    def __post_init__(self) -> None:
+        weight, bias = _finite(self.weight, "weight", 2), _finite(self.bias, "bias", 1)
+        classes, dim = weight.shape
+        if classes < 2 or dim < 1:
+            raise InvalidWeights(
+                f"weight has shape {weight.shape}, a head needs 2 classes and 1 dimension at least",
+                field="weight",
+                limit="(>= 2, >= 1)",
+                value=str(weight.shape),
+            )
+        _expect_count("bias", len(bias), classes)
+        _expect_count("labels", len(self.labels), classes)
+        if not all(isinstance(label, str) and label for label in self.labels):
+            raise InvalidWeights("labels must be non-empty strings", field="labels")
+        if len(set(self.labels)) < classes:
+            twice = next(label for label in self.labels if self.labels.count(label) > 1)
+            raise InvalidWeights(
+                f"label {twice!r} stands for more than one class",
+                field="labels",
+                limit="unique",
+                value=twice,
+            )
+        _expect_positive("temperature", self.temperature)
+        if self.l2 is not None:
+            _expect_positive("l2", self.l2)
+        object.__setattr__(self, "labels", tuple(self.labels))
+        object.__setattr__(self, "weight", weight)
+        object.__setattr__(self, "bias", bias)
+
+    @property
+    def dim(self) -> int:
+        """Numbers in one embedding."""
+        return int(self.weight.shape[1])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes its arrays and labels hold in memory, for caches that are bounded in bytes."""
+        return self.weight.nbytes + self.bias.nbytes + sum(len(s.encode()) for s in self.labels)
+
+    def logits(self, embeddings: ArrayLike) -> NDArray[np.float64]:
+        """Score embeddings of shape (n, dim); returns raw scores of shape (n, classes).
+
+        Computed in float64, so that a row's scores do not depend on its neighbours and the
+        largest float32 does not overflow.
+
+        Raises:
+            InvalidEmbeddings: if the shape is not (n, dim) or a number is not finite.
+        """
+        rows = np.asarray(embeddings, dtype=np.float64)
+        if rows.ndim != 2 or rows.shape[1] != self.dim:
+            raise InvalidEmbeddings(
+                f"embeddings have shape {rows.shape}, the head expects (n, {self.dim})",
+                field="embeddings",
+                limit=f"(n, {self.dim})",
+                value=str(rows.shape),
+            )
+        finite = np.isfinite(rows).all(axis=1)
+        if not finite.all():
+            row = int(np.argmin(finite))
+            raise InvalidEmbeddings(
+                f"embedding {row} holds a number that is not finite",
+                field=f"embeddings[{row}]",
+                limit="finite",
+                value="nan or infinite",
+            )
+        scores: NDArray[np.float64] = rows @ self.weight.T.astype(np.float64) + self.bias
+        return scores
+
+    def probabilities(self, embeddings: ArrayLike) -> NDArray[np.float32]:
+        """Return calibrated probabilities of shape (n, classes); each row sums to one.
+
+        Raises:
+            InvalidEmbeddings: as `logits` does.
+        """
+        scores = self.logits(embeddings)
+        scores -= scores.max(axis=1, keepdims=True)
+        probabilities: NDArray[np.float64] = softmax(scores / self.temperature, axis=1)
+        return probabilities.astype(np.float32)
+
+    def class_indices(self, labels: Sequence[str]) -> NDArray[np.intp]:
+        """Return the row of `weight` for each label; shape (n,).
+
+        Raises:
+            UnknownLabel: for the first label that the head does not have.
+        """
+        unknown = next((label for label in labels if label not in self._index), None)
+        if unknown is not None:
+            raise UnknownLabel(
+                f"label {unknown!r} is none of the head's {len(self.labels)} labels",
+                field="label",
+                limit=len(self.labels),
+                value=unknown,
+            )
+        return np.array([self._index[label] for label in labels], dtype=np.intp)
+
+    def to_safetensors(self) -> bytes:
+        """Return a safetensors file that `from_safetensors` reads back bit by bit."""
+        metadata = {
+            "format_version": FORMAT_VERSION,
+            "family": self.family,
+            "labels": json.dumps(self.labels, ensure_ascii=False),
+            "fingerprint": self.fingerprint,
+            "temperature": repr(float(self.temperature)),
+        }
+        if self.l2 is not None:
+            metadata["l2"] = repr(float(self.l2))
+        tensors = {"weight": self.weight, "bias": self.bias}
+        return safetensors.numpy.save(tensors, metadata=metadata)
+
+    @classmethod
+    def from_safetensors(
+        cls,
+        data: bytes,
+        *,
+        labels: Sequence[str] | None = None,
+        fingerprint: str | None = None,
+        dim: int | None = None,
+    ) -> Self:
+        """Read a head from a safetensors file, its own or one made elsewhere.
+
+        Needed are float32 or float64 tensors "weight" of shape (classes, dim) and "bias" of shape
+        (classes,). Metadata may hold "labels" (a JSON list of strings), "fingerprint", "family",
+        "temperature" and "l2"; other tensors and metadata are not accepted or ignored,
+        respectively.
+
+        Args:
+            data: the whole file.
+            labels: one per class; take the place of those in the metadata.
+            fingerprint: of the backbone; must equal that in the metadata, where there is one.
+            dim: numbers in one embedding of that backbone; checked if given.
+
+        Raises:
+            InvalidWeights: if the file is malformed or its content makes no head.
+        """
+        tensors, metadata = _parse(data)
+        own = metadata.get("fingerprint")
+        if own and fingerprint and own != fingerprint:
+            raise InvalidWeights(
+                f"the head belongs to backbone {own}, not to {fingerprint}",
+                field="fingerprint",
+                limit=fingerprint,
+                value=own,
+            )
+        if not (own or fingerprint):
+            raise InvalidWeights("the backbone's fingerprint is missing", field="fingerprint")
+        head = cls(
+            family=metadata.get("family", IMPORTED),
+            labels=tuple(labels) if labels else _labels(metadata),
+            weight=tensors["weight"],
+            bias=tensors["bias"],
+            fingerprint=fingerprint or own or "",
+            temperature=_number(metadata, "temperature", "1"),
+            l2=_number(metadata, "l2") if "l2" in metadata else None,
+        )
+        if dim is not None and head.dim != dim:
+            raise InvalidWeights(
+                f"weight is for embeddings of {head.dim} numbers, the backbone's have {dim}",
+                field="weight",
+                limit=dim,
+                value=head.dim,
+            )
+        return head
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {label: index for index, label in enumerate(self.labels)}
+
+
+def _parse(data: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """Return the tensors and the metadata of a safetensors file."""
+    length = int.from_bytes(data[:8], "little")
+    if length > MAX_HEADER_BYTES:
+        raise InvalidWeights(
+            f"the safetensors header claims {length} bytes, at most {MAX_HEADER_BYTES} are allowed",
+            field="safetensors",
+            limit=MAX_HEADER_BYTES,
+            value=length,
+        )
+    try:
+        entries = dict(safetensors.deserialize(data))
+    except safetensors.SafetensorError as error:
+        raise InvalidWeights(f"not a safetensors file: {error}", field="safetensors") from error
+    metadata = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
+    for name in ("weight", "bias"):
+        if name not in entries:
+            raise InvalidWeights(f"tensor {name!r} is missing", field=name)
+    for name, entry in entries.items():
+        if name not in ("weight", "bias"):
+            raise InvalidWeights(f"tensor {name[:64]!r} is not expected", field="safetensors")
+        if entry["dtype"] not in _DTYPES:
+            raise InvalidWeights(
+                f"tensor {name!r} is {entry['dtype']}, expected F32 or F64",
+                field=name,
+                limit="F32 or F64",
+                value=entry["dtype"],
+            )
+    tensors = {
+        name: np.frombuffer(entry["data"], _DTYPES[str(entry["dtype"])]).reshape(entry["shape"])
+        for name, entry in entries.items()
+    }
+    return tensors, metadata
+
+
+def _labels(metadata: dict[str, str]) -> tuple[str, ...]:
+    try:
+        labels = json.loads(metadata["labels"])
+    except KeyError as error:
+        raise InvalidWeights(
+            "labels are missing: neither given nor in the metadata", field="labels"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidWeights("metadata 'labels' is not JSON", field="labels") from error
+    if not isinstance(labels, list):
+        raise InvalidWeights("metadata 'labels' is not a JSON list", field="labels")
+    return tuple(labels)
+
+
+def _number(metadata: dict[str, str], name: str, default: str = "") -> float:
+    try:
+        return float(metadata.get(name, default))
+    except ValueError as error:
+        raise InvalidWeights(f"metadata {name!r} is not a number", field=name) from error
+
+
+def _finite(array: ArrayLike, name: str, axes: int) -> NDArray[np.float32]:
+    """Return a read-only float32 copy with that many axes and nothing infinite or NaN in it."""
+    with np.errstate(over="ignore"):
+        copy = np.array(array, dtype=np.float32, order="C")
+    if copy.ndim != axes:
+        raise InvalidWeights(
+            f"{name} has shape {copy.shape}, expected {axes} axes",
+            field=name,
+            limit=axes,
+            value=copy.ndim,
+        )
+    if not np.isfinite(copy).all():
+        raise InvalidWeights(
+            f"{name} holds a number that is not a finite float32", field=name, limit="finite"
+        )
+    copy.setflags(write=False)
+    return copy
+
+
+def _expect_count(name: str, count: int, classes: int) -> None:
+    if count != classes:
+        raise InvalidWeights(
+            f"{name} has {count} entries, weight has {classes} classes",
+            field=name,
+            limit=classes,
+            value=count,
+        )
+
+
+def _expect_positive(name: str, value: float) -> None:
+    if not (math.isfinite(value) and value > 0):
+        raise InvalidWeights(
+            f"{name} {value} is not a positive number", field=name, limit="> 0", value=value
+        )

@@ -1,0 +1,128 @@
+"""The contract of a frozen backbone: raw input in, embedding out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+RawInput = bytes | str | NDArray[np.uint8]
+"""Encoded image or UTF-8 text, text, or an RGB pixel tensor of shape (height, width, 3)."""
+
+
+class Modality(StrEnum):
+    """The kind of input a backbone looks at."""
+
+    IMAGE = "image"
+    TEXT = "text"
+
+
+@dataclass(frozen=True)
+class InputLimits:
+    """Upper bounds of one input.
+
+    Attributes:
+        max_image_bytes: length of an encoded image. Too low refuses honest photos; too high lets
+            one request hold that much memory while it waits.
+        max_pixels: width x height, checked from the header before anything is decoded. A decoded
+            picture takes up to 4 bytes a pixel, in each decoding thread at once.
+        max_text_bytes: length of a text in UTF-8. Only the first few hundred tokens count, the
+            rest costs tokenization time for nothing.
+    """
+
+    max_image_bytes: int = 16 * 1024 * 1024
+    max_pixels: int = 50_000_000
+    max_text_bytes: int = 65_536
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedInput:
+    """A validated input, ready to join a batch.
+
+    Attributes:
+        data: uint8 pixels of shape (height, width, 3), or int64 token ids of shape (tokens,).
+        cost: work it makes for the backbone: pixels or tokens.
+    """
+
+    data: NDArray[Any]
+    cost: int
+
+
+class Preprocessor(Protocol):
+    """Turns raw inputs into the arrays that a backbone's network takes."""
+
+    @property
+    def parameters(self) -> dict[str, str | int | float]:
+        """All that decides the outcome, decoder versions included; part of the fingerprint."""
+        ...
+
+    def prepare(self, raw: RawInput) -> PreparedInput:
+        """Validate and decode one input. Thread-safe. Raises InvalidInput and nothing else."""
+        ...
+
+    def collate(self, batch: Sequence[PreparedInput]) -> dict[str, NDArray[Any]]:
+        """Stack a non-empty batch into arrays, keyed by the network's argument names."""
+        ...
+
+    def sample(self) -> RawInput:
+        """Return a valid input of typical cost, for the warm-up."""
+        ...
+
+
+class Backbone(Protocol):
+    """A frozen model: preprocessing and network behind one fingerprint.
+
+    Two backbones of equal fingerprint give equal embeddings up to float32 rounding; an embedding
+    must never meet a head of another fingerprint.
+
+    Attributes:
+        name: `family/variant`.
+        fingerprint: 64 hex digits over weights, preprocessing (decoder versions included),
+            architecture and precision.
+        dim: length of an embedding.
+        engine: `onnxruntime` or `torch`.
+        device: `cpu` or `cuda`.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def modality(self) -> Modality: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def dim(self) -> int: ...
+    @property
+    def engine(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+
+    def preprocess(self, raw: RawInput) -> PreparedInput:
+        """Validate and decode one input. Thread-safe. Raises InvalidInput and nothing else."""
+        ...
+
+    def forward(self, batch: Sequence[PreparedInput]) -> NDArray[np.float32]:
+        """Embed a batch: float32 of shape (len(batch), dim), row i for input i.
+
+        A row does not depend on its neighbours (tolerance: 1e-4 in float32, 5e-2 in bfloat16,
+        relative to the largest magnitude in the row). Call it from one thread at a time.
+        Raises BackboneError.
+        """
+        ...
+
+    def warm_up(self) -> None:
+        """Run the network once, so that the first request does not pay for lazy set-up."""
+        ...
+
+    def close(self) -> None:
+        """Free the network's memory; a later `forward` raises BackboneError."""
+        ...

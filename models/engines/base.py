@@ -1,0 +1,79 @@
+"""What an engine is, and which one to take."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import DeviceUnavailable, UnknownEngine
+
+
+class Precision(StrEnum):
+    """Arithmetic of the network; part of the fingerprint."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
+class Engine(Protocol):
+    """Runs one network on one device."""
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """Return float32 of shape (n, dim). Raises BackboneError."""
+        ...
+
+    def close(self) -> None:
+        """Free the network."""
+        ...
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An engine on a device, both known to exist."""
+
+    engine: str
+    device: str
+
+    @property
+    def precision(self) -> Precision:
+        """What this combination computes in."""
+        fast = self.engine == "torch" and self.device == "cuda"
+        return Precision.BFLOAT16 if fast else Precision.FLOAT32
+
+
+def choose(engine: str, device: str) -> Choice:
+    """Resolve `auto`: a GPU if there is one, with torch; else the CPU, with ONNX Runtime.
+
+    Raises UnknownEngine or DeviceUnavailable.
+    """
+    if engine not in ("auto", "onnxruntime", "torch"):
+        raise UnknownEngine(f"unknown engine {engine!r}: it is auto, onnxruntime or torch")
+    if device not in ("auto", "cpu", "cuda"):
+        raise DeviceUnavailable(f"unknown device {device!r}: it is auto, cpu or cuda")
+    if device == "cuda" and not gpu_count():
+        raise DeviceUnavailable("device cuda: no GPU is visible to the CUDA driver")
+    if device == "auto":
+        device = "cuda" if gpu_count() else "cpu"
+    if engine == "auto":
+        engine = "torch" if device == "cuda" else "onnxruntime"
+    return Choice(engine, device)
+
+
+@functools.cache
+def gpu_count() -> int:
+    """Number of GPUs, asked of the CUDA driver itself: importing torch would take seconds."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value

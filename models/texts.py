@@ -1,0 +1,93 @@
+"""Tokenization of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tokenizers
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from models.backbone import InputLimits, PreparedInput, RawInput
+from models.errors import BackboneError, InvalidInput
+
+_PAD_TO_MULTIPLE = 8
+
+
+class TextPreprocessor:
+    """Text -> int64 token ids, special tokens included, cut at `max_tokens`.
+
+    A text without a single token (empty, blanks, control characters) is invalid: its embedding
+    would be that of the special tokens alone and say nothing.
+    """
+
+    def __init__(self, tokenizer: Path, max_tokens: int, limits: InputLimits) -> None:
+        self._limits = limits
+        self._max_tokens = max_tokens
+        try:
+            self._tokenizer = Tokenizer.from_file(str(tokenizer))
+        except Exception as error:  # the library raises bare Exception
+            raise BackboneError(f"cannot read the tokenizer {tokenizer.name}: {error}") from error
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(max_tokens)
+        self._specials = self._tokenizer.num_special_tokens_to_add(False)
+
+    @property
+    def parameters(self) -> dict[str, str | int | float]:
+        """Cut and library version; the tokenizer's file is hashed beside the weights."""
+        return {
+            "revision": 1,
+            "max_tokens": self._max_tokens,
+            "tokenizers": tokenizers.__version__,
+        }
+
+    def prepare(self, raw: RawInput) -> PreparedInput:
+        """Tokenize one text (str, or bytes in UTF-8). Raises InvalidInput."""
+        ids = self._tokenizer.encode(self._validated(raw)).ids
+        if len(ids) <= self._specials:
+            raise InvalidInput(
+                "holds nothing to embed", field="text.tokens", limit="at least 1", value=0
+            )
+        return PreparedInput(np.asarray(ids, np.int64), cost=len(ids))
+
+    def collate(self, batch: Sequence[PreparedInput]) -> dict[str, NDArray[Any]]:
+        """Pad into `input_ids` and `attention_mask`, int64 of shape (n, tokens).
+
+        The longest text decides, rounded up to a multiple of 8: fewer distinct shapes for the
+        engines' memory plans.
+        """
+        longest = max(len(item.data) for item in batch)
+        width = -(-longest // _PAD_TO_MULTIPLE) * _PAD_TO_MULTIPLE
+        ids = np.zeros((len(batch), width), np.int64)
+        mask = np.zeros_like(ids)
+        for row, item in enumerate(batch):
+            ids[row, : len(item.data)] = item.data
+            mask[row, : len(item.data)] = 1
+        return {"input_ids": ids, "attention_mask": mask}
+
+    def sample(self) -> RawInput:
+        """Return a sentence of common length."""
+        return "A trunk line carries what many branches share, so that each of them stays short."
+
+    def _validated(self, raw: RawInput) -> str:
+        if not isinstance(raw, str | bytes):
+            raise InvalidInput(
+                "a text backbone cannot read this kind of input",
+                field="input",
+                limit="text",
+                value=type(raw).__name__,
+            )
+        limit = self._limits.max_text_bytes
+        try:
+            # A str may hold lone surrogates, which no UTF-8 text can.
+            data = raw.encode() if isinstance(raw, str) else raw
+            if len(data) > limit:
+                raise InvalidInput("too long", field="text.bytes", limit=limit, value=len(data))
+            return raw if isinstance(raw, str) else raw.decode()
+        except (UnicodeEncodeError, UnicodeDecodeError) as error:
+            raise InvalidInput(
+                "is not valid Unicode", field="text.encoding", limit="UTF-8", value=error.reason
+            ) from error

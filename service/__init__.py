@@ -1,0 +1,1 @@
+"""The server: extraction, caching, storing, training and predicting, over gRPC and REST."""

@@ -1,0 +1,195 @@
+"""Everything the server is made of, built from its settings. Transports know only this."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from service.calls import Calls
+from service.config import ExtractorSettings, ServerSettings
+from service.embeddings import Embeddings
+from service.examples import Examples
+from service.extraction import Extractor
+from service.extraction.local import LocalExtractor
+from service.extraction.remote import RemoteExtractor
+from service.extraction.use_cases import Extraction
+from service.feedback import FeedbackLog
+from service.fitting import Fitter
+from service.heads import Heads
+from service.loaded_heads import LoadedHeads
+from service.logs import get_logger
+from service.metrics import Metrics
+from service.prediction import Prediction
+from service.store import Database
+from service.training import Training
+
+Handler = Callable[..., Any]
+"""Takes a request message (or a stream of them) and a Call; gives a reply (or a stream)."""
+
+log = get_logger(__name__)
+
+
+class Readiness:
+    """Whether requests make sense now, and who wants to know when that changes."""
+
+    def __init__(self) -> None:
+        self._extractor_ready = False
+        self._draining = False
+        self._listeners: list[Callable[[bool], None]] = []
+
+    @property
+    def ready(self) -> bool:
+        """True while the backbones answer and the server is not stopping."""
+        return self._extractor_ready and not self._draining
+
+    def listen(self, listener: Callable[[bool], None]) -> None:
+        """Calls `listener` now and at every change."""
+        self._listeners.append(listener)
+        listener(self.ready)
+
+    def note_extractor(self, ready: bool) -> None:
+        """The extractor has become ready, or has ceased to be."""
+        self._extractor_ready = ready
+        self._announce()
+
+    def drain(self) -> None:
+        """The server is stopping."""
+        self._draining = True
+        self._announce()
+
+    def _announce(self) -> None:
+        for listener in self._listeners:
+            listener(self.ready)
+
+
+class ExtractorApplication:
+    """The extraction service alone: backbones, no store, no cache."""
+
+    def __init__(self, settings: ExtractorSettings) -> None:
+        self.settings = settings
+        self.metrics = Metrics(settings.metrics_tenants)
+        self.calls = Calls(self.metrics, settings.request_timeout_seconds)
+        self.readiness = Readiness()
+        self._extractor = LocalExtractor(settings, self.metrics)
+        extraction = _extraction(
+            settings, self._extractor, Embeddings(self._extractor, None, 0, self.metrics)
+        )
+        self.handlers: Mapping[str, Handler] = {
+            "Embed": extraction.embed,
+            "ListBackbones": extraction.list_backbones,
+        }
+
+    async def start(self) -> None:
+        """Loads and warms up the backbones."""
+        await self._extractor.start(self.readiness.note_extractor)
+
+    async def close(self) -> None:
+        """Lets requests in flight end, then stops."""
+        self.readiness.drain()
+        await self.calls.wait_until_idle(self.settings.drain_seconds)
+        await self._extractor.close()
+
+
+class Application:
+    """The whole server, but for its transports."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self.settings = settings
+        self.metrics = Metrics(settings.metrics_tenants)
+        self.calls = Calls(self.metrics, settings.request_timeout_seconds)
+        self.readiness = Readiness()
+        self._database = Database(settings.data_dir)
+        self._extractor = _extractor(settings, self.metrics)
+        embeddings = Embeddings(
+            self._extractor, self._database, settings.embedding_cache_bytes, self.metrics
+        )
+        loaded = LoadedHeads(self._database, settings.head_cache_bytes, self.metrics)
+        self._training = Training(
+            self._database, Fitter(settings.fit_threads), loaded, settings, self.metrics
+        )
+        self.handlers = _handlers(
+            extraction=_extraction(settings, self._extractor, embeddings),
+            prediction=Prediction(
+                self._extractor,
+                embeddings,
+                loaded,
+                settings.input_limits,
+                settings.max_rows_per_request,
+                self.metrics,
+            ),
+            feedback=FeedbackLog(
+                self._database, self._extractor, embeddings, settings, self.metrics
+            ),
+            heads=Heads(self._database, self._extractor, loaded, self._training, settings),
+            examples=Examples(self._database, self._extractor, embeddings, settings),
+            training=self._training,
+        )
+
+    async def start(self) -> None:
+        """Loads the backbones and takes up unfinished trainings."""
+        await self._training.start()
+        await self._extractor.start(self.readiness.note_extractor)
+
+    async def close(self) -> None:
+        """Lets requests in flight end, then stops; what is acknowledged is on disk."""
+        self.readiness.drain()
+        if not await self.calls.wait_until_idle(self.settings.drain_seconds):
+            log.warning("requests were dropped", drain_seconds=self.settings.drain_seconds)
+        await self._training.close()
+        await self._extractor.close()
+        await asyncio.to_thread(self._database.close)
+
+
+def _handlers(
+    *,
+    extraction: Extraction,
+    prediction: Prediction,
+    feedback: FeedbackLog,
+    heads: Heads,
+    examples: Examples,
+    training: Training,
+) -> Mapping[str, Handler]:
+    """One handler per RPC, by its name."""
+    return {
+        "Embed": extraction.embed,
+        "ListBackbones": extraction.list_backbones,
+        "Predict": prediction.predict,
+        "SendFeedback": feedback.send,
+        "CreateHead": heads.create,
+        "GetHead": heads.get,
+        "ListHeads": heads.list,
+        "DeleteHead": heads.delete,
+        "FindMissingInputs": examples.find_missing,
+        "AddExamples": examples.add,
+        "ListExamples": examples.list,
+        "UpdateExamples": examples.update,
+        "DeleteExamples": examples.delete,
+        "TrainHead": training.train,
+        "GetTraining": training.get,
+        "CancelTraining": training.cancel,
+        "ImportHead": heads.import_version,
+        "ExportHead": heads.export_version,
+        "ListHeadVersions": heads.list_versions,
+        "GetHeadVersion": heads.get_version,
+        "ActivateHeadVersion": heads.activate,
+        "GetHeadReport": heads.get_report,
+    }
+
+
+def _extractor(settings: ServerSettings, metrics: Metrics) -> Extractor:
+    if settings.extractor is None:
+        return LocalExtractor(settings, metrics)
+    return RemoteExtractor(
+        settings.extractor,
+        max_message_bytes=settings.max_message_bytes,
+        timeout_seconds=settings.request_timeout_seconds,
+    )
+
+
+def _extraction(
+    settings: ExtractorSettings, extractor: Extractor, embeddings: Embeddings
+) -> Extraction:
+    return Extraction(
+        extractor, embeddings, settings.input_limits, settings.max_rows_per_request
+    )

@@ -1,0 +1,148 @@
+"""One request on its way through the server, whatever transport it came by."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.protobuf.message import Message
+
+from service.errors import DeadlineExceeded, RequestCancelled, is_expected, problem_of
+from service.logs import get_logger
+from service.metrics import Metrics
+from trunkline.resources import InvalidName, TenantName
+
+MAX_LOGGED_ROW_ERRORS = 10
+
+log = get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Call:
+    """What the use cases may know of a request beside its message.
+
+    Attributes:
+        deadline: of the event loop's clock; None for a watch that may last.
+    """
+
+    method: str
+    transport: str
+    tenant: str
+    deadline: float | None
+    request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+class Calls:
+    """Gives every request its id, deadline, metrics and log lines."""
+
+    def __init__(self, metrics: Metrics, default_timeout: float) -> None:
+        self._metrics = metrics
+        self._default_timeout = default_timeout
+        self._in_flight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @asynccontextmanager
+    async def handle(
+        self,
+        method: str,
+        transport: str,
+        request: Message | None,
+        *,
+        timeout: float | None = None,
+        watch: bool = False,
+    ) -> AsyncIterator[Call]:
+        """Surrounds the handling of one request.
+
+        Args:
+            timeout: seconds that the client gives it; the default when None.
+            watch: whether it may last as long as the client stays.
+
+        Raises:
+            DeadlineExceeded: the deadline passed.
+        """
+        started = time.perf_counter()
+        seconds = timeout if timeout is not None or watch else self._default_timeout
+        deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
+        call = Call(method, transport, tenant_of(request), deadline)
+        code = "OK"
+        self._in_flight += 1
+        self._idle.clear()
+        try:
+            async with asyncio.timeout_at(deadline):
+                yield call
+        except TimeoutError as error:
+            late = DeadlineExceeded(
+                f"deadline: {seconds:.3f} s have passed", field="deadline", limit=seconds
+            )
+            code = self._note_error(call, late)
+            raise late from error
+        except asyncio.CancelledError:
+            code = self._note_error(call, RequestCancelled("the client left"))
+            raise
+        except Exception as error:
+            code = self._note_error(call, error)
+            raise
+        finally:
+            self._in_flight -= 1
+            if not self._in_flight:
+                self._idle.set()
+            seconds = time.perf_counter() - started
+            tenant = self._metrics.tenant(call.tenant)
+            self._metrics.requests.labels(method, transport, code, tenant).inc()
+            self._metrics.request_seconds.labels(method, transport).observe(seconds)
+            log.debug("request", **_about(call), code=code, seconds=round(seconds, 6))
+
+    def note_reply(self, call: Call, reply: Any) -> None:
+        """Counts and logs the rows of a reply that failed."""
+        for error in reply.errors[:MAX_LOGGED_ROW_ERRORS]:
+            log.info(
+                "row failed", **_about(call), row=error.row, code=error.code, reason=error.message
+            )
+        tenant = self._metrics.tenant(call.tenant)
+        for error in reply.errors:
+            self._metrics.rows.labels(call.method, error.code, tenant).inc()
+
+    async def wait_until_idle(self, seconds: float) -> bool:
+        """Waits until no request is in flight; False if some are left after `seconds`."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _note_error(self, call: Call, error: Exception) -> str:
+        problem = problem_of(error)
+        code = problem.status.code.name
+        if is_expected(error):
+            log.info("request failed", **_about(call), code=code, reason=problem.message)
+        else:
+            log.error("request failed", **_about(call), code=code, exc_info=error)
+        return code
+
+
+def tenant_of(request: Message | None) -> str:
+    """The tenant a request speaks of, or "" if it names none or a malformed one."""
+    for name in ("head", "tenant", "parent", "name"):
+        value = getattr(request, name, "")
+        if isinstance(value, str) and value.startswith("tenants/"):
+            try:
+                return TenantName.parse("/".join(value.split("/", 2)[:2])).tenant
+            except InvalidName:
+                return ""
+    return ""
+
+
+def _about(call: Call) -> dict[str, str]:
+    return {
+        "request_id": call.request_id,
+        "method": call.method,
+        "transport": call.transport,
+        "tenant": call.tenant,
+    }

@@ -1,0 +1,279 @@
+"""Settings: validated, frozen, from flags, the environment (``TRUNKLINE_…``) or a TOML file.
+
+A flag wins over the environment, and the environment over the file that ``--config`` or
+``TRUNKLINE_CONFIG`` names. Each field says what goes wrong when it is too low or too high.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from models import InputLimits
+from service.errors import InvalidSettings
+
+MIB = 1024 * 1024
+GRPC_OVERHEAD_BYTES = 64 * 1024
+
+
+class _Settings(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="TRUNKLINE_",
+        frozen=True,
+        extra="forbid",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_avoid_json=True,
+        cli_hide_none_type=True,
+        cli_exit_on_error=False,
+        use_attribute_docstrings=True,
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        sources = [init_settings, env_settings]
+        if path := os.environ.get("TRUNKLINE_CONFIG"):
+            sources.append(TomlConfigSettingsSource(settings_cls, Path(path)))
+        return tuple(sources)
+
+
+class ExtractorSettings(_Settings):
+    """Settings of the extraction service, alone or inside the server."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Anything but loopback is refused without ``--insecure``."""
+
+    insecure: bool = False
+    """Listen beyond loopback although there are no tokens: whoever reaches the port is trusted."""
+
+    backbone: Annotated[tuple[str, ...], NoDecode] = ("efficientnet/lite0", "minilm/l6-v2")
+    """Backbones to load. Each takes memory for its weights; requests for others are refused."""
+
+    engine: Literal["auto", "onnxruntime", "torch"] = "auto"
+    """What runs the backbones: ``auto`` takes torch on a GPU and ONNX Runtime on a CPU."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the backbones run."""
+
+    cache_dir: Path = Field(default_factory=lambda: default_cache_dir())
+    """Where exported engines are kept. Losing it costs one export at the next start."""
+
+    threads: int = Field(default=0, ge=0, le=256)
+    """Threads of one backbone; 0 takes all cores. More than the cores slows everything down."""
+
+    decode_threads: int = Field(default=0, ge=0, le=256)
+    """Threads that decode inputs; 0 takes all cores. Too few starve the backbone."""
+
+    max_batch_rows: int = Field(default=16, ge=1, le=4096)
+    """Rows in one batch. Too low wastes the device; too high delays whoever waits behind it."""
+
+    max_batch_cost: int = Field(default=64 * 224 * 224, ge=1)
+    """Pixels (images) or tokens (texts) in one batch; bounds the memory of a forward pass."""
+
+    batch_window_ms: float = Field(default=0.0, ge=0, le=1000)
+    """How long a first row waits for company. Every idle request pays it in full."""
+
+    max_queued_rows_per_tenant: int = Field(default=2048, ge=1)
+    """Rows of one tenant inside the pipeline. Beyond it: RESOURCE_EXHAUSTED with a retry hint."""
+
+    max_queued_rows: int = Field(default=16384, ge=1)
+    """Rows of all tenants inside the pipeline; bounds the memory that waiting inputs take."""
+
+    request_timeout_seconds: float = Field(default=60.0, gt=0, le=3600)
+    """Deadline of a request that names none. Too high lets stuck requests pile up."""
+
+    drain_seconds: float = Field(default=20.0, ge=0, le=600)
+    """How long a stopping server lets requests in flight end before it drops them."""
+
+    max_message_bytes: int = Field(default=64 * MIB, ge=MIB, le=1024 * MIB)
+    """Size of one request. It is held in memory whole."""
+
+    max_rows_per_request: int = Field(default=1024, ge=1, le=100_000)
+    """Inputs in one request."""
+
+    max_image_bytes: int = Field(default=16 * MIB, ge=1024)
+    """Size of one encoded image."""
+
+    max_pixels: int = Field(default=50_000_000, ge=1)
+    """Pixels of one image after decoding (4 bytes of memory each while it is decoded)."""
+
+    max_text_bytes: int = Field(default=65_536, ge=16)
+    """UTF-8 bytes of one text. Backbones cut off what is longer than their own window."""
+
+    metrics_tenants: int = Field(default=50, ge=0, le=1000)
+    """Tenants with metrics of their own; the rest are counted as ``other``."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """``debug`` logs every request."""
+
+    log_format: Literal["console", "json"] = "console"
+    """``json`` writes one object a line."""
+
+    @field_validator("backbone", mode="before")
+    @classmethod
+    def _split_commas(cls, value: object) -> object:
+        parts = [value] if isinstance(value, str) else value
+        if not isinstance(parts, (list, tuple)):
+            return value
+        return tuple(name.strip() for part in parts for name in str(part).split(",") if name)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.backbone:
+            raise ValueError("backbone: at least one is needed")
+        if len(set(self.backbone)) != len(self.backbone):
+            raise ValueError(f"backbone: named twice in {', '.join(self.backbone)}")
+        if not self.insecure and not is_loopback(self.host):
+            raise ValueError(
+                f"host: {self.host} is not loopback, and there are no tokens: whoever reaches the "
+                "port could read and change every tenant's heads; say --insecure if that is meant"
+            )
+        if self.max_queued_rows_per_tenant < self.max_rows_per_request:
+            raise ValueError(
+                "max_queued_rows_per_tenant: must be at least max_rows_per_request "
+                f"({self.max_rows_per_request}), is {self.max_queued_rows_per_tenant}: "
+                "a full request would be refused for ever"
+            )
+        if self.max_queued_rows < self.max_queued_rows_per_tenant:
+            raise ValueError(
+                "max_queued_rows: must be at least max_queued_rows_per_tenant "
+                f"({self.max_queued_rows_per_tenant}), is {self.max_queued_rows}"
+            )
+        if self.max_image_bytes + GRPC_OVERHEAD_BYTES > self.max_message_bytes:
+            raise ValueError(
+                f"max_image_bytes: must leave {GRPC_OVERHEAD_BYTES} bytes of max_message_bytes "
+                f"({self.max_message_bytes}) free, is {self.max_image_bytes}"
+            )
+        return self
+
+    @property
+    def input_limits(self) -> InputLimits:
+        """The limits that preprocessing enforces."""
+        return InputLimits(
+            max_image_bytes=self.max_image_bytes,
+            max_pixels=self.max_pixels,
+            max_text_bytes=self.max_text_bytes,
+        )
+
+
+class StandaloneExtractorSettings(ExtractorSettings):
+    """Settings of ``trunkline extractor``."""
+
+    port: int = Field(default=50050, ge=0, le=65535)
+    """gRPC port; 0 takes a free one."""
+
+    socket: Path | None = None
+    """Listen on this Unix socket instead of a port."""
+
+    metrics_port: int = Field(default=9090, ge=0, le=65535)
+    """Port of ``/metrics``; 0 takes a free one."""
+
+
+class ServerSettings(ExtractorSettings):
+    """Settings of ``trunkline serve``."""
+
+    data_dir: Path = Path("trunkline-data")
+    """Where everything durable lives. One server at a time."""
+
+    grpc_port: int = Field(default=50051, ge=0, le=65535)
+    """gRPC port; 0 takes a free one."""
+
+    rest_port: int = Field(default=3000, ge=0, le=65535)
+    """REST port; 0 takes a free one."""
+
+    extractor: str | None = None
+    """Address of a remote extraction service (``host:port`` or ``unix:PATH``) to use."""
+
+    workers: int = Field(default=1, ge=1)
+    """Server processes. One for now: heads, caches and jobs live in it."""
+
+    embedding_cache_bytes: int = Field(default=512 * MIB, ge=0)
+    """Memory for embeddings of inputs seen before; 0 switches the cache off."""
+
+    head_cache_bytes: int = Field(default=256 * MIB, ge=MIB)
+    """Memory for heads. Too low reads weights from the store again and again."""
+
+    fit_threads: int = Field(default=0, ge=0, le=256)
+    """Threads of the training process; 0 takes all cores. It is niced either way."""
+
+    fit_timeout_seconds: float = Field(default=3600.0, gt=0)
+    """A training that takes longer has failed."""
+
+    max_classes: int = Field(default=1000, ge=2, le=100_000)
+    """Labels of one head. Training time and weights grow with it."""
+
+    max_examples_per_head: int = Field(default=100_000, ge=2)
+    """Examples of one head. A training holds all their embeddings in memory."""
+
+    max_label_bytes: int = Field(default=256, ge=1, le=4096)
+    """UTF-8 bytes of one label."""
+
+    @model_validator(mode="after")
+    def _check_workers(self) -> Self:
+        if self.workers != 1:
+            raise ValueError(
+                f"workers: at most 1 for now, is {self.workers}: heads, caches and jobs live in "
+                "one process; scale the backbone with --extractor instead"
+            )
+        return self
+
+
+S = TypeVar("S", bound=_Settings)
+
+
+def load_settings(cls: type[S], **values: Any) -> S:
+    """Reads settings from the environment and the file, and `values` before both.
+
+    Raises:
+        InvalidSettings: naming every field at fault.
+    """
+    try:
+        return cls(**values)
+    except ValidationError as error:
+        raise InvalidSettings(describe_validation(error)) from error
+    except (OSError, ValueError) as error:
+        raise InvalidSettings(f"settings: {error}") from error
+
+
+def describe_validation(error: ValidationError) -> str:
+    """One line that names each field, what is wrong with it and the value."""
+    parts = []
+    for item in error.errors():
+        field = ".".join(map(str, item["loc"]))
+        message = item["msg"].removeprefix("Value error, ")
+        parts.append(f"{field}: {message}, is {item['input']!r}" if field else message)
+    return "; ".join(parts)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def default_cache_dir() -> Path:
+    """``$XDG_CACHE_HOME/trunkline`` or ``~/.cache/trunkline``."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "trunkline"

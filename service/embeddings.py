@@ -1,0 +1,312 @@
+"""Embeddings of inputs: from the cache, from the store, or from the extractor, each computed once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import NotFound, QueueFull, Unavailable
+from service.extraction import BackboneInfo, Extracted, Extractor
+from service.inputs import Kind, RawInput, check_embedding
+from service.metrics import Metrics
+from service.store import Database
+from service.store import examples as stored_examples
+
+ENTRY_OVERHEAD_BYTES = 700  # measured: key tuple, array object, ordered dict entry
+
+
+class CacheKey(NamedTuple):
+    """The tenant is part of it, so that response times tell one nothing about another."""
+
+    tenant: str
+    fingerprint: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class CachedEmbedding:
+    """A vector, float32 of shape (dim,), and the kind of input it was made of."""
+
+    vector: NDArray[np.float32]
+    kind: Kind
+
+
+class EmbeddingCache:
+    """The most recently used embeddings, bounded in bytes."""
+
+    def __init__(self, max_bytes: int, metrics: Metrics) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._entries: OrderedDict[CacheKey, CachedEmbedding] = OrderedDict()
+        self._gauge = metrics.cache_bytes
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the entries, their bookkeeping included."""
+        return self._bytes
+
+    def get(self, key: CacheKey) -> CachedEmbedding | None:
+        """The entry, which becomes the most recently used."""
+        entry = self._entries.get(key)
+        if entry is not None:
+            self._entries.move_to_end(key)
+        return entry
+
+    def put(self, key: CacheKey, vector: NDArray[np.float32], kind: Kind) -> None:
+        """Keeps a copy, at the cost of the least recently used ones."""
+        if key in self._entries:
+            return
+        # A row of a batch's result would keep the whole batch alive.
+        self._entries[key] = CachedEmbedding(vector.copy(), kind)
+        self._bytes += vector.nbytes + ENTRY_OVERHEAD_BYTES
+        while self._bytes > self._max_bytes:
+            _, old = self._entries.popitem(last=False)
+            self._bytes -= old.vector.nbytes + ENTRY_OVERHEAD_BYTES
+        self._gauge.set(self._bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """An input's embedding and where its time went; times are 0 if it was known."""
+
+    kind: Kind
+    vector: NDArray[np.float32]
+    decode_seconds: float = 0.0
+    queue_seconds: float = 0.0
+    backbone_seconds: float = 0.0
+
+
+@dataclass(eq=False, slots=True)
+class _Flight:
+    """One embedding on its way, and how many requests wait for it."""
+
+    key: CacheKey
+    raw: RawInput
+    landed: asyncio.Future[Extracted | Exception]
+    waiters: int = 0
+    crew: _Crew | None = None
+
+
+@dataclass(eq=False, slots=True)
+class _Crew:
+    """The flights of one call to the extractor; it is called off when nobody waits for any."""
+
+    flights: list[_Flight]
+    task: asyncio.Task[None] | None = field(default=None)
+
+    @property
+    def abandoned(self) -> bool:
+        return all(flight.waiters == 0 for flight in self.flights)
+
+
+class Embeddings:
+    """Finds or computes embeddings for one tenant's inputs.
+
+    Args:
+        database: where digests of stored examples are looked up; None for an extraction server
+            alone, which stores nothing.
+    """
+
+    def __init__(
+        self, extractor: Extractor, database: Database | None, cache_bytes: int, metrics: Metrics
+    ) -> None:
+        self._extractor = extractor
+        self._database = database
+        self._cache = EmbeddingCache(cache_bytes, metrics)
+        self._metrics = metrics
+        self._flights: dict[CacheKey, _Flight] = {}
+
+    async def resolve(
+        self,
+        tenant: str,
+        backbone: BackboneInfo,
+        inputs: Sequence[RawInput | Exception],
+        *,
+        look_in_store: bool = False,
+    ) -> list[Resolved | Exception]:
+        """One embedding or error per input, in order; errors among the inputs are passed on.
+
+        Args:
+            look_in_store: whether to look for inputs with content in the store, too, before they
+                are computed; digests always are.
+
+        Raises:
+            QueueFull, Unavailable: the extractor takes no rows now; none has a result.
+        """
+        outcomes: list[Resolved | Exception | None] = [
+            self._at_hand(tenant, backbone, raw) for raw in inputs
+        ]
+        missing = [i for i, outcome in enumerate(outcomes) if outcome is None]
+        hits = len(inputs) - len(missing)
+        if hits:
+            self._metrics.cache_hits.labels(self._metrics.tenant(tenant)).inc(hits)
+        if missing:
+            self._metrics.cache_misses.labels(self._metrics.tenant(tenant)).inc(len(missing))
+            await self._fill(tenant, backbone, inputs, outcomes, missing, look_in_store)
+        return [_not_none(outcome) for outcome in outcomes]
+
+    def _at_hand(
+        self, tenant: str, backbone: BackboneInfo, raw: RawInput | Exception
+    ) -> Resolved | Exception | None:
+        if isinstance(raw, Exception):
+            return raw
+        if raw.kind is Kind.EMBEDDING:
+            try:
+                vector = check_embedding(raw, backbone.fingerprint, backbone.dim)
+            except Exception as error:
+                return error
+            self._cache.put(CacheKey(tenant, backbone.fingerprint, raw.digest), vector, raw.kind)
+            return Resolved(raw.kind, vector)
+        entry = self._cache.get(CacheKey(tenant, backbone.fingerprint, raw.digest))
+        return None if entry is None else Resolved(entry.kind, entry.vector)
+
+    async def _fill(
+        self,
+        tenant: str,
+        backbone: BackboneInfo,
+        inputs: Sequence[RawInput | Exception],
+        outcomes: list[Resolved | Exception | None],
+        missing: list[int],
+        look_in_store: bool,
+    ) -> None:
+        raws = {i: raw for i in missing if isinstance(raw := inputs[i], RawInput)}
+        wanted = {i for i, raw in raws.items() if look_in_store or raw.kind is Kind.DIGEST}
+        if wanted and self._database is not None:
+            digests = sorted({raws[i].digest for i in wanted})
+            found = await self._from_store(self._database, tenant, backbone, digests)
+            for i in wanted:
+                outcomes[i] = found.get(raws[i].digest)
+        for i, raw in raws.items():
+            if outcomes[i] is None and raw.kind is Kind.DIGEST:
+                outcomes[i] = _unknown_digest(raw.digest)
+        left = [i for i in missing if outcomes[i] is None]
+        if left:
+            computed = await self._compute(tenant, backbone, [raws[i] for i in left])
+            for i, outcome in zip(left, computed, strict=True):
+                outcomes[i] = outcome
+
+    async def _from_store(
+        self, database: Database, tenant: str, backbone: BackboneInfo, digests: list[str]
+    ) -> dict[str, Resolved]:
+        vectors = await database.read(
+            stored_examples.find_embeddings, tenant, backbone.fingerprint, digests
+        )
+        if not vectors:
+            return {}
+        kinds = await database.read(stored_examples.find_kinds, tenant, list(vectors))
+        found = {
+            digest: Resolved(Kind(kinds[digest]), vector)
+            for digest, vector in vectors.items()
+            if digest in kinds
+        }
+        for digest, resolved in found.items():
+            key = CacheKey(tenant, backbone.fingerprint, digest)
+            self._cache.put(key, resolved.vector, resolved.kind)
+        return found
+
+    async def _compute(
+        self, tenant: str, backbone: BackboneInfo, raws: Sequence[RawInput]
+    ) -> list[Resolved | Exception]:
+        keys = [CacheKey(tenant, backbone.fingerprint, raw.digest) for raw in raws]
+        flights = self._board(tenant, backbone, keys, raws)
+        waited_for = list(dict.fromkeys(flights))
+        for flight in waited_for:
+            flight.waiters += 1
+        try:
+            # asyncio.wait leaves the futures alone when this request is cancelled: others may wait.
+            await asyncio.wait([flight.landed for flight in waited_for])
+        finally:
+            for flight in waited_for:
+                flight.waiters -= 1
+            self._call_off_abandoned(waited_for)
+        outcomes = [flight.landed.result() for flight in flights]
+        for outcome in outcomes:
+            if isinstance(outcome, (QueueFull, Unavailable)):
+                raise outcome
+        return [
+            outcome
+            if isinstance(outcome, Exception)
+            else Resolved(
+                raw.kind,
+                outcome.vector,
+                outcome.decode_seconds,
+                outcome.queue_seconds,
+                outcome.backbone_seconds,
+            )
+            for raw, outcome in zip(raws, outcomes, strict=True)
+        ]
+
+    def _board(
+        self,
+        tenant: str,
+        backbone: BackboneInfo,
+        keys: Sequence[CacheKey],
+        raws: Sequence[RawInput],
+    ) -> list[_Flight]:
+        """The flights of these keys: those under way, and one new crew for the others."""
+        loop = asyncio.get_running_loop()
+        started: list[_Flight] = []
+        for key, raw in zip(keys, raws, strict=True):
+            if key not in self._flights:
+                self._flights[key] = _Flight(key, raw, loop.create_future())
+                started.append(self._flights[key])
+        if started:
+            crew = _Crew(started)
+            for flight in started:
+                flight.crew = crew
+            crew.task = asyncio.create_task(self._fly(tenant, backbone.name, started))
+        return [self._flights[key] for key in keys]
+
+    async def _fly(self, tenant: str, backbone: str, flights: list[_Flight]) -> None:
+        try:
+            outcomes = await self._extractor.embed(tenant, backbone, [f.raw for f in flights])
+        except asyncio.CancelledError:
+            self._land(flights, [Unavailable("cancelled", retry_after=1.0)] * len(flights))
+            raise
+        except Exception as error:
+            self._land(flights, [error] * len(flights))
+        else:
+            for flight, outcome in zip(flights, outcomes, strict=True):
+                if isinstance(outcome, Extracted):
+                    self._cache.put(flight.key, outcome.vector, flight.raw.kind)
+            self._land(flights, outcomes)
+
+    def _land(
+        self, flights: Sequence[_Flight], outcomes: Sequence[Extracted | Exception]
+    ) -> None:
+        for flight, outcome in zip(flights, outcomes, strict=True):
+            if self._flights.get(flight.key) is flight:
+                del self._flights[flight.key]
+            if not flight.landed.done():
+                flight.landed.set_result(outcome)
+
+    def _call_off_abandoned(self, flights: Sequence[_Flight]) -> None:
+        for crew in {flight.crew for flight in flights if flight.crew is not None}:
+            if crew.abandoned and crew.task is not None and not crew.task.done():
+                for flight in crew.flights:
+                    # Nobody may board a flight that is called off.
+                    if self._flights.get(flight.key) is flight:
+                        del self._flights[flight.key]
+                crew.task.cancel()
+
+
+def _unknown_digest(digest: str) -> NotFound:
+    return NotFound(
+        f"digest: nothing is known of {digest}; send the input itself",
+        field="digest",
+        value=digest,
+    )
+
+
+def _not_none(outcome: Resolved | Exception | None) -> Resolved | Exception:
+    assert outcome is not None
+    return outcome

@@ -1,0 +1,206 @@
+"""Every error a client can see, and the one table from error to gRPC code and HTTP status.
+
+    ServiceError
+    ├── InvalidRequest          a field is malformed, or outside its limit
+    ├── NotFound                no such head, version, training, example, input or backbone
+    ├── AlreadyExists
+    ├── PreconditionFailed      the request is fine, the state is not (no active version, …)
+    │   └── FingerprintMismatch an embedding or head of another backbone
+    ├── Aborted                 lost against a concurrent change; try again
+    ├── LimitExceeded           a stored quantity would grow beyond its limit
+    ├── QueueFull               too many rows are waiting; try again later
+    ├── DeadlineExceeded
+    ├── RequestCancelled        the client left
+    ├── Unavailable             starting, draining, or the extractor is away; try again later
+    ├── UnknownMethod
+    ├── InternalError
+    │   ├── BackboneFailed      a forward pass raised
+    │   ├── FitterDied          the training process ended unexpectedly
+    │   └── StoreFailed
+    └── StartupError            never on the wire: the server refuses to start
+        ├── InvalidSettings
+        └── DataDirectoryLocked
+
+``models.ModelError``, ``adapters.AdapterError`` and ``trunkline.resources.InvalidName`` are the
+roots of those rooms, which know nothing of transports; the table covers them, too.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import grpc
+
+import adapters
+import models
+from trunkline.resources import InvalidName
+
+
+class ServiceError(Exception):
+    """Root of the server's own errors.
+
+    Args:
+        message: one sentence for the client, with nothing secret in it.
+        field: the request's field at fault, if there is one.
+        limit: what the field must respect.
+        value: what it was; shortened to 100 characters.
+        retry_after: seconds after which a retry makes sense, or None if it never does.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        field: str | None = None,
+        limit: object = None,
+        value: object = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        self.limit = limit
+        self.value = value
+        self.retry_after = retry_after
+
+
+class InvalidRequest(ServiceError): ...
+
+
+class NotFound(ServiceError): ...
+
+
+class AlreadyExists(ServiceError): ...
+
+
+class PreconditionFailed(ServiceError): ...
+
+
+class FingerprintMismatch(PreconditionFailed): ...
+
+
+class Aborted(ServiceError): ...
+
+
+class LimitExceeded(ServiceError): ...
+
+
+class QueueFull(ServiceError): ...
+
+
+class DeadlineExceeded(ServiceError): ...
+
+
+class RequestCancelled(ServiceError): ...
+
+
+class Unavailable(ServiceError): ...
+
+
+class UnknownMethod(ServiceError): ...
+
+
+class InternalError(ServiceError): ...
+
+
+class BackboneFailed(InternalError): ...
+
+
+class FitterDied(InternalError): ...
+
+
+class StoreFailed(InternalError): ...
+
+
+class StartupError(ServiceError): ...
+
+
+class InvalidSettings(StartupError): ...
+
+
+class DataDirectoryLocked(StartupError): ...
+
+
+class Status(NamedTuple):
+    """How an error looks on the wire."""
+
+    code: grpc.StatusCode
+    http: int
+
+
+STATUSES: dict[type[Exception], Status] = {
+    ServiceError: Status(grpc.StatusCode.INTERNAL, 500),
+    InvalidRequest: Status(grpc.StatusCode.INVALID_ARGUMENT, 400),
+    NotFound: Status(grpc.StatusCode.NOT_FOUND, 404),
+    AlreadyExists: Status(grpc.StatusCode.ALREADY_EXISTS, 409),
+    PreconditionFailed: Status(grpc.StatusCode.FAILED_PRECONDITION, 400),
+    FingerprintMismatch: Status(grpc.StatusCode.FAILED_PRECONDITION, 400),
+    Aborted: Status(grpc.StatusCode.ABORTED, 409),
+    LimitExceeded: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
+    QueueFull: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
+    DeadlineExceeded: Status(grpc.StatusCode.DEADLINE_EXCEEDED, 504),
+    RequestCancelled: Status(grpc.StatusCode.CANCELLED, 499),
+    Unavailable: Status(grpc.StatusCode.UNAVAILABLE, 503),
+    UnknownMethod: Status(grpc.StatusCode.UNIMPLEMENTED, 404),
+    InternalError: Status(grpc.StatusCode.INTERNAL, 500),
+    BackboneFailed: Status(grpc.StatusCode.INTERNAL, 500),
+    FitterDied: Status(grpc.StatusCode.INTERNAL, 500),
+    StoreFailed: Status(grpc.StatusCode.INTERNAL, 500),
+    StartupError: Status(grpc.StatusCode.INTERNAL, 500),
+    InvalidSettings: Status(grpc.StatusCode.INTERNAL, 500),
+    DataDirectoryLocked: Status(grpc.StatusCode.INTERNAL, 500),
+    InvalidName: Status(grpc.StatusCode.INVALID_ARGUMENT, 400),
+    models.ModelError: Status(grpc.StatusCode.INTERNAL, 500),
+    models.InvalidInput: Status(grpc.StatusCode.INVALID_ARGUMENT, 400),
+    adapters.AdapterError: Status(grpc.StatusCode.INTERNAL, 500),
+    adapters.InvalidArgument: Status(grpc.StatusCode.INVALID_ARGUMENT, 400),
+}
+
+
+class Problem(NamedTuple):
+    """What a client is told about an error, the same over both transports."""
+
+    status: Status
+    reason: str
+    message: str
+    field: str
+    limit: str
+    value: str
+    retry_after: float | None
+
+
+def status_of(error: BaseException) -> Status:
+    """The status of the nearest ancestor in the table; INTERNAL for what is not ours."""
+    for ancestor in type(error).__mro__:
+        if ancestor in STATUSES:
+            return STATUSES[ancestor]
+    return STATUSES[InternalError]
+
+
+def is_expected(error: BaseException) -> bool:
+    """Whether the error says something about the request rather than about the server."""
+    return status_of(error).code is not grpc.StatusCode.INTERNAL
+
+
+def problem_of(error: BaseException) -> Problem:
+    """Describes an error for a client; of an unexpected one nothing but the fact is told."""
+    status = status_of(error)
+    if not isinstance(error, (ServiceError, InvalidName, models.ModelError, adapters.AdapterError)):
+        return Problem(status, "INTERNAL_ERROR", "internal error", "", "", "", None)
+    return Problem(
+        status=status,
+        reason=_upper_snake(type(error).__name__),
+        message=str(error),
+        field=_text(getattr(error, "field", None)),
+        limit=_text(getattr(error, "limit", None)),
+        value=_text(getattr(error, "value", None)),
+        retry_after=getattr(error, "retry_after", None),
+    )
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)[:100]
+
+
+def _upper_snake(name: str) -> str:
+    return "".join(f"_{c}" if c.isupper() and i else c for i, c in enumerate(name)).upper()

@@ -1,0 +1,230 @@
+"""The use cases around a head's examples."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from sqlalchemy import Connection
+
+from service.calls import Call
+from service.config import ServerSettings
+from service.embeddings import Embeddings
+from service.errors import InvalidRequest, NotFound, ServiceError
+from service.extraction import BackboneInfo, Extractor
+from service.inputs import RawInput, read_input
+from service.labelled_rows import check_label, embed_rows, head_backbone, new_example
+from service.messages import (
+    example_message,
+    page_size,
+    read_page_token,
+    row_error,
+    write_page_token,
+)
+from service.prediction import check_rows
+from service.store import Database
+from service.store import examples as stored_examples
+from service.store import heads as stored_heads
+from service.store.examples import NewExample
+from service.store.heads import HeadRecord
+from trunkline.resources import HeadName
+from trunkline.v1 import heads_pb2
+
+MAX_DIGESTS = 10_000
+MAX_NAMED_ERRORS = 1000
+
+
+class Examples:
+    """Adding, finding, listing, relabelling and deleting examples."""
+
+    def __init__(
+        self,
+        database: Database,
+        extractor: Extractor,
+        embeddings: Embeddings,
+        settings: ServerSettings,
+    ) -> None:
+        self._database = database
+        self._extractor = extractor
+        self._embeddings = embeddings
+        self._settings = settings
+
+    async def find_missing(
+        self, request: heads_pb2.FindMissingInputsRequest, call: Call
+    ) -> heads_pb2.FindMissingInputsResponse:
+        """Which inputs a client must send, because a digest would not do."""
+        check_rows("digests", len(request.digests), MAX_DIGESTS)
+        head = await self._head(request.head)
+        if head.keep_inputs:
+            known = await self._database.read(
+                stored_examples.kept_digests, head.uid, request.digests
+            )
+        else:
+            known = await self._database.read(
+                stored_examples.known_digests, head, request.digests
+            )
+        return heads_pb2.FindMissingInputsResponse(
+            missing=[digest for digest in dict.fromkeys(request.digests) if digest not in known]
+        )
+
+    async def add(
+        self, requests: AsyncIterator[heads_pb2.AddExamplesRequest], call: Call
+    ) -> heads_pb2.AddExamplesResponse:
+        """Stores each message of the stream before it takes the next."""
+        response = heads_pb2.AddExamplesResponse()
+        head: HeadRecord | None = None
+        rows = 0
+        async for request in requests:
+            if head is None:
+                head = await self._head(request.head)
+                call.tenant = head.tenant
+            elif request.head not in ("", head.resource):
+                raise InvalidRequest(
+                    f"head: a stream is for one head ({head.resource}), is {request.head[:200]}",
+                    field="head",
+                    limit=head.resource,
+                    value=request.head,
+                )
+            await self._add_rows(head, request.examples, rows, response, call)
+            rows += len(request.examples)
+        if head is None:
+            raise InvalidRequest(
+                "head: the stream had no message", field="head", limit="one message", value=0
+            )
+        return response
+
+    async def list(
+        self, request: heads_pb2.ListExamplesRequest, call: Call
+    ) -> heads_pb2.ListExamplesResponse:
+        """A page of examples, oldest first."""
+        size = page_size(request.page_size)
+        after = read_page_token(request.page_token, int)
+        head = await self._head(request.head)
+        found = await self._database.read(
+            stored_examples.list_examples,
+            head.uid,
+            after=after,
+            limit=size + 1,
+            label=request.label if request.HasField("label") else None,
+        )
+        page = found[:size]
+        return heads_pb2.ListExamplesResponse(
+            examples=[example_message(example) for example in page],
+            next_page_token=write_page_token(page[-1].id) if len(found) > size else "",
+        )
+
+    async def update(
+        self, request: heads_pb2.UpdateExamplesRequest, call: Call
+    ) -> heads_pb2.UpdateExamplesResponse:
+        """Changes labels; a row that fails costs itself alone."""
+        check_rows("updates", len(request.updates), self._settings.max_rows_per_request)
+        head = await self._head(request.head)
+        changes: list[tuple[str, str | None] | ServiceError] = []
+        for item in request.updates:
+            try:
+                label = self._label(item)
+            except InvalidRequest as error:
+                changes.append(error)
+            else:
+                changes.append((item.digest, label))
+        errors = await self._database.write(_update_labels, head.uid, changes)
+        return heads_pb2.UpdateExamplesResponse(
+            updated=len(changes) - len(errors),
+            errors=[row_error(row, error, call.request_id) for row, error in errors.items()],
+        )
+
+    async def delete(
+        self, request: heads_pb2.DeleteExamplesRequest, call: Call
+    ) -> heads_pb2.DeleteExamplesResponse:
+        """Deletes examples; a row that fails costs itself alone."""
+        check_rows("digests", len(request.digests), MAX_DIGESTS)
+        head = await self._head(request.head)
+        errors = await self._database.write(_delete, head.uid, request.digests)
+        return heads_pb2.DeleteExamplesResponse(
+            deleted=len(request.digests) - len(errors),
+            errors=[row_error(row, error, call.request_id) for row, error in errors.items()],
+        )
+
+    async def _add_rows(
+        self,
+        head: HeadRecord,
+        rows: Sequence[heads_pb2.NewExample],
+        first: int,
+        response: heads_pb2.AddExamplesResponse,
+        call: Call,
+    ) -> None:
+        check_rows("examples", len(rows), self._settings.max_rows_per_request)
+        backbone = head_backbone(self._extractor, head)
+        new, errors = await self._embed(head, backbone, rows)
+        if new:
+            changes = await self._database.write(
+                stored_examples.store_examples,
+                head.uid,
+                new,
+                max_examples=self._settings.max_examples_per_head,
+            )
+            response.added += changes.count("added")
+            response.updated += changes.count("updated")
+            response.unchanged += changes.count("unchanged")
+        response.failed += len(errors)
+        room = MAX_NAMED_ERRORS - len(response.errors)
+        for row, error in list(errors.items())[:room]:
+            response.errors.append(row_error(first + row, error, call.request_id))
+
+    async def _embed(
+        self, head: HeadRecord, backbone: BackboneInfo, rows: Sequence[heads_pb2.NewExample]
+    ) -> tuple[list[NewExample], dict[int, Exception]]:
+        raws = [self._read(row) for row in rows]
+        resolved = await embed_rows(self._embeddings, head.tenant, backbone, raws)
+        new: list[NewExample] = []
+        errors: dict[int, Exception] = {}
+        for i, (row, raw, outcome) in enumerate(zip(rows, raws, resolved, strict=True)):
+            if isinstance(outcome, Exception):
+                errors[i] = outcome
+            elif isinstance(raw, RawInput):
+                label = row.label if row.HasField("label") else None
+                keep = head.keep_inputs
+                new.append(new_example(raw, outcome, label, "upload", keep_input=keep))
+        return new, errors
+
+    def _read(self, row: heads_pb2.NewExample) -> RawInput | Exception:
+        try:
+            self._label(row)
+            return read_input(row.input, self._settings.input_limits)
+        except InvalidRequest as error:
+            return error
+
+    def _label(self, row: heads_pb2.NewExample | heads_pb2.ExampleUpdate) -> str | None:
+        if not row.HasField("label"):
+            return None
+        return check_label(row.label, self._settings.max_label_bytes)
+
+    async def _head(self, resource: str) -> HeadRecord:
+        name = HeadName.parse(resource)
+        return await self._database.read(stored_heads.get_head, name.tenant, name.head)
+
+
+def _update_labels(
+    connection: Connection, uid: str, changes: Sequence[tuple[str, str | None] | ServiceError]
+) -> dict[int, ServiceError]:
+    errors: dict[int, ServiceError] = {}
+    for row, change in enumerate(changes):
+        if isinstance(change, ServiceError):
+            errors[row] = change
+            continue
+        try:
+            stored_examples.update_label(connection, uid, *change)
+        except NotFound as error:
+            errors[row] = error
+    return errors
+
+
+def _delete(
+    connection: Connection, uid: str, digests: Sequence[str]
+) -> dict[int, ServiceError]:
+    errors: dict[int, ServiceError] = {}
+    for row, digest in enumerate(digests):
+        try:
+            stored_examples.delete_example(connection, uid, digest)
+        except NotFound as error:
+            errors[row] = error
+    return errors

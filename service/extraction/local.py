@@ -1,0 +1,257 @@
+"""Backbones in this process: decode in threads, queue fairly, run in batches."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models import Backbone, PreparedInput, load_backbone
+from service.batching import Admission, Batcher, BatchLimits
+from service.config import ExtractorSettings
+from service.errors import InvalidRequest, Unavailable
+from service.extraction import BackboneInfo, Extracted, Extractor
+from service.inputs import RawInput
+from service.logs import get_logger
+from service.metrics import BackboneObserver, DecodeObserver, Metrics
+
+FIRST_PROBE_SECONDS = 1.0
+LAST_PROBE_SECONDS = 30.0
+STUCK_SECONDS = 30.0
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    prepared: PreparedInput
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Embedded:
+    vector: NDArray[np.float32]
+    started: float
+    seconds: float
+
+
+class LocalExtractor(Extractor):
+    """Loads the backbones of the settings and runs them here."""
+
+    def __init__(self, settings: ExtractorSettings, metrics: Metrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._admission = Admission(
+            per_tenant=settings.max_queued_rows_per_tenant, total=settings.max_queued_rows
+        )
+        self._decode_threads = settings.decode_threads or os.cpu_count() or 1
+        self._decoders = ThreadPoolExecutor(self._decode_threads, thread_name_prefix="decode")
+        self._runners: dict[str, _Runner] = {}
+        self._on_readiness: Callable[[bool], None] = lambda ready: None
+
+    async def start(self, on_readiness: Callable[[bool], None]) -> None:
+        self._on_readiness = on_readiness
+        for name in self._settings.backbone:
+            runner = _Runner(
+                await asyncio.to_thread(self._load, name),
+                self._settings,
+                (self._decoders, self._decode_threads),
+                self._metrics,
+                self._announce,
+            )
+            self._runners[name] = runner
+            await runner.warm_up()
+            log.info("backbone ready", backbone=name, fingerprint=runner.backbone.fingerprint[:12])
+        self._announce()
+
+    async def close(self) -> None:
+        for runner in self._runners.values():
+            await runner.close()
+        self._decoders.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def ready(self) -> bool:
+        return bool(self._runners) and all(runner.ready for runner in self._runners.values())
+
+    def backbones(self) -> tuple[BackboneInfo, ...]:
+        if len(self._runners) < len(self._settings.backbone):
+            raise Unavailable("the backbones are being loaded", retry_after=1.0)
+        return tuple(runner.info() for runner in self._runners.values())
+
+    async def embed(
+        self, tenant: str, backbone: str, inputs: Sequence[RawInput]
+    ) -> list[Extracted | Exception]:
+        self.backbone(backbone)
+        runner = self._runners[backbone]
+        with self._admission.hold(tenant, len(inputs)):
+            if len(inputs) == 1:
+                return [await _outcome(runner.embed(tenant, inputs[0]))]
+            return list(
+                await asyncio.gather(*(_outcome(runner.embed(tenant, raw)) for raw in inputs))
+            )
+
+    def _load(self, name: str) -> Backbone:
+        settings = self._settings
+        return load_backbone(
+            name,
+            engine=settings.engine,
+            device=settings.device,
+            cache_dir=settings.cache_dir,
+            threads=settings.threads,
+            limits=settings.input_limits,
+        )
+
+    def _announce(self) -> None:
+        self._on_readiness(self.ready)
+
+
+class _Runner:
+    """One backbone with its two batchers, and its state of health.
+
+    The state follows the last forward pass: a failed or stuck one makes the backbone unready;
+    after that it is probed, at growing intervals, until a pass succeeds.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        settings: ExtractorSettings,
+        decoders: tuple[ThreadPoolExecutor, int],
+        metrics: Metrics,
+        on_change: Callable[[], None],
+    ) -> None:
+        self.backbone = backbone
+        self.ready = False
+        self._on_change = on_change
+        self._gauge = metrics.backbone_ready.labels(backbone.name)
+        self._probe: asyncio.Task[None] | None = None
+        self._decoders, decode_threads = decoders
+        self._device = ThreadPoolExecutor(1, thread_name_prefix=f"backbone-{backbone.name}")
+        self._decoding: Batcher[RawInput, _Decoded] = Batcher(
+            self._decode,
+            BatchLimits(
+                max_rows=1,
+                max_cost=settings.max_message_bytes,
+                concurrency=decode_threads,
+            ),
+            DecodeObserver(metrics, backbone.name),
+        )
+        self._batching: Batcher[PreparedInput, _Embedded] = Batcher(
+            self._forward,
+            BatchLimits(
+                max_rows=settings.max_batch_rows,
+                max_cost=settings.max_batch_cost,
+                window_seconds=settings.batch_window_ms / 1000,
+            ),
+            BackboneObserver(metrics, backbone.name),
+        )
+
+    def info(self) -> BackboneInfo:
+        backbone = self.backbone
+        return BackboneInfo(
+            name=backbone.name,
+            modality=backbone.modality,
+            dim=backbone.dim,
+            fingerprint=backbone.fingerprint,
+            engine=backbone.engine,
+            device=backbone.device,
+            ready=self.ready,
+        )
+
+    async def warm_up(self) -> None:
+        """Runs the backbone once, so that the first request does not pay for it."""
+        await self._on_device(self.backbone.warm_up)
+        self._set_ready(True)
+
+    async def embed(self, tenant: str, raw: RawInput) -> Extracted:
+        if raw.kind.modality is not self.backbone.modality:
+            raise InvalidRequest(
+                f"input: {self.backbone.name} takes {self.backbone.modality} inputs, "
+                f"is {raw.kind}",
+                field="input",
+                limit=self.backbone.modality,
+                value=raw.kind,
+            )
+        decoded = await self._decoding.submit(tenant, raw, cost=raw.cost)
+        submitted = asyncio.get_running_loop().time()
+        embedded = await self._batching.submit(
+            tenant, decoded.prepared, cost=decoded.prepared.cost
+        )
+        return Extracted(
+            vector=embedded.vector,
+            decode_seconds=decoded.seconds,
+            queue_seconds=embedded.started - submitted,
+            backbone_seconds=embedded.seconds,
+        )
+
+    async def close(self) -> None:
+        if self._probe is not None:
+            self._probe.cancel()
+        await self._decoding.close()
+        await self._batching.close()
+        await self._on_device(self.backbone.close)
+        self._device.shutdown(wait=False)
+
+    async def _decode(self, batch: Sequence[RawInput]) -> Sequence[_Decoded | Exception]:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        (raw,) = batch
+        try:
+            prepared = await loop.run_in_executor(
+                self._decoders, self.backbone.preprocess, raw.content
+            )
+        except Exception as error:  # the row's own error, whatever it is
+            return [error]
+        return [_Decoded(prepared, loop.time() - started)]
+
+    async def _forward(self, batch: Sequence[PreparedInput]) -> Sequence[_Embedded | Exception]:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        watchdog = loop.call_later(STUCK_SECONDS, self._set_ready, False)
+        try:
+            vectors = await loop.run_in_executor(self._device, self.backbone.forward, batch)
+        except Exception:
+            log.exception("forward pass failed", backbone=self.backbone.name, rows=len(batch))
+            self._set_ready(False)
+            self._start_probing()
+            raise
+        finally:
+            watchdog.cancel()
+        self._set_ready(True)
+        seconds = loop.time() - started
+        return [_Embedded(vector, started, seconds) for vector in vectors]
+
+    def _set_ready(self, ready: bool) -> None:
+        if ready != self.ready:
+            self.ready = ready
+            self._gauge.set(ready)
+            self._on_change()
+
+    def _start_probing(self) -> None:
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.create_task(self._probe_until_ready())
+
+    async def _probe_until_ready(self) -> None:
+        delay = FIRST_PROBE_SECONDS
+        while not self.ready:
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, LAST_PROBE_SECONDS)
+            try:
+                await self.warm_up()
+            except Exception:
+                log.exception("backbone still fails", backbone=self.backbone.name)
+
+    async def _on_device(self, function: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._device, function)
+
+
+async def _outcome(row: Awaitable[Extracted]) -> Extracted | Exception:
+    try:
+        return await row
+    except Exception as error:
+        return error

@@ -1,0 +1,92 @@
+"""Feedback: right labels of inputs, stored before they are acknowledged, used by the next training."""
+
+from __future__ import annotations
+
+import uuid
+
+from service.calls import Call
+from service.config import ServerSettings
+from service.embeddings import Embeddings
+from service.errors import InvalidRequest
+from service.extraction import Extractor
+from service.inputs import RawInput, read_input
+from service.labelled_rows import (
+    check_feedback_id,
+    check_label,
+    embed_rows,
+    head_backbone,
+    new_example,
+)
+from service.messages import row_error
+from service.metrics import Metrics
+from service.prediction import check_rows
+from service.store import Database
+from service.store import examples as stored_examples
+from service.store import heads as stored_heads
+from service.store.examples import NewFeedback
+from trunkline.resources import HeadName
+from trunkline.v1 import prediction_pb2
+
+
+class FeedbackLog:
+    """The use case behind ``SendFeedback``."""
+
+    def __init__(
+        self,
+        database: Database,
+        extractor: Extractor,
+        embeddings: Embeddings,
+        settings: ServerSettings,
+        metrics: Metrics,
+    ) -> None:
+        self._database = database
+        self._extractor = extractor
+        self._embeddings = embeddings
+        self._settings = settings
+        self._metrics = metrics
+
+    async def send(
+        self, request: prediction_pb2.SendFeedbackRequest, call: Call
+    ) -> prediction_pb2.SendFeedbackResponse:
+        """Stores every row; a row that fails costs itself alone."""
+        check_rows("feedback", len(request.feedback), self._settings.max_rows_per_request)
+        name = HeadName.parse(request.head)
+        head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
+        backbone = head_backbone(self._extractor, head)
+        raws = [self._read(item) for item in request.feedback]
+        resolved = await embed_rows(self._embeddings, head.tenant, backbone, raws)
+        response = prediction_pb2.SendFeedbackResponse()
+        new: dict[int, NewFeedback] = {}
+        for row, (item, raw, outcome) in enumerate(
+            zip(request.feedback, raws, resolved, strict=True)
+        ):
+            response.ids.append("")
+            response.digests.append(raw.digest if isinstance(raw, RawInput) else "")
+            response.duplicates.append(False)
+            if isinstance(outcome, Exception):
+                response.errors.append(row_error(row, outcome, call.request_id))
+            elif isinstance(raw, RawInput):
+                keep = head.keep_inputs
+                example = new_example(raw, outcome, item.label, "feedback", keep_input=keep)
+                new[row] = NewFeedback(item.id or uuid.uuid4().hex, example, item.label)
+        duplicates = await self._database.write(
+            stored_examples.store_feedback,
+            head.uid,
+            list(new.values()),
+            max_examples=self._settings.max_examples_per_head,
+        )
+        for (row, item), duplicate in zip(new.items(), duplicates, strict=True):
+            response.ids[row] = item.feedback_id
+            response.duplicates[row] = duplicate
+        tenant = self._metrics.tenant(call.tenant)
+        self._metrics.feedback.labels(tenant).inc(duplicates.count(False))
+        return response
+
+    def _read(self, item: prediction_pb2.Feedback) -> RawInput | Exception:
+        try:
+            check_label(item.label, self._settings.max_label_bytes)
+            if item.id:
+                check_feedback_id(item.id)
+            return read_input(item.input, self._settings.input_limits)
+        except InvalidRequest as error:
+            return error

@@ -1,0 +1,251 @@
+"""Inputs as they come off the wire: checked, hashed, and given the type that preprocessing takes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models import InputLimits, Modality
+from service.errors import FingerprintMismatch, InvalidRequest
+from trunkline import digest as digests
+from trunkline.v1 import common_pb2
+
+_DIGEST = re.compile("[0-9a-f]{64}")
+
+
+class Kind(StrEnum):
+    """What an input is."""
+
+    IMAGE = "image"
+    TEXT = "text"
+    PIXELS = "pixels"
+    EMBEDDING = "embedding"
+    DIGEST = "digest"
+
+    @property
+    def modality(self) -> Modality | None:
+        """The modality a backbone needs to take it; None if any does."""
+        return _MODALITIES.get(self)
+
+
+_MODALITIES = {
+    Kind.IMAGE: Modality.IMAGE,
+    Kind.PIXELS: Modality.IMAGE,
+    Kind.TEXT: Modality.TEXT,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RawInput:
+    """One checked input.
+
+    Attributes:
+        content: encoded image, text, uint8 pixels (height, width, 3), float32 vector (dim,), or
+            None for a digest.
+        fingerprint: of the backbone that made the vector; empty for other kinds.
+    """
+
+    kind: Kind
+    digest: str
+    content: bytes | str | NDArray[np.uint8] | NDArray[np.float32] | None
+    fingerprint: str = ""
+
+    @property
+    def cost(self) -> int:
+        """Size of the content in bytes, at least 1."""
+        if isinstance(self.content, np.ndarray):
+            return max(1, self.content.nbytes)
+        return max(1, len(self.content or b""))
+
+    def to_bytes(self) -> bytes:
+        """The content as stored when a head keeps its inputs."""
+        if isinstance(self.content, str):
+            return self.content.encode()
+        if isinstance(self.content, np.ndarray):
+            return self.content.tobytes()
+        return self.content or b""
+
+    def to_message(self) -> common_pb2.Input:
+        """The input as another server takes it."""
+        if self.kind is Kind.IMAGE:
+            assert isinstance(self.content, bytes)
+            return common_pb2.Input(image=self.content)
+        if self.kind is Kind.TEXT:
+            assert isinstance(self.content, str)
+            return common_pb2.Input(text=self.content)
+        assert self.kind is Kind.PIXELS and isinstance(self.content, np.ndarray)
+        return common_pb2.Input(pixels=to_tensor(self.content))
+
+
+def read_input(message: common_pb2.Input, limits: InputLimits) -> RawInput:
+    """Checks an input's form and size; what is inside an image shows when it is decoded.
+
+    Raises:
+        InvalidRequest: naming field, limit and value.
+    """
+    kind = message.WhichOneof("kind")
+    if kind == "image":
+        _check_size("image", len(message.image), limits.max_image_bytes)
+        return RawInput(Kind.IMAGE, digests.image_digest(message.image), message.image)
+    if kind == "text":
+        return _read_text(message.text, limits)
+    if kind == "text_utf8":
+        _check_size("text", len(message.text_utf8), limits.max_text_bytes)
+        try:
+            return _read_text(message.text_utf8.decode("utf-8"), limits)
+        except UnicodeDecodeError as error:
+            raise InvalidRequest(
+                f"text: must be valid UTF-8, byte {error.start} is not",
+                field="text",
+                limit="valid UTF-8",
+                value=f"byte {error.start}",
+            ) from error
+    if kind == "pixels":
+        return _read_pixels(message.pixels, limits)
+    if kind == "embedding":
+        return _read_embedding(message.embedding)
+    if kind == "digest":
+        if not _DIGEST.fullmatch(message.digest):
+            raise InvalidRequest(
+                f"digest: must be 64 hexadecimal digits, is {message.digest[:100]!r}",
+                field="digest",
+                limit="64 hexadecimal digits",
+                value=message.digest,
+            )
+        return RawInput(Kind.DIGEST, message.digest, None)
+    raise InvalidRequest(
+        "input: needs one of image, text, text_utf8, pixels, embedding, digest; has none",
+        field="input",
+        limit="one kind",
+        value="none",
+    )
+
+
+def check_embedding(raw: RawInput, fingerprint: str, dim: int) -> NDArray[np.float32]:
+    """The vector of an embedding input, if it is one of the wanted backbone's.
+
+    Raises:
+        FingerprintMismatch: another backbone made it.
+        InvalidRequest: wrong length.
+    """
+    assert isinstance(raw.content, np.ndarray)
+    if raw.fingerprint != fingerprint:
+        raise FingerprintMismatch(
+            f"embedding.fingerprint: must be {fingerprint}, is {raw.fingerprint[:64]}: "
+            "another backbone, or other weights or preprocessing, made it",
+            field="embedding.fingerprint",
+            limit=fingerprint,
+            value=raw.fingerprint,
+        )
+    if raw.content.shape != (dim,):
+        raise InvalidRequest(
+            f"embedding.vector: must have shape [{dim}], has {list(raw.content.shape)}",
+            field="embedding.vector",
+            limit=[dim],
+            value=list(raw.content.shape),
+        )
+    return raw.content.astype(np.float32, copy=False)
+
+
+def to_tensor(array: NDArray[np.generic]) -> common_pb2.Tensor:
+    """Packs an array little-endian, row-major."""
+    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    return common_pb2.Tensor(
+        dtype=array.dtype.name, shape=array.shape, data=np.ascontiguousarray(little).tobytes()
+    )
+
+
+def from_tensor(
+    tensor: common_pb2.Tensor, *, field: str, dtypes: tuple[str, ...]
+) -> NDArray[np.generic]:
+    """Unpacks an array without copying it.
+
+    Raises:
+        InvalidRequest: the dtype is not among `dtypes`, or shape and data do not fit.
+    """
+    if tensor.dtype not in dtypes:
+        raise InvalidRequest(
+            f"{field}.dtype: must be {' or '.join(dtypes)}, is {tensor.dtype[:100]!r}",
+            field=f"{field}.dtype",
+            limit=" or ".join(dtypes),
+            value=tensor.dtype,
+        )
+    dtype = np.dtype(tensor.dtype).newbyteorder("<")
+    shape = tuple(tensor.shape)
+    size = dtype.itemsize
+    for length in shape:
+        size *= length
+    if len(shape) > 4 or size != len(tensor.data):
+        raise InvalidRequest(
+            f"{field}.data: shape {list(shape)[:4]} of {tensor.dtype} takes {size} bytes, "
+            f"has {len(tensor.data)}",
+            field=f"{field}.data",
+            limit=size,
+            value=len(tensor.data),
+        )
+    return np.frombuffer(tensor.data, dtype=dtype).reshape(shape)
+
+
+def _read_text(text: str, limits: InputLimits) -> RawInput:
+    _check_size("text", len(text.encode()), limits.max_text_bytes)
+    return RawInput(Kind.TEXT, digests.text_digest(text), text)
+
+
+def _read_pixels(tensor: common_pb2.Tensor, limits: InputLimits) -> RawInput:
+    pixels = from_tensor(tensor, field="pixels", dtypes=("uint8",)).astype(np.uint8, copy=False)
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
+        raise InvalidRequest(
+            f"pixels.shape: must be [height, width, 3], is {list(pixels.shape)}",
+            field="pixels.shape",
+            limit="[height, width, 3]",
+            value=list(pixels.shape),
+        )
+    height, width, _ = pixels.shape
+    if height * width > limits.max_pixels:
+        raise InvalidRequest(
+            f"pixels: at most {limits.max_pixels}, is {height * width}",
+            field="pixels",
+            limit=limits.max_pixels,
+            value=height * width,
+        )
+    return RawInput(Kind.PIXELS, digests.pixels_digest(pixels.shape, tensor.data), pixels)
+
+
+def _read_embedding(message: common_pb2.Embedding) -> RawInput:
+    vector = from_tensor(message.vector, field="embedding.vector", dtypes=("float32",))
+    if vector.ndim != 1 or vector.size == 0:
+        raise InvalidRequest(
+            f"embedding.vector: must have shape [dim], has {list(vector.shape)}",
+            field="embedding.vector",
+            limit="[dim]",
+            value=list(vector.shape),
+        )
+    if not np.isfinite(vector).all():
+        index = int(np.flatnonzero(~np.isfinite(vector))[0])
+        raise InvalidRequest(
+            f"embedding.vector: must be finite, element {index} is {vector[index]}",
+            field="embedding.vector",
+            limit="finite",
+            value=vector[index],
+        )
+    return RawInput(
+        Kind.EMBEDDING,
+        digests.embedding_digest(message.fingerprint, message.vector.data),
+        vector.astype(np.float32, copy=False),
+        message.fingerprint,
+    )
+
+
+def _check_size(field: str, size: int, limit: int) -> None:
+    if size == 0:
+        raise InvalidRequest(
+            f"{field}: must not be empty", field=field, limit="at least 1 byte", value=0
+        )
+    if size > limit:
+        raise InvalidRequest(
+            f"{field}: at most {limit} bytes, has {size}", field=field, limit=limit, value=size
+        )

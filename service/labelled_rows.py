@@ -1,0 +1,97 @@
+"""Rows that bring an input and a label: what uploads and feedback have in common."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from service.embeddings import Embeddings, Resolved
+from service.errors import FingerprintMismatch, InvalidRequest
+from service.extraction import BackboneInfo, Extractor
+from service.inputs import Kind, RawInput
+from service.store.examples import NewExample
+from service.store.heads import HeadRecord
+
+_FEEDBACK_ID = re.compile("[A-Za-z0-9_.-]{1,64}")
+
+
+def head_backbone(extractor: Extractor, head: HeadRecord) -> BackboneInfo:
+    """The loaded backbone that a head is bound to.
+
+    Raises:
+        PreconditionFailed: it is not loaded.
+        FingerprintMismatch: it is loaded with other weights or preprocessing.
+    """
+    backbone = extractor.backbone(head.backbone)
+    if backbone.fingerprint != head.fingerprint:
+        raise FingerprintMismatch(
+            f"head: {head.resource} is bound to fingerprint {head.fingerprint}, backbone "
+            f"{backbone.name} has {backbone.fingerprint}; make a new head for it",
+            field="fingerprint",
+            limit=backbone.fingerprint,
+            value=head.fingerprint,
+        )
+    return backbone
+
+
+async def embed_rows(
+    embeddings: Embeddings, tenant: str, backbone: BackboneInfo, rows: Sequence[RawInput | Exception]
+) -> list[Resolved | Exception]:
+    """Embeds rows that are about to be stored; those the store knows are not computed again."""
+    return await embeddings.resolve(tenant, backbone, rows, look_in_store=True)
+
+
+def new_example(
+    raw: RawInput, resolved: Resolved, label: str | None, source: str, *, keep_input: bool
+) -> NewExample:
+    """What is stored for a row."""
+    kept = keep_input and raw.kind not in (Kind.DIGEST, Kind.EMBEDDING)
+    return NewExample(
+        digest=raw.digest,
+        kind=resolved.kind.value,
+        vector=resolved.vector,
+        label=label,
+        source="feedback" if source == "feedback" else "upload",
+        input=raw.to_bytes() if kept else None,
+    )
+
+
+def check_label(label: str, max_bytes: int) -> str:
+    """The label, if it is one.
+
+    Raises:
+        InvalidRequest: it is empty, too long, or has control characters or outer white space.
+    """
+    size = len(label.encode())
+    if not 1 <= size <= max_bytes:
+        raise InvalidRequest(
+            f"label: from 1 to {max_bytes} bytes of UTF-8, has {size}",
+            field="label",
+            limit=max_bytes,
+            value=size,
+        )
+    if label != label.strip() or any(unicodedata.category(c).startswith("C") for c in label):
+        raise InvalidRequest(
+            f"label: must have no control characters and no white space around it, is {label!r}",
+            field="label",
+            limit="printable",
+            value=label,
+        )
+    return label
+
+
+def check_feedback_id(feedback_id: str) -> str:
+    """The id, if it is one.
+
+    Raises:
+        InvalidRequest: it is malformed.
+    """
+    if not _FEEDBACK_ID.fullmatch(feedback_id):
+        raise InvalidRequest(
+            f"id: must match {_FEEDBACK_ID.pattern}, is {feedback_id[:100]!r}",
+            field="id",
+            limit=_FEEDBACK_ID.pattern,
+            value=feedback_id,
+        )
+    return feedback_id

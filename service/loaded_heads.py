@@ -1,0 +1,126 @@
+"""Heads in memory: the active versions that are in use, bounded in bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import partial
+
+from sqlalchemy import Connection
+
+from adapters import Head
+from service.errors import PreconditionFailed
+from service.metrics import Metrics
+from service.store import Database
+from service.store import heads as stored_heads
+from trunkline.resources import HeadName
+
+ENTRY_OVERHEAD_BYTES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedHead:
+    """A version ready to predict."""
+
+    name: HeadName
+    uid: str
+    backbone: str
+    version: int
+    head: Head
+
+    @property
+    def nbytes(self) -> int:
+        """Memory it takes."""
+        return self.head.nbytes + ENTRY_OVERHEAD_BYTES
+
+
+@dataclass(eq=False, slots=True)
+class _Load:
+    """A read under way, and whether the head has changed since it began."""
+
+    task: asyncio.Task[LoadedHead]
+    outdated: bool = False
+
+
+class LoadedHeads:
+    """Gives the active version of a head, from memory if it was used lately.
+
+    `forget` must follow every commit that changes which version is active. A load that was under
+    way then is repeated, so an old version never comes back.
+    """
+
+    def __init__(self, database: Database, max_bytes: int, metrics: Metrics) -> None:
+        self._database = database
+        self._max_bytes = max_bytes
+        self._metrics = metrics
+        self._heads: OrderedDict[str, LoadedHead] = OrderedDict()
+        self._bytes = 0
+        self._loads: dict[str, _Load] = {}
+
+    async def active(self, resource: str) -> LoadedHead:
+        """The active version of the head with this resource name.
+
+        Raises:
+            InvalidName, NotFound: no such head.
+            PreconditionFailed: it has no active version.
+        """
+        loaded = self._heads.get(resource)
+        if loaded is not None:
+            self._heads.move_to_end(resource)
+            return loaded
+        while True:
+            load = self._loads.get(resource)
+            if load is None:
+                load = _Load(asyncio.create_task(self._load(HeadName.parse(resource), 0)))
+                self._loads[resource] = load
+                load.task.add_done_callback(partial(self._landed, resource, load))
+            loaded = await asyncio.shield(load.task)
+            if not load.outdated:
+                return loaded
+
+    async def version(self, resource: str, version: int) -> LoadedHead:
+        """A version of a head, active or not; it is not kept in memory."""
+        return await self._load(HeadName.parse(resource), version)
+
+    def forget(self, resource: str) -> None:
+        """The next prediction reads the head anew."""
+        if (load := self._loads.pop(resource, None)) is not None:
+            load.outdated = True
+        old = self._heads.pop(resource, None)
+        if old is not None:
+            self._bytes -= old.nbytes
+            self._report()
+
+    async def _load(self, name: HeadName, version: int) -> LoadedHead:
+        return await self._database.read(_read_head, name, version)
+
+    def _landed(self, resource: str, load: _Load, task: asyncio.Task[LoadedHead]) -> None:
+        if self._loads.get(resource) is load:
+            del self._loads[resource]
+        if load.outdated or task.cancelled() or task.exception() is not None:
+            return
+        loaded = task.result()
+        self._heads[resource] = loaded
+        self._bytes += loaded.nbytes
+        while self._bytes > self._max_bytes:
+            _, old = self._heads.popitem(last=False)
+            self._bytes -= old.nbytes
+        self._report()
+
+    def _report(self) -> None:
+        self._metrics.heads_loaded.set(len(self._heads))
+        self._metrics.head_bytes.set(self._bytes)
+
+
+def _read_head(connection: Connection, name: HeadName, version: int) -> LoadedHead:
+    record = stored_heads.get_head(connection, name.tenant, name.head)
+    wanted = version or record.active_version
+    if not wanted:
+        raise PreconditionFailed(
+            f"head: {record.resource} has no active version; train it or activate one",
+            field="head",
+            value=record.resource,
+        )
+    data = stored_heads.get_weights(connection, record.uid, wanted)
+    return LoadedHead(name, record.uid, record.backbone, wanted, Head.from_safetensors(data))

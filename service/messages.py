@@ -1,0 +1,214 @@
+"""From what is stored to what goes over the wire."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+import adapters
+from service.errors import InvalidRequest, is_expected, problem_of
+from service.logs import get_logger
+from service.store.examples import ExampleRecord
+from service.store.heads import HeadCounts, HeadRecord, VersionRecord
+from service.store.jobs import JobRecord, JobState
+from trunkline.v1 import common_pb2, heads_pb2
+
+DEFAULT_PAGE = 100
+MAX_PAGE = 1000
+
+log = get_logger(__name__)
+
+_STATES = {
+    JobState.QUEUED: heads_pb2.TRAINING_STATE_QUEUED,
+    JobState.RUNNING: heads_pb2.TRAINING_STATE_RUNNING,
+    JobState.SUCCEEDED: heads_pb2.TRAINING_STATE_SUCCEEDED,
+    JobState.FAILED: heads_pb2.TRAINING_STATE_FAILED,
+    JobState.CANCELLED: heads_pb2.TRAINING_STATE_CANCELLED,
+}
+
+
+def row_error(row: int, error: Exception, request_id: str) -> common_pb2.RowError:
+    """What a client is told about a failed row; an unexpected error is logged in full."""
+    if not is_expected(error):
+        log.error("row failed", request_id=request_id, row=row, exc_info=error)
+    problem = problem_of(error)
+    return common_pb2.RowError(
+        row=row,
+        code=problem.status.code.name,
+        message=problem.message,
+        field=problem.field,
+        limit=problem.limit,
+        value=problem.value,
+    )
+
+
+def read_spec(message: heads_pb2.HeadSpec) -> adapters.HeadSpec:
+    """The spec as adapters take it; adapters.InvalidSpec if nobody can follow it."""
+    return adapters.HeadSpec(
+        family=message.family or "auto",
+        seed=message.seed,
+        l2=message.l2 if message.HasField("l2") else None,
+    )
+
+
+def spec_message(spec: Mapping[str, Any]) -> heads_pb2.HeadSpec:
+    """The spec as stored, on the wire."""
+    return heads_pb2.HeadSpec(family=spec["family"], seed=spec["seed"], l2=spec.get("l2"))
+
+
+def head_message(
+    head: HeadRecord, counts: HeadCounts, labels: tuple[str, ...], job: JobRecord | None
+) -> heads_pb2.Head:
+    """A head; `labels` are those of its active version."""
+    return heads_pb2.Head(
+        name=head.resource,
+        uid=head.uid,
+        backbone=head.backbone,
+        fingerprint=head.fingerprint,
+        spec=spec_message(head.spec),
+        keep_inputs=head.keep_inputs,
+        active_version=head.active_version,
+        labels=labels,
+        example_count=counts.examples,
+        labelled_count=counts.labelled,
+        feedback_count=counts.feedback,
+        create_time=timestamp(head.created_at),
+        training="" if job is None else f"{head.resource}/trainings/{job.id}",
+    )
+
+
+def version_message(head: HeadRecord, version: VersionRecord) -> heads_pb2.HeadVersion:
+    """A version without its weights."""
+    report = version.report
+    return heads_pb2.HeadVersion(
+        name=f"{head.resource}/versions/{version.version}",
+        version=version.version,
+        active=version.version == head.active_version,
+        source=version.source,
+        family=report["family"],
+        spec=spec_message(report["spec"]),
+        labels=version.labels,
+        backbone=head.backbone,
+        fingerprint=report["fingerprint"],
+        example_count=version.example_count,
+        create_time=timestamp(version.created_at),
+    )
+
+
+def report_message(head: HeadRecord, version: VersionRecord) -> heads_pb2.HeadReport:
+    """The report of a version."""
+    report = version.report
+    return heads_pb2.HeadReport(
+        head=head.resource,
+        version=version.version,
+        family=report["family"],
+        spec=spec_message(report["spec"]),
+        backbone=head.backbone,
+        fingerprint=report["fingerprint"],
+        example_count=version.example_count,
+        classes=[heads_pb2.ClassReport(**item) for item in report["classes"]],
+        estimate=_estimate(report["estimate"]),
+        l2=report["l2"],
+        temperature=report["temperature"],
+        train_seconds=report.get("train_seconds", 0.0),
+        candidates=[
+            heads_pb2.Candidate(
+                family=item["family"],
+                l2=item["l2"] or 0.0,
+                estimate=_estimate(item["estimate"]),
+                chosen=item["chosen"],
+            )
+            for item in report["candidates"]
+        ],
+    )
+
+
+def training_message(
+    head: str, job: JobRecord, phase: str = "", progress: float = 0.0
+) -> heads_pb2.Training:
+    """A job of the head with this resource name."""
+    done = job.state is JobState.SUCCEEDED
+    message = heads_pb2.Training(
+        name=f"{head}/trainings/{job.id}",
+        state=_STATES[job.state],
+        phase="" if job.state.final else phase,
+        progress=1.0 if done else progress,
+        version=job.version,
+        error_code=job.error_code,
+        error_message=job.error_message,
+        create_time=timestamp(job.created_at),
+    )
+    if job.ended_at is not None:
+        message.end_time.CopyFrom(timestamp(job.ended_at))
+    return message
+
+
+def example_message(example: ExampleRecord) -> heads_pb2.Example:
+    """An example without its embedding."""
+    return heads_pb2.Example(
+        digest=example.digest,
+        label=example.label,
+        kind=example.kind,
+        source=example.source,
+        has_input=example.has_input,
+        create_time=timestamp(example.created_at),
+    )
+
+
+def timestamp(seconds: float) -> Timestamp:
+    """Seconds since the epoch as a message."""
+    message = Timestamp()
+    message.FromNanoseconds(round(seconds * 1e9))
+    return message
+
+
+def page_size(wanted: int) -> int:
+    """How many items a page holds.
+
+    Raises:
+        InvalidRequest: more than the largest page.
+    """
+    if wanted > MAX_PAGE:
+        raise InvalidRequest(
+            f"page_size: at most {MAX_PAGE}, is {wanted}",
+            field="page_size",
+            limit=MAX_PAGE,
+            value=wanted,
+        )
+    return wanted or DEFAULT_PAGE
+
+
+def write_page_token(after: str | int) -> str:
+    """The opaque token of the page that begins after this key."""
+    return base64.urlsafe_b64encode(json.dumps(after).encode()).decode()
+
+
+def read_page_token(token: str, kind: type[str] | type[int]) -> Any:
+    """The key in a page token, or the first key if the token is empty.
+
+    Raises:
+        InvalidRequest: no list gave this token.
+    """
+    if not token:
+        return kind()
+    try:
+        after = json.loads(base64.urlsafe_b64decode(token.encode()))
+    except (ValueError, binascii.Error, RecursionError):
+        after = None
+    if type(after) is not kind or (kind is int and not 0 <= after < 2**63):
+        raise InvalidRequest(
+            f"page_token: must come from an earlier page, is {token[:100]!r}",
+            field="page_token",
+            limit="from an earlier page",
+            value=token,
+        )
+    return after
+
+
+def _estimate(report: Mapping[str, Any] | None) -> heads_pb2.Estimate | None:
+    return None if report is None else heads_pb2.Estimate(**report)

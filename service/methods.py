@@ -1,0 +1,85 @@
+"""The RPCs as the proto files define them: messages, streaming, and the REST twin of each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from google.api import annotations_pb2
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from trunkline.v1 import extraction_pb2, heads_pb2, prediction_pb2
+
+EXTRACTION = extraction_pb2.DESCRIPTOR.services_by_name["ExtractionService"]
+PREDICTION = prediction_pb2.DESCRIPTOR.services_by_name["PredictionService"]
+HEADS = heads_pb2.DESCRIPTOR.services_by_name["HeadService"]
+
+_VARIABLE = re.compile(r"\{(\w+)=([^}]+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class RestRoute:
+    """The REST twin of an RPC.
+
+    Attributes:
+        verb: GET, POST or DELETE.
+        path: as Starlette takes it; the ids in it are called id0, id1, …
+        field: the request's field that the resource name in the path fills; "" if there is none.
+        name: the form of that name, e.g. ``tenants/{id0}/heads/{id1}``.
+    """
+
+    verb: str
+    path: str
+    field: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One RPC."""
+
+    service: str
+    name: str
+    request: type[Message]
+    response: type[Message]
+    client_streaming: bool
+    server_streaming: bool
+    rest: RestRoute
+
+    @property
+    def path(self) -> str:
+        """``/trunkline.v1.HeadService/GetHead``."""
+        return f"/{self.service}/{self.name}"
+
+
+def methods_of(*services: ServiceDescriptor) -> Iterator[Method]:
+    """The RPCs of these services, in the order of the proto files."""
+    for service in services:
+        for method in service.methods:
+            yield Method(
+                service=service.full_name,
+                name=method.name,
+                request=GetMessageClass(method.input_type),
+                response=GetMessageClass(method.output_type),
+                client_streaming=method.client_streaming,
+                server_streaming=method.server_streaming,
+                rest=_rest_route(method),
+            )
+
+
+def _rest_route(method: MethodDescriptor) -> RestRoute:
+    rule = method.GetOptions().Extensions[annotations_pb2.http]
+    verb = rule.WhichOneof("pattern")
+    template: str = getattr(rule, verb)
+    variable = _VARIABLE.search(template)
+    if variable is None:
+        return RestRoute(verb.upper(), template, "", "")
+    field, pattern = variable.groups()
+    name = "/".join(
+        f"{{id{i // 2}}}" if part == "*" else part for i, part in enumerate(pattern.split("/"))
+    )
+    path = template[: variable.start()] + name + template[variable.end() :]
+    return RestRoute(verb.upper(), path, field, name)

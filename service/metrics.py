@@ -1,0 +1,143 @@
+"""All metrics of the server. Names start with ``trunkline_``; tenant labels are bounded in number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+SECONDS = (
+    *(0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05),
+    *(0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
+)
+LONG_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
+ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+OTHER = "other"
+
+
+class Metrics:
+    """The server's metrics, in a registry of their own.
+
+    Args:
+        tenants: how many tenants get labels of their own; later ones are counted as ``other``.
+    """
+
+    def __init__(self, tenants: int) -> None:
+        self.registry = CollectorRegistry()
+        self._tenant_limit = tenants
+        self._tenants: set[str] = set()
+        self.requests = self._counter(
+            "requests", "Requests by outcome.", "method", "transport", "code", "tenant"
+        )
+        self.request_seconds = self._histogram(
+            "request_seconds", "Time from a request's arrival to its reply.", "method", "transport"
+        )
+        self.phase_seconds = self._histogram(
+            "phase_seconds",
+            "Time of one row's decoding and queueing, of one batch in the backbone, "
+            "and of one request in its heads.",
+            "phase",
+            "backbone",
+        )
+        self.queue_rows = self._gauge(
+            "queue_rows", "Rows that wait, to be decoded or for the backbone.", "stage", "backbone"
+        )
+        self.batch_rows = self._histogram(
+            "batch_rows", "Rows in a batch of the backbone.", "backbone", buckets=ROWS
+        )
+        self.backbone_failures = self._counter(
+            "backbone_failures", "Batches in which the backbone raised.", "backbone"
+        )
+        self.backbone_ready = self._gauge(
+            "backbone_ready", "1 after a successful forward pass, 0 after a failed one.", "backbone"
+        )
+        self.rows = self._counter("rows", "Rows by outcome.", "method", "code", "tenant")
+        self.cache_hits = self._counter(
+            "embedding_cache_hits", "Inputs whose embedding was in the cache.", "tenant"
+        )
+        self.cache_misses = self._counter(
+            "embedding_cache_misses", "Inputs whose embedding was not in the cache.", "tenant"
+        )
+        self.cache_bytes = self._gauge(
+            "embedding_cache_bytes", "Memory of the cached embeddings."
+        )
+        self.heads_loaded = self._gauge("heads_loaded", "Heads in memory.")
+        self.head_bytes = self._gauge("head_cache_bytes", "Memory of the loaded heads.")
+        self.trainings = self._counter("trainings", "Trainings by final state.", "state")
+        self.training_seconds = self._histogram(
+            "training_seconds",
+            "Time from a training's start to its end.",
+            "state",
+            buckets=LONG_SECONDS,
+        )
+        self.feedback = self._counter("feedback", "Feedback that was stored.", "tenant")
+
+    def tenant(self, name: str) -> str:
+        """The label value for a tenant: its name for the first ones, then ``other``."""
+        if name in self._tenants:
+            return name
+        if not name or len(self._tenants) >= self._tenant_limit:
+            return OTHER
+        self._tenants.add(name)
+        return name
+
+    def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
+        return Counter(f"trunkline_{name}", documentation, labels, registry=self.registry)
+
+    def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
+        return Gauge(
+            f"trunkline_{name}",
+            documentation,
+            labels,
+            registry=self.registry,
+            multiprocess_mode="livesum",
+        )
+
+    def _histogram(
+        self, name: str, documentation: str, *labels: str, buckets: Sequence[float] = SECONDS
+    ) -> Histogram:
+        return Histogram(
+            f"trunkline_{name}", documentation, labels, registry=self.registry, buckets=buckets
+        )
+
+
+class DecodeObserver:
+    """Tells metrics about the batcher that decodes inputs of one backbone."""
+
+    def __init__(self, metrics: Metrics, backbone: str) -> None:
+        self._depth = metrics.queue_rows.labels("decode", backbone)
+        self._decode = metrics.phase_seconds.labels("decode", backbone)
+
+    def queued(self, change: int) -> None:
+        self._depth.inc(change)
+
+    def batch_started(self, rows: int, waits: Sequence[float]) -> None:
+        pass
+
+    def batch_ended(self, rows: int, seconds: float, error: Exception | None) -> None:
+        self._decode.observe(seconds / rows)
+
+
+class BackboneObserver:
+    """Tells metrics about the batcher in front of one backbone."""
+
+    def __init__(self, metrics: Metrics, backbone: str) -> None:
+        self._depth = metrics.queue_rows.labels("backbone", backbone)
+        self._wait = metrics.phase_seconds.labels("queue", backbone)
+        self._run = metrics.phase_seconds.labels("backbone", backbone)
+        self._rows = metrics.batch_rows.labels(backbone)
+        self._failures = metrics.backbone_failures.labels(backbone)
+
+    def queued(self, change: int) -> None:
+        self._depth.inc(change)
+
+    def batch_started(self, rows: int, waits: Sequence[float]) -> None:
+        self._rows.observe(rows)
+        for wait in waits:
+            self._wait.observe(wait)
+
+    def batch_ended(self, rows: int, seconds: float, error: Exception | None) -> None:
+        self._run.observe(seconds)
+        if error is not None:
+            self._failures.inc()

@@ -1,0 +1,195 @@
+"""Trainings as durable jobs: at most one unfinished per head."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from service.errors import Aborted, NotFound
+from service.store import schema
+from service.store.heads import add_version, require_head
+
+KEPT_PER_HEAD = 100
+
+
+class JobState(StrEnum):
+    """Where a job is. The last three are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more happens to the job."""
+        return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+
+UNFINISHED = (JobState.QUEUED, JobState.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """A training as stored; times are seconds since the epoch."""
+
+    id: str
+    head_uid: str
+    state: JobState
+    spec: dict[str, Any]
+    activate: bool
+    version: int
+    error_code: str
+    error_message: str
+    created_at: float
+    ended_at: float | None
+
+
+def start_job(
+    connection: Connection, uid: str, spec: dict[str, Any], activate: bool
+) -> tuple[JobRecord, bool]:
+    """Queues a job, or gives the head's unfinished one; and whether it is new."""
+    require_head(connection, uid)
+    unfinished = unfinished_job(connection, uid)
+    if unfinished is not None:
+        return unfinished, False
+    job_id = uuid.uuid4().hex
+    connection.execute(
+        insert(schema.jobs).values(
+            id=job_id,
+            head_uid=uid,
+            state=JobState.QUEUED,
+            spec=json.dumps(spec),
+            activate=activate,
+            version=0,
+            error_code="",
+            error_message="",
+            created_at=time.time(),
+        )
+    )
+    _forget_old_jobs(connection, uid)
+    return get_job(connection, uid, job_id), True
+
+
+def unfinished_job(connection: Connection, uid: str) -> JobRecord | None:
+    """The head's queued or running job, if there is one."""
+    row = connection.execute(
+        select(schema.jobs).where(
+            schema.jobs.c.head_uid == uid, schema.jobs.c.state.in_(UNFINISHED)
+        )
+    ).one_or_none()
+    return None if row is None else _job(row)
+
+
+def get_job(connection: Connection, uid: str, job_id: str) -> JobRecord:
+    """A job of the head.
+
+    Raises:
+        NotFound: the head has no such job.
+    """
+    row = connection.execute(select(schema.jobs).filter_by(id=job_id, head_uid=uid)).one_or_none()
+    if row is None:
+        raise NotFound(
+            f"training: the head has no training {job_id}", field="name", value=job_id
+        )
+    return _job(row)
+
+
+def unfinished_jobs(connection: Connection) -> list[JobRecord]:
+    """All queued or running jobs, oldest first: what a restart takes up again."""
+    rows = connection.execute(
+        select(schema.jobs)
+        .where(schema.jobs.c.state.in_(UNFINISHED))
+        .order_by(schema.jobs.c.created_at)
+    )
+    return [_job(row) for row in rows]
+
+
+def mark_running(connection: Connection, uid: str, job_id: str) -> JobRecord:
+    """Notes that the fit has begun."""
+    return _set(connection, uid, job_id, state=JobState.RUNNING)
+
+
+def finish_with_version(
+    connection: Connection,
+    job: JobRecord,
+    *,
+    labels: tuple[str, ...],
+    report: dict[str, Any],
+    example_count: int,
+    safetensors: bytes,
+) -> JobRecord:
+    """Stores the version that a job made and ends the job, in one step.
+
+    Raises:
+        NotFound: the head was deleted meanwhile.
+        Aborted: the job was ended otherwise meanwhile.
+    """
+    if get_job(connection, job.head_uid, job.id).state.final:
+        raise Aborted("training: it was ended meanwhile")
+    version = add_version(
+        connection,
+        job.head_uid,
+        source="training",
+        labels=labels,
+        report=report,
+        example_count=example_count,
+        safetensors=safetensors,
+        activate=job.activate,
+    )
+    return _set(
+        connection,
+        job.head_uid,
+        job.id,
+        state=JobState.SUCCEEDED,
+        version=version,
+        ended_at=time.time(),
+    )
+
+
+def finish_without_version(
+    connection: Connection, job: JobRecord, state: JobState, code: str = "", message: str = ""
+) -> JobRecord:
+    """Ends a job that failed or was cancelled; a job that has ended stays as it is."""
+    current = get_job(connection, job.head_uid, job.id)
+    if current.state.final:
+        return current
+    return _set(
+        connection,
+        job.head_uid,
+        job.id,
+        state=state,
+        error_code=code,
+        error_message=message,
+        ended_at=time.time(),
+    )
+
+
+def _set(connection: Connection, uid: str, job_id: str, **values: Any) -> JobRecord:
+    connection.execute(update(schema.jobs).where(schema.jobs.c.id == job_id).values(**values))
+    return get_job(connection, uid, job_id)
+
+
+def _forget_old_jobs(connection: Connection, uid: str) -> None:
+    kept = (
+        select(schema.jobs.c.id)
+        .where(schema.jobs.c.head_uid == uid)
+        .order_by(schema.jobs.c.created_at.desc())
+        .limit(KEPT_PER_HEAD)
+    )
+    connection.execute(
+        delete(schema.jobs).where(schema.jobs.c.head_uid == uid, schema.jobs.c.id.not_in(kept))
+    )
+
+
+def _job(row: Any) -> JobRecord:
+    values = dict(row._mapping)
+    values |= {"state": JobState(values["state"]), "spec": json.loads(values["spec"])}
+    return JobRecord(**values)

@@ -1,0 +1,185 @@
+"""Fingerprints, the export and its cache, and starting without torch."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models import Backbone, BackboneError, InputLimits, load_backbone
+from models.catalogue import EFFICIENTNET_LITE0, MINILM_L6_V2
+from models.images import ImagePreprocessor
+from models.texts import TextPreprocessor
+from models.weights import fingerprint
+
+FRAMEWORKS = ("torch", "torchvision", "timm", "transformers", "onnxscript")
+
+LOAD_AND_LIST_MODULES = f"""
+import pathlib, sys
+from models import known_backbones, load_backbone
+for name in known_backbones():
+    backbone = load_backbone(
+        name, engine="onnxruntime", device="cpu", cache_dir=pathlib.Path(sys.argv[1])
+    )
+    backbone.warm_up()
+    print(backbone.fingerprint)
+print([name for name in {FRAMEWORKS} if name in sys.modules])
+"""
+
+EXPORT_A_SMALL_NETWORK = """
+import pathlib, sys
+import numpy, torch
+from models.export import export_graph
+torch.manual_seed(1)
+network = torch.nn.Sequential(torch.nn.Linear(3, 2)).eval()
+example = {"input": numpy.ones((2, 3), "float32")}
+sys.stdin.readline()
+export_graph(network, example, {"input": (0,)}, pathlib.Path(sys.argv[1]))
+"""
+
+
+def python(code: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", code, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+
+
+def test_exported_backbones_load_without_importing_a_framework(
+    image_backbone: Backbone, text_backbone: Backbone, cache_dir: Path
+) -> None:
+    process = python(LOAD_AND_LIST_MODULES, str(cache_dir))
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    *fingerprints, imported = output.splitlines()
+    assert fingerprints == [image_backbone.fingerprint, text_backbone.fingerprint]
+    assert imported == "[]"
+
+
+def test_export_leaves_one_file_under_the_fingerprint(
+    text_backbone: Backbone, cache_dir: Path
+) -> None:
+    (graph,) = (cache_dir / text_backbone.fingerprint).iterdir()
+    assert graph.suffix == ".onnx"
+
+
+def test_cached_graph_is_used_as_it_is(
+    text_backbone: Backbone, cache_dir: Path, tmp_path: Path
+) -> None:
+    (graph,) = (cache_dir / text_backbone.fingerprint).iterdir()
+    copy = tmp_path / text_backbone.fingerprint / graph.name
+    copy.parent.mkdir()
+    copy.write_bytes(b"not a graph")
+    with pytest.raises(BackboneError, match="delete the file") as caught:
+        load_backbone("minilm/l6-v2", engine="onnxruntime", device="cpu", cache_dir=tmp_path)
+    assert str(copy) in str(caught.value)
+    assert copy.read_bytes() == b"not a graph"
+
+
+def test_two_processes_may_export_at_once(tmp_path: Path) -> None:
+    from models.engines.onnxruntime import OnnxRuntimeEngine
+
+    graph = tmp_path / "deep" / "graph.onnx"
+    processes = [python(EXPORT_A_SMALL_NETWORK, str(graph)) for _ in range(2)]
+    for process in processes:
+        assert process.stdin
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
+    assert list(graph.parent.iterdir()) == [graph]
+    engine = OnnxRuntimeEngine(graph, "cpu", threads=1)
+    assert engine.run({"input": np.zeros((5, 3), np.float32)}).shape == (5, 2)
+
+
+def test_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
+    import torch
+
+    from models.export import export_graph
+
+    target = tmp_path / "graph.onnx"
+    target.mkdir()
+    with pytest.raises(OSError, match="directory"):
+        export_graph(
+            torch.nn.Identity(), {"input": np.ones((2, 2), np.float32)}, {"input": (0,)}, target
+        )
+    assert list(tmp_path.iterdir()) == [target]
+
+
+# The fingerprint.
+
+
+def test_fingerprint_changes_with_one_bit_of_the_weights(tmp_path: Path) -> None:
+    files = dict(EFFICIENTNET_LITE0.files())
+    preprocessor = ImagePreprocessor(224, InputLimits())
+    before = EFFICIENTNET_LITE0.fingerprint(files, preprocessor, "float32")
+    weights = bytearray(files["weights"].read_bytes())
+    files["weights"] = tmp_path / "weights"
+    files["weights"].write_bytes(weights)
+    assert EFFICIENTNET_LITE0.fingerprint(files, preprocessor, "float32") == before
+    weights[len(weights) // 2] ^= 1
+    files["weights"].write_bytes(weights)
+    assert EFFICIENTNET_LITE0.fingerprint(files, preprocessor, "float32") != before
+
+
+def test_fingerprint_changes_with_all_that_changes_an_embedding() -> None:
+    files = EFFICIENTNET_LITE0.files()
+    preprocessor = ImagePreprocessor(224, InputLimits())
+    marks = {
+        EFFICIENTNET_LITE0.fingerprint(files, preprocessor, "float32"),
+        EFFICIENTNET_LITE0.fingerprint(files, preprocessor, "bfloat16"),
+        EFFICIENTNET_LITE0.fingerprint(files, ImagePreprocessor(240, InputLimits()), "float32"),
+        replace(EFFICIENTNET_LITE0, revision=2).fingerprint(files, preprocessor, "float32"),
+    }
+    assert len(marks) == 4
+
+
+def test_fingerprint_changes_with_the_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = ImagePreprocessor(224, InputLimits())
+    text = TextPreprocessor(MINILM_L6_V2.files()["tokenizer"], 256, InputLimits())
+    before = [fingerprint({}, {"preprocessing": it.parameters}) for it in (image, text)]
+    monkeypatch.setattr("PIL.__version__", "0.0")
+    monkeypatch.setattr("tokenizers.__version__", "0.0")
+    after = [fingerprint({}, {"preprocessing": it.parameters}) for it in (image, text)]
+    assert not set(before) & set(after)
+
+
+def test_fingerprint_does_not_change_with_limits_that_only_refuse() -> None:
+    files = EFFICIENTNET_LITE0.files()
+    marks = {
+        EFFICIENTNET_LITE0.fingerprint(files, ImagePreprocessor(224, limits), "float32")
+        for limits in (InputLimits(), InputLimits(max_pixels=9))
+    }
+    assert len(marks) == 1
+
+
+# torchvision beside a torch it was not built for.
+
+
+def test_torchvision_imports_and_missing_operators_still_fail_when_called() -> None:
+    code = """
+from models.torchvision_ops import declare_missing_operators
+library = declare_missing_operators()
+assert declare_missing_operators() is library
+import torch, torchvision
+boxes = torch.tensor([[0.0, 0, 1, 1]])
+if library is None:
+    assert torchvision.ops.nms(boxes, torch.ones(1), 0.5).tolist() == [0]
+else:
+    try:
+        torch.ops.torchvision.nms(boxes, torch.ones(1), 0.5)
+    except NotImplementedError:
+        pass
+    else:
+        raise SystemExit("a declared operator ran")
+"""
+    process = python(code)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors

@@ -1,0 +1,34 @@
+"""The command line: `trunkline`."""
+
+import click
+
+from trunkline import channel
+from trunkline.cli.connection import Connection, server_options
+from trunkline.cli.heads import heads
+from trunkline.cli.output import ErrorsAsLines
+from trunkline.cli.predict import feedback, predict
+from trunkline.cli.server import demo, extractor, serve
+from trunkline.cli.show import backbones, report
+from trunkline.cli.train import train
+from trunkline.version import __version__
+
+
+@click.group(
+    cls=ErrorsAsLines,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@server_options(
+    default_server=channel.DEFAULT_ADDRESS, default_timeout=channel.DEFAULT_TIMEOUT, env=True
+)
+@click.version_option(__version__, prog_name="trunkline")
+@click.pass_context
+def main(ctx: click.Context, server: str, token: str | None, timeout: float) -> None:
+    """One frozen backbone, a head for every tenant.
+
+    The options before a command hold for it, unless they are given after it, too.
+    """
+    ctx.obj = Connection(server, token, timeout)
+
+
+for command in (serve, extractor, train, predict, feedback, heads, report, backbones, demo):
+    main.add_command(command)

@@ -1,0 +1,159 @@
+"""What every command that talks to a server has in common: its options, its client, its output."""
+
+import functools
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from trunkline.cli.output import Output
+from trunkline.client import Client
+from trunkline.resources import HeadName, InvalidName, TenantName
+from trunkline.values import HeadSpec
+
+Command = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Where the server is, what to show it, and how long to wait for it (seconds)."""
+
+    server: str
+    token: str | None
+    timeout: float
+
+
+def head_argument(function: Command) -> Command:
+    """The argument TENANT/HEAD."""
+    return click.argument("head", callback=_read_head, metavar="TENANT/HEAD")(function)
+
+
+def tenant_argument(function: Command) -> Command:
+    """The argument TENANT."""
+    return click.argument("tenant", callback=_read_tenant, metavar="TENANT")(function)
+
+
+def server_options(
+    *, default_server: str | None, default_timeout: float | None, env: bool
+) -> Callable[[Command], Command]:
+    """`--server`, `--token` and `--timeout`; before the command they have defaults."""
+    server = click.option(
+        "--server",
+        metavar="ADDRESS",
+        default=default_server,
+        envvar="TRUNKLINE_SERVER" if env else None,
+        show_default=env,
+        show_envvar=env,
+        help="The server: HOST:PORT or unix:PATH (TRUNKLINE_SERVER).",
+    )
+    token = click.option(
+        "--token",
+        metavar="TOKEN",
+        envvar="TRUNKLINE_TOKEN" if env else None,
+        show_envvar=env,
+        help="The token to show the server (better: TRUNKLINE_TOKEN, which no process list shows).",
+    )
+    timeout = click.option(
+        "--timeout",
+        metavar="SECONDS",
+        type=click.FloatRange(min=0, min_open=True),
+        default=default_timeout,
+        show_default=env,
+        help="How long to wait for one answer.",
+    )
+    return lambda function: server(token(timeout(function)))
+
+
+def client_command(function: Command) -> Command:
+    """Gives a command `--server`, `--token`, `--timeout` and `--json`.
+
+    The function is called with a connected client and the output, then with its own parameters.
+    """
+
+    @server_options(default_server=None, default_timeout=None, env=False)
+    @click.option(
+        "--json", "as_json", is_flag=True, help="Print JSON, and nothing else, on standard output."
+    )
+    @functools.wraps(function)
+    def command(
+        server: str | None,
+        token: str | None,
+        timeout: float | None,
+        as_json: bool,
+        **parameters: Any,
+    ) -> Any:
+        before = click.get_current_context().find_object(Connection)
+        assert before is not None, "every command is one of the main group's"
+        address, shown = server or before.server, token or before.token
+        client = Client(address, token=shown, timeout=timeout or before.timeout)
+        with client, _retries_on_stderr():
+            return function(client, Output(as_json), **parameters)
+
+    return command
+
+
+def spec_options(function: Command) -> Command:
+    """`--family`, `--seed` and `--l2`."""
+    family = click.option(
+        "--family",
+        metavar="NAME",
+        help="The kind of head: auto, logistic or ridge (default: the head's own, else auto).",
+    )
+    seed = click.option(
+        "--seed", type=click.IntRange(min=0), help="The same examples and seed give the same head."
+    )
+    l2 = click.option(
+        "--l2",
+        type=click.FloatRange(min=0, min_open=True),
+        help="A fixed strength of the L2 regularisation (default: chosen by validation).",
+    )
+    return family(seed(l2(function)))
+
+
+def chosen_spec(
+    family: str | None, seed: int | None, l2: float | None, base: HeadSpec
+) -> HeadSpec | None:
+    """The spec that the options make of `base`; None if there is no option."""
+    if family is None and seed is None and l2 is None:
+        return None
+    return HeadSpec(
+        family=base.family if family is None else family,
+        seed=base.seed if seed is None else seed,
+        l2=base.l2 if l2 is None else l2,
+    )
+
+
+def _read_head(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    try:
+        return HeadName.read(value).short
+    except InvalidName as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+
+
+def _read_tenant(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    try:
+        return TenantName.read(value).tenant
+    except InvalidName as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+
+
+@contextmanager
+def _retries_on_stderr() -> Iterator[None]:
+    """While a command runs, what the client says of its retries goes to standard error."""
+    logger = logging.getLogger("trunkline")
+    handler, level = _Stderr(), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+class _Stderr(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(record.getMessage(), err=True)

@@ -1,0 +1,152 @@
+"""What commands print: JSON or tables on standard output, words and errors on standard error."""
+
+import dataclasses
+import errno
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import IO, Any
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+from trunkline.errors import TrunklineError
+from trunkline.values import RowFailure
+
+_SHOWN_FAILURES = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """Where a command's results go. With `as_json`, only JSON is on standard output."""
+
+    as_json: bool
+
+    def document(self, value: Any) -> None:
+        """Prints the command's one JSON document."""
+        click.echo(json.dumps(plain(value), indent=2))
+
+    def line(self, value: Any) -> None:
+        """Prints one JSON line."""
+        click.echo(json.dumps(plain(value)))
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """Prints a table with a header."""
+        table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+        for row in rows:
+            table.add_row(*(_cell(value) for value in row))
+        _console().print(table)
+
+    def facts(self, facts: Mapping[str, object]) -> None:
+        """Prints names and values, one pair a line."""
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for name, value in facts.items():
+            table.add_row(name, _cell(value))
+        _console().print(table)
+
+    def say(self, words: str) -> None:
+        """Prints words for a person on standard error."""
+        click.echo(words, err=True)
+
+    def progress(self, *columns: ProgressColumn) -> Progress:
+        """A progress bar on standard error."""
+        return Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            *columns,
+            TimeElapsedColumn(),
+            console=_console(stderr=True),
+        )
+
+    def failures(self, failures: Sequence[tuple[str, RowFailure]]) -> None:
+        """Names the first failed rows on standard error."""
+        for name, failure in failures[:_SHOWN_FAILURES]:
+            self.say(f"failed: {one_line(name)}: {one_line(failure.message)}")
+        if len(failures) > _SHOWN_FAILURES:
+            self.say(f"failed: {len(failures) - _SHOWN_FAILURES} more")
+
+
+class Failure(click.ClickException):
+    """Ends the program with exit status 1 and one line on standard error."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(f"error: {one_line(self.message)}", err=True)
+
+
+class ErrorsAsLines(click.Group):
+    """A group whose commands end with one line, never with a traceback, where the client fails."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TrunklineError as error:
+            raise Failure(described(error)) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # the reader of the output has left: click's business
+                raise
+            raise Failure(str(error)) from error
+
+
+def described(error: TrunklineError) -> str:
+    """An error with all that the server said of it, in one line."""
+    named = {
+        "field": error.field,
+        "limit": error.limit,
+        "value": error.value,
+        "request": error.request_id,
+    }
+    details = ", ".join(f"{name} {value}" for name, value in named.items() if value)
+    return f"{error.message} ({details})" if details else error.message
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: dataclasses as objects, times in ISO 8601."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = (field.name for field in dataclasses.fields(value))
+        return {name: plain(getattr(value, name)) for name in names}
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value
+
+
+def one_line(text: str) -> str:
+    """The text without line breaks, and without what no terminal can show."""
+    return " ".join(text.split()).encode(errors="replace").decode()
+
+
+def size(count: int) -> str:
+    """A number of bytes for a person."""
+    if count < 1_000:
+        return f"{count} B"
+    return f"{count / 1e3:.1f} kB" if count < 1_000_000 else f"{count / 1e6:.1f} MB"
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:.4g}"
+        case datetime():
+            return value.strftime("%Y-%m-%d %H:%M:%S")
+        case tuple():
+            return ", ".join(map(str, value))
+    return str(value)
+
+
+def _console(*, stderr: bool = False) -> Console:
+    return Console(stderr=stderr, markup=False, highlight=False, emoji=False)

@@ -1,0 +1,261 @@
+"""What takes several calls, written once for both clients.
+
+A flow is a generator: it yields the next step, is sent its outcome (or thrown its error), and
+returns the result. It does no network I/O of its own, so `Client` and `AsyncClient` differ only in
+how they run a step.
+"""
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from trunkline import calls, errors, replies
+from trunkline.calls import Call, Pause, SendExamples, WatchTraining
+from trunkline.chunking import (
+    MAX_ASKED,
+    MAX_INPUT_BYTES,
+    MAX_MESSAGE_BYTES,
+    MAX_MESSAGE_ROWS,
+    split,
+)
+from trunkline.inputs import Input, InputLike, as_input
+from trunkline.retrying import Patience
+from trunkline.v1 import extraction_pb2, heads_pb2, prediction_pb2
+from trunkline.values import (
+    Changes,
+    Embedding,
+    HeadSpec,
+    Prediction,
+    Receipt,
+    RowFailure,
+    Training,
+    TrainingState,
+    Version,
+)
+
+T = TypeVar("T")
+
+Step = Call[Any] | SendExamples[Any] | WatchTraining | Pause
+Flow = Generator[Step, Any, T]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One input on its way: its place in the whole request, and the bytes it holds."""
+
+    index: int
+    input: Input
+    nbytes: int
+
+
+def load(index: int, item: InputLike) -> Row | RowFailure:
+    """The row of an input, in memory; a file that cannot be read costs its own row alone."""
+    try:
+        loaded = as_input(item).load()
+        row = Row(index, loaded, loaded.nbytes)
+    except OSError as error:
+        code = "NOT_FOUND" if isinstance(error, FileNotFoundError) else "INVALID_ARGUMENT"
+        return RowFailure(index, code, f"cannot read the file: {error}", field="input")
+    except errors.InvalidArgument as error:
+        return RowFailure(index, error.code, error.message, error.field, error.limit, error.value)
+    if row.nbytes <= MAX_INPUT_BYTES:
+        return row
+    message = f"an input may have {MAX_INPUT_BYTES} bytes, this one has {row.nbytes}"
+    limit, value = str(MAX_INPUT_BYTES), str(row.nbytes)
+    return RowFailure(index, "RESOURCE_EXHAUSTED", message, "input", limit, value)
+
+
+def predict(
+    head: str, inputs: Iterable[InputLike], top_k: int, version: int | None
+) -> Flow[list[Prediction | RowFailure]]:
+    """Predict, in requests of bounded size."""
+    name = str(calls.head_name(head))
+
+    def call(rows: list[Row]) -> Call[list[Prediction | RowFailure]]:
+        request = prediction_pb2.PredictRequest(
+            head=name,
+            inputs=[row.input.message() for row in rows],
+            top_k=top_k,
+            version=version or 0,
+        )
+        count = len(rows)
+        return Call(
+            calls.PREDICTION, "Predict", request, lambda reply: replies.predictions(reply, count)
+        )
+
+    return (yield from _row_by_row(inputs, call))
+
+
+def embed(
+    tenant: str, inputs: Iterable[InputLike], backbone: str
+) -> Flow[list[Embedding | RowFailure]]:
+    """Embed, in requests of bounded size."""
+    name = str(calls.tenant_name(tenant))
+
+    def call(rows: list[Row]) -> Call[list[Embedding | RowFailure]]:
+        request = extraction_pb2.EmbedRequest(
+            tenant=name, backbone=backbone, inputs=[row.input.message() for row in rows]
+        )
+        count = len(rows)
+        return Call(
+            calls.EXTRACTION, "Embed", request, lambda reply: replies.embeddings(reply, count)
+        )
+
+    return (yield from _row_by_row(inputs, call))
+
+
+def feedback(head: str, items: Iterable[tuple[InputLike, str]]) -> Flow[list[Receipt | RowFailure]]:
+    """SendFeedback, in requests of bounded size; with ids made here, repeating is harmless."""
+    name = str(calls.head_name(head))
+    pairs = list(items)
+    ids = [str(uuid.uuid4()) for _ in pairs]
+
+    def call(rows: list[Row]) -> Call[list[Receipt | RowFailure]]:
+        request = prediction_pb2.SendFeedbackRequest(
+            head=name,
+            feedback=[
+                prediction_pb2.Feedback(
+                    id=ids[row.index], input=row.input.message(), label=pairs[row.index][1]
+                )
+                for row in rows
+            ],
+        )
+        count = len(rows)
+        return Call(
+            calls.PREDICTION, "SendFeedback", request, lambda reply: replies.receipts(reply, count)
+        )
+
+    return (yield from _row_by_row((item for item, _ in pairs), call))
+
+
+def update_examples(head: str, labels: Mapping[str, str | None]) -> Flow[Changes]:
+    """UpdateExamples, in requests of bounded size."""
+    items = list(labels.items())
+    return (yield from _changes(items, lambda part: calls.update_examples(head, dict(part))))
+
+
+def delete_examples(head: str, digests: Iterable[str]) -> Flow[Changes]:
+    """DeleteExamples, in requests of bounded size."""
+    return (yield from _changes(digests, lambda part: calls.delete_examples(head, part)))
+
+
+def import_head(
+    head: str,
+    safetensors: bytes,
+    backbone: str,
+    fingerprint: str | None,
+    labels: Sequence[str],
+    activate: bool,
+) -> Flow[Version]:
+    """ImportHead; the fingerprint is the file's own, or else the loaded backbone's."""
+    bound = fingerprint or _metadata(safetensors).get("fingerprint", "")
+    if not bound:
+        loaded = yield calls.list_backbones()
+        bound = next((row.fingerprint for row in loaded if row.name == backbone), "")
+    version: Version = yield calls.import_head(head, safetensors, backbone, bound, labels, activate)
+    return version
+
+
+def train(
+    head: str,
+    spec: HeadSpec | None,
+    activate: bool,
+    on_progress: Callable[[Training], None] | None,
+    timeout: float | None,
+) -> Flow[Training]:
+    """TrainHead, watched to its end.
+
+    A broken stream is joined again. Where the training ended just then, that starts another one,
+    which does no harm: the same examples, spec and seed give the same head.
+    """
+    request = heads_pb2.TrainHeadRequest(
+        head=str(calls.head_name(head)), spec=calls.spec_message(spec), activate=activate
+    )
+    end = None if timeout is None else time.monotonic() + timeout
+    patience = Patience()
+    latest: Training | None = None
+
+    def seen(training: Training) -> None:
+        nonlocal latest
+        latest = training
+        patience.moved_on()
+        if on_progress:
+            on_progress(training)
+
+    while latest is None or not latest.done:
+        left = None if end is None else max(0.0, end - time.monotonic())
+        try:
+            yield WatchTraining(request, lambda reply: seen(replies.training(reply.training)), left)
+            if latest is None or not latest.done:
+                raise errors.Unavailable("the server ended the stream before the training ended")
+        except errors.Unavailable as error:
+            yield Pause(patience.pause(error))
+            # Both of these wait until the server is back, and fail if it is not in time.
+            if latest is None:
+                yield calls.get_head(head)
+            else:
+                latest = yield calls.get_training(latest.name)
+    return _succeeded(latest)
+
+
+def _succeeded(training: Training) -> Training:
+    """The training, or its error as the exception that it stands for."""
+    if training.state is TrainingState.SUCCEEDED:
+        return training
+    if training.state is TrainingState.CANCELLED:
+        raise errors.Cancelled(f"{training.name} was cancelled")
+    error = errors.BY_CODE.get(training.error_code, errors.Unknown)
+    raise error(training.error_message or f"{training.name} failed")
+
+
+def _row_by_row(
+    items: Iterable[InputLike], call: Callable[[list[Row]], Call[list[T | RowFailure]]]
+) -> Flow[list[T | RowFailure]]:
+    """The outcome of every row, in order, whether it failed here or at the server."""
+    outcomes: dict[int, T | RowFailure] = {}
+
+    def loaded() -> Iterator[Row]:
+        for index, item in enumerate(items):
+            row = load(index, item)
+            if isinstance(row, Row):
+                yield row
+            else:
+                outcomes[index] = row
+
+    for rows in split(
+        loaded(), lambda row: row.nbytes, max_rows=MAX_MESSAGE_ROWS, max_bytes=MAX_MESSAGE_BYTES
+    ):
+        reply: list[T | RowFailure] = yield call(rows)
+        for row, outcome in zip(rows, reply, strict=True):
+            if isinstance(outcome, RowFailure):
+                outcomes[row.index] = replace(outcome, row=row.index)
+            else:
+                outcomes[row.index] = outcome
+    return [outcomes[index] for index in range(len(outcomes))]
+
+
+def _changes(
+    items: Iterable[T], call: Callable[[list[T]], Call[tuple[int, list[RowFailure]]]]
+) -> Flow[Changes]:
+    changed, offset = 0, 0
+    failures: list[RowFailure] = []
+    for part in split(items, lambda _: 0, max_rows=MAX_ASKED, max_bytes=0):
+        count, failed = yield call(part)
+        changed += count
+        failures += [replace(failure, row=failure.row + offset) for failure in failed]
+        offset += len(part)
+    return Changes(changed, tuple(failures))
+
+
+def _metadata(safetensors: bytes) -> dict[str, str]:
+    """The metadata of a safetensors file; none where it cannot be read: the server will say so."""
+    length = int.from_bytes(safetensors[:8], "little")
+    try:
+        header = json.loads(safetensors[8 : 8 + length])
+    except ValueError:
+        return {}
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    return metadata if isinstance(metadata, dict) else {}

@@ -1,0 +1,79 @@
+"""When to try again, and how long to wait before it.
+
+Waits grow exponentially, with jitter so that clients which failed together do not come
+back together; a server that names a time itself (google.rpc.RetryInfo) is believed.
+"""
+
+import logging
+import random
+import time
+
+from trunkline.errors import ResourceExhausted, TrunklineError, Unavailable
+
+_FIRST_SECONDS = 0.1
+_LONGEST_SECONDS = 3.0
+_MOST_BREAKS = 6
+
+logger = logging.getLogger("trunkline")
+
+
+def backoff(failures: int, retry_after: float | None) -> float:
+    """Seconds to wait after this many failures in a row (counted from 1)."""
+    if retry_after is not None:
+        return retry_after * random.uniform(1.0, 1.2)
+    longest = min(_LONGEST_SECONDS, _FIRST_SECONDS * 2.0 ** min(failures - 1, 16))
+    return longest * random.uniform(0.5, 1.0)
+
+
+class Attempts:
+    """One call's deadline, and what is left of it. `timeout` is in seconds."""
+
+    def __init__(self, timeout: float, *, idempotent: bool) -> None:
+        self._end = time.monotonic() + timeout
+        self._idempotent = idempotent
+        self._failures = 0
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until the deadline."""
+        return max(0.0, self._end - time.monotonic())
+
+    def pause(self, error: TrunklineError) -> float:
+        """Seconds to wait before the next attempt; raises `error` where there must be none.
+
+        A call that may have taken effect is repeated only if it can do no harm; one that the server
+        refused with a time to come back has taken none.
+        """
+        if not isinstance(error, Unavailable) or (
+            not self._idempotent and error.retry_after is None
+        ):
+            raise error
+        self._failures += 1
+        seconds = backoff(self._failures, error.retry_after)
+        if seconds >= self.remaining:
+            raise error
+        # Said once: the error of later attempts is mostly the same.
+        level = logging.INFO if self._failures == 1 else logging.DEBUG
+        logger.log(level, "%s; trying again for %.0f s", error, self.remaining)
+        return seconds
+
+
+class Patience:
+    """How often a stream may break in a row without having moved on in between."""
+
+    def __init__(self) -> None:
+        self._breaks = 0
+
+    def moved_on(self) -> None:
+        """Forgets the breaks so far."""
+        self._breaks = 0
+
+    def pause(self, error: TrunklineError) -> float:
+        """Seconds to wait before the stream is taken up again; raises `error` at the end of it."""
+        full = isinstance(error, ResourceExhausted) and error.retry_after is not None
+        self._breaks += 1
+        if not (full or isinstance(error, Unavailable)) or self._breaks > _MOST_BREAKS:
+            raise error
+        seconds = backoff(self._breaks, error.retry_after)
+        logger.info("%s; going on in %.1f s", error, seconds)
+        return seconds
