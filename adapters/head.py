@@ -231,7 +231,7 @@ def _parse(data: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
             value=length,
         )
     try:
-        entries = dict(safetensors.deserialize(data))
+        entries: dict[str, Any] = dict(safetensors.deserialize(data))
     except safetensors.SafetensorError as error:
         raise InvalidWeights(f"not a safetensors file: {error}", field="safetensors") from error
     metadata = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
@@ -249,7 +249,7 @@ def _parse(data: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
                 value=entry["dtype"],
             )
     tensors = {
-        name: np.frombuffer(entry["data"], _DTYPES[str(entry["dtype"])]).reshape(entry["shape"])
+        name: np.frombuffer(entry["data"], _DTYPES[entry["dtype"]]).reshape(entry["shape"])
         for name, entry in entries.items()
     }
     return tensors, metadata

@@ -17,7 +17,7 @@ from adapters.problem import Problem, Standardisation
 from adapters.report import Candidate, ClassReport, Estimate, Report
 from adapters.spec import AUTO, FAMILIES, HeadSpec
 
-MAX_AUTO_COST = 1e12
+MAX_AUTO_COST = 3e11
 """Floating point operations beyond which "auto" leaves out all but the cheapest family."""
 
 

@@ -46,7 +46,9 @@ class TextPreprocessor:
 
     def prepare(self, raw: RawInput) -> PreparedInput:
         """Tokenize one text (str, or bytes in UTF-8). Raises InvalidInput."""
-        ids = self._tokenizer.encode(self._validated(raw)).ids
+        # Only the batch calls release the interpreter lock.
+        (encoding,) = self._tokenizer.encode_batch_fast([self._validated(raw)])
+        ids = encoding.ids
         if len(ids) <= self._specials:
             raise InvalidInput(
                 "holds nothing to embed", field="text.tokens", limit="at least 1", value=0

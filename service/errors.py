@@ -2,6 +2,7 @@
 
     ServiceError
     ├── InvalidRequest          a field is malformed, or outside its limit
+    │   └── UnsupportedMediaType
     ├── NotFound                no such head, version, training, example, input or backbone
     ├── AlreadyExists
     ├── PreconditionFailed      the request is fine, the state is not (no active version, …)
@@ -65,6 +66,9 @@ class ServiceError(Exception):
 
 
 class InvalidRequest(ServiceError): ...
+
+
+class UnsupportedMediaType(InvalidRequest): ...
 
 
 class NotFound(ServiceError): ...
@@ -131,6 +135,7 @@ class Status(NamedTuple):
 STATUSES: dict[type[Exception], Status] = {
     ServiceError: Status(grpc.StatusCode.INTERNAL, 500),
     InvalidRequest: Status(grpc.StatusCode.INVALID_ARGUMENT, 400),
+    UnsupportedMediaType: Status(grpc.StatusCode.INVALID_ARGUMENT, 415),
     NotFound: Status(grpc.StatusCode.NOT_FOUND, 404),
     AlreadyExists: Status(grpc.StatusCode.ALREADY_EXISTS, 409),
     PreconditionFailed: Status(grpc.StatusCode.FAILED_PRECONDITION, 400),

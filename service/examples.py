@@ -116,7 +116,7 @@ class Examples:
         self, request: heads_pb2.UpdateExamplesRequest, call: Call
     ) -> heads_pb2.UpdateExamplesResponse:
         """Changes labels; a row that fails costs itself alone."""
-        check_rows("updates", len(request.updates), self._settings.max_rows_per_request)
+        check_rows("updates", len(request.updates), MAX_DIGESTS)
         head = await self._head(request.head)
         changes: list[tuple[str, str | None] | ServiceError] = []
         for item in request.updates:

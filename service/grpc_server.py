@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 import grpc
@@ -60,24 +61,36 @@ class GrpcServer:
         except RuntimeError as error:
             raise StartupError(f"gRPC cannot listen on {address}: {error}") from error
         self._readiness = readiness
+        self._ready = False
+        self._health_changed = asyncio.Event()
+        self._health_task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begins to serve; health follows the application's readiness."""
         await self._server.start()
-        await self.announce(self._readiness.ready)
+        self._health_task = asyncio.create_task(self._keep_health())
+        self._readiness.listen(self._note_readiness)
 
-    async def announce(self, ready: bool) -> None:
-        """Tells health, for the server and each of its services."""
-        status = (
-            health_pb2.HealthCheckResponse.SERVING
-            if ready
-            else health_pb2.HealthCheckResponse.NOT_SERVING
-        )
-        for name in ("", *self._names):
-            await self._health.set(name, status)
+    def _note_readiness(self, ready: bool) -> None:
+        self._ready = ready
+        self._health_changed.set()
+
+    async def _keep_health(self) -> None:
+        while True:
+            await self._health_changed.wait()
+            self._health_changed.clear()
+            status = (
+                health_pb2.HealthCheckResponse.SERVING
+                if self._ready
+                else health_pb2.HealthCheckResponse.NOT_SERVING
+            )
+            for name in ("", *self._names):
+                await self._health.set(name, status)
 
     async def close(self, drain_seconds: float) -> None:
         """Takes no new requests and waits for those in flight."""
+        if self._health_task is not None:
+            self._health_task.cancel()
         await self._health.enter_graceful_shutdown()
         await self._server.stop(drain_seconds)
 

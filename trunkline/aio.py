@@ -1,7 +1,6 @@
 """The client for programs with an event loop."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +10,7 @@ import grpc
 
 from trunkline import calls, channel, flows
 from trunkline.calls import Call, Page, Pause, SendExamples, WatchTraining
-from trunkline.errors import DeadlineExceeded, Unavailable
+from trunkline.errors import DeadlineExceeded, Internal, Unavailable
 from trunkline.flows import Flow, Step
 from trunkline.inputs import InputLike, reads_file
 from trunkline.retrying import Attempts
@@ -298,17 +297,28 @@ class AsyncClient:
         method = getattr(self._stubs[step.stub], step.rpc)
         stream = method(timeout=self._seconds(timeout) * step.count, metadata=self._metadata)
         try:
-            # The server may end the stream before we do; how it ended is in its reply.
-            with contextlib.suppress(asyncio.InvalidStateError):
-                while (message := await asyncio.to_thread(next, step.messages, None)) is not None:
-                    await stream.write(message)
-                    step.sent()
-                await stream.done_writing()
-            return step.read(await stream)
-        except grpc.RpcError as error:
-            raise error_from_rpc(error) from error
+            written = await self._write(stream, step)
+            try:
+                return step.read(await stream)
+            except grpc.RpcError as cause:
+                error = error_from_rpc(cause)
+                if not written and isinstance(error, Internal) and not error.request_id:
+                    # grpc.aio's own word for a stream that ended under a write.
+                    raise Unavailable("the stream broke while it was written") from cause
+                raise error from cause
         finally:
             stream.cancel()
+
+    async def _write(self, stream: Any, step: SendExamples[Any]) -> bool:
+        """Writes all messages; False if the stream ended before, how, its reply tells."""
+        while (message := await asyncio.to_thread(next, step.messages, None)) is not None:
+            try:
+                await stream.write(message)
+            except (asyncio.InvalidStateError, grpc.RpcError):
+                return False
+            step.sent()
+        await stream.done_writing()
+        return True
 
     async def _watch(self, step: WatchTraining) -> None:
         method = getattr(self._stubs[step.stub], step.rpc)

@@ -156,7 +156,9 @@ def test_minimal_file_is_an_imported_head_of_temperature_one() -> None:
 def test_imported_classifier_predicts_what_scikit_learn_does() -> None:
     features, targets = load_iris(return_X_y=True)
     reference = LogisticRegression(max_iter=1000).fit(features, targets)
-    data = safetensors.numpy.save({"weight": reference.coef_, "bias": reference.intercept_})
+    # safetensors writes an array as it lies in memory, and this one lies in Fortran's order.
+    weight = np.ascontiguousarray(reference.coef_)
+    data = safetensors.numpy.save({"weight": weight, "bias": reference.intercept_})
     head = Head.from_safetensors(data, labels=["a", "b", "c"], fingerprint="f00d")
     np.testing.assert_allclose(
         head.probabilities(features), reference.predict_proba(features), atol=1e-5

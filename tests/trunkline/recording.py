@@ -28,7 +28,7 @@ from trunkline.v1 import (
 )
 
 FINGERPRINT = "ab" * 32
-Hook = Callable[[Any, grpc.ServicerContext], None]
+Hook = Callable[[Any, grpc.ServicerContext], object]
 
 
 def refuse(
@@ -93,13 +93,14 @@ class Recorder(
         self.feedback_ids: set[str] = set()
         self.bad_digests: set[str] = set()
         self.page = 2
+        self.training_error: tuple[str, str] | None = None
 
     def asked(self, method: str) -> list[Any]:
         return [request for name, request in self.requests if name == method]
 
     def _record(self, method: str, request: Any, context: grpc.ServicerContext) -> None:
         self.requests.append((method, request))
-        self.metadata.append(dict(context.invocation_metadata()))
+        self.metadata.append({str(key): str(value) for key, value in context.invocation_metadata()})
         if self.hooks.get(method):
             self.hooks[method].pop(0)(request, context)
 
@@ -258,6 +259,11 @@ class Recorder(
             training.progress = progress
             yield heads_pb2.TrainHeadResponse(training=training)
             self._record(f"TrainHead.{state}", request, context)
+        if self.training_error:
+            training.state = heads_pb2.TRAINING_STATE_FAILED
+            training.error_code, training.error_message = self.training_error
+            yield heads_pb2.TrainHeadResponse(training=training)
+            return
         labels = sorted({label for label in self.examples[head.name].values() if label})
         self._new_version(head, labels, "training", request.activate, request.spec)
         training.state = heads_pb2.TRAINING_STATE_SUCCEEDED
@@ -316,6 +322,11 @@ class Recorder(
         self._record("ListHeadVersions", request, context)
         part, token = self._part(self.versions.get(request.head, [])[::-1], request.page_token)
         return heads_pb2.ListHeadVersionsResponse(versions=part, next_page_token=token)
+
+    def GetHeadVersion(self, request: Any, context: Any) -> Any:
+        self._record("GetHeadVersion", request, context)
+        head, _, number = request.name.partition("/versions/")
+        return heads_pb2.GetHeadVersionResponse(version=self.versions[head][int(number) - 1])
 
     def ActivateHeadVersion(self, request: Any, context: Any) -> Any:
         self._record("ActivateHeadVersion", request, context)

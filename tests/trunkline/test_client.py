@@ -65,7 +65,7 @@ def test_rows_that_fail_here_or_there_cost_themselves_alone(
 ) -> None:
     trained(client)
     recorder.bad_digests.add(text_digest("broken"))
-    inputs = [tmp_path / "none.png", "good", "broken", "\udc80", "bad"]
+    inputs: list[Any] = [tmp_path / "none.png", "good", "broken", "\udc80", "bad"]
     outcomes = client.predict("acme/mood", inputs)
     codes = [row.code if isinstance(row, RowFailure) else row.label for row in outcomes]
     assert codes == ["NOT_FOUND", "yes", "INVALID_ARGUMENT", "INVALID_ARGUMENT", "no"]
@@ -279,10 +279,7 @@ def test_a_training_whose_stream_breaks_is_joined_again(
 def test_a_training_that_fails_raises_its_own_error(client: Client, recorder: Recorder) -> None:
     client.create_head("acme/mood", "minilm/l6-v2")
 
-    def failed(name: str, code: str) -> Any:
-        return lambda request, context: refuse(context, code, name)
-
-    recorder.hooks["TrainHead"] = [failed("too few examples", "FAILED_PRECONDITION")]
+    recorder.training_error = ("FAILED_PRECONDITION", "too few examples")
     with pytest.raises(trunkline.FailedPrecondition, match="too few"):
         client.train("acme/mood")
 
@@ -425,3 +422,17 @@ def test_every_kind_of_input_is_uploaded_under_its_digest(
     stored = recorder.examples["tenants/acme/heads/mood"]
     assert image_digest(b"image in a file") in stored
     assert client.upload("acme/mood", [(item, "a") for item in kinds]).known == 6
+
+
+def test_an_input_too_large_for_any_message_costs_its_own_row_alone(client: Client) -> None:
+    trained(client)
+    large, good = client.predict("acme/mood", ["x" * (32 * 2**20 + 1), "good"])
+    assert isinstance(large, RowFailure)
+    assert (large.code, large.limit) == ("RESOURCE_EXHAUSTED", str(32 * 2**20))
+    assert large.value == str(32 * 2**20 + 1)
+    assert isinstance(good, Prediction)
+
+
+def test_a_timeout_that_is_none_is_refused(client: Client) -> None:
+    with pytest.raises(trunkline.InvalidArgument, match="timeout"):
+        client.backbones(timeout=0)

@@ -19,7 +19,7 @@ def upgrade() -> None:
     op.create_table(
         "heads",
         sa.Column("uid", sa.String(32), primary_key=True),
-        sa.Column("tenant_id", sa.ForeignKey("tenants.id"), nullable=False),
+        sa.Column("tenant_id", sa.Integer, sa.ForeignKey("tenants.id"), nullable=False),
         sa.Column("name", sa.String(63), nullable=False),
         sa.Column("backbone", sa.Text, nullable=False),
         sa.Column("fingerprint", sa.String(64), nullable=False),
@@ -32,7 +32,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "versions",
-        sa.Column("head_uid", sa.ForeignKey("heads.uid"), primary_key=True),
+        sa.Column("head_uid", sa.String(32), sa.ForeignKey("heads.uid"), primary_key=True),
         sa.Column("version", sa.Integer, primary_key=True),
         sa.Column("source", sa.String(16), nullable=False),
         sa.Column("labels", sa.Text, nullable=False),
@@ -44,7 +44,7 @@ def upgrade() -> None:
     op.create_table(
         "embeddings",
         sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("tenant_id", sa.ForeignKey("tenants.id"), nullable=False),
+        sa.Column("tenant_id", sa.Integer, sa.ForeignKey("tenants.id"), nullable=False),
         sa.Column("fingerprint", sa.String(64), nullable=False),
         sa.Column("digest", sa.String(64), nullable=False),
         sa.Column("vector", sa.LargeBinary, nullable=False),
@@ -53,7 +53,7 @@ def upgrade() -> None:
     op.create_table(
         "examples",
         sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("head_uid", sa.ForeignKey("heads.uid"), nullable=False),
+        sa.Column("head_uid", sa.String(32), sa.ForeignKey("heads.uid"), nullable=False),
         sa.Column("digest", sa.String(64), nullable=False),
         sa.Column("kind", sa.String(16), nullable=False),
         sa.Column("label", sa.Text),
@@ -67,7 +67,7 @@ def upgrade() -> None:
     op.create_table(
         "feedback",
         sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("head_uid", sa.ForeignKey("heads.uid"), nullable=False),
+        sa.Column("head_uid", sa.String(32), sa.ForeignKey("heads.uid"), nullable=False),
         sa.Column("feedback_id", sa.String(64), nullable=False),
         sa.Column("digest", sa.String(64), nullable=False),
         sa.Column("label", sa.Text, nullable=False),
@@ -79,7 +79,7 @@ def upgrade() -> None:
     op.create_table(
         "jobs",
         sa.Column("id", sa.String(32), primary_key=True),
-        sa.Column("head_uid", sa.ForeignKey("heads.uid"), nullable=False),
+        sa.Column("head_uid", sa.String(32), sa.ForeignKey("heads.uid"), nullable=False),
         sa.Column("state", sa.String(16), nullable=False),
         sa.Column("spec", sa.Text, nullable=False),
         sa.Column("activate", sa.Boolean, nullable=False),

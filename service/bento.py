@@ -1,0 +1,192 @@
+"""The BentoML service: REST, metrics and probes, with gRPC in the same process.
+
+``trunkline serve`` and ``bentoml serve`` both run this; settings come from the environment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+import os
+import shutil
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import bentoml
+from google.protobuf.message import Message
+from pydantic import BaseModel, Field
+
+from service import supervision
+from service.application import Application
+from service.config import ServerSettings, load_settings
+from service.errors import InvalidRequest, StartupError
+from service.gate import Gate
+from service.grpc_server import GrpcServer
+from service.logs import configure_logging, get_logger
+from service.methods import EXTRACTION, HEADS, PREDICTION
+from service.rest import Answered, Backend, answer, rest_app
+from service.transcoding import write_json
+from trunkline.v1 import common_pb2, extraction_pb2, prediction_pb2
+
+SETTINGS = load_settings(ServerSettings)
+JSON_OVERHEAD = 1.4  # base64 takes 4 bytes for 3
+
+log = get_logger(__name__)
+backend = Backend()
+configure_logging(SETTINGS.log_level, SETTINGS.log_format)
+
+
+class Row(BaseModel):
+    """One input: an image in base64, a text, or the digest of something sent before."""
+
+    image: str | None = Field(None, description="Encoded image (JPEG, PNG, WebP, …) in base64.")
+    text: str | None = Field(None, description="Text.")
+    digest: str | None = Field(None, description="Digest of an input sent before.")
+
+    def to_message(self) -> common_pb2.Input:
+        """The row as gRPC takes it."""
+        fields = self.model_dump(exclude_none=True)
+        if "image" in fields:
+            try:
+                fields["image"] = base64.b64decode(fields["image"], validate=True)
+            except (binascii.Error, ValueError) as error:
+                raise InvalidRequest(
+                    "image: must be base64", field="image", limit="base64", value="malformed"
+                ) from error
+        if len(fields) > 1:
+            raise InvalidRequest(
+                f"input: one of image, text, digest, has {', '.join(fields)}",
+                field="input",
+                limit="one kind",
+                value=len(fields),
+            )
+        return common_pb2.Input(**fields)
+
+
+@bentoml.service(
+    name="trunkline",
+    workers=SETTINGS.workers,
+    http={"host": SETTINGS.host, "port": SETTINGS.rest_port or 3000},
+    traffic={"timeout": 86_400},  # deadlines are the application's own
+    metrics={"enabled": True},
+    logging={"access": {"enabled": False}},
+)
+@bentoml.asgi_app(rest_app(backend), path="/")
+class Trunkline:
+    """One frozen backbone, a head for every tenant."""
+
+    def __init__(self) -> None:
+        self._application: Application | None = None
+        self._grpc: GrpcServer | None = None
+
+    @bentoml.on_startup
+    async def start(self) -> None:
+        """Opens the store, listens on gRPC, loads the backbones."""
+        try:
+            await self._start()
+        except StartupError as error:
+            log.error("the server does not start", reason=str(error))
+            supervision.give_up()
+
+    @bentoml.on_shutdown
+    async def stop(self) -> None:
+        """Drains, then closes the store."""
+        if self._application is None or self._grpc is None:
+            return
+        self._application.readiness.drain()
+        await self._grpc.close(SETTINGS.drain_seconds)
+        await self._application.close()
+        log.info("stopped")
+
+    @bentoml.api(route="/predict")
+    async def predict(self, head: str, inputs: list[Row], top_k: int = 0) -> dict[str, Any]:
+        """Classify inputs with a head, named ``tenant/head`` or ``tenants/…/heads/…``."""
+
+        async def read() -> Message:
+            return prediction_pb2.PredictRequest(
+                head=_head_name(head), inputs=[row.to_message() for row in inputs], top_k=top_k
+            )
+
+        return await _native("Predict", read)
+
+    @bentoml.api(route="/embed")
+    async def embed(self, tenant: str, inputs: list[Row], backbone: str = "") -> dict[str, Any]:
+        """Embed inputs with a backbone, by default that of their modality."""
+
+        async def read() -> Message:
+            return extraction_pb2.EmbedRequest(
+                tenant=tenant if "/" in tenant else f"tenants/{tenant}",
+                inputs=[row.to_message() for row in inputs],
+                backbone=backbone,
+            )
+
+        return await _native("Embed", read)
+
+    async def __is_ready__(self) -> bool:
+        """For ``/readyz``."""
+        return self._application is not None and self._application.readiness.ready
+
+    async def _start(self) -> None:
+        address = supervision.rest_address(SETTINGS)
+        supervision.check_workers()
+        supervision.exit_with_parent()
+        metrics_dir = _private_metrics_dir()
+        application = self._application = Application(SETTINGS)
+        _remove_siblings(metrics_dir)  # the store's lock says that no other server uses them
+        self._grpc = GrpcServer(
+            f"{SETTINGS.host}:{SETTINGS.grpc_port}",
+            (EXTRACTION, PREDICTION, HEADS),
+            application.handlers,
+            application.calls,
+            application.readiness,
+            SETTINGS.max_message_bytes,
+        )
+        await self._grpc.start()
+        backend.attach(application.handlers, application.calls)
+        loop = asyncio.get_running_loop()
+        supervision.on_sigterm(lambda: loop.call_soon_threadsafe(application.readiness.drain))
+        await application.start()
+        addresses = {
+            "grpc": f"{SETTINGS.host}:{self._grpc.port}",
+            "rest": f"http://{address.host}:{address.port}",
+        }
+        log.info("serving", **addresses)
+        print(json.dumps(addresses), flush=True)
+
+
+async def _native(
+    method: str, read: Callable[[], Coroutine[Any, Any, Message]]
+) -> dict[str, Any]:
+    try:
+        reply, _ = await answer(backend, method, read)
+    except Answered as answered:
+        return answered.response  # type: ignore[return-value]  # BentoML passes responses on
+    return write_json(reply)
+
+
+def _head_name(head: str) -> str:
+    if head.startswith("tenants/"):
+        return head
+    tenant, _, name = head.partition("/")
+    return f"tenants/{tenant}/heads/{name}"
+
+
+def _private_metrics_dir() -> Path:
+    """Moves the metrics' files to where no other server of this machine writes or cleans."""
+    directory = SETTINGS.data_dir / "metrics" / str(os.getpid())
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
+    return directory
+
+
+def _remove_siblings(directory: Path) -> None:
+    for path in directory.parent.iterdir():
+        if path != directory:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+Trunkline.add_asgi_middleware(Gate, max_body_bytes=int(SETTINGS.max_message_bytes * JSON_OVERHEAD))

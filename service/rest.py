@@ -1,0 +1,250 @@
+"""The REST transport: the twin of every RPC under ``/v1``, as a Starlette application."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from google.protobuf.message import Message
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive
+
+from service.application import Handler
+from service.calls import Call, Calls, tenant_of
+from service.errors import InvalidRequest, RequestCancelled, Unavailable, problem_of
+from service.methods import EXTRACTION, HEADS, PREDICTION, Method, methods_of
+from service.transcoding import read_form, read_json, write_json
+
+MAX_PARTS = 10_000
+TIMEOUT_HEADER = "x-request-timeout"
+"""Seconds that a REST client gives its request, as gRPC clients give a deadline."""
+
+
+class Backend:
+    """What the routes talk to. It is attached when the server starts, after the routes are made."""
+
+    def __init__(self) -> None:
+        self._attached: tuple[Mapping[str, Handler], Calls] | None = None
+
+    def attach(self, handlers: Mapping[str, Handler], calls: Calls) -> None:
+        """Connects the routes with the application."""
+        self._attached = handlers, calls
+
+    @property
+    def calls(self) -> Calls:
+        """Where requests are accounted for."""
+        return self._parts[1]
+
+    def handler(self, method: str) -> Handler:
+        """The use case behind an RPC."""
+        return self._parts[0][method]
+
+    @property
+    def _parts(self) -> tuple[Mapping[str, Handler], Calls]:
+        if self._attached is None:
+            raise Unavailable("the server is starting", retry_after=1.0)
+        return self._attached
+
+
+def rest_app(backend: Backend) -> Starlette:
+    """The application with a route for every RPC."""
+    # Custom verbs first: an id's pattern would match "defects:predict", too.
+    methods = sorted(
+        methods_of(EXTRACTION, PREDICTION, HEADS), key=lambda m: ":" not in m.rest.path
+    )
+    routes = [
+        Route(method.rest.path, _endpoint(method, backend), methods=[method.rest.verb])
+        for method in methods
+    ]
+    return Starlette(routes=routes, exception_handlers={HTTPException: _http_error})
+
+
+def problem_response(error: Exception, request_id: str = "") -> JSONResponse:
+    """An error as an RFC 9457 problem document."""
+    problem = problem_of(error)
+    status = problem.status.http
+    body = {
+        "type": "about:blank",
+        "title": _title(status),
+        "status": status,
+        "detail": problem.message,
+        "code": problem.status.code.name,
+        "reason": problem.reason,
+        "field": problem.field,
+        "limit": problem.limit,
+        "value": problem.value,
+        "request_id": request_id,
+    }
+    headers = {"X-Request-Id": request_id}
+    if problem.retry_after is not None:
+        headers["Retry-After"] = str(max(1, round(problem.retry_after)))
+    return JSONResponse(body, status, headers, media_type="application/problem+json")
+
+
+async def answer(
+    backend: Backend,
+    method: str,
+    read: Callable[[], Coroutine[Any, Any, Message]],
+    timeout: float | None = None,
+    receive: Receive | None = None,
+) -> tuple[Message, str]:
+    """Runs an RPC for a REST request; a stream's first reply is the answer.
+
+    Args:
+        read: reads the request's message.
+        timeout: seconds the client gives it.
+        receive: tells when the client leaves, once the body is read.
+
+    Returns:
+        The reply and the request's id.
+
+    Raises:
+        Answered: the error as a response.
+    """
+    call: Call | None = None
+    try:
+        async with backend.calls.handle(method, "rest", None, timeout=timeout) as call:
+            request = await read()
+            call.tenant = tenant_of(request)
+            work = _run(backend.handler(method), method, request, call)
+            reply = await (work if receive is None else _while_connected(work, receive))
+            if getattr(reply, "errors", None):
+                backend.calls.note_reply(call, reply)
+            return reply, call.request_id
+    except Exception as error:
+        raise Answered(problem_response(error, call.request_id if call else "")) from error
+
+
+class Answered(Exception):
+    """Carries the response to a request that failed."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(response.status_code)
+        self.response = response
+
+
+async def _run(handler: Handler, method: str, request: Message, call: Call) -> Message:
+    if method == "AddExamples":
+        reply: Message = await handler(_stream_of(request), call)
+        return reply
+    if method == "TrainHead":
+        replies = handler(request, call)
+        try:
+            first: Message = await anext(replies)
+        finally:
+            await replies.aclose()
+        return first
+    reply = await handler(request, call)
+    return reply
+
+
+async def _stream_of(request: Message) -> AsyncIterator[Message]:
+    yield request
+
+
+def _endpoint(
+    method: Method, backend: Backend
+) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    status = HTTPStatus.ACCEPTED if method.server_streaming else HTTPStatus.OK
+
+    async def endpoint(request: Request) -> Response:
+        async def read() -> Message:
+            return await _read(method, request)
+
+        try:
+            timeout = _timeout(request)
+            reply, request_id = await answer(backend, method.name, read, timeout, request.receive)
+        except InvalidRequest as error:
+            return problem_response(error)
+        except Answered as answered:
+            return answered.response
+        return JSONResponse(write_json(reply), status, {"X-Request-Id": request_id})
+
+    return endpoint
+
+
+async def _read(method: Method, request: Request) -> Message:
+    bound: dict[str, Any] = {}
+    if method.rest.field:
+        bound[method.rest.field] = method.rest.name.format(**request.path_params)
+    for name, value in request.query_params.items():
+        if bound.get(name, value) != value:
+            raise InvalidRequest(f"{name}: is set twice", field=name, value=value)
+        bound[name] = value
+    content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if content_type == "multipart/form-data":
+        try:
+            async with request.form(max_files=MAX_PARTS, max_fields=MAX_PARTS) as form:
+                return await read_form(method.request, form.multi_items(), bound)
+        except HTTPException as error:
+            raise InvalidRequest(
+                f"body: {error.detail}", field="body", limit="multipart", value="malformed"
+            ) from error
+    return read_json(method.request, await request.body(), bound)
+
+
+def _timeout(request: Request) -> float | None:
+    text = request.headers.get(TIMEOUT_HEADER)
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= 86_400:
+        raise InvalidRequest(
+            f"{TIMEOUT_HEADER}: must be seconds above 0, is {text[:100]!r}",
+            field=TIMEOUT_HEADER,
+            limit="above 0, at most 86400",
+            value=text,
+        )
+    return seconds
+
+
+async def _while_connected(work: Coroutine[Any, Any, Message], receive: Receive) -> Message:
+    """Calls the work off when the client leaves, so that nobody computes for him.
+
+    Raises:
+        RequestCancelled: he left.
+    """
+    task = asyncio.create_task(work)
+    watch = asyncio.create_task(_disconnected(receive))
+    try:
+        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        watch.cancel()
+        left = not task.done()
+        if left:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    if left:
+        raise RequestCancelled("the client left")
+    return task.result()
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    body = {
+        "type": "about:blank",
+        "title": _title(error.status_code),
+        "status": error.status_code,
+        "detail": f"{request.method} {request.url.path[:200]}: {error.detail}",
+    }
+    return JSONResponse(
+        body, error.status_code, error.headers, media_type="application/problem+json"
+    )
+
+
+def _title(status: int) -> str:
+    return HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else "Error"

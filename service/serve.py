@@ -1,0 +1,161 @@
+"""``trunkline serve`` and ``trunkline extractor``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+import tempfile
+from typing import Any, TypeVar
+
+import uvicorn
+from prometheus_client import start_http_server
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, CliSettingsSource, SettingsError
+
+from service.application import ExtractorApplication
+from service.config import (
+    ServerSettings,
+    StandaloneExtractorSettings,
+    describe_validation,
+    load_settings,
+)
+from service.errors import InvalidSettings, ServiceError, StartupError
+from service.grpc_server import GrpcServer
+from service.logs import configure_logging, get_logger
+from service.methods import EXTRACTION
+
+S = TypeVar("S", bound=BaseSettings)
+
+log = get_logger(__name__)
+
+
+def serve_main(args: list[str]) -> int:
+    """Runs the server until it is told to stop; gives the exit status."""
+    # prometheus_client decides at its import how values are kept; BentoML reads them from files.
+    with tempfile.TemporaryDirectory(prefix="trunkline-") as scratch:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = scratch
+        try:
+            settings = parse_settings(ServerSettings, "trunkline serve", args)
+            listener = _listen(settings.host, settings.rest_port)
+        except ServiceError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        _export(settings, rest_port=listener.getsockname()[1])
+        return _serve(listener)
+
+
+def extractor_main(args: list[str]) -> int:
+    """Runs the extraction service alone until it is told to stop; gives the exit status."""
+    try:
+        settings = parse_settings(StandaloneExtractorSettings, "trunkline extractor", args)
+        configure_logging(settings.log_level, settings.log_format)
+        asyncio.run(_extract(settings))
+    except ServiceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def parse_settings(cls: type[S], program: str, args: list[str]) -> S:
+    """Settings from the command line, before the environment and the file.
+
+    Raises:
+        InvalidSettings: naming every field at fault.
+    """
+    if "--config" in args:
+        index = args.index("--config")
+        if index + 1 == len(args):
+            raise InvalidSettings("config: needs the path of a TOML file")
+        os.environ["TRUNKLINE_CONFIG"] = args[index + 1]
+        args = args[:index] + args[index + 2 :]
+    try:
+        source: CliSettingsSource[Any] = CliSettingsSource(
+            cls, cli_prog_name=program, cli_parse_args=args
+        )
+        return load_settings(cls, _cli_settings_source=source)  # type: ignore[type-var]
+    except SettingsError as error:
+        raise InvalidSettings(str(error)) from error
+    except ValidationError as error:
+        raise InvalidSettings(describe_validation(error)) from error
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise StartupError(f"REST cannot listen on {host}:{port}: {error.strerror}") from error
+    return listener
+
+
+def _export(settings: ServerSettings, rest_port: int) -> None:
+    """Hands the settings on to the BentoML service, which reads them from the environment."""
+    values = settings.model_dump(mode="json") | {"rest_port": rest_port}
+    for name, value in values.items():
+        if value is not None:
+            text = ",".join(value) if isinstance(value, list) else str(value)
+            os.environ[f"TRUNKLINE_{name.upper()}"] = text
+
+
+def _serve(listener: socket.socket) -> int:
+    from service.bento import SETTINGS, Trunkline
+
+    config = uvicorn.Config(
+        Trunkline.to_asgi(is_main=True),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, int(SETTINGS.drain_seconds)),
+    )
+    server = uvicorn.Server(config)
+    server.run(sockets=[listener])
+    return 0 if server.started else 1
+
+
+async def _extract(settings: StandaloneExtractorSettings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    application = ExtractorApplication(settings)
+    address = (
+        f"unix:{settings.socket.absolute()}"
+        if settings.socket
+        else f"{settings.host}:{settings.port}"
+    )
+    server = GrpcServer(
+        address,
+        (EXTRACTION,),
+        application.handlers,
+        application.calls,
+        application.readiness,
+        settings.max_message_bytes,
+    )
+    try:
+        metrics, thread = start_http_server(
+            settings.metrics_port, settings.host, application.metrics.registry
+        )
+    except OSError as error:
+        raise StartupError(
+            f"metrics cannot listen on {settings.host}:{settings.metrics_port}: {error.strerror}"
+        ) from error
+    await server.start()
+    await application.start()
+    addresses = {
+        "grpc": address if settings.socket else f"{settings.host}:{server.port}",
+        "metrics": f"http://{settings.host}:{metrics.server_port}/metrics",
+    }
+    log.info("serving", **addresses)
+    print(json.dumps(addresses), flush=True)
+    await stop.wait()
+    application.readiness.drain()
+    await server.close(settings.drain_seconds)
+    await application.close()
+    metrics.shutdown()
+    thread.join()

@@ -1,0 +1,110 @@
+"""Living under BentoML's supervisor, or alone: addresses, and ends that leave nothing behind.
+
+``bentoml serve`` starts a supervisor, which listens on the REST address and starts a worker;
+``trunkline serve`` is one process that does both.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import NamedTuple
+
+import psutil
+
+from service.config import ServerSettings, is_loopback
+from service.errors import InvalidSettings
+from service.logs import get_logger
+
+log = get_logger(__name__)
+
+
+class Address(NamedTuple):
+    """Where REST listens."""
+
+    host: str
+    port: int
+
+
+def rest_address(settings: ServerSettings) -> Address:
+    """Where REST really listens; a supervisor may have been told otherwise than the settings.
+
+    Raises:
+        InvalidSettings: it is not loopback, and nobody said ``insecure``.
+    """
+    if "--fd" not in sys.argv:
+        return Address(settings.host, settings.rest_port)
+    descriptor = os.dup(int(sys.argv[sys.argv.index("--fd") + 1]))
+    with socket.socket(fileno=descriptor) as listener:
+        host, port = listener.getsockname()[:2]
+    if not settings.insecure and not is_loopback(host):
+        raise InvalidSettings(
+            f"host: {host} is not loopback, and there are no tokens; "
+            "set TRUNKLINE_INSECURE=true if that is meant",
+            field="host",
+            limit="loopback",
+            value=host,
+        )
+    return Address(host, port)
+
+
+def check_workers() -> None:
+    """Refuses to be one of several workers.
+
+    Raises:
+        InvalidSettings: this is the second.
+    """
+    if "--worker-id" in sys.argv:
+        worker = int(sys.argv[sys.argv.index("--worker-id") + 1])
+        if worker > 1:
+            raise InvalidSettings(
+                f"workers: at most 1 for now, this would be worker {worker}",
+                field="workers",
+                limit=1,
+                value=worker,
+            )
+
+
+def exit_with_parent() -> None:
+    """Ends this worker when its supervisor dies, by whatever signal."""
+    if not _supervised():
+        return
+    parent = psutil.Process(os.getppid())
+
+    def watch() -> None:
+        parent.wait()
+        log.error("the supervisor is gone; so is this worker")
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+def give_up() -> None:
+    """Ends this process, and the supervisor, which would only start another worker."""
+    if _supervised():
+        os.kill(os.getppid(), signal.SIGTERM)
+    os._exit(1)
+
+
+def on_sigterm(callback: Callable[[], None]) -> None:
+    """Calls `callback` at SIGTERM and SIGINT, before whoever handles them now."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        previous = signal.getsignal(number)
+
+        def handle(
+            received: int, frame: FrameType | None, previous: object = previous
+        ) -> None:
+            callback()
+            if callable(previous):
+                previous(received, frame)
+
+        signal.signal(number, handle)
+
+
+def _supervised() -> bool:
+    return "--worker-id" in sys.argv

@@ -1,0 +1,188 @@
+"""Between JSON or multipart bodies and the messages of the proto files.
+
+Replies are the proto's JSON form with snake_case names. Predictions alone look different: rows
+instead of packed columns.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
+from google.protobuf.message import Message
+from starlette.datastructures import UploadFile
+
+from service.errors import InvalidRequest
+from service.inputs import from_tensor
+from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2, prediction_pb2
+
+Json = dict[str, Any]
+
+
+def read_json(request_class: type[Message], body: bytes, bound: Mapping[str, Any]) -> Message:
+    """Reads a JSON object as a message.
+
+    Args:
+        bound: fields that the path or the query string has set already.
+
+    Raises:
+        InvalidRequest: the body is not such an object, or sets a bound field otherwise.
+    """
+    try:
+        data = json.loads(body) if body else {}
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(
+            f"body: must be JSON in UTF-8: {error}", field="body", limit="JSON", value="malformed"
+        ) from error
+    if not isinstance(data, dict):
+        raise InvalidRequest(
+            f"body: must be a JSON object, is {type(data).__name__}",
+            field="body",
+            limit="object",
+            value=type(data).__name__,
+        )
+    for field, value in bound.items():
+        if data.get(field, value) != value:
+            raise InvalidRequest(
+                f"{field}: must be the path's {value}, is {str(data[field])[:100]!r}",
+                field=field,
+                limit=value,
+                value=data[field],
+            )
+    try:
+        return ParseDict({**data, **bound}, request_class())
+    except (ParseError, RecursionError, TypeError) as error:
+        reason = str(error)[:300]
+        raise InvalidRequest(
+            f"body: {reason}", field="body", limit=request_class.DESCRIPTOR.name, value="malformed"
+        ) from error
+
+
+async def read_form(
+    request_class: type[Message], parts: Iterable[tuple[str, UploadFile | str]], bound: Json
+) -> Message:
+    """Reads multipart parts as a message.
+
+    Parts called ``image`` are files, ``text`` are strings or files; each is one row, in order.
+    Parts called ``label`` (and ``id``) belong to the rows in order. All others set fields of the
+    request.
+
+    Raises:
+        InvalidRequest: the parts do not make such a request.
+    """
+    inputs: list[common_pb2.Input] = []
+    columns: dict[str, list[str]] = {"label": [], "id": []}
+    fields: Json = {}
+    for name, value in parts:
+        if name in ("image", "text"):
+            inputs.append(await _form_input(name, value))
+        elif isinstance(value, UploadFile):
+            raise InvalidRequest(
+                f"{name[:100]}: must not be a file; files are called image or text",
+                field=name,
+                limit="image or text",
+                value="file",
+            )
+        elif name in columns:
+            columns[name].append(value)
+        else:
+            fields[name] = value
+    request = read_json(request_class, json.dumps(fields).encode(), bound)
+    _fill_rows(request, inputs, columns)
+    return request
+
+
+def write_json(reply: Message) -> Json:
+    """The reply as a REST client gets it."""
+    if isinstance(reply, prediction_pb2.PredictResponse):
+        return _write_predictions(reply)
+    if isinstance(reply, extraction_pb2.EmbedResponse):
+        return _write_embeddings(reply)
+    return _to_dict(reply)
+
+
+async def _form_input(name: str, value: UploadFile | str) -> common_pb2.Input:
+    data = value.encode() if isinstance(value, str) else await value.read()
+    if name == "image":
+        return common_pb2.Input(image=data)
+    return common_pb2.Input(text_utf8=data)
+
+
+def _fill_rows(
+    request: Message, inputs: list[common_pb2.Input], columns: dict[str, list[str]]
+) -> None:
+    labels, ids = columns["label"], columns["id"]
+    if isinstance(request, (prediction_pb2.PredictRequest, extraction_pb2.EmbedRequest)):
+        request.inputs.extend(inputs)
+        return
+    if len(labels) not in (0, len(inputs)) or len(ids) not in (0, len(inputs)):
+        raise InvalidRequest(
+            f"label: needs one per input ({len(inputs)}), has {len(labels)}",
+            field="label",
+            limit=len(inputs),
+            value=len(labels),
+        )
+    if isinstance(request, heads_pb2.AddExamplesRequest):
+        request.examples.extend(
+            heads_pb2.NewExample(input=item, label=labels[i] if labels else None)
+            for i, item in enumerate(inputs)
+        )
+    elif isinstance(request, prediction_pb2.SendFeedbackRequest):
+        request.feedback.extend(
+            prediction_pb2.Feedback(
+                input=item,
+                label=labels[i] if labels else "",
+                id=ids[i] if ids else "",
+            )
+            for i, item in enumerate(inputs)
+        )
+    elif inputs:
+        raise InvalidRequest(
+            f"body: {request.DESCRIPTOR.name} takes no files", field="body", value="multipart"
+        )
+
+
+def _write_predictions(reply: prediction_pb2.PredictResponse) -> Json:
+    rows: list[Json] = [{"row": row, "digest": digest} for row, digest in enumerate(reply.digests)]
+    for error in reply.errors:
+        rows[error.row]["error"] = _to_dict(error)
+    for group in reply.predictions:
+        indices = from_tensor(group.indices, field="indices", dtypes=("uint32",))
+        values = from_tensor(group.probabilities, field="probabilities", dtypes=("float32",))
+        for row, order, probabilities in zip(
+            group.rows, indices.tolist(), np.asarray(values, np.float64).tolist(), strict=True
+        ):
+            scores = {group.labels[i]: p for i, p in zip(order, probabilities, strict=True)}
+            rows[row] |= {
+                "head": group.head,
+                "version": group.version,
+                "label": group.labels[order[0]],
+                "probability": probabilities[0],
+                "scores": scores,
+            }
+    return {"predictions": rows, "timing": _to_dict(reply.timing)}
+
+
+def _write_embeddings(reply: extraction_pb2.EmbedResponse) -> Json:
+    vectors = from_tensor(reply.embeddings, field="embeddings", dtypes=("float32",)).tolist()
+    failed = {error.row: _to_dict(error) for error in reply.errors}
+    rows: list[Json] = []
+    for row, (digest, vector) in enumerate(zip(reply.digests, vectors, strict=True)):
+        outcome = {"error": failed[row]} if row in failed else {"embedding": vector}
+        rows.append({"row": row, "digest": digest, **outcome})
+    return {
+        "backbone": reply.backbone,
+        "fingerprint": reply.fingerprint,
+        "embeddings": rows,
+        "timing": _to_dict(reply.timing),
+    }
+
+
+def _to_dict(message: Message) -> Json:
+    converted: Json = MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    return converted

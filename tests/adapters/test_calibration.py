@@ -1,0 +1,98 @@
+"""Temperatures and folds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import minimize_scalar
+from scipy.special import softmax
+from sklearn.metrics import log_loss as reference_log_loss
+
+from adapters.calibration import MAX_TEMPERATURE, MIN_TEMPERATURE, fit_temperature, log_loss
+from adapters.estimate import wilson_interval
+from adapters.folds import stratified_folds
+
+
+def scores(n: int, classes: int, truth: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Logits whose labels were drawn from the softmax at temperature `truth`."""
+    rng = np.random.default_rng(seed)
+    logits = 3 * rng.normal(size=(n, classes))
+    chances = softmax(logits / truth, axis=1)
+    targets = (chances.cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
+    return logits, targets
+
+
+@pytest.mark.parametrize("truth", [0.3, 1.0, 4.0])
+def test_temperature_that_made_the_labels_is_found(truth: float) -> None:
+    assert fit_temperature(*scores(20_000, 4, truth)) == pytest.approx(truth, rel=0.1)
+
+
+@pytest.mark.parametrize("start", [None, 0.05, 1.0, 50.0])
+def test_temperature_minimises_the_log_loss(start: float | None) -> None:
+    logits, targets = scores(3000, 5, 1.7)
+    best = minimize_scalar(
+        lambda t: log_loss(logits, targets, t), bounds=(0.1, 10), method="bounded"
+    )
+    assert fit_temperature(logits, targets, start) == pytest.approx(best.x, rel=5e-3)
+
+
+def test_few_right_answers_do_not_make_certainty() -> None:
+    logits = np.array([[1.0, 0.0], [0.0, 1.0]] * 3)
+    temperature = fit_temperature(logits, np.array([0, 1] * 3))
+    confidence = softmax(logits / temperature, axis=1).max(axis=1)
+    assert 0.9 < confidence.max() < 0.99
+
+
+@pytest.mark.parametrize("size", [1e-12, 1.0, 1e12])
+def test_temperature_stays_within_bounds(size: float) -> None:
+    logits, targets = scores(50, 3, 1.0)
+    for labels in (targets, logits.argmax(axis=1), logits.argmin(axis=1)):
+        temperature = fit_temperature(size * logits, labels)
+        assert MIN_TEMPERATURE * 0.999 <= temperature <= MAX_TEMPERATURE * 1.001
+
+
+def test_log_loss_equals_scikit_learn() -> None:
+    logits, targets = scores(200, 4, 1.0)
+    expected = reference_log_loss(targets, softmax(logits / 2, axis=1))
+    assert log_loss(logits, targets, 2.0) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "low", "high"),
+    [(0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (81, 263, 0.2553, 0.3662)],
+)
+def test_wilson_interval_equals_published_values(
+    right: int, n: int, low: float, high: float
+) -> None:
+    """Newcombe 1998, Statistics in Medicine 17:857, table I gives the last one."""
+    assert wilson_interval(right, n) == pytest.approx((low, high), abs=5e-5)
+
+
+@given(
+    counts=st.lists(st.integers(2, 30), min_size=2, max_size=8),
+    folds=st.integers(2, 12),
+    seed=st.integers(0, 2**64 - 1),
+)
+def test_folds_are_even_and_every_training_part_has_every_class(
+    counts: list[int], folds: int, seed: int
+) -> None:
+    targets = np.repeat(np.arange(len(counts)), counts)
+    folds = min(folds, len(targets))
+    dealt = stratified_folds(targets, folds, seed)
+    sizes = np.bincount(dealt, minlength=folds)
+    assert sizes.max() - sizes.min() <= 1
+    for target, count in enumerate(counts):
+        share = np.bincount(dealt[targets == target], minlength=folds)
+        assert share.max() - share.min() <= 1
+        assert share.max() < count
+
+
+@given(seed=st.integers(0, 1000))
+def test_folds_do_not_depend_on_the_numbers_of_the_classes(seed: int) -> None:
+    targets = np.random.default_rng(seed).permutation(np.repeat(np.arange(4), 6))
+    other = np.array([2, 0, 3, 1])[targets]
+    np.testing.assert_array_equal(
+        stratified_folds(targets, 5, seed), stratified_folds(other, 5, seed)
+    )

@@ -1,0 +1,301 @@
+import json
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import grpc
+import pytest
+from click.testing import CliRunner, Result
+
+from tests.trunkline.recording import Recorder, Server, refuse
+from trunkline.cli import main
+from trunkline.digest import text_digest
+from trunkline.version import __version__
+
+DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
+Run = Callable[..., Result]
+
+
+def commands(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
+    for name, command in group.commands.items():
+        yield prefix + name, command
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{prefix}{name} ")
+
+
+COMMANDS = dict(commands(main))
+PASSED_ON = {"serve", "extractor", "demo"}
+
+
+@pytest.fixture
+def run(server: Server) -> Run:
+    def invoke(*arguments: object) -> Result:
+        env = {"TRUNKLINE_SERVER": server.address, "COLUMNS": "200"}
+        return CliRunner(env=env).invoke(main, [str(argument) for argument in arguments])
+
+    return invoke
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "mood.csv"
+    path.write_text("text,label\ngood,yes\nfine,yes\nbad,no\nawful,no\n")
+    return path
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_option_has_help(name: str) -> None:
+    assert COMMANDS[name].help
+    options = [row for row in COMMANDS[name].params if isinstance(row, click.Option)]
+    assert all(option.help for option in options)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_option_is_documented(name: str) -> None:
+    text = DOCS.read_text()
+    assert f"trunkline {name}" in text
+    for option in COMMANDS[name].params:
+        if isinstance(option, click.Option):
+            assert all(f"`{word}" in text for word in option.opts if word.startswith("--"))
+
+
+@pytest.mark.parametrize("name", set(COMMANDS) - PASSED_ON)
+def test_every_command_of_the_client_speaks_json(name: str) -> None:
+    command = COMMANDS[name]
+    if not isinstance(command, click.Group):
+        assert "as_json" in {param.name for param in command.params}
+
+
+def test_the_version_is_told(run: Run) -> None:
+    assert run("--version").stdout == f"trunkline, version {__version__}\n"
+
+
+def test_train_makes_the_head_uploads_trains_and_measures(
+    run: Run, recorder: Recorder, table: Path, tmp_path: Path
+) -> None:
+    test = tmp_path / "test.jsonl"
+    test.write_text('{"text": "good", "label": "yes"}\n{"text": "bad", "label": "yes"}\n')
+    result = run("train", "acme/mood", table, "--test", test, "--seed", 3, "--json")
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert document["version"] == 1
+    assert document["report"]["estimate"]["accuracy"] == 0.9
+    assert document["upload"]["added"] == 4
+    assert document["test"] == {"rows": 2, "failed": 0, "accuracy": 0.5}
+    head = recorder.heads["tenants/acme/heads/mood"]
+    assert (head.backbone, head.spec.seed) == ("minilm/l6-v2", 3)
+    again = run("train", "acme/mood", table)
+    assert again.exit_code == 0
+    assert "4 known already" in again.stderr
+    assert "90.0%" in again.stdout
+    assert not recorder.asked("TrainHead")[1].HasField("spec")
+
+
+def test_train_takes_the_backbone_of_the_datas_modality(
+    run: Run, recorder: Recorder, tmp_path: Path
+) -> None:
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "1.png").write_bytes(label.encode())
+    assert run("train", "acme/shapes", tmp_path, "--no-activate", "--keep-inputs").exit_code == 0
+    head = recorder.heads["tenants/acme/heads/shapes"]
+    assert (head.backbone, head.keep_inputs) == ("efficientnet/lite0", True)
+    assert head.active_version == 0
+
+
+def test_train_with_a_failed_row_trains_on_the_others_and_exits_1(
+    run: Run, recorder: Recorder, table: Path
+) -> None:
+    recorder.bad_digests.add(text_digest("fine"))
+    result = run("train", "acme/mood", table, "--json")
+    assert result.exit_code == 1
+    document = json.loads(result.stdout)
+    assert (document["version"], document["upload"]["failed"]) == (1, 1)
+    assert "failed: fine: cannot be decoded" in result.stderr
+
+
+def test_train_refuses_another_backbone_than_the_heads_own(run: Run, table: Path) -> None:
+    run("train", "acme/mood", table)
+    result = run("train", "acme/mood", table, "--backbone", "other/one")
+    assert result.exit_code == 1
+    assert "limit minilm/l6-v2, value other/one" in result.stderr
+
+
+def test_predict_prints_one_json_line_a_row_in_order(
+    run: Run, recorder: Recorder, table: Path, tmp_path: Path
+) -> None:
+    run("train", "acme/mood", table)
+    recorder.bad_digests.add(text_digest("broken"))
+    missing = tmp_path / "none.png"
+    result = run("predict", "acme/mood", missing, table, "--text", "broken", "--json", "--top", 1)
+    assert result.exit_code == 1
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert rows[0]["path"] == str(missing)
+    assert rows[0]["error"]["code"] == "NOT_FOUND"
+    assert [row.get("label") for row in rows] == [None, "yes", "yes", "no", "no", None]
+    assert rows[1]["text"] == "good"
+    assert rows[1]["scores"] == {"yes": 0.75}
+    assert (rows[1]["probability"], rows[1]["version"]) == (0.75, 1)
+    assert rows[5]["error"]["message"] == "cannot be decoded"
+
+
+def test_predict_prints_a_line_a_row_for_a_person(run: Run, table: Path) -> None:
+    run("train", "acme/mood", table)
+    result = run("predict", "acme/mood", "--text", "bad\nnews", "--text", "bad")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == ["bad news\tno\t0.7500", "bad\tno\t0.7500"]
+
+
+def test_feedback_is_stored(run: Run, recorder: Recorder, table: Path, tmp_path: Path) -> None:
+    run("train", "acme/mood", table)
+    result = run("feedback", "acme/mood", "--text", "bad", "yes", "--json")
+    assert json.loads(result.stdout)["receipt"]["digest"] == text_digest("bad")
+    image = tmp_path / "a.png"
+    image.write_bytes(b"image")
+    assert run("feedback", "acme/mood", image, "no").exit_code == 0
+    labels = [request.feedback[0].label for request in recorder.asked("SendFeedback")]
+    assert labels == ["yes", "no"]
+    missing = run("feedback", "acme/mood", tmp_path / "none.png", "no")
+    assert missing.exit_code == 1
+    assert missing.stderr.startswith("error: cannot read the file")
+
+
+def test_heads_are_made_shown_listed_switched_and_deleted(run: Run, table: Path) -> None:
+    made = run("heads", "create", "acme/mood", "--backbone", "minilm/l6-v2", "--l2", 0.5, "--json")
+    assert json.loads(made.stdout)["spec"] == {"family": "auto", "seed": 0, "l2": 0.5}
+    run("train", "acme/mood", table)
+    run("train", "acme/mood", table)
+    shown = json.loads(run("heads", "show", "acme/mood", "--json").stdout)
+    assert shown["active_version"] == 2
+    listed = json.loads(run("heads", "list", "acme", "--json").stdout)
+    assert [row["name"] for row in listed["heads"]] == ["tenants/acme/heads/mood"]
+    versions = json.loads(run("heads", "versions", "acme/mood", "--json").stdout)["versions"]
+    assert [row["version"] for row in versions] == [2, 1]
+    activated = run("heads", "activate", "acme/mood", 1, "--json")
+    assert json.loads(activated.stdout)["active_version"] == 1
+    deleted = run("heads", "delete", "acme/mood", "--json")
+    assert json.loads(deleted.stdout) == {"deleted": "acme/mood"}
+    assert run("heads", "show", "acme/mood").exit_code == 1
+
+
+def test_heads_are_exported_and_imported(
+    run: Run, recorder: Recorder, table: Path, tmp_path: Path
+) -> None:
+    run("train", "acme/mood", table)
+    file = tmp_path / "mood.safetensors"
+    exported = run("heads", "export", "acme/mood", file, "--json")
+    assert json.loads(exported.stdout)["version"]["version"] == 1
+    assert file.read_bytes() == b"weights"
+    arguments = ["acme/copy", file, "--backbone", "minilm/l6-v2", "--labels", "no,yes"]
+    imported = run("heads", "import", *arguments, "--json")
+    assert json.loads(imported.stdout)["labels"] == ["no", "yes"]
+    assert recorder.asked("ImportHead")[0].safetensors == b"weights"
+
+
+def test_words_and_tables_are_for_a_person(run: Run, table: Path) -> None:
+    run("train", "acme/mood", table)
+    assert "efficientnet/lite0" in run("backbones").stdout
+    assert "tenants/acme/heads/mood" in run("heads", "show", "acme/mood").stdout
+    assert "mood" in run("heads", "list", "acme").stdout
+    assert "training" in run("heads", "versions", "acme/mood").stdout
+    report = run("report", "acme/mood").stdout
+    assert "[bold]a" in report
+    assert "leave-one-out" in report
+
+
+def test_documents_stand_alone_on_standard_output(run: Run, table: Path) -> None:
+    run("train", "acme/mood", table)
+    assert len(json.loads(run("backbones", "--json").stdout)["backbones"]) == 2
+    report = json.loads(run("report", "acme/mood", "--version", 1, "--json").stdout)
+    assert report["candidates"][0]["chosen"] is True
+
+
+def test_an_error_is_one_line_with_all_that_is_known(run: Run, recorder: Recorder) -> None:
+    def too_large(_: Any, context: grpc.ServicerContext) -> None:
+        refuse(
+            context, "RESOURCE_EXHAUSTED", "too many\nheads", field="heads", limit="5", value="6"
+        )
+
+    recorder.hooks["ListHeads"] = [too_large]
+    result = run("heads", "list", "acme", "--json")
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    expected = "error: too many heads (field heads, limit 5, value 6, request req-1)\n"
+    assert result.stderr == expected
+
+
+def test_no_server_is_an_error_and_no_traceback(server: Server) -> None:
+    server.stop()
+    arguments = ["--timeout", "0.3", "backbones", "--server", server.address]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1
+    assert "Traceback" not in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("error: ")
+
+
+def test_the_server_may_be_named_before_or_after_the_command(server: Server) -> None:
+    runner = CliRunner(env={"TRUNKLINE_SERVER": "127.0.0.1:1"})
+    assert runner.invoke(main, ["--server", server.address, "backbones"]).exit_code == 0
+    assert runner.invoke(main, ["backbones", "--server", server.address]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict", "acme/mood"],
+        ["predict", "acme", "--text", "x"],
+        ["heads", "list", "a b"],
+        ["feedback", "acme/mood", "only.png"],
+        ["train", "acme/mood"],
+        ["train", "acme/mood", "x", "--fine-tune", "all"],
+        ["nonsense"],
+    ],
+)
+def test_usage_errors_exit_2(run: Run, arguments: list[str]) -> None:
+    assert run(*arguments).exit_code == 2
+
+
+def test_a_dataset_with_a_mistake_is_told_before_anything_is_sent(
+    run: Run, recorder: Recorder, tmp_path: Path
+) -> None:
+    (tmp_path / "t.csv").write_text("text\nx\n")
+    result = run("train", "acme/mood", tmp_path / "t.csv")
+    assert result.exit_code == 1
+    assert "t.csv:2:" in result.stderr
+    assert recorder.requests == []
+
+
+@pytest.mark.parametrize("name", sorted(PASSED_ON))
+def test_the_servers_commands_get_their_arguments_untouched(
+    run: Run, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    seen: list[list[str]] = []
+
+    def entry(arguments: list[str]) -> int:
+        seen.append(arguments)
+        return 7
+
+    module = types.ModuleType(f"service.{'demo' if name == 'demo' else 'serve'}")
+    setattr(module, f"{name}_main", entry)
+    monkeypatch.setattr(module, "serve_main", entry, raising=False)
+    monkeypatch.setitem(sys.modules, "service", types.ModuleType("service"))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    result = run(name, "--help", "--data-dir", "x", "--backbone=y", "-v")
+    assert result.exit_code == 7
+    assert seen == [["--help", "--data-dir", "x", "--backbone=y", "-v"]]
+
+
+def test_without_a_checkout_serve_says_what_to_do(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object) -> None:
+        raise ModuleNotFoundError("No module named 'service'", name="service")
+
+    monkeypatch.setitem(sys.modules, "service", None)
+    monkeypatch.setitem(sys.modules, "service.serve", None)
+    result = run("serve")
+    assert result.exit_code == 1
+    assert "checkout" in result.stderr

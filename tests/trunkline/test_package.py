@@ -1,0 +1,75 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+import trunkline
+from trunkline import errors
+from trunkline.errors import TrunklineError
+
+FORBIDDEN = ("torch", "numpy", "bentoml", "models", "adapters", "service")
+
+
+def test_the_exported_names_are_these() -> None:
+    clients = ["AsyncClient", "Client"]
+    inputs = ["Digest", "Image", "Pixels", "Text", "Vector"]
+    values = [
+        "Backbone",
+        "Candidate",
+        "Changes",
+        "ClassReport",
+        "Embedding",
+        "Estimate",
+        "Example",
+        "Export",
+        "Head",
+        "HeadSpec",
+        "Prediction",
+        "Receipt",
+        "Report",
+        "RowFailure",
+        "Training",
+        "TrainingState",
+        "Upload",
+        "UploadProgress",
+        "Version",
+    ]
+    tree = [
+        "Aborted",
+        "AlreadyExists",
+        "Cancelled",
+        "DataLoss",
+        "DatasetError",
+        "DeadlineExceeded",
+        "FailedPrecondition",
+        "Internal",
+        "InvalidArgument",
+        "NotFound",
+        "OutOfRange",
+        "PermissionDenied",
+        "ResourceExhausted",
+        "TrunklineError",
+        "Unauthenticated",
+        "Unavailable",
+        "Unimplemented",
+        "Unknown",
+    ]
+    assert sorted(trunkline.__all__) == sorted(clients + inputs + values + tree)
+    assert all(hasattr(trunkline, name) for name in trunkline.__all__)
+
+
+@pytest.mark.parametrize("module", ["trunkline", "trunkline.cli", "trunkline.datasets"])
+def test_importing_the_client_imports_nothing_of_the_server(module: str) -> None:
+    code = f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    roots = {name.partition(".")[0] for name in json.loads(shown.stdout)}
+    assert roots.isdisjoint(FORBIDDEN)
+
+
+def test_every_error_is_drawn_in_the_tree_and_has_a_code_of_its_own() -> None:
+    classes = [row for row in vars(errors).values() if isinstance(row, type)]
+    tree = [row for row in classes if issubclass(row, TrunklineError)]
+    assert len(tree) == 18
+    assert all(row.__name__ in (errors.__doc__ or "") for row in tree)
+    assert len(errors.BY_CODE) == 16
