@@ -50,7 +50,7 @@ class Examples:
         names, targets = np.unique(np.asarray(labels, dtype=object), return_inverse=True)
         _check_classes(names, np.bincount(targets))
         order = _by_content(rows, targets)
-        return cls(rows[order].astype(np.float64), targets[order], tuple(names))
+        return cls(rows[order].astype(np.float64), targets[order], tuple(map(str, names)))
 
 
 def _check_rows(rows: NDArray[np.generic], label_count: int) -> None:

@@ -26,3 +26,20 @@ def stratified_folds(targets: NDArray[np.intp], count: int, seed: int) -> NDArra
     folds = np.empty(len(targets), dtype=np.intp)
     folds[by_class] = np.arange(len(targets)) % count
     return folds
+
+
+MAX_FOLDS = 50
+MIN_FOLDS = 10
+BUDGET = 2e8
+
+
+def fold_count(n: int, rank: int, classes: int) -> int:
+    """Return how many folds an estimate is made with.
+
+    Each fold takes about one example of every class. Leaving out a single one instead makes its
+    own class rarer and all others more common, which on small balanced sets costs more accuracy
+    than the examples that a fold takes away: such an estimate is too low. There are fewer folds
+    where a step of an iterative solver, `n * rank * classes` multiply-adds for each, gets slow.
+    """
+    affordable = int(BUDGET / max(1, n * rank * classes))
+    return min(n, max(MIN_FOLDS, min(MAX_FOLDS, n // classes, affordable)))

@@ -7,22 +7,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-import safetensors
 import safetensors.numpy
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 
 from adapters.errors import InvalidEmbeddings, InvalidWeights, UnknownLabel
+from adapters.parsing import parse, parse_labels, parse_number
 
 FORMAT_VERSION = "1"
-MAX_HEADER_BYTES = 8 * 1024 * 1024
 IMPORTED = "imported"
 """Family of a head whose weights were trained elsewhere and that does not say otherwise."""
-
-_DTYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,8 +171,7 @@ class Head:
 
         Needed are float32 or float64 tensors "weight" of shape (classes, dim) and "bias" of shape
         (classes,). Metadata may hold "labels" (a JSON list of strings), "fingerprint", "family",
-        "temperature" and "l2"; other tensors and metadata are not accepted or ignored,
-        respectively.
+        "temperature" and "l2"; other metadata is ignored, other tensors are refused.
 
         Args:
             data: the whole file.
@@ -186,7 +182,7 @@ class Head:
         Raises:
             InvalidWeights: if the file is malformed or its content makes no head.
         """
-        tensors, metadata = _parse(data)
+        tensors, metadata = parse(data)
         own = metadata.get("fingerprint")
         if own and fingerprint and own != fingerprint:
             raise InvalidWeights(
@@ -199,12 +195,12 @@ class Head:
             raise InvalidWeights("the backbone's fingerprint is missing", field="fingerprint")
         head = cls(
             family=metadata.get("family", IMPORTED),
-            labels=tuple(labels) if labels else _labels(metadata),
+            labels=tuple(labels) if labels else parse_labels(metadata),
             weight=tensors["weight"],
             bias=tensors["bias"],
             fingerprint=fingerprint or own or "",
-            temperature=_number(metadata, "temperature", "1"),
-            l2=_number(metadata, "l2") if "l2" in metadata else None,
+            temperature=parse_number(metadata, "temperature", "1"),
+            l2=parse_number(metadata, "l2") if "l2" in metadata else None,
         )
         if dim is not None and head.dim != dim:
             raise InvalidWeights(
@@ -218,62 +214,6 @@ class Head:
     @cached_property
     def _index(self) -> dict[str, int]:
         return {label: index for index, label in enumerate(self.labels)}
-
-
-def _parse(data: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """Return the tensors and the metadata of a safetensors file."""
-    length = int.from_bytes(data[:8], "little")
-    if length > MAX_HEADER_BYTES:
-        raise InvalidWeights(
-            f"the safetensors header claims {length} bytes, at most {MAX_HEADER_BYTES} are allowed",
-            field="safetensors",
-            limit=MAX_HEADER_BYTES,
-            value=length,
-        )
-    try:
-        entries: dict[str, Any] = dict(safetensors.deserialize(data))
-    except safetensors.SafetensorError as error:
-        raise InvalidWeights(f"not a safetensors file: {error}", field="safetensors") from error
-    metadata = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
-    for name in ("weight", "bias"):
-        if name not in entries:
-            raise InvalidWeights(f"tensor {name!r} is missing", field=name)
-    for name, entry in entries.items():
-        if name not in ("weight", "bias"):
-            raise InvalidWeights(f"tensor {name[:64]!r} is not expected", field="safetensors")
-        if entry["dtype"] not in _DTYPES:
-            raise InvalidWeights(
-                f"tensor {name!r} is {entry['dtype']}, expected F32 or F64",
-                field=name,
-                limit="F32 or F64",
-                value=entry["dtype"],
-            )
-    tensors = {
-        name: np.frombuffer(entry["data"], _DTYPES[entry["dtype"]]).reshape(entry["shape"])
-        for name, entry in entries.items()
-    }
-    return tensors, metadata
-
-
-def _labels(metadata: dict[str, str]) -> tuple[str, ...]:
-    try:
-        labels = json.loads(metadata["labels"])
-    except KeyError as error:
-        raise InvalidWeights(
-            "labels are missing: neither given nor in the metadata", field="labels"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise InvalidWeights("metadata 'labels' is not JSON", field="labels") from error
-    if not isinstance(labels, list):
-        raise InvalidWeights("metadata 'labels' is not a JSON list", field="labels")
-    return tuple(labels)
-
-
-def _number(metadata: dict[str, str], name: str, default: str = "") -> float:
-    try:
-        return float(metadata.get(name, default))
-    except ValueError as error:
-        raise InvalidWeights(f"metadata {name!r} is not a number", field=name) from error
 
 
 def _finite(array: ArrayLike, name: str, axes: int) -> NDArray[np.float32]:

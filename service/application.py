@@ -158,11 +158,11 @@ def _handlers(
         "SendFeedback": feedback.send,
         "CreateHead": heads.create,
         "GetHead": heads.get,
-        "ListHeads": heads.list,
+        "ListHeads": heads.list_page,
         "DeleteHead": heads.delete,
         "FindMissingInputs": examples.find_missing,
         "AddExamples": examples.add,
-        "ListExamples": examples.list,
+        "ListExamples": examples.list_page,
         "UpdateExamples": examples.update,
         "DeleteExamples": examples.delete,
         "TrainHead": training.train,
@@ -190,6 +190,4 @@ def _extractor(settings: ServerSettings, metrics: Metrics) -> Extractor:
 def _extraction(
     settings: ExtractorSettings, extractor: Extractor, embeddings: Embeddings
 ) -> Extraction:
-    return Extraction(
-        extractor, embeddings, settings.input_limits, settings.max_rows_per_request
-    )
+    return Extraction(extractor, embeddings, settings.input_limits, settings.max_rows_per_request)

@@ -9,14 +9,12 @@ import asyncio
 import base64
 import binascii
 import json
-import os
-import shutil
 from collections.abc import Callable, Coroutine
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import bentoml
 from google.protobuf.message import Message
+from prometheus_client import generate_latest
 from pydantic import BaseModel, Field
 
 from service import supervision
@@ -129,13 +127,22 @@ class Trunkline:
         """For ``/readyz``."""
         return self._application is not None and self._application.readiness.ready
 
+    async def __metrics__(self, others: str) -> str:
+        """For ``/metrics``: BentoML's own and ours.
+
+        Under BentoML's supervisor metrics are written to files as well, which other servers of
+        this machine write, too: ours are taken from memory alone.
+        """
+        lines = [line for line in others.splitlines() if "trunkline_" not in line]
+        if self._application is not None:
+            lines.append(generate_latest(self._application.metrics.registry).decode())
+        return "\n".join(lines)
+
     async def _start(self) -> None:
         address = supervision.rest_address(SETTINGS)
         supervision.check_workers()
         supervision.exit_with_parent()
-        metrics_dir = _private_metrics_dir()
         application = self._application = Application(SETTINGS)
-        _remove_siblings(metrics_dir)  # the store's lock says that no other server uses them
         self._grpc = GrpcServer(
             f"{SETTINGS.host}:{SETTINGS.grpc_port}",
             (EXTRACTION, PREDICTION, HEADS),
@@ -157,9 +164,7 @@ class Trunkline:
         print(json.dumps(addresses), flush=True)
 
 
-async def _native(
-    method: str, read: Callable[[], Coroutine[Any, Any, Message]]
-) -> dict[str, Any]:
+async def _native(method: str, read: Callable[[], Coroutine[Any, Any, Message]]) -> dict[str, Any]:
     try:
         reply, _ = await answer(backend, method, read)
     except Answered as answered:
@@ -174,19 +179,6 @@ def _head_name(head: str) -> str:
     return f"tenants/{tenant}/heads/{name}"
 
 
-def _private_metrics_dir() -> Path:
-    """Moves the metrics' files to where no other server of this machine writes or cleans."""
-    directory = SETTINGS.data_dir / "metrics" / str(os.getpid())
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
-    return directory
-
-
-def _remove_siblings(directory: Path) -> None:
-    for path in directory.parent.iterdir():
-        if path != directory:
-            shutil.rmtree(path, ignore_errors=True)
-
-
-Trunkline.add_asgi_middleware(Gate, max_body_bytes=int(SETTINGS.max_message_bytes * JSON_OVERHEAD))
+# The decorator above made a bentoml.Service of the class, which type checkers do not see.
+SERVICE = cast("bentoml.Service[Any]", Trunkline)
+SERVICE.add_asgi_middleware(Gate, max_body_bytes=int(SETTINGS.max_message_bytes * JSON_OVERHEAD))

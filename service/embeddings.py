@@ -1,4 +1,4 @@
-"""Embeddings of inputs: from the cache, from the store, or from the extractor, each computed once."""
+"""Embeddings of inputs: from the cache, the store or the extractor, each computed once."""
 
 from __future__ import annotations
 
@@ -280,9 +280,7 @@ class Embeddings:
                     self._cache.put(flight.key, outcome.vector, flight.raw.kind)
             self._land(flights, outcomes)
 
-    def _land(
-        self, flights: Sequence[_Flight], outcomes: Sequence[Extracted | Exception]
-    ) -> None:
+    def _land(self, flights: Sequence[_Flight], outcomes: Sequence[Extracted | Exception]) -> None:
         for flight, outcome in zip(flights, outcomes, strict=True):
             if self._flights.get(flight.key) is flight:
                 del self._flights[flight.key]

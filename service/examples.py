@@ -59,9 +59,7 @@ class Examples:
                 stored_examples.kept_digests, head.uid, request.digests
             )
         else:
-            known = await self._database.read(
-                stored_examples.known_digests, head, request.digests
-            )
+            known = await self._database.read(stored_examples.known_digests, head, request.digests)
         return heads_pb2.FindMissingInputsResponse(
             missing=[digest for digest in dict.fromkeys(request.digests) if digest not in known]
         )
@@ -92,7 +90,7 @@ class Examples:
             )
         return response
 
-    async def list(
+    async def list_page(
         self, request: heads_pb2.ListExamplesRequest, call: Call
     ) -> heads_pb2.ListExamplesResponse:
         """A page of examples, oldest first."""
@@ -218,9 +216,7 @@ def _update_labels(
     return errors
 
 
-def _delete(
-    connection: Connection, uid: str, digests: Sequence[str]
-) -> dict[int, ServiceError]:
+def _delete(connection: Connection, uid: str, digests: Sequence[str]) -> dict[int, ServiceError]:
     errors: dict[int, ServiceError] = {}
     for row, digest in enumerate(digests):
         try:

@@ -1,4 +1,4 @@
-"""Feedback: right labels of inputs, stored before they are acknowledged, used by the next training."""
+"""Feedback: right labels, stored before they are acknowledged, used by the next training."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ class FeedbackLog:
             list(new.values()),
             max_examples=self._settings.max_examples_per_head,
         )
-        for (row, item), duplicate in zip(new.items(), duplicates, strict=True):
-            response.ids[row] = item.feedback_id
+        for (row, stored), duplicate in zip(new.items(), duplicates, strict=True):
+            response.ids[row] = stored.feedback_id
             response.duplicates[row] = duplicate
         tenant = self._metrics.tenant(call.tenant)
         self._metrics.feedback.labels(tenant).inc(duplicates.count(False))

@@ -102,7 +102,8 @@ class Fitter:
     async def _exchange(
         process: Process, request: bytes, progress: Callable[[float, str], None]
     ) -> FittedHead:
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         process.stdin.write(request)
         await process.stdin.drain()
         while True:

@@ -118,9 +118,7 @@ class GrpcServer:
         )
 
 
-def _rpc(
-    method: Method, handler: Handler, calls: Calls
-) -> grpc.RpcMethodHandler[bytes, bytes]:
+def _rpc(method: Method, handler: Handler, calls: Calls) -> grpc.RpcMethodHandler[bytes, bytes]:
     """Messages are parsed and packed in here, so that a malformed one is answered as an error."""
     if method.client_streaming:
         return grpc.stream_unary_rpc_method_handler(_stream_unary(method, handler, calls))
@@ -161,7 +159,9 @@ def _stream_unary(
             async with calls.handle(
                 method.name, "grpc", None, timeout=context.time_remaining(), watch=True
             ) as call:
-                reply: Message = await handler((_parse(method, data) async for data in stream), call)
+                reply: Message = await handler(
+                    (_parse(method, data) async for data in stream), call
+                )
                 if getattr(reply, "errors", None):
                     calls.note_reply(call, reply)
         except Exception as error:

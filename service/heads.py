@@ -68,14 +68,12 @@ class Heads:
         )
         return heads_pb2.CreateHeadResponse(head=head_message(head, HeadCounts(0, 0, 0), (), None))
 
-    async def get(
-        self, request: heads_pb2.GetHeadRequest, call: Call
-    ) -> heads_pb2.GetHeadResponse:
+    async def get(self, request: heads_pb2.GetHeadRequest, call: Call) -> heads_pb2.GetHeadResponse:
         """A head as it stands."""
         name = HeadName.parse(request.name, field="name")
         return heads_pb2.GetHeadResponse(head=await self._database.read(_describe, name))
 
-    async def list(
+    async def list_page(
         self, request: heads_pb2.ListHeadsRequest, call: Call
     ) -> heads_pb2.ListHeadsResponse:
         """A page of a tenant's heads, by name."""

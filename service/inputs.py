@@ -1,4 +1,4 @@
-"""Inputs as they come off the wire: checked, hashed, and given the type that preprocessing takes."""
+"""Inputs as they come off the wire: checked, hashed, and given the type preprocessing takes."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class RawInput:
         if self.kind is Kind.TEXT:
             assert isinstance(self.content, str)
             return common_pb2.Input(text=self.content)
-        assert self.kind is Kind.PIXELS and isinstance(self.content, np.ndarray)
+        assert isinstance(self.content, np.ndarray)
         return common_pb2.Input(pixels=to_tensor(self.content))
 
 

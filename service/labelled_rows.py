@@ -36,7 +36,10 @@ def head_backbone(extractor: Extractor, head: HeadRecord) -> BackboneInfo:
 
 
 async def embed_rows(
-    embeddings: Embeddings, tenant: str, backbone: BackboneInfo, rows: Sequence[RawInput | Exception]
+    embeddings: Embeddings,
+    tenant: str,
+    backbone: BackboneInfo,
+    rows: Sequence[RawInput | Exception],
 ) -> list[Resolved | Exception]:
     """Embeds rows that are about to be stored; those the store knows are not computed again."""
     return await embeddings.resolve(tenant, backbone, rows, look_in_store=True)

@@ -200,7 +200,8 @@ def read_page_token(token: str, kind: type[str] | type[int]) -> Any:
         after = json.loads(base64.urlsafe_b64decode(token.encode()))
     except (ValueError, binascii.Error, RecursionError):
         after = None
-    if type(after) is not kind or (kind is int and not 0 <= after < 2**63):
+    in_range = not isinstance(after, int) or 0 <= after < 2**63
+    if type(after) is not kind or not in_range:
         raise InvalidRequest(
             f"page_token: must come from an earlier page, is {token[:100]!r}",
             field="page_token",

@@ -1,4 +1,4 @@
-"""All metrics of the server. Names start with ``trunkline_``; tenant labels are bounded in number."""
+"""All metrics of the server, named ``trunkline_…``; tenant labels are bounded in number."""
 
 from __future__ import annotations
 
@@ -59,9 +59,7 @@ class Metrics:
         self.cache_misses = self._counter(
             "embedding_cache_misses", "Inputs whose embedding was not in the cache.", "tenant"
         )
-        self.cache_bytes = self._gauge(
-            "embedding_cache_bytes", "Memory of the cached embeddings."
-        )
+        self.cache_bytes = self._gauge("embedding_cache_bytes", "Memory of the cached embeddings.")
         self.heads_loaded = self._gauge("heads_loaded", "Heads in memory.")
         self.head_bytes = self._gauge("head_cache_bytes", "Memory of the loaded heads.")
         self.trainings = self._counter("trainings", "Trainings by final state.", "state")

@@ -130,17 +130,17 @@ class Answered(Exception):
 
 
 async def _run(handler: Handler, method: str, request: Message, call: Call) -> Message:
+    reply: Message
     if method == "AddExamples":
-        reply: Message = await handler(_stream_of(request), call)
-        return reply
-    if method == "TrainHead":
+        reply = await handler(_stream_of(request), call)
+    elif method == "TrainHead":
         replies = handler(request, call)
         try:
-            first: Message = await anext(replies)
+            reply = await anext(replies)
         finally:
             await replies.aclose()
-        return first
-    reply = await handler(request, call)
+    else:
+        reply = await handler(request, call)
     return reply
 
 

@@ -35,7 +35,7 @@ log = get_logger(__name__)
 
 def serve_main(args: list[str]) -> int:
     """Runs the server until it is told to stop; gives the exit status."""
-    # prometheus_client decides at its import how values are kept; BentoML reads them from files.
+    # BentoML's metrics endpoint wants this directory, and its supervisor is not there to make it.
     with tempfile.TemporaryDirectory(prefix="trunkline-") as scratch:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = scratch
         try:
@@ -104,10 +104,10 @@ def _export(settings: ServerSettings, rest_port: int) -> None:
 
 
 def _serve(listener: socket.socket) -> int:
-    from service.bento import SETTINGS, Trunkline
+    from service.bento import SERVICE, SETTINGS
 
     config = uvicorn.Config(
-        Trunkline.to_asgi(is_main=True),
+        SERVICE.to_asgi(is_main=True),
         log_config=None,
         access_log=False,
         server_header=False,

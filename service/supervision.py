@@ -91,14 +91,12 @@ def give_up() -> None:
     os._exit(1)
 
 
-def on_sigterm(callback: Callable[[], None]) -> None:
+def on_sigterm(callback: Callable[[], object]) -> None:
     """Calls `callback` at SIGTERM and SIGINT, before whoever handles them now."""
     for number in (signal.SIGTERM, signal.SIGINT):
         previous = signal.getsignal(number)
 
-        def handle(
-            received: int, frame: FrameType | None, previous: object = previous
-        ) -> None:
+        def handle(received: int, frame: FrameType | None, previous: object = previous) -> None:
             callback()
             if callable(previous):
                 previous(received, frame)

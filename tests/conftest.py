@@ -1,7 +1,9 @@
-"""What holds for every test: nothing phones out, and property tests repeat themselves."""
+"""What holds for every test: nothing phones out, exports are shared, property tests repeat."""
 
 import os
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 # Set before any test module imports the libraries that read them.
@@ -13,3 +15,13 @@ os.environ["TRANSFORMERS_OFFLINE"] = "1"
 settings.register_profile("dev", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+CACHE_DIR = Path(__file__).parent.parent / "build" / "backbones"
+os.environ["TRUNKLINE_CACHE_DIR"] = str(CACHE_DIR)
+
+
+@pytest.fixture(scope="session")
+def cache_dir() -> Path:
+    """Where the backbones are exported to, once for all tests and test runs."""
+    CACHE_DIR.mkdir(parents=True, exist_ok=True)
+    return CACHE_DIR

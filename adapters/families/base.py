@@ -14,6 +14,12 @@ from adapters.problem import Problem
 Progress = Callable[[float], None]
 """Takes the share of the work that is done, from 0 to 1."""
 
+MIN_GAIN = 0.02
+"""Share of the log-loss a weaker penalty has to save to be preferred.
+
+Less than that is mostly luck, and choosing the luckiest strength makes its estimate too high.
+"""
+
 
 @dataclass(frozen=True, eq=False)
 class Solution:
@@ -54,3 +60,8 @@ class Family(Protocol):
     def solve(self, problem: Problem, l2: float | None, progress: Progress) -> Solution:
         """Fit with the given strength, or with one chosen on held-out examples if it is None."""
         ...
+
+
+def cross_validation(count: int, n: int) -> str:
+    """Name an estimate by its number of folds."""
+    return "leave-one-out" if count == n else f"{count}-fold cross-validation"

@@ -11,8 +11,9 @@ import scipy.special
 from numpy.typing import NDArray
 
 from adapters.calibration import fit_temperature, log_loss
-from adapters.families.base import Progress, Solution
-from adapters.folds import stratified_folds
+from adapters.families.base import MIN_GAIN, Progress, Solution, cross_validation
+from adapters.families.ridge import LeaveOneOut, choose_strength
+from adapters.folds import fold_count, stratified_folds
 from adapters.problem import Problem
 
 Array = NDArray[np.float64]
@@ -20,17 +21,11 @@ Array = NDArray[np.float64]
 STRENGTHS = np.logspace(0.5, -4, 10)
 """Strengths that are tried from strong to weak, in units of the problem's mean spectrum."""
 
-MIN_GAIN = 0.02
-"""Share by which a weaker penalty has to lower the log-loss; the path ends at one that does not."""
-
-MIN_STRENGTHS = 4
-"""Strengths that are tried in any case."""
+RIDGE_SHARE = 0.3
+"""The path goes on to this share of ridge's strength in any case: its curvature is p (1 - p) of
+ridge's, and signal along axes of little variance shows late."""
 
 PATH_FOLDS = 5
-
-FOLD_LADDER = (50, 20, 10, 5)
-FOLD_BUDGET = 2.5e8
-"""Multiply-adds a step of the solver may take for the estimate; decides its number of folds."""
 
 PATH_TOLERANCE, HELD_OUT_TOLERANCE, FINAL_TOLERANCE = 1e-5, 1e-6, 1e-9
 MAX_STEPS = 500
@@ -41,13 +36,13 @@ MIN_CURVATURE = 1e-3
 class Logistic:
     """Multinomial cross-entropy plus the penalty; bias left free.
 
-    All folds are solved at once: their parameters are the columns of one matrix product, in the
-    coordinates of the principal axes, preconditioned by the spectrum, which bounds the curvature
-    of every fold at every strength (Böhning 1992, Ann. Inst. Stat. Math. 44:197). Solutions
-    start where those of the next stronger penalty ended. The strength is the one with the lowest
-    out-of-fold log-loss over 5 stratified folds; at that strength, held-out
-    logits are then made with as many folds as are cheap, up to leaving out one by one, because a
-    model of few examples loses much with every one that is held back.
+    All folds are solved at once with L-BFGS: their parameters are the columns of one matrix
+    product, in the coordinates of the principal axes, preconditioned by the spectrum, which is
+    proportional to a bound on the curvature of every fold (Böhning 1992, Ann. Inst. Stat. Math.
+    44:197). Solutions start where those of the next stronger penalty ended. The strength is chosen
+    by the calibrated log-loss over 5 stratified folds; held-out logits at that strength then come
+    from more folds (`fold_count`), because a model of few examples loses much with every one that
+    is held back. Folds are solved in float32, the head itself in float64.
 
     Cost: about 25 steps a strength of 4 n rank classes folds operations.
     """
@@ -68,42 +63,38 @@ class Logistic:
         everything = np.ones((1, problem.n), dtype=bool)
         whole = Solver(problem, np.float64).solve(everything, l2, FINAL_TOLERANCE, start)
         progress(0.7)
-        count = _fold_count(problem)
+        count = fold_count(problem.n, problem.rank, problem.classes)
         held_out = _out_of_fold(problem, folds_solver, count, l2, whole)
         progress(1.0)
-        method = "leave-one-out" if count == problem.n else f"{count}-fold cross-validation"
         weight, bias = whole[:, 0, :-1], whole[:, 0, -1]
-        return Solution(problem.weight(weight.T), bias, l2, held_out, method)
+        return Solution(
+            problem.weight(weight.T), bias, l2, held_out, cross_validation(count, problem.n)
+        )
 
 
 def _choose(problem: Problem, solver: Solver, progress: Progress) -> tuple[float, Array]:
     """Return a strength, and the mean of the parameters fitted with it on the training parts.
 
-    Taken is the strongest penalty after which the calibrated out-of-fold log-loss stops falling.
+    Taken is the strongest penalty after which the calibrated log-loss of the folds hardly falls.
     """
     count = min(PATH_FOLDS, problem.n)
     folds = stratified_folds(problem.targets, count, problem.seed)
     training = folds != np.arange(count)[:, None]
     path = STRENGTHS * problem.scale
     parameters, temperature = None, None
+    enough = RIDGE_SHARE * choose_strength(LeaveOneOut(problem), lambda done: None)
     lowest, chosen, start = np.inf, 0.0, np.empty(0)
     for step, strength in enumerate(path.tolist()):
         parameters = solver.solve(training, strength, PATH_TOLERANCE, parameters)
-        logits = solver.logits(parameters)[:, folds, np.arange(problem.n)].T
+        logits = solver.held_out(parameters, folds)
         temperature = fit_temperature(logits, problem.targets, start=temperature)
         loss = log_loss(logits, problem.targets, temperature)
         progress((step + 1) / len(path))
         if loss < (1 - MIN_GAIN) * lowest:
             lowest, chosen, start = loss, strength, parameters
-        elif step + 1 >= MIN_STRENGTHS:
+        elif strength <= enough:
             break
     return chosen, start.mean(axis=1, keepdims=True)
-
-
-def _fold_count(problem: Problem) -> int:
-    cost = problem.n * problem.rank * problem.classes
-    ladder = (problem.n, *(count for count in FOLD_LADDER if count < problem.n))
-    return next((count for count in ladder if count * cost <= FOLD_BUDGET), ladder[-1])
 
 
 def _out_of_fold(problem: Problem, solver: Solver, count: int, l2: float, start: Array) -> Array:
@@ -112,8 +103,7 @@ def _out_of_fold(problem: Problem, solver: Solver, count: int, l2: float, start:
     training = folds != np.arange(count)[:, None]
     starts = np.repeat(start, count, axis=1)
     parameters = solver.solve(training, l2, HELD_OUT_TOLERANCE, starts)
-    logits: Array = solver.logits(parameters)[:, folds, np.arange(problem.n)].T
-    return logits
+    return solver.held_out(parameters, folds)
 
 
 class Solver:
@@ -137,6 +127,10 @@ class Solver:
         columns = parameters.reshape(classes * fits, width).astype(self._features.dtype)
         flat = columns @ self._features.T
         return flat.reshape(classes, fits, -1)
+
+    def held_out(self, parameters: Array, folds: NDArray[np.intp]) -> Array:
+        """Return the scores of each example under the fit of its own fold; (n, classes)."""
+        return self.logits(parameters)[:, folds, np.arange(self._n)].T.astype(np.float64)
 
     def solve(
         self, training: NDArray[np.bool_], l2: float, tolerance: float, start: Array | None = None

@@ -7,10 +7,12 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+import models
 from models import Backbone, PreparedInput, load_backbone
 from service.batching import Admission, Batcher, BatchLimits
 from service.config import ExtractorSettings
@@ -171,17 +173,14 @@ class _Runner:
     async def embed(self, tenant: str, raw: RawInput) -> Extracted:
         if raw.kind.modality is not self.backbone.modality:
             raise InvalidRequest(
-                f"input: {self.backbone.name} takes {self.backbone.modality} inputs, "
-                f"is {raw.kind}",
+                f"input: {self.backbone.name} takes {self.backbone.modality} inputs, is {raw.kind}",
                 field="input",
                 limit=self.backbone.modality,
                 value=raw.kind,
             )
         decoded = await self._decoding.submit(tenant, raw, cost=raw.cost)
         submitted = asyncio.get_running_loop().time()
-        embedded = await self._batching.submit(
-            tenant, decoded.prepared, cost=decoded.prepared.cost
-        )
+        embedded = await self._batching.submit(tenant, decoded.prepared, cost=decoded.prepared.cost)
         return Extracted(
             vector=embedded.vector,
             decode_seconds=decoded.seconds,
@@ -203,7 +202,7 @@ class _Runner:
         (raw,) = batch
         try:
             prepared = await loop.run_in_executor(
-                self._decoders, self.backbone.preprocess, raw.content
+                self._decoders, self.backbone.preprocess, cast("models.RawInput", raw.content)
             )
         except Exception as error:  # the row's own error, whatever it is
             return [error]

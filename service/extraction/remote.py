@@ -124,8 +124,8 @@ class RemoteExtractor(Extractor):
             )
             for vector in vectors
         ]
-        for error in response.errors:
-            outcomes[error.row] = _row_error(error)
+        for failed in response.errors:
+            outcomes[failed.row] = _row_error(failed)
         return outcomes
 
     def _chunks(self, inputs: Sequence[RawInput]) -> Iterator[Sequence[RawInput]]:

@@ -128,7 +128,7 @@ def store_examples(
 def store_feedback(
     connection: Connection, uid: str, new: Sequence[NewFeedback], *, max_examples: int
 ) -> list[bool]:
-    """Appends feedback and makes its label the example's; True where the id had been seen before."""
+    """Appends feedback and makes its label the example's; True where the id was known before."""
     head = require_head(connection, uid)
     duplicates = []
     for item in new:
@@ -257,9 +257,7 @@ def kept_digests(connection: Connection, uid: str, digests: Sequence[str]) -> se
     return found
 
 
-def training_set(
-    connection: Connection, uid: str
-) -> tuple[NDArray[np.float32], list[str]]:
+def training_set(connection: Connection, uid: str) -> tuple[NDArray[np.float32], list[str]]:
     """Embeddings (n, dim) and labels of a head's labelled examples, in the order of storing."""
     head = require_head(connection, uid)
     rows = connection.execute(
@@ -371,6 +369,4 @@ def _chunks(digests: Sequence[str]) -> Iterable[Sequence[str]]:
 
 
 def _no_example(digest: str) -> NotFound:
-    return NotFound(
-        f"digest: the head has no example {digest}", field="digest", value=digest
-    )
+    return NotFound(f"digest: the head has no example {digest}", field="digest", value=digest)

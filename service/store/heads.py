@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from service.errors import AlreadyExists, NotFound
 from service.store import schema
@@ -125,7 +126,7 @@ def find_head(connection: Connection, tenant: str, name: str) -> HeadRecord | No
     """The head of this name, or None."""
     query = _HEADS.where(schema.tenants.c.name == tenant, schema.heads.c.name == name)
     row = connection.execute(query).one_or_none()
-    return None if row is None else _head(row)
+    return None if row is None else _head(row._mapping)
 
 
 def get_head(connection: Connection, tenant: str, name: str) -> HeadRecord:
@@ -153,7 +154,7 @@ def require_head(connection: Connection, uid: str) -> HeadRecord:
     row = connection.execute(_HEADS.where(schema.heads.c.uid == uid)).one_or_none()
     if row is None:
         raise NotFound("head: it was deleted meanwhile", field="head", value=uid)
-    return _head(row)
+    return _head(row._mapping)
 
 
 def list_heads(
@@ -165,7 +166,7 @@ def list_heads(
         .order_by(schema.heads.c.name)
         .limit(limit)
     )
-    heads = [_head(row) for row in connection.execute(query)]
+    heads = [_head(row._mapping) for row in connection.execute(query)]
     return [(head, count(connection, head.uid)) for head in heads]
 
 
@@ -222,7 +223,7 @@ def add_version(
 ) -> int:
     """Stores a version with its weights and, if asked, makes it the active one, in one step."""
     require_head(connection, uid)
-    version = connection.scalar(
+    version: int | None = connection.scalar(
         update(schema.heads)
         .where(schema.heads.c.uid == uid)
         .values(last_version=schema.heads.c.last_version + 1)
@@ -268,22 +269,21 @@ def get_version(connection: Connection, uid: str, version: int) -> VersionRecord
         raise NotFound(
             f"version: the head has no version {version}", field="version", value=version
         )
-    return _version(row)
+    return _version(row._mapping)
 
 
 def get_weights(connection: Connection, uid: str, version: int) -> bytes:
     """A version's safetensors file."""
     get_version(connection, uid, version)
-    return connection.execute(
+    weights: bytes = connection.execute(
         select(schema.versions.c.safetensors).where(
             schema.versions.c.head_uid == uid, schema.versions.c.version == version
         )
     ).scalar_one()
+    return weights
 
 
-def list_versions(
-    connection: Connection, uid: str, before: int, limit: int
-) -> list[VersionRecord]:
+def list_versions(connection: Connection, uid: str, before: int, limit: int) -> list[VersionRecord]:
     """Versions older than `before`, newest first."""
     query = (
         select(*_VERSION_COLUMNS)
@@ -291,16 +291,14 @@ def list_versions(
         .order_by(schema.versions.c.version.desc())
         .limit(limit)
     )
-    return [_version(row) for row in connection.execute(query)]
+    return [_version(row._mapping) for row in connection.execute(query)]
 
 
-def _head(row: Row[Any]) -> HeadRecord:
-    values = dict(row._mapping)
+def _head(values: Mapping[Any, Any]) -> HeadRecord:
     return HeadRecord(**{**values, "spec": json.loads(values["spec"])})
 
 
-def _version(row: Row[Any]) -> VersionRecord:
-    values = dict(row._mapping)
+def _version(values: Mapping[Any, Any]) -> VersionRecord:
     return VersionRecord(
         **{
             **values,

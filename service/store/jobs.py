@@ -96,9 +96,7 @@ def get_job(connection: Connection, uid: str, job_id: str) -> JobRecord:
     """
     row = connection.execute(select(schema.jobs).filter_by(id=job_id, head_uid=uid)).one_or_none()
     if row is None:
-        raise NotFound(
-            f"training: the head has no training {job_id}", field="name", value=job_id
-        )
+        raise NotFound(f"training: the head has no training {job_id}", field="name", value=job_id)
     return _job(row)
 
 

@@ -19,3 +19,21 @@ def blobs(
     noise = rng.normal(size=(n, dim)) @ (mixing + 0.3 * np.eye(dim))
     embeddings = 3.0 + np.logspace(-1, 1, dim) * (means[targets] + noise)
     return embeddings.astype(np.float32), [f"class {target:04d}" for target in targets]
+
+
+def noisy(
+    n: int, dim: int, classes: int, *, distance: float, seed: int = 0
+) -> tuple[Embeddings, list[str]]:
+    """Gaussian classes that overlap: means `distance` standard deviations from the middle.
+
+    Variances fall along the axes, all features are mixtures of them, and classes differ most
+    where the variance is large.
+    """
+    rng = np.random.default_rng(seed)
+    spread = np.logspace(0.5, -1, dim)
+    directions = rng.normal(size=(classes, dim)) * spread**2
+    means = distance * directions / np.linalg.norm(directions / spread, axis=1, keepdims=True)
+    targets = np.arange(n) % classes
+    latent = means[targets] + rng.normal(size=(n, dim)) * spread
+    mixing = np.linalg.qr(rng.normal(size=(dim, dim)))[0]
+    return (latent @ mixing).astype(np.float32), [f"class {target}" for target in targets]

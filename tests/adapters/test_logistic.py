@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 
 import adapters
 from adapters import HeadSpec
 from adapters.examples import Examples
 from adapters.families.logistic import Logistic, Solver
-from adapters.folds import stratified_folds
+from adapters.folds import fold_count, stratified_folds
 from adapters.problem import Problem, Standardisation
 from tests.adapters.data import blobs
 
@@ -38,8 +39,7 @@ def test_probabilities_equal_scikit_learn_at_the_same_strength(
     if problem.classes == 2:  # scikit-learn penalises the difference of the two rows alone
         model = reference(l2 / 2).fit(problem.standard, problem.targets)
     logits = problem.standard @ solution.weight.T + solution.bias
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities = powers / powers.sum(axis=1, keepdims=True)
+    probabilities = softmax(logits, axis=1)
     expected = model.predict_proba(problem.standard)
     np.testing.assert_allclose(probabilities, expected, atol=1e-3)
 
@@ -62,22 +62,30 @@ def test_held_out_logits_come_from_models_without_the_example(
 ) -> None:
     problem = problem_of(shape)
     solution = Logistic().solve(problem, 4.0, lambda done: None)
-    assert solution.method == "leave-one-out"
+    count = int(solution.method.removesuffix("-fold cross-validation"))
+    folds = stratified_folds(problem.targets, count, problem.seed)
     strength = 4.0 if problem.classes > 2 else 2.0
-    for left_out in (0, problem.n // 2, problem.n - 1):
-        kept = np.arange(problem.n) != left_out
-        model = reference(strength).fit(problem.standard[kept], problem.targets[kept])
-        expected = model.predict_log_proba(problem.standard[left_out : left_out + 1])[0]
-        scores = solution.held_out[left_out]
-        logs = scores - np.log(np.exp(scores - scores.max()).sum()) - scores.max()
-        np.testing.assert_allclose(np.exp(logs), np.exp(expected), atol=0.01)
+    for fold in range(3):
+        out = folds == fold
+        model = reference(strength).fit(problem.standard[~out], problem.targets[~out])
+        expected = model.predict_proba(problem.standard[out])
+        np.testing.assert_allclose(softmax(solution.held_out[out], axis=1), expected, atol=0.01)
 
 
-def test_large_sets_are_estimated_in_folds_and_say_so() -> None:
-    embeddings, labels = blobs(2000, 60, 3)
-    fitted = adapters.fit(embeddings, labels, HeadSpec("logistic"), fingerprint="f00d")
-    assert fitted.report.estimate is not None
-    assert fitted.report.estimate.method == "50-fold cross-validation"
+@pytest.mark.parametrize(
+    ("n", "rank", "classes", "count"),
+    [
+        (6, 5, 3, 6),  # so few are left out one by one
+        (60, 59, 10, 10),
+        (200, 199, 10, 20),  # one of every class in each fold
+        (200, 199, 2, 50),
+        (100_000, 1280, 3, 10),  # no more than can be afforded
+    ],
+)
+def test_number_of_folds_follows_examples_classes_and_cost(
+    n: int, rank: int, classes: int, count: int
+) -> None:
+    assert fold_count(n, rank, classes) == count
 
 
 def test_strength_adapts_to_the_signal() -> None:

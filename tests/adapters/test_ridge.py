@@ -11,6 +11,7 @@ import adapters
 from adapters import HeadSpec
 from adapters.examples import Examples
 from adapters.families.ridge import LeaveOneOut, Ridge
+from adapters.folds import stratified_folds
 from adapters.problem import Problem, Standardisation
 from tests.adapters.data import blobs
 
@@ -38,6 +39,21 @@ def test_leave_one_out_equals_brute_force(shape: tuple[int, int, int], l2: float
         model.fit(problem.standard[kept], problem.one_hot[kept])
         expected[left_out] = model.predict(problem.standard[left_out : left_out + 1])[0]
     np.testing.assert_allclose(LeaveOneOut(problem).logits(l2), expected, rtol=1e-6, atol=1e-7)
+
+
+@shapes
+@strengths
+def test_leaving_folds_out_equals_brute_force(shape: tuple[int, int, int], l2: float) -> None:
+    problem = problem_of(shape)
+    folds = stratified_folds(problem.targets, 6, seed=0)
+    expected = np.empty_like(problem.one_hot)
+    for fold in range(6):
+        out = folds == fold
+        model = Reference(alpha=l2, solver="svd")
+        model.fit(problem.standard[~out], problem.one_hot[~out])
+        expected[out] = model.predict(problem.standard[out])
+    computed = LeaveOneOut(problem).fold_logits(l2, folds)
+    np.testing.assert_allclose(computed, expected, rtol=1e-5, atol=1e-6)
 
 
 @shapes
@@ -71,7 +87,7 @@ def test_head_on_raw_embeddings_equals_the_standardised_fit() -> None:
     np.testing.assert_allclose(fitted.head.logits(raw), model.predict(standard), atol=1e-5)
     assert fitted.report.l2 == 2.0
     assert fitted.report.estimate is not None
-    assert fitted.report.estimate.method == "leave-one-out"
+    assert fitted.report.estimate.method == "13-fold cross-validation"
 
 
 def test_few_examples_of_many_noisy_features_do_not_look_good() -> None:

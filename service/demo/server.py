@@ -1,0 +1,100 @@
+"""A Trunkline server in a process of its own, for as long as a block lasts."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.demo.errors import DemoError
+
+ROOT = Path(__file__).parents[2]
+START_SECONDS = 150.0
+STOP_SECONDS = 30.0
+LOG_TAIL = 30
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where a running server listens, and its process id."""
+
+    grpc: str
+    rest: str
+    pid: int
+
+
+@contextmanager
+def running_server(data_dir: Path, log: Path) -> Iterator[Server]:
+    """Starts a server on free loopback ports, and stops it when the block ends, however it does.
+
+    Raises:
+        DemoError: it does not start.
+    """
+    command = [sys.executable, "-m", "trunkline", "serve", "--host", "127.0.0.1"]
+    command += ["--grpc-port", "0", "--rest-port", "0", "--data-dir", str(data_dir)]
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            start_new_session=True,  # Ctrl-C is for the demo, which then stops the server in order
+        )
+        try:
+            yield _wait_until_serving(process)
+        finally:
+            _stop(process)
+
+
+def log_tail(log: Path) -> str:
+    """The last lines of a server's log."""
+    if not log.exists():
+        return ""
+    with log.open(encoding="utf-8", errors="replace") as lines:
+        return "".join(deque(lines, maxlen=LOG_TAIL))
+
+
+def _environment() -> dict[str, str]:
+    """This process's environment without settings meant for other servers; the cache is shared."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("TRUNKLINE_") or name == "TRUNKLINE_CACHE_DIR"
+    }
+    return kept | {"BENTOML_DO_NOT_TRACK": "True"}
+
+
+def _wait_until_serving(process: subprocess.Popen[bytes]) -> Server:
+    """Reads the one line that the server prints when it is ready; its output ends if it dies."""
+    assert process.stdout is not None
+    patience = threading.Timer(START_SECONDS, process.kill)
+    patience.start()
+    try:
+        line = process.stdout.readline()
+    finally:
+        patience.cancel()
+    if not line:
+        status = process.wait()
+        raise DemoError(f"the server ended with status {status} before it served")
+    addresses = json.loads(line)
+    return Server(addresses["grpc"], addresses["rest"], process.pid)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.stdout is not None:
+        process.stdout.close()

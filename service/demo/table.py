@@ -1,0 +1,81 @@
+"""The demo's results, as a table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from service.demo.job import Latency, Outcome
+
+# What an operator would look at first; the rest is in /metrics.
+SHOWN_METRICS = (
+    'trunkline_requests_total{code="OK",method="Predict"',
+    'trunkline_requests_total{code="OK",method="SendFeedback"',
+    "trunkline_embedding_cache_hits_total",
+    "trunkline_embedding_cache_misses_total",
+    "trunkline_embedding_cache_bytes",
+    "trunkline_batch_rows_count",
+    "trunkline_batch_rows_sum",
+    "trunkline_phase_seconds_sum",
+    "trunkline_heads_loaded",
+    "trunkline_trainings_total",
+    "trunkline_feedback_total",
+)
+
+_ROWS: tuple[tuple[str, Callable[[Outcome], str]], ...] = (
+    ("data", lambda o: o.about),
+    ("backbone", lambda o: o.backbone),
+    ("classes", lambda o: str(o.classes)),
+    ("examples, held out", lambda o: f"{o.examples:,}, {o.held_out:,}"),
+    ("family chosen", lambda o: o.family),
+    ("cross-validated accuracy", lambda o: _estimate(o)),
+    ("accuracy on held-out data", lambda o: f"{o.held_out_accuracy:.1%}"),
+    ("upload and embedding", lambda o: f"{o.upload_seconds:.1f} s"),
+    ("training", lambda o: f"{o.training_seconds:.1f} s"),
+    ("prediction, cold", lambda o: _milliseconds(o.cold)),
+    ("prediction, cached", lambda o: _milliseconds(o.cached)),
+    ("prediction, cached, REST", lambda o: _milliseconds(o.rest_cached)),
+    ("feedback stored", lambda o: str(o.feedback)),
+)
+
+
+def excerpt(metrics: str) -> list[str]:
+    """The lines of Prometheus' text format that the demo shows."""
+    return [line for line in metrics.splitlines() if line.startswith(SHOWN_METRICS)]
+
+
+def render(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> Group:
+    """The table, a column for each tenant, and the excerpt of the metrics."""
+    table = Table(title="One server, two frozen backbones, three tenants", title_style="bold")
+    table.add_column("")
+    for outcome in outcomes:
+        table.add_column(outcome.head, justify="right")
+    for name, cell in _ROWS:
+        table.add_row(name, *(cell(outcome) for outcome in outcomes))
+    note = Text(
+        "Accuracy: estimate with its 95 % interval. Predictions: one row a request over gRPC "
+        "unless REST is named, median / 99th percentile.",
+        style="dim",
+    )
+    heading = Text("\nFrom /metrics", style="bold")
+    return Group(table, note, heading, *(Text(line, no_wrap=True) for line in metrics))
+
+
+def console(*, record: bool = False) -> Console:
+    """Standard output, wide enough where it is no terminal."""
+    plain = Console(record=record, highlight=False, emoji=False)
+    if not plain.is_terminal:
+        plain.width = 120
+    return plain
+
+
+def _estimate(outcome: Outcome) -> str:
+    low, high = outcome.estimated_low, outcome.estimated_high
+    return f"{outcome.estimated_accuracy:.1%} ({100 * low:.1f}-{100 * high:.1f})"
+
+
+def _milliseconds(latency: Latency) -> str:
+    return f"{1000 * latency.median:.1f} / {1000 * latency.p99:.1f} ms"
