@@ -12,7 +12,6 @@ from typing import Self
 import numpy as np
 import safetensors.numpy
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import softmax
 
 from adapters.errors import InvalidEmbeddings, InvalidWeights, UnknownLabel
 from adapters.parsing import parse, parse_labels, parse_number
@@ -105,16 +104,17 @@ class Head:
                 limit=f"(n, {self.dim})",
                 value=str(rows.shape),
             )
-        finite = np.isfinite(rows).all(axis=1)
-        if not finite.all():
-            row = int(np.argmin(finite))
+        # A number that is not finite cannot but show in the scores, and they are far fewer.
+        with np.errstate(invalid="ignore"):
+            scores: NDArray[np.float64] = rows @ self.weight.T.astype(np.float64) + self.bias
+        if not np.isfinite(scores).all():
+            row = int(np.argmin(np.isfinite(rows).all(axis=1)))
             raise InvalidEmbeddings(
                 f"embedding {row} holds a number that is not finite",
                 field=f"embeddings[{row}]",
                 limit="finite",
                 value="nan or infinite",
             )
-        scores: NDArray[np.float64] = rows @ self.weight.T.astype(np.float64) + self.bias
         return scores
 
     def probabilities(self, embeddings: ArrayLike) -> NDArray[np.float32]:
@@ -125,8 +125,9 @@ class Head:
         """
         scores = self.logits(embeddings)
         scores -= scores.max(axis=1, keepdims=True)
-        probabilities: NDArray[np.float64] = softmax(scores / self.temperature, axis=1)
-        return probabilities.astype(np.float32)
+        odds = np.exp(scores / self.temperature)
+        odds /= odds.sum(axis=1, keepdims=True)
+        return odds.astype(np.float32)
 
     def class_indices(self, labels: Sequence[str]) -> NDArray[np.intp]:
         """Return the row of `weight` for each label; shape (n,).

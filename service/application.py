@@ -69,7 +69,7 @@ class ExtractorApplication:
     def __init__(self, settings: ExtractorSettings) -> None:
         self.settings = settings
         self.metrics = Metrics(settings.metrics_tenants)
-        self.calls = Calls(self.metrics, settings.request_timeout_seconds)
+        self.calls = _calls(settings, self.metrics)
         self.readiness = Readiness()
         self._extractor = LocalExtractor(settings, self.metrics)
         extraction = _extraction(
@@ -97,7 +97,7 @@ class Application:
     def __init__(self, settings: ServerSettings) -> None:
         self.settings = settings
         self.metrics = Metrics(settings.metrics_tenants)
-        self.calls = Calls(self.metrics, settings.request_timeout_seconds)
+        self.calls = _calls(settings, self.metrics)
         self.readiness = Readiness()
         self._database = Database(settings.data_dir)
         self._extractor = _extractor(settings, self.metrics)
@@ -175,6 +175,11 @@ def _handlers(
         "ActivateHeadVersion": heads.activate,
         "GetHeadReport": heads.get_report,
     }
+
+
+def _calls(settings: ExtractorSettings, metrics: Metrics) -> Calls:
+    log_requests = settings.log_level == "debug"
+    return Calls(metrics, settings.request_timeout_seconds, log_requests=log_requests)
 
 
 def _extractor(settings: ServerSettings, metrics: Metrics) -> Extractor:

@@ -83,6 +83,7 @@ class FairQueue(Generic[T, R]):
     def __init__(self) -> None:
         self._tenants: dict[str, _TenantQueue[T, R]] = {}
         self._heads: list[tuple[float, int, str]] = []
+        self._idle: list[tuple[float, str]] = []
         self._virtual_time = 0.0
         self._sequence = 0
         self._length = 0
@@ -114,12 +115,24 @@ class FairQueue(Generic[T, R]):
         elif not self._heads:
             # The busy period is over: what a tenant used in it no longer counts against him.
             self._tenants.clear()
+            self._idle.clear()
             self._virtual_time = 0.0
+        else:
+            heapq.heappush(self._idle, (queue.finish_tag, tenant))
+        self._forget_idle()
         return row
 
     def peek(self) -> Row[T, R] | None:
         """The row that `pop` would take."""
         return self._tenants[self._heads[0][2]].rows[0] if self._heads else None
+
+    def _forget_idle(self) -> None:
+        """Drops tenants without rows whose finish tag has passed: it would not count any more."""
+        while self._idle and self._idle[0][0] <= self._virtual_time:
+            _, tenant = heapq.heappop(self._idle)
+            queue = self._tenants.get(tenant)
+            if queue and not queue.rows and queue.finish_tag <= self._virtual_time:
+                del self._tenants[tenant]
 
     def _announce(self, row: Row[T, R]) -> None:
         self._sequence += 1

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from google.protobuf.message import Message
@@ -34,14 +35,17 @@ class Call:
     transport: str
     tenant: str
     deadline: float | None
-    request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    request_id: str = field(default_factory=lambda: os.urandom(16).hex())
 
 
 class Calls:
     """Gives every request its id, deadline, metrics and log lines."""
 
-    def __init__(self, metrics: Metrics, default_timeout: float) -> None:
+    def __init__(
+        self, metrics: Metrics, default_timeout: float, *, log_requests: bool = False
+    ) -> None:
         self._metrics = metrics
+        self._log_requests = log_requests
         self._default_timeout = default_timeout
         self._in_flight = 0
         self._idle = asyncio.Event()
@@ -93,10 +97,9 @@ class Calls:
             if not self._in_flight:
                 self._idle.set()
             seconds = time.perf_counter() - started
-            tenant = self._metrics.tenant(call.tenant)
-            self._metrics.requests.labels(method, transport, code, tenant).inc()
-            self._metrics.request_seconds.labels(method, transport).observe(seconds)
-            log.debug("request", **_about(call), code=code, seconds=round(seconds, 6))
+            self._metrics.count_request(method, transport, code, call.tenant, seconds)
+            if self._log_requests:
+                log.debug("request", **_about(call), code=code, seconds=round(seconds, 6))
 
     def note_reply(self, call: Call, reply: Any) -> None:
         """Counts and logs the rows of a reply that failed."""
@@ -104,9 +107,8 @@ class Calls:
             log.info(
                 "row failed", **_about(call), row=error.row, code=error.code, reason=error.message
             )
-        tenant = self._metrics.tenant(call.tenant)
         for error in reply.errors:
-            self._metrics.rows.labels(call.method, error.code, tenant).inc()
+            self._metrics.count_rows(call.method, error.code, call.tenant, 1)
 
     async def wait_until_idle(self, seconds: float) -> bool:
         """Waits until no request is in flight; False if some are left after `seconds`."""
@@ -132,11 +134,16 @@ def tenant_of(request: Message | None) -> str:
     for name in ("head", "tenant", "parent", "name"):
         value = getattr(request, name, "")
         if isinstance(value, str) and value.startswith("tenants/"):
-            try:
-                return TenantName.parse("/".join(value.split("/", 2)[:2])).tenant
-            except InvalidName:
-                return ""
+            return _tenant(value)
     return ""
+
+
+@lru_cache(maxsize=4096)
+def _tenant(resource: str) -> str:
+    try:
+        return TenantName.parse("/".join(resource.split("/", 2)[:2])).tenant
+    except InvalidName:
+        return ""
 
 
 def _about(call: Call) -> dict[str, str]:

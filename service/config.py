@@ -211,8 +211,8 @@ class ServerSettings(ExtractorSettings):
     head_cache_bytes: int = Field(default=256 * MIB, ge=MIB)
     """Memory for heads. Too low reads weights from the store again and again."""
 
-    fit_threads: int = Field(default=0, ge=0, le=256)
-    """Threads of the training process; 0 takes all cores. It is niced either way."""
+    fit_threads: int = Field(default=1, ge=1, le=256)
+    """Threads of the training process, which is niced. On cores that are busy more are slower."""
 
     fit_timeout_seconds: float = Field(default=3600.0, gt=0)
     """A training that takes longer has failed."""

@@ -146,11 +146,9 @@ class Embeddings:
             self._at_hand(tenant, backbone, raw) for raw in inputs
         ]
         missing = [i for i, outcome in enumerate(outcomes) if outcome is None]
-        hits = len(inputs) - len(missing)
-        if hits:
-            self._metrics.cache_hits.labels(self._metrics.tenant(tenant)).inc(hits)
+        hits = sum(isinstance(outcome, Resolved) for outcome in outcomes)
+        self._metrics.count_cache(tenant, hits=hits, misses=len(missing))
         if missing:
-            self._metrics.cache_misses.labels(self._metrics.tenant(tenant)).inc(len(missing))
             await self._fill(tenant, backbone, inputs, outcomes, missing, look_in_store)
         return [_not_none(outcome) for outcome in outcomes]
 

@@ -35,7 +35,7 @@ class Fitter:
     """One training process, kept warm; fits wait for one another in order."""
 
     def __init__(self, threads: int) -> None:
-        self._threads = threads or os.cpu_count() or 1
+        self._threads = threads
         self._process: Process | None = None
         self._turn = asyncio.Lock()
 

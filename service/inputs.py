@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -32,6 +33,7 @@ class Kind(StrEnum):
         return _MODALITIES.get(self)
 
 
+_DTYPE_NAMES = {np.dtype(name): name for name in ("uint8", "uint32", "float32", "float64")}
 _MODALITIES = {
     Kind.IMAGE: Modality.IMAGE,
     Kind.PIXELS: Modality.IMAGE,
@@ -153,9 +155,9 @@ def check_embedding(raw: RawInput, fingerprint: str, dim: int) -> NDArray[np.flo
 
 def to_tensor(array: NDArray[np.generic]) -> common_pb2.Tensor:
     """Packs an array little-endian, row-major."""
-    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    little = array if sys.byteorder == "little" else array.byteswap()
     return common_pb2.Tensor(
-        dtype=array.dtype.name, shape=array.shape, data=np.ascontiguousarray(little).tobytes()
+        dtype=_DTYPE_NAMES[array.dtype], shape=array.shape, data=little.tobytes()
     )
 
 

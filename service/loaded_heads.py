@@ -23,7 +23,7 @@ ENTRY_OVERHEAD_BYTES = 2000
 class LoadedHead:
     """A version ready to predict."""
 
-    name: HeadName
+    resource: str
     uid: str
     backbone: str
     version: int
@@ -123,4 +123,4 @@ def _read_head(connection: Connection, name: HeadName, version: int) -> LoadedHe
             value=record.resource,
         )
     data = stored_heads.get_weights(connection, record.uid, wanted)
-    return LoadedHead(name, record.uid, record.backbone, wanted, Head.from_safetensors(data))
+    return LoadedHead(record.resource, record.uid, record.backbone, wanted, Head.from_safetensors(data))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar, cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -14,6 +15,8 @@ LONG_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 180
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 OTHER = "other"
+
+M = TypeVar("M", Counter, Histogram)
 
 
 class Metrics:
@@ -27,6 +30,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._tenant_limit = tenants
         self._tenants: set[str] = set()
+        self._children: dict[tuple[object, ...], Counter | Histogram] = {}
         self.requests = self._counter(
             "requests", "Requests by outcome.", "method", "transport", "code", "tenant"
         )
@@ -79,6 +83,37 @@ class Metrics:
             return OTHER
         self._tenants.add(name)
         return name
+
+    def count_request(
+        self, method: str, transport: str, code: str, tenant: str, seconds: float
+    ) -> None:
+        """Counts a request and observes its time."""
+        self._child(self.requests, method, transport, code, self.tenant(tenant)).inc()
+        self._child(self.request_seconds, method, transport).observe(seconds)
+
+    def count_rows(self, method: str, code: str, tenant: str, rows: int) -> None:
+        """Counts rows by outcome."""
+        self._child(self.rows, method, code, self.tenant(tenant)).inc(rows)
+
+    def count_cache(self, tenant: str, *, hits: int, misses: int) -> None:
+        """Counts lookups in the embedding cache."""
+        label = self.tenant(tenant)
+        if hits:
+            self._child(self.cache_hits, label).inc(hits)
+        if misses:
+            self._child(self.cache_misses, label).inc(misses)
+
+    def observe_head(self, backbone: str, seconds: float) -> None:
+        """Observes the time that one request spent in one head."""
+        self._child(self.phase_seconds, "head", backbone).observe(seconds)
+
+    def _child(self, metric: M, *labels: str) -> M:
+        """The metric with these labels; finding it by `labels` takes longer than counting."""
+        key = (metric, *labels)
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = metric.labels(*labels)
+        return cast("M", child)
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
         return Counter(f"trunkline_{name}", documentation, labels, registry=self.registry)

@@ -75,8 +75,8 @@ class Prediction:
             response.predictions.append(await self._score(group, outcomes, request.top_k))
         ended = time.perf_counter()
         for group in groups:
-            phase = self._metrics.phase_seconds.labels("head", group.backbone.name)
-            phase.observe((ended - scored) / len(groups))
+            seconds = (ended - scored) / len(groups)
+            self._metrics.observe_head(group.backbone.name, seconds)
         self._finish(response, outcomes, call, ended - scored, ended - started)
         return response
 
@@ -148,7 +148,7 @@ class Prediction:
         classes = len(head.labels)
         k = min(top_k, classes) or classes
         if rows:
-            vectors = np.stack([_resolved(outcomes[row]).vector for row in rows])
+            vectors = np.array([_resolved(outcomes[row]).vector for row in rows])
             if vectors.size * classes > INLINE_MULTIPLICATIONS:
                 probabilities = await asyncio.to_thread(head.probabilities, vectors)
             else:
@@ -157,12 +157,12 @@ class Prediction:
             probabilities = np.empty((0, classes), dtype=np.float32)
         order = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
         return prediction_pb2.HeadPredictions(
-            head=str(group.loaded.name),
+            head=group.loaded.resource,
             version=group.loaded.version,
             labels=head.labels,
             rows=rows,
             indices=to_tensor(order.astype(np.uint32)),
-            probabilities=to_tensor(np.take_along_axis(probabilities, order, axis=1)),
+            probabilities=to_tensor(probabilities[np.arange(len(rows))[:, None], order]),
         )
 
     def _finish(
@@ -186,8 +186,7 @@ class Prediction:
         timing.head_seconds = head_seconds
         timing.total_seconds = total_seconds
         if succeeded:
-            tenant = self._metrics.tenant(call.tenant)
-            self._metrics.rows.labels(call.method, "OK", tenant).inc(succeeded)
+            self._metrics.count_rows(call.method, "OK", call.tenant, succeeded)
 
 
 def check_rows(field: str, count: int, limit: int) -> None:

@@ -35,6 +35,9 @@ log = get_logger(__name__)
 
 def serve_main(args: list[str]) -> int:
     """Runs the server until it is told to stop; gives the exit status."""
+    # uvicorn raises the signal that stopped it once more when all is closed; that is no failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
     # BentoML's metrics endpoint wants this directory, and its supervisor is not there to make it.
     with tempfile.TemporaryDirectory(prefix="trunkline-") as scratch:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = scratch
@@ -84,7 +87,10 @@ def parse_settings(cls: type[S], program: str, args: list[str]) -> S:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio switches Nagle's algorithm off only on sockets that say they are TCP's; with it, every
+    # reply on a kept-alive connection waits 40 ms for the client's delayed acknowledgement.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))

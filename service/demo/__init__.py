@@ -10,6 +10,7 @@ import signal
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -62,17 +63,15 @@ def _measure(folder: Path, log: Path, fraction: float) -> tuple[list[Outcome], l
     check_packages()
     narrator = Narrator()
     narrator.title("Starting a server (the first start on a machine exports the backbones)")
-    with narrator.bar("start", None):
-        tasks = load_tasks(folder, fraction)
-        server = running_server(folder / "data", log)
-        addresses = server.__enter__()
-    try:
-        narrator.done(f"serving gRPC on {addresses.grpc} and REST on {addresses.rest}")
-        with Client(addresses.grpc) as client, RestClient(addresses.rest) as rest:
-            outcomes = [job.run(task, client, rest, narrator) for task in tasks]
+    with ExitStack() as stack:
+        with narrator.bar("start", None):
+            tasks = load_tasks(folder, fraction)
+            server = stack.enter_context(running_server(folder / "data", log))
+        narrator.done(f"serving gRPC on {server.grpc} and REST on {server.rest}")
+        client = stack.enter_context(Client(server.grpc))
+        outcomes = [job.run(task, client, server.rest, narrator) for task in tasks]
+        with RestClient(server.rest) as rest:
             metrics = table.excerpt(rest.metrics())
-    finally:
-        server.__exit__(None, None, None)
     narrator.title("The server is stopped")
     return outcomes, metrics
 

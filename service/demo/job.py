@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,8 +63,11 @@ class _Loaded:
     label: str
 
 
-def run(task: Task, client: Client, rest: RestClient, narrator: Narrator) -> Outcome:
+def run(task: Task, client: Client, rest: str, narrator: Narrator) -> Outcome:
     """Does the job and measures it.
+
+    Args:
+        rest: address of the REST side, e.g. ``http://127.0.0.1:3000``.
 
     Raises:
         DemoError: a row failed, or the transports disagree.
@@ -130,10 +133,9 @@ def _train(task: Task, client: Client, narrator: Narrator) -> float:
 
 
 def _predict(
-    head: str, rows: Sequence[_Loaded], client: Client, advance: object
+    head: str, rows: Sequence[_Loaded], client: Client, advance: Callable[[], None]
 ) -> tuple[list[Prediction], Latency]:
     """Predicts row by row, one request each."""
-    assert callable(advance)
     predictions: list[Prediction] = []
     seconds: list[float] = []
     for row in rows:
@@ -148,17 +150,18 @@ def _predict(
 
 
 def _predict_over_rest(
-    head: str, rows: Sequence[_Loaded], predictions: Sequence[Prediction], rest: RestClient
+    head: str, rows: Sequence[_Loaded], predictions: Sequence[Prediction], address: str
 ) -> Latency:
     """Predicts some rows again over REST, and sees that both transports say the same."""
     seconds: list[float] = []
-    for row, expected in list(zip(rows, predictions, strict=True))[:REST_ROWS]:
-        started = time.perf_counter()
-        answer = rest.predict(head, row.content)
-        seconds.append(time.perf_counter() - started)
-        off = abs(answer.get("probability", math.inf) - expected.probability)
-        if answer.get("label") != expected.label or off > PROBABILITY_TOLERANCE:
-            raise DemoError(f"REST and gRPC disagree: {answer} is not {expected}")
+    with RestClient(address) as rest:
+        for row, expected in list(zip(rows, predictions, strict=True))[:REST_ROWS]:
+            started = time.perf_counter()
+            answer = rest.predict(head, row.content)
+            seconds.append(time.perf_counter() - started)
+            off = abs(answer.get("probability", math.inf) - expected.probability)
+            if answer.get("label") != expected.label or off > PROBABILITY_TOLERANCE:
+                raise DemoError(f"REST and gRPC disagree: {answer} is not {expected}")
     return Latency.of(seconds)
 
 
@@ -167,7 +170,7 @@ def _give_feedback(
     rows: Sequence[_Loaded],
     predictions: Sequence[Prediction],
     client: Client,
-    rest: RestClient,
+    address: str,
 ) -> int:
     """Sends the right labels of the rows the head was least sure of, one of them over REST."""
     pairs = sorted(zip(predictions, rows, strict=True), key=lambda pair: pair[0].probability)
@@ -176,7 +179,8 @@ def _give_feedback(
     for receipt in receipts:
         if isinstance(receipt, RowFailure):
             raise DemoError(f"feedback failed: {receipt.message}")
-    rest.feedback(head, unsure[0][1].content, unsure[0][1].label)
+    with RestClient(address) as rest:
+        rest.feedback(head, unsure[0][1].content, unsure[0][1].label)
     stored = client.get_head(head).feedback_count
     if stored != len(unsure):
         raise DemoError(f"the server counts {stored} feedbacks, {len(unsure)} were sent")

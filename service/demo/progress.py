@@ -40,11 +40,11 @@ class Narrator:
 
     def title(self, words: str) -> None:
         """A new part begins."""
-        self._console.print(words, style="bold")
+        self._console.print(words, style="bold", soft_wrap=True)
 
     def done(self, words: str) -> None:
         """A step is done."""
-        self._console.print(f"  {words}")
+        self._console.print(f"  {words}", soft_wrap=True)
 
     @contextmanager
     def bar(self, description: str, total: float | None) -> Iterator[Bar]:

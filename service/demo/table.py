@@ -13,13 +13,11 @@ from service.demo.job import Latency, Outcome
 # What an operator would look at first; the rest is in /metrics.
 SHOWN_METRICS = (
     'trunkline_requests_total{code="OK",method="Predict"',
-    'trunkline_requests_total{code="OK",method="SendFeedback"',
     "trunkline_embedding_cache_hits_total",
     "trunkline_embedding_cache_misses_total",
     "trunkline_embedding_cache_bytes",
     "trunkline_batch_rows_count",
     "trunkline_batch_rows_sum",
-    "trunkline_phase_seconds_sum",
     "trunkline_heads_loaded",
     "trunkline_trainings_total",
     "trunkline_feedback_total",

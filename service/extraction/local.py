@@ -54,6 +54,7 @@ class LocalExtractor(Extractor):
         self._decode_threads = settings.decode_threads or os.cpu_count() or 1
         self._decoders = ThreadPoolExecutor(self._decode_threads, thread_name_prefix="decode")
         self._runners: dict[str, _Runner] = {}
+        self._infos: tuple[BackboneInfo, ...] = ()
         self._on_readiness: Callable[[bool], None] = lambda ready: None
 
     async def start(self, on_readiness: Callable[[bool], None]) -> None:
@@ -81,9 +82,9 @@ class LocalExtractor(Extractor):
         return bool(self._runners) and all(runner.ready for runner in self._runners.values())
 
     def backbones(self) -> tuple[BackboneInfo, ...]:
-        if len(self._runners) < len(self._settings.backbone):
+        if len(self._infos) < len(self._settings.backbone):
             raise Unavailable("the backbones are being loaded", retry_after=1.0)
-        return tuple(runner.info() for runner in self._runners.values())
+        return self._infos
 
     async def embed(
         self, tenant: str, backbone: str, inputs: Sequence[RawInput]
@@ -109,6 +110,7 @@ class LocalExtractor(Extractor):
         )
 
     def _announce(self) -> None:
+        self._infos = tuple(runner.info() for runner in self._runners.values())
         self._on_readiness(self.ready)
 
 

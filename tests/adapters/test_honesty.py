@@ -59,5 +59,4 @@ def test_estimate_is_within_a_point_of_held_out_accuracy(
         truth = adapters.evaluate(fitted.head, test, hidden)
         gaps.append(fitted.report.estimate.accuracy - truth.accuracy)
     error = np.std(gaps, ddof=1) / np.sqrt(SPLITS)
-    print(load.__name__, family, size, np.mean(gaps), error, truth.accuracy)
     assert abs(np.mean(gaps)) <= ONE_POINT + 2 * error

@@ -29,9 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("server")
-    running = Running.start(
-        serve_command(folder / "data", "--log-level", "debug"), folder / "log"
-    )
+    running = Running.start(serve_command(folder / "data", "--log-level", "debug"), folder / "log")
     try:
         yield running.wait_until_serving()
         assert running.terminate() == 0

@@ -47,7 +47,9 @@ def short_texts(per_class: int, skip: int = 0) -> list[tuple[str, str]]:
     return [pair for row in zip(*columns, strict=True) for pair in row]
 
 
-def vectors(count: int, dim: int, seed: int = 0, classes: int = 2) -> list[tuple[NDArray[np.float32], str]]:
+def vectors(
+    count: int, dim: int, seed: int = 0, classes: int = 2
+) -> list[tuple[NDArray[np.float32], str]]:
     """Embeddings around one centre a class: what a backbone might have made."""
     generator = np.random.default_rng(seed)
     centres = np.random.default_rng(1).normal(size=(classes, dim))

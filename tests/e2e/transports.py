@@ -127,7 +127,9 @@ class Grpc(Transport):
                 sent = self.channel.stream_unary(method.path, None, read)
                 reply, call = sent.with_call(iter(messages), timeout=timeout)
             elif method.server_streaming:
-                call = self.channel.unary_stream(method.path, None, read)(messages[0], timeout=timeout)
+                call = self.channel.unary_stream(method.path, None, read)(
+                    messages[0], timeout=timeout
+                )
                 reply = list(call)[-1]
             else:
                 sent = self.channel.unary_unary(method.path, None, read)
@@ -152,9 +154,7 @@ class Grpc(Transport):
             for row, order, probabilities in zip(group.rows, indices, values, strict=True):
                 labels = [group.labels[i] for i in order]
                 scores = dict(zip(labels, map(float, probabilities), strict=True))
-                rows[row] = Row(
-                    reply.digests[row], group.head, group.version, labels[0], scores
-                )
+                rows[row] = Row(reply.digests[row], group.head, group.version, labels[0], scores)
         for error in reply.errors:
             rows[error.row] = Row(reply.digests[error.row], error=error)
         return Rows(rows, request_id, str(reply))
@@ -318,9 +318,7 @@ def embedding(fingerprint: str, vector: NDArray[np.float32]) -> common_pb2.Input
     tensor = common_pb2.Tensor(
         dtype="float32", shape=vector.shape, data=vector.astype("<f4").tobytes()
     )
-    return common_pb2.Input(
-        embedding=common_pb2.Embedding(fingerprint=fingerprint, vector=tensor)
-    )
+    return common_pb2.Input(embedding=common_pb2.Embedding(fingerprint=fingerprint, vector=tensor))
 
 
 def json_body(message: Message) -> str:

@@ -1,0 +1,204 @@
+"""Settings: what is refused, and who wins."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from service.config import (
+    ExtractorSettings,
+    ServerSettings,
+    StandaloneExtractorSettings,
+    is_loopback,
+    load_settings,
+)
+from service.errors import InvalidSettings
+from service.serve import parse_settings
+
+CLASSES = (ExtractorSettings, StandaloneExtractorSettings, ServerSettings)
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting from outside; one that a test makes (``--config`` does) is gone afterwards."""
+    monkeypatch.setenv("TRUNKLINE_CONFIG", "")
+    for name in [name for name in os.environ if name.startswith("TRUNKLINE_")]:
+        monkeypatch.delenv(name)
+
+
+def server(*args: str) -> ServerSettings:
+    return parse_settings(ServerSettings, "trunkline serve", list(args))
+
+
+def write_toml(path: Path, text: str) -> str:
+    path.write_text(text)
+    return str(path)
+
+
+def test_defaults_are_valid() -> None:
+    for cls in CLASSES:
+        load_settings(cls)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_every_setting_says_what_it_does(cls: type[ExtractorSettings]) -> None:
+    for name, field in cls.model_fields.items():
+        assert field.description, name
+        assert field.description.endswith("."), name
+
+
+def test_settings_cannot_be_changed() -> None:
+    settings = load_settings(ServerSettings)
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.workers = 3
+
+
+DANGEROUS: list[tuple[str, dict[str, Any]]] = [
+    ("host", {"host": "0.0.0.0"}),
+    ("host", {"host": "::"}),
+    ("host", {"host": "192.168.1.5"}),
+    ("host", {"host": "example.org"}),
+    ("host", {"host": ""}),
+    ("max_queued_rows_per_tenant", {"max_queued_rows_per_tenant": 10}),
+    ("max_queued_rows", {"max_queued_rows": 100}),
+    ("max_image_bytes", {"max_image_bytes": 64 * 1024 * 1024}),
+    ("max_image_bytes", {"max_message_bytes": 1024 * 1024}),
+    ("workers", {"workers": 2}),
+    ("workers", {"workers": 0}),
+    ("backbone", {"backbone": "minilm/l6-v2,minilm/l6-v2"}),
+    ("backbone", {"backbone": ""}),
+    ("backbone", {"backbone": []}),
+    ("grpc_port", {"grpc_port": 70_000}),
+    ("rest_port", {"rest_port": -1}),
+    ("max_batch_rows", {"max_batch_rows": 0}),
+    ("batch_window_ms", {"batch_window_ms": float("nan")}),
+    ("request_timeout_seconds", {"request_timeout_seconds": float("inf")}),
+    ("engine", {"engine": "tensorflow"}),
+    ("device", {"device": "tpu"}),
+    ("log_level", {"log_level": "loud"}),
+    ("max_classes", {"max_classes": 1}),
+    ("no_such_setting", {"no_such_setting": 1}),
+]
+
+
+@pytest.mark.parametrize(("field", "values"), DANGEROUS)
+def test_dangerous_setting_is_refused_by_name(field: str, values: dict[str, Any]) -> None:
+    with pytest.raises(InvalidSettings, match=field):
+        load_settings(ServerSettings, **values)
+
+
+def test_every_field_at_fault_is_named() -> None:
+    with pytest.raises(InvalidSettings) as caught:
+        load_settings(ServerSettings, grpc_port=-1, log_format="xml")
+    assert "grpc_port" in str(caught.value)
+    assert "log_format" in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_loopback_needs_no_insecure(host: str) -> None:
+    assert is_loopback(host)
+    assert load_settings(ServerSettings, host=host).host == host
+
+
+def test_insecure_allows_any_host() -> None:
+    assert load_settings(ServerSettings, host="0.0.0.0", insecure=True).host == "0.0.0.0"
+
+
+def test_limits_of_inputs_are_those_of_the_settings() -> None:
+    limits = load_settings(
+        ServerSettings, max_image_bytes=2048, max_pixels=7, max_text_bytes=99
+    ).input_limits
+    assert (limits.max_image_bytes, limits.max_pixels, limits.max_text_bytes) == (2048, 7, 99)
+
+
+def test_flags_are_read_in_kebab_case() -> None:
+    settings = server(
+        *("--host", "0.0.0.0", "--insecure", "--grpc-port", "0"),
+        *("--data-dir", "/some/where", "--batch-window-ms", "1.5"),
+    )
+    assert settings.insecure
+    assert settings.grpc_port == 0
+    assert settings.data_dir == Path("/some/where")
+    assert settings.batch_window_ms == 1.5
+
+
+@pytest.mark.parametrize(
+    "args",
+    [("--backbone", "a/b", "--backbone", "c/d"), ("--backbone", "a/b,c/d")],
+    ids=["repeated", "commas"],
+)
+def test_several_backbones_can_be_named(args: tuple[str, ...]) -> None:
+    assert server(*args).backbone == ("a/b", "c/d")
+
+
+def test_environment_names_backbones_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRUNKLINE_BACKBONE", "a/b, c/d")
+    assert load_settings(ServerSettings).backbone == ("a/b", "c/d")
+
+
+@pytest.mark.parametrize(
+    "args",
+    [("--no-such-flag", "1"), ("--grpc-port", "many"), ("stray",), ("--workers", "2")],
+)
+def test_bad_flag_is_refused_without_a_traceback(args: tuple[str, ...]) -> None:
+    with pytest.raises(InvalidSettings):
+        server(*args)
+
+
+def test_flag_wins_over_environment_and_environment_over_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_toml(tmp_path / "t.toml", "grpc_port = 1\nrest_port = 1\nworkers = 1\nthreads = 1")
+    monkeypatch.setenv("TRUNKLINE_GRPC_PORT", "2")
+    monkeypatch.setenv("TRUNKLINE_REST_PORT", "2")
+    settings = server("--config", path, "--grpc-port", "3")
+    assert (settings.grpc_port, settings.rest_port, settings.threads) == (3, 2, 1)
+
+
+def test_file_can_be_named_in_one_word(tmp_path: Path) -> None:
+    path = write_toml(tmp_path / "t.toml", "threads = 3")
+    assert server(f"--config={path}").threads == 3
+
+
+def test_file_can_be_named_by_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRUNKLINE_CONFIG", write_toml(tmp_path / "t.toml", "threads = 3"))
+    assert load_settings(ServerSettings).threads == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("max_batch_row = 3", "max_batch_row"),
+        ("grpc_port = 'x'", "grpc_port"),
+        ("not toml at all", "settings"),
+    ],
+)
+def test_mistake_in_the_file_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
+    with pytest.raises(InvalidSettings, match=complaint):
+        server("--config", write_toml(tmp_path / "t.toml", text))
+
+
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSettings, match=r"missing\.toml"):
+        server("--config", str(tmp_path / "missing.toml"))
+
+
+def test_config_without_a_path_is_refused() -> None:
+    with pytest.raises(InvalidSettings, match="config"):
+        server("--config")
+
+
+def test_extractor_has_its_own_settings() -> None:
+    settings = parse_settings(
+        StandaloneExtractorSettings,
+        "trunkline extractor",
+        ["--port", "7", "--socket", "/run/x.sock", "--metrics-port", "9"],
+    )
+    assert (settings.port, settings.metrics_port) == (7, 9)
+    assert settings.socket == Path("/run/x.sock")

@@ -1,0 +1,141 @@
+"""One table says how every error looks to a client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import grpc
+import pytest
+
+import adapters
+import models
+from service import errors
+from service.errors import STATUSES, ServiceError, is_expected, problem_of, status_of
+from trunkline.resources import InvalidName
+
+ROOTS = (ServiceError, models.ModelError, adapters.AdapterError, InvalidName)
+
+CODES = {
+    "ServiceError": "INTERNAL",
+    "InvalidRequest": "INVALID_ARGUMENT",
+    "UnsupportedMediaType": "INVALID_ARGUMENT",
+    "NotFound": "NOT_FOUND",
+    "AlreadyExists": "ALREADY_EXISTS",
+    "PreconditionFailed": "FAILED_PRECONDITION",
+    "FingerprintMismatch": "FAILED_PRECONDITION",
+    "Aborted": "ABORTED",
+    "LimitExceeded": "RESOURCE_EXHAUSTED",
+    "QueueFull": "RESOURCE_EXHAUSTED",
+    "DeadlineExceeded": "DEADLINE_EXCEEDED",
+    "RequestCancelled": "CANCELLED",
+    "Unavailable": "UNAVAILABLE",
+    "UnknownMethod": "UNIMPLEMENTED",
+    "InternalError": "INTERNAL",
+    "BackboneFailed": "INTERNAL",
+    "FitterDied": "INTERNAL",
+    "StoreFailed": "INTERNAL",
+    "StartupError": "INTERNAL",
+    "InvalidSettings": "INTERNAL",
+    "DataDirectoryLocked": "INTERNAL",
+    "InvalidName": "INVALID_ARGUMENT",
+    "ModelError": "INTERNAL",
+    "InvalidInput": "INVALID_ARGUMENT",
+    "BackboneError": "INTERNAL",
+    "UnknownBackbone": "INTERNAL",
+    "UnknownEngine": "INTERNAL",
+    "WeightsMissing": "INTERNAL",
+    "DeviceUnavailable": "INTERNAL",
+    "AdapterError": "INTERNAL",
+    "InvalidArgument": "INVALID_ARGUMENT",
+    "InvalidSpec": "INVALID_ARGUMENT",
+    "InvalidExamples": "INVALID_ARGUMENT",
+    "InvalidEmbeddings": "INVALID_ARGUMENT",
+    "InvalidWeights": "INVALID_ARGUMENT",
+    "UnknownLabel": "INVALID_ARGUMENT",
+}
+
+
+def descendants(root: type[Exception]) -> Iterator[type[Exception]]:
+    yield root
+    for child in root.__subclasses__():
+        if child.__module__.split(".")[0] in ("service", "models", "adapters", "trunkline"):
+            yield from descendants(child)
+
+
+EVERY_CLASS = sorted(
+    {cls for root in ROOTS for cls in descendants(root)}, key=lambda cls: cls.__name__
+)
+
+
+def made(cls: type[Exception]) -> Exception:
+    """An instance, without the constructor's arguments: the table asks for the type alone."""
+    return cls.__new__(cls)
+
+
+@pytest.mark.parametrize("cls", EVERY_CLASS, ids=lambda cls: cls.__name__)
+def test_every_class_of_the_trees_has_its_code(cls: type[Exception]) -> None:
+    assert status_of(made(cls)).code.name == CODES[cls.__name__]
+
+
+def test_every_class_of_the_service_stands_in_the_table_itself() -> None:
+    assert set(descendants(ServiceError)) <= STATUSES.keys()
+
+
+def test_table_of_this_test_names_no_class_that_is_gone() -> None:
+    assert {cls.__name__ for cls in EVERY_CLASS} == CODES.keys()
+
+
+def test_tree_in_the_docstring_names_every_class() -> None:
+    assert errors.__doc__ is not None
+    for cls in descendants(ServiceError):
+        assert cls.__name__ in errors.__doc__
+
+
+@pytest.mark.parametrize("status", STATUSES.values())
+def test_http_status_tells_the_same_as_the_code(status: errors.Status) -> None:
+    servers_fault = {
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+    }
+    assert (status.http >= 500) == (status.code in servers_fault)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("/etc/secret"), KeyError("password"), OSError(5, "disk"), SystemExit(3)]
+)
+def test_unexpected_error_tells_a_client_nothing(error: BaseException) -> None:
+    problem = problem_of(error)
+    assert problem.status.code is grpc.StatusCode.INTERNAL
+    assert problem.message == "internal error"
+    assert problem.reason == "INTERNAL_ERROR"
+    assert (problem.field, problem.limit, problem.value, problem.retry_after) == ("", "", "", None)
+    assert not is_expected(error)
+
+
+def test_own_error_tells_field_limit_value_and_retry() -> None:
+    problem = problem_of(
+        errors.QueueFull("rows: at most 4", field="rows", limit=4, value=5, retry_after=0.5)
+    )
+    assert problem.reason == "QUEUE_FULL"
+    assert problem.message == "rows: at most 4"
+    assert (problem.field, problem.limit, problem.value) == ("rows", "4", "5")
+    assert problem.retry_after == 0.5
+
+
+def test_fields_of_the_other_rooms_errors_are_told_too() -> None:
+    image = problem_of(models.InvalidInput("too wide", field="image.pixels", limit=4, value=9))
+    spec = problem_of(adapters.InvalidSpec("no such", field="family", limit="ridge", value="x"))
+    name = problem_of(InvalidName("head", "TENANT/HEAD", "?"))
+    assert (image.field, image.limit, image.value) == ("image.pixels", "4", "9")
+    assert (spec.field, spec.limit, spec.value) == ("family", "ridge", "x")
+    assert (name.field, name.limit, name.value) == ("head", "TENANT/HEAD", "?")
+
+
+def test_zero_is_a_value_and_none_is_not() -> None:
+    assert problem_of(errors.InvalidRequest("x", value=0)).value == "0"
+    assert problem_of(errors.InvalidRequest("x")).value == ""
+
+
+def test_long_value_is_shortened() -> None:
+    assert len(problem_of(errors.InvalidRequest("x", value="v" * 10_000)).value) == 100
