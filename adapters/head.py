@@ -85,7 +85,8 @@ class Head:
     @property
     def nbytes(self) -> int:
         """Bytes its arrays and labels hold in memory, for caches that are bounded in bytes."""
-        return self.weight.nbytes + self.bias.nbytes + sum(len(s.encode()) for s in self.labels)
+        labels = sum(len(label.encode()) for label in self.labels)
+        return 3 * self.weight.nbytes + self.bias.nbytes + labels  # float32 and float64
 
     def logits(self, embeddings: ArrayLike) -> NDArray[np.float64]:
         """Score embeddings of shape (n, dim); returns raw scores of shape (n, classes).
@@ -106,7 +107,7 @@ class Head:
             )
         # A number that is not finite cannot but show in the scores, and they are far fewer.
         with np.errstate(invalid="ignore"):
-            scores: NDArray[np.float64] = rows @ self.weight.T.astype(np.float64) + self.bias
+            scores: NDArray[np.float64] = rows @ self._weight64 + self.bias
         if not np.isfinite(scores).all():
             row = int(np.argmin(np.isfinite(rows).all(axis=1)))
             raise InvalidEmbeddings(
@@ -211,6 +212,10 @@ class Head:
                 value=head.dim,
             )
         return head
+
+    @cached_property
+    def _weight64(self) -> NDArray[np.float64]:
+        return np.ascontiguousarray(self.weight.T, dtype=np.float64)
 
     @cached_property
     def _index(self) -> dict[str, int]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from service.calls import Calls
+from service.completion import Completion
 from service.config import ExtractorSettings, ServerSettings
 from service.embeddings import Embeddings
 from service.examples import Examples
@@ -63,14 +64,36 @@ class Readiness:
             listener(self.ready)
 
 
-class ExtractorApplication:
+class _Requests:
+    """What both applications know of the requests they serve."""
+
+    def __init__(self, settings: ExtractorSettings) -> None:
+        self._drain_seconds = settings.drain_seconds
+        self.metrics = Metrics(settings.metrics_tenants)
+        self.calls = Calls(
+            self.metrics,
+            settings.request_timeout_seconds,
+            log_requests=settings.log_level == "debug",
+        )
+        self.readiness = Readiness()
+
+    def drain(self) -> None:
+        """Takes no new requests, and says so."""
+        self.readiness.drain()
+        self.calls.drain()
+
+    async def finish_requests(self) -> None:
+        """Drains, and waits for the requests in flight as long as the settings allow."""
+        self.drain()
+        if not await self.calls.wait_until_idle(self._drain_seconds):
+            log.warning("requests were dropped", drain_seconds=self._drain_seconds)
+
+
+class ExtractorApplication(_Requests):
     """The extraction service alone: backbones, no store, no cache."""
 
     def __init__(self, settings: ExtractorSettings) -> None:
-        self.settings = settings
-        self.metrics = Metrics(settings.metrics_tenants)
-        self.calls = _calls(settings, self.metrics)
-        self.readiness = Readiness()
+        super().__init__(settings)
         self._extractor = LocalExtractor(settings, self.metrics)
         extraction = _extraction(
             settings, self._extractor, Embeddings(self._extractor, None, 0, self.metrics)
@@ -85,28 +108,29 @@ class ExtractorApplication:
         await self._extractor.start(self.readiness.note_extractor)
 
     async def close(self) -> None:
-        """Lets requests in flight end, then stops."""
-        self.readiness.drain()
-        await self.calls.wait_until_idle(self.settings.drain_seconds)
+        """Lets go of the backbones."""
         await self._extractor.close()
 
 
-class Application:
+class Application(_Requests):
     """The whole server, but for its transports."""
 
     def __init__(self, settings: ServerSettings) -> None:
-        self.settings = settings
-        self.metrics = Metrics(settings.metrics_tenants)
-        self.calls = _calls(settings, self.metrics)
-        self.readiness = Readiness()
+        super().__init__(settings)
         self._database = Database(settings.data_dir)
         self._extractor = _extractor(settings, self.metrics)
         embeddings = Embeddings(
             self._extractor, self._database, settings.embedding_cache_bytes, self.metrics
         )
         loaded = LoadedHeads(self._database, settings.head_cache_bytes, self.metrics)
+        self._completion = Completion()
         self._training = Training(
-            self._database, Fitter(settings.fit_threads), loaded, settings, self.metrics
+            self._database,
+            Fitter(settings.fit_threads),
+            loaded,
+            self._completion,
+            settings,
+            self.metrics,
         )
         self.handlers = _handlers(
             extraction=_extraction(settings, self._extractor, embeddings),
@@ -121,7 +145,14 @@ class Application:
             feedback=FeedbackLog(
                 self._database, self._extractor, embeddings, settings, self.metrics
             ),
-            heads=Heads(self._database, self._extractor, loaded, self._training, settings),
+            heads=Heads(
+                self._database,
+                self._extractor,
+                loaded,
+                self._training,
+                self._completion,
+                settings,
+            ),
             examples=Examples(self._database, self._extractor, embeddings, settings),
             training=self._training,
         )
@@ -132,13 +163,13 @@ class Application:
         await self._extractor.start(self.readiness.note_extractor)
 
     async def close(self) -> None:
-        """Lets requests in flight end, then stops; what is acknowledged is on disk."""
-        self.readiness.drain()
-        if not await self.calls.wait_until_idle(self.settings.drain_seconds):
-            log.warning("requests were dropped", drain_seconds=self.settings.drain_seconds)
+        """Stops; what is acknowledged is on disk."""
+        await self._completion.close()
         await self._training.close()
-        await self._extractor.close()
-        await asyncio.to_thread(self._database.close)
+        try:
+            await self._extractor.close()
+        finally:
+            await asyncio.to_thread(self._database.close)
 
 
 def _handlers(
@@ -175,11 +206,6 @@ def _handlers(
         "ActivateHeadVersion": heads.activate,
         "GetHeadReport": heads.get_report,
     }
-
-
-def _calls(settings: ExtractorSettings, metrics: Metrics) -> Calls:
-    log_requests = settings.log_level == "debug"
-    return Calls(metrics, settings.request_timeout_seconds, log_requests=log_requests)
 
 
 def _extractor(settings: ServerSettings, metrics: Metrics) -> Extractor:

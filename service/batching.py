@@ -140,22 +140,26 @@ class FairQueue(Generic[T, R]):
 
 
 class Admission:
-    """Bounds the rows inside the pipeline, per tenant and in all, before any work is done.
+    """Bounds the rows and bytes inside the pipeline before any work is done.
 
     The rule is the same for one row and for many: either all rows of a request fit, or none is
     admitted.
     """
 
-    def __init__(self, *, per_tenant: int, total: int, retry_after: float = 0.5) -> None:
+    def __init__(
+        self, *, per_tenant: int, total: int, max_bytes: int, retry_after: float = 0.5
+    ) -> None:
         self._per_tenant = per_tenant
+        self._max_bytes = max_bytes
+        self._held_bytes = 0
         self._total = total
         self._retry_after = retry_after
         self._held: dict[str, int] = {}
         self._held_in_all = 0
 
     @contextmanager
-    def hold(self, tenant: str, rows: int) -> Iterator[None]:
-        """Holds places for `rows` rows.
+    def hold(self, tenant: str, rows: int, nbytes: int = 0) -> Iterator[None]:
+        """Holds places for `rows` rows of `nbytes` bytes together.
 
         Raises:
             QueueFull: with a retry hint, if they do not fit.
@@ -165,12 +169,16 @@ class Admission:
             raise self._full("queued rows of this tenant", self._per_tenant, held + rows)
         if self._held_in_all + rows > self._total:
             raise self._full("queued rows of all tenants", self._total, self._held_in_all + rows)
+        if self._held_bytes + nbytes > self._max_bytes:
+            raise self._full("queued bytes", self._max_bytes, self._held_bytes + nbytes)
         self._held[tenant] = held + rows
         self._held_in_all += rows
+        self._held_bytes += nbytes
         try:
             yield
         finally:
             self._held_in_all -= rows
+            self._held_bytes -= nbytes
             self._held[tenant] -= rows
             if not self._held[tenant]:
                 del self._held[tenant]
@@ -204,6 +212,7 @@ class Batcher(Generic[T, R]):
         self._observer = observer
         self._queue: FairQueue[T, R] = FairQueue()
         self._arrival = asyncio.Condition()
+        self._departure = asyncio.Event()
         self._closed = False
         self._workers = [
             asyncio.create_task(self._work(), name=f"batcher-{i}")
@@ -239,6 +248,12 @@ class Batcher(Generic[T, R]):
             self._observer.queued(+1)
             self._arrival.notify()
         return await row.future
+
+    async def room(self, rows: int) -> None:
+        """Waits until fewer than `rows` rows wait."""
+        while len(self._queue) >= rows:
+            self._departure.clear()
+            await self._departure.wait()
 
     async def close(self) -> None:
         """Stops the workers and fails what still waits."""
@@ -289,6 +304,7 @@ class Batcher(Generic[T, R]):
                 cost += row.cost
             elif not row.future.done():
                 row.future.set_exception(DeadlineExceeded("the deadline passed in the queue"))
+        self._departure.set()
         return batch
 
     async def _run_batch(self, batch: list[Row[T, R]]) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import base64
 import binascii
 import json
+import os
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
@@ -17,10 +18,11 @@ from google.protobuf.message import Message
 from prometheus_client import generate_latest
 from pydantic import BaseModel, Field
 
+from models import ModelError
 from service import supervision
 from service.application import Application
 from service.config import ServerSettings, load_settings
-from service.errors import InvalidRequest, StartupError
+from service.errors import BackboneFailed, InvalidRequest, StartupError
 from service.gate import Gate
 from service.grpc_server import GrpcServer
 from service.logs import configure_logging, get_logger
@@ -85,8 +87,11 @@ class Trunkline:
         """Opens the store, listens on gRPC, loads the backbones."""
         try:
             await self._start()
-        except StartupError as error:
+        except (StartupError, ModelError) as error:
             log.error("the server does not start", reason=str(error))
+            supervision.give_up()
+        except Exception:
+            log.exception("the server does not start")
             supervision.give_up()
 
     @bentoml.on_shutdown
@@ -94,9 +99,13 @@ class Trunkline:
         """Drains, then closes the store."""
         if self._application is None or self._grpc is None:
             return
-        self._application.readiness.drain()
-        await self._grpc.close(SETTINGS.drain_seconds)
-        await self._application.close()
+        await self._application.finish_requests()
+        await self._grpc.close()
+        try:
+            await self._application.close()
+        except BackboneFailed:
+            log.exception("stopped, but a thread hangs in a backbone")
+            os._exit(1)  # the interpreter would wait for the thread
         log.info("stopped")
 
     @bentoml.api(route="/predict")
@@ -154,8 +163,16 @@ class Trunkline:
         await self._grpc.start()
         backend.attach(application.handlers, application.calls)
         loop = asyncio.get_running_loop()
-        supervision.on_sigterm(lambda: loop.call_soon_threadsafe(application.readiness.drain))
+        serving = False
+
+        def stop_or_drain() -> None:
+            if not serving:
+                os._exit(0)  # nothing is acknowledged yet, and loading cannot be interrupted
+            loop.call_soon_threadsafe(application.drain)
+
+        supervision.on_sigterm(stop_or_drain)
         await application.start()
+        serving = True
         addresses = {
             "grpc": f"{SETTINGS.host}:{self._grpc.port}",
             "rest": f"http://{address.host}:{address.port}",
@@ -165,8 +182,16 @@ class Trunkline:
 
 
 async def _native(method: str, read: Callable[[], Coroutine[Any, Any, Message]]) -> dict[str, Any]:
+    async def checked() -> Message:
+        try:
+            return await read()
+        except (TypeError, ValueError) as error:  # of a message's constructor
+            raise InvalidRequest(
+                f"body: {error}", field="body", limit=method, value="malformed"
+            ) from error
+
     try:
-        reply, _ = await answer(backend, method, read)
+        reply, _ = await answer(backend, method, checked)
     except Answered as answered:
         return answered.response  # type: ignore[return-value]  # BentoML passes responses on
     return write_json(reply)

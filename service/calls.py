@@ -13,12 +13,20 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from service.errors import DeadlineExceeded, RequestCancelled, is_expected, problem_of
+from service.errors import (
+    DeadlineExceeded,
+    RequestCancelled,
+    Unavailable,
+    is_expected,
+    problem_of,
+)
 from service.logs import get_logger
 from service.metrics import Metrics
 from trunkline.resources import InvalidName, TenantName
 
 MAX_LOGGED_ROW_ERRORS = 10
+MAX_NAME = 256
+"""No resource name is longer."""
 
 log = get_logger(__name__)
 
@@ -48,6 +56,7 @@ class Calls:
         self._log_requests = log_requests
         self._default_timeout = default_timeout
         self._in_flight = 0
+        self._draining = False
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -59,30 +68,40 @@ class Calls:
         request: Message | None,
         *,
         timeout: float | None = None,
+        upload: bool = False,
         watch: bool = False,
     ) -> AsyncIterator[Call]:
         """Surrounds the handling of one request.
 
         Args:
             timeout: seconds that the client gives it; the default when None.
-            watch: whether it may last as long as the client stays.
+            upload: a stream that may last as long as the client sends.
+            watch: a stream that lasts as long as the client looks on; a stopping server does
+                not wait for it.
 
         Raises:
             DeadlineExceeded: the deadline passed.
         """
         started = time.perf_counter()
-        seconds = timeout if timeout is not None or watch else self._default_timeout
+        lasting = upload or watch
+        seconds = timeout if timeout is not None or lasting else self._default_timeout
         deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
         call = Call(method, transport, tenant_of(request), deadline)
         code = "OK"
-        self._in_flight += 1
-        self._idle.clear()
+        if not watch:
+            self._in_flight += 1
+            self._idle.clear()
         try:
-            async with asyncio.timeout_at(deadline):
+            if self._draining:
+                raise Unavailable("the server is shutting down", retry_after=1.0)
+            async with asyncio.timeout_at(deadline) as limit:
                 yield call
         except TimeoutError as error:
+            if not limit.expired():  # some other timeout, deep inside
+                code = self._note_error(call, error)
+                raise
             late = DeadlineExceeded(
-                f"deadline: {seconds:.3f} s have passed", field="deadline", limit=seconds
+                f"deadline: {seconds} s have passed", field="deadline", limit=seconds
             )
             code = self._note_error(call, late)
             raise late from error
@@ -93,9 +112,10 @@ class Calls:
             code = self._note_error(call, error)
             raise
         finally:
-            self._in_flight -= 1
-            if not self._in_flight:
-                self._idle.set()
+            if not watch:
+                self._in_flight -= 1
+                if not self._in_flight:
+                    self._idle.set()
             seconds = time.perf_counter() - started
             self._metrics.count_request(method, transport, code, call.tenant, seconds)
             if self._log_requests:
@@ -109,6 +129,10 @@ class Calls:
             )
         for error in reply.errors:
             self._metrics.count_rows(call.method, error.code, call.tenant, 1)
+
+    def drain(self) -> None:
+        """Refuses new requests; those in flight go on."""
+        self._draining = True
 
     async def wait_until_idle(self, seconds: float) -> bool:
         """Waits until no request is in flight; False if some are left after `seconds`."""
@@ -134,7 +158,7 @@ def tenant_of(request: Message | None) -> str:
     for name in ("head", "tenant", "parent", "name"):
         value = getattr(request, name, "")
         if isinstance(value, str) and value.startswith("tenants/"):
-            return _tenant(value)
+            return _tenant(value) if len(value) <= MAX_NAME else ""
     return ""
 
 

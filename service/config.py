@@ -51,6 +51,8 @@ class _Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         sources = [init_settings, env_settings]
         if path := os.environ.get("TRUNKLINE_CONFIG"):
+            if not Path(path).is_file():  # which the source below would take for an empty one
+                raise FileNotFoundError(f"config: there is no file {path}")
             sources.append(TomlConfigSettingsSource(settings_cls, Path(path)))
         return tuple(sources)
 
@@ -95,7 +97,10 @@ class ExtractorSettings(_Settings):
     """Rows of one tenant inside the pipeline. Beyond it: RESOURCE_EXHAUSTED with a retry hint."""
 
     max_queued_rows: int = Field(default=16384, ge=1)
-    """Rows of all tenants inside the pipeline; bounds the memory that waiting inputs take."""
+    """Rows of all tenants inside the pipeline. Beyond it everybody is refused for a while."""
+
+    max_queued_bytes: int = Field(default=1024 * MIB, ge=MIB)
+    """Bytes of inputs inside the pipeline; bounds the memory that waiting inputs take."""
 
     request_timeout_seconds: float = Field(default=60.0, gt=0, le=3600)
     """Deadline of a request that names none. Too high lets stuck requests pile up."""
@@ -156,6 +161,11 @@ class ExtractorSettings(_Settings):
             raise ValueError(
                 "max_queued_rows: must be at least max_queued_rows_per_tenant "
                 f"({self.max_queued_rows_per_tenant}), is {self.max_queued_rows}"
+            )
+        if self.max_queued_bytes < self.max_message_bytes:
+            raise ValueError(
+                f"max_queued_bytes: must be at least max_message_bytes ({self.max_message_bytes}), "
+                f"is {self.max_queued_bytes}: a full request would be refused for ever"
             )
         if self.max_image_bytes + GRPC_OVERHEAD_BYTES > self.max_message_bytes:
             raise ValueError(

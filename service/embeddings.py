@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import NotFound, QueueFull, Unavailable
+from service.errors import DeadlineExceeded, InternalError, NotFound, QueueFull, Unavailable
 from service.extraction import BackboneInfo, Extracted, Extractor
 from service.inputs import Kind, RawInput, check_embedding
 from service.metrics import Metrics
@@ -131,11 +131,13 @@ class Embeddings:
         backbone: BackboneInfo,
         inputs: Sequence[RawInput | Exception],
         *,
+        deadline: float | None = None,
         look_in_store: bool = False,
     ) -> list[Resolved | Exception]:
         """One embedding or error per input, in order; errors among the inputs are passed on.
 
         Args:
+            deadline: of the event loop's clock, after which nobody needs the result.
             look_in_store: whether to look for inputs with content in the store, too, before they
                 are computed; digests always are.
 
@@ -149,7 +151,8 @@ class Embeddings:
         hits = sum(isinstance(outcome, Resolved) for outcome in outcomes)
         self._metrics.count_cache(tenant, hits=hits, misses=len(missing))
         if missing:
-            await self._fill(tenant, backbone, inputs, outcomes, missing, look_in_store)
+            raws = {i: raw for i in missing if isinstance(raw := inputs[i], RawInput)}
+            await self._fill(tenant, backbone, raws, outcomes, deadline, look_in_store)
         return [_not_none(outcome) for outcome in outcomes]
 
     def _at_hand(
@@ -171,12 +174,11 @@ class Embeddings:
         self,
         tenant: str,
         backbone: BackboneInfo,
-        inputs: Sequence[RawInput | Exception],
+        raws: Mapping[int, RawInput],
         outcomes: list[Resolved | Exception | None],
-        missing: list[int],
+        deadline: float | None,
         look_in_store: bool,
     ) -> None:
-        raws = {i: raw for i in missing if isinstance(raw := inputs[i], RawInput)}
         wanted = {i for i, raw in raws.items() if look_in_store or raw.kind is Kind.DIGEST}
         if wanted and self._database is not None:
             digests = sorted({raws[i].digest for i in wanted})
@@ -186,11 +188,13 @@ class Embeddings:
         for i, raw in raws.items():
             if outcomes[i] is None and raw.kind is Kind.DIGEST:
                 outcomes[i] = _unknown_digest(raw.digest)
-        left = [i for i in missing if outcomes[i] is None]
-        if left:
-            computed = await self._compute(tenant, backbone, [raws[i] for i in left])
+        while left := [i for i in raws if outcomes[i] is None]:
+            rows = [raws[i] for i in left]
+            computed = await self._compute(tenant, backbone, rows, deadline)
             for i, outcome in zip(left, computed, strict=True):
-                outcomes[i] = outcome
+                # A flight that others started had their deadline; this request may have longer.
+                if not isinstance(outcome, DeadlineExceeded) or _passed(deadline):
+                    outcomes[i] = outcome
 
     async def _from_store(
         self, database: Database, tenant: str, backbone: BackboneInfo, digests: list[str]
@@ -212,10 +216,14 @@ class Embeddings:
         return found
 
     async def _compute(
-        self, tenant: str, backbone: BackboneInfo, raws: Sequence[RawInput]
+        self,
+        tenant: str,
+        backbone: BackboneInfo,
+        raws: Sequence[RawInput],
+        deadline: float | None,
     ) -> list[Resolved | Exception]:
         keys = [CacheKey(tenant, backbone.fingerprint, raw.digest) for raw in raws]
-        flights = self._board(tenant, backbone, keys, raws)
+        flights = self._board(tenant, backbone, keys, raws, deadline)
         waited_for = list(dict.fromkeys(flights))
         for flight in waited_for:
             flight.waiters += 1
@@ -249,6 +257,7 @@ class Embeddings:
         backbone: BackboneInfo,
         keys: Sequence[CacheKey],
         raws: Sequence[RawInput],
+        deadline: float | None,
     ) -> list[_Flight]:
         """The flights of these keys: those under way, and one new crew for the others."""
         loop = asyncio.get_running_loop()
@@ -261,12 +270,21 @@ class Embeddings:
             crew = _Crew(started)
             for flight in started:
                 flight.crew = crew
-            crew.task = asyncio.create_task(self._fly(tenant, backbone.name, started))
+            crew.task = asyncio.create_task(self._fly(tenant, backbone, started, deadline))
         return [self._flights[key] for key in keys]
 
-    async def _fly(self, tenant: str, backbone: str, flights: list[_Flight]) -> None:
+    async def _fly(
+        self,
+        tenant: str,
+        backbone: BackboneInfo,
+        flights: list[_Flight],
+        deadline: float | None,
+    ) -> None:
+        raws = [flight.raw for flight in flights]
         try:
-            outcomes = await self._extractor.embed(tenant, backbone, [f.raw for f in flights])
+            outcomes = await self._extractor.embed(tenant, backbone, raws, deadline=deadline)
+            if len(outcomes) != len(flights):
+                raise InternalError(f"{len(outcomes)} embeddings for {len(flights)} inputs")
         except asyncio.CancelledError:
             self._land(flights, [Unavailable("cancelled", retry_after=1.0)] * len(flights))
             raise
@@ -301,6 +319,10 @@ def _unknown_digest(digest: str) -> NotFound:
         field="digest",
         value=digest,
     )
+
+
+def _passed(deadline: float | None) -> bool:
+    return deadline is not None and deadline <= asyncio.get_running_loop().time()
 
 
 def _not_none(outcome: Resolved | Exception | None) -> Resolved | Exception:

@@ -162,6 +162,10 @@ STATUSES: dict[type[Exception], Status] = {
 }
 
 
+MAX_MESSAGE = 1000
+"""gRPC carries messages in headers, which have room for little more."""
+
+
 class Problem(NamedTuple):
     """What a client is told about an error, the same over both transports."""
 
@@ -195,7 +199,7 @@ def problem_of(error: BaseException) -> Problem:
     return Problem(
         status=status,
         reason=_upper_snake(type(error).__name__),
-        message=str(error),
+        message=str(error)[:MAX_MESSAGE],
         field=_text(getattr(error, "field", None)),
         limit=_text(getattr(error, "limit", None)),
         value=_text(getattr(error, "value", None)),

@@ -11,8 +11,8 @@ from service.config import ServerSettings
 from service.embeddings import Embeddings
 from service.errors import InvalidRequest, NotFound, ServiceError
 from service.extraction import BackboneInfo, Extractor
-from service.inputs import RawInput, read_input
-from service.labelled_rows import check_label, embed_rows, head_backbone, new_example
+from service.inputs import RawInput, check_digest, read_inputs
+from service.labelled_rows import check_label, head_backbone, new_example
 from service.messages import (
     example_message,
     page_size,
@@ -53,6 +53,8 @@ class Examples:
     ) -> heads_pb2.FindMissingInputsResponse:
         """Which inputs a client must send, because a digest would not do."""
         check_rows("digests", len(request.digests), MAX_DIGESTS)
+        for digest in request.digests:
+            check_digest(digest)
         head = await self._head(request.head)
         if head.keep_inputs:
             known = await self._database.read(
@@ -119,6 +121,7 @@ class Examples:
         changes: list[tuple[str, str | None] | ServiceError] = []
         for item in request.updates:
             try:
+                check_digest(item.digest)
                 label = self._label(item)
             except InvalidRequest as error:
                 changes.append(error)
@@ -136,7 +139,8 @@ class Examples:
         """Deletes examples; a row that fails costs itself alone."""
         check_rows("digests", len(request.digests), MAX_DIGESTS)
         head = await self._head(request.head)
-        errors = await self._database.write(_delete, head.uid, request.digests)
+        digests = [_digest_or_error(digest) for digest in request.digests]
+        errors = await self._database.write(_delete, head.uid, digests)
         return heads_pb2.DeleteExamplesResponse(
             deleted=len(request.digests) - len(errors),
             errors=[row_error(row, error, call.request_id) for row, error in errors.items()],
@@ -152,7 +156,7 @@ class Examples:
     ) -> None:
         check_rows("examples", len(rows), self._settings.max_rows_per_request)
         backbone = head_backbone(self._extractor, head)
-        new, errors = await self._embed(head, backbone, rows)
+        new, errors = await self._embed(head, backbone, rows, call)
         if new:
             changes = await self._database.write(
                 stored_examples.store_examples,
@@ -169,10 +173,17 @@ class Examples:
             response.errors.append(row_error(first + row, error, call.request_id))
 
     async def _embed(
-        self, head: HeadRecord, backbone: BackboneInfo, rows: Sequence[heads_pb2.NewExample]
+        self,
+        head: HeadRecord,
+        backbone: BackboneInfo,
+        rows: Sequence[heads_pb2.NewExample],
+        call: Call,
     ) -> tuple[list[NewExample], dict[int, Exception]]:
-        raws = [self._read(row) for row in rows]
-        resolved = await embed_rows(self._embeddings, head.tenant, backbone, raws)
+        inputs = await read_inputs([row.input for row in rows], self._settings.input_limits)
+        raws = [self._checked(row, raw) for row, raw in zip(rows, inputs, strict=True)]
+        resolved = await self._embeddings.resolve(
+            head.tenant, backbone, raws, deadline=call.deadline, look_in_store=True
+        )
         new: list[NewExample] = []
         errors: dict[int, Exception] = {}
         for i, (row, raw, outcome) in enumerate(zip(rows, raws, resolved, strict=True)):
@@ -184,12 +195,14 @@ class Examples:
                 new.append(new_example(raw, outcome, label, "upload", keep_input=keep))
         return new, errors
 
-    def _read(self, row: heads_pb2.NewExample) -> RawInput | Exception:
+    def _checked(
+        self, row: heads_pb2.NewExample, raw: RawInput | Exception
+    ) -> RawInput | Exception:
         try:
             self._label(row)
-            return read_input(row.input, self._settings.input_limits)
         except InvalidRequest as error:
             return error
+        return raw
 
     def _label(self, row: heads_pb2.NewExample | heads_pb2.ExampleUpdate) -> str | None:
         if not row.HasField("label"):
@@ -199,6 +212,13 @@ class Examples:
     async def _head(self, resource: str) -> HeadRecord:
         name = HeadName.parse(resource)
         return await self._database.read(stored_heads.get_head, name.tenant, name.head)
+
+
+def _digest_or_error(digest: str) -> str | ServiceError:
+    try:
+        return check_digest(digest)
+    except InvalidRequest as error:
+        return error
 
 
 def _update_labels(
@@ -216,9 +236,14 @@ def _update_labels(
     return errors
 
 
-def _delete(connection: Connection, uid: str, digests: Sequence[str]) -> dict[int, ServiceError]:
+def _delete(
+    connection: Connection, uid: str, digests: Sequence[str | ServiceError]
+) -> dict[int, ServiceError]:
     errors: dict[int, ServiceError] = {}
     for row, digest in enumerate(digests):
+        if isinstance(digest, ServiceError):
+            errors[row] = digest
+            continue
         try:
             stored_examples.delete_example(connection, uid, digest)
         except NotFound as error:

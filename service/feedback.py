@@ -9,11 +9,10 @@ from service.config import ServerSettings
 from service.embeddings import Embeddings
 from service.errors import InvalidRequest
 from service.extraction import Extractor
-from service.inputs import RawInput, read_input
+from service.inputs import RawInput, read_inputs
 from service.labelled_rows import (
     check_feedback_id,
     check_label,
-    embed_rows,
     head_backbone,
     new_example,
 )
@@ -53,8 +52,12 @@ class FeedbackLog:
         name = HeadName.parse(request.head)
         head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
         backbone = head_backbone(self._extractor, head)
-        raws = [self._read(item) for item in request.feedback]
-        resolved = await embed_rows(self._embeddings, head.tenant, backbone, raws)
+        limits = self._settings.input_limits
+        inputs = await read_inputs([item.input for item in request.feedback], limits)
+        raws = [self._checked(*pair) for pair in zip(request.feedback, inputs, strict=True)]
+        resolved = await self._embeddings.resolve(
+            head.tenant, backbone, raws, deadline=call.deadline, look_in_store=True
+        )
         response = prediction_pb2.SendFeedbackResponse()
         new: dict[int, NewFeedback] = {}
         for row, (item, raw, outcome) in enumerate(
@@ -82,11 +85,13 @@ class FeedbackLog:
         self._metrics.feedback.labels(tenant).inc(duplicates.count(False))
         return response
 
-    def _read(self, item: prediction_pb2.Feedback) -> RawInput | Exception:
+    def _checked(
+        self, item: prediction_pb2.Feedback, raw: RawInput | Exception
+    ) -> RawInput | Exception:
         try:
             check_label(item.label, self._settings.max_label_bytes)
             if item.id:
                 check_feedback_id(item.id)
-            return read_input(item.input, self._settings.input_limits)
         except InvalidRequest as error:
             return error
+        return raw

@@ -19,6 +19,7 @@ import adapters
 from service import fitting_frames as frames
 from service.errors import FitterDied, PreconditionFailed
 
+SLICE_BYTES = 1024 * 1024
 BLAS_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -88,9 +89,10 @@ class Fitter:
             "spec": spec.to_json(),
             "fingerprint": fingerprint,
         }
-        payload = np.ascontiguousarray(embeddings, dtype="<f4").tobytes()
+        payload = np.ascontiguousarray(embeddings, dtype="<f4").data.cast("B")
         try:
-            return await self._exchange(self._process, frames.pack(header, payload), progress)
+            await self._send(self._process, frames.pack_header(header, len(payload)), payload)
+            return await self._receive(self._process, progress)
         except (asyncio.IncompleteReadError, ConnectionError) as error:
             status = await self._process.wait()
             raise FitterDied(f"the training process ended with status {status}") from error
@@ -99,13 +101,16 @@ class Fitter:
             raise
 
     @staticmethod
-    async def _exchange(
-        process: Process, request: bytes, progress: Callable[[float, str], None]
-    ) -> FittedHead:
+    async def _send(process: Process, header: bytes, payload: memoryview) -> None:
         assert process.stdin is not None
+        process.stdin.write(header)
+        for start in range(0, len(payload), SLICE_BYTES):
+            process.stdin.write(payload[start : start + SLICE_BYTES])
+            await process.stdin.drain()
+
+    @staticmethod
+    async def _receive(process: Process, progress: Callable[[float, str], None]) -> FittedHead:
         assert process.stdout is not None
-        process.stdin.write(request)
-        await process.stdin.drain()
         while True:
             prefix = await process.stdout.readexactly(frames.PREFIX.size)
             header_length, payload_length = frames.PREFIX.unpack(prefix)

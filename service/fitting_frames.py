@@ -12,8 +12,13 @@ PREFIX = struct.Struct("<IQ")
 
 def pack(header: dict[str, Any], payload: bytes = b"") -> bytes:
     """One frame."""
+    return pack_header(header, len(payload)) + payload
+
+
+def pack_header(header: dict[str, Any], payload_length: int) -> bytes:
+    """A frame up to its payload, which the caller sends after it."""
     text = json.dumps(header).encode()
-    return PREFIX.pack(len(text), len(payload)) + text + payload
+    return PREFIX.pack(len(text), payload_length) + text
 
 
 def read(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:

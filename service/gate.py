@@ -1,11 +1,26 @@
-"""What every REST request passes first: no pickles, and no body beyond the limit."""
+"""What every REST request passes first and last.
+
+No pickles and no body beyond the limit get in; no error gets out that is not a problem document
+with a request id, whoever made it: the router, BentoML's own endpoints, or a fault.
+"""
 
 from __future__ import annotations
 
+import json
+import re
+
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import InvalidRequest, ServiceError, UnsupportedMediaType
-from service.rest import problem_response
+from service.errors import (
+    InternalError,
+    InvalidRequest,
+    ServiceError,
+    Unavailable,
+    UnknownMethod,
+    UnsupportedMediaType,
+)
+from service.rest import refuse
 
 MEDIA_TYPES = (
     "application/json",
@@ -14,6 +29,8 @@ MEDIA_TYPES = (
     "text/plain",
     "",
 )
+_LENGTH = re.compile("[0-9]{1,20}")
+PROBES = ("/livez", "/readyz", "/healthz", "/metrics")
 
 
 class Gate:
@@ -28,41 +45,61 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on, or answers it."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["path"] in PROBES:
             await self._app(scope, receive, send)
             return
-        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        headers = Headers(scope=scope)
         try:
-            self._check_media_type(headers.get(b"content-type", ""))
-            self._check_size(headers.get(b"content-length", "0"))
+            for content_type in headers.getlist("content-type"):
+                self._check_media_type(content_type)
+            self._check_size(headers.get("content-length", "0"))
         except ServiceError as error:
-            await problem_response(error)(scope, receive, send)
+            await refuse(error, scope)(scope, receive, send)
             return
         await self._pass_on(scope, receive, send)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         size = 0
+        too_large: ServiceError | None = None
+        foreign: Message | None = None  # the start of an error that is no problem document yet
+        text = b""
         answered = False
 
         async def counted() -> Message:
-            nonlocal size
+            nonlocal size, too_large
             message = await receive()
             size += len(message.get("body", b""))
             if size > self._max_body_bytes:
-                raise self._too_large(size)
+                too_large = self._too_large(size)
+                raise too_large
             return message
 
-        async def noted(message: Message) -> None:
-            nonlocal answered
-            answered = True
-            await send(message)
+        async def translated(message: Message) -> None:
+            nonlocal foreign, text, answered
+            if message["type"] == "http.response.start" and (too_large or _is_foreign(message)):
+                foreign = message
+                return
+            if foreign is None:
+                answered = True
+                await send(message)
+                return
+            text += message.get("body", b"")
+            if not message.get("more_body"):
+                response = (
+                    refuse(too_large, scope)
+                    if too_large
+                    else refuse(_read(foreign, text), scope, foreign["status"], _kept(foreign))
+                )
+                answered = True
+                await response(scope, receive, send)
 
         try:
-            await self._app(scope, counted, noted)
+            await self._app(scope, counted, translated)
         except InvalidRequest as error:
-            if answered:
+            if error is not too_large:
                 raise
-            await problem_response(error)(scope, receive, send)
+            if not answered:
+                await refuse(error, scope)(scope, receive, send)
 
     def _check_media_type(self, content_type: str) -> None:
         media_type = content_type.split(";")[0].strip().lower()
@@ -76,7 +113,7 @@ class Gate:
             )
 
     def _check_size(self, content_length: str) -> None:
-        if not content_length.isascii() or not content_length.isdigit():
+        if not _LENGTH.fullmatch(content_length):
             raise InvalidRequest(
                 f"content-length: must be a number, is {content_length[:20]!r}",
                 field="content-length",
@@ -93,3 +130,31 @@ class Gate:
             limit=self._max_body_bytes,
             value=size,
         )
+
+
+def _is_foreign(start: Message) -> bool:
+    content_type = Headers(raw=start["headers"]).get("content-type", "")
+    return start["status"] >= 400 and not content_type.startswith("application/problem+json")
+
+
+def _kept(start: Message) -> dict[str, str]:
+    return {name: value for name, value in Headers(raw=start["headers"]).items() if name == "allow"}
+
+
+def _read(start: Message, text: bytes) -> ServiceError:
+    """The error that the router or BentoML meant."""
+    status = start["status"]
+    if status in (404, 405):
+        return UnknownMethod("path: there is no such method", field="path")
+    if status == 503:
+        return Unavailable("the server is not ready", retry_after=1.0)
+    if status >= 500:
+        return InternalError("internal error")
+    try:
+        details = json.loads(text)["detail"]
+        faults = [f"{'.'.join(map(str, item['loc']))} {item['msg']}".strip() for item in details]
+    except (ValueError, KeyError, TypeError):
+        faults = ["malformed"]
+    return InvalidRequest(
+        f"body: {'; '.join(faults)[:300]}", field="body", limit="the endpoint's form"
+    )

@@ -21,6 +21,8 @@ from service.methods import Method, methods_of
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
 ERROR_DOMAIN = "trunkline"
+FLUSH_SECONDS = 0.25
+"""For the last replies to leave."""
 
 
 class GrpcServer:
@@ -87,12 +89,12 @@ class GrpcServer:
             for name in ("", *self._names):
                 await self._health.set(name, status)
 
-    async def close(self, drain_seconds: float) -> None:
-        """Takes no new requests and waits for those in flight."""
+    async def close(self) -> None:
+        """Ends what is left: watches, once the application has finished its requests."""
         if self._health_task is not None:
             self._health_task.cancel()
         await self._health.enter_graceful_shutdown()
-        await self._server.stop(drain_seconds)
+        await self._server.stop(FLUSH_SECONDS)
 
     def _add_services(
         self,
@@ -157,7 +159,7 @@ def _stream_unary(
         call: Call | None = None
         try:
             async with calls.handle(
-                method.name, "grpc", None, timeout=context.time_remaining(), watch=True
+                method.name, "grpc", None, timeout=context.time_remaining(), upload=True
             ) as call:
                 reply: Message = await handler(
                     (_parse(method, data) async for data in stream), call

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 import adapters
 from service.calls import Call
+from service.completion import Completion
 from service.config import ServerSettings
 from service.errors import FingerprintMismatch, InvalidRequest, PreconditionFailed
 from service.extraction import BackboneInfo, Extractor
@@ -42,8 +43,10 @@ class Heads:
         extractor: Extractor,
         loaded: LoadedHeads,
         training: Training,
+        completion: Completion,
         settings: ServerSettings,
     ) -> None:
+        self._completion = completion
         self._database = database
         self._extractor = extractor
         self._loaded = loaded
@@ -91,10 +94,7 @@ class Heads:
         self, request: heads_pb2.DeleteHeadRequest, call: Call
     ) -> heads_pb2.DeleteHeadResponse:
         """Deletes a head with all that is its own; a training of it stops."""
-        name = HeadName.parse(request.name, field="name")
-        head = await self._database.write(stored_heads.delete_head, name.tenant, name.head)
-        self._loaded.forget(head.resource)
-        await self._training.stop(head.uid)
+        await self._completion.run(self._delete(HeadName.parse(request.name, field="name")))
         return heads_pb2.DeleteHeadResponse()
 
     async def import_version(
@@ -104,14 +104,8 @@ class Heads:
         name = _new_name(request.parent, request.head_id)
         backbone = self._extractor.backbone(request.backbone)
         head = await asyncio.to_thread(self._read_weights, request, backbone)
-        record, version = await self._database.write(
-            _import,
-            name,
-            backbone,
-            head,
-            activate=request.activate if request.HasField("activate") else True,
-        )
-        self._loaded.forget(record.resource)
+        activate = request.activate if request.HasField("activate") else True
+        record, version = await self._completion.run(self._import(name, backbone, head, activate))
         return heads_pb2.ImportHeadResponse(
             head=await self._database.read(_describe, name),
             version=version_message(record, version),
@@ -153,8 +147,7 @@ class Heads:
     ) -> heads_pb2.ActivateHeadVersionResponse:
         """Makes a version the active one; predictions use it from the reply on."""
         name = VersionName.parse(request.name)
-        await self._database.write(_activate, name)
-        self._loaded.forget(str(name.parent))
+        await self._completion.run(self._activate(name))
         return heads_pb2.ActivateHeadVersionResponse(
             head=await self._database.read(_describe, name.parent)
         )
@@ -165,6 +158,22 @@ class Heads:
         """What is known about a version."""
         head, version = await self._database.read(_find_version, VersionName.parse(request.name))
         return heads_pb2.GetHeadReportResponse(report=report_message(head, version))
+
+    async def _delete(self, name: HeadName) -> None:
+        head = await self._database.write(stored_heads.delete_head, name.tenant, name.head)
+        self._loaded.forget(head.resource)
+        await self._training.stop(head.uid)
+
+    async def _import(
+        self, name: HeadName, backbone: BackboneInfo, head: adapters.Head, activate: bool
+    ) -> tuple[HeadRecord, VersionRecord]:
+        stored = await self._database.write(_import, name, backbone, head, activate=activate)
+        self._loaded.forget(str(name))
+        return stored
+
+    async def _activate(self, name: VersionName) -> None:
+        await self._database.write(_activate, name)
+        self._loaded.forget(str(name.parent))
 
     def _read_weights(
         self, request: heads_pb2.ImportHeadRequest, backbone: BackboneInfo

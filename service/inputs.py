@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -14,6 +16,9 @@ from models import InputLimits, Modality
 from service.errors import FingerprintMismatch, InvalidRequest
 from trunkline import digest as digests
 from trunkline.v1 import common_pb2
+
+INLINE_BYTES = 1024 * 1024
+"""Up to here hashing takes about a millisecond and stays on the event loop."""
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 
@@ -63,16 +68,8 @@ class RawInput:
             return max(1, self.content.nbytes)
         return max(1, len(self.content or b""))
 
-    def to_bytes(self) -> bytes:
-        """The content as stored when a head keeps its inputs."""
-        if isinstance(self.content, str):
-            return self.content.encode()
-        if isinstance(self.content, np.ndarray):
-            return self.content.tobytes()
-        return self.content or b""
-
     def to_message(self) -> common_pb2.Input:
-        """The input as another server takes it."""
+        """The input as another server takes it, and as it is stored (serialised) when kept."""
         if self.kind is Kind.IMAGE:
             assert isinstance(self.content, bytes)
             return common_pb2.Input(image=self.content)
@@ -83,6 +80,24 @@ class RawInput:
         return common_pb2.Input(pixels=to_tensor(self.content))
 
 
+async def read_inputs(
+    messages: Sequence[common_pb2.Input], limits: InputLimits
+) -> list[RawInput | Exception]:
+    """The checked inputs, or what is wrong with each; many bytes are hashed in a thread."""
+    if sum(message.ByteSize() for message in messages) <= INLINE_BYTES:
+        return [_read_or_error(message, limits) for message in messages]
+    return await asyncio.to_thread(
+        lambda: [_read_or_error(message, limits) for message in messages]
+    )
+
+
+def _read_or_error(message: common_pb2.Input, limits: InputLimits) -> RawInput | Exception:
+    try:
+        return read_input(message, limits)
+    except InvalidRequest as error:
+        return error
+
+
 def read_input(message: common_pb2.Input, limits: InputLimits) -> RawInput:
     """Checks an input's form and size; what is inside an image shows when it is decoded.
 
@@ -91,14 +106,16 @@ def read_input(message: common_pb2.Input, limits: InputLimits) -> RawInput:
     """
     kind = message.WhichOneof("kind")
     if kind == "image":
-        _check_size("image", len(message.image), limits.max_image_bytes)
-        return RawInput(Kind.IMAGE, digests.image_digest(message.image), message.image)
+        image = message.image
+        _check_size("image", len(image), limits.max_image_bytes)
+        return RawInput(Kind.IMAGE, digests.image_digest(image), image)
     if kind == "text":
         return _read_text(message.text, limits)
     if kind == "text_utf8":
-        _check_size("text", len(message.text_utf8), limits.max_text_bytes)
+        data = message.text_utf8
+        _check_size("text", len(data), limits.max_text_bytes)
         try:
-            return _read_text(message.text_utf8.decode("utf-8"), limits)
+            return _read_text(data.decode("utf-8"), limits)
         except UnicodeDecodeError as error:
             raise InvalidRequest(
                 f"text: must be valid UTF-8, byte {error.start} is not",
@@ -111,20 +128,29 @@ def read_input(message: common_pb2.Input, limits: InputLimits) -> RawInput:
     if kind == "embedding":
         return _read_embedding(message.embedding)
     if kind == "digest":
-        if not _DIGEST.fullmatch(message.digest):
-            raise InvalidRequest(
-                f"digest: must be 64 hexadecimal digits, is {message.digest[:100]!r}",
-                field="digest",
-                limit="64 hexadecimal digits",
-                value=message.digest,
-            )
-        return RawInput(Kind.DIGEST, message.digest, None)
+        return RawInput(Kind.DIGEST, check_digest(message.digest), None)
     raise InvalidRequest(
         "input: needs one of image, text, text_utf8, pixels, embedding, digest; has none",
         field="input",
         limit="one kind",
         value="none",
     )
+
+
+def check_digest(digest: str) -> str:
+    """The digest, if it is one.
+
+    Raises:
+        InvalidRequest: it is malformed.
+    """
+    if not _DIGEST.fullmatch(digest):
+        raise InvalidRequest(
+            f"digest: must be 64 hexadecimal digits, is {digest[:100]!r}",
+            field="digest",
+            limit="64 hexadecimal digits",
+            value=digest,
+        )
+    return digest
 
 
 def check_embedding(raw: RawInput, fingerprint: str, dim: int) -> NDArray[np.float32]:

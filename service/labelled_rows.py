@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
 
-from service.embeddings import Embeddings, Resolved
+from service.embeddings import Resolved
 from service.errors import FingerprintMismatch, InvalidRequest
 from service.extraction import BackboneInfo, Extractor
 from service.inputs import Kind, RawInput
@@ -35,16 +34,6 @@ def head_backbone(extractor: Extractor, head: HeadRecord) -> BackboneInfo:
     return backbone
 
 
-async def embed_rows(
-    embeddings: Embeddings,
-    tenant: str,
-    backbone: BackboneInfo,
-    rows: Sequence[RawInput | Exception],
-) -> list[Resolved | Exception]:
-    """Embeds rows that are about to be stored; those the store knows are not computed again."""
-    return await embeddings.resolve(tenant, backbone, rows, look_in_store=True)
-
-
 def new_example(
     raw: RawInput, resolved: Resolved, label: str | None, source: str, *, keep_input: bool
 ) -> NewExample:
@@ -56,7 +45,7 @@ def new_example(
         vector=resolved.vector,
         label=label,
         source="feedback" if source == "feedback" else "upload",
-        input=raw.to_bytes() if kept else None,
+        input=raw.to_message().SerializeToString() if kept else None,
     )
 
 

@@ -123,4 +123,6 @@ def _read_head(connection: Connection, name: HeadName, version: int) -> LoadedHe
             value=record.resource,
         )
     data = stored_heads.get_weights(connection, record.uid, wanted)
-    return LoadedHead(record.resource, record.uid, record.backbone, wanted, Head.from_safetensors(data))
+    return LoadedHead(
+        record.resource, record.uid, record.backbone, wanted, Head.from_safetensors(data)
+    )

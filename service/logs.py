@@ -14,7 +14,10 @@ def configure_logging(level: str, form: Literal["console", "json"]) -> None:
     renderer: Any = (
         structlog.processors.JSONRenderer()
         if form == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            exception_formatter=structlog.dev.plain_traceback,  # without locals: they are data
+        )
     )
     processors: list[Any] = [
         structlog.contextvars.merge_contextvars,

@@ -200,8 +200,10 @@ def read_page_token(token: str, kind: type[str] | type[int]) -> Any:
         after = json.loads(base64.urlsafe_b64decode(token.encode()))
     except (ValueError, binascii.Error, RecursionError):
         after = None
-    in_range = not isinstance(after, int) or 0 <= after < 2**63
-    if type(after) is not kind or not in_range:
+    valid = type(after) is kind and (
+        after.isprintable() if isinstance(after, str) else 0 <= after < 2**63
+    )
+    if not valid:
         raise InvalidRequest(
             f"page_token: must come from an earlier page, is {token[:100]!r}",
             field="page_token",

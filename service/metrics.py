@@ -35,7 +35,11 @@ class Metrics:
             "requests", "Requests by outcome.", "method", "transport", "code", "tenant"
         )
         self.request_seconds = self._histogram(
-            "request_seconds", "Time from a request's arrival to its reply.", "method", "transport"
+            "request_seconds",
+            "Time from a request's arrival to its reply.",
+            "method",
+            "transport",
+            "code",
         )
         self.phase_seconds = self._histogram(
             "phase_seconds",
@@ -88,16 +92,20 @@ class Metrics:
         self, method: str, transport: str, code: str, tenant: str, seconds: float
     ) -> None:
         """Counts a request and observes its time."""
-        self._child(self.requests, method, transport, code, self.tenant(tenant)).inc()
-        self._child(self.request_seconds, method, transport).observe(seconds)
+        # Only a request that succeeds shows that there is such a tenant.
+        known = code == "OK" or tenant in self._tenants
+        label = self.tenant(tenant) if known else OTHER
+        self._child(self.requests, method, transport, code, label).inc()
+        self._child(self.request_seconds, method, transport, code).observe(seconds)
 
     def count_rows(self, method: str, code: str, tenant: str, rows: int) -> None:
         """Counts rows by outcome."""
-        self._child(self.rows, method, code, self.tenant(tenant)).inc(rows)
+        label = tenant if tenant in self._tenants else OTHER
+        self._child(self.rows, method, code, label).inc(rows)
 
     def count_cache(self, tenant: str, *, hits: int, misses: int) -> None:
         """Counts lookups in the embedding cache."""
-        label = self.tenant(tenant)
+        label = tenant if tenant in self._tenants else OTHER
         if hits:
             self._child(self.cache_hits, label).inc(hits)
         if misses:

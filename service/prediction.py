@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +15,12 @@ from service.embeddings import Embeddings, Resolved
 from service.errors import FingerprintMismatch, InvalidRequest
 from service.extraction import BackboneInfo, Extractor
 from service.grouping import group_rows_by_head
-from service.inputs import RawInput, read_input, to_tensor
+from service.inputs import RawInput, read_inputs, to_tensor
 from service.loaded_heads import LoadedHead, LoadedHeads
 from service.messages import row_error
 from service.metrics import Metrics
-from trunkline.v1 import common_pb2, prediction_pb2
+from trunkline.resources import HeadName
+from trunkline.v1 import prediction_pb2
 
 INLINE_MULTIPLICATIONS = 4_000_000
 """Up to here a matrix product takes about a millisecond and stays on the event loop."""
@@ -61,12 +62,12 @@ class Prediction:
         self._check(request)
         outcomes: dict[int, Resolved | Exception] = {}
         groups = await self._groups(request, outcomes)
-        raws = [read_or_error(message, self._limits) for message in request.inputs]
-        for group in groups:
+        raws = await read_inputs(request.inputs, self._limits)
+        for backbone, rows in _rows_by_backbone(groups):
             resolved = await self._embeddings.resolve(
-                call.tenant, group.backbone, [raws[row] for row in group.rows]
+                call.tenant, backbone, [raws[row] for row in rows], deadline=call.deadline
             )
-            outcomes.update(zip(group.rows, resolved, strict=True))
+            outcomes.update(zip(rows, resolved, strict=True))
         scored = time.perf_counter()
         response = prediction_pb2.PredictResponse(
             digests=[raw.digest if isinstance(raw, RawInput) else "" for raw in raws]
@@ -89,6 +90,8 @@ class Prediction:
                 limit=len(request.inputs),
                 value=len(request.heads),
             )
+        if request.heads:
+            HeadName.parse(request.head)
         if request.heads and request.version:
             raise InvalidRequest(
                 f"version: cannot be named together with heads, is {request.version}",
@@ -204,12 +207,12 @@ def check_rows(field: str, count: int, limit: int) -> None:
         )
 
 
-def read_or_error(message: common_pb2.Input, limits: InputLimits) -> RawInput | Exception:
-    """The checked input, or what is wrong with it."""
-    try:
-        return read_input(message, limits)
-    except InvalidRequest as error:
-        return error
+def _rows_by_backbone(groups: Sequence[_Group]) -> list[tuple[BackboneInfo, list[int]]]:
+    """The rows of all heads of a backbone together, so that they may share a batch."""
+    rows: dict[str, tuple[BackboneInfo, list[int]]] = {}
+    for group in groups:
+        rows.setdefault(group.backbone.name, (group.backbone, []))[1].extend(group.rows)
+    return list(rows.values())
 
 
 def _resolved(outcome: Resolved | Exception) -> Resolved:

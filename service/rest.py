@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -13,17 +14,20 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive
+from starlette.types import Receive, Scope
 
 from service.application import Handler
 from service.calls import Call, Calls, tenant_of
 from service.errors import InvalidRequest, RequestCancelled, Unavailable, problem_of
+from service.logs import get_logger
 from service.methods import EXTRACTION, HEADS, PREDICTION, Method, methods_of
 from service.transcoding import read_form, read_json, write_json
 
 MAX_PARTS = 10_000
 TIMEOUT_HEADER = "x-request-timeout"
 """Seconds that a REST client gives its request, as gRPC clients give a deadline."""
+
+log = get_logger(__name__)
 
 
 class Backend:
@@ -62,13 +66,18 @@ def rest_app(backend: Backend) -> Starlette:
         Route(method.rest.path, _endpoint(method, backend), methods=[method.rest.verb])
         for method in methods
     ]
-    return Starlette(routes=routes, exception_handlers={HTTPException: _http_error})
+    return Starlette(routes=routes)
 
 
-def problem_response(error: Exception, request_id: str = "") -> JSONResponse:
+def problem_response(
+    error: Exception,
+    request_id: str = "",
+    status: int | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
     """An error as an RFC 9457 problem document."""
     problem = problem_of(error)
-    status = problem.status.http
+    status = status or problem.status.http
     body = {
         "type": "about:blank",
         "title": _title(status),
@@ -81,10 +90,34 @@ def problem_response(error: Exception, request_id: str = "") -> JSONResponse:
         "value": problem.value,
         "request_id": request_id,
     }
-    headers = {"X-Request-Id": request_id}
+    headers = {**(headers or {}), "X-Request-Id": request_id}
     if problem.retry_after is not None:
         headers["Retry-After"] = str(max(1, round(problem.retry_after)))
     return JSONResponse(body, status, headers, media_type="application/problem+json")
+
+
+def refuse(
+    error: Exception,
+    scope: Scope,
+    status: int | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """Answers a request that reached no use case, and logs it under an id of its own.
+
+    Args:
+        status: in place of the error's own.
+        headers: to send along.
+    """
+    request_id = os.urandom(16).hex()
+    log.info(
+        "request failed",
+        request_id=request_id,
+        method=f"{scope['method']} {scope['path'][:200]}",
+        transport="rest",
+        code=problem_of(error).status.code.name,
+        reason=str(error),
+    )
+    return problem_response(error, request_id, status, headers)
 
 
 async def answer(
@@ -161,7 +194,7 @@ def _endpoint(
             timeout = _timeout(request)
             reply, request_id = await answer(backend, method.name, read, timeout, request.receive)
         except InvalidRequest as error:
-            return problem_response(error)
+            return refuse(error, request.scope)
         except Answered as answered:
             return answered.response
         return JSONResponse(write_json(reply), status, {"X-Request-Id": request_id})
@@ -231,19 +264,6 @@ async def _while_connected(work: Coroutine[Any, Any, Message], receive: Receive)
 async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def _http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    body = {
-        "type": "about:blank",
-        "title": _title(error.status_code),
-        "status": error.status_code,
-        "detail": f"{request.method} {request.url.path[:200]}: {error.detail}",
-    }
-    return JSONResponse(
-        body, error.status_code, error.headers, media_type="application/problem+json"
-    )
 
 
 def _title(status: int) -> str:

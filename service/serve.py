@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import os
@@ -16,6 +17,7 @@ from prometheus_client import start_http_server
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, CliSettingsSource, SettingsError
 
+from models import ModelError
 from service.application import ExtractorApplication
 from service.config import (
     ServerSettings,
@@ -57,7 +59,7 @@ def extractor_main(args: list[str]) -> int:
         settings = parse_settings(StandaloneExtractorSettings, "trunkline extractor", args)
         configure_logging(settings.log_level, settings.log_format)
         asyncio.run(_extract(settings))
-    except ServiceError as error:
+    except (ServiceError, ModelError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -69,12 +71,14 @@ def parse_settings(cls: type[S], program: str, args: list[str]) -> S:
     Raises:
         InvalidSettings: naming every field at fault.
     """
-    if "--config" in args:
-        index = args.index("--config")
-        if index + 1 == len(args):
-            raise InvalidSettings("config: needs the path of a TOML file")
-        os.environ["TRUNKLINE_CONFIG"] = args[index + 1]
-        args = args[:index] + args[index + 2 :]
+    files = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    files.add_argument("--config")
+    try:
+        named, args = files.parse_known_args(args)
+    except argparse.ArgumentError as error:
+        raise InvalidSettings("config: needs the path of a TOML file") from error
+    if named.config is not None:
+        os.environ["TRUNKLINE_CONFIG"] = named.config
     try:
         source: CliSettingsSource[Any] = CliSettingsSource(
             cls, cli_prog_name=program, cli_parse_args=args
@@ -120,6 +124,9 @@ def _serve(listener: socket.socket) -> int:
         timeout_graceful_shutdown=max(1, int(SETTINGS.drain_seconds)),
     )
     server = uvicorn.Server(config)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn takes over, and at its end repeats the signal for whoever handled it before.
+        signal.signal(number, lambda *_: None)
     server.run(sockets=[listener])
     return 0 if server.started else 1
 
@@ -151,17 +158,25 @@ async def _extract(settings: StandaloneExtractorSettings) -> None:
         raise StartupError(
             f"metrics cannot listen on {settings.host}:{settings.metrics_port}: {error.strerror}"
         ) from error
-    await server.start()
-    await application.start()
+    try:
+        await server.start()
+        await application.start()
+        _announce(settings, address, server.port, metrics.server_port)
+        await stop.wait()
+        await application.finish_requests()
+    finally:
+        await server.close()
+        await application.close()
+        metrics.shutdown()
+        thread.join()
+
+
+def _announce(
+    settings: StandaloneExtractorSettings, address: str, port: int, metrics_port: int
+) -> None:
     addresses = {
-        "grpc": address if settings.socket else f"{settings.host}:{server.port}",
-        "metrics": f"http://{settings.host}:{metrics.server_port}/metrics",
+        "grpc": address if settings.socket else f"{settings.host}:{port}",
+        "metrics": f"http://{settings.host}:{metrics_port}/metrics",
     }
     log.info("serving", **addresses)
     print(json.dumps(addresses), flush=True)
-    await stop.wait()
-    application.readiness.drain()
-    await server.close(settings.drain_seconds)
-    await application.close()
-    metrics.shutdown()
-    thread.join()

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import sys
@@ -74,14 +75,25 @@ def exit_with_parent() -> None:
     """Ends this worker when its supervisor dies, by whatever signal."""
     if not _supervised():
         return
-    parent = psutil.Process(os.getppid())
+    parent = os.getppid()
 
     def watch() -> None:
-        parent.wait()
+        _wait_for_end(parent)
         log.error("the supervisor is gone; so is this worker")
         os._exit(1)
 
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+def _wait_for_end(pid: int) -> None:
+    if hasattr(os, "pidfd_open"):
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        select.select([descriptor], [], [])  # readable once the process has ended
+    else:
+        psutil.Process(pid).wait()
 
 
 def give_up() -> None:

@@ -6,13 +6,22 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import Connection
 
 import adapters
 from service.calls import Call
+from service.completion import Completion
 from service.config import ServerSettings
-from service.errors import Aborted, NotFound, PreconditionFailed, ServiceError, problem_of
+from service.errors import (
+    Aborted,
+    NotFound,
+    PreconditionFailed,
+    ServiceError,
+    Unavailable,
+    problem_of,
+)
 from service.fitting import Fitter
 from service.loaded_heads import LoadedHeads
 from service.logs import get_logger
@@ -64,12 +73,14 @@ class Training:
         database: Database,
         fitter: Fitter,
         heads: LoadedHeads,
+        completion: Completion,
         settings: ServerSettings,
         metrics: Metrics,
     ) -> None:
         self._database = database
         self._fitter = fitter
         self._heads = heads
+        self._completion = completion
         self._settings = settings
         self._metrics = metrics
         self._running: dict[str, _Running] = {}
@@ -100,6 +111,8 @@ class Training:
             yield heads_pb2.TrainHeadResponse(training=running.message())
             if running.job.state.final:
                 return
+            if running.task is not None and running.task.done():
+                raise Unavailable("the server is stopping; it resumes", retry_after=1.0)
             await changed.wait()
 
     async def get(
@@ -114,10 +127,7 @@ class Training:
     ) -> heads_pb2.CancelTrainingResponse:
         """Ends a training without a version; one that has ended stays as it is."""
         head, job = await self._find(TrainingName.parse(request.name))
-        job = await self._database.write(
-            stored_jobs.finish_without_version, job, JobState.CANCELLED
-        )
-        await self.stop(head.uid, job)
+        job = await self._completion.run(self._cancel(head, job))
         return heads_pb2.CancelTrainingResponse(training=self._message(head, job))
 
     async def stop(self, uid: str, job: JobRecord | None = None) -> None:
@@ -125,11 +135,9 @@ class Training:
         running = self._running.get(uid)
         if running is None or running.task is None or (job and running.job.id != job.id):
             return
+        running.job = job or _ended(running.job, "NOT_FOUND", "the head was deleted")
         running.task.cancel()
         await asyncio.gather(running.task, return_exceptions=True)
-        running.job = job or _ended(running.job, "NOT_FOUND", "the head was deleted")
-        self._metrics.trainings.labels(running.job.state).inc()
-        running.announce()
 
     async def _start_or_join(self, request: heads_pb2.TrainHeadRequest) -> _Running:
         name = HeadName.parse(request.head)
@@ -140,28 +148,42 @@ class Training:
         spec = read_spec(request.spec).to_json() if request.HasField("spec") else head.spec
         activate = request.activate if request.HasField("activate") else True
         await self._database.read(_check_trainable, head, self._settings.max_classes)
-        job, _ = await self._database.write(stored_jobs.start_job, head.uid, spec, activate)
+        return await self._completion.run(self._start(head, spec, activate))
+
+    async def _start(self, head: HeadRecord, spec: dict[str, Any], activate: bool) -> _Running:
+        job = await self._database.write(stored_jobs.start_job, head.uid, spec, activate)
         return self._running.get(head.uid) or self._launch(head, job)
+
+    async def _cancel(self, head: HeadRecord, job: JobRecord) -> JobRecord:
+        ended = await self._database.write(
+            stored_jobs.finish_without_version, job, JobState.CANCELLED
+        )
+        await self.stop(head.uid, ended)
+        return ended
 
     def _launch(self, head: HeadRecord, job: JobRecord) -> _Running:
         running = _Running(head, job)
         self._running[head.uid] = running
         running.task = asyncio.create_task(self._run(running), name=f"training-{job.id}")
+        running.task.add_done_callback(lambda _: self._landed(running))
         return running
 
+    def _landed(self, running: _Running) -> None:
+        # Also when the task was cancelled before its first step.
+        del self._running[running.head.uid]
+        self._metrics.trainings.labels(running.job.state).inc()
+        running.announce()
+
     async def _run(self, running: _Running) -> None:
-        started = time.perf_counter()
         try:
             async with self._fitter.turn():
+                started = time.perf_counter()
                 await self._fit(running)
         except Exception as error:
             await self._fail(running, error)
-        finally:
-            del self._running[running.head.uid]
-        state = running.job.state
-        self._metrics.trainings.labels(state).inc()
-        self._metrics.training_seconds.labels(state).observe(time.perf_counter() - started)
-        running.announce()
+        else:
+            seconds = time.perf_counter() - started
+            self._metrics.training_seconds.labels(running.job.state).observe(seconds)
 
     async def _fit(self, running: _Running) -> None:
         head, job = running.head, running.job

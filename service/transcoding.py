@@ -118,13 +118,14 @@ def _fill_rows(
     if isinstance(request, (prediction_pb2.PredictRequest, extraction_pb2.EmbedRequest)):
         request.inputs.extend(inputs)
         return
-    if len(labels) not in (0, len(inputs)) or len(ids) not in (0, len(inputs)):
-        raise InvalidRequest(
-            f"label: needs one per input ({len(inputs)}), has {len(labels)}",
-            field="label",
-            limit=len(inputs),
-            value=len(labels),
-        )
+    for name, column in columns.items():
+        if len(column) not in (0, len(inputs)):
+            raise InvalidRequest(
+                f"{name}: needs one per input ({len(inputs)}), has {len(column)}",
+                field=name,
+                limit=len(inputs),
+                value=len(column),
+            )
     if isinstance(request, heads_pb2.AddExamplesRequest):
         request.examples.extend(
             heads_pb2.NewExample(input=item, label=labels[i] if labels else None)

@@ -25,6 +25,7 @@ from service.demo.server import log_tail, running_server
 from trunkline import Client, TrunklineError
 
 INTERRUPTED = 130
+MIN_FRACTION = 0.1  # with less, some digit would have too few examples to learn from
 
 
 def demo_main(args: list[str]) -> int:
@@ -82,7 +83,7 @@ def _show(outcomes: list[Outcome], metrics: list[str], seconds: float, svg: Path
     console.print(f"\nAll of it took {seconds:.0f} s.")
     if svg is not None:
         svg.parent.mkdir(parents=True, exist_ok=True)
-        console.save_svg(str(svg), title="trunkline demo")
+        console.save_svg(str(svg), title="trunkline demo", code_format=table.SVG_FORMAT)
 
 
 def _document(outcomes: list[Outcome], metrics: list[str], seconds: float) -> dict[str, Any]:
@@ -103,7 +104,7 @@ def _parse(args: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document instead")
     parser.add_argument(
-        "--fraction", type=_share, default=1.0, help="of the data to use, 0.02 to 1 (default: 1)"
+        "--fraction", type=_share, default=1.0, help="of the data to use, 0.1 to 1 (default: 1)"
     )
     parser.add_argument("--svg", type=Path, metavar="FILE", help="keep a picture of the output")
     return parser.parse_args(args)
@@ -111,8 +112,8 @@ def _parse(args: list[str]) -> argparse.Namespace:
 
 def _share(text: str) -> float:
     value = float(text)
-    if not 0.02 <= value <= 1:
-        raise argparse.ArgumentTypeError("must be from 0.02 to 1")
+    if not MIN_FRACTION <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be from {MIN_FRACTION} to 1")
     return value
 
 

@@ -1,4 +1,4 @@
-"""The main job of one tenant: create, upload, train, predict over both transports, give feedback."""
+"""The main job of one tenant: create, upload, train, predict over both transports, correct."""
 
 from __future__ import annotations
 
@@ -113,9 +113,7 @@ def _upload(task: Task, client: Client, narrator: Narrator) -> float:
         raise DemoError(f"{upload.failed} examples failed: {upload.failures[0].message}")
     seconds = time.perf_counter() - started
     rate = upload.rows / seconds
-    narrator.done(
-        f"uploaded and embedded {upload.rows} examples in {seconds:.1f} s ({rate:.0f}/s)"
-    )
+    narrator.done(f"uploaded and embedded {upload.rows} examples in {seconds:.1f} s ({rate:.0f}/s)")
     return seconds
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
+from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
 from service.demo.job import Latency, Outcome
+
+# Rich's own, without the fonts that it would have a viewer fetch.
+SVG_FORMAT = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 
 # What an operator would look at first; the rest is in /metrics.
 SHOWN_METRICS = (

@@ -63,11 +63,17 @@ class Extractor(ABC):
 
     @abstractmethod
     async def embed(
-        self, tenant: str, backbone: str, inputs: Sequence[RawInput]
+        self,
+        tenant: str,
+        backbone: BackboneInfo,
+        inputs: Sequence[RawInput],
+        *,
+        deadline: float | None = None,
     ) -> list[Extracted | Exception]:
         """Embeds images, texts and pixels: one embedding or error per input, in order.
 
-        Cancelling the call takes rows that have not entered a batch out of the queue.
+        Cancelling the call takes rows that have not entered a batch out of the queue, and so does
+        the deadline (of the event loop's clock).
 
         Raises:
             QueueFull: not all rows fit in the queue; none is embedded.

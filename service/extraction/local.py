@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import cast
@@ -16,7 +16,7 @@ import models
 from models import Backbone, PreparedInput, load_backbone
 from service.batching import Admission, Batcher, BatchLimits
 from service.config import ExtractorSettings
-from service.errors import InvalidRequest, Unavailable
+from service.errors import BackboneFailed, InvalidRequest, Unavailable
 from service.extraction import BackboneInfo, Extracted, Extractor
 from service.inputs import RawInput
 from service.logs import get_logger
@@ -25,6 +25,8 @@ from service.metrics import BackboneObserver, DecodeObserver, Metrics
 FIRST_PROBE_SECONDS = 1.0
 LAST_PROBE_SECONDS = 30.0
 STUCK_SECONDS = 30.0
+CLOSE_SECONDS = 5.0
+DECODED_BATCHES = 4
 
 log = get_logger(__name__)
 
@@ -49,7 +51,9 @@ class LocalExtractor(Extractor):
         self._settings = settings
         self._metrics = metrics
         self._admission = Admission(
-            per_tenant=settings.max_queued_rows_per_tenant, total=settings.max_queued_rows
+            per_tenant=settings.max_queued_rows_per_tenant,
+            total=settings.max_queued_rows,
+            max_bytes=settings.max_queued_bytes,
         )
         self._decode_threads = settings.decode_threads or os.cpu_count() or 1
         self._decoders = ThreadPoolExecutor(self._decode_threads, thread_name_prefix="decode")
@@ -79,23 +83,28 @@ class LocalExtractor(Extractor):
 
     @property
     def ready(self) -> bool:
-        return bool(self._runners) and all(runner.ready for runner in self._runners.values())
+        complete = len(self._runners) == len(self._settings.backbone)
+        return complete and all(runner.ready for runner in self._runners.values())
 
     def backbones(self) -> tuple[BackboneInfo, ...]:
-        if len(self._infos) < len(self._settings.backbone):
+        if not self._infos:
             raise Unavailable("the backbones are being loaded", retry_after=1.0)
         return self._infos
 
     async def embed(
-        self, tenant: str, backbone: str, inputs: Sequence[RawInput]
+        self,
+        tenant: str,
+        backbone: BackboneInfo,
+        inputs: Sequence[RawInput],
+        *,
+        deadline: float | None = None,
     ) -> list[Extracted | Exception]:
-        self.backbone(backbone)
-        runner = self._runners[backbone]
-        with self._admission.hold(tenant, len(inputs)):
+        runner = self._runners[self.backbone(backbone.name).name]
+        with self._admission.hold(tenant, len(inputs), sum(raw.cost for raw in inputs)):
             if len(inputs) == 1:
-                return [await _outcome(runner.embed(tenant, inputs[0]))]
+                return [await _outcome(runner, tenant, inputs[0], deadline)]
             return list(
-                await asyncio.gather(*(_outcome(runner.embed(tenant, raw)) for raw in inputs))
+                await asyncio.gather(*(_outcome(runner, tenant, raw, deadline) for raw in inputs))
             )
 
     def _load(self, name: str) -> Backbone:
@@ -110,8 +119,9 @@ class LocalExtractor(Extractor):
         )
 
     def _announce(self) -> None:
-        self._infos = tuple(runner.info() for runner in self._runners.values())
-        self._on_readiness(self.ready)
+        if len(self._runners) == len(self._settings.backbone):
+            self._infos = tuple(runner.info() for runner in self._runners.values())
+            self._on_readiness(self.ready)
 
 
 class _Runner:
@@ -135,6 +145,7 @@ class _Runner:
         self._gauge = metrics.backbone_ready.labels(backbone.name)
         self._probe: asyncio.Task[None] | None = None
         self._decoders, decode_threads = decoders
+        self._max_batch_rows = settings.max_batch_rows
         self._device = ThreadPoolExecutor(1, thread_name_prefix=f"backbone-{backbone.name}")
         self._decoding: Batcher[RawInput, _Decoded] = Batcher(
             self._decode,
@@ -172,7 +183,7 @@ class _Runner:
         await self._on_device(self.backbone.warm_up)
         self._set_ready(True)
 
-    async def embed(self, tenant: str, raw: RawInput) -> Extracted:
+    async def embed(self, tenant: str, raw: RawInput, deadline: float | None) -> Extracted:
         if raw.kind.modality is not self.backbone.modality:
             raise InvalidRequest(
                 f"input: {self.backbone.name} takes {self.backbone.modality} inputs, is {raw.kind}",
@@ -180,9 +191,11 @@ class _Runner:
                 limit=self.backbone.modality,
                 value=raw.kind,
             )
-        decoded = await self._decoding.submit(tenant, raw, cost=raw.cost)
+        decoded = await self._decoding.submit(tenant, raw, cost=raw.cost, deadline=deadline)
         submitted = asyncio.get_running_loop().time()
-        embedded = await self._batching.submit(tenant, decoded.prepared, cost=decoded.prepared.cost)
+        embedded = await self._batching.submit(
+            tenant, decoded.prepared, cost=decoded.prepared.cost, deadline=deadline
+        )
         return Extracted(
             vector=embedded.vector,
             decode_seconds=decoded.seconds,
@@ -195,10 +208,16 @@ class _Runner:
             self._probe.cancel()
         await self._decoding.close()
         await self._batching.close()
-        await self._on_device(self.backbone.close)
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._on_device(self.backbone.close)
+        except TimeoutError as error:
+            raise BackboneFailed(f"{self.backbone.name}: a forward pass hangs") from error
         self._device.shutdown(wait=False)
 
     async def _decode(self, batch: Sequence[RawInput]) -> Sequence[_Decoded | Exception]:
+        # Pixels take more memory than the files they come from: no more than a few batches of them.
+        await self._batching.room(DECODED_BATCHES * self._max_batch_rows)
         loop = asyncio.get_running_loop()
         started = loop.time()
         (raw,) = batch
@@ -211,21 +230,43 @@ class _Runner:
         return [_Decoded(prepared, loop.time() - started)]
 
     async def _forward(self, batch: Sequence[PreparedInput]) -> Sequence[_Embedded | Exception]:
+        """Runs a batch; if that fails, each of its rows alone, so that one costs only itself."""
+        try:
+            outcomes = await self._pass(batch)
+        except Exception as error:
+            log.exception("forward pass failed", backbone=self.backbone.name, rows=len(batch))
+            outcomes = [error] if len(batch) == 1 else [await self._alone(row) for row in batch]
+        if all(isinstance(outcome, Exception) for outcome in outcomes):
+            self._set_ready(False)
+            self._start_probing()
+        else:
+            self._set_ready(True)
+        return [_as_failure(outcome) for outcome in outcomes]
+
+    async def _alone(self, row: PreparedInput) -> _Embedded | Exception:
+        try:
+            (outcome,) = await self._pass([row])
+        except Exception as error:
+            return error
+        return outcome
+
+    async def _pass(self, batch: Sequence[PreparedInput]) -> list[_Embedded | Exception]:
         loop = asyncio.get_running_loop()
         started = loop.time()
         watchdog = loop.call_later(STUCK_SECONDS, self._set_ready, False)
         try:
             vectors = await loop.run_in_executor(self._device, self.backbone.forward, batch)
-        except Exception:
-            log.exception("forward pass failed", backbone=self.backbone.name, rows=len(batch))
-            self._set_ready(False)
-            self._start_probing()
-            raise
         finally:
             watchdog.cancel()
-        self._set_ready(True)
+        if len(vectors) != len(batch):
+            raise BackboneFailed(f"the backbone gave {len(vectors)} rows for {len(batch)}")
         seconds = loop.time() - started
-        return [_Embedded(vector, started, seconds) for vector in vectors]
+        return [
+            _Embedded(vector, started, seconds)
+            if np.isfinite(vector).all()
+            else BackboneFailed("the backbone gave an embedding that is not finite")
+            for vector in vectors
+        ]
 
     def _set_ready(self, ready: bool) -> None:
         if ready != self.ready:
@@ -251,8 +292,18 @@ class _Runner:
         await asyncio.get_running_loop().run_in_executor(self._device, function)
 
 
-async def _outcome(row: Awaitable[Extracted]) -> Extracted | Exception:
+def _as_failure(outcome: _Embedded | Exception) -> _Embedded | Exception:
+    if isinstance(outcome, BackboneFailed) or not isinstance(outcome, Exception):
+        return outcome
+    failure = BackboneFailed("the backbone failed on this input")
+    failure.__cause__ = outcome
+    return failure
+
+
+async def _outcome(
+    runner: _Runner, tenant: str, raw: RawInput, deadline: float | None
+) -> Extracted | Exception:
     try:
-        return await row
+        return await runner.embed(tenant, raw, deadline)
     except Exception as error:
         return error

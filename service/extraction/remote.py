@@ -28,6 +28,7 @@ FIRST_RECONNECT_SECONDS = 0.2
 LAST_RECONNECT_SECONDS = 5.0
 SERVICE = "trunkline.v1.ExtractionService"
 RETRY_AFTER = 1.0
+CHUNK_ROWS = 128
 
 log = get_logger(__name__)
 
@@ -63,8 +64,8 @@ class RemoteExtractor(Extractor):
         self._channel = grpc.aio.insecure_channel(
             self._address,
             options=[
-                ("grpc.max_send_message_length", self._max_message_bytes),
-                ("grpc.max_receive_message_length", self._max_message_bytes),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.max_receive_message_length", -1),
                 ("grpc.keepalive_time_ms", 10_000),
                 ("grpc.keepalive_timeout_ms", 5_000),
                 ("grpc.initial_reconnect_backoff_ms", 100),
@@ -92,28 +93,41 @@ class RemoteExtractor(Extractor):
         return self._backbones
 
     async def embed(
-        self, tenant: str, backbone: str, inputs: Sequence[RawInput]
+        self,
+        tenant: str,
+        backbone: BackboneInfo,
+        inputs: Sequence[RawInput],
+        *,
+        deadline: float | None = None,
     ) -> list[Extracted | Exception]:
         outcomes: list[Extracted | Exception] = []
         for chunk in self._chunks(inputs):
-            outcomes.extend(await self._embed_chunk(tenant, backbone, chunk))
+            outcomes.extend(await self._embed_chunk(tenant, backbone, chunk, deadline))
         return outcomes
 
     async def _embed_chunk(
-        self, tenant: str, backbone: str, inputs: Sequence[RawInput]
+        self,
+        tenant: str,
+        backbone: BackboneInfo,
+        inputs: Sequence[RawInput],
+        deadline: float | None,
     ) -> list[Extracted | Exception]:
         request = extraction_pb2.EmbedRequest(
             tenant=f"tenants/{tenant}",
-            backbone=backbone,
+            backbone=backbone.name,
             inputs=[raw.to_message() for raw in inputs],
         )
+        timeout = self._timeout
+        if deadline is not None:
+            timeout = min(timeout, deadline - asyncio.get_running_loop().time())
         try:
-            response = await self._stub.Embed(request, timeout=self._timeout)
+            response = await self._stub.Embed(request, timeout=max(timeout, 0.0))
         except grpc.aio.AioRpcError as error:
             raise self._translate(error) from error
         vectors = from_tensor(response.embeddings, field="embeddings", dtypes=("float32",))
-        if len(vectors) != len(inputs):
-            raise InternalError(f"the extractor sent {len(vectors)} rows for {len(inputs)}")
+        expected = (backbone.fingerprint, (len(inputs), backbone.dim))
+        if (response.fingerprint, vectors.shape) != expected:
+            raise Unavailable("the extractor has changed; try again", retry_after=RETRY_AFTER)
         timing = response.timing
         outcomes: list[Extracted | Exception] = [
             Extracted(
@@ -132,7 +146,8 @@ class RemoteExtractor(Extractor):
         chunk: list[RawInput] = []
         size = 0
         for raw in inputs:
-            if chunk and size + raw.cost > self._max_message_bytes // 2:
+            full = len(chunk) == CHUNK_ROWS or size + raw.cost > self._max_message_bytes // 2
+            if chunk and full:
                 yield chunk
                 chunk, size = [], 0
             chunk.append(raw)
@@ -152,6 +167,8 @@ class RemoteExtractor(Extractor):
                     delay = FIRST_RECONNECT_SECONDS
             except grpc.aio.AioRpcError as error:
                 log.warning("extractor is away", address=self._address, reason=error.details())
+            except Exception:  # whatever an unlike server may answer; it may be replaced
+                log.exception("extractor cannot be used", address=self._address)
             self._set_ready(False)
             await asyncio.sleep(delay)
             delay = min(2 * delay, LAST_RECONNECT_SECONDS)
@@ -174,7 +191,8 @@ class RemoteExtractor(Extractor):
         if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
             return self._away()
         kind = _ERRORS.get(error.code().name, InternalError)
-        return kind(f"extractor: {error.details()}", retry_after=RETRY_AFTER)
+        retry_after = RETRY_AFTER if kind is QueueFull else None
+        return kind(f"extractor: {error.details()}", retry_after=retry_after)
 
     def _away(self) -> Unavailable:
         return Unavailable(

@@ -10,9 +10,9 @@ from models import InputLimits
 from service.calls import Call
 from service.embeddings import Embeddings, Resolved
 from service.extraction import BackboneInfo, Extractor
-from service.inputs import RawInput, to_tensor
+from service.inputs import RawInput, read_inputs, to_tensor
 from service.messages import row_error
-from service.prediction import check_rows, read_or_error
+from service.prediction import check_rows
 from trunkline.resources import TenantName
 from trunkline.v1 import extraction_pb2
 
@@ -35,9 +35,9 @@ class Extraction:
         started = time.perf_counter()
         tenant = TenantName.parse(request.tenant, field="tenant").tenant
         check_rows("inputs", len(request.inputs), self._max_rows)
-        raws = [read_or_error(message, self._limits) for message in request.inputs]
+        raws = await read_inputs(request.inputs, self._limits)
         backbone = self._backbone(request.backbone, raws)
-        outcomes = await self._embeddings.resolve(tenant, backbone, raws)
+        outcomes = await self._embeddings.resolve(tenant, backbone, raws, deadline=call.deadline)
         matrix = np.zeros((len(raws), backbone.dim), dtype=np.float32)
         response = extraction_pb2.EmbedResponse(
             backbone=backbone.name,

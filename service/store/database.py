@@ -45,7 +45,7 @@ class Database:
     """
 
     def __init__(self, data_dir: Path) -> None:
-        data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = _lock_directory(data_dir)
         url = f"sqlite:///{data_dir / 'trunkline.db'}"
         self._write_engine = _engine(url, begin="BEGIN IMMEDIATE")
@@ -85,6 +85,10 @@ class Database:
         self._closed = True
         self._queue.put(None)
         self._writer.join()
+        while not self._queue.empty():
+            late = self._queue.get()
+            if late is not None:
+                late[1].set_exception(Unavailable("the server is shutting down", retry_after=1.0))
         self._readers.shutdown()
         self._read_engine.dispose()
         self._write_engine.dispose()
@@ -122,11 +126,12 @@ class Database:
         try:
             with self._write_engine.begin() as connection:
                 for function, future in group:
-                    outcomes.append((future, *_run_in_savepoint(connection, function)))
+                    if future.set_running_or_notify_cancel():
+                        outcomes.append((future, *_run_in_savepoint(connection, function)))
         except Exception as error:
             failure = StoreFailed("the store could not be written")
             failure.__cause__ = error
-            outcomes = [(future, None, failure) for _, future in group]
+            outcomes = [(future, None, failure) for _, future in group if not future.cancelled()]
         for future, result, raised in outcomes:
             if raised is None:
                 future.set_result(result)

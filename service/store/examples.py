@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Insert, Table, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, Insert, Table, and_, delete, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from service.errors import LimitExceeded, NotFound
@@ -118,10 +118,10 @@ def store_examples(
     added = len({example.digest for example in new} - stored.keys())
     _check_room(connection, uid, added, max_examples)
     store_embeddings(connection, head, new)
-    changes: list[Change] = []
-    for example in new:
-        change = _store_example(connection, uid, example, stored)
-        changes.append(change)
+    added_rows: dict[str, dict[str, Any]] = {}
+    changes = [_store_example(connection, uid, example, stored, added_rows) for example in new]
+    if added_rows:
+        connection.execute(insert(schema.examples), list(added_rows.values()))
     return changes
 
 
@@ -130,25 +130,28 @@ def store_feedback(
 ) -> list[bool]:
     """Appends feedback and makes its label the example's; True where the id was known before."""
     head = require_head(connection, uid)
+    seen = _seen_feedback(connection, uid, [item.feedback_id for item in new])
+    fresh: dict[str, NewFeedback] = {}
     duplicates = []
     for item in new:
-        seen = connection.scalar(
-            select(schema.feedback.c.id).filter_by(head_uid=uid, feedback_id=item.feedback_id)
-        )
-        duplicates.append(seen is not None)
-        if seen is not None:
-            continue
-        connection.execute(
-            insert(schema.feedback).values(
-                head_uid=uid,
-                feedback_id=item.feedback_id,
-                digest=item.example.digest,
-                label=item.label,
-                active_version=head.active_version,
-                created_at=time.time(),
-            )
-        )
-        store_examples(connection, uid, [item.example], max_examples=max_examples)
+        duplicates.append(item.feedback_id in seen or item.feedback_id in fresh)
+        if not duplicates[-1]:
+            fresh[item.feedback_id] = item
+    if fresh:
+        rows = [
+            {
+                "head_uid": uid,
+                "feedback_id": item.feedback_id,
+                "digest": item.example.digest,
+                "label": item.label,
+                "active_version": head.active_version,
+                "created_at": time.time(),
+            }
+            for item in fresh.values()
+        ]
+        connection.execute(insert(schema.feedback), rows)
+        examples = [item.example for item in fresh.values()]
+        store_examples(connection, uid, examples, max_examples=max_examples)
     return duplicates
 
 
@@ -242,7 +245,7 @@ def label_counts(connection: Connection, uid: str) -> dict[str, int]:
 
 
 def kept_digests(connection: Connection, uid: str, digests: Sequence[str]) -> set[str]:
-    """Those of the digests whose raw input the head has kept."""
+    """Those of the digests whose raw input the head has kept; embeddings have none to keep."""
     found: set[str] = set()
     for chunk in _chunks(digests):
         found.update(
@@ -250,7 +253,9 @@ def kept_digests(connection: Connection, uid: str, digests: Sequence[str]) -> se
                 select(schema.examples.c.digest).where(
                     schema.examples.c.head_uid == uid,
                     schema.examples.c.digest.in_(chunk),
-                    schema.examples.c.input.is_not(None),
+                    or_(
+                        schema.examples.c.input.is_not(None), schema.examples.c.kind == "embedding"
+                    ),
                 )
             )
         )
@@ -280,20 +285,22 @@ def training_set(connection: Connection, uid: str) -> tuple[NDArray[np.float32],
 
 
 def _store_example(
-    connection: Connection, uid: str, example: NewExample, stored: dict[str, str | None]
+    connection: Connection,
+    uid: str,
+    example: NewExample,
+    stored: dict[str, str | None],
+    added: dict[str, dict[str, Any]],
 ) -> Change:
     if example.digest not in stored:
-        connection.execute(
-            insert(schema.examples).values(
-                head_uid=uid,
-                digest=example.digest,
-                kind=example.kind,
-                label=example.label,
-                source=example.source,
-                input=example.input,
-                created_at=time.time(),
-            )
-        )
+        added[example.digest] = {
+            "head_uid": uid,
+            "digest": example.digest,
+            "kind": example.kind,
+            "label": example.label,
+            "source": example.source,
+            "input": example.input,
+            "created_at": time.time(),
+        }
         stored[example.digest] = example.label
         return "added"
     changes: dict[str, Any] = {}
@@ -302,11 +309,26 @@ def _store_example(
         stored[example.digest] = example.label
     if example.input is not None:
         changes |= {"input": example.input}
-    if changes:
+    if changes and example.digest in added:
+        added[example.digest] |= changes
+    elif changes:
         connection.execute(
             update(schema.examples).filter_by(head_uid=uid, digest=example.digest).values(**changes)
         )
     return "updated" if "label" in changes else "unchanged"
+
+
+def _seen_feedback(connection: Connection, uid: str, ids: Sequence[str]) -> set[str]:
+    seen: set[str] = set()
+    for chunk in _chunks(ids):
+        seen.update(
+            connection.scalars(
+                select(schema.feedback.c.feedback_id).where(
+                    schema.feedback.c.head_uid == uid, schema.feedback.c.feedback_id.in_(chunk)
+                )
+            )
+        )
+    return seen
 
 
 def _stored_labels(

@@ -52,14 +52,12 @@ class JobRecord:
     ended_at: float | None
 
 
-def start_job(
-    connection: Connection, uid: str, spec: dict[str, Any], activate: bool
-) -> tuple[JobRecord, bool]:
-    """Queues a job, or gives the head's unfinished one; and whether it is new."""
+def start_job(connection: Connection, uid: str, spec: dict[str, Any], activate: bool) -> JobRecord:
+    """Queues a job, or gives the head's unfinished one."""
     require_head(connection, uid)
     unfinished = unfinished_job(connection, uid)
     if unfinished is not None:
-        return unfinished, False
+        return unfinished
     job_id = uuid.uuid4().hex
     connection.execute(
         insert(schema.jobs).values(
@@ -75,7 +73,7 @@ def start_job(
         )
     )
     _forget_old_jobs(connection, uid)
-    return get_job(connection, uid, job_id), True
+    return get_job(connection, uid, job_id)
 
 
 def unfinished_job(connection: Connection, uid: str) -> JobRecord | None:

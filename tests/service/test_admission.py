@@ -18,7 +18,7 @@ TENANTS = ("a", "b", "c", "d")
 
 
 def test_request_of_many_rows_is_admitted_whole_or_not_at_all() -> None:
-    admission = Admission(per_tenant=10, total=100)
+    admission = Admission(per_tenant=10, total=100, max_bytes=1_000_000)
     with admission.hold("a", 8):
         with pytest.raises(QueueFull), admission.hold("a", 3):
             pass
@@ -27,7 +27,7 @@ def test_request_of_many_rows_is_admitted_whole_or_not_at_all() -> None:
 
 
 def test_one_row_meets_the_same_rule_as_many() -> None:
-    admission = Admission(per_tenant=10, total=100)
+    admission = Admission(per_tenant=10, total=100, max_bytes=1_000_000)
     with (
         admission.hold("a", 10),
         pytest.raises(QueueFull, match="at most 10, would be 11"),
@@ -46,13 +46,13 @@ def test_refusal_names_limit_value_and_when_to_retry() -> None:
 
 
 def test_full_tenant_does_not_keep_others_out() -> None:
-    admission = Admission(per_tenant=4, total=100)
+    admission = Admission(per_tenant=4, total=100, max_bytes=1_000_000)
     with admission.hold("a", 4), admission.hold("b", 4):
         pass
 
 
 def test_total_bounds_all_tenants_together() -> None:
-    admission = Admission(per_tenant=4, total=6)
+    admission = Admission(per_tenant=4, total=6, max_bytes=1_000_000)
     with (
         admission.hold("a", 4),
         pytest.raises(QueueFull, match="all tenants: at most 6, would be 7"),
@@ -62,7 +62,7 @@ def test_total_bounds_all_tenants_together() -> None:
 
 
 def test_places_are_free_again_after_an_error() -> None:
-    admission = Admission(per_tenant=4, total=4)
+    admission = Admission(per_tenant=4, total=4, max_bytes=1_000_000)
     with pytest.raises(ValueError, match="inside"), admission.hold("a", 4):
         raise ValueError("inside")
     with admission.hold("b", 4):
@@ -73,7 +73,7 @@ def test_idle_tenant_takes_no_memory() -> None:
     class Name(str):
         pass
 
-    admission = Admission(per_tenant=4, total=4)
+    admission = Admission(per_tenant=4, total=4, max_bytes=1_000_000)
     name = Name("gone")
     reference = weakref.ref(name)
     with admission.hold(name, 1):

@@ -78,9 +78,7 @@ class Bench:
     def submit(
         self, item: str, tenant: str = "t", cost: int = 1, deadline: float | None = None
     ) -> asyncio.Task[str]:
-        return asyncio.create_task(
-            self.batcher.submit(tenant, item, cost=cost, deadline=deadline)
-        )
+        return asyncio.create_task(self.batcher.submit(tenant, item, cost=cost, deadline=deadline))
 
     async def queue(self, *items: str, tenant: str = "t", cost: int = 1) -> list[asyncio.Task[str]]:
         """Submits rows and waits until they are in the queue."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -310,13 +308,6 @@ async def test_embedding_of_another_backbone_or_length_fails_its_row_alone() -> 
 
 
 # --- beside the store ---
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(tmp_path)
-    yield opened
-    opened.close()
 
 
 async def store_text(database: Database, tenant: str, text: str) -> None:

@@ -19,7 +19,7 @@ from service.extraction import Extracted, local
 from service.extraction.local import LocalExtractor
 from service.inputs import Kind, RawInput
 from service.metrics import Metrics
-from tests.service.doubles import Changes, TinyBackbone, text_input, vector_of
+from tests.service.doubles import Changes, TinyBackbone, info, text_input, vector_of
 from trunkline.digest import image_digest, text_digest
 
 
@@ -39,7 +39,7 @@ class Site:
 
     async def embed(self, *texts: str, tenant: str = "acme") -> list[Extracted | Exception]:
         rows = [text_input(text) for text in texts]
-        return await self.extractor.embed(tenant, "tiny/text", rows)
+        return await self.extractor.embed(tenant, info(), rows)
 
 
 SiteMaker = Callable[..., Any]
@@ -99,7 +99,7 @@ async def test_bad_input_fails_its_row_alone_and_joins_no_batch(site: SiteMaker)
 async def test_input_of_another_modality_fails_its_row_alone(site: SiteMaker) -> None:
     async with site() as s:
         image = RawInput(Kind.IMAGE, image_digest(b"x"), b"x")
-        outcomes = await s.extractor.embed("acme", "tiny/text", [image, text_input("a")])
+        outcomes = await s.extractor.embed("acme", info(), [image, text_input("a")])
         assert isinstance(outcomes[0], InvalidRequest)
         assert (outcomes[0].limit, outcomes[0].value) == (Modality.TEXT, Kind.IMAGE)
         assert vector(outcomes[1]) == vector_of("a").tolist()
@@ -108,7 +108,7 @@ async def test_input_of_another_modality_fails_its_row_alone(site: SiteMaker) ->
 async def test_unknown_backbone_is_refused_by_name(site: SiteMaker) -> None:
     async with site() as s:
         with pytest.raises(PreconditionFailed, match="nonesuch") as caught:
-            await s.extractor.embed("acme", "nonesuch", [text_input("a")])
+            await s.extractor.embed("acme", info("nonesuch"), [text_input("a")])
         assert caught.value.limit == "tiny/text"
 
 
@@ -118,7 +118,7 @@ async def test_backbone_that_raises_fails_its_batch_alone(site: SiteMaker) -> No
         first = asyncio.create_task(s.embed("first"))
         await s.changes.until(lambda: len(s.backbone.batches) == 1)
         rows = asyncio.create_task(s.embed("a", "b", "c", "d"))
-        s.backbone.steps = [0, RuntimeError("secret")]
+        s.backbone.steps = [0, *(RuntimeError("secret") for _ in range(3))]
         s.backbone.open.set()
         outcomes = await rows
         assert vector((await first)[0]) == vector_of("first").tolist()
@@ -129,6 +129,21 @@ async def test_backbone_that_raises_fails_its_batch_alone(site: SiteMaker) -> No
                 assert "secret" not in str(outcome)
             else:
                 assert vector(outcome) == vector_of(text).tolist()
+
+
+async def test_row_that_makes_the_backbone_raise_costs_itself_alone(site: SiteMaker) -> None:
+    async with site(max_batch_rows=4) as s:
+        s.backbone.open.clear()
+        first = asyncio.create_task(s.embed("first"))
+        await s.changes.until(lambda: len(s.backbone.batches) == 1)
+        rows = asyncio.create_task(s.embed("a", "b"))
+        # The batch of both, then each alone: one of them fails again.
+        s.backbone.steps = [0, RuntimeError("both"), RuntimeError("one"), 0]
+        s.backbone.open.set()
+        await first
+        outcomes = await rows
+        assert sorted(isinstance(outcome, BackboneFailed) for outcome in outcomes) == [False, True]
+        assert s.extractor.ready
 
 
 async def test_readiness_follows_the_last_forward_pass_and_comes_back_by_itself(

@@ -1,0 +1,40 @@
+"""The example programs run against a real server."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.processes import ROOT, Running
+
+EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
+EXPECTED = {
+    "image_folder.py": "4 of 4 images held back are right",
+    "rest_texts.py": "TRAINING_STATE_SUCCEEDED: version 1",
+    "sklearn_import.py": "tenants/acme/heads/from-sklearn/versions/1: bad, good",
+}
+
+
+def test_every_example_is_tested() -> None:
+    assert sorted(EXPECTED) == EXAMPLES
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example_does_what_it_says(name: str, server: Running, workplace: Path) -> None:
+    data = "photos" if name == "image_folder.py" else "reviews.csv"
+    address = server.rest if name == "rest_texts.py" else server.grpc
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / name), data, "--server", address],
+        cwd=workplace,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert EXPECTED[name] in done.stdout

@@ -1,0 +1,92 @@
+"""What the reference pages must name, they name; and every link leads somewhere."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from service.config import MIB, ServerSettings
+from service.errors import STATUSES, StartupError
+from service.methods import EXTRACTION, HEADS, PREDICTION, Method, methods_of
+from tests.docs.tables import OPERATIONS, with_tables
+from tests.e2e.processes import ROOT
+
+METHODS = list(methods_of(EXTRACTION, PREDICTION, HEADS))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "examples/README.md"]
+LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(#[^)\s]+)?\)")
+IDS = {"trainings": "{r}", "versions": "{v}", "heads": "{h}", "tenants": "{t}"}
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def rest_path(method: Method) -> str:
+    """The path as the page spells it."""
+    return re.sub(r"(\w+)/\{id\d\}", lambda m: f"{m[1]}/{IDS[m[1]]}", method.rest.path)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_every_rpc_is_documented(method: Method) -> None:
+    assert f"\n| `{method.name}` |" in page("api-grpc.md")
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_every_rest_path_is_documented(method: Method) -> None:
+    row = f"| `{method.name}` | `{method.rest.verb} {rest_path(method)}` |"
+    assert row in page("api-rest.md")
+
+
+def test_no_rpc_is_documented_that_is_not_there() -> None:
+    documented = set(re.findall(r"^\| `([A-Z]\w+[a-z])` \|", page("api-rest.md"), re.MULTILINE))
+    assert documented == {method.name for method in METHODS}
+
+
+def test_every_error_is_documented_with_its_http_status() -> None:
+    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| ([\d, ]+) \|", page("api-grpc.md"), re.MULTILINE))
+    for error, status in STATUSES.items():
+        if not issubclass(error, StartupError):
+            assert str(status.http) in rows[status.code.name].split(", "), error
+
+
+def test_limits_are_those_of_the_settings() -> None:
+    rows = re.findall(r"^\| .* \| (.+) \| `(\w+)` \|$", page("api-grpc.md"), re.MULTILINE)
+    assert len(rows) >= 10
+    for limit, name in rows:
+        value = ServerSettings.model_fields[name].default
+        assert f"{value // MIB} MiB" in limit or f"{value:,}" in limit, name
+
+
+def test_settings_and_metrics_of_the_operations_page_are_current() -> None:
+    text = OPERATIONS.read_text(encoding="utf-8")
+    assert text == with_tables(text), "run: python -m tests.docs.tables"
+    assert "| `data_dir` |" in text
+    assert "| `trunkline_requests_total` |" in text
+
+
+def test_every_dependency_is_explained() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = project["dependencies"] + project["optional-dependencies"]["server"]
+    for requirement in named:
+        name = re.split(r"[<>=; ]", requirement)[0]
+        assert re.search(rf"\b{name}\b", page("architecture.md")), name
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_link_leads_somewhere(path: Path) -> None:
+    for target, anchor in LINK.findall(path.read_text(encoding="utf-8")):
+        file = path.parent / target if target else path
+        assert file.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+            slugs = {re.sub(r"[^\w -]", "", h).strip().lower().replace(" ", "-") for h in headings}
+            assert anchor[1:] in slugs, f"{target}{anchor}"
+
+
+def test_the_readme_links_to_every_page() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for path in sorted((ROOT / "docs").glob("*.md")):
+        assert f"(docs/{path.name})" in readme

@@ -1,0 +1,146 @@
+"""The command line against a real server: what it prints, and how it exits."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.processes import Running, run
+from tests.e2e.samples import Labelled
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def cli(server: Running) -> Cli:
+    def cli(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "trunkline", *map(str, arguments)]
+        return run(command, TRUNKLINE_SERVER=server.grpc)
+
+    return cli
+
+
+@pytest.fixture
+def folder(tmp_path: Path, photos: Labelled) -> Path:
+    """One sub-folder of images per class."""
+    for i, (data, label) in enumerate(photos):
+        (tmp_path / "photos" / label).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / label / f"{i}.png").write_bytes(data)
+    return tmp_path / "photos"
+
+
+def document(ended: subprocess.CompletedProcess[str], status: int = 0) -> Any:
+    assert ended.returncode == status, ended.stderr
+    return json.loads(ended.stdout)
+
+
+def test_folder_of_images_from_training_to_rollback(
+    cli: Cli, tenant: str, folder: Path, tmp_path: Path
+) -> None:
+    head = f"{tenant}/textile"
+    trained = document(cli("train", head, folder, "--test", folder, "--json"))
+    assert trained["version"] == 1
+    assert trained["upload"]["added"] == 24
+    assert trained["test"]["rows"] == 24
+    assert trained["test"]["accuracy"] > 0.5
+    again = document(cli("train", head, folder, "--family", "ridge", "--json"))
+    assert (again["version"], again["upload"]["sent_bytes"]) == (2, 0)
+
+    pictures = sorted(folder.rglob("*.png"))
+    predicted = cli("predict", head, *pictures[:3], "--top", "2", "--json")
+    rows = [json.loads(line) for line in predicted.stdout.splitlines()]
+    assert predicted.returncode == 0
+    assert [row["path"] for row in rows] == [str(path) for path in pictures[:3]]
+    assert {len(row["scores"]) for row in rows} == {2}
+    assert {row["version"] for row in rows} == {2}
+
+    receipt = document(cli("feedback", head, pictures[0], "nominal", "--json"))["receipt"]
+    assert receipt["duplicate"] is False
+    assert document(cli("heads", "show", head, "--json"))["feedback_count"] == 1
+    assert document(cli("report", head, "--json"))["family"] == "ridge"
+    shown = document(cli("heads", "activate", head, "1", "--json"))
+    assert shown["active_version"] == 1
+    listed = document(cli("heads", "versions", head, "--json"))["versions"]
+    assert [(row["version"], row["active"]) for row in listed] == [(2, False), (1, True)]
+
+    file = tmp_path / "head.safetensors"
+    document(cli("heads", "export", head, file, "--json"))
+    copy = f"{tenant}/copy"
+    backbone = ["--backbone", "efficientnet/lite0", "--json"]
+    assert document(cli("heads", "import", copy, file, *backbone))["source"] == "import"
+    first = document(cli("predict", head, pictures[5], "--json"))
+    same = document(cli("predict", copy, pictures[5], "--json"))
+    assert same["scores"] == pytest.approx(first["scores"], abs=1e-6)
+    names = document(cli("heads", "list", tenant, "--json"))["heads"]
+    assert len(names) == 2
+    document(cli("heads", "delete", copy, "--yes", "--json"))
+    assert cli("heads", "show", copy).returncode == 1
+
+
+def test_table_of_texts(
+    cli: Cli, tenant: str, tmp_path: Path, sentences: list[tuple[str, str]]
+) -> None:
+    table = tmp_path / "texts.csv"
+    with table.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerows([("text", "label"), *sentences])
+    head = f"{tenant}/mood"
+    assert document(cli("train", head, table, "--json"))["report"]["example_count"] == 24
+    row = document(cli("predict", head, "--text", "what a day", "--json"))
+    assert row["label"] in ("negative", "positive")
+    assert row["text"] == "what a day"
+    words = cli("feedback", head, "--text", "what a day", "positive")
+    assert (words.returncode, words.stdout[:9]) == (0, "stored as")
+
+
+def test_failed_row_is_printed_and_exits_one(
+    cli: Cli, tmp_path: Path, image_head: str, photos: Labelled
+) -> None:
+    good, fake = tmp_path / "good.png", tmp_path / "fake.png"
+    good.write_bytes(photos[0][0])
+    fake.write_bytes(b"<svg/>")
+    ended = cli("predict", "shared/textile", good, fake, good, "--json")
+    rows = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert ended.returncode == 1
+    assert ["error" in row for row in rows] == [False, True, False]
+    assert rows[1]["error"]["code"] == "INVALID_ARGUMENT"
+
+
+def test_backbones_are_listed(cli: Cli) -> None:
+    names = {row["name"] for row in document(cli("backbones", "--json"))["backbones"]}
+    assert names == {"efficientnet/lite0", "minilm/l6-v2"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["heads", "show", "nobody/nothing"], 1),
+        (["predict", "nobody/nothing", "--text", "x"], 1),
+        (["predict", "no-slash", "--text", "x"], 2),
+        (["predict", "a/b"], 2),
+        (["train", "a/b", "/no/such/folder"], 1),
+        (["no-such-command"], 2),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_errors_are_one_line_on_standard_error(cli: Cli, arguments: list[str], status: int) -> None:
+    ended = cli(*arguments)
+    assert ended.returncode == status, ended.stderr
+    assert ended.stdout == ""
+    assert ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_absent_server_is_a_clear_error() -> None:
+    command = [sys.executable, "-m", "trunkline", "--server", "127.0.0.1:1", "--timeout", "0.5"]
+    ended = run([*command, "backbones"])
+    assert ended.returncode == 1
+    assert "error:" in ended.stderr
+    assert "Traceback" not in ended.stderr

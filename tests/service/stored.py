@@ -1,0 +1,57 @@
+"""Things to put into a store."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+from service.store import heads as stored_heads
+from service.store.examples import NewExample, NewFeedback, store_examples
+from service.store.heads import HeadRecord
+from tests.service.doubles import FINGERPRINT, vector_of
+from trunkline.digest import text_digest
+
+MANY = 1_000_000
+
+
+def new_head(
+    connection: Connection,
+    name: str = "defects",
+    tenant: str = "acme",
+    fingerprint: str = FINGERPRINT,
+) -> HeadRecord:
+    return stored_heads.create_head(
+        connection,
+        tenant=tenant,
+        name=name,
+        backbone="tiny/text",
+        fingerprint=fingerprint,
+        spec={"family": "auto", "seed": 0, "l2": None},
+        keep_inputs=False,
+    )
+
+
+def example(text: str, label: str | None = None, *, keep: bool = False) -> NewExample:
+    kept = text.encode() if keep else None
+    return NewExample(text_digest(text), "text", vector_of(text), label, "upload", kept)
+
+
+def feedback(feedback_id: str, text: str, label: str) -> NewFeedback:
+    item = NewExample(text_digest(text), "text", vector_of(text), label, "feedback", None)
+    return NewFeedback(feedback_id, item, label)
+
+
+def add_examples(connection: Connection, uid: str, *new: NewExample) -> list[str]:
+    return list(store_examples(connection, uid, new, max_examples=MANY))
+
+
+def add_version(connection: Connection, uid: str, data: bytes = b"w", *, activate: bool) -> int:
+    return stored_heads.add_version(
+        connection,
+        uid,
+        source="training",
+        labels=("a", "b"),
+        report={"family": "ridge"},
+        example_count=4,
+        safetensors=data,
+        activate=activate,
+    )

@@ -1,0 +1,194 @@
+"""Transactions: one writer, groups, a lock, and the schema."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, select
+
+from service.errors import DataDirectoryLocked, NotFound, StoreFailed, Unavailable
+from service.store import Database, schema
+from service.store.database import migrate
+
+
+def add_tenant(connection: Connection, name: str) -> int:
+    added = connection.execute(schema.tenants.insert().values(name=name, created_at=0.0))
+    return int(added.inserted_primary_key[0])
+
+
+def tenant_names(connection: Connection) -> Sequence[str]:
+    return connection.scalars(select(schema.tenants.c.name).order_by(schema.tenants.c.name)).all()
+
+
+def fail(connection: Connection, error: Exception) -> None:
+    add_tenant(connection, "half-made")
+    raise error
+
+
+class Blocker:
+    """Holds the writer, so that what is written meanwhile is committed in one group."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._entered = threading.Event()
+        self._release = threading.Event()
+
+    async def __aenter__(self) -> None:
+        self._task = asyncio.create_task(self._database.write(self._block))
+        assert await asyncio.to_thread(self._entered.wait, 60)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._release.set()
+        await self._task
+
+    def _block(self, connection: Connection) -> None:
+        self._entered.set()
+        assert self._release.wait(60)
+
+
+def test_migrations_make_exactly_the_tables_of_the_schema() -> None:
+    engine = sqlalchemy.create_engine("sqlite://")
+    migrate(engine)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        differences = compare_metadata(context, schema.metadata)
+    engine.dispose()
+    assert differences == []
+
+
+def test_migrating_twice_changes_nothing() -> None:
+    engine = sqlalchemy.create_engine("sqlite://")
+    migrate(engine)
+    migrate(engine)
+    engine.dispose()
+
+
+async def test_what_was_written_is_read(database: Database) -> None:
+    await database.write(add_tenant, "acme")
+    assert await database.read(tenant_names) == ["acme"]
+
+
+async def test_what_was_written_survives_reopening(tmp_path: Path) -> None:
+    first = Database(tmp_path)
+    await first.write(add_tenant, "acme")
+    first.close()
+    second = Database(tmp_path)
+    assert await second.read(tenant_names) == ["acme"]
+    second.close()
+
+
+async def test_second_server_on_the_same_directory_is_refused(
+    database: Database, tmp_path: Path
+) -> None:
+    with pytest.raises(DataDirectoryLocked, match="in use by another server") as caught:
+        Database(tmp_path / "data")
+    assert caught.value.field == "data_dir"
+    await database.write(add_tenant, "acme")
+
+
+def test_directory_is_free_again_after_closing(tmp_path: Path) -> None:
+    for _ in range(2):
+        database = Database(tmp_path)
+        database.close()
+        database.close()
+
+
+async def test_failing_function_rolls_back_itself_alone(database: Database) -> None:
+    async with Blocker(database):
+        writes = [
+            asyncio.create_task(database.write(add_tenant, "before")),
+            asyncio.create_task(database.write(fail, NotFound("no head"))),
+            asyncio.create_task(database.write(fail, ValueError("a fault"))),
+            asyncio.create_task(database.write(add_tenant, "after")),
+        ]
+        await asyncio.sleep(0)
+    outcomes = await asyncio.gather(*writes, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [int, NotFound, ValueError, int]
+    assert await database.read(tenant_names) == ["after", "before"]
+
+
+async def test_error_of_the_database_fails_its_function_alone_and_tells_no_sql(
+    database: Database,
+) -> None:
+    async with Blocker(database):
+        writes = [
+            asyncio.create_task(database.write(add_tenant, name))
+            for name in ("acme", "acme", "bolt")
+        ]
+        await asyncio.sleep(0)
+    outcomes = await asyncio.gather(*writes, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [int, StoreFailed, int]
+    assert "INSERT" not in str(outcomes[1])
+    assert await database.read(tenant_names) == ["acme", "bolt"]
+
+
+async def test_failing_read_is_an_error_of_the_store(database: Database) -> None:
+    def read_nothing(connection: Connection) -> None:
+        connection.execute(sqlalchemy.text("SELECT * FROM nowhere"))
+
+    with pytest.raises(StoreFailed):
+        await database.read(read_nothing)
+
+
+async def test_many_writers_lose_nothing(database: Database) -> None:
+    names = [f"tenant-{i:03}" for i in range(300)]
+    await asyncio.gather(*(database.write(add_tenant, name) for name in names))
+    assert await database.read(tenant_names) == names
+
+
+async def test_readers_are_not_kept_waiting_by_a_writer(database: Database) -> None:
+    await database.write(add_tenant, "acme")
+    async with Blocker(database):
+        assert await database.read(tenant_names) == ["acme"]
+
+
+async def test_reading_function_cannot_see_half_a_group(database: Database) -> None:
+    written = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    release = threading.Event()
+
+    def write_slowly(connection: Connection) -> None:
+        add_tenant(connection, "one")
+        loop.call_soon_threadsafe(written.set)
+        assert release.wait(60)
+        add_tenant(connection, "two")
+
+    writing = asyncio.create_task(database.write(write_slowly))
+    await written.wait()
+    assert await database.read(tenant_names) == []
+    release.set()
+    await writing
+    assert await database.read(tenant_names) == ["one", "two"]
+
+
+async def test_cancelled_caller_does_not_undo_his_write(database: Database) -> None:
+    async with Blocker(database):
+        write = asyncio.create_task(database.write(add_tenant, "acme"))
+        await asyncio.sleep(0)
+        write.cancel()
+        await asyncio.gather(write, return_exceptions=True)
+    await database.write(add_tenant, "bolt")
+    assert await database.read(tenant_names) == ["acme", "bolt"]
+
+
+async def test_closing_commits_what_is_queued_and_refuses_what_comes_later(
+    tmp_path: Path,
+) -> None:
+    database = Database(tmp_path)
+    async with Blocker(database):
+        write = asyncio.create_task(database.write(add_tenant, "acme"))
+        await asyncio.sleep(0)
+    await asyncio.to_thread(database.close)
+    await write
+    with pytest.raises(Unavailable):
+        await database.write(add_tenant, "late")
+    again = Database(tmp_path)
+    assert await again.read(tenant_names) == ["acme"]
+    again.close()

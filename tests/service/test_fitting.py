@@ -1,0 +1,167 @@
+"""Fits in a process of their own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import numpy as np
+import psutil
+import pytest
+from numpy.typing import NDArray
+
+import adapters
+from service.errors import FitterDied, PreconditionFailed
+from service.fitting import FittedHead, Fitter
+from tests.service.doubles import FINGERPRINT
+
+SPEC = adapters.HeadSpec(family="ridge", seed=3)
+DIM = 8
+
+
+def examples(per_class: int = 10, dim: int = DIM) -> tuple[NDArray[np.float32], list[str]]:
+    random = np.random.default_rng(0)
+    labels = ["a", "b", "c"] * per_class
+    centres = {"a": 0.0, "b": 2.0, "c": 4.0}
+    rows = [random.normal(centres[label], 1.0, dim) for label in labels]
+    return np.array(rows, dtype=np.float32), labels
+
+
+def training_process() -> psutil.Process:
+    """The one child of this process that runs the worker."""
+    (found,) = (
+        child
+        for child in psutil.Process().children(recursive=True)
+        if child.is_running() and "service.fitting_worker" in child.cmdline()
+    )
+    return found
+
+
+@pytest.fixture
+async def fitter() -> AsyncIterator[Fitter]:
+    made = Fitter(1)
+    yield made
+    await made.close()
+
+
+async def fit(fitter: Fitter, spec: adapters.HeadSpec = SPEC) -> FittedHead:
+    embeddings, labels = examples()
+    return await fitter.fit(embeddings, labels, spec, FINGERPRINT, lambda share, phase: None)
+
+
+async def test_head_equals_the_one_fitted_in_this_process(fitter: Fitter) -> None:
+    embeddings, labels = examples()
+    progress: list[tuple[float, str]] = []
+    fitted = await fitter.fit(
+        embeddings, labels, SPEC, FINGERPRINT, lambda share, phase: progress.append((share, phase))
+    )
+    expected = adapters.fit(embeddings, labels, SPEC, fingerprint=FINGERPRINT)
+    assert fitted.labels == expected.head.labels
+    head = adapters.Head.from_safetensors(fitted.safetensors)
+    np.testing.assert_allclose(head.weight, expected.head.weight, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(head.bias, expected.head.bias, rtol=1e-5, atol=1e-6)
+    assert head.fingerprint == FINGERPRINT
+    report = adapters.Report.from_json(fitted.report)
+    assert report.classes == expected.report.classes
+    assert report.spec == SPEC
+    shares = [share for share, _ in progress]
+    assert shares == sorted(shares)
+    assert (shares[0], shares[-1]) == (0.0, 1.0)
+
+
+async def test_process_is_kept_for_the_next_fit_and_runs_at_low_priority(fitter: Fitter) -> None:
+    await fit(fitter)
+    first = training_process()
+    await fit(fitter)
+    assert training_process().pid == first.pid
+    assert first.nice() > psutil.Process().nice()
+
+
+async def test_what_cannot_be_learned_is_refused_by_field_and_the_next_fit_works(
+    fitter: Fitter,
+) -> None:
+    embeddings = np.array([[1, 2], [3, np.nan], [0, 1], [2, 2]], dtype=np.float32)
+    labels = ["a", "a", "b", "b"]
+    with pytest.raises(adapters.InvalidArgument) as expected:
+        adapters.fit(embeddings, labels, SPEC, fingerprint=FINGERPRINT)
+    with pytest.raises(PreconditionFailed) as caught:
+        await fitter.fit(embeddings, labels, SPEC, FINGERPRINT, lambda share, phase: None)
+    told, meant = caught.value, expected.value
+    assert str(told) == str(meant)
+    assert (told.field, told.limit, told.value) == (meant.field, meant.limit, meant.value)
+    before = training_process().pid
+    assert (await fit(fitter)).labels == ("a", "b", "c")
+    assert training_process().pid == before
+
+
+async def test_cancelled_fit_ends_its_process_and_the_next_fit_works(fitter: Fitter) -> None:
+    embeddings, labels = examples(per_class=400, dim=512)
+    begun = asyncio.Event()
+    spec = adapters.HeadSpec(family="logistic")
+    task = asyncio.create_task(
+        fitter.fit(embeddings, labels, spec, FINGERPRINT, lambda share, phase: begun.set())
+    )
+    await begun.wait()
+    process = training_process()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not process.is_running()
+    assert (await fit(fitter)).labels == ("a", "b", "c")
+
+
+async def test_killed_process_is_an_error_and_the_next_fit_works(fitter: Fitter) -> None:
+    embeddings, labels = examples(per_class=400, dim=512)
+    begun = asyncio.Event()
+    spec = adapters.HeadSpec(family="logistic")
+    task = asyncio.create_task(
+        fitter.fit(embeddings, labels, spec, FINGERPRINT, lambda share, phase: begun.set())
+    )
+    await begun.wait()
+    training_process().kill()
+    with pytest.raises(FitterDied, match="-9"):
+        await task
+    assert (await fit(fitter)).labels == ("a", "b", "c")
+
+
+async def test_process_killed_between_fits_is_replaced(fitter: Fitter) -> None:
+    await fit(fitter)
+    process = training_process()
+    process.kill()
+    try:
+        fitted = await fit(fitter)
+    except FitterDied:  # its end was not known yet; it is now
+        fitted = await fit(fitter)
+    assert fitted.labels == ("a", "b", "c")
+
+
+async def test_closing_ends_the_process(fitter: Fitter) -> None:
+    await fitter.start()
+    process = training_process()
+    await fitter.close()
+    assert not process.is_running()
+    await fitter.close()
+
+
+async def test_fits_take_turns(fitter: Fitter) -> None:
+    order: list[str] = []
+    inside = asyncio.Event()
+    leave = asyncio.Event()
+
+    async def first() -> None:
+        async with fitter.turn():
+            inside.set()
+            await leave.wait()
+            order.append("first")
+
+    async def second() -> None:
+        async with fitter.turn():
+            order.append("second")
+
+    one = asyncio.create_task(first())
+    await inside.wait()
+    two = asyncio.create_task(second())
+    await asyncio.sleep(0)
+    leave.set()
+    await asyncio.gather(one, two)
+    assert order == ["first", "second"]
