@@ -22,6 +22,9 @@ import grpc
 from trunkline.v1 import common_pb2, prediction_pb2
 
 PREDICT = "/trunkline.v1.PredictionService/Predict"
+CACHED = 64
+"""Photos that take turns when cached inputs are sent."""
+
 Call = grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
 Send = Callable[[bytes], Awaitable[None]]
 
@@ -63,10 +66,14 @@ class Plan:
 
 async def run(plan: Plan) -> Outcome:
     """Sends requests until the time is up and waits for the last replies."""
-    payloads = _payloads(plan)
+    photos = [path.read_bytes() for path in sorted(plan.images.glob("*.jpg"))]
+    known = [] if plan.distinct else [_pack(plan, photo, 0) for photo in photos[:CACHED]]
+    payloads = itertools.cycle(known) if known else _distinct(plan, photos)
     latencies: list[float] = []
     errors = 0
     async with _Sender(plan) as send:
+        for payload in known:
+            await send(payload)  # from now on they are cached
         started = time.perf_counter()
         until = started + plan.seconds
 
@@ -125,10 +132,7 @@ class _Sender:
             response.raise_for_status()
 
 
-def _payloads(plan: Plan) -> Iterator[bytes]:
-    photos = [path.read_bytes() for path in sorted(plan.images.glob("*.jpg"))]
-    if not plan.distinct:
-        return itertools.cycle([_pack(plan, photo, 0) for photo in photos[:64]])
+def _distinct(plan: Plan, photos: list[bytes]) -> Iterator[bytes]:
     return (
         # Decoders ignore what follows a JPEG's end marker; the digest does not.
         _pack(plan, photo + f"{plan.salt}-{number}".encode(), number % plan.tenants)

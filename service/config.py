@@ -84,8 +84,9 @@ class ExtractorSettings(_Settings):
     decode_threads: int = Field(default=0, ge=0, le=256)
     """Threads that decode inputs; 0 takes all cores. Too few starve the backbone."""
 
-    max_batch_rows: int = Field(default=16, ge=1, le=4096)
-    """Rows in one batch. Too low wastes the device; too high delays whoever waits behind it."""
+    max_batch_rows: int = Field(default=0, ge=0, le=4096)
+    """Rows in one batch; 0 takes 8 on a CPU and 64 on a GPU. Too low wastes the device; too high
+    delays whoever waits behind it, and on a CPU leaves cores idle while the next is decoded."""
 
     max_batch_cost: int = Field(default=64 * 224 * 224, ge=1)
     """Pixels (images) or tokens (texts) in one batch; bounds the memory of a forward pass."""

@@ -27,6 +27,8 @@ LAST_PROBE_SECONDS = 30.0
 STUCK_SECONDS = 30.0
 CLOSE_SECONDS = 5.0
 DECODED_BATCHES = 4
+BATCH_ROWS = {"cpu": 8, "cuda": 64}
+"""Beyond these, larger batches gain next to nothing."""
 
 log = get_logger(__name__)
 
@@ -145,7 +147,7 @@ class _Runner:
         self._gauge = metrics.backbone_ready.labels(backbone.name)
         self._probe: asyncio.Task[None] | None = None
         self._decoders, decode_threads = decoders
-        self._max_batch_rows = settings.max_batch_rows
+        self._max_batch_rows = settings.max_batch_rows or BATCH_ROWS[backbone.device]
         self._device = ThreadPoolExecutor(1, thread_name_prefix=f"backbone-{backbone.name}")
         self._decoding: Batcher[RawInput, _Decoded] = Batcher(
             self._decode,
@@ -159,7 +161,7 @@ class _Runner:
         self._batching: Batcher[PreparedInput, _Embedded] = Batcher(
             self._forward,
             BatchLimits(
-                max_rows=settings.max_batch_rows,
+                max_rows=self._max_batch_rows,
                 max_cost=settings.max_batch_cost,
                 window_seconds=settings.batch_window_ms / 1000,
             ),

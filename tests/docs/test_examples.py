@@ -11,6 +11,8 @@ import pytest
 
 from tests.e2e.processes import ROOT, Running
 
+pytestmark = pytest.mark.e2e
+
 EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
 EXPECTED = {
     "image_folder.py": "4 of 4 images held back are right",

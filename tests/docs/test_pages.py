@@ -18,6 +18,8 @@ import pytest
 
 from tests.e2e.processes import ROOT, Running
 
+pytestmark = pytest.mark.e2e
+
 PAGES = ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SECONDS = 120

@@ -74,7 +74,7 @@ DANGEROUS: list[tuple[str, dict[str, Any]]] = [
     ("backbone", {"backbone": []}),
     ("grpc_port", {"grpc_port": 70_000}),
     ("rest_port", {"rest_port": -1}),
-    ("max_batch_rows", {"max_batch_rows": 0}),
+    ("max_batch_rows", {"max_batch_rows": -1}),
     ("batch_window_ms", {"batch_window_ms": float("nan")}),
     ("request_timeout_seconds", {"request_timeout_seconds": float("inf")}),
     ("engine", {"engine": "tensorflow"}),
