@@ -188,13 +188,16 @@ class Embeddings:
         for i, raw in raws.items():
             if outcomes[i] is None and raw.kind is Kind.DIGEST:
                 outcomes[i] = _unknown_digest(raw.digest)
-        while left := [i for i in raws if outcomes[i] is None]:
+        for again in (True, False):
+            left = [i for i in raws if outcomes[i] is None]
+            if not left:
+                return
             rows = [raws[i] for i in left]
             computed = await self._compute(tenant, backbone, rows, deadline)
             for i, outcome in zip(left, computed, strict=True):
                 # A flight that others started had their deadline; this request may have longer.
-                if not isinstance(outcome, DeadlineExceeded) or _passed(deadline):
-                    outcomes[i] = outcome
+                late = isinstance(outcome, DeadlineExceeded) and not _passed(deadline)
+                outcomes[i] = None if late and again else outcome
 
     async def _from_store(
         self, database: Database, tenant: str, backbone: BackboneInfo, digests: list[str]

@@ -145,6 +145,7 @@ class _Runner:
         self.ready = False
         self._on_change = on_change
         self._gauge = metrics.backbone_ready.labels(backbone.name)
+        self._failures = metrics.backbone_failures.labels(backbone.name)
         self._probe: asyncio.Task[None] | None = None
         self._decoders, decode_threads = decoders
         self._max_batch_rows = settings.max_batch_rows or BATCH_ROWS[backbone.device]
@@ -237,6 +238,7 @@ class _Runner:
             outcomes = await self._pass(batch)
         except Exception as error:
             log.exception("forward pass failed", backbone=self.backbone.name, rows=len(batch))
+            self._failures.inc()
             outcomes = [error] if len(batch) == 1 else [await self._alone(row) for row in batch]
         if all(isinstance(outcome, Exception) for outcome in outcomes):
             self._set_ready(False)

@@ -42,7 +42,10 @@ def heads(client: Client) -> dict[str, str]:
     """Head names by modality."""
     for name, backbone in (("image", IMAGES), ("text", TEXTS)):
         client.create_head(f"bounds/{name}", backbone)
-    good = {"image": [noise_png(i) for i in range(4)], "text": ["a", "b", "c", "d"]}
+    good: dict[str, list[bytes] | list[str]] = {
+        "image": [noise_png(i) for i in range(4)],
+        "text": ["a", "b", "c", "d"],
+    }
     for name, inputs in good.items():
         client.upload(f"bounds/{name}", [(item, f"l{i % 2}") for i, item in enumerate(inputs)])
         client.train(f"bounds/{name}")
@@ -666,22 +669,21 @@ def test_bytes_that_are_no_message_are_refused(
 
 @pytest.mark.parametrize("path", ["/trunkline.v1.HeadService/Nothing", "/no.Service/Nothing"])
 def test_unknown_method_is_unimplemented(server: Running, path: str) -> None:
-    with grpc.insecure_channel(server.grpc) as channel, pytest.raises(grpc.RpcError) as refused:
-        channel.unary_unary(path)(b"", timeout=30)
-    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    way = Grpc(server.grpc)
+    with pytest.raises(grpc.RpcError) as refused:
+        way.channel.unary_unary(path)(b"", timeout=30)
+    way.close()
+    assert refusal(refused.value).code == "UNIMPLEMENTED"
 
 
 def test_message_over_the_limit_is_refused_before_it_is_read(
     server: Running, heads: dict[str, str]
 ) -> None:
-    options = [("grpc.max_send_message_length", -1)]
-    path = METHODS["Predict"].path
-    with (
-        grpc.insecure_channel(server.grpc, options=options) as channel,
-        pytest.raises(grpc.RpcError) as refused,
-    ):
-        channel.unary_unary(path)(b"\0" * ((64 << 20) + 1), timeout=60)
-    error = refusal(refused.value)
+    way = Grpc(server.grpc)
+    with pytest.raises(Refused) as refused:
+        way.exchange(METHODS["Predict"], [b"\0" * ((64 << 20) + 1)])
+    way.close()
+    error = refused.value
     assert error.code == "RESOURCE_EXHAUSTED"
     assert str(64 << 20) in error.message
     assert str((64 << 20) + 1) in error.message

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-import grpc
 import httpx
 import pytest
 
@@ -14,8 +13,8 @@ from tests.e2e.conftest import IMAGES, TEXTS
 from tests.e2e.processes import Running
 from tests.e2e.samples import noise_png, vectors
 from tests.e2e.test_standard_clients import samples
-from tests.e2e.transports import METHODS, Grpc, Refused, Rest, Transport, image, refusal
-from trunkline import AlreadyExists, Backbone, Client, Prediction, Vector
+from tests.e2e.transports import METHODS, Grpc, Refused, Rest, Transport, image, text
+from trunkline import AlreadyExists, Backbone, Client, Prediction, Training, Vector
 from trunkline.v1 import heads_pb2, prediction_pb2
 
 
@@ -60,7 +59,7 @@ def test_trainings_of_one_head_are_joined(
     rows = vectors(400, backbone.dim, classes=8)
     client.add_examples(head, [(Vector(backbone.fingerprint, v), label) for v, label in rows])
     trainings = at_once(*(lambda: client.train(head) for _ in range(6)))
-    names = {training.name for training in trainings}
+    names = {training.name for training in trainings if isinstance(training, Training)}
     versions = list(client.versions(head))
     assert len(versions) == len(names) < 6
 
@@ -97,11 +96,10 @@ def test_every_prediction_is_wholly_of_one_version(
         predictions = [pool.submit(predict) for _ in range(4)]
         try:
             for i in range(60):
-                version = 1 + i % 2
-                client.activate(head, version)
+                client.activate(head, 1 + i % 2)
                 (row,) = client.predict(head, [probe])
                 assert isinstance(row, Prediction)
-                assert row.version == version
+                assert row.version == 1 + i % 2
         finally:
             done.set()
         seen = set.union(*(future.result() for future in predictions))
@@ -128,23 +126,17 @@ def test_cancelled_request_leaves_the_queue(
     server: Running, http: httpx.Client, image_head: str
 ) -> None:
     """Its rows are not computed for nobody; the next request is answered."""
-    path = METHODS["Predict"].path
     inputs = [image(noise_png(5000 + i)) for i in range(600)]
     request = prediction_pb2.PredictRequest(head=image_head, inputs=inputs)
     before = samples(http, "trunkline_batch_rows_sum", backbone=IMAGES)
-    with grpc.insecure_channel(server.grpc) as channel:
-        call = channel.unary_unary(path).future(request.SerializeToString(), timeout=60)
-        while not samples(http, "trunkline_queue_rows", backbone=IMAGES):
-            pass
-        call.cancel()
-        assert call.cancelled()
-        reply = channel.unary_unary(path, None, METHODS["Predict"].response.FromString)(
-            prediction_pb2.PredictRequest(
-                head=image_head, inputs=[image(noise_png(9999))]
-            ).SerializeToString(),
-            timeout=60,
-        )
-    assert not reply.errors
+    way = Grpc(server.grpc)
+    call = way.send("Predict", request)
+    while not samples(http, "trunkline_queue_rows", backbone=IMAGES):
+        pass
+    call.cancel()
+    assert call.cancelled()
+    assert way.predict(image_head, [image(noise_png(9999))]).rows[0].label
+    way.close()
     assert samples(http, "trunkline_batch_rows_sum", backbone=IMAGES) - before < 600
     labels = {"method": "Predict", "code": "CANCELLED", "transport": "grpc"}
     assert samples(http, "trunkline_requests_total", **labels) >= 1
@@ -184,16 +176,15 @@ def test_broken_stream_keeps_its_stored_messages_alone(
     """The message that names another head is refused; the one before it stays."""
     client.create_head(f"{tenant}/a", TEXTS)
     client.create_head(f"{tenant}/b", TEXTS)
-    row = heads_pb2.NewExample(input={"text": "stored"}, label="x")
+    row = heads_pb2.NewExample(input=text("stored"), label="x")
     messages = [
         heads_pb2.AddExamplesRequest(head=f"tenants/{tenant}/heads/{name}", examples=[row])
         for name in ("a", "b")
     ]
-    method = METHODS["AddExamples"]
-    with grpc.insecure_channel(server.grpc) as channel, pytest.raises(grpc.RpcError) as refused:
-        channel.stream_unary(method.path)(
-            iter([message.SerializeToString() for message in messages]), timeout=30
-        )
-    assert refusal(refused.value).code == "INVALID_ARGUMENT"
+    way = Grpc(server.grpc)
+    with pytest.raises(Refused) as refused:
+        way.exchange(METHODS["AddExamples"], [m.SerializeToString() for m in messages])
+    way.close()
+    assert (refused.value.code, refused.value.field) == ("INVALID_ARGUMENT", "head")
     assert client.get_head(f"{tenant}/a").example_count == 1
     assert client.get_head(f"{tenant}/b").example_count == 0

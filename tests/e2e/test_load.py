@@ -108,7 +108,7 @@ def test_memory_is_bounded_in_a_small_soak(small: Running) -> None:
         assert [row.scores for row in new] == [row.scores for row in cached]
 
     with ThreadPoolExecutor(4) as pool, small.http() as http:
-        for part in (range(500), range(500, 1500)):
+        for part in (range(300), range(300, 1000)):
             done, _ = wait([pool.submit(ask, i) for i in part])
             assert [future.result() for future in done]
             if not part.start:
@@ -116,7 +116,7 @@ def test_memory_is_bounded_in_a_small_soak(small: Running) -> None:
         assert process.memory_info().rss - warm < 60 * MIB
         assert 0 < samples(http, "trunkline_embedding_cache_bytes") <= 2 * MIB
         assert 0 < samples(http, "trunkline_head_cache_bytes") <= MIB
-        assert samples(http, "trunkline_embedding_cache_hits_total", tenant="many") >= 4500
+        assert samples(http, "trunkline_embedding_cache_hits_total", tenant="many") >= 3000
     for connection in connections:
         connection.close()
 

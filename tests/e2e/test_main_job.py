@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def create(transport: Transport, tenant: str, head: str, backbone: str) -> heads
     return made
 
 
-def train(transport: Transport, head: str, **more: object) -> heads_pb2.Training:
+def train(transport: Transport, head: str, **more: Any) -> heads_pb2.Training:
     request = heads_pb2.TrainHeadRequest(head=head, **more)
     training: heads_pb2.Training = transport.call("TrainHead", request).training
     assert training.state == SUCCEEDED, training

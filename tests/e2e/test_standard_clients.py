@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from typing import Any
 
 import bentoml
 import grpc
@@ -46,7 +47,7 @@ def test_generic_client_predicts_with_what_reflection_tells_it(
         {"head": text_head, "inputs": [{"text": "what a lovely day"}], "top_k": 1},
         GetMessageClass(method.input_type)(),
     )
-    call = channel.unary_unary(
+    call: Any = channel.unary_unary(
         f"/{service.full_name}/{method.name}", type(request).SerializeToString
     )
     reply = GetMessageClass(method.output_type).FromString(call(request, timeout=30))
@@ -93,6 +94,7 @@ def test_bentoml_client_predicts_and_embeds(
         embedded = client.embed(tenant="shared", inputs=[{"image": encoded}])
         assert embedded["backbone"] == IMAGES
         assert len(embedded["embeddings"][0]["embedding"]) == 1280
+        client._temp_dir.cleanup()  # else it is left to the garbage collector, with a warning
 
 
 def test_native_endpoint_answers_errors_as_problems(

@@ -15,7 +15,7 @@ from tests.e2e.conftest import IMAGES, TEXTS, Start
 from tests.e2e.processes import extractor_command, run, serve_command
 from tests.e2e.samples import noise_png
 from tests.e2e.test_standard_clients import samples
-from tests.e2e.transports import METHODS, image
+from tests.e2e.transports import Grpc, image
 from trunkline import Backbone, Client, Prediction
 from trunkline.v1 import prediction_pb2
 
@@ -100,7 +100,7 @@ def test_sigterm_lets_requests_in_flight_end(
     tmp_path: Path, start: Start, client: Client, image_head: str
 ) -> None:
     server = start(serve_command(tmp_path / "data", "--backbone", IMAGES))
-    path = METHODS["Predict"].path
+    way = Grpc(server.grpc)
     with server.client() as ours, grpc.insecure_channel(server.grpc) as channel:
         ours.import_head("drain/head", client.export_head(image_head).safetensors, IMAGES)
         request = prediction_pb2.PredictRequest(
@@ -112,9 +112,7 @@ def test_sigterm_lets_requests_in_flight_end(
         )
         states = (update.status for update in watch)
         assert next(states) == health_pb2.HealthCheckResponse.SERVING
-        call = channel.unary_unary(path, None, METHODS["Predict"].response.FromString).future(
-            request.SerializeToString(), timeout=60
-        )
+        call = way.send("Predict", request)
         with server.http() as http:
             while not samples(http, "trunkline_queue_rows", stage="backbone"):
                 pass
@@ -124,6 +122,7 @@ def test_sigterm_lets_requests_in_flight_end(
         assert not reply.errors
         assert len(reply.predictions[0].rows) == 300
         watch.cancel()
+    way.close()
     assert server.wait() == 0
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.conftest import TEXTS
 from tests.e2e.processes import Running
 from tests.e2e.samples import Labelled, noise_png
-from tests.e2e.transports import METHODS, Transport, accepted, prediction_rows, text
+from tests.e2e.transports import METHODS, Grpc, Transport, accepted, prediction_rows, text
 from trunkline import Client, Image, Prediction, Text, UploadProgress
 from trunkline.digest import image_digest, text_digest
 from trunkline.v1 import heads_pb2
@@ -87,9 +87,10 @@ def test_interrupted_upload_goes_on_where_it_stopped(
             pass
         raise Interrupted
 
-    method = METHODS["AddExamples"]
-    with grpc.insecure_channel(server.grpc) as channel, pytest.raises(grpc.RpcError):
-        channel.stream_unary(method.path)(cut(), timeout=60)
+    way = Grpc(server.grpc)
+    with pytest.raises(grpc.RpcError):
+        way.channel.stream_unary(METHODS["AddExamples"].path)(cut(), timeout=60)
+    way.close()
     assert client.get_head(head).example_count == stored
     upload = client.upload(head, items)
     assert (upload.added, upload.unchanged, upload.known) == (300 - stored, stored, stored)

@@ -81,6 +81,10 @@ class Transport(ABC):
     name: str
 
     @abstractmethod
+    def close(self) -> None:
+        """Closes the connection."""
+
+    @abstractmethod
     def call(self, method: str, request: Message, timeout: float = SECONDS) -> Any:
         """One RPC; of a stream of replies, the last."""
 
@@ -107,8 +111,13 @@ class Grpc(Transport):
     name = "grpc"
 
     def __init__(self, address: str) -> None:
-        self.channel = grpc.insecure_channel(
-            address, options=[("grpc.max_receive_message_length", -1)]
+        # Its types cannot tell of stubs that send bytes as they are.
+        self.channel: Any = grpc.insecure_channel(
+            address,
+            options=[
+                ("grpc.max_receive_message_length", -1),
+                ("grpc.max_send_message_length", -1),
+            ],
         )
 
     def close(self) -> None:
@@ -116,6 +125,12 @@ class Grpc(Transport):
 
     def call(self, method: str, request: Message, timeout: float = SECONDS) -> Any:
         return self.exchange(METHODS[method], [request.SerializeToString()], timeout)[0]
+
+    def send(self, method: str, request: Message, timeout: float = SECONDS) -> Any:
+        """Sends a request without waiting for its reply: gives a `grpc.Future`."""
+        known = METHODS[method]
+        stub: Any = self.channel.unary_unary(known.path, None, known.response.FromString)
+        return stub.future(request.SerializeToString(), timeout=timeout)
 
     def exchange(
         self, method: Method, messages: Sequence[bytes], timeout: float = SECONDS
@@ -267,7 +282,7 @@ def accepted(response: httpx.Response) -> httpx.Response:
     )
 
 
-def refusal(error: grpc.RpcError) -> Refused:
+def refusal(error: Any) -> Refused:
     """What a failed RPC says, its details included."""
     metadata = dict(error.trailing_metadata() or ())
     status = rpc_status.from_call(error)

@@ -45,7 +45,7 @@ def digest_input(digest: str) -> inputs.RawInput:
 def vector_of(text: str) -> NDArray[np.float32]:
     """What every double here makes of a text; those with the same first letter are alike."""
     digest = hashlib.sha256(text.encode()).digest()
-    vector = np.frombuffer(digest, np.uint8)[:DIM].astype(np.float32) / 100
+    vector = np.frombuffer(digest, np.uint8)[:DIM].astype(np.float32) / np.float32(100)
     vector[0] += 10 * ord(text[0])
     return vector
 

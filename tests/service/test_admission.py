@@ -14,11 +14,12 @@ from service.batching import Admission
 from service.errors import QueueFull
 
 PER_TENANT, TOTAL = 10, 25
+BIG = 1 << 30
 TENANTS = ("a", "b", "c", "d")
 
 
 def test_request_of_many_rows_is_admitted_whole_or_not_at_all() -> None:
-    admission = Admission(per_tenant=10, total=100, max_bytes=1_000_000)
+    admission = Admission(per_tenant=10, total=100, max_bytes=BIG)
     with admission.hold("a", 8):
         with pytest.raises(QueueFull), admission.hold("a", 3):
             pass
@@ -27,7 +28,7 @@ def test_request_of_many_rows_is_admitted_whole_or_not_at_all() -> None:
 
 
 def test_one_row_meets_the_same_rule_as_many() -> None:
-    admission = Admission(per_tenant=10, total=100, max_bytes=1_000_000)
+    admission = Admission(per_tenant=10, total=100, max_bytes=BIG)
     with (
         admission.hold("a", 10),
         pytest.raises(QueueFull, match="at most 10, would be 11"),
@@ -37,7 +38,7 @@ def test_one_row_meets_the_same_rule_as_many() -> None:
 
 
 def test_refusal_names_limit_value_and_when_to_retry() -> None:
-    admission = Admission(per_tenant=4, total=100, retry_after=1.5)
+    admission = Admission(per_tenant=4, total=100, max_bytes=BIG, retry_after=1.5)
     with pytest.raises(QueueFull) as caught, admission.hold("a", 5):
         pass
     error = caught.value
@@ -46,13 +47,13 @@ def test_refusal_names_limit_value_and_when_to_retry() -> None:
 
 
 def test_full_tenant_does_not_keep_others_out() -> None:
-    admission = Admission(per_tenant=4, total=100, max_bytes=1_000_000)
+    admission = Admission(per_tenant=4, total=100, max_bytes=BIG)
     with admission.hold("a", 4), admission.hold("b", 4):
         pass
 
 
 def test_total_bounds_all_tenants_together() -> None:
-    admission = Admission(per_tenant=4, total=6, max_bytes=1_000_000)
+    admission = Admission(per_tenant=4, total=6, max_bytes=BIG)
     with (
         admission.hold("a", 4),
         pytest.raises(QueueFull, match="all tenants: at most 6, would be 7"),
@@ -61,8 +62,20 @@ def test_total_bounds_all_tenants_together() -> None:
         pass
 
 
+def test_bytes_are_bounded_for_all_tenants_together_and_free_again_afterwards() -> None:
+    admission = Admission(per_tenant=9, total=9, max_bytes=100)
+    with (
+        admission.hold("a", 1, 60),
+        pytest.raises(QueueFull, match="bytes: at most 100, would be 101"),
+        admission.hold("b", 1, 41),
+    ):
+        pass
+    with admission.hold("b", 1, 100):
+        pass
+
+
 def test_places_are_free_again_after_an_error() -> None:
-    admission = Admission(per_tenant=4, total=4, max_bytes=1_000_000)
+    admission = Admission(per_tenant=4, total=4, max_bytes=BIG)
     with pytest.raises(ValueError, match="inside"), admission.hold("a", 4):
         raise ValueError("inside")
     with admission.hold("b", 4):
@@ -73,7 +86,7 @@ def test_idle_tenant_takes_no_memory() -> None:
     class Name(str):
         pass
 
-    admission = Admission(per_tenant=4, total=4, max_bytes=1_000_000)
+    admission = Admission(per_tenant=4, total=4, max_bytes=BIG)
     name = Name("gone")
     reference = weakref.ref(name)
     with admission.hold(name, 1):
@@ -88,7 +101,7 @@ class AdmissionMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.admission = Admission(per_tenant=PER_TENANT, total=TOTAL)
+        self.admission = Admission(per_tenant=PER_TENANT, total=TOTAL, max_bytes=BIG)
         self.living: list[tuple[str, int, AbstractContextManager[None]]] = []
 
     def held(self, tenant: str | None = None) -> int:

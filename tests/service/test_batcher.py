@@ -113,8 +113,8 @@ async def test_row_gets_its_own_result() -> None:
 
 async def test_first_row_leaves_alone_and_later_ones_gather_while_the_worker_is_busy() -> None:
     async with bench() as b:
-        await b.occupy()
-        await b.queue("a", "b", "c")
+        _ = await b.occupy()
+        _ = await b.queue("a", "b", "c")
         b.line.let_go()
         await b.line.until_batches(2)
         assert b.line.batches == [["first"], ["a", "b", "c"]]
@@ -122,7 +122,7 @@ async def test_first_row_leaves_alone_and_later_ones_gather_while_the_worker_is_
 
 async def test_batch_holds_at_most_max_rows() -> None:
     async with bench() as b:
-        await b.occupy()
+        _ = await b.occupy()
         rows = await b.queue(*"abcdefghij")
         b.line.let_go(10)
         await asyncio.gather(*rows)
@@ -131,7 +131,7 @@ async def test_batch_holds_at_most_max_rows() -> None:
 
 async def test_batch_holds_at_most_max_cost() -> None:
     async with bench() as b:
-        await b.occupy()
+        _ = await b.occupy()
         rows = await b.queue(*"abcde", cost=40)
         b.line.let_go(10)
         await asyncio.gather(*rows)
@@ -146,7 +146,7 @@ async def test_row_of_exactly_max_cost_is_run() -> None:
 
 async def test_row_that_can_never_fit_is_refused_at_once() -> None:
     async with bench() as b:
-        await b.occupy()
+        _ = await b.occupy()
         with pytest.raises(InvalidRequest, match="at most 100 fit a batch, is 101") as caught:
             await b.submit("a", cost=101)
         assert (caught.value.field, caught.value.limit, caught.value.value) == (
@@ -221,7 +221,7 @@ async def test_error_of_a_batch_reaches_each_of_its_rows_and_no_other() -> None:
 
 async def test_error_of_one_row_costs_that_row_alone() -> None:
     async with bench() as b:
-        await b.occupy()
+        _ = await b.occupy()
         rows = await b.queue("a", "b", "c")
         b.line.let_go()
         await b.line.until_batches(2)
@@ -236,7 +236,7 @@ async def test_error_of_one_row_costs_that_row_alone() -> None:
 @pytest.mark.parametrize("results", [[], ["x"], ["x", "y", "z"]])
 async def test_wrong_number_of_results_fails_the_batch_and_leaks_none(results: list[str]) -> None:
     async with bench() as b:
-        await b.occupy()
+        _ = await b.occupy()
         rows = await b.queue("a", "b")
         b.line.let_go()
         await b.line.until_batches(2)
@@ -248,18 +248,18 @@ async def test_wrong_number_of_results_fails_the_batch_and_leaks_none(results: l
 
 async def test_cancelled_row_is_never_run_and_does_not_stall_its_batch() -> None:
     async with bench() as b:
-        await b.occupy()
+        _ = await b.occupy()
         a, c, e = await b.queue("a", "c", "e")
         c.cancel()
         await asyncio.gather(c, return_exceptions=True)
         b.line.let_go(2)
-        assert await asyncio.gather(a, e) == ["A", "E"]
+        assert [*await asyncio.gather(a, e)] == ["A", "E"]
         assert b.line.batches[1] == ["a", "e"]
 
 
 async def test_row_cancelled_while_its_batch_runs_does_not_disturb_its_mates() -> None:
     async with bench() as b:
-        await b.occupy()
+        _ = await b.occupy()
         a, c = await b.queue("a", "c")
         b.line.let_go()
         await b.line.until_batches(2)
@@ -271,19 +271,19 @@ async def test_row_cancelled_while_its_batch_runs_does_not_disturb_its_mates() -
 
 async def test_cancelled_rows_take_no_places_in_a_batch() -> None:
     async with bench() as b:
-        await b.occupy()
+        _ = await b.occupy()
         rows = await b.queue(*"abcdefgh")
         for row in rows[:4]:
             row.cancel()
         await asyncio.gather(*rows[:4], return_exceptions=True)
         b.line.let_go(2)
         assert await asyncio.gather(*rows[4:]) == list("EFGH")
-        assert b.line.batches[1] == list("efgh")
+        assert b.line.batches[1] == [*"efgh"]
 
 
 async def test_expired_row_is_dropped_when_its_turn_comes() -> None:
     async with bench() as b:
-        await b.occupy()
+        _ = await b.occupy()
         late = b.submit("late", deadline=asyncio.get_running_loop().time())
         await b.watcher.until(lambda: b.watcher.arrived == 2)
         (fine,) = await b.queue("fine")

@@ -19,8 +19,8 @@ from service.store.database import migrate
 
 
 def add_tenant(connection: Connection, name: str) -> int:
-    added = connection.execute(schema.tenants.insert().values(name=name, created_at=0.0))
-    return int(added.inserted_primary_key[0])
+    added = schema.tenants.insert().values(name=name, created_at=0.0)
+    return int(connection.execute(added.returning(schema.tenants.c.id)).scalar_one())
 
 
 def tenant_names(connection: Connection) -> Sequence[str]:

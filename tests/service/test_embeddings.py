@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from models import InvalidInput
 from service.embeddings import CacheKey, EmbeddingCache, Embeddings, Resolved
 from service.errors import (
+    DeadlineExceeded,
     FingerprintMismatch,
     InvalidRequest,
     NotFound,
@@ -226,7 +227,7 @@ async def test_bad_row_fails_alone_and_is_tried_again_next_time() -> None:
 
 async def test_error_among_the_inputs_is_passed_on_in_its_place() -> None:
     error = InvalidRequest("text: must not be empty")
-    rows = [text_input("a"), error, text_input("b")]
+    rows: list[RawInput | Exception] = [text_input("a"), error, text_input("b")]
     outcomes = await made(HandExtractor()).resolve("acme", info(), rows)
     assert outcomes[1] is error
     assert vectors_of([outcomes[0], outcomes[2]]) == [vector_of(t).tolist() for t in "ab"]
@@ -242,6 +243,29 @@ async def test_full_queue_or_missing_backbone_fails_the_request(kind: type[Servi
         await embeddings.resolve("acme", info(), [text_input("a"), text_input("b")])
     extractor.error = None
     assert vectors_of(await embeddings.resolve("acme", info(), [text_input("b")]))
+
+
+async def test_extractor_that_is_always_late_is_asked_again_once_and_no_more() -> None:
+    extractor = HandExtractor()
+    extractor.error = DeadlineExceeded("too late")
+    (outcome,) = await made(extractor).resolve("acme", info(), [text_input("a")])
+    assert isinstance(outcome, DeadlineExceeded)
+    assert extractor.asked == [["a"], ["a"]]
+
+
+async def test_deadline_of_another_request_costs_this_one_nothing() -> None:
+    extractor = HandExtractor()
+    extractor.go.clear()
+    embeddings = made(extractor)
+    first = asyncio.create_task(embeddings.resolve("acme", info(), [text_input("a")], deadline=0.0))
+    second = asyncio.create_task(embeddings.resolve("acme", info(), [text_input("a")]))
+    await extractor.changes.until(lambda: len(extractor.asked) == 1)
+    await asyncio.sleep(0)
+    extractor.error = DeadlineExceeded("too late for the first")
+    extractor.go.set()
+    assert isinstance((await first)[0], DeadlineExceeded)
+    extractor.error = None
+    assert vectors_of(await second) == [vector_of("a").tolist()]
 
 
 async def test_unexpected_error_of_the_extractor_answers_every_row() -> None:

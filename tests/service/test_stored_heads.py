@@ -9,8 +9,9 @@ from service.errors import Aborted, AlreadyExists, NotFound
 from service.store import Database
 from service.store import heads as stored
 from service.store import jobs as stored_jobs
+from service.store.examples import store_feedback
 from service.store.jobs import JobRecord, JobState
-from tests.service.stored import add_examples, add_version, example, new_head
+from tests.service.stored import add_examples, add_version, example, feedback, new_head
 
 SPEC = {"family": "ridge", "seed": 3, "l2": None}
 
@@ -43,7 +44,8 @@ async def test_name_of_a_deleted_head_can_be_used_again_and_starts_empty(
     await database.write(add_examples, old.uid, example("x", "a"))
     await database.write(add_version, old.uid, activate=True)
     await database.write(stored_jobs.start_job, old.uid, SPEC, True)
-    await database.write(lambda c: stored_store_feedback(c, old.uid))
+    rows = [feedback("1", "x", "a")]
+    await database.write(store_feedback, old.uid, rows, max_examples=9)
     await database.write(stored.delete_head, "acme", "defects")
     new = await database.write(new_head)
     assert new.uid != old.uid

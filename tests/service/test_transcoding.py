@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,8 @@ def test_field_of_the_query_string_is_read_as_its_type() -> None:
 
 def test_body_may_repeat_what_the_path_says() -> None:
     body = json.dumps({"head": HEAD}).encode()
-    assert read_json(heads_pb2.TrainHeadRequest, body, {"head": HEAD})
+    message = read_json(heads_pb2.TrainHeadRequest, body, {"head": HEAD})
+    assert message == heads_pb2.TrainHeadRequest(head=HEAD)
 
 
 def test_body_that_contradicts_the_path_is_refused() -> None:
@@ -92,11 +94,8 @@ def test_malformed_body_is_refused_without_a_traceback(body: bytes) -> None:
 
 @given(st.binary(max_size=60))
 def test_any_body_is_either_read_or_refused(body: bytes) -> None:
-    try:
+    with suppress(InvalidRequest):
         message = read_json(prediction_pb2.PredictRequest, body, {})
-    except InvalidRequest as error:
-        assert error.field
-    else:
         assert isinstance(message, prediction_pb2.PredictRequest)
 
 
@@ -118,7 +117,12 @@ async def test_form_of_files_and_texts_becomes_rows_in_order() -> None:
 
 
 async def test_labels_of_a_form_belong_to_its_rows() -> None:
-    parts = [("image", file(b"1")), ("label", "a"), ("image", file(b"2")), ("label", "b")]
+    parts: list[tuple[str, UploadFile | str]] = [
+        ("image", file(b"1")),
+        ("label", "a"),
+        ("image", file(b"2")),
+        ("label", "b"),
+    ]
     message = await read_form(heads_pb2.AddExamplesRequest, parts, {"head": HEAD})
     assert isinstance(message, heads_pb2.AddExamplesRequest)
     assert [(row.input.image, row.label) for row in message.examples] == [(b"1", "a"), (b"2", "b")]

@@ -1,23 +1,14 @@
-"""Whole use cases through the application's handlers, on a tiny backbone, without a transport."""
+"""Whole use cases through the application's handlers, without a transport."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
-import safetensors.numpy
-from google.protobuf.message import Message
 
 import adapters
-from service.application import Application
-from service.calls import Call, tenant_of
-from service.config import ServerSettings, load_settings
 from service.errors import (
     AlreadyExists,
     FingerprintMismatch,
@@ -25,131 +16,12 @@ from service.errors import (
     NotFound,
     PreconditionFailed,
 )
-from service.extraction import local
 from service.inputs import from_tensor, to_tensor
-from service.rest import Backend, rest_app
-from tests.service.doubles import DIM, FINGERPRINT, TinyBackbone, vector_of
+from tests.service.doubles import DIM, FINGERPRINT, vector_of
+from tests.service.house import HEAD, LABELS, House, Open, best, import_request, texts, weights
 from trunkline.digest import text_digest
 from trunkline.resources import InvalidName
 from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2, prediction_pb2
-
-HEAD = "tenants/acme/heads/defects"
-LABELS = {"red one": "red", "red two": "red", "blue one": "blue", "blue two": "blue"}
-
-
-class House:
-    """A started application."""
-
-    def __init__(self, application: Application, backbone: TinyBackbone) -> None:
-        self.application = application
-        self.backbone = backbone
-
-    def call(self, method: str, request: Message | None) -> Call:
-        return Call(method, "grpc", tenant_of(request), None)
-
-    async def ask(self, method: str, request: Message) -> Any:
-        return await self.application.handlers[method](request, self.call(method, request))
-
-    async def create(self, name: str = HEAD, **values: Any) -> heads_pb2.Head:
-        tenant, _, head = name.partition("/heads/")
-        request = heads_pb2.CreateHeadRequest(
-            parent=tenant, head_id=head, backbone="tiny/text", **values
-        )
-        head_message: heads_pb2.Head = (await self.ask("CreateHead", request)).head
-        return head_message
-
-    async def add(
-        self, labels: dict[str, str | None] | dict[str, str], head: str = HEAD
-    ) -> heads_pb2.AddExamplesResponse:
-        async def stream() -> AsyncIterator[heads_pb2.AddExamplesRequest]:
-            for i, (text, label) in enumerate(labels.items()):
-                row = heads_pb2.NewExample(input=common_pb2.Input(text=text), label=label)
-                yield heads_pb2.AddExamplesRequest(head="" if i else head, examples=[row])
-
-        handler = self.application.handlers["AddExamples"]
-        response: heads_pb2.AddExamplesResponse = await handler(
-            stream(), self.call("AddExamples", None)
-        )
-        return response
-
-    async def train(self, head: str = HEAD, **values: Any) -> heads_pb2.Training:
-        request = heads_pb2.TrainHeadRequest(head=head, **values)
-        handler = self.application.handlers["TrainHead"]
-        last: heads_pb2.Training | None = None
-        async for reply in handler(request, self.call("TrainHead", request)):
-            last = reply.training
-        assert last is not None
-        return last
-
-    async def predict(
-        self, *inputs: common_pb2.Input, head: str = HEAD, **values: Any
-    ) -> prediction_pb2.PredictResponse:
-        request = prediction_pb2.PredictRequest(head=head, inputs=inputs, **values)
-        response: prediction_pb2.PredictResponse = await self.ask("Predict", request)
-        return response
-
-
-Open = Callable[..., AbstractAsyncContextManager[House]]
-
-
-@pytest.fixture
-def open_house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
-    """Starts an application on one data directory, again and again if a test wants that."""
-
-    @asynccontextmanager
-    async def start(fingerprint: str = FINGERPRINT, **values: Any) -> AsyncIterator[House]:
-        backbone = TinyBackbone()
-        backbone.fingerprint = fingerprint
-        monkeypatch.setattr(local, "load_backbone", lambda name, **_: backbone)
-        settings = load_settings(
-            ServerSettings, data_dir=tmp_path, backbone="tiny/text", fit_threads=1, **values
-        )
-        application = Application(settings)
-        try:
-            await application.start()
-            yield House(application, backbone)
-        finally:
-            await application.close()
-
-    return start
-
-
-@pytest.fixture
-async def house(open_house: Open) -> AsyncIterator[House]:
-    async with open_house() as opened:
-        yield opened
-
-
-def texts(*values: str) -> list[common_pb2.Input]:
-    return [common_pb2.Input(text=value) for value in values]
-
-
-def best(response: prediction_pb2.PredictResponse) -> list[str]:
-    (group,) = response.predictions
-    indices = from_tensor(group.indices, field="indices", dtypes=("uint32",))
-    return [group.labels[int(row[0])] for row in indices]
-
-
-def weights(labels: Sequence[str] = ("no", "yes"), dim: int = DIM) -> bytes:
-    tensors = {
-        "weight": np.zeros((len(labels), dim), np.float64),
-        "bias": np.arange(len(labels), dtype=np.float64),
-    }
-    return safetensors.numpy.save(tensors)
-
-
-def import_request(**values: Any) -> heads_pb2.ImportHeadRequest:
-    return heads_pb2.ImportHeadRequest(
-        **{
-            "parent": "tenants/acme",
-            "head_id": "defects",
-            "backbone": "tiny/text",
-            "fingerprint": FINGERPRINT,
-            "safetensors": weights(),
-            "labels": ["no", "yes"],
-            **values,
-        }
-    )
 
 
 async def test_head_learns_its_examples_and_predicts_them(house: House) -> None:
@@ -476,69 +348,6 @@ async def test_embedding_of_a_failed_row_is_zero_and_named(house: House) -> None
     request = extraction_pb2.EmbedRequest(tenant="tenants/acme", inputs=texts("a", "bad", "b"))
     response = await house.ask("Embed", request)
     matrix = from_tensor(response.embeddings, field="e", dtypes=("float32",))
-    wanted = [vector_of("a"), np.zeros(DIM), vector_of("b")]
+    wanted = [vector_of("a"), np.zeros(DIM, np.float32), vector_of("b")]
     np.testing.assert_array_equal(matrix, np.stack(wanted))
     assert [error.row for error in response.errors] == [1]
-
-
-# --- the same through the routes of REST ---
-
-
-@pytest.fixture
-async def rest(house: House) -> AsyncIterator[httpx.AsyncClient]:
-    backend = Backend()
-    backend.attach(house.application.handlers, house.application.calls)
-    transport = httpx.ASGITransport(rest_app(backend))
-    async with httpx.AsyncClient(transport=transport, base_url="http://test/v1") as client:
-        yield client
-
-
-async def test_head_is_made_fed_and_asked_over_rest(rest: httpx.AsyncClient) -> None:
-    head = {"head_id": "defects", "backbone": "tiny/text"}
-    made = await rest.post("/tenants/acme/heads", json=head)
-    assert made.status_code == 200
-    assert made.json()["head"]["name"] == HEAD
-    examples = [{"input": {"text": text}, "label": label} for text, label in LABELS.items()]
-    added = await rest.post(f"/{HEAD}/examples", json={"examples": examples})
-    assert added.json()["added"] == 4
-    started = await rest.post(f"/{HEAD}:train")
-    assert started.status_code == 202
-    name = started.json()["training"]["name"]
-    ended = await rest.post(f"/{HEAD}:train") if name else started
-    assert ended.status_code == 202
-    assert (await rest.get(f"/{name}")).status_code == 200
-    assert (await rest.get(f"/{HEAD}/examples", params={"page_size": 3})).json()["next_page_token"]
-
-
-async def test_form_of_rest_is_predicted_row_by_row(rest: httpx.AsyncClient, house: House) -> None:
-    await house.ask("ImportHead", import_request())
-    answer = await rest.post(f"/{HEAD}:predict", files=[("text", b"good"), ("text", b"\xff")])
-    good, bad = answer.json()["predictions"]
-    assert good["label"] == "yes"
-    assert bad["error"]["field"] == "text"
-    assert answer.headers["X-Request-Id"]
-
-
-@pytest.mark.parametrize(
-    ("verb", "path", "content", "status", "code"),
-    [
-        ("GET", f"/{HEAD}", b"", 404, "NOT_FOUND"),
-        ("GET", "/tenants/not%20ok/heads/x", b"", 400, "INVALID_ARGUMENT"),
-        ("POST", f"/{HEAD}:predict", b"{", 400, "INVALID_ARGUMENT"),
-        ("POST", f"/{HEAD}:predict", b'{"head": "tenants/b/heads/c"}', 400, "INVALID_ARGUMENT"),
-        ("POST", f"/{HEAD}:train", b"", 404, "NOT_FOUND"),
-        ("GET", f"/{HEAD}/versions/0", b"", 400, "INVALID_ARGUMENT"),
-        ("GET", "/tenants/acme/heads?page_size=-1", b"", 400, "INVALID_ARGUMENT"),
-        ("GET", "/tenants/acme/heads?page_token=%ED%A0%80", b"", 400, "INVALID_ARGUMENT"),
-    ],
-)
-async def test_failed_request_over_rest_is_a_problem_document(
-    rest: httpx.AsyncClient, verb: str, path: str, content: bytes, status: int, code: str
-) -> None:
-    answer = await rest.request(verb, path, content=content)
-    assert answer.status_code == status
-    assert answer.headers["content-type"] == "application/problem+json"
-    problem = answer.json()
-    assert (problem["status"], problem["code"]) == (status, code)
-    assert problem["request_id"] == answer.headers["X-Request-Id"] != ""
-    assert "Traceback" not in answer.text
