@@ -157,10 +157,10 @@ def _table(rates: dict[str, list[float]], loop: str, seconds: float) -> Table:
         ("echo", "bare grpc.aio echo of the same sizes", "", ""),
         ("e", "REST :predict, cached inputs", "d", ""),
     )
-    table = Table(
-        title=f"{len(rates['a'])} rounds of {seconds:g} s, {IN_FLIGHT} in flight, one row a request; "
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
-    )
+    rounds = len(rates["a"])
+    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+    load = f"{rounds} rounds of {seconds:g} s, {IN_FLIGHT} in flight, one row a request"
+    table = Table(title=f"{load}; {machine}")
     for column in ("", "contender", "median /s", "of", "median ratio", "target"):
         table.add_column(column, justify="right" if column in ("median /s",) else "left")
     for name, words, base, target in rows:

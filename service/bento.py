@@ -206,4 +206,8 @@ def _head_name(head: str) -> str:
 
 # The decorator above made a bentoml.Service of the class, which type checkers do not see.
 SERVICE = cast("bentoml.Service[Any]", Trunkline)
-SERVICE.add_asgi_middleware(Gate, max_body_bytes=int(SETTINGS.max_message_bytes * JSON_OVERHEAD))
+SERVICE.add_asgi_middleware(
+    Gate,
+    max_body_bytes=int(SETTINGS.max_message_bytes * JSON_OVERHEAD),
+    loopback_only=not SETTINGS.insecure,
+)

@@ -2,7 +2,9 @@
 
     ServiceError
     ├── InvalidRequest          a field is malformed, or outside its limit
-    │   └── UnsupportedMediaType
+    │   ├── UnsupportedMediaType
+    │   └── BodyTooLarge
+    ├── Forbidden               a web page of another site sent it
     ├── NotFound                no such head, version, training, example, input or backbone
     ├── AlreadyExists
     ├── PreconditionFailed      the request is fine, the state is not (no active version, …)
@@ -71,6 +73,12 @@ class InvalidRequest(ServiceError): ...
 class UnsupportedMediaType(InvalidRequest): ...
 
 
+class BodyTooLarge(InvalidRequest): ...
+
+
+class Forbidden(ServiceError): ...
+
+
 class NotFound(ServiceError): ...
 
 
@@ -136,6 +144,8 @@ STATUSES: dict[type[Exception], Status] = {
     ServiceError: Status(grpc.StatusCode.INTERNAL, 500),
     InvalidRequest: Status(grpc.StatusCode.INVALID_ARGUMENT, 400),
     UnsupportedMediaType: Status(grpc.StatusCode.INVALID_ARGUMENT, 415),
+    BodyTooLarge: Status(grpc.StatusCode.INVALID_ARGUMENT, 413),
+    Forbidden: Status(grpc.StatusCode.PERMISSION_DENIED, 403),
     NotFound: Status(grpc.StatusCode.NOT_FOUND, 404),
     AlreadyExists: Status(grpc.StatusCode.ALREADY_EXISTS, 409),
     PreconditionFailed: Status(grpc.StatusCode.FAILED_PRECONDITION, 400),

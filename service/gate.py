@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import json
 import re
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.config import is_loopback
 from service.errors import (
+    BodyTooLarge,
+    Forbidden,
     InternalError,
     InvalidRequest,
     ServiceError,
@@ -26,7 +30,6 @@ MEDIA_TYPES = (
     "application/json",
     "multipart/form-data",
     "application/x-www-form-urlencoded",
-    "text/plain",
     "",
 )
 _LENGTH = re.compile("[0-9]{1,20}")
@@ -34,13 +37,14 @@ PROBES = ("/livez", "/readyz", "/healthz", "/metrics")
 
 
 class Gate:
-    """ASGI middleware that refuses bodies of other media types, and those that are too large.
+    """ASGI middleware that refuses other sites, other media types, and bodies that are too large.
 
     A body is counted while it arrives, so one without a length cannot get around the limit.
     """
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_body_bytes: int, *, loopback_only: bool) -> None:
         self._app = app
+        self._loopback_only = loopback_only
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,6 +54,7 @@ class Gate:
             return
         headers = Headers(scope=scope)
         try:
+            self._check_site(headers)
             for content_type in headers.getlist("content-type"):
                 self._check_media_type(content_type)
             self._check_size(headers.get("content-length", "0"))
@@ -101,6 +106,27 @@ class Gate:
             if not answered:
                 await refuse(error, scope)(scope, receive, send)
 
+    def _check_site(self, headers: Headers) -> None:
+        """Refuses what a browser sends for another site: it reaches loopback, too."""
+        if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+            raise Forbidden(
+                "sec-fetch-site: pages of other sites may not use this server",
+                field="sec-fetch-site",
+                limit="same-origin",
+                value=headers["sec-fetch-site"],
+            )
+        try:
+            host = urlsplit(f"//{headers.get('host', 'localhost')}").hostname or ""
+        except ValueError:
+            host = ""
+        if self._loopback_only and not is_loopback(host):
+            raise Forbidden(
+                f"host: must be a loopback name or address, is {host[:100]!r}",
+                field="host",
+                limit="loopback",
+                value=host,
+            )
+
     def _check_media_type(self, content_type: str) -> None:
         media_type = content_type.split(";")[0].strip().lower()
         if media_type not in MEDIA_TYPES:
@@ -123,8 +149,8 @@ class Gate:
         if int(content_length) > self._max_body_bytes:
             raise self._too_large(int(content_length))
 
-    def _too_large(self, size: int) -> InvalidRequest:
-        return InvalidRequest(
+    def _too_large(self, size: int) -> BodyTooLarge:
+        return BodyTooLarge(
             f"body: at most {self._max_body_bytes} bytes, has {size} or more",
             field="body",
             limit=self._max_body_bytes,

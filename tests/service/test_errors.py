@@ -19,6 +19,8 @@ CODES = {
     "ServiceError": "INTERNAL",
     "InvalidRequest": "INVALID_ARGUMENT",
     "UnsupportedMediaType": "INVALID_ARGUMENT",
+    "BodyTooLarge": "INVALID_ARGUMENT",
+    "Forbidden": "PERMISSION_DENIED",
     "NotFound": "NOT_FOUND",
     "AlreadyExists": "ALREADY_EXISTS",
     "PreconditionFailed": "FAILED_PRECONDITION",

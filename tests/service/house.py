@@ -1,0 +1,107 @@
+"""A whole application on a tiny backbone, and shorthands for asking it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from google.protobuf.message import Message
+
+from service.application import Application
+from service.calls import Call, tenant_of
+from service.inputs import from_tensor
+from tests.service.doubles import DIM, FINGERPRINT, TinyBackbone
+from trunkline.v1 import common_pb2, heads_pb2, prediction_pb2
+
+HEAD = "tenants/acme/heads/defects"
+LABELS = {"red one": "red", "red two": "red", "blue one": "blue", "blue two": "blue"}
+
+
+class House:
+    """A started application."""
+
+    def __init__(self, application: Application, backbone: TinyBackbone) -> None:
+        self.application = application
+        self.backbone = backbone
+
+    def call(self, method: str, request: Message | None) -> Call:
+        return Call(method, "grpc", tenant_of(request), None)
+
+    async def ask(self, method: str, request: Message) -> Any:
+        return await self.application.handlers[method](request, self.call(method, request))
+
+    async def create(self, name: str = HEAD, **values: Any) -> heads_pb2.Head:
+        tenant, _, head = name.partition("/heads/")
+        request = heads_pb2.CreateHeadRequest(
+            parent=tenant, head_id=head, backbone="tiny/text", **values
+        )
+        head_message: heads_pb2.Head = (await self.ask("CreateHead", request)).head
+        return head_message
+
+    async def add(
+        self, labels: dict[str, str | None] | dict[str, str], head: str = HEAD
+    ) -> heads_pb2.AddExamplesResponse:
+        async def stream() -> AsyncIterator[heads_pb2.AddExamplesRequest]:
+            for i, (text, label) in enumerate(labels.items()):
+                row = heads_pb2.NewExample(input=common_pb2.Input(text=text), label=label)
+                yield heads_pb2.AddExamplesRequest(head="" if i else head, examples=[row])
+
+        handler = self.application.handlers["AddExamples"]
+        response: heads_pb2.AddExamplesResponse = await handler(
+            stream(), self.call("AddExamples", None)
+        )
+        return response
+
+    async def train(self, head: str = HEAD, **values: Any) -> heads_pb2.Training:
+        request = heads_pb2.TrainHeadRequest(head=head, **values)
+        handler = self.application.handlers["TrainHead"]
+        last: heads_pb2.Training | None = None
+        async for reply in handler(request, self.call("TrainHead", request)):
+            last = reply.training
+        assert last is not None
+        return last
+
+    async def predict(
+        self, *inputs: common_pb2.Input, head: str = HEAD, **values: Any
+    ) -> prediction_pb2.PredictResponse:
+        request = prediction_pb2.PredictRequest(head=head, inputs=inputs, **values)
+        response: prediction_pb2.PredictResponse = await self.ask("Predict", request)
+        return response
+
+
+Open = Callable[..., AbstractAsyncContextManager[House]]
+
+
+def texts(*values: str) -> list[common_pb2.Input]:
+    return [common_pb2.Input(text=value) for value in values]
+
+
+def best(response: prediction_pb2.PredictResponse) -> list[str]:
+    (group,) = response.predictions
+    indices = from_tensor(group.indices, field="indices", dtypes=("uint32",))
+    return [group.labels[int(row[0])] for row in indices]
+
+
+def weights(labels: Sequence[str] = ("no", "yes"), dim: int = DIM) -> bytes:
+    tensors = {
+        "weight": np.zeros((len(labels), dim), np.float64),
+        "bias": np.arange(len(labels), dtype=np.float64),
+    }
+    return safetensors.numpy.save(tensors)
+
+
+def import_request(**values: Any) -> heads_pb2.ImportHeadRequest:
+    return heads_pb2.ImportHeadRequest(
+        **{
+            "parent": "tenants/acme",
+            "head_id": "defects",
+            "backbone": "tiny/text",
+            "fingerprint": FINGERPRINT,
+            "safetensors": weights(),
+            "labels": ["no", "yes"],
+            **values,
+        }
+    )
