@@ -22,7 +22,7 @@ from models import ModelError
 from service import supervision
 from service.application import Application
 from service.config import ServerSettings, load_settings
-from service.errors import BackboneFailed, InvalidRequest, StartupError
+from service.errors import InvalidRequest, StartupError
 from service.gate import Gate
 from service.grpc_server import GrpcServer
 from service.logs import configure_logging, get_logger
@@ -99,13 +99,13 @@ class Trunkline:
         """Drains, then closes the store."""
         if self._application is None or self._grpc is None:
             return
-        await self._application.finish_requests()
-        await self._grpc.close()
         try:
+            await self._application.finish_requests()
+            await self._grpc.close()
             await self._application.close()
-        except BackboneFailed:
-            log.exception("stopped, but a thread hangs in a backbone")
-            os._exit(1)  # the interpreter would wait for the thread
+        except Exception:
+            log.exception("stopped, but not cleanly")
+            os._exit(1)  # the interpreter would wait for threads that may hang
         log.info("stopped")
 
     @bentoml.api(route="/predict")

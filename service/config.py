@@ -82,7 +82,8 @@ class ExtractorSettings(_Settings):
     """Threads of one backbone; 0 takes all cores. More than the cores slows everything down."""
 
     decode_threads: int = Field(default=0, ge=0, le=256)
-    """Threads that decode inputs; 0 takes all cores. Too few starve the backbone."""
+    """Threads that decode inputs; 0 takes half of the cores. Too few starve the backbone, too many
+    take the cores from it."""
 
     max_batch_rows: int = Field(default=0, ge=0, le=4096)
     """Rows in one batch; 0 takes 8 on a CPU and 64 on a GPU. Too low wastes the device; too high

@@ -9,7 +9,6 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 from typing import Any, TypeVar
 
 import uvicorn
@@ -37,20 +36,18 @@ log = get_logger(__name__)
 
 def serve_main(args: list[str]) -> int:
     """Runs the server until it is told to stop; gives the exit status."""
-    # uvicorn raises the signal that stopped it once more when all is closed; that is no failure.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(0))
-    # BentoML's metrics endpoint wants this directory, and its supervisor is not there to make it.
-    with tempfile.TemporaryDirectory(prefix="trunkline-") as scratch:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = scratch
-        try:
-            settings = parse_settings(ServerSettings, "trunkline serve", args)
-            listener = _listen(settings.host, settings.rest_port)
-        except ServiceError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
-        _export(settings, rest_port=listener.getsockname()[1])
-        return _serve(listener)
+    try:
+        settings = parse_settings(ServerSettings, "trunkline serve", args)
+        listener = _listen(settings.host, settings.rest_port)
+    except ServiceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    # BentoML's metrics endpoint wants such a directory, which its supervisor would make.
+    unused = settings.data_dir / "prometheus"
+    unused.mkdir(parents=True, exist_ok=True)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(unused)
+    _export(settings, rest_port=listener.getsockname()[1])
+    return _serve(listener)
 
 
 def extractor_main(args: list[str]) -> int:

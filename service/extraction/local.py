@@ -57,7 +57,7 @@ class LocalExtractor(Extractor):
             total=settings.max_queued_rows,
             max_bytes=settings.max_queued_bytes,
         )
-        self._decode_threads = settings.decode_threads or os.cpu_count() or 1
+        self._decode_threads = settings.decode_threads or max(1, (os.cpu_count() or 1) // 2)
         self._decoders = ThreadPoolExecutor(self._decode_threads, thread_name_prefix="decode")
         self._runners: dict[str, _Runner] = {}
         self._infos: tuple[BackboneInfo, ...] = ()

@@ -45,7 +45,8 @@ class Database:
     """
 
     def __init__(self, data_dir: Path) -> None:
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir.chmod(0o700)  # other users of the machine are no tenants
         self._lock = _lock_directory(data_dir)
         url = f"sqlite:///{data_dir / 'trunkline.db'}"
         self._write_engine = _engine(url, begin="BEGIN IMMEDIATE")

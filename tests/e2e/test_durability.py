@@ -67,7 +67,7 @@ def upload(way: Grpc, ledger: Ledger, seed: int) -> None:
 def correct(way: Grpc, ledger: Ledger, seed: int) -> None:
     vector, _ = vectors(1, DIM, seed)[0]
     feedback = prediction_pb2.Feedback(
-        id=f"id-{seed}", input=embedding(ledger.fingerprint, vector), label="corrected"
+        id=f"id-{seed}", input=embedding(ledger.fingerprint, vector), label="class-1"
     )
     ledger.sent_ids[feedback.id] = feedback
     request = prediction_pb2.SendFeedbackRequest(head=HEAD, feedback=[feedback])

@@ -1,0 +1,209 @@
+"""What is wrong before it is a message: bytes, bodies, paths, headers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import grpc
+import httpx
+import pytest
+
+from tests.e2e.bounds.checks import SVG, TENANT, assert_logged, assert_tells_no_secret
+from tests.e2e.processes import Running
+from tests.e2e.samples import Labelled
+from tests.e2e.transports import (
+    METHODS,
+    Grpc,
+    Refused,
+    accepted,
+    json_body,
+    refusal,
+    text,
+)
+from trunkline.v1 import prediction_pb2
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.usefixtures("_unchanged")
+def test_bytes_that_are_no_message_are_refused(
+    server: Running, heads: dict[str, str], method: str
+) -> None:
+    connected = Grpc(server.grpc)
+    try:
+        with pytest.raises(Refused) as refused:
+            connected.exchange(METHODS[method], [b"\xff\xff\xff\xff"])
+    finally:
+        connected.close()
+    assert (refused.value.code, refused.value.field) == ("INVALID_ARGUMENT", "request")
+    assert_tells_no_secret(refused.value.text)
+    assert_logged(server, refused.value.request_id)
+
+
+@pytest.mark.parametrize("path", ["/trunkline.v1.HeadService/Nothing", "/no.Service/Nothing"])
+def test_unknown_method_is_unimplemented(server: Running, path: str) -> None:
+    way = Grpc(server.grpc)
+    with pytest.raises(grpc.RpcError) as refused:
+        way.channel.unary_unary(path)(b"", timeout=30)
+    way.close()
+    assert refusal(refused.value).code == "UNIMPLEMENTED"
+
+
+def test_message_over_the_limit_is_refused_before_it_is_read(
+    server: Running, heads: dict[str, str]
+) -> None:
+    way = Grpc(server.grpc)
+    with pytest.raises(Refused) as refused:
+        way.exchange(METHODS["Predict"], [b"\0" * ((64 << 20) + 1)])
+    way.close()
+    error = refused.value
+    assert error.code == "RESOURCE_EXHAUSTED"
+    assert str(64 << 20) in error.message
+    assert str((64 << 20) + 1) in error.message
+
+
+class Body:
+    """Requests of REST that are wrong before they are messages."""
+
+    json = "application/json"
+    path = f"/v1/{TENANT}/heads/text:predict"
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "field"),
+    [
+        (b"{", 400, "body"),
+        (b"\xff\xfe", 400, "body"),
+        (b"[]", 400, "body"),
+        (b'"text"', 400, "body"),
+        (b"[" * 100_000, 400, "body"),
+        (b'{"a":' * 100_000, 400, "body"),
+        (b'{"inputs":' + b"[" * 100_000 + b"]" * 100_000 + b"}", 400, "body"),
+        (b'{"unknown_field": 1}', 400, "body"),
+        (b'{"inputs": [{"text": 1}]}', 400, "body"),
+        (b'{"inputs": [{"text": "a", "image": "YQ=="}]}', 400, "body"),
+        (b'{"inputs": [{"text": "a"}], "top_k": -1}', 400, "body"),
+        (b'{"inputs": [{"text": "a"}], "top_k": 1e99}', 400, "body"),
+        (b'{"inputs": [{"text": "a"}], "top_k": NaN}', 400, "body"),
+        (b'{"inputs": [{"text": "\\ud800"}]}', 400, "body"),
+        (b'{"head": "tenants/other/heads/text", "inputs": [{"text": "a"}]}', 400, "head"),
+        (b'{"inputs": [{"url": "http://127.0.0.1/"}]}', 400, "body"),
+    ],
+    ids=range(16),
+)
+@pytest.mark.usefixtures("_unchanged")
+def test_bad_json_is_refused(
+    http: httpx.Client, server: Running, content: bytes, status: int, field: str
+) -> None:
+    response = http.post(Body.path, content=content, headers={"content-type": Body.json})
+    assert (response.status_code, response.json()["field"]) == (status, field)
+    assert_tells_no_secret(response.text)
+    assert_logged(server, response.json()["request_id"])
+
+
+@pytest.mark.parametrize("path", ["/predict", "/embed", Body.path, f"/v1/{TENANT}/heads"])
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/vnd.bentoml+pickle",
+        "application/pickle",
+        "application/octet-stream",
+        "application/x-protobuf",
+        "application/xml",
+        "image/png",
+    ],
+)
+@pytest.mark.usefixtures("_unchanged")
+def test_other_media_types_are_refused(
+    http: httpx.Client, server: Running, path: str, content_type: str
+) -> None:
+    pickle = b"cposix\nsystem\n(S'true'\ntR."
+    response = http.post(path, content=pickle, headers={"content-type": content_type})
+    assert response.status_code == 415
+    problem = response.json()
+    assert (problem["field"], problem["value"]) == ("content-type", content_type)
+    assert_logged(server, problem["request_id"])
+
+
+@pytest.mark.parametrize("path", ["/predict", Body.path])
+@pytest.mark.parametrize("announced", [True, False])
+@pytest.mark.usefixtures("_unchanged")
+def test_body_over_the_limit_is_refused(
+    http: httpx.Client, server: Running, path: str, announced: bool
+) -> None:
+    limit = int((64 << 20) * 1.4)
+    chunk = b" " * (1 << 20)
+
+    def body() -> Iterator[bytes]:
+        for _ in range(limit // len(chunk) + 1):
+            yield chunk
+
+    content: bytes | Iterator[bytes] = b"".join(body()) if announced else body()
+    response = http.post(path, content=content, headers={"content-type": Body.json})
+    problem = response.json()
+    assert response.status_code in (400, 413)
+    assert (problem["field"], problem["limit"]) == ("body", str(limit))
+    assert int(problem["value"]) > limit
+    assert_logged(server, problem["request_id"])
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "status"),
+    [
+        ("GET", "/v1/nothing", 404),
+        ("DELETE", f"/v1/{TENANT}/heads", 405),
+        ("POST", f"/v1/{TENANT}/heads/text:nothing", 405),
+        ("POST", "/nothing", 404),
+    ],
+)
+def test_unknown_path_is_a_problem_document(
+    http: httpx.Client, server: Running, verb: str, path: str, status: int
+) -> None:
+    response = http.request(verb, path)
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["status"] == status
+    assert response.json()["code"] == "UNIMPLEMENTED"
+    assert_tells_no_secret(response.text)
+    assert_logged(server, response.json()["request_id"])
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [("page_size=x", "body"), ("unknown=1", "body"), ("page_size=-1", "body")],
+)
+def test_bad_query_is_refused(http: httpx.Client, query: str, field: str) -> None:
+    with pytest.raises(Refused) as refused:
+        accepted(http.get(f"/v1/{TENANT}/heads?{query}"))
+    assert (refused.value.code, refused.value.field) == ("INVALID_ARGUMENT", field)
+
+
+def test_bad_timeout_header_is_refused(http: httpx.Client, server: Running) -> None:
+    for seconds in ("soon", "-1", "nan", "inf"):
+        response = http.get(f"/v1/{TENANT}/heads", headers={"X-Request-Timeout": seconds})
+        assert response.status_code == 400
+        assert response.json()["field"] == "x-request-timeout"
+        assert_logged(server, response.json()["request_id"])
+
+
+@pytest.mark.usefixtures("_unchanged")
+def test_bad_multipart_costs_its_row_or_its_request(
+    http: httpx.Client, heads: dict[str, str], photos: Labelled
+) -> None:
+    path = f"/v1/{TENANT}/heads/image:predict"
+    files = [("image", ("good.png", photos[0][0])), ("image", ("fake.png", SVG))]
+    good, bad = accepted(http.post(path, files=files)).json()["predictions"]
+    assert good["label"] in ("l0", "l1")
+    assert bad["error"]["code"] == "INVALID_ARGUMENT"
+    other = http.post(path, files=[("head", ("x", b"x"))])
+    assert (other.status_code, other.json()["field"]) == (400, "head")
+    header = {"content-type": "multipart/form-data; boundary=x"}
+    broken = http.post(path, content=b"--y\r\nnonsense", headers=header)
+    assert broken.status_code == 400
+    assert_tells_no_secret(broken.text)
+
+
+def test_json_form_of_a_message_is_what_rest_takes(
+    http: httpx.Client, heads: dict[str, str]
+) -> None:
+    request = prediction_pb2.PredictRequest(head=heads["text"], inputs=[text("a")])
+    accepted(http.post(Body.path, content=json_body(request)))
