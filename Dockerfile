@@ -13,6 +13,7 @@ FROM python:3.12-slim-bookworm AS cpu-environment
 ARG PIP_EXTRA_INDEX_URL=""
 WORKDIR /opt/trunkline
 COPY pyproject.toml requirements.lock README.md LICENSE ./
+COPY trunkline/version.py trunkline/version.py
 RUN python -m venv /opt/venv \
     && /opt/venv/bin/pip install --no-cache-dir --constraint requirements.lock --editable ".[server]"
 
@@ -27,6 +28,7 @@ RUN apt-get update \
 FROM cuda-python AS cuda-environment
 WORKDIR /opt/trunkline
 COPY pyproject.toml requirements.lock README.md LICENSE ./
+COPY trunkline/version.py trunkline/version.py
 RUN python3 -m venv /opt/venv \
     && /opt/venv/bin/pip install --no-cache-dir --constraint requirements.lock --editable ".[server]"
 

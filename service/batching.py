@@ -1,18 +1,10 @@
-"""Fair batching: rows of many tenants gather while the worker is busy and leave in fair batches.
-
-Fairness is start-time fair queueing (Goyal, Vin and Cheng, 1996): a row's start tag is the later
-of the queue's virtual time and its tenant's last finish tag; its finish tag lies cost / weight
-after that; rows leave by start tag. A tenant who floods only pushes his own tags into the future.
-"""
+"""Fair batching: rows gather while the worker is busy, and leave in fair batches."""
 
 from __future__ import annotations
 
 import asyncio
-import heapq
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
@@ -20,9 +12,9 @@ from service.errors import (
     BackboneFailed,
     DeadlineExceeded,
     InvalidRequest,
-    QueueFull,
     Unavailable,
 )
+from service.fair_queue import FairQueue, Row
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -45,19 +37,6 @@ class BatchLimits:
     concurrency: int = 1
 
 
-@dataclass(slots=True)
-class Row(Generic[T, R]):
-    """One item on its way through a batcher; times are of the event loop's clock."""
-
-    tenant: str
-    item: T
-    cost: int
-    deadline: float | None
-    future: asyncio.Future[R]
-    enqueued: float
-    start_tag: float = 0.0
-
-
 class BatchObserver(Protocol):
     """Is told what a batcher does, for metrics."""
 
@@ -69,128 +48,6 @@ class BatchObserver(Protocol):
 
     def batch_ended(self, rows: int, seconds: float, error: Exception | None) -> None:
         """A batch has run."""
-
-
-@dataclass(slots=True)
-class _TenantQueue(Generic[T, R]):
-    rows: deque[Row[T, R]] = field(default_factory=deque)
-    finish_tag: float = 0.0
-
-
-class FairQueue(Generic[T, R]):
-    """Rows of many tenants, popped in fair order. Idle tenants take no memory."""
-
-    def __init__(self) -> None:
-        self._tenants: dict[str, _TenantQueue[T, R]] = {}
-        self._heads: list[tuple[float, int, str]] = []
-        self._idle: list[tuple[float, str]] = []
-        self._virtual_time = 0.0
-        self._sequence = 0
-        self._length = 0
-
-    def __len__(self) -> int:
-        return self._length
-
-    def push(self, row: Row[T, R], weight: float = 1.0) -> None:
-        """Queues a row behind its tenant's others."""
-        queue = self._tenants.setdefault(row.tenant, _TenantQueue())
-        row.start_tag = max(self._virtual_time, queue.finish_tag)
-        queue.finish_tag = row.start_tag + row.cost / weight
-        queue.rows.append(row)
-        self._length += 1
-        if len(queue.rows) == 1:
-            self._announce(row)
-
-    def pop(self) -> Row[T, R] | None:
-        """Takes the row whose turn it is, or None if the queue is empty."""
-        if not self._heads:
-            return None
-        start_tag, _, tenant = heapq.heappop(self._heads)
-        queue = self._tenants[tenant]
-        row = queue.rows.popleft()
-        self._length -= 1
-        self._virtual_time = start_tag
-        if queue.rows:
-            self._announce(queue.rows[0])
-        elif not self._heads:
-            # The busy period is over: what a tenant used in it no longer counts against him.
-            self._tenants.clear()
-            self._idle.clear()
-            self._virtual_time = 0.0
-        else:
-            heapq.heappush(self._idle, (queue.finish_tag, tenant))
-        self._forget_idle()
-        return row
-
-    def peek(self) -> Row[T, R] | None:
-        """The row that `pop` would take."""
-        return self._tenants[self._heads[0][2]].rows[0] if self._heads else None
-
-    def _forget_idle(self) -> None:
-        """Drops tenants without rows whose finish tag has passed: it would not count any more."""
-        while self._idle and self._idle[0][0] <= self._virtual_time:
-            _, tenant = heapq.heappop(self._idle)
-            queue = self._tenants.get(tenant)
-            if queue and not queue.rows and queue.finish_tag <= self._virtual_time:
-                del self._tenants[tenant]
-
-    def _announce(self, row: Row[T, R]) -> None:
-        self._sequence += 1
-        heapq.heappush(self._heads, (row.start_tag, self._sequence, row.tenant))
-
-
-class Admission:
-    """Bounds the rows and bytes inside the pipeline before any work is done.
-
-    The rule is the same for one row and for many: either all rows of a request fit, or none is
-    admitted.
-    """
-
-    def __init__(
-        self, *, per_tenant: int, total: int, max_bytes: int, retry_after: float = 0.5
-    ) -> None:
-        self._per_tenant = per_tenant
-        self._max_bytes = max_bytes
-        self._held_bytes = 0
-        self._total = total
-        self._retry_after = retry_after
-        self._held: dict[str, int] = {}
-        self._held_in_all = 0
-
-    @contextmanager
-    def hold(self, tenant: str, rows: int, nbytes: int = 0) -> Iterator[None]:
-        """Holds places for `rows` rows of `nbytes` bytes together.
-
-        Raises:
-            QueueFull: with a retry hint, if they do not fit.
-        """
-        held = self._held.get(tenant, 0)
-        if held + rows > self._per_tenant:
-            raise self._full("queued rows of this tenant", self._per_tenant, held + rows)
-        if self._held_in_all + rows > self._total:
-            raise self._full("queued rows of all tenants", self._total, self._held_in_all + rows)
-        if self._held_bytes + nbytes > self._max_bytes:
-            raise self._full("queued bytes", self._max_bytes, self._held_bytes + nbytes)
-        self._held[tenant] = held + rows
-        self._held_in_all += rows
-        self._held_bytes += nbytes
-        try:
-            yield
-        finally:
-            self._held_in_all -= rows
-            self._held_bytes -= nbytes
-            self._held[tenant] -= rows
-            if not self._held[tenant]:
-                del self._held[tenant]
-
-    def _full(self, field_name: str, limit: int, value: int) -> QueueFull:
-        return QueueFull(
-            f"{field_name}: at most {limit}, would be {value}; try again later",
-            field=field_name,
-            limit=limit,
-            value=value,
-            retry_after=self._retry_after,
-        )
 
 
 class Batcher(Generic[T, R]):
@@ -224,7 +81,7 @@ class Batcher(Generic[T, R]):
     ) -> R:
         """Queues one item and waits for its result.
 
-        A cancelled caller takes its row out of the batch that it has not entered yet.
+        The row of a caller who is cancelled enters no batch.
 
         Raises:
             InvalidRequest: the row alone is larger than a batch may be.
@@ -247,7 +104,11 @@ class Batcher(Generic[T, R]):
             self._queue.push(row)
             self._observer.queued(+1)
             self._arrival.notify()
-        return await row.future
+        try:
+            return await row.future
+        except asyncio.CancelledError:
+            del row.item  # the row waits for its turn to be dropped, without what it held
+            raise
 
     async def room(self, rows: int) -> None:
         """Waits until fewer than `rows` rows wait."""

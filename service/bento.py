@@ -18,11 +18,10 @@ from google.protobuf.message import Message
 from prometheus_client import generate_latest
 from pydantic import BaseModel, Field
 
-from models import ModelError
 from service import supervision
 from service.application import Application
-from service.config import ServerSettings, load_settings
-from service.errors import InvalidRequest, StartupError
+from service.config import ServerSettings, join_address, load_settings
+from service.errors import InvalidRequest
 from service.gate import Gate
 from service.grpc_server import GrpcServer
 from service.logs import configure_logging, get_logger
@@ -81,18 +80,13 @@ class Trunkline:
     def __init__(self) -> None:
         self._application: Application | None = None
         self._grpc: GrpcServer | None = None
+        self._loading: asyncio.Task[None] | None = None
 
     @bentoml.on_startup
     async def start(self) -> None:
         """Opens the store, listens on gRPC, loads the backbones."""
-        try:
+        with supervision.giving_up_on_errors():
             await self._start()
-        except (StartupError, ModelError) as error:
-            log.error("the server does not start", reason=str(error))
-            supervision.give_up()
-        except Exception:
-            log.exception("the server does not start")
-            supervision.give_up()
 
     @bentoml.on_shutdown
     async def stop(self) -> None:
@@ -153,7 +147,7 @@ class Trunkline:
         supervision.exit_with_parent()
         application = self._application = Application(SETTINGS)
         self._grpc = GrpcServer(
-            f"{SETTINGS.host}:{SETTINGS.grpc_port}",
+            join_address(SETTINGS.host, SETTINGS.grpc_port),
             (EXTRACTION, PREDICTION, HEADS),
             application.handlers,
             application.calls,
@@ -162,20 +156,24 @@ class Trunkline:
         )
         await self._grpc.start()
         backend.attach(application.handlers, application.calls)
+        # Probes are answered, with "not ready", while the backbones are loaded.
+        self._loading = asyncio.create_task(self._load(application, address))
         loop = asyncio.get_running_loop()
-        serving = False
 
         def stop_or_drain() -> None:
-            if not serving:
+            if self._loading is None or not self._loading.done():
                 os._exit(0)  # nothing is acknowledged yet, and loading cannot be interrupted
             loop.call_soon_threadsafe(application.drain)
 
         supervision.on_sigterm(stop_or_drain)
-        await application.start()
-        serving = True
+
+    async def _load(self, application: Application, rest: supervision.Address) -> None:
+        with supervision.giving_up_on_errors():
+            await application.start()
+        assert self._grpc is not None
         addresses = {
-            "grpc": f"{SETTINGS.host}:{self._grpc.port}",
-            "rest": f"http://{address.host}:{address.port}",
+            "grpc": join_address(SETTINGS.host, self._grpc.port),
+            "rest": f"http://{join_address(rest.host, rest.port)}",
         }
         log.info("serving", **addresses)
         print(json.dumps(addresses), flush=True)

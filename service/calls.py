@@ -31,6 +31,11 @@ MAX_NAME = 256
 log = get_logger(__name__)
 
 
+def new_request_id() -> str:
+    """What the log and the client know a request by."""
+    return os.urandom(16).hex()
+
+
 @dataclass(slots=True)
 class Call:
     """What the use cases may know of a request beside its message.
@@ -43,7 +48,7 @@ class Call:
     transport: str
     tenant: str
     deadline: float | None
-    request_id: str = field(default_factory=lambda: os.urandom(16).hex())
+    request_id: str = field(default_factory=new_request_id)
 
 
 class Calls:
@@ -67,6 +72,7 @@ class Calls:
         transport: str,
         request: Message | None,
         *,
+        request_id: str | None = None,
         timeout: float | None = None,
         upload: bool = False,
         watch: bool = False,
@@ -74,6 +80,7 @@ class Calls:
         """Surrounds the handling of one request.
 
         Args:
+            request_id: made by the transport, which must tell it also where this raises at once.
             timeout: seconds that the client gives it; the default when None.
             upload: a stream that may last as long as the client sends.
             watch: a stream that lasts as long as the client looks on; a stopping server does
@@ -86,7 +93,8 @@ class Calls:
         lasting = upload or watch
         seconds = timeout if timeout is not None or lasting else self._default_timeout
         deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
-        call = Call(method, transport, tenant_of(request), deadline)
+        request_id = request_id or new_request_id()
+        call = Call(method, transport, tenant_of(request), deadline, request_id)
         code = "OK"
         if not watch:
             self._in_flight += 1

@@ -285,6 +285,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def join_address(host: str, port: int) -> str:
+    """``host:port``, with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def default_cache_dir() -> Path:
     """``$XDG_CACHE_HOME/trunkline`` or ``~/.cache/trunkline``."""
     base = os.environ.get("XDG_CACHE_HOME")

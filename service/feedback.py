@@ -20,9 +20,9 @@ from service.messages import row_error
 from service.metrics import Metrics
 from service.prediction import check_rows
 from service.store import Database
-from service.store import examples as stored_examples
+from service.store import feedback as stored_feedback
 from service.store import heads as stored_heads
-from service.store.examples import NewFeedback
+from service.store.feedback import NewFeedback
 from trunkline.resources import HeadName
 from trunkline.v1 import prediction_pb2
 
@@ -73,7 +73,7 @@ class FeedbackLog:
                 example = new_example(raw, outcome, item.label, "feedback", keep_input=keep)
                 new[row] = NewFeedback(item.id or uuid.uuid4().hex, example, item.label)
         duplicates = await self._database.write(
-            stored_examples.store_feedback,
+            stored_feedback.store_feedback,
             head.uid,
             list(new.values()),
             max_examples=self._settings.max_examples_per_head,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import NoReturn
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
@@ -14,13 +15,18 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from service.application import Handler, Readiness
-from service.calls import Call, Calls, tenant_of
-from service.errors import InvalidRequest, StartupError, problem_of
+from service.calls import Call, Calls, new_request_id, tenant_of
+from service.errors import InvalidRequest, StartupError, UnknownMethod, problem_of
+from service.logs import get_logger
 from service.methods import Method, methods_of
+
+log = get_logger(__name__)
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
 
 ERROR_DOMAIN = "trunkline"
+TRANSPORT = "grpc"
+MARGIN_BYTES = 8 * 1024 * 1024
 FLUSH_SECONDS = 0.25
 """For the last replies to leave."""
 
@@ -47,8 +53,9 @@ class GrpcServer:
         self._server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", 0),  # else a second server shares the port in silence
-                ("grpc.max_receive_message_length", max_message_bytes),
-                ("grpc.max_send_message_length", max_message_bytes),
+                # Somewhat above our own limit, whose error names field and value.
+                ("grpc.max_receive_message_length", max_message_bytes + MARGIN_BYTES),
+                ("grpc.max_send_message_length", -1),
                 ("grpc.keepalive_time_ms", 30_000),
                 ("grpc.keepalive_timeout_ms", 10_000),
                 ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
@@ -57,7 +64,7 @@ class GrpcServer:
         )
         self._health = health.aio.HealthServicer()
         self._names = [service.full_name for service in services]
-        self._add_services(services, handlers, calls)
+        self._add_services(services, handlers, _Translator(calls, max_message_bytes))
         try:
             self.port = self._server.add_insecure_port(address)
         except RuntimeError as error:
@@ -69,6 +76,7 @@ class GrpcServer:
 
     async def start(self) -> None:
         """Begins to serve; health follows the application's readiness."""
+        await self._set_health()  # before anybody can ask: grpc_health begins with SERVING
         await self._server.start()
         self._health_task = asyncio.create_task(self._keep_health())
         self._readiness.listen(self._note_readiness)
@@ -81,13 +89,16 @@ class GrpcServer:
         while True:
             await self._health_changed.wait()
             self._health_changed.clear()
-            status = (
-                health_pb2.HealthCheckResponse.SERVING
-                if self._ready
-                else health_pb2.HealthCheckResponse.NOT_SERVING
-            )
-            for name in ("", *self._names):
-                await self._health.set(name, status)
+            await self._set_health()
+
+    async def _set_health(self) -> None:
+        status = (
+            health_pb2.HealthCheckResponse.SERVING
+            if self._ready
+            else health_pb2.HealthCheckResponse.NOT_SERVING
+        )
+        for name in ("", *self._names):
+            await self._health.set(name, status)
 
     async def close(self) -> None:
         """Ends what is left: watches, once the application has finished its requests."""
@@ -100,7 +111,7 @@ class GrpcServer:
         self,
         services: Sequence[ServiceDescriptor],
         handlers: Mapping[str, Handler],
-        calls: Calls,
+        translator: _Translator,
     ) -> None:
         for service in services:
             self._server.add_generic_rpc_handlers(
@@ -108,7 +119,7 @@ class GrpcServer:
                     grpc.method_handlers_generic_handler(
                         service.full_name,
                         {
-                            method.name: _rpc(method, handlers[method.name], calls)
+                            method.name: translator.rpc(method, handlers[method.name])
                             for method in methods_of(service)
                         },
                     ),
@@ -118,99 +129,142 @@ class GrpcServer:
         reflection.enable_server_reflection(
             (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
         )
+        self._server.add_generic_rpc_handlers((_UnknownMethods(),))
 
 
-def _rpc(method: Method, handler: Handler, calls: Calls) -> grpc.RpcMethodHandler[bytes, bytes]:
-    """Messages are parsed and packed in here, so that a malformed one is answered as an error."""
-    if method.client_streaming:
-        return grpc.stream_unary_rpc_method_handler(_stream_unary(method, handler, calls))
-    if method.server_streaming:
-        return grpc.unary_stream_rpc_method_handler(_unary_stream(method, handler, calls))
-    return grpc.unary_unary_rpc_method_handler(_unary_unary(method, handler, calls))
+class _Translator:
+    """Makes gRPC handlers of use cases.
 
+    Messages are parsed and packed in here, so that a malformed one is answered as any error is.
+    """
 
-def _unary_unary(
-    method: Method, handler: Handler, calls: Calls
-) -> Callable[[bytes, Context], Awaitable[bytes]]:
-    async def serve(data: bytes, context: Context) -> bytes:
-        call: Call | None = None
-        try:
-            async with calls.handle(
-                method.name, "grpc", None, timeout=context.time_remaining()
-            ) as call:
-                request = _parse(method, data)
+    def __init__(self, calls: Calls, max_message_bytes: int) -> None:
+        self._calls = calls
+        self._max_message_bytes = max_message_bytes
+
+    def rpc(self, method: Method, handler: Handler) -> grpc.RpcMethodHandler[bytes, bytes]:
+        """The handler of one method."""
+        if method.client_streaming:
+            return grpc.stream_unary_rpc_method_handler(self._stream_unary(method, handler))
+        if method.server_streaming:
+            return grpc.unary_stream_rpc_method_handler(self._unary_stream(method, handler))
+        return grpc.unary_unary_rpc_method_handler(self._unary_unary(method, handler))
+
+    def _unary_unary(
+        self, method: Method, handler: Handler
+    ) -> Callable[[bytes, Context], Awaitable[bytes]]:
+        async def serve(data: bytes, context: Context) -> bytes:
+            async def run(call: Call) -> Message:
+                request = self._parse(method, data)
                 call.tenant = tenant_of(request)
                 reply: Message = await handler(request, call)
+                return reply
+
+            return await self._reply(method, context, run)
+
+        return serve
+
+    def _stream_unary(
+        self, method: Method, handler: Handler
+    ) -> Callable[[AsyncIterator[bytes], Context], Awaitable[bytes]]:
+        async def serve(stream: AsyncIterator[bytes], context: Context) -> bytes:
+            async def run(call: Call) -> Message:
+                messages = (self._parse(method, data) async for data in stream)
+                reply: Message = await handler(messages, call)
+                return reply
+
+            return await self._reply(method, context, run, upload=True)
+
+        return serve
+
+    def _unary_stream(
+        self, method: Method, handler: Handler
+    ) -> Callable[[bytes, Context], AsyncIterator[bytes]]:
+        async def serve(data: bytes, context: Context) -> AsyncIterator[bytes]:
+            request_id = new_request_id()
+            try:
+                async with self._calls.handle(
+                    *(method.name, TRANSPORT, None),
+                    request_id=request_id,
+                    timeout=context.time_remaining(),
+                    watch=True,
+                ) as call:
+                    request = self._parse(method, data)
+                    call.tenant = tenant_of(request)
+                    async for reply in handler(request, call):
+                        yield reply.SerializeToString()
+            except Exception as error:
+                await _abort(context, request_id, error)
+            context.set_trailing_metadata((("x-request-id", request_id),))
+
+        return serve
+
+    async def _reply(
+        self,
+        method: Method,
+        context: Context,
+        run: Callable[[Call], Awaitable[Message]],
+        *,
+        upload: bool = False,
+    ) -> bytes:
+        request_id = new_request_id()
+        try:
+            async with self._calls.handle(
+                *(method.name, TRANSPORT, None),
+                request_id=request_id,
+                timeout=context.time_remaining(),
+                upload=upload,
+            ) as call:
+                reply = await run(call)
                 if getattr(reply, "errors", None):
-                    calls.note_reply(call, reply)
+                    self._calls.note_reply(call, reply)
         except Exception as error:
-            await _abort(context, call, error)
-            raise
-        context.set_trailing_metadata((("x-request-id", call.request_id),))
+            await _abort(context, request_id, error)
+        context.set_trailing_metadata((("x-request-id", request_id),))
         return reply.SerializeToString()
 
-    return serve
-
-
-def _stream_unary(
-    method: Method, handler: Handler, calls: Calls
-) -> Callable[[AsyncIterator[bytes], Context], Awaitable[bytes]]:
-    async def serve(stream: AsyncIterator[bytes], context: Context) -> bytes:
-        call: Call | None = None
+    def _parse(self, method: Method, data: bytes) -> Message:
+        if len(data) > self._max_message_bytes:
+            raise InvalidRequest(
+                f"request: at most {self._max_message_bytes} bytes, has {len(data)}",
+                field="request",
+                limit=self._max_message_bytes,
+                value=len(data),
+            )
         try:
-            async with calls.handle(
-                method.name, "grpc", None, timeout=context.time_remaining(), upload=True
-            ) as call:
-                reply: Message = await handler(
-                    (_parse(method, data) async for data in stream), call
-                )
-                if getattr(reply, "errors", None):
-                    calls.note_reply(call, reply)
-        except Exception as error:
-            await _abort(context, call, error)
-            raise
-        context.set_trailing_metadata((("x-request-id", call.request_id),))
-        return reply.SerializeToString()
-
-    return serve
+            return method.request.FromString(data)
+        except DecodeError as error:
+            raise InvalidRequest(
+                f"request: must be a {method.request.DESCRIPTOR.full_name}, cannot be parsed",
+                field="request",
+                limit=method.request.DESCRIPTOR.full_name,
+                value=f"{len(data)} bytes",
+            ) from error
 
 
-def _unary_stream(
-    method: Method, handler: Handler, calls: Calls
-) -> Callable[[bytes, Context], AsyncIterator[bytes]]:
-    async def serve(data: bytes, context: Context) -> AsyncIterator[bytes]:
-        call: Call | None = None
-        try:
-            async with calls.handle(
-                method.name, "grpc", None, timeout=context.time_remaining(), watch=True
-            ) as call:
-                request = _parse(method, data)
-                call.tenant = tenant_of(request)
-                async for reply in handler(request, call):
-                    yield reply.SerializeToString()
-        except Exception as error:
-            await _abort(context, call, error)
-            raise
-        context.set_trailing_metadata((("x-request-id", call.request_id),))
+class _UnknownMethods(grpc.GenericRpcHandler):
+    """Answers what no service has, with an id that is in the log."""
 
-    return serve
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[bytes, bytes]:
+        """A handler that refuses."""
+        path = handler_call_details.method
 
+        async def refuse(stream: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+            request_id = new_request_id()
+            error = UnknownMethod(f"method: there is no {path[:200]}", field="method", value=path)
+            log.info(
+                "request failed", request_id=request_id, method=path[:200], code="UNIMPLEMENTED"
+            )
+            await _abort(context, request_id, error)
+            yield b""  # makes this a stream
 
-def _parse(method: Method, data: bytes) -> Message:
-    try:
-        return method.request.FromString(data)
-    except DecodeError as error:
-        raise InvalidRequest(
-            f"request: must be a {method.request.DESCRIPTOR.full_name}, cannot be parsed",
-            field="request",
-            limit=method.request.DESCRIPTOR.full_name,
-            value=f"{len(data)} bytes",
-        ) from error
+        return grpc.stream_stream_rpc_method_handler(refuse)
 
 
-async def _abort(context: Context, call: Call | None, error: Exception) -> None:
+async def _abort(context: Context, request_id: str, error: Exception) -> NoReturn:
     problem = problem_of(error)
-    request_id = "" if call is None else call.request_id
     details = [
         _pack(
             error_details_pb2.ErrorInfo(

@@ -43,8 +43,8 @@ class Metrics:
         )
         self.phase_seconds = self._histogram(
             "phase_seconds",
-            "Time of one row's decoding and queueing, of one batch in the backbone, "
-            "and of one request in its heads.",
+            "Time of one row's decoding, of its waits for that and for the backbone, "
+            "of one batch in the backbone, and of one request in its heads.",
             "phase",
             "backbone",
         )
@@ -100,7 +100,8 @@ class Metrics:
 
     def count_rows(self, method: str, code: str, tenant: str, rows: int) -> None:
         """Counts rows by outcome."""
-        label = tenant if tenant in self._tenants else OTHER
+        known = code == "OK" or tenant in self._tenants
+        label = self.tenant(tenant) if known else OTHER
         self._child(self.rows, method, code, label).inc(rows)
 
     def count_cache(self, tenant: str, *, hits: int, misses: int) -> None:
@@ -148,16 +149,17 @@ class DecodeObserver:
 
     def __init__(self, metrics: Metrics, backbone: str) -> None:
         self._depth = metrics.queue_rows.labels("decode", backbone)
-        self._decode = metrics.phase_seconds.labels("decode", backbone)
+        self._wait = metrics.phase_seconds.labels("decode_queue", backbone)
 
     def queued(self, change: int) -> None:
         self._depth.inc(change)
 
     def batch_started(self, rows: int, waits: Sequence[float]) -> None:
-        pass
+        for wait in waits:
+            self._wait.observe(wait)
 
     def batch_ended(self, rows: int, seconds: float, error: Exception | None) -> None:
-        self._decode.observe(seconds / rows)
+        pass  # of this the waiting for room is a part; decoding is measured where it is done
 
 
 class BackboneObserver:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -17,7 +16,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope
 
 from service.application import Handler
-from service.calls import Call, Calls, tenant_of
+from service.calls import Call, Calls, new_request_id, tenant_of
 from service.errors import InvalidRequest, RequestCancelled, Unavailable, problem_of
 from service.logs import get_logger
 from service.methods import EXTRACTION, HEADS, PREDICTION, Method, methods_of
@@ -108,7 +107,7 @@ def refuse(
         status: in place of the error's own.
         headers: to send along.
     """
-    request_id = os.urandom(16).hex()
+    request_id = new_request_id()
     log.info(
         "request failed",
         request_id=request_id,
@@ -140,18 +139,20 @@ async def answer(
     Raises:
         Answered: the error as a response.
     """
-    call: Call | None = None
+    request_id = new_request_id()
     try:
-        async with backend.calls.handle(method, "rest", None, timeout=timeout) as call:
+        async with backend.calls.handle(
+            method, "rest", None, request_id=request_id, timeout=timeout
+        ) as call:
             request = await read()
             call.tenant = tenant_of(request)
             work = _run(backend.handler(method), method, request, call)
             reply = await (work if receive is None else _while_connected(work, receive))
             if getattr(reply, "errors", None):
                 backend.calls.note_reply(call, reply)
-            return reply, call.request_id
+            return reply, request_id
     except Exception as error:
-        raise Answered(problem_response(error, call.request_id if call else "")) from error
+        raise Answered(problem_response(error, request_id)) from error
 
 
 class Answered(Exception):

@@ -22,6 +22,7 @@ from service.config import (
     ServerSettings,
     StandaloneExtractorSettings,
     describe_validation,
+    join_address,
     load_settings,
 )
 from service.errors import InvalidSettings, ServiceError, StartupError
@@ -137,7 +138,7 @@ async def _extract(settings: StandaloneExtractorSettings) -> None:
     address = (
         f"unix:{settings.socket.absolute()}"
         if settings.socket
-        else f"{settings.host}:{settings.port}"
+        else join_address(settings.host, settings.port)
     )
     server = GrpcServer(
         address,
@@ -172,8 +173,8 @@ def _announce(
     settings: StandaloneExtractorSettings, address: str, port: int, metrics_port: int
 ) -> None:
     addresses = {
-        "grpc": address if settings.socket else f"{settings.host}:{port}",
-        "metrics": f"http://{settings.host}:{metrics_port}/metrics",
+        "grpc": address if settings.socket else join_address(settings.host, port),
+        "metrics": f"http://{join_address(settings.host, metrics_port)}/metrics",
     }
     log.info("serving", **addresses)
     print(json.dumps(addresses), flush=True)

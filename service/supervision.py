@@ -12,14 +12,16 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import NamedTuple
 
 import psutil
 
+from models import ModelError
 from service.config import ServerSettings, is_loopback
-from service.errors import InvalidSettings
+from service.errors import InvalidSettings, StartupError
 from service.logs import get_logger
 
 log = get_logger(__name__)
@@ -96,8 +98,20 @@ def _wait_for_end(pid: int) -> None:
         psutil.Process(pid).wait()
 
 
-def give_up() -> None:
-    """Ends this process, and the supervisor, which would only start another worker."""
+@contextmanager
+def giving_up_on_errors() -> Iterator[None]:
+    """Ends this process if the block raises, and the supervisor, who would only try again."""
+    try:
+        yield
+    except (StartupError, ModelError) as error:
+        log.error("the server does not start", reason=str(error))
+        _give_up()
+    except Exception:
+        log.exception("the server does not start")
+        _give_up()
+
+
+def _give_up() -> None:
     if _supervised():
         os.kill(os.getppid(), signal.SIGTERM)
     os._exit(1)

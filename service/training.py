@@ -171,17 +171,17 @@ class Training:
     def _landed(self, running: _Running) -> None:
         # Also when the task was cancelled before its first step.
         del self._running[running.head.uid]
-        self._metrics.trainings.labels(running.job.state).inc()
+        if running.job.state.final:
+            self._metrics.trainings.labels(running.job.state).inc()
         running.announce()
 
     async def _run(self, running: _Running) -> None:
-        try:
-            async with self._fitter.turn():
-                started = time.perf_counter()
+        async with self._fitter.turn():
+            started = time.perf_counter()
+            try:
                 await self._fit(running)
-        except Exception as error:
-            await self._fail(running, error)
-        else:
+            except Exception as error:
+                await self._fail(running, error)
             seconds = time.perf_counter() - started
             self._metrics.training_seconds.labels(running.job.state).observe(seconds)
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 import models
 from models import Backbone, PreparedInput, load_backbone
-from service.batching import Admission, Batcher, BatchLimits
+from service.admission import Admission
+from service.batching import Batcher, BatchLimits
 from service.config import ExtractorSettings
 from service.errors import BackboneFailed, InvalidRequest, Unavailable
 from service.extraction import BackboneInfo, Extracted, Extractor
@@ -146,6 +147,7 @@ class _Runner:
         self._on_change = on_change
         self._gauge = metrics.backbone_ready.labels(backbone.name)
         self._failures = metrics.backbone_failures.labels(backbone.name)
+        self._decode_seconds = metrics.phase_seconds.labels("decode", backbone.name)
         self._probe: asyncio.Task[None] | None = None
         self._decoders, decode_threads = decoders
         self._max_batch_rows = settings.max_batch_rows or BATCH_ROWS[backbone.device]
@@ -194,15 +196,15 @@ class _Runner:
                 limit=self.backbone.modality,
                 value=raw.kind,
             )
+        begun = asyncio.get_running_loop().time()
         decoded = await self._decoding.submit(tenant, raw, cost=raw.cost, deadline=deadline)
-        submitted = asyncio.get_running_loop().time()
         embedded = await self._batching.submit(
             tenant, decoded.prepared, cost=decoded.prepared.cost, deadline=deadline
         )
         return Extracted(
             vector=embedded.vector,
             decode_seconds=decoded.seconds,
-            queue_seconds=embedded.started - submitted,
+            queue_seconds=embedded.started - begun - decoded.seconds,
             backbone_seconds=embedded.seconds,
         )
 
@@ -230,7 +232,9 @@ class _Runner:
             )
         except Exception as error:  # the row's own error, whatever it is
             return [error]
-        return [_Decoded(prepared, loop.time() - started)]
+        seconds = loop.time() - started
+        self._decode_seconds.observe(seconds)
+        return [_Decoded(prepared, seconds)]
 
     async def _forward(self, batch: Sequence[PreparedInput]) -> Sequence[_Embedded | Exception]:
         """Runs a batch; if that fails, each of its rows alone, so that one costs only itself."""

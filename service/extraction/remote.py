@@ -22,6 +22,7 @@ from service.errors import (
 from service.extraction import BackboneInfo, Extracted, Extractor
 from service.inputs import RawInput, from_tensor
 from service.logs import get_logger
+from trunkline.status import error_from_rpc
 from trunkline.v1 import common_pb2, extraction_pb2, extraction_pb2_grpc
 
 FIRST_RECONNECT_SECONDS = 0.2
@@ -191,8 +192,14 @@ class RemoteExtractor(Extractor):
         if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
             return self._away()
         kind = _ERRORS.get(error.code().name, InternalError)
-        retry_after = RETRY_AFTER if kind is QueueFull else None
-        return kind(f"extractor: {error.details()}", retry_after=retry_after)
+        detail = error_from_rpc(error)
+        return kind(
+            f"extractor: {detail.message}",
+            field=detail.field or None,
+            limit=detail.limit or None,
+            value=detail.value or None,
+            retry_after=detail.retry_after,
+        )
 
     def _away(self) -> Unavailable:
         return Unavailable(

@@ -1,4 +1,4 @@
-"""Examples with their embeddings, and the feedback log."""
+"""Examples with their embeddings."""
 
 from __future__ import annotations
 
@@ -47,26 +47,20 @@ class ExampleRecord:
     created_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class StoredEmbedding:
-    """An embedding of the tenant, and the kind of its input."""
-
-    kind: str
-    vector: NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class NewFeedback:
-    """One feedback with what its example needs."""
-
-    feedback_id: str
-    example: NewExample
-    label: str
-
-
 def known_digests(connection: Connection, head: HeadRecord, digests: Sequence[str]) -> set[str]:
     """Those of the digests that have a stored embedding in the head's tenant and backbone."""
-    return set(_select_embeddings(connection, head, digests, schema.embeddings.c.digest))
+    known: set[str] = set()
+    for chunk in chunks(digests):
+        known.update(
+            connection.scalars(
+                select(schema.embeddings.c.digest).where(
+                    schema.embeddings.c.tenant_id == head.tenant_id,
+                    schema.embeddings.c.fingerprint == head.fingerprint,
+                    schema.embeddings.c.digest.in_(chunk),
+                )
+            )
+        )
+    return known
 
 
 def find_embeddings(
@@ -74,7 +68,7 @@ def find_embeddings(
 ) -> dict[str, NDArray[np.float32]]:
     """Stored embeddings of a tenant by digest; those that are missing are left out."""
     found: dict[str, NDArray[np.float32]] = {}
-    for chunk in _chunks(digests):
+    for chunk in chunks(digests):
         rows = connection.execute(
             select(schema.embeddings.c.digest, schema.embeddings.c.vector)
             .join_from(schema.embeddings, schema.tenants)
@@ -91,7 +85,7 @@ def find_embeddings(
 def find_kinds(connection: Connection, tenant: str, digests: Sequence[str]) -> dict[str, str]:
     """The kinds of inputs that a tenant has stored, by digest."""
     found: dict[str, str] = {}
-    for chunk in _chunks(digests):
+    for chunk in chunks(digests):
         rows = connection.execute(
             select(schema.examples.c.digest, schema.examples.c.kind)
             .select_from(schema.examples.join(schema.heads).join(schema.tenants))
@@ -123,36 +117,6 @@ def store_examples(
     if added_rows:
         connection.execute(insert(schema.examples), list(added_rows.values()))
     return changes
-
-
-def store_feedback(
-    connection: Connection, uid: str, new: Sequence[NewFeedback], *, max_examples: int
-) -> list[bool]:
-    """Appends feedback and makes its label the example's; True where the id was known before."""
-    head = require_head(connection, uid)
-    seen = _seen_feedback(connection, uid, [item.feedback_id for item in new])
-    fresh: dict[str, NewFeedback] = {}
-    duplicates = []
-    for item in new:
-        duplicates.append(item.feedback_id in seen or item.feedback_id in fresh)
-        if not duplicates[-1]:
-            fresh[item.feedback_id] = item
-    if fresh:
-        rows = [
-            {
-                "head_uid": uid,
-                "feedback_id": item.feedback_id,
-                "digest": item.example.digest,
-                "label": item.label,
-                "active_version": head.active_version,
-                "created_at": time.time(),
-            }
-            for item in fresh.values()
-        ]
-        connection.execute(insert(schema.feedback), rows)
-        examples = [item.example for item in fresh.values()]
-        store_examples(connection, uid, examples, max_examples=max_examples)
-    return duplicates
 
 
 def store_embeddings(connection: Connection, head: HeadRecord, new: Iterable[NewExample]) -> None:
@@ -247,7 +211,7 @@ def label_counts(connection: Connection, uid: str) -> dict[str, int]:
 def kept_digests(connection: Connection, uid: str, digests: Sequence[str]) -> set[str]:
     """Those of the digests whose raw input the head has kept; embeddings have none to keep."""
     found: set[str] = set()
-    for chunk in _chunks(digests):
+    for chunk in chunks(digests):
         found.update(
             connection.scalars(
                 select(schema.examples.c.digest).where(
@@ -318,24 +282,11 @@ def _store_example(
     return "updated" if "label" in changes else "unchanged"
 
 
-def _seen_feedback(connection: Connection, uid: str, ids: Sequence[str]) -> set[str]:
-    seen: set[str] = set()
-    for chunk in _chunks(ids):
-        seen.update(
-            connection.scalars(
-                select(schema.feedback.c.feedback_id).where(
-                    schema.feedback.c.head_uid == uid, schema.feedback.c.feedback_id.in_(chunk)
-                )
-            )
-        )
-    return seen
-
-
 def _stored_labels(
     connection: Connection, uid: str, digests: Sequence[str]
 ) -> dict[str, str | None]:
     labels: dict[str, str | None] = {}
-    for chunk in _chunks(digests):
+    for chunk in chunks(digests):
         rows = connection.execute(
             select(schema.examples.c.digest, schema.examples.c.label).where(
                 schema.examples.c.head_uid == uid, schema.examples.c.digest.in_(chunk)
@@ -359,23 +310,6 @@ def _check_room(connection: Connection, uid: str, added: int, limit: int) -> Non
         )
 
 
-def _select_embeddings(
-    connection: Connection, head: HeadRecord, digests: Sequence[str], column: Any
-) -> list[Any]:
-    found: list[Any] = []
-    for chunk in _chunks(digests):
-        found.extend(
-            connection.scalars(
-                select(column).where(
-                    schema.embeddings.c.tenant_id == head.tenant_id,
-                    schema.embeddings.c.fingerprint == head.fingerprint,
-                    schema.embeddings.c.digest.in_(chunk),
-                )
-            )
-        )
-    return found
-
-
 def _insert_if_absent(connection: Connection, table: Table) -> Insert:
     if connection.dialect.name == "postgresql":
         return postgresql.insert(table).on_conflict_do_nothing()
@@ -386,7 +320,8 @@ def _vector(data: bytes) -> NDArray[np.float32]:
     return np.frombuffer(data, dtype=_VECTOR_DTYPE)
 
 
-def _chunks(digests: Sequence[str]) -> Iterable[Sequence[str]]:
+def chunks(digests: Sequence[str]) -> Iterable[Sequence[str]]:
+    """Parts that fit the bound parameters of one IN clause."""
     return (digests[i : i + _CHUNK] for i in range(0, len(digests), _CHUNK))
 
 

@@ -208,7 +208,7 @@ def test_head_does_not_see_later_changes_of_its_arrays() -> None:
 
 def test_size_counts_arrays_and_labels() -> None:
     head = Head("imported", ("bad", "gööd"), WEIGHT, BIAS, "f00d")
-    assert head.nbytes == 6 * 4 + 2 * 4 + 3 + 6
+    assert head.nbytes == 6 * (4 + 8) + 2 * 4 + 3 + 6
 
 
 @pytest.mark.parametrize("labels", [("a", 'quote " and \\ comma,'), ("ü", "標籤"), (" ", "\n")])

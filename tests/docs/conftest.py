@@ -29,7 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterato
 
 
 @pytest.fixture
-def workplace(tmp_path: Path) -> Path:
+def folder(tmp_path: Path) -> Path:
     """photos/ and photos-held-out/ with the classes good and torn, new.jpg, reviews.csv."""
     rng = np.random.default_rng(0)
     for folder, count in (("photos", 10), ("photos-held-out", 3)):

@@ -26,12 +26,12 @@ def test_every_example_is_tested() -> None:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_example_does_what_it_says(name: str, server: Running, workplace: Path) -> None:
+def test_example_does_what_it_says(name: str, server: Running, folder: Path) -> None:
     data = "photos" if name == "image_folder.py" else "reviews.csv"
     address = server.rest if name == "rest_texts.py" else server.grpc
     done = subprocess.run(
         [sys.executable, str(ROOT / "examples" / name), data, "--server", address],
-        cwd=workplace,
+        cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,

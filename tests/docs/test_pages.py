@@ -34,10 +34,10 @@ PAGES_WITH_CODE = [page for page in PAGES if blocks(page)]
 
 
 @pytest.mark.parametrize("page", PAGES_WITH_CODE)
-def test_code_of_the_page_runs(page: str, server: Running, workplace: Path) -> None:
+def test_code_of_the_page_runs(page: str, server: Running, folder: Path) -> None:
     if shutil.which("curl") is None and "curl " in (ROOT / page).read_text(encoding="utf-8"):
         pytest.skip("curl is not installed")
-    environment = _environment(server, workplace / "bin")
+    environment = _environment(server, folder / "bin")
     for language, code in blocks(page):
         code = code.replace("127.0.0.1:50051", server.grpc)
         code = code.replace("http://127.0.0.1:3000", server.rest)
@@ -47,7 +47,7 @@ def test_code_of_the_page_runs(page: str, server: Running, workplace: Path) -> N
         }[language]
         done = subprocess.run(
             command,
-            cwd=workplace,
+            cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,

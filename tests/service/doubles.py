@@ -57,7 +57,8 @@ def info(name: str = "tiny/text", fingerprint: str = FINGERPRINT) -> BackboneInf
 class TinyBackbone:
     """Embeds short texts. A test may make it fail, or hold its batches back.
 
-    `steps` are taken one per forward pass: an error to raise, or how many rows to leave out.
+    `steps` are taken one per forward pass: an error to raise, or how many rows to leave out. A
+    text that starts with "poison" makes every pass raise that it is in.
     """
 
     modality = Modality.TEXT
@@ -88,6 +89,8 @@ class TinyBackbone:
         self.batches.append(texts)
         self.on_batch()
         assert self.open.wait(60)
+        if any(text.startswith("poison") for text in texts):
+            raise RuntimeError("secret")
         step = self.steps.pop(0) if self.steps else 0
         if isinstance(step, Exception):
             raise step

@@ -5,7 +5,8 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from service.store import heads as stored_heads
-from service.store.examples import NewExample, NewFeedback, store_examples
+from service.store.examples import NewExample, store_examples
+from service.store.feedback import NewFeedback
 from service.store.heads import HeadRecord
 from tests.service.doubles import FINGERPRINT, vector_of
 from trunkline.digest import text_digest

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from service.batching import Admission
+from service.admission import Admission
 from service.errors import QueueFull
 
 PER_TENANT, TOTAL = 10, 25

@@ -11,10 +11,9 @@ from itertools import combinations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.batching import FairQueue, Row
+from service.fair_queue import FairQueue, Row
 
 TENANTS = ("a", "b", "c")
-WEIGHTS = {"a": 1.0, "b": 2.0, "c": 0.5}
 
 Item = tuple[str, int]
 
@@ -78,15 +77,6 @@ def test_expensive_rows_leave_in_proportion_to_their_cost() -> None:
     assert 4 <= counts["dear"] <= 10
 
 
-def test_weight_multiplies_a_tenants_share() -> None:
-    queue: FairQueue[Item, None] = FairQueue()
-    for item in range(90):
-        queue.push(row("light", item))
-        queue.push(row("heavy", item), weight=2.0)
-    counts = Counter(pop_tenants(queue, 90))
-    assert abs(counts["heavy"] - 60) <= 2
-
-
 def test_idle_time_earns_no_credit() -> None:
     queue: FairQueue[Item, None] = FairQueue()
     queue.push(row("late", 0))
@@ -141,7 +131,7 @@ def test_no_row_is_lost_or_duplicated_and_a_tenants_rows_keep_their_order(
         if event is not None:
             tenant, cost = event
             pushed.append((tenant, len(pushed)))
-            queue.push(row(tenant, len(pushed) - 1, cost), WEIGHTS[tenant])
+            queue.push(row(tenant, len(pushed) - 1, cost))
         else:
             expected = queue.peek()
             taken = queue.pop()
@@ -161,23 +151,23 @@ def test_no_row_is_lost_or_duplicated_and_a_tenants_rows_keep_their_order(
 def test_share_of_two_backlogged_tenants_differs_by_at_most_one_row_of_each(
     events: list[tuple[str, int] | None],
 ) -> None:
-    """Theorem 1 of the paper: |W_f / w_f - W_m / w_m| <= l_f / w_f + l_m / w_m."""
+    """Theorem 1 of the paper, all weights equal: |W_f - W_m| <= l_f + l_m."""
     queue: FairQueue[Item, None] = FairQueue()
     waiting: Counter[str] = Counter()
     work = dict.fromkeys(TENANTS, 0.0)
     largest = dict.fromkeys(TENANTS, 0.0)
     for event in events:
         if event is not None:
-            largest[event[0]] = max(largest[event[0]], event[1] / WEIGHTS[event[0]])
+            largest[event[0]] = max(largest[event[0]], event[1])
     gaps: dict[tuple[str, str], list[float]] = {pair: [] for pair in combinations(TENANTS, 2)}
     for event in [*events, *[None] * len(events)]:
         if event is not None:
             tenant, cost = event
-            queue.push(row(tenant, 0, cost), WEIGHTS[tenant])
+            queue.push(row(tenant, 0, cost))
             waiting[tenant] += 1
         elif (taken := queue.pop()) is not None:
             waiting[taken.tenant] -= 1
-            work[taken.tenant] += taken.cost / WEIGHTS[taken.tenant]
+            work[taken.tenant] += taken.cost
         for (f, m), seen in gaps.items():
             if not waiting[f] or not waiting[m]:
                 seen.clear()

@@ -60,4 +60,4 @@ def test_observers_count_depth_batches_and_failures() -> None:
     assert value("backbone_failures_total", backbone="b") == 1
     assert value("phase_seconds_sum", phase="backbone", backbone="b") == 0.5
     assert value("phase_seconds_sum", phase="queue", backbone="b") == pytest.approx(0.3)
-    assert value("phase_seconds_sum", phase="decode", backbone="b") == 0.01
+    assert value("phase_seconds_sum", phase="decode_queue", backbone="b") == 0.1

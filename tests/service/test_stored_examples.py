@@ -15,6 +15,7 @@ from service.store import Database, schema
 from service.store import examples as stored
 from service.store import heads as stored_heads
 from service.store.database import migrate
+from service.store.feedback import store_feedback
 from tests.service.doubles import FINGERPRINT, vector_of
 from tests.service.stored import MANY, add_examples, example, feedback, new_head
 from trunkline.digest import text_digest
@@ -190,7 +191,7 @@ async def test_feedback_is_an_example_with_the_right_label(database: Database) -
     head = await database.write(new_head)
     await database.write(add_examples, head.uid, example("x", "wrong"))
     rows = [feedback("1", "x", "right"), feedback("2", "y", "right")]
-    known = await database.write(stored.store_feedback, head.uid, rows, max_examples=9)
+    known = await database.write(store_feedback, head.uid, rows, max_examples=9)
     assert known == [False, False]
     found = await database.read(stored.list_examples, head.uid, after=0, limit=9, label=None)
     assert [(record.label, record.source) for record in found] == [("right", "feedback")] * 2
@@ -200,12 +201,12 @@ async def test_feedback_is_an_example_with_the_right_label(database: Database) -
 async def test_repeated_feedback_id_is_acknowledged_and_learned_once(database: Database) -> None:
     head = await database.write(new_head)
     rows = [feedback("1", "x", "a"), feedback("1", "x", "b")]
-    assert await database.write(stored.store_feedback, head.uid, rows, max_examples=9) == [
+    assert await database.write(store_feedback, head.uid, rows, max_examples=9) == [
         False,
         True,
     ]
     again = [feedback("1", "x", "c")]
-    assert await database.write(stored.store_feedback, head.uid, again, max_examples=9) == [True]
+    assert await database.write(store_feedback, head.uid, again, max_examples=9) == [True]
     assert await database.read(labels, head.uid) == {text_digest("x"): "a"}
     assert (await database.read(stored_heads.count, head.uid)).feedback == 1
 
@@ -214,9 +215,7 @@ async def test_same_feedback_id_of_another_head_is_another_feedback(database: Da
     for tenant in ("acme", "bolt"):
         head = await database.write(new_head, tenant=tenant)
         rows = [feedback("1", "x", "a")]
-        assert await database.write(stored.store_feedback, head.uid, rows, max_examples=9) == [
-            False
-        ]
+        assert await database.write(store_feedback, head.uid, rows, max_examples=9) == [False]
 
 
 UPLOADS = st.lists(

@@ -9,7 +9,7 @@ from service.errors import Aborted, AlreadyExists, NotFound
 from service.store import Database
 from service.store import heads as stored
 from service.store import jobs as stored_jobs
-from service.store.examples import store_feedback
+from service.store.feedback import store_feedback
 from service.store.jobs import JobRecord, JobState
 from tests.service.stored import add_examples, add_version, example, feedback, new_head
 
