@@ -45,20 +45,29 @@ def test_unknown_method_is_unimplemented(server: Running, path: str) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         way.channel.unary_unary(path)(b"", timeout=30)
     way.close()
-    assert refusal(refused.value).code == "UNIMPLEMENTED"
+    error = refusal(refused.value)
+    assert (error.code, error.field) == ("UNIMPLEMENTED", "method")
+    assert_logged(server, error.request_id)
 
 
-def test_message_over_the_limit_is_refused_before_it_is_read(
-    server: Running, heads: dict[str, str]
+@pytest.mark.parametrize(
+    ("size", "code"),
+    [((64 << 20) + 1, "INVALID_ARGUMENT"), (80 << 20, "RESOURCE_EXHAUSTED")],
+    ids=["by the server", "by gRPC itself"],
+)
+def test_message_over_the_limit_is_refused_before_it_is_parsed(
+    server: Running, heads: dict[str, str], size: int, code: str
 ) -> None:
     way = Grpc(server.grpc)
     with pytest.raises(Refused) as refused:
-        way.exchange(METHODS["Predict"], [b"\0" * ((64 << 20) + 1)])
+        way.exchange(METHODS["Predict"], [b"\0" * size])
     way.close()
     error = refused.value
-    assert error.code == "RESOURCE_EXHAUSTED"
-    assert str(64 << 20) in error.message
-    assert str((64 << 20) + 1) in error.message
+    assert error.code == code
+    assert str(size) in error.message
+    if code == "INVALID_ARGUMENT":
+        assert (error.field, error.limit, error.value) == ("request", str(64 << 20), str(size))
+        assert_logged(server, error.request_id)
 
 
 class Body:
