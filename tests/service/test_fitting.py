@@ -31,7 +31,7 @@ def training_process() -> psutil.Process:
     """The one child of this process that runs the worker."""
     (found,) = (
         child
-        for child in psutil.Process().children(recursive=True)
+        for child in psutil.Process().children()
         if child.is_running() and "service.fitting_worker" in child.cmdline()
     )
     return found

@@ -206,6 +206,20 @@ def test_words_and_tables_are_for_a_person(run: Run, table: Path) -> None:
     assert "leave-one-out" in report
 
 
+def test_report_page_needs_nothing_but_itself_and_escapes_labels(
+    run: Run, table: Path, tmp_path: Path
+) -> None:
+    table.write_text("text,label\na,<script>\nb,<script>\nc,x & y\nd,x & y\n", encoding="utf-8")
+    run("train", "acme/mood", table)
+    page = tmp_path / "report.html"
+    run("report", "acme/mood", "--html", page)
+    text = page.read_text(encoding="utf-8")
+    assert "90.0%" in text
+    assert "leave-one-out" in text
+    for outside in ("<script", "src=", "href=", "url("):
+        assert outside not in text
+
+
 def test_documents_stand_alone_on_standard_output(run: Run, table: Path) -> None:
     run("train", "acme/mood", table)
     assert len(json.loads(run("backbones", "--json").stdout)["backbones"]) == 2

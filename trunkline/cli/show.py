@@ -1,9 +1,12 @@
 """`trunkline backbones` and `trunkline report`."""
 
+from pathlib import Path
+
 import click
 
 from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.output import Output
+from trunkline.cli.page import report_page
 from trunkline.client import Client
 from trunkline.values import Estimate, Report
 
@@ -25,10 +28,17 @@ def backbones(client: Client, out: Output) -> None:
 @click.option(
     "--version", type=click.IntRange(min=1), help="The version (default: the active one)."
 )
+@click.option(
+    "--html",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write the report to this file as one self-contained page, too.",
+)
 @client_command
-def report(client: Client, out: Output, head: str, version: int | None) -> None:
+def report(client: Client, out: Output, head: str, version: int | None, html: Path | None) -> None:
     """Show what is known about a version: its classes, its estimate, the families considered."""
     result = client.report(head, version)
+    if html is not None:
+        html.write_text(report_page(result, report_facts(result)), encoding="utf-8")
     if out.as_json:
         out.document(result)
         return
@@ -38,6 +48,8 @@ def report(client: Client, out: Output, head: str, version: int | None) -> None:
         columns = ["family", "l2", "accuracy", "log-loss", "chosen"]
         rows = [
             (row.family, row.l2, accuracy(row.estimate), row.estimate.log_loss, row.chosen)
+            if row.estimate
+            else (row.family, None, "left out", None, row.chosen)
             for row in result.candidates
         ]
         out.table(columns, rows)
