@@ -114,7 +114,7 @@ class Backbone(Protocol):
         """Embed a batch: float32 of shape (len(batch), dim), row i for input i.
 
         A row does not depend on its neighbours (tolerance: 1e-4 in float32, 5e-2 in bfloat16,
-        relative to the largest magnitude in the row). Call it from one thread at a time.
+        relative to the largest magnitude in the row). Thread-safe.
         Raises BackboneError.
         """
         ...

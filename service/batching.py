@@ -68,7 +68,7 @@ class Batcher(Generic[T, R]):
         self._limits = limits
         self._observer = observer
         self._queue: FairQueue[T, R] = FairQueue()
-        self._arrival = asyncio.Condition()
+        self._arrival = asyncio.Event()
         self._departure = asyncio.Event()
         self._closed = False
         self._workers = [
@@ -100,10 +100,9 @@ class Batcher(Generic[T, R]):
             )
         loop = asyncio.get_running_loop()
         row: Row[T, R] = Row(tenant, item, cost, deadline, loop.create_future(), loop.time())
-        async with self._arrival:
-            self._queue.push(row)
-            self._observer.queued(+1)
-            self._arrival.notify()
+        self._queue.push(row)
+        self._observer.queued(+1)
+        self._arrival.set()
         try:
             return await row.future
         except asyncio.CancelledError:
@@ -134,11 +133,15 @@ class Batcher(Generic[T, R]):
                 await self._run_batch(batch)
 
     async def _collect(self) -> list[Row[T, R]]:
-        async with self._arrival:
-            await self._arrival.wait_for(lambda: len(self._queue) > 0)
-            if self._limits.window_seconds > 0:
-                await self._wait_for_company()
-            return self._take()
+        await self._until_waiting(1)
+        if self._limits.window_seconds > 0:
+            await self._wait_for_company()
+        return self._take()
+
+    async def _until_waiting(self, rows: int) -> None:
+        while len(self._queue) < rows:
+            self._arrival.clear()
+            await self._arrival.wait()
 
     async def _wait_for_company(self) -> None:
         first = self._queue.peek()
@@ -146,7 +149,7 @@ class Batcher(Generic[T, R]):
             return
         try:
             async with asyncio.timeout_at(first.enqueued + self._limits.window_seconds):
-                await self._arrival.wait_for(lambda: len(self._queue) >= self._limits.max_rows)
+                await self._until_waiting(self._limits.max_rows)
         except TimeoutError:
             pass  # the window is over: whoever came, leaves
 

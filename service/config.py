@@ -78,15 +78,20 @@ class ExtractorSettings(_Settings):
     cache_dir: Path = Field(default_factory=lambda: default_cache_dir())
     """Where exported engines are kept. Losing it costs one export at the next start."""
 
-    threads: int = Field(default=0, ge=0, le=256)
-    """Threads of one backbone; 0 takes all cores. More than the cores slows everything down."""
+    threads: int = Field(default=1, ge=0, le=256)
+    """Threads of one forward pass on a CPU; 0 takes all cores. One gives the highest rate, because
+    threads that share a pass wait for each other; more make a lone request faster."""
+
+    passes: int = Field(default=0, ge=0, le=256)
+    """Forward passes at once; 0 takes as many as fill the cores, and one on a GPU. More than fill
+    the cores slow each other down."""
 
     decode_threads: int = Field(default=0, ge=0, le=256)
     """Threads that decode inputs; 0 takes half of the cores. Too few starve the backbone, too many
     take the cores from it."""
 
     max_batch_rows: int = Field(default=0, ge=0, le=4096)
-    """Rows in one batch; 0 takes 8 on a CPU and 64 on a GPU. Too low wastes the device; too high
+    """Rows in one batch; 0 takes 4 on a CPU and 64 on a GPU. Too low wastes the device; too high
     delays whoever waits behind it, and on a CPU leaves cores idle while the next is decoded."""
 
     max_batch_cost: int = Field(default=64 * 224 * 224, ge=1)

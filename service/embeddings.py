@@ -231,8 +231,11 @@ class Embeddings:
         for flight in waited_for:
             flight.waiters += 1
         try:
-            # asyncio.wait leaves the futures alone when this request is cancelled: others may wait.
-            await asyncio.wait([flight.landed for flight in waited_for])
+            # Neither cancels the futures when this request is cancelled: others may wait for them.
+            if len(waited_for) == 1:
+                await asyncio.shield(waited_for[0].landed)
+            else:
+                await asyncio.wait([flight.landed for flight in waited_for])
         finally:
             for flight in waited_for:
                 flight.waiters -= 1

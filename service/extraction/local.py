@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,7 +29,9 @@ LAST_PROBE_SECONDS = 30.0
 STUCK_SECONDS = 30.0
 CLOSE_SECONDS = 5.0
 DECODED_BATCHES = 4
-BATCH_ROWS = {"cpu": 8, "cuda": 64}
+DECODE_ROWS = 4
+"""Rows that a decoding thread takes at once, if they wait: fewer hops between threads."""
+BATCH_ROWS = {"cpu": 4, "cuda": 64}
 """Beyond these, larger batches gain next to nothing."""
 
 log = get_logger(__name__)
@@ -151,11 +154,12 @@ class _Runner:
         self._probe: asyncio.Task[None] | None = None
         self._decoders, decode_threads = decoders
         self._max_batch_rows = settings.max_batch_rows or BATCH_ROWS[backbone.device]
-        self._device = ThreadPoolExecutor(1, thread_name_prefix=f"backbone-{backbone.name}")
+        passes = _passes(settings, backbone.device)
+        self._device = ThreadPoolExecutor(passes, thread_name_prefix=f"backbone-{backbone.name}")
         self._decoding: Batcher[RawInput, _Decoded] = Batcher(
             self._decode,
             BatchLimits(
-                max_rows=1,
+                max_rows=DECODE_ROWS,
                 max_cost=settings.max_message_bytes,
                 concurrency=decode_threads,
             ),
@@ -167,6 +171,7 @@ class _Runner:
                 max_rows=self._max_batch_rows,
                 max_cost=settings.max_batch_cost,
                 window_seconds=settings.batch_window_ms / 1000,
+                concurrency=passes,
             ),
             BackboneObserver(metrics, backbone.name),
         )
@@ -215,26 +220,27 @@ class _Runner:
         await self._batching.close()
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
-                await self._on_device(self.backbone.close)
+                await asyncio.to_thread(self._device.shutdown)
         except TimeoutError as error:
             raise BackboneFailed(f"{self.backbone.name}: a forward pass hangs") from error
-        self._device.shutdown(wait=False)
+        await asyncio.to_thread(self.backbone.close)
 
     async def _decode(self, batch: Sequence[RawInput]) -> Sequence[_Decoded | Exception]:
         # Pixels take more memory than the files they come from: no more than a few batches of them.
         await self._batching.room(DECODED_BATCHES * self._max_batch_rows)
-        loop = asyncio.get_running_loop()
-        started = loop.time()
-        (raw,) = batch
+        return await asyncio.get_running_loop().run_in_executor(
+            self._decoders, lambda: [self._decode_one(raw) for raw in batch]
+        )
+
+    def _decode_one(self, raw: RawInput) -> _Decoded | Exception:
+        started = time.perf_counter()
         try:
-            prepared = await loop.run_in_executor(
-                self._decoders, self.backbone.preprocess, cast("models.RawInput", raw.content)
-            )
+            prepared = self.backbone.preprocess(cast("models.RawInput", raw.content))
         except Exception as error:  # the row's own error, whatever it is
-            return [error]
-        seconds = loop.time() - started
+            return error
+        seconds = time.perf_counter() - started
         self._decode_seconds.observe(seconds)
-        return [_Decoded(prepared, seconds)]
+        return _Decoded(prepared, seconds)
 
     async def _forward(self, batch: Sequence[PreparedInput]) -> Sequence[_Embedded | Exception]:
         """Runs a batch; if that fails, each of its rows alone, so that one costs only itself."""
@@ -298,6 +304,13 @@ class _Runner:
 
     async def _on_device(self, function: Callable[[], None]) -> None:
         await asyncio.get_running_loop().run_in_executor(self._device, function)
+
+
+def _passes(settings: ExtractorSettings, device: str) -> int:
+    if settings.passes or device != "cpu":
+        return settings.passes or 1
+    cores = os.cpu_count() or 1
+    return max(1, cores // (settings.threads or cores))
 
 
 def _as_failure(outcome: _Embedded | Exception) -> _Embedded | Exception:

@@ -6,6 +6,7 @@ Tolerances are absolute. Image features reach about 3, text embeddings are unit 
 import io
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -254,3 +255,14 @@ def test_missing_weights_error_says_what_to_install() -> None:
 def test_limits_below_one_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=name):
         InputLimits(**{name: 0})
+
+
+def test_passes_at_once_give_what_each_gives_alone(
+    image_backbone: Backbone, photos: list[NDArray[np.uint8]]
+) -> None:
+    prepared = [image_backbone.preprocess(photo) for photo in photos]
+    alone = [image_backbone.forward([row]) for row in prepared]
+    with ThreadPoolExecutor(2) as pool:
+        together = list(pool.map(image_backbone.forward, [[row] for row in prepared * 8]))
+    for i, embedding in enumerate(together):
+        np.testing.assert_array_equal(embedding, alone[i % len(alone)])

@@ -50,7 +50,9 @@ SiteMaker = Callable[..., Any]
 def site(monkeypatch: pytest.MonkeyPatch) -> SiteMaker:
     @asynccontextmanager
     async def make(**values: Any) -> AsyncIterator[Site]:
-        settings = load_settings(ExtractorSettings, backbone="tiny/text", **values)
+        settings = load_settings(
+            ExtractorSettings, **{"backbone": "tiny/text", "passes": 1, **values}
+        )
         backbone = TinyBackbone()
         monkeypatch.setattr(local, "load_backbone", lambda name, **_: backbone)
         monkeypatch.setattr(local, "FIRST_PROBE_SECONDS", 0.0)
