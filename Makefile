@@ -15,7 +15,7 @@ IS_PYTHON := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(firstword $(foreach p,python3 python3.11 python3.12 python3.13,\
 	$(if $(shell $(p) -c '$(IS_PYTHON)' >/dev/null 2>&1 && echo yes),$(p))))
 
-.PHONY: help demo serve test lint format types proto proto-check bench bento lock clean
+.PHONY: help demo serve test lint format types proto proto-check bench bench-honesty bento lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -71,8 +71,11 @@ proto-check: $(INSTALLED) ## Check that the generated stubs are current
 	diff -r -x __init__.py -x __pycache__ "$$out/trunkline/v1" trunkline/v1 \
 		|| { echo "trunkline/v1 is not what proto/ says: run make proto" >&2; exit 1; }
 
-bench: $(INSTALLED) ## Measure everything the README claims
+bench: $(INSTALLED) ## Measure the serving figures of docs/performance.md
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-honesty: $(INSTALLED) ## Compare estimates with held-out accuracy
+	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.honesty $(ARGS)
 
 bento: $(INSTALLED) ## Build the Bento
 	@$(BIN)/bentoml build

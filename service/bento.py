@@ -17,6 +17,7 @@ import bentoml
 from google.protobuf.message import Message
 from prometheus_client import generate_latest
 from pydantic import BaseModel, Field
+from starlette.responses import JSONResponse
 
 from service import supervision
 from service.application import Application
@@ -26,7 +27,7 @@ from service.gate import Gate
 from service.grpc_server import GrpcServer
 from service.logs import configure_logging, get_logger
 from service.methods import EXTRACTION, HEADS, PREDICTION
-from service.rest import Answered, Backend, answer, rest_app
+from service.rest import Answered, Backend, answer, refuse, request_timeout, rest_app
 from service.transcoding import write_json
 from trunkline.v1 import common_pb2, extraction_pb2, prediction_pb2
 
@@ -111,7 +112,8 @@ class Trunkline:
                 head=_head_name(head), inputs=[row.to_message() for row in inputs], top_k=top_k
             )
 
-        return await _native("Predict", read)
+        reply: dict[str, Any] = await _native("Predict", read)
+        return reply
 
     @bentoml.api(route="/embed")
     async def embed(self, tenant: str, inputs: list[Row], backbone: str = "") -> dict[str, Any]:
@@ -124,7 +126,8 @@ class Trunkline:
                 backbone=backbone,
             )
 
-        return await _native("Embed", read)
+        reply: dict[str, Any] = await _native("Embed", read)
+        return reply
 
     async def __is_ready__(self) -> bool:
         """For ``/readyz``."""
@@ -179,7 +182,9 @@ class Trunkline:
         print(json.dumps(addresses), flush=True)
 
 
-async def _native(method: str, read: Callable[[], Coroutine[Any, Any, Message]]) -> dict[str, Any]:
+async def _native(method: str, read: Callable[[], Coroutine[Any, Any, Message]]) -> Any:
+    """What a native endpoint returns; BentoML passes a response on as it is."""
+
     async def checked() -> Message:
         try:
             return await read()
@@ -188,11 +193,15 @@ async def _native(method: str, read: Callable[[], Coroutine[Any, Any, Message]])
                 f"body: {error}", field="body", limit=method, value="malformed"
             ) from error
 
+    request = SERVICE.context.request
     try:
-        reply, _ = await answer(backend, method, checked)
+        timeout = request_timeout(request)
+        reply, request_id = await answer(backend, method, checked, timeout, request.receive)
+    except InvalidRequest as error:
+        return refuse(error, request.scope)
     except Answered as answered:
-        return answered.response  # type: ignore[return-value]  # BentoML passes responses on
-    return write_json(reply)
+        return answered.response
+    return JSONResponse(write_json(reply), headers={"X-Request-Id": request_id})
 
 
 def _head_name(head: str) -> str:

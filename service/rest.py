@@ -192,7 +192,7 @@ def _endpoint(
             return await _read(method, request)
 
         try:
-            timeout = _timeout(request)
+            timeout = request_timeout(request)
             reply, request_id = await answer(backend, method.name, read, timeout, request.receive)
         except InvalidRequest as error:
             return refuse(error, request.scope)
@@ -223,7 +223,12 @@ async def _read(method: Method, request: Request) -> Message:
     return read_json(method.request, await request.body(), bound)
 
 
-def _timeout(request: Request) -> float | None:
+def request_timeout(request: Request) -> float | None:
+    """The seconds that the client gives its request, or None if it does not say.
+
+    Raises:
+        InvalidRequest: the header is no such number.
+    """
     text = request.headers.get(TIMEOUT_HEADER)
     if text is None:
         return None
