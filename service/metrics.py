@@ -170,7 +170,6 @@ class BackboneObserver:
         self._wait = metrics.phase_seconds.labels("queue", backbone)
         self._run = metrics.phase_seconds.labels("backbone", backbone)
         self._rows = metrics.batch_rows.labels(backbone)
-        self._failures = metrics.backbone_failures.labels(backbone)
 
     def queued(self, change: int) -> None:
         self._depth.inc(change)
@@ -182,5 +181,3 @@ class BackboneObserver:
 
     def batch_ended(self, rows: int, seconds: float, error: Exception | None) -> None:
         self._run.observe(seconds)
-        if error is not None:
-            self._failures.inc()

@@ -14,18 +14,14 @@ from trunkline import (
     Client,
     Digest,
     HeadSpec,
-    Image,
     NotFound,
     Prediction,
     Receipt,
     RowFailure,
-    Text,
     Training,
     TrainingState,
-    UploadProgress,
-    Vector,
 )
-from trunkline.digest import image_digest, text_digest
+from trunkline.digest import text_digest
 
 TEXTS = [("good", "yes"), ("fine", "yes"), ("bad", "no"), ("awful", "no")]
 
@@ -304,133 +300,6 @@ def test_an_imported_head_brings_its_own_fingerprint(client: Client, recorder: R
     client.import_head("acme/mood", file, "minilm/l6-v2")
     assert recorder.asked("ImportHead")[0].fingerprint == "cd"
     assert recorder.asked("ListBackbones") == []
-
-
-def test_an_upload_sends_no_byte_the_server_knows(client: Client, recorder: Recorder) -> None:
-    client.create_head("acme/mood", "minilm/l6-v2")
-    client.upload("acme/mood", TEXTS[:2])
-    recorder.requests.clear()
-    seen: list[UploadProgress] = []
-    result = client.upload("acme/mood", TEXTS, seen.append)
-    kinds = [
-        example.input.WhichOneof("kind")
-        for request in recorder.asked("AddExamples")
-        for example in request.examples
-    ]
-    assert kinds == ["digest", "digest", "text", "text"]
-    assert (result.rows, result.known, result.added, result.unchanged) == (4, 2, 2, 2)
-    assert result.sent_bytes == len("bad") + len("awful")
-    assert seen[-1] == UploadProgress(4, 2, result.sent_bytes)
-
-
-def test_an_input_that_occurs_twice_is_sent_once_and_its_last_label_wins(
-    client: Client, recorder: Recorder
-) -> None:
-    client.create_head("acme/mood", "minilm/l6-v2")
-    client.upload("acme/mood", [("x", "a"), ("x", "b"), ("y", "a"), ("x", "c")])
-    assert recorder.examples["tenants/acme/heads/mood"][text_digest("x")] == "c"
-    sent = [
-        example.input.text
-        for request in recorder.asked("AddExamples")
-        for example in request.examples
-        if example.input.WhichOneof("kind") == "text"
-    ]
-    assert sent == ["x", "y"]
-
-
-def test_an_interrupted_upload_continues_where_it_stopped(
-    client: Client, recorder: Recorder
-) -> None:
-    client.create_head("acme/mood", "minilm/l6-v2")
-    items = [(f"text {index}", "a") for index in range(400)]
-    recorder.hooks["AddExamples"] = [lambda *_: None, lambda *_: None, unavailable]
-    result = client.upload("acme/mood", items)
-    assert len(recorder.examples["tenants/acme/heads/mood"]) == 400
-    assert (result.rows, result.failed) == (400, 0)
-    assert result.known == 256
-    requests = recorder.asked("AddExamples")
-    again = [row for request in requests[3:] for row in request.examples]
-    assert sum(row.input.WhichOneof("kind") == "digest" for row in again) == 256
-
-
-def test_an_upload_that_never_moves_on_ends_with_the_error(
-    client: Client, recorder: Recorder
-) -> None:
-    def full(_: Any, context: grpc.ServicerContext) -> None:
-        refuse(context, "RESOURCE_EXHAUSTED", "queue full", retry_seconds=0.001)
-
-    client.create_head("acme/mood", "minilm/l6-v2")
-    recorder.hooks["AddExamples"] = [full] * 100
-    with pytest.raises(trunkline.ResourceExhausted):
-        client.upload("acme/mood", TEXTS)
-    assert len(recorder.asked("AddExamples")) < 20
-
-
-def test_an_embedding_forgotten_in_between_is_sent_after_all(
-    client: Client, recorder: Recorder
-) -> None:
-    client.create_head("acme/mood", "minilm/l6-v2")
-    client.upload("acme/mood", TEXTS)
-    examples = recorder.examples["tenants/acme/heads/mood"]
-    recorder.hooks["AddExamples"] = [lambda *_: examples.pop(text_digest("good"))]
-    result = client.upload("acme/mood", TEXTS)
-    assert (result.rows, result.failed, result.known) == (4, 0, 3)
-    assert text_digest("good") in examples
-
-
-def test_failed_rows_of_an_upload_are_named_by_their_place(
-    client: Client, recorder: Recorder, tmp_path: Path
-) -> None:
-    client.create_head("acme/mood", "minilm/l6-v2")
-    recorder.bad_digests.add(text_digest("broken"))
-    items: list[tuple[Any, str]] = [("x", "a"), ("x", "a"), ("broken", "a"), (tmp_path, "a")]
-    result = client.upload("acme/mood", items)
-    assert [(row.row, row.code) for row in result.failures] == [
-        (2, "INVALID_ARGUMENT"),
-        (3, "INVALID_ARGUMENT"),
-    ]
-    assert (result.rows, result.failed, result.added, result.unchanged) == (4, 2, 1, 1)
-
-
-def test_an_error_of_the_callers_own_ends_the_upload(client: Client) -> None:
-    client.create_head("acme/mood", "minilm/l6-v2")
-
-    def stop(_: UploadProgress) -> None:
-        raise RuntimeError("enough")
-
-    with pytest.raises(RuntimeError, match="enough"):
-        client.upload("acme/mood", TEXTS, stop)
-
-
-def test_every_kind_of_input_is_uploaded_under_its_digest(
-    client: Client, recorder: Recorder, tmp_path: Path
-) -> None:
-    client.create_head("acme/mood", "minilm/l6-v2")
-    file = tmp_path / "a.png"
-    file.write_bytes(b"image in a file")
-    pixels = memoryview(bytes(12)).cast("B", (2, 2, 3))
-    kinds: list[Any] = [
-        file,
-        b"image",
-        Image(b"other image"),
-        Text(b"\xff"),
-        trunkline.Pixels(pixels),
-        Vector(FINGERPRINT, [1.0, 2.0]),
-    ]
-    result = client.upload("acme/mood", [(item, "a") for item in kinds])
-    assert (result.added, result.failed) == (6, 0)
-    stored = recorder.examples["tenants/acme/heads/mood"]
-    assert image_digest(b"image in a file") in stored
-    assert client.upload("acme/mood", [(item, "a") for item in kinds]).known == 6
-
-
-def test_an_input_too_large_for_any_message_costs_its_own_row_alone(client: Client) -> None:
-    trained(client)
-    large, good = client.predict("acme/mood", ["x" * (32 * 2**20 + 1), "good"])
-    assert isinstance(large, RowFailure)
-    assert (large.code, large.limit) == ("RESOURCE_EXHAUSTED", str(32 * 2**20))
-    assert large.value == str(32 * 2**20 + 1)
-    assert isinstance(good, Prediction)
 
 
 def test_a_timeout_that_is_none_is_refused(client: Client) -> None:
