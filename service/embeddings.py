@@ -18,7 +18,8 @@ from service.metrics import Metrics
 from service.store import Database
 from service.store import examples as stored_examples
 
-ENTRY_OVERHEAD_BYTES = 700  # measured: key tuple, array object, ordered dict entry
+ENTRY_OVERHEAD_BYTES = 450
+"""Of an entry beside its numbers; tracemalloc over 20,000 entries gave 420 on CPython 3.11."""
 
 
 class CacheKey(NamedTuple):

@@ -18,7 +18,7 @@ from trunkline import digest as digests
 from trunkline.v1 import common_pb2
 
 INLINE_BYTES = 1024 * 1024
-"""Up to here hashing takes about a millisecond and stays on the event loop."""
+"""Up to here hashing takes a fraction of a millisecond and stays on the event loop."""
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 

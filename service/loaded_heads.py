@@ -17,6 +17,7 @@ from service.store import heads as stored_heads
 from trunkline.resources import HeadName
 
 ENTRY_OVERHEAD_BYTES = 2000
+"""Of a head beside its arrays and labels; a generous guess, a fraction of any head's weights."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from trunkline.resources import HeadName
 from trunkline.v1 import prediction_pb2
 
 INLINE_MULTIPLICATIONS = 4_000_000
-"""Up to here a matrix product takes about a millisecond and stays on the event loop."""
+"""Up to here a matrix product takes up to two milliseconds and stays on the event loop."""
 
 
 @dataclass(frozen=True, slots=True)

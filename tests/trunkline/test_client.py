@@ -9,6 +9,7 @@ import pytest
 
 import trunkline
 from tests.trunkline.recording import FINGERPRINT, Recorder, Server, refuse
+from tests.trunkline.steps import TEXTS, trained, unavailable
 from trunkline import (
     AlreadyExists,
     Client,
@@ -22,18 +23,6 @@ from trunkline import (
     TrainingState,
 )
 from trunkline.digest import text_digest
-
-TEXTS = [("good", "yes"), ("fine", "yes"), ("bad", "no"), ("awful", "no")]
-
-
-def trained(client: Client, head: str = "acme/mood") -> None:
-    client.create_head(head, "minilm/l6-v2")
-    client.add_examples(head, TEXTS)
-    client.train(head)
-
-
-def unavailable(_: Any, context: grpc.ServicerContext) -> None:
-    context.abort(grpc.StatusCode.UNAVAILABLE, "going down")
 
 
 def test_predictions_come_in_the_order_of_the_inputs(client: Client) -> None:

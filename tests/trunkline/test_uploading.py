@@ -6,6 +6,7 @@ import pytest
 
 import trunkline
 from tests.trunkline.recording import FINGERPRINT, Recorder, refuse
+from tests.trunkline.steps import TEXTS, trained, unavailable
 from trunkline import (
     Client,
     Image,
@@ -16,18 +17,6 @@ from trunkline import (
     Vector,
 )
 from trunkline.digest import image_digest, text_digest
-
-TEXTS = [("good", "yes"), ("fine", "yes"), ("bad", "no"), ("awful", "no")]
-
-
-def trained(client: Client, head: str = "acme/mood") -> None:
-    client.create_head(head, "minilm/l6-v2")
-    client.add_examples(head, TEXTS)
-    client.train(head)
-
-
-def unavailable(_: Any, context: grpc.ServicerContext) -> None:
-    context.abort(grpc.StatusCode.UNAVAILABLE, "going down")
 
 
 def test_an_upload_sends_no_byte_the_server_knows(client: Client, recorder: Recorder) -> None:
