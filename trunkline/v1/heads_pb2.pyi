@@ -21,6 +21,96 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _FeedbackPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FeedbackPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FeedbackPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FEEDBACK_POLICY_UNSPECIFIED: _FeedbackPolicy.ValueType  # 0
+    """Means gated."""
+    FEEDBACK_POLICY_IMMEDIATE: _FeedbackPolicy.ValueType  # 1
+    """The live copy serves: the very next prediction shows what was learned."""
+    FEEDBACK_POLICY_GATED: _FeedbackPolicy.ValueType  # 2
+    """The active version serves until the live copy is shown to be better."""
+    FEEDBACK_POLICY_MANUAL: _FeedbackPolicy.ValueType  # 3
+    """The active version serves until somebody says otherwise."""
+
+class FeedbackPolicy(_FeedbackPolicy, metaclass=_FeedbackPolicyEnumTypeWrapper):
+    """What feedback does to predictions."""
+
+FEEDBACK_POLICY_UNSPECIFIED: FeedbackPolicy.ValueType  # 0
+"""Means gated."""
+FEEDBACK_POLICY_IMMEDIATE: FeedbackPolicy.ValueType  # 1
+"""The live copy serves: the very next prediction shows what was learned."""
+FEEDBACK_POLICY_GATED: FeedbackPolicy.ValueType  # 2
+"""The active version serves until the live copy is shown to be better."""
+FEEDBACK_POLICY_MANUAL: FeedbackPolicy.ValueType  # 3
+"""The active version serves until somebody says otherwise."""
+Global___FeedbackPolicy: _TypeAlias = FeedbackPolicy  # noqa: Y015
+
+class _LiveState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LiveStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LiveState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LIVE_STATE_UNSPECIFIED: _LiveState.ValueType  # 0
+    LIVE_STATE_IDLE: _LiveState.ValueType  # 1
+    """No feedback since the active version took over."""
+    LIVE_STATE_LEARNING: _LiveState.ValueType  # 2
+    """It learns beside the active version."""
+    LIVE_STATE_SERVING: _LiveState.ValueType  # 3
+    """It learns and serves."""
+    LIVE_STATE_HELD_BACK: _LiveState.ValueType  # 4
+    """It is better on the feedback, but worse on the stored examples, so it may not take over."""
+    LIVE_STATE_UNAVAILABLE: _LiveState.ValueType  # 5
+    """There can be none, e.g. because the active version was imported."""
+
+class LiveState(_LiveState, metaclass=_LiveStateEnumTypeWrapper): ...
+
+LIVE_STATE_UNSPECIFIED: LiveState.ValueType  # 0
+LIVE_STATE_IDLE: LiveState.ValueType  # 1
+"""No feedback since the active version took over."""
+LIVE_STATE_LEARNING: LiveState.ValueType  # 2
+"""It learns beside the active version."""
+LIVE_STATE_SERVING: LiveState.ValueType  # 3
+"""It learns and serves."""
+LIVE_STATE_HELD_BACK: LiveState.ValueType  # 4
+"""It is better on the feedback, but worse on the stored examples, so it may not take over."""
+LIVE_STATE_UNAVAILABLE: LiveState.ValueType  # 5
+"""There can be none, e.g. because the active version was imported."""
+Global___LiveState: _TypeAlias = LiveState  # noqa: Y015
+
+class _FeedbackState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FeedbackStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FeedbackState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FEEDBACK_STATE_UNSPECIFIED: _FeedbackState.ValueType  # 0
+    FEEDBACK_STATE_LIVE: _FeedbackState.ValueType  # 1
+    """Behind the live copy; used by the next training."""
+    FEEDBACK_STATE_LEARNED: _FeedbackState.ValueType  # 2
+    """Part of a version."""
+    FEEDBACK_STATE_QUARANTINED: _FeedbackState.ValueType  # 3
+    """Behind a live copy that was dropped; left out of trainings until it is released."""
+    FEEDBACK_STATE_SUPERSEDED: _FeedbackState.ValueType  # 4
+    """A later label of the same input took its place."""
+
+class FeedbackState(_FeedbackState, metaclass=_FeedbackStateEnumTypeWrapper): ...
+
+FEEDBACK_STATE_UNSPECIFIED: FeedbackState.ValueType  # 0
+FEEDBACK_STATE_LIVE: FeedbackState.ValueType  # 1
+"""Behind the live copy; used by the next training."""
+FEEDBACK_STATE_LEARNED: FeedbackState.ValueType  # 2
+"""Part of a version."""
+FEEDBACK_STATE_QUARANTINED: FeedbackState.ValueType  # 3
+"""Behind a live copy that was dropped; left out of trainings until it is released."""
+FEEDBACK_STATE_SUPERSEDED: FeedbackState.ValueType  # 4
+"""A later label of the same input took its place."""
+Global___FeedbackState: _TypeAlias = FeedbackState  # noqa: Y015
+
 class _TrainingState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -50,31 +140,245 @@ class HeadSpec(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class ClassWeightsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     FAMILY_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     L2_FIELD_NUMBER: _builtins.int
+    FRONT_FIELD_NUMBER: _builtins.int
+    CLASS_WEIGHT_FIELD_NUMBER: _builtins.int
+    CLASS_WEIGHTS_FIELD_NUMBER: _builtins.int
+    AUGMENT_FIELD_NUMBER: _builtins.int
+    NOVELTY_FIELD_NUMBER: _builtins.int
     family: _builtins.str
-    """"auto", "logistic" or "ridge"; empty means "auto"."""
+    """"auto", "logistic", "ridge", "lda" or "prototype"; empty means "auto"."""
     seed: _builtins.int
     """The same examples, spec and seed give the same head."""
     l2: _builtins.float
     """A fixed L2 strength; chosen by the family's own validation when absent."""
+    front: _builtins.str
+    """What stands between embedding and head: "standardise", "normalise" (to unit length, then
+    standardise) or "projection" (seeded random features); empty means "standardise".
+    """
+    class_weight: _builtins.str
+    """"balanced" weighs classes inversely to their number of examples; empty weighs all alike."""
+    @_builtins.property
+    def class_weights(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Weights by label, in place of `class_weight`; a label that is not named weighs 1."""
+
+    @_builtins.property
+    def augment(self) -> Global___Augmentation: ...
+    @_builtins.property
+    def novelty(self) -> Global___Novelty:
+        """Absent for a head that does not look for novelty."""
+
     def __init__(
         self,
         *,
         family: _builtins.str = ...,
         seed: _builtins.int = ...,
         l2: _builtins.float | None = ...,
+        front: _builtins.str = ...,
+        class_weight: _builtins.str = ...,
+        class_weights: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        augment: Global___Augmentation | None = ...,
+        novelty: Global___Novelty | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_l2", b"_l2", "l2", b"l2"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_l2", b"_l2", "_novelty", b"_novelty", "augment", b"augment", "l2", b"l2", "novelty", b"novelty"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_l2", b"_l2", "family", b"family", "l2", b"l2", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_l2", b"_l2", "_novelty", b"_novelty", "augment", b"augment", "class_weight", b"class_weight", "class_weights", b"class_weights", "family", b"family", "front", b"front", "l2", b"l2", "novelty", b"novelty", "seed", b"seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__l2: _TypeAlias = _typing.Literal["l2"]  # noqa: Y015
     _WhichOneofArgType__l2: _TypeAlias = _typing.Literal["_l2", b"_l2"]  # noqa: Y015
+    _WhichOneofReturnType__novelty: _TypeAlias = _typing.Literal["novelty"]  # noqa: Y015
+    _WhichOneofArgType__novelty: _TypeAlias = _typing.Literal["_novelty", b"_novelty"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__l2) -> _WhichOneofReturnType__l2 | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__novelty) -> _WhichOneofReturnType__novelty | None: ...
 
 Global___HeadSpec: _TypeAlias = HeadSpec  # noqa: Y015
+
+@_typing.final
+class Augmentation(_message.Message):
+    """More examples made of each one, for small sets. Used only where it helps on held-out examples."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIEWS_FIELD_NUMBER: _builtins.int
+    NOISE_FIELD_NUMBER: _builtins.int
+    views: _builtins.int
+    """Views embedded of every image (flips, crops, colour), or noisy copies of every other embedding; at most 32."""
+    noise: _builtins.float
+    """Of noisy copies: standard deviation of the noise in units of each feature's own; 0 means 0.1."""
+    def __init__(
+        self,
+        *,
+        views: _builtins.int = ...,
+        noise: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["noise", b"noise", "views", b"views"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Augmentation: _TypeAlias = Augmentation  # noqa: Y015
+
+@_typing.final
+class Novelty(_message.Message):
+    """Recognising inputs that are like none of the examples."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FALSE_ALARM_RATE_FIELD_NUMBER: _builtins.int
+    ABSTAIN_FIELD_NUMBER: _builtins.int
+    false_alarm_rate: _builtins.float
+    """Share of ordinary inputs that may be called novel, above 0 and below 1; 0 means 0.05."""
+    abstain: _builtins.bool
+    """Whether novel rows get no answer."""
+    def __init__(
+        self,
+        *,
+        false_alarm_rate: _builtins.float = ...,
+        abstain: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abstain", b"abstain", "false_alarm_rate", b"false_alarm_rate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Novelty: _TypeAlias = Novelty  # noqa: Y015
+
+@_typing.final
+class LiveCopy(_message.Message):
+    """What moves on from the active version with feedback."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    BASE_VERSION_FIELD_NUMBER: _builtins.int
+    EXAMPLE_COUNT_FIELD_NUMBER: _builtins.int
+    FEEDBACK_COUNT_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    SCORED_FIELD_NUMBER: _builtins.int
+    ACTIVE_RIGHT_FIELD_NUMBER: _builtins.int
+    LIVE_RIGHT_FIELD_NUMBER: _builtins.int
+    EVIDENCE_BETTER_FIELD_NUMBER: _builtins.int
+    EVIDENCE_WORSE_FIELD_NUMBER: _builtins.int
+    ERROR_RATE_FIELD_NUMBER: _builtins.int
+    ACTIVE_LEAVE_ONE_OUT_FIELD_NUMBER: _builtins.int
+    LIVE_LEAVE_ONE_OUT_FIELD_NUMBER: _builtins.int
+    DRIFT_FIELD_NUMBER: _builtins.int
+    state: Global___LiveState.ValueType
+    reason: _builtins.str
+    """Why it is unavailable or held back, in words."""
+    base_version: _builtins.int
+    example_count: _builtins.int
+    """Examples it stands for, those of its base version included."""
+    feedback_count: _builtins.int
+    """Feedback behind it."""
+    scored: _builtins.int
+    """Feedback on which both were scored before it was learned, and how often each was right."""
+    active_right: _builtins.int
+    live_right: _builtins.int
+    evidence_better: _builtins.float
+    """Evidence (an e-value) that it is better, and that it is worse; each decides at 1 / error_rate."""
+    evidence_worse: _builtins.float
+    error_rate: _builtins.float
+    active_leave_one_out: _builtins.float
+    """Leave-one-out accuracy on the stored examples of the active version and of the live copy, once compared."""
+    live_leave_one_out: _builtins.float
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def drift(self) -> Global___Drift: ...
+    def __init__(
+        self,
+        *,
+        state: Global___LiveState.ValueType = ...,
+        reason: _builtins.str = ...,
+        base_version: _builtins.int = ...,
+        example_count: _builtins.int = ...,
+        feedback_count: _builtins.int = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        scored: _builtins.int = ...,
+        active_right: _builtins.int = ...,
+        live_right: _builtins.int = ...,
+        evidence_better: _builtins.float = ...,
+        evidence_worse: _builtins.float = ...,
+        error_rate: _builtins.float = ...,
+        active_leave_one_out: _builtins.float | None = ...,
+        live_leave_one_out: _builtins.float | None = ...,
+        drift: Global___Drift | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_active_leave_one_out", b"_active_leave_one_out", "_live_leave_one_out", b"_live_leave_one_out", "active_leave_one_out", b"active_leave_one_out", "drift", b"drift", "live_leave_one_out", b"live_leave_one_out"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_active_leave_one_out", b"_active_leave_one_out", "_live_leave_one_out", b"_live_leave_one_out", "active_leave_one_out", b"active_leave_one_out", "active_right", b"active_right", "base_version", b"base_version", "drift", b"drift", "error_rate", b"error_rate", "evidence_better", b"evidence_better", "evidence_worse", b"evidence_worse", "example_count", b"example_count", "feedback_count", b"feedback_count", "labels", b"labels", "live_leave_one_out", b"live_leave_one_out", "live_right", b"live_right", "reason", b"reason", "scored", b"scored", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__active_leave_one_out: _TypeAlias = _typing.Literal["active_leave_one_out"]  # noqa: Y015
+    _WhichOneofArgType__active_leave_one_out: _TypeAlias = _typing.Literal["_active_leave_one_out", b"_active_leave_one_out"]  # noqa: Y015
+    _WhichOneofReturnType__live_leave_one_out: _TypeAlias = _typing.Literal["live_leave_one_out"]  # noqa: Y015
+    _WhichOneofArgType__live_leave_one_out: _TypeAlias = _typing.Literal["_live_leave_one_out", b"_live_leave_one_out"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__active_leave_one_out) -> _WhichOneofReturnType__active_leave_one_out | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__live_leave_one_out) -> _WhichOneofReturnType__live_leave_one_out | None: ...
+
+Global___LiveCopy: _TypeAlias = LiveCopy  # noqa: Y015
+
+@_typing.final
+class Drift(_message.Message):
+    """ADWIN on whether the serving head was right (Bifet and Gavalda 2007)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DETECTED_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    ACCURACY_FIELD_NUMBER: _builtins.int
+    detected: _builtins.bool
+    """Whether a change was found since the active version took over."""
+    window: _builtins.int
+    """Feedback in the current window, and the share of right answers in it."""
+    accuracy: _builtins.float
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        detected: _builtins.bool = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        window: _builtins.int = ...,
+        accuracy: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "detected", b"detected", "time", b"time", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Drift: _TypeAlias = Drift  # noqa: Y015
 
 @_typing.final
 class Head(_message.Message):
@@ -93,6 +397,11 @@ class Head(_message.Message):
     FEEDBACK_COUNT_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     TRAINING_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    ALLOW_NEW_LABELS_FIELD_NUMBER: _builtins.int
+    LIVE_FIELD_NUMBER: _builtins.int
+    HELD_OUT_COUNT_FIELD_NUMBER: _builtins.int
+    QUARANTINED_COUNT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"tenants/{tenant}/heads/{head}"."""
     uid: _builtins.str
@@ -109,6 +418,13 @@ class Head(_message.Message):
     feedback_count: _builtins.int
     training: _builtins.str
     """"tenants/{tenant}/heads/{head}/trainings/{training}" while one runs."""
+    policy: Global___FeedbackPolicy.ValueType
+    allow_new_labels: _builtins.bool
+    """Whether feedback may bring labels that the head does not have yet."""
+    held_out_count: _builtins.int
+    """Labelled examples that are kept for testing and never trained on."""
+    quarantined_count: _builtins.int
+    """Feedback in quarantine."""
     @_builtins.property
     def spec(self) -> Global___HeadSpec: ...
     @_builtins.property
@@ -117,6 +433,10 @@ class Head(_message.Message):
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def live(self) -> Global___LiveCopy:
+        """In GetHead and UpdateHead only."""
+
     def __init__(
         self,
         *,
@@ -133,10 +453,15 @@ class Head(_message.Message):
         feedback_count: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         training: _builtins.str = ...,
+        policy: Global___FeedbackPolicy.ValueType = ...,
+        allow_new_labels: _builtins.bool = ...,
+        live: Global___LiveCopy | None = ...,
+        held_out_count: _builtins.int = ...,
+        quarantined_count: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "live", b"live", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_version", b"active_version", "backbone", b"backbone", "create_time", b"create_time", "example_count", b"example_count", "feedback_count", b"feedback_count", "fingerprint", b"fingerprint", "keep_inputs", b"keep_inputs", "labelled_count", b"labelled_count", "labels", b"labels", "name", b"name", "spec", b"spec", "training", b"training", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_version", b"active_version", "allow_new_labels", b"allow_new_labels", "backbone", b"backbone", "create_time", b"create_time", "example_count", b"example_count", "feedback_count", b"feedback_count", "fingerprint", b"fingerprint", "held_out_count", b"held_out_count", "keep_inputs", b"keep_inputs", "labelled_count", b"labelled_count", "labels", b"labels", "live", b"live", "name", b"name", "policy", b"policy", "quarantined_count", b"quarantined_count", "spec", b"spec", "training", b"training", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -151,10 +476,14 @@ class CreateHeadRequest(_message.Message):
     BACKBONE_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
     KEEP_INPUTS_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    ALLOW_NEW_LABELS_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     head_id: _builtins.str
     backbone: _builtins.str
     keep_inputs: _builtins.bool
+    policy: Global___FeedbackPolicy.ValueType
+    allow_new_labels: _builtins.bool
     @_builtins.property
     def spec(self) -> Global___HeadSpec: ...
     def __init__(
@@ -165,10 +494,12 @@ class CreateHeadRequest(_message.Message):
         backbone: _builtins.str = ...,
         spec: Global___HeadSpec | None = ...,
         keep_inputs: _builtins.bool = ...,
+        policy: Global___FeedbackPolicy.ValueType = ...,
+        allow_new_labels: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backbone", b"backbone", "head_id", b"head_id", "keep_inputs", b"keep_inputs", "parent", b"parent", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_new_labels", b"allow_new_labels", "backbone", b"backbone", "head_id", b"head_id", "keep_inputs", b"keep_inputs", "parent", b"parent", "policy", b"policy", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -232,6 +563,64 @@ class GetHeadResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetHeadResponse: _TypeAlias = GetHeadResponse  # noqa: Y015
+
+@_typing.final
+class UpdateHeadRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    ALLOW_NEW_LABELS_FIELD_NUMBER: _builtins.int
+    SPEC_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    policy: Global___FeedbackPolicy.ValueType
+    allow_new_labels: _builtins.bool
+    @_builtins.property
+    def spec(self) -> Global___HeadSpec:
+        """For trainings to come."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        policy: Global___FeedbackPolicy.ValueType | None = ...,
+        allow_new_labels: _builtins.bool | None = ...,
+        spec: Global___HeadSpec | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_allow_new_labels", b"_allow_new_labels", "_policy", b"_policy", "allow_new_labels", b"allow_new_labels", "policy", b"policy", "spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allow_new_labels", b"_allow_new_labels", "_policy", b"_policy", "allow_new_labels", b"allow_new_labels", "name", b"name", "policy", b"policy", "spec", b"spec"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__allow_new_labels: _TypeAlias = _typing.Literal["allow_new_labels"]  # noqa: Y015
+    _WhichOneofArgType__allow_new_labels: _TypeAlias = _typing.Literal["_allow_new_labels", b"_allow_new_labels"]  # noqa: Y015
+    _WhichOneofReturnType__policy: _TypeAlias = _typing.Literal["policy"]  # noqa: Y015
+    _WhichOneofArgType__policy: _TypeAlias = _typing.Literal["_policy", b"_policy"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__allow_new_labels) -> _WhichOneofReturnType__allow_new_labels | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__policy) -> _WhichOneofReturnType__policy | None: ...
+
+Global___UpdateHeadRequest: _TypeAlias = UpdateHeadRequest  # noqa: Y015
+
+@_typing.final
+class UpdateHeadResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def head(self) -> Global___Head: ...
+    def __init__(
+        self,
+        *,
+        head: Global___Head | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["head", b"head"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateHeadResponse: _TypeAlias = UpdateHeadResponse  # noqa: Y015
 
 @_typing.final
 class ListHeadsRequest(_message.Message):
@@ -367,8 +756,14 @@ class NewExample(_message.Message):
 
     INPUT_FIELD_NUMBER: _builtins.int
     LABEL_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    HELD_OUT_FIELD_NUMBER: _builtins.int
     label: _builtins.str
     """Absent for an input whose label is not known yet."""
+    weight: _builtins.float
+    """How much it counts in trainings, above 0; 1 when absent."""
+    held_out: _builtins.bool
+    """Kept for testing: never trained on; every report measures its version on these."""
     @_builtins.property
     def input(self) -> _common_pb2.Input: ...
     def __init__(
@@ -376,14 +771,21 @@ class NewExample(_message.Message):
         *,
         input: _common_pb2.Input | None = ...,
         label: _builtins.str | None = ...,
+        weight: _builtins.float | None = ...,
+        held_out: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "input", b"input", "label", b"label"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_weight", b"_weight", "input", b"input", "label", b"label", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "input", b"input", "label", b"label"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_weight", b"_weight", "held_out", b"held_out", "input", b"input", "label", b"label", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__label: _TypeAlias = _typing.Literal["label"]  # noqa: Y015
     _WhichOneofArgType__label: _TypeAlias = _typing.Literal["_label", b"_label"]  # noqa: Y015
+    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
+    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__label) -> _WhichOneofReturnType__label | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
 
 Global___NewExample: _TypeAlias = NewExample  # noqa: Y015
 
@@ -457,6 +859,8 @@ class Example(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     HAS_INPUT_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    HELD_OUT_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     label: _builtins.str
     kind: _builtins.str
@@ -464,6 +868,8 @@ class Example(_message.Message):
     source: _builtins.str
     """"upload" or "feedback": where the label came from."""
     has_input: _builtins.bool
+    weight: _builtins.float
+    held_out: _builtins.bool
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -475,10 +881,12 @@ class Example(_message.Message):
         source: _builtins.str = ...,
         has_input: _builtins.bool = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        weight: _builtins.float = ...,
+        held_out: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "create_time", b"create_time", "label", b"label"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "create_time", b"create_time", "digest", b"digest", "has_input", b"has_input", "kind", b"kind", "label", b"label", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "create_time", b"create_time", "digest", b"digest", "has_input", b"has_input", "held_out", b"held_out", "kind", b"kind", "label", b"label", "source", b"source", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__label: _TypeAlias = _typing.Literal["label"]  # noqa: Y015
     _WhichOneofArgType__label: _TypeAlias = _typing.Literal["_label", b"_label"]  # noqa: Y015
@@ -657,6 +1065,396 @@ class DeleteExamplesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteExamplesResponse: _TypeAlias = DeleteExamplesResponse  # noqa: Y015
+
+@_typing.final
+class ForgetExamplesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    DIGESTS_FIELD_NUMBER: _builtins.int
+    head: _builtins.str
+    @_builtins.property
+    def digests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        head: _builtins.str = ...,
+        digests: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digests", b"digests", "head", b"head"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetExamplesRequest: _TypeAlias = ForgetExamplesRequest  # noqa: Y015
+
+@_typing.final
+class ForgetExamplesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FORGOTTEN_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    DELETED_VERSIONS_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    HELD_BY_FIELD_NUMBER: _builtins.int
+    forgotten: _builtins.int
+    version: _builtins.int
+    """The version that was fitted without them and answers now; 0 where too few examples are left."""
+    @_builtins.property
+    def errors(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.RowError]: ...
+    @_builtins.property
+    def deleted_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Versions that knew one of them and are gone."""
+
+    @_builtins.property
+    def held_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Other heads of the tenant that hold one of them still."""
+
+    def __init__(
+        self,
+        *,
+        forgotten: _builtins.int = ...,
+        errors: _abc.Iterable[_common_pb2.RowError] | None = ...,
+        deleted_versions: _abc.Iterable[_builtins.int] | None = ...,
+        version: _builtins.int = ...,
+        held_by: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_versions", b"deleted_versions", "errors", b"errors", "forgotten", b"forgotten", "held_by", b"held_by", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetExamplesResponse: _TypeAlias = ForgetExamplesResponse  # noqa: Y015
+
+@_typing.final
+class SuggestExamplesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    STRATEGY_FIELD_NUMBER: _builtins.int
+    head: _builtins.str
+    count: _builtins.int
+    """At most 1000; 0 means 10."""
+    strategy: _builtins.str
+    """"margin", "diverse" or "random"; empty lets the server choose."""
+    def __init__(
+        self,
+        *,
+        head: _builtins.str = ...,
+        count: _builtins.int = ...,
+        strategy: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "head", b"head", "strategy", b"strategy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SuggestExamplesRequest: _TypeAlias = SuggestExamplesRequest  # noqa: Y015
+
+@_typing.final
+class SuggestExamplesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUGGESTIONS_FIELD_NUMBER: _builtins.int
+    STRATEGY_FIELD_NUMBER: _builtins.int
+    strategy: _builtins.str
+    """The strategy that was used."""
+    @_builtins.property
+    def suggestions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Suggestion]:
+        """Most worth a label first."""
+
+    def __init__(
+        self,
+        *,
+        suggestions: _abc.Iterable[Global___Suggestion] | None = ...,
+        strategy: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["strategy", b"strategy", "suggestions", b"suggestions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SuggestExamplesResponse: _TypeAlias = SuggestExamplesResponse  # noqa: Y015
+
+@_typing.final
+class Suggestion(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXAMPLE_FIELD_NUMBER: _builtins.int
+    PREDICTED_LABEL_FIELD_NUMBER: _builtins.int
+    PROBABILITY_FIELD_NUMBER: _builtins.int
+    INPUT_FIELD_NUMBER: _builtins.int
+    predicted_label: _builtins.str
+    """What the head says of it, and the probability; empty without an active version."""
+    probability: _builtins.float
+    @_builtins.property
+    def example(self) -> Global___Example: ...
+    @_builtins.property
+    def input(self) -> _common_pb2.Input:
+        """The input itself, where it is kept."""
+
+    def __init__(
+        self,
+        *,
+        example: Global___Example | None = ...,
+        predicted_label: _builtins.str = ...,
+        probability: _builtins.float = ...,
+        input: _common_pb2.Input | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["example", b"example", "input", b"input"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["example", b"example", "input", b"input", "predicted_label", b"predicted_label", "probability", b"probability"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Suggestion: _TypeAlias = Suggestion  # noqa: Y015
+
+@_typing.final
+class FeedbackRecord(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    ACTIVE_VERSION_FIELD_NUMBER: _builtins.int
+    ACTIVE_RIGHT_FIELD_NUMBER: _builtins.int
+    LIVE_RIGHT_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    digest: _builtins.str
+    label: _builtins.str
+    state: Global___FeedbackState.ValueType
+    active_version: _builtins.int
+    """The version that was active when it came."""
+    active_right: _builtins.bool
+    """Whether the active version and the live copy had been right, before they learned it."""
+    live_right: _builtins.bool
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        digest: _builtins.str = ...,
+        label: _builtins.str = ...,
+        state: Global___FeedbackState.ValueType = ...,
+        active_version: _builtins.int = ...,
+        active_right: _builtins.bool | None = ...,
+        live_right: _builtins.bool | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_active_right", b"_active_right", "_live_right", b"_live_right", "active_right", b"active_right", "create_time", b"create_time", "live_right", b"live_right"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_active_right", b"_active_right", "_live_right", b"_live_right", "active_right", b"active_right", "active_version", b"active_version", "create_time", b"create_time", "digest", b"digest", "id", b"id", "label", b"label", "live_right", b"live_right", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__active_right: _TypeAlias = _typing.Literal["active_right"]  # noqa: Y015
+    _WhichOneofArgType__active_right: _TypeAlias = _typing.Literal["_active_right", b"_active_right"]  # noqa: Y015
+    _WhichOneofReturnType__live_right: _TypeAlias = _typing.Literal["live_right"]  # noqa: Y015
+    _WhichOneofArgType__live_right: _TypeAlias = _typing.Literal["_live_right", b"_live_right"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__active_right) -> _WhichOneofReturnType__active_right | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__live_right) -> _WhichOneofReturnType__live_right | None: ...
+
+Global___FeedbackRecord: _TypeAlias = FeedbackRecord  # noqa: Y015
+
+@_typing.final
+class ListFeedbackRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    head: _builtins.str
+    page_size: _builtins.int
+    """At most 1000; 0 means 100."""
+    page_token: _builtins.str
+    state: Global___FeedbackState.ValueType
+    """Only feedback in this state."""
+    def __init__(
+        self,
+        *,
+        head: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        state: Global___FeedbackState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "page_size", b"page_size", "page_token", b"page_token", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFeedbackRequest: _TypeAlias = ListFeedbackRequest  # noqa: Y015
+
+@_typing.final
+class ListFeedbackResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEEDBACK_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    @_builtins.property
+    def feedback(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeedbackRecord]:
+        """Oldest first."""
+
+    def __init__(
+        self,
+        *,
+        feedback: _abc.Iterable[Global___FeedbackRecord] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feedback", b"feedback", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFeedbackResponse: _TypeAlias = ListFeedbackResponse  # noqa: Y015
+
+@_typing.final
+class ReleaseFeedbackRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    IDS_FIELD_NUMBER: _builtins.int
+    ALL_FIELD_NUMBER: _builtins.int
+    head: _builtins.str
+    all: _builtins.bool
+    @_builtins.property
+    def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of quarantined feedback; empty together with `all` for all of it."""
+
+    def __init__(
+        self,
+        *,
+        head: _builtins.str = ...,
+        ids: _abc.Iterable[_builtins.str] | None = ...,
+        all: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "head", b"head", "ids", b"ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseFeedbackRequest: _TypeAlias = ReleaseFeedbackRequest  # noqa: Y015
+
+@_typing.final
+class ReleaseFeedbackResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RELEASED_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    released: _builtins.int
+    @_builtins.property
+    def errors(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.RowError]: ...
+    def __init__(
+        self,
+        *,
+        released: _builtins.int = ...,
+        errors: _abc.Iterable[_common_pb2.RowError] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["errors", b"errors", "released", b"released"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseFeedbackResponse: _TypeAlias = ReleaseFeedbackResponse  # noqa: Y015
+
+@_typing.final
+class PromoteLiveCopyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    head: _builtins.str
+    def __init__(
+        self,
+        *,
+        head: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromoteLiveCopyRequest: _TypeAlias = PromoteLiveCopyRequest  # noqa: Y015
+
+@_typing.final
+class PromoteLiveCopyResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def head(self) -> Global___Head: ...
+    @_builtins.property
+    def version(self) -> Global___HeadVersion: ...
+    def __init__(
+        self,
+        *,
+        head: Global___Head | None = ...,
+        version: Global___HeadVersion | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromoteLiveCopyResponse: _TypeAlias = PromoteLiveCopyResponse  # noqa: Y015
+
+@_typing.final
+class DropLiveCopyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    head: _builtins.str
+    def __init__(
+        self,
+        *,
+        head: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DropLiveCopyRequest: _TypeAlias = DropLiveCopyRequest  # noqa: Y015
+
+@_typing.final
+class DropLiveCopyResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    QUARANTINED_FIELD_NUMBER: _builtins.int
+    quarantined: _builtins.int
+    """Feedback that went into quarantine."""
+    @_builtins.property
+    def head(self) -> Global___Head: ...
+    def __init__(
+        self,
+        *,
+        head: Global___Head | None = ...,
+        quarantined: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["head", b"head"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "quarantined", b"quarantined"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DropLiveCopyResponse: _TypeAlias = DropLiveCopyResponse  # noqa: Y015
 
 @_typing.final
 class Training(_message.Message):
@@ -912,18 +1710,22 @@ class ExportHeadRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    ONNX_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.int
     """0 for the active one."""
+    onnx: _builtins.bool
+    """Whether to make the ONNX file, too."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         version: _builtins.int = ...,
+        onnx: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "onnx", b"onnx", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -935,8 +1737,14 @@ class ExportHeadResponse(_message.Message):
 
     VERSION_FIELD_NUMBER: _builtins.int
     SAFETENSORS_FIELD_NUMBER: _builtins.int
+    ONNX_FIELD_NUMBER: _builtins.int
+    MODEL_CARD_FIELD_NUMBER: _builtins.int
     safetensors: _builtins.bytes
     """Reads back through ImportHead."""
+    onnx: _builtins.bytes
+    """float32 "embedding" [n, dim] to float32 "probabilities" [n, classes]."""
+    model_card: _builtins.str
+    """Markdown: what the head is, how it was made and how good it is."""
     @_builtins.property
     def version(self) -> Global___HeadVersion: ...
     def __init__(
@@ -944,10 +1752,12 @@ class ExportHeadResponse(_message.Message):
         *,
         version: Global___HeadVersion | None = ...,
         safetensors: _builtins.bytes = ...,
+        onnx: _builtins.bytes = ...,
+        model_card: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["safetensors", b"safetensors", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_card", b"model_card", "onnx", b"onnx", "safetensors", b"safetensors", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -973,7 +1783,7 @@ class HeadVersion(_message.Message):
     version: _builtins.int
     active: _builtins.bool
     source: _builtins.str
-    """"training" or "import"."""
+    """"training", "import" or "feedback" (a live copy that took over)."""
     family: _builtins.str
     backbone: _builtins.str
     fingerprint: _builtins.str
@@ -1194,6 +2004,15 @@ class HeadReport(_message.Message):
     TEMPERATURE_FIELD_NUMBER: _builtins.int
     TRAIN_SECONDS_FIELD_NUMBER: _builtins.int
     CANDIDATES_FIELD_NUMBER: _builtins.int
+    TRAIN_CPU_SECONDS_FIELD_NUMBER: _builtins.int
+    EVALUATION_FIELD_NUMBER: _builtins.int
+    TEST_FIELD_NUMBER: _builtins.int
+    LEARNING_CURVE_FIELD_NUMBER: _builtins.int
+    LIKELY_MISLABELLED_FIELD_NUMBER: _builtins.int
+    NEAR_DUPLICATES_FIELD_NUMBER: _builtins.int
+    AUGMENTATION_FIELD_NUMBER: _builtins.int
+    NOVELTY_FIELD_NUMBER: _builtins.int
+    ONLINE_FIELD_NUMBER: _builtins.int
     head: _builtins.str
     version: _builtins.int
     family: _builtins.str
@@ -1205,6 +2024,8 @@ class HeadReport(_message.Message):
     temperature: _builtins.float
     """Divides the logits before the softmax."""
     train_seconds: _builtins.float
+    train_cpu_seconds: _builtins.float
+    """Processor time of the training."""
     @_builtins.property
     def spec(self) -> Global___HeadSpec: ...
     @_builtins.property
@@ -1215,6 +2036,32 @@ class HeadReport(_message.Message):
 
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]: ...
+    @_builtins.property
+    def evaluation(self) -> Global___Evaluation:
+        """On examples that the scoring model had not seen; absent where there are too few."""
+
+    @_builtins.property
+    def test(self) -> Global___Evaluation:
+        """On the head's held-out examples; absent where there are none."""
+
+    @_builtins.property
+    def learning_curve(self) -> _containers.RepeatedCompositeFieldContainer[Global___LearningPoint]: ...
+    @_builtins.property
+    def likely_mislabelled(self) -> _containers.RepeatedCompositeFieldContainer[Global___LikelyMislabelled]:
+        """Examples whose label the others contradict most, worst first."""
+
+    @_builtins.property
+    def near_duplicates(self) -> _containers.RepeatedCompositeFieldContainer[Global___NearDuplicates]:
+        """Nearly the same input under two labels, nearest first."""
+
+    @_builtins.property
+    def augmentation(self) -> Global___AugmentationReport: ...
+    @_builtins.property
+    def novelty(self) -> Global___NoveltyReport: ...
+    @_builtins.property
+    def online(self) -> _containers.RepeatedCompositeFieldContainer[Global___OnlineAccuracy]:
+        """Accuracy on feedback, each scored before it was learned, oldest first."""
+
     def __init__(
         self,
         *,
@@ -1231,43 +2078,356 @@ class HeadReport(_message.Message):
         temperature: _builtins.float = ...,
         train_seconds: _builtins.float = ...,
         candidates: _abc.Iterable[Global___Candidate] | None = ...,
+        train_cpu_seconds: _builtins.float = ...,
+        evaluation: Global___Evaluation | None = ...,
+        test: Global___Evaluation | None = ...,
+        learning_curve: _abc.Iterable[Global___LearningPoint] | None = ...,
+        likely_mislabelled: _abc.Iterable[Global___LikelyMislabelled] | None = ...,
+        near_duplicates: _abc.Iterable[Global___NearDuplicates] | None = ...,
+        augmentation: Global___AugmentationReport | None = ...,
+        novelty: Global___NoveltyReport | None = ...,
+        online: _abc.Iterable[Global___OnlineAccuracy] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_estimate", b"_estimate", "_l2", b"_l2", "estimate", b"estimate", "l2", b"l2", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_estimate", b"_estimate", "_evaluation", b"_evaluation", "_l2", b"_l2", "_novelty", b"_novelty", "_test", b"_test", "augmentation", b"augmentation", "estimate", b"estimate", "evaluation", b"evaluation", "l2", b"l2", "novelty", b"novelty", "spec", b"spec", "test", b"test"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_estimate", b"_estimate", "_l2", b"_l2", "backbone", b"backbone", "candidates", b"candidates", "classes", b"classes", "estimate", b"estimate", "example_count", b"example_count", "family", b"family", "fingerprint", b"fingerprint", "head", b"head", "l2", b"l2", "spec", b"spec", "temperature", b"temperature", "train_seconds", b"train_seconds", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_estimate", b"_estimate", "_evaluation", b"_evaluation", "_l2", b"_l2", "_novelty", b"_novelty", "_test", b"_test", "augmentation", b"augmentation", "backbone", b"backbone", "candidates", b"candidates", "classes", b"classes", "estimate", b"estimate", "evaluation", b"evaluation", "example_count", b"example_count", "family", b"family", "fingerprint", b"fingerprint", "head", b"head", "l2", b"l2", "learning_curve", b"learning_curve", "likely_mislabelled", b"likely_mislabelled", "near_duplicates", b"near_duplicates", "novelty", b"novelty", "online", b"online", "spec", b"spec", "temperature", b"temperature", "test", b"test", "train_cpu_seconds", b"train_cpu_seconds", "train_seconds", b"train_seconds", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__augmentation: _TypeAlias = _typing.Literal["augmentation"]  # noqa: Y015
+    _WhichOneofArgType__augmentation: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation"]  # noqa: Y015
     _WhichOneofReturnType__estimate: _TypeAlias = _typing.Literal["estimate"]  # noqa: Y015
     _WhichOneofArgType__estimate: _TypeAlias = _typing.Literal["_estimate", b"_estimate"]  # noqa: Y015
+    _WhichOneofReturnType__evaluation: _TypeAlias = _typing.Literal["evaluation"]  # noqa: Y015
+    _WhichOneofArgType__evaluation: _TypeAlias = _typing.Literal["_evaluation", b"_evaluation"]  # noqa: Y015
     _WhichOneofReturnType__l2: _TypeAlias = _typing.Literal["l2"]  # noqa: Y015
     _WhichOneofArgType__l2: _TypeAlias = _typing.Literal["_l2", b"_l2"]  # noqa: Y015
+    _WhichOneofReturnType__novelty: _TypeAlias = _typing.Literal["novelty"]  # noqa: Y015
+    _WhichOneofArgType__novelty: _TypeAlias = _typing.Literal["_novelty", b"_novelty"]  # noqa: Y015
+    _WhichOneofReturnType__test: _TypeAlias = _typing.Literal["test"]  # noqa: Y015
+    _WhichOneofArgType__test: _TypeAlias = _typing.Literal["_test", b"_test"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__augmentation) -> _WhichOneofReturnType__augmentation | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__estimate) -> _WhichOneofReturnType__estimate | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__evaluation) -> _WhichOneofReturnType__evaluation | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__l2) -> _WhichOneofReturnType__l2 | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__novelty) -> _WhichOneofReturnType__novelty | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__test) -> _WhichOneofReturnType__test | None: ...
 
 Global___HeadReport: _TypeAlias = HeadReport  # noqa: Y015
 
 @_typing.final
 class ClassReport(_message.Message):
+    """Precision, recall and F1 are absent where they are not defined or could not be estimated."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     LABEL_FIELD_NUMBER: _builtins.int
     EXAMPLES_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
+    RECALL_FIELD_NUMBER: _builtins.int
+    F1_FIELD_NUMBER: _builtins.int
     label: _builtins.str
     examples: _builtins.int
+    precision: _builtins.float
+    recall: _builtins.float
+    f1: _builtins.float
     def __init__(
         self,
         *,
         label: _builtins.str = ...,
         examples: _builtins.int = ...,
+        precision: _builtins.float | None = ...,
+        recall: _builtins.float | None = ...,
+        f1: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_f1", b"_f1", "_precision", b"_precision", "_recall", b"_recall", "f1", b"f1", "precision", b"precision", "recall", b"recall"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["examples", b"examples", "label", b"label"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_f1", b"_f1", "_precision", b"_precision", "_recall", b"_recall", "examples", b"examples", "f1", b"f1", "label", b"label", "precision", b"precision", "recall", b"recall"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__f1: _TypeAlias = _typing.Literal["f1"]  # noqa: Y015
+    _WhichOneofArgType__f1: _TypeAlias = _typing.Literal["_f1", b"_f1"]  # noqa: Y015
+    _WhichOneofReturnType__precision: _TypeAlias = _typing.Literal["precision"]  # noqa: Y015
+    _WhichOneofArgType__precision: _TypeAlias = _typing.Literal["_precision", b"_precision"]  # noqa: Y015
+    _WhichOneofReturnType__recall: _TypeAlias = _typing.Literal["recall"]  # noqa: Y015
+    _WhichOneofArgType__recall: _TypeAlias = _typing.Literal["_recall", b"_recall"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__f1) -> _WhichOneofReturnType__f1 | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__precision) -> _WhichOneofReturnType__precision | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__recall) -> _WhichOneofReturnType__recall | None: ...
+
+Global___ClassReport: _TypeAlias = ClassReport  # noqa: Y015
+
+@_typing.final
+class Evaluation(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ESTIMATE_FIELD_NUMBER: _builtins.int
+    CLASSES_FIELD_NUMBER: _builtins.int
+    CONFUSION_FIELD_NUMBER: _builtins.int
+    EXPECTED_CALIBRATION_ERROR_FIELD_NUMBER: _builtins.int
+    RELIABILITY_FIELD_NUMBER: _builtins.int
+    expected_calibration_error: _builtins.float
+    """Of the probability of the predicted class, over bins of equal mass."""
+    @_builtins.property
+    def estimate(self) -> Global___Estimate: ...
+    @_builtins.property
+    def classes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClassReport]: ...
+    @_builtins.property
+    def confusion(self) -> _common_pb2.Tensor:
+        """uint32, shape [classes, classes]: rows are true classes, columns predicted ones."""
+
+    @_builtins.property
+    def reliability(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReliabilityBin]: ...
+    def __init__(
+        self,
+        *,
+        estimate: Global___Estimate | None = ...,
+        classes: _abc.Iterable[Global___ClassReport] | None = ...,
+        confusion: _common_pb2.Tensor | None = ...,
+        expected_calibration_error: _builtins.float = ...,
+        reliability: _abc.Iterable[Global___ReliabilityBin] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["confusion", b"confusion", "estimate", b"estimate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "confusion", b"confusion", "estimate", b"estimate", "expected_calibration_error", b"expected_calibration_error", "reliability", b"reliability"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ClassReport: _TypeAlias = ClassReport  # noqa: Y015
+Global___Evaluation: _TypeAlias = Evaluation  # noqa: Y015
+
+@_typing.final
+class ReliabilityBin(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXAMPLES_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    ACCURACY_FIELD_NUMBER: _builtins.int
+    examples: _builtins.int
+    confidence: _builtins.float
+    """Mean probability of the predicted class, and the share of right answers."""
+    accuracy: _builtins.float
+    def __init__(
+        self,
+        *,
+        examples: _builtins.int = ...,
+        confidence: _builtins.float = ...,
+        accuracy: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "confidence", b"confidence", "examples", b"examples"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReliabilityBin: _TypeAlias = ReliabilityBin  # noqa: Y015
+
+@_typing.final
+class LearningPoint(_message.Message):
+    """Accuracy that a training on part of the examples would have had."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXAMPLES_FIELD_NUMBER: _builtins.int
+    ACCURACY_FIELD_NUMBER: _builtins.int
+    examples: _builtins.int
+    accuracy: _builtins.float
+    def __init__(
+        self,
+        *,
+        examples: _builtins.int = ...,
+        accuracy: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "examples", b"examples"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LearningPoint: _TypeAlias = LearningPoint  # noqa: Y015
+
+@_typing.final
+class LikelyMislabelled(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    PREDICTED_LABEL_FIELD_NUMBER: _builtins.int
+    LABEL_PROBABILITY_FIELD_NUMBER: _builtins.int
+    PREDICTED_PROBABILITY_FIELD_NUMBER: _builtins.int
+    digest: _builtins.str
+    label: _builtins.str
+    predicted_label: _builtins.str
+    """What the others say it is, and the probabilities of both, of models that had not seen it."""
+    label_probability: _builtins.float
+    predicted_probability: _builtins.float
+    def __init__(
+        self,
+        *,
+        digest: _builtins.str = ...,
+        label: _builtins.str = ...,
+        predicted_label: _builtins.str = ...,
+        label_probability: _builtins.float = ...,
+        predicted_probability: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "label", b"label", "label_probability", b"label_probability", "predicted_label", b"predicted_label", "predicted_probability", b"predicted_probability"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LikelyMislabelled: _TypeAlias = LikelyMislabelled  # noqa: Y015
+
+@_typing.final
+class NearDuplicates(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    OTHER_DIGEST_FIELD_NUMBER: _builtins.int
+    OTHER_LABEL_FIELD_NUMBER: _builtins.int
+    SIMILARITY_FIELD_NUMBER: _builtins.int
+    digest: _builtins.str
+    label: _builtins.str
+    other_digest: _builtins.str
+    other_label: _builtins.str
+    similarity: _builtins.float
+    """Cosine of the angle between the two embeddings."""
+    def __init__(
+        self,
+        *,
+        digest: _builtins.str = ...,
+        label: _builtins.str = ...,
+        other_digest: _builtins.str = ...,
+        other_label: _builtins.str = ...,
+        similarity: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "label", b"label", "other_digest", b"other_digest", "other_label", b"other_label", "similarity", b"similarity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NearDuplicates: _TypeAlias = NearDuplicates  # noqa: Y015
+
+@_typing.final
+class AugmentationReport(_message.Message):
+    """What augmentation brought, on the same folds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIEWS_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    AUGMENTED_EXAMPLES_FIELD_NUMBER: _builtins.int
+    WITHOUT_FIELD_NUMBER: _builtins.int
+    AS_EXAMPLES_FIELD_NUMBER: _builtins.int
+    AVERAGED_FIELD_NUMBER: _builtins.int
+    views: _builtins.int
+    used: _builtins.str
+    """"none", "examples" (views are examples of their own) or "average"."""
+    augmented_examples: _builtins.int
+    """Examples that had views."""
+    @_builtins.property
+    def without(self) -> Global___Estimate: ...
+    @_builtins.property
+    def as_examples(self) -> Global___Estimate: ...
+    @_builtins.property
+    def averaged(self) -> Global___Estimate: ...
+    def __init__(
+        self,
+        *,
+        views: _builtins.int = ...,
+        used: _builtins.str = ...,
+        augmented_examples: _builtins.int = ...,
+        without: Global___Estimate | None = ...,
+        as_examples: Global___Estimate | None = ...,
+        averaged: Global___Estimate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_as_examples", b"_as_examples", "_averaged", b"_averaged", "as_examples", b"as_examples", "averaged", b"averaged", "without", b"without"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_as_examples", b"_as_examples", "_averaged", b"_averaged", "as_examples", b"as_examples", "augmented_examples", b"augmented_examples", "averaged", b"averaged", "used", b"used", "views", b"views", "without", b"without"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__as_examples: _TypeAlias = _typing.Literal["as_examples"]  # noqa: Y015
+    _WhichOneofArgType__as_examples: _TypeAlias = _typing.Literal["_as_examples", b"_as_examples"]  # noqa: Y015
+    _WhichOneofReturnType__averaged: _TypeAlias = _typing.Literal["averaged"]  # noqa: Y015
+    _WhichOneofArgType__averaged: _TypeAlias = _typing.Literal["_averaged", b"_averaged"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__as_examples) -> _WhichOneofReturnType__as_examples | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__averaged) -> _WhichOneofReturnType__averaged | None: ...
+
+Global___AugmentationReport: _TypeAlias = AugmentationReport  # noqa: Y015
+
+@_typing.final
+class NoveltyReport(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FALSE_ALARM_RATE_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    KEPT_FIELD_NUMBER: _builtins.int
+    NEIGHBOUR_FIELD_NUMBER: _builtins.int
+    ABSTAIN_FIELD_NUMBER: _builtins.int
+    false_alarm_rate: _builtins.float
+    threshold: _builtins.float
+    """Distance beyond which an input is novel."""
+    kept: _builtins.int
+    """Embeddings that are kept to compare with, and which neighbour counts."""
+    neighbour: _builtins.int
+    abstain: _builtins.bool
+    def __init__(
+        self,
+        *,
+        false_alarm_rate: _builtins.float = ...,
+        threshold: _builtins.float = ...,
+        kept: _builtins.int = ...,
+        neighbour: _builtins.int = ...,
+        abstain: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abstain", b"abstain", "false_alarm_rate", b"false_alarm_rate", "kept", b"kept", "neighbour", b"neighbour", "threshold", b"threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NoveltyReport: _TypeAlias = NoveltyReport  # noqa: Y015
+
+@_typing.final
+class OnlineAccuracy(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEEDBACK_FIELD_NUMBER: _builtins.int
+    SCORED_FIELD_NUMBER: _builtins.int
+    ACTIVE_ACCURACY_FIELD_NUMBER: _builtins.int
+    LIVE_ACCURACY_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    feedback: _builtins.int
+    """Feedback up to this point, and in this stretch."""
+    scored: _builtins.int
+    active_accuracy: _builtins.float
+    live_accuracy: _builtins.float
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        feedback: _builtins.int = ...,
+        scored: _builtins.int = ...,
+        active_accuracy: _builtins.float = ...,
+        live_accuracy: _builtins.float = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_accuracy", b"active_accuracy", "feedback", b"feedback", "live_accuracy", b"live_accuracy", "scored", b"scored", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OnlineAccuracy: _TypeAlias = OnlineAccuracy  # noqa: Y015
 
 @_typing.final
 class Estimate(_message.Message):

@@ -44,6 +44,11 @@ class HeadServiceStub:
                 request_serializer=trunkline_dot_v1_dot_heads__pb2.GetHeadRequest.SerializeToString,
                 response_deserializer=trunkline_dot_v1_dot_heads__pb2.GetHeadResponse.FromString,
                 _registered_method=True)
+        self.UpdateHead = channel.unary_unary(
+                '/trunkline.v1.HeadService/UpdateHead',
+                request_serializer=trunkline_dot_v1_dot_heads__pb2.UpdateHeadRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_heads__pb2.UpdateHeadResponse.FromString,
+                _registered_method=True)
         self.ListHeads = channel.unary_unary(
                 '/trunkline.v1.HeadService/ListHeads',
                 request_serializer=trunkline_dot_v1_dot_heads__pb2.ListHeadsRequest.SerializeToString,
@@ -78,6 +83,36 @@ class HeadServiceStub:
                 '/trunkline.v1.HeadService/DeleteExamples',
                 request_serializer=trunkline_dot_v1_dot_heads__pb2.DeleteExamplesRequest.SerializeToString,
                 response_deserializer=trunkline_dot_v1_dot_heads__pb2.DeleteExamplesResponse.FromString,
+                _registered_method=True)
+        self.ForgetExamples = channel.unary_unary(
+                '/trunkline.v1.HeadService/ForgetExamples',
+                request_serializer=trunkline_dot_v1_dot_heads__pb2.ForgetExamplesRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_heads__pb2.ForgetExamplesResponse.FromString,
+                _registered_method=True)
+        self.SuggestExamples = channel.unary_unary(
+                '/trunkline.v1.HeadService/SuggestExamples',
+                request_serializer=trunkline_dot_v1_dot_heads__pb2.SuggestExamplesRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_heads__pb2.SuggestExamplesResponse.FromString,
+                _registered_method=True)
+        self.ListFeedback = channel.unary_unary(
+                '/trunkline.v1.HeadService/ListFeedback',
+                request_serializer=trunkline_dot_v1_dot_heads__pb2.ListFeedbackRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_heads__pb2.ListFeedbackResponse.FromString,
+                _registered_method=True)
+        self.ReleaseFeedback = channel.unary_unary(
+                '/trunkline.v1.HeadService/ReleaseFeedback',
+                request_serializer=trunkline_dot_v1_dot_heads__pb2.ReleaseFeedbackRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_heads__pb2.ReleaseFeedbackResponse.FromString,
+                _registered_method=True)
+        self.PromoteLiveCopy = channel.unary_unary(
+                '/trunkline.v1.HeadService/PromoteLiveCopy',
+                request_serializer=trunkline_dot_v1_dot_heads__pb2.PromoteLiveCopyRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_heads__pb2.PromoteLiveCopyResponse.FromString,
+                _registered_method=True)
+        self.DropLiveCopy = channel.unary_unary(
+                '/trunkline.v1.HeadService/DropLiveCopy',
+                request_serializer=trunkline_dot_v1_dot_heads__pb2.DropLiveCopyRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_heads__pb2.DropLiveCopyResponse.FromString,
                 _registered_method=True)
         self.TrainHead = channel.unary_stream(
                 '/trunkline.v1.HeadService/TrainHead',
@@ -141,6 +176,13 @@ class HeadServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateHead(self, request, context):
+        """Changes what may change about a head: its policy, its spec for trainings to come.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListHeads(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -183,7 +225,49 @@ class HeadServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteExamples(self, request, context):
-        """Removes examples from the head's next training. Versions trained on them stay.
+        """Removes examples from the head's next training. Versions trained on them stay; see ForgetExamples.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForgetExamples(self, request, context):
+        """Forgets examples for good: their embeddings, inputs and feedback, and every version that knew one.
+        A new version is fitted without them before the reply.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SuggestExamples(self, request, context):
+        """Tells which stored inputs without a label are most worth one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListFeedback(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseFeedback(self, request, context):
+        """Lets quarantined feedback count again, from the next training on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PromoteLiveCopy(self, request, context):
+        """Makes a version of the live copy and activates it, whatever the policy.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DropLiveCopy(self, request, context):
+        """Drops the live copy. The feedback behind it is quarantined.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -260,6 +344,11 @@ def add_HeadServiceServicer_to_server(servicer, server):
                     request_deserializer=trunkline_dot_v1_dot_heads__pb2.GetHeadRequest.FromString,
                     response_serializer=trunkline_dot_v1_dot_heads__pb2.GetHeadResponse.SerializeToString,
             ),
+            'UpdateHead': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateHead,
+                    request_deserializer=trunkline_dot_v1_dot_heads__pb2.UpdateHeadRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_heads__pb2.UpdateHeadResponse.SerializeToString,
+            ),
             'ListHeads': grpc.unary_unary_rpc_method_handler(
                     servicer.ListHeads,
                     request_deserializer=trunkline_dot_v1_dot_heads__pb2.ListHeadsRequest.FromString,
@@ -294,6 +383,36 @@ def add_HeadServiceServicer_to_server(servicer, server):
                     servicer.DeleteExamples,
                     request_deserializer=trunkline_dot_v1_dot_heads__pb2.DeleteExamplesRequest.FromString,
                     response_serializer=trunkline_dot_v1_dot_heads__pb2.DeleteExamplesResponse.SerializeToString,
+            ),
+            'ForgetExamples': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgetExamples,
+                    request_deserializer=trunkline_dot_v1_dot_heads__pb2.ForgetExamplesRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_heads__pb2.ForgetExamplesResponse.SerializeToString,
+            ),
+            'SuggestExamples': grpc.unary_unary_rpc_method_handler(
+                    servicer.SuggestExamples,
+                    request_deserializer=trunkline_dot_v1_dot_heads__pb2.SuggestExamplesRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_heads__pb2.SuggestExamplesResponse.SerializeToString,
+            ),
+            'ListFeedback': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFeedback,
+                    request_deserializer=trunkline_dot_v1_dot_heads__pb2.ListFeedbackRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_heads__pb2.ListFeedbackResponse.SerializeToString,
+            ),
+            'ReleaseFeedback': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseFeedback,
+                    request_deserializer=trunkline_dot_v1_dot_heads__pb2.ReleaseFeedbackRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_heads__pb2.ReleaseFeedbackResponse.SerializeToString,
+            ),
+            'PromoteLiveCopy': grpc.unary_unary_rpc_method_handler(
+                    servicer.PromoteLiveCopy,
+                    request_deserializer=trunkline_dot_v1_dot_heads__pb2.PromoteLiveCopyRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_heads__pb2.PromoteLiveCopyResponse.SerializeToString,
+            ),
+            'DropLiveCopy': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropLiveCopy,
+                    request_deserializer=trunkline_dot_v1_dot_heads__pb2.DropLiveCopyRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_heads__pb2.DropLiveCopyResponse.SerializeToString,
             ),
             'TrainHead': grpc.unary_stream_rpc_method_handler(
                     servicer.TrainHead,
@@ -395,6 +514,33 @@ class HeadService:
             '/trunkline.v1.HeadService/GetHead',
             trunkline_dot_v1_dot_heads__pb2.GetHeadRequest.SerializeToString,
             trunkline_dot_v1_dot_heads__pb2.GetHeadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateHead(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.HeadService/UpdateHead',
+            trunkline_dot_v1_dot_heads__pb2.UpdateHeadRequest.SerializeToString,
+            trunkline_dot_v1_dot_heads__pb2.UpdateHeadResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -584,6 +730,168 @@ class HeadService:
             '/trunkline.v1.HeadService/DeleteExamples',
             trunkline_dot_v1_dot_heads__pb2.DeleteExamplesRequest.SerializeToString,
             trunkline_dot_v1_dot_heads__pb2.DeleteExamplesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgetExamples(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.HeadService/ForgetExamples',
+            trunkline_dot_v1_dot_heads__pb2.ForgetExamplesRequest.SerializeToString,
+            trunkline_dot_v1_dot_heads__pb2.ForgetExamplesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SuggestExamples(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.HeadService/SuggestExamples',
+            trunkline_dot_v1_dot_heads__pb2.SuggestExamplesRequest.SerializeToString,
+            trunkline_dot_v1_dot_heads__pb2.SuggestExamplesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFeedback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.HeadService/ListFeedback',
+            trunkline_dot_v1_dot_heads__pb2.ListFeedbackRequest.SerializeToString,
+            trunkline_dot_v1_dot_heads__pb2.ListFeedbackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseFeedback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.HeadService/ReleaseFeedback',
+            trunkline_dot_v1_dot_heads__pb2.ReleaseFeedbackRequest.SerializeToString,
+            trunkline_dot_v1_dot_heads__pb2.ReleaseFeedbackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PromoteLiveCopy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.HeadService/PromoteLiveCopy',
+            trunkline_dot_v1_dot_heads__pb2.PromoteLiveCopyRequest.SerializeToString,
+            trunkline_dot_v1_dot_heads__pb2.PromoteLiveCopyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropLiveCopy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.HeadService/DropLiveCopy',
+            trunkline_dot_v1_dot_heads__pb2.DropLiveCopyRequest.SerializeToString,
+            trunkline_dot_v1_dot_heads__pb2.DropLiveCopyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -33,6 +33,8 @@ class HeadServiceStub:
     def __new__(cls, channel: _aio.Channel) -> HeadServiceAsyncStub: ...
     CreateHead: _grpc.UnaryUnaryMultiCallable[_heads_pb2.CreateHeadRequest, _heads_pb2.CreateHeadResponse]
     GetHead: _grpc.UnaryUnaryMultiCallable[_heads_pb2.GetHeadRequest, _heads_pb2.GetHeadResponse]
+    UpdateHead: _grpc.UnaryUnaryMultiCallable[_heads_pb2.UpdateHeadRequest, _heads_pb2.UpdateHeadResponse]
+    """Changes what may change about a head: its policy, its spec for trainings to come."""
     ListHeads: _grpc.UnaryUnaryMultiCallable[_heads_pb2.ListHeadsRequest, _heads_pb2.ListHeadsResponse]
     DeleteHead: _grpc.UnaryUnaryMultiCallable[_heads_pb2.DeleteHeadRequest, _heads_pb2.DeleteHeadResponse]
     """Deletes a head with its examples, versions and feedback. The name may be used again."""
@@ -46,7 +48,20 @@ class HeadServiceStub:
     UpdateExamples: _grpc.UnaryUnaryMultiCallable[_heads_pb2.UpdateExamplesRequest, _heads_pb2.UpdateExamplesResponse]
     """Changes the labels of stored examples."""
     DeleteExamples: _grpc.UnaryUnaryMultiCallable[_heads_pb2.DeleteExamplesRequest, _heads_pb2.DeleteExamplesResponse]
-    """Removes examples from the head's next training. Versions trained on them stay."""
+    """Removes examples from the head's next training. Versions trained on them stay; see ForgetExamples."""
+    ForgetExamples: _grpc.UnaryUnaryMultiCallable[_heads_pb2.ForgetExamplesRequest, _heads_pb2.ForgetExamplesResponse]
+    """Forgets examples for good: their embeddings, inputs and feedback, and every version that knew one.
+    A new version is fitted without them before the reply.
+    """
+    SuggestExamples: _grpc.UnaryUnaryMultiCallable[_heads_pb2.SuggestExamplesRequest, _heads_pb2.SuggestExamplesResponse]
+    """Tells which stored inputs without a label are most worth one."""
+    ListFeedback: _grpc.UnaryUnaryMultiCallable[_heads_pb2.ListFeedbackRequest, _heads_pb2.ListFeedbackResponse]
+    ReleaseFeedback: _grpc.UnaryUnaryMultiCallable[_heads_pb2.ReleaseFeedbackRequest, _heads_pb2.ReleaseFeedbackResponse]
+    """Lets quarantined feedback count again, from the next training on."""
+    PromoteLiveCopy: _grpc.UnaryUnaryMultiCallable[_heads_pb2.PromoteLiveCopyRequest, _heads_pb2.PromoteLiveCopyResponse]
+    """Makes a version of the live copy and activates it, whatever the policy."""
+    DropLiveCopy: _grpc.UnaryUnaryMultiCallable[_heads_pb2.DropLiveCopyRequest, _heads_pb2.DropLiveCopyResponse]
+    """Drops the live copy. The feedback behind it is quarantined."""
     TrainHead: _grpc.UnaryStreamMultiCallable[_heads_pb2.TrainHeadRequest, _heads_pb2.TrainHeadResponse]
     """Starts a training, or joins the one that is running, and streams its progress to the end.
     A client that leaves does not cancel it.
@@ -67,6 +82,8 @@ class HeadServiceAsyncStub(HeadServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateHead: _aio.UnaryUnaryMultiCallable[_heads_pb2.CreateHeadRequest, _heads_pb2.CreateHeadResponse]  # type: ignore[assignment]
     GetHead: _aio.UnaryUnaryMultiCallable[_heads_pb2.GetHeadRequest, _heads_pb2.GetHeadResponse]  # type: ignore[assignment]
+    UpdateHead: _aio.UnaryUnaryMultiCallable[_heads_pb2.UpdateHeadRequest, _heads_pb2.UpdateHeadResponse]  # type: ignore[assignment]
+    """Changes what may change about a head: its policy, its spec for trainings to come."""
     ListHeads: _aio.UnaryUnaryMultiCallable[_heads_pb2.ListHeadsRequest, _heads_pb2.ListHeadsResponse]  # type: ignore[assignment]
     DeleteHead: _aio.UnaryUnaryMultiCallable[_heads_pb2.DeleteHeadRequest, _heads_pb2.DeleteHeadResponse]  # type: ignore[assignment]
     """Deletes a head with its examples, versions and feedback. The name may be used again."""
@@ -80,7 +97,20 @@ class HeadServiceAsyncStub(HeadServiceStub):
     UpdateExamples: _aio.UnaryUnaryMultiCallable[_heads_pb2.UpdateExamplesRequest, _heads_pb2.UpdateExamplesResponse]  # type: ignore[assignment]
     """Changes the labels of stored examples."""
     DeleteExamples: _aio.UnaryUnaryMultiCallable[_heads_pb2.DeleteExamplesRequest, _heads_pb2.DeleteExamplesResponse]  # type: ignore[assignment]
-    """Removes examples from the head's next training. Versions trained on them stay."""
+    """Removes examples from the head's next training. Versions trained on them stay; see ForgetExamples."""
+    ForgetExamples: _aio.UnaryUnaryMultiCallable[_heads_pb2.ForgetExamplesRequest, _heads_pb2.ForgetExamplesResponse]  # type: ignore[assignment]
+    """Forgets examples for good: their embeddings, inputs and feedback, and every version that knew one.
+    A new version is fitted without them before the reply.
+    """
+    SuggestExamples: _aio.UnaryUnaryMultiCallable[_heads_pb2.SuggestExamplesRequest, _heads_pb2.SuggestExamplesResponse]  # type: ignore[assignment]
+    """Tells which stored inputs without a label are most worth one."""
+    ListFeedback: _aio.UnaryUnaryMultiCallable[_heads_pb2.ListFeedbackRequest, _heads_pb2.ListFeedbackResponse]  # type: ignore[assignment]
+    ReleaseFeedback: _aio.UnaryUnaryMultiCallable[_heads_pb2.ReleaseFeedbackRequest, _heads_pb2.ReleaseFeedbackResponse]  # type: ignore[assignment]
+    """Lets quarantined feedback count again, from the next training on."""
+    PromoteLiveCopy: _aio.UnaryUnaryMultiCallable[_heads_pb2.PromoteLiveCopyRequest, _heads_pb2.PromoteLiveCopyResponse]  # type: ignore[assignment]
+    """Makes a version of the live copy and activates it, whatever the policy."""
+    DropLiveCopy: _aio.UnaryUnaryMultiCallable[_heads_pb2.DropLiveCopyRequest, _heads_pb2.DropLiveCopyResponse]  # type: ignore[assignment]
+    """Drops the live copy. The feedback behind it is quarantined."""
     TrainHead: _aio.UnaryStreamMultiCallable[_heads_pb2.TrainHeadRequest, _heads_pb2.TrainHeadResponse]  # type: ignore[assignment]
     """Starts a training, or joins the one that is running, and streams its progress to the end.
     A client that leaves does not cancel it.
@@ -110,6 +140,14 @@ class HeadServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _heads_pb2.GetHeadRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_heads_pb2.GetHeadResponse, _abc.Awaitable[_heads_pb2.GetHeadResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def UpdateHead(
+        self,
+        request: _heads_pb2.UpdateHeadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_heads_pb2.UpdateHeadResponse, _abc.Awaitable[_heads_pb2.UpdateHeadResponse]]:
+        """Changes what may change about a head: its policy, its spec for trainings to come."""
 
     @_abc_1.abstractmethod
     def ListHeads(
@@ -165,7 +203,56 @@ class HeadServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _heads_pb2.DeleteExamplesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_heads_pb2.DeleteExamplesResponse, _abc.Awaitable[_heads_pb2.DeleteExamplesResponse]]:
-        """Removes examples from the head's next training. Versions trained on them stay."""
+        """Removes examples from the head's next training. Versions trained on them stay; see ForgetExamples."""
+
+    @_abc_1.abstractmethod
+    def ForgetExamples(
+        self,
+        request: _heads_pb2.ForgetExamplesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_heads_pb2.ForgetExamplesResponse, _abc.Awaitable[_heads_pb2.ForgetExamplesResponse]]:
+        """Forgets examples for good: their embeddings, inputs and feedback, and every version that knew one.
+        A new version is fitted without them before the reply.
+        """
+
+    @_abc_1.abstractmethod
+    def SuggestExamples(
+        self,
+        request: _heads_pb2.SuggestExamplesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_heads_pb2.SuggestExamplesResponse, _abc.Awaitable[_heads_pb2.SuggestExamplesResponse]]:
+        """Tells which stored inputs without a label are most worth one."""
+
+    @_abc_1.abstractmethod
+    def ListFeedback(
+        self,
+        request: _heads_pb2.ListFeedbackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_heads_pb2.ListFeedbackResponse, _abc.Awaitable[_heads_pb2.ListFeedbackResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ReleaseFeedback(
+        self,
+        request: _heads_pb2.ReleaseFeedbackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_heads_pb2.ReleaseFeedbackResponse, _abc.Awaitable[_heads_pb2.ReleaseFeedbackResponse]]:
+        """Lets quarantined feedback count again, from the next training on."""
+
+    @_abc_1.abstractmethod
+    def PromoteLiveCopy(
+        self,
+        request: _heads_pb2.PromoteLiveCopyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_heads_pb2.PromoteLiveCopyResponse, _abc.Awaitable[_heads_pb2.PromoteLiveCopyResponse]]:
+        """Makes a version of the live copy and activates it, whatever the policy."""
+
+    @_abc_1.abstractmethod
+    def DropLiveCopy(
+        self,
+        request: _heads_pb2.DropLiveCopyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_heads_pb2.DropLiveCopyResponse, _abc.Awaitable[_heads_pb2.DropLiveCopyResponse]]:
+        """Drops the live copy. The feedback behind it is quarantined."""
 
     @_abc_1.abstractmethod
     def TrainHead(

@@ -28,12 +28,17 @@ class PredictRequest(_message.Message):
     HEADS_FIELD_NUMBER: _builtins.int
     TOP_K_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    CONFORMAL_LEVEL_FIELD_NUMBER: _builtins.int
     head: _builtins.str
     """"tenants/{tenant}/heads/{head}"."""
     top_k: _builtins.int
     """How many classes to return per row, best first; 0 for all."""
     version: _builtins.int
     """A version other than the active one; 0 for the active one. Only without `heads`."""
+    conformal_level: _builtins.float
+    """Also return, for each row, a set of classes that holds the right one with this probability,
+    above 0 and below 1 (conformal prediction). A set may be empty.
+    """
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Input]: ...
     @_builtins.property
@@ -48,12 +53,15 @@ class PredictRequest(_message.Message):
         heads: _abc.Iterable[_builtins.str] | None = ...,
         top_k: _builtins.int = ...,
         version: _builtins.int = ...,
+        conformal_level: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_conformal_level", b"_conformal_level", "conformal_level", b"conformal_level"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "heads", b"heads", "inputs", b"inputs", "top_k", b"top_k", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_conformal_level", b"_conformal_level", "conformal_level", b"conformal_level", "head", b"head", "heads", b"heads", "inputs", b"inputs", "top_k", b"top_k", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__conformal_level: _TypeAlias = _typing.Literal["conformal_level"]  # noqa: Y015
+    _WhichOneofArgType__conformal_level: _TypeAlias = _typing.Literal["_conformal_level", b"_conformal_level"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__conformal_level) -> _WhichOneofReturnType__conformal_level | None: ...
 
 Global___PredictRequest: _TypeAlias = PredictRequest  # noqa: Y015
 
@@ -105,8 +113,18 @@ class HeadPredictions(_message.Message):
     ROWS_FIELD_NUMBER: _builtins.int
     INDICES_FIELD_NUMBER: _builtins.int
     PROBABILITIES_FIELD_NUMBER: _builtins.int
+    SET_SIZES_FIELD_NUMBER: _builtins.int
+    SET_INDICES_FIELD_NUMBER: _builtins.int
+    NOVELTY_FIELD_NUMBER: _builtins.int
+    NOVEL_FIELD_NUMBER: _builtins.int
+    ABSTAINS_FIELD_NUMBER: _builtins.int
+    LIVE_FIELD_NUMBER: _builtins.int
     head: _builtins.str
     version: _builtins.int
+    abstains: _builtins.bool
+    """Whether the head gives no answer to novel rows; their classes are to be ignored."""
+    live: _builtins.bool
+    """Whether the live copy answered, which has learned since `version` was made."""
     @_builtins.property
     def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -121,6 +139,24 @@ class HeadPredictions(_message.Message):
     def probabilities(self) -> _common_pb2.Tensor:
         """float32, shape [rows, k]: calibrated probabilities in the order of `indices`."""
 
+    @_builtins.property
+    def set_sizes(self) -> _common_pb2.Tensor:
+        """Only with `conformal_level`. uint32, shape [rows]: classes in each row's set."""
+
+    @_builtins.property
+    def set_indices(self) -> _common_pb2.Tensor:
+        """uint32, shape [sum of set_sizes]: the sets' indices into `labels`, row after row."""
+
+    @_builtins.property
+    def novelty(self) -> _common_pb2.Tensor:
+        """Only of heads that look for novelty. float32, shape [rows]: distance from the examples in
+        units of the threshold; above 1 the row is novel.
+        """
+
+    @_builtins.property
+    def novel(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
+        """One per row, likewise."""
+
     def __init__(
         self,
         *,
@@ -130,10 +166,16 @@ class HeadPredictions(_message.Message):
         rows: _abc.Iterable[_builtins.int] | None = ...,
         indices: _common_pb2.Tensor | None = ...,
         probabilities: _common_pb2.Tensor | None = ...,
+        set_sizes: _common_pb2.Tensor | None = ...,
+        set_indices: _common_pb2.Tensor | None = ...,
+        novelty: _common_pb2.Tensor | None = ...,
+        novel: _abc.Iterable[_builtins.bool] | None = ...,
+        abstains: _builtins.bool = ...,
+        live: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["indices", b"indices", "probabilities", b"probabilities"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["indices", b"indices", "novelty", b"novelty", "probabilities", b"probabilities", "set_indices", b"set_indices", "set_sizes", b"set_sizes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "indices", b"indices", "labels", b"labels", "probabilities", b"probabilities", "rows", b"rows", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abstains", b"abstains", "head", b"head", "indices", b"indices", "labels", b"labels", "live", b"live", "novel", b"novel", "novelty", b"novelty", "probabilities", b"probabilities", "rows", b"rows", "set_indices", b"set_indices", "set_sizes", b"set_sizes", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
