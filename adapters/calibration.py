@@ -10,6 +10,8 @@ MAX_TEMPERATURE = 100.0
 
 _STEPS = 100
 _TOLERANCE = 1e-4
+_ROUGH = 1e-2
+"""The loss is flat at its minimum: this much of the temperature is a 1e-4th of the loss."""
 
 
 def log_loss(
@@ -47,29 +49,65 @@ def fit_temperature(
     Returns:
         A number between `MIN_TEMPERATURE` and `MAX_TEMPERATURE`.
     """
-    shifted = logits - logits.max(axis=1, keepdims=True)
+    guess = None if start is None else np.array([1 / start])
+    shifted = logits[None] - logits.max(axis=1)[None, :, None]
+    return float(1 / _fit(shifted, targets, guess, _TOLERANCE)[0])
+
+
+def calibrated_losses(
+    logits: NDArray[np.float64], targets: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the temperatures of k models, to a hundredth, and their log-losses with them.
+
+    Args:
+        logits: of shape (k, n, classes), of examples that the scoring models had not seen.
+        targets: class indices of shape (n,).
+
+    Returns:
+        Temperatures of shape (k,) and mean log-losses in nats, of shape (k,).
+    """
+    shifted = logits - logits.max(axis=2, keepdims=True)
+    beta = _fit(shifted, targets, None, _ROUGH)
+    right = beta * shifted[:, np.arange(len(targets)), targets].mean(axis=1)
+    powers = np.exp(beta[:, None, None] * shifted)
+    return 1 / beta, np.log(powers.sum(axis=2)).mean(axis=1) - right
+
+
+def _fit(
+    shifted: NDArray[np.float64],
+    targets: NDArray[np.intp],
+    start: NDArray[np.float64] | None,
+    tolerance: float,
+) -> NDArray[np.float64]:
+    """Return the best 1 / temperature for each of k models' logits, whose row maxima are 0."""
     n = len(targets)
-    right = float(shifted[np.arange(n), targets].sum())
-    wanted = (right + float(shifted.mean())) / (n + 1)
-    low, high = 1 / MAX_TEMPERATURE, 1 / MIN_TEMPERATURE
-    beta = min(max(1 / start if start else 1 / (shifted.std() + MIN_TEMPERATURE), low), high)
+    right = shifted[:, np.arange(n), targets].sum(axis=1)
+    wanted = (right + shifted.mean(axis=(1, 2))) / (n + 1)
+    low = np.full(len(shifted), 1 / MAX_TEMPERATURE)
+    high = np.full(len(shifted), 1 / MIN_TEMPERATURE)
+    guess = 1 / (shifted.std(axis=(1, 2)) + MIN_TEMPERATURE) if start is None else start
+    beta = np.clip(guess, low, high)
     for _ in range(_STEPS):
         slope, curvature = _slope(shifted, beta, wanted)
-        low, high = (low, beta) if slope > 0 else (beta, high)
-        newton = beta - slope / curvature if curvature > 0 else np.inf
-        following = newton if low < newton < high else float(np.sqrt(low * high))
-        if abs(following - beta) <= _TOLERANCE * beta:
-            return 1 / following
+        low, high = np.where(slope > 0, low, beta), np.where(slope > 0, beta, high)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            newton = beta - slope / curvature
+        following = np.where((low < newton) & (newton < high), newton, np.sqrt(low * high))
+        done = np.abs(following - beta) <= tolerance * beta
         beta = following
-    return 1 / beta
+        if done.all():
+            break
+    return beta
 
 
-def _slope(shifted: NDArray[np.float64], beta: float, wanted: float) -> tuple[float, float]:
-    """Return first and second derivative of the mean loss with respect to beta."""
-    weights = np.exp(beta * shifted)
-    total = weights.sum(axis=1)
-    weights *= shifted
-    mean = weights.sum(axis=1) / total
-    weights *= shifted
-    square = weights.sum(axis=1) / total
-    return float(mean.mean()) - wanted, float((square - mean**2).mean())
+def _slope(
+    shifted: NDArray[np.float64], beta: NDArray[np.float64], wanted: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return first and second derivatives of the mean losses with respect to beta."""
+    powers = np.exp(beta[:, None, None] * shifted)
+    total = powers.sum(axis=2)
+    powers *= shifted
+    mean = powers.sum(axis=2) / total
+    powers *= shifted
+    square = powers.sum(axis=2) / total
+    return mean.mean(axis=1) - wanted, (square - mean**2).mean(axis=1)

@@ -9,8 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from adapters.calibration import log_loss
+from adapters.errors import InvalidExamples
 from adapters.head import Head
-from adapters.report import Estimate
+from adapters.report import ClassReport, Estimate, Evaluation, ReliabilityBin
+
+BINS = 10
 
 _Z95 = 1.959963984540054
 
@@ -33,7 +36,36 @@ def estimate(
     return Estimate(method, right / n, low, high, log_loss(logits, targets, temperature))
 
 
-def evaluate(head: Head, embeddings: ArrayLike, labels: Sequence[str]) -> Estimate:
+def evaluation(
+    logits: NDArray[np.float64],
+    targets: NDArray[np.intp],
+    labels: Sequence[str],
+    temperature: float,
+    method: str,
+) -> Evaluation:
+    """Sum up held-out logits in more detail; every example counts once, whatever its weight.
+
+    Args:
+        logits: of shape (n, classes), n at least 1.
+        targets: class indices of shape (n,).
+        labels: one per class.
+        temperature: divides the logits before the softmax.
+        method: how they were made, for the estimate.
+    """
+    predicted = logits.argmax(axis=1)
+    confusion = np.zeros((len(labels), len(labels)), dtype=np.intp)
+    np.add.at(confusion, (targets, predicted), 1)
+    bins = reliability(confidences(logits, temperature), predicted == targets)
+    return Evaluation(
+        estimate=estimate(logits, targets, temperature, method),
+        classes=_class_reports(labels, confusion),
+        confusion=tuple(tuple(row) for row in confusion.tolist()),
+        expected_calibration_error=calibration_error(bins),
+        reliability=bins,
+    )
+
+
+def evaluate(head: Head, embeddings: ArrayLike, labels: Sequence[str]) -> Evaluation:
     """Measure a head on held-out examples.
 
     Args:
@@ -43,7 +75,69 @@ def evaluate(head: Head, embeddings: ArrayLike, labels: Sequence[str]) -> Estima
 
     Raises:
         InvalidEmbeddings: if the shape does not fit the head or a number is not finite.
+        InvalidExamples: if there are none, or not one label per embedding.
         UnknownLabel: if a label is none of the head's.
     """
     targets = head.class_indices(labels)
-    return estimate(head.logits(embeddings), targets, head.temperature, "held-out")
+    logits = head.logits(embeddings)
+    if not len(logits) or len(logits) != len(targets):
+        raise InvalidExamples(
+            f"there are {len(targets)} labels for {len(logits)} embeddings, expected one each",
+            field="labels",
+            limit=max(1, len(logits)),
+            value=len(targets),
+        )
+    return evaluation(logits, targets, head.labels, head.temperature, "held-out")
+
+
+def confidences(logits: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
+    """Return the probability of each row's likeliest class; shape (n,)."""
+    below = (logits - logits.max(axis=1, keepdims=True)) / temperature
+    share: NDArray[np.float64] = 1 / np.exp(below).sum(axis=1)
+    return share
+
+
+def reliability(
+    confidence: NDArray[np.float64], right: NDArray[np.bool_], count: int = BINS
+) -> tuple[ReliabilityBin, ...]:
+    """Gather predictions in bins of equal mass, from the least confident to the most.
+
+    Args:
+        confidence: probability of each predicted class, of shape (n,).
+        right: whether each was right, of shape (n,).
+        count: number of bins; fewer where there are fewer predictions.
+    """
+    order = np.argsort(confidence, kind="stable")
+    return tuple(
+        ReliabilityBin(len(rows), float(confidence[rows].mean()), float(right[rows].mean()))
+        for rows in np.array_split(order, min(count, len(order)))
+    )
+
+
+def calibration_error(bins: Sequence[ReliabilityBin]) -> float:
+    """Return the mean distance of confidence and accuracy over predictions.
+
+    Naeini et al. 2015, AAAI 29:2901, with bins of equal mass. Bins of few predictions have a
+    distance by chance alone, so on small sets the figure is too high.
+    """
+    total = sum(b.examples for b in bins)
+    return sum(b.examples * abs(b.confidence - b.accuracy) for b in bins) / total
+
+
+def _class_reports(labels: Sequence[str], confusion: NDArray[np.intp]) -> tuple[ClassReport, ...]:
+    support, predicted = confusion.sum(axis=1).tolist(), confusion.sum(axis=0).tolist()
+    hits = confusion.diagonal().tolist()
+    return tuple(
+        ClassReport(
+            label=label,
+            examples=there,
+            precision=_ratio(hit, called),
+            recall=_ratio(hit, there),
+            f1=_ratio(2 * hit, called + there),
+        )
+        for label, hit, there, called in zip(labels, hits, support, predicted, strict=True)
+    )
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

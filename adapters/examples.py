@@ -1,9 +1,10 @@
-"""Labelled embeddings, checked and in an order of their own."""
+"""Labelled embeddings and views of them, checked and in an order of their own."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,7 +12,19 @@ from numpy.typing import ArrayLike, NDArray
 from adapters.errors import InvalidExamples
 
 MIN_CLASSES = 2
-MIN_EXAMPLES_PER_CLASS = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """Other looks at some examples: flips, crops or noisy copies.
+
+    Attributes:
+        embeddings: of shape (m, dim).
+        rows: the example each of them is a view of, of shape (m,).
+    """
+
+    embeddings: NDArray[np.floating[Any]]
+    rows: NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,12 +34,16 @@ class Examples:
     Attributes:
         embeddings: float64 of shape (n, dim), all finite.
         targets: class indices of shape (n,).
+        weights: float64 of shape (n,), all positive.
         labels: one per class, sorted.
+        order: where the caller had each example, of shape (n,).
     """
 
     embeddings: NDArray[np.float64]
     targets: NDArray[np.intp]
+    weights: NDArray[np.float64]
     labels: tuple[str, ...]
+    order: NDArray[np.intp]
 
     @property
     def counts(self) -> NDArray[np.intp]:
@@ -34,23 +51,83 @@ class Examples:
         return np.bincount(self.targets, minlength=len(self.labels))
 
     @classmethod
-    def of(cls, embeddings: ArrayLike, labels: Sequence[str]) -> Examples:
+    def of(
+        cls, embeddings: ArrayLike, labels: Sequence[str], weights: ArrayLike | None = None
+    ) -> Examples:
         """Check examples and sort them by content, so that their order cannot matter.
 
         Args:
             embeddings: numbers of shape (n, dim).
             labels: one per embedding.
+            weights: positive numbers of shape (n,); 1 each if None.
 
         Raises:
-            InvalidExamples: if there are none, shapes differ, a number is not finite, or there
-                are fewer than two classes or fewer than two examples in one of them.
+            InvalidExamples: if there are none, shapes differ, a number is not finite, a weight is
+                not positive, or there are fewer than two classes.
         """
         rows = np.asarray(embeddings)
         _check_rows(rows, len(labels))
+        given = np.ones(len(rows)) if weights is None else np.asarray(weights, dtype=np.float64)
+        _check_weights(given, len(rows))
         names, targets = np.unique(np.asarray(labels, dtype=object), return_inverse=True)
-        _check_classes(names, np.bincount(targets))
+        if len(names) < MIN_CLASSES:
+            raise InvalidExamples(
+                f"all examples have the label {names[0]!r}, "
+                f"at least {MIN_CLASSES} labels are needed",
+                field="labels",
+                limit=MIN_CLASSES,
+                value=len(names),
+            )
         order = _by_content(rows, targets)
-        return cls(rows[order].astype(np.float64), targets[order], tuple(map(str, names)))
+        return cls(
+            rows[order].astype(np.float64),
+            targets[order],
+            given[order],
+            tuple(map(str, names)),
+            order,
+        )
+
+    def expect_of_each_class(self, least: int) -> None:
+        """Raise `InvalidExamples` if a class has fewer examples than that."""
+        rarest = int(np.argmin(self.counts))
+        if self.counts[rarest] < least:
+            raise InvalidExamples(
+                f"label {self.labels[rarest]!r} has {self.counts[rarest]} example, "
+                f"at least {least} are needed",
+                field=f"labels[{self.labels[rarest]}]",
+                limit=least,
+                value=int(self.counts[rarest]),
+            )
+
+    def find(self, views: Views) -> Views:
+        """Check views of the caller's examples, point them at these, and sort them.
+
+        Raises:
+            InvalidExamples: if shapes differ, a number is not finite or a row is no example's.
+        """
+        n, dim = self.embeddings.shape
+        looks, rows = np.asarray(views.embeddings), np.asarray(views.rows)
+        if looks.ndim != 2 or looks.shape[1] != dim or rows.shape != (len(looks),):
+            raise InvalidExamples(
+                f"views have shapes {looks.shape} and {rows.shape}, expected (m, {dim}) and (m,)",
+                field="views",
+                limit=f"(m, {dim}) and (m,)",
+                value=f"{looks.shape} and {rows.shape}",
+            )
+        _check_finite(looks, "views.embeddings", "view")
+        strange = (rows < 0) | (rows >= n)
+        if strange.any():
+            raise InvalidExamples(
+                f"a view belongs to row {rows[strange][0]}, there are {n}",
+                field="views.rows",
+                limit=n - 1,
+                value=int(rows[strange][0]),
+            )
+        place = np.empty(n, dtype=np.intp)
+        place[self.order] = np.arange(n)
+        order = _by_content(looks, place[rows]) if len(looks) else np.arange(0)
+        order = order[np.argsort(place[rows][order], kind="stable")]
+        return Views(looks[order].astype(np.float64), place[rows][order])
 
 
 def _check_rows(rows: NDArray[np.generic], label_count: int) -> None:
@@ -70,33 +147,37 @@ def _check_rows(rows: NDArray[np.generic], label_count: int) -> None:
             limit=len(rows),
             value=label_count,
         )
+    _check_finite(rows, "embeddings", "embedding")
+
+
+def _check_finite(rows: NDArray[np.generic], field: str, name: str) -> None:
     finite = np.isfinite(rows).all(axis=1)
     if not finite.all():
         row = int(np.argmin(finite))
         raise InvalidExamples(
-            f"embedding {row} holds a number that is not finite",
-            field=f"embeddings[{row}]",
+            f"{name} {row} holds a number that is not finite",
+            field=f"{field}[{row}]",
             limit="finite",
             value="nan or infinite",
         )
 
 
-def _check_classes(names: NDArray[np.object_], counts: NDArray[np.intp]) -> None:
-    if len(names) < MIN_CLASSES:
+def _check_weights(weights: NDArray[np.float64], n: int) -> None:
+    if weights.shape != (n,):
         raise InvalidExamples(
-            f"all examples have the label {names[0]!r}, at least {MIN_CLASSES} labels are needed",
-            field="labels",
-            limit=MIN_CLASSES,
-            value=len(names),
+            f"weights have shape {weights.shape}, expected ({n},)",
+            field="weights",
+            limit=f"({n},)",
+            value=str(weights.shape),
         )
-    rarest = int(np.argmin(counts))
-    if counts[rarest] < MIN_EXAMPLES_PER_CLASS:
+    good = np.isfinite(weights) & (weights > 0)
+    if not good.all():
+        row = int(np.argmin(good))
         raise InvalidExamples(
-            f"label {names[rarest]!r} has {counts[rarest]} example, "
-            f"at least {MIN_EXAMPLES_PER_CLASS} are needed",
-            field=f"labels[{names[rarest]}]",
-            limit=MIN_EXAMPLES_PER_CLASS,
-            value=int(counts[rarest]),
+            f"weight {row} is {weights[row]}, not a positive number",
+            field=f"weights[{row}]",
+            limit="> 0",
+            value=float(weights[row]),
         )
 
 

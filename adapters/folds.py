@@ -5,6 +5,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+MAX_FOLDS = 50
+MIN_FOLDS = 10
+BUDGET = 2e8
+
+COMPARISON_FOLDS = 5
+SMALL_COMPARISON_FOLDS = 10
+SMALL = 400
+"""Up to so many examples, families are compared on more folds, since each of them costs more."""
+
 
 def stratified_folds(targets: NDArray[np.intp], count: int, seed: int) -> NDArray[np.intp]:
     """Deal examples into folds so that each fold has its share of every class.
@@ -28,11 +37,6 @@ def stratified_folds(targets: NDArray[np.intp], count: int, seed: int) -> NDArra
     return folds
 
 
-MAX_FOLDS = 50
-MIN_FOLDS = 10
-BUDGET = 2e8
-
-
 def fold_count(n: int, rank: int, classes: int) -> int:
     """Return how many folds an estimate is made with.
 
@@ -43,3 +47,8 @@ def fold_count(n: int, rank: int, classes: int) -> int:
     """
     affordable = int(BUDGET / max(1, n * rank * classes))
     return min(n, max(MIN_FOLDS, min(MAX_FOLDS, n // classes, affordable)))
+
+
+def comparison_count(n: int) -> int:
+    """Return on how many folds strengths and families are compared."""
+    return min(n, SMALL_COMPARISON_FOLDS if n <= SMALL else COMPARISON_FOLDS)

@@ -1,20 +1,24 @@
-"""A trained head: one weight vector and one bias per class, and a temperature."""
+"""A trained head: one weight vector and one bias per class, and what surrounds them."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Self
+from types import MappingProxyType
+from typing import Any, Self
 
 import numpy as np
 import safetensors.numpy
 from numpy.typing import ArrayLike, NDArray
 
+from adapters.conformal import Conformal
 from adapters.errors import InvalidEmbeddings, InvalidWeights, UnknownLabel
-from adapters.parsing import parse, parse_labels, parse_number
+from adapters.fronts import Front
+from adapters.novelty import NoveltyBank
+from adapters.parsing import expect, is_positive, parse, parse_labels, parse_number, parse_object
 
 FORMAT_VERSION = "1"
 IMPORTED = "imported"
@@ -23,18 +27,25 @@ IMPORTED = "imported"
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """Scores embeddings: `softmax((weight @ embedding + bias) / temperature)`.
+    """Scores embeddings: `softmax((weight @ front.serve(embedding) + bias) / temperature)`.
 
-    Arrays are copied, converted and made read-only, so a head never changes.
+    Without a front, or with a plain standardisation, which weight and bias contain, `weight`
+    multiplies the embedding itself. Arrays are copied, converted and made read-only, so a head
+    never changes.
 
     Attributes:
         family: name of the family that trained it, or "imported".
         labels: one per class, unique, in the order of the rows of `weight`.
-        weight: float32 of shape (classes, dim), in the units of the raw embeddings.
+        weight: float32 of shape (classes, features); features are what `front.serve` returns, or
+            the dim numbers of the raw embedding.
         bias: float32 of shape (classes,).
         fingerprint: of the backbone whose embeddings it understands.
         temperature: positive; divides the logits before the softmax.
-        l2: strength of the penalty it was trained with, None if unknown.
+        l2: strength of the penalty it was trained with, None if unknown or without one.
+        front: what it was trained behind, None if unknown.
+        class_weights: what examples of a class counted in its training; 1 for labels not named.
+        novelty: recognises what is like none of its examples, if it was asked to.
+        conformal: makes sets of classes of its logits; None where it was never estimated.
 
     Raises:
         InvalidWeights: if shapes, labels or numbers do not make a head.
@@ -47,6 +58,10 @@ class Head:
     fingerprint: str
     temperature: float = 1.0
     l2: float | None = None
+    front: Front | None = None
+    class_weights: Mapping[str, float] = field(default_factory=dict)
+    novelty: NoveltyBank | None = None
+    conformal: Conformal | None = None
 
     def __post_init__(self) -> None:
         weight, bias = _finite(self.weight, "weight", 2), _finite(self.bias, "bias", 1)
@@ -73,20 +88,31 @@ class Head:
         _expect_positive("temperature", self.temperature)
         if self.l2 is not None:
             _expect_positive("l2", self.l2)
+        for label, value in self.class_weights.items():
+            expect(is_positive(value), f"class_weights[{label[:64]}]", "positive", value)
         object.__setattr__(self, "labels", tuple(self.labels))
         object.__setattr__(self, "weight", weight)
         object.__setattr__(self, "bias", bias)
+        object.__setattr__(self, "class_weights", MappingProxyType(dict(self.class_weights)))
+        if self.front is not None:
+            features = self.front.feature_count
+            expect(weight.shape[1] == features, "weight", f"(classes, {features})", weight.shape)
+        if self.novelty is not None:
+            shape = self.novelty.bank.shape
+            expect(shape[1] == self.dim, "novelty.bank", f"of shape (m, {self.dim})", shape)
 
     @property
     def dim(self) -> int:
         """Numbers in one embedding."""
-        return int(self.weight.shape[1])
+        return self.front.dim if self.front is not None else int(self.weight.shape[1])
 
     @property
     def nbytes(self) -> int:
         """Bytes its arrays and labels hold in memory, for caches that are bounded in bytes."""
-        labels = sum(len(label.encode()) for label in self.labels)
-        return 3 * self.weight.nbytes + self.bias.nbytes + labels  # float32 and float64
+        labels = sum(len(label.encode()) for label in (*self.labels, *self.class_weights))
+        parts = (self.front, self.novelty, self.conformal)
+        held = sum(part.nbytes for part in parts if part is not None)
+        return 3 * self.weight.nbytes + self.bias.nbytes + labels + held  # float32 and float64
 
     def logits(self, embeddings: ArrayLike) -> NDArray[np.float64]:
         """Score embeddings of shape (n, dim); returns raw scores of shape (n, classes).
@@ -107,7 +133,8 @@ class Head:
             )
         # A number that is not finite cannot but show in the scores, and they are far fewer.
         with np.errstate(invalid="ignore"):
-            scores: NDArray[np.float64] = rows @ self._weight64 + self.bias
+            features = rows if self._is_linear else self._front_features(rows)
+            scores: NDArray[np.float64] = features @ self._weight64 + self.bias
         if not np.isfinite(scores).all():
             row = int(np.argmin(np.isfinite(rows).all(axis=1)))
             raise InvalidEmbeddings(
@@ -157,7 +184,15 @@ class Head:
         }
         if self.l2 is not None:
             metadata["l2"] = repr(float(self.l2))
-        tensors = {"weight": self.weight, "bias": self.bias}
+        if self.class_weights:
+            weights = dict(self.class_weights)
+            metadata["class_weights"] = json.dumps(weights, ensure_ascii=False)
+        tensors: dict[str, NDArray[Any]] = {"weight": self.weight, "bias": self.bias}
+        for part in (self.front, self.novelty, self.conformal):
+            if part is not None:
+                arrays, fields = part.to_tensors()
+                tensors |= arrays
+                metadata |= fields
         return safetensors.numpy.save(tensors, metadata=metadata)
 
     @classmethod
@@ -173,7 +208,8 @@ class Head:
 
         Needed are float32 or float64 tensors "weight" of shape (classes, dim) and "bias" of shape
         (classes,). Metadata may hold "labels" (a JSON list of strings), "fingerprint", "family",
-        "temperature" and "l2"; other metadata is ignored, other tensors are refused.
+        "temperature" and "l2"; what else is known there and among tensors are the parts that
+        `to_safetensors` writes. Other metadata is ignored, other tensors are refused.
 
         Args:
             data: the whole file.
@@ -203,6 +239,10 @@ class Head:
             fingerprint=fingerprint or own or "",
             temperature=parse_number(metadata, "temperature", "1"),
             l2=parse_number(metadata, "l2") if "l2" in metadata else None,
+            front=Front.from_tensors(tensors, metadata),
+            class_weights=_parse_class_weights(metadata),
+            novelty=NoveltyBank.from_tensors(tensors, metadata),
+            conformal=Conformal.from_tensors(tensors, metadata),
         )
         if dim is not None and head.dim != dim:
             raise InvalidWeights(
@@ -212,6 +252,17 @@ class Head:
                 value=head.dim,
             )
         return head
+
+    def _front_features(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what `weight` multiplies; not finite where the rows are not."""
+        assert self.front is not None
+        features = self.front.serve(rows)
+        features[~np.isfinite(rows).all(axis=1)] = np.nan
+        return features
+
+    @cached_property
+    def _is_linear(self) -> bool:
+        return self.front is None or self.front.folds
 
     @cached_property
     def _weight64(self) -> NDArray[np.float64]:
@@ -239,6 +290,10 @@ def _finite(array: ArrayLike, name: str, axes: int) -> NDArray[np.float32]:
         )
     copy.setflags(write=False)
     return copy
+
+
+def _parse_class_weights(metadata: Mapping[str, str]) -> dict[str, float]:
+    return parse_object(metadata, "class_weights") if "class_weights" in metadata else {}
 
 
 def _expect_count(name: str, count: int, classes: int) -> None:

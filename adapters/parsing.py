@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,14 +16,28 @@ from adapters.errors import InvalidWeights
 MAX_HEADER_BYTES = 8 * 1024 * 1024
 """Room for the labels of many thousand classes; the library itself would parse 100 MB."""
 
-_DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "F16": np.dtype("<f2"),
+    "F32": np.dtype("<f4"),
+    "F64": np.dtype("<f8"),
+}
+_NEEDED = ("weight", "bias")
+_EXPECTED = {
+    "weight": ("F32", "F64"),
+    "bias": ("F32", "F64"),
+    "front.mean": ("F32",),
+    "front.scale": ("F32",),
+    "novelty.bank": ("F16",),
+    "conformal.scores": ("F32",),
+}
+"""Tensors that may be in a file, and their types."""
 
 
 def parse(data: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """Return the tensors "weight" and "bias" and the metadata of a safetensors file.
+    """Return the tensors and the metadata of a safetensors file.
 
     Raises:
-        InvalidWeights: if the file is malformed, or holds other tensors than these two.
+        InvalidWeights: if the file is malformed, or lacks a tensor or has one too many.
     """
     length = int.from_bytes(data[:8], "little")
     if length > MAX_HEADER_BYTES:
@@ -36,17 +52,18 @@ def parse(data: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     except safetensors.SafetensorError as error:
         raise InvalidWeights(f"not a safetensors file: {error}", field="safetensors") from error
     metadata = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
-    for name in ("weight", "bias"):
+    for name in _NEEDED:
         if name not in entries:
             raise InvalidWeights(f"tensor {name!r} is missing", field=name)
     for name, entry in entries.items():
-        if name not in ("weight", "bias"):
+        if name not in _EXPECTED:
             raise InvalidWeights(f"tensor {name[:64]!r} is not expected", field="safetensors")
-        if entry["dtype"] not in _DTYPES:
+        allowed = " or ".join(_EXPECTED[name])
+        if entry["dtype"] not in _EXPECTED[name]:
             raise InvalidWeights(
-                f"tensor {name!r} is {entry['dtype']}, expected F32 or F64",
+                f"tensor {name!r} is {entry['dtype']}, expected {allowed}",
                 field=name,
-                limit="F32 or F64",
+                limit=allowed,
                 value=entry["dtype"],
             )
     tensors = {
@@ -54,6 +71,42 @@ def parse(data: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
         for name, entry in entries.items()
     }
     return tensors, metadata
+
+
+def parse_object(metadata: Mapping[str, str], name: str) -> dict[str, Any]:
+    """Return the JSON object under a name; its values are not checked yet.
+
+    Raises:
+        InvalidWeights: if there is none.
+    """
+    try:
+        value = json.loads(metadata[name])
+    except KeyError as error:
+        raise InvalidWeights(f"metadata {name!r} is missing", field=name) from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidWeights(f"metadata {name!r} is not JSON", field=name) from error
+    if not isinstance(value, dict):
+        raise InvalidWeights(f"metadata {name!r} is not a JSON object", field=name)
+    return value
+
+
+def is_positive(value: object) -> bool:
+    """Tell whether a value is a number, above zero and finite as a float."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value) and value > 0
+    except OverflowError:  # an integer beyond every float
+        return False
+
+
+def expect(good: bool, field: str, limit: str, value: object) -> None:
+    """Raise `InvalidWeights` unless all is good."""
+    if not good:
+        shown = str(value)[:64]
+        raise InvalidWeights(
+            f"{field} must be {limit}, is {shown}", field=field, limit=limit, value=shown
+        )
 
 
 def parse_labels(metadata: dict[str, str]) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
-"""What is known about a head without a held-out set.
+"""What is known about a head, most of it without a held-out set.
 
-The classes mirror the messages of the same names in `trunkline/v1/heads.proto`; whoever trains a
-head adds what only he knows: its name, its version, the backbone and the time it took.
+The classes mirror the messages of the same names in `trunkline/v1/heads.proto`. Examples are named
+by their row in the caller's order; whoever trains a head puts digests in their place and adds what
+only he knows: the head's name, its version, the backbone and the time it took.
 """
 
 from __future__ import annotations
@@ -42,11 +43,72 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
+class ClassReport:
+    """One class: how many examples of it there were, and how well they were recognised.
+
+    `precision`, `recall` and `f1` are None where they are not defined or could not be estimated.
+    """
+
+    label: str
+    examples: int
+    precision: float | None = None
+    recall: float | None = None
+    f1: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReliabilityBin:
+    """Predictions of similar probability: its mean, and the share of them that was right."""
+
+    examples: int
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Predictions of examples that the scoring model had not seen, summed up.
+
+    Attributes:
+        estimate: accuracy and log-loss.
+        classes: precision, recall, F1 and support, in the order of the head's labels.
+        confusion: counts; rows are true classes, columns predicted ones.
+        expected_calibration_error: mean distance of confidence and accuracy over bins of equal
+            mass, weighted by their size (Naeini et al. 2015; at most 10 bins).
+        reliability: those bins, from the least confident to the most.
+    """
+
+    estimate: Estimate
+    classes: tuple[ClassReport, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    expected_calibration_error: float
+    reliability: tuple[ReliabilityBin, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a dict that `json.dumps` takes and `from_json` reads back."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Read what `to_json` returned, also after a trip through JSON text."""
+        return cls(
+            **{
+                **data,
+                "estimate": Estimate.from_json(data["estimate"]),
+                "classes": tuple(ClassReport(**c) for c in data["classes"]),
+                "confusion": tuple(tuple(row) for row in data["confusion"]),
+                "reliability": tuple(ReliabilityBin(**b) for b in data["reliability"]),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A family that was considered.
 
-    `l2` and `estimate` are None for a family that "auto" left out, because fitting it would cost
-    out of proportion on so many examples and classes.
+    `l2` is None for a family without a penalty. `estimate` is None for a family that "auto" left
+    out, because it makes no sense or costs out of proportion on so many examples and classes, and
+    where there are too few examples for an estimate.
     """
 
     family: str
@@ -65,20 +127,88 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class ClassReport:
-    """One class and how many examples of it the head was trained on."""
+class LearningPoint:
+    """Accuracy, on the others, of trainings on so many of the examples."""
 
-    label: str
     examples: int
+    accuracy: float
 
-    def to_json(self) -> dict[str, Any]:
-        """Return a dict that `json.dumps` takes and `from_json` reads back."""
-        return asdict(self)
+
+@dataclass(frozen=True, slots=True)
+class LikelyMislabelled:
+    """An example (`row`) whose label the others contradict.
+
+    The probabilities are those of a model that had not seen it.
+    """
+
+    row: int
+    label: str
+    predicted_label: str
+    label_probability: float
+    predicted_probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class NearDuplicates:
+    """Two examples with different labels whose embeddings have this cosine."""
+
+    row: int
+    label: str
+    other_row: int
+    other_label: str
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentationReport:
+    """What augmentation brought, on the same folds.
+
+    Attributes:
+        views: views or noisy copies of each example.
+        used: "none", "examples" (views are examples of their own) or "average".
+        augmented_examples: examples that had views.
+        without: the estimate without views.
+        as_examples: with views as examples of their own; None if it was not tried.
+        averaged: with each example's mean over its views; None if it was not tried.
+    """
+
+    views: int
+    used: str
+    augmented_examples: int
+    without: Estimate
+    as_examples: Estimate | None
+    averaged: Estimate | None
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Read what `to_json` returned."""
-        return cls(**data)
+        """Read one from a report's JSON."""
+        return cls(
+            **{
+                **data,
+                "without": Estimate.from_json(data["without"]),
+                "as_examples": _estimate(data["as_examples"]),
+                "averaged": _estimate(data["averaged"]),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NoveltyReport:
+    """How a head recognises what is like none of its examples.
+
+    Attributes:
+        false_alarm_rate: share of ordinary inputs that may be called novel.
+        threshold: distance of unit vectors beyond which an input is novel.
+        kept: embeddings that are kept to compare with.
+        neighbour: which nearest one of them counts.
+        abstain: whether novel rows get no answer.
+    """
+
+    false_alarm_rate: float
+    threshold: float
+    kept: int
+    neighbour: int
+    abstain: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +220,18 @@ class Report:
         spec: what was asked for.
         fingerprint: of the backbone whose embeddings it was trained on.
         example_count: examples it was trained on.
-        classes: in the order of the head's labels.
-        estimate: of the chosen candidate.
-        l2: strength of the penalty that was used.
+        classes: in the order of the head's labels; figures are those of `evaluation`.
+        estimate: of the chosen candidate; None where there are too few examples, or it was
+            imported.
+        l2: strength of the penalty that was used; None for a family without one.
         temperature: divides the logits before the softmax.
         candidates: every family that was considered.
+        evaluation: more of the estimate; None where that is.
+        learning_curve: from few examples to all of them.
+        likely_mislabelled: worst first.
+        near_duplicates: nearest first.
+        augmentation: None unless asked for.
+        novelty: None unless asked for.
     """
 
     family: str
@@ -106,6 +243,12 @@ class Report:
     l2: float | None
     temperature: float
     candidates: tuple[Candidate, ...]
+    evaluation: Evaluation | None = None
+    learning_curve: tuple[LearningPoint, ...] = ()
+    likely_mislabelled: tuple[LikelyMislabelled, ...] = ()
+    near_duplicates: tuple[NearDuplicates, ...] = ()
+    augmentation: AugmentationReport | None = None
+    novelty: NoveltyReport | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return a dict that `json.dumps` takes and `from_json` reads back."""
@@ -114,15 +257,29 @@ class Report:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Read what `to_json` returned, also after a trip through JSON text."""
-        return cls(
-            **{
-                **data,
-                "spec": HeadSpec.from_json(data["spec"]),
-                "classes": tuple(ClassReport.from_json(c) for c in data["classes"]),
-                "estimate": _estimate(data["estimate"]),
-                "candidates": tuple(Candidate.from_json(c) for c in data["candidates"]),
-            }
-        )
+        values = dict(data)
+        values["spec"] = HeadSpec.from_json(data["spec"])
+        values["classes"] = tuple(ClassReport(**c) for c in data["classes"])
+        values["estimate"] = _estimate(data["estimate"])
+        values["candidates"] = tuple(Candidate.from_json(c) for c in data["candidates"])
+        for name, kind in _ROWS.items():
+            values[name] = tuple(kind(**row) for row in data.get(name, ()))
+        for name, read in _PARTS.items():
+            part = data.get(name)
+            values[name] = None if part is None else read(part)
+        return cls(**values)
+
+
+_ROWS: Mapping[str, Any] = {
+    "learning_curve": LearningPoint,
+    "likely_mislabelled": LikelyMislabelled,
+    "near_duplicates": NearDuplicates,
+}
+_PARTS: Mapping[str, Any] = {
+    "evaluation": Evaluation.from_json,
+    "augmentation": AugmentationReport.from_json,
+    "novelty": lambda data: NoveltyReport(**data),
+}
 
 
 def _estimate(data: Mapping[str, Any] | None) -> Estimate | None:

@@ -4,16 +4,63 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from adapters.errors import InvalidSpec
 
-FAMILIES = ("logistic", "ridge")
+FAMILIES = ("logistic", "ridge", "lda", "prototype")
 """Names of the families of heads, in the order `auto` reports them."""
 
+FRONTS = ("standardise", "normalise", "projection")
+"""What may stand between embedding and head."""
+
 AUTO = "auto"
+BALANCED = "balanced"
 MAX_SEED = 2**64 - 1
+MAX_VIEWS = 32
+MAX_NOISE = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """More examples made of each one; used only where it helps on held-out examples.
+
+    Attributes:
+        views: views of each image, or noisy copies of each other embedding; 0 for none.
+        noise: of noisy copies: standard deviation in units of each feature's own.
+
+    Raises:
+        InvalidSpec: if a field is out of range.
+    """
+
+    views: int = 0
+    noise: float = 0.1
+
+    def __post_init__(self) -> None:
+        _expect(0 <= self.views <= MAX_VIEWS, "augment.views", f"from 0 to {MAX_VIEWS}", self.views)
+        good = math.isfinite(self.noise) and 0 < self.noise <= MAX_NOISE
+        _expect(good, "augment.noise", f"above 0, at most {MAX_NOISE}", self.noise)
+
+
+@dataclass(frozen=True, slots=True)
+class NoveltySpec:
+    """Recognising inputs that are like none of the examples.
+
+    Attributes:
+        false_alarm_rate: share of ordinary inputs that may be called novel.
+        abstain: whether novel rows get no answer.
+
+    Raises:
+        InvalidSpec: if a field is out of range.
+    """
+
+    false_alarm_rate: float = 0.05
+    abstain: bool = False
+
+    def __post_init__(self) -> None:
+        good = 0 < self.false_alarm_rate < 1
+        _expect(good, "novelty.false_alarm_rate", "above 0, below 1", self.false_alarm_rate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +73,14 @@ class HeadSpec:
         seed: decides how examples are dealt into folds; from 0 to 2**64 - 1.
         l2: a fixed strength of the penalty `l2 / 2 * sum(weight ** 2)` that is added to the summed
             loss on standardised embeddings; chosen by validation when None.
+        front: one of `FRONTS`: "standardise" (the default), "normalise" (to unit length, then
+            standardise) or "projection" (seeded random features of standardised embeddings).
+        class_weight: "balanced" weighs classes inversely to their number of examples; None weighs
+            all alike.
+        class_weights: weights by label in place of `class_weight`; a label that is not named
+            weighs 1.
+        augment: more examples made of each one.
+        novelty: None for a head that does not look for novelty.
 
     Raises:
         InvalidSpec: if a field is out of range.
@@ -34,26 +89,29 @@ class HeadSpec:
     family: str = AUTO
     seed: int = 0
     l2: float | None = None
+    front: str = "standardise"
+    class_weight: str | None = None
+    class_weights: Mapping[str, float] = field(default_factory=dict)
+    augment: Augmentation = field(default_factory=Augmentation)
+    novelty: NoveltySpec | None = None
 
     def __post_init__(self) -> None:
-        known = (AUTO, *FAMILIES)
-        if self.family not in known:
+        _expect_one_of("family", self.family, (AUTO, *FAMILIES))
+        _expect_one_of("front", self.front, FRONTS)
+        if self.class_weight is not None:
+            _expect_one_of("class_weight", self.class_weight, (BALANCED,))
+        _expect(0 <= self.seed <= MAX_SEED, "seed", f"from 0 to {MAX_SEED}", self.seed)
+        if self.l2 is not None:
+            _expect(math.isfinite(self.l2) and self.l2 > 0, "l2", "a positive number", self.l2)
+        for label, weight in self.class_weights.items():
+            good = math.isfinite(weight) and weight > 0
+            _expect(good, f"class_weights[{label}]", "a positive number", weight)
+        if self.class_weight and self.class_weights:
             raise InvalidSpec(
-                f"family {self.family!r} is unknown, expected one of {', '.join(known)}",
-                field="family",
-                limit=", ".join(known),
-                value=self.family,
-            )
-        if not 0 <= self.seed <= MAX_SEED:
-            raise InvalidSpec(
-                f"seed {self.seed} is not between 0 and {MAX_SEED}",
-                field="seed",
-                limit=MAX_SEED,
-                value=self.seed,
-            )
-        if self.l2 is not None and not (math.isfinite(self.l2) and self.l2 > 0):
-            raise InvalidSpec(
-                f"l2 {self.l2} is not a positive number", field="l2", limit="> 0", value=self.l2
+                "class_weight and class_weights cannot be given together",
+                field="class_weights",
+                limit="one of the two",
+                value=len(self.class_weights),
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -62,5 +120,25 @@ class HeadSpec:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Read what `to_json` returned."""
-        return cls(**data)
+        """Read what `to_json` returned; what is missing takes its default."""
+        values = dict(data)
+        if "augment" in values:
+            values["augment"] = Augmentation(**values["augment"])
+        if values.get("novelty") is not None:
+            values["novelty"] = NoveltySpec(**values["novelty"])
+        return cls(**values)
+
+
+def _expect(good: bool, name: str, limit: str, value: float) -> None:
+    if not good:
+        raise InvalidSpec(f"{name} must be {limit}, is {value}", field=name, limit=limit, value=value)
+
+
+def _expect_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise InvalidSpec(
+            f"{name} {value!r} is unknown, expected one of {', '.join(known)}",
+            field=name,
+            limit=", ".join(known),
+            value=value,
+        )

@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from adapters.calibration import fit_temperature
-from adapters.estimate import estimate
-from adapters.examples import Examples
-from adapters.families import REGISTRY, Family, Solution
+from adapters.augmentation import NONE, noisy_copies
+from adapters.contest import Contender, Contest
+from adapters.errors import InvalidArgument
+from adapters.examples import Examples, Views
+from adapters.families import REGISTRY, Family
+from adapters.families.prototype import DEFAULT_TEMPERATURE
 from adapters.head import Head
-from adapters.problem import Problem, Standardisation
-from adapters.report import Candidate, ClassReport, Estimate, Report
-from adapters.spec import AUTO, FAMILIES, HeadSpec
+from adapters.report import AugmentationReport, Candidate, ClassReport, Estimate, Report
+from adapters.spec import AUTO, BALANCED, FAMILIES, HeadSpec
 
 MAX_AUTO_COST = 3e11
 """Floating point operations beyond which "auto" leaves out all but the cheapest family."""
 
+Tell = Callable[[float, str], None]
+
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A trained head and what is known about it."""
+    """A trained head and what is known about it.
+
+    Attributes:
+        head: the head.
+        report: how it was trained and how good it is believed to be.
+        held_out: float64 logits of shape (n, classes) in the caller's order of the examples, each
+            by a model of the same family, strength and use of views that had not seen the
+            example; None where a class has too few examples to leave one out.
+    """
 
     head: Head
     report: Report
-
-
-@dataclass(frozen=True, eq=False)
-class _Contender:
-    """A family's solution, calibrated and estimated."""
-
-    family: str
-    solution: Solution
-    temperature: float
-    estimate: Estimate
+    held_out: NDArray[np.float64] | None
 
 
 def fit(
@@ -45,99 +48,184 @@ def fit(
     spec: HeadSpec | None = None,
     *,
     fingerprint: str,
-    progress: Callable[[float, str], None] | None = None,
+    weights: ArrayLike | None = None,
+    views: Views | None = None,
+    start: Head | None = None,
+    progress: Tell | None = None,
 ) -> Fitted:
     """Train a head, calibrate it and estimate how good it is.
 
     The order of the examples does not matter. With the family "auto", the one with the lowest
-    held-out log-loss is taken; families whose cost is out of proportion are left out (`Candidate`).
+    held-out log-loss on the same folds is taken; families that make no sense for so many
+    examples and classes, or cost out of proportion, are left out (`Candidate`). Views are used
+    where they lower the held-out log-loss of the examples themselves.
 
     Args:
         embeddings: numbers of shape (n, dim), as the backbone returned them.
-        labels: one per embedding; two different ones and two examples of each at least.
+        labels: one per embedding; two different ones at least, and two examples of each but for
+            the family "prototype", which "auto" takes where there are fewer.
         spec: what to train; the default is `HeadSpec()`.
         fingerprint: of the backbone.
+        weights: what each example counts, positive, of shape (n,); 1 each if None.
+        views: other looks at the examples; noisy copies if None and the spec asks for views.
+        start: a similar head, such as the last version, where iterations start.
         progress: called with the share that is done, from 0 to 1, and the phase in words.
 
     Raises:
         InvalidExamples: if no head can be learned from the examples.
+        InvalidArgument: if `start` belongs to another backbone.
     """
     spec = spec or HeadSpec()
     tell = progress or (lambda share, phase: None)
     tell(0.0, "checking examples")
-    examples = Examples.of(embeddings, labels)
-    tell(0.05, "decomposing embeddings")
-    front = Standardisation.of(examples.embeddings)
-    problem = Problem.of(examples, front, spec.seed)
-    families = _families(spec, problem)
-    contenders = []
+    examples = Examples.of(embeddings, labels, weights)
+    _check_start(start, fingerprint)
+    families = _families(spec, examples)
+    estimable = bool(examples.counts.min() > 1)
+    looks = _views(spec, examples, views) if estimable else None
+    class_weights = _class_weights(spec, examples)
+    contest = Contest(
+        examples, examples.weights * class_weights[examples.targets], spec, looks, start
+    )
+    chosen, compared = _choose(contest, families, tell)
+    augmentation = None
+    if looks is not None:
+        tell(0.7, "comparing views")
+        chosen, augmentation = contest.augment(chosen, looks)
+    tell(0.8, "estimating")
+    held_out, temperature, guess = None, DEFAULT_TEMPERATURE, None
+    if estimable:
+        logits, temperature, guess = chosen.conclude()
+        held_out = np.empty_like(logits)
+        held_out[examples.order] = logits
+    asked = spec.class_weight is not None or bool(spec.class_weights)
+    resolved = dict(zip(examples.labels, class_weights.tolist(), strict=True)) if asked else {}
+    head = _head(chosen, examples.labels, fingerprint, temperature, resolved)
+    candidates = _candidates(spec, chosen, compared or {chosen.family.name: (chosen.l2, guess)})
+    tell(1.0, "done")
+    return Fitted(head, _report(spec, examples, head, guess, candidates, augmentation), held_out)
+
+
+Compared = Mapping[str, tuple[float | None, Estimate | None]]
+"""Strength and estimate of each family that was fitted."""
+
+
+def _families(spec: HeadSpec, examples: Examples) -> list[Family]:
+    """Return the families to fit, cheapest first; for "auto" those worth their cost.
+
+    Raises:
+        InvalidExamples: if a class has too few examples for the family that was asked for.
+    """
+    if spec.family != AUTO:
+        examples.expect_of_each_class(REGISTRY[spec.family].min_examples)
+        return [REGISTRY[spec.family]]
+    n, dim = examples.embeddings.shape
+    classes, rarest = len(examples.labels), int(examples.counts.min())
+    families = [
+        family
+        for family in REGISTRY.values()
+        if family.min_examples <= rarest
+        and (family.max_examples is None or n <= family.max_examples * classes or rarest == 1)
+    ]
+
+    def cost(family: Family) -> float:
+        return family.cost(n, min(n, dim), classes)
+
+    families.sort(key=cost)
+    return families[:1] + [family for family in families[1:] if cost(family) <= MAX_AUTO_COST]
+
+
+def _choose(contest: Contest, families: Sequence[Family], tell: Tell) -> tuple[Contender, Compared]:
+    """Return the family with the lowest log-loss on the shared folds, and what all achieved."""
+    contenders: list[Contender] = []
+    guesses: list[Estimate] = []
     for index, family in enumerate(families):
 
         def forward(done: float, name: str = family.name, index: int = index) -> None:
-            tell(0.2 + 0.8 * (index + done) / len(families), f"fitting {name}")
+            tell(0.1 + 0.6 * (index + done) / len(families), f"fitting {name}")
 
         forward(0.0)
-        contenders.append(_contend(family, problem, spec.l2, forward))
-    chosen = min(contenders, key=lambda contender: contender.estimate.log_loss)
-    head = _head(chosen, front, examples.labels, fingerprint)
-    tell(1.0, "done")
-    return Fitted(head, _report(spec, examples, contenders, chosen, head))
+        rival = min((guess.log_loss for guess in guesses), default=math.inf)
+        contenders.append(contest.enter(family, NONE, forward, rival))
+        if len(families) == 1:
+            return contenders[0], {}
+        guesses.append(contenders[-1].compare())
+    chosen = contenders[int(np.argmin([guess.log_loss for guess in guesses]))]
+    return chosen, {
+        contender.family.name: (contender.l2, guess)
+        for contender, guess in zip(contenders, guesses, strict=True)
+    }
 
 
-def _families(spec: HeadSpec, problem: Problem) -> list[Family]:
-    """Return the families to fit; of those too costly for "auto", the cheapest is always kept."""
-    if spec.family != AUTO:
-        return [REGISTRY[spec.family]]
-
-    def cost(family: Family) -> float:
-        return family.cost(problem.n, problem.rank, problem.classes)
-
-    families = [REGISTRY[name] for name in FAMILIES]
-    cheapest = min(families, key=cost)
-    return [f for f in families if f is cheapest or cost(f) <= MAX_AUTO_COST]
+def _views(spec: HeadSpec, examples: Examples, views: Views | None) -> Views | None:
+    if views is not None:
+        return examples.find(views) if len(views.rows) else None
+    if spec.augment.views:
+        return noisy_copies(examples, spec.augment, spec.seed)
+    return None
 
 
-def _contend(
-    family: Family, problem: Problem, l2: float | None, progress: Callable[[float], None]
-) -> _Contender:
-    solution = family.solve(problem, l2, progress)
-    temperature = fit_temperature(solution.held_out, problem.targets)
-    guess = estimate(solution.held_out, problem.targets, temperature, solution.method)
-    return _Contender(family.name, solution, temperature, guess)
+def _class_weights(spec: HeadSpec, examples: Examples) -> NDArray[np.float64]:
+    """Return what examples of each class count; shape (classes,).
+
+    "balanced" gives all classes the same sum of weights, the mean of what they had.
+    """
+    if spec.class_weight == BALANCED:
+        totals = np.bincount(examples.targets, examples.weights)
+        balanced: NDArray[np.float64] = totals.mean() / totals
+        return balanced
+    return np.array([spec.class_weights.get(label, 1.0) for label in examples.labels])
+
+
+def _check_start(start: Head | None, fingerprint: str) -> None:
+    if start is not None and start.fingerprint != fingerprint:
+        raise InvalidArgument(
+            f"the head to start from belongs to backbone {start.fingerprint}, not to {fingerprint}",
+            field="start",
+            limit=fingerprint,
+            value=start.fingerprint,
+        )
 
 
 def _head(
-    chosen: _Contender, front: Standardisation, labels: tuple[str, ...], fingerprint: str
+    chosen: Contender,
+    labels: tuple[str, ...],
+    fingerprint: str,
+    temperature: float,
+    class_weights: Mapping[str, float],
 ) -> Head:
-    weight, bias = front.fold(chosen.solution.weight, chosen.solution.bias)
+    weight, bias = chosen.front.fold(*chosen.fit.solve(chosen.l2))
     return Head(
-        family=chosen.family,
+        family=chosen.family.name,
         labels=labels,
         weight=weight.astype(np.float32),
         bias=bias.astype(np.float32),
         fingerprint=fingerprint,
-        temperature=chosen.temperature,
-        l2=chosen.solution.l2,
+        temperature=temperature,
+        l2=chosen.l2,
+        front=chosen.front,
+        class_weights=class_weights,
+    )
+
+
+def _candidates(spec: HeadSpec, chosen: Contender, compared: Compared) -> tuple[Candidate, ...]:
+    considered = FAMILIES if spec.family == AUTO else (spec.family,)
+    return tuple(
+        Candidate(name, *compared.get(name, (None, None)), chosen=name == chosen.family.name)
+        for name in considered
     )
 
 
 def _report(
     spec: HeadSpec,
     examples: Examples,
-    contenders: Sequence[_Contender],
-    chosen: _Contender,
     head: Head,
+    guess: Estimate | None,
+    candidates: tuple[Candidate, ...],
+    augmentation: AugmentationReport | None,
 ) -> Report:
-    fitted = {c.family: c for c in contenders}
-    considered = FAMILIES if spec.family == AUTO else (spec.family,)
-    candidates = tuple(
-        Candidate(name, fitted[name].solution.l2, fitted[name].estimate, name == chosen.family)
-        if name in fitted
-        else Candidate(name, None, None, False)
-        for name in considered
-    )
     return Report(
-        family=chosen.family,
+        family=head.family,
         spec=spec,
         fingerprint=head.fingerprint,
         example_count=len(examples.targets),
@@ -145,8 +233,9 @@ def _report(
             ClassReport(label, int(count))
             for label, count in zip(examples.labels, examples.counts, strict=True)
         ),
-        estimate=chosen.estimate,
-        l2=chosen.solution.l2,
-        temperature=chosen.temperature,
+        estimate=guess,
+        l2=head.l2,
+        temperature=head.temperature,
         candidates=candidates,
+        augmentation=augmentation,
     )

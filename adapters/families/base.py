@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,10 +10,29 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from adapters.calibration import calibrated_losses
 from adapters.problem import Problem
+
+Array = NDArray[np.float64]
 
 Progress = Callable[[float], None]
 """Takes the share of the work that is done, from 0 to 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """A similar solution for iterations to start from.
+
+    Attributes:
+        weight: of shape (classes, width), for features.
+        bias: of shape (classes,).
+        l2: where the search for a strength begins.
+    """
+
+    weight: Array
+    bias: Array
+    l2: float
+
 
 MIN_GAIN = 0.02
 """Share of the log-loss a weaker penalty has to save to be preferred.
@@ -21,45 +41,97 @@ Less than that is mostly luck, and choosing the luckiest strength makes its esti
 """
 
 
-@dataclass(frozen=True, eq=False)
-class Solution:
-    """A solved problem, and what it says about examples it had not seen.
+class Fit(Protocol):
+    """One family at work on one problem; what its steps have in common is computed once."""
 
-    Attributes:
-        weight: float64 of shape (classes, dim), for standardised embeddings.
-        bias: float64 of shape (classes,), likewise.
-        l2: strength of the penalty.
-        held_out: logits of shape (n, classes); row i comes from a model that was fitted without
-            example i at the same strength.
-        method: how `held_out` was made: "leave-one-out", "20-fold cross-validation" and the like.
-    """
+    def choose(self, progress: Progress, rival: float = math.inf) -> float | None:
+        """Return a strength chosen on held-out examples; None if the family has none.
 
-    weight: NDArray[np.float64]
-    bias: NDArray[np.float64]
-    l2: float
-    held_out: NDArray[np.float64]
-    method: str
+        Args:
+            progress: told the share that is done.
+            rival: the lowest log-loss of others on the comparison's folds; who is far behind may
+                stop looking.
+        """
+        ...
+
+    def held_out(self, l2: float | None, folds: NDArray[np.intp]) -> Array:
+        """Return logits of shape (n, classes), each by a model that did not see the fold.
+
+        Args:
+            l2: the strength of all these models.
+            folds: the fold of each row of the problem, as `Problem.deal` returns them.
+        """
+        ...
+
+    def solve(self, l2: float | None) -> tuple[Array, Array]:
+        """Return weight (classes, width) and bias (classes,) for features, fitted to all rows."""
+        ...
 
 
 class Family(Protocol):
-    """A way to learn a linear head from standardised embeddings.
-
-    Every family adds the penalty `l2 / 2 * sum(weight ** 2)` to the sum of its loss over the
-    examples, and leaves the bias free.
-    """
+    """A way to learn a linear head from features."""
 
     @property
     def name(self) -> str:
         """Name in specs and reports."""
         ...
 
-    def cost(self, n: int, rank: int, classes: int) -> float:
-        """Return the floating point operations `solve` needs, to the order of magnitude."""
+    @property
+    def unit(self) -> bool:
+        """Whether it wants features of unit length."""
         ...
 
-    def solve(self, problem: Problem, l2: float | None, progress: Progress) -> Solution:
-        """Fit with the given strength, or with one chosen on held-out examples if it is None."""
+    @property
+    def has_l2(self) -> bool:
+        """Whether there is a strength to choose."""
         ...
+
+    @property
+    def min_examples(self) -> int:
+        """Examples of each class it needs at least."""
+        ...
+
+    @property
+    def max_examples(self) -> int | None:
+        """Examples per class, on average, beyond which "auto" leaves it out; None for no limit."""
+        ...
+
+    def cost(self, n: int, rank: int, classes: int) -> float:
+        """Return the floating point operations of a fit, to the order of magnitude."""
+        ...
+
+    def begin(self, problem: Problem, start: Start | None = None) -> Fit:
+        """Set to work on a problem, from a similar solution if the family can use one."""
+        ...
+
+
+def choose_strength(
+    strengths: NDArray[np.float64],
+    logits: Callable[[NDArray[np.float64]], Array],
+    problem: Problem,
+    progress: Progress,
+) -> float:
+    """Return the strongest penalty whose log-loss after calibration is hardly above the lowest.
+
+    Args:
+        strengths: to choose from, from strong to weak; shape (k,).
+        logits: returns held-out logits (k, n, classes) of some of them.
+        problem: the problem they are for.
+        progress: told the share that is done.
+    """
+    together = max(1, int(CHUNK / (problem.n * problem.classes)))
+    losses: list[float] = []
+    for first in range(0, len(strengths), together):
+        some = logits(strengths[first : first + together])
+        losses += calibrated_losses(some, problem.judged_targets)[1].tolist()
+        progress(min(1.0, len(losses) / len(strengths)))
+    good = (1 + MIN_GAIN) * min(losses)
+    chosen = next(i for i, loss in enumerate(losses) if loss <= good)
+    return float(strengths[chosen])
+
+
+CHUNK = 2e6
+"""Logits that are held in memory at once."""
 
 
 def cross_validation(count: int, n: int) -> str:

@@ -5,6 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from adapters.augmentation import AS_EXAMPLES, NONE, arrange, noisy_copies
+from adapters.examples import Examples
+from adapters.fronts import Front
+from adapters.problem import Problem
+from adapters.spec import Augmentation
+
 Embeddings = NDArray[np.float32]
 
 
@@ -37,3 +43,20 @@ def noisy(
     latent = means[targets] + rng.normal(size=(n, dim)) * spread
     mixing = np.linalg.qr(rng.normal(size=(dim, dim)))[0]
     return (latent @ mixing).astype(np.float32), [f"class {target}" for target in targets]
+
+
+def problem_of(
+    shape: tuple[int, int, int], *, weighted: bool = False, views: int = 0, distance: float = 2.0
+) -> Problem:
+    """The problem that `blobs` of that shape pose behind a plain standardisation.
+
+    With `weighted`, examples count 1, 2 or 3 in turn; each example has so many noisy views, which
+    are rows of their own.
+    """
+    embeddings, labels = blobs(*shape, distance=distance)
+    weights = 1.0 + np.arange(len(labels)) % 3 if weighted else np.ones(len(labels))
+    examples = Examples.of(embeddings, labels, weights)
+    front = Front.of("standardise", examples.embeddings, examples.weights)
+    looks = noisy_copies(examples, Augmentation(views, noise=0.3), seed=1) if views else None
+    used = AS_EXAMPLES if views else NONE
+    return arrange(used, examples, examples.weights, looks, front, seed=0)

@@ -34,13 +34,6 @@ BAD: dict[str, tuple[Change, str, str, object, object]] = {
     "nan": (with_number(np.nan), "embeddings[4]", "embedding 4", "finite", "nan or infinite"),
     "inf": (with_number(-np.inf), "embeddings[4]", "embedding 4", "finite", "nan or infinite"),
     "one class": (lambda e, y: (e, ["cat"] * 12), "labels", "'cat'", 2, 1),
-    "a class of one": (
-        lambda e, y: (e, [*y[:-1], "lynx"]),
-        "labels[lynx]",
-        "'lynx' has 1 example",
-        2,
-        1,
-    ),
 }
 
 
@@ -53,6 +46,32 @@ def test_bad_examples_name_field_limit_and_value(case: str, family: str) -> None
         adapters.fit(embeddings, labels, HeadSpec(family), fingerprint="f00d")
     error = caught.value
     assert (error.field, error.limit, error.value) == (field, limit, value)
+
+
+@pytest.mark.parametrize("family", ["ridge", "logistic", "lda"])
+def test_a_class_of_one_is_refused_where_one_has_to_be_left_out(family: str) -> None:
+    embeddings, labels = blobs(12, 5, 3)
+    with pytest.raises(InvalidExamples, match="'lynx' has 1 example") as caught:
+        adapters.fit(embeddings, [*labels[:-1], "lynx"], HeadSpec(family), fingerprint="f00d")
+    error = caught.value
+    assert (error.field, error.limit, error.value) == ("labels[lynx]", 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("weights", "field"),
+    [
+        ([1.0] * 11, "weights"),
+        (np.ones((12, 1)), "weights"),
+        ([1.0] * 11 + [0.0], "weights[11]"),
+        ([1.0] * 11 + [-1.0], "weights[11]"),
+        ([1.0] * 11 + [np.nan], "weights[11]"),
+        ([np.inf] + [1.0] * 11, "weights[0]"),
+    ],
+)
+def test_bad_weights_name_their_field(weights: Any, field: str) -> None:
+    with pytest.raises(InvalidExamples) as caught:
+        adapters.fit(*blobs(12, 5, 3), fingerprint="f00d", weights=weights)
+    assert caught.value.field == field
 
 
 def test_errors_survive_the_way_between_processes() -> None:

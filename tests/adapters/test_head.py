@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 
-from adapters import Head, InvalidEmbeddings, InvalidWeights
+from adapters import Conformal, Head, InvalidEmbeddings, InvalidWeights, NoveltyBank
+from adapters.fronts import Front
+from adapters.spec import FRONTS
 
 WEIGHT = np.array([[1.0, 2.0, 3.0], [0.5, -1.0, 0.25]], np.float32)
 BIAS = np.array([0.1, -0.2], np.float32)
@@ -31,6 +33,51 @@ def file(
     given = {"weight": weight, "bias": bias, **(extra or {})}
     tensors = {name: array for name, array in given.items() if array is not None}
     return safetensors.numpy.save(tensors, metadata={"labels": LABELS, **metadata})
+
+
+def full(kind: str = "standardise", *, unit: bool = False) -> Head:
+    """A head with everything a head may have; 3 numbers in an embedding."""
+    rng = np.random.default_rng(5)
+    front = Front.of(kind, rng.normal(2.0, 3.0, (20, 3)), None, 7, unit=unit)
+    bank = rng.normal(size=(4, 3))
+    bank /= np.linalg.norm(bank, axis=1, keepdims=True)
+    weight = rng.normal(size=(2, front.feature_count)).astype(np.float32)
+    return Head(
+        family="ridge",
+        labels=("bad", "gööd"),
+        weight=weight,
+        bias=BIAS,
+        fingerprint="f00d",
+        temperature=0.3,
+        l2=1 / 3,
+        front=front,
+        class_weights={"bad": 2.0, "gööd": 1 / 3},
+        novelty=NoveltyBank(bank.astype(np.float16), 2, 1 / 3, True, 0.05),
+        conformal=Conformal(np.array([0.1, 1 / 3], np.float32), 1 / 7),
+    )
+
+
+def altered(name: str = "", value: str | None = None, **tensors: NDArray[Any] | None) -> bytes:
+    """The file of `full()` with some metadata or tensors replaced or, if None, removed."""
+    data = full().to_safetensors()
+    arrays: dict[str, Any] = safetensors.numpy.load(data)
+    length = int.from_bytes(data[:8], "little")
+    metadata = json.loads(data[8 : 8 + length])["__metadata__"]
+    for key, array in tensors.items():
+        arrays[key.replace("_", ".")] = array
+    if name:
+        metadata[name] = value
+    kept = {key: text for key, text in metadata.items() if text is not None}
+    return safetensors.numpy.save({k: a for k, a in arrays.items() if a is not None}, kept)
+
+
+def fields(**changes: object) -> str:
+    """The metadata of a novelty bank."""
+    given = {"neighbour": 2, "threshold": 0.3, "abstain": True, "false_alarm_rate": 0.05}
+    return json.dumps({**given, **changes})
+
+
+BANK = full().novelty.bank  # type: ignore[union-attr]
 
 
 def raw(header: bytes, body: bytes = b"", length: int | None = None) -> bytes:
@@ -96,6 +143,69 @@ ATTACKS: dict[str, tuple[bytes, str]] = {
     "temperature words": (file(temperature="warm"), "temperature"),
     "l2 negative": (file(l2="-1"), "l2"),
     "another backbone": (file(fingerprint="beef"), "fingerprint"),
+    "class weights of zero": (altered("class_weights", '{"bad": 0}'), "class_weights[bad]"),
+    "class weights of words": (altered("class_weights", '{"bad": "2"}'), "class_weights[bad]"),
+    "class weights as list": (altered("class_weights", "[1, 2]"), "class_weights"),
+    "class weights beyond floats": (
+        altered("class_weights", '{"bad": 1' + "0" * 400 + "}"),
+        "class_weights[bad]",
+    ),
+    "class weights too deep": (altered("class_weights", "[" * 100_000), "class_weights"),
+    "front without mean": (altered(front_mean=None), "front.mean"),
+    "front without words": (altered("front"), "front"),
+    "front of another size": (altered(front_mean=np.zeros(4, np.float32)), "front.scale"),
+    "front wider than the weight": (
+        altered(front_mean=np.zeros(4, np.float32), front_scale=np.ones(4, np.float32)),
+        "weight",
+    ),
+    "front with a scale of zero": (altered(front_scale=np.zeros(3, np.float32)), "front.scale"),
+    "front in double precision": (altered(front_mean=np.zeros(3)), "front.mean"),
+    "front not finite": (altered(front_mean=np.full(3, np.nan, np.float32)), "front.mean"),
+    "front as list": (altered("front", "[]"), "front"),
+    "front unheard of": (
+        altered("front", '{"kind": "teleport", "seed": 0, "width": 0, "unit": false}'),
+        "front.kind",
+    ),
+    "front of exabytes": (
+        altered("front", '{"kind": "projection", "seed": 0, "width": 1e18, "unit": false}'),
+        "front.width",
+    ),
+    "front too wide": (
+        altered("front", '{"kind": "projection", "seed": 0, "width": 9000, "unit": false}'),
+        "front.width",
+    ),
+    "bank without words": (altered("novelty"), "novelty"),
+    "words without bank": (altered(novelty_bank=None), "novelty.bank"),
+    "bank in single precision": (
+        altered(novelty_bank=BANK.astype(np.float32)),
+        "novelty.bank",
+    ),
+    "bank of another size": (altered(novelty_bank=np.eye(4, dtype=np.float16)), "novelty.bank"),
+    "bank of long vectors": (altered(novelty_bank=3 * BANK), "novelty.bank"),
+    "bank not finite": (altered(novelty_bank=np.nan * BANK), "novelty.bank"),
+    "bank of nothing": (altered(novelty_bank=BANK[:0]), "novelty.bank"),
+    "flat bank": (altered(novelty_bank=BANK.ravel()), "novelty.bank"),
+    "neighbour too far": (altered("novelty", fields(neighbour=5)), "novelty.neighbour"),
+    "neighbour of a kind": (altered("novelty", fields(neighbour=1.5)), "novelty.neighbour"),
+    "neighbour missing": (altered("novelty", "{}"), "novelty.neighbour"),
+    "threshold of zero": (altered("novelty", fields(threshold=0)), "novelty.threshold"),
+    "threshold nan": (altered("novelty", fields(threshold=np.nan)), "novelty.threshold"),
+    "abstain in words": (altered("novelty", fields(abstain="no")), "novelty.abstain"),
+    "rate of one": (altered("novelty", fields(false_alarm_rate=1)), "novelty.false_alarm_rate"),
+    "scores without words": (altered("conformal"), "conformal"),
+    "words without scores": (altered(conformal_scores=None), "conformal.scores"),
+    "scores not sorted": (
+        altered(conformal_scores=np.array([2, 1], np.float32)),
+        "conformal.scores",
+    ),
+    "scores not finite": (
+        altered(conformal_scores=np.array([1, np.inf], np.float32)),
+        "conformal.scores",
+    ),
+    "too many scores": (altered(conformal_scores=np.zeros(1001, np.float32)), "conformal.scores"),
+    "no scores": (altered(conformal_scores=np.zeros(0, np.float32)), "conformal.scores"),
+    "sharpness missing": (altered("conformal", "{}"), "conformal.sharpness"),
+    "sharpness infinite": (altered("conformal", '{"sharpness": Infinity}'), "conformal.sharpness"),
 }
 
 
@@ -107,16 +217,21 @@ def test_malformed_file_is_refused_with_its_field(attack: str) -> None:
     assert caught.value.field == field
 
 
-@given(st.data())
-def test_damaged_file_is_refused_or_still_a_head(data: st.DataObject) -> None:
-    damaged = bytearray(file())
+@given(st.data(), st.sampled_from([file(), full().to_safetensors()]))
+def test_damaged_file_is_refused_or_still_a_head(data: st.DataObject, whole: bytes) -> None:
+    damaged = bytearray(whole)
     position = data.draw(st.integers(0, len(damaged) - 1))
     damaged[position] = data.draw(st.integers(0, 255))
     try:
         head = Head.from_safetensors(bytes(damaged), fingerprint="f00d")
     except InvalidWeights:
         return
-    assert np.isfinite(head.probabilities(np.ones((1, head.dim)))).all()
+    rows = np.ones((1, head.dim))
+    assert np.isfinite(head.probabilities(rows)).all()
+    if head.novelty is not None:
+        assert np.isfinite(head.novelty.scores(rows)).all()
+    if head.conformal is not None:
+        assert head.conformal.sets(head.logits(rows), 0.9).shape == (1, 2)
 
 
 @given(st.binary(max_size=200))
@@ -209,6 +324,67 @@ def test_head_does_not_see_later_changes_of_its_arrays() -> None:
 def test_size_counts_arrays_and_labels() -> None:
     head = Head("imported", ("bad", "gööd"), WEIGHT, BIAS, "f00d")
     assert head.nbytes == 6 * (4 + 8) + 2 * 4 + 3 + 6
+
+
+def test_size_counts_front_class_weights_bank_and_scores() -> None:
+    bare = Head("ridge", ("bad", "gööd"), full().weight, BIAS, "f00d")
+    front, bank, scores = 2 * 3 * 4, 4 * 3 * (2 + 4), 2 * 4
+    assert full().nbytes == bare.nbytes + 3 + 6 + front + bank + scores
+
+
+@pytest.mark.parametrize("kind", FRONTS)
+@pytest.mark.parametrize("unit", [False, True])
+def test_everything_survives_the_file_bit_by_bit(kind: str, unit: bool) -> None:
+    head = full(kind, unit=unit)
+    copy = Head.from_safetensors(head.to_safetensors())
+    assert head.front is not None
+    assert head.novelty is not None
+    assert head.conformal is not None
+    assert copy.front is not None
+    assert copy.novelty is not None
+    assert copy.conformal is not None
+    pairs: list[tuple[NDArray[Any], NDArray[Any]]] = [
+        (copy.weight, head.weight),
+        (copy.bias, head.bias),
+        (copy.front.mean, head.front.mean),
+        (copy.front.scale, head.front.scale),
+        (copy.novelty.bank, head.novelty.bank),
+        (copy.conformal.scores, head.conformal.scores),
+    ]
+    assert all(a.dtype == b.dtype and a.tobytes() == b.tobytes() for a, b in pairs)
+    for name in ("family", "labels", "fingerprint", "temperature", "l2", "class_weights"):
+        assert getattr(copy, name) == getattr(head, name)
+    for name in ("kind", "seed", "width", "unit"):
+        assert getattr(copy.front, name) == getattr(head.front, name)
+    for name in ("neighbour", "threshold", "abstain", "false_alarm_rate"):
+        assert getattr(copy.novelty, name) == getattr(head.novelty, name)
+    assert copy.conformal.sharpness == head.conformal.sharpness
+    rows = np.random.default_rng(0).normal(size=(5, 3))
+    assert copy.probabilities(rows).tobytes() == head.probabilities(rows).tobytes()
+    assert copy.novelty.scores(rows).tobytes() == head.novelty.scores(rows).tobytes()
+
+
+@pytest.mark.parametrize("kind", FRONTS)
+@pytest.mark.parametrize("unit", [False, True])
+def test_raw_embeddings_give_the_logits_of_features_behind_any_front(kind: str, unit: bool) -> None:
+    rows = np.random.default_rng(1).normal(2.0, 3.0, (30, 3))
+    front = Front.of(kind, rows, None, 7, unit=unit)
+    rng = np.random.default_rng(2)
+    weight, bias = rng.normal(size=(2, front.feature_count)), rng.normal(size=2)
+    head = Head("ridge", ("a", "b"), *front.fold(weight, bias), "f00d", front=front)  # type: ignore[arg-type]
+    assert head.dim == 3
+    expected = front.features(rows) @ weight.T + bias
+    np.testing.assert_allclose(head.logits(rows), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", FRONTS)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_no_front_hides_a_number_that_is_not_finite(kind: str, bad: float) -> None:
+    rows = np.ones((3, 3))
+    rows[1, 2] = bad
+    with pytest.raises(InvalidEmbeddings) as caught:
+        full(kind, unit=True).logits(rows)
+    assert caught.value.field == "embeddings[1]"
 
 
 @pytest.mark.parametrize("labels", [("a", 'quote " and \\ comma,'), ("ü", "標籤"), (" ", "\n")])

@@ -9,11 +9,15 @@ from numpy.typing import NDArray
 import adapters
 from adapters import Fitted, Head, HeadSpec
 from adapters.families import REGISTRY
-from tests.adapters.data import Embeddings, blobs
+from adapters.families.prototype import DEFAULT_TEMPERATURE
+from adapters.spec import FRONTS
+from tests.adapters.data import Embeddings, blobs, noisy
 
 SHAPES = {"n < dim": (24, 40, 3), "n > dim": (60, 8, 3), "binary": (30, 12, 2)}
 
-families = pytest.mark.parametrize("family", [*REGISTRY, "auto"])
+FAMILIES_AND_AUTO = (*REGISTRY, "auto")
+
+families = pytest.mark.parametrize("family", FAMILIES_AND_AUTO)
 shapes = pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 
 
@@ -166,7 +170,7 @@ def test_a_row_is_scored_alike_alone_and_in_company(family: str) -> None:
 def test_two_examples_of_each_class_are_enough(family: str) -> None:
     embeddings, labels = blobs(6, 20, 3, distance=20.0)
     fitted = learn(family, embeddings, labels)
-    assert adapters.evaluate(fitted.head, embeddings, labels).accuracy == 1.0
+    assert adapters.evaluate(fitted.head, embeddings, labels).estimate.accuracy == 1.0
     assert fitted.report.estimate is not None
     assert 0 <= fitted.report.estimate.accuracy_low <= fitted.report.estimate.accuracy_high <= 1
 
@@ -180,7 +184,7 @@ def test_a_rare_class_is_learned_beside_a_common_one(family: str) -> None:
     assert head.probabilities(rare).argmax(axis=1).tolist() == [1, 1]
 
 
-@families
+@pytest.mark.parametrize("family", [name for name in FAMILIES_AND_AUTO if name != "prototype"])
 def test_embeddings_that_are_all_alike_give_the_shares_of_the_classes(family: str) -> None:
     fitted = learn(family, np.ones((40, 5), np.float32), ["no"] * 10 + ["yes"] * 30)
     probabilities = fitted.head.probabilities(np.ones((1, 5), np.float32))[0]
@@ -193,19 +197,19 @@ def test_features_that_never_vary_do_no_harm(family: str) -> None:
     embeddings, labels = blobs(60, 8, 3)
     padded = np.hstack([embeddings, np.full((60, 3), 7.0, np.float32)])
     head = learn(family, padded, labels).head
-    assert adapters.evaluate(head, padded, labels).accuracy > 0.5
+    assert adapters.evaluate(head, padded, labels).estimate.accuracy > 0.5
     assert not head.weight[:, 8:].any()
 
 
 @families
-def test_a_thousand_classes_are_learned(family: str) -> None:
-    count = 1000 if family != "logistic" else 200
+def test_hundreds_of_classes_are_learned(family: str) -> None:
+    count = 1000 if family in ("ridge", "prototype") else 200
     embeddings, labels = blobs(3 * count, 64, count, distance=16.0)
     fitted = learn(family, embeddings, labels)
     assert len(fitted.head.labels) == count
     assert fitted.head.labels == tuple(sorted(fitted.head.labels))
     fresh = (embeddings + np.roll(embeddings, count, axis=0)) / 2
-    assert adapters.evaluate(fitted.head, fresh, labels).accuracy > 0.95
+    assert adapters.evaluate(fitted.head, fresh, labels).estimate.accuracy > 0.95
     assert fitted.report.estimate is not None
     assert fitted.report.estimate.accuracy > 0.9
 
@@ -225,3 +229,122 @@ def test_progress_rises_to_one(family: str) -> None:
     assert shares == sorted(shares)
     assert (shares[0], shares[-1]) == (0.0, 1.0)
     assert all(phase for _, phase in told)
+
+
+@families
+@shapes
+def test_held_out_logits_are_in_the_order_of_the_caller(
+    family: str, shape: tuple[int, int, int]
+) -> None:
+    embeddings, labels = blobs(*shape)
+    order = np.random.default_rng(3).permutation(len(labels))
+    fitted = learn(family, embeddings, labels)
+    other = learn(family, embeddings[order], [labels[i] for i in order])
+    assert fitted.held_out is not None
+    assert other.held_out is not None
+    np.testing.assert_allclose(other.held_out, fitted.held_out[order], rtol=1e-3, atol=1e-3)
+    targets = fitted.head.class_indices(labels)
+    right = np.mean(fitted.held_out.argmax(axis=1) == targets)
+    assert fitted.report.estimate is not None
+    assert fitted.report.estimate.accuracy == pytest.approx(right)
+
+
+@pytest.mark.parametrize("front", FRONTS)
+@pytest.mark.parametrize("family", REGISTRY)
+def test_every_family_learns_behind_every_front(family: str, front: str) -> None:
+    embeddings, labels = blobs(60, 10, 3, distance=8.0)
+    fitted = adapters.fit(
+        embeddings, labels, HeadSpec(family, front=front, seed=5), fingerprint="f00d"
+    )
+    fresh = (embeddings + np.roll(embeddings, 3, axis=0)) / 2
+    assert adapters.evaluate(fitted.head, fresh, labels).estimate.accuracy > 0.9
+    copy = Head.from_safetensors(fitted.head.to_safetensors())
+    assert copy.logits(fresh).tobytes() == fitted.head.logits(fresh).tobytes()
+
+
+@pytest.mark.parametrize("family", REGISTRY)
+@pytest.mark.parametrize("shape", [(20, 30, 2), (40, 8, 3)], ids=str)
+def test_an_example_of_weight_two_counts_like_two(family: str, shape: tuple[int, int, int]) -> None:
+    embeddings, labels = blobs(*shape)
+    twice = np.arange(len(labels)) % 3 == 0
+    spec = HeadSpec(family, l2=2.0)
+    weighted = adapters.fit(
+        embeddings, labels, spec, fingerprint="f00d", weights=np.where(twice, 2.0, 1.0)
+    )
+    repeated = adapters.fit(
+        np.concatenate([embeddings, embeddings[twice]]),
+        labels + [label for label, again in zip(labels, twice, strict=True) if again],
+        spec,
+        fingerprint="f00d",
+    )
+    size = np.abs(repeated.head.weight).max()
+    tolerance = 1e-3 if family == "logistic" else 1e-5
+    np.testing.assert_allclose(
+        weighted.head.weight, repeated.head.weight, rtol=0, atol=tolerance * size
+    )
+    unweighted = adapters.fit(embeddings, labels, spec, fingerprint="f00d")
+    assert np.abs(unweighted.head.weight - weighted.head.weight).max() > 5 * tolerance * size
+
+
+@pytest.mark.parametrize("family", REGISTRY)
+def test_balanced_classes_weigh_the_same_in_sum(family: str) -> None:
+    embeddings, _ = blobs(48, 12, 2)
+    labels = ["common"] * 36 + ["rare"] * 12
+    balanced = adapters.fit(
+        embeddings, labels, HeadSpec(family, l2=2.0, class_weight="balanced"), fingerprint="f00d"
+    )
+    assert balanced.head.class_weights == pytest.approx({"common": 24 / 36, "rare": 24 / 12})
+    by_label = HeadSpec(family, l2=2.0, class_weights={"common": 24 / 36, "rare": 24 / 12})
+    other = adapters.fit(embeddings, labels, by_label, fingerprint="f00d")
+    assert state(other.head) == state(balanced.head)
+    assert not learn(family, embeddings, labels).head.class_weights
+
+
+@pytest.mark.parametrize("family", ["ridge", "logistic", "lda"])
+def test_balanced_classes_find_more_of_the_rare_one(family: str) -> None:
+    embeddings, labels = noisy(400, 10, 2, distance=1.0)
+    rare = np.array(labels) == "class 1"
+    kept = ~rare | (np.cumsum(rare) <= 30)
+    training, names = embeddings[kept], np.array(labels)[kept].tolist()
+    recall = {
+        weight: np.mean(
+            adapters.fit(training, names, HeadSpec(family, class_weight=weight), fingerprint="f00d")
+            .head.probabilities(embeddings[rare])
+            .argmax(axis=1)
+        )
+        for weight in (None, "balanced")
+    }
+    assert recall["balanced"] > recall[None] + 0.1
+
+
+@pytest.mark.parametrize("family", ["prototype", "auto"])
+def test_one_example_of_each_class_is_enough_for_a_prototype(family: str) -> None:
+    embeddings, labels = blobs(5, 20, 5)
+    fitted = learn(family, embeddings, labels)
+    assert (fitted.head.family, fitted.head.l2) == ("prototype", None)
+    assert adapters.evaluate(fitted.head, embeddings, labels).estimate.accuracy == 1.0
+    assert fitted.report.estimate is None
+    assert fitted.held_out is None
+    assert fitted.head.temperature == DEFAULT_TEMPERATURE
+    chosen = {c.family for c in fitted.report.candidates if c.chosen}
+    assert chosen == {"prototype"}
+
+
+@families
+def test_auto_and_every_family_start_from_an_earlier_version(family: str) -> None:
+    embeddings, labels = blobs(60, 8, 3)
+    first = learn(family, embeddings[:30], labels[:30])
+    spec = HeadSpec(family, l2=1.0)
+    cold = adapters.fit(embeddings, labels, spec, fingerprint="f00d")
+    warm = adapters.fit(embeddings, labels, spec, fingerprint="f00d", start=first.head)
+    np.testing.assert_allclose(
+        warm.head.probabilities(embeddings), cold.head.probabilities(embeddings), atol=3e-3
+    )
+
+
+def test_a_head_of_another_backbone_is_no_start() -> None:
+    embeddings, labels = blobs(30, 8, 3)
+    head = learn("logistic", embeddings, labels).head
+    with pytest.raises(adapters.InvalidArgument) as caught:
+        adapters.fit(embeddings, labels, fingerprint="beef", start=head)
+    assert (caught.value.field, caught.value.limit, caught.value.value) == ("start", "beef", "f00d")

@@ -4,51 +4,52 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 
 import adapters
 from adapters import HeadSpec
-from adapters.examples import Examples
-from adapters.families.logistic import Logistic, Solver
-from adapters.folds import fold_count, stratified_folds
-from adapters.problem import Problem, Standardisation
-from tests.adapters.data import blobs
+from adapters.families.base import Start
+from adapters.families.logistic import LogisticFit, Solver
+from adapters.folds import comparison_count, fold_count
+from adapters.problem import Problem
+from tests.adapters.data import blobs, problem_of
+
+Array = NDArray[np.float64]
 
 shapes = pytest.mark.parametrize("shape", [(30, 80, 3), (120, 20, 4), (40, 15, 2)], ids=str)
 strengths = pytest.mark.parametrize("l2", [0.05, 1.0, 50.0])
+weightings = pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
 
 
-def problem_of(shape: tuple[int, int, int]) -> Problem:
-    examples = Examples.of(*blobs(*shape))
-    return Problem.of(examples, Standardisation.of(examples.embeddings), seed=0)
-
-
-def reference(l2: float) -> LogisticRegression:
-    return LogisticRegression(C=1 / l2, solver="lbfgs", tol=1e-10, max_iter=20_000)
+def reference(problem: Problem, l2: float, kept: NDArray[np.bool_]) -> Array:
+    """Probabilities of all rows by scikit-learn's model of some."""
+    if problem.classes == 2:  # scikit-learn penalises the difference of the two rows alone
+        l2 /= 2
+    model = LogisticRegression(C=1 / l2, solver="lbfgs", tol=1e-10, max_iter=20_000)
+    model.fit(problem.features[kept], problem.targets[kept], problem.weights[kept])
+    expected: Array = model.predict_proba(problem.features)
+    return expected
 
 
 @shapes
 @strengths
+@weightings
 def test_probabilities_equal_scikit_learn_at_the_same_strength(
-    shape: tuple[int, int, int], l2: float
+    shape: tuple[int, int, int], l2: float, weighted: bool
 ) -> None:
-    problem = problem_of(shape)
-    solution = Logistic().solve(problem, l2, lambda done: None)
-    model = reference(l2).fit(problem.standard, problem.targets)
-    if problem.classes == 2:  # scikit-learn penalises the difference of the two rows alone
-        model = reference(l2 / 2).fit(problem.standard, problem.targets)
-    logits = problem.standard @ solution.weight.T + solution.bias
-    probabilities = softmax(logits, axis=1)
-    expected = model.predict_proba(problem.standard)
+    problem = problem_of(shape, weighted=weighted)
+    weight, bias = LogisticFit(problem, None).solve(l2)
+    probabilities = softmax(problem.features @ weight.T + bias, axis=1)
+    expected = reference(problem, l2, np.ones(problem.rows, dtype=bool))
     np.testing.assert_allclose(probabilities, expected, atol=1e-3)
 
 
 @shapes
 def test_folds_solved_together_equal_folds_solved_alone(shape: tuple[int, int, int]) -> None:
     problem = problem_of(shape)
-    folds = stratified_folds(problem.targets, 5, seed=0)
-    training = folds != np.arange(5)[:, None]
+    training = problem.deal(5) != np.arange(5)[:, None]
     solver = Solver(problem, np.float64)
     together = solver.logits(solver.solve(training, 1.0, 1e-12))
     for fold in range(5):
@@ -57,19 +58,33 @@ def test_folds_solved_together_equal_folds_solved_alone(shape: tuple[int, int, i
 
 
 @shapes
+@pytest.mark.parametrize("views", [0, 2])
 def test_held_out_logits_come_from_models_without_the_example(
-    shape: tuple[int, int, int],
+    shape: tuple[int, int, int], views: int
 ) -> None:
-    problem = problem_of(shape)
-    solution = Logistic().solve(problem, 4.0, lambda done: None)
-    count = int(solution.method.removesuffix("-fold cross-validation"))
-    folds = stratified_folds(problem.targets, count, problem.seed)
-    strength = 4.0 if problem.classes > 2 else 2.0
+    problem = problem_of(shape, views=views)
+    folds = problem.deal(6)
+    held_out = softmax(LogisticFit(problem, None).held_out(4.0, folds), axis=1)
     for fold in range(3):
-        out = folds == fold
-        model = reference(strength).fit(problem.standard[~out], problem.targets[~out])
-        expected = model.predict_proba(problem.standard[out])
-        np.testing.assert_allclose(softmax(solution.held_out[out], axis=1), expected, atol=0.01)
+        expected = reference(problem, 4.0, folds != fold)[problem.judged]
+        out = folds[problem.judged] == fold
+        np.testing.assert_allclose(held_out[out], expected[out], atol=0.01)
+
+
+@shapes
+def test_where_it_starts_does_not_change_where_it_ends(shape: tuple[int, int, int]) -> None:
+    problem = problem_of(shape)
+    rng = np.random.default_rng(0)
+    width = problem.features.shape[1]
+    far = Start(rng.normal(size=(problem.classes, width)), rng.normal(size=problem.classes), 1.0)
+    (weight, bias), (other, other_bias) = (
+        LogisticFit(problem, start).solve(2.0) for start in (None, far)
+    )
+    np.testing.assert_allclose(
+        softmax(problem.features @ other.T + other_bias, axis=1),
+        softmax(problem.features @ weight.T + bias, axis=1),
+        atol=1e-3,
+    )
 
 
 @pytest.mark.parametrize(
@@ -88,9 +103,23 @@ def test_number_of_folds_follows_examples_classes_and_cost(
     assert fold_count(n, rank, classes) == count
 
 
+@pytest.mark.parametrize(("n", "count"), [(4, 4), (50, 10), (5000, 5)])
+def test_few_examples_are_compared_on_more_folds(n: int, count: int) -> None:
+    assert comparison_count(n) == count
+
+
 def test_strength_adapts_to_the_signal() -> None:
     clear = adapters.fit(*blobs(60, 40, 3, distance=6.0), HeadSpec("logistic"), fingerprint="f")
     faint = adapters.fit(*blobs(60, 40, 3, distance=0.5), HeadSpec("logistic"), fingerprint="f")
     assert clear.report.l2 is not None
     assert faint.report.l2 is not None
     assert faint.report.l2 >= clear.report.l2
+
+
+def test_a_path_far_behind_its_rivals_is_not_followed() -> None:
+    problem = problem_of((60, 40, 3), distance=0.5)
+    followed: list[float] = []
+    cut: list[float] = []
+    LogisticFit(problem, None).choose(followed.append)
+    LogisticFit(problem, None).choose(cut.append, rival=1e-3)
+    assert len(cut) == 1 < len(followed)

@@ -9,11 +9,9 @@ from sklearn.linear_model import Ridge as Reference
 
 import adapters
 from adapters import HeadSpec
-from adapters.examples import Examples
-from adapters.families.ridge import LeaveOneOut, Ridge
-from adapters.folds import stratified_folds
-from adapters.problem import Problem, Standardisation
-from tests.adapters.data import blobs
+from adapters.families.ridge import RidgeFit
+from adapters.problem import Problem
+from tests.adapters.data import blobs, problem_of
 
 Array = NDArray[np.float64]
 
@@ -21,59 +19,77 @@ shapes = pytest.mark.parametrize(
     "shape", [(20, 50, 3), (50, 20, 3), (21, 20, 2), (20, 20, 4)], ids=str
 )
 strengths = pytest.mark.parametrize("l2", [1e-3, 1.0, 300.0])
+weightings = pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
 
 
-def problem_of(shape: tuple[int, int, int]) -> Problem:
-    examples = Examples.of(*blobs(*shape))
-    return Problem.of(examples, Standardisation.of(examples.embeddings), seed=0)
+def reference(problem: Problem, l2: float, kept: NDArray[np.bool_]) -> Reference:
+    """scikit-learn's ridge on some rows."""
+    model = Reference(alpha=l2, solver="svd" if (problem.weights == 1).all() else "cholesky")
+    return model.fit(problem.features[kept], problem.one_hot[kept], problem.weights[kept])
 
 
-@shapes
-@strengths
-def test_leave_one_out_equals_brute_force(shape: tuple[int, int, int], l2: float) -> None:
-    problem = problem_of(shape)
-    expected = np.empty_like(problem.one_hot)
-    for left_out in range(problem.n):
-        kept = np.arange(problem.n) != left_out
-        model = Reference(alpha=l2, solver="svd")
-        model.fit(problem.standard[kept], problem.one_hot[kept])
-        expected[left_out] = model.predict(problem.standard[left_out : left_out + 1])[0]
-    np.testing.assert_allclose(LeaveOneOut(problem).logits(l2), expected, rtol=1e-6, atol=1e-7)
-
-
-@shapes
-@strengths
-def test_leaving_folds_out_equals_brute_force(shape: tuple[int, int, int], l2: float) -> None:
-    problem = problem_of(shape)
-    folds = stratified_folds(problem.targets, 6, seed=0)
-    expected = np.empty_like(problem.one_hot)
-    for fold in range(6):
-        out = folds == fold
-        model = Reference(alpha=l2, solver="svd")
-        model.fit(problem.standard[~out], problem.one_hot[~out])
-        expected[out] = model.predict(problem.standard[out])
-    computed = LeaveOneOut(problem).fold_logits(l2, folds)
-    np.testing.assert_allclose(computed, expected, rtol=1e-5, atol=1e-6)
+def brute_force(problem: Problem, l2: float, folds: NDArray[np.intp]) -> Array:
+    """Predictions for each example by a model fitted anew without its fold."""
+    expected = np.empty((problem.n, problem.classes))
+    for example, row in enumerate(problem.judged):
+        model = reference(problem, l2, folds != folds[row])
+        expected[example] = model.predict(problem.features[row : row + 1])[0]
+    return expected
 
 
 @shapes
 @strengths
-def test_fit_equals_scikit_learn(shape: tuple[int, int, int], l2: float) -> None:
-    problem = problem_of(shape)
-    solution = Ridge().solve(problem, l2, lambda done: None)
-    model = Reference(alpha=l2, solver="svd").fit(problem.standard, problem.one_hot)
-    np.testing.assert_allclose(solution.weight, model.coef_, rtol=1e-6, atol=1e-9)
-    np.testing.assert_allclose(solution.bias, model.intercept_, rtol=1e-6)
+@weightings
+def test_leave_one_out_equals_brute_force(
+    shape: tuple[int, int, int], l2: float, weighted: bool
+) -> None:
+    problem = problem_of(shape, weighted=weighted)
+    expected = brute_force(problem, l2, problem.groups)
+    computed = RidgeFit(problem).leave_one_out(np.array([l2, 7.0]))
+    np.testing.assert_allclose(computed[0], expected, rtol=1e-6, atol=1e-7)
+
+
+@shapes
+@weightings
+def test_leave_one_out_leaves_all_views_of_an_example_out(
+    shape: tuple[int, int, int], weighted: bool
+) -> None:
+    problem = problem_of(shape, weighted=weighted, views=2)
+    expected = brute_force(problem, 1.0, problem.groups)
+    computed = RidgeFit(problem).leave_one_out(np.array([1.0]))[0]
+    np.testing.assert_allclose(computed, expected, rtol=1e-6, atol=1e-7)
+
+
+@shapes
+@strengths
+@weightings
+def test_leaving_folds_out_equals_brute_force(
+    shape: tuple[int, int, int], l2: float, weighted: bool
+) -> None:
+    problem = problem_of(shape, weighted=weighted)
+    folds = problem.deal(6)
+    computed = RidgeFit(problem).held_out(l2, folds)
+    np.testing.assert_allclose(computed, brute_force(problem, l2, folds), rtol=1e-5, atol=1e-6)
+
+
+@shapes
+@strengths
+@weightings
+def test_fit_equals_scikit_learn(shape: tuple[int, int, int], l2: float, weighted: bool) -> None:
+    problem = problem_of(shape, weighted=weighted)
+    weight, bias = RidgeFit(problem).solve(l2)
+    model = reference(problem, l2, np.ones(problem.rows, dtype=bool))
+    np.testing.assert_allclose(weight, model.coef_, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(bias, model.intercept_, rtol=1e-6)
 
 
 def test_leave_one_out_of_duplicates_stays_exact() -> None:
     embeddings, labels = blobs(12, 30, 3)
-    examples = Examples.of(np.repeat(embeddings, 2, axis=0), np.repeat(labels, 2).tolist())
-    problem = Problem.of(examples, Standardisation.of(examples.embeddings), seed=0)
-    kept = np.arange(problem.n) != 5
-    model = Reference(alpha=0.5, solver="svd").fit(problem.standard[kept], problem.one_hot[kept])
-    expected = model.predict(problem.standard[5:6])[0]
-    np.testing.assert_allclose(LeaveOneOut(problem).logits(0.5)[5], expected, atol=1e-8)
+    features = np.repeat(embeddings, 2, axis=0).astype(np.float64)
+    targets = np.unique(np.repeat(labels, 2), return_inverse=True)[1]
+    problem = Problem.of(features, targets, 3, seed=0)
+    computed = RidgeFit(problem).leave_one_out(np.array([0.5]))[0]
+    np.testing.assert_allclose(computed, brute_force(problem, 0.5, problem.groups), atol=1e-8)
 
 
 def test_head_on_raw_embeddings_equals_the_standardised_fit() -> None:
@@ -95,6 +111,6 @@ def test_few_examples_of_many_noisy_features_do_not_look_good() -> None:
     embeddings = rng.normal(size=(100, 400))
     labels = ["heads", "tails"] * 50
     fitted = adapters.fit(embeddings, labels, HeadSpec("ridge"), fingerprint="f00d")
-    assert adapters.evaluate(fitted.head, embeddings, labels).accuracy > 0.9
+    assert adapters.evaluate(fitted.head, embeddings, labels).estimate.accuracy > 0.9
     assert fitted.report.estimate is not None
     assert fitted.report.estimate.accuracy < 0.65

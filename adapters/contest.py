@@ -1,0 +1,125 @@
+"""Families, and ways to use views, compared on the same folds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapters.augmentation import AS_EXAMPLES, AVERAGE, NONE, arrange
+from adapters.calibration import fit_temperature
+from adapters.estimate import estimate
+from adapters.examples import Examples, Views
+from adapters.families import Family
+from adapters.families.base import Fit, Progress, Start, cross_validation
+from adapters.families.logistic import Logistic
+from adapters.fronts import Front
+from adapters.head import Head
+from adapters.problem import Problem
+from adapters.report import AugmentationReport, Estimate
+from adapters.spec import HeadSpec
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Contender:
+    """A family at work on the examples, at the strength it chose."""
+
+    family: Family
+    front: Front
+    used: str
+    problem: Problem
+    fit: Fit
+    l2: float | None
+
+    def compare(self) -> Estimate:
+        """Return the estimate on the folds that all contenders share."""
+        return self._judge(self.problem.comparison)[2]
+
+    def conclude(self) -> tuple[Array, float, Estimate]:
+        """Return held-out logits (n, classes), the temperature and the estimate they give."""
+        return self._judge(self.problem.folds)
+
+    def _judge(self, folds: NDArray[np.intp]) -> tuple[Array, float, Estimate]:
+        logits = self.fit.held_out(self.l2, folds)
+        targets = self.problem.judged_targets
+        temperature = fit_temperature(logits, targets)
+        method = cross_validation(int(folds.max()) + 1, self.problem.n)
+        return logits, temperature, estimate(logits, targets, temperature, method)
+
+
+@dataclass(frozen=True, eq=False)
+class Contest:
+    """What contenders share.
+
+    Attributes:
+        examples: the examples.
+        weights: what each counts, class weights included; shape (n,).
+        spec: what to train.
+        views: other looks at the examples, or None.
+        start: a similar head, where iterations start, or None.
+    """
+
+    examples: Examples
+    weights: Array
+    spec: HeadSpec
+    views: Views | None
+    start: Head | None
+    _problems: dict[tuple[str, bool], tuple[Front, Problem]] = field(default_factory=dict)
+
+    def enter(
+        self, family: Family, used: str, progress: Progress, rival: float = math.inf
+    ) -> Contender:
+        """Set a family to work on the examples, with views used in one of the three ways."""
+        front, problem = self._problem(used, family.unit)
+        fit = family.begin(problem, self._begin_at(front))
+        l2 = None
+        if family.has_l2:
+            l2 = fit.choose(progress, rival) if self.spec.l2 is None else self.spec.l2
+        return Contender(family, front, used, problem, fit, l2)
+
+    def augment(self, plain: Contender, views: Views) -> tuple[Contender, AugmentationReport]:
+        """Return a contender that uses views as its family does best, and what they brought."""
+        found = {NONE: (plain, plain.compare())}
+        for used in (AS_EXAMPLES, AVERAGE):
+            contender = self.enter(plain.family, used, lambda done: None)
+            found[used] = contender, contender.compare()
+        used = min(found, key=lambda name: found[name][1].log_loss)
+        without, as_examples, averaged = (guess for _, guess in found.values())
+        per_example = np.bincount(views.rows, minlength=1)
+        report = AugmentationReport(
+            views=int(per_example.max()),
+            used=used,
+            augmented_examples=int(np.count_nonzero(per_example)),
+            without=without,
+            as_examples=as_examples,
+            averaged=averaged,
+        )
+        return found[used][0], report
+
+    def _problem(self, used: str, unit: bool) -> tuple[Front, Problem]:
+        """Return front and problem, made once."""
+        if (used, unit) not in self._problems:
+            spec, examples = self.spec, self.examples
+            front = Front.of(spec.front, examples.embeddings, examples.weights, spec.seed)
+            front = replace(front, unit=unit)
+            problem = arrange(used, examples, self.weights, self.views, front, spec.seed)
+            self._problems[used, unit] = front, problem
+        return self._problems[used, unit]
+
+    def _begin_at(self, front: Front) -> Start | None:
+        """Return the head to start from for features, if its front is like this one."""
+        head = self.start
+        if head is None or head.front is None or not front.resembles(head.front):
+            return None
+        if head.family != Logistic().name or head.l2 is None:
+            return None
+        known = {label: row for row, label in enumerate(head.labels)}
+        rows = [known.get(label, len(known)) for label in self.examples.labels]
+        # Classes that the head does not know start unlikely.
+        weight = np.vstack([head.weight, np.zeros(head.weight.shape[1])])[rows]
+        bias = np.append(head.bias, head.bias.min())[rows]
+        return Start(*front.unfold(weight / head.temperature, bias / head.temperature), head.l2)

@@ -1,0 +1,62 @@
+"""What a live copy's way of learning has to be able to do."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+class Learner(Protocol):
+    """Weights that follow changes of their examples.
+
+    Classes are numbered from 0 in the order in which they were opened. An example is an embedding,
+    float64 of shape (dim,), the number of its class and a weight, class weight included.
+    """
+
+    def open_class(self) -> None:
+        """Add a class without examples."""
+        ...
+
+    def close_class(self, index: int) -> None:
+        """Remove a class whose examples are all gone; the classes after it move up."""
+        ...
+
+    def learn(self, embedding: Array, target: int, weight: float) -> None:
+        """Take in an example."""
+        ...
+
+    def forget(self, embedding: Array, target: int, weight: float) -> None:
+        """Take out an example that is in.
+
+        Raises:
+            InvalidArgument: if it turns out that it is not.
+        """
+        ...
+
+    def relabel(self, embedding: Array, old: int, new: int, weight: float) -> None:
+        """Move an example that is in to another class.
+
+        Raises:
+            InvalidArgument: if it turns out that it is not in.
+        """
+        ...
+
+    def solution(self) -> tuple[Array, Array]:
+        """Return weight (classes, features) and bias (classes,); every class has examples."""
+        ...
+
+    def held_out(self, embeddings: Array, targets: NDArray[np.intp], weights: Array) -> Array:
+        """Return logits (n, classes) of examples that are in, each by a model without it.
+
+        A row is of no use where the model without it would lack the example's class.
+        """
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes its arrays hold in memory."""
+        ...
