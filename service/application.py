@@ -11,19 +11,25 @@ from service.completion import Completion
 from service.config import ExtractorSettings, ServerSettings
 from service.embeddings import Embeddings
 from service.examples import Examples
+from service.exporting import Exporting
 from service.extraction import Extractor
 from service.extraction.local import LocalExtractor
 from service.extraction.remote import RemoteExtractor
 from service.extraction.use_cases import Extraction
 from service.feedback import FeedbackLog
 from service.fitting import Fitter
+from service.forgetting import Forgetting
 from service.heads import Heads
+from service.live import LiveCopies
 from service.loaded_heads import LoadedHeads
 from service.logs import get_logger
 from service.metrics import Metrics
 from service.prediction import Prediction
 from service.store import Database
+from service.suggestions import Suggestions
+from service.trainer import Trainer
 from service.training import Training
+from service.views import Views
 
 Handler = Callable[..., Any]
 """Takes a request message (or a stream of them) and a Call; gives a reply (or a stream)."""
@@ -124,13 +130,18 @@ class Application(_Requests):
         )
         loaded = LoadedHeads(self._database, settings.head_cache_bytes, self.metrics)
         self._completion = Completion()
-        self._training = Training(
+        self._live = LiveCopies(self._database, loaded, self._completion, settings, self.metrics)
+        fitter = Fitter(settings.fit_threads)
+        views = Views(self._database, self._extractor, settings.input_limits)
+        trainer = Trainer(
             self._database,
-            Fitter(settings.fit_threads),
-            loaded,
-            self._completion,
-            settings,
-            self.metrics,
+            fitter,
+            views,
+            timeout_seconds=settings.fit_timeout_seconds,
+            max_classes=settings.max_classes,
+        )
+        self._training = Training(
+            self._database, fitter, trainer, loaded, self._live, self._completion, self.metrics
         )
         self.handlers = _handlers(
             extraction=_extraction(settings, self._extractor, embeddings),
@@ -138,23 +149,50 @@ class Application(_Requests):
                 self._extractor,
                 embeddings,
                 loaded,
+                self._live,
                 settings.input_limits,
                 settings.max_rows_per_request,
                 self.metrics,
             ),
             feedback=FeedbackLog(
-                self._database, self._extractor, embeddings, settings, self.metrics
+                self._database,
+                self._extractor,
+                embeddings,
+                self._live,
+                self._completion,
+                settings,
+                self.metrics,
             ),
             heads=Heads(
                 self._database,
                 self._extractor,
                 loaded,
+                self._live,
                 self._training,
                 self._completion,
                 settings,
             ),
-            examples=Examples(self._database, self._extractor, embeddings, settings),
+            examples=Examples(
+                self._database,
+                self._extractor,
+                embeddings,
+                views,
+                self._live,
+                self._completion,
+                settings,
+            ),
+            forgetting=Forgetting(
+                self._database,
+                embeddings,
+                loaded,
+                self._live,
+                fitter,
+                trainer,
+                self._completion,
+            ),
+            suggestions=Suggestions(self._database, loaded, self._live, settings),
             training=self._training,
+            exporting=Exporting(self._database),
         )
 
     async def start(self) -> None:
@@ -166,6 +204,7 @@ class Application(_Requests):
         """Stops; what is acknowledged is on disk."""
         await self._completion.close()
         await self._training.close()
+        await self._live.close()
         try:
             await self._extractor.close()
         finally:
@@ -179,7 +218,10 @@ def _handlers(
     feedback: FeedbackLog,
     heads: Heads,
     examples: Examples,
+    forgetting: Forgetting,
+    suggestions: Suggestions,
     training: Training,
+    exporting: Exporting,
 ) -> Mapping[str, Handler]:
     """One handler per RPC, by its name."""
     return {
@@ -187,8 +229,13 @@ def _handlers(
         "ListBackbones": extraction.list_backbones,
         "Predict": prediction.predict,
         "SendFeedback": feedback.send,
+        "ListFeedback": feedback.list_page,
+        "ReleaseFeedback": feedback.release,
         "CreateHead": heads.create,
         "GetHead": heads.get,
+        "UpdateHead": heads.update,
+        "PromoteLiveCopy": heads.promote,
+        "DropLiveCopy": heads.drop,
         "ListHeads": heads.list_page,
         "DeleteHead": heads.delete,
         "FindMissingInputs": examples.find_missing,
@@ -196,15 +243,17 @@ def _handlers(
         "ListExamples": examples.list_page,
         "UpdateExamples": examples.update,
         "DeleteExamples": examples.delete,
+        "ForgetExamples": forgetting.forget,
+        "SuggestExamples": suggestions.suggest,
         "TrainHead": training.train,
         "GetTraining": training.get,
         "CancelTraining": training.cancel,
         "ImportHead": heads.import_version,
-        "ExportHead": heads.export_version,
+        "ExportHead": exporting.export,
         "ListHeadVersions": heads.list_versions,
         "GetHeadVersion": heads.get_version,
         "ActivateHeadVersion": heads.activate,
-        "GetHeadReport": heads.get_report,
+        "GetHeadReport": exporting.get_report,
     }
 
 

@@ -228,6 +228,22 @@ class ServerSettings(ExtractorSettings):
     head_cache_bytes: int = Field(default=256 * MIB, ge=MIB)
     """Memory for heads. Too low reads weights from the store again and again."""
 
+    live_cache_bytes: int = Field(default=256 * MIB, ge=MIB)
+    """Memory for live copies, which learn from feedback. Too low makes them anew from the store
+    again and again: some 0.1 to 1 s of computing for each."""
+
+    live_threads: int = Field(default=2, ge=1, le=64)
+    """Live copies that learn at once. Too few let heads with feedback wait for one another, too
+    many take the cores from predictions."""
+
+    live_error_rate: float = Field(default=0.05, gt=0, lt=1)
+    """How often a live copy that is no better may ever be called better, or one that is no worse
+    be called worse. Too high lets luck decide; too low waits for more feedback."""
+
+    drift_delta: float = Field(default=0.002, gt=0, lt=1)
+    """Confidence of the drift detector (ADWIN). Too high takes bad luck for a change and makes live
+    copies forget; too low notices changes late."""
+
     fit_threads: int = Field(default=1, ge=1, le=256)
     """Threads of the training process, which is niced. On cores that are busy more are slower."""
 

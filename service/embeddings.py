@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from service.extraction import BackboneInfo, Extracted, Extractor
 from service.inputs import Kind, RawInput, check_embedding
 from service.metrics import Metrics
 from service.store import Database
+from service.store import embeddings as stored_embeddings
 from service.store import examples as stored_examples
 
 ENTRY_OVERHEAD_BYTES = 450
@@ -61,6 +63,19 @@ class EmbeddingCache:
         if entry is not None:
             self._entries.move_to_end(key)
         return entry
+
+    def __contains__(self, key: CacheKey) -> bool:
+        return key in self._entries
+
+    def __iter__(self) -> Iterator[CacheKey]:
+        return iter(self._entries)
+
+    def discard(self, key: CacheKey) -> None:
+        """Drops the entry, if there is one."""
+        old = self._entries.pop(key, None)
+        if old is not None:
+            self._bytes -= old.vector.nbytes + ENTRY_OVERHEAD_BYTES
+            self._gauge.set(self._bytes)
 
     def put(self, key: CacheKey, vector: NDArray[np.float32], kind: Kind) -> None:
         """Keeps a copy, at the cost of the least recently used ones."""
@@ -125,6 +140,7 @@ class Embeddings:
         self._cache = EmbeddingCache(cache_bytes, metrics)
         self._metrics = metrics
         self._flights: dict[CacheKey, _Flight] = {}
+        self._purges = 0
 
     async def resolve(
         self,
@@ -155,6 +171,26 @@ class Embeddings:
             raws = {i: raw for i in missing if isinstance(raw := inputs[i], RawInput)}
             await self._fill(tenant, backbone, raws, outcomes, deadline, look_in_store)
         return [_not_none(outcome) for outcome in outcomes]
+
+    def cached(self, tenant: str, fingerprint: str, digests: Iterable[str]) -> set[str]:
+        """Those of the digests whose embedding is in memory."""
+        return {d for d in digests if CacheKey(tenant, fingerprint, d) in self._cache}
+
+    def purge(self, tenant: str, fingerprint: str | None, digests: Collection[str]) -> None:
+        """Forgets the embeddings of these inputs; call it after they have left the store.
+
+        Args:
+            fingerprint: of one backbone; None for all.
+        """
+        self._purges += 1
+        keys = {CacheKey(tenant, fingerprint or "", digest) for digest in digests}
+        if fingerprint is None:
+            known = itertools.chain(self._cache, self._flights)
+            keys = {key for key in known if key.tenant == tenant and key.digest in digests}
+        for key in keys:
+            self._cache.discard(key)
+            # Who waits for one still gets it, but it is not kept.
+            self._flights.pop(key, None)
 
     def _at_hand(
         self, tenant: str, backbone: BackboneInfo, raw: RawInput | Exception
@@ -203,8 +239,9 @@ class Embeddings:
     async def _from_store(
         self, database: Database, tenant: str, backbone: BackboneInfo, digests: list[str]
     ) -> dict[str, Resolved]:
+        purges = self._purges
         vectors = await database.read(
-            stored_examples.find_embeddings, tenant, backbone.fingerprint, digests
+            stored_embeddings.find_embeddings, tenant, backbone.fingerprint, digests
         )
         if not vectors:
             return {}
@@ -214,9 +251,10 @@ class Embeddings:
             for digest, vector in vectors.items()
             if digest in kinds
         }
-        for digest, resolved in found.items():
-            key = CacheKey(tenant, backbone.fingerprint, digest)
-            self._cache.put(key, resolved.vector, resolved.kind)
+        if purges == self._purges:  # else it may have been read before it was deleted
+            for digest, resolved in found.items():
+                key = CacheKey(tenant, backbone.fingerprint, digest)
+                self._cache.put(key, resolved.vector, resolved.kind)
         return found
 
     async def _compute(
@@ -299,7 +337,7 @@ class Embeddings:
             self._land(flights, [error] * len(flights))
         else:
             for flight, outcome in zip(flights, outcomes, strict=True):
-                if isinstance(outcome, Extracted):
+                if isinstance(outcome, Extracted) and self._flights.get(flight.key) is flight:
                     self._cache.put(flight.key, outcome.vector, flight.raw.kind)
             self._land(flights, outcomes)
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 from sqlalchemy import Connection
 
 from service.calls import Call
+from service.completion import Completion
 from service.config import ServerSettings
-from service.embeddings import Embeddings
+from service.embeddings import Embeddings, Resolved
 from service.errors import InvalidRequest, NotFound, ServiceError
 from service.extraction import BackboneInfo, Extractor
 from service.inputs import RawInput, check_digest, read_inputs
-from service.labelled_rows import check_label, head_backbone, new_example
+from service.labelled_rows import check_label, check_weight, head_backbone, new_example
+from service.live import LiveCopies
 from service.messages import (
     example_message,
     page_size,
@@ -22,10 +25,13 @@ from service.messages import (
 )
 from service.prediction import check_rows
 from service.store import Database
+from service.store import embeddings as stored_embeddings
 from service.store import examples as stored_examples
 from service.store import heads as stored_heads
-from service.store.examples import NewExample
+from service.store.embeddings import view_digest
+from service.store.examples import Change, NewExample
 from service.store.heads import HeadRecord
+from service.views import Views, wanted_views
 from trunkline.resources import HeadName
 from trunkline.v1 import heads_pb2
 
@@ -41,11 +47,17 @@ class Examples:
         database: Database,
         extractor: Extractor,
         embeddings: Embeddings,
+        views: Views,
+        live: LiveCopies,
+        completion: Completion,
         settings: ServerSettings,
     ) -> None:
         self._database = database
         self._extractor = extractor
         self._embeddings = embeddings
+        self._views = views
+        self._live = live
+        self._completion = completion
         self._settings = settings
 
     async def find_missing(
@@ -60,8 +72,13 @@ class Examples:
             known = await self._database.read(
                 stored_examples.kept_digests, head.uid, request.digests
             )
+        elif count := wanted_views(head, head_backbone(self._extractor, head)):
+            known = await self._database.read(_augmented, head, request.digests, count)
         else:
-            known = await self._database.read(stored_examples.known_digests, head, request.digests)
+            known = await self._database.read(
+                stored_embeddings.known_digests, head, request.digests
+            )
+            known |= self._embeddings.cached(head.tenant, head.fingerprint, request.digests)
         return heads_pb2.FindMissingInputsResponse(
             missing=[digest for digest in dict.fromkeys(request.digests) if digest not in known]
         )
@@ -127,7 +144,7 @@ class Examples:
                 changes.append(error)
             else:
                 changes.append((item.digest, label))
-        errors = await self._database.write(_update_labels, head.uid, changes)
+        errors = await self._completion.run(self._update(head, changes))
         return heads_pb2.UpdateExamplesResponse(
             updated=len(changes) - len(errors),
             errors=[row_error(row, error, call.request_id) for row, error in errors.items()],
@@ -140,11 +157,37 @@ class Examples:
         check_rows("digests", len(request.digests), MAX_DIGESTS)
         head = await self._head(request.head)
         digests = [_digest_or_error(digest) for digest in request.digests]
-        errors = await self._database.write(_delete, head.uid, digests)
+        errors = await self._completion.run(self._delete(head, digests))
         return heads_pb2.DeleteExamplesResponse(
             deleted=len(request.digests) - len(errors),
             errors=[row_error(row, error, call.request_id) for row, error in errors.items()],
         )
+
+    async def _update(
+        self, head: HeadRecord, changes: Sequence[tuple[str, str | None] | ServiceError]
+    ) -> dict[int, ServiceError]:
+        errors = await self._database.write(_update_labels, head.uid, changes)
+        self._live.outdate(head.uid)
+        return errors
+
+    async def _delete(
+        self, head: HeadRecord, digests: Sequence[str | ServiceError]
+    ) -> dict[int, ServiceError]:
+        errors, gone = await self._database.write(_delete, head.uid, digests)
+        self._embeddings.purge(head.tenant, head.fingerprint, gone)
+        self._live.outdate(head.uid)
+        return errors
+
+    async def _store(self, head: HeadRecord, new: Sequence[NewExample]) -> list[Change]:
+        changes = await self._database.write(
+            stored_examples.store_examples,
+            head.uid,
+            new,
+            max_examples=self._settings.max_examples_per_head,
+        )
+        if changes.count("added") < len(changes):
+            self._live.outdate(head.uid)
+        return changes
 
     async def _add_rows(
         self,
@@ -158,12 +201,7 @@ class Examples:
         backbone = head_backbone(self._extractor, head)
         new, errors = await self._embed(head, backbone, rows, call)
         if new:
-            changes = await self._database.write(
-                stored_examples.store_examples,
-                head.uid,
-                new,
-                max_examples=self._settings.max_examples_per_head,
-            )
+            changes = await self._completion.run(self._store(head, new))
             response.added += changes.count("added")
             response.updated += changes.count("updated")
             response.unchanged += changes.count("unchanged")
@@ -184,15 +222,28 @@ class Examples:
         resolved = await self._embeddings.resolve(
             head.tenant, backbone, raws, deadline=call.deadline, look_in_store=True
         )
+        good = [
+            raw
+            for raw, outcome in zip(raws, resolved, strict=True)
+            if isinstance(raw, RawInput) and isinstance(outcome, Resolved)
+        ]
+        views = await self._views.of_new(head, backbone, good, call.deadline)
         new: list[NewExample] = []
         errors: dict[int, Exception] = {}
         for i, (row, raw, outcome) in enumerate(zip(rows, raws, resolved, strict=True)):
             if isinstance(outcome, Exception):
                 errors[i] = outcome
             elif isinstance(raw, RawInput):
-                label = row.label if row.HasField("label") else None
-                keep = head.keep_inputs
-                new.append(new_example(raw, outcome, label, "upload", keep_input=keep))
+                example = new_example(
+                    raw,
+                    outcome,
+                    row.label if row.HasField("label") else None,
+                    "upload",
+                    keep_input=head.keep_inputs,
+                    weight=row.weight if row.HasField("weight") else None,
+                    held_out=row.held_out,
+                )
+                new.append(replace(example, views=views.get(raw.digest, {})))
         return new, errors
 
     def _checked(
@@ -200,6 +251,8 @@ class Examples:
     ) -> RawInput | Exception:
         try:
             self._label(row)
+            if row.HasField("weight"):
+                check_weight(row.weight)
         except InvalidRequest as error:
             return error
         return raw
@@ -238,14 +291,27 @@ def _update_labels(
 
 def _delete(
     connection: Connection, uid: str, digests: Sequence[str | ServiceError]
-) -> dict[int, ServiceError]:
+) -> tuple[dict[int, ServiceError], list[str]]:
+    """Errors by row, and the inputs that the tenant holds no longer."""
     errors: dict[int, ServiceError] = {}
+    gone: list[str] = []
     for row, digest in enumerate(digests):
         if isinstance(digest, ServiceError):
             errors[row] = digest
             continue
         try:
-            stored_examples.delete_example(connection, uid, digest)
+            if stored_examples.delete_example(connection, uid, digest):
+                gone.append(digest)
         except NotFound as error:
             errors[row] = error
-    return errors
+    return errors, gone
+
+
+def _augmented(
+    connection: Connection, head: HeadRecord, digests: Sequence[str], count: int
+) -> set[str]:
+    """Those of the digests whose embedding and first views are stored."""
+    names = {digest: [view_digest(digest, i) for i in range(count)] for digest in digests}
+    wanted = [*digests, *(name for views in names.values() for name in views)]
+    known = stored_embeddings.known_digests(connection, head, wanted)
+    return {d for d, views in names.items() if d in known and known.issuperset(views)}

@@ -1,46 +1,67 @@
-"""Feedback: right labels, stored before they are acknowledged, used by the next training."""
+"""Feedback: right labels, stored before they are acknowledged, then learned by the live copy."""
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Set
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
 
 from service.calls import Call
+from service.completion import Completion
 from service.config import ServerSettings
 from service.embeddings import Embeddings
-from service.errors import InvalidRequest
+from service.errors import InvalidRequest, NotFound
 from service.extraction import Extractor
 from service.inputs import RawInput, read_inputs
-from service.labelled_rows import (
-    check_feedback_id,
-    check_label,
-    head_backbone,
-    new_example,
-)
-from service.messages import row_error
+from service.labelled_rows import check_feedback_id, check_label, head_backbone, new_example
+from service.live import LiveCopies
+from service.live_messages import feedback_message, read_feedback_state
+from service.messages import page_size, read_page_token, row_error, write_page_token
 from service.metrics import Metrics
 from service.prediction import check_rows
 from service.store import Database
 from service.store import feedback as stored_feedback
 from service.store import heads as stored_heads
+from service.store import live as stored_live
 from service.store.feedback import NewFeedback
+from service.store.heads import HeadRecord
 from trunkline.resources import HeadName
-from trunkline.v1 import prediction_pb2
+from trunkline.v1 import heads_pb2, prediction_pb2
+
+MAX_IDS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Labels:
+    """What feedback of a head may say: labels it has, and how many more.
+
+    `known` is None for a head without an active version, which takes any.
+    """
+
+    known: Set[str] | None
+    room: int
 
 
 class FeedbackLog:
-    """The use case behind ``SendFeedback``."""
+    """The use cases behind ``SendFeedback``, ``ListFeedback`` and ``ReleaseFeedback``."""
 
     def __init__(
         self,
         database: Database,
         extractor: Extractor,
         embeddings: Embeddings,
+        live: LiveCopies,
+        completion: Completion,
         settings: ServerSettings,
         metrics: Metrics,
     ) -> None:
         self._database = database
         self._extractor = extractor
         self._embeddings = embeddings
+        self._live = live
+        self._completion = completion
         self._settings = settings
         self._metrics = metrics
 
@@ -50,11 +71,11 @@ class FeedbackLog:
         """Stores every row; a row that fails costs itself alone."""
         check_rows("feedback", len(request.feedback), self._settings.max_rows_per_request)
         name = HeadName.parse(request.head)
-        head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
+        head, labels = await self._database.read(_head, name, self._settings.max_classes)
         backbone = head_backbone(self._extractor, head)
         limits = self._settings.input_limits
         inputs = await read_inputs([item.input for item in request.feedback], limits)
-        raws = [self._checked(*pair) for pair in zip(request.feedback, inputs, strict=True)]
+        raws = self._checked(request, inputs, labels)
         resolved = await self._embeddings.resolve(
             head.tenant, backbone, raws, deadline=call.deadline, look_in_store=True
         )
@@ -72,12 +93,7 @@ class FeedbackLog:
                 keep = head.keep_inputs
                 example = new_example(raw, outcome, item.label, "feedback", keep_input=keep)
                 new[row] = NewFeedback(item.id or uuid.uuid4().hex, example, item.label)
-        duplicates = await self._database.write(
-            stored_feedback.store_feedback,
-            head.uid,
-            list(new.values()),
-            max_examples=self._settings.max_examples_per_head,
-        )
+        duplicates = await self._completion.run(self._store(head, list(new.values())))
         for (row, stored), duplicate in zip(new.items(), duplicates, strict=True):
             response.ids[row] = stored.feedback_id
             response.duplicates[row] = duplicate
@@ -85,13 +101,110 @@ class FeedbackLog:
         self._metrics.feedback.labels(tenant).inc(duplicates.count(False))
         return response
 
+    async def list_page(
+        self, request: heads_pb2.ListFeedbackRequest, call: Call
+    ) -> heads_pb2.ListFeedbackResponse:
+        """A page of feedback, oldest first."""
+        size = page_size(request.page_size)
+        after = read_page_token(request.page_token, int)
+        state = read_feedback_state(request.state)
+        name = HeadName.parse(request.head)
+        head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
+        found = await self._database.read(
+            stored_feedback.list_feedback, head.uid, after=after, limit=size + 1, state=state
+        )
+        page = found[:size]
+        return heads_pb2.ListFeedbackResponse(
+            feedback=[feedback_message(item) for item in page],
+            next_page_token=write_page_token(page[-1].id) if len(found) > size else "",
+        )
+
+    async def release(
+        self, request: heads_pb2.ReleaseFeedbackRequest, call: Call
+    ) -> heads_pb2.ReleaseFeedbackResponse:
+        """Takes feedback out of quarantine; a row that fails costs itself alone."""
+        if request.all and request.ids:
+            raise InvalidRequest(
+                f"ids: must be empty together with all, has {len(request.ids)}",
+                field="ids",
+                limit=0,
+                value=len(request.ids),
+            )
+        if not request.all:
+            check_rows("ids", len(request.ids), MAX_IDS)
+        name = HeadName.parse(request.head)
+        head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
+        ids = None if request.all else list(request.ids)
+        released, errors = await self._completion.run(self._release(head, ids))
+        return heads_pb2.ReleaseFeedbackResponse(
+            released=released,
+            errors=[row_error(row, error, call.request_id) for row, error in errors.items()],
+        )
+
+    async def _store(self, head: HeadRecord, new: list[NewFeedback]) -> list[bool]:
+        stored = await self._database.write(
+            stored_feedback.store_feedback,
+            head.uid,
+            new,
+            max_examples=self._settings.max_examples_per_head,
+        )
+        if stored.superseded:
+            self._live.outdate(head.uid)
+        if not all(stored.duplicates):
+            self._live.note(head)
+        return stored.duplicates
+
+    async def _release(
+        self, head: HeadRecord, ids: list[str] | None
+    ) -> tuple[int, dict[int, NotFound]]:
+        outcome = await self._database.write(stored_feedback.release_feedback, head.uid, ids)
+        self._live.outdate(head.uid)
+        return outcome
+
     def _checked(
-        self, item: prediction_pb2.Feedback, raw: RawInput | Exception
-    ) -> RawInput | Exception:
-        try:
-            check_label(item.label, self._settings.max_label_bytes)
-            if item.id:
-                check_feedback_id(item.id)
-        except InvalidRequest as error:
-            return error
-        return raw
+        self,
+        request: prediction_pb2.SendFeedbackRequest,
+        inputs: list[RawInput | Exception],
+        labels: _Labels,
+    ) -> list[RawInput | Exception]:
+        """The inputs, or what is wrong with their rows; new labels count towards the limit."""
+        new: set[str] = set()
+        checked: list[RawInput | Exception] = []
+        for item, raw in zip(request.feedback, inputs, strict=True):
+            try:
+                check_label(item.label, self._settings.max_label_bytes)
+                if item.id:
+                    check_feedback_id(item.id)
+                _check_known(item.label, labels, new)
+            except InvalidRequest as error:
+                checked.append(error)
+            else:
+                checked.append(raw)
+        return checked
+
+
+def _check_known(label: str, labels: _Labels, new: set[str]) -> None:
+    """Refuses a label that the head neither has nor has room for; notes a new one in `new`."""
+    if labels.known is None or label in labels.known or label in new:
+        return
+    if len(new) >= labels.room:
+        names = ", ".join(sorted(labels.known))
+        why = "takes new labels up to max_classes only" if labels.room else "takes no new labels"
+        raise InvalidRequest(
+            f"label: the head {why}, must be one of {names[:500]}, is {label!r}",
+            field="label",
+            limit=names,
+            value=label,
+        )
+    new.add(label)
+
+
+def _head(connection: Connection, name: HeadName, max_classes: int) -> tuple[HeadRecord, _Labels]:
+    head = stored_heads.get_head(connection, name.tenant, name.head)
+    if not head.active_version:
+        return head, _Labels(None, 0)
+    known = set(stored_heads.get_version(connection, head.uid, head.active_version).labels)
+    if not head.allow_new_labels:
+        return head, _Labels(known, 0)
+    known |= stored_live.live_labels(connection, head.uid)
+    return head, _Labels(known, max(0, max_classes - len(known)))

@@ -24,11 +24,59 @@ BLAS_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THR
 
 
 @dataclass(frozen=True, slots=True)
+class FitTask:
+    """What a fit needs.
+
+    Attributes:
+        embeddings: float32, shape (n, dim).
+        labels: one per embedding.
+        weights: float64, shape (n,); None weighs all alike.
+        views: float32, shape (m, dim): view i is one of example `view_rows[i]`; None for none.
+        view_rows: int64, shape (m,).
+        start: the safetensors file of a head to begin from; None for none.
+        test_embeddings: float32, shape (k, dim), to measure the head on; None for none.
+        test_labels: one per embedding to measure on.
+    """
+
+    embeddings: NDArray[np.float32]
+    labels: Sequence[str]
+    spec: adapters.HeadSpec
+    fingerprint: str
+    weights: NDArray[np.float64] | None = None
+    views: NDArray[np.float32] | None = None
+    view_rows: NDArray[np.int64] | None = None
+    start: bytes | None = None
+    test_embeddings: NDArray[np.float32] | None = None
+    test_labels: Sequence[str] = ()
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All that travels as raw bytes, by the name of its field."""
+        start = None if self.start is None else np.frombuffer(self.start, dtype=np.uint8)
+        arrays = {
+            "embeddings": self.embeddings,
+            "weights": self.weights,
+            "views": self.views,
+            "view_rows": self.view_rows,
+            "start": start,
+            "test_embeddings": self.test_embeddings,
+        }
+        return {name: array for name, array in arrays.items() if array is not None}
+
+
+@dataclass(frozen=True, slots=True)
 class FittedHead:
-    """What a fit made, ready to be stored."""
+    """What a fit made.
+
+    Attributes:
+        report: `adapters.Report` as JSON; examples are named by their row.
+        test: `adapters.Evaluation` on the test examples as JSON; None without any.
+        cpu_seconds: processor time of the fit.
+    """
 
     labels: tuple[str, ...]
     report: dict[str, Any]
+    test: dict[str, Any] | None
+    cpu_seconds: float
     safetensors: bytes
 
 
@@ -63,18 +111,8 @@ class Fitter:
         async with self._turn:
             yield
 
-    async def fit(
-        self,
-        embeddings: NDArray[np.float32],
-        labels: Sequence[str],
-        spec: adapters.HeadSpec,
-        fingerprint: str,
-        progress: Callable[[float, str], None],
-    ) -> FittedHead:
+    async def fit(self, task: FitTask, progress: Callable[[float, str], None]) -> FittedHead:
         """Fits a head; call it within `turn`. Cancelling it ends the process.
-
-        Args:
-            embeddings: float32, shape (n, dim).
 
         Raises:
             PreconditionFailed: no head can be learned from these examples.
@@ -83,15 +121,16 @@ class Fitter:
         if self._process is None or self._process.returncode is not None:
             await self.start()
         assert self._process is not None
+        layout, parts = frames.pack_arrays(task.arrays())
         header = {
-            "shape": embeddings.shape,
-            "labels": list(labels),
-            "spec": spec.to_json(),
-            "fingerprint": fingerprint,
+            "arrays": layout,
+            "labels": list(task.labels),
+            "test_labels": list(task.test_labels),
+            "spec": task.spec.to_json(),
+            "fingerprint": task.fingerprint,
         }
-        payload = np.ascontiguousarray(embeddings, dtype="<f4").data.cast("B")
         try:
-            await self._send(self._process, frames.pack_header(header, len(payload)), payload)
+            await self._send(self._process, header, parts)
             return await self._receive(self._process, progress)
         except (asyncio.IncompleteReadError, ConnectionError) as error:
             status = await self._process.wait()
@@ -101,12 +140,13 @@ class Fitter:
             raise
 
     @staticmethod
-    async def _send(process: Process, header: bytes, payload: memoryview) -> None:
+    async def _send(process: Process, header: dict[str, Any], parts: Sequence[memoryview]) -> None:
         assert process.stdin is not None
-        process.stdin.write(header)
-        for start in range(0, len(payload), SLICE_BYTES):
-            process.stdin.write(payload[start : start + SLICE_BYTES])
-            await process.stdin.drain()
+        process.stdin.write(frames.pack_header(header, sum(map(len, parts))))
+        for part in parts:
+            for start in range(0, len(part), SLICE_BYTES):
+                process.stdin.write(part[start : start + SLICE_BYTES])
+                await process.stdin.drain()
 
     @staticmethod
     async def _receive(process: Process, progress: Callable[[float, str], None]) -> FittedHead:
@@ -126,4 +166,10 @@ class Fitter:
                     value=header["value"],
                 )
             else:
-                return FittedHead(tuple(header["labels"]), header["report"], payload)
+                return FittedHead(
+                    tuple(header["labels"]),
+                    header["report"],
+                    header["test"],
+                    header["cpu_seconds"],
+                    payload,
+                )

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
+from collections.abc import Mapping
 from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
 
 PREFIX = struct.Struct("<IQ")
 """Lengths of the header and of the payload, little-endian."""
+
+ALIGNMENT = 8
+"""Every array of a payload begins at a multiple of it."""
 
 
 def pack(header: dict[str, Any], payload: bytes = b"") -> bytes:
@@ -21,6 +29,34 @@ def pack_header(header: dict[str, Any], payload_length: int) -> bytes:
     return PREFIX.pack(len(text), payload_length) + text
 
 
+def pack_arrays(
+    arrays: Mapping[str, NDArray[np.generic]],
+) -> tuple[dict[str, Any], list[memoryview]]:
+    """Dtype and shape of each array for a header, and the payload in parts, without copies."""
+    layout: dict[str, Any] = {}
+    parts: list[memoryview] = []
+    for name, array in arrays.items():
+        little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+        layout[name] = {"dtype": little.dtype.str, "shape": little.shape}
+        parts += [
+            little.reshape(-1).view(np.uint8).data,
+            memoryview(_padding(little.nbytes)),
+        ]
+    return layout, parts
+
+
+def unpack_arrays(layout: Mapping[str, Any], payload: bytes) -> dict[str, NDArray[Any]]:
+    """The arrays of a payload, without copies."""
+    arrays: dict[str, NDArray[Any]] = {}
+    start = 0
+    for name, form in layout.items():
+        count = math.prod(form["shape"])
+        array = np.frombuffer(payload, form["dtype"], count, start).reshape(form["shape"])
+        arrays[name] = array
+        start += array.nbytes + len(_padding(array.nbytes))
+    return arrays
+
+
 def read(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
     """The next frame of a blocking stream, or None at its end."""
     prefix = stream.read(PREFIX.size)
@@ -32,3 +68,7 @@ def read(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
     if len(header) < header_length or len(payload) < payload_length:
         return None
     return json.loads(header), payload
+
+
+def _padding(size: int) -> bytes:
+    return bytes(-size % ALIGNMENT)

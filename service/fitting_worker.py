@@ -10,14 +10,20 @@ import os
 import queue
 import sys
 import threading
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
-import numpy as np
+from numpy.typing import NDArray
 
 import adapters
+from adapters.diagnosis import diagnose
+from adapters.examples import Views
 from service import fitting_frames as frames
 
 NICENESS = 10
+FIT_SHARE = 0.8
+"""Of the work; the rest finds out how good the head is."""
 
 _Request = tuple[dict[str, Any], bytes]
 
@@ -32,6 +38,7 @@ def main() -> None:
     while True:
         header, payload = requests.get()
         output.write(_answer(header, payload, output))
+        del header, payload  # examples that are forgotten should not stay here
 
 
 def _receive(stream: BinaryIO, requests: queue.SimpleQueue[_Request]) -> None:
@@ -41,19 +48,14 @@ def _receive(stream: BinaryIO, requests: queue.SimpleQueue[_Request]) -> None:
 
 
 def _answer(header: dict[str, Any], payload: bytes, output: BinaryIO) -> bytes:
-    embeddings = np.frombuffer(payload, dtype="<f4").reshape(header["shape"])
-
     def tell(progress: float, phase: str) -> None:
         output.write(frames.pack({"progress": progress, "phase": phase}))
 
+    started = time.process_time()
+    arrays = frames.unpack_arrays(header["arrays"], payload)
     try:
-        fitted = adapters.fit(
-            embeddings,
-            header["labels"],
-            adapters.HeadSpec.from_json(header["spec"]),
-            fingerprint=header["fingerprint"],
-            progress=tell,
-        )
+        fitted = _fit(header, arrays, tell)
+        test = _test(fitted.head, header["test_labels"], arrays.get("test_embeddings"))
     except adapters.InvalidArgument as error:
         return frames.pack(
             {
@@ -63,10 +65,52 @@ def _answer(header: dict[str, Any], payload: bytes, output: BinaryIO) -> bytes:
                 "value": error.value,
             }
         )
-    report = fitted.report.to_json()
-    return frames.pack(
-        {"report": report, "labels": fitted.head.labels}, fitted.head.to_safetensors()
+    answer = {
+        "report": fitted.report.to_json(),
+        "labels": fitted.head.labels,
+        "test": test,
+        "cpu_seconds": time.process_time() - started,
+    }
+    return frames.pack(answer, fitted.head.to_safetensors())
+
+
+def _fit(
+    header: dict[str, Any], arrays: dict[str, NDArray[Any]], tell: Callable[[float, str], None]
+) -> adapters.Fitted:
+    views = start = None
+    if "views" in arrays:
+        views = Views(arrays["views"], arrays["view_rows"])
+    if "start" in arrays:
+        start = adapters.Head.from_safetensors(arrays["start"].tobytes())
+    embeddings, labels, weights = arrays["embeddings"], header["labels"], arrays.get("weights")
+    fitted = adapters.fit(
+        embeddings,
+        labels,
+        adapters.HeadSpec.from_json(header["spec"]),
+        fingerprint=header["fingerprint"],
+        weights=weights,
+        views=views,
+        start=start,
+        progress=lambda share, phase: tell(FIT_SHARE * share, phase),
     )
+    return diagnose(
+        fitted,
+        embeddings,
+        labels,
+        weights=weights,
+        views=views,
+        progress=lambda share, phase: tell(FIT_SHARE + (1 - FIT_SHARE) * share, phase),
+    )
+
+
+def _test(
+    head: adapters.Head, labels: Sequence[str], embeddings: NDArray[Any] | None
+) -> dict[str, Any] | None:
+    """The head measured on those test examples whose label it can give."""
+    rows = [i for i, label in enumerate(labels) if label in head.labels]
+    if embeddings is None or not rows:
+        return None
+    return adapters.evaluate(head, embeddings[rows], [labels[i] for i in rows]).to_json()
 
 
 if __name__ == "__main__":

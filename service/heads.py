@@ -12,16 +12,18 @@ import adapters
 from service.calls import Call
 from service.completion import Completion
 from service.config import ServerSettings
-from service.errors import FingerprintMismatch, InvalidRequest, PreconditionFailed
+from service.errors import FingerprintMismatch, InvalidRequest
+from service.exporting import find_version
 from service.extraction import BackboneInfo, Extractor
 from service.labelled_rows import check_label
+from service.live import LiveCopies, Policy
+from service.live_messages import live_message, read_policy
 from service.loaded_heads import LoadedHeads
 from service.messages import (
     head_message,
     page_size,
     read_page_token,
     read_spec,
-    report_message,
     version_message,
     write_page_token,
 )
@@ -42,6 +44,7 @@ class Heads:
         database: Database,
         extractor: Extractor,
         loaded: LoadedHeads,
+        live: LiveCopies,
         training: Training,
         completion: Completion,
         settings: ServerSettings,
@@ -50,6 +53,7 @@ class Heads:
         self._database = database
         self._extractor = extractor
         self._loaded = loaded
+        self._live = live
         self._training = training
         self._settings = settings
 
@@ -59,6 +63,7 @@ class Heads:
         """Makes a head without versions, bound to a loaded backbone."""
         name = _new_name(request.parent, request.head_id)
         spec = read_spec(request.spec)
+        policy = read_policy(request.policy)
         backbone = self._extractor.backbone(request.backbone)
         head = await self._database.write(
             stored_heads.create_head,
@@ -68,13 +73,49 @@ class Heads:
             fingerprint=backbone.fingerprint,
             spec=spec.to_json(),
             keep_inputs=request.keep_inputs,
+            policy=policy,
+            allow_new_labels=request.allow_new_labels,
         )
         return heads_pb2.CreateHeadResponse(head=head_message(head, HeadCounts(0, 0, 0), (), None))
 
     async def get(self, request: heads_pb2.GetHeadRequest, call: Call) -> heads_pb2.GetHeadResponse:
-        """A head as it stands."""
+        """A head as it stands, its live copy included."""
         name = HeadName.parse(request.name, field="name")
-        return heads_pb2.GetHeadResponse(head=await self._database.read(_describe, name))
+        return heads_pb2.GetHeadResponse(head=await self._with_live(name))
+
+    async def update(
+        self, request: heads_pb2.UpdateHeadRequest, call: Call
+    ) -> heads_pb2.UpdateHeadResponse:
+        """Changes what the request names; the policy from the reply on."""
+        name = HeadName.parse(request.name, field="name")
+        policy = read_policy(request.policy) if request.HasField("policy") else None
+        spec = read_spec(request.spec) if request.HasField("spec") else None
+        allow = request.allow_new_labels if request.HasField("allow_new_labels") else None
+        await self._completion.run(self._update(name, policy, allow, spec))
+        return heads_pb2.UpdateHeadResponse(head=await self._with_live(name))
+
+    async def promote(
+        self, request: heads_pb2.PromoteLiveCopyRequest, call: Call
+    ) -> heads_pb2.PromoteLiveCopyResponse:
+        """Makes a version of the live copy; predictions use it from the reply on."""
+        name = HeadName.parse(request.head)
+        head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
+        version = await self._live.promote(head)
+        head, made = await self._database.read(find_version, VersionName(name, version))
+        return heads_pb2.PromoteLiveCopyResponse(
+            head=await self._database.read(_describe, name), version=version_message(head, made)
+        )
+
+    async def drop(
+        self, request: heads_pb2.DropLiveCopyRequest, call: Call
+    ) -> heads_pb2.DropLiveCopyResponse:
+        """Drops the live copy and puts the feedback behind it in quarantine."""
+        name = HeadName.parse(request.head)
+        head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
+        quarantined = await self._live.drop(head)
+        return heads_pb2.DropLiveCopyResponse(
+            head=await self._database.read(_describe, name), quarantined=quarantined
+        )
 
     async def list_page(
         self, request: heads_pb2.ListHeadsRequest, call: Call
@@ -111,16 +152,6 @@ class Heads:
             version=version_message(record, version),
         )
 
-    async def export_version(
-        self, request: heads_pb2.ExportHeadRequest, call: Call
-    ) -> heads_pb2.ExportHeadResponse:
-        """A version's weights as a safetensors file that can be imported again."""
-        name = HeadName.parse(request.name, field="name")
-        head, version, weights = await self._database.read(_export, name, request.version)
-        return heads_pb2.ExportHeadResponse(
-            version=version_message(head, version), safetensors=weights
-        )
-
     async def list_versions(
         self, request: heads_pb2.ListHeadVersionsRequest, call: Call
     ) -> heads_pb2.ListHeadVersionsResponse:
@@ -139,7 +170,7 @@ class Heads:
         self, request: heads_pb2.GetHeadVersionRequest, call: Call
     ) -> heads_pb2.GetHeadVersionResponse:
         """A version without its weights."""
-        head, version = await self._database.read(_find_version, VersionName.parse(request.name))
+        head, version = await self._database.read(find_version, VersionName.parse(request.name))
         return heads_pb2.GetHeadVersionResponse(version=version_message(head, version))
 
     async def activate(
@@ -152,16 +183,10 @@ class Heads:
             head=await self._database.read(_describe, name.parent)
         )
 
-    async def get_report(
-        self, request: heads_pb2.GetHeadReportRequest, call: Call
-    ) -> heads_pb2.GetHeadReportResponse:
-        """What is known about a version."""
-        head, version = await self._database.read(_find_version, VersionName.parse(request.name))
-        return heads_pb2.GetHeadReportResponse(report=report_message(head, version))
-
     async def _delete(self, name: HeadName) -> None:
         head = await self._database.write(stored_heads.delete_head, name.tenant, name.head)
         self._loaded.forget(head.resource)
+        self._live.outdate(head.uid)
         await self._training.stop(head.uid)
 
     async def _import(
@@ -169,11 +194,31 @@ class Heads:
     ) -> tuple[HeadRecord, VersionRecord]:
         stored = await self._database.write(_import, name, backbone, head, activate=activate)
         self._loaded.forget(str(name))
+        self._live.outdate(stored[0].uid)
         return stored
 
     async def _activate(self, name: VersionName) -> None:
-        await self._database.write(_activate, name)
-        self._loaded.forget(str(name.parent))
+        head = await self._database.write(_activate, name)
+        self._loaded.forget(head.resource)
+        self._live.outdate(head.uid)
+
+    async def _update(
+        self,
+        name: HeadName,
+        policy: Policy | None,
+        allow_new_labels: bool | None,
+        spec: adapters.HeadSpec | None,
+    ) -> None:
+        head = await self._database.write(_update, name, policy, allow_new_labels, spec)
+        self._loaded.forget(head.resource)
+        self._live.outdate(head.uid)
+
+    async def _with_live(self, name: HeadName) -> heads_pb2.Head:
+        head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
+        status = await self._live.status(head)
+        described = await self._database.read(_describe, name)
+        described.live.CopyFrom(live_message(status))
+        return described
 
     def _read_weights(
         self, request: heads_pb2.ImportHeadRequest, backbone: BackboneInfo
@@ -214,6 +259,23 @@ def _new_name(parent: str, head_id: str) -> HeadName:
 def _describe(connection: Connection, name: HeadName) -> heads_pb2.Head:
     head = stored_heads.get_head(connection, name.tenant, name.head)
     return _message(connection, head, stored_heads.count(connection, head.uid))
+
+
+def _update(
+    connection: Connection,
+    name: HeadName,
+    policy: Policy | None,
+    allow_new_labels: bool | None,
+    spec: adapters.HeadSpec | None,
+) -> HeadRecord:
+    head = stored_heads.get_head(connection, name.tenant, name.head)
+    return stored_heads.update_head(
+        connection,
+        head.uid,
+        policy=policy,
+        allow_new_labels=allow_new_labels,
+        spec=None if spec is None else spec.to_json(),
+    )
 
 
 def _list(connection: Connection, tenant: str, after: str, limit: int) -> list[heads_pb2.Head]:
@@ -285,14 +347,6 @@ def _import_report(head: adapters.Head) -> dict[str, Any]:
     ).to_json()
 
 
-def _export(
-    connection: Connection, name: HeadName, version: int
-) -> tuple[HeadRecord, VersionRecord, bytes]:
-    head, record = _find_version(connection, VersionName(name, version or None))
-    weights = stored_heads.get_weights(connection, head.uid, record.version)
-    return head, record, weights
-
-
 def _list_versions(
     connection: Connection, name: HeadName, before: int, limit: int
 ) -> tuple[HeadRecord, list[VersionRecord]]:
@@ -300,18 +354,7 @@ def _list_versions(
     return head, stored_heads.list_versions(connection, head.uid, before, limit)
 
 
-def _find_version(connection: Connection, name: VersionName) -> tuple[HeadRecord, VersionRecord]:
-    head = stored_heads.get_head(connection, name.parent.tenant, name.parent.head)
-    wanted = name.version or head.active_version
-    if not wanted:
-        raise PreconditionFailed(
-            f"head: {head.resource} has no active version; train it or activate one",
-            field="head",
-            value=head.resource,
-        )
-    return head, stored_heads.get_version(connection, head.uid, wanted)
-
-
-def _activate(connection: Connection, name: VersionName) -> None:
-    head, version = _find_version(connection, name)
+def _activate(connection: Connection, name: VersionName) -> HeadRecord:
+    head, version = find_version(connection, name)
     stored_heads.activate_version(connection, head.uid, version.version)
+    return head

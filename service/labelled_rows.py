@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from typing import Literal
 
 from service.embeddings import Resolved
 from service.errors import FingerprintMismatch, InvalidRequest
@@ -11,6 +12,9 @@ from service.extraction import BackboneInfo, Extractor
 from service.inputs import Kind, RawInput
 from service.store.examples import NewExample
 from service.store.heads import HeadRecord
+
+MAX_WEIGHT = 1e6
+"""Far above it, sums in float64 would lose the examples of weight 1."""
 
 _FEEDBACK_ID = re.compile("[A-Za-z0-9_.-]{1,64}")
 
@@ -35,7 +39,14 @@ def head_backbone(extractor: Extractor, head: HeadRecord) -> BackboneInfo:
 
 
 def new_example(
-    raw: RawInput, resolved: Resolved, label: str | None, source: str, *, keep_input: bool
+    raw: RawInput,
+    resolved: Resolved,
+    label: str | None,
+    source: Literal["upload", "feedback"],
+    *,
+    keep_input: bool,
+    weight: float | None = None,
+    held_out: bool = False,
 ) -> NewExample:
     """What is stored for a row."""
     kept = keep_input and raw.kind not in (Kind.DIGEST, Kind.EMBEDDING)
@@ -44,9 +55,27 @@ def new_example(
         kind=resolved.kind.value,
         vector=resolved.vector,
         label=label,
-        source="feedback" if source == "feedback" else "upload",
+        source=source,
         input=raw.to_message().SerializeToString() if kept else None,
+        weight=weight,
+        held_out=held_out,
     )
+
+
+def check_weight(weight: float) -> float:
+    """The weight of an example, if it is one.
+
+    Raises:
+        InvalidRequest: it is not a number above 0 and up to MAX_WEIGHT.
+    """
+    if not 0 < weight <= MAX_WEIGHT:
+        raise InvalidRequest(
+            f"weight: must be above 0 and at most {MAX_WEIGHT:g}, is {weight}",
+            field="weight",
+            limit=f"above 0, at most {MAX_WEIGHT:g}",
+            value=weight,
+        )
+    return weight
 
 
 def check_label(label: str, max_bytes: int) -> str:

@@ -22,13 +22,16 @@ ENTRY_OVERHEAD_BYTES = 2000
 
 @dataclass(frozen=True, slots=True)
 class LoadedHead:
-    """A version ready to predict."""
+    """What answers for a head: a version, or the live copy that moved on from it (`live`)."""
 
     resource: str
+    tenant: str
     uid: str
     backbone: str
+    policy: str
     version: int
     head: Head
+    live: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -47,8 +50,8 @@ class _Load:
 class LoadedHeads:
     """Gives the active version of a head, from memory if it was used lately.
 
-    `forget` must follow every commit that changes which version is active. A load that was under
-    way then is repeated, so an old version never comes back.
+    `forget` must follow every commit that changes which version is active, or the policy. A load
+    that was under way then is repeated, so an old version never comes back.
     """
 
     def __init__(self, database: Database, max_bytes: int, metrics: Metrics) -> None:
@@ -125,5 +128,11 @@ def _read_head(connection: Connection, name: HeadName, version: int) -> LoadedHe
         )
     data = stored_heads.get_weights(connection, record.uid, wanted)
     return LoadedHead(
-        record.resource, record.uid, record.backbone, wanted, Head.from_safetensors(data)
+        resource=record.resource,
+        tenant=record.tenant,
+        uid=record.uid,
+        backbone=record.backbone,
+        policy=record.policy,
+        version=wanted,
+        head=Head.from_safetensors(data),
     )

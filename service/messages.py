@@ -6,11 +6,13 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 import adapters
+from adapters.spec import Augmentation, NoveltySpec
 from service.errors import InvalidRequest, is_expected, problem_of
 from service.logs import get_logger
 from service.store.examples import ExampleRecord
@@ -49,16 +51,42 @@ def row_error(row: int, error: Exception, request_id: str) -> common_pb2.RowErro
 
 def read_spec(message: heads_pb2.HeadSpec) -> adapters.HeadSpec:
     """The spec as adapters take it; adapters.InvalidSpec if nobody can follow it."""
+    default = adapters.HeadSpec()
     return adapters.HeadSpec(
-        family=message.family or "auto",
+        family=message.family or default.family,
         seed=message.seed,
         l2=message.l2 if message.HasField("l2") else None,
+        front=message.front or default.front,
+        class_weight=message.class_weight or None,
+        class_weights=dict(message.class_weights),
+        augment=Augmentation(
+            views=message.augment.views, noise=message.augment.noise or default.augment.noise
+        ),
+        novelty=_read_novelty(message.novelty) if message.HasField("novelty") else None,
     )
 
 
-def spec_message(spec: Mapping[str, Any]) -> heads_pb2.HeadSpec:
+def _read_novelty(message: heads_pb2.Novelty) -> NoveltySpec:
+    rate = message.false_alarm_rate or NoveltySpec().false_alarm_rate
+    return NoveltySpec(false_alarm_rate=rate, abstain=message.abstain)
+
+
+def spec_message(stored: Mapping[str, Any]) -> heads_pb2.HeadSpec:
     """The spec as stored, on the wire."""
-    return heads_pb2.HeadSpec(family=spec["family"], seed=spec["seed"], l2=spec.get("l2"))
+    spec = adapters.HeadSpec.from_json(stored)
+    message = heads_pb2.HeadSpec(
+        family=spec.family,
+        seed=spec.seed,
+        l2=spec.l2,
+        front=spec.front,
+        class_weight=spec.class_weight or "",
+        class_weights=spec.class_weights,
+    )
+    if spec.augment != Augmentation():
+        message.augment.CopyFrom(heads_pb2.Augmentation(**asdict(spec.augment)))
+    if spec.novelty is not None:
+        message.novelty.CopyFrom(heads_pb2.Novelty(**asdict(spec.novelty)))
+    return message
 
 
 def head_message(
@@ -79,6 +107,10 @@ def head_message(
         feedback_count=counts.feedback,
         create_time=timestamp(head.created_at),
         training="" if job is None else f"{head.resource}/trainings/{job.id}",
+        policy=heads_pb2.FeedbackPolicy.Value(f"FEEDBACK_POLICY_{head.policy.upper()}"),
+        allow_new_labels=head.allow_new_labels,
+        held_out_count=counts.held_out,
+        quarantined_count=counts.quarantined,
     )
 
 
@@ -97,34 +129,6 @@ def version_message(head: HeadRecord, version: VersionRecord) -> heads_pb2.HeadV
         fingerprint=report["fingerprint"],
         example_count=version.example_count,
         create_time=timestamp(version.created_at),
-    )
-
-
-def report_message(head: HeadRecord, version: VersionRecord) -> heads_pb2.HeadReport:
-    """The report of a version."""
-    report = version.report
-    return heads_pb2.HeadReport(
-        head=head.resource,
-        version=version.version,
-        family=report["family"],
-        spec=spec_message(report["spec"]),
-        backbone=head.backbone,
-        fingerprint=report["fingerprint"],
-        example_count=version.example_count,
-        classes=[heads_pb2.ClassReport(**item) for item in report["classes"]],
-        estimate=_estimate(report["estimate"]),
-        l2=report["l2"],
-        temperature=report["temperature"],
-        train_seconds=report.get("train_seconds", 0.0),
-        candidates=[
-            heads_pb2.Candidate(
-                family=item["family"],
-                l2=item["l2"] or 0.0,
-                estimate=_estimate(item["estimate"]),
-                chosen=item["chosen"],
-            )
-            for item in report["candidates"]
-        ],
     )
 
 
@@ -157,6 +161,8 @@ def example_message(example: ExampleRecord) -> heads_pb2.Example:
         source=example.source,
         has_input=example.has_input,
         create_time=timestamp(example.created_at),
+        weight=example.weight,
+        held_out=example.held_out,
     )
 
 
@@ -211,7 +217,3 @@ def read_page_token(token: str, kind: type[str] | type[int]) -> Any:
             value=token,
         )
     return after
-
-
-def _estimate(report: Mapping[str, Any] | None) -> heads_pb2.Estimate | None:
-    return None if report is None else heads_pb2.Estimate(**report)

@@ -78,6 +78,23 @@ class Metrics:
             buckets=LONG_SECONDS,
         )
         self.feedback = self._counter("feedback", "Feedback that was stored.", "tenant")
+        self.feedback_learned = self._counter(
+            "feedback_learned", "Feedback that a live copy was scored on and learned.", "tenant"
+        )
+        self.live_copies = self._gauge("live_copies", "Live copies in memory.")
+        self.live_bytes = self._gauge("live_cache_bytes", "Memory of the live copies.")
+        self.live_failures = self._counter(
+            "live_failures", "Live copies that failed to learn and are made anew.", "tenant"
+        )
+        self.promotions = self._counter(
+            "live_promotions", "Live copies that became the active version.", "tenant"
+        )
+        self.drops = self._counter(
+            "live_drops", "Live copies that were dropped, their feedback in quarantine.", "tenant"
+        )
+        self.drifts = self._counter(
+            "drifts", "Changes that were detected in the stream of a head's feedback.", "tenant"
+        )
 
     def tenant(self, name: str) -> str:
         """The label value for a tenant: its name for the first ones, then ``other``."""

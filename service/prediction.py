@@ -8,14 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from adapters import Head
 from models import InputLimits
 from service.calls import Call
 from service.embeddings import Embeddings, Resolved
-from service.errors import FingerprintMismatch, InvalidRequest
+from service.errors import FingerprintMismatch, InvalidRequest, PreconditionFailed
 from service.extraction import BackboneInfo, Extractor
 from service.grouping import group_rows_by_head
 from service.inputs import RawInput, read_inputs, to_tensor
+from service.live import LiveCopies, Policy
 from service.loaded_heads import LoadedHead, LoadedHeads
 from service.messages import row_error
 from service.metrics import Metrics
@@ -43,6 +46,7 @@ class Prediction:
         extractor: Extractor,
         embeddings: Embeddings,
         heads: LoadedHeads,
+        live: LiveCopies,
         limits: InputLimits,
         max_rows: int,
         metrics: Metrics,
@@ -50,6 +54,7 @@ class Prediction:
         self._extractor = extractor
         self._embeddings = embeddings
         self._heads = heads
+        self._live = live
         self._limits = limits
         self._max_rows = max_rows
         self._metrics = metrics
@@ -73,7 +78,7 @@ class Prediction:
             digests=[raw.digest if isinstance(raw, RawInput) else "" for raw in raws]
         )
         for group in groups:
-            response.predictions.append(await self._score(group, outcomes, request.top_k))
+            response.predictions.append(await _score(group, outcomes, request))
         ended = time.perf_counter()
         for group in groups:
             seconds = (ended - scored) / len(groups)
@@ -92,6 +97,13 @@ class Prediction:
             )
         if request.heads:
             HeadName.parse(request.head)
+        if request.HasField("conformal_level") and not 0 < request.conformal_level < 1:
+            raise InvalidRequest(
+                f"conformal_level: must be above 0 and below 1, is {request.conformal_level}",
+                field="conformal_level",
+                limit="above 0, below 1",
+                value=request.conformal_level,
+            )
         if request.heads and request.version:
             raise InvalidRequest(
                 f"version: cannot be named together with heads, is {request.version}",
@@ -132,6 +144,8 @@ class Prediction:
             loaded = await self._heads.version(name, request.version)
         else:
             loaded = await self._heads.active(name)
+            if loaded.policy == Policy.IMMEDIATE:
+                loaded = await self._live.serving(loaded)
         backbone = self._extractor.backbone(loaded.backbone)
         if backbone.fingerprint != loaded.head.fingerprint:
             raise FingerprintMismatch(
@@ -141,32 +155,15 @@ class Prediction:
                 limit=backbone.fingerprint,
                 value=loaded.head.fingerprint,
             )
+        if request.HasField("conformal_level") and loaded.head.conformal is None:
+            raise PreconditionFailed(
+                f"conformal_level: version {loaded.version} of {name} has no held-out scores to "
+                "make sets with: it was imported, or there were too few examples",
+                field="conformal_level",
+                limit="a version with an estimate",
+                value=request.conformal_level,
+            )
         return _Group(loaded, backbone, rows)
-
-    async def _score(
-        self, group: _Group, outcomes: Mapping[int, Resolved | Exception], top_k: int
-    ) -> prediction_pb2.HeadPredictions:
-        rows = [row for row in group.rows if isinstance(outcomes[row], Resolved)]
-        head = group.loaded.head
-        classes = len(head.labels)
-        k = min(top_k, classes) or classes
-        if rows:
-            vectors = np.array([_resolved(outcomes[row]).vector for row in rows])
-            if vectors.size * classes > INLINE_MULTIPLICATIONS:
-                probabilities = await asyncio.to_thread(head.probabilities, vectors)
-            else:
-                probabilities = head.probabilities(vectors)
-        else:
-            probabilities = np.empty((0, classes), dtype=np.float32)
-        order = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
-        return prediction_pb2.HeadPredictions(
-            head=group.loaded.resource,
-            version=group.loaded.version,
-            labels=head.labels,
-            rows=rows,
-            indices=to_tensor(order.astype(np.uint32)),
-            probabilities=to_tensor(probabilities[np.arange(len(rows))[:, None], order]),
-        )
 
     def _finish(
         self,
@@ -190,6 +187,59 @@ class Prediction:
         timing.total_seconds = total_seconds
         if succeeded:
             self._metrics.count_rows(call.method, "OK", call.tenant, succeeded)
+
+
+async def _score(
+    group: _Group,
+    outcomes: Mapping[int, Resolved | Exception],
+    request: prediction_pb2.PredictRequest,
+) -> prediction_pb2.HeadPredictions:
+    """What a head says of its rows, in one product; a large one is computed in a thread."""
+    loaded = group.loaded
+    rows = [row for row in group.rows if isinstance(outcomes[row], Resolved)]
+    vectors = np.empty((len(rows), loaded.head.dim), dtype=np.float32)
+    for i, row in enumerate(rows):
+        vectors[i] = _resolved(outcomes[row]).vector
+    level = request.conformal_level if request.HasField("conformal_level") else None
+    if vectors.size * _width(loaded.head) > INLINE_MULTIPLICATIONS:
+        reply = await asyncio.to_thread(_answer, loaded.head, vectors, request.top_k, level)
+    else:
+        reply = _answer(loaded.head, vectors, request.top_k, level)
+    reply.head, reply.version, reply.live = loaded.resource, loaded.version, loaded.live
+    reply.rows.extend(rows)
+    return reply
+
+
+def _answer(
+    head: Head, vectors: NDArray[np.float32], top_k: int, level: float | None
+) -> prediction_pb2.HeadPredictions:
+    """Probabilities, best first, and what else was asked for, of embeddings (rows, dim)."""
+    classes = len(head.labels)
+    k = min(top_k, classes) or classes
+    probabilities = head.probabilities(vectors)
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    reply = prediction_pb2.HeadPredictions(
+        labels=head.labels,
+        indices=to_tensor(order.astype(np.uint32)),
+        probabilities=to_tensor(np.take_along_axis(probabilities, order, axis=1)),
+    )
+    if level is not None and head.conformal is not None:
+        sets = head.conformal.sets(head.logits(vectors), level)
+        reply.set_sizes.CopyFrom(to_tensor(sets.sum(axis=1, dtype=np.uint32)))
+        reply.set_indices.CopyFrom(to_tensor(np.nonzero(sets)[1].astype(np.uint32)))
+    if head.novelty is not None:
+        novelty = head.novelty.scores(vectors)
+        reply.novelty.CopyFrom(to_tensor(novelty))
+        reply.novel.extend((novelty > 1).tolist())
+        reply.abstains = head.novelty.abstain
+    return reply
+
+
+def _width(head: Head) -> int:
+    """Multiplications that one number of an embedding takes part in, roughly."""
+    front = head.front.width if head.front is not None else 0
+    kept = len(head.novelty.bank) if head.novelty is not None else 0
+    return len(head.labels) + front + kept
 
 
 def check_rows(field: str, count: int, limit: int) -> None:

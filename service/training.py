@@ -8,36 +8,24 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection
-
 import adapters
 from service.calls import Call
 from service.completion import Completion
-from service.config import ServerSettings
-from service.errors import (
-    Aborted,
-    NotFound,
-    PreconditionFailed,
-    ServiceError,
-    Unavailable,
-    problem_of,
-)
+from service.errors import NotFound, ServiceError, Unavailable, problem_of
 from service.fitting import Fitter
+from service.live import LiveCopies
 from service.loaded_heads import LoadedHeads
 from service.logs import get_logger
 from service.messages import read_spec, training_message
 from service.metrics import Metrics
 from service.store import Database
-from service.store import examples as stored_examples
 from service.store import heads as stored_heads
 from service.store import jobs as stored_jobs
 from service.store.heads import HeadRecord
 from service.store.jobs import JobRecord, JobState
+from service.trainer import Trainer
 from trunkline.resources import HeadName, TrainingName
 from trunkline.v1 import heads_pb2
-
-MIN_EXAMPLES_PER_CLASS = 2
-MIN_CLASSES = 2
 
 log = get_logger(__name__)
 
@@ -72,16 +60,18 @@ class Training:
         self,
         database: Database,
         fitter: Fitter,
+        trainer: Trainer,
         heads: LoadedHeads,
+        live: LiveCopies,
         completion: Completion,
-        settings: ServerSettings,
         metrics: Metrics,
     ) -> None:
         self._database = database
         self._fitter = fitter
+        self._trainer = trainer
         self._heads = heads
+        self._live = live
         self._completion = completion
-        self._settings = settings
         self._metrics = metrics
         self._running: dict[str, _Running] = {}
 
@@ -145,10 +135,14 @@ class Training:
         joined = self._running.get(head.uid)
         if joined is not None:
             return joined
-        spec = read_spec(request.spec).to_json() if request.HasField("spec") else head.spec
+        spec = (
+            read_spec(request.spec)
+            if request.HasField("spec")
+            else adapters.HeadSpec.from_json(head.spec)
+        )
         activate = request.activate if request.HasField("activate") else True
-        await self._database.read(_check_trainable, head, self._settings.max_classes)
-        return await self._completion.run(self._start(head, spec, activate))
+        await self._trainer.check(head, spec)
+        return await self._completion.run(self._start(head, spec.to_json(), activate))
 
     async def _start(self, head: HeadRecord, spec: dict[str, Any], activate: bool) -> _Running:
         job = await self._database.write(stored_jobs.start_job, head.uid, spec, activate)
@@ -176,50 +170,32 @@ class Training:
         running.announce()
 
     async def _run(self, running: _Running) -> None:
-        async with self._fitter.turn():
-            started = time.perf_counter()
-            try:
-                await self._fit(running)
-            except Exception as error:
-                await self._fail(running, error)
-            seconds = time.perf_counter() - started
-            self._metrics.training_seconds.labels(running.job.state).observe(seconds)
-
-    async def _fit(self, running: _Running) -> None:
-        head, job = running.head, running.job
+        head, spec = running.head, adapters.HeadSpec.from_json(running.job.spec)
         started = time.perf_counter()
-        running.job = await self._database.write(stored_jobs.mark_running, head.uid, job.id)
-        running.note(0.0, "reading examples")
-        embeddings, labels = await self._database.read(stored_examples.training_set, head.uid)
-        spec = adapters.HeadSpec.from_json(job.spec)
         try:
-            async with asyncio.timeout(self._settings.fit_timeout_seconds):
-                fitted = await self._fitter.fit(
-                    embeddings, labels, spec, head.fingerprint, running.note
-                )
-        except TimeoutError as error:
-            raise Aborted(
-                f"training: took longer than {self._settings.fit_timeout_seconds} s",
-                field="fit_timeout_seconds",
-                limit=self._settings.fit_timeout_seconds,
-            ) from error
+            await self._trainer.prepare(head, spec, running.note)
+            async with self._fitter.turn():
+                started = time.perf_counter()
+                await self._fit(running, spec)
+        except Exception as error:
+            await self._fail(running, error)
         seconds = time.perf_counter() - started
-        running.job = await self._database.write(
-            stored_jobs.finish_with_version,
-            job,
-            labels=fitted.labels,
-            report=fitted.report | {"train_seconds": seconds},
-            example_count=len(labels),
-            safetensors=fitted.safetensors,
-        )
+        self._metrics.training_seconds.labels(running.job.state).observe(seconds)
+
+    async def _fit(self, running: _Running, spec: adapters.HeadSpec) -> None:
+        head, job = running.head, running.job
+        running.job = await self._database.write(stored_jobs.mark_running, head.uid, job.id)
+        new = await self._trainer.fit(head, spec, running.note)
+        running.job = await self._database.write(stored_jobs.finish_with_version, job, new)
         self._heads.forget(head.resource)
+        self._live.outdate(head.uid)
         log.info(
             "trained",
             head=head.resource,
             version=running.job.version,
-            family=fitted.report["family"],
-            examples=len(labels),
-            seconds=round(seconds, 3),
+            family=new.report["family"],
+            examples=len(new.members),
+            seconds=round(new.report["train_seconds"], 3),
         )
 
     async def _fail(self, running: _Running, error: Exception) -> None:
@@ -253,34 +229,6 @@ class Training:
         if running is not None and running.job.id == job.id and not job.state.final:
             return running.message()
         return training_message(head.resource, job)
-
-
-def _check_trainable(connection: Connection, head: HeadRecord, max_classes: int) -> None:
-    """Refuses at once what the fit would refuse later."""
-    counts = stored_examples.label_counts(connection, head.uid)
-    if len(counts) < MIN_CLASSES:
-        raise PreconditionFailed(
-            f"classes: at least {MIN_CLASSES} are needed, the labelled examples have {len(counts)}",
-            field="classes",
-            limit=MIN_CLASSES,
-            value=len(counts),
-        )
-    if len(counts) > max_classes:
-        raise PreconditionFailed(
-            f"classes: at most {max_classes}, the labelled examples have {len(counts)}",
-            field="classes",
-            limit=max_classes,
-            value=len(counts),
-        )
-    rarest = min(counts, key=lambda label: (counts[label], label))
-    if counts[rarest] < MIN_EXAMPLES_PER_CLASS:
-        raise PreconditionFailed(
-            f"examples: at least {MIN_EXAMPLES_PER_CLASS} per class are needed, "
-            f"class {rarest!r} has {counts[rarest]}",
-            field="examples",
-            limit=MIN_EXAMPLES_PER_CLASS,
-            value=counts[rarest],
-        )
 
 
 def _ended(job: JobRecord, code: str, message: str) -> JobRecord:

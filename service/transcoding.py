@@ -1,13 +1,14 @@
 """Between JSON or multipart bodies and the messages of the proto files.
 
-Replies are the proto's JSON form with snake_case names. Predictions alone look different: rows
-instead of packed columns.
+Replies are the proto's JSON form with snake_case names. Predictions and embeddings look different,
+rows instead of packed columns, and so do the confusion matrices of a report: lists of rows.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,8 @@ def write_json(reply: Message) -> Json:
         return _write_predictions(reply)
     if isinstance(reply, extraction_pb2.EmbedResponse):
         return _write_embeddings(reply)
+    if isinstance(reply, heads_pb2.GetHeadReportResponse):
+        return _write_report(reply)
     return _to_dict(reply)
 
 
@@ -151,20 +154,51 @@ def _write_predictions(reply: prediction_pb2.PredictResponse) -> Json:
     for error in reply.errors:
         rows[error.row]["error"] = _to_dict(error)
     for group in reply.predictions:
-        indices = from_tensor(group.indices, field="indices", dtypes=("uint32",))
-        values = from_tensor(group.probabilities, field="probabilities", dtypes=("float32",))
-        for row, order, probabilities in zip(
-            group.rows, indices.tolist(), np.asarray(values, np.float64).tolist(), strict=True
-        ):
-            scores = {group.labels[i]: p for i, p in zip(order, probabilities, strict=True)}
-            rows[row] |= {
-                "head": group.head,
-                "version": group.version,
-                "label": group.labels[order[0]],
-                "probability": probabilities[0],
-                "scores": scores,
-            }
+        for row, written in zip(group.rows, _prediction_rows(group), strict=True):
+            rows[row] |= written
     return {"predictions": rows, "timing": _to_dict(reply.timing)}
+
+
+def _prediction_rows(group: prediction_pb2.HeadPredictions) -> Iterator[Json]:
+    """One object per row, in the order of `group.rows`; an abstention has no label."""
+    indices = from_tensor(group.indices, field="indices", dtypes=("uint32",)).tolist()
+    values = from_tensor(group.probabilities, field="probabilities", dtypes=("float32",))
+    sets = _prediction_sets(group)
+    novelty = None
+    if group.HasField("novelty"):
+        novelty = from_tensor(group.novelty, field="novelty", dtypes=("float32",)).tolist()
+    for i, probabilities in enumerate(np.asarray(values, np.float64).tolist()):
+        written: Json = {"head": group.head, "version": group.version, "live": group.live}
+        if sets is not None:
+            written["set"] = sets[i]
+        if novelty is not None:
+            written |= {"novelty": novelty[i], "novel": group.novel[i]}
+        if group.abstains and group.novel[i]:
+            yield written | {"abstained": True}
+            continue
+        labels = [group.labels[index] for index in indices[i]]
+        written |= {"label": labels[0], "probability": probabilities[0]}
+        yield written | {"scores": dict(zip(labels, probabilities, strict=True))}
+
+
+def _prediction_sets(group: prediction_pb2.HeadPredictions) -> list[list[str]] | None:
+    if not group.HasField("set_sizes"):
+        return None
+    sizes = from_tensor(group.set_sizes, field="set_sizes", dtypes=("uint32",)).tolist()
+    flat = iter(from_tensor(group.set_indices, field="set_indices", dtypes=("uint32",)).tolist())
+    return [[group.labels[index] for index in islice(flat, size)] for size in sizes]
+
+
+def _write_report(reply: heads_pb2.GetHeadReportResponse) -> Json:
+    """The report with its confusion matrices as lists of rows."""
+    written = _to_dict(reply)
+    for name in ("evaluation", "test"):
+        if reply.report.HasField(name):
+            matrix = from_tensor(
+                getattr(reply.report, name).confusion, field="confusion", dtypes=("uint32",)
+            )
+            written["report"][name]["confusion"] = matrix.tolist()
+    return written
 
 
 def _write_embeddings(reply: extraction_pb2.EmbedResponse) -> Json:

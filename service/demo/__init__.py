@@ -15,9 +15,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from service.demo import job, table
+from service.demo import few, job, table
 from service.demo.data import check_packages, load_tasks
 from service.demo.errors import DemoError
+from service.demo.few import Course
 from service.demo.job import Outcome
 from service.demo.progress import Narrator
 from service.demo.rest import RestClient
@@ -25,6 +26,7 @@ from service.demo.server import log_tail, running_server
 from trunkline import Client, TrunklineError
 
 INTERRUPTED = 130
+FEW_EXAMPLES_OF = "parcelpost/digits"
 MIN_FRACTION = 0.1  # with less, some digit would have too few examples to learn from
 
 
@@ -46,7 +48,7 @@ def _run(folder: Path, options: argparse.Namespace) -> int:
     log = folder / "server.log"
     started = time.perf_counter()
     try:
-        outcomes, metrics = _measure(folder, log, options.fraction)
+        outcomes, course, metrics = _measure(folder, log, options)
     except (DemoError, TrunklineError, OSError, http.client.HTTPException) as error:
         print(f"error: {error}", file=sys.stderr)
         if tail := log_tail(log):
@@ -54,43 +56,59 @@ def _run(folder: Path, options: argparse.Namespace) -> int:
         return 1
     seconds = time.perf_counter() - started
     if options.json:
-        print(json.dumps(_document(outcomes, metrics, seconds), indent=2))
+        print(json.dumps(_document(outcomes, course, metrics, seconds), indent=2))
     else:
-        _show(outcomes, metrics, seconds, options.svg)
+        _show(outcomes, course, metrics, seconds, options)
     return 0
 
 
-def _measure(folder: Path, log: Path, fraction: float) -> tuple[list[Outcome], list[str]]:
+def _measure(
+    folder: Path, log: Path, options: argparse.Namespace
+) -> tuple[list[Outcome], Course, list[str]]:
     check_packages()
     narrator = Narrator()
     narrator.title("Starting a server (the first start on a machine exports the backbones)")
     with ExitStack() as stack:
         with narrator.bar("start", None):
-            tasks = load_tasks(folder, fraction)
+            tasks = load_tasks(folder, options.fraction)
             server = stack.enter_context(running_server(folder / "data", log))
         narrator.done(f"serving gRPC on {server.grpc} and REST on {server.rest}")
         client = stack.enter_context(Client(server.grpc))
         outcomes = [job.run(task, client, server.rest, narrator) for task in tasks]
+        (task,) = (task for task in tasks if task.head == FEW_EXAMPLES_OF)
+        course = few.run(task, client, narrator)
+        few.write_report(course.head, server.grpc, options.report)
+        narrator.done(f"wrote its report to {options.report}")
         with RestClient(server.rest) as rest:
             metrics = table.excerpt(rest.metrics())
     narrator.title("The server is stopped")
-    return outcomes, metrics
+    return outcomes, course, metrics
 
 
-def _show(outcomes: list[Outcome], metrics: list[str], seconds: float, svg: Path | None) -> None:
-    console = table.console(record=svg is not None)
-    console.print(table.render(outcomes, metrics))
-    console.print(f"\nAll of it took {seconds:.0f} s.")
-    if svg is not None:
-        svg.parent.mkdir(parents=True, exist_ok=True)
-        console.save_svg(str(svg), title="trunkline demo", code_format=table.SVG_FORMAT)
+def _show(
+    outcomes: list[Outcome],
+    course: Course,
+    metrics: list[str],
+    seconds: float,
+    options: argparse.Namespace,
+) -> None:
+    console = table.console(record=options.svg is not None)
+    console.print(table.render(outcomes, course, metrics))
+    console.print(f"\nThe report of {course.head}, with its plots: {options.report}")
+    console.print(f"All of it took {seconds:.0f} s.")
+    if options.svg is not None:
+        options.svg.parent.mkdir(parents=True, exist_ok=True)
+        console.save_svg(str(options.svg), title="trunkline demo", code_format=table.SVG_FORMAT)
 
 
-def _document(outcomes: list[Outcome], metrics: list[str], seconds: float) -> dict[str, Any]:
+def _document(
+    outcomes: list[Outcome], course: Course, metrics: list[str], seconds: float
+) -> dict[str, Any]:
     tenants = [dataclasses.asdict(outcome) for outcome in outcomes]
     values = dict(line.rsplit(" ", 1) for line in metrics)
     return {
         "tenants": tenants,
+        "few_examples": dataclasses.asdict(course),
         "metrics": {name: float(value) for name, value in values.items()},
         "seconds": seconds,
     }
@@ -100,11 +118,19 @@ def _parse(args: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="trunkline demo",
         description="Start a server of its own, train three tenants' heads on two backbones with "
-        "real data, predict over gRPC and REST, send feedback, print the results, stop.",
+        "real data, predict over gRPC and REST, let a head of few examples learn from feedback, "
+        "write its report page, print the results, stop.",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document instead")
     parser.add_argument(
         "--fraction", type=_share, default=1.0, help="of the data to use, 0.1 to 1 (default: 1)"
+    )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        default=Path("demo-report.html"),
+        help="where the report page goes (default: demo-report.html)",
     )
     parser.add_argument("--svg", type=Path, metavar="FILE", help="keep a picture of the output")
     return parser.parse_args(args)

@@ -10,10 +10,13 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from service.demo.few import Course
 from service.demo.job import Latency, Outcome
 
 # Rich's own, without the fonts that it would have a viewer fetch.
 SVG_FORMAT = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+
+BAR = 40
 
 # What an operator would look at first; the rest is in /metrics.
 SHOWN_METRICS = (
@@ -26,6 +29,7 @@ SHOWN_METRICS = (
     "trunkline_heads_loaded",
     "trunkline_trainings_total",
     "trunkline_feedback_total",
+    "trunkline_feedback_learned_total",
 )
 
 _ROWS: tuple[tuple[str, Callable[[Outcome], str]], ...] = (
@@ -50,8 +54,8 @@ def excerpt(metrics: str) -> list[str]:
     return [line for line in metrics.splitlines() if line.startswith(SHOWN_METRICS)]
 
 
-def render(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> Group:
-    """The table, a column for each tenant, and the excerpt of the metrics."""
+def render(outcomes: Sequence[Outcome], course: Course, metrics: Sequence[str]) -> Group:
+    """A column for each tenant, the course of the head of few examples, and some metrics."""
     table = Table(title="One server, two frozen backbones, three tenants", title_style="bold")
     table.add_column("")
     for outcome in outcomes:
@@ -64,7 +68,25 @@ def render(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> Group:
         style="dim",
     )
     heading = Text("\nFrom /metrics", style="bold")
-    return Group(table, note, heading, *(Text(line, no_wrap=True) for line in metrics))
+    lines = (Text(line, no_wrap=True) for line in metrics)
+    return Group(table, note, _course(course), heading, *lines)
+
+
+def _course(course: Course) -> Group:
+    """How feedback alone made a head of few examples better."""
+    title = f"\n{course.head}: {course.examples} examples, then feedback"
+    table = Table(title=title, title_style="bold")
+    table.add_column("feedback learned", justify="right")
+    table.add_column(f"accuracy on {course.held_out:,} held-out rows", justify="right")
+    table.add_column("0 to 100 %", min_width=BAR)
+    for count, accuracy in course.points:
+        table.add_row(str(count), f"{accuracy:.1%}", "█" * round(BAR * accuracy))
+    note = Text(
+        f"{course.right_first} of the {course.sent} were right before their label was sent. "
+        f"Trainings: {course.versions}. The policy was immediate: the next prediction shows it.",
+        style="dim",
+    )
+    return Group(table, note)
 
 
 def console(*, record: bool = False) -> Console:

@@ -52,6 +52,7 @@ class Database:
         self._write_engine = _engine(url, begin="BEGIN IMMEDIATE")
         self._read_engine = _engine(url, begin="BEGIN")
         migrate(self._write_engine)
+        _checkpoint(self._write_engine)  # the last server may have died before it could
         self._readers = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="store-reader")
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
@@ -78,6 +79,14 @@ class Database:
         return await asyncio.shield(
             asyncio.wrap_future(self._enqueue(lambda c: function(c, *args, **kwargs)))
         )
+
+    async def checkpoint(self) -> None:
+        """Empties the journal, so that no byte of what was deleted is left on disk.
+
+        Raises:
+            Unavailable: readers were in the way for too long.
+        """
+        await asyncio.to_thread(_checkpoint, self._write_engine)
 
     def close(self) -> None:
         """Commits what is queued, then releases the directory."""
@@ -182,6 +191,18 @@ def _engine(url: str, *, begin: str) -> Engine:
         connection.exec_driver_sql(begin)
 
     return engine
+
+
+def _checkpoint(engine: Engine) -> None:
+    if engine.dialect.name != "sqlite":
+        return
+    connection = engine.raw_connection()
+    try:
+        busy, _, _ = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    finally:
+        connection.close()
+    if busy:
+        raise Unavailable("the journal is being read; ask again", retry_after=1.0)
 
 
 def migrate(engine: Engine) -> None:

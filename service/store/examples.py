@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Insert, Table, and_, delete, func, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from service.errors import LimitExceeded, NotFound
 from service.store import schema
-from service.store.heads import HeadRecord, require_head
-
-_CHUNK = 500  # bound parameters of one IN clause
-_VECTOR_DTYPE = "<f4"
+from service.store.embeddings import (
+    chunks,
+    delete_unneeded,
+    holders,
+    store_embeddings,
+)
+from service.store.heads import require_head
 
 Change = Literal["added", "updated", "unchanged"]
 
 
 @dataclass(frozen=True, slots=True)
 class NewExample:
-    """What is stored for one input. `vector` is float32, shape (dim,)."""
+    """What is stored for one input.
+
+    Attributes:
+        vector: float32, shape (dim,).
+        label: None leaves a stored example's label as it is.
+        weight: None is 1 for a new example and leaves a stored one's weight as it is.
+        held_out: kept for testing; of uploads only.
+        views: embeddings of views by their digests.
+    """
 
     digest: str
     kind: str
@@ -32,6 +42,9 @@ class NewExample:
     label: str | None
     source: Literal["upload", "feedback"]
     input: bytes | None
+    weight: float | None = None
+    held_out: bool = False
+    views: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,41 +58,30 @@ class ExampleRecord:
     source: str
     has_input: bool
     created_at: float
+    weight: float
+    held_out: bool
 
 
-def known_digests(connection: Connection, head: HeadRecord, digests: Sequence[str]) -> set[str]:
-    """Those of the digests that have a stored embedding in the head's tenant and backbone."""
-    known: set[str] = set()
-    for chunk in chunks(digests):
-        known.update(
-            connection.scalars(
-                select(schema.embeddings.c.digest).where(
-                    schema.embeddings.c.tenant_id == head.tenant_id,
-                    schema.embeddings.c.fingerprint == head.fingerprint,
-                    schema.embeddings.c.digest.in_(chunk),
-                )
-            )
-        )
-    return known
+class _Stored(NamedTuple):
+    """What an upload can change about an example."""
+
+    label: str | None
+    own_label: str | None
+    weight: float
+    held_out: bool
 
 
-def find_embeddings(
-    connection: Connection, tenant: str, fingerprint: str, digests: Sequence[str]
-) -> dict[str, NDArray[np.float32]]:
-    """Stored embeddings of a tenant by digest; those that are missing are left out."""
-    found: dict[str, NDArray[np.float32]] = {}
-    for chunk in chunks(digests):
-        rows = connection.execute(
-            select(schema.embeddings.c.digest, schema.embeddings.c.vector)
-            .join_from(schema.embeddings, schema.tenants)
-            .where(
-                schema.tenants.c.name == tenant,
-                schema.embeddings.c.fingerprint == fingerprint,
-                schema.embeddings.c.digest.in_(chunk),
-            )
-        )
-        found.update({digest: _vector(data) for digest, data in rows})
-    return found
+_RECORD = (
+    schema.examples.c.id,
+    schema.examples.c.digest,
+    schema.examples.c.kind,
+    schema.examples.c.label,
+    schema.examples.c.source,
+    schema.examples.c.input.is_not(None).label("has_input"),
+    schema.examples.c.created_at,
+    schema.examples.c.weight,
+    schema.examples.c.held_out,
+)
 
 
 def find_kinds(connection: Connection, tenant: str, digests: Sequence[str]) -> dict[str, str]:
@@ -101,78 +103,101 @@ def store_examples(
 ) -> list[Change]:
     """Stores examples with their embeddings; the last label of an input wins.
 
-    An example without a label never takes the label of a stored one away.
+    An example without a label never takes the label of a stored one away. Feedback changes label
+    and weight alone; an upload with a label supersedes the feedback on that input.
 
     Raises:
         NotFound: the head was deleted meanwhile.
         LimitExceeded: the head would have more than `max_examples`; nothing is stored.
     """
     head = require_head(connection, uid)
-    stored = _stored_labels(connection, uid, [example.digest for example in new])
+    stored = _find_stored(connection, uid, [example.digest for example in new])
     added = len({example.digest for example in new} - stored.keys())
     _check_room(connection, uid, added, max_examples)
-    store_embeddings(connection, head, new)
+    vectors = {example.digest: example.vector for example in new}
+    for example in new:
+        vectors |= example.views
+    store_embeddings(connection, head, vectors)
     added_rows: dict[str, dict[str, Any]] = {}
     changes = [_store_example(connection, uid, example, stored, added_rows) for example in new]
     if added_rows:
         connection.execute(insert(schema.examples), list(added_rows.values()))
+    uploads = [e.digest for e in new if e.source == "upload" and e.label is not None]
+    supersede_feedback(connection, uid, uploads)
     return changes
 
 
-def store_embeddings(connection: Connection, head: HeadRecord, new: Iterable[NewExample]) -> None:
-    """Stores embeddings that are not there yet."""
-    rows = [
-        {
-            "tenant_id": head.tenant_id,
-            "fingerprint": head.fingerprint,
-            "digest": example.digest,
-            "vector": example.vector.astype(_VECTOR_DTYPE).tobytes(),
-        }
-        for example in new
-    ]
-    if rows:
-        connection.execute(_insert_if_absent(connection, schema.embeddings), rows)
+def store_views(
+    connection: Connection, uid: str, views: Mapping[str, Mapping[str, NDArray[np.float32]]]
+) -> None:
+    """Stores embeddings of views, by the digests of their images; not of deleted examples."""
+    head = require_head(connection, uid)
+    for digest in {digest for digest, _ in holders(connection, head, list(views))}:
+        store_embeddings(connection, head, views[digest])
 
 
 def list_examples(
     connection: Connection, uid: str, *, after: int, limit: int, label: str | None
 ) -> list[ExampleRecord]:
     """Examples in the order of their first storing, those with an id above `after` first."""
-    table = schema.examples
+    table = schema.examples.c
     query = (
-        select(
-            table.c.id,
-            table.c.digest,
-            table.c.kind,
-            table.c.label,
-            table.c.source,
-            table.c.input.is_not(None).label("has_input"),
-            table.c.created_at,
-        )
-        .where(table.c.head_uid == uid, table.c.id > after)
-        .order_by(table.c.id)
+        select(*_RECORD)
+        .where(table.head_uid == uid, table.id > after)
+        .order_by(table.id)
         .limit(limit)
     )
     if label is not None:
-        query = query.where(table.c.label == label)
+        query = query.where(table.label == label)
     return [ExampleRecord(**row._mapping) for row in connection.execute(query)]
 
 
+def find_examples(
+    connection: Connection, uid: str, digests: Sequence[str]
+) -> dict[str, ExampleRecord]:
+    """A head's examples by digest; those that it does not have are left out."""
+    table = schema.examples.c
+    found: dict[str, ExampleRecord] = {}
+    for chunk in chunks(digests):
+        query = select(*_RECORD).where(table.head_uid == uid, table.digest.in_(chunk))
+        found |= {row.digest: ExampleRecord(**row._mapping) for row in connection.execute(query)}
+    return found
+
+
 def update_label(connection: Connection, uid: str, digest: str, label: str | None) -> None:
-    """Changes a stored example's label.
+    """Changes a stored example's label; feedback on it is superseded.
 
     Raises:
         NotFound: the head has no such example.
     """
     result = connection.execute(
-        update(schema.examples).filter_by(head_uid=uid, digest=digest).values(label=label)
+        update(schema.examples)
+        .filter_by(head_uid=uid, digest=digest)
+        .values(label=label, own_label=label, source="upload")
     )
     if result.rowcount == 0:
         raise _no_example(digest)
+    supersede_feedback(connection, uid, [digest])
 
 
-def delete_example(connection: Connection, uid: str, digest: str) -> None:
+def supersede_feedback(connection: Connection, uid: str, digests: Sequence[str]) -> None:
+    """Notes that a later label has taken the place of what feedback said of these inputs."""
+    for chunk in chunks(digests):
+        connection.execute(
+            update(schema.feedback)
+            .where(
+                schema.feedback.c.head_uid == uid,
+                schema.feedback.c.digest.in_(chunk),
+                schema.feedback.c.state != "superseded",
+            )
+            .values(state="superseded")
+        )
+
+
+def delete_example(connection: Connection, uid: str, digest: str) -> bool:
     """Deletes an example, and its embedding if no other example of the tenant needs it.
+
+    Feedback on it no longer counts. Returns whether the embedding is gone.
 
     Raises:
         NotFound: the head has no such example.
@@ -181,31 +206,8 @@ def delete_example(connection: Connection, uid: str, digest: str) -> None:
     result = connection.execute(delete(schema.examples).filter_by(head_uid=uid, digest=digest))
     if result.rowcount == 0:
         raise _no_example(digest)
-    needed = connection.scalar(
-        select(func.count())
-        .select_from(schema.examples.join(schema.heads))
-        .where(
-            schema.examples.c.digest == digest,
-            schema.heads.c.tenant_id == head.tenant_id,
-            schema.heads.c.fingerprint == head.fingerprint,
-        )
-    )
-    if not needed:
-        connection.execute(
-            delete(schema.embeddings).filter_by(
-                tenant_id=head.tenant_id, fingerprint=head.fingerprint, digest=digest
-            )
-        )
-
-
-def label_counts(connection: Connection, uid: str) -> dict[str, int]:
-    """How many examples each label of the head has."""
-    rows = connection.execute(
-        select(schema.examples.c.label, func.count())
-        .where(schema.examples.c.head_uid == uid, schema.examples.c.label.is_not(None))
-        .group_by(schema.examples.c.label)
-    )
-    return {str(label): count for label, count in rows}
+    supersede_feedback(connection, uid, [digest])
+    return bool(delete_unneeded(connection, head, [digest]))
 
 
 def kept_digests(connection: Connection, uid: str, digests: Sequence[str]) -> set[str]:
@@ -226,74 +228,79 @@ def kept_digests(connection: Connection, uid: str, digests: Sequence[str]) -> se
     return found
 
 
-def training_set(connection: Connection, uid: str) -> tuple[NDArray[np.float32], list[str]]:
-    """Embeddings (n, dim) and labels of a head's labelled examples, in the order of storing."""
-    head = require_head(connection, uid)
-    rows = connection.execute(
-        select(schema.embeddings.c.vector, schema.examples.c.label)
-        .select_from(schema.examples)
-        .join(
-            schema.embeddings,
-            and_(
-                schema.embeddings.c.tenant_id == head.tenant_id,
-                schema.embeddings.c.fingerprint == head.fingerprint,
-                schema.embeddings.c.digest == schema.examples.c.digest,
-            ),
+def find_inputs(connection: Connection, uid: str, digests: Sequence[str]) -> dict[str, bytes]:
+    """Serialised inputs of a head's examples by digest, where they are kept."""
+    table = schema.examples.c
+    found: dict[str, bytes] = {}
+    for chunk in chunks(digests):
+        rows = connection.execute(
+            select(table.digest, table.input).where(
+                table.head_uid == uid, table.digest.in_(chunk), table.input.is_not(None)
+            )
         )
-        .where(schema.examples.c.head_uid == uid, schema.examples.c.label.is_not(None))
-        .order_by(schema.examples.c.id)
-    ).all()
-    if not rows:
-        return np.empty((0, 0), dtype=np.float32), []
-    return np.stack([_vector(data) for data, _ in rows]), [str(label) for _, label in rows]
+        found.update({digest: data for digest, data in rows})
+    return found
 
 
 def _store_example(
     connection: Connection,
     uid: str,
     example: NewExample,
-    stored: dict[str, str | None],
+    stored: dict[str, _Stored],
     added: dict[str, dict[str, Any]],
 ) -> Change:
-    if example.digest not in stored:
+    before = stored.get(example.digest)
+    after = _changed(example, before)
+    stored[example.digest] = after
+    values = after._asdict()
+    if example.label is not None and after != before:
+        values |= {"source": example.source}
+    if example.input is not None:
+        values |= {"input": example.input}
+    if before is None:
         added[example.digest] = {
             "head_uid": uid,
             "digest": example.digest,
             "kind": example.kind,
-            "label": example.label,
             "source": example.source,
-            "input": example.input,
+            "input": None,
             "created_at": time.time(),
+            **values,
         }
-        stored[example.digest] = example.label
         return "added"
-    changes: dict[str, Any] = {}
-    if example.label is not None and example.label != stored[example.digest]:
-        changes |= {"label": example.label, "source": example.source}
-        stored[example.digest] = example.label
-    if example.input is not None:
-        changes |= {"input": example.input}
-    if changes and example.digest in added:
-        added[example.digest] |= changes
-    elif changes:
+    if example.digest in added:
+        added[example.digest] |= values
+    elif after != before or example.input is not None:
         connection.execute(
-            update(schema.examples).filter_by(head_uid=uid, digest=example.digest).values(**changes)
+            update(schema.examples).filter_by(head_uid=uid, digest=example.digest).values(**values)
         )
-    return "updated" if "label" in changes else "unchanged"
+    return "unchanged" if after._replace(own_label=before.own_label) == before else "updated"
 
 
-def _stored_labels(
-    connection: Connection, uid: str, digests: Sequence[str]
-) -> dict[str, str | None]:
-    labels: dict[str, str | None] = {}
+def _changed(example: NewExample, before: _Stored | None) -> _Stored:
+    """What an example is after an upload or feedback."""
+    after = before or _Stored(None, None, 1.0, held_out=False)
+    if example.label is not None:
+        after = after._replace(label=example.label)
+    if example.source == "feedback":
+        return after._replace(weight=1.0)
+    if example.label is not None:
+        after = after._replace(own_label=example.label)
+    weight = after.weight if example.weight is None else example.weight
+    return after._replace(weight=weight, held_out=example.held_out)
+
+
+def _find_stored(connection: Connection, uid: str, digests: Sequence[str]) -> dict[str, _Stored]:
+    table = schema.examples.c
+    found: dict[str, _Stored] = {}
     for chunk in chunks(digests):
         rows = connection.execute(
-            select(schema.examples.c.digest, schema.examples.c.label).where(
-                schema.examples.c.head_uid == uid, schema.examples.c.digest.in_(chunk)
+            select(table.digest, table.label, table.own_label, table.weight, table.held_out).where(
+                table.head_uid == uid, table.digest.in_(chunk)
             )
         )
-        labels.update({digest: label for digest, label in rows})
-    return labels
+        found.update({digest: _Stored(*values) for digest, *values in rows})
+    return found
 
 
 def _check_room(connection: Connection, uid: str, added: int, limit: int) -> None:
@@ -308,21 +315,6 @@ def _check_room(connection: Connection, uid: str, added: int, limit: int) -> Non
             limit=limit,
             value=total,
         )
-
-
-def _insert_if_absent(connection: Connection, table: Table) -> Insert:
-    if connection.dialect.name == "postgresql":
-        return postgresql.insert(table).on_conflict_do_nothing()
-    return sqlite.insert(table).on_conflict_do_nothing()
-
-
-def _vector(data: bytes) -> NDArray[np.float32]:
-    return np.frombuffer(data, dtype=_VECTOR_DTYPE)
-
-
-def chunks(digests: Sequence[str]) -> Iterable[Sequence[str]]:
-    """Parts that fit the bound parameters of one IN clause."""
-    return (digests[i : i + _CHUNK] for i in range(0, len(digests), _CHUNK))
 
 
 def _no_example(digest: str) -> NotFound:

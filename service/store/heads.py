@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, case, delete, func, insert, select, update
 
 from service.errors import AlreadyExists, NotFound
 from service.store import schema
+from service.store.embeddings import delete_unneeded
+from service.store.feedback_states import FeedbackState, settle
+from service.store.members import members_of, store_members
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,10 @@ class HeadRecord:
     keep_inputs: bool
     active_version: int
     created_at: float
+    policy: str
+    allow_new_labels: bool
+    drift_feedback_id: int | None
+    drift_at: float | None
 
     @property
     def resource(self) -> str:
@@ -43,6 +50,8 @@ class HeadCounts:
     examples: int
     labelled: int
     feedback: int
+    held_out: int = 0
+    quarantined: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +77,10 @@ _HEAD_COLUMNS = (
     schema.heads.c.keep_inputs,
     schema.heads.c.active_version,
     schema.heads.c.created_at,
+    schema.heads.c.policy,
+    schema.heads.c.allow_new_labels,
+    schema.heads.c.drift_feedback_id,
+    schema.heads.c.drift_at,
 )
 _HEADS = select(*_HEAD_COLUMNS).join_from(schema.heads, schema.tenants)
 
@@ -90,6 +103,8 @@ def create_head(
     fingerprint: str,
     spec: dict[str, Any],
     keep_inputs: bool,
+    policy: str = "gated",
+    allow_new_labels: bool = False,
 ) -> HeadRecord:
     """Stores a new head, and its tenant with the first one.
 
@@ -117,9 +132,35 @@ def create_head(
             active_version=0,
             last_version=0,
             created_at=now,
+            policy=policy,
+            allow_new_labels=allow_new_labels,
         )
     )
     return get_head(connection, tenant, name)
+
+
+def update_head(
+    connection: Connection,
+    uid: str,
+    *,
+    policy: str | None = None,
+    allow_new_labels: bool | None = None,
+    spec: dict[str, Any] | None = None,
+) -> HeadRecord:
+    """Changes what is given about a head.
+
+    Raises:
+        NotFound: it was deleted meanwhile.
+    """
+    values = {
+        "policy": policy,
+        "allow_new_labels": allow_new_labels,
+        "spec": None if spec is None else json.dumps(spec),
+    }
+    changed = {name: value for name, value in values.items() if value is not None}
+    if changed:
+        connection.execute(update(schema.heads).where(schema.heads.c.uid == uid).values(**changed))
+    return require_head(connection, uid)
 
 
 def find_head(connection: Connection, tenant: str, name: str) -> HeadRecord | None:
@@ -172,40 +213,31 @@ def list_heads(
 
 def count(connection: Connection, uid: str) -> HeadCounts:
     """Counts what is stored for a head."""
-    examples, labelled = connection.execute(
-        select(func.count(), func.count(schema.examples.c.label)).where(
-            schema.examples.c.head_uid == uid
+    example, feedback = schema.examples.c, schema.feedback.c
+    held_out = example.held_out & example.label.is_not(None)
+    examples, labelled, tests = connection.execute(
+        select(func.count(), func.count(example.label), func.count(case((held_out, 1)))).where(
+            example.head_uid == uid
         )
     ).one()
-    feedback = connection.scalar(
-        select(func.count()).select_from(schema.feedback).where(schema.feedback.c.head_uid == uid)
-    )
-    return HeadCounts(examples, labelled, feedback or 0)
+    in_quarantine = case((feedback.state == FeedbackState.QUARANTINED, 1))
+    total, quarantined = connection.execute(
+        select(func.count(), func.count(in_quarantine))
+        .select_from(schema.feedback)
+        .where(feedback.head_uid == uid)
+    ).one()
+    return HeadCounts(examples, labelled, total, tests, quarantined)
 
 
 def delete_head(connection: Connection, tenant: str, name: str) -> HeadRecord:
     """Deletes a head with all that is its own, and embeddings that no other head needs."""
     head = get_head(connection, tenant, name)
-    digests = select(schema.examples.c.digest).where(schema.examples.c.head_uid == head.uid)
-    others = (
-        select(schema.examples.c.digest)
-        .join_from(schema.examples, schema.heads)
-        .where(
-            schema.heads.c.tenant_id == head.tenant_id,
-            schema.heads.c.fingerprint == head.fingerprint,
-            schema.heads.c.uid != head.uid,
-        )
-    )
-    connection.execute(
-        delete(schema.embeddings).where(
-            schema.embeddings.c.tenant_id == head.tenant_id,
-            schema.embeddings.c.fingerprint == head.fingerprint,
-            schema.embeddings.c.digest.in_(digests),
-            schema.embeddings.c.digest.not_in(others),
-        )
-    )
-    for table in (schema.jobs, schema.feedback, schema.examples, schema.versions):
+    held = select(schema.examples.c.digest).where(schema.examples.c.head_uid == head.uid)
+    digests = connection.scalars(held).all()
+    owned = (schema.jobs, schema.feedback, schema.examples, schema.members, schema.versions)
+    for table in owned:
         connection.execute(delete(table).where(table.c.head_uid == head.uid))
+    delete_unneeded(connection, head, digests)
     connection.execute(delete(schema.heads).where(schema.heads.c.uid == head.uid))
     return head
 
@@ -220,8 +252,15 @@ def add_version(
     example_count: int,
     safetensors: bytes,
     activate: bool,
+    members: Mapping[str, str] | None = None,
 ) -> int:
-    """Stores a version with its weights and, if asked, makes it the active one, in one step."""
+    """Stores a version with its weights and, if asked, makes it the active one, in one step.
+
+    Live feedback that the new version does not know stays live: it came while the version was made.
+
+    Args:
+        members: what it knows, labels by digest; None for a version that was made elsewhere.
+    """
     require_head(connection, uid)
     version: int | None = connection.scalar(
         update(schema.heads)
@@ -242,17 +281,34 @@ def add_version(
             created_at=time.time(),
         )
     )
+    if members is not None:
+        store_members(connection, uid, version, members)
     if activate:
-        activate_version(connection, uid, version)
+        activate_version(connection, uid, version, unknown=FeedbackState.LIVE)
     return version
 
 
-def activate_version(connection: Connection, uid: str, version: int) -> None:
-    """Makes a stored version the active one."""
+def activate_version(
+    connection: Connection,
+    uid: str,
+    version: int,
+    *,
+    unknown: FeedbackState = FeedbackState.QUARANTINED,
+) -> None:
+    """Makes a stored version the active one; nothing changes if it is already.
+
+    Args:
+        unknown: what becomes of live feedback that the version does not know; see `settle`.
+    """
     get_version(connection, uid, version)
+    if require_head(connection, uid).active_version == version:
+        return
     connection.execute(
-        update(schema.heads).where(schema.heads.c.uid == uid).values(active_version=version)
+        update(schema.heads)
+        .where(schema.heads.c.uid == uid)
+        .values(active_version=version, drift_feedback_id=None, drift_at=None)
     )
+    settle(connection, uid, version, members_of(connection, uid, version), unknown)
 
 
 def get_version(connection: Connection, uid: str, version: int) -> VersionRecord:

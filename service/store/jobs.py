@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -50,6 +51,22 @@ class JobRecord:
     error_message: str
     created_at: float
     ended_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewVersion:
+    """What a training made.
+
+    Attributes:
+        report: `adapters.Report` as JSON, with digests in the place of rows, and what the server
+            adds to it.
+        members: labels by digest of the examples it was trained on.
+    """
+
+    labels: tuple[str, ...]
+    report: dict[str, Any]
+    safetensors: bytes
+    members: Mapping[str, str]
 
 
 def start_job(connection: Connection, uid: str, spec: dict[str, Any], activate: bool) -> JobRecord:
@@ -116,11 +133,7 @@ def mark_running(connection: Connection, uid: str, job_id: str) -> JobRecord:
 def finish_with_version(
     connection: Connection,
     job: JobRecord,
-    *,
-    labels: tuple[str, ...],
-    report: dict[str, Any],
-    example_count: int,
-    safetensors: bytes,
+    new: NewVersion,
 ) -> JobRecord:
     """Stores the version that a job made and ends the job, in one step.
 
@@ -134,11 +147,12 @@ def finish_with_version(
         connection,
         job.head_uid,
         source="training",
-        labels=labels,
-        report=report,
-        example_count=example_count,
-        safetensors=safetensors,
+        labels=new.labels,
+        report=new.report,
+        example_count=len(new.members),
+        safetensors=new.safetensors,
         activate=job.activate,
+        members=new.members,
     )
     return _set(
         connection,

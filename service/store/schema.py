@@ -15,6 +15,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 metadata = MetaData()
@@ -40,6 +41,11 @@ heads = Table(
     Column("active_version", Integer, nullable=False, default=0),
     Column("last_version", Integer, nullable=False, default=0),
     Column("created_at", Float, nullable=False),
+    Column("policy", String(16), nullable=False, server_default="gated"),
+    Column("allow_new_labels", Boolean, nullable=False, server_default=false()),
+    # Since a change in the stream, the live copy stands on feedback with an id from this one on.
+    Column("drift_feedback_id", Integer),
+    Column("drift_at", Float),
     UniqueConstraint("tenant_id", "name"),
 )
 
@@ -54,6 +60,15 @@ versions = Table(
     Column("example_count", Integer, nullable=False),
     Column("safetensors", LargeBinary, nullable=False),
     Column("created_at", Float, nullable=False),
+)
+
+# Which examples a version knew and under which labels, as `store.members` packs them.
+members = Table(
+    "members",
+    metadata,
+    Column("head_uid", ForeignKey("heads.uid"), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("packed", LargeBinary, nullable=False),
 )
 
 # One vector per tenant, backbone and input, shared by all heads of the tenant.
@@ -75,10 +90,15 @@ examples = Table(
     Column("head_uid", ForeignKey("heads.uid"), nullable=False),
     Column("digest", String(64), nullable=False),
     Column("kind", String(16), nullable=False),
+    # What counts: the last label that was given and is not in quarantine.
     Column("label", Text),
     Column("source", String(16), nullable=False),
     Column("input", LargeBinary),
     Column("created_at", Float, nullable=False),
+    # What an upload or an update said: the label to go back to when feedback is put in quarantine.
+    Column("own_label", Text),
+    Column("weight", Float, nullable=False, server_default="1"),
+    Column("held_out", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("head_uid", "digest"),
     Index("examples_by_digest", "digest"),
     sqlite_autoincrement=True,
@@ -94,7 +114,14 @@ feedback = Table(
     Column("label", Text, nullable=False),
     Column("active_version", Integer, nullable=False),
     Column("created_at", Float, nullable=False),
+    # "live", "learned", "quarantined" or "superseded".
+    Column("state", String(16), nullable=False, server_default="live"),
+    # Whether each was right before it was learned; null until then, or where there was none.
+    Column("active_right", Boolean),
+    Column("live_right", Boolean),
     UniqueConstraint("head_uid", "feedback_id"),
+    Index("feedback_by_digest", "head_uid", "digest"),
+    Index("feedback_by_state", "head_uid", "state"),
     sqlite_autoincrement=True,
 )
 

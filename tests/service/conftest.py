@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from adapters import FAMILIES
 from service.application import Application
 from service.config import ServerSettings, load_settings
 from service.extraction import local
 from service.store import Database
 from tests.service.doubles import FINGERPRINT, TinyBackbone
 from tests.service.house import House, Open
+from tests.service.live_house import LiveHouse, OpenLive, around
+from trunkline.v1 import heads_pb2
+
+Trained = Callable[[str], Awaitable[Path]]
 
 
 @pytest.fixture
@@ -24,24 +30,38 @@ def database(tmp_path: Path) -> Iterator[Database]:
     opened.close()
 
 
+@asynccontextmanager
+async def _house(
+    data_dir: Path,
+    patch: pytest.MonkeyPatch,
+    fingerprint: str = FINGERPRINT,
+    backbone: TinyBackbone | None = None,
+    **values: Any,
+) -> AsyncIterator[House]:
+    backbone = backbone or TinyBackbone()
+    backbone.fingerprint = fingerprint
+    patch.setattr(local, "load_backbone", lambda name, **_: backbone)
+    settings = load_settings(
+        ServerSettings, data_dir=data_dir, backbone=backbone.name, fit_threads=1, **values
+    )
+    application = Application(settings)
+    try:
+        await application.start()
+        yield House(application, backbone)
+    finally:
+        await application.close()
+
+
 @pytest.fixture
 def open_house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
     """Starts an application on one data directory, again and again if a test wants that."""
 
     @asynccontextmanager
-    async def start(fingerprint: str = FINGERPRINT, **values: Any) -> AsyncIterator[House]:
-        backbone = TinyBackbone()
-        backbone.fingerprint = fingerprint
-        monkeypatch.setattr(local, "load_backbone", lambda name, **_: backbone)
-        settings = load_settings(
-            ServerSettings, data_dir=tmp_path, backbone="tiny/text", fit_threads=1, **values
-        )
-        application = Application(settings)
-        try:
-            await application.start()
-            yield House(application, backbone)
-        finally:
-            await application.close()
+    async def start(
+        fingerprint: str = FINGERPRINT, data_dir: Path = tmp_path, **values: Any
+    ) -> AsyncIterator[House]:
+        async with _house(data_dir, monkeypatch, fingerprint, **values) as opened:
+            yield opened
 
     return start
 
@@ -50,3 +70,49 @@ def open_house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
 async def house(open_house: Open) -> AsyncIterator[House]:
     async with open_house() as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Data directories with a head of 20 red and 20 blue examples, by the head's family."""
+    made: dict[str, Path] = {}
+
+    async def train(family: str) -> Path:
+        if family in made:
+            return made[family]
+        path = tmp_path_factory.mktemp(f"trained-{family}")
+        with pytest.MonkeyPatch.context() as patch:
+            async with _house(path, patch) as house:
+                await house.create(spec=heads_pb2.HeadSpec(family=family))
+                live = LiveHouse(house)
+                await live.add(around("red", 20, seed=1), "red")
+                await live.add(around("blue", 20, seed=2), "blue")
+                assert (await house.train()).version == 1
+        made[family] = path
+        return path
+
+    return train
+
+
+@pytest.fixture
+def open_live(tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch) -> OpenLive:
+    """Opens a trained head on one data directory, again and again if a test wants that."""
+
+    @asynccontextmanager
+    async def start(
+        policy: heads_pb2.FeedbackPolicy.ValueType = heads_pb2.FEEDBACK_POLICY_UNSPECIFIED,
+        *,
+        family: str = "ridge",
+        **values: Any,
+    ) -> AsyncIterator[LiveHouse]:
+        assert family in FAMILIES
+        data_dir = tmp_path / "live"
+        if not data_dir.exists():
+            shutil.copytree(await trained(family), data_dir)
+        async with _house(data_dir, monkeypatch, **values) as house:
+            live = LiveHouse(house)
+            if policy:
+                await live.update(policy=policy)
+            yield live
+
+    return start

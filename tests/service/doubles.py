@@ -10,7 +10,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models import BackboneError, InvalidInput, Modality, PreparedInput, RawInput
+from models import (
+    BackboneError,
+    InputLimits,
+    InvalidInput,
+    Modality,
+    PreparedInput,
+    RawInput,
+)
+from models.images import ImagePreprocessor
 from service import inputs
 from service.extraction import BackboneInfo, Extracted, Extractor
 from trunkline.digest import text_digest
@@ -103,6 +111,25 @@ class TinyBackbone:
 
     def close(self) -> None:
         self.closed = True
+
+
+class TinyImageBackbone(TinyBackbone):
+    """Embeds a picture by its mean colour, and by how much its upper left is brighter."""
+
+    modality = Modality.IMAGE
+
+    def __init__(self) -> None:
+        super().__init__("tiny/image")
+
+    def preprocess(self, raw: RawInput) -> PreparedInput:
+        return ImagePreprocessor(8, InputLimits()).prepare(raw)
+
+    def forward(self, batch: Sequence[PreparedInput]) -> NDArray[np.float32]:
+        self.batches.append([""] * len(batch))
+        pixels = np.stack([row.data for row in batch]).astype(np.float32) / 255
+        colour = pixels.mean(axis=(1, 2))
+        corner = pixels[:, :4, :4].mean(axis=(1, 2, 3)) - pixels.mean(axis=(1, 2, 3))
+        return np.concatenate([colour, corner[:, None]], axis=1)
 
 
 class HandExtractor(Extractor):

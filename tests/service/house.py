@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -36,17 +36,25 @@ class House:
     async def create(self, name: str = HEAD, **values: Any) -> heads_pb2.Head:
         tenant, _, head = name.partition("/heads/")
         request = heads_pb2.CreateHeadRequest(
-            parent=tenant, head_id=head, backbone="tiny/text", **values
+            parent=tenant, head_id=head, backbone=self.backbone.name, **values
         )
         head_message: heads_pb2.Head = (await self.ask("CreateHead", request)).head
         return head_message
 
     async def add(
-        self, labels: dict[str, str | None] | dict[str, str], head: str = HEAD
+        self, labels: Mapping[str, str | None], head: str = HEAD
+    ) -> heads_pb2.AddExamplesResponse:
+        rows = (
+            heads_pb2.NewExample(input=common_pb2.Input(text=text), label=label)
+            for text, label in labels.items()
+        )
+        return await self.add_rows(*rows, head=head)
+
+    async def add_rows(
+        self, *rows: heads_pb2.NewExample, head: str = HEAD
     ) -> heads_pb2.AddExamplesResponse:
         async def stream() -> AsyncIterator[heads_pb2.AddExamplesRequest]:
-            for i, (text, label) in enumerate(labels.items()):
-                row = heads_pb2.NewExample(input=common_pb2.Input(text=text), label=label)
+            for i, row in enumerate(rows):
                 yield heads_pb2.AddExamplesRequest(head="" if i else head, examples=[row])
 
         handler = self.application.handlers["AddExamples"]
@@ -54,6 +62,25 @@ class House:
             stream(), self.call("AddExamples", None)
         )
         return response
+
+    async def feedback(self, labels: dict[str, str], head: str = HEAD) -> Any:
+        rows = [
+            prediction_pb2.Feedback(input=common_pb2.Input(text=text), label=label)
+            for text, label in labels.items()
+        ]
+        request = prediction_pb2.SendFeedbackRequest(head=head, feedback=rows)
+        return await self.ask("SendFeedback", request)
+
+    async def report(self, head: str = HEAD, version: int | str = "active") -> heads_pb2.HeadReport:
+        request = heads_pb2.GetHeadReportRequest(name=f"{head}/versions/{version}")
+        report: heads_pb2.HeadReport = (await self.ask("GetHeadReport", request)).report
+        return report
+
+    async def head(self, head: str = HEAD) -> heads_pb2.Head:
+        found: heads_pb2.Head = (
+            await self.ask("GetHead", heads_pb2.GetHeadRequest(name=head))
+        ).head
+        return found
 
     async def train(self, head: str = HEAD, **values: Any) -> heads_pb2.Training:
         request = heads_pb2.TrainHeadRequest(head=head, **values)

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, text
 
 from service.errors import DataDirectoryLocked, NotFound, StoreFailed, Unavailable
 from service.store import Database, schema
@@ -192,3 +192,47 @@ async def test_closing_commits_what_is_queued_and_refuses_what_comes_later(
     again = Database(tmp_path)
     assert await again.read(tenant_names) == ["acme"]
     again.close()
+
+
+def journal(path: Path) -> bytes:
+    found = path / "trunkline.db-wal"
+    return found.read_bytes() if found.exists() else b""
+
+
+async def test_checkpoint_empties_the_journal(tmp_path: Path) -> None:
+    database = Database(tmp_path)
+    try:
+        await database.write(add_tenant, "a-name-that-can-be-found")
+        assert b"a-name-that-can-be-found" in journal(tmp_path)
+        await database.checkpoint()
+        assert journal(tmp_path) == b""
+        assert b"a-name-that-can-be-found" in (tmp_path / "trunkline.db").read_bytes()
+    finally:
+        database.close()
+
+
+async def test_checkpoint_says_so_if_a_reader_is_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.store.database.BUSY_TIMEOUT_SECONDS", 0)
+    database = Database(tmp_path)
+    reading, done = threading.Event(), threading.Event()
+
+    def read_slowly(connection: Connection) -> None:
+        connection.execute(text("SELECT count(*) FROM heads")).all()
+        reading.set()
+        done.wait(60)
+
+    try:
+        slow = asyncio.create_task(database.read(read_slowly))
+        await asyncio.to_thread(reading.wait, 60)
+        await database.write(add_tenant, "new")
+        with pytest.raises(Unavailable):
+            await database.checkpoint()
+        done.set()
+        await slow
+        await database.checkpoint()
+        assert journal(tmp_path) == b""
+    finally:
+        done.set()
+        database.close()

@@ -38,9 +38,10 @@ def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pretend:
 @pytest.mark.e2e
 @pytest.mark.slow
 def test_demo_does_the_whole_job_without_a_terminal_and_without_standard_input(
-    cache_dir: Path,
+    cache_dir: Path, tmp_path: Path
 ) -> None:
-    done = run_demo("--fraction", "0.1", "--json")
+    page = tmp_path / "pages" / "report.html"
+    done = run_demo("--fraction", "0.1", "--json", "--report", str(page))
     assert done.returncode == 0, done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
     tenants = {tenant["head"]: tenant for tenant in document["tenants"]}
@@ -59,6 +60,14 @@ def test_demo_does_the_whole_job_without_a_terminal_and_without_standard_input(
     assert document["metrics"][predictions + '"grpc"}'] > 0
     assert document["metrics"][predictions + '"rest"}'] > 0
     assert "loomworks/fabric" in done.stderr, "progress belongs on standard error"
+    course = document["few_examples"]
+    (_, first), *_, (sent, last) = course["points"]
+    assert last > first, "feedback made it no better"
+    assert course["versions"] == 1, "without a training"
+    assert sent == course["sent"] == 50
+    html = page.read_text(encoding="utf-8")
+    assert "parcelpost/few" in html
+    assert html.count("<svg") >= 4
 
 
 def run_demo(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import psutil
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays as hypothesis_arrays
 from numpy.typing import NDArray
 
 import adapters
+from adapters.spec import Augmentation
+from service import fitting_frames as frames
 from service.errors import FitterDied, PreconditionFailed
-from service.fitting import FittedHead, Fitter
+from service.fitting import FitTask, FittedHead, Fitter
 from tests.service.doubles import FINGERPRINT
 
 SPEC = adapters.HeadSpec(family="ridge", seed=3)
@@ -46,14 +54,19 @@ async def fitter() -> AsyncIterator[Fitter]:
 
 async def fit(fitter: Fitter, spec: adapters.HeadSpec = SPEC) -> FittedHead:
     embeddings, labels = examples()
-    return await fitter.fit(embeddings, labels, spec, FINGERPRINT, lambda share, phase: None)
+    return await fitter.fit(FitTask(embeddings, labels, spec, FINGERPRINT), ignore)
+
+
+def ignore(share: float, phase: str) -> None:
+    pass
 
 
 async def test_head_equals_the_one_fitted_in_this_process(fitter: Fitter) -> None:
     embeddings, labels = examples()
     progress: list[tuple[float, str]] = []
     fitted = await fitter.fit(
-        embeddings, labels, SPEC, FINGERPRINT, lambda share, phase: progress.append((share, phase))
+        FitTask(embeddings, labels, SPEC, FINGERPRINT),
+        lambda share, phase: progress.append((share, phase)),
     )
     expected = adapters.fit(embeddings, labels, SPEC, fingerprint=FINGERPRINT)
     assert fitted.labels == expected.head.labels
@@ -62,11 +75,65 @@ async def test_head_equals_the_one_fitted_in_this_process(fitter: Fitter) -> Non
     np.testing.assert_allclose(head.bias, expected.head.bias, rtol=1e-5, atol=1e-6)
     assert head.fingerprint == FINGERPRINT
     report = adapters.Report.from_json(fitted.report)
-    assert report.classes == expected.report.classes
+    assert report.estimate == expected.report.estimate
     assert report.spec == SPEC
+    assert report.evaluation is not None
+    assert report.evaluation.estimate == report.estimate
+    assert fitted.test is None
+    assert fitted.cpu_seconds > 0
     shares = [share for share, _ in progress]
     assert shares == sorted(shares)
     assert (shares[0], shares[-1]) == (0.0, 1.0)
+
+
+async def test_weights_views_start_and_test_examples_take_part(fitter: Fitter) -> None:
+    embeddings, labels = examples()
+    random = np.random.default_rng(1)
+    spec = adapters.HeadSpec(family="ridge", augment=Augmentation(views=2))
+    task = FitTask(
+        embeddings,
+        labels,
+        spec,
+        FINGERPRINT,
+        weights=random.uniform(0.5, 2, len(labels)),
+        views=(embeddings[:5] + 0.01).astype(np.float32),
+        view_rows=np.arange(5),
+        start=(await fit(fitter)).safetensors,
+        test_embeddings=np.concatenate([embeddings[:6], embeddings[:1]]),
+        test_labels=[*labels[:6], "a label of no training example"],
+    )
+    fitted = await fitter.fit(task, ignore)
+    plain = await fitter.fit(replace(task, weights=None), ignore)
+    assert fitted.report["augmentation"]["augmented_examples"] == 5
+    assert fitted.test is not None
+    assert sum(item["examples"] for item in fitted.test["classes"]) == 6
+    head, other = map(adapters.Head.from_safetensors, (fitted.safetensors, plain.safetensors))
+    assert not np.allclose(head.weight, other.weight), "weights must change the head"
+
+
+ARRAYS = st.dictionaries(
+    st.text(max_size=5),
+    hypothesis_arrays(
+        st.sampled_from([np.float32, np.float64, np.uint8, np.int64]),
+        st.tuples(st.integers(0, 3), st.integers(0, 3)),
+        elements=st.integers(0, 100),
+    ),
+    max_size=4,
+)
+
+
+@given(ARRAYS)
+def test_any_arrays_come_back_from_a_payload(arrays: dict[str, NDArray[Any]]) -> None:
+    layout, parts = frames.pack_arrays(arrays)
+    header, payload = frames.read(io.BytesIO(frames.pack({"arrays": layout}, b"".join(parts)))) or (
+        {},
+        b"",
+    )
+    found = frames.unpack_arrays(header["arrays"], payload)
+    assert found.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found[name], array)
 
 
 async def test_process_is_kept_for_the_next_fit_and_runs_at_low_priority(fitter: Fitter) -> None:
@@ -85,7 +152,7 @@ async def test_what_cannot_be_learned_is_refused_by_field_and_the_next_fit_works
     with pytest.raises(adapters.InvalidArgument) as expected:
         adapters.fit(embeddings, labels, SPEC, fingerprint=FINGERPRINT)
     with pytest.raises(PreconditionFailed) as caught:
-        await fitter.fit(embeddings, labels, SPEC, FINGERPRINT, lambda share, phase: None)
+        await fitter.fit(FitTask(embeddings, labels, SPEC, FINGERPRINT), ignore)
     told, meant = caught.value, expected.value
     assert str(told) == str(meant)
     assert (told.field, told.limit, told.value) == (meant.field, meant.limit, meant.value)
@@ -99,7 +166,7 @@ async def test_cancelled_fit_ends_its_process_and_the_next_fit_works(fitter: Fit
     begun = asyncio.Event()
     spec = adapters.HeadSpec(family="logistic")
     task = asyncio.create_task(
-        fitter.fit(embeddings, labels, spec, FINGERPRINT, lambda share, phase: begun.set())
+        fitter.fit(FitTask(embeddings, labels, spec, FINGERPRINT), lambda share, phase: begun.set())
     )
     await begun.wait()
     process = training_process()
@@ -115,7 +182,7 @@ async def test_killed_process_is_an_error_and_the_next_fit_works(fitter: Fitter)
     begun = asyncio.Event()
     spec = adapters.HeadSpec(family="logistic")
     task = asyncio.create_task(
-        fitter.fit(embeddings, labels, spec, FINGERPRINT, lambda share, phase: begun.set())
+        fitter.fit(FitTask(embeddings, labels, spec, FINGERPRINT), lambda share, phase: begun.set())
     )
     await begun.wait()
     training_process().kill()

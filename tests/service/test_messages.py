@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import adapters
+from adapters.spec import FRONTS, Augmentation, NoveltySpec
 from service.errors import InvalidRequest, NotFound
 from service.messages import (
     page_size,
@@ -85,14 +86,44 @@ def test_page_that_is_too_large_is_refused() -> None:
         page_size(1001)
 
 
-@pytest.mark.parametrize("l2", [None, 0.5])
-def test_spec_comes_back_from_the_wire(l2: float | None) -> None:
-    spec = adapters.HeadSpec(family="ridge", seed=7, l2=l2)
+SPECS = st.builds(
+    adapters.HeadSpec,
+    family=st.sampled_from(["auto", *adapters.FAMILIES]),
+    seed=st.integers(0, 2**32 - 1),
+    l2=st.none() | st.floats(1e-6, 1e6),
+    front=st.sampled_from(FRONTS),
+    class_weights=st.dictionaries(st.text(min_size=1, max_size=3), st.floats(0.1, 10)),
+    augment=st.builds(Augmentation, views=st.integers(0, 32), noise=st.floats(0.01, 10)),
+    novelty=st.none()
+    | st.builds(NoveltySpec, false_alarm_rate=st.floats(0.01, 0.99), abstain=st.booleans()),
+)
+
+
+@given(SPECS)
+def test_spec_comes_back_from_the_wire_and_from_the_store(spec: adapters.HeadSpec) -> None:
+    stored = json.loads(json.dumps(spec.to_json()))
+    message = heads_pb2.HeadSpec.FromString(spec_message(stored).SerializeToString())
+    assert read_spec(message) == spec
+
+
+def test_balanced_classes_come_back_from_the_wire() -> None:
+    spec = adapters.HeadSpec(class_weight="balanced")
     assert read_spec(spec_message(spec.to_json())) == spec
 
 
-def test_empty_spec_is_the_default_one() -> None:
+def test_spec_stored_before_there_were_fronts_takes_the_defaults() -> None:
+    stored = {"family": "ridge", "seed": 3, "l2": None}
+    assert read_spec(spec_message(stored)) == adapters.HeadSpec(family="ridge", seed=3)
+
+
+def test_empty_parts_of_a_spec_are_the_default_ones() -> None:
     assert read_spec(heads_pb2.HeadSpec()) == adapters.HeadSpec()
+    message = heads_pb2.HeadSpec(
+        augment=heads_pb2.Augmentation(views=2), novelty=heads_pb2.Novelty()
+    )
+    assert read_spec(message) == adapters.HeadSpec(
+        augment=Augmentation(views=2), novelty=NoveltySpec()
+    )
 
 
 def test_impossible_spec_is_an_error_that_names_the_field() -> None:

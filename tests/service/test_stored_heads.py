@@ -10,7 +10,8 @@ from service.store import Database
 from service.store import heads as stored
 from service.store import jobs as stored_jobs
 from service.store.feedback import store_feedback
-from service.store.jobs import JobRecord, JobState
+from service.store.jobs import JobRecord, JobState, NewVersion
+from service.store.members import members_of
 from tests.service.stored import add_examples, add_version, example, feedback, new_head
 
 SPEC = {"family": "ridge", "seed": 3, "l2": None}
@@ -88,9 +89,8 @@ async def test_version_answers_once_it_is_activated(database: Database) -> None:
 
 
 def finish(connection: Connection, job: JobRecord) -> JobRecord:
-    return stored_jobs.finish_with_version(
-        connection, job, labels=("a", "b"), report={}, example_count=4, safetensors=b"w"
-    )
+    new = NewVersion(("a", "b"), {}, b"w", {"0" * 64: "a", "1" * 64: "b"})
+    return stored_jobs.finish_with_version(connection, job, new)
 
 
 async def test_job_runs_from_queue_to_version(database: Database) -> None:
@@ -103,6 +103,7 @@ async def test_job_runs_from_queue_to_version(database: Database) -> None:
     assert (done.state, done.version) == (JobState.SUCCEEDED, 1)
     assert done.ended_at is not None
     assert (await database.read(stored.require_head, head.uid)).active_version == 1
+    assert await database.read(members_of, head.uid, 1) == {"0" * 64: "a", "1" * 64: "b"}
     assert await database.read(stored_jobs.unfinished_job, head.uid) is None
 
 

@@ -188,6 +188,7 @@ def test_predictions_are_written_as_rows() -> None:
         "digest": "d2",
         "head": HEAD,
         "version": 3,
+        "live": False,
         "label": "yes",
         "probability": 0.75,
         "scores": {"yes": 0.75, "no": 0.25},
@@ -216,3 +217,41 @@ def test_other_replies_are_written_with_their_defaults_in_snake_case() -> None:
     written = write_json(heads_pb2.AddExamplesResponse(added=2))
     assert written == {"added": 2, "updated": 0, "unchanged": 0, "failed": 0, "errors": []}
     assert "active_version" in write_json(heads_pb2.GetHeadResponse(head=heads_pb2.Head()))["head"]
+
+
+def test_sets_and_novelty_are_written_by_row_and_an_abstention_has_no_label() -> None:
+    reply = prediction_pb2.PredictResponse(
+        digests=["d0", "d1"],
+        predictions=[
+            prediction_pb2.HeadPredictions(
+                head=HEAD,
+                version=1,
+                labels=["no", "yes"],
+                rows=[0, 1],
+                indices=to_tensor(np.array([[1, 0], [0, 1]], np.uint32)),
+                probabilities=to_tensor(np.array([[0.75, 0.25], [0.5, 0.5]], np.float32)),
+                set_sizes=to_tensor(np.array([0, 2], np.uint32)),
+                set_indices=to_tensor(np.array([0, 1], np.uint32)),
+                novelty=to_tensor(np.array([1.5, 0.5], np.float32)),
+                novel=[True, False],
+                abstains=True,
+                live=True,
+            )
+        ],
+    )
+    novel, known = write_json(reply)["predictions"]
+    assert (novel["novelty"], novel["novel"], novel["set"]) == (1.5, True, [])
+    assert novel["abstained"]
+    assert "label" not in novel
+    assert "scores" not in novel
+    assert (known["novel"], known["set"], known["label"]) == (False, ["no", "yes"], "no")
+    assert known["live"]
+    assert "abstained" not in known
+
+
+def test_confusion_matrix_of_a_report_is_written_as_rows() -> None:
+    matrix = to_tensor(np.array([[3, 1], [0, 2]], np.uint32))
+    report = heads_pb2.HeadReport(evaluation=heads_pb2.Evaluation(confusion=matrix))
+    written = write_json(heads_pb2.GetHeadReportResponse(report=report))
+    assert written["report"]["evaluation"]["confusion"] == [[3, 1], [0, 2]]
+    assert "test" not in written["report"]

@@ -110,7 +110,6 @@ async def test_cancelled_training_makes_no_version_and_the_head_can_be_trained_a
     [
         ({}, "classes"),
         ({"a": "x", "b": "x"}, "classes"),
-        ({"a": "x", "b": "x", "c": "y"}, "examples"),
         ({"a": "x", "b": "x", "c": None, "d": None}, "classes"),
     ],
 )

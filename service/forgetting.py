@@ -1,0 +1,126 @@
+"""Forgetting examples: nothing of them is left in the store, in memory, or in any version."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection
+
+import adapters
+from service.calls import Call
+from service.completion import Completion
+from service.embeddings import Embeddings
+from service.errors import InvalidRequest, NotFound, PreconditionFailed, ServiceError
+from service.fitting import Fitter
+from service.inputs import check_digest
+from service.live import LiveCopies
+from service.loaded_heads import LoadedHeads
+from service.logs import get_logger
+from service.messages import row_error
+from service.prediction import check_rows
+from service.store import Database
+from service.store import forgetting as stored_forgetting
+from service.store import heads as stored_heads
+from service.store.forgetting import Forgotten, Plan
+from service.store.heads import HeadRecord
+from service.store.jobs import NewVersion
+from service.trainer import Trainer
+from trunkline.resources import HeadName
+from trunkline.v1 import heads_pb2
+
+MAX_DIGESTS = 10_000
+
+log = get_logger(__name__)
+
+
+class Forgetting:
+    """The use case behind ``ForgetExamples``."""
+
+    def __init__(
+        self,
+        database: Database,
+        embeddings: Embeddings,
+        loaded: LoadedHeads,
+        live: LiveCopies,
+        fitter: Fitter,
+        trainer: Trainer,
+        completion: Completion,
+    ) -> None:
+        self._database = database
+        self._embeddings = embeddings
+        self._loaded = loaded
+        self._live = live
+        self._fitter = fitter
+        self._trainer = trainer
+        self._completion = completion
+
+    async def forget(
+        self, request: heads_pb2.ForgetExamplesRequest, call: Call
+    ) -> heads_pb2.ForgetExamplesResponse:
+        """Forgets examples before it replies; a row that fails costs itself alone.
+
+        A client that leaves does not stop it.
+        """
+        check_rows("digests", len(request.digests), MAX_DIGESTS)
+        name = HeadName.parse(request.head)
+        head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
+        errors: dict[int, ServiceError] = {}
+        for row, digest in enumerate(request.digests):
+            try:
+                check_digest(digest)
+            except InvalidRequest as error:
+                errors[row] = error
+        digests = [d for row, d in enumerate(request.digests) if row not in errors]
+        plan, forgotten = await self._completion.run(self._forget(head, digests))
+        for row, digest in enumerate(request.digests):
+            if row not in errors and digest not in plan.known:
+                errors[row] = NotFound(
+                    f"digest: the head knows no {digest}", field="digest", value=digest
+                )
+        return heads_pb2.ForgetExamplesResponse(
+            forgotten=len(plan.known),
+            errors=[row_error(row, errors[row], call.request_id) for row in sorted(errors)],
+            deleted_versions=forgotten.versions,
+            version=forgotten.active_version,
+            held_by=[f"tenants/{head.tenant}/heads/{name}" for name in forgotten.held_by],
+        )
+
+    async def _forget(self, head: HeadRecord, digests: Sequence[str]) -> tuple[Plan, Forgotten]:
+        # While this has its turn, no training reads examples or stores a version.
+        async with self._fitter.turn():
+            plan = await self._database.read(stored_forgetting.plan, head.uid, digests)
+            new = await self._refit(head, plan) if plan.refit else None
+            forgotten = await self._database.write(stored_forgetting.forget, head.uid, plan, new)
+            self._purge(head, forgotten)
+            await self._live.forget(head.uid)
+        await self._database.checkpoint()
+        log.info(
+            "forgotten",
+            head=head.resource,
+            examples=len(plan.known),
+            versions=len(forgotten.versions),
+            version=forgotten.active_version,
+        )
+        return plan, forgotten
+
+    async def _refit(self, head: HeadRecord, plan: Plan) -> NewVersion | None:
+        """The active version made anew without the examples; None where too few are left."""
+        active = await self._database.read(_active_spec, head)
+        try:
+            return await self._trainer.fit(
+                head, active, lambda share, phase: None, without=plan.known
+            )
+        except PreconditionFailed as error:
+            log.info("nothing to refit", head=head.resource, reason=str(error))
+            return None
+
+    def _purge(self, head: HeadRecord, forgotten: Forgotten) -> None:
+        self._loaded.forget(head.resource)
+        self._embeddings.purge(head.tenant, head.fingerprint, forgotten.gone)
+        self._embeddings.purge(head.tenant, None, forgotten.nowhere)
+
+
+def _active_spec(connection: Connection, head: HeadRecord) -> adapters.HeadSpec:
+    version = stored_heads.require_head(connection, head.uid).active_version
+    report = stored_heads.get_version(connection, head.uid, version).report
+    return adapters.HeadSpec.from_json(report["spec"])

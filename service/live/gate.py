@@ -1,0 +1,83 @@
+"""Whether a live copy may take over from the active version, or must go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from adapters.sequential import PairedTest
+
+MAX_LOSS = 0.01
+"""Leave-one-out accuracy that a live copy may lose on the stored examples."""
+
+_SLACK = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Leave-one-out accuracy of both on the stored examples, from 0 to 1."""
+
+    active: float
+    live: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the live copy lost at most one point."""
+        return self.live >= self.active - MAX_LOSS - _SLACK
+
+
+class Gate:
+    """Two conditions for taking over: better on the feedback, and no worse on what is stored.
+
+    The first is a sequential test on feedback that both were scored on before it was learned, valid
+    although it is looked at after every one. It can be misled by feedback that is wrong, or that
+    comes only where the active version errs; the second cannot, as it looks at examples that
+    somebody vouched for. It costs more, so it is tried only when the first holds, and where it
+    failed again only after a fifth more feedback.
+    """
+
+    def __init__(self, error_rate: float) -> None:
+        self.error_rate = error_rate
+        self._test = PairedTest(error_rate)
+        self.scored = 0
+        self.active_right = 0
+        self.live_right = 0
+        self.comparison: Comparison | None = None
+        self._next_comparison = 0
+
+    def observe(self, active_right: bool, live_right: bool) -> None:
+        """Takes in whether each was right about feedback that neither had learned."""
+        self._test.observe(active_right, live_right)
+        self.scored += 1
+        self.active_right += active_right
+        self.live_right += live_right
+
+    @property
+    def evidence_better(self) -> float:
+        """E-value against "the live copy is no better"."""
+        return self._test.evidence_better
+
+    @property
+    def evidence_worse(self) -> float:
+        """E-value against "the live copy is no worse"."""
+        return self._test.evidence_worse
+
+    @property
+    def worse(self) -> bool:
+        """Whether the live copy is shown to be worse on the feedback."""
+        return self._test.worse
+
+    @property
+    def wants_comparison(self) -> bool:
+        """Whether it is better on the feedback and time to compare both on the stored examples."""
+        return self._test.better and self.scored >= self._next_comparison
+
+    @property
+    def held_back(self) -> bool:
+        """Whether it is better on the feedback, but failed on the stored examples."""
+        return self._test.better and self.comparison is not None and not self.comparison.passed
+
+    def note(self, comparison: Comparison) -> bool:
+        """Takes in how both do on the stored examples; returns whether the copy may take over."""
+        self.comparison = comparison
+        self._next_comparison = self.scored + max(10, self.scored // 5)
+        return comparison.passed

@@ -1,0 +1,262 @@
+"""A live copy: predict, score, learn, in that order, for each feedback in the order of its coming.
+
+Nothing in here waits, stores or knows a clock: the same members and feedback make the same copy.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapters import Head
+from adapters.drift import MAX_WINDOW, DriftDetector
+from adapters.live import REFRESH_UPDATES, Change, LiveHead, live_head
+from service.live.gate import Comparison, Gate
+from service.store.live import LiveFeedback, Member, Score
+
+COALESCING = frozenset({"logistic"})
+"""Families without an exact update: they learn what has gathered in one go."""
+
+KNOWN_BYTES = 300
+"""Of one example in the books, beside what the head keeps of it; a generous guess."""
+
+
+class Policy(StrEnum):
+    """What feedback does to predictions."""
+
+    IMMEDIATE = "immediate"
+    GATED = "gated"
+    MANUAL = "manual"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How a copy is judged.
+
+    Attributes:
+        policy: whether it serves, may take over, or neither.
+        error_rate: of the sequential test.
+        drift_delta: confidence of the drift detector, which looks at the answers that are served.
+    """
+
+    policy: Policy
+    error_rate: float
+    drift_delta: float
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What came of some feedback.
+
+    Attributes:
+        scores: of what was learned, in order.
+        changed_at: id of the first feedback after a change in the stream, or None. What came after
+            it was detected is not learned: the copy is to be made anew.
+    """
+
+    scores: list[Score]
+    changed_at: int | None
+
+
+class LiveCopy:
+    """What moves on from a version with feedback, and how both fared.
+
+    Args:
+        version: number of the active version.
+        active: its head.
+        members: examples to stand on beside the feedback; none after a change in the stream.
+        feedback: all of it, oldest first. What was learned before is learned again, and its
+            scores are taken as they are; the rest is for `learn`.
+
+    Attributes:
+        through: id of the last feedback it has learned, 0 for none.
+        gate: whether it may take over.
+
+    Raises:
+        adapters.InvalidArgument: no copy can move on from this version.
+    """
+
+    def __init__(
+        self,
+        version: int,
+        active: Head,
+        members: Sequence[Member],
+        feedback: Sequence[LiveFeedback],
+        rules: Rules,
+        *,
+        changed: bool,
+    ) -> None:
+        learned = [item for item in feedback if item.learned]
+        self.version = version
+        self.active = active
+        self.changed = changed
+        self.rules = rules
+        self.through = 0
+        self.gate = Gate(rules.error_rate)
+        self.drift = DriftDetector(rules.drift_delta)
+        self._observed: deque[int] = deque(maxlen=MAX_WINDOW)
+        both: list[Member | LiveFeedback] = [*members, *learned]
+        examples = {item.digest: item for item in both}
+        self._known = {digest: (item.label, item.weight) for digest, item in examples.items()}
+        self._live = train(active, list(examples.values()))
+        self._leave_one_out: float | None = None
+        self.feedback_count = 0
+        for item in learned:
+            assert item.active_right is not None
+            self._observe(item.id, item.active_right, item.live_right)
+
+    @property
+    def head(self) -> Head | None:
+        """The head as it is now, which will not change; None below two classes."""
+        return self._live.head if self._live.ready else None
+
+    @property
+    def serving(self) -> bool:
+        """Whether it, and not the active version, answers predictions."""
+        return self.rules.policy is Policy.IMMEDIATE
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels it has examples of, sorted."""
+        return self._live.labels
+
+    @property
+    def known(self) -> dict[str, str]:
+        """What it stands on: labels by digest."""
+        return {digest: label for digest, (label, _) in self._known.items()}
+
+    @property
+    def example_count(self) -> int:
+        """How many examples it stands on."""
+        return len(self._known)
+
+    @property
+    def worn(self) -> bool:
+        """Whether it has learned so much that rounding errors make it better to begin anew."""
+        return self._live.updates >= REFRESH_UPDATES
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes it holds in memory."""
+        return self._live.nbytes + self.active.nbytes + KNOWN_BYTES * len(self._known)
+
+    def learn(self, feedback: Sequence[LiveFeedback]) -> Learned:
+        """Predicts, scores and learns what is new, up to a change in the stream if there is one."""
+        scores: list[Score] = []
+        for part in self._parts(feedback):
+            active = right(self.active, part)
+            live = right(self.head, part)
+            self._live.apply(list(self._changes(part)))
+            changed_at = None
+            for item, one, other in zip(part, active, live, strict=True):
+                assert one is not None
+                scores.append(Score(item.id, one, other))
+                changed_at = self._observe(item.id, one, other) or changed_at
+            if changed_at is not None:
+                return Learned(scores, changed_at)
+        return Learned(scores, None)
+
+    def compare(self, members: Sequence[Member], feedback: Sequence[LiveFeedback]) -> Comparison:
+        """Leave-one-out accuracy of both on the examples that somebody vouches for.
+
+        After a change in the stream those do not apply any more: then it is that of the live copy
+        on what it stands on, and the active version's accuracy on the same.
+
+        Args:
+            members: as the copy was made of.
+            feedback: all that it has learned.
+        """
+        if self.changed:
+            own = [item for item in feedback if item.id <= self.through]
+            return Comparison(_mean(right(self.active, own)), _mean(self._held_out(own)))
+        anchors = [member for member in members if member.anchor] or list(members)
+        if self._leave_one_out is None:
+            before = train(self.active, members)
+            self._leave_one_out = _mean(held_out(before, anchors).tolist())
+        # An anchor that feedback has given another label does not count in the copy's favour.
+        same = [item for item in anchors if self._known[item.digest][0] == item.label]
+        live = sum(self._held_out(same)) / len(anchors) if anchors else 0.0
+        return Comparison(self._leave_one_out, live)
+
+    def _held_out(self, examples: Sequence[Member | LiveFeedback]) -> list[bool]:
+        weights = [self._known[item.digest][1] for item in examples]
+        return list(map(bool, held_out(self._live, examples, weights)))
+
+    def _parts(self, feedback: Sequence[LiveFeedback]) -> Iterator[Sequence[LiveFeedback]]:
+        if self.active.family in COALESCING and feedback:
+            yield feedback
+        else:
+            yield from ([item] for item in feedback)
+
+    def _changes(self, part: Sequence[LiveFeedback]) -> Iterator[Change]:
+        for item in part:
+            label, weight = self._known.get(item.digest, (None, None))
+            if (label, weight) != (item.label, item.weight):
+                yield Change(item.vector, item.label, label, item.weight, weight)
+            self._known[item.digest] = (item.label, item.weight)
+
+    def _observe(self, feedback_id: int, active: bool, live: bool | None) -> int | None:
+        """Notes a score; the id of the first feedback after a change, if one is detected."""
+        self.through = feedback_id
+        self.feedback_count += 1
+        if live is not None:
+            self.gate.observe(active, live)
+        served = live if self.serving else active
+        if served is None:
+            return None
+        self._observed.append(feedback_id)
+        if not self.drift.observe(served):
+            return None
+        return self._observed[-min(self.drift.window, len(self._observed))]
+
+
+def train(head: Head, examples: Sequence[Member | LiveFeedback]) -> LiveHead:
+    """A live copy of a head, trained anew on these examples.
+
+    Raises:
+        adapters.InvalidArgument: no copy can move on from this version.
+    """
+    return live_head(
+        head,
+        _vectors(examples, head.dim),
+        [item.label for item in examples],
+        np.array([item.weight for item in examples], dtype=np.float64),
+    )
+
+
+def held_out(
+    live: LiveHead,
+    examples: Sequence[Member | LiveFeedback],
+    weights: Sequence[float] | None = None,
+) -> NDArray[np.bool_]:
+    """Which of these examples, that the copy stands on, it predicts right without them."""
+    if not examples:
+        return np.empty(0, dtype=np.bool_)
+    return live.held_out(
+        np.stack([item.vector for item in examples]),
+        [item.label for item in examples],
+        np.array(weights or [item.weight for item in examples], dtype=np.float64),
+    )
+
+
+def right(head: Head | None, feedback: Sequence[LiveFeedback]) -> list[bool | None]:
+    """Whether a head gives each input the label that feedback says is right; None without one."""
+    if head is None:
+        return [None] * len(feedback)
+    best = head.logits(_vectors(feedback, head.dim)).argmax(axis=1)
+    return [head.labels[i] == item.label for i, item in zip(best, feedback, strict=True)]
+
+
+def _vectors(examples: Sequence[Member | LiveFeedback], dim: int) -> NDArray[np.float32]:
+    if not examples:
+        return np.empty((0, dim), dtype=np.float32)
+    return np.stack([item.vector for item in examples])
+
+
+def _mean(values: Sequence[bool | None]) -> float:
+    return sum(map(bool, values)) / len(values) if values else 0.0

@@ -1,0 +1,133 @@
+"""Examples with their embeddings, as trainings and suggestions take them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
+
+from service.store import schema
+from service.store.embeddings import to_vector
+from service.store.heads import require_head
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledSet:
+    """Labelled examples in the order of their first storing.
+
+    Attributes:
+        embeddings: float32, shape (n, dim).
+        weights: float64, shape (n,).
+    """
+
+    embeddings: NDArray[np.float32]
+    labels: list[str]
+    digests: list[str]
+    weights: NDArray[np.float64]
+
+    @property
+    def members(self) -> dict[str, str]:
+        """Label by digest."""
+        return dict(zip(self.digests, self.labels, strict=True))
+
+    def without(self, digests: Set[str]) -> LabelledSet:
+        """The others."""
+        rows = [i for i, digest in enumerate(self.digests) if digest not in digests]
+        return LabelledSet(
+            self.embeddings[rows],
+            [self.labels[i] for i in rows],
+            [self.digests[i] for i in rows],
+            self.weights[rows],
+        )
+
+
+def label_counts(connection: Connection, uid: str) -> dict[str, int]:
+    """How many examples each label of the head has to train on."""
+    rows = connection.execute(
+        select(schema.examples.c.label, func.count())
+        .where(
+            schema.examples.c.head_uid == uid,
+            schema.examples.c.label.is_not(None),
+            schema.examples.c.held_out.is_(False),
+        )
+        .group_by(schema.examples.c.label)
+    )
+    return {str(label): count for label, count in rows}
+
+
+def training_set(connection: Connection, uid: str) -> LabelledSet:
+    """The labelled examples of a head that are not held out."""
+    return _labelled(connection, uid, schema.examples.c.held_out.is_(False))
+
+
+def training_digests(connection: Connection, uid: str) -> list[str]:
+    """Digests of the training set."""
+    table = schema.examples.c
+    query = select(table.digest).where(
+        table.head_uid == uid, table.label.is_not(None), table.held_out.is_(False)
+    )
+    return list(connection.scalars(query.order_by(table.id)))
+
+
+def held_out_set(connection: Connection, uid: str) -> LabelledSet:
+    """The labelled examples of a head that are kept for testing."""
+    return _labelled(connection, uid, schema.examples.c.held_out.is_(True))
+
+
+def unlabelled_set(
+    connection: Connection, uid: str, limit: int
+) -> tuple[list[str], NDArray[np.float32]]:
+    """Digests and embeddings (n, dim) of a head's newest examples without a label."""
+    table = schema.examples.c
+    query = (
+        _with_embeddings(connection, uid, table.digest)
+        .where(table.label.is_(None), table.held_out.is_(False))
+        .order_by(table.id.desc())
+        .limit(limit)
+    )
+    rows = connection.execute(query).all()
+    return [str(row.digest) for row in rows], _stack([row.vector for row in rows])
+
+
+def _labelled(connection: Connection, uid: str, which: ColumnElement[bool]) -> LabelledSet:
+    table = schema.examples.c
+    query = (
+        _with_embeddings(connection, uid, table.label, table.digest, table.weight)
+        .where(table.label.is_not(None), which)
+        .order_by(table.id)
+    )
+    rows = connection.execute(query).all()
+    return LabelledSet(
+        _stack([row.vector for row in rows]),
+        [str(row.label) for row in rows],
+        [str(row.digest) for row in rows],
+        np.array([row.weight for row in rows], dtype=np.float64),
+    )
+
+
+def _with_embeddings(connection: Connection, uid: str, *columns: ColumnElement[Any]) -> Select[Any]:
+    """Selects columns of a head's examples, each with the embedding as `vector`."""
+    head = require_head(connection, uid)
+    return (
+        select(schema.embeddings.c.vector, *columns)
+        .select_from(schema.examples)
+        .join(
+            schema.embeddings,
+            and_(
+                schema.embeddings.c.tenant_id == head.tenant_id,
+                schema.embeddings.c.fingerprint == head.fingerprint,
+                schema.embeddings.c.digest == schema.examples.c.digest,
+            ),
+        )
+        .where(schema.examples.c.head_uid == uid)
+    )
+
+
+def _stack(vectors: Sequence[bytes]) -> NDArray[np.float32]:
+    if not vectors:
+        return np.empty((0, 0), dtype=np.float32)
+    return np.stack([to_vector(data) for data in vectors])

@@ -1,0 +1,155 @@
+"""Forgetting examples for good, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Table, delete, select, update
+
+from service.errors import Aborted
+from service.store import schema
+from service.store.embeddings import chunks, delete_unneeded
+from service.store.feedback_states import FeedbackState
+from service.store.heads import HeadRecord, add_version, require_head
+from service.store.jobs import NewVersion
+from service.store.members import delete_members, members_of, versions_that_knew
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What forgetting takes.
+
+    Attributes:
+        known: those of the digests that the head knows in some way.
+        refit: whether what answers now has learned from one of them.
+    """
+
+    known: frozenset[str]
+    refit: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What forgetting did.
+
+    Attributes:
+        versions: numbers of the versions that knew an example and are gone.
+        active_version: the version that answers now; 0 for none.
+        held_by: names of the tenant's other heads that hold one of the examples still.
+        gone: digests of inputs that the tenant holds no longer on the head's backbone.
+        nowhere: those of them that it holds on no other backbone, either.
+    """
+
+    versions: tuple[int, ...]
+    active_version: int
+    held_by: tuple[str, ...]
+    gone: frozenset[str]
+    nowhere: frozenset[str]
+
+
+def plan(connection: Connection, uid: str, digests: Sequence[str]) -> Plan:
+    """Finds out what forgetting these examples takes."""
+    head = require_head(connection, uid)
+    live = _among(connection, schema.feedback, uid, digests, state=FeedbackState.LIVE)
+    known = _among(connection, schema.examples, uid, digests)
+    known |= _among(connection, schema.feedback, uid, digests)
+    for version in versions_that_knew(connection, uid, set(digests)):
+        known |= members_of(connection, uid, version).keys() & set(digests)
+    active = members_of(connection, uid, head.active_version)
+    refit = not active.keys().isdisjoint(digests) or bool(active and live)
+    return Plan(frozenset(known), refit)
+
+
+def forget(connection: Connection, uid: str, wanted: Plan, new: NewVersion | None) -> Forgotten:
+    """Deletes examples, versions that knew one, and what feedback said of them.
+
+    Args:
+        wanted: what was planned.
+        new: made without them; takes over. None if none is needed, or can be made.
+
+    Raises:
+        NotFound: the head was deleted meanwhile.
+        Aborted: what answers now has begun or ceased to know one of them meanwhile.
+    """
+    head = require_head(connection, uid)
+    digests = sorted(wanted.known)
+    if plan(connection, uid, digests).refit != wanted.refit:
+        raise Aborted("examples: the head was changed meanwhile; ask again", field="head")
+    for chunk in chunks(digests):
+        table = schema.feedback
+        connection.execute(
+            update(table)
+            .where(table.c.head_uid == uid, table.c.digest.in_(chunk))
+            .values(digest="", label="", state=FeedbackState.SUPERSEDED)
+        )
+        of_head = schema.examples.c.head_uid == uid
+        connection.execute(
+            delete(schema.examples).where(of_head, schema.examples.c.digest.in_(chunk))
+        )
+    gone = delete_unneeded(connection, head, digests)
+    versions = tuple(versions_that_knew(connection, uid, set(digests)))
+    _delete_versions(connection, head, versions)
+    if new is not None:
+        add_version(
+            connection,
+            uid,
+            source="training",
+            labels=new.labels,
+            report=new.report,
+            example_count=len(new.members),
+            safetensors=new.safetensors,
+            activate=True,
+            members=new.members,
+        )
+    held = _held_by(connection, head, digests)
+    return Forgotten(
+        versions=versions,
+        active_version=require_head(connection, uid).active_version,
+        held_by=tuple(sorted({name for _, name in held})),
+        gone=frozenset(gone),
+        nowhere=frozenset(gone - {digest for digest, _ in held}),
+    )
+
+
+def _delete_versions(connection: Connection, head: HeadRecord, versions: Sequence[int]) -> None:
+    if head.active_version in versions:
+        table = schema.heads
+        connection.execute(
+            update(table)
+            .where(table.c.uid == head.uid)
+            .values(active_version=0, drift_feedback_id=None, drift_at=None)
+        )
+    for version in versions:
+        delete_members(connection, head.uid, version)
+        connection.execute(delete(schema.versions).filter_by(head_uid=head.uid, version=version))
+
+
+def _among(
+    connection: Connection, table: Table, uid: str, digests: Sequence[str], **values: str
+) -> set[str]:
+    found: set[str] = set()
+    for chunk in chunks(digests):
+        found.update(
+            connection.scalars(
+                select(table.c.digest)
+                .where(table.c.head_uid == uid, table.c.digest.in_(chunk))
+                .filter_by(**values)
+            )
+        )
+    return found
+
+
+def _held_by(
+    connection: Connection, head: HeadRecord, digests: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Digest and name of the tenant's heads that hold it, whatever their backbone."""
+    held: list[tuple[str, str]] = []
+    for chunk in chunks(digests):
+        rows = connection.execute(
+            select(schema.examples.c.digest, schema.heads.c.name)
+            .select_from(schema.examples.join(schema.heads))
+            .where(schema.examples.c.digest.in_(chunk), schema.heads.c.tenant_id == head.tenant_id)
+        )
+        held += [(digest, name) for digest, name in rows]
+    return held

@@ -1,0 +1,141 @@
+"""A house with a trained head that learns from feedback, and shorthands for sending it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.inputs import from_tensor, to_tensor
+from tests.service.doubles import DIM, FINGERPRINT
+from tests.service.house import HEAD, House
+from trunkline.v1 import common_pb2, heads_pb2, prediction_pb2
+
+Vector = NDArray[np.float32]
+OpenLive = Callable[..., AbstractAsyncContextManager["LiveHouse"]]
+
+CENTRES = {
+    "red": np.array([2, 0, 0, 0], np.float32),
+    "blue": np.array([-2, 0, 0, 0], np.float32),
+    "green": np.array([0, 3, 0, 0], np.float32),
+}
+IMMEDIATE = heads_pb2.FEEDBACK_POLICY_IMMEDIATE
+GATED = heads_pb2.FEEDBACK_POLICY_GATED
+MANUAL = heads_pb2.FEEDBACK_POLICY_MANUAL
+
+
+def around(label: str, count: int, seed: int, spread: float = 1.0) -> list[Vector]:
+    """Embeddings near the centre of a class."""
+    generator = np.random.default_rng(seed)
+    noise = generator.normal(scale=spread, size=(count, DIM))
+    return list((CENTRES[label] + noise).astype(np.float32))
+
+
+def vector_input(vector: Vector) -> common_pb2.Input:
+    return common_pb2.Input(
+        embedding=common_pb2.Embedding(fingerprint=FINGERPRINT, vector=to_tensor(vector))
+    )
+
+
+class LiveHouse:
+    """A house with one trained head."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self._sent = 0
+
+    async def add(
+        self, vectors: Sequence[Vector], label: str | None
+    ) -> heads_pb2.AddExamplesResponse:
+        rows = [heads_pb2.NewExample(input=vector_input(v), label=label) for v in vectors]
+
+        async def stream() -> AsyncIterator[heads_pb2.AddExamplesRequest]:
+            yield heads_pb2.AddExamplesRequest(head=HEAD, examples=rows)
+
+        handler = self.house.application.handlers["AddExamples"]
+        response: heads_pb2.AddExamplesResponse = await handler(
+            stream(), self.house.call("AddExamples", None)
+        )
+        return response
+
+    async def send(
+        self, vectors: Sequence[Vector], label: str, *, ids: Sequence[str] = ()
+    ) -> prediction_pb2.SendFeedbackResponse:
+        rows = [
+            prediction_pb2.Feedback(
+                input=vector_input(vector), label=label, id=ids[i] if ids else ""
+            )
+            for i, vector in enumerate(vectors)
+        ]
+        request = prediction_pb2.SendFeedbackRequest(head=HEAD, feedback=rows)
+        response: prediction_pb2.SendFeedbackResponse = await self.house.ask(
+            "SendFeedback", request
+        )
+        return response
+
+    async def predict(self, vectors: Sequence[Vector]) -> prediction_pb2.HeadPredictions:
+        response = await self.house.predict(*map(vector_input, vectors))
+        assert not response.errors
+        (group,) = response.predictions
+        return group
+
+    async def labels(self, vectors: Sequence[Vector]) -> list[str]:
+        group = await self.predict(vectors)
+        indices = from_tensor(group.indices, field="indices", dtypes=("uint32",))
+        return [group.labels[int(row[0])] for row in indices]
+
+    async def probabilities(self, vectors: Sequence[Vector]) -> NDArray[np.generic]:
+        """Of shape (rows, classes), in the order of the labels."""
+        group = await self.predict(vectors)
+        indices = from_tensor(group.indices, field="indices", dtypes=("uint32",))
+        found = from_tensor(group.probabilities, field="probabilities", dtypes=("float32",))
+        ordered = np.empty_like(found)
+        np.put_along_axis(ordered, indices.astype(np.intp), found, axis=1)
+        return ordered
+
+    async def head(self) -> heads_pb2.Head:
+        reply = await self.house.ask("GetHead", heads_pb2.GetHeadRequest(name=HEAD))
+        head: heads_pb2.Head = reply.head
+        return head
+
+    async def live(self) -> heads_pb2.LiveCopy:
+        return (await self.head()).live
+
+    async def update(self, **values: object) -> heads_pb2.Head:
+        request = heads_pb2.UpdateHeadRequest(name=HEAD, **values)  # type: ignore[arg-type]
+        head: heads_pb2.Head = (await self.house.ask("UpdateHead", request)).head
+        return head
+
+    async def promote(self) -> heads_pb2.PromoteLiveCopyResponse:
+        request = heads_pb2.PromoteLiveCopyRequest(head=HEAD)
+        reply: heads_pb2.PromoteLiveCopyResponse = await self.house.ask("PromoteLiveCopy", request)
+        return reply
+
+    async def drop(self) -> heads_pb2.DropLiveCopyResponse:
+        request = heads_pb2.DropLiveCopyRequest(head=HEAD)
+        reply: heads_pb2.DropLiveCopyResponse = await self.house.ask("DropLiveCopy", request)
+        return reply
+
+    async def activate(self, version: int) -> heads_pb2.Head:
+        request = heads_pb2.ActivateHeadVersionRequest(name=f"{HEAD}/versions/{version}")
+        head: heads_pb2.Head = (await self.house.ask("ActivateHeadVersion", request)).head
+        return head
+
+    async def feedback(
+        self, state: heads_pb2.FeedbackState.ValueType = heads_pb2.FEEDBACK_STATE_UNSPECIFIED
+    ) -> list[heads_pb2.FeedbackRecord]:
+        request = heads_pb2.ListFeedbackRequest(head=HEAD, state=state, page_size=1000)
+        return list((await self.house.ask("ListFeedback", request)).feedback)
+
+    async def release(self, **values: object) -> heads_pb2.ReleaseFeedbackResponse:
+        request = heads_pb2.ReleaseFeedbackRequest(head=HEAD, **values)  # type: ignore[arg-type]
+        reply: heads_pb2.ReleaseFeedbackResponse = await self.house.ask("ReleaseFeedback", request)
+        return reply
+
+    async def examples(self) -> dict[str, str]:
+        """Labels of the head's examples by digest."""
+        request = heads_pb2.ListExamplesRequest(head=HEAD, page_size=1000)
+        listed = (await self.house.ask("ListExamples", request)).examples
+        return {item.digest: item.label for item in listed if item.HasField("label")}

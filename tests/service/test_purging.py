@@ -1,0 +1,105 @@
+"""What leaves the store leaves the cache of embeddings."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any, cast
+
+from service.errors import NotFound
+from service.inputs import Kind
+from service.store import Database
+from service.store import examples as stored_examples
+from tests.service.doubles import (
+    FINGERPRINT,
+    HandExtractor,
+    digest_input,
+    info,
+    text_input,
+    vector_of,
+)
+from tests.service.stored import add_examples, example, new_head
+from tests.service.test_embeddings import cache_of, key, made, vectors_of
+from trunkline.digest import text_digest
+
+
+async def test_purged_embedding_is_computed_anew_and_others_stay() -> None:
+    extractor = HandExtractor()
+    embeddings = made(extractor)
+    await embeddings.resolve("acme", info(), [text_input("x"), text_input("y")])
+    await embeddings.resolve("bolt", info(), [text_input("x")])
+    digests = [text_digest("x"), text_digest("y")]
+    assert embeddings.cached("acme", FINGERPRINT, digests) == set(digests)
+    embeddings.purge("acme", FINGERPRINT, [text_digest("x"), "0" * 64])
+    assert embeddings.cached("acme", FINGERPRINT, digests) == {text_digest("y")}
+    assert embeddings.cached("bolt", FINGERPRINT, digests) == {text_digest("x")}
+    (gone,) = await embeddings.resolve("acme", info(), [digest_input(text_digest("x"))])
+    assert isinstance(gone, NotFound)
+    assert vectors_of(await embeddings.resolve("acme", info(), [text_input("x")]))
+    assert extractor.asked == [["x", "y"], ["x"], ["x"]]
+
+
+async def test_purge_of_all_backbones_leaves_other_tenants_alone() -> None:
+    embeddings = made(HandExtractor())
+    other = info(fingerprint="0" * 64)
+    for tenant in ("acme", "bolt"):
+        for backbone in (info(), other):
+            await embeddings.resolve(tenant, backbone, [text_input("x"), text_input("y")])
+    embeddings.purge("acme", None, [text_digest("x")])
+    digests = [text_digest("x"), text_digest("y")]
+    for fingerprint in (FINGERPRINT, "0" * 64):
+        assert embeddings.cached("acme", fingerprint, digests) == {text_digest("y")}
+        assert embeddings.cached("bolt", fingerprint, digests) == set(digests)
+
+
+def test_room_of_a_discarded_entry_is_free_again() -> None:
+    cache = cache_of(1)
+    cache.put(key("a"), vector_of("a"), Kind.TEXT)
+    cache.discard(key("a"))
+    cache.discard(key("a"))
+    assert (len(cache), cache.nbytes) == (0, 0)
+    cache.put(key("b"), vector_of("b"), Kind.TEXT)
+    assert key("b") in cache
+
+
+async def test_embedding_on_its_way_is_given_to_who_waits_and_not_kept_after_a_purge() -> None:
+    extractor = HandExtractor()
+    embeddings = made(extractor)
+    extractor.go.clear()
+    waiting = asyncio.create_task(embeddings.resolve("acme", info(), [text_input("x")]))
+    await extractor.changes.until(lambda: extractor.asked == [["x"]])
+    embeddings.purge("acme", FINGERPRINT, [text_digest("x")])
+    extractor.go.set()
+    assert vectors_of(await waiting) == [vector_of("x").tolist()]
+    assert embeddings.cached("acme", FINGERPRINT, [text_digest("x")]) == set()
+
+
+async def test_embedding_that_was_read_before_its_deletion_is_not_kept(
+    database: Database,
+) -> None:
+    head = await database.write(new_head)
+    await database.write(add_examples, head.uid, example("x"))
+    embeddings = made(HandExtractor(), database)
+    read, deleted = threading.Event(), threading.Event()
+
+    class Slow:
+        """The database, whose reads end only after the deletion."""
+
+        async def read(self, function: Callable[..., Any], *args: Any) -> Any:
+            found = await database.read(function, *args)
+            read.set()
+            await asyncio.to_thread(deleted.wait, 60)
+            return found
+
+    slow = cast("Database", Slow())
+    late = made(HandExtractor(), slow)
+    waiting = asyncio.create_task(late.resolve("acme", info(), [digest_input(text_digest("x"))]))
+    await asyncio.to_thread(read.wait, 60)
+    await database.write(stored_examples.delete_example, head.uid, text_digest("x"))
+    late.purge("acme", FINGERPRINT, [text_digest("x")])
+    deleted.set()
+    await waiting
+    assert late.cached("acme", FINGERPRINT, [text_digest("x")]) == set()
+    (gone,) = await embeddings.resolve("acme", info(), [digest_input(text_digest("x"))])
+    assert isinstance(gone, NotFound)
