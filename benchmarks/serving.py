@@ -13,14 +13,11 @@ import json
 import os
 import platform
 import statistics
-import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import grpc
 import numpy as np
@@ -30,6 +27,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from benchmarks.load import PREDICT, Plan
+from benchmarks.processes import outcome, program, server
 from trunkline import Client
 from trunkline.v1 import common_pb2, prediction_pb2, prediction_pb2_grpc
 
@@ -46,20 +44,21 @@ class Bench:
         self._seconds = seconds
         self.images = folder / "images"
         self.cache_dir = cache_dir
-        _write_photos(self.images)
-        addresses = json.loads(stack.enter_context(_server(folder / "data", cache_dir)))
-        self.grpc, self.rest = addresses["grpc"], addresses["rest"]
+        write_photos(self.images)
+        running = stack.enter_context(server(folder / "data", cache_dir))
+        self.grpc, self.rest = running.grpc, running.rest
         self.echo = ""
         self._salt = 0
         self._import_heads()
         reply = self.reply_bytes()
-        self.echo = f"127.0.0.1:{stack.enter_context(_process('benchmarks.echo', str(reply)))}"
-        self._loop = _run("benchmarks.plain_loop", *self._loop_arguments())
+        echo = stack.enter_context(program("benchmarks.echo", str(reply)))
+        self.echo = f"127.0.0.1:{echo.line}"
+        self._loop = outcome("benchmarks.plain_loop", *self._loop_arguments())
 
     def plain_loop(self) -> float:
         """Photos per second of the plain loop, at what its trial found best."""
         arguments = ["--threads", str(self._loop["threads"]), "--batch", str(self._loop["batch"])]
-        rate: float = _run("benchmarks.plain_loop", *self._loop_arguments(), *arguments)["rate"]
+        rate: float = outcome("benchmarks.plain_loop", *self._loop_arguments(), *arguments)["rate"]
         return rate
 
     def load(
@@ -77,10 +76,10 @@ class Bench:
             in_flight=IN_FLIGHT,
             seconds=self._seconds,
         )
-        outcome = _run("benchmarks.load", json.dumps(asdict(plan), default=str))
-        if outcome["errors"]:
-            raise RuntimeError(f"{outcome['errors']} of {outcome['requests']} requests failed")
-        rate: float = outcome["rate"]
+        seen = outcome("benchmarks.load", json.dumps(asdict(plan), default=str))
+        if seen["errors"]:
+            raise RuntimeError(f"{seen['errors']} of {seen['requests']} requests failed")
+        rate: float = seen["rate"]
         return rate
 
     def reply_bytes(self) -> int:
@@ -172,7 +171,8 @@ def _table(rates: dict[str, list[float]], loop: str, seconds: float) -> Table:
     return table
 
 
-def _write_photos(folder: Path) -> None:
+def write_photos(folder: Path) -> None:
+    """Copies an even choice of the textile photos."""
     import conformal_clip_data
 
     folder.mkdir(parents=True)
@@ -180,35 +180,3 @@ def _write_photos(folder: Path) -> None:
     photos = sorted(source.glob("*/*.jpg"))
     for number, path in enumerate(photos[:: max(1, len(photos) // PHOTOS)]):
         (folder / f"{number:04d}.jpg").write_bytes(path.read_bytes())
-
-
-@contextmanager
-def _server(data_dir: Path, cache_dir: Path) -> Iterator[str]:
-    arguments = ("serve", "--grpc-port", "0", "--rest-port", "0", "--log-level", "warning")
-    folders = ("--data-dir", str(data_dir), "--cache-dir", str(cache_dir))
-    with _process("trunkline", *arguments, *folders) as line:
-        yield line
-
-
-@contextmanager
-def _process(module: str, *arguments: str) -> Iterator[str]:
-    """Runs a module until the end of the block; gives the first line it prints."""
-    command = [sys.executable, "-m", module, *arguments]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        try:
-            line = process.stdout.readline()
-            if not line:
-                raise RuntimeError(f"{module} ended with status {process.wait()}")
-            yield line.strip()
-        finally:
-            process.terminate()
-
-
-def _run(module: str, *arguments: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", module, *arguments]
-    output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-    parsed: dict[str, Any] = json.loads(output)
-    return parsed

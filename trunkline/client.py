@@ -1,42 +1,37 @@
 """The client for programs without an event loop."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Self, TypeVar
 
-import grpc
-
-from trunkline import calls, channel, flows
-from trunkline.calls import Call, Page, Pause, SendExamples, WatchTraining
-from trunkline.errors import DeadlineExceeded, Unavailable
-from trunkline.flows import Flow, Step
+from trunkline import calls, flows
+from trunkline.calls import examples as example_calls
+from trunkline.calls import heads as head_calls
+from trunkline.examples import (
+    Example,
+    ExampleLike,
+    FeedbackRecord,
+    FeedbackState,
+    Suggestions,
+)
+from trunkline.heads import Dropped, Export, Head, HeadSpec, Policy, Promoted, Version
 from trunkline.inputs import InputLike
-from trunkline.retrying import Attempts
-from trunkline.status import error_from_rpc
+from trunkline.reports import Report
+from trunkline.transport import Transport
 from trunkline.uploading import upload
-from trunkline.v1 import heads_pb2
 from trunkline.values import (
     Backbone,
     Changes,
     Embedding,
-    Example,
-    Export,
-    Head,
-    HeadSpec,
+    Forgotten,
     Prediction,
     Receipt,
-    Report,
     RowFailure,
     Training,
     Upload,
     UploadProgress,
-    Version,
 )
 
-T = TypeVar("T")
 
-
-class Client:
+class Client(Transport):
     """A connection to a Trunkline server, safe to share between threads.
 
     `address` is `HOST:PORT` or `unix:PATH`. Every call has a deadline: `timeout` seconds, which
@@ -45,37 +40,6 @@ class Client:
 
     Every method raises an exception of the tree in `trunkline.errors`.
     """
-
-    def __init__(
-        self,
-        address: str = channel.DEFAULT_ADDRESS,
-        *,
-        token: str | None = None,
-        timeout: float = channel.DEFAULT_TIMEOUT,
-    ) -> None:
-        self.address = channel.check_address(address)
-        self.timeout = channel.check_timeout(timeout)
-        self._metadata = channel.call_metadata(token)
-        self._channel = grpc.insecure_channel(address, options=channel.channel_options(address))
-        self._stubs = {stub: stub(self._channel) for stub in calls.STUBS}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Closes the connection; calls under way are cancelled."""
-        self._channel.close()
-
-    def ready(self, service: str = "", *, timeout: float | None = None) -> bool:
-        """Whether the server answers and serves (all of it, or one gRPC service); never waits."""
-        call = calls.ready(service)
-        try:
-            return self._once(call, self._seconds(timeout))
-        except (Unavailable, DeadlineExceeded):
-            return False
 
     def backbones(self, *, timeout: float | None = None) -> list[Backbone]:
         """The backbones that are loaded."""
@@ -102,48 +66,71 @@ class Client:
         spec: HeadSpec | None = None,
         *,
         keep_inputs: bool = False,
+        policy: Policy | str | None = None,
+        allow_new_labels: bool = False,
         timeout: float | None = None,
     ) -> Head:
-        """Makes a head on a backbone. Raises `AlreadyExists` if the name is taken."""
-        return self._call(calls.create_head(head, backbone, spec, keep_inputs), timeout)
+        """Makes a head on a backbone. Raises `AlreadyExists` if the name is taken.
+
+        `policy` ("gated" by default) says what feedback does to predictions; `allow_new_labels`
+        whether feedback may bring labels that the head does not have yet.
+        """
+        call = head_calls.create_head(head, backbone, spec, keep_inputs, policy, allow_new_labels)
+        return self._call(call, timeout)
+
+    def update_head(
+        self,
+        head: str,
+        spec: HeadSpec | None = None,
+        *,
+        policy: Policy | str | None = None,
+        allow_new_labels: bool | None = None,
+        timeout: float | None = None,
+    ) -> Head:
+        """Changes a head's policy, or its spec for trainings to come; None leaves as it is."""
+        call = head_calls.update_head(head, spec, policy, allow_new_labels)
+        return self._call(call, timeout)
 
     def get_head(self, head: str, *, timeout: float | None = None) -> Head:
         """The head. Raises `NotFound`."""
-        return self._call(calls.get_head(head), timeout)
+        return self._call(head_calls.get_head(head), timeout)
 
     def list_heads(self, tenant: str, *, timeout: float | None = None) -> Iterator[Head]:
         """All heads of a tenant, fetched page by page."""
-        return self._pages(lambda token: calls.list_heads(tenant, token), timeout)
+        return self._pages(lambda token: head_calls.list_heads(tenant, token), timeout)
 
     def delete_head(self, head: str, *, timeout: float | None = None) -> None:
         """Deletes a head with its examples, versions and feedback."""
-        self._call(calls.delete_head(head), timeout)
+        self._call(head_calls.delete_head(head), timeout)
 
     def find_missing(
         self, head: str, digests: Sequence[str], *, timeout: float | None = None
     ) -> set[str]:
         """Which of these digests (at most 5,000) have no stored embedding."""
-        return self._call(calls.find_missing(head, digests), timeout)
+        return self._call(example_calls.find_missing(head, digests), timeout)
 
     def add_examples(
         self,
         head: str,
-        items: Iterable[tuple[InputLike, str | None]],
+        items: Iterable[ExampleLike],
         *,
         timeout: float | None = None,
     ) -> Upload:
-        """Stores (input, label) pairs right away; label None for one that is not known yet."""
+        """Stores examples right away: `NewExample`s or (input, label) pairs.
+
+        The label is None for one that is not known yet.
+        """
         return self._run(upload(head, items, ask=False, on_progress=None), timeout)
 
     def upload(
         self,
         head: str,
-        items: Iterable[tuple[InputLike, str | None]],
+        items: Iterable[ExampleLike],
         on_progress: Callable[[UploadProgress], None] | None = None,
         *,
         timeout: float | None = None,
     ) -> Upload:
-        """Stores (input, label) pairs, however many, and sends no byte the server knows.
+        """Stores examples, however many, and sends no byte the server knows.
 
         Items are read as they are needed. An upload that was interrupted is continued by making
         the same call again. `timeout` is for one message of at most 128 rows. `on_progress` is
@@ -155,7 +142,7 @@ class Client:
         self, head: str, label: str | None = None, *, timeout: float | None = None
     ) -> Iterator[Example]:
         """The stored examples (with this label), fetched page by page."""
-        return self._pages(lambda token: calls.list_examples(head, label, token), timeout)
+        return self._pages(lambda token: example_calls.list_examples(head, label, token), timeout)
 
     def update_examples(
         self, head: str, labels: Mapping[str, str | None], *, timeout: float | None = None
@@ -168,6 +155,26 @@ class Client:
     ) -> Changes:
         """Removes examples from the head's next training."""
         return self._run(flows.delete_examples(head, digests), timeout)
+
+    def forget_examples(
+        self, head: str, digests: Iterable[str], *, timeout: float | None = None
+    ) -> Forgotten:
+        """Forgets examples for good, with every version that knew one of them.
+
+        Their embeddings, inputs and feedback are gone and a new version is fitted without them when
+        this returns, which may need a longer `timeout`.
+        """
+        return self._run(flows.forget_examples(head, digests), timeout)
+
+    def suggest_examples(
+        self, head: str, count: int = 0, strategy: str = "", *, timeout: float | None = None
+    ) -> Suggestions:
+        """The stored inputs without a label that are most worth one.
+
+        `count` is at most 1,000, 0 lets the server choose; `strategy` is "margin", "diverse" or
+        "random", or empty for the server's choice.
+        """
+        return self._call(example_calls.suggest_examples(head, count, strategy), timeout)
 
     def train(
         self,
@@ -201,13 +208,17 @@ class Client:
         top_k: int = 0,
         version: int | None = None,
         *,
+        conformal_level: float | None = None,
         timeout: float | None = None,
     ) -> list[Prediction | RowFailure]:
         """The prediction for each input, in order, or why that row failed.
 
-        `top_k` bounds the classes per row (0 for all); `version` None is the active one.
+        `top_k` bounds the classes per row (0 for all); `version` None is the active one. With a
+        `conformal_level` above 0 and below 1 every row has a set of classes, too, which holds the
+        right one with that probability.
         """
-        return self._run(flows.predict(head, inputs, top_k, version), timeout)
+        flow = flows.predict(head, inputs, top_k, version, conformal_level)
+        return self._run(flow, timeout)
 
     def feedback(
         self,
@@ -218,6 +229,26 @@ class Client:
     ) -> list[Receipt | RowFailure]:
         """Stores the right labels of (input, label) pairs durably: a receipt or a failure each."""
         return self._run(flows.feedback(head, items), timeout)
+
+    def list_feedback(
+        self, head: str, state: FeedbackState | None = None, *, timeout: float | None = None
+    ) -> Iterator[FeedbackRecord]:
+        """The stored feedback (in this state), oldest first, fetched page by page."""
+        return self._pages(lambda token: example_calls.list_feedback(head, state, token), timeout)
+
+    def release_feedback(
+        self, head: str, ids: Iterable[str] | None, *, timeout: float | None = None
+    ) -> Changes:
+        """Lets quarantined feedback, None for all of it, count again in trainings to come."""
+        return self._run(flows.release_feedback(head, ids), timeout)
+
+    def promote_live_copy(self, head: str, *, timeout: float | None = None) -> Promoted:
+        """Makes a version of the live copy and activates it, whatever the policy."""
+        return self._call(head_calls.promote_live_copy(head), timeout)
+
+    def drop_live_copy(self, head: str, *, timeout: float | None = None) -> Dropped:
+        """Drops the live copy; the feedback behind it is quarantined."""
+        return self._call(head_calls.drop_live_copy(head), timeout)
 
     def import_head(
         self,
@@ -239,113 +270,26 @@ class Client:
         return self._run(flow, timeout)
 
     def export_head(
-        self, head: str, version: int | None = None, *, timeout: float | None = None
+        self,
+        head: str,
+        version: int | None = None,
+        *,
+        onnx: bool = False,
+        timeout: float | None = None,
     ) -> Export:
-        """A version (the active one by default) with its weights."""
-        return self._call(calls.export_head(head, version), timeout)
+        """A version (the active one by default) with its weights, and as ONNX if asked for."""
+        return self._call(head_calls.export_head(head, version, onnx), timeout)
 
     def versions(self, head: str, *, timeout: float | None = None) -> Iterator[Version]:
         """All versions, newest first, fetched page by page."""
-        return self._pages(lambda token: calls.list_versions(head, token), timeout)
+        return self._pages(lambda token: head_calls.list_versions(head, token), timeout)
 
     def activate(self, head: str, version: int, *, timeout: float | None = None) -> Head:
         """Makes a version the one that answers."""
-        return self._call(calls.activate(head, version), timeout)
+        return self._call(head_calls.activate(head, version), timeout)
 
     def report(
         self, head: str, version: int | None = None, *, timeout: float | None = None
     ) -> Report:
         """The report of a version (the active one by default)."""
-        return self._call(calls.report(head, version), timeout)
-
-    def _run(self, flow: Flow[T], timeout: float | None) -> T:
-        """Runs a flow to its end."""
-        try:
-            step = next(flow)
-            while True:
-                try:
-                    outcome = self._step(step, timeout)
-                except Exception as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(outcome)
-        except StopIteration as end:
-            result: T = end.value
-            return result
-
-    def _step(self, step: Step, timeout: float | None) -> Any:
-        match step:
-            case Call():
-                return self._call(step, timeout)
-            case SendExamples():
-                return self._send(step, timeout)
-            case WatchTraining():
-                return self._watch(step)
-            case Pause():
-                return time.sleep(step.seconds)
-
-    def _call(self, call: Call[T], timeout: float | None) -> T:
-        attempts = Attempts(self._seconds(timeout), idempotent=call.idempotent)
-        while True:
-            try:
-                return self._once(call, attempts.remaining)
-            except Unavailable as error:
-                time.sleep(attempts.pause(error))
-
-    def _once(self, call: Call[T], timeout: float) -> T:
-        method = getattr(self._stubs[call.stub], call.rpc)
-        try:
-            reply = method(
-                call.request,
-                timeout=timeout,
-                metadata=self._metadata,
-                # One that may be sent only once is not sent before there is a connection.
-                wait_for_ready=not call.idempotent,
-            )
-        except grpc.RpcError as error:
-            raise error_from_rpc(error) from error
-        return call.read(reply)
-
-    def _send(self, step: SendExamples[T], timeout: float | None) -> T:
-        failures: list[Exception] = []
-
-        def messages() -> Iterator[heads_pb2.AddExamplesRequest]:
-            # Runs in a thread of grpc's, which would only log what is raised in it.
-            try:
-                for message in step.messages:
-                    yield message
-                    step.sent()
-            except Exception as error:
-                failures.append(error)
-
-        method = getattr(self._stubs[step.stub], step.rpc)
-        seconds = self._seconds(timeout) * step.count
-        try:
-            reply = method(messages(), timeout=seconds, metadata=self._metadata)
-        except grpc.RpcError as error:
-            raise error_from_rpc(error) from error
-        if failures:
-            raise failures[0]
-        return step.read(reply)
-
-    def _watch(self, step: WatchTraining) -> None:
-        method = getattr(self._stubs[step.stub], step.rpc)
-        stream = method(step.request, timeout=step.timeout, metadata=self._metadata)
-        try:
-            for reply in stream:
-                step.seen(reply)
-        except grpc.RpcError as error:
-            raise error_from_rpc(error) from error
-        finally:
-            stream.cancel()
-
-    def _seconds(self, timeout: float | None) -> float:
-        return self.timeout if timeout is None else channel.check_timeout(timeout)
-
-    def _pages(self, page: Callable[[str], Call[Page[T]]], timeout: float | None) -> Iterator[T]:
-        token = ""
-        while True:
-            part: Page[T] = self._call(page(token), timeout)
-            yield from part.items
-            if not (token := part.next_token):
-                return
+        return self._call(head_calls.report(head, version), timeout)

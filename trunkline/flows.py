@@ -5,7 +5,6 @@ returns the result. It does no network I/O of its own, so `Client` and `AsyncCli
 how they run a step.
 """
 
-import json
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -14,6 +13,8 @@ from typing import Any, TypeVar
 
 from trunkline import calls, errors, replies
 from trunkline.calls import Call, Pause, SendExamples, WatchTraining
+from trunkline.calls import examples as example_calls
+from trunkline.calls import heads as head_calls
 from trunkline.chunking import (
     MAX_ASKED,
     MAX_INPUT_BYTES,
@@ -21,20 +22,21 @@ from trunkline.chunking import (
     MAX_MESSAGE_ROWS,
     split,
 )
+from trunkline.heads import HeadSpec, Version
 from trunkline.inputs import Input, InputLike, as_input
 from trunkline.retrying import Patience
 from trunkline.v1 import extraction_pb2, heads_pb2, prediction_pb2
 from trunkline.values import (
     Changes,
     Embedding,
-    HeadSpec,
+    Forgotten,
     Prediction,
     Receipt,
     RowFailure,
     Training,
     TrainingState,
-    Version,
 )
+from trunkline.weights import metadata
 
 T = TypeVar("T")
 
@@ -69,7 +71,11 @@ def load(index: int, item: InputLike) -> Row | RowFailure:
 
 
 def predict(
-    head: str, inputs: Iterable[InputLike], top_k: int, version: int | None
+    head: str,
+    inputs: Iterable[InputLike],
+    top_k: int,
+    version: int | None,
+    conformal_level: float | None,
 ) -> Flow[list[Prediction | RowFailure]]:
     """Predict, in requests of bounded size."""
     name = str(calls.head_name(head))
@@ -80,6 +86,7 @@ def predict(
             inputs=[row.input.message() for row in rows],
             top_k=top_k,
             version=version or 0,
+            conformal_level=conformal_level,
         )
         count = len(rows)
         return Call(
@@ -134,12 +141,44 @@ def feedback(head: str, items: Iterable[tuple[InputLike, str]]) -> Flow[list[Rec
 def update_examples(head: str, labels: Mapping[str, str | None]) -> Flow[Changes]:
     """UpdateExamples, in requests of bounded size."""
     items = list(labels.items())
-    return (yield from _changes(items, lambda part: calls.update_examples(head, dict(part))))
+    return (
+        yield from _changes(items, lambda part: example_calls.update_examples(head, dict(part)))
+    )
 
 
 def delete_examples(head: str, digests: Iterable[str]) -> Flow[Changes]:
     """DeleteExamples, in requests of bounded size."""
-    return (yield from _changes(digests, lambda part: calls.delete_examples(head, part)))
+    return (yield from _changes(digests, lambda part: example_calls.delete_examples(head, part)))
+
+
+def forget_examples(head: str, digests: Iterable[str]) -> Flow[Forgotten]:
+    """ForgetExamples, in requests of bounded size."""
+    total = Forgotten(0, (), (), None, ())
+    offset = 0
+    for part in split(digests, lambda _: 0, max_rows=MAX_ASKED, max_bytes=0):
+        now: Forgotten = yield example_calls.forget_examples(head, part)
+        failures = tuple(replace(row, row=row.row + offset) for row in now.failures)
+        total = Forgotten(
+            forgotten=total.forgotten + now.forgotten,
+            failures=total.failures + failures,
+            deleted_versions=total.deleted_versions + now.deleted_versions,
+            version=now.version,
+            held_by=tuple(sorted({*total.held_by, *now.held_by})),
+        )
+        offset += len(part)
+    return total
+
+
+def release_feedback(head: str, ids: Iterable[str] | None) -> Flow[Changes]:
+    """ReleaseFeedback, in requests of bounded size; None for all of it."""
+    if ids is None:
+        released, failures = yield example_calls.release_feedback(head, (), everything=True)
+        return Changes(released, tuple(failures))
+    return (
+        yield from _changes(
+            ids, lambda part: example_calls.release_feedback(head, part, everything=False)
+        )
+    )
 
 
 def import_head(
@@ -151,11 +190,13 @@ def import_head(
     activate: bool,
 ) -> Flow[Version]:
     """ImportHead; the fingerprint is the file's own, or else the loaded backbone's."""
-    bound = fingerprint or _metadata(safetensors).get("fingerprint", "")
+    bound = fingerprint or metadata(safetensors).get("fingerprint", "")
     if not bound:
         loaded = yield calls.list_backbones()
         bound = next((row.fingerprint for row in loaded if row.name == backbone), "")
-    version: Version = yield calls.import_head(head, safetensors, backbone, bound, labels, activate)
+    version: Version = yield head_calls.import_head(
+        head, safetensors, backbone, bound, labels, activate
+    )
     return version
 
 
@@ -172,7 +213,7 @@ def train(
     which does no harm: the same examples, spec and seed give the same head.
     """
     request = heads_pb2.TrainHeadRequest(
-        head=str(calls.head_name(head)), spec=calls.spec_message(spec), activate=activate
+        head=str(calls.head_name(head)), spec=head_calls.spec_message(spec), activate=activate
     )
     end = None if timeout is None else time.monotonic() + timeout
     patience = Patience()
@@ -195,7 +236,7 @@ def train(
             yield Pause(patience.pause(error))
             # Both of these wait until the server is back, and fail if it is not in time.
             if latest is None:
-                yield calls.get_head(head)
+                yield head_calls.get_head(head)
             else:
                 latest = yield calls.get_training(latest.name)
     return _succeeded(latest)
@@ -248,14 +289,3 @@ def _changes(
         failures += [replace(failure, row=failure.row + offset) for failure in failed]
         offset += len(part)
     return Changes(changed, tuple(failures))
-
-
-def _metadata(safetensors: bytes) -> dict[str, str]:
-    """The metadata of a safetensors file; none where it cannot be read: the server will say so."""
-    length = int.from_bytes(safetensors[:8], "little")
-    try:
-        header = json.loads(safetensors[8 : 8 + length])
-    except ValueError:
-        return {}
-    metadata = header.get("__metadata__") if isinstance(header, dict) else None
-    return metadata if isinstance(metadata, dict) else {}

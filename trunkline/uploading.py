@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from trunkline import calls, errors, replies
 from trunkline.calls import Pause, SendExamples
+from trunkline.calls.examples import find_missing
 from trunkline.chunking import (
     MAX_ASKED,
     MAX_HELD_BYTES,
@@ -16,8 +17,9 @@ from trunkline.chunking import (
     MAX_MESSAGE_ROWS,
     split,
 )
+from trunkline.examples import ExampleLike, NewExample, as_example
 from trunkline.flows import Flow, Row, load
-from trunkline.inputs import Digest, Input, InputLike, as_input, reads_file
+from trunkline.inputs import Digest, Input, as_input, reads_file
 from trunkline.retrying import Patience
 from trunkline.v1 import heads_pb2
 from trunkline.values import RowFailure, Upload, UploadProgress
@@ -29,7 +31,7 @@ class _Item:
 
     index: int
     input: Input
-    label: str | None
+    example: NewExample
     digest: str
     nbytes: int
     held: int
@@ -41,7 +43,13 @@ class _Item:
 
     def message(self) -> heads_pb2.NewExample:
         item = Digest(self.digest) if self.known else self.input
-        return heads_pb2.NewExample(input=item.message(), label=self.label)
+        example = self.example
+        return heads_pb2.NewExample(
+            input=item.message(),
+            label=example.label,
+            weight=example.weight,
+            held_out=example.held_out,
+        )
 
 
 @dataclass
@@ -116,7 +124,7 @@ class _Tally:
 
 def upload(
     head: str,
-    items: Iterable[tuple[InputLike, str | None]],
+    items: Iterable[ExampleLike],
     *,
     ask: bool,
     on_progress: Callable[[UploadProgress], None] | None,
@@ -136,12 +144,14 @@ def upload(
     return tally.result()
 
 
-def _read(items: Iterable[tuple[InputLike, str | None]], tally: _Tally) -> Iterator[_Item]:
-    for index, (item, label) in enumerate(items):
+def _read(items: Iterable[ExampleLike], tally: _Tally) -> Iterator[_Item]:
+    for index, given in enumerate(items):
+        example = as_example(given)
+        item = example.input
         row = load(index, item)
         if isinstance(row, Row):
             source, held = (as_input(item), 0) if reads_file(item) else (row.input, row.nbytes)
-            yield _Item(index, source, label, row.input.digest(), row.nbytes, held)
+            yield _Item(index, source, example, row.input.digest(), row.nbytes, held)
         else:
             tally.refused(row)
 
@@ -152,7 +162,7 @@ def _store(name: str, items: list[_Item], tally: _Tally, *, ask: bool) -> Flow[l
     fewest = len(items) + 1
     while True:
         digests = list(dict.fromkeys(item.digest for item in items))
-        missing = (yield calls.find_missing(name, digests)) if ask else set(digests)
+        missing = (yield find_missing(name, digests)) if ask else set(digests)
         if len(missing) < fewest:
             fewest = len(missing)
             patience.moved_on()

@@ -1,23 +1,13 @@
-"""What the client takes and gives: frozen values, free of protobuf and of numpy."""
+"""What the client gives out: frozen values, free of protobuf and of numpy.
+
+Heads are in `trunkline.heads`, examples in `trunkline.examples`, reports in `trunkline.reports`.
+"""
 
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-
-
-@dataclass(frozen=True)
-class HeadSpec:
-    """How a head is trained.
-
-    `family` is "auto", "logistic" or "ridge"; the same examples, spec and seed give the same head;
-    `l2` fixes the strength of the regularisation, which the family chooses itself where it is None.
-    """
-
-    family: str = "auto"
-    seed: int = 0
-    l2: float | None = None
 
 
 @dataclass(frozen=True)
@@ -31,62 +21,6 @@ class Backbone:
     engine: str
     device: str
     ready: bool
-
-
-@dataclass(frozen=True)
-class Head:
-    """A tenant's head. `active_version` and `training` are None while there is none."""
-
-    name: str
-    uid: str
-    backbone: str
-    fingerprint: str
-    spec: HeadSpec
-    keep_inputs: bool
-    active_version: int | None
-    labels: tuple[str, ...]
-    example_count: int
-    labelled_count: int
-    feedback_count: int
-    create_time: datetime
-    training: str | None
-
-
-@dataclass(frozen=True)
-class Version:
-    """An immutable trained or imported head; `source` is "training" or "import"."""
-
-    name: str
-    version: int
-    active: bool
-    source: str
-    family: str
-    spec: HeadSpec
-    labels: tuple[str, ...]
-    backbone: str
-    fingerprint: str
-    example_count: int
-    create_time: datetime
-
-
-@dataclass(frozen=True)
-class Export:
-    """A version and its weights as a safetensors file, which `import_head` reads back."""
-
-    version: Version
-    safetensors: bytes = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Example:
-    """A stored input of a head. `kind` is "image", "text", "pixels" or "embedding"."""
-
-    digest: str
-    label: str | None
-    kind: str
-    source: str
-    has_input: bool
-    create_time: datetime
 
 
 class TrainingState(StrEnum):
@@ -120,57 +54,6 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """Accuracy and log-loss on examples the scoring model had not seen.
-
-    `accuracy_low` and `accuracy_high` bound the 95 % Wilson score interval.
-    """
-
-    method: str
-    accuracy: float
-    accuracy_low: float
-    accuracy_high: float
-    log_loss: float
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A family that `auto` considered; one too costly for the data has no estimate."""
-
-    family: str
-    l2: float
-    estimate: Estimate | None
-    chosen: bool
-
-
-@dataclass(frozen=True)
-class ClassReport:
-    """One class and how many examples of it a version was trained on."""
-
-    label: str
-    examples: int
-
-
-@dataclass(frozen=True)
-class Report:
-    """What is known about a version without a held-out set; an imported one has no estimate."""
-
-    head: str
-    version: int
-    family: str
-    spec: HeadSpec
-    backbone: str
-    fingerprint: str
-    example_count: int
-    classes: tuple[ClassReport, ...]
-    estimate: Estimate | None
-    l2: float | None
-    temperature: float
-    train_seconds: float
-    candidates: tuple[Candidate, ...]
-
-
-@dataclass(frozen=True)
 class RowFailure:
     """Why one row failed; it stands in the row's place among the results. `row` counts from 0."""
 
@@ -184,14 +67,26 @@ class RowFailure:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One row's classes. `scores` maps label to calibrated probability, most probable first."""
+    """One row's classes. `scores` maps label to calibrated probability, most probable first.
 
-    label: str
+    `prediction_set` holds the right class with the probability that was asked for, and may be
+    empty; None if none was asked for. `novelty`, of heads that look for it, is the distance from
+    the examples in units of the threshold: above 1 the row is `novel`. Where the head `abstained`
+    from an answer, `label` is None, `probability` 0 and `scores` empty. `live` says whether the
+    live copy answered, which has learned since `version` was made.
+    """
+
+    label: str | None
     probability: float
     scores: Mapping[str, float]
     digest: str
     head: str
     version: int
+    prediction_set: tuple[str, ...] | None = None
+    novelty: float | None = None
+    novel: bool = False
+    abstained: bool = False
+    live: bool = False
 
 
 @dataclass(frozen=True)
@@ -246,3 +141,19 @@ class Changes:
 
     changed: int
     failures: tuple[RowFailure, ...]
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What became of a call to forget examples.
+
+    `deleted_versions` knew one of them and are gone; `version`, fitted without them, answers now;
+    None where too few examples are left. `held_by` names other heads of the tenant that hold one
+    of them still.
+    """
+
+    forgotten: int
+    failures: tuple[RowFailure, ...]
+    deleted_versions: tuple[int, ...]
+    version: int | None
+    held_by: tuple[str, ...]

@@ -30,12 +30,15 @@ def server(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterato
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """photos/ and photos-held-out/ with the classes good and torn, new.jpg, reviews.csv."""
+    """photos/ and photos-held-out/ with the classes good and torn, photos-unlabelled/ without
+    classes, new.jpg, reviews.csv."""
     rng = np.random.default_rng(0)
     for folder, count in (("photos", 10), ("photos-held-out", 3)):
         for label in ("good", "torn"):
             for number in range(count):
                 save_cloth(tmp_path / folder / label / f"{number}.jpg", rng, torn=label == "torn")
+    for number in range(4):
+        save_cloth(tmp_path / "photos-unlabelled" / f"{number}.jpg", rng, torn=number % 2 == 0)
     save_cloth(tmp_path / "new.jpg", rng, torn=True)
     with (tmp_path / "reviews.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)

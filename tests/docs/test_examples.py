@@ -16,6 +16,7 @@ pytestmark = pytest.mark.e2e
 EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
 EXPECTED = {
     "image_folder.py": "4 of 4 images held back are right",
+    "live_feedback.py": "the live copy stands on 10 examples",
     "rest_texts.py": "TRAINING_STATE_SUCCEEDED: version 1",
     "sklearn_import.py": "tenants/acme/heads/from-sklearn/versions/1: bad, good",
 }

@@ -205,7 +205,10 @@ class Rest(Transport):
 
     def call(self, method: str, request: Message, timeout: float = SECONDS) -> Any:
         known = METHODS[method]
-        reply = ParseDict(self.send(known, request, timeout).json(), known.response())
+        body = self.send(known, request, timeout).json()
+        if method == "GetHeadReport":
+            _pack_confusion(body["report"])
+        reply = ParseDict(body, known.response())
         if isinstance(reply, heads_pb2.TrainHeadResponse):
             return self._wait_for(reply.training)
         return reply
@@ -259,6 +262,15 @@ class Rest(Transport):
     ) -> heads_pb2.AddExamplesResponse:
         reply: heads_pb2.AddExamplesResponse = self.call("AddExamples", _examples(head, examples))
         return reply
+
+
+def _pack_confusion(report: dict[str, Any]) -> None:
+    """Makes tensors of the matrices that a report has as lists of rows."""
+    for name in ("evaluation", "test"):
+        if name in report:
+            matrix = np.array(report[name]["confusion"], "<u4")
+            tensor = common_pb2.Tensor(dtype="uint32", shape=matrix.shape, data=matrix.tobytes())
+            report[name]["confusion"] = MessageToDict(tensor)
 
 
 def accepted(response: httpx.Response) -> httpx.Response:

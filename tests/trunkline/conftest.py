@@ -1,9 +1,13 @@
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
 from tests.trunkline.recording import Recorder, Server
+from tests.trunkline.steps import Run
 from trunkline import Client
+from trunkline.cli import main
 
 
 @pytest.fixture
@@ -23,3 +27,21 @@ def server(recorder: Recorder) -> Iterator[Server]:
 def client(server: Server) -> Iterator[Client]:
     with Client(server.address, timeout=10) as connected:
         yield connected
+
+
+@pytest.fixture
+def run(server: Server) -> Run:
+    """Runs the command line; `answers` are typed line by line."""
+
+    def invoke(*arguments: object, answers: str = "") -> Result:
+        env = {"TRUNKLINE_SERVER": server.address, "COLUMNS": "200"}
+        return CliRunner(env=env).invoke(main, [str(row) for row in arguments], input=answers)
+
+    return invoke
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "mood.csv"
+    path.write_text("text,label\ngood,yes\nfine,yes\nbad,no\nawful,no\n")
+    return path

@@ -1,11 +1,14 @@
 """Steps that many tests of the client begin with."""
 
+from collections.abc import Callable
 from typing import Any
 
 import grpc
+from click.testing import Result
 
 from trunkline import Client
 
+Run = Callable[..., Result]
 TEXTS = [("good", "yes"), ("fine", "yes"), ("bad", "no"), ("awful", "no")]
 
 

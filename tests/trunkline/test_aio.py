@@ -9,7 +9,14 @@ import pytest
 
 import trunkline
 from tests.trunkline.recording import Recorder, Server
-from trunkline import AsyncClient, Client, Prediction, RowFailure, UploadProgress
+from trunkline import (
+    AsyncClient,
+    Client,
+    NewExample,
+    Prediction,
+    RowFailure,
+    UploadProgress,
+)
 
 TEXTS = [("good", "yes"), ("bad", "no")]
 
@@ -105,3 +112,25 @@ async def test_one_client_serves_many_calls_at_once(aclient: AsyncClient) -> Non
     await aclient.create_head("acme/mood", "minilm/l6-v2")
     heads = await asyncio.gather(*(aclient.get_head("acme/mood") for _ in range(50)))
     assert {head.name for head in heads} == {"tenants/acme/heads/mood"}
+
+
+async def test_what_feedback_leads_to(aclient: AsyncClient) -> None:
+    await aclient.create_head("acme/mood", "minilm/l6-v2", policy="manual")
+    await aclient.add_examples("acme/mood", [*TEXTS, NewExample("later", held_out=True)])
+    await aclient.train("acme/mood")
+    (suggestion,) = (await aclient.suggest_examples("acme/mood")).suggestions
+    assert suggestion.example.held_out
+    await aclient.feedback("acme/mood", [("bad", "yes")])
+    assert [row.state async for row in aclient.list_feedback("acme/mood")] == ["live"]
+    assert (await aclient.drop_live_copy("acme/mood")).quarantined == 1
+    assert (await aclient.release_feedback("acme/mood", None)).changed == 1
+    await aclient.feedback("acme/mood", [("good", "no")])
+    assert (await aclient.promote_live_copy("acme/mood")).version.source == "feedback"
+    head = await aclient.update_head("acme/mood", policy="immediate")
+    assert (head.policy, head.active_version) == ("immediate", 2)
+    forgotten = await aclient.forget_examples("acme/mood", [suggestion.example.digest])
+    assert forgotten.forgotten == 1
+    assert (await aclient.export_head("acme/mood", onnx=True)).onnx == b"graph"
+    (row,) = await aclient.predict("acme/mood", ["bad"], conformal_level=0.9)
+    assert isinstance(row, Prediction)
+    assert row.prediction_set == ()

@@ -8,27 +8,59 @@ import trunkline
 from trunkline import errors
 from trunkline.errors import TrunklineError
 
-FORBIDDEN = ("torch", "numpy", "bentoml", "models", "adapters", "service")
+FORBIDDEN = (
+    "torch",
+    "numpy",
+    "safetensors",
+    "scipy",
+    "sklearn",
+    "bentoml",
+    "models",
+    "adapters",
+    "service",
+)
 
 
 def test_the_exported_names_are_these() -> None:
     clients = ["AsyncClient", "Client"]
     inputs = ["Digest", "Image", "Pixels", "Text", "Vector"]
     values = [
+        "Augmentation",
+        "AugmentationReport",
         "Backbone",
         "Candidate",
         "Changes",
         "ClassReport",
+        "Drift",
+        "Dropped",
         "Embedding",
         "Estimate",
+        "Evaluation",
         "Example",
         "Export",
+        "FeedbackRecord",
+        "FeedbackState",
+        "Forgotten",
         "Head",
         "HeadSpec",
+        "LearningPoint",
+        "LikelyMislabelled",
+        "LiveCopy",
+        "LiveState",
+        "NearDuplicates",
+        "NewExample",
+        "Novelty",
+        "NoveltyReport",
+        "OnlineAccuracy",
+        "Policy",
         "Prediction",
+        "Promoted",
         "Receipt",
+        "ReliabilityBin",
         "Report",
         "RowFailure",
+        "Suggestion",
+        "Suggestions",
         "Training",
         "TrainingState",
         "Upload",
@@ -59,7 +91,16 @@ def test_the_exported_names_are_these() -> None:
     assert all(hasattr(trunkline, name) for name in trunkline.__all__)
 
 
-@pytest.mark.parametrize("module", ["trunkline", "trunkline.cli", "trunkline.datasets"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "trunkline",
+        "trunkline.cli",
+        "trunkline.datasets",
+        "trunkline.reporting",
+        "trunkline.sklearn",
+    ],
+)
 def test_importing_the_client_imports_nothing_of_the_server(module: str) -> None:
     code = f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)

@@ -4,11 +4,15 @@ import click
 
 from trunkline import channel
 from trunkline.cli.connection import Connection, server_options
+from trunkline.cli.feedback import feedback
+from trunkline.cli.forget import forget
 from trunkline.cli.heads import heads
+from trunkline.cli.label import label
 from trunkline.cli.output import ErrorsAsLines
-from trunkline.cli.predict import feedback, predict
+from trunkline.cli.predict import predict
+from trunkline.cli.report import report
 from trunkline.cli.server import demo, extractor, serve
-from trunkline.cli.show import backbones, report
+from trunkline.cli.show import backbones
 from trunkline.cli.train import train
 from trunkline.version import __version__
 
@@ -30,5 +34,18 @@ def main(ctx: click.Context, server: str, token: str | None, timeout: float) -> 
     ctx.obj = Connection(server, token, timeout)
 
 
-for command in (serve, extractor, train, predict, feedback, heads, report, backbones, demo):
+COMMANDS = (
+    serve,
+    extractor,
+    train,
+    predict,
+    feedback,
+    label,
+    forget,
+    heads,
+    report,
+    backbones,
+    demo,
+)
+for command in COMMANDS:
     main.add_command(command)

@@ -12,7 +12,6 @@ import click
 from trunkline.cli.output import Output
 from trunkline.client import Client
 from trunkline.resources import HeadName, InvalidName, TenantName
-from trunkline.values import HeadSpec
 
 Command = Callable[..., Any]
 
@@ -93,37 +92,6 @@ def client_command(function: Command) -> Command:
             return function(client, Output(as_json), **parameters)
 
     return command
-
-
-def spec_options(function: Command) -> Command:
-    """`--family`, `--seed` and `--l2`."""
-    family = click.option(
-        "--family",
-        metavar="NAME",
-        help="The kind of head: auto, logistic or ridge (default: the head's own, else auto).",
-    )
-    seed = click.option(
-        "--seed", type=click.IntRange(min=0), help="The same examples and seed give the same head."
-    )
-    l2 = click.option(
-        "--l2",
-        type=click.FloatRange(min=0, min_open=True),
-        help="A fixed strength of the L2 regularisation (default: chosen by validation).",
-    )
-    return family(seed(l2(function)))
-
-
-def chosen_spec(
-    family: str | None, seed: int | None, l2: float | None, base: HeadSpec
-) -> HeadSpec | None:
-    """The spec that the options make of `base`; None if there is no option."""
-    if family is None and seed is None and l2 is None:
-        return None
-    return HeadSpec(
-        family=base.family if family is None else family,
-        seed=base.seed if seed is None else seed,
-        l2=base.l2 if l2 is None else l2,
-    )
 
 
 def _read_head(ctx: click.Context, param: click.Parameter, value: str) -> str:

@@ -1,27 +1,22 @@
 """`trunkline heads …`: what a tenant owns."""
 
 import sys
-from pathlib import Path
 
 import click
 
-from trunkline.cli.connection import (
-    chosen_spec,
-    client_command,
-    head_argument,
-    spec_options,
-    tenant_argument,
-)
-from trunkline.cli.output import Output, size
+from trunkline.cli.connection import client_command, head_argument, tenant_argument
+from trunkline.cli.head_facts import print_head
+from trunkline.cli.live import drop, feedback_of_head, promote
+from trunkline.cli.output import Output
+from trunkline.cli.specs import SpecOptions, policy_option, spec_options
+from trunkline.cli.transfer import export_head, import_head
 from trunkline.client import Client
-from trunkline.values import Head, HeadSpec
-
-_FILE = click.Path(path_type=Path, dir_okay=False)
+from trunkline.heads import HeadSpec
 
 
 @click.group()
 def heads() -> None:
-    """List, make, show, import, export and delete heads, and choose their versions."""
+    """List, make, show, change, import, export and delete heads, and choose their versions."""
 
 
 @heads.command("list")
@@ -55,13 +50,17 @@ def list_heads(client: Client, out: Output, tenant: str) -> None:
 @client_command
 def show(client: Client, out: Output, head: str) -> None:
     """Show a head."""
-    _print_head(out, client.get_head(head))
+    print_head(out, client.get_head(head))
 
 
 @heads.command()
 @head_argument
 @click.option("--backbone", metavar="NAME", required=True, help="The backbone, for good.")
 @spec_options
+@policy_option
+@click.option(
+    "--new-labels", is_flag=True, help="Let feedback bring labels that the head does not have."
+)
 @click.option("--keep-inputs", is_flag=True, help="Store raw inputs beside their embeddings.")
 @client_command
 def create(
@@ -69,14 +68,46 @@ def create(
     out: Output,
     head: str,
     backbone: str,
-    family: str | None,
-    seed: int | None,
-    l2: float | None,
+    spec: SpecOptions,
+    policy: str | None,
+    new_labels: bool,
     keep_inputs: bool,
 ) -> None:
     """Make an empty head on a backbone."""
-    spec = chosen_spec(family, seed, l2, HeadSpec())
-    _print_head(out, client.create_head(head, backbone, spec, keep_inputs=keep_inputs))
+    made = client.create_head(
+        head,
+        backbone,
+        spec.on(HeadSpec()),
+        keep_inputs=keep_inputs,
+        policy=policy,
+        allow_new_labels=new_labels,
+    )
+    print_head(out, made)
+
+
+@heads.command()
+@head_argument
+@spec_options
+@policy_option
+@click.option(
+    "--new-labels/--no-new-labels",
+    default=None,
+    help="Whether feedback may bring labels that the head does not have.",
+)
+@client_command
+def update(
+    client: Client,
+    out: Output,
+    head: str,
+    spec: SpecOptions,
+    policy: str | None,
+    new_labels: bool | None,
+) -> None:
+    """Change what feedback does to a head, or how it is trained from now on."""
+    changed = spec.on(client.get_head(head).spec)
+    if changed is None and policy is None and new_labels is None:
+        raise click.UsageError("Give at least one option that changes something.")
+    print_head(out, client.update_head(head, changed, policy=policy, allow_new_labels=new_labels))
 
 
 @heads.command()
@@ -127,93 +158,11 @@ def versions(client: Client, out: Output, head: str) -> None:
 @client_command
 def activate(client: Client, out: Output, head: str, version: int) -> None:
     """Make a version the one that answers; an earlier one rolls back."""
-    _print_head(out, client.activate(head, version))
+    print_head(out, client.activate(head, version))
 
 
-@heads.command("export")
-@head_argument
-@click.argument("file", type=_FILE, metavar="FILE.safetensors")
-@click.option(
-    "--version", type=click.IntRange(min=1), help="The version (default: the active one)."
-)
-@client_command
-def export_head(client: Client, out: Output, head: str, file: Path, version: int | None) -> None:
-    """Write a version's weights to a safetensors file."""
-    export = client.export_head(head, version)
-    file.write_bytes(export.safetensors)
-    if out.as_json:
-        out.document({"file": str(file), "version": export.version})
-    else:
-        written = size(len(export.safetensors))
-        click.echo(f"wrote version {export.version.version} of {head} to {file} ({written})")
-
-
-@heads.command("import")
-@head_argument
-@click.argument("file", type=_FILE, metavar="FILE.safetensors")
-@click.option("--backbone", metavar="NAME", required=True, help="The backbone it was trained on.")
-@click.option(
-    "--fingerprint",
-    metavar="HEX",
-    help="The backbone's fingerprint (default: the file's, else the loaded backbone's).",
-)
-@click.option(
-    "--labels",
-    metavar="A,B,C",
-    help="The label of each row of the weights (default: the file's metadata).",
-)
-@click.option(
-    "--no-activate",
-    "activate_it",
-    flag_value=False,
-    type=bool,
-    default=True,
-    help="Leave the version that answers as it is.",
-)
-@client_command
-def import_head(
-    client: Client,
-    out: Output,
-    head: str,
-    file: Path,
-    backbone: str,
-    fingerprint: str | None,
-    labels: str | None,
-    activate_it: bool,
-) -> None:
-    """Make a version from the weights in a safetensors file, and the head if there is none."""
-    version = client.import_head(
-        head,
-        file.read_bytes(),
-        backbone,
-        fingerprint=fingerprint,
-        labels=labels.split(",") if labels else (),
-        activate=activate_it,
-    )
-    if out.as_json:
-        out.document(version)
-    else:
-        click.echo(f"imported as version {version.version} of {head}")
-
-
-def _print_head(out: Output, head: Head) -> None:
-    if out.as_json:
-        out.document(head)
-        return
-    spec = head.spec
-    out.facts(
-        {
-            "name": head.name,
-            "uid": head.uid,
-            "backbone": head.backbone,
-            "fingerprint": head.fingerprint,
-            "spec": f"family {spec.family}, seed {spec.seed}, l2 {spec.l2 or 'chosen'}",
-            "keeps inputs": head.keep_inputs,
-            "active version": head.active_version,
-            "labels": head.labels,
-            "examples": f"{head.example_count}, {head.labelled_count} of them labelled",
-            "feedback": head.feedback_count,
-            "created (UTC)": head.create_time,
-            "training": head.training,
-        }
-    )
+heads.add_command(export_head)
+heads.add_command(import_head)
+heads.add_command(promote)
+heads.add_command(drop)
+heads.add_command(feedback_of_head)

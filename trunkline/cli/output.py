@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import IO, Any
@@ -22,6 +23,7 @@ from trunkline.errors import TrunklineError
 from trunkline.values import RowFailure
 
 _SHOWN_FAILURES = 10
+_FIGURE = re.compile(r"-|[-+]?[0-9][0-9.,e+-]*%?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,15 +40,25 @@ class Output:
         """Prints one JSON line."""
         click.echo(json.dumps(plain(value)))
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """Prints a table with a header."""
-        table = Table(*columns, box=None, pad_edge=False, header_style="bold")
-        for row in rows:
-            table.add_row(*(_cell(value) for value in row))
+    def table(
+        self, columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = ""
+    ) -> None:
+        """Prints a table with a header, under a title if there is one."""
+        if title:
+            click.echo(f"\n{title}")
+        cells = [[_cell(value) for value in row] for row in rows]
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for number, column in enumerate(columns):
+            figures = cells and all(_FIGURE.fullmatch(row[number]) for row in cells)
+            table.add_column(column, justify="right" if figures else "left")
+        for row in cells:
+            table.add_row(*row)
         _console().print(table)
 
-    def facts(self, facts: Mapping[str, object]) -> None:
-        """Prints names and values, one pair a line."""
+    def facts(self, facts: Mapping[str, object], title: str = "") -> None:
+        """Prints names and values, one pair a line, under a title if there is one."""
+        if title:
+            click.echo(f"\n{title}")
         table = Table(box=None, pad_edge=False, show_header=False)
         for name, value in facts.items():
             table.add_row(name, _cell(value))
@@ -105,6 +117,13 @@ def described(error: TrunklineError) -> str:
     }
     details = ", ".join(f"{name} {value}" for name, value in named.items() if value)
     return f"{error.message} ({details})" if details else error.message
+
+
+def failure_words(failure: RowFailure) -> str:
+    """Why a row failed, with field, limit and value where they are known."""
+    named = {"field": failure.field, "limit": failure.limit, "value": failure.value}
+    details = ", ".join(f"{name} {value}" for name, value in named.items() if value)
+    return f"{failure.message} ({details})" if details else failure.message
 
 
 def plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""`trunkline predict` and `trunkline feedback`."""
+"""`trunkline predict`."""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -8,13 +8,12 @@ import click
 
 from trunkline.chunking import MAX_MESSAGE_ROWS, split
 from trunkline.cli.connection import client_command, head_argument
-from trunkline.cli.output import Failure, Output, one_line
+from trunkline.cli.naming import input_name, shown_name
+from trunkline.cli.output import Output, failure_words, one_line
 from trunkline.client import Client
 from trunkline.datasets import read_inputs
 from trunkline.inputs import Image, Text
 from trunkline.values import Prediction, RowFailure
-
-_SHOWN_TEXT = 60
 
 
 @click.command()
@@ -30,6 +29,12 @@ _SHOWN_TEXT = 60
 @click.option(
     "--version", type=click.IntRange(min=1), help="The version (default: the active one)."
 )
+@click.option(
+    "--level",
+    type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
+    metavar="P",
+    help="Also print a set of classes that holds the right one with this probability, e.g. 0.9.",
+)
 @client_command
 def predict(
     client: Client,
@@ -39,6 +44,7 @@ def predict(
     texts: tuple[str, ...],
     top: int | None,
     version: int | None,
+    level: float | None,
 ) -> None:
     """Classify images or texts.
 
@@ -52,7 +58,8 @@ def predict(
         chain.from_iterable(map(read_inputs, paths)), map(Text, texts)
     )
     failed = False
-    for item, outcome in predicted(client, head, inputs, top or 0, version):
+    outcomes = predicted(client, head, inputs, top_k=top or 0, version=version, level=level)
+    for item, outcome in outcomes:
         failed |= isinstance(outcome, RowFailure)
         if out.as_json:
             out.line(_row(item, outcome))
@@ -62,42 +69,19 @@ def predict(
         raise click.exceptions.Exit(1)
 
 
-@click.command(short_help="Tell a head the right label of an input.")
-@head_argument
-@click.argument("words", nargs=-1, required=True, metavar="PATH|--text TEXT LABEL")
-@click.option("--text", metavar="TEXT", help="The text, in place of the PATH of an image.")
-@client_command
-def feedback(
-    client: Client, out: Output, head: str, words: tuple[str, ...], text: str | None
-) -> None:
-    """Tell a head the right label of an input: of the image in PATH, or of a text.
-
-    It is stored durably, and used by the next training.
-    """
-    if len(words) != (2 if text is None else 1):
-        raise click.UsageError("Give PATH LABEL, or --text TEXT LABEL.")
-    label = words[-1]
-    item = Image.open(words[0]) if text is None else Text(text)
-    (outcome,) = client.feedback(head, [(item, label)])
-    if isinstance(outcome, RowFailure):
-        raise Failure(_described(outcome))
-    if out.as_json:
-        out.document({"head": head, "label": label, "receipt": outcome})
-    else:
-        click.echo(f"stored as {outcome.id}")
-
-
 def predicted(
-    client: Client, head: str, inputs: Iterable[Image | Text], top_k: int, version: int | None
+    client: Client,
+    head: str,
+    inputs: Iterable[Image | Text],
+    *,
+    top_k: int,
+    version: int | None,
+    level: float | None = None,
 ) -> Iterator[tuple[Image | Text, Prediction | RowFailure]]:
     """Each input with its outcome, in order, request by request."""
     for part in split(inputs, lambda _: 0, max_rows=MAX_MESSAGE_ROWS, max_bytes=0):
-        yield from zip(part, client.predict(head, part, top_k, version), strict=True)
-
-
-def input_name(item: Image | Text) -> str:
-    """What a person calls the input: its path, or the text itself."""
-    return str(item.path) if isinstance(item, Image) else str(item.text)
+        outcomes = client.predict(head, part, top_k, version, conformal_level=level)
+        yield from zip(part, outcomes, strict=True)
 
 
 def _row(item: Image | Text, outcome: Prediction | RowFailure) -> dict[str, object]:
@@ -111,25 +95,30 @@ def _row(item: Image | Text, outcome: Prediction | RowFailure) -> dict[str, obje
         }
         error = {name: value for name, value in details.items() if value}
         return row | {"error": {"code": outcome.code, **error}}
-    return row | {
+    row |= {
         "label": outcome.label,
         "probability": outcome.probability,
         "scores": outcome.scores,
         "version": outcome.version,
+        "live": outcome.live,
         "digest": outcome.digest,
     }
+    if outcome.prediction_set is not None:
+        row["set"] = outcome.prediction_set
+    if outcome.novelty is not None:
+        novel = {"novelty": outcome.novelty, "novel": outcome.novel}
+        row |= novel | {"abstained": outcome.abstained}
+    return row
 
 
 def _words(item: Image | Text, outcome: Prediction | RowFailure) -> str:
-    name = one_line(input_name(item))
-    if isinstance(item, Text) and len(name) > _SHOWN_TEXT:
-        name = name[: _SHOWN_TEXT - 1] + "…"
+    """Name, label and probability between tabs; then the set and "novel", where there are any."""
+    name = shown_name(item)
     if isinstance(outcome, RowFailure):
-        return f"{name}\terror: {one_line(_described(outcome))}"
-    return f"{name}\t{outcome.label}\t{outcome.probability:.4f}"
-
-
-def _described(failure: RowFailure) -> str:
-    named = {"field": failure.field, "limit": failure.limit, "value": failure.value}
-    details = ", ".join(f"{name} {value}" for name, value in named.items() if value)
-    return f"{failure.message} ({details})" if details else failure.message
+        return f"{name}\terror: {one_line(failure_words(outcome))}"
+    words = [name, outcome.label or "-", f"{outcome.probability:.4f}" if outcome.label else "-"]
+    if outcome.prediction_set is not None:
+        words.append("{" + ", ".join(outcome.prediction_set) + "}")
+    if outcome.novel:
+        words.append(f"novel ({outcome.novelty:.2f})")
+    return "\t".join(words)

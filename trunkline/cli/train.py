@@ -5,24 +5,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
-from rich.progress import MofNCompleteColumn, TextColumn
+from rich.progress import MofNCompleteColumn
 
-from trunkline.cli.connection import chosen_spec, client_command, head_argument, spec_options
-from trunkline.cli.output import Output, size
-from trunkline.cli.predict import input_name, predicted
-from trunkline.cli.show import report_facts
+from trunkline.cli.connection import client_command, head_argument
+from trunkline.cli.naming import digest_of, input_name
+from trunkline.cli.output import Output
+from trunkline.cli.predict import predicted
+from trunkline.cli.report import report_facts
+from trunkline.cli.specs import SpecOptions, policy_option, spec_options
+from trunkline.cli.uploads import find_or_create, train_head, upload
 from trunkline.client import Client
 from trunkline.datasets import read_examples
-from trunkline.errors import DatasetError, FailedPrecondition, NotFound
+from trunkline.errors import DatasetError
+from trunkline.examples import NewExample
+from trunkline.heads import HeadSpec
 from trunkline.inputs import Image, Text
-from trunkline.values import (
-    Head,
-    HeadSpec,
-    RowFailure,
-    Training,
-    Upload,
-    UploadProgress,
-)
+from trunkline.values import RowFailure
 
 Examples = Sequence[tuple[Image | Text, str]]
 
@@ -43,6 +41,7 @@ class Test:
     "--backbone", metavar="NAME", help="Backbone of a new head (default: by the data's modality)."
 )
 @spec_options
+@policy_option
 @click.option(
     "--keep-inputs", is_flag=True, help="Let a new head store raw inputs beside their embeddings."
 )
@@ -59,7 +58,7 @@ class Test:
     "test_path",
     metavar="PATH",
     type=click.Path(path_type=Path),
-    help="Examples to measure the accuracy on, which are not trained on.",
+    help="Examples to measure on, which are stored as held-out and not trained on.",
 )
 @client_command
 def train(
@@ -68,9 +67,8 @@ def train(
     head: str,
     path: Path,
     backbone: str | None,
-    family: str | None,
-    seed: int | None,
-    l2: float | None,
+    spec: SpecOptions,
+    policy: str | None,
     keep_inputs: bool,
     activate: bool,
     test_path: Path | None,
@@ -82,14 +80,23 @@ def train(
     1 if any row failed; the others are trained on.
     """
     examples = _examples(path)
-    held_out = _examples(test_path) if test_path else None
-    spec = chosen_spec(family, seed, l2, HeadSpec())
-    found = _find_or_create(client, out, head, examples, backbone, spec, keep_inputs)
-    uploaded = _upload(client, out, head, examples)
-    spec = chosen_spec(family, seed, l2, found.spec)
-    training = _train(client, out, head, spec, activate)
+    tested = _examples(test_path) if test_path else None
+    found = find_or_create(
+        client,
+        out,
+        head,
+        (item for item, _ in examples),
+        backbone=backbone,
+        spec=spec.on(HeadSpec()),
+        keep_inputs=keep_inputs,
+        policy=policy,
+    )
+    uploaded = upload(client, out, head, [NewExample(item, label) for item, label in examples])
+    if tested:
+        _hold_out(client, out, head, tested, examples)
+    training = train_head(client, out, head, spec.on(found.spec), activate=activate)
     report = client.report(head, training.version)
-    test = _test(client, out, head, held_out, training.version) if held_out else None
+    test = _test(client, out, head, tested, training.version) if tested else None
     if out.as_json:
         document = {"head": found.name, "version": report.version, "report": report}
         out.document(document | {"upload": uploaded, "test": test})
@@ -111,73 +118,18 @@ def _examples(path: Path) -> Examples:
     return examples
 
 
-def _find_or_create(
-    client: Client,
-    out: Output,
-    head: str,
-    examples: Examples,
-    backbone: str | None,
-    spec: HeadSpec | None,
-    keep_inputs: bool,
-) -> Head:
-    try:
-        found = client.get_head(head)
-    except NotFound:
-        chosen = backbone or _default_backbone(client, examples)
-        out.say(f"creating {head} on {chosen}")
-        return client.create_head(head, chosen, spec, keep_inputs=keep_inputs)
-    if backbone and backbone != found.backbone:
-        raise FailedPrecondition(
-            f"{head} is bound to another backbone",
-            field="backbone",
-            limit=found.backbone,
-            value=backbone,
-        )
-    return found
-
-
-def _default_backbone(client: Client, examples: Examples) -> str:
-    kinds = {type(item) for item, _ in examples}
-    if len(kinds) > 1:
-        raise DatasetError("the examples are images and texts: a head takes one of them")
-    modality = "image" if kinds == {Image} else "text"
-    for backbone in client.backbones():
-        if backbone.modality == modality:
-            return backbone.name
-    raise FailedPrecondition(
-        f"the server has no backbone for this modality: {modality}", field="backbone"
-    )
-
-
-def _upload(client: Client, out: Output, head: str, examples: Examples) -> Upload:
-    with out.progress(MofNCompleteColumn(), TextColumn("{task.fields[sent]} sent")) as bar:
-        task = bar.add_task("uploading", total=len(examples), sent=size(0))
-
-        def on_progress(now: UploadProgress) -> None:
-            bar.update(task, completed=now.rows, sent=size(now.sent_bytes))
-
-        uploaded = client.upload(head, examples, on_progress)
-        bar.update(task, completed=uploaded.rows)
-    out.say(
-        f"{uploaded.rows} examples: {uploaded.known} known already, "
-        f"{size(uploaded.sent_bytes)} sent, {uploaded.failed} failed"
-    )
-    out.failures([(input_name(examples[row.row][0]), row) for row in uploaded.failures])
-    return uploaded
-
-
-def _train(
-    client: Client, out: Output, head: str, spec: HeadSpec | None, activate: bool
-) -> Training:
-    with out.progress(TextColumn("{task.fields[phase]}", markup=False)) as bar:
-        task = bar.add_task("training", total=1.0, phase="")
-
-        def on_progress(now: Training) -> None:
-            bar.update(task, completed=now.progress, phase=now.phase)
-
-        training = client.train(head, spec, activate=activate, on_progress=on_progress)
-        bar.update(task, completed=1.0)
-    return training
+def _hold_out(client: Client, out: Output, head: str, tested: Examples, trained: Examples) -> None:
+    """Stores the test set, so that reports measure on it, too; what is trained on cannot be."""
+    known = {digest_of(item) for item, _ in trained} - {None}
+    held_out = [
+        NewExample(item, label, held_out=True)
+        for item, label in tested
+        if digest_of(item) not in known
+    ]
+    if both := len(tested) - len(held_out):
+        out.say(f"{both} examples of the test set are trained on: reports do not measure on them")
+    if held_out:
+        upload(client, out, head, held_out)
 
 
 def _test(client: Client, out: Output, head: str, examples: Examples, version: int | None) -> Test:
@@ -185,7 +137,7 @@ def _test(client: Client, out: Output, head: str, examples: Examples, version: i
     failures: list[tuple[str, RowFailure]] = []
     right = 0
     with out.progress(MofNCompleteColumn()) as bar:
-        outcomes = predicted(client, head, inputs, 1, version)
+        outcomes = predicted(client, head, inputs, version=version, top_k=1)
         tracked = bar.track(outcomes, total=len(examples), description="testing")
         for (item, outcome), (_, label) in zip(tracked, examples, strict=True):
             if isinstance(outcome, RowFailure):

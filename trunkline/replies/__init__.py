@@ -1,7 +1,7 @@
 """From messages of the wire to the values the client gives out."""
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -12,25 +12,17 @@ from trunkline.tensors import unpack
 from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2, prediction_pb2
 from trunkline.values import (
     Backbone,
-    Candidate,
-    ClassReport,
     Embedding,
-    Estimate,
-    Example,
-    Head,
-    HeadSpec,
     Prediction,
     Receipt,
-    Report,
     RowFailure,
     Training,
     TrainingState,
-    Version,
 )
 
 T = TypeVar("T")
 
-_STATES = {
+_STATES: dict[int, TrainingState] = {
     heads_pb2.TRAINING_STATE_QUEUED: TrainingState.QUEUED,
     heads_pb2.TRAINING_STATE_RUNNING: TrainingState.RUNNING,
     heads_pb2.TRAINING_STATE_SUCCEEDED: TrainingState.SUCCEEDED,
@@ -52,102 +44,18 @@ def backbone(message: extraction_pb2.Backbone) -> Backbone:
     )
 
 
-def spec(message: heads_pb2.HeadSpec) -> HeadSpec:
-    """Reads a head's spec."""
-    l2 = message.l2 if message.HasField("l2") else None
-    return HeadSpec(family=message.family or "auto", seed=message.seed, l2=l2)
-
-
-def head(message: heads_pb2.Head) -> Head:
-    """Reads a head."""
-    return Head(
-        name=message.name,
-        uid=message.uid,
-        backbone=message.backbone,
-        fingerprint=message.fingerprint,
-        spec=spec(message.spec),
-        keep_inputs=message.keep_inputs,
-        active_version=message.active_version or None,
-        labels=tuple(message.labels),
-        example_count=message.example_count,
-        labelled_count=message.labelled_count,
-        feedback_count=message.feedback_count,
-        create_time=_time(message.create_time),
-        training=message.training or None,
-    )
-
-
-def version(message: heads_pb2.HeadVersion) -> Version:
-    """Reads a version."""
-    return Version(
-        name=message.name,
-        version=message.version,
-        active=message.active,
-        source=message.source,
-        family=message.family,
-        spec=spec(message.spec),
-        labels=tuple(message.labels),
-        backbone=message.backbone,
-        fingerprint=message.fingerprint,
-        example_count=message.example_count,
-        create_time=_time(message.create_time),
-    )
-
-
-def example(message: heads_pb2.Example) -> Example:
-    """Reads a stored example."""
-    return Example(
-        digest=message.digest,
-        label=message.label if message.HasField("label") else None,
-        kind=message.kind,
-        source=message.source,
-        has_input=message.has_input,
-        create_time=_time(message.create_time),
-    )
-
-
 def training(message: heads_pb2.Training) -> Training:
     """Reads a training. Raises `DataLoss` for a state that this client does not know."""
-    state = _STATES.get(message.state)
-    if state is None:
-        raise DataLoss(f"unknown state of a training: {message.state}")
     return Training(
         name=message.name,
-        state=state,
+        state=state(_STATES, message.state, "state of a training"),
         phase=message.phase,
         progress=message.progress,
         version=message.version or None,
         error_code=message.error_code,
         error_message=message.error_message,
-        create_time=_time(message.create_time),
-        end_time=_time(message.end_time) if message.HasField("end_time") else None,
-    )
-
-
-def report(message: heads_pb2.HeadReport) -> Report:
-    """Reads the report of a version."""
-    return Report(
-        head=message.head,
-        version=message.version,
-        family=message.family,
-        spec=spec(message.spec),
-        backbone=message.backbone,
-        fingerprint=message.fingerprint,
-        example_count=message.example_count,
-        classes=tuple(ClassReport(row.label, row.examples) for row in message.classes),
-        estimate=_estimate(message.estimate) if message.HasField("estimate") else None,
-        l2=message.l2 if message.HasField("l2") else None,
-        temperature=message.temperature,
-        train_seconds=message.train_seconds,
-        candidates=tuple(
-            Candidate(
-                row.family,
-                row.l2,
-                _estimate(row.estimate) if row.HasField("estimate") else None,
-                row.chosen,
-            )
-            for row in message.candidates
-        ),
+        create_time=time(message.create_time),
+        end_time=time(message.end_time) if message.HasField("end_time") else None,
     )
 
 
@@ -189,6 +97,18 @@ def receipts(reply: prediction_pb2.SendFeedbackResponse, count: int) -> list[Rec
     return _in_order(found, reply.errors, count)
 
 
+def state(states: Mapping[int, T], number: int, what: str) -> T:
+    """What a number of the wire stands for. Raises `DataLoss` if this client does not know it."""
+    if number not in states:
+        raise DataLoss(f"unknown {what}: {number}")
+    return states[number]
+
+
+def time(stamp: Timestamp) -> datetime:
+    """A time in UTC."""
+    return stamp.ToDatetime(tzinfo=UTC)
+
+
 def _group(group: prediction_pb2.HeadPredictions, digests: Sequence[str]) -> dict[int, Prediction]:
     """The predictions of one head by row."""
     indices = unpack(group.indices, "uint32", dimensions=2)
@@ -196,6 +116,8 @@ def _group(group: prediction_pb2.HeadPredictions, digests: Sequence[str]) -> dic
     rows, k = group.indices.shape
     if list(group.probabilities.shape) != [rows, k] or rows != len(group.rows) or k == 0:
         raise DataLoss("indices, probabilities and rows of the predictions differ in shape")
+    sets = _sets(group) or [None] * rows
+    novelty = _novelty(group) or [None] * rows
     found: dict[int, Prediction] = {}
     for position, row in enumerate(group.rows):
         part = slice(position * k, (position + 1) * k)
@@ -204,9 +126,48 @@ def _group(group: prediction_pb2.HeadPredictions, digests: Sequence[str]) -> dic
             digest = digests[row]
         except IndexError as error:
             raise DataLoss(f"row {row} of the predictions points to no label or digest") from error
-        scores = dict(zip(best, probabilities[part], strict=True))
-        found[row] = Prediction(best[0], scores[best[0]], scores, digest, group.head, group.version)
+        novel = bool(group.novel) and group.novel[position]
+        abstained = novel and group.abstains
+        scores = {} if abstained else dict(zip(best, probabilities[part], strict=True))
+        found[row] = Prediction(
+            label=None if abstained else best[0],
+            probability=0.0 if abstained else scores[best[0]],
+            scores=scores,
+            digest=digest,
+            head=group.head,
+            version=group.version,
+            prediction_set=None if abstained else sets[position],
+            novelty=novelty[position],
+            novel=novel,
+            abstained=abstained,
+            live=group.live,
+        )
     return found
+
+
+def _sets(group: prediction_pb2.HeadPredictions) -> Sequence[tuple[str, ...] | None]:
+    """The set of labels of each row; empty if none was asked for."""
+    if not group.HasField("set_sizes"):
+        return []
+    sizes = unpack(group.set_sizes, "uint32", dimensions=1)
+    indices = unpack(group.set_indices, "uint32", dimensions=1)
+    if len(sizes) != len(group.rows) or sum(sizes) != len(indices):
+        raise DataLoss("sizes and members of the prediction sets differ in number")
+    members = iter(indices)
+    try:
+        return [tuple(group.labels[next(members)] for _ in range(size)) for size in sizes]
+    except IndexError as error:
+        raise DataLoss("a prediction set points to no label") from error
+
+
+def _novelty(group: prediction_pb2.HeadPredictions) -> Sequence[float | None]:
+    """The novelty of each row; empty of a head that does not look for it."""
+    if not group.HasField("novelty"):
+        return []
+    values = unpack(group.novelty, "float32", dimensions=1)
+    if not len(values) == len(group.novel) == len(group.rows):
+        raise DataLoss("novelty and rows of the predictions differ in number")
+    return values
 
 
 def _in_order(
@@ -216,17 +177,3 @@ def _in_order(
     if missing := [row for row in range(count) if row not in outcomes]:
         raise DataLoss(f"the reply has {count - len(missing)} of {count} rows")
     return [outcomes[row] for row in range(count)]
-
-
-def _estimate(message: heads_pb2.Estimate) -> Estimate:
-    return Estimate(
-        method=message.method,
-        accuracy=message.accuracy,
-        accuracy_low=message.accuracy_low,
-        accuracy_high=message.accuracy_high,
-        log_loss=message.log_loss,
-    )
-
-
-def _time(stamp: Timestamp) -> datetime:
-    return stamp.ToDatetime(tzinfo=UTC)

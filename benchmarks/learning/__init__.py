@@ -1,0 +1,1 @@
+"""The learning figures, part by part: ``make bench-learning``."""

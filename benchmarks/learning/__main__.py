@@ -1,0 +1,102 @@
+"""``make bench-learning``: how fast, how accurate and how honest heads learn.
+
+Prints progress to standard error while it measures and Markdown tables to standard output, each
+part as it ends and with the machine and the command at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.learning.data import DATA, embedded
+from benchmarks.learning.runs import Run
+from benchmarks.learning.tables import Table
+from service.config import default_cache_dir
+
+PARTS = (
+    "fits",
+    "accuracy",
+    "truth",
+    "feedback",
+    "interference",
+    "many_heads",
+    "gates",
+    "suggestions",
+)
+"""Modules of this package; each has a function `measure`."""
+
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
+PACKAGES = ("numpy", "scipy", "scikit-learn")
+
+
+Measure = Callable[[Run], list[Table]]
+
+
+def main() -> None:
+    """Run the parts that were asked for."""
+    run, parts = _options()
+    if any(os.environ.get(name) != "1" for name in THREADS):
+        raise SystemExit(
+            f"set {' and '.join(THREADS)} to 1, so that all contenders have one thread: "
+            "make bench-learning does"
+        )
+    started = time.perf_counter()
+    for name in DATA:
+        embedded(name, run.cache)  # computed before anything is timed, or in two processes
+    for part in parts:
+        begun = time.perf_counter()
+        measure: Measure = importlib.import_module(f"benchmarks.learning.{part}").measure
+        for table in measure(run):
+            print(table.markdown() + "\n", flush=True)
+        minutes = (time.perf_counter() - begun) / 60
+        run.console.print(f"{part}: {minutes:.1f} minutes")
+    print(_circumstances(time.perf_counter() - started))
+
+
+def _options() -> tuple[Run, list[str]]:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.learning", description=__doc__)
+    cache = default_cache_dir()
+    parser.add_argument("--cache", type=Path, default=cache, help="where embeddings are kept")
+    parser.add_argument("--splits", type=int, default=20, help="seeded splits of each cell")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny sizes, to see that everything works"
+    )
+    options = parser.parse_args()
+    run = Run(options.cache, options.splits, options.quick, Console(stderr=True))
+    return run, options.parts
+
+
+def _circumstances(seconds: float) -> str:
+    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    command = shlex.join(["python", "-m", "benchmarks.learning", *sys.argv[1:]])
+    return (
+        f"{_processor()}, {os.cpu_count()} cores, {platform.system()}; "
+        f"Python {platform.python_version()}, {packages}; one BLAS thread for all contenders. "
+        f"`{command}`, {seconds / 60:.0f} minutes."
+    )
+
+
+def _processor() -> str:
+    path = Path("/proc/cpuinfo")
+    names = [
+        line.partition(":")[2].strip()
+        for line in (path.read_text().splitlines() if path.exists() else ())
+        if line.startswith("model name")
+    ]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    main()

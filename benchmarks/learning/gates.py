@@ -1,0 +1,257 @@
+"""The gate from both sides, and drift: feedback that harms, that helps, and that changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import adapters
+from benchmarks.learning.data import DATA, Embedded, Rows, embedded
+from benchmarks.learning.runs import Run
+from benchmarks.learning.streams import Labeller, Stream, accuracy, confusing, flipping, shifted
+from benchmarks.learning.tables import Table, mean_error, points, verdict
+from service.live.learning import Policy
+
+SEEDS, FEEDBACK = 10, 500
+BASE, FEW = 200, 30
+FLIPPED = 0.3
+MOST_LOSS, WANTED_PROMOTED = 0.01, 0.8
+
+HARMFUL = {
+    "flipped": "30 % of the labels flipped at random",
+    "confused": "one class always labelled as another",
+    "corrections": "right labels, only where the head errs",
+}
+
+BEFORE, AFTER, SETTLED, STEP = 400, 600, 150, 50
+MOST_LAG = 0.03
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One seeded stream."""
+
+    cache: Path
+    data: str
+    kind: str
+    seed: int
+    base: int
+    feedback: int
+    after: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a head under a stream.
+
+    Attributes:
+        sent: feedbacks in the stream.
+        worst: lowest held-out accuracy of what served, minus that of the starting version.
+        end: the same for what served at the end.
+        promotions: how often the live copy took over.
+        drops: how often it had to go.
+        possible: what a head trained on everything gains over the starting version; measured for
+            clean streams only, else nan.
+    """
+
+    sent: int
+    worst: float
+    end: float
+    promotions: int
+    drops: int
+    possible: float
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What became of a head when labels changed their meaning.
+
+    Attributes:
+        delay: feedbacks from the change to its detection; None if it was not detected.
+        lag: largest accuracy that the live copy lacked, at any time from 150 feedbacks after
+            detection on, to a head trained on the same feedback; nan if that was never reached.
+        end: the same at the end of the stream.
+    """
+
+    delay: int | None
+    lag: float
+    end: float
+
+
+def measure(run: Run) -> list[Table]:
+    """Run all streams, those with a change of meaning included."""
+    seeds = range(run.size(SEEDS, 1))
+    count, base = run.size(FEEDBACK, 60), run.size(BASE, 60)
+    harmful = [
+        Trial(run.cache, name, kind, seed, base, count)
+        for kind in HARMFUL
+        for name in DATA
+        for seed in seeds
+    ]
+    clean = [Trial(run.cache, name, "clean", seed, FEW, count) for name in DATA for seed in seeds]
+    before, after = run.size(BEFORE, 100), run.size(AFTER, 300)
+    drifting = [
+        Trial(run.cache, name, "drift", seed, base, before, after)
+        for name in DATA
+        for seed in seeds
+    ]
+    outcomes = run.in_processes("gate", _outcome, [*harmful, *clean])
+    drifts = run.in_processes("drift", _drift, drifting)
+    kept = outcomes[: len(harmful)]
+    return [
+        _harm_table(harmful, kept),
+        _clean_table(clean, outcomes[len(harmful) :]),
+        _drift_table(drifting, drifts),
+    ]
+
+
+def _rows(trial: Trial) -> tuple[Rows, Rows, Rows]:
+    """Return rows for the first version, the stream and the test."""
+    data = embedded(trial.data, trial.cache)
+    pool, test = data.split(data.all, trial.seed)
+    base, rest = data.split(trial.base, trial.seed, pool)
+    return base, rest, test
+
+
+def _outcome(trial: Trial) -> Outcome:
+    data = embedded(trial.data, trial.cache)
+    base, rest, test = _rows(trial)
+    stream = Stream(data, base, trial.seed, Policy.GATED)
+    label = _user(trial, data)
+    start = accuracy(stream.active, data, test)
+    found, sent, serving = [start], 0, stream.active
+    for row in rest.tolist():
+        right = str(data.labels[row])
+        if trial.kind == "corrections" and _answer(serving, data.embeddings[row]) == right:
+            continue
+        if sent == trial.feedback:
+            break
+        stream.send(row, label(right))
+        sent += 1
+        if stream.active is not serving:
+            serving = stream.active
+            found.append(accuracy(serving, data, test))
+    possible = np.nan
+    if trial.kind == "clean":
+        fresh = _trained(data, np.concatenate([base, rest[:sent]]), trial.seed)
+        possible = accuracy(fresh, data, test) - start
+    worst, end = min(found) - start, found[-1] - start
+    return Outcome(sent, worst, end, stream.promotions, stream.drops, possible)
+
+
+def _trained(data: Embedded, rows: Rows, seed: int) -> adapters.Head:
+    embeddings, labels = data.take(rows)
+    spec = adapters.HeadSpec(seed=seed)
+    return adapters.fit(embeddings, labels, spec, fingerprint="benchmark").head
+
+
+def _user(trial: Trial, data: Embedded) -> Labeller:
+    if trial.kind == "flipped":
+        return flipping(data.labels, FLIPPED, trial.seed)
+    if trial.kind == "confused":
+        return confusing(data.labels, trial.seed)
+    return str
+
+
+def _answer(head: adapters.Head, embedding: np.ndarray[tuple[int], np.dtype[np.float32]]) -> str:
+    return head.labels[int(head.logits(embedding[None]).argmax())]
+
+
+def _drift(trial: Trial) -> Drift:
+    """Shift all labels by one after so many feedbacks."""
+    data = embedded(trial.data, trial.cache)
+    base, rest, test = _rows(trial)
+    stream = Stream(data, base, trial.seed, Policy.IMMEDIATE)
+    following = shifted(data.labels.tolist())
+    end = min(trial.feedback + trial.after, len(rest))
+    lags: list[float] = []
+    detected: int | None = None
+    for sent, row in enumerate(rest[:end].tolist(), 1):
+        right = str(data.labels[row])
+        stream.send(row, following[right] if sent > trial.feedback else right)
+        after = [at for at in stream.changes if at > trial.feedback]
+        detected = after[0] if after else None
+        settled = -1 if detected is None else sent - detected - SETTLED
+        if settled >= 0 and (settled % STEP == 0 or sent == end):
+            lags.append(_lag(trial, stream, test, following))
+    delay = None if detected is None else detected - trial.feedback
+    return Drift(delay, max(lags, default=np.nan), lags[-1] if lags else np.nan)
+
+
+def _lag(trial: Trial, stream: Stream, test: Rows, following: dict[str, str]) -> float:
+    """Return how much accuracy the live copy lacks to a head trained on the same feedback."""
+    data = embedded(trial.data, trial.cache)
+    embeddings, labels = data.take(stream.since_change)
+    meant = [following[label] for label in labels]
+    spec = adapters.HeadSpec(seed=trial.seed)
+    fresh = adapters.fit(embeddings, meant, spec, fingerprint="benchmark").head
+    new = following.__getitem__
+    return accuracy(fresh, data, test, new) - accuracy(stream.serving, data, test, new)
+
+
+def _harm_table(trials: list[Trial], outcomes: list[Outcome]) -> Table:
+    rows = []
+    for kind, words in HARMFUL.items():
+        for name in DATA:
+            found = _of(trials, outcomes, kind, name)
+            worst = [outcome.worst for outcome in found]
+            met = verdict(float(np.mean(worst)) >= -MOST_LOSS - 1e-9)
+            sent = f"{np.mean([outcome.sent for outcome in found]):.0f}"
+            ends = points([outcome.end for outcome in found])
+            moves = f"{sum(o.promotions for o in found)} / {sum(o.drops for o in found)}"
+            rows.append((words, name, sent, points(worst), ends, moves, met))
+    columns = ("feedback", "data set", "sent", "worst, points", "at the end", "in / out", "met")
+    note = (
+        f"A head of {trials[0].base} examples, policy `gated`, {len(found)} seeds each. Held-out "
+        "accuracy of what served, minus that of the starting version: the worst at any time, and "
+        "at the end. In / out: how often the live copy took over or was dropped, over all seeds. "
+        "Wanted: the worst at least -1 point on average."
+    )
+    return Table("Feedback that could harm", columns, rows, note)
+
+
+def _clean_table(trials: list[Trial], outcomes: list[Outcome]) -> Table:
+    rows = []
+    for name in DATA:
+        found = _of(trials, outcomes, "clean", name)
+        promoted = sum(outcome.promotions > 0 for outcome in found)
+        met = verdict(promoted >= WANTED_PROMOTED * len(found))
+        ends = points([outcome.end for outcome in found])
+        possible = points([outcome.possible for outcome in found])
+        rows.append((name, f"{promoted} of {len(found)}", ends, possible, met))
+    note = (
+        f"A head of {FEW} examples, policy `gated`, up to {trials[0].feedback} clean feedbacks. "
+        "Held-out accuracy of what serves at the end, and of a head trained on all of it, minus "
+        "that of the starting version. Wanted: promoted in at least 8 of 10 seeds."
+    )
+    columns = ("data set", "promoted", "gain, points", "possible, points", "met")
+    return Table("Feedback that helps", columns, rows, note)
+
+
+def _drift_table(trials: list[Trial], drifts: list[Drift]) -> Table:
+    rows = []
+    for name in DATA:
+        found = [drift for t, drift in zip(trials, drifts, strict=True) if t.data == name]
+        delays = [drift.delay for drift in found if drift.delay is not None]
+        lags = [drift.lag for drift in found if not np.isnan(drift.lag)]
+        met = verdict(len(lags) == len(found) and mean_error(lags)[0] <= MOST_LAG + 1e-9)
+        detected = f"{len(delays)} of {len(found)}"
+        delay = f"{np.median(delays):.0f}" if delays else ""
+        ends = [drift.end for drift in found if not np.isnan(drift.end)]
+        figures = (points(lags), points(ends)) if lags else ("", "")
+        rows.append((name, detected, delay, *figures, met))
+    note = (
+        f"After {trials[0].feedback} feedbacks all labels move on by one; policy `immediate`, head "
+        f"of {trials[0].base} examples. Lack: accuracy of a head trained (`auto`) on the same "
+        f"feedback, minus that of what serves: the most from {SETTLED} feedbacks after detection "
+        "on, and at the end. Wanted: at most 3 points, on average over the seeds."
+    )
+    columns = ("data set", "detected", "after, median", "most lack, points", "at the end", "met")
+    return Table("Labels that change their meaning", columns, rows, note)
+
+
+def _of(trials: list[Trial], outcomes: list[Outcome], kind: str, name: str) -> list[Outcome]:
+    pairs = zip(trials, outcomes, strict=True)
+    return [outcome for trial, outcome in pairs if (trial.kind, trial.data) == (kind, name)]

@@ -1,0 +1,121 @@
+"""Reports with every part filled in, as a server would send them."""
+
+import struct
+from collections.abc import Sequence
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from trunkline.v1 import common_pb2, heads_pb2
+
+DIGEST, OTHER = "0a" * 32, "0b" * 32
+
+
+def estimate(accuracy: float = 0.9, method: str = "leave-one-out") -> heads_pb2.Estimate:
+    return heads_pb2.Estimate(
+        method=method,
+        accuracy=accuracy,
+        accuracy_low=accuracy - 0.1,
+        accuracy_high=accuracy + 0.05,
+        log_loss=0.3,
+    )
+
+
+def evaluation(
+    labels: Sequence[str], confusion: Sequence[Sequence[int]], method: str = "leave-one-out"
+) -> heads_pb2.Evaluation:
+    counts = [count for row in confusion for count in row]
+    return heads_pb2.Evaluation(
+        estimate=estimate(method=method),
+        classes=[
+            heads_pb2.ClassReport(
+                label=label, examples=sum(row), precision=0.9, recall=0.8, f1=0.85
+            )
+            for label, row in zip(labels, [*confusion, *[[0]] * len(labels)], strict=False)
+        ],
+        confusion=common_pb2.Tensor(
+            dtype="uint32",
+            shape=[len(confusion)] * 2,
+            data=struct.pack(f"<{len(counts)}I", *counts),
+        ),
+        expected_calibration_error=0.031,
+        reliability=[
+            heads_pb2.ReliabilityBin(examples=5, confidence=0.6, accuracy=0.55),
+            heads_pb2.ReliabilityBin(examples=6, confidence=0.95, accuracy=0.97),
+        ],
+    )
+
+
+def full_report(
+    name: str,
+    version: int,
+    labels: Sequence[str],
+    confusion: Sequence[Sequence[int]] | None = None,
+) -> heads_pb2.HeadReport:
+    """A report of a head with two labels at least."""
+    count = len(labels)
+    confusion = confusion or [[8 if i == j else 1 for j in range(count)] for i in range(count)]
+    evaluated = evaluation(labels, confusion)
+    return heads_pb2.HeadReport(
+        head=name,
+        version=version,
+        family="ridge",
+        spec=heads_pb2.HeadSpec(family="auto", seed=3),
+        backbone="minilm/l6-v2",
+        fingerprint="ab" * 32,
+        example_count=18,
+        classes=evaluated.classes,
+        estimate=estimate(),
+        l2=0.5,
+        temperature=1.25,
+        train_seconds=0.5,
+        train_cpu_seconds=0.4,
+        candidates=[
+            heads_pb2.Candidate(family="ridge", l2=0.5, estimate=estimate(), chosen=True),
+            heads_pb2.Candidate(family="prototype", estimate=estimate(0.7)),
+            heads_pb2.Candidate(family="lda"),
+        ],
+        evaluation=evaluated,
+        test=evaluation(labels, confusion, "held-out"),
+        learning_curve=[
+            heads_pb2.LearningPoint(examples=count, accuracy=accuracy)
+            for count, accuracy in ((2, 0.5), (4, 0.7), (9, 0.8), (18, 0.9))
+        ],
+        likely_mislabelled=[
+            heads_pb2.LikelyMislabelled(
+                digest=DIGEST,
+                label=labels[0],
+                predicted_label=labels[1],
+                label_probability=0.02,
+                predicted_probability=0.97,
+            )
+        ],
+        near_duplicates=[
+            heads_pb2.NearDuplicates(
+                digest=DIGEST,
+                label=labels[0],
+                other_digest=OTHER,
+                other_label=labels[1],
+                similarity=0.998,
+            )
+        ],
+        augmentation=heads_pb2.AugmentationReport(
+            views=4,
+            used="examples",
+            augmented_examples=17,
+            without=estimate(0.85),
+            as_examples=estimate(0.9),
+        ),
+        novelty=heads_pb2.NoveltyReport(
+            false_alarm_rate=0.05, threshold=0.61, kept=18, neighbour=3, abstain=True
+        ),
+        online=[
+            heads_pb2.OnlineAccuracy(
+                feedback=count,
+                scored=10,
+                active_accuracy=active,
+                live_accuracy=live,
+                time=Timestamp(seconds=1_700_000_000 + count),
+            )
+            for count, active, live in ((10, 0.7, 0.6), (20, 0.7, 0.9))
+        ],
+    )

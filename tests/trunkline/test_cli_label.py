@@ -1,0 +1,179 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.trunkline.recording import Recorder, refuse
+from tests.trunkline.steps import Run, unavailable
+from trunkline import Client
+from trunkline.digest import image_digest, text_digest
+
+HEAD = "tenants/acme/heads/mood"
+
+
+@pytest.fixture
+def unlabelled(run: Run, client: Client, table: Path) -> list[str]:
+    """A trained head with the labels no and yes, and texts that nobody has labelled."""
+    assert run("train", "acme/mood", table).exit_code == 0
+    texts = [f"text {number}" for number in range(12)]
+    client.add_examples("acme/mood", [(text, None) for text in texts])
+    return texts
+
+
+def labels(recorder: Recorder, texts: list[str]) -> list[str | None]:
+    return [recorder.examples[HEAD][text_digest(text)] for text in texts]
+
+
+def test_answers_are_guesses_numbers_labels_or_none(
+    run: Run, recorder: Recorder, unlabelled: list[str]
+) -> None:
+    # Enter, a number, a label, a skip, a new label, the new label's number.
+    answers = "\n2\nno\ns\nperhaps\n3\n"
+    result = run("label", "acme/mood", "--count", 6, answers=answers)
+    assert result.exit_code == 0, result.stderr
+    expected = ["no", "yes", "no", None, "perhaps", "perhaps"]
+    assert labels(recorder, unlabelled[:6]) == expected
+    assert result.stdout == "labelled 5, skipped 1\n"
+    assert "1: no, 2: yes; guess: no (60%)" in result.stderr
+    assert "new label: perhaps" in result.stderr
+
+
+@pytest.mark.parametrize("end", ["q\n", ""])
+def test_what_was_answered_before_the_end_is_sent(
+    run: Run, recorder: Recorder, unlabelled: list[str], end: str
+) -> None:
+    result = run("label", "acme/mood", answers=f"yes\nyes\n{end}")
+    assert result.exit_code == 0
+    assert labels(recorder, unlabelled[:3]) == ["yes", "yes", None]
+
+
+def test_a_number_that_stands_for_no_label_is_asked_again(
+    run: Run, recorder: Recorder, unlabelled: list[str]
+) -> None:
+    result = run("label", "acme/mood", "--count", 1, answers="9\n0\n2\n")
+    assert labels(recorder, unlabelled[:1]) == ["yes"]
+    assert "there is no label number 9" in result.stderr
+
+
+def test_labels_that_are_numbers_mean_themselves(
+    run: Run, recorder: Recorder, client: Client, tmp_path: Path
+) -> None:
+    table = tmp_path / "digits.csv"
+    table.write_text("text,label\nzero,0\none,1\n")
+    run("train", "acme/mood", table)
+    client.add_examples("acme/mood", [("eins", None), ("zwei", None)])
+    result = run("label", "acme/mood", answers="1\n2\n")
+    assert labels(recorder, ["eins", "zwei"]) == ["1", "2"]
+    assert "0, 1; guess: 0 (60%)" in result.stderr
+
+
+def test_answers_are_sent_in_small_batches(
+    run: Run, recorder: Recorder, unlabelled: list[str]
+) -> None:
+    run("label", "acme/mood", "--count", 12, answers="yes\n" * 12)
+    assert [len(row.updates) for row in recorder.asked("UpdateExamples")] == [10, 2]
+
+
+def test_count_and_strategy_are_passed_on(
+    run: Run, recorder: Recorder, unlabelled: list[str]
+) -> None:
+    result = run(
+        "label", "acme/mood", "--count", 2, "--strategy", "diverse", "--json", answers="yes\ns\n"
+    )
+    (request,) = recorder.asked("SuggestExamples")
+    assert (request.count, request.strategy) == (2, "diverse")
+    document = json.loads(result.stdout)
+    assert (document["strategy"], document["skipped"]) == ("diverse", 1)
+    (row,) = document["labelled"]
+    assert (row["digest"], row["label"], row["predicted_label"]) == (
+        text_digest("text 0"),
+        "yes",
+        "no",
+    )
+    assert document["version"] is None
+
+
+def test_a_version_is_trained_at_the_end(run: Run, unlabelled: list[str]) -> None:
+    result = run("label", "acme/mood", "--count", 1, "--train", answers="yes\n")
+    assert "trained version 2, estimated accuracy 90.0%" in result.stdout
+    nothing = run("label", "acme/mood", "--count", 1, "--train", answers="q\n")
+    assert "trained" not in nothing.stdout
+
+
+def test_a_folder_is_stored_without_labels_and_shown_by_name(
+    run: Run, recorder: Recorder, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.png").write_bytes(name.encode())
+    result = run("label", "acme/mood", tmp_path, answers="cat\n\ndog\n")
+    assert result.exit_code == 0, result.stderr
+    assert recorder.heads[HEAD].backbone == "efficientnet/lite0"
+    stored = recorder.examples[HEAD]
+    assert {stored[image_digest(name)] for name in (b"a", b"b")} == {"cat", "dog"}
+    assert "no labels yet" in result.stderr
+    assert f"[1/2] {tmp_path / 'a.png'}" in result.stderr
+
+
+def test_inputs_that_the_head_has_keep_their_labels(
+    run: Run, recorder: Recorder, unlabelled: list[str], tmp_path: Path
+) -> None:
+    table = tmp_path / "more.csv"
+    table.write_text("text\ngood\ntext 1\nbrand new\n")
+    recorder.requests.clear()
+    run("label", "acme/mood", table, answers="q\n")
+    (request,) = recorder.asked("AddExamples")
+    assert [row.input.text for row in request.examples] == ["brand new"]
+    assert labels(recorder, ["good", "brand new"]) == ["yes", None]
+
+
+def test_a_text_that_is_kept_is_shown_and_others_by_their_digest(run: Run, client: Client) -> None:
+    for head, keep in (("acme/kept", True), ("acme/not", False)):
+        client.create_head(head, "minilm/l6-v2", keep_inputs=keep)
+        client.add_examples(head, [("read me", None)])
+    assert "[1/1] read me" in run("label", "acme/kept", answers="q\n").stderr
+    shown = run("label", "acme/not", answers="q\n").stderr
+    assert f"[1/1] text {text_digest('read me')[:16]}…" in shown
+
+
+def test_nothing_to_label_is_said(run: Run, table: Path) -> None:
+    run("train", "acme/mood", table)
+    result = run("label", "acme/mood")
+    assert result.exit_code == 0
+    assert "nothing without a label is stored" in result.stderr
+
+
+def test_an_input_that_cannot_be_stored_or_labelled_is_told(
+    run: Run, recorder: Recorder, unlabelled: list[str], tmp_path: Path
+) -> None:
+    table = tmp_path / "more.csv"
+    table.write_text("text\nbroken\n")
+    recorder.bad_digests.add(text_digest("broken"))
+    assert run("label", "acme/mood", table, answers="q\n").exit_code == 1
+
+    def forget(request: Any, _: Any) -> None:
+        del recorder.examples[HEAD][request.updates[0].digest]
+
+    recorder.hooks["UpdateExamples"] = [forget]
+    result = run("label", "acme/mood", "--json", answers="yes\nyes\n")
+    assert result.exit_code == 1
+    assert len(json.loads(result.stdout)["labelled"]) == 1
+
+
+def test_a_refusal_ends_the_sitting_with_one_line(
+    run: Run, recorder: Recorder, unlabelled: list[str]
+) -> None:
+    recorder.hooks["UpdateExamples"] = [
+        lambda _, context: refuse(context, "FAILED_PRECONDITION", "the head is gone")
+    ]
+    result = run("label", "acme/mood", answers="yes\nq\n")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith("error: the head is gone")
+
+
+def test_labels_are_sent_again_after_an_interruption(
+    run: Run, recorder: Recorder, unlabelled: list[str]
+) -> None:
+    recorder.hooks["UpdateExamples"] = [unavailable]
+    assert run("label", "acme/mood", answers="yes\nq\n").exit_code == 0
+    assert labels(recorder, unlabelled[:1]) == ["yes"]

@@ -1,0 +1,150 @@
+"""Every RPC as a value: its request, and how its reply is read.
+
+`Client` and `AsyncClient` both make these calls; neither builds a request or reads a reply itself.
+Heads and tenants are given as a person types them (`acme/defects`, `acme`) or by their full names.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from trunkline import replies
+from trunkline.errors import InvalidArgument
+from trunkline.resources import HeadName, InvalidName, TenantName, VersionName
+from trunkline.v1 import (
+    extraction_pb2,
+    extraction_pb2_grpc,
+    heads_pb2,
+    heads_pb2_grpc,
+    prediction_pb2_grpc,
+)
+from trunkline.values import Backbone, Training
+
+T = TypeVar("T")
+
+EXTRACTION = extraction_pb2_grpc.ExtractionServiceStub
+HEADS = heads_pb2_grpc.HeadServiceStub
+PREDICTION = prediction_pb2_grpc.PredictionServiceStub
+HEALTH = health_pb2_grpc.HealthStub
+STUBS: tuple[Any, ...] = (EXTRACTION, HEADS, PREDICTION, HEALTH)
+
+PAGE_SIZE = 1000
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One request, one reply. One that is not `idempotent` is not repeated once it was sent."""
+
+    stub: Any
+    rpc: str
+    request: Message
+    read: Callable[[Any], T]
+    idempotent: bool = True
+
+
+@dataclass(frozen=True)
+class SendExamples(Generic[T]):
+    """A stream of requests and one reply.
+
+    `sent` is told of each message that was handed over; the deadline grows with `count` messages.
+    """
+
+    messages: Iterator[heads_pb2.AddExamplesRequest]
+    count: int
+    sent: Callable[[], None]
+    read: Callable[[heads_pb2.AddExamplesResponse], T]
+    stub: Any = HEADS
+    rpc: str = "AddExamples"
+
+
+@dataclass(frozen=True)
+class WatchTraining:
+    """One request, and a stream of replies that `seen` is told of; None waits to its end."""
+
+    request: heads_pb2.TrainHeadRequest
+    seen: Callable[[heads_pb2.TrainHeadResponse], None]
+    timeout: float | None
+    stub: Any = HEADS
+    rpc: str = "TrainHead"
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A wait, in seconds, before a broken stream is taken up again."""
+
+    seconds: float
+
+
+class Page(NamedTuple, Generic[T]):
+    """Part of a list, and where the next part begins ("" at the end)."""
+
+    items: list[T]
+    next_token: str
+
+
+def ready(service: str) -> Call[bool]:
+    """Whether `service` answers; "" stands for the server as a whole."""
+    return Call(
+        HEALTH,
+        "Check",
+        health_pb2.HealthCheckRequest(service=service),
+        lambda reply: bool(reply.status == health_pb2.HealthCheckResponse.SERVING),
+    )
+
+
+def list_backbones() -> Call[list[Backbone]]:
+    """ListBackbones."""
+    return Call(
+        EXTRACTION,
+        "ListBackbones",
+        extraction_pb2.ListBackbonesRequest(),
+        lambda reply: [replies.backbone(row) for row in reply.backbones],
+    )
+
+
+def get_training(name: str) -> Call[Training]:
+    """GetTraining."""
+    request = heads_pb2.GetTrainingRequest(name=name)
+    return Call(HEADS, "GetTraining", request, _training)
+
+
+def cancel_training(name: str) -> Call[Training]:
+    """CancelTraining."""
+    request = heads_pb2.CancelTrainingRequest(name=name)
+    return Call(HEADS, "CancelTraining", request, _training)
+
+
+def head_name(text: str) -> HeadName:
+    """The head's name. Raises `InvalidArgument`."""
+    try:
+        return HeadName.read(text)
+    except InvalidName as error:
+        raise invalid(error) from error
+
+
+def tenant_name(text: str) -> TenantName:
+    """The tenant's name. Raises `InvalidArgument`."""
+    try:
+        return TenantName.read(text)
+    except InvalidName as error:
+        raise invalid(error) from error
+
+
+def version_name(head: str, version: int | None) -> VersionName:
+    """The version's name; None for the active one. Raises `InvalidArgument`."""
+    try:
+        return head_name(head).version(version)
+    except InvalidName as error:
+        raise invalid(error) from error
+
+
+def invalid(error: InvalidName) -> InvalidArgument:
+    """The error of the client's own tree that a name's error stands for."""
+    return InvalidArgument(str(error), field=error.field, limit=error.limit, value=error.value)
+
+
+def _training(reply: Any) -> Training:
+    return replies.training(reply.training)

@@ -1,0 +1,52 @@
+"""`trunkline feedback`."""
+
+import click
+
+from trunkline.cli.connection import client_command, head_argument
+from trunkline.cli.output import Failure, Output, failure_words
+from trunkline.client import Client
+from trunkline.heads import Head, LiveState
+from trunkline.inputs import Image, Text
+from trunkline.values import RowFailure
+
+
+@click.command(short_help="Tell a head the right label of an input.")
+@head_argument
+@click.argument("words", nargs=-1, required=True, metavar="PATH|--text TEXT LABEL")
+@click.option("--text", metavar="TEXT", help="The text, in place of the PATH of an image.")
+@client_command
+def feedback(
+    client: Client, out: Output, head: str, words: tuple[str, ...], text: str | None
+) -> None:
+    """Tell a head the right label of an input: of the image in PATH, or of a text.
+
+    It is stored durably; what follows from it, the head's policy decides.
+    """
+    if len(words) != (2 if text is None else 1):
+        raise click.UsageError("Give PATH LABEL, or --text TEXT LABEL.")
+    label = words[-1]
+    item = Image.open(words[0]) if text is None else Text(text)
+    (outcome,) = client.feedback(head, [(item, label)])
+    if isinstance(outcome, RowFailure):
+        raise Failure(failure_words(outcome))
+    found = client.get_head(head)
+    if out.as_json:
+        out.document({"head": head, "label": label, "receipt": outcome, "live": found.live})
+    else:
+        click.echo(f"stored as {outcome.id}\n{_consequence(found)}")
+
+
+def _consequence(head: Head) -> str:
+    """What becomes of feedback to this head, in words."""
+    live = head.live
+    if live is None or live.state is LiveState.IDLE:
+        return "the next training uses it"
+    if live.state is LiveState.UNAVAILABLE:
+        return f"the next training uses it; nothing learns at once: {live.reason}"
+    if live.state is LiveState.SERVING:
+        return f"the live copy, which serves, learns it ({live.feedback_count} feedbacks so far)"
+    words = f"the live copy learns it ({live.feedback_count} feedbacks so far)"
+    if live.scored:
+        right = f"it was right on {live.live_right} of {live.scored}"
+        words += f"; {right}, version {live.base_version} on {live.active_right}"
+    return f"{words}; held back: {live.reason}" if live.state is LiveState.HELD_BACK else words

@@ -1,0 +1,84 @@
+"""How a head is shown."""
+
+from trunkline.cli.output import Output
+from trunkline.heads import Head, HeadSpec, LiveCopy, LiveState
+
+
+def print_head(out: Output, head: Head) -> None:
+    """Prints a head, and its live copy if there is one."""
+    if out.as_json:
+        out.document(head)
+        return
+    out.facts(
+        {
+            "name": head.name,
+            "uid": head.uid,
+            "backbone": head.backbone,
+            "fingerprint": head.fingerprint,
+            "spec": spec_words(head.spec),
+            "policy": head.policy,
+            "new labels": "taken from feedback" if head.allow_new_labels else "refused",
+            "keeps inputs": head.keep_inputs,
+            "active version": head.active_version,
+            "labels": head.labels,
+            "examples": f"{head.example_count}, {head.labelled_count} of them labelled, "
+            f"{head.held_out_count} held out",
+            "feedback": f"{head.feedback_count}, {head.quarantined_count} of them in quarantine",
+            "created (UTC)": head.create_time,
+            "training": head.training,
+        }
+    )
+    if head.live:
+        out.facts(live_facts(head.live), title="live copy")
+
+
+def live_facts(live: LiveCopy) -> dict[str, object]:
+    """The state of a live copy by name, evidence and drift included."""
+    state = f"{live.state}: {live.reason}" if live.reason else str(live.state)
+    facts: dict[str, object] = {"state": state}
+    if live.state in (LiveState.IDLE, LiveState.UNAVAILABLE):
+        return facts
+    facts |= {
+        "learned since version": live.base_version,
+        "examples": f"{live.example_count}, {live.feedback_count} of them from feedback",
+        "labels": live.labels,
+    }
+    if live.scored:
+        facts |= {
+            "right on feedback": f"{live.live_right} of {live.scored}; "
+            f"version {live.base_version}: {live.active_right}",
+            "evidence that it is better": _evidence(live.evidence_better, live.error_rate),
+            "evidence that it is worse": _evidence(live.evidence_worse, live.error_rate),
+        }
+    if live.live_leave_one_out is not None and live.active_leave_one_out is not None:
+        facts["leave-one-out accuracy"] = (
+            f"{live.live_leave_one_out:.1%}; "
+            f"version {live.base_version}: {live.active_leave_one_out:.1%}"
+        )
+    drift = live.drift
+    when = f" at {drift.time:%Y-%m-%d %H:%M:%S} UTC" if drift.time else ""
+    facts["drift"] = f"detected{when}" if drift.detected else "none"
+    if drift.window:
+        facts["accuracy now"] = f"{drift.accuracy:.1%} of the last {drift.window} feedbacks"
+    return facts
+
+
+def spec_words(spec: HeadSpec) -> str:
+    """A spec in one line; what is as it always is goes without saying."""
+    words = [f"family {spec.family}", f"seed {spec.seed}", f"l2 {spec.l2 or 'chosen'}"]
+    words.append(f"front {spec.front}")
+    if spec.class_weight:
+        words.append(f"class weight {spec.class_weight}")
+    if spec.class_weights:
+        weights = ", ".join(f"{label} {weight:g}" for label, weight in spec.class_weights.items())
+        words.append(f"class weights {weights}")
+    if spec.augment.views:
+        words.append(f"views {spec.augment.views}")
+    if spec.novelty:
+        rate = f"novelty at {spec.novelty.false_alarm_rate:g} false alarms"
+        words.append(f"{rate}, abstains" if spec.novelty.abstain else rate)
+    return ", ".join(words)
+
+
+def _evidence(value: float, error_rate: float) -> str:
+    return f"{value:.3g} (decides at {1 / error_rate:g})" if error_rate else f"{value:.3g}"

@@ -1,0 +1,254 @@
+"""`trunkline label`: what is most worth a label is shown, and labels are taken."""
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+
+from trunkline.cli.connection import client_command, head_argument
+from trunkline.cli.naming import digest_of, short_digest, shown_name
+from trunkline.cli.output import Output
+from trunkline.cli.report import accuracy
+from trunkline.cli.uploads import find_or_create, train_head, upload
+from trunkline.client import Client
+from trunkline.datasets import read_inputs
+from trunkline.examples import NewExample, Suggestion
+from trunkline.inputs import Image, Text
+from trunkline.values import RowFailure
+
+_BATCH = 10
+_HELP = "Enter: the guess is right; a number or a label; s: skip; q: quit"
+
+
+@click.command(short_help="Label the stored inputs that are most worth it.")
+@head_argument
+@click.argument("path", metavar="[PATH]", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--count",
+    type=click.IntRange(min=1, max=1000),
+    default=10,
+    show_default=True,
+    help="How many to ask for.",
+)
+@click.option(
+    "--strategy",
+    type=click.Choice(["margin", "diverse", "random"]),
+    help="How to choose them (default: the server's choice).",
+)
+@click.option("--train", "train_after", is_flag=True, help="Train a version at the end.")
+@click.option(
+    "--backbone", metavar="NAME", help="Backbone of a new head (default: by the data's modality)."
+)
+@client_command
+def label(
+    client: Client,
+    out: Output,
+    head: str,
+    path: Path | None,
+    count: int,
+    strategy: str | None,
+    train_after: bool,
+    backbone: str | None,
+) -> None:
+    """Label the inputs that a head has stored without one and that are most worth it.
+
+    The inputs in PATH (a folder of images, or a table; labels in it are ignored) that the head does
+    not have are stored first. Then they are shown one by one, with what the head takes them for.
+    Answer with Enter if that is right, with a label or its number, with s to skip, with q to quit.
+    Exits 1 if an input could not be stored or labelled.
+    """
+    inputs = list(read_inputs(path)) if path else []
+    if path:
+        find_or_create(
+            client,
+            out,
+            head,
+            inputs,
+            backbone=backbone,
+            spec=None,
+            keep_inputs=False,
+            policy=None,
+        )
+    failures = _store_new(client, out, head, inputs)
+    found = client.suggest_examples(head, count, strategy or "")
+    sitting = _Sitting(client, out, head, _labels(client, head), _names(inputs))
+    sitting.ask_all(found.suggestions)
+    failures += sitting.failures
+    version = None
+    if train_after and sitting.labelled:
+        training = train_head(client, out, head, None, activate=True)
+        version = training.version
+    _conclude(client, out, head, sitting, found.strategy, version)
+    if failures:
+        raise click.exceptions.Exit(1)
+
+
+@dataclass
+class _Sitting:
+    """One sitting: asks, and sends the answers in small batches, so that few are ever at stake."""
+
+    client: Client
+    out: Output
+    head: str
+    labels: list[str]
+    names: Mapping[str, str]
+    labelled: list[dict[str, object]] = field(default_factory=list)
+    failures: list[RowFailure] = field(default_factory=list)
+    skipped: int = 0
+    _unsent: dict[str, str | None] = field(default_factory=dict)
+
+    def ask_all(self, suggestions: Sequence[Suggestion]) -> None:
+        """Asks for a label of each, until somebody quits."""
+        if not suggestions:
+            self.out.say("nothing without a label is stored")
+            return
+        self.out.say(_HELP)
+        answers = self._answers(suggestions)
+        try:
+            for suggestion, label in answers:
+                self._take(suggestion, label)
+        except KeyboardInterrupt:
+            self.out.say("")
+        self._send()
+
+    def _answers(self, suggestions: Sequence[Suggestion]) -> Iterator[tuple[Suggestion, str]]:
+        for number, suggestion in enumerate(suggestions, 1):
+            self.out.say(f"\n[{number}/{len(suggestions)}] {self._name(suggestion)}")
+            answer = self._ask(suggestion)
+            if answer is None:
+                return
+            if answer:
+                yield suggestion, answer
+            else:
+                self.skipped += 1
+
+    def _ask(self, suggestion: Suggestion) -> str | None:
+        """A label; "" to skip, None to quit."""
+        guess = suggestion.predicted_label
+        while True:
+            self.out.say(self._offer(suggestion))
+            click.echo("> ", nl=False, err=True)
+            line = sys.stdin.readline()
+            answer = line.strip()
+            if not (line and sys.stdin.isatty()):
+                self.out.say(answer)  # no terminal has shown it, or ended the line
+            if not line or answer == "q":
+                return None
+            if answer == "s":
+                return ""
+            if not answer and guess:
+                return guess
+            if chosen := self._read(answer):
+                return chosen
+
+    def _offer(self, suggestion: Suggestion) -> str:
+        """The labels by number, unless a label is a number itself; and the guess."""
+        numbered = (f"{number}: {label}" for number, label in enumerate(self.labels, 1))
+        offer = ", ".join(self.labels if self._numeric else numbered) or "no labels yet"
+        guess = suggestion.predicted_label
+        return f"{offer}; guess: {guess} ({suggestion.probability:.0%})" if guess else offer
+
+    def _read(self, answer: str) -> str | None:
+        """The label that an answer stands for; None if it stands for none."""
+        if not answer or answer in self.labels:
+            return answer or None
+        if answer.isdecimal() and not self._numeric and self.labels:
+            number = int(answer)
+            if 1 <= number <= len(self.labels):
+                return self.labels[number - 1]
+            self.out.say(f"there is no label number {number}")
+            return None
+        self.out.say(f"new label: {answer}")
+        self.labels.append(answer)
+        return answer
+
+    @property
+    def _numeric(self) -> bool:
+        return any(label.isdecimal() for label in self.labels)
+
+    def _take(self, suggestion: Suggestion, label: str) -> None:
+        digest = suggestion.example.digest
+        self._unsent[digest] = label
+        self.labelled.append(
+            {
+                "digest": digest,
+                "name": self.names.get(digest),
+                "label": label,
+                "predicted_label": suggestion.predicted_label,
+                "probability": suggestion.probability,
+            }
+        )
+        if len(self._unsent) == _BATCH:
+            self._send()
+
+    def _send(self) -> None:
+        if not self._unsent:
+            return
+        digests = list(self._unsent)
+        changes = self.client.update_examples(self.head, self._unsent)
+        self._unsent.clear()
+        failed = {digests[row.row] for row in changes.failures}
+        self.labelled = [row for row in self.labelled if row["digest"] not in failed]
+        self.failures += changes.failures
+        self.out.failures(
+            [(self.names.get(digests[row.row], digests[row.row]), row) for row in changes.failures]
+        )
+
+    def _name(self, suggestion: Suggestion) -> str:
+        digest = suggestion.example.digest
+        if digest in self.names:
+            return self.names[digest]
+        if isinstance(suggestion.input, Text):
+            return shown_name(suggestion.input)
+        return f"{suggestion.example.kind} {short_digest(digest)}"
+
+
+def _store_new(
+    client: Client, out: Output, head: str, inputs: Iterable[Image | Text]
+) -> list[RowFailure]:
+    """Uploads the inputs that the head does not have, without labels; gives back what failed."""
+    inputs = list(inputs)
+    if not inputs:
+        return []
+    known = {row.digest for row in client.list_examples(head)}
+    new = [NewExample(item) for item in inputs if digest_of(item) not in known]
+    return list(upload(client, out, head, new).failures) if new else []
+
+
+def _labels(client: Client, head: str) -> list[str]:
+    """The labels to offer: those of the active version, else those that examples have."""
+    labels = client.get_head(head).labels
+    if labels:
+        return list(labels)
+    given = {row.label for row in client.list_examples(head)} - {None}
+    return sorted(filter(None, given))
+
+
+def _names(inputs: Iterable[Image | Text]) -> dict[str, str]:
+    named = ((digest_of(item), item) for item in inputs)
+    return {digest: shown_name(item) for digest, item in named if digest}
+
+
+def _conclude(
+    client: Client, out: Output, head: str, sitting: _Sitting, strategy: str, version: int | None
+) -> None:
+    report = client.report(head, version) if version else None
+    if out.as_json:
+        out.document(
+            {
+                "head": head,
+                "strategy": strategy,
+                "labelled": sitting.labelled,
+                "skipped": sitting.skipped,
+                "failures": sitting.failures,
+                "version": version,
+                "report": report,
+            }
+        )
+        return
+    click.echo(f"labelled {len(sitting.labelled)}, skipped {sitting.skipped}")
+    if report:
+        known = f", estimated accuracy {accuracy(report.estimate)}" if report.estimate else ""
+        click.echo(f"trained version {report.version}{known}")

@@ -1,0 +1,51 @@
+"""What a person calls an input, instead of its digest."""
+
+from pathlib import Path
+
+from trunkline.cli.output import one_line
+from trunkline.datasets import read_inputs
+from trunkline.errors import InvalidArgument
+from trunkline.inputs import Image, Input, Text
+
+_SHOWN_TEXT = 60
+_SHOWN_DIGEST = 16
+
+
+def input_name(item: Input) -> str:
+    """What a person calls the input: its path, the text itself, or its digest."""
+    match item:
+        case Image(path=Path() as path):
+            return str(path)
+        case Text(text=str() as text):
+            return text
+        case Text(text=data):
+            return data.decode(errors="replace") if isinstance(data, bytes) else str(data)
+    return short_digest(item.digest())
+
+
+def shown_name(item: Input) -> str:
+    """The name in one line, not too long."""
+    name = one_line(input_name(item))
+    long = isinstance(item, Text) and len(name) > _SHOWN_TEXT
+    return name[: _SHOWN_TEXT - 1] + "…" if long else name
+
+
+def short_digest(digest: str) -> str:
+    """The beginning of a digest, enough to tell it from others."""
+    return digest[:_SHOWN_DIGEST] + "…"
+
+
+def digest_of(item: Image | Text) -> str | None:
+    """The digest of an input; None for one that cannot be read."""
+    try:
+        return item.digest()
+    except (OSError, InvalidArgument):
+        return None
+
+
+def names_in(path: Path | None) -> dict[str, str]:
+    """The names of the inputs in a folder, file or table, by their digests."""
+    if path is None:
+        return {}
+    named = ((digest_of(item), item) for item in read_inputs(path))
+    return {digest: shown_name(item) for digest, item in named if digest}

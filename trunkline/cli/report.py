@@ -1,0 +1,110 @@
+"""`trunkline report`."""
+
+from pathlib import Path
+
+import click
+
+from trunkline.cli.connection import client_command, head_argument
+from trunkline.cli.head_facts import live_facts, spec_words
+from trunkline.cli.naming import names_in
+from trunkline.cli.output import Output, plain
+from trunkline.cli.report_tables import print_tables
+from trunkline.client import Client
+from trunkline.heads import LiveCopy
+from trunkline.reporting import report_page
+from trunkline.reports import Estimate, Report
+
+
+@click.command()
+@head_argument
+@click.argument("number", metavar="[VERSION]", required=False, type=click.IntRange(min=1))
+@click.option(
+    "--version", type=click.IntRange(min=1), help="The version (default: the active one)."
+)
+@click.option(
+    "--html",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write the report to this file as one self-contained page, too.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Call examples by their names in this folder or table, not by their digests.",
+)
+@client_command
+def report(
+    client: Client,
+    out: Output,
+    head: str,
+    number: int | None,
+    version: int | None,
+    html: Path | None,
+    data: Path | None,
+) -> None:
+    """Show what is known about a version, the active one by default.
+
+    That is: its accuracy, class by class, how far its probabilities can be trusted, which examples
+    are perhaps mislabelled, how it does on the test set and on feedback.
+    """
+    if number and version and number != version:
+        raise click.UsageError("Give VERSION once.")
+    names = names_in(data)
+    result = client.report(head, number or version)
+    live = _live(client, head, result)
+    if html is not None:
+        facts = {name: str(value) for name, value in _making(result).items()}
+        html.write_text(report_page(result, facts, live, names), encoding="utf-8")
+    if out.as_json:
+        out.document(plain(result) | {"live": live})
+        return
+    out.facts(report_facts(result) | {"spec": spec_words(result.spec)})
+    print_tables(out, result, names)
+    if live:
+        out.facts(live_facts(live), title="live copy")
+
+
+def report_facts(report: Report) -> dict[str, object]:
+    """The report's figures by name."""
+    estimate, evaluation = report.estimate, report.evaluation
+    return {
+        "head": report.head,
+        "version": report.version,
+        "family": report.family,
+        "backbone": report.backbone,
+        "examples": report.example_count,
+        "classes": len(report.classes),
+        "l2": report.l2,
+        "temperature": report.temperature,
+        "estimated accuracy": estimate and f"{accuracy(estimate)}, {estimate.method}",
+        "estimated log-loss": estimate and estimate.log_loss,
+        "calibration error": evaluation and evaluation.expected_calibration_error,
+        "training time": f"{report.train_seconds:.2f} s",
+    }
+
+
+def accuracy(estimate: Estimate) -> str:
+    """The accuracy with its 95 % interval."""
+    low, high = estimate.accuracy_low, estimate.accuracy_high
+    return f"{estimate.accuracy:.1%} ({low:.1%} to {high:.1%})"
+
+
+def _making(report: Report) -> dict[str, object]:
+    """How the version was made."""
+    return {
+        "family": report.family,
+        "spec": spec_words(report.spec),
+        "l2": "none" if report.l2 is None else f"{report.l2:.4g}",
+        "temperature": f"{report.temperature:.4g}",
+        "backbone": report.backbone,
+        "fingerprint": report.fingerprint,
+        "examples": f"{report.example_count:,}",
+        "training time": f"{report.train_seconds:.2f} s, "
+        f"{report.train_cpu_seconds:.2f} s of processor time",
+    }
+
+
+def _live(client: Client, head: str, report: Report) -> LiveCopy | None:
+    """The head's live copy, if it moves on from this version."""
+    live = client.get_head(head).live
+    return live if live and live.base_version == report.version else None

@@ -1,0 +1,167 @@
+"""The tables of a report for the terminal."""
+
+from collections.abc import Mapping
+
+from trunkline.cli.naming import short_digest
+from trunkline.cli.output import Output
+from trunkline.reports import Estimate, Evaluation, Report
+
+_MOST_CLASSES = 12
+_SHOWN_LABEL = 14
+
+
+def print_tables(out: Output, report: Report, names: Mapping[str, str]) -> None:
+    """Prints every part that the report has, in the order in which one reads it."""
+    _evaluations(out, report)
+    _classes(out, report)
+    for name, evaluation in (("estimates", report.evaluation), ("test set", report.test)):
+        if evaluation:
+            _confusion(out, evaluation, name)
+    if report.learning_curve:
+        rows = [(row.examples, _percent(row.accuracy)) for row in report.learning_curve]
+        out.table(["examples", "accuracy"], rows, title="learning curve")
+    _suspects(out, report, names)
+    _candidates(out, report)
+    _augmentation(out, report)
+    _novelty(out, report)
+    _online(out, report)
+
+
+def _evaluations(out: Output, report: Report) -> None:
+    if report.evaluation is None or report.test is None:
+        return
+    rows = [
+        (
+            name,
+            sum(map(sum, row.confusion)),
+            _percent(row.estimate.accuracy),
+            f"{row.estimate.accuracy_low:.1%} to {row.estimate.accuracy_high:.1%}",
+            f"{row.estimate.log_loss:.4f}",
+            f"{row.expected_calibration_error:.4f}",
+        )
+        for name, row in (("estimates", report.evaluation), ("test set", report.test))
+    ]
+    columns = ["measured on", "examples", "accuracy", "95 % interval", "log-loss", "ECE"]
+    out.table(columns, rows, title="test set beside the estimates")
+
+
+def _classes(out: Output, report: Report) -> None:
+    tested = {row.label: row for row in report.test.classes} if report.test else {}
+    columns = ["class", "examples", "precision", "recall", "F1"]
+    if tested:
+        columns += ["test examples", "precision", "recall", "F1"]
+    rows = []
+    for row in report.classes:
+        cells: list[object] = [row.label, row.examples]
+        cells += map(_percent, (row.precision, row.recall, row.f1))
+        if tested:
+            found = tested.get(row.label)
+            cells.append(found.examples if found else 0)
+            measured = (found.precision, found.recall, found.f1) if found else (None,) * 3
+            cells += map(_percent, measured)
+        rows.append(cells)
+    out.table(columns, rows, title="classes")
+
+
+def _confusion(out: Output, evaluation: Evaluation, name: str) -> None:
+    if len(evaluation.classes) > _MOST_CLASSES:
+        return
+    labels = [row.label[:_SHOWN_LABEL] for row in evaluation.classes]
+    rows = [(label, *counts) for label, counts in zip(labels, evaluation.confusion, strict=True)]
+    out.table(["true \\ taken for", *labels], rows, title=f"confusion matrix, {name}")
+
+
+def _suspects(out: Output, report: Report, names: Mapping[str, str]) -> None:
+    def name(digest: str) -> str:
+        return names.get(digest) or short_digest(digest)
+
+    if report.likely_mislabelled:
+        columns = ["example", "label", "probability", "the others say", "probability"]
+        rows = [
+            (
+                name(row.digest),
+                row.label,
+                _percent(row.label_probability),
+                row.predicted_label,
+                _percent(row.predicted_probability),
+            )
+            for row in report.likely_mislabelled
+        ]
+        out.table(columns, rows, title="perhaps mislabelled")
+    if report.near_duplicates:
+        columns = ["example", "label", "nearly the same", "its label", "cosine"]
+        pairs = [
+            (name(row.digest), row.label, name(row.other_digest), row.other_label, row.similarity)
+            for row in report.near_duplicates
+        ]
+        out.table(columns, pairs, title="nearly the same under two labels")
+
+
+def _candidates(out: Output, report: Report) -> None:
+    rows = [
+        (row.family, row.l2, *_figures(row.estimate, "left out"), row.chosen)
+        for row in report.candidates
+    ]
+    if rows:
+        columns = ["family", "l2", "accuracy", "log-loss", "chosen"]
+        out.table(columns, rows, title="families considered")
+
+
+def _augmentation(out: Output, report: Report) -> None:
+    found = report.augmentation
+    if found is None:
+        return
+    ways = (
+        ("without views", found.without, "none"),
+        ("views as examples", found.as_examples, "examples"),
+        ("mean of the views", found.averaged, "average"),
+    )
+    rows = [
+        (name, *_figures(estimate, "not tried"), used == found.used)
+        for name, estimate, used in ways
+    ]
+    views = f"{found.views} views of each of {found.augmented_examples} examples"
+    out.table(["way", "accuracy", "log-loss", "used"], rows, title=f"augmentation: {views}")
+
+
+def _novelty(out: Output, report: Report) -> None:
+    found = report.novelty
+    if found is None:
+        return
+    out.facts(
+        {
+            "false alarms": _percent(found.false_alarm_rate),
+            "threshold": found.threshold,
+            "compared with": f"neighbour {found.neighbour} among {found.kept} kept examples",
+            "novel inputs get an answer": not found.abstain,
+        },
+        title="novelty",
+    )
+
+
+def _online(out: Output, report: Report) -> None:
+    if not report.online:
+        return
+    rows = [
+        (
+            row.feedback,
+            row.scored,
+            _percent(row.active_accuracy),
+            _percent(row.live_accuracy),
+            row.time,
+        )
+        for row in report.online
+    ]
+    columns = ["to feedback", "scored", "active version", "live copy", "time (UTC)"]
+    out.table(columns, rows, title="accuracy on feedback, before it was learned")
+
+
+def _figures(estimate: Estimate | None, otherwise: str) -> tuple[str, str | None]:
+    if estimate is None:
+        return otherwise, None
+    low, high = estimate.accuracy_low, estimate.accuracy_high
+    return f"{estimate.accuracy:.1%} ({low:.1%} to {high:.1%})", f"{estimate.log_loss:.4f}"
+
+
+def _percent(value: float | None) -> str | None:
+    return None if value is None else f"{value:.1%}"

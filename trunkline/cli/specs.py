@@ -1,0 +1,134 @@
+"""Options that say how a head is trained and what feedback does to it."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import click
+
+from trunkline.heads import HeadSpec, Novelty, Policy
+
+Command = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class SpecOptions:
+    """The options of a spec, each None where it was not given."""
+
+    family: str | None
+    seed: int | None
+    l2: float | None
+    front: str | None
+    class_weight: str | None
+    views: int | None
+    noise: float | None
+    novelty: float | None
+    abstain: bool | None
+
+    def on(self, base: HeadSpec) -> HeadSpec | None:
+        """The spec that the options make of `base`; None if none was given."""
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        if not given:
+            return None
+        chosen: dict[str, Any] = {
+            name: given[name] for name in ("family", "seed", "l2", "front") if name in given
+        }
+        if self.class_weight is not None:
+            weight = None if self.class_weight == "none" else self.class_weight
+            chosen |= {"class_weight": weight, "class_weights": {}}
+        augment = {name: given[name] for name in ("views", "noise") if name in given}
+        return replace(
+            base,
+            **chosen,
+            augment=replace(base.augment, **augment),
+            novelty=self._novelty(base.novelty),
+        )
+
+    def _novelty(self, base: Novelty | None) -> Novelty | None:
+        if self.novelty == 0:
+            return None
+        if self.novelty is None and self.abstain is None:
+            return base
+        found = base or Novelty()
+        return Novelty(
+            false_alarm_rate=found.false_alarm_rate if self.novelty is None else self.novelty,
+            abstain=found.abstain if self.abstain is None else self.abstain,
+        )
+
+
+_OPTIONS = (
+    click.option(
+        "--family",
+        metavar="NAME",
+        help="The kind of head: auto, logistic, ridge, lda or prototype "
+        "(default: the head's own, else auto).",
+    ),
+    click.option(
+        "--seed", type=click.IntRange(min=0), help="The same examples and seed give the same head."
+    ),
+    click.option(
+        "--l2",
+        type=click.FloatRange(min=0, min_open=True),
+        help="A fixed strength of the L2 regularisation (default: chosen by validation).",
+    ),
+    click.option(
+        "--front",
+        metavar="NAME",
+        help="What stands between embedding and head: standardise, normalise or projection.",
+    ),
+    click.option(
+        "--class-weight",
+        type=click.Choice(["balanced", "none"]),
+        help="Weigh classes inversely to their number of examples, or all alike.",
+    ),
+    click.option(
+        "--views",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Views to make of each image, or noisy copies of each text; used where they help.",
+    ),
+    click.option(
+        "--noise",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SD",
+        help="Noise of those copies, in standard deviations of each feature (default: 0.1).",
+    ),
+    click.option(
+        "--novelty",
+        is_flag=False,
+        flag_value=Novelty().false_alarm_rate,
+        type=click.FloatRange(min=0, max=1, max_open=True),
+        metavar="[RATE]",
+        help="Recognise novel inputs, at this rate of false alarms (0.05 if none is given; "
+        "0: do not).",
+    ),
+    click.option(
+        "--abstain/--answer",
+        default=None,
+        help="Give novel inputs no answer, or the best there is.",
+    ),
+)
+
+
+def spec_options(function: Command) -> Command:
+    """`--family`, `--seed` and the others, which the function takes as one `spec`."""
+
+    @functools.wraps(function)
+    def command(**parameters: Any) -> Any:
+        given = {name: parameters.pop(name) for name in SpecOptions.__dataclass_fields__}
+        return function(**parameters, spec=SpecOptions(**given))
+
+    for option in reversed(_OPTIONS):
+        option(command)
+    return command
+
+
+def policy_option(function: Command) -> Command:
+    """`--policy`."""
+    return click.option(
+        "--policy",
+        type=click.Choice([str(policy) for policy in Policy]),
+        help="What feedback does: serve at once (immediate), when it is shown to be better (gated, "
+        "the default of a new head), or when you say so (manual).",
+    )(function)

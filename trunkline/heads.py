@@ -1,0 +1,194 @@
+"""A head and what belongs to it: frozen values, free of protobuf and of numpy."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """More examples made of each one, for small sets; used only where it helps.
+
+    `views` of every image (flips, crops, colour) are embedded, or so many noisy copies made of
+    every other embedding, with `noise` as standard deviation in units of each feature's own.
+    """
+
+    views: int = 0
+    noise: float = 0.1
+
+
+@dataclass(frozen=True)
+class Novelty:
+    """Recognising inputs that are like none of the examples.
+
+    `false_alarm_rate` is the share of ordinary inputs that may be called novel. A head that
+    abstains gives novel rows no answer.
+    """
+
+    false_alarm_rate: float = 0.05
+    abstain: bool = False
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """How a head is trained: the same examples, spec and seed give the same head.
+
+    `family` is "auto", "logistic", "ridge", "lda" or "prototype". `l2` fixes the strength of the
+    regularisation, which the family chooses itself where it is None. `front`, what stands between
+    embedding and head, is "standardise", "normalise" or "projection". `class_weight` "balanced"
+    weighs classes inversely to their number of examples; `class_weights` in its place gives weights
+    by label. A head whose `novelty` is None does not look for novelty.
+    """
+
+    family: str = "auto"
+    seed: int = 0
+    l2: float | None = None
+    front: str = "standardise"
+    class_weight: str | None = None
+    class_weights: Mapping[str, float] = field(default_factory=dict)
+    augment: Augmentation = field(default_factory=Augmentation)
+    novelty: Novelty | None = None
+
+
+class Policy(StrEnum):
+    """What feedback does to predictions.
+
+    IMMEDIATE: the live copy serves, and the very next prediction shows what was learned. GATED: the
+    active version serves until the live copy is shown to be better. MANUAL: it serves until
+    somebody says otherwise.
+    """
+
+    IMMEDIATE = "immediate"
+    GATED = "gated"
+    MANUAL = "manual"
+
+
+class LiveState(StrEnum):
+    """What a head's live copy does; HELD_BACK says that a guard keeps it from taking over."""
+
+    IDLE = "idle"
+    LEARNING = "learning"
+    SERVING = "serving"
+    HELD_BACK = "held back"
+    UNAVAILABLE = "unavailable"
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Whether a change was found in how often the serving head is right (ADWIN).
+
+    `window` is the number of feedbacks in the current window, `accuracy` the share of right answers
+    in it.
+    """
+
+    detected: bool
+    time: datetime | None
+    window: int
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class LiveCopy:
+    """What moves on from the active version with feedback.
+
+    Of the `scored` feedbacks, on which both were scored before they were learned, the active
+    version was right `active_right` times and the live copy `live_right` times. The evidence that
+    it is better, or worse, is an e-value, which decides at 1 / `error_rate`. The two leave-one-out
+    accuracies on the stored examples are None until they were compared.
+    """
+
+    state: LiveState
+    reason: str
+    base_version: int | None
+    example_count: int
+    feedback_count: int
+    labels: tuple[str, ...]
+    scored: int
+    active_right: int
+    live_right: int
+    evidence_better: float
+    evidence_worse: float
+    error_rate: float
+    active_leave_one_out: float | None
+    live_leave_one_out: float | None
+    drift: Drift
+
+
+@dataclass(frozen=True)
+class Head:
+    """A tenant's head. `active_version` and `training` are None while there is none.
+
+    `allow_new_labels` says whether feedback may bring labels that the head does not have. `live`
+    is None where the server was not asked for it: in lists. `held_out_count` examples are kept for
+    testing; `quarantined_count` feedbacks are left out of trainings.
+    """
+
+    name: str
+    uid: str
+    backbone: str
+    fingerprint: str
+    spec: HeadSpec
+    keep_inputs: bool
+    active_version: int | None
+    labels: tuple[str, ...]
+    example_count: int
+    labelled_count: int
+    feedback_count: int
+    create_time: datetime
+    training: str | None
+    policy: Policy
+    allow_new_labels: bool
+    live: LiveCopy | None
+    held_out_count: int
+    quarantined_count: int
+
+
+@dataclass(frozen=True)
+class Version:
+    """An immutable head.
+
+    `source` is "training", "import", or "feedback" for a live copy that took over.
+    """
+
+    name: str
+    version: int
+    active: bool
+    source: str
+    family: str
+    spec: HeadSpec
+    labels: tuple[str, ...]
+    backbone: str
+    fingerprint: str
+    example_count: int
+    create_time: datetime
+
+
+@dataclass(frozen=True)
+class Export:
+    """A version: its weights as a safetensors file, which `import_head` reads back, and its card.
+
+    `onnx`, where it was asked for, takes float32 "embedding" [n, dim] to float32 "probabilities"
+    [n, classes]. `model_card` is Markdown.
+    """
+
+    version: Version
+    safetensors: bytes = field(repr=False)
+    onnx: bytes | None = field(default=None, repr=False)
+    model_card: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class Promoted:
+    """What became of a live copy that was promoted: the head, and the version it is now."""
+
+    head: Head
+    version: Version
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """What became of a live copy that was dropped: `quarantined` feedbacks were behind it."""
+
+    head: Head
+    quarantined: int

@@ -1,0 +1,153 @@
+"""The report of a version, as it comes over the wire."""
+
+from trunkline import replies
+from trunkline.errors import DataLoss
+from trunkline.replies.heads import spec
+from trunkline.reports import (
+    AugmentationReport,
+    Candidate,
+    ClassReport,
+    Estimate,
+    Evaluation,
+    LearningPoint,
+    LikelyMislabelled,
+    NearDuplicates,
+    NoveltyReport,
+    OnlineAccuracy,
+    ReliabilityBin,
+    Report,
+)
+from trunkline.tensors import unpack
+from trunkline.v1 import heads_pb2
+
+
+def report(message: heads_pb2.HeadReport) -> Report:
+    """Reads the report of a version. Raises `DataLoss` if it contradicts itself."""
+    has = message.HasField
+    return Report(
+        head=message.head,
+        version=message.version,
+        family=message.family,
+        spec=spec(message.spec),
+        backbone=message.backbone,
+        fingerprint=message.fingerprint,
+        example_count=message.example_count,
+        classes=tuple(map(_class, message.classes)),
+        estimate=_estimate(message.estimate) if has("estimate") else None,
+        l2=message.l2 if has("l2") else None,
+        temperature=message.temperature,
+        train_seconds=message.train_seconds,
+        train_cpu_seconds=message.train_cpu_seconds,
+        candidates=tuple(map(_candidate, message.candidates)),
+        evaluation=_evaluation(message.evaluation) if has("evaluation") else None,
+        test=_evaluation(message.test) if has("test") else None,
+        learning_curve=tuple(
+            LearningPoint(row.examples, row.accuracy) for row in message.learning_curve
+        ),
+        likely_mislabelled=tuple(map(_mislabelled, message.likely_mislabelled)),
+        near_duplicates=tuple(map(_near_duplicates, message.near_duplicates)),
+        augmentation=_augmentation(message.augmentation) if has("augmentation") else None,
+        novelty=_novelty(message.novelty) if has("novelty") else None,
+        online=tuple(map(_online, message.online)),
+    )
+
+
+def _estimate(message: heads_pb2.Estimate) -> Estimate:
+    return Estimate(
+        method=message.method,
+        accuracy=message.accuracy,
+        accuracy_low=message.accuracy_low,
+        accuracy_high=message.accuracy_high,
+        log_loss=message.log_loss,
+    )
+
+
+def _class(message: heads_pb2.ClassReport) -> ClassReport:
+    has = message.HasField
+    return ClassReport(
+        label=message.label,
+        examples=message.examples,
+        precision=message.precision if has("precision") else None,
+        recall=message.recall if has("recall") else None,
+        f1=message.f1 if has("f1") else None,
+    )
+
+
+def _candidate(message: heads_pb2.Candidate) -> Candidate:
+    return Candidate(
+        family=message.family,
+        l2=message.l2 or None,
+        estimate=_estimate(message.estimate) if message.HasField("estimate") else None,
+        chosen=message.chosen,
+    )
+
+
+def _evaluation(message: heads_pb2.Evaluation) -> Evaluation:
+    classes = len(message.classes)
+    counts = unpack(message.confusion, "uint32", dimensions=2).tolist()
+    if list(message.confusion.shape) != [classes, classes]:
+        raise DataLoss(f"the confusion matrix of {classes} classes has another shape")
+    return Evaluation(
+        estimate=_estimate(message.estimate),
+        classes=tuple(map(_class, message.classes)),
+        confusion=tuple(
+            tuple(counts[row * classes : (row + 1) * classes]) for row in range(classes)
+        ),
+        expected_calibration_error=message.expected_calibration_error,
+        reliability=tuple(
+            ReliabilityBin(row.examples, row.confidence, row.accuracy)
+            for row in message.reliability
+        ),
+    )
+
+
+def _mislabelled(message: heads_pb2.LikelyMislabelled) -> LikelyMislabelled:
+    return LikelyMislabelled(
+        digest=message.digest,
+        label=message.label,
+        predicted_label=message.predicted_label,
+        label_probability=message.label_probability,
+        predicted_probability=message.predicted_probability,
+    )
+
+
+def _near_duplicates(message: heads_pb2.NearDuplicates) -> NearDuplicates:
+    return NearDuplicates(
+        digest=message.digest,
+        label=message.label,
+        other_digest=message.other_digest,
+        other_label=message.other_label,
+        similarity=message.similarity,
+    )
+
+
+def _augmentation(message: heads_pb2.AugmentationReport) -> AugmentationReport:
+    has = message.HasField
+    return AugmentationReport(
+        views=message.views,
+        used=message.used,
+        augmented_examples=message.augmented_examples,
+        without=_estimate(message.without),
+        as_examples=_estimate(message.as_examples) if has("as_examples") else None,
+        averaged=_estimate(message.averaged) if has("averaged") else None,
+    )
+
+
+def _novelty(message: heads_pb2.NoveltyReport) -> NoveltyReport:
+    return NoveltyReport(
+        false_alarm_rate=message.false_alarm_rate,
+        threshold=message.threshold,
+        kept=message.kept,
+        neighbour=message.neighbour,
+        abstain=message.abstain,
+    )
+
+
+def _online(message: heads_pb2.OnlineAccuracy) -> OnlineAccuracy:
+    return OnlineAccuracy(
+        feedback=message.feedback,
+        scored=message.scored,
+        active_accuracy=message.active_accuracy,
+        live_accuracy=message.live_accuracy,
+        time=replies.time(message.time),
+    )
