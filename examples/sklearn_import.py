@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save
 from sklearn.linear_model import LogisticRegression
 
 from trunkline import Client, Embedding, Prediction
 from trunkline.datasets import read_examples
+from trunkline.sklearn import weights_of
 
 BACKBONE = "minilm/l6-v2"
 
@@ -30,15 +30,10 @@ with Client(options.server) as client:
     vectors = np.array([embedding.vector for embedding in embeddings])
 
     model = LogisticRegression(max_iter=1000).fit(vectors, labels)
-    weight, bias = model.coef_, model.intercept_
-    if len(model.classes_) == 2:  # one row of weights then, that of the second class
-        weight, bias = np.vstack([-weight, weight]) / 2, np.hstack([-bias, bias]) / 2
-
     version = client.import_head(
         head,
-        save({"weight": weight, "bias": bias}),
+        weights_of(model),
         BACKBONE,
-        labels=list(model.classes_),
         fingerprint=embeddings[0].fingerprint,
     )
     print(f"{version.name}: {', '.join(version.labels)}")

@@ -23,13 +23,14 @@ RECIPE = 1
 SIDE = 320
 """Pixels along each side; above what the backbones take, so that a crop is not blown up."""
 
-AREA = (0.5, 1.0)
-"""Share of the picture that a crop shows."""
+AREA = (0.8, 1.0)
+"""Share of the picture that a crop shows. Milder than where backbones are trained, as are the others
+below: a frozen backbone does not learn to see past what a harsh view has lost."""
 
-SHAPE = (3 / 4, 4 / 3)
+SHAPE = (0.9, 1 / 0.9)
 """Width over height of a crop."""
 
-COLOUR = (0.8, 1.25)
+COLOUR = (0.9, 1 / 0.9)
 """Factors of brightness, contrast and colour."""
 
 

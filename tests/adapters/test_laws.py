@@ -203,7 +203,7 @@ def test_features_that_never_vary_do_no_harm(family: str) -> None:
 
 @families
 def test_hundreds_of_classes_are_learned(family: str) -> None:
-    count = 1000 if family in ("ridge", "prototype") else 200
+    count = 500 if family in ("ridge", "prototype") else 200
     embeddings, labels = blobs(3 * count, 64, count, distance=16.0)
     fitted = learn(family, embeddings, labels)
     assert len(fitted.head.labels) == count

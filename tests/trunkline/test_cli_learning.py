@@ -98,7 +98,7 @@ def test_novelty_and_abstention_are_shown(run: Run, table: Path) -> None:
 
 def test_feedback_shows_what_became_of_it(run: Run, trained: Path) -> None:
     words = run("feedback", "acme/mood", "--text", "good", "no").stdout
-    assert "the live copy learns it (1 feedbacks so far)" in words
+    assert "the live copy learns it (feedback so far: 1)" in words
     assert "it was right on 1 of 1, version 1 on 0" in words
     document = json.loads(run("feedback", "acme/mood", "--text", "bad", "yes", "--json").stdout)
     assert document["live"]["feedback_count"] == 2

@@ -218,6 +218,7 @@ def test_the_command_prints_every_part(run: Run, table: Path) -> None:
     for part in (
         "test set beside the estimates",
         "classes",
+        "classes on the test set",
         "confusion matrix, estimates",
         "learning curve",
         "perhaps mislabelled",

@@ -44,8 +44,8 @@ def _consequence(head: Head) -> str:
     if live.state is LiveState.UNAVAILABLE:
         return f"the next training uses it; nothing learns at once: {live.reason}"
     if live.state is LiveState.SERVING:
-        return f"the live copy, which serves, learns it ({live.feedback_count} feedbacks so far)"
-    words = f"the live copy learns it ({live.feedback_count} feedbacks so far)"
+        return f"the live copy, which serves, learns it (feedback so far: {live.feedback_count})"
+    words = f"the live copy learns it (feedback so far: {live.feedback_count})"
     if live.scored:
         right = f"it was right on {live.live_right} of {live.scored}"
         words += f"; {right}, version {live.base_version} on {live.active_right}"

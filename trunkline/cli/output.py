@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import IO, Any
 
 import click
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.progress import (
     BarColumn,
     Progress,
@@ -50,7 +50,9 @@ class Output:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for number, column in enumerate(columns):
             figures = cells and all(_FIGURE.fullmatch(row[number]) for row in cells)
-            table.add_column(column, justify="right" if figures else "left")
+            # The first column names the row: it is there to be copied.
+            align: JustifyMethod = "right" if figures else "left"
+            table.add_column(column, justify=align, no_wrap=number == 0, overflow="fold")
         for row in cells:
             table.add_row(*row)
         _console().print(table)

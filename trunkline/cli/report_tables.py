@@ -46,21 +46,15 @@ def _evaluations(out: Output, report: Report) -> None:
 
 
 def _classes(out: Output, report: Report) -> None:
-    tested = {row.label: row for row in report.test.classes} if report.test else {}
+    tested = report.test.classes if report.test else ()
     columns = ["class", "examples", "precision", "recall", "F1"]
-    if tested:
-        columns += ["test examples", "precision", "recall", "F1"]
-    rows = []
-    for row in report.classes:
-        cells: list[object] = [row.label, row.examples]
-        cells += map(_percent, (row.precision, row.recall, row.f1))
-        if tested:
-            found = tested.get(row.label)
-            cells.append(found.examples if found else 0)
-            measured = (found.precision, found.recall, found.f1) if found else (None,) * 3
-            cells += map(_percent, measured)
-        rows.append(cells)
-    out.table(columns, rows, title="classes")
+    for title, classes in (("classes", report.classes), ("classes on the test set", tested)):
+        rows = [
+            (row.label, row.examples, *map(_percent, (row.precision, row.recall, row.f1)))
+            for row in classes
+        ]
+        if rows:
+            out.table(columns, rows, title=title)
 
 
 def _confusion(out: Output, evaluation: Evaluation, name: str) -> None:

@@ -34,7 +34,7 @@ def report(message: heads_pb2.HeadReport) -> Report:
         example_count=message.example_count,
         classes=tuple(map(_class, message.classes)),
         estimate=_estimate(message.estimate) if has("estimate") else None,
-        l2=message.l2 if has("l2") else None,
+        l2=message.l2 or None,
         temperature=message.temperature,
         train_seconds=message.train_seconds,
         train_cpu_seconds=message.train_cpu_seconds,
