@@ -59,7 +59,7 @@ def arrange(
         row_weights = (weights * shares)[groups]
     else:
         groups = np.concatenate([originals, originals])
-        sums = examples.embeddings.copy()
+        sums = examples.embeddings.astype(np.float64)
         np.add.at(sums, views.rows, views.embeddings)
         more = front.features(sums * shares[:, None])
         row_weights = np.concatenate([np.zeros(n), weights])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-MIN_TEMPERATURE = 0.005
-MAX_TEMPERATURE = 100.0
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.005, 100.0
+"""In units of the logits' own spread (the standard deviation of their distances to the highest),
+because that of one family's logits may be a millionth of another's."""
 
 _STEPS = 100
 _TOLERANCE = 1e-4
@@ -47,7 +50,7 @@ def fit_temperature(
         start: a guess, e.g. the temperature of a similar model.
 
     Returns:
-        A number between `MIN_TEMPERATURE` and `MAX_TEMPERATURE`.
+        A number between `MIN_TEMPERATURE` and `MAX_TEMPERATURE` times the logits' spread.
     """
     guess = None if start is None else np.array([1 / start])
     shifted = logits[None] - logits.max(axis=1)[None, :, None]
@@ -66,27 +69,27 @@ def calibrated_losses(
     Returns:
         Temperatures of shape (k,) and mean log-losses in nats, of shape (k,).
     """
-    shifted = logits - logits.max(axis=2, keepdims=True)
+    shifted = (logits - logits.max(axis=2, keepdims=True)).astype(np.float32)
     beta = _fit(shifted, targets, None, _ROUGH)
-    right = beta * shifted[:, np.arange(len(targets)), targets].mean(axis=1)
-    powers = np.exp(beta[:, None, None] * shifted)
-    return 1 / beta, np.log(powers.sum(axis=2)).mean(axis=1) - right
+    right = beta * shifted[:, np.arange(len(targets)), targets].mean(axis=1, dtype=np.float64)
+    powers = np.exp(beta[:, None, None].astype(np.float32) * shifted)
+    return 1 / beta, np.log(powers.sum(axis=2)).mean(axis=1, dtype=np.float64) - right
 
 
 def _fit(
-    shifted: NDArray[np.float64],
+    shifted: NDArray[np.floating[Any]],
     targets: NDArray[np.intp],
     start: NDArray[np.float64] | None,
     tolerance: float,
 ) -> NDArray[np.float64]:
     """Return the best 1 / temperature for each of k models' logits, whose row maxima are 0."""
     n = len(targets)
-    right = shifted[:, np.arange(n), targets].sum(axis=1)
-    wanted = (right + shifted.mean(axis=(1, 2))) / (n + 1)
-    low = np.full(len(shifted), 1 / MAX_TEMPERATURE)
-    high = np.full(len(shifted), 1 / MIN_TEMPERATURE)
-    guess = 1 / (shifted.std(axis=(1, 2)) + MIN_TEMPERATURE) if start is None else start
-    beta = np.clip(guess, low, high)
+    right = shifted[:, np.arange(n), targets].sum(axis=1, dtype=np.float64)
+    wanted = (right + shifted.mean(axis=(1, 2), dtype=np.float64)) / (n + 1)
+    spread = shifted.std(axis=(1, 2), dtype=np.float64)
+    spread = np.where(spread > 0, spread, 1.0)
+    low, high = 1 / (MAX_TEMPERATURE * spread), 1 / (MIN_TEMPERATURE * spread)
+    beta = np.clip(1 / spread if start is None else start, low, high)
     for _ in range(_STEPS):
         slope, curvature = _slope(shifted, beta, wanted)
         low, high = np.where(slope > 0, low, beta), np.where(slope > 0, beta, high)
@@ -101,13 +104,14 @@ def _fit(
 
 
 def _slope(
-    shifted: NDArray[np.float64], beta: NDArray[np.float64], wanted: NDArray[np.float64]
+    shifted: NDArray[np.floating[Any]], beta: NDArray[np.float64], wanted: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return first and second derivatives of the mean losses with respect to beta."""
-    powers = np.exp(beta[:, None, None] * shifted)
+    powers = np.exp(beta[:, None, None].astype(shifted.dtype) * shifted)
     total = powers.sum(axis=2)
     powers *= shifted
     mean = powers.sum(axis=2) / total
     powers *= shifted
     square = powers.sum(axis=2) / total
-    return mean.mean(axis=1) - wanted, (square - mean**2).mean(axis=1)
+    slope = mean.mean(axis=1, dtype=np.float64) - wanted
+    return slope, (square - mean**2).mean(axis=1, dtype=np.float64)

@@ -32,14 +32,14 @@ class Examples:
     """Examples a head can be learned from.
 
     Attributes:
-        embeddings: float64 of shape (n, dim), all finite.
+        embeddings: float32 or float64 of shape (n, dim), all finite.
         targets: class indices of shape (n,).
         weights: float64 of shape (n,), all positive.
         labels: one per class, sorted.
         order: where the caller had each example, of shape (n,).
     """
 
-    embeddings: NDArray[np.float64]
+    embeddings: NDArray[np.floating[Any]]
     targets: NDArray[np.intp]
     weights: NDArray[np.float64]
     labels: tuple[str, ...]
@@ -80,7 +80,7 @@ class Examples:
             )
         order = _by_content(rows, targets)
         return cls(
-            rows[order].astype(np.float64),
+            rows[order] if rows.dtype in (np.float32, np.float64) else rows[order].astype(float),
             targets[order],
             given[order],
             tuple(map(str, names)),

@@ -137,10 +137,10 @@ class Front:
 
     def features(self, embeddings: NDArray[Any]) -> Array:
         """Return what families see of embeddings (n, dim): float64 of shape (n, feature_count)."""
-        rows = np.asarray(embeddings, dtype=np.float64)
+        rows = np.asarray(embeddings)
         if self.kind == NORMALISE:
-            rows = _unit(rows)
-        features: Array = rows - self.mean
+            rows = _unit(rows.astype(np.float64))
+        features: Array = np.subtract(rows, self.mean, dtype=np.float64)
         features /= self.scale
         if self.kind == PROJECTION:
             features = np.maximum(features @ self.signs, 0.0) - 1 / np.sqrt(2 * np.pi)

@@ -79,12 +79,12 @@ class Problem:
     @property
     def spectrum(self) -> Matrix:
         """Weighted sums of squares along the axes, all positive; shape (rank,)."""
-        return self._rotation.spectrum
+        return self._axes[1]
 
     @property
     def coordinates(self) -> Matrix:
         """Centred rows along the principal axes; shape (rows, rank)."""
-        return self._rotation.coordinates
+        return self._axes[0]
 
     @cached_property
     def scale(self) -> float:
@@ -133,11 +133,18 @@ class Problem:
 
     def lift(self, rotated: Matrix) -> Matrix:
         """Turn vectors along the axes, (rank, k), into vectors of features, (k, width)."""
-        return self._rotation.lift(rotated)
+        dual = self.coordinates @ (rotated / self.spectrum[:, None])
+        dual *= self.weights[:, None]
+        lifted: Matrix = dual.T @ self.features
+        lifted -= np.outer(dual.sum(axis=0), self.mean)
+        return lifted
 
     def lower(self, vectors: Matrix) -> Matrix:
         """Project vectors of features, (k, width), onto the axes; (rank, k)."""
-        return self._rotation.lower(vectors)
+        products = self.features @ vectors.T - self.mean @ vectors.T
+        products *= self.weights[:, None]
+        lowered: Matrix = self.coordinates.T @ products / self.spectrum[:, None]
+        return lowered
 
     def shared(self, make: Callable[[Self], T]) -> T:
         """Return what `make` makes of this problem, made once for all who ask."""
@@ -151,64 +158,61 @@ class Problem:
         return {}
 
     @cached_property
-    def _rotation(self) -> _Rotation:
-        return _Rotation.of(self.features - self.mean, self.weights)
+    def _axes(self) -> tuple[Matrix, Matrix]:
+        """Coordinates and spectrum along the principal axes.
+
+        Let X be the centred rows times the roots of their weights. One eigendecomposition of the
+        smaller of X X' (rows x rows) and X' X (width x width) gives the thin singular value
+        decomposition X = Q sqrt(spectrum) V'. In the coordinates X V a penalty on the weights
+        means the same, and there are at most min(rows - 1, width) of them. Costs
+        min(rows, width)**2 * (max(rows, width) + 9 min(rows, width)).
+        """
+        trained = self.weights > 0
+        features = self.features if trained.all() else self.features[trained]
+        if len(features) <= features.shape[1]:
+            coordinates, spectrum = self._wide(features, self.weights[trained])
+            if not trained.all():
+                weighted = coordinates * (self.weights[trained, None] / spectrum)
+                axes = features.T @ weighted
+                coordinates = self.features @ axes - self.mean @ axes
+            return coordinates, spectrum
+        scaled = features if (self.weights == 1).all() else features * _roots(self.weights[trained])
+        gram = scaled.T @ scaled
+        gram -= np.outer(self.total * self.mean, self.mean)
+        spectrum, axes = _decompose(gram)
+        coordinates = self.features @ axes
+        coordinates -= self.mean @ axes
+        return coordinates, spectrum
+
+    def _wide(self, features: Matrix, weights: Matrix) -> tuple[Matrix, Matrix]:
+        """Return coordinates and spectrum of rows fewer than features.
+
+        Their products are centred in place of the rows, and all is done in place: at this size
+        new memory costs as much as arithmetic.
+        """
+        gram = features @ features.T
+        across = features @ self.mean - self.mean @ self.mean / 2
+        gram -= across
+        gram -= across[:, None]
+        weighted = bool((weights != 1).any())
+        if weighted:
+            gram *= _roots(weights)
+            gram *= _roots(weights).T
+        spectrum, coordinates = _decompose(gram)
+        coordinates *= np.sqrt(spectrum)
+        if weighted:
+            coordinates /= _roots(weights)
+        return coordinates, spectrum
 
 
-@dataclass(frozen=True, eq=False)
-class _Rotation:
-    """Principal axes of weighted rows.
+def _roots(weights: Matrix) -> Matrix:
+    roots: Matrix = np.sqrt(weights)[:, None]
+    return roots
 
-    One eigendecomposition of the smaller of X X' (rows x rows) and X' X (width x width) gives the
-    thin singular value decomposition X = Q sqrt(spectrum) V', where X are the centred rows times
-    the roots of their weights. In the coordinates X V a penalty on the weights means the same, and
-    there are at most min(rows - 1, width) of them.
-    """
 
-    coordinates: Matrix
-    spectrum: Matrix
-    left: Matrix | None
-    """Q / sqrt(spectrum) where rows are fewer than features, else None."""
-    right: Matrix
-    """X where rows are fewer than features, else V."""
-
-    @classmethod
-    def of(cls, centred: Matrix, weights: Matrix) -> Self:
-        """Decompose; costs min(rows, width)**2 * (max(rows, width) + 9 min(rows, width))."""
-        roots = np.sqrt(weights)
-        scaled = centred if (weights == 1).all() else centred * roots[:, None]
-        if not weights.all():
-            scaled = scaled[weights > 0]
-        rows, width = scaled.shape
-        gram = scaled @ scaled.T if rows <= width else scaled.T @ scaled
-        spectrum, vectors = scipy.linalg.eigh(
-            gram, overwrite_a=True, check_finite=False, driver="evd"
-        )
-        kept = int(np.count_nonzero((spectrum > RANK_TOLERANCE * spectrum[-1]) & (spectrum > 0)))
-        spectrum, vectors = spectrum[len(spectrum) - kept :], vectors[:, len(spectrum) - kept :]
-        if rows > width:
-            return cls(centred @ vectors, spectrum, None, vectors)
-        left = vectors / np.sqrt(spectrum)
-        if rows < len(weights):
-            return cls(centred @ (scaled.T @ left), spectrum, left, scaled)
-        coordinates = vectors * np.sqrt(spectrum)
-        coordinates /= roots[:, None]
-        return cls(coordinates, spectrum, left, scaled)
-
-    def lift(self, rotated: Matrix) -> Matrix:
-        """See `Problem.lift`."""
-        lifted: Matrix
-        if self.left is None:
-            lifted = (self.right @ rotated).T
-        else:
-            lifted = (self.left @ rotated).T @ self.right
-        return lifted
-
-    def lower(self, vectors: Matrix) -> Matrix:
-        """See `Problem.lower`."""
-        lowered: Matrix
-        if self.left is None:
-            lowered = self.right.T @ vectors.T
-        else:
-            lowered = self.left.T @ (self.right @ vectors.T)
-        return lowered
+def _decompose(gram: Matrix) -> tuple[Matrix, Matrix]:
+    """Return the positive eigenvalues of a matrix, which is overwritten, and their vectors."""
+    spectrum, vectors = scipy.linalg.eigh(gram, overwrite_a=True, check_finite=False, driver="evd")
+    kept = (spectrum > RANK_TOLERANCE * spectrum[-1]) & (spectrum > 0)
+    first = len(spectrum) - int(np.count_nonzero(kept))
+    return spectrum[first:], vectors[:, first:]

@@ -131,7 +131,9 @@ class HeadSpec:
 
 def _expect(good: bool, name: str, limit: str, value: float) -> None:
     if not good:
-        raise InvalidSpec(f"{name} must be {limit}, is {value}", field=name, limit=limit, value=value)
+        raise InvalidSpec(
+            f"{name} must be {limit}, is {value}", field=name, limit=limit, value=value
+        )
 
 
 def _expect_one_of(name: str, value: str, known: tuple[str, ...]) -> None:

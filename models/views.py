@@ -24,8 +24,8 @@ SIDE = 320
 """Pixels along each side; above what the backbones take, so that a crop is not blown up."""
 
 AREA = (0.8, 1.0)
-"""Share of the picture that a crop shows. Milder than where backbones are trained, as are the others
-below: a frozen backbone does not learn to see past what a harsh view has lost."""
+"""Share of the picture that a crop shows. Milder than where backbones are trained, as are the
+others below: a frozen backbone does not learn to see past what a harsh view has lost."""
 
 SHAPE = (0.9, 1 / 0.9)
 """Width over height of a crop."""

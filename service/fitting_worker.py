@@ -55,7 +55,7 @@ def _answer(header: dict[str, Any], payload: bytes, output: BinaryIO) -> bytes:
     arrays = frames.unpack_arrays(header["arrays"], payload)
     try:
         fitted = _fit(header, arrays, tell)
-        test = _test(fitted.head, header["test_labels"], arrays.get("test_embeddings"))
+        test = measure(fitted.head, header["test_labels"], arrays.get("test_embeddings"))
     except adapters.InvalidArgument as error:
         return frames.pack(
             {
@@ -103,7 +103,7 @@ def _fit(
     )
 
 
-def _test(
+def measure(
     head: adapters.Head, labels: Sequence[str], embeddings: NDArray[Any] | None
 ) -> dict[str, Any] | None:
     """The head measured on those test examples whose label it can give."""

@@ -80,7 +80,7 @@ def _what(report: heads_pb2.HeadReport, version: VersionRecord) -> Iterator[str]
 
 def _quality(report: heads_pb2.HeadReport) -> Iterator[str]:
     if not report.HasField("estimate") and not report.HasField("test"):
-        yield "Unknown: there were too few examples to estimate it, or it was trained elsewhere."
+        yield "Unknown: there were too few examples to tell, or it was trained elsewhere."
         return
     yield from _table_head("measured", "accuracy", "95 % interval", "log-loss", "calibration error")
     if report.HasField("estimate"):

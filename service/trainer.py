@@ -108,7 +108,7 @@ class Trainer:
         fitted = await self._fit(task, progress)
         return NewVersion(
             labels=fitted.labels,
-            report=_report(fitted, examples.digests, time.perf_counter() - started),
+            report=stored_report(fitted, examples.digests, time.perf_counter() - started),
             safetensors=fitted.safetensors,
             members=examples.members,
         )
@@ -163,7 +163,7 @@ def _material(connection: Connection, head: HeadRecord, without: Set[str]) -> _M
     )
 
 
-def _report(fitted: FittedHead, digests: Sequence[str], seconds: float) -> dict[str, Any]:
+def stored_report(fitted: FittedHead, digests: Sequence[str], seconds: float) -> dict[str, Any]:
     """The report as it is stored: examples are named by their digests."""
     report = dict(fitted.report)
     for name, rows in (("likely_mislabelled", ("row",)), ("near_duplicates", ("row", "other_row"))):

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.families.base import CHUNK
 from adapters.problem import Problem
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
+
+BLOCK = 2.5e5
+"""Coordinates of left-out rows that are worked on at once: few enough to stay in the cache."""
 
 
 class LeastSquares:
@@ -29,6 +31,8 @@ class LeastSquares:
         self._aims = problem.one_hot - problem.class_totals * self._common
         self.projected: Array = problem.coordinates.T @ (problem.one_hot * problem.weights[:, None])
         """Z' W Y, of shape (rank, classes)."""
+        self._latest: tuple[float, Indices, Array] | None = None
+        """Arguments and result of the latest call of `errors`."""
 
     def solution(self, l2: float) -> Array:
         """Return Q of shape (rank, classes)."""
@@ -53,6 +57,8 @@ class LeastSquares:
 
     def errors(self, l2: float, folds: Indices) -> Array:
         """Return what `residuals` are of each row in a fit without its fold; (rows, classes)."""
+        if self._latest and self._latest[0] == l2 and self._latest[1] is folds:
+            return self._latest[2]
         problem = self._problem
         inverse = 1 / (problem.spectrum + l2)
         errors: Array = self.residuals(np.array([l2]))[0]
@@ -62,7 +68,24 @@ class LeastSquares:
             similarity = (block * inverse) @ block.transpose(0, 2, 1) + self._common
             slack = np.eye(rows.shape[1]) - similarity * weights[:, None, :]
             errors[rows[real]] = np.linalg.solve(slack, errors[rows])[real]
+        self._latest = l2, folds, errors
         return errors
+
+    def solutions(self, l2: float, folds: Indices) -> tuple[Array, Array]:
+        """Return what `solution` and the bias are without each fold.
+
+        Q loses P Z' W E and the bias the mean of W E, E being `errors` of the fold.
+
+        Returns:
+            Arrays of shape (folds, rank, classes) and (folds, classes).
+        """
+        problem = self._problem
+        inverse = 1 / (problem.spectrum[:, None] + l2)
+        weighted = self.errors(l2, folds) * problem.weights[:, None]
+        parts = [np.flatnonzero(folds == fold) for fold in range(int(folds.max()) + 1)]
+        lost = [inverse * (problem.coordinates[rows].T @ weighted[rows]) for rows in parts]
+        moved = self._common * np.stack([weighted[rows].sum(axis=0) for rows in parts])
+        return self.solution(l2) - np.stack(lost), problem.class_totals * self._common - moved
 
 
 def _blocks(folds: Indices, rank: int) -> Iterator[tuple[Indices, NDArray[np.bool_]]]:
@@ -73,7 +96,7 @@ def _blocks(folds: Indices, rank: int) -> Iterator[tuple[Indices, NDArray[np.boo
     positions = (ends - sizes)[:, None] + np.arange(sizes.max())
     real = positions < ends[:, None]
     rows = order[np.minimum(positions, len(folds) - 1)]
-    together = max(1, int(CHUNK / (sizes.max() * max(1, rank))))
+    together = max(1, int(BLOCK / (sizes.max() * max(1, rank))))
     for first in range(0, len(sizes), together):
         some = slice(first, first + together)
         yield rows[some], real[some]

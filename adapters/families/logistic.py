@@ -28,13 +28,17 @@ RIDGE_SHARE = 0.1
 HOPELESS = 1.05
 """A path whose loss is this many times a rival's is not followed: a step gains less than that."""
 
-REACH = 12
-"""Steps that the path goes at most to either side."""
+WEAKEST, STRONGEST = 1e-5, 10.0
+"""Ends of the path in units of the problem's mean spectrum. Beyond the strong one nothing changes
+but the size of the logits."""
 
-PATH_TOLERANCE, HELD_OUT_TOLERANCE, FINAL_TOLERANCE = 1e-5, 1e-6, 1e-9
-"""Shares of the objective that a last step gains. Folds start from solutions that have seen them:
-where steps end early, an estimate is too good. With these its log-loss is within 0.5 % on the path
-and 0.1 % in the end."""
+CLEARLY_HOPELESS = 1.1
+"""The same for a first, rough solution."""
+
+ROUGH_TOLERANCE, PATH_TOLERANCE, HELD_OUT_TOLERANCE, FINAL_TOLERANCE = 1e-3, 1e-5, 1e-6, 1e-9
+"""Shares of the objective that a last step gains. The folds of an estimate start from a solution
+that has seen them: if their steps ended early, it would be too good. With these, its log-loss is
+within 0.1 % of where it ends."""
 
 MAX_STEPS = 500
 MIN_CURVATURE = 1e-3
@@ -48,10 +52,10 @@ class Logistic:
     product, in the coordinates of the principal axes, preconditioned by the spectrum, which is
     proportional to a bound on the curvature of every fold (Böhning 1992, Ann. Inst. Stat. Math.
     44:197). The strength is chosen by the calibrated log-loss over folds, on a path that begins
-    near ridge's strength and turns back where the loss rises. Each strength starts from the
-    solutions of its neighbour, the first from ridge's at its temperature or from an earlier head,
-    and the folds of the estimate from the solution of all. Folds are solved in float32, the head
-    itself in float64.
+    near ridge's strength, or that of an earlier head, and turns back where the loss rises. Each
+    strength starts from the solutions of its neighbour, the first from ridge's without the same
+    folds at its temperature; the folds of the estimate start from the solution of all. Folds are
+    solved in float32, the head itself in float64.
 
     Cost: about 25 steps a strength of 4 n rank classes folds operations.
     """
@@ -85,30 +89,31 @@ class LogisticFit:
 
     def choose(self, progress: Progress, rival: float = math.inf) -> float:
         """Return the strongest penalty after which the calibrated log-loss hardly falls."""
-        first = self._begin_at().l2
+        weakest, strongest = (share * self._problem.scale for share in (WEAKEST, STRONGEST))
+        first = min(max(self._begin_at().l2, weakest), strongest)
+        if rival < math.inf:
+            self._follow(first, ROUGH_TOLERANCE)
+            if self._path_loss(first) > CLEARLY_HOPELESS * rival:
+                return first
+            self._follow(first, PATH_TOLERANCE)
         losses: dict[int, float] = {}
-
-        def strength(step: int) -> float:
-            return first * STEP**-step
 
         def loss(step: int) -> float:
             if step not in losses:
-                logits = self.held_out(strength(step), self._problem.comparison)
-                targets = self._problem.judged_targets
-                losses[step] = float(calibrated_losses(logits[None], targets)[1][0])
+                losses[step] = self._path_loss(first * STEP**-step)
                 progress(1 - 0.5 ** len(losses))
             return losses[step]
 
         best = 0
-        while best < REACH and loss(best) <= HOPELESS * rival:
+        while first * STEP ** -(best + 1) >= weakest and loss(best) <= HOPELESS * rival:
             if loss(best + 1) >= (1 - MIN_GAIN) * loss(best):
                 break
             best += 1
-        while best > -REACH and loss(best) <= HOPELESS * rival:
+        while first * STEP ** -(best - 1) <= strongest and loss(best) <= HOPELESS * rival:
             if loss(best - 1) > (1 + MIN_GAIN) * min(losses.values()):
                 break
             best -= 1
-        return strength(best)
+        return first * STEP**-best
 
     def held_out(self, l2: float | None, folds: Indices) -> Array:
         """Return logits of each example by the model without its fold; (n, classes)."""
@@ -128,17 +133,25 @@ class LogisticFit:
         weight = self._problem.lift(parameters[:, :-1].T)
         return weight, parameters[:, -1] - weight @ self._problem.mean
 
+    def _path_loss(self, l2: float) -> float:
+        logits = self.held_out(l2, self._problem.comparison)
+        return float(calibrated_losses(logits[None], self._problem.judged_targets)[1][0])
+
     def _along_path(self, l2: float) -> Array:
-        """Return the parameters of the comparison's folds, from those at the last strength."""
-        folds = self._problem.comparison
+        """Return the parameters of the comparison's folds."""
         if l2 not in self._path:
-            if self._path:
-                starts = next(reversed(self._path.values()))
-            else:
-                starts = np.repeat(self._parameters(self._begin_at()), int(folds.max()) + 1, axis=1)
-            solved = self._folds_solver.solve(_training(folds), l2, PATH_TOLERANCE, starts)
-            self._path[l2] = solved
+            self._follow(l2, PATH_TOLERANCE)
         return self._path[l2]
+
+    def _follow(self, l2: float, tolerance: float) -> None:
+        """Solve the comparison's folds from where the path has got to, or from ridge's folds."""
+        folds = self._problem.comparison
+        if self._path:
+            starts = next(reversed(self._path.values()))
+        else:
+            strength, temperature = self._ridge()
+            starts = self._problem.shared(RidgeFit).solve_folds(strength, folds) / temperature
+        self._path[l2] = self._folds_solver.solve(_training(folds), l2, tolerance, starts)
 
     def _fit_all(self, l2: float) -> Array:
         """Return parameters fitted to all rows."""
@@ -155,13 +168,17 @@ class LogisticFit:
     def _begin_at(self) -> Start:
         """Return the given start, or ridge's solution at its temperature."""
         if self._start is None:
-            ridge = self._problem.shared(RidgeFit)
-            l2 = ridge.choose(lambda done: None)
-            predicted = ridge.leave_one_out(np.array([l2]))
-            temperature = calibrated_losses(predicted, self._problem.judged_targets)[0][0]
-            weight, bias = ridge.solve(l2)
+            l2, temperature = self._ridge()
+            weight, bias = self._problem.shared(RidgeFit).solve(l2)
             self._start = Start(weight / temperature, bias / temperature, RIDGE_SHARE * l2)
         return self._start
+
+    def _ridge(self) -> tuple[float, float]:
+        """Return ridge's strength and temperature."""
+        ridge = self._problem.shared(RidgeFit)
+        l2 = ridge.choose(lambda done: None)
+        predicted = ridge.leave_one_out(np.array([l2]))
+        return l2, float(calibrated_losses(predicted, self._problem.judged_targets)[0][0])
 
     def _parameters(self, start: Start) -> Array:
         """Return a start in the solver's parameters, of one fit."""

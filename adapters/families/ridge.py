@@ -75,6 +75,15 @@ class RidgeFit:
         predicted: Array = self._problem.one_hot - self._squares.errors(l2, folds)
         return predicted[self._problem.judged]
 
+    def solve_folds(self, l2: float, folds: NDArray[np.intp]) -> Array:
+        """Return weights along the axes and, last, biases of the models without each fold.
+
+        Returns:
+            An array of shape (classes, folds, rank + 1).
+        """
+        weights, biases = self._squares.solutions(l2, folds)
+        return np.concatenate([weights, biases[:, None]], axis=1).transpose(2, 0, 1)
+
     def solve(self, l2: float | None) -> tuple[Array, Array]:
         """Return weight and bias."""
         assert l2 is not None

@@ -129,8 +129,35 @@ class LiveHead:
     ) -> NDArray[np.bool_]:
         """Tell which examples the copy without them predicts right; shape (n,).
 
+        As `held_out_logits` says. The only example of a class counts as wrong.
+
+        Args:
+            embeddings: as there.
+            labels: as there.
+            weights: as there.
+
+        Raises:
+            InvalidArgument: as there.
+            UnknownLabel: as there.
+        """
+        if not len(labels) or not self.ready:
+            check_examples(embeddings, labels, weights, self._base.dim)
+            return np.zeros(len(labels), dtype=np.bool_)
+        logits = self.held_out_logits(embeddings, labels, weights)
+        places = {label: place for place, label in enumerate(self.labels)}
+        targets = np.array([places[label] for label in labels], dtype=np.intp)
+        members = dict(zip(self._labels, self._members, strict=True))
+        accompanied = np.array([members[label] > 1 for label in labels])
+        right: NDArray[np.bool_] = (logits.argmax(axis=1) == targets) & accompanied
+        return right
+
+    def held_out_logits(
+        self, embeddings: ArrayLike, labels: Sequence[str], weights: ArrayLike | None = None
+    ) -> Array:
+        """Score examples by the copy without them; float64 of shape (n, classes), as `labels`.
+
         By exact leave-one-out, with front and strength held fixed, for "ridge", "lda" and
-        "prototype"; by 10 folds for "logistic". The only example of a class counts as wrong.
+        "prototype"; by 10 folds for "logistic".
 
         Args:
             embeddings: of shape (n, dim), all of examples that the copy has learned.
@@ -152,13 +179,9 @@ class LiveHead:
                 limit=len(index),
                 value=unknown,
             )
-        if not self.ready or not len(rows):
-            return np.zeros(len(rows), dtype=np.bool_)
         targets = np.array([index[label] for label in labels], dtype=np.intp)
         logits = self._learner.held_out(rows, targets, self._weights(labels, numbers))
-        accompanied = np.array(self._members)[targets] > 1
-        right: NDArray[np.bool_] = (logits.argmax(axis=1) == targets) & accompanied
-        return right
+        return logits[:, [index[label] for label in self.labels]]
 
     def _apply(self, change: Change, embedding: Array) -> None:
         """Hand one change to the learner."""

@@ -20,7 +20,7 @@ from service.live.status import LiveState, LiveStatus, status_of
 from service.loaded_heads import LoadedHead, LoadedHeads
 from service.logs import get_logger
 from service.metrics import Metrics
-from service.store import Database
+from service.store import Database, example_sets
 from service.store import heads as stored_heads
 from service.store import live as stored_live
 from service.store.heads import HeadRecord
@@ -314,7 +314,8 @@ class LiveCopies:
     async def _take_over(self, entry: _Entry, copy: LiveCopy, stored: LiveSet) -> int:
         """Makes a version of a copy and activates it."""
         base = await self._database.read(stored_heads.get_version, entry.uid, copy.version)
-        made = await self._compute(make_version, copy, stored, base.report)
+        tests = await self._database.read(example_sets.held_out_set, entry.uid)
+        made = await self._compute(make_version, copy, stored, base.report, tests)
         version = await self._database.write(
             stored_live.promote_live,
             entry.uid,

@@ -2,27 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from adapters.sequential import PairedTest
-
-MAX_LOSS = 0.01
-"""Leave-one-out accuracy that a live copy may lose on the stored examples."""
-
-_SLACK = 1e-9
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Leave-one-out accuracy of both on the stored examples, from 0 to 1."""
-
-    active: float
-    live: float
-
-    @property
-    def passed(self) -> bool:
-        """Whether the live copy lost at most one point."""
-        return self.live >= self.active - MAX_LOSS - _SLACK
+from service.live.comparison import Comparison
 
 
 class Gate:

@@ -15,8 +15,18 @@ from numpy.typing import NDArray
 
 from adapters import Head
 from adapters.drift import MAX_WINDOW, DriftDetector
-from adapters.live import REFRESH_UPDATES, Change, LiveHead, live_head
-from service.live.gate import Comparison, Gate
+from adapters.live import REFRESH_UPDATES, Change
+from service.live.comparison import (
+    Comparison,
+    Example,
+    compare,
+    held_out,
+    left_out,
+    left_out_anchors,
+    right_about,
+    train,
+)
+from service.live.gate import Gate
 from service.store.live import LiveFeedback, Member, Score
 
 COALESCING = frozenset({"logistic"})
@@ -104,7 +114,7 @@ class LiveCopy:
         examples = {item.digest: item for item in both}
         self._known = {digest: (item.label, item.weight) for digest, item in examples.items()}
         self._live = train(active, list(examples.values()))
-        self._leave_one_out: float | None = None
+        self._baseline: dict[str, bool] | None = None
         self.feedback_count = 0
         for item in learned:
             assert item.active_right is not None
@@ -149,8 +159,8 @@ class LiveCopy:
         """Predicts, scores and learns what is new, up to a change in the stream if there is one."""
         scores: list[Score] = []
         for part in self._parts(feedback):
-            active = right(self.active, part)
-            live = right(self.head, part)
+            active = right_about(self.active, part)
+            live = right_about(self.head, part)
             self._live.apply(list(self._changes(part)))
             changed_at = None
             for item, one, other in zip(part, active, live, strict=True):
@@ -162,10 +172,10 @@ class LiveCopy:
         return Learned(scores, None)
 
     def compare(self, members: Sequence[Member], feedback: Sequence[LiveFeedback]) -> Comparison:
-        """Leave-one-out accuracy of both on the examples that somebody vouches for.
+        """How both do on the examples that somebody vouches for.
 
-        After a change in the stream those do not apply any more: then it is that of the live copy
-        on what it stands on, and the active version's accuracy on the same.
+        After a change in the stream those do not apply any more: then it is the live copy without
+        each example that it stands on, and the active version on the same.
 
         Args:
             members: as the copy was made of.
@@ -173,19 +183,26 @@ class LiveCopy:
         """
         if self.changed:
             own = [item for item in feedback if item.id <= self.through]
-            return Comparison(_mean(right(self.active, own)), _mean(self._held_out(own)))
+            before = map(bool, right_about(self.active, own))
+            after = left_out(self._live, own, [self._known[item.digest][1] for item in own])
+            return Comparison(_mean(list(before)), _mean(list(map(bool, after))))
         anchors = [member for member in members if member.anchor] or list(members)
-        if self._leave_one_out is None:
-            before = train(self.active, members)
-            self._leave_one_out = _mean(held_out(before, anchors).tolist())
-        # An anchor that feedback has given another label does not count in the copy's favour.
-        same = [item for item in anchors if self._known[item.digest][0] == item.label]
-        live = sum(self._held_out(same)) / len(anchors) if anchors else 0.0
-        return Comparison(self._leave_one_out, live)
+        if self._baseline is None:
+            self._baseline = held_out(self.active, members)
+        return compare(
+            [item.label for item in anchors],
+            [self._baseline[item.digest] for item in anchors],
+            left_out_anchors(self._live, self._known, anchors),
+        )
 
-    def _held_out(self, examples: Sequence[Member | LiveFeedback]) -> list[bool]:
-        weights = [self._known[item.digest][1] for item in examples]
-        return list(map(bool, held_out(self._live, examples, weights)))
+    def held_out_logits(self, examples: Sequence[Example]) -> NDArray[np.float64]:
+        """Logits (n, classes) of what it stands on, each by the copy without it."""
+        known = [self._known[item.digest] for item in examples]
+        return self._live.held_out_logits(
+            np.stack([item.vector for item in examples]),
+            [label for label, _ in known],
+            np.array([weight for _, weight in known]),
+        )
 
     def _parts(self, feedback: Sequence[LiveFeedback]) -> Iterator[Sequence[LiveFeedback]]:
         if self.active.family in COALESCING and feedback:
@@ -215,48 +232,5 @@ class LiveCopy:
         return self._observed[-min(self.drift.window, len(self._observed))]
 
 
-def train(head: Head, examples: Sequence[Member | LiveFeedback]) -> LiveHead:
-    """A live copy of a head, trained anew on these examples.
-
-    Raises:
-        adapters.InvalidArgument: no copy can move on from this version.
-    """
-    return live_head(
-        head,
-        _vectors(examples, head.dim),
-        [item.label for item in examples],
-        np.array([item.weight for item in examples], dtype=np.float64),
-    )
-
-
-def held_out(
-    live: LiveHead,
-    examples: Sequence[Member | LiveFeedback],
-    weights: Sequence[float] | None = None,
-) -> NDArray[np.bool_]:
-    """Which of these examples, that the copy stands on, it predicts right without them."""
-    if not examples:
-        return np.empty(0, dtype=np.bool_)
-    return live.held_out(
-        np.stack([item.vector for item in examples]),
-        [item.label for item in examples],
-        np.array(weights or [item.weight for item in examples], dtype=np.float64),
-    )
-
-
-def right(head: Head | None, feedback: Sequence[LiveFeedback]) -> list[bool | None]:
-    """Whether a head gives each input the label that feedback says is right; None without one."""
-    if head is None:
-        return [None] * len(feedback)
-    best = head.logits(_vectors(feedback, head.dim)).argmax(axis=1)
-    return [head.labels[i] == item.label for i, item in zip(best, feedback, strict=True)]
-
-
-def _vectors(examples: Sequence[Member | LiveFeedback], dim: int) -> NDArray[np.float32]:
-    if not examples:
-        return np.empty((0, dim), dtype=np.float32)
-    return np.stack([item.vector for item in examples])
-
-
-def _mean(values: Sequence[bool | None]) -> float:
-    return sum(map(bool, values)) / len(values) if values else 0.0
+def _mean(values: Sequence[bool]) -> float:
+    return sum(values) / len(values) if values else 0.0

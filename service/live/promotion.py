@@ -2,36 +2,82 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 import adapters
-from service.live.learning import LiveCopy
+from adapters.calibration import fit_temperature
+from adapters.diagnosis import diagnose
+from adapters.estimate import estimate
+from service.errors import Aborted
+from service.fitting import FittedHead
+from service.fitting_worker import measure
+from service.live.comparison import Example
+from service.live.learning import COALESCING, LiveCopy
+from service.store.example_sets import LabelledSet
 from service.store.jobs import NewVersion
 from service.store.live import LiveSet
+from service.trainer import stored_report
+
+MAX_DIAGNOSED = 5000
+"""Examples up to which a version gets the whole report; its cost grows with their square."""
 
 
-def make_version(copy: LiveCopy, stored: LiveSet, report: Mapping[str, Any]) -> NewVersion:
-    """The version that a live copy becomes: its very weights, and a report on what it stands on.
+def make_version(
+    copy: LiveCopy, stored: LiveSet, base: Mapping[str, Any], held_out: LabelledSet
+) -> NewVersion:
+    """The version that a live copy becomes: its very weights, calibrated on what it stands on.
 
     Args:
         stored: what it is made of.
-        report: of the version that it moved on from.
+        base: report of the version that it moved on from.
+        held_out: examples to measure it on.
+
+    Raises:
+        Aborted: what is stored is not what it is made of any more.
     """
-    head = copy.head
+    started, cpu_started = time.perf_counter(), time.thread_time()
+    known, head = copy.known, copy.head
     assert head is not None
-    known = copy.known
-    counts = Counter(known.values())
-    made = adapters.Report(
+    found: dict[str, Example] = {item.digest: item for item in stored.members}
+    found |= {item.digest: item for item in stored.feedback if item.id <= copy.through}
+    if found.keys() != known.keys():
+        raise Aborted("live copy: its examples have changed meanwhile", retry_after=1.0)
+    examples = [found[digest] for digest in known]
+    labels = list(known.values())
+    logits = copy.held_out_logits(examples)
+    targets = head.class_indices(labels)
+    head = replace(head, temperature=fit_temperature(logits, targets, head.temperature))
+    method = "10-fold cross-validation" if head.family in COALESCING else "leave-one-out"
+    guess = estimate(logits, targets, head.temperature, method)
+    counts = Counter(labels)
+    report = adapters.Report(
         family=head.family,
-        spec=adapters.HeadSpec.from_json(report["spec"]),
+        spec=adapters.HeadSpec.from_json(base["spec"]),
         fingerprint=head.fingerprint,
         example_count=len(known),
         classes=tuple(adapters.ClassReport(label, counts[label]) for label in head.labels),
-        estimate=None,
+        estimate=guess,
         l2=head.l2,
         temperature=head.temperature,
-        candidates=(),
+        candidates=(adapters.Candidate(head.family, head.l2, guess, chosen=True),),
     )
-    return NewVersion(head.labels, made.to_json(), head.to_safetensors(), known)
+    fitted = adapters.Fitted(head, report, logits)
+    if len(examples) <= MAX_DIAGNOSED:
+        vectors = np.stack([item.vector for item in examples])
+        weights = np.array([item.weight for item in examples])
+        fitted = diagnose(fitted, vectors, labels, weights=weights)
+    made = FittedHead(
+        labels=head.labels,
+        report=fitted.report.to_json(),
+        test=measure(fitted.head, held_out.labels, held_out.embeddings),
+        cpu_seconds=time.thread_time() - cpu_started,
+        safetensors=fitted.head.to_safetensors(),
+    )
+    written = stored_report(made, list(known), time.perf_counter() - started)
+    return NewVersion(head.labels, written, made.safetensors, known)

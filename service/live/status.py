@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from service.live.gate import Comparison
+from service.live.comparison import Comparison
 from service.live.learning import LiveCopy
 
 
@@ -62,6 +62,8 @@ def status_of(copy: LiveCopy, drift_at: float | None) -> LiveStatus:
             f"better on the feedback, but {gate.comparison.live:.1%} right on the stored examples, "
             f"where the active version is {gate.comparison.active:.1%} right"
         )
+        if gate.comparison.worse_class is not None:
+            reason += f"; {gate.comparison.worse_class!r} fares worse"
     return LiveStatus(
         state=state,
         reason=reason,

@@ -10,7 +10,13 @@ from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 from sklearn.metrics import log_loss as reference_log_loss
 
-from adapters.calibration import MAX_TEMPERATURE, MIN_TEMPERATURE, fit_temperature, log_loss
+from adapters.calibration import (
+    MAX_TEMPERATURE,
+    MIN_TEMPERATURE,
+    calibrated_losses,
+    fit_temperature,
+    log_loss,
+)
 from adapters.estimate import wilson_interval
 from adapters.folds import stratified_folds
 
@@ -46,11 +52,27 @@ def test_few_right_answers_do_not_make_certainty() -> None:
 
 
 @pytest.mark.parametrize("size", [1e-12, 1.0, 1e12])
-def test_temperature_stays_within_bounds(size: float) -> None:
+def test_temperature_follows_the_spread_of_the_logits_within_bounds(size: float) -> None:
     logits, targets = scores(50, 3, 1.0)
+    spread = (logits - logits.max(axis=1, keepdims=True)).std()
     for labels in (targets, logits.argmax(axis=1), logits.argmin(axis=1)):
         temperature = fit_temperature(size * logits, labels)
-        assert MIN_TEMPERATURE * 0.999 <= temperature <= MAX_TEMPERATURE * 1.001
+        assert temperature == pytest.approx(size * fit_temperature(logits, labels), rel=1e-3)
+        relative = temperature / size / spread
+        assert MIN_TEMPERATURE * 0.999 <= relative <= MAX_TEMPERATURE * 1.001
+
+
+def test_losses_of_many_models_are_those_of_each() -> None:
+    logits, targets = scores(300, 4, 1.0)
+    temperatures, losses = calibrated_losses(np.stack([logits, 1e5 * logits, -logits]), targets)
+    for index, some in enumerate((logits, 1e5 * logits, -logits)):
+        best = fit_temperature(some, targets)
+        assert losses[index] == pytest.approx(log_loss(some, targets, best), rel=1e-3)
+        assert temperatures[index] == pytest.approx(best, rel=0.05)
+
+
+def test_logits_that_are_all_alike_have_a_temperature() -> None:
+    assert np.isfinite(fit_temperature(np.zeros((6, 3)), np.array([0, 1, 2] * 2)))
 
 
 def test_log_loss_equals_scikit_learn() -> None:

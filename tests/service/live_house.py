@@ -86,12 +86,12 @@ class LiveHouse:
         indices = from_tensor(group.indices, field="indices", dtypes=("uint32",))
         return [group.labels[int(row[0])] for row in indices]
 
-    async def probabilities(self, vectors: Sequence[Vector]) -> NDArray[np.generic]:
+    async def probabilities(self, vectors: Sequence[Vector]) -> NDArray[np.float64]:
         """Of shape (rows, classes), in the order of the labels."""
         group = await self.predict(vectors)
         indices = from_tensor(group.indices, field="indices", dtypes=("uint32",))
         found = from_tensor(group.probabilities, field="probabilities", dtypes=("float32",))
-        ordered = np.empty_like(found)
+        ordered = np.empty(found.shape, dtype=np.float64)
         np.put_along_axis(ordered, indices.astype(np.intp), found, axis=1)
         return ordered
 

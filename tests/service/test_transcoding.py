@@ -49,6 +49,35 @@ def test_field_of_the_query_string_is_read_as_its_type() -> None:
     assert message == heads_pb2.ListHeadsRequest(page_size=5, page_token="x")
 
 
+@pytest.mark.parametrize("state", ["FEEDBACK_STATE_QUARANTINED", "3"])
+def test_enum_of_the_query_string_is_read_by_name_or_number(state: str) -> None:
+    message = read_json(heads_pb2.ListFeedbackRequest, b"", {"head": HEAD, "state": state})
+    assert message == heads_pb2.ListFeedbackRequest(
+        head=HEAD, state=heads_pb2.FEEDBACK_STATE_QUARANTINED
+    )
+
+
+@pytest.mark.parametrize("state", ["QUARANTINED", ""])
+def test_enum_that_does_not_exist_is_refused(state: str) -> None:
+    with pytest.raises(InvalidRequest):
+        read_json(heads_pb2.ListFeedbackRequest, b"", {"state": state})
+
+
+def test_optional_fields_keep_whether_they_were_set() -> None:
+    body = b'{"policy": "FEEDBACK_POLICY_MANUAL", "allow_new_labels": false}'
+    message = read_json(heads_pb2.UpdateHeadRequest, body, {"name": HEAD})
+    assert isinstance(message, heads_pb2.UpdateHeadRequest)
+    assert message.HasField("allow_new_labels")
+    assert not message.HasField("spec")
+    assert message.policy == heads_pb2.FEEDBACK_POLICY_MANUAL
+    empty = read_json(heads_pb2.UpdateHeadRequest, b"{}", {"name": HEAD})
+    assert isinstance(empty, heads_pb2.UpdateHeadRequest)
+    assert not empty.HasField("policy")
+    level = read_json(prediction_pb2.PredictRequest, b'{"conformal_level": 0.0}', {})
+    assert isinstance(level, prediction_pb2.PredictRequest)
+    assert level.HasField("conformal_level")
+
+
 def test_body_may_repeat_what_the_path_says() -> None:
     body = json.dumps({"head": HEAD}).encode()
     message = read_json(heads_pb2.TrainHeadRequest, body, {"head": HEAD})
