@@ -3,6 +3,7 @@
 `adapters.drift` is not imported here: its library takes seconds to load, and only servers need it.
 """
 
+from adapters.calibration import fit_temperature
 from adapters.conformal import Conformal
 from adapters.diagnosis import diagnose
 from adapters.errors import (
@@ -16,21 +17,39 @@ from adapters.errors import (
 )
 from adapters.estimate import evaluate, evaluation
 from adapters.examples import Views
-from adapters.fronts import Front
+from adapters.folds import stratified_folds
+from adapters.fronts import NORMALISE, PROJECTION, STANDARDISE, Front
 from adapters.head import Head
 from adapters.live import REFRESH_UPDATES, Change, LiveHead, live_head
 from adapters.novelty import NoveltyBank
-from adapters.report import Candidate, ClassReport, Estimate, Evaluation, Report
+from adapters.report import (
+    AugmentationReport,
+    Candidate,
+    ClassReport,
+    Estimate,
+    Evaluation,
+    LearningPoint,
+    LikelyMislabelled,
+    NearDuplicates,
+    NoveltyReport,
+    ReliabilityBin,
+    Report,
+)
 from adapters.sequential import PairedTest
-from adapters.spec import FAMILIES, Augmentation, HeadSpec, NoveltySpec
+from adapters.spec import FAMILIES, FRONTS, Augmentation, HeadSpec, NoveltySpec
 from adapters.suggestion import suggest
 from adapters.training import Fitted, fit
 
 __all__ = [
     "FAMILIES",
+    "FRONTS",
+    "NORMALISE",
+    "PROJECTION",
     "REFRESH_UPDATES",
+    "STANDARDISE",
     "AdapterError",
     "Augmentation",
+    "AugmentationReport",
     "Candidate",
     "Change",
     "ClassReport",
@@ -46,10 +65,15 @@ __all__ = [
     "InvalidExamples",
     "InvalidSpec",
     "InvalidWeights",
+    "LearningPoint",
+    "LikelyMislabelled",
     "LiveHead",
+    "NearDuplicates",
     "NoveltyBank",
+    "NoveltyReport",
     "NoveltySpec",
     "PairedTest",
+    "ReliabilityBin",
     "Report",
     "UnknownLabel",
     "Views",
@@ -57,6 +81,8 @@ __all__ = [
     "evaluate",
     "evaluation",
     "fit",
+    "fit_temperature",
     "live_head",
+    "stratified_folds",
     "suggest",
 ]

@@ -156,7 +156,7 @@ def _scores(logits: NDArray[np.float64], sharpness: float) -> NDArray[np.float64
 
 def _rank(level: float, n: int) -> int:
     """Return which of n sorted scores a fresh one does not exceed at that level, from 1 on."""
-    return math.ceil(level * (n + 1) - 1e-9)
+    return max(1, math.ceil(level * (n + 1) - 1e-9))
 
 
 def _quantiles(ordered: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -115,11 +115,11 @@ class Contest:
         head = self.start
         if head is None or head.front is None or not front.resembles(head.front):
             return None
-        if head.family != Logistic().name or head.l2 is None:
+        if head.family != Logistic().name:
             return None
         known = {label: row for row, label in enumerate(head.labels)}
         rows = [known.get(label, len(known)) for label in self.examples.labels]
         # Classes that the head does not know start unlikely.
         weight = np.vstack([head.weight, np.zeros(head.weight.shape[1])])[rows]
         bias = np.append(head.bias, head.bias.min())[rows]
-        return Start(*front.unfold(weight / head.temperature, bias / head.temperature), head.l2)
+        return Start(*front.unfold(weight, bias))

@@ -39,8 +39,11 @@ A picture saved again as JPEG, or a text with other blanks, lies above it; two d
 one fabric, as alike as classes can be, below.
 """
 
-CHUNK = 1024
-"""Rows of the matrix of cosines that are in memory at once."""
+MAX_COMPARED = 8000
+"""Examples that are compared with one another in search of near-duplicates, at most."""
+
+TILE = 1024
+"""Rows and columns of the matrix of cosines that are in memory at once."""
 
 _SHARES = (8, 4, 2)
 _REPEATED = 1000
@@ -81,7 +84,7 @@ def diagnose(
     examples = Examples.of(embeddings, labels, weights)
     head, report = fitted.head, fitted.report
     tell(0.0, "looking for near-duplicates")
-    report = replace(report, near_duplicates=_near_duplicates(examples))
+    report = replace(report, near_duplicates=_near_duplicates(examples, report.spec.seed))
     if report.spec.novelty is not None:
         tell(0.4, "learning what is ordinary")
         rows, targets = examples.embeddings, examples.targets
@@ -140,29 +143,36 @@ def _likely_mislabelled(examples: Examples, logits: Float) -> tuple[LikelyMislab
     )
 
 
-def _near_duplicates(examples: Examples) -> tuple[NearDuplicates, ...]:
+def _near_duplicates(examples: Examples, seed: int) -> tuple[NearDuplicates, ...]:
     """Return the nearest pairs of embeddings with different labels, nearest first.
 
-    Costs n**2 dim operations in float32, and memory for n * `CHUNK` cosines.
+    All pairs of at most `MAX_COMPARED` examples, drawn at random where there are more: what
+    goes wrong often shows in a part, too. Costs n**2 dim operations in float32 for n of them, and
+    memory for `TILE`**2 cosines.
     """
-    units, targets = unit(examples.embeddings), examples.targets
+    drawn = np.arange(len(examples.targets))
+    if len(drawn) > MAX_COMPARED:
+        drawn = np.sort(np.random.default_rng(seed).permutation(drawn)[:MAX_COMPARED])
+    units, targets = unit(examples.embeddings[drawn]), examples.targets[drawn]
     pairs: list[tuple[float, int, int]] = []
-    for start in range(0, len(units), CHUNK):
-        part = slice(start, start + CHUNK)
-        cosines = units[part] @ units[start:].T
-        cosines[targets[part][:, None] == targets[None, start:]] = -1
-        near = np.flatnonzero(np.triu(cosines) >= NEAR_DUPLICATE)
-        if len(near) > MAX_LISTED:
-            near = near[np.argsort(-cosines.ravel()[near], kind="stable")[:MAX_LISTED]]
+    starts = range(0, len(units), TILE)
+    for top, left in ((top, left) for top in starts for left in starts if left >= top):
+        across, down = slice(left, left + TILE), slice(top, top + TILE)
+        cosines = units[down] @ units[across].T
+        cosines[targets[down, None] == targets[None, across]] = -1
+        if top == left:
+            cosines = np.triu(cosines)
+        near = np.flatnonzero(cosines >= NEAR_DUPLICATE)
+        near = near[np.argsort(-cosines.ravel()[near], kind="stable")[:MAX_LISTED]]
         one, other = np.divmod(near, cosines.shape[1])
         found = cosines.ravel()[near].tolist()
-        pairs += zip(found, (one + start).tolist(), (other + start).tolist(), strict=True)
+        pairs += zip(found, (one + top).tolist(), (other + left).tolist(), strict=True)
         pairs = sorted(pairs, key=lambda pair: -pair[0])[:MAX_LISTED]
     return tuple(
         NearDuplicates(
-            row=int(examples.order[one]),
+            row=int(examples.order[drawn[one]]),
             label=examples.labels[targets[one]],
-            other_row=int(examples.order[other]),
+            other_row=int(examples.order[drawn[other]]),
             other_label=examples.labels[targets[other]],
             similarity=min(1.0, cosine),
         )

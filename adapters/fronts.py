@@ -23,7 +23,9 @@ PROJECTION_WIDTH = 2048
 """Random features of a new front; RanPAC gains little from more on some thousand examples."""
 
 MAX_WIDTH = 8192
-"""Random features of a stored front at most: their matrix is made when the head is loaded."""
+MAX_SIGNS = 2**24
+"""Random features of a front at most, and these times the numbers of an embedding: the matrix of
+signs is made of a few bytes in a file, and takes 128 MiB then."""
 
 TENSORS = ("front.mean", "front.scale")
 """Names of a front's arrays in a safetensors file."""
@@ -74,7 +76,8 @@ class Front:
         good = _is_vector(scale) and scale.shape == mean.shape and bool((scale > 0).all())
         _expect(good, "scale", "float32 (dim,), finite, positive", str(scale.shape))
         _expect(_is_whole(self.seed, 0, MAX_SEED), "seed", f"from 0 to {MAX_SEED}", str(self.seed))
-        narrow, wide = (1, MAX_WIDTH) if self.kind == PROJECTION else (0, 0)
+        most = max(1, min(MAX_WIDTH, MAX_SIGNS // len(mean)))
+        narrow, wide = (1, most) if self.kind == PROJECTION else (0, 0)
         good = _is_whole(self.width, narrow, wide)
         _expect(good, "width", f"from {narrow} to {wide}", str(self.width))
         _expect(isinstance(self.unit, bool), "unit", "true or false", str(self.unit))
@@ -111,7 +114,8 @@ class Front:
         centre = shares @ rows
         variance = np.maximum(variance - centre**2, 0.0)
         scale = np.sqrt(variance + variance.mean() / 4).astype(np.float32)
-        width = PROJECTION_WIDTH if kind == PROJECTION else 0
+        widest = max(1, min(PROJECTION_WIDTH, MAX_SIGNS // rows.shape[1]))
+        width = widest if kind == PROJECTION else 0
         seed = seed if kind == PROJECTION else 0
         return cls(kind, mean, np.where(scale > 0, scale, np.float32(1)), seed, width, unit)
 
@@ -134,6 +138,11 @@ class Front:
     def nbytes(self) -> int:
         """Bytes its arrays hold in memory, those made at first use included."""
         return self.mean.nbytes + self.scale.nbytes + 8 * self.dim * self.width
+
+    def warm_up(self) -> None:
+        """Make what is otherwise made at first use: a projection's signs, some 10 ms."""
+        if self.kind == PROJECTION:
+            _ = self.signs
 
     def features(self, embeddings: NDArray[Any]) -> Array:
         """Return what families see of embeddings (n, dim): float64 of shape (n, feature_count)."""

@@ -125,6 +125,10 @@ class NoveltyBank:
         """Bytes it holds in memory."""
         return 3 * self.bank.nbytes  # float16 and float32
 
+    def warm_up(self) -> None:
+        """Make what is otherwise made at first use."""
+        _ = self._columns
+
     def scores(self, embeddings: ArrayLike) -> NDArray[np.float32]:
         """Return the distance of embeddings (n, dim) in units of the threshold; shape (n,).
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,10 +16,21 @@ from adapters.folds import comparison_count, fold_count, stratified_folds
 
 Matrix = NDArray[np.float64]
 Indices = NDArray[np.intp]
+Some = Indices | slice
+"""Some of the rows or examples, or all of them."""
+
+ALL = slice(None)
 T = TypeVar("T")
 
-RANK_TOLERANCE = 1e-11
-"""Directions with less than this share of the largest variance are rounding noise."""
+MAX_JUDGED = 10**6
+"""Logits of each strength that is tried, by which it is judged."""
+
+RANK_TOLERANCE = 1e-15
+"""Directions with less than this share of the largest variance are rounding noise.
+
+What is left out changes the weights by about the root of it, so more would show in float32. Noise
+that is let in does no harm: a penalty is far above it.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +100,13 @@ class Problem:
 
     @cached_property
     def scale(self) -> float:
-        """Mean of the spectrum: the l2 strength at which an average axis is shrunk by half."""
-        return float(self.spectrum.mean()) if self.rank else 1.0
+        """Mean of the spectrum: the l2 strength at which an average axis is shrunk by half.
+
+        Taken over as many axes as there may be, because rounding decides how many of them are more
+        than noise.
+        """
+        most = min(max(1, int(np.count_nonzero(self.weights)) - 1), self.features.shape[1])
+        return float(self.spectrum.sum()) / most if self.rank else 1.0
 
     @cached_property
     def total(self) -> float:
@@ -131,8 +148,21 @@ class Problem:
         """Deal examples into folds, each with all of its rows; shape (rows,)."""
         return stratified_folds(self.judged_targets, count, self.seed)[self.groups]
 
+    @cached_property
+    def jury(self) -> Some:
+        """Examples by which closed forms compare strengths: all, or a stratified sample of them.
+
+        At most `MAX_JUDGED` logits are theirs: on more, choosing would cost more than it brings.
+        """
+        parts = math.ceil(self.n * self.classes / MAX_JUDGED)
+        if parts == 1:
+            return ALL
+        return np.flatnonzero(stratified_folds(self.judged_targets, parts, self.seed) == 0)
+
     def lift(self, rotated: Matrix) -> Matrix:
         """Turn vectors along the axes, (rank, k), into vectors of features, (k, width)."""
+        if self._axes[2] is not None:
+            return (self._axes[2] @ rotated).T
         dual = self.coordinates @ (rotated / self.spectrum[:, None])
         dual *= self.weights[:, None]
         lifted: Matrix = dual.T @ self.features
@@ -141,6 +171,8 @@ class Problem:
 
     def lower(self, vectors: Matrix) -> Matrix:
         """Project vectors of features, (k, width), onto the axes; (rank, k)."""
+        if self._axes[2] is not None:
+            return self._axes[2].T @ vectors.T
         products = self.features @ vectors.T - self.mean @ vectors.T
         products *= self.weights[:, None]
         lowered: Matrix = self.coordinates.T @ products / self.spectrum[:, None]
@@ -158,13 +190,14 @@ class Problem:
         return {}
 
     @cached_property
-    def _axes(self) -> tuple[Matrix, Matrix]:
-        """Coordinates and spectrum along the principal axes.
+    def _axes(self) -> tuple[Matrix, Matrix, Matrix | None]:
+        """Coordinates and spectrum along the principal axes, and these where they were computed.
 
         Let X be the centred rows times the roots of their weights. One eigendecomposition of the
         smaller of X X' (rows x rows) and X' X (width x width) gives the thin singular value
         decomposition X = Q sqrt(spectrum) V'. In the coordinates X V a penalty on the weights
-        means the same, and there are at most min(rows - 1, width) of them. Costs
+        means the same, and there are at most min(rows, width) of them. V, (width, rank), comes of
+        X' X only; otherwise V = X' Q / sqrt(spectrum) is never written out. Costs
         min(rows, width)**2 * (max(rows, width) + 9 min(rows, width)).
         """
         trained = self.weights > 0
@@ -175,14 +208,14 @@ class Problem:
                 weighted = coordinates * (self.weights[trained, None] / spectrum)
                 axes = features.T @ weighted
                 coordinates = self.features @ axes - self.mean @ axes
-            return coordinates, spectrum
+            return coordinates, spectrum, None
         scaled = features if (self.weights == 1).all() else features * _roots(self.weights[trained])
         gram = scaled.T @ scaled
         gram -= np.outer(self.total * self.mean, self.mean)
         spectrum, axes = _decompose(gram)
         coordinates = self.features @ axes
         coordinates -= self.mean @ axes
-        return coordinates, spectrum
+        return coordinates, spectrum, axes
 
     def _wide(self, features: Matrix, weights: Matrix) -> tuple[Matrix, Matrix]:
         """Return coordinates and spectrum of rows fewer than features.

@@ -20,6 +20,8 @@ BALANCED = "balanced"
 MAX_SEED = 2**64 - 1
 MAX_VIEWS = 32
 MAX_NOISE = 10.0
+MIN_L2, MAX_L2 = 1e-9, 1e12
+MIN_CLASS_WEIGHT, MAX_CLASS_WEIGHT = 1e-3, 1e3
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +104,12 @@ class HeadSpec:
             _expect_one_of("class_weight", self.class_weight, (BALANCED,))
         _expect(0 <= self.seed <= MAX_SEED, "seed", f"from 0 to {MAX_SEED}", self.seed)
         if self.l2 is not None:
-            _expect(math.isfinite(self.l2) and self.l2 > 0, "l2", "a positive number", self.l2)
+            good = MIN_L2 <= self.l2 <= MAX_L2
+            _expect(good, "l2", f"from {MIN_L2:g} to {MAX_L2:g}", self.l2)
         for label, weight in self.class_weights.items():
-            good = math.isfinite(weight) and weight > 0
-            _expect(good, f"class_weights[{label}]", "a positive number", weight)
+            good = MIN_CLASS_WEIGHT <= weight <= MAX_CLASS_WEIGHT
+            limit = f"from {MIN_CLASS_WEIGHT:g} to {MAX_CLASS_WEIGHT:g}"
+            _expect(good, f"class_weights[{label}]", limit, weight)
         if self.class_weight and self.class_weights:
             raise InvalidSpec(
                 "class_weight and class_weights cannot be given together",

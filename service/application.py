@@ -198,6 +198,7 @@ class Application(_Requests):
     async def start(self) -> None:
         """Loads the backbones and takes up unfinished trainings."""
         await self._training.start()
+        await self._live.start()
         await self._extractor.start(self.readiness.note_extractor)
 
     async def close(self) -> None:

@@ -228,7 +228,7 @@ class ServerSettings(ExtractorSettings):
     head_cache_bytes: int = Field(default=256 * MIB, ge=MIB)
     """Memory for heads. Too low reads weights from the store again and again."""
 
-    live_cache_bytes: int = Field(default=256 * MIB, ge=MIB)
+    live_cache_bytes: int = Field(default=256 * MIB, ge=0)
     """Memory for live copies, which learn from feedback. Too low makes them anew from the store
     again and again: some 0.1 to 1 s of computing for each."""
 

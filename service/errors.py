@@ -18,6 +18,7 @@
     ├── UnknownMethod
     ├── InternalError
     │   ├── BackboneFailed      a forward pass raised
+    │   ├── FitFailed           a fit failed by a fault of the server
     │   ├── FitterDied          the training process ended unexpectedly
     │   └── StoreFailed
     └── StartupError            never on the wire: the server refuses to start
@@ -118,6 +119,9 @@ class InternalError(ServiceError): ...
 class BackboneFailed(InternalError): ...
 
 
+class FitFailed(InternalError): ...
+
+
 class FitterDied(InternalError): ...
 
 
@@ -159,6 +163,7 @@ STATUSES: dict[type[Exception], Status] = {
     UnknownMethod: Status(grpc.StatusCode.UNIMPLEMENTED, 404),
     InternalError: Status(grpc.StatusCode.INTERNAL, 500),
     BackboneFailed: Status(grpc.StatusCode.INTERNAL, 500),
+    FitFailed: Status(grpc.StatusCode.INTERNAL, 500),
     FitterDied: Status(grpc.StatusCode.INTERNAL, 500),
     StoreFailed: Status(grpc.StatusCode.INTERNAL, 500),
     StartupError: Status(grpc.StatusCode.INTERNAL, 500),

@@ -13,9 +13,9 @@ from service.messages import version_message
 from service.model_card import model_card
 from service.report_messages import report_message
 from service.store import Database
-from service.store import feedback as stored_feedback
 from service.store import heads as stored_heads
 from service.store.heads import HeadRecord, VersionRecord
+from service.store.online import online_accuracy
 from trunkline.resources import HeadName, VersionName
 from trunkline.v1 import heads_pb2
 
@@ -73,7 +73,7 @@ def _export(connection: Connection, name: VersionName) -> tuple[HeadRecord, Vers
 
 def _report(connection: Connection, name: VersionName) -> heads_pb2.HeadReport:
     head, version = find_version(connection, name)
-    online = stored_feedback.online_accuracy(connection, head.uid)
+    online = online_accuracy(connection, head.uid)
     return report_message(head, version, online)
 
 

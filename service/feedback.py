@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Set
-from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
@@ -24,24 +22,13 @@ from service.prediction import check_rows
 from service.store import Database
 from service.store import feedback as stored_feedback
 from service.store import heads as stored_heads
-from service.store import live as stored_live
-from service.store.feedback import NewFeedback
+from service.store.feedback import NewFeedback, Stored
+from service.store.feedback_rules import AllowedLabels
 from service.store.heads import HeadRecord
 from trunkline.resources import HeadName
 from trunkline.v1 import heads_pb2, prediction_pb2
 
 MAX_IDS = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class _Labels:
-    """What feedback of a head may say: labels it has, and how many more.
-
-    `known` is None for a head without an active version, which takes any.
-    """
-
-    known: Set[str] | None
-    room: int
 
 
 class FeedbackLog:
@@ -93,12 +80,16 @@ class FeedbackLog:
                 keep = head.keep_inputs
                 example = new_example(raw, outcome, item.label, "feedback", keep_input=keep)
                 new[row] = NewFeedback(item.id or uuid.uuid4().hex, example, item.label)
-        duplicates = await self._completion.run(self._store(head, list(new.values())))
-        for (row, stored), duplicate in zip(new.items(), duplicates, strict=True):
-            response.ids[row] = stored.feedback_id
-            response.duplicates[row] = duplicate
+        stored = await self._completion.run(self._store(head, list(new.values())))
+        for i, (row, feedback) in enumerate(new.items()):
+            if i in stored.errors:
+                response.errors.append(row_error(row, stored.errors[i], call.request_id))
+                continue
+            response.ids[row] = feedback.feedback_id
+            response.duplicates[row] = stored.duplicates[i]
+        response.errors.sort(key=lambda error: error.row)
         tenant = self._metrics.tenant(call.tenant)
-        self._metrics.feedback.labels(tenant).inc(duplicates.count(False))
+        self._metrics.feedback.labels(tenant).inc(stored.added)
         return response
 
     async def list_page(
@@ -141,18 +132,19 @@ class FeedbackLog:
             errors=[row_error(row, error, call.request_id) for row, error in errors.items()],
         )
 
-    async def _store(self, head: HeadRecord, new: list[NewFeedback]) -> list[bool]:
+    async def _store(self, head: HeadRecord, new: list[NewFeedback]) -> Stored:
         stored = await self._database.write(
             stored_feedback.store_feedback,
             head.uid,
             new,
             max_examples=self._settings.max_examples_per_head,
+            max_classes=self._settings.max_classes,
         )
         if stored.superseded:
             self._live.outdate(head.uid)
-        if not all(stored.duplicates):
+        if stored.added:
             self._live.note(head)
-        return stored.duplicates
+        return stored
 
     async def _release(
         self, head: HeadRecord, ids: list[str] | None
@@ -165,7 +157,7 @@ class FeedbackLog:
         self,
         request: prediction_pb2.SendFeedbackRequest,
         inputs: list[RawInput | Exception],
-        labels: _Labels,
+        labels: AllowedLabels,
     ) -> list[RawInput | Exception]:
         """The inputs, or what is wrong with their rows; new labels count towards the limit."""
         new: set[str] = set()
@@ -175,7 +167,7 @@ class FeedbackLog:
                 check_label(item.label, self._settings.max_label_bytes)
                 if item.id:
                     check_feedback_id(item.id)
-                _check_known(item.label, labels, new)
+                labels.check(item.label, new)
             except InvalidRequest as error:
                 checked.append(error)
             else:
@@ -183,28 +175,8 @@ class FeedbackLog:
         return checked
 
 
-def _check_known(label: str, labels: _Labels, new: set[str]) -> None:
-    """Refuses a label that the head neither has nor has room for; notes a new one in `new`."""
-    if labels.known is None or label in labels.known or label in new:
-        return
-    if len(new) >= labels.room:
-        names = ", ".join(sorted(labels.known))
-        why = "takes new labels up to max_classes only" if labels.room else "takes no new labels"
-        raise InvalidRequest(
-            f"label: the head {why}, must be one of {names[:500]}, is {label!r}",
-            field="label",
-            limit=names,
-            value=label,
-        )
-    new.add(label)
-
-
-def _head(connection: Connection, name: HeadName, max_classes: int) -> tuple[HeadRecord, _Labels]:
+def _head(
+    connection: Connection, name: HeadName, max_classes: int
+) -> tuple[HeadRecord, AllowedLabels]:
     head = stored_heads.get_head(connection, name.tenant, name.head)
-    if not head.active_version:
-        return head, _Labels(None, 0)
-    known = set(stored_heads.get_version(connection, head.uid, head.active_version).labels)
-    if not head.allow_new_labels:
-        return head, _Labels(known, 0)
-    known |= stored_live.live_labels(connection, head.uid)
-    return head, _Labels(known, max(0, max_classes - len(known)))
+    return head, stored_feedback.allowed_labels(connection, head, max_classes)

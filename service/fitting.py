@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 import adapters
 from service import fitting_frames as frames
-from service.errors import FitterDied, PreconditionFailed
+from service.errors import FitFailed, FitterDied, PreconditionFailed
 
 SLICE_BYTES = 1024 * 1024
 BLAS_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -116,6 +116,7 @@ class Fitter:
 
         Raises:
             PreconditionFailed: no head can be learned from these examples.
+            FitFailed: by a fault of ours.
             FitterDied: the process ended, for want of memory perhaps.
         """
         if self._process is None or self._process.returncode is not None:
@@ -158,6 +159,8 @@ class Fitter:
             payload = await process.stdout.readexactly(payload_length)
             if "progress" in header:
                 progress(header["progress"], header["phase"])
+            elif "failed" in header:
+                raise FitFailed("the training failed by a fault of the server; its log has more")
             elif "error" in header:
                 raise PreconditionFailed(
                     header["error"],

@@ -6,15 +6,19 @@ standard input ends, and it exits at once, also in the middle of a fit.
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
+import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 
 import adapters
 from adapters.diagnosis import diagnose
@@ -24,6 +28,9 @@ from service import fitting_frames as frames
 NICENESS = 10
 FIT_SHARE = 0.8
 """Of the work; the rest finds out how good the head is."""
+
+UNKNOWN_PROBABILITY = 1e-6
+"""Of a class that a head does not have: 14 nats for a test example of it, and not infinity."""
 
 _Request = tuple[dict[str, Any], bytes]
 
@@ -65,6 +72,9 @@ def _answer(header: dict[str, Any], payload: bytes, output: BinaryIO) -> bytes:
                 "value": error.value,
             }
         )
+    except Exception:  # a fault of ours costs this fit alone, not the process
+        traceback.print_exc()
+        return frames.pack({"failed": True})
     answer = {
         "report": fitted.report.to_json(),
         "labels": fitted.head.labels,
@@ -106,11 +116,22 @@ def _fit(
 def measure(
     head: adapters.Head, labels: Sequence[str], embeddings: NDArray[Any] | None
 ) -> dict[str, Any] | None:
-    """The head measured on those test examples whose label it can give."""
-    rows = [i for i, label in enumerate(labels) if label in head.labels]
-    if embeddings is None or not rows:
+    """The head measured on test examples; None without any.
+
+    Where their label is none of the head's, it cannot be right. Such labels follow the head's as
+    classes that are never predicted, with probability `UNKNOWN_PROBABILITY`.
+    """
+    if embeddings is None or not labels:
         return None
-    return adapters.evaluate(head, embeddings[rows], [labels[i] for i in rows]).to_json()
+    logits = head.logits(embeddings)
+    unknown = sorted(set(labels) - set(head.labels))
+    total = logsumexp(logits / head.temperature, axis=1, keepdims=True)
+    never = head.temperature * (total + math.log(UNKNOWN_PROBABILITY))
+    logits = np.hstack([logits, np.repeat(never, len(unknown), axis=1)])
+    classes = [*head.labels, *unknown]
+    index = {label: i for i, label in enumerate(classes)}
+    targets = np.array([index[label] for label in labels], dtype=np.intp)
+    return adapters.evaluation(logits, targets, classes, head.temperature, "held-out").to_json()
 
 
 if __name__ == "__main__":

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection
-
-import adapters
 from service.calls import Call
 from service.completion import Completion
 from service.embeddings import Embeddings
@@ -105,11 +102,8 @@ class Forgetting:
 
     async def _refit(self, head: HeadRecord, plan: Plan) -> NewVersion | None:
         """The active version made anew without the examples; None where too few are left."""
-        active = await self._database.read(_active_spec, head)
         try:
-            return await self._trainer.fit(
-                head, active, lambda share, phase: None, without=plan.known
-            )
+            return await self._trainer.refit(head, plan.active_version, plan.known)
         except PreconditionFailed as error:
             log.info("nothing to refit", head=head.resource, reason=str(error))
             return None
@@ -118,9 +112,3 @@ class Forgetting:
         self._loaded.forget(head.resource)
         self._embeddings.purge(head.tenant, head.fingerprint, forgotten.gone)
         self._embeddings.purge(head.tenant, None, forgotten.nowhere)
-
-
-def _active_spec(connection: Connection, head: HeadRecord) -> adapters.HeadSpec:
-    version = stored_heads.require_head(connection, head.uid).active_version
-    report = stored_heads.get_version(connection, head.uid, version).report
-    return adapters.HeadSpec.from_json(report["spec"])

@@ -13,7 +13,7 @@ from service.inputs import Kind, RawInput
 from service.store.examples import NewExample
 from service.store.heads import HeadRecord
 
-MAX_WEIGHT = 1e6
+MIN_WEIGHT, MAX_WEIGHT = 1e-3, 1e3
 """Far above it, sums in float64 would lose the examples of weight 1."""
 
 _FEEDBACK_ID = re.compile("[A-Za-z0-9_.-]{1,64}")
@@ -66,13 +66,13 @@ def check_weight(weight: float) -> float:
     """The weight of an example, if it is one.
 
     Raises:
-        InvalidRequest: it is not a number above 0 and up to MAX_WEIGHT.
+        InvalidRequest: it is not a number from MIN_WEIGHT to MAX_WEIGHT.
     """
-    if not 0 < weight <= MAX_WEIGHT:
+    if not MIN_WEIGHT <= weight <= MAX_WEIGHT:
         raise InvalidRequest(
-            f"weight: must be above 0 and at most {MAX_WEIGHT:g}, is {weight}",
+            f"weight: must be from {MIN_WEIGHT:g} to {MAX_WEIGHT:g}, is {weight}",
             field="weight",
-            limit=f"above 0, at most {MAX_WEIGHT:g}",
+            limit=f"from {MIN_WEIGHT:g} to {MAX_WEIGHT:g}",
             value=weight,
         )
     return weight

@@ -97,7 +97,9 @@ class LoadedHeads:
             self._report()
 
     async def _load(self, name: HeadName, version: int) -> LoadedHead:
-        return await self._database.read(_read_head, name, version)
+        loaded = await self._database.read(_read_head, name, version)
+        await asyncio.to_thread(loaded.head.warm_up)
+        return loaded
 
     def _landed(self, resource: str, load: _Load, task: asyncio.Task[LoadedHead]) -> None:
         if self._loads.get(resource) is load:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar, cast
+from typing import Literal, TypeVar, cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -95,6 +95,17 @@ class Metrics:
         self.drifts = self._counter(
             "drifts", "Changes that were detected in the stream of a head's feedback.", "tenant"
         )
+        self.last_drift = self._gauge(
+            "last_drift_time_seconds",
+            "When the last of them was detected since the start; seconds since the epoch.",
+            "tenant",
+            mode="max",
+        )
+        self.live_drifted = self._gauge(
+            "live_drifted",
+            "Live copies in memory that stand on feedback since such a change alone.",
+            "tenant",
+        )
 
     def tenant(self, name: str) -> str:
         """The label value for a tenant: its name for the first ones, then ``other``."""
@@ -144,13 +155,19 @@ class Metrics:
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
         return Counter(f"trunkline_{name}", documentation, labels, registry=self.registry)
 
-    def _gauge(self, name: str, documentation: str, *labels: str) -> Gauge:
+    def _gauge(
+        self,
+        name: str,
+        documentation: str,
+        *labels: str,
+        mode: Literal["livesum", "max"] = "livesum",
+    ) -> Gauge:
         return Gauge(
             f"trunkline_{name}",
             documentation,
             labels,
             registry=self.registry,
-            multiprocess_mode="livesum",
+            multiprocess_mode=mode,
         )
 
     def _histogram(

@@ -9,8 +9,8 @@ import numpy as np
 
 from service.inputs import to_tensor
 from service.messages import spec_message, timestamp
-from service.store.feedback import OnlinePoint
 from service.store.heads import HeadRecord, VersionRecord
+from service.store.online import OnlinePoint
 from trunkline.v1 import heads_pb2
 
 Json = Mapping[str, Any]

@@ -18,9 +18,10 @@ from starlette.types import Receive, Scope
 from service.application import Handler
 from service.calls import Call, Calls, new_request_id, tenant_of
 from service.errors import InvalidRequest, RequestCancelled, Unavailable, problem_of
+from service.json_reading import read_json, read_strings
 from service.logs import get_logger
 from service.methods import EXTRACTION, HEADS, PREDICTION, Method, methods_of
-from service.transcoding import read_form, read_json, write_json
+from service.transcoding import read_form, write_json
 
 MAX_PARTS = 10_000
 TIMEOUT_HEADER = "x-request-timeout"
@@ -207,7 +208,7 @@ async def _read(method: Method, request: Request) -> Message:
     bound: dict[str, Any] = {}
     if method.rest.field:
         bound[method.rest.field] = method.rest.name.format(**request.path_params)
-    for name, value in request.query_params.items():
+    for name, value in read_strings(method.request, dict(request.query_params)).items():
         if bound.get(name, value) != value:
             raise InvalidRequest(f"{name}: is set twice", field=name, value=value)
         bound[name] = value

@@ -30,6 +30,7 @@ ONE_IS_ENOUGH = ("auto", "prototype")
 class _Material:
     """All that the store knows for a fit."""
 
+    spec: adapters.HeadSpec
     examples: LabelledSet
     held_out: LabelledSet
     start: bytes | None
@@ -75,22 +76,39 @@ class Trainer:
         head: HeadRecord,
         spec: adapters.HeadSpec,
         progress: Callable[[float, str], None],
-        *,
-        without: Set[str] = frozenset(),
     ) -> NewVersion:
-        """Fits a version on the head's examples without some of them; call it within a turn.
-
-        It begins from the active version, unless examples are to be left out, which that may know.
+        """Fits a version on the head's examples, from the active one on; call it within a turn.
 
         Raises:
             PreconditionFailed: no head can be learned from the examples.
             Aborted: it took too long.
             FitterDied: the training process ended unexpectedly.
         """
-        started = time.perf_counter()
         progress(0.0, "reading examples")
-        material = await self._database.read(_material, head, without)
-        examples = material.examples
+        material = await self._database.read(_material, head, spec)
+        return await self._make(head, material, progress)
+
+    async def refit(self, head: HeadRecord, version: int, without: Set[str]) -> NewVersion:
+        """Fits a version anew on its own examples without some; call it within a turn.
+
+        Labels are those that the version knew: uploads and feedback since have no part in it. It
+        begins from nothing.
+
+        Raises:
+            NotFound: there is no such version.
+            PreconditionFailed, Aborted, FitterDied: like `fit`.
+        """
+        material = await self._database.read(_material_of, head, version, without)
+        return await self._make(head, material, lambda share, phase: None)
+
+    async def _make(
+        self,
+        head: HeadRecord,
+        material: _Material,
+        progress: Callable[[float, str], None],
+    ) -> NewVersion:
+        started = time.perf_counter()
+        spec, examples = material.spec, material.examples
         check_trainable(Counter(examples.labels), spec, self._max_classes)
         views = await self._views.of_training(head, spec, examples)
         task = FitTask(
@@ -153,13 +171,25 @@ def check_trainable(counts: Mapping[str, int], spec: adapters.HeadSpec, max_clas
         )
 
 
-def _material(connection: Connection, head: HeadRecord, without: Set[str]) -> _Material:
+def _material(connection: Connection, head: HeadRecord, spec: adapters.HeadSpec) -> _Material:
     active = stored_heads.require_head(connection, head.uid).active_version
-    start = stored_heads.get_weights(connection, head.uid, active) if active else None
     return _Material(
-        example_sets.training_set(connection, head.uid).without(without),
+        spec,
+        example_sets.training_set(connection, head.uid),
+        example_sets.held_out_set(connection, head.uid),
+        stored_heads.get_weights(connection, head.uid, active) if active else None,
+    )
+
+
+def _material_of(
+    connection: Connection, head: HeadRecord, version: int, without: Set[str]
+) -> _Material:
+    report = stored_heads.get_version(connection, head.uid, version).report
+    return _Material(
+        adapters.HeadSpec.from_json(report["spec"]),
+        example_sets.version_set(connection, head.uid, version).without(without),
         example_sets.held_out_set(connection, head.uid).without(without),
-        None if without else start,
+        None,
     )
 
 

@@ -7,59 +7,21 @@ rows instead of packed columns, and so do the confusion matrices of a report: li
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
 import numpy as np
-from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from starlette.datastructures import UploadFile
 
 from service.errors import InvalidRequest
 from service.inputs import from_tensor
+from service.json_reading import read_json, read_strings
 from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2, prediction_pb2
 
 Json = dict[str, Any]
-
-
-def read_json(request_class: type[Message], body: bytes, bound: Mapping[str, Any]) -> Message:
-    """Reads a JSON object as a message.
-
-    Args:
-        bound: fields that the path or the query string has set already.
-
-    Raises:
-        InvalidRequest: the body is not such an object, or sets a bound field otherwise.
-    """
-    try:
-        data = json.loads(body) if body else {}
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest(
-            f"body: must be JSON in UTF-8: {error}", field="body", limit="JSON", value="malformed"
-        ) from error
-    if not isinstance(data, dict):
-        raise InvalidRequest(
-            f"body: must be a JSON object, is {type(data).__name__}",
-            field="body",
-            limit="object",
-            value=type(data).__name__,
-        )
-    for field, value in bound.items():
-        if data.get(field, value) != value:
-            raise InvalidRequest(
-                f"{field}: must be the path's {value}, is {str(data[field])[:100]!r}",
-                field=field,
-                limit=value,
-                value=data[field],
-            )
-    try:
-        return ParseDict({**data, **bound}, request_class())
-    except (ParseError, RecursionError, TypeError) as error:
-        reason = str(error)[:300]
-        raise InvalidRequest(
-            f"body: {reason}", field="body", limit=request_class.DESCRIPTOR.name, value="malformed"
-        ) from error
 
 
 async def read_form(
@@ -76,7 +38,7 @@ async def read_form(
     """
     inputs: list[common_pb2.Input] = []
     columns: dict[str, list[str]] = {"label": [], "id": []}
-    fields: Json = {}
+    fields: dict[str, str] = {}
     for name, value in parts:
         if name in ("image", "text"):
             inputs.append(await _form_input(name, value))
@@ -91,7 +53,8 @@ async def read_form(
             columns[name].append(value)
         else:
             fields[name] = value
-    request = read_json(request_class, json.dumps(fields).encode(), bound)
+    body = json.dumps(read_strings(request_class, fields)).encode()
+    request = read_json(request_class, body, bound)
     _fill_rows(request, inputs, columns)
     return request
 

@@ -91,19 +91,7 @@ class Views:
 
         None if there are none at all.
         """
-        names = {
-            view_digest(digest, index): row
-            for row, digest in enumerate(examples.digests)
-            for index in range(spec.augment.views)
-        }
-        found = await self._database.read(
-            stored_embeddings.find_embeddings, head.tenant, head.fingerprint, list(names)
-        )
-        vectors = [(found[name], row) for name, row in names.items() if name in found]
-        if not vectors:
-            return None
-        rows = np.array([row for _, row in vectors], dtype=np.int64)
-        return np.stack([vector for vector, _ in vectors]), rows
+        return await self._database.read(_views, head, examples.digests, spec.augment.views)
 
     async def _embed(
         self,
@@ -126,6 +114,24 @@ class Views:
                 if isinstance(outcome, Extracted):
                     embedded[digest] = {**embedded.get(digest, {}), row.digest: outcome.vector}
         return embedded
+
+
+def _views(
+    connection: Connection, head: HeadRecord, digests: Sequence[str], count: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
+    names = {
+        view_digest(digest, index): row
+        for row, digest in enumerate(digests)
+        for index in range(count)
+    }
+    found = stored_embeddings.find_embeddings(
+        connection, head.tenant, head.fingerprint, list(names)
+    )
+    vectors = [(found[name], row) for name, row in names.items() if name in found]
+    if not vectors:
+        return None
+    rows = np.array([row for _, row in vectors], dtype=np.int64)
+    return np.stack([vector for vector, _ in vectors]), rows
 
 
 def _without_views(connection: Connection, head: HeadRecord, count: int) -> list[str]:

@@ -24,6 +24,7 @@ from trunkline.chunking import (
 )
 from trunkline.heads import HeadSpec, Version
 from trunkline.inputs import Input, InputLike, as_input
+from trunkline.messages import build
 from trunkline.retrying import Patience
 from trunkline.v1 import extraction_pb2, heads_pb2, prediction_pb2
 from trunkline.values import (
@@ -81,7 +82,8 @@ def predict(
     name = str(calls.head_name(head))
 
     def call(rows: list[Row]) -> Call[list[Prediction | RowFailure]]:
-        request = prediction_pb2.PredictRequest(
+        request = build(
+            prediction_pb2.PredictRequest,
             head=name,
             inputs=[row.input.message() for row in rows],
             top_k=top_k,
@@ -103,8 +105,11 @@ def embed(
     name = str(calls.tenant_name(tenant))
 
     def call(rows: list[Row]) -> Call[list[Embedding | RowFailure]]:
-        request = extraction_pb2.EmbedRequest(
-            tenant=name, backbone=backbone, inputs=[row.input.message() for row in rows]
+        request = build(
+            extraction_pb2.EmbedRequest,
+            tenant=name,
+            backbone=backbone,
+            inputs=[row.input.message() for row in rows],
         )
         count = len(rows)
         return Call(
@@ -118,16 +123,19 @@ def feedback(head: str, items: Iterable[tuple[InputLike, str]]) -> Flow[list[Rec
     """SendFeedback, in requests of bounded size; with ids made here, repeating is harmless."""
     name = str(calls.head_name(head))
     pairs = list(items)
-    ids = [str(uuid.uuid4()) for _ in pairs]
+    # All of them before anything is sent, so that a label that is none leaves nothing stored.
+    notes = [
+        build(prediction_pb2.Feedback, id=str(uuid.uuid4()), label=label) for _, label in pairs
+    ]
 
     def call(rows: list[Row]) -> Call[list[Receipt | RowFailure]]:
-        request = prediction_pb2.SendFeedbackRequest(
+        request = build(
+            prediction_pb2.SendFeedbackRequest,
             head=name,
             feedback=[
-                prediction_pb2.Feedback(
-                    id=ids[row.index], input=row.input.message(), label=pairs[row.index][1]
-                )
+                prediction_pb2.Feedback(id=note.id, input=row.input.message(), label=note.label)
                 for row in rows
+                for note in (notes[row.index],)
             ],
         )
         count = len(rows)
@@ -212,8 +220,11 @@ def train(
     A broken stream is joined again. Where the training ended just then, that starts another one,
     which does no harm: the same examples, spec and seed give the same head.
     """
-    request = heads_pb2.TrainHeadRequest(
-        head=str(calls.head_name(head)), spec=head_calls.spec_message(spec), activate=activate
+    request = build(
+        heads_pb2.TrainHeadRequest,
+        head=str(calls.head_name(head)),
+        spec=head_calls.spec_message(spec),
+        activate=activate,
     )
     end = None if timeout is None else time.monotonic() + timeout
     patience = Patience()

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from trunkline import digest as digests
 from trunkline.errors import InvalidArgument
+from trunkline.messages import build
 from trunkline.tensors import block, pack_float32
 from trunkline.v1 import common_pb2
 from trunkline.values import Embedding
@@ -143,6 +144,7 @@ class Vector:
                 limit="[dim]",
                 value=str(list(values.shape)),
             )
+        build(common_pb2.Embedding, fingerprint=fingerprint)  # checks that it is a text
         object.__setattr__(self, "fingerprint", fingerprint)
         object.__setattr__(self, "data", pack_float32(values))
 

@@ -116,7 +116,8 @@ class Transport:
         try:
             reply = method(messages(), timeout=seconds, metadata=self._metadata)
         except grpc.RpcError as error:
-            raise error_from_rpc(error) from error
+            # A failure here ends the stream, of which the server then complains: a consequence.
+            raise (failures[0] if failures else error_from_rpc(error)) from error
         if failures:
             raise failures[0]
         return step.read(reply)

@@ -17,9 +17,10 @@ from trunkline.chunking import (
     MAX_MESSAGE_ROWS,
     split,
 )
-from trunkline.examples import ExampleLike, NewExample, as_example
+from trunkline.examples import ExampleLike, as_example
 from trunkline.flows import Flow, Row, load
 from trunkline.inputs import Digest, Input, as_input, reads_file
+from trunkline.messages import build
 from trunkline.retrying import Patience
 from trunkline.v1 import heads_pb2
 from trunkline.values import RowFailure, Upload, UploadProgress
@@ -27,11 +28,14 @@ from trunkline.values import RowFailure, Upload, UploadProgress
 
 @dataclass(frozen=True)
 class _Item:
-    """A row to be stored. A file's bytes are read again when they are sent, and not held."""
+    """A row to be stored. A file's bytes are read again when they are sent, and not held.
+
+    `example` is the row's message without its input.
+    """
 
     index: int
     input: Input
-    example: NewExample
+    example: heads_pb2.NewExample
     digest: str
     nbytes: int
     held: int
@@ -43,13 +47,14 @@ class _Item:
 
     def message(self) -> heads_pb2.NewExample:
         item = Digest(self.digest) if self.known else self.input
-        example = self.example
-        return heads_pb2.NewExample(
-            input=item.message(),
-            label=example.label,
-            weight=example.weight,
-            held_out=example.held_out,
-        )
+        try:
+            message = heads_pb2.NewExample(input=item.message())
+        except OSError as error:  # it could be read when its digest was taken
+            raise errors.Aborted(
+                f"a file changed during the upload: {error}", field="input"
+            ) from error
+        message.MergeFrom(self.example)
+        return message
 
 
 @dataclass
@@ -148,10 +153,16 @@ def _read(items: Iterable[ExampleLike], tally: _Tally) -> Iterator[_Item]:
     for index, given in enumerate(items):
         example = as_example(given)
         item = example.input
+        message = build(
+            heads_pb2.NewExample,
+            label=example.label,
+            weight=example.weight,
+            held_out=example.held_out,
+        )
         row = load(index, item)
         if isinstance(row, Row):
             source, held = (as_input(item), 0) if reads_file(item) else (row.input, row.nbytes)
-            yield _Item(index, source, example, row.input.digest(), row.nbytes, held)
+            yield _Item(index, source, message, row.input.digest(), row.nbytes, held)
         else:
             tally.refused(row)
 

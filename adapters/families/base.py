@@ -26,12 +26,10 @@ class Start:
     Attributes:
         weight: of shape (classes, width), for features.
         bias: of shape (classes,).
-        l2: where the search for a strength begins.
     """
 
     weight: Array
     bias: Array
-    l2: float
 
 
 MIN_GAIN = 0.02
@@ -101,7 +99,10 @@ class Family(Protocol):
         ...
 
     def begin(self, problem: Problem, start: Start | None = None) -> Fit:
-        """Set to work on a problem, from a similar solution if the family can use one."""
+        """Set to work on a problem, from a similar solution if the family can use one.
+
+        Neither the strength that is chosen nor what is held out at it depends on the start.
+        """
         ...
 
 
@@ -113,21 +114,23 @@ def choose_strength(
 ) -> float:
     """Return the strongest penalty whose log-loss after calibration is hardly above the lowest.
 
-    Every second strength is tried first, then the neighbours of the best.
+    Every second strength is tried first, then the neighbours of the best. They are judged by the
+    problem's jury.
 
     Args:
         strengths: to choose from, from strong to weak; shape (k,).
-        logits: returns held-out logits (m, n, classes) of m of them.
+        logits: returns held-out logits (m, jurors, classes) of m of them.
         problem: the problem they are for.
         progress: told the share that is done.
     """
-    together = max(1, int(CHUNK / (problem.n * problem.classes)))
+    targets = problem.judged_targets[problem.jury]
+    together = max(1, int(CHUNK / (len(targets) * problem.classes)))
     losses: dict[int, float] = {}
 
     def judge(steps: Sequence[int]) -> None:
         for first in range(0, len(steps), together):
             some = steps[first : first + together]
-            found = calibrated_losses(logits(strengths[some]), problem.judged_targets)[1]
+            found = calibrated_losses(logits(strengths[some]), targets)[1]
             losses.update(zip(some, found.tolist(), strict=True))
             progress(min(1.0, 1.5 * len(losses) / len(strengths)))
 

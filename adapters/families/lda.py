@@ -10,37 +10,44 @@ from numpy.typing import NDArray
 
 from adapters.families.base import Progress, Start, choose_strength
 from adapters.families.least_squares import LeastSquares
-from adapters.problem import Problem
+from adapters.folds import comparison_count, fold_count
+from adapters.problem import ALL, MAX_JUDGED, Problem, Some
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 STRENGTHS = np.logspace(1.5, -3.5, 11)
-"""Strengths that are tried from strong to weak, in units of the problem's mean spectrum."""
+"""Strengths to choose from, from strong to weak, in units of the problem's mean spectrum."""
+
+TRIED = 8
+"""Strengths that are tried."""
 
 
 @dataclass(frozen=True)
 class Lda:
     """Gaussian classes that share their covariance: the likelihood of features and labels.
 
-    With weights w, n_c = sum of w over class c, n = sum of all, class means mu_c and the shrunk
-    scatter within classes
+    With weights w, n_c = sum of w over class c, n = sum of all, class means mu_c, mean m of all and
+    the shrunk scatter within classes
 
         S = sum_i w_i (x_i - mu_c(i)) (x_i - mu_c(i))' + l2 I,
 
-    the head is `weight_c = n S^-1 mu_c` and `bias_c = -mu_c' weight_c / 2 + log(n_c / n)` (Hastie,
-    Tibshirani and Friedman 2009, section 4.3). The penalty is added to the scatter, not to the
-    covariance, so that adding or removing an example changes S by exactly one rank (Deep SLDA,
-    Hayes and Kanan 2020, https://arxiv.org/abs/1909.01520).
+    the head is `weight_c = n S^-1 (mu_c - m)` and
+    `bias_c = -(mu_c + m)' weight_c / 2 + log(n_c / n)` (Hastie, Tibshirani and Friedman 2009,
+    section 4.3, whose origin is moved to m: no probability depends on it). The penalty is added to
+    the scatter, not to the covariance, so that adding or removing an example changes S by exactly
+    one rank (Deep SLDA, Hayes and Kanan 2020, https://arxiv.org/abs/1909.01520).
 
     S is the scatter of `LeastSquares` less one rank per class. With its solution Q and
     F = diag(n_c) - Y' W Z Q, Woodbury's identity gives S^-1 (mu_1 .. mu_C) = Q F^-1, and
-    mu_c' S^-1 mu_c = (F^-1)_cc - 1 / n_c. Without some rows, Z Q is Y less their `errors` E, and F
-    is less by R' W E, R their residuals. So solutions and held-out predictions of every strength
-    are exact, front and strength held fixed. The strength is chosen by the log-loss of
-    leave-one-out predictions after calibration.
+    mu_c' S^-1 mu_c = (F^-1)_cc - 1 / n_c, means measured from m. Without some rows, Z Q is Y less
+    their `errors` E, and F is less by R' W E, R their residuals. So solutions and held-out
+    predictions of every strength are exact, front and strength held fixed. The strength is chosen
+    by the log-loss of leave-one-out predictions after calibration.
 
-    Cost: 4 n rank classes + 6 n classes**2 operations a strength, besides the decomposition.
+    Cost: 2 n rank classes + 4 n classes**2 + 4 classes**3 operations a strength, besides the
+    decomposition; for more than a million logits a sample of them is judged. Every fold costs
+    2 classes**3.
     """
 
     name: str = "lda"
@@ -51,7 +58,11 @@ class Lda:
 
     def cost(self, n: int, rank: int, classes: int) -> float:
         """Return the floating point operations of a fit, to the order of magnitude."""
-        return len(STRENGTHS) * n * classes * (2.0 * rank + 2 * classes + 80)
+        judged = min(n * classes, MAX_JUDGED)
+        trials = TRIED * judged * (2.0 * rank + 4.0 * classes + 200)
+        estimates = 2 * n * classes * (4.0 * rank + 4.0 * classes + 200)
+        inverses = 4.0 * TRIED + 2.0 * (fold_count(n, rank, classes) + comparison_count(n))
+        return trials + estimates + inverses * classes**3
 
     def begin(self, problem: Problem, start: Start | None = None) -> LdaFit:
         """Set to work on a problem; a closed form needs no start."""
@@ -70,23 +81,24 @@ class LdaFit:
         problem = self._problem
         return choose_strength(STRENGTHS * problem.scale, self._trials, problem, progress)
 
-    def leave_one_out(self, strengths: Array) -> Array:
-        """Return logits of each row by the model without it, at k strengths; (k, rows, classes).
+    def leave_one_out(self, strengths: Array, some: Some = ALL) -> Array:
+        """Return logits of m of the rows by models without each, at k strengths; (k, m, classes).
 
         F loses one rank, so its inverse changes by one (Sherman and Morrison 1950).
         """
         problem = self._problem
-        residuals = self._squares.residuals(strengths)
-        share = problem.weights / self._squares.slack(strengths)  # W E = share * R
+        weights, one_hot = problem.weights[some], problem.one_hot[some]
+        residuals = self._squares.residuals(strengths, some)
+        share = weights / self._squares.slack(strengths, some)  # W E = share * R
         inverse = np.stack([self._inverse(float(l2)) for l2 in strengths])
         solved = residuals @ inverse
         growth = share / (1 - share * np.einsum("krc,krc->kr", residuals, solved))
-        fitted = problem.one_hot - residuals * (share / problem.weights)[:, :, None]
+        fitted = one_hot - residuals * (share / weights)[:, :, None]
         along = growth * np.einsum("krc,krc->kr", fitted, solved)
         scores = fitted @ inverse + along[:, :, None] * solved
         diagonal = np.diagonal(inverse, axis1=1, axis2=2)[:, None, :]
         diagonal = diagonal + growth[:, :, None] * solved**2
-        left = problem.class_totals - problem.weights[:, None] * problem.one_hot
+        left = problem.class_totals - weights[:, None] * one_hot
         return _logits(scores, diagonal, left)
 
     def held_out(self, l2: float | None, folds: Indices) -> Array:
@@ -111,24 +123,17 @@ class LdaFit:
         assert l2 is not None
         problem = self._problem
         inverse, solution = self._inverse(l2), self._squares.solution(l2)
-        directions = problem.lift(solution @ inverse)
-        # Class means are measured from the features' origin, coordinates from their mean.
-        centre = problem.lower(problem.mean[None])
-        shift = centre / (problem.spectrum[:, None] + l2)
-        shift += solution @ (inverse @ (solution.T @ centre))
-        common = problem.lift(shift)
-        if problem.rank < problem.features.shape[1]:
-            common += (problem.mean - problem.lift(centre)) / l2
-        weight = problem.total * (directions + common)
-        sums = (problem.one_hot * problem.weights[:, None]).T @ problem.features
-        squares = np.einsum("cw,cw->c", sums, weight) / problem.class_totals
-        return weight, np.log(problem.class_totals / problem.total) - squares / 2
+        weight = problem.total * problem.lift(solution @ inverse)
+        squares = problem.total * (np.diagonal(inverse) - 1 / problem.class_totals)
+        bias = np.log(problem.class_totals / problem.total) - squares / 2
+        return weight, bias - weight @ problem.mean
 
     def _trials(self, strengths: Array) -> Array:
         problem = self._problem
         if problem.rows == problem.n:
-            return self.leave_one_out(strengths)
-        return np.stack([self.held_out(float(l2), problem.comparison) for l2 in strengths])
+            return self.leave_one_out(strengths, problem.jury)
+        judged = [self.held_out(float(l2), problem.comparison)[problem.jury] for l2 in strengths]
+        return np.stack(judged)
 
     def _overlap(self, l2: float) -> Array:
         """Return F of shape (classes, classes), symmetric."""

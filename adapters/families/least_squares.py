@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.problem import Problem
+from adapters.problem import ALL, Problem, Some
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -38,25 +38,31 @@ class LeastSquares:
         """Return Q of shape (rank, classes)."""
         return self.projected / (self._problem.spectrum[:, None] + l2)
 
-    def residuals(self, strengths: Array) -> Array:
-        """Return targets less fitted values, at k strengths; (k, rows, classes)."""
+    def residuals(self, strengths: Array, some: Some = ALL) -> Array:
+        """Return targets less fitted values, of some of the rows, at k strengths; (k, m, classes).
+
+        Costs 2 m rank classes operations a strength.
+        """
         problem = self._problem
         inverse = 1 / (problem.spectrum[:, None] + strengths)
         rotated = inverse[:, :, None] * self.projected[:, None, :]
         columns = len(strengths) * problem.classes
-        flat = problem.coordinates @ rotated.reshape(problem.rank, columns)
-        fitted = flat.reshape(problem.rows, len(strengths), problem.classes).transpose(1, 0, 2)
-        return self._aims - fitted
+        flat = problem.coordinates[some] @ rotated.reshape(problem.rank, columns)
+        fitted = flat.reshape(len(flat), len(strengths), problem.classes).transpose(1, 0, 2)
+        return self._aims[some] - fitted
 
-    def slack(self, strengths: Array) -> Array:
-        """Return one minus each row's leverage, at k strengths; (k, rows)."""
+    def slack(self, strengths: Array, some: Some = ALL) -> Array:
+        """Return one minus the leverage, of some of the rows, at k strengths; (k, m)."""
         problem = self._problem
         inverse = 1 / (problem.spectrum[:, None] + strengths)
-        leverage = (problem.coordinates**2 @ inverse).T + self._common
-        return np.maximum(1 - problem.weights * leverage, np.finfo(float).tiny)
+        leverage = (problem.coordinates[some] ** 2 @ inverse).T + self._common
+        return np.maximum(1 - problem.weights[some] * leverage, np.finfo(float).tiny)
 
     def errors(self, l2: float, folds: Indices) -> Array:
-        """Return what `residuals` are of each row in a fit without its fold; (rows, classes)."""
+        """Return what `residuals` are of each row in a fit without its fold; (rows, classes).
+
+        The array is read-only, as the next call with the same arguments returns it again.
+        """
         if self._latest and self._latest[0] == l2 and self._latest[1] is folds:
             return self._latest[2]
         problem = self._problem
@@ -68,6 +74,7 @@ class LeastSquares:
             similarity = (block * inverse) @ block.transpose(0, 2, 1) + self._common
             slack = np.eye(rows.shape[1]) - similarity * weights[:, None, :]
             errors[rows[real]] = np.linalg.solve(slack, errors[rows])[real]
+        errors.setflags(write=False)
         self._latest = l2, folds, errors
         return errors
 

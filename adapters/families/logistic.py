@@ -52,10 +52,12 @@ class Logistic:
     product, in the coordinates of the principal axes, preconditioned by the spectrum, which is
     proportional to a bound on the curvature of every fold (Böhning 1992, Ann. Inst. Stat. Math.
     44:197). The strength is chosen by the calibrated log-loss over folds, on a path that begins
-    near ridge's strength, or that of an earlier head, and turns back where the loss rises. Each
-    strength starts from the solutions of its neighbour, the first from ridge's without the same
-    folds at its temperature; the folds of the estimate start from the solution of all. Folds are
-    solved in float32, the head itself in float64.
+    near ridge's strength and turns back where the loss rises. Each strength starts from the
+    solutions of its neighbour, the first from ridge's without the same folds at its temperature;
+    the folds of the estimate start from the solution of all, and that from the mean of the path's
+    folds. So an earlier head, of any strength, decides nothing: iterations start from it only
+    where the strength is given and there is no path. Folds are solved in float32, the head itself
+    in float64.
 
     Cost: about 25 steps a strength of 4 n rank classes folds operations.
     """
@@ -90,7 +92,7 @@ class LogisticFit:
     def choose(self, progress: Progress, rival: float = math.inf) -> float:
         """Return the strongest penalty after which the calibrated log-loss hardly falls."""
         weakest, strongest = (share * self._problem.scale for share in (WEAKEST, STRONGEST))
-        first = min(max(self._begin_at().l2, weakest), strongest)
+        first = min(max(RIDGE_SHARE * self._ridge()[0], weakest), strongest)
         if rival < math.inf:
             self._follow(first, ROUGH_TOLERANCE)
             if self._path_loss(first) > CLEARLY_HOPELESS * rival:
@@ -170,7 +172,7 @@ class LogisticFit:
         if self._start is None:
             l2, temperature = self._ridge()
             weight, bias = self._problem.shared(RidgeFit).solve(l2)
-            self._start = Start(weight / temperature, bias / temperature, RIDGE_SHARE * l2)
+            self._start = Start(weight / temperature, bias / temperature)
         return self._start
 
     def _ridge(self) -> tuple[float, float]:

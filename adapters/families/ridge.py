@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 
 from adapters.families.base import Progress, Start, choose_strength
 from adapters.families.least_squares import LeastSquares
-from adapters.problem import Problem
+from adapters.problem import ALL, MAX_JUDGED, Problem, Some
 
 Array = NDArray[np.float64]
 
 STRENGTHS = np.logspace(1.5, -4, 12)
-"""Strengths that are tried from strong to weak, in units of the problem's mean spectrum."""
+"""Strengths to choose from, from strong to weak, in units of the problem's mean spectrum."""
+
+TRIED = 8
+"""Strengths that are tried."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Ridge:
     log-loss of leave-one-out predictions after calibration, all views of an example out at once;
     the estimate comes from folds.
 
-    Cost: 4 n rank classes operations a strength, besides the decomposition.
+    Cost: 2 n rank classes operations a strength, besides the decomposition; for more than a million
+    logits a sample of them is judged.
     """
 
     name: str = "ridge"
@@ -39,7 +43,8 @@ class Ridge:
 
     def cost(self, n: int, rank: int, classes: int) -> float:
         """Return the floating point operations of a fit, to the order of magnitude."""
-        return len(STRENGTHS) * n * classes * (2.0 * rank + 60)
+        judged = min(n * classes, MAX_JUDGED)
+        return (TRIED * judged + 6 * n * classes) * (2.0 * rank + 100)
 
     def begin(self, problem: Problem, start: Start | None = None) -> RidgeFit:
         """Set to work on a problem; a closed form needs no start."""
@@ -58,16 +63,19 @@ class RidgeFit:
         """Return a strength by exact leave-one-out."""
         if self._chosen is None:
             strengths = STRENGTHS * self._problem.scale
-            self._chosen = choose_strength(strengths, self.leave_one_out, self._problem, progress)
+            self._chosen = choose_strength(strengths, self._trials, self._problem, progress)
         return self._chosen
 
-    def leave_one_out(self, strengths: Array) -> Array:
-        """Return the prediction for each example without it, at k strengths; (k, n, classes)."""
+    def leave_one_out(self, strengths: Array, some: Some = ALL) -> Array:
+        """Return predictions for m of the examples without each; (k, m, classes)."""
         problem = self._problem
         if problem.rows > problem.n:
-            return np.stack([self.held_out(float(l2), problem.groups) for l2 in strengths])
-        slack = self._squares.slack(strengths)
-        return problem.one_hot - self._squares.residuals(strengths) / slack[:, :, None]
+            return np.stack([self.held_out(float(l2), problem.groups)[some] for l2 in strengths])
+        slack = self._squares.slack(strengths, some)
+        return problem.one_hot[some] - self._squares.residuals(strengths, some) / slack[:, :, None]
+
+    def _trials(self, strengths: Array) -> Array:
+        return self.leave_one_out(strengths, self._problem.jury)
 
     def held_out(self, l2: float | None, folds: NDArray[np.intp]) -> Array:
         """Return the prediction for each example by the model without its fold; (n, classes)."""

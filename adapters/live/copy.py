@@ -13,7 +13,7 @@ from adapters.errors import InvalidArgument, InvalidExamples, UnknownLabel
 from adapters.examples import MIN_CLASSES
 from adapters.head import Head
 from adapters.live.changes import Change, check_changes, check_examples
-from adapters.live.learner import Array, Learner
+from adapters.live.learner import Array, Given, Learner
 from adapters.live.least_squares import LiveLDA, LiveRidge
 from adapters.live.logistic import LiveLogistic
 from adapters.live.prototype import LivePrototype
@@ -250,15 +250,16 @@ def _learner(
     head: Head, embeddings: Array, targets: NDArray[np.intp], weights: Array, classes: int
 ) -> Learner:
     """Return what learns for a head of that family."""
-    front, l2 = head.front, head.l2
-    if front is not None and head.family == "prototype":
-        return LivePrototype(front, embeddings, targets, weights, classes)
-    if front is None or l2 is None or head.family not in _WITH_STRENGTH:
-        raise InvalidArgument(
-            "a head that was trained elsewhere cannot be updated: its front, strength or family is "
-            "not known",
-            field="head",
-            limit="trained here",
-            value=head.family,
-        )
-    return _WITH_STRENGTH[head.family](front, l2, embeddings, targets, weights, classes)
+    if head.front is not None:
+        given = Given(head.front, embeddings, targets, weights, classes)
+        if head.family == "prototype":
+            return LivePrototype(given)
+        if head.l2 is not None and head.family in _WITH_STRENGTH:
+            return _WITH_STRENGTH[head.family](given, head.l2)
+    raise InvalidArgument(
+        "a head that was trained elsewhere cannot be updated: its front, strength or family is "
+        "not known",
+        field="head",
+        limit="trained here",
+        value=head.family,
+    )

@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from adapters.fronts import Front
+
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Given:
+    """What a learner starts from.
+
+    Attributes:
+        front: turns embeddings into features; it stays.
+        embeddings: float64 of shape (n, dim); n may be 0.
+        targets: numbers of their classes, of shape (n,).
+        weights: theirs, class weights included; float64 of shape (n,), positive.
+        classes: number of classes.
+    """
+
+    front: Front
+    embeddings: Array
+    targets: NDArray[np.intp]
+    weights: Array
+    classes: int
 
 
 class Learner(Protocol):

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.errors import InvalidArgument
-from adapters.fronts import Front
 from adapters.live.inverse import Inverse
-from adapters.live.learner import Array
+from adapters.live.learner import Array, Given
 
 MIN_SLACK = 1e-9
 """One minus an example's leverage is taken to be at least this. It is positive for every example
@@ -31,21 +30,13 @@ class LeastSquares(ABC):
     it is. In the arrays below classes are rows. A change costs one product with P.
     """
 
-    def __init__(
-        self,
-        front: Front,
-        l2: float,
-        embeddings: Array,
-        targets: NDArray[np.intp],
-        weights: Array,
-        classes: int,
-    ) -> None:
-        features = front.features(embeddings)
-        self._front = front
-        self._inverse = Inverse.of(features, weights, l2)
-        owner = np.arange(classes)[:, None] == targets
-        self._totals = owner @ weights
-        self._sums = (owner * weights) @ features
+    def __init__(self, given: Given, l2: float) -> None:
+        features = given.front.features(given.embeddings)
+        self._front = given.front
+        self._inverse = Inverse.of(features, given.weights, l2)
+        owner = np.arange(given.classes)[:, None] == given.targets
+        self._totals = owner @ given.weights
+        self._sums = (owner * given.weights) @ features
         self._images = self._inverse.times(self._sums)
 
     @property
@@ -158,7 +149,8 @@ class LiveLDA(LeastSquares):
     The scatter within classes plus the penalty is S = P^-1 - T D^-1 T', D = diag(summed weights).
     By Woodbury S^-1 T D^-1 = Q F^-1 with F = D - T' Q, of shape (classes, classes), so with
     covariance S / n: weight = n F^-1 Q' and, as T' Q = D - F, the classes' mean mu_c gives
-    mu_c' weight_c = n ((F^-1)_cc - 1 / D_cc).
+    mu_c' weight_c = n ((F^-1)_cc - 1 / D_cc). That is measured from the features' origin; measured
+    from their mean m, all weights are less by the mean weight v, and biases more by m' v / 2.
     """
 
     def solution(self) -> tuple[Array, Array]:
@@ -166,7 +158,11 @@ class LiveLDA(LeastSquares):
         inverse, totals = self._inverted(), self._totals
         total = totals.sum()
         squares = total * (np.diagonal(inverse) - 1 / totals)
-        return total * (inverse @ self._images), np.log(totals / total) - squares / 2
+        weight = total * (inverse @ self._images)
+        shared = totals @ weight / total
+        bias = np.log(totals / total) - squares / 2
+        bias += float(self._sums.sum(axis=0) @ shared) / (2 * total)
+        return weight - shared, bias
 
     def held_out(self, embeddings: Array, targets: NDArray[np.intp], weights: Array) -> Array:
         """Return logits (n, classes), each by a model without the example.

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from hashlib import blake2b
-
 import numpy as np
 import scipy.optimize
 from numpy.typing import NDArray
 
-from adapters.errors import InvalidArgument
 from adapters.folds import stratified_folds
-from adapters.fronts import Front
-from adapters.live.learner import Array
-
-Features = NDArray[np.float32]
+from adapters.live.kept import KeptExamples
+from adapters.live.learner import Array, Given
 
 FOLDS = 10
 
@@ -29,31 +23,21 @@ class LiveLogistic:
 
     There is no exact update, so it keeps its examples' features (float32). Changes are gathered
     until `solution` minimises the objective with L-BFGS (Liu and Nocedal 1989, Math. Program.
-    45:503) from the weights before them. Each step costs 4 n features classes operations.
+    45:503) from the weights before them. Newton's method would end at the same minimum, in fewer
+    steps, but needs a Hessian of features x features for each pair of classes. Each step costs
+    4 n features classes operations.
     """
 
-    def __init__(
-        self,
-        front: Front,
-        l2: float,
-        embeddings: Array,
-        targets: NDArray[np.intp],
-        weights: Array,
-        classes: int,
-    ) -> None:
-        self._front = front
+    def __init__(self, given: Given, l2: float) -> None:
+        self._front = given.front
         self._l2 = l2
-        self._features: list[Features] = list(front.features(embeddings).astype(np.float32))
-        self._targets: list[int] = targets.tolist()
-        self._weights: list[float] = weights.tolist()
-        self._keys = [_key(embedding) for embedding in embeddings]
-        self._parameters = np.zeros((classes, front.feature_count + 1))
+        self._examples = KeptExamples(given)
+        self._parameters = np.zeros((given.classes, given.front.feature_count + 1))
 
     @property
     def nbytes(self) -> int:
         """Bytes its arrays hold in memory."""
-        features = 4 * len(self._features) * (self._parameters.shape[1] - 1)
-        return features + self._parameters.nbytes
+        return self._examples.nbytes + self._parameters.nbytes
 
     def open_class(self) -> None:
         """Add a class without examples."""
@@ -63,72 +47,47 @@ class LiveLogistic:
     def close_class(self, index: int) -> None:
         """Remove a class without examples."""
         self._parameters = np.delete(self._parameters, index, axis=0)
-        self._targets = [target - (target > index) for target in self._targets]
+        self._examples.close_class(index)
 
     def learn(self, embedding: Array, target: int, weight: float) -> None:
         """Take in an example."""
-        self._features.append(self._front.features(embedding[None])[0].astype(np.float32))
-        self._targets.append(target)
-        self._weights.append(weight)
-        self._keys.append(_key(embedding))
+        features = self._front.features(embedding[None])[0]
+        self._examples.add(embedding, features, target, weight)
 
     def forget(self, embedding: Array, target: int, weight: float) -> None:
         """Take out an example that is in."""
-        row = self._find(embedding, target)
-        for column in (self._features, self._targets, self._weights, self._keys):
-            del column[row]
+        self._examples.remove(embedding, target)
 
     def relabel(self, embedding: Array, old: int, new: int, weight: float) -> None:
         """Move an example that is in to another class."""
-        self._targets[self._find(embedding, old)] = new
+        self._examples.relabel(embedding, old, new)
 
     def solution(self) -> tuple[Array, Array]:
         """Follow the changes since the last call; weight (classes, features), bias (classes,)."""
-        features, targets, weights = self._examples()
-        self._parameters = self._solve(features, targets, weights, TOLERANCE)
+        self._parameters = self._solve(self._examples.weights, TOLERANCE)
         self._parameters[:, -1] -= self._parameters[:, -1].mean()  # scores say the same
         return self._parameters[:, :-1], self._parameters[:, -1]
 
     def held_out(self, embeddings: Array, targets: NDArray[np.intp], weights: Array) -> Array:
         """Return logits (n, classes), each by a model without the example's fold."""
-        places = self._places(embeddings, targets)
-        features, own, numbers = self._examples()
+        places = self._examples.find(embeddings, targets)
+        features = self._examples.features
         logits = np.empty((len(places), len(self._parameters)))
         folds = stratified_folds(targets, min(FOLDS, len(places)), seed=0)
         for fold in np.unique(folds):
             left_out = places[folds == fold]
-            kept = np.setdiff1d(np.arange(len(features)), left_out)
-            parameters = self._solve(features[kept], own[kept], numbers[kept], FOLD_TOLERANCE)
+            kept = self._examples.weights.copy()
+            kept[left_out] = 0.0
+            parameters = self._solve(kept, FOLD_TOLERANCE)
             logits[folds == fold] = features[left_out] @ parameters[:, :-1].T + parameters[:, -1]
         return logits
 
-    def _examples(self) -> tuple[Features, NDArray[np.intp], Array]:
-        return np.stack(self._features), np.array(self._targets), np.array(self._weights)
+    def _solve(self, weights: Array, tolerance: float) -> Array:
+        """Minimise the objective, with these weights, from the present parameters.
 
-    def _find(self, embedding: Array, target: int) -> int:
-        key = _key(embedding)
-        for row, (other, own) in enumerate(zip(self._keys, self._targets, strict=True)):
-            if other == key and own == target:
-                return row
-        raise _unknown()
-
-    def _places(self, embeddings: Array, targets: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Return where examples are; equal ones are taken in turn."""
-        places = defaultdict(list)
-        for row, known in enumerate(zip(self._keys, self._targets, strict=True)):
-            places[known].append(row)
-        found = []
-        for embedding, target in zip(embeddings, targets.tolist(), strict=True):
-            rows = places[_key(embedding), target]
-            if not rows:
-                raise _unknown()
-            found.append(rows.pop())
-        return np.array(found, dtype=np.intp)
-
-    def _solve(
-        self, features: Features, targets: NDArray[np.intp], weights: Array, tolerance: float
-    ) -> Array:
-        """Minimise the objective from the present parameters; products in float32."""
+        Products of matrices are in float32.
+        """
+        features, targets = self._examples.features, self._examples.targets
         shape, rows = self._parameters.shape, np.arange(len(targets))
         # The bias's curvature is of the order of n p (1 - p), that of most features nearer to l2.
         units = np.ones(shape[1])
@@ -162,16 +121,3 @@ class LiveLogistic:
         )
         solved: Array = result.x.reshape(shape) / units
         return solved
-
-
-def _key(embedding: Array) -> bytes:
-    """Return what an embedding is found by."""
-    return blake2b(embedding.tobytes(), digest_size=16).digest()
-
-
-def _unknown() -> InvalidArgument:
-    return InvalidArgument(
-        "the live copy has not learned this example",
-        field="changes.embedding",
-        limit="learned before",
-    )

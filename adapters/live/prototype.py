@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.fronts import Front
-from adapters.live.learner import Array
+from adapters.live.learner import Array, Given
 
 
 class LivePrototype:
@@ -15,17 +14,10 @@ class LivePrototype:
     State are the classes' weighted sums of unit features. A change costs `features` operations.
     """
 
-    def __init__(
-        self,
-        front: Front,
-        embeddings: Array,
-        targets: NDArray[np.intp],
-        weights: Array,
-        classes: int,
-    ) -> None:
-        owner = np.arange(classes)[:, None] == targets
-        self._front = front
-        self._sums: Array = (owner * weights) @ front.features(embeddings)
+    def __init__(self, given: Given) -> None:
+        owner = np.arange(given.classes)[:, None] == given.targets
+        self._front = given.front
+        self._sums: Array = (owner * given.weights) @ given.front.features(given.embeddings)
 
     @property
     def nbytes(self) -> int:

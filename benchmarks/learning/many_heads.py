@@ -174,17 +174,17 @@ def _insert(connection: Connection, numbers: range, fitted: adapters.Fitted) -> 
         }
         for uid in uids.values()
     ]
-    members = [
-        {"head_uid": uid, "version": 1, "packed": _members(head.labels)} for uid in uids.values()
-    ]
+    members = [{"head_uid": uid, "version": 1, **_members(head.labels)} for uid in uids.values()]
     connection.execute(insert(schema.tenants), tenants)
     connection.execute(insert(schema.heads), heads)
     connection.execute(insert(schema.versions), versions)
     connection.execute(insert(schema.members), members)
 
 
-def _members(labels: tuple[str, ...]) -> bytes:
-    return pack({secrets.token_hex(32): labels[i % len(labels)] for i in range(EXAMPLES)})
+def _members(labels: tuple[str, ...]) -> dict[str, bytes]:
+    members = {secrets.token_hex(32): labels[i % len(labels)] for i in range(EXAMPLES)}
+    digests, packed = pack(members)
+    return {"digests": digests, "labels": packed}
 
 
 def _drop_from_memory(data_dir: Path) -> None:

@@ -46,12 +46,14 @@ class Comparison:
     Attributes:
         active: share of them that the active version gets right.
         live: likewise the live copy.
+        examples: how many; nothing speaks for a copy that was compared on none.
         error: standard error of the difference.
         worse_class: one that fares worse under the live copy, if any does.
     """
 
     active: float
     live: float
+    examples: int
     error: float = 0.0
     worse_class: str | None = None
 
@@ -59,7 +61,7 @@ class Comparison:
     def passed(self) -> bool:
         """Whether the live copy lost at most one point, with some certainty, and no class."""
         needed = self.active - MAX_LOSS + DOUBT * self.error - _SLACK
-        return self.worse_class is None and self.live >= needed
+        return self.examples > 0 and self.worse_class is None and self.live >= needed
 
 
 def compare(labels: Sequence[str], active: Sequence[bool], live: Sequence[bool]) -> Comparison:
@@ -72,7 +74,7 @@ def compare(labels: Sequence[str], active: Sequence[bool], live: Sequence[bool])
     """
     one, other, classes = np.array(active), np.array(live), np.array(labels, dtype=object)
     if not len(classes):
-        return Comparison(0.0, 0.0)
+        return Comparison(0.0, 0.0, 0)
     names = sorted(set(labels))
     chances = {}
     for name in names:
@@ -83,7 +85,9 @@ def compare(labels: Sequence[str], active: Sequence[bool], live: Sequence[bool])
     worst = min(chances, key=lambda name: chances[name], default=None)
     shown = worst is not None and chances[worst] <= CLASS_ERROR_RATE / len(names)
     error = math.sqrt(int((one != other).sum())) / len(classes)
-    return Comparison(float(one.mean()), float(other.mean()), error, worst if shown else None)
+    return Comparison(
+        float(one.mean()), float(other.mean()), len(classes), error, worst if shown else None
+    )
 
 
 def held_out(head: Head, examples: Sequence[Example]) -> dict[str, bool]:

@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from adapters.sequential import PairedTest
 from service.live.comparison import Comparison
+
+
+class Verdict(StrEnum):
+    """What is to become of a live copy.
+
+    It goes on, goes away, or may take over if a comparison on the stored examples allows it.
+    """
+
+    KEEP = "keep"
+    DROP = "drop"
+    COMPARE = "compare"
 
 
 class Gate:
@@ -43,14 +56,13 @@ class Gate:
         return self._test.evidence_worse
 
     @property
-    def worse(self) -> bool:
-        """Whether the live copy is shown to be worse on the feedback."""
-        return self._test.worse
-
-    @property
-    def wants_comparison(self) -> bool:
-        """Whether it is better on the feedback and time to compare both on the stored examples."""
-        return self._test.better and self.scored >= self._next_comparison
+    def verdict(self) -> Verdict:
+        """What the feedback says; a comparison is asked for when it is time for one."""
+        if self._test.worse:
+            return Verdict.DROP
+        if self._test.better and self.scored >= self._next_comparison:
+            return Verdict.COMPARE
+        return Verdict.KEEP
 
     @property
     def held_back(self) -> bool:

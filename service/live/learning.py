@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from adapters import Head
 from adapters.drift import MAX_WINDOW, DriftDetector
 from adapters.live import REFRESH_UPDATES, Change
+from adapters.novelty import MAX_KEPT_PER_CLASS, unit
 from service.live.comparison import (
     Comparison,
     Example,
@@ -26,7 +27,7 @@ from service.live.comparison import (
     right_about,
     train,
 )
-from service.live.gate import Gate
+from service.live.gate import Gate, Verdict
 from service.store.live import LiveFeedback, Member, Score
 
 COALESCING = frozenset({"logistic"})
@@ -110,6 +111,7 @@ class LiveCopy:
         self.gate = Gate(rules.error_rate)
         self.drift = DriftDetector(rules.drift_delta)
         self._observed: deque[int] = deque(maxlen=MAX_WINDOW)
+        self._taught: dict[str, deque[NDArray[np.float32]]] = {}
         both: list[Member | LiveFeedback] = [*members, *learned]
         examples = {item.digest: item for item in both}
         self._known = {digest: (item.label, item.weight) for digest, item in examples.items()}
@@ -118,12 +120,42 @@ class LiveCopy:
         self.feedback_count = 0
         for item in learned:
             assert item.active_right is not None
+            self._keep(item)
             self._observe(item.id, item.active_right, item.live_right)
 
     @property
     def head(self) -> Head | None:
         """The head as it is now, which will not change; None below two classes."""
         return self._live.head if self._live.ready else None
+
+    @property
+    def answering(self) -> Head | None:
+        """The head as it is to answer: what feedback has taught is not novel to it.
+
+        The novelty bank is the version's, of which the head has just as much to keep a threshold,
+        and up to 64 of the last taught embeddings a class. More of them can only bring distances
+        down, so that an ordinary input is called novel no more often than it was.
+        """
+        head = self.head
+        if head is None or head.novelty is None:
+            return head
+        rows = [vector for kept in self._taught.values() for vector in kept if vector.any()]
+        if not rows:
+            return head
+        bank = np.concatenate([head.novelty.bank, unit(np.stack(rows)).astype(np.float16)])
+        return replace(head, novelty=replace(head.novelty, bank=bank))
+
+    @property
+    def verdict(self) -> Verdict:
+        """What is to become of it. Only under the policy `gated` that is for the gate to say."""
+        verdict = self.gate.verdict if self.rules.policy is Policy.GATED else Verdict.KEEP
+        unfit = verdict is Verdict.COMPARE and not self._live.ready
+        return Verdict.KEEP if unfit else verdict
+
+    @property
+    def coalesces(self) -> bool:
+        """Whether it learns all that has gathered in one go, however much that is."""
+        return self.active.family in COALESCING
 
     @property
     def serving(self) -> bool:
@@ -153,7 +185,8 @@ class LiveCopy:
     @property
     def nbytes(self) -> int:
         """Bytes it holds in memory."""
-        return self._live.nbytes + self.active.nbytes + KNOWN_BYTES * len(self._known)
+        taught = sum(vector.nbytes for kept in self._taught.values() for vector in kept)
+        return self._live.nbytes + self.active.nbytes + 4 * taught + KNOWN_BYTES * len(self._known)
 
     def learn(self, feedback: Sequence[LiveFeedback]) -> Learned:
         """Predicts, scores and learns what is new, up to a change in the stream if there is one."""
@@ -166,10 +199,15 @@ class LiveCopy:
             for item, one, other in zip(part, active, live, strict=True):
                 assert one is not None
                 scores.append(Score(item.id, one, other))
+                self._keep(item)
                 changed_at = self._observe(item.id, one, other) or changed_at
             if changed_at is not None:
                 return Learned(scores, changed_at)
         return Learned(scores, None)
+
+    def passes(self, members: Sequence[Member], feedback: Sequence[LiveFeedback]) -> bool:
+        """Whether it may take over, by `compare`; the gate remembers it."""
+        return self.gate.note(self.compare(members, feedback))
 
     def compare(self, members: Sequence[Member], feedback: Sequence[LiveFeedback]) -> Comparison:
         """How both do on the examples that somebody vouches for.
@@ -185,7 +223,7 @@ class LiveCopy:
             own = [item for item in feedback if item.id <= self.through]
             before = map(bool, right_about(self.active, own))
             after = left_out(self._live, own, [self._known[item.digest][1] for item in own])
-            return Comparison(_mean(list(before)), _mean(list(map(bool, after))))
+            return Comparison(_mean(list(before)), _mean(list(map(bool, after))), len(own))
         anchors = [member for member in members if member.anchor] or list(members)
         if self._baseline is None:
             self._baseline = held_out(self.active, members)
@@ -205,7 +243,7 @@ class LiveCopy:
         )
 
     def _parts(self, feedback: Sequence[LiveFeedback]) -> Iterator[Sequence[LiveFeedback]]:
-        if self.active.family in COALESCING and feedback:
+        if self.coalesces and feedback:
             yield feedback
         else:
             yield from ([item] for item in feedback)
@@ -217,9 +255,14 @@ class LiveCopy:
                 yield Change(item.vector, item.label, label, item.weight, weight)
             self._known[item.digest] = (item.label, item.weight)
 
+    def _keep(self, item: LiveFeedback) -> None:
+        if self.active.novelty is not None:
+            kept = self._taught.setdefault(item.label, deque(maxlen=MAX_KEPT_PER_CLASS))
+            kept.append(item.vector)
+
     def _observe(self, feedback_id: int, active: bool, live: bool | None) -> int | None:
         """Notes a score; the id of the first feedback after a change, if one is detected."""
-        self.through = feedback_id
+        self.through = max(self.through, feedback_id)
         self.feedback_count += 1
         if live is not None:
             self.gate.observe(active, live)

@@ -42,7 +42,7 @@ def make_version(
         Aborted: what is stored is not what it is made of any more.
     """
     started, cpu_started = time.perf_counter(), time.thread_time()
-    known, head = copy.known, copy.head
+    known, head = copy.known, copy.answering
     assert head is not None
     found: dict[str, Example] = {item.digest: item for item in stored.members}
     found |= {item.digest: item for item in stored.feedback if item.id <= copy.through}

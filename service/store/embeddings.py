@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from blake3 import blake3
@@ -16,6 +16,8 @@ from service.store import schema
 
 if TYPE_CHECKING:
     from service.store.heads import HeadRecord
+
+T = TypeVar("T")
 
 _CHUNK = 500  # bound parameters of one IN clause
 _RANGES = 200  # of digests in one statement, each with two bound parameters
@@ -128,9 +130,9 @@ def to_vector(data: bytes) -> NDArray[np.float32]:
     return np.frombuffer(data, dtype=_VECTOR_DTYPE)
 
 
-def chunks(digests: Sequence[str]) -> Iterable[Sequence[str]]:
+def chunks(items: Sequence[T]) -> Iterable[Sequence[T]]:
     """Parts that fit the bound parameters of one IN clause."""
-    return (digests[i : i + _CHUNK] for i in range(0, len(digests), _CHUNK))
+    return (items[i : i + _CHUNK] for i in range(0, len(items), _CHUNK))
 
 
 def _insert_if_absent(connection: Connection, table: Table) -> Insert:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
 from service.store import schema
 from service.store.embeddings import to_vector
 from service.store.heads import require_head
+from service.store.members import members_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,17 @@ def label_counts(connection: Connection, uid: str) -> dict[str, int]:
 def training_set(connection: Connection, uid: str) -> LabelledSet:
     """The labelled examples of a head that are not held out."""
     return _labelled(connection, uid, schema.examples.c.held_out.is_(False))
+
+
+def version_set(connection: Connection, uid: str, version: int) -> LabelledSet:
+    """What a version was trained on, under the labels it had then, as far as it counts still.
+
+    Labels that came since, by feedback or otherwise, are for the live copy and the next training.
+    """
+    labels = members_of(connection, uid, version)
+    stored = training_set(connection, uid)
+    members = stored.without(set(stored.digests) - labels.keys())
+    return replace(members, labels=[labels[digest] for digest in members.digests])
 
 
 def training_digests(connection: Connection, uid: str) -> list[str]:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, and_, delete, insert, select
 
-from service.errors import NotFound
+from service.errors import InvalidRequest, NotFound, PreconditionFailed, ServiceError
 from service.store import schema
 from service.store.embeddings import chunks
 from service.store.examples import NewExample, store_examples
-from service.store.feedback_states import FeedbackState, release
-from service.store.heads import require_head
+from service.store.feedback_rules import AllowedLabels, Pending, Said, decide
+from service.store.feedback_states import FeedbackState, release, set_values
+from service.store.heads import HeadRecord, require_head
+from service.store.live import live_labels
 
-MAX_ONLINE_POINTS = 50
+KEPT_SUPERSEDED = 10_000
+"""Feedback of a head that a later label has replaced, newest first; what is older is deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +38,18 @@ class Stored:
 
     Attributes:
         duplicates: per row, whether its id was known before.
+        errors: why rows were refused.
         superseded: whether an earlier label was taken back that a live copy may have learned.
     """
 
     duplicates: list[bool]
+    errors: dict[int, ServiceError]
     superseded: bool
+
+    @property
+    def added(self) -> int:
+        """How many rows are in the log now that were not before."""
+        return self.duplicates.count(False) - len(self.errors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,74 +67,53 @@ class FeedbackRecord:
     created_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class OnlinePoint:
-    """Accuracy in a stretch of feedback, each scored before it was learned.
-
-    Attributes:
-        feedback: scored feedback up to the stretch's end.
-        scored: how much of it is in the stretch.
-        active_accuracy: share of it on which the active version was right.
-        live_accuracy: likewise the live copy.
-        time: of its last feedback, seconds since the epoch.
-    """
-
-    feedback: int
-    scored: int
-    active_accuracy: float
-    live_accuracy: float
-    time: float
-
-
 def store_feedback(
-    connection: Connection, uid: str, new: Sequence[NewFeedback], *, max_examples: int
+    connection: Connection,
+    uid: str,
+    new: Sequence[NewFeedback],
+    *,
+    max_examples: int,
+    max_classes: int | None = None,
 ) -> Stored:
-    """Appends feedback and makes its label the example's.
+    """Appends feedback and makes its label the example's; a row that is refused costs itself alone.
 
-    What says the same again as live feedback on that input adds nothing, and is superseded at once.
+    Args:
+        max_classes: bounds new labels, which are refused at all where the head takes none. None
+            leaves labels unchecked.
+
+    Raises:
+        NotFound: the head was deleted meanwhile.
+        LimitExceeded: the head would have more than `max_examples`; nothing is stored.
     """
     head = require_head(connection, uid)
     seen = _seen_feedback(connection, uid, [item.feedback_id for item in new])
+    refusals = _Refusals(connection, head, new, max_classes)
     fresh: dict[str, NewFeedback] = {}
-    duplicates = []
-    for item in new:
+    duplicates, errors = [], {}
+    for row, item in enumerate(new):
         duplicates.append(item.feedback_id in seen or item.feedback_id in fresh)
-        if not duplicates[-1]:
+        if duplicates[-1]:
+            continue
+        if (error := refusals.of(item)) is not None:
+            errors[row] = error
+        else:
             fresh[item.feedback_id] = item
-    if not fresh:
-        return Stored(duplicates, superseded=False)
-    examples = [item.example for item in fresh.values()]
-    pending = _pending(connection, uid, [example.digest for example in examples])
-    rows: list[dict[str, Any]] = []
-    current: dict[str, dict[str, Any]] = {}
-    superseded: list[int] = []
-    for item in fresh.values():
-        row = {
-            "head_uid": uid,
-            "feedback_id": item.feedback_id,
-            "digest": item.example.digest,
-            "label": item.label,
-            "active_version": head.active_version,
-            "created_at": time.time(),
-            "state": FeedbackState.LIVE,
-        }
-        rows.append(row)
-        earlier = current.get(item.example.digest)
-        stored = pending.get(item.example.digest, ())
-        if earlier is not None and earlier["label"] == item.label:
-            row["state"] = FeedbackState.SUPERSEDED
-            continue
-        if earlier is None and any(s.state == "live" and s.label == item.label for s in stored):
-            row["state"] = FeedbackState.SUPERSEDED
-            continue
-        if earlier is not None:
-            earlier["state"] = FeedbackState.SUPERSEDED
-        superseded += [s.id for s in stored]
-        current[item.example.digest] = row
-    _supersede(connection, superseded)
-    connection.execute(insert(schema.feedback), rows)
-    store_examples(connection, uid, examples, max_examples=max_examples)
-    return Stored(duplicates, superseded=bool(superseded))
+    superseded = _append(connection, head, list(fresh.values()), max_examples)
+    return Stored(duplicates, errors, superseded)
+
+
+def allowed_labels(connection: Connection, head: HeadRecord, max_classes: int) -> AllowedLabels:
+    """What feedback of the head may say."""
+    if not head.active_version:
+        return AllowedLabels(None)
+    labels = select(schema.versions.c.labels).filter_by(
+        head_uid=head.uid, version=head.active_version
+    )
+    known = set(json.loads(connection.execute(labels).scalar_one()))
+    if not head.allow_new_labels:
+        return AllowedLabels(known)
+    known |= live_labels(connection, head.uid)
+    return AllowedLabels(known, max(0, max_classes - len(known)))
 
 
 def list_feedback(
@@ -171,59 +161,107 @@ def release_feedback(
     return len(ids), errors
 
 
-def online_accuracy(connection: Connection, uid: str) -> list[OnlinePoint]:
-    """How often the active version and the live copy were right, oldest first.
+class _Refusals:
+    """Why the head refuses feedback; new labels count towards the limit as they are accepted."""
 
-    All feedback of the head that both were scored on, in at most 50 stretches of equal length.
-    """
-    table = schema.feedback.c
-    rows = connection.execute(
-        select(table.active_right, table.live_right, table.created_at)
-        .where(
-            table.head_uid == uid, table.active_right.is_not(None), table.live_right.is_not(None)
+    def __init__(
+        self,
+        connection: Connection,
+        head: HeadRecord,
+        new: Sequence[NewFeedback],
+        max_classes: int | None,
+    ) -> None:
+        self._held_out = _held_out(connection, head.uid, [item.example.digest for item in new])
+        self._labels = (
+            AllowedLabels(None)
+            if max_classes is None
+            else allowed_labels(connection, head, max_classes)
         )
-        .order_by(table.id)
-    ).all()
-    size = -(-len(rows) // MAX_ONLINE_POINTS)
-    points = []
-    for start in range(0, len(rows), size or 1):
-        part = rows[start : start + size]
-        points.append(
-            OnlinePoint(
-                feedback=start + len(part),
-                scored=len(part),
-                active_accuracy=sum(row.active_right for row in part) / len(part),
-                live_accuracy=sum(row.live_right for row in part) / len(part),
-                time=part[-1].created_at,
+        self._new_labels: set[str] = set()
+
+    def of(self, item: NewFeedback) -> ServiceError | None:
+        digest = item.example.digest
+        if digest in self._held_out:
+            return PreconditionFailed(
+                f"input: {digest} is a held-out example, which feedback leaves alone",
+                field="input",
+                limit="not held out",
+                value=digest,
             )
-        )
-    return points
+        try:
+            self._labels.check(item.label, self._new_labels)
+        except InvalidRequest as error:
+            return error
+        return None
 
 
-def _pending(connection: Connection, uid: str, digests: Sequence[str]) -> dict[str, list[Any]]:
-    """Feedback on these inputs that nothing was decided about for good, by digest."""
+def _append(
+    connection: Connection, head: HeadRecord, new: Sequence[NewFeedback], max_examples: int
+) -> bool:
+    """Whether it took the place of earlier feedback."""
+    if not new:
+        return False
+    said = [Said(item.example.digest, item.label) for item in new]
+    decision = decide(said, _pending(connection, head.uid, [digest for digest, _ in said]))
+    set_values(connection, decision.superseded, state=FeedbackState.SUPERSEDED)
+    now = time.time()
+    rows: list[dict[str, Any]] = [
+        {
+            "head_uid": head.uid,
+            "feedback_id": item.feedback_id,
+            "digest": item.example.digest,
+            "label": item.label,
+            "active_version": head.active_version,
+            "created_at": now,
+            "state": state,
+        }
+        for item, state in zip(new, decision.states, strict=True)
+    ]
+    connection.execute(insert(schema.feedback), rows)
+    store_examples(connection, head.uid, [item.example for item in new], max_examples=max_examples)
+    _delete_old_superseded(connection, head.uid)
+    return bool(decision.superseded)
+
+
+def _delete_old_superseded(connection: Connection, uid: str) -> None:
     table = schema.feedback.c
-    found: dict[str, list[Any]] = {}
+    superseded = and_(table.head_uid == uid, table.state == FeedbackState.SUPERSEDED)
+    newest_to_go = (
+        select(table.id)
+        .where(superseded)
+        .order_by(table.id.desc())
+        .limit(1)
+        .offset(KEPT_SUPERSEDED)
+        .scalar_subquery()
+    )
+    connection.execute(delete(schema.feedback).where(superseded, table.id <= newest_to_go))
+
+
+def _held_out(connection: Connection, uid: str, digests: Sequence[str]) -> set[str]:
+    table = schema.examples.c
+    found: set[str] = set()
+    for chunk in chunks(digests):
+        query = select(table.digest).where(
+            table.head_uid == uid, table.digest.in_(chunk), table.held_out
+        )
+        found.update(connection.scalars(query))
+    return found
+
+
+def _pending(connection: Connection, uid: str, digests: Sequence[str]) -> dict[str, list[Pending]]:
+    table = schema.feedback.c
+    found: dict[str, list[Pending]] = {}
     for chunk in chunks(digests):
         rows = connection.execute(
-            select(table.id, table.digest, table.label, table.state).where(
+            select(table.digest, table.id, table.label, table.state).where(
                 table.head_uid == uid,
                 table.digest.in_(chunk),
                 table.state.in_((FeedbackState.LIVE, FeedbackState.QUARANTINED)),
             )
         )
-        for row in rows:
-            found.setdefault(row.digest, []).append(row)
+        for digest, *values in rows:
+            found.setdefault(digest, []).append(Pending(*values))
     return found
-
-
-def _supersede(connection: Connection, ids: Sequence[int]) -> None:
-    if ids:
-        connection.execute(
-            update(schema.feedback)
-            .where(schema.feedback.c.id.in_(ids))
-            .values(state=FeedbackState.SUPERSEDED)
-        )
 
 
 def _seen_feedback(connection: Connection, uid: str, ids: Sequence[str]) -> set[str]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, and_, select, update
 
 from service.store import schema
-
-_CHUNK = 500  # bound parameters of one IN clause
+from service.store.embeddings import chunks
 
 
 class FeedbackState(StrEnum):
@@ -37,33 +37,61 @@ def settle(
     members: Mapping[str, str],
     unknown: FeedbackState,
 ) -> None:
-    """Decides about a head's live feedback when a version takes over.
+    """Decides about a head's feedback when a version takes over.
 
     Args:
-        members: what the version knows, labels by digest: such feedback is learned.
-        unknown: what other feedback becomes: QUARANTINED, or LIVE, then it is scored anew.
+        members: what the version knows, labels by digest: such live feedback is learned.
+        unknown: what other live feedback becomes. LIVE: it is scored anew. QUARANTINED: it is
+            put in quarantine, and so is what was learned, that the version does not know and
+            nobody vouches for; what the version knows of the quarantine is learned again.
     """
-    rows = connection.execute(
-        select(schema.feedback.c.id, schema.feedback.c.digest, schema.feedback.c.label).where(
-            schema.feedback.c.head_uid == uid, schema.feedback.c.state == FeedbackState.LIVE
-        )
-    ).all()
-    learned = [row.id for row in rows if members.get(row.digest) == row.label]
-    others = [row.id for row in rows if members.get(row.digest) != row.label]
-    _set(connection, learned, state=FeedbackState.LEARNED)
-    if unknown is FeedbackState.LIVE:
-        _set(connection, others, active_version=version, active_right=None, live_right=None)
-    else:
-        quarantine(connection, uid, others)
+    going_back = unknown is FeedbackState.QUARANTINED
+    live = _in_state(connection, uid, FeedbackState.LIVE)
+    before = _in_state(connection, uid, FeedbackState.QUARANTINED) if going_back else []
+    known = [row for row in (*live, *before) if members.get(row.digest) == row.label]
+    digests = [row.digest for row in known]
+    _supersede_learned(connection, uid, digests)
+    set_values(connection, [row.id for row in known], state=FeedbackState.LEARNED)
+    others = [row.id for row in live if members.get(row.digest) != row.label]
+    if not going_back:
+        set_values(connection, others, active_version=version, active_right=None, live_right=None)
+        return
+    _restore_labels(connection, uid, digests)
+    others += [
+        row.id
+        for row in _in_state(connection, uid, FeedbackState.LEARNED)
+        if row.label not in (members.get(row.digest), row.own_label)
+    ]
+    quarantine(connection, uid, others)
 
 
 def quarantine(connection: Connection, uid: str, ids: Sequence[int]) -> None:
-    """Puts live feedback in quarantine; its examples get the labels back that they had before."""
+    """Puts feedback in quarantine; its examples get the labels back that they had before."""
     digests: list[str] = []
-    for chunk in _chunks(ids):
+    for chunk in chunks(ids):
         table = schema.feedback.c
         digests += connection.scalars(select(table.digest).where(table.id.in_(chunk))).all()
-    _set(connection, ids, state=FeedbackState.QUARANTINED)
+    set_values(connection, ids, state=FeedbackState.QUARANTINED)
+    _restore_labels(connection, uid, digests)
+
+
+def _in_state(connection: Connection, uid: str, state: FeedbackState) -> Sequence[Any]:
+    """Feedback in a state, with the label that the owner of its example gave, oldest first."""
+    feedback, examples = schema.feedback.c, schema.examples.c
+    return connection.execute(
+        select(feedback.id, feedback.digest, feedback.label, examples.own_label)
+        .select_from(schema.feedback)
+        .join(
+            schema.examples,
+            and_(examples.head_uid == feedback.head_uid, examples.digest == feedback.digest),
+        )
+        .where(feedback.head_uid == uid, feedback.state == state)
+        .order_by(feedback.id)
+    ).all()
+
+
+def _restore_labels(connection: Connection, uid: str, digests: Sequence[str]) -> None:
+    """Gives examples the labels that they have without live feedback."""
     for digest, (label, own) in labels_without_live(connection, uid, digests).items():
         connection.execute(
             update(schema.examples)
@@ -74,7 +102,7 @@ def quarantine(connection: Connection, uid: str, ids: Sequence[int]) -> None:
 
 def release(connection: Connection, uid: str, ids: Sequence[int]) -> None:
     """Lets quarantined feedback count again: somebody vouches for it as for an upload."""
-    for chunk in _chunks(ids):
+    for chunk in chunks(ids):
         table = schema.feedback.c
         rows = connection.execute(select(table.digest, table.label).where(table.id.in_(chunk)))
         for digest, label in rows.all():
@@ -83,7 +111,7 @@ def release(connection: Connection, uid: str, ids: Sequence[int]) -> None:
                 .filter_by(head_uid=uid, digest=digest)
                 .values(label=label, own_label=label)
             )
-    _set(connection, ids, state=FeedbackState.LEARNED)
+    set_values(connection, ids, state=FeedbackState.LEARNED)
 
 
 def labels_without_live(
@@ -91,7 +119,7 @@ def labels_without_live(
 ) -> dict[str, tuple[str | None, bool]]:
     """Each example's label without live feedback, and whether its owner said so himself."""
     found: dict[str, tuple[str | None, bool]] = {}
-    for chunk in _chunks(list(digests)):
+    for chunk in chunks(list(digests)):
         examples, feedback = schema.examples.c, schema.feedback.c
         learned = connection.execute(
             select(feedback.digest, feedback.label)
@@ -114,12 +142,24 @@ def labels_without_live(
     return found
 
 
-def _set(connection: Connection, ids: Sequence[int], **values: object) -> None:
-    for chunk in _chunks(ids):
+def _supersede_learned(connection: Connection, uid: str, digests: Sequence[str]) -> None:
+    """Makes room for what is learned of these inputs now: one learned label each is kept."""
+    table = schema.feedback
+    for chunk in chunks(digests):
         connection.execute(
-            update(schema.feedback).where(schema.feedback.c.id.in_(chunk)).values(**values)
+            update(table)
+            .where(
+                table.c.head_uid == uid,
+                table.c.digest.in_(chunk),
+                table.c.state == FeedbackState.LEARNED,
+            )
+            .values(state=FeedbackState.SUPERSEDED)
         )
 
 
-def _chunks(items: Sequence[object]) -> Iterable[Sequence[object]]:
-    return (items[i : i + _CHUNK] for i in range(0, len(items), _CHUNK))
+def set_values(connection: Connection, ids: Sequence[int], **values: object) -> None:
+    """Changes columns of feedback."""
+    for chunk in chunks(ids):
+        connection.execute(
+            update(schema.feedback).where(schema.feedback.c.id.in_(chunk)).values(**values)
+        )

@@ -11,9 +11,9 @@ from service.errors import Aborted
 from service.store import schema
 from service.store.embeddings import chunks, delete_unneeded
 from service.store.feedback_states import FeedbackState
-from service.store.heads import HeadRecord, add_version, require_head
+from service.store.heads import HeadRecord, activate_version, add_version, require_head
 from service.store.jobs import NewVersion
-from service.store.members import delete_members, members_of, versions_that_knew
+from service.store.members import delete_members, known_among
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,20 @@ class Plan:
 
     Attributes:
         known: those of the digests that the head knows in some way.
-        refit: whether what answers now has learned from one of them.
+        versions: numbers of the versions that know one of them.
+        active_version: the version that answered; 0 for none.
+        last_version: the newest version that was asked.
     """
 
     known: frozenset[str]
-    refit: bool
+    versions: tuple[int, ...]
+    active_version: int
+    last_version: int
+
+    @property
+    def refit(self) -> bool:
+        """Whether the active version knows one of them, so that another has to take over."""
+        return self.active_version in self.versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +60,21 @@ class Forgotten:
 def plan(connection: Connection, uid: str, digests: Sequence[str]) -> Plan:
     """Finds out what forgetting these examples takes."""
     head = require_head(connection, uid)
-    live = _among(connection, schema.feedback, uid, digests, state=FeedbackState.LIVE)
+    by_version = known_among(connection, uid, set(digests))
     known = _among(connection, schema.examples, uid, digests)
     known |= _among(connection, schema.feedback, uid, digests)
-    for version in versions_that_knew(connection, uid, set(digests)):
-        known |= members_of(connection, uid, version).keys() & set(digests)
-    active = members_of(connection, uid, head.active_version)
-    refit = not active.keys().isdisjoint(digests) or bool(active and live)
-    return Plan(frozenset(known), refit)
+    return Plan(
+        frozenset(known.union(*by_version.values())),
+        tuple(version for version, found in by_version.items() if found),
+        head.active_version,
+        max(by_version, default=0),
+    )
 
 
 def forget(connection: Connection, uid: str, wanted: Plan, new: NewVersion | None) -> Forgotten:
     """Deletes examples, versions that knew one, and what feedback said of them.
+
+    Other live feedback stays live. It is scored anew if a live copy may have learned one of them.
 
     Args:
         wanted: what was planned.
@@ -70,38 +82,25 @@ def forget(connection: Connection, uid: str, wanted: Plan, new: NewVersion | Non
 
     Raises:
         NotFound: the head was deleted meanwhile.
-        Aborted: what answers now has begun or ceased to know one of them meanwhile.
+        Aborted: another version has taken over meanwhile.
     """
     head = require_head(connection, uid)
-    digests = sorted(wanted.known)
-    if plan(connection, uid, digests).refit != wanted.refit:
+    if head.active_version != wanted.active_version:
         raise Aborted("examples: the head was changed meanwhile; ask again", field="head")
+    digests = sorted(wanted.known)
+    # Versions never change, so those that the plan has asked need not be asked again.
+    newer = known_among(connection, uid, wanted.known, after=wanted.last_version)
+    versions = (*wanted.versions, *(version for version, found in newer.items() if found))
+    _redact_feedback(connection, uid, digests)
     for chunk in chunks(digests):
-        table = schema.feedback
-        connection.execute(
-            update(table)
-            .where(table.c.head_uid == uid, table.c.digest.in_(chunk))
-            .values(digest="", label="", state=FeedbackState.SUPERSEDED)
-        )
         of_head = schema.examples.c.head_uid == uid
         connection.execute(
             delete(schema.examples).where(of_head, schema.examples.c.digest.in_(chunk))
         )
     gone = delete_unneeded(connection, head, digests)
-    versions = tuple(versions_that_knew(connection, uid, set(digests)))
     _delete_versions(connection, head, versions)
     if new is not None:
-        add_version(
-            connection,
-            uid,
-            source="training",
-            labels=new.labels,
-            report=new.report,
-            example_count=len(new.members),
-            safetensors=new.safetensors,
-            activate=True,
-            members=new.members,
-        )
+        _take_over(connection, uid, new)
     held = _held_by(connection, head, digests)
     return Forgotten(
         versions=versions,
@@ -110,6 +109,39 @@ def forget(connection: Connection, uid: str, wanted: Plan, new: NewVersion | Non
         gone=frozenset(gone),
         nowhere=frozenset(gone - {digest for digest, _ in held}),
     )
+
+
+def _redact_feedback(connection: Connection, uid: str, digests: Sequence[str]) -> None:
+    table = schema.feedback
+    live = _among(connection, table, uid, digests, state=FeedbackState.LIVE)
+    for chunk in chunks(digests):
+        connection.execute(
+            update(table)
+            .where(table.c.head_uid == uid, table.c.digest.in_(chunk))
+            .values(digest="", label="", state=FeedbackState.SUPERSEDED)
+        )
+    if live:
+        connection.execute(
+            update(table)
+            .where(table.c.head_uid == uid, table.c.state == FeedbackState.LIVE)
+            .values(active_right=None, live_right=None)
+        )
+
+
+def _take_over(connection: Connection, uid: str, new: NewVersion) -> None:
+    """Activates a version that was made of the last one's examples: it learned no live feedback."""
+    version = add_version(
+        connection,
+        uid,
+        source="training",
+        labels=new.labels,
+        report=new.report,
+        example_count=len(new.members),
+        safetensors=new.safetensors,
+        activate=False,
+        members=new.members,
+    )
+    activate_version(connection, uid, version, unknown=FeedbackState.LIVE, learned={})
 
 
 def _delete_versions(connection: Connection, head: HeadRecord, versions: Sequence[int]) -> None:

@@ -253,13 +253,16 @@ def add_version(
     safetensors: bytes,
     activate: bool,
     members: Mapping[str, str] | None = None,
+    base: int | None = None,
 ) -> int:
     """Stores a version with its weights and, if asked, makes it the active one, in one step.
 
     Live feedback that the new version does not know stays live: it came while the version was made.
 
     Args:
-        members: what it knows, labels by digest; None for a version that was made elsewhere.
+        members: what it was trained on, labels by digest; None for a version that was made
+            elsewhere.
+        base: the version that it moved on from, and whose front and novelty bank it carries.
     """
     require_head(connection, uid)
     version: int | None = connection.scalar(
@@ -282,7 +285,7 @@ def add_version(
         )
     )
     if members is not None:
-        store_members(connection, uid, version, members)
+        store_members(connection, uid, version, members, base)
     if activate:
         activate_version(connection, uid, version, unknown=FeedbackState.LIVE)
     return version
@@ -294,11 +297,14 @@ def activate_version(
     version: int,
     *,
     unknown: FeedbackState = FeedbackState.QUARANTINED,
+    learned: Mapping[str, str] | None = None,
 ) -> None:
     """Makes a stored version the active one; nothing changes if it is already.
 
     Args:
         unknown: what becomes of live feedback that the version does not know; see `settle`.
+        learned: labels by digest of what feedback the version has learned; None: of all that it
+            was trained on.
     """
     get_version(connection, uid, version)
     if require_head(connection, uid).active_version == version:
@@ -308,7 +314,8 @@ def activate_version(
         .where(schema.heads.c.uid == uid)
         .values(active_version=version, drift_feedback_id=None, drift_at=None)
     )
-    settle(connection, uid, version, members_of(connection, uid, version), unknown)
+    members = members_of(connection, uid, version) if learned is None else learned
+    settle(connection, uid, version, members, unknown)
 
 
 def get_version(connection: Connection, uid: str, version: int) -> VersionRecord:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, and_, func, select, update
+from sqlalchemy import Connection, and_, exists, select, update
 
 from service.errors import Aborted
 from service.store import schema
@@ -126,6 +126,21 @@ def live_labels(connection: Connection, uid: str) -> set[str]:
     return set(connection.scalars(query.distinct()))
 
 
+def heads_with_unscored(connection: Connection) -> list[tuple[str, str]]:
+    """Uid and tenant of heads with live feedback that their live copies are still to learn."""
+    heads, feedback, members = schema.heads.c, schema.feedback.c, schema.members.c
+    unscored = exists().where(
+        feedback.head_uid == heads.uid,
+        feedback.state == FeedbackState.LIVE,
+        feedback.active_right.is_(None),
+    )
+    followed = exists().where(
+        members.head_uid == heads.uid, members.version == heads.active_version
+    )
+    query = select(heads.uid, schema.tenants.c.name).join_from(schema.heads, schema.tenants)
+    return [(uid, tenant) for uid, tenant in connection.execute(query.where(unscored, followed))]
+
+
 def store_scores(
     connection: Connection,
     uid: str,
@@ -233,6 +248,7 @@ def promote_live(
         safetensors=new.safetensors,
         activate=True,
         members=new.members,
+        base=version,
     )
 
 
@@ -243,17 +259,6 @@ def composition(connection: Connection, head: HeadRecord, through: int) -> dict[
         if row.id <= through:
             found[row.digest] = row.label
     return found
-
-
-def count_live(connection: Connection, uid: str) -> int:
-    """How much live feedback a head has."""
-    table = schema.feedback.c
-    query = (
-        select(func.count())
-        .select_from(schema.feedback)
-        .where(table.head_uid == uid, table.state == FeedbackState.LIVE)
-    )
-    return connection.scalar(query) or 0
 
 
 def _members(connection: Connection, head: HeadRecord, *, vectors: bool = True) -> list[Member]:

@@ -1,72 +1,106 @@
-"""Which examples a version knew and under which labels, packed for the store."""
+"""What versions know: the examples they were trained on, and what their base knew."""
 
 from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from sqlalchemy import Connection, delete, insert, select
 
 from service.store import schema
 
+_DIGEST = 32  # bytes
 
-def pack(labels: Mapping[str, str]) -> bytes:
-    """Packs a label per digest (64 hexadecimal digits) into about 35 bytes each."""
+
+def pack(labels: Mapping[str, str]) -> tuple[bytes, bytes]:
+    """Packs a label per digest (64 hexadecimal digits).
+
+    Returns:
+        The digests, 32 bytes each and one after the other, and the labels in their order.
+    """
     names = sorted(set(labels.values()))
     index = {name: i for i, name in enumerate(names)}
-    digests = b"".join(bytes.fromhex(digest) for digest in labels)
     indices = b"".join(index[label].to_bytes(4, "little") for label in labels.values())
     head = json.dumps(names).encode()
-    return zlib.compress(len(head).to_bytes(4, "little") + head + digests + indices)
+    packed = zlib.compress(len(head).to_bytes(4, "little") + head + indices)
+    return bytes.fromhex("".join(labels)), packed
 
 
-def unpack(packed: bytes) -> dict[str, str]:
-    """The labels by digest that `pack` was given, in the same order."""
+def unpack(digests: bytes, packed: bytes) -> dict[str, str]:
+    """The labels by digest that `pack` was given, in the same order; further digests are left."""
     data = zlib.decompress(packed)
     size = int.from_bytes(data[:4], "little")
     names = json.loads(data[4 : 4 + size])
-    rows = memoryview(data)[4 + size :]
-    count = len(rows) // 36
-    digests, indices = rows[: 32 * count], rows[32 * count :]
+    indices = memoryview(data)[4 + size :].cast("B")
     return {
-        digests[32 * i : 32 * i + 32].hex(): names[
+        digests[_DIGEST * i : _DIGEST * (i + 1)].hex(): names[
             int.from_bytes(indices[4 * i : 4 * i + 4], "little")
         ]
-        for i in range(count)
+        for i in range(len(indices) // 4)
     }
 
 
 def store_members(
-    connection: Connection, uid: str, version: int, labels: Mapping[str, str]
+    connection: Connection, uid: str, version: int, labels: Mapping[str, str], base: int | None
 ) -> None:
-    """Notes what a new version knows."""
+    """Notes what a new version knows.
+
+    Args:
+        labels: by digest, of the examples it was trained on.
+        base: the version whose front and novelty bank it carries, and so all that one knows.
+    """
+    digests, packed = pack(labels)
+    known = digests if base is None else _digests(connection, uid, base)
+    inherited = _split(known) - _split(digests)
     connection.execute(
-        insert(schema.members).values(head_uid=uid, version=version, packed=pack(labels))
+        insert(schema.members).values(
+            head_uid=uid,
+            version=version,
+            digests=digests + b"".join(sorted(inherited)),
+            labels=packed,
+        )
     )
 
 
 def members_of(connection: Connection, uid: str, version: int) -> dict[str, str]:
-    """Labels by digest of what a version knew; empty for an imported one."""
-    packed = connection.scalar(
-        select(schema.members.c.packed).filter_by(head_uid=uid, version=version)
-    )
-    return {} if packed is None else unpack(packed)
+    """Labels by digest of what a version was trained on; empty for an imported one."""
+    table = schema.members.c
+    row = connection.execute(
+        select(table.digests, table.labels).where(table.head_uid == uid, table.version == version)
+    ).one_or_none()
+    return {} if row is None else unpack(row.digests, row.labels)
 
 
-def versions_that_knew(connection: Connection, uid: str, digests: set[str]) -> list[int]:
-    """Versions of a head that knew one of these examples."""
+def known_among(
+    connection: Connection, uid: str, digests: Set[str], after: int = 0
+) -> dict[int, set[str]]:
+    """Which of these digests each of a head's versions with a number above `after` knows.
+
+    That is the examples that it was trained on, and those that its base knew. Imported versions
+    are left out: nobody can say what they know.
+    """
+    table = schema.members.c
+    wanted = {bytes.fromhex(digest) for digest in digests}
     rows = connection.execute(
-        select(schema.members.c.version, schema.members.c.packed)
-        .filter_by(head_uid=uid)
-        .order_by(schema.members.c.version)
+        select(table.version, table.digests)
+        .where(table.head_uid == uid, table.version > after)
+        .order_by(table.version)
     )
-    return [version for version, packed in rows if not digests.isdisjoint(unpack(packed))]
+    return {version: {raw.hex() for raw in _split(known) & wanted} for version, known in rows}
 
 
-def delete_members(connection: Connection, uid: str, version: int | None = None) -> None:
-    """Forgets what a version knew, or what all of a head's versions knew."""
-    statement = delete(schema.members).where(schema.members.c.head_uid == uid)
-    if version is not None:
-        statement = statement.where(schema.members.c.version == version)
-    connection.execute(statement)
+def delete_members(connection: Connection, uid: str, version: int) -> None:
+    """Forgets what a version knew."""
+    connection.execute(delete(schema.members).filter_by(head_uid=uid, version=version))
+
+
+def _digests(connection: Connection, uid: str, version: int) -> bytes:
+    return (
+        connection.scalar(select(schema.members.c.digests).filter_by(head_uid=uid, version=version))
+        or b""
+    )
+
+
+def _split(digests: bytes) -> set[bytes]:
+    return {digests[i : i + _DIGEST] for i in range(0, len(digests), _DIGEST)}

@@ -62,13 +62,15 @@ versions = Table(
     Column("created_at", Float, nullable=False),
 )
 
-# Which examples a version knew and under which labels, as `store.members` packs them.
+# What a version knows, as `store.members` packs it: digests of the examples that it was trained on,
+# followed by those that only its base knew; labels of the former.
 members = Table(
     "members",
     metadata,
     Column("head_uid", ForeignKey("heads.uid"), primary_key=True),
     Column("version", Integer, primary_key=True),
-    Column("packed", LargeBinary, nullable=False),
+    Column("digests", LargeBinary, nullable=False),
+    Column("labels", LargeBinary, nullable=False),
 )
 
 # One vector per tenant, backbone and input, shared by all heads of the tenant.

@@ -13,7 +13,7 @@ from sklearn.model_selection import train_test_split
 
 import adapters
 from adapters import Fitted, HeadSpec, Report
-from adapters.diagnosis import MAX_LISTED, NEAR_DUPLICATE
+from adapters.diagnosis import MAX_COMPARED, MAX_LISTED, NEAR_DUPLICATE
 from adapters.examples import Views
 from adapters.spec import FAMILIES, Augmentation, NoveltySpec
 from tests.adapters.data import blobs, noisy
@@ -192,3 +192,15 @@ def test_progress_rises_to_the_end() -> None:
     adapters.diagnose(fitted, embeddings, labels, progress=lambda share, phase: told.append(share))
     assert told == sorted(told)
     assert (told[0], told[-1]) == (0.0, 1.0)
+
+
+def test_of_very_many_examples_a_sample_is_compared() -> None:
+    rng = np.random.default_rng(0)
+    embeddings = np.repeat(rng.normal(size=(MAX_COMPARED, 24)), 2, axis=0).astype(np.float32)
+    labels = ["one", "other"] * MAX_COMPARED
+    spec = HeadSpec("prototype", seed=3)
+    found = report_of(embeddings, labels, spec).near_duplicates
+    assert len(found) == MAX_LISTED
+    assert all({pair.label, pair.other_label} == {"one", "other"} for pair in found)
+    assert all(pair.row // 2 == pair.other_row // 2 for pair in found)
+    assert found == report_of(embeddings, labels, spec).near_duplicates

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.preprocessing import normalize
 
 from adapters import InvalidWeights
-from adapters.fronts import MAX_WIDTH, METADATA, Front
+from adapters.fronts import MAX_SIGNS, MAX_WIDTH, METADATA, Front
 from adapters.spec import FRONTS
 from tests.adapters.data import blobs
 
@@ -173,3 +173,26 @@ def test_hostile_tensors_are_refused(name: str, array: Any) -> None:
     with pytest.raises(InvalidWeights) as caught:
         Front.from_tensors(changed, metadata)
     assert caught.value.field == f"front.{name}"
+
+
+def test_a_few_bytes_cannot_ask_for_a_huge_matrix() -> None:
+    dim = 2 * MAX_SIGNS // MAX_WIDTH
+    vector = np.ones(dim, np.float32)
+    with pytest.raises(InvalidWeights) as caught:
+        Front("projection", vector, vector, 0, MAX_WIDTH)
+    assert caught.value.field == "front.width"
+    assert Front("projection", vector, vector, 0, MAX_WIDTH // 2).feature_count == MAX_WIDTH // 2
+
+
+def test_projections_of_very_long_embeddings_get_narrower() -> None:
+    front = Front.of("projection", np.random.default_rng(0).normal(size=(3, 20_000)))
+    assert front.dim * front.width <= MAX_SIGNS < front.dim * (front.width + 1)
+
+
+@kinds
+@units
+def test_warming_up_changes_no_bit(kind: str, unit: bool) -> None:
+    cold, warm = front_of(kind, unit), front_of(kind, unit)
+    warm.warm_up()
+    warm.warm_up()
+    assert warm.features(EMBEDDINGS).tobytes() == cold.features(EMBEDDINGS).tobytes()

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 import adapters
 from adapters import Fitted, Head, HeadSpec
+from adapters.calibration import MAX_TEMPERATURE, MIN_TEMPERATURE
 from adapters.families import REGISTRY
 from adapters.families.prototype import DEFAULT_TEMPERATURE
 from adapters.spec import FRONTS
@@ -173,6 +174,26 @@ def test_two_examples_of_each_class_are_enough(family: str) -> None:
     assert adapters.evaluate(fitted.head, embeddings, labels).estimate.accuracy == 1.0
     assert fitted.report.estimate is not None
     assert 0 <= fitted.report.estimate.accuracy_low <= fitted.report.estimate.accuracy_high <= 1
+
+
+@families
+@pytest.mark.parametrize("n", [10, 20, 60])
+@pytest.mark.parametrize("shape", [(8, 2, 1e4), (40, 2, 20.0), (40, 5, 50.0)], ids=str)
+def test_a_set_without_a_mistake_claims_no_certainty(
+    family: str, n: int, shape: tuple[int, int, float]
+) -> None:
+    """Not even where classes are ten thousand times as far apart as they are wide."""
+    dim, classes, distance = shape
+    embeddings, labels = blobs(n + 20, dim, classes, distance=distance)
+    fitted = learn(family, embeddings[:n], labels[:n])
+    assert fitted.report.estimate is not None
+    assert fitted.held_out is not None
+    assert fitted.report.estimate.accuracy == 1.0
+    assert fitted.report.estimate.log_loss > 1e-4
+    spread = (fitted.held_out - fitted.held_out.max(axis=1, keepdims=True)).std()
+    inside = fitted.head.temperature / spread
+    assert 2 * MIN_TEMPERATURE < inside < MAX_TEMPERATURE / 2
+    assert fitted.head.probabilities(embeddings[n:]).max() < 1 - 1e-6
 
 
 @families

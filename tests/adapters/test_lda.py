@@ -28,9 +28,10 @@ def by_formula(problem: Problem, l2: float, kept: NDArray[np.bool_]) -> tuple[Ar
     means = (owner.T @ rows) / owner.sum(axis=0)[:, None]
     apart = rows - means[problem.targets[kept]]
     scatter = (apart * weights[:, None]).T @ apart + l2 * np.eye(rows.shape[1])
-    weight = weights.sum() * np.linalg.solve(scatter, means.T).T
+    centre = weights @ rows / weights.sum()
+    weight = weights.sum() * np.linalg.solve(scatter, (means - centre).T).T
     share = np.log(owner.sum(axis=0) / weights.sum())
-    return weight, share - np.einsum("cd,cd->c", means, weight) / 2
+    return weight, share - np.einsum("cd,cd->c", means + centre, weight) / 2
 
 
 def brute_force(problem: Problem, l2: float, folds: NDArray[np.intp]) -> Array:
@@ -56,7 +57,7 @@ def test_fit_is_the_formula(shape: tuple[int, int, int], l2: float, weighted: bo
 
 @shapes
 @weightings
-def test_means_are_measured_from_the_origin_of_the_features(
+def test_where_the_origin_of_the_features_is_does_not_matter(
     shape: tuple[int, int, int], weighted: bool
 ) -> None:
     plain = problem_of(shape, weighted=weighted)
@@ -65,6 +66,8 @@ def test_means_are_measured_from_the_origin_of_the_features(
     expected = by_formula(moved, 1.0, np.ones(moved.rows, dtype=bool))
     np.testing.assert_allclose(weight, expected[0], rtol=1e-6, atol=1e-6 * np.abs(weight).max())
     np.testing.assert_allclose(bias, expected[1], rtol=1e-6)
+    unmoved = LdaFit(plain).solve(1.0)[0]
+    np.testing.assert_allclose(weight, unmoved, rtol=1e-6, atol=1e-6 * np.abs(weight).max())
 
 
 @pytest.mark.parametrize("shape", [(200, 10, 4), (300, 20, 2)], ids=str)

@@ -14,7 +14,7 @@ from adapters.families.base import Start
 from adapters.families.logistic import LogisticFit, Solver
 from adapters.folds import comparison_count, fold_count
 from adapters.problem import Problem
-from tests.adapters.data import blobs, problem_of
+from tests.adapters.data import blobs, noisy, problem_of
 
 Array = NDArray[np.float64]
 
@@ -76,7 +76,7 @@ def test_where_it_starts_does_not_change_where_it_ends(shape: tuple[int, int, in
     problem = problem_of(shape)
     rng = np.random.default_rng(0)
     width = problem.features.shape[1]
-    far = Start(rng.normal(size=(problem.classes, width)), rng.normal(size=problem.classes), 1.0)
+    far = Start(rng.normal(size=(problem.classes, width)), rng.normal(size=problem.classes))
     (weight, bias), (other, other_bias) = (
         LogisticFit(problem, start).solve(2.0) for start in (None, far)
     )
@@ -123,3 +123,31 @@ def test_a_path_far_behind_its_rivals_is_not_followed() -> None:
     LogisticFit(problem, None).choose(followed.append)
     LogisticFit(problem, None).choose(cut.append, rival=1e-3)
     assert len(cut) == 0 < len(followed)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("family", ["logistic", "auto"])
+def test_no_start_decides_the_strength(family: str, seed: int) -> None:
+    embeddings, labels = noisy(90, 30, 3, distance=1.0, seed=seed)
+    spec = HeadSpec(family, seed=seed)
+    cold = adapters.fit(embeddings, labels, spec, fingerprint="f")
+    for l2 in (1e-3, 1e3):
+        earlier = HeadSpec("logistic", l2=l2)
+        start = adapters.fit(embeddings[:40], labels[:40], earlier, fingerprint="f").head
+        warm = adapters.fit(embeddings, labels, spec, fingerprint="f", start=start)
+        assert (warm.head.family, warm.report.l2) == (cold.head.family, cold.report.l2)
+        assert warm.report.estimate is not None
+        assert cold.report.estimate is not None
+        assert warm.report.estimate.log_loss == pytest.approx(cold.report.estimate.log_loss, 1e-6)
+
+
+def test_a_given_strength_ends_at_one_minimum_from_any_start() -> None:
+    embeddings, labels = noisy(90, 30, 3, distance=1.0)
+    spec = HeadSpec("logistic", l2=5.0)
+    start = adapters.fit(embeddings[:40], labels[:40], spec, fingerprint="f").head
+    cold, warm = (
+        adapters.fit(embeddings, labels, spec, fingerprint="f", start=s) for s in (None, start)
+    )
+    assert warm.report.estimate is not None
+    assert cold.report.estimate is not None
+    assert warm.report.estimate.log_loss == pytest.approx(cold.report.estimate.log_loss, rel=1e-3)

@@ -9,8 +9,11 @@ from sklearn.linear_model import Ridge as Reference
 
 import adapters
 from adapters import HeadSpec
+from adapters.families.lda import Lda, LdaFit
+from adapters.families.least_squares import LeastSquares
 from adapters.families.ridge import RidgeFit
-from adapters.problem import Problem
+from adapters.problem import MAX_JUDGED, Problem
+from adapters.training import MAX_AUTO_COST
 from tests.adapters.data import blobs, problem_of
 
 Array = NDArray[np.float64]
@@ -114,3 +117,37 @@ def test_few_examples_of_many_noisy_features_do_not_look_good() -> None:
     assert adapters.evaluate(fitted.head, embeddings, labels).estimate.accuracy > 0.9
     assert fitted.report.estimate is not None
     assert fitted.report.estimate.accuracy < 0.65
+
+
+@pytest.mark.parametrize("family", [RidgeFit, LdaFit])
+def test_leave_one_out_of_some_is_that_of_all(family: type[RidgeFit | LdaFit]) -> None:
+    problem = problem_of((50, 20, 3), weighted=True)
+    some, strengths = np.array([3, 40, 7]), np.array([0.5, 7.0])
+    fit = family(problem)
+    expected = fit.leave_one_out(strengths)[:, some]
+    np.testing.assert_allclose(fit.leave_one_out(strengths, some), expected, rtol=1e-9)
+
+
+def test_a_stratified_jury_judges_the_strengths_of_very_many_examples() -> None:
+    targets = np.arange(30_000) % 100
+    problem = Problem.of(np.zeros((30_000, 1)), targets, 100, seed=0)
+    jury = np.arange(30_000)[problem.jury]
+    assert 0.9 * MAX_JUDGED <= 100 * len(jury) <= MAX_JUDGED
+    assert np.ptp(np.bincount(targets[jury])) <= 1
+    few = Problem.of(np.zeros((300, 1)), targets[:300], 100, seed=0)
+    assert len(np.arange(300)[few.jury]) == 300
+
+
+def test_held_out_errors_cannot_be_overwritten() -> None:
+    problem = problem_of((20, 10, 2))
+    squares = LeastSquares(problem, bias=True)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="read-only"):
+            squares.errors(1.0, problem.folds)[0] = 0.0
+
+
+def test_auto_leaves_out_what_costs_out_of_proportion() -> None:
+    """Discriminants invert a matrix of classes x classes for each strength and fold."""
+    lda = Lda()
+    assert lda.cost(3000, 1280, 200) < MAX_AUTO_COST < lda.cost(6000, 1280, 2000)
+    assert lda.cost(6000, 64, 2000) > 6 * lda.cost(3000, 64, 1000)

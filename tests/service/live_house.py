@@ -33,6 +33,12 @@ def around(label: str, count: int, seed: int, spread: float = 1.0) -> list[Vecto
     return list((CENTRES[label] + noise).astype(np.float32))
 
 
+def strangers(count: int, seed: int = 7, distance: float = 9.0) -> list[Vector]:
+    """Embeddings unlike both classes, so that feedback alone decides about them."""
+    noise = np.random.default_rng(seed).normal(scale=0.1, size=(count, 4))
+    return list((noise + np.array([0, 0, distance, 0])).astype(np.float32))
+
+
 def vector_input(vector: Vector) -> common_pb2.Input:
     return common_pb2.Input(
         embedding=common_pb2.Embedding(fingerprint=FINGERPRINT, vector=to_tensor(vector))
@@ -40,11 +46,11 @@ def vector_input(vector: Vector) -> common_pb2.Input:
 
 
 class LiveHouse:
-    """A house with one trained head."""
+    """A head in a house."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, name: str = HEAD) -> None:
         self.house = house
-        self._sent = 0
+        self.name = name
 
     async def add(
         self, vectors: Sequence[Vector], label: str | None
@@ -52,7 +58,7 @@ class LiveHouse:
         rows = [heads_pb2.NewExample(input=vector_input(v), label=label) for v in vectors]
 
         async def stream() -> AsyncIterator[heads_pb2.AddExamplesRequest]:
-            yield heads_pb2.AddExamplesRequest(head=HEAD, examples=rows)
+            yield heads_pb2.AddExamplesRequest(head=self.name, examples=rows)
 
         handler = self.house.application.handlers["AddExamples"]
         response: heads_pb2.AddExamplesResponse = await handler(
@@ -69,14 +75,14 @@ class LiveHouse:
             )
             for i, vector in enumerate(vectors)
         ]
-        request = prediction_pb2.SendFeedbackRequest(head=HEAD, feedback=rows)
+        request = prediction_pb2.SendFeedbackRequest(head=self.name, feedback=rows)
         response: prediction_pb2.SendFeedbackResponse = await self.house.ask(
             "SendFeedback", request
         )
         return response
 
     async def predict(self, vectors: Sequence[Vector]) -> prediction_pb2.HeadPredictions:
-        response = await self.house.predict(*map(vector_input, vectors))
+        response = await self.house.predict(*map(vector_input, vectors), head=self.name)
         assert not response.errors
         (group,) = response.predictions
         return group
@@ -96,7 +102,7 @@ class LiveHouse:
         return ordered
 
     async def head(self) -> heads_pb2.Head:
-        reply = await self.house.ask("GetHead", heads_pb2.GetHeadRequest(name=HEAD))
+        reply = await self.house.ask("GetHead", heads_pb2.GetHeadRequest(name=self.name))
         head: heads_pb2.Head = reply.head
         return head
 
@@ -104,38 +110,47 @@ class LiveHouse:
         return (await self.head()).live
 
     async def update(self, **values: object) -> heads_pb2.Head:
-        request = heads_pb2.UpdateHeadRequest(name=HEAD, **values)  # type: ignore[arg-type]
+        request = heads_pb2.UpdateHeadRequest(name=self.name, **values)  # type: ignore[arg-type]
         head: heads_pb2.Head = (await self.house.ask("UpdateHead", request)).head
         return head
 
     async def promote(self) -> heads_pb2.PromoteLiveCopyResponse:
-        request = heads_pb2.PromoteLiveCopyRequest(head=HEAD)
+        request = heads_pb2.PromoteLiveCopyRequest(head=self.name)
         reply: heads_pb2.PromoteLiveCopyResponse = await self.house.ask("PromoteLiveCopy", request)
         return reply
 
     async def drop(self) -> heads_pb2.DropLiveCopyResponse:
-        request = heads_pb2.DropLiveCopyRequest(head=HEAD)
+        request = heads_pb2.DropLiveCopyRequest(head=self.name)
         reply: heads_pb2.DropLiveCopyResponse = await self.house.ask("DropLiveCopy", request)
         return reply
 
     async def activate(self, version: int) -> heads_pb2.Head:
-        request = heads_pb2.ActivateHeadVersionRequest(name=f"{HEAD}/versions/{version}")
+        request = heads_pb2.ActivateHeadVersionRequest(name=f"{self.name}/versions/{version}")
         head: heads_pb2.Head = (await self.house.ask("ActivateHeadVersion", request)).head
         return head
 
     async def feedback(
         self, state: heads_pb2.FeedbackState.ValueType = heads_pb2.FEEDBACK_STATE_UNSPECIFIED
     ) -> list[heads_pb2.FeedbackRecord]:
-        request = heads_pb2.ListFeedbackRequest(head=HEAD, state=state, page_size=1000)
+        request = heads_pb2.ListFeedbackRequest(head=self.name, state=state, page_size=1000)
         return list((await self.house.ask("ListFeedback", request)).feedback)
 
     async def release(self, **values: object) -> heads_pb2.ReleaseFeedbackResponse:
-        request = heads_pb2.ReleaseFeedbackRequest(head=HEAD, **values)  # type: ignore[arg-type]
+        request = heads_pb2.ReleaseFeedbackRequest(head=self.name, **values)  # type: ignore[arg-type]
         reply: heads_pb2.ReleaseFeedbackResponse = await self.house.ask("ReleaseFeedback", request)
         return reply
 
     async def examples(self) -> dict[str, str]:
         """Labels of the head's examples by digest."""
-        request = heads_pb2.ListExamplesRequest(head=HEAD, page_size=1000)
+        request = heads_pb2.ListExamplesRequest(head=self.name, page_size=1000)
         listed = (await self.house.ask("ListExamples", request)).examples
         return {item.digest: item.label for item in listed if item.HasField("label")}
+
+
+async def unlike(head: LiveHouse, vectors: list[Vector]) -> str:
+    """The label that the head does not give to these."""
+    return {"red": "blue", "blue": "red"}[(await head.labels(vectors))[0]]
+
+
+def states(feedback: list[heads_pb2.FeedbackRecord]) -> list[heads_pb2.FeedbackState.ValueType]:
+    return [item.state for item in feedback]

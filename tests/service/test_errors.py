@@ -34,6 +34,7 @@ CODES = {
     "UnknownMethod": "UNIMPLEMENTED",
     "InternalError": "INTERNAL",
     "BackboneFailed": "INTERNAL",
+    "FitFailed": "INTERNAL",
     "FitterDied": "INTERNAL",
     "StoreFailed": "INTERNAL",
     "StartupError": "INTERNAL",

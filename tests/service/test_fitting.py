@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 import adapters
 from adapters.spec import Augmentation
 from service import fitting_frames as frames
-from service.errors import FitterDied, PreconditionFailed
+from service.errors import FitFailed, FitterDied, PreconditionFailed
 from service.fitting import FitTask, FittedHead, Fitter
+from service.fitting_worker import UNKNOWN_PROBABILITY, measure
 from tests.service.doubles import FINGERPRINT
 
 SPEC = adapters.HeadSpec(family="ridge", seed=3)
@@ -50,6 +51,16 @@ async def fitter() -> AsyncIterator[Fitter]:
     made = Fitter(1)
     yield made
     await made.close()
+
+
+async def test_fault_in_a_fit_does_not_end_the_process(fitter: Fitter) -> None:
+    embeddings, labels = examples()
+    nonsense: Any = [None, *labels[1:]]
+    with pytest.raises(FitFailed):
+        await fitter.fit(FitTask(embeddings, nonsense, SPEC, FINGERPRINT), ignore)
+    process = training_process()
+    assert (await fit(fitter)).labels == ("a", "b", "c")
+    assert training_process() == process
 
 
 async def fit(fitter: Fitter, spec: adapters.HeadSpec = SPEC) -> FittedHead:
@@ -106,9 +117,37 @@ async def test_weights_views_start_and_test_examples_take_part(fitter: Fitter) -
     plain = await fitter.fit(replace(task, weights=None), ignore)
     assert fitted.report["augmentation"]["augmented_examples"] == 5
     assert fitted.test is not None
-    assert sum(item["examples"] for item in fitted.test["classes"]) == 6
+    assert [item["label"] for item in fitted.test["classes"]][3:] == [
+        "a label of no training example"
+    ]
+    assert [sum(row) for row in fitted.test["confusion"]] == [2, 2, 2, 1]
     head, other = map(adapters.Head.from_safetensors, (fitted.safetensors, plain.safetensors))
     assert not np.allclose(head.weight, other.weight), "weights must change the head"
+
+
+def test_test_examples_of_a_label_that_a_head_lacks_count_as_wrong() -> None:
+    embeddings, labels = examples()
+    head = adapters.fit(embeddings, labels, SPEC, fingerprint=FINGERPRINT).head
+    known = measure(head, labels, embeddings)
+    assert known == adapters.evaluate(head, embeddings, labels).to_json()
+    found = measure(head, [*labels, "z", "y"], np.concatenate([embeddings, embeddings[:2]]))
+    assert known is not None
+    assert found is not None
+    n, right = len(labels), known["estimate"]["accuracy"] * len(labels)
+    assert found["estimate"]["accuracy"] == pytest.approx(right / (n + 2))
+    floor = -2 * np.log(UNKNOWN_PROBABILITY)
+    loss = (known["estimate"]["log_loss"] * n + floor) / (n + 2)
+    assert found["estimate"]["log_loss"] == pytest.approx(loss, rel=1e-5)
+    assert [(item["label"], item["recall"]) for item in found["classes"][3:]] == [
+        ("y", 0),
+        ("z", 0),
+    ]
+    assert np.array(found["confusion"]).sum(axis=0)[3:].tolist() == [0, 0]
+    assert sum(item["examples"] for item in found["reliability"]) == n + 2
+    unknown = measure(head, ["z"], embeddings[:1])
+    assert unknown is not None
+    assert unknown["estimate"]["accuracy"] == 0
+    assert measure(head, [], None) is None
 
 
 ARRAYS = st.dictionaries(

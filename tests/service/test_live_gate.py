@@ -10,7 +10,7 @@ from numpy.random import Generator
 
 from adapters import HeadSpec, fit
 from service.live.comparison import compare
-from service.live.gate import Gate
+from service.live.gate import Gate, Verdict
 from service.live.learning import Policy
 from tests.service.live_stream import Digits, Stream
 
@@ -118,6 +118,7 @@ def test_live_copy_recovers_from_a_change_of_what_labels_mean(policy: Policy) ->
 
 
 def test_comparison_allows_a_point_in_all_and_the_loss_of_no_class() -> None:
+    assert not compare([], [], []).passed
     labels = ["a"] * 100 + ["b"] * 100
     right = [True] * 200
     assert compare(labels, right, [False] + [True] * 199).passed
@@ -137,13 +138,12 @@ def test_copy_that_was_held_back_is_compared_again_only_after_more_feedback() ->
     gate = Gate(0.05)
     for _ in range(20):
         gate.observe(active_right=False, live_right=True)
-    assert gate.wants_comparison
+    assert gate.verdict is Verdict.COMPARE
     assert not gate.note(compare(["a", "b"], [True, True], [False, True]))
     assert gate.held_back
-    assert not gate.wants_comparison
     for _ in range(10):
-        assert not gate.wants_comparison
+        assert gate.verdict is Verdict.KEEP
         gate.observe(active_right=False, live_right=True)
-    assert gate.wants_comparison
+    assert gate.verdict is Verdict.COMPARE
     assert gate.note(compare(["a", "b"], [True, True], [True, True]))
     assert not gate.held_back

@@ -293,8 +293,6 @@ async def test_held_out_examples_are_for_testing_only(database: Database) -> Non
     assert await database.read(example_sets.label_counts, head.uid) == {"b": 1}
     counts = await database.read(stored_heads.count, head.uid)
     assert (counts.labelled, counts.held_out) == (3, 2)
-    await database.write(store_feedback, head.uid, [feedback("1", "x", "b")], max_examples=9)
-    assert await database.read(columns, head.uid, "x", "label", "held_out") == ("b", True)
     assert await database.write(add_examples, head.uid, example("x", "b")) == ["updated"]
     assert len((await database.read(example_sets.training_set, head.uid)).labels) == 2
 

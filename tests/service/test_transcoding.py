@@ -16,7 +16,8 @@ from starlette.datastructures import UploadFile
 
 from service.errors import InvalidRequest
 from service.inputs import to_tensor
-from service.transcoding import read_form, read_json, write_json
+from service.json_reading import read_json
+from service.transcoding import read_form, write_json
 from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2, prediction_pb2
 
 HEAD = "tenants/acme/heads/defects"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import Connection, select
 
+from service import views
 from service.store import schema
 from service.store.embeddings import view_digest
 from tests.service.doubles import TinyImageBackbone
@@ -73,6 +75,23 @@ async def test_views_are_embedded_with_their_image_and_never_again(gallery: Hous
     assert embedded(gallery) == len(PICTURES) * (1 + VIEWS)
     augmentation = (await gallery.report()).augmentation
     assert (augmentation.views, augmentation.augmented_examples) == (VIEWS, len(PICTURES))
+
+
+async def test_views_of_a_training_are_gathered_off_the_event_loop(
+    gallery: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await gallery.create(spec=SPEC)
+    await gallery.add_rows(*rows(PICTURES))
+    threads: set[threading.Thread] = set()
+
+    def watched(digest: str, index: int) -> str:
+        threads.add(threading.current_thread())
+        return view_digest(digest, index)
+
+    monkeypatch.setattr(views, "view_digest", watched)
+    await gallery.train()
+    assert threads
+    assert threading.current_thread() not in threads
 
 
 async def test_head_without_augmentation_has_no_views(gallery: House) -> None:

@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from click.testing import CliRunner, Result
@@ -33,7 +34,7 @@ def client(server: Server) -> Iterator[Client]:
 def run(server: Server) -> Run:
     """Runs the command line; `answers` are typed line by line."""
 
-    def invoke(*arguments: object, answers: str = "") -> Result:
+    def invoke(*arguments: object, answers: str | bytes | BinaryIO = "") -> Result:
         env = {"TRUNKLINE_SERVER": server.address, "COLUMNS": "200"}
         return CliRunner(env=env).invoke(main, [str(row) for row in arguments], input=answers)
 

@@ -1,3 +1,5 @@
+import errno
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -51,9 +53,70 @@ def test_what_was_answered_before_the_end_is_sent(
 def test_a_number_that_stands_for_no_label_is_asked_again(
     run: Run, recorder: Recorder, unlabelled: list[str]
 ) -> None:
-    result = run("label", "acme/mood", "--count", 1, answers="9\n0\n2\n")
+    result = run("label", "acme/mood", "--count", 1, answers=f"9\n0\n{'9' * 5000}\n2\n")
     assert labels(recorder, unlabelled[:1]) == ["yes"]
     assert "there is no label number 9" in result.stderr
+
+
+def test_a_line_that_is_no_text_is_told_and_asked_for_again(
+    run: Run, recorder: Recorder, unlabelled: list[str]
+) -> None:
+    answers = b"\n\nnewone\n2\n\xff\xfe\nyes\nQ\n"
+    result = run("label", "acme/mood", "--count", 6, answers=answers)
+    assert result.exit_code == 0, result.stderr
+    assert labels(recorder, unlabelled[:6]) == ["no", "no", "newone", "yes", "yes", None]
+    assert "an answer must be utf-8 text" in result.stderr
+
+
+class Breaking(io.BytesIO):
+    """Answers, and then what breaks the sitting off."""
+
+    def __init__(self, answers: bytes, end: BaseException) -> None:
+        super().__init__(answers)
+        self._end = end
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        if line := super().readline(size):
+            return line
+        raise self._end
+
+
+@pytest.mark.parametrize(
+    ("end", "status"), [(KeyboardInterrupt(), 0), (OSError(errno.EIO, "terminal gone"), 1)]
+)
+def test_what_was_answered_before_a_break_is_sent(
+    run: Run, recorder: Recorder, unlabelled: list[str], end: BaseException, status: int
+) -> None:
+    result = run("label", "acme/mood", answers=Breaking(b"yes\nno\n", end))
+    assert result.exit_code == status, result.stderr
+    assert labels(recorder, unlabelled[:3]) == ["yes", "no", None]
+    assert ("terminal gone" in result.stderr) == (status == 1)
+
+
+def test_a_batch_that_was_refused_is_sent_once_more_at_the_end(
+    run: Run, recorder: Recorder, unlabelled: list[str]
+) -> None:
+    recorder.hooks["UpdateExamples"] = [
+        lambda _, context: refuse(context, "RESOURCE_EXHAUSTED", "too much at once")
+    ]
+    result = run("label", "acme/mood", "--count", 12, answers="yes\n" * 12)
+    assert result.exit_code == 1
+    assert labels(recorder, unlabelled[:11]) == ["yes"] * 10 + [None]
+    assert "too much at once" in result.stderr
+
+
+def test_upper_case_commands_are_commands_unless_they_are_labels(
+    run: Run, recorder: Recorder, client: Client, unlabelled: list[str], tmp_path: Path
+) -> None:
+    run("label", "acme/mood", answers="yes\nS\nno\nQ\nyes\n")
+    assert labels(recorder, unlabelled[:4]) == ["yes", None, "no", None]
+    table = tmp_path / "letters.csv"
+    table.write_text("text,label\nque,Q\nes,S\n")
+    run("train", "acme/letters", table)
+    client.add_examples("acme/letters", [("one", None), ("two", None), ("three", None)])
+    run("label", "acme/letters", answers="Q\nS\nq\n")
+    stored = recorder.examples["tenants/acme/heads/letters"]
+    assert [stored[text_digest(text)] for text in ("one", "two", "three")] == ["Q", "S", None]
 
 
 def test_labels_that_are_numbers_mean_themselves(

@@ -6,6 +6,7 @@ Heads and tenants are given as a person types them (`acme/defects`, `acme`) or b
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
@@ -13,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from trunkline import replies
 from trunkline.errors import InvalidArgument
+from trunkline.messages import build
 from trunkline.resources import HeadName, InvalidName, TenantName, VersionName
 from trunkline.v1 import (
     extraction_pb2,
@@ -24,6 +26,7 @@ from trunkline.v1 import (
 from trunkline.values import Backbone, Training
 
 T = TypeVar("T")
+E = TypeVar("E", bound=StrEnum)
 
 EXTRACTION = extraction_pb2_grpc.ExtractionServiceStub
 HEADS = heads_pb2_grpc.HeadServiceStub
@@ -90,7 +93,7 @@ def ready(service: str) -> Call[bool]:
     return Call(
         HEALTH,
         "Check",
-        health_pb2.HealthCheckRequest(service=service),
+        build(health_pb2.HealthCheckRequest, service=service),
         lambda reply: bool(reply.status == health_pb2.HealthCheckResponse.SERVING),
     )
 
@@ -107,13 +110,13 @@ def list_backbones() -> Call[list[Backbone]]:
 
 def get_training(name: str) -> Call[Training]:
     """GetTraining."""
-    request = heads_pb2.GetTrainingRequest(name=name)
+    request = build(heads_pb2.GetTrainingRequest, name=name)
     return Call(HEADS, "GetTraining", request, _training)
 
 
 def cancel_training(name: str) -> Call[Training]:
     """CancelTraining."""
-    request = heads_pb2.CancelTrainingRequest(name=name)
+    request = build(heads_pb2.CancelTrainingRequest, name=name)
     return Call(HEADS, "CancelTraining", request, _training)
 
 
@@ -139,6 +142,20 @@ def version_name(head: str, version: int | None) -> VersionName:
         return head_name(head).version(version)
     except InvalidName as error:
         raise invalid(error) from error
+
+
+def one_of(kind: type[E], value: str, *, field: str) -> E:
+    """The member that `value` is or names. Raises `InvalidArgument`."""
+    try:
+        return kind(value)
+    except ValueError as error:
+        known = ", ".join(kind)
+        raise InvalidArgument(
+            f"{field} must be one of {known}, is {value!r}",
+            field=field,
+            limit=known,
+            value=str(value),
+        ) from error
 
 
 def invalid(error: InvalidName) -> InvalidArgument:

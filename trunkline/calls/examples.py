@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from trunkline.calls import HEADS, PAGE_SIZE, Call, Page, head_name
+from trunkline.calls import HEADS, PAGE_SIZE, Call, Page, head_name, one_of
 from trunkline.examples import Example, FeedbackRecord, FeedbackState, Suggestions
+from trunkline.messages import build
 from trunkline.replies import examples as replies
 from trunkline.replies import failure
 from trunkline.v1 import heads_pb2
@@ -12,14 +13,18 @@ from trunkline.values import Forgotten, RowFailure
 
 def find_missing(head: str, digests: Sequence[str]) -> Call[set[str]]:
     """FindMissingInputs."""
-    request = heads_pb2.FindMissingInputsRequest(head=str(head_name(head)), digests=digests)
+    request = build(heads_pb2.FindMissingInputsRequest, head=str(head_name(head)), digests=digests)
     return Call(HEADS, "FindMissingInputs", request, lambda reply: set(reply.missing))
 
 
 def list_examples(head: str, label: str | None, token: str) -> Call[Page[Example]]:
     """One page of ListExamples."""
-    request = heads_pb2.ListExamplesRequest(
-        head=str(head_name(head)), page_size=PAGE_SIZE, page_token=token, label=label
+    request = build(
+        heads_pb2.ListExamplesRequest,
+        head=str(head_name(head)),
+        page_size=PAGE_SIZE,
+        page_token=token,
+        label=label,
     )
     return Call(
         HEADS,
@@ -33,10 +38,12 @@ def update_examples(
     head: str, labels: Mapping[str, str | None]
 ) -> Call[tuple[int, list[RowFailure]]]:
     """UpdateExamples."""
-    request = heads_pb2.UpdateExamplesRequest(
+    request = build(
+        heads_pb2.UpdateExamplesRequest,
         head=str(head_name(head)),
         updates=[
-            heads_pb2.ExampleUpdate(digest=digest, label=label) for digest, label in labels.items()
+            build(heads_pb2.ExampleUpdate, digest=digest, label=label)
+            for digest, label in labels.items()
         ],
     )
     return Call(
@@ -49,7 +56,7 @@ def update_examples(
 
 def delete_examples(head: str, digests: Sequence[str]) -> Call[tuple[int, list[RowFailure]]]:
     """DeleteExamples."""
-    request = heads_pb2.DeleteExamplesRequest(head=str(head_name(head)), digests=digests)
+    request = build(heads_pb2.DeleteExamplesRequest, head=str(head_name(head)), digests=digests)
     return Call(
         HEADS,
         "DeleteExamples",
@@ -60,25 +67,28 @@ def delete_examples(head: str, digests: Sequence[str]) -> Call[tuple[int, list[R
 
 def forget_examples(head: str, digests: Sequence[str]) -> Call[Forgotten]:
     """ForgetExamples."""
-    request = heads_pb2.ForgetExamplesRequest(head=str(head_name(head)), digests=digests)
+    request = build(heads_pb2.ForgetExamplesRequest, head=str(head_name(head)), digests=digests)
     return Call(HEADS, "ForgetExamples", request, replies.forgotten, idempotent=False)
 
 
 def suggest_examples(head: str, count: int, strategy: str) -> Call[Suggestions]:
     """SuggestExamples."""
-    request = heads_pb2.SuggestExamplesRequest(
-        head=str(head_name(head)), count=count, strategy=strategy
+    request = build(
+        heads_pb2.SuggestExamplesRequest, head=str(head_name(head)), count=count, strategy=strategy
     )
     return Call(HEADS, "SuggestExamples", request, replies.suggestions)
 
 
 def list_feedback(head: str, state: FeedbackState | None, token: str) -> Call[Page[FeedbackRecord]]:
     """One page of ListFeedback."""
-    request = heads_pb2.ListFeedbackRequest(
+    request = build(
+        heads_pb2.ListFeedbackRequest,
         head=str(head_name(head)),
         page_size=PAGE_SIZE,
         page_token=token,
-        state=replies.FEEDBACK_STATES[state] if state else heads_pb2.FEEDBACK_STATE_UNSPECIFIED,
+        state=replies.FEEDBACK_STATES[one_of(FeedbackState, state, field="state")]
+        if state
+        else heads_pb2.FEEDBACK_STATE_UNSPECIFIED,
     )
     return Call(
         HEADS,
@@ -94,7 +104,9 @@ def release_feedback(
     head: str, ids: Sequence[str], everything: bool
 ) -> Call[tuple[int, list[RowFailure]]]:
     """ReleaseFeedback."""
-    request = heads_pb2.ReleaseFeedbackRequest(head=str(head_name(head)), ids=ids, all=everything)
+    request = build(
+        heads_pb2.ReleaseFeedbackRequest, head=str(head_name(head)), ids=ids, all=everything
+    )
     return Call(
         HEADS,
         "ReleaseFeedback",

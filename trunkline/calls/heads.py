@@ -3,9 +3,18 @@
 from collections.abc import Sequence
 from typing import Any
 
-from trunkline.calls import HEADS, PAGE_SIZE, Call, Page, head_name, tenant_name, version_name
-from trunkline.errors import InvalidArgument
+from trunkline.calls import (
+    HEADS,
+    PAGE_SIZE,
+    Call,
+    Page,
+    head_name,
+    one_of,
+    tenant_name,
+    version_name,
+)
 from trunkline.heads import Dropped, Export, Head, HeadSpec, Policy, Promoted, Version
+from trunkline.messages import build
 from trunkline.replies import heads as replies
 from trunkline.replies.reports import report as read_report
 from trunkline.reports import Report
@@ -22,7 +31,8 @@ def create_head(
 ) -> Call[Head]:
     """CreateHead."""
     name = head_name(head)
-    request = heads_pb2.CreateHeadRequest(
+    request = build(
+        heads_pb2.CreateHeadRequest,
         parent=str(name.parent),
         head_id=name.head,
         backbone=backbone,
@@ -38,7 +48,8 @@ def update_head(
     head: str, spec: HeadSpec | None, policy: Policy | str | None, allow_new_labels: bool | None
 ) -> Call[Head]:
     """UpdateHead; what is None stays as it is."""
-    request = heads_pb2.UpdateHeadRequest(
+    request = build(
+        heads_pb2.UpdateHeadRequest,
         name=str(head_name(head)),
         spec=spec_message(spec),
         policy=_policy(policy),
@@ -49,25 +60,28 @@ def update_head(
 
 def promote_live_copy(head: str) -> Call[Promoted]:
     """PromoteLiveCopy."""
-    request = heads_pb2.PromoteLiveCopyRequest(head=str(head_name(head)))
+    request = build(heads_pb2.PromoteLiveCopyRequest, head=str(head_name(head)))
     return Call(HEADS, "PromoteLiveCopy", request, replies.promoted, idempotent=False)
 
 
 def drop_live_copy(head: str) -> Call[Dropped]:
     """DropLiveCopy."""
-    request = heads_pb2.DropLiveCopyRequest(head=str(head_name(head)))
+    request = build(heads_pb2.DropLiveCopyRequest, head=str(head_name(head)))
     return Call(HEADS, "DropLiveCopy", request, replies.dropped, idempotent=False)
 
 
 def get_head(head: str) -> Call[Head]:
     """GetHead."""
-    return Call(HEADS, "GetHead", heads_pb2.GetHeadRequest(name=str(head_name(head))), _head)
+    return Call(HEADS, "GetHead", build(heads_pb2.GetHeadRequest, name=str(head_name(head))), _head)
 
 
 def list_heads(tenant: str, token: str) -> Call[Page[Head]]:
     """One page of ListHeads."""
-    request = heads_pb2.ListHeadsRequest(
-        parent=str(tenant_name(tenant)), page_size=PAGE_SIZE, page_token=token
+    request = build(
+        heads_pb2.ListHeadsRequest,
+        parent=str(tenant_name(tenant)),
+        page_size=PAGE_SIZE,
+        page_token=token,
     )
     return Call(
         HEADS,
@@ -79,7 +93,7 @@ def list_heads(tenant: str, token: str) -> Call[Page[Head]]:
 
 def delete_head(head: str) -> Call[None]:
     """DeleteHead."""
-    request = heads_pb2.DeleteHeadRequest(name=str(head_name(head)))
+    request = build(heads_pb2.DeleteHeadRequest, name=str(head_name(head)))
     return Call(HEADS, "DeleteHead", request, lambda _: None, idempotent=False)
 
 
@@ -93,7 +107,8 @@ def import_head(
 ) -> Call[Version]:
     """ImportHead."""
     name = head_name(head)
-    request = heads_pb2.ImportHeadRequest(
+    request = build(
+        heads_pb2.ImportHeadRequest,
         parent=str(name.parent),
         head_id=name.head,
         backbone=backbone,
@@ -113,16 +128,19 @@ def import_head(
 
 def export_head(head: str, version: int | None, onnx: bool) -> Call[Export]:
     """ExportHead."""
-    request = heads_pb2.ExportHeadRequest(
-        name=str(head_name(head)), version=version or 0, onnx=onnx
+    request = build(
+        heads_pb2.ExportHeadRequest, name=str(head_name(head)), version=version or 0, onnx=onnx
     )
     return Call(HEADS, "ExportHead", request, replies.export)
 
 
 def list_versions(head: str, token: str) -> Call[Page[Version]]:
     """One page of ListHeadVersions."""
-    request = heads_pb2.ListHeadVersionsRequest(
-        head=str(head_name(head)), page_size=PAGE_SIZE, page_token=token
+    request = build(
+        heads_pb2.ListHeadVersionsRequest,
+        head=str(head_name(head)),
+        page_size=PAGE_SIZE,
+        page_token=token,
     )
     return Call(
         HEADS,
@@ -134,13 +152,13 @@ def list_versions(head: str, token: str) -> Call[Page[Version]]:
 
 def activate(head: str, version: int) -> Call[Head]:
     """ActivateHeadVersion."""
-    request = heads_pb2.ActivateHeadVersionRequest(name=str(version_name(head, version)))
+    request = build(heads_pb2.ActivateHeadVersionRequest, name=str(version_name(head, version)))
     return Call(HEADS, "ActivateHeadVersion", request, _head)
 
 
 def report(head: str, version: int | None) -> Call[Report]:
     """GetHeadReport."""
-    request = heads_pb2.GetHeadReportRequest(name=str(version_name(head, version)))
+    request = build(heads_pb2.GetHeadReportRequest, name=str(version_name(head, version)))
     return Call(HEADS, "GetHeadReport", request, lambda reply: read_report(reply.report))
 
 
@@ -149,30 +167,25 @@ def spec_message(spec: HeadSpec | None) -> heads_pb2.HeadSpec | None:
     if spec is None:
         return None
     augment, novelty = spec.augment, spec.novelty
-    return heads_pb2.HeadSpec(
+    return build(
+        heads_pb2.HeadSpec,
         family=spec.family,
         seed=spec.seed,
         l2=spec.l2,
         front=spec.front,
         class_weight=spec.class_weight or "",
         class_weights=spec.class_weights,
-        augment=heads_pb2.Augmentation(views=augment.views, noise=augment.noise),
+        augment=build(heads_pb2.Augmentation, views=augment.views, noise=augment.noise),
         novelty=None
         if novelty is None
-        else heads_pb2.Novelty(false_alarm_rate=novelty.false_alarm_rate, abstain=novelty.abstain),
+        else build(
+            heads_pb2.Novelty, false_alarm_rate=novelty.false_alarm_rate, abstain=novelty.abstain
+        ),
     )
 
 
 def _policy(value: Policy | str | None) -> heads_pb2.FeedbackPolicy.ValueType | None:
-    if value is None:
-        return None
-    try:
-        return replies.POLICIES[Policy(value)]
-    except ValueError as error:
-        known = ", ".join(Policy)
-        raise InvalidArgument(
-            f"policy must be one of {known}, is {value!r}", field="policy", limit=known, value=value
-        ) from error
+    return None if value is None else replies.POLICIES[one_of(Policy, value, field="policy")]
 
 
 def _head(reply: Any) -> Head:

@@ -19,6 +19,7 @@ from trunkline.inputs import Image, Text
 from trunkline.values import RowFailure
 
 _BATCH = 10
+_MOST_DIGITS = 9
 _HELP = "Enter: the guess is right; a number or a label; s: skip; q: quit"
 
 
@@ -100,7 +101,7 @@ class _Sitting:
     _unsent: dict[str, str | None] = field(default_factory=dict)
 
     def ask_all(self, suggestions: Sequence[Suggestion]) -> None:
-        """Asks for a label of each, until somebody quits."""
+        """Asks for a label of each, until somebody quits; what was answered by then is sent."""
         if not suggestions:
             self.out.say("nothing without a label is stored")
             return
@@ -111,7 +112,8 @@ class _Sitting:
                 self._take(suggestion, label)
         except KeyboardInterrupt:
             self.out.say("")
-        self._send()
+        finally:
+            self._send()
 
     def _answers(self, suggestions: Sequence[Suggestion]) -> Iterator[tuple[Suggestion, str]]:
         for number, suggestion in enumerate(suggestions, 1):
@@ -129,19 +131,32 @@ class _Sitting:
         guess = suggestion.predicted_label
         while True:
             self.out.say(self._offer(suggestion))
-            click.echo("> ", nl=False, err=True)
-            line = sys.stdin.readline()
-            answer = line.strip()
-            if not (line and sys.stdin.isatty()):
-                self.out.say(answer)  # no terminal has shown it, or ended the line
-            if not line or answer == "q":
+            answer = self._answer()
+            if answer is None or self._means("q", answer):
                 return None
-            if answer == "s":
+            if self._means("s", answer):
                 return ""
             if not answer and guess:
                 return guess
             if chosen := self._read(answer):
                 return chosen
+
+    def _answer(self) -> str | None:
+        """The next line that is text; None at the end."""
+        encoding = sys.stdin.encoding
+        while True:
+            click.echo("> ", nl=False, err=True)
+            # As bytes: a text stream that meets a wrong one loses the good lines around it.
+            line = sys.stdin.buffer.readline()
+            shown = line.decode(encoding, errors="replace").strip()
+            if not (line and sys.stdin.isatty()):
+                self.out.say(shown)  # no terminal has shown it, or ended the line
+            if not line:
+                return None
+            try:
+                return line.decode(encoding).strip()
+            except UnicodeDecodeError as error:
+                self.out.say(f"an answer must be {encoding} text: {error.reason}")
 
     def _offer(self, suggestion: Suggestion) -> str:
         """The labels by number, unless a label is a number itself; and the guess."""
@@ -150,12 +165,16 @@ class _Sitting:
         guess = suggestion.predicted_label
         return f"{offer}; guess: {guess} ({suggestion.probability:.0%})" if guess else offer
 
+    def _means(self, command: str, answer: str) -> bool:
+        """Whether the answer is this command: in upper case, too, unless that is a label."""
+        return answer == command or (answer == command.upper() and answer not in self.labels)
+
     def _read(self, answer: str) -> str | None:
         """The label that an answer stands for; None if it stands for none."""
         if not answer or answer in self.labels:
             return answer or None
         if answer.isdecimal() and not self._numeric and self.labels:
-            number = int(answer)
+            number = int(answer) if len(answer) <= _MOST_DIGITS else 0
             if 1 <= number <= len(self.labels):
                 return self.labels[number - 1]
             self.out.say(f"there is no label number {number}")

@@ -92,7 +92,7 @@ class _FeedbackStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Feedbac
     FEEDBACK_STATE_LIVE: _FeedbackState.ValueType  # 1
     """Behind the live copy; used by the next training."""
     FEEDBACK_STATE_LEARNED: _FeedbackState.ValueType  # 2
-    """Part of a version."""
+    """Part of a version, or released for the next one."""
     FEEDBACK_STATE_QUARANTINED: _FeedbackState.ValueType  # 3
     """Behind a live copy that was dropped; left out of trainings until it is released."""
     FEEDBACK_STATE_SUPERSEDED: _FeedbackState.ValueType  # 4
@@ -104,7 +104,7 @@ FEEDBACK_STATE_UNSPECIFIED: FeedbackState.ValueType  # 0
 FEEDBACK_STATE_LIVE: FeedbackState.ValueType  # 1
 """Behind the live copy; used by the next training."""
 FEEDBACK_STATE_LEARNED: FeedbackState.ValueType  # 2
-"""Part of a version."""
+"""Part of a version, or released for the next one."""
 FEEDBACK_STATE_QUARANTINED: FeedbackState.ValueType  # 3
 """Behind a live copy that was dropped; left out of trainings until it is released."""
 FEEDBACK_STATE_SUPERSEDED: FeedbackState.ValueType  # 4
@@ -173,7 +173,7 @@ class HeadSpec(_message.Message):
     seed: _builtins.int
     """The same examples, spec and seed give the same head."""
     l2: _builtins.float
-    """A fixed L2 strength; chosen by the family's own validation when absent."""
+    """A fixed L2 strength, from 1e-9 to 1e12; chosen by the family's own validation when absent."""
     front: _builtins.str
     """What stands between embedding and head: "standardise", "normalise" (to unit length, then
     standardise) or "projection" (seeded random features); empty means "standardise".
@@ -182,7 +182,7 @@ class HeadSpec(_message.Message):
     """"balanced" weighs classes inversely to their number of examples; empty weighs all alike."""
     @_builtins.property
     def class_weights(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """Weights by label, in place of `class_weight`; a label that is not named weighs 1."""
+        """Weights by label, from 0.001 to 1000, in place of `class_weight`; a label that is not named weighs 1."""
 
     @_builtins.property
     def augment(self) -> Global___Augmentation: ...
@@ -761,7 +761,7 @@ class NewExample(_message.Message):
     label: _builtins.str
     """Absent for an input whose label is not known yet."""
     weight: _builtins.float
-    """How much it counts in trainings, above 0; 1 when absent."""
+    """How much it counts in trainings, from 0.001 to 1000; 1 when absent."""
     held_out: _builtins.bool
     """Kept for testing: never trained on; every report measures its version on these."""
     @_builtins.property

@@ -14,7 +14,8 @@ def upgrade() -> None:
         "members",
         sa.Column("head_uid", sa.String(32), sa.ForeignKey("heads.uid"), primary_key=True),
         sa.Column("version", sa.Integer, primary_key=True),
-        sa.Column("packed", sa.LargeBinary, nullable=False),
+        sa.Column("digests", sa.LargeBinary, nullable=False),
+        sa.Column("labels", sa.LargeBinary, nullable=False),
     )
     with op.batch_alter_table("heads") as heads:
         heads.add_column(sa.Column("policy", sa.String(16), nullable=False, server_default="gated"))

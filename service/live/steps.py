@@ -1,0 +1,235 @@
+"""One step of a head's live copy: reading, learning, storing scores, and what follows."""
+
+from __future__ import annotations
+
+import asyncio
+
+import adapters
+from adapters import Head
+from service.config import ServerSettings
+from service.errors import NotFound
+from service.live.entries import Entry, Served, Stamp
+from service.live.gate import Verdict
+from service.live.learning import LiveCopy, Policy, Rules
+from service.live.promotion import make_version
+from service.live.status import LiveState, LiveStatus, status_of
+from service.live.turns import Turns
+from service.loaded_heads import LoadedHeads
+from service.logs import get_logger
+from service.metrics import Metrics
+from service.store import Database, example_sets
+from service.store import heads as stored_heads
+from service.store import live as stored_live
+from service.store.live import LiveFeedback, LiveSet
+
+SLICE = 16
+"""Feedback that is learned in one turn; then another tenant may have his."""
+
+MAX_PAUSE_SECONDS = 60.0
+"""After failures on end; before it the same is not tried again."""
+
+log = get_logger(__name__)
+
+
+class Steps:
+    """Takes entries a step further; whoever calls holds the entry's lock.
+
+    What is short, learning a slice, and what is long, making a copy or a version, have threads of
+    their own. So feedback on a copy in memory never waits for a rebuild; rebuilds of tenants take
+    turns among themselves, each of them whole. So do refits of a family without an exact update.
+    """
+
+    def __init__(
+        self, database: Database, loaded: LoadedHeads, settings: ServerSettings, metrics: Metrics
+    ) -> None:
+        self._database = database
+        self._loaded = loaded
+        self._settings = settings
+        self._metrics = metrics
+        long = max(1, settings.live_threads // 2)
+        self._long = Turns(long, "live-long")
+        self._short = Turns(max(1, settings.live_threads - long), "live-short")
+
+    async def take(self, entry: Entry) -> Served | None:
+        """Learns a slice; returns what is told of the head, once all that was read is learned.
+
+        Whoever waits is told, too. It is also kept, unless it was outdated meanwhile.
+        """
+        stamp = entry.stamp
+        try:
+            served = await self._advance(entry)
+        except NotFound:
+            log.info("head was deleted while its live copy learned", head=entry.uid)
+            entry.drop()
+            served = Served(stamp, self._without_copy("the head was deleted", 0))
+        except Exception:
+            log.exception("live copy failed; it will be made anew", head=entry.uid)
+            self._metrics.live_failures.labels(self._metrics.tenant(entry.tenant)).inc()
+            served = self._failed(entry, stamp)
+        else:
+            if served is None:
+                return None
+            entry.failures = 0
+        entry.goal = None
+        if entry.stamp[0] == stamp[0]:
+            entry.served = served
+        entry.announce(served)
+        return served
+
+    async def take_over(self, entry: Entry, copy: LiveCopy, stored: LiveSet) -> int:
+        """Makes a version of a copy and activates it; returns its number.
+
+        Raises:
+            Aborted: what it stands on was changed meanwhile.
+        """
+        base = await self._database.read(stored_heads.get_version, entry.uid, copy.version)
+        tests = await self._database.read(example_sets.held_out_set, entry.uid)
+        made = await self._long.run(entry.tenant, make_version, copy, stored, base.report, tests)
+        version = await self._database.write(
+            stored_live.promote_live, entry.uid, copy.version, through=copy.through, new=made
+        )
+        self._loaded.forget(stored.head.resource)
+        entry.outdate()
+        self._metrics.promotions.labels(self._metrics.tenant(entry.tenant)).inc()
+        log.info("live copy took over", head=stored.head.resource, version=version)
+        return version
+
+    async def give_up(self, entry: Entry, copy: LiveCopy) -> int:
+        """Drops a copy; returns how much feedback went into quarantine.
+
+        Raises:
+            Aborted: another version has become active.
+        """
+        count = await self._database.write(stored_live.drop_live, entry.uid, copy.version)
+        entry.outdate()
+        self._metrics.drops.labels(self._metrics.tenant(entry.tenant)).inc()
+        log.info("live copy dropped", head=entry.uid, tenant=entry.tenant, quarantined=count)
+        return count
+
+    async def close(self) -> None:
+        """Waits for what is being computed."""
+        await asyncio.gather(self._short.close(), self._long.close())
+
+    async def _advance(self, entry: Entry) -> Served | None:
+        """None where there is more to do."""
+        stamp = entry.stamp
+        copy, backlog = entry.copy, entry.backlog
+        if copy is None or copy.worn:
+            entry.copy, entry.backlog = None, []
+            stored = await self._database.read(stored_live.live_set, entry.uid)
+            entry.drift_at = stored.head.drift_at
+            made = await self._build(stored, entry.tenant)
+            if isinstance(made, LiveStatus):
+                return Served(stamp, made)
+            copy, backlog = made, [item for item in stored.feedback if not item.learned]
+        elif not backlog:
+            newer = await self._database.read(
+                stored_live.newer_feedback, entry.uid, copy.version, copy.through
+            )
+            if newer is None:
+                entry.outdate()
+                return None
+            backlog = newer
+        if entry.goal is None:
+            entry.goal = stamp, backlog[-1].id if backlog else 0
+        part = backlog if copy.coalesces else backlog[:SLICE]
+        if not await self._learn(entry, copy, part):
+            entry.outdate()
+            return None
+        rest = backlog[len(part) :]
+        outdated = entry.stamp[0] != stamp[0]
+        if not outdated:
+            entry.copy, entry.backlog = copy, rest
+        seen, last = entry.goal
+        if rest and rest[0].id <= last:
+            return None
+        if not outdated and await self._decide(entry, copy):
+            return None
+        return await self._told(entry, copy, seen)
+
+    async def _build(self, stored: LiveSet, tenant: str) -> LiveCopy | LiveStatus:
+        """A copy, or why there is none."""
+        head = stored.head
+        if stored.weights is None:
+            return self._without_copy("", head.active_version)
+        cannot = f"version {head.active_version} cannot be followed"
+        if not stored.members and head.drift_feedback_id is None:
+            # Feedback alone would make a copy that knows nothing of what the version knows.
+            reason = f"{cannot}: none of the examples that it was trained on is stored"
+            return self._without_copy(reason, head.active_version)
+        rules = Rules(
+            Policy(head.policy), self._settings.live_error_rate, self._settings.drift_delta
+        )
+        try:
+            return await self._long.run(tenant, _build, stored, stored.weights, rules)
+        except adapters.InvalidArgument as error:
+            return self._without_copy(f"{cannot}: {error}", head.active_version)
+
+    async def _learn(self, entry: Entry, copy: LiveCopy, feedback: list[LiveFeedback]) -> bool:
+        """Whether the copy is still good after it has learned."""
+        if not feedback:
+            return True
+        turns = self._long if copy.coalesces else self._short
+        learned = await turns.run(entry.tenant, copy.learn, feedback)
+        stored = await self._database.write(
+            stored_live.store_scores, entry.uid, copy.version, learned.scores, learned.changed_at
+        )
+        if not stored:
+            return False
+        tenant = self._metrics.tenant(entry.tenant)
+        self._metrics.feedback_learned.labels(tenant).inc(len(learned.scores))
+        if learned.changed_at is not None:
+            self._metrics.drifts.labels(tenant).inc()
+            self._metrics.last_drift.labels(tenant).set_to_current_time()
+            log.info("drift detected", head=entry.uid, tenant=entry.tenant)
+            return False
+        return True
+
+    async def _decide(self, entry: Entry, copy: LiveCopy) -> bool:
+        """Whether the copy took over or had to go."""
+        if copy.verdict is Verdict.DROP:
+            await self.give_up(entry, copy)
+            return True
+        if copy.verdict is not Verdict.COMPARE:
+            return False
+        stored = await self._database.read(stored_live.live_set, entry.uid)
+        if entry.copy is not copy:
+            return False
+        passes = await self._long.run(entry.tenant, copy.passes, stored.members, stored.feedback)
+        if not (passes and entry.copy is copy):
+            return False
+        await self.take_over(entry, copy, stored)
+        return True
+
+    async def _told(self, entry: Entry, copy: LiveCopy, stamp: Stamp) -> Served:
+        head = await self._short.run(entry.tenant, _answering, copy) if copy.serving else None
+        return Served(stamp, status_of(copy, entry.drift_at), copy.version, head)
+
+    def _without_copy(self, reason: str, base: int) -> LiveStatus:
+        state = LiveState.UNAVAILABLE if reason else LiveState.IDLE
+        return LiveStatus(state, self._settings.live_error_rate, reason, base)
+
+    def _failed(self, entry: Entry, stamp: Stamp) -> Served:
+        """The next who asks tries again, but ever later if that fails, too."""
+        entry.drop()
+        entry.failures += 1
+        pause = 0.0 if entry.failures == 1 else 2.0 ** min(entry.failures - 2, 10)
+        status = self._without_copy("learning failed; see the server's log", 0)
+        good_until = asyncio.get_running_loop().time() + min(pause, MAX_PAUSE_SECONDS)
+        return Served(stamp, status, good_until=good_until)
+
+
+def _answering(copy: LiveCopy) -> Head | None:
+    head = copy.answering
+    if head is not None:
+        head.warm_up()
+    return head
+
+
+def _build(stored: LiveSet, weights: bytes, rules: Rules) -> LiveCopy:
+    head = stored.head
+    active = adapters.Head.from_safetensors(weights)
+    changed = head.drift_feedback_id is not None
+    return LiveCopy(
+        head.active_version, active, stored.members, stored.feedback, rules, changed=changed
+    )

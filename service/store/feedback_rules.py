@@ -1,0 +1,98 @@
+"""What becomes of new feedback, decided from what is stored; nothing here touches the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from service.errors import InvalidRequest
+from service.store.feedback_states import FeedbackState
+
+_MAX_NAMES = 500  # characters of labels in an error
+
+
+class Said(NamedTuple):
+    """What feedback says: the right label of an input."""
+
+    digest: str
+    label: str
+
+
+class Pending(NamedTuple):
+    """Stored feedback that nothing was decided about for good: it is live or in quarantine."""
+
+    id: int
+    label: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of feedback.
+
+    Attributes:
+        states: of the new feedback, in its order.
+        superseded: ids of stored feedback whose place it takes.
+    """
+
+    states: list[FeedbackState]
+    superseded: list[int]
+
+
+def decide(new: Sequence[Said], pending: Mapping[str, Sequence[Pending]]) -> Decision:
+    """Decides what is live when feedback comes, oldest first.
+
+    The last label of an input counts. What says the same again as live feedback adds nothing, and
+    is superseded at once.
+
+    Args:
+        pending: by digest of the input.
+    """
+    live = {
+        digest: item.label
+        for digest, items in pending.items()
+        for item in items
+        if item.state == FeedbackState.LIVE
+    }
+    states: list[FeedbackState] = []
+    taken: dict[str, int] = {}
+    for row, (digest, label) in enumerate(new):
+        if live.get(digest) == label:
+            states.append(FeedbackState.SUPERSEDED)
+            continue
+        if digest in taken:
+            states[taken[digest]] = FeedbackState.SUPERSEDED
+        states.append(FeedbackState.LIVE)
+        live[digest], taken[digest] = label, row
+    return Decision(states, [item.id for digest in taken for item in pending.get(digest, ())])
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedLabels:
+    """What feedback of a head may say: labels it has, and how many more.
+
+    `known` is None for a head without an active version, which takes any.
+    """
+
+    known: Set[str] | None
+    room: int = 0
+
+    def check(self, label: str, new: set[str]) -> None:
+        """Accepts a label, and notes it in `new` if it counts towards the room.
+
+        Raises:
+            InvalidRequest: the head neither has it nor has room for it.
+        """
+        if self.known is None or label in self.known or label in new:
+            return
+        if len(new) >= self.room:
+            names = ", ".join(sorted(self.known))
+            why = "takes new labels up to max_classes only" if self.room else "takes no new labels"
+            raise InvalidRequest(
+                f"label: the head {why}, must be one of {names[:_MAX_NAMES]}, is {label!r}",
+                field="label",
+                limit=names,
+                value=label,
+            )
+        new.add(label)

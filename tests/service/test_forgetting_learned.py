@@ -1,0 +1,128 @@
+"""Forgetting where a head has learned from feedback: what was inherited, and what stays live."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from tests.service.doubles import FINGERPRINT
+from tests.service.house import HEAD
+from tests.service.live_house import IMMEDIATE, MANUAL, LiveHouse, OpenLive, Vector, around
+from trunkline.digest import embedding_digest
+from trunkline.v1 import heads_pb2
+
+LIVE = heads_pb2.FEEDBACK_STATE_LIVE
+PROBES = around("red", 10, seed=5) + around("blue", 10, seed=6)
+MEMBER = around("red", 20, seed=1)[0]
+"""One of the examples that the head was trained on."""
+
+
+def digest_of(vector: Vector) -> str:
+    return embedding_digest(FINGERPRINT, vector.tobytes())
+
+
+async def forget(head: LiveHouse, *vectors: Vector) -> heads_pb2.ForgetExamplesResponse:
+    request = heads_pb2.ForgetExamplesRequest(head=HEAD, digests=[digest_of(v) for v in vectors])
+    reply: heads_pb2.ForgetExamplesResponse = await head.house.ask("ForgetExamples", request)
+    return reply
+
+
+async def delete(head: LiveHouse, vector: Vector) -> None:
+    request = heads_pb2.DeleteExamplesRequest(head=HEAD, digests=[digest_of(vector)])
+    assert not (await head.house.ask("DeleteExamples", request)).errors
+
+
+async def unlabel(head: LiveHouse, vector: Vector) -> None:
+    rows = [heads_pb2.ExampleUpdate(digest=digest_of(vector))]
+    request = heads_pb2.UpdateExamplesRequest(head=HEAD, updates=rows)
+    assert not (await head.house.ask("UpdateExamples", request)).errors
+
+
+async def send_both(head: LiveHouse, count: int, seed: int, *, swapped: bool = False) -> None:
+    for label, other in (("red", "blue"), ("blue", "red")):
+        await head.send(around(label, count, seed, spread=0.5), other if swapped else label)
+
+
+@pytest.mark.parametrize("take_away", [delete, unlabel])
+async def test_version_is_gone_whose_base_knew_an_example_that_it_does_not_stand_on(
+    open_live: OpenLive, take_away: object
+) -> None:
+    async with open_live(IMMEDIATE) as head:
+        assert callable(take_away)
+        await take_away(head, MEMBER)
+        await send_both(head, 5, seed=31)
+        await head.promote()
+        await send_both(head, 5, seed=32)
+        assert (await head.promote()).head.active_version == 3
+        reply = await forget(head, MEMBER)
+        assert (list(reply.deleted_versions), reply.version) == ([1, 2, 3], 4)
+        described = await head.head()
+        assert described.active_version == 4
+        report = await head.house.report()
+        assert report.example_count == 39 + 20
+        assert list((await forget(head, PROBES[0])).deleted_versions) == []
+
+
+async def test_version_after_a_change_in_the_stream_knows_what_its_base_knew(
+    open_live: OpenLive,
+) -> None:
+    async with open_live(MANUAL, drift_delta=0.2) as head:
+        await send_both(head, 20, seed=41)
+        for seed in range(50, 90):
+            await send_both(head, 2, seed, swapped=True)
+            if (live := await head.live()).drift.detected:
+                break
+        assert live.drift.detected
+        await send_both(head, 5, seed=95, swapped=True)
+        promoted = await head.promote()
+        assert promoted.head.active_version == 2
+        count = (await head.house.report()).example_count
+        reply = await forget(head, MEMBER)
+        assert (list(reply.deleted_versions), reply.version) == ([1, 2], 3)
+        assert (await head.house.report()).example_count == count
+
+
+async def test_forgetting_takes_no_live_feedback_past_the_gate(open_live: OpenLive) -> None:
+    async with open_live(MANUAL) as head:
+        unrelated = around("red", 1, seed=77)
+        await head.add(unrelated, "red")
+        await head.house.train()
+        before, answers = await head.probabilities(PROBES), await head.labels(PROBES)
+        await send_both(head, 30, seed=8, swapped=True)
+        await send_both(head, 20, seed=1, swapped=True)  # corrections of some members, too
+        await head.send([around("red", 20, seed=1)[1]], "red")
+        await head.add(around("blue", 30, seed=9), "red")  # for the next training
+        sent = [item.id for item in await head.feedback(LIVE)]
+        reply = await forget(head, *unrelated)
+        assert (list(reply.deleted_versions), reply.version) == ([2], 3)
+        assert await head.labels(PROBES) == answers
+        np.testing.assert_allclose(await head.probabilities(PROBES), before, atol=0.05)
+        assert [item.id for item in await head.feedback(LIVE)] == sent
+        assert (await head.house.report()).example_count == 40
+        live = await head.live()
+        assert (live.base_version, live.feedback_count) == (3, len(sent))
+
+
+async def test_live_copy_is_as_if_forgotten_feedback_had_never_come(open_live: OpenLive) -> None:
+    async with open_live(IMMEDIATE) as head:
+        kept = around("red", 10, seed=21) + around("blue", 10, seed=22)
+        labels = ["blue", "red"] * 10
+        secret = around("red", 6, seed=23)
+
+        async def state(vectors: Sequence[Vector]) -> tuple[object, ...]:
+            live = await head.live()
+            counts = (live.feedback_count, live.scored, live.live_right, live.evidence_better)
+            return (*counts, (await head.probabilities(vectors)).tolist())
+
+        for vector, label in zip(kept, labels, strict=True):
+            await head.send([vector], label)
+        never = await state(PROBES)
+        await head.send(secret, "blue")
+        assert await state(PROBES) != never
+        reply = await forget(head, *secret)
+        assert (reply.forgotten, list(reply.deleted_versions), reply.version) == (6, [], 1)
+        found = await state(PROBES)
+        assert found[:4] == never[:4]
+        np.testing.assert_allclose(np.array(found[4]), np.array(never[4]), atol=1e-6)

@@ -1,0 +1,81 @@
+"""Building messages: the one place where a value that no message can carry becomes an error."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ParamSpec, TypeVar
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from trunkline.errors import InvalidArgument
+
+P = ParamSpec("P")
+M = TypeVar("M", bound=Message)
+
+_SHOWN = 100
+_MISFITS = (TypeError, ValueError, OverflowError)
+_LIMITS = {
+    FieldDescriptor.TYPE_STRING: "Unicode text",
+    FieldDescriptor.TYPE_BYTES: "bytes",
+    FieldDescriptor.TYPE_UINT32: "a whole number from 0 to 4294967295",
+    FieldDescriptor.TYPE_DOUBLE: "a floating-point number",
+    FieldDescriptor.TYPE_BOOL: "true or false",
+}
+
+
+def build(kind: Callable[P, M], /, *arguments: P.args, **fields: P.kwargs) -> M:
+    """The message of this kind with these fields.
+
+    Raises `InvalidArgument` with the field that cannot hold its value: one of another type, a
+    number beyond its range, a string with lone surrogates.
+    """
+    try:
+        return kind(*arguments, **fields)
+    except _MISFITS as error:
+        raise _invalid(kind, fields, error) from error
+
+
+def _invalid(kind: Any, fields: Mapping[str, Any], error: Exception) -> InvalidArgument:
+    """What is wrong with the first field that does not fit, which protobuf does not name."""
+    for name, value in fields.items():
+        field = kind.DESCRIPTOR.fields_by_name[name]
+        for part, blamed in _parts(field, value):
+            if not _fits(kind, name, part):
+                limit, shown = _limit(field), _shown(blamed)
+                return InvalidArgument(
+                    f"{name} must be {limit}, is {shown}", field=name, limit=limit, value=shown
+                )
+    return InvalidArgument(str(error))
+
+
+def _parts(field: FieldDescriptor, value: Any) -> Iterator[tuple[Any, Any]]:
+    """Values of the field that hold one item of its value each, with the item to blame."""
+    if field.is_repeated and isinstance(value, Mapping):
+        yield from (({key: value[key]},) * 2 for key in value)
+    elif field.is_repeated and isinstance(value, list | tuple):
+        yield from (([item], item) for item in value)
+    else:
+        yield value, value
+
+
+def _fits(kind: Any, name: str, value: Any) -> bool:
+    try:
+        kind(**{name: value})
+    except _MISFITS:
+        return False
+    return True
+
+
+def _limit(field: FieldDescriptor) -> str:
+    message = field.message_type
+    if message is None:
+        return _LIMITS[field.type]
+    if not message.GetOptions().map_entry:
+        return f"a {message.name}"
+    key, value = (_LIMITS[message.fields_by_name[part].type] for part in ("key", "value"))
+    return f"a mapping of {key} to {value}"
+
+
+def _shown(value: Any) -> str:
+    """As ASCII, since a lone surrogate can be printed nowhere."""
+    text = ascii(value)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
