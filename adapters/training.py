@@ -68,7 +68,8 @@ def fit(
         fingerprint: of the backbone.
         weights: what each example counts, positive, of shape (n,); 1 each if None.
         views: other looks at the examples; noisy copies if None and the spec asks for views.
-        start: a similar head, such as the last version, where iterations start.
+        start: a similar head, such as the last version, where iterations start if the strength is
+            given. It decides neither family nor strength, nor, to a tolerance, the head.
         progress: called with the share that is done, from 0 to 1, and the phase in words.
 
     Raises:

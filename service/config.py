@@ -233,8 +233,9 @@ class ServerSettings(ExtractorSettings):
     again and again: some 0.1 to 1 s of computing for each."""
 
     live_threads: int = Field(default=2, ge=1, le=64)
-    """Live copies that learn at once. Too few let heads with feedback wait for one another, too
-    many take the cores from predictions."""
+    """Threads for live copies: half of them, at least one, learn feedback, and as many make copies
+    and versions. Too few let heads with feedback wait for one another, too many take the cores
+    from predictions."""
 
     live_error_rate: float = Field(default=0.05, gt=0, lt=1)
     """How often a live copy that is no better may ever be called better, or one that is no worse

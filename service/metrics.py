@@ -97,13 +97,14 @@ class Metrics:
         )
         self.last_drift = self._gauge(
             "last_drift_time_seconds",
-            "When the last of them was detected since the start; seconds since the epoch.",
+            "When a change in the stream of a head's feedback was last detected since the start; "
+            "seconds since the epoch.",
             "tenant",
             mode="max",
         )
         self.live_drifted = self._gauge(
             "live_drifted",
-            "Live copies in memory that stand on feedback since such a change alone.",
+            "Live copies in memory that stand on the feedback since a change in its stream alone.",
             "tenant",
         )
 

@@ -10,8 +10,9 @@ import numpy as np
 import adapters
 from benchmarks.learning.data import DATA, Embedded, Rows, embedded
 from benchmarks.learning.runs import Run
-from benchmarks.learning.streams import Labeller, Stream, accuracy, confusing, flipping, shifted
+from benchmarks.learning.streams import Labeller, accuracy, confusing, flipping, shifted
 from benchmarks.learning.tables import Table, mean_error, points, verdict
+from service.live.following import Following
 from service.live.learning import Policy
 
 SEEDS, FEEDBACK = 10, 500
@@ -118,7 +119,7 @@ def _rows(trial: Trial) -> tuple[Rows, Rows, Rows]:
 def _outcome(trial: Trial) -> Outcome:
     data = embedded(trial.data, trial.cache)
     base, rest, test = _rows(trial)
-    stream = Stream(data, base, trial.seed, Policy.GATED)
+    stream = _following(data, base, trial, Policy.GATED)
     label = _user(trial, data)
     start = accuracy(stream.active, data, test)
     found, sent, serving = [start], 0, stream.active
@@ -128,7 +129,7 @@ def _outcome(trial: Trial) -> Outcome:
             continue
         if sent == trial.feedback:
             break
-        stream.send(row, label(right))
+        stream.send(data.embeddings[row], label(right))
         sent += 1
         if stream.active is not serving:
             serving = stream.active
@@ -138,7 +139,12 @@ def _outcome(trial: Trial) -> Outcome:
         fresh = _trained(data, np.concatenate([base, rest[:sent]]), trial.seed)
         possible = accuracy(fresh, data, test) - start
     worst, end = min(found) - start, found[-1] - start
-    return Outcome(sent, worst, end, stream.promotions, stream.drops, possible)
+    return Outcome(sent, worst, end, len(stream.promotions), len(stream.drops), possible)
+
+
+def _following(data: Embedded, rows: Rows, trial: Trial, policy: Policy) -> Following:
+    embeddings, labels = data.take(rows)
+    return Following(embeddings, labels, adapters.HeadSpec(seed=trial.seed), policy)
 
 
 def _trained(data: Embedded, rows: Rows, seed: int) -> adapters.Head:
@@ -163,27 +169,31 @@ def _drift(trial: Trial) -> Drift:
     """Shift all labels by one after so many feedbacks."""
     data = embedded(trial.data, trial.cache)
     base, rest, test = _rows(trial)
-    stream = Stream(data, base, trial.seed, Policy.IMMEDIATE)
+    stream = _following(data, base, trial, Policy.IMMEDIATE)
     following = shifted(data.labels.tolist())
     end = min(trial.feedback + trial.after, len(rest))
     lags: list[float] = []
     detected: int | None = None
     for sent, row in enumerate(rest[:end].tolist(), 1):
         right = str(data.labels[row])
-        stream.send(row, following[right] if sent > trial.feedback else right)
+        meant = following[right] if sent > trial.feedback else right
+        stream.send(data.embeddings[row], meant)
         after = [at for at in stream.changes if at > trial.feedback]
         detected = after[0] if after else None
         settled = -1 if detected is None else sent - detected - SETTLED
         if settled >= 0 and (settled % STEP == 0 or sent == end):
-            lags.append(_lag(trial, stream, test, following))
+            since = rest[np.array(stream.behind) - 1]
+            lags.append(_lag(trial, stream, since, test, following))
     delay = None if detected is None else detected - trial.feedback
     return Drift(delay, max(lags, default=np.nan), lags[-1] if lags else np.nan)
 
 
-def _lag(trial: Trial, stream: Stream, test: Rows, following: dict[str, str]) -> float:
+def _lag(
+    trial: Trial, stream: Following, since: Rows, test: Rows, following: dict[str, str]
+) -> float:
     """Return how much accuracy the live copy lacks to a head trained on the same feedback."""
     data = embedded(trial.data, trial.cache)
-    embeddings, labels = data.take(stream.since_change)
+    embeddings, labels = data.take(since)
     meant = [following[label] for label in labels]
     spec = adapters.HeadSpec(seed=trial.seed)
     fresh = adapters.fit(embeddings, meant, spec, fingerprint="benchmark").head

@@ -109,6 +109,8 @@ class LiveCopies:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for entry in self._entries:
+            entry.next.cancel()  # nobody is to wait for what will not come
         await self._steps.close()
 
     async def _promote(self, head: HeadRecord) -> int:
@@ -134,7 +136,7 @@ class LiveCopies:
             PreconditionFailed: there is none.
             Aborted: what it stands on was changed meanwhile.
         """
-        wanted, served = entry.stamp, entry.served
+        wanted, served = entry.stamp, entry.answer()
         while served is None or not served.covers(wanted):
             served = await self._step(entry)
         if entry.copy is None and entry.served is not served:
@@ -151,9 +153,7 @@ class LiveCopies:
     async def _current(self, uid: str, tenant: str) -> Served:
         """What is told of a head, all learned that was acknowledged before the call."""
         entry = self._entries.open(uid, tenant)
-        wanted, served = entry.stamp, entry.served
-        if served is not None and asyncio.get_running_loop().time() >= served.good_until:
-            entry.served = served = None
+        wanted, served = entry.stamp, entry.answer()
         with self._entries.using(entry):
             while served is None or not served.covers(wanted):
                 self._wake(entry)

@@ -94,6 +94,13 @@ class Entry:
         """Nothing of the copy is left; it is made anew when it is needed."""
         self.served, self.copy, self.backlog = None, None, []
 
+    def answer(self) -> Served | None:
+        """What is told, unless it is not good any more."""
+        served = self.served
+        if served is not None and asyncio.get_running_loop().time() >= served.good_until:
+            self.served = None
+        return self.served
+
     def announce(self, served: Served) -> None:
         """Tells all who wait."""
         self.next.set_result(served)

@@ -181,6 +181,81 @@ async def test_head_that_was_imported_keeps_feedback_for_the_next_training(house
         await head.promote()
 
 
+async def test_version_whose_examples_are_not_stored_is_not_replaced_by_feedback_alone(
+    open_live: OpenLive,
+) -> None:
+    async with open_live() as trained:
+        probes = around("red", 5, seed=5) + around("blue", 5, seed=6)
+        before = await trained.probabilities(probes)
+        export = heads_pb2.ExportHeadRequest(name=HEAD)
+        file = (await trained.house.ask("ExportHead", export)).safetensors
+        copied = import_request(head_id="copied", safetensors=file, labels=[])
+        await trained.house.ask("ImportHead", copied)
+        head = LiveHouse(trained.house, "tenants/acme/heads/copied")
+        await head.update(policy=IMMEDIATE)
+        for vector, label in zip(strangers(4), ("red", "blue") * 2, strict=True):
+            await head.send([vector], label)
+        assert not (await head.predict(probes)).live
+        np.testing.assert_array_equal(await head.probabilities(probes), before)
+        live = await head.live()
+        assert live.state == heads_pb2.LIVE_STATE_UNAVAILABLE
+        assert "none of the examples" in live.reason
+
+
+async def test_rollback_takes_back_wrong_labels_for_whatever_learns_next(
+    open_live: OpenLive,
+) -> None:
+    async with open_live(IMMEDIATE) as head:
+        members = around("red", 20, seed=1)
+        probes = around("red", 20, seed=8, spread=0.5)
+        own = await head.examples()
+        await head.send(members[:15], "blue")
+        await head.send(members[15:16], "red")  # right, but as live as the wrong ones
+        await head.promote()
+        wrong = await head.examples()
+        assert "red" not in await head.labels(probes)
+        await head.activate(1)
+        assert await head.examples() == own
+        assert states(await head.feedback()) == [QUARANTINED] * 15 + [LEARNED]
+        await head.send(around("red", 1, seed=9), "red")
+        assert set(await head.labels(probes)) == {"red"}
+        await head.house.train()
+        assert set(await head.labels(probes)) == {"red"}
+        await head.activate(2)
+        assert {digest: (await head.examples())[digest] for digest in own} == wrong
+        assert states(await head.feedback()) == [LEARNED] * 16 + [QUARANTINED]
+        assert "red" not in await head.labels(probes)
+
+
+async def test_rollback_leaves_feedback_that_was_released_as_it_is(open_live: OpenLive) -> None:
+    async with open_live(IMMEDIATE) as head:
+        await head.send(strangers(3), "red", ids=["a", "b", "c"])
+        await head.drop()
+        await head.release(ids=["a", "b"])
+        assert (await head.house.train()).version == 2
+        await head.activate(1)
+        assert states(await head.feedback()) == [LEARNED, LEARNED, QUARANTINED]
+        assert len(await head.examples()) == 42
+
+
+async def test_what_feedback_has_taught_is_not_novel_to_the_live_copy(house: House) -> None:
+    spec = heads_pb2.HeadSpec(family="ridge", novelty=heads_pb2.Novelty(abstain=True))
+    await house.create(spec=spec, policy=IMMEDIATE, allow_new_labels=True)
+    head = LiveHouse(house)
+    await head.add(around("red", 30, seed=1, spread=0.1), "red")
+    await head.add(around("blue", 30, seed=2, spread=0.1), "blue")
+    await house.train()
+    green, other = around("green", 12, seed=4, spread=0.1), strangers(5)
+    assert all((await head.predict(green)).novel)
+    await head.send(green, "green")
+    assert not any((await head.predict(green)).novel)
+    assert all((await head.predict(other)).novel)
+    assert await head.labels(green) == ["green"] * 12
+    promoted = await head.promote()
+    assert promoted.version.version == 2
+    assert not all((await head.predict(green)).novel)
+
+
 async def test_feedback_is_listed_in_pages_and_by_state(open_live: OpenLive) -> None:
     async with open_live(IMMEDIATE) as head:
         await head.send(strangers(5), "red", ids=list("abcde"))

@@ -201,6 +201,7 @@ async def test_feedback_that_was_acknowledged_but_not_learned_is_learned_after_a
         assert not any(item.HasField("active_right") for item in await head.feedback())
         metrics = head.house.application.metrics.registry
         failures = metrics.get_sample_value("trunkline_live_failures_total", {"tenant": "acme"})
+        assert failures is not None
         assert failures >= 1
     monkeypatch.undo()
     async with open_live() as head:
