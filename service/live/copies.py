@@ -18,6 +18,9 @@ from service.store import Database
 from service.store import live as stored_live
 from service.store.heads import HeadRecord
 
+ATTEMPTS = 5
+"""To get hold of a copy that nobody changes at the same time."""
+
 
 class LiveCopies:
     """Gives live copies that have learned all feedback that was acknowledged.
@@ -134,21 +137,22 @@ class LiveCopies:
 
         Raises:
             PreconditionFailed: there is none.
-            Aborted: what it stands on was changed meanwhile.
+            Aborted: what it stands on was changed again and again meanwhile.
         """
-        wanted, served = entry.stamp, entry.answer()
-        while served is None or not served.covers(wanted):
-            served = await self._step(entry)
-        if entry.copy is None and entry.served is not served:
-            raise Aborted(
-                f"head: what the live copy of {head.resource} stands on was changed meanwhile",
-                field="head",
-                value=head.resource,
-                retry_after=1.0,
-            )
-        if entry.copy is None:
-            raise _no_copy(head, served.status.reason)
-        return entry.copy
+        for _ in range(ATTEMPTS):
+            wanted, served = entry.stamp, entry.answer()
+            while served is None or not served.covers(wanted):
+                served = await self._step(entry)
+            if entry.copy is not None:
+                return entry.copy
+            if entry.served is served:
+                raise _no_copy(head, served.status.reason)
+        raise Aborted(
+            f"head: what the live copy of {head.resource} stands on was changed meanwhile",
+            field="head",
+            value=head.resource,
+            retry_after=1.0,
+        )
 
     async def _current(self, uid: str, tenant: str) -> Served:
         """What is told of a head, all learned that was acknowledged before the call."""

@@ -57,11 +57,11 @@ async def fed(head: LiveHouse, inputs: Callable[[int, int], Vector]) -> AsyncIte
 
 
 def always_new(feeder: int, i: int) -> Vector:
-    return strangers(1, seed=1000 * feeder + i)[0]
+    return strangers(1, seed=1000 * (feeder + 1) + i)[0]
 
 
 def always_the_same(feeder: int, i: int) -> Vector:
-    return strangers(1, seed=feeder)[0]
+    return strangers(1, seed=1000 * (feeder + 1))[0]
 
 
 @pytest.mark.parametrize("inputs", [always_new, always_the_same])
