@@ -283,7 +283,7 @@ def _changed(example: NewExample, before: _Stored | None) -> _Stored:
     if example.label is not None:
         after = after._replace(label=example.label)
     if example.source == "feedback":
-        return after._replace(weight=1.0)
+        return after
     if example.label is not None:
         after = after._replace(own_label=example.label)
     weight = after.weight if example.weight is None else example.weight

@@ -240,14 +240,14 @@ def feedback_states(connection: Connection, uid: str) -> dict[str, str]:
     return {feedback_id: state for feedback_id, state in rows}
 
 
-async def test_feedback_changes_the_label_that_counts_and_not_the_one_that_was_uploaded(
+async def test_feedback_changes_the_label_that_counts_and_neither_the_uploaded_one_nor_the_weight(
     database: Database,
 ) -> None:
     head = await database.write(new_head)
     await database.write(add_examples, head.uid, replace(example("x", "a"), weight=3.0))
     await database.write(store_feedback, head.uid, [feedback("1", "x", "b")], max_examples=9)
     found = await database.read(columns, head.uid, "x", "label", "own_label", "source", "weight")
-    assert found == ("b", "a", "feedback", 1.0)
+    assert found == ("b", "a", "feedback", 3.0)
     await database.write(store_feedback, head.uid, [feedback("2", "y", "b")], max_examples=9)
     assert await database.read(columns, head.uid, "y", "label", "own_label") == ("b", None)
 

@@ -319,7 +319,8 @@ class HeadServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ActivateHeadVersion(self, request, context):
-        """Makes a version the one that answers. Earlier versions stay, so this is rollback, too.
+        """Makes a version the one that answers. Earlier versions stay, so this is rollback, too. Feedback
+        that the version does not know, and that nobody vouched for, goes into quarantine.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -74,7 +74,9 @@ class HeadServiceStub:
     ListHeadVersions: _grpc.UnaryUnaryMultiCallable[_heads_pb2.ListHeadVersionsRequest, _heads_pb2.ListHeadVersionsResponse]
     GetHeadVersion: _grpc.UnaryUnaryMultiCallable[_heads_pb2.GetHeadVersionRequest, _heads_pb2.GetHeadVersionResponse]
     ActivateHeadVersion: _grpc.UnaryUnaryMultiCallable[_heads_pb2.ActivateHeadVersionRequest, _heads_pb2.ActivateHeadVersionResponse]
-    """Makes a version the one that answers. Earlier versions stay, so this is rollback, too."""
+    """Makes a version the one that answers. Earlier versions stay, so this is rollback, too. Feedback
+    that the version does not know, and that nobody vouched for, goes into quarantine.
+    """
     GetHeadReport: _grpc.UnaryUnaryMultiCallable[_heads_pb2.GetHeadReportRequest, _heads_pb2.GetHeadReportResponse]
 
 @_typing.type_check_only
@@ -123,7 +125,9 @@ class HeadServiceAsyncStub(HeadServiceStub):
     ListHeadVersions: _aio.UnaryUnaryMultiCallable[_heads_pb2.ListHeadVersionsRequest, _heads_pb2.ListHeadVersionsResponse]  # type: ignore[assignment]
     GetHeadVersion: _aio.UnaryUnaryMultiCallable[_heads_pb2.GetHeadVersionRequest, _heads_pb2.GetHeadVersionResponse]  # type: ignore[assignment]
     ActivateHeadVersion: _aio.UnaryUnaryMultiCallable[_heads_pb2.ActivateHeadVersionRequest, _heads_pb2.ActivateHeadVersionResponse]  # type: ignore[assignment]
-    """Makes a version the one that answers. Earlier versions stay, so this is rollback, too."""
+    """Makes a version the one that answers. Earlier versions stay, so this is rollback, too. Feedback
+    that the version does not know, and that nobody vouched for, goes into quarantine.
+    """
     GetHeadReport: _aio.UnaryUnaryMultiCallable[_heads_pb2.GetHeadReportRequest, _heads_pb2.GetHeadReportResponse]  # type: ignore[assignment]
 
 class HeadServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -313,7 +317,9 @@ class HeadServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _heads_pb2.ActivateHeadVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_heads_pb2.ActivateHeadVersionResponse, _abc.Awaitable[_heads_pb2.ActivateHeadVersionResponse]]:
-        """Makes a version the one that answers. Earlier versions stay, so this is rollback, too."""
+        """Makes a version the one that answers. Earlier versions stay, so this is rollback, too. Feedback
+        that the version does not know, and that nobody vouched for, goes into quarantine.
+        """
 
     @_abc_1.abstractmethod
     def GetHeadReport(
