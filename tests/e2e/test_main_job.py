@@ -62,6 +62,7 @@ def test_texts_are_learned_and_feedback_changes_the_next_version(
     transport: Transport, tenant: str, sentences: list[tuple[str, str]]
 ) -> None:
     head = create(transport, tenant, "mood", TEXTS).name
+    transport.call("UpdateHead", heads_pb2.UpdateHeadRequest(name=head, allow_new_labels=True))
     transport.add(head, [(text(words), label) for words, label in sentences])
     train(transport, head)
     corrected = [words for words, _ in short_texts(6, skip=12)]
@@ -101,7 +102,8 @@ def test_report_tells_what_is_known_without_a_held_out_set(
     assert 0 <= report.estimate.accuracy_low <= report.estimate.accuracy
     assert report.estimate.accuracy <= report.estimate.accuracy_high <= 1
     assert [item.chosen for item in report.candidates].count(True) == 1
-    assert {item.family for item in report.candidates} == {"logistic", "ridge"}
+    families = {"logistic", "ridge", "lda", "prototype"}
+    assert {item.family for item in report.candidates} == families
     assert report.train_seconds > 0
 
 

@@ -90,9 +90,9 @@ class Body:
         (b'{"unknown_field": 1}', 400, "body"),
         (b'{"inputs": [{"text": 1}]}', 400, "body"),
         (b'{"inputs": [{"text": "a", "image": "YQ=="}]}', 400, "body"),
-        (b'{"inputs": [{"text": "a"}], "top_k": -1}', 400, "body"),
-        (b'{"inputs": [{"text": "a"}], "top_k": 1e99}', 400, "body"),
-        (b'{"inputs": [{"text": "a"}], "top_k": NaN}', 400, "body"),
+        (b'{"inputs": [{"text": "a"}], "top_k": -1}', 400, "top_k"),
+        (b'{"inputs": [{"text": "a"}], "top_k": 1e99}', 400, "top_k"),
+        (b'{"inputs": [{"text": "a"}], "top_k": NaN}', 400, "top_k"),
         (b'{"inputs": [{"text": "\\ud800"}]}', 400, "body"),
         (b'{"head": "tenants/other/heads/text", "inputs": [{"text": "a"}]}', 400, "head"),
         (b'{"inputs": [{"url": "http://127.0.0.1/"}]}', 400, "body"),
@@ -178,7 +178,7 @@ def test_unknown_path_is_a_problem_document(
 
 @pytest.mark.parametrize(
     ("query", "field"),
-    [("page_size=x", "body"), ("unknown=1", "body"), ("page_size=-1", "body")],
+    [("page_size=x", "page_size"), ("unknown=1", "body"), ("page_size=-1", "page_size")],
 )
 def test_bad_query_is_refused(http: httpx.Client, query: str, field: str) -> None:
     with pytest.raises(Refused) as refused:
