@@ -26,8 +26,8 @@ class LiveCopies:
     """Gives live copies that have learned all feedback that was acknowledged.
 
     The store is the queue: feedback that is live and has no score is learned next, also after a
-    restart. A copy is a pure function of what is stored, so it can be dropped from memory at any
-    time and is made anew when it is needed. Learning of one head is serial, in steps, each under
+    restart. A copy follows from what is stored (a logistic one to within its solver's tolerance),
+    so it can be dropped from memory at any time and is made anew when it is needed. Learning of one head is serial, in steps, each under
     its entry's lock; what waits for the lock gets its turn between them. Who asks is answered as
     soon as what was acknowledged before is learned, however much comes meanwhile. Heads do not
     wait for one another, and the event loop for none.
