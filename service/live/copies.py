@@ -27,10 +27,10 @@ class LiveCopies:
 
     The store is the queue: feedback that is live and has no score is learned next, also after a
     restart. A copy follows from what is stored (a logistic one to within its solver's tolerance),
-    so it can be dropped from memory at any time and is made anew when it is needed. Learning of one head is serial, in steps, each under
-    its entry's lock; what waits for the lock gets its turn between them. Who asks is answered as
-    soon as what was acknowledged before is learned, however much comes meanwhile. Heads do not
-    wait for one another, and the event loop for none.
+    so it can be dropped from memory at any time and is made anew when it is needed. Learning of
+    one head is serial, in steps, each under its entry's lock; what waits for the lock gets its
+    turn between them. Who asks is answered as soon as what was acknowledged before is learned,
+    however much comes meanwhile. Heads do not wait for one another, and the event loop for none.
 
     `outdate` must follow every commit that changes which version of a head is active, its policy,
     or the examples that its live copy stands on.
