@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from adapters.suggestion import suggest
 
 import adapters
+from adapters.suggestion import suggest
 from benchmarks.learning.data import Embedded, Rows, embedded
 from benchmarks.learning.runs import Run
 from benchmarks.learning.tables import Table, mean_error, percent, points

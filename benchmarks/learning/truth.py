@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from adapters.diagnosis import diagnose
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 import adapters
+from adapters.diagnosis import diagnose
 from adapters.novelty import NoveltyBank
 from adapters.spec import NoveltySpec
 from benchmarks.learning.data import DATA, embedded
