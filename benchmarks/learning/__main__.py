@@ -83,7 +83,8 @@ def _circumstances(seconds: float) -> str:
     command = shlex.join(["python", "-m", "benchmarks.learning", *sys.argv[1:]])
     return (
         f"{_processor()}, {os.cpu_count()} cores, {platform.system()}; "
-        f"Python {platform.python_version()}, {packages}; one BLAS thread for all contenders, if not said otherwise. "
+        f"Python {platform.python_version()}, {packages}; "
+        "one BLAS thread for all contenders, if not said otherwise. "
         f"`{command}`, {seconds / 60:.0f} minutes."
     )
 

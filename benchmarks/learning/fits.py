@@ -26,7 +26,8 @@ Seconds = dict[str, list[float]]
 def measure(run: Run) -> list[Table]:
     """Let the contenders take turns on the same examples, with one thread each and with all."""
     rounds, size = run.size(ROUNDS, 1), run.size(EXAMPLES, 100)
-    tables, means = [], []
+    tables: list[Table] = []
+    means: list[tuple[str, ...]] = []
     for threads in dict.fromkeys((1, os.cpu_count() or 1)):
         with threadpool_limits(threads):
             seconds = _seconds(run, rounds, size, threads)
@@ -95,7 +96,7 @@ def _times(seconds: dict[str, Seconds], rounds: int, size: int, threads: int) ->
 
 
 def _means(seconds: dict[str, Seconds], threads: int) -> list[tuple[str, ...]]:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for family, wanted in WANTED.items():
         ratios = [median(_ratios(taken, family)) for taken in seconds.values()]
         mean, least = geometric_mean(ratios), min(ratios)
