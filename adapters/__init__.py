@@ -1,6 +1,7 @@
 """What a tenant owns: heads. Embeddings in, class scores out. Pure computation.
 
-`adapters.drift` is not imported here: its library takes seconds to load, and only servers need it.
+`adapters.drift` and `adapters.tuning` are not imported here: their libraries take seconds to load,
+and only servers, or only trainings that fine-tune, need them.
 """
 
 from adapters.calibration import fit_temperature
@@ -28,15 +29,25 @@ from adapters.report import (
     ClassReport,
     Estimate,
     Evaluation,
+    FineTuningReport,
     LearningPoint,
     LikelyMislabelled,
     NearDuplicates,
     NoveltyReport,
     ReliabilityBin,
     Report,
+    TuningEpoch,
 )
 from adapters.sequential import PairedTest
-from adapters.spec import FAMILIES, FRONTS, Augmentation, HeadSpec, NoveltySpec
+from adapters.spec import (
+    FAMILIES,
+    FRONTS,
+    STRATEGIES,
+    Augmentation,
+    FineTune,
+    HeadSpec,
+    NoveltySpec,
+)
 from adapters.suggestion import suggest
 from adapters.training import Fitted, fit
 
@@ -47,6 +58,7 @@ __all__ = [
     "PROJECTION",
     "REFRESH_UPDATES",
     "STANDARDISE",
+    "STRATEGIES",
     "AdapterError",
     "Augmentation",
     "AugmentationReport",
@@ -56,6 +68,8 @@ __all__ = [
     "Conformal",
     "Estimate",
     "Evaluation",
+    "FineTune",
+    "FineTuningReport",
     "Fitted",
     "Front",
     "Head",
@@ -75,6 +89,7 @@ __all__ = [
     "PairedTest",
     "ReliabilityBin",
     "Report",
+    "TuningEpoch",
     "UnknownLabel",
     "Views",
     "diagnose",

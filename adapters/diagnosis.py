@@ -89,11 +89,11 @@ def diagnose(
         tell(0.4, "learning what is ordinary")
         rows, targets = examples.embeddings, examples.targets
         bank = NoveltyBank.of(rows, targets, report.spec.novelty, report.spec.seed)
-        head, report = replace(head, novelty=bank), replace(report, novelty=_novelty(bank))
+        head, report = replace(head, novelty=bank), replace(report, novelty=novelty_report(bank))
     if fitted.held_out is not None and report.estimate is not None:
         held_out = fitted.held_out[examples.order]
         head = replace(head, conformal=Conformal.of(held_out, examples.targets, head.temperature))
-        report = _evaluated(report, examples, held_out)
+        report = add_evaluation(report, examples, held_out)
         tell(0.5, "drawing the learning curve")
         curve = _learning_curve(head, report, examples, views)
         report = replace(report, learning_curve=curve)
@@ -101,8 +101,8 @@ def diagnose(
     return Fitted(head, report, fitted.held_out)
 
 
-def _evaluated(report: Report, examples: Examples, held_out: Float) -> Report:
-    """Add what follows from held-out logits, in the order of `examples`."""
+def add_evaluation(report: Report, examples: Examples, held_out: Float) -> Report:
+    """Add what follows from held-out logits (n, classes), in the order of `examples`."""
     assert report.estimate is not None
     targets, temperature = examples.targets, report.temperature
     found = evaluation(held_out, targets, examples.labels, temperature, report.estimate.method)
@@ -180,7 +180,8 @@ def _near_duplicates(examples: Examples, seed: int) -> tuple[NearDuplicates, ...
     )
 
 
-def _novelty(bank: NoveltyBank | None) -> NoveltyReport | None:
+def novelty_report(bank: NoveltyBank | None) -> NoveltyReport | None:
+    """Say how a bank recognises novelty."""
     if bank is None:
         return None
     return NoveltyReport(

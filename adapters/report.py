@@ -212,6 +212,67 @@ class NoveltyReport:
 
 
 @dataclass(frozen=True, slots=True)
+class TuningEpoch:
+    """Where fine-tuning stood after an epoch: means over all examples, on the folds.
+
+    `loss` is that of training; the other two are of held-out examples, the loss after calibration.
+    """
+
+    epoch: int
+    loss: float
+    validation_loss: float
+    validation_accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
+class FineTuningReport:
+    """Feature extraction and fine-tuning side by side, on the same folds.
+
+    Attributes:
+        strategy: one of `adapters.spec.STRATEGIES`.
+        used: whether the head runs on the tail; it does if that was better on the folds.
+        reason: why it does or does not, in words.
+        without_tail: the head on the frozen backbone.
+        with_tail: the head on tails that had not seen the examples either.
+        seconds_without: wall-clock time of training the head on the frozen backbone.
+        seconds_with: that, and the time of fine-tuning.
+        bytes_without: size of the head's file.
+        bytes_with: size of the weights that were changed, and of the head's file on them.
+        blocks: names of the blocks that were changed.
+        epochs: passes over all examples in the end.
+        curve: the folds, epoch by epoch.
+        epoch_seconds: median wall-clock time of a pass over all examples.
+    """
+
+    strategy: str
+    used: bool
+    reason: str
+    without_tail: Estimate
+    with_tail: Estimate
+    seconds_without: float
+    seconds_with: float
+    bytes_without: int
+    bytes_with: int
+    blocks: tuple[str, ...]
+    epochs: int
+    curve: tuple[TuningEpoch, ...]
+    epoch_seconds: float
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Read one from a report's JSON."""
+        return cls(
+            **{
+                **data,
+                "without_tail": Estimate.from_json(data["without_tail"]),
+                "with_tail": Estimate.from_json(data["with_tail"]),
+                "blocks": tuple(data["blocks"]),
+                "curve": tuple(TuningEpoch(**epoch) for epoch in data["curve"]),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """How a head was trained and how good it is believed to be.
 
@@ -232,6 +293,7 @@ class Report:
         near_duplicates: nearest first.
         augmentation: None unless asked for.
         novelty: None unless asked for.
+        fine_tuning: None unless asked for.
     """
 
     family: str
@@ -249,6 +311,7 @@ class Report:
     near_duplicates: tuple[NearDuplicates, ...] = ()
     augmentation: AugmentationReport | None = None
     novelty: NoveltyReport | None = None
+    fine_tuning: FineTuningReport | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return a dict that `json.dumps` takes and `from_json` reads back."""
@@ -279,6 +342,7 @@ _PARTS: Mapping[str, Any] = {
     "evaluation": Evaluation.from_json,
     "augmentation": AugmentationReport.from_json,
     "novelty": lambda data: NoveltyReport(**data),
+    "fine_tuning": FineTuningReport.from_json,
 }
 
 

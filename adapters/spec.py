@@ -65,6 +65,55 @@ class NoveltySpec:
         _expect(good, "novelty.false_alarm_rate", "above 0, below 1", self.false_alarm_rate)
 
 
+STRATEGIES = ("none", "last_block", "gradual", "tail", "full")
+"""What may be fine-tuned: nothing; the last block; from the last block towards the cut, while it
+helps; all blocks after the cut at once; the whole backbone."""
+
+NO_TUNING = "none"
+MAX_EPOCHS = 100
+MAX_LEARNING_RATE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class FineTune:
+    """Adapting the last blocks of the backbone to one head.
+
+    Attributes:
+        strategy: one of `STRATEGIES`.
+        max_epochs: passes over the examples at most; how many is chosen on folds.
+        learning_rate: highest rate of the last block.
+        rate_decay: factor of the rate from each block to the one before it (discriminative rates;
+            Howard and Ruder 2018, https://arxiv.org/abs/1801.06146, section 3.2).
+        views: views of each image to train on beside the image itself.
+
+    Raises:
+        InvalidSpec: if a field is out of range.
+    """
+
+    strategy: str = NO_TUNING
+    max_epochs: int = 12
+    learning_rate: float = 5e-4
+    rate_decay: float = 0.8
+    views: int = 0
+
+    def __post_init__(self) -> None:
+        _expect_one_of("fine_tune.strategy", self.strategy, STRATEGIES)
+        good = 1 <= self.max_epochs <= MAX_EPOCHS
+        _expect(good, "fine_tune.max_epochs", f"from 1 to {MAX_EPOCHS}", self.max_epochs)
+        good = 0 < self.learning_rate <= MAX_LEARNING_RATE
+        limit = f"above 0, at most {MAX_LEARNING_RATE}"
+        _expect(good, "fine_tune.learning_rate", limit, self.learning_rate)
+        good = 0 < self.rate_decay <= 1
+        _expect(good, "fine_tune.rate_decay", "above 0, at most 1", self.rate_decay)
+        good = 0 <= self.views <= MAX_VIEWS
+        _expect(good, "fine_tune.views", f"from 0 to {MAX_VIEWS}", self.views)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is to be fine-tuned."""
+        return self.strategy != NO_TUNING
+
+
 @dataclass(frozen=True, slots=True)
 class HeadSpec:
     """A training specification; the same examples, spec and seed give the same head.
@@ -83,6 +132,7 @@ class HeadSpec:
             weighs 1.
         augment: more examples made of each one.
         novelty: None for a head that does not look for novelty.
+        fine_tune: what of the backbone to adapt; nothing by default.
 
     Raises:
         InvalidSpec: if a field is out of range.
@@ -96,6 +146,7 @@ class HeadSpec:
     class_weights: Mapping[str, float] = field(default_factory=dict)
     augment: Augmentation = field(default_factory=Augmentation)
     novelty: NoveltySpec | None = None
+    fine_tune: FineTune = field(default_factory=FineTune)
 
     def __post_init__(self) -> None:
         _expect_one_of("family", self.family, (AUTO, *FAMILIES))
@@ -130,6 +181,8 @@ class HeadSpec:
             values["augment"] = Augmentation(**values["augment"])
         if values.get("novelty") is not None:
             values["novelty"] = NoveltySpec(**values["novelty"])
+        if "fine_tune" in values:
+            values["fine_tune"] = FineTune(**values["fine_tune"])
         return cls(**values)
 
 

@@ -83,8 +83,8 @@ def fit(
     _check_start(start, fingerprint)
     families = _families(spec, examples)
     estimable = bool(examples.counts.min() > 1)
-    looks = _views(spec, examples, views) if estimable else None
-    class_weights = _class_weights(spec, examples)
+    looks = look_at(spec, examples, views) if estimable else None
+    class_weights = weigh_classes(spec, examples)
     contest = Contest(
         examples, examples.weights * class_weights[examples.targets], spec, looks, start
     )
@@ -105,6 +105,17 @@ def fit(
     candidates = _candidates(spec, chosen, compared or {chosen.family.name: (chosen.l2, guess)})
     tell(1.0, "done")
     return Fitted(head, _report(spec, examples, head, guess, candidates, augmentation), held_out)
+
+
+def choose(examples: Examples, spec: HeadSpec) -> Contender:
+    """Return a family at work on examples, chosen with its strength as `fit` does without views.
+
+    Raises:
+        InvalidExamples: if a class has too few examples for the family that was asked for.
+    """
+    weights = examples.weights * weigh_classes(spec, examples)[examples.targets]
+    contest = Contest(examples, weights, spec, None, None)
+    return _choose(contest, _families(spec, examples), lambda share, phase: None)[0]
 
 
 Compared = Mapping[str, tuple[float | None, Estimate | None]]
@@ -158,7 +169,8 @@ def _choose(contest: Contest, families: Sequence[Family], tell: Tell) -> tuple[C
     }
 
 
-def _views(spec: HeadSpec, examples: Examples, views: Views | None) -> Views | None:
+def look_at(spec: HeadSpec, examples: Examples, views: Views | None) -> Views | None:
+    """Return the views to fit with: those given, noisy copies if the spec wants them, or none."""
     if views is not None:
         return examples.find(views) if len(views.rows) else None
     if spec.augment.views:
@@ -166,7 +178,7 @@ def _views(spec: HeadSpec, examples: Examples, views: Views | None) -> Views | N
     return None
 
 
-def _class_weights(spec: HeadSpec, examples: Examples) -> NDArray[np.float64]:
+def weigh_classes(spec: HeadSpec, examples: Examples) -> NDArray[np.float64]:
     """Return what examples of each class count; shape (classes,).
 
     "balanced" gives all classes the same sum of weights, the mean of what they had.

@@ -1,13 +1,21 @@
 """Frozen backbones: raw input in, embedding out.
 
-This package knows nothing of tenants, heads, networks between machines, or storage.
+This package knows nothing of tenants, heads, or storage; networks between machines are only asked
+for weights that are nowhere on this one.
 """
 
 from models.backbone import Backbone, InputLimits, Modality, PreparedInput, RawInput
-from models.catalogue import default_backbone, known_backbones, load_backbone
+from models.catalogue import (
+    check_backbones,
+    default_backbone,
+    known_backbones,
+    load_backbone,
+    load_backbone_network,
+)
 from models.errors import (
     BackboneError,
     DeviceUnavailable,
+    InvalidCatalogue,
     InvalidInput,
     ModelError,
     UnknownBackbone,
@@ -20,6 +28,7 @@ __all__ = [
     "BackboneError",
     "DeviceUnavailable",
     "InputLimits",
+    "InvalidCatalogue",
     "InvalidInput",
     "Modality",
     "ModelError",
@@ -28,7 +37,9 @@ __all__ = [
     "UnknownBackbone",
     "UnknownEngine",
     "WeightsMissing",
+    "check_backbones",
     "default_backbone",
     "known_backbones",
     "load_backbone",
+    "load_backbone_network",
 ]

@@ -50,7 +50,7 @@ class PreparedInput:
 
     Attributes:
         data: uint8 pixels of shape (height, width, 3), or int64 token ids of shape (tokens,).
-        cost: work it makes for the backbone: pixels or tokens.
+        cost: work it makes for the backbone: pixels, or tokens with their padding.
     """
 
     data: NDArray[Any]
@@ -119,10 +119,79 @@ class Backbone(Protocol):
         """
         ...
 
+    @property
+    def cut(self) -> str:
+        """Name of the first block after the cut; empty for a backbone that cannot be cut."""
+        ...
+
+    @property
+    def tail_blocks(self) -> tuple[str, ...]:
+        """Names of the blocks after the cut, from the cut to the output."""
+        ...
+
+    def activations(self, batch: Sequence[PreparedInput]) -> list[NDArray[np.float32]]:
+        """Run the frozen prefix: one array for each input, without the padding of a batch.
+
+        Of an image the shape is (channels, height, width), of a text (tokens, width); they may be
+        views of one array. Thread-safe. Raises BackboneError, also where the backbone cannot be
+        cut.
+        """
+        ...
+
+    def finish(self, activations: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        """Run the backbone's own blocks after the cut: float32 of shape (n, dim).
+
+        `finish(activations(batch))` is `forward(batch)`. Thread-safe. Raises BackboneError.
+        """
+        ...
+
+    def load_tail(self, data: bytes) -> LoadedTail:
+        """Make a tail of this backbone ready on its device.
+
+        Args:
+            data: a file as `models.tails.write_tail` makes it.
+
+        Raises:
+            InvalidTail: the file is none, belongs to another backbone, or names what is no
+                parameter of it. Statistics of normalisation are none: they stay the backbone's.
+        """
+        ...
+
     def warm_up(self) -> None:
         """Run the network once, so that the first request does not pay for lazy set-up."""
         ...
 
     def close(self) -> None:
-        """Free the network's memory; a later `forward` raises BackboneError."""
+        """Free the network's memory and its tails'; whoever uses them then gets BackboneError."""
+        ...
+
+
+class LoadedTail(Protocol):
+    """One tenant's own blocks, ready to run.
+
+    Attributes:
+        fingerprint: 64 hex digits over the backbone's fingerprint and the weights; that of the
+            embeddings it gives.
+        whole: whether it begins at the input, because the whole backbone was tuned.
+        nbytes: memory it takes on the device.
+    """
+
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def whole(self) -> bool: ...
+    @property
+    def nbytes(self) -> int: ...
+
+    def run(self, rows: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        """Embed rows: float32 of shape (n, dim). Thread-safe. Raises BackboneError.
+
+        Args:
+            rows: what `activations` gave for each input; for a whole backbone the `data` of each
+                prepared input.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free its memory."""
         ...

@@ -4,9 +4,11 @@ ModelError
 ├── InvalidInput            one input is unusable; its neighbours are not affected
 └── BackboneError           the backbone cannot be loaded or cannot run
     ├── UnknownBackbone
+    ├── InvalidCatalogue
     ├── UnknownEngine
     ├── WeightsMissing
-    └── DeviceUnavailable
+    ├── DeviceUnavailable
+    └── InvalidTail
 """
 
 from __future__ import annotations
@@ -47,13 +49,21 @@ class UnknownBackbone(BackboneError):
     """No backbone of this name is in the catalogue."""
 
 
+class InvalidCatalogue(BackboneError):
+    """A catalogue file, or what lies beside a backbone's weights, that says something wrong."""
+
+
 class UnknownEngine(BackboneError):
     """No engine of this name exists."""
 
 
 class WeightsMissing(BackboneError):
-    """The package that carries the pre-trained weights is not installed."""
+    """The pre-trained weights are not where they should be."""
 
 
 class DeviceUnavailable(BackboneError):
     """The device is unknown, absent, or of no use to the engine."""
+
+
+class InvalidTail(BackboneError):
+    """A file that holds no tail of this backbone."""

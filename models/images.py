@@ -1,8 +1,7 @@
 """Decoding and preprocessing of images.
 
 Formats are told by their first bytes and handed to exactly one Pillow plugin, so that no plugin
-outside the list ever sees a request's bytes, and the pixel limit is checked before decoding. The
-whole picture is looked at: it is resized to a square, never cropped.
+outside the list ever sees a request's bytes, and the pixel limit is checked before decoding.
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ from PIL import (
 
 from models.backbone import InputLimits, PreparedInput, RawInput
 from models.errors import InvalidInput
+from models.framing import Framing, WholePicture
 
 # Damaged metadata make Pillow warn, once for every new number they hold; we decide by the pixels.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -52,34 +52,22 @@ _PLUGINS: tuple[tuple[int, bytes, Callable[[io.BytesIO], ImageFile.ImageFile]], 
 )
 """Offset and bytes of the signature -> the plugin; MPO and the like open as their JPEG."""
 
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""EXIF orientation -> what makes the picture upright (TIFF 6.0, tag 274)."""
-
 _OPAQUE_MODES = frozenset({"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"})
 _ALPHA_MODES = frozenset({"LA", "PA", "RGBA", "RGBa"})
 
-# How many times larger than the result a picture is kept while it is shrunk cheaply (JPEG's own
-# scaled decoding, box averaging) before the bicubic filter runs.
-_REDUCING_GAP = 2.0
-
 
 class ImagePreprocessor:
-    """Whole picture -> upright RGB, uint8, of shape (size, size, 3).
+    """Picture -> upright RGB, uint8, of shape (height, width, 3).
 
     Orientation is applied, the first frame is taken, transparency is laid on white, 16-bit gray is
     scaled to 8 bits. Normalisation is the network's.
+
+    Args:
+        framing: what is seen of the picture; a number takes all of it, resized to such a square.
     """
 
-    def __init__(self, size: int, limits: InputLimits) -> None:
-        self._size = size
+    def __init__(self, framing: Framing | int, limits: InputLimits) -> None:
+        self._framing = WholePicture(framing) if isinstance(framing, int) else framing
         self._limits = limits
 
     @property
@@ -87,9 +75,7 @@ class ImagePreprocessor:
         """Size, filter and decoder versions: each of them can change a pixel."""
         return {
             "revision": 1,
-            "size": self._size,
-            "filter": "bicubic",
-            "reducing_gap": _REDUCING_GAP,
+            **self._framing.parameters,
             "background": "white",
             "pillow": PIL.__version__,
             **{
@@ -103,7 +89,7 @@ class ImagePreprocessor:
         if isinstance(raw, bytes):
             pixels = self._decode(raw)
         elif isinstance(raw, np.ndarray):
-            pixels = self._resize_tensor(raw)
+            pixels = self._frame_tensor(raw)
         else:
             raise InvalidInput(
                 "an image backbone cannot read this kind of input",
@@ -111,15 +97,22 @@ class ImagePreprocessor:
                 limit="encoded image or pixel tensor",
                 value=type(raw).__name__,
             )
-        return PreparedInput(pixels, cost=self._size * self._size)
+        return PreparedInput(pixels, cost=self._framing.height * self._framing.width)
+
+    def measure(self, raw: RawInput) -> tuple[int, int]:
+        """Return width and height as stored of an image or tensor that `prepare` takes."""
+        if isinstance(raw, np.ndarray):
+            return raw.shape[1], raw.shape[0]
+        assert isinstance(raw, bytes)
+        return self._open(raw).size
 
     def collate(self, batch: Sequence[PreparedInput]) -> dict[str, NDArray[Any]]:
-        """Stack into `pixels`, uint8 of shape (n, size, size, 3)."""
+        """Stack into `pixels`, uint8 of shape (n, height, width, 3)."""
         return {"pixels": np.stack([item.data for item in batch])}
 
     def sample(self) -> RawInput:
         """Return a gray pixel tensor."""
-        return np.full((self._size, self._size, 3), 127, np.uint8)
+        return np.full((self._framing.height, self._framing.width, 3), 127, np.uint8)
 
     def _decode(self, raw: bytes) -> NDArray[np.uint8]:
         limit = self._limits.max_image_bytes
@@ -164,31 +157,28 @@ class ImagePreprocessor:
                 limit=limit,
                 value=f"{width}x{height}",
             )
+        self._framing.check(width, height)
 
     def _to_pixels(self, image: ImageFile.ImageFile) -> NDArray[np.uint8]:
-        if isinstance(image, JpegImagePlugin.JpegImageFile):
-            enough = round(self._size * _REDUCING_GAP)
-            image.draft(None, (enough, enough))
+        if isinstance(image, JpegImagePlugin.JpegImageFile) and self._framing.enough is not None:
+            image.draft(None, self._framing.enough)
         orientation = _orientation(image)
         image.load()
-        upright = self._to_rgb(image)
-        if orientation in _TURNS:  # after the resize, where it is cheap: the square stays a square
-            upright = upright.transpose(_TURNS[orientation])
-        return np.asarray(upright)
+        return np.asarray(self._to_rgb(image, orientation))
 
-    def _to_rgb(self, image: Image.Image) -> Image.Image:
-        """Resize and convert; whichever order handles fewer bytes."""
-        mode = image.mode
+    def _to_rgb(self, image: Image.Image, orientation: int) -> Image.Image:
+        """Frame and convert; whichever order handles fewer bytes."""
+        mode, frame = image.mode, self._framing.frame
         if mode.startswith("I;16"):
-            return self._resize(_to_8_bits(image)).convert("RGB")
+            return frame(_to_8_bits(image), orientation).convert("RGB")
         if mode in _ALPHA_MODES or (mode in _OPAQUE_MODES and image.has_transparency_data):
-            picture = self._resize(image.convert("RGBA"))
+            picture = frame(image.convert("RGBA"), orientation)
             white = Image.new("RGBA", picture.size, "white")
             return Image.alpha_composite(white, picture).convert("RGB")
         if mode == "L":
-            return self._resize(image).convert("RGB")
+            return frame(image, orientation).convert("RGB")
         if mode in _OPAQUE_MODES:
-            return self._resize(image.convert("RGB"))
+            return frame(image.convert("RGB"), orientation)
         raise InvalidInput(
             "pixels of this kind have no agreed black and white",
             field="image.mode",
@@ -196,11 +186,7 @@ class ImagePreprocessor:
             value=mode,
         )
 
-    def _resize(self, image: Image.Image) -> Image.Image:
-        size = (self._size, self._size)
-        return image.resize(size, Image.Resampling.BICUBIC, reducing_gap=_REDUCING_GAP)
-
-    def _resize_tensor(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _frame_tensor(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
             raise InvalidInput(
                 "must hold RGB bytes",
@@ -209,7 +195,7 @@ class ImagePreprocessor:
                 value=f"{pixels.dtype} of shape {pixels.shape}",
             )
         self._check_size(pixels.shape[1], pixels.shape[0])
-        return np.asarray(self._resize(Image.fromarray(pixels)))
+        return np.asarray(self._framing.frame(Image.fromarray(pixels), 1))
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import tokenizers
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, normalizers
 
 from models.backbone import InputLimits, PreparedInput, RawInput
+from models.buckets import length_bucket, padded_length
 from models.errors import BackboneError, InvalidInput
-
-_PAD_TO_MULTIPLE = 8
 
 
 class TextPreprocessor:
@@ -22,15 +21,32 @@ class TextPreprocessor:
 
     A text without a single token (empty, blanks, control characters) is invalid: its embedding
     would be that of the special tokens alone and say nothing.
+
+    Args:
+        tokenizer: a tokenizer.json, or what is read from files of another kind.
+        padding: id that fills up a batch; the networks look at the mask alone, ONNX files may not.
+        lowercase: whether texts are made lower-case first, whatever the tokenizer does.
     """
 
-    def __init__(self, tokenizer: Path, max_tokens: int, limits: InputLimits) -> None:
+    def __init__(
+        self,
+        tokenizer: Path | Tokenizer,
+        max_tokens: int,
+        limits: InputLimits,
+        *,
+        padding: int = 0,
+        lowercase: bool = False,
+    ) -> None:
         self._limits = limits
         self._max_tokens = max_tokens
-        try:
-            self._tokenizer = Tokenizer.from_file(str(tokenizer))
-        except Exception as error:  # the library raises bare Exception
-            raise BackboneError(f"cannot read the tokenizer {tokenizer.name}: {error}") from error
+        self._padding = padding
+        self._lowercase = lowercase
+        self._tokenizer = _read(tokenizer) if isinstance(tokenizer, Path) else tokenizer
+        if lowercase:
+            own = self._tokenizer.normalizer
+            self._tokenizer.normalizer = normalizers.Sequence(
+                [normalizers.Lowercase(), *([own] if own else [])]
+            )
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_tokens)
         self._specials = self._tokenizer.num_special_tokens_to_add(False)
@@ -42,6 +58,8 @@ class TextPreprocessor:
             "revision": 1,
             "max_tokens": self._max_tokens,
             "tokenizers": tokenizers.__version__,
+            **({"padding": self._padding} if self._padding else {}),
+            **({"lowercase": 1} if self._lowercase else {}),
         }
 
     def prepare(self, raw: RawInput) -> PreparedInput:
@@ -53,17 +71,17 @@ class TextPreprocessor:
             raise InvalidInput(
                 "holds nothing to embed", field="text.tokens", limit="at least 1", value=0
             )
-        return PreparedInput(np.asarray(ids, np.int64), cost=len(ids))
+        return PreparedInput(
+            np.asarray(ids, np.int64), cost=length_bucket(len(ids), self._max_tokens)
+        )
 
     def collate(self, batch: Sequence[PreparedInput]) -> dict[str, NDArray[Any]]:
         """Pad into `input_ids` and `attention_mask`, int64 of shape (n, tokens).
 
-        The longest text decides, rounded up to a multiple of 8: fewer distinct shapes for the
-        engines' memory plans.
+        The longest text decides, rounded up.
         """
-        longest = max(len(item.data) for item in batch)
-        width = -(-longest // _PAD_TO_MULTIPLE) * _PAD_TO_MULTIPLE
-        ids = np.zeros((len(batch), width), np.int64)
+        width = padded_length([len(item.data) for item in batch], self._max_tokens)
+        ids = np.full((len(batch), width), self._padding, np.int64)
         mask = np.zeros_like(ids)
         for row, item in enumerate(batch):
             ids[row, : len(item.data)] = item.data
@@ -93,3 +111,10 @@ class TextPreprocessor:
             raise InvalidInput(
                 "is not valid Unicode", field="text.encoding", limit="UTF-8", value=error.reason
             ) from error
+
+
+def _read(path: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception
+        raise BackboneError(f"cannot read the tokenizer {path.name}: {error}") from error

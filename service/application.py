@@ -6,19 +6,24 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from service.admin import Admin
+from service.advice import Advising
 from service.calls import Calls
 from service.completion import Completion
-from service.config import ExtractorSettings, ServerSettings
+from service.config import ExtractorSettings, ServerSettings, StandaloneExtractorSettings
 from service.embeddings import Embeddings
 from service.examples import Examples
 from service.exporting import Exporting
 from service.extraction import Extractor
+from service.extraction.held_tails import HeldTails
 from service.extraction.local import LocalExtractor
 from service.extraction.remote import RemoteExtractor
+from service.extraction.tail_use_cases import TailExtraction
 from service.extraction.use_cases import Extraction
+from service.features import Features
 from service.feedback import FeedbackLog
-from service.fitting import Fitter
 from service.forgetting import Forgetting
+from service.head_versions import HeadVersions
 from service.heads import Heads
 from service.live import LiveCopies
 from service.loaded_heads import LoadedHeads
@@ -27,9 +32,8 @@ from service.metrics import Metrics
 from service.prediction import Prediction
 from service.store import Database
 from service.suggestions import Suggestions
-from service.trainer import Trainer
 from service.training import Training
-from service.views import Views
+from service.training_parts import training_parts
 
 Handler = Callable[..., Any]
 """Takes a request message (or a stream of them) and a Call; gives a reply (or a stream)."""
@@ -44,6 +48,7 @@ class Readiness:
         self._extractor_ready = False
         self._draining = False
         self._listeners: list[Callable[[bool], None]] = []
+        self._changed = asyncio.Event()
 
     @property
     def ready(self) -> bool:
@@ -54,6 +59,11 @@ class Readiness:
         """Calls `listener` now and at every change."""
         self._listeners.append(listener)
         listener(self.ready)
+
+    async def until_ready(self) -> None:
+        """Returns as soon as requests make sense."""
+        while not self.ready:
+            await self._changed.wait()
 
     def note_extractor(self, ready: bool) -> None:
         """The extractor has become ready, or has ceased to be."""
@@ -66,6 +76,8 @@ class Readiness:
         self._announce()
 
     def _announce(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
         for listener in self._listeners:
             listener(self.ready)
 
@@ -98,15 +110,29 @@ class _Requests:
 class ExtractorApplication(_Requests):
     """The extraction service alone: backbones, no store, no cache."""
 
-    def __init__(self, settings: ExtractorSettings) -> None:
+    def __init__(self, settings: StandaloneExtractorSettings) -> None:
         super().__init__(settings)
         self._extractor = LocalExtractor(settings, self.metrics)
-        extraction = _extraction(
-            settings, self._extractor, Embeddings(self._extractor, None, 0, self.metrics)
+        self._completion = Completion()
+        embeddings = Embeddings(self._extractor, None, 0, self.metrics)
+        extraction = _extraction(settings, self._extractor, embeddings)
+        tails = TailExtraction(
+            self._extractor,
+            embeddings,
+            HeldTails(settings.held_tail_bytes),
+            settings.input_limits,
+            settings.max_rows_per_request,
         )
+        admin = Admin(self._extractor, self._completion)
         self.handlers: Mapping[str, Handler] = {
             "Embed": extraction.embed,
             "ListBackbones": extraction.list_backbones,
+            "HoldTail": tails.hold,
+            "EmbedWithTail": tails.embed,
+            "ComputeActivations": tails.activations,
+            "WatchBackbones": tails.watch_backbones,
+            "LoadBackbone": admin.load,
+            "UnloadBackbone": admin.unload,
         }
 
     async def start(self) -> None:
@@ -115,6 +141,7 @@ class ExtractorApplication(_Requests):
 
     async def close(self) -> None:
         """Lets go of the backbones."""
+        await self._completion.close()
         await self._extractor.close()
 
 
@@ -126,23 +153,30 @@ class Application(_Requests):
         self._database = Database(settings.data_dir)
         self._extractor = _extractor(settings, self.metrics)
         embeddings = Embeddings(
-            self._extractor, self._database, settings.embedding_cache_bytes, self.metrics
+            self._extractor,
+            self._database,
+            settings.embedding_cache_bytes,
+            self.metrics,
+            settings.input_limits,
         )
         loaded = LoadedHeads(self._database, settings.head_cache_bytes, self.metrics)
+        features = Features(self._database, self._extractor, settings.input_limits)
         self._completion = Completion()
-        self._live = LiveCopies(self._database, loaded, self._completion, settings, self.metrics)
-        fitter = Fitter(settings.fit_threads)
-        views = Views(self._database, self._extractor, settings.input_limits)
-        trainer = Trainer(
+        self._live = LiveCopies(
+            self._database, loaded, features, self._completion, settings, self.metrics
+        )
+        parts = training_parts(
             self._database,
-            fitter,
-            views,
-            timeout_seconds=settings.fit_timeout_seconds,
-            max_classes=settings.max_classes,
+            self._extractor,
+            features,
+            loaded,
+            self._live,
+            self._completion,
+            self.readiness.until_ready,
+            settings,
+            self.metrics,
         )
-        self._training = Training(
-            self._database, fitter, trainer, loaded, self._live, self._completion, self.metrics
-        )
+        self._training = parts.training
         self.handlers = _handlers(
             extraction=_extraction(settings, self._extractor, embeddings),
             prediction=Prediction(
@@ -170,29 +204,36 @@ class Application(_Requests):
                 self._live,
                 self._training,
                 self._completion,
-                settings,
+            ),
+            versions=HeadVersions(
+                self._database, self._extractor, loaded, self._live, self._completion, settings
             ),
             examples=Examples(
                 self._database,
                 self._extractor,
                 embeddings,
-                views,
+                parts.views,
+                parts.activations,
                 self._live,
                 self._completion,
                 settings,
             ),
             forgetting=Forgetting(
                 self._database,
+                self._extractor,
                 embeddings,
                 loaded,
                 self._live,
-                fitter,
-                trainer,
+                parts,
                 self._completion,
             ),
-            suggestions=Suggestions(self._database, loaded, self._live, settings),
+            suggestions=Suggestions(
+                self._database, self._extractor, loaded, features, self._live, settings
+            ),
             training=self._training,
-            exporting=Exporting(self._database),
+            exporting=Exporting(self._database, settings.max_message_bytes),
+            advising=Advising(self._extractor, embeddings, settings),
+            admin=Admin(self._extractor, self._completion),
         )
 
     async def start(self) -> None:
@@ -218,11 +259,14 @@ def _handlers(
     prediction: Prediction,
     feedback: FeedbackLog,
     heads: Heads,
+    versions: HeadVersions,
     examples: Examples,
     forgetting: Forgetting,
     suggestions: Suggestions,
     training: Training,
     exporting: Exporting,
+    advising: Advising,
+    admin: Admin,
 ) -> Mapping[str, Handler]:
     """One handler per RPC, by its name."""
     return {
@@ -235,7 +279,7 @@ def _handlers(
         "CreateHead": heads.create,
         "GetHead": heads.get,
         "UpdateHead": heads.update,
-        "PromoteLiveCopy": heads.promote,
+        "PromoteLiveCopy": versions.promote,
         "DropLiveCopy": heads.drop,
         "ListHeads": heads.list_page,
         "DeleteHead": heads.delete,
@@ -249,12 +293,15 @@ def _handlers(
         "TrainHead": training.train,
         "GetTraining": training.get,
         "CancelTraining": training.cancel,
-        "ImportHead": heads.import_version,
+        "ImportHead": versions.import_version,
         "ExportHead": exporting.export,
-        "ListHeadVersions": heads.list_versions,
-        "GetHeadVersion": heads.get_version,
-        "ActivateHeadVersion": heads.activate,
+        "ListHeadVersions": versions.list_versions,
+        "GetHeadVersion": versions.get_version,
+        "ActivateHeadVersion": versions.activate,
         "GetHeadReport": exporting.get_report,
+        "Advise": advising.advise,
+        "LoadBackbone": admin.load,
+        "UnloadBackbone": admin.unload,
     }
 
 

@@ -56,6 +56,8 @@ class Batcher(Generic[T, R]):
     Args:
         run: takes the items of a batch and returns, in order, one result or one exception for
             each. If it raises, every row of the batch fails with BackboneFailed.
+        turns: one is taken for each batch, which is gathered only then; batchers that share a
+            device share them.
     """
 
     def __init__(
@@ -63,8 +65,10 @@ class Batcher(Generic[T, R]):
         run: Callable[[Sequence[T]], Awaitable[Sequence[R | Exception]]],
         limits: BatchLimits,
         observer: BatchObserver,
+        turns: asyncio.Semaphore | None = None,
     ) -> None:
         self._run = run
+        self._turns = turns or asyncio.Semaphore(limits.concurrency)
         self._limits = limits
         self._observer = observer
         self._queue: FairQueue[T, R] = FairQueue()
@@ -128,15 +132,13 @@ class Batcher(Generic[T, R]):
 
     async def _work(self) -> None:
         while True:
-            batch = await self._collect()
-            if batch:
-                await self._run_batch(batch)
-
-    async def _collect(self) -> list[Row[T, R]]:
-        await self._until_waiting(1)
-        if self._limits.window_seconds > 0:
-            await self._wait_for_company()
-        return self._take()
+            await self._until_waiting(1)
+            if self._limits.window_seconds > 0:
+                await self._wait_for_company()
+            async with self._turns:  # while others have them, rows gather
+                batch = self._take()
+                if batch:
+                    await self._run_batch(batch)
 
     async def _until_waiting(self, rows: int) -> None:
         while len(self._queue) < rows:

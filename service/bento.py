@@ -26,8 +26,8 @@ from service.errors import InvalidRequest
 from service.gate import Gate
 from service.grpc_server import GrpcServer
 from service.logs import configure_logging, get_logger
-from service.methods import EXTRACTION, HEADS, PREDICTION
-from service.rest import Answered, Backend, answer, refuse, request_timeout, rest_app
+from service.methods import OF_THE_SERVER
+from service.rest import Answered, Backend, answer, refuse, rest_app
 from service.transcoding import write_json
 from trunkline.v1 import common_pb2, extraction_pb2, prediction_pb2
 
@@ -151,7 +151,7 @@ class Trunkline:
         application = self._application = Application(SETTINGS)
         self._grpc = GrpcServer(
             join_address(SETTINGS.host, SETTINGS.grpc_port),
-            (EXTRACTION, PREDICTION, HEADS),
+            OF_THE_SERVER,
             application.handlers,
             application.calls,
             application.readiness,
@@ -195,8 +195,7 @@ async def _native(method: str, read: Callable[[], Coroutine[Any, Any, Message]])
 
     request = SERVICE.context.request
     try:
-        timeout = request_timeout(request)
-        reply, request_id = await answer(backend, method, checked, timeout, request.receive)
+        reply, request_id = await answer(backend, method, checked, request)
     except InvalidRequest as error:
         return refuse(error, request.scope)
     except Answered as answered:

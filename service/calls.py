@@ -42,6 +42,7 @@ class Call:
 
     Attributes:
         deadline: of the event loop's clock; None for a watch that may last.
+        local: whether it came from this machine, over loopback or a Unix socket.
     """
 
     method: str
@@ -49,6 +50,7 @@ class Call:
     tenant: str
     deadline: float | None
     request_id: str = field(default_factory=new_request_id)
+    local: bool = False
 
 
 class Calls:
@@ -76,6 +78,7 @@ class Calls:
         timeout: float | None = None,
         upload: bool = False,
         watch: bool = False,
+        local: bool = False,
     ) -> AsyncIterator[Call]:
         """Surrounds the handling of one request.
 
@@ -85,6 +88,7 @@ class Calls:
             upload: a stream that may last as long as the client sends.
             watch: a stream that lasts as long as the client looks on; a stopping server does
                 not wait for it.
+            local: whether it came from this machine.
 
         Raises:
             DeadlineExceeded: the deadline passed.
@@ -94,7 +98,7 @@ class Calls:
         seconds = timeout if timeout is not None or lasting else self._default_timeout
         deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
         request_id = request_id or new_request_id()
-        call = Call(method, transport, tenant_of(request), deadline, request_id)
+        call = Call(method, transport, tenant_of(request), deadline, request_id, local)
         code = "OK"
         if not watch:
             self._in_flight += 1

@@ -20,7 +20,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from models import InputLimits
+from models import BackboneError, InputLimits, check_backbones
 from service.errors import InvalidSettings
 
 MIB = 1024 * 1024
@@ -67,7 +67,12 @@ class ExtractorSettings(_Settings):
     """Listen beyond loopback although there are no tokens: whoever reaches the port is trusted."""
 
     backbone: Annotated[tuple[str, ...], NoDecode] = ("efficientnet/lite0", "minilm/l6-v2")
-    """Backbones to load. Each takes memory for its weights; requests for others are refused."""
+    """Backbones to load: the two that come with Trunkline, names of the catalogue file, or such as
+    ``torchvision/resnet18``, ``timm/resnet18.a1_in1k``, ``huggingface/bert-base-uncased``. Each
+    takes memory for its weights; requests for others are refused."""
+
+    catalogue: Path | None = None
+    """A TOML file that names and configures further backbones."""
 
     engine: Literal["auto", "onnxruntime", "torch"] = "auto"
     """What runs the backbones: ``auto`` takes torch on a GPU and ONNX Runtime on a CPU."""
@@ -91,11 +96,18 @@ class ExtractorSettings(_Settings):
     take the cores from it."""
 
     max_batch_rows: int = Field(default=0, ge=0, le=4096)
-    """Rows in one batch; 0 takes 4 on a CPU and 64 on a GPU. Too low wastes the device; too high
-    delays whoever waits behind it, and on a CPU leaves cores idle while the next is decoded."""
+    """Rows in one batch; 0 takes 4 images or 16 texts on a CPU, and 64 of either on a GPU. Too low
+    wastes the device; too high delays whoever waits behind it, and on a CPU leaves cores idle while
+    the next is decoded."""
 
     max_batch_cost: int = Field(default=64 * 224 * 224, ge=1)
-    """Pixels (images) or tokens (texts) in one batch; bounds the memory of a forward pass."""
+    """Pixels in one batch of images; bounds the memory of a forward pass. Backbones whose images
+    are larger are not loaded."""
+
+    max_batch_tokens: int = Field(default=0, ge=0)
+    """Tokens in one batch of texts, padding included; 0 takes 1024 on a CPU and 16384 on a GPU, or
+    the longest text if that is more. Too high delays whoever waits behind long texts; backbones
+    that take longer texts are not loaded."""
 
     batch_window_ms: float = Field(default=0.0, ge=0, le=1000)
     """How long a first row waits for company. Every idle request pays it in full."""
@@ -108,6 +120,10 @@ class ExtractorSettings(_Settings):
 
     max_queued_bytes: int = Field(default=1024 * MIB, ge=MIB)
     """Bytes of inputs inside the pipeline; bounds the memory that waiting inputs take."""
+
+    tail_cache_bytes: int = Field(default=512 * MIB, ge=MIB)
+    """Memory of the device for fine-tuned tails. Too low loads tails again and again, and a tail
+    that is larger is refused."""
 
     request_timeout_seconds: float = Field(default=60.0, gt=0, le=3600)
     """Deadline of a request that names none. Too high lets stuck requests pile up."""
@@ -153,6 +169,10 @@ class ExtractorSettings(_Settings):
             raise ValueError("backbone: at least one is needed")
         if len(set(self.backbone)) != len(self.backbone):
             raise ValueError(f"backbone: named twice in {', '.join(self.backbone)}")
+        try:
+            check_backbones(self.backbone, self.catalogue)
+        except BackboneError as error:
+            raise ValueError(f"backbone: {error}") from error
         if not self.insecure and not is_loopback(self.host):
             raise ValueError(
                 f"host: {self.host} is not loopback, and there are no tokens: whoever reaches the "
@@ -203,6 +223,10 @@ class StandaloneExtractorSettings(ExtractorSettings):
     metrics_port: int = Field(default=9090, ge=0, le=65535)
     """Port of ``/metrics``; 0 takes a free one."""
 
+    held_tail_bytes: int = Field(default=1024 * MIB, ge=MIB)
+    """Memory of the host for the files of tails that servers hand over. Too low makes them send the
+    same tail again and again, and one that is larger is refused."""
+
 
 class ServerSettings(ExtractorSettings):
     """Settings of ``trunkline serve``."""
@@ -251,6 +275,18 @@ class ServerSettings(ExtractorSettings):
     fit_timeout_seconds: float = Field(default=3600.0, gt=0)
     """A training that takes longer has failed."""
 
+    tune_threads: int = Field(default=1, ge=1, le=256)
+    """Threads of a process that fine-tunes on a CPU; it is niced, and there is one at a time. More
+    make it end sooner, and leave less of the cores to predictions."""
+
+    tune_timeout_seconds: float = Field(default=24 * 3600.0, gt=0)
+    """A fine-tuning that takes longer, activations included, has failed."""
+
+    activation_cache_bytes: int = Field(default=8 * 1024 * MIB, ge=0)
+    """Disk for activations that tails are tuned on: an image takes 44 KB on EfficientNet-Lite0, and
+    so does each view. A head that needs more cannot be tuned; too low computes them again
+    and again."""
+
     max_classes: int = Field(default=1000, ge=2, le=100_000)
     """Labels of one head. Training time and weights grow with it."""
 
@@ -259,6 +295,13 @@ class ServerSettings(ExtractorSettings):
 
     max_label_bytes: int = Field(default=256, ge=1, le=4096)
     """UTF-8 bytes of one label."""
+
+    max_advice_examples: int = Field(default=5000, ge=4, le=20_000)
+    """Examples that an advice looks at; of more, a sample. Time grows with them, and memory with
+    their square."""
+
+    max_advice_bytes: int = Field(default=256 * MIB, ge=MIB)
+    """Bytes of inputs that an advice holds, 4 of them at once; beyond, the sample is smaller."""
 
     @model_validator(mode="after")
     def _check_workers(self) -> Self:
@@ -302,9 +345,12 @@ def is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return False
+    # ::ffff:127.0.0.1 is what a socket for both families makes of an IPv4 peer.
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def join_address(host: str, port: int) -> str:

@@ -4,90 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models import InputLimits
+from service.embedding_cache import CacheKey, EmbeddingCache
 from service.errors import DeadlineExceeded, InternalError, NotFound, QueueFull, Unavailable
 from service.extraction import BackboneInfo, Extracted, Extractor
-from service.inputs import Kind, RawInput, check_embedding
+from service.inputs import Kind, RawInput, check_embedding, read_inputs
 from service.metrics import Metrics
 from service.store import Database
 from service.store import embeddings as stored_embeddings
-from service.store import examples as stored_examples
-
-ENTRY_OVERHEAD_BYTES = 450
-"""Of an entry beside its numbers; tracemalloc over 20,000 entries gave 420 on CPython 3.11."""
-
-
-class CacheKey(NamedTuple):
-    """The tenant is part of it, so that response times tell one nothing about another."""
-
-    tenant: str
-    fingerprint: str
-    digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class CachedEmbedding:
-    """A vector, float32 of shape (dim,), and the kind of input it was made of."""
-
-    vector: NDArray[np.float32]
-    kind: Kind
-
-
-class EmbeddingCache:
-    """The most recently used embeddings, bounded in bytes."""
-
-    def __init__(self, max_bytes: int, metrics: Metrics) -> None:
-        self._max_bytes = max_bytes
-        self._bytes = 0
-        self._entries: OrderedDict[CacheKey, CachedEmbedding] = OrderedDict()
-        self._gauge = metrics.cache_bytes
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    @property
-    def nbytes(self) -> int:
-        """Memory of the entries, their bookkeeping included."""
-        return self._bytes
-
-    def get(self, key: CacheKey) -> CachedEmbedding | None:
-        """The entry, which becomes the most recently used."""
-        entry = self._entries.get(key)
-        if entry is not None:
-            self._entries.move_to_end(key)
-        return entry
-
-    def __contains__(self, key: CacheKey) -> bool:
-        return key in self._entries
-
-    def __iter__(self) -> Iterator[CacheKey]:
-        return iter(self._entries)
-
-    def discard(self, key: CacheKey) -> None:
-        """Drops the entry, if there is one."""
-        old = self._entries.pop(key, None)
-        if old is not None:
-            self._bytes -= old.vector.nbytes + ENTRY_OVERHEAD_BYTES
-            self._gauge.set(self._bytes)
-
-    def put(self, key: CacheKey, vector: NDArray[np.float32], kind: Kind) -> None:
-        """Keeps a copy, at the cost of the least recently used ones."""
-        if key in self._entries:
-            return
-        # A row of a batch's result would keep the whole batch alive.
-        self._entries[key] = CachedEmbedding(vector.copy(), kind)
-        self._bytes += vector.nbytes + ENTRY_OVERHEAD_BYTES
-        while self._bytes > self._max_bytes:
-            _, old = self._entries.popitem(last=False)
-            self._bytes -= old.vector.nbytes + ENTRY_OVERHEAD_BYTES
-        self._gauge.set(self._bytes)
+from service.store import inputs as stored_inputs
+from service.store.embeddings import PREFIX, Needed
+from trunkline.v1 import common_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +63,22 @@ class Embeddings:
     Args:
         database: where digests of stored examples are looked up; None for an extraction server
             alone, which stores nothing.
+        limits: of kept inputs, which are computed anew where a digest is all that was sent.
     """
 
     def __init__(
-        self, extractor: Extractor, database: Database | None, cache_bytes: int, metrics: Metrics
+        self,
+        extractor: Extractor,
+        database: Database | None,
+        cache_bytes: int,
+        metrics: Metrics,
+        limits: InputLimits | None = None,
     ) -> None:
         self._extractor = extractor
         self._database = database
         self._cache = EmbeddingCache(cache_bytes, metrics)
         self._metrics = metrics
+        self._limits = limits or InputLimits()
         self._flights: dict[CacheKey, _Flight] = {}
         self._purges = 0
 
@@ -176,21 +116,21 @@ class Embeddings:
         """Those of the digests whose embedding is in memory."""
         return {d for d in digests if CacheKey(tenant, fingerprint, d) in self._cache}
 
-    def purge(self, tenant: str, fingerprint: str | None, digests: Collection[str]) -> None:
-        """Forgets the embeddings of these inputs; call it after they have left the store.
+    def purge(self, tenant: str, needed: Needed, tails: Collection[str] = ()) -> None:
+        """Forgets embeddings of inputs and their views; call it after they have left the store.
 
         Args:
-            fingerprint: of one backbone; None for all.
+            needed: fingerprints under which the tenant needs them still, by the inputs' digests.
+            tails: fingerprints of which nothing is needed.
         """
         self._purges += 1
-        keys = {CacheKey(tenant, fingerprint or "", digest) for digest in digests}
-        if fingerprint is None:
-            known = itertools.chain(self._cache, self._flights)
-            keys = {key for key in known if key.tenant == tenant and key.digest in digests}
-        for key in keys:
-            self._cache.discard(key)
-            # Who waits for one still gets it, but it is not kept.
-            self._flights.pop(key, None)
+        prefixes = {digest[:PREFIX]: kept for digest, kept in needed.items()}
+        for key in [key for key in itertools.chain(self._cache, self._flights) if key[0] == tenant]:
+            kept = prefixes.get(key.digest[:PREFIX])
+            if key.fingerprint in tails or (kept is not None and key.fingerprint not in kept):
+                self._cache.discard(key)
+                # Who waits for one still gets it, but it is not kept.
+                self._flights.pop(key, None)
 
     def _at_hand(
         self, tenant: str, backbone: BackboneInfo, raw: RawInput | Exception
@@ -211,7 +151,7 @@ class Embeddings:
         self,
         tenant: str,
         backbone: BackboneInfo,
-        raws: Mapping[int, RawInput],
+        raws: dict[int, RawInput],
         outcomes: list[Resolved | Exception | None],
         deadline: float | None,
         look_in_store: bool,
@@ -222,9 +162,14 @@ class Embeddings:
             found = await self._from_store(self._database, tenant, backbone, digests)
             for i in wanted:
                 outcomes[i] = found.get(raws[i].digest)
-        for i, raw in raws.items():
-            if outcomes[i] is None and raw.kind is Kind.DIGEST:
-                outcomes[i] = _unknown_digest(raw.digest)
+        unknown = [i for i, raw in raws.items() if outcomes[i] is None and raw.kind is Kind.DIGEST]
+        kept = await self._kept(tenant, {raws[i].digest for i in unknown})
+        for i in unknown:
+            found_input = kept.get(raws[i].digest, _unknown_digest(raws[i].digest))
+            if isinstance(found_input, Exception):
+                outcomes[i] = found_input
+            else:
+                raws[i] = found_input
         for again in (True, False):
             left = [i for i in raws if outcomes[i] is None]
             if not left:
@@ -245,7 +190,7 @@ class Embeddings:
         )
         if not vectors:
             return {}
-        kinds = await database.read(stored_examples.find_kinds, tenant, list(vectors))
+        kinds = await database.read(stored_inputs.find_kinds, tenant, list(vectors))
         found = {
             digest: Resolved(Kind(kinds[digest]), vector)
             for digest, vector in vectors.items()
@@ -256,6 +201,17 @@ class Embeddings:
                 key = CacheKey(tenant, backbone.fingerprint, digest)
                 self._cache.put(key, resolved.vector, resolved.kind)
         return found
+
+    async def _kept(self, tenant: str, digests: Collection[str]) -> dict[str, RawInput | Exception]:
+        """Inputs that a head of the tenant keeps, or why they are of no use."""
+        if not digests or self._database is None:
+            return {}
+        while True:
+            purges = self._purges
+            found = await self._database.read(stored_inputs.find_kept, tenant, list(digests))
+            if purges == self._purges:  # else it may have been read before it was deleted
+                messages = [common_pb2.Input.FromString(data) for data in found.values()]
+                return dict(zip(found, await read_inputs(messages, self._limits), strict=True))
 
     async def _compute(
         self,

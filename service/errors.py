@@ -5,6 +5,7 @@
     │   ├── UnsupportedMediaType
     │   └── BodyTooLarge
     ├── Forbidden               a web page of another site sent it
+    ├── PermissionDenied        it may be asked on this machine only
     ├── NotFound                no such head, version, training, example, input or backbone
     ├── AlreadyExists
     ├── PreconditionFailed      the request is fine, the state is not (no active version, …)
@@ -80,6 +81,9 @@ class BodyTooLarge(InvalidRequest): ...
 class Forbidden(ServiceError): ...
 
 
+class PermissionDenied(ServiceError): ...
+
+
 class NotFound(ServiceError): ...
 
 
@@ -150,6 +154,7 @@ STATUSES: dict[type[Exception], Status] = {
     UnsupportedMediaType: Status(grpc.StatusCode.INVALID_ARGUMENT, 415),
     BodyTooLarge: Status(grpc.StatusCode.INVALID_ARGUMENT, 413),
     Forbidden: Status(grpc.StatusCode.PERMISSION_DENIED, 403),
+    PermissionDenied: Status(grpc.StatusCode.PERMISSION_DENIED, 403),
     NotFound: Status(grpc.StatusCode.NOT_FOUND, 404),
     AlreadyExists: Status(grpc.StatusCode.ALREADY_EXISTS, 409),
     PreconditionFailed: Status(grpc.StatusCode.FAILED_PRECONDITION, 400),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence, Set
 from dataclasses import replace
 
 from sqlalchemy import Connection
 
+from service.activation_files import ActivationFiles
 from service.calls import Call
 from service.completion import Completion
 from service.config import ServerSettings
@@ -14,7 +16,13 @@ from service.embeddings import Embeddings, Resolved
 from service.errors import InvalidRequest, NotFound, ServiceError
 from service.extraction import BackboneInfo, Extractor
 from service.inputs import RawInput, check_digest, read_inputs
-from service.labelled_rows import check_label, check_weight, head_backbone, new_example
+from service.labelled_rows import (
+    check_label,
+    check_weight,
+    current_backbone,
+    head_backbone,
+    new_example,
+)
 from service.live import LiveCopies
 from service.messages import (
     example_message,
@@ -28,7 +36,8 @@ from service.store import Database
 from service.store import embeddings as stored_embeddings
 from service.store import examples as stored_examples
 from service.store import heads as stored_heads
-from service.store.embeddings import view_digest
+from service.store import inputs as stored_inputs
+from service.store.embeddings import Needed, view_digest
 from service.store.examples import Change, NewExample
 from service.store.heads import HeadRecord
 from service.views import Views, wanted_views
@@ -48,6 +57,7 @@ class Examples:
         extractor: Extractor,
         embeddings: Embeddings,
         views: Views,
+        activations: ActivationFiles,
         live: LiveCopies,
         completion: Completion,
         settings: ServerSettings,
@@ -56,6 +66,7 @@ class Examples:
         self._extractor = extractor
         self._embeddings = embeddings
         self._views = views
+        self._activations = activations
         self._live = live
         self._completion = completion
         self._settings = settings
@@ -68,10 +79,9 @@ class Examples:
         for digest in request.digests:
             check_digest(digest)
         head = await self._head(request.head)
+        current_backbone(self._extractor, head)
         if head.keep_inputs:
-            known = await self._database.read(
-                stored_examples.kept_digests, head.uid, request.digests
-            )
+            known = await self._database.read(stored_inputs.kept_digests, head.uid, request.digests)
         elif count := wanted_views(head, head_backbone(self._extractor, head)):
             known = await self._database.read(_augmented, head, request.digests, count)
         else:
@@ -173,9 +183,10 @@ class Examples:
     async def _delete(
         self, head: HeadRecord, digests: Sequence[str | ServiceError]
     ) -> dict[int, ServiceError]:
-        errors, gone = await self._database.write(_delete, head.uid, digests)
-        self._embeddings.purge(head.tenant, head.fingerprint, gone)
+        errors, needed = await self._database.write(_delete, head.uid, digests)
+        self._embeddings.purge(head.tenant, needed)
         self._live.outdate(head.uid)
+        await asyncio.to_thread(self._activations.forget, head.uid, list(needed))
         return errors
 
     async def _store(self, head: HeadRecord, new: Sequence[NewExample]) -> list[Change]:
@@ -184,6 +195,7 @@ class Examples:
             head.uid,
             new,
             max_examples=self._settings.max_examples_per_head,
+            fingerprint=head.fingerprint,
         )
         if changes.count("added") < len(changes):
             self._live.outdate(head.uid)
@@ -291,20 +303,19 @@ def _update_labels(
 
 def _delete(
     connection: Connection, uid: str, digests: Sequence[str | ServiceError]
-) -> tuple[dict[int, ServiceError], list[str]]:
-    """Errors by row, and the inputs that the tenant holds no longer."""
+) -> tuple[dict[int, ServiceError], Needed]:
+    """Errors by row, and under which fingerprints the tenant needs the inputs still."""
     errors: dict[int, ServiceError] = {}
-    gone: list[str] = []
+    needed: dict[str, Set[str]] = {}
     for row, digest in enumerate(digests):
         if isinstance(digest, ServiceError):
             errors[row] = digest
             continue
         try:
-            if stored_examples.delete_example(connection, uid, digest):
-                gone.append(digest)
+            needed |= stored_examples.delete_example(connection, uid, digest)
         except NotFound as error:
             errors[row] = error
-    return errors, gone
+    return errors, needed
 
 
 def _augmented(

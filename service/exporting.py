@@ -8,36 +8,53 @@ from sqlalchemy import Connection
 
 import adapters
 from service.calls import Call
-from service.errors import PreconditionFailed
+from service.errors import LimitExceeded, PreconditionFailed
 from service.messages import version_message
 from service.model_card import model_card
 from service.report_messages import report_message
 from service.store import Database
 from service.store import heads as stored_heads
-from service.store.heads import HeadRecord, VersionRecord
+from service.store import tails as stored_tails
+from service.store import versions as stored_versions
+from service.store.heads import HeadRecord
 from service.store.online import online_accuracy
+from service.store.versions import VersionRecord
 from trunkline.resources import HeadName, VersionName
 from trunkline.v1 import heads_pb2
+
+CARD_BYTES = 1024 * 1024
+"""Left free in a message for the model card; a generous guess."""
 
 
 class Exporting:
     """The use cases behind ``ExportHead`` and ``GetHeadReport``."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, max_message_bytes: int) -> None:
         self._database = database
+        self._max_message_bytes = max_message_bytes
 
     async def export(
         self, request: heads_pb2.ExportHeadRequest, call: Call
     ) -> heads_pb2.ExportHeadResponse:
-        """A version's weights as a safetensors file that can be imported again, and its card."""
+        """A version's weights as safetensors files, the head's and the tail's, and its card."""
         name = VersionName(HeadName.parse(request.name, field="name"), request.version or None)
-        head, version, weights = await self._database.read(_export, name)
+        head, version, weights, tail = await self._database.read(_export, name)
         graph = await asyncio.to_thread(_to_onnx, weights) if request.onnx else b""
+        size = len(weights) + len(graph) + len(tail) + CARD_BYTES
+        if size > self._max_message_bytes:
+            raise LimitExceeded(
+                f"export: at most {self._max_message_bytes} bytes in a message, takes {size}; "
+                "let the server send larger ones (max_message_bytes)",
+                field="max_message_bytes",
+                limit=self._max_message_bytes,
+                value=size,
+            )
         return heads_pb2.ExportHeadResponse(
             version=version_message(head, version),
             safetensors=weights,
             onnx=graph,
             model_card=model_card(report_message(head, version), version),
+            tail=tail,
         )
 
     async def get_report(
@@ -63,12 +80,18 @@ def find_version(connection: Connection, name: VersionName) -> tuple[HeadRecord,
             field="head",
             value=head.resource,
         )
-    return head, stored_heads.get_version(connection, head.uid, wanted)
+    return head, stored_versions.get_version(connection, head.uid, wanted)
 
 
-def _export(connection: Connection, name: VersionName) -> tuple[HeadRecord, VersionRecord, bytes]:
+def _export(
+    connection: Connection, name: VersionName
+) -> tuple[HeadRecord, VersionRecord, bytes, bytes]:
+    """A version with its weights and those of its tail; empty for none."""
     head, version = find_version(connection, name)
-    return head, version, stored_heads.get_weights(connection, head.uid, version.version)
+    weights, tail = stored_versions.get_weights(connection, head.uid, version.version), b""
+    if version.tail is not None:
+        tail = stored_tails.get_tail(connection, head.uid, version.tail.fingerprint)
+    return head, version, weights, tail
 
 
 def _report(connection: Connection, name: VersionName) -> heads_pb2.HeadReport:

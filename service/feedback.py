@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
+from dataclasses import replace
 
 from sqlalchemy import Connection
 
 from service.calls import Call
 from service.completion import Completion
 from service.config import ServerSettings
-from service.embeddings import Embeddings
-from service.errors import InvalidRequest, NotFound
-from service.extraction import Extractor
-from service.inputs import RawInput, read_inputs
+from service.embeddings import Embeddings, Resolved
+from service.errors import InvalidRequest, NotFound, PreconditionFailed
+from service.extraction import BackboneInfo, Extractor
+from service.inputs import Kind, RawInput, read_inputs
 from service.labelled_rows import check_feedback_id, check_label, head_backbone, new_example
 from service.live import LiveCopies
 from service.live_messages import feedback_message, read_feedback_state
+from service.loaded_heads import stored_tail
 from service.messages import page_size, read_page_token, row_error, write_page_token
 from service.metrics import Metrics
 from service.prediction import check_rows
@@ -25,6 +28,7 @@ from service.store import heads as stored_heads
 from service.store.feedback import NewFeedback, Stored
 from service.store.feedback_rules import AllowedLabels
 from service.store.heads import HeadRecord
+from service.together import together
 from trunkline.resources import HeadName
 from trunkline.v1 import heads_pb2, prediction_pb2
 
@@ -63,22 +67,24 @@ class FeedbackLog:
         limits = self._settings.input_limits
         inputs = await read_inputs([item.input for item in request.feedback], limits)
         raws = self._checked(request, inputs, labels)
-        resolved = await self._embeddings.resolve(
-            head.tenant, backbone, raws, deadline=call.deadline, look_in_store=True
-        )
+        resolved, by_tail = await self._resolve(head, backbone, raws, call)
         response = prediction_pb2.SendFeedbackResponse()
         new: dict[int, NewFeedback] = {}
-        for row, (item, raw, outcome) in enumerate(
-            zip(request.feedback, raws, resolved, strict=True)
+        for row, (item, raw, outcome, tailed) in enumerate(
+            zip(request.feedback, raws, resolved, by_tail, strict=True)
         ):
             response.ids.append("")
             response.digests.append(raw.digest if isinstance(raw, RawInput) else "")
             response.duplicates.append(False)
-            if isinstance(outcome, Exception):
-                response.errors.append(row_error(row, outcome, call.request_id))
+            if isinstance(outcome, Exception) or isinstance(tailed, Exception):
+                error = outcome if isinstance(outcome, Exception) else tailed
+                assert isinstance(error, Exception)
+                response.errors.append(row_error(row, error, call.request_id))
             elif isinstance(raw, RawInput):
                 keep = head.keep_inputs
                 example = new_example(raw, outcome, item.label, "feedback", keep_input=keep)
+                if head.tail is not None:
+                    example = replace(example, tail=(head.tail, tailed.vector))
                 new[row] = NewFeedback(item.id or uuid.uuid4().hex, example, item.label)
         stored = await self._completion.run(self._store(head, list(new.values())))
         for i, (row, feedback) in enumerate(new.items()):
@@ -132,6 +138,29 @@ class FeedbackLog:
             errors=[row_error(row, error, call.request_id) for row, error in errors.items()],
         )
 
+    async def _resolve(
+        self,
+        head: HeadRecord,
+        backbone: BackboneInfo,
+        raws: Sequence[RawInput | Exception],
+        call: Call,
+    ) -> list[list[Resolved | Exception]]:
+        """Embeddings by the backbone, for later trainings, and those the active version takes."""
+        backbones = [backbone]
+        if head.tail is not None:
+            tail = stored_tail(self._database, head.uid, head.tail)
+            backbones.append(backbone.with_tail(tail))
+            raws = [_with_content(raw) for raw in raws]
+        resolved = await together(
+            [
+                self._embeddings.resolve(
+                    head.tenant, info, raws, deadline=call.deadline, look_in_store=True
+                )
+                for info in backbones
+            ]
+        )
+        return [resolved[0], resolved[-1]]
+
     async def _store(self, head: HeadRecord, new: list[NewFeedback]) -> Stored:
         stored = await self._database.write(
             stored_feedback.store_feedback,
@@ -139,8 +168,9 @@ class FeedbackLog:
             new,
             max_examples=self._settings.max_examples_per_head,
             max_classes=self._settings.max_classes,
+            fingerprint=head.fingerprint,
         )
-        if stored.superseded:
+        if stored.superseded or stored.outdated:
             self._live.outdate(head.uid)
         if stored.added:
             self._live.note(head)
@@ -173,6 +203,19 @@ class FeedbackLog:
             else:
                 checked.append(raw)
         return checked
+
+
+def _with_content(raw: RawInput | Exception) -> RawInput | Exception:
+    """An input that a tail can be run on."""
+    if isinstance(raw, RawInput) and raw.kind is Kind.EMBEDDING:
+        return PreconditionFailed(
+            "input: must be the input itself, is an embedding: the head runs on a fine-tuned tail, "
+            "and needs one by that and one by the backbone",
+            field="input",
+            limit="no embedding",
+            value=raw.kind,
+        )
+    return raw
 
 
 def _head(

@@ -151,23 +151,10 @@ class Fitter:
 
     @staticmethod
     async def _receive(process: Process, progress: Callable[[float, str], None]) -> FittedHead:
-        assert process.stdout is not None
         while True:
-            prefix = await process.stdout.readexactly(frames.PREFIX.size)
-            header_length, payload_length = frames.PREFIX.unpack(prefix)
-            header = json.loads(await process.stdout.readexactly(header_length))
-            payload = await process.stdout.readexactly(payload_length)
+            header, payload = await next_frame(process)
             if "progress" in header:
                 progress(header["progress"], header["phase"])
-            elif "failed" in header:
-                raise FitFailed("the training failed by a fault of the server; its log has more")
-            elif "error" in header:
-                raise PreconditionFailed(
-                    header["error"],
-                    field=header["field"],
-                    limit=header["limit"],
-                    value=header["value"],
-                )
             else:
                 return FittedHead(
                     tuple(header["labels"]),
@@ -176,3 +163,25 @@ class Fitter:
                     header["cpu_seconds"],
                     payload,
                 )
+
+
+async def next_frame(process: Process) -> tuple[dict[str, Any], bytes]:
+    """What a training process says next.
+
+    Raises:
+        PreconditionFailed: no head can be learned from these examples.
+        FitFailed: by a fault of ours.
+        asyncio.IncompleteReadError: the process has ended.
+    """
+    assert process.stdout is not None
+    prefix = await process.stdout.readexactly(frames.PREFIX.size)
+    header_length, payload_length = frames.PREFIX.unpack(prefix)
+    header = json.loads(await process.stdout.readexactly(header_length))
+    payload = await process.stdout.readexactly(payload_length)
+    if "failed" in header:
+        raise FitFailed("the training failed by a fault of the server; its log has more")
+    if "error" in header:
+        raise PreconditionFailed(
+            header["error"], field=header["field"], limit=header["limit"], value=header["value"]
+        )
+    return header, payload

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -61,20 +61,11 @@ def _answer(header: dict[str, Any], payload: bytes, output: BinaryIO) -> bytes:
     started = time.process_time()
     arrays = frames.unpack_arrays(header["arrays"], payload)
     try:
-        fitted = _fit(header, arrays, tell)
+        spec = adapters.HeadSpec.from_json(header["spec"])
+        fitted = fit(arrays, header["labels"], spec, header["fingerprint"], tell)
         test = measure(fitted.head, header["test_labels"], arrays.get("test_embeddings"))
-    except adapters.InvalidArgument as error:
-        return frames.pack(
-            {
-                "error": str(error),
-                "field": error.field,
-                "limit": error.limit,
-                "value": error.value,
-            }
-        )
-    except Exception:  # a fault of ours costs this fit alone, not the process
-        traceback.print_exc()
-        return frames.pack({"failed": True})
+    except Exception as error:  # a fault of ours costs this fit alone, not the process
+        return failure(error)
     answer = {
         "report": fitted.report.to_json(),
         "labels": fitted.head.labels,
@@ -84,20 +75,39 @@ def _answer(header: dict[str, Any], payload: bytes, output: BinaryIO) -> bytes:
     return frames.pack(answer, fitted.head.to_safetensors())
 
 
-def _fit(
-    header: dict[str, Any], arrays: dict[str, NDArray[Any]], tell: Callable[[float, str], None]
+def failure(error: Exception) -> bytes:
+    """The frame that tells of an error: in words if the examples are to blame for it."""
+    if not isinstance(error, adapters.InvalidArgument):
+        traceback.print_exception(error)
+        return frames.pack({"failed": True})
+    facts = {"field": error.field, "limit": error.limit, "value": error.value}
+    return frames.pack({"error": str(error), **facts})
+
+
+def fit(
+    arrays: Mapping[str, NDArray[Any]],
+    labels: Sequence[str],
+    spec: adapters.HeadSpec,
+    fingerprint: str,
+    tell: Callable[[float, str], None],
 ) -> adapters.Fitted:
+    """Fits a head and finds out how good it is.
+
+    Args:
+        arrays: "embeddings", and what there is of "weights", "views", "view_rows" and "start", as
+            `service.fitting.FitTask` has them.
+    """
     views = start = None
     if "views" in arrays:
         views = Views(arrays["views"], arrays["view_rows"])
     if "start" in arrays:
         start = adapters.Head.from_safetensors(arrays["start"].tobytes())
-    embeddings, labels, weights = arrays["embeddings"], header["labels"], arrays.get("weights")
+    embeddings, weights = arrays["embeddings"], arrays.get("weights")
     fitted = adapters.fit(
         embeddings,
         labels,
-        adapters.HeadSpec.from_json(header["spec"]),
-        fingerprint=header["fingerprint"],
+        spec,
+        fingerprint=fingerprint,
         weights=weights,
         views=views,
         start=start,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from service.calls import Call
 from service.completion import Completion
 from service.embeddings import Embeddings
 from service.errors import InvalidRequest, NotFound, PreconditionFailed, ServiceError
-from service.fitting import Fitter
+from service.extraction import Extractor
 from service.inputs import check_digest
 from service.live import LiveCopies
 from service.loaded_heads import LoadedHeads
@@ -21,7 +22,7 @@ from service.store import heads as stored_heads
 from service.store.forgetting import Forgotten, Plan
 from service.store.heads import HeadRecord
 from service.store.jobs import NewVersion
-from service.trainer import Trainer
+from service.training_parts import TrainingParts
 from trunkline.resources import HeadName
 from trunkline.v1 import heads_pb2
 
@@ -36,19 +37,19 @@ class Forgetting:
     def __init__(
         self,
         database: Database,
+        extractor: Extractor,
         embeddings: Embeddings,
         loaded: LoadedHeads,
         live: LiveCopies,
-        fitter: Fitter,
-        trainer: Trainer,
+        parts: TrainingParts,
         completion: Completion,
     ) -> None:
         self._database = database
+        self._extractor = extractor
         self._embeddings = embeddings
         self._loaded = loaded
         self._live = live
-        self._fitter = fitter
-        self._trainer = trainer
+        self._parts = parts
         self._completion = completion
 
     async def forget(
@@ -83,11 +84,14 @@ class Forgetting:
         )
 
     async def _forget(self, head: HeadRecord, digests: Sequence[str]) -> tuple[Plan, Forgotten]:
-        # While this has its turn, no training reads examples or stores a version.
-        async with self._fitter.turn():
+        # While this has its turn, no training reads examples or stores a version. A fine-tuning,
+        # which has read them and takes long, begins anew.
+        async with self._parts.fitter.turn(), self._parts.training.paused(head.uid):
+            head = await self._database.read(stored_heads.require_head, head.uid)
             plan = await self._database.read(stored_forgetting.plan, head.uid, digests)
             new = await self._refit(head, plan) if plan.refit else None
             forgotten = await self._database.write(stored_forgetting.forget, head.uid, plan, new)
+            await asyncio.to_thread(self._parts.activations.forget, head.uid, plan.known)
             self._purge(head, forgotten)
             await self._live.forget(head.uid)
         await self._database.checkpoint()
@@ -96,6 +100,7 @@ class Forgetting:
             head=head.resource,
             examples=len(plan.known),
             versions=len(forgotten.versions),
+            tails=len(forgotten.tails),
             version=forgotten.active_version,
         )
         return plan, forgotten
@@ -103,12 +108,13 @@ class Forgetting:
     async def _refit(self, head: HeadRecord, plan: Plan) -> NewVersion | None:
         """The active version made anew without the examples; None where too few are left."""
         try:
-            return await self._trainer.refit(head, plan.active_version, plan.known)
+            return await self._parts.trainer.refit(head, plan.active_version, plan.known)
         except PreconditionFailed as error:
             log.info("nothing to refit", head=head.resource, reason=str(error))
             return None
 
     def _purge(self, head: HeadRecord, forgotten: Forgotten) -> None:
         self._loaded.forget(head.resource)
-        self._embeddings.purge(head.tenant, head.fingerprint, forgotten.gone)
-        self._embeddings.purge(head.tenant, None, forgotten.nowhere)
+        self._embeddings.purge(head.tenant, forgotten.needed, forgotten.tails)
+        for fingerprint in forgotten.tails:
+            self._extractor.forget_tail(fingerprint)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import NoReturn
+from urllib.parse import unquote
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
@@ -16,6 +17,7 @@ from grpc_reflection.v1alpha import reflection
 
 from service.application import Handler, Readiness
 from service.calls import Call, Calls, new_request_id, tenant_of
+from service.config import is_loopback
 from service.errors import InvalidRequest, StartupError, UnknownMethod, problem_of
 from service.logs import get_logger
 from service.methods import Method, methods_of
@@ -188,6 +190,7 @@ class _Translator:
                     request_id=request_id,
                     timeout=context.time_remaining(),
                     watch=True,
+                    local=is_local(context.peer()),
                 ) as call:
                     request = self._parse(method, data)
                     call.tenant = tenant_of(request)
@@ -214,6 +217,7 @@ class _Translator:
                 request_id=request_id,
                 timeout=context.time_remaining(),
                 upload=upload,
+                local=is_local(context.peer()),
             ) as call:
                 reply = await run(call)
                 if getattr(reply, "errors", None):
@@ -261,6 +265,14 @@ class _UnknownMethods(grpc.GenericRpcHandler):
             yield b""  # makes this a stream
 
         return grpc.stream_stream_rpc_method_handler(refuse)
+
+
+def is_local(peer: str) -> bool:
+    """Whether a peer, as gRPC writes it, is on this machine: ``ipv4:127.0.0.1:50051`` and such."""
+    kind, _, address = unquote(peer).partition(":")
+    if kind == "unix":
+        return True
+    return kind in ("ipv4", "ipv6") and is_loopback(address.rpartition(":")[0].strip("[]"))
 
 
 async def _abort(context: Context, request_id: str, error: Exception) -> NoReturn:

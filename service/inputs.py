@@ -38,7 +38,9 @@ class Kind(StrEnum):
         return _MODALITIES.get(self)
 
 
-_DTYPE_NAMES = {np.dtype(name): name for name in ("uint8", "uint32", "float32", "float64")}
+_DTYPE_NAMES = {
+    np.dtype(name): name for name in ("uint8", "uint32", "int64", "float16", "float32", "float64")
+}
 _MODALITIES = {
     Kind.IMAGE: Modality.IMAGE,
     Kind.PIXELS: Modality.IMAGE,

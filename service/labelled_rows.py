@@ -7,7 +7,7 @@ import unicodedata
 from typing import Literal
 
 from service.embeddings import Resolved
-from service.errors import FingerprintMismatch, InvalidRequest
+from service.errors import FingerprintMismatch, InvalidRequest, Unavailable
 from service.extraction import BackboneInfo, Extractor
 from service.inputs import Kind, RawInput
 from service.store.examples import NewExample
@@ -26,16 +26,45 @@ def head_backbone(extractor: Extractor, head: HeadRecord) -> BackboneInfo:
         PreconditionFailed: it is not loaded.
         FingerprintMismatch: it is loaded with other weights or preprocessing.
     """
-    backbone = extractor.backbone(head.backbone)
-    if backbone.fingerprint != head.fingerprint:
+    return loaded_backbone(extractor, head.resource, head.backbone, head.fingerprint)
+
+
+def current_backbone(extractor: Extractor, head: HeadRecord) -> BackboneInfo | None:
+    """The backbone that a head is bound to, for what can do without it; None if it is not loaded.
+
+    Raises:
+        FingerprintMismatch: it is loaded with other weights or preprocessing.
+    """
+    try:
+        names = {info.name for info in extractor.backbones()}
+    except Unavailable:
+        return None
+    return head_backbone(extractor, head) if head.backbone in names else None
+
+
+def loaded_backbone(
+    extractor: Extractor, head: str, backbone: str, fingerprint: str
+) -> BackboneInfo:
+    """The loaded backbone that a head, or a version of it, was made for.
+
+    Args:
+        head: the head's resource name.
+
+    Raises:
+        PreconditionFailed: it is not loaded.
+        FingerprintMismatch: it is loaded with other weights or preprocessing.
+    """
+    loaded = extractor.backbone(backbone)
+    if loaded.fingerprint != fingerprint:
         raise FingerprintMismatch(
-            f"head: {head.resource} is bound to fingerprint {head.fingerprint}, backbone "
-            f"{backbone.name} has {backbone.fingerprint}; make a new head for it",
+            f"head: {head} was made for {backbone} with fingerprint {fingerprint}, which has "
+            f"{loaded.fingerprint} now; train it again from its kept inputs: "
+            f"trunkline heads retrain {head}",
             field="fingerprint",
-            limit=backbone.fingerprint,
-            value=head.fingerprint,
+            limit=loaded.fingerprint,
+            value=fingerprint,
         )
-    return backbone
+    return loaded
 
 
 def new_example(

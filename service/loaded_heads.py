@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from sqlalchemy import Connection
 
 from adapters import Head
 from service.errors import PreconditionFailed
+from service.extraction import TailRef
 from service.metrics import Metrics
 from service.store import Database
 from service.store import heads as stored_heads
+from service.store import tails as stored_tails
+from service.store import versions as stored_versions
 from trunkline.resources import HeadName
 
 ENTRY_OVERHEAD_BYTES = 2000
@@ -22,15 +25,22 @@ ENTRY_OVERHEAD_BYTES = 2000
 
 @dataclass(frozen=True, slots=True)
 class LoadedHead:
-    """What answers for a head: a version, or the live copy that moved on from it (`live`)."""
+    """What answers for a head: a version, or the live copy that moved on from it (`live`).
+
+    Attributes:
+        fingerprint: of the backbone that the version was trained for.
+        tail: what it runs on in place of the backbone's own blocks; None for these.
+    """
 
     resource: str
     tenant: str
     uid: str
     backbone: str
+    fingerprint: str
     policy: str
     version: int
     head: Head
+    tail: TailRef | None = None
     live: bool = False
 
     @property
@@ -97,9 +107,11 @@ class LoadedHeads:
             self._report()
 
     async def _load(self, name: HeadName, version: int) -> LoadedHead:
-        loaded = await self._database.read(_read_head, name, version)
+        loaded, tail = await self._database.read(_read_head, name, version)
         await asyncio.to_thread(loaded.head.warm_up)
-        return loaded
+        if tail is None:
+            return loaded
+        return replace(loaded, tail=stored_tail(self._database, loaded.uid, tail))
 
     def _landed(self, resource: str, load: _Load, task: asyncio.Task[LoadedHead]) -> None:
         if self._loads.get(resource) is load:
@@ -119,7 +131,15 @@ class LoadedHeads:
         self._metrics.head_bytes.set(self._bytes)
 
 
-def _read_head(connection: Connection, name: HeadName, version: int) -> LoadedHead:
+def stored_tail(database: Database, uid: str, fingerprint: str) -> TailRef:
+    """A tail of a head, whose weights are read when they are needed."""
+    return TailRef(fingerprint, partial(database.read, stored_tails.get_tail, uid, fingerprint))
+
+
+def _read_head(
+    connection: Connection, name: HeadName, version: int
+) -> tuple[LoadedHead, str | None]:
+    """A version, and the fingerprint of its tail."""
     record = stored_heads.get_head(connection, name.tenant, name.head)
     wanted = version or record.active_version
     if not wanted:
@@ -128,13 +148,16 @@ def _read_head(connection: Connection, name: HeadName, version: int) -> LoadedHe
             field="head",
             value=record.resource,
         )
-    data = stored_heads.get_weights(connection, record.uid, wanted)
-    return LoadedHead(
+    found = stored_versions.get_version(connection, record.uid, wanted)
+    data = stored_versions.get_weights(connection, record.uid, wanted)
+    loaded = LoadedHead(
         resource=record.resource,
         tenant=record.tenant,
         uid=record.uid,
-        backbone=record.backbone,
+        backbone=found.backbone,
+        fingerprint=found.base_fingerprint,
         policy=record.policy,
         version=wanted,
         head=Head.from_safetensors(data),
     )
+    return loaded, None if found.tail is None else found.tail.fingerprint

@@ -12,12 +12,14 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 import adapters
-from adapters.spec import Augmentation, NoveltySpec
+from adapters.spec import Augmentation, FineTune, NoveltySpec
 from service.errors import InvalidRequest, is_expected, problem_of
 from service.logs import get_logger
 from service.store.examples import ExampleRecord
-from service.store.heads import HeadCounts, HeadRecord, VersionRecord
+from service.store.heads import HeadCounts, HeadRecord
 from service.store.jobs import JobRecord, JobState
+from service.store.tails import TailRecord
+from service.store.versions import VersionRecord
 from trunkline.v1 import common_pb2, heads_pb2
 
 DEFAULT_PAGE = 100
@@ -63,12 +65,24 @@ def read_spec(message: heads_pb2.HeadSpec) -> adapters.HeadSpec:
             views=message.augment.views, noise=message.augment.noise or default.augment.noise
         ),
         novelty=_read_novelty(message.novelty) if message.HasField("novelty") else None,
+        fine_tune=_read_fine_tune(message.fine_tune),
     )
 
 
 def _read_novelty(message: heads_pb2.Novelty) -> NoveltySpec:
     rate = message.false_alarm_rate or NoveltySpec().false_alarm_rate
     return NoveltySpec(false_alarm_rate=rate, abstain=message.abstain)
+
+
+def _read_fine_tune(message: heads_pb2.FineTune) -> FineTune:
+    default = FineTune()
+    return FineTune(
+        strategy=message.strategy or default.strategy,
+        max_epochs=message.max_epochs or default.max_epochs,
+        learning_rate=message.learning_rate or default.learning_rate,
+        rate_decay=message.rate_decay or default.rate_decay,
+        views=message.views,
+    )
 
 
 def spec_message(stored: Mapping[str, Any]) -> heads_pb2.HeadSpec:
@@ -86,6 +100,8 @@ def spec_message(stored: Mapping[str, Any]) -> heads_pb2.HeadSpec:
         message.augment.CopyFrom(heads_pb2.Augmentation(**asdict(spec.augment)))
     if spec.novelty is not None:
         message.novelty.CopyFrom(heads_pb2.Novelty(**asdict(spec.novelty)))
+    if spec.fine_tune != FineTune():
+        message.fine_tune.CopyFrom(heads_pb2.FineTune(**asdict(spec.fine_tune)))
     return message
 
 
@@ -125,17 +141,31 @@ def version_message(head: HeadRecord, version: VersionRecord) -> heads_pb2.HeadV
         family=report["family"],
         spec=spec_message(report["spec"]),
         labels=version.labels,
-        backbone=head.backbone,
-        fingerprint=report["fingerprint"],
+        backbone=version.backbone,
+        fingerprint=version.base_fingerprint,
         example_count=version.example_count,
         create_time=timestamp(version.created_at),
+        tail=None if version.tail is None else _tail_message(version.tail),
+    )
+
+
+def _tail_message(tail: TailRecord) -> heads_pb2.Tail:
+    return heads_pb2.Tail(
+        fingerprint=tail.fingerprint,
+        strategy=tail.strategy,
+        blocks=tail.blocks,
+        size_bytes=tail.size,
     )
 
 
 def training_message(
-    head: str, job: JobRecord, phase: str = "", progress: float = 0.0
+    head: str,
+    job: JobRecord,
+    phase: str = "",
+    progress: float = 0.0,
+    tuning: heads_pb2.TuningProgress | None = None,
 ) -> heads_pb2.Training:
-    """A job of the head with this resource name."""
+    """A job of the head with this resource name; `tuning` while blocks are fine-tuned."""
     done = job.state is JobState.SUCCEEDED
     message = heads_pb2.Training(
         name=f"{head}/trainings/{job.id}",
@@ -146,6 +176,7 @@ def training_message(
         error_code=job.error_code,
         error_message=job.error_message,
         create_time=timestamp(job.created_at),
+        tuning=None if job.state.final else tuning,
     )
     if job.ended_at is not None:
         message.end_time.CopyFrom(timestamp(job.ended_at))

@@ -11,11 +11,24 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from trunkline.v1 import extraction_pb2, heads_pb2, prediction_pb2
+from trunkline.v1 import (
+    admin_pb2,
+    advice_pb2,
+    extraction_pb2,
+    heads_pb2,
+    prediction_pb2,
+    tails_pb2,
+)
 
 EXTRACTION = extraction_pb2.DESCRIPTOR.services_by_name["ExtractionService"]
 PREDICTION = prediction_pb2.DESCRIPTOR.services_by_name["PredictionService"]
 HEADS = heads_pb2.DESCRIPTOR.services_by_name["HeadService"]
+ADVICE = advice_pb2.DESCRIPTOR.services_by_name["AdviceService"]
+ADMIN = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
+TAILS = tails_pb2.DESCRIPTOR.services_by_name["TailService"]
+
+OF_THE_SERVER = (EXTRACTION, PREDICTION, HEADS, ADVICE, ADMIN)
+OF_THE_EXTRACTOR = (EXTRACTION, TAILS, ADMIN)
 
 _VARIABLE = re.compile(r"\{(\w+)=([^}]+)\}")
 
@@ -39,7 +52,11 @@ class RestRoute:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One RPC."""
+    """One RPC.
+
+    Attributes:
+        rest: None for what only servers ask of each other.
+    """
 
     service: str
     name: str
@@ -47,7 +64,7 @@ class Method:
     response: type[Message]
     client_streaming: bool
     server_streaming: bool
-    rest: RestRoute
+    rest: RestRoute | None
 
     @property
     def path(self) -> str:
@@ -70,7 +87,9 @@ def methods_of(*services: ServiceDescriptor) -> Iterator[Method]:
             )
 
 
-def _rest_route(method: MethodDescriptor) -> RestRoute:
+def _rest_route(method: MethodDescriptor) -> RestRoute | None:
+    if not method.GetOptions().HasExtension(annotations_pb2.http):
+        return None
     rule = method.GetOptions().Extensions[annotations_pb2.http]
     verb = rule.WhichOneof("pattern")
     template: str = getattr(rule, verb)

@@ -60,6 +60,17 @@ class Metrics:
         self.backbone_ready = self._gauge(
             "backbone_ready", "1 after a successful forward pass, 0 after a failed one.", "backbone"
         )
+        self.tail_cache_bytes = self._gauge(
+            "tail_cache_bytes", "Memory that tails ready to run take on the device."
+        )
+        self.tail_evictions = self._counter(
+            "tail_evictions", "Tails that had to go to make room for others."
+        )
+        self.tail_loads = self._counter("tail_loads", "Loads of tails by outcome.", "outcome")
+        self.tail_load_seconds = self._histogram(
+            "tail_load_seconds", "Time to get a tail's weights and make them ready to run."
+        )
+        self.tail_rows = self._counter("tail_rows", "Rows that ran on a tail.", "backbone")
         self.rows = self._counter("rows", "Rows by outcome.", "method", "code", "tenant")
         self.cache_hits = self._counter(
             "embedding_cache_hits", "Inputs whose embedding was in the cache.", "tenant"
@@ -216,3 +227,19 @@ class BackboneObserver:
 
     def batch_ended(self, rows: int, seconds: float, error: Exception | None) -> None:
         self._run.observe(seconds)
+
+
+class TailObserver:
+    """Tells metrics about the batcher that loads tails."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._seconds = metrics.tail_load_seconds
+
+    def queued(self, change: int) -> None:
+        pass  # their rows are counted where they wait next
+
+    def batch_started(self, rows: int, waits: Sequence[float]) -> None:
+        pass
+
+    def batch_ended(self, rows: int, seconds: float, error: Exception | None) -> None:
+        self._seconds.observe(seconds)

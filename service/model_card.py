@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from service.store.heads import VersionRecord
+from service.store.versions import VersionRecord
 from trunkline.v1 import heads_pb2
 
 MAX_CLASSES = 200
 """Rows of the table of classes; of more, the rest is counted."""
+
+MAX_BLOCKS = 20
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!&])")
 
@@ -76,6 +78,15 @@ def _what(report: heads_pb2.HeadReport, version: VersionRecord) -> Iterator[str]
         f"embeddings of the frozen backbone `{report.backbone}`, fingerprint "
         f"`{report.fingerprint}`, and of no other, and gives a probability per class."
     )
+    if version.tail is not None:
+        tail = version.tail
+        yield ""
+        yield (
+            f"Not as the backbone is, though: {_blocks(tail.blocks)} of it were fine-tuned for "
+            f"this head ({_text(tail.strategy)}), {tail.size / 1e6:.1f} MB of weights of its own. "
+            "It takes the embeddings that the backbone gives with them, fingerprint "
+            f"`{tail.fingerprint}`."
+        )
 
 
 def _quality(report: heads_pb2.HeadReport) -> Iterator[str]:
@@ -138,6 +149,8 @@ def _training(report: heads_pb2.HeadReport, version: VersionRecord) -> Iterator[
             f"- Augmentation: {augmentation.views} views of {augmentation.augmented_examples} "
             f"examples, used: {augmentation.used}."
         )
+    if report.HasField("fine_tuning"):
+        yield from _fine_tuning(report.fine_tuning)
     if report.HasField("novelty"):
         novelty = report.novelty
         then = "get no answer" if novelty.abstain else "are marked"
@@ -145,6 +158,23 @@ def _training(report: heads_pb2.HeadReport, version: VersionRecord) -> Iterator[
             f"- Inputs like none of the examples {then}; {novelty.false_alarm_rate:.1%} of "
             "ordinary ones may be among them. The file holds embeddings to compare with."
         )
+
+
+def _fine_tuning(report: heads_pb2.FineTuningReport) -> Iterator[str]:
+    without, tuned = report.without_tail, report.with_tail
+    yield (
+        f"- Fine-tuning ({_text(report.strategy)}), on the same folds: {without.accuracy:.1%} "
+        f"accuracy and {without.log_loss:.3f} log-loss without, {tuned.accuracy:.1%} and "
+        f"{tuned.log_loss:.3f} with it; {report.epochs} epochs, {report.seconds_with:.0f} s in "
+        f"place of {report.seconds_without:.0f} s, {report.bytes_with / 1e6:.2f} MB in place of "
+        f"{report.bytes_without / 1e6:.2f} MB. {'Used' if report.used else 'Not used'}: "
+        f"{_text(report.reason)}."
+    )
+
+
+def _blocks(names: Sequence[str]) -> str:
+    shown = ", ".join(f"`{name}`" for name in names[:MAX_BLOCKS])
+    return shown if len(names) <= MAX_BLOCKS else f"{shown} and {len(names) - MAX_BLOCKS} more"
 
 
 def _limits(report: heads_pb2.HeadReport) -> Iterator[str]:

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from adapters import Head
-from models import InputLimits
+from models import InputLimits, Modality
+from service.answers import answer
 from service.calls import Call
 from service.embeddings import Embeddings, Resolved
-from service.errors import FingerprintMismatch, InvalidRequest, PreconditionFailed
+from service.errors import InvalidRequest, PreconditionFailed
 from service.extraction import BackboneInfo, Extractor
 from service.grouping import group_rows_by_head
-from service.inputs import RawInput, read_inputs, to_tensor
+from service.inputs import RawInput, read_inputs
+from service.labelled_rows import loaded_backbone
 from service.live import LiveCopies, Policy
 from service.loaded_heads import LoadedHead, LoadedHeads
+from service.looks import Looks, check_views, looks_at
 from service.messages import row_error
 from service.metrics import Metrics
+from service.together import together
 from trunkline.resources import HeadName
 from trunkline.v1 import prediction_pb2
 
-INLINE_MULTIPLICATIONS = 4_000_000
-"""Up to here a matrix product takes up to two milliseconds and stays on the event loop."""
+Outcome = Sequence[Resolved] | Exception
+"""A row's embeddings, that of the input itself and those of its views; or its error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +67,11 @@ class Prediction:
         """Classifies every row; a row that fails costs itself alone."""
         started = time.perf_counter()
         self._check(request)
-        outcomes: dict[int, Resolved | Exception] = {}
+        outcomes: dict[int, Outcome] = {}
         groups = await self._groups(request, outcomes)
         raws = await read_inputs(request.inputs, self._limits)
-        for backbone, rows in _rows_by_backbone(groups):
-            resolved = await self._embeddings.resolve(
-                call.tenant, backbone, [raws[row] for row in rows], deadline=call.deadline
-            )
-            outcomes.update(zip(rows, resolved, strict=True))
+        looks = await looks_at(raws, request.average_views, self._limits)
+        outcomes |= await self._resolve(groups, looks, call)
         scored = time.perf_counter()
         response = prediction_pb2.PredictResponse(
             digests=[raw.digest if isinstance(raw, RawInput) else "" for raw in raws]
@@ -87,7 +86,9 @@ class Prediction:
         return response
 
     def _check(self, request: prediction_pb2.PredictRequest) -> None:
-        check_rows("inputs", len(request.inputs), self._max_rows)
+        check_views(request.average_views)
+        # Each view goes through the pipeline as a row of its own.
+        check_rows("inputs", len(request.inputs), self._max_rows // (1 + request.average_views))
         if request.heads and len(request.heads) != len(request.inputs):
             raise InvalidRequest(
                 f"heads: needs one per input ({len(request.inputs)}), has {len(request.heads)}",
@@ -115,7 +116,7 @@ class Prediction:
     async def _groups(
         self,
         request: prediction_pb2.PredictRequest,
-        outcomes: dict[int, Resolved | Exception],
+        outcomes: dict[int, Outcome],
     ) -> list[_Group]:
         """Loads every head once; a head that a row names itself fails that row alone."""
         by_head = group_rows_by_head(request.head, request.heads, len(request.inputs))
@@ -146,15 +147,17 @@ class Prediction:
             loaded = await self._heads.active(name)
             if loaded.policy == Policy.IMMEDIATE:
                 loaded = await self._live.serving(loaded)
-        backbone = self._extractor.backbone(loaded.backbone)
-        if backbone.fingerprint != loaded.head.fingerprint:
-            raise FingerprintMismatch(
-                f"head: {name} was trained for fingerprint {loaded.head.fingerprint}, backbone "
-                f"{backbone.name} has {backbone.fingerprint}; train it again",
-                field="fingerprint",
-                limit=backbone.fingerprint,
-                value=loaded.head.fingerprint,
+        backbone = loaded_backbone(self._extractor, name, loaded.backbone, loaded.fingerprint)
+        if request.average_views and backbone.modality is not Modality.IMAGE:
+            raise InvalidRequest(
+                f"average_views: must be 0 for {backbone.modality} inputs, is "
+                f"{request.average_views}: only images have views",
+                field="average_views",
+                limit=0,
+                value=request.average_views,
             )
+        if loaded.tail is not None:
+            backbone = backbone.with_tail(loaded.tail)
         if request.HasField("conformal_level") and loaded.head.conformal is None:
             raise PreconditionFailed(
                 f"conformal_level: version {loaded.version} of {name} has no held-out scores to "
@@ -165,10 +168,34 @@ class Prediction:
             )
         return _Group(loaded, backbone, rows)
 
+    async def _resolve(
+        self, groups: Sequence[_Group], looks: Sequence[Looks], call: Call
+    ) -> dict[int, Outcome]:
+        """Embeddings of all rows; what takes different tails goes through the prefix together."""
+        parts = _rows_by_backbone(groups)
+        resolved = await together(
+            [
+                self._embeddings.resolve(
+                    call.tenant,
+                    backbone,
+                    [look for row in rows for look in looks[row]],
+                    deadline=call.deadline,
+                )
+                for backbone, rows in parts
+            ]
+        )
+        outcomes: dict[int, Outcome] = {}
+        for (_, rows), found in zip(parts, resolved, strict=True):
+            each = iter(found)
+            outcomes |= {
+                row: _outcome(list(itertools.islice(each, len(looks[row])))) for row in rows
+            }
+        return outcomes
+
     def _finish(
         self,
         response: prediction_pb2.PredictResponse,
-        outcomes: Mapping[int, Resolved | Exception],
+        outcomes: Mapping[int, Outcome],
         call: Call,
         head_seconds: float,
         total_seconds: float,
@@ -180,9 +207,10 @@ class Prediction:
                 response.errors.append(row_error(row, outcome, call.request_id))
                 continue
             succeeded += 1
-            timing.decode_seconds = max(timing.decode_seconds, outcome.decode_seconds)
-            timing.queue_seconds = max(timing.queue_seconds, outcome.queue_seconds)
-            timing.backbone_seconds = max(timing.backbone_seconds, outcome.backbone_seconds)
+            for look in outcome:
+                timing.decode_seconds = max(timing.decode_seconds, look.decode_seconds)
+                timing.queue_seconds = max(timing.queue_seconds, look.queue_seconds)
+                timing.backbone_seconds = max(timing.backbone_seconds, look.backbone_seconds)
         timing.head_seconds = head_seconds
         timing.total_seconds = total_seconds
         if succeeded:
@@ -190,56 +218,21 @@ class Prediction:
 
 
 async def _score(
-    group: _Group,
-    outcomes: Mapping[int, Resolved | Exception],
-    request: prediction_pb2.PredictRequest,
+    group: _Group, outcomes: Mapping[int, Outcome], request: prediction_pb2.PredictRequest
 ) -> prediction_pb2.HeadPredictions:
-    """What a head says of its rows, in one product; a large one is computed in a thread."""
+    """What a head says of its rows."""
     loaded = group.loaded
-    rows = [row for row in group.rows if isinstance(outcomes[row], Resolved)]
-    vectors = np.empty((len(rows), loaded.head.dim), dtype=np.float32)
-    for i, row in enumerate(rows):
-        vectors[i] = _resolved(outcomes[row]).vector
+    found = {row: outcomes[row] for row in group.rows}
+    looks = {row: found for row, found in found.items() if not isinstance(found, Exception)}
+    vectors = np.empty((len(looks), 1 + request.average_views, loaded.head.dim), np.float32)
+    for i, resolved in enumerate(looks.values()):
+        for j, look in enumerate(resolved):
+            vectors[i, j] = look.vector
     level = request.conformal_level if request.HasField("conformal_level") else None
-    if vectors.size * _width(loaded.head) > INLINE_MULTIPLICATIONS:
-        reply = await asyncio.to_thread(_answer, loaded.head, vectors, request.top_k, level)
-    else:
-        reply = _answer(loaded.head, vectors, request.top_k, level)
+    reply = await answer(loaded.head, vectors, request.top_k, level)
     reply.head, reply.version, reply.live = loaded.resource, loaded.version, loaded.live
-    reply.rows.extend(rows)
+    reply.rows.extend(looks)
     return reply
-
-
-def _answer(
-    head: Head, vectors: NDArray[np.float32], top_k: int, level: float | None
-) -> prediction_pb2.HeadPredictions:
-    """Probabilities, best first, and what else was asked for, of embeddings (rows, dim)."""
-    classes = len(head.labels)
-    k = min(top_k, classes) or classes
-    probabilities = head.probabilities(vectors)
-    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
-    reply = prediction_pb2.HeadPredictions(
-        labels=head.labels,
-        indices=to_tensor(order.astype(np.uint32)),
-        probabilities=to_tensor(np.take_along_axis(probabilities, order, axis=1)),
-    )
-    if level is not None and head.conformal is not None:
-        sets = head.conformal.sets(head.logits(vectors), level)
-        reply.set_sizes.CopyFrom(to_tensor(sets.sum(axis=1, dtype=np.uint32)))
-        reply.set_indices.CopyFrom(to_tensor(np.nonzero(sets)[1].astype(np.uint32)))
-    if head.novelty is not None:
-        novelty = head.novelty.scores(vectors)
-        reply.novelty.CopyFrom(to_tensor(novelty))
-        reply.novel.extend((novelty > 1).tolist())
-        reply.abstains = head.novelty.abstain
-    return reply
-
-
-def _width(head: Head) -> int:
-    """Multiplications that one number of an embedding takes part in, roughly."""
-    front = head.front.width if head.front is not None else 0
-    kept = len(head.novelty.bank) if head.novelty is not None else 0
-    return len(head.labels) + front + kept
 
 
 def check_rows(field: str, count: int, limit: int) -> None:
@@ -258,16 +251,17 @@ def check_rows(field: str, count: int, limit: int) -> None:
 
 
 def _rows_by_backbone(groups: Sequence[_Group]) -> list[tuple[BackboneInfo, list[int]]]:
-    """The rows of all heads of a backbone together, so that they may share a batch."""
+    """The rows of all heads that take the same embeddings together."""
     rows: dict[str, tuple[BackboneInfo, list[int]]] = {}
     for group in groups:
-        rows.setdefault(group.backbone.name, (group.backbone, []))[1].extend(group.rows)
+        rows.setdefault(group.backbone.fingerprint, (group.backbone, []))[1].extend(group.rows)
     return list(rows.values())
 
 
-def _resolved(outcome: Resolved | Exception) -> Resolved:
-    assert isinstance(outcome, Resolved)
-    return outcome
+def _outcome(resolved: Sequence[Resolved | Exception]) -> Outcome:
+    """A row's embeddings, or the first error among them."""
+    error = next((look for look in resolved if isinstance(look, Exception)), None)
+    return [look for look in resolved if isinstance(look, Resolved)] if error is None else error
 
 
 def _same_tenant(name: str, head: str) -> bool:

@@ -9,8 +9,9 @@ import numpy as np
 
 from service.inputs import to_tensor
 from service.messages import spec_message, timestamp
-from service.store.heads import HeadRecord, VersionRecord
+from service.store.heads import HeadRecord
 from service.store.online import OnlinePoint
+from service.store.versions import VersionRecord
 from trunkline.v1 import heads_pb2
 
 Json = Mapping[str, Any]
@@ -26,8 +27,8 @@ def report_message(
         version=version.version,
         family=report["family"],
         spec=spec_message(report["spec"]),
-        backbone=head.backbone,
-        fingerprint=report["fingerprint"],
+        backbone=version.backbone,
+        fingerprint=version.base_fingerprint,
         example_count=version.example_count,
         classes=[heads_pb2.ClassReport(**item) for item in report["classes"]],
         estimate=_estimate(report["estimate"]),
@@ -44,6 +45,7 @@ def report_message(
         augmentation=_augmentation(report.get("augmentation")),
         novelty=_novelty(report.get("novelty")),
         online=[_online(point) for point in online],
+        fine_tuning=_fine_tuning(report.get("fine_tuning")),
     )
 
 
@@ -81,6 +83,14 @@ def _augmentation(report: Json | None) -> heads_pb2.AugmentationReport | None:
 
 def _novelty(report: Json | None) -> heads_pb2.NoveltyReport | None:
     return None if report is None else heads_pb2.NoveltyReport(**report)
+
+
+def _fine_tuning(report: Json | None) -> heads_pb2.FineTuningReport | None:
+    if report is None:
+        return None
+    estimates = {name: _estimate(report[name]) for name in ("without_tail", "with_tail")}
+    curve = _each(heads_pb2.TuningEpoch, report, "curve")
+    return heads_pb2.FineTuningReport(**{**report, **estimates, "curve": curve})
 
 
 def _online(point: OnlinePoint) -> heads_pb2.OnlineAccuracy:

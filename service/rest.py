@@ -17,10 +17,11 @@ from starlette.types import Receive, Scope
 
 from service.application import Handler
 from service.calls import Call, Calls, new_request_id, tenant_of
+from service.config import is_loopback
 from service.errors import InvalidRequest, RequestCancelled, Unavailable, problem_of
 from service.json_reading import read_json, read_strings
 from service.logs import get_logger
-from service.methods import EXTRACTION, HEADS, PREDICTION, Method, methods_of
+from service.methods import OF_THE_SERVER, Method, RestRoute, methods_of
 from service.transcoding import read_form, write_json
 
 MAX_PARTS = 10_000
@@ -28,6 +29,8 @@ TIMEOUT_HEADER = "x-request-timeout"
 """Seconds that a REST client gives its request, as gRPC clients give a deadline."""
 
 log = get_logger(__name__)
+
+_METHODS = {method.name: method for method in methods_of(*OF_THE_SERVER)}
 
 
 class Backend:
@@ -58,13 +61,12 @@ class Backend:
 
 def rest_app(backend: Backend) -> Starlette:
     """The application with a route for every RPC."""
+    twins = [(method, method.rest) for method in _METHODS.values() if method.rest is not None]
     # Custom verbs first: an id's pattern would match "defects:predict", too.
-    methods = sorted(
-        methods_of(EXTRACTION, PREDICTION, HEADS), key=lambda m: ":" not in m.rest.path
-    )
+    twins.sort(key=lambda twin: ":" not in twin[1].path)
     routes = [
-        Route(method.rest.path, _endpoint(method, backend), methods=[method.rest.verb])
-        for method in methods
+        Route(twin.path, _endpoint(method, twin, backend), methods=[twin.verb])
+        for method, twin in twins
     ]
     return Starlette(routes=routes)
 
@@ -124,31 +126,34 @@ async def answer(
     backend: Backend,
     method: str,
     read: Callable[[], Coroutine[Any, Any, Message]],
-    timeout: float | None = None,
-    receive: Receive | None = None,
+    request: Request,
 ) -> tuple[Message, str]:
     """Runs an RPC for a REST request; a stream's first reply is the answer.
 
     Args:
         read: reads the request's message.
-        timeout: seconds the client gives it.
-        receive: tells when the client leaves, once the body is read.
+        request: tells the time that the client gives it, where he is, and when he leaves.
 
     Returns:
         The reply and the request's id.
 
     Raises:
         Answered: the error as a response.
+        InvalidRequest: the client gives it no possible time.
     """
+    timeout = request_timeout(request)
     request_id = new_request_id()
     try:
         async with backend.calls.handle(
-            method, "rest", None, request_id=request_id, timeout=timeout
+            *(method, "rest", None),
+            request_id=request_id,
+            timeout=timeout,
+            local=request.client is not None and is_loopback(request.client.host),
         ) as call:
-            request = await read()
-            call.tenant = tenant_of(request)
-            work = _run(backend.handler(method), method, request, call)
-            reply = await (work if receive is None else _while_connected(work, receive))
+            message = await read()
+            call.tenant = tenant_of(message)
+            work = _run(backend.handler(method), _METHODS[method], message, call)
+            reply = await _while_connected(work, request.receive)
             if getattr(reply, "errors", None):
                 backend.calls.note_reply(call, reply)
             return reply, request_id
@@ -164,11 +169,11 @@ class Answered(Exception):
         self.response = response
 
 
-async def _run(handler: Handler, method: str, request: Message, call: Call) -> Message:
+async def _run(handler: Handler, method: Method, request: Message, call: Call) -> Message:
     reply: Message
-    if method == "AddExamples":
+    if method.client_streaming:
         reply = await handler(_stream_of(request), call)
-    elif method == "TrainHead":
+    elif method.server_streaming:
         replies = handler(request, call)
         try:
             reply = await anext(replies)
@@ -184,17 +189,16 @@ async def _stream_of(request: Message) -> AsyncIterator[Message]:
 
 
 def _endpoint(
-    method: Method, backend: Backend
+    method: Method, twin: RestRoute, backend: Backend
 ) -> Callable[[Request], Coroutine[Any, Any, Response]]:
     status = HTTPStatus.ACCEPTED if method.server_streaming else HTTPStatus.OK
 
     async def endpoint(request: Request) -> Response:
         async def read() -> Message:
-            return await _read(method, request)
+            return await _read(method, twin, request)
 
         try:
-            timeout = request_timeout(request)
-            reply, request_id = await answer(backend, method.name, read, timeout, request.receive)
+            reply, request_id = await answer(backend, method.name, read, request)
         except InvalidRequest as error:
             return refuse(error, request.scope)
         except Answered as answered:
@@ -204,10 +208,10 @@ def _endpoint(
     return endpoint
 
 
-async def _read(method: Method, request: Request) -> Message:
+async def _read(method: Method, twin: RestRoute, request: Request) -> Message:
     bound: dict[str, Any] = {}
-    if method.rest.field:
-        bound[method.rest.field] = method.rest.name.format(**request.path_params)
+    if twin.field:
+        bound[twin.field] = twin.name.format(**request.path_params)
     for name, value in read_strings(method.request, dict(request.query_params)).items():
         if bound.get(name, value) != value:
             raise InvalidRequest(f"{name}: is set twice", field=name, value=value)

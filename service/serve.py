@@ -28,7 +28,7 @@ from service.config import (
 from service.errors import InvalidSettings, ServiceError, StartupError
 from service.grpc_server import GrpcServer
 from service.logs import configure_logging, get_logger
-from service.methods import EXTRACTION
+from service.methods import OF_THE_EXTRACTOR
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -142,7 +142,7 @@ async def _extract(settings: StandaloneExtractorSettings) -> None:
     )
     server = GrpcServer(
         address,
-        (EXTRACTION,),
+        OF_THE_EXTRACTOR,
         application.handlers,
         application.calls,
         application.readiness,

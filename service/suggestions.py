@@ -15,12 +15,16 @@ from adapters import suggestion
 from service.calls import Call
 from service.config import ServerSettings
 from service.errors import InvalidRequest, PreconditionFailed
+from service.extraction import Extractor
+from service.features import Features
+from service.labelled_rows import current_backbone
 from service.live import LiveCopies, Policy
 from service.loaded_heads import LoadedHeads
 from service.messages import example_message
 from service.store import Database, example_sets
 from service.store import examples as stored_examples
 from service.store import heads as stored_heads
+from service.store import inputs as stored_inputs
 from service.store.examples import ExampleRecord
 from service.store.heads import HeadRecord
 from trunkline.resources import HeadName
@@ -48,11 +52,15 @@ class Suggestions:
     def __init__(
         self,
         database: Database,
+        extractor: Extractor,
         loaded: LoadedHeads,
+        features: Features,
         live: LiveCopies,
         settings: ServerSettings,
     ) -> None:
         self._database = database
+        self._extractor = extractor
+        self._features = features
         self._loaded = loaded
         self._live = live
         self._settings = settings
@@ -67,14 +75,18 @@ class Suggestions:
         count = _count(request.count)
         name = HeadName.parse(request.head)
         head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
+        current_backbone(self._extractor, head)
         serving = await self._serving(head)
         strategy = _strategy(request.strategy, serving)
+        await self._features.of_active(head)
+        fingerprint = head.fingerprint if serving is None else serving.fingerprint
         digests, embeddings = await self._database.read(
-            example_sets.unlabelled_set, head.uid, MAX_CANDIDATES
+            example_sets.unlabelled_set, head.uid, MAX_CANDIDATES, fingerprint
         )
         labelled = None
         if strategy == "diverse":
-            labelled = (await self._database.read(example_sets.training_set, head.uid)).embeddings
+            known = await self._database.read(example_sets.training_set, head.uid, fingerprint)
+            labelled = known.embeddings
         if not digests:
             return heads_pb2.SuggestExamplesResponse(strategy=strategy)
         seed = adapters.HeadSpec.from_json(head.spec).seed
@@ -130,7 +142,7 @@ def _details(
     """The examples, and inputs of the first of them, `max_bytes` in all."""
     inputs: dict[str, bytes] = {}
     for digest in digests:
-        found = stored_examples.find_inputs(connection, head.uid, [digest])
+        found = stored_inputs.find_inputs(connection, head.uid, [digest])
         max_bytes -= sum(map(len, found.values()))
         if max_bytes < 0:
             break

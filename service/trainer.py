@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -16,6 +16,7 @@ from service.errors import Aborted, PreconditionFailed
 from service.fitting import FitTask, FittedHead, Fitter
 from service.store import Database, example_sets
 from service.store import heads as stored_heads
+from service.store import versions as stored_versions
 from service.store.example_sets import LabelledSet
 from service.store.heads import HeadRecord
 from service.store.jobs import NewVersion
@@ -27,8 +28,12 @@ ONE_IS_ENOUGH = ("auto", "prototype")
 
 
 @dataclass(frozen=True, slots=True)
-class _Material:
-    """All that the store knows for a fit."""
+class Material:
+    """All that the store knows for a fit.
+
+    Attributes:
+        start: the safetensors file of the active version, where it is one to begin from.
+    """
 
     spec: adapters.HeadSpec
     examples: LabelledSet
@@ -85,31 +90,41 @@ class Trainer:
             FitterDied: the training process ended unexpectedly.
         """
         progress(0.0, "reading examples")
-        material = await self._database.read(_material, head, spec)
+        material = await self.material(head, spec)
         return await self._make(head, material, progress)
+
+    async def material(self, head: HeadRecord, spec: adapters.HeadSpec) -> Material:
+        """What a training of the head is to be made of, as it is now.
+
+        Raises:
+            PreconditionFailed: no head can be learned from the examples.
+        """
+        material = await self._database.read(_material, head, spec)
+        check_trainable(Counter(material.examples.labels), spec, self._max_classes)
+        return material
 
     async def refit(self, head: HeadRecord, version: int, without: Set[str]) -> NewVersion:
         """Fits a version anew on its own examples without some; call it within a turn.
 
         Labels are those that the version knew: uploads and feedback since have no part in it. It
-        begins from nothing.
+        begins from nothing, and on the backbone itself: a tail is tuned by the next training.
 
         Raises:
             NotFound: there is no such version.
             PreconditionFailed, Aborted, FitterDied: like `fit`.
         """
         material = await self._database.read(_material_of, head, version, without)
+        check_trainable(Counter(material.examples.labels), material.spec, self._max_classes)
         return await self._make(head, material, lambda share, phase: None)
 
     async def _make(
         self,
         head: HeadRecord,
-        material: _Material,
+        material: Material,
         progress: Callable[[float, str], None],
     ) -> NewVersion:
         started = time.perf_counter()
         spec, examples = material.spec, material.examples
-        check_trainable(Counter(examples.labels), spec, self._max_classes)
         views = await self._views.of_training(head, spec, examples)
         task = FitTask(
             embeddings=examples.embeddings,
@@ -171,22 +186,25 @@ def check_trainable(counts: Mapping[str, int], spec: adapters.HeadSpec, max_clas
         )
 
 
-def _material(connection: Connection, head: HeadRecord, spec: adapters.HeadSpec) -> _Material:
-    active = stored_heads.require_head(connection, head.uid).active_version
-    return _Material(
+def _material(connection: Connection, head: HeadRecord, spec: adapters.HeadSpec) -> Material:
+    stored = stored_heads.require_head(connection, head.uid)
+    active = stored.active_version
+    same = active and stored.active_fingerprint == head.fingerprint
+    return Material(
         spec,
-        example_sets.training_set(connection, head.uid),
-        example_sets.held_out_set(connection, head.uid),
-        stored_heads.get_weights(connection, head.uid, active) if active else None,
+        example_sets.training_set(connection, head.uid, head.fingerprint),
+        example_sets.held_out_set(connection, head.uid, head.fingerprint),
+        stored_versions.get_weights(connection, head.uid, active) if same else None,
     )
 
 
 def _material_of(
     connection: Connection, head: HeadRecord, version: int, without: Set[str]
-) -> _Material:
-    report = stored_heads.get_version(connection, head.uid, version).report
-    return _Material(
-        adapters.HeadSpec.from_json(report["spec"]),
+) -> Material:
+    report = stored_versions.get_version(connection, head.uid, version).report
+    spec = adapters.HeadSpec.from_json(report["spec"])
+    return Material(
+        replace(spec, fine_tune=adapters.FineTune()),
         example_sets.version_set(connection, head.uid, version).without(without),
         example_sets.held_out_set(connection, head.uid).without(without),
         None,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import adapters
@@ -13,44 +14,21 @@ from service.calls import Call
 from service.completion import Completion
 from service.errors import NotFound, ServiceError, Unavailable, problem_of
 from service.fitting import Fitter
-from service.live import LiveCopies
-from service.loaded_heads import LoadedHeads
 from service.logs import get_logger
+from service.making import Making
 from service.messages import read_spec, training_message
 from service.metrics import Metrics
+from service.running_job import RunningJob
 from service.store import Database
 from service.store import heads as stored_heads
 from service.store import jobs as stored_jobs
 from service.store.heads import HeadRecord
 from service.store.jobs import JobRecord, JobState
-from service.trainer import Trainer
+from service.tail_training import TailTrainer
 from trunkline.resources import HeadName, TrainingName
 from trunkline.v1 import heads_pb2
 
 log = get_logger(__name__)
-
-
-@dataclass(eq=False, slots=True)
-class _Running:
-    """A job under way, and an event that is set, and replaced, at each change."""
-
-    head: HeadRecord
-    job: JobRecord
-    phase: str = "waiting for its turn"
-    progress: float = 0.0
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-    task: asyncio.Task[None] | None = None
-
-    def note(self, progress: float, phase: str) -> None:
-        self.progress, self.phase = progress, phase
-        self.announce()
-
-    def announce(self) -> None:
-        self.changed.set()
-        self.changed = asyncio.Event()
-
-    def message(self) -> heads_pb2.Training:
-        return training_message(self.head.resource, self.job, self.phase, self.progress)
 
 
 class Training:
@@ -60,25 +38,25 @@ class Training:
         self,
         database: Database,
         fitter: Fitter,
-        trainer: Trainer,
-        heads: LoadedHeads,
-        live: LiveCopies,
+        making: Making,
+        tails: TailTrainer,
         completion: Completion,
         metrics: Metrics,
     ) -> None:
         self._database = database
         self._fitter = fitter
-        self._trainer = trainer
-        self._heads = heads
-        self._live = live
+        self._making = making
+        self._tails = tails
         self._completion = completion
         self._metrics = metrics
-        self._running: dict[str, _Running] = {}
+        self._running: dict[str, RunningJob] = {}
 
     async def start(self) -> None:
         """Takes up the jobs that the last server left unfinished."""
         await self._fitter.start()
-        for job in await self._database.read(stored_jobs.unfinished_jobs):
+        jobs = await self._database.read(stored_jobs.unfinished_jobs)
+        await self._tails.sweep([job.id for job in jobs])
+        for job in jobs:
             head = await self._database.read(stored_heads.require_head, job.head_uid)
             log.info("training taken up again", head=head.resource, training=job.id)
             self._launch(head, job)
@@ -120,16 +98,37 @@ class Training:
         job = await self._completion.run(self._cancel(head, job))
         return heads_pb2.CancelTrainingResponse(training=self._message(head, job))
 
-    async def stop(self, uid: str, job: JobRecord | None = None) -> None:
-        """Stops fitting for a head whose job was cancelled, or which was deleted (no job)."""
+    async def forget_head(self, uid: str) -> None:
+        """Stops training a head that was deleted, and deletes what was kept for trainings."""
         running = self._running.get(uid)
-        if running is None or running.task is None or (job and running.job.id != job.id):
-            return
-        running.job = job or _ended(running.job, "NOT_FOUND", "the head was deleted")
-        running.task.cancel()
-        await asyncio.gather(running.task, return_exceptions=True)
+        if running is not None:
+            await self._stop(running, _ended(running.job, "NOT_FOUND", "the head was deleted"))
+        await self._tails.forget_head(uid)
 
-    async def _start_or_join(self, request: heads_pb2.TrainHeadRequest) -> _Running:
+    @asynccontextmanager
+    async def paused(self, uid: str) -> AsyncIterator[None]:
+        """Stops fine-tuning for a head, to begin anew afterwards: what it knew is to be forgotten.
+
+        Other trainings read and store within a turn of the fitter, which the caller has.
+        """
+        running = self._running.get(uid)
+        if running is None or not running.spec.fine_tune.wanted:
+            yield
+            return
+        running.paused = True
+        await _end(running)
+        await self._tails.discard(running.job.id)
+        try:
+            yield
+        finally:
+            running.paused = False
+            if running.job.state.final:  # it was cancelled meanwhile
+                self._landed(running)
+            else:
+                running.note(0.0, "beginning anew")
+                self._begin(running)
+
+    async def _start_or_join(self, request: heads_pb2.TrainHeadRequest) -> RunningJob:
         name = HeadName.parse(request.head)
         head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
         joined = self._running.get(head.uid)
@@ -141,64 +140,59 @@ class Training:
             else adapters.HeadSpec.from_json(head.spec)
         )
         activate = request.activate if request.HasField("activate") else True
-        await self._trainer.check(head, spec)
-        return await self._completion.run(self._start(head, spec.to_json(), activate))
+        backbone = await self._making.check(head, spec, request.backbone, activate=activate)
+        return await self._completion.run(self._start(head, spec.to_json(), activate, backbone))
 
-    async def _start(self, head: HeadRecord, spec: dict[str, Any], activate: bool) -> _Running:
-        job = await self._database.write(stored_jobs.start_job, head.uid, spec, activate)
+    async def _start(
+        self, head: HeadRecord, spec: dict[str, Any], activate: bool, backbone: str | None
+    ) -> RunningJob:
+        job = await self._database.write(stored_jobs.start_job, head.uid, spec, activate, backbone)
         return self._running.get(head.uid) or self._launch(head, job)
 
     async def _cancel(self, head: HeadRecord, job: JobRecord) -> JobRecord:
         ended = await self._database.write(
             stored_jobs.finish_without_version, job, JobState.CANCELLED
         )
-        await self.stop(head.uid, ended)
+        running = self._running.get(head.uid)
+        if running is not None and running.job.id == job.id:
+            await self._stop(running, ended)
         return ended
 
-    def _launch(self, head: HeadRecord, job: JobRecord) -> _Running:
-        running = _Running(head, job)
+    async def _stop(self, running: RunningJob, ended: JobRecord) -> None:
+        """Ends a job that was cancelled, or whose head was deleted."""
+        running.job = ended
+        await _end(running)
+        await self._making.settle(running)
+
+    def _launch(self, head: HeadRecord, job: JobRecord) -> RunningJob:
+        running = RunningJob(head, job)
         self._running[head.uid] = running
-        running.task = asyncio.create_task(self._run(running), name=f"training-{job.id}")
-        running.task.add_done_callback(lambda _: self._landed(running))
+        self._begin(running)
         return running
 
-    def _landed(self, running: _Running) -> None:
+    def _begin(self, running: RunningJob) -> None:
+        running.task = asyncio.create_task(self._run(running), name=f"training-{running.job.id}")
+        running.task.add_done_callback(lambda _: self._landed(running))
+
+    def _landed(self, running: RunningJob) -> None:
         # Also when the task was cancelled before its first step.
+        if running.paused:
+            return
         del self._running[running.head.uid]
         if running.job.state.final:
             self._metrics.trainings.labels(running.job.state).inc()
         running.announce()
 
-    async def _run(self, running: _Running) -> None:
-        head, spec = running.head, adapters.HeadSpec.from_json(running.job.spec)
-        started = time.perf_counter()
+    async def _run(self, running: RunningJob) -> None:
         try:
-            await self._trainer.prepare(head, spec, running.note)
-            async with self._fitter.turn():
-                started = time.perf_counter()
-                await self._fit(running, spec)
+            await self._making.make(running)
         except Exception as error:
             await self._fail(running, error)
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - running.began
         self._metrics.training_seconds.labels(running.job.state).observe(seconds)
+        await self._making.settle(running)
 
-    async def _fit(self, running: _Running, spec: adapters.HeadSpec) -> None:
-        head, job = running.head, running.job
-        running.job = await self._database.write(stored_jobs.mark_running, head.uid, job.id)
-        new = await self._trainer.fit(head, spec, running.note)
-        running.job = await self._database.write(stored_jobs.finish_with_version, job, new)
-        self._heads.forget(head.resource)
-        self._live.outdate(head.uid)
-        log.info(
-            "trained",
-            head=head.resource,
-            version=running.job.version,
-            family=new.report["family"],
-            examples=len(new.members),
-            seconds=round(new.report["train_seconds"], 3),
-        )
-
-    async def _fail(self, running: _Running, error: Exception) -> None:
+    async def _fail(self, running: RunningJob, error: Exception) -> None:
         head, job = running.head, running.job
         problem = problem_of(error)
         log.warning("training failed", head=head.resource, training=job.id, exc_info=error)
@@ -231,16 +225,18 @@ class Training:
         return training_message(head.resource, job)
 
 
+async def _end(running: RunningJob) -> None:
+    if running.task is not None:
+        running.task.cancel()
+        await asyncio.gather(running.task, return_exceptions=True)
+
+
 def _ended(job: JobRecord, code: str, message: str) -> JobRecord:
-    return JobRecord(
-        id=job.id,
-        head_uid=job.head_uid,
+    return replace(
+        job,
         state=JobState.FAILED,
-        spec=job.spec,
-        activate=job.activate,
         version=0,
         error_code=code,
         error_message=message,
-        created_at=job.created_at,
         ended_at=time.time(),
     )

@@ -19,7 +19,7 @@ from starlette.datastructures import UploadFile
 from service.errors import InvalidRequest
 from service.inputs import from_tensor
 from service.json_reading import read_json, read_strings
-from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2, prediction_pb2
+from trunkline.v1 import advice_pb2, common_pb2, extraction_pb2, heads_pb2, prediction_pb2
 
 Json = dict[str, Any]
 
@@ -95,6 +95,11 @@ def _fill_rows(
     if isinstance(request, heads_pb2.AddExamplesRequest):
         request.examples.extend(
             heads_pb2.NewExample(input=item, label=labels[i] if labels else None)
+            for i, item in enumerate(inputs)
+        )
+    elif isinstance(request, advice_pb2.AdviseRequest):
+        request.examples.extend(
+            advice_pb2.LabelledInput(input=item, label=labels[i] if labels else "")
             for i, item in enumerate(inputs)
         )
     elif isinstance(request, prediction_pb2.SendFeedbackRequest):

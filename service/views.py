@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Container, Iterator, Mapping, Sequence
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +13,16 @@ from sqlalchemy import Connection
 import adapters
 import models
 from models import InputLimits, Modality
-from models.views import make_views
 from service.errors import ServiceError
 from service.extraction import BackboneInfo, Extracted, Extractor
-from service.inputs import Kind, RawInput, read_input
+from service.inputs import RawInput, read_input
 from service.labelled_rows import head_backbone
 from service.logs import get_logger
+from service.looks import views_of
 from service.store import Database, example_sets
 from service.store import embeddings as stored_embeddings
 from service.store import examples as stored_examples
+from service.store import inputs as stored_inputs
 from service.store.embeddings import view_digest
 from service.store.example_sets import LabelledSet
 from service.store.heads import HeadRecord
@@ -76,11 +77,13 @@ class Views:
         try:
             backbone = head_backbone(self._extractor, head)
             for part in _parts(missing, INPUTS_AT_ONCE):
-                kept = await self._database.read(stored_examples.find_inputs, head.uid, part)
+                kept = await self._database.read(stored_inputs.find_inputs, head.uid, part)
                 raws = [_kept_input(data, self._limits) for data in kept.values()]
                 images = [raw for raw in raws if _is_image(raw)]
                 views = await self._embed(head, backbone, images, count, (), None)
-                await self._database.write(stored_examples.store_views, head.uid, views)
+                await self._database.write(
+                    stored_examples.store_views, head.uid, views, head.fingerprint
+                )
         except ServiceError as error:
             log.warning("views are missing", head=head.resource, reason=str(error))
 
@@ -163,15 +166,11 @@ def _view_inputs(
         if all(name in known for name in names):
             continue
         try:
-            views = make_views(cast("models.RawInput", raw.content), count, limits)
+            views = views_of(raw, count, limits)
         except models.InvalidInput as error:  # it was embedded, under limits of another day
             log.warning("no views can be made", digest=raw.digest, reason=str(error))
             continue
-        rows += [
-            (raw.digest, RawInput(Kind.PIXELS, name, view))
-            for name, view in zip(names, views, strict=True)
-            if name not in known
-        ]
+        rows += [(raw.digest, view) for view in views if view.digest not in known]
     return rows
 
 

@@ -1,5 +1,6 @@
 """Trunkline: one frozen backbone, a head for every tenant. This is its client."""
 
+from trunkline.advice import Advice, LabelsNeeded, Option, Verdict
 from trunkline.aio import AsyncClient
 from trunkline.client import Client
 from trunkline.errors import (
@@ -35,6 +36,7 @@ from trunkline.heads import (
     Drift,
     Dropped,
     Export,
+    FineTune,
     Head,
     HeadSpec,
     LiveCopy,
@@ -42,6 +44,7 @@ from trunkline.heads import (
     Novelty,
     Policy,
     Promoted,
+    Tail,
     Version,
 )
 from trunkline.inputs import (
@@ -57,6 +60,7 @@ from trunkline.reports import (
     ClassReport,
     Estimate,
     Evaluation,
+    FineTuningReport,
     LearningPoint,
     LikelyMislabelled,
     NearDuplicates,
@@ -64,6 +68,7 @@ from trunkline.reports import (
     OnlineAccuracy,
     ReliabilityBin,
     Report,
+    TuningEpoch,
 )
 from trunkline.values import (
     Backbone,
@@ -75,12 +80,14 @@ from trunkline.values import (
     RowFailure,
     Training,
     TrainingState,
+    TuningProgress,
     Upload,
     UploadProgress,
 )
 
 __all__ = [
     "Aborted",
+    "Advice",
     "AlreadyExists",
     "AsyncClient",
     "Augmentation",
@@ -105,12 +112,15 @@ __all__ = [
     "FailedPrecondition",
     "FeedbackRecord",
     "FeedbackState",
+    "FineTune",
+    "FineTuningReport",
     "Forgotten",
     "Head",
     "HeadSpec",
     "Image",
     "Internal",
     "InvalidArgument",
+    "LabelsNeeded",
     "LearningPoint",
     "LikelyMislabelled",
     "LiveCopy",
@@ -121,6 +131,7 @@ __all__ = [
     "Novelty",
     "NoveltyReport",
     "OnlineAccuracy",
+    "Option",
     "OutOfRange",
     "PermissionDenied",
     "Pixels",
@@ -134,10 +145,13 @@ __all__ = [
     "RowFailure",
     "Suggestion",
     "Suggestions",
+    "Tail",
     "Text",
     "Training",
     "TrainingState",
     "TrunklineError",
+    "TuningEpoch",
+    "TuningProgress",
     "Unauthenticated",
     "Unavailable",
     "Unimplemented",
@@ -145,5 +159,6 @@ __all__ = [
     "Upload",
     "UploadProgress",
     "Vector",
+    "Verdict",
     "Version",
 ]

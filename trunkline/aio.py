@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
 from trunkline import calls, flows
+from trunkline.advice import Advice
+from trunkline.advising import Labelled, advise
 from trunkline.aio_transport import AsyncTransport
 from trunkline.calls import examples as example_calls
 from trunkline.calls import heads as head_calls
@@ -16,6 +18,7 @@ from trunkline.examples import (
 from trunkline.heads import Dropped, Export, Head, HeadSpec, Policy, Promoted, Version
 from trunkline.inputs import InputLike, reads_file
 from trunkline.reports import Report
+from trunkline.training import train
 from trunkline.uploading import upload
 from trunkline.values import (
     Backbone,
@@ -42,6 +45,14 @@ class AsyncClient(AsyncTransport):
         """The backbones that are loaded."""
         return await self._call(calls.list_backbones(), timeout)
 
+    async def load_backbone(self, name: str, *, timeout: float | None = None) -> Backbone:
+        """Loads a backbone and warms it up. Only from the server's own machine."""
+        return await self._call(calls.load_backbone(name), timeout)
+
+    async def unload_backbone(self, name: str, *, timeout: float | None = None) -> list[Backbone]:
+        """Gives a backbone's memory back. What is still loaded."""
+        return await self._call(calls.unload_backbone(name), timeout)
+
     async def embed(
         self,
         tenant: str,
@@ -54,6 +65,20 @@ class AsyncClient(AsyncTransport):
         rows = list(inputs)
         flow = flows.embed(tenant, rows, backbone)
         return await self._run(flow, timeout, blocks=any(map(reads_file, rows)))
+
+    async def advise(
+        self,
+        tenant: str,
+        items: Iterable[Labelled],
+        backbones: Sequence[str] = (),
+        *,
+        seed: int = 0,
+        on_progress: Callable[[UploadProgress], None] | None = None,
+        timeout: float | None = None,
+    ) -> Advice:
+        """Whether transfer pays for (input, label) pairs, all images or all texts."""
+        flow = advise(tenant, items, backbones, seed, on_progress)
+        return await self._run(flow, timeout, blocks=True)
 
     async def create_head(
         self,
@@ -160,11 +185,12 @@ class AsyncClient(AsyncTransport):
         spec: HeadSpec | None = None,
         *,
         activate: bool = True,
+        backbone: str | None = None,
         on_progress: Callable[[Training], None] | None = None,
         timeout: float | None = None,
     ) -> Training:
         """Trains a version on the stored examples, and waits for it."""
-        return await self._run(flows.train(head, spec, activate, on_progress, timeout), None)
+        return await self._run(train(head, spec, activate, backbone, on_progress, timeout), None)
 
     async def get_training(self, name: str, *, timeout: float | None = None) -> Training:
         """A training by its full name."""
@@ -182,11 +208,12 @@ class AsyncClient(AsyncTransport):
         version: int | None = None,
         *,
         conformal_level: float | None = None,
+        average_views: int = 0,
         timeout: float | None = None,
     ) -> list[Prediction | RowFailure]:
         """The prediction for each input, in order, or why that row failed."""
         rows = list(inputs)
-        flow = flows.predict(head, rows, top_k, version, conformal_level)
+        flow = flows.predict(head, rows, top_k, version, conformal_level, average_views)
         return await self._run(flow, timeout, blocks=any(map(reads_file, rows)))
 
     async def feedback(
@@ -246,6 +273,12 @@ class AsyncClient(AsyncTransport):
     ) -> Export:
         """A version (the active one by default) with its weights, and as ONNX if asked for."""
         return await self._call(head_calls.export_head(head, version, onnx), timeout)
+
+    async def get_version(
+        self, head: str, version: int | None = None, *, timeout: float | None = None
+    ) -> Version:
+        """A version (the active one by default)."""
+        return await self._call(head_calls.get_version(head, version), timeout)
 
     def versions(self, head: str, *, timeout: float | None = None) -> AsyncIterator[Version]:
         """All versions, newest first, fetched page by page."""

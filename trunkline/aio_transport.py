@@ -80,7 +80,8 @@ class AsyncTransport:
                 return await asyncio.sleep(step.seconds)
 
     async def _call(self, call: Call[T], timeout: float | None) -> T:
-        attempts = Attempts(self._seconds(timeout), idempotent=call.idempotent)
+        seconds = self._seconds(timeout, at_least=call.at_least)
+        attempts = Attempts(seconds, idempotent=call.idempotent)
         while True:
             try:
                 return await self._once(call, attempts.remaining)
@@ -103,7 +104,8 @@ class AsyncTransport:
 
     async def _send(self, step: SendExamples[T], timeout: float | None) -> T:
         method = getattr(self._stubs[step.stub], step.rpc)
-        stream = method(timeout=self._seconds(timeout) * step.count, metadata=self._metadata)
+        seconds = self._seconds(timeout) * step.count + step.work
+        stream = method(timeout=seconds, metadata=self._metadata)
         try:
             written = await self._write(stream, step)
             try:
@@ -139,8 +141,10 @@ class AsyncTransport:
         finally:
             stream.cancel()
 
-    def _seconds(self, timeout: float | None) -> float:
-        return self.timeout if timeout is None else channel.check_timeout(timeout)
+    def _seconds(self, timeout: float | None, *, at_least: float = 0.0) -> float:
+        if timeout is None:
+            return max(self.timeout, at_least)
+        return channel.check_timeout(timeout)
 
     async def _pages(
         self, page: Callable[[str], Call[Page[T]]], timeout: float | None

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from trunkline import calls, flows
+from trunkline.advice import Advice
+from trunkline.advising import Labelled, advise
 from trunkline.calls import examples as example_calls
 from trunkline.calls import heads as head_calls
 from trunkline.examples import (
@@ -15,6 +17,7 @@ from trunkline.examples import (
 from trunkline.heads import Dropped, Export, Head, HeadSpec, Policy, Promoted, Version
 from trunkline.inputs import InputLike
 from trunkline.reports import Report
+from trunkline.training import train
 from trunkline.transport import Transport
 from trunkline.uploading import upload
 from trunkline.values import (
@@ -45,6 +48,21 @@ class Client(Transport):
         """The backbones that are loaded."""
         return self._call(calls.list_backbones(), timeout)
 
+    def load_backbone(self, name: str, *, timeout: float | None = None) -> Backbone:
+        """Loads a backbone and warms it up. Only from the server's own machine.
+
+        The first time it may have to be fetched and exported, for which `timeout` is ten minutes at
+        least unless it is given.
+        """
+        return self._call(calls.load_backbone(name), timeout)
+
+    def unload_backbone(self, name: str, *, timeout: float | None = None) -> list[Backbone]:
+        """Gives a backbone's memory back, after what is under way. What is still loaded.
+
+        Only from the server's own machine.
+        """
+        return self._call(calls.unload_backbone(name), timeout)
+
     def embed(
         self,
         tenant: str,
@@ -58,6 +76,26 @@ class Client(Transport):
         Without `backbone`, the default of the inputs' modality makes them.
         """
         return self._run(flows.embed(tenant, inputs, backbone), timeout)
+
+    def advise(
+        self,
+        tenant: str,
+        items: Iterable[Labelled],
+        backbones: Sequence[str] = (),
+        *,
+        seed: int = 0,
+        on_progress: Callable[[UploadProgress], None] | None = None,
+        timeout: float | None = None,
+    ) -> Advice:
+        """Whether transfer pays for (input, label) pairs, all images or all texts.
+
+        Direct training on them, a head on each backbone that takes them (or on those named), and
+        always answering the most frequent label are compared; nothing is stored. Of many examples
+        the server looks at a sample, which `seed` decides. `timeout` is for one message of at most
+        128 rows; embedding and comparing may take minutes more. `on_progress` is called in a
+        thread of the client's.
+        """
+        return self._run(advise(tenant, items, backbones, seed, on_progress), timeout)
 
     def create_head(
         self,
@@ -182,16 +220,19 @@ class Client(Transport):
         spec: HeadSpec | None = None,
         *,
         activate: bool = True,
+        backbone: str | None = None,
         on_progress: Callable[[Training], None] | None = None,
         timeout: float | None = None,
     ) -> Training:
         """Trains a version on the stored examples, and waits for it.
 
         Joins a training that is running already. `spec` takes the place of the head's own for this
-        once. `timeout` (seconds; none by default) ends the waiting, not the training. Raises the
-        training's own error if it failed, and `Cancelled` if somebody cancelled it.
+        once. A `backbone` moves the head to that one, or to the new fingerprint of its own: kept
+        inputs are embedded anew first. `timeout` (seconds; none by default) ends the waiting, not
+        the training. Raises the training's own error if it failed, and `Cancelled` if somebody
+        cancelled it.
         """
-        return self._run(flows.train(head, spec, activate, on_progress, timeout), None)
+        return self._run(train(head, spec, activate, backbone, on_progress, timeout), None)
 
     def get_training(self, name: str, *, timeout: float | None = None) -> Training:
         """A training by its full name."""
@@ -209,15 +250,17 @@ class Client(Transport):
         version: int | None = None,
         *,
         conformal_level: float | None = None,
+        average_views: int = 0,
         timeout: float | None = None,
     ) -> list[Prediction | RowFailure]:
         """The prediction for each input, in order, or why that row failed.
 
         `top_k` bounds the classes per row (0 for all); `version` None is the active one. With a
         `conformal_level` above 0 and below 1 every row has a set of classes, too, which holds the
-        right one with that probability.
+        right one with that probability. With `average_views`, so many views of each image (at most
+        32) are looked at, too, and the probabilities averaged.
         """
-        flow = flows.predict(head, inputs, top_k, version, conformal_level)
+        flow = flows.predict(head, inputs, top_k, version, conformal_level, average_views)
         return self._run(flow, timeout)
 
     def feedback(
@@ -279,6 +322,12 @@ class Client(Transport):
     ) -> Export:
         """A version (the active one by default) with its weights, and as ONNX if asked for."""
         return self._call(head_calls.export_head(head, version, onnx), timeout)
+
+    def get_version(
+        self, head: str, version: int | None = None, *, timeout: float | None = None
+    ) -> Version:
+        """A version (the active one by default)."""
+        return self._call(head_calls.get_version(head, version), timeout)
 
     def versions(self, head: str, *, timeout: float | None = None) -> Iterator[Version]:
         """All versions, newest first, fetched page by page."""

@@ -5,7 +5,6 @@ returns the result. It does no network I/O of its own, so `Client` and `AsyncCli
 how they run a step.
 """
 
-import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,11 +21,10 @@ from trunkline.chunking import (
     MAX_MESSAGE_ROWS,
     split,
 )
-from trunkline.heads import HeadSpec, Version
+from trunkline.heads import Version
 from trunkline.inputs import Input, InputLike, as_input
 from trunkline.messages import build
-from trunkline.retrying import Patience
-from trunkline.v1 import extraction_pb2, heads_pb2, prediction_pb2
+from trunkline.v1 import extraction_pb2, prediction_pb2
 from trunkline.values import (
     Changes,
     Embedding,
@@ -34,8 +32,6 @@ from trunkline.values import (
     Prediction,
     Receipt,
     RowFailure,
-    Training,
-    TrainingState,
 )
 from trunkline.weights import metadata
 
@@ -77,25 +73,28 @@ def predict(
     top_k: int,
     version: int | None,
     conformal_level: float | None,
+    average_views: int,
 ) -> Flow[list[Prediction | RowFailure]]:
-    """Predict, in requests of bounded size."""
-    name = str(calls.head_name(head))
+    """Predict, in requests of bounded size: the views of each input count as inputs."""
+    empty = build(
+        prediction_pb2.PredictRequest,
+        head=str(calls.head_name(head)),
+        top_k=top_k,
+        version=version or 0,
+        conformal_level=conformal_level,
+        average_views=average_views,
+    )
 
     def call(rows: list[Row]) -> Call[list[Prediction | RowFailure]]:
-        request = build(
-            prediction_pb2.PredictRequest,
-            head=name,
-            inputs=[row.input.message() for row in rows],
-            top_k=top_k,
-            version=version or 0,
-            conformal_level=conformal_level,
-        )
+        request = prediction_pb2.PredictRequest(inputs=[row.input.message() for row in rows])
+        request.MergeFrom(empty)
         count = len(rows)
         return Call(
             calls.PREDICTION, "Predict", request, lambda reply: replies.predictions(reply, count)
         )
 
-    return (yield from _row_by_row(inputs, call))
+    most = max(1, MAX_MESSAGE_ROWS // (1 + empty.average_views))
+    return (yield from _row_by_row(inputs, call, max_rows=most))
 
 
 def embed(
@@ -208,63 +207,11 @@ def import_head(
     return version
 
 
-def train(
-    head: str,
-    spec: HeadSpec | None,
-    activate: bool,
-    on_progress: Callable[[Training], None] | None,
-    timeout: float | None,
-) -> Flow[Training]:
-    """TrainHead, watched to its end.
-
-    A broken stream is joined again. Where the training ended just then, that starts another one,
-    which does no harm: the same examples, spec and seed give the same head.
-    """
-    request = build(
-        heads_pb2.TrainHeadRequest,
-        head=str(calls.head_name(head)),
-        spec=head_calls.spec_message(spec),
-        activate=activate,
-    )
-    end = None if timeout is None else time.monotonic() + timeout
-    patience = Patience()
-    latest: Training | None = None
-
-    def seen(training: Training) -> None:
-        nonlocal latest
-        latest = training
-        patience.moved_on()
-        if on_progress:
-            on_progress(training)
-
-    while latest is None or not latest.done:
-        left = None if end is None else max(0.0, end - time.monotonic())
-        try:
-            yield WatchTraining(request, lambda reply: seen(replies.training(reply.training)), left)
-            if latest is None or not latest.done:
-                raise errors.Unavailable("the server ended the stream before the training ended")
-        except errors.Unavailable as error:
-            yield Pause(patience.pause(error))
-            # Both of these wait until the server is back, and fail if it is not in time.
-            if latest is None:
-                yield head_calls.get_head(head)
-            else:
-                latest = yield calls.get_training(latest.name)
-    return _succeeded(latest)
-
-
-def _succeeded(training: Training) -> Training:
-    """The training, or its error as the exception that it stands for."""
-    if training.state is TrainingState.SUCCEEDED:
-        return training
-    if training.state is TrainingState.CANCELLED:
-        raise errors.Cancelled(f"{training.name} was cancelled")
-    error = errors.BY_CODE.get(training.error_code, errors.Unknown)
-    raise error(training.error_message or f"{training.name} failed")
-
-
 def _row_by_row(
-    items: Iterable[InputLike], call: Callable[[list[Row]], Call[list[T | RowFailure]]]
+    items: Iterable[InputLike],
+    call: Callable[[list[Row]], Call[list[T | RowFailure]]],
+    *,
+    max_rows: int = MAX_MESSAGE_ROWS,
 ) -> Flow[list[T | RowFailure]]:
     """The outcome of every row, in order, whether it failed here or at the server."""
     outcomes: dict[int, T | RowFailure] = {}
@@ -278,7 +225,7 @@ def _row_by_row(
                 outcomes[index] = row
 
     for rows in split(
-        loaded(), lambda row: row.nbytes, max_rows=MAX_MESSAGE_ROWS, max_bytes=MAX_MESSAGE_BYTES
+        loaded(), lambda row: row.nbytes, max_rows=max_rows, max_bytes=MAX_MESSAGE_BYTES
     ):
         reply: list[T | RowFailure] = yield call(rows)
         for row, outcome in zip(rows, reply, strict=True):

@@ -31,6 +31,24 @@ class Novelty:
 
 
 @dataclass(frozen=True)
+class FineTune:
+    """Adapting the last blocks of the backbone to one head, which must keep its inputs.
+
+    `strategy` is "last_block", "gradual" (from the last block towards the cut, while it helps),
+    "tail" (all blocks after the cut at once) or "full" (the whole backbone). There are at most
+    `max_epochs` passes over the examples; folds choose how many. `learning_rate` is the highest of
+    the last block, `rate_decay` the factor from each block to the one before it. `views` of each
+    image are trained on beside the image itself.
+    """
+
+    strategy: str
+    max_epochs: int = 12
+    learning_rate: float = 5e-4
+    rate_decay: float = 0.8
+    views: int = 0
+
+
+@dataclass(frozen=True)
 class HeadSpec:
     """How a head is trained: the same examples, spec and seed give the same head.
 
@@ -38,7 +56,8 @@ class HeadSpec:
     regularisation, which the family chooses itself where it is None. `front`, what stands between
     embedding and head, is "standardise", "normalise" or "projection". `class_weight` "balanced"
     weighs classes inversely to their number of examples; `class_weights` in its place gives weights
-    by label. A head whose `novelty` is None does not look for novelty.
+    by label. A head whose `novelty` is None does not look for novelty; one whose `fine_tune` is
+    None uses the backbone as everybody does.
     """
 
     family: str = "auto"
@@ -49,6 +68,7 @@ class HeadSpec:
     class_weights: Mapping[str, float] = field(default_factory=dict)
     augment: Augmentation = field(default_factory=Augmentation)
     novelty: Novelty | None = None
+    fine_tune: FineTune | None = None
 
 
 class Policy(StrEnum):
@@ -145,10 +165,25 @@ class Head:
 
 
 @dataclass(frozen=True)
+class Tail:
+    """Fine-tuned blocks that a version runs on in place of the backbone's own.
+
+    `fingerprint` is that of the embeddings it gives; `blocks` names the blocks that were changed,
+    `size_bytes` is the size of their changed weights.
+    """
+
+    fingerprint: str
+    strategy: str
+    blocks: tuple[str, ...]
+    size_bytes: int
+
+
+@dataclass(frozen=True)
 class Version:
     """An immutable head.
 
-    `source` is "training", "import", or "feedback" for a live copy that took over.
+    `source` is "training", "import", or "feedback" for a live copy that took over. `tail` is None
+    on the frozen backbone.
     """
 
     name: str
@@ -162,6 +197,7 @@ class Version:
     fingerprint: str
     example_count: int
     create_time: datetime
+    tail: Tail | None
 
 
 @dataclass(frozen=True)

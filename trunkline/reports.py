@@ -130,6 +130,41 @@ class NoveltyReport:
 
 
 @dataclass(frozen=True)
+class TuningEpoch:
+    """Means over the folds after an epoch of fine-tuning; the losses are in nats."""
+
+    epoch: int
+    loss: float
+    validation_loss: float
+    validation_accuracy: float
+
+
+@dataclass(frozen=True)
+class FineTuningReport:
+    """Feature extraction and fine-tuning side by side, on the same folds.
+
+    The version runs on the tail if that was better (`used`); `reason` says why it does or does not.
+    An estimate that could not be made is None. The seconds are those of the whole training either
+    way, the bytes those of the weights that the tenant has of its own. `blocks` names what was
+    changed in `epochs` passes over all examples, which took a median of `epoch_seconds` each.
+    """
+
+    strategy: str
+    used: bool
+    reason: str
+    without_tail: Estimate | None
+    with_tail: Estimate | None
+    seconds_without: float
+    seconds_with: float
+    bytes_without: int
+    bytes_with: int
+    blocks: tuple[str, ...]
+    epochs: int
+    curve: tuple[TuningEpoch, ...]
+    epoch_seconds: float
+
+
+@dataclass(frozen=True)
 class OnlineAccuracy:
     """Accuracy on a stretch of `scored` feedbacks, the last of which was number `feedback`."""
 
@@ -147,6 +182,7 @@ class Report:
     `evaluation`, made without a held-out set, is None where there are too few examples and for an
     imported version; `test`, on the head's held-out examples, where there are none.
     `likely_mislabelled` come worst first, `near_duplicates` nearest first, `online` oldest first.
+    `fine_tuning` is None where nothing was to be fine-tuned.
     """
 
     head: str
@@ -171,3 +207,4 @@ class Report:
     augmentation: AugmentationReport | None
     novelty: NoveltyReport | None
     online: tuple[OnlineAccuracy, ...]
+    fine_tuning: FineTuningReport | None

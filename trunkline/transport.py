@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Self, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 
 from trunkline import calls, channel
 from trunkline.calls import Call, Page, Pause, SendExamples, WatchTraining
@@ -12,7 +13,6 @@ from trunkline.errors import DeadlineExceeded, Unavailable
 from trunkline.flows import Flow, Step
 from trunkline.retrying import Attempts
 from trunkline.status import error_from_rpc
-from trunkline.v1 import heads_pb2
 
 T = TypeVar("T")
 
@@ -78,7 +78,8 @@ class Transport:
                 return time.sleep(step.seconds)
 
     def _call(self, call: Call[T], timeout: float | None) -> T:
-        attempts = Attempts(self._seconds(timeout), idempotent=call.idempotent)
+        seconds = self._seconds(timeout, at_least=call.at_least)
+        attempts = Attempts(seconds, idempotent=call.idempotent)
         while True:
             try:
                 return self._once(call, attempts.remaining)
@@ -102,7 +103,7 @@ class Transport:
     def _send(self, step: SendExamples[T], timeout: float | None) -> T:
         failures: list[Exception] = []
 
-        def messages() -> Iterator[heads_pb2.AddExamplesRequest]:
+        def messages() -> Iterator[Message]:
             # Runs in a thread of grpc's, which would only log what is raised in it.
             try:
                 for message in step.messages:
@@ -112,7 +113,7 @@ class Transport:
                 failures.append(error)
 
         method = getattr(self._stubs[step.stub], step.rpc)
-        seconds = self._seconds(timeout) * step.count
+        seconds = self._seconds(timeout) * step.count + step.work
         try:
             reply = method(messages(), timeout=seconds, metadata=self._metadata)
         except grpc.RpcError as error:
@@ -133,8 +134,10 @@ class Transport:
         finally:
             stream.cancel()
 
-    def _seconds(self, timeout: float | None) -> float:
-        return self.timeout if timeout is None else channel.check_timeout(timeout)
+    def _seconds(self, timeout: float | None, *, at_least: float = 0.0) -> float:
+        if timeout is None:
+            return max(self.timeout, at_least)
+        return channel.check_timeout(timeout)
 
     def _pages(self, page: Callable[[str], Call[Page[T]]], timeout: float | None) -> Iterator[T]:
         token = ""

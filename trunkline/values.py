@@ -12,7 +12,11 @@ from enum import StrEnum
 
 @dataclass(frozen=True)
 class Backbone:
-    """A frozen model that the server has loaded; its embeddings have `dim` floats."""
+    """A frozen model that the server has loaded; its embeddings have `dim` floats.
+
+    Tails begin at its `cut`, and `tail_blocks` names the blocks after it, in their order; "" and
+    none of a backbone that cannot be cut.
+    """
 
     name: str
     modality: str
@@ -21,6 +25,8 @@ class Backbone:
     engine: str
     device: str
     ready: bool
+    cut: str
+    tail_blocks: tuple[str, ...]
 
 
 class TrainingState(StrEnum):
@@ -34,8 +40,29 @@ class TrainingState(StrEnum):
 
 
 @dataclass(frozen=True)
+class TuningProgress:
+    """How far fine-tuning is: in which epoch of which fold, both counted from 1.
+
+    `fold` is None in the epochs on all examples, which come after the folds and have no validation.
+    `loss` is the mean over the examples of the last epoch; `remaining_seconds` is a guess.
+    """
+
+    fold: int | None
+    folds: int
+    epoch: int
+    epochs: int
+    loss: float
+    validation_loss: float | None
+    validation_accuracy: float | None
+    remaining_seconds: float
+
+
+@dataclass(frozen=True)
 class Training:
-    """A training job. `progress` runs from 0 to 1; `version` is set once it succeeded."""
+    """A training job. `progress` runs from 0 to 1; `version` is set once it succeeded.
+
+    `tuning` is None but while blocks are fine-tuned.
+    """
 
     name: str
     state: TrainingState
@@ -46,6 +73,7 @@ class Training:
     error_message: str
     create_time: datetime
     end_time: datetime | None
+    tuning: TuningProgress | None
 
     @property
     def done(self) -> bool:

@@ -20,7 +20,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.learning.data import DATA, embedded
-from benchmarks.learning.runs import Run
+from benchmarks.learning.runs import Run, processor
 from benchmarks.learning.tables import Table
 from service.config import default_cache_dir
 
@@ -82,21 +82,11 @@ def _circumstances(seconds: float) -> str:
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     command = shlex.join(["python", "-m", "benchmarks.learning", *sys.argv[1:]])
     return (
-        f"{_processor()}, {os.cpu_count()} cores, {platform.system()}; "
+        f"{processor()}, {os.cpu_count()} cores, {platform.system()}; "
         f"Python {platform.python_version()}, {packages}; "
         "one BLAS thread for all contenders, if not said otherwise. "
         f"`{command}`, {seconds / 60:.0f} minutes."
     )
-
-
-def _processor() -> str:
-    path = Path("/proc/cpuinfo")
-    names = [
-        line.partition(":")[2].strip()
-        for line in (path.read_text().splitlines() if path.exists() else ())
-        if line.startswith("model name")
-    ]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

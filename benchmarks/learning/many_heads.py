@@ -171,6 +171,8 @@ def _insert(connection: Connection, numbers: range, fitted: adapters.Fitted) -> 
             "example_count": EXAMPLES,
             "safetensors": weights,
             "created_at": now,
+            "backbone": BACKBONE,
+            "base_fingerprint": head.fingerprint,
         }
         for uid in uids.values()
     ]

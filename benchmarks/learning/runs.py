@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import platform
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -72,3 +73,14 @@ class Run:
             for future in futures:
                 future.add_done_callback(lambda _: done())
             return [future.result() for future in futures]
+
+
+def processor() -> str:
+    """Name the machine's processor."""
+    path = Path("/proc/cpuinfo")
+    names = [
+        line.partition(":")[2].strip()
+        for line in (path.read_text().splitlines() if path.exists() else ())
+        if line.startswith("model name")
+    ]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -8,8 +8,18 @@
 | torch       | cuda   | bfloat16  | throughput on a GPU                                |
 
 All float32 combinations agree within 1e-4 and share a fingerprint; bfloat16 has its own.
+
+What an engine makes of a backbone with a cut:
+
+| part            | onnxruntime                       | torch                                |
+| --------------- | --------------------------------- | ------------------------------------ |
+| the whole       | a session                         | the modules; on CUDA recorded passes |
+| prefix, finish  | a session each, at the first use  | the same modules; recorded likewise  |
+| a tenant's tail | a session with one thread: all of | modules that share with the backbone |
+|                 | its parameters, in a form of its  | what the tenant did not change       |
+|                 | own                               |                                      |
 """
 
-from models.engines.base import Choice, Engine, Precision, choose
+from models.engines.base import Choice, Engine, Network, Precision, choose
 
-__all__ = ["Choice", "Engine", "Precision", "choose"]
+__all__ = ["Choice", "Engine", "Network", "Precision", "choose"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -22,15 +22,73 @@ class Precision(StrEnum):
     BFLOAT16 = "bfloat16"
 
 
-class Engine(Protocol):
-    """Runs one network on one device."""
+class Network(Protocol):
+    """A network with weights of its own, on a device.
+
+    Attributes:
+        nbytes: memory it takes on the device, beside what it shares with its backbone.
+    """
+
+    @property
+    def nbytes(self) -> int: ...
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """Return float32 of shape (n, dim). Raises BackboneError."""
+        """Return float32 of shape (n, dim). Thread-safe. Raises BackboneError."""
         ...
 
     def close(self) -> None:
-        """Free the network."""
+        """Free it."""
+        ...
+
+
+class Engine(Protocol):
+    """Runs one backbone on one device: the whole of it, and the parts before and after its cut.
+
+    Arrays go by name: into the whole and the prefix go those of the preprocessor, into what
+    follows the cut `states` and, of texts, `mask`. The parts are made when they are first used.
+    All methods are thread-safe and raise BackboneError.
+    """
+
+    @property
+    def tail_blocks(self) -> tuple[str, ...]:
+        """Names of the blocks after the cut; empty where there is none."""
+        ...
+
+    def parameters(self, *, whole: bool) -> Mapping[str, tuple[int, ...]]:
+        """Shapes of all that can be tuned, by name: after the cut, or everywhere."""
+        ...
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """Return float32 of shape (n, dim)."""
+        ...
+
+    def prefix(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """Return the states at the cut, float32 of shape (n, ...)."""
+        ...
+
+    def finish(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """Run the backbone's own blocks after the cut: float32 of shape (n, dim)."""
+        ...
+
+    def tail(self, tensors: Mapping[str, NDArray[np.float32]], *, whole: bool) -> Network:
+        """Return what follows the cut, or everything, with `tensors` in place of the backbone's.
+
+        Args:
+            tensors: by name, of the shapes that `parameters` gives.
+        """
+        ...
+
+    def warm_up(self, example: Mapping[str, NDArray[Any]], lengths: Sequence[int]) -> None:
+        """Prepare for what will come.
+
+        Args:
+            example: collated inputs.
+            lengths: the length buckets of texts; empty for images.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the network and its parts; tails are closed by whoever asked for them."""
         ...
 
 

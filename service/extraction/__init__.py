@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,29 @@ from service.inputs import RawInput
 
 
 @dataclass(frozen=True, slots=True)
+class TailRef:
+    """A tail by its fingerprint, and where its weights are when they are needed.
+
+    Attributes:
+        fingerprint: `models.tails.tail_fingerprint` of its file.
+        read: gets the file (safetensors); called only where the tail is not in memory. What it
+            raises fails the rows that wait for this tail, and no others.
+    """
+
+    fingerprint: str
+    read: Callable[[], Awaitable[bytes]] = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class BackboneInfo:
-    """What a client may know of a loaded backbone."""
+    """What a client may know of a loaded backbone.
+
+    Attributes:
+        fingerprint: of the embeddings: the backbone's, or with a tail the tail's.
+        cut: name of the first block after the cut; empty for a backbone that cannot be cut.
+        tail_blocks: names of the blocks after the cut, in their order.
+        tail: what embeddings are made with in place of the backbone's own blocks.
+    """
 
     name: str
     modality: Modality
@@ -25,6 +47,13 @@ class BackboneInfo:
     engine: str
     device: str
     ready: bool
+    cut: str = ""
+    tail_blocks: tuple[str, ...] = ()
+    tail: TailRef | None = None
+
+    def with_tail(self, tail: TailRef) -> BackboneInfo:
+        """The same backbone with this tail; the embeddings are the tail's, not the backbone's."""
+        return replace(self, fingerprint=tail.fingerprint, tail=tail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +104,60 @@ class Extractor(ABC):
         Cancelling the call takes rows that have not entered a batch out of the queue, and so does
         the deadline (of the event loop's clock).
 
+        Args:
+            backbone: as `backbone` gives it, or that with a tail.
+
         Raises:
             QueueFull: not all rows fit in the queue; none is embedded.
+            PreconditionFailed: the backbone is not loaded.
             Unavailable: the backbones are away.
         """
+
+    @abstractmethod
+    async def activations(
+        self,
+        tenant: str,
+        backbone: BackboneInfo,
+        inputs: Sequence[RawInput],
+        *,
+        prepared: bool,
+        deadline: float | None = None,
+    ) -> list[NDArray[Any] | Exception]:
+        """What tails are trained on: one array or error per input, in order.
+
+        The rows share batches and turns with those that are embedded. Cancelling and the deadline
+        are as in `embed`.
+
+        Args:
+            prepared: False for the activations at the cut, float16 of shape (channels, height,
+                width) or (tokens, width); True for what enters the network: uint8 pixels (height,
+                width, 3) or int64 token ids (tokens,).
+
+        Raises:
+            QueueFull, PreconditionFailed, Unavailable: as in `embed`.
+            PreconditionFailed: also where the backbone cannot be cut.
+        """
+
+    @abstractmethod
+    async def load_backbone(self, name: str) -> BackboneInfo:
+        """Loads a backbone and warms it up; one that is loaded stays as it is.
+
+        Raises:
+            InvalidRequest: there is no backbone of this name.
+            PreconditionFailed: it cannot be loaded here.
+        """
+
+    @abstractmethod
+    async def unload_backbone(self, name: str) -> None:
+        """Takes no new rows for a backbone, finishes those under way, and lets go of it.
+
+        Raises:
+            PreconditionFailed: it is not loaded.
+        """
+
+    @abstractmethod
+    def forget_tail(self, fingerprint: str) -> None:
+        """Lets go of a tail that is deleted, as soon as the last rows have left it."""
 
     def backbone(self, name: str) -> BackboneInfo:
         """The loaded backbone of this name.
@@ -90,7 +169,7 @@ class Extractor(ABC):
         for info in loaded:
             if info.name == name:
                 return info
-        names = ", ".join(info.name for info in loaded)
+        names = ", ".join(info.name for info in loaded) or "none"
         raise PreconditionFailed(
             f"backbone: {name[:100]!r} is not loaded; loaded: {names}",
             field="backbone",

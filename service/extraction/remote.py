@@ -3,95 +3,55 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any
 
-import grpc
 import numpy as np
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from numpy.typing import NDArray
 
-from models import Modality
-from service.errors import (
-    DeadlineExceeded,
-    InternalError,
-    InvalidRequest,
-    PreconditionFailed,
-    QueueFull,
-    ServiceError,
-    Unavailable,
-)
-from service.extraction import BackboneInfo, Extracted, Extractor
+from service.errors import NotFound, PreconditionFailed, Unavailable
+from service.extraction import BackboneInfo, Extracted, Extractor, TailRef
+from service.extraction.link import RETRY_AFTER, Link, row_error
 from service.inputs import RawInput, from_tensor
-from service.logs import get_logger
-from trunkline.status import error_from_rpc
-from trunkline.v1 import common_pb2, extraction_pb2, extraction_pb2_grpc
+from trunkline.v1 import extraction_pb2, tails_pb2
 
-FIRST_RECONNECT_SECONDS = 0.2
-LAST_RECONNECT_SECONDS = 5.0
-SERVICE = "trunkline.v1.ExtractionService"
-RETRY_AFTER = 1.0
 CHUNK_ROWS = 128
+ACTIVATION_ROWS = 32
+"""Each takes some 100 kB on the way back."""
+TAIL_CHUNK_BYTES = 1024 * 1024
 
-log = get_logger(__name__)
-
-_ERRORS: dict[str, type[ServiceError]] = {
-    "INVALID_ARGUMENT": InvalidRequest,
-    "RESOURCE_EXHAUSTED": QueueFull,
-    "FAILED_PRECONDITION": PreconditionFailed,
-    "UNAVAILABLE": Unavailable,
-    "CANCELLED": Unavailable,
-    "DEADLINE_EXCEEDED": DeadlineExceeded,
-}
+Embedded = extraction_pb2.EmbedResponse | tails_pb2.EmbedWithTailResponse
 
 
 class RemoteExtractor(Extractor):
     """Uses the extraction service at `address` (``host:port`` or ``unix:PATH``).
 
-    It follows the server's health stream: while the server is away this one is not ready, and it
-    takes up work by itself when the server is back.
+    While the server is away this one is not ready, and it takes up work by itself when the server
+    is back. Tails are handed to the server when it needs them.
     """
 
     def __init__(self, address: str, *, max_message_bytes: int, timeout_seconds: float) -> None:
         self._address = address
         self._max_message_bytes = max_message_bytes
         self._timeout = timeout_seconds
-        self._channel: grpc.aio.Channel | None = None
-        self._follower: asyncio.Task[None] | None = None
-        self._backbones: tuple[BackboneInfo, ...] = ()
-        self._ready = False
-        self._on_readiness: Callable[[bool], None] = lambda ready: None
+        self._link: Link | None = None
+        self._uploads: dict[str, asyncio.Task[None]] = {}
 
     async def start(self, on_readiness: Callable[[bool], None]) -> None:
-        self._on_readiness = on_readiness
-        self._channel = grpc.aio.insecure_channel(
-            self._address,
-            options=[
-                ("grpc.max_send_message_length", -1),
-                ("grpc.max_receive_message_length", -1),
-                ("grpc.keepalive_time_ms", 10_000),
-                ("grpc.keepalive_timeout_ms", 5_000),
-                ("grpc.initial_reconnect_backoff_ms", 100),
-                ("grpc.max_reconnect_backoff_ms", 2_000),
-                ("grpc.enable_retries", 0),
-            ],
-        )
-        self._stub = extraction_pb2_grpc.ExtractionServiceStub(self._channel)
-        self._follower = asyncio.create_task(self._follow_health())
+        self._link = Link(self._address, self._timeout, on_readiness)
 
     async def close(self) -> None:
-        if self._follower is not None:
-            self._follower.cancel()
-            await asyncio.gather(self._follower, return_exceptions=True)
-        if self._channel is not None:
-            await self._channel.close()
+        for upload in self._uploads.values():
+            upload.cancel()
+        if self._link is not None:
+            await self._link.close()
 
     @property
     def ready(self) -> bool:
-        return self._ready
+        return self._link is not None and self._link.ready
 
     def backbones(self) -> tuple[BackboneInfo, ...]:
-        if not self._backbones:
-            raise self._away()
-        return self._backbones
+        return self._connected.backbones()
 
     async def embed(
         self,
@@ -102,52 +62,145 @@ class RemoteExtractor(Extractor):
         deadline: float | None = None,
     ) -> list[Extracted | Exception]:
         outcomes: list[Extracted | Exception] = []
-        for chunk in self._chunks(inputs):
-            outcomes.extend(await self._embed_chunk(tenant, backbone, chunk, deadline))
+        for chunk in self._chunks(inputs, CHUNK_ROWS):
+            reply = (
+                await self._embed(tenant, backbone, chunk, deadline)
+                if backbone.tail is None
+                else await self._embed_with_tail(tenant, backbone, backbone.tail, chunk, deadline)
+            )
+            outcomes.extend(_extracted(reply, len(chunk), backbone.dim))
         return outcomes
 
-    async def _embed_chunk(
+    async def activations(
+        self,
+        tenant: str,
+        backbone: BackboneInfo,
+        inputs: Sequence[RawInput],
+        *,
+        prepared: bool,
+        deadline: float | None = None,
+    ) -> list[NDArray[Any] | Exception]:
+        dtypes = ("uint8", "int64") if prepared else ("float16",)
+        outcomes: list[NDArray[Any] | Exception] = []
+        for chunk in self._chunks(inputs, ACTIVATION_ROWS):
+            request = tails_pb2.ComputeActivationsRequest(
+                tenant=f"tenants/{tenant}",
+                backbone=backbone.name,
+                inputs=[raw.to_message() for raw in chunk],
+                prepared=prepared,
+            )
+            link = self._connected
+            reply = await link.call(
+                link.tails.ComputeActivations,
+                request,
+                tails_pb2.ComputeActivationsResponse,
+                deadline,
+            )
+            if backbone.tail is None:
+                _expect(reply.fingerprint == backbone.fingerprint)
+            _expect(len(reply.activations) == len(chunk))
+            errors = {error.row: row_error(error) for error in reply.errors}
+            for row, tensor in enumerate(reply.activations):
+                failed = errors.get(row)
+                outcomes.append(failed or from_tensor(tensor, field="activations", dtypes=dtypes))
+        return outcomes
+
+    def forget_tail(self, fingerprint: str) -> None:
+        """It falls out of the other server's memory, where nobody asks for it any more."""
+
+    async def load_backbone(self, name: str) -> BackboneInfo:
+        raise self._not_here()
+
+    async def unload_backbone(self, name: str) -> None:
+        raise self._not_here()
+
+    @property
+    def _connected(self) -> Link:
+        if self._link is None:
+            raise Unavailable("the server is starting", retry_after=RETRY_AFTER)
+        return self._link
+
+    async def _embed(
         self,
         tenant: str,
         backbone: BackboneInfo,
         inputs: Sequence[RawInput],
         deadline: float | None,
-    ) -> list[Extracted | Exception]:
+    ) -> Embedded:
         request = extraction_pb2.EmbedRequest(
             tenant=f"tenants/{tenant}",
             backbone=backbone.name,
             inputs=[raw.to_message() for raw in inputs],
         )
-        timeout = self._timeout
-        if deadline is not None:
-            timeout = min(timeout, deadline - asyncio.get_running_loop().time())
-        try:
-            response = await self._stub.Embed(request, timeout=max(timeout, 0.0))
-        except grpc.aio.AioRpcError as error:
-            raise self._translate(error) from error
-        vectors = from_tensor(response.embeddings, field="embeddings", dtypes=("float32",))
-        expected = (backbone.fingerprint, (len(inputs), backbone.dim))
-        if (response.fingerprint, vectors.shape) != expected:
-            raise Unavailable("the extractor has changed; try again", retry_after=RETRY_AFTER)
-        timing = response.timing
-        outcomes: list[Extracted | Exception] = [
-            Extracted(
-                vector.astype(np.float32),
-                timing.decode_seconds,
-                timing.queue_seconds,
-                timing.backbone_seconds,
-            )
-            for vector in vectors
-        ]
-        for failed in response.errors:
-            outcomes[failed.row] = _row_error(failed)
-        return outcomes
+        link = self._connected
+        reply = await link.call(
+            link.extraction.Embed, request, extraction_pb2.EmbedResponse, deadline
+        )
+        _expect(reply.fingerprint == backbone.fingerprint)
+        return reply
 
-    def _chunks(self, inputs: Sequence[RawInput]) -> Iterator[Sequence[RawInput]]:
+    async def _embed_with_tail(
+        self,
+        tenant: str,
+        backbone: BackboneInfo,
+        tail: TailRef,
+        inputs: Sequence[RawInput],
+        deadline: float | None,
+    ) -> Embedded:
+        request = tails_pb2.EmbedWithTailRequest(
+            tenant=f"tenants/{tenant}",
+            backbone=backbone.name,
+            tail=tail.fingerprint,
+            inputs=[raw.to_message() for raw in inputs],
+        )
+        link = self._connected
+        rpc, kind = link.tails.EmbedWithTail, tails_pb2.EmbedWithTailResponse
+        try:
+            return await link.call(rpc, request, kind, deadline)
+        except NotFound as error:
+            if error.field != "tail":
+                raise
+        await self._hand_over(backbone, tail)
+        try:
+            return await link.call(rpc, request, kind, deadline)
+        except NotFound as error:
+            raise Unavailable(
+                f"extractor: {error.message}: it has no room for all tails in use; try again",
+                field="tail",
+                value=tail.fingerprint,
+                retry_after=RETRY_AFTER,
+            ) from error
+
+    async def _hand_over(self, backbone: BackboneInfo, tail: TailRef) -> None:
+        """Gives the server a tail's file; rows that wait for the same one share the upload."""
+        upload = self._uploads.get(tail.fingerprint)
+        if upload is None:
+            upload = asyncio.create_task(self._upload(backbone, tail))
+            self._uploads[tail.fingerprint] = upload
+            upload.add_done_callback(lambda done: self._note_upload(tail.fingerprint, done))
+        await asyncio.shield(upload)
+
+    async def _upload(self, backbone: BackboneInfo, tail: TailRef) -> None:
+        data = await tail.read()
+
+        async def messages() -> AsyncIterator[tails_pb2.HoldTailRequest]:
+            yield tails_pb2.HoldTailRequest(backbone=backbone.name, fingerprint=tail.fingerprint)
+            for start in range(0, len(data), TAIL_CHUNK_BYTES):
+                yield tails_pb2.HoldTailRequest(chunk=data[start : start + TAIL_CHUNK_BYTES])
+
+        link = self._connected
+        await link.call(link.tails.HoldTail, messages(), tails_pb2.HoldTailResponse, None)
+
+    def _note_upload(self, fingerprint: str, upload: asyncio.Task[None]) -> None:
+        del self._uploads[fingerprint]
+        if not upload.cancelled():
+            upload.exception()  # looked at, also if all who waited for it have left
+
+    def _chunks(self, inputs: Sequence[RawInput], max_rows: int) -> Iterator[Sequence[RawInput]]:
         chunk: list[RawInput] = []
         size = 0
         for raw in inputs:
-            full = len(chunk) == CHUNK_ROWS or size + raw.cost > self._max_message_bytes // 2
+            full = len(chunk) == max_rows or size + raw.cost > self._max_message_bytes // 2
             if chunk and full:
                 yield chunk
                 chunk, size = [], 0
@@ -156,77 +209,33 @@ class RemoteExtractor(Extractor):
         if chunk:
             yield chunk
 
-    async def _follow_health(self) -> None:
-        assert self._channel is not None
-        health = health_pb2_grpc.HealthStub(self._channel)
-        delay = FIRST_RECONNECT_SECONDS
-        while True:
-            try:
-                request = health_pb2.HealthCheckRequest(service=SERVICE)
-                async for update in health.Watch(request, wait_for_ready=True):
-                    await self._note(update.status == health_pb2.HealthCheckResponse.SERVING)
-                    delay = FIRST_RECONNECT_SECONDS
-            except grpc.aio.AioRpcError as error:
-                log.warning("extractor is away", address=self._address, reason=error.details())
-            except Exception:  # whatever an unlike server may answer; it may be replaced
-                log.exception("extractor cannot be used", address=self._address)
-            self._set_ready(False)
-            await asyncio.sleep(delay)
-            delay = min(2 * delay, LAST_RECONNECT_SECONDS)
-
-    async def _note(self, serving: bool) -> None:
-        if serving:
-            response = await self._stub.ListBackbones(
-                extraction_pb2.ListBackbonesRequest(), timeout=self._timeout
-            )
-            self._backbones = tuple(_backbone_info(message) for message in response.backbones)
-            log.info("extractor is ready", address=self._address)
-        self._set_ready(serving)
-
-    def _set_ready(self, ready: bool) -> None:
-        if ready != self._ready:
-            self._ready = ready
-            self._on_readiness(ready)
-
-    def _translate(self, error: grpc.aio.AioRpcError) -> ServiceError:
-        if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
-            return self._away()
-        kind = _ERRORS.get(error.code().name, InternalError)
-        detail = error_from_rpc(error)
-        return kind(
-            f"extractor: {detail.message}",
-            field=detail.field or None,
-            limit=detail.limit or None,
-            value=detail.value or None,
-            retry_after=detail.retry_after,
-        )
-
-    def _away(self) -> Unavailable:
-        return Unavailable(
-            "the extraction service is away; try again later",
+    def _not_here(self) -> PreconditionFailed:
+        return PreconditionFailed(
+            f"extractor: the backbones are those of {self._address}; ask its AdminService",
             field="extractor",
             value=self._address,
-            retry_after=RETRY_AFTER,
         )
 
 
-def _backbone_info(message: extraction_pb2.Backbone) -> BackboneInfo:
-    return BackboneInfo(
-        name=message.name,
-        modality=Modality(message.modality),
-        dim=message.dim,
-        fingerprint=message.fingerprint,
-        engine=message.engine,
-        device=message.device,
-        ready=message.ready,
-    )
+def _extracted(reply: Embedded, rows: int, dim: int) -> list[Extracted | Exception]:
+    vectors = from_tensor(reply.embeddings, field="embeddings", dtypes=("float32",))
+    _expect(vectors.shape == (rows, dim))
+    timing = reply.timing
+    outcomes: list[Extracted | Exception] = [
+        Extracted(
+            vector.astype(np.float32),
+            timing.decode_seconds,
+            timing.queue_seconds,
+            timing.backbone_seconds,
+        )
+        for vector in vectors
+    ]
+    for failed in reply.errors:
+        outcomes[failed.row] = row_error(failed)
+    return outcomes
 
 
-def _row_error(error: common_pb2.RowError) -> ServiceError:
-    kind = _ERRORS.get(error.code, InternalError)
-    return kind(
-        error.message,
-        field=error.field or None,
-        limit=error.limit or None,
-        value=error.value or None,
-    )
+def _expect(same: bool) -> None:
+    """Sees that the server still is what it was when its backbones were listed."""
+    if not same:
+        raise Unavailable("the extractor has changed; try again", retry_after=RETRY_AFTER)

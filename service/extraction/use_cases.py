@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
 from models import InputLimits
 from service.calls import Call
 from service.embeddings import Embeddings, Resolved
+from service.errors import PreconditionFailed
 from service.extraction import BackboneInfo, Extractor
 from service.inputs import RawInput, read_inputs, to_tensor
 from service.messages import row_error
 from service.prediction import check_rows
 from trunkline.resources import TenantName
-from trunkline.v1 import extraction_pb2
+from trunkline.v1 import extraction_pb2, tails_pb2
 
 
 class Extraction:
@@ -38,23 +40,13 @@ class Extraction:
         raws = await read_inputs(request.inputs, self._limits)
         backbone = self._backbone(request.backbone, raws)
         outcomes = await self._embeddings.resolve(tenant, backbone, raws, deadline=call.deadline)
-        matrix = np.zeros((len(raws), backbone.dim), dtype=np.float32)
         response = extraction_pb2.EmbedResponse(
             backbone=backbone.name,
             fingerprint=backbone.fingerprint,
             digests=[raw.digest if isinstance(raw, RawInput) else "" for raw in raws],
         )
-        timing = response.timing
-        for row, outcome in enumerate(outcomes):
-            if isinstance(outcome, Resolved):
-                matrix[row] = outcome.vector
-                timing.decode_seconds = max(timing.decode_seconds, outcome.decode_seconds)
-                timing.queue_seconds = max(timing.queue_seconds, outcome.queue_seconds)
-                timing.backbone_seconds = max(timing.backbone_seconds, outcome.backbone_seconds)
-            else:
-                response.errors.append(row_error(row, outcome, call.request_id))
-        response.embeddings.CopyFrom(to_tensor(matrix))
-        timing.total_seconds = time.perf_counter() - started
+        fill_embeddings(response, outcomes, backbone.dim, call)
+        response.timing.total_seconds = time.perf_counter() - started
         return response
 
     async def list_backbones(
@@ -62,7 +54,7 @@ class Extraction:
     ) -> extraction_pb2.ListBackbonesResponse:
         """The backbones that are loaded."""
         return extraction_pb2.ListBackbonesResponse(
-            backbones=[_message(info) for info in self._extractor.backbones()]
+            backbones=[backbone_message(info) for info in self._extractor.backbones()]
         )
 
     def _backbone(self, name: str, raws: list[RawInput | Exception]) -> BackboneInfo:
@@ -71,10 +63,33 @@ class Extraction:
         for raw in raws:
             if isinstance(raw, RawInput) and raw.kind.modality is not None:
                 return self._extractor.default_backbone(raw.kind.modality)
-        return self._extractor.backbones()[0]
+        for info in self._extractor.backbones():
+            return info
+        raise PreconditionFailed("backbone: none is loaded", field="backbone", value="none")
 
 
-def _message(info: BackboneInfo) -> extraction_pb2.Backbone:
+def fill_embeddings(
+    response: extraction_pb2.EmbedResponse | tails_pb2.EmbedWithTailResponse,
+    outcomes: Sequence[Resolved | Exception],
+    dim: int,
+    call: Call,
+) -> None:
+    """Puts embeddings, errors and the longest times into a response."""
+    matrix = np.zeros((len(outcomes), dim), dtype=np.float32)
+    timing = response.timing
+    for row, outcome in enumerate(outcomes):
+        if isinstance(outcome, Resolved):
+            matrix[row] = outcome.vector
+            timing.decode_seconds = max(timing.decode_seconds, outcome.decode_seconds)
+            timing.queue_seconds = max(timing.queue_seconds, outcome.queue_seconds)
+            timing.backbone_seconds = max(timing.backbone_seconds, outcome.backbone_seconds)
+        else:
+            response.errors.append(row_error(row, outcome, call.request_id))
+    response.embeddings.CopyFrom(to_tensor(matrix))
+
+
+def backbone_message(info: BackboneInfo) -> extraction_pb2.Backbone:
+    """What a client may know of a backbone."""
     return extraction_pb2.Backbone(
         name=info.name,
         modality=info.modality.value,
@@ -83,4 +98,6 @@ def _message(info: BackboneInfo) -> extraction_pb2.Backbone:
         engine=info.engine,
         device=info.device,
         ready=info.ready,
+        cut=info.cut,
+        tail_blocks=info.tail_blocks,
     )

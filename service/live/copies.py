@@ -8,6 +8,7 @@ from dataclasses import replace
 from service.completion import Completion
 from service.config import ServerSettings
 from service.errors import Aborted, PreconditionFailed
+from service.features import Features
 from service.live.entries import Entries, Entry, Served
 from service.live.learning import LiveCopy
 from service.live.status import LiveStatus
@@ -40,6 +41,7 @@ class LiveCopies:
         self,
         database: Database,
         loaded: LoadedHeads,
+        features: Features,
         completion: Completion,
         settings: ServerSettings,
         metrics: Metrics,
@@ -47,7 +49,7 @@ class LiveCopies:
         self._database = database
         self._completion = completion
         self._entries = Entries(settings.live_cache_bytes, metrics)
-        self._steps = Steps(database, loaded, settings, metrics)
+        self._steps = Steps(database, loaded, features, settings, metrics)
         self._leftovers: asyncio.Task[None] | None = None
 
     async def start(self) -> None:

@@ -28,7 +28,8 @@ from service.live.comparison import (
     train,
 )
 from service.live.gate import Gate, Verdict
-from service.store.live import LiveFeedback, Member, Score
+from service.store.live import LiveFeedback, Member
+from service.store.live_outcomes import Score
 
 COALESCING = frozenset({"logistic"})
 """Families without an exact update: they learn what has gathered in one go."""

@@ -8,6 +8,7 @@ import adapters
 from adapters import Head
 from service.config import ServerSettings
 from service.errors import NotFound
+from service.features import Features
 from service.live.entries import Entry, Served, Stamp
 from service.live.gate import Verdict
 from service.live.learning import LiveCopy, Policy, Rules
@@ -18,8 +19,9 @@ from service.loaded_heads import LoadedHeads
 from service.logs import get_logger
 from service.metrics import Metrics
 from service.store import Database, example_sets
-from service.store import heads as stored_heads
 from service.store import live as stored_live
+from service.store import live_outcomes as outcomes
+from service.store import versions as stored_versions
 from service.store.live import LiveFeedback, LiveSet
 
 SLICE = 16
@@ -40,10 +42,16 @@ class Steps:
     """
 
     def __init__(
-        self, database: Database, loaded: LoadedHeads, settings: ServerSettings, metrics: Metrics
+        self,
+        database: Database,
+        loaded: LoadedHeads,
+        features: Features,
+        settings: ServerSettings,
+        metrics: Metrics,
     ) -> None:
         self._database = database
         self._loaded = loaded
+        self._features = features
         self._settings = settings
         self._metrics = metrics
         long = max(1, settings.live_threads // 2)
@@ -82,11 +90,14 @@ class Steps:
         Raises:
             Aborted: what it stands on was changed meanwhile.
         """
-        base = await self._database.read(stored_heads.get_version, entry.uid, copy.version)
-        tests = await self._database.read(example_sets.held_out_set, entry.uid)
+        await self._features.of_active(stored.head)
+        base = await self._database.read(stored_versions.get_version, entry.uid, copy.version)
+        tests = await self._database.read(
+            example_sets.held_out_set, entry.uid, stored.head.active_fingerprint
+        )
         made = await self._long.run(entry.tenant, make_version, copy, stored, base.report, tests)
         version = await self._database.write(
-            stored_live.promote_live, entry.uid, copy.version, through=copy.through, new=made
+            outcomes.promote_live, entry.uid, copy.version, through=copy.through, new=made
         )
         self._loaded.forget(stored.head.resource)
         entry.outdate()
@@ -100,7 +111,7 @@ class Steps:
         Raises:
             Aborted: another version has become active.
         """
-        count = await self._database.write(stored_live.drop_live, entry.uid, copy.version)
+        count = await self._database.write(outcomes.drop_live, entry.uid, copy.version)
         entry.outdate()
         self._metrics.drops.labels(self._metrics.tenant(entry.tenant)).inc()
         log.info("live copy dropped", head=entry.uid, tenant=entry.tenant, quarantined=count)
@@ -117,6 +128,8 @@ class Steps:
         if copy is None or copy.worn:
             entry.copy, entry.backlog = None, []
             stored = await self._database.read(stored_live.live_set, entry.uid)
+            if stored.weights is not None and await self._features.of_active(stored.head):
+                stored = await self._database.read(stored_live.live_set, entry.uid)
             entry.drift_at = stored.head.drift_at
             made = await self._build(stored, entry.tenant)
             if isinstance(made, LiveStatus):
@@ -172,7 +185,7 @@ class Steps:
         turns = self._long if copy.coalesces else self._short
         learned = await turns.run(entry.tenant, copy.learn, feedback)
         stored = await self._database.write(
-            stored_live.store_scores, entry.uid, copy.version, learned.scores, learned.changed_at
+            outcomes.store_scores, entry.uid, copy.version, learned.scores, learned.changed_at
         )
         if not stored:
             return False

@@ -1,14 +1,14 @@
-"""Embeddings: one vector per tenant, backbone and input, and per view of an input."""
+"""Embeddings: one vector per tenant, backbone or tail, and input, and per view of an input."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from blake3 import blake3
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Insert, Table, and_, delete, or_, select
+from sqlalchemy import Connection, Insert, Table, and_, delete, func, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from models.views import RECIPE
@@ -19,9 +19,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+Needed = Mapping[str, Set[str]]
+"""Fingerprints under which a tenant's heads still need an input's embedding, by its digest."""
+
 _CHUNK = 500  # bound parameters of one IN clause
 _RANGES = 200  # of digests in one statement, each with two bound parameters
-_PREFIX = 32
+
+PREFIX = 32
+"""Digits of an image's digest that those of its views begin with."""
+
 _VECTOR_DTYPE = "<f4"
 _CONTEXT = "trunkline v1 view"
 
@@ -33,18 +39,27 @@ def view_digest(digest: str, index: int, recipe: int = RECIPE) -> str:
     be found and deleted; 128 bits of either half still tell any two apart.
     """
     hasher = blake3(f"{digest}\n{index}\n{recipe}\n".encode(), derive_key_context=_CONTEXT)
-    return digest[:_PREFIX] + hasher.hexdigest()[_PREFIX:]
+    return digest[:PREFIX] + hasher.hexdigest()[PREFIX:]
 
 
-def known_digests(connection: Connection, head: HeadRecord, digests: Sequence[str]) -> set[str]:
-    """Those of the digests that have a stored embedding in the head's tenant and backbone."""
+def known_digests(
+    connection: Connection,
+    head: HeadRecord,
+    digests: Sequence[str],
+    fingerprint: str | None = None,
+) -> set[str]:
+    """Those of the digests that have a stored embedding in the head's tenant.
+
+    Args:
+        fingerprint: of the backbone or tail; None for the head's backbone.
+    """
     known: set[str] = set()
     for chunk in chunks(digests):
         known.update(
             connection.scalars(
                 select(schema.embeddings.c.digest).where(
                     schema.embeddings.c.tenant_id == head.tenant_id,
-                    schema.embeddings.c.fingerprint == head.fingerprint,
+                    schema.embeddings.c.fingerprint == (fingerprint or head.fingerprint),
                     schema.embeddings.c.digest.in_(chunk),
                 )
             )
@@ -72,13 +87,20 @@ def find_embeddings(
 
 
 def store_embeddings(
-    connection: Connection, head: HeadRecord, vectors: Mapping[str, NDArray[np.float32]]
+    connection: Connection,
+    head: HeadRecord,
+    vectors: Mapping[str, NDArray[np.float32]],
+    fingerprint: str | None = None,
 ) -> None:
-    """Stores the embeddings (dim,) by digest that are not there yet."""
+    """Stores the embeddings (dim,) by digest that are not there yet.
+
+    Args:
+        fingerprint: of the backbone or tail that made them; None for the head's backbone.
+    """
     rows = [
         {
             "tenant_id": head.tenant_id,
-            "fingerprint": head.fingerprint,
+            "fingerprint": fingerprint or head.fingerprint,
             "digest": digest,
             "vector": vector.astype(_VECTOR_DTYPE).tobytes(),
         }
@@ -88,41 +110,65 @@ def store_embeddings(
         connection.execute(_insert_if_absent(connection, schema.embeddings), rows)
 
 
-def delete_unneeded(connection: Connection, head: HeadRecord, digests: Sequence[str]) -> set[str]:
-    """Deletes the embeddings, and those of views, of inputs that no head of the tenant holds.
+def delete_embeddings(connection: Connection, tenant_id: int, fingerprint: str) -> None:
+    """Deletes all embeddings that a tenant has of a backbone or tail."""
+    connection.execute(
+        delete(schema.embeddings).filter_by(tenant_id=tenant_id, fingerprint=fingerprint)
+    )
 
-    Returns the digests of these inputs.
+
+def delete_unneeded(connection: Connection, head: HeadRecord, digests: Sequence[str]) -> Needed:
+    """Deletes embeddings of inputs, and of their views, that no head of the tenant needs.
+
+    A head needs those of the examples it holds, by its backbone and by its tails.
     """
-    table = schema.embeddings.c
-    needed = {digest for digest, _ in holders(connection, head, digests)}
-    gone = sorted(set(digests) - needed)
-    for start in range(0, len(gone), _RANGES):
-        prefixes = [digest[:_PREFIX] for digest in gone[start : start + _RANGES]]
-        connection.execute(
-            delete(schema.embeddings).where(
-                table.tenant_id == head.tenant_id,
-                table.fingerprint == head.fingerprint,
-                or_(*(and_(table.digest >= p, table.digest < f"{p}g") for p in prefixes)),
+    needed = _needed(connection, head.tenant_id, digests)
+    for fingerprint in _fingerprints(connection, head.tenant_id):
+        gone = sorted(digest for digest, kept in needed.items() if fingerprint not in kept)
+        for start in range(0, len(gone), _RANGES):
+            prefixes = [digest[:PREFIX] for digest in gone[start : start + _RANGES]]
+            table = schema.embeddings.c
+            connection.execute(
+                delete(schema.embeddings).where(
+                    table.tenant_id == head.tenant_id,
+                    table.fingerprint == fingerprint,
+                    or_(*(and_(table.digest >= p, table.digest < f"{p}g") for p in prefixes)),
+                )
             )
-        )
-    return set(gone)
+    return needed
 
 
-def holders(
-    connection: Connection, head: HeadRecord, digests: Sequence[str]
-) -> Iterator[tuple[str, str]]:
-    """Digest and head name of the tenant's examples among these inputs, on the backbone."""
+def _needed(connection: Connection, tenant_id: int, digests: Sequence[str]) -> dict[str, set[str]]:
+    """Under which fingerprints each input is needed; all inputs are in it."""
+    needed: dict[str, set[str]] = {digest: set() for digest in digests}
+    heads = schema.heads.c
+    held = schema.examples.join(schema.heads).outerjoin(
+        schema.tails, schema.tails.c.head_uid == heads.uid
+    )
     for chunk in chunks(digests):
         rows = connection.execute(
-            select(schema.examples.c.digest, schema.heads.c.name)
-            .select_from(schema.examples.join(schema.heads))
-            .where(
-                schema.examples.c.digest.in_(chunk),
-                schema.heads.c.tenant_id == head.tenant_id,
-                schema.heads.c.fingerprint == head.fingerprint,
-            )
+            select(schema.examples.c.digest, heads.fingerprint, schema.tails.c.fingerprint)
+            .select_from(held)
+            .where(schema.examples.c.digest.in_(chunk), heads.tenant_id == tenant_id)
         )
-        yield from ((digest, name) for digest, name in rows)
+        for digest, *fingerprints in rows:
+            needed[digest].update(name for name in fingerprints if name is not None)
+    return needed
+
+
+def _fingerprints(connection: Connection, tenant_id: int) -> Iterator[str]:
+    """What a tenant has embeddings of, one look at the index for each."""
+    table = schema.embeddings.c
+    after = ""
+    while True:
+        query = select(func.min(table.fingerprint)).where(
+            table.tenant_id == tenant_id, table.fingerprint > after
+        )
+        found: str | None = connection.scalar(query)
+        if found is None:
+            return
+        yield found
+        after = found
 
 
 def to_vector(data: bytes) -> NDArray[np.float32]:

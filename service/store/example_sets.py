@@ -60,9 +60,13 @@ def label_counts(connection: Connection, uid: str) -> dict[str, int]:
     return {str(label): count for label, count in rows}
 
 
-def training_set(connection: Connection, uid: str) -> LabelledSet:
-    """The labelled examples of a head that are not held out."""
-    return _labelled(connection, uid, schema.examples.c.held_out.is_(False))
+def training_set(connection: Connection, uid: str, fingerprint: str | None = None) -> LabelledSet:
+    """The labelled examples of a head that are not held out.
+
+    Args:
+        fingerprint: of what made their embeddings; None for the head's backbone.
+    """
+    return _labelled(connection, uid, schema.examples.c.held_out.is_(False), fingerprint)
 
 
 def version_set(connection: Connection, uid: str, version: int) -> LabelledSet:
@@ -85,18 +89,26 @@ def training_digests(connection: Connection, uid: str) -> list[str]:
     return list(connection.scalars(query.order_by(table.id)))
 
 
-def held_out_set(connection: Connection, uid: str) -> LabelledSet:
-    """The labelled examples of a head that are kept for testing."""
-    return _labelled(connection, uid, schema.examples.c.held_out.is_(True))
+def held_out_set(connection: Connection, uid: str, fingerprint: str | None = None) -> LabelledSet:
+    """The labelled examples of a head that are kept for testing.
+
+    Args:
+        fingerprint: of what made their embeddings; None for the head's backbone.
+    """
+    return _labelled(connection, uid, schema.examples.c.held_out.is_(True), fingerprint)
 
 
 def unlabelled_set(
-    connection: Connection, uid: str, limit: int
+    connection: Connection, uid: str, limit: int, fingerprint: str | None = None
 ) -> tuple[list[str], NDArray[np.float32]]:
-    """Digests and embeddings (n, dim) of a head's newest examples without a label."""
+    """Digests and embeddings (n, dim) of a head's newest examples without a label.
+
+    Args:
+        fingerprint: of what made the embeddings; None for the head's backbone.
+    """
     table = schema.examples.c
     query = (
-        _with_embeddings(connection, uid, table.digest)
+        _with_embeddings(connection, uid, fingerprint, table.digest)
         .where(table.label.is_(None), table.held_out.is_(False))
         .order_by(table.id.desc())
         .limit(limit)
@@ -105,10 +117,35 @@ def unlabelled_set(
     return [str(row.digest) for row in rows], _stack([row.vector for row in rows])
 
 
-def _labelled(connection: Connection, uid: str, which: ColumnElement[bool]) -> LabelledSet:
+def without_embedding(connection: Connection, uid: str, fingerprint: str) -> dict[str, bool]:
+    """Digests of a head's examples that lack an embedding of a backbone or tail.
+
+    Each says whether the input is kept, so that it can be made.
+    """
+    head, table, vectors = require_head(connection, uid), schema.examples.c, schema.embeddings.c
+    rows = connection.execute(
+        select(table.digest, table.input.is_not(None))
+        .select_from(schema.examples)
+        .outerjoin(
+            schema.embeddings,
+            and_(
+                vectors.tenant_id == head.tenant_id,
+                vectors.fingerprint == fingerprint,
+                vectors.digest == table.digest,
+            ),
+        )
+        .where(table.head_uid == uid, vectors.id.is_(None))
+        .order_by(table.id)
+    )
+    return {digest: kept for digest, kept in rows}
+
+
+def _labelled(
+    connection: Connection, uid: str, which: ColumnElement[bool], fingerprint: str | None
+) -> LabelledSet:
     table = schema.examples.c
     query = (
-        _with_embeddings(connection, uid, table.label, table.digest, table.weight)
+        _with_embeddings(connection, uid, fingerprint, table.label, table.digest, table.weight)
         .where(table.label.is_not(None), which)
         .order_by(table.id)
     )
@@ -121,7 +158,9 @@ def _labelled(connection: Connection, uid: str, which: ColumnElement[bool]) -> L
     )
 
 
-def _with_embeddings(connection: Connection, uid: str, *columns: ColumnElement[Any]) -> Select[Any]:
+def _with_embeddings(
+    connection: Connection, uid: str, fingerprint: str | None, *columns: ColumnElement[Any]
+) -> Select[Any]:
     """Selects columns of a head's examples, each with the embedding as `vector`."""
     head = require_head(connection, uid)
     return (
@@ -131,7 +170,7 @@ def _with_embeddings(connection: Connection, uid: str, *columns: ColumnElement[A
             schema.embeddings,
             and_(
                 schema.embeddings.c.tenant_id == head.tenant_id,
-                schema.embeddings.c.fingerprint == head.fingerprint,
+                schema.embeddings.c.fingerprint == (fingerprint or head.fingerprint),
                 schema.embeddings.c.digest == schema.examples.c.digest,
             ),
         )

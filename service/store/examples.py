@@ -9,17 +9,17 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
-from service.errors import LimitExceeded, NotFound
+from service.errors import Aborted, LimitExceeded, NotFound
 from service.store import schema
 from service.store.embeddings import (
+    Needed,
     chunks,
     delete_unneeded,
-    holders,
     store_embeddings,
 )
-from service.store.heads import require_head
+from service.store.heads import HeadRecord, require_head
 
 Change = Literal["added", "updated", "unchanged"]
 
@@ -34,6 +34,8 @@ class NewExample:
         weight: None is 1 for a new example and leaves a stored one's weight as it is.
         held_out: kept for testing; of uploads only.
         views: embeddings of views by their digests.
+        tail: fingerprint of the tail that the active version runs on, and what it makes of the
+            input; None for a version on the backbone itself.
     """
 
     digest: str
@@ -45,6 +47,7 @@ class NewExample:
     weight: float | None = None
     held_out: bool = False
     views: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    tail: tuple[str, NDArray[np.float32]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,33 +87,34 @@ _RECORD = (
 )
 
 
-def find_kinds(connection: Connection, tenant: str, digests: Sequence[str]) -> dict[str, str]:
-    """The kinds of inputs that a tenant has stored, by digest."""
-    found: dict[str, str] = {}
-    for chunk in chunks(digests):
-        rows = connection.execute(
-            select(schema.examples.c.digest, schema.examples.c.kind)
-            .select_from(schema.examples.join(schema.heads).join(schema.tenants))
-            .where(schema.tenants.c.name == tenant, schema.examples.c.digest.in_(chunk))
-            .distinct()
-        )
-        found.update({digest: kind for digest, kind in rows})
-    return found
-
-
 def store_examples(
-    connection: Connection, uid: str, new: Sequence[NewExample], *, max_examples: int
+    connection: Connection,
+    uid: str,
+    new: Sequence[NewExample],
+    *,
+    max_examples: int,
+    fingerprint: str | None = None,
 ) -> list[Change]:
     """Stores examples with their embeddings; the last label of an input wins.
 
     An example without a label never takes the label of a stored one away. Feedback changes label
     and weight alone; an upload with a label supersedes the feedback on that input.
 
+    Args:
+        fingerprint: of the backbone that made the embeddings; None for the head's own.
+
     Raises:
         NotFound: the head was deleted meanwhile.
+        Aborted: it has moved to another backbone meanwhile.
         LimitExceeded: the head would have more than `max_examples`; nothing is stored.
     """
     head = require_head(connection, uid)
+    if fingerprint not in (None, head.fingerprint):
+        raise Aborted(
+            f"head: {head.resource} has moved to {head.backbone} meanwhile; send it again",
+            field="head",
+            retry_after=1.0,
+        )
     stored = _find_stored(connection, uid, [example.digest for example in new])
     added = len({example.digest for example in new} - stored.keys())
     _check_room(connection, uid, added, max_examples)
@@ -118,6 +122,7 @@ def store_examples(
     for example in new:
         vectors |= example.views
     store_embeddings(connection, head, vectors)
+    _store_by_tail(connection, head, new)
     added_rows: dict[str, dict[str, Any]] = {}
     changes = [_store_example(connection, uid, example, stored, added_rows) for example in new]
     if added_rows:
@@ -128,12 +133,32 @@ def store_examples(
 
 
 def store_views(
-    connection: Connection, uid: str, views: Mapping[str, Mapping[str, NDArray[np.float32]]]
+    connection: Connection,
+    uid: str,
+    views: Mapping[str, Mapping[str, NDArray[np.float32]]],
+    fingerprint: str | None = None,
 ) -> None:
-    """Stores embeddings of views, by the digests of their images; not of deleted examples."""
+    """Stores embeddings of views, by the digests of their images; not of deleted examples.
+
+    Args:
+        fingerprint: of what made them; None for the head's backbone.
+    """
     head = require_head(connection, uid)
-    for digest in {digest for digest, _ in holders(connection, head, list(views))}:
-        store_embeddings(connection, head, views[digest])
+    for digest in find_examples(connection, uid, list(views)):
+        store_embeddings(connection, head, views[digest], fingerprint)
+
+
+def store_vectors(
+    connection: Connection, uid: str, fingerprint: str, vectors: Mapping[str, NDArray[np.float32]]
+) -> None:
+    """Stores embeddings of a head's examples by a backbone or tail; not of deleted examples.
+
+    Raises:
+        NotFound: the head was deleted meanwhile.
+    """
+    head = require_head(connection, uid)
+    held = find_examples(connection, uid, list(vectors))
+    store_embeddings(connection, head, {d: vectors[d] for d in held}, fingerprint)
 
 
 def list_examples(
@@ -150,6 +175,11 @@ def list_examples(
     if label is not None:
         query = query.where(table.label == label)
     return [ExampleRecord(**row._mapping) for row in connection.execute(query)]
+
+
+def held_digests(connection: Connection, uid: str) -> list[str]:
+    """Digests of all examples of a head; none of a deleted one."""
+    return list(connection.scalars(select(schema.examples.c.digest).filter_by(head_uid=uid)))
 
 
 def find_examples(
@@ -194,10 +224,10 @@ def supersede_feedback(connection: Connection, uid: str, digests: Sequence[str])
         )
 
 
-def delete_example(connection: Connection, uid: str, digest: str) -> bool:
-    """Deletes an example, and its embedding if no other example of the tenant needs it.
+def delete_example(connection: Connection, uid: str, digest: str) -> Needed:
+    """Deletes an example, and its embeddings as far as no other head of the tenant needs them.
 
-    Feedback on it no longer counts. Returns whether the embedding is gone.
+    Feedback on it no longer counts. Returns under which fingerprints they are needed.
 
     Raises:
         NotFound: the head has no such example.
@@ -207,39 +237,17 @@ def delete_example(connection: Connection, uid: str, digest: str) -> bool:
     if result.rowcount == 0:
         raise _no_example(digest)
     supersede_feedback(connection, uid, [digest])
-    return bool(delete_unneeded(connection, head, [digest]))
+    return delete_unneeded(connection, head, [digest])
 
 
-def kept_digests(connection: Connection, uid: str, digests: Sequence[str]) -> set[str]:
-    """Those of the digests whose raw input the head has kept; embeddings have none to keep."""
-    found: set[str] = set()
-    for chunk in chunks(digests):
-        found.update(
-            connection.scalars(
-                select(schema.examples.c.digest).where(
-                    schema.examples.c.head_uid == uid,
-                    schema.examples.c.digest.in_(chunk),
-                    or_(
-                        schema.examples.c.input.is_not(None), schema.examples.c.kind == "embedding"
-                    ),
-                )
-            )
-        )
-    return found
-
-
-def find_inputs(connection: Connection, uid: str, digests: Sequence[str]) -> dict[str, bytes]:
-    """Serialised inputs of a head's examples by digest, where they are kept."""
-    table = schema.examples.c
-    found: dict[str, bytes] = {}
-    for chunk in chunks(digests):
-        rows = connection.execute(
-            select(table.digest, table.input).where(
-                table.head_uid == uid, table.digest.in_(chunk), table.input.is_not(None)
-            )
-        )
-        found.update({digest: data for digest, data in rows})
-    return found
+def _store_by_tail(connection: Connection, head: HeadRecord, new: Sequence[NewExample]) -> None:
+    """Stores what tails made of inputs, unless another version has taken over meanwhile."""
+    vectors = {
+        example.digest: example.tail[1]
+        for example in new
+        if example.tail is not None and example.tail[0] == head.tail
+    }
+    store_embeddings(connection, head, vectors, head.tail)
 
 
 def _store_example(

@@ -40,11 +40,13 @@ class Stored:
         duplicates: per row, whether its id was known before.
         errors: why rows were refused.
         superseded: whether an earlier label was taken back that a live copy may have learned.
+        outdated: whether another version took over meanwhile, which takes other embeddings.
     """
 
     duplicates: list[bool]
     errors: dict[int, ServiceError]
     superseded: bool
+    outdated: bool = False
 
     @property
     def added(self) -> int:
@@ -74,15 +76,18 @@ def store_feedback(
     *,
     max_examples: int,
     max_classes: int | None = None,
+    fingerprint: str | None = None,
 ) -> Stored:
     """Appends feedback and makes its label the example's; a row that is refused costs itself alone.
 
     Args:
         max_classes: bounds new labels, which are refused at all where the head takes none. None
             leaves labels unchecked.
+        fingerprint: of the backbone that made the embeddings; None for the head's own.
 
     Raises:
         NotFound: the head was deleted meanwhile.
+        Aborted: it has moved to another backbone meanwhile.
         LimitExceeded: the head would have more than `max_examples`; nothing is stored.
     """
     head = require_head(connection, uid)
@@ -98,8 +103,9 @@ def store_feedback(
             errors[row] = error
         else:
             fresh[item.feedback_id] = item
-    superseded = _append(connection, head, list(fresh.values()), max_examples)
-    return Stored(duplicates, errors, superseded)
+    superseded = _append(connection, head, list(fresh.values()), max_examples, fingerprint)
+    by_tail = {item.example.tail[0] if item.example.tail else None for item in fresh.values()}
+    return Stored(duplicates, errors, superseded, outdated=bool(by_tail - {head.tail}))
 
 
 def allowed_labels(connection: Connection, head: HeadRecord, max_classes: int) -> AllowedLabels:
@@ -196,7 +202,11 @@ class _Refusals:
 
 
 def _append(
-    connection: Connection, head: HeadRecord, new: Sequence[NewFeedback], max_examples: int
+    connection: Connection,
+    head: HeadRecord,
+    new: Sequence[NewFeedback],
+    max_examples: int,
+    fingerprint: str | None,
 ) -> bool:
     """Whether it took the place of earlier feedback."""
     if not new:
@@ -218,7 +228,13 @@ def _append(
         for item, state in zip(new, decision.states, strict=True)
     ]
     connection.execute(insert(schema.feedback), rows)
-    store_examples(connection, head.uid, [item.example for item in new], max_examples=max_examples)
+    store_examples(
+        connection,
+        head.uid,
+        [item.example for item in new],
+        max_examples=max_examples,
+        fingerprint=fingerprint,
+    )
     _delete_old_superseded(connection, head.uid)
     return bool(decision.superseded)
 

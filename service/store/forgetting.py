@@ -9,11 +9,12 @@ from sqlalchemy import Connection, Table, delete, select, update
 
 from service.errors import Aborted
 from service.store import schema
-from service.store.embeddings import chunks, delete_unneeded
+from service.store.embeddings import Needed, chunks, delete_unneeded
 from service.store.feedback_states import FeedbackState
-from service.store.heads import HeadRecord, activate_version, add_version, require_head
+from service.store.heads import HeadRecord, require_head
 from service.store.jobs import NewVersion
-from service.store.members import delete_members, known_among
+from service.store.members import known_among
+from service.store.versions import activate_version, add_version, delete_versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +47,15 @@ class Forgotten:
         versions: numbers of the versions that knew an example and are gone.
         active_version: the version that answers now; 0 for none.
         held_by: names of the tenant's other heads that hold one of the examples still.
-        gone: digests of inputs that the tenant holds no longer on the head's backbone.
-        nowhere: those of them that it holds on no other backbone, either.
+        needed: under which fingerprints they need each of the embeddings.
+        tails: fingerprints of tails that had learned from an example and are gone.
     """
 
     versions: tuple[int, ...]
     active_version: int
     held_by: tuple[str, ...]
-    gone: frozenset[str]
-    nowhere: frozenset[str]
+    needed: Needed
+    tails: tuple[str, ...]
 
 
 def plan(connection: Connection, uid: str, digests: Sequence[str]) -> Plan:
@@ -72,7 +73,7 @@ def plan(connection: Connection, uid: str, digests: Sequence[str]) -> Plan:
 
 
 def forget(connection: Connection, uid: str, wanted: Plan, new: NewVersion | None) -> Forgotten:
-    """Deletes examples, versions that knew one, and what feedback said of them.
+    """Deletes examples, versions that knew one with their tails, and what feedback said of them.
 
     Other live feedback stays live. It is scored anew if a live copy may have learned one of them.
 
@@ -97,17 +98,16 @@ def forget(connection: Connection, uid: str, wanted: Plan, new: NewVersion | Non
         connection.execute(
             delete(schema.examples).where(of_head, schema.examples.c.digest.in_(chunk))
         )
-    gone = delete_unneeded(connection, head, digests)
-    _delete_versions(connection, head, versions)
+    tails = delete_versions(connection, head, versions)
+    needed = delete_unneeded(connection, head, digests)
     if new is not None:
         _take_over(connection, uid, new)
-    held = _held_by(connection, head, digests)
     return Forgotten(
         versions=versions,
         active_version=require_head(connection, uid).active_version,
-        held_by=tuple(sorted({name for _, name in held})),
-        gone=frozenset(gone),
-        nowhere=frozenset(gone - {digest for digest, _ in held}),
+        held_by=tuple(sorted(_held_by(connection, head, digests))),
+        needed=needed,
+        tails=tails,
     )
 
 
@@ -144,19 +144,6 @@ def _take_over(connection: Connection, uid: str, new: NewVersion) -> None:
     activate_version(connection, uid, version, unknown=FeedbackState.LIVE, learned={})
 
 
-def _delete_versions(connection: Connection, head: HeadRecord, versions: Sequence[int]) -> None:
-    if head.active_version in versions:
-        table = schema.heads
-        connection.execute(
-            update(table)
-            .where(table.c.uid == head.uid)
-            .values(active_version=0, drift_feedback_id=None, drift_at=None)
-        )
-    for version in versions:
-        delete_members(connection, head.uid, version)
-        connection.execute(delete(schema.versions).filter_by(head_uid=head.uid, version=version))
-
-
 def _among(
     connection: Connection, table: Table, uid: str, digests: Sequence[str], **values: str
 ) -> set[str]:
@@ -172,16 +159,19 @@ def _among(
     return found
 
 
-def _held_by(
-    connection: Connection, head: HeadRecord, digests: Sequence[str]
-) -> list[tuple[str, str]]:
-    """Digest and name of the tenant's heads that hold it, whatever their backbone."""
-    held: list[tuple[str, str]] = []
+def _held_by(connection: Connection, head: HeadRecord, digests: Sequence[str]) -> set[str]:
+    """Names of the tenant's heads that hold one of them, whatever their backbone."""
+    held: set[str] = set()
     for chunk in chunks(digests):
-        rows = connection.execute(
-            select(schema.examples.c.digest, schema.heads.c.name)
-            .select_from(schema.examples.join(schema.heads))
-            .where(schema.examples.c.digest.in_(chunk), schema.heads.c.tenant_id == head.tenant_id)
+        held.update(
+            connection.scalars(
+                select(schema.heads.c.name)
+                .select_from(schema.examples.join(schema.heads))
+                .where(
+                    schema.examples.c.digest.in_(chunk),
+                    schema.heads.c.tenant_id == head.tenant_id,
+                )
+                .distinct()
+            )
         )
-        held += [(digest, name) for digest, name in rows]
     return held

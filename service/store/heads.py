@@ -1,4 +1,4 @@
-"""Tenants, heads and their versions."""
+"""Tenants and heads."""
 
 from __future__ import annotations
 
@@ -9,18 +9,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, case, delete, func, insert, select, update
+from sqlalchemy import Connection, and_, case, delete, func, insert, select, update
 
 from service.errors import AlreadyExists, NotFound
 from service.store import schema
-from service.store.embeddings import delete_unneeded
-from service.store.feedback_states import FeedbackState, settle
-from service.store.members import members_of, store_members
+from service.store.embeddings import delete_embeddings, delete_unneeded
+from service.store.feedback_states import FeedbackState
+from service.store.tails import delete_unused_tails
 
 
 @dataclass(frozen=True, slots=True)
 class HeadRecord:
-    """A head as stored; `tenant` and `name` are the parts of its resource name."""
+    """A head as stored.
+
+    Attributes:
+        tenant, name: the parts of its resource name.
+        fingerprint: of its backbone.
+        tail: fingerprint of the tail that the active version runs on; None for the backbone itself.
+    """
 
     uid: str
     tenant_id: int
@@ -36,6 +42,12 @@ class HeadRecord:
     allow_new_labels: bool
     drift_feedback_id: int | None
     drift_at: float | None
+    tail: str | None
+
+    @property
+    def active_fingerprint(self) -> str:
+        """Of the embeddings that the active version takes: its tail's, else the backbone's."""
+        return self.tail or self.fingerprint
 
     @property
     def resource(self) -> str:
@@ -54,18 +66,6 @@ class HeadCounts:
     quarantined: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class VersionRecord:
-    """A version without its weights."""
-
-    version: int
-    source: str
-    labels: tuple[str, ...]
-    report: dict[str, Any]
-    example_count: int
-    created_at: float
-
-
 _HEAD_COLUMNS = (
     schema.heads.c.uid,
     schema.heads.c.tenant_id,
@@ -81,16 +81,18 @@ _HEAD_COLUMNS = (
     schema.heads.c.allow_new_labels,
     schema.heads.c.drift_feedback_id,
     schema.heads.c.drift_at,
+    schema.versions.c.tail,
 )
-_HEADS = select(*_HEAD_COLUMNS).join_from(schema.heads, schema.tenants)
-
-_VERSION_COLUMNS = (
-    schema.versions.c.version,
-    schema.versions.c.source,
-    schema.versions.c.labels,
-    schema.versions.c.report,
-    schema.versions.c.example_count,
-    schema.versions.c.created_at,
+_HEADS = (
+    select(*_HEAD_COLUMNS)
+    .join_from(schema.heads, schema.tenants)
+    .outerjoin(
+        schema.versions,
+        and_(
+            schema.versions.c.head_uid == schema.heads.c.uid,
+            schema.versions.c.version == schema.heads.c.active_version,
+        ),
+    )
 )
 
 
@@ -160,6 +162,29 @@ def update_head(
     changed = {name: value for name, value in values.items() if value is not None}
     if changed:
         connection.execute(update(schema.heads).where(schema.heads.c.uid == uid).values(**changed))
+    return require_head(connection, uid)
+
+
+def move_head(connection: Connection, uid: str, backbone: str, fingerprint: str) -> HeadRecord:
+    """Binds a head to another backbone; embeddings of the last one go, unless others need them.
+
+    Its versions stay, but only one that is added from now on can be activated.
+
+    Raises:
+        NotFound: the head was deleted meanwhile.
+    """
+    left = require_head(connection, uid)
+    table = schema.heads
+    connection.execute(
+        update(table).where(table.c.uid == uid).values(backbone=backbone, fingerprint=fingerprint)
+    )
+    others = (
+        select(func.count())
+        .select_from(table)
+        .where(table.c.tenant_id == left.tenant_id, table.c.fingerprint == left.fingerprint)
+    )
+    if not connection.scalar(others):
+        delete_embeddings(connection, left.tenant_id, left.fingerprint)
     return require_head(connection, uid)
 
 
@@ -237,138 +262,14 @@ def delete_head(connection: Connection, tenant: str, name: str) -> HeadRecord:
     owned = (schema.jobs, schema.feedback, schema.examples, schema.members, schema.versions)
     for table in owned:
         connection.execute(delete(table).where(table.c.head_uid == head.uid))
+    delete_unused_tails(connection, head)
     delete_unneeded(connection, head, digests)
     connection.execute(delete(schema.heads).where(schema.heads.c.uid == head.uid))
     return head
 
 
-def add_version(
-    connection: Connection,
-    uid: str,
-    *,
-    source: str,
-    labels: tuple[str, ...],
-    report: dict[str, Any],
-    example_count: int,
-    safetensors: bytes,
-    activate: bool,
-    members: Mapping[str, str] | None = None,
-    base: int | None = None,
-) -> int:
-    """Stores a version with its weights and, if asked, makes it the active one, in one step.
-
-    Live feedback that the new version does not know stays live: it came while the version was made.
-
-    Args:
-        members: what it was trained on, labels by digest; None for a version that was made
-            elsewhere.
-        base: the version that it moved on from, and whose front and novelty bank it carries.
-    """
-    require_head(connection, uid)
-    version: int | None = connection.scalar(
-        update(schema.heads)
-        .where(schema.heads.c.uid == uid)
-        .values(last_version=schema.heads.c.last_version + 1)
-        .returning(schema.heads.c.last_version)
-    )
-    assert version is not None
-    connection.execute(
-        insert(schema.versions).values(
-            head_uid=uid,
-            version=version,
-            source=source,
-            labels=json.dumps(labels),
-            report=json.dumps(report),
-            example_count=example_count,
-            safetensors=safetensors,
-            created_at=time.time(),
-        )
-    )
-    if members is not None:
-        store_members(connection, uid, version, members, base)
-    if activate:
-        activate_version(connection, uid, version, unknown=FeedbackState.LIVE)
-    return version
-
-
-def activate_version(
-    connection: Connection,
-    uid: str,
-    version: int,
-    *,
-    unknown: FeedbackState = FeedbackState.QUARANTINED,
-    learned: Mapping[str, str] | None = None,
-) -> None:
-    """Makes a stored version the active one; nothing changes if it is already.
-
-    Args:
-        unknown: what becomes of live feedback that the version does not know; see `settle`.
-        learned: labels by digest of what feedback the version has learned; None: of all that it
-            was trained on.
-    """
-    get_version(connection, uid, version)
-    if require_head(connection, uid).active_version == version:
-        return
-    connection.execute(
-        update(schema.heads)
-        .where(schema.heads.c.uid == uid)
-        .values(active_version=version, drift_feedback_id=None, drift_at=None)
-    )
-    members = members_of(connection, uid, version) if learned is None else learned
-    settle(connection, uid, version, members, unknown)
-
-
-def get_version(connection: Connection, uid: str, version: int) -> VersionRecord:
-    """A version without its weights.
-
-    Raises:
-        NotFound: the head has no such version.
-    """
-    query = select(*_VERSION_COLUMNS).where(
-        schema.versions.c.head_uid == uid, schema.versions.c.version == version
-    )
-    row = connection.execute(query).one_or_none()
-    if row is None:
-        raise NotFound(
-            f"version: the head has no version {version}", field="version", value=version
-        )
-    return _version(row._mapping)
-
-
-def get_weights(connection: Connection, uid: str, version: int) -> bytes:
-    """A version's safetensors file."""
-    get_version(connection, uid, version)
-    weights: bytes = connection.execute(
-        select(schema.versions.c.safetensors).where(
-            schema.versions.c.head_uid == uid, schema.versions.c.version == version
-        )
-    ).scalar_one()
-    return weights
-
-
-def list_versions(connection: Connection, uid: str, before: int, limit: int) -> list[VersionRecord]:
-    """Versions older than `before`, newest first."""
-    query = (
-        select(*_VERSION_COLUMNS)
-        .where(schema.versions.c.head_uid == uid, schema.versions.c.version < before)
-        .order_by(schema.versions.c.version.desc())
-        .limit(limit)
-    )
-    return [_version(row._mapping) for row in connection.execute(query)]
-
-
 def _head(values: Mapping[Any, Any]) -> HeadRecord:
     return HeadRecord(**{**values, "spec": json.loads(values["spec"])})
-
-
-def _version(values: Mapping[Any, Any]) -> VersionRecord:
-    return VersionRecord(
-        **{
-            **values,
-            "labels": tuple(json.loads(values["labels"])),
-            "report": json.loads(values["report"]),
-        }
-    )
 
 
 def _primary_key(key: Any) -> int:

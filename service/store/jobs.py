@@ -14,7 +14,11 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from service.errors import Aborted, NotFound
 from service.store import schema
-from service.store.heads import add_version, require_head
+from service.store.example_sets import without_embedding
+from service.store.examples import store_vectors
+from service.store.heads import move_head, require_head
+from service.store.tails import NewTail, store_tail
+from service.store.versions import add_version
 
 KEPT_PER_HEAD = 100
 
@@ -39,7 +43,10 @@ UNFINISHED = (JobState.QUEUED, JobState.RUNNING)
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """A training as stored; times are seconds since the epoch."""
+    """A training as stored; times are seconds since the epoch.
+
+    `backbone` is where the head is to move, None to stay.
+    """
 
     id: str
     head_uid: str
@@ -51,6 +58,7 @@ class JobRecord:
     error_message: str
     created_at: float
     ended_at: float | None
+    backbone: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +69,36 @@ class NewVersion:
         report: `adapters.Report` as JSON, with digests in the place of rows, and what the server
             adds to it.
         members: labels by digest of the examples it was trained on.
+        tail: what it runs on in place of the backbone's own blocks; None for these.
     """
 
     labels: tuple[str, ...]
     report: dict[str, Any]
     safetensors: bytes
     members: Mapping[str, str]
+    tail: NewTail | None = None
 
 
-def start_job(connection: Connection, uid: str, spec: dict[str, Any], activate: bool) -> JobRecord:
-    """Queues a job, or gives the head's unfinished one."""
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Where a head moves: to the backbone of this name, with this fingerprint."""
+
+    backbone: str
+    fingerprint: str
+
+
+def start_job(
+    connection: Connection,
+    uid: str,
+    spec: dict[str, Any],
+    activate: bool,
+    backbone: str | None = None,
+) -> JobRecord:
+    """Queues a job, or gives the head's unfinished one.
+
+    Args:
+        backbone: where the head is to move; None to stay.
+    """
     require_head(connection, uid)
     unfinished = unfinished_job(connection, uid)
     if unfinished is not None:
@@ -87,6 +115,7 @@ def start_job(connection: Connection, uid: str, spec: dict[str, Any], activate: 
             error_code="",
             error_message="",
             created_at=time.time(),
+            backbone=backbone,
         )
     )
     _forget_old_jobs(connection, uid)
@@ -134,8 +163,12 @@ def finish_with_version(
     connection: Connection,
     job: JobRecord,
     new: NewVersion,
-) -> JobRecord:
-    """Stores the version that a job made and ends the job, in one step.
+    move: Move | None = None,
+) -> JobRecord | None:
+    """Stores what a job made, moves the head if it is to move, and ends the job, in one step.
+
+    None, and nothing is changed, if an example lacks its embedding by the backbone that the head
+    is to move to: it came meanwhile.
 
     Raises:
         NotFound: the head was deleted meanwhile.
@@ -143,6 +176,14 @@ def finish_with_version(
     """
     if get_job(connection, job.head_uid, job.id).state.final:
         raise Aborted("training: it was ended meanwhile")
+    head = require_head(connection, job.head_uid)
+    if move is not None:
+        if without_embedding(connection, head.uid, move.fingerprint):
+            return None
+        head = move_head(connection, head.uid, move.backbone, move.fingerprint)
+    if new.tail is not None:
+        store_tail(connection, head, new.tail)
+        store_vectors(connection, head.uid, new.tail.fingerprint, new.tail.vectors)
     version = add_version(
         connection,
         job.head_uid,
@@ -153,6 +194,7 @@ def finish_with_version(
         safetensors=new.safetensors,
         activate=job.activate,
         members=new.members,
+        tail=None if new.tail is None else new.tail.fingerprint,
     )
     return _set(
         connection,

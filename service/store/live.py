@@ -1,23 +1,21 @@
-"""What a live copy stands on, and what becomes of it, each in one transaction."""
+"""What a live copy stands on, read in one transaction."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, and_, exists, select, update
+from sqlalchemy import Connection, and_, exists, select
 
-from service.errors import Aborted
 from service.store import schema
-from service.store.embeddings import chunks, find_embeddings
-from service.store.feedback_states import FeedbackState, labels_without_live, quarantine
-from service.store.heads import HeadRecord, add_version, get_weights, require_head
-from service.store.jobs import NewVersion
+from service.store.embeddings import chunks, find_embeddings, known_digests
+from service.store.feedback_states import FeedbackState, labels_without_live
+from service.store.heads import HeadRecord, require_head
 from service.store.members import members_of
+from service.store.versions import get_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +62,6 @@ class LiveSet:
     weights: bytes | None
     members: list[Member]
     feedback: list[LiveFeedback]
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """Whether the active version and the live copy were right about feedback before it was learned.
-
-    `live_right` is None where there was no live copy that could have been.
-    """
-
-    id: int
-    active_right: bool
-    live_right: bool | None
 
 
 def live_set(connection: Connection, uid: str) -> LiveSet:
@@ -141,124 +127,17 @@ def heads_with_unscored(connection: Connection) -> list[tuple[str, str]]:
     return [(uid, tenant) for uid, tenant in connection.execute(query.where(unscored, followed))]
 
 
-def store_scores(
-    connection: Connection,
-    uid: str,
-    version: int,
-    scores: Sequence[Score],
-    changed_at: int | None,
-) -> bool:
-    """Notes that feedback was learned; False, and nothing, if another version is active.
-
-    Args:
-        changed_at: where the stream changed: the live copy stands on feedback with this id and
-            later from now on. It was not that copy whose answers were scored, so these scores go.
-    """
-    if require_head(connection, uid).active_version != version:
-        return False
-    table = schema.feedback
-    for score in scores:
-        connection.execute(
-            update(table)
-            .where(
-                table.c.id == score.id,
-                table.c.state == FeedbackState.LIVE,
-                table.c.active_right.is_(None),
-            )
-            .values(active_right=score.active_right, live_right=score.live_right)
-        )
-    if changed_at is not None:
-        connection.execute(
-            update(schema.heads)
-            .where(schema.heads.c.uid == uid)
-            .values(drift_feedback_id=changed_at, drift_at=time.time())
-        )
-        connection.execute(
-            update(table)
-            .where(
-                table.c.head_uid == uid,
-                table.c.state == FeedbackState.LIVE,
-                table.c.id >= changed_at,
-            )
-            .values(live_right=None)
-        )
-    return True
-
-
-def drop_live(connection: Connection, uid: str, version: int) -> int:
-    """Puts all live feedback in quarantine; returns how much.
-
-    Raises:
-        Aborted: another version has become active.
-    """
-    head = require_head(connection, uid)
-    _check_active(head, version)
-    table = schema.feedback.c
-    query = select(table.id).where(table.head_uid == uid, table.state == FeedbackState.LIVE)
-    ids = list(connection.scalars(query))
-    quarantine(connection, uid, ids)
-    connection.execute(
-        update(schema.heads)
-        .where(schema.heads.c.uid == uid)
-        .values(drift_feedback_id=None, drift_at=None)
-    )
-    return len(ids)
-
-
-def promote_live(
-    connection: Connection,
-    uid: str,
-    version: int,
-    *,
-    through: int,
-    new: NewVersion,
-) -> int:
-    """Makes a version of a live copy and activates it; its feedback is learned.
-
-    Feedback that came later stays live. What came before a change in the stream, which the copy
-    does not stand on, goes into quarantine.
-
-    Args:
-        version: that the copy moved on from.
-        through: id of the last feedback that it has learned.
-        new: the version, whose members are what the copy stands on.
-
-    Raises:
-        Aborted: what it should stand on has changed meanwhile.
-    """
-    head = require_head(connection, uid)
-    _check_active(head, version)
-    if composition(connection, head, through) != dict(new.members):
-        raise Aborted("live copy: its examples have changed meanwhile", retry_after=1.0)
-    if head.drift_feedback_id is not None:
-        table = schema.feedback.c
-        before = select(table.id).where(
-            table.head_uid == uid,
-            table.state == FeedbackState.LIVE,
-            table.id < head.drift_feedback_id,
-        )
-        quarantine(connection, uid, list(connection.scalars(before)))
-    return add_version(
-        connection,
-        uid,
-        source="feedback",
-        labels=new.labels,
-        report=new.report,
-        example_count=len(new.members),
-        safetensors=new.safetensors,
-        activate=True,
-        members=new.members,
-        base=version,
-    )
-
-
 def composition(connection: Connection, head: HeadRecord, through: int) -> dict[str, str]:
-    """Labels by digest of what the live copy stands on, feedback up to an id included."""
+    """Labels by digest of what the live copy stands on, feedback up to an id included.
+
+    What lacks the embedding that the active version takes, and cannot have it, is no part of it.
+    """
     found = {member.digest: member.label for member in _members(connection, head, vectors=False)}
     for row in _live_rows(connection, head, 0):
         if row.id <= through:
             found[row.digest] = row.label
-    return found
+    known = known_digests(connection, head, list(found), head.active_fingerprint)
+    return {digest: label for digest, label in found.items() if digest in known}
 
 
 def _members(connection: Connection, head: HeadRecord, *, vectors: bool = True) -> list[Member]:
@@ -328,12 +207,4 @@ def _live_rows(connection: Connection, head: HeadRecord, after: int) -> Sequence
 def _vectors(
     connection: Connection, head: HeadRecord, digests: Sequence[str]
 ) -> dict[str, NDArray[np.float32]]:
-    return find_embeddings(connection, head.tenant, head.fingerprint, digests)
-
-
-def _check_active(head: HeadRecord, version: int) -> None:
-    if head.active_version != version:
-        raise Aborted(
-            f"live copy: version {head.active_version} has taken over from {version}",
-            retry_after=1.0,
-        )
+    return find_embeddings(connection, head.tenant, head.active_fingerprint, digests)

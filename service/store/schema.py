@@ -60,6 +60,23 @@ versions = Table(
     Column("example_count", Integer, nullable=False),
     Column("safetensors", LargeBinary, nullable=False),
     Column("created_at", Float, nullable=False),
+    # What it was trained for; the head itself may have moved on to another.
+    Column("backbone", Text, nullable=False),
+    Column("base_fingerprint", String(64), nullable=False),
+    # Fingerprint of the tail whose embeddings it takes; null for those of the backbone.
+    Column("tail", String(64)),
+)
+
+# Fine-tuned blocks, one row for all versions of a head that run on them. They go with the last.
+tails = Table(
+    "tails",
+    metadata,
+    Column("head_uid", ForeignKey("heads.uid"), primary_key=True),
+    Column("fingerprint", String(64), primary_key=True),
+    Column("strategy", String(16), nullable=False),
+    Column("blocks", Text, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("safetensors", LargeBinary, nullable=False),
 )
 
 # What a version knows, as `store.members` packs it: digests of the examples that it was trained on,
@@ -73,7 +90,7 @@ members = Table(
     Column("labels", LargeBinary, nullable=False),
 )
 
-# One vector per tenant, backbone and input, shared by all heads of the tenant.
+# One vector per tenant, backbone or tail, and input, shared by all heads of the tenant.
 embeddings = Table(
     "embeddings",
     metadata,
@@ -140,6 +157,8 @@ jobs = Table(
     Column("error_message", Text, nullable=False, default=""),
     Column("created_at", Float, nullable=False),
     Column("ended_at", Float),
+    # Where the head is to move; null to stay.
+    Column("backbone", Text),
     Index("jobs_by_head", "head_uid"),
     Index("jobs_by_state", "state"),
 )

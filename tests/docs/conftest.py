@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.e2e.processes import Running, serve_command
+from tests.e2e.processes import ROOT, Running, serve_command
 
 REVIEWS = {
     "good": ("works well", "love it", "very good quality", "great, buy again", "solid and pretty"),
@@ -21,7 +21,9 @@ REVIEWS = {
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("docs-server")
-    running = Running.start(serve_command(folder / "data"), folder / "log")
+    catalogue = str(ROOT / "examples/experiments/backbones.toml")
+    command = serve_command(folder / "data", "--catalogue", catalogue)
+    running = Running.start(command, folder / "log")
     try:
         yield running.wait_until_serving()
     finally:

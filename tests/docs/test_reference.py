@@ -7,14 +7,20 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
+from pydantic import TypeAdapter
 
+from models.catalogue import known_backbones
+from models.catalogue.entries import Entry
+from models.catalogue.onnx_files import Description
 from service.config import MIB, ServerSettings
 from service.errors import STATUSES, StartupError
-from service.methods import EXTRACTION, HEADS, PREDICTION, Method, methods_of
+from service.methods import OF_THE_EXTRACTOR, OF_THE_SERVER, Method, methods_of
 from tests.docs.tables import OPERATIONS, with_tables
 from tests.e2e.processes import ROOT
 
-METHODS = list(methods_of(EXTRACTION, PREDICTION, HEADS))
+METHODS = list(methods_of(*dict.fromkeys([*OF_THE_SERVER, *OF_THE_EXTRACTOR])))
+ON_REST = [method for method in METHODS if method.rest]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "examples/README.md"]
 LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(#[^)\s]+)?\)")
 IDS = {"trainings": "{r}", "versions": "{v}", "heads": "{h}", "tenants": "{t}"}
@@ -26,6 +32,7 @@ def page(name: str) -> str:
 
 def rest_path(method: Method) -> str:
     """The path as the page spells it."""
+    assert method.rest is not None
     return re.sub(r"(\w+)/\{id\d\}", lambda m: f"{m[1]}/{IDS[m[1]]}", method.rest.path)
 
 
@@ -34,15 +41,17 @@ def test_every_rpc_is_documented(method: Method) -> None:
     assert f"\n| `{method.name}` |" in page("api-grpc.md")
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+@pytest.mark.parametrize("method", ON_REST, ids=lambda method: method.name)
 def test_every_rest_path_is_documented(method: Method) -> None:
+    assert method.rest is not None
     row = f"| `{method.name}` | `{method.rest.verb} {rest_path(method)}` |"
     assert row in page("api-rest.md")
 
 
 def test_no_rpc_is_documented_that_is_not_there() -> None:
-    documented = set(re.findall(r"^\| `([A-Z]\w+[a-z])` \|", page("api-rest.md"), re.MULTILINE))
-    assert documented == {method.name for method in METHODS}
+    for name, methods in (("api-grpc.md", METHODS), ("api-rest.md", ON_REST)):
+        documented = set(re.findall(r"^\| `([A-Z]\w+[a-z])` \|", page(name), re.MULTILINE))
+        assert documented == {method.name for method in methods}
 
 
 def test_every_error_is_documented_with_its_http_status() -> None:
@@ -65,6 +74,24 @@ def test_settings_and_metrics_of_the_operations_page_are_current() -> None:
     assert text == with_tables(text), "run: python -m tests.docs.tables"
     assert "| `data_dir` |" in text
     assert "| `trunkline_requests_total` |" in text
+
+
+def test_the_catalogue_that_is_shown_can_be_read(tmp_path: Path) -> None:
+    (shown,) = re.findall(r"^```toml\n(.*?)^```$", page("transfer.md"), re.DOTALL | re.MULTILINE)
+    file = tmp_path / "backbones.toml"
+    file.write_text(shown, encoding="utf-8")
+    assert {"defects/resnet18", "reviews/bert", "parts/own"} <= set(known_backbones(file))
+
+
+def test_the_descriptions_of_onnx_files_that_are_shown_are_right() -> None:
+    shown = re.findall(r"^```yaml\n(.*?)^```$", page("transfer.md"), re.DOTALL | re.MULTILINE)
+    read = [TypeAdapter(Description).validate_python(yaml.safe_load(text)) for text in shown]
+    assert [found.modality for found in read] == ["image", "text"]
+
+
+def test_every_key_of_a_catalogue_is_documented() -> None:
+    documented = set(re.findall(r"^\| `([a-z_]+)` \|", page("transfer.md"), re.MULTILINE))
+    assert set(Entry.model_fields) <= documented
 
 
 def test_every_dependency_is_explained() -> None:

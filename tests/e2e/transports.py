@@ -21,10 +21,10 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from numpy.typing import NDArray
 
-from service.methods import EXTRACTION, HEADS, PREDICTION, Method, methods_of
+from service.methods import OF_THE_SERVER, Method, methods_of
 from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2, prediction_pb2
 
-METHODS = {method.name: method for method in methods_of(EXTRACTION, PREDICTION, HEADS)}
+METHODS = {method.name: method for method in methods_of(*OF_THE_SERVER)}
 SECONDS = 60.0
 
 
@@ -216,6 +216,7 @@ class Rest(Transport):
     def send(self, method: Method, request: Message, timeout: float = SECONDS) -> httpx.Response:
         """Sends a request; gives the reply, or raises what it says."""
         body = MessageToDict(request, preserving_proto_field_name=True)
+        assert method.rest is not None
         path = method.rest.path
         if method.rest.field:
             name: str = body.pop(method.rest.field, "")

@@ -1,6 +1,7 @@
 """Both engines on a GPU; skipped where there is none."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models import Backbone, load_backbone
+from models import Backbone, Modality, load_backbone
 from models.engines.base import Choice, choose, gpu_count
+from models.tails import write_tail
 from tests.models.conftest import TEXTS
 
 pytestmark = [
@@ -27,6 +29,13 @@ def case(request: pytest.FixtureRequest, photos: list[NDArray[np.uint8]]) -> tup
 
 def embed(backbone: Backbone, inputs: Sequence[Any]) -> NDArray[np.float32]:
     return backbone.forward([backbone.preprocess(raw) for raw in inputs])
+
+
+def close(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
+    """Within the tolerance of bfloat16, relative to the largest number of each row."""
+    largest = np.abs(other).reshape(len(other), -1).max(axis=1)
+    difference = np.abs(one - other).reshape(len(one), -1).max(axis=1)
+    return bool((difference <= 5e-2 * largest).all())
 
 
 def cosines(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -76,6 +85,63 @@ def test_onnxruntime_in_float32_agrees_with_the_cpu_and_shares_its_fingerprint(
     np.testing.assert_allclose(embed(backbone, inputs), embed(reference, inputs), atol=1e-4)
 
 
+def test_recorded_passes_give_what_plain_ones_give(
+    case: tuple[Backbone, Any], cache_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    reference, inputs = case
+    plain, recorded = (
+        load_backbone(reference.name, engine="torch", device="cuda", cache_dir=cache_dir)
+        for _ in range(2)
+    )
+    recorded.warm_up()
+    for rows in (1, 3, 8, 70):
+        some = (list(inputs) * rows)[:rows]
+        assert close(embed(recorded, some), embed(plain, some))
+    prepared = [recorded.preprocess(raw) for raw in inputs]
+    activations = recorded.activations(prepared)
+    for one, other in zip(activations, plain.activations(prepared), strict=True):
+        assert one.shape == other.shape
+        assert close(one, other)
+    assert close(recorded.finish(activations), plain.finish(activations))
+    assert not caplog.records  # all could be recorded
+
+
+def test_recorded_passes_of_many_threads_do_not_mix(
+    case: tuple[Backbone, Any], cache_dir: Path
+) -> None:
+    reference, inputs = case
+    backbone = load_backbone(reference.name, engine="torch", device="cuda", cache_dir=cache_dir)
+    backbone.warm_up()
+    batches = [list(inputs)[:rows] for rows in range(1, len(inputs) + 1)] * 8
+    alone = [embed(backbone, batch) for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        together = pool.map(lambda batch: embed(backbone, batch), batches)
+        for one, other in zip(together, alone, strict=True):
+            assert close(one, other)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_tail_agrees_with_the_same_tail_on_the_cpu(
+    case: tuple[Backbone, Any], cache_dir: Path, whole: bool
+) -> None:
+    reference, inputs = case
+    backbone = load_backbone(reference.name, engine="torch", device="cuda", cache_dir=cache_dir)
+    rng = np.random.default_rng(0)
+    name, shape = {
+        Modality.IMAGE: ("conv_head.weight", (1280, 320, 1, 1)),
+        Modality.TEXT: ("encoder.layer.5.output.dense.weight", (384, 1536)),
+    }[reference.modality]
+    tensors = {name: rng.normal(scale=0.05, size=shape).astype(np.float32)}
+    embeddings = []
+    for one in (reference, backbone):
+        tail = one.load_tail(write_tail(one.fingerprint, tensors, whole=whole))
+        prepared = [one.preprocess(raw) for raw in inputs]
+        rows = [row.data for row in prepared] if whole else one.activations(prepared)
+        embeddings.append(tail.run(rows))
+    assert cosines(*embeddings).min() > 0.99
+    assert cosines(embeddings[1], embed(backbone, inputs)).min() < 0.99
+
+
 def test_closed_backbone_gives_its_memory_back(cache_dir: Path) -> None:
     import torch
 
@@ -85,6 +151,14 @@ def test_closed_backbone_gives_its_memory_back(cache_dir: Path) -> None:
         "efficientnet/lite0", engine="torch", device="cuda", cache_dir=cache_dir
     )
     backbone.warm_up()
+    prepared = [backbone.preprocess(np.zeros((224, 224, 3), np.uint8))]
+    tails = [
+        backbone.load_tail(write_tail(backbone.fingerprint, tensors, whole=False))
+        for tensors in ({}, {"conv_head.weight": np.zeros((1280, 320, 1, 1), np.float32)})
+    ]
+    for tail in tails:
+        tail.run(backbone.activations(prepared))
+    backbone.finish(backbone.activations(prepared))
     assert torch.cuda.memory_reserved() > before
     backbone.close()
     assert torch.cuda.memory_reserved() <= before

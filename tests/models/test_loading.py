@@ -4,12 +4,14 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from models import Backbone, BackboneError, InputLimits, load_backbone
 from models.catalogue import EFFICIENTNET_LITE0, MINILM_L6_V2
+from models.graphs import graph_path
 from models.images import ImagePreprocessor
 from models.texts import TextPreprocessor
 from models.weights import fingerprint
@@ -18,26 +20,49 @@ FRAMEWORKS = ("torch", "torchvision", "timm", "transformers", "onnxscript")
 
 LOAD_AND_LIST_MODULES = f"""
 import pathlib, sys
+import numpy
 from models import known_backbones, load_backbone
+from models.tails import write_tail
+given = {{"image": numpy.zeros((9, 9, 3), "uint8"), "text": "a word"}}
 for name in known_backbones():
     backbone = load_backbone(
         name, engine="onnxruntime", device="cpu", cache_dir=pathlib.Path(sys.argv[1])
     )
     backbone.warm_up()
+    prepared = [backbone.preprocess(given[backbone.modality])]
+    tail = backbone.load_tail(write_tail(backbone.fingerprint, {{}}, whole=False))
+    assert numpy.allclose(tail.run(backbone.activations(prepared)), backbone.forward(prepared))
     print(backbone.fingerprint)
 print([name for name in {FRAMEWORKS} if name in sys.modules])
 """
 
 EXPORT_A_SMALL_NETWORK = """
 import pathlib, sys
-import numpy, torch
+import numpy
+from tests.models.test_loading import small_network
 from models.export import export_graph
-torch.manual_seed(1)
-network = torch.nn.Sequential(torch.nn.Linear(3, 2)).eval()
-example = {"input": numpy.ones((2, 3), "float32")}
+network = small_network()
+example = {"given": numpy.ones((2, 3), "float32")}
 sys.stdin.readline()
-export_graph(network, example, {"input": (0,)}, pathlib.Path(sys.argv[1]))
+export_graph(network, example, {"given": (0,)}, pathlib.Path(sys.argv[1]))
 """
+
+
+def small_network() -> Any:
+    import torch
+
+    from models.networks import Block, CutNetwork
+
+    class Stem(torch.nn.Module):
+        def forward(self, given: torch.Tensor) -> torch.Tensor:
+            return given * 2
+
+    class Pool(torch.nn.Module):
+        def forward(self, states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+            return states + 1
+
+    torch.manual_seed(1)
+    return CutNetwork(Stem(), [Block({"linear": torch.nn.Linear(3, 2)})], Pool(), cut=None).eval()
 
 
 def python(code: str, *arguments: str) -> subprocess.Popen[str]:
@@ -62,21 +87,21 @@ def test_exported_backbones_load_without_importing_a_framework(
     assert imported == "[]"
 
 
-def test_export_leaves_one_file_under_the_fingerprint(
+def test_export_leaves_the_whole_its_parts_and_their_weights_under_the_fingerprint(
     text_backbone: Backbone, cache_dir: Path
 ) -> None:
-    (graph,) = (cache_dir / text_backbone.fingerprint).iterdir()
-    assert graph.suffix == ".onnx"
+    graph = graph_path(cache_dir / text_backbone.fingerprint)
+    names = {"whole.onnx", "prefix.onnx", "tail.onnx", "prefix.safetensors", "tail.safetensors"}
+    assert {path.name for path in graph.parent.iterdir()} == names
 
 
 def test_cached_graph_is_used_as_it_is(
     text_backbone: Backbone, cache_dir: Path, tmp_path: Path
 ) -> None:
-    (graph,) = (cache_dir / text_backbone.fingerprint).iterdir()
-    copy = tmp_path / text_backbone.fingerprint / graph.name
-    copy.parent.mkdir()
+    copy = graph_path(tmp_path / text_backbone.fingerprint)
+    copy.parent.mkdir(parents=True)
     copy.write_bytes(b"not a graph")
-    with pytest.raises(BackboneError, match="delete the file") as caught:
+    with pytest.raises(BackboneError, match=f"delete {copy.parent} to export it") as caught:
         load_backbone("minilm/l6-v2", engine="onnxruntime", device="cpu", cache_dir=tmp_path)
     assert str(copy) in str(caught.value)
     assert copy.read_bytes() == b"not a graph"
@@ -94,22 +119,20 @@ def test_two_processes_may_export_at_once(tmp_path: Path) -> None:
     for process in processes:
         _, errors = process.communicate()
         assert process.returncode == 0, errors
-    assert list(graph.parent.iterdir()) == [graph]
+    assert {path.name for path in graph.parent.iterdir()} == {graph.name, "prefix.safetensors"}
+    assert list(tmp_path.iterdir()) == [graph.parent]
     engine = OnnxRuntimeEngine(graph, "cpu", threads=1)
-    assert engine.run({"input": np.zeros((5, 3), np.float32)}).shape == (5, 2)
+    assert engine.run({"given": np.zeros((5, 3), np.float32)}).shape == (5, 2)
 
 
 def test_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
-    import torch
-
     from models.export import export_graph
 
-    target = tmp_path / "graph.onnx"
-    target.mkdir()
+    target = tmp_path / "graphs"
+    target.write_bytes(b"in the way")
+    example = {"given": np.ones((2, 3), np.float32)}
     with pytest.raises(OSError, match="directory"):
-        export_graph(
-            torch.nn.Identity(), {"input": np.ones((2, 2), np.float32)}, {"input": (0,)}, target
-        )
+        export_graph(small_network(), example, {"given": (0,)}, target / "whole.onnx")
     assert list(tmp_path.iterdir()) == [target]
 
 

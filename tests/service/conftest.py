@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from adapters import FAMILIES
+from service import config
 from service.application import Application
 from service.config import ServerSettings, load_settings
 from service.extraction import local
@@ -41,6 +42,7 @@ async def _house(
     backbone = backbone or TinyBackbone()
     backbone.fingerprint = fingerprint
     patch.setattr(local, "load_backbone", lambda name, **_: backbone)
+    patch.setattr(config, "check_backbones", lambda *_: None)
     settings = load_settings(
         ServerSettings, data_dir=data_dir, backbone=backbone.name, fit_threads=1, **values
     )

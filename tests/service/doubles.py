@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +19,17 @@ from models import (
     PreparedInput,
     RawInput,
 )
+from models.backbone import LoadedTail
+from models.errors import InvalidTail
 from models.images import ImagePreprocessor
+from models.tails import read_tail, tail_fingerprint, write_tail
 from service import inputs
 from service.extraction import BackboneInfo, Extracted, Extractor
+from service.metrics import Metrics
 from trunkline.digest import text_digest
 
 DIM = 4
+MAX_LETTERS = 512
 FINGERPRINT = "f" * 64
 
 
@@ -40,6 +46,16 @@ class Changes:
     async def until(self, condition: Callable[[], bool]) -> None:
         while not condition():
             await self._changed.wait()
+
+
+async def queued(metrics: Metrics, backbone: str, rows: int) -> None:
+    """Waits until so many rows wait for the backbone."""
+    labels = {"stage": "backbone", "backbone": backbone}
+    for _ in range(1_000_000):
+        if metrics.registry.get_sample_value("trunkline_queue_rows", labels) == rows:
+            return
+        await asyncio.sleep(0)
+    raise AssertionError(f"{rows} rows never waited")
 
 
 def text_input(text: str) -> inputs.RawInput:
@@ -62,11 +78,46 @@ def info(name: str = "tiny/text", fingerprint: str = FINGERPRINT) -> BackboneInf
     return BackboneInfo(name, Modality.TEXT, DIM, fingerprint, "torch", "cpu", True)
 
 
+def tail_file(
+    shift: float, *, whole: bool = False, fingerprint: str = FINGERPRINT, extra: int = 0
+) -> bytes:
+    """A tail that adds `shift` to what the tiny backbone makes of a text, and `extra` numbers."""
+    tensors = {"shift": np.array([shift]), "extra": np.zeros(extra)}
+    return write_tail(fingerprint, tensors, whole=whole)
+
+
+class TinyTail:
+    """Adds a number to the backbone's embedding."""
+
+    def __init__(self, data: bytes, fingerprint: str) -> None:
+        file = read_tail(data)
+        if file.backbone != fingerprint:
+            raise InvalidTail("the tail belongs to another backbone")
+        self.fingerprint = tail_fingerprint(data)
+        self.whole = file.whole
+        self.nbytes = len(data)
+        self.shift = file.tensors["shift"]
+        self.batches: list[list[str]] = []
+        self.closed = False
+
+    def run(self, rows: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        assert not self.closed
+        texts = [_read(row) for row in rows]
+        self.batches.append(texts)
+        if any(text.startswith("cursed") for text in texts):
+            raise RuntimeError("secret")
+        return np.stack([vector_of(text) for text in texts]) + self.shift
+
+    def close(self) -> None:
+        self.closed = True
+
+
 class TinyBackbone:
     """Embeds short texts. A test may make it fail, or hold its batches back.
 
     `steps` are taken one per forward pass: an error to raise, or how many rows to leave out. A
-    text that starts with "poison" makes every pass raise that it is in.
+    text that starts with "poison" makes every pass raise that it is in; one that starts with
+    "cursed" every pass of a tail. An activation is what the text is made of: its letters' codes.
     """
 
     modality = Modality.TEXT
@@ -74,11 +125,16 @@ class TinyBackbone:
     dim = DIM
     engine = "torch"
     device = "cpu"
+    cut = "layer.1"
+    tail_blocks: tuple[str, ...] = ("layer.1", "layer.2")
 
     def __init__(self, name: str = "tiny/text") -> None:
         self.name = name
         self.batches: list[list[str]] = []
+        self.finished: list[list[str]] = []
+        self.tails: list[TinyTail] = []
         self.steps: list[Exception | int] = []
+        self.scale = 1.0
         self.warm_ups = 0
         self.broken = False
         self.closed = False
@@ -90,10 +146,29 @@ class TinyBackbone:
         assert isinstance(raw, str)
         if raw.startswith("bad"):
             raise InvalidInput("cannot be read", field="text", limit="readable", value=raw)
-        return PreparedInput(np.frombuffer(raw.encode(), np.uint8).astype(np.int64), len(raw))
+        data = np.frombuffer(raw.encode()[:MAX_LETTERS], np.uint8).astype(np.int64)
+        return PreparedInput(data, len(data))
 
     def forward(self, batch: Sequence[PreparedInput]) -> NDArray[np.float32]:
-        texts = [bytes(row.data.astype(np.uint8)).decode() for row in batch]
+        texts = self._pass(batch)
+        return np.stack([vector_of(text) for text in texts])
+
+    def activations(self, batch: Sequence[PreparedInput]) -> list[NDArray[np.float32]]:
+        texts = self._pass(batch)
+        kept = batch[: len(texts)]
+        return [self.scale * row.data.astype(np.float32)[:, None] for row in kept]
+
+    def finish(self, activations: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
+        texts = [_read(row) for row in activations]
+        self.finished.append(texts)
+        return np.stack([vector_of(text) for text in texts])
+
+    def load_tail(self, data: bytes) -> LoadedTail:
+        self.tails.append(TinyTail(data, self.fingerprint))
+        return self.tails[-1]
+
+    def _pass(self, batch: Sequence[PreparedInput]) -> list[str]:
+        texts = [_read(row.data) for row in batch]
         self.batches.append(texts)
         self.on_batch()
         assert self.open.wait(60)
@@ -102,7 +177,7 @@ class TinyBackbone:
         step = self.steps.pop(0) if self.steps else 0
         if isinstance(step, Exception):
             raise step
-        return np.stack([vector_of(text) for text in texts])[: len(texts) - step]
+        return texts[: len(texts) - step]
 
     def warm_up(self) -> None:
         self.warm_ups += 1
@@ -111,6 +186,11 @@ class TinyBackbone:
 
     def close(self) -> None:
         self.closed = True
+
+
+def _read(letters: NDArray[Any]) -> str:
+    """The text that token ids, of shape (tokens,), or an activation (tokens, 1), stand for."""
+    return bytes(letters.astype(np.uint8).ravel()).decode()
 
 
 class TinyImageBackbone(TinyBackbone):
@@ -158,6 +238,9 @@ class HandExtractor(Extractor):
     def backbones(self) -> tuple[BackboneInfo, ...]:
         return (self.info,)
 
+    def forget_tail(self, fingerprint: str) -> None:
+        pass
+
     async def embed(
         self,
         tenant: str,
@@ -179,6 +262,23 @@ class HandExtractor(Extractor):
             raise self.error
         outcomes = [self._outcome(text) for text in texts]
         return outcomes[: len(outcomes) - self.missing_rows]
+
+    async def activations(
+        self,
+        tenant: str,
+        backbone: BackboneInfo,
+        inputs: Sequence[inputs.RawInput],
+        *,
+        prepared: bool,
+        deadline: float | None = None,
+    ) -> list[NDArray[Any] | Exception]:
+        raise NotImplementedError
+
+    async def load_backbone(self, name: str) -> BackboneInfo:
+        raise NotImplementedError
+
+    async def unload_backbone(self, name: str) -> None:
+        raise NotImplementedError
 
     def _outcome(self, text: str) -> Extracted | Exception:
         if text.startswith("bad"):

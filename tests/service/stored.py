@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from service.store import heads as stored_heads
+from service.store import versions as stored_versions
 from service.store.examples import NewExample, store_examples
 from service.store.feedback import NewFeedback
 from service.store.heads import HeadRecord
@@ -46,7 +47,7 @@ def add_examples(connection: Connection, uid: str, *new: NewExample) -> list[str
 
 
 def add_version(connection: Connection, uid: str, data: bytes = b"w", *, activate: bool) -> int:
-    return stored_heads.add_version(
+    return stored_versions.add_version(
         connection,
         uid,
         source="training",

@@ -72,6 +72,8 @@ DANGEROUS: list[tuple[str, dict[str, Any]]] = [
     ("backbone", {"backbone": "minilm/l6-v2,minilm/l6-v2"}),
     ("backbone", {"backbone": ""}),
     ("backbone", {"backbone": []}),
+    ("backbone", {"backbone": "resnet/50"}),
+    ("catalogue", {"catalogue": "no-such-file.toml"}),
     ("grpc_port", {"grpc_port": 70_000}),
     ("rest_port", {"rest_port": -1}),
     ("max_batch_rows", {"max_batch_rows": -1}),
@@ -128,16 +130,16 @@ def test_flags_are_read_in_kebab_case() -> None:
 
 @pytest.mark.parametrize(
     "args",
-    [("--backbone", "a/b", "--backbone", "c/d"), ("--backbone", "a/b,c/d")],
+    [("--backbone", "timm/a", "--backbone", "timm/b"), ("--backbone", "timm/a,timm/b")],
     ids=["repeated", "commas"],
 )
 def test_several_backbones_can_be_named(args: tuple[str, ...]) -> None:
-    assert server(*args).backbone == ("a/b", "c/d")
+    assert server(*args).backbone == ("timm/a", "timm/b")
 
 
 def test_environment_names_backbones_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRUNKLINE_BACKBONE", "a/b, c/d")
-    assert load_settings(ServerSettings).backbone == ("a/b", "c/d")
+    monkeypatch.setenv("TRUNKLINE_BACKBONE", "timm/a, timm/b")
+    assert load_settings(ServerSettings).backbone == ("timm/a", "timm/b")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import InvalidInput
-from service.embeddings import CacheKey, EmbeddingCache, Embeddings, Resolved
+from service.embedding_cache import CacheKey, EmbeddingCache
+from service.embeddings import Embeddings, Resolved
 from service.errors import (
     DeadlineExceeded,
     FingerprintMismatch,

@@ -16,7 +16,7 @@ from adapters.spec import FRONTS
 from service.errors import PreconditionFailed
 from service.model_card import model_card
 from service.onnx_export import to_onnx
-from service.store.heads import VersionRecord
+from service.store.versions import VersionRecord
 from tests.service.doubles import FINGERPRINT
 from tests.service.house import HEAD, House, best, import_request, texts
 from trunkline.v1 import heads_pb2
@@ -140,7 +140,7 @@ def test_labels_cannot_break_out_of_the_model_card() -> None:
     report = heads_pb2.HeadReport(
         head=HEAD, classes=[heads_pb2.ClassReport(label="a|b <b>`", examples=1)]
     )
-    version = VersionRecord(1, "training", ("a|b <b>`", "c"), {}, 1, 0.0)
+    version = VersionRecord(1, "training", ("a|b <b>`", "c"), {}, 1, 0.0, "tiny/text", FINGERPRINT)
     card = model_card(report, version)
     assert "| a\\|b \\<b\\>\\` | 1 |" in card
 

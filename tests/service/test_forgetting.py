@@ -14,7 +14,8 @@ from service.errors import Aborted, InvalidRequest, NotFound, Unavailable
 from service.fitting import FitTask, Fitter
 from service.store import Database, forgetting, schema
 from service.store import examples as stored_examples
-from service.store import heads as stored_heads
+from service.store import inputs as stored_inputs
+from service.store import versions as stored_versions
 from service.store.embeddings import view_digest
 from service.store.forgetting import Plan
 from service.store.jobs import NewVersion
@@ -277,7 +278,7 @@ async def test_forgetting_starts_again_if_a_version_has_learned_it_meanwhile(
     await database.write(add_examples, head.uid, example(SECRET, "a"))
     plan = await database.read(planned, head.uid)
     await database.write(
-        stored_heads.add_version,
+        stored_versions.add_version,
         head.uid,
         source="feedback",
         labels=("a", "b"),
@@ -289,7 +290,7 @@ async def test_forgetting_starts_again_if_a_version_has_learned_it_meanwhile(
     )
     with pytest.raises(Aborted):
         await database.write(forgetting.forget, head.uid, plan, None)
-    assert await database.read(stored_examples.find_kinds, "acme", [DIGEST])
+    assert await database.read(stored_inputs.find_kinds, "acme", [DIGEST])
 
 
 async def test_views_are_forgotten_with_their_image(database: Database) -> None:

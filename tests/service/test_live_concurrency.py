@@ -16,7 +16,8 @@ from service.live import learning, steps
 from service.live.entries import ENTRY_BYTES, Entries
 from service.live.turns import Turns
 from service.metrics import Metrics
-from service.store import live as stored_live
+from service.store import live_outcomes
+from service.store.live import LiveSet
 from tests.service.live_house import (
     GATED,
     IMMEDIATE,
@@ -124,7 +125,7 @@ async def test_predictions_of_others_return_while_a_copy_is_made_anew(
 ) -> None:
     build, begun, may_end = steps._build, threading.Event(), threading.Event()
 
-    def slow(stored: stored_live.LiveSet, *rest: Any) -> learning.LiveCopy:
+    def slow(stored: LiveSet, *rest: Any) -> learning.LiveCopy:
         if stored.head.tenant == "slow":
             begun.set()
             assert may_end.wait(60)
@@ -163,7 +164,7 @@ async def test_what_fails_once_is_tried_again_by_the_next_who_asks(
     async with open_live(IMMEDIATE) as head:
         inputs = strangers(3)
         other = await unlike(head, inputs)
-        store, failed = stored_live.store_scores, asyncio.Event()
+        store, failed = live_outcomes.store_scores, asyncio.Event()
         loop = asyncio.get_running_loop()
 
         def busy_once(*args: Any) -> bool:
@@ -172,7 +173,7 @@ async def test_what_fails_once_is_tried_again_by_the_next_who_asks(
                 raise StoreFailed("the store is busy")
             return store(*args)
 
-        monkeypatch.setattr(stored_live, "store_scores", busy_once)
+        monkeypatch.setattr(live_outcomes, "store_scores", busy_once)
         await head.send(inputs, other)
         await failed.wait()
         await head.live()  # may still be told of the failure, if it was waiting for that step
@@ -219,7 +220,7 @@ async def test_copy_that_is_worn_is_made_anew_and_answers_as_before(
     build = steps._build
     built: list[int] = []
 
-    def watched(stored: stored_live.LiveSet, *rest: Any) -> learning.LiveCopy:
+    def watched(stored: LiveSet, *rest: Any) -> learning.LiveCopy:
         built.append(len(stored.feedback))
         return build(stored, *rest)
 

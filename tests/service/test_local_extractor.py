@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from prometheus_client import generate_latest
 
 from models import InvalidInput, Modality, PreparedInput
+from service import config
 from service.config import ExtractorSettings, load_settings
 from service.errors import BackboneFailed, InvalidRequest, PreconditionFailed, QueueFull
-from service.extraction import Extracted, local
+from service.extraction import Extracted, health, local
 from service.extraction.local import LocalExtractor
 from service.inputs import Kind, RawInput
 from service.metrics import Metrics
@@ -50,12 +51,13 @@ SiteMaker = Callable[..., Any]
 def site(monkeypatch: pytest.MonkeyPatch) -> SiteMaker:
     @asynccontextmanager
     async def make(**values: Any) -> AsyncIterator[Site]:
+        monkeypatch.setattr(config, "check_backbones", lambda *_: None)
         settings = load_settings(
             ExtractorSettings, **{"backbone": "tiny/text", "passes": 1, **values}
         )
         backbone = TinyBackbone()
         monkeypatch.setattr(local, "load_backbone", lambda name, **_: backbone)
-        monkeypatch.setattr(local, "FIRST_PROBE_SECONDS", 0.0)
+        monkeypatch.setattr(health, "FIRST_PROBE_SECONDS", 0.0)
         made = Site(settings, backbone)
         await made.extractor.start(made.on_readiness)
         loop = asyncio.get_running_loop()

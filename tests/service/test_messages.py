@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import adapters
-from adapters.spec import FRONTS, Augmentation, NoveltySpec
+from adapters.spec import FRONTS, Augmentation, FineTune, NoveltySpec
 from service.errors import InvalidRequest, NotFound
 from service.messages import (
     page_size,
@@ -96,6 +96,14 @@ SPECS = st.builds(
     augment=st.builds(Augmentation, views=st.integers(0, 32), noise=st.floats(0.01, 10)),
     novelty=st.none()
     | st.builds(NoveltySpec, false_alarm_rate=st.floats(0.01, 0.99), abstain=st.booleans()),
+    fine_tune=st.builds(
+        FineTune,
+        strategy=st.sampled_from(adapters.STRATEGIES),
+        max_epochs=st.integers(1, 100),
+        learning_rate=st.floats(1e-9, 0.1),
+        rate_decay=st.floats(1e-3, 1),
+        views=st.integers(0, 32),
+    ),
 )
 
 
@@ -124,6 +132,33 @@ def test_empty_parts_of_a_spec_are_the_default_ones() -> None:
     assert read_spec(message) == adapters.HeadSpec(
         augment=Augmentation(views=2), novelty=NoveltySpec()
     )
+
+
+def test_fine_tuning_that_is_only_named_takes_the_defaults() -> None:
+    message = heads_pb2.HeadSpec(fine_tune=heads_pb2.FineTune(strategy="tail"))
+    assert read_spec(message).fine_tune == FineTune(strategy="tail")
+    nothing = heads_pb2.HeadSpec(fine_tune=heads_pb2.FineTune())
+    assert not read_spec(nothing).fine_tune.wanted
+    assert not spec_message(adapters.HeadSpec().to_json()).HasField("fine_tune")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("strategy", "everything"), ("max_epochs", 101), ("learning_rate", 0.2)),
+        *(("learning_rate", float("nan")), ("rate_decay", 1.5), ("views", 33)),
+    ],
+)
+def test_impossible_fine_tuning_is_an_error_that_names_field_limit_and_value(
+    field: str, value: str | float
+) -> None:
+    fine_tune = heads_pb2.FineTune(**{field: value})  # type: ignore[arg-type]
+    with pytest.raises(adapters.InvalidSpec) as caught:
+        read_spec(heads_pb2.HeadSpec(fine_tune=fine_tune))
+    error = caught.value
+    assert error.field == f"fine_tune.{field}"
+    assert error.limit
+    assert str(error.value) == str(value)
 
 
 def test_impossible_spec_is_an_error_that_names_the_field() -> None:

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from service.errors import NotFound
-from service.inputs import Kind
+from service.inputs import Kind, RawInput
 from service.store import Database
 from service.store import examples as stored_examples
+from service.store.embeddings import view_digest
 from tests.service.doubles import (
     FINGERPRINT,
     HandExtractor,
@@ -31,7 +32,7 @@ async def test_purged_embedding_is_computed_anew_and_others_stay() -> None:
     await embeddings.resolve("bolt", info(), [text_input("x")])
     digests = [text_digest("x"), text_digest("y")]
     assert embeddings.cached("acme", FINGERPRINT, digests) == set(digests)
-    embeddings.purge("acme", FINGERPRINT, [text_digest("x"), "0" * 64])
+    embeddings.purge("acme", {text_digest("x"): set(), "0" * 64: set()})
     assert embeddings.cached("acme", FINGERPRINT, digests) == {text_digest("y")}
     assert embeddings.cached("bolt", FINGERPRINT, digests) == {text_digest("x")}
     (gone,) = await embeddings.resolve("acme", info(), [digest_input(text_digest("x"))])
@@ -40,17 +41,37 @@ async def test_purged_embedding_is_computed_anew_and_others_stay() -> None:
     assert extractor.asked == [["x", "y"], ["x"], ["x"]]
 
 
-async def test_purge_of_all_backbones_leaves_other_tenants_alone() -> None:
+async def test_purge_leaves_other_tenants_and_needed_fingerprints_alone() -> None:
     embeddings = made(HandExtractor())
     other = info(fingerprint="0" * 64)
     for tenant in ("acme", "bolt"):
         for backbone in (info(), other):
             await embeddings.resolve(tenant, backbone, [text_input("x"), text_input("y")])
-    embeddings.purge("acme", None, [text_digest("x")])
     digests = [text_digest("x"), text_digest("y")]
+    embeddings.purge("acme", {text_digest("x"): {FINGERPRINT}})
+    assert embeddings.cached("acme", FINGERPRINT, digests) == set(digests)
+    assert embeddings.cached("acme", "0" * 64, digests) == {text_digest("y")}
+    embeddings.purge("acme", {text_digest("x"): set()})
     for fingerprint in (FINGERPRINT, "0" * 64):
         assert embeddings.cached("acme", fingerprint, digests) == {text_digest("y")}
         assert embeddings.cached("bolt", fingerprint, digests) == set(digests)
+
+
+async def test_purge_of_a_tail_takes_all_that_it_gave_and_views_of_an_input() -> None:
+    embeddings = made(HandExtractor())
+    tail = info(fingerprint="0" * 64)
+    for backbone in (info(), tail):
+        await embeddings.resolve("acme", backbone, [text_input("x"), view_input("x", 0)])
+    digests = [text_digest("x"), view_digest(text_digest("x"), 0)]
+    embeddings.purge("acme", {}, tails=["0" * 64])
+    assert embeddings.cached("acme", "0" * 64, digests) == set()
+    assert embeddings.cached("acme", FINGERPRINT, digests) == set(digests)
+    embeddings.purge("acme", {text_digest("x"): set()})
+    assert embeddings.cached("acme", FINGERPRINT, digests) == set()
+
+
+def view_input(text: str, index: int) -> RawInput:
+    return RawInput(Kind.TEXT, view_digest(text_digest(text), index), text)
 
 
 def test_room_of_a_discarded_entry_is_free_again() -> None:
@@ -69,7 +90,7 @@ async def test_embedding_on_its_way_is_given_to_who_waits_and_not_kept_after_a_p
     extractor.go.clear()
     waiting = asyncio.create_task(embeddings.resolve("acme", info(), [text_input("x")]))
     await extractor.changes.until(lambda: extractor.asked == [["x"]])
-    embeddings.purge("acme", FINGERPRINT, [text_digest("x")])
+    embeddings.purge("acme", {text_digest("x"): set()})
     extractor.go.set()
     assert vectors_of(await waiting) == [vector_of("x").tolist()]
     assert embeddings.cached("acme", FINGERPRINT, [text_digest("x")]) == set()
@@ -97,7 +118,7 @@ async def test_embedding_that_was_read_before_its_deletion_is_not_kept(
     waiting = asyncio.create_task(late.resolve("acme", info(), [digest_input(text_digest("x"))]))
     await asyncio.to_thread(read.wait, 60)
     await database.write(stored_examples.delete_example, head.uid, text_digest("x"))
-    late.purge("acme", FINGERPRINT, [text_digest("x")])
+    late.purge("acme", {text_digest("x"): set()})
     deleted.set()
     await waiting
     assert late.cached("acme", FINGERPRINT, [text_digest("x")]) == set()

@@ -17,6 +17,7 @@ from service.store import Database, example_sets, schema
 from service.store import embeddings as stored_embeddings
 from service.store import examples as stored
 from service.store import heads as stored_heads
+from service.store import inputs as stored_inputs
 from service.store.database import migrate
 from service.store.feedback import store_feedback
 from tests.service.doubles import DIM, FINGERPRINT, vector_of
@@ -128,9 +129,9 @@ async def test_kept_input_stays_when_the_input_is_sent_again_without(database: D
     digests = [text_digest("x"), text_digest("y")]
     await database.write(add_examples, head.uid, example("x", keep=True), example("y"))
     await database.write(add_examples, head.uid, example("x", "a"))
-    assert await database.read(stored.kept_digests, head.uid, digests) == {text_digest("x")}
+    assert await database.read(stored_inputs.kept_digests, head.uid, digests) == {text_digest("x")}
     await database.write(add_examples, head.uid, example("y", keep=True))
-    assert await database.read(stored.kept_digests, head.uid, digests) == set(digests)
+    assert await database.read(stored_inputs.kept_digests, head.uid, digests) == set(digests)
 
 
 async def test_embedding_is_known_to_other_heads_of_the_tenant_and_to_no_other_tenant(
@@ -319,7 +320,8 @@ async def test_views_go_with_the_last_example_of_their_input(database: Database)
     await database.write(add_examples, one.uid, replace(example("x"), views=views))
     await database.write(add_examples, two.uid, example("x"))
     assert await database.read(embeddings_stored) == 3
-    assert not await database.write(stored.delete_example, one.uid, digest)
+    left = await database.write(stored.delete_example, one.uid, digest)
+    assert left == {digest: {FINGERPRINT}}
     assert await database.read(embeddings_stored) == 3
     await database.write(stored_heads.delete_head, "acme", "two")
     assert await database.read(embeddings_stored) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, insert, select
@@ -51,7 +52,7 @@ async def test_room_for_classes_is_looked_at_again_when_feedback_is_stored(
     head = await database.write(new_head)
     await database.write(add_version, head.uid, activate=True)
     await database.write(stored_heads.update_head, head.uid, allow_new_labels=True)
-    limits = {"max_examples": 9, "max_classes": 3}
+    limits: dict[str, Any] = {"max_examples": 9, "max_classes": 3}
     first = [feedback("1", "x", "new"), feedback("2", "y", "other"), feedback("3", "z", "new")]
     found = await database.write(store_feedback, head.uid, first, **limits)
     assert list(found.errors) == [1]

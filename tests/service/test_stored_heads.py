@@ -9,6 +9,7 @@ from service.errors import Aborted, AlreadyExists, NotFound
 from service.store import Database
 from service.store import heads as stored
 from service.store import jobs as stored_jobs
+from service.store import versions as stored_versions
 from service.store.feedback import store_feedback
 from service.store.jobs import JobRecord, JobState, NewVersion
 from service.store.members import members_of
@@ -51,7 +52,7 @@ async def test_name_of_a_deleted_head_can_be_used_again_and_starts_empty(
     new = await database.write(new_head)
     assert new.uid != old.uid
     assert await database.read(stored.count, new.uid) == stored.HeadCounts(0, 0, 0)
-    assert await database.read(stored.list_versions, new.uid, 99, 9) == []
+    assert await database.read(stored_versions.list_versions, new.uid, 99, 9) == []
     assert await database.read(stored_jobs.unfinished_jobs) == []
     with pytest.raises(NotFound):
         await database.read(stored.require_head, old.uid)
@@ -71,7 +72,7 @@ async def test_versions_count_up_and_never_again(database: Database) -> None:
     head = await database.write(new_head)
     numbers = [await database.write(add_version, head.uid, activate=False) for _ in range(3)]
     assert numbers == [1, 2, 3]
-    listed = await database.read(stored.list_versions, head.uid, 3, 9)
+    listed = await database.read(stored_versions.list_versions, head.uid, 3, 9)
     assert [record.version for record in listed] == [2, 1]
 
 
@@ -80,17 +81,19 @@ async def test_version_answers_once_it_is_activated(database: Database) -> None:
     await database.write(add_version, head.uid, b"one", activate=True)
     await database.write(add_version, head.uid, b"two", activate=False)
     assert (await database.read(stored.require_head, head.uid)).active_version == 1
-    await database.write(stored.activate_version, head.uid, 2)
+    await database.write(stored_versions.activate_version, head.uid, 2)
     assert (await database.read(stored.require_head, head.uid)).active_version == 2
-    assert await database.read(stored.get_weights, head.uid, 1) == b"one"
+    assert await database.read(stored_versions.get_weights, head.uid, 1) == b"one"
     with pytest.raises(NotFound):
-        await database.write(stored.activate_version, head.uid, 3)
+        await database.write(stored_versions.activate_version, head.uid, 3)
     assert (await database.read(stored.require_head, head.uid)).active_version == 2
 
 
 def finish(connection: Connection, job: JobRecord) -> JobRecord:
     new = NewVersion(("a", "b"), {}, b"w", {"0" * 64: "a", "1" * 64: "b"})
-    return stored_jobs.finish_with_version(connection, job, new)
+    finished = stored_jobs.finish_with_version(connection, job, new)
+    assert finished is not None
+    return finished
 
 
 async def test_job_runs_from_queue_to_version(database: Database) -> None:
@@ -133,7 +136,7 @@ async def test_job_that_was_cancelled_makes_no_version(database: Database) -> No
     await database.write(stored_jobs.finish_without_version, job, JobState.CANCELLED)
     with pytest.raises(Aborted):
         await database.write(finish, job)
-    assert await database.read(stored.list_versions, head.uid, 99, 9) == []
+    assert await database.read(stored_versions.list_versions, head.uid, 99, 9) == []
 
 
 async def test_job_that_has_ended_stays_as_it_is(database: Database) -> None:

@@ -8,6 +8,20 @@ from tests.trunkline.sample_reports import full_report
 from trunkline.v1 import heads_pb2
 
 
+def tuning(**changes: Any) -> heads_pb2.TuningProgress:
+    figures: dict[str, Any] = {
+        "fold": 2,
+        "folds": 5,
+        "epoch": 3,
+        "epochs": 12,
+        "loss": 0.5,
+        "validation_loss": 0.25,
+        "validation_accuracy": 0.875,
+        "remaining_seconds": 94.0,
+    }
+    return heads_pb2.TuningProgress(**figures | changes)
+
+
 class RecordedHeads(State):
     def CreateHead(self, request: Any, context: Any) -> Any:
         self._record("CreateHead", request, context)
@@ -105,10 +119,21 @@ class RecordedHeads(State):
     def TrainHead(self, request: Any, context: Any) -> Iterator[Any]:
         self._record("TrainHead", request, context)
         head = self._head(request.head, context)
+        spec = request.spec if request.HasField("spec") else head.spec
+        tuned = spec.fine_tune.strategy not in ("", "none")
+        if (tuned or request.backbone) and not head.keep_inputs:
+            refuse(context, "FAILED_PRECONDITION", "its inputs are not kept", field="keep_inputs")
+        if request.backbone:
+            if request.backbone not in self.backbones:
+                refuse(context, "FAILED_PRECONDITION", "not loaded", field="backbone")
+            head.backbone = request.backbone
+            head.fingerprint = self.backbones[request.backbone].fingerprint
         training = heads_pb2.Training(name=f"{head.name}/trainings/t1")
         for state, progress in (("QUEUED", 0.0), ("RUNNING", 0.5)):
             training.state = heads_pb2.TrainingState.Value(f"TRAINING_STATE_{state}")
             training.progress = progress
+            if tuned and state == "RUNNING":
+                training.tuning.CopyFrom(tuning())
             yield heads_pb2.TrainHeadResponse(training=training)
             self._record(f"TrainHead.{state}", request, context)
         if self.training_error:
@@ -117,7 +142,16 @@ class RecordedHeads(State):
             yield heads_pb2.TrainHeadResponse(training=training)
             return
         labels = sorted({label for label in self.examples[head.name].values() if label})
-        self._new_version(head, labels, "training", request.activate, request.spec)
+        version = self._new_version(head, labels, "training", request.activate, request.spec)
+        if tuned:
+            tail = heads_pb2.Tail(
+                fingerprint="ef" * 32,
+                strategy=spec.fine_tune.strategy,
+                blocks=["blocks.3", "blocks.4"],
+                size_bytes=4_200_000,
+            )
+            version.tail.CopyFrom(tail)
+        training.ClearField("tuning")
         training.state = heads_pb2.TRAINING_STATE_SUCCEEDED
         training.version = len(self.versions[head.name])
         yield heads_pb2.TrainHeadResponse(training=training)
@@ -144,7 +178,11 @@ class RecordedHeads(State):
     def GetTraining(self, request: Any, context: Any) -> Any:
         self._record("GetTraining", request, context)
         training = heads_pb2.Training(
-            name=request.name, state=heads_pb2.TRAINING_STATE_RUNNING, progress=0.5
+            name=request.name,
+            state=heads_pb2.TRAINING_STATE_RUNNING,
+            phase="fine-tuning",
+            progress=0.5,
+            tuning=tuning(),
         )
         return heads_pb2.GetTrainingResponse(training=training)
 
@@ -182,8 +220,10 @@ class RecordedHeads(State):
 
     def GetHeadVersion(self, request: Any, context: Any) -> Any:
         self._record("GetHeadVersion", request, context)
-        head, _, number = request.name.partition("/versions/")
-        return heads_pb2.GetHeadVersionResponse(version=self.versions[head][int(number) - 1])
+        name, _, number = request.name.partition("/versions/")
+        head = self._head(name, context)
+        wanted = head.active_version if number == "active" else int(number)
+        return heads_pb2.GetHeadVersionResponse(version=self.versions[name][wanted - 1])
 
     def ActivateHeadVersion(self, request: Any, context: Any) -> Any:
         self._record("ActivateHeadVersion", request, context)

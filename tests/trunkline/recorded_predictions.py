@@ -10,15 +10,7 @@ from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2, prediction_pb2
 class RecordedPredictions(State):
     def ListBackbones(self, request: Any, context: Any) -> Any:
         self._record("ListBackbones", request, context)
-        rows = [("efficientnet/lite0", "image"), ("minilm/l6-v2", "text")]
-        return extraction_pb2.ListBackbonesResponse(
-            backbones=[
-                extraction_pb2.Backbone(
-                    name=name, modality=modality, dim=1, fingerprint=FINGERPRINT, ready=True
-                )
-                for name, modality in rows
-            ]
-        )
+        return extraction_pb2.ListBackbonesResponse(backbones=self.backbones.values())
 
     def Embed(self, request: Any, context: Any) -> Any:
         self._record("Embed", request, context)

@@ -9,10 +9,22 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from trunkline import digest
-from trunkline.v1 import common_pb2, heads_pb2
+from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2
 
 FINGERPRINT = "ab" * 32
 Hook = Callable[[Any, grpc.ServicerContext], object]
+
+
+def backbone(name: str, modality: str, fingerprint: str = FINGERPRINT) -> extraction_pb2.Backbone:
+    return extraction_pb2.Backbone(
+        name=name,
+        modality=modality,
+        dim=1,
+        fingerprint=fingerprint,
+        ready=True,
+        cut="blocks.3",
+        tail_blocks=["blocks.3", "blocks.4"],
+    )
 
 
 def refuse(
@@ -67,6 +79,8 @@ class State:
         self.requests: list[tuple[str, Any]] = []
         self.metadata: list[dict[str, str]] = []
         self.hooks: dict[str, list[Hook]] = {}
+        loaded = [("efficientnet/lite0", "image"), ("minilm/l6-v2", "text")]
+        self.backbones = {name: backbone(name, modality) for name, modality in loaded}
         self.heads: dict[str, heads_pb2.Head] = {}
         self.examples: dict[str, dict[str, str | None]] = {}
         self.versions: dict[str, list[heads_pb2.HeadVersion]] = {}

@@ -10,11 +10,19 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from tests.trunkline.recorded_admin import RecordedAdmin
+from tests.trunkline.recorded_advice import RecordedAdvice
 from tests.trunkline.recorded_examples import RecordedExamples
 from tests.trunkline.recorded_heads import RecordedHeads
 from tests.trunkline.recorded_predictions import RecordedPredictions
 from tests.trunkline.recorded_state import FINGERPRINT, digest_of, refuse
-from trunkline.v1 import extraction_pb2_grpc, heads_pb2_grpc, prediction_pb2_grpc
+from trunkline.v1 import (
+    admin_pb2_grpc,
+    advice_pb2_grpc,
+    extraction_pb2_grpc,
+    heads_pb2_grpc,
+    prediction_pb2_grpc,
+)
 
 __all__ = ["FINGERPRINT", "Recorder", "Server", "digest_of", "refuse"]
 
@@ -23,11 +31,15 @@ class Recorder(
     RecordedPredictions,
     RecordedExamples,
     RecordedHeads,
+    RecordedAdmin,
+    RecordedAdvice,
+    admin_pb2_grpc.AdminServiceServicer,
+    advice_pb2_grpc.AdviceServiceServicer,
     extraction_pb2_grpc.ExtractionServiceServicer,
     heads_pb2_grpc.HeadServiceServicer,
     prediction_pb2_grpc.PredictionServiceServicer,
 ):
-    """All three services."""
+    """All services that the client calls."""
 
 
 class Server:
@@ -49,6 +61,8 @@ class Server:
                     ("grpc.max_receive_message_length", 64 * 2**20),
                 ],
             )
+            admin_pb2_grpc.add_AdminServiceServicer_to_server(self.recorder, server)
+            advice_pb2_grpc.add_AdviceServiceServicer_to_server(self.recorder, server)
             heads_pb2_grpc.add_HeadServiceServicer_to_server(self.recorder, server)
             extraction_pb2_grpc.add_ExtractionServiceServicer_to_server(self.recorder, server)
             prediction_pb2_grpc.add_PredictionServiceServicer_to_server(self.recorder, server)

@@ -108,6 +108,30 @@ def full_report(
         novelty=heads_pb2.NoveltyReport(
             false_alarm_rate=0.05, threshold=0.61, kept=18, neighbour=3, abstain=True
         ),
+        fine_tuning=heads_pb2.FineTuningReport(
+            strategy="gradual",
+            used=True,
+            reason="it is better",
+            without_tail=estimate(0.85),
+            with_tail=estimate(0.9),
+            seconds_without=0.5,
+            seconds_with=75.25,
+            bytes_without=12_000,
+            bytes_with=4_200_000,
+            blocks=["blocks.3", "blocks.4"],
+            epochs=2,
+            curve=[
+                heads_pb2.TuningEpoch(
+                    epoch=epoch, loss=loss, validation_loss=held_out, validation_accuracy=accuracy
+                )
+                for epoch, loss, held_out, accuracy in (
+                    (1, 0.6, 0.5, 0.8),
+                    (2, 0.3, 0.25, 0.9),
+                    (3, 0.1, 0.3, 0.85),
+                )
+            ],
+            epoch_seconds=3.5,
+        ),
         online=[
             heads_pb2.OnlineAccuracy(
                 feedback=count,

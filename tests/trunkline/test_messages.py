@@ -11,7 +11,7 @@ import trunkline
 from tests.trunkline.recording import Recorder, Server
 from tests.trunkline.steps import trained
 from trunkline import AsyncClient, Client, HeadSpec, NewExample, RowFailure, Upload
-from trunkline.heads import Augmentation, Novelty
+from trunkline.heads import Augmentation, FineTune, Novelty
 
 ANY: Any = "abc"
 TORN = "\udc80"
@@ -51,6 +51,18 @@ MISFITS: list[tuple[Callable[[Client], Any], str, str, str]] = [
         NUMBER,
         "'abc'",
     ),
+    (lambda c: c.train("a/b", HeadSpec(fine_tune=FineTune(TORN))), "strategy", TEXT, "'\\udc80'"),
+    (
+        lambda c: c.train("a/b", HeadSpec(fine_tune=FineTune("tail", -1))),
+        "max_epochs",
+        WHOLE,
+        "-1",
+    ),
+    (lambda c: c.train("a/b", backbone=TORN), "backbone", TEXT, "'\\udc80'"),
+    (lambda c: c.load_backbone(TORN), "name", TEXT, "'\\udc80'"),
+    (lambda c: c.unload_backbone(TORN), "name", TEXT, "'\\udc80'"),
+    (lambda c: c.predict("a/b", ["x"], average_views=-1), "average_views", WHOLE, "-1"),
+    (lambda c: c.predict("a/b", ["x"], average_views=ANY), "average_views", WHOLE, "'abc'"),
     (lambda c: c.predict("a/b", ["x"], top_k=-1), "top_k", WHOLE, "-1"),
     (lambda c: c.predict("a/b", ["x"], version=2**32), "version", WHOLE, "4294967296"),
     (

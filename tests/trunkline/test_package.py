@@ -25,6 +25,7 @@ def test_the_exported_names_are_these() -> None:
     clients = ["AsyncClient", "Client"]
     inputs = ["Digest", "Image", "Pixels", "Text", "Vector"]
     values = [
+        "Advice",
         "Augmentation",
         "AugmentationReport",
         "Backbone",
@@ -40,9 +41,12 @@ def test_the_exported_names_are_these() -> None:
         "Export",
         "FeedbackRecord",
         "FeedbackState",
+        "FineTune",
+        "FineTuningReport",
         "Forgotten",
         "Head",
         "HeadSpec",
+        "LabelsNeeded",
         "LearningPoint",
         "LikelyMislabelled",
         "LiveCopy",
@@ -52,6 +56,7 @@ def test_the_exported_names_are_these() -> None:
         "Novelty",
         "NoveltyReport",
         "OnlineAccuracy",
+        "Option",
         "Policy",
         "Prediction",
         "Promoted",
@@ -61,10 +66,14 @@ def test_the_exported_names_are_these() -> None:
         "RowFailure",
         "Suggestion",
         "Suggestions",
+        "Tail",
         "Training",
         "TrainingState",
+        "TuningEpoch",
+        "TuningProgress",
         "Upload",
         "UploadProgress",
+        "Verdict",
         "Version",
     ]
     tree = [

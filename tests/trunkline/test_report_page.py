@@ -17,7 +17,7 @@ from tests.trunkline.steps import Run
 from trunkline import Drift, LiveCopy, LiveState
 from trunkline.replies.reports import report as read_report
 from trunkline.reporting import report_page
-from trunkline.reports import ClassReport, LearningPoint, Report
+from trunkline.reports import ClassReport, LearningPoint, Report, TuningEpoch
 
 HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "' onload='x", "]]>&lt;")
 LIVE = LiveCopy(
@@ -116,6 +116,9 @@ def test_every_drawing_says_what_it_shows() -> None:
         "Confusion matrix, test set",
         "Families considered",
         "What augmentation brought",
+        "What fine-tuning bought",
+        "Loss by epoch",
+        "Accuracy by epoch",
         "Accuracy on feedback",
     }
     assert all(row.findtext("desc") and row.get("aria-label") for row in found.values())
@@ -161,6 +164,7 @@ def test_what_a_report_has_not_the_page_has_not() -> None:
         likely_mislabelled=(),
         near_duplicates=(),
         augmentation=None,
+        fine_tuning=None,
         novelty=None,
         online=(),
         classes=(ClassReport("a", 1), ClassReport("b", 1)),
@@ -225,6 +229,8 @@ def test_the_command_prints_every_part(run: Run, table: Path) -> None:
         "nearly the same under two labels",
         "families considered",
         "augmentation: 4 views of each of 17 examples",
+        "fine-tuning beside feature extraction, on the same folds",
+        "fine-tuning by epoch, means over the folds",
         "novelty",
         "accuracy on feedback",
         "live copy",
@@ -260,3 +266,41 @@ def test_a_version_is_named_once(run: Run, table: Path) -> None:
     assert by_option == by_argument
     assert (by_option["version"], by_option["live"]) == (1, None)
     assert run("report", "acme/mood", 1, "--version", 2).exit_code == 2
+
+
+def test_fine_tuning_stands_beside_feature_extraction() -> None:
+    page = page_of(sample())
+    text = words(page)
+    assert "on a fine-tuned tail of minilm/l6-v2" in text
+    assert "runs on a tail of its own: it is better." in text
+    assert "Strategy gradual (blocks.3, blocks.4), 2 epochs of 3.50 s." in text
+    assert "75.25 s" in text
+    assert "4.2 MB" in text
+    found = drawings(page)
+    both = found["What fine-tuning bought"].findtext("desc") or ""
+    assert "feature extraction 85.0% (75.0% to 90.0%); fine-tuned 90.0%" in both
+    losses = found["Loss by epoch"].findtext("desc") or ""
+    assert losses.startswith("On held-out examples from 0.500 to 0.300")
+
+
+def test_a_tail_that_is_not_used_is_told_with_its_reason() -> None:
+    found = sample().fine_tuning
+    assert found is not None
+    idle = replace(found, used=False, reason="no better", with_tail=None)
+    page = page_of(sample(fine_tuning=idle))
+    assert "runs on the backbone as everybody does: no better." in words(page)
+    assert "A ridge head on minilm/l6-v2" in words(page)
+    bare = replace(idle, without_tail=None, curve=found.curve[:1], blocks=(), epochs=0)
+    assert not {"What fine-tuning bought", "Loss by epoch"} & set(
+        drawings(page_of(sample(fine_tuning=bare)))
+    )
+
+
+@given(st.lists(st.floats(min_value=0), min_size=2, max_size=40), st.integers(0, 50))
+def test_every_curve_of_epochs_can_be_drawn(losses: list[float], taken: int) -> None:
+    found = sample().fine_tuning
+    assert found is not None
+    curve = tuple(TuningEpoch(at, loss, loss, 0.5) for at, loss in enumerate(losses, 1))
+    page = page_of(sample(fine_tuning=replace(found, curve=curve, epochs=taken)))
+    assert "nan" not in page
+    assert "inf" not in page

@@ -175,6 +175,7 @@ def exported(classes: int, front: Front | None = None, width: int = DIM) -> tupl
         front=front,
     )
     version = Version(
+        tail=None,
         name="tenants/acme/heads/mood/versions/1",
         version=1,
         active=True,

@@ -17,6 +17,9 @@ from trunkline.errors import InvalidArgument
 from trunkline.messages import build
 from trunkline.resources import HeadName, InvalidName, TenantName, VersionName
 from trunkline.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
+    advice_pb2_grpc,
     extraction_pb2,
     extraction_pb2_grpc,
     heads_pb2,
@@ -28,39 +31,49 @@ from trunkline.values import Backbone, Training
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
 
+ADMIN = admin_pb2_grpc.AdminServiceStub
+ADVICE = advice_pb2_grpc.AdviceServiceStub
 EXTRACTION = extraction_pb2_grpc.ExtractionServiceStub
 HEADS = heads_pb2_grpc.HeadServiceStub
 PREDICTION = prediction_pb2_grpc.PredictionServiceStub
 HEALTH = health_pb2_grpc.HealthStub
-STUBS: tuple[Any, ...] = (EXTRACTION, HEADS, PREDICTION, HEALTH)
+STUBS: tuple[Any, ...] = (ADMIN, ADVICE, EXTRACTION, HEADS, PREDICTION, HEALTH)
 
 PAGE_SIZE = 1000
+# The first time a backbone is loaded it may have to be fetched and exported.
+_LOADING_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
 class Call(Generic[T]):
-    """One request, one reply. One that is not `idempotent` is not repeated once it was sent."""
+    """One request, one reply. One that is not `idempotent` is not repeated once it was sent.
+
+    Where the caller names no timeout, it is `at_least` so many seconds.
+    """
 
     stub: Any
     rpc: str
     request: Message
     read: Callable[[Any], T]
     idempotent: bool = True
+    at_least: float = 0.0
 
 
 @dataclass(frozen=True)
 class SendExamples(Generic[T]):
     """A stream of requests and one reply.
 
-    `sent` is told of each message that was handed over; the deadline grows with `count` messages.
+    `sent` is told of each message that was handed over; the deadline grows with `count` messages,
+    and by `work`, the seconds that the answer may take after them.
     """
 
-    messages: Iterator[heads_pb2.AddExamplesRequest]
+    messages: Iterator[Message]
     count: int
     sent: Callable[[], None]
-    read: Callable[[heads_pb2.AddExamplesResponse], T]
+    read: Callable[[Any], T]
     stub: Any = HEADS
     rpc: str = "AddExamples"
+    work: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -105,6 +118,28 @@ def list_backbones() -> Call[list[Backbone]]:
         "ListBackbones",
         extraction_pb2.ListBackbonesRequest(),
         lambda reply: [replies.backbone(row) for row in reply.backbones],
+    )
+
+
+def load_backbone(name: str) -> Call[Backbone]:
+    """LoadBackbone."""
+    return Call(
+        ADMIN,
+        "LoadBackbone",
+        build(admin_pb2.LoadBackboneRequest, name=name),
+        lambda reply: replies.backbone(reply.backbone),
+        at_least=_LOADING_SECONDS,
+    )
+
+
+def unload_backbone(name: str) -> Call[list[Backbone]]:
+    """UnloadBackbone."""
+    return Call(
+        ADMIN,
+        "UnloadBackbone",
+        build(admin_pb2.UnloadBackboneRequest, name=name),
+        lambda reply: [replies.backbone(row) for row in reply.backbones],
+        idempotent=False,
     )
 
 

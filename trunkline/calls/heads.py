@@ -150,6 +150,12 @@ def list_versions(head: str, token: str) -> Call[Page[Version]]:
     )
 
 
+def get_version(head: str, version: int | None) -> Call[Version]:
+    """GetHeadVersion."""
+    request = build(heads_pb2.GetHeadVersionRequest, name=str(version_name(head, version)))
+    return Call(HEADS, "GetHeadVersion", request, lambda reply: replies.version(reply.version))
+
+
 def activate(head: str, version: int) -> Call[Head]:
     """ActivateHeadVersion."""
     request = build(heads_pb2.ActivateHeadVersionRequest, name=str(version_name(head, version)))
@@ -166,7 +172,7 @@ def spec_message(spec: HeadSpec | None) -> heads_pb2.HeadSpec | None:
     """The spec as it goes over the wire."""
     if spec is None:
         return None
-    augment, novelty = spec.augment, spec.novelty
+    augment, novelty, tune = spec.augment, spec.novelty, spec.fine_tune
     return build(
         heads_pb2.HeadSpec,
         family=spec.family,
@@ -180,6 +186,16 @@ def spec_message(spec: HeadSpec | None) -> heads_pb2.HeadSpec | None:
         if novelty is None
         else build(
             heads_pb2.Novelty, false_alarm_rate=novelty.false_alarm_rate, abstain=novelty.abstain
+        ),
+        fine_tune=None
+        if tune is None
+        else build(
+            heads_pb2.FineTune,
+            strategy=tune.strategy,
+            max_epochs=tune.max_epochs,
+            learning_rate=tune.learning_rate,
+            rate_decay=tune.rate_decay,
+            views=tune.views,
         ),
     )
 

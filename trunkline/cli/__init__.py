@@ -3,6 +3,8 @@
 import click
 
 from trunkline import channel
+from trunkline.cli.advise import advise
+from trunkline.cli.backbones import backbones
 from trunkline.cli.connection import Connection, server_options
 from trunkline.cli.feedback import feedback
 from trunkline.cli.forget import forget
@@ -12,8 +14,8 @@ from trunkline.cli.output import ErrorsAsLines
 from trunkline.cli.predict import predict
 from trunkline.cli.report import report
 from trunkline.cli.server import demo, extractor, serve
-from trunkline.cli.show import backbones
 from trunkline.cli.train import train
+from trunkline.cli.trainings import trainings
 from trunkline.version import __version__
 
 
@@ -37,12 +39,14 @@ def main(ctx: click.Context, server: str, token: str | None, timeout: float) -> 
 COMMANDS = (
     serve,
     extractor,
+    advise,
     train,
     predict,
     feedback,
     label,
     forget,
     heads,
+    trainings,
     report,
     backbones,
     demo,

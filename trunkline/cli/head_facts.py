@@ -1,13 +1,16 @@
 """How a head is shown."""
 
-from trunkline.cli.output import Output
-from trunkline.heads import Head, HeadSpec, LiveCopy, LiveState
+from trunkline.cli.output import Output, plain
+from trunkline.client import Client
+from trunkline.heads import FineTune, Head, HeadSpec, LiveCopy, LiveState, Tail
+from trunkline.wording import size
 
 
-def print_head(out: Output, head: Head) -> None:
-    """Prints a head, and its live copy if there is one."""
+def print_head(client: Client, out: Output, head: Head) -> None:
+    """Prints a head with the tail of its active version, and its live copy if there is one."""
+    tail = client.get_version(head.name).tail if head.active_version else None
     if out.as_json:
-        out.document(head)
+        out.document(plain(head) | {"tail": tail})
         return
     out.facts(
         {
@@ -20,6 +23,7 @@ def print_head(out: Output, head: Head) -> None:
             "new labels": "taken from feedback" if head.allow_new_labels else "refused",
             "keeps inputs": head.keep_inputs,
             "active version": head.active_version,
+            "tail": tail and f"{tail_words(tail)}: {', '.join(tail.blocks)}",
             "labels": head.labels,
             "examples": f"{head.example_count}, {head.labelled_count} of them labelled, "
             f"{head.held_out_count} held out",
@@ -77,7 +81,20 @@ def spec_words(spec: HeadSpec) -> str:
     if spec.novelty:
         rate = f"novelty at {spec.novelty.false_alarm_rate:g} false alarms"
         words.append(f"{rate}, abstains" if spec.novelty.abstain else rate)
+    if spec.fine_tune:
+        words.append(_tuning_words(spec.fine_tune))
     return ", ".join(words)
+
+
+def tail_words(tail: Tail) -> str:
+    """By which strategy a tail was made, and its size."""
+    return f"{tail.strategy}, {size(tail.size_bytes)}"
+
+
+def _tuning_words(tune: FineTune) -> str:
+    words = f"fine-tuning {tune.strategy} (at most {tune.max_epochs} epochs"
+    words += f", rate {tune.learning_rate:g}, decay {tune.rate_decay:g}"
+    return f"{words}, views {tune.views})" if tune.views else f"{words})"
 
 
 def _evidence(value: float, error_rate: float) -> str:

@@ -5,9 +5,10 @@ import sys
 import click
 
 from trunkline.cli.connection import client_command, head_argument, tenant_argument
-from trunkline.cli.head_facts import print_head
+from trunkline.cli.head_facts import print_head, tail_words
 from trunkline.cli.live import drop, feedback_of_head, promote
 from trunkline.cli.output import Output
+from trunkline.cli.retrain import retrain
 from trunkline.cli.specs import SpecOptions, policy_option, spec_options
 from trunkline.cli.transfer import export_head, import_head
 from trunkline.client import Client
@@ -16,7 +17,7 @@ from trunkline.heads import HeadSpec
 
 @click.group()
 def heads() -> None:
-    """List, make, show, change, import, export and delete heads, and choose their versions."""
+    """List, make, show, change, retrain, import, export and delete heads, choose their versions."""
 
 
 @heads.command("list")
@@ -50,7 +51,7 @@ def list_heads(client: Client, out: Output, tenant: str) -> None:
 @client_command
 def show(client: Client, out: Output, head: str) -> None:
     """Show a head."""
-    print_head(out, client.get_head(head))
+    print_head(client, out, client.get_head(head))
 
 
 @heads.command()
@@ -78,11 +79,11 @@ def create(
         head,
         backbone,
         spec.on(HeadSpec()),
-        keep_inputs=keep_inputs,
+        keep_inputs=keep_inputs or spec.tunes,
         policy=policy,
         allow_new_labels=new_labels,
     )
-    print_head(out, made)
+    print_head(client, out, made)
 
 
 @heads.command()
@@ -107,7 +108,9 @@ def update(
     changed = spec.on(client.get_head(head).spec)
     if changed is None and policy is None and new_labels is None:
         raise click.UsageError("Give at least one option that changes something.")
-    print_head(out, client.update_head(head, changed, policy=policy, allow_new_labels=new_labels))
+    print_head(
+        client, out, client.update_head(head, changed, policy=policy, allow_new_labels=new_labels)
+    )
 
 
 @heads.command()
@@ -134,7 +137,16 @@ def versions(client: Client, out: Output, head: str) -> None:
     if out.as_json:
         out.document({"versions": rows})
         return
-    columns = ["version", "active", "source", "family", "examples", "classes", "created (UTC)"]
+    columns = [
+        "version",
+        "active",
+        "source",
+        "family",
+        "examples",
+        "classes",
+        "tail",
+        "created (UTC)",
+    ]
     out.table(
         columns,
         [
@@ -145,6 +157,7 @@ def versions(client: Client, out: Output, head: str) -> None:
                 row.family,
                 row.example_count,
                 len(row.labels),
+                row.tail and tail_words(row.tail),
                 row.create_time,
             )
             for row in rows
@@ -158,9 +171,10 @@ def versions(client: Client, out: Output, head: str) -> None:
 @client_command
 def activate(client: Client, out: Output, head: str, version: int) -> None:
     """Make a version the one that answers; an earlier one rolls back."""
-    print_head(out, client.activate(head, version))
+    print_head(client, out, client.activate(head, version))
 
 
+heads.add_command(retrain)
 heads.add_command(export_head)
 heads.add_command(import_head)
 heads.add_command(promote)

@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import re
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import IO, Any
@@ -62,9 +63,23 @@ class Output:
         if title:
             click.echo(f"\n{title}")
         table = Table(box=None, pad_edge=False, show_header=False)
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
         for name, value in facts.items():
             table.add_row(name, _cell(value))
         _console().print(table)
+
+    def words(self, text: str, bullet: str = "") -> None:
+        """Prints a paragraph, or a point of a list, in lines that the terminal has room for."""
+        after = " " * len(bullet)
+        lines = textwrap.wrap(
+            one_line(text),
+            _console().width,
+            initial_indent=bullet,
+            subsequent_indent=after,
+            break_on_hyphens=False,
+        )
+        click.echo("\n".join(lines if bullet else ["", *lines]))
 
     def say(self, words: str) -> None:
         """Prints words for a person on standard error."""
@@ -145,13 +160,6 @@ def plain(value: Any) -> Any:
 def one_line(text: str) -> str:
     """The text without line breaks, and without what no terminal can show."""
     return " ".join(text.split()).encode(errors="replace").decode()
-
-
-def size(count: int) -> str:
-    """A number of bytes for a person."""
-    if count < 1_000:
-        return f"{count} B"
-    return f"{count / 1e3:.1f} kB" if count < 1_000_000 else f"{count / 1e6:.1f} MB"
 
 
 def _cell(value: object) -> str:

@@ -35,6 +35,12 @@ from trunkline.values import Prediction, RowFailure
     metavar="P",
     help="Also print a set of classes that holds the right one with this probability, e.g. 0.9.",
 )
+@click.option(
+    "--average-views",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Average over N views of each image, too; each costs another pass of the backbone.",
+)
 @client_command
 def predict(
     client: Client,
@@ -45,6 +51,7 @@ def predict(
     top: int | None,
     version: int | None,
     level: float | None,
+    average_views: int | None,
 ) -> None:
     """Classify images or texts.
 
@@ -58,7 +65,15 @@ def predict(
         chain.from_iterable(map(read_inputs, paths)), map(Text, texts)
     )
     failed = False
-    outcomes = predicted(client, head, inputs, top_k=top or 0, version=version, level=level)
+    outcomes = predicted(
+        client,
+        head,
+        inputs,
+        top_k=top or 0,
+        version=version,
+        level=level,
+        average_views=average_views or 0,
+    )
     for item, outcome in outcomes:
         failed |= isinstance(outcome, RowFailure)
         if out.as_json:
@@ -77,10 +92,13 @@ def predicted(
     top_k: int,
     version: int | None,
     level: float | None = None,
+    average_views: int = 0,
 ) -> Iterator[tuple[Image | Text, Prediction | RowFailure]]:
     """Each input with its outcome, in order, request by request."""
     for part in split(inputs, lambda _: 0, max_rows=MAX_MESSAGE_ROWS, max_bytes=0):
-        outcomes = client.predict(head, part, top_k, version, conformal_level=level)
+        outcomes = client.predict(
+            head, part, top_k, version, conformal_level=level, average_views=average_views
+        )
         yield from zip(part, outcomes, strict=True)
 
 

@@ -8,7 +8,7 @@ from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.head_facts import live_facts, spec_words
 from trunkline.cli.naming import names_in
 from trunkline.cli.output import Output, plain
-from trunkline.cli.report_tables import print_tables
+from trunkline.cli.report_tables import print_tables, tail_outcome
 from trunkline.client import Client
 from trunkline.heads import LiveCopy
 from trunkline.reporting import report_page
@@ -66,8 +66,8 @@ def report(
 
 def report_facts(report: Report) -> dict[str, object]:
     """The report's figures by name."""
-    estimate, evaluation = report.estimate, report.evaluation
-    return {
+    estimate, evaluation, tuned = report.estimate, report.evaluation, report.fine_tuning
+    facts: dict[str, object] = {
         "head": report.head,
         "version": report.version,
         "family": report.family,
@@ -81,6 +81,9 @@ def report_facts(report: Report) -> dict[str, object]:
         "calibration error": evaluation and evaluation.expected_calibration_error,
         "training time": f"{report.train_seconds:.2f} s",
     }
+    if tuned:
+        facts["fine-tuning"] = f"{tuned.strategy}, tail {tail_outcome(tuned)}"
+    return facts
 
 
 def accuracy(estimate: Estimate) -> str:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from trunkline.cli.naming import short_digest
 from trunkline.cli.output import Output
-from trunkline.reports import Estimate, Evaluation, Report
+from trunkline.reports import Estimate, Evaluation, FineTuningReport, Report
+from trunkline.wording import size
 
 _MOST_CLASSES = 12
 _SHOWN_LABEL = 14
@@ -23,8 +24,16 @@ def print_tables(out: Output, report: Report, names: Mapping[str, str]) -> None:
     _suspects(out, report, names)
     _candidates(out, report)
     _augmentation(out, report)
+    if report.fine_tuning:
+        _fine_tuning(out, report.fine_tuning)
     _novelty(out, report)
     _online(out, report)
+
+
+def tail_outcome(found: FineTuningReport) -> str:
+    """Whether the tail is used, and why."""
+    used = "used" if found.used else "not used"
+    return f"{used}: {found.reason}" if found.reason else used
 
 
 def _evaluations(out: Output, report: Report) -> None:
@@ -116,6 +125,45 @@ def _augmentation(out: Output, report: Report) -> None:
     ]
     views = f"{found.views} views of each of {found.augmented_examples} examples"
     out.table(["way", "accuracy", "log-loss", "used"], rows, title=f"augmentation: {views}")
+
+
+def _fine_tuning(out: Output, found: FineTuningReport) -> None:
+    ways = (
+        ("feature extraction", found.without_tail, found.seconds_without, found.bytes_without),
+        ("fine-tuned", found.with_tail, found.seconds_with, found.bytes_with),
+    )
+    rows = [
+        (
+            name,
+            *_figures(estimate, "unknown"),
+            f"{seconds:.2f} s",
+            size(count),
+            found.used == (name == "fine-tuned"),
+        )
+        for name, estimate, seconds, count in ways
+    ]
+    columns = ["way", "accuracy", "log-loss", "time", "own weights", "used"]
+    out.table(columns, rows, title="fine-tuning beside feature extraction, on the same folds")
+    out.facts(
+        {
+            "strategy": found.strategy,
+            "blocks": found.blocks or None,
+            "epochs": f"{found.epochs}, of {found.epoch_seconds:.2f} s each",
+            "tail": tail_outcome(found),
+        }
+    )
+    epochs = [
+        (
+            row.epoch,
+            f"{row.loss:.4f}",
+            f"{row.validation_loss:.4f}",
+            _percent(row.validation_accuracy),
+        )
+        for row in found.curve
+    ]
+    if epochs:
+        columns = ["epoch", "loss", "loss, held out", "accuracy, held out"]
+        out.table(columns, epochs, title="fine-tuning by epoch, means over the folds")
 
 
 def _novelty(out: Output, report: Report) -> None:

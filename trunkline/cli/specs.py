@@ -7,9 +7,12 @@ from typing import Any
 
 import click
 
-from trunkline.heads import HeadSpec, Novelty, Policy
+from trunkline.heads import FineTune, HeadSpec, Novelty, Policy
 
 Command = Callable[..., Any]
+
+_NO_TUNING = "none"
+_STRATEGIES = (_NO_TUNING, "last_block", "gradual", "tail", "full")
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,16 @@ class SpecOptions:
     noise: float | None
     novelty: float | None
     abstain: bool | None
+    fine_tune: str | None
+    epochs: int | None
+    learning_rate: float | None
+    rate_decay: float | None
+    tune_views: int | None
+
+    @property
+    def tunes(self) -> bool:
+        """Whether they ask for fine-tuning, which needs the inputs to be kept."""
+        return self.fine_tune not in (None, _NO_TUNING)
 
     def on(self, base: HeadSpec) -> HeadSpec | None:
         """The spec that the options make of `base`; None if none was given."""
@@ -43,6 +56,7 @@ class SpecOptions:
             **chosen,
             augment=replace(base.augment, **augment),
             novelty=self._novelty(base.novelty),
+            fine_tune=self._fine_tune(base.fine_tune),
         )
 
     def _novelty(self, base: Novelty | None) -> Novelty | None:
@@ -55,6 +69,23 @@ class SpecOptions:
             false_alarm_rate=found.false_alarm_rate if self.novelty is None else self.novelty,
             abstain=found.abstain if self.abstain is None else self.abstain,
         )
+
+    def _fine_tune(self, base: FineTune | None) -> FineTune | None:
+        named = {
+            "max_epochs": self.epochs,
+            "learning_rate": self.learning_rate,
+            "rate_decay": self.rate_decay,
+            "views": self.tune_views,
+        }
+        given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+        strategy = self.fine_tune or (base.strategy if base else _NO_TUNING)
+        if strategy != _NO_TUNING:
+            return replace(base or FineTune(strategy), strategy=strategy, **given)
+        if given:
+            raise click.UsageError(
+                "--epochs, --learning-rate, --rate-decay and --tune-views need --fine-tune."
+            )
+        return None
 
 
 _OPTIONS = (
@@ -107,6 +138,36 @@ _OPTIONS = (
         "--abstain/--answer",
         default=None,
         help="Give novel inputs no answer, or the best there is.",
+    ),
+    click.option(
+        "--fine-tune",
+        type=click.Choice(_STRATEGIES),
+        help="Fine-tune a part of the backbone: its last block, its blocks from the last one back "
+        "to the cut while that helps (gradual), all after the cut (tail), or all of it (full).",
+    ),
+    click.option(
+        "--epochs",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Fine-tuning: passes over the examples at most (default: 12).",
+    ),
+    click.option(
+        "--learning-rate",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="RATE",
+        help="Fine-tuning: the highest rate of the last block (default: 0.0005).",
+    ),
+    click.option(
+        "--rate-decay",
+        type=click.FloatRange(min=0, max=1, min_open=True),
+        metavar="FACTOR",
+        help="Fine-tuning: factor of the rate from each block to the one before it (default: 0.8).",
+    ),
+    click.option(
+        "--tune-views",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Fine-tuning: views of each image to train on beside the image itself (default: 0).",
     ),
 )
 

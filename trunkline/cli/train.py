@@ -43,7 +43,9 @@ class Test:
 @spec_options
 @policy_option
 @click.option(
-    "--keep-inputs", is_flag=True, help="Let a new head store raw inputs beside their embeddings."
+    "--keep-inputs",
+    is_flag=True,
+    help="Let a new head store raw inputs beside their embeddings; --fine-tune does so, too.",
 )
 @click.option(
     "--no-activate",
@@ -88,7 +90,7 @@ def train(
         (item for item, _ in examples),
         backbone=backbone,
         spec=spec.on(HeadSpec()),
-        keep_inputs=keep_inputs,
+        keep_inputs=keep_inputs or spec.tunes,
         policy=policy,
     )
     uploaded = upload(client, out, head, [NewExample(item, label) for item, label in examples])

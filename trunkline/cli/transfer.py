@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 
 from trunkline.cli.connection import client_command, head_argument
-from trunkline.cli.output import Output, size
+from trunkline.cli.output import Output
 from trunkline.client import Client
+from trunkline.wording import size
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 

@@ -2,16 +2,19 @@
 
 from collections.abc import Iterable, Sequence
 
+import click
 from rich.progress import MofNCompleteColumn, TextColumn
 
 from trunkline.cli.naming import input_name
-from trunkline.cli.output import Output, size
+from trunkline.cli.output import Output
+from trunkline.cli.trainings import phase_words
 from trunkline.client import Client
 from trunkline.errors import DatasetError, FailedPrecondition, NotFound
 from trunkline.examples import NewExample
 from trunkline.heads import Head, HeadSpec
 from trunkline.inputs import Image, Text, as_input
 from trunkline.values import Training, Upload, UploadProgress
+from trunkline.wording import size
 
 
 def find_or_create(
@@ -67,17 +70,37 @@ def upload(client: Client, out: Output, head: str, examples: Sequence[NewExample
 
 
 def train_head(
-    client: Client, out: Output, head: str, spec: HeadSpec | None, *, activate: bool
+    client: Client,
+    out: Output,
+    head: str,
+    spec: HeadSpec | None,
+    *,
+    activate: bool,
+    backbone: str | None = None,
+    title: str = "training",
 ) -> Training:
-    """Trains under a progress bar."""
-    with out.progress(TextColumn("{task.fields[phase]}", markup=False)) as bar:
-        task = bar.add_task("training", total=1.0, phase="")
+    """Trains under a progress bar. Ctrl-C ends the watching, not the training."""
+    name = head
+    try:
+        with out.progress(TextColumn("{task.fields[phase]}", markup=False)) as bar:
+            task = bar.add_task(title, total=1.0, phase="")
 
-        def on_progress(now: Training) -> None:
-            bar.update(task, completed=now.progress, phase=now.phase)
+            def on_progress(now: Training) -> None:
+                nonlocal name
+                name = now.name
+                bar.update(task, completed=now.progress, phase=phase_words(now))
 
-        training = client.train(head, spec, activate=activate, on_progress=on_progress)
-        bar.update(task, completed=1.0)
+            training = client.train(
+                head, spec, activate=activate, backbone=backbone, on_progress=on_progress
+            )
+            bar.update(task, completed=1.0)
+    except KeyboardInterrupt:
+        out.say(
+            "the training goes on without you; to look at it, or to end it:\n"
+            f"  trunkline trainings show {name}\n"
+            f"  trunkline trainings cancel {name}"
+        )
+        raise click.exceptions.Exit(1) from None
     return training
 
 

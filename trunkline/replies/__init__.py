@@ -18,6 +18,7 @@ from trunkline.values import (
     RowFailure,
     Training,
     TrainingState,
+    TuningProgress,
 )
 
 T = TypeVar("T")
@@ -41,6 +42,8 @@ def backbone(message: extraction_pb2.Backbone) -> Backbone:
         engine=message.engine,
         device=message.device,
         ready=message.ready,
+        cut=message.cut,
+        tail_blocks=tuple(message.tail_blocks),
     )
 
 
@@ -56,6 +59,7 @@ def training(message: heads_pb2.Training) -> Training:
         error_message=message.error_message,
         create_time=time(message.create_time),
         end_time=time(message.end_time) if message.HasField("end_time") else None,
+        tuning=_tuning(message.tuning) if message.HasField("tuning") else None,
     )
 
 
@@ -107,6 +111,20 @@ def state(states: Mapping[int, T], number: int, what: str) -> T:
 def time(stamp: Timestamp) -> datetime:
     """A time in UTC."""
     return stamp.ToDatetime(tzinfo=UTC)
+
+
+def _tuning(message: heads_pb2.TuningProgress) -> TuningProgress:
+    has = message.HasField
+    return TuningProgress(
+        fold=message.fold or None,
+        folds=message.folds,
+        epoch=message.epoch,
+        epochs=message.epochs,
+        loss=message.loss,
+        validation_loss=message.validation_loss if has("validation_loss") else None,
+        validation_accuracy=message.validation_accuracy if has("validation_accuracy") else None,
+        remaining_seconds=message.remaining_seconds,
+    )
 
 
 def _group(group: prediction_pb2.HeadPredictions, digests: Sequence[str]) -> dict[int, Prediction]:

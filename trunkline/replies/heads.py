@@ -6,6 +6,7 @@ from trunkline.heads import (
     Drift,
     Dropped,
     Export,
+    FineTune,
     Head,
     HeadSpec,
     LiveCopy,
@@ -13,6 +14,7 @@ from trunkline.heads import (
     Novelty,
     Policy,
     Promoted,
+    Tail,
     Version,
 )
 from trunkline.v1 import heads_pb2
@@ -48,6 +50,7 @@ def spec(message: heads_pb2.HeadSpec) -> HeadSpec:
         class_weights=dict(message.class_weights),
         augment=Augmentation(message.augment.views, message.augment.noise or Augmentation().noise),
         novelty=_novelty(message.novelty) if message.HasField("novelty") else None,
+        fine_tune=_fine_tune(message.fine_tune),
     )
 
 
@@ -89,6 +92,7 @@ def version(message: heads_pb2.HeadVersion) -> Version:
         fingerprint=message.fingerprint,
         example_count=message.example_count,
         create_time=replies.time(message.create_time),
+        tail=_tail(message.tail) if message.HasField("tail") else None,
     )
 
 
@@ -115,6 +119,29 @@ def dropped(message: heads_pb2.DropLiveCopyResponse) -> Dropped:
 def _novelty(message: heads_pb2.Novelty) -> Novelty:
     rate = message.false_alarm_rate or Novelty().false_alarm_rate
     return Novelty(rate, message.abstain)
+
+
+def _fine_tune(message: heads_pb2.FineTune) -> FineTune | None:
+    """None for the strategy "none", which is also that of a message that is not there."""
+    if message.strategy in ("", "none"):
+        return None
+    standard = FineTune(message.strategy)
+    return FineTune(
+        strategy=message.strategy,
+        max_epochs=message.max_epochs or standard.max_epochs,
+        learning_rate=message.learning_rate or standard.learning_rate,
+        rate_decay=message.rate_decay or standard.rate_decay,
+        views=message.views,
+    )
+
+
+def _tail(message: heads_pb2.Tail) -> Tail:
+    return Tail(
+        fingerprint=message.fingerprint,
+        strategy=message.strategy,
+        blocks=tuple(message.blocks),
+        size_bytes=message.size_bytes,
+    )
 
 
 def _live(message: heads_pb2.LiveCopy) -> LiveCopy:

@@ -9,6 +9,7 @@ from trunkline.reports import (
     ClassReport,
     Estimate,
     Evaluation,
+    FineTuningReport,
     LearningPoint,
     LikelyMislabelled,
     NearDuplicates,
@@ -16,6 +17,7 @@ from trunkline.reports import (
     OnlineAccuracy,
     ReliabilityBin,
     Report,
+    TuningEpoch,
 )
 from trunkline.tensors import unpack
 from trunkline.v1 import heads_pb2
@@ -32,8 +34,8 @@ def report(message: heads_pb2.HeadReport) -> Report:
         backbone=message.backbone,
         fingerprint=message.fingerprint,
         example_count=message.example_count,
-        classes=tuple(map(_class, message.classes)),
-        estimate=_estimate(message.estimate) if has("estimate") else None,
+        classes=tuple(map(read_class, message.classes)),
+        estimate=read_estimate(message.estimate) if has("estimate") else None,
         l2=message.l2 or None,
         temperature=message.temperature,
         train_seconds=message.train_seconds,
@@ -45,14 +47,16 @@ def report(message: heads_pb2.HeadReport) -> Report:
             LearningPoint(row.examples, row.accuracy) for row in message.learning_curve
         ),
         likely_mislabelled=tuple(map(_mislabelled, message.likely_mislabelled)),
-        near_duplicates=tuple(map(_near_duplicates, message.near_duplicates)),
+        near_duplicates=tuple(map(read_near_duplicates, message.near_duplicates)),
         augmentation=_augmentation(message.augmentation) if has("augmentation") else None,
         novelty=_novelty(message.novelty) if has("novelty") else None,
         online=tuple(map(_online, message.online)),
+        fine_tuning=_fine_tuning(message.fine_tuning) if has("fine_tuning") else None,
     )
 
 
-def _estimate(message: heads_pb2.Estimate) -> Estimate:
+def read_estimate(message: heads_pb2.Estimate) -> Estimate:
+    """Reads an accuracy and log-loss."""
     return Estimate(
         method=message.method,
         accuracy=message.accuracy,
@@ -62,7 +66,8 @@ def _estimate(message: heads_pb2.Estimate) -> Estimate:
     )
 
 
-def _class(message: heads_pb2.ClassReport) -> ClassReport:
+def read_class(message: heads_pb2.ClassReport) -> ClassReport:
+    """Reads the figures of a class."""
     has = message.HasField
     return ClassReport(
         label=message.label,
@@ -77,7 +82,7 @@ def _candidate(message: heads_pb2.Candidate) -> Candidate:
     return Candidate(
         family=message.family,
         l2=message.l2 or None,
-        estimate=_estimate(message.estimate) if message.HasField("estimate") else None,
+        estimate=read_estimate(message.estimate) if message.HasField("estimate") else None,
         chosen=message.chosen,
     )
 
@@ -88,8 +93,8 @@ def _evaluation(message: heads_pb2.Evaluation) -> Evaluation:
     if list(message.confusion.shape) != [classes, classes]:
         raise DataLoss(f"the confusion matrix of {classes} classes has another shape")
     return Evaluation(
-        estimate=_estimate(message.estimate),
-        classes=tuple(map(_class, message.classes)),
+        estimate=read_estimate(message.estimate),
+        classes=tuple(map(read_class, message.classes)),
         confusion=tuple(
             tuple(counts[row * classes : (row + 1) * classes]) for row in range(classes)
         ),
@@ -111,7 +116,8 @@ def _mislabelled(message: heads_pb2.LikelyMislabelled) -> LikelyMislabelled:
     )
 
 
-def _near_duplicates(message: heads_pb2.NearDuplicates) -> NearDuplicates:
+def read_near_duplicates(message: heads_pb2.NearDuplicates) -> NearDuplicates:
+    """Reads a pair of nearly the same inputs."""
     return NearDuplicates(
         digest=message.digest,
         label=message.label,
@@ -127,9 +133,9 @@ def _augmentation(message: heads_pb2.AugmentationReport) -> AugmentationReport:
         views=message.views,
         used=message.used,
         augmented_examples=message.augmented_examples,
-        without=_estimate(message.without),
-        as_examples=_estimate(message.as_examples) if has("as_examples") else None,
-        averaged=_estimate(message.averaged) if has("averaged") else None,
+        without=read_estimate(message.without),
+        as_examples=read_estimate(message.as_examples) if has("as_examples") else None,
+        averaged=read_estimate(message.averaged) if has("averaged") else None,
     )
 
 
@@ -150,4 +156,26 @@ def _online(message: heads_pb2.OnlineAccuracy) -> OnlineAccuracy:
         active_accuracy=message.active_accuracy,
         live_accuracy=message.live_accuracy,
         time=replies.time(message.time),
+    )
+
+
+def _fine_tuning(message: heads_pb2.FineTuningReport) -> FineTuningReport:
+    has = message.HasField
+    return FineTuningReport(
+        strategy=message.strategy,
+        used=message.used,
+        reason=message.reason,
+        without_tail=read_estimate(message.without_tail) if has("without_tail") else None,
+        with_tail=read_estimate(message.with_tail) if has("with_tail") else None,
+        seconds_without=message.seconds_without,
+        seconds_with=message.seconds_with,
+        bytes_without=message.bytes_without,
+        bytes_with=message.bytes_with,
+        blocks=tuple(message.blocks),
+        epochs=message.epochs,
+        curve=tuple(
+            TuningEpoch(row.epoch, row.loss, row.validation_loss, row.validation_accuracy)
+            for row in message.curve
+        ),
+        epoch_seconds=message.epoch_seconds,
     )

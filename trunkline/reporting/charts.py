@@ -1,4 +1,4 @@
-"""The report's plots over two axes: learning curve, reliability, online accuracy, intervals."""
+"""The report's plots over two axes: curves, reliability, online accuracy, intervals."""
 
 import math
 from collections.abc import Sequence

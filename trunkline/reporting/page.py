@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 
 from trunkline.heads import LiveCopy
+from trunkline.reporting.layout import document, section, tiles
 from trunkline.reporting.markup import Markup, tag
-from trunkline.reporting.sections import PARTS, estimates, section
-from trunkline.reporting.style import STYLE
+from trunkline.reporting.sections import PARTS, estimates
 from trunkline.reporting.tables import table
 from trunkline.reports import Report
-
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def report_page(
@@ -24,51 +22,34 @@ def report_page(
     """
     sections = [part(report, names) for part in PARTS]
     title = f"{report.head.removeprefix('tenants/').replace('/heads/', '/')}"
-    page = tag(
-        "html",
-        tag(
-            "head",
-            tag("meta", charset="utf-8"),
-            tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-            tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-            tag("title", f"{title}, version {report.version}"),
-            tag("style", Markup(STYLE)),
-        ),
-        tag(
-            "body",
-            tag("main", _heading(report, title), *sections, _live(report, live), _making(facts)),
-        ),
-        lang="en",
-    )
-    return f"<!DOCTYPE html>\n{page}\n"
+    parts = (_heading(report, title), *sections, _live(report, live), _making(facts))
+    return document(f"{title}, version {report.version}", *parts)
 
 
 def _heading(report: Report, title: str) -> Markup:
     trained = f"trained on {report.example_count:,} examples of {len(report.classes)} classes"
+    tuned = report.fine_tuning and report.fine_tuning.used
+    backbone = f"a fine-tuned tail of {report.backbone}" if tuned else report.backbone
     return tag(
         "header",
         tag("h1", title, " ", tag("small", f"version {report.version}")),
-        tag("p", f"A {report.family} head on {report.backbone}, {trained}.", class_="about"),
+        tag("p", f"A {report.family} head on {backbone}, {trained}.", class_="about"),
         _tiles(report),
     )
 
 
-def _tiles(report: Report) -> Markup | None:
-    tiles = []
+def _tiles(report: Report) -> Markup:
+    rows = []
     for name, estimate in estimates(report):
         interval = f"{estimate.accuracy_low:.1%} to {estimate.accuracy_high:.1%}"
-        tiles.append((name, f"{estimate.accuracy:.1%}", interval))
+        rows.append((name, f"{estimate.accuracy:.1%}", interval))
     if report.estimate:
-        tiles.append(("log-loss", f"{report.estimate.log_loss:.3f}", "nats, lower is better"))
+        rows.append(("log-loss", f"{report.estimate.log_loss:.3f}", "nats, lower is better"))
     if report.evaluation:
         error = report.evaluation.expected_calibration_error
-        tiles.append(("calibration error", f"{error:.1%}", "confidence against accuracy"))
-    tiles.append(("training", f"{report.train_seconds:.2f} s", _cpu(report)))
-    cells = [
-        tag("div", tag("dt", name), tag("dd", value, tag("small", words) if words else None))
-        for name, value, words in tiles
-    ]
-    return tag("dl", *cells, class_="tiles")
+        rows.append(("calibration error", f"{error:.1%}", "confidence against accuracy"))
+    rows.append(("training", f"{report.train_seconds:.2f} s", _cpu(report)))
+    return tiles(rows)
 
 
 def _cpu(report: Report) -> str:

@@ -4,8 +4,10 @@ from collections.abc import Callable, Mapping
 
 from trunkline.reporting import charts
 from trunkline.reporting.confusion import MOST_CLASSES, heat_map, most_confused
+from trunkline.reporting.layout import figure, legend, section
 from trunkline.reporting.markup import Markup, join, tag
 from trunkline.reporting.tables import beside, classes, named, percent, table
+from trunkline.reporting.tuning import fine_tuning
 from trunkline.reports import Estimate, Evaluation, Report
 
 _MOST_ABREAST = 12
@@ -41,7 +43,7 @@ def _curves(report: Report, names: Mapping[str, str]) -> Markup | None:
     figures = []
     if len(report.learning_curve) > 1:
         figures.append(
-            _figure(
+            figure(
                 "Would more examples help?",
                 charts.learning_curve(report.learning_curve),
                 "Accuracy that a training on part of the examples would have had.",
@@ -50,11 +52,11 @@ def _curves(report: Report, names: Mapping[str, str]) -> Markup | None:
     estimated = report.evaluation
     if estimated and any(row.examples for row in estimated.reliability):
         figures.append(
-            _figure(
+            figure(
                 "Can its probabilities be trusted?",
                 charts.reliability(estimated, report.test),
                 "On the dashed line, of all answers given with 80 % confidence 80 % are right.",
-                _legend(one="estimates", two="test set" if report.test else None),
+                legend(one="estimates", two="test set" if report.test else None),
             )
         )
     return tag("div", *figures, class_="pair") if figures else None
@@ -192,7 +194,11 @@ def _augmentation(report: Report, names: Mapping[str, str]) -> Markup | None:
         "judged on the same folds; the way that was taken is coloured."
     )
     drawn = charts.intervals(rows, "What augmentation brought")
-    return section("Augmentation", _figure("", drawn, words, width="wide"))
+    return section("Augmentation", figure("", drawn, words, width="wide"))
+
+
+def _fine_tuning(report: Report, names: Mapping[str, str]) -> Markup | None:
+    return fine_tuning(report.fine_tuning) if report.fine_tuning else None
 
 
 def _novelty(report: Report, names: Mapping[str, str]) -> Markup | None:
@@ -213,11 +219,11 @@ def _online(report: Report, names: Mapping[str, str]) -> Markup | None:
         return None
     return section(
         "Accuracy on feedback",
-        _figure(
+        figure(
             "",
             charts.online(report.online),
             "Each feedback was scored before it was learned.",
-            _legend(one="live copy", two="active version", ideal=None),
+            legend(one="live copy", two="active version", ideal=None),
             width="wider",
         ),
     )
@@ -233,29 +239,6 @@ def estimates(report: Report) -> list[tuple[str, Estimate]]:
     return found
 
 
-def section(title: str, *parts: Markup | None) -> Markup:
-    """A part of the page under its heading."""
-    return tag("section", tag("h2", title), *parts)
-
-
-def _figure(
-    title: str,
-    drawn: Markup,
-    words: str,
-    legend: Markup | None = None,
-    *,
-    width: str | None = None,
-) -> Markup:
-    figure = tag("figure", drawn, legend, tag("figcaption", words), class_=width)
-    return section(title, figure) if title else figure
-
-
-def _legend(*, one: str, two: str | None, ideal: str | None = "perfect calibration") -> Markup:
-    items = (("one", one), ("two", two), ("ideal", ideal))
-    shown = (tag("li", name, class_=style) for style, name in items if name)
-    return tag("ul", *shown, class_="legend")
-
-
 PARTS: tuple[Callable[[Report, Mapping[str, str]], Markup | None], ...] = (
     _accuracy,
     _curves,
@@ -265,6 +248,7 @@ PARTS: tuple[Callable[[Report, Mapping[str, str]], Markup | None], ...] = (
     _duplicates,
     _candidates,
     _augmentation,
+    _fine_tuning,
     _novelty,
     _online,
 )

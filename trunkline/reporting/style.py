@@ -37,6 +37,8 @@ p { margin: .3rem 0 1rem; max-width: 42rem; }
   letter-spacing: -.02em; }
 .tiles dd small { display: block; font-size: .8125rem; font-weight: 400; color: var(--soft);
   letter-spacing: 0; margin-top: .2rem; }
+.reasons { max-width: 42rem; margin: .3rem 0 1rem; padding-left: 1.2rem; }
+.reasons li { margin: .3rem 0; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(21rem, 1fr)); gap: 0 2.5rem;
   align-items: start; }
 figure { margin: .8rem 0 0; min-width: 0; }
@@ -51,10 +53,11 @@ svg .axis-title { font-size: 12.5px; }
 .axis { stroke: var(--soft); }
 .line { fill: none; stroke-width: 2.25; stroke-linejoin: round; stroke-linecap: round; }
 .line.one { stroke: var(--one); } .line.two { stroke: var(--two); }
+.line.quiet { stroke: var(--soft); }
 .line.ideal { stroke: var(--soft); stroke-width: 1.25; stroke-dasharray: 4 4; }
 .dot { stroke: var(--ground); stroke-width: 1.5; }
 .dot.one, .bar.one, .right { fill: var(--one); } .dot.two, .bar.two { fill: var(--two); }
-.dot.quiet { fill: var(--soft); } .span.quiet { fill: var(--soft); }
+.dot.quiet, .dot.ideal { fill: var(--soft); } .span.quiet { fill: var(--soft); }
 .span { fill-opacity: .28; } .span.one { fill: var(--one); } .span.two { fill: var(--two); }
 .bar { fill-opacity: .55; }
 .wrong { fill: var(--wrong); } .empty { fill: var(--empty); }

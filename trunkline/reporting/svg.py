@@ -1,12 +1,14 @@
 """A small plot: scales, axes, lines and points in SVG, coloured by the page's style sheet."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from trunkline.reporting.markup import Markup, join, tag
 
 Point = tuple[float, float]
+
+_LEAST = 1e-9
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,15 @@ class Plot:
     x: Scale
     y: Scale
 
-    def y_axis(self, ticks: Iterable[float]) -> Markup:
-        """Grid lines and the shares that they stand for."""
+    def y_axis(
+        self, ticks: Iterable[float], shown: Callable[[float], str] = "{:.0%}".format
+    ) -> Markup:
+        """Grid lines and the values that they stand for: shares, unless `shown` says otherwise."""
         return join(
             *(
                 join(
                     tag("line", x1=self.x.start, x2=self.x.end, y1=at, y2=at, class_="grid"),
-                    label(self.x.start - 8, at + 4, f"{tick:.0%}", "end"),
+                    label(self.x.start - 8, at + 4, shown(tick), "end"),
                 )
                 for tick in ticks
                 for at in (self.y(tick),)
@@ -107,6 +111,14 @@ def ticks_from(lowest: float) -> tuple[float, ...]:
         floor = 0.0 if lowest < 0.4 else 0.4
     count = round((1 - floor) / step)
     return tuple(1 - step * (count - number) for number in range(count + 1))
+
+
+def ticks_to(highest: float) -> tuple[float, ...]:
+    """Round values from 0 to `highest` or above, six or fewer, for an axis without an upper end."""
+    highest = max(highest, _LEAST)
+    power = 10.0 ** math.floor(math.log10(highest / 5))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor * 5 >= highest)
+    return tuple(step * number for number in range(math.ceil(highest / step - 1e-9) + 1))
 
 
 def shortened(text: str, most: int) -> str:

@@ -28,7 +28,7 @@ class Tensor(_message.Message):
     SHAPE_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     dtype: _builtins.str
-    """"uint8", "uint32", "float32" or "float64"."""
+    """"uint8", "uint32", "float32" or "float64"; between servers also "int64" and "float16"."""
     data: _builtins.bytes
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...

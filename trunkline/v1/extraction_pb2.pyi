@@ -135,6 +135,8 @@ class Backbone(_message.Message):
     ENGINE_FIELD_NUMBER: _builtins.int
     DEVICE_FIELD_NUMBER: _builtins.int
     READY_FIELD_NUMBER: _builtins.int
+    CUT_FIELD_NUMBER: _builtins.int
+    TAIL_BLOCKS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     modality: _builtins.str
     """"image" or "text"."""
@@ -147,6 +149,12 @@ class Backbone(_message.Message):
     """"cpu" or "cuda"."""
     ready: _builtins.bool
     """Warmed up and answering."""
+    cut: _builtins.str
+    """Where tails begin, e.g. "blocks.11"; empty for a backbone that cannot be cut."""
+    @_builtins.property
+    def tail_blocks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the blocks after the cut, in their order: what fine-tuning may change."""
+
     def __init__(
         self,
         *,
@@ -157,10 +165,12 @@ class Backbone(_message.Message):
         engine: _builtins.str = ...,
         device: _builtins.str = ...,
         ready: _builtins.bool = ...,
+        cut: _builtins.str = ...,
+        tail_blocks: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "dim", b"dim", "engine", b"engine", "fingerprint", b"fingerprint", "modality", b"modality", "name", b"name", "ready", b"ready"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cut", b"cut", "device", b"device", "dim", b"dim", "engine", b"engine", "fingerprint", b"fingerprint", "modality", b"modality", "name", b"name", "ready", b"ready", "tail_blocks", b"tail_blocks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

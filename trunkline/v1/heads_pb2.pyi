@@ -168,6 +168,7 @@ class HeadSpec(_message.Message):
     CLASS_WEIGHTS_FIELD_NUMBER: _builtins.int
     AUGMENT_FIELD_NUMBER: _builtins.int
     NOVELTY_FIELD_NUMBER: _builtins.int
+    FINE_TUNE_FIELD_NUMBER: _builtins.int
     family: _builtins.str
     """"auto", "logistic", "ridge", "lda" or "prototype"; empty means "auto"."""
     seed: _builtins.int
@@ -190,6 +191,10 @@ class HeadSpec(_message.Message):
     def novelty(self) -> Global___Novelty:
         """Absent for a head that does not look for novelty."""
 
+    @_builtins.property
+    def fine_tune(self) -> Global___FineTune:
+        """Absent for feature extraction: the backbone is the same for everybody."""
+
     def __init__(
         self,
         *,
@@ -201,21 +206,66 @@ class HeadSpec(_message.Message):
         class_weights: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         augment: Global___Augmentation | None = ...,
         novelty: Global___Novelty | None = ...,
+        fine_tune: Global___FineTune | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_l2", b"_l2", "_novelty", b"_novelty", "augment", b"augment", "l2", b"l2", "novelty", b"novelty"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_fine_tune", b"_fine_tune", "_l2", b"_l2", "_novelty", b"_novelty", "augment", b"augment", "fine_tune", b"fine_tune", "l2", b"l2", "novelty", b"novelty"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_l2", b"_l2", "_novelty", b"_novelty", "augment", b"augment", "class_weight", b"class_weight", "class_weights", b"class_weights", "family", b"family", "front", b"front", "l2", b"l2", "novelty", b"novelty", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fine_tune", b"_fine_tune", "_l2", b"_l2", "_novelty", b"_novelty", "augment", b"augment", "class_weight", b"class_weight", "class_weights", b"class_weights", "family", b"family", "fine_tune", b"fine_tune", "front", b"front", "l2", b"l2", "novelty", b"novelty", "seed", b"seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__fine_tune: _TypeAlias = _typing.Literal["fine_tune"]  # noqa: Y015
+    _WhichOneofArgType__fine_tune: _TypeAlias = _typing.Literal["_fine_tune", b"_fine_tune"]  # noqa: Y015
     _WhichOneofReturnType__l2: _TypeAlias = _typing.Literal["l2"]  # noqa: Y015
     _WhichOneofArgType__l2: _TypeAlias = _typing.Literal["_l2", b"_l2"]  # noqa: Y015
     _WhichOneofReturnType__novelty: _TypeAlias = _typing.Literal["novelty"]  # noqa: Y015
     _WhichOneofArgType__novelty: _TypeAlias = _typing.Literal["_novelty", b"_novelty"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fine_tune) -> _WhichOneofReturnType__fine_tune | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__l2) -> _WhichOneofReturnType__l2 | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__novelty) -> _WhichOneofReturnType__novelty | None: ...
 
 Global___HeadSpec: _TypeAlias = HeadSpec  # noqa: Y015
+
+@_typing.final
+class FineTune(_message.Message):
+    """Adapting the last blocks of the backbone to one head. Needs the raw inputs (`keep_inputs`)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRATEGY_FIELD_NUMBER: _builtins.int
+    MAX_EPOCHS_FIELD_NUMBER: _builtins.int
+    LEARNING_RATE_FIELD_NUMBER: _builtins.int
+    RATE_DECAY_FIELD_NUMBER: _builtins.int
+    VIEWS_FIELD_NUMBER: _builtins.int
+    strategy: _builtins.str
+    """"none", "last_block", "gradual" (from the last block towards the cut, while it helps), "tail" (all after
+    the cut at once) or "full" (the whole backbone); empty means "none".
+    """
+    max_epochs: _builtins.int
+    """At most so many passes over the examples, from 1 to 100; 0 means 12."""
+    learning_rate: _builtins.float
+    """Highest rate of the last block, above 0 and at most 0.1; 0 means 0.0005."""
+    rate_decay: _builtins.float
+    """Factor of the rate from each block to the one before it, above 0 and at most 1; 0 means 0.8."""
+    views: _builtins.int
+    """Views of each image to train on beside the image itself, at most 32. Their activations are kept."""
+    def __init__(
+        self,
+        *,
+        strategy: _builtins.str = ...,
+        max_epochs: _builtins.int = ...,
+        learning_rate: _builtins.float = ...,
+        rate_decay: _builtins.float = ...,
+        views: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["learning_rate", b"learning_rate", "max_epochs", b"max_epochs", "rate_decay", b"rate_decay", "strategy", b"strategy", "views", b"views"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FineTune: _TypeAlias = FineTune  # noqa: Y015
 
 @_typing.final
 class Augmentation(_message.Message):
@@ -1469,6 +1519,7 @@ class Training(_message.Message):
     ERROR_MESSAGE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    TUNING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"tenants/{tenant}/heads/{head}/trainings/{training}"."""
     state: Global___TrainingState.ValueType
@@ -1485,6 +1536,10 @@ class Training(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def tuning(self) -> Global___TuningProgress:
+        """While blocks are fine-tuned."""
+
     def __init__(
         self,
         *,
@@ -1497,14 +1552,70 @@ class Training(_message.Message):
         error_message: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        tuning: Global___TuningProgress | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tuning", b"_tuning", "create_time", b"create_time", "end_time", b"end_time", "tuning", b"tuning"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error_code", b"error_code", "error_message", b"error_message", "name", b"name", "phase", b"phase", "progress", b"progress", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tuning", b"_tuning", "create_time", b"create_time", "end_time", b"end_time", "error_code", b"error_code", "error_message", b"error_message", "name", b"name", "phase", b"phase", "progress", b"progress", "state", b"state", "tuning", b"tuning", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__tuning: _TypeAlias = _typing.Literal["tuning"]  # noqa: Y015
+    _WhichOneofArgType__tuning: _TypeAlias = _typing.Literal["_tuning", b"_tuning"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tuning) -> _WhichOneofReturnType__tuning | None: ...
 
 Global___Training: _TypeAlias = Training  # noqa: Y015
+
+@_typing.final
+class TuningProgress(_message.Message):
+    """How far fine-tuning is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FOLD_FIELD_NUMBER: _builtins.int
+    FOLDS_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    EPOCHS_FIELD_NUMBER: _builtins.int
+    LOSS_FIELD_NUMBER: _builtins.int
+    VALIDATION_LOSS_FIELD_NUMBER: _builtins.int
+    VALIDATION_ACCURACY_FIELD_NUMBER: _builtins.int
+    REMAINING_SECONDS_FIELD_NUMBER: _builtins.int
+    fold: _builtins.int
+    """Counted from 1; after the last fold come the epochs on all examples, with fold 0."""
+    folds: _builtins.int
+    epoch: _builtins.int
+    epochs: _builtins.int
+    loss: _builtins.float
+    """Mean over the examples of the last epoch."""
+    validation_loss: _builtins.float
+    """On the fold's held-out examples; absent on all examples."""
+    validation_accuracy: _builtins.float
+    remaining_seconds: _builtins.float
+    """A guess from the epochs so far."""
+    def __init__(
+        self,
+        *,
+        fold: _builtins.int = ...,
+        folds: _builtins.int = ...,
+        epoch: _builtins.int = ...,
+        epochs: _builtins.int = ...,
+        loss: _builtins.float = ...,
+        validation_loss: _builtins.float | None = ...,
+        validation_accuracy: _builtins.float | None = ...,
+        remaining_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_validation_accuracy", b"_validation_accuracy", "_validation_loss", b"_validation_loss", "validation_accuracy", b"validation_accuracy", "validation_loss", b"validation_loss"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_validation_accuracy", b"_validation_accuracy", "_validation_loss", b"_validation_loss", "epoch", b"epoch", "epochs", b"epochs", "fold", b"fold", "folds", b"folds", "loss", b"loss", "remaining_seconds", b"remaining_seconds", "validation_accuracy", b"validation_accuracy", "validation_loss", b"validation_loss"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__validation_accuracy: _TypeAlias = _typing.Literal["validation_accuracy"]  # noqa: Y015
+    _WhichOneofArgType__validation_accuracy: _TypeAlias = _typing.Literal["_validation_accuracy", b"_validation_accuracy"]  # noqa: Y015
+    _WhichOneofReturnType__validation_loss: _TypeAlias = _typing.Literal["validation_loss"]  # noqa: Y015
+    _WhichOneofArgType__validation_loss: _TypeAlias = _typing.Literal["_validation_loss", b"_validation_loss"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__validation_accuracy) -> _WhichOneofReturnType__validation_accuracy | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__validation_loss) -> _WhichOneofReturnType__validation_loss | None: ...
+
+Global___TuningProgress: _TypeAlias = TuningProgress  # noqa: Y015
 
 @_typing.final
 class TrainHeadRequest(_message.Message):
@@ -1513,9 +1624,14 @@ class TrainHeadRequest(_message.Message):
     HEAD_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
     ACTIVATE_FIELD_NUMBER: _builtins.int
+    BACKBONE_FIELD_NUMBER: _builtins.int
     head: _builtins.str
     activate: _builtins.bool
     """Whether the new version answers at once; true when absent."""
+    backbone: _builtins.str
+    """Moves the head to this loaded backbone, or to the new fingerprint of its own: kept inputs are embedded
+    anew first. Versions of the old fingerprint can be activated no more. Empty to stay.
+    """
     @_builtins.property
     def spec(self) -> Global___HeadSpec:
         """Takes the place of the head's own spec for this training."""
@@ -1526,10 +1642,11 @@ class TrainHeadRequest(_message.Message):
         head: _builtins.str = ...,
         spec: Global___HeadSpec | None = ...,
         activate: _builtins.bool | None = ...,
+        backbone: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_activate", b"_activate", "activate", b"activate", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_activate", b"_activate", "activate", b"activate", "head", b"head", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_activate", b"_activate", "activate", b"activate", "backbone", b"backbone", "head", b"head", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__activate: _TypeAlias = _typing.Literal["activate"]  # noqa: Y015
     _WhichOneofArgType__activate: _TypeAlias = _typing.Literal["_activate", b"_activate"]  # noqa: Y015
@@ -1739,12 +1856,17 @@ class ExportHeadResponse(_message.Message):
     SAFETENSORS_FIELD_NUMBER: _builtins.int
     ONNX_FIELD_NUMBER: _builtins.int
     MODEL_CARD_FIELD_NUMBER: _builtins.int
+    TAIL_FIELD_NUMBER: _builtins.int
     safetensors: _builtins.bytes
-    """Reads back through ImportHead."""
+    """Reads back through ImportHead, unless the version runs on a tail."""
     onnx: _builtins.bytes
-    """float32 "embedding" [n, dim] to float32 "probabilities" [n, classes]."""
+    """float32 "embedding" [n, dim], of the tail if there is one, to float32 "probabilities" [n, classes]."""
     model_card: _builtins.str
     """Markdown: what the head is, how it was made and how good it is."""
+    tail: _builtins.bytes
+    """The tail that the version runs on, as a safetensors file with the tensors that were changed, under the
+    names of the library that the backbone is from; empty for a version on the backbone itself.
+    """
     @_builtins.property
     def version(self) -> Global___HeadVersion: ...
     def __init__(
@@ -1754,10 +1876,11 @@ class ExportHeadResponse(_message.Message):
         safetensors: _builtins.bytes = ...,
         onnx: _builtins.bytes = ...,
         model_card: _builtins.str = ...,
+        tail: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_card", b"model_card", "onnx", b"onnx", "safetensors", b"safetensors", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_card", b"model_card", "onnx", b"onnx", "safetensors", b"safetensors", "tail", b"tail", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1778,6 +1901,7 @@ class HeadVersion(_message.Message):
     FINGERPRINT_FIELD_NUMBER: _builtins.int
     EXAMPLE_COUNT_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    TAIL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"tenants/{tenant}/heads/{head}/versions/{version}"."""
     version: _builtins.int
@@ -1794,6 +1918,10 @@ class HeadVersion(_message.Message):
     def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def tail(self) -> Global___Tail:
+        """Absent for a head on the frozen backbone."""
+
     def __init__(
         self,
         *,
@@ -1808,14 +1936,52 @@ class HeadVersion(_message.Message):
         fingerprint: _builtins.str = ...,
         example_count: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        tail: Global___Tail | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tail", b"_tail", "create_time", b"create_time", "spec", b"spec", "tail", b"tail"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "backbone", b"backbone", "create_time", b"create_time", "example_count", b"example_count", "family", b"family", "fingerprint", b"fingerprint", "labels", b"labels", "name", b"name", "source", b"source", "spec", b"spec", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tail", b"_tail", "active", b"active", "backbone", b"backbone", "create_time", b"create_time", "example_count", b"example_count", "family", b"family", "fingerprint", b"fingerprint", "labels", b"labels", "name", b"name", "source", b"source", "spec", b"spec", "tail", b"tail", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__tail: _TypeAlias = _typing.Literal["tail"]  # noqa: Y015
+    _WhichOneofArgType__tail: _TypeAlias = _typing.Literal["_tail", b"_tail"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tail) -> _WhichOneofReturnType__tail | None: ...
+
+Global___HeadVersion: _TypeAlias = HeadVersion  # noqa: Y015
+
+@_typing.final
+class Tail(_message.Message):
+    """Fine-tuned blocks that a version runs on in place of the backbone's own."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    STRATEGY_FIELD_NUMBER: _builtins.int
+    BLOCKS_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    fingerprint: _builtins.str
+    """Of the embeddings that it gives."""
+    strategy: _builtins.str
+    size_bytes: _builtins.int
+    """Of the weights that were changed."""
+    @_builtins.property
+    def blocks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the blocks that were changed."""
+
+    def __init__(
+        self,
+        *,
+        fingerprint: _builtins.str = ...,
+        strategy: _builtins.str = ...,
+        blocks: _abc.Iterable[_builtins.str] | None = ...,
+        size_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "fingerprint", b"fingerprint", "size_bytes", b"size_bytes", "strategy", b"strategy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___HeadVersion: _TypeAlias = HeadVersion  # noqa: Y015
+Global___Tail: _TypeAlias = Tail  # noqa: Y015
 
 @_typing.final
 class ListHeadVersionsRequest(_message.Message):
@@ -2013,6 +2179,7 @@ class HeadReport(_message.Message):
     AUGMENTATION_FIELD_NUMBER: _builtins.int
     NOVELTY_FIELD_NUMBER: _builtins.int
     ONLINE_FIELD_NUMBER: _builtins.int
+    FINE_TUNING_FIELD_NUMBER: _builtins.int
     head: _builtins.str
     version: _builtins.int
     family: _builtins.str
@@ -2062,6 +2229,10 @@ class HeadReport(_message.Message):
     def online(self) -> _containers.RepeatedCompositeFieldContainer[Global___OnlineAccuracy]:
         """Accuracy on feedback, each scored before it was learned, oldest first."""
 
+    @_builtins.property
+    def fine_tuning(self) -> Global___FineTuningReport:
+        """Absent where nothing was to be fine-tuned."""
+
     def __init__(
         self,
         *,
@@ -2087,10 +2258,11 @@ class HeadReport(_message.Message):
         augmentation: Global___AugmentationReport | None = ...,
         novelty: Global___NoveltyReport | None = ...,
         online: _abc.Iterable[Global___OnlineAccuracy] | None = ...,
+        fine_tuning: Global___FineTuningReport | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_estimate", b"_estimate", "_evaluation", b"_evaluation", "_l2", b"_l2", "_novelty", b"_novelty", "_test", b"_test", "augmentation", b"augmentation", "estimate", b"estimate", "evaluation", b"evaluation", "l2", b"l2", "novelty", b"novelty", "spec", b"spec", "test", b"test"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_estimate", b"_estimate", "_evaluation", b"_evaluation", "_fine_tuning", b"_fine_tuning", "_l2", b"_l2", "_novelty", b"_novelty", "_test", b"_test", "augmentation", b"augmentation", "estimate", b"estimate", "evaluation", b"evaluation", "fine_tuning", b"fine_tuning", "l2", b"l2", "novelty", b"novelty", "spec", b"spec", "test", b"test"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_estimate", b"_estimate", "_evaluation", b"_evaluation", "_l2", b"_l2", "_novelty", b"_novelty", "_test", b"_test", "augmentation", b"augmentation", "backbone", b"backbone", "candidates", b"candidates", "classes", b"classes", "estimate", b"estimate", "evaluation", b"evaluation", "example_count", b"example_count", "family", b"family", "fingerprint", b"fingerprint", "head", b"head", "l2", b"l2", "learning_curve", b"learning_curve", "likely_mislabelled", b"likely_mislabelled", "near_duplicates", b"near_duplicates", "novelty", b"novelty", "online", b"online", "spec", b"spec", "temperature", b"temperature", "test", b"test", "train_cpu_seconds", b"train_cpu_seconds", "train_seconds", b"train_seconds", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_estimate", b"_estimate", "_evaluation", b"_evaluation", "_fine_tuning", b"_fine_tuning", "_l2", b"_l2", "_novelty", b"_novelty", "_test", b"_test", "augmentation", b"augmentation", "backbone", b"backbone", "candidates", b"candidates", "classes", b"classes", "estimate", b"estimate", "evaluation", b"evaluation", "example_count", b"example_count", "family", b"family", "fine_tuning", b"fine_tuning", "fingerprint", b"fingerprint", "head", b"head", "l2", b"l2", "learning_curve", b"learning_curve", "likely_mislabelled", b"likely_mislabelled", "near_duplicates", b"near_duplicates", "novelty", b"novelty", "online", b"online", "spec", b"spec", "temperature", b"temperature", "test", b"test", "train_cpu_seconds", b"train_cpu_seconds", "train_seconds", b"train_seconds", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__augmentation: _TypeAlias = _typing.Literal["augmentation"]  # noqa: Y015
     _WhichOneofArgType__augmentation: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation"]  # noqa: Y015
@@ -2098,6 +2270,8 @@ class HeadReport(_message.Message):
     _WhichOneofArgType__estimate: _TypeAlias = _typing.Literal["_estimate", b"_estimate"]  # noqa: Y015
     _WhichOneofReturnType__evaluation: _TypeAlias = _typing.Literal["evaluation"]  # noqa: Y015
     _WhichOneofArgType__evaluation: _TypeAlias = _typing.Literal["_evaluation", b"_evaluation"]  # noqa: Y015
+    _WhichOneofReturnType__fine_tuning: _TypeAlias = _typing.Literal["fine_tuning"]  # noqa: Y015
+    _WhichOneofArgType__fine_tuning: _TypeAlias = _typing.Literal["_fine_tuning", b"_fine_tuning"]  # noqa: Y015
     _WhichOneofReturnType__l2: _TypeAlias = _typing.Literal["l2"]  # noqa: Y015
     _WhichOneofArgType__l2: _TypeAlias = _typing.Literal["_l2", b"_l2"]  # noqa: Y015
     _WhichOneofReturnType__novelty: _TypeAlias = _typing.Literal["novelty"]  # noqa: Y015
@@ -2111,6 +2285,8 @@ class HeadReport(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__evaluation) -> _WhichOneofReturnType__evaluation | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fine_tuning) -> _WhichOneofReturnType__fine_tuning | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__l2) -> _WhichOneofReturnType__l2 | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__novelty) -> _WhichOneofReturnType__novelty | None: ...
@@ -2118,6 +2294,105 @@ class HeadReport(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__test) -> _WhichOneofReturnType__test | None: ...
 
 Global___HeadReport: _TypeAlias = HeadReport  # noqa: Y015
+
+@_typing.final
+class FineTuningReport(_message.Message):
+    """Feature extraction and fine-tuning side by side, on the same folds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRATEGY_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    WITHOUT_TAIL_FIELD_NUMBER: _builtins.int
+    WITH_TAIL_FIELD_NUMBER: _builtins.int
+    SECONDS_WITHOUT_FIELD_NUMBER: _builtins.int
+    SECONDS_WITH_FIELD_NUMBER: _builtins.int
+    BYTES_WITHOUT_FIELD_NUMBER: _builtins.int
+    BYTES_WITH_FIELD_NUMBER: _builtins.int
+    BLOCKS_FIELD_NUMBER: _builtins.int
+    EPOCHS_FIELD_NUMBER: _builtins.int
+    CURVE_FIELD_NUMBER: _builtins.int
+    EPOCH_SECONDS_FIELD_NUMBER: _builtins.int
+    strategy: _builtins.str
+    used: _builtins.bool
+    """Whether the version runs on the tail; it does if that was better on the folds."""
+    reason: _builtins.str
+    """Why not, in words."""
+    seconds_without: _builtins.float
+    """Wall-clock time of either."""
+    seconds_with: _builtins.float
+    bytes_without: _builtins.int
+    """Of the weights that the tenant has of its own."""
+    bytes_with: _builtins.int
+    epochs: _builtins.int
+    """Passes over all examples in the end."""
+    epoch_seconds: _builtins.float
+    """Median wall-clock time of a pass over the examples."""
+    @_builtins.property
+    def without_tail(self) -> Global___Estimate: ...
+    @_builtins.property
+    def with_tail(self) -> Global___Estimate: ...
+    @_builtins.property
+    def blocks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the blocks that were changed."""
+
+    @_builtins.property
+    def curve(self) -> _containers.RepeatedCompositeFieldContainer[Global___TuningEpoch]: ...
+    def __init__(
+        self,
+        *,
+        strategy: _builtins.str = ...,
+        used: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        without_tail: Global___Estimate | None = ...,
+        with_tail: Global___Estimate | None = ...,
+        seconds_without: _builtins.float = ...,
+        seconds_with: _builtins.float = ...,
+        bytes_without: _builtins.int = ...,
+        bytes_with: _builtins.int = ...,
+        blocks: _abc.Iterable[_builtins.str] | None = ...,
+        epochs: _builtins.int = ...,
+        curve: _abc.Iterable[Global___TuningEpoch] | None = ...,
+        epoch_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["with_tail", b"with_tail", "without_tail", b"without_tail"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "bytes_with", b"bytes_with", "bytes_without", b"bytes_without", "curve", b"curve", "epoch_seconds", b"epoch_seconds", "epochs", b"epochs", "reason", b"reason", "seconds_with", b"seconds_with", "seconds_without", b"seconds_without", "strategy", b"strategy", "used", b"used", "with_tail", b"with_tail", "without_tail", b"without_tail"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FineTuningReport: _TypeAlias = FineTuningReport  # noqa: Y015
+
+@_typing.final
+class TuningEpoch(_message.Message):
+    """Means over the folds after an epoch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: _builtins.int
+    LOSS_FIELD_NUMBER: _builtins.int
+    VALIDATION_LOSS_FIELD_NUMBER: _builtins.int
+    VALIDATION_ACCURACY_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.int
+    loss: _builtins.float
+    validation_loss: _builtins.float
+    validation_accuracy: _builtins.float
+    def __init__(
+        self,
+        *,
+        epoch: _builtins.int = ...,
+        loss: _builtins.float = ...,
+        validation_loss: _builtins.float = ...,
+        validation_accuracy: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "loss", b"loss", "validation_accuracy", b"validation_accuracy", "validation_loss", b"validation_loss"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TuningEpoch: _TypeAlias = TuningEpoch  # noqa: Y015
 
 @_typing.final
 class ClassReport(_message.Message):

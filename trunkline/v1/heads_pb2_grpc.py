@@ -233,7 +233,8 @@ class HeadServiceServicer:
 
     def ForgetExamples(self, request, context):
         """Forgets examples for good: their embeddings, inputs and feedback, and every version that knew one.
-        A new version is fitted without them before the reply.
+        A new version is fitted without them before the reply. A tail that learned from one goes, too: the
+        new version runs on the backbone itself until the next training.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

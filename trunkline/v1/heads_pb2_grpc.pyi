@@ -51,7 +51,8 @@ class HeadServiceStub:
     """Removes examples from the head's next training. Versions trained on them stay; see ForgetExamples."""
     ForgetExamples: _grpc.UnaryUnaryMultiCallable[_heads_pb2.ForgetExamplesRequest, _heads_pb2.ForgetExamplesResponse]
     """Forgets examples for good: their embeddings, inputs and feedback, and every version that knew one.
-    A new version is fitted without them before the reply.
+    A new version is fitted without them before the reply. A tail that learned from one goes, too: the
+    new version runs on the backbone itself until the next training.
     """
     SuggestExamples: _grpc.UnaryUnaryMultiCallable[_heads_pb2.SuggestExamplesRequest, _heads_pb2.SuggestExamplesResponse]
     """Tells which stored inputs without a label are most worth one."""
@@ -102,7 +103,8 @@ class HeadServiceAsyncStub(HeadServiceStub):
     """Removes examples from the head's next training. Versions trained on them stay; see ForgetExamples."""
     ForgetExamples: _aio.UnaryUnaryMultiCallable[_heads_pb2.ForgetExamplesRequest, _heads_pb2.ForgetExamplesResponse]  # type: ignore[assignment]
     """Forgets examples for good: their embeddings, inputs and feedback, and every version that knew one.
-    A new version is fitted without them before the reply.
+    A new version is fitted without them before the reply. A tail that learned from one goes, too: the
+    new version runs on the backbone itself until the next training.
     """
     SuggestExamples: _aio.UnaryUnaryMultiCallable[_heads_pb2.SuggestExamplesRequest, _heads_pb2.SuggestExamplesResponse]  # type: ignore[assignment]
     """Tells which stored inputs without a label are most worth one."""
@@ -216,7 +218,8 @@ class HeadServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_heads_pb2.ForgetExamplesResponse, _abc.Awaitable[_heads_pb2.ForgetExamplesResponse]]:
         """Forgets examples for good: their embeddings, inputs and feedback, and every version that knew one.
-        A new version is fitted without them before the reply.
+        A new version is fitted without them before the reply. A tail that learned from one goes, too: the
+        new version runs on the backbone itself until the next training.
         """
 
     @_abc_1.abstractmethod

@@ -29,6 +29,7 @@ class PredictRequest(_message.Message):
     TOP_K_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     CONFORMAL_LEVEL_FIELD_NUMBER: _builtins.int
+    AVERAGE_VIEWS_FIELD_NUMBER: _builtins.int
     head: _builtins.str
     """"tenants/{tenant}/heads/{head}"."""
     top_k: _builtins.int
@@ -38,6 +39,10 @@ class PredictRequest(_message.Message):
     conformal_level: _builtins.float
     """Also return, for each row, a set of classes that holds the right one with this probability,
     above 0 and below 1 (conformal prediction). A set may be empty.
+    """
+    average_views: _builtins.int
+    """Also look at so many views of each image (flips, crops, colour), at most 32, and average the
+    probabilities. Each view costs another pass through the backbone.
     """
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Input]: ...
@@ -54,10 +59,11 @@ class PredictRequest(_message.Message):
         top_k: _builtins.int = ...,
         version: _builtins.int = ...,
         conformal_level: _builtins.float | None = ...,
+        average_views: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_conformal_level", b"_conformal_level", "conformal_level", b"conformal_level"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_conformal_level", b"_conformal_level", "conformal_level", b"conformal_level", "head", b"head", "heads", b"heads", "inputs", b"inputs", "top_k", b"top_k", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_conformal_level", b"_conformal_level", "average_views", b"average_views", "conformal_level", b"conformal_level", "head", b"head", "heads", b"heads", "inputs", b"inputs", "top_k", b"top_k", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__conformal_level: _TypeAlias = _typing.Literal["conformal_level"]  # noqa: Y015
     _WhichOneofArgType__conformal_level: _TypeAlias = _typing.Literal["_conformal_level", b"_conformal_level"]  # noqa: Y015

@@ -1,0 +1,145 @@
+"""Labelled inputs, and every option at work on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapters.advice.comparison import Judged, Plan, judge
+from adapters.advice.copies import find_copies, part_copies
+from adapters.advice.curves import labels_needed
+from adapters.advice.findings import Findings
+from adapters.advice.geometry import effective_rank, log_evidence, mean_similarity
+from adapters.advice.learners import Learner, LinearLearner, MajorityLearner, TextLearner
+from adapters.advice.raw import Pixels, Texts
+from adapters.advice.report import DIRECT, MAJORITY, NOTHING, Advice, Geometry, Option
+from adapters.advice.tuning import fine_tuning
+from adapters.advice.wording import reasons, summary
+from adapters.errors import InvalidExamples
+from adapters.report import ClassReport
+from adapters.spec import AUTO
+
+MIN_CLASSES = 2
+MIN_PER_CLASS = 2
+
+
+class Advisor:
+    """Compares what could be done with labelled inputs.
+
+    The same inputs, labels and seed give the same advice. Call `judge` for each of `options`, then
+    `conclude`.
+
+    Args:
+        embeddings: numbers of shape (n, dim) by backbone, one at least.
+        raw: the same n inputs without a backbone.
+        labels: one per input; two different ones at least, and two inputs of each.
+        seed: decides how examples are dealt.
+
+    Raises:
+        InvalidExamples: if nothing can be learned from the examples.
+    """
+
+    def __init__(
+        self,
+        embeddings: Mapping[str, NDArray[Any]],
+        raw: Pixels | Texts,
+        labels: Sequence[str],
+        seed: int = 0,
+    ) -> None:
+        names, targets = np.unique(np.asarray(labels, dtype=object), return_inverse=True)
+        _check(embeddings, raw, names.tolist(), targets)
+        self._labels: tuple[str, ...] = tuple(map(str, names))
+        self._embeddings, self._raw, self._seed = embeddings, raw, seed
+        copies = find_copies(list(embeddings.values()), raw, targets, self._labels)
+        self._copies = part_copies(copies, targets)
+        self.plan = Plan.of(targets, self._copies.groups, seed)
+        self._judged: dict[str, Judged] = {}
+        self._geometries: dict[str, Geometry] = {}
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The majority, direct training, and a head on each backbone."""
+        return MAJORITY, DIRECT, *self._embeddings
+
+    def learner(self, option: str) -> Learner:
+        """Set to work on an option."""
+        targets = self.plan.targets
+        if option == MAJORITY:
+            return MajorityLearner(targets)
+        if option != DIRECT:
+            return LinearLearner(self._embeddings[option], targets, AUTO, self._seed)
+        if isinstance(self._raw, Texts):
+            return TextLearner(self._raw, targets, self.plan.folds)
+        return LinearLearner(self._raw.scaled, targets, "logistic", self._seed)
+
+    def judge(self, option: str) -> None:
+        """Find out how good an option is; this is what takes time."""
+        self._judged[option] = judge(option, self.learner(option), self.plan)
+        if option in self._embeddings:
+            rows = self._embeddings[option]
+            self._geometries[option] = Geometry(
+                log_evidence(rows, self.plan.targets), effective_rank(rows), mean_similarity(rows)
+            )
+
+    def conclude(self) -> Advice:
+        """Weigh the options, all of which have been judged."""
+        found = Findings(self.plan, self._copies, self._judged, self._geometries, self._raw.words)
+        tune, why = fine_tuning(found)
+        best = found.recommended
+        counts = np.bincount(self.plan.targets).tolist()
+        needed = labels_needed(found.law(best), best.estimate.accuracy, found.n)
+        return Advice(
+            example_count=found.n,
+            classes=tuple(map(ClassReport, self._labels, counts)),
+            options=tuple(
+                Option(one.name, one.estimate, one.curve, self._geometries.get(one.name))
+                for one in sorted(
+                    self._judged.values(),
+                    key=lambda one: (-one.estimate.accuracy, one.estimate.log_loss),
+                )
+            ),
+            verdict=found.verdict,
+            recommended=best.name,
+            summary=summary(found),
+            reasons=tuple(reasons(found)),
+            fine_tuning=tune,
+            fine_tuning_reason=why,
+            labels_needed=() if found.verdict == NOTHING else needed,
+            near_duplicates=self._copies.pairs,
+            near_duplicate_count=self._copies.count,
+        )
+
+
+def _check(
+    embeddings: Mapping[str, NDArray[Any]],
+    raw: Pixels | Texts,
+    labels: Sequence[str],
+    targets: NDArray[np.intp],
+) -> None:
+    for name, rows in (*embeddings.items(), ("raw", raw)):
+        if len(rows) != len(targets):
+            raise InvalidExamples(
+                f"there are {len(targets)} labels for {len(rows)} inputs of {name}",
+                field="labels",
+                limit=len(rows),
+                value=len(targets),
+            )
+    if len(labels) < MIN_CLASSES:
+        raise InvalidExamples(
+            f"the examples have {len(labels)} label, at least {MIN_CLASSES} are needed",
+            field="labels",
+            limit=MIN_CLASSES,
+            value=len(labels),
+        )
+    counts = np.bincount(targets)
+    if counts.min() < MIN_PER_CLASS:
+        rarest = labels[int(counts.argmin())]
+        raise InvalidExamples(
+            f"label {rarest!r} has {counts.min()} example, at least {MIN_PER_CLASS} are needed",
+            field=f"labels[{rarest}]",
+            limit=MIN_PER_CLASS,
+            value=int(counts.min()),
+        )

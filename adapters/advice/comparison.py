@@ -1,0 +1,156 @@
+"""All options judged on the same parts of the examples, and compared example by example."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapters.advice.copies import FOLDS, deal
+from adapters.advice.learners import Learner
+from adapters.calibration import fit_temperature
+from adapters.estimate import estimate
+from adapters.families.base import cross_validation
+from adapters.report import Estimate, LearningPoint
+
+Indices = NDArray[np.intp]
+Mask = NDArray[np.bool_]
+
+SHARES = (16, 8, 4, 2)
+PER_CLASS = 2
+"""Examples of a class that a point of a learning curve is worth drawing for, on average."""
+
+REPEATED = 1000
+"""Examples that are learned from at each point: small parts several times, large ones twice."""
+
+CLEAR = 1.959963984540054
+"""Of a standard normal, 5 % lie outside."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """On what options are judged.
+
+    Attributes:
+        targets: class indices of shape (n,).
+        groups: the same number for copies of one another, of shape (n,).
+        folds: the fold of each example, of shape (n,).
+        parts: for each point of a learning curve, masks of shape (n,): what to learn from.
+    """
+
+    targets: Indices
+    groups: Indices
+    folds: Indices
+    parts: tuple[tuple[Mask, ...], ...]
+
+    @classmethod
+    def of(cls, targets: Indices, groups: Indices, seed: int) -> Self:
+        """Deal examples into folds and parts, copies together.
+
+        Args:
+            targets: class indices of shape (n,).
+            groups: as `part_copies` leaves them.
+            seed: decides the deals.
+        """
+        n, classes = len(targets), int(targets.max()) + 1
+        different = len(np.unique(groups))
+        folds = deal(targets, groups, min(FOLDS, different), seed)
+        parts = []
+        for share in SHARES:
+            if n >= share * PER_CLASS * classes and different >= share:
+                dealt = deal(targets, groups, share, seed)
+                repeats = min(share, max(2, REPEATED * share // n))
+                parts.append(tuple(dealt == part for part in range(repeats)))
+        return cls(targets, groups, folds, tuple(parts))
+
+    @property
+    def fold_count(self) -> int:
+        """Number of folds."""
+        return int(self.folds.max()) + 1
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """An option, and how it did.
+
+    Attributes:
+        name: of the option.
+        right: whether each example was recognised by a model without its fold; shape (n,).
+        estimate: those summed up.
+        curve: accuracies with less; the last point is the estimate.
+    """
+
+    name: str
+    right: Mask
+    estimate: Estimate
+    curve: tuple[LearningPoint, ...]
+
+
+def judge(name: str, learner: Learner, plan: Plan) -> Judged:
+    """Judge a learner on all folds and parts of a plan."""
+    targets, n = plan.targets, len(plan.targets)
+    logits = learner.held_out(plan.folds)
+    temperature = fit_temperature(logits, targets)
+    guess = estimate(logits, targets, temperature, cross_validation(plan.fold_count, n))
+    curve = [
+        LearningPoint(
+            examples=round(float(np.mean([part.sum() for part in parts]))),
+            accuracy=float(
+                np.mean([np.mean(learner.answers(part) == targets[~part]) for part in parts])
+            ),
+        )
+        for parts in plan.parts
+    ]
+    learned = n - round(n / plan.fold_count)
+    right = logits.argmax(axis=1) == targets
+    return Judged(name, right, guess, (*curve, LearningPoint(learned, guess.accuracy)))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What one option is ahead of another on the same examples.
+
+    Attributes:
+        gain: difference of the accuracies; negative if it is behind.
+        only_first: examples that it alone recognises.
+        only_second: examples that the other alone recognises.
+        z: the statistic of the test.
+    """
+
+    gain: float
+    only_first: int
+    only_second: int
+    z: float
+
+    @property
+    def clear(self) -> bool:
+        """Whether so large a difference is by chance in less than 5 % of cases."""
+        return abs(self.z) > CLEAR
+
+
+def compare(first: Judged, second: Judged, groups: Indices) -> Difference:
+    """Compare two options with McNemar's test.
+
+    `z = (|b - c| - 1) / sqrt(b + c)` for b and c examples that one of them alone recognises
+    (McNemar 1947, Psychometrika 12:153; with the correction of Edwards 1948, ibid. 13:185). Copies
+    count together, with the square of their common difference, since they are no independent
+    witnesses (Obuchowski 1998, Stat. Med. 17:1495).
+
+    Args:
+        first: one option.
+        second: another, judged on the same plan.
+        groups: the plan's.
+    """
+    ahead = first.right.astype(np.intp) - second.right
+    by_group = np.bincount(groups, ahead)
+    total, spread = float(by_group.sum()), math.sqrt(float((by_group**2).sum()))
+    z = math.copysign(max(0.0, abs(total) - 1) / spread, total) if spread else 0.0
+    return Difference(
+        gain=total / len(ahead),
+        only_first=int((ahead > 0).sum()),
+        only_second=int((ahead < 0).sum()),
+        z=z,
+    )

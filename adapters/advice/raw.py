@@ -1,0 +1,132 @@
+"""Inputs without a backbone: what direct training learns from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+from sklearn.preprocessing import normalize
+
+ALIKE_PICTURES = 0.95
+"""Correlation of two pictures from which on they may be copies of each other. One saved again as
+JPEG lies above it, another shot of the same thing below."""
+
+ALIKE_TEXTS = 0.7
+"""Cosine of two texts, as TF-IDF, from which on they may be. One sent again with another link or
+name in it lies above."""
+
+TOKEN = r"\w+|[^\w\s]+"  # noqa: S105 - no secret
+"""A word, or a run of other signs: smileys are words, too."""
+
+HASHED_TO = 2**18
+"""Columns that n-grams are hashed to, which bounds memory; of 20,000 of them, 4 % share one."""
+
+MAX_WEIGHTS = 5_000_000
+"""Columns times classes of texts; the most frequent n-grams are kept."""
+
+MAX_CHARACTERS = 2_000
+"""Of a text that are read; a backbone's window ends sooner."""
+
+
+class Raw(Protocol):
+    """Inputs without a backbone."""
+
+    def __len__(self) -> int:
+        """Number of inputs."""
+        ...
+
+    def alike(self, some: slice, others: slice) -> NDArray[np.bool_]:
+        """Tell which of some inputs may be copies of which others."""
+        ...
+
+
+class Pixels:
+    """Small pictures as their pixels.
+
+    Args:
+        pixels: uint8 of shape (n, width): all pictures have the same size.
+    """
+
+    words = "scaled pixels"
+
+    def __init__(self, pixels: NDArray[np.uint8]) -> None:
+        self.scaled = (pixels / 255).astype(np.float32)
+        centred = self.scaled - self.scaled.mean(axis=1, keepdims=True)
+        length = np.linalg.norm(centred, axis=1, keepdims=True)
+        # Pictures of one colour differ in nothing that a correlation could see.
+        flat = length < 1e-4
+        centred = np.where(flat, 1.0, centred)
+        length = np.where(flat, np.sqrt(pixels.shape[1]), length)
+        self._units = (centred / length).astype(np.float32)
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.scaled)
+
+    def alike(self, some: slice, others: slice) -> NDArray[np.bool_]:
+        """Tell which pictures correlate: not brightness and contrast, but what they show counts."""
+        alike: NDArray[np.bool_] = self._units[some] @ self._units[others].T >= ALIKE_PICTURES
+        return alike
+
+
+class Texts:
+    """Texts as TF-IDF of their words and pairs of words, rows of unit length.
+
+    Frequencies within a text count by 1 + log (Salton and Buckley 1988, IPM 24:513).
+
+    Args:
+        texts: n of them.
+        classes: how many there are.
+
+    Attributes:
+        features: what makes such rows of other texts.
+        tfidf: sparse float32 of shape (n, columns).
+    """
+
+    words = "TF-IDF of words and pairs of words"
+
+    def __init__(self, texts: Sequence[str], classes: int) -> None:
+        self.features = TextFeatures(texts, classes)
+        self.tfidf = self.features.of(texts)
+
+    def __len__(self) -> int:
+        """Number of texts."""
+        rows: int = self.tfidf.shape[0]
+        return rows
+
+    def alike(self, some: slice, others: slice) -> NDArray[np.bool_]:
+        """Tell which texts have most of their words in common."""
+        cosines = self.tfidf[some] @ self.tfidf[others].T
+        alike: NDArray[np.bool_] = cosines.toarray() >= ALIKE_TEXTS
+        return alike
+
+
+class TextFeatures:
+    """Which columns texts become, and what each weighs; learned from some texts, used on any."""
+
+    def __init__(self, texts: Sequence[str], classes: int) -> None:
+        self._hashing = HashingVectorizer(
+            n_features=HASHED_TO,
+            ngram_range=(1, 2),
+            token_pattern=TOKEN,
+            alternate_sign=False,
+            norm=None,
+        )
+        counts = self._counts(texts)
+        frequency = counts.getnnz(axis=0)
+        # What a single text has says nothing about another one.
+        most = min(int(np.count_nonzero(frequency > 1)), MAX_WEIGHTS // classes)
+        self._columns = np.sort(np.argsort(-frequency, kind="stable")[: max(1, most)])
+        self._weights = TfidfTransformer(sublinear_tf=True).fit(counts[:, self._columns])
+
+    def of(self, texts: Sequence[str]) -> csr_array[Any]:
+        """Return the features of texts, of shape (n, columns)."""
+        weighed = self._weights.transform(self._counts(texts)[:, self._columns])
+        return csr_array(normalize(weighed), dtype=np.float32)
+
+    def _counts(self, texts: Sequence[str]) -> Any:
+        return self._hashing.transform([text[:MAX_CHARACTERS] for text in texts])

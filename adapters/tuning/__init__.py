@@ -1,0 +1,34 @@
+"""Fine-tuning the last blocks of a backbone for one tenant. Pure computation.
+
+The only part of this package that needs torch; `adapters` does not import it.
+"""
+
+from adapters.tuning.contract import (
+    Activations,
+    Block,
+    Checkpoints,
+    Clock,
+    Name,
+    Tell,
+    Tensors,
+    Tunable,
+    Tuned,
+    TunedTail,
+    TuningProgress,
+)
+from adapters.tuning.tune import tune
+
+__all__ = [
+    "Activations",
+    "Block",
+    "Checkpoints",
+    "Clock",
+    "Name",
+    "Tell",
+    "Tensors",
+    "Tunable",
+    "Tuned",
+    "TunedTail",
+    "TuningProgress",
+    "tune",
+]

@@ -1,0 +1,275 @@
+"""Tunes a tail, on folds first and then on all examples, and takes it where that is better."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from adapters.errors import InvalidExamples, InvalidSpec
+from adapters.examples import Examples, Views
+from adapters.families import REGISTRY
+from adapters.folds import stratified_folds
+from adapters.problem import Problem
+from adapters.report import FineTuningReport
+from adapters.spec import HeadSpec
+from adapters.training import Fitted, weigh_classes
+from adapters.tuning.checkpoint import Shelf
+from adapters.tuning.classifier import Classifier
+from adapters.tuning.contract import (
+    Activations,
+    Checkpoints,
+    Clock,
+    Name,
+    Tell,
+    Tunable,
+    Tuned,
+    TunedTail,
+)
+from adapters.tuning.course import Course, Run, best_epoch
+from adapters.tuning.judging import Judge, judge_base
+from adapters.tuning.learner import Learner, Lesson
+from adapters.tuning.schedule import Plan
+
+FEW = 500
+FOLDS_OF_FEW, FOLDS = 5, 3
+"""Up to `FEW` examples there are more folds: every one of them trains a tail."""
+
+
+def tune(
+    tail: Tunable,
+    activations: Activations,
+    labels: Sequence[str],
+    spec: HeadSpec,
+    *,
+    base: Fitted,
+    embeddings: NDArray[np.float32],
+    name: Name,
+    clock: Clock,
+    tell: Tell | None = None,
+    checkpoints: Checkpoints | None = None,
+    weights: ArrayLike | None = None,
+    views: Views | None = None,
+    base_seconds: float = 0.0,
+    threads: int | None = None,
+    device: str = "cpu",
+    bfloat16: bool | None = None,
+) -> Tuned:
+    """Fine-tune a tail for one head; take it if it is better than the head without it.
+
+    Tuning starts from the head on the frozen backbone (LP-FT; Kumar et al. 2022,
+    https://arxiv.org/abs/2202.10054), fitted anew without the held-out examples in every
+    fold, with lower rates towards the input, AdamW and one cycle. All folds go through the same
+    epochs. Their number is the one with the lowest mean log-loss of held-out examples after
+    calibration; then a tail is tuned on all examples for as many. What is served on it is a head
+    of the same family as `base`, fitted to its features. That head's strength, temperature,
+    conformal sets and estimate come from the folds: from heads of this family on the features
+    of tails that had not seen the examples they score.
+
+    The tail is taken if, on the same folds, it lowers the log-loss of the head without it enough
+    (`adapters.tuning.judging.Gain`) and accuracy does not fall. Its estimate is a little too high,
+    because epochs and strength were chosen on the very examples.
+
+    Examples may come in any order. On one machine, with the same number of threads, the same
+    arguments give the same tail.
+
+    Args:
+        tail: the module to tune, with the backbone's weights; it is left as it was.
+        activations: what enters it, of each example and its views; views are drawn from at
+            random.
+        labels: one per example.
+        spec: what to train; `spec.fine_tune` says what of the tail, and how.
+        base: the head on the frozen backbone, by `fit` and `diagnose`: tuning starts from it.
+        embeddings: what `base` was fitted to, of shape (n, dim).
+        name: gives a tail's fingerprint; called once, if the tail is taken.
+        clock: tells the seconds that the report and the guesses of the remaining time are made of.
+        tell: told of progress after every epoch; what it raises ends the tuning.
+        checkpoints: keeps the state after every epoch. A tuning that finds one of the same
+            examples and spec goes on from there and gives what it would have given. None keeps
+            states in memory: for each fold four times the weights that are tuned.
+        weights: what each example counts, as for `fit`.
+        views: what `fit` was given as `views` for `base`, if anything.
+        base_seconds: that `base` took, for the report.
+        threads: of torch on the CPU; None leaves its setting as it is.
+        device: where to compute, as torch names it.
+        bfloat16: whether to train in it; None where the processor computes in it. Features are
+            always computed in float32.
+
+    Raises:
+        InvalidExamples: if a class has a single example, or counts do not agree.
+        InvalidSpec: if nothing is to be tuned, or the learning rate is so high that numbers
+            overflow.
+    """
+    if not spec.fine_tune.wanted:
+        strategy = spec.fine_tune.strategy
+        raise InvalidSpec(
+            f"fine_tune.strategy {strategy!r} tunes nothing",
+            field="fine_tune.strategy",
+            limit="another one",
+            value=strategy,
+        )
+    examples = Examples.of(embeddings, labels, weights)
+    examples.expect_of_each_class(2)
+    if len(activations) != len(labels):
+        raise InvalidExamples(
+            f"there are activations of {len(activations)} examples for {len(labels)} labels",
+            field="activations",
+            limit=len(labels),
+            value=len(activations),
+        )
+    with _threads(threads):
+        tuning = _Tuning(spec, base, examples, views, clock, base_seconds)
+        learner = Learner(
+            tail,
+            activations,
+            device=device,
+            bfloat16=_computes_in_bfloat16(device) if bfloat16 is None else bfloat16,
+        )
+        shelf = Shelf(checkpoints, tuning.mark(activations.views))
+        return tuning.run(learner, shelf, name, tell or (lambda progress: None))
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Set torch's number of threads for a while."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _computes_in_bfloat16(device: str) -> bool:
+    if torch.device(device).type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+
+
+class _Tuning:
+    """One call of `tune`; arrays are in the order of `examples`, not in the caller's."""
+
+    def __init__(
+        self,
+        spec: HeadSpec,
+        base: Fitted,
+        examples: Examples,
+        views: Views | None,
+        clock: Clock,
+        base_seconds: float,
+    ) -> None:
+        self._spec, self._base, self._examples, self._views = spec, base, examples, views
+        self._clock, self._began, self._base_seconds = clock, clock(), base_seconds
+        self._weights = examples.weights * weigh_classes(spec, examples)[examples.targets]
+        n = len(examples.targets)
+        count = min(n, FOLDS_OF_FEW if n <= FEW else FOLDS)
+        self._folds = stratified_folds(examples.targets, count, spec.seed)
+
+    def mark(self, views: int) -> str:
+        """Return a digest of all that decides the outcome but the tail and its activations."""
+        mark = hashlib.blake2b(digest_size=16)
+        facts = {"spec": self._spec.to_json(), "labels": self._examples.labels, "views": views}
+        mark.update(json.dumps(facts, sort_keys=True).encode())
+        examples, head = self._examples, self._base.head
+        for array in (
+            *(examples.order, examples.targets, examples.embeddings, self._weights),
+            *(head.weight, head.bias, np.array(head.temperature)),
+        ):
+            mark.update(np.ascontiguousarray(array).tobytes())
+        return mark.hexdigest()
+
+    def run(self, learner: Learner, shelf: Shelf, name: Name, tell: Tell) -> Tuned:
+        """Tune on folds, judge and, if it is worth it, tune on everything."""
+        plan = Plan.of(self._spec.fine_tune, len(learner.blocks))
+        runs = [self._fold(fold) for fold in range(int(self._folds.max()) + 1)]
+        course = Course(learner, plan, runs, self._whole(), shelf, self._clock, tell)
+        curve = course.run_folds()
+        epochs = best_epoch(curve)
+        judge = Judge(
+            self._base.head.family, self._examples, self._weights, self._folds, self._spec
+        )
+        without = judge_base(self._base, self._examples, self._weights, self._views, self._folds)
+        gain = judge.compare(without, [self._features(course, run) for run in runs])
+        tuned = learner.blocks[-plan.stage(epochs).blocks :]
+        tail, fitted = None, self._base
+        if gain.used:
+            course.run_whole(epochs)
+            tensors = {name: value for block in tuned for name, value in block.arrays()}
+            features = learner.embed(np.arange(len(self._folds)))
+            tail = TunedTail(tensors, name(tensors), features)
+            fitted = judge.fit(self._base, gain, features, tail.fingerprint)
+        report = FineTuningReport(
+            strategy=self._spec.fine_tune.strategy,
+            used=gain.used,
+            reason=gain.reason,
+            without_tail=gain.without.estimate,
+            with_tail=gain.verdict.estimate,
+            seconds_without=self._base_seconds,
+            seconds_with=self._base_seconds + self._seconds(course),
+            bytes_without=len(self._base.head.to_safetensors()),
+            bytes_with=sum(block.nbytes for block in tuned) + len(fitted.head.to_safetensors()),
+            blocks=tuple(block.name for block in tuned),
+            epochs=epochs,
+            curve=tuple(curve),
+            epoch_seconds=course.epoch_seconds,
+        )
+        return Tuned(replace(fitted, report=replace(fitted.report, fine_tuning=report)), tail)
+
+    def _fold(self, fold: int) -> Run:
+        """Return the training without a fold; its classifier has not seen the fold, either."""
+        head, examples = self._base.head, self._examples
+        assert head.front is not None
+        rest = self._folds != fold
+        features = head.front.features(examples.embeddings[rest])
+        classes, seed = len(examples.labels), self._spec.seed
+        targets, weights = examples.targets[rest], self._weights[rest]
+        problem = Problem.of(features, targets, classes, seed, weights)
+        solved = REGISTRY[head.family].begin(problem).solve(head.l2)
+        start = Classifier(head.front, *solved, head.temperature)
+        return Run(
+            name=f"fold-{fold}",
+            fold=fold + 1,
+            lesson=self._lesson(rest, fold + 1),
+            start=start,
+            held=examples.order[~rest],
+            targets=examples.targets[~rest],
+        )
+
+    def _whole(self) -> Run:
+        """Return the training on all examples."""
+        head = self._base.head
+        assert head.front is not None
+        solved = head.front.unfold(head.weight.astype(np.float64), head.bias.astype(np.float64))
+        nobody = np.empty(0, dtype=np.intp)
+        return Run(
+            name="whole",
+            fold=0,
+            lesson=self._lesson(np.ones(len(self._folds), dtype=bool), 0),
+            start=Classifier(head.front, *solved, head.temperature),
+            held=nobody,
+            targets=nobody,
+        )
+
+    def _lesson(self, some: NDArray[np.bool_], number: int) -> Lesson:
+        weights = self._weights[some]
+        return Lesson(
+            rows=self._examples.order[some],
+            targets=self._examples.targets[some],
+            weights=weights / weights.mean(),
+            seed=(self._spec.seed, number),
+        )
+
+    def _features(self, course: Course, run: Run) -> NDArray[np.float32]:
+        return course.embed_fold(run, self._examples.order)
+
+    def _seconds(self, course: Course) -> float:
+        """Return how long it took, the epochs before a restart included."""
+        return self._clock() - self._began + course.seconds - course.here

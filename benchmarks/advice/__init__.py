@@ -1,0 +1,1 @@
+"""Whether what is advised is right: ``make bench-advice``."""

@@ -1,0 +1,1 @@
+"""The figures of tails, part by part: ``make bench-tails``."""

@@ -1,0 +1,139 @@
+"""How long a pass over the examples takes: eager torch beside what tunes tails here."""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+import models
+from adapters.fronts import Front
+from adapters.spec import FineTune
+from adapters.tuning.classifier import Classifier
+from adapters.tuning.learner import Learner, Lesson
+from adapters.tuning.schedule import Plan
+from benchmarks.learning.runs import Run
+from benchmarks.learning.tables import Table, verdict
+from benchmarks.tails.data import Stored
+from models.networks.base import Tail
+
+BACKBONE = "efficientnet/lite0"
+IMAGES, CLASSES, DIM = 1968, 2, 1280
+SHAPE = (112, 14, 14)
+"""Of the activations at the backbone's cut."""
+
+ROUNDS, BATCH = 5, 32
+LEAST = 3.0
+"""Times that a pass here must be as fast as an eager one, on the CPU."""
+
+Epoch = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Who runs epochs, and where."""
+
+    name: str
+    device: str
+
+
+def measure(run: Run) -> list[Table]:
+    """Let contenders take turns."""
+    count = run.size(IMAGES, 4 * BATCH)
+    states = np.random.default_rng(0).standard_normal((1, count, *SHAPE)).astype(np.float16)
+    tail = models.load_backbone_network(BACKBONE).network.tail()
+    devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+    torch.set_num_threads(os.cpu_count() or 1)
+    epochs: dict[Contender, Epoch] = {}
+    for device in devices:
+        epochs[Contender("eager torch", device)] = _eager(tail, states[0], device)
+        for bfloat16 in (False, True):
+            name = "here, in bfloat16" if bfloat16 else "here, in float32"
+            epochs[Contender(name, device)] = _here(tail, states, device, bfloat16)
+    rounds = run.size(ROUNDS, 1)
+    seconds: dict[Contender, list[float]] = {contender: [] for contender in epochs}
+    with run.steps("epochs", len(epochs) * (1 + rounds)) as done:
+        for number in range(1 + rounds):
+            for contender, epoch in epochs.items():
+                took = _seconds(epoch, contender.device)
+                if number:  # the first one sets up
+                    seconds[contender].append(took)
+                done()
+    return [_table(seconds, count)]
+
+
+def _seconds(epoch: Epoch, device: str) -> float:
+    started = time.perf_counter()
+    epoch()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def _eager(tail: Tail, states: NDArray[np.float16], device: str) -> Epoch:
+    """Train the library's modules as they are, in float32."""
+    tail = copy.deepcopy(tail).eval().requires_grad_(True).to(device)
+    head = nn.Linear(DIM, CLASSES, device=device)
+    optimizer = torch.optim.AdamW([*tail.parameters(), *head.parameters()], lr=1e-6)
+
+    def epoch() -> None:
+        order = np.random.default_rng(0).permutation(len(states))
+        for rows in np.array_split(order, -(-len(order) // BATCH)):
+            given = torch.from_numpy(states[rows]).to(device).float()
+            targets: Tensor = torch.from_numpy(rows % CLASSES).to(device)
+            loss = nn.functional.cross_entropy(head(tail(given)), targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    return epoch
+
+
+def _here(tail: Tail, states: NDArray[np.float16], device: str, bfloat16: bool) -> Epoch:
+    """Train as `adapters.tuning` does."""
+    learner = Learner(tail, Stored(states), device=device, bfloat16=bfloat16)
+    front = Front.of("standardise", np.random.default_rng(0).standard_normal((8, DIM)))
+    learner.begin(Classifier(front, np.zeros((CLASSES, DIM)), np.zeros(CLASSES), 1.0))
+    plan = Plan.of(FineTune("tail", learning_rate=1e-6), len(learner.blocks))
+    rows = np.arange(states.shape[1])
+    lesson = Lesson(rows, rows % CLASSES, np.ones(len(rows)), (0,))
+    return lambda: _discard(learner.train(plan, 1, lesson))
+
+
+def _discard(loss: float) -> None:
+    assert np.isfinite(loss)
+
+
+def _table(seconds: dict[Contender, list[float]], count: int) -> Table:
+    rows = []
+    for contender, mine in seconds.items():
+        eager = seconds[Contender("eager torch", contender.device)]
+        ratio = median(theirs / ours for theirs, ours in zip(eager, mine, strict=True))
+        judged = contender.device == "cpu" and "bfloat16" in contender.name
+        rows.append(
+            (
+                contender.name,
+                contender.device,
+                f"{median(mine):.1f} s",
+                f"{ratio:.2f}",
+                f"≥ {LEAST:g}" if judged else "",
+                verdict(ratio >= LEAST) if judged else "",
+            )
+        )
+    rounds = len(next(iter(seconds.values())))
+    return Table(
+        f"An epoch of {count:,} images on the tail of `{BACKBONE}`",
+        ("trained by", "device", "time", "times as fast as eager", "wanted", "met"),
+        rows,
+        f"All blocks after the cut, AdamW, batches of {BATCH}, activations in half precision in "
+        f"memory; validation not included. {rounds} alternated rounds, {torch.get_num_threads()} "
+        "threads on the CPU; medians, ratios of the same round.",
+    )

@@ -1,0 +1,103 @@
+"""From what a backbone is made of to one that runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models.backbone import Backbone, InputLimits, Preprocessor
+from models.catalogue.spec import BackboneSpec
+from models.engines import Choice, Engine, choose
+from models.errors import UnknownEngine
+from models.graphs import graph_path
+from models.loaded import LoadedBackbone
+
+if TYPE_CHECKING:
+    from models.networks import CutNetwork
+
+
+def load(
+    spec: BackboneSpec,
+    *,
+    engine: str = "auto",
+    device: str = "auto",
+    cache_dir: Path,
+    threads: int = 0,
+    limits: InputLimits | None = None,
+) -> Backbone:
+    """Load what `spec` describes; the arguments are those of `load_backbone`."""
+    choice = _choose(spec, engine, device)
+    files = spec.files()
+    preprocessor = spec.preprocessor(files, limits or InputLimits())
+    mark = spec.fingerprint(files, preprocessor, choice.precision)
+    runner = _build_engine(spec, choice, preprocessor, files["weights"], cache_dir / mark, threads)
+    return LoadedBackbone(spec.name, spec.modality, spec.dim, choice, preprocessor, runner, mark)
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedNetwork:
+    """A backbone's torch module, to be tuned.
+
+    Attributes:
+        network: float32, on the CPU.
+        inputs: names of what it takes.
+        fingerprint: of the backbone, as `load` gives it.
+        device: where to tune it.
+    """
+
+    network: CutNetwork
+    inputs: tuple[str, ...]
+    fingerprint: str
+    device: str
+
+
+def load_network(
+    spec: BackboneSpec, *, engine: str = "auto", device: str = "auto"
+) -> LoadedNetwork:
+    """Build the torch module of what `spec` describes, whatever engine runs it.
+
+    Raises BackboneError for an ONNX file, which has none.
+    """
+    choice = _choose(spec, engine, device)
+    files = spec.files()
+    mark = spec.fingerprint(files, spec.preprocessor(files, InputLimits()), choice.precision)
+    return LoadedNetwork(spec.network(files["weights"]), tuple(spec.dynamic), mark, choice.device)
+
+
+def _choose(spec: BackboneSpec, engine: str, device: str) -> Choice:
+    if spec.graph is None:
+        return choose(engine, device)
+    choice = choose("onnxruntime" if engine == "auto" else engine, device)
+    if choice.engine != "onnxruntime":
+        raise UnknownEngine(
+            f"{spec.name} is an ONNX file: the engine must be onnxruntime or auto, is {engine}"
+        )
+    return choice
+
+
+def _build_engine(
+    spec: BackboneSpec,
+    choice: Choice,
+    preprocessor: Preprocessor,
+    weights: Path,
+    cache: Path,
+    threads: int,
+) -> Engine:
+    if spec.graph is not None:
+        return spec.graph(weights, choice.device, threads)
+
+    if choice.engine == "torch":
+        from models.engines.torch import TorchEngine
+
+        return TorchEngine(spec.network(weights), choice.device, choice.precision, threads)
+
+    from models.engines.onnxruntime import OnnxRuntimeEngine
+
+    graph = graph_path(cache)
+    if not graph.exists():
+        from models.export import export_graph
+
+        example = preprocessor.collate([preprocessor.prepare(preprocessor.sample())] * 2)
+        export_graph(spec.network(weights), example, spec.dynamic, graph)
+    return OnnxRuntimeEngine(graph, choice.device, threads)

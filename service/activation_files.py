@@ -1,0 +1,183 @@
+"""Activations of heads' examples on disk: what their tails are tuned on, bounded in bytes.
+
+    <folder>/<backbone's fingerprint>/<head's uid>-cut/000000.safetensors
+
+A file holds some rows by name, an example's digest or that of a view, and never changes; rows that
+are missing come into another one. It is written aside, synced and renamed, so that it is there as a
+whole or not at all. Whoever tunes maps the files into memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from service.errors import PreconditionFailed
+from service.store.embeddings import PREFIX
+
+SUFFIX = ".safetensors"
+PART = ".part"
+ROW_OVERHEAD_BYTES = 200
+"""Of a row beside its numbers: name, shape and place in the header."""
+
+_DTYPES = {"F16": np.float16, "F32": np.float32, "U8": np.uint8, "I64": np.int64}
+
+Rows = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Whose rows, and of what: activations at the cut or, prepared, what enters the network."""
+
+    fingerprint: str
+    uid: str
+    prepared: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Where they lie, below the folder of all."""
+        return Path(self.fingerprint) / f"{self.uid}-{'input' if self.prepared else 'cut'}"
+
+
+class ActivationFiles:
+    """The files of one server. Its methods wait for the disk; any thread may call them.
+
+    Args:
+        folder: is made if it is missing; what a crash left half-written in it is deleted.
+        max_bytes: of all files. Those of heads that were tuned longest ago go first.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        folder.mkdir(parents=True, exist_ok=True)
+        for part in folder.rglob(f"*{PART}"):
+            part.unlink()
+
+    def folder(self, key: Key) -> Path:
+        """Where the rows of a key lie."""
+        return self._folder / key.folder
+
+    def known(self, key: Key) -> set[str]:
+        """Names of the rows that are there; they count as used."""
+        folder = self.folder(key)
+        with self._lock:
+            if folder.is_dir():
+                os.utime(folder)
+            return {name for path in _files(folder) for name in read_layout(path)}
+
+    def make_room(self, key: Key, nbytes: int) -> None:
+        """Deletes what other heads have, as far as is needed for more rows of this key.
+
+        Raises:
+            PreconditionFailed: with them the key's rows alone would be too many.
+        """
+        with self._lock:
+            sizes = {path: _size(path) for path in self._keys()}
+            own = sizes.pop(self.folder(key), 0) + nbytes
+            if own > self._max_bytes:
+                raise PreconditionFailed(
+                    f"activation_cache_bytes: at most {self._max_bytes}, the head's examples and "
+                    f"views take {own}",
+                    field="activation_cache_bytes",
+                    limit=self._max_bytes,
+                    value=own,
+                )
+            total = own + sum(sizes.values())
+            for path in sorted(sizes, key=lambda path: path.stat().st_mtime_ns):
+                if total <= self._max_bytes:
+                    break
+                shutil.rmtree(path)
+                total -= sizes[path]
+
+    def add(self, key: Key, rows: Rows) -> None:
+        """Keeps rows."""
+        folder, data = self.folder(key), safetensors.numpy.save(dict(rows))
+        with self._lock:
+            folder.mkdir(parents=True, exist_ok=True)
+            last = max((int(path.stem) for path in _files(folder)), default=-1)
+            write(folder / f"{last + 1:06}{SUFFIX}", data)
+
+    def forget(self, uid: str, digests: Collection[str]) -> None:
+        """Deletes a head's rows of these inputs and of their views."""
+        prefixes = {digest[:PREFIX] for digest in digests}
+        self._filter(uid, lambda name: name[:PREFIX] not in prefixes)
+
+    def retain(self, uid: str, digests: Collection[str]) -> None:
+        """Deletes a head's rows of all inputs but these."""
+        prefixes = {digest[:PREFIX] for digest in digests}
+        self._filter(uid, lambda name: name[:PREFIX] in prefixes)
+
+    def drop(self, uid: str) -> None:
+        """Deletes all rows of a head."""
+        with self._lock:
+            for path in self._keys(uid):
+                shutil.rmtree(path)
+
+    def _filter(self, uid: str, wanted: Callable[[str], bool]) -> None:
+        with self._lock:
+            for path in [path for folder in self._keys(uid) for path in _files(folder)]:
+                rows = map_rows(path)
+                kept = {name: row for name, row in rows.items() if wanted(name)}
+                if not kept:
+                    path.unlink()
+                elif len(kept) < len(rows):
+                    write(path, safetensors.numpy.save(kept))
+
+    def _keys(self, uid: str = "*") -> Iterator[Path]:
+        return self._folder.glob(f"*/{uid}-*")
+
+
+def read_layout(path: Path) -> dict[str, dict[str, Any]]:
+    """Dtype, shape and place of each row of a file, by its name."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        layout: dict[str, dict[str, Any]] = json.loads(file.read(size))
+    layout.pop("__metadata__", None)
+    return layout
+
+
+def map_rows(path: Path) -> dict[str, NDArray[Any]]:
+    """The rows of a file by name, mapped into memory: they are read when they are looked at."""
+    data = np.memmap(path, np.uint8, mode="r")
+    start = 8 + int.from_bytes(data[:8].tobytes(), "little")
+    rows = {}
+    for name, form in read_layout(path).items():
+        first, last = form["data_offsets"]
+        row = data[start + first : start + last]
+        rows[name] = row.view(_DTYPES[form["dtype"]]).reshape(form["shape"])
+    return rows
+
+
+def write(path: Path, *data: bytes | memoryview) -> None:
+    """Puts a file in its place as a whole: it is on the disk when this returns."""
+    part = path.with_name(path.name + PART)
+    with part.open("wb") as file:
+        file.writelines(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"*{SUFFIX}"))
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())

@@ -1,0 +1,97 @@
+"""Raw inputs of examples, where a head keeps them, and what kinds they are of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, func, or_, select
+
+from service.store import schema
+from service.store.embeddings import chunks
+
+
+def find_kinds(connection: Connection, tenant: str, digests: Sequence[str]) -> dict[str, str]:
+    """The kinds of inputs that a tenant has stored, by digest."""
+    found: dict[str, str] = {}
+    for chunk in chunks(digests):
+        rows = connection.execute(
+            select(schema.examples.c.digest, schema.examples.c.kind)
+            .select_from(schema.examples.join(schema.heads).join(schema.tenants))
+            .where(schema.tenants.c.name == tenant, schema.examples.c.digest.in_(chunk))
+            .distinct()
+        )
+        found.update({digest: kind for digest, kind in rows})
+    return found
+
+
+def kept_digests(connection: Connection, uid: str, digests: Sequence[str]) -> set[str]:
+    """Those of the digests whose raw input the head has kept; embeddings have none to keep."""
+    found: set[str] = set()
+    for chunk in chunks(digests):
+        found.update(
+            connection.scalars(
+                select(schema.examples.c.digest).where(
+                    schema.examples.c.head_uid == uid,
+                    schema.examples.c.digest.in_(chunk),
+                    or_(
+                        schema.examples.c.input.is_not(None), schema.examples.c.kind == "embedding"
+                    ),
+                )
+            )
+        )
+    return found
+
+
+def find_inputs(connection: Connection, uid: str, digests: Sequence[str]) -> dict[str, bytes]:
+    """Serialised inputs of a head's examples by digest, where they are kept."""
+    table = schema.examples.c
+    found: dict[str, bytes] = {}
+    for chunk in chunks(digests):
+        rows = connection.execute(
+            select(table.digest, table.input).where(
+                table.head_uid == uid, table.digest.in_(chunk), table.input.is_not(None)
+            )
+        )
+        found.update({digest: data for digest, data in rows})
+    return found
+
+
+def count_kinds(connection: Connection, uid: str) -> dict[str, int]:
+    """How many examples of each kind a head has."""
+    table = schema.examples.c
+    query = select(table.kind, func.count()).where(table.head_uid == uid).group_by(table.kind)
+    return {kind: count for kind, count in connection.execute(query)}
+
+
+def count_not_kept(connection: Connection, uid: str) -> int:
+    """How many of a head's examples to train on have no kept input."""
+    table = schema.examples.c
+    query = (
+        select(func.count())
+        .select_from(schema.examples)
+        .where(
+            table.head_uid == uid,
+            table.label.is_not(None),
+            table.held_out.is_(False),
+            table.input.is_(None),
+        )
+    )
+    return connection.scalar(query) or 0
+
+
+def find_kept(connection: Connection, tenant: str, digests: Sequence[str]) -> dict[str, bytes]:
+    """Serialised inputs by digest that any head of a tenant keeps."""
+    found: dict[str, bytes] = {}
+    table = schema.examples.c
+    for chunk in chunks(digests):
+        rows = connection.execute(
+            select(table.digest, table.input)
+            .select_from(schema.examples.join(schema.heads).join(schema.tenants))
+            .where(
+                schema.tenants.c.name == tenant,
+                table.digest.in_(chunk),
+                table.input.is_not(None),
+            )
+        )
+        found.update({digest: data for digest, data in rows})
+    return found

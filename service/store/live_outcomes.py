@@ -1,0 +1,149 @@
+"""What becomes of a live copy, each in one transaction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select, update
+
+from service.errors import Aborted
+from service.store import schema
+from service.store.feedback_states import FeedbackState, quarantine
+from service.store.heads import HeadRecord, require_head
+from service.store.jobs import NewVersion
+from service.store.live import composition
+from service.store.versions import add_version
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Whether the active version and the live copy were right about feedback before it was learned.
+
+    `live_right` is None where there was no live copy that could have been.
+    """
+
+    id: int
+    active_right: bool
+    live_right: bool | None
+
+
+def store_scores(
+    connection: Connection,
+    uid: str,
+    version: int,
+    scores: Sequence[Score],
+    changed_at: int | None,
+) -> bool:
+    """Notes that feedback was learned; False, and nothing, if another version is active.
+
+    Args:
+        changed_at: where the stream changed: the live copy stands on feedback with this id and
+            later from now on. It was not that copy whose answers were scored, so these scores go.
+    """
+    if require_head(connection, uid).active_version != version:
+        return False
+    table = schema.feedback
+    for score in scores:
+        connection.execute(
+            update(table)
+            .where(
+                table.c.id == score.id,
+                table.c.state == FeedbackState.LIVE,
+                table.c.active_right.is_(None),
+            )
+            .values(active_right=score.active_right, live_right=score.live_right)
+        )
+    if changed_at is not None:
+        connection.execute(
+            update(schema.heads)
+            .where(schema.heads.c.uid == uid)
+            .values(drift_feedback_id=changed_at, drift_at=time.time())
+        )
+        connection.execute(
+            update(table)
+            .where(
+                table.c.head_uid == uid,
+                table.c.state == FeedbackState.LIVE,
+                table.c.id >= changed_at,
+            )
+            .values(live_right=None)
+        )
+    return True
+
+
+def drop_live(connection: Connection, uid: str, version: int) -> int:
+    """Puts all live feedback in quarantine; returns how much.
+
+    Raises:
+        Aborted: another version has become active.
+    """
+    head = require_head(connection, uid)
+    _check_active(head, version)
+    table = schema.feedback.c
+    query = select(table.id).where(table.head_uid == uid, table.state == FeedbackState.LIVE)
+    ids = list(connection.scalars(query))
+    quarantine(connection, uid, ids)
+    connection.execute(
+        update(schema.heads)
+        .where(schema.heads.c.uid == uid)
+        .values(drift_feedback_id=None, drift_at=None)
+    )
+    return len(ids)
+
+
+def promote_live(
+    connection: Connection,
+    uid: str,
+    version: int,
+    *,
+    through: int,
+    new: NewVersion,
+) -> int:
+    """Makes a version of a live copy and activates it; its feedback is learned.
+
+    Feedback that came later stays live. What came before a change in the stream, which the copy
+    does not stand on, goes into quarantine.
+
+    Args:
+        version: that the copy moved on from.
+        through: id of the last feedback that it has learned.
+        new: the version, whose members are what the copy stands on.
+
+    Raises:
+        Aborted: what it should stand on has changed meanwhile.
+    """
+    head = require_head(connection, uid)
+    _check_active(head, version)
+    if composition(connection, head, through) != dict(new.members):
+        raise Aborted("live copy: its examples have changed meanwhile", retry_after=1.0)
+    if head.drift_feedback_id is not None:
+        table = schema.feedback.c
+        before = select(table.id).where(
+            table.head_uid == uid,
+            table.state == FeedbackState.LIVE,
+            table.id < head.drift_feedback_id,
+        )
+        quarantine(connection, uid, list(connection.scalars(before)))
+    return add_version(
+        connection,
+        uid,
+        source="feedback",
+        labels=new.labels,
+        report=new.report,
+        example_count=len(new.members),
+        safetensors=new.safetensors,
+        activate=True,
+        members=new.members,
+        base=version,
+        tail=head.tail,
+    )
+
+
+def _check_active(head: HeadRecord, version: int) -> None:
+    if head.active_version != version:
+        raise Aborted(
+            f"live copy: version {head.active_version} has taken over from {version}",
+            retry_after=1.0,
+        )

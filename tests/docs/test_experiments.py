@@ -1,0 +1,45 @@
+"""The experiments run, small, against a real server."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.e2e.processes import ROOT, Running
+
+pytestmark = pytest.mark.e2e
+
+FOLDER = ROOT / "examples" / "experiments"
+SHARED = {"shared.py", "small_network.py"}
+"""Parts of the programs, which do not run on their own."""
+
+ROWS = {
+    "backbones.py": ("most frequent class", "untrained/resnet18", "efficientnet/lite0"),
+    "direct_or_transfer.py": ("| 60 |",),
+    "freezing.py": ("none", "last_block"),
+    "new_classes.py": ("from scratch", "its convolutions, frozen", "augmented", "fine-tuned"),
+}
+"""What the programs' tables must hold."""
+
+
+def test_every_experiment_is_tested() -> None:
+    assert {path.name for path in FOLDER.glob("*.py")} - SHARED == set(ROWS)
+
+
+@pytest.mark.parametrize("name", sorted(ROWS))
+def test_experiment_prints_its_table(name: str, server: Running) -> None:
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / name), "--server", server.grpc, "--quick", "--seeds", "1"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    table = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    for row in ROWS[name]:
+        assert any(row in line for line in table), done.stdout

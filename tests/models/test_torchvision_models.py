@@ -1,0 +1,179 @@
+"""torchvision's networks: files that it saved give what it computes itself."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from models import BackboneError, InvalidCatalogue, UnknownBackbone
+from models.torchvision_ops import declare_missing_operators
+from tests.models.catalogues import assert_close, assert_parts_join, embed, load_configured
+
+Photos = list[NDArray[np.uint8]]
+
+TAILS = {
+    "resnet18": ("layer4.0", "layer4.1"),
+    "resnet50": ("layer4.0", "layer4.1", "layer4.2"),
+    "efficientnet_b0": tuple(f"features.{i}" for i in ("6.0", "6.1", "6.2", "6.3", "7.0")),
+    "efficientnet_v2_s": tuple(f"features.6.{i}" for i in range(2, 15)),
+    "vgg16": ("features.24", "classifier.0", "classifier.3"),
+    "convnext_tiny": ("features.7.0", "features.7.1", "features.7.2"),
+    "vit_b_16": tuple(f"encoder.layers.encoder_layer_{i}" for i in range(8, 12)),
+    "mobilenet_v3_small": ("features.9", "features.10", "features.11"),
+    "densenet121": (),
+    "squeezenet1_1": (),
+    "googlenet": (),
+}
+"""What follows the cut, of the networks that are compared in the engine of torch."""
+
+EXPORTED = ["resnet18", "efficientnet_b0", "vgg11", "convnext_tiny", "vit_b_16"]
+"""The smallest of each family, of those that are compared in ONNX Runtime, too."""
+
+
+@pytest.fixture
+def room() -> Iterator[Path]:
+    """A folder that is gone after the test: some networks have half a gigabyte of weights."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def save_network(model: str, path: Path) -> Any:
+    """Make a network with random weights, save it as the library does, and return it."""
+    declare_missing_operators()
+    import torch
+    import torchvision
+
+    torch.manual_seed(7)
+    quick = {"init_weights": False} if model.startswith(("vgg", "googlenet")) else {}
+    published = {"aux_logits": True, "transform_input": True} if model == "googlenet" else {}
+    network = torchvision.models.get_model(model, weights=None, **quick, **published)
+    torch.save(network.state_dict(), path)
+    return network.eval()
+
+
+def library_embeddings(model: str, network: Any, photos: Photos) -> NDArray[np.float32]:
+    """What the library's own transform and network give the classifier's last layer."""
+    import torch
+    import torchvision
+    from torch import nn
+
+    transform = torchvision.models.get_model_weights(model).DEFAULT.transforms()
+    pixels = torch.stack([transform(Image.fromarray(photo)) for photo in photos])
+    seen = []
+    linear = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
+    with torch.inference_mode():
+        if not linear:  # SqueezeNet's classifier is a convolution
+            return np.asarray(network.features(pixels).mean(dim=(2, 3)).numpy())
+        linear[-1].register_forward_hook(lambda layer, inputs, output: seen.append(inputs[0]))
+        network(pixels)
+    return np.asarray(seen[-1].numpy())
+
+
+@pytest.mark.parametrize("model", TAILS)
+def test_embedding_is_what_the_last_linear_layer_gets(
+    model: str, room: Path, photos: Photos
+) -> None:
+    network = save_network(model, room / "w.pth")
+    expected = library_embeddings(model, network, photos)
+    backbone = load_configured(room, source="torchvision", model=model, weights="w.pth")
+    assert_close(embed(backbone, photos), expected)
+    assert (backbone.dim, backbone.tail_blocks) == (expected.shape[1], TAILS[model])
+    if backbone.cut:
+        assert_parts_join(backbone, photos)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", EXPORTED)
+def test_onnx_runtime_agrees_with_the_library(model: str, room: Path, photos: Photos) -> None:
+    network = save_network(model, room / "w.pth")
+    expected = library_embeddings(model, network, photos)
+    backbone = load_configured(
+        room, engine="onnxruntime", source="torchvision", model=model, weights="w.pth"
+    )
+    assert_close(embed(backbone, photos), expected)
+    assert_parts_join(backbone, photos)
+
+
+def test_tensors_after_the_cut_have_the_librarys_names(room: Path) -> None:
+    from models.networks.torchvision import torchvision_network
+
+    network = save_network("mobilenet_v3_small", room / "w.pth")
+    ours = torchvision_network(
+        "mobilenet_v3_small",
+        room / "w.pth",
+        mean=(0.5,) * 3,
+        std=(0.5,) * 3,
+        normalise=False,
+        tail_blocks=None,
+    )
+    theirs = {name for name in network.state_dict() if not name.startswith("classifier.3.")}
+    assert {name for name, _ in ours.named_tensors()} == theirs
+
+
+def test_classifier_may_have_any_number_of_classes_and_any_wrapping(
+    room: Path, photos: Photos
+) -> None:
+    import torch
+
+    network = save_network("resnet18", room / "w.pth")
+    plain = load_configured(room, source="torchvision", model="resnet18", weights="w.pth")
+    expected = embed(plain, photos)
+    network.fc = torch.nn.Linear(512, 3)
+    tensors = {f"module.{name}": tensor for name, tensor in network.state_dict().items()}
+    torch.save({"model": tensors, "epoch": 3}, room / "own.pth")
+    own = load_configured(room, source="torchvision", model="resnet18", weights="own.pth")
+    assert_close(embed(own, photos), expected, tolerance=1e-6)
+    assert own.fingerprint != plain.fingerprint
+
+
+def test_configuration_decides_size_length_and_cut(room: Path, photos: Photos) -> None:
+    save_network("resnet18", room / "w.pth")
+    common = {"source": "torchvision", "model": "resnet18", "weights": "w.pth"}
+    plain = load_configured(room, **common)
+    small = load_configured(room, **common, image_size=64, normalise=True, tail_blocks=0)
+    assert small.preprocess(photos[0]).data.shape == (64, 64, 3)
+    np.testing.assert_allclose(np.linalg.norm(embed(small, photos), axis=1), 1, atol=1e-5)
+    assert (small.cut, small.tail_blocks) == ("", ())
+    with pytest.raises(BackboneError, match="cannot be cut"):
+        small.activations([small.preprocess(photos[0])])
+    deep = load_configured(room, **common, tail_blocks=1)
+    assert deep.tail_blocks == ("layer4.1",)
+    assert len({plain.fingerprint, small.fingerprint, deep.fingerprint}) == 3
+
+
+def test_weights_of_another_network_are_refused(room: Path) -> None:
+    save_network("resnet18", room / "w.pth")
+    with pytest.raises(BackboneError, match=r"w\.pth does not fit MobileNetV3: it lacks"):
+        load_configured(room, source="torchvision", model="mobilenet_v3_small", weights="w.pth")
+    with pytest.raises(BackboneError, match=r"tail_blocks: must be less than .* 8 blocks, is 8"):
+        load_configured(
+            room, source="torchvision", model="resnet18", weights="w.pth", tail_blocks=8
+        )
+
+
+def test_code_in_a_file_of_weights_is_not_run(room: Path) -> None:
+    import torch
+
+    torch.save({"fc.weight": print}, room / "w.pth")
+    with pytest.raises(BackboneError, match=r"w\.pth cannot be read as weights"):
+        load_configured(room, source="torchvision", model="resnet18", weights="w.pth")
+
+
+def test_what_torchvision_does_not_have_is_refused_with_what_it_has(room: Path) -> None:
+    (room / "w.pth").touch()
+    common = {"source": "torchvision", "weights": "w.pth"}
+    with pytest.raises(UnknownBackbone, match=r"near to it: .*resnet50"):
+        load_configured(room, **common, model="resnet51")
+    with pytest.raises(UnknownBackbone, match="fcn_resnet50"):
+        load_configured(room, **common, model="fcn_resnet50")  # no classification
+    with pytest.raises(InvalidCatalogue, match=r"revision: must be one of .*IMAGENET1K_V1.*V9"):
+        load_configured(room, **common, model="resnet50", revision="IMAGENET1K_V9")
+    with pytest.raises(InvalidCatalogue, match="image_size: vit_b_16 takes 224, is 64"):
+        load_configured(room, **common, model="vit_b_16", image_size=64)

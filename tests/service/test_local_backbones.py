@@ -1,0 +1,283 @@
+"""Backbones that come and go while the extractor runs."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import pytest
+from prometheus_client import generate_latest
+
+from models import BackboneError, PreparedInput, RawInput, UnknownBackbone, WeightsMissing
+from service import config
+from service.config import ExtractorSettings, load_settings
+from service.errors import InvalidRequest, InvalidSettings, PreconditionFailed, Unavailable
+from service.extraction import BackboneInfo, Extracted, local
+from service.extraction.local import LocalExtractor
+from service.metrics import Metrics
+from tests.service import doubles
+from tests.service.doubles import Changes, TinyBackbone, info, queued, text_input, vector_of
+
+NAMES = ("tiny/text", "tiny/other")
+
+
+class Site:
+    """An extractor, and every backbone that it has loaded. Loading waits while `go` is not set."""
+
+    def __init__(self) -> None:
+        self.metrics = Metrics(5)
+        self.loaded: list[TinyBackbone] = []
+        self.readiness: list[bool] = []
+        self.changes = Changes()
+        self.errors: dict[str, Exception] = {}
+        self.fingerprint = "f" * 64
+        self.broken = False
+        self.go = threading.Event()
+        self.go.set()
+        self._loop = asyncio.get_running_loop()
+
+    def load(self, name: str, **_: object) -> TinyBackbone:
+        assert self.go.wait(60)
+        if name in self.errors:
+            raise self.errors[name]
+        backbone = TinyBackbone(name)
+        backbone.fingerprint = self.fingerprint
+        backbone.broken = self.broken
+        backbone.on_batch = self.note
+        self.loaded.append(backbone)
+        return backbone
+
+    def note(self) -> None:
+        self._loop.call_soon_threadsafe(self.changes.note)
+
+    async def start(self, **values: Any) -> None:
+        settings = load_settings(
+            ExtractorSettings, **{"backbone": "tiny/text", "drain_seconds": 60, **values}
+        )
+        self.extractor = LocalExtractor(settings, self.metrics)
+        await self.extractor.start(self.readiness.append)
+
+    async def embed(self, text: str, backbone: BackboneInfo | None = None) -> Extracted:
+        backbone = backbone or info()
+        (outcome,) = await self.extractor.embed("acme", backbone, [text_input(text)])
+        assert isinstance(outcome, Extracted), outcome
+        return outcome
+
+    def names(self) -> list[str]:
+        return [known.name for known in self.extractor.backbones()]
+
+
+Open = Callable[..., AbstractAsyncContextManager[Site]]
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Open:
+    @asynccontextmanager
+    async def make(**values: Any) -> AsyncIterator[Site]:
+        made = Site()
+        monkeypatch.setattr(config, "check_backbones", lambda *_: None)
+        monkeypatch.setattr(local, "load_backbone", made.load)
+        await made.start(**values)
+        yield made
+        for backbone in made.loaded:
+            backbone.open.set()
+        await made.extractor.close()
+        assert all(backbone.closed for backbone in made.loaded)
+
+    return make
+
+
+async def test_backbone_loaded_at_run_time_is_warm_and_serves(site: Open) -> None:
+    async with site() as s:
+        loaded = await s.extractor.load_backbone("tiny/other")
+        assert (loaded.name, loaded.ready) == ("tiny/other", True)
+        assert s.names() == ["tiny/text", "tiny/other"]
+        assert s.loaded[1].warm_ups == 1
+        outcome = await s.embed("a", info("tiny/other"))
+        assert outcome.vector.tolist() == vector_of("a").tolist()
+        assert set(s.readiness) == {True}
+
+
+async def test_loading_what_is_loaded_changes_nothing_and_concurrent_loads_join(
+    site: Open,
+) -> None:
+    async with site() as s:
+        again, first, second = await asyncio.gather(
+            *(s.extractor.load_backbone(name) for name in ("tiny/text", "tiny/other", "tiny/other"))
+        )
+        assert first == second
+        assert again == s.extractor.backbone("tiny/text")
+        assert [backbone.name for backbone in s.loaded] == ["tiny/text", "tiny/other"]
+
+
+async def test_others_serve_and_stay_ready_while_one_is_loaded(site: Open) -> None:
+    async with site() as s:
+        s.go.clear()
+        loading = asyncio.create_task(s.extractor.load_backbone("tiny/other"))
+        assert (await s.embed("a")).vector.tolist() == vector_of("a").tolist()
+        assert s.extractor.ready
+        assert s.names() == ["tiny/text"]
+        s.go.set()
+        await loading
+        assert set(s.readiness) == {True}
+
+
+async def test_unknown_backbone_is_an_invalid_request(site: Open) -> None:
+    async with site() as s:
+        s.errors["nonesuch"] = UnknownBackbone("unknown backbone 'nonesuch'")
+        with pytest.raises(InvalidRequest, match="nonesuch") as caught:
+            await s.extractor.load_backbone("nonesuch")
+        assert (caught.value.field, caught.value.value) == ("name", "nonesuch")
+
+
+@pytest.mark.parametrize(
+    "error", [WeightsMissing("put weights.bin there"), BackboneError("cannot read the graph")]
+)
+async def test_backbone_that_cannot_be_loaded_says_why_and_may_be_tried_again(
+    site: Open, error: BackboneError
+) -> None:
+    async with site() as s:
+        s.errors["tiny/other"] = error
+        with pytest.raises(PreconditionFailed) as caught:
+            await s.extractor.load_backbone("tiny/other")
+        assert str(caught.value) == str(error)
+        s.errors.clear()
+        await s.extractor.load_backbone("tiny/other")
+        assert s.names() == ["tiny/text", "tiny/other"]
+
+
+async def test_backbone_that_does_not_run_is_not_taken_up(site: Open) -> None:
+    async with site() as s:
+        s.broken = True
+        with pytest.raises(PreconditionFailed, match="broken"):
+            await s.extractor.load_backbone("tiny/other")
+        assert s.loaded[1].closed
+        assert (s.names(), s.extractor.ready) == (["tiny/text"], True)
+
+
+async def test_unloading_finishes_rows_under_way_and_takes_no_new_ones(site: Open) -> None:
+    async with site(passes=1) as s:
+        s.loaded[0].open.clear()
+        first = asyncio.create_task(s.embed("a"))
+        await s.changes.until(lambda: bool(s.loaded[0].batches))
+        behind = asyncio.create_task(s.embed("b"))
+        await asyncio.sleep(0)
+        unload = asyncio.create_task(s.extractor.unload_backbone("tiny/text"))
+        await asyncio.sleep(0)
+        with pytest.raises(PreconditionFailed, match="'tiny/text' is not loaded"):
+            await s.embed("c")
+        assert not s.loaded[0].closed
+        s.loaded[0].open.set()
+        assert (await first).vector.tolist() == vector_of("a").tolist()
+        assert (await behind).vector.tolist() == vector_of("b").tolist()
+        await unload
+        assert s.loaded[0].closed
+        assert s.names() == []
+        assert "trunkline_backbone_ready{" not in generate_latest(s.metrics.registry).decode()
+
+
+async def test_rows_that_do_not_end_in_time_are_dropped(site: Open) -> None:
+    async with site(passes=1, drain_seconds=0) as s:
+        s.loaded[0].open.clear()
+        first = asyncio.create_task(s.extractor.embed("acme", info(), [text_input("a")]))
+        await s.changes.until(lambda: bool(s.loaded[0].batches))
+        unload = asyncio.create_task(s.extractor.unload_backbone("tiny/text"))
+        (outcome,) = await first
+        assert isinstance(outcome, Unavailable)
+        s.loaded[0].open.set()
+        await unload
+        assert s.loaded[0].closed
+
+
+async def test_what_is_not_loaded_cannot_be_unloaded(site: Open) -> None:
+    async with site() as s:
+        with pytest.raises(PreconditionFailed, match="nonesuch"):
+            await s.extractor.unload_backbone("nonesuch")
+        await s.extractor.unload_backbone("tiny/text")
+        with pytest.raises(PreconditionFailed, match="loaded: none"):
+            await s.extractor.unload_backbone("tiny/text")
+        assert s.extractor.ready
+
+
+async def test_unloaded_backbone_serves_again_when_it_is_loaded_again(site: Open) -> None:
+    async with site() as s:
+        old = s.extractor.backbone("tiny/text")
+        await s.extractor.unload_backbone("tiny/text")
+        await s.extractor.load_backbone("tiny/text")
+        assert (await s.embed("a", old)).vector.tolist() == vector_of("a").tolist()
+
+
+async def test_rows_for_other_weights_of_the_same_name_are_not_embedded(site: Open) -> None:
+    async with site() as s:
+        old = s.extractor.backbone("tiny/text")
+        await s.extractor.unload_backbone("tiny/text")
+        s.fingerprint = "0" * 64
+        await s.extractor.load_backbone("tiny/text")
+        with pytest.raises(Unavailable, match="has changed"):
+            await s.embed("a", old)
+
+
+async def test_followers_hear_of_every_change(site: Open) -> None:
+    async with site() as s:
+        told = s.extractor.follow_backbones()
+        assert [known.name for known in await anext(told)] == ["tiny/text"]
+        await s.extractor.load_backbone("tiny/other")
+        assert [known.name for known in await anext(told)] == ["tiny/text", "tiny/other"]
+        await s.extractor.unload_backbone("tiny/text")
+        assert [known.name for known in await anext(told)] == ["tiny/other"]
+        await told.aclose()  # type: ignore[attr-defined]
+
+
+async def test_backbones_share_the_turns_on_the_device(site: Open) -> None:
+    async with site(passes=1, backbone="tiny/text,tiny/other") as s:
+        s.loaded[0].open.clear()
+        first = asyncio.create_task(s.embed("a"))
+        await s.changes.until(lambda: bool(s.loaded[0].batches))
+        others = [asyncio.create_task(s.embed(text, info("tiny/other"))) for text in "bcd"]
+        more = asyncio.create_task(s.embed("e"))
+        await queued(s.metrics, "tiny/other", 3)
+        assert s.loaded[1].batches == []
+        s.loaded[0].open.set()
+        await asyncio.gather(first, more, *others)
+        # They gathered while the other backbone had the only turn.
+        assert [sorted(batch) for batch in s.loaded[1].batches] == [["b", "c", "d"]]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("max_batch_tokens", 100), ("max_batch_tokens", 511)]
+)
+async def test_budget_that_valid_inputs_do_not_fit_is_refused(
+    site: Open, setting: str, value: int
+) -> None:
+    with pytest.raises(InvalidSettings, match=f"at least 512 .* is {value}") as caught:
+        async with site(**{setting: value}):
+            raise AssertionError
+    assert caught.value.field == setting
+
+
+async def test_backbone_that_the_budget_does_not_suit_is_not_loaded_at_run_time(
+    site: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with site(max_batch_tokens=512) as s:
+        monkeypatch.setattr(doubles, "MAX_LETTERS", 600)
+        with pytest.raises(PreconditionFailed) as caught:
+            await s.extractor.load_backbone("tiny/other")
+        assert (caught.value.field, caught.value.limit) == ("max_batch_tokens", 600)
+        assert s.loaded[1].closed
+        assert s.names() == ["tiny/text"]
+
+
+async def test_texts_larger_than_the_default_budget_raise_it(
+    site: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def preprocess(self: TinyBackbone, raw: RawInput) -> PreparedInput:
+        assert isinstance(raw, str)
+        return PreparedInput(whole(self, raw).data, 10 * len(raw))
+
+    whole = TinyBackbone.preprocess
+    monkeypatch.setattr(TinyBackbone, "preprocess", preprocess)
+    async with site() as s:
+        assert (await s.embed("long " * 10_000)).vector.shape == (4,)

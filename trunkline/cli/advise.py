@@ -1,0 +1,151 @@
+"""`trunkline advise`: whether transfer pays for a folder or table, before anything is stored."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+from rich.progress import TextColumn
+
+from trunkline.advice import Advice, Option
+from trunkline.cli.connection import client_command
+from trunkline.cli.naming import input_name, names_in, short_digest
+from trunkline.cli.output import Output
+from trunkline.cli.report import accuracy
+from trunkline.client import Client
+from trunkline.datasets import read_examples
+from trunkline.errors import DatasetError
+from trunkline.inputs import Image, Text
+from trunkline.reporting import advice_page
+from trunkline.resources import InvalidName, TenantName
+from trunkline.values import UploadProgress
+from trunkline.wording import size
+
+_SHOWN_PAIRS = 10
+
+
+@click.command()
+@click.argument("path", metavar="PATH", type=click.Path(path_type=Path))
+@click.option(
+    "--tenant",
+    metavar="TENANT",
+    default="default",
+    show_default=True,
+    help="In whose turn the server works.",
+)
+@click.option(
+    "--backbone",
+    "backbones",
+    metavar="NAME",
+    multiple=True,
+    help="A backbone to compare; may be repeated (default: all loaded ones that take the data).",
+)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Decides the folds.")
+@click.option(
+    "--html",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write the advice with its curves to this file as one self-contained page, too.",
+)
+@client_command
+def advise(
+    client: Client,
+    out: Output,
+    path: Path,
+    tenant: str,
+    backbones: tuple[str, ...],
+    seed: int,
+    html: Path | None,
+) -> None:
+    """Say whether transfer pays for the labelled examples in PATH, and how many labels it takes.
+
+    Always answering the most frequent class, direct training on the raw inputs, and a head on each
+    backbone are compared on the same folds. Nothing is stored. PATH is as for `trunkline train`.
+    Exits 1 if any row failed; the others are looked at.
+    """
+    try:
+        TenantName.read(tenant)
+    except InvalidName as error:
+        raise click.BadParameter(str(error), param_hint="--tenant") from error
+    examples = list(read_examples(path))
+    if not examples:
+        raise DatasetError(f"{path}: no examples")
+    advice = _ask(client, out, tenant, examples, backbones, seed)
+    names = names_in(path) if advice.near_duplicates else {}
+    if html is not None:
+        html.write_text(advice_page(advice, path.name, names), encoding="utf-8")
+    if out.as_json:
+        out.document(advice)
+    else:
+        _print(out, advice, names)
+    if advice.failed:
+        raise click.exceptions.Exit(1)
+
+
+def _ask(
+    client: Client,
+    out: Output,
+    tenant: str,
+    examples: Sequence[tuple[Image | Text, str]],
+    backbones: Sequence[str],
+    seed: int,
+) -> Advice:
+    with out.progress(TextColumn("{task.fields[said]}", markup=False)) as bar:
+        # One more than there are rows: the comparison that follows.
+        task = bar.add_task("sending", total=len(examples) + 1, said="")
+
+        def on_progress(now: UploadProgress) -> None:
+            bar.update(
+                task,
+                description="comparing" if now.rows == len(examples) else "sending",
+                completed=now.rows,
+                said=f"{now.rows} examples, {size(now.sent_bytes)}",
+            )
+
+        advice = client.advise(tenant, examples, backbones, seed=seed, on_progress=on_progress)
+        bar.update(task, description="compared", completed=len(examples) + 1)
+    out.failures([(input_name(examples[row.row][0]), row) for row in advice.failures])
+    return advice
+
+
+def _print(out: Output, advice: Advice, names: Mapping[str, str]) -> None:
+    columns = ["option", "accuracy", "log-loss", "LogME", "rank", "cosine", "seconds"]
+    out.table(columns, map(_row, advice.options))
+    out.words(advice.summary)
+    for reason in advice.reasons:
+        out.words(reason, bullet="- ")
+    likely = "is likely to pay" if advice.fine_tuning else "is not likely to pay"
+    out.words(f"Fine-tuning {likely}. {advice.fine_tuning_reason}")
+    if advice.labels_needed:
+        wanted = [
+            (f"{row.accuracy:.1%}", "out of sight" if row.examples is None else row.examples)
+            for row in advice.labels_needed
+        ]
+        title = f"examples that {advice.recommended} is likely to need"
+        out.table(["accuracy", "examples"], wanted, title=title)
+    if advice.near_duplicates:
+        _print_pairs(out, advice, names)
+
+
+def _row(option: Option) -> tuple[object, ...]:
+    return (
+        option.name,
+        accuracy(option.estimate),
+        f"{option.estimate.log_loss:.4f}",
+        None if option.log_evidence is None else f"{option.log_evidence:.4f}",
+        None if option.effective_rank is None else f"{option.effective_rank:.0f}",
+        None if option.mean_similarity is None else f"{option.mean_similarity:.3f}",
+        f"{option.seconds:.1f}",
+    )
+
+
+def _print_pairs(out: Output, advice: Advice, names: Mapping[str, str]) -> None:
+    def name(digest: str) -> str:
+        return names.get(digest) or short_digest(digest)
+
+    pairs = [
+        (name(row.digest), row.label, name(row.other_digest), row.other_label, row.similarity)
+        for row in advice.near_duplicates[:_SHOWN_PAIRS]
+    ]
+    title = f"nearly the same: {advice.near_duplicate_count:,} pairs"
+    if advice.near_duplicate_count > len(pairs):
+        title += f", {len(pairs)} of them"
+    out.table(["example", "label", "nearly the same", "its label", "cosine"], pairs, title=title)

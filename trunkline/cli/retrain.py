@@ -1,0 +1,121 @@
+"""`trunkline heads retrain`: heads on backbones that have changed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import click
+
+from trunkline.cli.connection import client_command
+from trunkline.cli.output import Output, described
+from trunkline.cli.report import accuracy
+from trunkline.cli.uploads import train_head
+from trunkline.client import Client
+from trunkline.errors import FailedPrecondition, TrunklineError
+from trunkline.heads import Head
+from trunkline.reports import Estimate
+from trunkline.resources import HeadName, InvalidName, TenantName
+
+
+@dataclass(frozen=True)
+class _Retrained:
+    """What became of a head: a version with its estimate, or an error."""
+
+    head: str
+    backbone: str
+    version: int | None = None
+    estimate: Estimate | None = None
+    error: TrunklineError | None = None
+
+
+def _read_owner(ctx: click.Context, param: click.Parameter, value: str) -> TenantName | HeadName:
+    whole_tenant = "/" not in value or (value.startswith("tenants/") and value.count("/") == 1)
+    try:
+        return TenantName.read(value) if whole_tenant else HeadName.read(value)
+    except InvalidName as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+
+
+@click.command()
+@click.argument("owner", metavar="TENANT[/HEAD]", callback=_read_owner)
+@click.option("--backbone", metavar="NAME", help="A loaded backbone (default: the head's own).")
+@client_command
+def retrain(
+    client: Client, out: Output, owner: TenantName | HeadName, backbone: str | None
+) -> None:
+    """Train heads again after their backbone has changed.
+
+    The server embeds the inputs that a head has kept anew, with its own backbone as it is loaded
+    now, or with --backbone. TENANT stands for those of its heads that are bound to another
+    fingerprint of their backbone than the loaded one. Exits 1 if any could not be trained.
+    """
+    if isinstance(owner, HeadName):
+        heads = [client.get_head(owner.short)]
+    else:
+        heads = _outdated(client, owner, backbone)
+        if not heads:
+            out.say(f"every head of {owner.tenant} is up to date")
+    _print(out, [_retrained(client, out, head, backbone or head.backbone) for head in heads])
+
+
+def _outdated(client: Client, tenant: TenantName, backbone: str | None) -> list[Head]:
+    """The tenant's heads on another fingerprint of their backbone (of this one) than the loaded.
+
+    A head whose backbone is not loaded at all is among them: why it cannot be trained, the server
+    says.
+    """
+    loaded = {row.name: row.fingerprint for row in client.backbones()}
+    if backbone and backbone not in loaded:
+        known = ", ".join(loaded)
+        raise FailedPrecondition(
+            "the backbone is not loaded", field="backbone", limit=known, value=backbone
+        )
+    return [
+        head
+        for head in client.list_heads(tenant.tenant)
+        if backbone in (None, head.backbone) and loaded.get(head.backbone) != head.fingerprint
+    ]
+
+
+def _retrained(client: Client, out: Output, head: Head, backbone: str) -> _Retrained:
+    name = HeadName.parse(head.name).short
+    try:
+        training = train_head(
+            client, out, name, None, activate=True, backbone=backbone, title=f"training {name}"
+        )
+        estimate = client.report(name, training.version).estimate
+    except TrunklineError as error:
+        return _Retrained(name, backbone, error=error)
+    return _Retrained(name, backbone, training.version, estimate)
+
+
+def _print(out: Output, rows: Sequence[_Retrained]) -> None:
+    if out.as_json:
+        out.document({"heads": [_document(row) for row in rows]})
+    elif rows:
+        columns = ["head", "backbone", "version", "estimated accuracy", "error"]
+        out.table(
+            columns,
+            [
+                (
+                    row.head,
+                    row.backbone,
+                    row.version,
+                    row.estimate and accuracy(row.estimate),
+                    row.error and described(row.error),
+                )
+                for row in rows
+            ],
+        )
+    if any(row.error for row in rows):
+        raise click.exceptions.Exit(1)
+
+
+def _document(row: _Retrained) -> dict[str, object]:
+    error = row.error and {
+        "code": row.error.code,
+        "message": row.error.message,
+        "field": row.error.field,
+        "limit": row.error.limit,
+        "value": row.error.value,
+    }
+    return vars(row) | {"error": error}

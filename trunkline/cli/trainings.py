@@ -1,0 +1,109 @@
+"""`trunkline trainings …`: trainings that run, or have run."""
+
+from datetime import timedelta
+
+import click
+
+from trunkline.cli.connection import client_command
+from trunkline.cli.output import Failure, Output
+from trunkline.client import Client
+from trunkline.resources import HeadName, InvalidName, TrainingName
+from trunkline.values import Training, TuningProgress
+
+
+def _read_name(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    try:
+        if "/trainings/" in value:
+            return str(TrainingName.parse(value))
+        return HeadName.read(value).short
+    except InvalidName as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+
+
+_NAME = click.argument("name", callback=_read_name, metavar="TENANT/HEAD|NAME")
+
+
+@click.group()
+def trainings() -> None:
+    """Look at trainings, and cancel them."""
+
+
+@trainings.command()
+@_NAME
+@client_command
+def show(client: Client, out: Output, name: str) -> None:
+    """Show how far a training is: the one that runs for a head, or any by its full name."""
+    _print(out, client.get_training(_full_name(client, name)))
+
+
+@trainings.command()
+@_NAME
+@client_command
+def cancel(client: Client, out: Output, name: str) -> None:
+    """End a training without a version; one that has ended stays as it is."""
+    _print(out, client.cancel_training(_full_name(client, name)))
+
+
+def phase_words(training: Training) -> str:
+    """What a training is doing, in one line."""
+    tuning = training.tuning
+    if tuning is None:
+        return training.phase
+    words = [
+        _fold(tuning),
+        f"epoch {tuning.epoch}/{tuning.epochs}",
+        f"loss {tuning.loss:.3f}",
+    ]
+    if tuning.validation_accuracy is not None:
+        words.append(f"accuracy {tuning.validation_accuracy:.1%}")
+    return ", ".join([*words, f"{_clock(tuning.remaining_seconds)} left"])
+
+
+def _print(out: Output, training: Training) -> None:
+    if out.as_json:
+        out.document(training)
+        return
+    failed = f"{training.error_code}: {training.error_message}"
+    facts: dict[str, object] = {
+        "name": training.name,
+        "state": training.state,
+        "phase": training.phase or None,
+        "progress": None if training.done else f"{training.progress:.0%}",
+        "version": training.version,
+        "error": failed if training.error_code else None,
+        "created (UTC)": training.create_time,
+        "ended (UTC)": training.end_time,
+    }
+    out.facts(facts)
+    if training.tuning:
+        out.facts(_tuning_facts(training.tuning), title="fine-tuning")
+
+
+def _tuning_facts(tuning: TuningProgress) -> dict[str, object]:
+    accuracy = tuning.validation_accuracy
+    return {
+        "fold": _fold(tuning),
+        "epoch": f"{tuning.epoch} of {tuning.epochs}",
+        "loss": tuning.loss,
+        "validation loss": tuning.validation_loss,
+        "validation accuracy": None if accuracy is None else f"{accuracy:.1%}",
+        "time left": _clock(tuning.remaining_seconds),
+    }
+
+
+def _fold(tuning: TuningProgress) -> str:
+    return f"fold {tuning.fold}/{tuning.folds}" if tuning.fold else "all examples"
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
+
+
+def _full_name(client: Client, name: str) -> str:
+    """The training's full name; `name` may be that of a head with a training that runs."""
+    if "/trainings/" in name:
+        return name
+    running = client.get_head(name).training
+    if running is None:
+        raise Failure(f"no training of {name} runs")
+    return running
