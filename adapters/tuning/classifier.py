@@ -11,9 +11,17 @@ from torch import Tensor, nn
 
 from adapters.fronts import NORMALISE, PROJECTION, Front
 
+LEAST_ROWS = 8
+"""Embeddings that a batch must have for its own mean and scale to say anything."""
+
 
 class Classifier(nn.Module):
-    """Logits of embeddings: a front, which stays as it is, and a linear layer that learns.
+    """Logits of embeddings: a front and a linear layer that learns.
+
+    While it learns, the front standardises each batch by the batch's own mean and scale. A tail
+    that is tuned moves all its embeddings together, further than a linear layer can follow; what
+    counts is how they lie to one another, and the head that is served gets a front of its own.
+    `settle` fits the front to a tail as it is, to score with. A projection's signs never change.
 
     Args:
         front: what the head was trained behind.
@@ -38,7 +46,8 @@ class Classifier(nn.Module):
         self.register_buffer("mean", torch.tensor(front.mean))
         self.register_buffer("scale", torch.tensor(front.scale))
         signs = front.signs if front.kind == PROJECTION else np.empty(0)
-        self.register_buffer("signs", torch.tensor(signs, dtype=torch.float32))
+        kept = torch.tensor(signs, dtype=torch.float32)
+        self.register_buffer("signs", kept, persistent=False)
         self.weight = nn.Parameter(torch.tensor(weight / temperature, dtype=torch.float32))
         self.bias = nn.Parameter(torch.tensor(bias / temperature, dtype=torch.float32))
 
@@ -46,11 +55,27 @@ class Classifier(nn.Module):
         """Return logits (n, classes) of embeddings (n, dim)."""
         return self._features(embeddings) @ self.weight.T + self.bias
 
+    def settle(self, embeddings: Tensor) -> None:
+        """Fit the front to embeddings (n, dim), unless they are too few."""
+        if len(embeddings) >= LEAST_ROWS:
+            self.mean, self.scale = _moments(self._lengths(embeddings))
+
     def _features(self, rows: Tensor) -> Tensor:
         """Do what `Front.features` does, in float32."""
-        if self._front.kind == NORMALISE:
-            rows = nn.functional.normalize(rows, dim=1)
-        rows = (rows - self.mean) / self.scale
+        rows = self._lengths(rows)
+        own = self.training and len(rows) >= LEAST_ROWS
+        mean, scale = _moments(rows) if own else (self.mean, self.scale)
+        rows = (rows - mean) / scale
         if self._front.kind == PROJECTION:
             rows = (rows @ self.signs).relu() - 1 / math.sqrt(2 * math.pi)
         return nn.functional.normalize(rows, dim=1) if self._front.unit else rows
+
+    def _lengths(self, rows: Tensor) -> Tensor:
+        return nn.functional.normalize(rows, dim=1) if self._front.kind == NORMALISE else rows
+
+
+def _moments(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and scale (dim,) of rows (n, dim), as `Front.of` does."""
+    variance, mean = torch.var_mean(rows, dim=0, correction=0)
+    variance = variance + variance.mean() / 4
+    return mean, torch.sqrt(torch.where(variance > 0, variance, 1.0))

@@ -32,12 +32,18 @@ LEAST_STEPS = 8
 EMBED_BATCH = 32
 """Examples that are embedded at once."""
 
+SETTLE_ON = 256
+"""Examples that the front of scores is fitted to after an epoch, of each class its share."""
+
 CLASSIFIER_SHARE = 0.1
 """Rate of the classifier as a share of the last block's: it is good already, and a step of the
 same size changes the logits by the sum of the changes of all its weights."""
 
 WEIGHT_DECAY = 0.01
 """Of matrices and kernels; scales and biases are not decayed."""
+
+LARGEST_GRADIENT = 1.0
+"""Length of all gradients together at most: one odd batch must not throw a training off."""
 
 STEM = "stem"
 """Name of what belongs to no block."""
@@ -119,7 +125,7 @@ class Learner:
 
     def restore(self, state: State) -> None:
         """Go on from a state; `begin` comes first."""
-        tensors = dict(self._learned())
+        tensors = dict(self._kept())
         with torch.no_grad():
             for name, tensor in tensors.items():
                 tensor.copy_(state.tensors[name])
@@ -131,9 +137,9 @@ class Learner:
     def state(self) -> dict[str, Tensor]:
         """Return copies of all that `restore` takes; names with a "|" are the optimizer's."""
         found: dict[str, Tensor] = {}
-        for name, tensor in self._learned():
+        for name, tensor in self._kept():
             found[name] = tensor.detach().clone()
-            for moment, value in self._optimizer.state[tensor].items():
+            for moment, value in self._optimizer.state.get(tensor, {}).items():
                 found[f"{name}|{moment}"] = value.clone()
         return {name: tensor.cpu() for name, tensor in found.items()}
 
@@ -141,6 +147,8 @@ class Learner:
         """Run an epoch, counted from 1; returns the weighted mean of the loss in nats."""
         batches = lesson.batches(epoch, self._activations.views)
         self._unfreeze(plan.stage(epoch).blocks)
+        self._classifier.train()
+        learned = [tensor for group in self._optimizer.param_groups for tensor in group["params"]]
         total = torch.zeros((), device=self._device)
         for step, (places, views) in enumerate(batches):
             self._set_rates(plan.rates(epoch, (step + 0.5) / len(batches), len(self.blocks)))
@@ -153,9 +161,17 @@ class Learner:
             losses = weights * nn.functional.cross_entropy(logits, targets, reduction="none")
             self._optimizer.zero_grad()
             losses.mean().backward()
+            nn.utils.clip_grad_norm_(learned, LARGEST_GRADIENT)
             self._optimizer.step()
             total += losses.detach().sum()
+        places = np.concatenate([places for places, _ in batches])[:SETTLE_ON]
+        self._settle(lesson.rows[places])
         return float(total) / float(lesson.weights.sum())
+
+    def _settle(self, rows: Rows) -> None:
+        """Make the classifier ready to score with what the tail has become."""
+        self._classifier.eval()
+        self._classifier.settle(torch.cat(list(self._embed(rows, narrow=self._bfloat16))))
 
     def logits(self, rows: Rows) -> NDArray[np.float64]:
         """Return the classifier's logits (m, classes) of examples, as fast as training goes."""
@@ -195,11 +211,11 @@ class Learner:
                 stack.enter_context(torch.autocast(self._device.type, torch.bfloat16))
             yield
 
-    def _learned(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield all that learns, by name."""
+    def _kept(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield all that changes, by name."""
         for block in self.blocks:
             yield from block.tuned
-        for name, tensor in self._classifier.named_parameters():
+        for name, tensor in self._classifier.state_dict(keep_vars=True).items():
             yield CLASSIFIER + name, tensor
 
     def _groups(self) -> list[dict[str, Any]]:
