@@ -49,6 +49,8 @@ ENV PATH=/opt/venv/bin:$PATH \
     TRUNKLINE_INSECURE=true \
     TRUNKLINE_DATA_DIR=/data/store \
     TRUNKLINE_CACHE_DIR=/data/cache \
+    HF_HOME=/data/huggingface \
+    TORCH_HOME=/data/torch \
     TRUNKLINE_LOG_FORMAT=json
 USER 10001
 VOLUME /data
@@ -73,6 +75,8 @@ ENV PATH=/opt/venv/bin:$PATH \
     TRUNKLINE_INSECURE=true \
     TRUNKLINE_DATA_DIR=/data/store \
     TRUNKLINE_CACHE_DIR=/data/cache \
+    HF_HOME=/data/huggingface \
+    TORCH_HOME=/data/torch \
     TRUNKLINE_LOG_FORMAT=json
 USER 10001
 VOLUME /data

@@ -15,7 +15,7 @@ IS_PYTHON := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(firstword $(foreach p,python3 python3.11 python3.12 python3.13,\
 	$(if $(shell $(p) -c '$(IS_PYTHON)' >/dev/null 2>&1 && echo yes),$(p))))
 
-.PHONY: help demo serve test lint format types proto proto-check bench bench-learning bench-advice bench-honesty bento lock clean
+.PHONY: help demo serve test lint format types proto proto-check bench bench-learning bench-tails bench-advice bench-honesty bento lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -76,6 +76,9 @@ bench: $(INSTALLED) ## Measure the serving figures of docs/performance.md
 
 bench-learning: $(INSTALLED) ## Measure how fast, accurate and honest learning is
 	@OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.learning $(ARGS)
+
+bench-tails: $(INSTALLED) ## Measure what fine-tuned tails gain and cost
+	@$(BIN)/python -m benchmarks.tails $(ARGS)
 
 bench-advice: $(INSTALLED) ## Compare what is advised with held-out accuracy
 	@OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.advice $(ARGS)

@@ -19,6 +19,7 @@ AUTO = "auto"
 BALANCED = "balanced"
 MAX_SEED = 2**64 - 1
 MAX_VIEWS = 32
+FLIPS = 3
 MAX_NOISE = 10.0
 MIN_L2, MAX_L2 = 1e-9, 1e12
 MIN_CLASS_WEIGHT, MAX_CLASS_WEIGHT = 1e-3, 1e3
@@ -85,6 +86,8 @@ class FineTune:
         rate_decay: factor of the rate from each block to the one before it (discriminative rates;
             Howard and Ruder 2018, https://arxiv.org/abs/1801.06146, section 3.2).
         views: views of each image to train on beside the image itself.
+        flips: whether these views are the image mirrored, upside down, and both, in this order:
+            for images that have no up and down.
 
     Raises:
         InvalidSpec: if a field is out of range.
@@ -92,9 +95,10 @@ class FineTune:
 
     strategy: str = NO_TUNING
     max_epochs: int = 12
-    learning_rate: float = 5e-4
-    rate_decay: float = 0.8
+    learning_rate: float = 8e-4
+    rate_decay: float = 0.9
     views: int = 0
+    flips: bool = False
 
     def __post_init__(self) -> None:
         _expect_one_of("fine_tune.strategy", self.strategy, STRATEGIES)
@@ -107,6 +111,9 @@ class FineTune:
         _expect(good, "fine_tune.rate_decay", "above 0, at most 1", self.rate_decay)
         good = 0 <= self.views <= MAX_VIEWS
         _expect(good, "fine_tune.views", f"from 0 to {MAX_VIEWS}", self.views)
+        if self.flips:
+            good = 1 <= self.views <= FLIPS
+            _expect(good, "fine_tune.views", f"from 1 to {FLIPS} with flips", self.views)
 
     @property
     def wanted(self) -> bool:

@@ -41,8 +41,8 @@ def main() -> None:
         client.train(options.head)
         right = 0
         for text, label in stream:
-            (row,) = client.predict(options.head, [text])
-            right += isinstance(row, Prediction) and row.label == label
+            (answer,) = client.predict(options.head, [text])
+            right += isinstance(answer, Prediction) and answer.label == label
             client.feedback(options.head, [(text, label)])
         live = client.get_head(options.head).live
         assert live is not None

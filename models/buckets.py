@@ -18,6 +18,10 @@ LENGTHS = (16, 32, 64, 128, 256, 512)
 ROWS = (1, 2, 4, 8, 16, 32, 64)
 """Rows of a batch on a GPU; a larger batch is cut into several."""
 
+TOKENS = 16_384
+"""Of a pass that is recorded for a GPU, padding included. Kernels of larger ones take so long that
+launching them costs nothing, and their recordings would take much memory and time to make."""
+
 _MULTIPLE = 8
 
 

@@ -59,6 +59,8 @@ def export_graph(
             whole = prefix.followed_by(tail, {"states": "states", "mask": network.mask})
         whole.model.metadata_props[graphs.TAIL_BLOCKS] = json.dumps(network.tail_blocks)
         whole.write(folder / path.name)
+    for old in path.parent.parent.glob(graphs.OLD):
+        old.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

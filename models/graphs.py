@@ -24,6 +24,8 @@ from models.errors import BackboneError
 
 FOLDER = "graphs-3"
 """In a backbone's folder of the cache; another number when the export changes in any way."""
+OLD = "graph-*.onnx"
+"""Beside that folder: whole graphs of versions that knew no parts, which nobody reads any more."""
 WHOLE = "whole.onnx"
 PREFIX = "prefix.onnx"
 TAIL = "tail.onnx"

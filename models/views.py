@@ -4,6 +4,9 @@ A view is a crop of random area and shape (Szegedy et al. 2015, "Going deeper wi
 section 6), every second one mirrored, with brightness, contrast and colour changed a little (Howard
 2013, "Some improvements on deep convolutional neural network based image classification", section
 2). The same image, index and recipe give the same view, so views can be embedded once and kept.
+
+For images that have no up and down, such as those of a microscope, there are the flips: the whole
+image mirrored, upside down, and both.
 """
 
 from __future__ import annotations
@@ -34,6 +37,15 @@ COLOUR = (0.9, 1 / 0.9)
 """Factors of brightness, contrast and colour."""
 
 
+FLIPS = (
+    Image.Transpose.FLIP_LEFT_RIGHT,
+    Image.Transpose.FLIP_TOP_BOTTOM,
+    Image.Transpose.ROTATE_180,
+)
+FLIP_SIDE = 640
+"""Pixels along each side of a flip: it should lose nothing that the image itself would show."""
+
+
 def make_views(
     raw: RawInput, count: int, limits: InputLimits | None = None
 ) -> list[NDArray[np.uint8]]:
@@ -44,9 +56,26 @@ def make_views(
     Raises:
         InvalidInput: the image cannot be decoded or is beyond the limits.
     """
-    square = ImagePreprocessor(SIDE, limits or InputLimits()).prepare(raw).data
-    picture = Image.fromarray(square)
+    picture = _square(raw, SIDE, limits)
     return [_view(picture, index) for index in range(count)]
+
+
+def make_flips(
+    raw: RawInput, count: int, limits: InputLimits | None = None
+) -> list[NDArray[np.uint8]]:
+    """Return the first `count` flips, at most three, of an image as `make_views` takes it.
+
+    Each is uint8 of shape (FLIP_SIDE, FLIP_SIDE, 3).
+
+    Raises:
+        InvalidInput: the image cannot be decoded or is beyond the limits.
+    """
+    picture = _square(raw, FLIP_SIDE, limits)
+    return [np.asarray(picture.transpose(flip)) for flip in FLIPS[:count]]
+
+
+def _square(raw: RawInput, side: int, limits: InputLimits | None) -> Image.Image:
+    return Image.fromarray(ImagePreprocessor(side, limits or InputLimits()).prepare(raw).data)
 
 
 def _view(picture: Image.Image, index: int) -> NDArray[np.uint8]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from models.errors import WeightsMissing
+from models.errors import BackboneError, WeightsMissing
 
 
 def packaged_file(package: str, relative: str, *, distribution: str, backbone: str) -> Path:
@@ -43,9 +43,18 @@ def fingerprint(files: Mapping[str, Path], facts: Mapping[str, object]) -> str:
     Args:
         files: contents to hash, keyed by their role.
         facts: JSON values that decide what the network computes.
+
+    Raises BackboneError if a file cannot be read.
     """
-    digests = {role: blake3().update_mmap(path).hexdigest() for role, path in files.items()}
+    digests = {role: _digest(path) for role, path in files.items()}
     canonical = json.dumps({"files": digests, "facts": facts}, sort_keys=True)
     return blake3(
         canonical.encode(), derive_key_context="trunkline v1 backbone fingerprint"
     ).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    try:
+        return blake3().update_mmap(path).hexdigest()
+    except OSError as error:
+        raise BackboneError(f"{path} cannot be read: {error.strerror}") from error

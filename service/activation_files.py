@@ -14,6 +14,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from service.errors import PreconditionFailed
+from service.errors import PreconditionFailed, StoreFailed
+from service.logs import get_logger
 from service.store.embeddings import PREFIX
 
 SUFFIX = ".safetensors"
@@ -31,6 +33,8 @@ ROW_OVERHEAD_BYTES = 200
 """Of a row beside its numbers: name, shape and place in the header."""
 
 _DTYPES = {"F16": np.float16, "F32": np.float32, "U8": np.uint8, "I64": np.int64}
+
+log = get_logger(__name__)
 
 Rows = Mapping[str, NDArray[Any]]
 
@@ -75,7 +79,7 @@ class ActivationFiles:
         with self._lock:
             if folder.is_dir():
                 os.utime(folder)
-            return {name for path in _files(folder) for name in read_layout(path)}
+            return {name for _, names in _whole(folder) for name in names}
 
     def make_room(self, key: Key, nbytes: int) -> None:
         """Deletes what other heads have, as far as is needed for more rows of this key.
@@ -119,6 +123,11 @@ class ActivationFiles:
         prefixes = {digest[:PREFIX] for digest in digests}
         self._filter(uid, lambda name: name[:PREFIX] in prefixes)
 
+    def heads(self) -> set[str]:
+        """Uids of the heads that have rows."""
+        with self._lock:
+            return {path.name.rpartition("-")[0] for path in self._keys()}
+
     def drop(self, uid: str) -> None:
         """Deletes all rows of a head."""
         with self._lock:
@@ -127,24 +136,33 @@ class ActivationFiles:
 
     def _filter(self, uid: str, wanted: Callable[[str], bool]) -> None:
         with self._lock:
-            for path in [path for folder in self._keys(uid) for path in _files(folder)]:
-                rows = map_rows(path)
-                kept = {name: row for name, row in rows.items() if wanted(name)}
+            for path, names in [found for folder in self._keys(uid) for found in _whole(folder)]:
+                kept = {name for name in names if wanted(name)}
                 if not kept:
                     path.unlink()
-                elif len(kept) < len(rows):
-                    write(path, safetensors.numpy.save(kept))
+                elif len(kept) < len(names):
+                    rows = {name: row for name, row in map_rows(path).items() if name in kept}
+                    write(path, safetensors.numpy.save(rows))
 
     def _keys(self, uid: str = "*") -> Iterator[Path]:
         return self._folder.glob(f"*/{uid}-*")
 
 
 def read_layout(path: Path) -> dict[str, dict[str, Any]]:
-    """Dtype, shape and place of each row of a file, by its name."""
+    """Dtype, shape and place of each row of a file, by its name.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    total = path.stat().st_size
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
+        if 8 + size > total:
+            raise ValueError(f"{path.name} is cut off")
         layout: dict[str, dict[str, Any]] = json.loads(file.read(size))
     layout.pop("__metadata__", None)
+    if 8 + size + max(form["data_offsets"][1] for form in layout.values()) > total:
+        raise ValueError(f"{path.name} is cut off")
     return layout
 
 
@@ -161,22 +179,47 @@ def map_rows(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def write(path: Path, *data: bytes | memoryview) -> None:
-    """Puts a file in its place as a whole: it is on the disk when this returns."""
+    """Puts a file in its place as a whole: it is on the disk when this returns.
+
+    Raises:
+        StoreFailed: the disk is full, or nothing may be written there.
+    """
     part = path.with_name(path.name + PART)
-    with part.open("wb") as file:
-        file.writelines(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        with part.open("wb") as file:
+            file.writelines(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise StoreFailed(
+            f"data_dir: {path.name} cannot be written: {error.strerror}",
+            field="data_dir",
+            value=error.strerror,
+        ) from error
 
 
 def _files(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"*{SUFFIX}"))
+
+
+def _whole(folder: Path) -> Iterator[tuple[Path, Collection[str]]]:
+    """Files and the names of their rows; damaged ones are deleted, to be computed again."""
+    for path in _files(folder):
+        try:
+            names = read_layout(path).keys()
+        except ValueError as error:
+            log.warning("damaged activations are deleted", path=str(path), error=str(error))
+            path.unlink()
+        else:
+            yield path, names
 
 
 def _size(folder: Path) -> int:

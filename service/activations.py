@@ -17,7 +17,7 @@ from service.looks import looks_at
 from service.patience import patiently
 from service.store import Database
 from service.store import inputs as stored_inputs
-from service.store.embeddings import view_digest
+from service.store.embeddings import view_digests
 from service.store.heads import HeadRecord
 from service.together import to_its_end
 from trunkline.v1 import common_pb2
@@ -51,12 +51,14 @@ class Activations:
         digests: Sequence[str],
         *,
         views: int,
+        flips: bool = False,
         prepared: bool,
         tell: Tell,
     ) -> Key:
         """Computes what is missing of examples and their first views; returns where all lies.
 
         Args:
+            flips: whether these views are flips.
             prepared: whether what enters the network is wanted in place of activations.
             tell: is told the share that is done.
 
@@ -67,7 +69,11 @@ class Activations:
         """
         key = Key(backbone.fingerprint, head.uid, prepared)
         known = await asyncio.to_thread(self.files.known, key)
-        missing = [digest for digest in digests if not known.issuperset(_names(digest, views))]
+        missing = [
+            digest
+            for digest in digests
+            if not known.issuperset((digest, *view_digests(digest, views, flips=flips)))
+        ]
         if not missing:
             return key
         nbytes = await self._measure(head, backbone, missing, prepared=prepared) * (1 + views)
@@ -75,7 +81,7 @@ class Activations:
         done = 0
         for part in _parts(missing, max(1, ROWS_AT_ONCE // (1 + views))):
             tell(done / len(missing))
-            rows = await self._compute(head, backbone, part, views, prepared=prepared)
+            rows = await self._compute(head, backbone, part, views, flips=flips, prepared=prepared)
             await to_its_end(self.files.add, key, rows)
             done += len(part)
         return key
@@ -100,11 +106,13 @@ class Activations:
         digests: Sequence[str],
         views: int,
         *,
+        flips: bool = False,
         prepared: bool,
     ) -> dict[str, NDArray[Any]]:
         """Rows of these examples and their views by name."""
         raws = await self._inputs(head, digests)
-        looks = await looks_at(raws, views, self._limits)
+        flipped = range(len(raws)) if flips else ()
+        looks = await looks_at(raws, views, self._limits, flipped)
         inputs = [_usable(look) for row in looks for look in row]
 
         async def ask() -> list[NDArray[Any]]:
@@ -144,11 +152,6 @@ def _usable(row: T | Exception) -> T:
         limit=getattr(row, "limit", None),
         value=getattr(row, "value", None),
     ) from row
-
-
-def _names(digest: str, views: int) -> Iterator[str]:
-    yield digest
-    yield from (view_digest(digest, index) for index in range(views))
 
 
 def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -16,7 +16,7 @@ from models import Modality
 from service.advice_messages import advice_message
 from service.advice_pictures import small_pixels
 from service.advice_process import AdviceTask, compare_options
-from service.advice_request import AdviceRequest, LabelledInput
+from service.advice_request import MAX_NAMED_ERRORS, AdviceRequest, LabelledInput
 from service.calls import Call
 from service.config import ServerSettings
 from service.embeddings import Embeddings, Resolved
@@ -29,7 +29,6 @@ from trunkline.v1 import advice_pb2
 MAX_AT_ONCE = 4
 """Advices under way, each of which holds a sample in memory; one for each tenant."""
 
-MAX_NAMED_ERRORS = 1000
 ROWS_AT_ONCE = 256
 BYTES_AT_ONCE = 32 * 1024 * 1024
 """Of inputs that are embedded together: more would only wait in the tenant's queue."""
@@ -38,6 +37,9 @@ DIRECT = "direct"
 """Name of the option that needs no backbone but has to be prepared."""
 
 RETRY_SECONDS = 5.0
+
+IDLE_SECONDS = 30.0
+"""Without a message, after which a stream loses its place: others may want it."""
 
 Vectors = Mapping[int, NDArray[np.float32]]
 """Embeddings by row."""
@@ -73,14 +75,14 @@ class Advising:
             self._extractor.backbone(name)
         with self._place(request.tenant):
             await request.read(first)
-            async for message in requests:
+            async for message in _flowing(requests):
                 await request.read(message)
             advice = await self._advise(request, call)
         errors = sorted(request.errors.items())
         return advice_pb2.AdviseResponse(
             advice=advice,
             errors=[row_error(row, e, call.request_id) for row, e in errors[:MAX_NAMED_ERRORS]],
-            failed=len(errors),
+            failed=request.failed,
         )
 
     @contextmanager
@@ -211,6 +213,29 @@ class Advising:
                     field="fit_timeout_seconds",
                     limit=seconds,
                 ) from error
+
+
+async def _flowing(
+    requests: AsyncIterator[advice_pb2.AdviseRequest],
+) -> AsyncIterator[advice_pb2.AdviseRequest]:
+    """The messages as they come.
+
+    Raises:
+        Aborted: none came for long.
+    """
+    while True:
+        try:
+            async with asyncio.timeout(IDLE_SECONDS):
+                message = await anext(requests, None)
+        except TimeoutError as error:
+            raise Aborted(
+                f"advice: no message came for {IDLE_SECONDS:g} s; send them without a pause",
+                field="examples",
+                limit=IDLE_SECONDS,
+            ) from error
+        if message is None:
+            return
+        yield message
 
 
 def _sampled(seen: int, kept: int) -> str:

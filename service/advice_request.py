@@ -18,6 +18,9 @@ from trunkline.v1 import advice_pb2
 
 MIN_CLASSES, MIN_PER_CLASS = 2, 2
 
+MAX_NAMED_ERRORS = 1000
+"""Rows whose error is kept while the stream is read; of others it is known how many there are."""
+
 
 @dataclass(frozen=True, slots=True)
 class LabelledInput:
@@ -35,7 +38,8 @@ class AdviceRequest:
         tenant: who asks.
         backbones: names of those to compare; empty for all that take the inputs.
         seed: decides whatever is left to chance.
-        errors: why rows have no part in the advice, by their place in the stream.
+        errors: why rows have no part in the advice, by their place in the stream; of rows that are
+            refused while they are read, the first.
 
     Raises:
         InvalidName: the first message names no tenant.
@@ -48,7 +52,7 @@ class AdviceRequest:
         self.errors: dict[int, Exception] = {}
         self._settings = settings
         self._modality: Modality | None = None
-        self._rows = 0
+        self._rows = self._unnamed = 0
         self._sample: Sample[RawInput] = Sample(
             settings.max_advice_examples, settings.max_advice_bytes, first.seed
         )
@@ -59,6 +63,11 @@ class AdviceRequest:
         return self._sample.seen
 
     @property
+    def failed(self) -> int:
+        """Rows that have no part in the advice."""
+        return len(self.errors) + self._unnamed
+
+    @property
     def modality(self) -> Modality:
         """Of the inputs.
 
@@ -66,9 +75,8 @@ class AdviceRequest:
             InvalidRequest: there are none.
         """
         if self._modality is None:
-            why = f"; the first: {self.errors[min(self.errors)]}" if self.errors else ""
             raise InvalidRequest(
-                f"examples: none of {self._rows} can be used{why}",
+                f"examples: none of {self._rows} can be used{self._why()}",
                 field="examples",
                 limit=f"at least {MIN_PER_CLASS} of {MIN_CLASSES} labels",
                 value=0,
@@ -97,7 +105,10 @@ class AdviceRequest:
             try:
                 self._take(row.label, raw)
             except _BadRow as bad:
-                self.errors[self._rows] = bad.error
+                if len(self.errors) < MAX_NAMED_ERRORS:
+                    self.errors[self._rows] = bad.error
+                else:
+                    self._unnamed += 1
             self._rows += 1
 
     def examples(self) -> list[LabelledInput]:
@@ -127,12 +138,16 @@ class AdviceRequest:
             limit = f"at least {MIN_CLASSES}" if labels < MIN_CLASSES else f"at most {most}"
             raise InvalidRequest(
                 f"examples: {limit} labels with {MIN_PER_CLASS} examples or more are needed, "
-                f"there are {labels}",
+                f"there are {labels} among {self._rows} rows{self._why()}",
                 field="examples",
                 limit=MIN_CLASSES if labels < MIN_CLASSES else most,
                 value=labels,
             )
         return [example for example in good if example.row not in self.errors]
+
+    def _why(self) -> str:
+        """The error of the first row that cannot be used, to end a message with."""
+        return f"; the first: {self.errors[min(self.errors)]}" if self.errors else ""
 
     def _take(self, label: str, raw: RawInput | Exception) -> None:
         """Takes a row in.
@@ -145,6 +160,7 @@ class AdviceRequest:
             raise _BadRow(raw)
         try:
             check_label(label, self._settings.max_label_bytes)
+            self._check_number(label)
         except InvalidRequest as error:
             raise _BadRow(error) from error
         modality = raw.kind.modality
@@ -168,6 +184,17 @@ class AdviceRequest:
             )
         self._modality = modality
         self._sample.add(self._rows, label, raw, raw.cost)
+
+    def _check_number(self, label: str) -> None:
+        """Refuses more labels than examples are looked at: each of them is remembered."""
+        labels, most = self._sample.labels, self._settings.max_advice_examples
+        if label not in labels and len(labels) >= most:
+            raise InvalidRequest(
+                f"label: at most {most} different ones, {label[:200]!r} is one more",
+                field="label",
+                limit=most,
+                value=most + 1,
+            )
 
 
 class _BadRow(Exception):

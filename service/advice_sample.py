@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections import Counter, defaultdict
+from collections.abc import Set
 from typing import Generic, NamedTuple, TypeVar
 
 FLOOR = 10
@@ -48,6 +49,11 @@ class Sample(Generic[T]):
     def seen(self) -> int:
         """Examples that have passed."""
         return self._seen.total()
+
+    @property
+    def labels(self) -> Set[str]:
+        """Labels that have passed."""
+        return self._seen.keys()
 
     def add(self, row: int, label: str, item: T, nbytes: int) -> None:
         """Takes an example in, perhaps in the place of others."""

@@ -94,7 +94,7 @@ class Batcher(Generic[T, R]):
             Unavailable: the batcher is closed.
         """
         if self._closed:
-            raise _shutting_down()
+            raise _closed()
         if cost > self._limits.max_cost:
             raise InvalidRequest(
                 f"input cost: at most {self._limits.max_cost} fit a batch, is {cost}",
@@ -128,7 +128,7 @@ class Batcher(Generic[T, R]):
         while (row := self._queue.pop()) is not None:
             self._observer.queued(-1)
             if not row.future.done():
-                row.future.set_exception(_shutting_down())
+                row.future.set_exception(_closed())
 
     async def _work(self) -> None:
         while True:
@@ -184,7 +184,7 @@ class Batcher(Generic[T, R]):
             if len(results) != len(batch):
                 raise BackboneFailed(f"{len(results)} results for {len(batch)} inputs")
         except asyncio.CancelledError:
-            self._fail(batch, _shutting_down)
+            self._fail(batch, _closed)
             raise
         except Exception as raised:
             error = raised
@@ -202,8 +202,11 @@ class Batcher(Generic[T, R]):
                 row.future.set_exception(make_error())
 
 
-def _shutting_down() -> Unavailable:
-    return Unavailable("the server is shutting down", retry_after=1.0)
+def _closed() -> Unavailable:
+    return Unavailable(
+        "no more inputs are taken: the server is shutting down, or the backbone was unloaded",
+        retry_after=1.0,
+    )
 
 
 def _batch_failure(cause: Exception) -> BackboneFailed:

@@ -24,7 +24,8 @@
     │   └── StoreFailed
     └── StartupError            never on the wire: the server refuses to start
         ├── InvalidSettings
-        └── DataDirectoryLocked
+        ├── DataDirectoryLocked
+        └── DataDirectoryTooNew
 
 ``models.ModelError``, ``adapters.AdapterError`` and ``trunkline.resources.InvalidName`` are the
 roots of those rooms, which know nothing of transports; the table covers them, too.
@@ -141,6 +142,9 @@ class InvalidSettings(StartupError): ...
 class DataDirectoryLocked(StartupError): ...
 
 
+class DataDirectoryTooNew(StartupError): ...
+
+
 class Status(NamedTuple):
     """How an error looks on the wire."""
 
@@ -174,6 +178,7 @@ STATUSES: dict[type[Exception], Status] = {
     StartupError: Status(grpc.StatusCode.INTERNAL, 500),
     InvalidSettings: Status(grpc.StatusCode.INTERNAL, 500),
     DataDirectoryLocked: Status(grpc.StatusCode.INTERNAL, 500),
+    DataDirectoryTooNew: Status(grpc.StatusCode.INTERNAL, 500),
     InvalidName: Status(grpc.StatusCode.INVALID_ARGUMENT, 400),
     models.ModelError: Status(grpc.StatusCode.INTERNAL, 500),
     models.InvalidInput: Status(grpc.StatusCode.INVALID_ARGUMENT, 400),

@@ -97,25 +97,49 @@ class Features:
             vectors |= await patiently(partial(self._compute, head, backbone, part))
         return vectors
 
+    async def prove(self, head: HeadRecord, backbone: BackboneInfo, digest: str) -> None:
+        """Computes one example's embedding, to see that the extractor can.
+
+        Raises:
+            QueueFull, Unavailable: the extractor took no rows for long.
+            ServiceError, models.InvalidInput: why it cannot.
+        """
+
+        async def compute() -> None:
+            for _, outcome in await self._outcomes(head, backbone, [digest]):
+                if isinstance(outcome, Exception):
+                    raise outcome
+
+        await patiently(compute)
+
     async def _compute(
         self, head: HeadRecord, backbone: BackboneInfo, digests: Sequence[str]
     ) -> Vectors:
-        kept = await self._database.read(stored_inputs.find_inputs, head.uid, digests)
-        messages = [common_pb2.Input.FromString(data) for data in kept.values()]
-        inputs = await read_inputs(messages, self._limits)
-        raws = [raw for raw in inputs if isinstance(raw, RawInput)]
-        outcomes = await self._extractor.embed(head.tenant, backbone, raws)
         vectors: Vectors = {}
-        for raw, outcome in zip(raws, outcomes, strict=True):
+        for digest, outcome in await self._outcomes(head, backbone, digests):
             if isinstance(outcome, Extracted):
-                vectors[raw.digest] = outcome.vector
+                vectors[digest] = outcome.vector
             elif isinstance(outcome, (QueueFull, Unavailable)):
                 raise outcome
             else:
                 log.warning(
-                    "kept input is of no use", head=head.resource, digest=raw.digest, error=outcome
+                    "kept input is of no use", head=head.resource, digest=digest, error=outcome
                 )
         return vectors
+
+    async def _outcomes(
+        self, head: HeadRecord, backbone: BackboneInfo, digests: Sequence[str]
+    ) -> list[tuple[str, Extracted | Exception]]:
+        """What becomes of each input that is kept, by digest."""
+        kept = await self._database.read(stored_inputs.find_inputs, head.uid, digests)
+        messages = [common_pb2.Input.FromString(data) for data in kept.values()]
+        inputs = await read_inputs(messages, self._limits)
+        raws = [raw for raw in inputs if isinstance(raw, RawInput)]
+        embedded = iter(await self._extractor.embed(head.tenant, backbone, raws))
+        return [
+            (digest, next(embedded) if isinstance(raw, RawInput) else raw)
+            for digest, raw in zip(kept, inputs, strict=True)
+        ]
 
 
 def _parts(digests: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:

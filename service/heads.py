@@ -117,9 +117,11 @@ class Heads:
         return heads_pb2.DeleteHeadResponse()
 
     async def _delete(self, name: HeadName) -> None:
-        head = await self._database.write(stored_heads.delete_head, name.tenant, name.head)
+        head, tails = await self._database.write(stored_heads.delete_head, name.tenant, name.head)
         self._loaded.forget(head.resource)
         self._live.outdate(head.uid)
+        for fingerprint in tails:
+            self._extractor.forget_tail(fingerprint)
         await self._training.forget_head(head.uid)
 
     async def _update(

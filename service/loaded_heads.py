@@ -9,7 +9,7 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from adapters import Head
+from adapters import Head, HeadSpec
 from service.errors import PreconditionFailed
 from service.extraction import TailRef
 from service.metrics import Metrics
@@ -30,6 +30,7 @@ class LoadedHead:
     Attributes:
         fingerprint: of the backbone that the version was trained for.
         tail: what it runs on in place of the backbone's own blocks; None for these.
+        flips: whether its views are flips.
     """
 
     resource: str
@@ -41,6 +42,7 @@ class LoadedHead:
     version: int
     head: Head
     tail: TailRef | None = None
+    flips: bool = False
     live: bool = False
 
     @property
@@ -159,5 +161,6 @@ def _read_head(
         policy=record.policy,
         version=wanted,
         head=Head.from_safetensors(data),
+        flips=HeadSpec.from_json(found.report["spec"]).fine_tune.flips,
     )
     return loaded, None if found.tail is None else found.tail.fingerprint

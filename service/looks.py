@@ -3,59 +3,71 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import cast
 
 import models
 from adapters.spec import MAX_VIEWS
 from models import InputLimits, Modality
-from models.views import make_views
+from models.views import make_flips, make_views
 from service.errors import InvalidRequest
 from service.inputs import Kind, RawInput
-from service.store.embeddings import view_digest
+from service.store.embeddings import view_digests
 
 Looks = Sequence[RawInput | Exception]
 """An input, then its views; or why there are none, alone."""
 
 
-def check_views(count: int) -> None:
-    """Refuses more views than there are.
+def check_views(count: int, limit: int = MAX_VIEWS) -> None:
+    """Refuses more views than there are, or more than a head has.
 
     Raises:
         InvalidRequest: naming field, limit and value.
     """
-    if count > MAX_VIEWS:
+    if count > limit:
         raise InvalidRequest(
-            f"average_views: at most {MAX_VIEWS}, is {count}",
+            f"average_views: at most {limit}, is {count}",
             field="average_views",
-            limit=MAX_VIEWS,
+            limit=limit,
             value=count,
         )
 
 
 async def looks_at(
-    raws: Sequence[RawInput | Exception], count: int, limits: InputLimits
+    raws: Sequence[RawInput | Exception],
+    count: int,
+    limits: InputLimits,
+    flipped: Container[int] = (),
 ) -> list[Looks]:
-    """Each input with its first `count` views, which are made in a thread."""
+    """Each input with its first `count` views, which are made in a thread.
+
+    Args:
+        flipped: places of inputs whose views are flips.
+    """
     if not count:
         return [[raw] for raw in raws]
-    return await asyncio.to_thread(lambda: [_with_views(raw, count, limits) for raw in raws])
+    return await asyncio.to_thread(
+        lambda: [_with_views(raw, count, limits, flips=i in flipped) for i, raw in enumerate(raws)]
+    )
 
 
-def views_of(raw: RawInput, count: int, limits: InputLimits) -> list[RawInput]:
-    """The first views of an image, under the digests that their embeddings are known by.
+def views_of(
+    raw: RawInput, count: int, limits: InputLimits, *, flips: bool = False
+) -> list[RawInput]:
+    """The first views of an image, or flips, under the digests that they are known by.
 
     Raises:
         models.InvalidInput: the image cannot be decoded, or is beyond the limits.
     """
-    views = make_views(cast("models.RawInput", raw.content), count, limits)
-    return [
-        RawInput(Kind.PIXELS, view_digest(raw.digest, index), view)
-        for index, view in enumerate(views)
-    ]
+    make = make_flips if flips else make_views
+    views = make(cast("models.RawInput", raw.content), count, limits)
+    names = view_digests(raw.digest, count, flips=flips)
+    return [RawInput(Kind.PIXELS, name, view) for name, view in zip(names, views, strict=True)]
 
 
-def _with_views(raw: RawInput | Exception, count: int, limits: InputLimits) -> Looks:
+def _with_views(
+    raw: RawInput | Exception, count: int, limits: InputLimits, *, flips: bool
+) -> Looks:
     if isinstance(raw, Exception):
         return [raw]
     if raw.kind.modality is not Modality.IMAGE:
@@ -67,6 +79,6 @@ def _with_views(raw: RawInput | Exception, count: int, limits: InputLimits) -> L
         )
         return [refusal]
     try:
-        return [raw, *views_of(raw, count, limits)]
+        return [raw, *views_of(raw, count, limits, flips=flips)]
     except models.InvalidInput as error:
         return [error]

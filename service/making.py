@@ -114,7 +114,7 @@ class Making:
                 new = await means.trainer.fit(target, spec, running.note)
                 await self._store(running, target, new)
             return
-        async with means.tails.turn():
+        async with means.tails.turn(target.tenant):
             await self._begin(running)
             new = await means.tails.train(target, spec, running.job.id, running.note)
         async with means.fitter.turn():

@@ -82,6 +82,7 @@ def _read_fine_tune(message: heads_pb2.FineTune) -> FineTune:
         learning_rate=message.learning_rate or default.learning_rate,
         rate_decay=message.rate_decay or default.rate_decay,
         views=message.views,
+        flips=message.flips,
     )
 
 

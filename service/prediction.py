@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from adapters.spec import FLIPS
 from models import InputLimits, Modality
 from service.answers import answer
 from service.calls import Call
@@ -70,7 +71,8 @@ class Prediction:
         outcomes: dict[int, Outcome] = {}
         groups = await self._groups(request, outcomes)
         raws = await read_inputs(request.inputs, self._limits)
-        looks = await looks_at(raws, request.average_views, self._limits)
+        flipped = {row for group in groups if group.loaded.flips for row in group.rows}
+        looks = await looks_at(raws, request.average_views, self._limits, flipped)
         outcomes |= await self._resolve(groups, looks, call)
         scored = time.perf_counter()
         response = prediction_pb2.PredictResponse(
@@ -156,6 +158,8 @@ class Prediction:
                 limit=0,
                 value=request.average_views,
             )
+        if loaded.flips:
+            check_views(request.average_views, FLIPS)
         if loaded.tail is not None:
             backbone = backbone.with_tail(loaded.tail)
         if request.HasField("conformal_level") and loaded.head.conformal is None:

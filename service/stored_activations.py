@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from adapters import InvalidArgument
 from service.activation_files import SUFFIX, map_rows
-from service.store.embeddings import view_digest
+from service.store.embeddings import view_digests
 
 TEXT_AXES = (2, 1)
 """Of activations of texts (tokens, width), and of their ids (tokens,); images have three."""
@@ -24,19 +24,22 @@ class StoredActivations:
         folder: where they lie.
         digests: of the examples, in their order.
         views: of each example.
+        flips: whether these are flips.
 
     Raises:
         InvalidArgument: one of them is not there.
     """
 
-    def __init__(self, folder: Path, digests: Sequence[str], views: int) -> None:
+    def __init__(
+        self, folder: Path, digests: Sequence[str], views: int, *, flips: bool = False
+    ) -> None:
         self.views = views
         stored: dict[str, NDArray[Any]] = {}
         for path in sorted(folder.glob(f"*{SUFFIX}")):
             stored |= map_rows(path)
         try:
             self._rows = [
-                [stored[digest], *(stored[view_digest(digest, i)] for i in range(views))]
+                [stored[name] for name in (digest, *view_digests(digest, views, flips=flips))]
                 for digest in digests
             ]
         except KeyError as error:

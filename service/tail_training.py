@@ -4,40 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 import adapters
-from models import Modality
 from models.tails import tail_fingerprint
 from service.activations import Activations
 from service.config import ServerSettings
-from service.errors import Aborted, PreconditionFailed
+from service.errors import Aborted
 from service.extraction import BackboneInfo, Extractor, TailRef
 from service.features import Features
 from service.fitting_worker import measure
 from service.labelled_rows import head_backbone
 from service.store import Database, example_sets
 from service.store import examples as stored_examples
-from service.store import inputs as stored_inputs
 from service.store.example_sets import LabelledSet
 from service.store.heads import HeadRecord
 from service.store.jobs import NewVersion
 from service.store.tails import NewTail
 from service.trainer import Trainer, stored_report
+from service.tunable import WHOLE, check_examples, check_tunable
 from service.tuning import Tell, Tuner
 from service.tuning_task import TuningResult, TuningTask
 from service.views import Views
-
-WHOLE = "full"
-"""The strategy that tunes the whole backbone, and so begins at the input and not at the cut."""
-
-FEWEST = 2
-"""Examples of a class: one to learn from and one to judge by."""
 
 ATTEMPTS = 3
 """To get hold of examples that nobody deletes at the same time."""
@@ -83,31 +76,11 @@ class TailTrainer:
             PreconditionFailed: naming field, limit and value.
         """
         check_tunable(head, spec.fine_tune, backbone)
-        lost = await self._database.read(stored_inputs.count_not_kept, head.uid)
-        if lost:
-            raise PreconditionFailed(
-                f"fine_tune: needs the inputs of all labelled examples, {lost} are not kept; "
-                "delete or send them again",
-                field="examples",
-                limit=0,
-                value=lost,
-            )
-        counts = await self._database.read(example_sets.label_counts, head.uid)
-        rarest = min(counts, key=lambda label: (counts[label], label))
-        if counts[rarest] < FEWEST:
-            raise PreconditionFailed(
-                f"fine_tune: needs at least {FEWEST} examples per class, class {rarest!r} has "
-                f"{counts[rarest]}",
-                field="examples",
-                limit=FEWEST,
-                value=counts[rarest],
-            )
+        await self._database.read(check_examples, head)
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Waits until no other tail is tuned, and keeps others waiting."""
-        async with self._tuner.turn():
-            yield
+    def turn(self, tenant: str) -> AbstractAsyncContextManager[None]:
+        """Waits until no other tail is tuned and it is the tenant's turn; keeps others waiting."""
+        return self._tuner.turn(tenant)
 
     async def train(
         self, head: HeadRecord, spec: adapters.HeadSpec, job: str, tell: Tell
@@ -118,7 +91,7 @@ class TailTrainer:
 
         Raises:
             PreconditionFailed: nothing can be learned from the examples, or they take more room
-                than there is for activations.
+                than there is for activations, or the tail more than there is for tails.
             Aborted: it took too long, or examples were deleted again and again meanwhile.
             FitFailed, FitterDied: the tuning process failed or ended.
         """
@@ -141,18 +114,23 @@ class TailTrainer:
         await self._tuner.discard(job)
 
     async def sweep(self, jobs: list[str]) -> None:
-        """Deletes what all other jobs have kept."""
+        """Deletes what all other jobs have kept, and activations of what a crash left undeleted."""
         await self._tuner.sweep(jobs)
+        for uid in await asyncio.to_thread(self._parts.activations.files.heads):
+            await self._retain(uid)
 
     async def settle(self, uid: str, job: str) -> None:
         """Deletes what a job that has ended kept, and activations of examples that are gone."""
         await self.discard(job)
-        held = await self._database.read(stored_examples.held_digests, uid)
-        await asyncio.to_thread(self._parts.activations.files.retain, uid, held)
+        await self._retain(uid)
 
     async def forget_head(self, uid: str) -> None:
         """Deletes the activations of a head that was deleted."""
         await asyncio.to_thread(self._parts.activations.files.drop, uid)
+
+    async def _retain(self, uid: str) -> None:
+        held = await self._database.read(stored_examples.held_digests, uid)
+        await asyncio.to_thread(self._parts.activations.files.retain, uid, held)
 
     async def _tune(
         self,
@@ -177,6 +155,7 @@ class TailTrainer:
                     backbone,
                     task.digests,
                     views=spec.fine_tune.views,
+                    flips=spec.fine_tune.flips,
                     prepared=whole,
                     tell=note,
                 )
@@ -240,7 +219,10 @@ class TailTrainer:
     async def _tail(
         self, head: HeadRecord, backbone: BackboneInfo, task: TuningTask, result: TuningResult
     ) -> NewTail:
-        """The tail, and what it makes of all examples: of those that it was not tuned on, too."""
+        """The tail, and what it makes of all examples: of those that it was not tuned on, too.
+
+        It must run where it is to serve: a version that cannot answer would replace one that can.
+        """
         data, features = result.tail, result.features
         assert data is not None
         assert features is not None
@@ -249,48 +231,18 @@ class TailTrainer:
             return data
 
         ref = TailRef(tail_fingerprint(data), read)
+        tuned = backbone.with_tail(ref)
+        await self._parts.features.prove(head, tuned, task.digests[0])
         vectors = dict(zip(task.digests, features, strict=True))
         every = await self._database.read(example_sets.without_embedding, head.uid, ref.fingerprint)
         others = [digest for digest, kept in every.items() if kept and digest not in vectors]
-        vectors |= await self._parts.features.compute(head, backbone.with_tail(ref), others)
+        vectors |= await self._parts.features.compute(head, tuned, others)
         return NewTail(
             fingerprint=ref.fingerprint,
             strategy=task.spec.fine_tune.strategy,
             blocks=tuple(result.head.report["fine_tuning"]["blocks"]),
             data=data,
             vectors=vectors,
-        )
-
-
-def check_tunable(head: HeadRecord, spec: adapters.FineTune, backbone: BackboneInfo) -> None:
-    """Refuses what no training of the head could tune.
-
-    Raises:
-        PreconditionFailed: naming field, limit and value.
-    """
-    if not head.keep_inputs:
-        raise PreconditionFailed(
-            "fine_tune: needs the raw inputs, which the head does not keep (keep_inputs); make a "
-            "new head that does",
-            field="keep_inputs",
-            limit=True,
-            value=False,
-        )
-    if not backbone.cut and spec.strategy != WHOLE:
-        raise PreconditionFailed(
-            f"fine_tune.strategy: {backbone.name} declares no cut, so {spec.strategy!r} is not "
-            f"possible, {WHOLE!r} may be",
-            field="fine_tune.strategy",
-            limit=WHOLE,
-            value=spec.strategy,
-        )
-    if spec.views and backbone.modality is not Modality.IMAGE:
-        raise PreconditionFailed(
-            f"fine_tune.views: must be 0 for {backbone.modality} inputs, is {spec.views}: only "
-            "images have views",
-            field="fine_tune.views",
-            limit=0,
-            value=spec.views,
         )
 
 

@@ -50,6 +50,7 @@ class Training:
         self._completion = completion
         self._metrics = metrics
         self._running: dict[str, RunningJob] = {}
+        self._pausing: set[str] = set()
 
     async def start(self) -> None:
         """Takes up the jobs that the last server left unfinished."""
@@ -109,36 +110,34 @@ class Training:
     async def paused(self, uid: str) -> AsyncIterator[None]:
         """Stops fine-tuning for a head, to begin anew afterwards: what it knew is to be forgotten.
 
-        Other trainings read and store within a turn of the fitter, which the caller has.
+        One that is asked for meanwhile begins afterwards, too. Other trainings read and store
+        within a turn of the fitter, which the caller has.
         """
-        running = self._running.get(uid)
-        if running is None or not running.spec.fine_tune.wanted:
-            yield
-            return
-        running.paused = True
-        await _end(running)
-        await self._tails.discard(running.job.id)
+        self._pausing.add(uid)
         try:
+            running = self._running.get(uid)
+            if running is not None and running.spec.fine_tune.wanted:
+                running.paused = True
+                await _end(running)
+                await self._tails.discard(running.job.id)
             yield
         finally:
-            running.paused = False
-            if running.job.state.final:  # it was cancelled meanwhile
-                self._landed(running)
-            else:
-                running.note(0.0, "beginning anew")
-                self._begin(running)
+            self._pausing.remove(uid)
+            running = self._running.get(uid)
+            if running is not None and running.paused:
+                self._resume(running)
 
     async def _start_or_join(self, request: heads_pb2.TrainHeadRequest) -> RunningJob:
         name = HeadName.parse(request.head)
         head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
-        joined = self._running.get(head.uid)
-        if joined is not None:
-            return joined
         spec = (
             read_spec(request.spec)
             if request.HasField("spec")
             else adapters.HeadSpec.from_json(head.spec)
         )
+        joined = self._running.get(head.uid)
+        if joined is not None:
+            return joined
         activate = request.activate if request.HasField("activate") else True
         backbone = await self._making.check(head, spec, request.backbone, activate=activate)
         return await self._completion.run(self._start(head, spec.to_json(), activate, backbone))
@@ -167,8 +166,18 @@ class Training:
     def _launch(self, head: HeadRecord, job: JobRecord) -> RunningJob:
         running = RunningJob(head, job)
         self._running[head.uid] = running
-        self._begin(running)
+        running.paused = head.uid in self._pausing and running.spec.fine_tune.wanted
+        if not running.paused:
+            self._begin(running)
         return running
+
+    def _resume(self, running: RunningJob) -> None:
+        running.paused = False
+        if running.job.state.final:  # it was cancelled meanwhile
+            self._landed(running)
+        else:
+            running.note(0.0, "beginning anew")
+            self._begin(running)
 
     def _begin(self, running: RunningJob) -> None:
         running.task = asyncio.create_task(self._run(running), name=f"training-{running.job.id}")

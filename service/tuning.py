@@ -7,8 +7,8 @@ import os
 import shutil
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from service.errors import FitterDied
 from service.fitting import BLAS_THREAD_VARIABLES, next_frame
 from service.together import to_its_end
 from service.tuning_task import TuningResult, TuningTask, read_result, read_task, write_task
+from service.turns import Turns
 
 Tell = Callable[[float, str, Mapping[str, Any] | None], None]
 """Is told the share that is done, the phase in words and, of epochs, the fields of
@@ -24,7 +25,7 @@ Tell = Callable[[float, str, Mapping[str, Any] | None], None]
 
 
 class Tuner:
-    """Tunings wait for one another in order; each has a folder, named after its job.
+    """Tunings wait for one another, tenants in turn; each has a folder, named after its job.
 
     In there are its task, its checkpoints and in the end its result, so that after a crash it goes
     on where it was.
@@ -37,13 +38,11 @@ class Tuner:
     def __init__(self, folder: Path, threads: int) -> None:
         self._folder = folder
         self._threads = threads
-        self._turn = asyncio.Lock()
+        self._turns = Turns()
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Waits until no other tuning runs, and keeps others waiting."""
-        async with self._turn:
-            yield
+    def turn(self, tenant: str) -> AbstractAsyncContextManager[None]:
+        """Waits until no other tuning runs and it is the tenant's turn; keeps others waiting."""
+        return self._turns.turn(tenant)
 
     async def task(self, job: str) -> TuningTask | None:
         """What a job began with before a restart; None for a new one."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 import models
@@ -18,10 +20,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class LoadedTunable:
-    """What is tuned, with the backbone's weights, and the device to do it on."""
+    """What is tuned, with the backbone's weights, the device to do it on, and the whole network."""
 
     module: Tunable
     device: str
+    network: CutNetwork
+
+    def digest(self) -> str:
+        """Of all parameters and buffers of the backbone: tuning must leave it as it was."""
+        digest = hashlib.blake2b(digest_size=32)
+        for name, tensor in self.network.named_tensors():
+            digest.update(name.encode())
+            digest.update(tensor.detach().reshape(-1).view(torch.uint8).cpu().numpy().tobytes())
+        return digest.hexdigest()
 
 
 class WholeNetwork(nn.Module):
@@ -87,6 +98,6 @@ def load_tunable(
         )
     network = found.network
     if not whole:
-        return LoadedTunable(network.tail(), found.device)
+        return LoadedTunable(network.tail(), found.device, network)
     (states,) = (name for name in found.inputs if name != network.mask)
-    return LoadedTunable(WholeNetwork(network, states), found.device)
+    return LoadedTunable(WholeNetwork(network, states), found.device, network)

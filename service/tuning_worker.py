@@ -22,6 +22,7 @@ from adapters.examples import Views
 from models.tails import tail_fingerprint, write_tail
 from service import fitting_frames as frames
 from service.activation_files import write
+from service.errors import StoreFailed
 from service.fitting import FittedHead
 from service.fitting_worker import NICENESS, failure, fit
 from service.stored_activations import StoredActivations
@@ -91,6 +92,8 @@ def main() -> None:
         _work(Settings(**frame[0]), tell)
     except models.ModelError as error:
         output.write(failure(adapters.InvalidArgument(str(error), field="backbone")))
+    except StoreFailed as error:
+        output.write(failure(adapters.InvalidArgument(error.message, field="data_dir")))
     except Exception as error:
         output.write(failure(error))
     else:
@@ -125,7 +128,8 @@ def _tune(settings: Settings, task: TuningTask, tell: Tell) -> Tuned:
     from service.tuning_networks import load_tunable
 
     spec = task.spec.fine_tune
-    rows = StoredActivations(Path(settings.activations), task.digests, spec.views)
+    folder = Path(settings.activations)
+    rows = StoredActivations(folder, task.digests, spec.views, flips=spec.flips)
     began = time.perf_counter()
     base = _base(task, tell)
     base_seconds = time.perf_counter() - began
@@ -139,16 +143,13 @@ def _tune(settings: Settings, task: TuningTask, tell: Tell) -> Tuned:
         catalogue=None if settings.catalogue is None else Path(settings.catalogue),
     )
 
+    before = tunable.digest()
+
     def note(progress: TuningProgress) -> None:
-        folds = progress.folds
-        if progress.fold:  # all folds go through an epoch before the next one begins
-            done = (folds * (progress.epoch - 1) + progress.fold) / progress.epochs
-        else:  # the epochs on all examples take as long as those of a fold
-            done = folds + progress.epoch / progress.epochs
-        share = BASE_SHARE + (1 - BASE_SHARE) * done / (folds + 1)
+        share = BASE_SHARE + (1 - BASE_SHARE) * progress.done
         tell(share, "fine-tuning", asdict(progress))
 
-    return tune(
+    tuned = tune(
         tunable.module,
         rows,
         task.labels,
@@ -165,6 +166,9 @@ def _tune(settings: Settings, task: TuningTask, tell: Tell) -> Tuned:
         threads=settings.threads,
         device=tunable.device,
     )
+    if tunable.digest() != before:
+        raise RuntimeError(f"fine-tuning changed {task.backbone}, which all tenants share")
+    return tuned
 
 
 def _base(task: TuningTask, tell: Tell) -> adapters.Fitted:

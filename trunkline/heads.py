@@ -38,14 +38,16 @@ class FineTune:
     "tail" (all blocks after the cut at once) or "full" (the whole backbone). There are at most
     `max_epochs` passes over the examples; folds choose how many. `learning_rate` is the highest of
     the last block, `rate_decay` the factor from each block to the one before it. `views` of each
-    image are trained on beside the image itself.
+    image are trained on beside the image itself; with `flips` they are the image mirrored, upside
+    down, and both, for images that have no up and down.
     """
 
     strategy: str
     max_epochs: int = 12
-    learning_rate: float = 5e-4
-    rate_decay: float = 0.8
+    learning_rate: float = 8e-4
+    rate_decay: float = 0.9
     views: int = 0
+    flips: bool = False
 
 
 @dataclass(frozen=True)
@@ -205,13 +207,16 @@ class Export:
     """A version: its weights as a safetensors file, which `import_head` reads back, and its card.
 
     `onnx`, where it was asked for, takes float32 "embedding" [n, dim] to float32 "probabilities"
-    [n, classes]. `model_card` is Markdown.
+    [n, classes]. `model_card` is Markdown. `tail` is a safetensors file of the fine-tuned blocks
+    that the version runs on, named as in the library that the backbone is from; None on the frozen
+    backbone.
     """
 
     version: Version
     safetensors: bytes = field(repr=False)
     onnx: bytes | None = field(default=None, repr=False)
     model_card: str = field(default="", repr=False)
+    tail: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

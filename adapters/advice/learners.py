@@ -65,33 +65,29 @@ class Learner(Protocol):
 
 
 class MajorityLearner:
-    """Always answers the most frequent class.
+    """Always answers the class that is the most frequent of all.
+
+    It learns nothing from a part: where two classes are as frequent, what is left without a fold
+    has more of the one that the fold has less of, and the answer would be wrong by construction.
 
     Args:
-        targets: class indices of shape (n,).
+        targets: class indices of shape (n,), each class present.
     """
 
     def __init__(self, targets: Indices) -> None:
-        self._targets = targets
-        self._classes = int(targets.max()) + 1
+        self._counts = np.bincount(targets)
 
     def held_out(self, folds: Indices) -> Array:
-        """Return the logarithms of the classes' shares; see `Learner.held_out`."""
-        logits = np.empty((len(folds), self._classes))
-        for fold in range(int(folds.max()) + 1):
-            logits[folds == fold] = np.log(self._counts(folds != fold))
-        return logits
+        """Return the logarithms of the classes' shares, (n, classes), the same for all examples."""
+        return np.tile(np.log(self._counts / len(folds)), (len(folds), 1))
 
     def answers(self, part: Mask) -> Indices:
-        """See `Learner.answers`."""
-        return np.full(int((~part).sum()), int(self._counts(part).argmax()))
+        """Return that class for all other examples; see `Learner.answers`."""
+        return np.full(int((~part).sum()), self._counts.argmax())
 
     def predict(self, inputs: Any) -> Indices:
         """See `Learner.predict`."""
-        return np.full(len(inputs), int(self._counts(np.ones(len(self._targets), bool)).argmax()))
-
-    def _counts(self, part: Mask) -> Array:
-        return np.bincount(self._targets[part], minlength=self._classes).astype(np.float64)
+        return np.full(len(inputs), self._counts.argmax())
 
 
 class LinearLearner:

@@ -46,8 +46,7 @@ class Classifier(nn.Module):
         self.register_buffer("mean", torch.tensor(front.mean))
         self.register_buffer("scale", torch.tensor(front.scale))
         signs = front.signs if front.kind == PROJECTION else np.empty(0)
-        kept = torch.tensor(signs, dtype=torch.float32)
-        self.register_buffer("signs", kept, persistent=False)
+        self.register_buffer("signs", torch.tensor(signs, dtype=torch.float32))
         self.weight = nn.Parameter(torch.tensor(weight / temperature, dtype=torch.float32))
         self.bias = nn.Parameter(torch.tensor(bias / temperature, dtype=torch.float32))
 

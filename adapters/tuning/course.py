@@ -155,6 +155,7 @@ class Course:
         tensors = self._learner.state()
         validation_loss = validation_accuracy = None
         if len(run.held):
+            self._learner.settle(run.lesson)
             logits = self._learner.logits(run.held)
             tensors[LOGITS] = torch.from_numpy(logits)
             validation_loss, validation_accuracy = self._judge(logits, run.targets)

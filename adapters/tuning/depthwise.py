@@ -19,7 +19,10 @@ PART = 3
 """Rows and columns of kernels whose gradients are fast."""
 
 CHUNK = 2 * 1024 * 1024
-"""Bytes of padded states that are worked on at once: few enough to stay in the cache."""
+"""Bytes of states that are worked on at once: few enough to stay in the cache."""
+
+Pair = tuple[int, int]
+"""Of rows and of columns."""
 
 
 class FastDepthwise(TorchFunctionMode):
@@ -58,6 +61,7 @@ def _fast(
         and min(weight.shape[2:]) >= PART
         and _pair(dilation) == (1, 1)
         and not isinstance(padding, str)
+        and all(pad < size for pad, size in zip(_pair(padding), weight.shape[2:], strict=True))
         and states.device.type == "cpu"
     )
     learning = torch.is_grad_enabled() and (weight.requires_grad or states.requires_grad)
@@ -68,67 +72,65 @@ def _fast(
         narrow = torch.get_autocast_dtype("cpu")
         states, weight = states.to(narrow), weight.to(narrow)
         bias = None if bias is None else bias.to(narrow)
-    rows, columns = _pair(padding)
-    if rows or columns:
-        states = functional.pad(states, (columns, columns, rows, rows))
     convolved: Tensor = _Depthwise.apply(  # type: ignore[no-untyped-call]
-        states, weight, bias, _pair(stride)
+        states, weight, bias, _pair(stride), _pair(padding)
     )
     return convolved
 
 
-def _pair(value: int | Sequence[int]) -> tuple[int, int]:
+def _pair(value: int | Sequence[int]) -> Pair:
     first, second = (value, value) if isinstance(value, int) else value
     return int(first), int(second)
 
 
 class _Depthwise(torch.autograd.Function):
-    """A depthwise convolution of states that are padded already."""
-
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, int]
+        ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair
     ) -> Tensor:
         ctx.save_for_backward(states, weight)
-        ctx.stride = stride
-        return functional.conv2d(states, weight, bias, stride, groups=len(weight))
+        ctx.stride, ctx.padding = stride, padding
+        return functional.conv2d(states, weight, bias, stride, padding, groups=len(weight))
 
     @staticmethod
     def backward(
         ctx: Any, *gradients: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
         gradient = gradients[0].contiguous(memory_format=torch.channels_last)
         states, weight = ctx.saved_tensors
         of_states = of_weight = of_bias = None
         if ctx.needs_input_grad[0]:
-            of_states = _of_states(gradient, states, weight, ctx.stride)
+            of_states = _of_states(gradient, states, weight, ctx.stride, ctx.padding)
         if ctx.needs_input_grad[1]:
-            of_weight = _of_weight(gradient, states, weight, ctx.stride)
+            of_weight = _of_weight(gradient, states, weight, ctx.stride, ctx.padding)
         if ctx.needs_input_grad[2]:
             of_bias = gradient.sum(dim=(0, 2, 3), dtype=torch.float32).to(gradient.dtype)
-        return of_states, of_weight, of_bias, None
+        return of_states, of_weight, of_bias, None, None
 
 
-def _of_states(gradient: Tensor, states: Tensor, weight: Tensor, stride: tuple[int, int]) -> Tensor:
+def _of_states(
+    gradient: Tensor, states: Tensor, weight: Tensor, stride: Pair, padding: Pair
+) -> Tensor:
     """Convolve the gradient with the flipped kernel, zeros in the places that a stride left out."""
-    n, channels, height, width = states.shape
-    rows, columns = height - weight.shape[2] + 1, width - weight.shape[3] + 1
+    n, channels, *sizes = states.shape
+    kernel = weight.shape[2:]
     if stride != (1, 1):
-        down, right = stride
+        rows, columns = (
+            size + 2 * pad - width + 1
+            for size, pad, width in zip(sizes, padding, kernel, strict=True)
+        )
         spread = gradient.new_zeros(n, rows, columns, channels).permute(0, 3, 1, 2)
-        spread[:, :, ::down, ::right] = gradient
+        spread[:, :, :: stride[0], :: stride[1]] = gradient
         gradient = spread
-    edges = (weight.shape[2] - 1, weight.shape[3] - 1)
+    edges = (kernel[0] - 1 - padding[0], kernel[1] - 1 - padding[1])
     return functional.conv2d(gradient, weight.flip(2, 3), padding=edges, groups=channels)
 
 
-def _of_weight(gradient: Tensor, states: Tensor, weight: Tensor, stride: tuple[int, int]) -> Tensor:
+def _of_weight(
+    gradient: Tensor, states: Tensor, weight: Tensor, stride: Pair, padding: Pair
+) -> Tensor:
     """Put the gradient of a large kernel together from those of kernels of 3 x 3, its parts."""
-    _, channels, height, width = states.shape
-    height, width = (
-        (size - 1) * step + PART for size, step in zip(gradient.shape[2:], stride, strict=True)
-    )
-    part = weight.new_empty(channels, 1, PART, PART)
+    part = weight.new_empty(len(weight), 1, PART, PART)
     total = torch.zeros_like(weight, dtype=torch.float32)
     few = max(1, CHUNK // (states[0].numel() * states.element_size()))
     for first in range(0, len(states), few):
@@ -136,14 +138,25 @@ def _of_weight(gradient: Tensor, states: Tensor, weight: Tensor, stride: tuple[i
         found = torch.empty_like(weight)
         for top in _starts(weight.shape[2]):
             for left in _starts(weight.shape[3]):
+                seen = _window(some, (top, left), theirs, stride, padding)
                 found[:, :, top : top + PART, left : left + PART] = _of_part(
-                    theirs, some[:, :, top : top + height, left : left + width], part, stride
+                    theirs, seen, part, stride
                 )
         total += found
     return total.to(weight.dtype)
 
 
-def _of_part(gradient: Tensor, states: Tensor, part: Tensor, stride: tuple[int, int]) -> Tensor:
+def _window(states: Tensor, start: Pair, gradient: Tensor, stride: Pair, padding: Pair) -> Tensor:
+    """Return what a part of the kernel that starts there meets of the padded states."""
+    edges: list[int] = []
+    for axis in (1, 0):  # columns come first
+        before = padding[axis] - start[axis]
+        length = (gradient.shape[2 + axis] - 1) * stride[axis] + PART
+        edges += [before, length - before - states.shape[2 + axis]]
+    return functional.pad(states, edges)
+
+
+def _of_part(gradient: Tensor, states: Tensor, part: Tensor, stride: Pair) -> Tensor:
     backward = torch.ops.aten.convolution_backward
     settings = (None, stride, (0, 0), (1, 1), False, (0, 0), len(part), (False, True, False))
     found: Tensor = backward(gradient, states, part, *settings)[1]

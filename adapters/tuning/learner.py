@@ -33,7 +33,7 @@ EMBED_BATCH = 32
 """Examples that are embedded at once."""
 
 SETTLE_ON = 256
-"""Examples that the front of scores is fitted to after an epoch, of each class its share."""
+"""Examples that the front is fitted to for scoring, of each class its share."""
 
 CLASSIFIER_SHARE = 0.1
 """Rate of the classifier as a share of the last block's: it is good already, and a step of the
@@ -125,7 +125,7 @@ class Learner:
 
     def restore(self, state: State) -> None:
         """Go on from a state; `begin` comes first."""
-        tensors = dict(self._kept())
+        tensors = dict(self._learned())
         with torch.no_grad():
             for name, tensor in tensors.items():
                 tensor.copy_(state.tensors[name])
@@ -137,9 +137,9 @@ class Learner:
     def state(self) -> dict[str, Tensor]:
         """Return copies of all that `restore` takes; names with a "|" are the optimizer's."""
         found: dict[str, Tensor] = {}
-        for name, tensor in self._kept():
+        for name, tensor in self._learned():
             found[name] = tensor.detach().clone()
-            for moment, value in self._optimizer.state.get(tensor, {}).items():
+            for moment, value in self._optimizer.state[tensor].items():
                 found[f"{name}|{moment}"] = value.clone()
         return {name: tensor.cpu() for name, tensor in found.items()}
 
@@ -161,20 +161,20 @@ class Learner:
             losses = weights * nn.functional.cross_entropy(logits, targets, reduction="none")
             self._optimizer.zero_grad()
             losses.mean().backward()
-            nn.utils.clip_grad_norm_(learned, LARGEST_GRADIENT)
+            _shorten(learned)
             self._optimizer.step()
             total += losses.detach().sum()
-        places = np.concatenate([places for places, _ in batches])[:SETTLE_ON]
-        self._settle(lesson.rows[places])
         return float(total) / float(lesson.weights.sum())
 
-    def _settle(self, rows: Rows) -> None:
+    def settle(self, lesson: Lesson) -> None:
         """Make the classifier ready to score with what the tail has become."""
+        places = np.concatenate([places for places, _ in lesson.batches(0, 0)])
+        rows = lesson.rows[places[:SETTLE_ON]]
         self._classifier.eval()
         self._classifier.settle(torch.cat(list(self._embed(rows, narrow=self._bfloat16))))
 
     def logits(self, rows: Rows) -> NDArray[np.float64]:
-        """Return the classifier's logits (m, classes) of examples, as fast as training goes."""
+        """Return logits (m, classes) of examples after `settle`, as fast as training goes."""
         with torch.no_grad():
             parts = [
                 self._classifier(part).cpu() for part in self._embed(rows, narrow=self._bfloat16)
@@ -211,11 +211,11 @@ class Learner:
                 stack.enter_context(torch.autocast(self._device.type, torch.bfloat16))
             yield
 
-    def _kept(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield all that changes, by name."""
+    def _learned(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield all that learns, by name."""
         for block in self.blocks:
             yield from block.tuned
-        for name, tensor in self._classifier.state_dict(keep_vars=True).items():
+        for name, tensor in self._classifier.named_parameters():
             yield CLASSIFIER + name, tensor
 
     def _groups(self) -> list[dict[str, Any]]:
@@ -243,6 +243,13 @@ class Learner:
         for distance, block in enumerate(reversed(self.blocks)):
             for _, tensor in block.tuned:
                 tensor.requires_grad_(distance < tuned)
+
+
+def _shorten(learned: Sequence[Tensor]) -> None:
+    """Scale gradients that are too long together."""
+    length = nn.utils.get_total_norm([one.grad for one in learned if one.grad is not None])
+    if length > LARGEST_GRADIENT:
+        nn.utils.clip_grads_with_norm_(learned, LARGEST_GRADIENT, length)
 
 
 @dataclass(frozen=True, eq=False)

@@ -100,8 +100,10 @@ def _eager(tail: Tail, states: NDArray[np.float16], device: str) -> Epoch:
 def _here(tail: Tail, states: NDArray[np.float16], device: str, bfloat16: bool) -> Epoch:
     """Train as `adapters.tuning` does."""
     learner = Learner(tail, Stored(states), device=device, bfloat16=bfloat16)
-    front = Front.of("standardise", np.random.default_rng(0).standard_normal((8, DIM)))
-    learner.begin(Classifier(front, np.zeros((CLASSES, DIM)), np.zeros(CLASSES), 1.0))
+    random = np.random.default_rng(0)
+    front = Front.of("standardise", random.standard_normal((8, DIM)))
+    weight = random.standard_normal((CLASSES, DIM)) / DIM
+    learner.begin(Classifier(front, weight, np.zeros(CLASSES), 1.0))
     plan = Plan.of(FineTune("tail", learning_rate=1e-6), len(learner.blocks))
     rows = np.arange(states.shape[1])
     lesson = Lesson(rows, rows % CLASSES, np.ones(len(rows)), (0,))

@@ -26,6 +26,9 @@ WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 TOKENIZERS = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt"))
 """Files that make a tokenizer, the better ones first."""
 
+_BESIDE_TOKENIZERS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+"""Files that have a say in it; tokenizer.json says itself what is in the others."""
+
 
 @dataclass(frozen=True)
 class Sentences:
@@ -49,12 +52,13 @@ def find_weights(folder: Path) -> dict[str, Path]:
 
     Raises:
         WeightsMissing: there are none, or a file is missing that the index names.
+        BackboneError: the index cannot be understood.
     """
     for name in WEIGHTS:
         if (whole := folder / name).is_file():
             return {"weights": whole}
         if (index := folder / f"{name}.index.json").is_file():
-            parts = sorted(set(read_json(index)["weight_map"].values()))
+            parts = _indexed(index)
             missing = [part for part in parts if not (folder / part).is_file()]
             if missing:
                 raise WeightsMissing(f"{index} names {missing[0]}, which is not beside it")
@@ -64,14 +68,19 @@ def find_weights(folder: Path) -> dict[str, Path]:
     )
 
 
+def _indexed(index: Path) -> list[str]:
+    try:
+        return sorted({str(part) for part in read_json(index)["weight_map"].values()})
+    except (AttributeError, KeyError, TypeError) as error:
+        raise BackboneError(f"{index}: what it says cannot be understood: {error!r}") from error
+
+
 def find_tokenizer(folder: Path) -> dict[str, Path]:
     """Locate the files of a tokenizer, and its configuration. Raises WeightsMissing."""
     for names in TOKENIZERS:
         if all((folder / name).is_file() for name in names):
-            found = [
-                *names,
-                *(name for name in ("tokenizer_config.json",) if (folder / name).is_file()),
-            ]
+            beside = _BESIDE_TOKENIZERS[:1] if names == TOKENIZERS[0] else _BESIDE_TOKENIZERS
+            found = [*names, *(name for name in beside if (folder / name).is_file())]
             return {name: folder / name for name in found}
     raise WeightsMissing(
         f"there is no tokenizer in {folder}: put tokenizer.json there, as save_pretrained does"

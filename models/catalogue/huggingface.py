@@ -59,6 +59,15 @@ def huggingface_spec(name: str, entry: Entry) -> BackboneSpec:
     folder = _folder(name, entry)
     network, sentences = read_sentences(folder)
     config = read_json(network / "config.json")
+    try:
+        return _spec(name, entry, network, config, sentences)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise BackboneError(f"{network}: its files cannot be understood: {error!r}") from error
+
+
+def _spec(
+    name: str, entry: Entry, network: Path, config: Mapping[str, Any], sentences: Sentences
+) -> BackboneSpec:
     family = config.get("model_type")
     if family in _TEXTS and not (family != "gpt2" and config.get("is_decoder")):
         return _text_spec(name, entry, network, config, sentences)

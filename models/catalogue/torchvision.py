@@ -39,6 +39,8 @@ def torchvision_spec(name: str, entry: Entry) -> BackboneSpec:
         "normalise": bool(entry.normalise),
         "tail_blocks": entry.tail_blocks,
     }
+    if str(entry.model).startswith("vit_"):
+        settings["image_size"] = framing.width
     return BackboneSpec(
         name=name,
         modality=Modality.IMAGE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Mapping
 
@@ -18,7 +19,7 @@ class CudaGraphs:
     """Records functions as CUDA graphs that share their memory, because they run in turn."""
 
     def __init__(self) -> None:
-        self._stream = torch.cuda.Stream()
+        self._stream = _side_stream()
         self._pool = torch.cuda.graph_pool_handle()
 
     def record(
@@ -57,3 +58,9 @@ class CudaGraphs:
             return output.clone()  # the next replay writes over it
 
         return replay
+
+
+@functools.cache
+def _side_stream() -> torch.cuda.Stream:
+    """One for all recordings: for each stream cuBLAS keeps a workspace that it never gives back."""
+    return torch.cuda.Stream()

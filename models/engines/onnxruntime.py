@@ -39,12 +39,11 @@ class OnnxRuntimeEngine:
         folder = graph.parent
         self._graph = graph
         self._device = device
-        self._whole = OnnxRuntimeNetwork(graph, device, threads)
-        self._prefix = Lazy(lambda: OnnxRuntimeNetwork(folder / graphs.PREFIX, device, threads))
-        self._finish = Lazy(lambda: OnnxRuntimeNetwork(folder / graphs.TAIL, device, threads))
+        self._whole = _own_part(graph, device, threads)
+        self._prefix = Lazy(lambda: _own_part(folder / graphs.PREFIX, device, threads))
+        self._finish = Lazy(lambda: _own_part(folder / graphs.TAIL, device, threads))
         blocks = json.loads(self._whole.metadata.get(graphs.TAIL_BLOCKS, "[]"))
         self.tail_blocks: tuple[str, ...] = tuple(blocks)
-        give_back_memory()  # of the weights as they came
 
     def parameters(self, *, whole: bool) -> Mapping[str, tuple[int, ...]]:
         """Read the names and shapes of what can be tuned."""
@@ -159,6 +158,13 @@ class OnnxRuntimeNetwork:
         """Drop the session and give its memory back."""
         self._session = None
         give_back_memory()
+
+
+def _own_part(graph: Path, device: str, threads: int) -> OnnxRuntimeNetwork:
+    """The backbone's own graph, or a part of it."""
+    network = OnnxRuntimeNetwork(graph, device, threads)
+    give_back_memory()  # of the weights as they came: about as much as the session keeps
+    return network
 
 
 def _providers(device: str, *, frugal: bool) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import gc
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from models.buckets import ROWS, cut_into_batches, fill_bucket, shorten
+from models.buckets import ROWS, TOKENS, cut_into_batches, fill_bucket, shorten
 from models.engines.base import Precision
 from models.engines.memory import give_back_memory
 from models.errors import BackboneError, DeviceUnavailable
@@ -97,8 +98,8 @@ class TorchEngine:
         return self._compute(copied.forward, sum(tensor.nbytes for tensor in own.values()))
 
     def warm_up(self, example: Arrays, lengths: Sequence[int]) -> None:
-        """Record the passes of every bucket, on CUDA; those of the parts at their first use."""
-        if self._device.type == "cuda":
+        """Record every bucket's passes once, on CUDA; those of the parts at their first use."""
+        if self._device.type == "cuda" and self._example is None:
             self._example = (dict(example), tuple(lengths))
             self._record(self._whole, example)
 
@@ -108,6 +109,9 @@ class TorchEngine:
         self._example = None
         for part in (self._whole, self._prefix, self._finish):
             part.close()
+        if self._device.type == "cuda":
+            gc.collect()  # libraries tie networks into knots, which would keep the memory
+            torch.cuda.empty_cache()
 
     def _part(self, whole: bool) -> CutNetwork | Tail:
         network = self._network
@@ -168,7 +172,7 @@ class TorchNetwork:
     def record(self, record: Record, example: Arrays, lengths: Sequence[int]) -> None:
         """Record a pass for every bucket of rows, and of lengths if there are any.
 
-        A function that cannot be recorded runs as it is.
+        A function that cannot be recorded runs as it is, and so do passes of more than TOKENS.
 
         Args:
             record: makes of a function and inputs one for inputs of these shapes.
@@ -181,6 +185,8 @@ class TorchNetwork:
             # The largest first: the smaller ones fit into its memory.
             for length in sizes:
                 for rows in reversed(ROWS):
+                    if length is not None and rows * length > TOKENS:
+                        continue
                     filled = fill_bucket(shorten(example, length, rows), rows, length)
                     recorded[rows, length] = record(self._call, self._upload(filled))
         except RuntimeError as error:
@@ -217,8 +223,8 @@ class TorchNetwork:
         rows, width = next(iter(inputs.values())).shape[:2]
         length = next((size for size in self._lengths if size >= width), None)
         pass_ = self._recorded.get((bucket, length))
-        if pass_ is None:  # longer than all that was recorded
-            return _download(self._call(**self._upload(inputs)))
+        if pass_ is None:  # larger than all that was recorded
+            return _download(self._call(**self._upload(fill_bucket(inputs, rows, length))))
         tensors = self._upload(fill_bucket(inputs, bucket, length))
         with self._turn:
             output = pass_(tensors)

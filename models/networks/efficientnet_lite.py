@@ -33,7 +33,10 @@ class _Average(nn.Module):
     """The mean over all positions."""
 
     def forward(self, states: Tensor, mask: Tensor | None) -> Tensor:
-        return states.to(torch.float32).mean(dim=(2, 3))
+        if states.dtype == torch.float32:
+            return states.mean(dim=(2, 3))
+        # Channels last, as the states lie in memory, so that gradients come back like that.
+        return states.permute(0, 2, 3, 1).flatten(1, 2).mean(dim=1, dtype=torch.float32)
 
 
 def efficientnet_lite0(weights: Path) -> CutNetwork:

@@ -54,6 +54,7 @@ def torchvision_network(
     std: Sequence[float],
     normalise: bool,
     tail_blocks: int | None,
+    image_size: int | None = None,
 ) -> CutNetwork:
     """Build a network of `torchvision.models` that gives what its last linear layer gets.
 
@@ -64,11 +65,12 @@ def torchvision_network(
         mean, std: per channel, of pixels between 0 and 1.
         normalise: whether embeddings become unit vectors.
         tail_blocks: blocks after the cut, 0 for none; None for the family's own number.
+        image_size: pixels along each side, for networks that have to know it; else None.
 
     Raises:
         BackboneError: the weights cannot be read or do not fit, or there are not so many blocks.
     """
-    network = _build(model)
+    network = _build(model, **({} if image_size is None else {"image_size": image_size}))
     tensors = {
         _OLD_DENSENET_NAME.sub(r"\1\2", name): tensor
         for name, tensor in read_tensors(weights).items()
@@ -88,11 +90,14 @@ def torchvision_dim(model: str) -> int:
         return _classifier(_build(model))[1]
 
 
-def _build(model: str) -> Any:
+def _build(model: str, **settings: int) -> Any:
     declare_missing_operators()
     import torchvision
 
-    return torchvision.models.get_model(model, weights=None, **_AS_PUBLISHED.get(model, {}))
+    settings |= _AS_PUBLISHED.get(model, {})
+    if model.startswith("vgg"):
+        settings["init_weights"] = False  # a second of random numbers, all to be replaced
+    return torchvision.models.get_model(model, weights=None, **settings)
 
 
 def _classifier(network: nn.Module) -> tuple[str, int]:
@@ -178,7 +183,8 @@ class _VisionStem(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         own: Any = self
         patches = own.conv_proj(self.pixels(pixels)).flatten(2).transpose(1, 2)
-        first = own.class_token.expand(len(patches), -1, -1)
+        # No len(): it is a constant, for which an export would begin anew, in its slow way.
+        first = own.class_token.expand(patches.shape[0], -1, -1)
         states: Tensor = torch.cat([first, patches], dim=1) + own.encoder.pos_embedding
         return states
 

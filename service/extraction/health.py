@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Awaitable, Callable
 
 from service.logs import get_logger
@@ -38,6 +39,7 @@ class Health:
         self._on_change = on_change
         self._metric = metrics.backbone_ready
         self._gauge = self._metric.labels(name)
+        self._gauge.set(False)  # it may remember one of this name that was unloaded
         self._probing: asyncio.Task[None] | None = None
 
     def note(self, ready: bool) -> None:
@@ -57,7 +59,10 @@ class Health:
         """Probes no more; what is not loaded is neither ready nor unready."""
         if self._probing is not None:
             self._probing.cancel()
-        self._metric.remove(self._name)
+        with warnings.catch_warnings():
+            # It warns that files keep the value, of which nothing is told.
+            warnings.simplefilter("ignore", UserWarning)
+            self._metric.remove(self._name)
 
     async def _probe_until_ready(self) -> None:
         delay = FIRST_PROBE_SECONDS

@@ -13,7 +13,7 @@ from typing import Any, cast
 from numpy.typing import NDArray
 
 import models
-from models import Backbone, BackboneError, PreparedInput
+from models import Backbone, PreparedInput
 from service.batching import Batcher, BatchLimits
 from service.errors import BackboneFailed, InvalidRequest
 from service.extraction import BackboneInfo, Extracted, TailRef
@@ -234,7 +234,7 @@ class Runner:
     def _run_cut(self) -> None:
         try:
             self.backbone.finish(self.backbone.activations([example_of(self.backbone)]))
-        except BackboneError:  # the rows will say so themselves
+        except Exception:  # the rows will say so themselves
             log.exception("cut backbone fails", backbone=self.backbone.name)
 
     async def _decode(self, batch: Sequence[RawInput]) -> Sequence[_Decoded | Exception]:

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from models import Backbone, ModelError
 from models.backbone import LoadedTail
@@ -28,14 +28,15 @@ class Place:
         tail: None until it is loaded.
         users: rows and batches that it must stay for.
         retired: it takes no new rows, and goes with its last user.
+        load: fills it.
     """
 
     backbone: Backbone
     ref: TailRef
-    load: asyncio.Task[None]
     tail: LoadedTail | None = None
     users: int = 0
     retired: bool = False
+    load: asyncio.Task[None] = field(init=False)
 
 
 class TailCache:
@@ -60,7 +61,7 @@ class TailCache:
         self._changed = asyncio.Event()
         self._loading = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tails")
-        self._loads: Batcher[TailRef, None] = Batcher(
+        self._loads: Batcher[Place, None] = Batcher(
             self._load, BatchLimits(max_rows=1, max_cost=1), TailObserver(metrics)
         )
 
@@ -72,15 +73,17 @@ class TailCache:
         turn comes, it is not loaded.
 
         Raises:
-            PreconditionFailed: it is larger than the cache.
+            PreconditionFailed: it is larger than the cache, or belongs to another backbone.
             BackboneFailed: it cannot be loaded.
             ServiceError: what `ref.read` raised.
         """
         place = self._places.get(ref.fingerprint)
         if place is None:
-            load = asyncio.create_task(self._loads.submit(tenant, ref))
-            load.add_done_callback(_note_result)
-            place = self._places[ref.fingerprint] = Place(backbone, ref, load)
+            place = self._places[ref.fingerprint] = Place(backbone, ref)
+            place.load = asyncio.create_task(self._loads.submit(tenant, place))
+            place.load.add_done_callback(_note_result)
+        elif place.backbone.fingerprint != backbone.fingerprint:
+            raise _of_another(ref, place.backbone)
         self._places.move_to_end(ref.fingerprint)
         with self.hold([place]):
             await asyncio.shield(place.load)
@@ -118,22 +121,21 @@ class TailCache:
         await self._loads.close()
         await asyncio.to_thread(self._thread.shutdown)
 
-    async def _load(self, refs: Sequence[TailRef]) -> Sequence[Exception | None]:
-        (ref,) = refs
-        place = self._places.get(ref.fingerprint)
+    async def _load(self, places: Sequence[Place]) -> Sequence[Exception | None]:
+        (place,) = places
         async with self._loading:
             try:
-                if place is None:
-                    raise _not_wanted(ref)
                 await self._fill(place)
             except Exception as error:
-                self._forget(ref, place)
+                self._forget(place)
                 self._metrics.tail_loads.labels("failed").inc()
-                return [_as_failure(ref, error)]
+                return [_as_failure(place.ref, error)]
         self._metrics.tail_loads.labels("loaded").inc()
         return [None]
 
     async def _fill(self, place: Place) -> None:
+        if place.retired:
+            raise _not_wanted(place.ref)
         tail = await self._open(place)
         self._count(tail.nbytes)
         try:
@@ -200,7 +202,7 @@ class TailCache:
     def _note_unused(self, place: Place) -> None:
         if place.tail is None:  # nobody waits for it any more
             place.load.cancel()
-            self._forget(place.ref, place)
+            self._forget(place)
             self._retired.discard(place)
         elif place.retired:
             closing = asyncio.create_task(self._dispose(place, place.tail))
@@ -208,9 +210,10 @@ class TailCache:
             closing.add_done_callback(self._closings.discard)
         self._changed.set()
 
-    def _forget(self, ref: TailRef, place: Place | None) -> None:
-        if self._places.get(ref.fingerprint) is place:
-            self._places.pop(ref.fingerprint, None)
+    def _forget(self, place: Place) -> None:
+        """Make way for another place of the same tail, if none has been made yet."""
+        if self._places.get(place.ref.fingerprint) is place:
+            del self._places[place.ref.fingerprint]
 
     async def _dispose(self, place: Place, tail: LoadedTail) -> None:
         await self._close(tail)
@@ -242,7 +245,16 @@ def _note_result(load: asyncio.Task[None]) -> None:
 
 def _not_wanted(ref: TailRef) -> PreconditionFailed:
     return PreconditionFailed(
-        f"tail {ref.fingerprint[:12]}: its backbone has been unloaded", field="tail"
+        f"tail {ref.fingerprint[:12]}: it was forgotten, or its backbone unloaded", field="tail"
+    )
+
+
+def _of_another(ref: TailRef, backbone: Backbone) -> PreconditionFailed:
+    return PreconditionFailed(
+        f"tail: must be one of the backbone that is asked for, {ref.fingerprint[:12]} is one of "
+        f"{backbone.name}",
+        field="tail",
+        value=ref.fingerprint,
     )
 
 

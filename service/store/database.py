@@ -19,9 +19,17 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import sqlalchemy
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, event
 
-from service.errors import DataDirectoryLocked, ServiceError, StoreFailed, Unavailable
+from service.errors import (
+    DataDirectoryLocked,
+    DataDirectoryTooNew,
+    ServiceError,
+    StoreFailed,
+    Unavailable,
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -42,6 +50,7 @@ class Database:
 
     Raises:
         DataDirectoryLocked: another server has it.
+        DataDirectoryTooNew: a later release has written it.
     """
 
     def __init__(self, data_dir: Path) -> None:
@@ -51,8 +60,13 @@ class Database:
         url = f"sqlite:///{data_dir / 'trunkline.db'}"
         self._write_engine = _engine(url, begin="BEGIN IMMEDIATE")
         self._read_engine = _engine(url, begin="BEGIN")
-        migrate(self._write_engine)
-        _checkpoint(self._write_engine)  # the last server may have died before it could
+        try:
+            migrate(self._write_engine)
+            _checkpoint(self._write_engine)  # the last server may have died before it could
+        except Exception:
+            self._write_engine.dispose()
+            os.close(self._lock)
+            raise
         self._readers = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="store-reader")
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
@@ -206,10 +220,25 @@ def _checkpoint(engine: Engine) -> None:
 
 
 def migrate(engine: Engine) -> None:
-    """Brings the schema to the newest revision."""
+    """Brings the schema to the newest revision.
+
+    Raises:
+        DataDirectoryTooNew: it has one that is not known here.
+    """
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
+    script = ScriptDirectory.from_config(config)
     with engine.begin() as connection:
+        found = MigrationContext.configure(connection).get_current_revision()
+        if found and found not in {known.revision for known in script.walk_revisions()}:
+            newest = script.get_current_head()
+            raise DataDirectoryTooNew(
+                f"data_dir: its store has schema {found}, this release knows them up to {newest}; "
+                "run the release that wrote it, or go back to a backup",
+                field="data_dir",
+                limit=newest,
+                value=found,
+            )
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 

@@ -28,6 +28,9 @@ _RANGES = 200  # of digests in one statement, each with two bound parameters
 PREFIX = 32
 """Digits of an image's digest that those of its views begin with."""
 
+FIRST_FLIP = 1000
+"""Index of an image's first flip; those of its other views are below."""
+
 _VECTOR_DTYPE = "<f4"
 _CONTEXT = "trunkline v1 view"
 
@@ -40,6 +43,12 @@ def view_digest(digest: str, index: int, recipe: int = RECIPE) -> str:
     """
     hasher = blake3(f"{digest}\n{index}\n{recipe}\n".encode(), derive_key_context=_CONTEXT)
     return digest[:PREFIX] + hasher.hexdigest()[PREFIX:]
+
+
+def view_digests(digest: str, count: int, *, flips: bool = False) -> list[str]:
+    """What the first views of an image are known by, or its first flips."""
+    first = FIRST_FLIP if flips else 0
+    return [view_digest(digest, first + index) for index in range(count)]
 
 
 def known_digests(

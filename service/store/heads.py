@@ -254,18 +254,23 @@ def count(connection: Connection, uid: str) -> HeadCounts:
     return HeadCounts(examples, labelled, total, tests, quarantined)
 
 
-def delete_head(connection: Connection, tenant: str, name: str) -> HeadRecord:
-    """Deletes a head with all that is its own, and embeddings that no other head needs."""
+def delete_head(
+    connection: Connection, tenant: str, name: str
+) -> tuple[HeadRecord, tuple[str, ...]]:
+    """Deletes a head with all that is its own, and embeddings that no other head needs.
+
+    Returns it, and the fingerprints of the tails that the tenant has no longer.
+    """
     head = get_head(connection, tenant, name)
     held = select(schema.examples.c.digest).where(schema.examples.c.head_uid == head.uid)
     digests = connection.scalars(held).all()
     owned = (schema.jobs, schema.feedback, schema.examples, schema.members, schema.versions)
     for table in owned:
         connection.execute(delete(table).where(table.c.head_uid == head.uid))
-    delete_unused_tails(connection, head)
+    tails = delete_unused_tails(connection, head)
     delete_unneeded(connection, head, digests)
     connection.execute(delete(schema.heads).where(schema.heads.c.uid == head.uid))
-    return head
+    return head, tails
 
 
 def _head(values: Mapping[Any, Any]) -> HeadRecord:

@@ -107,6 +107,22 @@ def test_labels_by_lot_are_nothing_to_learn_from() -> None:
     assert "most frequent class" in advice.summary
 
 
+def test_the_most_frequent_class_is_right_as_often_as_it_occurs() -> None:
+    labels = LABELS * 14  # in no ten folds as often as one another
+    advice = advise(Pixels(blind_pixels(n=28)), labels, bad=noise(16, 2, 28))
+    (majority,) = (option for option in advice.options if option.name == MAJORITY)
+    assert {point.accuracy for point in majority.learning_curve} == {0.5}
+    assert majority.estimate.accuracy == 0.5
+
+
+def test_few_examples_with_labels_by_lot_are_nothing_to_learn_from() -> None:
+    verdicts = [
+        advise(Pixels(blind_pixels(100 + seed, 12)), LABELS * 6, bad=noise(16, seed, 12)).verdict
+        for seed in range(8)
+    ]
+    assert verdicts.count(NOTHING) >= 7
+
+
 def test_the_order_of_examples_changes_no_more_than_luck() -> None:
     good = telling(TARGETS, 1.5, 1)
     order = np.random.default_rng(0).permutation(N)

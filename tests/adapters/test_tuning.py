@@ -233,6 +233,16 @@ def test_progress_is_told_and_what_it_raises_ends_the_tuning() -> None:
     assert all(p.validation_accuracy is not None for p in told)
 
 
+def test_progress_grows_by_equal_steps_to_the_whole() -> None:
+    folds, epochs = 2, 3
+    turns = [(fold, epoch) for epoch in (1, 2, 3) for fold in (1, 2)]
+    shares = [
+        TuningProgress(fold, folds, epoch, epochs, 0.0, None, None, 0.0).done
+        for fold, epoch in [*turns, (0, 1), (0, 2), (0, 3)]
+    ]
+    assert shares == pytest.approx([step / 9 for step in range(1, 10)])
+
+
 @pytest.mark.parametrize("stop_after", [1, 7, 22])
 def test_going_on_from_a_checkpoint_gives_what_it_would_have_given(stop_after: int) -> None:
     activations, labels = textures(40)

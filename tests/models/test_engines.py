@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models.buckets import TOKENS
 from models.engines import Engine, Precision
 from models.engines.onnxruntime import OnnxRuntimeEngine
 from models.engines.torch import TorchEngine, TorchNetwork
@@ -189,6 +190,13 @@ def test_export_replaces_the_remains_of_an_older_one(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["graphs"]
 
 
+def test_export_removes_graphs_that_nobody_reads_any_more(tmp_path: Path) -> None:
+    (tmp_path / "graph-1.onnx").touch()
+    (tmp_path / "other.onnx").touch()
+    path = export(None, tmp_path)
+    assert {entry.name for entry in tmp_path.iterdir()} == {path.parent.name, "other.onnx"}
+
+
 def test_graph_says_nothing_of_the_machine_it_was_made_on(graph: Path) -> None:
     for file in graph.parent.iterdir():
         assert b".py" not in file.read_bytes()
@@ -230,6 +238,23 @@ def test_recorded_prefix_gives_its_rows_and_at_least_their_tokens() -> None:
     states = prefix.run(given)
     assert states.shape == (5, 32, WIDTH)
     assert_close(states[:, :20], expected)
+
+
+def test_passes_too_large_to_be_recorded_join_those_that_are() -> None:
+    shapes: list[tuple[int, ...]] = []
+
+    def note(function: Callable[..., Tensor], given: dict[str, Tensor]) -> Any:
+        shapes.append(tuple(next(iter(given.values())).shape[:2]))
+        return record(function, given)
+
+    prefix = compute(network().prefix)
+    given = inputs(67, 290)
+    expected = prefix.run(given)
+    prefix.record(note, inputs(1, 24), (16, 300))
+    assert max(rows * length for rows, length in shapes) <= TOKENS
+    states = prefix.run(given)
+    assert states.shape == (67, 300, WIDTH)
+    assert_close(states[:, :290], expected)
 
 
 def test_what_cannot_be_recorded_runs_as_it_is(caplog: pytest.LogCaptureFixture) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from models import BackboneError, InvalidCatalogue, WeightsMissing
+from models.catalogue.folders import find_tokenizer
 from tests.models.catalogues import assert_close, embed, load_configured
 from tests.models.test_huggingface_models import TEXTS, save_image_network, save_text_network
 
@@ -32,6 +33,17 @@ def test_changed_files_give_a_new_fingerprint(tmp_path: Path) -> None:
     weights.write_bytes(changed)
     marks.add(fingerprint())
     assert len(marks) == 5
+
+
+@pytest.mark.parametrize("beside", ["special_tokens_map.json", "added_tokens.json"])
+def test_all_that_a_tokenizer_of_an_old_kind_is_made_of_is_hashed(
+    tmp_path: Path, beside: str
+) -> None:
+    for name in ("vocab.txt", "tokenizer_config.json", beside):
+        (tmp_path / name).touch()
+    assert set(find_tokenizer(tmp_path)) == {"vocab.txt", "tokenizer_config.json", beside}
+    (tmp_path / "tokenizer.json").touch()  # it holds what they say
+    assert set(find_tokenizer(tmp_path)) == {"tokenizer.json", "tokenizer_config.json"}
 
 
 def test_several_files_of_weights_load_and_are_all_hashed(tmp_path: Path) -> None:
@@ -92,6 +104,23 @@ def test_what_a_folder_asks_for_and_nobody_knows_is_refused(tmp_path: Path) -> N
     (saved / "config.json").write_text('{"model_type": "mamba"}')
     with pytest.raises(BackboneError, match=r"model_type must be one of bert, .* is 'mamba'"):
         load_configured(tmp_path, **common)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("config.json", "[]"),
+        ("config.json", '{"model_type": "bert"}'),
+        ("config.json", '{"model_type": "bert", "max_position_embeddings": "many"}'),
+        ("model.safetensors.index.json", '{"weight_map": []}'),
+    ],
+)
+def test_files_that_say_nonsense_are_refused(tmp_path: Path, file: str, content: str) -> None:
+    (tmp_path / "tokenizer.json").touch()
+    (tmp_path / "config.json").write_text('{"model_type": "bert", "hidden_size": 8}')
+    (tmp_path / file).write_text(content)
+    with pytest.raises(BackboneError, match="cannot be understood"):
+        load_configured(tmp_path, source="huggingface", weights=".")
 
 
 def test_pooling_of_an_image_has_no_last_token(tmp_path: Path) -> None:

@@ -152,6 +152,11 @@ def test_fingerprint_changes_with_one_bit_of_the_weights(tmp_path: Path) -> None
     assert EFFICIENTNET_LITE0.fingerprint(files, preprocessor, "float32") != before
 
 
+def test_weights_that_cannot_be_read_are_an_error_that_names_them(tmp_path: Path) -> None:
+    with pytest.raises(BackboneError, match=f"{tmp_path} cannot be read"):
+        fingerprint({"weights": tmp_path}, {})
+
+
 def test_fingerprint_changes_with_all_that_changes_an_embedding() -> None:
     files = EFFICIENTNET_LITE0.files()
     preprocessor = ImagePreprocessor(224, InputLimits())

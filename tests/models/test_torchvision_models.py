@@ -44,7 +44,7 @@ def room() -> Iterator[Path]:
         yield Path(folder)
 
 
-def save_network(model: str, path: Path) -> Any:
+def save_network(model: str, path: Path, **settings: int) -> Any:
     """Make a network with random weights, save it as the library does, and return it."""
     declare_missing_operators()
     import torch
@@ -53,18 +53,20 @@ def save_network(model: str, path: Path) -> Any:
     torch.manual_seed(7)
     quick = {"init_weights": False} if model.startswith(("vgg", "googlenet")) else {}
     published = {"aux_logits": True, "transform_input": True} if model == "googlenet" else {}
-    network = torchvision.models.get_model(model, weights=None, **quick, **published)
+    network = torchvision.models.get_model(model, weights=None, **quick, **published, **settings)
     torch.save(network.state_dict(), path)
     return network.eval()
 
 
-def library_embeddings(model: str, network: Any, photos: Photos) -> NDArray[np.float32]:
+def library_embeddings(
+    model: str, network: Any, photos: Photos, weights: str = "DEFAULT"
+) -> NDArray[np.float32]:
     """What the library's own transform and network give the classifier's last layer."""
     import torch
     import torchvision
     from torch import nn
 
-    transform = torchvision.models.get_model_weights(model).DEFAULT.transforms()
+    transform = torchvision.models.get_model_weights(model)[weights].transforms()
     pixels = torch.stack([transform(Image.fromarray(photo)) for photo in photos])
     seen = []
     linear = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
@@ -87,6 +89,19 @@ def test_embedding_is_what_the_last_linear_layer_gets(
     assert (backbone.dim, backbone.tail_blocks) == (expected.shape[1], TAILS[model])
     if backbone.cut:
         assert_parts_join(backbone, photos)
+
+
+@pytest.mark.slow
+def test_vision_transformer_is_built_for_the_size_that_its_weights_are_for(
+    room: Path, photos: Photos
+) -> None:
+    weights = "IMAGENET1K_SWAG_E2E_V1"
+    network = save_network("vit_b_16", room / "w.pth", image_size=384)
+    expected = library_embeddings("vit_b_16", network, photos[:1], weights)
+    backbone = load_configured(
+        room, source="torchvision", model="vit_b_16", weights="w.pth", revision=weights
+    )
+    assert_close(embed(backbone, photos[:1]), expected)
 
 
 @pytest.mark.slow

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from models import InputLimits, InvalidInput
-from models.views import SIDE, make_views
+from models.views import FLIP_SIDE, SIDE, make_flips, make_views
 
 
 def gradient() -> np.ndarray:
@@ -58,12 +59,25 @@ def test_colours_change_but_little() -> None:
         assert red > green > blue
 
 
+def test_flips_are_the_image_mirrored_upside_down_and_both() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (FLIP_SIDE, FLIP_SIDE, 3), np.uint8)
+    flips = make_flips(png(pixels), 3)
+    for flip, wanted in zip(
+        flips, (pixels[:, ::-1], pixels[::-1], pixels[::-1, ::-1]), strict=True
+    ):
+        np.testing.assert_array_equal(flip, wanted)
+    (first,) = make_flips(gradient(), 1)
+    np.testing.assert_array_equal(first, make_flips(gradient(), 3)[2][::-1])
+
+
+@pytest.mark.parametrize("make", [make_views, make_flips])
 @pytest.mark.parametrize("raw", [b"no image", png(gradient())[:80]])
-def test_broken_image_is_refused(raw: bytes) -> None:
+def test_broken_image_is_refused(make: Any, raw: bytes) -> None:
     with pytest.raises(InvalidInput):
-        make_views(raw, 1)
+        make(raw, 1)
 
 
-def test_image_beyond_the_limits_is_refused() -> None:
+@pytest.mark.parametrize("make", [make_views, make_flips])
+def test_image_beyond_the_limits_is_refused(make: Any) -> None:
     with pytest.raises(InvalidInput):
-        make_views(png(gradient()), 1, InputLimits(max_pixels=100))
+        make(png(gradient()), 1, InputLimits(max_pixels=100))

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from adapters import InvalidArgument
-from service.activation_files import ActivationFiles, Key, map_rows
-from service.errors import PreconditionFailed
-from service.store.embeddings import view_digest
+from service.activation_files import ActivationFiles, Key, map_rows, write
+from service.errors import PreconditionFailed, StoreFailed
+from service.store.embeddings import view_digest, view_digests
 from service.stored_activations import StoredActivations
 from trunkline.digest import text_digest
 
@@ -51,6 +51,26 @@ def test_what_a_crash_left_half_written_is_deleted(tmp_path: Path) -> None:
     again = files(tmp_path)
     assert not part.exists()
     assert again.known(ONE) == {"a"}
+
+
+@pytest.mark.parametrize("left", [0, 5, 40, -1])
+def test_damaged_files_are_deleted_and_their_rows_are_missing(tmp_path: Path, left: int) -> None:
+    first = files(tmp_path)
+    first.add(ONE, {"a": row(1)})
+    first.add(ONE, {"b": row(2)})
+    damaged = first.folder(ONE) / "000000.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:left])
+    first.forget(ONE.uid, ["c"])
+    assert first.known(ONE) == {"b"}
+    assert not damaged.exists()
+
+
+def test_file_that_cannot_be_written_names_the_cause_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "rows").mkdir()
+    with pytest.raises(StoreFailed, match="rows cannot be written: Is a directory") as caught:
+        write(tmp_path / "rows", b"data")
+    assert caught.value.field == "data_dir"
+    assert [path.name for path in tmp_path.iterdir()] == ["rows"]
 
 
 def test_heads_that_were_tuned_longest_ago_make_room(tmp_path: Path) -> None:
@@ -125,8 +145,10 @@ def test_texts_of_different_lengths_are_padded_and_masked(tmp_path: Path) -> Non
 def test_views_of_images_are_found_beside_them(tmp_path: Path) -> None:
     kept = files(tmp_path)
     digest = text_digest("picture")
-    names = [digest, view_digest(digest, 0), view_digest(digest, 1)]
+    names = [digest, *view_digests(digest, 2), *view_digests(digest, 2, flips=True)]
     kept.add(ONE, {name: np.full((2, 3, 3), i, np.float16) for i, name in enumerate(names)})
+    flips = StoredActivations(kept.folder(ONE), [digest], 2, flips=True)
+    assert flips.rows(np.array([0, 0]), np.array([2, 0]))[0][:, 0, 0, 0].tolist() == [4, 0]
     found = StoredActivations(kept.folder(ONE), [digest], 2)
     states, mask = found.rows(np.array([0, 0]), np.array([2, 0]))
     assert mask is None

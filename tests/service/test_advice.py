@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.errors import InvalidRequest, PreconditionFailed, QueueFull
+from service.errors import Aborted, InvalidRequest, PreconditionFailed, QueueFull
 from tests.service.house import House, Open
 from trunkline.digest import text_digest
 from trunkline.resources import InvalidName
@@ -119,6 +119,29 @@ async def test_a_stream_that_says_too_little_is_refused(
     assert refused.value.field == field
 
 
+async def test_a_stream_of_inputs_that_cannot_be_decoded_says_why(house: House) -> None:
+    rows = [(text(f"bad {i}"), COLOURS[i % 2]) for i in range(8)]
+    with pytest.raises(InvalidRequest, match=r"there are 0 among 8 rows; the first: .*bad 0"):
+        await advise(house, message(rows))
+
+
+async def test_of_many_bad_rows_the_first_are_named_and_all_are_counted(house: House) -> None:
+    bad = [message([(text("red"), "")] * 600) for _ in range(2)]
+    reply = await advise(house, message(pairs(10)), *bad)
+    assert (len(reply.errors), reply.failed) == (1000, 1200)
+    assert [error.row for error in reply.errors] == [*range(20, 1020)]
+
+
+async def test_more_labels_than_examples_are_looked_at_are_refused(open_house: Open) -> None:
+    more = [(text(f"green {i}"), f"green {i}") for i in range(10)]
+    async with open_house(max_advice_examples=8) as house:
+        reply = await advise(house, message([*pairs(4), *more]))
+    refused = [error for error in reply.errors if "different ones" in error.message]
+    assert [(error.row, error.field) for error in refused] == [
+        *((row, "label") for row in range(14, 18))
+    ]
+
+
 async def test_an_empty_stream_is_refused(house: House) -> None:
     with pytest.raises(InvalidRequest, match="no message"):
         await advise(house)
@@ -165,6 +188,22 @@ async def test_a_tenant_is_advised_once_at_a_time(house: House) -> None:
     assert refused.value.retry_after
     house.backbone.open.set()
     assert (await first).advice.example_count == 20
+
+
+async def test_a_stream_that_stands_still_loses_its_place(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.advice.IDLE_SECONDS", 0.05)
+
+    async def stream() -> AsyncIterator[advice_pb2.AdviseRequest]:
+        yield message(pairs(2))
+        await asyncio.Event().wait()
+
+    handler = house.application.handlers["Advise"]
+    with pytest.raises(Aborted, match="no message came") as caught:
+        await handler(stream(), house.call("Advise", None))
+    assert (caught.value.field, caught.value.limit) == ("examples", 0.05)
+    assert (await advise(house, message(pairs(20)))).advice.example_count == 40
 
 
 async def test_when_the_client_leaves_the_comparison_ends(

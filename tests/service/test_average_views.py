@@ -9,7 +9,7 @@ import pytest
 
 import adapters
 from models import RawInput
-from models.views import make_views
+from models.views import make_flips, make_views
 from service.errors import InvalidRequest
 from service.inputs import to_tensor
 from tests.service.doubles import FINGERPRINT, TinyImageBackbone
@@ -53,6 +53,23 @@ async def test_probabilities_are_the_mean_over_image_and_views_and_the_rest_is_t
         np.testing.assert_allclose(in_order(group)[row], expected, atol=1e-5)
     assert (group.novelty, group.set_sizes) == (plain.novelty, plain.set_sizes)
     assert list(averaged.digests) == [image_digest(one), image_digest(other)]
+
+
+async def test_a_head_of_images_without_up_and_down_looks_at_their_flips(
+    gallery: House,
+) -> None:
+    flips = heads_pb2.FineTune(views=3, flips=True)
+    await gallery.train(spec=heads_pb2.HeadSpec(family="ridge", fine_tune=flips))
+    (group,) = (await gallery.predict(*images(picture("red", 7)), average_views=3)).predictions
+    exported = await gallery.ask("ExportHead", heads_pb2.ExportHeadRequest(name=HEAD))
+    head, backbone = adapters.Head.from_safetensors(exported.safetensors), TinyImageBackbone()
+    looks: list[RawInput] = [picture("red", 7), *make_flips(picture("red", 7), 3)]
+    vectors = backbone.forward([backbone.preprocess(look) for look in looks])
+    expected = head.probabilities(vectors).mean(axis=0)
+    np.testing.assert_allclose(in_order(group)[0], expected, atol=1e-5)
+    with pytest.raises(InvalidRequest, match="at most 3") as caught:
+        await gallery.predict(*images(picture("red", 7)), average_views=4)
+    assert (caught.value.field, caught.value.value) == ("average_views", 4)
 
 
 async def test_views_are_computed_once_and_then_cached(gallery: House) -> None:

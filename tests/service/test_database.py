@@ -9,13 +9,23 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, select, text
 
-from service.errors import DataDirectoryLocked, NotFound, StoreFailed, Unavailable
+from service.errors import (
+    DataDirectoryLocked,
+    DataDirectoryTooNew,
+    NotFound,
+    StoreFailed,
+    Unavailable,
+)
 from service.store import Database, schema
-from service.store.database import migrate
+from service.store.database import MIGRATIONS, migrate
+from service.store.jobs import unfinished_jobs
+from service.store.versions import get_version
 
 
 def add_tenant(connection: Connection, name: str) -> int:
@@ -61,6 +71,45 @@ def test_migrations_make_exactly_the_tables_of_the_schema() -> None:
         differences = compare_metadata(context, schema.metadata)
     engine.dispose()
     assert differences == []
+
+
+def test_versions_of_an_earlier_release_know_their_backbone_after_migrating(
+    tmp_path: Path,
+) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'trunkline.db'}")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+        for statement in (
+            "INSERT INTO tenants VALUES (1, 'acme', 0)",
+            "INSERT INTO heads (uid, tenant_id, name, backbone, fingerprint, spec, keep_inputs, "
+            "active_version, last_version, created_at) "
+            "VALUES ('one', 1, 'defects', 'tiny/text', 'abc', '{}', 1, 1, 1, 0)",
+            "INSERT INTO versions VALUES ('one', 1, 'training', '[]', '{}', 0, x'', 0)",
+            "INSERT INTO jobs VALUES ('job', 'one', 'queued', '{}', 1, 0, '', '', 0, NULL)",
+        ):
+            connection.exec_driver_sql(statement)
+    engine.dispose()
+    database = Database(tmp_path)
+    with database._read_engine.connect() as connection:
+        version = get_version(connection, "one", 1)
+        (job,) = unfinished_jobs(connection)
+    database.close()
+    assert (version.backbone, version.base_fingerprint) == ("tiny/text", "abc")
+    assert version.tail is None
+    assert job.backbone is None
+
+
+def test_store_of_a_later_release_is_refused_and_left_alone(tmp_path: Path) -> None:
+    Database(tmp_path).close()
+    engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'trunkline.db'}")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    engine.dispose()
+    with pytest.raises(DataDirectoryTooNew, match="schema 9999, this release knows them up to"):
+        Database(tmp_path)
 
 
 def test_migrating_twice_changes_nothing() -> None:

@@ -41,6 +41,7 @@ CODES = {
     "StartupError": "INTERNAL",
     "InvalidSettings": "INTERNAL",
     "DataDirectoryLocked": "INTERNAL",
+    "DataDirectoryTooNew": "INTERNAL",
     "InvalidName": "INVALID_ARGUMENT",
     "ModelError": "INTERNAL",
     "InvalidInput": "INVALID_ARGUMENT",

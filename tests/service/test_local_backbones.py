@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -176,6 +177,15 @@ async def test_unloading_finishes_rows_under_way_and_takes_no_new_ones(site: Ope
         await unload
         assert s.loaded[0].closed
         assert s.names() == []
+        assert "trunkline_backbone_ready{" not in generate_latest(s.metrics.registry).decode()
+
+
+async def test_unloaded_backbone_leaves_the_metrics_also_where_they_are_kept_in_files(
+    site: Open, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    async with site() as s:
+        await s.extractor.unload_backbone("tiny/text")
         assert "trunkline_backbone_ready{" not in generate_latest(s.metrics.registry).decode()
 
 

@@ -102,7 +102,8 @@ SPECS = st.builds(
         max_epochs=st.integers(1, 100),
         learning_rate=st.floats(1e-9, 0.1),
         rate_decay=st.floats(1e-3, 1),
-        views=st.integers(0, 32),
+        views=st.integers(1, 3),
+        flips=st.booleans(),
     ),
 )
 

@@ -279,6 +279,34 @@ async def test_row_that_comes_back_loads_a_tail_that_was_given_up(shelf: Shelf) 
     assert await again == 1
 
 
+async def test_tail_forgotten_before_its_load_begins_fails_those_who_waited_and_nobody_else(
+    shelf: Shelf,
+) -> None:
+    shelf.go.clear()
+    first = asyncio.create_task(shelf.use(shelf.tail(1)))
+    await shelf.changes.until(lambda: len(shelf.reads) == 1)
+    waiting = asyncio.create_task(shelf.use(shelf.tail(2)))
+    await asyncio.sleep(0)
+    shelf.cache.forget(shelf.tail(2).fingerprint)
+    again = asyncio.create_task(shelf.use(shelf.tail(2), "bolt"))
+    await asyncio.sleep(0)
+    shelf.go.set()
+    with pytest.raises(PreconditionFailed, match="forgotten"):
+        await waiting
+    assert (await first, await again) == (1, 2)
+    assert len(shelf.backbone.tails) == 2
+
+
+async def test_loaded_tail_is_not_lent_to_rows_of_another_backbone(shelf: Shelf) -> None:
+    await shelf.use(shelf.tail(1))
+    other = TinyBackbone("tiny/other")
+    other.fingerprint = "0" * 64
+    with pytest.raises(PreconditionFailed, match="is one of tiny/text"):
+        async with shelf.cache.lend("acme", other, shelf.tail(1)):
+            pass
+    assert await shelf.use(shelf.tail(1)) == 1
+
+
 async def test_dropping_a_backbone_waits_for_its_rows_and_fails_those_without_a_tail(
     shelf: Shelf,
 ) -> None:

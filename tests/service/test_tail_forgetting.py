@@ -137,6 +137,43 @@ async def test_deleted_example_takes_its_activations_along(
         assert ActivationFiles(data / "activations", 10**6).known(key) == set()
 
 
+async def test_fine_tuning_that_is_asked_for_meanwhile_waits_until_it_is_forgotten(
+    house: House,
+) -> None:
+    await house.create(keep_inputs=True)
+    await house.add(MANY)
+    record = await database_of(house).read(stored_heads.get_head, "acme", "defects")
+    tune = heads_pb2.FineTune(strategy="last_block")
+    request = heads_pb2.TrainHeadRequest(head=HEAD, spec=heads_pb2.HeadSpec(fine_tune=tune))
+    trainings = house.application.handlers["TrainHead"](request, house.call("TrainHead", request))
+    async with house.application._training.paused(record.uid):
+        name = (await anext(trainings)).training.name
+        for _ in range(20):  # time enough to begin
+            reply = await house.ask("GetTraining", heads_pb2.GetTrainingRequest(name=name))
+            assert reply.training.state == heads_pb2.TRAINING_STATE_QUEUED
+    async for reply in trainings:
+        if reply.training.state == heads_pb2.TRAINING_STATE_RUNNING:
+            break
+    assert reply.training.state == heads_pb2.TRAINING_STATE_RUNNING
+    await house.ask("CancelTraining", heads_pb2.CancelTrainingRequest(name=name))
+
+
+async def test_activations_that_a_crash_left_are_gone_after_the_next_start(
+    open_house: Open, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    async with open_house(data_dir=data) as house:
+        await house.create(keep_inputs=True)
+        await house.add(MANY)
+        left = await keep_activations(house, data, [DIGEST, text_digest("red 1")])
+        lost = Key(FINGERPRINT, "a-head-that-was-deleted")
+        ActivationFiles(data / "activations", 10**6).add(lost, {DIGEST: ACTIVATION})
+    async with open_house(data_dir=data):
+        files = ActivationFiles(data / "activations", 10**6)
+        assert files.known(left) == {text_digest("red 1"), view_digest(text_digest("red 1"), 0)}
+        assert files.known(lost) == set()
+
+
 @pytest.mark.parametrize("count", [1, 3])
 async def test_forgetting_at_the_same_time_is_one_after_the_other(house: House, count: int) -> None:
     await house.create(keep_inputs=True)

@@ -201,9 +201,12 @@ async def test_tail_of_a_changed_backbone_says_how_to_train_it_again(open_house:
 
 async def test_deleted_head_leaves_neither_tail_nor_embeddings(house: House) -> None:
     await tail_head(house)
+    await house.predict(*texts("red z"))
+    (tail,) = house.backbone.tails
     await house.ask("DeleteHead", heads_pb2.DeleteHeadRequest(name=HEAD))
     for table in (schema.tails, schema.embeddings, schema.versions):
         assert await database_of(house).read(count, table) == 0
+    assert tail.closed
 
 
 def count(connection: Connection, table: Table) -> int:

@@ -214,3 +214,11 @@ async def test_backbone_that_cannot_be_cut_gives_no_activations(
 
 def told(site: Site) -> str:
     return generate_latest(site.metrics.registry).decode()
+
+
+async def test_rows_run_although_the_first_try_of_the_cut_has_failed(site: Site) -> None:
+    site.backbone.steps = [MemoryError("no room now")]
+    for _ in range(2):
+        (outcome,) = await site.embed("a", tail=site.tail(1))
+        assert isinstance(outcome, Extracted), outcome
+        np.testing.assert_array_equal(outcome.vector, vector_of("a") + np.float32(1))

@@ -119,6 +119,23 @@ async def test_tail_is_tuned_serves_after_a_restart_and_the_report_compares(
     assert lacking == {}, "unlabelled and held-out examples have features, too"
 
 
+async def test_tail_that_cannot_be_served_does_not_replace_the_head_that_answers(
+    tmp_path: Path, cache_dir: Path
+) -> None:
+    async with tuning_house(tmp_path, cache_dir, tail_cache_bytes=2**20) as house:
+        await house.create(keep_inputs=True)
+        await house.add(WHO_BITES)
+        await house.train(spec=heads_pb2.HeadSpec(family="ridge"))
+        last = [training async for training in progress(house, TUNE)][-1]
+        assert (last.state, last.error_code) == (
+            heads_pb2.TRAINING_STATE_FAILED,
+            "FAILED_PRECONDITION",
+        )
+        assert "tail_cache_bytes" in last.error_message
+        assert [version.version for version in await versions(house)] == [1]
+        assert not (await house.predict(*texts(*WHO_BITES))).errors
+
+
 async def test_process_that_dies_fails_its_training_and_the_next_one_works(
     house: House, data: Path
 ) -> None:

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from adapters import InvalidArgument
 from service.errors import PreconditionFailed
 from service.inputs import to_tensor
 from tests.service.doubles import FINGERPRINT, TinyBackbone, vector_of
-from tests.service.house import House, Open
+from tests.service.house import HEAD, House, Open
 from tests.service.tail_house import MANY
 from trunkline.v1 import common_pb2, heads_pb2
 
@@ -54,6 +55,19 @@ async def test_backbone_without_a_cut_can_only_be_tuned_whole(open_house: Open) 
         error = await refusal(house, tune(strategy="gradual"))
         assert (error.field, error.limit) == ("fine_tune.strategy", "full")
         assert error.value == "gradual"
+
+
+async def test_spec_of_a_call_that_joins_a_training_is_read_all_the_same(house: House) -> None:
+    await house.create()
+    await house.add(MANY)
+    async with house.application._training._fitter.turn():  # keeps the training waiting
+        handler = house.application.handlers["TrainHead"]
+        request = heads_pb2.TrainHeadRequest(head=HEAD)
+        running = handler(request, house.call("TrainHead", request))
+        await anext(running)
+        with pytest.raises(InvalidArgument, match=r"fine_tune\.strategy"):
+            await house.train(spec=tune(strategy="deep"))
+        await running.aclose()
 
 
 async def test_class_of_one_example_is_refused(house: House) -> None:

@@ -211,6 +211,7 @@ class RecordedHeads(State):
             safetensors=b"weights",
             onnx=b"graph" if request.onnx else b"",
             model_card="# mood",
+            tail=b"blocks" if version.HasField("tail") else b"",
         )
 
     def ListHeadVersions(self, request: Any, context: Any) -> Any:

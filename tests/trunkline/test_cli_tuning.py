@@ -35,6 +35,27 @@ def test_train_says_how_to_fine_tune_and_lets_a_new_head_keep_its_inputs(
     assert report["fine_tuning"]["with_tail"]["accuracy"] == 0.9
 
 
+@pytest.mark.parametrize(("options", "views"), [([], 3), (["--tune-views", 1], 1)])
+def test_flips_are_all_three_unless_fewer_are_wanted(
+    run: Run, recorder: Recorder, table: Path, options: list[object], views: int
+) -> None:
+    assert (
+        run("train", "acme/mood", table, "--fine-tune", "tail", "--flips", *options).exit_code == 0
+    )
+    tune = recorder.asked("TrainHead")[0].spec.fine_tune
+    assert (tune.views, tune.flips) == (views, True)
+    assert f"flips {views}" in run("heads", "show", "acme/mood").stdout
+
+
+@pytest.mark.parametrize(("strategy", "told"), [("full", True), ("tail", False)])
+def test_tuning_the_whole_backbone_is_told_its_cost(
+    run: Run, table: Path, strategy: str, told: bool
+) -> None:
+    result = run("train", "acme/mood", table, "--fine-tune", strategy)
+    assert result.exit_code == 0
+    assert ("shares no computation with others" in result.stderr) is told
+
+
 @pytest.mark.parametrize("strategy", [[], ["--fine-tune", "none"]])
 def test_a_head_that_is_not_fine_tuned_keeps_no_inputs(
     run: Run, recorder: Recorder, table: Path, strategy: list[str]
@@ -58,12 +79,30 @@ def test_an_empty_head_that_is_to_be_fine_tuned_keeps_its_inputs(run: Run) -> No
     assert made["spec"]["fine_tune"]["strategy"] == "last_block"
 
 
+def test_a_tail_is_exported_beside_its_head(run: Run, tuned: Path, tmp_path: Path) -> None:
+    file, tail = tmp_path / "mood.safetensors", tmp_path / "tail.safetensors"
+    result = run("heads", "export", "acme/mood", file, "--tail", tail, "--json")
+    assert json.loads(result.stdout)["tail"] == str(tail)
+    assert (file.read_bytes(), tail.read_bytes()) == (b"weights", b"blocks")
+    assert "--tail FILE" in run("heads", "export", "acme/mood", file).stderr
+
+
+def test_there_is_no_tail_to_export_of_a_head_on_the_frozen_backbone(
+    run: Run, table: Path, tmp_path: Path
+) -> None:
+    assert run("train", "acme/mood", table).exit_code == 0
+    result = run("heads", "export", "acme/mood", "--tail", tmp_path / "tail.safetensors")
+    assert result.exit_code == 1
+    assert "version 1 of acme/mood has no tail" in result.stderr
+    assert not list(tmp_path.glob("tail*"))
+
+
 def test_how_to_fine_tune_is_changed_and_taken_away(run: Run, tuned: Path) -> None:
     changed = json.loads(run("heads", "update", "acme/mood", "--epochs", 3, "--json").stdout)
     tune = changed["spec"]["fine_tune"]
-    assert (tune["strategy"], tune["max_epochs"], tune["learning_rate"]) == ("tail", 3, 0.0005)
+    assert (tune["strategy"], tune["max_epochs"], tune["learning_rate"]) == ("tail", 3, 0.0008)
     shown = run("heads", "show", "acme/mood").stdout
-    assert "fine-tuning tail (at most 3 epochs, rate 0.0005, decay 0.8)" in shown
+    assert "fine-tuning tail (at most 3 epochs, rate 0.0008, decay 0.9)" in shown
     gone = run("heads", "update", "acme/mood", "--fine-tune", "none", "--json")
     assert json.loads(gone.stdout)["spec"]["fine_tune"] is None
 
@@ -73,6 +112,7 @@ def test_how_to_fine_tune_is_changed_and_taken_away(run: Run, tuned: Path) -> No
     [
         ["--epochs", 3],
         ["--tune-views", 0],
+        ["--flips"],
         ["--fine-tune", "none", "--learning-rate", 0.1],
         ["--fine-tune", "tail", "--epochs", 0],
         ["--fine-tune", "tail", "--rate-decay", 2],

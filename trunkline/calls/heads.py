@@ -196,6 +196,7 @@ def spec_message(spec: HeadSpec | None) -> heads_pb2.HeadSpec | None:
             learning_rate=tune.learning_rate,
             rate_decay=tune.rate_decay,
             views=tune.views,
+            flips=tune.flips,
         ),
     )
 

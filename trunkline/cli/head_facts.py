@@ -94,7 +94,8 @@ def tail_words(tail: Tail) -> str:
 def _tuning_words(tune: FineTune) -> str:
     words = f"fine-tuning {tune.strategy} (at most {tune.max_epochs} epochs"
     words += f", rate {tune.learning_rate:g}, decay {tune.rate_decay:g}"
-    return f"{words}, views {tune.views})" if tune.views else f"{words})"
+    kind = "flips" if tune.flips else "views"
+    return f"{words}, {kind} {tune.views})" if tune.views else f"{words})"
 
 
 def _evidence(value: float, error_rate: float) -> str:

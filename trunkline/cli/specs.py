@@ -11,8 +11,14 @@ from trunkline.heads import FineTune, HeadSpec, Novelty, Policy
 
 Command = Callable[..., Any]
 
+FLIPS = 3
+"""Of an image there are no more."""
+
 _NO_TUNING = "none"
-_STRATEGIES = (_NO_TUNING, "last_block", "gradual", "tail", "full")
+WHOLE = "full"
+"""The strategy that leaves nothing of the backbone to share."""
+
+_STRATEGIES = (_NO_TUNING, "last_block", "gradual", "tail", WHOLE)
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,7 @@ class SpecOptions:
     learning_rate: float | None
     rate_decay: float | None
     tune_views: int | None
+    flips: bool | None
 
     @property
     def tunes(self) -> bool:
@@ -76,14 +83,18 @@ class SpecOptions:
             "learning_rate": self.learning_rate,
             "rate_decay": self.rate_decay,
             "views": self.tune_views,
+            "flips": self.flips,
         }
         given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+        if self.flips:
+            given.setdefault("views", FLIPS)
         strategy = self.fine_tune or (base.strategy if base else _NO_TUNING)
         if strategy != _NO_TUNING:
             return replace(base or FineTune(strategy), strategy=strategy, **given)
         if given:
             raise click.UsageError(
-                "--epochs, --learning-rate, --rate-decay and --tune-views need --fine-tune."
+                "--epochs, --learning-rate, --rate-decay, --tune-views and --flips need "
+                "--fine-tune."
             )
         return None
 
@@ -143,7 +154,8 @@ _OPTIONS = (
         "--fine-tune",
         type=click.Choice(_STRATEGIES),
         help="Fine-tune a part of the backbone: its last block, its blocks from the last one back "
-        "to the cut while that helps (gradual), all after the cut (tail), or all of it (full).",
+        "to the cut while that helps (gradual), all after the cut (tail), or all of it (full): it "
+        "shares nothing with other heads then.",
     ),
     click.option(
         "--epochs",
@@ -155,19 +167,25 @@ _OPTIONS = (
         "--learning-rate",
         type=click.FloatRange(min=0, min_open=True),
         metavar="RATE",
-        help="Fine-tuning: the highest rate of the last block (default: 0.0005).",
+        help="Fine-tuning: the highest rate of the last block (default: 0.0008).",
     ),
     click.option(
         "--rate-decay",
         type=click.FloatRange(min=0, max=1, min_open=True),
         metavar="FACTOR",
-        help="Fine-tuning: factor of the rate from each block to the one before it (default: 0.8).",
+        help="Fine-tuning: factor of the rate from each block to the one before it (default: 0.9).",
     ),
     click.option(
         "--tune-views",
         type=click.IntRange(min=0),
         metavar="N",
         help="Fine-tuning: views of each image to train on beside the image itself (default: 0).",
+    ),
+    click.option(
+        "--flips/--crops",
+        default=None,
+        help="Fine-tuning: let views be the image mirrored, upside down, and both, where images "
+        "have no up and down (3, unless --tune-views says less), or crops (the default).",
     ),
 )
 

@@ -12,7 +12,7 @@ from trunkline.cli.naming import digest_of, input_name
 from trunkline.cli.output import Output
 from trunkline.cli.predict import predicted
 from trunkline.cli.report import report_facts
-from trunkline.cli.specs import SpecOptions, policy_option, spec_options
+from trunkline.cli.specs import WHOLE, SpecOptions, policy_option, spec_options
 from trunkline.cli.uploads import find_or_create, train_head, upload
 from trunkline.client import Client
 from trunkline.datasets import read_examples
@@ -83,6 +83,11 @@ def train(
     """
     examples = _examples(path)
     tested = _examples(test_path) if test_path else None
+    if spec.fine_tune == WHOLE:
+        out.say(
+            "with a tail over the whole backbone a head shares no computation with others, and "
+            "takes the memory of a network of its own"
+        )
     found = find_or_create(
         client,
         out,

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from trunkline.cli.connection import client_command, head_argument
-from trunkline.cli.output import Output
+from trunkline.cli.output import Failure, Output
 from trunkline.client import Client
 from trunkline.wording import size
 
@@ -20,6 +20,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option("--onnx", type=_FILE, metavar="FILE", help="Write an ONNX graph to this file.")
 @click.option("--card", type=_FILE, metavar="FILE", help="Write the model card to this file.")
+@click.option("--tail", type=_FILE, metavar="FILE", help="Write its tail's weights to this file.")
 @client_command
 def export_head(
     client: Client,
@@ -29,30 +30,36 @@ def export_head(
     version: int | None,
     onnx: Path | None,
     card: Path | None,
+    tail: Path | None,
 ) -> None:
-    """Write a version's weights to a safetensors file, its ONNX graph, its model card.
+    """Write a version's weights to a safetensors file, its ONNX graph, its model card, its tail.
 
     The graph takes embeddings and gives probabilities.
     """
-    if not (file or onnx or card):
-        raise click.UsageError("Give FILE.safetensors, --onnx or --card.")
+    if not (file or onnx or card or tail):
+        raise click.UsageError("Give FILE.safetensors, --onnx, --card or --tail.")
     export = client.export_head(head, version, onnx=onnx is not None)
+    number = export.version.version
+    if tail and export.tail is None:
+        raise Failure(f"version {number} of {head} has no tail: it runs on the frozen backbone")
     contents = (
         (file, export.safetensors),
         (onnx, export.onnx or b""),
         (card, export.model_card.encode()),
+        (tail, export.tail or b""),
     )
     written = [(path, content) for path, content in contents if path]
     for path, content in written:
         path.write_bytes(content)
     if out.as_json:
-        files = {"file": file, "onnx": onnx, "card": card}
+        files = {"file": file, "onnx": onnx, "card": card, "tail": tail}
         named = {name: str(path) if path else None for name, path in files.items()}
         out.document(named | {"version": export.version})
         return
-    number = export.version.version
     for path, content in written:
         click.echo(f"wrote version {number} of {head} to {path} ({size(len(content))})")
+    if file and export.tail and not tail:
+        out.say("it runs on a tail of its own, which --tail FILE writes")
 
 
 @click.command("import")

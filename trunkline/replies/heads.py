@@ -103,6 +103,7 @@ def export(message: heads_pb2.ExportHeadResponse) -> Export:
         safetensors=message.safetensors,
         onnx=message.onnx or None,
         model_card=message.model_card,
+        tail=message.tail or None,
     )
 
 
@@ -132,6 +133,7 @@ def _fine_tune(message: heads_pb2.FineTune) -> FineTune | None:
         learning_rate=message.learning_rate or standard.learning_rate,
         rate_decay=message.rate_decay or standard.rate_decay,
         views=message.views,
+        flips=message.flips,
     )
 
 

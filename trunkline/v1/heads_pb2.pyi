@@ -238,6 +238,7 @@ class FineTune(_message.Message):
     LEARNING_RATE_FIELD_NUMBER: _builtins.int
     RATE_DECAY_FIELD_NUMBER: _builtins.int
     VIEWS_FIELD_NUMBER: _builtins.int
+    FLIPS_FIELD_NUMBER: _builtins.int
     strategy: _builtins.str
     """"none", "last_block", "gradual" (from the last block towards the cut, while it helps), "tail" (all after
     the cut at once) or "full" (the whole backbone); empty means "none".
@@ -245,11 +246,15 @@ class FineTune(_message.Message):
     max_epochs: _builtins.int
     """At most so many passes over the examples, from 1 to 100; 0 means 12."""
     learning_rate: _builtins.float
-    """Highest rate of the last block, above 0 and at most 0.1; 0 means 0.0005."""
+    """Highest rate of the last block, above 0 and at most 0.1; 0 means 0.0008."""
     rate_decay: _builtins.float
-    """Factor of the rate from each block to the one before it, above 0 and at most 1; 0 means 0.8."""
+    """Factor of the rate from each block to the one before it, above 0 and at most 1; 0 means 0.9."""
     views: _builtins.int
     """Views of each image to train on beside the image itself, at most 32. Their activations are kept."""
+    flips: _builtins.bool
+    """Whether these are the image mirrored, upside down, and both, hence at most 3: for images that have no up
+    and down. Predictions that are averaged over views look at the same ones.
+    """
     def __init__(
         self,
         *,
@@ -258,10 +263,11 @@ class FineTune(_message.Message):
         learning_rate: _builtins.float = ...,
         rate_decay: _builtins.float = ...,
         views: _builtins.int = ...,
+        flips: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["learning_rate", b"learning_rate", "max_epochs", b"max_epochs", "rate_decay", b"rate_decay", "strategy", b"strategy", "views", b"views"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flips", b"flips", "learning_rate", b"learning_rate", "max_epochs", b"max_epochs", "rate_decay", b"rate_decay", "strategy", b"strategy", "views", b"views"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
