@@ -77,7 +77,7 @@ bench: $(INSTALLED) ## Measure the serving figures of docs/performance.md
 bench-learning: $(INSTALLED) ## Measure how fast, accurate and honest learning is
 	@OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.learning $(ARGS)
 
-bench-tails: $(INSTALLED) ## Measure what fine-tuned tails gain and cost
+bench-tails: $(INSTALLED) ## Measure engines, and what fine-tuned tails gain and cost
 	@$(BIN)/python -m benchmarks.tails $(ARGS)
 
 bench-advice: $(INSTALLED) ## Compare what is advised with held-out accuracy

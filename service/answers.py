@@ -45,7 +45,7 @@ def _answer(
     reply = prediction_pb2.HeadPredictions(
         labels=head.labels,
         indices=to_tensor(order.astype(np.uint32)),
-        probabilities=to_tensor(np.take_along_axis(probabilities, order, axis=1)),
+        probabilities=to_tensor(probabilities[np.arange(rows)[:, None], order]),
     )
     if level is not None and head.conformal is not None:
         sets = head.conformal.sets(head.logits(vectors[:, 0]), level)

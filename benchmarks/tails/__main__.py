@@ -1,4 +1,4 @@
-"""``make bench-tails``: what fine-tuned tails gain, how fast they train, and what they cost.
+"""``make bench-tails``: how fast engines are, what fine-tuned tails gain, and what they cost.
 
 Prints progress to standard error while it measures and Markdown tables to standard output, each
 part as it ends and with the machine and the command at the end.
@@ -23,7 +23,7 @@ from benchmarks.learning.runs import Run, processor
 from benchmarks.learning.tables import Table
 from service.config import default_cache_dir
 
-PARTS = ("epochs", "gain", "mixed")
+PARTS = ("rates", "epochs", "gain", "mixed")
 """Modules of this package; each has a function `measure`."""
 
 PACKAGES = ("numpy", "timm", "torch")

@@ -17,7 +17,7 @@ import models
 from adapters.tuning import Tensors
 from benchmarks.learning.data import BATCH, DATA, SAMPLE, Rows
 from models.networks.base import Tail
-from models.views import make_views
+from models.views import make_flips
 
 CUT = "activations"
 """In the names of files."""
@@ -52,10 +52,10 @@ class Stored:
         longest = int(lengths.max())
         return states[:, :longest], (np.arange(longest) < lengths[:, None]).astype(np.int64)
 
-    def take(self, rows: Rows, views: int) -> Stored:
-        """Return some of the examples, with the first views of each."""
+    def take(self, rows: Rows) -> Stored:
+        """Return some of the examples."""
         lengths = None if self.lengths is None else self.lengths[rows]
-        return Stored(self.states[: 1 + views, rows], lengths)
+        return Stored(self.states[:, rows], lengths)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,12 +75,17 @@ class Cut:
     tail: Tail
 
     def embed(self, tensors: Tensors, rows: Rows) -> NDArray[np.float32]:
-        """Embed some examples by a tail in which some weights have other values."""
+        """Embed some examples and their views by a tail in which some weights have other values.
+
+        Returns:
+            float32 of shape (1 + views, m, dim).
+        """
         own = dict(self.tail.named_tensors())
         before = {name: own[name].detach().clone() for name in tensors}
         _assign(own, {name: torch.tensor(values) for name, values in tensors.items()})
+        views = range(1 + self.activations.views)
         try:
-            return embed(self.tail, self.activations, rows)
+            return np.stack([embed(self.tail, self.activations, rows, view) for view in views])
         finally:
             _assign(own, before)
 
@@ -91,12 +96,12 @@ def _assign(own: dict[str, Tensor], values: dict[str, Tensor]) -> None:
             own[name].copy_(value)
 
 
-def embed(tail: Tail, activations: Stored, rows: Rows) -> NDArray[np.float32]:
-    """Embed some examples by a tail."""
+def embed(tail: Tail, activations: Stored, rows: Rows, view: int = 0) -> NDArray[np.float32]:
+    """Embed a view of some examples by a tail."""
     parts = []
     for first in range(0, len(rows), BATCH):
         some = rows[first : first + BATCH]
-        states, mask = activations.rows(some, np.zeros_like(some))
+        states, mask = activations.rows(some, np.full_like(some, view))
         with torch.no_grad():
             given = torch.from_numpy(states).float()
             parts.append(tail(given, None if mask is None else torch.from_numpy(mask)))
@@ -104,17 +109,16 @@ def embed(tail: Tail, activations: Stored, rows: Rows) -> NDArray[np.float32]:
     return embedded
 
 
-def cut(name: str, cache: Path, views: int) -> Cut:
-    """Return a data set whose activations, with those of views, are kept in the folder `cache`."""
+def cut(name: str, cache: Path, flips: int) -> Cut:
+    """Return a data set whose activations, with those of flips, are kept in the folder `cache`."""
     modality, _ = DATA[name]
-    views = views if modality is models.Modality.IMAGE else 0
     backbone = models.default_backbone(modality)
     tail = models.load_backbone_network(backbone).network.tail().eval()
-    path = cache / f"{name}-{CUT}-{views}.npy"
+    path = cache / f"{name}-{CUT}-{flips}-flips.npy"
     facts = path.with_suffix(".npz")
     if not facts.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        _compute(name, path, facts, views)
+        _compute(name, path, facts, flips)
     with np.load(facts) as stored:
         labels = stored["labels"]
         lengths = stored["lengths"] if modality is models.Modality.TEXT else None
@@ -122,7 +126,7 @@ def cut(name: str, cache: Path, views: int) -> Cut:
     return Cut(activations, embed(tail, activations, np.arange(len(labels))), labels, tail)
 
 
-def _compute(name: str, path: Path, facts: Path, views: int) -> None:
+def _compute(name: str, path: Path, facts: Path, flips: int) -> None:
     modality, load = DATA[name]
     examples = load(path.parent)
     random.Random(0).shuffle(examples)
@@ -134,14 +138,14 @@ def _compute(name: str, path: Path, facts: Path, views: int) -> None:
     for row, item in enumerate(inputs):
         raw = item.read_bytes() if isinstance(item, Path) else item
         looks: Sequence[models.RawInput] = [raw]
-        if views:
+        if flips:
             assert not isinstance(raw, str)
-            looks = [raw, *make_views(raw, views)]
+            looks = [raw, *make_flips(raw, flips)]
         prepared = [backbone.preprocess(look) for look in looks]
         found = [array.astype(np.float16) for array in backbone.activations(prepared)]
         lengths[row] = len(found[0])
         if states is None:
-            shape = (1 + views, len(labels), *_shape(found[0], modality))
+            shape = (1 + flips, len(labels), *_shape(found[0], modality))
             states = np.lib.format.open_memmap(path, "w+", np.float16, shape)
         for view, array in enumerate(found):
             states[view, row, : len(array)] = array

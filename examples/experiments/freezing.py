@@ -15,10 +15,10 @@ from shared import Trial, deal, options, percent, points, table, textile, try_he
 from trunkline import Client, FineTune, HeadSpec
 
 BACKBONE = "efficientnet/lite0"
-TRAINING, HELD_OUT = 200, 500
+TRAINING, HELD_OUT = 300, 500
 NONE = "none"
 STRATEGIES = ("last_block", "gradual", "tail")
-EPOCHS, VIEWS = 12, 3
+EPOCHS, FLIPS = 12, 3
 COLUMNS = ("strategy", "held-out accuracy", "gain, points", "tail used", "own weights, MB")
 
 
@@ -28,15 +28,16 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="tune the whole backbone as well")
     arguments = parser.parse_args()
     strategies = [*STRATEGIES, *(["full"] if arguments.full else [])]
-    training, held_out, epochs, views = TRAINING, HELD_OUT, EPOCHS, VIEWS
+    training, held_out, epochs, flips = TRAINING, HELD_OUT, EPOCHS, FLIPS
     if arguments.quick:
-        strategies, training, held_out, epochs, views = ["last_block"], 30, 30, 1, 0
+        strategies, training, held_out, epochs, flips = ["last_block"], 30, 30, 1, 0
     examples = textile()
     splits = [deal(examples, training, held_out, seed) for seed in range(arguments.seeds)]
     with Client(arguments.server) as client:
         trials = {NONE: [try_head(client, BACKBONE, *split) for split in splits]}
         for strategy in strategies:
-            spec = HeadSpec(fine_tune=FineTune(strategy, max_epochs=epochs, views=views))
+            tune = FineTune(strategy, max_epochs=epochs, views=flips, flips=flips > 0)
+            spec = HeadSpec(fine_tune=tune)
             trials[strategy] = [try_head(client, BACKBONE, *split, spec) for split in splits]
     print(table(COLUMNS, [row(name, trials) for name in trials]))
 
