@@ -36,9 +36,9 @@ def torch_hub_file(backbone: str, url: str) -> Path:
         return path
     reason = _unreachable(url)
     if reason is None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         digest = _DIGEST.search(path.name)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(
                 url, str(path), digest and digest.group(1), progress=False
             )

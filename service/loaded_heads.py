@@ -161,6 +161,6 @@ def _read_head(
         policy=record.policy,
         version=wanted,
         head=Head.from_safetensors(data),
-        flips=HeadSpec.from_json(found.report["spec"]).fine_tune.flips,
+        flips=HeadSpec.from_json(found.report.get("spec", {})).fine_tune.flips,
     )
     return loaded, None if found.tail is None else found.tail.fingerprint

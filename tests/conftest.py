@@ -9,7 +9,9 @@ from hypothesis import settings
 # Set before any test module imports the libraries that read them.
 os.environ["BENTOML_DO_NOT_TRACK"] = "True"
 os.environ["HF_HUB_OFFLINE"] = "1"
-# OpenBLAS's threads spin while they wait: on two busy cores that makes fits ten times slower.
+# Threads of OpenBLAS and OpenMP spin while they wait: on two busy cores that makes fits ten times
+# slower, and tunings a hundred times.
+os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 

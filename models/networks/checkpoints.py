@@ -27,7 +27,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             return safetensors.torch.load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both libraries raise what they please on foreign bytes
-        raise BackboneError(f"{path} cannot be read as weights: {error}") from error
+        raise BackboneError(f"{path} cannot be read as weights: {error!r}") from error
     for name in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             content = content[name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
@@ -54,9 +55,10 @@ class LocalExtractor(Extractor):
         self._announce()
 
     async def close(self) -> None:
-        for runner in self._runners.values():
-            await runner.close()
-        await self._machine.close()
+        async with AsyncExitStack() as stack:  # one that cannot be closed keeps no other open
+            stack.push_async_callback(self._machine.close)
+            for runner in self._runners.values():
+                stack.push_async_callback(runner.close)
 
     @property
     def ready(self) -> bool:
