@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ class ActivationFiles:
         folder = self.folder(key)
         with self._lock:
             if folder.is_dir():
-                os.utime(folder)
+                _note_use(folder)
             return {name for _, names in _whole(folder) for name in names}
 
     def make_room(self, key: Key, nbytes: int) -> None:
@@ -112,6 +113,7 @@ class ActivationFiles:
             folder.mkdir(parents=True, exist_ok=True)
             last = max((int(path.stem) for path in _files(folder)), default=-1)
             write(folder / f"{last + 1:06}{SUFFIX}", data)
+            _note_use(folder)
 
     def forget(self, uid: str, digests: Collection[str]) -> None:
         """Deletes a head's rows of these inputs and of their views."""
@@ -146,6 +148,15 @@ class ActivationFiles:
 
     def _keys(self, uid: str = "*") -> Iterator[Path]:
         return self._folder.glob(f"*/{uid}-*")
+
+
+def _note_use(folder: Path) -> None:
+    """Set the time by which what was used longest ago is found.
+
+    The kernel's own clock for files stands still for some milliseconds at a time.
+    """
+    now = time.time_ns()
+    os.utime(folder, ns=(now, now))
 
 
 def read_layout(path: Path) -> dict[str, dict[str, Any]]:
