@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy
@@ -112,11 +113,38 @@ def test_store_of_a_later_release_is_refused_and_left_alone(tmp_path: Path) -> N
         Database(tmp_path)
 
 
+def contents(engine: sqlalchemy.Engine) -> list[Sequence[Any]]:
+    """The statements that make the tables, and the rows of each."""
+    with engine.connect() as connection:
+        made = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master ORDER BY name").all()
+        tables = sqlalchemy.inspect(connection).get_table_names()
+        rows = [connection.exec_driver_sql(f'SELECT * FROM "{name}"').all() for name in tables]
+    return [made, *rows]
+
+
 def test_migrating_twice_changes_nothing() -> None:
     engine = sqlalchemy.create_engine("sqlite://")
     migrate(engine)
+    with engine.begin() as connection:
+        add_tenant(connection, "acme")
+    before = contents(engine)
     migrate(engine)
+    assert contents(engine) == before
     engine.dispose()
+
+
+async def test_acknowledged_is_on_disk_and_deleted_is_overwritten(database: Database) -> None:
+    def pragmas(connection: Connection) -> dict[str, Any]:
+        names = ("synchronous", "journal_mode", "secure_delete", "foreign_keys")
+        return {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in names}
+
+    full = 2
+    assert await database.write(pragmas) == {
+        "synchronous": full,
+        "journal_mode": "wal",
+        "secure_delete": 1,
+        "foreign_keys": 1,
+    }
 
 
 async def test_what_was_written_is_read(database: Database) -> None:

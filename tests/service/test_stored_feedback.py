@@ -46,6 +46,38 @@ async def test_feedback_on_a_held_out_example_is_refused_alone_and_leaves_it_as_
     assert await database.read(states, head.uid) == {"2": "live"}
 
 
+def labels(connection: Connection, uid: str) -> dict[str, str]:
+    table = schema.feedback.c
+    rows = connection.execute(select(table.feedback_id, table.label).where(table.head_uid == uid))
+    return {feedback_id: label for feedback_id, label in rows}
+
+
+async def test_id_twice_in_one_request_counts_once_and_the_first_label_stands(
+    database: Database,
+) -> None:
+    head = await database.write(new_head)
+    rows = [feedback("1", "x", "a"), feedback("2", "y", "a"), feedback("1", "x", "b")]
+    found = await database.write(store_feedback, head.uid, rows, max_examples=9)
+    assert (found.duplicates, found.errors, found.added) == ([False, False, True], {}, 2)
+    assert await database.read(labels, head.uid) == {"1": "a", "2": "a"}
+    training = await database.read(sets.training_set, head.uid)
+    assert training.members == {text_digest("x"): "a", text_digest("y"): "a"}
+
+
+async def test_same_id_is_new_to_every_head_and_tenant(database: Database) -> None:
+    heads = [
+        await database.write(new_head),
+        await database.write(new_head, "other"),
+        await database.write(new_head, tenant="bolt"),
+    ]
+    for head in heads:
+        row = feedback("1", "x", "a")
+        found = await database.write(store_feedback, head.uid, [row], max_examples=9)
+        assert (found.duplicates, found.added) == ([False], 1)
+    for head in heads:
+        assert await database.read(labels, head.uid) == {"1": "a"}
+
+
 async def test_room_for_classes_is_looked_at_again_when_feedback_is_stored(
     database: Database,
 ) -> None:
