@@ -310,8 +310,15 @@ async def test_closing_answers_rows_that_wait_and_rows_that_run() -> None:
 
 async def test_closing_twice_changes_nothing() -> None:
     b = Bench(LIMITS)
+    rows = [await b.occupy(), *await b.queue("a", "b", "c")]
     await b.batcher.close()
+    before = (b.watcher.depth, list(b.watcher.ended))
     await b.batcher.close()
+    assert (b.watcher.depth, b.watcher.ended) == before == (0, [(1, None)])
+    late = asyncio.create_task(b.batcher.submit("t", "late"))
+    for row in (*rows, late):
+        await asyncio.sleep(0)
+        assert isinstance(row.exception(), Unavailable)
 
 
 ROWS = st.lists(

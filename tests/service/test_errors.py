@@ -146,3 +146,7 @@ def test_zero_is_a_value_and_none_is_not() -> None:
 
 def test_long_value_is_shortened() -> None:
     assert len(problem_of(errors.InvalidRequest("x", value="v" * 10_000)).value) == 100
+
+
+def test_long_message_is_cut_to_what_headers_carry() -> None:
+    assert problem_of(errors.InvalidRequest("m" * 10_000)).message == "m" * 1000

@@ -61,7 +61,8 @@ async def test_files_on_their_way_count_and_those_that_never_arrive_leave_nothin
         one.add(b"123456")
         with pytest.raises(QueueFull) as caught:
             two.add(b"12345")
-        assert caught.value.retry_after
+        error = caught.value
+        assert (error.limit, error.value, error.retry_after) == (10, 11, 1.0)
         two.add(b"1234")
     receive(held, "a", b"1234567890")
     assert len(await held.read("a")) == 10
