@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, select
 
 import adapters
-from service.errors import Aborted, InvalidRequest, NotFound, Unavailable
+from service.errors import Aborted, InvalidRequest, NotFound, PreconditionFailed, Unavailable
 from service.fitting import FitTask, Fitter
 from service.store import Database, forgetting, schema
 from service.store import examples as stored_examples
@@ -95,6 +95,8 @@ async def test_versions_that_knew_it_are_gone_and_a_new_one_answers(house: House
     await house.add({SECRET: "blue"})
     await house.train()
     await house.train(activate=False)
+    before = await house.predict(*texts("red 1"))
+    assert before.predictions[0].version == 2
     response = await forget(house, DIGEST)
     assert (list(response.deleted_versions), response.version) == ([2, 3], 4)
     assert (await house.report()).example_count == len(MANY)
@@ -166,9 +168,12 @@ async def test_head_with_too_few_examples_left_answers_no_more(house: House) -> 
     await house.create()
     await house.add({"red one": "red", SECRET: "blue"})
     await house.train()
+    assert best(await house.predict(*texts(SECRET))) == ["blue"]
     response = await forget(house, DIGEST)
     assert (list(response.deleted_versions), response.version) == ([1], 0)
     assert (await house.head()).active_version == 0
+    with pytest.raises(PreconditionFailed, match="no active version"):
+        await house.predict(*texts("red one"))
 
 
 async def test_example_that_no_version_knew_costs_no_refit(house: House) -> None:

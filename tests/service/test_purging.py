@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -12,6 +11,7 @@ from service.inputs import Kind, RawInput
 from service.store import Database
 from service.store import examples as stored_examples
 from service.store.embeddings import view_digest
+from service.store.inputs import find_kinds
 from tests.service.doubles import (
     FINGERPRINT,
     HandExtractor,
@@ -101,26 +101,26 @@ async def test_embedding_that_was_read_before_its_deletion_is_not_kept(
 ) -> None:
     head = await database.write(new_head)
     await database.write(add_examples, head.uid, example("x"))
-    embeddings = made(HandExtractor(), database)
-    read, deleted = threading.Event(), threading.Event()
+    read, purged = asyncio.Event(), asyncio.Event()
 
     class Slow:
-        """The database, whose reads end only after the deletion."""
+        """The database, whose last read of an embedding ends only after the purge."""
 
         async def read(self, function: Callable[..., Any], *args: Any) -> Any:
             found = await database.read(function, *args)
-            read.set()
-            await asyncio.to_thread(deleted.wait, 60)
+            if function is find_kinds and found:
+                read.set()
+                await purged.wait()
             return found
 
-    slow = cast("Database", Slow())
-    late = made(HandExtractor(), slow)
-    waiting = asyncio.create_task(late.resolve("acme", info(), [digest_input(text_digest("x"))]))
-    await asyncio.to_thread(read.wait, 60)
+    embeddings = made(HandExtractor(), cast("Database", Slow()))
+    by_digest = [digest_input(text_digest("x"))]
+    waiting = asyncio.create_task(embeddings.resolve("acme", info(), by_digest))
+    await read.wait()
     await database.write(stored_examples.delete_example, head.uid, text_digest("x"))
-    late.purge("acme", {text_digest("x"): set()})
-    deleted.set()
-    await waiting
-    assert late.cached("acme", FINGERPRINT, [text_digest("x")]) == set()
-    (gone,) = await embeddings.resolve("acme", info(), [digest_input(text_digest("x"))])
+    embeddings.purge("acme", {text_digest("x"): set()})
+    purged.set()
+    assert vectors_of(await waiting) == [vector_of("x").tolist()]
+    assert embeddings.cached("acme", FINGERPRINT, [text_digest("x")]) == set()
+    (gone,) = await embeddings.resolve("acme", info(), by_digest)
     assert isinstance(gone, NotFound)
