@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 
 from service.errors import StoreFailed
-from service.live import learning, steps
+from service.live import LiveCopies, learning, steps
 from service.live.entries import ENTRY_BYTES, Entries
 from service.live.turns import Turns
+from service.loaded_heads import LoadedHead
 from service.metrics import Metrics
 from service.store import live_outcomes
 from service.store.live import LiveSet
+from tests.service.doubles import Changes
 from tests.service.live_house import (
     GATED,
     IMMEDIATE,
@@ -147,6 +149,38 @@ async def test_predictions_of_others_return_while_a_copy_is_made_anew(
         may_end.set()
         groups = await asyncio.gather(*waiting)
         assert all(group.live for group in groups)
+
+
+async def test_client_who_leaves_takes_no_copy_from_others_who_wait_for_it(
+    open_live: OpenLive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build, may_end = steps._build, threading.Event()
+    serving, waits, changes = LiveCopies.serving, 0, Changes()
+
+    def slow(*args: Any) -> learning.LiveCopy:
+        assert may_end.wait(60)
+        return build(*args)
+
+    async def noted(self: LiveCopies, loaded: LoadedHead) -> LoadedHead:
+        nonlocal waits
+        waits += 1
+        changes.note()
+        return await serving(self, loaded)
+
+    monkeypatch.setattr(steps, "_build", slow)
+    monkeypatch.setattr(LiveCopies, "serving", noted)
+    async with open_live(IMMEDIATE) as head:
+        await head.send(strangers(2), "red")
+        leaves, stays = (asyncio.create_task(head.predict(strangers(2))) for _ in range(2))
+        await changes.until(lambda: waits == 2)
+        leaves.cancel()
+        await asyncio.wait([leaves])
+        may_end.set()
+        await asyncio.wait([stays])
+        assert leaves.cancelled()
+        assert not stays.cancelled()
+        assert stays.result().live
+        assert (await head.predict(strangers(2))).live
 
 
 async def _trained(like: LiveHouse, name: str) -> LiveHouse:

@@ -60,6 +60,24 @@ async def test_quarantined_feedback_stays_out_of_trainings_until_it_is_released(
         assert len(await head.examples()) == 44
 
 
+async def test_released_correction_of_a_training_example_is_learned_by_the_copy_that_serves(
+    open_live: OpenLive,
+) -> None:
+    probes = around("red", 10, seed=5) + strangers(5)
+    async with open_live(IMMEDIATE) as head:
+        await head.send(around("red", 20, seed=1)[:5], "blue")
+        await head.drop()
+        await head.send(strangers(3), "red")
+        before = await head.predict(probes), await head.probabilities(probes)
+        assert (await head.release(all=True)).released == 5
+        after = await head.predict(probes), await head.probabilities(probes)
+        assert before[0].live
+        assert after[0].live
+        assert np.abs(after[1] - before[1]).max() > 0.01
+    async with open_live() as head:
+        np.testing.assert_allclose(await head.probabilities(probes), after[1], atol=1e-6)
+
+
 async def test_example_gets_its_own_label_back_when_feedback_is_quarantined(
     open_live: OpenLive,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,35 @@ async def test_feedback_makes_the_head_that_a_fit_to_all_features_makes(house: H
     head = await house.head()
     assert (head.live.feedback_count, head.live.base_version) == (3, 1)
     everything = {**MANY, **NEW}
+    anew = adapters.live_head(
+        fitted(MANY).head, features(list(everything)), list(everything.values())
+    )
+    np.testing.assert_allclose(
+        spread(found, UNSEEN), anew.head.probabilities(features(UNSEEN)), atol=1e-5
+    )
+
+
+async def test_feedback_that_was_read_for_the_version_before_is_learned_by_the_very_next_copy(
+    house: House,
+) -> None:
+    """It is stored without the embedding that the version takes which has taken over meanwhile."""
+    await house.create(keep_inputs=True, policy=IMMEDIATE)
+    await house.add(MANY)
+    await house.train()
+    loop, reached = asyncio.get_running_loop(), asyncio.Event()
+    house.backbone.on_batch = lambda: loop.call_soon_threadsafe(reached.set)
+    house.backbone.open.clear()
+    late = asyncio.create_task(house.feedback(NEW))
+    await reached.wait()
+    await tuned(house)
+    await house.feedback({"red 0": "blue"})
+    assert (await house.head()).live.scored == 1
+    house.backbone.open.set()
+    assert not (await late).errors
+    found = await probabilities(house, UNSEEN)
+    live = (await house.head()).live
+    assert (live.scored, live.feedback_count, live.base_version) == (4, 4, 2)
+    everything = {**MANY, "red 0": "blue", **NEW}
     anew = adapters.live_head(
         fitted(MANY).head, features(list(everything)), list(everything.values())
     )
