@@ -114,12 +114,19 @@ def _needs_sentiment(text_head: str) -> None:
 pytestmark = pytest.mark.usefixtures("_needs_sentiment")
 
 
-def test_deadline_of_the_client_ends_his_request(transport: Transport, image_head: str) -> None:
-    inputs = [image(noise_png(1000 + i)) for i in range(200)]
+def test_deadline_of_the_client_ends_his_request(
+    transport: Transport, http: httpx.Client, image_head: str
+) -> None:
+    """He is told, and the rows that come too late are not computed for nobody."""
+    seed = {"grpc": 1000, "rest": 2000}[transport.name]
+    inputs = [image(noise_png(seed + i)) for i in range(200)]
+    before = samples(http, "trunkline_batch_rows_sum", backbone=IMAGES)
     with pytest.raises(Refused) as refused:
         transport.predict(image_head, inputs, timeout=0.05)
     assert refused.value.code == "DEADLINE_EXCEEDED"
-    assert transport.predict(image_head, inputs[:1]).rows[0].label
+    after_them = [image(noise_png(seed + 500))]
+    assert transport.predict(image_head, after_them).rows[0].label
+    assert samples(http, "trunkline_batch_rows_sum", backbone=IMAGES) - before < 200
 
 
 def test_cancelled_request_leaves_the_queue(
