@@ -95,7 +95,11 @@ async def test_feedback_that_was_read_for_the_version_before_is_learned_by_the_v
     await house.add(MANY)
     await house.train()
     loop, reached = asyncio.get_running_loop(), asyncio.Event()
-    house.backbone.on_batch = lambda: loop.call_soon_threadsafe(reached.set)
+
+    def note() -> None:
+        loop.call_soon_threadsafe(reached.set)
+
+    house.backbone.on_batch = note
     house.backbone.open.clear()
     late = asyncio.create_task(house.feedback(NEW))
     await reached.wait()
