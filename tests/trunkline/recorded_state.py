@@ -47,7 +47,8 @@ def refuse(
         error_details_pb2.RequestInfo(request_id="req-1"),
     ]
     if retry_seconds is not None:
-        delay = duration_pb2.Duration(nanos=int(retry_seconds * 1e9))
+        delay = duration_pb2.Duration()
+        delay.FromNanoseconds(round(retry_seconds * 1e9))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
     packed = []
     for detail in details:

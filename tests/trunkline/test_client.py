@@ -173,12 +173,19 @@ def test_a_call_whose_effect_could_double_is_not_repeated(
     assert len(recorder.asked("CreateHead")) == 1
 
 
-def test_a_refusal_with_a_time_to_come_back_is_followed(client: Client, recorder: Recorder) -> None:
+@pytest.mark.parametrize("seconds", [0.3, 3.0])
+def test_a_refusal_with_a_time_to_come_back_is_followed(
+    seconds: float, client: Client, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def busy(_: Any, context: grpc.ServicerContext) -> None:
-        refuse(context, "UNAVAILABLE", "warming up", retry_seconds=0.01)
+        refuse(context, "UNAVAILABLE", "warming up", retry_seconds=seconds)
 
+    waits: list[float] = []
+    monkeypatch.setattr("trunkline.transport.time.sleep", waits.append)
     recorder.hooks["CreateHead"] = [busy]
     assert client.create_head("acme/mood", "minilm/l6-v2").name == "tenants/acme/heads/mood"
+    (waited,) = waits
+    assert seconds <= waited <= 1.2 * seconds
 
 
 def test_a_retry_hint_beyond_the_deadline_ends_the_waiting(

@@ -71,6 +71,12 @@ def test_a_folder_gives_one_class_per_sub_folder(tmp_path: Path) -> None:
     assert found == [("1.webp", "a"), ("2.JPG", "b"), ("1.png", "b")]
 
 
+def test_what_a_hidden_folder_holds_is_left_out(tmp_path: Path) -> None:
+    root = folder(tmp_path, "a/1.png", "a/.thumbnails/1.png", "a/deep/.trash/b/2.png")
+    assert list(read_examples(root)) == [(Image.open(root / "a/1.png"), "a")]
+    assert list(read_inputs(root)) == [Image.open(root / "a/1.png")]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "where"),
     [

@@ -20,6 +20,7 @@ from trunkline.reporting import report_page
 from trunkline.reports import ClassReport, LearningPoint, Report, TuningEpoch
 
 HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "' onload='x", "]]>&lt;")
+GEOMETRY = {"x", "y", "x1", "y1", "x2", "y2", "cx", "cy", "r", "width", "height", "points"}
 LIVE = LiveCopy(
     state=LiveState.LEARNING,
     reason="",
@@ -195,11 +196,15 @@ def test_too_many_classes_are_not_drawn() -> None:
     assert "61 classes are too many to draw" in words(page)
 
 
-def test_numbers_of_drawings_are_plain(run: Run) -> None:
-    for element in elements(page_of(sample())):
-        for name in ("x", "y", "cx", "cy", "r", "width", "height"):
-            if element.tag != "meta" and name in element.attrib:
-                assert re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", element.attrib[name])
+def test_numbers_of_drawings_are_plain() -> None:
+    found = drawings(page_of(sample()))
+    assert found
+    for title, drawing in found.items():
+        shapes = [row for row in drawing.iter() if row.tag != "svg"]
+        numbers = [row.attrib[name] for row in shapes for name in GEOMETRY & set(row.attrib)]
+        assert numbers, title
+        for number in " ".join(numbers).replace(",", " ").split():
+            assert re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", number), (title, number)
 
 
 def test_the_command_writes_the_page_and_names_examples(
