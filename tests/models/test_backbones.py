@@ -258,10 +258,11 @@ def test_missing_weights_error_says_what_to_install() -> None:
         packaged_file("models", "w.bin", distribution="some-weights", backbone="a/b")
 
 
+@pytest.mark.parametrize("value", [0, -1])
 @pytest.mark.parametrize("name", ["max_image_bytes", "max_pixels", "max_text_bytes"])
-def test_limits_below_one_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=name):
-        InputLimits(**{name: 0})
+def test_limits_below_one_are_refused(name: str, value: int) -> None:
+    with pytest.raises(ValueError, match=f"{name} .* not {value}"):
+        InputLimits(**{name: value})
 
 
 def test_passes_at_once_give_what_each_gives_alone(
