@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 from sklearn.metrics import log_loss as reference_log_loss
 
 from adapters.calibration import (
@@ -18,7 +18,7 @@ from adapters.calibration import (
     log_loss,
 )
 from adapters.estimate import wilson_interval
-from adapters.folds import stratified_folds
+from adapters.folds import fold_count, stratified_folds
 
 
 def scores(n: int, classes: int, truth: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -42,6 +42,19 @@ def test_temperature_minimises_the_log_loss(start: float | None) -> None:
         lambda t: log_loss(logits, targets, t), bounds=(0.1, 10), method="bounded"
     )
     assert fit_temperature(logits, targets, start) == pytest.approx(best.x, rel=5e-3)
+
+
+@pytest.mark.parametrize("n", [6, 12, 30])
+def test_an_example_of_no_class_in_particular_is_imagined(n: int) -> None:
+    """It is as likely to be like any of the others, and its label to be any class."""
+    logits, targets = scores(n, 3, 1.0)
+
+    def loss(cold: float) -> float:
+        logs = log_softmax(np.exp(cold) * logits, axis=1)
+        return float(-logs[np.arange(n), targets].sum() - logs.mean())
+
+    best = minimize_scalar(loss, bounds=(-5, 5), method="bounded", options={"xatol": 1e-6})
+    assert fit_temperature(logits, targets) == pytest.approx(np.exp(-best.x), rel=1e-3)
 
 
 def test_few_right_answers_do_not_make_certainty() -> None:
@@ -118,3 +131,20 @@ def test_folds_do_not_depend_on_the_numbers_of_the_classes(seed: int) -> None:
     np.testing.assert_array_equal(
         stratified_folds(targets, 5, seed), stratified_folds(other, 5, seed)
     )
+
+
+@pytest.mark.parametrize(
+    ("n", "rank", "classes", "expected"),
+    [
+        (100, 5, 4, 25),
+        (1000, 5, 4, 50),
+        (40, 5, 10, 10),
+        (8, 5, 2, 8),
+        (1000, 2000, 4, 25),
+        (1000, 20_000, 4, 10),
+    ],
+)
+def test_a_fold_takes_an_example_of_each_class_within_bounds(
+    n: int, rank: int, classes: int, expected: int
+) -> None:
+    assert fold_count(n, rank, classes) == expected

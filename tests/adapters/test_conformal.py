@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 
 from adapters import Conformal, InvalidArgument
 from adapters.calibration import fit_temperature
@@ -91,6 +91,32 @@ def test_sets_grow_with_the_level_and_few_scores_are_kept(
     assert len(conformal.scores) == min(n, MAX_SCORES)
     logits = draw(20, 1)[0]
     assert (conformal.sets(logits, level) <= conformal.sets(logits, level + more)).all()
+
+
+@given(st.integers(MAX_SCORES + 1, 5 * MAX_SCORES))
+def test_thinned_scores_are_on_the_safe_side_by_a_thousandth_at_most(n: int) -> None:
+    logits, targets = draw(n, 0)
+    conformal = Conformal.of(logits, targets, 1.0)
+    scores = -log_softmax(conformal.sharpness * logits, axis=1)[np.arange(n), targets]
+    ordered = np.sort(scores).astype(np.float32)
+    kept = np.arange(1, MAX_SCORES + 1)
+    ranks = -(-(n + 1) * kept // (MAX_SCORES + 1))  # rounded up
+    above = np.minimum(ranks + (n + 1) // MAX_SCORES, n)
+    assert (conformal.scores >= ordered[ranks - 1] * (1 - 1e-6)).all()
+    assert (conformal.scores <= ordered[above - 1] * (1 + 1e-6)).all()
+
+
+@pytest.mark.parametrize("n", [1001, 1500, 2500, 4999])
+def test_sets_of_thinned_scores_contain_those_of_all(
+    n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thinned = Conformal.of(*draw(n, 0), 1.0)
+    monkeypatch.setattr("adapters.conformal.MAX_SCORES", n)
+    every = Conformal.of(*draw(n, 0), 1.0)
+    assert len(thinned.scores) < len(every.scores) == n
+    logits = draw(5000, 1)[0]
+    for level in np.arange(25, 1000, 25) / 1001:
+        assert (every.sets(logits, level) <= thinned.sets(logits, level)).all()
 
 
 def test_probabilities_next_to_one_are_told_apart() -> None:

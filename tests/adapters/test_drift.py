@@ -32,6 +32,11 @@ def test_collapse_is_noticed_within_tens_of_outcomes_and_well_dated(seed: int) -
     assert abs(when + 1 - window - 200) <= 8
 
 
+def test_change_that_leaves_no_doubt_is_dated_to_the_outcome() -> None:
+    ((when, window),) = detections([True] * 200 + [False] * 100)
+    assert when + 1 - window == 200
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_moderate_fall_is_noticed_too(seed: int) -> None:
     found = detections(stream((0.8, 300), (0.5, 500), seed=seed))

@@ -76,3 +76,15 @@ def test_small_heads_take_little_memory() -> None:
     live = live_head(version("ridge", pool), pool[:50], labels[:50])
     live.apply([Change(*pair) for pair in zip(pool[50:], labels[50:], strict=True)])
     assert live.nbytes < 4 * 100 * 1000 * 8 < 1000 * 1000 * 8
+
+
+@pytest.mark.parametrize("family", ["ridge", "lda"])
+@pytest.mark.parametrize("count", [10, 60])
+def test_copies_of_many_examples_count_the_matrix_they_hold(family: str, count: int) -> None:
+    pool, labels = blobs(150, 100, 4)
+    live = live_head(version(family, pool), pool[:count], labels[:count])
+    few = live.nbytes
+    live.apply([Change(*pair) for pair in zip(pool[count:], labels[count:], strict=True)])
+    matrix = 100 * 100 * 8
+    assert (few >= matrix) == (count > 50)
+    assert matrix <= live.nbytes < 2.5 * matrix
