@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,12 @@ from prometheus_client import generate_latest
 
 from models import InvalidInput, Modality, PreparedInput
 from service import config
+from service.batching import Batcher
 from service.config import ExtractorSettings, load_settings
 from service.errors import BackboneFailed, InvalidRequest, PreconditionFailed, QueueFull
-from service.extraction import Extracted, health, local
+from service.extraction import Extracted, health, local, runner
 from service.extraction.local import LocalExtractor
+from service.extraction.machine import DECODE_ROWS
 from service.inputs import Kind, RawInput
 from service.metrics import Metrics
 from tests.service.doubles import Changes, TinyBackbone, info, text_input, vector_of
@@ -45,6 +49,7 @@ class Site:
 
 
 SiteMaker = Callable[..., Any]
+Preprocess = Callable[[Any], PreparedInput]
 
 
 @pytest.fixture
@@ -163,6 +168,97 @@ async def test_broken_backbone_stays_unready_and_is_still_answered(site: SiteMak
         assert 'trunkline_backbone_failures_total{backbone="tiny/text"} 2.0' in metrics
 
 
+async def test_pass_that_hangs_makes_unready_until_it_ends_and_no_longer(
+    site: SiteMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    call_later = loop.call_later
+    timers: list[tuple[asyncio.TimerHandle, Callable[[], object]]] = []
+
+    def watched(delay: float, callback: Callable[..., object], *args: Any) -> asyncio.TimerHandle:
+        timer = call_later(delay, callback, *args)
+        if delay == 1234.5:
+            timers.append((timer, partial(callback, *args)))
+        return timer
+
+    def let_time_pass() -> None:
+        for timer, callback in timers:
+            if not timer.cancelled():
+                callback()
+
+    monkeypatch.setattr(runner, "STUCK_SECONDS", 1234.5)
+    monkeypatch.setattr(loop, "call_later", watched)
+    async with site() as s:
+        s.backbone.open.clear()
+        held = asyncio.create_task(s.embed("a"))
+        await s.changes.until(lambda: bool(s.backbone.batches))
+        assert s.extractor.ready
+        let_time_pass()
+        assert not s.extractor.ready
+        s.backbone.open.set()
+        assert vector((await held)[0]) == vector_of("a").tolist()
+        assert s.extractor.ready
+        let_time_pass()
+        assert s.extractor.ready
+        assert s.readiness[-3:] == [True, False, True]
+
+
+async def test_rows_that_wait_for_a_pass_are_decoded_for_a_few_batches_only(
+    site: SiteMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with site(max_batch_rows=4, decode_threads=1) as s:
+        loop = asyncio.get_running_loop()
+        preprocess: Preprocess = s.backbone.preprocess
+        room = Batcher.room
+        decoded = held_back = 0
+
+        def counted(raw: Any) -> PreparedInput:
+            nonlocal decoded
+            decoded += 1
+            loop.call_soon_threadsafe(s.changes.note)
+            return preprocess(raw)
+
+        async def noticed(batcher: Batcher[Any, Any], rows: int) -> None:
+            nonlocal held_back
+            held_back += 1
+            s.changes.note()
+            await room(batcher, rows)
+            held_back -= 1
+
+        monkeypatch.setattr(s.backbone, "preprocess", counted)
+        monkeypatch.setattr(Batcher, "room", noticed)
+        s.backbone.open.clear()
+        texts = [f"text {i}" for i in range(1000)]
+        rows = asyncio.create_task(s.embed(*texts))
+        await s.changes.until(lambda: held_back > 0 or decoded == len(texts))
+        # Beside those that wait: the pass, a batch on its way to the queue, and one just decoded.
+        waiting = runner.DECODED_BATCHES * 4
+        assert waiting <= decoded <= waiting + 4 + 2 * DECODE_ROWS
+        s.backbone.open.set()
+        assert [vector(row) for row in await rows] == [vector_of(t).tolist() for t in texts]
+
+
+async def test_time_of_decoding_is_not_counted_as_queueing(
+    site: SiteMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with site() as s:
+        preprocess: Preprocess = s.backbone.preprocess
+
+        def slow(raw: Any) -> PreparedInput:
+            threading.Event().wait(0.2)
+            return preprocess(raw)
+
+        monkeypatch.setattr(s.backbone, "preprocess", slow)
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        (row,) = await s.embed("a")
+        total = loop.time() - started
+        assert isinstance(row, Extracted)
+        assert row.decode_seconds >= 0.199
+        assert row.queue_seconds > -0.001
+        assert row.decode_seconds + row.queue_seconds + row.backbone_seconds <= total + 0.001
+
+
 async def test_missing_row_of_the_backbone_gives_no_row_its_neighbours_embedding(
     site: SiteMaker,
 ) -> None:
@@ -212,7 +308,7 @@ async def test_flooding_tenant_is_refused_whole_with_a_hint_and_others_are_not(
         for texts in (["d", "e"], ["d"] * 4):
             with pytest.raises(QueueFull) as caught:
                 await s.embed(*texts)
-            assert caught.value.retry_after
+            assert caught.value.retry_after == 0.5
         other = asyncio.create_task(s.embed("x", tenant="bolt"))
         s.backbone.open.set()
         assert vector((await other)[0]) == vector_of("x").tolist()
