@@ -4,9 +4,10 @@
 and only servers, or only trainings that fine-tune, need them.
 """
 
+from adapters.active_learning import suggest
 from adapters.calibration import fit_temperature
 from adapters.conformal import Conformal
-from adapters.diagnosis import diagnose
+from adapters.diagnostics import diagnose
 from adapters.errors import (
     AdapterError,
     InvalidArgument,
@@ -38,7 +39,7 @@ from adapters.report import (
     Report,
     TuningEpoch,
 )
-from adapters.sequential import PairedTest
+from adapters.sequential_comparison import PairedTest
 from adapters.spec import (
     FAMILIES,
     FRONTS,
@@ -48,7 +49,6 @@ from adapters.spec import (
     HeadSpec,
     NoveltySpec,
 )
-from adapters.suggestion import suggest
 from adapters.training import Fitted, fit
 
 __all__ = [

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from adapters.errors import InvalidArgument
-from adapters.parsing import expect, is_positive, parse_object
+from adapters.weights_file import expect, is_positive, parse_object
 
 MAX_SCORES = 1000
 

@@ -18,7 +18,14 @@ from adapters.conformal import Conformal
 from adapters.errors import InvalidEmbeddings, InvalidWeights, UnknownLabel
 from adapters.fronts import Front
 from adapters.novelty import NoveltyBank
-from adapters.parsing import expect, is_positive, parse, parse_labels, parse_number, parse_object
+from adapters.weights_file import (
+    expect,
+    is_positive,
+    parse,
+    parse_labels,
+    parse_number,
+    parse_object,
+)
 
 FORMAT_VERSION = "1"
 IMPORTED = "imported"

@@ -20,8 +20,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from adapters.parsing import expect, is_positive, parse_object
 from adapters.spec import NoveltySpec
+from adapters.weights_file import expect, is_positive, parse_object
 
 MAX_KEPT_PER_CLASS = 64
 MAX_CALIBRATION = 2000

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from adapters.augmentation import NONE, noisy_copies
-from adapters.contest import Contender, Contest
 from adapters.errors import InvalidArgument
 from adapters.examples import Examples, Views
 from adapters.families import REGISTRY, Family
 from adapters.families.prototype import DEFAULT_TEMPERATURE
 from adapters.head import Head
+from adapters.model_selection import Contender, Contest
 from adapters.report import AugmentationReport, Candidate, ClassReport, Estimate, Report
 from adapters.spec import AUTO, BALANCED, FAMILIES, HeadSpec
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from onnxscript import ir
 from torch import Tensor, nn
 
-from models import graphs
+from models import graph_paths
 from models.networks.base import CutNetwork, Tail
 
 OPSET = 20
@@ -31,7 +31,7 @@ def export_graph(
     dynamic: Mapping[str, Sequence[int]],
     path: Path,
 ) -> None:
-    """Write `network`, whole and in its parts, to the folder of `path`; see `models.graphs`.
+    """Write `network`, whole and in its parts, to the folder of `path`; see `models.graph_paths`.
 
     The folder appears whole or not at all. Two processes may do so at once: the first one wins,
     and the other one would have made the same.
@@ -47,19 +47,19 @@ def export_graph(
     with _new_folder(path) as folder:
         if network.cut is None:
             whole = _export(network, network.forward, example, dynamic, "pooled_output")
-            whole.keep_weights(folder / graphs.PREFIX_WEIGHTS)
+            whole.keep_weights(folder / graph_paths.PREFIX_WEIGHTS)
         else:
             tail = _export_tail(network, example)
-            tail.keep_weights(folder / graphs.TAIL_WEIGHTS)
+            tail.keep_weights(folder / graph_paths.TAIL_WEIGHTS)
             after = tail.parameters
             prefix = _export(network, network.prefix, example, dynamic, "states", without=after)
-            prefix.keep_weights(folder / graphs.PREFIX_WEIGHTS)
-            prefix.write(folder / graphs.PREFIX)
-            tail.write(folder / graphs.TAIL)
+            prefix.keep_weights(folder / graph_paths.PREFIX_WEIGHTS)
+            prefix.write(folder / graph_paths.PREFIX)
+            tail.write(folder / graph_paths.TAIL)
             whole = prefix.followed_by(tail, {"states": "states", "mask": network.mask})
-        whole.model.metadata_props[graphs.TAIL_BLOCKS] = json.dumps(network.tail_blocks)
+        whole.model.metadata_props[graph_paths.TAIL_BLOCKS] = json.dumps(network.tail_blocks)
         whole.write(folder / path.name)
-    for old in path.parent.parent.glob(graphs.OLD):
+    for old in path.parent.parent.glob(graph_paths.OLD):
         old.unlink(missing_ok=True)
 
 
@@ -80,7 +80,7 @@ class _Graph:
     def keep_weights(self, path: Path) -> None:
         """Write the parameters to a safetensors file and let the graph point into it."""
         tensors = {name: tensor.contiguous() for name, tensor in self.parameters.items()}
-        data = safetensors.torch.save(tensors, {graphs.UNREAD: json.dumps(self.unread)})
+        data = safetensors.torch.save(tensors, {graph_paths.UNREAD: json.dumps(self.unread)})
         _write(data, path)
         size = int.from_bytes(data[:8], "little")
         header = json.loads(data[8 : 8 + size])

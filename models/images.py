@@ -30,7 +30,7 @@ from PIL import (
 
 from models.backbone import InputLimits, PreparedInput, RawInput
 from models.errors import InvalidInput
-from models.framing import Framing, WholePicture
+from models.image_resize import Framing, WholePicture
 
 # Damaged metadata make Pillow warn, once for every new number they hold; we decide by the pixels.
 warnings.filterwarnings("ignore", module=r"PIL\.")

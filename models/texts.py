@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, normalizers
 
 from models.backbone import InputLimits, PreparedInput, RawInput
-from models.buckets import length_bucket, padded_length
+from models.batch_shapes import length_bucket, padded_length
 from models.errors import BackboneError, InvalidInput
 
 

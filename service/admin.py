@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from service.calls import Call
 from service.completion import Completion
 from service.errors import InvalidRequest, PermissionDenied
 from service.extraction import Extractor
-from service.extraction.use_cases import backbone_message
+from service.handlers.backbones import backbone_message
+from service.requests.calls import Call
 from trunkline.v1 import admin_pb2
 
 

@@ -7,33 +7,33 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from service.admin import Admin
-from service.advice import Advising
-from service.calls import Calls
 from service.completion import Completion
 from service.config import ExtractorSettings, ServerSettings, StandaloneExtractorSettings
-from service.embeddings import Embeddings
-from service.examples import Examples
-from service.exporting import Exporting
+from service.embedding.backfill import Features
+from service.embedding.resolver import Embeddings
 from service.extraction import Extractor
-from service.extraction.held_tails import HeldTails
 from service.extraction.local import LocalExtractor
 from service.extraction.remote import RemoteExtractor
-from service.extraction.tail_use_cases import TailExtraction
-from service.extraction.use_cases import Extraction
-from service.features import Features
-from service.feedback import FeedbackLog
-from service.forgetting import Forgetting
-from service.head_versions import HeadVersions
-from service.heads import Heads
+from service.extraction.uploaded_tails import HeldTails
+from service.handlers.advice import Advising
+from service.handlers.backbones import Extraction
+from service.handlers.examples import Examples
+from service.handlers.exporting import Exporting
+from service.handlers.feedback import FeedbackLog
+from service.handlers.forgetting import Forgetting
+from service.handlers.heads import Heads
+from service.handlers.prediction import Prediction
+from service.handlers.remote_tails import TailExtraction
+from service.handlers.suggestions import Suggestions
+from service.handlers.versions import HeadVersions
 from service.live import LiveCopies
-from service.loaded_heads import LoadedHeads
 from service.logs import get_logger
 from service.metrics import Metrics
-from service.prediction import Prediction
+from service.requests.calls import Calls
+from service.serving.head_cache import LoadedHeads
 from service.store import Database
-from service.suggestions import Suggestions
-from service.training import Training
-from service.training_parts import training_parts
+from service.training.assembly import training_parts
+from service.training.jobs import Training
 
 Handler = Callable[..., Any]
 """Takes a request message (or a stream of them) and a Call; gives a reply (or a stream)."""

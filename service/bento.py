@@ -23,12 +23,12 @@ from service import supervision
 from service.application import Application
 from service.config import ServerSettings, join_address, load_settings
 from service.errors import InvalidRequest
-from service.gate import Gate
-from service.grpc_server import GrpcServer
 from service.logs import configure_logging, get_logger
-from service.methods import OF_THE_SERVER
-from service.rest import Answered, Backend, answer, refuse, rest_app
-from service.transcoding import write_json
+from service.transport.grpc_server import GrpcServer
+from service.transport.methods import OF_THE_SERVER
+from service.transport.rest import Answered, Backend, answer, refuse, rest_app
+from service.transport.rest_bodies import write_json
+from service.transport.rest_guard import Gate
 from trunkline.v1 import common_pb2, extraction_pb2, prediction_pb2
 
 SETTINGS = load_settings(ServerSettings)

@@ -26,9 +26,9 @@ from service.config import (
     load_settings,
 )
 from service.errors import InvalidSettings, ServiceError, StartupError
-from service.grpc_server import GrpcServer
 from service.logs import configure_logging, get_logger
-from service.methods import OF_THE_EXTRACTOR
+from service.transport.grpc_server import GrpcServer
+from service.transport.methods import OF_THE_EXTRACTOR
 
 S = TypeVar("S", bound=BaseSettings)
 

@@ -1,8 +1,7 @@
 """Trunkline: one frozen backbone, a head for every tenant. This is its client."""
 
-from trunkline.advice import Advice, LabelsNeeded, Option, Verdict
-from trunkline.aio import AsyncClient
-from trunkline.client import Client
+from trunkline.clients.async_client import AsyncClient
+from trunkline.clients.client import Client
 from trunkline.errors import (
     Aborted,
     AlreadyExists,
@@ -23,7 +22,8 @@ from trunkline.errors import (
     Unimplemented,
     Unknown,
 )
-from trunkline.examples import (
+from trunkline.values.advice import Advice, LabelsNeeded, Option, Verdict
+from trunkline.values.examples import (
     Example,
     FeedbackRecord,
     FeedbackState,
@@ -31,7 +31,7 @@ from trunkline.examples import (
     Suggestion,
     Suggestions,
 )
-from trunkline.heads import (
+from trunkline.values.heads import (
     Augmentation,
     Drift,
     Dropped,
@@ -47,14 +47,22 @@ from trunkline.heads import (
     Tail,
     Version,
 )
-from trunkline.inputs import (
-    Digest,
-    Image,
-    Pixels,
-    Text,
-    Vector,
+from trunkline.values.inputs import Digest, Image, Pixels, Text, Vector
+from trunkline.values.outcomes import (
+    Backbone,
+    Changes,
+    Embedding,
+    Forgotten,
+    Prediction,
+    Receipt,
+    RowFailure,
+    Training,
+    TrainingState,
+    TuningProgress,
+    Upload,
+    UploadProgress,
 )
-from trunkline.reports import (
+from trunkline.values.reports import (
     AugmentationReport,
     Candidate,
     ClassReport,
@@ -69,20 +77,6 @@ from trunkline.reports import (
     ReliabilityBin,
     Report,
     TuningEpoch,
-)
-from trunkline.values import (
-    Backbone,
-    Changes,
-    Embedding,
-    Forgotten,
-    Prediction,
-    Receipt,
-    RowFailure,
-    Training,
-    TrainingState,
-    TuningProgress,
-    Upload,
-    UploadProgress,
 )
 
 __all__ = [

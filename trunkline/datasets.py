@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trunkline.errors import DatasetError
-from trunkline.inputs import Image, Text
+from trunkline.values.inputs import Image, Text
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl"})

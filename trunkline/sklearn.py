@@ -25,8 +25,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from trunkline.errors import InvalidArgument
-from trunkline.heads import Export
-from trunkline.weights import metadata
+from trunkline.values.heads import Export
+from trunkline.wire.weights import metadata
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,7 +5,7 @@ which takes seconds to load: `adapters` itself does not import it.
 """
 
 from adapters.advice.advisor import Advisor
-from adapters.advice.raw import Pixels, Texts
+from adapters.advice.direct_features import Pixels, Texts
 from adapters.advice.report import (
     DIRECT,
     EITHER,

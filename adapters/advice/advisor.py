@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.advice.comparison import Judged, Plan, judge
-from adapters.advice.copies import find_copies, part_copies
 from adapters.advice.curves import labels_needed
+from adapters.advice.direct_features import Pixels, Texts
 from adapters.advice.findings import Findings
 from adapters.advice.geometry import effective_rank, log_evidence, mean_similarity
-from adapters.advice.learners import Learner, LinearLearner, MajorityLearner, TextLearner
-from adapters.advice.raw import Pixels, Texts
+from adapters.advice.near_duplicates import find_copies, part_copies
+from adapters.advice.options import Learner, LinearLearner, MajorityLearner, TextLearner
 from adapters.advice.report import DIRECT, MAJORITY, NOTHING, Advice, Geometry, Option
-from adapters.advice.tuning import fine_tuning
+from adapters.advice.tuning_outlook import fine_tuning
 from adapters.advice.wording import reasons, summary
 from adapters.errors import InvalidExamples
 from adapters.report import ClassReport

@@ -9,8 +9,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.advice.copies import FOLDS, deal
-from adapters.advice.learners import Learner
+from adapters.advice.near_duplicates import FOLDS, deal
+from adapters.advice.options import Learner
 from adapters.calibration import fit_temperature
 from adapters.estimate import estimate
 from adapters.families.base import cross_validation

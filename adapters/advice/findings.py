@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 
 from adapters.advice.comparison import Difference, Judged, Plan, compare
-from adapters.advice.copies import Copies
 from adapters.advice.curves import PowerLaw
+from adapters.advice.near_duplicates import Copies
 from adapters.advice.report import DIRECT, EITHER, MAJORITY, NOTHING, TRANSFER, Geometry
 
 LOOKS = 2

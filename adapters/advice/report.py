@@ -69,7 +69,8 @@ class Advice:
         fine_tuning: whether it is likely to pay.
         fine_tuning_reason: why.
         labels_needed: of the recommended option.
-        near_duplicates: at most `adapters.diagnosis.MAX_LISTED` pairs, those with two labels first.
+        near_duplicates: at most `adapters.diagnostics.MAX_LISTED` pairs, those with two labels
+            first.
         near_duplicate_count: pairs in all.
     """
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from adapters.advice.comparison import Judged
 from adapters.advice.findings import Findings
 from adapters.advice.report import DIRECT, EITHER, MAJORITY, NOTHING, TRANSFER
-from adapters.advice.tuning import NARROW
+from adapters.advice.tuning_outlook import NARROW
 
 NO_GAIN = 0.005
 """A gain in accuracy that is called none."""

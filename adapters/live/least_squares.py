@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.errors import InvalidArgument
-from adapters.live.inverse import Inverse
+from adapters.live.inverse_moment import Inverse
 from adapters.live.learner import Array, Given
 
 MIN_SLACK = 1e-9

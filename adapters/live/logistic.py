@@ -7,7 +7,7 @@ import scipy.optimize
 from numpy.typing import NDArray
 
 from adapters.folds import stratified_folds
-from adapters.live.kept import KeptExamples
+from adapters.live.kept_examples import KeptExamples
 from adapters.live.learner import Array, Given
 
 FOLDS = 10

@@ -3,7 +3,7 @@
 The only part of this package that needs torch; `adapters` does not import it.
 """
 
-from adapters.tuning.contract import (
+from adapters.tuning.interfaces import (
     Activations,
     Block,
     Checkpoints,

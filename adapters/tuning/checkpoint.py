@@ -11,7 +11,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from adapters.tuning.contract import Checkpoints
+from adapters.tuning.interfaces import Checkpoints
 
 FACTS = "tuning"
 """Name of the metadata, a JSON object."""

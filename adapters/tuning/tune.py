@@ -22,7 +22,8 @@ from adapters.spec import HeadSpec
 from adapters.training import Fitted, weigh_classes
 from adapters.tuning.checkpoint import Shelf
 from adapters.tuning.classifier import Classifier
-from adapters.tuning.contract import (
+from adapters.tuning.epoch_trainer import Learner, Lesson
+from adapters.tuning.interfaces import (
     Activations,
     Checkpoints,
     Clock,
@@ -32,10 +33,9 @@ from adapters.tuning.contract import (
     Tuned,
     TunedTail,
 )
-from adapters.tuning.course import Course, Run, best_epoch
-from adapters.tuning.judging import Judge, judge_base
-from adapters.tuning.learner import Learner, Lesson
 from adapters.tuning.schedule import Plan
+from adapters.tuning.training_loop import Course, Run, best_epoch
+from adapters.tuning.validation import Judge, judge_base
 
 FEW = 500
 FOLDS_OF_FEW, FOLDS = 5, 3
@@ -73,8 +73,8 @@ def tune(
     of tails that had not seen the examples they score.
 
     The tail is taken if, on the same folds, it lowers the log-loss of the head without it enough
-    (`adapters.tuning.judging.Gain`) and accuracy does not fall. Its estimate is a little too high,
-    because epochs and strength were chosen on the very examples.
+    (`adapters.tuning.validation.Gain`) and accuracy does not fall. Its estimate is a little too
+    high, because epochs and strength were chosen on the very examples.
 
     Examples may come in any order. On one machine, with the same number of threads, the same
     arguments give the same tail.

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 import models
 from adapters.advice import Pixels, Texts
 from benchmarks.advice import made_up
-from service.advice_pictures import small_pixels
+from service.advice.small_images import small_pixels
 from service.demo import data
-from service.inputs import Kind, RawInput
+from service.requests.inputs import Kind, RawInput
 
 SAMPLE = 2000
 BATCH = 32

@@ -9,11 +9,11 @@ import numpy as np
 
 import adapters
 from benchmarks.learning.data import DATA, Embedded, Rows, embedded
+from benchmarks.learning.following import Following
 from benchmarks.learning.runs import Run
 from benchmarks.learning.streams import Labeller, accuracy, confusing, flipping, shifted
 from benchmarks.learning.tables import Table, mean_error, points, verdict
-from service.live.following import Following
-from service.live.learning import Policy
+from service.live.live_copy import Policy
 
 SEEDS, FEEDBACK = 10, 500
 BASE, FEW = 200, 30

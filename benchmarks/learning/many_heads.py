@@ -22,13 +22,13 @@ import psutil
 from sqlalchemy import Connection, insert
 
 import adapters
-from adapters.diagnosis import diagnose
+from adapters.diagnostics import diagnose
 from benchmarks.learning.runs import Run
 from benchmarks.learning.tables import Table, verdict
 from benchmarks.processes import Server, server
 from service.config import MIB
 from service.store import Database, schema
-from service.store.members import pack
+from service.store.version_members import pack
 from trunkline import Backbone, Client, Prediction, Vector
 
 HEADS, CHUNK, STARTS = 100_000, 1000, 3

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import adapters
-from adapters.suggestion import suggest
+from adapters.active_learning import suggest
 from benchmarks.learning.data import Embedded, Rows, embedded
 from benchmarks.learning.runs import Run
 from benchmarks.learning.tables import Table, mean_error, percent, points

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 import adapters
-from adapters.diagnosis import diagnose
+from adapters.diagnostics import diagnose
 from adapters.novelty import NoveltyBank
 from adapters.spec import NoveltySpec
 from benchmarks.learning.data import DATA, embedded

@@ -18,7 +18,7 @@ import models
 from adapters.fronts import Front
 from adapters.spec import FineTune
 from adapters.tuning.classifier import Classifier
-from adapters.tuning.learner import Learner, Lesson
+from adapters.tuning.epoch_trainer import Learner, Lesson
 from adapters.tuning.schedule import Plan
 from benchmarks.learning.runs import Run
 from benchmarks.learning.tables import Table, verdict

@@ -18,7 +18,7 @@ from benchmarks.serving import write_photos
 from benchmarks.tails.changed import BACKBONE, write_models
 from benchmarks.tails.memory import Memory, memory
 from benchmarks.tails.store import fill
-from models.graphs import graph_path
+from models.graph_paths import graph_path
 from trunkline import Backbone, Client
 
 TENANTS, TAILS = 100, 20

@@ -10,8 +10,8 @@ from models.backbone import Backbone, InputLimits, Preprocessor
 from models.catalogue.spec import BackboneSpec
 from models.engines import Choice, Engine, choose
 from models.errors import UnknownEngine
-from models.graphs import graph_path
-from models.loaded import LoadedBackbone
+from models.graph_paths import graph_path
+from models.loaded_backbone import LoadedBackbone
 
 if TYPE_CHECKING:
     from models.networks import CutNetwork

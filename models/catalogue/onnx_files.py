@@ -47,7 +47,7 @@ from models.catalogue.entries import Entry, Pooling, describe
 from models.catalogue.spec import BackboneSpec
 from models.engines import Engine
 from models.errors import BackboneError, InvalidCatalogue, WeightsMissing
-from models.framing import CentreCrop
+from models.image_resize import CentreCrop
 from models.images import ImagePreprocessor
 from models.texts import TextPreprocessor
 from models.weights import local_file

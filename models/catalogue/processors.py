@@ -8,7 +8,7 @@ from typing import Any
 
 from models.catalogue.folders import read_json
 from models.errors import BackboneError
-from models.framing import CentreCrop
+from models.image_resize import CentreCrop
 
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "ViT": {"size": 224, "square": True, "resample": 2, "do_center_crop": False},

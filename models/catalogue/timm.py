@@ -14,7 +14,7 @@ from models.catalogue.entries import Entry
 from models.catalogue.spec import BackboneSpec
 from models.downloads import hub_folder, torch_hub_file
 from models.errors import BackboneError, UnknownBackbone, WeightsMissing
-from models.framing import CentreCrop
+from models.image_resize import CentreCrop
 from models.images import ImagePreprocessor
 from models.weights import local_file
 

@@ -13,7 +13,7 @@ from models.catalogue.entries import Entry
 from models.catalogue.spec import BackboneSpec
 from models.downloads import torch_hub_file
 from models.errors import InvalidCatalogue, UnknownBackbone
-from models.framing import CentreCrop
+from models.image_resize import CentreCrop
 from models.images import ImagePreprocessor
 from models.torchvision_ops import declare_missing_operators
 from models.weights import local_file

@@ -14,10 +14,10 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from models import graphs
+from models import graph_paths
 from models.engines.memory import give_back_memory
 from models.errors import BackboneError, DeviceUnavailable
-from models.lazy import Lazy
+from models.lazy_value import Lazy
 
 _CUDA = "CUDAExecutionProvider"
 _FATAL_ONLY = 4
@@ -26,7 +26,7 @@ _SESSION_BYTES = 600_000
 
 
 class OnnxRuntimeEngine:
-    """Runs an exported graph and the parts beside it; see `models.graphs`.
+    """Runs an exported graph and the parts beside it; see `models.graph_paths`.
 
     Args:
         graph: the whole graph.
@@ -40,9 +40,9 @@ class OnnxRuntimeEngine:
         self._graph = graph
         self._device = device
         self._whole = _own_part(graph, device, threads)
-        self._prefix = Lazy(lambda: _own_part(folder / graphs.PREFIX, device, threads))
-        self._finish = Lazy(lambda: _own_part(folder / graphs.TAIL, device, threads))
-        blocks = json.loads(self._whole.metadata.get(graphs.TAIL_BLOCKS, "[]"))
+        self._prefix = Lazy(lambda: _own_part(folder / graph_paths.PREFIX, device, threads))
+        self._finish = Lazy(lambda: _own_part(folder / graph_paths.TAIL, device, threads))
+        blocks = json.loads(self._whole.metadata.get(graph_paths.TAIL_BLOCKS, "[]"))
         self.tail_blocks: tuple[str, ...] = tuple(blocks)
 
     def parameters(self, *, whole: bool) -> Mapping[str, tuple[int, ...]]:
@@ -68,7 +68,7 @@ class OnnxRuntimeEngine:
 
         The session holds all parameters in a form of its own, changed or not.
         """
-        graph = self._graph if whole else self._graph.parent / graphs.TAIL
+        graph = self._graph if whole else self._graph.parent / graph_paths.TAIL
         known = self._parameters(whole)
         read = {name: tensors[name] for name in tensors if name not in known.unread}
         size = _SESSION_BYTES + 4 * sum(math.prod(shape) for shape in known.shapes.values())
@@ -84,9 +84,13 @@ class OnnxRuntimeEngine:
         for part in (self._whole, self._prefix, self._finish):
             part.close()
 
-    def _parameters(self, whole: bool) -> graphs.Parameters:
-        names = [graphs.TAIL_WEIGHTS, graphs.PREFIX_WEIGHTS] if whole else [graphs.TAIL_WEIGHTS]
-        return graphs.read_parameters(*(self._graph.parent / name for name in names))
+    def _parameters(self, whole: bool) -> graph_paths.Parameters:
+        names = (
+            [graph_paths.TAIL_WEIGHTS, graph_paths.PREFIX_WEIGHTS]
+            if whole
+            else [graph_paths.TAIL_WEIGHTS]
+        )
+        return graph_paths.read_parameters(*(self._graph.parent / name for name in names))
 
 
 class OnnxRuntimeNetwork:
@@ -129,7 +133,7 @@ class OnnxRuntimeNetwork:
                 graph, options, providers=providers
             )
         except Exception as error:  # the library raises classes that share no public root
-            ours = graph.parent.name == graphs.FOLDER
+            ours = graph.parent.name == graph_paths.FOLDER
             advice = f"; delete {graph.parent} to export it anew" if ours else ""
             raise BackboneError(f"ONNX Runtime cannot load {graph}: {error}{advice}") from error
         if device == "cuda" and _CUDA not in self._session.get_providers():

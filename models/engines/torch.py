@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from models.buckets import ROWS, TOKENS, cut_into_batches, fill_bucket, shorten
+from models.batch_shapes import ROWS, TOKENS, cut_into_batches, fill_bucket, shorten
 from models.engines.base import Precision
 from models.engines.memory import give_back_memory
 from models.errors import BackboneError, DeviceUnavailable
-from models.lazy import Lazy
+from models.lazy_value import Lazy
 from models.networks.base import CutNetwork, Tail
 
 _log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models import Modality
 from service.errors import PreconditionFailed
-from service.inputs import RawInput
+from service.requests.inputs import RawInput
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from models import Backbone, BackboneError, UnknownBackbone, load_backbone
 from models.engines.memory import give_back_memory
-from service.admission import Admission
 from service.config import ExtractorSettings
 from service.errors import InvalidRequest, InvalidSettings, PreconditionFailed, Unavailable
 from service.extraction import BackboneInfo, Extracted, Extractor
-from service.extraction.machine import Machine
-from service.extraction.runner import Runner
-from service.inputs import RawInput
+from service.extraction.admission import Admission
+from service.extraction.backbone_runner import Runner
+from service.extraction.shared_resources import Machine
 from service.logs import get_logger
 from service.metrics import Metrics
+from service.requests.inputs import RawInput
 
 R = TypeVar("R")
 

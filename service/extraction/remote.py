@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from service.errors import NotFound, PreconditionFailed, Unavailable
 from service.extraction import BackboneInfo, Extracted, Extractor, TailRef
-from service.extraction.link import RETRY_AFTER, Link, row_error
-from service.inputs import RawInput, from_tensor
+from service.extraction.remote_connection import RETRY_AFTER, Link, row_error
+from service.requests.inputs import RawInput, from_tensor
 from trunkline.v1 import extraction_pb2, tails_pb2
 
 CHUNK_ROWS = 128

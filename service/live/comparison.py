@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from adapters import Head
 from adapters.folds import stratified_folds
 from adapters.live import LiveHead, live_head
-from service.store.live import LiveFeedback, Member
+from service.store.live_set import LiveFeedback, Member
 
 MAX_LOSS = 0.01
 """Accuracy that a live copy may lose on the stored examples."""

@@ -7,16 +7,16 @@ from dataclasses import replace
 
 from service.completion import Completion
 from service.config import ServerSettings
+from service.embedding.backfill import Features
 from service.errors import Aborted, PreconditionFailed
-from service.features import Features
-from service.live.entries import Entries, Entry, Served
-from service.live.learning import LiveCopy
+from service.live.cache import Entries, Entry, Served
+from service.live.live_copy import LiveCopy
 from service.live.status import LiveStatus
 from service.live.steps import Steps
-from service.loaded_heads import LoadedHead, LoadedHeads
 from service.metrics import Metrics
+from service.serving.head_cache import LoadedHead, LoadedHeads
 from service.store import Database
-from service.store import live as stored_live
+from service.store import live_set as stored_live
 from service.store.heads import HeadRecord
 
 ATTEMPTS = 5

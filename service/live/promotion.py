@@ -12,17 +12,17 @@ import numpy as np
 
 import adapters
 from adapters.calibration import fit_temperature
-from adapters.diagnosis import diagnose
+from adapters.diagnostics import diagnose
 from adapters.estimate import estimate
 from service.errors import Aborted
-from service.fitting import FittedHead
-from service.fitting_worker import measure
+from service.fitting.process import FittedHead
+from service.fitting.trainer import stored_report
+from service.fitting.worker import measure
 from service.live.comparison import Example
-from service.live.learning import COALESCING, LiveCopy
+from service.live.live_copy import COALESCING, LiveCopy
 from service.store.example_sets import LabelledSet
 from service.store.jobs import NewVersion
-from service.store.live import LiveSet
-from service.trainer import stored_report
+from service.store.live_set import LiveSet
 
 MAX_DIAGNOSED = 5000
 """Examples up to which a version gets the whole report; its cost grows with their square."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from service.live.comparison import Comparison
-from service.live.learning import LiveCopy
+from service.live.live_copy import LiveCopy
 
 
 class LiveState(StrEnum):

@@ -6,23 +6,23 @@ import asyncio
 
 import adapters
 from adapters import Head
+from service.concurrency.tenant_threads import Turns
 from service.config import ServerSettings
+from service.embedding.backfill import Features
 from service.errors import NotFound
-from service.features import Features
-from service.live.entries import Entry, Served, Stamp
-from service.live.gate import Verdict
-from service.live.learning import LiveCopy, Policy, Rules
+from service.live.cache import Entry, Served, Stamp
+from service.live.live_copy import LiveCopy, Policy, Rules
 from service.live.promotion import make_version
+from service.live.promotion_gate import Verdict
 from service.live.status import LiveState, LiveStatus, status_of
-from service.live.turns import Turns
-from service.loaded_heads import LoadedHeads
 from service.logs import get_logger
 from service.metrics import Metrics
+from service.serving.head_cache import LoadedHeads
 from service.store import Database, example_sets
-from service.store import live as stored_live
 from service.store import live_outcomes as outcomes
+from service.store import live_set as stored_live
 from service.store import versions as stored_versions
-from service.store.live import LiveFeedback, LiveSet
+from service.store.live_set import LiveFeedback, LiveSet
 
 SLICE = 16
 """Feedback that is learned in one turn; then another tenant may have his."""

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
 from service.store import schema
 from service.store.embeddings import to_vector
 from service.store.heads import require_head
-from service.store.members import members_of
+from service.store.version_members import members_of
 
 
 @dataclass(frozen=True, slots=True)

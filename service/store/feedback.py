@@ -17,7 +17,7 @@ from service.store.examples import NewExample, store_examples
 from service.store.feedback_rules import AllowedLabels, Pending, Said, decide
 from service.store.feedback_states import FeedbackState, release, set_values
 from service.store.heads import HeadRecord, require_head
-from service.store.live import live_labels
+from service.store.live_set import live_labels
 
 KEPT_SUPERSEDED = 10_000
 """Feedback of a head that a later label has replaced, newest first; what is older is deleted."""

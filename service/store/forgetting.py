@@ -13,7 +13,7 @@ from service.store.embeddings import Needed, chunks, delete_unneeded
 from service.store.feedback_states import FeedbackState
 from service.store.heads import HeadRecord, require_head
 from service.store.jobs import NewVersion
-from service.store.members import known_among
+from service.store.version_members import known_among
 from service.store.versions import activate_version, add_version, delete_versions
 
 

@@ -13,7 +13,7 @@ from service.store import schema
 from service.store.feedback_states import FeedbackState, quarantine
 from service.store.heads import HeadRecord, require_head
 from service.store.jobs import NewVersion
-from service.store.live import composition
+from service.store.live_set import composition
 from service.store.versions import add_version
 
 

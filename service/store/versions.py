@@ -14,8 +14,8 @@ from service.errors import FingerprintMismatch, NotFound
 from service.store import schema
 from service.store.feedback_states import FeedbackState, settle
 from service.store.heads import HeadRecord, require_head
-from service.store.members import delete_members, members_of, store_members
 from service.store.tails import TailRecord, delete_unused_tails
+from service.store.version_members import delete_members, members_of, store_members
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from models.catalogue.entries import Entry
 from models.catalogue.onnx_files import Description
 from service.config import MIB, ServerSettings
 from service.errors import STATUSES, StartupError
-from service.methods import OF_THE_EXTRACTOR, OF_THE_SERVER, Method, methods_of
+from service.transport.methods import OF_THE_EXTRACTOR, OF_THE_SERVER, Method, methods_of
 from tests.docs.tables import OPERATIONS, with_tables
 from tests.e2e.processes import ROOT
 

@@ -127,4 +127,4 @@ def test_when_the_client_leaves_the_work_ends(
     with server.client() as client:
         assert client.advise(tenant, photos[:12]).example_count == 12
     workers = [child.cmdline() for child in psutil.Process(server.pid).children()]
-    assert not any("service.advice_worker" in words for words in workers)
+    assert not any("service.advice.worker" in words for words in workers)

@@ -14,7 +14,7 @@ from models.catalogue.loading import LoadedNetwork, load_network
 from service.errors import InvalidRequest, PreconditionFailed
 from service.extraction import TailRef
 from service.extraction.remote import RemoteExtractor
-from service.inputs import Kind, RawInput
+from service.requests.inputs import Kind, RawInput
 from tests.e2e.conftest import TEXTS
 from tests.e2e.processes import Running, extractor_command
 from tests.service.doubles import text_input

@@ -32,7 +32,7 @@ def worker(running: Running) -> psutil.Process:
     (found,) = (
         child
         for child in psutil.Process(running.pid).children(recursive=True)
-        if "service.tuning_worker" in child.cmdline()
+        if "service.tuning.worker" in child.cmdline()
     )
     return found
 

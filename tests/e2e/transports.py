@@ -21,7 +21,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from numpy.typing import NDArray
 
-from service.methods import OF_THE_SERVER, Method, methods_of
+from service.transport.methods import OF_THE_SERVER, Method, methods_of
 from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2, prediction_pb2
 
 METHODS = {method.name: method for method in methods_of(*OF_THE_SERVER)}

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.buckets import TOKENS
+from models.batch_shapes import TOKENS
 from models.engines import Engine, Precision
 from models.engines.onnxruntime import OnnxRuntimeEngine
 from models.engines.torch import TorchEngine, TorchNetwork

@@ -11,7 +11,7 @@ import pytest
 
 from models import Backbone, BackboneError, InputLimits, load_backbone
 from models.catalogue import EFFICIENTNET_LITE0, MINILM_L6_V2
-from models.graphs import graph_path
+from models.graph_paths import graph_path
 from models.images import ImagePreprocessor
 from models.texts import TextPreprocessor
 from models.weights import fingerprint

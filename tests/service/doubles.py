@@ -23,9 +23,9 @@ from models.backbone import LoadedTail
 from models.errors import InvalidTail
 from models.images import ImagePreprocessor
 from models.tails import read_tail, tail_fingerprint, write_tail
-from service import inputs
 from service.extraction import BackboneInfo, Extracted, Extractor
 from service.metrics import Metrics
+from service.requests import inputs
 from trunkline.digest import text_digest
 
 DIM = 4

@@ -8,8 +8,8 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from adapters import Head, HeadSpec
-from service.live.following import Following
-from service.live.learning import Policy
+from benchmarks.learning.following import Following
+from service.live.live_copy import Policy
 
 
 class Digits:

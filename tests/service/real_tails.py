@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from models.catalogue.loading import LoadedNetwork
 from models.tails import tail_fingerprint, write_tail
 from service.extraction import BackboneInfo, Extracted, Extractor, TailRef
-from service.inputs import RawInput
+from service.requests.inputs import RawInput
 
 TOLERANCE = 1e-4
 """Absolute: image features reach about 3, text embeddings are unit vectors."""

@@ -77,7 +77,7 @@ def tuning_processes() -> list[psutil.Process]:
     return [
         child
         for child in psutil.Process().children()
-        if child.is_running() and "service.tuning_worker" in child.cmdline()
+        if child.is_running() and "service.tuning.worker" in child.cmdline()
     ]
 
 

@@ -106,7 +106,7 @@ def test_the_exported_names_are_these() -> None:
         "trunkline",
         "trunkline.cli",
         "trunkline.datasets",
-        "trunkline.reporting",
+        "trunkline.html_report",
         "trunkline.sklearn",
     ],
 )

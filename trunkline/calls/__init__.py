@@ -14,7 +14,6 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from trunkline import replies
 from trunkline.errors import InvalidArgument
-from trunkline.messages import build
 from trunkline.resources import HeadName, InvalidName, TenantName, VersionName
 from trunkline.v1 import (
     admin_pb2,
@@ -26,7 +25,8 @@ from trunkline.v1 import (
     heads_pb2_grpc,
     prediction_pb2_grpc,
 )
-from trunkline.values import Backbone, Training
+from trunkline.values.outcomes import Backbone, Training
+from trunkline.wire.building import build
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 from trunkline.calls import HEADS, PAGE_SIZE, Call, Page, head_name, one_of
-from trunkline.examples import Example, FeedbackRecord, FeedbackState, Suggestions
-from trunkline.messages import build
 from trunkline.replies import examples as replies
 from trunkline.replies import failure
 from trunkline.v1 import heads_pb2
-from trunkline.values import Forgotten, RowFailure
+from trunkline.values.examples import Example, FeedbackRecord, FeedbackState, Suggestions
+from trunkline.values.outcomes import Forgotten, RowFailure
+from trunkline.wire.building import build
 
 
 def find_missing(head: str, digests: Sequence[str]) -> Call[set[str]]:

@@ -13,12 +13,12 @@ from trunkline.calls import (
     tenant_name,
     version_name,
 )
-from trunkline.heads import Dropped, Export, Head, HeadSpec, Policy, Promoted, Version
-from trunkline.messages import build
 from trunkline.replies import heads as replies
 from trunkline.replies.reports import report as read_report
-from trunkline.reports import Report
 from trunkline.v1 import heads_pb2
+from trunkline.values.heads import Dropped, Export, Head, HeadSpec, Policy, Promoted, Version
+from trunkline.values.reports import Report
+from trunkline.wire.building import build
 
 
 def create_head(

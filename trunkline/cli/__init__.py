@@ -2,7 +2,6 @@
 
 import click
 
-from trunkline import channel
 from trunkline.cli.advise import advise
 from trunkline.cli.backbones import backbones
 from trunkline.cli.connection import Connection, server_options
@@ -16,6 +15,7 @@ from trunkline.cli.report import report
 from trunkline.cli.server import demo, extractor, serve
 from trunkline.cli.train import train
 from trunkline.cli.trainings import trainings
+from trunkline.connection import channel
 from trunkline.version import __version__
 
 

@@ -6,18 +6,18 @@ from pathlib import Path
 import click
 from rich.progress import TextColumn
 
-from trunkline.advice import Advice, Option
 from trunkline.cli.connection import client_command
 from trunkline.cli.naming import input_name, names_in, short_digest
 from trunkline.cli.output import Output
 from trunkline.cli.report import accuracy
-from trunkline.client import Client
+from trunkline.clients.client import Client
 from trunkline.datasets import read_examples
 from trunkline.errors import DatasetError
-from trunkline.inputs import Image, Text
-from trunkline.reporting import advice_page
+from trunkline.html_report import advice_page
 from trunkline.resources import InvalidName, TenantName
-from trunkline.values import UploadProgress
+from trunkline.values.advice import Advice, Option
+from trunkline.values.inputs import Image, Text
+from trunkline.values.outcomes import UploadProgress
 from trunkline.wording import size
 
 _SHOWN_PAIRS = 10

@@ -6,8 +6,8 @@ import click
 
 from trunkline.cli.connection import client_command
 from trunkline.cli.output import Output
-from trunkline.client import Client
-from trunkline.values import Backbone
+from trunkline.clients.client import Client
+from trunkline.values.outcomes import Backbone
 
 _NAME = click.argument("name", metavar="NAME")
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from trunkline.cli.output import Output
-from trunkline.client import Client
+from trunkline.clients.client import Client
 from trunkline.resources import HeadName, InvalidName, TenantName
 
 Command = Callable[..., Any]

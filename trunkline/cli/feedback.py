@@ -4,10 +4,10 @@ import click
 
 from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.output import Failure, Output, failure_words
-from trunkline.client import Client
-from trunkline.heads import Head, LiveState
-from trunkline.inputs import Image, Text
-from trunkline.values import RowFailure
+from trunkline.clients.client import Client
+from trunkline.values.heads import Head, LiveState
+from trunkline.values.inputs import Image, Text
+from trunkline.values.outcomes import RowFailure
 
 
 @click.command(short_help="Tell a head the right label of an input.")

@@ -7,7 +7,7 @@ import click
 
 from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.output import Output
-from trunkline.client import Client
+from trunkline.clients.client import Client
 from trunkline.datasets import read_inputs
 from trunkline.digest import is_digest, text_digest
 

@@ -1,8 +1,8 @@
 """How a head is shown."""
 
 from trunkline.cli.output import Output, plain
-from trunkline.client import Client
-from trunkline.heads import FineTune, Head, HeadSpec, LiveCopy, LiveState, Tail
+from trunkline.clients.client import Client
+from trunkline.values.heads import FineTune, Head, HeadSpec, LiveCopy, LiveState, Tail
 from trunkline.wording import size
 
 

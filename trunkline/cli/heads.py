@@ -5,14 +5,14 @@ import sys
 import click
 
 from trunkline.cli.connection import client_command, head_argument, tenant_argument
+from trunkline.cli.export_import import export_head, import_head
 from trunkline.cli.head_facts import print_head, tail_words
 from trunkline.cli.live import drop, feedback_of_head, promote
 from trunkline.cli.output import Output
 from trunkline.cli.retrain import retrain
-from trunkline.cli.specs import SpecOptions, policy_option, spec_options
-from trunkline.cli.transfer import export_head, import_head
-from trunkline.client import Client
-from trunkline.heads import HeadSpec
+from trunkline.cli.training_options import SpecOptions, policy_option, spec_options
+from trunkline.clients.client import Client
+from trunkline.values.heads import HeadSpec
 
 
 @click.group()

@@ -11,12 +11,12 @@ from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.naming import digest_of, short_digest, shown_name
 from trunkline.cli.output import Output
 from trunkline.cli.report import accuracy
-from trunkline.cli.uploads import find_or_create, train_head, upload
-from trunkline.client import Client
+from trunkline.cli.upload_steps import find_or_create, train_head, upload
+from trunkline.clients.client import Client
 from trunkline.datasets import read_inputs
-from trunkline.examples import NewExample, Suggestion
-from trunkline.inputs import Image, Text
-from trunkline.values import RowFailure
+from trunkline.values.examples import NewExample, Suggestion
+from trunkline.values.inputs import Image, Text
+from trunkline.values.outcomes import RowFailure
 
 _BATCH = 10
 _MOST_DIGITS = 9

@@ -5,8 +5,8 @@ import click
 from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.naming import short_digest
 from trunkline.cli.output import Output
-from trunkline.client import Client
-from trunkline.examples import FeedbackState
+from trunkline.clients.client import Client
+from trunkline.values.examples import FeedbackState
 
 
 @click.command()

@@ -5,7 +5,7 @@ from pathlib import Path
 from trunkline.cli.output import one_line
 from trunkline.datasets import read_inputs
 from trunkline.errors import InvalidArgument
-from trunkline.inputs import Image, Input, Text
+from trunkline.values.inputs import Image, Input, Text
 
 _SHOWN_TEXT = 60
 _SHOWN_DIGEST = 16

@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.table import Table
 
 from trunkline.errors import TrunklineError
-from trunkline.values import RowFailure
+from trunkline.values.outcomes import RowFailure
 
 _SHOWN_FAILURES = 10
 _FIGURE = re.compile(r"-|[-+]?[0-9][0-9.,e+-]*%?")

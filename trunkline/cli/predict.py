@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from trunkline.chunking import MAX_MESSAGE_ROWS, split
 from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.naming import input_name, shown_name
 from trunkline.cli.output import Output, failure_words, one_line
-from trunkline.client import Client
+from trunkline.clients.client import Client
 from trunkline.datasets import read_inputs
-from trunkline.inputs import Image, Text
-from trunkline.values import Prediction, RowFailure
+from trunkline.flows.chunking import MAX_MESSAGE_ROWS, split
+from trunkline.values.inputs import Image, Text
+from trunkline.values.outcomes import Prediction, RowFailure
 
 
 @click.command()

@@ -9,10 +9,10 @@ from trunkline.cli.head_facts import live_facts, spec_words
 from trunkline.cli.naming import names_in
 from trunkline.cli.output import Output, plain
 from trunkline.cli.report_tables import print_tables, tail_outcome
-from trunkline.client import Client
-from trunkline.heads import LiveCopy
-from trunkline.reporting import report_page
-from trunkline.reports import Estimate, Report
+from trunkline.clients.client import Client
+from trunkline.html_report import report_page
+from trunkline.values.heads import LiveCopy
+from trunkline.values.reports import Estimate, Report
 
 
 @click.command()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from trunkline.cli.naming import short_digest
 from trunkline.cli.output import Output
-from trunkline.reports import Estimate, Evaluation, FineTuningReport, Report
+from trunkline.values.reports import Estimate, Evaluation, FineTuningReport, Report
 from trunkline.wording import size
 
 _MOST_CLASSES = 12

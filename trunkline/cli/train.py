@@ -12,15 +12,15 @@ from trunkline.cli.naming import digest_of, input_name
 from trunkline.cli.output import Output
 from trunkline.cli.predict import predicted
 from trunkline.cli.report import report_facts
-from trunkline.cli.specs import WHOLE, SpecOptions, policy_option, spec_options
-from trunkline.cli.uploads import find_or_create, train_head, upload
-from trunkline.client import Client
+from trunkline.cli.training_options import WHOLE, SpecOptions, policy_option, spec_options
+from trunkline.cli.upload_steps import find_or_create, train_head, upload
+from trunkline.clients.client import Client
 from trunkline.datasets import read_examples
 from trunkline.errors import DatasetError
-from trunkline.examples import NewExample
-from trunkline.heads import HeadSpec
-from trunkline.inputs import Image, Text
-from trunkline.values import RowFailure
+from trunkline.values.examples import NewExample
+from trunkline.values.heads import HeadSpec
+from trunkline.values.inputs import Image, Text
+from trunkline.values.outcomes import RowFailure
 
 Examples = Sequence[tuple[Image | Text, str]]
 

@@ -6,9 +6,9 @@ import click
 
 from trunkline.cli.connection import client_command
 from trunkline.cli.output import Failure, Output
-from trunkline.client import Client
+from trunkline.clients.client import Client
 from trunkline.resources import HeadName, InvalidName, TrainingName
-from trunkline.values import Training, TuningProgress
+from trunkline.values.outcomes import Training, TuningProgress
 
 
 def _read_name(ctx: click.Context, param: click.Parameter, value: str) -> str:

@@ -8,9 +8,8 @@ from typing import TypeVar
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from trunkline.errors import DataLoss
-from trunkline.tensors import unpack
 from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2, prediction_pb2
-from trunkline.values import (
+from trunkline.values.outcomes import (
     Backbone,
     Embedding,
     Prediction,
@@ -20,6 +19,7 @@ from trunkline.values import (
     TrainingState,
     TuningProgress,
 )
+from trunkline.wire.tensors import unpack
 
 T = TypeVar("T")
 

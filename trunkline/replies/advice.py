@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from trunkline import replies
-from trunkline.advice import Advice, LabelsNeeded, Option, Verdict
 from trunkline.errors import DataLoss
 from trunkline.replies.reports import read_class, read_estimate, read_near_duplicates
-from trunkline.reports import LearningPoint
 from trunkline.v1 import advice_pb2
-from trunkline.values import RowFailure
+from trunkline.values.advice import Advice, LabelsNeeded, Option, Verdict
+from trunkline.values.outcomes import RowFailure
+from trunkline.values.reports import LearningPoint
 
 _VERDICTS: dict[int, Verdict] = {
     advice_pb2.VERDICT_TRANSFER: Verdict.TRANSFER,

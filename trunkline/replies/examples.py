@@ -1,17 +1,17 @@
 """Examples, suggestions and feedback, as they come over the wire."""
 
 from trunkline import replies
-from trunkline.examples import (
+from trunkline.v1 import common_pb2, heads_pb2
+from trunkline.values.examples import (
     Example,
     FeedbackRecord,
     FeedbackState,
     Suggestion,
     Suggestions,
 )
-from trunkline.inputs import Image, Input, Pixels, Text, Vector
-from trunkline.tensors import unpack
-from trunkline.v1 import common_pb2, heads_pb2
-from trunkline.values import Forgotten
+from trunkline.values.inputs import Image, Input, Pixels, Text, Vector
+from trunkline.values.outcomes import Forgotten
+from trunkline.wire.tensors import unpack
 
 FEEDBACK_STATES = {
     FeedbackState.LIVE: heads_pb2.FEEDBACK_STATE_LIVE,

@@ -1,7 +1,8 @@
 """Heads, their specs, versions and live copies, as they come over the wire."""
 
 from trunkline import replies
-from trunkline.heads import (
+from trunkline.v1 import heads_pb2
+from trunkline.values.heads import (
     Augmentation,
     Drift,
     Dropped,
@@ -17,7 +18,6 @@ from trunkline.heads import (
     Tail,
     Version,
 )
-from trunkline.v1 import heads_pb2
 
 POLICIES = {
     Policy.IMMEDIATE: heads_pb2.FEEDBACK_POLICY_IMMEDIATE,

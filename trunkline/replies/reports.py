@@ -3,7 +3,8 @@
 from trunkline import replies
 from trunkline.errors import DataLoss
 from trunkline.replies.heads import spec
-from trunkline.reports import (
+from trunkline.v1 import heads_pb2
+from trunkline.values.reports import (
     AugmentationReport,
     Candidate,
     ClassReport,
@@ -19,8 +20,7 @@ from trunkline.reports import (
     Report,
     TuningEpoch,
 )
-from trunkline.tensors import unpack
-from trunkline.v1 import heads_pb2
+from trunkline.wire.tensors import unpack
 
 
 def report(message: heads_pb2.HeadReport) -> Report:

@@ -10,7 +10,7 @@ from tests.e2e.bounds.checks import TENANT
 from tests.e2e.conftest import IMAGES, TEXTS
 from tests.e2e.samples import noise_png
 from trunkline import Client, Head
-from trunkline.inputs import InputLike
+from trunkline.values.inputs import InputLike
 
 
 @pytest.fixture(scope="session")

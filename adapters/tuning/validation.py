@@ -1,0 +1,280 @@
+"""How good a head is on features that come from another tail in every fold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.special
+from numpy.typing import NDArray
+
+from adapters.augmentation import NONE, arrange
+from adapters.calibration import fit_temperature
+from adapters.conformal import Conformal
+from adapters.diagnostics import add_evaluation, novelty_report
+from adapters.estimate import estimate
+from adapters.examples import Examples, Views
+from adapters.families import REGISTRY, Fit
+from adapters.families.base import MIN_GAIN, choose_strength, cross_validation
+from adapters.fronts import Front
+from adapters.novelty import MIN_THRESHOLD, NoveltyBank
+from adapters.problem import Problem
+from adapters.report import Estimate
+from adapters.spec import HeadSpec
+from adapters.training import Fitted, look_at
+
+Float = NDArray[np.float64]
+Features = NDArray[np.float32]
+Folds = NDArray[np.intp]
+
+SURE = 1.645
+"""Standard errors by which a tail must be better: by luck alone, one in twenty is."""
+
+STRENGTHS = np.logspace(2, -4, 13)
+"""Strengths to choose from, from strong to weak, in units of each problem's mean spectrum. Classes
+of examples that a tail was tuned on lie further apart than others', so strong ones may be best."""
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """Held-out logits (n, classes), their temperature, and the estimate they give."""
+
+    logits: Float
+    temperature: float
+    estimate: Estimate
+
+    @classmethod
+    def of(cls, logits: Float, targets: NDArray[np.intp], folds: int) -> Verdict:
+        """Calibrate logits and sum them up."""
+        temperature = fit_temperature(logits, targets)
+        method = cross_validation(folds, len(targets))
+        return cls(logits, temperature, estimate(logits, targets, temperature, method))
+
+    def losses(self, targets: NDArray[np.intp]) -> Float:
+        """Return the calibrated log-loss of each example; shape (n,)."""
+        scaled = self.logits / self.temperature
+        right: Float = scaled[np.arange(len(targets)), targets]
+        return np.asarray(scipy.special.logsumexp(scaled, axis=1) - right)
+
+
+def judge_base(
+    base: Fitted,
+    examples: Examples,
+    weights: Float,
+    views: Views | None,
+    folds: Folds,
+) -> Verdict:
+    """Hold the same folds out of the head without a tail: its family, strength, front and views."""
+    head, report = base.head, base.report
+    assert head.front is not None
+    used = NONE if report.augmentation is None else report.augmentation.used
+    looks = None if used == NONE else look_at(report.spec, examples, views)
+    problem = arrange(used, examples, weights, looks, head.front, report.spec.seed)
+    fit = REGISTRY[head.family].begin(problem)
+    logits = fit.held_out(head.l2, folds[problem.groups])
+    return Verdict.of(logits, examples.targets, int(folds.max()) + 1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A family at work on one set of features."""
+
+    front: Front
+    problem: Problem
+    fit: Fit
+
+    def logits(self, l2: float | None, features: Features) -> Float:
+        """Score features (m, dim) with the head of that strength."""
+        weight, bias = self.fit.solve(l2)
+        logits: Float = self.front.features(features) @ weight.T + bias
+        return logits
+
+
+@dataclass(frozen=True, eq=False)
+class Gain:
+    """What the folds say of a tail.
+
+    It is used if the log-loss of held-out examples is lower than without it by `MIN_GAIN` of that
+    and by `SURE` standard errors of the examples' paired differences, and accuracy is not lower.
+
+    Attributes:
+        without: the verdict on the head without it.
+        verdict: on the head with it.
+        error: standard error of the difference of their log-losses.
+        strength: of that head's penalty, as `Judge` measures it.
+        features: of all examples, (n, dim), by each fold's tail.
+    """
+
+    without: Verdict
+    verdict: Verdict
+    error: float
+    strength: float | None
+    features: Sequence[Features]
+
+    @property
+    def used(self) -> bool:
+        """Whether the tail is good enough."""
+        ours, theirs = self.verdict.estimate, self.without.estimate
+        gain = theirs.log_loss - ours.log_loss
+        return gain >= self._least and ours.accuracy >= theirs.accuracy
+
+    @property
+    def reason(self) -> str:
+        """Why it is used or not, in words."""
+        ours, theirs = self.verdict.estimate, self.without.estimate
+        found = (
+            f"log-loss {ours.log_loss:.4f} with the tail and {theirs.log_loss:.4f} without, "
+            f"accuracy {ours.accuracy:.1%} and {theirs.accuracy:.1%}"
+        )
+        if self.used:
+            return found
+        if theirs.log_loss - ours.log_loss >= self._least:
+            return f"{found}: accuracy must not be lower"
+        return f"{found}: the log-loss must be lower by {self._least:.4f}, or it may be chance"
+
+    @property
+    def _least(self) -> float:
+        return max(MIN_GAIN * self.without.estimate.log_loss, SURE * self.error)
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """Fits one family to features and judges it on folds.
+
+    Strengths are in units of each problem's mean spectrum, so that one holds for any number of
+    examples; the spec's own strength is taken as it is.
+
+    Attributes:
+        family: name of the family.
+        examples: labels and their order; the embeddings are not looked at.
+        weights: what each counts, class weights included; shape (n,).
+        folds: the fold of each example; shape (n,).
+        spec: front, seed and, perhaps, strength.
+    """
+
+    family: str
+    examples: Examples
+    weights: Float
+    folds: Folds
+    spec: HeadSpec
+
+    def compare(self, without: Verdict, features: Sequence[Features]) -> Gain:
+        """Judge a head on features by each fold's tail, at the strength that is best there.
+
+        The strength is chosen as families choose theirs, by the calibrated log-loss of held-out
+        examples.
+
+        Args:
+            without: the verdict on the head without a tail.
+            features: of shape (n, dim), one for each fold, by a tail that has not seen it.
+        """
+        n, count = len(self.folds), len(features)
+        rests = [self.folds != fold for fold in range(count)]
+        parts = [self._part(rows[rest], rest) for rows, rest in zip(features, rests, strict=True)]
+
+        def held_out(strength: float | None) -> Float:
+            logits = np.empty((n, len(self.examples.labels)))
+            for part, rows, rest in zip(parts, features, rests, strict=True):
+                logits[~rest] = part.logits(self._l2(part, strength), rows[~rest])
+            return logits
+
+        strength = None
+        if self._chosen:
+            whole = self._problem(np.zeros((n, 1)), np.ones(n, dtype=bool))
+            strength = choose_strength(
+                STRENGTHS,
+                lambda some: np.stack([held_out(float(one))[whole.jury] for one in some]),
+                whole,
+                lambda done: None,
+            )
+        targets = self.examples.targets
+        verdict = Verdict.of(held_out(strength), targets, count)
+        differences = verdict.losses(targets) - without.losses(targets)
+        error = float(differences.std(ddof=1) / np.sqrt(n))
+        return Gain(without, verdict, error, strength, features)
+
+    def fit(self, base: Fitted, gain: Gain, features: Features, fingerprint: str) -> Fitted:
+        """Fit the head on a tail that was tuned on all examples, and say how good it is.
+
+        Args:
+            base: the head without the tail.
+            gain: what the folds say; the head's calibration and its estimate come from there.
+            features: of all examples by the tail, in the caller's order; shape (n, dim).
+            fingerprint: of these features.
+        """
+        examples, verdict = self.examples, gain.verdict
+        rows = features[examples.order]
+        part = self._part(rows, np.ones(len(rows), dtype=bool))
+        l2 = self._l2(part, gain.strength)
+        weight, bias = part.front.fold(*part.fit.solve(l2))
+        bank = self._novelty(gain.features, rows)
+        head = replace(
+            base.head,
+            weight=weight.astype(np.float32),
+            bias=bias.astype(np.float32),
+            fingerprint=fingerprint,
+            temperature=verdict.temperature,
+            l2=l2,
+            front=part.front,
+            novelty=bank,
+            conformal=Conformal.of(verdict.logits, examples.targets, verdict.temperature),
+        )
+        report = replace(
+            base.report,
+            fingerprint=fingerprint,
+            estimate=verdict.estimate,
+            l2=l2,
+            temperature=verdict.temperature,
+            learning_curve=(),  # every point would take a tuning of its own
+            augmentation=None,
+            novelty=novelty_report(bank),
+        )
+        held_out = np.empty_like(verdict.logits)
+        held_out[examples.order] = verdict.logits
+        return Fitted(head, add_evaluation(report, examples, verdict.logits), held_out)
+
+    def _novelty(self, of_folds: Sequence[Features], features: Features) -> NoveltyBank | None:
+        """Keep features of all examples; the threshold comes from folds.
+
+        A tail draws together what it was tuned on, so only examples it has not seen tell how far
+        from the kept ones an ordinary input lies.
+        """
+        spec, targets = self.spec.novelty, self.examples.targets
+        if spec is None:
+            return None
+        distances = []
+        for fold, rows in enumerate(of_folds):
+            held = self.folds == fold
+            bank = NoveltyBank.of(rows[~held], targets[~held], spec, self.spec.seed)
+            if bank is None:
+                return None
+            distances.append(bank.scores(rows[held]) * bank.threshold)
+        whole = NoveltyBank.of(features, targets, spec, self.spec.seed)
+        if whole is None:
+            return None
+        threshold = np.quantile(np.concatenate(distances), 1 - spec.false_alarm_rate)
+        return replace(whole, threshold=max(float(threshold), MIN_THRESHOLD))
+
+    def _part(self, features: Features, rows: NDArray[np.bool_]) -> _Part:
+        """Set the family to work on the features of some of the examples."""
+        family = REGISTRY[self.family]
+        front = Front.of(self.spec.front, features, self.examples.weights[rows], self.spec.seed)
+        front = replace(front, unit=family.unit)
+        problem = self._problem(front.features(features), rows)
+        return _Part(front, problem, family.begin(problem))
+
+    def _problem(self, features: Float, rows: NDArray[np.bool_]) -> Problem:
+        targets, classes = self.examples.targets[rows], len(self.examples.labels)
+        return Problem.of(features, targets, classes, self.spec.seed, self.weights[rows])
+
+    def _l2(self, part: _Part, strength: float | None) -> float | None:
+        """Return the penalty that a strength stands for in a problem."""
+        if not REGISTRY[self.family].has_l2:
+            return None
+        return self.spec.l2 if strength is None else strength * part.problem.scale
+
+    @property
+    def _chosen(self) -> bool:
+        """Whether there is a strength to choose."""
+        return REGISTRY[self.family].has_l2 and self.spec.l2 is None

@@ -1,0 +1,1 @@
+"""Whether transfer pays, in a process for each question."""

@@ -1,0 +1,1 @@
+"""One vector for each input: cache, shared computations, store, extractor; views; backfill."""

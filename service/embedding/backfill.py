@@ -1,0 +1,149 @@
+"""Embeddings of stored examples by a backbone or tail that they were not stored with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models import InputLimits
+from service.concurrency.retry import patiently
+from service.embedding.head_backbones import head_backbone
+from service.errors import QueueFull, Unavailable
+from service.extraction import BackboneInfo, Extracted, Extractor
+from service.logs import get_logger
+from service.requests.inputs import RawInput, read_inputs
+from service.serving.head_cache import stored_tail
+from service.store import Database, example_sets
+from service.store import examples as stored_examples
+from service.store import kept_inputs as stored_inputs
+from service.store.heads import HeadRecord
+from trunkline.v1 import common_pb2
+
+ROWS_AT_ONCE = 64
+"""Inputs under way at a time: a small share of the tenant's queue."""
+
+Vectors = dict[str, NDArray[np.float32]]
+
+log = get_logger(__name__)
+
+
+class Features:
+    """Computes embeddings from kept inputs, and stores them like any other."""
+
+    def __init__(self, database: Database, extractor: Extractor, limits: InputLimits) -> None:
+        self._database = database
+        self._extractor = extractor
+        self._limits = limits
+
+    async def of_active(self, head: HeadRecord) -> bool:
+        """Completes the embeddings that the active version takes, as far as inputs are kept.
+
+        Returns whether any was missing.
+
+        A version on the backbone itself lacks none. One on a tail lacks those of examples that
+        came while another was active: they are made when they are first needed.
+
+        Raises:
+            QueueFull, Unavailable: the extractor took no rows.
+            PreconditionFailed: the head's backbone is not loaded.
+            FingerprintMismatch: it is loaded with other weights.
+        """
+        if head.tail is None:
+            return False
+        found = await self._database.read(example_sets.without_embedding, head.uid, head.tail)
+        lacking = [digest for digest, kept in found.items() if kept]
+        if not lacking:
+            return False
+        backbone = head_backbone(self._extractor, head)
+        tail = stored_tail(self._database, head.uid, head.tail)
+        await self.complete(head, backbone.with_tail(tail), lacking)
+        return True
+
+    async def complete(
+        self,
+        head: HeadRecord,
+        backbone: BackboneInfo,
+        digests: Sequence[str],
+        tell: Callable[[float], None] = lambda share: None,
+    ) -> None:
+        """Computes embeddings of examples by a backbone or tail and stores them, a part at a time.
+
+        An input that cannot be computed is left out, and the log says so.
+
+        Raises:
+            QueueFull, Unavailable: the extractor took no rows; what was computed before is stored.
+            NotFound: the head was deleted meanwhile.
+        """
+        for start, part in _parts(digests):
+            tell(start / len(digests))
+            vectors = await self._compute(head, backbone, part)
+            await self._database.write(
+                stored_examples.store_vectors, head.uid, backbone.fingerprint, vectors
+            )
+
+    async def compute(
+        self, head: HeadRecord, backbone: BackboneInfo, digests: Sequence[str]
+    ) -> Vectors:
+        """Embeddings by digest, as `complete` makes them; nothing is stored.
+
+        Raises:
+            QueueFull, Unavailable: the extractor took no rows for long.
+        """
+        vectors: Vectors = {}
+        for _, part in _parts(digests):
+            vectors |= await patiently(partial(self._compute, head, backbone, part))
+        return vectors
+
+    async def prove(self, head: HeadRecord, backbone: BackboneInfo, digest: str) -> None:
+        """Computes one example's embedding, to see that the extractor can.
+
+        Raises:
+            QueueFull, Unavailable: the extractor took no rows for long.
+            ServiceError, models.InvalidInput: why it cannot.
+        """
+
+        async def compute() -> None:
+            for _, outcome in await self._outcomes(head, backbone, [digest]):
+                if isinstance(outcome, Exception):
+                    raise outcome
+
+        await patiently(compute)
+
+    async def _compute(
+        self, head: HeadRecord, backbone: BackboneInfo, digests: Sequence[str]
+    ) -> Vectors:
+        vectors: Vectors = {}
+        for digest, outcome in await self._outcomes(head, backbone, digests):
+            if isinstance(outcome, Extracted):
+                vectors[digest] = outcome.vector
+            elif isinstance(outcome, (QueueFull, Unavailable)):
+                raise outcome
+            else:
+                log.warning(
+                    "kept input is of no use", head=head.resource, digest=digest, error=outcome
+                )
+        return vectors
+
+    async def _outcomes(
+        self, head: HeadRecord, backbone: BackboneInfo, digests: Sequence[str]
+    ) -> list[tuple[str, Extracted | Exception]]:
+        """What becomes of each input that is kept, by digest."""
+        kept = await self._database.read(stored_inputs.find_inputs, head.uid, digests)
+        messages = [common_pb2.Input.FromString(data) for data in kept.values()]
+        inputs = await read_inputs(messages, self._limits)
+        raws = [raw for raw in inputs if isinstance(raw, RawInput)]
+        embedded = iter(await self._extractor.embed(head.tenant, backbone, raws))
+        return [
+            (digest, next(embedded) if isinstance(raw, RawInput) else raw)
+            for digest, raw in zip(kept, inputs, strict=True)
+        ]
+
+
+def _parts(digests: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:
+    return (
+        (start, digests[start : start + ROWS_AT_ONCE])
+        for start in range(0, len(digests), ROWS_AT_ONCE)
+    )

@@ -1,0 +1,84 @@
+"""Looks at inputs: the input itself and, if asked for, views of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Container, Sequence
+from typing import cast
+
+import models
+from adapters.spec import MAX_VIEWS
+from models import InputLimits, Modality
+from models.views import make_flips, make_views
+from service.errors import InvalidRequest
+from service.requests.inputs import Kind, RawInput
+from service.store.embeddings import view_digests
+
+Looks = Sequence[RawInput | Exception]
+"""An input, then its views; or why there are none, alone."""
+
+
+def check_views(count: int, limit: int = MAX_VIEWS) -> None:
+    """Refuses more views than there are, or more than a head has.
+
+    Raises:
+        InvalidRequest: naming field, limit and value.
+    """
+    if count > limit:
+        raise InvalidRequest(
+            f"average_views: at most {limit}, is {count}",
+            field="average_views",
+            limit=limit,
+            value=count,
+        )
+
+
+async def looks_at(
+    raws: Sequence[RawInput | Exception],
+    count: int,
+    limits: InputLimits,
+    flipped: Container[int] = (),
+) -> list[Looks]:
+    """Each input with its first `count` views, which are made in a thread.
+
+    Args:
+        flipped: places of inputs whose views are flips.
+    """
+    if not count:
+        return [[raw] for raw in raws]
+    return await asyncio.to_thread(
+        lambda: [_with_views(raw, count, limits, flips=i in flipped) for i, raw in enumerate(raws)]
+    )
+
+
+def views_of(
+    raw: RawInput, count: int, limits: InputLimits, *, flips: bool = False
+) -> list[RawInput]:
+    """The first views of an image, or flips, under the digests that they are known by.
+
+    Raises:
+        models.InvalidInput: the image cannot be decoded, or is beyond the limits.
+    """
+    make = make_flips if flips else make_views
+    views = make(cast("models.RawInput", raw.content), count, limits)
+    names = view_digests(raw.digest, count, flips=flips)
+    return [RawInput(Kind.PIXELS, name, view) for name, view in zip(names, views, strict=True)]
+
+
+def _with_views(
+    raw: RawInput | Exception, count: int, limits: InputLimits, *, flips: bool
+) -> Looks:
+    if isinstance(raw, Exception):
+        return [raw]
+    if raw.kind.modality is not Modality.IMAGE:
+        refusal = InvalidRequest(
+            f"average_views: needs the image itself, the input is of kind {raw.kind}",
+            field="average_views",
+            limit=f"{Kind.IMAGE}, {Kind.PIXELS}",
+            value=raw.kind,
+        )
+        return [refusal]
+    try:
+        return [raw, *views_of(raw, count, limits, flips=flips)]
+    except models.InvalidInput as error:
+        return [error]

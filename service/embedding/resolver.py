@@ -1,0 +1,331 @@
+"""Embeddings of inputs: from the cache, the store or the extractor, each computed once."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models import InputLimits
+from service.embedding.cache import CacheKey, EmbeddingCache
+from service.errors import DeadlineExceeded, InternalError, NotFound, QueueFull, Unavailable
+from service.extraction import BackboneInfo, Extracted, Extractor
+from service.metrics import Metrics
+from service.requests.inputs import Kind, RawInput, check_embedding, read_inputs
+from service.store import Database
+from service.store import embeddings as stored_embeddings
+from service.store import kept_inputs as stored_inputs
+from service.store.embeddings import PREFIX, Needed
+from trunkline.v1 import common_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """An input's embedding and where its time went; times are 0 if it was known."""
+
+    kind: Kind
+    vector: NDArray[np.float32]
+    decode_seconds: float = 0.0
+    queue_seconds: float = 0.0
+    backbone_seconds: float = 0.0
+
+
+@dataclass(eq=False, slots=True)
+class _Flight:
+    """One embedding on its way, and how many requests wait for it."""
+
+    key: CacheKey
+    raw: RawInput
+    landed: asyncio.Future[Extracted | Exception]
+    waiters: int = 0
+    crew: _Crew | None = None
+
+
+@dataclass(eq=False, slots=True)
+class _Crew:
+    """The flights of one call to the extractor; it is called off when nobody waits for any."""
+
+    flights: list[_Flight]
+    task: asyncio.Task[None] | None = field(default=None)
+
+    @property
+    def abandoned(self) -> bool:
+        return all(flight.waiters == 0 for flight in self.flights)
+
+
+class Embeddings:
+    """Finds or computes embeddings for one tenant's inputs.
+
+    Args:
+        database: where digests of stored examples are looked up; None for an extraction server
+            alone, which stores nothing.
+        limits: of kept inputs, which are computed anew where a digest is all that was sent.
+    """
+
+    def __init__(
+        self,
+        extractor: Extractor,
+        database: Database | None,
+        cache_bytes: int,
+        metrics: Metrics,
+        limits: InputLimits | None = None,
+    ) -> None:
+        self._extractor = extractor
+        self._database = database
+        self._cache = EmbeddingCache(cache_bytes, metrics)
+        self._metrics = metrics
+        self._limits = limits or InputLimits()
+        self._flights: dict[CacheKey, _Flight] = {}
+        self._purges = 0
+
+    async def resolve(
+        self,
+        tenant: str,
+        backbone: BackboneInfo,
+        inputs: Sequence[RawInput | Exception],
+        *,
+        deadline: float | None = None,
+        look_in_store: bool = False,
+    ) -> list[Resolved | Exception]:
+        """One embedding or error per input, in order; errors among the inputs are passed on.
+
+        Args:
+            deadline: of the event loop's clock, after which nobody needs the result.
+            look_in_store: whether to look for inputs with content in the store, too, before they
+                are computed; digests always are.
+
+        Raises:
+            QueueFull, Unavailable: the extractor takes no rows now; none has a result.
+        """
+        outcomes: list[Resolved | Exception | None] = [
+            self._at_hand(tenant, backbone, raw) for raw in inputs
+        ]
+        missing = [i for i, outcome in enumerate(outcomes) if outcome is None]
+        hits = sum(isinstance(outcome, Resolved) for outcome in outcomes)
+        self._metrics.count_cache(tenant, hits=hits, misses=len(missing))
+        if missing:
+            raws = {i: raw for i in missing if isinstance(raw := inputs[i], RawInput)}
+            await self._fill(tenant, backbone, raws, outcomes, deadline, look_in_store)
+        return [_not_none(outcome) for outcome in outcomes]
+
+    def cached(self, tenant: str, fingerprint: str, digests: Iterable[str]) -> set[str]:
+        """Those of the digests whose embedding is in memory."""
+        return {d for d in digests if CacheKey(tenant, fingerprint, d) in self._cache}
+
+    def purge(self, tenant: str, needed: Needed, tails: Collection[str] = ()) -> None:
+        """Forgets embeddings of inputs and their views; call it after they have left the store.
+
+        Args:
+            needed: fingerprints under which the tenant needs them still, by the inputs' digests.
+            tails: fingerprints of which nothing is needed.
+        """
+        self._purges += 1
+        prefixes = {digest[:PREFIX]: kept for digest, kept in needed.items()}
+        for key in [key for key in itertools.chain(self._cache, self._flights) if key[0] == tenant]:
+            kept = prefixes.get(key.digest[:PREFIX])
+            if key.fingerprint in tails or (kept is not None and key.fingerprint not in kept):
+                self._cache.discard(key)
+                # Who waits for one still gets it, but it is not kept.
+                self._flights.pop(key, None)
+
+    def _at_hand(
+        self, tenant: str, backbone: BackboneInfo, raw: RawInput | Exception
+    ) -> Resolved | Exception | None:
+        if isinstance(raw, Exception):
+            return raw
+        if raw.kind is Kind.EMBEDDING:
+            try:
+                vector = check_embedding(raw, backbone.fingerprint, backbone.dim)
+            except Exception as error:
+                return error
+            self._cache.put(CacheKey(tenant, backbone.fingerprint, raw.digest), vector, raw.kind)
+            return Resolved(raw.kind, vector)
+        entry = self._cache.get(CacheKey(tenant, backbone.fingerprint, raw.digest))
+        return None if entry is None else Resolved(entry.kind, entry.vector)
+
+    async def _fill(
+        self,
+        tenant: str,
+        backbone: BackboneInfo,
+        raws: dict[int, RawInput],
+        outcomes: list[Resolved | Exception | None],
+        deadline: float | None,
+        look_in_store: bool,
+    ) -> None:
+        wanted = {i for i, raw in raws.items() if look_in_store or raw.kind is Kind.DIGEST}
+        if wanted and self._database is not None:
+            digests = sorted({raws[i].digest for i in wanted})
+            found = await self._from_store(self._database, tenant, backbone, digests)
+            for i in wanted:
+                outcomes[i] = found.get(raws[i].digest)
+        unknown = [i for i, raw in raws.items() if outcomes[i] is None and raw.kind is Kind.DIGEST]
+        kept = await self._kept(tenant, {raws[i].digest for i in unknown})
+        for i in unknown:
+            found_input = kept.get(raws[i].digest, _unknown_digest(raws[i].digest))
+            if isinstance(found_input, Exception):
+                outcomes[i] = found_input
+            else:
+                raws[i] = found_input
+        for again in (True, False):
+            left = [i for i in raws if outcomes[i] is None]
+            if not left:
+                return
+            rows = [raws[i] for i in left]
+            computed = await self._compute(tenant, backbone, rows, deadline)
+            for i, outcome in zip(left, computed, strict=True):
+                # A flight that others started had their deadline; this request may have longer.
+                late = isinstance(outcome, DeadlineExceeded) and not _passed(deadline)
+                outcomes[i] = None if late and again else outcome
+
+    async def _from_store(
+        self, database: Database, tenant: str, backbone: BackboneInfo, digests: list[str]
+    ) -> dict[str, Resolved]:
+        purges = self._purges
+        vectors = await database.read(
+            stored_embeddings.find_embeddings, tenant, backbone.fingerprint, digests
+        )
+        if not vectors:
+            return {}
+        kinds = await database.read(stored_inputs.find_kinds, tenant, list(vectors))
+        found = {
+            digest: Resolved(Kind(kinds[digest]), vector)
+            for digest, vector in vectors.items()
+            if digest in kinds
+        }
+        if purges == self._purges:  # else it may have been read before it was deleted
+            for digest, resolved in found.items():
+                key = CacheKey(tenant, backbone.fingerprint, digest)
+                self._cache.put(key, resolved.vector, resolved.kind)
+        return found
+
+    async def _kept(self, tenant: str, digests: Collection[str]) -> dict[str, RawInput | Exception]:
+        """Inputs that a head of the tenant keeps, or why they are of no use."""
+        if not digests or self._database is None:
+            return {}
+        while True:
+            purges = self._purges
+            found = await self._database.read(stored_inputs.find_kept, tenant, list(digests))
+            if purges == self._purges:  # else it may have been read before it was deleted
+                messages = [common_pb2.Input.FromString(data) for data in found.values()]
+                return dict(zip(found, await read_inputs(messages, self._limits), strict=True))
+
+    async def _compute(
+        self,
+        tenant: str,
+        backbone: BackboneInfo,
+        raws: Sequence[RawInput],
+        deadline: float | None,
+    ) -> list[Resolved | Exception]:
+        keys = [CacheKey(tenant, backbone.fingerprint, raw.digest) for raw in raws]
+        flights = self._board(tenant, backbone, keys, raws, deadline)
+        waited_for = list(dict.fromkeys(flights))
+        for flight in waited_for:
+            flight.waiters += 1
+        try:
+            # Neither cancels the futures when this request is cancelled: others may wait for them.
+            if len(waited_for) == 1:
+                await asyncio.shield(waited_for[0].landed)
+            else:
+                await asyncio.wait([flight.landed for flight in waited_for])
+        finally:
+            for flight in waited_for:
+                flight.waiters -= 1
+            self._call_off_abandoned(waited_for)
+        outcomes = [flight.landed.result() for flight in flights]
+        for outcome in outcomes:
+            if isinstance(outcome, (QueueFull, Unavailable)):
+                raise outcome
+        return [
+            outcome
+            if isinstance(outcome, Exception)
+            else Resolved(
+                raw.kind,
+                outcome.vector,
+                outcome.decode_seconds,
+                outcome.queue_seconds,
+                outcome.backbone_seconds,
+            )
+            for raw, outcome in zip(raws, outcomes, strict=True)
+        ]
+
+    def _board(
+        self,
+        tenant: str,
+        backbone: BackboneInfo,
+        keys: Sequence[CacheKey],
+        raws: Sequence[RawInput],
+        deadline: float | None,
+    ) -> list[_Flight]:
+        """The flights of these keys: those under way, and one new crew for the others."""
+        loop = asyncio.get_running_loop()
+        started: list[_Flight] = []
+        for key, raw in zip(keys, raws, strict=True):
+            if key not in self._flights:
+                self._flights[key] = _Flight(key, raw, loop.create_future())
+                started.append(self._flights[key])
+        if started:
+            crew = _Crew(started)
+            for flight in started:
+                flight.crew = crew
+            crew.task = asyncio.create_task(self._fly(tenant, backbone, started, deadline))
+        return [self._flights[key] for key in keys]
+
+    async def _fly(
+        self,
+        tenant: str,
+        backbone: BackboneInfo,
+        flights: list[_Flight],
+        deadline: float | None,
+    ) -> None:
+        raws = [flight.raw for flight in flights]
+        try:
+            outcomes = await self._extractor.embed(tenant, backbone, raws, deadline=deadline)
+            if len(outcomes) != len(flights):
+                raise InternalError(f"{len(outcomes)} embeddings for {len(flights)} inputs")
+        except asyncio.CancelledError:
+            self._land(flights, [Unavailable("cancelled", retry_after=1.0)] * len(flights))
+            raise
+        except Exception as error:
+            self._land(flights, [error] * len(flights))
+        else:
+            for flight, outcome in zip(flights, outcomes, strict=True):
+                if isinstance(outcome, Extracted) and self._flights.get(flight.key) is flight:
+                    self._cache.put(flight.key, outcome.vector, flight.raw.kind)
+            self._land(flights, outcomes)
+
+    def _land(self, flights: Sequence[_Flight], outcomes: Sequence[Extracted | Exception]) -> None:
+        for flight, outcome in zip(flights, outcomes, strict=True):
+            if self._flights.get(flight.key) is flight:
+                del self._flights[flight.key]
+            if not flight.landed.done():
+                flight.landed.set_result(outcome)
+
+    def _call_off_abandoned(self, flights: Sequence[_Flight]) -> None:
+        for crew in {flight.crew for flight in flights if flight.crew is not None}:
+            if crew.abandoned and crew.task is not None and not crew.task.done():
+                for flight in crew.flights:
+                    # Nobody may board a flight that is called off.
+                    if self._flights.get(flight.key) is flight:
+                        del self._flights[flight.key]
+                crew.task.cancel()
+
+
+def _unknown_digest(digest: str) -> NotFound:
+    return NotFound(
+        f"digest: nothing is known of {digest}; send the input itself",
+        field="digest",
+        value=digest,
+    )
+
+
+def _passed(deadline: float | None) -> bool:
+    return deadline is not None and deadline <= asyncio.get_running_loop().time()
+
+
+def _not_none(outcome: Resolved | Exception | None) -> Resolved | Exception:
+    assert outcome is not None
+    return outcome

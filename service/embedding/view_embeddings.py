@@ -1,0 +1,186 @@
+"""Embeddings of views: what heads with augmentation learn from beside each image itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection
+
+import adapters
+import models
+from models import InputLimits, Modality
+from service.embedding.head_backbones import head_backbone
+from service.embedding.image_views import views_of
+from service.errors import ServiceError
+from service.extraction import BackboneInfo, Extracted, Extractor
+from service.logs import get_logger
+from service.requests.inputs import RawInput, read_input
+from service.store import Database, example_sets
+from service.store import embeddings as stored_embeddings
+from service.store import examples as stored_examples
+from service.store import kept_inputs as stored_inputs
+from service.store.embeddings import view_digest
+from service.store.example_sets import LabelledSet
+from service.store.heads import HeadRecord
+from trunkline.v1 import common_pb2
+
+ROWS_AT_ONCE = 64
+"""Views under way at a time: 20 MB of pixels, and a small share of the tenant's queue."""
+
+INPUTS_AT_ONCE = 32
+"""Kept inputs that are read at a time."""
+
+T = TypeVar("T")
+
+VectorsByDigest = Mapping[str, NDArray[np.float32]]
+
+log = get_logger(__name__)
+
+
+class Views:
+    """Makes and embeds views, each once; they are stored like any other embedding."""
+
+    def __init__(self, database: Database, extractor: Extractor, limits: InputLimits) -> None:
+        self._database = database
+        self._extractor = extractor
+        self._limits = limits
+
+    async def of_new(
+        self,
+        head: HeadRecord,
+        backbone: BackboneInfo,
+        raws: Sequence[RawInput],
+        deadline: float | None,
+    ) -> dict[str, VectorsByDigest]:
+        """Embeddings by their digests, by the digest of each image that the head's spec augments.
+
+        Those that are stored already are left out.
+
+        Raises:
+            QueueFull, Unavailable: the extractor takes no rows now.
+        """
+        count = wanted_views(head, backbone)
+        images = list({raw.digest: raw for raw in raws if count and _is_image(raw)}.values())
+        if not images:
+            return {}
+        names = [view_digest(raw.digest, i) for raw in images for i in range(count)]
+        known = await self._database.read(stored_embeddings.known_digests, head, names)
+        return await self._embed(head, backbone, images, count, known, deadline)
+
+    async def add_missing(self, head: HeadRecord, count: int) -> None:
+        """Makes views that a training would miss, of kept inputs, as far as it gets."""
+        missing = await self._database.read(_without_views, head, count)
+        try:
+            backbone = head_backbone(self._extractor, head)
+            for part in _parts(missing, INPUTS_AT_ONCE):
+                kept = await self._database.read(stored_inputs.find_inputs, head.uid, part)
+                raws = [_kept_input(data, self._limits) for data in kept.values()]
+                images = [raw for raw in raws if _is_image(raw)]
+                views = await self._embed(head, backbone, images, count, (), None)
+                await self._database.write(
+                    stored_examples.store_views, head.uid, views, head.fingerprint
+                )
+        except ServiceError as error:
+            log.warning("views are missing", head=head.resource, reason=str(error))
+
+    async def of_training(
+        self, head: HeadRecord, spec: adapters.HeadSpec, examples: LabelledSet
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
+        """Stored embeddings (m, dim) of the examples' views, and the row (m,) each is a view of.
+
+        None if there are none at all.
+        """
+        return await self._database.read(_views, head, examples.digests, spec.augment.views)
+
+    async def _embed(
+        self,
+        head: HeadRecord,
+        backbone: BackboneInfo,
+        images: Sequence[RawInput],
+        count: int,
+        known: Container[str],
+        deadline: float | None,
+    ) -> dict[str, VectorsByDigest]:
+        embedded: dict[str, VectorsByDigest] = {}
+        for part in _parts(images, max(1, ROWS_AT_ONCE // count)):
+            rows = await asyncio.to_thread(_view_inputs, part, count, known, self._limits)
+            if not rows:
+                continue
+            outcomes = await self._extractor.embed(
+                head.tenant, backbone, [row for _, row in rows], deadline=deadline
+            )
+            for (digest, row), outcome in zip(rows, outcomes, strict=True):
+                if isinstance(outcome, Extracted):
+                    embedded[digest] = {**embedded.get(digest, {}), row.digest: outcome.vector}
+        return embedded
+
+
+def _views(
+    connection: Connection, head: HeadRecord, digests: Sequence[str], count: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
+    names = {
+        view_digest(digest, index): row
+        for row, digest in enumerate(digests)
+        for index in range(count)
+    }
+    found = stored_embeddings.find_embeddings(
+        connection, head.tenant, head.fingerprint, list(names)
+    )
+    vectors = [(found[name], row) for name, row in names.items() if name in found]
+    if not vectors:
+        return None
+    rows = np.array([row for _, row in vectors], dtype=np.int64)
+    return np.stack([vector for vector, _ in vectors]), rows
+
+
+def _without_views(connection: Connection, head: HeadRecord, count: int) -> list[str]:
+    """Digests of the head's labelled examples that lack one of their first views."""
+    digests = example_sets.training_digests(connection, head.uid)
+    names = {digest: [view_digest(digest, i) for i in range(count)] for digest in digests}
+    wanted = [name for views in names.values() for name in views]
+    known = stored_embeddings.known_digests(connection, head, wanted)
+    return [digest for digest, views in names.items() if not known.issuperset(views)]
+
+
+def wanted_views(head: HeadRecord, backbone: BackboneInfo) -> int:
+    """Views of each image that trainings by the head's own spec want."""
+    if backbone.modality is not Modality.IMAGE:
+        return 0
+    return adapters.HeadSpec.from_json(head.spec).augment.views
+
+
+def _view_inputs(
+    images: Sequence[RawInput],
+    count: int,
+    known: Container[str],
+    limits: InputLimits,
+) -> list[tuple[str, RawInput]]:
+    """The views that are not known, each with its image's digest."""
+    rows = []
+    for raw in images:
+        names = [view_digest(raw.digest, index) for index in range(count)]
+        if all(name in known for name in names):
+            continue
+        try:
+            views = views_of(raw, count, limits)
+        except models.InvalidInput as error:  # it was embedded, under limits of another day
+            log.warning("no views can be made", digest=raw.digest, reason=str(error))
+            continue
+        rows += [(raw.digest, view) for view in views if view.digest not in known]
+    return rows
+
+
+def _kept_input(data: bytes, limits: InputLimits) -> RawInput:
+    return read_input(common_pb2.Input.FromString(data), limits)
+
+
+def _is_image(raw: RawInput) -> bool:
+    return raw.kind.modality is Modality.IMAGE
+
+
+def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[i : i + size] for i in range(0, len(items), size))

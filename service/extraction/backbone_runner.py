@@ -1,0 +1,281 @@
+"""One backbone at work: rows are decoded in threads, queued fairly, and run in batches."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+from numpy.typing import NDArray
+
+import models
+from models import Backbone, PreparedInput
+from service.errors import BackboneFailed, InvalidRequest
+from service.extraction import BackboneInfo, Extracted, TailRef
+from service.extraction.batching import Batcher, BatchLimits
+from service.extraction.forward_pass import Item, run_batch
+from service.extraction.health import Health
+from service.extraction.shared_resources import Machine, example_of
+from service.extraction.tail_cache import Place
+from service.logs import get_logger
+from service.metrics import BackboneObserver, DecodeObserver
+from service.requests.inputs import RawInput
+
+STUCK_SECONDS = 30.0
+CLOSE_SECONDS = 5.0
+DECODED_BATCHES = 4
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    prepared: PreparedInput
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """What a batch takes: an item, and where its tail is."""
+
+    prepared: PreparedInput
+    place: Place | None = None
+    to_cut: bool = False
+
+    @property
+    def item(self) -> Item:
+        tail = None if self.place is None else self.place.tail
+        return Item(self.prepared, tail, self.to_cut)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ran:
+    value: NDArray[Any]
+    started: float
+    seconds: float
+
+
+class Runner:
+    """One backbone with its two batchers.
+
+    Args:
+        limits: of its batches.
+        on_change: is called when it has become ready, or has ceased to be.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        limits: BatchLimits,
+        machine: Machine,
+        on_change: Callable[[], None],
+    ) -> None:
+        self.backbone = backbone
+        self._tails = machine.tails
+        self._decoders = machine.decoders
+        metrics = machine.metrics
+        self._health = Health(backbone.name, self._probe, on_change, metrics)
+        self._failures = metrics.backbone_failures.labels(backbone.name)
+        self._tail_rows = metrics.tail_rows.labels(backbone.name)
+        self._decode_seconds = metrics.phase_seconds.labels("decode", backbone.name)
+        self._max_decoded = DECODED_BATCHES * limits.max_rows
+        self._cut: asyncio.Task[None] | None = None
+        self._rows = 0
+        self._idle = asyncio.Event()
+        self._device = ThreadPoolExecutor(
+            limits.concurrency, thread_name_prefix=f"backbone-{backbone.name}"
+        )
+        self._decoding: Batcher[RawInput, _Decoded] = Batcher(
+            self._decode, machine.decode_limits(), DecodeObserver(metrics, backbone.name)
+        )
+        self._batching: Batcher[_Row, _Ran] = Batcher(
+            self._forward,
+            limits,
+            BackboneObserver(metrics, backbone.name),
+            turns=machine.turns(backbone),
+        )
+
+    @property
+    def ready(self) -> bool:
+        """Whether the last forward pass succeeded."""
+        return self._health.ready
+
+    def info(self) -> BackboneInfo:
+        """What a client may know of the backbone."""
+        backbone = self.backbone
+        return BackboneInfo(
+            name=backbone.name,
+            modality=backbone.modality,
+            dim=backbone.dim,
+            fingerprint=backbone.fingerprint,
+            engine=backbone.engine,
+            device=backbone.device,
+            ready=self.ready,
+            cut=backbone.cut,
+            tail_blocks=backbone.tail_blocks,
+        )
+
+    async def warm_up(self) -> None:
+        """Runs the backbone once, so that the first request does not pay for it."""
+        await self._probe()
+        self._health.note(True)
+
+    async def embed(
+        self, tenant: str, raw: RawInput, deadline: float | None, tail: TailRef | None
+    ) -> Extracted:
+        """Embeds one input.
+
+        A row whose tail is cold waits for it first: were it decoded meanwhile, the pixels of many
+        such rows would fill the memory.
+        """
+        self._check(raw)
+        begun = asyncio.get_running_loop().time()
+        if tail is None:
+            decoded, ran = await self._pass_through(tenant, raw, deadline)
+        else:
+            async with self._tails.lend(tenant, self.backbone, tail) as place:
+                if place.tail is not None and not place.tail.whole:
+                    await self._make_cut_ready()
+                decoded, ran = await self._pass_through(tenant, raw, deadline, place)
+            self._tail_rows.inc()
+        return Extracted(
+            vector=ran.value,
+            decode_seconds=decoded.seconds,
+            queue_seconds=ran.started - begun - decoded.seconds,
+            backbone_seconds=ran.seconds,
+        )
+
+    async def activation(
+        self, tenant: str, raw: RawInput, deadline: float | None, *, prepared: bool
+    ) -> NDArray[Any]:
+        """What tails are trained on, of one input; see `Extractor.activations`."""
+        self._check(raw)
+        if prepared:
+            decoded = await self._decoding.submit(tenant, raw, cost=raw.cost, deadline=deadline)
+            return decoded.prepared.data
+        await self._make_cut_ready()
+        _, ran = await self._pass_through(tenant, raw, deadline, to_cut=True)
+        return ran.value
+
+    @contextmanager
+    def busy(self, rows: int) -> Iterator[None]:
+        """Rows are under way within the block."""
+        self._rows += rows
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._rows -= rows
+            if not self._rows:
+                self._idle.set()
+
+    async def finish(self, seconds: float) -> None:
+        """Waits for the rows under way, as long as that."""
+        try:
+            async with asyncio.timeout(seconds):
+                while self._rows:
+                    await self._idle.wait()
+        except TimeoutError:
+            log.warning("rows were dropped", backbone=self.backbone.name, rows=self._rows)
+
+    async def close(self) -> None:
+        """Fails what waits, and lets go of the backbone and its tails.
+
+        Raises:
+            BackboneFailed: a forward pass hangs; its memory stays taken.
+        """
+        self._health.close()
+        await self._decoding.close()
+        await self._batching.close()
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await asyncio.to_thread(self._device.shutdown)
+        except TimeoutError as error:
+            raise BackboneFailed(f"{self.backbone.name}: a forward pass hangs") from error
+        await self._tails.drop(self.backbone)
+        await asyncio.to_thread(self.backbone.close)
+
+    def _check(self, raw: RawInput) -> None:
+        if raw.kind.modality is not self.backbone.modality:
+            raise InvalidRequest(
+                f"input: {self.backbone.name} takes {self.backbone.modality} inputs, is {raw.kind}",
+                field="input",
+                limit=self.backbone.modality,
+                value=raw.kind,
+            )
+
+    async def _pass_through(
+        self,
+        tenant: str,
+        raw: RawInput,
+        deadline: float | None,
+        place: Place | None = None,
+        *,
+        to_cut: bool = False,
+    ) -> tuple[_Decoded, _Ran]:
+        decoded = await self._decoding.submit(tenant, raw, cost=raw.cost, deadline=deadline)
+        row = _Row(decoded.prepared, place, to_cut)
+        cost = decoded.prepared.cost
+        return decoded, await self._batching.submit(tenant, row, cost=cost, deadline=deadline)
+
+    async def _make_cut_ready(self) -> None:
+        """Runs the backbone in two parts once, before it does so in a batch with rows of others.
+
+        The first time takes long.
+        """
+        if self._cut is None:
+            self._cut = asyncio.create_task(asyncio.to_thread(self._run_cut))
+        await asyncio.shield(self._cut)
+
+    def _run_cut(self) -> None:
+        try:
+            self.backbone.finish(self.backbone.activations([example_of(self.backbone)]))
+        except Exception:  # the rows will say so themselves
+            log.exception("cut backbone fails", backbone=self.backbone.name)
+
+    async def _decode(self, batch: Sequence[RawInput]) -> Sequence[_Decoded | Exception]:
+        # Pixels take more memory than the files they come from: no more than a few batches of them.
+        await self._batching.room(self._max_decoded)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._decoders, lambda: [self._decode_one(raw) for raw in batch]
+        )
+
+    def _decode_one(self, raw: RawInput) -> _Decoded | Exception:
+        started = time.perf_counter()
+        try:
+            prepared = self.backbone.preprocess(cast("models.RawInput", raw.content))
+        except Exception as error:  # the row's own error, whatever it is
+            return error
+        seconds = time.perf_counter() - started
+        self._decode_seconds.observe(seconds)
+        return _Decoded(prepared, seconds)
+
+    async def _forward(self, batch: Sequence[_Row]) -> Sequence[_Ran | Exception]:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        stuck = loop.call_later(STUCK_SECONDS, self._health.note, False)
+        try:
+            with self._tails.hold([row.place for row in batch if row.place is not None]):
+                result = await loop.run_in_executor(
+                    self._device, run_batch, self.backbone, [row.item for row in batch]
+                )
+        finally:
+            stuck.cancel()
+        seconds = loop.time() - started
+        if result.raised:
+            self._failures.inc()
+        if result.healthy:
+            self._health.note(True)
+        elif result.healthy is False or not self.ready:
+            self._health.note_failure()
+        return [
+            outcome if isinstance(outcome, Exception) else _Ran(outcome, started, seconds)
+            for outcome in result.outcomes
+        ]
+
+    async def _probe(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._device, self.backbone.warm_up)

@@ -1,0 +1,224 @@
+"""Fair batching: rows gather while the worker is busy, and leave in fair batches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, Protocol, TypeVar
+
+from service.concurrency.fair_queue import FairQueue, Row
+from service.errors import (
+    BackboneFailed,
+    DeadlineExceeded,
+    InvalidRequest,
+    Unavailable,
+)
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """What a batch may hold, and how many batches may run at once.
+
+    Attributes:
+        max_rows: rows in one batch.
+        max_cost: sum of the rows' costs in one batch.
+        window_seconds: how long the first row waits for company; 0 waits for nothing.
+        concurrency: batches in flight.
+    """
+
+    max_rows: int
+    max_cost: int
+    window_seconds: float = 0.0
+    concurrency: int = 1
+
+
+class BatchObserver(Protocol):
+    """Is told what a batcher does, for metrics."""
+
+    def queued(self, change: int) -> None:
+        """Rows entered (positive) or left (negative) the queue."""
+
+    def batch_started(self, rows: int, waits: Sequence[float]) -> None:
+        """A batch leaves the queue; waits are its rows' seconds in the queue."""
+
+    def batch_ended(self, rows: int, seconds: float, error: Exception | None) -> None:
+        """A batch has run."""
+
+
+class Batcher(Generic[T, R]):
+    """Gathers rows and runs them in batches. Lives on one event loop.
+
+    Args:
+        run: takes the items of a batch and returns, in order, one result or one exception for
+            each. If it raises, every row of the batch fails with BackboneFailed.
+        turns: one is taken for each batch, which is gathered only then; batchers that share a
+            device share them.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[T]], Awaitable[Sequence[R | Exception]]],
+        limits: BatchLimits,
+        observer: BatchObserver,
+        turns: asyncio.Semaphore | None = None,
+    ) -> None:
+        self._run = run
+        self._turns = turns or asyncio.Semaphore(limits.concurrency)
+        self._limits = limits
+        self._observer = observer
+        self._queue: FairQueue[T, R] = FairQueue()
+        self._arrival = asyncio.Event()
+        self._departure = asyncio.Event()
+        self._closed = False
+        self._workers = [
+            asyncio.create_task(self._work(), name=f"batcher-{i}")
+            for i in range(limits.concurrency)
+        ]
+
+    async def submit(
+        self, tenant: str, item: T, *, cost: int = 1, deadline: float | None = None
+    ) -> R:
+        """Queues one item and waits for its result.
+
+        The row of a caller who is cancelled enters no batch.
+
+        Raises:
+            InvalidRequest: the row alone is larger than a batch may be.
+            DeadlineExceeded: the deadline passed in the queue.
+            BackboneFailed: the batch failed.
+            Unavailable: the batcher is closed.
+        """
+        if self._closed:
+            raise _closed()
+        if cost > self._limits.max_cost:
+            raise InvalidRequest(
+                f"input cost: at most {self._limits.max_cost} fit a batch, is {cost}",
+                field="input cost",
+                limit=self._limits.max_cost,
+                value=cost,
+            )
+        loop = asyncio.get_running_loop()
+        row: Row[T, R] = Row(tenant, item, cost, deadline, loop.create_future(), loop.time())
+        self._queue.push(row)
+        self._observer.queued(+1)
+        self._arrival.set()
+        try:
+            return await row.future
+        except asyncio.CancelledError:
+            del row.item  # the row waits for its turn to be dropped, without what it held
+            raise
+
+    async def room(self, rows: int) -> None:
+        """Waits until fewer than `rows` rows wait."""
+        while len(self._queue) >= rows:
+            self._departure.clear()
+            await self._departure.wait()
+
+    async def close(self) -> None:
+        """Stops the workers and fails what still waits."""
+        self._closed = True
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+        while (row := self._queue.pop()) is not None:
+            self._observer.queued(-1)
+            if not row.future.done():
+                row.future.set_exception(_closed())
+
+    async def _work(self) -> None:
+        while True:
+            await self._until_waiting(1)
+            if self._limits.window_seconds > 0:
+                await self._wait_for_company()
+            async with self._turns:  # while others have them, rows gather
+                batch = self._take()
+                if batch:
+                    await self._run_batch(batch)
+
+    async def _until_waiting(self, rows: int) -> None:
+        while len(self._queue) < rows:
+            self._arrival.clear()
+            await self._arrival.wait()
+
+    async def _wait_for_company(self) -> None:
+        first = self._queue.peek()
+        if first is None:
+            return
+        try:
+            async with asyncio.timeout_at(first.enqueued + self._limits.window_seconds):
+                await self._until_waiting(self._limits.max_rows)
+        except TimeoutError:
+            pass  # the window is over: whoever came, leaves
+
+    def _take(self) -> list[Row[T, R]]:
+        batch: list[Row[T, R]] = []
+        cost = 0
+        now = asyncio.get_running_loop().time()
+        while len(batch) < self._limits.max_rows and (row := self._queue.peek()) is not None:
+            alive = not row.future.done() and (row.deadline is None or row.deadline > now)
+            if alive and batch and cost + row.cost > self._limits.max_cost:
+                break
+            self._queue.pop()
+            self._observer.queued(-1)
+            if alive:
+                batch.append(row)
+                cost += row.cost
+            elif not row.future.done():
+                row.future.set_exception(DeadlineExceeded("the deadline passed in the queue"))
+        self._departure.set()
+        return batch
+
+    async def _run_batch(self, batch: list[Row[T, R]]) -> None:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        self._observer.batch_started(len(batch), [started - row.enqueued for row in batch])
+        error: Exception | None = None
+        results: Sequence[R | Exception] = []
+        try:
+            results = await self._run([row.item for row in batch])
+            if len(results) != len(batch):
+                raise BackboneFailed(f"{len(results)} results for {len(batch)} inputs")
+        except asyncio.CancelledError:
+            self._fail(batch, _closed)
+            raise
+        except Exception as raised:
+            error = raised
+            self._fail(batch, partial(_batch_failure, raised))
+        else:
+            for row, result in zip(batch, results, strict=True):
+                _resolve(row.future, result)
+        finally:
+            self._observer.batch_ended(len(batch), loop.time() - started, error)
+
+    @staticmethod
+    def _fail(batch: Sequence[Row[T, R]], make_error: Callable[[], Exception]) -> None:
+        for row in batch:
+            if not row.future.done():
+                row.future.set_exception(make_error())
+
+
+def _closed() -> Unavailable:
+    return Unavailable(
+        "no more inputs are taken: the server is shutting down, or the backbone was unloaded",
+        retry_after=1.0,
+    )
+
+
+def _batch_failure(cause: Exception) -> BackboneFailed:
+    failure = BackboneFailed("the backbone failed on this batch")
+    failure.__cause__ = cause
+    return failure
+
+
+def _resolve(future: asyncio.Future[R], result: R | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)

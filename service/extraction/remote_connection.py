@@ -1,0 +1,217 @@
+"""The connection to an extraction server: what it runs, whether it answers, and its errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from models import Modality
+from service.errors import (
+    DeadlineExceeded,
+    InternalError,
+    InvalidRequest,
+    NotFound,
+    PreconditionFailed,
+    QueueFull,
+    ServiceError,
+    Unavailable,
+)
+from service.extraction import BackboneInfo
+from service.logs import get_logger
+from trunkline.connection.status import error_from_rpc
+from trunkline.v1 import common_pb2, extraction_pb2, extraction_pb2_grpc, tails_pb2, tails_pb2_grpc
+
+FIRST_RECONNECT_SECONDS = 0.2
+LAST_RECONNECT_SECONDS = 5.0
+SERVICE = "trunkline.v1.ExtractionService"
+RETRY_AFTER = 1.0
+OPTIONS = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.enable_retries", 0),
+)
+
+M = TypeVar("M", bound=Message)
+
+log = get_logger(__name__)
+
+_ERRORS: dict[str, type[ServiceError]] = {
+    "INVALID_ARGUMENT": InvalidRequest,
+    "NOT_FOUND": NotFound,
+    "RESOURCE_EXHAUSTED": QueueFull,
+    "FAILED_PRECONDITION": PreconditionFailed,
+    "UNAVAILABLE": Unavailable,
+    "CANCELLED": Unavailable,
+    "DEADLINE_EXCEEDED": DeadlineExceeded,
+}
+
+
+class Link:
+    """Follows the server's health and its backbones, and takes up again by itself when it is back.
+
+    Args:
+        address: ``host:port`` or ``unix:PATH``.
+        timeout_seconds: of a call that has no deadline.
+        on_readiness: is called at every change.
+
+    Attributes:
+        ready: whether the server answers and says that its backbones do.
+        extraction, tails: stubs.
+    """
+
+    def __init__(
+        self, address: str, timeout_seconds: float, on_readiness: Callable[[bool], None]
+    ) -> None:
+        self._address = address
+        self._timeout = timeout_seconds
+        self._on_readiness = on_readiness
+        self._backbones: tuple[BackboneInfo, ...] | None = None
+        self._serving = False
+        self._listed = False
+        self.ready = False
+        self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)
+        self.extraction: Any = extraction_pb2_grpc.ExtractionServiceStub(self._channel)
+        self.tails: Any = tails_pb2_grpc.TailServiceStub(self._channel)
+        self._follower = asyncio.create_task(self._follow())
+
+    async def close(self) -> None:
+        """Hangs up."""
+        self._follower.cancel()
+        await asyncio.gather(self._follower, return_exceptions=True)
+        await self._channel.close()
+
+    def backbones(self) -> tuple[BackboneInfo, ...]:
+        """What the server runs, or ran when it was last there.
+
+        Raises:
+            Unavailable: it has not been there yet.
+        """
+        if self._backbones is None:
+            raise self.away()
+        return self._backbones
+
+    async def call(
+        self, rpc: Callable[..., Any], request: Any, reply: type[M], deadline: float | None
+    ) -> M:
+        """Makes a call.
+
+        Args:
+            request: a message, or an iterator of them.
+            reply: the type of the reply.
+            deadline: of the event loop's clock.
+
+        Raises:
+            ServiceError: what the server answered.
+            Unavailable: it is away.
+        """
+        timeout = self._timeout
+        if deadline is not None:
+            timeout = min(timeout, deadline - asyncio.get_running_loop().time())
+        try:
+            answer = await rpc(request, timeout=max(timeout, 0.0))
+        except grpc.aio.AioRpcError as error:
+            raise self._translate(error) from error
+        assert isinstance(answer, reply)
+        return answer
+
+    def away(self) -> Unavailable:
+        """What callers are told who cannot be served now."""
+        return Unavailable(
+            "the extraction service is away; try again later",
+            field="extractor",
+            value=self._address,
+            retry_after=RETRY_AFTER,
+        )
+
+    async def _follow(self) -> None:
+        delay = FIRST_RECONNECT_SECONDS
+        while True:
+            streams = [
+                asyncio.create_task(self._follow_health()),
+                asyncio.create_task(self._follow_backbones()),
+            ]
+            try:
+                await asyncio.gather(*streams)
+            except grpc.aio.AioRpcError as error:
+                log.warning("extractor is away", address=self._address, reason=error.details())
+            except Exception:  # whatever an unlike server may answer; it may be replaced
+                log.exception("extractor cannot be used", address=self._address)
+            finally:
+                for stream in streams:
+                    stream.cancel()
+                await asyncio.gather(*streams, return_exceptions=True)
+            delay = FIRST_RECONNECT_SECONDS if self._listed else delay
+            self._note(serving=False, listed=False)
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, LAST_RECONNECT_SECONDS)
+
+    async def _follow_health(self) -> None:
+        watch = health_pb2_grpc.HealthStub(self._channel).Watch
+        request = health_pb2.HealthCheckRequest(service=SERVICE)
+        async for update in watch(request, wait_for_ready=True):
+            self._note(serving=update.status == health_pb2.HealthCheckResponse.SERVING)
+
+    async def _follow_backbones(self) -> None:
+        request = tails_pb2.WatchBackbonesRequest()
+        async for update in self.tails.WatchBackbones(request, wait_for_ready=True):
+            self._backbones = tuple(backbone_info(message) for message in update.backbones)
+            names = [info.name for info in self._backbones]
+            log.info("extractor runs", backbones=names, address=self._address)
+            self._note(listed=True)
+
+    def _note(self, *, serving: bool | None = None, listed: bool | None = None) -> None:
+        """Is ready when both have been heard of since the server was last away."""
+        self._serving = self._serving if serving is None else serving
+        self._listed = self._listed if listed is None else listed
+        ready = self._serving and self._listed
+        if ready != self.ready:
+            self.ready = ready
+            self._on_readiness(ready)
+
+    def _translate(self, error: grpc.aio.AioRpcError) -> ServiceError:
+        if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+            return self.away()
+        kind = _ERRORS.get(error.code().name, InternalError)
+        detail = error_from_rpc(error)
+        return kind(
+            f"extractor: {detail.message}",
+            field=detail.field or None,
+            limit=detail.limit or None,
+            value=detail.value or None,
+            retry_after=detail.retry_after,
+        )
+
+
+def row_error(error: common_pb2.RowError) -> ServiceError:
+    """The error of one row of a reply."""
+    kind = _ERRORS.get(error.code, InternalError)
+    return kind(
+        error.message,
+        field=error.field or None,
+        limit=error.limit or None,
+        value=error.value or None,
+    )
+
+
+def backbone_info(message: extraction_pb2.Backbone) -> BackboneInfo:
+    """What the server says of a backbone."""
+    return BackboneInfo(
+        name=message.name,
+        modality=Modality(message.modality),
+        dim=message.dim,
+        fingerprint=message.fingerprint,
+        engine=message.engine,
+        device=message.device,
+        ready=message.ready,
+        cut=message.cut,
+        tail_blocks=tuple(message.tail_blocks),
+    )

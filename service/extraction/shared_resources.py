@@ -1,0 +1,109 @@
+"""What the backbones of one process share: threads that decode, turns on devices, tails."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from models import Backbone, Modality, PreparedInput
+from service.config import ExtractorSettings
+from service.errors import PreconditionFailed
+from service.extraction.batching import BatchLimits
+from service.extraction.tail_cache import TailCache
+from service.metrics import Metrics
+
+DECODE_ROWS = 4
+"""Rows that a decoding thread takes at once, if they wait: fewer hops between threads."""
+BATCH_ROWS = {
+    "cpu": {Modality.IMAGE: 4, Modality.TEXT: 16},
+    "cuda": {Modality.IMAGE: 64, Modality.TEXT: 64},
+}
+"""On a CPU larger batches of images were no faster. Those of texts are larger, because a batch is
+sorted into length buckets, which run one after the other; what bounds its time is its tokens."""
+BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
+
+
+class Machine:
+    """Limits of batches, and what backbones share. Lives on one event loop.
+
+    Attributes:
+        decoders: threads; pixels and texts of all backbones are made ready in them.
+        tails: those of all backbones.
+    """
+
+    def __init__(self, settings: ExtractorSettings, metrics: Metrics) -> None:
+        self._settings = settings
+        self._decode_threads = settings.decode_threads or max(1, (os.cpu_count() or 1) // 2)
+        self._turns: dict[str, asyncio.Semaphore] = {}
+        self.metrics = metrics
+        self.decoders = ThreadPoolExecutor(self._decode_threads, thread_name_prefix="decode")
+        self.tails = TailCache(settings.tail_cache_bytes, metrics)
+
+    def decode_limits(self) -> BatchLimits:
+        """What one decoding thread takes at once."""
+        return BatchLimits(
+            max_rows=DECODE_ROWS,
+            max_cost=self._settings.max_message_bytes,
+            concurrency=self._decode_threads,
+        )
+
+    def batch_limits(self, backbone: Backbone) -> BatchLimits:
+        """What one pass of a backbone takes at once.
+
+        Raises:
+            PreconditionFailed: some valid inputs are larger than a batch may be.
+        """
+        cost = self._largest_cost(backbone)
+        name, budget = "max_batch_cost", self._settings.max_batch_cost
+        if backbone.modality is Modality.TEXT:
+            name, budget = "max_batch_tokens", self._settings.max_batch_tokens
+        budget = budget or max(BATCH_TOKENS[backbone.device], cost)
+        if cost > budget:
+            raise PreconditionFailed(
+                f"{name}: must be at least {cost} for {backbone.name}, is {budget}: "
+                "inputs would be refused for ever",
+                field=name,
+                limit=cost,
+                value=budget,
+            )
+        return BatchLimits(
+            max_rows=self._settings.max_batch_rows
+            or BATCH_ROWS[backbone.device][backbone.modality],
+            max_cost=budget,
+            window_seconds=self._settings.batch_window_ms / 1000,
+            concurrency=self._passes(backbone.device),
+        )
+
+    def turns(self, backbone: Backbone) -> asyncio.Semaphore:
+        """As many as passes at once on the backbone's device.
+
+        Who waits for one is served in the order of coming: backbones take turns, batch by batch.
+        """
+        passes = self._passes(backbone.device)
+        return self._turns.setdefault(backbone.device, asyncio.Semaphore(passes))
+
+    async def close(self) -> None:
+        """Ends the threads."""
+        await self.tails.close()
+        self.decoders.shutdown(wait=False, cancel_futures=True)
+
+    def _passes(self, device: str) -> int:
+        if self._settings.passes or device != "cpu":
+            return self._settings.passes or 1
+        cores = os.cpu_count() or 1
+        return max(1, cores // (self._settings.threads or cores))
+
+    def _largest_cost(self, backbone: Backbone) -> int:
+        """Pixels of any image, all of which become equally large, or tokens of a long text."""
+        if backbone.modality is Modality.TEXT:
+            return backbone.preprocess("a " * (self._settings.max_text_bytes // 2)).cost
+        return example_of(backbone).cost
+
+
+def example_of(backbone: Backbone) -> PreparedInput:
+    """Some valid input."""
+    text = backbone.modality is Modality.TEXT
+    return backbone.preprocess("a" if text else np.zeros((8, 8, 3), np.uint8))

@@ -1,0 +1,1 @@
+"""A head from embeddings, in a process of its own."""

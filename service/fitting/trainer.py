@@ -1,0 +1,229 @@
+"""From a head's stored examples to a version of it, ready to be stored."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection
+
+import adapters
+from service.embedding.view_embeddings import Views
+from service.errors import Aborted, PreconditionFailed
+from service.fitting.process import FitTask, FittedHead, Fitter
+from service.store import Database, example_sets
+from service.store import heads as stored_heads
+from service.store import versions as stored_versions
+from service.store.example_sets import LabelledSet
+from service.store.heads import HeadRecord
+from service.store.jobs import NewVersion
+
+MIN_CLASSES = 2
+ONE_IS_ENOUGH = ("auto", "prototype")
+"""Families that take classes of a single example; others need two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """All that the store knows for a fit.
+
+    Attributes:
+        start: the safetensors file of the active version, where it is one to begin from.
+    """
+
+    spec: adapters.HeadSpec
+    examples: LabelledSet
+    held_out: LabelledSet
+    start: bytes | None
+
+
+class Trainer:
+    """Fits heads on what is stored of them."""
+
+    def __init__(
+        self,
+        database: Database,
+        fitter: Fitter,
+        views: Views,
+        *,
+        timeout_seconds: float,
+        max_classes: int,
+    ) -> None:
+        self._database = database
+        self._fitter = fitter
+        self._views = views
+        self._timeout_seconds = timeout_seconds
+        self._max_classes = max_classes
+
+    async def check(self, head: HeadRecord, spec: adapters.HeadSpec) -> None:
+        """Refuses at once what the fit would refuse later.
+
+        Raises:
+            PreconditionFailed: no head can be learned from the stored examples.
+        """
+        counts = await self._database.read(example_sets.label_counts, head.uid)
+        check_trainable(counts, spec, self._max_classes)
+
+    async def prepare(
+        self, head: HeadRecord, spec: adapters.HeadSpec, progress: Callable[[float, str], None]
+    ) -> None:
+        """Does what may take long before a fit, and needs no turn: makes missing views."""
+        if spec.augment.views:
+            progress(0.0, "embedding views")
+            await self._views.add_missing(head, spec.augment.views)
+
+    async def fit(
+        self,
+        head: HeadRecord,
+        spec: adapters.HeadSpec,
+        progress: Callable[[float, str], None],
+    ) -> NewVersion:
+        """Fits a version on the head's examples, from the active one on; call it within a turn.
+
+        Raises:
+            PreconditionFailed: no head can be learned from the examples.
+            Aborted: it took too long.
+            FitterDied: the training process ended unexpectedly.
+        """
+        progress(0.0, "reading examples")
+        material = await self.material(head, spec)
+        return await self._make(head, material, progress)
+
+    async def material(self, head: HeadRecord, spec: adapters.HeadSpec) -> Material:
+        """What a training of the head is to be made of, as it is now.
+
+        Raises:
+            PreconditionFailed: no head can be learned from the examples.
+        """
+        material = await self._database.read(_material, head, spec)
+        check_trainable(Counter(material.examples.labels), spec, self._max_classes)
+        return material
+
+    async def refit(self, head: HeadRecord, version: int, without: Set[str]) -> NewVersion:
+        """Fits a version anew on its own examples without some; call it within a turn.
+
+        Labels are those that the version knew: uploads and feedback since have no part in it. It
+        begins from nothing, and on the backbone itself: a tail is tuned by the next training.
+
+        Raises:
+            NotFound: there is no such version.
+            PreconditionFailed, Aborted, FitterDied: like `fit`.
+        """
+        material = await self._database.read(_material_of, head, version, without)
+        check_trainable(Counter(material.examples.labels), material.spec, self._max_classes)
+        return await self._make(head, material, lambda share, phase: None)
+
+    async def _make(
+        self,
+        head: HeadRecord,
+        material: Material,
+        progress: Callable[[float, str], None],
+    ) -> NewVersion:
+        started = time.perf_counter()
+        spec, examples = material.spec, material.examples
+        views = await self._views.of_training(head, spec, examples)
+        task = FitTask(
+            embeddings=examples.embeddings,
+            labels=examples.labels,
+            spec=spec,
+            fingerprint=head.fingerprint,
+            weights=None if (examples.weights == 1).all() else examples.weights,
+            views=None if views is None else views[0],
+            view_rows=None if views is None else views[1],
+            start=material.start,
+            test_embeddings=material.held_out.embeddings if material.held_out.labels else None,
+            test_labels=material.held_out.labels,
+        )
+        fitted = await self._fit(task, progress)
+        return NewVersion(
+            labels=fitted.labels,
+            report=stored_report(fitted, examples.digests, time.perf_counter() - started),
+            safetensors=fitted.safetensors,
+            members=examples.members,
+        )
+
+    async def _fit(self, task: FitTask, progress: Callable[[float, str], None]) -> FittedHead:
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                return await self._fitter.fit(task, progress)
+        except TimeoutError as error:
+            raise Aborted(
+                f"training: took longer than {self._timeout_seconds} s",
+                field="fit_timeout_seconds",
+                limit=self._timeout_seconds,
+            ) from error
+
+
+def check_trainable(counts: Mapping[str, int], spec: adapters.HeadSpec, max_classes: int) -> None:
+    """Refuses examples that no head can be learned from, given how many each label has.
+
+    Raises:
+        PreconditionFailed: naming field, limit and value.
+    """
+    if not MIN_CLASSES <= len(counts) <= max_classes:
+        bound = (
+            f"at least {MIN_CLASSES} are needed" if len(counts) < 2 else f"at most {max_classes}"
+        )
+        raise PreconditionFailed(
+            f"classes: {bound}, the labelled examples have {len(counts)}",
+            field="classes",
+            limit=MIN_CLASSES if len(counts) < MIN_CLASSES else max_classes,
+            value=len(counts),
+        )
+    rarest = min(counts, key=lambda label: (counts[label], label))
+    fewest = 1 if spec.family in ONE_IS_ENOUGH else 2
+    if counts[rarest] < fewest:
+        raise PreconditionFailed(
+            f"examples: {spec.family} needs at least {fewest} per class, "
+            f"class {rarest!r} has {counts[rarest]}",
+            field="examples",
+            limit=fewest,
+            value=counts[rarest],
+        )
+
+
+def _material(connection: Connection, head: HeadRecord, spec: adapters.HeadSpec) -> Material:
+    stored = stored_heads.require_head(connection, head.uid)
+    active = stored.active_version
+    same = active and stored.active_fingerprint == head.fingerprint
+    return Material(
+        spec,
+        example_sets.training_set(connection, head.uid, head.fingerprint),
+        example_sets.held_out_set(connection, head.uid, head.fingerprint),
+        stored_versions.get_weights(connection, head.uid, active) if same else None,
+    )
+
+
+def _material_of(
+    connection: Connection, head: HeadRecord, version: int, without: Set[str]
+) -> Material:
+    report = stored_versions.get_version(connection, head.uid, version).report
+    spec = adapters.HeadSpec.from_json(report["spec"])
+    return Material(
+        replace(spec, fine_tune=adapters.FineTune()),
+        example_sets.version_set(connection, head.uid, version).without(without),
+        example_sets.held_out_set(connection, head.uid).without(without),
+        None,
+    )
+
+
+def stored_report(fitted: FittedHead, digests: Sequence[str], seconds: float) -> dict[str, Any]:
+    """The report as it is stored: examples are named by their digests."""
+    report = dict(fitted.report)
+    for name, rows in (("likely_mislabelled", ("row",)), ("near_duplicates", ("row", "other_row"))):
+        report[name] = [
+            {
+                key.replace("row", "digest"): digests[value] if key in rows else value
+                for key, value in item.items()
+            }
+            for item in report[name]
+        ]
+    return report | {
+        "test": fitted.test,
+        "train_seconds": seconds,
+        "train_cpu_seconds": fitted.cpu_seconds,
+    }

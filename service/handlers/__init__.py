@@ -1,0 +1,1 @@
+"""One class for each group of RPCs; only the application imports them."""

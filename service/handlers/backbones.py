@@ -1,0 +1,103 @@
+"""The use cases behind ``Embed`` and ``ListBackbones``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from models import InputLimits
+from service.embedding.resolver import Embeddings, Resolved
+from service.errors import PreconditionFailed
+from service.extraction import BackboneInfo, Extractor
+from service.handlers.prediction import check_rows
+from service.replies.heads import row_error
+from service.requests.calls import Call
+from service.requests.inputs import RawInput, read_inputs, to_tensor
+from trunkline.resources import TenantName
+from trunkline.v1 import extraction_pb2, tails_pb2
+
+
+class Extraction:
+    """Embedding inputs for their own sake, or for a server elsewhere."""
+
+    def __init__(
+        self, extractor: Extractor, embeddings: Embeddings, limits: InputLimits, max_rows: int
+    ) -> None:
+        self._extractor = extractor
+        self._embeddings = embeddings
+        self._limits = limits
+        self._max_rows = max_rows
+
+    async def embed(
+        self, request: extraction_pb2.EmbedRequest, call: Call
+    ) -> extraction_pb2.EmbedResponse:
+        """Embeds every row; a row that fails costs itself alone and is zero."""
+        started = time.perf_counter()
+        tenant = TenantName.parse(request.tenant, field="tenant").tenant
+        check_rows("inputs", len(request.inputs), self._max_rows)
+        raws = await read_inputs(request.inputs, self._limits)
+        backbone = self._backbone(request.backbone, raws)
+        outcomes = await self._embeddings.resolve(tenant, backbone, raws, deadline=call.deadline)
+        response = extraction_pb2.EmbedResponse(
+            backbone=backbone.name,
+            fingerprint=backbone.fingerprint,
+            digests=[raw.digest if isinstance(raw, RawInput) else "" for raw in raws],
+        )
+        fill_embeddings(response, outcomes, backbone.dim, call)
+        response.timing.total_seconds = time.perf_counter() - started
+        return response
+
+    async def list_backbones(
+        self, request: extraction_pb2.ListBackbonesRequest, call: Call
+    ) -> extraction_pb2.ListBackbonesResponse:
+        """The backbones that are loaded."""
+        return extraction_pb2.ListBackbonesResponse(
+            backbones=[backbone_message(info) for info in self._extractor.backbones()]
+        )
+
+    def _backbone(self, name: str, raws: list[RawInput | Exception]) -> BackboneInfo:
+        if name:
+            return self._extractor.backbone(name)
+        for raw in raws:
+            if isinstance(raw, RawInput) and raw.kind.modality is not None:
+                return self._extractor.default_backbone(raw.kind.modality)
+        for info in self._extractor.backbones():
+            return info
+        raise PreconditionFailed("backbone: none is loaded", field="backbone", value="none")
+
+
+def fill_embeddings(
+    response: extraction_pb2.EmbedResponse | tails_pb2.EmbedWithTailResponse,
+    outcomes: Sequence[Resolved | Exception],
+    dim: int,
+    call: Call,
+) -> None:
+    """Puts embeddings, errors and the longest times into a response."""
+    matrix = np.zeros((len(outcomes), dim), dtype=np.float32)
+    timing = response.timing
+    for row, outcome in enumerate(outcomes):
+        if isinstance(outcome, Resolved):
+            matrix[row] = outcome.vector
+            timing.decode_seconds = max(timing.decode_seconds, outcome.decode_seconds)
+            timing.queue_seconds = max(timing.queue_seconds, outcome.queue_seconds)
+            timing.backbone_seconds = max(timing.backbone_seconds, outcome.backbone_seconds)
+        else:
+            response.errors.append(row_error(row, outcome, call.request_id))
+    response.embeddings.CopyFrom(to_tensor(matrix))
+
+
+def backbone_message(info: BackboneInfo) -> extraction_pb2.Backbone:
+    """What a client may know of a backbone."""
+    return extraction_pb2.Backbone(
+        name=info.name,
+        modality=info.modality.value,
+        dim=info.dim,
+        fingerprint=info.fingerprint,
+        engine=info.engine,
+        device=info.device,
+        ready=info.ready,
+        cut=info.cut,
+        tail_blocks=info.tail_blocks,
+    )

@@ -1,0 +1,328 @@
+"""The use cases around a head's examples."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence, Set
+from dataclasses import replace
+
+from sqlalchemy import Connection
+
+from service.completion import Completion
+from service.config import ServerSettings
+from service.embedding.head_backbones import (
+    check_label,
+    check_weight,
+    current_backbone,
+    head_backbone,
+    new_example,
+)
+from service.embedding.resolver import Embeddings, Resolved
+from service.embedding.view_embeddings import Views, wanted_views
+from service.errors import InvalidRequest, NotFound, ServiceError
+from service.extraction import BackboneInfo, Extractor
+from service.handlers.prediction import check_rows
+from service.live import LiveCopies
+from service.replies.heads import (
+    example_message,
+    page_size,
+    read_page_token,
+    row_error,
+    write_page_token,
+)
+from service.requests.calls import Call
+from service.requests.inputs import RawInput, check_digest, read_inputs
+from service.store import Database
+from service.store import embeddings as stored_embeddings
+from service.store import examples as stored_examples
+from service.store import heads as stored_heads
+from service.store import kept_inputs as stored_inputs
+from service.store.embeddings import Needed, view_digest
+from service.store.examples import Change, NewExample
+from service.store.heads import HeadRecord
+from service.tuning.activation_files import ActivationFiles
+from trunkline.resources import HeadName
+from trunkline.v1 import heads_pb2
+
+MAX_DIGESTS = 10_000
+MAX_NAMED_ERRORS = 1000
+
+
+class Examples:
+    """Adding, finding, listing, relabelling and deleting examples."""
+
+    def __init__(
+        self,
+        database: Database,
+        extractor: Extractor,
+        embeddings: Embeddings,
+        views: Views,
+        activations: ActivationFiles,
+        live: LiveCopies,
+        completion: Completion,
+        settings: ServerSettings,
+    ) -> None:
+        self._database = database
+        self._extractor = extractor
+        self._embeddings = embeddings
+        self._views = views
+        self._activations = activations
+        self._live = live
+        self._completion = completion
+        self._settings = settings
+
+    async def find_missing(
+        self, request: heads_pb2.FindMissingInputsRequest, call: Call
+    ) -> heads_pb2.FindMissingInputsResponse:
+        """Which inputs a client must send, because a digest would not do."""
+        check_rows("digests", len(request.digests), MAX_DIGESTS)
+        for digest in request.digests:
+            check_digest(digest)
+        head = await self._head(request.head)
+        current_backbone(self._extractor, head)
+        if head.keep_inputs:
+            known = await self._database.read(stored_inputs.kept_digests, head.uid, request.digests)
+        elif count := wanted_views(head, head_backbone(self._extractor, head)):
+            known = await self._database.read(_augmented, head, request.digests, count)
+        else:
+            known = await self._database.read(
+                stored_embeddings.known_digests, head, request.digests
+            )
+            known |= self._embeddings.cached(head.tenant, head.fingerprint, request.digests)
+        return heads_pb2.FindMissingInputsResponse(
+            missing=[digest for digest in dict.fromkeys(request.digests) if digest not in known]
+        )
+
+    async def add(
+        self, requests: AsyncIterator[heads_pb2.AddExamplesRequest], call: Call
+    ) -> heads_pb2.AddExamplesResponse:
+        """Stores each message of the stream before it takes the next."""
+        response = heads_pb2.AddExamplesResponse()
+        head: HeadRecord | None = None
+        rows = 0
+        async for request in requests:
+            if head is None:
+                head = await self._head(request.head)
+                call.tenant = head.tenant
+            elif request.head not in ("", head.resource):
+                raise InvalidRequest(
+                    f"head: a stream is for one head ({head.resource}), is {request.head[:200]}",
+                    field="head",
+                    limit=head.resource,
+                    value=request.head,
+                )
+            await self._add_rows(head, request.examples, rows, response, call)
+            rows += len(request.examples)
+        if head is None:
+            raise InvalidRequest(
+                "head: the stream had no message", field="head", limit="one message", value=0
+            )
+        return response
+
+    async def list_page(
+        self, request: heads_pb2.ListExamplesRequest, call: Call
+    ) -> heads_pb2.ListExamplesResponse:
+        """A page of examples, oldest first."""
+        size = page_size(request.page_size)
+        after = read_page_token(request.page_token, int)
+        head = await self._head(request.head)
+        found = await self._database.read(
+            stored_examples.list_examples,
+            head.uid,
+            after=after,
+            limit=size + 1,
+            label=request.label if request.HasField("label") else None,
+        )
+        page = found[:size]
+        return heads_pb2.ListExamplesResponse(
+            examples=[example_message(example) for example in page],
+            next_page_token=write_page_token(page[-1].id) if len(found) > size else "",
+        )
+
+    async def update(
+        self, request: heads_pb2.UpdateExamplesRequest, call: Call
+    ) -> heads_pb2.UpdateExamplesResponse:
+        """Changes labels; a row that fails costs itself alone."""
+        check_rows("updates", len(request.updates), MAX_DIGESTS)
+        head = await self._head(request.head)
+        changes: list[tuple[str, str | None] | ServiceError] = []
+        for item in request.updates:
+            try:
+                check_digest(item.digest)
+                label = self._label(item)
+            except InvalidRequest as error:
+                changes.append(error)
+            else:
+                changes.append((item.digest, label))
+        errors = await self._completion.run(self._update(head, changes))
+        return heads_pb2.UpdateExamplesResponse(
+            updated=len(changes) - len(errors),
+            errors=[row_error(row, error, call.request_id) for row, error in errors.items()],
+        )
+
+    async def delete(
+        self, request: heads_pb2.DeleteExamplesRequest, call: Call
+    ) -> heads_pb2.DeleteExamplesResponse:
+        """Deletes examples; a row that fails costs itself alone."""
+        check_rows("digests", len(request.digests), MAX_DIGESTS)
+        head = await self._head(request.head)
+        digests = [_digest_or_error(digest) for digest in request.digests]
+        errors = await self._completion.run(self._delete(head, digests))
+        return heads_pb2.DeleteExamplesResponse(
+            deleted=len(request.digests) - len(errors),
+            errors=[row_error(row, error, call.request_id) for row, error in errors.items()],
+        )
+
+    async def _update(
+        self, head: HeadRecord, changes: Sequence[tuple[str, str | None] | ServiceError]
+    ) -> dict[int, ServiceError]:
+        errors = await self._database.write(_update_labels, head.uid, changes)
+        self._live.outdate(head.uid)
+        return errors
+
+    async def _delete(
+        self, head: HeadRecord, digests: Sequence[str | ServiceError]
+    ) -> dict[int, ServiceError]:
+        errors, needed = await self._database.write(_delete, head.uid, digests)
+        self._embeddings.purge(head.tenant, needed)
+        self._live.outdate(head.uid)
+        await asyncio.to_thread(self._activations.forget, head.uid, list(needed))
+        return errors
+
+    async def _store(self, head: HeadRecord, new: Sequence[NewExample]) -> list[Change]:
+        changes = await self._database.write(
+            stored_examples.store_examples,
+            head.uid,
+            new,
+            max_examples=self._settings.max_examples_per_head,
+            fingerprint=head.fingerprint,
+        )
+        if changes.count("added") < len(changes):
+            self._live.outdate(head.uid)
+        return changes
+
+    async def _add_rows(
+        self,
+        head: HeadRecord,
+        rows: Sequence[heads_pb2.NewExample],
+        first: int,
+        response: heads_pb2.AddExamplesResponse,
+        call: Call,
+    ) -> None:
+        check_rows("examples", len(rows), self._settings.max_rows_per_request)
+        backbone = head_backbone(self._extractor, head)
+        new, errors = await self._embed(head, backbone, rows, call)
+        if new:
+            changes = await self._completion.run(self._store(head, new))
+            response.added += changes.count("added")
+            response.updated += changes.count("updated")
+            response.unchanged += changes.count("unchanged")
+        response.failed += len(errors)
+        room = MAX_NAMED_ERRORS - len(response.errors)
+        for row, error in list(errors.items())[:room]:
+            response.errors.append(row_error(first + row, error, call.request_id))
+
+    async def _embed(
+        self,
+        head: HeadRecord,
+        backbone: BackboneInfo,
+        rows: Sequence[heads_pb2.NewExample],
+        call: Call,
+    ) -> tuple[list[NewExample], dict[int, Exception]]:
+        inputs = await read_inputs([row.input for row in rows], self._settings.input_limits)
+        raws = [self._checked(row, raw) for row, raw in zip(rows, inputs, strict=True)]
+        resolved = await self._embeddings.resolve(
+            head.tenant, backbone, raws, deadline=call.deadline, look_in_store=True
+        )
+        good = [
+            raw
+            for raw, outcome in zip(raws, resolved, strict=True)
+            if isinstance(raw, RawInput) and isinstance(outcome, Resolved)
+        ]
+        views = await self._views.of_new(head, backbone, good, call.deadline)
+        new: list[NewExample] = []
+        errors: dict[int, Exception] = {}
+        for i, (row, raw, outcome) in enumerate(zip(rows, raws, resolved, strict=True)):
+            if isinstance(outcome, Exception):
+                errors[i] = outcome
+            elif isinstance(raw, RawInput):
+                example = new_example(
+                    raw,
+                    outcome,
+                    row.label if row.HasField("label") else None,
+                    "upload",
+                    keep_input=head.keep_inputs,
+                    weight=row.weight if row.HasField("weight") else None,
+                    held_out=row.held_out,
+                )
+                new.append(replace(example, views=views.get(raw.digest, {})))
+        return new, errors
+
+    def _checked(
+        self, row: heads_pb2.NewExample, raw: RawInput | Exception
+    ) -> RawInput | Exception:
+        try:
+            self._label(row)
+            if row.HasField("weight"):
+                check_weight(row.weight)
+        except InvalidRequest as error:
+            return error
+        return raw
+
+    def _label(self, row: heads_pb2.NewExample | heads_pb2.ExampleUpdate) -> str | None:
+        if not row.HasField("label"):
+            return None
+        return check_label(row.label, self._settings.max_label_bytes)
+
+    async def _head(self, resource: str) -> HeadRecord:
+        name = HeadName.parse(resource)
+        return await self._database.read(stored_heads.get_head, name.tenant, name.head)
+
+
+def _digest_or_error(digest: str) -> str | ServiceError:
+    try:
+        return check_digest(digest)
+    except InvalidRequest as error:
+        return error
+
+
+def _update_labels(
+    connection: Connection, uid: str, changes: Sequence[tuple[str, str | None] | ServiceError]
+) -> dict[int, ServiceError]:
+    errors: dict[int, ServiceError] = {}
+    for row, change in enumerate(changes):
+        if isinstance(change, ServiceError):
+            errors[row] = change
+            continue
+        try:
+            stored_examples.update_label(connection, uid, *change)
+        except NotFound as error:
+            errors[row] = error
+    return errors
+
+
+def _delete(
+    connection: Connection, uid: str, digests: Sequence[str | ServiceError]
+) -> tuple[dict[int, ServiceError], Needed]:
+    """Errors by row, and under which fingerprints the tenant needs the inputs still."""
+    errors: dict[int, ServiceError] = {}
+    needed: dict[str, Set[str]] = {}
+    for row, digest in enumerate(digests):
+        if isinstance(digest, ServiceError):
+            errors[row] = digest
+            continue
+        try:
+            needed |= stored_examples.delete_example(connection, uid, digest)
+        except NotFound as error:
+            errors[row] = error
+    return errors, needed
+
+
+def _augmented(
+    connection: Connection, head: HeadRecord, digests: Sequence[str], count: int
+) -> set[str]:
+    """Those of the digests whose embedding and first views are stored."""
+    names = {digest: [view_digest(digest, i) for i in range(count)] for digest in digests}
+    wanted = [*digests, *(name for views in names.values() for name in views)]
+    known = stored_embeddings.known_digests(connection, head, wanted)
+    return {d for d, views in names.items() if d in known and known.issuperset(views)}

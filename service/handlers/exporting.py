@@ -1,0 +1,106 @@
+"""Taking versions along: weights, an ONNX graph, and a card that says what they are."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sqlalchemy import Connection
+
+import adapters
+from service.errors import LimitExceeded, PreconditionFailed
+from service.replies.heads import version_message
+from service.replies.model_card import model_card
+from service.replies.reports import report_message
+from service.requests.calls import Call
+from service.store import Database
+from service.store import heads as stored_heads
+from service.store import tails as stored_tails
+from service.store import versions as stored_versions
+from service.store.heads import HeadRecord
+from service.store.online_accuracy import online_accuracy
+from service.store.versions import VersionRecord
+from trunkline.resources import HeadName, VersionName
+from trunkline.v1 import heads_pb2
+
+CARD_BYTES = 1024 * 1024
+"""Left free in a message for the model card; a generous guess."""
+
+
+class Exporting:
+    """The use cases behind ``ExportHead`` and ``GetHeadReport``."""
+
+    def __init__(self, database: Database, max_message_bytes: int) -> None:
+        self._database = database
+        self._max_message_bytes = max_message_bytes
+
+    async def export(
+        self, request: heads_pb2.ExportHeadRequest, call: Call
+    ) -> heads_pb2.ExportHeadResponse:
+        """A version's weights as safetensors files, the head's and the tail's, and its card."""
+        name = VersionName(HeadName.parse(request.name, field="name"), request.version or None)
+        head, version, weights, tail = await self._database.read(_export, name)
+        graph = await asyncio.to_thread(_to_onnx, weights) if request.onnx else b""
+        size = len(weights) + len(graph) + len(tail) + CARD_BYTES
+        if size > self._max_message_bytes:
+            raise LimitExceeded(
+                f"export: at most {self._max_message_bytes} bytes in a message, takes {size}; "
+                "let the server send larger ones (max_message_bytes)",
+                field="max_message_bytes",
+                limit=self._max_message_bytes,
+                value=size,
+            )
+        return heads_pb2.ExportHeadResponse(
+            version=version_message(head, version),
+            safetensors=weights,
+            onnx=graph,
+            model_card=model_card(report_message(head, version), version),
+            tail=tail,
+        )
+
+    async def get_report(
+        self, request: heads_pb2.GetHeadReportRequest, call: Call
+    ) -> heads_pb2.GetHeadReportResponse:
+        """What is known about a version, and how the head has done on feedback."""
+        report = await self._database.read(_report, VersionName.parse(request.name))
+        return heads_pb2.GetHeadReportResponse(report=report)
+
+
+def find_version(connection: Connection, name: VersionName) -> tuple[HeadRecord, VersionRecord]:
+    """A head and one of its versions, the active one if the name says so.
+
+    Raises:
+        NotFound: no such head or version.
+        PreconditionFailed: no version is active.
+    """
+    head = stored_heads.get_head(connection, name.parent.tenant, name.parent.head)
+    wanted = name.version or head.active_version
+    if not wanted:
+        raise PreconditionFailed(
+            f"head: {head.resource} has no active version; train it or activate one",
+            field="head",
+            value=head.resource,
+        )
+    return head, stored_versions.get_version(connection, head.uid, wanted)
+
+
+def _export(
+    connection: Connection, name: VersionName
+) -> tuple[HeadRecord, VersionRecord, bytes, bytes]:
+    """A version with its weights and those of its tail; empty for none."""
+    head, version = find_version(connection, name)
+    weights, tail = stored_versions.get_weights(connection, head.uid, version.version), b""
+    if version.tail is not None:
+        tail = stored_tails.get_tail(connection, head.uid, version.tail.fingerprint)
+    return head, version, weights, tail
+
+
+def _report(connection: Connection, name: VersionName) -> heads_pb2.HeadReport:
+    head, version = find_version(connection, name)
+    online = online_accuracy(connection, head.uid)
+    return report_message(head, version, online)
+
+
+def _to_onnx(weights: bytes) -> bytes:
+    from adapters.onnx_export import to_onnx  # onnx takes long to import, and few want it
+
+    return to_onnx(adapters.Head.from_safetensors(weights))

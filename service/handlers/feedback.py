@@ -1,0 +1,230 @@
+"""Feedback: right labels, stored before they are acknowledged, then learned by the live copy."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sqlalchemy import Connection
+
+from service.completion import Completion
+from service.concurrency.tasks import together
+from service.config import ServerSettings
+from service.embedding.head_backbones import (
+    check_feedback_id,
+    check_label,
+    head_backbone,
+    new_example,
+)
+from service.embedding.resolver import Embeddings, Resolved
+from service.errors import InvalidRequest, NotFound, PreconditionFailed
+from service.extraction import BackboneInfo, Extractor
+from service.handlers.prediction import check_rows
+from service.live import LiveCopies
+from service.metrics import Metrics
+from service.replies.heads import page_size, read_page_token, row_error, write_page_token
+from service.replies.live import feedback_message, read_feedback_state
+from service.requests.calls import Call
+from service.requests.inputs import Kind, RawInput, read_inputs
+from service.serving.head_cache import stored_tail
+from service.store import Database
+from service.store import feedback as stored_feedback
+from service.store import heads as stored_heads
+from service.store.feedback import NewFeedback, Stored
+from service.store.feedback_rules import AllowedLabels
+from service.store.heads import HeadRecord
+from trunkline.resources import HeadName
+from trunkline.v1 import heads_pb2, prediction_pb2
+
+MAX_IDS = 10_000
+
+
+class FeedbackLog:
+    """The use cases behind ``SendFeedback``, ``ListFeedback`` and ``ReleaseFeedback``."""
+
+    def __init__(
+        self,
+        database: Database,
+        extractor: Extractor,
+        embeddings: Embeddings,
+        live: LiveCopies,
+        completion: Completion,
+        settings: ServerSettings,
+        metrics: Metrics,
+    ) -> None:
+        self._database = database
+        self._extractor = extractor
+        self._embeddings = embeddings
+        self._live = live
+        self._completion = completion
+        self._settings = settings
+        self._metrics = metrics
+
+    async def send(
+        self, request: prediction_pb2.SendFeedbackRequest, call: Call
+    ) -> prediction_pb2.SendFeedbackResponse:
+        """Stores every row; a row that fails costs itself alone."""
+        check_rows("feedback", len(request.feedback), self._settings.max_rows_per_request)
+        name = HeadName.parse(request.head)
+        head, labels = await self._database.read(_head, name, self._settings.max_classes)
+        backbone = head_backbone(self._extractor, head)
+        limits = self._settings.input_limits
+        inputs = await read_inputs([item.input for item in request.feedback], limits)
+        raws = self._checked(request, inputs, labels)
+        resolved, by_tail = await self._resolve(head, backbone, raws, call)
+        response = prediction_pb2.SendFeedbackResponse()
+        new: dict[int, NewFeedback] = {}
+        for row, (item, raw, outcome, tailed) in enumerate(
+            zip(request.feedback, raws, resolved, by_tail, strict=True)
+        ):
+            response.ids.append("")
+            response.digests.append(raw.digest if isinstance(raw, RawInput) else "")
+            response.duplicates.append(False)
+            if isinstance(outcome, Exception) or isinstance(tailed, Exception):
+                error = outcome if isinstance(outcome, Exception) else tailed
+                assert isinstance(error, Exception)
+                response.errors.append(row_error(row, error, call.request_id))
+            elif isinstance(raw, RawInput):
+                keep = head.keep_inputs
+                example = new_example(raw, outcome, item.label, "feedback", keep_input=keep)
+                if head.tail is not None:
+                    example = replace(example, tail=(head.tail, tailed.vector))
+                new[row] = NewFeedback(item.id or uuid.uuid4().hex, example, item.label)
+        stored = await self._completion.run(self._store(head, list(new.values())))
+        for i, (row, feedback) in enumerate(new.items()):
+            if i in stored.errors:
+                response.errors.append(row_error(row, stored.errors[i], call.request_id))
+                continue
+            response.ids[row] = feedback.feedback_id
+            response.duplicates[row] = stored.duplicates[i]
+        response.errors.sort(key=lambda error: error.row)
+        tenant = self._metrics.tenant(call.tenant)
+        self._metrics.feedback.labels(tenant).inc(stored.added)
+        return response
+
+    async def list_page(
+        self, request: heads_pb2.ListFeedbackRequest, call: Call
+    ) -> heads_pb2.ListFeedbackResponse:
+        """A page of feedback, oldest first."""
+        size = page_size(request.page_size)
+        after = read_page_token(request.page_token, int)
+        state = read_feedback_state(request.state)
+        name = HeadName.parse(request.head)
+        head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
+        found = await self._database.read(
+            stored_feedback.list_feedback, head.uid, after=after, limit=size + 1, state=state
+        )
+        page = found[:size]
+        return heads_pb2.ListFeedbackResponse(
+            feedback=[feedback_message(item) for item in page],
+            next_page_token=write_page_token(page[-1].id) if len(found) > size else "",
+        )
+
+    async def release(
+        self, request: heads_pb2.ReleaseFeedbackRequest, call: Call
+    ) -> heads_pb2.ReleaseFeedbackResponse:
+        """Takes feedback out of quarantine; a row that fails costs itself alone."""
+        if request.all and request.ids:
+            raise InvalidRequest(
+                f"ids: must be empty together with all, has {len(request.ids)}",
+                field="ids",
+                limit=0,
+                value=len(request.ids),
+            )
+        if not request.all:
+            check_rows("ids", len(request.ids), MAX_IDS)
+        name = HeadName.parse(request.head)
+        head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
+        ids = None if request.all else list(request.ids)
+        released, errors = await self._completion.run(self._release(head, ids))
+        return heads_pb2.ReleaseFeedbackResponse(
+            released=released,
+            errors=[row_error(row, error, call.request_id) for row, error in errors.items()],
+        )
+
+    async def _resolve(
+        self,
+        head: HeadRecord,
+        backbone: BackboneInfo,
+        raws: Sequence[RawInput | Exception],
+        call: Call,
+    ) -> list[list[Resolved | Exception]]:
+        """Embeddings by the backbone, for later trainings, and those the active version takes."""
+        backbones = [backbone]
+        if head.tail is not None:
+            tail = stored_tail(self._database, head.uid, head.tail)
+            backbones.append(backbone.with_tail(tail))
+            raws = [_with_content(raw) for raw in raws]
+        resolved = await together(
+            [
+                self._embeddings.resolve(
+                    head.tenant, info, raws, deadline=call.deadline, look_in_store=True
+                )
+                for info in backbones
+            ]
+        )
+        return [resolved[0], resolved[-1]]
+
+    async def _store(self, head: HeadRecord, new: list[NewFeedback]) -> Stored:
+        stored = await self._database.write(
+            stored_feedback.store_feedback,
+            head.uid,
+            new,
+            max_examples=self._settings.max_examples_per_head,
+            max_classes=self._settings.max_classes,
+            fingerprint=head.fingerprint,
+        )
+        if stored.superseded or stored.outdated:
+            self._live.outdate(head.uid)
+        if stored.added:
+            self._live.note(head)
+        return stored
+
+    async def _release(
+        self, head: HeadRecord, ids: list[str] | None
+    ) -> tuple[int, dict[int, NotFound]]:
+        outcome = await self._database.write(stored_feedback.release_feedback, head.uid, ids)
+        self._live.outdate(head.uid)
+        return outcome
+
+    def _checked(
+        self,
+        request: prediction_pb2.SendFeedbackRequest,
+        inputs: list[RawInput | Exception],
+        labels: AllowedLabels,
+    ) -> list[RawInput | Exception]:
+        """The inputs, or what is wrong with their rows; new labels count towards the limit."""
+        new: set[str] = set()
+        checked: list[RawInput | Exception] = []
+        for item, raw in zip(request.feedback, inputs, strict=True):
+            try:
+                check_label(item.label, self._settings.max_label_bytes)
+                if item.id:
+                    check_feedback_id(item.id)
+                labels.check(item.label, new)
+            except InvalidRequest as error:
+                checked.append(error)
+            else:
+                checked.append(raw)
+        return checked
+
+
+def _with_content(raw: RawInput | Exception) -> RawInput | Exception:
+    """An input that a tail can be run on."""
+    if isinstance(raw, RawInput) and raw.kind is Kind.EMBEDDING:
+        return PreconditionFailed(
+            "input: must be the input itself, is an embedding: the head runs on a fine-tuned tail, "
+            "and needs one by that and one by the backbone",
+            field="input",
+            limit="no embedding",
+            value=raw.kind,
+        )
+    return raw
+
+
+def _head(
+    connection: Connection, name: HeadName, max_classes: int
+) -> tuple[HeadRecord, AllowedLabels]:
+    head = stored_heads.get_head(connection, name.tenant, name.head)
+    return head, stored_feedback.allowed_labels(connection, head, max_classes)

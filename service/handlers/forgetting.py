@@ -1,0 +1,121 @@
+"""Forgetting examples: nothing of them is left in the store, in memory, or in any version."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from service.completion import Completion
+from service.embedding.resolver import Embeddings
+from service.errors import InvalidRequest, NotFound, PreconditionFailed, ServiceError
+from service.extraction import Extractor
+from service.handlers.prediction import check_rows
+from service.live import LiveCopies
+from service.logs import get_logger
+from service.replies.heads import row_error
+from service.requests.calls import Call
+from service.requests.inputs import check_digest
+from service.serving.head_cache import LoadedHeads
+from service.store import Database
+from service.store import forgetting as stored_forgetting
+from service.store import heads as stored_heads
+from service.store.forgetting import Forgotten, Plan
+from service.store.heads import HeadRecord
+from service.store.jobs import NewVersion
+from service.training.assembly import TrainingParts
+from trunkline.resources import HeadName
+from trunkline.v1 import heads_pb2
+
+MAX_DIGESTS = 10_000
+
+log = get_logger(__name__)
+
+
+class Forgetting:
+    """The use case behind ``ForgetExamples``."""
+
+    def __init__(
+        self,
+        database: Database,
+        extractor: Extractor,
+        embeddings: Embeddings,
+        loaded: LoadedHeads,
+        live: LiveCopies,
+        parts: TrainingParts,
+        completion: Completion,
+    ) -> None:
+        self._database = database
+        self._extractor = extractor
+        self._embeddings = embeddings
+        self._loaded = loaded
+        self._live = live
+        self._parts = parts
+        self._completion = completion
+
+    async def forget(
+        self, request: heads_pb2.ForgetExamplesRequest, call: Call
+    ) -> heads_pb2.ForgetExamplesResponse:
+        """Forgets examples before it replies; a row that fails costs itself alone.
+
+        A client that leaves does not stop it.
+        """
+        check_rows("digests", len(request.digests), MAX_DIGESTS)
+        name = HeadName.parse(request.head)
+        head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
+        errors: dict[int, ServiceError] = {}
+        for row, digest in enumerate(request.digests):
+            try:
+                check_digest(digest)
+            except InvalidRequest as error:
+                errors[row] = error
+        digests = [d for row, d in enumerate(request.digests) if row not in errors]
+        plan, forgotten = await self._completion.run(self._forget(head, digests))
+        for row, digest in enumerate(request.digests):
+            if row not in errors and digest not in plan.known:
+                errors[row] = NotFound(
+                    f"digest: the head knows no {digest}", field="digest", value=digest
+                )
+        return heads_pb2.ForgetExamplesResponse(
+            forgotten=len(plan.known),
+            errors=[row_error(row, errors[row], call.request_id) for row in sorted(errors)],
+            deleted_versions=forgotten.versions,
+            version=forgotten.active_version,
+            held_by=[f"tenants/{head.tenant}/heads/{name}" for name in forgotten.held_by],
+        )
+
+    async def _forget(self, head: HeadRecord, digests: Sequence[str]) -> tuple[Plan, Forgotten]:
+        # While this has its turn, no training reads examples or stores a version. A fine-tuning,
+        # which has read them and takes long, begins anew.
+        async with self._parts.fitter.turn(), self._parts.training.paused(head.uid):
+            head = await self._database.read(stored_heads.require_head, head.uid)
+            plan = await self._database.read(stored_forgetting.plan, head.uid, digests)
+            new = await self._refit(head, plan) if plan.refit else None
+            # Files first: after a crash in between they would be left, and nobody ask for them.
+            await asyncio.to_thread(self._parts.activations.forget, head.uid, plan.known)
+            forgotten = await self._database.write(stored_forgetting.forget, head.uid, plan, new)
+            self._purge(head, forgotten)
+            await self._live.forget(head.uid)
+        await self._database.checkpoint()
+        log.info(
+            "forgotten",
+            head=head.resource,
+            examples=len(plan.known),
+            versions=len(forgotten.versions),
+            tails=len(forgotten.tails),
+            version=forgotten.active_version,
+        )
+        return plan, forgotten
+
+    async def _refit(self, head: HeadRecord, plan: Plan) -> NewVersion | None:
+        """The active version made anew without the examples; None where too few are left."""
+        try:
+            return await self._parts.trainer.refit(head, plan.active_version, plan.known)
+        except PreconditionFailed as error:
+            log.info("nothing to refit", head=head.resource, reason=str(error))
+            return None
+
+    def _purge(self, head: HeadRecord, forgotten: Forgotten) -> None:
+        self._loaded.forget(head.resource)
+        self._embeddings.purge(head.tenant, forgotten.needed, forgotten.tails)
+        for fingerprint in forgotten.tails:
+            self._extractor.forget_tail(fingerprint)

@@ -1,0 +1,193 @@
+"""The use cases around heads."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+import adapters
+from service.completion import Completion
+from service.extraction import Extractor
+from service.live import LiveCopies, Policy
+from service.replies.heads import (
+    head_message,
+    page_size,
+    read_page_token,
+    read_spec,
+    write_page_token,
+)
+from service.replies.live import live_message, read_policy
+from service.requests.calls import Call
+from service.serving.head_cache import LoadedHeads
+from service.store import Database
+from service.store import heads as stored_heads
+from service.store import jobs as stored_jobs
+from service.store import versions as stored_versions
+from service.store.heads import HeadCounts, HeadRecord
+from service.training.jobs import Training
+from trunkline.resources import HeadName, TenantName, check_id
+from trunkline.v1 import heads_pb2
+
+
+class Heads:
+    """Making, showing and deleting heads; importing, exporting and activating versions."""
+
+    def __init__(
+        self,
+        database: Database,
+        extractor: Extractor,
+        loaded: LoadedHeads,
+        live: LiveCopies,
+        training: Training,
+        completion: Completion,
+    ) -> None:
+        self._completion = completion
+        self._database = database
+        self._extractor = extractor
+        self._loaded = loaded
+        self._live = live
+        self._training = training
+
+    async def create(
+        self, request: heads_pb2.CreateHeadRequest, call: Call
+    ) -> heads_pb2.CreateHeadResponse:
+        """Makes a head without versions, bound to a loaded backbone."""
+        name = new_name(request.parent, request.head_id)
+        spec = read_spec(request.spec)
+        policy = read_policy(request.policy)
+        backbone = self._extractor.backbone(request.backbone)
+        head = await self._database.write(
+            stored_heads.create_head,
+            tenant=name.tenant,
+            name=name.head,
+            backbone=backbone.name,
+            fingerprint=backbone.fingerprint,
+            spec=spec.to_json(),
+            keep_inputs=request.keep_inputs,
+            policy=policy,
+            allow_new_labels=request.allow_new_labels,
+        )
+        return heads_pb2.CreateHeadResponse(head=head_message(head, HeadCounts(0, 0, 0), (), None))
+
+    async def get(self, request: heads_pb2.GetHeadRequest, call: Call) -> heads_pb2.GetHeadResponse:
+        """A head as it stands, its live copy included."""
+        name = HeadName.parse(request.name, field="name")
+        return heads_pb2.GetHeadResponse(head=await self._with_live(name))
+
+    async def update(
+        self, request: heads_pb2.UpdateHeadRequest, call: Call
+    ) -> heads_pb2.UpdateHeadResponse:
+        """Changes what the request names; the policy from the reply on."""
+        name = HeadName.parse(request.name, field="name")
+        policy = read_policy(request.policy) if request.HasField("policy") else None
+        spec = read_spec(request.spec) if request.HasField("spec") else None
+        allow = request.allow_new_labels if request.HasField("allow_new_labels") else None
+        await self._completion.run(self._update(name, policy, allow, spec))
+        return heads_pb2.UpdateHeadResponse(head=await self._with_live(name))
+
+    async def drop(
+        self, request: heads_pb2.DropLiveCopyRequest, call: Call
+    ) -> heads_pb2.DropLiveCopyResponse:
+        """Drops the live copy and puts the feedback behind it in quarantine."""
+        name = HeadName.parse(request.head)
+        head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
+        quarantined = await self._live.drop(head)
+        return heads_pb2.DropLiveCopyResponse(
+            head=await self._database.read(describe, name), quarantined=quarantined
+        )
+
+    async def list_page(
+        self, request: heads_pb2.ListHeadsRequest, call: Call
+    ) -> heads_pb2.ListHeadsResponse:
+        """A page of a tenant's heads, by name."""
+        tenant = TenantName.parse(request.parent, field="parent").tenant
+        size = page_size(request.page_size)
+        after = read_page_token(request.page_token, str)
+        found = await self._database.read(_list, tenant, after, size + 1)
+        page = found[:size]
+        last = page[-1].name.rsplit("/", 1)[1] if len(found) > size else ""
+        return heads_pb2.ListHeadsResponse(
+            heads=page, next_page_token=write_page_token(last) if last else ""
+        )
+
+    async def delete(
+        self, request: heads_pb2.DeleteHeadRequest, call: Call
+    ) -> heads_pb2.DeleteHeadResponse:
+        """Deletes a head with all that is its own; a training of it stops."""
+        await self._completion.run(self._delete(HeadName.parse(request.name, field="name")))
+        return heads_pb2.DeleteHeadResponse()
+
+    async def _delete(self, name: HeadName) -> None:
+        head, tails = await self._database.write(stored_heads.delete_head, name.tenant, name.head)
+        self._loaded.forget(head.resource)
+        self._live.outdate(head.uid)
+        for fingerprint in tails:
+            self._extractor.forget_tail(fingerprint)
+        await self._training.forget_head(head.uid)
+
+    async def _update(
+        self,
+        name: HeadName,
+        policy: Policy | None,
+        allow_new_labels: bool | None,
+        spec: adapters.HeadSpec | None,
+    ) -> None:
+        head = await self._database.write(_update, name, policy, allow_new_labels, spec)
+        self._loaded.forget(head.resource)
+        self._live.outdate(head.uid)
+
+    async def _with_live(self, name: HeadName) -> heads_pb2.Head:
+        head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
+        status = await self._live.status(head)
+        described = await self._database.read(describe, name)
+        described.live.CopyFrom(live_message(status))
+        return described
+
+
+def new_name(parent: str, head_id: str) -> HeadName:
+    """The name of a head to be made.
+
+    Raises:
+        InvalidName: a part of it is malformed.
+    """
+    return TenantName.parse(parent, field="parent").head(check_id(head_id, field="head_id"))
+
+
+def describe(connection: Connection, name: HeadName) -> heads_pb2.Head:
+    """A head as it stands, but for its live copy.
+
+    Raises:
+        NotFound: there is none of this name.
+    """
+    head = stored_heads.get_head(connection, name.tenant, name.head)
+    return _message(connection, head, stored_heads.count(connection, head.uid))
+
+
+def _update(
+    connection: Connection,
+    name: HeadName,
+    policy: Policy | None,
+    allow_new_labels: bool | None,
+    spec: adapters.HeadSpec | None,
+) -> HeadRecord:
+    head = stored_heads.get_head(connection, name.tenant, name.head)
+    return stored_heads.update_head(
+        connection,
+        head.uid,
+        policy=policy,
+        allow_new_labels=allow_new_labels,
+        spec=None if spec is None else spec.to_json(),
+    )
+
+
+def _list(connection: Connection, tenant: str, after: str, limit: int) -> list[heads_pb2.Head]:
+    return [
+        _message(connection, head, counts)
+        for head, counts in stored_heads.list_heads(connection, tenant, after, limit)
+    ]
+
+
+def _message(connection: Connection, head: HeadRecord, counts: HeadCounts) -> heads_pb2.Head:
+    labels: tuple[str, ...] = ()
+    if head.active_version:
+        labels = stored_versions.get_version(connection, head.uid, head.active_version).labels
+    return head_message(head, counts, labels, stored_jobs.unfinished_job(connection, head.uid))

@@ -1,0 +1,272 @@
+"""Predicting: inputs to embeddings, rows grouped by head, calibrated probabilities out."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from adapters.spec import FLIPS
+from models import InputLimits, Modality
+from service.concurrency.tasks import together
+from service.embedding.head_backbones import loaded_backbone
+from service.embedding.image_views import Looks, check_views, looks_at
+from service.embedding.resolver import Embeddings, Resolved
+from service.errors import InvalidRequest, PreconditionFailed
+from service.extraction import BackboneInfo, Extractor
+from service.grouping import group_rows_by_head
+from service.live import LiveCopies, Policy
+from service.metrics import Metrics
+from service.replies.heads import row_error
+from service.requests.calls import Call
+from service.requests.inputs import RawInput, read_inputs
+from service.serving.head_cache import LoadedHead, LoadedHeads
+from service.serving.scoring import answer
+from trunkline.resources import HeadName
+from trunkline.v1 import prediction_pb2
+
+Outcome = Sequence[Resolved] | Exception
+"""A row's embeddings, that of the input itself and those of its views; or its error."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """The rows of one head in one request."""
+
+    loaded: LoadedHead
+    backbone: BackboneInfo
+    rows: list[int]
+
+
+class Prediction:
+    """The use case behind ``Predict``."""
+
+    def __init__(
+        self,
+        extractor: Extractor,
+        embeddings: Embeddings,
+        heads: LoadedHeads,
+        live: LiveCopies,
+        limits: InputLimits,
+        max_rows: int,
+        metrics: Metrics,
+    ) -> None:
+        self._extractor = extractor
+        self._embeddings = embeddings
+        self._heads = heads
+        self._live = live
+        self._limits = limits
+        self._max_rows = max_rows
+        self._metrics = metrics
+
+    async def predict(
+        self, request: prediction_pb2.PredictRequest, call: Call
+    ) -> prediction_pb2.PredictResponse:
+        """Classifies every row; a row that fails costs itself alone."""
+        started = time.perf_counter()
+        self._check(request)
+        outcomes: dict[int, Outcome] = {}
+        groups = await self._groups(request, outcomes)
+        raws = await read_inputs(request.inputs, self._limits)
+        flipped = {row for group in groups if group.loaded.flips for row in group.rows}
+        looks = await looks_at(raws, request.average_views, self._limits, flipped)
+        outcomes |= await self._resolve(groups, looks, call)
+        scored = time.perf_counter()
+        response = prediction_pb2.PredictResponse(
+            digests=[raw.digest if isinstance(raw, RawInput) else "" for raw in raws]
+        )
+        for group in groups:
+            response.predictions.append(await _score(group, outcomes, request))
+        ended = time.perf_counter()
+        for group in groups:
+            seconds = (ended - scored) / len(groups)
+            self._metrics.observe_head(group.backbone.name, seconds)
+        self._finish(response, outcomes, call, ended - scored, ended - started)
+        return response
+
+    def _check(self, request: prediction_pb2.PredictRequest) -> None:
+        check_views(request.average_views)
+        # Each view goes through the pipeline as a row of its own.
+        check_rows("inputs", len(request.inputs), self._max_rows // (1 + request.average_views))
+        if request.heads and len(request.heads) != len(request.inputs):
+            raise InvalidRequest(
+                f"heads: needs one per input ({len(request.inputs)}), has {len(request.heads)}",
+                field="heads",
+                limit=len(request.inputs),
+                value=len(request.heads),
+            )
+        if request.heads:
+            HeadName.parse(request.head)
+        if request.HasField("conformal_level") and not 0 < request.conformal_level < 1:
+            raise InvalidRequest(
+                f"conformal_level: must be above 0 and below 1, is {request.conformal_level}",
+                field="conformal_level",
+                limit="above 0, below 1",
+                value=request.conformal_level,
+            )
+        if request.heads and request.version:
+            raise InvalidRequest(
+                f"version: cannot be named together with heads, is {request.version}",
+                field="version",
+                limit=0,
+                value=request.version,
+            )
+
+    async def _groups(
+        self,
+        request: prediction_pb2.PredictRequest,
+        outcomes: dict[int, Outcome],
+    ) -> list[_Group]:
+        """Loads every head once; a head that a row names itself fails that row alone."""
+        by_head = group_rows_by_head(request.head, request.heads, len(request.inputs))
+        groups = []
+        for name, rows in by_head.items():
+            try:
+                groups.append(await self._group(request, name, rows))
+            except Exception as error:
+                if not request.heads:
+                    raise
+                for row in rows:
+                    outcomes[row] = error
+        return groups
+
+    async def _group(
+        self, request: prediction_pb2.PredictRequest, name: str, rows: list[int]
+    ) -> _Group:
+        if request.heads and not _same_tenant(name, request.head):
+            raise InvalidRequest(
+                f"heads: must be of the same tenant as {request.head[:200]}, is {name[:200]}",
+                field="heads",
+                limit="one tenant",
+                value=name,
+            )
+        if request.version:
+            loaded = await self._heads.version(name, request.version)
+        else:
+            loaded = await self._heads.active(name)
+            if loaded.policy == Policy.IMMEDIATE:
+                loaded = await self._live.serving(loaded)
+        backbone = loaded_backbone(self._extractor, name, loaded.backbone, loaded.fingerprint)
+        if request.average_views and backbone.modality is not Modality.IMAGE:
+            raise InvalidRequest(
+                f"average_views: must be 0 for {backbone.modality} inputs, is "
+                f"{request.average_views}: only images have views",
+                field="average_views",
+                limit=0,
+                value=request.average_views,
+            )
+        if loaded.flips:
+            check_views(request.average_views, FLIPS)
+        if loaded.tail is not None:
+            backbone = backbone.with_tail(loaded.tail)
+        if request.HasField("conformal_level") and loaded.head.conformal is None:
+            raise PreconditionFailed(
+                f"conformal_level: version {loaded.version} of {name} has no held-out scores to "
+                "make sets with: it was imported, or there were too few examples",
+                field="conformal_level",
+                limit="a version with an estimate",
+                value=request.conformal_level,
+            )
+        return _Group(loaded, backbone, rows)
+
+    async def _resolve(
+        self, groups: Sequence[_Group], looks: Sequence[Looks], call: Call
+    ) -> dict[int, Outcome]:
+        """Embeddings of all rows; what takes different tails goes through the prefix together."""
+        parts = _rows_by_backbone(groups)
+        resolved = await together(
+            [
+                self._embeddings.resolve(
+                    call.tenant,
+                    backbone,
+                    [look for row in rows for look in looks[row]],
+                    deadline=call.deadline,
+                )
+                for backbone, rows in parts
+            ]
+        )
+        outcomes: dict[int, Outcome] = {}
+        for (_, rows), found in zip(parts, resolved, strict=True):
+            each = iter(found)
+            outcomes |= {
+                row: _outcome(list(itertools.islice(each, len(looks[row])))) for row in rows
+            }
+        return outcomes
+
+    def _finish(
+        self,
+        response: prediction_pb2.PredictResponse,
+        outcomes: Mapping[int, Outcome],
+        call: Call,
+        head_seconds: float,
+        total_seconds: float,
+    ) -> None:
+        succeeded = 0
+        timing = response.timing
+        for row, outcome in sorted(outcomes.items()):
+            if isinstance(outcome, Exception):
+                response.errors.append(row_error(row, outcome, call.request_id))
+                continue
+            succeeded += 1
+            for look in outcome:
+                timing.decode_seconds = max(timing.decode_seconds, look.decode_seconds)
+                timing.queue_seconds = max(timing.queue_seconds, look.queue_seconds)
+                timing.backbone_seconds = max(timing.backbone_seconds, look.backbone_seconds)
+        timing.head_seconds = head_seconds
+        timing.total_seconds = total_seconds
+        if succeeded:
+            self._metrics.count_rows(call.method, "OK", call.tenant, succeeded)
+
+
+async def _score(
+    group: _Group, outcomes: Mapping[int, Outcome], request: prediction_pb2.PredictRequest
+) -> prediction_pb2.HeadPredictions:
+    """What a head says of its rows."""
+    loaded = group.loaded
+    found = {row: outcomes[row] for row in group.rows}
+    looks = {row: found for row, found in found.items() if not isinstance(found, Exception)}
+    vectors = np.empty((len(looks), 1 + request.average_views, loaded.head.dim), np.float32)
+    for i, resolved in enumerate(looks.values()):
+        for j, look in enumerate(resolved):
+            vectors[i, j] = look.vector
+    level = request.conformal_level if request.HasField("conformal_level") else None
+    reply = await answer(loaded.head, vectors, request.top_k, level)
+    reply.head, reply.version, reply.live = loaded.resource, loaded.version, loaded.live
+    reply.rows.extend(looks)
+    return reply
+
+
+def check_rows(field: str, count: int, limit: int) -> None:
+    """Refuses a request without rows or with too many.
+
+    Raises:
+        InvalidRequest: naming field, limit and value.
+    """
+    if not 1 <= count <= limit:
+        raise InvalidRequest(
+            f"{field}: from 1 to {limit} in one request, has {count}",
+            field=field,
+            limit=limit,
+            value=count,
+        )
+
+
+def _rows_by_backbone(groups: Sequence[_Group]) -> list[tuple[BackboneInfo, list[int]]]:
+    """The rows of all heads that take the same embeddings together."""
+    rows: dict[str, tuple[BackboneInfo, list[int]]] = {}
+    for group in groups:
+        rows.setdefault(group.backbone.fingerprint, (group.backbone, []))[1].extend(group.rows)
+    return list(rows.values())
+
+
+def _outcome(resolved: Sequence[Resolved | Exception]) -> Outcome:
+    """A row's embeddings, or the first error among them."""
+    error = next((look for look in resolved if isinstance(look, Exception)), None)
+    return [look for look in resolved if isinstance(look, Resolved)] if error is None else error
+
+
+def _same_tenant(name: str, head: str) -> bool:
+    return name.split("/", 2)[:2] == head.split("/", 2)[:2]

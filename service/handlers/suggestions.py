@@ -1,0 +1,198 @@
+"""What to label next: which stored inputs without a label are most worth one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection
+
+import adapters
+from adapters import active_learning
+from service.config import ServerSettings
+from service.embedding.backfill import Features
+from service.embedding.head_backbones import current_backbone
+from service.errors import InvalidRequest, PreconditionFailed
+from service.extraction import Extractor
+from service.live import LiveCopies, Policy
+from service.replies.heads import example_message
+from service.requests.calls import Call
+from service.serving.head_cache import LoadedHeads
+from service.store import Database, example_sets
+from service.store import examples as stored_examples
+from service.store import heads as stored_heads
+from service.store import kept_inputs as stored_inputs
+from service.store.examples import ExampleRecord
+from service.store.heads import HeadRecord
+from trunkline.resources import HeadName
+from trunkline.v1 import common_pb2, heads_pb2
+
+DEFAULT_COUNT = 10
+MAX_COUNT = 1000
+
+MAX_CANDIDATES = 20_000
+"""The newest ones; 100 MB of embeddings of 1280 numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """Digests of the suggestions, and what the head says of each."""
+
+    digests: list[str]
+    labels: list[str]
+    probabilities: list[float]
+
+
+class Suggestions:
+    """The use case behind ``SuggestExamples``."""
+
+    def __init__(
+        self,
+        database: Database,
+        extractor: Extractor,
+        loaded: LoadedHeads,
+        features: Features,
+        live: LiveCopies,
+        settings: ServerSettings,
+    ) -> None:
+        self._database = database
+        self._extractor = extractor
+        self._features = features
+        self._loaded = loaded
+        self._live = live
+        self._settings = settings
+
+    async def suggest(
+        self, request: heads_pb2.SuggestExamplesRequest, call: Call
+    ) -> heads_pb2.SuggestExamplesResponse:
+        """Examples without a label, most worth one first.
+
+        Inputs are sent along as long as they fit into one message.
+        """
+        count = _count(request.count)
+        name = HeadName.parse(request.head)
+        head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
+        current_backbone(self._extractor, head)
+        serving = await self._serving(head)
+        strategy = _strategy(request.strategy, serving)
+        await self._features.of_active(head)
+        fingerprint = head.fingerprint if serving is None else serving.fingerprint
+        digests, embeddings = await self._database.read(
+            example_sets.unlabelled_set, head.uid, MAX_CANDIDATES, fingerprint
+        )
+        labelled = None
+        if strategy == "diverse":
+            known = await self._database.read(example_sets.training_set, head.uid, fingerprint)
+            labelled = known.embeddings
+        if not digests:
+            return heads_pb2.SuggestExamplesResponse(strategy=strategy)
+        seed = adapters.HeadSpec.from_json(head.spec).seed
+        choice = await asyncio.to_thread(
+            _choose, digests, embeddings, labelled, serving, count, strategy, seed
+        )
+        records, inputs = await self._database.read(
+            _details, head, choice.digests, self._settings.max_message_bytes
+        )
+        return heads_pb2.SuggestExamplesResponse(
+            suggestions=_messages(choice, records, inputs), strategy=strategy
+        )
+
+    async def _serving(self, head: HeadRecord) -> adapters.Head | None:
+        """What answers for the head now, if anything does."""
+        try:
+            loaded = await self._loaded.active(head.resource)
+        except PreconditionFailed:
+            return None
+        if loaded.policy == Policy.IMMEDIATE:
+            loaded = await self._live.serving(loaded)
+        return loaded.head
+
+
+def _choose(
+    digests: Sequence[str],
+    embeddings: NDArray[np.float32],
+    labelled: NDArray[np.float32] | None,
+    head: adapters.Head | None,
+    count: int,
+    strategy: str,
+    seed: int,
+) -> _Choice:
+    known = labelled if labelled is not None and len(labelled) else None
+    rows = active_learning.suggest(
+        embeddings, count, head=head, labelled=known, strategy=strategy, seed=seed
+    )
+    chosen = [digests[row] for row in rows]
+    if head is None:
+        return _Choice(chosen, [""] * len(chosen), [0.0] * len(chosen))
+    probabilities = head.probabilities(embeddings[rows])
+    best = probabilities.argmax(axis=1)
+    return _Choice(
+        chosen,
+        [head.labels[index] for index in best],
+        [float(row[index]) for row, index in zip(probabilities, best, strict=True)],
+    )
+
+
+def _details(
+    connection: Connection, head: HeadRecord, digests: Sequence[str], max_bytes: int
+) -> tuple[dict[str, ExampleRecord], dict[str, bytes]]:
+    """The examples, and inputs of the first of them, `max_bytes` in all."""
+    inputs: dict[str, bytes] = {}
+    for digest in digests:
+        found = stored_inputs.find_inputs(connection, head.uid, [digest])
+        max_bytes -= sum(map(len, found.values()))
+        if max_bytes < 0:
+            break
+        inputs |= found
+    return stored_examples.find_examples(connection, head.uid, digests), inputs
+
+
+def _messages(
+    choice: _Choice, records: Mapping[str, ExampleRecord], inputs: Mapping[str, bytes]
+) -> list[heads_pb2.Suggestion]:
+    messages = []
+    rows = zip(choice.digests, choice.labels, choice.probabilities, strict=True)
+    for digest, label, probability in rows:
+        if digest not in records:  # deleted meanwhile
+            continue
+        message = heads_pb2.Suggestion(
+            example=example_message(records[digest]),
+            predicted_label=label,
+            probability=probability,
+        )
+        if digest in inputs:
+            message.input.CopyFrom(common_pb2.Input.FromString(inputs[digest]))
+        messages.append(message)
+    return messages
+
+
+def _count(wanted: int) -> int:
+    if wanted > MAX_COUNT:
+        raise InvalidRequest(
+            f"count: at most {MAX_COUNT}, is {wanted}", field="count", limit=MAX_COUNT, value=wanted
+        )
+    return wanted or DEFAULT_COUNT
+
+
+def _strategy(wanted: str, head: adapters.Head | None) -> str:
+    known = ", ".join(active_learning.STRATEGIES)
+    if wanted and wanted not in active_learning.STRATEGIES:
+        raise InvalidRequest(
+            f"strategy: must be one of {known}, is {wanted[:100]!r}",
+            field="strategy",
+            limit=known,
+            value=wanted,
+        )
+    if head is not None:
+        return wanted or active_learning.DEFAULT
+    if wanted == "margin":
+        raise PreconditionFailed(
+            "strategy: margin needs an active version; train the head, or take another",
+            field="strategy",
+            limit="diverse, random",
+            value=wanted,
+        )
+    return wanted or "diverse"

@@ -1,0 +1,232 @@
+"""The use cases around a head's versions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+
+import adapters
+from service.completion import Completion
+from service.config import ServerSettings
+from service.embedding.head_backbones import check_label, current_backbone
+from service.errors import FingerprintMismatch, InvalidRequest
+from service.extraction import BackboneInfo, Extractor
+from service.handlers.exporting import find_version
+from service.handlers.heads import describe, new_name
+from service.live import LiveCopies
+from service.replies.heads import page_size, read_page_token, version_message, write_page_token
+from service.requests.calls import Call
+from service.serving.head_cache import LoadedHeads
+from service.store import Database
+from service.store import heads as stored_heads
+from service.store import versions as stored_versions
+from service.store.heads import HeadRecord
+from service.store.versions import VersionRecord
+from trunkline.resources import MAX_VERSION, HeadName, VersionName
+from trunkline.v1 import heads_pb2
+
+
+class HeadVersions:
+    """Importing, listing and activating versions, and making one of a live copy."""
+
+    def __init__(
+        self,
+        database: Database,
+        extractor: Extractor,
+        loaded: LoadedHeads,
+        live: LiveCopies,
+        completion: Completion,
+        settings: ServerSettings,
+    ) -> None:
+        self._completion = completion
+        self._database = database
+        self._extractor = extractor
+        self._loaded = loaded
+        self._live = live
+        self._settings = settings
+
+    async def promote(
+        self, request: heads_pb2.PromoteLiveCopyRequest, call: Call
+    ) -> heads_pb2.PromoteLiveCopyResponse:
+        """Makes a version of the live copy; predictions use it from the reply on."""
+        name = HeadName.parse(request.head)
+        head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
+        current_backbone(self._extractor, head)
+        version = await self._live.promote(head)
+        head, made = await self._database.read(find_version, VersionName(name, version))
+        return heads_pb2.PromoteLiveCopyResponse(
+            head=await self._database.read(describe, name), version=version_message(head, made)
+        )
+
+    async def import_version(
+        self, request: heads_pb2.ImportHeadRequest, call: Call
+    ) -> heads_pb2.ImportHeadResponse:
+        """Makes a version from weights trained elsewhere, and the head if it is new."""
+        name = new_name(request.parent, request.head_id)
+        backbone = self._extractor.backbone(request.backbone)
+        head = await asyncio.to_thread(self._read_weights, request, backbone)
+        activate = request.activate if request.HasField("activate") else True
+        record, version = await self._completion.run(self._import(name, backbone, head, activate))
+        return heads_pb2.ImportHeadResponse(
+            head=await self._database.read(describe, name),
+            version=version_message(record, version),
+        )
+
+    async def list_versions(
+        self, request: heads_pb2.ListHeadVersionsRequest, call: Call
+    ) -> heads_pb2.ListHeadVersionsResponse:
+        """A page of a head's versions, newest first."""
+        name = HeadName.parse(request.head)
+        size = page_size(request.page_size)
+        before = read_page_token(request.page_token, int) or MAX_VERSION
+        head, found = await self._database.read(_list_versions, name, before, size + 1)
+        page = found[:size]
+        return heads_pb2.ListHeadVersionsResponse(
+            versions=[version_message(head, version) for version in page],
+            next_page_token=write_page_token(page[-1].version) if len(found) > size else "",
+        )
+
+    async def get_version(
+        self, request: heads_pb2.GetHeadVersionRequest, call: Call
+    ) -> heads_pb2.GetHeadVersionResponse:
+        """A version without its weights."""
+        head, version = await self._database.read(find_version, VersionName.parse(request.name))
+        return heads_pb2.GetHeadVersionResponse(version=version_message(head, version))
+
+    async def activate(
+        self, request: heads_pb2.ActivateHeadVersionRequest, call: Call
+    ) -> heads_pb2.ActivateHeadVersionResponse:
+        """Makes a version the active one; predictions use it from the reply on."""
+        name = VersionName.parse(request.name)
+        head = await self._database.read(
+            stored_heads.get_head, name.parent.tenant, name.parent.head
+        )
+        current_backbone(self._extractor, head)
+        await self._completion.run(self._activate(name))
+        return heads_pb2.ActivateHeadVersionResponse(
+            head=await self._database.read(describe, name.parent)
+        )
+
+    async def _import(
+        self, name: HeadName, backbone: BackboneInfo, head: adapters.Head, activate: bool
+    ) -> tuple[HeadRecord, VersionRecord]:
+        stored = await self._database.write(_import, name, backbone, head, activate=activate)
+        self._loaded.forget(str(name))
+        self._live.outdate(stored[0].uid)
+        return stored
+
+    async def _activate(self, name: VersionName) -> None:
+        head = await self._database.write(_activate, name)
+        self._loaded.forget(head.resource)
+        self._live.outdate(head.uid)
+
+    def _read_weights(
+        self, request: heads_pb2.ImportHeadRequest, backbone: BackboneInfo
+    ) -> adapters.Head:
+        if request.fingerprint != backbone.fingerprint:
+            raise _foreign(backbone, request.fingerprint)
+        try:
+            head = adapters.Head.from_safetensors(
+                request.safetensors,
+                labels=request.labels or None,
+                fingerprint=backbone.fingerprint,
+                dim=backbone.dim,
+            )
+        except adapters.InvalidWeights as error:
+            if error.field != "fingerprint":
+                raise
+            raise _foreign(backbone, str(error.value)) from error
+        self._check_labels(head.labels)
+        return head
+
+    def _check_labels(self, labels: Sequence[str]) -> None:
+        if len(labels) > self._settings.max_classes:
+            raise InvalidRequest(
+                f"classes: at most {self._settings.max_classes}, has {len(labels)}",
+                field="classes",
+                limit=self._settings.max_classes,
+                value=len(labels),
+            )
+        for label in labels:
+            check_label(label, self._settings.max_label_bytes)
+
+
+def _foreign(backbone: BackboneInfo, fingerprint: str) -> FingerprintMismatch:
+    return FingerprintMismatch(
+        f"fingerprint: must be that of {backbone.name}, {backbone.fingerprint}, is "
+        f"{fingerprint[:64]!r}; a head that runs on a fine-tuned tail cannot be imported",
+        field="fingerprint",
+        limit=backbone.fingerprint,
+        value=fingerprint,
+    )
+
+
+def _import(
+    connection: Connection,
+    name: HeadName,
+    backbone: BackboneInfo,
+    head: adapters.Head,
+    *,
+    activate: bool,
+) -> tuple[HeadRecord, VersionRecord]:
+    record = stored_heads.find_head(connection, name.tenant, name.head)
+    if record is None:
+        record = stored_heads.create_head(
+            connection,
+            tenant=name.tenant,
+            name=name.head,
+            backbone=backbone.name,
+            fingerprint=backbone.fingerprint,
+            spec=adapters.HeadSpec().to_json(),
+            keep_inputs=False,
+        )
+    if (record.backbone, record.fingerprint) != (backbone.name, backbone.fingerprint):
+        raise FingerprintMismatch(
+            f"head: {record.resource} is bound to {record.backbone} with fingerprint "
+            f"{record.fingerprint}, not to {backbone.name} with {backbone.fingerprint}",
+            field="backbone",
+            limit=record.backbone,
+            value=backbone.name,
+        )
+    number = stored_versions.add_version(
+        connection,
+        record.uid,
+        source="import",
+        labels=head.labels,
+        report=_import_report(head),
+        example_count=0,
+        safetensors=head.to_safetensors(),
+        activate=activate,
+    )
+    record = stored_heads.require_head(connection, record.uid)
+    return record, stored_versions.get_version(connection, record.uid, number)
+
+
+def _import_report(head: adapters.Head) -> dict[str, Any]:
+    return adapters.Report(
+        family=head.family,
+        spec=adapters.HeadSpec(),
+        fingerprint=head.fingerprint,
+        example_count=0,
+        classes=tuple(adapters.ClassReport(label, 0) for label in head.labels),
+        estimate=None,
+        l2=head.l2,
+        temperature=head.temperature,
+        candidates=(),
+    ).to_json()
+
+
+def _list_versions(
+    connection: Connection, name: HeadName, before: int, limit: int
+) -> tuple[HeadRecord, list[VersionRecord]]:
+    head = stored_heads.get_head(connection, name.tenant, name.head)
+    return head, stored_versions.list_versions(connection, head.uid, before, limit)
+
+
+def _activate(connection: Connection, name: VersionName) -> HeadRecord:
+    head, version = find_version(connection, name)
+    stored_versions.activate_version(connection, head.uid, version.version)
+    return head

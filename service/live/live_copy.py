@@ -1,0 +1,280 @@
+"""A live copy: predict, score, learn, in that order, for each feedback in the order of its coming.
+
+Nothing in here waits, stores or knows a clock: the same members and feedback make the same copy.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapters import Head
+from adapters.drift import MAX_WINDOW, DriftDetector
+from adapters.live import REFRESH_UPDATES, Change
+from adapters.novelty import MAX_KEPT_PER_CLASS, unit
+from service.live.comparison import (
+    Comparison,
+    Example,
+    compare,
+    held_out,
+    left_out,
+    left_out_anchors,
+    right_about,
+    train,
+)
+from service.live.promotion_gate import Gate, Verdict
+from service.store.live_outcomes import Score
+from service.store.live_set import LiveFeedback, Member
+
+COALESCING = frozenset({"logistic"})
+"""Families without an exact update: they learn what has gathered in one go."""
+
+KNOWN_BYTES = 300
+"""Of one example in the books, beside what the head keeps of it; a generous guess."""
+
+
+class Policy(StrEnum):
+    """What feedback does to predictions."""
+
+    IMMEDIATE = "immediate"
+    GATED = "gated"
+    MANUAL = "manual"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How a copy is judged.
+
+    Attributes:
+        policy: whether it serves, may take over, or neither.
+        error_rate: of the sequential test.
+        drift_delta: confidence of the drift detector, which looks at the answers that are served.
+    """
+
+    policy: Policy
+    error_rate: float
+    drift_delta: float
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What came of some feedback.
+
+    Attributes:
+        scores: of what was learned, in order.
+        changed_at: id of the first feedback after a change in the stream, or None. What came after
+            it was detected is not learned: the copy is to be made anew.
+    """
+
+    scores: list[Score]
+    changed_at: int | None
+
+
+class LiveCopy:
+    """What moves on from a version with feedback, and how both fared.
+
+    Args:
+        version: number of the active version.
+        active: its head.
+        members: examples to stand on beside the feedback; none after a change in the stream.
+        feedback: all of it, oldest first. What was learned before is learned again, and its
+            scores are taken as they are; the rest is for `learn`.
+
+    Attributes:
+        through: id of the last feedback it has learned, 0 for none.
+        gate: whether it may take over.
+
+    Raises:
+        adapters.InvalidArgument: no copy can move on from this version.
+    """
+
+    def __init__(
+        self,
+        version: int,
+        active: Head,
+        members: Sequence[Member],
+        feedback: Sequence[LiveFeedback],
+        rules: Rules,
+        *,
+        changed: bool,
+    ) -> None:
+        learned = [item for item in feedback if item.learned]
+        self.version = version
+        self.active = active
+        self.changed = changed
+        self.rules = rules
+        self.through = 0
+        self.gate = Gate(rules.error_rate)
+        self.drift = DriftDetector(rules.drift_delta)
+        self._observed: deque[int] = deque(maxlen=MAX_WINDOW)
+        self._taught: dict[str, deque[NDArray[np.float32]]] = {}
+        both: list[Member | LiveFeedback] = [*members, *learned]
+        examples = {item.digest: item for item in both}
+        self._known = {digest: (item.label, item.weight) for digest, item in examples.items()}
+        self._live = train(active, list(examples.values()))
+        self._baseline: dict[str, bool] | None = None
+        self.feedback_count = 0
+        for item in learned:
+            assert item.active_right is not None
+            self._keep(item)
+            self._observe(item.id, item.active_right, item.live_right)
+
+    @property
+    def head(self) -> Head | None:
+        """The head as it is now, which will not change; None below two classes."""
+        return self._live.head if self._live.ready else None
+
+    @property
+    def answering(self) -> Head | None:
+        """The head as it is to answer: what feedback has taught is not novel to it.
+
+        The novelty bank is the version's, of which the head has just as much to keep a threshold,
+        and up to 64 of the last taught embeddings a class. More of them can only bring distances
+        down, so that an ordinary input is called novel no more often than it was.
+        """
+        head = self.head
+        if head is None or head.novelty is None:
+            return head
+        rows = [vector for kept in self._taught.values() for vector in kept if vector.any()]
+        if not rows:
+            return head
+        bank = np.concatenate([head.novelty.bank, unit(np.stack(rows)).astype(np.float16)])
+        return replace(head, novelty=replace(head.novelty, bank=bank))
+
+    @property
+    def verdict(self) -> Verdict:
+        """What is to become of it. Only under the policy `gated` that is for the gate to say."""
+        verdict = self.gate.verdict if self.rules.policy is Policy.GATED else Verdict.KEEP
+        unfit = verdict is Verdict.COMPARE and not self._live.ready
+        return Verdict.KEEP if unfit else verdict
+
+    @property
+    def coalesces(self) -> bool:
+        """Whether it learns all that has gathered in one go, however much that is."""
+        return self.active.family in COALESCING
+
+    @property
+    def serving(self) -> bool:
+        """Whether it, and not the active version, answers predictions."""
+        return self.rules.policy is Policy.IMMEDIATE
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels it has examples of, sorted."""
+        return self._live.labels
+
+    @property
+    def known(self) -> dict[str, str]:
+        """What it stands on: labels by digest."""
+        return {digest: label for digest, (label, _) in self._known.items()}
+
+    @property
+    def example_count(self) -> int:
+        """How many examples it stands on."""
+        return len(self._known)
+
+    @property
+    def worn(self) -> bool:
+        """Whether it has learned so much that rounding errors make it better to begin anew."""
+        return self._live.updates >= REFRESH_UPDATES
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes it holds in memory."""
+        taught = sum(vector.nbytes for kept in self._taught.values() for vector in kept)
+        return self._live.nbytes + self.active.nbytes + 4 * taught + KNOWN_BYTES * len(self._known)
+
+    def learn(self, feedback: Sequence[LiveFeedback]) -> Learned:
+        """Predicts, scores and learns what is new, up to a change in the stream if there is one."""
+        scores: list[Score] = []
+        for part in self._parts(feedback):
+            active = right_about(self.active, part)
+            live = right_about(self.head, part)
+            self._live.apply(list(self._changes(part)))
+            changed_at = None
+            for item, one, other in zip(part, active, live, strict=True):
+                assert one is not None
+                scores.append(Score(item.id, one, other))
+                self._keep(item)
+                changed_at = self._observe(item.id, one, other) or changed_at
+            if changed_at is not None:
+                return Learned(scores, changed_at)
+        return Learned(scores, None)
+
+    def passes(self, members: Sequence[Member], feedback: Sequence[LiveFeedback]) -> bool:
+        """Whether it may take over, by `compare`; the gate remembers it."""
+        return self.gate.note(self.compare(members, feedback))
+
+    def compare(self, members: Sequence[Member], feedback: Sequence[LiveFeedback]) -> Comparison:
+        """How both do on the examples that somebody vouches for.
+
+        After a change in the stream those do not apply any more: then it is the live copy without
+        each example that it stands on, and the active version on the same.
+
+        Args:
+            members: as the copy was made of.
+            feedback: all that it has learned.
+        """
+        if self.changed:
+            own = [item for item in feedback if item.id <= self.through]
+            before = map(bool, right_about(self.active, own))
+            after = left_out(self._live, own, [self._known[item.digest][1] for item in own])
+            return Comparison(_mean(list(before)), _mean(list(map(bool, after))), len(own))
+        anchors = [member for member in members if member.anchor] or list(members)
+        if self._baseline is None:
+            self._baseline = held_out(self.active, members)
+        return compare(
+            [item.label for item in anchors],
+            [self._baseline[item.digest] for item in anchors],
+            left_out_anchors(self._live, self._known, anchors),
+        )
+
+    def held_out_logits(self, examples: Sequence[Example]) -> NDArray[np.float64]:
+        """Logits (n, classes) of what it stands on, each by the copy without it."""
+        known = [self._known[item.digest] for item in examples]
+        return self._live.held_out_logits(
+            np.stack([item.vector for item in examples]),
+            [label for label, _ in known],
+            np.array([weight for _, weight in known]),
+        )
+
+    def _parts(self, feedback: Sequence[LiveFeedback]) -> Iterator[Sequence[LiveFeedback]]:
+        if self.coalesces and feedback:
+            yield feedback
+        else:
+            yield from ([item] for item in feedback)
+
+    def _changes(self, part: Sequence[LiveFeedback]) -> Iterator[Change]:
+        for item in part:
+            label, weight = self._known.get(item.digest, (None, None))
+            if (label, weight) != (item.label, item.weight):
+                yield Change(item.vector, item.label, label, item.weight, weight)
+            self._known[item.digest] = (item.label, item.weight)
+
+    def _keep(self, item: LiveFeedback) -> None:
+        if self.active.novelty is not None:
+            kept = self._taught.setdefault(item.label, deque(maxlen=MAX_KEPT_PER_CLASS))
+            kept.append(item.vector)
+
+    def _observe(self, feedback_id: int, active: bool, live: bool | None) -> int | None:
+        """Notes a score; the id of the first feedback after a change, if one is detected."""
+        self.through = max(self.through, feedback_id)
+        self.feedback_count += 1
+        if live is not None:
+            self.gate.observe(active, live)
+        served = live if self.serving else active
+        if served is None:
+            return None
+        self._observed.append(feedback_id)
+        if not self.drift.observe(served):
+            return None
+        return self._observed[-min(self.drift.window, len(self._observed))]
+
+
+def _mean(values: Sequence[bool]) -> float:
+    return sum(values) / len(values) if values else 0.0

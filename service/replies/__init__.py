@@ -1,0 +1,1 @@
+"""What clients are told: stored records and reports as messages."""

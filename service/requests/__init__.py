@@ -1,0 +1,1 @@
+"""What clients send, checked: inputs, labels, specs, pages; and the call itself."""

@@ -1,0 +1,1 @@
+"""Heads in memory, and how they score."""

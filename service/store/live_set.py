@@ -1,0 +1,210 @@
+"""What a live copy stands on, read in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, and_, exists, select
+
+from service.store import schema
+from service.store.embeddings import chunks, find_embeddings, known_digests
+from service.store.feedback_states import FeedbackState, labels_without_live
+from service.store.heads import HeadRecord, require_head
+from service.store.version_members import members_of
+from service.store.versions import get_weights
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An example that the active version knew, as it counts without live feedback.
+
+    `anchor` says whether somebody vouches for its label: it was uploaded, set or released.
+    """
+
+    digest: str
+    vector: NDArray[np.float32]
+    label: str
+    weight: float
+    anchor: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LiveFeedback:
+    """Feedback behind the live copy; who was right is None until it has been learned."""
+
+    id: int
+    digest: str
+    vector: NDArray[np.float32]
+    label: str
+    weight: float
+    active_right: bool | None
+    live_right: bool | None
+
+    @property
+    def learned(self) -> bool:
+        """Whether it was scored, and so is part of the copy."""
+        return self.active_right is not None
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSet:
+    """All that a live copy is made of: the same set makes the same copy.
+
+    `members` is empty after a change in the stream. `weights` is the active version's safetensors
+    file, None where there is no live feedback or no version that a copy could move on from.
+    """
+
+    head: HeadRecord
+    weights: bytes | None
+    members: list[Member]
+    feedback: list[LiveFeedback]
+
+
+def live_set(connection: Connection, uid: str) -> LiveSet:
+    """What the head's live copy is to be made of.
+
+    Raises:
+        NotFound: the head was deleted.
+    """
+    head = require_head(connection, uid)
+    feedback = live_feedback(connection, head)
+    if not (feedback and head.active_version):
+        return LiveSet(head, None, [], feedback)
+    weights = get_weights(connection, uid, head.active_version)
+    return LiveSet(head, weights, _members(connection, head), feedback)
+
+
+def live_feedback(connection: Connection, head: HeadRecord, after: int = 0) -> list[LiveFeedback]:
+    """Live feedback with an id above `after`, oldest first."""
+    rows = _live_rows(connection, head, after)
+    vectors = _vectors(connection, head, [row.digest for row in rows])
+    return [
+        LiveFeedback(
+            row.id,
+            row.digest,
+            vectors[row.digest],
+            row.label,
+            row.weight,
+            row.active_right,
+            row.live_right,
+        )
+        for row in rows
+        if row.digest in vectors
+    ]
+
+
+def newer_feedback(
+    connection: Connection, uid: str, version: int, after: int
+) -> list[LiveFeedback] | None:
+    """Live feedback that came after one; None if another version is active."""
+    head = require_head(connection, uid)
+    return live_feedback(connection, head, after) if head.active_version == version else None
+
+
+def live_labels(connection: Connection, uid: str) -> set[str]:
+    """Labels of a head's live feedback."""
+    table = schema.feedback.c
+    query = select(table.label).where(table.head_uid == uid, table.state == FeedbackState.LIVE)
+    return set(connection.scalars(query.distinct()))
+
+
+def heads_with_unscored(connection: Connection) -> list[tuple[str, str]]:
+    """Uid and tenant of heads with live feedback that their live copies are still to learn."""
+    heads, feedback, members = schema.heads.c, schema.feedback.c, schema.members.c
+    unscored = exists().where(
+        feedback.head_uid == heads.uid,
+        feedback.state == FeedbackState.LIVE,
+        feedback.active_right.is_(None),
+    )
+    followed = exists().where(
+        members.head_uid == heads.uid, members.version == heads.active_version
+    )
+    query = select(heads.uid, schema.tenants.c.name).join_from(schema.heads, schema.tenants)
+    return [(uid, tenant) for uid, tenant in connection.execute(query.where(unscored, followed))]
+
+
+def composition(connection: Connection, head: HeadRecord, through: int) -> dict[str, str]:
+    """Labels by digest of what the live copy stands on, feedback up to an id included.
+
+    What lacks the embedding that the active version takes, and cannot have it, is no part of it.
+    """
+    found = {member.digest: member.label for member in _members(connection, head, vectors=False)}
+    for row in _live_rows(connection, head, 0):
+        if row.id <= through:
+            found[row.digest] = row.label
+    known = known_digests(connection, head, list(found), head.active_fingerprint)
+    return {digest: label for digest, label in found.items() if digest in known}
+
+
+def _members(connection: Connection, head: HeadRecord, *, vectors: bool = True) -> list[Member]:
+    """What the active version knew and still counts, in the version's order."""
+    if head.drift_feedback_id is not None:
+        return []
+    digests = list(members_of(connection, head.uid, head.active_version))
+    labels = labels_without_live(connection, head.uid, digests)
+    weights = _weights(connection, head.uid, digests)
+    found = _vectors(connection, head, digests) if vectors else {}
+    nothing = np.empty(0, dtype=np.float32)
+    return [
+        Member(digest, found.get(digest, nothing), label, weights[digest], anchor)
+        for digest in digests
+        if digest in weights
+        and (digest in found or not vectors)
+        and (label := labels[digest][0]) is not None
+        for anchor in (labels[digest][1],)
+    ]
+
+
+def _weights(connection: Connection, uid: str, digests: Sequence[str]) -> dict[str, float]:
+    """Weights by digest of those that are not held out."""
+    table = schema.examples.c
+    found: dict[str, float] = {}
+    for chunk in chunks(digests):
+        rows = connection.execute(
+            select(table.digest, table.weight).where(
+                table.head_uid == uid, table.digest.in_(chunk), ~table.held_out
+            )
+        )
+        found.update({digest: weight for digest, weight in rows})
+    return found
+
+
+def _live_rows(connection: Connection, head: HeadRecord, after: int) -> Sequence[Any]:
+    feedback, examples = schema.feedback.c, schema.examples.c
+    first = max(after, (head.drift_feedback_id or 0) - 1)
+    return connection.execute(
+        select(
+            feedback.id,
+            feedback.digest,
+            feedback.label,
+            feedback.active_right,
+            feedback.live_right,
+            examples.weight,
+        )
+        .select_from(schema.feedback)
+        .join(
+            schema.examples,
+            and_(
+                examples.head_uid == feedback.head_uid,
+                examples.digest == feedback.digest,
+                examples.label == feedback.label,
+            ),
+        )
+        .where(
+            feedback.head_uid == head.uid,
+            feedback.state == FeedbackState.LIVE,
+            feedback.id > first,
+            ~examples.held_out,
+        )
+        .order_by(feedback.id)
+    ).all()
+
+
+def _vectors(
+    connection: Connection, head: HeadRecord, digests: Sequence[str]
+) -> dict[str, NDArray[np.float32]]:
+    return find_embeddings(connection, head.tenant, head.active_fingerprint, digests)

@@ -1,0 +1,1 @@
+"""What the processes that fit, tune and advise share: frames, start, end."""

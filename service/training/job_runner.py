@@ -1,0 +1,164 @@
+"""What a training job does: it moves the head if it is to move, fits or tunes, and stores."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import adapters
+from service.embedding.head_backbones import current_backbone
+from service.errors import Aborted, InvalidRequest
+from service.extraction import Extractor
+from service.fitting.process import Fitter
+from service.fitting.trainer import Trainer
+from service.live import LiveCopies
+from service.logs import get_logger
+from service.serving.head_cache import LoadedHeads
+from service.store import Database
+from service.store import jobs as stored_jobs
+from service.store.heads import HeadRecord
+from service.store.jobs import Move, NewVersion
+from service.training.backbone_move import Moving
+from service.training.running_job import RunningJob
+from service.tuning.tail_trainer import TailTrainer
+
+ATTEMPTS = 10
+"""To move a head whose examples become more meanwhile."""
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What versions are made with.
+
+    Attributes:
+        ready: returns as soon as the extractor answers.
+    """
+
+    fitter: Fitter
+    trainer: Trainer
+    tails: TailTrainer
+    moving: Moving
+    ready: Callable[[], Awaitable[None]]
+
+
+class Making:
+    """Makes versions, one job at a time for each head."""
+
+    def __init__(
+        self,
+        database: Database,
+        extractor: Extractor,
+        means: Means,
+        heads: LoadedHeads,
+        live: LiveCopies,
+    ) -> None:
+        self._database = database
+        self._extractor = extractor
+        self._means = means
+        self._heads = heads
+        self._live = live
+
+    async def check(
+        self, head: HeadRecord, spec: adapters.HeadSpec, backbone: str, *, activate: bool
+    ) -> str | None:
+        """Refuses at once what the job would fail of; returns where the head has to move, or None.
+
+        Args:
+            backbone: where it shall be; empty for where it is.
+
+        Raises:
+            InvalidRequest, PreconditionFailed, FingerprintMismatch: naming field, limit and value.
+        """
+        target = (
+            self._extractor.backbone(backbone)
+            if backbone
+            else current_backbone(self._extractor, head)
+        )
+        moves = target is not None and target.fingerprint != head.fingerprint
+        if moves and not activate:
+            raise InvalidRequest(
+                "activate: must be true for a head that moves to another backbone, is false: no "
+                "version of the old one could answer any more",
+                field="activate",
+                limit=True,
+                value=False,
+            )
+        await self._means.trainer.check(head, spec)
+        if target is not None and moves:
+            await self._means.moving.check(head, target)
+        if spec.fine_tune.wanted:
+            tuned = target or self._extractor.backbone(head.backbone)
+            await self._means.tails.check(head, spec, tuned)
+        return target.name if target is not None and moves else None
+
+    async def make(self, running: RunningJob) -> None:
+        """Does what a job is for; it has succeeded when this returns."""
+        means, spec, target = self._means, running.spec, running.head
+        if running.job.backbone is not None or spec.fine_tune.wanted:
+            running.note(0.0, "waiting for the backbone")
+            await means.ready()
+        if running.job.backbone is not None:
+            target = await means.moving.begin(
+                target,
+                running.job.backbone,
+                lambda share: running.note(0.0, f"embedding anew, {share:.0%} done"),
+            )
+        await means.trainer.prepare(target, spec, running.note)
+        running.note(0.0, "waiting for its turn")
+        if not spec.fine_tune.wanted:
+            async with means.fitter.turn():
+                await self._begin(running)
+                new = await means.trainer.fit(target, spec, running.note)
+                await self._store(running, target, new)
+            return
+        async with means.tails.turn(target.tenant):
+            await self._begin(running)
+            new = await means.tails.train(target, spec, running.job.id, running.note)
+        async with means.fitter.turn():
+            await self._store(running, target, new)
+
+    async def settle(self, running: RunningJob) -> None:
+        """Deletes what a job that has ended kept for itself."""
+        if running.spec.fine_tune.wanted:
+            await self._means.tails.settle(running.head.uid, running.job.id)
+
+    async def _begin(self, running: RunningJob) -> None:
+        running.began = time.perf_counter()
+        running.job = await self._database.write(
+            stored_jobs.mark_running, running.head.uid, running.job.id
+        )
+
+    async def _store(self, running: RunningJob, target: HeadRecord, new: NewVersion) -> None:
+        head = running.head
+        moves = target.fingerprint != head.fingerprint or target.backbone != head.backbone
+        move = Move(target.backbone, target.fingerprint) if moves else None
+        for _ in range(ATTEMPTS):
+            if move is not None:
+                await self._means.moving.complete(target)
+            stored = await self._database.write(
+                stored_jobs.finish_with_version, running.job, new, move
+            )
+            if stored is not None:
+                break
+        else:
+            raise Aborted(
+                f"head: examples of {head.resource} became more all the time; train again",
+                field="head",
+                value=head.resource,
+            )
+        running.job = stored
+        self._heads.forget(head.resource)
+        self._live.outdate(head.uid)
+        log.info(
+            "trained",
+            head=head.resource,
+            version=stored.version,
+            family=new.report["family"],
+            examples=len(new.members),
+            seconds=round(new.report["train_seconds"], 3),
+            tail=new.tail is not None,
+            backbone=target.backbone,
+        )

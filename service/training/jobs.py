@@ -1,0 +1,251 @@
+"""Training: durable jobs that fit heads on stored embeddings and make versions of them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import adapters
+from service.completion import Completion
+from service.errors import NotFound, ServiceError, Unavailable, problem_of
+from service.fitting.process import Fitter
+from service.logs import get_logger
+from service.metrics import Metrics
+from service.replies.heads import read_spec, training_message
+from service.requests.calls import Call
+from service.store import Database
+from service.store import heads as stored_heads
+from service.store import jobs as stored_jobs
+from service.store.heads import HeadRecord
+from service.store.jobs import JobRecord, JobState
+from service.training.job_runner import Making
+from service.training.running_job import RunningJob
+from service.tuning.tail_trainer import TailTrainer
+from trunkline.resources import HeadName, TrainingName
+from trunkline.v1 import heads_pb2
+
+log = get_logger(__name__)
+
+
+class Training:
+    """The use cases behind ``TrainHead``, ``GetTraining`` and ``CancelTraining``."""
+
+    def __init__(
+        self,
+        database: Database,
+        fitter: Fitter,
+        making: Making,
+        tails: TailTrainer,
+        completion: Completion,
+        metrics: Metrics,
+    ) -> None:
+        self._database = database
+        self._fitter = fitter
+        self._making = making
+        self._tails = tails
+        self._completion = completion
+        self._metrics = metrics
+        self._running: dict[str, RunningJob] = {}
+        self._pausing: set[str] = set()
+
+    async def start(self) -> None:
+        """Takes up the jobs that the last server left unfinished."""
+        await self._fitter.start()
+        jobs = await self._database.read(stored_jobs.unfinished_jobs)
+        await self._tails.sweep([job.id for job in jobs])
+        for job in jobs:
+            head = await self._database.read(stored_heads.require_head, job.head_uid)
+            log.info("training taken up again", head=head.resource, training=job.id)
+            self._launch(head, job)
+
+    async def close(self) -> None:
+        """Stops fitting; unfinished jobs are taken up by the next server."""
+        tasks = [running.task for running in self._running.values() if running.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._fitter.close()
+
+    async def train(
+        self, request: heads_pb2.TrainHeadRequest, call: Call
+    ) -> AsyncIterator[heads_pb2.TrainHeadResponse]:
+        """Starts or joins the head's training and tells its progress until it ends."""
+        running = await self._start_or_join(request)
+        while True:
+            changed = running.changed
+            yield heads_pb2.TrainHeadResponse(training=running.message())
+            if running.job.state.final:
+                return
+            if running.task is not None and running.task.done():
+                raise Unavailable("the server is stopping; it resumes", retry_after=1.0)
+            await changed.wait()
+
+    async def get(
+        self, request: heads_pb2.GetTrainingRequest, call: Call
+    ) -> heads_pb2.GetTrainingResponse:
+        """A training as it stands."""
+        head, job = await self._find(TrainingName.parse(request.name))
+        return heads_pb2.GetTrainingResponse(training=self._message(head, job))
+
+    async def cancel(
+        self, request: heads_pb2.CancelTrainingRequest, call: Call
+    ) -> heads_pb2.CancelTrainingResponse:
+        """Ends a training without a version; one that has ended stays as it is."""
+        head, job = await self._find(TrainingName.parse(request.name))
+        job = await self._completion.run(self._cancel(head, job))
+        return heads_pb2.CancelTrainingResponse(training=self._message(head, job))
+
+    async def forget_head(self, uid: str) -> None:
+        """Stops training a head that was deleted, and deletes what was kept for trainings."""
+        running = self._running.get(uid)
+        if running is not None:
+            await self._stop(running, _ended(running.job, "NOT_FOUND", "the head was deleted"))
+        await self._tails.forget_head(uid)
+
+    @asynccontextmanager
+    async def paused(self, uid: str) -> AsyncIterator[None]:
+        """Stops fine-tuning for a head, to begin anew afterwards: what it knew is to be forgotten.
+
+        One that is asked for meanwhile begins afterwards, too. Other trainings read and store
+        within a turn of the fitter, which the caller has.
+        """
+        self._pausing.add(uid)
+        try:
+            running = self._running.get(uid)
+            if running is not None and running.spec.fine_tune.wanted:
+                running.paused = True
+                await _end(running)
+                await self._tails.discard(running.job.id)
+            yield
+        finally:
+            self._pausing.remove(uid)
+            running = self._running.get(uid)
+            if running is not None and running.paused:
+                self._resume(running)
+
+    async def _start_or_join(self, request: heads_pb2.TrainHeadRequest) -> RunningJob:
+        name = HeadName.parse(request.head)
+        head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
+        spec = (
+            read_spec(request.spec)
+            if request.HasField("spec")
+            else adapters.HeadSpec.from_json(head.spec)
+        )
+        joined = self._running.get(head.uid)
+        if joined is not None:
+            return joined
+        activate = request.activate if request.HasField("activate") else True
+        backbone = await self._making.check(head, spec, request.backbone, activate=activate)
+        return await self._completion.run(self._start(head, spec.to_json(), activate, backbone))
+
+    async def _start(
+        self, head: HeadRecord, spec: dict[str, Any], activate: bool, backbone: str | None
+    ) -> RunningJob:
+        job = await self._database.write(stored_jobs.start_job, head.uid, spec, activate, backbone)
+        return self._running.get(head.uid) or self._launch(head, job)
+
+    async def _cancel(self, head: HeadRecord, job: JobRecord) -> JobRecord:
+        ended = await self._database.write(
+            stored_jobs.finish_without_version, job, JobState.CANCELLED
+        )
+        running = self._running.get(head.uid)
+        if running is not None and running.job.id == job.id:
+            await self._stop(running, ended)
+        return ended
+
+    async def _stop(self, running: RunningJob, ended: JobRecord) -> None:
+        """Ends a job that was cancelled, or whose head was deleted."""
+        running.job = ended
+        await _end(running)
+        await self._making.settle(running)
+
+    def _launch(self, head: HeadRecord, job: JobRecord) -> RunningJob:
+        running = RunningJob(head, job)
+        self._running[head.uid] = running
+        running.paused = head.uid in self._pausing and running.spec.fine_tune.wanted
+        if not running.paused:
+            self._begin(running)
+        return running
+
+    def _resume(self, running: RunningJob) -> None:
+        running.paused = False
+        if running.job.state.final:  # it was cancelled meanwhile
+            self._landed(running)
+        else:
+            running.note(0.0, "beginning anew")
+            self._begin(running)
+
+    def _begin(self, running: RunningJob) -> None:
+        running.task = asyncio.create_task(self._run(running), name=f"training-{running.job.id}")
+        running.task.add_done_callback(lambda _: self._landed(running))
+
+    def _landed(self, running: RunningJob) -> None:
+        # Also when the task was cancelled before its first step.
+        if running.paused:
+            return
+        del self._running[running.head.uid]
+        if running.job.state.final:
+            self._metrics.trainings.labels(running.job.state).inc()
+        running.announce()
+
+    async def _run(self, running: RunningJob) -> None:
+        try:
+            await self._making.make(running)
+        except Exception as error:
+            await self._fail(running, error)
+        seconds = time.perf_counter() - running.began
+        self._metrics.training_seconds.labels(running.job.state).observe(seconds)
+        await self._making.settle(running)
+
+    async def _fail(self, running: RunningJob, error: Exception) -> None:
+        head, job = running.head, running.job
+        problem = problem_of(error)
+        log.warning("training failed", head=head.resource, training=job.id, exc_info=error)
+        try:
+            running.job = await self._database.write(
+                stored_jobs.finish_without_version,
+                job,
+                JobState.FAILED,
+                problem.status.code.name,
+                problem.message,
+            )
+        except NotFound:
+            log.info("head was deleted while it was trained", head=head.resource)
+            running.job = _ended(job, problem.status.code.name, problem.message)
+        except ServiceError:
+            log.exception("the end of a training could not be stored", training=job.id)
+            running.job = _ended(job, problem.status.code.name, problem.message)
+
+    async def _find(self, name: TrainingName) -> tuple[HeadRecord, JobRecord]:
+        head = await self._database.read(
+            stored_heads.get_head, name.parent.tenant, name.parent.head
+        )
+        job = await self._database.read(stored_jobs.get_job, head.uid, name.training)
+        return head, job
+
+    def _message(self, head: HeadRecord, job: JobRecord) -> heads_pb2.Training:
+        running = self._running.get(head.uid)
+        if running is not None and running.job.id == job.id and not job.state.final:
+            return running.message()
+        return training_message(head.resource, job)
+
+
+async def _end(running: RunningJob) -> None:
+    if running.task is not None:
+        running.task.cancel()
+        await asyncio.gather(running.task, return_exceptions=True)
+
+
+def _ended(job: JobRecord, code: str, message: str) -> JobRecord:
+    return replace(
+        job,
+        state=JobState.FAILED,
+        version=0,
+        error_code=code,
+        error_message=message,
+        ended_at=time.time(),
+    )

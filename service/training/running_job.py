@@ -1,0 +1,62 @@
+"""A training under way, and how far it is."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import adapters
+from service.replies.heads import training_message
+from service.store.heads import HeadRecord
+from service.store.jobs import JobRecord
+from trunkline.v1 import heads_pb2
+
+
+@dataclass(eq=False, slots=True)
+class RunningJob:
+    """A job under way, and an event that is set, and replaced, at each change.
+
+    Attributes:
+        tuning: how far fine-tuning is, while it is under way.
+        paused: whether its task was ended to begin anew.
+        began: when its turn came, on the performance counter.
+    """
+
+    head: HeadRecord
+    job: JobRecord
+    phase: str = "waiting for its turn"
+    progress: float = 0.0
+    tuning: heads_pb2.TuningProgress | None = None
+    paused: bool = False
+    began: float = field(default_factory=time.perf_counter)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+    @property
+    def spec(self) -> adapters.HeadSpec:
+        """What is to be trained."""
+        return adapters.HeadSpec.from_json(self.job.spec)
+
+    def note(self, progress: float, phase: str, tuning: Mapping[str, Any] | None = None) -> None:
+        """Tells whoever watches how far it is.
+
+        Args:
+            tuning: fields of `adapters.tuning.TuningProgress`.
+        """
+        self.progress, self.phase = progress, phase
+        self.tuning = None if tuning is None else heads_pb2.TuningProgress(**tuning)
+        self.announce()
+
+    def announce(self) -> None:
+        """Wakes whoever watches."""
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+    def message(self) -> heads_pb2.Training:
+        """The training as it stands."""
+        return training_message(
+            self.head.resource, self.job, self.phase, self.progress, self.tuning
+        )

@@ -1,0 +1,1 @@
+"""From bytes to messages and back: gRPC, REST, and what guards REST."""

@@ -1,0 +1,318 @@
+"""The gRPC transport: every method of the proto files, health, and reflection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import NoReturn
+from urllib.parse import unquote
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from service.application import Handler, Readiness
+from service.config import is_loopback
+from service.errors import InvalidRequest, StartupError, UnknownMethod, problem_of
+from service.logs import get_logger
+from service.requests.calls import Call, Calls, new_request_id, tenant_of
+from service.transport.methods import Method, methods_of
+
+log = get_logger(__name__)
+
+Context = grpc.aio.ServicerContext[bytes, bytes]
+
+ERROR_DOMAIN = "trunkline"
+TRANSPORT = "grpc"
+MARGIN_BYTES = 8 * 1024 * 1024
+FLUSH_SECONDS = 0.25
+"""For the last replies to leave."""
+
+
+class GrpcServer:
+    """A gRPC server for these services.
+
+    Args:
+        address: ``host:port`` or ``unix:PATH``; port 0 takes a free one.
+
+    Raises:
+        StartupError: something else listens there.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        services: Sequence[ServiceDescriptor],
+        handlers: Mapping[str, Handler],
+        calls: Calls,
+        readiness: Readiness,
+        max_message_bytes: int,
+    ) -> None:
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.so_reuseport", 0),  # else a second server shares the port in silence
+                # Somewhat above our own limit, whose error names field and value.
+                ("grpc.max_receive_message_length", max_message_bytes + MARGIN_BYTES),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.keepalive_time_ms", 30_000),
+                ("grpc.keepalive_timeout_ms", 10_000),
+                ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+                ("grpc.keepalive_permit_without_calls", 1),
+            ]
+        )
+        self._health = health.aio.HealthServicer()
+        self._names = [service.full_name for service in services]
+        self._add_services(services, handlers, _Translator(calls, max_message_bytes))
+        try:
+            self.port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise StartupError(f"gRPC cannot listen on {address}: {error}") from error
+        self._readiness = readiness
+        self._ready = False
+        self._health_changed = asyncio.Event()
+        self._health_task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begins to serve; health follows the application's readiness."""
+        await self._set_health()  # before anybody can ask: grpc_health begins with SERVING
+        await self._server.start()
+        self._health_task = asyncio.create_task(self._keep_health())
+        self._readiness.listen(self._note_readiness)
+
+    def _note_readiness(self, ready: bool) -> None:
+        self._ready = ready
+        self._health_changed.set()
+
+    async def _keep_health(self) -> None:
+        while True:
+            await self._health_changed.wait()
+            self._health_changed.clear()
+            await self._set_health()
+
+    async def _set_health(self) -> None:
+        status = (
+            health_pb2.HealthCheckResponse.SERVING
+            if self._ready
+            else health_pb2.HealthCheckResponse.NOT_SERVING
+        )
+        for name in ("", *self._names):
+            await self._health.set(name, status)
+
+    async def close(self) -> None:
+        """Ends what is left: watches, once the application has finished its requests."""
+        if self._health_task is not None:
+            self._health_task.cancel()
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(FLUSH_SECONDS)
+
+    def _add_services(
+        self,
+        services: Sequence[ServiceDescriptor],
+        handlers: Mapping[str, Handler],
+        translator: _Translator,
+    ) -> None:
+        for service in services:
+            self._server.add_generic_rpc_handlers(
+                (
+                    grpc.method_handlers_generic_handler(
+                        service.full_name,
+                        {
+                            method.name: translator.rpc(method, handlers[method.name])
+                            for method in methods_of(service)
+                        },
+                    ),
+                )
+            )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection(
+            (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+        )
+        self._server.add_generic_rpc_handlers((_UnknownMethods(),))
+
+
+class _Translator:
+    """Makes gRPC handlers of use cases.
+
+    Messages are parsed and packed in here, so that a malformed one is answered as any error is.
+    """
+
+    def __init__(self, calls: Calls, max_message_bytes: int) -> None:
+        self._calls = calls
+        self._max_message_bytes = max_message_bytes
+
+    def rpc(self, method: Method, handler: Handler) -> grpc.RpcMethodHandler[bytes, bytes]:
+        """The handler of one method."""
+        if method.client_streaming:
+            return grpc.stream_unary_rpc_method_handler(self._stream_unary(method, handler))
+        if method.server_streaming:
+            return grpc.unary_stream_rpc_method_handler(self._unary_stream(method, handler))
+        return grpc.unary_unary_rpc_method_handler(self._unary_unary(method, handler))
+
+    def _unary_unary(
+        self, method: Method, handler: Handler
+    ) -> Callable[[bytes, Context], Awaitable[bytes]]:
+        async def serve(data: bytes, context: Context) -> bytes:
+            async def run(call: Call) -> Message:
+                request = self._parse(method, data)
+                call.tenant = tenant_of(request)
+                reply: Message = await handler(request, call)
+                return reply
+
+            return await self._reply(method, context, run)
+
+        return serve
+
+    def _stream_unary(
+        self, method: Method, handler: Handler
+    ) -> Callable[[AsyncIterator[bytes], Context], Awaitable[bytes]]:
+        async def serve(stream: AsyncIterator[bytes], context: Context) -> bytes:
+            async def run(call: Call) -> Message:
+                messages = (self._parse(method, data) async for data in stream)
+                reply: Message = await handler(messages, call)
+                return reply
+
+            return await self._reply(method, context, run, upload=True)
+
+        return serve
+
+    def _unary_stream(
+        self, method: Method, handler: Handler
+    ) -> Callable[[bytes, Context], AsyncIterator[bytes]]:
+        async def serve(data: bytes, context: Context) -> AsyncIterator[bytes]:
+            request_id = new_request_id()
+            try:
+                async with self._calls.handle(
+                    *(method.name, TRANSPORT, None),
+                    request_id=request_id,
+                    timeout=context.time_remaining(),
+                    watch=True,
+                    local=is_local(context.peer()),
+                ) as call:
+                    request = self._parse(method, data)
+                    call.tenant = tenant_of(request)
+                    async for reply in handler(request, call):
+                        yield reply.SerializeToString()
+            except Exception as error:
+                await _abort(context, request_id, error)
+            context.set_trailing_metadata((("x-request-id", request_id),))
+
+        return serve
+
+    async def _reply(
+        self,
+        method: Method,
+        context: Context,
+        run: Callable[[Call], Awaitable[Message]],
+        *,
+        upload: bool = False,
+    ) -> bytes:
+        request_id = new_request_id()
+        try:
+            async with self._calls.handle(
+                *(method.name, TRANSPORT, None),
+                request_id=request_id,
+                timeout=context.time_remaining(),
+                upload=upload,
+                local=is_local(context.peer()),
+            ) as call:
+                reply = await run(call)
+                if getattr(reply, "errors", None):
+                    self._calls.note_reply(call, reply)
+        except Exception as error:
+            await _abort(context, request_id, error)
+        context.set_trailing_metadata((("x-request-id", request_id),))
+        return reply.SerializeToString()
+
+    def _parse(self, method: Method, data: bytes) -> Message:
+        if len(data) > self._max_message_bytes:
+            raise InvalidRequest(
+                f"request: at most {self._max_message_bytes} bytes, has {len(data)}",
+                field="request",
+                limit=self._max_message_bytes,
+                value=len(data),
+            )
+        try:
+            return method.request.FromString(data)
+        except DecodeError as error:
+            raise InvalidRequest(
+                f"request: must be a {method.request.DESCRIPTOR.full_name}, cannot be parsed",
+                field="request",
+                limit=method.request.DESCRIPTOR.full_name,
+                value=f"{len(data)} bytes",
+            ) from error
+
+
+class _UnknownMethods(grpc.GenericRpcHandler):
+    """Answers what no service has, with an id that is in the log."""
+
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[bytes, bytes]:
+        """A handler that refuses."""
+        path = handler_call_details.method
+
+        async def refuse(stream: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+            request_id = new_request_id()
+            error = UnknownMethod(f"method: there is no {path[:200]}", field="method", value=path)
+            log.info(
+                "request failed", request_id=request_id, method=path[:200], code="UNIMPLEMENTED"
+            )
+            await _abort(context, request_id, error)
+            yield b""  # makes this a stream
+
+        return grpc.stream_stream_rpc_method_handler(refuse)
+
+
+def is_local(peer: str) -> bool:
+    """Whether a peer, as gRPC writes it, is on this machine: ``ipv4:127.0.0.1:50051`` and such."""
+    kind, _, address = unquote(peer).partition(":")
+    if kind == "unix":
+        return True
+    return kind in ("ipv4", "ipv6") and is_loopback(address.rpartition(":")[0].strip("[]"))
+
+
+async def _abort(context: Context, request_id: str, error: Exception) -> NoReturn:
+    problem = problem_of(error)
+    details = [
+        _pack(
+            error_details_pb2.ErrorInfo(
+                reason=problem.reason,
+                domain=ERROR_DOMAIN,
+                metadata={
+                    key: value
+                    for key, value in (
+                        ("field", problem.field),
+                        ("limit", problem.limit),
+                        ("value", problem.value),
+                    )
+                    if value
+                },
+            )
+        ),
+        _pack(error_details_pb2.RequestInfo(request_id=request_id)),
+    ]
+    if problem.retry_after is not None:
+        delay = duration_pb2.Duration()
+        delay.FromNanoseconds(int(problem.retry_after * 1e9))
+        details.append(_pack(error_details_pb2.RetryInfo(retry_delay=delay)))
+    status = status_pb2.Status(
+        code=problem.status.code.value[0], message=problem.message, details=details
+    )
+    await context.abort(
+        problem.status.code,
+        problem.message,
+        (
+            ("grpc-status-details-bin", status.SerializeToString()),
+            ("x-request-id", request_id),
+        ),
+    )
+
+
+def _pack(message: Message) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed

@@ -1,0 +1,281 @@
+"""The REST transport: the twin of every RPC under ``/v1``, as a Starlette application."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from google.protobuf.message import Message
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope
+
+from service.application import Handler
+from service.config import is_loopback
+from service.errors import InvalidRequest, RequestCancelled, Unavailable, problem_of
+from service.logs import get_logger
+from service.requests.calls import Call, Calls, new_request_id, tenant_of
+from service.transport.methods import OF_THE_SERVER, Method, RestRoute, methods_of
+from service.transport.proto_json import read_json, read_strings
+from service.transport.rest_bodies import read_form, write_json
+
+MAX_PARTS = 10_000
+TIMEOUT_HEADER = "x-request-timeout"
+"""Seconds that a REST client gives its request, as gRPC clients give a deadline."""
+
+log = get_logger(__name__)
+
+_METHODS = {method.name: method for method in methods_of(*OF_THE_SERVER)}
+
+
+class Backend:
+    """What the routes talk to. It is attached when the server starts, after the routes are made."""
+
+    def __init__(self) -> None:
+        self._attached: tuple[Mapping[str, Handler], Calls] | None = None
+
+    def attach(self, handlers: Mapping[str, Handler], calls: Calls) -> None:
+        """Connects the routes with the application."""
+        self._attached = handlers, calls
+
+    @property
+    def calls(self) -> Calls:
+        """Where requests are accounted for."""
+        return self._parts[1]
+
+    def handler(self, method: str) -> Handler:
+        """The use case behind an RPC."""
+        return self._parts[0][method]
+
+    @property
+    def _parts(self) -> tuple[Mapping[str, Handler], Calls]:
+        if self._attached is None:
+            raise Unavailable("the server is starting", retry_after=1.0)
+        return self._attached
+
+
+def rest_app(backend: Backend) -> Starlette:
+    """The application with a route for every RPC."""
+    twins = [(method, method.rest) for method in _METHODS.values() if method.rest is not None]
+    # Custom verbs first: an id's pattern would match "defects:predict", too.
+    twins.sort(key=lambda twin: ":" not in twin[1].path)
+    routes = [
+        Route(twin.path, _endpoint(method, twin, backend), methods=[twin.verb])
+        for method, twin in twins
+    ]
+    return Starlette(routes=routes)
+
+
+def problem_response(
+    error: Exception,
+    request_id: str = "",
+    status: int | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """An error as an RFC 9457 problem document."""
+    problem = problem_of(error)
+    status = status or problem.status.http
+    body = {
+        "type": "about:blank",
+        "title": _title(status),
+        "status": status,
+        "detail": problem.message,
+        "code": problem.status.code.name,
+        "reason": problem.reason,
+        "field": problem.field,
+        "limit": problem.limit,
+        "value": problem.value,
+        "request_id": request_id,
+    }
+    headers = {**(headers or {}), "X-Request-Id": request_id}
+    if problem.retry_after is not None:
+        headers["Retry-After"] = str(max(1, round(problem.retry_after)))
+    return JSONResponse(body, status, headers, media_type="application/problem+json")
+
+
+def refuse(
+    error: Exception,
+    scope: Scope,
+    status: int | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """Answers a request that reached no use case, and logs it under an id of its own.
+
+    Args:
+        status: in place of the error's own.
+        headers: to send along.
+    """
+    request_id = new_request_id()
+    log.info(
+        "request failed",
+        request_id=request_id,
+        method=f"{scope['method']} {scope['path'][:200]}",
+        transport="rest",
+        code=problem_of(error).status.code.name,
+        reason=str(error),
+    )
+    return problem_response(error, request_id, status, headers)
+
+
+async def answer(
+    backend: Backend,
+    method: str,
+    read: Callable[[], Coroutine[Any, Any, Message]],
+    request: Request,
+) -> tuple[Message, str]:
+    """Runs an RPC for a REST request; a stream's first reply is the answer.
+
+    Args:
+        read: reads the request's message.
+        request: tells the time that the client gives it, where he is, and when he leaves.
+
+    Returns:
+        The reply and the request's id.
+
+    Raises:
+        Answered: the error as a response.
+        InvalidRequest: the client gives it no possible time.
+    """
+    timeout = request_timeout(request)
+    request_id = new_request_id()
+    try:
+        async with backend.calls.handle(
+            *(method, "rest", None),
+            request_id=request_id,
+            timeout=timeout,
+            local=request.client is not None and is_loopback(request.client.host),
+        ) as call:
+            message = await read()
+            call.tenant = tenant_of(message)
+            work = _run(backend.handler(method), _METHODS[method], message, call)
+            reply = await _while_connected(work, request.receive)
+            if getattr(reply, "errors", None):
+                backend.calls.note_reply(call, reply)
+            return reply, request_id
+    except Exception as error:
+        raise Answered(problem_response(error, request_id)) from error
+
+
+class Answered(Exception):
+    """Carries the response to a request that failed."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(response.status_code)
+        self.response = response
+
+
+async def _run(handler: Handler, method: Method, request: Message, call: Call) -> Message:
+    reply: Message
+    if method.client_streaming:
+        reply = await handler(_stream_of(request), call)
+    elif method.server_streaming:
+        replies = handler(request, call)
+        try:
+            reply = await anext(replies)
+        finally:
+            await replies.aclose()
+    else:
+        reply = await handler(request, call)
+    return reply
+
+
+async def _stream_of(request: Message) -> AsyncIterator[Message]:
+    yield request
+
+
+def _endpoint(
+    method: Method, twin: RestRoute, backend: Backend
+) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    status = HTTPStatus.ACCEPTED if method.server_streaming else HTTPStatus.OK
+
+    async def endpoint(request: Request) -> Response:
+        async def read() -> Message:
+            return await _read(method, twin, request)
+
+        try:
+            reply, request_id = await answer(backend, method.name, read, request)
+        except InvalidRequest as error:
+            return refuse(error, request.scope)
+        except Answered as answered:
+            return answered.response
+        return JSONResponse(write_json(reply), status, {"X-Request-Id": request_id})
+
+    return endpoint
+
+
+async def _read(method: Method, twin: RestRoute, request: Request) -> Message:
+    bound: dict[str, Any] = {}
+    if twin.field:
+        bound[twin.field] = twin.name.format(**request.path_params)
+    for name, value in read_strings(method.request, dict(request.query_params)).items():
+        if bound.get(name, value) != value:
+            raise InvalidRequest(f"{name}: is set twice", field=name, value=value)
+        bound[name] = value
+    content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if content_type == "multipart/form-data":
+        try:
+            async with request.form(max_files=MAX_PARTS, max_fields=MAX_PARTS) as form:
+                return await read_form(method.request, form.multi_items(), bound)
+        except HTTPException as error:
+            raise InvalidRequest(
+                f"body: {error.detail}", field="body", limit="multipart", value="malformed"
+            ) from error
+    return read_json(method.request, await request.body(), bound)
+
+
+def request_timeout(request: Request) -> float | None:
+    """The seconds that the client gives its request, or None if it does not say.
+
+    Raises:
+        InvalidRequest: the header is no such number.
+    """
+    text = request.headers.get(TIMEOUT_HEADER)
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= 86_400:
+        raise InvalidRequest(
+            f"{TIMEOUT_HEADER}: must be seconds above 0, is {text[:100]!r}",
+            field=TIMEOUT_HEADER,
+            limit="above 0, at most 86400",
+            value=text,
+        )
+    return seconds
+
+
+async def _while_connected(work: Coroutine[Any, Any, Message], receive: Receive) -> Message:
+    """Calls the work off when the client leaves, so that nobody computes for him.
+
+    Raises:
+        RequestCancelled: he left.
+    """
+    task = asyncio.create_task(work)
+    watch = asyncio.create_task(_disconnected(receive))
+    try:
+        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        watch.cancel()
+        left = not task.done()
+        if left:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    if left:
+        raise RequestCancelled("the client left")
+    return task.result()
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _title(status: int) -> str:
+    return HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else "Error"

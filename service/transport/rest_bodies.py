@@ -1,0 +1,191 @@
+"""Between JSON or multipart bodies and the messages of the proto files.
+
+Replies are the proto's JSON form with snake_case names. Predictions and embeddings look different,
+rows instead of packed columns, and so do the confusion matrices of a report: lists of rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from starlette.datastructures import UploadFile
+
+from service.errors import InvalidRequest
+from service.requests.inputs import from_tensor
+from service.transport.proto_json import read_json, read_strings
+from trunkline.v1 import advice_pb2, common_pb2, extraction_pb2, heads_pb2, prediction_pb2
+
+Json = dict[str, Any]
+
+
+async def read_form(
+    request_class: type[Message], parts: Iterable[tuple[str, UploadFile | str]], bound: Json
+) -> Message:
+    """Reads multipart parts as a message.
+
+    Parts called ``image`` are files, ``text`` are strings or files; each is one row, in order.
+    Parts called ``label`` (and ``id``) belong to the rows in order. All others set fields of the
+    request.
+
+    Raises:
+        InvalidRequest: the parts do not make such a request.
+    """
+    inputs: list[common_pb2.Input] = []
+    columns: dict[str, list[str]] = {"label": [], "id": []}
+    fields: dict[str, str] = {}
+    for name, value in parts:
+        if name in ("image", "text"):
+            inputs.append(await _form_input(name, value))
+        elif isinstance(value, UploadFile):
+            raise InvalidRequest(
+                f"{name[:100]}: must not be a file; files are called image or text",
+                field=name,
+                limit="image or text",
+                value="file",
+            )
+        elif name in columns:
+            columns[name].append(value)
+        else:
+            fields[name] = value
+    body = json.dumps(read_strings(request_class, fields)).encode()
+    request = read_json(request_class, body, bound)
+    _fill_rows(request, inputs, columns)
+    return request
+
+
+def write_json(reply: Message) -> Json:
+    """The reply as a REST client gets it."""
+    if isinstance(reply, prediction_pb2.PredictResponse):
+        return _write_predictions(reply)
+    if isinstance(reply, extraction_pb2.EmbedResponse):
+        return _write_embeddings(reply)
+    if isinstance(reply, heads_pb2.GetHeadReportResponse):
+        return _write_report(reply)
+    return _to_dict(reply)
+
+
+async def _form_input(name: str, value: UploadFile | str) -> common_pb2.Input:
+    data = value.encode() if isinstance(value, str) else await value.read()
+    if name == "image":
+        return common_pb2.Input(image=data)
+    return common_pb2.Input(text_utf8=data)
+
+
+def _fill_rows(
+    request: Message, inputs: list[common_pb2.Input], columns: dict[str, list[str]]
+) -> None:
+    labels, ids = columns["label"], columns["id"]
+    if isinstance(request, (prediction_pb2.PredictRequest, extraction_pb2.EmbedRequest)):
+        request.inputs.extend(inputs)
+        return
+    for name, column in columns.items():
+        if len(column) not in (0, len(inputs)):
+            raise InvalidRequest(
+                f"{name}: needs one per input ({len(inputs)}), has {len(column)}",
+                field=name,
+                limit=len(inputs),
+                value=len(column),
+            )
+    if isinstance(request, heads_pb2.AddExamplesRequest):
+        request.examples.extend(
+            heads_pb2.NewExample(input=item, label=labels[i] if labels else None)
+            for i, item in enumerate(inputs)
+        )
+    elif isinstance(request, advice_pb2.AdviseRequest):
+        request.examples.extend(
+            advice_pb2.LabelledInput(input=item, label=labels[i] if labels else "")
+            for i, item in enumerate(inputs)
+        )
+    elif isinstance(request, prediction_pb2.SendFeedbackRequest):
+        request.feedback.extend(
+            prediction_pb2.Feedback(
+                input=item,
+                label=labels[i] if labels else "",
+                id=ids[i] if ids else "",
+            )
+            for i, item in enumerate(inputs)
+        )
+    elif inputs:
+        raise InvalidRequest(
+            f"body: {request.DESCRIPTOR.name} takes no files", field="body", value="multipart"
+        )
+
+
+def _write_predictions(reply: prediction_pb2.PredictResponse) -> Json:
+    rows: list[Json] = [{"row": row, "digest": digest} for row, digest in enumerate(reply.digests)]
+    for error in reply.errors:
+        rows[error.row]["error"] = _to_dict(error)
+    for group in reply.predictions:
+        for row, written in zip(group.rows, _prediction_rows(group), strict=True):
+            rows[row] |= written
+    return {"predictions": rows, "timing": _to_dict(reply.timing)}
+
+
+def _prediction_rows(group: prediction_pb2.HeadPredictions) -> Iterator[Json]:
+    """One object per row, in the order of `group.rows`; an abstention has no label."""
+    indices = from_tensor(group.indices, field="indices", dtypes=("uint32",)).tolist()
+    values = from_tensor(group.probabilities, field="probabilities", dtypes=("float32",))
+    sets = _prediction_sets(group)
+    novelty = None
+    if group.HasField("novelty"):
+        novelty = from_tensor(group.novelty, field="novelty", dtypes=("float32",)).tolist()
+    for i, probabilities in enumerate(np.asarray(values, np.float64).tolist()):
+        written: Json = {"head": group.head, "version": group.version, "live": group.live}
+        if sets is not None:
+            written["set"] = sets[i]
+        if novelty is not None:
+            written |= {"novelty": novelty[i], "novel": group.novel[i]}
+        if group.abstains and group.novel[i]:
+            yield written | {"abstained": True}
+            continue
+        labels = [group.labels[index] for index in indices[i]]
+        written |= {"label": labels[0], "probability": probabilities[0]}
+        yield written | {"scores": dict(zip(labels, probabilities, strict=True))}
+
+
+def _prediction_sets(group: prediction_pb2.HeadPredictions) -> list[list[str]] | None:
+    if not group.HasField("set_sizes"):
+        return None
+    sizes = from_tensor(group.set_sizes, field="set_sizes", dtypes=("uint32",)).tolist()
+    flat = iter(from_tensor(group.set_indices, field="set_indices", dtypes=("uint32",)).tolist())
+    return [[group.labels[index] for index in islice(flat, size)] for size in sizes]
+
+
+def _write_report(reply: heads_pb2.GetHeadReportResponse) -> Json:
+    """The report with its confusion matrices as lists of rows."""
+    written = _to_dict(reply)
+    for name in ("evaluation", "test"):
+        if reply.report.HasField(name):
+            matrix = from_tensor(
+                getattr(reply.report, name).confusion, field="confusion", dtypes=("uint32",)
+            )
+            written["report"][name]["confusion"] = matrix.tolist()
+    return written
+
+
+def _write_embeddings(reply: extraction_pb2.EmbedResponse) -> Json:
+    vectors = from_tensor(reply.embeddings, field="embeddings", dtypes=("float32",)).tolist()
+    failed = {error.row: _to_dict(error) for error in reply.errors}
+    rows: list[Json] = []
+    for row, (digest, vector) in enumerate(zip(reply.digests, vectors, strict=True)):
+        outcome = {"error": failed[row]} if row in failed else {"embedding": vector}
+        rows.append({"row": row, "digest": digest, **outcome})
+    return {
+        "backbone": reply.backbone,
+        "fingerprint": reply.fingerprint,
+        "embeddings": rows,
+        "timing": _to_dict(reply.timing),
+    }
+
+
+def _to_dict(message: Message) -> Json:
+    converted: Json = MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    return converted

@@ -1,0 +1,1 @@
+"""A tail from activations, in a process of its own."""

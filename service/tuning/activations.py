@@ -1,0 +1,158 @@
+"""Activations of a head's examples: computed once each, by the extractor, from kept inputs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from numpy.typing import NDArray
+
+from models import InputLimits, Modality
+from service.concurrency.retry import patiently
+from service.concurrency.tasks import to_its_end
+from service.embedding.image_views import looks_at
+from service.errors import Aborted, PreconditionFailed, QueueFull, Unavailable
+from service.extraction import BackboneInfo, Extractor
+from service.requests.inputs import RawInput, read_inputs
+from service.store import Database
+from service.store import kept_inputs as stored_inputs
+from service.store.embeddings import view_digests
+from service.store.heads import HeadRecord
+from service.tuning.activation_files import ROW_OVERHEAD_BYTES, ActivationFiles, Key
+from trunkline.v1 import common_pb2
+
+ROWS_AT_ONCE = 64
+"""Rows under way at a time: a small share of the tenant's queue, and one file."""
+
+Tell = Callable[[float], None]
+T = TypeVar("T")
+
+
+class Activations:
+    """Sees to it that all that a tuning needs lies on the disk."""
+
+    def __init__(
+        self,
+        database: Database,
+        extractor: Extractor,
+        files: ActivationFiles,
+        limits: InputLimits,
+    ) -> None:
+        self._database = database
+        self._extractor = extractor
+        self._limits = limits
+        self.files = files
+
+    async def complete(
+        self,
+        head: HeadRecord,
+        backbone: BackboneInfo,
+        digests: Sequence[str],
+        *,
+        views: int,
+        flips: bool = False,
+        prepared: bool,
+        tell: Tell,
+    ) -> Key:
+        """Computes what is missing of examples and their first views; returns where all lies.
+
+        Args:
+            flips: whether these views are flips.
+            prepared: whether what enters the network is wanted in place of activations.
+            tell: is told the share that is done.
+
+        Raises:
+            PreconditionFailed: there is no room for so much, or one of them cannot be computed.
+            Aborted: an example was deleted meanwhile.
+            QueueFull, Unavailable: the extractor took no rows for long.
+        """
+        key = Key(backbone.fingerprint, head.uid, prepared)
+        known = await asyncio.to_thread(self.files.known, key)
+        missing = [
+            digest
+            for digest in digests
+            if not known.issuperset((digest, *view_digests(digest, views, flips=flips)))
+        ]
+        if not missing:
+            return key
+        nbytes = await self._measure(head, backbone, missing, prepared=prepared) * (1 + views)
+        await asyncio.to_thread(self.files.make_room, key, nbytes)
+        done = 0
+        for part in _parts(missing, max(1, ROWS_AT_ONCE // (1 + views))):
+            tell(done / len(missing))
+            rows = await self._compute(head, backbone, part, views, flips=flips, prepared=prepared)
+            await to_its_end(self.files.add, key, rows)
+            done += len(part)
+        return key
+
+    async def _measure(
+        self, head: HeadRecord, backbone: BackboneInfo, digests: Sequence[str], *, prepared: bool
+    ) -> int:
+        """Bytes that rows of these inputs take: those of images have one size, texts differ."""
+        (row,) = (await self._compute(head, backbone, digests[:1], 0, prepared=prepared)).values()
+        if backbone.modality is Modality.IMAGE:
+            return len(digests) * (row.nbytes + ROW_OVERHEAD_BYTES)
+        tokens = 0
+        for part in _parts(digests, ROWS_AT_ONCE):
+            ids = await self._compute(head, backbone, part, 0, prepared=True)
+            tokens += sum(map(len, ids.values()))
+        return tokens * row.nbytes // len(row) + len(digests) * ROW_OVERHEAD_BYTES
+
+    async def _compute(
+        self,
+        head: HeadRecord,
+        backbone: BackboneInfo,
+        digests: Sequence[str],
+        views: int,
+        *,
+        flips: bool = False,
+        prepared: bool,
+    ) -> dict[str, NDArray[Any]]:
+        """Rows of these examples and their views by name."""
+        raws = await self._inputs(head, digests)
+        flipped = range(len(raws)) if flips else ()
+        looks = await looks_at(raws, views, self._limits, flipped)
+        inputs = [_usable(look) for row in looks for look in row]
+
+        async def ask() -> list[NDArray[Any]]:
+            rows = await self._extractor.activations(
+                head.tenant, backbone, inputs, prepared=prepared
+            )
+            return [_usable(row) for row in rows]
+
+        rows = await patiently(ask)
+        return {raw.digest: row for raw, row in zip(inputs, rows, strict=True)}
+
+    async def _inputs(self, head: HeadRecord, digests: Sequence[str]) -> list[RawInput | Exception]:
+        kept = await self._database.read(stored_inputs.find_inputs, head.uid, digests)
+        gone = [digest for digest in digests if digest not in kept]
+        if gone:
+            raise Aborted(
+                f"examples: {gone[0]} was deleted meanwhile", field="examples", value=gone[0]
+            )
+        messages = [common_pb2.Input.FromString(kept[digest]) for digest in digests]
+        return await read_inputs(messages, self._limits)
+
+
+def _usable(row: T | Exception) -> T:
+    """The row; what is wrong with one of them makes all of no use.
+
+    Raises:
+        QueueFull, Unavailable: later it may be there.
+        PreconditionFailed: it cannot be computed.
+    """
+    if not isinstance(row, Exception):
+        return row
+    if isinstance(row, (QueueFull, Unavailable)):
+        raise row
+    raise PreconditionFailed(
+        f"examples: a kept input is of no use for fine-tuning: {row}",
+        field=getattr(row, "field", None) or "examples",
+        limit=getattr(row, "limit", None),
+        value=getattr(row, "value", None),
+    ) from row
+
+
+def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[i : i + size] for i in range(0, len(items), size))

@@ -1,0 +1,78 @@
+"""What can be fine-tuned, and what cannot."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+import adapters
+from models import Modality
+from service.errors import PreconditionFailed
+from service.extraction import BackboneInfo
+from service.store import example_sets
+from service.store import kept_inputs as stored_inputs
+from service.store.heads import HeadRecord
+
+WHOLE = "full"
+"""The strategy that tunes the whole backbone, and so begins at the input and not at the cut."""
+
+FEWEST = 2
+"""Examples of a class: one to learn from and one to judge by."""
+
+
+def check_tunable(head: HeadRecord, spec: adapters.FineTune, backbone: BackboneInfo) -> None:
+    """Refuses what no training of the head could tune.
+
+    Raises:
+        PreconditionFailed: naming field, limit and value.
+    """
+    if not head.keep_inputs:
+        raise PreconditionFailed(
+            "fine_tune: needs the raw inputs, which the head does not keep (keep_inputs); make a "
+            "new head that does",
+            field="keep_inputs",
+            limit=True,
+            value=False,
+        )
+    if not backbone.cut and spec.strategy != WHOLE:
+        raise PreconditionFailed(
+            f"fine_tune.strategy: {backbone.name} declares no cut, so {spec.strategy!r} is not "
+            f"possible, {WHOLE!r} may be",
+            field="fine_tune.strategy",
+            limit=WHOLE,
+            value=spec.strategy,
+        )
+    if spec.views and backbone.modality is not Modality.IMAGE:
+        raise PreconditionFailed(
+            f"fine_tune.views: must be 0 for {backbone.modality} inputs, is {spec.views}: only "
+            "images have views",
+            field="fine_tune.views",
+            limit=0,
+            value=spec.views,
+        )
+
+
+def check_examples(connection: Connection, head: HeadRecord) -> None:
+    """Refuses examples that a head cannot be fine-tuned on.
+
+    Raises:
+        PreconditionFailed: naming field, limit and value.
+    """
+    lost = stored_inputs.count_not_kept(connection, head.uid)
+    if lost:
+        raise PreconditionFailed(
+            f"fine_tune: needs the inputs of all labelled examples, {lost} are not kept; "
+            "delete or send them again",
+            field="examples",
+            limit=0,
+            value=lost,
+        )
+    counts = example_sets.label_counts(connection, head.uid)
+    rarest = min(counts, key=lambda label: (counts[label], label))
+    if counts[rarest] < FEWEST:
+        raise PreconditionFailed(
+            f"fine_tune: needs at least {FEWEST} examples per class, class {rarest!r} has "
+            f"{counts[rarest]}",
+            field="examples",
+            limit=FEWEST,
+            value=counts[rarest],
+        )

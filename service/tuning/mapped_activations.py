@@ -1,0 +1,68 @@
+"""Activations on the disk as `adapters.tuning` takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adapters import InvalidArgument
+from service.store.embeddings import view_digests
+from service.tuning.activation_files import SUFFIX, map_rows
+
+TEXT_AXES = (2, 1)
+"""Of activations of texts (tokens, width), and of their ids (tokens,); images have three."""
+
+
+class StoredActivations:
+    """Rows of a folder that `ActivationFiles` keeps, mapped into memory.
+
+    Args:
+        folder: where they lie.
+        digests: of the examples, in their order.
+        views: of each example.
+        flips: whether these are flips.
+
+    Raises:
+        InvalidArgument: one of them is not there.
+    """
+
+    def __init__(
+        self, folder: Path, digests: Sequence[str], views: int, *, flips: bool = False
+    ) -> None:
+        self.views = views
+        stored: dict[str, NDArray[Any]] = {}
+        for path in sorted(folder.glob(f"*{SUFFIX}")):
+            stored |= map_rows(path)
+        try:
+            self._rows = [
+                [stored[name] for name in (digest, *view_digests(digest, views, flips=flips))]
+                for digest in digests
+            ]
+        except KeyError as error:
+            raise InvalidArgument(
+                "an example was deleted meanwhile; train again",
+                field="examples",
+                value=str(error.args[0]),
+            ) from error
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def rows(
+        self, examples: NDArray[np.intp], views: NDArray[np.intp]
+    ) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
+        """States of these looks, joined, and which tokens are no padding; None for images."""
+        found = [self._rows[i][view] for i, view in zip(examples, views, strict=True)]
+        if found[0].ndim not in TEXT_AXES:
+            return np.stack(found), None
+        longest = max(map(len, found))
+        states = np.zeros((len(found), longest, *found[0].shape[1:]), found[0].dtype)
+        mask = np.zeros((len(found), longest), np.int64)
+        for i, row in enumerate(found):
+            states[i, : len(row)] = row
+            mask[i, : len(row)] = 1
+        return states, mask

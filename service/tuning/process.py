@@ -1,0 +1,113 @@
+"""Runs tunings, each in a process of its own, so that other trainings never wait for one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+from service.concurrency.tasks import to_its_end
+from service.concurrency.tenant_lock import Turns
+from service.errors import FitterDied
+from service.fitting.process import BLAS_THREAD_VARIABLES, next_frame
+from service.subprocesses import frames as frames
+from service.tuning.task import TuningResult, TuningTask, read_result, read_task, write_task
+
+Tell = Callable[[float, str, Mapping[str, Any] | None], None]
+"""Is told the share that is done, the phase in words and, of epochs, the fields of
+`adapters.tuning.TuningProgress`."""
+
+
+class Tuner:
+    """Tunings wait for one another, tenants in turn; each has a folder, named after its job.
+
+    In there are its task, its checkpoints and in the end its result, so that after a crash it goes
+    on where it was.
+
+    Args:
+        folder: of all tunings.
+        threads: of a process.
+    """
+
+    def __init__(self, folder: Path, threads: int) -> None:
+        self._folder = folder
+        self._threads = threads
+        self._turns = Turns()
+
+    def turn(self, tenant: str) -> AbstractAsyncContextManager[None]:
+        """Waits until no other tuning runs and it is the tenant's turn; keeps others waiting."""
+        return self._turns.turn(tenant)
+
+    async def task(self, job: str) -> TuningTask | None:
+        """What a job began with before a restart; None for a new one."""
+        return await asyncio.to_thread(read_task, self._folder / job)
+
+    async def begin(self, job: str, task: TuningTask) -> None:
+        """Keeps what a job begins with."""
+        await to_its_end(write_task, self._folder / job, task)
+
+    async def run(self, job: str, settings: Mapping[str, Any], tell: Tell) -> TuningResult:
+        """Tunes from the last checkpoint on; call it within `turn`. Cancelling it ends the process.
+
+        Args:
+            settings: `service.tuning.worker.Settings`, but for folder and threads.
+
+        Raises:
+            PreconditionFailed: nothing can be learned from these examples, or the network cannot
+                be loaded here.
+            FitFailed: by a fault of ours.
+            FitterDied: the process ended, for want of memory perhaps.
+        """
+        folder = self._folder / job
+        result = await asyncio.to_thread(read_result, folder)
+        if result is None:
+            await self._work({**settings, "folder": str(folder), "threads": self._threads}, tell)
+            result = await asyncio.to_thread(read_result, folder)
+        assert result is not None
+        return result
+
+    async def discard(self, job: str) -> None:
+        """Deletes what a job has kept."""
+        await asyncio.to_thread(shutil.rmtree, self._folder / job, ignore_errors=True)
+
+    async def sweep(self, jobs: Collection[str]) -> None:
+        """Deletes what all other jobs have kept."""
+        if self._folder.is_dir():
+            for folder in sorted(self._folder.iterdir()):
+                if folder.name not in jobs:
+                    await self.discard(folder.name)
+
+    async def _work(self, settings: dict[str, Any], tell: Tell) -> None:
+        environment = {name: str(self._threads) for name in BLAS_THREAD_VARIABLES}
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "service.tuning.worker"),
+            stdin=PIPE,
+            stdout=PIPE,
+            env=os.environ | environment,
+        )
+        try:
+            await _listen(process, settings, tell)
+        except (asyncio.IncompleteReadError, ConnectionError) as error:
+            status = await process.wait()
+            raise FitterDied(f"the tuning process ended with status {status}") from error
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+
+async def _listen(process: Process, settings: dict[str, Any], tell: Tell) -> None:
+    assert process.stdin is not None
+    process.stdin.write(frames.pack(settings))
+    await process.stdin.drain()
+    while True:
+        header, _ = await next_frame(process)
+        if "progress" not in header:
+            return
+        tell(header["progress"], header["phase"], header.get("tuning"))

@@ -1,0 +1,262 @@
+"""From a head's kept inputs to a version that runs on a tail of its own, or to a plain one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+import adapters
+from models.tails import tail_fingerprint
+from service.config import ServerSettings
+from service.embedding.backfill import Features
+from service.embedding.head_backbones import head_backbone
+from service.embedding.view_embeddings import Views
+from service.errors import Aborted
+from service.extraction import BackboneInfo, Extractor, TailRef
+from service.fitting.trainer import Trainer, stored_report
+from service.fitting.worker import measure
+from service.store import Database, example_sets
+from service.store import examples as stored_examples
+from service.store.example_sets import LabelledSet
+from service.store.heads import HeadRecord
+from service.store.jobs import NewVersion
+from service.store.tails import NewTail
+from service.tuning.activations import Activations
+from service.tuning.checks import WHOLE, check_examples, check_tunable
+from service.tuning.process import Tell, Tuner
+from service.tuning.task import TuningResult, TuningTask
+
+ATTEMPTS = 3
+"""To get hold of examples that nobody deletes at the same time."""
+
+ACTIVATION_SHARE = 0.2
+"""Of the work; the rest is tuning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a tail is trained with."""
+
+    trainer: Trainer
+    views: Views
+    activations: Activations
+    features: Features
+    tuner: Tuner
+
+
+class TailTrainer:
+    """Tunes tails, one at a time; linear heads are fitted meanwhile."""
+
+    def __init__(
+        self, database: Database, extractor: Extractor, parts: Parts, settings: ServerSettings
+    ) -> None:
+        self._database = database
+        self._extractor = extractor
+        self._parts = parts
+        self._tuner = parts.tuner
+        self._timeout_seconds = settings.tune_timeout_seconds
+        self._settings = {
+            "engine": settings.engine,
+            "device": settings.device,
+            "catalogue": None if settings.catalogue is None else str(settings.catalogue),
+        }
+
+    async def check(
+        self, head: HeadRecord, spec: adapters.HeadSpec, backbone: BackboneInfo
+    ) -> None:
+        """Refuses at once what could not be tuned.
+
+        Raises:
+            PreconditionFailed: naming field, limit and value.
+        """
+        check_tunable(head, spec.fine_tune, backbone)
+        await self._database.read(check_examples, head)
+
+    def turn(self, tenant: str) -> AbstractAsyncContextManager[None]:
+        """Waits until no other tail is tuned and it is the tenant's turn; keeps others waiting."""
+        return self._tuner.turn(tenant)
+
+    async def train(
+        self, head: HeadRecord, spec: adapters.HeadSpec, job: str, tell: Tell
+    ) -> NewVersion:
+        """Tunes a tail, from the job's last checkpoint on; call it within a turn.
+
+        The version runs on it only if it beats the head on the frozen backbone on the same folds.
+
+        Raises:
+            PreconditionFailed: nothing can be learned from the examples, or they take more room
+                than there is for activations, or the tail more than there is for tails.
+            Aborted: it took too long, or examples were deleted again and again meanwhile.
+            FitFailed, FitterDied: the tuning process failed or ended.
+        """
+        started = time.perf_counter()
+        backbone = head_backbone(self._extractor, head)
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                task, result = await self._tune(head, backbone, spec, job, tell)
+        except TimeoutError as error:
+            raise Aborted(
+                f"training: took longer than {self._timeout_seconds} s",
+                field="tune_timeout_seconds",
+                limit=self._timeout_seconds,
+            ) from error
+        tell(1.0, "storing the version", None)
+        return await self._version(head, backbone, task, result, started)
+
+    async def discard(self, job: str) -> None:
+        """Deletes what a job has kept for after a restart."""
+        await self._tuner.discard(job)
+
+    async def sweep(self, jobs: list[str]) -> None:
+        """Deletes what all other jobs have kept, and activations of what a crash left undeleted."""
+        await self._tuner.sweep(jobs)
+        for uid in await asyncio.to_thread(self._parts.activations.files.heads):
+            await self._retain(uid)
+
+    async def settle(self, uid: str, job: str) -> None:
+        """Deletes what a job that has ended kept, and activations of examples that are gone."""
+        await self.discard(job)
+        await self._retain(uid)
+
+    async def forget_head(self, uid: str) -> None:
+        """Deletes the activations of a head that was deleted."""
+        await asyncio.to_thread(self._parts.activations.files.drop, uid)
+
+    async def _retain(self, uid: str) -> None:
+        held = await self._database.read(stored_examples.held_digests, uid)
+        await asyncio.to_thread(self._parts.activations.files.retain, uid, held)
+
+    async def _tune(
+        self,
+        head: HeadRecord,
+        backbone: BackboneInfo,
+        spec: adapters.HeadSpec,
+        job: str,
+        tell: Tell,
+    ) -> tuple[TuningTask, TuningResult]:
+        def note(share: float) -> None:
+            tell(ACTIVATION_SHARE * share, "computing activations", None)
+
+        def tuning(share: float, phase: str, progress: Mapping[str, Any] | None) -> None:
+            tell(ACTIVATION_SHARE + (1 - ACTIVATION_SHARE) * share, phase, progress)
+
+        whole = spec.fine_tune.strategy == WHOLE
+        for attempt in range(ATTEMPTS):
+            task = await self._task(head, spec, job)
+            try:
+                key = await self._parts.activations.complete(
+                    head,
+                    backbone,
+                    task.digests,
+                    views=spec.fine_tune.views,
+                    flips=spec.fine_tune.flips,
+                    prepared=whole,
+                    tell=note,
+                )
+            except Aborted:  # an example was deleted meanwhile
+                await self.discard(job)
+                if attempt == ATTEMPTS - 1:
+                    raise
+            else:
+                folder = str(self._parts.activations.files.folder(key))
+                settings = {**self._settings, "activations": folder}
+                return task, await self._tuner.run(job, settings, tuning)
+        raise AssertionError("unreachable")
+
+    async def _task(self, head: HeadRecord, spec: adapters.HeadSpec, job: str) -> TuningTask:
+        """What the job began with, also before a restart."""
+        kept = await self._tuner.task(job)
+        if kept is not None and kept.fingerprint == head.fingerprint:
+            return kept
+        await self.discard(job)
+        material = await self._parts.trainer.material(head, spec)
+        examples = material.examples
+        views = await self._parts.views.of_training(head, spec, examples)
+        task = TuningTask(
+            backbone=head.backbone,
+            fingerprint=head.fingerprint,
+            spec=spec,
+            labels=examples.labels,
+            digests=examples.digests,
+            embeddings=examples.embeddings,
+            weights=examples.weights,
+            views=None if views is None else views[0],
+            view_rows=None if views is None else views[1],
+            start=material.start,
+        )
+        await self._tuner.begin(job, task)
+        return task
+
+    async def _version(
+        self,
+        head: HeadRecord,
+        backbone: BackboneInfo,
+        task: TuningTask,
+        result: TuningResult,
+        started: float,
+    ) -> NewVersion:
+        tests = await self._database.read(example_sets.held_out_set, head.uid, head.fingerprint)
+        tail = None
+        if result.tail is not None:
+            tail = await self._tail(head, backbone, task, result)
+            tests = _by_tail(tests, tail)
+        test = await asyncio.to_thread(_measure, result.head.safetensors, tests)
+        fitted = replace(result.head, test=test)
+        return NewVersion(
+            labels=fitted.labels,
+            report=stored_report(fitted, task.digests, time.perf_counter() - started),
+            safetensors=fitted.safetensors,
+            members=dict(zip(task.digests, task.labels, strict=True)),
+            tail=tail,
+        )
+
+    async def _tail(
+        self, head: HeadRecord, backbone: BackboneInfo, task: TuningTask, result: TuningResult
+    ) -> NewTail:
+        """The tail, and what it makes of all examples: of those that it was not tuned on, too.
+
+        It must run where it is to serve: a version that cannot answer would replace one that can.
+        """
+        data, features = result.tail, result.features
+        assert data is not None
+        assert features is not None
+
+        async def read() -> bytes:
+            return data
+
+        ref = TailRef(tail_fingerprint(data), read)
+        tuned = backbone.with_tail(ref)
+        await self._parts.features.prove(head, tuned, task.digests[0])
+        vectors = dict(zip(task.digests, features, strict=True))
+        every = await self._database.read(example_sets.without_embedding, head.uid, ref.fingerprint)
+        others = [digest for digest, kept in every.items() if kept and digest not in vectors]
+        vectors |= await self._parts.features.compute(head, tuned, others)
+        return NewTail(
+            fingerprint=ref.fingerprint,
+            strategy=task.spec.fine_tune.strategy,
+            blocks=tuple(result.head.report["fine_tuning"]["blocks"]),
+            data=data,
+            vectors=vectors,
+        )
+
+
+def _by_tail(examples: LabelledSet, tail: NewTail) -> LabelledSet:
+    """Examples with the embeddings that a tail gives, as far as there are any."""
+    found = examples.without(set(examples.digests) - tail.vectors.keys())
+    if not found.digests:
+        return found
+    return replace(found, embeddings=np.stack([tail.vectors[digest] for digest in found.digests]))
+
+
+def _measure(head: bytes, tests: LabelledSet) -> dict[str, Any] | None:
+    return measure(
+        adapters.Head.from_safetensors(head),
+        tests.labels,
+        tests.embeddings if tests.labels else None,
+    )

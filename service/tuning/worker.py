@@ -1,0 +1,199 @@
+"""The tuning process: one task, from its folder, to a result in it.
+
+It runs at low priority and knows neither the store nor the network; it alone imports torch for a
+training. When the server is gone its standard input ends, and it exits at once; the server's
+successor starts it again, and it goes on from the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import adapters
+import models
+from adapters.examples import Views
+from models.tails import tail_fingerprint, write_tail
+from service.errors import StoreFailed
+from service.fitting.process import FittedHead
+from service.fitting.worker import NICENESS, failure, fit
+from service.subprocesses import frames as frames
+from service.tuning.activation_files import write
+from service.tuning.mapped_activations import StoredActivations
+from service.tuning.task import TuningResult, TuningTask, read_task, write_result
+
+if TYPE_CHECKING:
+    from adapters.tuning import Tensors, Tuned, TuningProgress
+
+BASE_SHARE = 0.05
+"""Of the work: the head on the frozen backbone, which tuning starts from."""
+
+Tell = Callable[[float, str, dict[str, Any] | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where things are and what to compute with.
+
+    Attributes:
+        folder: the tuning's own.
+        activations: where those of the examples lie.
+        engine, device, catalogue: as the server's.
+        threads: of torch on a CPU.
+    """
+
+    folder: str
+    activations: str
+    engine: str
+    device: str
+    catalogue: str | None
+    threads: int
+
+
+class _Checkpoints:
+    """Files of a folder; see `adapters.tuning.Checkpoints`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def load(self, name: str) -> bytes | None:
+        """What was saved last under that name."""
+        path = self._path(name)
+        return path.read_bytes() if path.exists() else None
+
+    def save(self, name: str, data: bytes) -> None:
+        """Keeps it, whole or not at all."""
+        write(self._path(name), data)
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"checkpoint-{name}"
+
+
+def main() -> None:
+    """Tunes what standard input names."""
+    os.nice(NICENESS)
+    output = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)  # whatever a library prints must not get between the frames
+    frame = frames.read(sys.stdin.buffer)
+    if frame is None:
+        return
+    threading.Thread(target=_watch, args=(sys.stdin.buffer,), daemon=True).start()
+
+    def tell(share: float, phase: str, tuning: dict[str, Any] | None = None) -> None:
+        output.write(frames.pack({"progress": share, "phase": phase, "tuning": tuning}))
+
+    try:
+        _work(Settings(**frame[0]), tell)
+    except models.ModelError as error:
+        output.write(failure(adapters.InvalidArgument(str(error), field="backbone")))
+    except StoreFailed as error:
+        output.write(failure(adapters.InvalidArgument(error.message, field="data_dir")))
+    except Exception as error:
+        output.write(failure(error))
+    else:
+        output.write(frames.pack({"done": True}))
+
+
+def _watch(stream: BinaryIO) -> None:
+    stream.read()
+    os._exit(0)
+
+
+def _work(settings: Settings, tell: Tell) -> None:
+    started = time.process_time()
+    folder = Path(settings.folder)
+    task = read_task(folder)
+    assert task is not None
+    tuned = _tune(settings, task, tell)
+    fitted, tail = tuned.fitted, tuned.tail
+    head = FittedHead(
+        labels=fitted.head.labels,
+        report=fitted.report.to_json(),
+        test=None,
+        cpu_seconds=time.process_time() - started,
+        safetensors=fitted.head.to_safetensors(),
+    )
+    data = None if tail is None else _file(task, tail.tensors)
+    write_result(folder, TuningResult(head, data, None if tail is None else tail.features))
+
+
+def _tune(settings: Settings, task: TuningTask, tell: Tell) -> Tuned:
+    from adapters.tuning import tune
+    from service.tuning.network import load_tunable
+
+    spec = task.spec.fine_tune
+    folder = Path(settings.activations)
+    rows = StoredActivations(folder, task.digests, spec.views, flips=spec.flips)
+    began = time.perf_counter()
+    base = _base(task, tell)
+    base_seconds = time.perf_counter() - began
+    tell(BASE_SHARE, "loading the network", None)
+    tunable = load_tunable(
+        task.backbone,
+        task.fingerprint,
+        whole=_whole(task),
+        engine=settings.engine,
+        device=settings.device,
+        catalogue=None if settings.catalogue is None else Path(settings.catalogue),
+    )
+
+    before = tunable.digest()
+
+    def note(progress: TuningProgress) -> None:
+        share = BASE_SHARE + (1 - BASE_SHARE) * progress.done
+        tell(share, "fine-tuning", asdict(progress))
+
+    tuned = tune(
+        tunable.module,
+        rows,
+        task.labels,
+        task.spec,
+        base=base,
+        embeddings=task.embeddings,
+        name=lambda tensors: tail_fingerprint(_file(task, tensors)),
+        clock=time.perf_counter,
+        tell=note,
+        checkpoints=_Checkpoints(Path(settings.folder)),
+        weights=task.weights,
+        views=_views(task),
+        base_seconds=base_seconds,
+        threads=settings.threads,
+        device=tunable.device,
+    )
+    if tunable.digest() != before:
+        raise RuntimeError(f"fine-tuning changed {task.backbone}, which all tenants share")
+    return tuned
+
+
+def _base(task: TuningTask, tell: Tell) -> adapters.Fitted:
+    return fit(
+        task.arrays(),
+        task.labels,
+        task.spec,
+        task.fingerprint,
+        lambda share, phase: tell(BASE_SHARE * share, phase, None),
+    )
+
+
+def _views(task: TuningTask) -> Views | None:
+    if task.views is None or task.view_rows is None:
+        return None
+    return Views(task.views, task.view_rows)
+
+
+def _whole(task: TuningTask) -> bool:
+    return task.spec.fine_tune.strategy == adapters.STRATEGIES[-1]
+
+
+def _file(task: TuningTask, tensors: Tensors) -> bytes:
+    return write_tail(task.fingerprint, tensors, whole=_whole(task))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Turns at work that takes long."""
+
+from __future__ import annotations
+
+import asyncio
+
+from service.concurrency.tenant_lock import Turns
+
+
+class Workers:
+    """Work that ends when it is told to, and the order in which it began."""
+
+    def __init__(self) -> None:
+        self.turns = Turns()
+        self.began: list[str] = []
+        self._end: dict[str, asyncio.Event] = {}
+
+    def start(self, tenant: str, name: str) -> asyncio.Task[None]:
+        self._end[name] = asyncio.Event()
+        return asyncio.create_task(self._work(tenant, name))
+
+    async def end(self, name: str) -> None:
+        self._end[name].set()
+        await settled()
+
+    async def _work(self, tenant: str, name: str) -> None:
+        async with self.turns.turn(tenant):
+            self.began.append(name)
+            await self._end[name].wait()
+
+
+async def settled() -> None:
+    """Lets every task run until it waits."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_tenant_who_asks_for_much_delays_another_by_one_turn() -> None:
+    workers = Workers()
+    tasks = [workers.start("acme", name) for name in ("acme 1", "acme 2", "acme 3")]
+    tasks.append(workers.start("bolt", "bolt 1"))
+    await settled()
+    for name in ("acme 1", "acme 2", "bolt 1", "acme 3"):
+        assert workers.began[-1] == name
+        await workers.end(name)
+    assert all(task.done() for task in tasks)
+
+
+async def test_who_leaves_passes_the_turn_on() -> None:
+    workers = Workers()
+    async with workers.turns.turn("acme"):
+        waiting, chosen = workers.start("bolt", "waiting"), workers.start("core", "chosen")
+        last = workers.start("dune", "last")
+        await settled()
+        waiting.cancel()
+        await settled()
+    chosen.cancel()  # its turn has come, and it has not begun
+    await settled()
+    assert workers.began == ["last"]
+    await workers.end("last")
+    assert last.done()
+    async with workers.turns.turn("acme"):
+        assert workers.began == ["last"]
+
+
+async def test_work_that_fails_passes_the_turn_on() -> None:
+    workers = Workers()
+    failing, following = workers.start("acme", "failing"), workers.start("acme", "following")
+    await settled()
+    failing.cancel()
+    await settled()
+    assert workers.began == ["failing", "following"]
+    await workers.end("following")
+    assert following.done()

@@ -1,0 +1,273 @@
+"""Fits in a process of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays as hypothesis_arrays
+from numpy.typing import NDArray
+
+import adapters
+from adapters.spec import Augmentation
+from service.errors import FitFailed, FitterDied, PreconditionFailed
+from service.fitting.process import FitTask, FittedHead, Fitter
+from service.fitting.worker import UNKNOWN_PROBABILITY, measure
+from service.subprocesses import frames as frames
+from tests.service.doubles import FINGERPRINT
+
+SPEC = adapters.HeadSpec(family="ridge", seed=3)
+DIM = 8
+
+
+def examples(per_class: int = 10, dim: int = DIM) -> tuple[NDArray[np.float32], list[str]]:
+    random = np.random.default_rng(0)
+    labels = ["a", "b", "c"] * per_class
+    centres = {"a": 0.0, "b": 2.0, "c": 4.0}
+    rows = [random.normal(centres[label], 1.0, dim) for label in labels]
+    return np.array(rows, dtype=np.float32), labels
+
+
+def training_process() -> psutil.Process:
+    """The one child of this process that runs the worker."""
+    (found,) = (
+        child
+        for child in psutil.Process().children()
+        if child.is_running() and "service.fitting.worker" in child.cmdline()
+    )
+    return found
+
+
+@pytest.fixture
+async def fitter() -> AsyncIterator[Fitter]:
+    made = Fitter(1)
+    yield made
+    await made.close()
+
+
+async def test_fault_in_a_fit_does_not_end_the_process(fitter: Fitter) -> None:
+    embeddings, labels = examples()
+    nonsense: Any = [None, *labels[1:]]
+    with pytest.raises(FitFailed):
+        await fitter.fit(FitTask(embeddings, nonsense, SPEC, FINGERPRINT), ignore)
+    process = training_process()
+    assert (await fit(fitter)).labels == ("a", "b", "c")
+    assert training_process() == process
+
+
+async def fit(fitter: Fitter, spec: adapters.HeadSpec = SPEC) -> FittedHead:
+    embeddings, labels = examples()
+    return await fitter.fit(FitTask(embeddings, labels, spec, FINGERPRINT), ignore)
+
+
+def ignore(share: float, phase: str) -> None:
+    pass
+
+
+async def test_head_equals_the_one_fitted_in_this_process(fitter: Fitter) -> None:
+    embeddings, labels = examples()
+    progress: list[tuple[float, str]] = []
+    fitted = await fitter.fit(
+        FitTask(embeddings, labels, SPEC, FINGERPRINT),
+        lambda share, phase: progress.append((share, phase)),
+    )
+    expected = adapters.fit(embeddings, labels, SPEC, fingerprint=FINGERPRINT)
+    assert fitted.labels == expected.head.labels
+    head = adapters.Head.from_safetensors(fitted.safetensors)
+    np.testing.assert_allclose(head.weight, expected.head.weight, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(head.bias, expected.head.bias, rtol=1e-5, atol=1e-6)
+    assert head.fingerprint == FINGERPRINT
+    report = adapters.Report.from_json(fitted.report)
+    assert report.estimate == expected.report.estimate
+    assert report.spec == SPEC
+    assert report.evaluation is not None
+    assert report.evaluation.estimate == report.estimate
+    assert fitted.test is None
+    assert fitted.cpu_seconds > 0
+    shares = [share for share, _ in progress]
+    assert shares == sorted(shares)
+    assert (shares[0], shares[-1]) == (0.0, 1.0)
+
+
+async def test_weights_views_start_and_test_examples_take_part(fitter: Fitter) -> None:
+    embeddings, labels = examples()
+    random = np.random.default_rng(1)
+    spec = adapters.HeadSpec(family="ridge", augment=Augmentation(views=2))
+    task = FitTask(
+        embeddings,
+        labels,
+        spec,
+        FINGERPRINT,
+        weights=random.uniform(0.5, 2, len(labels)),
+        views=(embeddings[:5] + 0.01).astype(np.float32),
+        view_rows=np.arange(5),
+        start=(await fit(fitter)).safetensors,
+        test_embeddings=np.concatenate([embeddings[:6], embeddings[:1]]),
+        test_labels=[*labels[:6], "a label of no training example"],
+    )
+    fitted = await fitter.fit(task, ignore)
+    plain = await fitter.fit(replace(task, weights=None), ignore)
+    assert fitted.report["augmentation"]["augmented_examples"] == 5
+    assert fitted.test is not None
+    assert [item["label"] for item in fitted.test["classes"]][3:] == [
+        "a label of no training example"
+    ]
+    assert [sum(row) for row in fitted.test["confusion"]] == [2, 2, 2, 1]
+    head, other = map(adapters.Head.from_safetensors, (fitted.safetensors, plain.safetensors))
+    assert not np.allclose(head.weight, other.weight), "weights must change the head"
+
+
+def test_test_examples_of_a_label_that_a_head_lacks_count_as_wrong() -> None:
+    embeddings, labels = examples()
+    head = adapters.fit(embeddings, labels, SPEC, fingerprint=FINGERPRINT).head
+    known = measure(head, labels, embeddings)
+    assert known == adapters.evaluate(head, embeddings, labels).to_json()
+    found = measure(head, [*labels, "z", "y"], np.concatenate([embeddings, embeddings[:2]]))
+    assert known is not None
+    assert found is not None
+    n, right = len(labels), known["estimate"]["accuracy"] * len(labels)
+    assert found["estimate"]["accuracy"] == pytest.approx(right / (n + 2))
+    floor = -2 * np.log(UNKNOWN_PROBABILITY)
+    loss = (known["estimate"]["log_loss"] * n + floor) / (n + 2)
+    assert found["estimate"]["log_loss"] == pytest.approx(loss, rel=1e-5)
+    assert [(item["label"], item["recall"]) for item in found["classes"][3:]] == [
+        ("y", 0),
+        ("z", 0),
+    ]
+    assert np.array(found["confusion"]).sum(axis=0)[3:].tolist() == [0, 0]
+    assert sum(item["examples"] for item in found["reliability"]) == n + 2
+    unknown = measure(head, ["z"], embeddings[:1])
+    assert unknown is not None
+    assert unknown["estimate"]["accuracy"] == 0
+    assert measure(head, [], None) is None
+
+
+ARRAYS = st.dictionaries(
+    st.text(max_size=5),
+    hypothesis_arrays(
+        st.sampled_from([np.float32, np.float64, np.uint8, np.int64]),
+        st.tuples(st.integers(0, 3), st.integers(0, 3)),
+        elements=st.integers(0, 100),
+    ),
+    max_size=4,
+)
+
+
+@given(ARRAYS)
+def test_any_arrays_come_back_from_a_payload(arrays: dict[str, NDArray[Any]]) -> None:
+    layout, parts = frames.pack_arrays(arrays)
+    header, payload = frames.read(io.BytesIO(frames.pack({"arrays": layout}, b"".join(parts)))) or (
+        {},
+        b"",
+    )
+    found = frames.unpack_arrays(header["arrays"], payload)
+    assert found.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found[name], array)
+
+
+async def test_process_is_kept_for_the_next_fit_and_runs_at_low_priority(fitter: Fitter) -> None:
+    await fit(fitter)
+    first = training_process()
+    await fit(fitter)
+    assert training_process().pid == first.pid
+    assert first.nice() > psutil.Process().nice()
+
+
+async def test_what_cannot_be_learned_is_refused_by_field_and_the_next_fit_works(
+    fitter: Fitter,
+) -> None:
+    embeddings = np.array([[1, 2], [3, np.nan], [0, 1], [2, 2]], dtype=np.float32)
+    labels = ["a", "a", "b", "b"]
+    with pytest.raises(adapters.InvalidArgument) as expected:
+        adapters.fit(embeddings, labels, SPEC, fingerprint=FINGERPRINT)
+    with pytest.raises(PreconditionFailed) as caught:
+        await fitter.fit(FitTask(embeddings, labels, SPEC, FINGERPRINT), ignore)
+    told, meant = caught.value, expected.value
+    assert str(told) == str(meant)
+    assert (told.field, told.limit, told.value) == (meant.field, meant.limit, meant.value)
+    before = training_process().pid
+    assert (await fit(fitter)).labels == ("a", "b", "c")
+    assert training_process().pid == before
+
+
+async def test_cancelled_fit_ends_its_process_and_the_next_fit_works(fitter: Fitter) -> None:
+    embeddings, labels = examples(per_class=400, dim=512)
+    begun = asyncio.Event()
+    spec = adapters.HeadSpec(family="logistic")
+    task = asyncio.create_task(
+        fitter.fit(FitTask(embeddings, labels, spec, FINGERPRINT), lambda share, phase: begun.set())
+    )
+    await begun.wait()
+    process = training_process()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not process.is_running()
+    assert (await fit(fitter)).labels == ("a", "b", "c")
+
+
+async def test_killed_process_is_an_error_and_the_next_fit_works(fitter: Fitter) -> None:
+    embeddings, labels = examples(per_class=400, dim=512)
+    begun = asyncio.Event()
+    spec = adapters.HeadSpec(family="logistic")
+    task = asyncio.create_task(
+        fitter.fit(FitTask(embeddings, labels, spec, FINGERPRINT), lambda share, phase: begun.set())
+    )
+    await begun.wait()
+    training_process().kill()
+    with pytest.raises(FitterDied, match="-9"):
+        await task
+    assert (await fit(fitter)).labels == ("a", "b", "c")
+
+
+async def test_process_killed_between_fits_is_replaced(fitter: Fitter) -> None:
+    await fit(fitter)
+    process = training_process()
+    process.kill()
+    try:
+        fitted = await fit(fitter)
+    except FitterDied:  # its end was not known yet; it is now
+        fitted = await fit(fitter)
+    assert fitted.labels == ("a", "b", "c")
+
+
+async def test_closing_ends_the_process(fitter: Fitter) -> None:
+    await fitter.start()
+    process = training_process()
+    await fitter.close()
+    assert not process.is_running()
+    await fitter.close()
+
+
+async def test_fits_take_turns(fitter: Fitter) -> None:
+    order: list[str] = []
+    inside = asyncio.Event()
+    leave = asyncio.Event()
+
+    async def first() -> None:
+        async with fitter.turn():
+            inside.set()
+            await leave.wait()
+            order.append("first")
+
+    async def second() -> None:
+        async with fitter.turn():
+            order.append("second")
+
+    one = asyncio.create_task(first())
+    await inside.wait()
+    two = asyncio.create_task(second())
+    await asyncio.sleep(0)
+    leave.set()
+    await asyncio.gather(one, two)
+    assert order == ["first", "second"]

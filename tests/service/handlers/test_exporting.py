@@ -1,0 +1,151 @@
+"""Versions leave as files that say the same elsewhere."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+
+import adapters
+from adapters.onnx_export import to_onnx
+from adapters.spec import FRONTS
+from service.errors import PreconditionFailed
+from service.replies.model_card import model_card
+from service.store.versions import VersionRecord
+from tests.service.doubles import FINGERPRINT
+from tests.service.house import HEAD, House, best, import_request, texts
+from trunkline.v1 import heads_pb2
+
+DIM = 24
+TOLERANCE = 1e-5
+MORE_LABELS = {f"{colour} {i}": colour for i in range(8) for colour in ("red", "blue")}
+
+
+@functools.cache
+def examples() -> tuple[NDArray[np.float32], list[str]]:
+    random = np.random.default_rng(5)
+    labels = [str(i % 4) for i in range(80)]
+    rows = random.normal(size=(80, DIM)) * random.uniform(0.1, 5, DIM) + 3
+    rows[np.arange(80), [int(label) for label in labels]] += 4
+    return rows.astype(np.float32), labels
+
+
+def run(graph: bytes, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    (probabilities,) = session.run(["probabilities"], {"embedding": embeddings})
+    return np.asarray(probabilities)
+
+
+@pytest.mark.parametrize("front", FRONTS)
+@pytest.mark.parametrize("family", adapters.FAMILIES)
+def test_graph_gives_the_probabilities_of_the_head(family: str, front: str) -> None:
+    rows, labels = examples()
+    spec = adapters.HeadSpec(family=family, front=front, seed=3)
+    head = adapters.fit(rows, labels, spec, fingerprint=FINGERPRINT).head
+    random = np.random.default_rng(0)
+    near_nothing = random.normal(size=(5, DIM)) * 1e-4
+    inputs = np.vstack([rows[:5] * 1000, np.zeros((1, DIM)), near_nothing, rows])
+    inputs = inputs.astype(np.float32)
+    graph = to_onnx(head)
+    np.testing.assert_allclose(run(graph, inputs), head.probabilities(inputs), atol=TOLERANCE)
+    assert run(graph, inputs[:0]).shape == (0, 4)
+    info = onnxruntime.InferenceSession(graph).get_modelmeta().custom_metadata_map
+    assert json.loads(info["labels"]) == list(head.labels)
+    assert info["fingerprint"] == FINGERPRINT
+
+
+async def export(house: House, **values: Any) -> heads_pb2.ExportHeadResponse:
+    request = heads_pb2.ExportHeadRequest(name=HEAD, **values)
+    response: heads_pb2.ExportHeadResponse = await house.ask("ExportHead", request)
+    return response
+
+
+async def test_version_is_exported_as_graph_only_if_asked_for(house: House) -> None:
+    await house.create()
+    await house.add(MORE_LABELS)
+    await house.train()
+    assert (await export(house)).onnx == b""
+    exported = await export(house, onnx=True, version=1)
+    rows = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32) * 100
+    head = adapters.Head.from_safetensors(exported.safetensors)
+    np.testing.assert_allclose(run(exported.onnx, rows), head.probabilities(rows), atol=TOLERANCE)
+
+
+async def test_imported_weights_of_anybody_leave_as_a_graph(house: House) -> None:
+    await house.ask("ImportHead", import_request())
+    exported = await export(house, onnx=True)
+    rows = np.ones((2, 4), np.float32)
+    expected = adapters.Head.from_safetensors(exported.safetensors).probabilities(rows)
+    np.testing.assert_allclose(run(exported.onnx, rows), expected, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("front", FRONTS)
+async def test_exported_weights_come_back_whole(house: House, front: str) -> None:
+    novelty = heads_pb2.Novelty(false_alarm_rate=0.3, abstain=True)
+    await house.create(spec=heads_pb2.HeadSpec(family="lda", front=front, novelty=novelty))
+    await house.add(MORE_LABELS)
+    await house.train()
+    before = best(await house.predict(*texts(*MORE_LABELS)))
+    data = (await export(house)).safetensors
+    await house.ask("ImportHead", import_request(safetensors=data, labels=[]))
+    again = adapters.Head.from_safetensors((await export(house, version=2)).safetensors)
+    head = adapters.Head.from_safetensors(data)
+    assert head.front is not None
+    assert again.front is not None
+    assert again.front.kind == head.front.kind == front
+    np.testing.assert_array_equal(again.front.mean, head.front.mean)
+    assert head.novelty is not None
+    assert again.novelty is not None
+    assert (again.novelty.threshold, again.novelty.abstain) == (head.novelty.threshold, True)
+    assert head.conformal is not None
+    assert again.conformal is not None
+    np.testing.assert_array_equal(again.conformal.scores, head.conformal.scores)
+    assert best(await house.predict(*texts(*MORE_LABELS))) == before
+
+
+async def test_model_card_tells_what_the_head_is_and_how_good(house: House) -> None:
+    await house.create(spec=heads_pb2.HeadSpec(family="ridge", seed=9))
+    await house.add(MORE_LABELS)
+    await house.train()
+    card = (await export(house)).model_card
+    report = await house.report()
+    front, _, body = card.removeprefix("---\n").partition("\n---\n")
+    assert 'base_model: "tiny/text"' in front
+    assert f"value: {report.estimate.accuracy:.4f}" in front
+    assert f"# {HEAD}, version 1" in body
+    assert FINGERPRINT in body
+    assert report.estimate.method in body
+    interval = f"{report.estimate.accuracy_low:.1%} to {report.estimate.accuracy_high:.1%}"
+    assert interval in body
+    for label in ("red", "blue"):
+        assert f"| {label} | 8 |" in body
+    assert "seed 9" in body
+    assert "trained on stored examples" in body
+
+
+async def test_model_card_of_imported_weights_claims_nothing(house: House) -> None:
+    await house.ask("ImportHead", import_request())
+    card = (await export(house)).model_card
+    assert "Unknown" in card
+    assert "imported" in card
+    assert "accuracy" not in card
+
+
+def test_labels_cannot_break_out_of_the_model_card() -> None:
+    report = heads_pb2.HeadReport(
+        head=HEAD, classes=[heads_pb2.ClassReport(label="a|b <b>`", examples=1)]
+    )
+    version = VersionRecord(1, "training", ("a|b <b>`", "c"), {}, 1, 0.0, "tiny/text", FINGERPRINT)
+    card = model_card(report, version)
+    assert "| a\\|b \\<b\\>\\` | 1 |" in card
+
+
+async def test_head_without_a_version_has_nothing_to_export(house: House) -> None:
+    await house.create()
+    with pytest.raises(PreconditionFailed):
+        await export(house)

@@ -1,0 +1,309 @@
+"""Forgetting examples: from answers, from versions, from memory, and from the disk."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlalchemy import Connection, select
+
+import adapters
+from service.errors import Aborted, InvalidRequest, NotFound, PreconditionFailed, Unavailable
+from service.fitting.process import FitTask, Fitter
+from service.store import Database, forgetting, schema
+from service.store import examples as stored_examples
+from service.store import kept_inputs as stored_inputs
+from service.store import versions as stored_versions
+from service.store.embeddings import view_digest
+from service.store.forgetting import Plan
+from service.store.jobs import NewVersion
+from tests.service.doubles import vector_of
+from tests.service.house import HEAD, LABELS, House, Open, best, texts
+from tests.service.stored import add_examples, example, new_head
+from trunkline.digest import text_digest
+from trunkline.v1 import common_pb2, heads_pb2
+
+SECRET = "red secret that nobody may keep"
+DIGEST = text_digest(SECRET)
+MANY = {f"{colour} {i}": colour for i in range(8) for colour in ("red", "blue")}
+NOVEL = heads_pb2.HeadSpec(family="ridge", novelty=heads_pb2.Novelty(false_alarm_rate=0.3))
+
+
+async def forget(house: House, *digests: str, head: str = HEAD) -> heads_pb2.ForgetExamplesResponse:
+    request = heads_pb2.ForgetExamplesRequest(head=head, digests=digests)
+    response: heads_pb2.ForgetExamplesResponse = await house.ask("ForgetExamples", request)
+    return response
+
+
+def needles(text: str) -> dict[str, bytes]:
+    """What of an example could be on disk."""
+    digest = text_digest(text)
+    return {
+        "input": text.encode(),
+        "embedding": vector_of(text).astype("<f4").tobytes(),
+        "digest": digest.encode(),
+        "raw digest": bytes.fromhex(digest),
+    }
+
+
+def found_on_disk(data: Path, wanted: dict[str, bytes]) -> list[str]:
+    """Those of the needles that are in any file, journals included.
+
+    Files split long values, so what versions know is looked through once more in one piece.
+    """
+    content = b"\n".join(path.read_bytes() for path in sorted(data.rglob("*")) if path.is_file())
+    content += b"\n".join(known_to_versions(data))
+    return [name for name, needle in wanted.items() if needle in content]
+
+
+def known_to_versions(data: Path) -> list[bytes]:
+    copy = data.parent / f"{data.name}-copy"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(data, copy)
+    database = Database(copy)
+    try:
+        with database._read_engine.connect() as connection:
+            return list(connection.scalars(select(schema.members.c.digests)))
+    finally:
+        database.close()
+
+
+async def test_nothing_of_a_forgotten_example_is_left_on_disk(
+    open_house: Open, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    async with open_house(data_dir=data) as house:
+        await house.create(keep_inputs=True, spec=NOVEL)
+        await house.add({**MANY, SECRET: "red"})
+        await house.train()
+        await house.feedback({SECRET: "blue"})
+        everything = list(needles(SECRET))
+        assert found_on_disk(data, needles(SECRET)) == everything, "the search must find it"
+        response = await forget(house, DIGEST)
+        assert (response.forgotten, list(response.errors)) == (1, [])
+        assert found_on_disk(data, needles(SECRET)) == []
+        assert found_on_disk(data, needles("red 1")) == everything
+    assert found_on_disk(data, needles(SECRET)) == []
+
+
+async def test_versions_that_knew_it_are_gone_and_a_new_one_answers(house: House) -> None:
+    await house.create(spec=NOVEL)
+    await house.add(MANY)
+    await house.train()
+    await house.add({SECRET: "blue"})
+    await house.train()
+    await house.train(activate=False)
+    before = await house.predict(*texts("red 1"))
+    assert before.predictions[0].version == 2
+    response = await forget(house, DIGEST)
+    assert (list(response.deleted_versions), response.version) == ([2, 3], 4)
+    assert (await house.report()).example_count == len(MANY)
+    assert (await house.report()).spec == (await house.report(version=1)).spec
+    prediction = await house.predict(*texts("red 1", "blue 1"))
+    assert best(prediction) == ["red", "blue"]
+    assert prediction.predictions[0].version == 4
+    with pytest.raises(NotFound):
+        await house.report(version=2)
+    listed = await house.ask("ListExamples", heads_pb2.ListExamplesRequest(head=HEAD))
+    assert DIGEST not in {item.digest for item in listed.examples}
+
+
+async def test_new_version_equals_one_that_never_knew_it(open_house: Open, tmp_path: Path) -> None:
+    heads = []
+    for name, extra in (("knew", {SECRET: "blue"}), ("never", {})):
+        async with open_house(data_dir=tmp_path / name) as house:
+            await house.create(spec=NOVEL)
+            await house.add({**extra, **MANY})
+            await house.train()
+            if extra:
+                await forget(house, DIGEST)
+            request = heads_pb2.ExportHeadRequest(name=HEAD)
+            exported = await house.ask("ExportHead", request)
+            heads.append(adapters.Head.from_safetensors(exported.safetensors))
+    knew, never = heads
+    np.testing.assert_array_equal(knew.weight, never.weight)
+    np.testing.assert_array_equal(knew.bias, never.bias)
+    assert knew.front is not None
+    assert never.front is not None
+    np.testing.assert_array_equal(knew.front.mean, never.front.mean)
+    assert knew.novelty is not None
+    assert never.novelty is not None
+    np.testing.assert_array_equal(knew.novelty.bank, never.novelty.bank)
+
+
+async def test_digest_of_a_forgotten_example_is_unknown_in_memory_too(house: House) -> None:
+    await house.create()
+    await house.add({**LABELS, SECRET: "red"})
+    await house.train()
+    by_digest = common_pb2.Input(digest=DIGEST)
+    assert not (await house.predict(by_digest)).errors
+    await forget(house, DIGEST)
+    response = await house.predict(by_digest)
+    assert [error.code for error in response.errors] == ["NOT_FOUND"]
+
+
+async def test_forgotten_feedback_is_blank_and_no_longer_behind_the_live_copy(
+    house: House,
+) -> None:
+    await house.create(policy=heads_pb2.FEEDBACK_POLICY_IMMEDIATE)
+    await house.add(MANY)
+    await house.train()
+    await house.feedback({SECRET: "blue", "red other": "red"})
+    await house.predict(*texts("red 1"))
+    response = await forget(house, DIGEST)
+    assert (list(response.deleted_versions), response.version) == ([], 1)
+    listed = await house.ask("ListFeedback", heads_pb2.ListFeedbackRequest(head=HEAD))
+    rows = {item.digest: (item.label, item.state) for item in listed.feedback}
+    assert rows == {
+        "": ("", heads_pb2.FEEDBACK_STATE_SUPERSEDED),
+        text_digest("red other"): ("red", heads_pb2.FEEDBACK_STATE_LIVE),
+    }
+    copy = (await house.head()).live
+    assert (copy.feedback_count, copy.scored) == (1, 1)
+
+
+async def test_head_with_too_few_examples_left_answers_no_more(house: House) -> None:
+    await house.create()
+    await house.add({"red one": "red", SECRET: "blue"})
+    await house.train()
+    assert best(await house.predict(*texts(SECRET))) == ["blue"]
+    response = await forget(house, DIGEST)
+    assert (list(response.deleted_versions), response.version) == ([1], 0)
+    assert (await house.head()).active_version == 0
+    with pytest.raises(PreconditionFailed, match="no active version"):
+        await house.predict(*texts("red one"))
+
+
+async def test_example_that_no_version_knew_costs_no_refit(house: House) -> None:
+    await house.create()
+    await house.add(LABELS)
+    await house.train()
+    await house.add_rows(heads_pb2.NewExample(input=common_pb2.Input(text=SECRET)))
+    response = await forget(house, DIGEST)
+    assert (response.forgotten, list(response.deleted_versions), response.version) == (1, [], 1)
+
+
+async def test_example_that_was_deleted_before_is_forgotten_by_its_versions(house: House) -> None:
+    await house.create()
+    await house.add({**LABELS, SECRET: "red"})
+    await house.train()
+    request = heads_pb2.DeleteExamplesRequest(head=HEAD, digests=[DIGEST])
+    await house.ask("DeleteExamples", request)
+    response = await forget(house, DIGEST)
+    assert (response.forgotten, list(response.deleted_versions)) == (1, [1])
+
+
+async def test_other_heads_that_hold_it_are_named_and_keep_it(house: House) -> None:
+    other = "tenants/acme/heads/other"
+    await house.create()
+    await house.create(other)
+    await house.add({**LABELS, SECRET: "red"})
+    await house.add({SECRET: "red"}, head=other)
+    response = await forget(house, DIGEST)
+    assert list(response.held_by) == [other]
+    await house.train()
+    assert not (await house.predict(common_pb2.Input(digest=DIGEST))).errors
+    assert not (await forget(house, DIGEST, head=other)).held_by
+    (error,) = (await house.predict(common_pb2.Input(digest=DIGEST))).errors
+    assert error.code == "NOT_FOUND"
+
+
+async def test_rows_that_cannot_be_forgotten_cost_themselves_alone(house: House) -> None:
+    await house.create()
+    await house.add({SECRET: "red"})
+    response = await forget(house, "0" * 64, DIGEST, "nonsense", DIGEST)
+    assert response.forgotten == 1
+    assert [(error.row, error.code) for error in response.errors] == [
+        (0, "NOT_FOUND"),
+        (2, "INVALID_ARGUMENT"),
+    ]
+    with pytest.raises(InvalidRequest):
+        await forget(house)
+
+
+async def test_a_failed_refit_forgets_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await house.create()
+    await house.add({**LABELS, SECRET: "red"})
+    await house.train()
+
+    async def die(self: Fitter, task: FitTask, progress: object) -> None:
+        raise Aborted("no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Fitter, "fit", die)
+        with pytest.raises(Aborted):
+            await forget(house, DIGEST)
+    assert not (await house.predict(common_pb2.Input(digest=DIGEST))).errors
+    assert (await house.head()).example_count == len(LABELS) + 1
+    assert (await forget(house, DIGEST)).forgotten == 1
+
+
+async def test_server_that_dies_before_the_journal_is_empty_leaves_nothing_to_the_next(
+    open_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, crashed = tmp_path / "data", tmp_path / "crashed"
+
+    async def die(self: Database) -> None:
+        shutil.copytree(data, crashed)  # what the disk holds at that moment
+        raise Unavailable("killed")
+
+    async with open_house(data_dir=data) as house:
+        await house.create(keep_inputs=True)
+        await house.add({**LABELS, SECRET: "red"})
+        monkeypatch.setattr(Database, "checkpoint", die)
+        with pytest.raises(Unavailable):
+            await forget(house, DIGEST)
+    Database(crashed).close()
+    assert found_on_disk(crashed, needles(SECRET)) == []
+
+
+def planned(connection: Connection, uid: str) -> Plan:
+    return forgetting.plan(connection, uid, [DIGEST])
+
+
+async def test_forgetting_is_one_step_that_fails_whole(database: Database) -> None:
+    head = await database.write(new_head)
+    await database.write(add_examples, head.uid, example(SECRET, "a"), example("y", "b"))
+    plan = await database.read(planned, head.uid)
+    impossible = NewVersion(("a",), {"not": {"json"}}, b"", {})
+    with pytest.raises(TypeError):
+        await database.write(forgetting.forget, head.uid, plan, impossible)
+    assert await database.read(planned, head.uid) == plan
+    assert plan == Plan(frozenset({DIGEST}), versions=(), active_version=0, last_version=0)
+
+
+async def test_forgetting_starts_again_if_a_version_has_learned_it_meanwhile(
+    database: Database,
+) -> None:
+    head = await database.write(new_head)
+    await database.write(add_examples, head.uid, example(SECRET, "a"))
+    plan = await database.read(planned, head.uid)
+    await database.write(
+        stored_versions.add_version,
+        head.uid,
+        source="feedback",
+        labels=("a", "b"),
+        report={},
+        example_count=1,
+        safetensors=b"w",
+        activate=True,
+        members={DIGEST: "a"},
+    )
+    with pytest.raises(Aborted):
+        await database.write(forgetting.forget, head.uid, plan, None)
+    assert await database.read(stored_inputs.find_kinds, "acme", [DIGEST])
+
+
+async def test_views_are_forgotten_with_their_image(database: Database) -> None:
+    head = await database.write(new_head)
+    await database.write(add_examples, head.uid, example(SECRET, "a"))
+    views = {DIGEST: {view_digest(DIGEST, 31): vector_of("view")}}
+    await database.write(stored_examples.store_views, head.uid, views)
+    plan = await database.read(planned, head.uid)
+    await database.write(forgetting.forget, head.uid, plan, None)
+    with database._read_engine.connect() as connection:
+        assert connection.execute(select(schema.embeddings)).all() == []

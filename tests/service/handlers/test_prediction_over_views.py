@@ -1,0 +1,118 @@
+"""Predictions averaged over views of each image."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+
+import adapters
+from models import RawInput
+from models.views import make_flips, make_views
+from service.errors import InvalidRequest
+from service.requests.inputs import to_tensor
+from tests.service.doubles import FINGERPRINT, TinyImageBackbone
+from tests.service.embedding.test_view_embeddings import PICTURES, embedded, picture, rows
+from tests.service.house import HEAD, LABELS, House, Open, texts
+from tests.service.tail_house import in_order
+from trunkline.digest import image_digest
+from trunkline.v1 import common_pb2, heads_pb2
+
+SPEC = heads_pb2.HeadSpec(family="ridge", novelty=heads_pb2.Novelty(false_alarm_rate=0.3))
+VIEWS = 3
+
+
+@pytest.fixture
+async def gallery(open_house: Open) -> AsyncIterator[House]:
+    async with open_house(backbone=TinyImageBackbone(), max_rows_per_request=20) as opened:
+        await opened.create(spec=SPEC)
+        await opened.add_rows(*rows(PICTURES))
+        await opened.train()
+        yield opened
+
+
+def images(*pictures: bytes) -> list[common_pb2.Input]:
+    return [common_pb2.Input(image=data) for data in pictures]
+
+
+async def test_probabilities_are_the_mean_over_image_and_views_and_the_rest_is_the_images_own(
+    gallery: House,
+) -> None:
+    one, other = picture("red", 7), picture("blue", 8)
+    plain = (await gallery.predict(*images(one, other), conformal_level=0.8)).predictions[0]
+    averaged = await gallery.predict(*images(one, other), average_views=VIEWS, conformal_level=0.8)
+    (group,) = averaged.predictions
+    exported = await gallery.ask("ExportHead", heads_pb2.ExportHeadRequest(name=HEAD))
+    head = adapters.Head.from_safetensors(exported.safetensors)
+    backbone = TinyImageBackbone()
+    for row, data in enumerate((one, other)):
+        looks: list[RawInput] = [data, *make_views(data, VIEWS)]
+        vectors = backbone.forward([backbone.preprocess(look) for look in looks])
+        expected = head.probabilities(vectors).mean(axis=0)
+        np.testing.assert_allclose(in_order(group)[row], expected, atol=1e-5)
+    assert (group.novelty, group.set_sizes) == (plain.novelty, plain.set_sizes)
+    assert list(averaged.digests) == [image_digest(one), image_digest(other)]
+
+
+async def test_a_head_of_images_without_up_and_down_looks_at_their_flips(
+    gallery: House,
+) -> None:
+    flips = heads_pb2.FineTune(views=3, flips=True)
+    await gallery.train(spec=heads_pb2.HeadSpec(family="ridge", fine_tune=flips))
+    (group,) = (await gallery.predict(*images(picture("red", 7)), average_views=3)).predictions
+    exported = await gallery.ask("ExportHead", heads_pb2.ExportHeadRequest(name=HEAD))
+    head, backbone = adapters.Head.from_safetensors(exported.safetensors), TinyImageBackbone()
+    looks: list[RawInput] = [picture("red", 7), *make_flips(picture("red", 7), 3)]
+    vectors = backbone.forward([backbone.preprocess(look) for look in looks])
+    expected = head.probabilities(vectors).mean(axis=0)
+    np.testing.assert_allclose(in_order(group)[0], expected, atol=1e-5)
+    with pytest.raises(InvalidRequest, match="at most 3") as caught:
+        await gallery.predict(*images(picture("red", 7)), average_views=4)
+    assert (caught.value.field, caught.value.value) == ("average_views", 4)
+
+
+async def test_views_are_computed_once_and_then_cached(gallery: House) -> None:
+    before = embedded(gallery)
+    for _ in range(2):
+        await gallery.predict(*images(picture("red", 7)), average_views=VIEWS)
+    assert embedded(gallery) == before + 1 + VIEWS
+    await gallery.predict(*images(picture("red", 7)), average_views=VIEWS + 1)
+    assert embedded(gallery) == before + 2 + VIEWS
+
+
+async def test_row_without_an_image_of_its_own_fails_alone(gallery: House) -> None:
+    vector = common_pb2.Embedding(
+        fingerprint=FINGERPRINT, vector=to_tensor(np.zeros(4, np.float32))
+    )
+    inputs = [
+        *images(picture("red", 0), b"no image"),
+        common_pb2.Input(digest=image_digest(picture("red", 0))),
+        common_pb2.Input(embedding=vector),
+    ]
+    response = await gallery.predict(*inputs, average_views=1)
+    assert list(response.predictions[0].rows) == [0]
+    found = {error.row: (error.code, error.field) for error in response.errors}
+    assert found[2] == found[3] == ("INVALID_ARGUMENT", "average_views")
+    assert found[1][0] == "INVALID_ARGUMENT"
+
+
+@pytest.mark.parametrize(
+    ("views", "inputs", "field", "limit"),
+    [(33, 1, "average_views", 32), (4, 5, "inputs", 4)],
+)
+async def test_more_views_than_there_are_or_fit_are_refused(
+    gallery: House, views: int, inputs: int, field: str, limit: int
+) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        await gallery.predict(*images(*[picture("red", 0)] * inputs), average_views=views)
+    assert (caught.value.field, caught.value.limit) == (field, limit)
+
+
+async def test_texts_have_no_views(house: House) -> None:
+    await house.create()
+    await house.add(LABELS)
+    await house.train()
+    with pytest.raises(InvalidRequest, match="only images have views") as caught:
+        await house.predict(*texts("red one"), average_views=2)
+    assert (caught.value.field, caught.value.value) == ("average_views", 2)

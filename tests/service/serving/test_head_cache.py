@@ -1,0 +1,185 @@
+"""Heads in memory: bounded, read once, and never out of date."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import Connection
+
+from adapters import Head
+from service.errors import NotFound, PreconditionFailed
+from service.metrics import Metrics
+from service.serving.head_cache import LoadedHeads
+from service.store import Database
+from service.store import heads as stored_heads
+from tests.service.doubles import DIM, FINGERPRINT, Changes
+from tests.service.stored import add_version, new_head
+from trunkline.resources import InvalidName
+
+BIG = 1 << 30
+NAME = "tenants/acme/heads/defects"
+
+
+class WatchedDatabase(Database):
+    """Counts reads; a test may hold one back after it has read, before its result is known."""
+
+    def __init__(self, data_dir: Path) -> None:
+        super().__init__(data_dir)
+        self.reads = 0
+        self.changes = Changes()
+        self.open = threading.Event()
+        self.open.set()
+
+    async def read(self, function: Any, *args: Any, **kwargs: Any) -> Any:
+        result = await super().read(function, *args, **kwargs)
+        self.reads += 1
+        self.changes.note()
+        await asyncio.to_thread(self.open.wait, 60)
+        return result
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[WatchedDatabase]:
+    opened = WatchedDatabase(tmp_path)
+    yield opened
+    opened.open.set()
+    opened.close()
+
+
+def weights(bias: float) -> bytes:
+    head = Head(
+        family="ridge",
+        labels=("a", "b"),
+        weight=np.zeros((2, DIM), np.float32),
+        bias=np.array([bias, 0], np.float32),
+        fingerprint=FINGERPRINT,
+    )
+    return head.to_safetensors()
+
+
+def add_head(connection: Connection, name: str = "defects") -> str:
+    head = new_head(connection, name)
+    add_version(connection, head.uid, weights(1), activate=True)
+    return head.uid
+
+
+async def test_head_is_read_once_and_then_at_hand(watched: WatchedDatabase) -> None:
+    await watched.write(add_head)
+    loaded = LoadedHeads(watched, BIG, Metrics(1))
+    for _ in range(3):
+        head = await loaded.active(NAME)
+        assert (head.version, head.head.bias[0]) == (1, 1.0)
+    assert watched.reads == 1
+
+
+async def test_concurrent_predictions_read_a_head_once(watched: WatchedDatabase) -> None:
+    await watched.write(add_head)
+    loaded = LoadedHeads(watched, BIG, Metrics(1))
+    heads = await asyncio.gather(*(loaded.active(NAME) for _ in range(20)))
+    assert all(head is heads[0] for head in heads)
+    assert watched.reads == 1
+
+
+async def test_heads_in_memory_stay_within_their_bytes(watched: WatchedDatabase) -> None:
+    for name in "abcd":
+        await watched.write(add_head, name)
+    probe = await LoadedHeads(watched, BIG, Metrics(1)).active("tenants/acme/heads/a")
+    metrics = Metrics(1)
+    loaded = LoadedHeads(watched, 2 * probe.nbytes, metrics)
+
+    async def reads_for(name: str) -> int:
+        before = watched.reads
+        await loaded.active(f"tenants/acme/heads/{name}")
+        return watched.reads - before
+
+    assert [await reads_for(name) for name in "abacab"] == [1, 1, 0, 1, 0, 1]
+    assert metrics.registry.get_sample_value("trunkline_heads_loaded") == 2
+    assert metrics.registry.get_sample_value("trunkline_head_cache_bytes") == 2 * probe.nbytes
+
+
+async def test_head_larger_than_the_memory_still_answers(watched: WatchedDatabase) -> None:
+    await watched.write(add_head)
+    loaded = LoadedHeads(watched, 1, Metrics(1))
+    assert (await loaded.active(NAME)).version == 1
+    assert (await loaded.active(NAME)).version == 1
+
+
+async def test_forgotten_head_is_read_anew(watched: WatchedDatabase) -> None:
+    uid = await watched.write(add_head)
+    loaded = LoadedHeads(watched, BIG, Metrics(1))
+    await loaded.active(NAME)
+    await watched.write(add_version, uid, weights(2), activate=True)
+    loaded.forget(NAME)
+    head = await loaded.active(NAME)
+    assert (head.version, head.head.bias[0]) == (2, 2.0)
+
+
+async def test_version_activated_during_a_load_is_the_one_that_answers(
+    watched: WatchedDatabase,
+) -> None:
+    uid = await watched.write(add_head)
+    loaded = LoadedHeads(watched, BIG, Metrics(1))
+    watched.open.clear()
+    waiting = asyncio.create_task(loaded.active(NAME))
+    await watched.changes.until(lambda: watched.reads == 1)
+    await watched.write(add_version, uid, weights(2), activate=True)
+    loaded.forget(NAME)
+    watched.open.set()
+    assert (await waiting).version == 2
+    assert (await loaded.active(NAME)).version == 2
+
+
+async def test_cancelled_waiter_does_not_disturb_the_others(watched: WatchedDatabase) -> None:
+    await watched.write(add_head)
+    loaded = LoadedHeads(watched, BIG, Metrics(1))
+    watched.open.clear()
+    tasks = [asyncio.create_task(loaded.active(NAME)) for _ in range(2)]
+    await watched.changes.until(lambda: watched.reads == 1)
+    tasks[0].cancel()
+    await asyncio.gather(tasks[0], return_exceptions=True)
+    watched.open.set()
+    assert (await tasks[1]).version == 1
+
+
+async def test_named_version_answers_beside_the_active_one(watched: WatchedDatabase) -> None:
+    uid = await watched.write(add_head)
+    await watched.write(add_version, uid, weights(2), activate=True)
+    loaded = LoadedHeads(watched, BIG, Metrics(1))
+    assert (await loaded.version(NAME, 1)).version == 1
+    assert (await loaded.active(NAME)).version == 2
+    with pytest.raises(NotFound):
+        await loaded.version(NAME, 3)
+
+
+async def test_head_without_an_active_version_says_so_until_it_has_one(
+    watched: WatchedDatabase,
+) -> None:
+    head = await watched.write(new_head)
+    loaded = LoadedHeads(watched, BIG, Metrics(1))
+    for _ in range(2):
+        with pytest.raises(PreconditionFailed, match="no active version"):
+            await loaded.active(NAME)
+    await watched.write(add_version, head.uid, weights(1), activate=True)
+    assert (await loaded.active(NAME)).version == 1
+
+
+async def test_deleted_head_is_not_found(watched: WatchedDatabase) -> None:
+    await watched.write(add_head)
+    loaded = LoadedHeads(watched, BIG, Metrics(1))
+    await loaded.active(NAME)
+    await watched.write(stored_heads.delete_head, "acme", "defects")
+    loaded.forget(NAME)
+    with pytest.raises(NotFound):
+        await loaded.active(NAME)
+
+
+async def test_malformed_name_is_refused(watched: WatchedDatabase) -> None:
+    loaded = LoadedHeads(watched, BIG, Metrics(1))
+    with pytest.raises(InvalidName):
+        await loaded.active("acme/defects")

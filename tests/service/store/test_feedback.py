@@ -1,0 +1,168 @@
+"""The log of feedback: what is refused, how long it is kept, and what it says of the head."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, insert, select
+
+from service.errors import InvalidRequest, PreconditionFailed
+from service.store import Database, schema
+from service.store import example_sets as sets
+from service.store import feedback as stored
+from service.store import heads as stored_heads
+from service.store.feedback import store_feedback
+from service.store.feedback_states import FeedbackState, settle
+from service.store.heads import HeadRecord
+from service.store.online_accuracy import online_accuracy
+from tests.service.stored import add_examples, add_version, example, feedback, new_head
+from trunkline.digest import text_digest
+
+
+def states(connection: Connection, uid: str) -> dict[str, str]:
+    table = schema.feedback.c
+    rows = connection.execute(select(table.feedback_id, table.state).where(table.head_uid == uid))
+    return {feedback_id: state for feedback_id, state in rows}
+
+
+async def test_feedback_on_a_held_out_example_is_refused_alone_and_leaves_it_as_it_is(
+    database: Database,
+) -> None:
+    head = await database.write(new_head)
+    held_out = replace(example("x", "a"), held_out=True)
+    await database.write(add_examples, head.uid, held_out, example("y", "a"))
+    rows = [feedback("1", "x", "b"), feedback("2", "y", "b")]
+    found = await database.write(store_feedback, head.uid, rows, max_examples=9)
+    assert found.duplicates == [False, False]
+    assert (list(found.errors), found.added) == ([0], 1)
+    error = found.errors[0]
+    assert isinstance(error, PreconditionFailed)
+    assert (error.field, error.value) == ("input", text_digest("x"))
+    testing = await database.read(sets.held_out_set, head.uid)
+    assert testing.members == {text_digest("x"): "a"}
+    assert await database.read(states, head.uid) == {"2": "live"}
+
+
+def labels(connection: Connection, uid: str) -> dict[str, str]:
+    table = schema.feedback.c
+    rows = connection.execute(select(table.feedback_id, table.label).where(table.head_uid == uid))
+    return {feedback_id: label for feedback_id, label in rows}
+
+
+async def test_id_twice_in_one_request_counts_once_and_the_first_label_stands(
+    database: Database,
+) -> None:
+    head = await database.write(new_head)
+    rows = [feedback("1", "x", "a"), feedback("2", "y", "a"), feedback("1", "x", "b")]
+    found = await database.write(store_feedback, head.uid, rows, max_examples=9)
+    assert (found.duplicates, found.errors, found.added) == ([False, False, True], {}, 2)
+    assert await database.read(labels, head.uid) == {"1": "a", "2": "a"}
+    training = await database.read(sets.training_set, head.uid)
+    assert training.members == {text_digest("x"): "a", text_digest("y"): "a"}
+
+
+async def test_same_id_is_new_to_every_head_and_tenant(database: Database) -> None:
+    heads = [
+        await database.write(new_head),
+        await database.write(new_head, "other"),
+        await database.write(new_head, tenant="bolt"),
+    ]
+    for head in heads:
+        row = feedback("1", "x", "a")
+        found = await database.write(store_feedback, head.uid, [row], max_examples=9)
+        assert (found.duplicates, found.added) == ([False], 1)
+    for head in heads:
+        assert await database.read(labels, head.uid) == {"1": "a"}
+
+
+async def test_room_for_classes_is_looked_at_again_when_feedback_is_stored(
+    database: Database,
+) -> None:
+    head = await database.write(new_head)
+    await database.write(add_version, head.uid, activate=True)
+    await database.write(stored_heads.update_head, head.uid, allow_new_labels=True)
+    limits: dict[str, Any] = {"max_examples": 9, "max_classes": 3}
+    first = [feedback("1", "x", "new"), feedback("2", "y", "other"), feedback("3", "z", "new")]
+    found = await database.write(store_feedback, head.uid, first, **limits)
+    assert list(found.errors) == [1]
+    assert isinstance(found.errors[1], InvalidRequest)
+    later = [feedback("4", "v", "third"), feedback("5", "w", "new"), feedback("6", "u", "a")]
+    found = await database.write(store_feedback, head.uid, later, **limits)
+    assert list(found.errors) == [0]
+    await database.write(stored_heads.update_head, head.uid, allow_new_labels=False)
+    found = await database.write(store_feedback, head.uid, [feedback("7", "t", "new")], **limits)
+    assert list(found.errors) == [0]
+    assert set(await database.read(states, head.uid)) == {"1", "3", "5", "6"}
+
+
+async def test_superseded_feedback_is_kept_up_to_a_number_newest_first(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored, "KEPT_SUPERSEDED", 3)
+    head = await database.write(new_head)
+    other = await database.write(new_head, "other")
+    await database.write(store_feedback, other.uid, [feedback("o", "x", "a")], max_examples=9)
+    await database.write(store_feedback, head.uid, [feedback("kept", "y", "a")], max_examples=9)
+    for i in range(9):
+        row = feedback(str(i), "x", "ab"[i % 2])
+        await database.write(store_feedback, head.uid, [row], max_examples=9)
+    assert await database.read(states, head.uid) == {
+        "kept": "live",
+        "5": "superseded",
+        "6": "superseded",
+        "7": "superseded",
+        "8": "live",
+    }
+    assert await database.read(states, other.uid) == {"o": "live"}
+
+
+async def test_one_learned_label_of_an_input_is_kept(database: Database) -> None:
+    head = await database.write(new_head)
+    for number, label in enumerate(("a", "b", "a")):
+        row = feedback(str(number), "x", label)
+        await database.write(store_feedback, head.uid, [row], max_examples=9)
+        knows = {text_digest("x"): label}
+        await database.write(settle, head.uid, number + 1, knows, FeedbackState.LIVE)
+    assert await database.read(states, head.uid) == {
+        "0": "superseded",
+        "1": "superseded",
+        "2": "learned",
+    }
+
+
+def score(connection: Connection, head: HeadRecord, rights: list[tuple[bool, bool | None]]) -> None:
+    rows = [
+        {
+            "head_uid": head.uid,
+            "feedback_id": str(i),
+            "digest": "",
+            "label": "",
+            "active_version": 1,
+            "created_at": 100.0 + i,
+            "active_right": active,
+            "live_right": live,
+        }
+        for i, (active, live) in enumerate(rights)
+    ]
+    connection.execute(insert(schema.feedback), rows)
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 50, 51, 120])
+async def test_online_accuracy_is_that_of_equal_stretches(database: Database, count: int) -> None:
+    head = await database.write(new_head)
+    other = await database.write(new_head, "other")
+    rights: list[tuple[bool, bool | None]] = [(i % 3 == 0, i % 5 != 0) for i in range(count)]
+    await database.write(score, other, [(True, True)] * 3)
+    await database.write(score, head, [(True, None), *rights])
+    points = await database.read(online_accuracy, head.uid)
+    size = -(-count // 50)
+    assert len(points) == (-(-count // size) if count else 0)
+    for i, point in enumerate(points):
+        part = rights[i * size : (i + 1) * size]
+        assert (point.scored, point.feedback) == (len(part), i * size + len(part))
+        assert point.active_accuracy == Counter(a for a, _ in part)[True] / len(part)
+        assert point.live_accuracy == Counter(b for _, b in part)[True] / len(part)
+        assert point.time == 100.0 + point.feedback

@@ -1,0 +1,311 @@
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.trunkline.recording import Recorder
+from tests.trunkline.sample_reports import DIGEST, full_report
+from tests.trunkline.steps import Run
+from trunkline import Drift, LiveCopy, LiveState
+from trunkline.html_report import report_page
+from trunkline.replies.reports import report as read_report
+from trunkline.values.reports import ClassReport, LearningPoint, Report, TuningEpoch
+
+HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "' onload='x", "]]>&lt;")
+GEOMETRY = {"x", "y", "x1", "y1", "x2", "y2", "cx", "cy", "r", "width", "height", "points"}
+LIVE = LiveCopy(
+    state=LiveState.LEARNING,
+    reason="",
+    base_version=2,
+    example_count=20,
+    feedback_count=10,
+    labels=("a", "b"),
+    scored=10,
+    active_right=7,
+    live_right=9,
+    evidence_better=3.5,
+    evidence_worse=0.1,
+    error_rate=0.05,
+    active_leave_one_out=None,
+    live_leave_one_out=None,
+    drift=Drift(detected=False, time=None, window=10, accuracy=0.9),
+)
+
+
+def sample(*labels: str, **changes: Any) -> Report:
+    found = read_report(full_report("tenants/acme/heads/mood", 2, labels or ("no", "yes")))
+    return replace(found, **changes)
+
+
+def page_of(report: Report, names: dict[str, str] | None = None) -> str:
+    return report_page(report, {"family": report.family}, LIVE, names or {})
+
+
+def parsed(page: str) -> ElementTree.Element:
+    """The page as XML: a mistake in its markup is an error."""
+    return ElementTree.fromstring(page.encode())
+
+
+def elements(page: str) -> Iterator[ElementTree.Element]:
+    return parsed(page).iter()
+
+
+def words(page: str) -> str:
+    return " ".join("".join(parsed(page).itertext()).split())
+
+
+def drawings(page: str) -> dict[str, ElementTree.Element]:
+    found = (row for row in elements(page) if row.tag == "svg" and row.get("role") == "img")
+    return {row.findtext("title") or "": row for row in found}
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def handle_starttag(self, tag: str, _: list[tuple[str, str | None]]) -> None:
+        self.names.append(tag)
+
+
+def test_the_page_needs_nothing_but_itself() -> None:
+    page = page_of(sample())
+    for element in elements(page):
+        assert element.tag not in {"script", "link", "img", "iframe", "object", "image", "use"}
+        assert not {"src", "href", "{http://www.w3.org/1999/xlink}href"} & set(element.attrib)
+    assert "url(" not in page
+    assert "@import" not in page
+    assert "default-src 'none'" in page.replace("&#x27;", "'")
+
+
+def test_browsers_and_xml_parsers_see_the_same_elements() -> None:
+    page = page_of(sample())
+    tags = Tags()
+    tags.feed(page)
+    assert tags.names == [element.tag.lower() for element in elements(page)]
+    assert page.startswith("<!DOCTYPE html>\n<html")
+
+
+def test_labels_and_names_cannot_become_markup() -> None:
+    page = page_of(sample(*HOSTILE, head=HOSTILE[0]), {DIGEST: HOSTILE[1]})
+    for element in elements(page):
+        assert element.tag not in {"script", "img"}
+        assert not [name for name in element.attrib if name.startswith("on")]
+    assert all(label in words(page) for label in HOSTILE)
+
+
+@given(st.text(min_size=1), st.text(min_size=1))
+def test_every_label_makes_a_page_that_can_be_read(first: str, second: str) -> None:
+    parsed(page_of(sample(first, second), {DIGEST: first}))
+
+
+def test_every_drawing_says_what_it_shows() -> None:
+    found = drawings(page_of(sample()))
+    assert set(found) == {
+        "Expected accuracy",
+        "Learning curve",
+        "Reliability",
+        "Confusion matrix, estimates",
+        "Confusion matrix, test set",
+        "Families considered",
+        "What augmentation brought",
+        "What fine-tuning bought",
+        "Loss by epoch",
+        "Accuracy by epoch",
+        "Accuracy on feedback",
+    }
+    assert all(row.findtext("desc") and row.get("aria-label") for row in found.values())
+    curve = found["Learning curve"].findtext("desc") or ""
+    assert "50.0% with 2" in curve
+    assert "90.0% with 18" in curve
+
+
+def test_every_table_has_a_caption_and_headers() -> None:
+    page = parsed(page_of(sample()))
+    tables = list(page.iter("table"))
+    assert len(tables) > 5
+    for table in tables:
+        assert table.findtext("caption")
+        assert all(row.get("scope") == "col" for row in table.findall("thead/tr/th"))
+        assert all(row.find("th") is not None for row in table.findall("tbody/tr"))
+
+
+def test_the_matrix_counts_what_is_taken_for_what() -> None:
+    report = sample("cat", "dog")
+    cells = drawings(page_of(report))["Confusion matrix, estimates"]
+    titles = [row.text for row in cells.iter("title")]
+    assert "cat, recognised: 8 (89%)" in titles
+    assert "cat taken for dog: 1 (11%)" in titles
+
+
+def test_the_test_set_stands_beside_the_estimates() -> None:
+    text = words(page_of(sample()))
+    assert "estimate (leave-one-out)" in text
+    assert "test set" in text
+    assert "F1, test" in text
+    without = words(page_of(sample(test=None)))
+    assert "test set" not in without
+
+
+def test_what_a_report_has_not_the_page_has_not() -> None:
+    bare = sample(
+        estimate=None,
+        evaluation=None,
+        test=None,
+        candidates=(),
+        learning_curve=(),
+        likely_mislabelled=(),
+        near_duplicates=(),
+        augmentation=None,
+        fine_tuning=None,
+        novelty=None,
+        online=(),
+        classes=(ClassReport("a", 1), ClassReport("b", 1)),
+    )
+    page = report_page(bare, {}, None, {})
+    assert drawings(page) == {}
+    headings = [row.text for row in parsed(page).iter("h2")]
+    assert headings == ["Accuracy", "Classes", "How it was made"]
+    assert "Unknown" in words(page)
+
+
+def test_a_curve_of_one_point_is_not_drawn() -> None:
+    page = page_of(sample(learning_curve=(LearningPoint(4, 0.5),)))
+    assert "Learning curve" not in drawings(page)
+
+
+@pytest.mark.parametrize("count", [2, 12, 13, 40])
+def test_any_number_of_classes_has_a_matrix(count: int) -> None:
+    labels = [f"class {number}" for number in range(count)]
+    cells = drawings(page_of(sample(*labels)))["Confusion matrix, estimates"]
+    titles = [row.text or "" for row in cells.iter("title")]
+    assert sum(": 8" in title for title in titles) == count
+
+
+def test_too_many_classes_are_not_drawn() -> None:
+    page = page_of(sample(*(f"class {number}" for number in range(61))))
+    assert "Confusion matrix, estimates" not in drawings(page)
+    assert "61 classes are too many to draw" in words(page)
+
+
+def test_numbers_of_drawings_are_plain() -> None:
+    found = drawings(page_of(sample()))
+    assert found
+    for title, drawing in found.items():
+        shapes = [row for row in drawing.iter() if row.tag != "svg"]
+        numbers = [row.attrib[name] for row in shapes for name in GEOMETRY & set(row.attrib)]
+        assert numbers, title
+        for number in " ".join(numbers).replace(",", " ").split():
+            assert re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", number), (title, number)
+
+
+def test_the_command_writes_the_page_and_names_examples(
+    run: Run, recorder: Recorder, table: Path, tmp_path: Path
+) -> None:
+    table.write_text("text,label\na,<script>\nb,<script>\nc,x & y\nd,x & y\n", encoding="utf-8")
+    run("train", "acme/mood", table)
+    page = tmp_path / "report.html"
+    assert run("report", "acme/mood", "--html", page, "--data", table).exit_code == 0
+    text = page.read_text(encoding="utf-8")
+    assert "<script" not in text
+    assert "90.0%" in words(text)
+    assert DIGEST[:16] in words(text)
+
+
+def test_the_command_prints_every_part(run: Run, table: Path) -> None:
+    run("train", "acme/mood", table)
+    run("feedback", "acme/mood", "--text", "good", "no")
+    text = run("report", "acme/mood", 1).stdout
+    for part in (
+        "test set beside the estimates",
+        "classes",
+        "classes on the test set",
+        "confusion matrix, estimates",
+        "learning curve",
+        "perhaps mislabelled",
+        "nearly the same under two labels",
+        "families considered",
+        "augmentation: 4 views of each of 17 examples",
+        "fine-tuning beside feature extraction, on the same folds",
+        "fine-tuning by epoch, means over the folds",
+        "novelty",
+        "accuracy on feedback",
+        "live copy",
+    ):
+        assert part in text
+    assert "90.0% (80.0% to 95.0%)" in text
+    assert f"{DIGEST[:16]}…" in text
+
+
+def test_labels_are_printed_as_they_are(run: Run, recorder: Recorder, table: Path) -> None:
+    table.write_text("text,label\na,[bold]x\nb,:smile:\n")
+    run("train", "acme/mood", table)
+    text = run("report", "acme/mood").stdout
+    assert "[bold]x" in text
+    assert ":smile:" in text
+
+
+def test_the_document_holds_all_numbers(run: Run, table: Path) -> None:
+    run("train", "acme/mood", table)
+    document = json.loads(run("report", "acme/mood", "--json").stdout)
+    assert document["evaluation"]["confusion"] == [[8, 1], [1, 8]]
+    assert document["test"]["expected_calibration_error"] == 0.031
+    assert document["online"][1]["live_accuracy"] == 0.9
+    assert document["live"]["state"] == "idle"
+    assert document["likely_mislabelled"][0]["digest"] == DIGEST
+
+
+def test_a_version_is_named_once(run: Run, table: Path) -> None:
+    run("train", "acme/mood", table)
+    run("train", "acme/mood", table)
+    by_option = json.loads(run("report", "acme/mood", "--version", 1, "--json").stdout)
+    by_argument = json.loads(run("report", "acme/mood", 1, "--json").stdout)
+    assert by_option == by_argument
+    assert (by_option["version"], by_option["live"]) == (1, None)
+    assert run("report", "acme/mood", 1, "--version", 2).exit_code == 2
+
+
+def test_fine_tuning_stands_beside_feature_extraction() -> None:
+    page = page_of(sample())
+    text = words(page)
+    assert "on a fine-tuned tail of minilm/l6-v2" in text
+    assert "runs on a tail of its own: it is better." in text
+    assert "Strategy gradual (blocks.3, blocks.4), 2 epochs of 3.50 s." in text
+    assert "75.25 s" in text
+    assert "4.2 MB" in text
+    found = drawings(page)
+    both = found["What fine-tuning bought"].findtext("desc") or ""
+    assert "feature extraction 85.0% (75.0% to 90.0%); fine-tuned 90.0%" in both
+    losses = found["Loss by epoch"].findtext("desc") or ""
+    assert losses.startswith("On held-out examples from 0.500 to 0.300")
+
+
+def test_a_tail_that_is_not_used_is_told_with_its_reason() -> None:
+    found = sample().fine_tuning
+    assert found is not None
+    idle = replace(found, used=False, reason="no better", with_tail=None)
+    page = page_of(sample(fine_tuning=idle))
+    assert "runs on the backbone as everybody does: no better." in words(page)
+    assert "A ridge head on minilm/l6-v2" in words(page)
+    bare = replace(idle, without_tail=None, curve=found.curve[:1], blocks=(), epochs=0)
+    assert not {"What fine-tuning bought", "Loss by epoch"} & set(
+        drawings(page_of(sample(fine_tuning=bare)))
+    )
+
+
+@given(st.lists(st.floats(min_value=0), min_size=2, max_size=40), st.integers(0, 50))
+def test_every_curve_of_epochs_can_be_drawn(losses: list[float], taken: int) -> None:
+    found = sample().fine_tuning
+    assert found is not None
+    curve = tuple(TuningEpoch(at, loss, loss, 0.5) for at, loss in enumerate(losses, 1))
+    page = page_of(sample(fine_tuning=replace(found, curve=curve, epochs=taken)))
+    assert "nan" not in page
+    assert "inf" not in page

@@ -1,0 +1,213 @@
+"""Options that say how a head is trained and what feedback does to it."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import click
+
+from trunkline.values.heads import FineTune, HeadSpec, Novelty, Policy
+
+Command = Callable[..., Any]
+
+FLIPS = 3
+"""Of an image there are no more."""
+
+_NO_TUNING = "none"
+WHOLE = "full"
+"""The strategy that leaves nothing of the backbone to share."""
+
+_STRATEGIES = (_NO_TUNING, "last_block", "gradual", "tail", WHOLE)
+
+
+@dataclass(frozen=True)
+class SpecOptions:
+    """The options of a spec, each None where it was not given."""
+
+    family: str | None
+    seed: int | None
+    l2: float | None
+    front: str | None
+    class_weight: str | None
+    views: int | None
+    noise: float | None
+    novelty: float | None
+    abstain: bool | None
+    fine_tune: str | None
+    epochs: int | None
+    learning_rate: float | None
+    rate_decay: float | None
+    tune_views: int | None
+    flips: bool | None
+
+    @property
+    def tunes(self) -> bool:
+        """Whether they ask for fine-tuning, which needs the inputs to be kept."""
+        return self.fine_tune not in (None, _NO_TUNING)
+
+    def on(self, base: HeadSpec) -> HeadSpec | None:
+        """The spec that the options make of `base`; None if none was given."""
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        if not given:
+            return None
+        chosen: dict[str, Any] = {
+            name: given[name] for name in ("family", "seed", "l2", "front") if name in given
+        }
+        if self.class_weight is not None:
+            weight = None if self.class_weight == "none" else self.class_weight
+            chosen |= {"class_weight": weight, "class_weights": {}}
+        augment = {name: given[name] for name in ("views", "noise") if name in given}
+        return replace(
+            base,
+            **chosen,
+            augment=replace(base.augment, **augment),
+            novelty=self._novelty(base.novelty),
+            fine_tune=self._fine_tune(base.fine_tune),
+        )
+
+    def _novelty(self, base: Novelty | None) -> Novelty | None:
+        if self.novelty == 0:
+            return None
+        if self.novelty is None and self.abstain is None:
+            return base
+        found = base or Novelty()
+        return Novelty(
+            false_alarm_rate=found.false_alarm_rate if self.novelty is None else self.novelty,
+            abstain=found.abstain if self.abstain is None else self.abstain,
+        )
+
+    def _fine_tune(self, base: FineTune | None) -> FineTune | None:
+        named = {
+            "max_epochs": self.epochs,
+            "learning_rate": self.learning_rate,
+            "rate_decay": self.rate_decay,
+            "views": self.tune_views,
+            "flips": self.flips,
+        }
+        given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+        if self.flips:
+            given.setdefault("views", FLIPS)
+        strategy = self.fine_tune or (base.strategy if base else _NO_TUNING)
+        if strategy != _NO_TUNING:
+            return replace(base or FineTune(strategy), strategy=strategy, **given)
+        if given:
+            raise click.UsageError(
+                "--epochs, --learning-rate, --rate-decay, --tune-views and --flips need "
+                "--fine-tune."
+            )
+        return None
+
+
+_OPTIONS = (
+    click.option(
+        "--family",
+        metavar="NAME",
+        help="The kind of head: auto, logistic, ridge, lda or prototype "
+        "(default: the head's own, else auto).",
+    ),
+    click.option(
+        "--seed", type=click.IntRange(min=0), help="The same examples and seed give the same head."
+    ),
+    click.option(
+        "--l2",
+        type=click.FloatRange(min=0, min_open=True),
+        help="A fixed strength of the L2 regularisation (default: chosen by validation).",
+    ),
+    click.option(
+        "--front",
+        metavar="NAME",
+        help="What stands between embedding and head: standardise, normalise or projection.",
+    ),
+    click.option(
+        "--class-weight",
+        type=click.Choice(["balanced", "none"]),
+        help="Weigh classes inversely to their number of examples, or all alike.",
+    ),
+    click.option(
+        "--views",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Views to make of each image, or noisy copies of each text; used where they help.",
+    ),
+    click.option(
+        "--noise",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SD",
+        help="Noise of those copies, in standard deviations of each feature (default: 0.1).",
+    ),
+    click.option(
+        "--novelty",
+        is_flag=False,
+        flag_value=Novelty().false_alarm_rate,
+        type=click.FloatRange(min=0, max=1, max_open=True),
+        metavar="[RATE]",
+        help="Recognise novel inputs, at this rate of false alarms (0.05 if none is given; "
+        "0: do not).",
+    ),
+    click.option(
+        "--abstain/--answer",
+        default=None,
+        help="Give novel inputs no answer, or the best there is.",
+    ),
+    click.option(
+        "--fine-tune",
+        type=click.Choice(_STRATEGIES),
+        help="Fine-tune a part of the backbone: its last block, its blocks from the last one back "
+        "to the cut while that helps (gradual), all after the cut (tail), or all of it (full): it "
+        "shares nothing with other heads then.",
+    ),
+    click.option(
+        "--epochs",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Fine-tuning: passes over the examples at most (default: 12).",
+    ),
+    click.option(
+        "--learning-rate",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="RATE",
+        help="Fine-tuning: the highest rate of the last block (default: 0.0008).",
+    ),
+    click.option(
+        "--rate-decay",
+        type=click.FloatRange(min=0, max=1, min_open=True),
+        metavar="FACTOR",
+        help="Fine-tuning: factor of the rate from each block to the one before it (default: 0.9).",
+    ),
+    click.option(
+        "--tune-views",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Fine-tuning: views of each image to train on beside the image itself (default: 0).",
+    ),
+    click.option(
+        "--flips/--crops",
+        default=None,
+        help="Fine-tuning: let views be the image mirrored, upside down, and both, where images "
+        "have no up and down (3, unless --tune-views says less), or crops (the default).",
+    ),
+)
+
+
+def spec_options(function: Command) -> Command:
+    """`--family`, `--seed` and the others, which the function takes as one `spec`."""
+
+    @functools.wraps(function)
+    def command(**parameters: Any) -> Any:
+        given = {name: parameters.pop(name) for name in SpecOptions.__dataclass_fields__}
+        return function(**parameters, spec=SpecOptions(**given))
+
+    for option in reversed(_OPTIONS):
+        option(command)
+    return command
+
+
+def policy_option(function: Command) -> Command:
+    """`--policy`."""
+    return click.option(
+        "--policy",
+        type=click.Choice([str(policy) for policy in Policy]),
+        help="What feedback does: serve at once (immediate), when it is shown to be better (gated, "
+        "the default of a new head), or when you say so (manual).",
+    )(function)

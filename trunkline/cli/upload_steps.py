@@ -1,0 +1,117 @@
+"""Steps of commands that store examples and train: find the head, upload, train."""
+
+from collections.abc import Iterable, Sequence
+
+import click
+from rich.progress import MofNCompleteColumn, TextColumn
+
+from trunkline.cli.naming import input_name
+from trunkline.cli.output import Output
+from trunkline.cli.trainings import phase_words
+from trunkline.clients.client import Client
+from trunkline.errors import DatasetError, FailedPrecondition, NotFound
+from trunkline.values.examples import NewExample
+from trunkline.values.heads import Head, HeadSpec
+from trunkline.values.inputs import Image, Text, as_input
+from trunkline.values.outcomes import Training, Upload, UploadProgress
+from trunkline.wording import size
+
+
+def find_or_create(
+    client: Client,
+    out: Output,
+    head: str,
+    inputs: Iterable[Image | Text],
+    *,
+    backbone: str | None,
+    spec: HeadSpec | None,
+    keep_inputs: bool,
+    policy: str | None,
+) -> Head:
+    """The head, made on the inputs' backbone if there is none.
+
+    Raises `FailedPrecondition` if the head has another backbone.
+    """
+    try:
+        found = client.get_head(head)
+    except NotFound:
+        chosen = backbone or _default_backbone(client, inputs)
+        out.say(f"creating {head} on {chosen}")
+        return client.create_head(head, chosen, spec, keep_inputs=keep_inputs, policy=policy)
+    if backbone and backbone != found.backbone:
+        raise FailedPrecondition(
+            f"{head} is bound to another backbone",
+            field="backbone",
+            limit=found.backbone,
+            value=backbone,
+        )
+    if policy and policy != found.policy:
+        return client.update_head(head, policy=policy)
+    return found
+
+
+def upload(client: Client, out: Output, head: str, examples: Sequence[NewExample]) -> Upload:
+    """Uploads examples under a progress bar, and names those that failed."""
+    with out.progress(MofNCompleteColumn(), TextColumn("{task.fields[sent]} sent")) as bar:
+        task = bar.add_task("uploading", total=len(examples), sent=size(0))
+
+        def on_progress(now: UploadProgress) -> None:
+            bar.update(task, completed=now.rows, sent=size(now.sent_bytes))
+
+        uploaded = client.upload(head, examples, on_progress)
+        bar.update(task, completed=uploaded.rows)
+    out.say(
+        f"{uploaded.rows} examples: {uploaded.known} known already, "
+        f"{size(uploaded.sent_bytes)} sent, {uploaded.failed} failed"
+    )
+    named = [(input_name(as_input(examples[row.row].input)), row) for row in uploaded.failures]
+    out.failures(named)
+    return uploaded
+
+
+def train_head(
+    client: Client,
+    out: Output,
+    head: str,
+    spec: HeadSpec | None,
+    *,
+    activate: bool,
+    backbone: str | None = None,
+    title: str = "training",
+) -> Training:
+    """Trains under a progress bar. Ctrl-C ends the watching, not the training."""
+    name = head
+    try:
+        with out.progress(TextColumn("{task.fields[phase]}", markup=False)) as bar:
+            task = bar.add_task(title, total=1.0, phase="")
+
+            def on_progress(now: Training) -> None:
+                nonlocal name
+                name = now.name
+                bar.update(task, completed=now.progress, phase=phase_words(now))
+
+            training = client.train(
+                head, spec, activate=activate, backbone=backbone, on_progress=on_progress
+            )
+            bar.update(task, completed=1.0)
+    except KeyboardInterrupt:
+        out.say(
+            "the training goes on without you; to look at it, or to end it:\n"
+            f"  trunkline trainings show {name}\n"
+            f"  trunkline trainings cancel {name}"
+        )
+        raise click.exceptions.Exit(1) from None
+    return training
+
+
+def _default_backbone(client: Client, inputs: Iterable[Image | Text]) -> str:
+    kinds = {type(item) for item in inputs}
+    if len(kinds) > 1:
+        raise DatasetError("the examples are images and texts: a head takes one of them")
+    modality = "image" if kinds == {Image} else "text"
+    for backbone in client.backbones():
+        if backbone.modality == modality:
+            return backbone.name
+    raise FailedPrecondition(
+        f"the server has no backbone for this modality: {modality}", field="backbone"
+    )

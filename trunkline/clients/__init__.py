@@ -1,0 +1,1 @@
+"""The client, blocking and asynchronous, and how each sends."""

@@ -1,0 +1,1 @@
+"""A channel to the server, when to try again, and what went wrong."""

@@ -1,0 +1,1 @@
+"""What takes several calls, as generators that do no I/O."""

@@ -1,0 +1,248 @@
+"""Uploading examples, so that no byte is sent twice and a broken upload continues where it stopped.
+
+For every 5,000 rows: ask which digests the server has no embedding for, then stream the rows, with
+the input's bytes where it is missing and the bare digest where it is known.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from trunkline import calls, errors, replies
+from trunkline.calls import Pause, SendExamples
+from trunkline.calls.examples import find_missing
+from trunkline.connection.retrying import Patience
+from trunkline.flows.chunking import (
+    MAX_ASKED,
+    MAX_HELD_BYTES,
+    MAX_MESSAGE_BYTES,
+    MAX_MESSAGE_ROWS,
+    split,
+)
+from trunkline.flows.rows import Flow, Row, load
+from trunkline.v1 import heads_pb2
+from trunkline.values.examples import ExampleLike, as_example
+from trunkline.values.inputs import Digest, Input, as_input, reads_file
+from trunkline.values.outcomes import RowFailure, Upload, UploadProgress
+from trunkline.wire.building import build
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A row to be stored. A file's bytes are read again when they are sent, and not held.
+
+    `example` is the row's message without its input.
+    """
+
+    index: int
+    input: Input
+    example: heads_pb2.NewExample
+    digest: str
+    nbytes: int
+    held: int
+    known: bool = False
+
+    @property
+    def sent_bytes(self) -> int:
+        return len(self.digest) if self.known else self.nbytes
+
+    def message(self) -> heads_pb2.NewExample:
+        item = Digest(self.digest) if self.known else self.input
+        try:
+            message = heads_pb2.NewExample(input=item.message())
+        except OSError as error:  # it could be read when its digest was taken
+            raise errors.Aborted(
+                f"a file changed during the upload: {error}", field="input"
+            ) from error
+        message.MergeFrom(self.example)
+        return message
+
+
+@dataclass
+class _Sent:
+    """How much was handed over: rows, those among them that were known, bytes of inputs."""
+
+    rows: int = 0
+    known: int = 0
+    nbytes: int = 0
+
+    def add(self, items: Sequence[_Item]) -> None:
+        self.rows += len(items)
+        self.known += sum(item.known for item in items)
+        self.nbytes += sum(item.nbytes for item in items if not item.known)
+
+
+class _Tally:
+    """What has happened so far."""
+
+    def __init__(self, on_progress: Callable[[UploadProgress], None] | None) -> None:
+        self._on_progress = on_progress
+        self._sent = _Sent()
+        self._added = self._updated = self._unchanged = self._failed = 0
+        self._failures: list[RowFailure] = []
+
+    def refused(self, failure: RowFailure) -> None:
+        """Counts a row that could not even be sent."""
+        self._sent.rows += 1
+        self._failed += 1
+        self._failures.append(failure)
+
+    def under_way(self, stream: _Sent) -> None:
+        """Reports what a stream has handed over until now."""
+        if self._on_progress:
+            done = self._sent
+            rows, known = done.rows + stream.rows, done.known + stream.known
+            self._on_progress(UploadProgress(rows, known, done.nbytes + stream.nbytes))
+
+    def broken(self, stream: _Sent) -> None:
+        """Counts the bytes of a stream that broke; its rows will be handed over once more."""
+        self._sent.nbytes += stream.nbytes
+
+    def answered(
+        self,
+        reply: heads_pb2.AddExamplesResponse,
+        stream: _Sent,
+        failures: Sequence[RowFailure],
+        again: int,
+    ) -> None:
+        """Counts a reply; `again` of its failed rows, all known, are handed over once more."""
+        self._sent.rows += stream.rows - again
+        self._sent.known += stream.known - again
+        self._sent.nbytes += stream.nbytes
+        self._added += reply.added
+        self._updated += reply.updated
+        self._unchanged += reply.unchanged
+        self._failed += reply.failed - again
+        self._failures += failures
+
+    def result(self) -> Upload:
+        return Upload(
+            rows=self._sent.rows,
+            added=self._added,
+            updated=self._updated,
+            unchanged=self._unchanged,
+            failed=self._failed,
+            failures=tuple(sorted(self._failures, key=lambda failure: failure.row)),
+            known=self._sent.known,
+            sent_bytes=self._sent.nbytes,
+        )
+
+
+def upload(
+    head: str,
+    items: Iterable[ExampleLike],
+    *,
+    ask: bool,
+    on_progress: Callable[[UploadProgress], None] | None,
+) -> Flow[Upload]:
+    """AddExamples; with `ask`, FindMissingInputs goes before it."""
+    name = str(calls.head_name(head))
+    tally = _Tally(on_progress)
+    for part in split(
+        _read(items, tally),
+        lambda item: item.held,
+        max_rows=MAX_ASKED,
+        max_bytes=MAX_HELD_BYTES,
+    ):
+        forgotten = yield from _store(name, part, tally, ask=ask)
+        if forgotten:
+            yield from _store(name, forgotten, tally, ask=False)
+    return tally.result()
+
+
+def _read(items: Iterable[ExampleLike], tally: _Tally) -> Iterator[_Item]:
+    for index, given in enumerate(items):
+        example = as_example(given)
+        item = example.input
+        message = build(
+            heads_pb2.NewExample,
+            label=example.label,
+            weight=example.weight,
+            held_out=example.held_out,
+        )
+        row = load(index, item)
+        if isinstance(row, Row):
+            source, held = (as_input(item), 0) if reads_file(item) else (row.input, row.nbytes)
+            yield _Item(index, source, message, row.input.digest(), row.nbytes, held)
+        else:
+            tally.refused(row)
+
+
+def _store(name: str, items: list[_Item], tally: _Tally, *, ask: bool) -> Flow[list[_Item]]:
+    """Stores the items. Gives back those whose digest the server has meanwhile forgotten."""
+    patience = Patience()
+    fewest = len(items) + 1
+    while True:
+        digests = list(dict.fromkeys(item.digest for item in items))
+        missing = (yield find_missing(name, digests)) if ask else set(digests)
+        if len(missing) < fewest:
+            fewest = len(missing)
+            patience.moved_on()
+        ordered = _in_sending_order(items, missing)
+        stream = _Sent()
+        try:
+            reply = yield _stream(name, ordered, tally, stream)
+        except errors.TrunklineError as error:
+            tally.broken(stream)
+            yield Pause(patience.pause(error))
+        else:
+            return _settle(reply, [item for part in ordered for item in part], stream, tally)
+
+
+def _in_sending_order(items: list[_Item], missing: set[str]) -> list[list[_Item]]:
+    """The items by message, in order, except that repeated inputs come last.
+
+    A repeated input is sent as a digest, in a message after the one with its bytes. The order
+    among rows of one input stays, so that its last label wins.
+    """
+    first: list[_Item] = []
+    repeated: list[_Item] = []
+    seen: set[str] = set()
+    for item in items:
+        if item.digest in seen:
+            repeated.append(replace(item, known=True))
+        else:
+            seen.add(item.digest)
+            first.append(replace(item, known=item.digest not in missing))
+    return [
+        message
+        for part in (first, repeated)
+        for message in split(
+            part,
+            lambda item: item.sent_bytes,
+            max_rows=MAX_MESSAGE_ROWS,
+            max_bytes=MAX_MESSAGE_BYTES,
+        )
+    ]
+
+
+def _stream(
+    name: str, ordered: list[list[_Item]], tally: _Tally, stream: _Sent
+) -> SendExamples[heads_pb2.AddExamplesResponse]:
+    def messages() -> Iterator[heads_pb2.AddExamplesRequest]:
+        for part in ordered:
+            examples = [item.message() for item in part]
+            yield heads_pb2.AddExamplesRequest(head=name, examples=examples)
+
+    parts = iter(ordered)
+
+    def sent() -> None:
+        stream.add(next(parts))
+        tally.under_way(stream)
+
+    return SendExamples(messages(), len(ordered), sent, lambda reply: reply)
+
+
+def _settle(
+    reply: heads_pb2.AddExamplesResponse, order: list[_Item], stream: _Sent, tally: _Tally
+) -> list[_Item]:
+    """Counts the reply; gives back the items to send once more, this time with their bytes."""
+    again: list[_Item] = []
+    failures: list[RowFailure] = []
+    for error in reply.errors:
+        item = order[error.row]
+        if error.code == "NOT_FOUND" and item.known and not isinstance(item.input, Digest):
+            again.append(item)
+        else:
+            failures.append(replace(replies.failure(error), row=item.index))
+    tally.answered(reply, stream, failures, len(again))
+    return again

@@ -1,0 +1,60 @@
+"""What pages are laid out with: the page itself, tiles, sections, figures and legends."""
+
+from collections.abc import Iterable
+
+from trunkline.html_report.markup import Markup, tag
+from trunkline.html_report.style import STYLE
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+
+
+def document(title: str, *parts: Markup | None) -> str:
+    """A page, which needs no other file, no script and no network."""
+    page = tag(
+        "html",
+        tag(
+            "head",
+            tag("meta", charset="utf-8"),
+            tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+            tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+            tag("title", title),
+            tag("style", Markup(STYLE)),
+        ),
+        tag("body", tag("main", *parts)),
+        lang="en",
+    )
+    return f"<!DOCTYPE html>\n{page}\n"
+
+
+def tiles(rows: Iterable[tuple[str, str, str]]) -> Markup:
+    """What is most important at a glance: name, value, and words below it."""
+    cells = [
+        tag("div", tag("dt", name), tag("dd", value, tag("small", words) if words else None))
+        for name, value, words in rows
+    ]
+    return tag("dl", *cells, class_="tiles")
+
+
+def section(title: str, *parts: Markup | None) -> Markup:
+    """A part of the page under its heading."""
+    return tag("section", tag("h2", title), *parts)
+
+
+def figure(
+    title: str,
+    drawn: Markup,
+    words: str,
+    legend: Markup | None = None,
+    *,
+    width: str | None = None,
+) -> Markup:
+    """A drawing with its words, under a heading if there is one."""
+    framed = tag("figure", drawn, legend, tag("figcaption", words), class_=width)
+    return section(title, framed) if title else framed
+
+
+def legend(*, one: str, two: str | None, ideal: str | None = "perfect calibration") -> Markup:
+    """What the styles of a drawing stand for."""
+    items = (("one", one), ("two", two), ("ideal", ideal))
+    shown = (tag("li", name, class_=style) for style, name in items if name)
+    return tag("ul", *shown, class_="legend")

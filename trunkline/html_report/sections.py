@@ -1,0 +1,254 @@
+"""The page's sections, each from a part of the report; None where the report has no such part."""
+
+from collections.abc import Callable, Mapping
+
+from trunkline.html_report import charts
+from trunkline.html_report.confusion import MOST_CLASSES, heat_map, most_confused
+from trunkline.html_report.layout import figure, legend, section
+from trunkline.html_report.markup import Markup, join, tag
+from trunkline.html_report.tables import beside, classes, named, percent, table
+from trunkline.html_report.tuning import fine_tuning
+from trunkline.values.reports import Estimate, Evaluation, Report
+
+_MOST_ABREAST = 12
+
+
+def _accuracy(report: Report, names: Mapping[str, str]) -> Markup | None:
+    rows = [
+        (name, estimate, style)
+        for (name, estimate), style in zip(estimates(report), ("one", "two"), strict=False)
+    ]
+    if not rows:
+        return section(
+            "Accuracy",
+            tag("p", "Unknown: there were too few examples, or the weights came from elsewhere."),
+        )
+    words = "Share of new inputs that are answered right, as examples tell that were not seen."
+    measured = report.evaluation or report.test
+    return section(
+        "Accuracy",
+        tag("p", words, class_="note"),
+        tag(
+            "div",
+            tag("figure", charts.intervals(rows, "Expected accuracy")),
+            tag("figure", beside(report.evaluation, report.test)) if report.evaluation else None,
+            class_="pair",
+        )
+        if measured
+        else tag("figure", charts.intervals(rows, "Expected accuracy"), class_="wide"),
+    )
+
+
+def _curves(report: Report, names: Mapping[str, str]) -> Markup | None:
+    figures = []
+    if len(report.learning_curve) > 1:
+        figures.append(
+            figure(
+                "Would more examples help?",
+                charts.learning_curve(report.learning_curve),
+                "Accuracy that a training on part of the examples would have had.",
+            )
+        )
+    estimated = report.evaluation
+    if estimated and any(row.examples for row in estimated.reliability):
+        figures.append(
+            figure(
+                "Can its probabilities be trusted?",
+                charts.reliability(estimated, report.test),
+                "On the dashed line, of all answers given with 80 % confidence 80 % are right.",
+                legend(one="estimates", two="test set" if report.test else None),
+            )
+        )
+    return tag("div", *figures, class_="pair") if figures else None
+
+
+def _classes(report: Report, names: Mapping[str, str]) -> Markup:
+    return section("Classes", classes(report))
+
+
+def _confusion(report: Report, names: Mapping[str, str]) -> Markup | None:
+    evaluations = [
+        (name, evaluation)
+        for name, evaluation in (("estimates", report.evaluation), ("test set", report.test))
+        if evaluation
+    ]
+    if not evaluations:
+        return None
+    maps = [_map(evaluation, name) for name, evaluation in evaluations]
+    return section(
+        "What is taken for what",
+        tag(
+            "p",
+            "Shades are shares of the true class; mistakes have a colour of their own.",
+            class_="note",
+        ),
+        tag("div", *maps, class_="pair")
+        if len(evaluations[0][1].classes) <= _MOST_ABREAST
+        else join(*maps),
+        _pairs(evaluations[0][1]),
+    )
+
+
+def _map(evaluation: Evaluation, name: str) -> Markup:
+    if len(evaluation.classes) > MOST_CLASSES:
+        return tag("p", f"{len(evaluation.classes)} classes are too many to draw ({name}).")
+    width = "wide" if len(evaluation.classes) <= _MOST_ABREAST else "wider"
+    drawn = heat_map(evaluation, f"Confusion matrix, {name}")
+    return tag("figure", drawn, tag("figcaption", name), class_=width)
+
+
+def _pairs(evaluation: Evaluation) -> Markup | None:
+    rows = [
+        (true, taken, count, percent(share))
+        for true, taken, count, share in most_confused(evaluation)
+    ]
+    columns = ["true class", "taken for", "times", "of that class"]
+    return table(columns, rows, caption="Most frequent mistakes.") if rows else None
+
+
+def _candidates(report: Report, names: Mapping[str, str]) -> Markup | None:
+    if not report.candidates:
+        return None
+    rows = [(row.family, row.estimate) for row in report.candidates]
+    drawn = [
+        (name, estimate, "one" if row.chosen else "quiet")
+        for (name, estimate), row in zip(rows, report.candidates, strict=True)
+        if estimate
+    ]
+    cells = [
+        (
+            row.family,
+            row.l2,
+            percent(row.estimate.accuracy) if row.estimate else "left out",
+            f"{row.estimate.log_loss:.4f}" if row.estimate else None,
+        )
+        for row in report.candidates
+    ]
+    chosen = next((at for at, row in enumerate(report.candidates) if row.chosen), None)
+    columns = ["family", "l2", "accuracy", "log-loss"]
+    return section(
+        "Families considered",
+        tag(
+            "div",
+            tag("figure", charts.intervals(drawn, "Families considered")) if drawn else None,
+            tag(
+                "figure",
+                table(columns, cells, caption="The chosen one is in bold.", chosen=chosen),
+            ),
+            class_="pair",
+        ),
+    )
+
+
+def _suspects(report: Report, names: Mapping[str, str]) -> Markup | None:
+    if not report.likely_mislabelled:
+        return None
+    rows = [
+        (
+            named(row.digest, names),
+            row.label,
+            percent(row.label_probability),
+            row.predicted_label,
+            percent(row.predicted_probability),
+        )
+        for row in report.likely_mislabelled
+    ]
+    columns = ["example", "label", "probability", "the others say", "with probability"]
+    return section("Perhaps mislabelled", table(columns, rows, caption="Worth a second look."))
+
+
+def _duplicates(report: Report, names: Mapping[str, str]) -> Markup | None:
+    if not report.near_duplicates:
+        return None
+    rows = [
+        (
+            named(row.digest, names),
+            row.label,
+            named(row.other_digest, names),
+            row.other_label,
+            f"{row.similarity:.4f}",
+        )
+        for row in report.near_duplicates
+    ]
+    columns = ["example", "label", "nearly the same", "label of that", "cosine"]
+    words = "Pairs of nearly the same input under two labels."
+    return section("Contradictions", table(columns, rows, caption=words))
+
+
+def _augmentation(report: Report, names: Mapping[str, str]) -> Markup | None:
+    found = report.augmentation
+    if found is None:
+        return None
+    ways = (
+        ("without views", found.without, "none"),
+        ("views as examples", found.as_examples, "examples"),
+        ("mean of the views", found.averaged, "average"),
+    )
+    rows = [
+        (name, estimate, "one" if used == found.used else "quiet")
+        for name, estimate, used in ways
+        if estimate
+    ]
+    words = (
+        f"{found.views} views of each of {found.augmented_examples:,} examples, "
+        "judged on the same folds; the way that was taken is coloured."
+    )
+    drawn = charts.intervals(rows, "What augmentation brought")
+    return section("Augmentation", figure("", drawn, words, width="wide"))
+
+
+def _fine_tuning(report: Report, names: Mapping[str, str]) -> Markup | None:
+    return fine_tuning(report.fine_tuning) if report.fine_tuning else None
+
+
+def _novelty(report: Report, names: Mapping[str, str]) -> Markup | None:
+    found = report.novelty
+    if found is None:
+        return None
+    answer = "gets no answer" if found.abstain else "is answered, and marked as novel"
+    words = (
+        f"An input farther than {found.threshold:.3f} from neighbour {found.neighbour} among "
+        f"{found.kept:,} kept examples {answer}. "
+        f"{percent(found.false_alarm_rate)} of ordinary inputs may be taken for novel."
+    )
+    return section("Novel inputs", tag("p", words))
+
+
+def _online(report: Report, names: Mapping[str, str]) -> Markup | None:
+    if len(report.online) < 2:
+        return None
+    return section(
+        "Accuracy on feedback",
+        figure(
+            "",
+            charts.online(report.online),
+            "Each feedback was scored before it was learned.",
+            legend(one="live copy", two="active version", ideal=None),
+            width="wider",
+        ),
+    )
+
+
+def estimates(report: Report) -> list[tuple[str, Estimate]]:
+    """The accuracies that are known, by name."""
+    found = []
+    if report.estimate:
+        found.append(("expected accuracy", report.estimate))
+    if report.test:
+        found.append(("test set", report.test.estimate))
+    return found
+
+
+PARTS: tuple[Callable[[Report, Mapping[str, str]], Markup | None], ...] = (
+    _accuracy,
+    _curves,
+    _confusion,
+    _classes,
+    _suspects,
+    _duplicates,
+    _candidates,
+    _augmentation,
+    _fine_tuning,
+    _novelty,
+    _online,
+)

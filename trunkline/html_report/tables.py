@@ -1,0 +1,140 @@
+"""Tables of the page."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from trunkline.html_report.markup import Markup, join, tag
+from trunkline.html_report.svg import shortened
+from trunkline.values.reports import ClassReport, Evaluation, Report
+
+Cell = str | int | float | None
+
+NONE = "-"
+
+
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Cell | Markup]],
+    *,
+    caption: str,
+    chosen: int | None = None,
+) -> Markup:
+    """A table. The first cell of a row is its header; figures stand to the right."""
+    lines = [list(row) for row in rows]
+    numeric = [all(_is_figure(row[at]) for row in lines) for at in range(len(columns))]
+    head = [
+        tag("th", name, scope="col", class_="number" if right else None)
+        for name, right in zip(columns, numeric, strict=True)
+    ]
+    body = [
+        tag(
+            "tr",
+            tag("th", _shown(row[0]), scope="row"),
+            *(_data(value, right) for value, right in zip(row[1:], numeric[1:], strict=True)),
+            class_="chosen" if number == chosen else None,
+        )
+        for number, row in enumerate(lines)
+    ]
+    return tag(
+        "div",
+        tag(
+            "table",
+            tag("caption", caption),
+            tag("thead", tag("tr", *head)),
+            tag("tbody", *body),
+        ),
+        class_="scroll",
+    )
+
+
+def classes(report: Report) -> Markup:
+    """Every class: its examples, precision, recall and F1; those on the test set beside them."""
+    tested = {row.label: row for row in report.test.classes} if report.test else {}
+    figures = ["precision", "recall", "F1"]
+    columns = ["class", "examples", *figures]
+    if tested:
+        columns += ["test set", *(f"{name}, test" for name in figures)]
+    rows = []
+    for row in report.classes:
+        cells: list[Cell | Markup] = [row.label, row.examples, *_figures(row, "one")]
+        if tested:
+            found = tested.get(row.label)
+            measured = _figures(found, "two") if found else [None] * 3
+            cells += [found.examples if found else 0, *measured]
+        rows.append(cells)
+    return table(columns, rows, caption="Of examples the scoring model had not seen.")
+
+
+def beside(estimated: Evaluation, test: Evaluation | None) -> Markup:
+    """Accuracy, log-loss and calibration, on the test set beside the estimates."""
+    columns = ["", f"estimate ({estimated.estimate.method})"]
+    evaluations = [estimated]
+    if test:
+        columns.append("test set")
+        evaluations.append(test)
+    rows: list[list[Cell | Markup]] = [
+        ["accuracy", *(percent(row.estimate.accuracy) for row in evaluations)],
+        ["lower end, 95 %", *(percent(row.estimate.accuracy_low) for row in evaluations)],
+        ["upper end, 95 %", *(percent(row.estimate.accuracy_high) for row in evaluations)],
+        ["log-loss", *(f"{row.estimate.log_loss:.4f}" for row in evaluations)],
+        [
+            "expected calibration error",
+            *(f"{row.expected_calibration_error:.4f}" for row in evaluations),
+        ],
+        ["examples", *(f"{sum(map(sum, row.confusion)):,}" for row in evaluations)],
+    ]
+    return table(columns, rows, caption="All on examples the scoring model had not seen.")
+
+
+def percent(value: float | None) -> str:
+    """A share for a person."""
+    return NONE if value is None else f"{value:.1%}"
+
+
+def named(digest: str, names: Mapping[str, str]) -> Markup:
+    """What a person calls an example: the name of its file, else the beginning of its digest."""
+    if digest in names:
+        return join(names[digest])
+    return tag("code", shortened(digest, 17), title=digest)
+
+
+def _figures(row: ClassReport, style: str) -> list[Cell | Markup]:
+    return [_gauge(value, style) for value in (row.precision, row.recall, row.f1)]
+
+
+def _gauge(value: float | None, style: str) -> str | Markup:
+    """A share with a bar below it."""
+    if value is None:
+        return NONE
+    return join(
+        percent(value),
+        tag(
+            "svg",
+            tag("rect", width=100, height=4, class_="empty"),
+            tag("rect", width=100 * value, height=4, class_=f"bar {style}"),
+            viewBox="0 0 100 4",
+            preserveAspectRatio="none",
+            aria_hidden="true",
+        ),
+    )
+
+
+def _data(value: Cell | Markup, right: bool) -> Markup:
+    gauge = isinstance(value, Markup) and "<svg" in value
+    return tag("td", _shown(value), class_="gauge" if gauge else "number" if right else None)
+
+
+def _shown(value: Cell | Markup) -> str:
+    match value:
+        case None:
+            return NONE
+        case str():
+            return value
+        case int():
+            return f"{value:,}"
+    return f"{value:.4g}"
+
+
+def _is_figure(value: Cell | Markup) -> bool:
+    if isinstance(value, str):
+        return value == NONE or value.rstrip("%").replace(".", "").replace(",", "").isdecimal()
+    return True

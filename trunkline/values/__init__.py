@@ -1,0 +1,1 @@
+"""What the client takes and gives: inputs, examples, heads, reports, advice."""

@@ -1,0 +1,77 @@
+"""Whether transfer pays for a data set: frozen values, free of protobuf and of numpy."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from trunkline.values.outcomes import RowFailure
+from trunkline.values.reports import ClassReport, Estimate, LearningPoint, NearDuplicates
+
+
+class Verdict(StrEnum):
+    """What the options amount to.
+
+    TRANSFER: a head on a backbone is better than direct training. EITHER: there is no clear
+    difference. DIRECT: direct training is better. NOTHING: nothing is better than always answering
+    the most frequent class.
+    """
+
+    TRANSFER = "transfer"
+    EITHER = "either"
+    DIRECT = "direct"
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True)
+class Option:
+    """One thing that could be done: "majority", "direct", or a head on the backbone of that name.
+
+    `estimate` is on held-out folds that all options share. Of backbones only: `log_evidence`, the
+    log of the maximum evidence per example and class (LogME); `effective_rank`, in how many
+    directions the examples vary; `mean_similarity`, the mean cosine of two of them.
+    """
+
+    name: str
+    estimate: Estimate
+    learning_curve: tuple[LearningPoint, ...]
+    seconds: float
+    log_evidence: float | None
+    effective_rank: float | None
+    mean_similarity: float | None
+
+
+@dataclass(frozen=True)
+class LabelsNeeded:
+    """How many examples an accuracy is likely to take; None where it is out of sight."""
+
+    accuracy: float
+    examples: int | None
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What could be done with labelled inputs, how good it would be, and what is advised.
+
+    `options` come best first; `recommended` names one of them. `near_duplicates`, of
+    `near_duplicate_count` pairs in all, come with those under two labels first. Rows among the
+    `failures`, of `failed` in all, had no part in it.
+    """
+
+    example_count: int
+    classes: tuple[ClassReport, ...]
+    options: tuple[Option, ...]
+    verdict: Verdict
+    recommended: str
+    summary: str
+    reasons: tuple[str, ...]
+    fine_tuning: bool
+    fine_tuning_reason: str
+    labels_needed: tuple[LabelsNeeded, ...]
+    near_duplicates: tuple[NearDuplicates, ...]
+    near_duplicate_count: int
+    failures: tuple[RowFailure, ...]
+    failed: int
+
+    @property
+    def best(self) -> Option:
+        """The option that is recommended."""
+        return next(option for option in self.options if option.name == self.recommended)

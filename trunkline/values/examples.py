@@ -1,0 +1,99 @@
+"""What a head learns from: examples, those worth a label, and feedback; frozen values."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from trunkline.values.inputs import Input, InputLike
+
+
+@dataclass(frozen=True)
+class NewExample:
+    """An input to store, with its label; label None for one that is not known yet.
+
+    `weight`, above 0, is how much it counts in trainings. One that is `held_out` is kept for
+    testing: it is never trained on, and every report measures its version on it.
+    """
+
+    input: InputLike
+    label: str | None = None
+    weight: float = 1.0
+    held_out: bool = False
+
+
+ExampleLike = NewExample | tuple[InputLike, str | None]
+
+
+def as_example(value: ExampleLike) -> NewExample:
+    """The example that `value`, perhaps a mere pair of input and label, stands for."""
+    return value if isinstance(value, NewExample) else NewExample(*value)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A stored input of a head. `kind` is "image", "text", "pixels" or "embedding".
+
+    `weight` is how much it counts in trainings; one that is `held_out` is kept for testing.
+    """
+
+    digest: str
+    label: str | None
+    kind: str
+    source: str
+    has_input: bool
+    create_time: datetime
+    weight: float
+    held_out: bool
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A stored input that is worth a label.
+
+    `predicted_label` and its `probability` are what the head says of it; None and 0 without an
+    active version. `input` is the input itself, where it is kept.
+    """
+
+    example: Example
+    predicted_label: str | None
+    probability: float
+    input: Input | None
+
+
+@dataclass(frozen=True)
+class Suggestions:
+    """Suggestions, most worth a label first, and the strategy that found them."""
+
+    suggestions: tuple[Suggestion, ...]
+    strategy: str
+
+
+class FeedbackState(StrEnum):
+    """What became of a feedback.
+
+    LIVE is behind the live copy, LEARNED part of a version, QUARANTINED left out of trainings until
+    it is released; of a SUPERSEDED one a later label of the same input took the place.
+    """
+
+    LIVE = "live"
+    LEARNED = "learned"
+    QUARANTINED = "quarantined"
+    SUPERSEDED = "superseded"
+
+
+@dataclass(frozen=True)
+class FeedbackRecord:
+    """A stored feedback; `active_version` answered when it came.
+
+    `active_right` and `live_right` say whether the active version and the live copy had been right
+    before they learned it; None until they were asked.
+    """
+
+    id: str
+    digest: str
+    label: str
+    state: FeedbackState
+    active_version: int | None
+    active_right: bool | None
+    live_right: bool | None
+    create_time: datetime

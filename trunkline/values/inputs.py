@@ -1,0 +1,227 @@
+"""The things one can embed, classify or learn from.
+
+Wherever the client takes an input it also takes a plain `str` (a text), a `Path` (an image file),
+`bytes` (an encoded image) or an `Embedding` (which it gave out earlier).
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from trunkline import digest as digests
+from trunkline.errors import InvalidArgument
+from trunkline.v1 import common_pb2
+from trunkline.values.outcomes import Embedding
+from trunkline.wire.building import build
+from trunkline.wire.tensors import block, pack_float32
+
+
+@dataclass(frozen=True)
+class Image:
+    """An encoded image (JPEG, PNG, WebP, GIF, BMP or TIFF) in memory, or a file of one."""
+
+    data: bytes | None = field(default=None, repr=False)
+    path: Path | None = None
+
+    def __post_init__(self) -> None:
+        if (self.data is None) == (self.path is None):
+            raise InvalidArgument("an image needs either data or a path", field="input")
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """An image file, which is read when it is sent, so that many cost no memory."""
+        return cls(path=Path(path))
+
+    def load(self) -> "Image":
+        """The same image in memory. Raises `OSError` if the file cannot be read."""
+        return Image(self.path.read_bytes()) if self.path else self
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held in memory."""
+        return len(self.data or b"")
+
+    def digest(self) -> str:
+        """Digest of the encoded bytes."""
+        return digests.image_digest(self._bytes())
+
+    def message(self) -> common_pb2.Input:
+        """The input as it goes over the wire."""
+        return common_pb2.Input(image=self._bytes())
+
+    def _bytes(self) -> bytes:
+        data = self.load().data
+        assert data is not None
+        return data
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text, or its UTF-8 bytes as they were found: the server then checks them."""
+
+    text: str | bytes
+
+    def load(self) -> "Text":
+        """Itself: it is in memory."""
+        return self
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes as UTF-8."""
+        return len(self._utf8())
+
+    def digest(self) -> str:
+        """Digest of the UTF-8 bytes."""
+        return digests.text_digest(self._utf8())
+
+    def message(self) -> common_pb2.Input:
+        """The input as it goes over the wire."""
+        if isinstance(self.text, bytes):
+            return common_pb2.Input(text_utf8=self.text)
+        self._utf8()
+        return common_pb2.Input(text=self.text)
+
+    def _utf8(self) -> bytes:
+        if isinstance(self.text, bytes):
+            return self.text
+        try:
+            return self.text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidArgument(f"text is not valid Unicode: {error}", field="input") from error
+
+
+@dataclass(frozen=True, init=False)
+class Pixels:
+    """A decoded RGB image: uint8, shape [height, width, 3], e.g. a numpy array or a PIL image."""
+
+    shape: tuple[int, ...]
+    data: bytes = field(repr=False)
+
+    def __init__(self, pixels: Any) -> None:
+        values = block(pixels)
+        if values.type != "B" or len(values.shape) != 3 or values.shape[2] != 3:
+            raise InvalidArgument(
+                f"pixels must be uint8 of shape [height, width, 3], got {list(values.shape)}",
+                field="input",
+                limit="uint8 [height, width, 3]",
+                value=str(list(values.shape)),
+            )
+        object.__setattr__(self, "shape", values.shape)
+        object.__setattr__(self, "data", values.data)
+
+    def load(self) -> "Pixels":
+        """Itself: it is in memory."""
+        return self
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the packed pixels."""
+        return len(self.data)
+
+    def digest(self) -> str:
+        """Digest of shape and pixels."""
+        return digests.pixels_digest(self.shape, self.data)
+
+    def message(self) -> common_pb2.Input:
+        """The input as it goes over the wire."""
+        tensor = common_pb2.Tensor(dtype="uint8", shape=self.shape, data=self.data)
+        return common_pb2.Input(pixels=tensor)
+
+
+@dataclass(frozen=True, init=False)
+class Vector:
+    """An embedding made by the backbone with this fingerprint: floats, shape [dim]."""
+
+    fingerprint: str
+    data: bytes = field(repr=False)
+
+    def __init__(self, fingerprint: str, vector: Any) -> None:
+        values = block(vector)
+        if len(values.shape) != 1:
+            raise InvalidArgument(
+                f"a vector must have one dimension, got shape {list(values.shape)}",
+                field="input",
+                limit="[dim]",
+                value=str(list(values.shape)),
+            )
+        build(common_pb2.Embedding, fingerprint=fingerprint)  # checks that it is a text
+        object.__setattr__(self, "fingerprint", fingerprint)
+        object.__setattr__(self, "data", pack_float32(values))
+
+    def load(self) -> "Vector":
+        """Itself: it is in memory."""
+        return self
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the packed float32."""
+        return len(self.data)
+
+    def digest(self) -> str:
+        """Digest of fingerprint and vector."""
+        return digests.embedding_digest(self.fingerprint, self.data)
+
+    def message(self) -> common_pb2.Input:
+        """The input as it goes over the wire."""
+        tensor = common_pb2.Tensor(dtype="float32", shape=[len(self.data) // 4], data=self.data)
+        return common_pb2.Input(
+            embedding=common_pb2.Embedding(fingerprint=self.fingerprint, vector=tensor)
+        )
+
+
+@dataclass(frozen=True)
+class Digest:
+    """The digest of an input this tenant sent before, as 64 hexadecimal digits."""
+
+    hex: str
+
+    def __post_init__(self) -> None:
+        if not digests.is_digest(self.hex):
+            raise InvalidArgument(
+                "a digest has 64 lower-case hexadecimal digits",
+                field="digest",
+                limit="[0-9a-f]{64}",
+                value=self.hex[:100],
+            )
+
+    def load(self) -> "Digest":
+        """Itself: it is in memory."""
+        return self
+
+    @property
+    def nbytes(self) -> int:
+        """Nothing of the input is sent."""
+        return 0
+
+    def digest(self) -> str:
+        """The digest itself."""
+        return self.hex
+
+    def message(self) -> common_pb2.Input:
+        """The input as it goes over the wire."""
+        return common_pb2.Input(digest=self.hex)
+
+
+Input = Image | Text | Pixels | Vector | Digest
+InputLike = Input | Embedding | str | bytes | Path
+
+
+def as_input(value: InputLike) -> Input:
+    """The input that `value` stands for. Raises `InvalidArgument` for anything else."""
+    match value:
+        case Image() | Text() | Pixels() | Vector() | Digest():
+            return value
+        case str():
+            return Text(value)
+        case bytes():
+            return Image(value)
+        case Path():
+            return Image(path=value)
+        case Embedding():
+            return Vector(value.fingerprint, value.vector)
+    raise InvalidArgument(f"not an input: {type(value).__name__}", field="input")
+
+
+def reads_file(value: InputLike) -> bool:
+    """Whether sending `value` reads a file."""
+    return isinstance(value, Path) or (isinstance(value, Image) and value.path is not None)

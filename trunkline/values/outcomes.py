@@ -1,0 +1,187 @@
+"""What the client gives out: frozen values, free of protobuf and of numpy.
+
+Heads, examples, reports and advice are in the files beside it.
+"""
+
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen model that the server has loaded; its embeddings have `dim` floats.
+
+    Tails begin at its `cut`, and `tail_blocks` names the blocks after it, in their order; "" and
+    none of a backbone that cannot be cut.
+    """
+
+    name: str
+    modality: str
+    dim: int
+    fingerprint: str
+    engine: str
+    device: str
+    ready: bool
+    cut: str
+    tail_blocks: tuple[str, ...]
+
+
+class TrainingState(StrEnum):
+    """Where a training stands; the last three are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class TuningProgress:
+    """How far fine-tuning is: in which epoch of which fold, both counted from 1.
+
+    `fold` is None in the epochs on all examples, which come after the folds and have no validation.
+    `loss` is the mean over the examples of the last epoch; `remaining_seconds` is a guess.
+    """
+
+    fold: int | None
+    folds: int
+    epoch: int
+    epochs: int
+    loss: float
+    validation_loss: float | None
+    validation_accuracy: float | None
+    remaining_seconds: float
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training job. `progress` runs from 0 to 1; `version` is set once it succeeded.
+
+    `tuning` is None but while blocks are fine-tuned.
+    """
+
+    name: str
+    state: TrainingState
+    phase: str
+    progress: float
+    version: int | None
+    error_code: str
+    error_message: str
+    create_time: datetime
+    end_time: datetime | None
+    tuning: TuningProgress | None
+
+    @property
+    def done(self) -> bool:
+        """Whether the state is final."""
+        return self.state not in (TrainingState.QUEUED, TrainingState.RUNNING)
+
+
+@dataclass(frozen=True)
+class RowFailure:
+    """Why one row failed; it stands in the row's place among the results. `row` counts from 0."""
+
+    row: int
+    code: str
+    message: str
+    field: str = ""
+    limit: str = ""
+    value: str = ""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One row's classes. `scores` maps label to calibrated probability, most probable first.
+
+    `prediction_set` holds the right class with the probability that was asked for, and may be
+    empty; None if none was asked for. `novelty`, of heads that look for it, is the distance from
+    the examples in units of the threshold: above 1 the row is `novel`. Where the head `abstained`
+    from an answer, `label` is None, `probability` 0 and `scores` empty. `live` says whether the
+    live copy answered, which has learned since `version` was made.
+    """
+
+    label: str | None
+    probability: float
+    scores: Mapping[str, float]
+    digest: str
+    head: str
+    version: int
+    prediction_set: tuple[str, ...] | None = None
+    novelty: float | None = None
+    novel: bool = False
+    abstained: bool = False
+    live: bool = False
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """One row's embedding: `vector` is an array of `dim` float32, with the buffer protocol."""
+
+    vector: "array[float]" = field(repr=False)
+    digest: str
+    backbone: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """Feedback that is stored durably; `duplicate` if its id had been stored before."""
+
+    id: str
+    digest: str
+    duplicate: bool
+
+
+@dataclass(frozen=True)
+class UploadProgress:
+    """How far an upload is: rows handed over, those among them that were known, bytes sent."""
+
+    rows: int
+    known: int
+    sent_bytes: int
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What became of an upload.
+
+    `added`, `updated` and `unchanged` count examples as the server does; where a broken stream was
+    continued, rows stored before the break count as unchanged. `known` rows were sent as digests.
+    """
+
+    rows: int
+    added: int
+    updated: int
+    unchanged: int
+    failed: int
+    failures: tuple[RowFailure, ...]
+    known: int
+    sent_bytes: int
+
+
+@dataclass(frozen=True)
+class Changes:
+    """How many stored examples a call changed, and the rows that failed."""
+
+    changed: int
+    failures: tuple[RowFailure, ...]
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What became of a call to forget examples.
+
+    `deleted_versions` knew one of them and are gone; `version`, fitted without them, answers now;
+    None where too few examples are left. `held_by` names other heads of the tenant that hold one
+    of them still.
+    """
+
+    forgotten: int
+    failures: tuple[RowFailure, ...]
+    deleted_versions: tuple[int, ...]
+    version: int | None
+    held_by: tuple[str, ...]

@@ -1,0 +1,210 @@
+"""What is known about a version: frozen values, free of protobuf and of numpy."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from trunkline.values.heads import HeadSpec
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Accuracy and log-loss on examples the scoring model had not seen.
+
+    `accuracy_low` and `accuracy_high` bound the 95 % Wilson score interval.
+    """
+
+    method: str
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    log_loss: float
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A family that `auto` considered; one too costly for the data has no estimate."""
+
+    family: str
+    l2: float | None
+    estimate: Estimate | None
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class ClassReport:
+    """One class: its examples, and how well they were recognised.
+
+    `precision`, `recall` and `f1` are None where they are not defined or could not be estimated.
+    """
+
+    label: str
+    examples: int
+    precision: float | None = None
+    recall: float | None = None
+    f1: float | None = None
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Predictions of similar probability: its mean, and the share of them that was right."""
+
+    examples: int
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Predictions of examples that the scoring model had not seen, summed up.
+
+    `confusion` counts, in the order of `classes`: rows are true classes, columns predicted ones.
+    The expected calibration error and `reliability` are over bins of equal mass.
+    """
+
+    estimate: Estimate
+    classes: tuple[ClassReport, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    expected_calibration_error: float
+    reliability: tuple[ReliabilityBin, ...]
+
+
+@dataclass(frozen=True)
+class LearningPoint:
+    """Accuracy that a training on so many of the examples would have had."""
+
+    examples: int
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class LikelyMislabelled:
+    """An example whose label the others contradict.
+
+    The probabilities, of its label and of the one predicted, are those of models that had not seen
+    it.
+    """
+
+    digest: str
+    label: str
+    predicted_label: str
+    label_probability: float
+    predicted_probability: float
+
+
+@dataclass(frozen=True)
+class NearDuplicates:
+    """Nearly the same input under two labels; `similarity` is the cosine of their embeddings."""
+
+    digest: str
+    label: str
+    other_digest: str
+    other_label: str
+    similarity: float
+
+
+@dataclass(frozen=True)
+class AugmentationReport:
+    """What augmentation brought, on the same folds.
+
+    `used` is "none", "examples" (views are examples of their own) or "average"; the estimate of a
+    way that was not tried is None. `augmented_examples` had views.
+    """
+
+    views: int
+    used: str
+    augmented_examples: int
+    without: Estimate
+    as_examples: Estimate | None
+    averaged: Estimate | None
+
+
+@dataclass(frozen=True)
+class NoveltyReport:
+    """How novel inputs are told: by the distance to the `neighbour`-th of `kept` embeddings."""
+
+    false_alarm_rate: float
+    threshold: float
+    kept: int
+    neighbour: int
+    abstain: bool
+
+
+@dataclass(frozen=True)
+class TuningEpoch:
+    """Means over the folds after an epoch of fine-tuning; the losses are in nats."""
+
+    epoch: int
+    loss: float
+    validation_loss: float
+    validation_accuracy: float
+
+
+@dataclass(frozen=True)
+class FineTuningReport:
+    """Feature extraction and fine-tuning side by side, on the same folds.
+
+    The version runs on the tail if that was better (`used`); `reason` says why it does or does not.
+    An estimate that could not be made is None. The seconds are those of the whole training either
+    way, the bytes those of the weights that the tenant has of its own. `blocks` names what was
+    changed in `epochs` passes over all examples, which took a median of `epoch_seconds` each.
+    """
+
+    strategy: str
+    used: bool
+    reason: str
+    without_tail: Estimate | None
+    with_tail: Estimate | None
+    seconds_without: float
+    seconds_with: float
+    bytes_without: int
+    bytes_with: int
+    blocks: tuple[str, ...]
+    epochs: int
+    curve: tuple[TuningEpoch, ...]
+    epoch_seconds: float
+
+
+@dataclass(frozen=True)
+class OnlineAccuracy:
+    """Accuracy on a stretch of `scored` feedbacks, the last of which was number `feedback`."""
+
+    feedback: int
+    scored: int
+    active_accuracy: float
+    live_accuracy: float
+    time: datetime
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is known about a version.
+
+    `evaluation`, made without a held-out set, is None where there are too few examples and for an
+    imported version; `test`, on the head's held-out examples, where there are none.
+    `likely_mislabelled` come worst first, `near_duplicates` nearest first, `online` oldest first.
+    `fine_tuning` is None where nothing was to be fine-tuned.
+    """
+
+    head: str
+    version: int
+    family: str
+    spec: HeadSpec
+    backbone: str
+    fingerprint: str
+    example_count: int
+    classes: tuple[ClassReport, ...]
+    estimate: Estimate | None
+    l2: float | None
+    temperature: float
+    train_seconds: float
+    train_cpu_seconds: float
+    candidates: tuple[Candidate, ...]
+    evaluation: Evaluation | None
+    test: Evaluation | None
+    learning_curve: tuple[LearningPoint, ...]
+    likely_mislabelled: tuple[LikelyMislabelled, ...]
+    near_duplicates: tuple[NearDuplicates, ...]
+    augmentation: AugmentationReport | None
+    novelty: NoveltyReport | None
+    online: tuple[OnlineAccuracy, ...]
+    fine_tuning: FineTuningReport | None

@@ -1,0 +1,1 @@
+"""Messages built from values, tensors and weights."""
