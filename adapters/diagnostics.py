@@ -49,7 +49,7 @@ _SHARES = (8, 4, 2)
 _REPEATED = 1000
 """Examples that are fitted at each size: small parts one after the other, large ones once."""
 
-Tell = Callable[[float, str], None]
+Progress = Callable[[float, str], None]
 Float = NDArray[np.float64]
 
 
@@ -60,7 +60,7 @@ def diagnose(
     *,
     weights: ArrayLike | None = None,
     views: Views | None = None,
-    progress: Tell | None = None,
+    progress: Progress | None = None,
 ) -> Fitted:
     """Complete a head and its report; give it the very examples it was fitted to.
 

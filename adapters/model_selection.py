@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Contender:
+class FittedFamily:
     """A family at work on the examples, at the strength it chose."""
 
     family: Family
@@ -52,7 +52,7 @@ class Contender:
 
 
 @dataclass(frozen=True, eq=False)
-class Contest:
+class ModelSelection:
     """What contenders share.
 
     Attributes:
@@ -72,16 +72,16 @@ class Contest:
 
     def enter(
         self, family: Family, used: str, progress: Progress, rival: float = math.inf
-    ) -> Contender:
+    ) -> FittedFamily:
         """Set a family to work on the examples, with views used in one of the three ways."""
         front, problem = self._problem(used, family.unit)
         fit = family.begin(problem, self._begin_at(front))
         l2 = None
         if family.has_l2:
             l2 = fit.choose(progress, rival) if self.spec.l2 is None else self.spec.l2
-        return Contender(family, front, used, problem, fit, l2)
+        return FittedFamily(family, front, used, problem, fit, l2)
 
-    def augment(self, plain: Contender, views: Views) -> tuple[Contender, AugmentationReport]:
+    def augment(self, plain: FittedFamily, views: Views) -> tuple[FittedFamily, AugmentationReport]:
         """Return a contender that uses views as its family does best, and what they brought."""
         found = {NONE: (plain, plain.compare())}
         for used in (AS_EXAMPLES, AVERAGE):

@@ -15,14 +15,14 @@ from adapters.examples import Examples, Views
 from adapters.families import REGISTRY, Family
 from adapters.families.prototype import DEFAULT_TEMPERATURE
 from adapters.head import Head
-from adapters.model_selection import Contender, Contest
+from adapters.model_selection import FittedFamily, ModelSelection
 from adapters.report import AugmentationReport, Candidate, ClassReport, Estimate, Report
 from adapters.spec import AUTO, BALANCED, FAMILIES, HeadSpec
 
 MAX_AUTO_COST = 3e11
 """Floating point operations beyond which "auto" leaves out all but the cheapest family."""
 
-Tell = Callable[[float, str], None]
+Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ def fit(
     weights: ArrayLike | None = None,
     views: Views | None = None,
     start: Head | None = None,
-    progress: Tell | None = None,
+    progress: Progress | None = None,
 ) -> Fitted:
     """Train a head, calibrate it and estimate how good it is.
 
@@ -85,7 +85,7 @@ def fit(
     estimable = bool(examples.counts.min() > 1)
     looks = look_at(spec, examples, views) if estimable else None
     class_weights = weigh_classes(spec, examples)
-    contest = Contest(
+    contest = ModelSelection(
         examples, examples.weights * class_weights[examples.targets], spec, looks, start
     )
     chosen, compared = _choose(contest, families, tell)
@@ -107,14 +107,14 @@ def fit(
     return Fitted(head, _report(spec, examples, head, guess, candidates, augmentation), held_out)
 
 
-def choose(examples: Examples, spec: HeadSpec) -> Contender:
+def choose(examples: Examples, spec: HeadSpec) -> FittedFamily:
     """Return a family at work on examples, chosen with its strength as `fit` does without views.
 
     Raises:
         InvalidExamples: if a class has too few examples for the family that was asked for.
     """
     weights = examples.weights * weigh_classes(spec, examples)[examples.targets]
-    contest = Contest(examples, weights, spec, None, None)
+    contest = ModelSelection(examples, weights, spec, None, None)
     return _choose(contest, _families(spec, examples), lambda share, phase: None)[0]
 
 
@@ -147,9 +147,11 @@ def _families(spec: HeadSpec, examples: Examples) -> list[Family]:
     return families[:1] + [family for family in families[1:] if cost(family) <= MAX_AUTO_COST]
 
 
-def _choose(contest: Contest, families: Sequence[Family], tell: Tell) -> tuple[Contender, Compared]:
+def _choose(
+    contest: ModelSelection, families: Sequence[Family], tell: Progress
+) -> tuple[FittedFamily, Compared]:
     """Return the family with the lowest log-loss on the shared folds, and what all achieved."""
-    contenders: list[Contender] = []
+    contenders: list[FittedFamily] = []
     guesses: list[Estimate] = []
     for index, family in enumerate(families):
 
@@ -201,7 +203,7 @@ def _check_start(start: Head | None, fingerprint: str) -> None:
 
 
 def _head(
-    chosen: Contender,
+    chosen: FittedFamily,
     labels: tuple[str, ...],
     fingerprint: str,
     temperature: float,
@@ -221,7 +223,7 @@ def _head(
     )
 
 
-def _candidates(spec: HeadSpec, chosen: Contender, compared: Compared) -> tuple[Candidate, ...]:
+def _candidates(spec: HeadSpec, chosen: FittedFamily, compared: Compared) -> tuple[Candidate, ...]:
     considered = FAMILIES if spec.family == AUTO else (spec.family,)
     return tuple(
         Candidate(name, *compared.get(name, (None, None)), chosen=name == chosen.family.name)

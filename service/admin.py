@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.completion import Completion
+from service.completion import UninterruptedTasks
 from service.errors import InvalidRequest, PermissionDenied
 from service.extraction import Extractor
 from service.handlers.backbones import backbone_message
@@ -13,7 +13,7 @@ from trunkline.v1 import admin_pb2
 class Admin:
     """Changes what a server runs, for whoever is on its machine."""
 
-    def __init__(self, extractor: Extractor, completion: Completion) -> None:
+    def __init__(self, extractor: Extractor, completion: UninterruptedTasks) -> None:
         self._extractor = extractor
         self._completion = completion
 

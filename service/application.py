@@ -7,19 +7,19 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from service.admin import Admin
-from service.completion import Completion
+from service.completion import UninterruptedTasks
 from service.config import ExtractorSettings, ServerSettings, StandaloneExtractorSettings
-from service.embedding.backfill import Features
-from service.embedding.resolver import Embeddings
+from service.embedding.backfill import EmbeddingBackfill
+from service.embedding.resolver import EmbeddingResolver
 from service.extraction import Extractor
 from service.extraction.local import LocalExtractor
 from service.extraction.remote import RemoteExtractor
-from service.extraction.uploaded_tails import HeldTails
-from service.handlers.advice import Advising
+from service.extraction.uploaded_tails import UploadedTails
+from service.handlers.advice import Advice
 from service.handlers.backbones import Extraction
 from service.handlers.examples import Examples
 from service.handlers.exporting import Exporting
-from service.handlers.feedback import FeedbackLog
+from service.handlers.feedback import Feedback
 from service.handlers.forgetting import Forgetting
 from service.handlers.heads import Heads
 from service.handlers.prediction import Prediction
@@ -30,10 +30,10 @@ from service.live import LiveCopies
 from service.logs import get_logger
 from service.metrics import Metrics
 from service.requests.calls import Calls
-from service.serving.head_cache import LoadedHeads
+from service.serving.head_cache import HeadCache
 from service.store import Database
-from service.training.assembly import training_parts
-from service.training.jobs import Training
+from service.training.assembly import build_training
+from service.training.jobs import TrainingJobs
 
 Handler = Callable[..., Any]
 """Takes a request message (or a stream of them) and a Call; gives a reply (or a stream)."""
@@ -113,13 +113,13 @@ class ExtractorApplication(_Requests):
     def __init__(self, settings: StandaloneExtractorSettings) -> None:
         super().__init__(settings)
         self._extractor = LocalExtractor(settings, self.metrics)
-        self._completion = Completion()
-        embeddings = Embeddings(self._extractor, None, 0, self.metrics)
+        self._completion = UninterruptedTasks()
+        embeddings = EmbeddingResolver(self._extractor, None, 0, self.metrics)
         extraction = _extraction(settings, self._extractor, embeddings)
         tails = TailExtraction(
             self._extractor,
             embeddings,
-            HeldTails(settings.held_tail_bytes),
+            UploadedTails(settings.held_tail_bytes),
             settings.input_limits,
             settings.max_rows_per_request,
         )
@@ -152,20 +152,20 @@ class Application(_Requests):
         super().__init__(settings)
         self._database = Database(settings.data_dir)
         self._extractor = _extractor(settings, self.metrics)
-        embeddings = Embeddings(
+        embeddings = EmbeddingResolver(
             self._extractor,
             self._database,
             settings.embedding_cache_bytes,
             self.metrics,
             settings.input_limits,
         )
-        loaded = LoadedHeads(self._database, settings.head_cache_bytes, self.metrics)
-        features = Features(self._database, self._extractor, settings.input_limits)
-        self._completion = Completion()
+        loaded = HeadCache(self._database, settings.head_cache_bytes, self.metrics)
+        features = EmbeddingBackfill(self._database, self._extractor, settings.input_limits)
+        self._completion = UninterruptedTasks()
         self._live = LiveCopies(
             self._database, loaded, features, self._completion, settings, self.metrics
         )
-        parts = training_parts(
+        parts = build_training(
             self._database,
             self._extractor,
             features,
@@ -188,7 +188,7 @@ class Application(_Requests):
                 settings.max_rows_per_request,
                 self.metrics,
             ),
-            feedback=FeedbackLog(
+            feedback=Feedback(
                 self._database,
                 self._extractor,
                 embeddings,
@@ -232,7 +232,7 @@ class Application(_Requests):
             ),
             training=self._training,
             exporting=Exporting(self._database, settings.max_message_bytes),
-            advising=Advising(self._extractor, embeddings, settings),
+            advising=Advice(self._extractor, embeddings, settings),
             admin=Admin(self._extractor, self._completion),
         )
 
@@ -257,15 +257,15 @@ def _handlers(
     *,
     extraction: Extraction,
     prediction: Prediction,
-    feedback: FeedbackLog,
+    feedback: Feedback,
     heads: Heads,
     versions: HeadVersions,
     examples: Examples,
     forgetting: Forgetting,
     suggestions: Suggestions,
-    training: Training,
+    training: TrainingJobs,
     exporting: Exporting,
-    advising: Advising,
+    advising: Advice,
     admin: Admin,
 ) -> Mapping[str, Handler]:
     """One handler per RPC, by its name."""
@@ -316,6 +316,6 @@ def _extractor(settings: ServerSettings, metrics: Metrics) -> Extractor:
 
 
 def _extraction(
-    settings: ExtractorSettings, extractor: Extractor, embeddings: Embeddings
+    settings: ExtractorSettings, extractor: Extractor, embeddings: EmbeddingResolver
 ) -> Extraction:
     return Extraction(extractor, embeddings, settings.input_limits, settings.max_rows_per_request)

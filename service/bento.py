@@ -28,7 +28,7 @@ from service.transport.grpc_server import GrpcServer
 from service.transport.methods import OF_THE_SERVER
 from service.transport.rest import Answered, Backend, answer, refuse, rest_app
 from service.transport.rest_bodies import write_json
-from service.transport.rest_guard import Gate
+from service.transport.rest_guard import RestGuard
 from trunkline.v1 import common_pb2, extraction_pb2, prediction_pb2
 
 SETTINGS = load_settings(ServerSettings)
@@ -213,7 +213,7 @@ def _head_name(head: str) -> str:
 # The decorator above made a bentoml.Service of the class, which type checkers do not see.
 SERVICE = cast("bentoml.Service[Any]", Trunkline)
 SERVICE.add_asgi_middleware(
-    Gate,
+    RestGuard,
     max_body_bytes=int(SETTINGS.max_message_bytes * JSON_OVERHEAD),
     loopback_only=not SETTINGS.insecure,
 )

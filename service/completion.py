@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 R = TypeVar("R")
 
 
-class Completion:
+class UninterruptedTasks:
     """Runs work to its end: a caller who is cancelled stops waiting, not the work.
 
     What follows a commit (memory that must agree with the store, a job that must be launched)

@@ -30,7 +30,7 @@ class State:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Shelf:
+class CheckpointStore:
     """The states of one tuning: in memory, or kept by the caller as well.
 
     Args:

@@ -136,7 +136,7 @@ class TuningProgress:
         return (1 - whole) * turns / (self.epochs * self.folds)
 
 
-Tell = Callable[[TuningProgress], None]
+Progress = Callable[[TuningProgress], None]
 """Is told of progress; what it raises ends the tuning."""
 
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from adapters.calibration import calibrated_losses
 from adapters.errors import InvalidSpec
 from adapters.report import TuningEpoch
-from adapters.tuning.checkpoint import Shelf, State
+from adapters.tuning.checkpoint import CheckpointStore, State
 from adapters.tuning.classifier import Classifier
 from adapters.tuning.epoch_trainer import Learner, Lesson, Rows
-from adapters.tuning.interfaces import Clock, Tell, TuningProgress
+from adapters.tuning.interfaces import Clock, Progress, TuningProgress
 from adapters.tuning.schedule import Plan
 
 LARGEST_LOGIT = 1e6
@@ -29,7 +29,7 @@ LOGITS = "|logits"
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class FoldRun:
     """One training of a tail.
 
     Attributes:
@@ -54,7 +54,7 @@ class Run:
         return f"best-{self.name}"
 
 
-class Course:
+class TrainingLoop:
     """Runs trainings epoch by epoch and keeps their states.
 
     Every epoch begins from a state that was kept and ends with one: going on after a restart is
@@ -74,11 +74,11 @@ class Course:
         self,
         learner: Learner,
         plan: Plan,
-        folds: Sequence[Run],
-        whole: Run,
-        shelf: Shelf,
+        folds: Sequence[FoldRun],
+        whole: FoldRun,
+        shelf: CheckpointStore,
         clock: Clock,
-        tell: Tell,
+        tell: Progress,
     ) -> None:
         self._learner, self._plan, self._folds, self._whole = learner, plan, folds, whole
         self._shelf, self._clock, self._tell = shelf, clock, tell
@@ -110,7 +110,7 @@ class Course:
             self._advance(self._whole, number, epochs)
         self._resume(self._whole, self._whole.name)
 
-    def embed_fold(self, run: Run, rows: Rows) -> NDArray[np.float32]:
+    def embed_fold(self, run: FoldRun, rows: Rows) -> NDArray[np.float32]:
         """Return features (m, dim) of examples by a fold's tail after the best epoch."""
         self._resume(run, run.best)
         return self._learner.embed(rows)
@@ -132,13 +132,13 @@ class Course:
         ]
         return float(np.median(passes))
 
-    def _resume(self, run: Run, name: str) -> None:
+    def _resume(self, run: FoldRun, name: str) -> None:
         state = self._shelf.load(name)
         assert state is not None
         self._learner.begin(copy.deepcopy(run.start))
         self._learner.restore(state)
 
-    def _advance(self, run: Run, number: int, epochs: int) -> State:
+    def _advance(self, run: FoldRun, number: int, epochs: int) -> State:
         """Return the state of a run after an epoch, which is run unless it was already."""
         state = self._shelf.load(run.name)
         facts: Mapping[str, Any] = state.facts if state else {"training": [], "seconds": []}
@@ -204,7 +204,7 @@ class Course:
             value=self._plan.rate,
         )
 
-    def _remaining(self, run: Run, number: int, epochs: int) -> float:
+    def _remaining(self, run: FoldRun, number: int, epochs: int) -> float:
         """Guess from the seconds an example took so far how long all others will take."""
         runs = (*self._folds, self._whole)
         done = {other.name: self._facts.get(other.name, {"epoch": 0})["epoch"] for other in runs}

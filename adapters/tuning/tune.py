@@ -20,7 +20,7 @@ from adapters.problem import Problem
 from adapters.report import FineTuningReport
 from adapters.spec import HeadSpec
 from adapters.training import Fitted, weigh_classes
-from adapters.tuning.checkpoint import Shelf
+from adapters.tuning.checkpoint import CheckpointStore
 from adapters.tuning.classifier import Classifier
 from adapters.tuning.epoch_trainer import Learner, Lesson
 from adapters.tuning.interfaces import (
@@ -28,14 +28,14 @@ from adapters.tuning.interfaces import (
     Checkpoints,
     Clock,
     Name,
-    Tell,
+    Progress,
     Tunable,
     Tuned,
     TunedTail,
 )
 from adapters.tuning.schedule import Plan
-from adapters.tuning.training_loop import Course, Run, best_epoch
-from adapters.tuning.validation import Judge, judge_base
+from adapters.tuning.training_loop import FoldRun, TrainingLoop, best_epoch
+from adapters.tuning.validation import Validator, judge_base
 
 FEW = 500
 FOLDS_OF_FEW, FOLDS = 5, 3
@@ -52,7 +52,7 @@ def tune(
     embeddings: NDArray[np.float32],
     name: Name,
     clock: Clock,
-    tell: Tell | None = None,
+    tell: Progress | None = None,
     checkpoints: Checkpoints | None = None,
     weights: ArrayLike | None = None,
     views: Views | None = None,
@@ -131,7 +131,7 @@ def tune(
             device=device,
             bfloat16=_computes_in_bfloat16(device) if bfloat16 is None else bfloat16,
         )
-        shelf = Shelf(checkpoints, tuning.mark(activations.views))
+        shelf = CheckpointStore(checkpoints, tuning.mark(activations.views))
         return tuning.run(learner, shelf, name, tell or (lambda progress: None))
 
 
@@ -186,14 +186,14 @@ class _Tuning:
             mark.update(np.ascontiguousarray(array).tobytes())
         return mark.hexdigest()
 
-    def run(self, learner: Learner, shelf: Shelf, name: Name, tell: Tell) -> Tuned:
+    def run(self, learner: Learner, shelf: CheckpointStore, name: Name, tell: Progress) -> Tuned:
         """Tune on folds, judge and, if it is worth it, tune on everything."""
         plan = Plan.of(self._spec.fine_tune, len(learner.blocks))
         runs = [self._fold(fold) for fold in range(int(self._folds.max()) + 1)]
-        course = Course(learner, plan, runs, self._whole(), shelf, self._clock, tell)
+        course = TrainingLoop(learner, plan, runs, self._whole(), shelf, self._clock, tell)
         curve = course.run_folds()
         epochs = best_epoch(curve)
-        judge = Judge(
+        judge = Validator(
             self._base.head.family, self._examples, self._weights, self._folds, self._spec
         )
         without = judge_base(self._base, self._examples, self._weights, self._views, self._folds)
@@ -223,7 +223,7 @@ class _Tuning:
         )
         return Tuned(replace(fitted, report=replace(fitted.report, fine_tuning=report)), tail)
 
-    def _fold(self, fold: int) -> Run:
+    def _fold(self, fold: int) -> FoldRun:
         """Return the training without a fold; its classifier has not seen the fold, either."""
         head, examples = self._base.head, self._examples
         assert head.front is not None
@@ -234,7 +234,7 @@ class _Tuning:
         problem = Problem.of(features, targets, classes, seed, weights)
         solved = REGISTRY[head.family].begin(problem).solve(head.l2)
         start = Classifier(head.front, *solved, head.temperature)
-        return Run(
+        return FoldRun(
             name=f"fold-{fold}",
             fold=fold + 1,
             lesson=self._lesson(rest, fold + 1),
@@ -243,13 +243,13 @@ class _Tuning:
             targets=examples.targets[~rest],
         )
 
-    def _whole(self) -> Run:
+    def _whole(self) -> FoldRun:
         """Return the training on all examples."""
         head = self._base.head
         assert head.front is not None
         solved = head.front.unfold(head.weight.astype(np.float64), head.bias.astype(np.float64))
         nobody = np.empty(0, dtype=np.intp)
-        return Run(
+        return FoldRun(
             name="whole",
             fold=0,
             lesson=self._lesson(np.ones(len(self._folds), dtype=bool), 0),
@@ -267,9 +267,9 @@ class _Tuning:
             seed=(self._spec.seed, number),
         )
 
-    def _features(self, course: Course, run: Run) -> NDArray[np.float32]:
+    def _features(self, course: TrainingLoop, run: FoldRun) -> NDArray[np.float32]:
         return course.embed_fold(run, self._examples.order)
 
-    def _seconds(self, course: Course) -> float:
+    def _seconds(self, course: TrainingLoop) -> float:
         """Return how long it took, the epochs before a restart included."""
         return self._clock() - self._began + course.seconds - course.here

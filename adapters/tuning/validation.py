@@ -102,7 +102,7 @@ class Gain:
         without: the verdict on the head without it.
         verdict: on the head with it.
         error: standard error of the difference of their log-losses.
-        strength: of that head's penalty, as `Judge` measures it.
+        strength: of that head's penalty, as `Validator` measures it.
         features: of all examples, (n, dim), by each fold's tail.
     """
 
@@ -139,7 +139,7 @@ class Gain:
 
 
 @dataclass(frozen=True, eq=False)
-class Judge:
+class Validator:
     """Fits one family to features and judges it on folds.
 
     Strengths are in units of each problem's mean spectrum, so that one holds for any number of

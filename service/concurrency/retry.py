@@ -13,7 +13,7 @@ R = TypeVar("R")
 ATTEMPTS = 60
 
 
-async def patiently(ask: Callable[[], Awaitable[R]]) -> R:
+async def retry_when_full(ask: Callable[[], Awaitable[R]]) -> R:
     """Gives what is asked for, again after the pause that a full or absent server asks for.
 
     Raises:

@@ -10,7 +10,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-async def together(work: Sequence[Coroutine[Any, Any, R]]) -> list[R]:
+async def gather_or_raise(work: Sequence[Coroutine[Any, Any, R]]) -> list[R]:
     """What each comes to; the first error ends them all, and is raised."""
     if len(work) == 1:  # as a rule, and a task would cost it time
         return [await work[0]]
@@ -22,7 +22,7 @@ async def together(work: Sequence[Coroutine[Any, Any, R]]) -> list[R]:
     return [task.result() for task in tasks]
 
 
-async def to_its_end(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+async def to_thread_shielded(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Runs a function in a thread; a caller who is cancelled waits until it has ended."""
     work = asyncio.create_task(asyncio.to_thread(function, *args, **kwargs))
     try:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
-class Turns:
+class TenantLock:
     """One turn at a time. Tenants who wait take turns, each with what it asked for first."""
 
     def __init__(self) -> None:

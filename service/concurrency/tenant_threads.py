@@ -16,7 +16,7 @@ R = TypeVar("R")
 _Job = Callable[[], Any]
 
 
-class Turns:
+class TenantThreads:
     """Computes in a few threads; tenants take turns, however much each of them wants.
 
     What has begun is not interrupted: a tenant waits for at most one computation of each other

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import InputLimits
-from service.concurrency.retry import patiently
+from service.concurrency.retry import retry_when_full
 from service.embedding.head_backbones import head_backbone
 from service.errors import QueueFull, Unavailable
 from service.extraction import BackboneInfo, Extracted, Extractor
@@ -30,7 +30,7 @@ Vectors = dict[str, NDArray[np.float32]]
 log = get_logger(__name__)
 
 
-class Features:
+class EmbeddingBackfill:
     """Computes embeddings from kept inputs, and stores them like any other."""
 
     def __init__(self, database: Database, extractor: Extractor, limits: InputLimits) -> None:
@@ -94,7 +94,7 @@ class Features:
         """
         vectors: Vectors = {}
         for _, part in _parts(digests):
-            vectors |= await patiently(partial(self._compute, head, backbone, part))
+            vectors |= await retry_when_full(partial(self._compute, head, backbone, part))
         return vectors
 
     async def prove(self, head: HeadRecord, backbone: BackboneInfo, digest: str) -> None:
@@ -110,7 +110,7 @@ class Features:
                 if isinstance(outcome, Exception):
                     raise outcome
 
-        await patiently(compute)
+        await retry_when_full(compute)
 
     async def _compute(
         self, head: HeadRecord, backbone: BackboneInfo, digests: Sequence[str]

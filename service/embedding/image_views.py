@@ -14,7 +14,7 @@ from service.errors import InvalidRequest
 from service.requests.inputs import Kind, RawInput
 from service.store.embeddings import view_digests
 
-Looks = Sequence[RawInput | Exception]
+InputWithViews = Sequence[RawInput | Exception]
 """An input, then its views; or why there are none, alone."""
 
 
@@ -33,12 +33,12 @@ def check_views(count: int, limit: int = MAX_VIEWS) -> None:
         )
 
 
-async def looks_at(
+async def with_views(
     raws: Sequence[RawInput | Exception],
     count: int,
     limits: InputLimits,
     flipped: Container[int] = (),
-) -> list[Looks]:
+) -> list[InputWithViews]:
     """Each input with its first `count` views, which are made in a thread.
 
     Args:
@@ -67,7 +67,7 @@ def views_of(
 
 def _with_views(
     raw: RawInput | Exception, count: int, limits: InputLimits, *, flips: bool
-) -> Looks:
+) -> InputWithViews:
     if isinstance(raw, Exception):
         return [raw]
     if raw.kind.modality is not Modality.IMAGE:

@@ -35,21 +35,21 @@ class Resolved:
 
 
 @dataclass(eq=False, slots=True)
-class _Flight:
+class _InFlight:
     """One embedding on its way, and how many requests wait for it."""
 
     key: CacheKey
     raw: RawInput
     landed: asyncio.Future[Extracted | Exception]
     waiters: int = 0
-    crew: _Crew | None = None
+    crew: _SharedCall | None = None
 
 
 @dataclass(eq=False, slots=True)
-class _Crew:
+class _SharedCall:
     """The flights of one call to the extractor; it is called off when nobody waits for any."""
 
-    flights: list[_Flight]
+    flights: list[_InFlight]
     task: asyncio.Task[None] | None = field(default=None)
 
     @property
@@ -57,7 +57,7 @@ class _Crew:
         return all(flight.waiters == 0 for flight in self.flights)
 
 
-class Embeddings:
+class EmbeddingResolver:
     """Finds or computes embeddings for one tenant's inputs.
 
     Args:
@@ -79,7 +79,7 @@ class Embeddings:
         self._cache = EmbeddingCache(cache_bytes, metrics)
         self._metrics = metrics
         self._limits = limits or InputLimits()
-        self._flights: dict[CacheKey, _Flight] = {}
+        self._flights: dict[CacheKey, _InFlight] = {}
         self._purges = 0
 
     async def resolve(
@@ -221,7 +221,7 @@ class Embeddings:
         deadline: float | None,
     ) -> list[Resolved | Exception]:
         keys = [CacheKey(tenant, backbone.fingerprint, raw.digest) for raw in raws]
-        flights = self._board(tenant, backbone, keys, raws, deadline)
+        flights = self._join_or_start(tenant, backbone, keys, raws, deadline)
         waited_for = list(dict.fromkeys(flights))
         for flight in waited_for:
             flight.waiters += 1
@@ -234,7 +234,7 @@ class Embeddings:
         finally:
             for flight in waited_for:
                 flight.waiters -= 1
-            self._call_off_abandoned(waited_for)
+            self._cancel_unwanted(waited_for)
         outcomes = [flight.landed.result() for flight in flights]
         for outcome in outcomes:
             if isinstance(outcome, (QueueFull, Unavailable)):
@@ -252,33 +252,33 @@ class Embeddings:
             for raw, outcome in zip(raws, outcomes, strict=True)
         ]
 
-    def _board(
+    def _join_or_start(
         self,
         tenant: str,
         backbone: BackboneInfo,
         keys: Sequence[CacheKey],
         raws: Sequence[RawInput],
         deadline: float | None,
-    ) -> list[_Flight]:
+    ) -> list[_InFlight]:
         """The flights of these keys: those under way, and one new crew for the others."""
         loop = asyncio.get_running_loop()
-        started: list[_Flight] = []
+        started: list[_InFlight] = []
         for key, raw in zip(keys, raws, strict=True):
             if key not in self._flights:
-                self._flights[key] = _Flight(key, raw, loop.create_future())
+                self._flights[key] = _InFlight(key, raw, loop.create_future())
                 started.append(self._flights[key])
         if started:
-            crew = _Crew(started)
+            crew = _SharedCall(started)
             for flight in started:
                 flight.crew = crew
-            crew.task = asyncio.create_task(self._fly(tenant, backbone, started, deadline))
+            crew.task = asyncio.create_task(self._run(tenant, backbone, started, deadline))
         return [self._flights[key] for key in keys]
 
-    async def _fly(
+    async def _run(
         self,
         tenant: str,
         backbone: BackboneInfo,
-        flights: list[_Flight],
+        flights: list[_InFlight],
         deadline: float | None,
     ) -> None:
         raws = [flight.raw for flight in flights]
@@ -287,24 +287,26 @@ class Embeddings:
             if len(outcomes) != len(flights):
                 raise InternalError(f"{len(outcomes)} embeddings for {len(flights)} inputs")
         except asyncio.CancelledError:
-            self._land(flights, [Unavailable("cancelled", retry_after=1.0)] * len(flights))
+            self._settle(flights, [Unavailable("cancelled", retry_after=1.0)] * len(flights))
             raise
         except Exception as error:
-            self._land(flights, [error] * len(flights))
+            self._settle(flights, [error] * len(flights))
         else:
             for flight, outcome in zip(flights, outcomes, strict=True):
                 if isinstance(outcome, Extracted) and self._flights.get(flight.key) is flight:
                     self._cache.put(flight.key, outcome.vector, flight.raw.kind)
-            self._land(flights, outcomes)
+            self._settle(flights, outcomes)
 
-    def _land(self, flights: Sequence[_Flight], outcomes: Sequence[Extracted | Exception]) -> None:
+    def _settle(
+        self, flights: Sequence[_InFlight], outcomes: Sequence[Extracted | Exception]
+    ) -> None:
         for flight, outcome in zip(flights, outcomes, strict=True):
             if self._flights.get(flight.key) is flight:
                 del self._flights[flight.key]
             if not flight.landed.done():
                 flight.landed.set_result(outcome)
 
-    def _call_off_abandoned(self, flights: Sequence[_Flight]) -> None:
+    def _cancel_unwanted(self, flights: Sequence[_InFlight]) -> None:
         for crew in {flight.crew for flight in flights if flight.crew is not None}:
             if crew.abandoned and crew.task is not None and not crew.task.done():
                 for flight in crew.flights:

@@ -41,7 +41,7 @@ VectorsByDigest = Mapping[str, NDArray[np.float32]]
 log = get_logger(__name__)
 
 
-class Views:
+class ViewEmbeddings:
     """Makes and embeds views, each once; they are stored like any other embedding."""
 
     def __init__(self, database: Database, extractor: Extractor, limits: InputLimits) -> None:

@@ -19,7 +19,7 @@ from service.extraction import BackboneInfo, Extracted, TailRef
 from service.extraction.batching import Batcher, BatchLimits
 from service.extraction.forward_pass import Item, run_batch
 from service.extraction.health import Health
-from service.extraction.shared_resources import Machine, example_of
+from service.extraction.shared_resources import SharedResources, example_of
 from service.extraction.tail_cache import Place
 from service.logs import get_logger
 from service.metrics import BackboneObserver, DecodeObserver
@@ -59,7 +59,7 @@ class _Ran:
     seconds: float
 
 
-class Runner:
+class BackboneRunner:
     """One backbone with its two batchers.
 
     Args:
@@ -71,7 +71,7 @@ class Runner:
         self,
         backbone: Backbone,
         limits: BatchLimits,
-        machine: Machine,
+        machine: SharedResources,
         on_change: Callable[[], None],
     ) -> None:
         self.backbone = backbone

@@ -16,8 +16,8 @@ from service.config import ExtractorSettings
 from service.errors import InvalidRequest, InvalidSettings, PreconditionFailed, Unavailable
 from service.extraction import BackboneInfo, Extracted, Extractor
 from service.extraction.admission import Admission
-from service.extraction.backbone_runner import Runner
-from service.extraction.shared_resources import Machine
+from service.extraction.backbone_runner import BackboneRunner
+from service.extraction.shared_resources import SharedResources
 from service.logs import get_logger
 from service.metrics import Metrics
 from service.requests.inputs import RawInput
@@ -37,8 +37,8 @@ class LocalExtractor(Extractor):
             total=settings.max_queued_rows,
             max_bytes=settings.max_queued_bytes,
         )
-        self._machine = Machine(settings, metrics)
-        self._runners: dict[str, Runner] = {}
+        self._machine = SharedResources(settings, metrics)
+        self._runners: dict[str, BackboneRunner] = {}
         self._infos: tuple[BackboneInfo, ...] | None = None
         self._loading = asyncio.Lock()
         self._changed = asyncio.Event()
@@ -144,7 +144,7 @@ class LocalExtractor(Extractor):
     async def _each(
         self,
         compute: Callable[[RawInput], Awaitable[R]],
-        runner: Runner,
+        runner: BackboneRunner,
         tenant: str,
         inputs: Sequence[RawInput],
     ) -> list[R | Exception]:
@@ -155,7 +155,7 @@ class LocalExtractor(Extractor):
                 return [await _outcome(compute, inputs[0])]
             return list(await asyncio.gather(*(_outcome(compute, raw) for raw in inputs)))
 
-    def _runner(self, backbone: BackboneInfo) -> Runner:
+    def _runner(self, backbone: BackboneInfo) -> BackboneRunner:
         loaded = self.backbone(backbone.name)
         if backbone.tail is None and backbone.fingerprint != loaded.fingerprint:
             raise Unavailable(
@@ -174,7 +174,7 @@ class LocalExtractor(Extractor):
         except PreconditionFailed:
             await asyncio.to_thread(backbone.close)
             raise
-        runner = Runner(backbone, limits, self._machine, self._announce)
+        runner = BackboneRunner(backbone, limits, self._machine, self._announce)
         try:
             await runner.warm_up()
         except BaseException:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from service.errors import NotFound, PreconditionFailed, Unavailable
 from service.extraction import BackboneInfo, Extracted, Extractor, TailRef
-from service.extraction.remote_connection import RETRY_AFTER, Link, row_error
+from service.extraction.remote_connection import RETRY_AFTER, RemoteConnection, row_error
 from service.requests.inputs import RawInput, from_tensor
 from trunkline.v1 import extraction_pb2, tails_pb2
 
@@ -34,11 +34,11 @@ class RemoteExtractor(Extractor):
         self._address = address
         self._max_message_bytes = max_message_bytes
         self._timeout = timeout_seconds
-        self._link: Link | None = None
+        self._link: RemoteConnection | None = None
         self._uploads: dict[str, asyncio.Task[None]] = {}
 
     async def start(self, on_readiness: Callable[[bool], None]) -> None:
-        self._link = Link(self._address, self._timeout, on_readiness)
+        self._link = RemoteConnection(self._address, self._timeout, on_readiness)
 
     async def close(self) -> None:
         for upload in self._uploads.values():
@@ -115,7 +115,7 @@ class RemoteExtractor(Extractor):
         raise self._not_here()
 
     @property
-    def _connected(self) -> Link:
+    def _connected(self) -> RemoteConnection:
         if self._link is None:
             raise Unavailable("the server is starting", retry_after=RETRY_AFTER)
         return self._link

@@ -55,7 +55,7 @@ _ERRORS: dict[str, type[ServiceError]] = {
 }
 
 
-class Link:
+class RemoteConnection:
     """Follows the server's health and its backbones, and takes up again by itself when it is back.
 
     Args:

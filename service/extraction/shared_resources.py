@@ -26,7 +26,7 @@ sorted into length buckets, which run one after the other; what bounds its time 
 BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
 
 
-class Machine:
+class SharedResources:
     """Limits of batches, and what backbones share. Lives on one event loop.
 
     Attributes:

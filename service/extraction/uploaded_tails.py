@@ -14,7 +14,7 @@ RETRY_AFTER = 1.0
 class Upload:
     """A file on its way."""
 
-    def __init__(self, held: HeldTails) -> None:
+    def __init__(self, held: UploadedTails) -> None:
         self._held = held
         self._chunks: list[bytes] = []
         self.size = 0
@@ -35,7 +35,7 @@ class Upload:
         return b"".join(self._chunks)
 
 
-class HeldTails:
+class UploadedTails:
     """The files used most recently, in memory, bounded in bytes with those on their way."""
 
     def __init__(self, max_bytes: int) -> None:

@@ -80,7 +80,7 @@ class FittedHead:
     safetensors: bytes
 
 
-class Fitter:
+class FitProcess:
     """One training process, kept warm; fits wait for one another in order."""
 
     def __init__(self, threads: int) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 from sqlalchemy import Connection
 
 import adapters
-from service.embedding.view_embeddings import Views
+from service.embedding.view_embeddings import ViewEmbeddings
 from service.errors import Aborted, PreconditionFailed
-from service.fitting.process import FitTask, FittedHead, Fitter
+from service.fitting.process import FitProcess, FitTask, FittedHead
 from service.store import Database, example_sets
 from service.store import heads as stored_heads
 from service.store import versions as stored_versions
@@ -47,8 +47,8 @@ class Trainer:
     def __init__(
         self,
         database: Database,
-        fitter: Fitter,
-        views: Views,
+        fitter: FitProcess,
+        views: ViewEmbeddings,
         *,
         timeout_seconds: float,
         max_classes: int,

@@ -17,7 +17,7 @@ from service.advice.process import AdviceTask, compare_options
 from service.advice.request import MAX_NAMED_ERRORS, AdviceRequest, LabelledInput
 from service.advice.small_images import small_pixels
 from service.config import ServerSettings
-from service.embedding.resolver import Embeddings, Resolved
+from service.embedding.resolver import EmbeddingResolver, Resolved
 from service.errors import Aborted, InvalidRequest, QueueFull
 from service.extraction import BackboneInfo, Extractor
 from service.replies.advice import advice_message
@@ -45,11 +45,11 @@ Vectors = Mapping[int, NDArray[np.float32]]
 """Embeddings by row."""
 
 
-class Advising:
+class Advice:
     """Compares what could be done with labelled inputs, before anything is registered."""
 
     def __init__(
-        self, extractor: Extractor, embeddings: Embeddings, settings: ServerSettings
+        self, extractor: Extractor, embeddings: EmbeddingResolver, settings: ServerSettings
     ) -> None:
         self._extractor = extractor
         self._embeddings = embeddings

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from models import InputLimits
-from service.embedding.resolver import Embeddings, Resolved
+from service.embedding.resolver import EmbeddingResolver, Resolved
 from service.errors import PreconditionFailed
 from service.extraction import BackboneInfo, Extractor
 from service.handlers.prediction import check_rows
@@ -23,7 +23,11 @@ class Extraction:
     """Embedding inputs for their own sake, or for a server elsewhere."""
 
     def __init__(
-        self, extractor: Extractor, embeddings: Embeddings, limits: InputLimits, max_rows: int
+        self,
+        extractor: Extractor,
+        embeddings: EmbeddingResolver,
+        limits: InputLimits,
+        max_rows: int,
     ) -> None:
         self._extractor = extractor
         self._embeddings = embeddings

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from service.completion import Completion
+from service.completion import UninterruptedTasks
 from service.config import ServerSettings
 from service.embedding.head_backbones import (
     check_label,
@@ -17,8 +17,8 @@ from service.embedding.head_backbones import (
     head_backbone,
     new_example,
 )
-from service.embedding.resolver import Embeddings, Resolved
-from service.embedding.view_embeddings import Views, wanted_views
+from service.embedding.resolver import EmbeddingResolver, Resolved
+from service.embedding.view_embeddings import ViewEmbeddings, wanted_views
 from service.errors import InvalidRequest, NotFound, ServiceError
 from service.extraction import BackboneInfo, Extractor
 from service.handlers.prediction import check_rows
@@ -55,11 +55,11 @@ class Examples:
         self,
         database: Database,
         extractor: Extractor,
-        embeddings: Embeddings,
-        views: Views,
+        embeddings: EmbeddingResolver,
+        views: ViewEmbeddings,
         activations: ActivationFiles,
         live: LiveCopies,
-        completion: Completion,
+        completion: UninterruptedTasks,
         settings: ServerSettings,
     ) -> None:
         self._database = database

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from service.completion import Completion
-from service.concurrency.tasks import together
+from service.completion import UninterruptedTasks
+from service.concurrency.tasks import gather_or_raise
 from service.config import ServerSettings
 from service.embedding.head_backbones import (
     check_feedback_id,
@@ -17,7 +17,7 @@ from service.embedding.head_backbones import (
     head_backbone,
     new_example,
 )
-from service.embedding.resolver import Embeddings, Resolved
+from service.embedding.resolver import EmbeddingResolver, Resolved
 from service.errors import InvalidRequest, NotFound, PreconditionFailed
 from service.extraction import BackboneInfo, Extractor
 from service.handlers.prediction import check_rows
@@ -40,16 +40,16 @@ from trunkline.v1 import heads_pb2, prediction_pb2
 MAX_IDS = 10_000
 
 
-class FeedbackLog:
+class Feedback:
     """The use cases behind ``SendFeedback``, ``ListFeedback`` and ``ReleaseFeedback``."""
 
     def __init__(
         self,
         database: Database,
         extractor: Extractor,
-        embeddings: Embeddings,
+        embeddings: EmbeddingResolver,
         live: LiveCopies,
-        completion: Completion,
+        completion: UninterruptedTasks,
         settings: ServerSettings,
         metrics: Metrics,
     ) -> None:
@@ -156,7 +156,7 @@ class FeedbackLog:
             tail = stored_tail(self._database, head.uid, head.tail)
             backbones.append(backbone.with_tail(tail))
             raws = [_with_content(raw) for raw in raws]
-        resolved = await together(
+        resolved = await gather_or_raise(
             [
                 self._embeddings.resolve(
                     head.tenant, info, raws, deadline=call.deadline, look_in_store=True

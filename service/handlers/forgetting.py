@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from service.completion import Completion
-from service.embedding.resolver import Embeddings
+from service.completion import UninterruptedTasks
+from service.embedding.resolver import EmbeddingResolver
 from service.errors import InvalidRequest, NotFound, PreconditionFailed, ServiceError
 from service.extraction import Extractor
 from service.handlers.prediction import check_rows
@@ -15,7 +15,7 @@ from service.logs import get_logger
 from service.replies.heads import row_error
 from service.requests.calls import Call
 from service.requests.inputs import check_digest
-from service.serving.head_cache import LoadedHeads
+from service.serving.head_cache import HeadCache
 from service.store import Database
 from service.store import forgetting as stored_forgetting
 from service.store import heads as stored_heads
@@ -38,11 +38,11 @@ class Forgetting:
         self,
         database: Database,
         extractor: Extractor,
-        embeddings: Embeddings,
-        loaded: LoadedHeads,
+        embeddings: EmbeddingResolver,
+        loaded: HeadCache,
         live: LiveCopies,
         parts: TrainingParts,
-        completion: Completion,
+        completion: UninterruptedTasks,
     ) -> None:
         self._database = database
         self._extractor = extractor

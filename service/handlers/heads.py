@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 import adapters
-from service.completion import Completion
+from service.completion import UninterruptedTasks
 from service.extraction import Extractor
 from service.live import LiveCopies, Policy
 from service.replies.heads import (
@@ -17,13 +17,13 @@ from service.replies.heads import (
 )
 from service.replies.live import live_message, read_policy
 from service.requests.calls import Call
-from service.serving.head_cache import LoadedHeads
+from service.serving.head_cache import HeadCache
 from service.store import Database
 from service.store import heads as stored_heads
 from service.store import jobs as stored_jobs
 from service.store import versions as stored_versions
 from service.store.heads import HeadCounts, HeadRecord
-from service.training.jobs import Training
+from service.training.jobs import TrainingJobs
 from trunkline.resources import HeadName, TenantName, check_id
 from trunkline.v1 import heads_pb2
 
@@ -35,10 +35,10 @@ class Heads:
         self,
         database: Database,
         extractor: Extractor,
-        loaded: LoadedHeads,
+        loaded: HeadCache,
         live: LiveCopies,
-        training: Training,
-        completion: Completion,
+        training: TrainingJobs,
+        completion: UninterruptedTasks,
     ) -> None:
         self._completion = completion
         self._database = database

@@ -11,10 +11,10 @@ import numpy as np
 
 from adapters.spec import FLIPS
 from models import InputLimits, Modality
-from service.concurrency.tasks import together
+from service.concurrency.tasks import gather_or_raise
 from service.embedding.head_backbones import loaded_backbone
-from service.embedding.image_views import Looks, check_views, looks_at
-from service.embedding.resolver import Embeddings, Resolved
+from service.embedding.image_views import InputWithViews, check_views, with_views
+from service.embedding.resolver import EmbeddingResolver, Resolved
 from service.errors import InvalidRequest, PreconditionFailed
 from service.extraction import BackboneInfo, Extractor
 from service.grouping import group_rows_by_head
@@ -23,8 +23,8 @@ from service.metrics import Metrics
 from service.replies.heads import row_error
 from service.requests.calls import Call
 from service.requests.inputs import RawInput, read_inputs
-from service.serving.head_cache import LoadedHead, LoadedHeads
-from service.serving.scoring import answer
+from service.serving.head_cache import HeadCache, LoadedHead
+from service.serving.scoring import score
 from trunkline.resources import HeadName
 from trunkline.v1 import prediction_pb2
 
@@ -47,8 +47,8 @@ class Prediction:
     def __init__(
         self,
         extractor: Extractor,
-        embeddings: Embeddings,
-        heads: LoadedHeads,
+        embeddings: EmbeddingResolver,
+        heads: HeadCache,
         live: LiveCopies,
         limits: InputLimits,
         max_rows: int,
@@ -72,7 +72,7 @@ class Prediction:
         groups = await self._groups(request, outcomes)
         raws = await read_inputs(request.inputs, self._limits)
         flipped = {row for group in groups if group.loaded.flips for row in group.rows}
-        looks = await looks_at(raws, request.average_views, self._limits, flipped)
+        looks = await with_views(raws, request.average_views, self._limits, flipped)
         outcomes |= await self._resolve(groups, looks, call)
         scored = time.perf_counter()
         response = prediction_pb2.PredictResponse(
@@ -173,11 +173,11 @@ class Prediction:
         return _Group(loaded, backbone, rows)
 
     async def _resolve(
-        self, groups: Sequence[_Group], looks: Sequence[Looks], call: Call
+        self, groups: Sequence[_Group], looks: Sequence[InputWithViews], call: Call
     ) -> dict[int, Outcome]:
         """Embeddings of all rows; what takes different tails goes through the prefix together."""
         parts = _rows_by_backbone(groups)
-        resolved = await together(
+        resolved = await gather_or_raise(
             [
                 self._embeddings.resolve(
                     call.tenant,
@@ -233,7 +233,7 @@ async def _score(
         for j, look in enumerate(resolved):
             vectors[i, j] = look.vector
     level = request.conformal_level if request.HasField("conformal_level") else None
-    reply = await answer(loaded.head, vectors, request.top_k, level)
+    reply = await score(loaded.head, vectors, request.top_k, level)
     reply.head, reply.version, reply.live = loaded.resource, loaded.version, loaded.live
     reply.rows.extend(looks)
     return reply

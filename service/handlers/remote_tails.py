@@ -10,11 +10,11 @@ from functools import partial
 
 from models import InputLimits
 from models.tails import tail_fingerprint
-from service.embedding.resolver import Embeddings
+from service.embedding.resolver import EmbeddingResolver
 from service.errors import InvalidRequest, NotFound, ServiceError
 from service.extraction import TailRef
 from service.extraction.local import LocalExtractor
-from service.extraction.uploaded_tails import HeldTails, Upload
+from service.extraction.uploaded_tails import Upload, UploadedTails
 from service.handlers.backbones import backbone_message, fill_embeddings
 from service.handlers.prediction import check_rows
 from service.replies.heads import row_error
@@ -34,8 +34,8 @@ class TailExtraction:
     def __init__(
         self,
         extractor: LocalExtractor,
-        embeddings: Embeddings,
-        held: HeldTails,
+        embeddings: EmbeddingResolver,
+        held: UploadedTails,
         limits: InputLimits,
         max_rows: int,
     ) -> None:

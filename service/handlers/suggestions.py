@@ -13,14 +13,14 @@ from sqlalchemy import Connection
 import adapters
 from adapters import active_learning
 from service.config import ServerSettings
-from service.embedding.backfill import Features
+from service.embedding.backfill import EmbeddingBackfill
 from service.embedding.head_backbones import current_backbone
 from service.errors import InvalidRequest, PreconditionFailed
 from service.extraction import Extractor
 from service.live import LiveCopies, Policy
 from service.replies.heads import example_message
 from service.requests.calls import Call
-from service.serving.head_cache import LoadedHeads
+from service.serving.head_cache import HeadCache
 from service.store import Database, example_sets
 from service.store import examples as stored_examples
 from service.store import heads as stored_heads
@@ -53,8 +53,8 @@ class Suggestions:
         self,
         database: Database,
         extractor: Extractor,
-        loaded: LoadedHeads,
-        features: Features,
+        loaded: HeadCache,
+        features: EmbeddingBackfill,
         live: LiveCopies,
         settings: ServerSettings,
     ) -> None:

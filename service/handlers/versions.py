@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 import adapters
-from service.completion import Completion
+from service.completion import UninterruptedTasks
 from service.config import ServerSettings
 from service.embedding.head_backbones import check_label, current_backbone
 from service.errors import FingerprintMismatch, InvalidRequest
@@ -19,7 +19,7 @@ from service.handlers.heads import describe, new_name
 from service.live import LiveCopies
 from service.replies.heads import page_size, read_page_token, version_message, write_page_token
 from service.requests.calls import Call
-from service.serving.head_cache import LoadedHeads
+from service.serving.head_cache import HeadCache
 from service.store import Database
 from service.store import heads as stored_heads
 from service.store import versions as stored_versions
@@ -36,9 +36,9 @@ class HeadVersions:
         self,
         database: Database,
         extractor: Extractor,
-        loaded: LoadedHeads,
+        loaded: HeadCache,
         live: LiveCopies,
-        completion: Completion,
+        completion: UninterruptedTasks,
         settings: ServerSettings,
     ) -> None:
         self._completion = completion

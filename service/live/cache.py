@@ -23,7 +23,7 @@ Stamp = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class Snapshot:
     """What is told of a head, and answers for it, at one moment. It does not change.
 
     Attributes:
@@ -45,7 +45,7 @@ class Served:
 
 
 @dataclass(eq=False, slots=True)
-class Entry:
+class CachedCopy:
     """What is in memory of one head.
 
     Whoever holds the lock may work on it, one step at a time.
@@ -66,8 +66,8 @@ class Entry:
     uid: str
     tenant: str
     stamp: Stamp = (0, 0)
-    served: Served | None = None
-    next: asyncio.Future[Served] = field(
+    served: Snapshot | None = None
+    next: asyncio.Future[Snapshot] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
     copy: LiveCopy | None = None
@@ -94,20 +94,20 @@ class Entry:
         """Nothing of the copy is left; it is made anew when it is needed."""
         self.served, self.copy, self.backlog = None, None, []
 
-    def answer(self) -> Served | None:
+    def answer(self) -> Snapshot | None:
         """What is told, unless it is not good any more."""
         served = self.served
         if served is not None and asyncio.get_running_loop().time() >= served.good_until:
             self.served = None
         return self.served
 
-    def announce(self, served: Served) -> None:
+    def announce(self, served: Snapshot) -> None:
         """Tells all who wait."""
         self.next.set_result(served)
         self.next = asyncio.get_running_loop().create_future()
 
 
-class Entries:
+class LiveCache:
     """The entries of heads, those that were used last; the rest is dropped and made anew.
 
     Args:
@@ -117,28 +117,28 @@ class Entries:
     def __init__(self, max_bytes: int, metrics: Metrics) -> None:
         self._max_bytes = max_bytes
         self._metrics = metrics
-        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._entries: OrderedDict[str, CachedCopy] = OrderedDict()
         self._bytes = 0
         self._copies = 0
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[CachedCopy]:
         return iter(self._entries.values())
 
-    def get(self, uid: str) -> Entry | None:
+    def get(self, uid: str) -> CachedCopy | None:
         """A head's entry, if it is in memory."""
         return self._entries.get(uid)
 
-    def open(self, uid: str, tenant: str) -> Entry:
+    def open(self, uid: str, tenant: str) -> CachedCopy:
         """A head's entry; hold it with `using` before the next await."""
         entry = self._entries.get(uid)
         if entry is None:
-            entry = self._entries[uid] = Entry(uid, tenant)
+            entry = self._entries[uid] = CachedCopy(uid, tenant)
             self._bytes += entry.nbytes
         self._entries.move_to_end(uid)
         return entry
 
     @contextmanager
-    def using(self, entry: Entry) -> Iterator[None]:
+    def using(self, entry: CachedCopy) -> Iterator[None]:
         """Keeps an entry in memory meanwhile."""
         entry.users += 1
         try:
@@ -146,12 +146,12 @@ class Entries:
         finally:
             self.let_go(entry)
 
-    def let_go(self, entry: Entry) -> None:
+    def let_go(self, entry: CachedCopy) -> None:
         """Undoes one `entry.users += 1`."""
         entry.users -= 1
         self._evict()
 
-    def weigh(self, entry: Entry) -> None:
+    def weigh(self, entry: CachedCopy) -> None:
         """Keeps the books; call it when the entry's copy has changed, and nobody works on it."""
         if self._entries.get(entry.uid) is entry:
             copy = entry.copy
@@ -171,7 +171,7 @@ class Entries:
         self._metrics.live_copies.set(self._copies)
         self._metrics.live_bytes.set(self._bytes)
 
-    def _count(self, entry: Entry, nbytes: int, *, drifted: bool) -> None:
+    def _count(self, entry: CachedCopy, nbytes: int, *, drifted: bool) -> None:
         self._bytes += nbytes - entry.nbytes
         self._copies += (nbytes > ENTRY_BYTES) - (entry.nbytes > ENTRY_BYTES)
         if drifted != entry.drifted:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from service.completion import Completion
+from service.completion import UninterruptedTasks
 from service.config import ServerSettings
-from service.embedding.backfill import Features
+from service.embedding.backfill import EmbeddingBackfill
 from service.errors import Aborted, PreconditionFailed
-from service.live.cache import Entries, Entry, Served
+from service.live.cache import CachedCopy, LiveCache, Snapshot
 from service.live.live_copy import LiveCopy
 from service.live.status import LiveStatus
 from service.live.steps import Steps
 from service.metrics import Metrics
-from service.serving.head_cache import LoadedHead, LoadedHeads
+from service.serving.head_cache import HeadCache, LoadedHead
 from service.store import Database
 from service.store import live_set as stored_live
 from service.store.heads import HeadRecord
@@ -40,15 +40,15 @@ class LiveCopies:
     def __init__(
         self,
         database: Database,
-        loaded: LoadedHeads,
-        features: Features,
-        completion: Completion,
+        loaded: HeadCache,
+        features: EmbeddingBackfill,
+        completion: UninterruptedTasks,
         settings: ServerSettings,
         metrics: Metrics,
     ) -> None:
         self._database = database
         self._completion = completion
-        self._entries = Entries(settings.live_cache_bytes, metrics)
+        self._entries = LiveCache(settings.live_cache_bytes, metrics)
         self._steps = Steps(database, loaded, features, settings, metrics)
         self._leftovers: asyncio.Task[None] | None = None
 
@@ -134,7 +134,7 @@ class LiveCopies:
             async with entry.lock:
                 return await self._steps.give_up(entry, await self._settled(entry, head))
 
-    async def _settled(self, entry: Entry, head: HeadRecord) -> LiveCopy:
+    async def _settled(self, entry: CachedCopy, head: HeadRecord) -> LiveCopy:
         """The head's copy, all acknowledged feedback learned; the lock must be held.
 
         Raises:
@@ -156,7 +156,7 @@ class LiveCopies:
             retry_after=1.0,
         )
 
-    async def _current(self, uid: str, tenant: str) -> Served:
+    async def _current(self, uid: str, tenant: str) -> Snapshot:
         """What is told of a head, all learned that was acknowledged before the call."""
         entry = self._entries.open(uid, tenant)
         wanted, served = entry.stamp, entry.answer()
@@ -166,20 +166,20 @@ class LiveCopies:
                 served = await asyncio.shield(entry.next)
         return served
 
-    def _wake(self, entry: Entry) -> None:
+    def _wake(self, entry: CachedCopy) -> None:
         """Sees to it that somebody is bringing the entry up to date."""
         if entry.task is None or entry.task.done():
             entry.users += 1
             entry.task = asyncio.create_task(self._work(entry), name=f"live-{entry.uid}")
             entry.task.add_done_callback(lambda _: self._entries.let_go(entry))
 
-    async def _work(self, entry: Entry) -> None:
+    async def _work(self, entry: CachedCopy) -> None:
         """Learns until nothing is left that was acknowledged."""
         while entry.served is None or entry.served.stamp != entry.stamp:
             async with entry.lock:
                 await self._step(entry)
 
-    async def _step(self, entry: Entry) -> Served | None:
+    async def _step(self, entry: CachedCopy) -> Snapshot | None:
         served = await self._steps.take(entry)
         self._entries.weigh(entry)
         return served

@@ -27,7 +27,7 @@ from service.live.comparison import (
     right_about,
     train,
 )
-from service.live.promotion_gate import Gate, Verdict
+from service.live.promotion_gate import PromotionGate, Verdict
 from service.store.live_outcomes import Score
 from service.store.live_set import LiveFeedback, Member
 
@@ -109,7 +109,7 @@ class LiveCopy:
         self.changed = changed
         self.rules = rules
         self.through = 0
-        self.gate = Gate(rules.error_rate)
+        self.gate = PromotionGate(rules.error_rate)
         self.drift = DriftDetector(rules.drift_delta)
         self._observed: deque[int] = deque(maxlen=MAX_WINDOW)
         self._taught: dict[str, deque[NDArray[np.float32]]] = {}

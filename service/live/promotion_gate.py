@@ -19,7 +19,7 @@ class Verdict(StrEnum):
     COMPARE = "compare"
 
 
-class Gate:
+class PromotionGate:
     """Two conditions for taking over: better on the feedback, and no worse on what is stored.
 
     The first is a sequential test on feedback that both were scored on before it was learned, valid

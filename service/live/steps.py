@@ -6,18 +6,18 @@ import asyncio
 
 import adapters
 from adapters import Head
-from service.concurrency.tenant_threads import Turns
+from service.concurrency.tenant_threads import TenantThreads
 from service.config import ServerSettings
-from service.embedding.backfill import Features
+from service.embedding.backfill import EmbeddingBackfill
 from service.errors import NotFound
-from service.live.cache import Entry, Served, Stamp
+from service.live.cache import CachedCopy, Snapshot, Stamp
 from service.live.live_copy import LiveCopy, Policy, Rules
 from service.live.promotion import make_version
 from service.live.promotion_gate import Verdict
 from service.live.status import LiveState, LiveStatus, status_of
 from service.logs import get_logger
 from service.metrics import Metrics
-from service.serving.head_cache import LoadedHeads
+from service.serving.head_cache import HeadCache
 from service.store import Database, example_sets
 from service.store import live_outcomes as outcomes
 from service.store import live_set as stored_live
@@ -44,8 +44,8 @@ class Steps:
     def __init__(
         self,
         database: Database,
-        loaded: LoadedHeads,
-        features: Features,
+        loaded: HeadCache,
+        features: EmbeddingBackfill,
         settings: ServerSettings,
         metrics: Metrics,
     ) -> None:
@@ -55,10 +55,10 @@ class Steps:
         self._settings = settings
         self._metrics = metrics
         long = max(1, settings.live_threads // 2)
-        self._long = Turns(long, "live-long")
-        self._short = Turns(max(1, settings.live_threads - long), "live-short")
+        self._long = TenantThreads(long, "live-long")
+        self._short = TenantThreads(max(1, settings.live_threads - long), "live-short")
 
-    async def take(self, entry: Entry) -> Served | None:
+    async def take(self, entry: CachedCopy) -> Snapshot | None:
         """Learns a slice; returns what is told of the head, once all that was read is learned.
 
         Whoever waits is told, too. It is also kept, unless it was outdated meanwhile.
@@ -69,7 +69,7 @@ class Steps:
         except NotFound:
             log.info("head was deleted while its live copy learned", head=entry.uid)
             entry.drop()
-            served = Served(stamp, self._without_copy("the head was deleted", 0))
+            served = Snapshot(stamp, self._without_copy("the head was deleted", 0))
         except Exception:
             log.exception("live copy failed; it will be made anew", head=entry.uid)
             self._metrics.live_failures.labels(self._metrics.tenant(entry.tenant)).inc()
@@ -84,7 +84,7 @@ class Steps:
         entry.announce(served)
         return served
 
-    async def take_over(self, entry: Entry, copy: LiveCopy, stored: LiveSet) -> int:
+    async def take_over(self, entry: CachedCopy, copy: LiveCopy, stored: LiveSet) -> int:
         """Makes a version of a copy and activates it; returns its number.
 
         Raises:
@@ -105,7 +105,7 @@ class Steps:
         log.info("live copy took over", head=stored.head.resource, version=version)
         return version
 
-    async def give_up(self, entry: Entry, copy: LiveCopy) -> int:
+    async def give_up(self, entry: CachedCopy, copy: LiveCopy) -> int:
         """Drops a copy; returns how much feedback went into quarantine.
 
         Raises:
@@ -121,7 +121,7 @@ class Steps:
         """Waits for what is being computed."""
         await asyncio.gather(self._short.close(), self._long.close())
 
-    async def _advance(self, entry: Entry) -> Served | None:
+    async def _advance(self, entry: CachedCopy) -> Snapshot | None:
         """None where there is more to do."""
         stamp = entry.stamp
         copy, backlog = entry.copy, entry.backlog
@@ -133,7 +133,7 @@ class Steps:
             entry.drift_at = stored.head.drift_at
             made = await self._build(stored, entry.tenant)
             if isinstance(made, LiveStatus):
-                return Served(stamp, made)
+                return Snapshot(stamp, made)
             copy, backlog = made, [item for item in stored.feedback if not item.learned]
         elif not backlog:
             newer = await self._database.read(
@@ -178,7 +178,7 @@ class Steps:
         except adapters.InvalidArgument as error:
             return self._without_copy(f"{cannot}: {error}", head.active_version)
 
-    async def _learn(self, entry: Entry, copy: LiveCopy, feedback: list[LiveFeedback]) -> bool:
+    async def _learn(self, entry: CachedCopy, copy: LiveCopy, feedback: list[LiveFeedback]) -> bool:
         """Whether the copy is still good after it has learned."""
         if not feedback:
             return True
@@ -198,7 +198,7 @@ class Steps:
             return False
         return True
 
-    async def _decide(self, entry: Entry, copy: LiveCopy) -> bool:
+    async def _decide(self, entry: CachedCopy, copy: LiveCopy) -> bool:
         """Whether the copy took over or had to go."""
         if copy.verdict is Verdict.DROP:
             await self.give_up(entry, copy)
@@ -214,22 +214,22 @@ class Steps:
         await self.take_over(entry, copy, stored)
         return True
 
-    async def _told(self, entry: Entry, copy: LiveCopy, stamp: Stamp) -> Served:
+    async def _told(self, entry: CachedCopy, copy: LiveCopy, stamp: Stamp) -> Snapshot:
         head = await self._short.run(entry.tenant, _answering, copy) if copy.serving else None
-        return Served(stamp, status_of(copy, entry.drift_at), copy.version, head)
+        return Snapshot(stamp, status_of(copy, entry.drift_at), copy.version, head)
 
     def _without_copy(self, reason: str, base: int) -> LiveStatus:
         state = LiveState.UNAVAILABLE if reason else LiveState.IDLE
         return LiveStatus(state, self._settings.live_error_rate, reason, base)
 
-    def _failed(self, entry: Entry, stamp: Stamp) -> Served:
+    def _failed(self, entry: CachedCopy, stamp: Stamp) -> Snapshot:
         """The next who asks tries again, but ever later if that fails, too."""
         entry.drop()
         entry.failures += 1
         pause = 0.0 if entry.failures == 1 else 2.0 ** min(entry.failures - 2, 10)
         status = self._without_copy("learning failed; see the server's log", 0)
         good_until = asyncio.get_running_loop().time() + min(pause, MAX_PAUSE_SECONDS)
-        return Served(stamp, status, good_until=good_until)
+        return Snapshot(stamp, status, good_until=good_until)
 
 
 def _answering(copy: LiveCopy) -> Head | None:

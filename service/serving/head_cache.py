@@ -59,7 +59,7 @@ class _Load:
     outdated: bool = False
 
 
-class LoadedHeads:
+class HeadCache:
     """Gives the active version of a head, from memory if it was used lately.
 
     `forget` must follow every commit that changes which version is active, or the policy. A load

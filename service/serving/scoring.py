@@ -15,7 +15,7 @@ INLINE_MULTIPLICATIONS = 4_000_000
 """Up to here a matrix product takes up to two milliseconds and stays on the event loop."""
 
 
-async def answer(
+async def score(
     head: Head, vectors: NDArray[np.float32], top_k: int, level: float | None
 ) -> prediction_pb2.HeadPredictions:
     """What a head says of rows, in one product; a large one is computed in a thread.

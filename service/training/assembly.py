@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from service.completion import Completion
+from service.completion import UninterruptedTasks
 from service.config import ServerSettings
-from service.embedding.backfill import Features
-from service.embedding.view_embeddings import Views
+from service.embedding.backfill import EmbeddingBackfill
+from service.embedding.view_embeddings import ViewEmbeddings
 from service.extraction import Extractor
-from service.fitting.process import Fitter
+from service.fitting.process import FitProcess
 from service.fitting.trainer import Trainer
 from service.live import LiveCopies
 from service.metrics import Metrics
-from service.serving.head_cache import LoadedHeads
+from service.serving.head_cache import HeadCache
 from service.store import Database
-from service.training.backbone_move import Moving
-from service.training.job_runner import Making, Means
-from service.training.jobs import Training
+from service.training.backbone_move import BackboneMove
+from service.training.job_runner import JobRunner, Means
+from service.training.jobs import TrainingJobs
 from service.tuning.activation_files import ActivationFiles
 from service.tuning.activations import Activations
-from service.tuning.process import Tuner
+from service.tuning.process import TuningProcess
 from service.tuning.tail_trainer import Parts, TailTrainer
 
 
@@ -29,20 +29,20 @@ from service.tuning.tail_trainer import Parts, TailTrainer
 class TrainingParts:
     """What others need of it."""
 
-    training: Training
+    training: TrainingJobs
     trainer: Trainer
-    fitter: Fitter
-    views: Views
+    fitter: FitProcess
+    views: ViewEmbeddings
     activations: ActivationFiles
 
 
-def training_parts(
+def build_training(
     database: Database,
     extractor: Extractor,
-    features: Features,
-    loaded: LoadedHeads,
+    features: EmbeddingBackfill,
+    loaded: HeadCache,
     live: LiveCopies,
-    completion: Completion,
+    completion: UninterruptedTasks,
     ready: Callable[[], Awaitable[None]],
     settings: ServerSettings,
     metrics: Metrics,
@@ -53,8 +53,8 @@ def training_parts(
         ready: returns as soon as the extractor answers.
     """
     limits = settings.input_limits
-    fitter = Fitter(settings.fit_threads)
-    views = Views(database, extractor, limits)
+    fitter = FitProcess(settings.fit_threads)
+    views = ViewEmbeddings(database, extractor, limits)
     trainer = Trainer(
         database,
         fitter,
@@ -68,10 +68,10 @@ def training_parts(
         views,
         Activations(database, extractor, files, limits),
         features,
-        Tuner(settings.data_dir / "tuning", settings.tune_threads),
+        TuningProcess(settings.data_dir / "tuning", settings.tune_threads),
     )
     tails = TailTrainer(database, extractor, parts, settings)
-    means = Means(fitter, trainer, tails, Moving(database, extractor, features), ready)
-    making = Making(database, extractor, means, loaded, live)
-    training = Training(database, fitter, making, tails, completion, metrics)
+    means = Means(fitter, trainer, tails, BackboneMove(database, extractor, features), ready)
+    making = JobRunner(database, extractor, means, loaded, live)
+    training = TrainingJobs(database, fitter, making, tails, completion, metrics)
     return TrainingParts(training, trainer, fitter, views, files)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from service.concurrency.retry import patiently
-from service.embedding.backfill import Features
+from service.concurrency.retry import retry_when_full
+from service.embedding.backfill import EmbeddingBackfill
 from service.errors import PreconditionFailed
 from service.extraction import BackboneInfo, Extractor
 from service.requests.inputs import Kind
@@ -15,10 +15,12 @@ from service.store import kept_inputs as stored_inputs
 from service.store.heads import HeadRecord
 
 
-class Moving:
+class BackboneMove:
     """Embeds a head's examples anew. The head itself moves when its first version is stored."""
 
-    def __init__(self, database: Database, extractor: Extractor, features: Features) -> None:
+    def __init__(
+        self, database: Database, extractor: Extractor, features: EmbeddingBackfill
+    ) -> None:
         self._database = database
         self._extractor = extractor
         self._features = features
@@ -76,7 +78,7 @@ class Moving:
             await self._features.complete(moved, backbone, list(lacking), tell)
             return set(lacking)
 
-        tried = await patiently(embed)
+        tried = await retry_when_full(embed)
         left = tried & (await self._lacking(moved, moved.fingerprint)).keys()
         if left:
             raise PreconditionFailed(

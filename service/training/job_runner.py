@@ -10,16 +10,16 @@ import adapters
 from service.embedding.head_backbones import current_backbone
 from service.errors import Aborted, InvalidRequest
 from service.extraction import Extractor
-from service.fitting.process import Fitter
+from service.fitting.process import FitProcess
 from service.fitting.trainer import Trainer
 from service.live import LiveCopies
 from service.logs import get_logger
-from service.serving.head_cache import LoadedHeads
+from service.serving.head_cache import HeadCache
 from service.store import Database
 from service.store import jobs as stored_jobs
 from service.store.heads import HeadRecord
 from service.store.jobs import Move, NewVersion
-from service.training.backbone_move import Moving
+from service.training.backbone_move import BackboneMove
 from service.training.running_job import RunningJob
 from service.tuning.tail_trainer import TailTrainer
 
@@ -37,14 +37,14 @@ class Means:
         ready: returns as soon as the extractor answers.
     """
 
-    fitter: Fitter
+    fitter: FitProcess
     trainer: Trainer
     tails: TailTrainer
-    moving: Moving
+    moving: BackboneMove
     ready: Callable[[], Awaitable[None]]
 
 
-class Making:
+class JobRunner:
     """Makes versions, one job at a time for each head."""
 
     def __init__(
@@ -52,7 +52,7 @@ class Making:
         database: Database,
         extractor: Extractor,
         means: Means,
-        heads: LoadedHeads,
+        heads: HeadCache,
         live: LiveCopies,
     ) -> None:
         self._database = database

@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 import adapters
-from service.completion import Completion
+from service.completion import UninterruptedTasks
 from service.errors import NotFound, ServiceError, Unavailable, problem_of
-from service.fitting.process import Fitter
+from service.fitting.process import FitProcess
 from service.logs import get_logger
 from service.metrics import Metrics
 from service.replies.heads import read_spec, training_message
@@ -22,7 +22,7 @@ from service.store import heads as stored_heads
 from service.store import jobs as stored_jobs
 from service.store.heads import HeadRecord
 from service.store.jobs import JobRecord, JobState
-from service.training.job_runner import Making
+from service.training.job_runner import JobRunner
 from service.training.running_job import RunningJob
 from service.tuning.tail_trainer import TailTrainer
 from trunkline.resources import HeadName, TrainingName
@@ -31,16 +31,16 @@ from trunkline.v1 import heads_pb2
 log = get_logger(__name__)
 
 
-class Training:
+class TrainingJobs:
     """The use cases behind ``TrainHead``, ``GetTraining`` and ``CancelTraining``."""
 
     def __init__(
         self,
         database: Database,
-        fitter: Fitter,
-        making: Making,
+        fitter: FitProcess,
+        making: JobRunner,
         tails: TailTrainer,
-        completion: Completion,
+        completion: UninterruptedTasks,
         metrics: Metrics,
     ) -> None:
         self._database = database

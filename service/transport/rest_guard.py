@@ -36,7 +36,7 @@ _LENGTH = re.compile("[0-9]{1,20}")
 PROBES = ("/livez", "/readyz", "/healthz", "/metrics")
 
 
-class Gate:
+class RestGuard:
     """ASGI middleware that refuses other sites, other media types, and bodies that are too large.
 
     A body is counted while it arrives, so one without a length cannot get around the limit.

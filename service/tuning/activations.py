@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 from numpy.typing import NDArray
 
 from models import InputLimits, Modality
-from service.concurrency.retry import patiently
-from service.concurrency.tasks import to_its_end
-from service.embedding.image_views import looks_at
+from service.concurrency.retry import retry_when_full
+from service.concurrency.tasks import to_thread_shielded
+from service.embedding.image_views import with_views
 from service.errors import Aborted, PreconditionFailed, QueueFull, Unavailable
 from service.extraction import BackboneInfo, Extractor
 from service.requests.inputs import RawInput, read_inputs
@@ -25,7 +25,7 @@ from trunkline.v1 import common_pb2
 ROWS_AT_ONCE = 64
 """Rows under way at a time: a small share of the tenant's queue, and one file."""
 
-Tell = Callable[[float], None]
+Progress = Callable[[float], None]
 T = TypeVar("T")
 
 
@@ -53,7 +53,7 @@ class Activations:
         views: int,
         flips: bool = False,
         prepared: bool,
-        tell: Tell,
+        tell: Progress,
     ) -> Key:
         """Computes what is missing of examples and their first views; returns where all lies.
 
@@ -82,7 +82,7 @@ class Activations:
         for part in _parts(missing, max(1, ROWS_AT_ONCE // (1 + views))):
             tell(done / len(missing))
             rows = await self._compute(head, backbone, part, views, flips=flips, prepared=prepared)
-            await to_its_end(self.files.add, key, rows)
+            await to_thread_shielded(self.files.add, key, rows)
             done += len(part)
         return key
 
@@ -112,7 +112,7 @@ class Activations:
         """Rows of these examples and their views by name."""
         raws = await self._inputs(head, digests)
         flipped = range(len(raws)) if flips else ()
-        looks = await looks_at(raws, views, self._limits, flipped)
+        looks = await with_views(raws, views, self._limits, flipped)
         inputs = [_usable(look) for row in looks for look in row]
 
         async def ask() -> list[NDArray[Any]]:
@@ -121,7 +121,7 @@ class Activations:
             )
             return [_usable(row) for row in rows]
 
-        rows = await patiently(ask)
+        rows = await retry_when_full(ask)
         return {raw.digest: row for raw, row in zip(inputs, rows, strict=True)}
 
     async def _inputs(self, head: HeadRecord, digests: Sequence[str]) -> list[RawInput | Exception]:

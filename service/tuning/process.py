@@ -12,19 +12,19 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
-from service.concurrency.tasks import to_its_end
-from service.concurrency.tenant_lock import Turns
+from service.concurrency.tasks import to_thread_shielded
+from service.concurrency.tenant_lock import TenantLock
 from service.errors import FitterDied
 from service.fitting.process import BLAS_THREAD_VARIABLES, next_frame
 from service.subprocesses import frames as frames
 from service.tuning.task import TuningResult, TuningTask, read_result, read_task, write_task
 
-Tell = Callable[[float, str, Mapping[str, Any] | None], None]
+Progress = Callable[[float, str, Mapping[str, Any] | None], None]
 """Is told the share that is done, the phase in words and, of epochs, the fields of
 `adapters.tuning.TuningProgress`."""
 
 
-class Tuner:
+class TuningProcess:
     """Tunings wait for one another, tenants in turn; each has a folder, named after its job.
 
     In there are its task, its checkpoints and in the end its result, so that after a crash it goes
@@ -38,7 +38,7 @@ class Tuner:
     def __init__(self, folder: Path, threads: int) -> None:
         self._folder = folder
         self._threads = threads
-        self._turns = Turns()
+        self._turns = TenantLock()
 
     def turn(self, tenant: str) -> AbstractAsyncContextManager[None]:
         """Waits until no other tuning runs and it is the tenant's turn; keeps others waiting."""
@@ -50,9 +50,9 @@ class Tuner:
 
     async def begin(self, job: str, task: TuningTask) -> None:
         """Keeps what a job begins with."""
-        await to_its_end(write_task, self._folder / job, task)
+        await to_thread_shielded(write_task, self._folder / job, task)
 
-    async def run(self, job: str, settings: Mapping[str, Any], tell: Tell) -> TuningResult:
+    async def run(self, job: str, settings: Mapping[str, Any], tell: Progress) -> TuningResult:
         """Tunes from the last checkpoint on; call it within `turn`. Cancelling it ends the process.
 
         Args:
@@ -83,7 +83,7 @@ class Tuner:
                 if folder.name not in jobs:
                     await self.discard(folder.name)
 
-    async def _work(self, settings: dict[str, Any], tell: Tell) -> None:
+    async def _work(self, settings: dict[str, Any], tell: Progress) -> None:
         environment = {name: str(self._threads) for name in BLAS_THREAD_VARIABLES}
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "service.tuning.worker"),
@@ -102,7 +102,7 @@ class Tuner:
                 await process.wait()
 
 
-async def _listen(process: Process, settings: dict[str, Any], tell: Tell) -> None:
+async def _listen(process: Process, settings: dict[str, Any], tell: Progress) -> None:
     assert process.stdin is not None
     process.stdin.write(frames.pack(settings))
     await process.stdin.drain()

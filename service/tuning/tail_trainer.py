@@ -14,9 +14,9 @@ import numpy as np
 import adapters
 from models.tails import tail_fingerprint
 from service.config import ServerSettings
-from service.embedding.backfill import Features
+from service.embedding.backfill import EmbeddingBackfill
 from service.embedding.head_backbones import head_backbone
-from service.embedding.view_embeddings import Views
+from service.embedding.view_embeddings import ViewEmbeddings
 from service.errors import Aborted
 from service.extraction import BackboneInfo, Extractor, TailRef
 from service.fitting.trainer import Trainer, stored_report
@@ -29,7 +29,7 @@ from service.store.jobs import NewVersion
 from service.store.tails import NewTail
 from service.tuning.activations import Activations
 from service.tuning.checks import WHOLE, check_examples, check_tunable
-from service.tuning.process import Tell, Tuner
+from service.tuning.process import Progress, TuningProcess
 from service.tuning.task import TuningResult, TuningTask
 
 ATTEMPTS = 3
@@ -44,10 +44,10 @@ class Parts:
     """What a tail is trained with."""
 
     trainer: Trainer
-    views: Views
+    views: ViewEmbeddings
     activations: Activations
-    features: Features
-    tuner: Tuner
+    features: EmbeddingBackfill
+    tuner: TuningProcess
 
 
 class TailTrainer:
@@ -83,7 +83,7 @@ class TailTrainer:
         return self._tuner.turn(tenant)
 
     async def train(
-        self, head: HeadRecord, spec: adapters.HeadSpec, job: str, tell: Tell
+        self, head: HeadRecord, spec: adapters.HeadSpec, job: str, tell: Progress
     ) -> NewVersion:
         """Tunes a tail, from the job's last checkpoint on; call it within a turn.
 
@@ -138,7 +138,7 @@ class TailTrainer:
         backbone: BackboneInfo,
         spec: adapters.HeadSpec,
         job: str,
-        tell: Tell,
+        tell: Progress,
     ) -> tuple[TuningTask, TuningResult]:
         def note(share: float) -> None:
             tell(ACTIVATION_SHARE * share, "computing activations", None)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 BASE_SHARE = 0.05
 """Of the work: the head on the frozen backbone, which tuning starts from."""
 
-Tell = Callable[[float, str, dict[str, Any] | None], None]
+Progress = Callable[[float, str, dict[str, Any] | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def _watch(stream: BinaryIO) -> None:
     os._exit(0)
 
 
-def _work(settings: Settings, tell: Tell) -> None:
+def _work(settings: Settings, tell: Progress) -> None:
     started = time.process_time()
     folder = Path(settings.folder)
     task = read_task(folder)
@@ -123,7 +123,7 @@ def _work(settings: Settings, tell: Tell) -> None:
     write_result(folder, TuningResult(head, data, None if tail is None else tail.features))
 
 
-def _tune(settings: Settings, task: TuningTask, tell: Tell) -> Tuned:
+def _tune(settings: Settings, task: TuningTask, tell: Progress) -> Tuned:
     from adapters.tuning import tune
     from service.tuning.network import load_tunable
 
@@ -171,7 +171,7 @@ def _tune(settings: Settings, task: TuningTask, tell: Tell) -> Tuned:
     return tuned
 
 
-def _base(task: TuningTask, tell: Tell) -> adapters.Fitted:
+def _base(task: TuningTask, tell: Progress) -> adapters.Fitted:
     return fit(
         task.arrays(),
         task.labels,

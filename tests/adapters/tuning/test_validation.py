@@ -11,7 +11,7 @@ from scipy.special import log_softmax
 import adapters
 from adapters.examples import Examples
 from adapters.folds import stratified_folds
-from adapters.tuning.validation import Gain, Judge, Verdict
+from adapters.tuning.validation import Gain, Validator, Verdict
 from tests.adapters.data import blobs
 
 FOLDS = 5
@@ -23,7 +23,7 @@ def judged() -> tuple[Gain, np.ndarray]:
     embeddings, labels = blobs(60, 6, 3)
     examples = Examples.of(embeddings, labels)
     folds = stratified_folds(examples.targets, FOLDS, 0)
-    judge = Judge("ridge", examples, examples.weights, folds, adapters.HeadSpec(family="ridge"))
+    judge = Validator("ridge", examples, examples.weights, folds, adapters.HeadSpec(family="ridge"))
     guesses = np.random.default_rng(0).normal(size=(60, 3))
     without = Verdict.of(guesses, examples.targets, FOLDS)
     features = [examples.embeddings.astype(np.float32)] * FOLDS

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from service.concurrency.tenant_lock import Turns
+from service.concurrency.tenant_lock import TenantLock
 
 
 class Workers:
     """Work that ends when it is told to, and the order in which it began."""
 
     def __init__(self) -> None:
-        self.turns = Turns()
+        self.turns = TenantLock()
         self.began: list[str] = []
         self._end: dict[str, asyncio.Event] = {}
 

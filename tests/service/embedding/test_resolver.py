@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from models import InvalidInput
 from service.embedding.cache import CacheKey, EmbeddingCache
-from service.embedding.resolver import Embeddings, Resolved
+from service.embedding.resolver import EmbeddingResolver, Resolved
 from service.errors import (
     DeadlineExceeded,
     FingerprintMismatch,
@@ -60,8 +60,10 @@ def vectors_of(outcomes: list[Resolved | Exception]) -> list[list[float]]:
     return rows
 
 
-def made(extractor: HandExtractor, database: Database | None = None, size: int = BIG) -> Embeddings:
-    return Embeddings(extractor, database, size, Metrics(5))
+def made(
+    extractor: HandExtractor, database: Database | None = None, size: int = BIG
+) -> EmbeddingResolver:
+    return EmbeddingResolver(extractor, database, size, Metrics(5))
 
 
 # --- the cache ---

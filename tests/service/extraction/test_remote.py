@@ -10,7 +10,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from service.embedding.resolver import Embeddings, Resolved
+from service.embedding.resolver import EmbeddingResolver, Resolved
 from service.errors import Unavailable
 from service.extraction.remote import RemoteExtractor
 from service.extraction.remote_connection import SERVICE
@@ -92,7 +92,7 @@ async def test_embeddings_of_a_changed_backbone_are_refused_and_not_kept(
     far: tuple[Far, RemoteExtractor],
 ) -> None:
     there, remote = far
-    embeddings = Embeddings(remote, None, 1 << 20, Metrics(5))
+    embeddings = EmbeddingResolver(remote, None, 1 << 20, Metrics(5))
     there.fingerprint = OTHER
     with pytest.raises(Unavailable, match="has changed") as caught:
         await embeddings.resolve("acme", info(), [text_input("a")])

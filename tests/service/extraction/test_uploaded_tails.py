@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from service.errors import NotFound, PreconditionFailed, QueueFull
-from service.extraction.uploaded_tails import HeldTails
+from service.extraction.uploaded_tails import UploadedTails
 
 
-def receive(held: HeldTails, name: str, *chunks: bytes) -> None:
+def receive(held: UploadedTails, name: str, *chunks: bytes) -> None:
     with held.receive() as upload:
         for chunk in chunks:
             upload.add(chunk)
@@ -16,19 +16,19 @@ def receive(held: HeldTails, name: str, *chunks: bytes) -> None:
 
 
 async def test_file_comes_back_as_it_was_sent() -> None:
-    held = HeldTails(100)
+    held = UploadedTails(100)
     receive(held, "a", b"one", b"two")
     assert await held.read("a") == b"onetwo"
 
 
 async def test_unknown_file_is_not_found_by_field() -> None:
     with pytest.raises(NotFound) as caught:
-        await HeldTails(100).read("a")
+        await UploadedTails(100).read("a")
     assert (caught.value.field, caught.value.value) == ("tail", "a")
 
 
 async def test_least_recently_used_file_makes_room() -> None:
-    held = HeldTails(10)
+    held = UploadedTails(10)
     for name in "ab":
         receive(held, name, b"12345")
     await held.read("a")
@@ -39,7 +39,7 @@ async def test_least_recently_used_file_makes_room() -> None:
 
 
 async def test_file_sent_twice_takes_its_room_once() -> None:
-    held = HeldTails(10)
+    held = UploadedTails(10)
     for _ in range(5):
         receive(held, "a", b"12345")
     receive(held, "b", b"12345")
@@ -47,7 +47,7 @@ async def test_file_sent_twice_takes_its_room_once() -> None:
 
 
 def test_file_larger_than_all_the_room_is_refused_as_soon_as_that_is_clear() -> None:
-    held = HeldTails(10)
+    held = UploadedTails(10)
     with held.receive() as upload:
         upload.add(b"123456")
         with pytest.raises(PreconditionFailed) as caught:
@@ -56,7 +56,7 @@ def test_file_larger_than_all_the_room_is_refused_as_soon_as_that_is_clear() -> 
 
 
 async def test_files_on_their_way_count_and_those_that_never_arrive_leave_nothing() -> None:
-    held = HeldTails(10)
+    held = UploadedTails(10)
     with held.receive() as one, held.receive() as two:
         one.add(b"123456")
         with pytest.raises(QueueFull) as caught:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 import adapters
 from adapters.spec import Augmentation
 from service.errors import FitFailed, FitterDied, PreconditionFailed
-from service.fitting.process import FitTask, FittedHead, Fitter
+from service.fitting.process import FitProcess, FitTask, FittedHead
 from service.fitting.worker import UNKNOWN_PROBABILITY, measure
 from service.subprocesses import frames as frames
 from tests.service.doubles import FINGERPRINT
@@ -47,13 +47,13 @@ def training_process() -> psutil.Process:
 
 
 @pytest.fixture
-async def fitter() -> AsyncIterator[Fitter]:
-    made = Fitter(1)
+async def fitter() -> AsyncIterator[FitProcess]:
+    made = FitProcess(1)
     yield made
     await made.close()
 
 
-async def test_fault_in_a_fit_does_not_end_the_process(fitter: Fitter) -> None:
+async def test_fault_in_a_fit_does_not_end_the_process(fitter: FitProcess) -> None:
     embeddings, labels = examples()
     nonsense: Any = [None, *labels[1:]]
     with pytest.raises(FitFailed):
@@ -63,7 +63,7 @@ async def test_fault_in_a_fit_does_not_end_the_process(fitter: Fitter) -> None:
     assert training_process() == process
 
 
-async def fit(fitter: Fitter, spec: adapters.HeadSpec = SPEC) -> FittedHead:
+async def fit(fitter: FitProcess, spec: adapters.HeadSpec = SPEC) -> FittedHead:
     embeddings, labels = examples()
     return await fitter.fit(FitTask(embeddings, labels, spec, FINGERPRINT), ignore)
 
@@ -72,7 +72,7 @@ def ignore(share: float, phase: str) -> None:
     pass
 
 
-async def test_head_equals_the_one_fitted_in_this_process(fitter: Fitter) -> None:
+async def test_head_equals_the_one_fitted_in_this_process(fitter: FitProcess) -> None:
     embeddings, labels = examples()
     progress: list[tuple[float, str]] = []
     fitted = await fitter.fit(
@@ -97,7 +97,7 @@ async def test_head_equals_the_one_fitted_in_this_process(fitter: Fitter) -> Non
     assert (shares[0], shares[-1]) == (0.0, 1.0)
 
 
-async def test_weights_views_start_and_test_examples_take_part(fitter: Fitter) -> None:
+async def test_weights_views_start_and_test_examples_take_part(fitter: FitProcess) -> None:
     embeddings, labels = examples()
     random = np.random.default_rng(1)
     spec = adapters.HeadSpec(family="ridge", augment=Augmentation(views=2))
@@ -175,7 +175,9 @@ def test_any_arrays_come_back_from_a_payload(arrays: dict[str, NDArray[Any]]) ->
         np.testing.assert_array_equal(found[name], array)
 
 
-async def test_process_is_kept_for_the_next_fit_and_runs_at_low_priority(fitter: Fitter) -> None:
+async def test_process_is_kept_for_the_next_fit_and_runs_at_low_priority(
+    fitter: FitProcess,
+) -> None:
     await fit(fitter)
     first = training_process()
     await fit(fitter)
@@ -184,7 +186,7 @@ async def test_process_is_kept_for_the_next_fit_and_runs_at_low_priority(fitter:
 
 
 async def test_what_cannot_be_learned_is_refused_by_field_and_the_next_fit_works(
-    fitter: Fitter,
+    fitter: FitProcess,
 ) -> None:
     embeddings = np.array([[1, 2], [3, np.nan], [0, 1], [2, 2]], dtype=np.float32)
     labels = ["a", "a", "b", "b"]
@@ -200,7 +202,7 @@ async def test_what_cannot_be_learned_is_refused_by_field_and_the_next_fit_works
     assert training_process().pid == before
 
 
-async def test_cancelled_fit_ends_its_process_and_the_next_fit_works(fitter: Fitter) -> None:
+async def test_cancelled_fit_ends_its_process_and_the_next_fit_works(fitter: FitProcess) -> None:
     embeddings, labels = examples(per_class=400, dim=512)
     begun = asyncio.Event()
     spec = adapters.HeadSpec(family="logistic")
@@ -216,7 +218,7 @@ async def test_cancelled_fit_ends_its_process_and_the_next_fit_works(fitter: Fit
     assert (await fit(fitter)).labels == ("a", "b", "c")
 
 
-async def test_killed_process_is_an_error_and_the_next_fit_works(fitter: Fitter) -> None:
+async def test_killed_process_is_an_error_and_the_next_fit_works(fitter: FitProcess) -> None:
     embeddings, labels = examples(per_class=400, dim=512)
     begun = asyncio.Event()
     spec = adapters.HeadSpec(family="logistic")
@@ -230,7 +232,7 @@ async def test_killed_process_is_an_error_and_the_next_fit_works(fitter: Fitter)
     assert (await fit(fitter)).labels == ("a", "b", "c")
 
 
-async def test_process_killed_between_fits_is_replaced(fitter: Fitter) -> None:
+async def test_process_killed_between_fits_is_replaced(fitter: FitProcess) -> None:
     await fit(fitter)
     process = training_process()
     process.kill()
@@ -241,7 +243,7 @@ async def test_process_killed_between_fits_is_replaced(fitter: Fitter) -> None:
     assert fitted.labels == ("a", "b", "c")
 
 
-async def test_closing_ends_the_process(fitter: Fitter) -> None:
+async def test_closing_ends_the_process(fitter: FitProcess) -> None:
     await fitter.start()
     process = training_process()
     await fitter.close()
@@ -249,7 +251,7 @@ async def test_closing_ends_the_process(fitter: Fitter) -> None:
     await fitter.close()
 
 
-async def test_fits_take_turns(fitter: Fitter) -> None:
+async def test_fits_take_turns(fitter: FitProcess) -> None:
     order: list[str] = []
     inside = asyncio.Event()
     leave = asyncio.Event()

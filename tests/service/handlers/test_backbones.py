@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.admin import Admin
-from service.completion import Completion
+from service.completion import UninterruptedTasks
 from service.config import is_loopback
 from service.errors import InvalidRequest, PermissionDenied
 from service.requests.calls import Call
@@ -42,7 +42,7 @@ def test_names_that_look_like_loopback_are_not(host: str) -> None:
 
 
 async def test_callers_on_other_machines_are_refused() -> None:
-    admin = Admin(HandExtractor(), Completion())
+    admin = Admin(HandExtractor(), UninterruptedTasks())
     call = Call("LoadBackbone", "grpc", "", None, local=False)
     with pytest.raises(PermissionDenied, match="own machine"):
         await admin.load(admin_pb2.LoadBackboneRequest(name="tiny/text"), call)
@@ -53,5 +53,7 @@ async def test_callers_on_other_machines_are_refused() -> None:
 async def test_empty_name_is_refused_by_field() -> None:
     call = Call("LoadBackbone", "grpc", "", None, local=True)
     with pytest.raises(InvalidRequest) as caught:
-        await Admin(HandExtractor(), Completion()).load(admin_pb2.LoadBackboneRequest(), call)
+        await Admin(HandExtractor(), UninterruptedTasks()).load(
+            admin_pb2.LoadBackboneRequest(), call
+        )
     assert caught.value.field == "name"

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 
 import adapters
 from service.errors import Aborted, InvalidRequest, NotFound, PreconditionFailed, Unavailable
-from service.fitting.process import FitTask, Fitter
+from service.fitting.process import FitProcess, FitTask
 from service.store import Database, forgetting, schema
 from service.store import examples as stored_examples
 from service.store import kept_inputs as stored_inputs
@@ -230,11 +230,11 @@ async def test_a_failed_refit_forgets_nothing(
     await house.add({**LABELS, SECRET: "red"})
     await house.train()
 
-    async def die(self: Fitter, task: FitTask, progress: object) -> None:
+    async def die(self: FitProcess, task: FitTask, progress: object) -> None:
         raise Aborted("no")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Fitter, "fit", die)
+        patch.setattr(FitProcess, "fit", die)
         with pytest.raises(Aborted):
             await forget(house, DIGEST)
     assert not (await house.predict(common_pb2.Input(digest=DIGEST))).errors

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.concurrency.tenant_threads import Turns
+from service.concurrency.tenant_threads import TenantThreads
 from service.errors import StoreFailed
 from service.live import LiveCopies, live_copy, steps
-from service.live.cache import ENTRY_BYTES, Entries
+from service.live.cache import ENTRY_BYTES, LiveCache
 from service.metrics import Metrics
 from service.serving.head_cache import LoadedHead
 from service.store import live_outcomes
@@ -104,7 +104,7 @@ async def test_what_is_sent_at_once_is_learned_in_slices(
 
 
 async def test_tenants_take_turns_however_much_one_of_them_wants() -> None:
-    turns, gate = Turns(1, "turns"), threading.Event()
+    turns, gate = TenantThreads(1, "turns"), threading.Event()
     order: list[str] = []
     first = asyncio.create_task(turns.run("greedy", gate.wait))
     await asyncio.sleep(0)
@@ -295,7 +295,7 @@ async def test_activation_and_rollback_survive_a_restart(open_live: OpenLive) ->
 
 
 async def test_entries_that_were_used_longest_ago_go_first_and_those_in_use_stay() -> None:
-    entries = Entries(3 * ENTRY_BYTES, Metrics(1))
+    entries = LiveCache(3 * ENTRY_BYTES, Metrics(1))
     oldest = entries.open("a", "acme")
     with entries.using(oldest):
         for uid in ("b", "c", "d", "e"):
@@ -307,18 +307,18 @@ async def test_entries_that_were_used_longest_ago_go_first_and_those_in_use_stay
 async def test_who_waits_for_a_copy_when_the_server_closes_does_not_wait_for_ever(
     open_live: OpenLive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, may_end, close = threading.Event(), threading.Event(), Turns.close
+    begun, may_end, close = threading.Event(), threading.Event(), TenantThreads.close
 
     def slow(*args: Any) -> None:
         begun.set()
         assert may_end.wait(60)
 
-    async def closing(self: Turns) -> None:
+    async def closing(self: TenantThreads) -> None:
         may_end.set()
         await close(self)
 
     monkeypatch.setattr(steps, "_build", slow)
-    monkeypatch.setattr(Turns, "close", closing)
+    monkeypatch.setattr(TenantThreads, "close", closing)
     async with open_live(IMMEDIATE) as head:
         await head.send(strangers(1), "red")
         waiting = asyncio.create_task(head.predict(strangers(1)))

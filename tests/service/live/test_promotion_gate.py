@@ -12,7 +12,7 @@ from adapters import HeadSpec, fit
 from benchmarks.learning.following import Following
 from service.live.comparison import compare
 from service.live.live_copy import Policy
-from service.live.promotion_gate import Gate, Verdict
+from service.live.promotion_gate import PromotionGate, Verdict
 from tests.service.live_stream import Digits
 
 FEEDBACKS = 500
@@ -136,7 +136,7 @@ def test_comparison_allows_a_point_in_all_and_the_loss_of_no_class() -> None:
 
 
 def test_copy_that_was_held_back_is_compared_again_only_after_more_feedback() -> None:
-    gate = Gate(0.05)
+    gate = PromotionGate(0.05)
     for _ in range(20):
         gate.observe(active_right=False, live_right=True)
     verdicts = [gate.verdict]

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from adapters import Head
 from service.errors import NotFound, PreconditionFailed
 from service.metrics import Metrics
-from service.serving.head_cache import LoadedHeads
+from service.serving.head_cache import HeadCache
 from service.store import Database
 from service.store import heads as stored_heads
 from tests.service.doubles import DIM, FINGERPRINT, Changes
@@ -71,7 +71,7 @@ def add_head(connection: Connection, name: str = "defects") -> str:
 
 async def test_head_is_read_once_and_then_at_hand(watched: WatchedDatabase) -> None:
     await watched.write(add_head)
-    loaded = LoadedHeads(watched, BIG, Metrics(1))
+    loaded = HeadCache(watched, BIG, Metrics(1))
     for _ in range(3):
         head = await loaded.active(NAME)
         assert (head.version, head.head.bias[0]) == (1, 1.0)
@@ -80,7 +80,7 @@ async def test_head_is_read_once_and_then_at_hand(watched: WatchedDatabase) -> N
 
 async def test_concurrent_predictions_read_a_head_once(watched: WatchedDatabase) -> None:
     await watched.write(add_head)
-    loaded = LoadedHeads(watched, BIG, Metrics(1))
+    loaded = HeadCache(watched, BIG, Metrics(1))
     heads = await asyncio.gather(*(loaded.active(NAME) for _ in range(20)))
     assert all(head is heads[0] for head in heads)
     assert watched.reads == 1
@@ -89,9 +89,9 @@ async def test_concurrent_predictions_read_a_head_once(watched: WatchedDatabase)
 async def test_heads_in_memory_stay_within_their_bytes(watched: WatchedDatabase) -> None:
     for name in "abcd":
         await watched.write(add_head, name)
-    probe = await LoadedHeads(watched, BIG, Metrics(1)).active("tenants/acme/heads/a")
+    probe = await HeadCache(watched, BIG, Metrics(1)).active("tenants/acme/heads/a")
     metrics = Metrics(1)
-    loaded = LoadedHeads(watched, 2 * probe.nbytes, metrics)
+    loaded = HeadCache(watched, 2 * probe.nbytes, metrics)
 
     async def reads_for(name: str) -> int:
         before = watched.reads
@@ -105,14 +105,14 @@ async def test_heads_in_memory_stay_within_their_bytes(watched: WatchedDatabase)
 
 async def test_head_larger_than_the_memory_still_answers(watched: WatchedDatabase) -> None:
     await watched.write(add_head)
-    loaded = LoadedHeads(watched, 1, Metrics(1))
+    loaded = HeadCache(watched, 1, Metrics(1))
     assert (await loaded.active(NAME)).version == 1
     assert (await loaded.active(NAME)).version == 1
 
 
 async def test_forgotten_head_is_read_anew(watched: WatchedDatabase) -> None:
     uid = await watched.write(add_head)
-    loaded = LoadedHeads(watched, BIG, Metrics(1))
+    loaded = HeadCache(watched, BIG, Metrics(1))
     await loaded.active(NAME)
     await watched.write(add_version, uid, weights(2), activate=True)
     loaded.forget(NAME)
@@ -124,7 +124,7 @@ async def test_version_activated_during_a_load_is_the_one_that_answers(
     watched: WatchedDatabase,
 ) -> None:
     uid = await watched.write(add_head)
-    loaded = LoadedHeads(watched, BIG, Metrics(1))
+    loaded = HeadCache(watched, BIG, Metrics(1))
     watched.open.clear()
     waiting = asyncio.create_task(loaded.active(NAME))
     await watched.changes.until(lambda: watched.reads == 1)
@@ -137,7 +137,7 @@ async def test_version_activated_during_a_load_is_the_one_that_answers(
 
 async def test_cancelled_waiter_does_not_disturb_the_others(watched: WatchedDatabase) -> None:
     await watched.write(add_head)
-    loaded = LoadedHeads(watched, BIG, Metrics(1))
+    loaded = HeadCache(watched, BIG, Metrics(1))
     watched.open.clear()
     tasks = [asyncio.create_task(loaded.active(NAME)) for _ in range(2)]
     await watched.changes.until(lambda: watched.reads == 1)
@@ -150,7 +150,7 @@ async def test_cancelled_waiter_does_not_disturb_the_others(watched: WatchedData
 async def test_named_version_answers_beside_the_active_one(watched: WatchedDatabase) -> None:
     uid = await watched.write(add_head)
     await watched.write(add_version, uid, weights(2), activate=True)
-    loaded = LoadedHeads(watched, BIG, Metrics(1))
+    loaded = HeadCache(watched, BIG, Metrics(1))
     assert (await loaded.version(NAME, 1)).version == 1
     assert (await loaded.active(NAME)).version == 2
     with pytest.raises(NotFound):
@@ -161,7 +161,7 @@ async def test_head_without_an_active_version_says_so_until_it_has_one(
     watched: WatchedDatabase,
 ) -> None:
     head = await watched.write(new_head)
-    loaded = LoadedHeads(watched, BIG, Metrics(1))
+    loaded = HeadCache(watched, BIG, Metrics(1))
     for _ in range(2):
         with pytest.raises(PreconditionFailed, match="no active version"):
             await loaded.active(NAME)
@@ -171,7 +171,7 @@ async def test_head_without_an_active_version_says_so_until_it_has_one(
 
 async def test_deleted_head_is_not_found(watched: WatchedDatabase) -> None:
     await watched.write(add_head)
-    loaded = LoadedHeads(watched, BIG, Metrics(1))
+    loaded = HeadCache(watched, BIG, Metrics(1))
     await loaded.active(NAME)
     await watched.write(stored_heads.delete_head, "acme", "defects")
     loaded.forget(NAME)
@@ -180,6 +180,6 @@ async def test_deleted_head_is_not_found(watched: WatchedDatabase) -> None:
 
 
 async def test_malformed_name_is_refused(watched: WatchedDatabase) -> None:
-    loaded = LoadedHeads(watched, BIG, Metrics(1))
+    loaded = HeadCache(watched, BIG, Metrics(1))
     with pytest.raises(InvalidName):
         await loaded.active("acme/defects")

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from service.transport.rest_guard import Gate
+from service.transport.rest_guard import RestGuard
 
 LIMIT = 1000
 
@@ -23,7 +23,7 @@ async def echo(request: Request) -> Response:
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    app = Gate(
+    app = RestGuard(
         Starlette(routes=[Route("/", echo, methods=["GET", "POST"])]), LIMIT, loopback_only=True
     )
     transport = httpx.ASGITransport(app)
@@ -118,7 +118,7 @@ async def test_what_is_not_http_passes_untouched() -> None:
     async def nowhere(message: object) -> None:
         raise AssertionError
 
-    await Gate(app, LIMIT, loopback_only=True)({"type": "lifespan"}, never, nowhere)
+    await RestGuard(app, LIMIT, loopback_only=True)({"type": "lifespan"}, never, nowhere)
     assert seen == ["lifespan"]
 
 

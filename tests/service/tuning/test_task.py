@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import adapters
-from service.concurrency.retry import ATTEMPTS, patiently
-from service.concurrency.tasks import to_its_end, together
+from service.concurrency.retry import ATTEMPTS, retry_when_full
+from service.concurrency.tasks import gather_or_raise, to_thread_shielded
 from service.errors import QueueFull, Unavailable
 from service.fitting.process import FittedHead
-from service.tuning.process import Tuner
+from service.tuning.process import TuningProcess
 from service.tuning.task import (
     TuningResult,
     TuningTask,
@@ -70,7 +70,7 @@ def test_task_comes_back_from_its_folder(tmp_path: Path, given: TuningTask) -> N
 
 
 async def test_result_of_before_a_crash_is_taken_without_tuning_again(tmp_path: Path) -> None:
-    tuner = Tuner(tmp_path, threads=1)
+    tuner = TuningProcess(tmp_path, threads=1)
     await tuner.begin("job", task())
     assert read_result(tmp_path / "job") is None
     features = np.ones((3, 4), np.float32)
@@ -84,7 +84,7 @@ async def test_result_of_before_a_crash_is_taken_without_tuning_again(tmp_path: 
 
 
 async def test_folders_of_jobs_that_have_ended_are_swept(tmp_path: Path) -> None:
-    tuner = Tuner(tmp_path / "tuning", threads=1)
+    tuner = TuningProcess(tmp_path / "tuning", threads=1)
     await tuner.sweep([])
     for job in ("ended", "unfinished", "discarded"):
         await tuner.begin(job, task())
@@ -109,14 +109,14 @@ async def test_first_error_of_things_done_together_ends_the_others() -> None:
         raise Unavailable("gone")
 
     with pytest.raises(Unavailable, match="gone"):
-        await together([wait(), fail()])
+        await gather_or_raise([wait(), fail()])
     assert ended == ["waiting"]
 
     async def give(value: int) -> int:
         return value
 
-    assert await together([give(1), give(2)]) == [1, 2]
-    assert await together([give(3)]) == [3]
+    assert await gather_or_raise([give(1), give(2)]) == [1, 2]
+    assert await gather_or_raise([give(3)]) == [3]
 
 
 async def test_who_is_cancelled_waits_for_what_must_not_be_left_half_way() -> None:
@@ -127,7 +127,7 @@ async def test_who_is_cancelled_waits_for_what_must_not_be_left_half_way() -> No
         assert go.wait(60)
         ended.set()
 
-    running = asyncio.create_task(to_its_end(work))
+    running = asyncio.create_task(to_thread_shielded(work))
     await asyncio.to_thread(begun.wait, 60)
     running.cancel()
     await asyncio.sleep(0)
@@ -147,7 +147,7 @@ async def test_full_server_is_asked_again_but_not_for_ever() -> None:
             raise QueueFull("full", retry_after=0.001)
         return "embedded"
 
-    assert await patiently(ask) == "embedded"
+    assert await retry_when_full(ask) == "embedded"
     assert len(asked) == 3
 
     async def never() -> str:
@@ -156,5 +156,5 @@ async def test_full_server_is_asked_again_but_not_for_ever() -> None:
 
     asked.clear()
     with pytest.raises(Unavailable):
-        await patiently(never)
+        await retry_when_full(never)
     assert len(asked) == ATTEMPTS
