@@ -10,8 +10,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from adapters import Head
 from adapters.fronts import NORMALISE, PROJECTION, Front
+from adapters.head import Head
 
 OPSET = 17
 IR_VERSION = 8

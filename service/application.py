@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
-from service.admin import Admin
-from service.completion import UninterruptedTasks
+from service.concurrency.tasks import UninterruptedTasks
 from service.config import ExtractorSettings, ServerSettings, StandaloneExtractorSettings
 from service.embedding.backfill import EmbeddingBackfill
 from service.embedding.resolver import EmbeddingResolver
@@ -16,7 +14,7 @@ from service.extraction.local import LocalExtractor
 from service.extraction.remote import RemoteExtractor
 from service.extraction.uploaded_tails import UploadedTails
 from service.handlers.advice import Advice
-from service.handlers.backbones import Extraction
+from service.handlers.backbones import Admin, Extraction
 from service.handlers.examples import Examples
 from service.handlers.exporting import Exporting
 from service.handlers.feedback import Feedback
@@ -25,61 +23,18 @@ from service.handlers.heads import Heads
 from service.handlers.prediction import Prediction
 from service.handlers.remote_tails import TailExtraction
 from service.handlers.suggestions import Suggestions
+from service.handlers.trainings import Trainings
 from service.handlers.versions import HeadVersions
 from service.live import LiveCopies
 from service.logs import get_logger
 from service.metrics import Metrics
-from service.requests.calls import Calls
+from service.requests.calls import Calls, Handler
 from service.serving.head_cache import HeadCache
 from service.store import Database
 from service.training.assembly import build_training
-from service.training.jobs import TrainingJobs
-
-Handler = Callable[..., Any]
-"""Takes a request message (or a stream of them) and a Call; gives a reply (or a stream)."""
+from service.transport.readiness import Readiness
 
 log = get_logger(__name__)
-
-
-class Readiness:
-    """Whether requests make sense now, and who wants to know when that changes."""
-
-    def __init__(self) -> None:
-        self._extractor_ready = False
-        self._draining = False
-        self._listeners: list[Callable[[bool], None]] = []
-        self._changed = asyncio.Event()
-
-    @property
-    def ready(self) -> bool:
-        """True while the backbones answer and the server is not stopping."""
-        return self._extractor_ready and not self._draining
-
-    def listen(self, listener: Callable[[bool], None]) -> None:
-        """Calls `listener` now and at every change."""
-        self._listeners.append(listener)
-        listener(self.ready)
-
-    async def until_ready(self) -> None:
-        """Returns as soon as requests make sense."""
-        while not self.ready:
-            await self._changed.wait()
-
-    def note_extractor(self, ready: bool) -> None:
-        """The extractor has become ready, or has ceased to be."""
-        self._extractor_ready = ready
-        self._announce()
-
-    def drain(self) -> None:
-        """The server is stopping."""
-        self._draining = True
-        self._announce()
-
-    def _announce(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
-        for listener in self._listeners:
-            listener(self.ready)
 
 
 class _Requests:
@@ -176,7 +131,7 @@ class Application(_Requests):
             settings,
             self.metrics,
         )
-        self._training = parts.training
+        self._jobs = parts.jobs
         self.handlers = _handlers(
             extraction=_extraction(settings, self._extractor, embeddings),
             prediction=Prediction(
@@ -202,7 +157,7 @@ class Application(_Requests):
                 self._extractor,
                 loaded,
                 self._live,
-                self._training,
+                self._jobs,
                 self._completion,
             ),
             versions=HeadVersions(
@@ -230,7 +185,7 @@ class Application(_Requests):
             suggestions=Suggestions(
                 self._database, self._extractor, loaded, features, self._live, settings
             ),
-            training=self._training,
+            trainings=Trainings(self._database, self._jobs),
             exporting=Exporting(self._database, settings.max_message_bytes),
             advising=Advice(self._extractor, embeddings, settings),
             admin=Admin(self._extractor, self._completion),
@@ -238,14 +193,14 @@ class Application(_Requests):
 
     async def start(self) -> None:
         """Loads the backbones and takes up unfinished trainings."""
-        await self._training.start()
+        await self._jobs.start()
         await self._live.start()
         await self._extractor.start(self.readiness.note_extractor)
 
     async def close(self) -> None:
         """Stops; what is acknowledged is on disk."""
         await self._completion.close()
-        await self._training.close()
+        await self._jobs.close()
         await self._live.close()
         try:
             await self._extractor.close()
@@ -263,7 +218,7 @@ def _handlers(
     examples: Examples,
     forgetting: Forgetting,
     suggestions: Suggestions,
-    training: TrainingJobs,
+    trainings: Trainings,
     exporting: Exporting,
     advising: Advice,
     admin: Admin,
@@ -290,9 +245,9 @@ def _handlers(
         "DeleteExamples": examples.delete,
         "ForgetExamples": forgetting.forget,
         "SuggestExamples": suggestions.suggest,
-        "TrainHead": training.train,
-        "GetTraining": training.get,
-        "CancelTraining": training.cancel,
+        "TrainHead": trainings.train,
+        "GetTraining": trainings.get,
+        "CancelTraining": trainings.cancel,
         "ImportHead": versions.import_version,
         "ExportHead": exporting.export,
         "ListHeadVersions": versions.list_versions,

@@ -20,8 +20,9 @@ from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 
 from service import supervision
+from service.addresses import join_address
 from service.application import Application
-from service.config import ServerSettings, join_address, load_settings
+from service.config import ServerSettings, load_settings
 from service.errors import InvalidRequest
 from service.logs import configure_logging, get_logger
 from service.transport.grpc_server import GrpcServer

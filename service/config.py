@@ -6,9 +6,7 @@ A flag wins over the environment, and the environment over the file that ``--con
 
 from __future__ import annotations
 
-import ipaddress
 import os
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -22,6 +20,7 @@ from pydantic_settings import (
 )
 
 from models import BackboneError, InputLimits, check_backbones
+from service.addresses import is_loopback
 from service.errors import InvalidSettings
 
 MIB = 1024 * 1024
@@ -339,25 +338,6 @@ def describe_validation(error: ValidationError) -> str:
         message = item["msg"].removeprefix("Value error, ")
         parts.append(f"{field}: {message}, is {item['input']!r}" if field else message)
     return "; ".join(parts)
-
-
-@lru_cache(maxsize=1024)
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
-    if host == "localhost":
-        return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    # ::ffff:127.0.0.1 is what a socket for both families makes of an IPv4 peer.
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback
-
-
-def join_address(host: str, port: int) -> str:
-    """``host:port``, with brackets around an IPv6 address."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def default_cache_dir() -> Path:

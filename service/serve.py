@@ -17,12 +17,12 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, CliSettingsSource, SettingsError
 
 from models import ModelError
+from service.addresses import join_address
 from service.application import ExtractorApplication
 from service.config import (
     ServerSettings,
     StandaloneExtractorSettings,
     describe_validation,
-    join_address,
     load_settings,
 )
 from service.errors import InvalidSettings, ServiceError, StartupError

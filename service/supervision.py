@@ -20,7 +20,8 @@ from typing import NamedTuple
 import psutil
 
 from models import ModelError
-from service.config import ServerSettings, is_loopback
+from service.addresses import is_loopback
+from service.config import ServerSettings
 from service.errors import InvalidSettings, StartupError
 from service.logs import get_logger
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 import adapters
 from service.config import ServerSettings
-from service.live.live_copy import LiveCopy, Policy, Rules
+from service.live.live_copy import LiveCopy
+from service.live.policy import Policy, Rules
 from service.live.promotion_gate import Verdict
 from service.store.live_set import LiveFeedback, Member
 

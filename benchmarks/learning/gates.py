@@ -13,7 +13,7 @@ from benchmarks.learning.following import Following
 from benchmarks.learning.runs import Run
 from benchmarks.learning.streams import Labeller, accuracy, confusing, flipping, shifted
 from benchmarks.learning.tables import Table, mean_error, points, verdict
-from service.live.live_copy import Policy
+from service.live.policy import Policy
 
 SEEDS, FEEDBACK = 10, 500
 BASE, FEW = 200, 30

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import FitterDied
-from service.fitting.process import BLAS_THREAD_VARIABLES, SLICE_BYTES, next_frame
-from service.subprocesses import frames as frames
+from service.subprocesses import frames
+from service.subprocesses.process import next_frame, process_of_one_task, send
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +30,7 @@ class AdviceTask:
     labels: Sequence[str]
     seed: int
 
-    def pack(self) -> list[memoryview]:
+    def pack(self) -> list[bytes | memoryview]:
         """The task as a frame, in parts."""
         arrays: dict[str, NDArray[Any]] = {
             f"embeddings/{name}": rows for name, rows in self.embeddings.items()
@@ -52,7 +48,7 @@ class AdviceTask:
             "labels": list(self.labels),
             "seed": self.seed,
         }
-        return [memoryview(frames.pack_header(header, sum(map(len, parts)))), *parts]
+        return [frames.pack_header(header, sum(map(len, parts))), *parts]
 
 
 async def compare_options(
@@ -68,29 +64,9 @@ async def compare_options(
         FitterDied: the process ended, for want of memory perhaps.
     """
     parts = await asyncio.to_thread(task.pack)
-    environment = {name: str(threads) for name in BLAS_THREAD_VARIABLES}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "service.advice.worker"),
-        stdin=PIPE,
-        stdout=PIPE,
-        env=os.environ | environment,
-    )
-    try:
-        await _send(process, parts)
+    async with process_of_one_task(
+        "service.advice.worker", threads, "the process that compares"
+    ) as process:
+        await send(process, parts)
         answer, _ = await next_frame(process)
-    except (asyncio.IncompleteReadError, ConnectionError) as error:
-        status = await process.wait()
-        raise FitterDied(f"the process that compares ended with status {status}") from error
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
     return answer["advice"], answer["seconds"]
-
-
-async def _send(process: Process, parts: Sequence[memoryview]) -> None:
-    assert process.stdin is not None
-    for part in parts:
-        for start in range(0, len(part), SLICE_BYTES):
-            process.stdin.write(part[start : start + SLICE_BYTES])
-            await process.stdin.drain()

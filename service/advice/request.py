@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from models import Modality
 from service.advice.sample import Sample
 from service.config import ServerSettings
-from service.embedding.head_backbones import check_label
 from service.errors import InvalidRequest
-from service.handlers.prediction import check_rows
+from service.requests.fields import check_label, check_rows
 from service.requests.inputs import RawInput, read_inputs
 from trunkline.resources import TenantName
 from trunkline.v1 import advice_pb2

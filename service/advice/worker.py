@@ -6,54 +6,31 @@ the server is gone its standard input ends, and it exits at once.
 
 from __future__ import annotations
 
-import os
 import sys
-import threading
 import time
-import traceback
-from typing import Any, BinaryIO
+from typing import Any
 
 from numpy.typing import NDArray
 
 from adapters.advice import Advisor, Pixels, Texts
-from adapters.errors import InvalidArgument
-from service.fitting.worker import NICENESS
-from service.subprocesses import frames as frames
+from service.subprocesses import frames
+from service.subprocesses.main import begin, exit_with_server, failure
 
 
 def main() -> None:
     """Answers one request."""
-    os.nice(NICENESS)
-    output = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)  # whatever a library prints must not get between the frames
+    output = begin()
     request = frames.read(sys.stdin.buffer)
     if request is None:
         return
-    threading.Thread(target=_exit_at_end, args=(sys.stdin.buffer,), daemon=True).start()
+    exit_with_server()
     header, payload = request
-    output.write(_answer(header, frames.unpack_arrays(header["arrays"], payload)))
-
-
-def _exit_at_end(stream: BinaryIO) -> None:
-    stream.read(1)
-    os._exit(0)
-
-
-def _answer(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> bytes:
     try:
-        return frames.pack(_advise(header, arrays))
-    except InvalidArgument as error:
-        return frames.pack(
-            {
-                "error": str(error),
-                "field": error.field,
-                "limit": error.limit,
-                "value": error.value,
-            }
-        )
-    except Exception:
-        traceback.print_exc()
-        return frames.pack({"failed": True})
+        advice = _advise(header, frames.unpack_arrays(header["arrays"], payload))
+    except Exception as error:  # the server tells its client; this process has done its work
+        output.write(failure(error))
+    else:
+        output.write(frames.pack(advice))
 
 
 def _advise(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:

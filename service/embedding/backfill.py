@@ -10,16 +10,15 @@ from numpy.typing import NDArray
 
 from models import InputLimits
 from service.concurrency.retry import retry_when_full
-from service.embedding.head_backbones import head_backbone
+from service.embedding.head_backbones import head_backbone, stored_tail
 from service.errors import QueueFull, Unavailable
 from service.extraction import BackboneInfo, Extracted, Extractor
 from service.logs import get_logger
 from service.requests.inputs import RawInput, read_inputs
-from service.serving.head_cache import stored_tail
 from service.store import Database, example_sets
 from service.store import examples as stored_examples
 from service.store import kept_inputs as stored_inputs
-from service.store.heads import HeadRecord
+from service.store.head_records import HeadRecord
 from trunkline.v1 import common_pb2
 
 ROWS_AT_ONCE = 64

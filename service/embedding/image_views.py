@@ -12,7 +12,7 @@ from models import InputLimits, Modality
 from models.views import make_flips, make_views
 from service.errors import InvalidRequest
 from service.requests.inputs import Kind, RawInput
-from service.store.embeddings import view_digests
+from service.store.view_digests import view_digests
 
 InputWithViews = Sequence[RawInput | Exception]
 """An input, then its views; or why there are none, alone."""

@@ -5,56 +5,21 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
-
-import numpy as np
-from numpy.typing import NDArray
 
 from models import InputLimits
 from service.embedding.cache import CacheKey, EmbeddingCache
-from service.errors import DeadlineExceeded, InternalError, NotFound, QueueFull, Unavailable
-from service.extraction import BackboneInfo, Extracted, Extractor
+from service.embedding.in_flight import InFlightEmbeddings
+from service.embedding.resolved import Resolved
+from service.errors import DeadlineExceeded, NotFound
+from service.extraction import BackboneInfo, Extractor
 from service.metrics import Metrics
 from service.requests.inputs import Kind, RawInput, check_embedding, read_inputs
 from service.store import Database
 from service.store import embeddings as stored_embeddings
 from service.store import kept_inputs as stored_inputs
-from service.store.embeddings import PREFIX, Needed
+from service.store.embeddings import Needed
+from service.store.view_digests import PREFIX
 from trunkline.v1 import common_pb2
-
-
-@dataclass(frozen=True, slots=True)
-class Resolved:
-    """An input's embedding and where its time went; times are 0 if it was known."""
-
-    kind: Kind
-    vector: NDArray[np.float32]
-    decode_seconds: float = 0.0
-    queue_seconds: float = 0.0
-    backbone_seconds: float = 0.0
-
-
-@dataclass(eq=False, slots=True)
-class _InFlight:
-    """One embedding on its way, and how many requests wait for it."""
-
-    key: CacheKey
-    raw: RawInput
-    landed: asyncio.Future[Extracted | Exception]
-    waiters: int = 0
-    crew: _SharedCall | None = None
-
-
-@dataclass(eq=False, slots=True)
-class _SharedCall:
-    """The flights of one call to the extractor; it is called off when nobody waits for any."""
-
-    flights: list[_InFlight]
-    task: asyncio.Task[None] | None = field(default=None)
-
-    @property
-    def abandoned(self) -> bool:
-        return all(flight.waiters == 0 for flight in self.flights)
 
 
 class EmbeddingResolver:
@@ -74,12 +39,11 @@ class EmbeddingResolver:
         metrics: Metrics,
         limits: InputLimits | None = None,
     ) -> None:
-        self._extractor = extractor
         self._database = database
         self._cache = EmbeddingCache(cache_bytes, metrics)
         self._metrics = metrics
         self._limits = limits or InputLimits()
-        self._flights: dict[CacheKey, _InFlight] = {}
+        self._in_flight = InFlightEmbeddings(extractor, self._cache)
         self._purges = 0
 
     async def resolve(
@@ -125,12 +89,13 @@ class EmbeddingResolver:
         """
         self._purges += 1
         prefixes = {digest[:PREFIX]: kept for digest, kept in needed.items()}
-        for key in [key for key in itertools.chain(self._cache, self._flights) if key[0] == tenant]:
+        for key in [
+            key for key in itertools.chain(self._cache, self._in_flight) if key[0] == tenant
+        ]:
             kept = prefixes.get(key.digest[:PREFIX])
             if key.fingerprint in tails or (kept is not None and key.fingerprint not in kept):
                 self._cache.discard(key)
-                # Who waits for one still gets it, but it is not kept.
-                self._flights.pop(key, None)
+                self._in_flight.discard(key)
 
     def _at_hand(
         self, tenant: str, backbone: BackboneInfo, raw: RawInput | Exception
@@ -175,9 +140,9 @@ class EmbeddingResolver:
             if not left:
                 return
             rows = [raws[i] for i in left]
-            computed = await self._compute(tenant, backbone, rows, deadline)
+            computed = await self._in_flight.compute(tenant, backbone, rows, deadline)
             for i, outcome in zip(left, computed, strict=True):
-                # A flight that others started had their deadline; this request may have longer.
+                # What others had computed had their deadline; this request may have longer.
                 late = isinstance(outcome, DeadlineExceeded) and not _passed(deadline)
                 outcomes[i] = None if late and again else outcome
 
@@ -212,108 +177,6 @@ class EmbeddingResolver:
             if purges == self._purges:  # else it may have been read before it was deleted
                 messages = [common_pb2.Input.FromString(data) for data in found.values()]
                 return dict(zip(found, await read_inputs(messages, self._limits), strict=True))
-
-    async def _compute(
-        self,
-        tenant: str,
-        backbone: BackboneInfo,
-        raws: Sequence[RawInput],
-        deadline: float | None,
-    ) -> list[Resolved | Exception]:
-        keys = [CacheKey(tenant, backbone.fingerprint, raw.digest) for raw in raws]
-        flights = self._join_or_start(tenant, backbone, keys, raws, deadline)
-        waited_for = list(dict.fromkeys(flights))
-        for flight in waited_for:
-            flight.waiters += 1
-        try:
-            # Neither cancels the futures when this request is cancelled: others may wait for them.
-            if len(waited_for) == 1:
-                await asyncio.shield(waited_for[0].landed)
-            else:
-                await asyncio.wait([flight.landed for flight in waited_for])
-        finally:
-            for flight in waited_for:
-                flight.waiters -= 1
-            self._cancel_unwanted(waited_for)
-        outcomes = [flight.landed.result() for flight in flights]
-        for outcome in outcomes:
-            if isinstance(outcome, (QueueFull, Unavailable)):
-                raise outcome
-        return [
-            outcome
-            if isinstance(outcome, Exception)
-            else Resolved(
-                raw.kind,
-                outcome.vector,
-                outcome.decode_seconds,
-                outcome.queue_seconds,
-                outcome.backbone_seconds,
-            )
-            for raw, outcome in zip(raws, outcomes, strict=True)
-        ]
-
-    def _join_or_start(
-        self,
-        tenant: str,
-        backbone: BackboneInfo,
-        keys: Sequence[CacheKey],
-        raws: Sequence[RawInput],
-        deadline: float | None,
-    ) -> list[_InFlight]:
-        """The flights of these keys: those under way, and one new crew for the others."""
-        loop = asyncio.get_running_loop()
-        started: list[_InFlight] = []
-        for key, raw in zip(keys, raws, strict=True):
-            if key not in self._flights:
-                self._flights[key] = _InFlight(key, raw, loop.create_future())
-                started.append(self._flights[key])
-        if started:
-            crew = _SharedCall(started)
-            for flight in started:
-                flight.crew = crew
-            crew.task = asyncio.create_task(self._run(tenant, backbone, started, deadline))
-        return [self._flights[key] for key in keys]
-
-    async def _run(
-        self,
-        tenant: str,
-        backbone: BackboneInfo,
-        flights: list[_InFlight],
-        deadline: float | None,
-    ) -> None:
-        raws = [flight.raw for flight in flights]
-        try:
-            outcomes = await self._extractor.embed(tenant, backbone, raws, deadline=deadline)
-            if len(outcomes) != len(flights):
-                raise InternalError(f"{len(outcomes)} embeddings for {len(flights)} inputs")
-        except asyncio.CancelledError:
-            self._settle(flights, [Unavailable("cancelled", retry_after=1.0)] * len(flights))
-            raise
-        except Exception as error:
-            self._settle(flights, [error] * len(flights))
-        else:
-            for flight, outcome in zip(flights, outcomes, strict=True):
-                if isinstance(outcome, Extracted) and self._flights.get(flight.key) is flight:
-                    self._cache.put(flight.key, outcome.vector, flight.raw.kind)
-            self._settle(flights, outcomes)
-
-    def _settle(
-        self, flights: Sequence[_InFlight], outcomes: Sequence[Extracted | Exception]
-    ) -> None:
-        for flight, outcome in zip(flights, outcomes, strict=True):
-            if self._flights.get(flight.key) is flight:
-                del self._flights[flight.key]
-            if not flight.landed.done():
-                flight.landed.set_result(outcome)
-
-    def _cancel_unwanted(self, flights: Sequence[_InFlight]) -> None:
-        for crew in {flight.crew for flight in flights if flight.crew is not None}:
-            if crew.abandoned and crew.task is not None and not crew.task.done():
-                for flight in crew.flights:
-                    # Nobody may board a flight that is called off.
-                    if self._flights.get(flight.key) is flight:
-                        del self._flights[flight.key]
-                crew.task.cancel()
 
 
 def _unknown_digest(digest: str) -> NotFound:

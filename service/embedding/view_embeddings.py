@@ -23,9 +23,9 @@ from service.store import Database, example_sets
 from service.store import embeddings as stored_embeddings
 from service.store import examples as stored_examples
 from service.store import kept_inputs as stored_inputs
-from service.store.embeddings import view_digest
 from service.store.example_sets import LabelledSet
-from service.store.heads import HeadRecord
+from service.store.head_records import HeadRecord
+from service.store.view_digests import view_digest
 from trunkline.v1 import common_pb2
 
 ROWS_AT_ONCE = 64

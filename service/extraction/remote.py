@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from service.errors import NotFound, PreconditionFailed, Unavailable
 from service.extraction import BackboneInfo, Extracted, Extractor, TailRef
 from service.extraction.remote_connection import RETRY_AFTER, RemoteConnection, row_error
-from service.requests.inputs import RawInput, from_tensor
+from service.requests.inputs import RawInput
+from service.requests.tensors import from_tensor
 from trunkline.v1 import extraction_pb2, tails_pb2
 
 CHUNK_ROWS = 128

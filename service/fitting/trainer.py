@@ -14,12 +14,13 @@ from sqlalchemy import Connection
 import adapters
 from service.embedding.view_embeddings import ViewEmbeddings
 from service.errors import Aborted, PreconditionFailed
-from service.fitting.process import FitProcess, FitTask, FittedHead
+from service.fitting.process import FitProcess
+from service.fitting.task import FitTask, FittedHead
 from service.store import Database, example_sets
 from service.store import heads as stored_heads
 from service.store import versions as stored_versions
 from service.store.example_sets import LabelledSet
-from service.store.heads import HeadRecord
+from service.store.head_records import HeadRecord
 from service.store.jobs import NewVersion
 
 MIN_CLASSES = 2

@@ -17,11 +17,12 @@ from service.advice.process import AdviceTask, compare_options
 from service.advice.request import MAX_NAMED_ERRORS, AdviceRequest, LabelledInput
 from service.advice.small_images import small_pixels
 from service.config import ServerSettings
-from service.embedding.resolver import EmbeddingResolver, Resolved
+from service.embedding.resolved import Resolved
+from service.embedding.resolver import EmbeddingResolver
 from service.errors import Aborted, InvalidRequest, QueueFull
 from service.extraction import BackboneInfo, Extractor
 from service.replies.advice import advice_message
-from service.replies.heads import row_error
+from service.replies.rows import row_error
 from service.requests.calls import Call
 from trunkline.flows.chunking import split
 from trunkline.v1 import advice_pb2

@@ -1,4 +1,4 @@
-"""The use cases behind ``Embed`` and ``ListBackbones``."""
+"""The RPCs ``Embed``, ``ListBackbones``, ``LoadBackbone`` and ``UnloadBackbone``."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from models import InputLimits
-from service.embedding.resolver import EmbeddingResolver, Resolved
-from service.errors import PreconditionFailed
+from service.concurrency.tasks import UninterruptedTasks
+from service.embedding.resolved import Resolved
+from service.embedding.resolver import EmbeddingResolver
+from service.errors import InvalidRequest, PermissionDenied, PreconditionFailed
 from service.extraction import BackboneInfo, Extractor
-from service.handlers.prediction import check_rows
-from service.replies.heads import row_error
+from service.replies.rows import row_error
 from service.requests.calls import Call
-from service.requests.inputs import RawInput, read_inputs, to_tensor
+from service.requests.fields import check_rows
+from service.requests.inputs import RawInput, read_inputs
+from service.requests.tensors import to_tensor
 from trunkline.resources import TenantName
-from trunkline.v1 import extraction_pb2, tails_pb2
+from trunkline.v1 import admin_pb2, extraction_pb2, tails_pb2
 
 
 class Extraction:
@@ -72,6 +75,43 @@ class Extraction:
         raise PreconditionFailed("backbone: none is loaded", field="backbone", value="none")
 
 
+class Admin:
+    """Changes what a server runs, for whoever is on its machine."""
+
+    def __init__(self, extractor: Extractor, completion: UninterruptedTasks) -> None:
+        self._extractor = extractor
+        self._completion = completion
+
+    async def load(
+        self, request: admin_pb2.LoadBackboneRequest, call: Call
+    ) -> admin_pb2.LoadBackboneResponse:
+        """Loads a backbone; goes on if the caller leaves.
+
+        Raises:
+            PermissionDenied: the caller is on another machine.
+            InvalidRequest: there is no such backbone.
+            PreconditionFailed: it cannot be loaded.
+        """
+        _check(request.name, call)
+        info = await self._completion.run(self._extractor.load_backbone(request.name))
+        return admin_pb2.LoadBackboneResponse(backbone=backbone_message(info))
+
+    async def unload(
+        self, request: admin_pb2.UnloadBackboneRequest, call: Call
+    ) -> admin_pb2.UnloadBackboneResponse:
+        """Unloads a backbone, heads or no heads; goes on if the caller leaves.
+
+        Raises:
+            PermissionDenied: the caller is on another machine.
+            PreconditionFailed: it is not loaded.
+        """
+        _check(request.name, call)
+        await self._completion.run(self._extractor.unload_backbone(request.name))
+        return admin_pb2.UnloadBackboneResponse(
+            backbones=[backbone_message(info) for info in self._extractor.backbones()]
+        )
+
+
 def fill_embeddings(
     response: extraction_pb2.EmbedResponse | tails_pb2.EmbedWithTailResponse,
     outcomes: Sequence[Resolved | Exception],
@@ -105,3 +145,12 @@ def backbone_message(info: BackboneInfo) -> extraction_pb2.Backbone:
         cut=info.cut,
         tail_blocks=info.tail_blocks,
     )
+
+
+def _check(name: str, call: Call) -> None:
+    if not call.local:
+        raise PermissionDenied(
+            f"{call.method}: may be asked on the server's own machine only", field="peer"
+        )
+    if not name:
+        raise InvalidRequest("name: must not be empty", field="name", limit="a backbone", value="")

@@ -8,38 +8,30 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from service.completion import UninterruptedTasks
+from service.concurrency.tasks import UninterruptedTasks
 from service.config import ServerSettings
-from service.embedding.head_backbones import (
-    check_label,
-    check_weight,
-    current_backbone,
-    head_backbone,
-    new_example,
-)
-from service.embedding.resolver import EmbeddingResolver, Resolved
+from service.embedding.head_backbones import current_backbone, head_backbone
+from service.embedding.resolved import Resolved, new_example
+from service.embedding.resolver import EmbeddingResolver
 from service.embedding.view_embeddings import ViewEmbeddings, wanted_views
 from service.errors import InvalidRequest, NotFound, ServiceError
 from service.extraction import BackboneInfo, Extractor
-from service.handlers.prediction import check_rows
 from service.live import LiveCopies
-from service.replies.heads import (
-    example_message,
-    page_size,
-    read_page_token,
-    row_error,
-    write_page_token,
-)
+from service.replies.heads import example_message
+from service.replies.rows import row_error
 from service.requests.calls import Call
+from service.requests.fields import check_label, check_rows, check_weight
 from service.requests.inputs import RawInput, check_digest, read_inputs
+from service.requests.paging import page_size, read_page_token, write_page_token
 from service.store import Database
 from service.store import embeddings as stored_embeddings
 from service.store import examples as stored_examples
 from service.store import heads as stored_heads
 from service.store import kept_inputs as stored_inputs
-from service.store.embeddings import Needed, view_digest
+from service.store.embeddings import Needed
 from service.store.examples import Change, NewExample
-from service.store.heads import HeadRecord
+from service.store.head_records import HeadRecord
+from service.store.view_digests import view_digest
 from service.tuning.activation_files import ActivationFiles
 from trunkline.resources import HeadName
 from trunkline.v1 import heads_pb2

@@ -16,7 +16,7 @@ from service.store import Database
 from service.store import heads as stored_heads
 from service.store import tails as stored_tails
 from service.store import versions as stored_versions
-from service.store.heads import HeadRecord
+from service.store.head_records import HeadRecord
 from service.store.online_accuracy import online_accuracy
 from service.store.versions import VersionRecord
 from trunkline.resources import HeadName, VersionName

@@ -8,32 +8,27 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from service.completion import UninterruptedTasks
-from service.concurrency.tasks import gather_or_raise
+from service.concurrency.tasks import UninterruptedTasks, gather_or_raise
 from service.config import ServerSettings
-from service.embedding.head_backbones import (
-    check_feedback_id,
-    check_label,
-    head_backbone,
-    new_example,
-)
-from service.embedding.resolver import EmbeddingResolver, Resolved
+from service.embedding.head_backbones import head_backbone, stored_tail
+from service.embedding.resolved import Resolved, new_example
+from service.embedding.resolver import EmbeddingResolver
 from service.errors import InvalidRequest, NotFound, PreconditionFailed
 from service.extraction import BackboneInfo, Extractor
-from service.handlers.prediction import check_rows
 from service.live import LiveCopies
 from service.metrics import Metrics
-from service.replies.heads import page_size, read_page_token, row_error, write_page_token
 from service.replies.live import feedback_message, read_feedback_state
+from service.replies.rows import row_error
 from service.requests.calls import Call
+from service.requests.fields import check_feedback_id, check_label, check_rows
 from service.requests.inputs import Kind, RawInput, read_inputs
-from service.serving.head_cache import stored_tail
+from service.requests.paging import page_size, read_page_token, write_page_token
 from service.store import Database
 from service.store import feedback as stored_feedback
 from service.store import heads as stored_heads
 from service.store.feedback import NewFeedback, Stored
 from service.store.feedback_rules import AllowedLabels
-from service.store.heads import HeadRecord
+from service.store.head_records import HeadRecord
 from trunkline.resources import HeadName
 from trunkline.v1 import heads_pb2, prediction_pb2
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from service.completion import UninterruptedTasks
+from service.concurrency.tasks import UninterruptedTasks
 from service.embedding.resolver import EmbeddingResolver
 from service.errors import InvalidRequest, NotFound, PreconditionFailed, ServiceError
 from service.extraction import Extractor
-from service.handlers.prediction import check_rows
 from service.live import LiveCopies
 from service.logs import get_logger
-from service.replies.heads import row_error
+from service.replies.rows import row_error
 from service.requests.calls import Call
+from service.requests.fields import check_rows
 from service.requests.inputs import check_digest
 from service.serving.head_cache import HeadCache
 from service.store import Database
 from service.store import forgetting as stored_forgetting
 from service.store import heads as stored_heads
 from service.store.forgetting import Forgotten, Plan
-from service.store.heads import HeadRecord
+from service.store.head_records import HeadRecord
 from service.store.jobs import NewVersion
 from service.training.assembly import TrainingParts
 from trunkline.resources import HeadName
@@ -86,7 +86,7 @@ class Forgetting:
     async def _forget(self, head: HeadRecord, digests: Sequence[str]) -> tuple[Plan, Forgotten]:
         # While this has its turn, no training reads examples or stores a version. A fine-tuning,
         # which has read them and takes long, begins anew.
-        async with self._parts.fitter.turn(), self._parts.training.paused(head.uid):
+        async with self._parts.fitter.turn(), self._parts.jobs.paused(head.uid):
             head = await self._database.read(stored_heads.require_head, head.uid)
             plan = await self._database.read(stored_forgetting.plan, head.uid, digests)
             new = await self._refit(head, plan) if plan.refit else None

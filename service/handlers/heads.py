@@ -5,24 +5,20 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 import adapters
-from service.completion import UninterruptedTasks
+from service.concurrency.tasks import UninterruptedTasks
 from service.extraction import Extractor
 from service.live import LiveCopies, Policy
-from service.replies.heads import (
-    head_message,
-    page_size,
-    read_page_token,
-    read_spec,
-    write_page_token,
-)
+from service.replies.heads import head_message
 from service.replies.live import live_message, read_policy
 from service.requests.calls import Call
+from service.requests.paging import page_size, read_page_token, write_page_token
+from service.requests.specs import read_spec
 from service.serving.head_cache import HeadCache
 from service.store import Database
 from service.store import heads as stored_heads
 from service.store import jobs as stored_jobs
 from service.store import versions as stored_versions
-from service.store.heads import HeadCounts, HeadRecord
+from service.store.head_records import HeadCounts, HeadRecord
 from service.training.jobs import TrainingJobs
 from trunkline.resources import HeadName, TenantName, check_id
 from trunkline.v1 import heads_pb2
@@ -37,7 +33,7 @@ class Heads:
         extractor: Extractor,
         loaded: HeadCache,
         live: LiveCopies,
-        training: TrainingJobs,
+        jobs: TrainingJobs,
         completion: UninterruptedTasks,
     ) -> None:
         self._completion = completion
@@ -45,7 +41,7 @@ class Heads:
         self._extractor = extractor
         self._loaded = loaded
         self._live = live
-        self._training = training
+        self._jobs = jobs
 
     async def create(
         self, request: heads_pb2.CreateHeadRequest, call: Call
@@ -122,7 +118,7 @@ class Heads:
         self._live.outdate(head.uid)
         for fingerprint in tails:
             self._extractor.forget_tail(fingerprint)
-        await self._training.forget_head(head.uid)
+        await self._jobs.forget_head(head.uid)
 
     async def _update(
         self,

@@ -14,14 +14,15 @@ from models import InputLimits, Modality
 from service.concurrency.tasks import gather_or_raise
 from service.embedding.head_backbones import loaded_backbone
 from service.embedding.image_views import InputWithViews, check_views, with_views
-from service.embedding.resolver import EmbeddingResolver, Resolved
+from service.embedding.resolved import Resolved
+from service.embedding.resolver import EmbeddingResolver
 from service.errors import InvalidRequest, PreconditionFailed
 from service.extraction import BackboneInfo, Extractor
-from service.grouping import group_rows_by_head
 from service.live import LiveCopies, Policy
 from service.metrics import Metrics
-from service.replies.heads import row_error
+from service.replies.rows import row_error
 from service.requests.calls import Call
+from service.requests.fields import check_rows
 from service.requests.inputs import RawInput, read_inputs
 from service.serving.head_cache import HeadCache, LoadedHead
 from service.serving.scoring import score
@@ -239,21 +240,6 @@ async def _score(
     return reply
 
 
-def check_rows(field: str, count: int, limit: int) -> None:
-    """Refuses a request without rows or with too many.
-
-    Raises:
-        InvalidRequest: naming field, limit and value.
-    """
-    if not 1 <= count <= limit:
-        raise InvalidRequest(
-            f"{field}: from 1 to {limit} in one request, has {count}",
-            field=field,
-            limit=limit,
-            value=count,
-        )
-
-
 def _rows_by_backbone(groups: Sequence[_Group]) -> list[tuple[BackboneInfo, list[int]]]:
     """The rows of all heads that take the same embeddings together."""
     rows: dict[str, tuple[BackboneInfo, list[int]]] = {}
@@ -270,3 +256,19 @@ def _outcome(resolved: Sequence[Resolved | Exception]) -> Outcome:
 
 def _same_tenant(name: str, head: str) -> bool:
     return name.split("/", 2)[:2] == head.split("/", 2)[:2]
+
+
+def group_rows_by_head(head: str, heads: Sequence[str], rows: int) -> dict[str, list[int]]:
+    """Row indices of each head, in the order of the heads' first appearance.
+
+    Args:
+        head: the head of rows that name none.
+        heads: empty, or one name per row; an empty name stands for `head`.
+        rows: how many rows there are.
+    """
+    if not heads:
+        return {head: list(range(rows))}
+    groups: dict[str, list[int]] = {}
+    for row, name in enumerate(heads):
+        groups.setdefault(name or head, []).append(row)
+    return groups

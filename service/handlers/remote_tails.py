@@ -16,10 +16,11 @@ from service.extraction import TailRef
 from service.extraction.local import LocalExtractor
 from service.extraction.uploaded_tails import Upload, UploadedTails
 from service.handlers.backbones import backbone_message, fill_embeddings
-from service.handlers.prediction import check_rows
-from service.replies.heads import row_error
+from service.replies.rows import row_error
 from service.requests.calls import Call
-from service.requests.inputs import RawInput, read_inputs, to_tensor
+from service.requests.fields import check_rows
+from service.requests.inputs import RawInput, read_inputs
+from service.requests.tensors import to_tensor
 from trunkline.resources import TenantName
 from trunkline.v1 import tails_pb2
 

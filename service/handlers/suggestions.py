@@ -26,7 +26,7 @@ from service.store import examples as stored_examples
 from service.store import heads as stored_heads
 from service.store import kept_inputs as stored_inputs
 from service.store.examples import ExampleRecord
-from service.store.heads import HeadRecord
+from service.store.head_records import HeadRecord
 from trunkline.resources import HeadName
 from trunkline.v1 import common_pb2, heads_pb2
 

@@ -9,21 +9,23 @@ from typing import Any
 from sqlalchemy import Connection
 
 import adapters
-from service.completion import UninterruptedTasks
+from service.concurrency.tasks import UninterruptedTasks
 from service.config import ServerSettings
-from service.embedding.head_backbones import check_label, current_backbone
+from service.embedding.head_backbones import current_backbone
 from service.errors import FingerprintMismatch, InvalidRequest
 from service.extraction import BackboneInfo, Extractor
 from service.handlers.exporting import find_version
 from service.handlers.heads import describe, new_name
 from service.live import LiveCopies
-from service.replies.heads import page_size, read_page_token, version_message, write_page_token
+from service.replies.heads import version_message
 from service.requests.calls import Call
+from service.requests.fields import check_label
+from service.requests.paging import page_size, read_page_token, write_page_token
 from service.serving.head_cache import HeadCache
 from service.store import Database
 from service.store import heads as stored_heads
 from service.store import versions as stored_versions
-from service.store.heads import HeadRecord
+from service.store.head_records import HeadRecord
 from service.store.versions import VersionRecord
 from trunkline.resources import MAX_VERSION, HeadName, VersionName
 from trunkline.v1 import heads_pb2

@@ -1,7 +1,7 @@
 """Live copies: what moves on from a head's active version with feedback."""
 
 from service.live.copies import LiveCopies
-from service.live.live_copy import Policy
+from service.live.policy import Policy
 from service.live.status import LiveState, LiveStatus
 
 __all__ = ["LiveCopies", "LiveState", "LiveStatus", "Policy"]

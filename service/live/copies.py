@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from service.completion import UninterruptedTasks
+from service.concurrency.tasks import UninterruptedTasks
 from service.config import ServerSettings
 from service.embedding.backfill import EmbeddingBackfill
 from service.errors import Aborted, PreconditionFailed
@@ -17,7 +17,7 @@ from service.metrics import Metrics
 from service.serving.head_cache import HeadCache, LoadedHead
 from service.store import Database
 from service.store import live_set as stored_live
-from service.store.heads import HeadRecord
+from service.store.head_records import HeadRecord
 
 ATTEMPTS = 5
 """To get hold of a copy that nobody changes at the same time."""

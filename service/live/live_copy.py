@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +26,7 @@ from service.live.comparison import (
     right_about,
     train,
 )
+from service.live.policy import Policy, Rules
 from service.live.promotion_gate import PromotionGate, Verdict
 from service.store.live_outcomes import Score
 from service.store.live_set import LiveFeedback, Member
@@ -36,29 +36,6 @@ COALESCING = frozenset({"logistic"})
 
 KNOWN_BYTES = 300
 """Of one example in the books, beside what the head keeps of it; a generous guess."""
-
-
-class Policy(StrEnum):
-    """What feedback does to predictions."""
-
-    IMMEDIATE = "immediate"
-    GATED = "gated"
-    MANUAL = "manual"
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """How a copy is judged.
-
-    Attributes:
-        policy: whether it serves, may take over, or neither.
-        error_rate: of the sequential test.
-        drift_delta: confidence of the drift detector, which looks at the answers that are served.
-    """
-
-    policy: Policy
-    error_rate: float
-    drift_delta: float
 
 
 @dataclass(frozen=True, slots=True)

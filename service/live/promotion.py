@@ -13,11 +13,10 @@ import numpy as np
 import adapters
 from adapters.calibration import fit_temperature
 from adapters.diagnostics import diagnose
-from adapters.estimate import estimate
+from adapters.estimate import estimate, measure
 from service.errors import Aborted
-from service.fitting.process import FittedHead
+from service.fitting.task import FittedHead
 from service.fitting.trainer import stored_report
-from service.fitting.worker import measure
 from service.live.comparison import Example
 from service.live.live_copy import COALESCING, LiveCopy
 from service.store.example_sets import LabelledSet

@@ -11,7 +11,8 @@ from service.config import ServerSettings
 from service.embedding.backfill import EmbeddingBackfill
 from service.errors import NotFound
 from service.live.cache import CachedCopy, Snapshot, Stamp
-from service.live.live_copy import LiveCopy, Policy, Rules
+from service.live.live_copy import LiveCopy
+from service.live.policy import Policy, Rules
 from service.live.promotion import make_version
 from service.live.promotion_gate import Verdict
 from service.live.status import LiveState, LiveStatus, status_of

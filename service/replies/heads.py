@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -12,20 +9,13 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 
 import adapters
-from adapters.spec import Augmentation, FineTune, NoveltySpec
-from service.errors import InvalidRequest, is_expected, problem_of
-from service.logs import get_logger
+from adapters.spec import Augmentation, FineTune
 from service.store.examples import ExampleRecord
-from service.store.heads import HeadCounts, HeadRecord
+from service.store.head_records import HeadCounts, HeadRecord
 from service.store.jobs import JobRecord, JobState
 from service.store.tails import TailRecord
 from service.store.versions import VersionRecord
-from trunkline.v1 import common_pb2, heads_pb2
-
-DEFAULT_PAGE = 100
-MAX_PAGE = 1000
-
-log = get_logger(__name__)
+from trunkline.v1 import heads_pb2
 
 _STATES = {
     JobState.QUEUED: heads_pb2.TRAINING_STATE_QUEUED,
@@ -34,56 +24,6 @@ _STATES = {
     JobState.FAILED: heads_pb2.TRAINING_STATE_FAILED,
     JobState.CANCELLED: heads_pb2.TRAINING_STATE_CANCELLED,
 }
-
-
-def row_error(row: int, error: Exception, request_id: str) -> common_pb2.RowError:
-    """What a client is told about a failed row; an unexpected error is logged in full."""
-    if not is_expected(error):
-        log.error("row failed", request_id=request_id, row=row, exc_info=error)
-    problem = problem_of(error)
-    return common_pb2.RowError(
-        row=row,
-        code=problem.status.code.name,
-        message=problem.message,
-        field=problem.field,
-        limit=problem.limit,
-        value=problem.value,
-    )
-
-
-def read_spec(message: heads_pb2.HeadSpec) -> adapters.HeadSpec:
-    """The spec as adapters take it; adapters.InvalidSpec if nobody can follow it."""
-    default = adapters.HeadSpec()
-    return adapters.HeadSpec(
-        family=message.family or default.family,
-        seed=message.seed,
-        l2=message.l2 if message.HasField("l2") else None,
-        front=message.front or default.front,
-        class_weight=message.class_weight or None,
-        class_weights=dict(message.class_weights),
-        augment=Augmentation(
-            views=message.augment.views, noise=message.augment.noise or default.augment.noise
-        ),
-        novelty=_read_novelty(message.novelty) if message.HasField("novelty") else None,
-        fine_tune=_read_fine_tune(message.fine_tune),
-    )
-
-
-def _read_novelty(message: heads_pb2.Novelty) -> NoveltySpec:
-    rate = message.false_alarm_rate or NoveltySpec().false_alarm_rate
-    return NoveltySpec(false_alarm_rate=rate, abstain=message.abstain)
-
-
-def _read_fine_tune(message: heads_pb2.FineTune) -> FineTune:
-    default = FineTune()
-    return FineTune(
-        strategy=message.strategy or default.strategy,
-        max_epochs=message.max_epochs or default.max_epochs,
-        learning_rate=message.learning_rate or default.learning_rate,
-        rate_decay=message.rate_decay or default.rate_decay,
-        views=message.views,
-        flips=message.flips,
-    )
 
 
 def spec_message(stored: Mapping[str, Any]) -> heads_pb2.HeadSpec:
@@ -203,49 +143,3 @@ def timestamp(seconds: float) -> Timestamp:
     message = Timestamp()
     message.FromNanoseconds(round(seconds * 1e9))
     return message
-
-
-def page_size(wanted: int) -> int:
-    """How many items a page holds.
-
-    Raises:
-        InvalidRequest: more than the largest page.
-    """
-    if wanted > MAX_PAGE:
-        raise InvalidRequest(
-            f"page_size: at most {MAX_PAGE}, is {wanted}",
-            field="page_size",
-            limit=MAX_PAGE,
-            value=wanted,
-        )
-    return wanted or DEFAULT_PAGE
-
-
-def write_page_token(after: str | int) -> str:
-    """The opaque token of the page that begins after this key."""
-    return base64.urlsafe_b64encode(json.dumps(after).encode()).decode()
-
-
-def read_page_token(token: str, kind: type[str] | type[int]) -> Any:
-    """The key in a page token, or the first key if the token is empty.
-
-    Raises:
-        InvalidRequest: no list gave this token.
-    """
-    if not token:
-        return kind()
-    try:
-        after = json.loads(base64.urlsafe_b64decode(token.encode()))
-    except (ValueError, binascii.Error, RecursionError):
-        after = None
-    valid = type(after) is kind and (
-        after.isprintable() if isinstance(after, str) else 0 <= after < 2**63
-    )
-    if not valid:
-        raise InvalidRequest(
-            f"page_token: must come from an earlier page, is {token[:100]!r}",
-            field="page_token",
-            limit="from an earlier page",
-            value=token,
-        )
-    return after

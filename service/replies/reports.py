@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from service.replies.heads import spec_message, timestamp
-from service.requests.inputs import to_tensor
-from service.store.heads import HeadRecord
+from service.requests.tensors import to_tensor
+from service.store.head_records import HeadRecord
 from service.store.online_accuracy import OnlinePoint
 from service.store.versions import VersionRecord
 from trunkline.v1 import heads_pb2

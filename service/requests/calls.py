@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -27,6 +27,9 @@ from trunkline.resources import InvalidName, TenantName
 MAX_LOGGED_ROW_ERRORS = 10
 MAX_NAME = 256
 """No resource name is longer."""
+
+Handler = Callable[..., Any]
+"""Takes a request message (or a stream of them) and a Call; gives a reply (or a stream)."""
 
 log = get_logger(__name__)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from models import InputLimits, Modality
 from service.errors import FingerprintMismatch, InvalidRequest
+from service.requests.tensors import from_tensor, to_tensor
 from trunkline import digest as digests
 from trunkline.v1 import common_pb2
 
@@ -38,9 +38,6 @@ class Kind(StrEnum):
         return _MODALITIES.get(self)
 
 
-_DTYPE_NAMES = {
-    np.dtype(name): name for name in ("uint8", "uint32", "int64", "float16", "float32", "float64")
-}
 _MODALITIES = {
     Kind.IMAGE: Modality.IMAGE,
     Kind.PIXELS: Modality.IMAGE,
@@ -179,45 +176,6 @@ def check_embedding(raw: RawInput, fingerprint: str, dim: int) -> NDArray[np.flo
             value=list(raw.content.shape),
         )
     return raw.content.astype(np.float32, copy=False)
-
-
-def to_tensor(array: NDArray[np.generic]) -> common_pb2.Tensor:
-    """Packs an array little-endian, row-major."""
-    little = array if sys.byteorder == "little" else array.byteswap()
-    return common_pb2.Tensor(
-        dtype=_DTYPE_NAMES[array.dtype], shape=array.shape, data=little.tobytes()
-    )
-
-
-def from_tensor(
-    tensor: common_pb2.Tensor, *, field: str, dtypes: tuple[str, ...]
-) -> NDArray[np.generic]:
-    """Unpacks an array without copying it.
-
-    Raises:
-        InvalidRequest: the dtype is not among `dtypes`, or shape and data do not fit.
-    """
-    if tensor.dtype not in dtypes:
-        raise InvalidRequest(
-            f"{field}.dtype: must be {' or '.join(dtypes)}, is {tensor.dtype[:100]!r}",
-            field=f"{field}.dtype",
-            limit=" or ".join(dtypes),
-            value=tensor.dtype,
-        )
-    dtype = np.dtype(tensor.dtype).newbyteorder("<")
-    shape = tuple(tensor.shape)
-    size = dtype.itemsize
-    for length in shape:
-        size *= length
-    if len(shape) > 4 or size != len(tensor.data):
-        raise InvalidRequest(
-            f"{field}.data: shape {list(shape)[:4]} of {tensor.dtype} takes {size} bytes, "
-            f"has {len(tensor.data)}",
-            field=f"{field}.data",
-            limit=size,
-            value=len(tensor.data),
-        )
-    return np.frombuffer(tensor.data, dtype=dtype).reshape(shape)
 
 
 def _read_text(text: str, limits: InputLimits) -> RawInput:

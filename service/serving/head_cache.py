@@ -10,12 +10,12 @@ from functools import partial
 from sqlalchemy import Connection
 
 from adapters import Head, HeadSpec
+from service.embedding.head_backbones import stored_tail
 from service.errors import PreconditionFailed
 from service.extraction import TailRef
 from service.metrics import Metrics
 from service.store import Database
 from service.store import heads as stored_heads
-from service.store import tails as stored_tails
 from service.store import versions as stored_versions
 from trunkline.resources import HeadName
 
@@ -131,11 +131,6 @@ class HeadCache:
     def _report(self) -> None:
         self._metrics.heads_loaded.set(len(self._heads))
         self._metrics.head_bytes.set(self._bytes)
-
-
-def stored_tail(database: Database, uid: str, fingerprint: str) -> TailRef:
-    """A tail of a head, whose weights are read when they are needed."""
-    return TailRef(fingerprint, partial(database.read, stored_tails.get_tail, uid, fingerprint))
 
 
 def _read_head(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters import Head
-from service.requests.inputs import to_tensor
+from service.requests.tensors import to_tensor
 from trunkline.v1 import prediction_pb2
 
 INLINE_MULTIPLICATIONS = 4_000_000

@@ -2,53 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 import numpy as np
-from blake3 import blake3
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Insert, Table, and_, delete, func, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, and_, delete, func, or_, select
 
-from models.views import RECIPE
 from service.store import schema
-
-if TYPE_CHECKING:
-    from service.store.heads import HeadRecord
-
-T = TypeVar("T")
+from service.store.head_records import HeadRecord
+from service.store.sql import chunks, insert_if_absent
+from service.store.view_digests import PREFIX
 
 Needed = Mapping[str, Set[str]]
 """Fingerprints under which a tenant's heads still need an input's embedding, by its digest."""
 
-_CHUNK = 500  # bound parameters of one IN clause
 _RANGES = 200  # of digests in one statement, each with two bound parameters
 
-PREFIX = 32
-"""Digits of an image's digest that those of its views begin with."""
-
-FIRST_FLIP = 1000
-"""Index of an image's first flip; those of its other views are below."""
 
 _VECTOR_DTYPE = "<f4"
-_CONTEXT = "trunkline v1 view"
-
-
-def view_digest(digest: str, index: int, recipe: int = RECIPE) -> str:
-    """What the embedding of an image's view is stored under.
-
-    It begins like the image's own digest, so that all views of an image, also of older recipes, can
-    be found and deleted; 128 bits of either half still tell any two apart.
-    """
-    hasher = blake3(f"{digest}\n{index}\n{recipe}\n".encode(), derive_key_context=_CONTEXT)
-    return digest[:PREFIX] + hasher.hexdigest()[PREFIX:]
-
-
-def view_digests(digest: str, count: int, *, flips: bool = False) -> list[str]:
-    """What the first views of an image are known by, or its first flips."""
-    first = FIRST_FLIP if flips else 0
-    return [view_digest(digest, first + index) for index in range(count)]
 
 
 def known_digests(
@@ -116,7 +87,7 @@ def store_embeddings(
         for digest, vector in vectors.items()
     ]
     if rows:
-        connection.execute(_insert_if_absent(connection, schema.embeddings), rows)
+        connection.execute(insert_if_absent(connection, schema.embeddings), rows)
 
 
 def delete_embeddings(connection: Connection, tenant_id: int, fingerprint: str) -> None:
@@ -183,14 +154,3 @@ def _fingerprints(connection: Connection, tenant_id: int) -> Iterator[str]:
 def to_vector(data: bytes) -> NDArray[np.float32]:
     """A stored embedding, shape (dim,)."""
     return np.frombuffer(data, dtype=_VECTOR_DTYPE)
-
-
-def chunks(items: Sequence[T]) -> Iterable[Sequence[T]]:
-    """Parts that fit the bound parameters of one IN clause."""
-    return (items[i : i + _CHUNK] for i in range(0, len(items), _CHUNK))
-
-
-def _insert_if_absent(connection: Connection, table: Table) -> Insert:
-    if connection.dialect.name == "postgresql":
-        return postgresql.insert(table).on_conflict_do_nothing()
-    return sqlite.insert(table).on_conflict_do_nothing()

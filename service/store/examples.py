@@ -13,13 +13,10 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from service.errors import Aborted, LimitExceeded, NotFound
 from service.store import schema
-from service.store.embeddings import (
-    Needed,
-    chunks,
-    delete_unneeded,
-    store_embeddings,
-)
-from service.store.heads import HeadRecord, require_head
+from service.store.embeddings import Needed, delete_unneeded, store_embeddings
+from service.store.head_records import HeadRecord
+from service.store.heads import require_head
+from service.store.sql import chunks
 
 Change = Literal["added", "updated", "unchanged"]
 

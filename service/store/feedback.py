@@ -12,12 +12,13 @@ from sqlalchemy import Connection, and_, delete, insert, select
 
 from service.errors import InvalidRequest, NotFound, PreconditionFailed, ServiceError
 from service.store import schema
-from service.store.embeddings import chunks
 from service.store.examples import NewExample, store_examples
 from service.store.feedback_rules import AllowedLabels, Pending, Said, decide
 from service.store.feedback_states import FeedbackState, release, set_values
-from service.store.heads import HeadRecord, require_head
+from service.store.head_records import HeadRecord
+from service.store.heads import require_head
 from service.store.live_set import live_labels
+from service.store.sql import chunks
 
 KEPT_SUPERSEDED = 10_000
 """Feedback of a head that a later label has replaced, newest first; what is older is deleted."""

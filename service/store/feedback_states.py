@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, select, update
 
 from service.store import schema
-from service.store.embeddings import chunks
+from service.store.sql import chunks
 
 
 class FeedbackState(StrEnum):

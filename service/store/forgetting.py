@@ -9,10 +9,12 @@ from sqlalchemy import Connection, Table, delete, select, update
 
 from service.errors import Aborted
 from service.store import schema
-from service.store.embeddings import Needed, chunks, delete_unneeded
+from service.store.embeddings import Needed, delete_unneeded
 from service.store.feedback_states import FeedbackState
-from service.store.heads import HeadRecord, require_head
+from service.store.head_records import HeadRecord
+from service.store.heads import require_head
 from service.store.jobs import NewVersion
+from service.store.sql import chunks
 from service.store.version_members import known_among
 from service.store.versions import activate_version, add_version, delete_versions
 

@@ -6,7 +6,6 @@ import json
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, and_, case, delete, func, insert, select, update
@@ -15,56 +14,8 @@ from service.errors import AlreadyExists, NotFound
 from service.store import schema
 from service.store.embeddings import delete_embeddings, delete_unneeded
 from service.store.feedback_states import FeedbackState
+from service.store.head_records import HeadCounts, HeadRecord
 from service.store.tails import delete_unused_tails
-
-
-@dataclass(frozen=True, slots=True)
-class HeadRecord:
-    """A head as stored.
-
-    Attributes:
-        tenant, name: the parts of its resource name.
-        fingerprint: of its backbone.
-        tail: fingerprint of the tail that the active version runs on; None for the backbone itself.
-    """
-
-    uid: str
-    tenant_id: int
-    tenant: str
-    name: str
-    backbone: str
-    fingerprint: str
-    spec: dict[str, Any]
-    keep_inputs: bool
-    active_version: int
-    created_at: float
-    policy: str
-    allow_new_labels: bool
-    drift_feedback_id: int | None
-    drift_at: float | None
-    tail: str | None
-
-    @property
-    def active_fingerprint(self) -> str:
-        """Of the embeddings that the active version takes: its tail's, else the backbone's."""
-        return self.tail or self.fingerprint
-
-    @property
-    def resource(self) -> str:
-        """``tenants/{tenant}/heads/{name}``."""
-        return f"tenants/{self.tenant}/heads/{self.name}"
-
-
-@dataclass(frozen=True, slots=True)
-class HeadCounts:
-    """How much is stored for a head."""
-
-    examples: int
-    labelled: int
-    feedback: int
-    held_out: int = 0
-    quarantined: int = 0
-
 
 _HEAD_COLUMNS = (
     schema.heads.c.uid,

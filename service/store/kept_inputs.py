@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, func, or_, select
 
 from service.store import schema
-from service.store.embeddings import chunks
+from service.store.sql import chunks
 
 
 def find_kinds(connection: Connection, tenant: str, digests: Sequence[str]) -> dict[str, str]:

@@ -11,7 +11,8 @@ from sqlalchemy import Connection, select, update
 from service.errors import Aborted
 from service.store import schema
 from service.store.feedback_states import FeedbackState, quarantine
-from service.store.heads import HeadRecord, require_head
+from service.store.head_records import HeadRecord
+from service.store.heads import require_head
 from service.store.jobs import NewVersion
 from service.store.live_set import composition
 from service.store.versions import add_version

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, and_, exists, select
 
 from service.store import schema
-from service.store.embeddings import chunks, find_embeddings, known_digests
+from service.store.embeddings import find_embeddings, known_digests
 from service.store.feedback_states import FeedbackState, labels_without_live
-from service.store.heads import HeadRecord, require_head
+from service.store.head_records import HeadRecord
+from service.store.heads import require_head
+from service.store.sql import chunks
 from service.store.version_members import members_of
 from service.store.versions import get_weights
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +13,7 @@ from sqlalchemy import Connection, delete, insert, select
 from service.errors import NotFound
 from service.store import schema
 from service.store.embeddings import delete_embeddings
-
-if TYPE_CHECKING:
-    from service.store.heads import HeadRecord
+from service.store.head_records import HeadRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from sqlalchemy import Connection, and_, delete, insert, select, update
 from service.errors import FingerprintMismatch, NotFound
 from service.store import schema
 from service.store.feedback_states import FeedbackState, settle
-from service.store.heads import HeadRecord, require_head
+from service.store.head_records import HeadRecord
+from service.store.heads import require_head
 from service.store.tails import TailRecord, delete_unused_tails
 from service.store.version_members import delete_members, members_of, store_members
 

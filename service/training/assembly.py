@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from service.completion import UninterruptedTasks
+from service.concurrency.tasks import UninterruptedTasks
 from service.config import ServerSettings
 from service.embedding.backfill import EmbeddingBackfill
 from service.embedding.view_embeddings import ViewEmbeddings
@@ -17,7 +17,7 @@ from service.metrics import Metrics
 from service.serving.head_cache import HeadCache
 from service.store import Database
 from service.training.backbone_move import BackboneMove
-from service.training.job_runner import JobRunner, Means
+from service.training.job_runner import JobRunner
 from service.training.jobs import TrainingJobs
 from service.tuning.activation_files import ActivationFiles
 from service.tuning.activations import Activations
@@ -29,7 +29,7 @@ from service.tuning.tail_trainer import Parts, TailTrainer
 class TrainingParts:
     """What others need of it."""
 
-    training: TrainingJobs
+    jobs: TrainingJobs
     trainer: Trainer
     fitter: FitProcess
     views: ViewEmbeddings
@@ -71,7 +71,7 @@ def build_training(
         TuningProcess(settings.data_dir / "tuning", settings.tune_threads),
     )
     tails = TailTrainer(database, extractor, parts, settings)
-    means = Means(fitter, trainer, tails, BackboneMove(database, extractor, features), ready)
-    making = JobRunner(database, extractor, means, loaded, live)
-    training = TrainingJobs(database, fitter, making, tails, completion, metrics)
-    return TrainingParts(training, trainer, fitter, views, files)
+    move = BackboneMove(database, extractor, features)
+    runner = JobRunner(database, extractor, fitter, trainer, tails, move, loaded, live, ready)
+    jobs = TrainingJobs(database, fitter, runner, tails, completion, metrics)
+    return TrainingParts(jobs, trainer, fitter, views, files)

@@ -12,7 +12,7 @@ from service.extraction import BackboneInfo, Extractor
 from service.requests.inputs import Kind
 from service.store import Database, example_sets
 from service.store import kept_inputs as stored_inputs
-from service.store.heads import HeadRecord
+from service.store.head_records import HeadRecord
 
 
 class BackboneMove:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 import adapters
 from service.embedding.head_backbones import current_backbone
@@ -17,7 +16,7 @@ from service.logs import get_logger
 from service.serving.head_cache import HeadCache
 from service.store import Database
 from service.store import jobs as stored_jobs
-from service.store.heads import HeadRecord
+from service.store.head_records import HeadRecord
 from service.store.jobs import Move, NewVersion
 from service.training.backbone_move import BackboneMove
 from service.training.running_job import RunningJob
@@ -29,37 +28,34 @@ ATTEMPTS = 10
 log = get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What versions are made with.
+class JobRunner:
+    """Makes versions, one job at a time for each head.
 
-    Attributes:
+    Args:
         ready: returns as soon as the extractor answers.
     """
-
-    fitter: FitProcess
-    trainer: Trainer
-    tails: TailTrainer
-    moving: BackboneMove
-    ready: Callable[[], Awaitable[None]]
-
-
-class JobRunner:
-    """Makes versions, one job at a time for each head."""
 
     def __init__(
         self,
         database: Database,
         extractor: Extractor,
-        means: Means,
+        fitter: FitProcess,
+        trainer: Trainer,
+        tails: TailTrainer,
+        move: BackboneMove,
         heads: HeadCache,
         live: LiveCopies,
+        ready: Callable[[], Awaitable[None]],
     ) -> None:
         self._database = database
         self._extractor = extractor
-        self._means = means
+        self._fitter = fitter
+        self._trainer = trainer
+        self._tails = tails
+        self._move = move
         self._heads = heads
         self._live = live
+        self._ready = ready
 
     async def check(
         self, head: HeadRecord, spec: adapters.HeadSpec, backbone: str, *, activate: bool
@@ -86,44 +82,44 @@ class JobRunner:
                 limit=True,
                 value=False,
             )
-        await self._means.trainer.check(head, spec)
+        await self._trainer.check(head, spec)
         if target is not None and moves:
-            await self._means.moving.check(head, target)
+            await self._move.check(head, target)
         if spec.fine_tune.wanted:
             tuned = target or self._extractor.backbone(head.backbone)
-            await self._means.tails.check(head, spec, tuned)
+            await self._tails.check(head, spec, tuned)
         return target.name if target is not None and moves else None
 
-    async def make(self, running: RunningJob) -> None:
+    async def run(self, running: RunningJob) -> None:
         """Does what a job is for; it has succeeded when this returns."""
-        means, spec, target = self._means, running.spec, running.head
+        spec, target = running.spec, running.head
         if running.job.backbone is not None or spec.fine_tune.wanted:
             running.note(0.0, "waiting for the backbone")
-            await means.ready()
+            await self._ready()
         if running.job.backbone is not None:
-            target = await means.moving.begin(
+            target = await self._move.begin(
                 target,
                 running.job.backbone,
                 lambda share: running.note(0.0, f"embedding anew, {share:.0%} done"),
             )
-        await means.trainer.prepare(target, spec, running.note)
+        await self._trainer.prepare(target, spec, running.note)
         running.note(0.0, "waiting for its turn")
         if not spec.fine_tune.wanted:
-            async with means.fitter.turn():
+            async with self._fitter.turn():
                 await self._begin(running)
-                new = await means.trainer.fit(target, spec, running.note)
+                new = await self._trainer.fit(target, spec, running.note)
                 await self._store(running, target, new)
             return
-        async with means.tails.turn(target.tenant):
+        async with self._tails.turn(target.tenant):
             await self._begin(running)
-            new = await means.tails.train(target, spec, running.job.id, running.note)
-        async with means.fitter.turn():
+            new = await self._tails.train(target, spec, running.job.id, running.note)
+        async with self._fitter.turn():
             await self._store(running, target, new)
 
-    async def settle(self, running: RunningJob) -> None:
+    async def clean_up(self, running: RunningJob) -> None:
         """Deletes what a job that has ended kept for itself."""
         if running.spec.fine_tune.wanted:
-            await self._means.tails.settle(running.head.uid, running.job.id)
+            await self._tails.clean_up(running.head.uid, running.job.id)
 
     async def _begin(self, running: RunningJob) -> None:
         running.began = time.perf_counter()
@@ -137,7 +133,7 @@ class JobRunner:
         move = Move(target.backbone, target.fingerprint) if moves else None
         for _ in range(ATTEMPTS):
             if move is not None:
-                await self._means.moving.complete(target)
+                await self._move.complete(target)
             stored = await self._database.write(
                 stored_jobs.finish_with_version, running.job, new, move
             )

@@ -10,23 +10,19 @@ from dataclasses import replace
 from typing import Any
 
 import adapters
-from service.completion import UninterruptedTasks
-from service.errors import NotFound, ServiceError, Unavailable, problem_of
+from service.concurrency.tasks import UninterruptedTasks
+from service.errors import NotFound, ServiceError, problem_of
 from service.fitting.process import FitProcess
 from service.logs import get_logger
 from service.metrics import Metrics
-from service.replies.heads import read_spec, training_message
-from service.requests.calls import Call
 from service.store import Database
 from service.store import heads as stored_heads
 from service.store import jobs as stored_jobs
-from service.store.heads import HeadRecord
+from service.store.head_records import HeadRecord
 from service.store.jobs import JobRecord, JobState
 from service.training.job_runner import JobRunner
 from service.training.running_job import RunningJob
 from service.tuning.tail_trainer import TailTrainer
-from trunkline.resources import HeadName, TrainingName
-from trunkline.v1 import heads_pb2
 
 log = get_logger(__name__)
 
@@ -38,14 +34,14 @@ class TrainingJobs:
         self,
         database: Database,
         fitter: FitProcess,
-        making: JobRunner,
+        runner: JobRunner,
         tails: TailTrainer,
         completion: UninterruptedTasks,
         metrics: Metrics,
     ) -> None:
         self._database = database
         self._fitter = fitter
-        self._making = making
+        self._runner = runner
         self._tails = tails
         self._completion = completion
         self._metrics = metrics
@@ -56,7 +52,7 @@ class TrainingJobs:
         """Takes up the jobs that the last server left unfinished."""
         await self._fitter.start()
         jobs = await self._database.read(stored_jobs.unfinished_jobs)
-        await self._tails.sweep([job.id for job in jobs])
+        await self._tails.remove_stale([job.id for job in jobs])
         for job in jobs:
             head = await self._database.read(stored_heads.require_head, job.head_uid)
             log.info("training taken up again", head=head.resource, training=job.id)
@@ -70,34 +66,30 @@ class TrainingJobs:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._fitter.close()
 
-    async def train(
-        self, request: heads_pb2.TrainHeadRequest, call: Call
-    ) -> AsyncIterator[heads_pb2.TrainHeadResponse]:
-        """Starts or joins the head's training and tells its progress until it ends."""
-        running = await self._start_or_join(request)
-        while True:
-            changed = running.changed
-            yield heads_pb2.TrainHeadResponse(training=running.message())
-            if running.job.state.final:
-                return
-            if running.task is not None and running.task.done():
-                raise Unavailable("the server is stopping; it resumes", retry_after=1.0)
-            await changed.wait()
+    def running(self, head: HeadRecord) -> RunningJob | None:
+        """The head's job that is under way, if there is one."""
+        return self._running.get(head.uid)
 
-    async def get(
-        self, request: heads_pb2.GetTrainingRequest, call: Call
-    ) -> heads_pb2.GetTrainingResponse:
-        """A training as it stands."""
-        head, job = await self._find(TrainingName.parse(request.name))
-        return heads_pb2.GetTrainingResponse(training=self._message(head, job))
+    async def start_or_join(
+        self, head: HeadRecord, spec: adapters.HeadSpec, backbone: str, *, activate: bool
+    ) -> RunningJob:
+        """The head's job that is under way, or a new one.
 
-    async def cancel(
-        self, request: heads_pb2.CancelTrainingRequest, call: Call
-    ) -> heads_pb2.CancelTrainingResponse:
-        """Ends a training without a version; one that has ended stays as it is."""
-        head, job = await self._find(TrainingName.parse(request.name))
-        job = await self._completion.run(self._cancel(head, job))
-        return heads_pb2.CancelTrainingResponse(training=self._message(head, job))
+        Args:
+            backbone: where the head shall be; empty for where it is.
+
+        Raises:
+            InvalidRequest, PreconditionFailed, FingerprintMismatch: a new one would fail.
+        """
+        joined = self._running.get(head.uid)
+        if joined is not None:
+            return joined
+        target = await self._runner.check(head, spec, backbone, activate=activate)
+        return await self._completion.run(self._start(head, spec.to_json(), activate, target))
+
+    async def cancel(self, head: HeadRecord, job: JobRecord) -> JobRecord:
+        """Ends a job without a version; one that has ended stays as it is."""
+        return await self._completion.run(self._cancel(head, job))
 
     async def forget_head(self, uid: str) -> None:
         """Stops training a head that was deleted, and deletes what was kept for trainings."""
@@ -119,28 +111,13 @@ class TrainingJobs:
             if running is not None and running.spec.fine_tune.wanted:
                 running.paused = True
                 await _end(running)
-                await self._tails.discard(running.job.id)
+                await self._tails.delete(running.job.id)
             yield
         finally:
             self._pausing.remove(uid)
             running = self._running.get(uid)
             if running is not None and running.paused:
                 self._resume(running)
-
-    async def _start_or_join(self, request: heads_pb2.TrainHeadRequest) -> RunningJob:
-        name = HeadName.parse(request.head)
-        head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
-        spec = (
-            read_spec(request.spec)
-            if request.HasField("spec")
-            else adapters.HeadSpec.from_json(head.spec)
-        )
-        joined = self._running.get(head.uid)
-        if joined is not None:
-            return joined
-        activate = request.activate if request.HasField("activate") else True
-        backbone = await self._making.check(head, spec, request.backbone, activate=activate)
-        return await self._completion.run(self._start(head, spec.to_json(), activate, backbone))
 
     async def _start(
         self, head: HeadRecord, spec: dict[str, Any], activate: bool, backbone: str | None
@@ -161,7 +138,7 @@ class TrainingJobs:
         """Ends a job that was cancelled, or whose head was deleted."""
         running.job = ended
         await _end(running)
-        await self._making.settle(running)
+        await self._runner.clean_up(running)
 
     def _launch(self, head: HeadRecord, job: JobRecord) -> RunningJob:
         running = RunningJob(head, job)
@@ -194,12 +171,12 @@ class TrainingJobs:
 
     async def _run(self, running: RunningJob) -> None:
         try:
-            await self._making.make(running)
+            await self._runner.run(running)
         except Exception as error:
             await self._fail(running, error)
         seconds = time.perf_counter() - running.began
         self._metrics.training_seconds.labels(running.job.state).observe(seconds)
-        await self._making.settle(running)
+        await self._runner.clean_up(running)
 
     async def _fail(self, running: RunningJob, error: Exception) -> None:
         head, job = running.head, running.job
@@ -219,19 +196,6 @@ class TrainingJobs:
         except ServiceError:
             log.exception("the end of a training could not be stored", training=job.id)
             running.job = _ended(job, problem.status.code.name, problem.message)
-
-    async def _find(self, name: TrainingName) -> tuple[HeadRecord, JobRecord]:
-        head = await self._database.read(
-            stored_heads.get_head, name.parent.tenant, name.parent.head
-        )
-        job = await self._database.read(stored_jobs.get_job, head.uid, name.training)
-        return head, job
-
-    def _message(self, head: HeadRecord, job: JobRecord) -> heads_pb2.Training:
-        running = self._running.get(head.uid)
-        if running is not None and running.job.id == job.id and not job.state.final:
-            return running.message()
-        return training_message(head.resource, job)
 
 
 async def _end(running: RunningJob) -> None:

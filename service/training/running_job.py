@@ -9,10 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import adapters
-from service.replies.heads import training_message
-from service.store.heads import HeadRecord
+from service.store.head_records import HeadRecord
 from service.store.jobs import JobRecord
-from trunkline.v1 import heads_pb2
 
 
 @dataclass(eq=False, slots=True)
@@ -20,7 +18,7 @@ class RunningJob:
     """A job under way, and an event that is set, and replaced, at each change.
 
     Attributes:
-        tuning: how far fine-tuning is, while it is under way.
+        tuning: fields of `adapters.tuning.TuningProgress`, while blocks are fine-tuned.
         paused: whether its task was ended to begin anew.
         began: when its turn came, on the performance counter.
     """
@@ -29,7 +27,7 @@ class RunningJob:
     job: JobRecord
     phase: str = "waiting for its turn"
     progress: float = 0.0
-    tuning: heads_pb2.TuningProgress | None = None
+    tuning: Mapping[str, Any] | None = None
     paused: bool = False
     began: float = field(default_factory=time.perf_counter)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -47,16 +45,10 @@ class RunningJob:
             tuning: fields of `adapters.tuning.TuningProgress`.
         """
         self.progress, self.phase = progress, phase
-        self.tuning = None if tuning is None else heads_pb2.TuningProgress(**tuning)
+        self.tuning = tuning
         self.announce()
 
     def announce(self) -> None:
         """Wakes whoever watches."""
         self.changed.set()
         self.changed = asyncio.Event()
-
-    def message(self) -> heads_pb2.Training:
-        """The training as it stands."""
-        return training_message(
-            self.head.resource, self.job, self.phase, self.progress, self.tuning
-        )

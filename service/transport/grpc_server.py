@@ -15,12 +15,12 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from service.application import Handler, Readiness
-from service.config import is_loopback
+from service.addresses import is_loopback
 from service.errors import InvalidRequest, StartupError, UnknownMethod, problem_of
 from service.logs import get_logger
-from service.requests.calls import Call, Calls, new_request_id, tenant_of
+from service.requests.calls import Call, Calls, Handler, new_request_id, tenant_of
 from service.transport.methods import Method, methods_of
+from service.transport.readiness import Readiness
 
 log = get_logger(__name__)
 

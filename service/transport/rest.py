@@ -15,11 +15,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope
 
-from service.application import Handler
-from service.config import is_loopback
+from service.addresses import is_loopback
 from service.errors import InvalidRequest, RequestCancelled, Unavailable, problem_of
 from service.logs import get_logger
-from service.requests.calls import Call, Calls, new_request_id, tenant_of
+from service.requests.calls import Call, Calls, Handler, new_request_id, tenant_of
 from service.transport.methods import OF_THE_SERVER, Method, RestRoute, methods_of
 from service.transport.proto_json import read_json, read_strings
 from service.transport.rest_bodies import read_form, write_json

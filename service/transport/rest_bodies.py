@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 from starlette.datastructures import UploadFile
 
 from service.errors import InvalidRequest
-from service.requests.inputs import from_tensor
+from service.requests.tensors import from_tensor
 from service.transport.proto_json import read_json, read_strings
 from trunkline.v1 import advice_pb2, common_pb2, extraction_pb2, heads_pb2, prediction_pb2
 

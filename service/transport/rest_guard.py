@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.config import is_loopback
+from service.addresses import is_loopback
 from service.errors import (
     BodyTooLarge,
     Forbidden,

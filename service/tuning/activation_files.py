@@ -15,7 +15,6 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,12 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from service.errors import PreconditionFailed, StoreFailed
+from service.errors import PreconditionFailed
 from service.logs import get_logger
-from service.store.embeddings import PREFIX
+from service.store.view_digests import PREFIX
+from service.tuning.durable_files import PART, write
 
 SUFFIX = ".safetensors"
-PART = ".part"
 ROW_OVERHEAD_BYTES = 200
 """Of a row beside its numbers: name, shape and place in the header."""
 
@@ -187,34 +186,6 @@ def map_rows(path: Path) -> dict[str, NDArray[Any]]:
         row = data[start + first : start + last]
         rows[name] = row.view(_DTYPES[form["dtype"]]).reshape(form["shape"])
     return rows
-
-
-def write(path: Path, *data: bytes | memoryview) -> None:
-    """Puts a file in its place as a whole: it is on the disk when this returns.
-
-    Raises:
-        StoreFailed: the disk is full, or nothing may be written there.
-    """
-    part = path.with_name(path.name + PART)
-    try:
-        with part.open("wb") as file:
-            file.writelines(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise StoreFailed(
-            f"data_dir: {path.name} cannot be written: {error.strerror}",
-            field="data_dir",
-            value=error.strerror,
-        ) from error
 
 
 def _files(folder: Path) -> list[Path]:

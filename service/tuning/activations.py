@@ -17,8 +17,8 @@ from service.extraction import BackboneInfo, Extractor
 from service.requests.inputs import RawInput, read_inputs
 from service.store import Database
 from service.store import kept_inputs as stored_inputs
-from service.store.embeddings import view_digests
-from service.store.heads import HeadRecord
+from service.store.head_records import HeadRecord
+from service.store.view_digests import view_digests
 from service.tuning.activation_files import ROW_OVERHEAD_BYTES, ActivationFiles, Key
 from trunkline.v1 import common_pb2
 

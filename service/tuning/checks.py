@@ -10,7 +10,7 @@ from service.errors import PreconditionFailed
 from service.extraction import BackboneInfo
 from service.store import example_sets
 from service.store import kept_inputs as stored_inputs
-from service.store.heads import HeadRecord
+from service.store.head_records import HeadRecord
 
 WHOLE = "full"
 """The strategy that tunes the whole backbone, and so begins at the input and not at the cut."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters import InvalidArgument
-from service.store.embeddings import view_digests
+from service.store.view_digests import view_digests
 from service.tuning.activation_files import SUFFIX, map_rows
 
 TEXT_AXES = (2, 1)

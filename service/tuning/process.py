@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
-import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import Process
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -14,9 +12,8 @@ from typing import Any
 
 from service.concurrency.tasks import to_thread_shielded
 from service.concurrency.tenant_lock import TenantLock
-from service.errors import FitterDied
-from service.fitting.process import BLAS_THREAD_VARIABLES, next_frame
-from service.subprocesses import frames as frames
+from service.subprocesses import frames
+from service.subprocesses.process import next_frame, process_of_one_task, send
 from service.tuning.task import TuningResult, TuningTask, read_result, read_task, write_task
 
 Progress = Callable[[float, str, Mapping[str, Any] | None], None]
@@ -72,40 +69,26 @@ class TuningProcess:
         assert result is not None
         return result
 
-    async def discard(self, job: str) -> None:
+    async def delete(self, job: str) -> None:
         """Deletes what a job has kept."""
         await asyncio.to_thread(shutil.rmtree, self._folder / job, ignore_errors=True)
 
-    async def sweep(self, jobs: Collection[str]) -> None:
+    async def remove_stale(self, jobs: Collection[str]) -> None:
         """Deletes what all other jobs have kept."""
         if self._folder.is_dir():
             for folder in sorted(self._folder.iterdir()):
                 if folder.name not in jobs:
-                    await self.discard(folder.name)
+                    await self.delete(folder.name)
 
     async def _work(self, settings: dict[str, Any], tell: Progress) -> None:
-        environment = {name: str(self._threads) for name in BLAS_THREAD_VARIABLES}
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "service.tuning.worker"),
-            stdin=PIPE,
-            stdout=PIPE,
-            env=os.environ | environment,
-        )
-        try:
+        async with process_of_one_task(
+            "service.tuning.worker", self._threads, "the tuning process"
+        ) as process:
             await _listen(process, settings, tell)
-        except (asyncio.IncompleteReadError, ConnectionError) as error:
-            status = await process.wait()
-            raise FitterDied(f"the tuning process ended with status {status}") from error
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
 
 
 async def _listen(process: Process, settings: dict[str, Any], tell: Progress) -> None:
-    assert process.stdin is not None
-    process.stdin.write(frames.pack(settings))
-    await process.stdin.drain()
+    await send(process, [frames.pack(settings)])
     while True:
         header, _ = await next_frame(process)
         if "progress" not in header:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 import adapters
+from adapters.estimate import measure
 from models.tails import tail_fingerprint
 from service.config import ServerSettings
 from service.embedding.backfill import EmbeddingBackfill
@@ -20,11 +21,10 @@ from service.embedding.view_embeddings import ViewEmbeddings
 from service.errors import Aborted
 from service.extraction import BackboneInfo, Extractor, TailRef
 from service.fitting.trainer import Trainer, stored_report
-from service.fitting.worker import measure
 from service.store import Database, example_sets
 from service.store import examples as stored_examples
 from service.store.example_sets import LabelledSet
-from service.store.heads import HeadRecord
+from service.store.head_records import HeadRecord
 from service.store.jobs import NewVersion
 from service.store.tails import NewTail
 from service.tuning.activations import Activations
@@ -109,19 +109,19 @@ class TailTrainer:
         tell(1.0, "storing the version", None)
         return await self._version(head, backbone, task, result, started)
 
-    async def discard(self, job: str) -> None:
+    async def delete(self, job: str) -> None:
         """Deletes what a job has kept for after a restart."""
-        await self._tuner.discard(job)
+        await self._tuner.delete(job)
 
-    async def sweep(self, jobs: list[str]) -> None:
+    async def remove_stale(self, jobs: list[str]) -> None:
         """Deletes what all other jobs have kept, and activations of what a crash left undeleted."""
-        await self._tuner.sweep(jobs)
+        await self._tuner.remove_stale(jobs)
         for uid in await asyncio.to_thread(self._parts.activations.files.heads):
             await self._retain(uid)
 
-    async def settle(self, uid: str, job: str) -> None:
+    async def clean_up(self, uid: str, job: str) -> None:
         """Deletes what a job that has ended kept, and activations of examples that are gone."""
-        await self.discard(job)
+        await self.delete(job)
         await self._retain(uid)
 
     async def forget_head(self, uid: str) -> None:
@@ -160,7 +160,7 @@ class TailTrainer:
                     tell=note,
                 )
             except Aborted:  # an example was deleted meanwhile
-                await self.discard(job)
+                await self.delete(job)
                 if attempt == ATTEMPTS - 1:
                     raise
             else:
@@ -174,7 +174,7 @@ class TailTrainer:
         kept = await self._tuner.task(job)
         if kept is not None and kept.fingerprint == head.fingerprint:
             return kept
-        await self.discard(job)
+        await self.delete(job)
         material = await self._parts.trainer.material(head, spec)
         examples = material.examples
         views = await self._parts.views.of_training(head, spec, examples)

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import adapters
-from service.fitting.process import FittedHead
-from service.subprocesses import frames as frames
-from service.tuning.activation_files import write
+from service.fitting.task import FittedHead
+from service.subprocesses import frames
+from service.tuning.durable_files import write
 
 TASK = "task"
 RESULT = "result"

@@ -7,24 +7,23 @@ successor starts it again, and it goes on from the last checkpoint.
 
 from __future__ import annotations
 
-import os
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import adapters
 import models
 from adapters.examples import Views
 from models.tails import tail_fingerprint, write_tail
 from service.errors import StoreFailed
-from service.fitting.process import FittedHead
-from service.fitting.worker import NICENESS, failure, fit
-from service.subprocesses import frames as frames
-from service.tuning.activation_files import write
+from service.fitting.task import FittedHead
+from service.fitting.worker import fit
+from service.subprocesses import frames
+from service.subprocesses.main import begin, exit_with_server, failure
+from service.tuning.durable_files import write
 from service.tuning.mapped_activations import StoredActivations
 from service.tuning.task import TuningResult, TuningTask, read_task, write_result
 
@@ -77,13 +76,11 @@ class _Checkpoints:
 
 def main() -> None:
     """Tunes what standard input names."""
-    os.nice(NICENESS)
-    output = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)  # whatever a library prints must not get between the frames
+    output = begin()
     frame = frames.read(sys.stdin.buffer)
     if frame is None:
         return
-    threading.Thread(target=_watch, args=(sys.stdin.buffer,), daemon=True).start()
+    exit_with_server()
 
     def tell(share: float, phase: str, tuning: dict[str, Any] | None = None) -> None:
         output.write(frames.pack({"progress": share, "phase": phase, "tuning": tuning}))
@@ -98,11 +95,6 @@ def main() -> None:
         output.write(failure(error))
     else:
         output.write(frames.pack({"done": True}))
-
-
-def _watch(stream: BinaryIO) -> None:
-    stream.read()
-    os._exit(0)
 
 
 def _work(settings: Settings, tell: Progress) -> None:

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from service.application import Application
 from service.requests.calls import Call, tenant_of
-from service.requests.inputs import from_tensor
+from service.requests.tensors import from_tensor
 from tests.service.doubles import DIM, FINGERPRINT, TinyBackbone
 from trunkline.v1 import common_pb2, heads_pb2, prediction_pb2
 

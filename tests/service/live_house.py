@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 import numpy as np
 from numpy.typing import NDArray
 
-from service.requests.inputs import from_tensor, to_tensor
+from service.requests.tensors import from_tensor, to_tensor
 from tests.service.doubles import DIM, FINGERPRINT
 from tests.service.house import HEAD, House
 from trunkline.v1 import common_pb2, heads_pb2, prediction_pb2

@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 
 from adapters import Head, HeadSpec
 from benchmarks.learning.following import Following
-from service.live.live_copy import Policy
+from service.live.policy import Policy
 
 
 class Digits:

@@ -8,7 +8,7 @@ from service.store import heads as stored_heads
 from service.store import versions as stored_versions
 from service.store.examples import NewExample, store_examples
 from service.store.feedback import NewFeedback
-from service.store.heads import HeadRecord
+from service.store.head_records import HeadRecord
 from tests.service.doubles import FINGERPRINT, vector_of
 from trunkline.digest import text_digest
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from service.addresses import is_loopback
 from service.config import (
     ExtractorSettings,
     ServerSettings,
     StandaloneExtractorSettings,
-    is_loopback,
     load_settings,
 )
 from service.errors import InvalidSettings

@@ -10,8 +10,8 @@ from service.errors import NotFound
 from service.requests.inputs import Kind, RawInput
 from service.store import Database
 from service.store import examples as stored_examples
-from service.store.embeddings import view_digest
 from service.store.kept_inputs import find_kinds
+from service.store.view_digests import view_digest
 from tests.service.doubles import (
     FINGERPRINT,
     HandExtractor,

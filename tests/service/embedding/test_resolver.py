@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from models import InvalidInput
 from service.embedding.cache import CacheKey, EmbeddingCache
-from service.embedding.resolver import EmbeddingResolver, Resolved
+from service.embedding.resolved import Resolved
+from service.embedding.resolver import EmbeddingResolver
 from service.errors import (
     DeadlineExceeded,
     FingerprintMismatch,

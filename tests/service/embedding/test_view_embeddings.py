@@ -14,7 +14,7 @@ from sqlalchemy import Connection, select
 
 from service.embedding import view_embeddings
 from service.store import schema
-from service.store.embeddings import view_digest
+from service.store.view_digests import view_digest
 from tests.service.doubles import TinyImageBackbone
 from tests.service.house import HEAD, House, Open
 from trunkline.digest import image_digest

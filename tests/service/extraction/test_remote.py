@@ -10,12 +10,13 @@ import grpc
 import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from service.embedding.resolver import EmbeddingResolver, Resolved
+from service.embedding.resolved import Resolved
+from service.embedding.resolver import EmbeddingResolver
 from service.errors import Unavailable
 from service.extraction.remote import RemoteExtractor
 from service.extraction.remote_connection import SERVICE
 from service.metrics import Metrics
-from service.requests.inputs import to_tensor
+from service.requests.tensors import to_tensor
 from tests.service.doubles import DIM, FINGERPRINT, info, text_input, vector_of
 from trunkline.v1 import extraction_pb2, extraction_pb2_grpc, tails_pb2, tails_pb2_grpc
 

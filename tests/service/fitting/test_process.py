@@ -17,11 +17,12 @@ from hypothesis.extra.numpy import arrays as hypothesis_arrays
 from numpy.typing import NDArray
 
 import adapters
+from adapters.estimate import UNKNOWN_PROBABILITY, measure
 from adapters.spec import Augmentation
 from service.errors import FitFailed, FitterDied, PreconditionFailed
-from service.fitting.process import FitProcess, FitTask, FittedHead
-from service.fitting.worker import UNKNOWN_PROBABILITY, measure
-from service.subprocesses import frames as frames
+from service.fitting.process import FitProcess
+from service.fitting.task import FitTask, FittedHead
+from service.subprocesses import frames
 from tests.service.doubles import FINGERPRINT
 
 SPEC = adapters.HeadSpec(family="ridge", seed=3)

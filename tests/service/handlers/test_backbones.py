@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from service.admin import Admin
-from service.completion import UninterruptedTasks
-from service.config import is_loopback
+from service.addresses import is_loopback
+from service.concurrency.tasks import UninterruptedTasks
 from service.errors import InvalidRequest, PermissionDenied
+from service.handlers.backbones import Admin
 from service.requests.calls import Call
 from service.transport.grpc_server import is_local
 from tests.service.doubles import HandExtractor

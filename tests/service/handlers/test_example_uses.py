@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.errors import PreconditionFailed
-from service.requests.inputs import from_tensor
+from service.requests.tensors import from_tensor
 from tests.service.house import HEAD, LABELS, House, best, import_request, texts
 from trunkline.digest import text_digest
 from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2

@@ -11,14 +11,15 @@ from sqlalchemy import Connection, select
 
 import adapters
 from service.errors import Aborted, InvalidRequest, NotFound, PreconditionFailed, Unavailable
-from service.fitting.process import FitProcess, FitTask
+from service.fitting.process import FitProcess
+from service.fitting.task import FitTask
 from service.store import Database, forgetting, schema
 from service.store import examples as stored_examples
 from service.store import kept_inputs as stored_inputs
 from service.store import versions as stored_versions
-from service.store.embeddings import view_digest
 from service.store.forgetting import Plan
 from service.store.jobs import NewVersion
+from service.store.view_digests import view_digest
 from tests.service.doubles import vector_of
 from tests.service.house import HEAD, LABELS, House, Open, best, texts
 from tests.service.stored import add_examples, example, new_head

@@ -11,7 +11,7 @@ import pytest
 
 from models.tails import tail_fingerprint
 from service.store import heads as stored_heads
-from service.store.embeddings import view_digest
+from service.store.view_digests import view_digest
 from service.tuning.activation_files import ActivationFiles, Key
 from tests.service.doubles import FINGERPRINT, vector_of
 from tests.service.house import HEAD, House, Open, best, texts
@@ -146,7 +146,7 @@ async def test_fine_tuning_that_is_asked_for_meanwhile_waits_until_it_is_forgott
     tune = heads_pb2.FineTune(strategy="last_block")
     request = heads_pb2.TrainHeadRequest(head=HEAD, spec=heads_pb2.HeadSpec(fine_tune=tune))
     trainings = house.application.handlers["TrainHead"](request, house.call("TrainHead", request))
-    async with house.application._training.paused(record.uid):
+    async with house.application._jobs.paused(record.uid):
         name = (await anext(trainings)).training.name
         for _ in range(20):  # time enough to begin
             reply = await house.ask("GetTraining", heads_pb2.GetTrainingRequest(name=name))

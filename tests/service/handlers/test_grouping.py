@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.grouping import group_rows_by_head
+from service.handlers.prediction import group_rows_by_head
 
 
 @pytest.mark.parametrize(

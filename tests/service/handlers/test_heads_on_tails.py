@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Table, func, select
 import adapters
 from models.tails import tail_fingerprint
 from service.errors import FingerprintMismatch
-from service.requests.inputs import to_tensor
+from service.requests.tensors import to_tensor
 from service.store import schema
 from tests.service.doubles import FINGERPRINT, tail_file, vector_of
 from tests.service.house import HEAD, House, Open, best, import_request, texts

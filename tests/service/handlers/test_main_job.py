@@ -16,7 +16,7 @@ from service.errors import (
     NotFound,
     PreconditionFailed,
 )
-from service.requests.inputs import from_tensor, to_tensor
+from service.requests.tensors import from_tensor, to_tensor
 from tests.service.doubles import DIM, FINGERPRINT, vector_of
 from tests.service.house import HEAD, LABELS, House, Open, best, import_request, texts, weights
 from trunkline.digest import text_digest

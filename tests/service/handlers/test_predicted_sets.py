@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from service.errors import InvalidRequest, PreconditionFailed
-from service.requests.inputs import from_tensor
+from service.requests.tensors import from_tensor
 from tests.service.house import HEAD, House, import_request
 from tests.service.live_house import (
     IMMEDIATE,

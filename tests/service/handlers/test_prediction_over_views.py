@@ -11,7 +11,7 @@ import adapters
 from models import RawInput
 from models.views import make_flips, make_views
 from service.errors import InvalidRequest
-from service.requests.inputs import to_tensor
+from service.requests.tensors import to_tensor
 from tests.service.doubles import FINGERPRINT, TinyImageBackbone
 from tests.service.embedding.test_view_embeddings import PICTURES, embedded, picture, rows
 from tests.service.house import HEAD, LABELS, House, Open, texts

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from service.errors import InvalidRequest, PreconditionFailed
-from service.requests.inputs import to_tensor
+from service.requests.tensors import to_tensor
 from tests.service.doubles import DIM, FINGERPRINT
 from tests.service.house import HEAD, House, Open, texts
 from trunkline.digest import text_digest

@@ -11,7 +11,7 @@ from numpy.random import Generator
 from adapters import HeadSpec, fit
 from benchmarks.learning.following import Following
 from service.live.comparison import compare
-from service.live.live_copy import Policy
+from service.live.policy import Policy
 from service.live.promotion_gate import PromotionGate, Verdict
 from tests.service.live_stream import Digits
 

@@ -13,15 +13,10 @@ from hypothesis import strategies as st
 import adapters
 from adapters.spec import FRONTS, Augmentation, FineTune, NoveltySpec
 from service.errors import InvalidRequest, NotFound
-from service.replies.heads import (
-    page_size,
-    read_page_token,
-    read_spec,
-    row_error,
-    spec_message,
-    timestamp,
-    write_page_token,
-)
+from service.replies.heads import spec_message, timestamp
+from service.replies.rows import row_error
+from service.requests.paging import page_size, read_page_token, write_page_token
+from service.requests.specs import read_spec
 from trunkline.resources import ID_PATTERN
 from trunkline.v1 import heads_pb2
 

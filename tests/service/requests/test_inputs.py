@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from models import InputLimits, Modality
 from service.errors import FingerprintMismatch, InvalidRequest
-from service.requests.inputs import Kind, check_embedding, from_tensor, read_input, to_tensor
+from service.requests.inputs import Kind, check_embedding, read_input
+from service.requests.tensors import from_tensor, to_tensor
 from trunkline.digest import embedding_digest, image_digest, pixels_digest, text_digest
 from trunkline.v1 import common_pb2
 

@@ -20,6 +20,7 @@ from service.store import heads as stored_heads
 from service.store import kept_inputs as stored_inputs
 from service.store.database import migrate
 from service.store.feedback import store_feedback
+from service.store.view_digests import view_digest
 from tests.service.doubles import DIM, FINGERPRINT, vector_of
 from tests.service.stored import MANY, add_examples, example, feedback, new_head
 from trunkline.digest import text_digest
@@ -316,7 +317,7 @@ async def test_views_go_with_the_last_example_of_their_input(database: Database)
     one = await database.write(new_head, "one")
     two = await database.write(new_head, "two")
     digest = text_digest("x")
-    views = {stored_embeddings.view_digest(digest, i): vector_of(f"v{i}") for i in (0, 7)}
+    views = {view_digest(digest, i): vector_of(f"v{i}") for i in (0, 7)}
     await database.write(add_examples, one.uid, replace(example("x"), views=views))
     await database.write(add_examples, two.uid, example("x"))
     assert await database.read(embeddings_stored) == 3

@@ -16,7 +16,7 @@ from service.store import feedback as stored
 from service.store import heads as stored_heads
 from service.store.feedback import store_feedback
 from service.store.feedback_states import FeedbackState, settle
-from service.store.heads import HeadRecord
+from service.store.head_records import HeadRecord
 from service.store.online_accuracy import online_accuracy
 from tests.service.stored import add_examples, add_version, example, feedback, new_head
 from trunkline.digest import text_digest

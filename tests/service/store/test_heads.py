@@ -11,6 +11,7 @@ from service.store import heads as stored
 from service.store import jobs as stored_jobs
 from service.store import versions as stored_versions
 from service.store.feedback import store_feedback
+from service.store.head_records import HeadCounts
 from service.store.jobs import JobRecord, JobState, NewVersion
 from service.store.version_members import members_of
 from tests.service.stored import add_examples, add_version, example, feedback, new_head
@@ -51,7 +52,7 @@ async def test_name_of_a_deleted_head_can_be_used_again_and_starts_empty(
     await database.write(stored.delete_head, "acme", "defects")
     new = await database.write(new_head)
     assert new.uid != old.uid
-    assert await database.read(stored.count, new.uid) == stored.HeadCounts(0, 0, 0)
+    assert await database.read(stored.count, new.uid) == HeadCounts(0, 0, 0)
     assert await database.read(stored_versions.list_versions, new.uid, 99, 9) == []
     assert await database.read(stored_jobs.unfinished_jobs) == []
     with pytest.raises(NotFound):

@@ -13,9 +13,10 @@ import pytest
 import adapters
 from models import InvalidInput, PreparedInput, RawInput
 from service.errors import FingerprintMismatch, InvalidRequest, PreconditionFailed
-from service.requests.inputs import to_tensor
+from service.requests.tensors import to_tensor
 from service.store import heads as stored_heads
 from service.store.embeddings import find_embeddings
+from service.store.head_records import HeadRecord
 from tests.service.doubles import FINGERPRINT, TinyBackbone, TinyImageBackbone, vector_of
 from tests.service.house import HEAD, House, Open, best, texts
 from tests.service.stored import add_examples, example
@@ -39,7 +40,7 @@ async def prepared(open_house: Open, **values: Any) -> None:
         await house.feedback({"blue told": "blue"})
 
 
-async def record(house: House) -> stored_heads.HeadRecord:
+async def record(house: House) -> HeadRecord:
     return await database_of(house).read(stored_heads.get_head, "acme", "defects")
 
 

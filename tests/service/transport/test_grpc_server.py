@@ -7,12 +7,12 @@ from typing import Any, NoReturn
 
 import pytest
 
-from service.application import Handler, Readiness
 from service.errors import InvalidRequest, QueueFull, ServiceError, Unavailable
 from service.metrics import Metrics
-from service.requests.calls import Call, Calls
+from service.requests.calls import Call, Calls, Handler
 from service.transport.grpc_server import GrpcServer
 from service.transport.methods import OF_THE_SERVER, methods_of
+from service.transport.readiness import Readiness
 from tests.e2e.transports import Grpc, Refused
 from trunkline.v1 import heads_pb2
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from starlette.datastructures import UploadFile
 
 from service.errors import InvalidRequest
-from service.requests.inputs import to_tensor
+from service.requests.tensors import to_tensor
 from service.transport.proto_json import read_json
 from service.transport.rest_bodies import read_form, write_json
 from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2, prediction_pb2

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from adapters import InvalidArgument
 from service.errors import PreconditionFailed, StoreFailed
-from service.store.embeddings import view_digest, view_digests
-from service.tuning.activation_files import ActivationFiles, Key, map_rows, write
+from service.store.view_digests import view_digest, view_digests
+from service.tuning.activation_files import ActivationFiles, Key, map_rows
+from service.tuning.durable_files import write
 from service.tuning.mapped_activations import StoredActivations
 from trunkline.digest import text_digest
 

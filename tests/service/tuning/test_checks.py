@@ -8,7 +8,7 @@ import pytest
 
 from adapters import InvalidArgument
 from service.errors import PreconditionFailed
-from service.requests.inputs import to_tensor
+from service.requests.tensors import to_tensor
 from tests.service.doubles import FINGERPRINT, TinyBackbone, vector_of
 from tests.service.house import HEAD, House, Open
 from tests.service.tail_house import MANY
@@ -60,7 +60,7 @@ async def test_backbone_without_a_cut_can_only_be_tuned_whole(open_house: Open) 
 async def test_spec_of_a_call_that_joins_a_training_is_read_all_the_same(house: House) -> None:
     await house.create()
     await house.add(MANY)
-    async with house.application._training._fitter.turn():  # keeps the training waiting
+    async with house.application._jobs._fitter.turn():  # keeps the training waiting
         handler = house.application.handlers["TrainHead"]
         request = heads_pb2.TrainHeadRequest(head=HEAD)
         running = handler(request, house.call("TrainHead", request))

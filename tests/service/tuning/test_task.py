@@ -13,7 +13,7 @@ import adapters
 from service.concurrency.retry import ATTEMPTS, retry_when_full
 from service.concurrency.tasks import gather_or_raise, to_thread_shielded
 from service.errors import QueueFull, Unavailable
-from service.fitting.process import FittedHead
+from service.fitting.task import FittedHead
 from service.tuning.process import TuningProcess
 from service.tuning.task import (
     TuningResult,
@@ -85,12 +85,12 @@ async def test_result_of_before_a_crash_is_taken_without_tuning_again(tmp_path: 
 
 async def test_folders_of_jobs_that_have_ended_are_swept(tmp_path: Path) -> None:
     tuner = TuningProcess(tmp_path / "tuning", threads=1)
-    await tuner.sweep([])
+    await tuner.remove_stale([])
     for job in ("ended", "unfinished", "discarded"):
         await tuner.begin(job, task())
-    await tuner.discard("discarded")
-    await tuner.discard("discarded")
-    await tuner.sweep(["unfinished"])
+    await tuner.delete("discarded")
+    await tuner.delete("discarded")
+    await tuner.remove_stale(["unfinished"])
     assert [path.name for path in (tmp_path / "tuning").iterdir()] == ["unfinished"]
     assert await tuner.task("unfinished") is not None
 

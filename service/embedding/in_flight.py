@@ -1,0 +1,172 @@
+"""Embeddings that are being computed, each once, whoever waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from service.embedding.cache import CacheKey, EmbeddingCache
+from service.embedding.resolved import Resolved
+from service.errors import InternalError, QueueFull, Unavailable
+from service.extraction import BackboneInfo, Extracted, Extractor
+from service.requests.inputs import RawInput
+
+
+@dataclass(eq=False, slots=True)
+class _InFlight:
+    """One embedding that is being computed, and how many requests wait for it."""
+
+    key: CacheKey
+    raw: RawInput
+    outcome: asyncio.Future[Extracted | Exception]
+    waiters: int = 0
+    call: _SharedCall | None = None
+
+
+@dataclass(eq=False, slots=True)
+class _SharedCall:
+    """One call to the extractor; it is cancelled when nobody waits for any of its embeddings."""
+
+    computations: list[_InFlight]
+    task: asyncio.Task[None] | None = field(default=None)
+
+    @property
+    def unwanted(self) -> bool:
+        return all(computation.waiters == 0 for computation in self.computations)
+
+
+class InFlightEmbeddings:
+    """Has each embedding computed once and puts it into the cache.
+
+    Iterating gives the keys of what is being computed.
+    """
+
+    def __init__(self, extractor: Extractor, cache: EmbeddingCache) -> None:
+        self._extractor = extractor
+        self._cache = cache
+        self._computations: dict[CacheKey, _InFlight] = {}
+
+    def __iter__(self) -> Iterator[CacheKey]:
+        return iter(self._computations)
+
+    def discard(self, key: CacheKey) -> None:
+        """Keeps an embedding out of the cache; whoever waits for it still gets it."""
+        self._computations.pop(key, None)
+
+    async def compute(
+        self,
+        tenant: str,
+        backbone: BackboneInfo,
+        raws: Sequence[RawInput],
+        deadline: float | None,
+    ) -> list[Resolved | Exception]:
+        """One embedding or error per input, in order.
+
+        Args:
+            deadline: of the event loop's clock; it counts for what nobody had asked for before.
+
+        Raises:
+            QueueFull, Unavailable: the extractor takes no rows now; none has a result.
+        """
+        keys = [CacheKey(tenant, backbone.fingerprint, raw.digest) for raw in raws]
+        computations = self._join_or_start(tenant, backbone, keys, raws, deadline)
+        waited_for = list(dict.fromkeys(computations))
+        for computation in waited_for:
+            computation.waiters += 1
+        try:
+            # Neither cancels the futures when this request is cancelled: others may wait for them.
+            if len(waited_for) == 1:
+                await asyncio.shield(waited_for[0].outcome)
+            else:
+                await asyncio.wait([computation.outcome for computation in waited_for])
+        finally:
+            for computation in waited_for:
+                computation.waiters -= 1
+            self._cancel_unwanted(waited_for)
+        outcomes = [computation.outcome.result() for computation in computations]
+        for outcome in outcomes:
+            if isinstance(outcome, (QueueFull, Unavailable)):
+                raise outcome
+        return [
+            outcome
+            if isinstance(outcome, Exception)
+            else Resolved(
+                raw.kind,
+                outcome.vector,
+                outcome.decode_seconds,
+                outcome.queue_seconds,
+                outcome.backbone_seconds,
+            )
+            for raw, outcome in zip(raws, outcomes, strict=True)
+        ]
+
+    def _join_or_start(
+        self,
+        tenant: str,
+        backbone: BackboneInfo,
+        keys: Sequence[CacheKey],
+        raws: Sequence[RawInput],
+        deadline: float | None,
+    ) -> list[_InFlight]:
+        """Joins what is being computed for these keys, and starts one call for the others."""
+        loop = asyncio.get_running_loop()
+        started: list[_InFlight] = []
+        for key, raw in zip(keys, raws, strict=True):
+            if key not in self._computations:
+                self._computations[key] = _InFlight(key, raw, loop.create_future())
+                started.append(self._computations[key])
+        if started:
+            call = _SharedCall(started)
+            for computation in started:
+                computation.call = call
+            call.task = asyncio.create_task(self._run(tenant, backbone, started, deadline))
+        return [self._computations[key] for key in keys]
+
+    async def _run(
+        self,
+        tenant: str,
+        backbone: BackboneInfo,
+        computations: list[_InFlight],
+        deadline: float | None,
+    ) -> None:
+        raws = [computation.raw for computation in computations]
+        try:
+            outcomes = await self._extractor.embed(tenant, backbone, raws, deadline=deadline)
+            if len(outcomes) != len(computations):
+                raise InternalError(f"{len(outcomes)} embeddings for {len(computations)} inputs")
+        except asyncio.CancelledError:
+            self._settle(
+                computations, [Unavailable("cancelled", retry_after=1.0)] * len(computations)
+            )
+            raise
+        except Exception as error:
+            self._settle(computations, [error] * len(computations))
+        else:
+            for computation, outcome in zip(computations, outcomes, strict=True):
+                if (
+                    isinstance(outcome, Extracted)
+                    and self._computations.get(computation.key) is computation
+                ):
+                    self._cache.put(computation.key, outcome.vector, computation.raw.kind)
+            self._settle(computations, outcomes)
+
+    def _settle(
+        self, computations: Sequence[_InFlight], outcomes: Sequence[Extracted | Exception]
+    ) -> None:
+        for computation, outcome in zip(computations, outcomes, strict=True):
+            if self._computations.get(computation.key) is computation:
+                del self._computations[computation.key]
+            if not computation.outcome.done():
+                computation.outcome.set_result(outcome)
+
+    def _cancel_unwanted(self, computations: Sequence[_InFlight]) -> None:
+        for call in {
+            computation.call for computation in computations if computation.call is not None
+        }:
+            if call.unwanted and call.task is not None and not call.task.done():
+                for computation in call.computations:
+                    # Nobody may join a computation that is cancelled.
+                    if self._computations.get(computation.key) is computation:
+                        del self._computations[computation.key]
+                call.task.cancel()

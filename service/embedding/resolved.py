@@ -1,0 +1,47 @@
+"""An input with its embedding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.requests.inputs import Kind, RawInput
+from service.store.examples import NewExample
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """An input's embedding and where its time went; times are 0 if it was known."""
+
+    kind: Kind
+    vector: NDArray[np.float32]
+    decode_seconds: float = 0.0
+    queue_seconds: float = 0.0
+    backbone_seconds: float = 0.0
+
+
+def new_example(
+    raw: RawInput,
+    resolved: Resolved,
+    label: str | None,
+    source: Literal["upload", "feedback"],
+    *,
+    keep_input: bool,
+    weight: float | None = None,
+    held_out: bool = False,
+) -> NewExample:
+    """What is stored for a row."""
+    kept = keep_input and raw.kind not in (Kind.DIGEST, Kind.EMBEDDING)
+    return NewExample(
+        digest=raw.digest,
+        kind=resolved.kind.value,
+        vector=resolved.vector,
+        label=label,
+        source=source,
+        input=raw.to_message().SerializeToString() if kept else None,
+        weight=weight,
+        held_out=held_out,
+    )

@@ -1,0 +1,191 @@
+"""Where embeddings come from: a backbone in this process, or an extraction server elsewhere."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models import Modality
+from service.errors import PreconditionFailed
+from service.requests.inputs import RawInput
+
+
+@dataclass(frozen=True, slots=True)
+class TailRef:
+    """A tail by its fingerprint, and where its weights are when they are needed.
+
+    Attributes:
+        fingerprint: `models.tails.tail_fingerprint` of its file.
+        read: gets the file (safetensors); called only where the tail is not in memory. What it
+            raises fails the rows that wait for this tail, and no others.
+    """
+
+    fingerprint: str
+    read: Callable[[], Awaitable[bytes]] = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneInfo:
+    """What a client may know of a loaded backbone.
+
+    Attributes:
+        fingerprint: of the embeddings: the backbone's, or with a tail the tail's.
+        cut: name of the first block after the cut; empty for a backbone that cannot be cut.
+        tail_blocks: names of the blocks after the cut, in their order.
+        tail: what embeddings are made with in place of the backbone's own blocks.
+    """
+
+    name: str
+    modality: Modality
+    dim: int
+    fingerprint: str
+    engine: str
+    device: str
+    ready: bool
+    cut: str = ""
+    tail_blocks: tuple[str, ...] = ()
+    tail: TailRef | None = None
+
+    def with_tail(self, tail: TailRef) -> BackboneInfo:
+        """The same backbone with this tail; the embeddings are the tail's, not the backbone's."""
+        return replace(self, fingerprint=tail.fingerprint, tail=tail)
+
+
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """One embedding, float32 of shape (dim,), and the seconds it took."""
+
+    vector: NDArray[np.float32]
+    decode_seconds: float
+    queue_seconds: float
+    backbone_seconds: float
+
+
+class Extractor(ABC):
+    """Turns inputs into embeddings. Callers cannot tell which kind they have."""
+
+    @abstractmethod
+    async def start(self, on_readiness: Callable[[bool], None]) -> None:
+        """Gets ready; `on_readiness` is called at every change from then on."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Fails what waits with Unavailable and lets go of the backbones."""
+
+    @property
+    @abstractmethod
+    def ready(self) -> bool:
+        """Whether every backbone's last forward pass succeeded."""
+
+    @abstractmethod
+    def backbones(self) -> tuple[BackboneInfo, ...]:
+        """The backbones that are loaded.
+
+        Raises:
+            Unavailable: they are not known yet.
+        """
+
+    @abstractmethod
+    async def embed(
+        self,
+        tenant: str,
+        backbone: BackboneInfo,
+        inputs: Sequence[RawInput],
+        *,
+        deadline: float | None = None,
+    ) -> list[Extracted | Exception]:
+        """Embeds images, texts and pixels: one embedding or error per input, in order.
+
+        Cancelling the call takes rows that have not entered a batch out of the queue, and so does
+        the deadline (of the event loop's clock).
+
+        Args:
+            backbone: as `backbone` gives it, or that with a tail.
+
+        Raises:
+            QueueFull: not all rows fit in the queue; none is embedded.
+            PreconditionFailed: the backbone is not loaded.
+            Unavailable: the backbones are away.
+        """
+
+    @abstractmethod
+    async def activations(
+        self,
+        tenant: str,
+        backbone: BackboneInfo,
+        inputs: Sequence[RawInput],
+        *,
+        prepared: bool,
+        deadline: float | None = None,
+    ) -> list[NDArray[Any] | Exception]:
+        """What tails are trained on: one array or error per input, in order.
+
+        The rows share batches and turns with those that are embedded. Cancelling and the deadline
+        are as in `embed`.
+
+        Args:
+            prepared: False for the activations at the cut, float16 of shape (channels, height,
+                width) or (tokens, width); True for what enters the network: uint8 pixels (height,
+                width, 3) or int64 token ids (tokens,).
+
+        Raises:
+            QueueFull, PreconditionFailed, Unavailable: as in `embed`.
+            PreconditionFailed: also where the backbone cannot be cut.
+        """
+
+    @abstractmethod
+    async def load_backbone(self, name: str) -> BackboneInfo:
+        """Loads a backbone and warms it up; one that is loaded stays as it is.
+
+        Raises:
+            InvalidRequest: there is no backbone of this name.
+            PreconditionFailed: it cannot be loaded here.
+        """
+
+    @abstractmethod
+    async def unload_backbone(self, name: str) -> None:
+        """Takes no new rows for a backbone, finishes those under way, and lets go of it.
+
+        Raises:
+            PreconditionFailed: it is not loaded.
+        """
+
+    @abstractmethod
+    def forget_tail(self, fingerprint: str) -> None:
+        """Lets go of a tail that is deleted, as soon as the last rows have left it."""
+
+    def backbone(self, name: str) -> BackboneInfo:
+        """The loaded backbone of this name.
+
+        Raises:
+            PreconditionFailed: it is not loaded.
+        """
+        loaded = self.backbones()
+        for info in loaded:
+            if info.name == name:
+                return info
+        names = ", ".join(info.name for info in loaded) or "none"
+        raise PreconditionFailed(
+            f"backbone: {name[:100]!r} is not loaded; loaded: {names}",
+            field="backbone",
+            limit=names,
+            value=name,
+        )
+
+    def default_backbone(self, modality: Modality) -> BackboneInfo:
+        """The first loaded backbone of a modality.
+
+        Raises:
+            PreconditionFailed: there is none.
+        """
+        for info in self.backbones():
+            if info.modality is modality:
+                return info
+        raise PreconditionFailed(
+            f"backbone: none for {modality} inputs is loaded", field="backbone", value=modality
+        )

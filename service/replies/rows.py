@@ -1,0 +1,24 @@
+"""What clients are told about rows that failed."""
+
+from __future__ import annotations
+
+from service.errors import is_expected, problem_of
+from service.logs import get_logger
+from trunkline.v1 import common_pb2
+
+log = get_logger(__name__)
+
+
+def row_error(row: int, error: Exception, request_id: str) -> common_pb2.RowError:
+    """What a client is told about a failed row; an unexpected error is logged in full."""
+    if not is_expected(error):
+        log.error("row failed", request_id=request_id, row=row, exc_info=error)
+    problem = problem_of(error)
+    return common_pb2.RowError(
+        row=row,
+        code=problem.status.code.name,
+        message=problem.message,
+        field=problem.field,
+        limit=problem.limit,
+        value=problem.value,
+    )

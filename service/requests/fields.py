@@ -1,0 +1,84 @@
+"""Single fields of requests, checked."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from service.errors import InvalidRequest
+
+MIN_WEIGHT, MAX_WEIGHT = 1e-3, 1e3
+"""Far above it, sums in float64 would lose the examples of weight 1."""
+
+_FEEDBACK_ID = re.compile("[A-Za-z0-9_.-]{1,64}")
+
+
+def check_weight(weight: float) -> float:
+    """The weight of an example, if it is one.
+
+    Raises:
+        InvalidRequest: it is not a number from MIN_WEIGHT to MAX_WEIGHT.
+    """
+    if not MIN_WEIGHT <= weight <= MAX_WEIGHT:
+        raise InvalidRequest(
+            f"weight: must be from {MIN_WEIGHT:g} to {MAX_WEIGHT:g}, is {weight}",
+            field="weight",
+            limit=f"from {MIN_WEIGHT:g} to {MAX_WEIGHT:g}",
+            value=weight,
+        )
+    return weight
+
+
+def check_label(label: str, max_bytes: int) -> str:
+    """The label, if it is one.
+
+    Raises:
+        InvalidRequest: it is empty, too long, or has control characters or outer white space.
+    """
+    size = len(label.encode())
+    if not 1 <= size <= max_bytes:
+        raise InvalidRequest(
+            f"label: from 1 to {max_bytes} bytes of UTF-8, has {size}",
+            field="label",
+            limit=max_bytes,
+            value=size,
+        )
+    if label != label.strip() or any(unicodedata.category(c).startswith("C") for c in label):
+        raise InvalidRequest(
+            f"label: must have no control characters and no white space around it, is {label!r}",
+            field="label",
+            limit="printable",
+            value=label,
+        )
+    return label
+
+
+def check_feedback_id(feedback_id: str) -> str:
+    """The id, if it is one.
+
+    Raises:
+        InvalidRequest: it is malformed.
+    """
+    if not _FEEDBACK_ID.fullmatch(feedback_id):
+        raise InvalidRequest(
+            f"id: must match {_FEEDBACK_ID.pattern}, is {feedback_id[:100]!r}",
+            field="id",
+            limit=_FEEDBACK_ID.pattern,
+            value=feedback_id,
+        )
+    return feedback_id
+
+
+def check_rows(field: str, count: int, limit: int) -> None:
+    """Refuses a request without rows or with too many.
+
+    Raises:
+        InvalidRequest: naming field, limit and value.
+    """
+    if not 1 <= count <= limit:
+        raise InvalidRequest(
+            f"{field}: from 1 to {limit} in one request, has {count}",
+            field=field,
+            limit=limit,
+            value=count,
+        )

@@ -1,0 +1,45 @@
+"""What a process that computes does first, and how it reports that it failed."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import traceback
+from typing import BinaryIO
+
+import adapters
+from service.subprocesses import frames
+
+NICENESS = 10
+
+
+def begin() -> BinaryIO:
+    """Lowers the priority and returns where frames are written to.
+
+    From then on standard output is standard error: whatever a library prints must not get between
+    the frames.
+    """
+    os.nice(NICENESS)
+    output = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    return output
+
+
+def exit_with_server() -> None:
+    """Ends this process as soon as its standard input ends, which the server alone has open."""
+    threading.Thread(target=_wait_for_end, args=(sys.stdin.buffer,), daemon=True).start()
+
+
+def failure(error: Exception) -> bytes:
+    """The frame that tells of an error: in words if the examples are to blame for it."""
+    if not isinstance(error, adapters.InvalidArgument):
+        traceback.print_exception(error)
+        return frames.pack({"failed": True})
+    facts = {"field": error.field, "limit": error.limit, "value": error.value}
+    return frames.pack({"error": str(error), **facts})
+
+
+def _wait_for_end(stream: BinaryIO) -> None:
+    stream.read(1)
+    os._exit(0)

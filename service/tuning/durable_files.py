@@ -1,0 +1,39 @@
+"""Files that are on the disk whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from service.errors import StoreFailed
+
+PART = ".part"
+
+
+def write(path: Path, *data: bytes | memoryview) -> None:
+    """Puts a file in its place as a whole: it is on the disk when this returns.
+
+    Raises:
+        StoreFailed: the disk is full, or nothing may be written there.
+    """
+    part = path.with_name(path.name + PART)
+    try:
+        with part.open("wb") as file:
+            file.writelines(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise StoreFailed(
+            f"data_dir: {path.name} cannot be written: {error.strerror}",
+            field="data_dir",
+            value=error.strerror,
+        ) from error
