@@ -197,6 +197,10 @@ class Application(_Requests):
         await self._live.start()
         await self._extractor.start(self.readiness.note_extractor)
 
+    async def warm_up(self) -> None:
+        """Starts what the first training needs; it could start that by itself, but would wait."""
+        await self._jobs.warm_up()
+
     async def close(self) -> None:
         """Stops; what is acknowledged is on disk."""
         await self._completion.close()

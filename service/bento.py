@@ -83,6 +83,7 @@ class Trunkline:
         self._application: Application | None = None
         self._grpc: GrpcServer | None = None
         self._loading: asyncio.Task[None] | None = None
+        self._warming_up: asyncio.Task[None] | None = None
 
     @bentoml.on_startup
     async def start(self) -> None:
@@ -96,6 +97,9 @@ class Trunkline:
         if self._application is None or self._grpc is None:
             return
         try:
+            if self._warming_up is not None:
+                self._warming_up.cancel()
+                await asyncio.wait([self._warming_up])
             await self._application.finish_requests()
             await self._grpc.close()
             await self._application.close()
@@ -181,6 +185,14 @@ class Trunkline:
         }
         log.info("serving", **addresses)
         print(json.dumps(addresses), flush=True)
+        self._warming_up = asyncio.create_task(_warm_up(application))
+
+
+async def _warm_up(application: Application) -> None:
+    try:
+        await application.warm_up()
+    except OSError as error:  # the first training tries again, and says it if it fails, too
+        log.warning("the training process did not start", exc_info=error)
 
 
 async def _native(method: str, read: Callable[[], Coroutine[Any, Any, Message]]) -> Any:

@@ -13,16 +13,17 @@ from service.subprocesses.process import died_as, end_process, next_frame, send,
 
 
 class FitProcess:
-    """One training process, kept warm; fits wait for one another in order."""
+    """One process that fits, started when first wanted; fits wait for one another in order."""
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
         self._process: Process | None = None
         self._turn = asyncio.Lock()
 
-    async def start(self) -> None:
-        """Starts the process, so that the first fit does not wait for it."""
-        self._process = await start_process("service.fitting.worker", self._threads)
+    async def warm_up(self) -> None:
+        """Starts the process, so that the next fit does not wait for it."""
+        async with self.turn():
+            await self._running()
 
     async def close(self) -> None:
         """Ends the process, whatever it is doing."""
@@ -44,9 +45,7 @@ class FitProcess:
             FitFailed: by a fault of ours.
             FitterDied: the process ended, for want of memory perhaps.
         """
-        if self._process is None or self._process.returncode is not None:
-            await self.start()
-        assert self._process is not None
+        process = await self._running()
         layout, parts = frames.pack_arrays(task.arrays())
         header = {
             "arrays": layout,
@@ -57,12 +56,17 @@ class FitProcess:
         }
         header_frame = frames.pack_header(header, sum(map(len, parts)))
         try:
-            async with died_as(self._process, "the training process"):
-                await send(self._process, [header_frame, *parts])
-                return await _receive(self._process, progress)
+            async with died_as(process, "the training process"):
+                await send(process, [header_frame, *parts])
+                return await _receive(process, progress)
         except asyncio.CancelledError:
             await self.close()
             raise
+
+    async def _running(self) -> Process:
+        if self._process is None or self._process.returncode is not None:
+            self._process = await start_process("service.fitting.worker", self._threads)
+        return self._process
 
 
 async def _receive(process: Process, progress: Callable[[float, str], None]) -> FittedHead:

@@ -50,13 +50,16 @@ class TrainingJobs:
 
     async def start(self) -> None:
         """Takes up the jobs that the last server left unfinished."""
-        await self._fitter.start()
         jobs = await self._database.read(stored_jobs.unfinished_jobs)
         await self._tails.remove_stale([job.id for job in jobs])
         for job in jobs:
             head = await self._database.read(stored_heads.require_head, job.head_uid)
             log.info("training taken up again", head=head.resource, training=job.id)
             self._launch(head, job)
+
+    async def warm_up(self) -> None:
+        """Starts the process that fits, so that the first training does not wait for it."""
+        await self._fitter.warm_up()
 
     async def close(self) -> None:
         """Stops fitting; unfinished jobs are taken up by the next server."""

@@ -245,7 +245,7 @@ async def test_process_killed_between_fits_is_replaced(fitter: FitProcess) -> No
 
 
 async def test_closing_ends_the_process(fitter: FitProcess) -> None:
-    await fitter.start()
+    await fitter.warm_up()
     process = training_process()
     await fitter.close()
     assert not process.is_running()

@@ -1,0 +1,34 @@
+"""The process that fits starts when it is wanted: by the first training, or by a server at rest."""
+
+from __future__ import annotations
+
+import psutil
+
+from tests.service.house import LABELS, House
+
+
+def training_processes() -> list[int]:
+    """Process ids of the workers that this process has started."""
+    return [
+        child.pid
+        for child in psutil.Process().children()
+        if child.is_running() and "service.fitting.worker" in child.cmdline()
+    ]
+
+
+async def test_application_that_trains_nothing_starts_no_training_process(house: House) -> None:
+    await house.create()
+    await house.add(LABELS)
+    assert training_processes() == []
+    await house.train()
+    assert len(training_processes()) == 1
+
+
+async def test_first_training_uses_the_process_that_was_started_beforehand(house: House) -> None:
+    await house.application.warm_up()
+    (started,) = training_processes()
+    await house.application.warm_up()
+    await house.create()
+    await house.add(LABELS)
+    await house.train()
+    assert training_processes() == [started]
