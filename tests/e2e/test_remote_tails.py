@@ -17,8 +17,8 @@ from service.extraction.remote import RemoteExtractor
 from service.requests.inputs import Kind, RawInput
 from tests.e2e.conftest import TEXTS
 from tests.e2e.processes import Running, extractor_command
-from tests.service.doubles import text_input
-from tests.service.real_tails import Case, assert_close
+from tests.service.extraction.changed_tails import Case, assert_close
+from tests.service.tiny_backbone import text_input
 from trunkline.digest import image_digest
 
 MIB = 1024 * 1024

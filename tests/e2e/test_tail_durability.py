@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.conftest import TEXTS, Start
 from tests.e2e.processes import END_SECONDS, Running, serve_command
 from tests.e2e.transports import Grpc, text
-from tests.service.tuning_house import TUNE, WHO_BITES
+from tests.service.tunings import TUNE, WHO_BITES
 from trunkline.v1 import heads_pb2, heads_pb2_grpc
 
 HEAD = "tenants/durable/heads/tail"

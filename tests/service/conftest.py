@@ -16,9 +16,9 @@ from service.application import Application
 from service.config import ServerSettings, load_settings
 from service.extraction import local
 from service.store import Database
-from tests.service.doubles import FINGERPRINT, TinyBackbone
-from tests.service.house import House, Open
-from tests.service.live_house import LiveHouse, OpenLive, around
+from tests.service.learning_head import LearningHead, OpenLearningHead, around
+from tests.service.server import InProcessServer, StartServer
+from tests.service.tiny_backbone import FINGERPRINT, TinyBackbone
 from trunkline.v1 import heads_pb2
 
 Trained = Callable[[str], Awaitable[Path]]
@@ -32,13 +32,13 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 @asynccontextmanager
-async def _house(
+async def _started(
     data_dir: Path,
     patch: pytest.MonkeyPatch,
     fingerprint: str = FINGERPRINT,
     backbone: TinyBackbone | None = None,
     **values: Any,
-) -> AsyncIterator[House]:
+) -> AsyncIterator[InProcessServer]:
     backbone = backbone or TinyBackbone()
     backbone.fingerprint = fingerprint
     patch.setattr(local, "load_backbone", lambda name, **_: backbone)
@@ -49,28 +49,28 @@ async def _house(
     application = Application(settings)
     try:
         await application.start()
-        yield House(application, backbone)
+        yield InProcessServer(application, backbone)
     finally:
         await application.close()
 
 
 @pytest.fixture
-def open_house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
+def start_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StartServer:
     """Starts an application on one data directory, again and again if a test wants that."""
 
     @asynccontextmanager
     async def start(
         fingerprint: str = FINGERPRINT, data_dir: Path = tmp_path, **values: Any
-    ) -> AsyncIterator[House]:
-        async with _house(data_dir, monkeypatch, fingerprint, **values) as opened:
+    ) -> AsyncIterator[InProcessServer]:
+        async with _started(data_dir, monkeypatch, fingerprint, **values) as opened:
             yield opened
 
     return start
 
 
 @pytest.fixture
-async def house(open_house: Open) -> AsyncIterator[House]:
-    async with open_house() as opened:
+async def server(start_server: StartServer) -> AsyncIterator[InProcessServer]:
+    async with start_server() as opened:
         yield opened
 
 
@@ -84,12 +84,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
             return made[family]
         path = tmp_path_factory.mktemp(f"trained-{family}")
         with pytest.MonkeyPatch.context() as patch:
-            async with _house(path, patch) as house:
-                await house.create(spec=heads_pb2.HeadSpec(family=family))
-                live = LiveHouse(house)
+            async with _started(path, patch) as server:
+                await server.create(spec=heads_pb2.HeadSpec(family=family))
+                live = LearningHead(server)
                 await live.add(around("red", 20, seed=1), "red")
                 await live.add(around("blue", 20, seed=2), "blue")
-                assert (await house.train()).version == 1
+                assert (await server.train()).version == 1
         made[family] = path
         return path
 
@@ -97,7 +97,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 
 @pytest.fixture
-def open_live(tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch) -> OpenLive:
+def open_learning_head(
+    tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> OpenLearningHead:
     """Opens a trained head on one data directory, again and again if a test wants that."""
 
     @asynccontextmanager
@@ -106,13 +108,13 @@ def open_live(tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch)
         *,
         family: str = "ridge",
         **values: Any,
-    ) -> AsyncIterator[LiveHouse]:
+    ) -> AsyncIterator[LearningHead]:
         assert family in FAMILIES
         data_dir = tmp_path / "live"
         if not data_dir.exists():
             shutil.copytree(await trained(family), data_dir)
-        async with _house(data_dir, monkeypatch, **values) as house:
-            live = LiveHouse(house)
+        async with _started(data_dir, monkeypatch, **values) as server:
+            live = LearningHead(server)
             if policy:
                 await live.update(policy=policy)
             yield live

@@ -12,7 +12,9 @@ from service.store import Database
 from service.store import examples as stored_examples
 from service.store.kept_inputs import find_kinds
 from service.store.view_digests import view_digest
-from tests.service.doubles import (
+from tests.service.embedding.test_resolver import cache_of, key, made, vectors_of
+from tests.service.store.records import add_examples, example, new_head
+from tests.service.tiny_backbone import (
     FINGERPRINT,
     HandExtractor,
     digest_input,
@@ -20,8 +22,6 @@ from tests.service.doubles import (
     text_input,
     vector_of,
 )
-from tests.service.embedding.test_resolver import cache_of, key, made, vectors_of
-from tests.service.stored import add_examples, example, new_head
 from trunkline.digest import text_digest
 
 

@@ -28,7 +28,7 @@ from service.store import Database
 from service.store import examples as stored_examples
 from service.store import heads as stored_heads
 from service.store.examples import NewExample
-from tests.service.doubles import (
+from tests.service.tiny_backbone import (
     DIM,
     FINGERPRINT,
     HandExtractor,

@@ -15,8 +15,8 @@ from sqlalchemy import Connection, select
 from service.embedding import view_embeddings
 from service.store import schema
 from service.store.view_digests import view_digest
-from tests.service.doubles import TinyImageBackbone
-from tests.service.house import HEAD, House, Open
+from tests.service.server import HEAD, InProcessServer, StartServer
+from tests.service.tiny_backbone import TinyImageBackbone
 from trunkline.digest import image_digest
 from trunkline.v1 import common_pb2, heads_pb2
 
@@ -48,23 +48,25 @@ def stored_digests(connection: Connection) -> set[str]:
     return set(connection.scalars(select(schema.embeddings.c.digest)))
 
 
-def embedded(house: House) -> int:
+def embedded(server: InProcessServer) -> int:
     """Rows that the backbone has seen."""
-    return sum(map(len, house.backbone.batches))
+    return sum(map(len, server.backbone.batches))
 
 
 @pytest.fixture
-async def gallery(open_house: Open) -> AsyncIterator[House]:
-    async with open_house(backbone=TinyImageBackbone()) as opened:
+async def gallery(start_server: StartServer) -> AsyncIterator[InProcessServer]:
+    async with start_server(backbone=TinyImageBackbone()) as opened:
         yield opened
 
 
-async def digests_in(house: House) -> set[str]:
-    found: set[str] = await house.application._database.read(stored_digests)
+async def digests_in(server: InProcessServer) -> set[str]:
+    found: set[str] = await server.application._database.read(stored_digests)
     return found
 
 
-async def test_views_are_embedded_with_their_image_and_never_again(gallery: House) -> None:
+async def test_views_are_embedded_with_their_image_and_never_again(
+    gallery: InProcessServer,
+) -> None:
     await gallery.create(spec=SPEC)
     await gallery.add_rows(*rows(PICTURES))
     assert embedded(gallery) == len(PICTURES) * (1 + VIEWS)
@@ -78,7 +80,7 @@ async def test_views_are_embedded_with_their_image_and_never_again(gallery: Hous
 
 
 async def test_views_of_a_training_are_gathered_off_the_event_loop(
-    gallery: House, monkeypatch: pytest.MonkeyPatch
+    gallery: InProcessServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await gallery.create(spec=SPEC)
     await gallery.add_rows(*rows(PICTURES))
@@ -94,7 +96,7 @@ async def test_views_of_a_training_are_gathered_off_the_event_loop(
     assert threading.current_thread() not in threads
 
 
-async def test_head_without_augmentation_has_no_views(gallery: House) -> None:
+async def test_head_without_augmentation_has_no_views(gallery: InProcessServer) -> None:
     await gallery.create()
     await gallery.add_rows(*rows(PICTURES))
     await gallery.train()
@@ -102,7 +104,7 @@ async def test_head_without_augmentation_has_no_views(gallery: House) -> None:
     assert not (await gallery.report()).HasField("augmentation")
 
 
-async def test_training_makes_missing_views_of_kept_inputs(gallery: House) -> None:
+async def test_training_makes_missing_views_of_kept_inputs(gallery: InProcessServer) -> None:
     await gallery.create(keep_inputs=True)
     await gallery.add_rows(*rows(PICTURES))
     await gallery.train(spec=SPEC)
@@ -112,7 +114,7 @@ async def test_training_makes_missing_views_of_kept_inputs(gallery: House) -> No
     assert embedded(gallery) == count == len(PICTURES) * (1 + VIEWS)
 
 
-async def test_image_without_views_is_asked_for_again(gallery: House) -> None:
+async def test_image_without_views_is_asked_for_again(gallery: InProcessServer) -> None:
     await gallery.create()
     await gallery.add_rows(*rows(PICTURES[:1]))
     await gallery.create("tenants/acme/heads/other", spec=SPEC)
@@ -124,7 +126,9 @@ async def test_image_without_views_is_asked_for_again(gallery: House) -> None:
     assert list((await gallery.ask("FindMissingInputs", request)).missing) == []
 
 
-async def test_example_goes_without_views_where_its_image_is_not_known(gallery: House) -> None:
+async def test_example_goes_without_views_where_its_image_is_not_known(
+    gallery: InProcessServer,
+) -> None:
     await gallery.create()
     await gallery.add_rows(*rows(PICTURES))
     await gallery.create("tenants/acme/heads/other", spec=SPEC)
@@ -140,7 +144,7 @@ async def test_example_goes_without_views_where_its_image_is_not_known(gallery: 
 
 
 @pytest.mark.parametrize("method", ["DeleteExamples", "ForgetExamples"])
-async def test_views_go_with_their_image(gallery: House, method: str) -> None:
+async def test_views_go_with_their_image(gallery: InProcessServer, method: str) -> None:
     await gallery.create(spec=SPEC)
     await gallery.add_rows(*rows(PICTURES))
     digest = image_digest(PICTURES[0][0])
@@ -154,7 +158,7 @@ async def test_views_go_with_their_image(gallery: House, method: str) -> None:
     assert gone == {digest, *(view_digest(digest, i) for i in range(VIEWS))}
 
 
-async def test_bad_image_costs_its_own_row_alone(gallery: House) -> None:
+async def test_bad_image_costs_its_own_row_alone(gallery: InProcessServer) -> None:
     await gallery.create(spec=SPEC)
     bad = heads_pb2.NewExample(input=common_pb2.Input(image=PICTURES[0][0][:60]), label="red")
     response = await gallery.add_rows(bad, *rows(PICTURES[:2]))

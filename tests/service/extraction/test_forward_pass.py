@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from service.errors import BackboneFailed
 from service.extraction.forward_pass import BatchResult, Item, Outcome, group_rows, run_batch
-from tests.service.doubles import FINGERPRINT, TinyBackbone, TinyTail, tail_file, vector_of
+from tests.service.tiny_backbone import FINGERPRINT, TinyBackbone, TinyTail, tail_file, vector_of
 
 
 @pytest.mark.parametrize(

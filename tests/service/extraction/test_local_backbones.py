@@ -19,8 +19,8 @@ from service.errors import InvalidRequest, InvalidSettings, PreconditionFailed, 
 from service.extraction import BackboneInfo, Extracted, local
 from service.extraction.local import LocalExtractor
 from service.metrics import Metrics
-from tests.service import doubles
-from tests.service.doubles import Changes, TinyBackbone, info, queued, text_input, vector_of
+from tests.service import tiny_backbone
+from tests.service.tiny_backbone import Changes, TinyBackbone, info, queued, text_input, vector_of
 
 NAMES = ("tiny/text", "tiny/other")
 
@@ -71,11 +71,11 @@ class Site:
         return [known.name for known in self.extractor.backbones()]
 
 
-Open = Callable[..., AbstractAsyncContextManager[Site]]
+StartServer = Callable[..., AbstractAsyncContextManager[Site]]
 
 
 @pytest.fixture
-def site(monkeypatch: pytest.MonkeyPatch) -> Open:
+def site(monkeypatch: pytest.MonkeyPatch) -> StartServer:
     @asynccontextmanager
     async def make(**values: Any) -> AsyncIterator[Site]:
         made = Site()
@@ -91,7 +91,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Open:
     return make
 
 
-async def test_backbone_loaded_at_run_time_is_warm_and_serves(site: Open) -> None:
+async def test_backbone_loaded_at_run_time_is_warm_and_serves(site: StartServer) -> None:
     async with site() as s:
         loaded = await s.extractor.load_backbone("tiny/other")
         assert (loaded.name, loaded.ready) == ("tiny/other", True)
@@ -103,7 +103,7 @@ async def test_backbone_loaded_at_run_time_is_warm_and_serves(site: Open) -> Non
 
 
 async def test_loading_what_is_loaded_changes_nothing_and_concurrent_loads_join(
-    site: Open,
+    site: StartServer,
 ) -> None:
     async with site() as s:
         again, first, second = await asyncio.gather(
@@ -114,7 +114,7 @@ async def test_loading_what_is_loaded_changes_nothing_and_concurrent_loads_join(
         assert [backbone.name for backbone in s.loaded] == ["tiny/text", "tiny/other"]
 
 
-async def test_others_serve_and_stay_ready_while_one_is_loaded(site: Open) -> None:
+async def test_others_serve_and_stay_ready_while_one_is_loaded(site: StartServer) -> None:
     async with site() as s:
         s.go.clear()
         loading = asyncio.create_task(s.extractor.load_backbone("tiny/other"))
@@ -126,7 +126,7 @@ async def test_others_serve_and_stay_ready_while_one_is_loaded(site: Open) -> No
         assert set(s.readiness) == {True}
 
 
-async def test_unknown_backbone_is_an_invalid_request(site: Open) -> None:
+async def test_unknown_backbone_is_an_invalid_request(site: StartServer) -> None:
     async with site() as s:
         s.errors["nonesuch"] = UnknownBackbone("unknown backbone 'nonesuch'")
         with pytest.raises(InvalidRequest, match="nonesuch") as caught:
@@ -138,7 +138,7 @@ async def test_unknown_backbone_is_an_invalid_request(site: Open) -> None:
     "error", [WeightsMissing("put weights.bin there"), BackboneError("cannot read the graph")]
 )
 async def test_backbone_that_cannot_be_loaded_says_why_and_may_be_tried_again(
-    site: Open, error: BackboneError
+    site: StartServer, error: BackboneError
 ) -> None:
     async with site() as s:
         s.errors["tiny/other"] = error
@@ -150,7 +150,7 @@ async def test_backbone_that_cannot_be_loaded_says_why_and_may_be_tried_again(
         assert s.names() == ["tiny/text", "tiny/other"]
 
 
-async def test_backbone_that_does_not_run_is_not_taken_up(site: Open) -> None:
+async def test_backbone_that_does_not_run_is_not_taken_up(site: StartServer) -> None:
     async with site() as s:
         s.broken = True
         with pytest.raises(PreconditionFailed, match="broken"):
@@ -159,7 +159,7 @@ async def test_backbone_that_does_not_run_is_not_taken_up(site: Open) -> None:
         assert (s.names(), s.extractor.ready) == (["tiny/text"], True)
 
 
-async def test_unloading_finishes_rows_under_way_and_takes_no_new_ones(site: Open) -> None:
+async def test_unloading_finishes_rows_under_way_and_takes_no_new_ones(site: StartServer) -> None:
     async with site(passes=1) as s:
         s.loaded[0].open.clear()
         first = asyncio.create_task(s.embed("a"))
@@ -181,7 +181,7 @@ async def test_unloading_finishes_rows_under_way_and_takes_no_new_ones(site: Ope
 
 
 async def test_unloaded_backbone_leaves_the_metrics_also_where_they_are_kept_in_files(
-    site: Open, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    site: StartServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     async with site() as s:
@@ -189,7 +189,7 @@ async def test_unloaded_backbone_leaves_the_metrics_also_where_they_are_kept_in_
         assert "trunkline_backbone_ready{" not in generate_latest(s.metrics.registry).decode()
 
 
-async def test_rows_that_do_not_end_in_time_are_dropped(site: Open) -> None:
+async def test_rows_that_do_not_end_in_time_are_dropped(site: StartServer) -> None:
     async with site(passes=1, drain_seconds=0) as s:
         s.loaded[0].open.clear()
         first = asyncio.create_task(s.extractor.embed("acme", info(), [text_input("a")]))
@@ -202,7 +202,7 @@ async def test_rows_that_do_not_end_in_time_are_dropped(site: Open) -> None:
         assert s.loaded[0].closed
 
 
-async def test_what_is_not_loaded_cannot_be_unloaded(site: Open) -> None:
+async def test_what_is_not_loaded_cannot_be_unloaded(site: StartServer) -> None:
     async with site() as s:
         with pytest.raises(PreconditionFailed, match="nonesuch"):
             await s.extractor.unload_backbone("nonesuch")
@@ -212,7 +212,7 @@ async def test_what_is_not_loaded_cannot_be_unloaded(site: Open) -> None:
         assert s.extractor.ready
 
 
-async def test_unloaded_backbone_serves_again_when_it_is_loaded_again(site: Open) -> None:
+async def test_unloaded_backbone_serves_again_when_it_is_loaded_again(site: StartServer) -> None:
     async with site() as s:
         old = s.extractor.backbone("tiny/text")
         await s.extractor.unload_backbone("tiny/text")
@@ -220,7 +220,7 @@ async def test_unloaded_backbone_serves_again_when_it_is_loaded_again(site: Open
         assert (await s.embed("a", old)).vector.tolist() == vector_of("a").tolist()
 
 
-async def test_rows_for_other_weights_of_the_same_name_are_not_embedded(site: Open) -> None:
+async def test_rows_for_other_weights_of_the_same_name_are_not_embedded(site: StartServer) -> None:
     async with site() as s:
         old = s.extractor.backbone("tiny/text")
         await s.extractor.unload_backbone("tiny/text")
@@ -230,7 +230,7 @@ async def test_rows_for_other_weights_of_the_same_name_are_not_embedded(site: Op
             await s.embed("a", old)
 
 
-async def test_followers_hear_of_every_change(site: Open) -> None:
+async def test_followers_hear_of_every_change(site: StartServer) -> None:
     async with site() as s:
         told = s.extractor.follow_backbones()
         assert [known.name for known in await anext(told)] == ["tiny/text"]
@@ -241,7 +241,7 @@ async def test_followers_hear_of_every_change(site: Open) -> None:
         await told.aclose()  # type: ignore[attr-defined]
 
 
-async def test_backbones_share_the_turns_on_the_device(site: Open) -> None:
+async def test_backbones_share_the_turns_on_the_device(site: StartServer) -> None:
     async with site(passes=1, backbone="tiny/text,tiny/other") as s:
         s.loaded[0].open.clear()
         first = asyncio.create_task(s.embed("a"))
@@ -260,7 +260,7 @@ async def test_backbones_share_the_turns_on_the_device(site: Open) -> None:
     ("setting", "value"), [("max_batch_tokens", 100), ("max_batch_tokens", 511)]
 )
 async def test_budget_that_valid_inputs_do_not_fit_is_refused(
-    site: Open, setting: str, value: int
+    site: StartServer, setting: str, value: int
 ) -> None:
     with pytest.raises(InvalidSettings, match=f"at least 512 .* is {value}") as caught:
         async with site(**{setting: value}):
@@ -269,10 +269,10 @@ async def test_budget_that_valid_inputs_do_not_fit_is_refused(
 
 
 async def test_backbone_that_the_budget_does_not_suit_is_not_loaded_at_run_time(
-    site: Open, monkeypatch: pytest.MonkeyPatch
+    site: StartServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with site(max_batch_tokens=512) as s:
-        monkeypatch.setattr(doubles, "MAX_LETTERS", 600)
+        monkeypatch.setattr(tiny_backbone, "MAX_LETTERS", 600)
         with pytest.raises(PreconditionFailed) as caught:
             await s.extractor.load_backbone("tiny/other")
         assert (caught.value.field, caught.value.limit) == ("max_batch_tokens", 600)
@@ -281,7 +281,7 @@ async def test_backbone_that_the_budget_does_not_suit_is_not_loaded_at_run_time(
 
 
 async def test_texts_larger_than_the_default_budget_raise_it(
-    site: Open, monkeypatch: pytest.MonkeyPatch
+    site: StartServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def preprocess(self: TinyBackbone, raw: RawInput) -> PreparedInput:
         assert isinstance(raw, str)

@@ -16,8 +16,8 @@ from service.config import ExtractorSettings, load_settings
 from service.extraction.local import LocalExtractor
 from service.metrics import Metrics
 from service.requests.inputs import Kind, RawInput
-from tests.service.doubles import text_input
-from tests.service.real_tails import TOLERANCE, Case, assert_close
+from tests.service.extraction.changed_tails import TOLERANCE, Case, assert_close
+from tests.service.tiny_backbone import text_input
 
 
 def image_rows() -> list[RawInput]:

@@ -17,7 +17,7 @@ from service.extraction.remote import RemoteExtractor
 from service.extraction.remote_connection import SERVICE
 from service.metrics import Metrics
 from service.requests.tensors import to_tensor
-from tests.service.doubles import DIM, FINGERPRINT, info, text_input, vector_of
+from tests.service.tiny_backbone import DIM, FINGERPRINT, info, text_input, vector_of
 from trunkline.v1 import extraction_pb2, extraction_pb2_grpc, tails_pb2, tails_pb2_grpc
 
 OTHER = "0" * 64

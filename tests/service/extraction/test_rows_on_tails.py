@@ -20,7 +20,7 @@ from service.errors import BackboneFailed, NotFound, PreconditionFailed
 from service.extraction import Extracted, TailRef, local
 from service.extraction.local import LocalExtractor
 from service.metrics import Metrics
-from tests.service.doubles import (
+from tests.service.tiny_backbone import (
     Changes,
     TinyBackbone,
     info,

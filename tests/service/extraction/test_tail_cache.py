@@ -14,7 +14,7 @@ from service.errors import BackboneFailed, NotFound, PreconditionFailed
 from service.extraction import TailRef
 from service.extraction.tail_cache import Place, TailCache
 from service.metrics import Metrics
-from tests.service.doubles import Changes, TinyBackbone, TinyTail, tail_file
+from tests.service.tiny_backbone import Changes, TinyBackbone, TinyTail, tail_file
 
 SIZE = len(tail_file(1))
 

@@ -23,7 +23,7 @@ from service.errors import FitFailed, FitterDied, PreconditionFailed
 from service.fitting.process import FitProcess
 from service.fitting.task import FitTask, FittedHead
 from service.subprocesses import frames
-from tests.service.doubles import FINGERPRINT
+from tests.service.tiny_backbone import FINGERPRINT
 
 SPEC = adapters.HeadSpec(family="ridge", seed=3)
 DIM = 8

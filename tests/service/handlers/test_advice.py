@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from service.errors import Aborted, InvalidRequest, PreconditionFailed, QueueFull
-from tests.service.house import House, Open
+from tests.service.server import InProcessServer, StartServer
 from trunkline.digest import text_digest
 from trunkline.resources import InvalidName
 from trunkline.v1 import advice_pb2, common_pb2, heads_pb2
@@ -40,13 +40,15 @@ def message(rows: Rows, parent: str = "tenants/acme", **more: Any) -> advice_pb2
     return advice_pb2.AdviseRequest(parent=parent, examples=examples, **more)
 
 
-async def advise(house: House, *messages: advice_pb2.AdviseRequest) -> advice_pb2.AdviseResponse:
+async def advise(
+    server: InProcessServer, *messages: advice_pb2.AdviseRequest
+) -> advice_pb2.AdviseResponse:
     async def stream() -> AsyncIterator[advice_pb2.AdviseRequest]:
         for one in messages:
             yield one
 
-    handler = house.application.handlers["Advise"]
-    reply: advice_pb2.AdviseResponse = await handler(stream(), house.call("Advise", None))
+    handler = server.application.handlers["Advise"]
+    reply: advice_pb2.AdviseResponse = await handler(stream(), server.call("Advise", None))
     return reply
 
 
@@ -54,9 +56,9 @@ def names(advice: advice_pb2.Advice) -> set[str]:
     return {option.name for option in advice.options}
 
 
-async def test_a_stream_is_advised_on_and_nothing_is_stored(house: House) -> None:
+async def test_a_stream_is_advised_on_and_nothing_is_stored(server: InProcessServer) -> None:
     rows = pairs(20)
-    reply = await advise(house, message(rows[:25]), message(rows[25:], parent=""))
+    reply = await advise(server, message(rows[:25]), message(rows[25:], parent=""))
     advice = reply.advice
     assert (advice.example_count, reply.failed) == (40, 0)
     assert {row.label: row.examples for row in advice.classes} == {"red": 20, "blue": 20}
@@ -70,12 +72,12 @@ async def test_a_stream_is_advised_on_and_nothing_is_stored(house: House) -> Non
     assert by_name["tiny/text"].estimate.accuracy == 1
     assert all(option.seconds > 0 for option in advice.options)
     assert len(by_name["direct"].learning_curve) > 1
-    heads = await house.ask("ListHeads", heads_pb2.ListHeadsRequest(parent="tenants/acme"))
+    heads = await server.ask("ListHeads", heads_pb2.ListHeadsRequest(parent="tenants/acme"))
     assert len(heads.heads) == 0
 
 
 async def test_bad_rows_cost_themselves_alone_and_copies_are_named(
-    house: House,
+    server: InProcessServer,
 ) -> None:
     bad = [
         (text(""), "red"),
@@ -86,7 +88,7 @@ async def test_bad_rows_cost_themselves_alone_and_copies_are_named(
     ]
     rows = pairs(10)
     twice = (rows[0][0], "blue")
-    reply = await advise(house, message([*rows, *bad]), message([twice], parent=""))
+    reply = await advise(server, message([*rows, *bad]), message([twice], parent=""))
     assert reply.advice.example_count == 21
     assert reply.failed == 5
     assert [error.row for error in reply.errors] == [20, 21, 22, 23, 24]
@@ -112,86 +114,90 @@ async def test_bad_rows_cost_themselves_alone_and_copies_are_named(
     ids=["one class", "too few", "no rows", "bad rows only", "both modalities"],
 )
 async def test_a_stream_that_says_too_little_is_refused(
-    house: House, rows: Sequence[tuple[common_pb2.Input, str]], field: str
+    server: InProcessServer, rows: Sequence[tuple[common_pb2.Input, str]], field: str
 ) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        await advise(house, message(rows))
+        await advise(server, message(rows))
     assert refused.value.field == field
 
 
-async def test_a_stream_of_inputs_that_cannot_be_decoded_says_why(house: House) -> None:
+async def test_a_stream_of_inputs_that_cannot_be_decoded_says_why(server: InProcessServer) -> None:
     rows = [(text(f"bad {i}"), COLOURS[i % 2]) for i in range(8)]
     with pytest.raises(InvalidRequest, match=r"there are 0 among 8 rows; the first: .*bad 0"):
-        await advise(house, message(rows))
+        await advise(server, message(rows))
 
 
-async def test_of_many_bad_rows_the_first_are_named_and_all_are_counted(house: House) -> None:
+async def test_of_many_bad_rows_the_first_are_named_and_all_are_counted(
+    server: InProcessServer,
+) -> None:
     bad = [message([(text("red"), "")] * 600) for _ in range(2)]
-    reply = await advise(house, message(pairs(10)), *bad)
+    reply = await advise(server, message(pairs(10)), *bad)
     assert (len(reply.errors), reply.failed) == (1000, 1200)
     assert [error.row for error in reply.errors] == [*range(20, 1020)]
 
 
-async def test_more_labels_than_examples_are_looked_at_are_refused(open_house: Open) -> None:
+async def test_more_labels_than_examples_are_looked_at_are_refused(
+    start_server: StartServer,
+) -> None:
     more = [(text(f"green {i}"), f"green {i}") for i in range(10)]
-    async with open_house(max_advice_examples=8) as house:
-        reply = await advise(house, message([*pairs(4), *more]))
+    async with start_server(max_advice_examples=8) as server:
+        reply = await advise(server, message([*pairs(4), *more]))
     refused = [error for error in reply.errors if "different ones" in error.message]
     assert [(error.row, error.field) for error in refused] == [
         *((row, "label") for row in range(14, 18))
     ]
 
 
-async def test_an_empty_stream_is_refused(house: House) -> None:
+async def test_an_empty_stream_is_refused(server: InProcessServer) -> None:
     with pytest.raises(InvalidRequest, match="no message"):
-        await advise(house)
+        await advise(server)
 
 
-async def test_a_stream_is_for_one_tenant(house: House) -> None:
+async def test_a_stream_is_for_one_tenant(server: InProcessServer) -> None:
     with pytest.raises(InvalidRequest, match="one tenant"):
-        await advise(house, message(pairs(2)), message(pairs(2), parent="tenants/other"))
+        await advise(server, message(pairs(2)), message(pairs(2), parent="tenants/other"))
     with pytest.raises(InvalidName):
-        await advise(house, message(pairs(2), parent=""))
+        await advise(server, message(pairs(2), parent=""))
 
 
-async def test_images_need_a_backbone_that_takes_them(house: House) -> None:
+async def test_images_need_a_backbone_that_takes_them(server: InProcessServer) -> None:
     images = [(common_pb2.Input(image=bytes([i])), label) for i in range(4) for label in COLOURS]
     with pytest.raises(PreconditionFailed, match="image"):
-        await advise(house, message(images))
+        await advise(server, message(images))
     with pytest.raises(InvalidRequest, match="takes text inputs"):
-        await advise(house, message(images, backbones=["tiny/text"]))
+        await advise(server, message(images, backbones=["tiny/text"]))
     with pytest.raises(PreconditionFailed, match="is not loaded"):
-        await advise(house, message(pairs(2), backbones=["other/one"]))
+        await advise(server, message(pairs(2), backbones=["other/one"]))
 
 
-async def test_of_many_examples_a_sample_is_looked_at(open_house: Open) -> None:
-    async with open_house(max_advice_examples=20) as house:
-        advice = (await advise(house, message(pairs(30)))).advice
+async def test_of_many_examples_a_sample_is_looked_at(start_server: StartServer) -> None:
+    async with start_server(max_advice_examples=20) as server:
+        advice = (await advise(server, message(pairs(30)))).advice
     assert advice.example_count == 20
     assert {row.examples for row in advice.classes} == {10}
     assert "60 examples were sent" in advice.reasons[0]
 
 
-async def test_a_tenant_is_advised_once_at_a_time(house: House) -> None:
-    house.backbone.open.clear()
-    first = asyncio.create_task(advise(house, message(pairs(10))))
+async def test_a_tenant_is_advised_once_at_a_time(server: InProcessServer) -> None:
+    server.backbone.open.clear()
+    first = asyncio.create_task(advise(server, message(pairs(10))))
     reached = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def on_batch() -> None:
         loop.call_soon_threadsafe(reached.set)
 
-    house.backbone.on_batch = on_batch
+    server.backbone.on_batch = on_batch
     await reached.wait()
     with pytest.raises(QueueFull) as refused:
-        await advise(house, message(pairs(2)))
+        await advise(server, message(pairs(2)))
     assert refused.value.retry_after
-    house.backbone.open.set()
+    server.backbone.open.set()
     assert (await first).advice.example_count == 20
 
 
 async def test_a_stream_that_stands_still_loses_its_place(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    server: InProcessServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.handlers.advice.IDLE_SECONDS", 0.05)
 
@@ -199,15 +205,15 @@ async def test_a_stream_that_stands_still_loses_its_place(
         yield message(pairs(2))
         await asyncio.Event().wait()
 
-    handler = house.application.handlers["Advise"]
+    handler = server.application.handlers["Advise"]
     with pytest.raises(Aborted, match="no message came") as caught:
-        await handler(stream(), house.call("Advise", None))
+        await handler(stream(), server.call("Advise", None))
     assert (caught.value.field, caught.value.limit) == ("examples", 0.05)
-    assert (await advise(house, message(pairs(20)))).advice.example_count == 40
+    assert (await advise(server, message(pairs(20)))).advice.example_count == 40
 
 
 async def test_when_the_client_leaves_the_comparison_ends(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    server: InProcessServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started: asyncio.Future[asyncio.subprocess.Process] = asyncio.Future()
     start = asyncio.create_subprocess_exec
@@ -219,10 +225,10 @@ async def test_when_the_client_leaves_the_comparison_ends(
 
     with monkeypatch.context() as patch:
         patch.setattr(asyncio, "create_subprocess_exec", noted)
-        asked = asyncio.create_task(advise(house, message(pairs(30))))
+        asked = asyncio.create_task(advise(server, message(pairs(30))))
         process = await started
     asked.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asked
     assert process.returncode == -signal.SIGKILL
-    assert (await advise(house, message(pairs(10)))).advice.example_count == 20
+    assert (await advise(server, message(pairs(10)))).advice.example_count == 20

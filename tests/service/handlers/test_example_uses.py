@@ -6,43 +6,45 @@ import pytest
 
 from service.errors import PreconditionFailed
 from service.requests.tensors import from_tensor
-from tests.service.house import HEAD, LABELS, House, best, import_request, texts
+from tests.service.server import HEAD, LABELS, InProcessServer, best, import_request, texts
 from trunkline.digest import text_digest
 from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2
 
 
-async def test_held_out_examples_measure_every_version_and_train_none(house: House) -> None:
-    await house.create()
-    await house.add(LABELS)
+async def test_held_out_examples_measure_every_version_and_train_none(
+    server: InProcessServer,
+) -> None:
+    await server.create()
+    await server.add(LABELS)
     tests = {"red t": "red", "blue t": "blue", "blue wrong": "red", "blue u": "no such class"}
-    await house.add_rows(
+    await server.add_rows(
         *(
             heads_pb2.NewExample(input=common_pb2.Input(text=text), label=label, held_out=True)
             for text, label in tests.items()
         )
     )
-    await house.train()
-    report = await house.report()
+    await server.train()
+    report = await server.report()
     assert report.example_count == len(LABELS)
     assert report.test.estimate.accuracy == pytest.approx(2 / 4)
     confusion = from_tensor(report.test.confusion, field="c", dtypes=("uint32",))
     assert confusion.tolist() == [[1, 0, 0], [1, 1, 0], [1, 0, 0]]
     assert [item.label for item in report.test.classes] == ["blue", "red", "no such class"]
-    head = await house.head()
+    head = await server.head()
     assert (head.labelled_count, head.held_out_count) == (8, 4)
 
 
-async def test_head_without_held_out_examples_has_no_test(house: House) -> None:
-    await house.create()
-    await house.add(LABELS)
-    await house.train()
-    assert not (await house.report()).HasField("test")
+async def test_head_without_held_out_examples_has_no_test(server: InProcessServer) -> None:
+    await server.create()
+    await server.add(LABELS)
+    await server.train()
+    assert not (await server.report()).HasField("test")
 
 
-async def test_weights_are_stored_and_bad_ones_refused_row_by_row(house: House) -> None:
-    await house.create()
+async def test_weights_are_stored_and_bad_ones_refused_row_by_row(server: InProcessServer) -> None:
+    await server.create()
     weights = [2.0, 0.0, -1.0, float("nan"), float("inf"), 1e4, 0.5]
-    response = await house.add_rows(
+    response = await server.add_rows(
         *(
             heads_pb2.NewExample(input=common_pb2.Input(text=f"t{i}"), label="a", weight=weight)
             for i, weight in enumerate(weights)
@@ -51,35 +53,35 @@ async def test_weights_are_stored_and_bad_ones_refused_row_by_row(house: House) 
     assert [(error.row, error.field) for error in response.errors] == [
         (row, "weight") for row in range(1, 6)
     ]
-    listed = await house.ask("ListExamples", heads_pb2.ListExamplesRequest(head=HEAD))
+    listed = await server.ask("ListExamples", heads_pb2.ListExamplesRequest(head=HEAD))
     assert [(item.weight, item.held_out) for item in listed.examples] == [
         (2.0, False),
         (0.5, False),
     ]
 
 
-async def test_weight_moves_the_head(house: House) -> None:
+async def test_weight_moves_the_head(server: InProcessServer) -> None:
     spec = heads_pb2.HeadSpec(family="ridge", l2=1.0)
     exported = []
     for weight in (1.0, 50.0):
         name = f"tenants/acme/heads/weight-{weight:g}"
-        await house.create(name, spec=spec)
-        await house.add(LABELS, head=name)
+        await server.create(name, spec=spec)
+        await server.add(LABELS, head=name)
         row = heads_pb2.NewExample(
             input=common_pb2.Input(text="a doubtful one"), label="red", weight=weight
         )
-        await house.add_rows(row, head=name)
-        await house.train(name)
-        exported.append((await house.predict(*texts("b close to it"), head=name)).predictions[0])
+        await server.add_rows(row, head=name)
+        await server.train(name)
+        exported.append((await server.predict(*texts("b close to it"), head=name)).predictions[0])
     assert exported[0].probabilities != exported[1].probabilities
 
 
-async def test_report_names_examples_by_their_digests(house: House) -> None:
-    await house.create(spec=heads_pb2.HeadSpec(family="ridge"))
+async def test_report_names_examples_by_their_digests(server: InProcessServer) -> None:
+    await server.create(spec=heads_pb2.HeadSpec(family="ridge"))
     good = {f"{colour} {i}": colour for i in range(8) for colour in ("red", "blue")}
-    await house.add({**good, "red wrong": "blue"})
-    await house.train()
-    report = await house.report()
+    await server.add({**good, "red wrong": "blue"})
+    await server.train()
+    report = await server.report()
     digests = {text_digest(text): label for text, label in {**good, "red wrong": "blue"}.items()}
     suspects = {item.digest: item for item in report.likely_mislabelled}
     assert suspects[text_digest("red wrong")].predicted_label == "red"
@@ -96,70 +98,72 @@ async def test_report_names_examples_by_their_digests(house: House) -> None:
     assert report.train_cpu_seconds > 0
 
 
-async def test_input_in_memory_need_not_be_sent(house: House) -> None:
-    await house.create()
+async def test_input_in_memory_need_not_be_sent(server: InProcessServer) -> None:
+    await server.create()
     request = extraction_pb2.EmbedRequest(tenant="tenants/acme", inputs=texts("seen"))
-    await house.ask("Embed", request)
+    await server.ask("Embed", request)
     digests = [text_digest("seen"), text_digest("new")]
     missing = heads_pb2.FindMissingInputsRequest(head=HEAD, digests=digests)
-    assert list((await house.ask("FindMissingInputs", missing)).missing) == digests[1:]
+    assert list((await server.ask("FindMissingInputs", missing)).missing) == digests[1:]
     row = heads_pb2.NewExample(input=common_pb2.Input(digest=digests[0]), label="a")
-    assert (await house.add_rows(row)).added == 1
+    assert (await server.add_rows(row)).added == 1
 
 
 async def test_digest_of_a_deleted_example_predicts_only_if_another_head_holds_it(
-    house: House,
+    server: InProcessServer,
 ) -> None:
     other = "tenants/acme/heads/other"
-    await house.create()
-    await house.create(other)
-    await house.add({**LABELS, "mine": "red", "ours": "red"})
-    await house.add({"ours": "red"}, head=other)
-    await house.train()
+    await server.create()
+    await server.create(other)
+    await server.add({**LABELS, "mine": "red", "ours": "red"})
+    await server.add({"ours": "red"}, head=other)
+    await server.train()
     digests = [text_digest("mine"), text_digest("ours")]
-    await house.ask("DeleteExamples", heads_pb2.DeleteExamplesRequest(head=HEAD, digests=digests))
-    response = await house.predict(*(common_pb2.Input(digest=digest) for digest in digests))
+    await server.ask("DeleteExamples", heads_pb2.DeleteExamplesRequest(head=HEAD, digests=digests))
+    response = await server.predict(*(common_pb2.Input(digest=digest) for digest in digests))
     assert [(error.row, error.code) for error in response.errors] == [(0, "NOT_FOUND")]
 
 
 async def test_one_example_per_class_is_enough_unless_the_family_needs_more(
-    house: House,
+    server: InProcessServer,
 ) -> None:
-    await house.create()
-    await house.add({"a": "x", "b": "x", "c": "y"})
+    await server.create()
+    await server.add({"a": "x", "b": "x", "c": "y"})
     with pytest.raises(PreconditionFailed) as caught:
-        await house.train(spec=heads_pb2.HeadSpec(family="ridge"))
+        await server.train(spec=heads_pb2.HeadSpec(family="ridge"))
     assert caught.value.field == "examples"
-    assert (await house.train()).state == heads_pb2.TRAINING_STATE_SUCCEEDED
+    assert (await server.train()).state == heads_pb2.TRAINING_STATE_SUCCEEDED
     request = heads_pb2.GetHeadReportRequest(name=f"{HEAD}/versions/active")
-    report = (await house.ask("GetHeadReport", request)).report
+    report = (await server.ask("GetHeadReport", request)).report
     assert report.family == "prototype"
     assert not report.HasField("estimate")
 
 
-async def test_head_of_imported_weights_can_be_trained_further(house: House) -> None:
-    await house.ask("ImportHead", import_request())
-    await house.add(LABELS)
+async def test_head_of_imported_weights_can_be_trained_further(server: InProcessServer) -> None:
+    await server.ask("ImportHead", import_request())
+    await server.add(LABELS)
     for family in ("logistic", "ridge"):
-        training = await house.train(spec=heads_pb2.HeadSpec(family=family))
+        training = await server.train(spec=heads_pb2.HeadSpec(family=family))
         assert training.state == heads_pb2.TRAINING_STATE_SUCCEEDED, training
-    assert best(await house.predict(*texts(*LABELS))) == list(LABELS.values())
+    assert best(await server.predict(*texts(*LABELS))) == list(LABELS.values())
 
 
-async def test_training_from_the_last_version_gives_the_head_of_a_fresh_one(house: House) -> None:
+async def test_training_from_the_last_version_gives_the_head_of_a_fresh_one(
+    server: InProcessServer,
+) -> None:
     spec = heads_pb2.HeadSpec(family="logistic", seed=1, l2=1.0)
     fresh = "tenants/acme/heads/fresh"
     for name in (HEAD, fresh):
-        await house.create(name, spec=spec)
-        await house.add(LABELS, head=name)
-    await house.train()
+        await server.create(name, spec=spec)
+        await server.add(LABELS, head=name)
+    await server.train()
     more = {"red three": "red", "blue three": "blue"}
     for name in (HEAD, fresh):
-        await house.add(more, head=name)
-        await house.train(name)
+        await server.add(more, head=name)
+        await server.train(name)
     first, second = [
         from_tensor(
-            (await house.predict(*texts("r", "q", "b"), head=name)).predictions[0].probabilities,
+            (await server.predict(*texts("r", "q", "b"), head=name)).predictions[0].probabilities,
             field="p",
             dtypes=("float32",),
         )

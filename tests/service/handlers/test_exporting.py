@@ -17,8 +17,8 @@ from adapters.spec import FRONTS
 from service.errors import PreconditionFailed
 from service.replies.model_card import model_card
 from service.store.versions import VersionRecord
-from tests.service.doubles import FINGERPRINT
-from tests.service.house import HEAD, House, best, import_request, texts
+from tests.service.server import HEAD, InProcessServer, best, import_request, texts
+from tests.service.tiny_backbone import FINGERPRINT
 from trunkline.v1 import heads_pb2
 
 DIM = 24
@@ -59,41 +59,41 @@ def test_graph_gives_the_probabilities_of_the_head(family: str, front: str) -> N
     assert info["fingerprint"] == FINGERPRINT
 
 
-async def export(house: House, **values: Any) -> heads_pb2.ExportHeadResponse:
+async def export(server: InProcessServer, **values: Any) -> heads_pb2.ExportHeadResponse:
     request = heads_pb2.ExportHeadRequest(name=HEAD, **values)
-    response: heads_pb2.ExportHeadResponse = await house.ask("ExportHead", request)
+    response: heads_pb2.ExportHeadResponse = await server.ask("ExportHead", request)
     return response
 
 
-async def test_version_is_exported_as_graph_only_if_asked_for(house: House) -> None:
-    await house.create()
-    await house.add(MORE_LABELS)
-    await house.train()
-    assert (await export(house)).onnx == b""
-    exported = await export(house, onnx=True, version=1)
+async def test_version_is_exported_as_graph_only_if_asked_for(server: InProcessServer) -> None:
+    await server.create()
+    await server.add(MORE_LABELS)
+    await server.train()
+    assert (await export(server)).onnx == b""
+    exported = await export(server, onnx=True, version=1)
     rows = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32) * 100
     head = adapters.Head.from_safetensors(exported.safetensors)
     np.testing.assert_allclose(run(exported.onnx, rows), head.probabilities(rows), atol=TOLERANCE)
 
 
-async def test_imported_weights_of_anybody_leave_as_a_graph(house: House) -> None:
-    await house.ask("ImportHead", import_request())
-    exported = await export(house, onnx=True)
+async def test_imported_weights_of_anybody_leave_as_a_graph(server: InProcessServer) -> None:
+    await server.ask("ImportHead", import_request())
+    exported = await export(server, onnx=True)
     rows = np.ones((2, 4), np.float32)
     expected = adapters.Head.from_safetensors(exported.safetensors).probabilities(rows)
     np.testing.assert_allclose(run(exported.onnx, rows), expected, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("front", FRONTS)
-async def test_exported_weights_come_back_whole(house: House, front: str) -> None:
+async def test_exported_weights_come_back_whole(server: InProcessServer, front: str) -> None:
     novelty = heads_pb2.Novelty(false_alarm_rate=0.3, abstain=True)
-    await house.create(spec=heads_pb2.HeadSpec(family="lda", front=front, novelty=novelty))
-    await house.add(MORE_LABELS)
-    await house.train()
-    before = best(await house.predict(*texts(*MORE_LABELS)))
-    data = (await export(house)).safetensors
-    await house.ask("ImportHead", import_request(safetensors=data, labels=[]))
-    again = adapters.Head.from_safetensors((await export(house, version=2)).safetensors)
+    await server.create(spec=heads_pb2.HeadSpec(family="lda", front=front, novelty=novelty))
+    await server.add(MORE_LABELS)
+    await server.train()
+    before = best(await server.predict(*texts(*MORE_LABELS)))
+    data = (await export(server)).safetensors
+    await server.ask("ImportHead", import_request(safetensors=data, labels=[]))
+    again = adapters.Head.from_safetensors((await export(server, version=2)).safetensors)
     head = adapters.Head.from_safetensors(data)
     assert head.front is not None
     assert again.front is not None
@@ -105,15 +105,15 @@ async def test_exported_weights_come_back_whole(house: House, front: str) -> Non
     assert head.conformal is not None
     assert again.conformal is not None
     np.testing.assert_array_equal(again.conformal.scores, head.conformal.scores)
-    assert best(await house.predict(*texts(*MORE_LABELS))) == before
+    assert best(await server.predict(*texts(*MORE_LABELS))) == before
 
 
-async def test_model_card_tells_what_the_head_is_and_how_good(house: House) -> None:
-    await house.create(spec=heads_pb2.HeadSpec(family="ridge", seed=9))
-    await house.add(MORE_LABELS)
-    await house.train()
-    card = (await export(house)).model_card
-    report = await house.report()
+async def test_model_card_tells_what_the_head_is_and_how_good(server: InProcessServer) -> None:
+    await server.create(spec=heads_pb2.HeadSpec(family="ridge", seed=9))
+    await server.add(MORE_LABELS)
+    await server.train()
+    card = (await export(server)).model_card
+    report = await server.report()
     front, _, body = card.removeprefix("---\n").partition("\n---\n")
     assert 'base_model: "tiny/text"' in front
     assert f"value: {report.estimate.accuracy:.4f}" in front
@@ -128,9 +128,9 @@ async def test_model_card_tells_what_the_head_is_and_how_good(house: House) -> N
     assert "trained on stored examples" in body
 
 
-async def test_model_card_of_imported_weights_claims_nothing(house: House) -> None:
-    await house.ask("ImportHead", import_request())
-    card = (await export(house)).model_card
+async def test_model_card_of_imported_weights_claims_nothing(server: InProcessServer) -> None:
+    await server.ask("ImportHead", import_request())
+    card = (await export(server)).model_card
     assert "Unknown" in card
     assert "imported" in card
     assert "accuracy" not in card
@@ -145,7 +145,7 @@ def test_labels_cannot_break_out_of_the_model_card() -> None:
     assert "| a\\|b \\<b\\>\\` | 1 |" in card
 
 
-async def test_head_without_a_version_has_nothing_to_export(house: House) -> None:
-    await house.create()
+async def test_head_without_a_version_has_nothing_to_export(server: InProcessServer) -> None:
+    await server.create()
     with pytest.raises(PreconditionFailed):
-        await export(house)
+        await export(server)

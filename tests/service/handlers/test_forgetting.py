@@ -20,9 +20,9 @@ from service.store import versions as stored_versions
 from service.store.forgetting import Plan
 from service.store.jobs import NewVersion
 from service.store.view_digests import view_digest
-from tests.service.doubles import vector_of
-from tests.service.house import HEAD, LABELS, House, Open, best, texts
-from tests.service.stored import add_examples, example, new_head
+from tests.service.server import HEAD, LABELS, InProcessServer, StartServer, best, texts
+from tests.service.store.records import add_examples, example, new_head
+from tests.service.tiny_backbone import vector_of
 from trunkline.digest import text_digest
 from trunkline.v1 import common_pb2, heads_pb2
 
@@ -32,9 +32,11 @@ MANY = {f"{colour} {i}": colour for i in range(8) for colour in ("red", "blue")}
 NOVEL = heads_pb2.HeadSpec(family="ridge", novelty=heads_pb2.Novelty(false_alarm_rate=0.3))
 
 
-async def forget(house: House, *digests: str, head: str = HEAD) -> heads_pb2.ForgetExamplesResponse:
+async def forget(
+    server: InProcessServer, *digests: str, head: str = HEAD
+) -> heads_pb2.ForgetExamplesResponse:
     request = heads_pb2.ForgetExamplesRequest(head=head, digests=digests)
-    response: heads_pb2.ForgetExamplesResponse = await house.ask("ForgetExamples", request)
+    response: heads_pb2.ForgetExamplesResponse = await server.ask("ForgetExamples", request)
     return response
 
 
@@ -72,56 +74,60 @@ def known_to_versions(data: Path) -> list[bytes]:
 
 
 async def test_nothing_of_a_forgotten_example_is_left_on_disk(
-    open_house: Open, tmp_path: Path
+    start_server: StartServer, tmp_path: Path
 ) -> None:
     data = tmp_path / "data"
-    async with open_house(data_dir=data) as house:
-        await house.create(keep_inputs=True, spec=NOVEL)
-        await house.add({**MANY, SECRET: "red"})
-        await house.train()
-        await house.feedback({SECRET: "blue"})
+    async with start_server(data_dir=data) as server:
+        await server.create(keep_inputs=True, spec=NOVEL)
+        await server.add({**MANY, SECRET: "red"})
+        await server.train()
+        await server.feedback({SECRET: "blue"})
         everything = list(needles(SECRET))
         assert found_on_disk(data, needles(SECRET)) == everything, "the search must find it"
-        response = await forget(house, DIGEST)
+        response = await forget(server, DIGEST)
         assert (response.forgotten, list(response.errors)) == (1, [])
         assert found_on_disk(data, needles(SECRET)) == []
         assert found_on_disk(data, needles("red 1")) == everything
     assert found_on_disk(data, needles(SECRET)) == []
 
 
-async def test_versions_that_knew_it_are_gone_and_a_new_one_answers(house: House) -> None:
-    await house.create(spec=NOVEL)
-    await house.add(MANY)
-    await house.train()
-    await house.add({SECRET: "blue"})
-    await house.train()
-    await house.train(activate=False)
-    before = await house.predict(*texts("red 1"))
+async def test_versions_that_knew_it_are_gone_and_a_new_one_answers(
+    server: InProcessServer,
+) -> None:
+    await server.create(spec=NOVEL)
+    await server.add(MANY)
+    await server.train()
+    await server.add({SECRET: "blue"})
+    await server.train()
+    await server.train(activate=False)
+    before = await server.predict(*texts("red 1"))
     assert before.predictions[0].version == 2
-    response = await forget(house, DIGEST)
+    response = await forget(server, DIGEST)
     assert (list(response.deleted_versions), response.version) == ([2, 3], 4)
-    assert (await house.report()).example_count == len(MANY)
-    assert (await house.report()).spec == (await house.report(version=1)).spec
-    prediction = await house.predict(*texts("red 1", "blue 1"))
+    assert (await server.report()).example_count == len(MANY)
+    assert (await server.report()).spec == (await server.report(version=1)).spec
+    prediction = await server.predict(*texts("red 1", "blue 1"))
     assert best(prediction) == ["red", "blue"]
     assert prediction.predictions[0].version == 4
     with pytest.raises(NotFound):
-        await house.report(version=2)
-    listed = await house.ask("ListExamples", heads_pb2.ListExamplesRequest(head=HEAD))
+        await server.report(version=2)
+    listed = await server.ask("ListExamples", heads_pb2.ListExamplesRequest(head=HEAD))
     assert DIGEST not in {item.digest for item in listed.examples}
 
 
-async def test_new_version_equals_one_that_never_knew_it(open_house: Open, tmp_path: Path) -> None:
+async def test_new_version_equals_one_that_never_knew_it(
+    start_server: StartServer, tmp_path: Path
+) -> None:
     heads = []
     for name, extra in (("knew", {SECRET: "blue"}), ("never", {})):
-        async with open_house(data_dir=tmp_path / name) as house:
-            await house.create(spec=NOVEL)
-            await house.add({**extra, **MANY})
-            await house.train()
+        async with start_server(data_dir=tmp_path / name) as server:
+            await server.create(spec=NOVEL)
+            await server.add({**extra, **MANY})
+            await server.train()
             if extra:
-                await forget(house, DIGEST)
+                await forget(server, DIGEST)
             request = heads_pb2.ExportHeadRequest(name=HEAD)
-            exported = await house.ask("ExportHead", request)
+            exported = await server.ask("ExportHead", request)
             heads.append(adapters.Head.from_safetensors(exported.safetensors))
     knew, never = heads
     np.testing.assert_array_equal(knew.weight, never.weight)
@@ -134,102 +140,106 @@ async def test_new_version_equals_one_that_never_knew_it(open_house: Open, tmp_p
     np.testing.assert_array_equal(knew.novelty.bank, never.novelty.bank)
 
 
-async def test_digest_of_a_forgotten_example_is_unknown_in_memory_too(house: House) -> None:
-    await house.create()
-    await house.add({**LABELS, SECRET: "red"})
-    await house.train()
+async def test_digest_of_a_forgotten_example_is_unknown_in_memory_too(
+    server: InProcessServer,
+) -> None:
+    await server.create()
+    await server.add({**LABELS, SECRET: "red"})
+    await server.train()
     by_digest = common_pb2.Input(digest=DIGEST)
-    assert not (await house.predict(by_digest)).errors
-    await forget(house, DIGEST)
-    response = await house.predict(by_digest)
+    assert not (await server.predict(by_digest)).errors
+    await forget(server, DIGEST)
+    response = await server.predict(by_digest)
     assert [error.code for error in response.errors] == ["NOT_FOUND"]
 
 
 async def test_forgotten_feedback_is_blank_and_no_longer_behind_the_live_copy(
-    house: House,
+    server: InProcessServer,
 ) -> None:
-    await house.create(policy=heads_pb2.FEEDBACK_POLICY_IMMEDIATE)
-    await house.add(MANY)
-    await house.train()
-    await house.feedback({SECRET: "blue", "red other": "red"})
-    await house.predict(*texts("red 1"))
-    response = await forget(house, DIGEST)
+    await server.create(policy=heads_pb2.FEEDBACK_POLICY_IMMEDIATE)
+    await server.add(MANY)
+    await server.train()
+    await server.feedback({SECRET: "blue", "red other": "red"})
+    await server.predict(*texts("red 1"))
+    response = await forget(server, DIGEST)
     assert (list(response.deleted_versions), response.version) == ([], 1)
-    listed = await house.ask("ListFeedback", heads_pb2.ListFeedbackRequest(head=HEAD))
+    listed = await server.ask("ListFeedback", heads_pb2.ListFeedbackRequest(head=HEAD))
     rows = {item.digest: (item.label, item.state) for item in listed.feedback}
     assert rows == {
         "": ("", heads_pb2.FEEDBACK_STATE_SUPERSEDED),
         text_digest("red other"): ("red", heads_pb2.FEEDBACK_STATE_LIVE),
     }
-    copy = (await house.head()).live
+    copy = (await server.head()).live
     assert (copy.feedback_count, copy.scored) == (1, 1)
 
 
-async def test_head_with_too_few_examples_left_answers_no_more(house: House) -> None:
-    await house.create()
-    await house.add({"red one": "red", SECRET: "blue"})
-    await house.train()
-    assert best(await house.predict(*texts(SECRET))) == ["blue"]
-    response = await forget(house, DIGEST)
+async def test_head_with_too_few_examples_left_answers_no_more(server: InProcessServer) -> None:
+    await server.create()
+    await server.add({"red one": "red", SECRET: "blue"})
+    await server.train()
+    assert best(await server.predict(*texts(SECRET))) == ["blue"]
+    response = await forget(server, DIGEST)
     assert (list(response.deleted_versions), response.version) == ([1], 0)
-    assert (await house.head()).active_version == 0
+    assert (await server.head()).active_version == 0
     with pytest.raises(PreconditionFailed, match="no active version"):
-        await house.predict(*texts("red one"))
+        await server.predict(*texts("red one"))
 
 
-async def test_example_that_no_version_knew_costs_no_refit(house: House) -> None:
-    await house.create()
-    await house.add(LABELS)
-    await house.train()
-    await house.add_rows(heads_pb2.NewExample(input=common_pb2.Input(text=SECRET)))
-    response = await forget(house, DIGEST)
+async def test_example_that_no_version_knew_costs_no_refit(server: InProcessServer) -> None:
+    await server.create()
+    await server.add(LABELS)
+    await server.train()
+    await server.add_rows(heads_pb2.NewExample(input=common_pb2.Input(text=SECRET)))
+    response = await forget(server, DIGEST)
     assert (response.forgotten, list(response.deleted_versions), response.version) == (1, [], 1)
 
 
-async def test_example_that_was_deleted_before_is_forgotten_by_its_versions(house: House) -> None:
-    await house.create()
-    await house.add({**LABELS, SECRET: "red"})
-    await house.train()
+async def test_example_that_was_deleted_before_is_forgotten_by_its_versions(
+    server: InProcessServer,
+) -> None:
+    await server.create()
+    await server.add({**LABELS, SECRET: "red"})
+    await server.train()
     request = heads_pb2.DeleteExamplesRequest(head=HEAD, digests=[DIGEST])
-    await house.ask("DeleteExamples", request)
-    response = await forget(house, DIGEST)
+    await server.ask("DeleteExamples", request)
+    response = await forget(server, DIGEST)
     assert (response.forgotten, list(response.deleted_versions)) == (1, [1])
 
 
-async def test_other_heads_that_hold_it_are_named_and_keep_it(house: House) -> None:
+async def test_other_heads_that_hold_it_are_named_and_keep_it(server: InProcessServer) -> None:
     other = "tenants/acme/heads/other"
-    await house.create()
-    await house.create(other)
-    await house.add({**LABELS, SECRET: "red"})
-    await house.add({SECRET: "red"}, head=other)
-    response = await forget(house, DIGEST)
+    await server.create()
+    await server.create(other)
+    await server.add({**LABELS, SECRET: "red"})
+    await server.add({SECRET: "red"}, head=other)
+    response = await forget(server, DIGEST)
     assert list(response.held_by) == [other]
-    await house.train()
-    assert not (await house.predict(common_pb2.Input(digest=DIGEST))).errors
-    assert not (await forget(house, DIGEST, head=other)).held_by
-    (error,) = (await house.predict(common_pb2.Input(digest=DIGEST))).errors
+    await server.train()
+    assert not (await server.predict(common_pb2.Input(digest=DIGEST))).errors
+    assert not (await forget(server, DIGEST, head=other)).held_by
+    (error,) = (await server.predict(common_pb2.Input(digest=DIGEST))).errors
     assert error.code == "NOT_FOUND"
 
 
-async def test_rows_that_cannot_be_forgotten_cost_themselves_alone(house: House) -> None:
-    await house.create()
-    await house.add({SECRET: "red"})
-    response = await forget(house, "0" * 64, DIGEST, "nonsense", DIGEST)
+async def test_rows_that_cannot_be_forgotten_cost_themselves_alone(server: InProcessServer) -> None:
+    await server.create()
+    await server.add({SECRET: "red"})
+    response = await forget(server, "0" * 64, DIGEST, "nonsense", DIGEST)
     assert response.forgotten == 1
     assert [(error.row, error.code) for error in response.errors] == [
         (0, "NOT_FOUND"),
         (2, "INVALID_ARGUMENT"),
     ]
     with pytest.raises(InvalidRequest):
-        await forget(house)
+        await forget(server)
 
 
 async def test_a_failed_refit_forgets_nothing(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    server: InProcessServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await house.create()
-    await house.add({**LABELS, SECRET: "red"})
-    await house.train()
+    await server.create()
+    await server.add({**LABELS, SECRET: "red"})
+    await server.train()
 
     async def die(self: FitProcess, task: FitTask, progress: object) -> None:
         raise Aborted("no")
@@ -237,14 +247,14 @@ async def test_a_failed_refit_forgets_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(FitProcess, "fit", die)
         with pytest.raises(Aborted):
-            await forget(house, DIGEST)
-    assert not (await house.predict(common_pb2.Input(digest=DIGEST))).errors
-    assert (await house.head()).example_count == len(LABELS) + 1
-    assert (await forget(house, DIGEST)).forgotten == 1
+            await forget(server, DIGEST)
+    assert not (await server.predict(common_pb2.Input(digest=DIGEST))).errors
+    assert (await server.head()).example_count == len(LABELS) + 1
+    assert (await forget(server, DIGEST)).forgotten == 1
 
 
 async def test_server_that_dies_before_the_journal_is_empty_leaves_nothing_to_the_next(
-    open_house: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start_server: StartServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, crashed = tmp_path / "data", tmp_path / "crashed"
 
@@ -252,12 +262,12 @@ async def test_server_that_dies_before_the_journal_is_empty_leaves_nothing_to_th
         shutil.copytree(data, crashed)  # what the disk holds at that moment
         raise Unavailable("killed")
 
-    async with open_house(data_dir=data) as house:
-        await house.create(keep_inputs=True)
-        await house.add({**LABELS, SECRET: "red"})
+    async with start_server(data_dir=data) as server:
+        await server.create(keep_inputs=True)
+        await server.add({**LABELS, SECRET: "red"})
         monkeypatch.setattr(Database, "checkpoint", die)
         with pytest.raises(Unavailable):
-            await forget(house, DIGEST)
+            await forget(server, DIGEST)
     Database(crashed).close()
     assert found_on_disk(crashed, needles(SECRET)) == []
 

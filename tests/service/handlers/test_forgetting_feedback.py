@@ -7,9 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from tests.service.doubles import FINGERPRINT
-from tests.service.house import HEAD
-from tests.service.live_house import IMMEDIATE, MANUAL, LiveHouse, OpenLive, Vector, around
+from tests.service.learning_head import (
+    IMMEDIATE,
+    MANUAL,
+    LearningHead,
+    OpenLearningHead,
+    Vector,
+    around,
+)
+from tests.service.server import HEAD
+from tests.service.tiny_backbone import FINGERPRINT
 from trunkline.digest import embedding_digest
 from trunkline.v1 import heads_pb2
 
@@ -23,33 +30,33 @@ def digest_of(vector: Vector) -> str:
     return embedding_digest(FINGERPRINT, vector.tobytes())
 
 
-async def forget(head: LiveHouse, *vectors: Vector) -> heads_pb2.ForgetExamplesResponse:
+async def forget(head: LearningHead, *vectors: Vector) -> heads_pb2.ForgetExamplesResponse:
     request = heads_pb2.ForgetExamplesRequest(head=HEAD, digests=[digest_of(v) for v in vectors])
-    reply: heads_pb2.ForgetExamplesResponse = await head.house.ask("ForgetExamples", request)
+    reply: heads_pb2.ForgetExamplesResponse = await head.server.ask("ForgetExamples", request)
     return reply
 
 
-async def delete(head: LiveHouse, vector: Vector) -> None:
+async def delete(head: LearningHead, vector: Vector) -> None:
     request = heads_pb2.DeleteExamplesRequest(head=HEAD, digests=[digest_of(vector)])
-    assert not (await head.house.ask("DeleteExamples", request)).errors
+    assert not (await head.server.ask("DeleteExamples", request)).errors
 
 
-async def unlabel(head: LiveHouse, vector: Vector) -> None:
+async def unlabel(head: LearningHead, vector: Vector) -> None:
     rows = [heads_pb2.ExampleUpdate(digest=digest_of(vector))]
     request = heads_pb2.UpdateExamplesRequest(head=HEAD, updates=rows)
-    assert not (await head.house.ask("UpdateExamples", request)).errors
+    assert not (await head.server.ask("UpdateExamples", request)).errors
 
 
-async def send_both(head: LiveHouse, count: int, seed: int, *, swapped: bool = False) -> None:
+async def send_both(head: LearningHead, count: int, seed: int, *, swapped: bool = False) -> None:
     for label, other in (("red", "blue"), ("blue", "red")):
         await head.send(around(label, count, seed, spread=0.5), other if swapped else label)
 
 
 @pytest.mark.parametrize("take_away", [delete, unlabel])
 async def test_version_is_gone_whose_base_knew_an_example_that_it_does_not_stand_on(
-    open_live: OpenLive, take_away: object
+    open_learning_head: OpenLearningHead, take_away: object
 ) -> None:
-    async with open_live(IMMEDIATE) as head:
+    async with open_learning_head(IMMEDIATE) as head:
         assert callable(take_away)
         await take_away(head, MEMBER)
         await send_both(head, 5, seed=31)
@@ -60,15 +67,15 @@ async def test_version_is_gone_whose_base_knew_an_example_that_it_does_not_stand
         assert (list(reply.deleted_versions), reply.version) == ([1, 2, 3], 4)
         described = await head.head()
         assert described.active_version == 4
-        report = await head.house.report()
+        report = await head.server.report()
         assert report.example_count == 39 + 20
         assert list((await forget(head, PROBES[0])).deleted_versions) == []
 
 
 async def test_version_after_a_change_in_the_stream_knows_what_its_base_knew(
-    open_live: OpenLive,
+    open_learning_head: OpenLearningHead,
 ) -> None:
-    async with open_live(MANUAL, drift_delta=0.2) as head:
+    async with open_learning_head(MANUAL, drift_delta=0.2) as head:
         await send_both(head, 20, seed=41)
         for seed in range(50, 90):
             await send_both(head, 2, seed, swapped=True)
@@ -78,17 +85,19 @@ async def test_version_after_a_change_in_the_stream_knows_what_its_base_knew(
         await send_both(head, 5, seed=95, swapped=True)
         promoted = await head.promote()
         assert promoted.head.active_version == 2
-        count = (await head.house.report()).example_count
+        count = (await head.server.report()).example_count
         reply = await forget(head, MEMBER)
         assert (list(reply.deleted_versions), reply.version) == ([1, 2], 3)
-        assert (await head.house.report()).example_count == count
+        assert (await head.server.report()).example_count == count
 
 
-async def test_forgetting_takes_no_live_feedback_past_the_gate(open_live: OpenLive) -> None:
-    async with open_live(MANUAL) as head:
+async def test_forgetting_takes_no_live_feedback_past_the_gate(
+    open_learning_head: OpenLearningHead,
+) -> None:
+    async with open_learning_head(MANUAL) as head:
         unrelated = around("red", 1, seed=77)
         await head.add(unrelated, "red")
-        await head.house.train()
+        await head.server.train()
         before, answers = await head.probabilities(PROBES), await head.labels(PROBES)
         await send_both(head, 30, seed=8, swapped=True)
         await send_both(head, 20, seed=1, swapped=True)  # corrections of some members, too
@@ -100,13 +109,15 @@ async def test_forgetting_takes_no_live_feedback_past_the_gate(open_live: OpenLi
         assert await head.labels(PROBES) == answers
         np.testing.assert_allclose(await head.probabilities(PROBES), before, atol=0.05)
         assert [item.id for item in await head.feedback(LIVE)] == sent
-        assert (await head.house.report()).example_count == 40
+        assert (await head.server.report()).example_count == 40
         live = await head.live()
         assert (live.base_version, live.feedback_count) == (3, len(sent))
 
 
-async def test_live_copy_is_as_if_forgotten_feedback_had_never_come(open_live: OpenLive) -> None:
-    async with open_live(IMMEDIATE) as head:
+async def test_live_copy_is_as_if_forgotten_feedback_had_never_come(
+    open_learning_head: OpenLearningHead,
+) -> None:
+    async with open_learning_head(IMMEDIATE) as head:
         kept = around("red", 10, seed=21) + around("blue", 10, seed=22)
         labels = ["blue", "red"] * 10
         secret = around("red", 6, seed=23)

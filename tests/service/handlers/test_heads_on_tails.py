@@ -15,9 +15,8 @@ from models.tails import tail_fingerprint
 from service.errors import FingerprintMismatch
 from service.requests.tensors import to_tensor
 from service.store import schema
-from tests.service.doubles import FINGERPRINT, tail_file, vector_of
-from tests.service.house import HEAD, House, Open, best, import_request, texts
-from tests.service.tail_house import (
+from tests.service.server import HEAD, InProcessServer, StartServer, best, import_request, texts
+from tests.service.tail_heads import (
     MANY,
     TAIL,
     database_of,
@@ -28,6 +27,7 @@ from tests.service.tail_house import (
     tail_head,
     tuned,
 )
+from tests.service.tiny_backbone import FINGERPRINT, tail_file, vector_of
 from trunkline.digest import text_digest
 from trunkline.v1 import common_pb2, heads_pb2, prediction_pb2
 
@@ -46,37 +46,39 @@ def spread(found: dict[str, NDArray[np.float32]], asked: list[str]) -> NDArray[n
     return np.stack([found[text] for text in asked])
 
 
-async def test_version_on_a_tail_answers_with_its_features(house: House) -> None:
-    await tail_head(house)
-    found = await probabilities(house, UNSEEN)
+async def test_version_on_a_tail_answers_with_its_features(server: InProcessServer) -> None:
+    await tail_head(server)
+    found = await probabilities(server, UNSEEN)
     np.testing.assert_allclose(spread(found, UNSEEN), expected(MANY, UNSEEN), atol=1e-6)
 
 
 async def test_same_input_on_a_tail_and_without_it_are_told_apart_in_one_request(
-    house: House,
+    server: InProcessServer,
 ) -> None:
-    await tail_head(house)
+    await tail_head(server)
     plain = "tenants/acme/heads/plain"
-    await house.create(plain)
-    await house.add(MANY, head=plain)
-    await house.train(plain)
-    response = await house.predict(*texts("red x", "red x"), heads=[HEAD, plain])
+    await server.create(plain)
+    await server.add(MANY, head=plain)
+    await server.train(plain)
+    response = await server.predict(*texts("red x", "red x"), heads=[HEAD, plain])
     assert not response.errors
     assert [group.head for group in response.predictions] == [HEAD, plain]
     request = heads_pb2.ExportHeadRequest(name=plain)
-    exported = await house.ask("ExportHead", request)
+    exported = await server.ask("ExportHead", request)
     head = adapters.Head.from_safetensors(exported.safetensors)
     alone = head.probabilities(vector_of("red x")[None])
     shown = np.frombuffer(response.predictions[1].probabilities.data, np.float32)
     np.testing.assert_allclose(np.sort(shown), np.sort(alone[0]), atol=1e-6)
 
 
-async def test_feedback_makes_the_head_that_a_fit_to_all_features_makes(house: House) -> None:
+async def test_feedback_makes_the_head_that_a_fit_to_all_features_makes(
+    server: InProcessServer,
+) -> None:
     """The law of plain heads, on the tail's features: exact up to rounding."""
-    await tail_head(house, policy=IMMEDIATE)
-    await house.feedback(NEW)
-    found = await probabilities(house, UNSEEN)
-    head = await house.head()
+    await tail_head(server, policy=IMMEDIATE)
+    await server.feedback(NEW)
+    found = await probabilities(server, UNSEEN)
+    head = await server.head()
     assert (head.live.feedback_count, head.live.base_version) == (3, 1)
     everything = {**MANY, **NEW}
     anew = adapters.live_head(
@@ -88,28 +90,28 @@ async def test_feedback_makes_the_head_that_a_fit_to_all_features_makes(house: H
 
 
 async def test_feedback_that_was_read_for_the_version_before_is_learned_by_the_very_next_copy(
-    house: House,
+    server: InProcessServer,
 ) -> None:
     """It is stored without the embedding that the version takes which has taken over meanwhile."""
-    await house.create(keep_inputs=True, policy=IMMEDIATE)
-    await house.add(MANY)
-    await house.train()
+    await server.create(keep_inputs=True, policy=IMMEDIATE)
+    await server.add(MANY)
+    await server.train()
     loop, reached = asyncio.get_running_loop(), asyncio.Event()
 
     def note() -> None:
         loop.call_soon_threadsafe(reached.set)
 
-    house.backbone.on_batch = note
-    house.backbone.open.clear()
-    late = asyncio.create_task(house.feedback(NEW))
+    server.backbone.on_batch = note
+    server.backbone.open.clear()
+    late = asyncio.create_task(server.feedback(NEW))
     await reached.wait()
-    await tuned(house)
-    await house.feedback({"red 0": "blue"})
-    assert (await house.head()).live.scored == 1
-    house.backbone.open.set()
+    await tuned(server)
+    await server.feedback({"red 0": "blue"})
+    assert (await server.head()).live.scored == 1
+    server.backbone.open.set()
     assert not (await late).errors
-    found = await probabilities(house, UNSEEN)
-    live = (await house.head()).live
+    found = await probabilities(server, UNSEEN)
+    live = (await server.head()).live
     assert (live.scored, live.feedback_count, live.base_version) == (4, 4, 2)
     everything = {**MANY, "red 0": "blue", **NEW}
     anew = adapters.live_head(
@@ -120,126 +122,128 @@ async def test_feedback_that_was_read_for_the_version_before_is_learned_by_the_v
     )
 
 
-async def test_feedback_keeps_both_embeddings(house: House) -> None:
-    await tail_head(house)
-    await house.feedback(NEW)
-    assert await stored_vectors(house, list(NEW)) == set(NEW)
-    assert await stored_vectors(house, list(NEW), BY_TAIL) == set(NEW)
+async def test_feedback_keeps_both_embeddings(server: InProcessServer) -> None:
+    await tail_head(server)
+    await server.feedback(NEW)
+    assert await stored_vectors(server, list(NEW)) == set(NEW)
+    assert await stored_vectors(server, list(NEW), BY_TAIL) == set(NEW)
 
 
 async def test_feedback_and_predictions_by_digest_fall_back_on_the_kept_input(
-    house: House,
+    server: InProcessServer,
 ) -> None:
-    await tail_head(house)
-    await house.add({"red kept": None})
+    await tail_head(server)
+    await server.add({"red kept": None})
     digest = common_pb2.Input(digest=text_digest("red kept"))
-    by_digest = await house.predict(digest)
+    by_digest = await server.predict(digest)
     assert not by_digest.errors
-    assert best(by_digest) == best(await house.predict(*texts("red kept")))
+    assert best(by_digest) == best(await server.predict(*texts("red kept")))
     request = prediction_pb2.SendFeedbackRequest(
         head=HEAD, feedback=[prediction_pb2.Feedback(input=digest, label="red")]
     )
-    reply = await house.ask("SendFeedback", request)
+    reply = await server.ask("SendFeedback", request)
     assert not reply.errors
-    assert await stored_vectors(house, ["red kept"], BY_TAIL) == {"red kept"}
+    assert await stored_vectors(server, ["red kept"], BY_TAIL) == {"red kept"}
 
 
 async def test_embedding_as_feedback_is_refused_where_the_tail_needs_the_input(
-    house: House,
+    server: InProcessServer,
 ) -> None:
-    await tail_head(house)
+    await tail_head(server)
     vector = common_pb2.Embedding(fingerprint=FINGERPRINT, vector=to_tensor(vector_of("red")))
     row = prediction_pb2.Feedback(input=common_pb2.Input(embedding=vector), label="red")
     request = prediction_pb2.SendFeedbackRequest(head=HEAD, feedback=[row])
-    (error,) = (await house.ask("SendFeedback", request)).errors
+    (error,) = (await server.ask("SendFeedback", request)).errors
     assert (error.code, error.field) == ("FAILED_PRECONDITION", "input")
 
 
-async def test_live_copy_that_takes_over_keeps_the_tail(house: House) -> None:
-    await tail_head(house)
-    await house.add_rows(
+async def test_live_copy_that_takes_over_keeps_the_tail(server: InProcessServer) -> None:
+    await tail_head(server)
+    await server.add_rows(
         heads_pb2.NewExample(input=common_pb2.Input(text="red test"), label="red", held_out=True)
     )
-    await house.feedback(NEW)
+    await server.feedback(NEW)
     request = heads_pb2.PromoteLiveCopyRequest(head=HEAD)
-    version = (await house.ask("PromoteLiveCopy", request)).version
+    version = (await server.ask("PromoteLiveCopy", request)).version
     assert (version.source, version.tail.fingerprint) == ("feedback", BY_TAIL)
     assert version.tail.blocks == ["layer.2"]
-    report = await house.report()
+    report = await server.report()
     assert report.example_count == len(MANY) + len(NEW)
     assert report.test.estimate.accuracy == 1
-    assert best(await house.predict(*texts("red z"))) == ["red"]
+    assert best(await server.predict(*texts("red z"))) == ["red"]
 
 
 async def test_live_copy_moves_to_the_features_of_the_version_that_is_activated(
-    house: House,
+    server: InProcessServer,
 ) -> None:
     """Feedback under one version is learned under another: its embeddings are made when needed."""
-    await tail_head(house, policy=IMMEDIATE)
+    await tail_head(server, policy=IMMEDIATE)
     shifted = tail_file(2.0)
-    await tuned(house, data=shifted, shift=2.0)
-    await house.feedback(NEW)  # under the second version
-    assert await stored_vectors(house, list(NEW), tail_fingerprint(shifted)) == set(NEW)
-    assert not await stored_vectors(house, list(NEW), BY_TAIL)
+    await tuned(server, data=shifted, shift=2.0)
+    await server.feedback(NEW)  # under the second version
+    assert await stored_vectors(server, list(NEW), tail_fingerprint(shifted)) == set(NEW)
+    assert not await stored_vectors(server, list(NEW), BY_TAIL)
     name = f"{HEAD}/versions/1"
-    await house.ask("ActivateHeadVersion", heads_pb2.ActivateHeadVersionRequest(name=name))
-    await house.ask("ReleaseFeedback", heads_pb2.ReleaseFeedbackRequest(head=HEAD, all=True))
-    await house.feedback({"red last": "red"})
-    head = await house.head()
+    await server.ask("ActivateHeadVersion", heads_pb2.ActivateHeadVersionRequest(name=name))
+    await server.ask("ReleaseFeedback", heads_pb2.ReleaseFeedbackRequest(head=HEAD, all=True))
+    await server.feedback({"red last": "red"})
+    head = await server.head()
     assert (head.live.base_version, head.live.feedback_count) == (1, 1)
-    assert await stored_vectors(house, ["red last"], BY_TAIL) == {"red last"}
-    assert await stored_vectors(house, list(NEW), BY_TAIL) == set(NEW)
+    assert await stored_vectors(server, ["red last"], BY_TAIL) == {"red last"}
+    assert await stored_vectors(server, list(NEW), BY_TAIL) == set(NEW)
 
 
-async def test_suggestions_see_examples_that_came_after_the_tail(house: House) -> None:
-    await tail_head(house)
-    await house.add({"red open": None, "blue open": None})
-    reply = await house.ask("SuggestExamples", heads_pb2.SuggestExamplesRequest(head=HEAD))
+async def test_suggestions_see_examples_that_came_after_the_tail(server: InProcessServer) -> None:
+    await tail_head(server)
+    await server.add({"red open": None, "blue open": None})
+    reply = await server.ask("SuggestExamples", heads_pb2.SuggestExamplesRequest(head=HEAD))
     found = {item.example.digest: item.predicted_label for item in reply.suggestions}
     assert found == {text_digest("red open"): "red", text_digest("blue open"): "blue"}
 
 
-async def test_version_tells_of_its_tail_and_takes_it_along(house: House) -> None:
-    await tail_head(house)
-    exported = await house.ask("ExportHead", heads_pb2.ExportHeadRequest(name=HEAD, onnx=True))
+async def test_version_tells_of_its_tail_and_takes_it_along(server: InProcessServer) -> None:
+    await tail_head(server)
+    exported = await server.ask("ExportHead", heads_pb2.ExportHeadRequest(name=HEAD, onnx=True))
     assert exported.tail == TAIL
     tail = exported.version.tail
     assert (tail.fingerprint, tail.strategy, tail.size_bytes) == (BY_TAIL, "last_block", len(TAIL))
-    assert exported.version.fingerprint == house.backbone.fingerprint
+    assert exported.version.fingerprint == server.backbone.fingerprint
     assert adapters.Head.from_safetensors(exported.safetensors).fingerprint == BY_TAIL
     assert BY_TAIL in exported.model_card
     assert "fine-tuned for this head" in exported.model_card
     with pytest.raises(FingerprintMismatch, match="tail cannot be imported"):
-        await house.ask("ImportHead", import_request(safetensors=exported.safetensors, labels=[]))
+        await server.ask("ImportHead", import_request(safetensors=exported.safetensors, labels=[]))
     with pytest.raises(FingerprintMismatch, match="tail cannot be imported"):
-        await house.ask("ImportHead", import_request(fingerprint=BY_TAIL))
+        await server.ask("ImportHead", import_request(fingerprint=BY_TAIL))
 
 
-async def test_tail_of_a_changed_backbone_says_how_to_train_it_again(open_house: Open) -> None:
-    async with open_house() as house:
-        await tail_head(house)
-    async with open_house(fingerprint="0" * 64) as house:
+async def test_tail_of_a_changed_backbone_says_how_to_train_it_again(
+    start_server: StartServer,
+) -> None:
+    async with start_server() as server:
+        await tail_head(server)
+    async with start_server(fingerprint="0" * 64) as server:
         for ask in (
-            house.predict(*texts("red")),
-            house.feedback({"red": "red"}),
-            house.add({"red": "red"}),
-            house.train(),
-            house.ask("SuggestExamples", heads_pb2.SuggestExamplesRequest(head=HEAD)),
-            house.ask("PromoteLiveCopy", heads_pb2.PromoteLiveCopyRequest(head=HEAD)),
+            server.predict(*texts("red")),
+            server.feedback({"red": "red"}),
+            server.add({"red": "red"}),
+            server.train(),
+            server.ask("SuggestExamples", heads_pb2.SuggestExamplesRequest(head=HEAD)),
+            server.ask("PromoteLiveCopy", heads_pb2.PromoteLiveCopyRequest(head=HEAD)),
         ):
             with pytest.raises(FingerprintMismatch, match="trunkline heads retrain") as caught:
                 await ask
             assert caught.value.value == "f" * 64
-        assert (await house.head()).active_version == 1
+        assert (await server.head()).active_version == 1
 
 
-async def test_deleted_head_leaves_neither_tail_nor_embeddings(house: House) -> None:
-    await tail_head(house)
-    await house.predict(*texts("red z"))
-    (tail,) = house.backbone.tails
-    await house.ask("DeleteHead", heads_pb2.DeleteHeadRequest(name=HEAD))
+async def test_deleted_head_leaves_neither_tail_nor_embeddings(server: InProcessServer) -> None:
+    await tail_head(server)
+    await server.predict(*texts("red z"))
+    (tail,) = server.backbone.tails
+    await server.ask("DeleteHead", heads_pb2.DeleteHeadRequest(name=HEAD))
     for table in (schema.tails, schema.embeddings, schema.versions):
-        assert await database_of(house).read(count, table) == 0
+        assert await database_of(server).read(count, table) == 0
     assert tail.closed
 
 

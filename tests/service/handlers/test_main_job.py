@@ -17,28 +17,37 @@ from service.errors import (
     PreconditionFailed,
 )
 from service.requests.tensors import from_tensor, to_tensor
-from tests.service.doubles import DIM, FINGERPRINT, vector_of
-from tests.service.house import HEAD, LABELS, House, Open, best, import_request, texts, weights
+from tests.service.server import (
+    HEAD,
+    LABELS,
+    InProcessServer,
+    StartServer,
+    best,
+    import_request,
+    texts,
+    weights,
+)
+from tests.service.tiny_backbone import DIM, FINGERPRINT, vector_of
 from trunkline.digest import text_digest
 from trunkline.resources import InvalidName
 from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2, prediction_pb2
 
 
-async def test_head_learns_its_examples_and_predicts_them(house: House) -> None:
-    await house.create()
-    added = await house.add(LABELS)
+async def test_head_learns_its_examples_and_predicts_them(server: InProcessServer) -> None:
+    await server.create()
+    added = await server.add(LABELS)
     assert (added.added, added.failed) == (4, 0)
-    training = await house.train()
+    training = await server.train()
     assert training.state == heads_pb2.TRAINING_STATE_SUCCEEDED, training
     assert (training.version, training.progress) == (1, 1.0)
-    response = await house.predict(*texts(*LABELS))
+    response = await server.predict(*texts(*LABELS))
     assert best(response) == list(LABELS.values())
     assert list(response.digests) == [text_digest(text) for text in LABELS]
     (group,) = response.predictions
     probabilities = from_tensor(group.probabilities, field="p", dtypes=("float32",))
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
     report = (
-        await house.ask(
+        await server.ask(
             "GetHeadReport", heads_pb2.GetHeadReportRequest(name=f"{HEAD}/versions/active")
         )
     ).report
@@ -46,62 +55,66 @@ async def test_head_learns_its_examples_and_predicts_them(house: House) -> None:
     assert report.train_seconds > 0
 
 
-async def test_what_is_stored_survives_a_restart(open_house: Open) -> None:
-    async with open_house() as house:
-        await house.create()
-        await house.add(LABELS)
-        await house.train()
-        before = await house.predict(*texts("red one", "something new"))
-    async with open_house() as house:
-        after = await house.predict(*texts("red one", "something new"))
+async def test_what_is_stored_survives_a_restart(start_server: StartServer) -> None:
+    async with start_server() as server:
+        await server.create()
+        await server.add(LABELS)
+        await server.train()
+        before = await server.predict(*texts("red one", "something new"))
+    async with start_server() as server:
+        after = await server.predict(*texts("red one", "something new"))
         assert after.predictions == before.predictions
-        head = (await house.ask("GetHead", heads_pb2.GetHeadRequest(name=HEAD))).head
+        head = (await server.ask("GetHead", heads_pb2.GetHeadRequest(name=HEAD))).head
         assert (head.active_version, head.labelled_count) == (1, 4)
         assert list(head.labels) == ["blue", "red"]
 
 
-async def test_unfinished_training_is_taken_up_by_the_next_server(open_house: Open) -> None:
-    async with open_house() as house:
-        await house.create()
-        await house.add(LABELS)
+async def test_unfinished_training_is_taken_up_by_the_next_server(
+    start_server: StartServer,
+) -> None:
+    async with start_server() as server:
+        await server.create()
+        await server.add(LABELS)
         request = heads_pb2.TrainHeadRequest(head=HEAD)
-        stream = house.application.handlers["TrainHead"](request, house.call("TrainHead", request))
+        stream = server.application.handlers["TrainHead"](
+            request, server.call("TrainHead", request)
+        )
         first = (await anext(stream)).training
         await stream.aclose()
-    async with open_house() as house:
+    async with start_server() as server:
         name = heads_pb2.GetTrainingRequest(name=first.name)
-        found = (await house.ask("GetTraining", name)).training
+        found = (await server.ask("GetTraining", name)).training
         if found.state != heads_pb2.TRAINING_STATE_SUCCEEDED:
-            joined = await house.train()
+            joined = await server.train()
             assert joined.name == first.name
             assert joined.state == heads_pb2.TRAINING_STATE_SUCCEEDED
-        assert (await house.predict(*texts("red one"))).predictions[0].version == 1
+        assert (await server.predict(*texts("red one"))).predictions[0].version == 1
 
 
-async def test_trainings_of_a_head_that_overlap_are_one(house: House) -> None:
-    await house.create()
-    await house.add(LABELS)
-    first, second = await asyncio.gather(house.train(), house.train())
+async def test_trainings_of_a_head_that_overlap_are_one(server: InProcessServer) -> None:
+    await server.create()
+    await server.add(LABELS)
+    first, second = await asyncio.gather(server.train(), server.train())
     assert first.name == second.name
-    versions = await house.ask("ListHeadVersions", heads_pb2.ListHeadVersionsRequest(head=HEAD))
+    versions = await server.ask("ListHeadVersions", heads_pb2.ListHeadVersionsRequest(head=HEAD))
     assert len(versions.versions) == 1
 
 
 async def test_cancelled_training_makes_no_version_and_the_head_can_be_trained_again(
-    house: House,
+    server: InProcessServer,
 ) -> None:
-    await house.create()
-    await house.add(LABELS)
+    await server.create()
+    await server.add(LABELS)
     request = heads_pb2.TrainHeadRequest(head=HEAD)
-    stream = house.application.handlers["TrainHead"](request, house.call("TrainHead", request))
+    stream = server.application.handlers["TrainHead"](request, server.call("TrainHead", request))
     first = (await anext(stream)).training
     cancel = heads_pb2.CancelTrainingRequest(name=first.name)
-    cancelled = (await house.ask("CancelTraining", cancel)).training
+    cancelled = (await server.ask("CancelTraining", cancel)).training
     await stream.aclose()
     assert cancelled.state == heads_pb2.TRAINING_STATE_CANCELLED
     with pytest.raises(PreconditionFailed):
-        await house.predict(*texts("red one"))
-    again = await house.train()
+        await server.predict(*texts("red one"))
+    again = await server.train()
     assert (again.state, again.version) == (heads_pb2.TRAINING_STATE_SUCCEEDED, 1)
 
 
@@ -114,42 +127,42 @@ async def test_cancelled_training_makes_no_version_and_the_head_can_be_trained_a
     ],
 )
 async def test_head_that_cannot_be_learned_is_refused_before_a_job_is_made(
-    house: House, labels: dict[str, str | None], field: str
+    server: InProcessServer, labels: dict[str, str | None], field: str
 ) -> None:
-    await house.create()
+    await server.create()
     if labels:
-        await house.add(labels)
+        await server.add(labels)
     with pytest.raises(PreconditionFailed) as caught:
-        await house.train()
+        await server.train()
     assert caught.value.field == field
-    assert (await house.ask("GetHead", heads_pb2.GetHeadRequest(name=HEAD))).head.training == ""
+    assert (await server.ask("GetHead", heads_pb2.GetHeadRequest(name=HEAD))).head.training == ""
 
 
 async def test_bad_rows_of_an_upload_fail_alone_and_are_counted_over_the_stream(
-    house: House,
+    server: InProcessServer,
 ) -> None:
-    await house.create()
+    await server.create()
     rows = {"one": "a", "bad": "a", "two": " padded ", "three": "b"}
-    response = await house.add(rows)
+    response = await server.add(rows)
     assert (response.added, response.failed) == (2, 2)
     assert [(error.row, error.field) for error in response.errors] == [(1, "text"), (2, "label")]
 
 
-async def test_inputs_that_were_sent_need_not_be_sent_again(house: House) -> None:
-    await house.create()
-    await house.add({"known": "a"})
+async def test_inputs_that_were_sent_need_not_be_sent_again(server: InProcessServer) -> None:
+    await server.create()
+    await server.add({"known": "a"})
     digests = [text_digest("new"), text_digest("known"), text_digest("new")]
     request = heads_pb2.FindMissingInputsRequest(head=HEAD, digests=digests)
-    assert list((await house.ask("FindMissingInputs", request)).missing) == [text_digest("new")]
-    asked = len(house.backbone.batches)
-    await house.add({"known": "b"})
-    assert len(house.backbone.batches) == asked
+    assert list((await server.ask("FindMissingInputs", request)).missing) == [text_digest("new")]
+    asked = len(server.backbone.batches)
+    await server.add({"known": "b"})
+    assert len(server.backbone.batches) == asked
 
 
-async def test_feedback_changes_what_the_next_training_learns(house: House) -> None:
-    await house.create()
-    await house.add(LABELS)
-    await house.train()
+async def test_feedback_changes_what_the_next_training_learns(server: InProcessServer) -> None:
+    await server.create()
+    await server.add(LABELS)
+    await server.train()
     rows = [
         prediction_pb2.Feedback(id="f1", input=common_pb2.Input(text="red one"), label="blue"),
         prediction_pb2.Feedback(
@@ -159,33 +172,33 @@ async def test_feedback_changes_what_the_next_training_learns(house: House) -> N
         prediction_pb2.Feedback(input=common_pb2.Input(digest="0" * 64), label="blue"),
     ]
     request = prediction_pb2.SendFeedbackRequest(head=HEAD, feedback=rows)
-    response = await house.ask("SendFeedback", request)
+    response = await server.ask("SendFeedback", request)
     assert response.ids[0] == "f1"
     assert response.ids[1]
     assert [error.row for error in response.errors] == [2, 3]
     assert [error.code for error in response.errors] == ["INVALID_ARGUMENT", "NOT_FOUND"]
-    again = await house.ask("SendFeedback", request)
+    again = await server.ask("SendFeedback", request)
     assert list(again.duplicates)[:1] == [True]
-    listed = await house.ask("ListExamples", heads_pb2.ListExamplesRequest(head=HEAD))
+    listed = await server.ask("ListExamples", heads_pb2.ListExamplesRequest(head=HEAD))
     sources = {example.digest: (example.label, example.source) for example in listed.examples}
     assert sources[text_digest("red one")] == ("blue", "feedback")
 
 
-async def test_all_bad_feedback_is_answered_row_by_row(house: House) -> None:
-    await house.create()
+async def test_all_bad_feedback_is_answered_row_by_row(server: InProcessServer) -> None:
+    await server.create()
     rows = [prediction_pb2.Feedback(input=common_pb2.Input(), label="x")]
     request = prediction_pb2.SendFeedbackRequest(head=HEAD, feedback=rows)
-    assert [error.row for error in (await house.ask("SendFeedback", request)).errors] == [0]
+    assert [error.row for error in (await server.ask("SendFeedback", request)).errors] == [0]
 
 
-async def test_imported_weights_predict_and_come_out_again(house: House) -> None:
-    imported = await house.ask("ImportHead", import_request())
+async def test_imported_weights_predict_and_come_out_again(server: InProcessServer) -> None:
+    imported = await server.ask("ImportHead", import_request())
     assert (imported.head.active_version, imported.version.source) == (1, "import")
-    assert best(await house.predict(*texts("anything"))) == ["yes"]
-    exported = await house.ask("ExportHead", heads_pb2.ExportHeadRequest(name=HEAD))
+    assert best(await server.predict(*texts("anything"))) == ["yes"]
+    exported = await server.ask("ExportHead", heads_pb2.ExportHeadRequest(name=HEAD))
     head = adapters.Head.from_safetensors(exported.safetensors)
     assert (head.labels, head.fingerprint) == (("no", "yes"), FINGERPRINT)
-    again = await house.ask("ImportHead", import_request(safetensors=exported.safetensors))
+    again = await server.ask("ImportHead", import_request(safetensors=exported.safetensors))
     assert again.version.version == 2
 
 
@@ -206,26 +219,26 @@ async def test_imported_weights_predict_and_come_out_again(house: House) -> None
     ],
 )
 async def test_weights_that_make_no_head_are_refused_and_change_nothing(
-    house: House, values: dict[str, Any], error: type[Exception]
+    server: InProcessServer, values: dict[str, Any], error: type[Exception]
 ) -> None:
     with pytest.raises(error):
-        await house.ask("ImportHead", import_request(**values))
-    listed = await house.ask("ListHeads", heads_pb2.ListHeadsRequest(parent="tenants/acme"))
+        await server.ask("ImportHead", import_request(**values))
+    listed = await server.ask("ListHeads", heads_pb2.ListHeadsRequest(parent="tenants/acme"))
     assert list(listed.heads) == []
 
 
-async def test_earlier_version_answers_again_once_it_is_activated(house: House) -> None:
-    await house.ask("ImportHead", import_request(labels=["old no", "old yes"]))
-    await house.ask("ImportHead", import_request(labels=["new no", "new yes"]))
-    assert best(await house.predict(*texts("x"))) == ["new yes"]
-    assert best(await house.predict(*texts("x"), version=1)) == ["old yes"]
+async def test_earlier_version_answers_again_once_it_is_activated(server: InProcessServer) -> None:
+    await server.ask("ImportHead", import_request(labels=["old no", "old yes"]))
+    await server.ask("ImportHead", import_request(labels=["new no", "new yes"]))
+    assert best(await server.predict(*texts("x"))) == ["new yes"]
+    assert best(await server.predict(*texts("x"), version=1)) == ["old yes"]
     request = heads_pb2.ActivateHeadVersionRequest(name=f"{HEAD}/versions/1")
-    assert (await house.ask("ActivateHeadVersion", request)).head.active_version == 1
-    assert best(await house.predict(*texts("x"))) == ["old yes"]
+    assert (await server.ask("ActivateHeadVersion", request)).head.active_version == 1
+    assert best(await server.predict(*texts("x"))) == ["old yes"]
 
 
-async def test_bad_rows_of_a_prediction_fail_alone(house: House) -> None:
-    await house.ask("ImportHead", import_request())
+async def test_bad_rows_of_a_prediction_fail_alone(server: InProcessServer) -> None:
+    await server.ask("ImportHead", import_request())
     inputs = [
         *texts("good", "bad one"),
         common_pb2.Input(),
@@ -238,8 +251,8 @@ async def test_bad_rows_of_a_prediction_fail_alone(house: House) -> None:
         ),
         common_pb2.Input(digest=text_digest("good")),
     ]
-    await house.predict(*texts("good"))
-    response = await house.predict(*inputs)
+    await server.predict(*texts("good"))
+    response = await server.predict(*inputs)
     assert list(response.predictions[0].rows) == [0, 6]
     assert [(error.row, error.code) for error in response.errors] == [
         (1, "INVALID_ARGUMENT"),
@@ -250,12 +263,12 @@ async def test_bad_rows_of_a_prediction_fail_alone(house: House) -> None:
     ]
 
 
-async def test_rows_of_several_heads_are_answered_by_head(house: House) -> None:
+async def test_rows_of_several_heads_are_answered_by_head(server: InProcessServer) -> None:
     other = "tenants/acme/heads/other"
-    await house.ask("ImportHead", import_request())
-    await house.ask("ImportHead", import_request(head_id="other", labels=["a", "b"]))
+    await server.ask("ImportHead", import_request())
+    await server.ask("ImportHead", import_request(head_id="other", labels=["a", "b"]))
     heads = [other, "", "tenants/acme/heads/missing", "tenants/bolt/heads/x", other]
-    response = await house.predict(*texts(*"abcde"), heads=heads)
+    response = await server.predict(*texts(*"abcde"), heads=heads)
     assert [(group.head, list(group.rows)) for group in response.predictions] == [
         (other, [0, 4]),
         (HEAD, [1]),
@@ -266,11 +279,11 @@ async def test_rows_of_several_heads_are_answered_by_head(house: House) -> None:
     ]
 
 
-async def test_best_classes_come_first_and_no_more_than_asked_for(house: House) -> None:
+async def test_best_classes_come_first_and_no_more_than_asked_for(server: InProcessServer) -> None:
     labels = [f"class-{i}" for i in range(5)]
-    await house.ask("ImportHead", import_request(safetensors=weights(labels), labels=labels))
+    await server.ask("ImportHead", import_request(safetensors=weights(labels), labels=labels))
     for top_k, wanted in ((0, 5), (2, 2), (9, 5)):
-        (group,) = (await house.predict(*texts("x"), top_k=top_k)).predictions
+        (group,) = (await server.predict(*texts("x"), top_k=top_k)).predictions
         indices = from_tensor(group.indices, field="i", dtypes=("uint32",))
         assert indices[0].tolist() == [4, 3, 2, 1, 0][:wanted]
 
@@ -285,67 +298,69 @@ async def test_best_classes_come_first_and_no_more_than_asked_for(house: House) 
     ],
 )
 async def test_prediction_that_asks_for_the_impossible_is_refused(
-    open_house: Open, values: dict[str, Any], field: str
+    start_server: StartServer, values: dict[str, Any], field: str
 ) -> None:
-    async with open_house(max_rows_per_request=4) as house:
+    async with start_server(max_rows_per_request=4) as server:
         request = prediction_pb2.PredictRequest(head=HEAD, **values)
         with pytest.raises(InvalidRequest) as caught:
-            await house.ask("Predict", request)
+            await server.ask("Predict", request)
         assert caught.value.field == field
 
 
-async def test_head_of_another_fingerprint_never_meets_an_embedding(open_house: Open) -> None:
-    async with open_house() as house:
-        await house.ask("ImportHead", import_request())
-    async with open_house(fingerprint="0" * 64) as house:
+async def test_head_of_another_fingerprint_never_meets_an_embedding(
+    start_server: StartServer,
+) -> None:
+    async with start_server() as server:
+        await server.ask("ImportHead", import_request())
+    async with start_server(fingerprint="0" * 64) as server:
         with pytest.raises(FingerprintMismatch):
-            await house.predict(*texts("x"))
+            await server.predict(*texts("x"))
         with pytest.raises(FingerprintMismatch):
-            await house.add({"x": "a"})
+            await server.add({"x": "a"})
 
 
-async def test_heads_are_made_listed_and_deleted(house: House) -> None:
+async def test_heads_are_made_listed_and_deleted(server: InProcessServer) -> None:
     for name in "cab":
-        await house.create(f"tenants/acme/heads/{name}")
+        await server.create(f"tenants/acme/heads/{name}")
     with pytest.raises(AlreadyExists):
-        await house.create("tenants/acme/heads/a")
+        await server.create("tenants/acme/heads/a")
     names: list[str] = []
     token = ""
     while True:
         request = heads_pb2.ListHeadsRequest(parent="tenants/acme", page_size=2, page_token=token)
-        page = await house.ask("ListHeads", request)
+        page = await server.ask("ListHeads", request)
         names += [head.name.rsplit("/", 1)[1] for head in page.heads]
         token = page.next_page_token
         if not token:
             break
     assert names == ["a", "b", "c"]
     gone = heads_pb2.DeleteHeadRequest(name="tenants/acme/heads/b")
-    await house.ask("DeleteHead", gone)
+    await server.ask("DeleteHead", gone)
     with pytest.raises(NotFound):
-        await house.ask("DeleteHead", gone)
+        await server.ask("DeleteHead", gone)
 
 
-async def test_examples_are_relabelled_and_deleted_row_by_row(house: House) -> None:
-    await house.create()
-    await house.add({"x": "a", "y": "a"})
+async def test_examples_are_relabelled_and_deleted_row_by_row(server: InProcessServer) -> None:
+    await server.create()
+    await server.add({"x": "a", "y": "a"})
     updates = [
         heads_pb2.ExampleUpdate(digest=text_digest("x"), label="b"),
         heads_pb2.ExampleUpdate(digest="0" * 64, label="b"),
         heads_pb2.ExampleUpdate(digest=text_digest("y")),
     ]
     request = heads_pb2.UpdateExamplesRequest(head=HEAD, updates=updates)
-    updated = await house.ask("UpdateExamples", request)
+    updated = await server.ask("UpdateExamples", request)
     assert (updated.updated, [error.row for error in updated.errors]) == (2, [1])
     delete = heads_pb2.DeleteExamplesRequest(head=HEAD, digests=["0" * 64, text_digest("x")])
-    deleted = await house.ask("DeleteExamples", delete)
+    deleted = await server.ask("DeleteExamples", delete)
     assert (deleted.deleted, [error.row for error in deleted.errors]) == (1, [0])
-    head = (await house.ask("GetHead", heads_pb2.GetHeadRequest(name=HEAD))).head
+    head = (await server.ask("GetHead", heads_pb2.GetHeadRequest(name=HEAD))).head
     assert (head.example_count, head.labelled_count) == (1, 0)
 
 
-async def test_embedding_of_a_failed_row_is_zero_and_named(house: House) -> None:
+async def test_embedding_of_a_failed_row_is_zero_and_named(server: InProcessServer) -> None:
     request = extraction_pb2.EmbedRequest(tenant="tenants/acme", inputs=texts("a", "bad", "b"))
-    response = await house.ask("Embed", request)
+    response = await server.ask("Embed", request)
     matrix = from_tensor(response.embeddings, field="e", dtypes=("float32",))
     wanted = [vector_of("a"), np.zeros(DIM, np.float32), vector_of("b")]
     np.testing.assert_array_equal(matrix, np.stack(wanted))

@@ -8,25 +8,27 @@ import pytest
 
 from service.errors import InvalidRequest, PreconditionFailed
 from service.requests.tensors import from_tensor
-from tests.service.house import HEAD, House, import_request
-from tests.service.live_house import (
+from tests.service.learning_head import (
     IMMEDIATE,
-    LiveHouse,
-    OpenLive,
+    LearningHead,
+    OpenLearningHead,
     around,
     strangers,
     vector_input,
 )
+from tests.service.server import HEAD, InProcessServer, import_request
 from trunkline.v1 import heads_pb2, prediction_pb2
 
 
-async def predict_with(head: LiveHouse, **values: Any) -> prediction_pb2.PredictResponse:
+async def predict_with(head: LearningHead, **values: Any) -> prediction_pb2.PredictResponse:
     rows = map(vector_input, around("red", 3, seed=8))
-    return await head.house.predict(*rows, **values)
+    return await head.server.predict(*rows, **values)
 
 
-async def test_sets_of_classes_come_at_the_level_that_is_asked_for(open_live: OpenLive) -> None:
-    async with open_live() as head:
+async def test_sets_of_classes_come_at_the_level_that_is_asked_for(
+    open_learning_head: OpenLearningHead,
+) -> None:
+    async with open_learning_head() as head:
         (plain,) = (await predict_with(head)).predictions
         assert not plain.HasField("set_sizes")
         sizes = []
@@ -41,17 +43,19 @@ async def test_sets_of_classes_come_at_the_level_that_is_asked_for(open_live: Op
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0, -0.1, float("nan")])
-async def test_level_that_is_no_probability_is_refused(open_live: OpenLive, level: float) -> None:
-    async with open_live() as head:
+async def test_level_that_is_no_probability_is_refused(
+    open_learning_head: OpenLearningHead, level: float
+) -> None:
+    async with open_learning_head() as head:
         with pytest.raises(InvalidRequest) as caught:
             await predict_with(head, conformal_level=level)
         assert caught.value.field == "conformal_level"
         assert caught.value.limit == "above 0, below 1"
 
 
-async def test_sets_of_a_head_without_held_out_scores_are_refused(house: House) -> None:
-    await house.ask("ImportHead", import_request())
-    head = LiveHouse(house)
+async def test_sets_of_a_head_without_held_out_scores_are_refused(server: InProcessServer) -> None:
+    await server.ask("ImportHead", import_request())
+    head = LearningHead(server)
     with pytest.raises(PreconditionFailed) as caught:
         await predict_with(head, conformal_level=0.9)
     assert caught.value.field == "conformal_level"
@@ -60,9 +64,9 @@ async def test_sets_of_a_head_without_held_out_scores_are_refused(house: House) 
 
 
 async def test_novel_rows_are_marked_and_the_reply_says_whether_the_head_abstains(
-    open_live: OpenLive,
+    open_learning_head: OpenLearningHead,
 ) -> None:
-    async with open_live(IMMEDIATE) as head:
+    async with open_learning_head(IMMEDIATE) as head:
         (plain,) = (await predict_with(head)).predictions
         assert (plain.HasField("novelty"), list(plain.novel)) == (False, [])
         await head.update(
@@ -70,7 +74,7 @@ async def test_novel_rows_are_marked_and_the_reply_says_whether_the_head_abstain
                 family="ridge", novelty=heads_pb2.Novelty(false_alarm_rate=0.2, abstain=True)
             )
         )
-        await head.house.train()
+        await head.server.train()
         vectors = [around("red", 1, seed=8, spread=0.1)[0], -strangers(1)[0]]
         group = await head.predict(vectors)
         novelty = from_tensor(group.novelty, field="n", dtypes=("float32",))

@@ -12,10 +12,10 @@ from models import RawInput
 from models.views import make_flips, make_views
 from service.errors import InvalidRequest
 from service.requests.tensors import to_tensor
-from tests.service.doubles import FINGERPRINT, TinyImageBackbone
 from tests.service.embedding.test_view_embeddings import PICTURES, embedded, picture, rows
-from tests.service.house import HEAD, LABELS, House, Open, texts
-from tests.service.tail_house import in_order
+from tests.service.server import HEAD, LABELS, InProcessServer, StartServer, texts
+from tests.service.tail_heads import in_order
+from tests.service.tiny_backbone import FINGERPRINT, TinyImageBackbone
 from trunkline.digest import image_digest
 from trunkline.v1 import common_pb2, heads_pb2
 
@@ -24,8 +24,8 @@ VIEWS = 3
 
 
 @pytest.fixture
-async def gallery(open_house: Open) -> AsyncIterator[House]:
-    async with open_house(backbone=TinyImageBackbone(), max_rows_per_request=20) as opened:
+async def gallery(start_server: StartServer) -> AsyncIterator[InProcessServer]:
+    async with start_server(backbone=TinyImageBackbone(), max_rows_per_request=20) as opened:
         await opened.create(spec=SPEC)
         await opened.add_rows(*rows(PICTURES))
         await opened.train()
@@ -37,7 +37,7 @@ def images(*pictures: bytes) -> list[common_pb2.Input]:
 
 
 async def test_probabilities_are_the_mean_over_image_and_views_and_the_rest_is_the_images_own(
-    gallery: House,
+    gallery: InProcessServer,
 ) -> None:
     one, other = picture("red", 7), picture("blue", 8)
     plain = (await gallery.predict(*images(one, other), conformal_level=0.8)).predictions[0]
@@ -56,7 +56,7 @@ async def test_probabilities_are_the_mean_over_image_and_views_and_the_rest_is_t
 
 
 async def test_a_head_of_images_without_up_and_down_looks_at_their_flips(
-    gallery: House,
+    gallery: InProcessServer,
 ) -> None:
     flips = heads_pb2.FineTune(views=3, flips=True)
     await gallery.train(spec=heads_pb2.HeadSpec(family="ridge", fine_tune=flips))
@@ -72,7 +72,7 @@ async def test_a_head_of_images_without_up_and_down_looks_at_their_flips(
     assert (caught.value.field, caught.value.value) == ("average_views", 4)
 
 
-async def test_views_are_computed_once_and_then_cached(gallery: House) -> None:
+async def test_views_are_computed_once_and_then_cached(gallery: InProcessServer) -> None:
     before = embedded(gallery)
     for _ in range(2):
         await gallery.predict(*images(picture("red", 7)), average_views=VIEWS)
@@ -81,7 +81,7 @@ async def test_views_are_computed_once_and_then_cached(gallery: House) -> None:
     assert embedded(gallery) == before + 2 + VIEWS
 
 
-async def test_row_without_an_image_of_its_own_fails_alone(gallery: House) -> None:
+async def test_row_without_an_image_of_its_own_fails_alone(gallery: InProcessServer) -> None:
     vector = common_pb2.Embedding(
         fingerprint=FINGERPRINT, vector=to_tensor(np.zeros(4, np.float32))
     )
@@ -102,17 +102,17 @@ async def test_row_without_an_image_of_its_own_fails_alone(gallery: House) -> No
     [(33, 1, "average_views", 32), (4, 5, "inputs", 4)],
 )
 async def test_more_views_than_there_are_or_fit_are_refused(
-    gallery: House, views: int, inputs: int, field: str, limit: int
+    gallery: InProcessServer, views: int, inputs: int, field: str, limit: int
 ) -> None:
     with pytest.raises(InvalidRequest) as caught:
         await gallery.predict(*images(*[picture("red", 0)] * inputs), average_views=views)
     assert (caught.value.field, caught.value.limit) == (field, limit)
 
 
-async def test_texts_have_no_views(house: House) -> None:
-    await house.create()
-    await house.add(LABELS)
-    await house.train()
+async def test_texts_have_no_views(server: InProcessServer) -> None:
+    await server.create()
+    await server.add(LABELS)
+    await server.train()
     with pytest.raises(InvalidRequest, match="only images have views") as caught:
-        await house.predict(*texts("red one"), average_views=2)
+        await server.predict(*texts("red one"), average_views=2)
     assert (caught.value.field, caught.value.value) == ("average_views", 2)

@@ -19,18 +19,18 @@ from service.metrics import Metrics
 from service.serving.head_cache import LoadedHead
 from service.store import live_outcomes
 from service.store.live_set import LiveSet
-from tests.service.doubles import Changes
-from tests.service.live_house import (
+from tests.service.learning_head import (
     GATED,
     IMMEDIATE,
-    LiveHouse,
-    OpenLive,
+    LearningHead,
+    OpenLearningHead,
     Vector,
     around,
     states,
     strangers,
     unlike,
 )
+from tests.service.tiny_backbone import Changes
 from trunkline.v1 import heads_pb2
 
 FEEDERS = 4
@@ -39,7 +39,7 @@ SENT = 500
 
 
 @asynccontextmanager
-async def fed(head: LiveHouse, inputs: Callable[[int, int], Vector]) -> AsyncIterator[None]:
+async def fed(head: LearningHead, inputs: Callable[[int, int], Vector]) -> AsyncIterator[None]:
     """A head that is sent feedback all the time, until the end of the block."""
     done = asyncio.Event()
 
@@ -70,23 +70,27 @@ def always_the_same(feeder: int, i: int) -> Vector:
 @pytest.mark.parametrize("inputs", [always_new, always_the_same])
 @pytest.mark.parametrize("values", [{}, {"live_cache_bytes": 0}])
 async def test_every_prediction_is_live_and_returns_while_feedback_never_ends(
-    open_live: OpenLive, inputs: Callable[[int, int], Vector], values: dict[str, Any]
+    open_learning_head: OpenLearningHead,
+    inputs: Callable[[int, int], Vector],
+    values: dict[str, Any],
 ) -> None:
-    async with open_live(IMMEDIATE, **values) as head, fed(head, inputs):
+    async with open_learning_head(IMMEDIATE, **values) as head, fed(head, inputs):
         for _ in range(15):
             assert (await head.predict(strangers(2))).live
             assert (await head.live()).state == heads_pb2.LIVE_STATE_SERVING
 
 
-async def test_copy_is_dropped_and_promoted_while_feedback_never_ends(open_live: OpenLive) -> None:
-    async with open_live(IMMEDIATE) as head, fed(head, always_new):
+async def test_copy_is_dropped_and_promoted_while_feedback_never_ends(
+    open_learning_head: OpenLearningHead,
+) -> None:
+    async with open_learning_head(IMMEDIATE) as head, fed(head, always_new):
         assert (await head.drop()).quarantined
         await head.send(strangers(2, seed=99), "red")
         assert (await head.promote()).head.active_version == 2
 
 
 async def test_what_is_sent_at_once_is_learned_in_slices(
-    open_live: OpenLive, monkeypatch: pytest.MonkeyPatch
+    open_learning_head: OpenLearningHead, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learn = live_copy.LiveCopy.learn
     sizes: list[int] = []
@@ -96,7 +100,7 @@ async def test_what_is_sent_at_once_is_learned_in_slices(
         return learn(self, feedback)
 
     monkeypatch.setattr(live_copy.LiveCopy, "learn", watched)
-    async with open_live(IMMEDIATE) as head:
+    async with open_learning_head(IMMEDIATE) as head:
         await head.send(strangers(100), "red")
         assert (await head.live()).scored == 100
         assert sum(sizes) == 100
@@ -123,7 +127,7 @@ async def test_tenants_take_turns_however_much_one_of_them_wants() -> None:
 
 
 async def test_predictions_of_others_return_while_a_copy_is_made_anew(
-    open_live: OpenLive, monkeypatch: pytest.MonkeyPatch
+    open_learning_head: OpenLearningHead, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build, begun, may_end = steps._build, threading.Event(), threading.Event()
 
@@ -134,7 +138,7 @@ async def test_predictions_of_others_return_while_a_copy_is_made_anew(
         return build(stored, *rest)
 
     monkeypatch.setattr(steps, "_build", slow)
-    async with open_live(IMMEDIATE) as head:
+    async with open_learning_head(IMMEDIATE) as head:
         await head.send(strangers(2), "red")
         assert (await head.predict(strangers(2))).live
         slow_heads = [await _trained(head, f"tenants/slow/heads/h{i}") for i in range(3)]
@@ -152,7 +156,7 @@ async def test_predictions_of_others_return_while_a_copy_is_made_anew(
 
 
 async def test_client_who_leaves_takes_no_copy_from_others_who_wait_for_it(
-    open_live: OpenLive, monkeypatch: pytest.MonkeyPatch
+    open_learning_head: OpenLearningHead, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build, may_end = steps._build, threading.Event()
     serving, waits, changes = LiveCopies.serving, 0, Changes()
@@ -169,7 +173,7 @@ async def test_client_who_leaves_takes_no_copy_from_others_who_wait_for_it(
 
     monkeypatch.setattr(steps, "_build", slow)
     monkeypatch.setattr(LiveCopies, "serving", noted)
-    async with open_live(IMMEDIATE) as head:
+    async with open_learning_head(IMMEDIATE) as head:
         await head.send(strangers(2), "red")
         leaves, stays = (asyncio.create_task(head.predict(strangers(2))) for _ in range(2))
         await changes.until(lambda: waits == 2)
@@ -183,19 +187,19 @@ async def test_client_who_leaves_takes_no_copy_from_others_who_wait_for_it(
         assert (await head.predict(strangers(2))).live
 
 
-async def _trained(like: LiveHouse, name: str) -> LiveHouse:
-    head = LiveHouse(like.house, name)
-    await like.house.create(name, spec=heads_pb2.HeadSpec(family="ridge"), policy=IMMEDIATE)
+async def _trained(like: LearningHead, name: str) -> LearningHead:
+    head = LearningHead(like.server, name)
+    await like.server.create(name, spec=heads_pb2.HeadSpec(family="ridge"), policy=IMMEDIATE)
     await head.add(around("red", 5, seed=1), "red")
     await head.add(around("blue", 5, seed=2), "blue")
-    await like.house.train(name)
+    await like.server.train(name)
     return head
 
 
 async def test_what_fails_once_is_tried_again_by_the_next_who_asks(
-    open_live: OpenLive, monkeypatch: pytest.MonkeyPatch
+    open_learning_head: OpenLearningHead, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with open_live(IMMEDIATE) as head:
+    async with open_learning_head(IMMEDIATE) as head:
         inputs = strangers(3)
         other = await unlike(head, inputs)
         store, failed = live_outcomes.store_scores, asyncio.Event()
@@ -216,9 +220,9 @@ async def test_what_fails_once_is_tried_again_by_the_next_who_asks(
 
 
 async def test_what_keeps_failing_is_not_tried_for_every_prediction(
-    open_live: OpenLive, monkeypatch: pytest.MonkeyPatch
+    open_learning_head: OpenLearningHead, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with open_live(IMMEDIATE) as head:
+    async with open_learning_head(IMMEDIATE) as head:
         tries: list[int] = []
 
         def fails(self: live_copy.LiveCopy, feedback: Sequence[Any]) -> live_copy.Learned:
@@ -234,22 +238,22 @@ async def test_what_keeps_failing_is_not_tried_for_every_prediction(
 
 
 async def test_feedback_of_a_gated_head_is_learned_after_a_crash_without_anybody_asking(
-    open_live: OpenLive, monkeypatch: pytest.MonkeyPatch
+    open_learning_head: OpenLearningHead, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as broken:
         broken.setattr(live_copy.LiveCopy, "learn", None)
-        async with open_live(GATED) as head:
+        async with open_learning_head(GATED) as head:
             await head.send(strangers(3), "red")
             await head.live()
             assert not any(item.HasField("active_right") for item in await head.feedback())
-    async with open_live() as head:
+    async with open_learning_head() as head:
         (leftovers,) = [t for t in asyncio.all_tasks() if t.get_name() == "live-leftovers"]
         await leftovers
         assert all(item.HasField("active_right") for item in await head.feedback())
 
 
 async def test_copy_that_is_worn_is_made_anew_and_answers_as_before(
-    open_live: OpenLive, monkeypatch: pytest.MonkeyPatch
+    open_learning_head: OpenLearningHead, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build = steps._build
     built: list[int] = []
@@ -260,7 +264,7 @@ async def test_copy_that_is_worn_is_made_anew_and_answers_as_before(
 
     probes = around("red", 10, seed=5) + strangers(10)
     monkeypatch.setattr(steps, "_build", watched)
-    async with open_live(IMMEDIATE) as head:
+    async with open_learning_head(IMMEDIATE) as head:
         with monkeypatch.context() as impatient:
             impatient.setattr(live_copy, "REFRESH_UPDATES", 4)
             for i, vector in enumerate(strangers(13)):
@@ -269,27 +273,29 @@ async def test_copy_that_is_worn_is_made_anew_and_answers_as_before(
         assert len(built) == 4
         before, live = await head.probabilities(probes), await head.live()
         assert (live.scored, live.example_count) == (13, 53)
-    async with open_live() as head:
+    async with open_learning_head() as head:
         np.testing.assert_allclose(await head.probabilities(probes), before, atol=1e-6)
         assert await head.live() == live
 
 
-async def test_activation_and_rollback_survive_a_restart(open_live: OpenLive) -> None:
+async def test_activation_and_rollback_survive_a_restart(
+    open_learning_head: OpenLearningHead,
+) -> None:
     inputs = strangers(6)
-    async with open_live(IMMEDIATE) as head:
+    async with open_learning_head(IMMEDIATE) as head:
         first = await head.probabilities(inputs)
         await head.send(inputs, await unlike(head, inputs))
         await head.promote()
         second = await head.probabilities(inputs)
-    async with open_live() as head:
+    async with open_learning_head() as head:
         np.testing.assert_array_equal(await head.probabilities(inputs), second)
         await head.activate(1)
-    async with open_live() as head:
+    async with open_learning_head() as head:
         np.testing.assert_array_equal(await head.probabilities(inputs), first)
         assert (await head.head()).active_version == 1
         assert set(states(await head.feedback())) == {heads_pb2.FEEDBACK_STATE_QUARANTINED}
         await head.activate(2)
-    async with open_live() as head:
+    async with open_learning_head() as head:
         np.testing.assert_array_equal(await head.probabilities(inputs), second)
         assert set(states(await head.feedback())) == {heads_pb2.FEEDBACK_STATE_LEARNED}
 
@@ -305,7 +311,7 @@ async def test_entries_that_were_used_longest_ago_go_first_and_those_in_use_stay
 
 
 async def test_who_waits_for_a_copy_when_the_server_closes_does_not_wait_for_ever(
-    open_live: OpenLive, monkeypatch: pytest.MonkeyPatch
+    open_learning_head: OpenLearningHead, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, may_end, close = threading.Event(), threading.Event(), TenantThreads.close
 
@@ -319,7 +325,7 @@ async def test_who_waits_for_a_copy_when_the_server_closes_does_not_wait_for_eve
 
     monkeypatch.setattr(steps, "_build", slow)
     monkeypatch.setattr(TenantThreads, "close", closing)
-    async with open_live(IMMEDIATE) as head:
+    async with open_learning_head(IMMEDIATE) as head:
         await head.send(strangers(1), "red")
         waiting = asyncio.create_task(head.predict(strangers(1)))
         await asyncio.to_thread(begun.wait, 60)

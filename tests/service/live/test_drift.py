@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.service.live_house import IMMEDIATE, LiveHouse, OpenLive, around
+from tests.service.learning_head import IMMEDIATE, LearningHead, OpenLearningHead, around
 from trunkline.v1 import heads_pb2
 
 SWAPPED = {"red": "blue", "blue": "red"}
 
 
-async def drifted(head: LiveHouse) -> heads_pb2.LiveCopy:
+async def drifted(head: LearningHead) -> heads_pb2.LiveCopy:
     """The live copy just after its head was seen to need other labels than before."""
     for label in ("red", "blue"):
         await head.send(around(label, 40, seed=41, spread=0.5), label)
@@ -24,16 +24,16 @@ async def drifted(head: LiveHouse) -> heads_pb2.LiveCopy:
 
 
 async def test_drift_is_detected_and_the_copy_stands_on_what_came_after_it(
-    open_live: OpenLive,
+    open_learning_head: OpenLearningHead,
 ) -> None:
-    async with open_live(IMMEDIATE, drift_delta=0.2) as head:
+    async with open_learning_head(IMMEDIATE, drift_delta=0.2) as head:
         live = await drifted(head)
         assert live.drift.time.seconds > 0
         assert live.example_count == live.feedback_count < 200
         for label in ("red", "blue"):
             await head.send(around(label, 20, seed=90, spread=0.5), SWAPPED[label])
             assert set(await head.labels(around(label, 9, 91, 0.5))) == {SWAPPED[label]}
-        registry = head.house.application.metrics.registry
+        registry = head.server.application.metrics.registry
         found = {
             name: registry.get_sample_value(f"trunkline_{name}", {"tenant": "acme"})
             for name in ("drifts_total", "live_drifted", "last_drift_time_seconds")
@@ -46,16 +46,16 @@ async def test_drift_is_detected_and_the_copy_stands_on_what_came_after_it(
 
 
 async def test_version_that_is_trained_after_a_change_is_followed_from_its_own_examples(
-    open_live: OpenLive,
+    open_learning_head: OpenLearningHead,
 ) -> None:
-    async with open_live(IMMEDIATE, drift_delta=0.2) as head:
+    async with open_learning_head(IMMEDIATE, drift_delta=0.2) as head:
         await drifted(head)
-        training = await head.house.train()
-        trained_on = (await head.house.report()).example_count
+        training = await head.server.train()
+        trained_on = (await head.server.report()).example_count
         await head.send(around("red", 1, seed=92), "blue")
         live = await head.live()
         assert live.base_version == training.version == 2
         assert not live.drift.detected
         assert (live.feedback_count, live.example_count) == (1, trained_on + 1)
-    async with open_live(drift_delta=0.2) as head:
+    async with open_learning_head(drift_delta=0.2) as head:
         assert await head.live() == live

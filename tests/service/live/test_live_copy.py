@@ -13,19 +13,19 @@ from adapters import FAMILIES
 from adapters.calibration import fit_temperature
 from service.errors import InvalidRequest, PreconditionFailed
 from service.live import live_copy
-from tests.service.house import HEAD
-from tests.service.live_house import (
+from tests.service.learning_head import (
     CENTRES,
     GATED,
     IMMEDIATE,
     MANUAL,
-    LiveHouse,
-    OpenLive,
+    LearningHead,
+    OpenLearningHead,
     around,
     states,
     strangers,
     unlike,
 )
+from tests.service.server import HEAD
 from trunkline.v1 import heads_pb2
 
 LEARNED = heads_pb2.FEEDBACK_STATE_LEARNED
@@ -34,9 +34,9 @@ QUARANTINED = heads_pb2.FEEDBACK_STATE_QUARANTINED
 
 @pytest.mark.parametrize("family", FAMILIES)
 async def test_very_next_prediction_shows_what_was_learned(
-    open_live: OpenLive, family: str
+    open_learning_head: OpenLearningHead, family: str
 ) -> None:
-    async with open_live(IMMEDIATE, family=family) as head:
+    async with open_learning_head(IMMEDIATE, family=family) as head:
         inputs = strangers(10)
         before = await head.predict(inputs)
         assert (before.live, before.version) == (False, 1)
@@ -49,9 +49,9 @@ async def test_very_next_prediction_shows_what_was_learned(
 
 
 async def test_immediate_copy_is_the_one_that_training_on_everything_makes(
-    open_live: OpenLive,
+    open_learning_head: OpenLearningHead,
 ) -> None:
-    async with open_live(IMMEDIATE) as head:
+    async with open_learning_head(IMMEDIATE) as head:
         probes = around("red", 20, seed=5) + strangers(5)
         for seed in (11, 12):
             await head.send(around("red", 5, seed), "red")
@@ -67,9 +67,9 @@ async def test_immediate_copy_is_the_one_that_training_on_everything_makes(
 
 
 async def test_gated_head_answers_as_before_until_its_copy_is_shown_to_be_better(
-    open_live: OpenLive,
+    open_learning_head: OpenLearningHead,
 ) -> None:
-    async with open_live(GATED, family="lda") as head:
+    async with open_learning_head(GATED, family="lda") as head:
         await head.update(allow_new_labels=True)
         green = [vector + CENTRES["green"] for vector in around("green", 30, seed=4)]
         before = await head.probabilities(green)
@@ -91,15 +91,15 @@ async def test_gated_head_answers_as_before_until_its_copy_is_shown_to_be_better
         assert set(await head.labels(green)) == {"green"}
         assert {item.state for item in await head.feedback()} == {LEARNED}
         request = heads_pb2.GetHeadVersionRequest(name=f"{HEAD}/versions/2")
-        version = (await head.house.ask("GetHeadVersion", request)).version
+        version = (await head.server.ask("GetHeadVersion", request)).version
         assert (version.source, version.active) == ("feedback", True)
         assert version.example_count == 40 + described.feedback_count
 
 
 async def test_copy_that_would_forget_the_stored_examples_is_held_back(
-    open_live: OpenLive,
+    open_learning_head: OpenLearningHead,
 ) -> None:
-    async with open_live(GATED) as head:
+    async with open_learning_head(GATED) as head:
         lies = around("red", 40, seed=21, spread=0.5)
         for start in range(0, 40, 4):
             await head.send(lies[start : start + 4], "blue")
@@ -112,9 +112,9 @@ async def test_copy_that_would_forget_the_stored_examples_is_held_back(
 
 
 async def test_copy_that_is_shown_to_be_worse_is_dropped_and_its_feedback_quarantined(
-    open_live: OpenLive,
+    open_learning_head: OpenLearningHead,
 ) -> None:
-    async with open_live(GATED, family="logistic") as head:
+    async with open_learning_head(GATED, family="logistic") as head:
         # Many lies at once, before the copy has believed one of them, and then the truth.
         await head.send(around("red", 60, seed=31, spread=0.3), "blue")
         for vector in around("red", 40, seed=32, spread=0.3):
@@ -130,9 +130,9 @@ async def test_copy_that_is_shown_to_be_worse_is_dropped_and_its_feedback_quaran
 
 
 async def test_manual_copy_neither_serves_nor_takes_over_until_it_is_promoted(
-    open_live: OpenLive,
+    open_learning_head: OpenLearningHead,
 ) -> None:
-    async with open_live(MANUAL) as head:
+    async with open_learning_head(MANUAL) as head:
         inputs = strangers(30)
         other = await unlike(head, inputs)
         before = await head.probabilities(inputs)
@@ -145,7 +145,7 @@ async def test_manual_copy_neither_serves_nor_takes_over_until_it_is_promoted(
         promoted = await head.promote()
         assert (promoted.version.version, promoted.version.source) == (2, "feedback")
         request = heads_pb2.GetHeadReportRequest(name=f"{HEAD}/versions/2")
-        report = (await head.house.ask("GetHeadReport", request)).report
+        report = (await head.server.ask("GetHeadReport", request)).report
         assert (report.example_count, report.estimate.method) == (70, "leave-one-out")
         assert [item.examples for item in report.evaluation.classes] == (
             [20, 50] if other == "red" else [50, 20]
@@ -158,8 +158,10 @@ async def test_manual_copy_neither_serves_nor_takes_over_until_it_is_promoted(
         assert set(await head.labels(inputs)) == {other}
 
 
-async def test_promoted_version_is_calibrated_on_what_it_stands_on(open_live: OpenLive) -> None:
-    async with open_live(IMMEDIATE) as head:
+async def test_promoted_version_is_calibrated_on_what_it_stands_on(
+    open_learning_head: OpenLearningHead,
+) -> None:
+    async with open_learning_head(IMMEDIATE) as head:
         base = await exported(head)
         doubtful = around("red", 15, seed=21)
         await head.send(doubtful, "blue")
@@ -175,15 +177,17 @@ async def test_promoted_version_is_calibrated_on_what_it_stands_on(open_live: Op
     assert promoted.temperature > 1.5 * base.temperature
 
 
-async def exported(head: LiveHouse) -> adapters.Head:
+async def exported(head: LearningHead) -> adapters.Head:
     """The active version."""
     request = heads_pb2.ExportHeadRequest(name=head.name)
-    file = (await head.house.ask("ExportHead", request)).safetensors
+    file = (await head.server.ask("ExportHead", request)).safetensors
     return adapters.Head.from_safetensors(file)
 
 
-async def test_rollback_brings_the_old_answers_back_at_once(open_live: OpenLive) -> None:
-    async with open_live(MANUAL) as head:
+async def test_rollback_brings_the_old_answers_back_at_once(
+    open_learning_head: OpenLearningHead,
+) -> None:
+    async with open_learning_head(MANUAL) as head:
         inputs = strangers(6)
         before = await head.probabilities(inputs)
         await head.send(inputs, await unlike(head, inputs))
@@ -194,30 +198,32 @@ async def test_rollback_brings_the_old_answers_back_at_once(open_live: OpenLive)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-async def test_copy_is_the_same_after_a_restart(open_live: OpenLive, family: str) -> None:
+async def test_copy_is_the_same_after_a_restart(
+    open_learning_head: OpenLearningHead, family: str
+) -> None:
     probes = around("red", 10, seed=5) + strangers(10)
-    async with open_live(IMMEDIATE, family=family) as head:
+    async with open_learning_head(IMMEDIATE, family=family) as head:
         for start in range(0, 8, 2):
             await head.send(strangers(8)[start : start + 2], "red")
         await head.send(around("blue", 4, seed=6), "blue")
         await head.send(around("red", 20, seed=1)[:2], "blue")  # corrections of members
         before = await head.probabilities(probes)
         live = await head.live()
-    async with open_live(family=family) as head:
+    async with open_learning_head(family=family) as head:
         tolerance = 1e-3 if family == "logistic" else 1e-6
         np.testing.assert_allclose(await head.probabilities(probes), before, atol=tolerance)
         assert await head.live() == live
 
 
 async def test_feedback_that_was_acknowledged_but_not_learned_is_learned_after_a_crash(
-    open_live: OpenLive, monkeypatch: pytest.MonkeyPatch
+    open_learning_head: OpenLearningHead, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inputs = strangers(6)
 
     def crash(self: live_copy.LiveCopy, feedback: object) -> None:
         raise RuntimeError("power cut")
 
-    async with open_live(IMMEDIATE) as head:
+    async with open_learning_head(IMMEDIATE) as head:
         other = await unlike(head, inputs)
         monkeypatch.setattr(live_copy.LiveCopy, "learn", crash)
         assert not (await head.send(inputs, other)).errors
@@ -226,21 +232,21 @@ async def test_feedback_that_was_acknowledged_but_not_learned_is_learned_after_a
         assert live.state == heads_pb2.LIVE_STATE_UNAVAILABLE
         assert "learning failed" in live.reason
         assert not any(item.HasField("active_right") for item in await head.feedback())
-        metrics = head.house.application.metrics.registry
+        metrics = head.server.application.metrics.registry
         failures = metrics.get_sample_value("trunkline_live_failures_total", {"tenant": "acme"})
         assert failures is not None
         assert failures >= 1
     monkeypatch.undo()
-    async with open_live() as head:
+    async with open_learning_head() as head:
         assert set(await head.labels(inputs)) == {other}
         live = await head.live()
         assert (live.feedback_count, live.scored, live.active_right) == (6, 6, 0)
 
 
 async def test_copy_that_failed_is_made_anew_with_the_next_feedback(
-    open_live: OpenLive, monkeypatch: pytest.MonkeyPatch
+    open_learning_head: OpenLearningHead, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with open_live(IMMEDIATE) as head:
+    async with open_learning_head(IMMEDIATE) as head:
         inputs = strangers(6)
         other = await unlike(head, inputs)
         with monkeypatch.context() as broken:
@@ -252,8 +258,8 @@ async def test_copy_that_failed_is_made_anew_with_the_next_feedback(
         assert (await head.live()).scored == 6
 
 
-async def test_change_of_policy_takes_effect_at_once(open_live: OpenLive) -> None:
-    async with open_live(MANUAL) as head:
+async def test_change_of_policy_takes_effect_at_once(open_learning_head: OpenLearningHead) -> None:
+    async with open_learning_head(MANUAL) as head:
         inputs = strangers(4)
         await head.send(inputs, "red")
         assert not (await head.predict(inputs)).live
@@ -267,16 +273,20 @@ async def test_change_of_policy_takes_effect_at_once(open_live: OpenLive) -> Non
         assert caught.value.field == "policy"
 
 
-async def test_nothing_to_promote_or_drop_is_an_error_that_says_so(open_live: OpenLive) -> None:
-    async with open_live(IMMEDIATE) as head:
+async def test_nothing_to_promote_or_drop_is_an_error_that_says_so(
+    open_learning_head: OpenLearningHead,
+) -> None:
+    async with open_learning_head(IMMEDIATE) as head:
         for wanted in (head.promote, head.drop):
             with pytest.raises(PreconditionFailed) as caught:
                 await wanted()
             assert caught.value.field == "head"
 
 
-async def test_concurrent_predictions_each_see_one_version(open_live: OpenLive) -> None:
-    async with open_live(MANUAL) as head:
+async def test_concurrent_predictions_each_see_one_version(
+    open_learning_head: OpenLearningHead,
+) -> None:
+    async with open_learning_head(MANUAL) as head:
         inputs = strangers(20)
         await head.send(inputs, await unlike(head, inputs))
         await head.promote()
@@ -300,9 +310,9 @@ async def test_concurrent_predictions_each_see_one_version(open_live: OpenLive) 
 
 
 async def test_predictions_while_feedback_comes_see_whole_states_of_the_copy(
-    open_live: OpenLive,
+    open_learning_head: OpenLearningHead,
 ) -> None:
-    async with open_live(IMMEDIATE) as head:
+    async with open_learning_head(IMMEDIATE) as head:
         inputs = strangers(12)
         sent = asyncio.gather(*(head.send([vector], "red") for vector in inputs))
         groups = await asyncio.gather(*(head.predict(inputs) for _ in range(12)))
@@ -312,26 +322,28 @@ async def test_predictions_while_feedback_comes_see_whole_states_of_the_copy(
         assert (live.feedback_count, live.scored, live.example_count) == (12, 12, 52)
 
 
-async def test_copies_larger_than_their_memory_still_learn(open_live: OpenLive) -> None:
-    async with open_live(IMMEDIATE, live_cache_bytes=0) as head:
+async def test_copies_larger_than_their_memory_still_learn(
+    open_learning_head: OpenLearningHead,
+) -> None:
+    async with open_learning_head(IMMEDIATE, live_cache_bytes=0) as head:
         inputs = strangers(6)
         other = await unlike(head, inputs)
         for vector in inputs:
             await head.send([vector], other)
         assert set(await head.labels(inputs)) == {other}
         assert (await head.live()).scored == 6
-        registry = head.house.application.metrics.registry
+        registry = head.server.application.metrics.registry
         assert registry.get_sample_value("trunkline_live_copies") == 0
 
 
 async def test_deleted_head_leaves_nothing_behind_for_one_of_the_same_name(
-    open_live: OpenLive,
+    open_learning_head: OpenLearningHead,
 ) -> None:
-    async with open_live(IMMEDIATE) as head:
+    async with open_learning_head(IMMEDIATE) as head:
         await head.send(strangers(4), "red")
         await head.live()
-        await head.house.ask("DeleteHead", heads_pb2.DeleteHeadRequest(name=HEAD))
-        await head.house.create()
+        await head.server.ask("DeleteHead", heads_pb2.DeleteHeadRequest(name=HEAD))
+        await head.server.create()
         live = await head.live()
         assert (live.state, live.base_version) == (heads_pb2.LIVE_STATE_IDLE, 0)
         assert await head.feedback() == []

@@ -13,7 +13,7 @@ from benchmarks.learning.following import Following
 from service.live.comparison import compare
 from service.live.policy import Policy
 from service.live.promotion_gate import PromotionGate, Verdict
-from tests.service.live_stream import Digits
+from tests.service.live.digits import Digits
 
 FEEDBACKS = 500
 SEEDS = range(10)

@@ -18,8 +18,8 @@ from service.metrics import Metrics
 from service.serving.head_cache import HeadCache
 from service.store import Database
 from service.store import heads as stored_heads
-from tests.service.doubles import DIM, FINGERPRINT, Changes
-from tests.service.stored import add_version, new_head
+from tests.service.store.records import add_version, new_head
+from tests.service.tiny_backbone import DIM, FINGERPRINT, Changes
 from trunkline.resources import InvalidName
 
 BIG = 1 << 30

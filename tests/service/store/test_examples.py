@@ -21,8 +21,8 @@ from service.store import kept_inputs as stored_inputs
 from service.store.database import migrate
 from service.store.feedback import store_feedback
 from service.store.view_digests import view_digest
-from tests.service.doubles import DIM, FINGERPRINT, vector_of
-from tests.service.stored import MANY, add_examples, example, feedback, new_head
+from tests.service.store.records import MANY, add_examples, example, feedback, new_head
+from tests.service.tiny_backbone import DIM, FINGERPRINT, vector_of
 from trunkline.digest import text_digest
 
 

@@ -18,7 +18,7 @@ from service.store.feedback import store_feedback
 from service.store.feedback_states import FeedbackState, settle
 from service.store.head_records import HeadRecord
 from service.store.online_accuracy import online_accuracy
-from tests.service.stored import add_examples, add_version, example, feedback, new_head
+from tests.service.store.records import add_examples, add_version, example, feedback, new_head
 from trunkline.digest import text_digest
 
 

@@ -14,7 +14,7 @@ from service.store.feedback import store_feedback
 from service.store.head_records import HeadCounts
 from service.store.jobs import JobRecord, JobState, NewVersion
 from service.store.version_members import members_of
-from tests.service.stored import add_examples, add_version, example, feedback, new_head
+from tests.service.store.records import add_examples, add_version, example, feedback, new_head
 
 SPEC = {"family": "ridge", "seed": 3, "l2": None}
 

@@ -23,8 +23,8 @@ from service.store import versions as stored_versions
 from service.store.database import MIGRATIONS
 from service.store.jobs import JobState, Move, NewVersion
 from service.store.tails import NewTail
-from tests.service.doubles import FINGERPRINT, vector_of
-from tests.service.stored import add_examples, add_version, example, new_head
+from tests.service.store.records import add_examples, add_version, example, new_head
+from tests.service.tiny_backbone import FINGERPRINT, vector_of
 from trunkline.digest import text_digest
 
 OTHER = "0" * 64

@@ -8,13 +8,13 @@ import httpx
 import pytest
 
 from service.transport.rest import Backend, rest_app
-from tests.service.house import HEAD, LABELS, House, import_request
+from tests.service.server import HEAD, LABELS, InProcessServer, import_request
 
 
 @pytest.fixture
-async def rest(house: House) -> AsyncIterator[httpx.AsyncClient]:
+async def rest(server: InProcessServer) -> AsyncIterator[httpx.AsyncClient]:
     backend = Backend()
-    backend.attach(house.application.handlers, house.application.calls)
+    backend.attach(server.application.handlers, server.application.calls)
     transport = httpx.ASGITransport(rest_app(backend))
     async with httpx.AsyncClient(transport=transport, base_url="http://test/v1") as client:
         yield client
@@ -35,8 +35,10 @@ async def test_head_is_made_fed_and_asked_over_rest(rest: httpx.AsyncClient) -> 
     assert (await rest.get(f"/{HEAD}/examples", params={"page_size": 3})).json()["next_page_token"]
 
 
-async def test_form_of_rest_is_predicted_row_by_row(rest: httpx.AsyncClient, house: House) -> None:
-    await house.ask("ImportHead", import_request())
+async def test_form_of_rest_is_predicted_row_by_row(
+    rest: httpx.AsyncClient, server: InProcessServer
+) -> None:
+    await server.ask("ImportHead", import_request())
     answer = await rest.post(f"/{HEAD}:predict", files=[("text", b"good"), ("text", b"\xff")])
     good, bad = answer.json()["predictions"]
     assert good["label"] == "yes"

@@ -13,16 +13,16 @@ import pytest
 from service.store import example_sets
 from service.store import heads as stored_heads
 from service.tuning.activation_files import read_layout
-from tests.service.house import HEAD, House, best, texts
-from tests.service.tail_house import database_of
-from tests.service.tuning_house import (
+from tests.service.server import HEAD, InProcessServer, best, texts
+from tests.service.tail_heads import database_of
+from tests.service.tunings import (
     IN_VAIN,
     TUNE,
     WHO_BITES,
     cancel,
     kept,
     progress,
-    tuning_house,
+    server_on_minilm,
     tuning_processes,
     until_tuning,
 )
@@ -55,13 +55,13 @@ def tune(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Tune:
         if made:
             return made[0]
         data = tmp_path_factory.mktemp("tuned")
-        async with tuning_house(data, cache_dir) as house:
-            await house.create(keep_inputs=True)
-            await house.add({**WHO_BITES, "dog bites hen": None})
+        async with server_on_minilm(data, cache_dir) as server:
+            await server.create(keep_inputs=True)
+            await server.add({**WHO_BITES, "dog bites hen": None})
             for text, label in UNSEEN.items():
                 test = common_pb2.Input(text=text)
-                await house.add_rows(heads_pb2.NewExample(input=test, label=label, held_out=True))
-            made.append(Tuned(data, [training async for training in progress(house, TUNE)]))
+                await server.add_rows(heads_pb2.NewExample(input=test, label=label, held_out=True))
+            made.append(Tuned(data, [training async for training in progress(server, TUNE)]))
         return made[0]
 
     return once
@@ -75,18 +75,18 @@ async def data(tune: Tune, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def house(data: Path, cache_dir: Path) -> AsyncIterator[House]:
-    async with tuning_house(data, cache_dir) as opened:
+async def server(data: Path, cache_dir: Path) -> AsyncIterator[InProcessServer]:
+    async with server_on_minilm(data, cache_dir) as opened:
         yield opened
 
 
-async def versions(house: House) -> list[heads_pb2.HeadVersion]:
+async def versions(server: InProcessServer) -> list[heads_pb2.HeadVersion]:
     request = heads_pb2.ListHeadVersionsRequest(head=HEAD)
-    return list((await house.ask("ListHeadVersions", request)).versions)
+    return list((await server.ask("ListHeadVersions", request)).versions)
 
 
 async def test_tail_is_tuned_serves_after_a_restart_and_the_report_compares(
-    house: House, tune: Tune, data: Path
+    server: InProcessServer, tune: Tune, data: Path
 ) -> None:
     told = (await tune()).trainings
     assert told[-1].state == heads_pb2.TRAINING_STATE_SUCCEEDED
@@ -98,7 +98,7 @@ async def test_tail_is_tuned_serves_after_a_restart_and_the_report_compares(
     epochs = [training.tuning for training in told if training.HasField("tuning")]
     assert {epoch.fold for epoch in epochs} == {*range(epochs[0].folds + 1)}
     assert all(epoch.HasField("validation_loss") == (epoch.fold > 0) for epoch in epochs)
-    report = await house.report()
+    report = await server.report()
     tuning = report.fine_tuning
     assert tuning.used, tuning.reason
     assert tuning.with_tail.log_loss < tuning.without_tail.log_loss
@@ -108,42 +108,42 @@ async def test_tail_is_tuned_serves_after_a_restart_and_the_report_compares(
     assert 1 <= tuning.epochs <= len(tuning.curve) <= 6
     assert tuning.bytes_with > 10**6 > tuning.bytes_without > 0
     assert report.test.estimate.accuracy == 1
-    (version,) = await versions(house)
+    (version,) = await versions(server)
     assert version.tail.blocks == tuning.blocks
     assert version.tail.fingerprint != version.fingerprint == report.fingerprint
-    assert best(await house.predict(*texts(*WHO_BITES))) == list(WHO_BITES.values())
+    assert best(await server.predict(*texts(*WHO_BITES))) == list(WHO_BITES.values())
     assert kept(data) == []
-    head = await database_of(house).read(stored_heads.get_head, "acme", "defects")
+    head = await database_of(server).read(stored_heads.get_head, "acme", "defects")
     by_tail = version.tail.fingerprint
-    lacking = await database_of(house).read(example_sets.without_embedding, head.uid, by_tail)
+    lacking = await database_of(server).read(example_sets.without_embedding, head.uid, by_tail)
     assert lacking == {}, "unlabelled and held-out examples have features, too"
 
 
 async def test_tail_that_cannot_be_served_does_not_replace_the_head_that_answers(
     tmp_path: Path, cache_dir: Path
 ) -> None:
-    async with tuning_house(tmp_path, cache_dir, tail_cache_bytes=2**20) as house:
-        await house.create(keep_inputs=True)
-        await house.add(WHO_BITES)
-        await house.train(spec=heads_pb2.HeadSpec(family="ridge"))
-        last = [training async for training in progress(house, TUNE)][-1]
+    async with server_on_minilm(tmp_path, cache_dir, tail_cache_bytes=2**20) as server:
+        await server.create(keep_inputs=True)
+        await server.add(WHO_BITES)
+        await server.train(spec=heads_pb2.HeadSpec(family="ridge"))
+        last = [training async for training in progress(server, TUNE)][-1]
         assert (last.state, last.error_code) == (
             heads_pb2.TRAINING_STATE_FAILED,
             "FAILED_PRECONDITION",
         )
         assert "tail_cache_bytes" in last.error_message
-        assert [version.version for version in await versions(house)] == [1]
-        assert not (await house.predict(*texts(*WHO_BITES))).errors
+        assert [version.version for version in await versions(server)] == [1]
+        assert not (await server.predict(*texts(*WHO_BITES))).errors
 
 
 async def test_process_that_dies_fails_its_training_and_the_next_one_works(
-    house: House, data: Path
+    server: InProcessServer, data: Path
 ) -> None:
     """The next one runs new examples only, and its tail, which is no better, is left aside."""
     new = {"dog bites ox": "dog", "ox bites dog": "bitten"}
-    await house.add(new)
+    await server.add(new)
     before = segments(data)
-    trainings = progress(house, IN_VAIN)
+    trainings = progress(server, IN_VAIN)
     await until_tuning(trainings)
     (process,) = tuning_processes()
     process.kill()
@@ -151,19 +151,19 @@ async def test_process_that_dies_fails_its_training_and_the_next_one_works(
     assert (last.state, last.error_code) == (heads_pb2.TRAINING_STATE_FAILED, "INTERNAL")
     assert "tuning process ended" in last.error_message
     assert kept(data) == []
-    again = [training async for training in progress(house, IN_VAIN)][-1]
+    again = [training async for training in progress(server, IN_VAIN)][-1]
     assert again.state == heads_pb2.TRAINING_STATE_SUCCEEDED, again.error_message
     added = [names for path, names in segments(data).items() if path not in before]
     assert added == [{text_digest(text) for text in new}]
-    newest, _ = await versions(house)
+    newest, _ = await versions(server)
     assert (newest.active, newest.HasField("tail")) == (True, False)
-    report = await house.report()
+    report = await server.report()
     assert not report.fine_tuning.used
     assert report.fine_tuning.reason
     assert report.fine_tuning.HasField("with_tail")
     assert report.HasField("test")
     assert report.example_count == len(WHO_BITES) + len(new)
-    assert not (await house.predict(*texts("dog bites ox"))).errors
+    assert not (await server.predict(*texts("dog bites ox"))).errors
 
 
 def segments(data: Path) -> dict[str, set[str]]:
@@ -173,41 +173,41 @@ def segments(data: Path) -> dict[str, set[str]]:
 
 
 async def test_quick_training_is_not_delayed_and_other_tails_wait_for_their_turn(
-    house: House, data: Path
+    server: InProcessServer, data: Path
 ) -> None:
-    await house.create(OTHER, keep_inputs=True)
-    await house.add(WHO_BITES, head=OTHER)
-    first = await until_tuning(progress(house, TUNE))
-    assert (await house.train(OTHER, spec=heads_pb2.HeadSpec(family="ridge"))).version == 1
+    await server.create(OTHER, keep_inputs=True)
+    await server.add(WHO_BITES, head=OTHER)
+    first = await until_tuning(progress(server, TUNE))
+    assert (await server.train(OTHER, spec=heads_pb2.HeadSpec(family="ridge"))).version == 1
     still = heads_pb2.GetTrainingRequest(name=first.name)
-    running = (await house.ask("GetTraining", still)).training
+    running = (await server.ask("GetTraining", still)).training
     assert running.state == heads_pb2.TRAINING_STATE_RUNNING
-    waiting = progress(house, TUNE, OTHER)
+    waiting = progress(server, TUNE, OTHER)
     async for second in waiting:
         if second.phase == "waiting for its turn" and second.state != running.state:
             break
     for training in (second, first):
-        assert (await cancel(house, training)).state == heads_pb2.TRAINING_STATE_CANCELLED
+        assert (await cancel(server, training)).state == heads_pb2.TRAINING_STATE_CANCELLED
     assert tuning_processes() == []
     assert kept(data) == []
-    assert [version.version for version in await versions(house)] == [1]
-    assert best(await house.predict(*texts("dog bites man"))) == ["dog"]
+    assert [version.version for version in await versions(server)] == [1]
+    assert best(await server.predict(*texts("dog bites man"))) == ["dog"]
 
 
 async def test_forgetting_begins_a_tuning_anew_that_had_learned_from_it(
-    house: House, data: Path
+    server: InProcessServer, data: Path
 ) -> None:
     gone = "dog bites man"
-    trainings = progress(house, IN_VAIN)
+    trainings = progress(server, IN_VAIN)
     await until_tuning(trainings)
     (before,) = tuning_processes()
     request = heads_pb2.ForgetExamplesRequest(head=HEAD, digests=[text_digest(gone)])
-    response = await house.ask("ForgetExamples", request)
+    response = await server.ask("ForgetExamples", request)
     assert list(response.deleted_versions) == [1]
     assert not before.is_running() or before.status() == psutil.STATUS_ZOMBIE
     last = [training async for training in trainings][-1]
     assert last.state == heads_pb2.TRAINING_STATE_SUCCEEDED, last.error_message
-    assert (await house.report()).example_count == len(WHO_BITES) - 1
+    assert (await server.report()).example_count == len(WHO_BITES) - 1
     assert not holding(data, text_digest(gone))
     assert holding(data, text_digest("man bites dog"))
 
@@ -221,16 +221,16 @@ def holding(data: Path, digest: str) -> list[Path]:
 async def test_tuning_ends_with_the_server_and_the_next_one_takes_it_up(
     data: Path, cache_dir: Path
 ) -> None:
-    async with tuning_house(data, cache_dir) as house:
-        training = await until_tuning(progress(house, IN_VAIN))
+    async with server_on_minilm(data, cache_dir) as server:
+        training = await until_tuning(progress(server, IN_VAIN))
     assert tuning_processes() == []
     assert "task" in kept(data)
     assert any(name.startswith("checkpoint") for name in kept(data))
-    async with tuning_house(data, cache_dir) as house:
+    async with server_on_minilm(data, cache_dir) as server:
         request = heads_pb2.TrainHeadRequest(head=HEAD)
-        handler = house.application.handlers["TrainHead"]
-        replies = [reply.training async for reply in handler(request, house.call("T", request))]
+        handler = server.application.handlers["TrainHead"]
+        replies = [reply.training async for reply in handler(request, server.call("T", request))]
         assert {reply.name for reply in replies} == {training.name}
         assert replies[-1].state == heads_pb2.TRAINING_STATE_SUCCEEDED
-        assert (await house.report(version=2)).HasField("fine_tuning")
+        assert (await server.report(version=2)).HasField("fine_tuning")
         assert kept(data) == []

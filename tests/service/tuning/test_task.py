@@ -23,7 +23,7 @@ from service.tuning.task import (
     write_result,
     write_task,
 )
-from tests.service.doubles import FINGERPRINT
+from tests.service.tiny_backbone import FINGERPRINT
 
 SPEC = adapters.HeadSpec(family="ridge", fine_tune=adapters.FineTune("tail", views=2))
 HEAD = FittedHead(("a", "b"), {"family": "ridge"}, None, 1.5, b"head")

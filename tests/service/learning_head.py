@@ -1,4 +1,4 @@
-"""A house with a trained head that learns from feedback, and shorthands for sending it."""
+"""A trained head that learns from feedback, in a server within this process."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.requests.tensors import from_tensor, to_tensor
-from tests.service.doubles import DIM, FINGERPRINT
-from tests.service.house import HEAD, House
+from tests.service.server import HEAD, InProcessServer
+from tests.service.tiny_backbone import DIM, FINGERPRINT
 from trunkline.v1 import common_pb2, heads_pb2, prediction_pb2
 
 Vector = NDArray[np.float32]
-OpenLive = Callable[..., AbstractAsyncContextManager["LiveHouse"]]
+OpenLearningHead = Callable[..., AbstractAsyncContextManager["LearningHead"]]
 
 CENTRES = {
     "red": np.array([2, 0, 0, 0], np.float32),
@@ -45,11 +45,11 @@ def vector_input(vector: Vector) -> common_pb2.Input:
     )
 
 
-class LiveHouse:
-    """A head in a house."""
+class LearningHead:
+    """A head of an InProcessServer, and shorthands for what it learns from."""
 
-    def __init__(self, house: House, name: str = HEAD) -> None:
-        self.house = house
+    def __init__(self, server: InProcessServer, name: str = HEAD) -> None:
+        self.server = server
         self.name = name
 
     async def add(
@@ -60,9 +60,9 @@ class LiveHouse:
         async def stream() -> AsyncIterator[heads_pb2.AddExamplesRequest]:
             yield heads_pb2.AddExamplesRequest(head=self.name, examples=rows)
 
-        handler = self.house.application.handlers["AddExamples"]
+        handler = self.server.application.handlers["AddExamples"]
         response: heads_pb2.AddExamplesResponse = await handler(
-            stream(), self.house.call("AddExamples", None)
+            stream(), self.server.call("AddExamples", None)
         )
         return response
 
@@ -76,13 +76,13 @@ class LiveHouse:
             for i, vector in enumerate(vectors)
         ]
         request = prediction_pb2.SendFeedbackRequest(head=self.name, feedback=rows)
-        response: prediction_pb2.SendFeedbackResponse = await self.house.ask(
+        response: prediction_pb2.SendFeedbackResponse = await self.server.ask(
             "SendFeedback", request
         )
         return response
 
     async def predict(self, vectors: Sequence[Vector]) -> prediction_pb2.HeadPredictions:
-        response = await self.house.predict(*map(vector_input, vectors), head=self.name)
+        response = await self.server.predict(*map(vector_input, vectors), head=self.name)
         assert not response.errors
         (group,) = response.predictions
         return group
@@ -102,7 +102,7 @@ class LiveHouse:
         return ordered
 
     async def head(self) -> heads_pb2.Head:
-        reply = await self.house.ask("GetHead", heads_pb2.GetHeadRequest(name=self.name))
+        reply = await self.server.ask("GetHead", heads_pb2.GetHeadRequest(name=self.name))
         head: heads_pb2.Head = reply.head
         return head
 
@@ -111,43 +111,43 @@ class LiveHouse:
 
     async def update(self, **values: object) -> heads_pb2.Head:
         request = heads_pb2.UpdateHeadRequest(name=self.name, **values)  # type: ignore[arg-type]
-        head: heads_pb2.Head = (await self.house.ask("UpdateHead", request)).head
+        head: heads_pb2.Head = (await self.server.ask("UpdateHead", request)).head
         return head
 
     async def promote(self) -> heads_pb2.PromoteLiveCopyResponse:
         request = heads_pb2.PromoteLiveCopyRequest(head=self.name)
-        reply: heads_pb2.PromoteLiveCopyResponse = await self.house.ask("PromoteLiveCopy", request)
+        reply: heads_pb2.PromoteLiveCopyResponse = await self.server.ask("PromoteLiveCopy", request)
         return reply
 
     async def drop(self) -> heads_pb2.DropLiveCopyResponse:
         request = heads_pb2.DropLiveCopyRequest(head=self.name)
-        reply: heads_pb2.DropLiveCopyResponse = await self.house.ask("DropLiveCopy", request)
+        reply: heads_pb2.DropLiveCopyResponse = await self.server.ask("DropLiveCopy", request)
         return reply
 
     async def activate(self, version: int) -> heads_pb2.Head:
         request = heads_pb2.ActivateHeadVersionRequest(name=f"{self.name}/versions/{version}")
-        head: heads_pb2.Head = (await self.house.ask("ActivateHeadVersion", request)).head
+        head: heads_pb2.Head = (await self.server.ask("ActivateHeadVersion", request)).head
         return head
 
     async def feedback(
         self, state: heads_pb2.FeedbackState.ValueType = heads_pb2.FEEDBACK_STATE_UNSPECIFIED
     ) -> list[heads_pb2.FeedbackRecord]:
         request = heads_pb2.ListFeedbackRequest(head=self.name, state=state, page_size=1000)
-        return list((await self.house.ask("ListFeedback", request)).feedback)
+        return list((await self.server.ask("ListFeedback", request)).feedback)
 
     async def release(self, **values: object) -> heads_pb2.ReleaseFeedbackResponse:
         request = heads_pb2.ReleaseFeedbackRequest(head=self.name, **values)  # type: ignore[arg-type]
-        reply: heads_pb2.ReleaseFeedbackResponse = await self.house.ask("ReleaseFeedback", request)
+        reply: heads_pb2.ReleaseFeedbackResponse = await self.server.ask("ReleaseFeedback", request)
         return reply
 
     async def examples(self) -> dict[str, str]:
         """Labels of the head's examples by digest."""
         request = heads_pb2.ListExamplesRequest(head=self.name, page_size=1000)
-        listed = (await self.house.ask("ListExamples", request)).examples
+        listed = (await self.server.ask("ListExamples", request)).examples
         return {item.digest: item.label for item in listed if item.HasField("label")}
 
 
-async def unlike(head: LiveHouse, vectors: list[Vector]) -> str:
+async def unlike(head: LearningHead, vectors: list[Vector]) -> str:
     """The label that the head does not give to these."""
     return {"red": "blue", "blue": "red"}[(await head.labels(vectors))[0]]
 

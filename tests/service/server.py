@@ -1,4 +1,4 @@
-"""A whole application on a tiny backbone, and shorthands for asking it."""
+"""A whole server within the test's process, on a tiny backbone."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from google.protobuf.message import Message
 from service.application import Application
 from service.requests.calls import Call, tenant_of
 from service.requests.tensors import from_tensor
-from tests.service.doubles import DIM, FINGERPRINT, TinyBackbone
+from tests.service.tiny_backbone import DIM, FINGERPRINT, TinyBackbone
 from trunkline.v1 import common_pb2, heads_pb2, prediction_pb2
 
 HEAD = "tenants/acme/heads/defects"
 LABELS = {"red one": "red", "red two": "red", "blue one": "blue", "blue two": "blue"}
 
 
-class House:
-    """A started application."""
+class InProcessServer:
+    """A started application, and shorthands for asking its handlers; no transport."""
 
     def __init__(self, application: Application, backbone: TinyBackbone) -> None:
         self.application = application
@@ -99,7 +99,7 @@ class House:
         return response
 
 
-Open = Callable[..., AbstractAsyncContextManager[House]]
+StartServer = Callable[..., AbstractAsyncContextManager[InProcessServer]]
 
 
 def texts(*values: str) -> list[common_pb2.Input]:

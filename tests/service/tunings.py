@@ -1,4 +1,4 @@
-"""A house on a real backbone, whose tails are tuned by real processes."""
+"""Tunings of a real backbone's tails by real processes: a server, a task, what to wait for."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import psutil
 
 from service.application import Application
 from service.config import ServerSettings, load_settings
-from tests.service.doubles import TinyBackbone
-from tests.service.house import HEAD, House
+from tests.service.server import HEAD, InProcessServer
+from tests.service.tiny_backbone import TinyBackbone
 from trunkline.v1 import heads_pb2
 
 BACKBONE = "minilm/l6-v2"
@@ -40,7 +40,9 @@ IN_VAIN = heads_pb2.HeadSpec(
 
 
 @asynccontextmanager
-async def tuning_house(data_dir: Path, cache_dir: Path, **values: Any) -> AsyncIterator[House]:
+async def server_on_minilm(
+    data_dir: Path, cache_dir: Path, **values: Any
+) -> AsyncIterator[InProcessServer]:
     """A started application on MiniLM."""
     settings = load_settings(
         ServerSettings, data_dir=data_dir, cache_dir=cache_dir, backbone=BACKBONE, **values
@@ -49,18 +51,18 @@ async def tuning_house(data_dir: Path, cache_dir: Path, **values: Any) -> AsyncI
     try:
         await application.start()
         backbone = cast("TinyBackbone", SimpleNamespace(name=BACKBONE))
-        yield House(application, backbone)
+        yield InProcessServer(application, backbone)
     finally:
         await application.close()
 
 
 async def progress(
-    house: House, spec: heads_pb2.HeadSpec, head: str = HEAD
+    server: InProcessServer, spec: heads_pb2.HeadSpec, head: str = HEAD
 ) -> AsyncIterator[heads_pb2.Training]:
     """A training as it goes on."""
     request = heads_pb2.TrainHeadRequest(head=head, spec=spec)
-    handler = house.application.handlers["TrainHead"]
-    async for reply in handler(request, house.call("TrainHead", request)):
+    handler = server.application.handlers["TrainHead"]
+    async for reply in handler(request, server.call("TrainHead", request)):
         yield reply.training
 
 
@@ -86,7 +88,7 @@ def kept(data_dir: Path) -> list[str]:
     return [path.name for path in (data_dir / "tuning").rglob("*") if path.is_file()]
 
 
-async def cancel(house: House, training: heads_pb2.Training) -> heads_pb2.Training:
+async def cancel(server: InProcessServer, training: heads_pb2.Training) -> heads_pb2.Training:
     request = heads_pb2.CancelTrainingRequest(name=training.name)
-    cancelled: heads_pb2.Training = (await house.ask("CancelTraining", request)).training
+    cancelled: heads_pb2.Training = (await server.ask("CancelTraining", request)).training
     return cancelled

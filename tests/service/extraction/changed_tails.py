@@ -1,4 +1,4 @@
-"""Tails of the embedded backbones: files with changed weights, and what the network gives then."""
+"""Tails that change an embedded backbone's weights, and what the network gives then."""
 
 from __future__ import annotations
 

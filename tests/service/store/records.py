@@ -1,4 +1,4 @@
-"""Things to put into a store."""
+"""Heads, versions, examples and feedback to put into a store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from service.store import versions as stored_versions
 from service.store.examples import NewExample, store_examples
 from service.store.feedback import NewFeedback
 from service.store.head_records import HeadRecord
-from tests.service.doubles import FINGERPRINT, vector_of
+from tests.service.tiny_backbone import FINGERPRINT, vector_of
 from trunkline.digest import text_digest
 
 MANY = 1_000_000

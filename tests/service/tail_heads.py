@@ -1,4 +1,4 @@
-"""A house with a head whose active version runs on a tail, put there without tuning one."""
+"""Heads whose active version runs on a tail, put there without tuning one."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from service.store import heads as stored_heads
 from service.store import jobs as stored_jobs
 from service.store.jobs import NewVersion
 from service.store.tails import NewTail
-from tests.service.doubles import FINGERPRINT, tail_file, vector_of
-from tests.service.house import HEAD, House
+from tests.service.server import HEAD, InProcessServer
+from tests.service.tiny_backbone import FINGERPRINT, tail_file, vector_of
 from trunkline.digest import text_digest
 from trunkline.v1 import common_pb2, heads_pb2, prediction_pb2
 
@@ -45,12 +45,12 @@ def fitted(labels: Mapping[str, str], data: bytes = TAIL, shift: float = 0.5) ->
     )
 
 
-def database_of(house: House) -> Database:
-    return house.application._database
+def database_of(server: InProcessServer) -> Database:
+    return server.application._database
 
 
 async def tuned(
-    house: House,
+    server: InProcessServer,
     labels: Mapping[str, str] = MANY,
     data: bytes = TAIL,
     shift: float = 0.5,
@@ -77,8 +77,8 @@ async def tuned(
             dict(zip(digests, rows, strict=True)),
         ),
     )
-    number = await database_of(house).write(_store, head, new)
-    await house.ask("UpdateHead", heads_pb2.UpdateHeadRequest(name=head))  # reads it anew
+    number = await database_of(server).write(_store, head, new)
+    await server.ask("UpdateHead", heads_pb2.UpdateHeadRequest(name=head))  # reads it anew
     return number
 
 
@@ -91,16 +91,18 @@ def _store(connection: Connection, name: str, new: NewVersion) -> int:
     return finished.version
 
 
-async def tail_head(house: House, **values: Any) -> None:
+async def tail_head(server: InProcessServer, **values: Any) -> None:
     """A head with examples, and a version on a tail that is active."""
-    await house.create(keep_inputs=True, **values)
-    await house.add(MANY)
-    await tuned(house)
+    await server.create(keep_inputs=True, **values)
+    await server.add(MANY)
+    await tuned(server)
 
 
-async def probabilities(house: House, texts: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+async def probabilities(
+    server: InProcessServer, texts: Sequence[str]
+) -> dict[str, NDArray[np.float32]]:
     """What the head says of each text, in the order of its labels."""
-    response = await house.predict(*(common_pb2.Input(text=text) for text in texts))
+    response = await server.predict(*(common_pb2.Input(text=text) for text in texts))
     assert not response.errors, response.errors
     return dict(zip(texts, in_order(response.predictions[0]), strict=True))
 
@@ -116,9 +118,9 @@ def in_order(group: prediction_pb2.HeadPredictions) -> NDArray[np.float32]:
 
 
 async def stored_vectors(
-    house: House, texts: Sequence[str], fingerprint: str = FINGERPRINT
+    server: InProcessServer, texts: Sequence[str], fingerprint: str = FINGERPRINT
 ) -> set[str]:
     """Those of the texts that have an embedding of this fingerprint in the store."""
-    head = await database_of(house).read(stored_heads.get_head, "acme", "defects")
-    lacking = await database_of(house).read(example_sets.without_embedding, head.uid, fingerprint)
+    head = await database_of(server).read(stored_heads.get_head, "acme", "defects")
+    lacking = await database_of(server).read(example_sets.without_embedding, head.uid, fingerprint)
     return {text for text in texts if text_digest(text) not in lacking}
