@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import IMAGES, TEXTS
+from tests.e2e.metrics import samples
 from tests.e2e.processes import Running
 from tests.e2e.samples import noise_png, vectors
-from tests.e2e.test_standard_clients import samples
 from tests.e2e.transports import METHODS, Grpc, Refused, Rest, Transport, image, text
 from trunkline import AlreadyExists, Backbone, Client, Prediction, Training, Vector
 from trunkline.v1 import heads_pb2, prediction_pb2

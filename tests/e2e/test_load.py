@@ -10,9 +10,9 @@ import psutil
 import pytest
 
 from tests.e2e.conftest import IMAGES, TEXTS
+from tests.e2e.metrics import samples
 from tests.e2e.processes import Running, serve_command, serving
 from tests.e2e.samples import noise_png
-from tests.e2e.test_standard_clients import samples
 from tests.e2e.transports import Grpc, Refused, Rest, Transport, image, text
 from trunkline import Client
 

@@ -17,9 +17,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
-from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.conftest import IMAGES, TEXTS
+from tests.e2e.metrics import samples
 from tests.e2e.processes import Running
 from tests.e2e.samples import Labelled
 from tests.e2e.transports import Transport, text
@@ -170,16 +170,3 @@ def test_metrics_tell_of_every_phase(
     text = http.get("/metrics").text
     assert 'le="0.0001"' in text
     assert 'le="10.0"' in text
-
-
-def samples(http: httpx.Client, name: str, **labels: str) -> float:
-    """The sum of a metric's samples that have these labels."""
-    response = http.get("/metrics")
-    assert response.status_code == 200
-    found = [
-        sample.value
-        for family in text_string_to_metric_families(response.text)
-        for sample in family.samples
-        if sample.name == name and labels.items() <= sample.labels.items()
-    ]
-    return sum(found)

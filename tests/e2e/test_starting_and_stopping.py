@@ -12,9 +12,9 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.e2e.conftest import IMAGES, TEXTS, Start
+from tests.e2e.metrics import samples
 from tests.e2e.processes import extractor_command, run, serve_command
 from tests.e2e.samples import noise_png
-from tests.e2e.test_standard_clients import samples
 from tests.e2e.transports import Grpc, image
 from trunkline import Backbone, Client, Prediction
 from trunkline.v1 import prediction_pb2

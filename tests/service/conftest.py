@@ -1,4 +1,4 @@
-"""A store and an application for whoever wants one."""
+"""A store, a server in this process, and a trained head that learns from feedback."""
 
 from __future__ import annotations
 
@@ -70,6 +70,7 @@ def start_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StartServer
 
 @pytest.fixture
 async def server(start_server: StartServer) -> AsyncIterator[InProcessServer]:
+    """An application on an empty data directory."""
     async with start_server() as opened:
         yield opened
 

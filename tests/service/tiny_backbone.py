@@ -1,8 +1,7 @@
-"""Small real implementations of the interfaces that the service works with."""
+"""A backbone of four numbers that takes no weights, its tails, and inputs for it."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import threading
 from collections.abc import Callable, Sequence
@@ -23,39 +22,13 @@ from models.backbone import LoadedTail
 from models.errors import InvalidTail
 from models.images import ImagePreprocessor
 from models.tails import read_tail, tail_fingerprint, write_tail
-from service.extraction import BackboneInfo, Extracted, Extractor
-from service.metrics import Metrics
+from service.extraction import BackboneInfo
 from service.requests import inputs
 from trunkline.digest import text_digest
 
 DIM = 4
 MAX_LETTERS = 512
 FINGERPRINT = "f" * 64
-
-
-class Changes:
-    """Lets a test wait until what it is told about has come true."""
-
-    def __init__(self) -> None:
-        self._changed = asyncio.Event()
-
-    def note(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        while not condition():
-            await self._changed.wait()
-
-
-async def queued(metrics: Metrics, backbone: str, rows: int) -> None:
-    """Waits until so many rows wait for the backbone."""
-    labels = {"stage": "backbone", "backbone": backbone}
-    for _ in range(1_000_000):
-        if metrics.registry.get_sample_value("trunkline_queue_rows", labels) == rows:
-            return
-        await asyncio.sleep(0)
-    raise AssertionError(f"{rows} rows never waited")
 
 
 def text_input(text: str) -> inputs.RawInput:
@@ -210,77 +183,3 @@ class TinyImageBackbone(TinyBackbone):
         colour = pixels.mean(axis=(1, 2))
         corner = pixels[:, :4, :4].mean(axis=(1, 2, 3)) - pixels.mean(axis=(1, 2, 3))
         return np.concatenate([colour, corner[:, None]], axis=1)
-
-
-class HandExtractor(Extractor):
-    """Embeds texts when the test lets it, and remembers what it was asked for."""
-
-    def __init__(self, backbone: BackboneInfo | None = None) -> None:
-        self.info = backbone or info()
-        self.changes = Changes()
-        self.asked: list[list[str]] = []
-        self.called_off: list[list[str]] = []
-        self.go = asyncio.Event()
-        self.go.set()
-        self.error: Exception | None = None
-        self.missing_rows = 0
-
-    async def start(self, on_readiness: Callable[[bool], None]) -> None:
-        on_readiness(True)
-
-    async def close(self) -> None:
-        pass
-
-    @property
-    def ready(self) -> bool:
-        return True
-
-    def backbones(self) -> tuple[BackboneInfo, ...]:
-        return (self.info,)
-
-    def forget_tail(self, fingerprint: str) -> None:
-        pass
-
-    async def embed(
-        self,
-        tenant: str,
-        backbone: BackboneInfo,
-        inputs: Sequence[inputs.RawInput],
-        *,
-        deadline: float | None = None,
-    ) -> list[Extracted | Exception]:
-        texts = [str(raw.content) for raw in inputs]
-        self.asked.append(texts)
-        self.changes.note()
-        try:
-            await self.go.wait()
-        except asyncio.CancelledError:
-            self.called_off.append(texts)
-            self.changes.note()
-            raise
-        if self.error is not None:
-            raise self.error
-        outcomes = [self._outcome(text) for text in texts]
-        return outcomes[: len(outcomes) - self.missing_rows]
-
-    async def activations(
-        self,
-        tenant: str,
-        backbone: BackboneInfo,
-        inputs: Sequence[inputs.RawInput],
-        *,
-        prepared: bool,
-        deadline: float | None = None,
-    ) -> list[NDArray[Any] | Exception]:
-        raise NotImplementedError
-
-    async def load_backbone(self, name: str) -> BackboneInfo:
-        raise NotImplementedError
-
-    async def unload_backbone(self, name: str) -> None:
-        raise NotImplementedError
-
-    def _outcome(self, text: str) -> Extracted | Exception:
-        if text.startswith("bad"):
-            return InvalidInput("cannot be read", field="text", value=text)
-        return Extracted(vector_of(text), 0.1, 0.2, 0.3)

@@ -12,16 +12,10 @@ from service.store import Database
 from service.store import examples as stored_examples
 from service.store.kept_inputs import find_kinds
 from service.store.view_digests import view_digest
-from tests.service.embedding.test_resolver import cache_of, key, made, vectors_of
+from tests.service.embedding.resolvers import cache_of, key, made, vectors_of
+from tests.service.hand_extractor import HandExtractor
 from tests.service.store.records import add_examples, example, new_head
-from tests.service.tiny_backbone import (
-    FINGERPRINT,
-    HandExtractor,
-    digest_input,
-    info,
-    text_input,
-    vector_of,
-)
+from tests.service.tiny_backbone import FINGERPRINT, digest_input, info, text_input, vector_of
 from trunkline.digest import text_digest
 
 

@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import InvalidInput
-from service.embedding.cache import CacheKey, EmbeddingCache
+from service.embedding.cache import EmbeddingCache
 from service.embedding.resolved import Resolved
-from service.embedding.resolver import EmbeddingResolver
 from service.errors import (
     DeadlineExceeded,
     FingerprintMismatch,
@@ -28,44 +27,10 @@ from service.store import Database
 from service.store import examples as stored_examples
 from service.store import heads as stored_heads
 from service.store.examples import NewExample
-from tests.service.tiny_backbone import (
-    DIM,
-    FINGERPRINT,
-    HandExtractor,
-    digest_input,
-    info,
-    text_input,
-    vector_of,
-)
+from tests.service.embedding.resolvers import cache_of, key, made, vectors_of
+from tests.service.hand_extractor import HandExtractor
+from tests.service.tiny_backbone import DIM, FINGERPRINT, digest_input, info, text_input, vector_of
 from trunkline.digest import embedding_digest, text_digest
-
-BIG = 1 << 20
-
-
-def key(name: str, tenant: str = "acme") -> CacheKey:
-    return CacheKey(tenant, FINGERPRINT, name)
-
-
-def cache_of(entries: int) -> EmbeddingCache:
-    """A cache with room for that many entries."""
-    probe = EmbeddingCache(BIG, Metrics(1))
-    probe.put(key("probe"), vector_of("probe"), Kind.TEXT)
-    return EmbeddingCache(entries * probe.nbytes, Metrics(1))
-
-
-def vectors_of(outcomes: list[Resolved | Exception]) -> list[list[float]]:
-    rows = []
-    for outcome in outcomes:
-        assert isinstance(outcome, Resolved), outcome
-        rows.append(outcome.vector.tolist())
-    return rows
-
-
-def made(
-    extractor: HandExtractor, database: Database | None = None, size: int = BIG
-) -> EmbeddingResolver:
-    return EmbeddingResolver(extractor, database, size, Metrics(5))
-
 
 # --- the cache ---
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 from sqlalchemy import Connection, select
 
 from service.embedding import view_embeddings
 from service.store import schema
 from service.store.view_digests import view_digest
+from tests.service.pictures import PICTURES, embedded, rows
 from tests.service.server import HEAD, InProcessServer, StartServer
 from tests.service.tiny_backbone import TinyImageBackbone
 from trunkline.digest import image_digest
@@ -22,35 +20,10 @@ from trunkline.v1 import common_pb2, heads_pb2
 
 VIEWS = 3
 SPEC = heads_pb2.HeadSpec(family="ridge", augment=heads_pb2.Augmentation(views=VIEWS))
-COLOURS = {"red": (200, 40, 40), "blue": (40, 40, 200)}
-
-
-def picture(label: str, index: int) -> bytes:
-    """A PNG in a colour of its own, with noise."""
-    random = np.random.default_rng((len(label), index))
-    pixels = np.array(COLOURS[label]) + random.integers(-40, 40, (24, 24, 3))
-    stream = io.BytesIO()
-    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(stream, "PNG")
-    return stream.getvalue()
-
-
-PICTURES = [(picture(label, i), label) for i in range(3) for label in COLOURS]
-
-
-def rows(pictures: Sequence[tuple[bytes, str]]) -> list[heads_pb2.NewExample]:
-    return [
-        heads_pb2.NewExample(input=common_pb2.Input(image=data), label=label)
-        for data, label in pictures
-    ]
 
 
 def stored_digests(connection: Connection) -> set[str]:
     return set(connection.scalars(select(schema.embeddings.c.digest)))
-
-
-def embedded(server: InProcessServer) -> int:
-    """Rows that the backbone has seen."""
-    return sum(map(len, server.backbone.batches))
 
 
 @pytest.fixture

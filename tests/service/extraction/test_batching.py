@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from service.errors import BackboneFailed, DeadlineExceeded, InvalidRequest, NotFound, Unavailable
 from service.extraction.batching import Batcher, BatchLimits
-from tests.service.tiny_backbone import Changes
+from tests.service.waiting import Changes
 
 LIMITS = BatchLimits(max_rows=4, max_cost=100)
 

@@ -25,7 +25,8 @@ from service.extraction.local import LocalExtractor
 from service.extraction.shared_resources import DECODE_ROWS
 from service.metrics import Metrics
 from service.requests.inputs import Kind, RawInput
-from tests.service.tiny_backbone import Changes, TinyBackbone, info, text_input, vector_of
+from tests.service.tiny_backbone import TinyBackbone, info, text_input, vector_of
+from tests.service.waiting import Changes
 from trunkline.digest import image_digest, text_digest
 
 

@@ -20,7 +20,8 @@ from service.extraction import BackboneInfo, Extracted, local
 from service.extraction.local import LocalExtractor
 from service.metrics import Metrics
 from tests.service import tiny_backbone
-from tests.service.tiny_backbone import Changes, TinyBackbone, info, queued, text_input, vector_of
+from tests.service.tiny_backbone import TinyBackbone, info, text_input, vector_of
+from tests.service.waiting import Changes, queued
 
 NAMES = ("tiny/text", "tiny/other")
 

@@ -20,15 +20,8 @@ from service.errors import BackboneFailed, NotFound, PreconditionFailed
 from service.extraction import Extracted, TailRef, local
 from service.extraction.local import LocalExtractor
 from service.metrics import Metrics
-from tests.service.tiny_backbone import (
-    Changes,
-    TinyBackbone,
-    info,
-    queued,
-    tail_file,
-    text_input,
-    vector_of,
-)
+from tests.service.tiny_backbone import TinyBackbone, info, tail_file, text_input, vector_of
+from tests.service.waiting import Changes, queued
 
 
 class Site:

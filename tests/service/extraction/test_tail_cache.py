@@ -14,7 +14,8 @@ from service.errors import BackboneFailed, NotFound, PreconditionFailed
 from service.extraction import TailRef
 from service.extraction.tail_cache import Place, TailCache
 from service.metrics import Metrics
-from tests.service.tiny_backbone import Changes, TinyBackbone, TinyTail, tail_file
+from tests.service.tiny_backbone import TinyBackbone, TinyTail, tail_file
+from tests.service.waiting import Changes
 
 SIZE = len(tail_file(1))
 

@@ -10,7 +10,7 @@ from service.errors import InvalidRequest, PermissionDenied
 from service.handlers.backbones import Admin
 from service.requests.calls import Call
 from service.transport.grpc_server import is_local
-from tests.service.tiny_backbone import HandExtractor
+from tests.service.hand_extractor import HandExtractor
 from trunkline.v1 import admin_pb2
 
 

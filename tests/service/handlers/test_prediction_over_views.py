@@ -12,7 +12,7 @@ from models import RawInput
 from models.views import make_flips, make_views
 from service.errors import InvalidRequest
 from service.requests.tensors import to_tensor
-from tests.service.embedding.test_view_embeddings import PICTURES, embedded, picture, rows
+from tests.service.pictures import PICTURES, embedded, picture, rows
 from tests.service.server import HEAD, LABELS, InProcessServer, StartServer, texts
 from tests.service.tail_heads import in_order
 from tests.service.tiny_backbone import FINGERPRINT, TinyImageBackbone

@@ -30,7 +30,7 @@ from tests.service.learning_head import (
     strangers,
     unlike,
 )
-from tests.service.tiny_backbone import Changes
+from tests.service.waiting import Changes
 from trunkline.v1 import heads_pb2
 
 FEEDERS = 4

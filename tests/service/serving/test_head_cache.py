@@ -19,7 +19,8 @@ from service.serving.head_cache import HeadCache
 from service.store import Database
 from service.store import heads as stored_heads
 from tests.service.store.records import add_version, new_head
-from tests.service.tiny_backbone import DIM, FINGERPRINT, Changes
+from tests.service.tiny_backbone import DIM, FINGERPRINT
+from tests.service.waiting import Changes
 from trunkline.resources import InvalidName
 
 BIG = 1 << 30
