@@ -1,4 +1,4 @@
-"""Backbones at work: admission, queues, batches, tails; here or on another machine."""
+"""Running backbones: admission, queues, batches, tails; here or on another machine."""
 
 from service.extraction.extractor import BackboneInfo, Extracted, Extractor, TailRef
 

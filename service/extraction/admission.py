@@ -1,4 +1,4 @@
-"""Who may enter the pipeline."""
+"""Admission control: how many rows and bytes may be inside the pipeline."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ class Admission:
     ) -> None:
         self._per_tenant = per_tenant
         self._max_bytes = max_bytes
-        self._held_bytes = 0
+        self._bytes = 0
         self._total = total
         self._retry_after = retry_after
-        self._held: dict[str, int] = {}
-        self._held_in_all = 0
+        self._rows: dict[str, int] = {}
+        self._total_rows = 0
 
     @contextmanager
-    def hold(self, tenant: str, rows: int, nbytes: int = 0) -> Iterator[None]:
-        """Holds places for `rows` rows of `nbytes` bytes together.
+    def admit(self, tenant: str, rows: int, nbytes: int = 0) -> Iterator[None]:
+        """Admits `rows` rows, of `nbytes` bytes in all, for the length of the block.
 
         Raises:
             QueueFull: with a retry hint, if they do not fit.
         """
-        held = self._held.get(tenant, 0)
-        if held + rows > self._per_tenant:
-            raise self._full("queued rows of this tenant", self._per_tenant, held + rows)
-        if self._held_in_all + rows > self._total:
-            raise self._full("queued rows of all tenants", self._total, self._held_in_all + rows)
-        if self._held_bytes + nbytes > self._max_bytes:
-            raise self._full("queued bytes", self._max_bytes, self._held_bytes + nbytes)
-        self._held[tenant] = held + rows
-        self._held_in_all += rows
-        self._held_bytes += nbytes
+        queued = self._rows.get(tenant, 0)
+        if queued + rows > self._per_tenant:
+            raise self._full("queued rows of this tenant", self._per_tenant, queued + rows)
+        if self._total_rows + rows > self._total:
+            raise self._full("queued rows of all tenants", self._total, self._total_rows + rows)
+        if self._bytes + nbytes > self._max_bytes:
+            raise self._full("queued bytes", self._max_bytes, self._bytes + nbytes)
+        self._rows[tenant] = queued + rows
+        self._total_rows += rows
+        self._bytes += nbytes
         try:
             yield
         finally:
-            self._held_in_all -= rows
-            self._held_bytes -= nbytes
-            self._held[tenant] -= rows
-            if not self._held[tenant]:
-                del self._held[tenant]
+            self._total_rows -= rows
+            self._bytes -= nbytes
+            self._rows[tenant] -= rows
+            if not self._rows[tenant]:
+                del self._rows[tenant]
 
     def _full(self, field_name: str, limit: int, value: int) -> QueueFull:
         return QueueFull(

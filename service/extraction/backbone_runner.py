@@ -1,4 +1,4 @@
-"""One backbone at work: rows are decoded in threads, queued fairly, and run in batches."""
+"""Runs one backbone: rows are decoded in threads, queued fairly, and run in batches."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from service.extraction.batching import Batcher, BatchLimits
 from service.extraction.forward_pass import Item, run_batch
 from service.extraction.health import Health
 from service.extraction.shared_resources import SharedResources, example_of
-from service.extraction.tail_cache import Place
+from service.extraction.tail_cache import TailSlot
 from service.logs import get_logger
 from service.metrics import BackboneObserver, DecodeObserver
 from service.requests.inputs import RawInput
@@ -40,15 +40,15 @@ class _Decoded:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """What a batch takes: an item, and where its tail is."""
+    """A row of a batch: an input, and the slot that its tail is in."""
 
     prepared: PreparedInput
-    place: Place | None = None
+    slot: TailSlot | None = None
     to_cut: bool = False
 
     @property
     def item(self) -> Item:
-        tail = None if self.place is None else self.place.tail
+        tail = None if self.slot is None else self.slot.tail
         return Item(self.prepared, tail, self.to_cut)
 
 
@@ -71,13 +71,13 @@ class BackboneRunner:
         self,
         backbone: Backbone,
         limits: BatchLimits,
-        machine: SharedResources,
+        resources: SharedResources,
         on_change: Callable[[], None],
     ) -> None:
         self.backbone = backbone
-        self._tails = machine.tails
-        self._decoders = machine.decoders
-        metrics = machine.metrics
+        self._tails = resources.tails
+        self._decoders = resources.decoders
+        metrics = resources.metrics
         self._health = Health(backbone.name, self._probe, on_change, metrics)
         self._failures = metrics.backbone_failures.labels(backbone.name)
         self._tail_rows = metrics.tail_rows.labels(backbone.name)
@@ -90,13 +90,13 @@ class BackboneRunner:
             limits.concurrency, thread_name_prefix=f"backbone-{backbone.name}"
         )
         self._decoding: Batcher[RawInput, _Decoded] = Batcher(
-            self._decode, machine.decode_limits(), DecodeObserver(metrics, backbone.name)
+            self._decode, resources.decode_limits(), DecodeObserver(metrics, backbone.name)
         )
         self._batching: Batcher[_Row, _Ran] = Batcher(
             self._forward,
             limits,
             BackboneObserver(metrics, backbone.name),
-            turns=machine.turns(backbone),
+            semaphore=resources.device_semaphore(backbone),
         )
 
     @property
@@ -105,7 +105,7 @@ class BackboneRunner:
         return self._health.ready
 
     def info(self) -> BackboneInfo:
-        """What a client may know of the backbone."""
+        """Describes the backbone to clients."""
         backbone = self.backbone
         return BackboneInfo(
             name=backbone.name,
@@ -122,7 +122,7 @@ class BackboneRunner:
     async def warm_up(self) -> None:
         """Runs the backbone once, so that the first request does not pay for it."""
         await self._probe()
-        self._health.note(True)
+        self._health.record(True)
 
     async def embed(
         self, tenant: str, raw: RawInput, deadline: float | None, tail: TailRef | None
@@ -137,10 +137,10 @@ class BackboneRunner:
         if tail is None:
             decoded, ran = await self._pass_through(tenant, raw, deadline)
         else:
-            async with self._tails.lend(tenant, self.backbone, tail) as place:
-                if place.tail is not None and not place.tail.whole:
+            async with self._tails.acquire(tenant, self.backbone, tail) as slot:
+                if slot.tail is not None and not slot.tail.whole:
                     await self._make_cut_ready()
-                decoded, ran = await self._pass_through(tenant, raw, deadline, place)
+                decoded, ran = await self._pass_through(tenant, raw, deadline, slot)
             self._tail_rows.inc()
         return Extracted(
             vector=ran.value,
@@ -152,7 +152,7 @@ class BackboneRunner:
     async def activation(
         self, tenant: str, raw: RawInput, deadline: float | None, *, prepared: bool
     ) -> NDArray[Any]:
-        """What tails are trained on, of one input; see `Extractor.activations`."""
+        """Computes what tails are trained on, of one input; see `Extractor.activations`."""
         self._check(raw)
         if prepared:
             decoded = await self._decoding.submit(tenant, raw, cost=raw.cost, deadline=deadline)
@@ -163,7 +163,7 @@ class BackboneRunner:
 
     @contextmanager
     def busy(self, rows: int) -> Iterator[None]:
-        """Rows are under way within the block."""
+        """Counts rows as under way within the block."""
         self._rows += rows
         self._idle.clear()
         try:
@@ -174,7 +174,7 @@ class BackboneRunner:
                 self._idle.set()
 
     async def finish(self, seconds: float) -> None:
-        """Waits for the rows under way, as long as that."""
+        """Waits for the rows under way, at most so many seconds."""
         try:
             async with asyncio.timeout(seconds):
                 while self._rows:
@@ -183,7 +183,7 @@ class BackboneRunner:
             log.warning("rows were dropped", backbone=self.backbone.name, rows=self._rows)
 
     async def close(self) -> None:
-        """Fails what waits, and lets go of the backbone and its tails.
+        """Fails what waits, and releases the backbone and its tails.
 
         Raises:
             BackboneFailed: a forward pass hangs; its memory stays taken.
@@ -213,12 +213,12 @@ class BackboneRunner:
         tenant: str,
         raw: RawInput,
         deadline: float | None,
-        place: Place | None = None,
+        slot: TailSlot | None = None,
         *,
         to_cut: bool = False,
     ) -> tuple[_Decoded, _Ran]:
         decoded = await self._decoding.submit(tenant, raw, cost=raw.cost, deadline=deadline)
-        row = _Row(decoded.prepared, place, to_cut)
+        row = _Row(decoded.prepared, slot, to_cut)
         cost = decoded.prepared.cost
         return decoded, await self._batching.submit(tenant, row, cost=cost, deadline=deadline)
 
@@ -239,7 +239,7 @@ class BackboneRunner:
 
     async def _decode(self, batch: Sequence[RawInput]) -> Sequence[_Decoded | Exception]:
         # Pixels take more memory than the files they come from: no more than a few batches of them.
-        await self._batching.room(self._max_decoded)
+        await self._batching.wait_for_room(self._max_decoded)
         return await asyncio.get_running_loop().run_in_executor(
             self._decoders, lambda: [self._decode_one(raw) for raw in batch]
         )
@@ -257,9 +257,9 @@ class BackboneRunner:
     async def _forward(self, batch: Sequence[_Row]) -> Sequence[_Ran | Exception]:
         loop = asyncio.get_running_loop()
         started = loop.time()
-        stuck = loop.call_later(STUCK_SECONDS, self._health.note, False)
+        stuck = loop.call_later(STUCK_SECONDS, self._health.record, False)
         try:
-            with self._tails.hold([row.place for row in batch if row.place is not None]):
+            with self._tails.pin([row.slot for row in batch if row.slot is not None]):
                 result = await loop.run_in_executor(
                     self._device, run_batch, self.backbone, [row.item for row in batch]
                 )
@@ -269,9 +269,9 @@ class BackboneRunner:
         if result.raised:
             self._failures.inc()
         if result.healthy:
-            self._health.note(True)
+            self._health.record(True)
         elif result.healthy is False or not self.ready:
-            self._health.note_failure()
+            self._health.record_failure()
         return [
             outcome if isinstance(outcome, Exception) else _Ran(outcome, started, seconds)
             for outcome in result.outcomes

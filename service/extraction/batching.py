@@ -28,7 +28,7 @@ class BatchLimits:
         max_rows: rows in one batch.
         max_cost: sum of the rows' costs in one batch.
         window_seconds: how long the first row waits for company; 0 waits for nothing.
-        concurrency: batches in flight.
+        concurrency: batches that run at once.
     """
 
     max_rows: int
@@ -38,7 +38,7 @@ class BatchLimits:
 
 
 class BatchObserver(Protocol):
-    """Is told what a batcher does, for metrics."""
+    """Records what a batcher does, for metrics."""
 
     def queued(self, change: int) -> None:
         """Rows entered (positive) or left (negative) the queue."""
@@ -56,8 +56,8 @@ class Batcher(Generic[T, R]):
     Args:
         run: takes the items of a batch and returns, in order, one result or one exception for
             each. If it raises, every row of the batch fails with BackboneFailed.
-        turns: one is taken for each batch, which is gathered only then; batchers that share a
-            device share them.
+        semaphore: is acquired for each batch, which is gathered only then; batchers that share a
+            device share it. One of `limits.concurrency` if there is none.
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class Batcher(Generic[T, R]):
         run: Callable[[Sequence[T]], Awaitable[Sequence[R | Exception]]],
         limits: BatchLimits,
         observer: BatchObserver,
-        turns: asyncio.Semaphore | None = None,
+        semaphore: asyncio.Semaphore | None = None,
     ) -> None:
         self._run = run
-        self._turns = turns or asyncio.Semaphore(limits.concurrency)
+        self._semaphore = semaphore or asyncio.Semaphore(limits.concurrency)
         self._limits = limits
         self._observer = observer
         self._queue: FairQueue[T, R] = FairQueue()
@@ -113,7 +113,7 @@ class Batcher(Generic[T, R]):
             del row.item  # the row waits for its turn to be dropped, without what it held
             raise
 
-    async def room(self, rows: int) -> None:
+    async def wait_for_room(self, rows: int) -> None:
         """Waits until fewer than `rows` rows wait."""
         while len(self._queue) >= rows:
             self._departure.clear()
@@ -135,7 +135,7 @@ class Batcher(Generic[T, R]):
             await self._until_waiting(1)
             if self._limits.window_seconds > 0:
                 await self._wait_for_company()
-            async with self._turns:  # while others have them, rows gather
+            async with self._semaphore:  # while others have it, rows gather
                 batch = self._take()
                 if batch:
                     await self._run_batch(batch)
@@ -153,7 +153,7 @@ class Batcher(Generic[T, R]):
             async with asyncio.timeout_at(first.enqueued + self._limits.window_seconds):
                 await self._until_waiting(self._limits.max_rows)
         except TimeoutError:
-            pass  # the window is over: whoever came, leaves
+            pass  # the window is over: what has come is run
 
     def _take(self) -> list[Row[T, R]]:
         batch: list[Row[T, R]] = []

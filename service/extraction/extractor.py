@@ -31,7 +31,7 @@ class TailRef:
 
 @dataclass(frozen=True, slots=True)
 class BackboneInfo:
-    """What a client may know of a loaded backbone.
+    """A loaded backbone, as clients see it.
 
     Attributes:
         fingerprint: of the embeddings: the backbone's, or with a tail the tail's.
@@ -52,7 +52,7 @@ class BackboneInfo:
     tail: TailRef | None = None
 
     def with_tail(self, tail: TailRef) -> BackboneInfo:
-        """The same backbone with this tail; the embeddings are the tail's, not the backbone's."""
+        """Returns this backbone with a tail, whose fingerprint its embeddings have."""
         return replace(self, fingerprint=tail.fingerprint, tail=tail)
 
 
@@ -75,7 +75,7 @@ class Extractor(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Fails what waits with Unavailable and lets go of the backbones."""
+        """Fails what waits with Unavailable and releases the backbones."""
 
     @property
     @abstractmethod
@@ -84,7 +84,7 @@ class Extractor(ABC):
 
     @abstractmethod
     def backbones(self) -> tuple[BackboneInfo, ...]:
-        """The backbones that are loaded.
+        """Returns the backbones that are loaded.
 
         Raises:
             Unavailable: they are not known yet.
@@ -123,9 +123,9 @@ class Extractor(ABC):
         prepared: bool,
         deadline: float | None = None,
     ) -> list[NDArray[Any] | Exception]:
-        """What tails are trained on: one array or error per input, in order.
+        """Computes what tails are trained on: one array or error per input, in order.
 
-        The rows share batches and turns with those that are embedded. Cancelling and the deadline
+        The rows share queues and batches with those that are embedded. Cancelling and the deadline
         are as in `embed`.
 
         Args:
@@ -149,7 +149,7 @@ class Extractor(ABC):
 
     @abstractmethod
     async def unload_backbone(self, name: str) -> None:
-        """Takes no new rows for a backbone, finishes those under way, and lets go of it.
+        """Takes no new rows for a backbone, finishes those under way, and releases it.
 
         Raises:
             PreconditionFailed: it is not loaded.
@@ -157,10 +157,10 @@ class Extractor(ABC):
 
     @abstractmethod
     def forget_tail(self, fingerprint: str) -> None:
-        """Lets go of a tail that is deleted, as soon as the last rows have left it."""
+        """Releases a tail that is deleted, as soon as the last rows have left it."""
 
     def backbone(self, name: str) -> BackboneInfo:
-        """The loaded backbone of this name.
+        """Returns the loaded backbone of this name.
 
         Raises:
             PreconditionFailed: it is not loaded.
@@ -178,7 +178,7 @@ class Extractor(ABC):
         )
 
     def default_backbone(self, modality: Modality) -> BackboneInfo:
-        """The first loaded backbone of a modality.
+        """Returns the first loaded backbone of a modality.
 
         Raises:
             PreconditionFailed: there is none.

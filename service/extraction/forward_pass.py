@@ -24,7 +24,7 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Item:
-    """A prepared input, and what is wanted of it.
+    """A prepared input, and what to compute from it.
 
     Attributes:
         tail: makes the embedding in place of the backbone's own blocks after the cut.
@@ -37,7 +37,7 @@ class Item:
 
 
 class BatchResult(NamedTuple):
-    """What became of a batch.
+    """The outcome of a batch.
 
     Attributes:
         outcomes: one per item, in order.
@@ -52,7 +52,7 @@ class BatchResult(NamedTuple):
 
 
 def group_rows(keys: Mapping[int, K]) -> dict[K, list[int]]:
-    """Rows by their key: the keys in the order of their first row, the rows in their order."""
+    """Groups rows by key: keys in the order of their first row, rows in their order."""
     groups: dict[K, list[int]] = {}
     for row, key in keys.items():
         groups.setdefault(key, []).append(row)
@@ -98,7 +98,7 @@ def run_batch(backbone: Backbone, items: Sequence[Item]) -> BatchResult:
 def _run(
     function: Callable[[Sequence[Any]], Iterable[NDArray[Any]]], rows: Mapping[int, Any], name: str
 ) -> tuple[dict[int, Outcome], bool]:
-    """Runs rows together and, if that raises, each alone; also tells whether it raised."""
+    """Runs rows together and, if that raises, each alone; also returns whether it raised."""
     if not rows:
         return {}, False
     try:
@@ -117,7 +117,7 @@ def _run(
 
 
 def _checked(outcome: Outcome, item: Item) -> Outcome:
-    """The outcome, if its numbers are finite; activations in half precision."""
+    """Returns the outcome, or an error if it is not finite; activations in half precision."""
     if isinstance(outcome, Exception):
         return outcome
     if item.to_cut:

@@ -1,4 +1,4 @@
-"""Whether a backbone answers."""
+"""The health of a backbone: whether it is ready, and probes while it is not."""
 
 from __future__ import annotations
 
@@ -42,25 +42,25 @@ class Health:
         self._gauge.set(False)  # it may remember one of this name that was unloaded
         self._probing: asyncio.Task[None] | None = None
 
-    def note(self, ready: bool) -> None:
-        """A pass has succeeded, or one has failed or is stuck."""
+    def record(self, ready: bool) -> None:
+        """Records that a pass has succeeded, or that one has failed or is stuck."""
         if ready != self.ready:
             self.ready = ready
             self._gauge.set(ready)
             self._on_change()
 
-    def note_failure(self) -> None:
-        """A pass has failed."""
-        self.note(False)
+    def record_failure(self) -> None:
+        """Records that a pass has failed, and probes until one succeeds."""
+        self.record(False)
         if self._probing is None or self._probing.done():
             self._probing = asyncio.create_task(self._probe_until_ready())
 
     def close(self) -> None:
-        """Probes no more; what is not loaded is neither ready nor unready."""
+        """Stops probing; what is not loaded is neither ready nor unready."""
         if self._probing is not None:
             self._probing.cancel()
         with warnings.catch_warnings():
-            # It warns that files keep the value, of which nothing is told.
+            # It warns that files keep the value; that is not exposed.
             warnings.simplefilter("ignore", UserWarning)
             self._metric.remove(self._name)
 
@@ -74,4 +74,4 @@ class Health:
             except Exception:
                 log.exception("backbone still fails", backbone=self._name)
             else:
-                self.note(True)
+                self.record(True)

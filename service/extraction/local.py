@@ -28,7 +28,7 @@ log = get_logger(__name__)
 
 
 class LocalExtractor(Extractor):
-    """Loads the backbones of the settings and runs them here, and others when it is told to."""
+    """Loads the backbones of the settings and runs them here, and others on request."""
 
     def __init__(self, settings: ExtractorSettings, metrics: Metrics) -> None:
         self._settings = settings
@@ -37,7 +37,7 @@ class LocalExtractor(Extractor):
             total=settings.max_queued_rows,
             max_bytes=settings.max_queued_bytes,
         )
-        self._machine = SharedResources(settings, metrics)
+        self._resources = SharedResources(settings, metrics)
         self._runners: dict[str, BackboneRunner] = {}
         self._infos: tuple[BackboneInfo, ...] | None = None
         self._loading = asyncio.Lock()
@@ -52,11 +52,11 @@ class LocalExtractor(Extractor):
             except PreconditionFailed as error:  # a setting that does not suit the backbone
                 raise InvalidSettings(error.message, field=error.field) from error
         self._infos = ()
-        self._announce()
+        self._update()
 
     async def close(self) -> None:
         async with AsyncExitStack() as stack:  # one that cannot be closed keeps no other open
-            stack.push_async_callback(self._machine.close)
+            stack.push_async_callback(self._resources.close)
             for runner in self._runners.values():
                 stack.push_async_callback(runner.close)
 
@@ -71,13 +71,13 @@ class LocalExtractor(Extractor):
         return self._infos
 
     async def follow_backbones(self) -> AsyncIterator[tuple[BackboneInfo, ...]]:
-        """The loaded backbones as soon as they are known, and again at every change."""
-        told = None
+        """Yields the loaded backbones as soon as they are known, and again at every change."""
+        sent = None
         while True:
             changed = self._changed
-            if self._infos is not None and self._infos != told:
-                told = self._infos
-                yield told
+            if self._infos is not None and self._infos != sent:
+                sent = self._infos
+                yield sent
             await changed.wait()
 
     async def embed(
@@ -116,7 +116,7 @@ class LocalExtractor(Extractor):
         return await self._each(compute, runner, tenant, inputs)
 
     def forget_tail(self, fingerprint: str) -> None:
-        self._machine.tails.forget(fingerprint)
+        self._resources.tails.forget(fingerprint)
 
     async def load_backbone(self, name: str) -> BackboneInfo:
         async with self._loading:
@@ -127,14 +127,14 @@ class LocalExtractor(Extractor):
                     raise InvalidRequest(str(error), field="name", value=name) from error
                 except BackboneError as error:
                     raise PreconditionFailed(str(error), field="name", value=name) from error
-                self._announce()
+                self._update()
             return self.backbone(name)
 
     async def unload_backbone(self, name: str) -> None:
         async with self._loading:
             self.backbone(name)
             runner = self._runners.pop(name)
-            self._announce()
+            self._update()
             await runner.finish(self._settings.drain_seconds)
             await runner.close()
             del runner
@@ -148,9 +148,9 @@ class LocalExtractor(Extractor):
         tenant: str,
         inputs: Sequence[RawInput],
     ) -> list[R | Exception]:
-        """What becomes of each input, once all of them are let in."""
+        """Computes one outcome per input, once all of them are admitted."""
         nbytes = sum(raw.cost for raw in inputs)
-        with self._admission.hold(tenant, len(inputs), nbytes), runner.busy(len(inputs)):
+        with self._admission.admit(tenant, len(inputs), nbytes), runner.busy(len(inputs)):
             if len(inputs) == 1:
                 return [await _outcome(compute, inputs[0])]
             return list(await asyncio.gather(*(_outcome(compute, raw) for raw in inputs)))
@@ -167,14 +167,14 @@ class LocalExtractor(Extractor):
         return self._runners[backbone.name]
 
     async def _load(self, name: str) -> None:
-        """Loads a backbone and, once it is warm, takes it up."""
+        """Loads a backbone and adds it once it is warm."""
         backbone = await asyncio.to_thread(self._open, name)
         try:
-            limits = self._machine.batch_limits(backbone)
+            limits = self._resources.batch_limits(backbone)
         except PreconditionFailed:
             await asyncio.to_thread(backbone.close)
             raise
-        runner = BackboneRunner(backbone, limits, self._machine, self._announce)
+        runner = BackboneRunner(backbone, limits, self._resources, self._update)
         try:
             await runner.warm_up()
         except BaseException:
@@ -195,7 +195,8 @@ class LocalExtractor(Extractor):
             catalogue=settings.catalogue,
         )
 
-    def _announce(self) -> None:
+    def _update(self) -> None:
+        """Lists the backbones anew, and notifies followers and the readiness callback."""
         if self._infos is None:
             return
         self._infos = tuple(runner.info() for runner in self._runners.values())
@@ -205,7 +206,7 @@ class LocalExtractor(Extractor):
 
 
 def _give_back_memory() -> None:
-    """Frees what only the collector can free, and has the C library hand back what lies free.
+    """Frees what only the collector can free, and has the C library hand back free memory.
 
     Without either, memory grew by some 10 MB with every load of a small backbone: what is freed
     between pieces in use stays with the process (malloc_trim(3)).

@@ -27,29 +27,29 @@ Embedded = extraction_pb2.EmbedResponse | tails_pb2.EmbedWithTailResponse
 class RemoteExtractor(Extractor):
     """Uses the extraction service at `address` (``host:port`` or ``unix:PATH``).
 
-    While the server is away this one is not ready, and it takes up work by itself when the server
-    is back. Tails are handed to the server when it needs them.
+    While the server is away this one is not ready, and it resumes by itself when the server is
+    back. Tails are uploaded to the server when it needs them.
     """
 
     def __init__(self, address: str, *, max_message_bytes: int, timeout_seconds: float) -> None:
         self._address = address
         self._max_message_bytes = max_message_bytes
         self._timeout = timeout_seconds
-        self._link: RemoteConnection | None = None
+        self._connection: RemoteConnection | None = None
         self._uploads: dict[str, asyncio.Task[None]] = {}
 
     async def start(self, on_readiness: Callable[[bool], None]) -> None:
-        self._link = RemoteConnection(self._address, self._timeout, on_readiness)
+        self._connection = RemoteConnection(self._address, self._timeout, on_readiness)
 
     async def close(self) -> None:
         for upload in self._uploads.values():
             upload.cancel()
-        if self._link is not None:
-            await self._link.close()
+        if self._connection is not None:
+            await self._connection.close()
 
     @property
     def ready(self) -> bool:
-        return self._link is not None and self._link.ready
+        return self._connection is not None and self._connection.ready
 
     def backbones(self) -> tuple[BackboneInfo, ...]:
         return self._connected.backbones()
@@ -90,9 +90,9 @@ class RemoteExtractor(Extractor):
                 inputs=[raw.to_message() for raw in chunk],
                 prepared=prepared,
             )
-            link = self._connected
-            reply = await link.call(
-                link.tails.ComputeActivations,
+            connection = self._connected
+            reply = await connection.call(
+                connection.tails.ComputeActivations,
                 request,
                 tails_pb2.ComputeActivationsResponse,
                 deadline,
@@ -107,7 +107,7 @@ class RemoteExtractor(Extractor):
         return outcomes
 
     def forget_tail(self, fingerprint: str) -> None:
-        """It falls out of the other server's memory, where nobody asks for it any more."""
+        """Does nothing: the server evicts a tail that is not used any more."""
 
     async def load_backbone(self, name: str) -> BackboneInfo:
         raise self._not_here()
@@ -117,9 +117,9 @@ class RemoteExtractor(Extractor):
 
     @property
     def _connected(self) -> RemoteConnection:
-        if self._link is None:
+        if self._connection is None:
             raise Unavailable("the server is starting", retry_after=RETRY_AFTER)
-        return self._link
+        return self._connection
 
     async def _embed(
         self,
@@ -133,9 +133,9 @@ class RemoteExtractor(Extractor):
             backbone=backbone.name,
             inputs=[raw.to_message() for raw in inputs],
         )
-        link = self._connected
-        reply = await link.call(
-            link.extraction.Embed, request, extraction_pb2.EmbedResponse, deadline
+        connection = self._connected
+        reply = await connection.call(
+            connection.extraction.Embed, request, extraction_pb2.EmbedResponse, deadline
         )
         _expect(reply.fingerprint == backbone.fingerprint)
         return reply
@@ -154,16 +154,16 @@ class RemoteExtractor(Extractor):
             tail=tail.fingerprint,
             inputs=[raw.to_message() for raw in inputs],
         )
-        link = self._connected
-        rpc, kind = link.tails.EmbedWithTail, tails_pb2.EmbedWithTailResponse
+        connection = self._connected
+        rpc, kind = connection.tails.EmbedWithTail, tails_pb2.EmbedWithTailResponse
         try:
-            return await link.call(rpc, request, kind, deadline)
+            return await connection.call(rpc, request, kind, deadline)
         except NotFound as error:
             if error.field != "tail":
                 raise
-        await self._hand_over(backbone, tail)
+        await self._upload_once(backbone, tail)
         try:
-            return await link.call(rpc, request, kind, deadline)
+            return await connection.call(rpc, request, kind, deadline)
         except NotFound as error:
             raise Unavailable(
                 f"extractor: {error.message}: it has no room for all tails in use; try again",
@@ -172,13 +172,13 @@ class RemoteExtractor(Extractor):
                 retry_after=RETRY_AFTER,
             ) from error
 
-    async def _hand_over(self, backbone: BackboneInfo, tail: TailRef) -> None:
-        """Gives the server a tail's file; rows that wait for the same one share the upload."""
+    async def _upload_once(self, backbone: BackboneInfo, tail: TailRef) -> None:
+        """Uploads a tail's file; rows that wait for the same one share the upload."""
         upload = self._uploads.get(tail.fingerprint)
         if upload is None:
             upload = asyncio.create_task(self._upload(backbone, tail))
             self._uploads[tail.fingerprint] = upload
-            upload.add_done_callback(lambda done: self._note_upload(tail.fingerprint, done))
+            upload.add_done_callback(lambda done: self._forget_upload(tail.fingerprint, done))
         await asyncio.shield(upload)
 
     async def _upload(self, backbone: BackboneInfo, tail: TailRef) -> None:
@@ -189,13 +189,15 @@ class RemoteExtractor(Extractor):
             for start in range(0, len(data), TAIL_CHUNK_BYTES):
                 yield tails_pb2.HoldTailRequest(chunk=data[start : start + TAIL_CHUNK_BYTES])
 
-        link = self._connected
-        await link.call(link.tails.HoldTail, messages(), tails_pb2.HoldTailResponse, None)
+        connection = self._connected
+        await connection.call(
+            connection.tails.HoldTail, messages(), tails_pb2.HoldTailResponse, None
+        )
 
-    def _note_upload(self, fingerprint: str, upload: asyncio.Task[None]) -> None:
+    def _forget_upload(self, fingerprint: str, upload: asyncio.Task[None]) -> None:
         del self._uploads[fingerprint]
         if not upload.cancelled():
-            upload.exception()  # looked at, also if all who waited for it have left
+            upload.exception()  # retrieved, also if all who waited for it have left
 
     def _chunks(self, inputs: Sequence[RawInput], max_rows: int) -> Iterator[Sequence[RawInput]]:
         chunk: list[RawInput] = []
@@ -237,6 +239,6 @@ def _extracted(reply: Embedded, rows: int, dim: int) -> list[Extracted | Excepti
 
 
 def _expect(same: bool) -> None:
-    """Sees that the server still is what it was when its backbones were listed."""
+    """Raises if the server is not what it was when its backbones were listed."""
     if not same:
         raise Unavailable("the extractor has changed; try again", retry_after=RETRY_AFTER)

@@ -1,4 +1,4 @@
-"""The connection to an extraction server: what it runs, whether it answers, and its errors."""
+"""The connection to an extraction server: its backbones, its health and its errors."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _ERRORS: dict[str, type[ServiceError]] = {
 
 
 class RemoteConnection:
-    """Follows the server's health and its backbones, and takes up again by itself when it is back.
+    """Follows the server's health and backbones, and reconnects by itself when it is back.
 
     Args:
         address: ``host:port`` or ``unix:PATH``.
@@ -84,13 +84,13 @@ class RemoteConnection:
         self._follower = asyncio.create_task(self._follow())
 
     async def close(self) -> None:
-        """Hangs up."""
+        """Closes the connection."""
         self._follower.cancel()
         await asyncio.gather(self._follower, return_exceptions=True)
         await self._channel.close()
 
     def backbones(self) -> tuple[BackboneInfo, ...]:
-        """What the server runs, or ran when it was last there.
+        """Returns the backbones that the server runs, or ran when it was last there.
 
         Raises:
             Unavailable: it has not been there yet.
@@ -117,14 +117,14 @@ class RemoteConnection:
         if deadline is not None:
             timeout = min(timeout, deadline - asyncio.get_running_loop().time())
         try:
-            answer = await rpc(request, timeout=max(timeout, 0.0))
+            message = await rpc(request, timeout=max(timeout, 0.0))
         except grpc.aio.AioRpcError as error:
             raise self._translate(error) from error
-        assert isinstance(answer, reply)
-        return answer
+        assert isinstance(message, reply)
+        return message
 
     def away(self) -> Unavailable:
-        """What callers are told who cannot be served now."""
+        """Returns the error of calls that cannot be served now."""
         return Unavailable(
             "the extraction service is away; try again later",
             field="extractor",
@@ -143,14 +143,14 @@ class RemoteConnection:
                 await asyncio.gather(*streams)
             except grpc.aio.AioRpcError as error:
                 log.warning("extractor is away", address=self._address, reason=error.details())
-            except Exception:  # whatever an unlike server may answer; it may be replaced
+            except Exception:  # another kind of server answered; it may be replaced
                 log.exception("extractor cannot be used", address=self._address)
             finally:
                 for stream in streams:
                     stream.cancel()
                 await asyncio.gather(*streams, return_exceptions=True)
             delay = FIRST_RECONNECT_SECONDS if self._listed else delay
-            self._note(serving=False, listed=False)
+            self._update(serving=False, listed=False)
             await asyncio.sleep(delay)
             delay = min(2 * delay, LAST_RECONNECT_SECONDS)
 
@@ -158,7 +158,7 @@ class RemoteConnection:
         watch = health_pb2_grpc.HealthStub(self._channel).Watch
         request = health_pb2.HealthCheckRequest(service=SERVICE)
         async for update in watch(request, wait_for_ready=True):
-            self._note(serving=update.status == health_pb2.HealthCheckResponse.SERVING)
+            self._update(serving=update.status == health_pb2.HealthCheckResponse.SERVING)
 
     async def _follow_backbones(self) -> None:
         request = tails_pb2.WatchBackbonesRequest()
@@ -166,10 +166,10 @@ class RemoteConnection:
             self._backbones = tuple(backbone_info(message) for message in update.backbones)
             names = [info.name for info in self._backbones]
             log.info("extractor runs", backbones=names, address=self._address)
-            self._note(listed=True)
+            self._update(listed=True)
 
-    def _note(self, *, serving: bool | None = None, listed: bool | None = None) -> None:
-        """Is ready when both have been heard of since the server was last away."""
+    def _update(self, *, serving: bool | None = None, listed: bool | None = None) -> None:
+        """Takes in what was heard; ready needs both since the server was last away."""
         self._serving = self._serving if serving is None else serving
         self._listed = self._listed if listed is None else listed
         ready = self._serving and self._listed
@@ -192,7 +192,7 @@ class RemoteConnection:
 
 
 def row_error(error: common_pb2.RowError) -> ServiceError:
-    """The error of one row of a reply."""
+    """Converts the error of one row of a reply."""
     kind = _ERRORS.get(error.code, InternalError)
     return kind(
         error.message,
@@ -203,7 +203,7 @@ def row_error(error: common_pb2.RowError) -> ServiceError:
 
 
 def backbone_info(message: extraction_pb2.Backbone) -> BackboneInfo:
-    """What the server says of a backbone."""
+    """Converts the server's description of a backbone."""
     return BackboneInfo(
         name=message.name,
         modality=Modality(message.modality),

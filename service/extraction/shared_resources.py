@@ -1,4 +1,4 @@
-"""What the backbones of one process share: threads that decode, turns on devices, tails."""
+"""What the backbones of one process share: decoding threads, devices, tails."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ class SharedResources:
     """Limits of batches, and what backbones share. Lives on one event loop.
 
     Attributes:
-        decoders: threads; pixels and texts of all backbones are made ready in them.
+        decoders: threads in which the inputs of all backbones are decoded.
         tails: those of all backbones.
     """
 
     def __init__(self, settings: ExtractorSettings, metrics: Metrics) -> None:
         self._settings = settings
         self._decode_threads = settings.decode_threads or max(1, (os.cpu_count() or 1) // 2)
-        self._turns: dict[str, asyncio.Semaphore] = {}
+        self._semaphores: dict[str, asyncio.Semaphore] = {}
         self.metrics = metrics
         self.decoders = ThreadPoolExecutor(self._decode_threads, thread_name_prefix="decode")
         self.tails = TailCache(settings.tail_cache_bytes, metrics)
 
     def decode_limits(self) -> BatchLimits:
-        """What one decoding thread takes at once."""
+        """Returns the limits of what one decoding thread takes at once."""
         return BatchLimits(
             max_rows=DECODE_ROWS,
             max_cost=self._settings.max_message_bytes,
@@ -51,7 +51,7 @@ class SharedResources:
         )
 
     def batch_limits(self, backbone: Backbone) -> BatchLimits:
-        """What one pass of a backbone takes at once.
+        """Returns the limits of what one pass of a backbone takes at once.
 
         Raises:
             PreconditionFailed: some valid inputs are larger than a batch may be.
@@ -77,13 +77,13 @@ class SharedResources:
             concurrency=self._passes(backbone.device),
         )
 
-    def turns(self, backbone: Backbone) -> asyncio.Semaphore:
-        """As many as passes at once on the backbone's device.
+    def device_semaphore(self, backbone: Backbone) -> asyncio.Semaphore:
+        """Returns the semaphore that bounds the passes at once on a backbone's device.
 
-        Who waits for one is served in the order of coming: backbones take turns, batch by batch.
+        It is first come, first served: backbones take turns, batch by batch.
         """
         passes = self._passes(backbone.device)
-        return self._turns.setdefault(backbone.device, asyncio.Semaphore(passes))
+        return self._semaphores.setdefault(backbone.device, asyncio.Semaphore(passes))
 
     async def close(self) -> None:
         """Ends the threads."""
@@ -97,13 +97,13 @@ class SharedResources:
         return max(1, cores // (self._settings.threads or cores))
 
     def _largest_cost(self, backbone: Backbone) -> int:
-        """Pixels of any image, all of which become equally large, or tokens of a long text."""
+        """Returns the pixels of any image (all become equally large) or tokens of a long text."""
         if backbone.modality is Modality.TEXT:
             return backbone.preprocess("a " * (self._settings.max_text_bytes // 2)).cost
         return example_of(backbone).cost
 
 
 def example_of(backbone: Backbone) -> PreparedInput:
-    """Some valid input."""
+    """Prepares some valid input."""
     text = backbone.modality is Modality.TEXT
     return backbone.preprocess("a" if text else np.zeros((8, 8, 3), np.uint8))

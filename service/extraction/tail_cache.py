@@ -21,8 +21,8 @@ log = get_logger(__name__)
 
 
 @dataclass(eq=False, slots=True)
-class Place:
-    """One tail's place in the cache.
+class TailSlot:
+    """One tail's slot in the cache.
 
     Attributes:
         tail: None until it is loaded.
@@ -40,12 +40,12 @@ class Place:
 
 
 class TailCache:
-    """Lends tails to rows, and loads those that are not there. Lives on one event loop.
+    """Gives tails to rows, and loads those that are not there. Lives on one event loop.
 
     A row that wants a cold tail waits here, outside of the backbone's queues, so it is in nobody's
-    way. Loads take fair turns, one at a time. A tail in use is never dropped, but it may be
-    retired: then it takes no new rows and goes with its last one, so that no tenant's endless rows
-    keep another's tail out.
+    way. Loads run one at a time, in fair order of tenants. A tail in use is never dropped, but it
+    may be retired: then it takes no new rows and goes with its last one, so that no tenant's
+    endless rows keep another's tail out.
 
     Args:
         max_bytes: of all loaded tails; the one just loaded may for a moment exceed it.
@@ -55,19 +55,21 @@ class TailCache:
         self._max_bytes = max_bytes
         self._metrics = metrics
         self._bytes = 0
-        self._places: OrderedDict[str, Place] = OrderedDict()
-        self._retired: set[Place] = set()
+        self._slots: OrderedDict[str, TailSlot] = OrderedDict()
+        self._retired: set[TailSlot] = set()
         self._closings: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._loading = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tails")
-        self._loads: Batcher[Place, None] = Batcher(
+        self._loads: Batcher[TailSlot, None] = Batcher(
             self._load, BatchLimits(max_rows=1, max_cost=1), TailObserver(metrics)
         )
 
     @asynccontextmanager
-    async def lend(self, tenant: str, backbone: Backbone, ref: TailRef) -> AsyncIterator[Place]:
-        """A place with its tail in it, which stays there within the block.
+    async def acquire(
+        self, tenant: str, backbone: Backbone, ref: TailRef
+    ) -> AsyncIterator[TailSlot]:
+        """Acquires a slot with its tail in it, which stays there within the block.
 
         Rows that want the same cold tail load it once. If none of them waits any more when its
         turn comes, it is not loaded.
@@ -77,81 +79,81 @@ class TailCache:
             BackboneFailed: it cannot be loaded.
             ServiceError: what `ref.read` raised.
         """
-        place = self._places.get(ref.fingerprint)
-        if place is None:
-            place = self._places[ref.fingerprint] = Place(backbone, ref)
-            place.load = asyncio.create_task(self._loads.submit(tenant, place))
-            place.load.add_done_callback(_note_result)
-        elif place.backbone.fingerprint != backbone.fingerprint:
-            raise _of_another(ref, place.backbone)
-        self._places.move_to_end(ref.fingerprint)
-        with self.hold([place]):
-            await asyncio.shield(place.load)
-            yield place
+        slot = self._slots.get(ref.fingerprint)
+        if slot is None:
+            slot = self._slots[ref.fingerprint] = TailSlot(backbone, ref)
+            slot.load = asyncio.create_task(self._loads.submit(tenant, slot))
+            slot.load.add_done_callback(_retrieve_error)
+        elif slot.backbone.fingerprint != backbone.fingerprint:
+            raise _of_another(ref, slot.backbone)
+        self._slots.move_to_end(ref.fingerprint)
+        with self.pin([slot]):
+            await asyncio.shield(slot.load)
+            yield slot
 
     @contextmanager
-    def hold(self, places: Sequence[Place]) -> Iterator[None]:
-        """Keeps tails where they are: a batch outlives those of its rows that are cancelled."""
-        for place in places:
-            place.users += 1
+    def pin(self, slots: Sequence[TailSlot]) -> Iterator[None]:
+        """Pins tails in the cache: a batch outlives those of its rows that are cancelled."""
+        for slot in slots:
+            slot.users += 1
         try:
             yield
         finally:
-            for place in places:
-                place.users -= 1
-                if not place.users:
-                    self._note_unused(place)
+            for slot in slots:
+                slot.users -= 1
+                if not slot.users:
+                    self._release(slot)
 
     async def drop(self, backbone: Backbone) -> None:
-        """Lets go of a backbone's tails, as soon as the last rows have left them."""
-        for place in [place for place in self._places.values() if place.backbone is backbone]:
-            self._retire(place)
-        while any(place.backbone is backbone for place in self._retired):
+        """Releases a backbone's tails, as soon as the last rows have left them."""
+        for slot in [slot for slot in self._slots.values() if slot.backbone is backbone]:
+            self._retire(slot)
+        while any(slot.backbone is backbone for slot in self._retired):
             await self._change()
         async with self._loading:
             pass  # nor is one of them still being loaded for rows that have left
 
     def forget(self, fingerprint: str) -> None:
-        """Lets go of a tail that is deleted, as soon as the last rows have left it."""
-        if (place := self._places.get(fingerprint)) is not None:
-            self._retire(place)
+        """Releases a tail that is deleted, as soon as the last rows have left it."""
+        if (slot := self._slots.get(fingerprint)) is not None:
+            self._retire(slot)
 
     async def close(self) -> None:
-        """Loads no more tails."""
+        """Stops loading tails."""
         await self._loads.close()
         await asyncio.to_thread(self._thread.shutdown)
 
-    async def _load(self, places: Sequence[Place]) -> Sequence[Exception | None]:
-        (place,) = places
+    async def _load(self, slots: Sequence[TailSlot]) -> Sequence[Exception | None]:
+        (slot,) = slots
         async with self._loading:
             try:
-                await self._fill(place)
+                await self._fill(slot)
             except Exception as error:
-                self._forget(place)
+                self._forget(slot)
                 self._metrics.tail_loads.labels("failed").inc()
-                return [_as_failure(place.ref, error)]
+                return [_as_failure(slot.ref, error)]
         self._metrics.tail_loads.labels("loaded").inc()
         return [None]
 
-    async def _fill(self, place: Place) -> None:
-        if place.retired:
-            raise _not_wanted(place.ref)
-        tail = await self._open(place)
+    async def _fill(self, slot: TailSlot) -> None:
+        if slot.retired:
+            raise _not_wanted(slot.ref)
+        tail = await self._open(slot)
         self._count(tail.nbytes)
         try:
-            self._check(place.ref, tail)
-            await self._make_room(place)
-            if place.retired or not place.users:
-                raise _not_wanted(place.ref)
+            self._check(slot.ref, tail)
+            await self._make_room(slot)
+            if slot.retired or not slot.users:
+                raise _not_wanted(slot.ref)
         except Exception:
             await self._close(tail)
             raise
-        place.tail = tail
+        slot.tail = tail
 
-    async def _open(self, place: Place) -> LoadedTail:
-        data = await place.ref.read()
+    async def _open(self, slot: TailSlot) -> LoadedTail:
+        data = await slot.ref.read()
         return await asyncio.get_running_loop().run_in_executor(
-            self._thread, place.backbone.load_tail, data
+            self._thread, slot.backbone.load_tail, data
         )
 
     def _check(self, ref: TailRef, tail: LoadedTail) -> None:
@@ -170,15 +172,15 @@ class TailCache:
                 value=tail.nbytes,
             )
 
-    async def _make_room(self, place: Place) -> None:
-        """Lets unused tails go, the least recently used ones first; then those of the fewest rows.
+    async def _make_room(self, slot: TailSlot) -> None:
+        """Evicts unused tails, the least recently used ones first; then those of the fewest rows.
 
-        Returns with too little room if nobody waits for the place any more.
+        Returns with too little room if nobody waits for the slot any more.
         """
-        while self._bytes > self._max_bytes and place.users and not place.retired:
-            ready = [other for other in self._places.values() if other.tail is not None]
+        while self._bytes > self._max_bytes and slot.users and not slot.retired:
+            ready = [other for other in self._slots.values() if other.tail is not None]
             first = min(ready, key=lambda other: other.users, default=None)
-            # Who can go at once goes, also if enough have been told to go with their last rows.
+            # What can go at once goes, also if enough are retired and go with their last rows.
             leaving = self._leaving(in_use=first is not None and bool(first.users))
             if first is None or self._bytes - leaving <= self._max_bytes:
                 await self._change()
@@ -187,37 +189,37 @@ class TailCache:
                 self._retire(first)
 
     def _leaving(self, *, in_use: bool) -> int:
-        """Bytes of retired tails that are being closed, and of those still in use, if so wanted."""
-        retired = (place for place in self._retired if in_use or not place.users)
-        return sum(place.tail.nbytes for place in retired if place.tail is not None)
+        """Returns the bytes of retired tails being closed and, if asked, of those in use."""
+        retired = (slot for slot in self._retired if in_use or not slot.users)
+        return sum(slot.tail.nbytes for slot in retired if slot.tail is not None)
 
-    def _retire(self, place: Place) -> None:
-        place.retired = True
-        del self._places[place.ref.fingerprint]
-        self._retired.add(place)
+    def _retire(self, slot: TailSlot) -> None:
+        slot.retired = True
+        del self._slots[slot.ref.fingerprint]
+        self._retired.add(slot)
         self._changed.set()
-        if not place.users:
-            self._note_unused(place)
+        if not slot.users:
+            self._release(slot)
 
-    def _note_unused(self, place: Place) -> None:
-        if place.tail is None:  # nobody waits for it any more
-            place.load.cancel()
-            self._forget(place)
-            self._retired.discard(place)
-        elif place.retired:
-            closing = asyncio.create_task(self._dispose(place, place.tail))
+    def _release(self, slot: TailSlot) -> None:
+        if slot.tail is None:  # nobody waits for it any more
+            slot.load.cancel()
+            self._forget(slot)
+            self._retired.discard(slot)
+        elif slot.retired:
+            closing = asyncio.create_task(self._dispose(slot, slot.tail))
             self._closings.add(closing)
             closing.add_done_callback(self._closings.discard)
         self._changed.set()
 
-    def _forget(self, place: Place) -> None:
-        """Make way for another place of the same tail, if none has been made yet."""
-        if self._places.get(place.ref.fingerprint) is place:
-            del self._places[place.ref.fingerprint]
+    def _forget(self, slot: TailSlot) -> None:
+        """Removes a slot, unless another one of the same tail has taken its key."""
+        if self._slots.get(slot.ref.fingerprint) is slot:
+            del self._slots[slot.ref.fingerprint]
 
-    async def _dispose(self, place: Place, tail: LoadedTail) -> None:
+    async def _dispose(self, slot: TailSlot, tail: LoadedTail) -> None:
         await self._close(tail)
-        self._retired.discard(place)
+        self._retired.discard(slot)
         self._changed.set()
 
     async def _close(self, tail: LoadedTail) -> None:
@@ -237,8 +239,8 @@ class TailCache:
         await self._changed.wait()
 
 
-def _note_result(load: asyncio.Task[None]) -> None:
-    """Looks at a failure that no row has waited for, so that asyncio does not complain."""
+def _retrieve_error(load: asyncio.Task[None]) -> None:
+    """Retrieves a failure that no row has waited for, so that asyncio does not complain."""
     if not load.cancelled():
         load.exception()
 
@@ -259,7 +261,7 @@ def _of_another(ref: TailRef, backbone: Backbone) -> PreconditionFailed:
 
 
 def _as_failure(ref: TailRef, error: Exception) -> ServiceError:
-    """What a row is told that waited for a tail."""
+    """Converts a failed load to the error of the rows that waited for it."""
     if isinstance(error, ServiceError):
         return error
     log.error("tail cannot be loaded", tail=ref.fingerprint, exc_info=error)

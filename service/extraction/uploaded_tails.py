@@ -1,4 +1,4 @@
-"""Files of tails that servers have handed to an extraction server."""
+"""Files of tails that servers have uploaded to an extraction server."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ RETRY_AFTER = 1.0
 
 
 class Upload:
-    """A file on its way."""
+    """A file that is being uploaded."""
 
-    def __init__(self, held: UploadedTails) -> None:
-        self._held = held
+    def __init__(self, tails: UploadedTails) -> None:
+        self._tails = tails
         self._chunks: list[bytes] = []
         self.size = 0
 
     def add(self, chunk: bytes) -> None:
-        """Takes the next bytes.
+        """Adds the next bytes.
 
         Raises:
             PreconditionFailed: the file is larger than all the room there is.
             QueueFull: other uploads have the room now.
         """
-        self._held.make_room(len(chunk), self.size)
+        self._tails.make_room(len(chunk), self.size)
         self._chunks.append(chunk)
         self.size += len(chunk)
 
     def data(self) -> bytes:
-        """All of it."""
+        """Returns the whole file."""
         return b"".join(self._chunks)
 
 
 class UploadedTails:
-    """The files used most recently, in memory, bounded in bytes with those on their way."""
+    """The files used most recently, in memory, bounded in bytes with those being uploaded."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -44,7 +44,7 @@ class UploadedTails:
         self._bytes = 0
 
     async def read(self, fingerprint: str) -> bytes:
-        """The file, which becomes the most recently used one.
+        """Returns the file, which becomes the most recently used one.
 
         Raises:
             NotFound: it is not held, or not any more.
@@ -57,7 +57,7 @@ class UploadedTails:
 
     @contextmanager
     def receive(self) -> Iterator[Upload]:
-        """A file to be filled within the block; its room is free again after it."""
+        """Gives an upload to be filled within the block; its bytes are free again after it."""
         upload = Upload(self)
         try:
             yield upload
@@ -65,13 +65,13 @@ class UploadedTails:
             self._bytes -= upload.size
 
     def keep(self, fingerprint: str, data: bytes) -> None:
-        """Holds a file, at the cost of the least recently used ones."""
+        """Keeps a file, at the cost of the least recently used ones."""
         self._bytes += len(data) - len(self._files.pop(fingerprint, b""))
         self._files[fingerprint] = data
         self._shrink()
 
     def make_room(self, nbytes: int, taken: int) -> None:
-        """Counts bytes on their way, of a file of which so many are there already."""
+        """Reserves bytes of an upload of which `taken` are there already."""
         if taken + nbytes > self._max_bytes:
             raise PreconditionFailed(
                 f"tail: at most {self._max_bytes} bytes (held_tail_bytes), has more",

@@ -18,7 +18,7 @@ LIMITS = BatchLimits(max_rows=4, max_cost=100)
 
 
 class Watcher(Changes):
-    """Sees what the batcher tells its observer."""
+    """An observer that counts what the batcher reports."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -31,7 +31,7 @@ from trunkline.digest import image_digest, text_digest
 
 
 class Site:
-    """A started extractor on one tiny backbone, and what it says of its readiness."""
+    """A started extractor on one tiny backbone, and the changes of its readiness."""
 
     def __init__(self, settings: ExtractorSettings, backbone: TinyBackbone) -> None:
         self.backbone = backbone
@@ -92,8 +92,8 @@ async def test_backbone_is_warmed_up_before_it_is_ready(site: SiteMaker) -> None
     async with site() as s:
         assert s.backbone.warm_ups == 1
         assert s.readiness[-1] is True
-        (told,) = s.extractor.backbones()
-        assert (told.name, told.ready) == ("tiny/text", True)
+        (listed,) = s.extractor.backbones()
+        assert (listed.name, listed.ready) == ("tiny/text", True)
 
 
 async def test_rows_come_back_in_order(site: SiteMaker) -> None:
@@ -210,7 +210,7 @@ async def test_rows_that_wait_for_a_pass_are_decoded_for_a_few_batches_only(
     async with site(max_batch_rows=4, decode_threads=1) as s:
         loop = asyncio.get_running_loop()
         preprocess: Preprocess = s.backbone.preprocess
-        room = Batcher.room
+        wait_for_room = Batcher.wait_for_room
         decoded = held_back = 0
 
         def counted(raw: Any) -> PreparedInput:
@@ -223,11 +223,11 @@ async def test_rows_that_wait_for_a_pass_are_decoded_for_a_few_batches_only(
             nonlocal held_back
             held_back += 1
             s.changes.note()
-            await room(batcher, rows)
+            await wait_for_room(batcher, rows)
             held_back -= 1
 
         monkeypatch.setattr(s.backbone, "preprocess", counted)
-        monkeypatch.setattr(Batcher, "room", noticed)
+        monkeypatch.setattr(Batcher, "wait_for_room", noticed)
         s.backbone.open.clear()
         texts = [f"text {i}" for i in range(1000)]
         rows = asyncio.create_task(s.embed(*texts))

@@ -151,7 +151,7 @@ async def test_backbone_that_cannot_be_loaded_says_why_and_may_be_tried_again(
         assert s.names() == ["tiny/text", "tiny/other"]
 
 
-async def test_backbone_that_does_not_run_is_not_taken_up(site: StartServer) -> None:
+async def test_backbone_that_does_not_run_is_not_added(site: Open) -> None:
     async with site() as s:
         s.broken = True
         with pytest.raises(PreconditionFailed, match="broken"):
@@ -233,16 +233,16 @@ async def test_rows_for_other_weights_of_the_same_name_are_not_embedded(site: St
 
 async def test_followers_hear_of_every_change(site: StartServer) -> None:
     async with site() as s:
-        told = s.extractor.follow_backbones()
-        assert [known.name for known in await anext(told)] == ["tiny/text"]
+        updates = s.extractor.follow_backbones()
+        assert [known.name for known in await anext(updates)] == ["tiny/text"]
         await s.extractor.load_backbone("tiny/other")
-        assert [known.name for known in await anext(told)] == ["tiny/text", "tiny/other"]
+        assert [known.name for known in await anext(updates)] == ["tiny/text", "tiny/other"]
         await s.extractor.unload_backbone("tiny/text")
-        assert [known.name for known in await anext(told)] == ["tiny/other"]
-        await told.aclose()  # type: ignore[attr-defined]
+        assert [known.name for known in await anext(updates)] == ["tiny/other"]
+        await updates.aclose()  # type: ignore[attr-defined]
 
 
-async def test_backbones_share_the_turns_on_the_device(site: StartServer) -> None:
+async def test_backbones_share_the_passes_on_the_device(site: Open) -> None:
     async with site(passes=1, backbone="tiny/text,tiny/other") as s:
         s.loaded[0].open.clear()
         first = asyncio.create_task(s.embed("a"))
@@ -253,7 +253,7 @@ async def test_backbones_share_the_turns_on_the_device(site: StartServer) -> Non
         assert s.loaded[1].batches == []
         s.loaded[0].open.set()
         await asyncio.gather(first, more, *others)
-        # They gathered while the other backbone had the only turn.
+        # They gathered while the other backbone had the device.
         assert [sorted(batch) for batch in s.loaded[1].batches] == [["b", "c", "d"]]
 
 

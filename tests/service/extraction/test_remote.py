@@ -1,4 +1,4 @@
-"""A server that embeds for others, and turns out to be another than it said."""
+"""An extraction server whose backbone is not the one that it listed."""
 
 from __future__ import annotations
 

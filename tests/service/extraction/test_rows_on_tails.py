@@ -116,7 +116,7 @@ async def test_rows_of_all_tenants_share_the_prefix_whatever_their_tails(site: S
     assert activation.tolist() == [[ord("e")]]
     assert sorted(site.backbone.batches[-1]) == [*"abcde"]
     assert site.backbone.finished[-1] == ["d"]
-    assert 'trunkline_tail_rows_total{backbone="tiny/text"} 5.0' in told(site)
+    assert 'trunkline_tail_rows_total{backbone="tiny/text"} 5.0' in metrics_of(site)
 
 
 async def test_whole_tail_skips_the_prefix(site: Site) -> None:
@@ -153,7 +153,7 @@ async def test_failing_tail_says_nothing_of_the_backbone(site: Site) -> None:
     assert isinstance(outcome, BackboneFailed)
     assert "secret" not in str(outcome)
     assert site.extractor.ready
-    assert 'trunkline_backbone_failures_total{backbone="tiny/text"} 0.0' in told(site)
+    assert 'trunkline_backbone_failures_total{backbone="tiny/text"} 0.0' in metrics_of(site)
 
 
 async def test_rows_that_leave_while_their_tail_is_cold_leave_nothing_behind(site: Site) -> None:
@@ -205,7 +205,7 @@ async def test_backbone_that_cannot_be_cut_gives_no_activations(
     assert isinstance(prepared, np.ndarray)
 
 
-def told(site: Site) -> str:
+def metrics_of(site: Site) -> str:
     return generate_latest(site.metrics.registry).decode()
 
 

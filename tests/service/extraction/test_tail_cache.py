@@ -12,7 +12,7 @@ from prometheus_client import generate_latest
 from models.tails import tail_fingerprint
 from service.errors import BackboneFailed, NotFound, PreconditionFailed
 from service.extraction import TailRef
-from service.extraction.tail_cache import Place, TailCache
+from service.extraction.tail_cache import TailCache, TailSlot
 from service.metrics import Metrics
 from tests.service.tiny_backbone import TinyBackbone, TinyTail, tail_file
 from tests.service.waiting import Changes
@@ -20,7 +20,7 @@ from tests.service.waiting import Changes
 SIZE = len(tail_file(1))
 
 
-class Shelf:
+class TailSetup:
     """A cache, and the files that its tails come from. Reading waits while `go` is not set."""
 
     def __init__(self, tails: int = 2) -> None:
@@ -49,8 +49,8 @@ class Shelf:
         return self.ref(tail_file(shift))
 
     async def use(self, ref: TailRef, tenant: str = "acme") -> float:
-        async with self.cache.lend(tenant, self.backbone, ref) as place:
-            return shift(place)
+        async with self.cache.acquire(tenant, self.backbone, ref) as slot:
+            return shift(slot)
 
     @asynccontextmanager
     async def using(self, ref: TailRef) -> AsyncIterator[Callable[[], Awaitable[None]]]:
@@ -58,10 +58,10 @@ class Shelf:
         entered, leave = asyncio.Event(), asyncio.Event()
 
         async def row() -> None:
-            async with self.cache.lend("acme", self.backbone, ref) as place:
+            async with self.cache.acquire("acme", self.backbone, ref) as slot:
                 entered.set()
                 await leave.wait()
-                assert not loaded(place).closed
+                assert not loaded(slot).closed
 
         task = asyncio.create_task(row())
         await entered.wait()
@@ -73,13 +73,13 @@ class Shelf:
         yield go
         await go()
 
-    def told(self, name: str) -> float:
+    def metric(self, name: str) -> float:
         lines = generate_latest(self.metrics.registry).decode().splitlines()
         (line,) = (line for line in lines if line.startswith(f"trunkline_{name} "))
         return float(line.rpartition(" ")[2])
 
 
-class Noted:
+class WatchedCounter:
     """A counter that a test can wait for."""
 
     def __init__(self, changes: Changes) -> None:
@@ -91,236 +91,236 @@ class Noted:
         self._changes.note()
 
 
-def loaded(place: Place) -> TinyTail:
-    assert isinstance(place.tail, TinyTail)
-    return place.tail
+def loaded(slot: TailSlot) -> TinyTail:
+    assert isinstance(slot.tail, TinyTail)
+    return slot.tail
 
 
-def shift(place: Place) -> float:
-    return float(loaded(place).shift[0])
+def shift(slot: TailSlot) -> float:
+    return float(loaded(slot).shift[0])
 
 
 @pytest.fixture
-async def shelf() -> AsyncIterator[Shelf]:
-    made = Shelf()
+async def tails() -> AsyncIterator[TailSetup]:
+    made = TailSetup()
     yield made
     made.go.set()
     await made.cache.drop(made.backbone)
     await made.cache.close()
     assert all(tail.closed for tail in made.backbone.tails)
-    assert made.told("tail_cache_bytes") == 0
+    assert made.metric("tail_cache_bytes") == 0
 
 
-async def test_tail_is_read_once_and_then_lent_from_memory(shelf: Shelf) -> None:
-    assert [await shelf.use(shelf.tail(1)) for _ in range(3)] == [1, 1, 1]
-    assert len(shelf.reads) == 1
-    assert shelf.told("tail_cache_bytes") == SIZE
+async def test_tail_is_read_once_and_then_taken_from_memory(tails: TailSetup) -> None:
+    assert [await tails.use(tails.tail(1)) for _ in range(3)] == [1, 1, 1]
+    assert len(tails.reads) == 1
+    assert tails.metric("tail_cache_bytes") == SIZE
 
 
-async def test_rows_that_want_the_same_cold_tail_load_it_once(shelf: Shelf) -> None:
-    shelf.go.clear()
-    rows = [asyncio.create_task(shelf.use(shelf.tail(1), tenant)) for tenant in "abc"]
-    await shelf.changes.until(lambda: len(shelf.reads) == 1)
-    shelf.go.set()
+async def test_rows_that_want_the_same_cold_tail_load_it_once(tails: TailSetup) -> None:
+    tails.go.clear()
+    rows = [asyncio.create_task(tails.use(tails.tail(1), tenant)) for tenant in "abc"]
+    await tails.changes.until(lambda: len(tails.reads) == 1)
+    tails.go.set()
     assert await asyncio.gather(*rows) == [1, 1, 1]
-    assert len(shelf.backbone.tails) == 1
+    assert len(tails.backbone.tails) == 1
 
 
-async def test_least_recently_used_tail_goes_first_and_its_memory_with_it(shelf: Shelf) -> None:
+async def test_least_recently_used_tail_goes_first_and_its_memory_with_it(tails: TailSetup) -> None:
     for number in (1, 2, 1, 3):
-        await shelf.use(shelf.tail(number))
-    assert [(tail.shift[0], tail.closed) for tail in shelf.backbone.tails] == [
+        await tails.use(tails.tail(number))
+    assert [(tail.shift[0], tail.closed) for tail in tails.backbone.tails] == [
         (1, False),
         (2, True),
         (3, False),
     ]
-    assert shelf.told("tail_evictions_total") == 1
-    assert shelf.told("tail_cache_bytes") == 2 * SIZE
+    assert tails.metric("tail_evictions_total") == 1
+    assert tails.metric("tail_cache_bytes") == 2 * SIZE
 
 
-async def test_tail_in_use_is_kept_although_others_were_used_later(shelf: Shelf) -> None:
-    async with shelf.using(shelf.tail(1)):
+async def test_tail_in_use_is_kept_although_others_were_used_later(tails: TailSetup) -> None:
+    async with tails.using(tails.tail(1)):
         for number in (2, 3, 4):
-            await shelf.use(shelf.tail(number))
-        assert not shelf.backbone.tails[0].closed
-        assert shelf.told("tail_cache_bytes") == 2 * SIZE
+            await tails.use(tails.tail(number))
+        assert not tails.backbone.tails[0].closed
+        assert tails.metric("tail_cache_bytes") == 2 * SIZE
 
 
 async def test_row_waits_for_room_and_no_new_rows_come_between(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    tails: TailSetup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    evictions = Noted(shelf.changes)
-    monkeypatch.setattr(shelf.metrics, "tail_evictions", evictions)
-    async with shelf.using(shelf.tail(1)) as leave_first, shelf.using(shelf.tail(2)):
-        late = asyncio.create_task(shelf.use(shelf.tail(3), "bolt"))
-        await shelf.changes.until(lambda: evictions.count == 1)
-        again = asyncio.create_task(shelf.use(shelf.tail(1)))
+    evictions = WatchedCounter(tails.changes)
+    monkeypatch.setattr(tails.metrics, "tail_evictions", evictions)
+    async with tails.using(tails.tail(1)) as leave_first, tails.using(tails.tail(2)):
+        late = asyncio.create_task(tails.use(tails.tail(3), "bolt"))
+        await tails.changes.until(lambda: evictions.count == 1)
+        again = asyncio.create_task(tails.use(tails.tail(1)))
         await asyncio.sleep(0)
         assert not late.done()
         await leave_first()
         assert await late == 3
         assert await again == 1  # behind the other: it had to be loaded anew
-    assert len(shelf.reads) == 4
+    assert len(tails.reads) == 4
 
 
-async def test_batch_keeps_a_tail_whose_rows_have_left(shelf: Shelf) -> None:
-    async with shelf.cache.lend("acme", shelf.backbone, shelf.tail(1)) as place:
-        batch = shelf.cache.hold([place])
+async def test_batch_keeps_a_tail_whose_rows_have_left(tails: TailSetup) -> None:
+    async with tails.cache.acquire("acme", tails.backbone, tails.tail(1)) as slot:
+        batch = tails.cache.pin([slot])
         batch.__enter__()
     for number in (2, 3):
-        async with shelf.using(shelf.tail(number)):
+        async with tails.using(tails.tail(number)):
             pass
-    async with shelf.using(shelf.tail(2)):
-        late = asyncio.create_task(shelf.use(shelf.tail(3)))
+    async with tails.using(tails.tail(2)):
+        late = asyncio.create_task(tails.use(tails.tail(3)))
         await asyncio.sleep(0)
-        assert not loaded(place).closed
+        assert not loaded(slot).closed
         batch.__exit__(None, None, None)
         assert await late == 3
 
 
-async def test_large_tail_drives_several_out(shelf: Shelf) -> None:
-    await shelf.use(shelf.tail(1))
-    async with shelf.using(shelf.tail(2)):
-        large = asyncio.create_task(shelf.use(shelf.ref(tail_file(3, extra=SIZE // 8))))
-        await shelf.changes.until(lambda: len(shelf.reads) == 3)
+async def test_large_tail_drives_several_out(tails: TailSetup) -> None:
+    await tails.use(tails.tail(1))
+    async with tails.using(tails.tail(2)):
+        large = asyncio.create_task(tails.use(tails.ref(tail_file(3, extra=SIZE // 8))))
+        await tails.changes.until(lambda: len(tails.reads) == 3)
     assert await large == 3
-    assert [tail.closed for tail in shelf.backbone.tails] == [True, True, False]
+    assert [tail.closed for tail in tails.backbone.tails] == [True, True, False]
 
 
 async def test_tail_larger_than_the_cache_is_refused_and_its_memory_given_back(
-    shelf: Shelf,
+    tails: TailSetup,
 ) -> None:
-    shelf.cache = TailCache(SIZE - 1, shelf.metrics)
+    tails.cache = TailCache(SIZE - 1, tails.metrics)
     with pytest.raises(PreconditionFailed) as caught:
-        await shelf.use(shelf.tail(1))
+        await tails.use(tails.tail(1))
     assert (caught.value.field, caught.value.limit, caught.value.value) == ("tail", SIZE - 1, SIZE)
-    assert shelf.backbone.tails[0].closed
-    await shelf.cache.close()
+    assert tails.backbone.tails[0].closed
+    await tails.cache.close()
 
 
 async def test_file_that_cannot_be_read_says_so_and_is_tried_again_by_the_next(
-    shelf: Shelf,
+    tails: TailSetup,
 ) -> None:
     data = tail_file(1)
     with pytest.raises(NotFound, match="gone"):
-        await shelf.use(shelf.ref(data, NotFound("gone")))
+        await tails.use(tails.ref(data, NotFound("gone")))
     with pytest.raises(BackboneFailed, match=r"cannot be loaded$"):
-        await shelf.use(shelf.ref(data, OSError("secret path")))
-    assert await shelf.use(shelf.ref(data)) == 1
+        await tails.use(tails.ref(data, OSError("secret path")))
+    assert await tails.use(tails.ref(data)) == 1
 
 
 @pytest.mark.parametrize("data", [b"no tail", tail_file(1, fingerprint="0" * 64)])
-async def test_file_that_is_no_tail_of_the_backbone_says_so(shelf: Shelf, data: bytes) -> None:
+async def test_file_that_is_no_tail_of_the_backbone_says_so(tails: TailSetup, data: bytes) -> None:
     with pytest.raises(BackboneFailed, match=r"cannot be loaded: .*tail"):
-        await shelf.use(shelf.ref(data))
+        await tails.use(tails.ref(data))
 
 
-async def test_file_of_another_tail_is_refused(shelf: Shelf) -> None:
+async def test_file_of_another_tail_is_refused(tails: TailSetup) -> None:
     async def other() -> bytes:
         return tail_file(2)
 
     ref = TailRef(tail_fingerprint(tail_file(1)), other)
     with pytest.raises(BackboneFailed) as caught:
-        await shelf.use(ref)
+        await tails.use(ref)
     assert caught.value.limit == ref.fingerprint
-    assert shelf.backbone.tails[0].closed
+    assert tails.backbone.tails[0].closed
 
 
-async def test_failing_load_fails_only_who_waits_for_it(shelf: Shelf) -> None:
-    shelf.go.clear()
-    bad = asyncio.create_task(shelf.use(shelf.ref(tail_file(1), NotFound("gone"))))
-    good = asyncio.create_task(shelf.use(shelf.tail(2), "bolt"))
-    await shelf.changes.until(lambda: len(shelf.reads) == 1)
-    shelf.go.set()
+async def test_failing_load_fails_only_who_waits_for_it(tails: TailSetup) -> None:
+    tails.go.clear()
+    bad = asyncio.create_task(tails.use(tails.ref(tail_file(1), NotFound("gone"))))
+    good = asyncio.create_task(tails.use(tails.tail(2), "bolt"))
+    await tails.changes.until(lambda: len(tails.reads) == 1)
+    tails.go.set()
     assert await good == 2
     with pytest.raises(NotFound):
         await bad
 
 
-async def test_tenants_take_turns_with_loads(shelf: Shelf) -> None:
-    shelf.go.clear()
-    many = [asyncio.create_task(shelf.use(shelf.tail(number))) for number in range(10)]
-    await shelf.changes.until(lambda: len(shelf.reads) == 1)
-    one = asyncio.create_task(shelf.use(shelf.tail(99), "bolt"))
+async def test_tenants_take_turns_with_loads(tails: TailSetup) -> None:
+    tails.go.clear()
+    many = [asyncio.create_task(tails.use(tails.tail(number))) for number in range(10)]
+    await tails.changes.until(lambda: len(tails.reads) == 1)
+    one = asyncio.create_task(tails.use(tails.tail(99), "bolt"))
     await asyncio.sleep(0)
-    shelf.go.set()
+    tails.go.set()
     assert await one == 99
     await asyncio.gather(*many)
-    assert shelf.reads.index(shelf.tail(99).fingerprint) <= 2
+    assert tails.reads.index(tails.tail(99).fingerprint) <= 2
 
 
-async def test_tail_that_nobody_waits_for_any_more_is_not_loaded(shelf: Shelf) -> None:
-    shelf.go.clear()
-    first = asyncio.create_task(shelf.use(shelf.tail(1)))
-    await shelf.changes.until(lambda: len(shelf.reads) == 1)
-    gone = asyncio.create_task(shelf.use(shelf.tail(2)))
+async def test_tail_that_nobody_waits_for_any_more_is_not_loaded(tails: TailSetup) -> None:
+    tails.go.clear()
+    first = asyncio.create_task(tails.use(tails.tail(1)))
+    await tails.changes.until(lambda: len(tails.reads) == 1)
+    gone = asyncio.create_task(tails.use(tails.tail(2)))
     await asyncio.sleep(0)
     for row in (gone, first):
         row.cancel()
     await asyncio.gather(gone, first, return_exceptions=True)
-    shelf.go.set()
-    assert await shelf.use(shelf.tail(3)) == 3
+    tails.go.set()
+    assert await tails.use(tails.tail(3)) == 3
     # The one whose load was under way is closed again; the other was never read.
-    assert [(tail.shift[0], tail.closed) for tail in shelf.backbone.tails] == [
+    assert [(tail.shift[0], tail.closed) for tail in tails.backbone.tails] == [
         (1, True),
         (3, False),
     ]
-    assert shelf.told("tail_cache_bytes") == SIZE
+    assert tails.metric("tail_cache_bytes") == SIZE
 
 
-async def test_row_that_comes_back_loads_a_tail_that_was_given_up(shelf: Shelf) -> None:
-    shelf.go.clear()
-    first = asyncio.create_task(shelf.use(shelf.tail(1)))
-    await shelf.changes.until(lambda: len(shelf.reads) == 1)
+async def test_row_that_comes_back_loads_a_tail_that_was_given_up(tails: TailSetup) -> None:
+    tails.go.clear()
+    first = asyncio.create_task(tails.use(tails.tail(1)))
+    await tails.changes.until(lambda: len(tails.reads) == 1)
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
-    again = asyncio.create_task(shelf.use(shelf.tail(1)))
+    again = asyncio.create_task(tails.use(tails.tail(1)))
     await asyncio.sleep(0)
-    shelf.go.set()
+    tails.go.set()
     assert await again == 1
 
 
 async def test_tail_forgotten_before_its_load_begins_fails_those_who_waited_and_nobody_else(
-    shelf: Shelf,
+    tails: TailSetup,
 ) -> None:
-    shelf.go.clear()
-    first = asyncio.create_task(shelf.use(shelf.tail(1)))
-    await shelf.changes.until(lambda: len(shelf.reads) == 1)
-    waiting = asyncio.create_task(shelf.use(shelf.tail(2)))
+    tails.go.clear()
+    first = asyncio.create_task(tails.use(tails.tail(1)))
+    await tails.changes.until(lambda: len(tails.reads) == 1)
+    waiting = asyncio.create_task(tails.use(tails.tail(2)))
     await asyncio.sleep(0)
-    shelf.cache.forget(shelf.tail(2).fingerprint)
-    again = asyncio.create_task(shelf.use(shelf.tail(2), "bolt"))
+    tails.cache.forget(tails.tail(2).fingerprint)
+    again = asyncio.create_task(tails.use(tails.tail(2), "bolt"))
     await asyncio.sleep(0)
-    shelf.go.set()
+    tails.go.set()
     with pytest.raises(PreconditionFailed, match="forgotten"):
         await waiting
     assert (await first, await again) == (1, 2)
-    assert len(shelf.backbone.tails) == 2
+    assert len(tails.backbone.tails) == 2
 
 
-async def test_loaded_tail_is_not_lent_to_rows_of_another_backbone(shelf: Shelf) -> None:
-    await shelf.use(shelf.tail(1))
+async def test_loaded_tail_is_not_given_to_rows_of_another_backbone(tails: TailSetup) -> None:
+    await tails.use(tails.tail(1))
     other = TinyBackbone("tiny/other")
     other.fingerprint = "0" * 64
     with pytest.raises(PreconditionFailed, match="is one of tiny/text"):
-        async with shelf.cache.lend("acme", other, shelf.tail(1)):
+        async with tails.cache.acquire("acme", other, tails.tail(1)):
             pass
-    assert await shelf.use(shelf.tail(1)) == 1
+    assert await tails.use(tails.tail(1)) == 1
 
 
 async def test_dropping_a_backbone_waits_for_its_rows_and_fails_those_without_a_tail(
-    shelf: Shelf,
+    tails: TailSetup,
 ) -> None:
-    async with shelf.using(shelf.tail(1)) as leave:
-        shelf.go.clear()
-        waiting = asyncio.create_task(shelf.use(shelf.tail(2)))
-        await shelf.changes.until(lambda: len(shelf.reads) == 2)
-        drop = asyncio.create_task(shelf.cache.drop(shelf.backbone))
+    async with tails.using(tails.tail(1)) as leave:
+        tails.go.clear()
+        waiting = asyncio.create_task(tails.use(tails.tail(2)))
+        await tails.changes.until(lambda: len(tails.reads) == 2)
+        drop = asyncio.create_task(tails.cache.drop(tails.backbone))
         await asyncio.sleep(0)
-        shelf.go.set()
+        tails.go.set()
         with pytest.raises(PreconditionFailed, match="unloaded"):
             await waiting
         assert not drop.done()
         await leave()
         await drop
-    assert all(tail.closed for tail in shelf.backbone.tails)
+    assert all(tail.closed for tail in tails.backbone.tails)

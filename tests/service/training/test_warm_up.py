@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import psutil
 
-from tests.service.house import LABELS, House
+from tests.service.server import LABELS, InProcessServer
 
 
 def training_processes() -> list[int]:
@@ -16,19 +16,23 @@ def training_processes() -> list[int]:
     ]
 
 
-async def test_application_that_trains_nothing_starts_no_training_process(house: House) -> None:
-    await house.create()
-    await house.add(LABELS)
+async def test_application_that_trains_nothing_starts_no_training_process(
+    server: InProcessServer,
+) -> None:
+    await server.create()
+    await server.add(LABELS)
     assert training_processes() == []
-    await house.train()
+    await server.train()
     assert len(training_processes()) == 1
 
 
-async def test_first_training_uses_the_process_that_was_started_beforehand(house: House) -> None:
-    await house.application.warm_up()
+async def test_first_training_uses_the_process_that_was_started_beforehand(
+    server: InProcessServer,
+) -> None:
+    await server.application.warm_up()
     (started,) = training_processes()
-    await house.application.warm_up()
-    await house.create()
-    await house.add(LABELS)
-    await house.train()
+    await server.application.warm_up()
+    await server.create()
+    await server.add(LABELS)
+    await server.train()
     assert training_processes() == [started]
