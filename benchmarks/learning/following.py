@@ -12,7 +12,7 @@ import adapters
 from service.config import ServerSettings
 from service.live.live_copy import LiveCopy
 from service.live.policy import Policy, Rules
-from service.live.promotion_gate import Verdict
+from service.live.promotion_gate import Decision
 from service.store.live_set import LiveFeedback, Member
 
 
@@ -83,10 +83,10 @@ class Following:
         )
         if learned.changed_at is not None:
             self._begin_anew(learned.changed_at)
-        elif self._copy.verdict is Verdict.DROP:
+        elif self._copy.decision is Decision.DROP:
             self.drops.append(self.sent)
             self._begin()
-        elif self._copy.verdict is Verdict.COMPARE and self._copy.passes(
+        elif self._copy.decision is Decision.COMPARE and self._copy.passes(
             self._standing_on, self._feedback
         ):
             self._take_over()

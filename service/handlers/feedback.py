@@ -173,7 +173,7 @@ class Feedback:
         if stored.superseded or stored.outdated:
             self._live.outdate(head.uid)
         if stored.added:
-            self._live.note(head)
+            self._live.notify(head)
         return stored
 
     async def _release(

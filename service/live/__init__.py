@@ -1,4 +1,4 @@
-"""Live copies: what moves on from a head's active version with feedback."""
+"""Live copies of heads' active versions, which learn from feedback."""
 
 from service.live.copies import LiveCopies
 from service.live.policy import Policy

@@ -1,4 +1,4 @@
-"""What is in memory of heads with live copies, bounded in bytes."""
+"""Live copies in memory, bounded in bytes."""
 
 from __future__ import annotations
 
@@ -18,61 +18,59 @@ from service.store.live_set import LiveFeedback
 ENTRY_BYTES = 1000
 """Of a head that is remembered without a copy; a generous guess."""
 
-Stamp = tuple[int, int]
+Revision = tuple[int, int]
 """How often what a copy stands on was changed by others, and how often feedback was stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What is told of a head, and answers for it, at one moment. It does not change.
+    """The status of a head's live copy, and the head that scores, at one moment. Immutable.
 
     Attributes:
-        stamp: of all that it has seen.
+        revision: of all that it has learned.
         version: the active version that the copy moved on from.
-        head: what answers; None where the active version does.
-        good_until: on the event loop's clock; what came of a failure is to be tried again.
+        head: what scores; None where the active version does.
+        good_until: on the event loop's clock; after a failure, when to try again.
     """
 
-    stamp: Stamp
+    revision: Revision
     status: LiveStatus
     version: int = 0
     head: Head | None = None
     good_until: float = math.inf
 
-    def covers(self, stamp: Stamp) -> bool:
-        """Whether it has seen that much."""
-        return self.stamp[0] >= stamp[0] and self.stamp[1] >= stamp[1]
+    def covers(self, revision: Revision) -> bool:
+        """Returns whether it has learned as much as a revision says."""
+        return self.revision[0] >= revision[0] and self.revision[1] >= revision[1]
 
 
 @dataclass(eq=False, slots=True)
 class CachedCopy:
-    """What is in memory of one head.
-
-    Whoever holds the lock may work on it, one step at a time.
+    """The live copy of one head, and how far it has learned; each step on it takes the lock.
 
     Attributes:
-        stamp: of now.
-        served: the answer, until it is outdated.
-        next: is given what the next step comes to, then replaced by one for the step after.
+        revision: the current one.
+        snapshot: the last one, until it is outdated.
+        next: gets the snapshot after the next step, then is replaced by one for the step after.
         copy: what is worked on; None where there can be none, or it is to be made anew.
         backlog: feedback that was read and the copy is to learn, oldest first.
-        goal: the stamp of when feedback was last read, and the id of the last of it: with that
-            learned, the copy covers the stamp, whatever came meanwhile.
+        target: the revision when feedback was last read, and the id of the last of it: with that
+            learned, the copy covers the revision, whatever came meanwhile.
         failures: how many steps have failed since the last that did not.
         drift_at: when a change in the stream was detected, seconds since the epoch.
-        users: who holds on to this entry, so that it must stay in memory.
+        users: how many use this entry, so that it must stay in memory.
     """
 
     uid: str
     tenant: str
-    stamp: Stamp = (0, 0)
-    served: Snapshot | None = None
+    revision: Revision = (0, 0)
+    snapshot: Snapshot | None = None
     next: asyncio.Future[Snapshot] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
     copy: LiveCopy | None = None
     backlog: list[LiveFeedback] = field(default_factory=list)
-    goal: tuple[Stamp, int] | None = None
+    target: tuple[Revision, int] | None = None
     failures: int = 0
     drift_at: float | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -81,34 +79,34 @@ class CachedCopy:
     nbytes: int = ENTRY_BYTES
     drifted: bool = False
 
-    def note(self) -> None:
-        """Feedback was stored."""
-        self.stamp = (self.stamp[0], self.stamp[1] + 1)
+    def record_feedback(self) -> None:
+        """Records that feedback was stored."""
+        self.revision = (self.revision[0], self.revision[1] + 1)
 
     def outdate(self) -> None:
-        """What the copy stands on was changed; nothing of it is left."""
-        self.stamp = (self.stamp[0] + 1, self.stamp[1])
+        """Records that what the copy stands on was changed, and drops the copy."""
+        self.revision = (self.revision[0] + 1, self.revision[1])
         self.drop()
 
     def drop(self) -> None:
-        """Nothing of the copy is left; it is made anew when it is needed."""
-        self.served, self.copy, self.backlog = None, None, []
+        """Drops the copy; it is made anew when it is needed."""
+        self.snapshot, self.copy, self.backlog = None, None, []
 
-    def answer(self) -> Snapshot | None:
-        """What is told, unless it is not good any more."""
-        served = self.served
-        if served is not None and asyncio.get_running_loop().time() >= served.good_until:
-            self.served = None
-        return self.served
+    def valid_snapshot(self) -> Snapshot | None:
+        """Returns the last snapshot, or None if there is none that is still good."""
+        snapshot = self.snapshot
+        if snapshot is not None and asyncio.get_running_loop().time() >= snapshot.good_until:
+            self.snapshot = None
+        return self.snapshot
 
-    def announce(self, served: Snapshot) -> None:
-        """Tells all who wait."""
-        self.next.set_result(served)
+    def notify(self, snapshot: Snapshot) -> None:
+        """Gives a snapshot to all who wait for the next one."""
+        self.next.set_result(snapshot)
         self.next = asyncio.get_running_loop().create_future()
 
 
 class LiveCache:
-    """The entries of heads, those that were used last; the rest is dropped and made anew.
+    """The entries of heads that were used last; the rest is dropped, and made anew when needed.
 
     Args:
         max_bytes: for all copies; what is in use stays above it.
@@ -125,11 +123,11 @@ class LiveCache:
         return iter(self._entries.values())
 
     def get(self, uid: str) -> CachedCopy | None:
-        """A head's entry, if it is in memory."""
+        """Returns a head's entry, if it is in memory."""
         return self._entries.get(uid)
 
     def open(self, uid: str, tenant: str) -> CachedCopy:
-        """A head's entry; hold it with `using` before the next await."""
+        """Returns a head's entry, new or not; call `using` before the next await."""
         entry = self._entries.get(uid)
         if entry is None:
             entry = self._entries[uid] = CachedCopy(uid, tenant)
@@ -144,15 +142,15 @@ class LiveCache:
         try:
             yield
         finally:
-            self.let_go(entry)
+            self.release(entry)
 
-    def let_go(self, entry: CachedCopy) -> None:
+    def release(self, entry: CachedCopy) -> None:
         """Undoes one `entry.users += 1`."""
         entry.users -= 1
         self._evict()
 
-    def weigh(self, entry: CachedCopy) -> None:
-        """Keeps the books; call it when the entry's copy has changed, and nobody works on it."""
+    def update_size(self, entry: CachedCopy) -> None:
+        """Counts an entry's bytes anew; call it after a step on its copy."""
         if self._entries.get(entry.uid) is entry:
             copy = entry.copy
             nbytes = ENTRY_BYTES + (0 if copy is None else copy.nbytes)

@@ -1,4 +1,4 @@
-"""How a live copy and its active version do on stored examples that neither has seen."""
+"""Compares a live copy with its active version on stored examples that neither has learned."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ MAX_LOSS = 0.01
 """Accuracy that a live copy may lose on the stored examples."""
 
 DOUBT = 0.5
-"""Standard errors of the difference by which it must stay clear of that: few examples are a weak
-witness."""
+"""Standard errors of the difference by which it must stay clear of that: few examples are weak
+evidence."""
 
 CLASS_ERROR_RATE = 0.3
 """How often at most a copy under which no class fares worse is held back for one that seems to."""
@@ -41,7 +41,7 @@ Example = Member | LiveFeedback
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How both do on the same examples.
+    """The accuracy of both on the same examples.
 
     Attributes:
         active: share of them that the active version gets right.
@@ -65,7 +65,7 @@ class Comparison:
 
 
 def compare(labels: Sequence[str], active: Sequence[bool], live: Sequence[bool]) -> Comparison:
-    """Sums up on which examples each was right.
+    """Compares both by the examples on which each was right.
 
     The error is that of a difference of paired shares (McNemar 1947, Psychometrika 12:153). A class
     is shown to fare worse by a sign test on those of its examples that exactly one of the two gets
@@ -91,7 +91,7 @@ def compare(labels: Sequence[str], active: Sequence[bool], live: Sequence[bool])
 
 
 def held_out(head: Head, examples: Sequence[Example]) -> dict[str, bool]:
-    """By digest, whether a head trained as this one was, without an example, is right about it."""
+    """Returns by digest whether a head like this, trained without an example, is right about it."""
     live = train(head, examples)
     if len(examples) > FEW or not live.ready:
         right = left_out(live, examples, [item.weight for item in examples])
@@ -102,15 +102,15 @@ def held_out(head: Head, examples: Sequence[Example]) -> dict[str, bool]:
     for fold in np.unique(folds):
         rest = train(head, [item for item, f in zip(examples, folds, strict=True) if f != fold])
         out = [item for item, f in zip(examples, folds, strict=True) if f == fold]
-        verdicts = right_about(rest.head if rest.ready else None, out)
-        found |= {item.digest: bool(r) for item, r in zip(out, verdicts, strict=True)}
+        correct = right_about(rest.head if rest.ready else None, out)
+        found |= {item.digest: bool(r) for item, r in zip(out, correct, strict=True)}
     return found
 
 
 def left_out(
     live: LiveHead, examples: Sequence[Example], weights: Sequence[float]
 ) -> NDArray[np.bool_]:
-    """Which of these examples, that a copy stands on with these weights, it gets right without."""
+    """Returns which of the examples that a copy stands on it gets right without them."""
     if not examples:
         return np.empty(0, dtype=np.bool_)
     return live.held_out(
@@ -123,7 +123,7 @@ def left_out(
 def left_out_anchors(
     live: LiveHead, known: Mapping[str, tuple[str, float]], anchors: Sequence[Member]
 ) -> list[bool]:
-    """Whether a copy gets each anchor right without it.
+    """Returns whether a copy gets each anchor right without it.
 
     One that feedback has given another label does not count in the copy's favour.
 
@@ -137,7 +137,7 @@ def left_out_anchors(
 
 
 def train(head: Head, examples: Sequence[Example]) -> LiveHead:
-    """A live copy of a head, trained anew on these examples.
+    """Trains a live copy of a head anew on these examples.
 
     Raises:
         adapters.InvalidArgument: no copy can move on from this version.
@@ -151,7 +151,7 @@ def train(head: Head, examples: Sequence[Example]) -> LiveHead:
 
 
 def right_about(head: Head | None, examples: Sequence[Example]) -> list[bool | None]:
-    """Whether a head gives each example its label; None without a head."""
+    """Returns whether a head gives each example its label; None without a head."""
     if head is None:
         return [None] * len(examples)
     best = head.logits(_vectors(examples, head.dim)).argmax(axis=1)

@@ -1,4 +1,4 @@
-"""Live copies that have learned all feedback that was acknowledged."""
+"""Keeps live copies up to date with all feedback that was acknowledged."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class LiveCopies:
     The store is the queue: feedback that is live and has no score is learned next, also after a
     restart. A copy follows from what is stored (a logistic one to within its solver's tolerance),
     so it can be dropped from memory at any time and is made anew when it is needed. Learning of
-    one head is serial, in steps, each under its entry's lock; what waits for the lock gets its
-    turn between them. Who asks is answered as soon as what was acknowledged before is learned,
+    one head is serial, in steps, each under its entry's lock; what waits for the lock gets it
+    between them. A caller gets its snapshot as soon as what was acknowledged before is learned,
     however much comes meanwhile. Heads do not wait for one another, and the event loop for none.
 
     `outdate` must follow every commit that changes which version of a head is active, its policy,
@@ -40,16 +40,16 @@ class LiveCopies:
     def __init__(
         self,
         database: Database,
-        loaded: HeadCache,
-        features: EmbeddingBackfill,
-        completion: UninterruptedTasks,
+        heads: HeadCache,
+        backfill: EmbeddingBackfill,
+        tasks: UninterruptedTasks,
         settings: ServerSettings,
         metrics: Metrics,
     ) -> None:
         self._database = database
-        self._completion = completion
+        self._tasks = tasks
         self._entries = LiveCache(settings.live_cache_bytes, metrics)
-        self._steps = Steps(database, loaded, features, settings, metrics)
+        self._steps = Steps(database, heads, backfill, settings, metrics)
         self._leftovers: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -57,17 +57,17 @@ class LiveCopies:
         heads = await self._database.read(stored_live.heads_with_unscored)
         self._leftovers = asyncio.create_task(self._learn_leftovers(heads), name="live-leftovers")
 
-    def note(self, head: HeadRecord) -> None:
-        """Feedback of the head was stored; the copy learns it now."""
+    def notify(self, head: HeadRecord) -> None:
+        """Has the live copy learn feedback of the head that was stored just now."""
         entry = self._entries.open(head.uid, head.tenant)
-        entry.note()
+        entry.record_feedback()
         self._wake(entry)
 
     def outdate(self, uid: str) -> None:
-        """What the copy stands on has changed; it is made anew when it is needed."""
+        """Drops a copy after what it stands on has changed; it is made anew when it is needed."""
         if (entry := self._entries.get(uid)) is not None:
             entry.outdate()
-            self._entries.weigh(entry)
+            self._entries.update_size(entry)
 
     async def forget(self, uid: str) -> None:
         """Outdates the copy, and waits until nothing of it is in memory any more."""
@@ -78,24 +78,24 @@ class LiveCopies:
                     pass
 
     async def serving(self, loaded: LoadedHead) -> LoadedHead:
-        """What answers for a head whose live copy serves: that, or else the active version."""
-        served = await self._current(loaded.uid, loaded.tenant)
-        if served.head is None:
+        """Returns the live copy of a head whose copy serves, or else the active version."""
+        snapshot = await self._current(loaded.uid, loaded.tenant)
+        if snapshot.head is None:
             return loaded
-        return replace(loaded, version=served.version, head=served.head, live=True)
+        return replace(loaded, version=snapshot.version, head=snapshot.head, live=True)
 
     async def status(self, head: HeadRecord) -> LiveStatus:
-        """How the live copy stands, all acknowledged feedback learned."""
+        """Returns the live copy's status, all acknowledged feedback learned."""
         return (await self._current(head.uid, head.tenant)).status
 
     async def promote(self, head: HeadRecord) -> int:
         """Makes a version of the live copy and activates it; returns its number.
 
         Raises:
-            PreconditionFailed: there is no copy that could answer.
+            PreconditionFailed: there is no copy that could score.
             Aborted: what it stands on was changed meanwhile.
         """
-        return await self._completion.run(self._promote(head))
+        return await self._tasks.run(self._promote(head))
 
     async def drop(self, head: HeadRecord) -> int:
         """Drops the live copy; returns how much feedback went into quarantine.
@@ -104,7 +104,7 @@ class LiveCopies:
             PreconditionFailed: there is no copy.
             Aborted: what it stands on was changed meanwhile.
         """
-        return await self._completion.run(self._drop(head))
+        return await self._tasks.run(self._drop(head))
 
     async def close(self) -> None:
         """Stops learning; what was not learned is learned after the next start."""
@@ -122,33 +122,33 @@ class LiveCopies:
         entry = self._entries.open(head.uid, head.tenant)
         with self._entries.using(entry):
             async with entry.lock:
-                copy = await self._settled(entry, head)
+                copy = await self._up_to_date(entry, head)
                 if copy.head is None:
                     raise _no_copy(head, "its examples are of one class only")
                 stored = await self._database.read(stored_live.live_set, entry.uid)
-                return await self._steps.take_over(entry, copy, stored)
+                return await self._steps.promote(entry, copy, stored)
 
     async def _drop(self, head: HeadRecord) -> int:
         entry = self._entries.open(head.uid, head.tenant)
         with self._entries.using(entry):
             async with entry.lock:
-                return await self._steps.give_up(entry, await self._settled(entry, head))
+                return await self._steps.drop(entry, await self._up_to_date(entry, head))
 
-    async def _settled(self, entry: CachedCopy, head: HeadRecord) -> LiveCopy:
-        """The head's copy, all acknowledged feedback learned; the lock must be held.
+    async def _up_to_date(self, entry: CachedCopy, head: HeadRecord) -> LiveCopy:
+        """Returns the head's copy, all acknowledged feedback learned; the lock must be held.
 
         Raises:
             PreconditionFailed: there is none.
             Aborted: what it stands on was changed again and again meanwhile.
         """
         for _ in range(ATTEMPTS):
-            wanted, served = entry.stamp, entry.answer()
-            while served is None or not served.covers(wanted):
-                served = await self._step(entry)
+            wanted, snapshot = entry.revision, entry.valid_snapshot()
+            while snapshot is None or not snapshot.covers(wanted):
+                snapshot = await self._step(entry)
             if entry.copy is not None:
                 return entry.copy
-            if entry.served is served:
-                raise _no_copy(head, served.status.reason)
+            if entry.snapshot is snapshot:
+                raise _no_copy(head, snapshot.status.reason)
         raise Aborted(
             f"head: what the live copy of {head.resource} stands on was changed meanwhile",
             field="head",
@@ -157,32 +157,32 @@ class LiveCopies:
         )
 
     async def _current(self, uid: str, tenant: str) -> Snapshot:
-        """What is told of a head, all learned that was acknowledged before the call."""
+        """Returns a head's snapshot, all learned that was acknowledged before the call."""
         entry = self._entries.open(uid, tenant)
-        wanted, served = entry.stamp, entry.answer()
+        wanted, snapshot = entry.revision, entry.valid_snapshot()
         with self._entries.using(entry):
-            while served is None or not served.covers(wanted):
+            while snapshot is None or not snapshot.covers(wanted):
                 self._wake(entry)
-                served = await asyncio.shield(entry.next)
-        return served
+                snapshot = await asyncio.shield(entry.next)
+        return snapshot
 
     def _wake(self, entry: CachedCopy) -> None:
-        """Sees to it that somebody is bringing the entry up to date."""
+        """Starts a task that brings the entry up to date, unless one is running."""
         if entry.task is None or entry.task.done():
             entry.users += 1
             entry.task = asyncio.create_task(self._work(entry), name=f"live-{entry.uid}")
-            entry.task.add_done_callback(lambda _: self._entries.let_go(entry))
+            entry.task.add_done_callback(lambda _: self._entries.release(entry))
 
     async def _work(self, entry: CachedCopy) -> None:
         """Learns until nothing is left that was acknowledged."""
-        while entry.served is None or entry.served.stamp != entry.stamp:
+        while entry.snapshot is None or entry.snapshot.revision != entry.revision:
             async with entry.lock:
                 await self._step(entry)
 
     async def _step(self, entry: CachedCopy) -> Snapshot | None:
-        served = await self._steps.take(entry)
-        self._entries.weigh(entry)
-        return served
+        snapshot = await self._steps.take(entry)
+        self._entries.update_size(entry)
+        return snapshot
 
     async def _learn_leftovers(self, heads: list[tuple[str, str]]) -> None:
         for uid, tenant in heads:

@@ -1,4 +1,4 @@
-"""A live copy: predict, score, learn, in that order, for each feedback in the order of its coming.
+"""A live copy: predict, score, learn, in that order, for each feedback in the order of arrival.
 
 Nothing in here waits, stores or knows a clock: the same members and feedback make the same copy.
 """
@@ -27,7 +27,7 @@ from service.live.comparison import (
     train,
 )
 from service.live.policy import Policy, Rules
-from service.live.promotion_gate import PromotionGate, Verdict
+from service.live.promotion_gate import Decision, PromotionGate
 from service.store.live_outcomes import Score
 from service.store.live_set import LiveFeedback, Member
 
@@ -35,12 +35,12 @@ COALESCING = frozenset({"logistic"})
 """Families without an exact update: they learn what has gathered in one go."""
 
 KNOWN_BYTES = 300
-"""Of one example in the books, beside what the head keeps of it; a generous guess."""
+"""Of one example, beside what the head keeps of it; a generous guess."""
 
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What came of some feedback.
+    """The result of learning some feedback.
 
     Attributes:
         scores: of what was learned, in order.
@@ -53,7 +53,7 @@ class Learned:
 
 
 class LiveCopy:
-    """What moves on from a version with feedback, and how both fared.
+    """A copy of the active version that learns from feedback, and how both fared on it.
 
     Args:
         version: number of the active version.
@@ -107,8 +107,8 @@ class LiveCopy:
         return self._live.head if self._live.ready else None
 
     @property
-    def answering(self) -> Head | None:
-        """The head as it is to answer: what feedback has taught is not novel to it.
+    def scoring_head(self) -> Head | None:
+        """The head as it is to score: what feedback has taught is not novel to it.
 
         The novelty bank is the version's, of which the head has just as much to keep a threshold,
         and up to 64 of the last taught embeddings a class. More of them can only bring distances
@@ -124,11 +124,11 @@ class LiveCopy:
         return replace(head, novelty=replace(head.novelty, bank=bank))
 
     @property
-    def verdict(self) -> Verdict:
-        """What is to become of it. Only under the policy `gated` that is for the gate to say."""
-        verdict = self.gate.verdict if self.rules.policy is Policy.GATED else Verdict.KEEP
-        unfit = verdict is Verdict.COMPARE and not self._live.ready
-        return Verdict.KEEP if unfit else verdict
+    def decision(self) -> Decision:
+        """What is to become of it; only under the policy `gated` does the gate decide that."""
+        decision = self.gate.decision if self.rules.policy is Policy.GATED else Decision.KEEP
+        unfit = decision is Decision.COMPARE and not self._live.ready
+        return Decision.KEEP if unfit else decision
 
     @property
     def coalesces(self) -> bool:
@@ -137,7 +137,7 @@ class LiveCopy:
 
     @property
     def serving(self) -> bool:
-        """Whether it, and not the active version, answers predictions."""
+        """Whether it, and not the active version, scores predictions."""
         return self.rules.policy is Policy.IMMEDIATE
 
     @property
@@ -156,7 +156,7 @@ class LiveCopy:
         return len(self._known)
 
     @property
-    def worn(self) -> bool:
+    def stale(self) -> bool:
         """Whether it has learned so much that rounding errors make it better to begin anew."""
         return self._live.updates >= REFRESH_UPDATES
 
@@ -184,11 +184,11 @@ class LiveCopy:
         return Learned(scores, None)
 
     def passes(self, members: Sequence[Member], feedback: Sequence[LiveFeedback]) -> bool:
-        """Whether it may take over, by `compare`; the gate remembers it."""
-        return self.gate.note(self.compare(members, feedback))
+        """Returns whether it may take over, by `compare`; the gate keeps the comparison."""
+        return self.gate.record(self.compare(members, feedback))
 
     def compare(self, members: Sequence[Member], feedback: Sequence[LiveFeedback]) -> Comparison:
-        """How both do on the examples that somebody vouches for.
+        """Compares both on the examples that somebody vouches for.
 
         After a change in the stream those do not apply any more: then it is the live copy without
         each example that it stands on, and the active version on the same.
@@ -212,7 +212,7 @@ class LiveCopy:
         )
 
     def held_out_logits(self, examples: Sequence[Example]) -> NDArray[np.float64]:
-        """Logits (n, classes) of what it stands on, each by the copy without it."""
+        """Returns logits (n, classes) of what it stands on, each by the copy without it."""
         known = [self._known[item.digest] for item in examples]
         return self._live.held_out_logits(
             np.stack([item.vector for item in examples]),
@@ -239,16 +239,16 @@ class LiveCopy:
             kept.append(item.vector)
 
     def _observe(self, feedback_id: int, active: bool, live: bool | None) -> int | None:
-        """Notes a score; the id of the first feedback after a change, if one is detected."""
+        """Records a score; returns the id of the first feedback after a detected change."""
         self.through = max(self.through, feedback_id)
         self.feedback_count += 1
         if live is not None:
             self.gate.observe(active, live)
-        served = live if self.serving else active
-        if served is None:
+        serving_right = live if self.serving else active
+        if serving_right is None:
             return None
         self._observed.append(feedback_id)
-        if not self.drift.observe(served):
+        if not self.drift.observe(serving_right):
             return None
         return self._observed[-min(self.drift.window, len(self._observed))]
 

@@ -1,4 +1,4 @@
-"""When a live copy answers, and when it takes over."""
+"""The policies of live copies: when one serves, and when it takes over."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Policy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How a copy is judged.
+    """The rules that a live copy follows.
 
     Attributes:
         policy: whether it serves, may take over, or neither.
         error_rate: of the sequential test.
-        drift_delta: confidence of the drift detector, which looks at the answers that are served.
+        drift_delta: confidence of the drift detector, which follows the served predictions.
     """
 
     policy: Policy

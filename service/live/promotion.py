@@ -1,4 +1,4 @@
-"""A version made of a live copy."""
+"""Makes a version of a live copy."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MAX_DIAGNOSED = 5000
 def make_version(
     copy: LiveCopy, stored: LiveSet, base: Mapping[str, Any], held_out: LabelledSet
 ) -> NewVersion:
-    """The version that a live copy becomes: its very weights, calibrated on what it stands on.
+    """Makes a version of a live copy: its very weights, calibrated on what it stands on.
 
     Args:
         stored: what it is made of.
@@ -41,7 +41,7 @@ def make_version(
         Aborted: what is stored is not what it is made of any more.
     """
     started, cpu_started = time.perf_counter(), time.thread_time()
-    known, head = copy.known, copy.answering
+    known, head = copy.known, copy.scoring_head
     assert head is not None
     found: dict[str, Example] = {item.digest: item for item in stored.members}
     found |= {item.digest: item for item in stored.feedback if item.id <= copy.through}

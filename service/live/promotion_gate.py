@@ -1,4 +1,4 @@
-"""Whether a live copy may take over from the active version, or must go."""
+"""The gate that decides whether a live copy takes over, goes on or is dropped."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from adapters.sequential_comparison import PairedTest
 from service.live.comparison import Comparison
 
 
-class Verdict(StrEnum):
+class Decision(StrEnum):
     """What is to become of a live copy.
 
-    It goes on, goes away, or may take over if a comparison on the stored examples allows it.
+    It goes on, is dropped, or may take over if a comparison on the stored examples allows it.
     """
 
     KEEP = "keep"
@@ -39,7 +39,7 @@ class PromotionGate:
         self._next_comparison = 0
 
     def observe(self, active_right: bool, live_right: bool) -> None:
-        """Takes in whether each was right about feedback that neither had learned."""
+        """Records whether each was right about feedback that neither had learned."""
         self._test.observe(active_right, live_right)
         self.scored += 1
         self.active_right += active_right
@@ -56,21 +56,21 @@ class PromotionGate:
         return self._test.evidence_worse
 
     @property
-    def verdict(self) -> Verdict:
+    def decision(self) -> Decision:
         """What the feedback says; a comparison is asked for when it is time for one."""
         if self._test.worse:
-            return Verdict.DROP
+            return Decision.DROP
         if self._test.better and self.scored >= self._next_comparison:
-            return Verdict.COMPARE
-        return Verdict.KEEP
+            return Decision.COMPARE
+        return Decision.KEEP
 
     @property
     def held_back(self) -> bool:
         """Whether it is better on the feedback, but failed on the stored examples."""
         return self._test.better and self.comparison is not None and not self.comparison.passed
 
-    def note(self, comparison: Comparison) -> bool:
-        """Takes in how both do on the stored examples; returns whether the copy may take over."""
+    def record(self, comparison: Comparison) -> bool:
+        """Records a comparison on the stored examples; returns whether the copy may take over."""
         self.comparison = comparison
         self._next_comparison = self.scored + max(10, self.scored // 5)
         return comparison.passed

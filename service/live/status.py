@@ -1,4 +1,4 @@
-"""A live copy's state, as it is told to whoever asks."""
+"""The status of a live copy, as clients see it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class DriftStatus:
 
 @dataclass(frozen=True, slots=True)
 class LiveStatus:
-    """A live copy as it stands; the fields mean what they mean in the proto file."""
+    """The status of a live copy; the fields mean what they mean in the proto file."""
 
     state: LiveState
     error_rate: float
@@ -49,7 +49,7 @@ class LiveStatus:
 
 
 def status_of(copy: LiveCopy, drift_at: float | None) -> LiveStatus:
-    """How a copy stands."""
+    """Returns a copy's status."""
     gate = copy.gate
     state, reason = LiveState.LEARNING, ""
     if copy.head is None:

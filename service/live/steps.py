@@ -10,11 +10,11 @@ from service.concurrency.tenant_threads import TenantThreads
 from service.config import ServerSettings
 from service.embedding.backfill import EmbeddingBackfill
 from service.errors import NotFound
-from service.live.cache import CachedCopy, Snapshot, Stamp
+from service.live.cache import CachedCopy, Revision, Snapshot
 from service.live.live_copy import LiveCopy
 from service.live.policy import Policy, Rules
 from service.live.promotion import make_version
-from service.live.promotion_gate import Verdict
+from service.live.promotion_gate import Decision
 from service.live.status import LiveState, LiveStatus, status_of
 from service.logs import get_logger
 from service.metrics import Metrics
@@ -26,16 +26,16 @@ from service.store import versions as stored_versions
 from service.store.live_set import LiveFeedback, LiveSet
 
 SLICE = 16
-"""Feedback that is learned in one turn; then another tenant may have his."""
+"""Feedback that is learned at a time; then it is another tenant's turn."""
 
 MAX_PAUSE_SECONDS = 60.0
-"""After failures on end; before it the same is not tried again."""
+"""The longest pause between tries after failures in a row."""
 
 log = get_logger(__name__)
 
 
 class Steps:
-    """Takes entries a step further; whoever calls holds the entry's lock.
+    """Takes entries a step further; the caller must hold the entry's lock.
 
     What is short, learning a slice, and what is long, making a copy or a version, have threads of
     their own. So feedback on a copy in memory never waits for a rebuild; rebuilds of tenants take
@@ -45,14 +45,14 @@ class Steps:
     def __init__(
         self,
         database: Database,
-        loaded: HeadCache,
-        features: EmbeddingBackfill,
+        heads: HeadCache,
+        backfill: EmbeddingBackfill,
         settings: ServerSettings,
         metrics: Metrics,
     ) -> None:
         self._database = database
-        self._loaded = loaded
-        self._features = features
+        self._heads = heads
+        self._backfill = backfill
         self._settings = settings
         self._metrics = metrics
         long = max(1, settings.live_threads // 2)
@@ -60,38 +60,38 @@ class Steps:
         self._short = TenantThreads(max(1, settings.live_threads - long), "live-short")
 
     async def take(self, entry: CachedCopy) -> Snapshot | None:
-        """Learns a slice; returns what is told of the head, once all that was read is learned.
+        """Learns a slice; returns the head's snapshot, once all that was read is learned.
 
-        Whoever waits is told, too. It is also kept, unless it was outdated meanwhile.
+        Whoever waits for it gets it, too. It is also kept, unless it was outdated meanwhile.
         """
-        stamp = entry.stamp
+        revision = entry.revision
         try:
-            served = await self._advance(entry)
+            snapshot = await self._advance(entry)
         except NotFound:
             log.info("head was deleted while its live copy learned", head=entry.uid)
             entry.drop()
-            served = Snapshot(stamp, self._without_copy("the head was deleted", 0))
+            snapshot = Snapshot(revision, self._without_copy("the head was deleted", 0))
         except Exception:
             log.exception("live copy failed; it will be made anew", head=entry.uid)
             self._metrics.live_failures.labels(self._metrics.tenant(entry.tenant)).inc()
-            served = self._failed(entry, stamp)
+            snapshot = self._failed(entry, revision)
         else:
-            if served is None:
+            if snapshot is None:
                 return None
             entry.failures = 0
-        entry.goal = None
-        if entry.stamp[0] == stamp[0]:
-            entry.served = served
-        entry.announce(served)
-        return served
+        entry.target = None
+        if entry.revision[0] == revision[0]:
+            entry.snapshot = snapshot
+        entry.notify(snapshot)
+        return snapshot
 
-    async def take_over(self, entry: CachedCopy, copy: LiveCopy, stored: LiveSet) -> int:
+    async def promote(self, entry: CachedCopy, copy: LiveCopy, stored: LiveSet) -> int:
         """Makes a version of a copy and activates it; returns its number.
 
         Raises:
             Aborted: what it stands on was changed meanwhile.
         """
-        await self._features.of_active(stored.head)
+        await self._backfill.of_active(stored.head)
         base = await self._database.read(stored_versions.get_version, entry.uid, copy.version)
         tests = await self._database.read(
             example_sets.held_out_set, entry.uid, stored.head.active_fingerprint
@@ -100,13 +100,13 @@ class Steps:
         version = await self._database.write(
             outcomes.promote_live, entry.uid, copy.version, through=copy.through, new=made
         )
-        self._loaded.forget(stored.head.resource)
+        self._heads.forget(stored.head.resource)
         entry.outdate()
         self._metrics.promotions.labels(self._metrics.tenant(entry.tenant)).inc()
         log.info("live copy took over", head=stored.head.resource, version=version)
         return version
 
-    async def give_up(self, entry: CachedCopy, copy: LiveCopy) -> int:
+    async def drop(self, entry: CachedCopy, copy: LiveCopy) -> int:
         """Drops a copy; returns how much feedback went into quarantine.
 
         Raises:
@@ -123,18 +123,18 @@ class Steps:
         await asyncio.gather(self._short.close(), self._long.close())
 
     async def _advance(self, entry: CachedCopy) -> Snapshot | None:
-        """None where there is more to do."""
-        stamp = entry.stamp
+        """Learns a slice; returns None while there is more to do."""
+        revision = entry.revision
         copy, backlog = entry.copy, entry.backlog
-        if copy is None or copy.worn:
+        if copy is None or copy.stale:
             entry.copy, entry.backlog = None, []
             stored = await self._database.read(stored_live.live_set, entry.uid)
-            if stored.weights is not None and await self._features.of_active(stored.head):
+            if stored.weights is not None and await self._backfill.of_active(stored.head):
                 stored = await self._database.read(stored_live.live_set, entry.uid)
             entry.drift_at = stored.head.drift_at
             made = await self._build(stored, entry.tenant)
             if isinstance(made, LiveStatus):
-                return Snapshot(stamp, made)
+                return Snapshot(revision, made)
             copy, backlog = made, [item for item in stored.feedback if not item.learned]
         elif not backlog:
             newer = await self._database.read(
@@ -144,25 +144,25 @@ class Steps:
                 entry.outdate()
                 return None
             backlog = newer
-        if entry.goal is None:
-            entry.goal = stamp, backlog[-1].id if backlog else 0
+        if entry.target is None:
+            entry.target = revision, backlog[-1].id if backlog else 0
         part = backlog if copy.coalesces else backlog[:SLICE]
         if not await self._learn(entry, copy, part):
             entry.outdate()
             return None
         rest = backlog[len(part) :]
-        outdated = entry.stamp[0] != stamp[0]
+        outdated = entry.revision[0] != revision[0]
         if not outdated:
             entry.copy, entry.backlog = copy, rest
-        seen, last = entry.goal
+        seen, last = entry.target
         if rest and rest[0].id <= last:
             return None
         if not outdated and await self._decide(entry, copy):
             return None
-        return await self._told(entry, copy, seen)
+        return await self._snapshot_of(entry, copy, seen)
 
     async def _build(self, stored: LiveSet, tenant: str) -> LiveCopy | LiveStatus:
-        """A copy, or why there is none."""
+        """Makes a copy, or a status that says why there is none."""
         head = stored.head
         if stored.weights is None:
             return self._without_copy("", head.active_version)
@@ -180,11 +180,11 @@ class Steps:
             return self._without_copy(f"{cannot}: {error}", head.active_version)
 
     async def _learn(self, entry: CachedCopy, copy: LiveCopy, feedback: list[LiveFeedback]) -> bool:
-        """Whether the copy is still good after it has learned."""
+        """Learns feedback; returns whether the copy is still good after it."""
         if not feedback:
             return True
-        turns = self._long if copy.coalesces else self._short
-        learned = await turns.run(entry.tenant, copy.learn, feedback)
+        threads = self._long if copy.coalesces else self._short
+        learned = await threads.run(entry.tenant, copy.learn, feedback)
         stored = await self._database.write(
             outcomes.store_scores, entry.uid, copy.version, learned.scores, learned.changed_at
         )
@@ -200,11 +200,11 @@ class Steps:
         return True
 
     async def _decide(self, entry: CachedCopy, copy: LiveCopy) -> bool:
-        """Whether the copy took over or had to go."""
-        if copy.verdict is Verdict.DROP:
-            await self.give_up(entry, copy)
+        """Promotes or drops the copy if the gate says so; returns whether it did."""
+        if copy.decision is Decision.DROP:
+            await self.drop(entry, copy)
             return True
-        if copy.verdict is not Verdict.COMPARE:
+        if copy.decision is not Decision.COMPARE:
             return False
         stored = await self._database.read(stored_live.live_set, entry.uid)
         if entry.copy is not copy:
@@ -212,29 +212,29 @@ class Steps:
         passes = await self._long.run(entry.tenant, copy.passes, stored.members, stored.feedback)
         if not (passes and entry.copy is copy):
             return False
-        await self.take_over(entry, copy, stored)
+        await self.promote(entry, copy, stored)
         return True
 
-    async def _told(self, entry: CachedCopy, copy: LiveCopy, stamp: Stamp) -> Snapshot:
-        head = await self._short.run(entry.tenant, _answering, copy) if copy.serving else None
-        return Snapshot(stamp, status_of(copy, entry.drift_at), copy.version, head)
+    async def _snapshot_of(self, entry: CachedCopy, copy: LiveCopy, revision: Revision) -> Snapshot:
+        head = await self._short.run(entry.tenant, _warm_head, copy) if copy.serving else None
+        return Snapshot(revision, status_of(copy, entry.drift_at), copy.version, head)
 
     def _without_copy(self, reason: str, base: int) -> LiveStatus:
         state = LiveState.UNAVAILABLE if reason else LiveState.IDLE
         return LiveStatus(state, self._settings.live_error_rate, reason, base)
 
-    def _failed(self, entry: CachedCopy, stamp: Stamp) -> Snapshot:
-        """The next who asks tries again, but ever later if that fails, too."""
+    def _failed(self, entry: CachedCopy, revision: Revision) -> Snapshot:
+        """Returns the snapshot after a failure; each in a row delays the next try further."""
         entry.drop()
         entry.failures += 1
         pause = 0.0 if entry.failures == 1 else 2.0 ** min(entry.failures - 2, 10)
         status = self._without_copy("learning failed; see the server's log", 0)
         good_until = asyncio.get_running_loop().time() + min(pause, MAX_PAUSE_SECONDS)
-        return Snapshot(stamp, status, good_until=good_until)
+        return Snapshot(revision, status, good_until=good_until)
 
 
-def _answering(copy: LiveCopy) -> Head | None:
-    head = copy.answering
+def _warm_head(copy: LiveCopy) -> Head | None:
+    head = copy.scoring_head
     if head is not None:
         head.warm_up()
     return head

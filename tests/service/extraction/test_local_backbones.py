@@ -151,7 +151,7 @@ async def test_backbone_that_cannot_be_loaded_says_why_and_may_be_tried_again(
         assert s.names() == ["tiny/text", "tiny/other"]
 
 
-async def test_backbone_that_does_not_run_is_not_added(site: Open) -> None:
+async def test_backbone_that_does_not_run_is_not_added(site: StartServer) -> None:
     async with site() as s:
         s.broken = True
         with pytest.raises(PreconditionFailed, match="broken"):
@@ -242,7 +242,7 @@ async def test_followers_hear_of_every_change(site: StartServer) -> None:
         await updates.aclose()  # type: ignore[attr-defined]
 
 
-async def test_backbones_share_the_passes_on_the_device(site: Open) -> None:
+async def test_backbones_share_the_passes_on_the_device(site: StartServer) -> None:
     async with site(passes=1, backbone="tiny/text,tiny/other") as s:
         s.loaded[0].open.clear()
         first = asyncio.create_task(s.embed("a"))

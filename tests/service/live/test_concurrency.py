@@ -1,4 +1,4 @@
-"""Live copies under load: who asks is answered, whoever else sends, learns or fails."""
+"""Live copies under load: every caller gets a reply, whatever others send and whatever fails."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def fed(head: LearningHead, inputs: Callable[[int, int], Vector]) -> Async
     feeding = [asyncio.create_task(feed(feeder)) for feeder in range(FEEDERS)]
     try:
         yield
-        assert not any(task.done() for task in feeding), "the answers came when all was sent"
+        assert not any(task.done() for task in feeding), "the replies came when all was sent"
     finally:
         done.set()
         await asyncio.gather(*feeding)
@@ -108,13 +108,13 @@ async def test_what_is_sent_at_once_is_learned_in_slices(
 
 
 async def test_tenants_take_turns_however_much_one_of_them_wants() -> None:
-    turns, gate = TenantThreads(1, "turns"), threading.Event()
+    threads, gate = TenantThreads(1, "threads"), threading.Event()
     order: list[str] = []
-    first = asyncio.create_task(turns.run("greedy", gate.wait))
+    first = asyncio.create_task(threads.run("greedy", gate.wait))
     await asyncio.sleep(0)
-    more = [asyncio.create_task(turns.run("greedy", order.append, "greedy")) for _ in range(9)]
+    more = [asyncio.create_task(threads.run("greedy", order.append, "greedy")) for _ in range(9)]
     await asyncio.sleep(0)
-    other = asyncio.create_task(turns.run("modest", order.append, "modest"))
+    other = asyncio.create_task(threads.run("modest", order.append, "modest"))
     await asyncio.sleep(0)
     more.pop().cancel()
     gate.set()
@@ -122,8 +122,8 @@ async def test_tenants_take_turns_however_much_one_of_them_wants() -> None:
     assert order.index("modest") <= 1
     assert len(order) == 9
     with pytest.raises(ZeroDivisionError):
-        await turns.run("greedy", lambda: 1 // 0)
-    await turns.close()
+        await threads.run("greedy", lambda: 1 // 0)
+    await threads.close()
 
 
 async def test_predictions_of_others_return_while_a_copy_is_made_anew(
@@ -165,14 +165,14 @@ async def test_client_who_leaves_takes_no_copy_from_others_who_wait_for_it(
         assert may_end.wait(60)
         return build(*args)
 
-    async def noted(self: LiveCopies, loaded: LoadedHead) -> LoadedHead:
+    async def counted(self: LiveCopies, loaded: LoadedHead) -> LoadedHead:
         nonlocal waits
         waits += 1
         changes.note()
         return await serving(self, loaded)
 
     monkeypatch.setattr(steps, "_build", slow)
-    monkeypatch.setattr(LiveCopies, "serving", noted)
+    monkeypatch.setattr(LiveCopies, "serving", counted)
     async with open_learning_head(IMMEDIATE) as head:
         await head.send(strangers(2), "red")
         leaves, stays = (asyncio.create_task(head.predict(strangers(2))) for _ in range(2))
@@ -214,7 +214,7 @@ async def test_what_fails_once_is_tried_again_by_the_next_who_asks(
         monkeypatch.setattr(live_outcomes, "store_scores", busy_once)
         await head.send(inputs, other)
         await failed.wait()
-        await head.live()  # may still be told of the failure, if it was waiting for that step
+        await head.live()  # may still report the failure, if it was waiting for that step
         assert await head.labels(inputs) == [other] * 3
         assert (await head.predict(inputs)).live
 
@@ -252,7 +252,7 @@ async def test_feedback_of_a_gated_head_is_learned_after_a_crash_without_anybody
         assert all(item.HasField("active_right") for item in await head.feedback())
 
 
-async def test_copy_that_is_worn_is_made_anew_and_answers_as_before(
+async def test_copy_that_is_stale_is_made_anew_and_scores_as_before(
     open_learning_head: OpenLearningHead, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build = steps._build
@@ -265,8 +265,8 @@ async def test_copy_that_is_worn_is_made_anew_and_answers_as_before(
     probes = around("red", 10, seed=5) + strangers(10)
     monkeypatch.setattr(steps, "_build", watched)
     async with open_learning_head(IMMEDIATE) as head:
-        with monkeypatch.context() as impatient:
-            impatient.setattr(live_copy, "REFRESH_UPDATES", 4)
+        with monkeypatch.context() as patched:
+            patched.setattr(live_copy, "REFRESH_UPDATES", 4)
             for i, vector in enumerate(strangers(13)):
                 await head.send([vector], ("red", "blue")[i % 3 == 0])
                 await head.live()

@@ -12,7 +12,7 @@ from adapters import HeadSpec, fit
 from benchmarks.learning.following import Following
 from service.live.comparison import compare
 from service.live.policy import Policy
-from service.live.promotion_gate import PromotionGate, Verdict
+from service.live.promotion_gate import Decision, PromotionGate
 from tests.service.live.digits import Digits
 
 FEEDBACKS = 500
@@ -139,13 +139,13 @@ def test_copy_that_was_held_back_is_compared_again_only_after_more_feedback() ->
     gate = PromotionGate(0.05)
     for _ in range(20):
         gate.observe(active_right=False, live_right=True)
-    verdicts = [gate.verdict]
-    assert not gate.note(compare(["a", "b"], [True, True], [False, True]))
+    decisions = [gate.decision]
+    assert not gate.record(compare(["a", "b"], [True, True], [False, True]))
     assert gate.held_back
     for _ in range(10):
-        verdicts.append(gate.verdict)
+        decisions.append(gate.decision)
         gate.observe(active_right=False, live_right=True)
-    verdicts.append(gate.verdict)
-    assert verdicts == [Verdict.COMPARE, *[Verdict.KEEP] * 10, Verdict.COMPARE]
-    assert gate.note(compare(["a", "b"], [True, True], [True, True]))
+    decisions.append(gate.decision)
+    assert decisions == [Decision.COMPARE, *[Decision.KEEP] * 10, Decision.COMPARE]
+    assert gate.record(compare(["a", "b"], [True, True], [True, True]))
     assert not gate.held_back
