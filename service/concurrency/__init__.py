@@ -1,1 +1,1 @@
-"""A fair queue, turns by tenant, and tasks that are not cut off."""
+"""A fair queue, a fair lock, fair threads, retries, and tasks that are not cancelled."""

@@ -2,7 +2,7 @@
 
 Fairness is start-time fair queueing (Goyal, Vin and Cheng, 1996): a row's start tag is the later
 of the queue's virtual time and its tenant's last finish tag; its finish tag lies its cost after
-that; rows leave by start tag. A tenant who floods only pushes his own tags into the future.
+that; rows leave by start tag. A tenant that floods only pushes its own tags into the future.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ R = TypeVar("R")
 
 @dataclass(slots=True)
 class Row(Generic[T, R]):
-    """One item on its way through a batcher; times are of the event loop's clock."""
+    """One queued item; times are of the event loop's clock."""
 
     tenant: str
     item: T
@@ -58,7 +58,7 @@ class FairQueue(Generic[T, R]):
         queue.rows.append(row)
         self._length += 1
         if len(queue.rows) == 1:
-            self._announce(row)
+            self._schedule(row)
 
     def pop(self) -> Row[T, R] | None:
         """Takes the row whose turn it is, or None if the queue is empty."""
@@ -70,9 +70,9 @@ class FairQueue(Generic[T, R]):
         self._length -= 1
         self._virtual_time = start_tag
         if queue.rows:
-            self._announce(queue.rows[0])
+            self._schedule(queue.rows[0])
         elif not self._heads:
-            # The busy period is over: what a tenant used in it no longer counts against him.
+            # The busy period is over: what a tenant used in it no longer counts against it.
             self._tenants.clear()
             self._idle.clear()
             self._virtual_time = 0.0
@@ -82,7 +82,7 @@ class FairQueue(Generic[T, R]):
         return row
 
     def peek(self) -> Row[T, R] | None:
-        """The row that `pop` would take."""
+        """Returns the row that `pop` would take."""
         return self._tenants[self._heads[0][2]].rows[0] if self._heads else None
 
     def _forget_idle(self) -> None:
@@ -93,6 +93,6 @@ class FairQueue(Generic[T, R]):
             if queue and not queue.rows and queue.finish_tag <= self._virtual_time:
                 del self._tenants[tenant]
 
-    def _announce(self, row: Row[T, R]) -> None:
+    def _schedule(self, row: Row[T, R]) -> None:
         self._sequence += 1
         heapq.heappush(self._heads, (row.start_tag, self._sequence, row.tenant))

@@ -1,4 +1,4 @@
-"""Asking again where there is no room at the moment, for work that nobody waits for."""
+"""Retries where a server is full or away, for work that nobody waits for."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ R = TypeVar("R")
 ATTEMPTS = 60
 
 
-async def retry_when_full(ask: Callable[[], Awaitable[R]]) -> R:
-    """Gives what is asked for, again after the pause that a full or absent server asks for.
+async def retry_when_full(call: Callable[[], Awaitable[R]]) -> R:
+    """Calls until it succeeds, after the pauses that a full or absent server asks for.
 
     Raises:
-        QueueFull, Unavailable: it still was after so many attempts.
+        QueueFull, Unavailable: it still was after `ATTEMPTS` calls.
     """
     for _ in range(ATTEMPTS - 1):
         try:
-            return await ask()
+            return await call()
         except (QueueFull, Unavailable) as error:
             await asyncio.sleep(error.retry_after or 1.0)
-    return await ask()
+    return await call()

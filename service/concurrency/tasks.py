@@ -1,4 +1,4 @@
-"""Tasks at once, and tasks that are not cut off when the one who waits for them leaves."""
+"""Tasks that run at once, and tasks that go on when whoever waits for them is cancelled."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ R = TypeVar("R")
 
 
 async def gather_or_raise(work: Sequence[Coroutine[Any, Any, R]]) -> list[R]:
-    """What each comes to; the first error ends them all, and is raised."""
-    if len(work) == 1:  # as a rule, and a task would cost it time
+    """Runs coroutines at once and returns their results; the first error ends them all."""
+    if len(work) == 1:  # the usual case; a task would cost it time
         return [await work[0]]
     try:
         async with asyncio.TaskGroup() as group:
@@ -33,7 +33,7 @@ async def to_thread_shielded(function: Callable[P, R], *args: P.args, **kwargs: 
 
 
 class UninterruptedTasks:
-    """Runs work to its end: a caller who is cancelled stops waiting, not the work.
+    """Runs work that a caller who is cancelled does not cancel.
 
     What follows a commit (memory that must agree with the store, a job that must be launched)
     belongs in here together with the commit.
@@ -43,7 +43,7 @@ class UninterruptedTasks:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def run(self, work: Coroutine[Any, Any, R]) -> R:
-        """Gives what the work gives."""
+        """Runs work to its end and returns its result."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

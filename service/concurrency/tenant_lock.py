@@ -1,4 +1,4 @@
-"""Turns at work that takes long: one at a time, and no tenant waits for all that another asked."""
+"""A lock that is fair between tenants, for work that takes long."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from contextlib import asynccontextmanager
 
 
 class TenantLock:
-    """One turn at a time. Tenants who wait take turns, each with what it asked for first."""
+    """A fair lock: tenants that wait take turns, each in the order in which it asked."""
 
     def __init__(self) -> None:
         self._taken = False
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
-        """By tenant, in the order in which they are to have a turn."""
+        """By tenant, in the order in which they get the lock."""
 
     @asynccontextmanager
     async def turn(self, tenant: str) -> AsyncIterator[None]:
-        """Waits until the tenant may, and keeps all others waiting."""
+        """Holds the lock for the length of the block, once it is the tenant's turn."""
         if self._taken:
             await self._wait(tenant)
         self._taken = True

@@ -1,4 +1,4 @@
-"""Threads that tenants share fairly."""
+"""A thread pool that is fair between tenants."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _Job = Callable[[], Any]
 
 
 class TenantThreads:
-    """Computes in a few threads; tenants take turns, however much each of them wants.
+    """Runs functions in a few threads; tenants take turns, however much each of them wants.
 
     What has begun is not interrupted: a tenant waits for at most one computation of each other
     tenant, as long as the longest of them.
@@ -31,7 +31,7 @@ class TenantThreads:
     async def run(
         self, tenant: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        """Gives what the function gives."""
+        """Runs a function in a thread, when it is the tenant's turn, and returns its result."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[R] = loop.create_future()
         job = partial(function, *args, **kwargs)

@@ -43,7 +43,7 @@ class EmbeddingBackfill:
         Returns whether any was missing.
 
         A version on the backbone itself lacks none. One on a tail lacks those of examples that
-        came while another was active: they are made when they are first needed.
+        came while another was active: they are computed when they are first needed.
 
         Raises:
             QueueFull, Unavailable: the extractor took no rows.
@@ -86,7 +86,7 @@ class EmbeddingBackfill:
     async def compute(
         self, head: HeadRecord, backbone: BackboneInfo, digests: Sequence[str]
     ) -> Vectors:
-        """Embeddings by digest, as `complete` makes them; nothing is stored.
+        """Computes embeddings by digest, as `complete` does; nothing is stored.
 
         Raises:
             QueueFull, Unavailable: the extractor took no rows for long.
@@ -129,7 +129,7 @@ class EmbeddingBackfill:
     async def _outcomes(
         self, head: HeadRecord, backbone: BackboneInfo, digests: Sequence[str]
     ) -> list[tuple[str, Extracted | Exception]]:
-        """What becomes of each input that is kept, by digest."""
+        """Computes the embedding, or its error, of each input that is kept, by digest."""
         kept = await self._database.read(stored_inputs.find_inputs, head.uid, digests)
         messages = [common_pb2.Input.FromString(data) for data in kept.values()]
         inputs = await read_inputs(messages, self._limits)

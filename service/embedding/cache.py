@@ -18,7 +18,7 @@ ENTRY_OVERHEAD_BYTES = 450
 
 
 class CacheKey(NamedTuple):
-    """The tenant is part of it, so that response times tell one nothing about another."""
+    """The tenant is part of it, so that response times reveal nothing about another's inputs."""
 
     tenant: str
     fingerprint: str
@@ -51,7 +51,7 @@ class EmbeddingCache:
         return self._bytes
 
     def get(self, key: CacheKey) -> CachedEmbedding | None:
-        """The entry, which becomes the most recently used."""
+        """Returns the entry, which becomes the most recently used."""
         entry = self._entries.get(key)
         if entry is not None:
             self._entries.move_to_end(key)
@@ -71,7 +71,7 @@ class EmbeddingCache:
             self._gauge.set(self._bytes)
 
     def put(self, key: CacheKey, vector: NDArray[np.float32], kind: Kind) -> None:
-        """Keeps a copy, at the cost of the least recently used ones."""
+        """Keeps a copy, and evicts the least recently used entries."""
         if key in self._entries:
             return
         # A row of a batch's result would keep the whole batch alive.

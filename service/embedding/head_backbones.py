@@ -1,4 +1,4 @@
-"""Rows that bring an input and a label: what uploads and feedback have in common."""
+"""The backbone that a head is bound to, as it is loaded now, and the head's tails."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.store.head_records import HeadRecord
 
 
 def head_backbone(extractor: Extractor, head: HeadRecord) -> BackboneInfo:
-    """The loaded backbone that a head is bound to.
+    """Returns the loaded backbone that a head is bound to.
 
     Raises:
         PreconditionFailed: it is not loaded.
@@ -22,7 +22,7 @@ def head_backbone(extractor: Extractor, head: HeadRecord) -> BackboneInfo:
 
 
 def current_backbone(extractor: Extractor, head: HeadRecord) -> BackboneInfo | None:
-    """The backbone that a head is bound to, for what can do without it; None if it is not loaded.
+    """Returns the backbone that a head is bound to, or None if it is not loaded.
 
     Raises:
         FingerprintMismatch: it is loaded with other weights or preprocessing.
@@ -37,7 +37,7 @@ def current_backbone(extractor: Extractor, head: HeadRecord) -> BackboneInfo | N
 def loaded_backbone(
     extractor: Extractor, head: str, backbone: str, fingerprint: str
 ) -> BackboneInfo:
-    """The loaded backbone that a head, or a version of it, was made for.
+    """Returns the loaded backbone that a head, or a version of it, was made for.
 
     Args:
         head: the head's resource name.
@@ -60,5 +60,5 @@ def loaded_backbone(
 
 
 def stored_tail(database: Database, uid: str, fingerprint: str) -> TailRef:
-    """A tail of a head, whose weights are read when they are needed."""
+    """Returns a tail of a head, whose weights are read when they are needed."""
     return TailRef(fingerprint, partial(database.read, stored_tails.get_tail, uid, fingerprint))

@@ -1,4 +1,4 @@
-"""Looks at inputs: the input itself and, if asked for, views of it."""
+"""Views of images, for test-time augmentation and for training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ InputWithViews = Sequence[RawInput | Exception]
 
 
 def check_views(count: int, limit: int = MAX_VIEWS) -> None:
-    """Refuses more views than there are, or more than a head has.
+    """Checks that no more views are asked for than there are, or than a head has.
 
     Raises:
         InvalidRequest: naming field, limit and value.
@@ -39,10 +39,10 @@ async def with_views(
     limits: InputLimits,
     flipped: Container[int] = (),
 ) -> list[InputWithViews]:
-    """Each input with its first `count` views, which are made in a thread.
+    """Makes the first `count` views of each input, in a thread.
 
     Args:
-        flipped: places of inputs whose views are flips.
+        flipped: indices of inputs whose views are flips.
     """
     if not count:
         return [[raw] for raw in raws]
@@ -54,7 +54,7 @@ async def with_views(
 def views_of(
     raw: RawInput, count: int, limits: InputLimits, *, flips: bool = False
 ) -> list[RawInput]:
-    """The first views of an image, or flips, under the digests that they are known by.
+    """Makes the first views of an image, or flips, with their digests.
 
     Raises:
         models.InvalidInput: the image cannot be decoded, or is beyond the limits.

@@ -1,4 +1,4 @@
-"""Embeddings that are being computed, each once, whoever waits for it."""
+"""Embeddings that are being computed, each once, however many requests wait for it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _SharedCall:
 
 
 class InFlightEmbeddings:
-    """Has each embedding computed once and puts it into the cache.
+    """Computes each embedding once and puts it into the cache.
 
     Iterating gives the keys of what is being computed.
     """
@@ -51,7 +51,7 @@ class InFlightEmbeddings:
         return iter(self._computations)
 
     def discard(self, key: CacheKey) -> None:
-        """Keeps an embedding out of the cache; whoever waits for it still gets it."""
+        """Keeps an embedding out of the cache; requests that wait for it still get it."""
         self._computations.pop(key, None)
 
     async def compute(
@@ -61,7 +61,7 @@ class InFlightEmbeddings:
         raws: Sequence[RawInput],
         deadline: float | None,
     ) -> list[Resolved | Exception]:
-        """One embedding or error per input, in order.
+        """Computes one embedding or error per input, in order.
 
         Args:
             deadline: of the event loop's clock; it counts for what nobody had asked for before.
@@ -166,7 +166,7 @@ class InFlightEmbeddings:
         }:
             if call.unwanted and call.task is not None and not call.task.done():
                 for computation in call.computations:
-                    # Nobody may join a computation that is cancelled.
+                    # No request may join a computation that is cancelled.
                     if self._computations.get(computation.key) is computation:
                         del self._computations[computation.key]
                 call.task.cancel()

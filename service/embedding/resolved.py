@@ -33,7 +33,7 @@ def new_example(
     weight: float | None = None,
     held_out: bool = False,
 ) -> NewExample:
-    """What is stored for a row."""
+    """Builds the example that is stored for a row."""
     kept = keep_input and raw.kind not in (Kind.DIGEST, Kind.EMBEDDING)
     return NewExample(
         digest=raw.digest,

@@ -55,7 +55,7 @@ class EmbeddingResolver:
         deadline: float | None = None,
         look_in_store: bool = False,
     ) -> list[Resolved | Exception]:
-        """One embedding or error per input, in order; errors among the inputs are passed on.
+        """Finds or computes one embedding or error per input, in order; errors are passed on.
 
         Args:
             deadline: of the event loop's clock, after which nobody needs the result.
@@ -77,7 +77,7 @@ class EmbeddingResolver:
         return [_not_none(outcome) for outcome in outcomes]
 
     def cached(self, tenant: str, fingerprint: str, digests: Iterable[str]) -> set[str]:
-        """Those of the digests whose embedding is in memory."""
+        """Returns those of the digests whose embedding is in memory."""
         return {d for d in digests if CacheKey(tenant, fingerprint, d) in self._cache}
 
     def purge(self, tenant: str, needed: Needed, tails: Collection[str] = ()) -> None:
@@ -168,7 +168,7 @@ class EmbeddingResolver:
         return found
 
     async def _kept(self, tenant: str, digests: Collection[str]) -> dict[str, RawInput | Exception]:
-        """Inputs that a head of the tenant keeps, or why they are of no use."""
+        """Reads inputs that a head of the tenant keeps, or the errors that they have."""
         if not digests or self._database is None:
             return {}
         while True:

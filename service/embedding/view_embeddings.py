@@ -56,7 +56,7 @@ class ViewEmbeddings:
         raws: Sequence[RawInput],
         deadline: float | None,
     ) -> dict[str, VectorsByDigest]:
-        """Embeddings by their digests, by the digest of each image that the head's spec augments.
+        """Embeds the views that the head's spec asks for, by the digest of their image.
 
         Those that are stored already are left out.
 
@@ -72,7 +72,7 @@ class ViewEmbeddings:
         return await self._embed(head, backbone, images, count, known, deadline)
 
     async def add_missing(self, head: HeadRecord, count: int) -> None:
-        """Makes views that a training would miss, of kept inputs, as far as it gets."""
+        """Embeds and stores missing views of kept inputs for a training, as far as it can."""
         missing = await self._database.read(_without_views, head, count)
         try:
             backbone = head_backbone(self._extractor, head)
@@ -90,7 +90,7 @@ class ViewEmbeddings:
     async def of_training(
         self, head: HeadRecord, spec: adapters.HeadSpec, examples: LabelledSet
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
-        """Stored embeddings (m, dim) of the examples' views, and the row (m,) each is a view of.
+        """Reads the embeddings (m, dim) of the examples' views, and the row (m,) each is a view of.
 
         None if there are none at all.
         """
@@ -138,7 +138,7 @@ def _views(
 
 
 def _without_views(connection: Connection, head: HeadRecord, count: int) -> list[str]:
-    """Digests of the head's labelled examples that lack one of their first views."""
+    """Returns digests of the head's labelled examples that lack one of their first views."""
     digests = example_sets.training_digests(connection, head.uid)
     names = {digest: [view_digest(digest, i) for i in range(count)] for digest in digests}
     wanted = [name for views in names.values() for name in views]
@@ -147,7 +147,7 @@ def _without_views(connection: Connection, head: HeadRecord, count: int) -> list
 
 
 def wanted_views(head: HeadRecord, backbone: BackboneInfo) -> int:
-    """Views of each image that trainings by the head's own spec want."""
+    """Returns how many views of each image the head's own spec asks for."""
     if backbone.modality is not Modality.IMAGE:
         return 0
     return adapters.HeadSpec.from_json(head.spec).augment.views
@@ -159,7 +159,7 @@ def _view_inputs(
     known: Container[str],
     limits: InputLimits,
 ) -> list[tuple[str, RawInput]]:
-    """The views that are not known, each with its image's digest."""
+    """Makes the views that are not known, each with its image's digest."""
     rows = []
     for raw in images:
         names = [view_digest(raw.digest, index) for index in range(count)]

@@ -25,11 +25,11 @@ ENTRY_OVERHEAD_BYTES = 2000
 
 @dataclass(frozen=True, slots=True)
 class LoadedHead:
-    """What answers for a head: a version, or the live copy that moved on from it (`live`).
+    """A head ready to score: a version, or the live copy that moved on from it (`live`).
 
     Attributes:
         fingerprint: of the backbone that the version was trained for.
-        tail: what it runs on in place of the backbone's own blocks; None for these.
+        tail: runs in place of the backbone's own blocks; None for these.
         flips: whether its views are flips.
     """
 
@@ -75,7 +75,7 @@ class HeadCache:
         self._loads: dict[str, _Load] = {}
 
     async def active(self, resource: str) -> LoadedHead:
-        """The active version of the head with this resource name.
+        """Returns the active version of the head with this resource name.
 
         Raises:
             InvalidName, NotFound: no such head.
@@ -90,17 +90,17 @@ class HeadCache:
             if load is None:
                 load = _Load(asyncio.create_task(self._load(HeadName.parse(resource), 0)))
                 self._loads[resource] = load
-                load.task.add_done_callback(partial(self._landed, resource, load))
+                load.task.add_done_callback(partial(self._finish_load, resource, load))
             loaded = await asyncio.shield(load.task)
             if not load.outdated:
                 return loaded
 
     async def version(self, resource: str, version: int) -> LoadedHead:
-        """A version of a head, active or not; it is not kept in memory."""
+        """Loads a version of a head, active or not; it is not kept in memory."""
         return await self._load(HeadName.parse(resource), version)
 
     def forget(self, resource: str) -> None:
-        """The next prediction reads the head anew."""
+        """Drops a head from memory; the next prediction reads it anew."""
         if (load := self._loads.pop(resource, None)) is not None:
             load.outdated = True
         old = self._heads.pop(resource, None)
@@ -115,7 +115,7 @@ class HeadCache:
             return loaded
         return replace(loaded, tail=stored_tail(self._database, loaded.uid, tail))
 
-    def _landed(self, resource: str, load: _Load, task: asyncio.Task[LoadedHead]) -> None:
+    def _finish_load(self, resource: str, load: _Load, task: asyncio.Task[LoadedHead]) -> None:
         if self._loads.get(resource) is load:
             del self._loads[resource]
         if load.outdated or task.cancelled() or task.exception() is not None:
@@ -136,7 +136,7 @@ class HeadCache:
 def _read_head(
     connection: Connection, name: HeadName, version: int
 ) -> tuple[LoadedHead, str | None]:
-    """A version, and the fingerprint of its tail."""
+    """Reads a version, and the fingerprint of its tail."""
     record = stored_heads.get_head(connection, name.tenant, name.head)
     wanted = version or record.active_version
     if not wanted:

@@ -1,4 +1,4 @@
-"""What a head says of embeddings: calibrated probabilities, sets, novelty."""
+"""Scores embeddings with a head: calibrated probabilities, conformal sets, novelty."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ INLINE_MULTIPLICATIONS = 4_000_000
 async def score(
     head: Head, vectors: NDArray[np.float32], top_k: int, level: float | None
 ) -> prediction_pb2.HeadPredictions:
-    """What a head says of rows, in one product; a large one is computed in a thread.
+    """Scores rows with a head, in one product; a large one is computed in a thread.
 
     Args:
-        vectors: of shape (rows, looks, dim): of each row the embedding of the input itself, then
+        vectors: of shape (rows, views, dim): of each row the embedding of the input itself, then
             those of its views. Probabilities are averaged over them; conformal sets and novelty are
             those of the input itself.
-        top_k: how many classes to tell, best first; 0 for all.
+        top_k: how many classes to return, best first; 0 for all.
         level: of conformal sets; None for none.
     """
     if vectors.size * _width(head) > INLINE_MULTIPLICATIONS:
-        return await asyncio.to_thread(_answer, head, vectors, top_k, level)
-    return _answer(head, vectors, top_k, level)
+        return await asyncio.to_thread(_score, head, vectors, top_k, level)
+    return _score(head, vectors, top_k, level)
 
 
-def _answer(
+def _score(
     head: Head, vectors: NDArray[np.float32], top_k: int, level: float | None
 ) -> prediction_pb2.HeadPredictions:
     classes = len(head.labels)
     k = min(top_k, classes) or classes
-    rows, looks, dim = vectors.shape
-    probabilities = head.probabilities(vectors.reshape(rows * looks, dim))
-    if looks > 1:
-        probabilities = probabilities.reshape(rows, looks, classes).mean(axis=1)
+    rows, views, dim = vectors.shape
+    probabilities = head.probabilities(vectors.reshape(rows * views, dim))
+    if views > 1:
+        probabilities = probabilities.reshape(rows, views, classes).mean(axis=1)
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
     reply = prediction_pb2.HeadPredictions(
         labels=head.labels,
@@ -60,7 +60,7 @@ def _answer(
 
 
 def _width(head: Head) -> int:
-    """Multiplications that one number of an embedding takes part in, roughly."""
+    """Returns the multiplications that one number of an embedding takes part in, roughly."""
     front = head.front.width if head.front is not None else 0
     kept = len(head.novelty.bank) if head.novelty is not None else 0
     return len(head.labels) + front + kept

@@ -1,4 +1,4 @@
-"""Turns at work that takes long."""
+"""A lock that is fair between tenants."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Workers:
     """Work that ends when it is told to, and the order in which it began."""
 
     def __init__(self) -> None:
-        self.turns = TenantLock()
+        self.lock = TenantLock()
         self.began: list[str] = []
         self._end: dict[str, asyncio.Event] = {}
 
@@ -21,15 +21,15 @@ class Workers:
 
     async def end(self, name: str) -> None:
         self._end[name].set()
-        await settled()
+        await until_idle()
 
     async def _work(self, tenant: str, name: str) -> None:
-        async with self.turns.turn(tenant):
+        async with self.lock.turn(tenant):
             self.began.append(name)
             await self._end[name].wait()
 
 
-async def settled() -> None:
+async def until_idle() -> None:
     """Lets every task run until it waits."""
     for _ in range(5):
         await asyncio.sleep(0)
@@ -39,7 +39,7 @@ async def test_tenant_who_asks_for_much_delays_another_by_one_turn() -> None:
     workers = Workers()
     tasks = [workers.start("acme", name) for name in ("acme 1", "acme 2", "acme 3")]
     tasks.append(workers.start("bolt", "bolt 1"))
-    await settled()
+    await until_idle()
     for name in ("acme 1", "acme 2", "bolt 1", "acme 3"):
         assert workers.began[-1] == name
         await workers.end(name)
@@ -48,27 +48,27 @@ async def test_tenant_who_asks_for_much_delays_another_by_one_turn() -> None:
 
 async def test_who_leaves_passes_the_turn_on() -> None:
     workers = Workers()
-    async with workers.turns.turn("acme"):
+    async with workers.lock.turn("acme"):
         waiting, chosen = workers.start("bolt", "waiting"), workers.start("core", "chosen")
         last = workers.start("dune", "last")
-        await settled()
+        await until_idle()
         waiting.cancel()
-        await settled()
+        await until_idle()
     chosen.cancel()  # its turn has come, and it has not begun
-    await settled()
+    await until_idle()
     assert workers.began == ["last"]
     await workers.end("last")
     assert last.done()
-    async with workers.turns.turn("acme"):
+    async with workers.lock.turn("acme"):
         assert workers.began == ["last"]
 
 
 async def test_work_that_fails_passes_the_turn_on() -> None:
     workers = Workers()
     failing, following = workers.start("acme", "failing"), workers.start("acme", "following")
-    await settled()
+    await until_idle()
     failing.cancel()
-    await settled()
+    await until_idle()
     assert workers.began == ["failing", "following"]
     await workers.end("following")
     assert following.done()

@@ -1,4 +1,4 @@
-"""Embeddings that are made of kept inputs."""
+"""Embeddings that are computed from kept inputs."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ async def test_kept_input_beyond_new_limits_is_left_out_and_the_log_says_so(
     async with start_server(fingerprint="0" * 64, max_text_bytes=50) as server:
         with capture_logs() as logs:
             await server.train(backbone="tiny/text")
-        told = [entry for entry in logs if entry["event"] == "kept input is of no use"]
-        assert {entry["digest"] for entry in told} == {text_digest(LONG)}
-        assert all(str(len(LONG.encode())) in str(entry["error"]) for entry in told)
+        warnings = [entry for entry in logs if entry["event"] == "kept input is of no use"]
+        assert {entry["digest"] for entry in warnings} == {text_digest(LONG)}
+        assert all(str(len(LONG.encode())) in str(entry["error"]) for entry in warnings)

@@ -68,7 +68,7 @@ def view_input(text: str, index: int) -> RawInput:
     return RawInput(Kind.TEXT, view_digest(text_digest(text), index), text)
 
 
-def test_room_of_a_discarded_entry_is_free_again() -> None:
+def test_bytes_of_a_discarded_entry_are_free_again() -> None:
     cache = cache_of(1)
     cache.put(key("a"), vector_of("a"), Kind.TEXT)
     cache.discard(key("a"))
@@ -78,7 +78,7 @@ def test_room_of_a_discarded_entry_is_free_again() -> None:
     assert key("b") in cache
 
 
-async def test_embedding_on_its_way_is_given_to_who_waits_and_not_kept_after_a_purge() -> None:
+async def test_embedding_in_flight_is_given_to_who_waits_and_not_kept_after_a_purge() -> None:
     extractor = HandExtractor()
     embeddings = made(extractor)
     extractor.go.clear()

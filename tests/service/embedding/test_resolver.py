@@ -164,7 +164,7 @@ async def test_cancelled_waiter_does_not_cancel_the_others_computation() -> None
     assert extractor.called_off == []
 
 
-async def test_computation_that_nobody_waits_for_is_called_off() -> None:
+async def test_computation_that_nobody_waits_for_is_cancelled() -> None:
     extractor = HandExtractor()
     extractor.go.clear()
     embeddings = made(extractor)

@@ -70,19 +70,19 @@ def add_head(connection: Connection, name: str = "defects") -> str:
     return head.uid
 
 
-async def test_head_is_read_once_and_then_at_hand(watched: WatchedDatabase) -> None:
+async def test_head_is_read_once_and_then_in_memory(watched: WatchedDatabase) -> None:
     await watched.write(add_head)
-    loaded = HeadCache(watched, BIG, Metrics(1))
+    cache = HeadCache(watched, BIG, Metrics(1))
     for _ in range(3):
-        head = await loaded.active(NAME)
+        head = await cache.active(NAME)
         assert (head.version, head.head.bias[0]) == (1, 1.0)
     assert watched.reads == 1
 
 
 async def test_concurrent_predictions_read_a_head_once(watched: WatchedDatabase) -> None:
     await watched.write(add_head)
-    loaded = HeadCache(watched, BIG, Metrics(1))
-    heads = await asyncio.gather(*(loaded.active(NAME) for _ in range(20)))
+    cache = HeadCache(watched, BIG, Metrics(1))
+    heads = await asyncio.gather(*(cache.active(NAME) for _ in range(20)))
     assert all(head is heads[0] for head in heads)
     assert watched.reads == 1
 
@@ -92,11 +92,11 @@ async def test_heads_in_memory_stay_within_their_bytes(watched: WatchedDatabase)
         await watched.write(add_head, name)
     probe = await HeadCache(watched, BIG, Metrics(1)).active("tenants/acme/heads/a")
     metrics = Metrics(1)
-    loaded = HeadCache(watched, 2 * probe.nbytes, metrics)
+    cache = HeadCache(watched, 2 * probe.nbytes, metrics)
 
     async def reads_for(name: str) -> int:
         before = watched.reads
-        await loaded.active(f"tenants/acme/heads/{name}")
+        await cache.active(f"tenants/acme/heads/{name}")
         return watched.reads - before
 
     assert [await reads_for(name) for name in "abacab"] == [1, 1, 0, 1, 0, 1]
@@ -104,20 +104,20 @@ async def test_heads_in_memory_stay_within_their_bytes(watched: WatchedDatabase)
     assert metrics.registry.get_sample_value("trunkline_head_cache_bytes") == 2 * probe.nbytes
 
 
-async def test_head_larger_than_the_memory_still_answers(watched: WatchedDatabase) -> None:
+async def test_head_larger_than_the_memory_is_still_served(watched: WatchedDatabase) -> None:
     await watched.write(add_head)
-    loaded = HeadCache(watched, 1, Metrics(1))
-    assert (await loaded.active(NAME)).version == 1
-    assert (await loaded.active(NAME)).version == 1
+    cache = HeadCache(watched, 1, Metrics(1))
+    assert (await cache.active(NAME)).version == 1
+    assert (await cache.active(NAME)).version == 1
 
 
 async def test_forgotten_head_is_read_anew(watched: WatchedDatabase) -> None:
     uid = await watched.write(add_head)
-    loaded = HeadCache(watched, BIG, Metrics(1))
-    await loaded.active(NAME)
+    cache = HeadCache(watched, BIG, Metrics(1))
+    await cache.active(NAME)
     await watched.write(add_version, uid, weights(2), activate=True)
-    loaded.forget(NAME)
-    head = await loaded.active(NAME)
+    cache.forget(NAME)
+    head = await cache.active(NAME)
     assert (head.version, head.head.bias[0]) == (2, 2.0)
 
 
@@ -125,22 +125,22 @@ async def test_version_activated_during_a_load_is_the_one_that_answers(
     watched: WatchedDatabase,
 ) -> None:
     uid = await watched.write(add_head)
-    loaded = HeadCache(watched, BIG, Metrics(1))
+    cache = HeadCache(watched, BIG, Metrics(1))
     watched.open.clear()
-    waiting = asyncio.create_task(loaded.active(NAME))
+    waiting = asyncio.create_task(cache.active(NAME))
     await watched.changes.until(lambda: watched.reads == 1)
     await watched.write(add_version, uid, weights(2), activate=True)
-    loaded.forget(NAME)
+    cache.forget(NAME)
     watched.open.set()
     assert (await waiting).version == 2
-    assert (await loaded.active(NAME)).version == 2
+    assert (await cache.active(NAME)).version == 2
 
 
 async def test_cancelled_waiter_does_not_disturb_the_others(watched: WatchedDatabase) -> None:
     await watched.write(add_head)
-    loaded = HeadCache(watched, BIG, Metrics(1))
+    cache = HeadCache(watched, BIG, Metrics(1))
     watched.open.clear()
-    tasks = [asyncio.create_task(loaded.active(NAME)) for _ in range(2)]
+    tasks = [asyncio.create_task(cache.active(NAME)) for _ in range(2)]
     await watched.changes.until(lambda: watched.reads == 1)
     tasks[0].cancel()
     await asyncio.gather(tasks[0], return_exceptions=True)
@@ -151,36 +151,36 @@ async def test_cancelled_waiter_does_not_disturb_the_others(watched: WatchedData
 async def test_named_version_answers_beside_the_active_one(watched: WatchedDatabase) -> None:
     uid = await watched.write(add_head)
     await watched.write(add_version, uid, weights(2), activate=True)
-    loaded = HeadCache(watched, BIG, Metrics(1))
-    assert (await loaded.version(NAME, 1)).version == 1
-    assert (await loaded.active(NAME)).version == 2
+    cache = HeadCache(watched, BIG, Metrics(1))
+    assert (await cache.version(NAME, 1)).version == 1
+    assert (await cache.active(NAME)).version == 2
     with pytest.raises(NotFound):
-        await loaded.version(NAME, 3)
+        await cache.version(NAME, 3)
 
 
 async def test_head_without_an_active_version_says_so_until_it_has_one(
     watched: WatchedDatabase,
 ) -> None:
     head = await watched.write(new_head)
-    loaded = HeadCache(watched, BIG, Metrics(1))
+    cache = HeadCache(watched, BIG, Metrics(1))
     for _ in range(2):
         with pytest.raises(PreconditionFailed, match="no active version"):
-            await loaded.active(NAME)
+            await cache.active(NAME)
     await watched.write(add_version, head.uid, weights(1), activate=True)
-    assert (await loaded.active(NAME)).version == 1
+    assert (await cache.active(NAME)).version == 1
 
 
 async def test_deleted_head_is_not_found(watched: WatchedDatabase) -> None:
     await watched.write(add_head)
-    loaded = HeadCache(watched, BIG, Metrics(1))
-    await loaded.active(NAME)
+    cache = HeadCache(watched, BIG, Metrics(1))
+    await cache.active(NAME)
     await watched.write(stored_heads.delete_head, "acme", "defects")
-    loaded.forget(NAME)
+    cache.forget(NAME)
     with pytest.raises(NotFound):
-        await loaded.active(NAME)
+        await cache.active(NAME)
 
 
 async def test_malformed_name_is_refused(watched: WatchedDatabase) -> None:
-    loaded = HeadCache(watched, BIG, Metrics(1))
+    cache = HeadCache(watched, BIG, Metrics(1))
     with pytest.raises(InvalidName):
-        await loaded.active("acme/defects")
+        await cache.active("acme/defects")
