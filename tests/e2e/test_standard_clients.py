@@ -97,6 +97,17 @@ def test_bentoml_client_predicts_and_embeds(
         client._temp_dir.cleanup()  # else it is left to the garbage collector, with a warning
 
 
+def test_native_endpoint_embeds_on_the_backbone_that_is_named(http: httpx.Client) -> None:
+    body = {"tenant": "shared", "inputs": [{"text": "a word"}]}
+    (row,) = http.post("/embed", json=body).json()["embeddings"]
+    assert len(row["embedding"]) == 384
+    reply = http.post("/embed", json=body | {"backbone": IMAGES}).json()
+    assert reply["backbone"] == IMAGES
+    assert reply["embeddings"][0]["error"]["code"] == "INVALID_ARGUMENT"
+    unknown = http.post("/embed", json=body | {"backbone": "no/such"})
+    assert (unknown.status_code, unknown.json()["field"]) == (400, "backbone")
+
+
 def test_native_endpoint_answers_errors_as_problems(
     http: httpx.Client, server: Running, text_head: str
 ) -> None:

@@ -65,6 +65,7 @@ DANGEROUS: list[tuple[str, dict[str, Any]]] = [
     ("host", {"host": ""}),
     ("max_queued_rows_per_tenant", {"max_queued_rows_per_tenant": 10}),
     ("max_queued_rows", {"max_queued_rows": 100}),
+    ("max_queued_bytes", {"max_queued_bytes": 64 * 1024 * 1024 - 1}),
     ("max_image_bytes", {"max_image_bytes": 64 * 1024 * 1024}),
     ("max_image_bytes", {"max_message_bytes": 1024 * 1024}),
     ("workers", {"workers": 2}),
@@ -171,6 +172,13 @@ def test_file_can_be_named_by_the_environment(
 ) -> None:
     monkeypatch.setenv("TRUNKLINE_CONFIG", write_toml(tmp_path / "t.toml", "threads = 3"))
     assert load_settings(ServerSettings).threads == 3
+
+
+def test_file_that_a_flag_names_takes_the_place_of_the_environments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRUNKLINE_CONFIG", write_toml(tmp_path / "a.toml", "threads = 3"))
+    assert server("--config", write_toml(tmp_path / "b.toml", "threads = 4")).threads == 4
 
 
 @pytest.mark.parametrize(

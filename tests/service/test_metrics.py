@@ -22,6 +22,28 @@ def test_limit_of_zero_counts_all_as_other() -> None:
     assert Metrics(0).tenant("a") == "other"
 
 
+def test_tenant_of_failed_rows_alone_takes_no_label() -> None:
+    metrics = Metrics(1)
+    metrics.count_rows("Predict", "NOT_FOUND", "nobody", 3)
+    labels = {"method": "Predict", "code": "NOT_FOUND", "tenant": "other"}
+    assert metrics.registry.get_sample_value("trunkline_rows_total", labels) == 3
+    assert metrics.tenant("a") == "a"
+
+
+def test_lookups_in_the_cache_are_counted_one_by_one() -> None:
+    metrics = Metrics(1)
+    metrics.tenant("a")
+    metrics.count_cache("a", hits=2, misses=3)
+    metrics.count_cache("b", hits=0, misses=4)
+
+    def value(name: str, tenant: str) -> float | None:
+        labels = {"tenant": tenant}
+        return metrics.registry.get_sample_value(f"trunkline_embedding_cache_{name}_total", labels)
+
+    assert (value("hits", "a"), value("misses", "a")) == (2, 3)
+    assert (value("hits", "other"), value("misses", "other")) == (None, 4)
+
+
 def test_every_metric_is_named_after_the_project_and_explained() -> None:
     for family in Metrics(1).registry.collect():
         assert family.name.startswith("trunkline_")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import threading
 from collections.abc import Callable, Sequence
@@ -71,7 +72,14 @@ class TinyTail:
         self.nbytes = len(data)
         self.shift = file.tensors["shift"]
         self.batches: list[list[str]] = []
-        self.closed = False
+        self._closed = threading.Event()
+
+    @property
+    def closed(self) -> bool:
+        return self._closed.is_set()
+
+    async def wait_until_closed(self) -> None:
+        assert await asyncio.to_thread(self._closed.wait, 60)
 
     def run(self, rows: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
         assert not self.closed
@@ -82,7 +90,7 @@ class TinyTail:
         return np.stack([vector_of(text) for text in texts]) + self.shift
 
     def close(self) -> None:
-        self.closed = True
+        self._closed.set()
 
 
 class TinyBackbone:

@@ -178,6 +178,19 @@ async def test_of_many_examples_a_sample_is_looked_at(start_server: StartServer)
     assert "60 examples were sent" in advice.reasons[0]
 
 
+async def test_inputs_that_the_tenant_has_stored_are_not_embedded_again(
+    start_server: StartServer,
+) -> None:
+    async with start_server(embedding_cache_bytes=0) as server:
+        await server.create()
+        await server.add({item.text: label for item, label in pairs(10)})
+        before = len(server.backbone.batches)
+        await advise(server, message(pairs(10)))
+        assert len(server.backbone.batches) == before
+        await advise(server, message(pairs(10), parent="tenants/other"))
+        assert len(server.backbone.batches) > before
+
+
 async def test_a_tenant_is_advised_once_at_a_time(server: InProcessServer) -> None:
     server.backbone.open.clear()
     first = asyncio.create_task(advise(server, message(pairs(10))))

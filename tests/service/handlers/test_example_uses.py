@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from service.errors import PreconditionFailed
-from service.requests.tensors import from_tensor
+from service.requests.tensors import from_tensor, to_tensor
 from tests.service.server import HEAD, LABELS, InProcessServer, best, import_request, texts
+from tests.service.tiny_backbone import DIM, FINGERPRINT
 from trunkline.digest import text_digest
 from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2
 
@@ -39,6 +41,21 @@ async def test_head_without_held_out_examples_has_no_test(server: InProcessServe
     await server.add(LABELS)
     await server.train()
     assert not (await server.report()).HasField("test")
+
+
+async def test_head_that_keeps_inputs_has_none_of_an_example_that_came_as_an_embedding(
+    server: InProcessServer,
+) -> None:
+    await server.create(keep_inputs=True)
+    vector = to_tensor(np.ones(DIM, np.float32))
+    embedding = common_pb2.Embedding(fingerprint=FINGERPRINT, vector=vector)
+    await server.add_rows(
+        heads_pb2.NewExample(input=common_pb2.Input(embedding=embedding), label="a"),
+        heads_pb2.NewExample(input=common_pb2.Input(text="b"), label="b"),
+    )
+    listed = await server.ask("ListExamples", heads_pb2.ListExamplesRequest(head=HEAD))
+    kept = {item.label: (item.kind, item.has_input) for item in listed.examples}
+    assert kept == {"a": ("embedding", False), "b": ("text", True)}
 
 
 async def test_weights_are_stored_and_bad_ones_refused_row_by_row(server: InProcessServer) -> None:

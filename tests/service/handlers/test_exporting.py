@@ -128,6 +128,30 @@ async def test_model_card_tells_what_the_head_is_and_how_good(server: InProcessS
     assert "trained on stored examples" in body
 
 
+async def test_model_card_tells_estimate_and_held_out_examples_apart(
+    server: InProcessServer,
+) -> None:
+    await server.create(spec=heads_pb2.HeadSpec(family="ridge"))
+    await server.add(MORE_LABELS)
+    held_out = {"red x": "red", "red y": "blue", "blue x": "red", "blue y": "red"}
+    await server.add_rows(
+        *(
+            heads_pb2.NewExample(input=text, label=label, held_out=True)
+            for text, label in zip(texts(*held_out), held_out.values(), strict=True)
+        )
+    )
+    await server.train()
+    report = await server.report()
+    assert (report.estimate.accuracy, report.test.estimate.accuracy) == (1, 0.25)
+    card = (await export(server)).model_card
+    rows = [line for line in card.splitlines() if line.startswith("| ")]
+    assert any(row.startswith(f"| {report.estimate.method} | 100.0% |") for row in rows)
+    assert any(row.startswith("| on held-out examples | 25.0% |") for row in rows)
+    front = card.removeprefix("---\n").partition("\n---\n")[0]
+    assert front.index("value: 1.0000") < front.index('"held-out examples"')
+    assert front.index('"held-out examples"') < front.index("value: 0.2500")
+
+
 async def test_model_card_of_imported_weights_claims_nothing(server: InProcessServer) -> None:
     await server.ask("ImportHead", import_request())
     card = (await export(server)).model_card

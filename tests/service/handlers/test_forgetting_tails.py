@@ -94,7 +94,7 @@ async def test_tail_and_what_it_made_of_a_forgotten_example_leave_the_memory(
     await forget(server, DIGEST)
     gone = await server.predict(common_pb2.Input(digest=DIGEST))
     assert [error.code for error in gone.errors] == ["NOT_FOUND"]
-    assert tail.closed
+    await tail.wait_until_closed()
 
 
 async def test_tail_that_did_not_learn_from_it_stays(server: InProcessServer) -> None:

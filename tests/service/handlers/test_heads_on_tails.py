@@ -12,7 +12,8 @@ from sqlalchemy import Connection, Table, func, select
 
 import adapters
 from models.tails import tail_fingerprint
-from service.errors import FingerprintMismatch
+from service.errors import FingerprintMismatch, LimitExceeded
+from service.handlers.exporting import CARD_BYTES
 from service.requests.tensors import to_tensor
 from service.store import schema
 from tests.service.server import HEAD, InProcessServer, StartServer, best, import_request, texts
@@ -217,11 +218,28 @@ async def test_version_tells_of_its_tail_and_takes_it_along(server: InProcessSer
         await server.ask("ImportHead", import_request(fingerprint=BY_TAIL))
 
 
+async def test_export_that_no_message_has_room_for_is_refused_with_its_tail_counted(
+    start_server: StartServer,
+) -> None:
+    request = heads_pb2.ExportHeadRequest(name=HEAD)
+    async with start_server() as server:
+        await tail_head(server)
+        exported = await server.ask("ExportHead", request)
+    size = len(exported.safetensors) + len(exported.tail) + CARD_BYTES
+    async with start_server(max_message_bytes=size, max_image_bytes=1024) as server:
+        assert (await server.ask("ExportHead", request)).tail == TAIL
+    async with start_server(max_message_bytes=size - 1, max_image_bytes=1024) as server:
+        with pytest.raises(LimitExceeded) as caught:
+            await server.ask("ExportHead", request)
+        assert (caught.value.field, caught.value.value) == ("max_message_bytes", size)
+
+
 async def test_tail_of_a_changed_backbone_says_how_to_train_it_again(
     start_server: StartServer,
 ) -> None:
     async with start_server() as server:
         await tail_head(server)
+    activation = heads_pb2.ActivateHeadVersionRequest(name=f"{HEAD}/versions/1")
     async with start_server(fingerprint="0" * 64) as server:
         for ask in (
             server.predict(*texts("red")),
@@ -230,6 +248,7 @@ async def test_tail_of_a_changed_backbone_says_how_to_train_it_again(
             server.train(),
             server.ask("SuggestExamples", heads_pb2.SuggestExamplesRequest(head=HEAD)),
             server.ask("PromoteLiveCopy", heads_pb2.PromoteLiveCopyRequest(head=HEAD)),
+            server.ask("ActivateHeadVersion", activation),
         ):
             with pytest.raises(FingerprintMismatch, match="trunkline heads retrain") as caught:
                 await ask
@@ -244,7 +263,7 @@ async def test_deleted_head_leaves_neither_tail_nor_embeddings(server: InProcess
     await server.ask("DeleteHead", heads_pb2.DeleteHeadRequest(name=HEAD))
     for table in (schema.tails, schema.embeddings, schema.versions):
         assert await database_of(server).read(count, table) == 0
-    assert tail.closed
+    await tail.wait_until_closed()
 
 
 def count(connection: Connection, table: Table) -> int:

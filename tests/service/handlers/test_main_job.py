@@ -227,6 +227,17 @@ async def test_weights_that_make_no_head_are_refused_and_change_nothing(
     assert list(listed.heads) == []
 
 
+async def test_imported_version_takes_over_at_once_unless_it_is_only_stored(
+    server: InProcessServer,
+) -> None:
+    await server.ask("ImportHead", import_request(labels=["old no", "old yes"]))
+    assert best(await server.predict(*texts("x"))) == ["old yes"]
+    await server.ask("ImportHead", import_request(labels=["a", "b"], activate=False))
+    assert best(await server.predict(*texts("x"))) == ["old yes"]
+    await server.ask("ImportHead", import_request(labels=["new no", "new yes"]))
+    assert best(await server.predict(*texts("x"))) == ["new yes"]
+
+
 async def test_earlier_version_answers_again_once_it_is_activated(server: InProcessServer) -> None:
     await server.ask("ImportHead", import_request(labels=["old no", "old yes"]))
     await server.ask("ImportHead", import_request(labels=["new no", "new yes"]))

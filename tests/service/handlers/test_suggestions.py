@@ -9,6 +9,7 @@ import pytest
 
 from service.errors import InvalidRequest, PreconditionFailed
 from service.requests.tensors import to_tensor
+from tests.service.learning_head import GATED, IMMEDIATE, OpenLearningHead, strangers, unlike
 from tests.service.server import HEAD, InProcessServer, StartServer, texts
 from tests.service.tiny_backbone import DIM, FINGERPRINT
 from trunkline.digest import text_digest
@@ -47,6 +48,22 @@ async def test_most_doubtful_inputs_come_first_with_what_the_head_says(
     assert not first.HasField("input")
     sure = (await suggest(server, count=5)).suggestions
     assert max(item.probability for item in sure) > first.probability
+
+
+@pytest.mark.parametrize("policy", [IMMEDIATE, GATED])
+async def test_suggestions_tell_what_answers_now_the_live_copy_if_it_serves(
+    open_learning_head: OpenLearningHead, policy: heads_pb2.FeedbackPolicy.ValueType
+) -> None:
+    async with open_learning_head(policy) as head:
+        inputs = strangers(10)
+        await head.add(inputs[5:], None)
+        other = await unlike(head, inputs)
+        await head.send(inputs[:5], other)
+        answers = set(await head.labels(inputs[5:]))
+        assert answers == {other} if policy == IMMEDIATE else other not in answers
+        suggestions = (await suggest(head.server)).suggestions
+        assert len(suggestions) == 5
+        assert {item.predicted_label for item in suggestions} == answers
 
 
 async def test_head_that_is_not_trained_gets_a_diverse_choice(server: InProcessServer) -> None:

@@ -107,6 +107,21 @@ async def test_watch_may_last() -> None:
         await asyncio.sleep(0)
 
 
+async def test_upload_may_last_as_long_as_the_client_sends() -> None:
+    async with Calls(Metrics(5), 0.0).handle("AddExamples", "grpc", None, upload=True) as call:
+        assert call.deadline is None
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("watch", [True, False])
+async def test_deadline_that_a_client_gives_holds_for_a_lasting_stream_too(watch: bool) -> None:
+    calls = Calls(Metrics(5), 60)
+    lasting = calls.handle("TrainHead", "grpc", None, timeout=0.0, upload=not watch, watch=watch)
+    with pytest.raises(DeadlineExceeded):
+        async with lasting:
+            await asyncio.Event().wait()
+
+
 @pytest.mark.parametrize("watch", [True, False])
 async def test_timeout_inside_the_server_is_not_taken_for_the_clients_deadline(
     watch: bool,

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import httpx
 import pytest
 
+from service.errors import QueueFull
+from service.metrics import Metrics
+from service.requests.calls import Call, Calls, Handler
 from service.transport.rest import Backend, rest_app
 from tests.service.server import HEAD, LABELS, InProcessServer, import_request
+from trunkline.v1 import heads_pb2
+
+
+def opened(
+    handlers: Mapping[str, Handler], calls: Calls, peer: str = "127.0.0.1"
+) -> httpx.AsyncClient:
+    """A client on the machine `peer` of an application with these handlers."""
+    backend = Backend()
+    backend.attach(handlers, calls)
+    transport = httpx.ASGITransport(rest_app(backend), client=(peer, 50_000))
+    return httpx.AsyncClient(transport=transport, base_url="http://test/v1")
 
 
 @pytest.fixture
 async def rest(server: InProcessServer) -> AsyncIterator[httpx.AsyncClient]:
-    backend = Backend()
-    backend.attach(server.application.handlers, server.application.calls)
-    transport = httpx.ASGITransport(rest_app(backend))
-    async with httpx.AsyncClient(transport=transport, base_url="http://test/v1") as client:
+    async with opened(server.application.handlers, server.application.calls) as client:
         yield client
 
 
@@ -69,3 +81,61 @@ async def test_failed_request_over_rest_is_a_problem_document(
     assert (problem["status"], problem["code"]) == (status, code)
     assert problem["request_id"] == answer.headers["X-Request-Id"] != ""
     assert "Traceback" not in answer.text
+
+
+async def test_query_string_cannot_name_another_tenant_than_the_path(
+    rest: httpx.AsyncClient,
+) -> None:
+    answer = await rest.get("/tenants/acme/heads", params={"parent": "tenants/bolt"})
+    assert answer.status_code == 400
+    assert (answer.json()["field"], answer.json()["value"]) == ("parent", "tenants/bolt")
+
+
+async def test_request_and_its_failed_rows_are_counted_for_their_tenant(
+    rest: httpx.AsyncClient, server: InProcessServer
+) -> None:
+    await server.ask("ImportHead", import_request())
+    await rest.post(f"/{HEAD}:predict", files=[("text", b"good")])
+    await rest.post(f"/{HEAD}:predict", files=[("text", b"good"), ("text", b"\xff")])
+
+    def counted(name: str, **labels: str) -> float | None:
+        registry = server.application.metrics.registry
+        labels |= {"method": "Predict", "tenant": "acme"}
+        return registry.get_sample_value(f"trunkline_{name}_total", labels)
+
+    assert counted("requests", transport="rest", code="OK") == 2
+    assert counted("rows", code="OK") == 2
+    assert counted("rows", code="INVALID_ARGUMENT") == 1
+
+
+@pytest.mark.parametrize(("peer", "local"), [("127.0.0.1", True), ("192.0.2.1", False)])
+async def test_use_case_is_told_whether_the_client_is_on_this_machine(
+    peer: str, local: bool
+) -> None:
+    seen: list[bool] = []
+
+    async def get(request: Any, call: Call) -> heads_pb2.GetHeadResponse:
+        seen.append(call.local)
+        return heads_pb2.GetHeadResponse()
+
+    async with opened({"GetHead": get}, Calls(Metrics(5), 60), peer) as client:
+        await client.get(f"/{HEAD}")
+    assert seen == [local]
+
+
+@pytest.mark.parametrize(("seconds", "header"), [(0.2, "1"), (1.0, "1"), (4.6, "5")])
+async def test_refusal_says_in_whole_seconds_when_to_come_back_and_never_at_once(
+    seconds: float, header: str
+) -> None:
+    async def full(request: Any, call: Call) -> heads_pb2.GetHeadResponse:
+        raise QueueFull("rows: at most 4", retry_after=seconds)
+
+    async with opened({"GetHead": full}, Calls(Metrics(5), 60)) as client:
+        answer = await client.get(f"/{HEAD}")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, header)
+
+
+async def test_refusal_for_good_names_no_time_to_come_back(rest: httpx.AsyncClient) -> None:
+    answer = await rest.get(f"/{HEAD}")
+    assert answer.status_code == 404
+    assert "Retry-After" not in answer.headers

@@ -141,3 +141,13 @@ async def test_page_of_another_site_is_refused(client: httpx.AsyncClient, site: 
     answer = await client.post("/", content=b"{}", headers={"sec-fetch-site": site})
     assert answer.status_code == 403
     assert answer.json()["field"] == "sec-fetch-site"
+
+
+async def test_answer_of_the_router_becomes_a_problem_that_keeps_what_is_allowed(
+    client: httpx.AsyncClient,
+) -> None:
+    answer = await client.delete("/")
+    assert answer.status_code == 405
+    assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD", "POST"}
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["field"] == "path"

@@ -234,3 +234,22 @@ async def test_tuning_ends_with_the_server_and_the_next_one_takes_it_up(
         assert replies[-1].state == heads_pb2.TRAINING_STATE_SUCCEEDED
         assert (await server.report(version=2)).HasField("fine_tuning")
         assert kept(data) == []
+
+
+async def test_deleted_head_ends_its_tuning_and_leaves_no_activations(
+    server: InProcessServer, data: Path
+) -> None:
+    known = text_digest("dog bites man")
+    trainings = progress(server, IN_VAIN)
+    await until_tuning(trainings)
+    assert outside_the_database(holding(data, known))
+    await server.ask("DeleteHead", heads_pb2.DeleteHeadRequest(name=HEAD))
+    assert tuning_processes() == []
+    assert outside_the_database(holding(data, known)) == []
+    assert kept(data) == []
+    told = {training.state async for training in trainings}  # which ends
+    assert heads_pb2.TRAINING_STATE_SUCCEEDED not in told
+
+
+def outside_the_database(files: list[Path]) -> list[Path]:
+    return [path for path in files if not path.name.startswith("trunkline.db")]

@@ -91,6 +91,16 @@ def test_train_takes_the_backbone_of_the_datas_modality(
     assert head.active_version == 0
 
 
+def test_train_reports_on_the_version_it_made_whichever_answers(
+    run: Run, recorder: Recorder, table: Path
+) -> None:
+    run("train", "acme/mood", table)
+    result = run("train", "acme/mood", table, "--no-activate", "--test", table, "--json")
+    assert json.loads(result.stdout)["version"] == 2
+    assert {request.version for request in recorder.asked("Predict")} == {2}
+    assert recorder.heads["tenants/acme/heads/mood"].active_version == 1
+
+
 def test_train_with_a_failed_row_trains_on_the_others_and_exits_1(
     run: Run, recorder: Recorder, table: Path
 ) -> None:
@@ -125,6 +135,16 @@ def test_predict_prints_one_json_line_a_row_in_order(
     assert rows[1]["scores"] == {"yes": 0.75}
     assert (rows[1]["probability"], rows[1]["version"]) == (0.75, 1)
     assert rows[5]["error"]["message"] == "cannot be decoded"
+
+
+def test_a_row_that_fails_before_good_ones_still_makes_the_command_fail(
+    run: Run, recorder: Recorder, table: Path
+) -> None:
+    run("train", "acme/mood", table)
+    recorder.bad_digests.add(text_digest("broken"))
+    result = run("predict", "acme/mood", "--text", "broken", "--text", "good")
+    assert result.stdout.splitlines()[1] == "good\tyes\t0.7500"
+    assert result.exit_code == 1
 
 
 def test_predict_prints_a_line_a_row_for_a_person(run: Run, table: Path) -> None:
@@ -223,6 +243,22 @@ def test_the_server_may_be_named_before_or_after_the_command(server: Server) -> 
     runner = CliRunner(env={"TRUNKLINE_SERVER": "127.0.0.1:1"})
     assert runner.invoke(main, ["--server", server.address, "backbones"]).exit_code == 0
     assert runner.invoke(main, ["backbones", "--server", server.address]).exit_code == 0
+
+
+def test_options_after_the_command_win_over_those_before_it(run: Run, recorder: Recorder) -> None:
+    left: list[float] = []
+
+    def note(_: Any, context: grpc.ServicerContext) -> None:
+        left.append(context.time_remaining())
+
+    recorder.hooks["ListBackbones"] = [note, note]
+    early, late = ("--token", "early", "--timeout", 900), ("--token", "late", "--timeout", 90)
+    assert run(*early, "backbones").exit_code == 0
+    assert run(*early, "backbones", *late).exit_code == 0
+    assert [row["authorization"] for row in recorder.metadata] == ["Bearer early", "Bearer late"]
+    first, second = left
+    assert 90 < first < 901
+    assert second < 91
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,17 @@ def test_calls_wait_for_a_server_that_is_started_again(client: Client, server: S
     restart.join()
 
 
+def test_a_call_that_is_sent_only_once_waits_for_the_server_too(
+    client: Client, server: Server
+) -> None:
+    client.backbones()
+    server.stop()
+    restart = threading.Timer(0.5, server.start)
+    restart.start()
+    assert client.create_head("acme/mood", "minilm/l6-v2").name == "tenants/acme/heads/mood"
+    restart.join()
+
+
 def test_no_server_is_an_error_that_says_so(server: Server) -> None:
     server.stop()
     with Client(server.address, timeout=0.3) as client:

@@ -159,6 +159,23 @@ def test_loading_has_time_to_export_unless_a_timeout_is_named(
     assert other < 30
 
 
+async def test_loading_has_time_to_export_on_an_event_loop_too(
+    server: Server, recorder: Recorder
+) -> None:
+    left: list[float] = []
+
+    def note(_: Any, context: grpc.ServicerContext) -> None:
+        left.append(context.time_remaining())
+
+    recorder.hooks["LoadBackbone"] = [note, note]
+    async with AsyncClient(server.address, timeout=10) as client:
+        await client.load_backbone("torchvision/resnet18")
+        await client.load_backbone("torchvision/resnet18", timeout=20)
+    unnamed, named = left
+    assert 500 < unnamed < 700
+    assert named < 30
+
+
 async def test_the_client_with_an_event_loop_does_the_same(
     server: Server, recorder: Recorder
 ) -> None:
@@ -168,6 +185,7 @@ async def test_the_client_with_an_event_loop_does_the_same(
         seen: list[Training] = []
         await client.train("acme/mood", backbone="minilm/l6-v2", on_progress=seen.append)
         assert [row.tuning is not None for row in seen] == [False, True, False]
+        assert recorder.asked("TrainHead")[0].backbone == "minilm/l6-v2"
         assert (await client.get_version("acme/mood")).tail is not None
         assert (await client.report("acme/mood")).fine_tuning is not None
         await client.predict("acme/mood", ["good"], average_views=4)

@@ -144,3 +144,19 @@ def test_an_input_too_large_for_any_message_costs_its_own_row_alone(client: Clie
     assert (large.code, large.limit) == ("RESOURCE_EXHAUSTED", str(32 * 2**20))
     assert large.value == str(32 * 2**20 + 1)
     assert isinstance(good, Prediction)
+
+
+@pytest.mark.parametrize(("rows", "messages"), [(4, 1), (300, 3)])
+def test_an_upload_has_the_timeout_for_each_of_its_messages(
+    client: Client, recorder: Recorder, rows: int, messages: int
+) -> None:
+    left: list[float] = []
+
+    def note(_: Any, context: grpc.ServicerContext) -> None:
+        left.append(context.time_remaining())
+
+    client.create_head("acme/mood", "minilm/l6-v2")
+    recorder.hooks["AddExamples"] = [note]
+    items = [(f"text {row}", "a") for row in range(rows)]
+    client.add_examples("acme/mood", items, timeout=100)
+    assert 100 * (messages - 1) < left[0] < 100 * messages + 1

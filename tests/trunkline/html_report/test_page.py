@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.trunkline import sample_reports
 from tests.trunkline.recording import Recorder
 from tests.trunkline.sample_reports import DIGEST, full_report
 from tests.trunkline.steps import Run
 from trunkline import Drift, LiveCopy, LiveState
+from trunkline.digest import text_digest
 from trunkline.html_report import report_page
 from trunkline.replies.reports import report as read_report
 from trunkline.values.reports import ClassReport, LearningPoint, Report, TuningEpoch
@@ -128,6 +130,17 @@ def test_every_drawing_says_what_it_shows() -> None:
     assert "90.0% with 18" in curve
 
 
+def test_accuracy_on_feedback_is_told_apart_for_version_and_live_copy() -> None:
+    drawn = drawings(page_of(sample()))["Accuracy on feedback"]
+    assert "at the end: active version 70.0%, live copy 90.0%" in (drawn.findtext("desc") or "")
+    titles = {row.text for row in drawn.iter("title")}
+    assert {f"active version, to feedback {at}: 70.0%" for at in (10, 20)} <= titles
+    assert {
+        "live copy, to feedback 10: 60.0%",
+        "live copy, to feedback 20: 90.0%",
+    } <= titles
+
+
 def test_every_table_has_a_caption_and_headers() -> None:
     page = parsed(page_of(sample()))
     tables = list(page.iter("table"))
@@ -207,7 +220,7 @@ def test_numbers_of_drawings_are_plain() -> None:
             assert re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", number), (title, number)
 
 
-def test_the_command_writes_the_page_and_names_examples(
+def test_the_command_writes_the_page_and_escapes_labels(
     run: Run, recorder: Recorder, table: Path, tmp_path: Path
 ) -> None:
     table.write_text("text,label\na,<script>\nb,<script>\nc,x & y\nd,x & y\n", encoding="utf-8")
@@ -218,6 +231,22 @@ def test_the_command_writes_the_page_and_names_examples(
     assert "<script" not in text
     assert "90.0%" in words(text)
     assert DIGEST[:16] in words(text)
+
+
+def test_examples_go_by_their_names_in_the_data_on_the_page_and_the_terminal(
+    run: Run, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sample_reports, "DIGEST", text_digest("awful"))
+    run("train", "acme/mood", table)
+    page = tmp_path / "report.html"
+    result = run("report", "acme/mood", "--html", page, "--data", table)
+    text = page.read_text(encoding="utf-8")
+    rows = [row.text for row in elements(text) if row.tag == "th" and row.get("scope") == "row"]
+    assert rows.count("awful") == 2  # perhaps mislabelled, and nearly the same as another
+    assert sum(line.startswith("awful ") for line in result.stdout.splitlines()) == 2
+    for shown in (text, result.stdout):
+        assert text_digest("awful")[:16] not in shown
+        assert sample_reports.OTHER[:16] in shown  # which the data do not have
 
 
 def test_the_command_prints_every_part(run: Run, table: Path) -> None:
