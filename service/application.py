@@ -1,4 +1,4 @@
-"""Everything the server is made of, built from its settings. Transports know only this."""
+"""The applications: all that a server is made of, built from its settings and wired together."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ log = get_logger(__name__)
 
 
 class _Requests:
-    """What both applications know of the requests they serve."""
+    """Request accounting, metrics and readiness, which both applications have."""
 
     def __init__(self, settings: ExtractorSettings) -> None:
         self._drain_seconds = settings.drain_seconds
@@ -51,7 +51,7 @@ class _Requests:
         self.readiness = Readiness()
 
     def drain(self) -> None:
-        """Takes no new requests, and says so."""
+        """Refuses new requests and reports the server as not ready."""
         self.readiness.drain()
         self.calls.drain()
 
@@ -68,7 +68,7 @@ class ExtractorApplication(_Requests):
     def __init__(self, settings: StandaloneExtractorSettings) -> None:
         super().__init__(settings)
         self._extractor = LocalExtractor(settings, self.metrics)
-        self._completion = UninterruptedTasks()
+        self._tasks = UninterruptedTasks()
         embeddings = EmbeddingResolver(self._extractor, None, 0, self.metrics)
         extraction = _extraction(settings, self._extractor, embeddings)
         tails = TailExtraction(
@@ -78,7 +78,7 @@ class ExtractorApplication(_Requests):
             settings.input_limits,
             settings.max_rows_per_request,
         )
-        admin = Admin(self._extractor, self._completion)
+        admin = Admin(self._extractor, self._tasks)
         self.handlers: Mapping[str, Handler] = {
             "Embed": extraction.embed,
             "ListBackbones": extraction.list_backbones,
@@ -92,11 +92,11 @@ class ExtractorApplication(_Requests):
 
     async def start(self) -> None:
         """Loads and warms up the backbones."""
-        await self._extractor.start(self.readiness.note_extractor)
+        await self._extractor.start(self.readiness.set_extractor_ready)
 
     async def close(self) -> None:
-        """Lets go of the backbones."""
-        await self._completion.close()
+        """Closes the extractor."""
+        await self._tasks.close()
         await self._extractor.close()
 
 
@@ -114,19 +114,19 @@ class Application(_Requests):
             self.metrics,
             settings.input_limits,
         )
-        loaded = HeadCache(self._database, settings.head_cache_bytes, self.metrics)
-        features = EmbeddingBackfill(self._database, self._extractor, settings.input_limits)
-        self._completion = UninterruptedTasks()
+        head_cache = HeadCache(self._database, settings.head_cache_bytes, self.metrics)
+        backfill = EmbeddingBackfill(self._database, self._extractor, settings.input_limits)
+        self._tasks = UninterruptedTasks()
         self._live = LiveCopies(
-            self._database, loaded, features, self._completion, settings, self.metrics
+            self._database, head_cache, backfill, self._tasks, settings, self.metrics
         )
         parts = build_training(
             self._database,
             self._extractor,
-            features,
-            loaded,
+            backfill,
+            head_cache,
             self._live,
-            self._completion,
+            self._tasks,
             self.readiness.until_ready,
             settings,
             self.metrics,
@@ -137,7 +137,7 @@ class Application(_Requests):
             prediction=Prediction(
                 self._extractor,
                 embeddings,
-                loaded,
+                head_cache,
                 self._live,
                 settings.input_limits,
                 settings.max_rows_per_request,
@@ -148,20 +148,20 @@ class Application(_Requests):
                 self._extractor,
                 embeddings,
                 self._live,
-                self._completion,
+                self._tasks,
                 settings,
                 self.metrics,
             ),
             heads=Heads(
                 self._database,
                 self._extractor,
-                loaded,
+                head_cache,
                 self._live,
                 self._jobs,
-                self._completion,
+                self._tasks,
             ),
             versions=HeadVersions(
-                self._database, self._extractor, loaded, self._live, self._completion, settings
+                self._database, self._extractor, head_cache, self._live, self._tasks, settings
             ),
             examples=Examples(
                 self._database,
@@ -170,32 +170,32 @@ class Application(_Requests):
                 parts.views,
                 parts.activations,
                 self._live,
-                self._completion,
+                self._tasks,
                 settings,
             ),
             forgetting=Forgetting(
                 self._database,
                 self._extractor,
                 embeddings,
-                loaded,
+                head_cache,
                 self._live,
                 parts,
-                self._completion,
+                self._tasks,
             ),
             suggestions=Suggestions(
-                self._database, self._extractor, loaded, features, self._live, settings
+                self._database, self._extractor, head_cache, backfill, self._live, settings
             ),
             trainings=Trainings(self._database, self._jobs),
             exporting=Exporting(self._database, settings.max_message_bytes),
             advising=Advice(self._extractor, embeddings, settings),
-            admin=Admin(self._extractor, self._completion),
+            admin=Admin(self._extractor, self._tasks),
         )
 
     async def start(self) -> None:
         """Loads the backbones and takes up unfinished trainings."""
         await self._jobs.start()
         await self._live.start()
-        await self._extractor.start(self.readiness.note_extractor)
+        await self._extractor.start(self.readiness.set_extractor_ready)
 
     async def warm_up(self) -> None:
         """Starts what the first training needs; it could start that by itself, but would wait."""
@@ -203,7 +203,7 @@ class Application(_Requests):
 
     async def close(self) -> None:
         """Stops; what is acknowledged is on disk."""
-        await self._completion.close()
+        await self._tasks.close()
         await self._jobs.close()
         await self._live.close()
         try:
@@ -227,7 +227,7 @@ def _handlers(
     advising: Advice,
     admin: Admin,
 ) -> Mapping[str, Handler]:
-    """One handler per RPC, by its name."""
+    """Returns one handler per RPC, by its name."""
     return {
         "Embed": extraction.embed,
         "ListBackbones": extraction.list_backbones,

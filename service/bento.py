@@ -48,7 +48,7 @@ class Row(BaseModel):
     digest: str | None = Field(None, description="Digest of an input sent before.")
 
     def to_message(self) -> common_pb2.Input:
-        """The row as gRPC takes it."""
+        """Converts the row to what gRPC takes."""
         fields = self.model_dump(exclude_none=True)
         if "image" in fields:
             try:
@@ -135,11 +135,11 @@ class Trunkline:
         return reply
 
     async def __is_ready__(self) -> bool:
-        """For ``/readyz``."""
+        """Answers ``/readyz``."""
         return self._application is not None and self._application.readiness.ready
 
     async def __metrics__(self, others: str) -> str:
-        """For ``/metrics``: BentoML's own and ours.
+        """Answers ``/metrics``: BentoML's own and ours.
 
         Under BentoML's supervisor metrics are written to files as well, which other servers of
         this machine write, too: ours are taken from memory alone.
@@ -196,7 +196,7 @@ async def _warm_up(application: Application) -> None:
 
 
 async def _native(method: str, read: Callable[[], Coroutine[Any, Any, Message]]) -> Any:
-    """What a native endpoint returns; BentoML passes a response on as it is."""
+    """Answers a native endpoint; BentoML passes a response on as it is."""
 
     async def checked() -> Message:
         try:

@@ -331,7 +331,7 @@ def load_settings(cls: type[S], **values: Any) -> S:
 
 
 def describe_validation(error: ValidationError) -> str:
-    """One line that names each field, what is wrong with it and the value."""
+    """Describes in one line each field, what is wrong with it and the value."""
     parts = []
     for item in error.errors():
         field = ".".join(map(str, item["loc"]))
@@ -341,6 +341,6 @@ def describe_validation(error: ValidationError) -> str:
 
 
 def default_cache_dir() -> Path:
-    """``$XDG_CACHE_HOME/trunkline`` or ``~/.cache/trunkline``."""
+    """Returns ``$XDG_CACHE_HOME/trunkline`` or ``~/.cache/trunkline``."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "trunkline"

@@ -28,7 +28,7 @@
         └── DataDirectoryTooNew
 
 ``models.ModelError``, ``adapters.AdapterError`` and ``trunkline.resources.InvalidName`` are the
-roots of those rooms, which know nothing of transports; the table covers them, too.
+roots of those packages, which know nothing of transports; the table covers them, too.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class DataDirectoryTooNew(StartupError): ...
 
 
 class Status(NamedTuple):
-    """How an error looks on the wire."""
+    """The codes of an error on the wire."""
 
     code: grpc.StatusCode
     http: int
@@ -188,11 +188,11 @@ STATUSES: dict[type[Exception], Status] = {
 
 
 MAX_MESSAGE = 1000
-"""gRPC carries messages in headers, which have room for little more."""
+"""gRPC carries messages in headers, which take little more."""
 
 
 class Problem(NamedTuple):
-    """What a client is told about an error, the same over both transports."""
+    """An error as clients see it, the same over both transports."""
 
     status: Status
     reason: str
@@ -204,7 +204,7 @@ class Problem(NamedTuple):
 
 
 def status_of(error: BaseException) -> Status:
-    """The status of the nearest ancestor in the table; INTERNAL for what is not ours."""
+    """Returns the status of the nearest ancestor in the table; INTERNAL for what is not ours."""
     for ancestor in type(error).__mro__:
         if ancestor in STATUSES:
             return STATUSES[ancestor]
@@ -217,7 +217,7 @@ def is_expected(error: BaseException) -> bool:
 
 
 def problem_of(error: BaseException) -> Problem:
-    """Describes an error for a client; of an unexpected one nothing but the fact is told."""
+    """Describes an error for a client; an unexpected one without any details."""
     status = status_of(error)
     if not isinstance(error, (ServiceError, InvalidName, models.ModelError, adapters.AdapterError)):
         return Problem(status, "INTERNAL_ERROR", "internal error", "", "", "", None)

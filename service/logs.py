@@ -35,6 +35,6 @@ def configure_logging(level: str, form: Literal["console", "json"]) -> None:
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
-    """A logger whose events name the module they come from."""
+    """Returns a logger whose events name the module they come from."""
     logger: structlog.stdlib.BoundLogger = structlog.get_logger(module=name)
     return logger

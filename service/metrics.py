@@ -120,7 +120,7 @@ class Metrics:
         )
 
     def tenant(self, name: str) -> str:
-        """The label value for a tenant: its name for the first ones, then ``other``."""
+        """Returns the label value for a tenant: its name for the first ones, then ``other``."""
         if name in self._tenants:
             return name
         if not name or len(self._tenants) >= self._tenant_limit:
@@ -157,7 +157,7 @@ class Metrics:
         self._child(self.phase_seconds, "head", backbone).observe(seconds)
 
     def _child(self, metric: M, *labels: str) -> M:
-        """The metric with these labels; finding it by `labels` takes longer than counting."""
+        """Returns the metric with these labels; `labels` alone takes longer than counting."""
         key = (metric, *labels)
         child = self._children.get(key)
         if child is None:
@@ -191,7 +191,7 @@ class Metrics:
 
 
 class DecodeObserver:
-    """Tells metrics about the batcher that decodes inputs of one backbone."""
+    """Records metrics of the batcher that decodes inputs of one backbone."""
 
     def __init__(self, metrics: Metrics, backbone: str) -> None:
         self._depth = metrics.queue_rows.labels("decode", backbone)
@@ -205,11 +205,11 @@ class DecodeObserver:
             self._wait.observe(wait)
 
     def batch_ended(self, rows: int, seconds: float, error: Exception | None) -> None:
-        pass  # of this the waiting for room is a part; decoding is measured where it is done
+        pass  # includes the wait for the backbone's queue; decoding is measured where it is done
 
 
 class BackboneObserver:
-    """Tells metrics about the batcher in front of one backbone."""
+    """Records metrics of the batcher in front of one backbone."""
 
     def __init__(self, metrics: Metrics, backbone: str) -> None:
         self._depth = metrics.queue_rows.labels("backbone", backbone)
@@ -230,7 +230,7 @@ class BackboneObserver:
 
 
 class TailObserver:
-    """Tells metrics about the batcher that loads tails."""
+    """Records metrics of the batcher that loads tails."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._seconds = metrics.tail_load_seconds

@@ -36,7 +36,7 @@ log = get_logger(__name__)
 
 
 def serve_main(args: list[str]) -> int:
-    """Runs the server until it is told to stop; gives the exit status."""
+    """Runs the server until it is told to stop; returns the exit status."""
     try:
         settings = parse_settings(ServerSettings, "trunkline serve", args)
         listener = _listen(settings.host, settings.rest_port)
@@ -52,7 +52,7 @@ def serve_main(args: list[str]) -> int:
 
 
 def extractor_main(args: list[str]) -> int:
-    """Runs the extraction service alone until it is told to stop; gives the exit status."""
+    """Runs the extraction service alone until it is told to stop; returns the exit status."""
     try:
         settings = parse_settings(StandaloneExtractorSettings, "trunkline extractor", args)
         configure_logging(settings.log_level, settings.log_format)
@@ -64,7 +64,7 @@ def extractor_main(args: list[str]) -> int:
 
 
 def parse_settings(cls: type[S], program: str, args: list[str]) -> S:
-    """Settings from the command line, before the environment and the file.
+    """Reads settings from the command line, before the environment and the file.
 
     Raises:
         InvalidSettings: naming every field at fault.
@@ -159,7 +159,7 @@ async def _extract(settings: StandaloneExtractorSettings) -> None:
     try:
         await server.start()
         await application.start()
-        _announce(settings, address, server.port, metrics.server_port)
+        _print_addresses(settings, address, server.port, metrics.server_port)
         await stop.wait()
         await application.finish_requests()
     finally:
@@ -169,7 +169,7 @@ async def _extract(settings: StandaloneExtractorSettings) -> None:
         thread.join()
 
 
-def _announce(
+def _print_addresses(
     settings: StandaloneExtractorSettings, address: str, port: int, metrics_port: int
 ) -> None:
     addresses = {

@@ -1,4 +1,4 @@
-"""Living under BentoML's supervisor, or alone: addresses, and ends that leave nothing behind.
+"""Addresses and shutdown, under BentoML's supervisor or alone; no process is left behind.
 
 ``bentoml serve`` starts a supervisor, which listens on the REST address and starts a worker;
 ``trunkline serve`` is one process that does both.
@@ -36,7 +36,7 @@ class Address(NamedTuple):
 
 
 def rest_address(settings: ServerSettings) -> Address:
-    """Where REST really listens; a supervisor may have been told otherwise than the settings.
+    """Returns where REST really listens: a supervisor may have been told another address.
 
     Raises:
         InvalidSettings: it is not loopback, and nobody said ``insecure``.

@@ -1,1 +1,1 @@
-"""Whether transfer pays, in a process for each question."""
+"""Compares whether transfer pays, in a process for each request."""

@@ -1,4 +1,4 @@
-"""Has options compared in a process of its own, which ends with the comparison."""
+"""Compares options in a process of its own, which ends with the comparison."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class AdviceTask:
     seed: int
 
     def pack(self) -> list[bytes | memoryview]:
-        """The task as a frame, in parts."""
+        """Packs the task as a frame, in parts."""
         arrays: dict[str, NDArray[Any]] = {
             f"embeddings/{name}": rows for name, rows in self.embeddings.items()
         }
@@ -54,7 +54,7 @@ class AdviceTask:
 async def compare_options(
     task: AdviceTask, threads: int
 ) -> tuple[dict[str, Any], dict[str, float]]:
-    """What `adapters.advice.Advice` says as JSON, and the seconds that each option took.
+    """Returns `adapters.advice.Advice` as JSON, and the seconds that each option took.
 
     Cancelling it ends the process.
 

@@ -23,7 +23,7 @@ MAX_NAMED_ERRORS = 1000
 
 @dataclass(frozen=True, slots=True)
 class LabelledInput:
-    """An input, its label, and its place in the stream."""
+    """An input, its label, and its row in the stream."""
 
     row: int
     label: str
@@ -37,7 +37,7 @@ class AdviceRequest:
         tenant: who asks.
         backbones: names of those to compare; empty for all that take the inputs.
         seed: decides whatever is left to chance.
-        errors: why rows have no part in the advice, by their place in the stream; of rows that are
+        errors: why rows have no part in the advice, by their row in the stream; of rows that are
             refused while they are read, the first.
 
     Raises:
@@ -83,7 +83,7 @@ class AdviceRequest:
         return self._modality
 
     async def read(self, message: advice_pb2.AdviseRequest) -> None:
-        """Takes the next message in.
+        """Reads the next message.
 
         Raises:
             InvalidRequest: it has too many rows, or is for another tenant, or has images where
@@ -111,11 +111,11 @@ class AdviceRequest:
             self._rows += 1
 
     def examples(self) -> list[LabelledInput]:
-        """The sample, in the order of the stream."""
+        """Returns the sample, in the order of the stream."""
         return [LabelledInput(*found) for found in self._sample.rows()]
 
     def usable(self, examples: Sequence[LabelledInput]) -> list[LabelledInput]:
-        """The examples that something can be learned from; of the others the errors tell.
+        """Returns the examples that can be learned from; the others are added to `errors`.
 
         Raises:
             InvalidRequest: too few labels are left, or there are too many.
@@ -145,11 +145,11 @@ class AdviceRequest:
         return [example for example in good if example.row not in self.errors]
 
     def _why(self) -> str:
-        """The error of the first row that cannot be used, to end a message with."""
+        """Returns the error of the first row that cannot be used, to end a message with."""
         return f"; the first: {self.errors[min(self.errors)]}" if self.errors else ""
 
     def _take(self, label: str, raw: RawInput | Exception) -> None:
-        """Takes a row in.
+        """Adds a row to the sample.
 
         Raises:
             _BadRow: it costs itself alone.
@@ -185,7 +185,7 @@ class AdviceRequest:
         self._sample.add(self._rows, label, raw, raw.cost)
 
     def _check_number(self, label: str) -> None:
-        """Refuses more labels than examples are looked at: each of them is remembered."""
+        """Refuses more labels than examples are sampled: each of them is remembered."""
         labels, most = self._sample.labels, self._settings.max_advice_examples
         if label not in labels and len(labels) >= most:
             raise InvalidRequest(

@@ -18,8 +18,8 @@ class Drawn(NamedTuple, Generic[T]):
     """An example that was drawn.
 
     Attributes:
-        lot: decides who leaves, the lowest first.
-        row: its place in the stream.
+        lot: decides what is dropped, the lowest first.
+        row: its index in the stream.
         item: the input.
         nbytes: its size.
     """
@@ -56,7 +56,7 @@ class Sample(Generic[T]):
         return self._seen.keys()
 
     def add(self, row: int, label: str, item: T, nbytes: int) -> None:
-        """Takes an example in, perhaps in the place of others."""
+        """Adds an example, perhaps in exchange for others."""
         self._seen[label] += 1
         # No two rows are equal, so that items are never compared.
         drawn = Drawn(self._random.random(), row, item, nbytes)
@@ -68,7 +68,7 @@ class Sample(Generic[T]):
             self._give_up_one()
 
     def rows(self) -> list[tuple[int, str, T]]:
-        """The sample in the order of the stream: row, label and input."""
+        """Returns the sample in the order of the stream: row, label and input."""
         kept = ((label, drawn) for label, heap in self._kept.items() for drawn in heap)
         return sorted(
             ((drawn.row, label, drawn.item) for label, drawn in kept), key=lambda found: found[0]

@@ -1,4 +1,4 @@
-"""Pictures as pixels that something can be learned from directly."""
+"""Images scaled down to pixels that something can be learned from directly."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from models.images import ImagePreprocessor
 from service.requests.inputs import RawInput
 
 SIDE = 32
-"""Pixels along each side at most. Smaller pictures are kept as they are."""
+"""Pixels along each side at most. Smaller images are kept as they are."""
 
 
 def small_pixels(raws: Sequence[RawInput], limits: InputLimits) -> NDArray[np.uint8]:
-    """The pictures, all of one size; uint8 of shape (n, width).
+    """Returns the images, all of one size; uint8 of shape (n, width).
 
-    Whole pictures become squares as large as the longest side among them, `SIDE` at most. One
-    channel is kept where all pictures are gray.
+    Whole images become squares as large as the longest side among them, `SIDE` at most. One
+    channel is kept where all images are gray.
 
     Args:
         raws: images and pixels that can be decoded.

@@ -1,1 +1,1 @@
-"""A head from embeddings, in a process of its own."""
+"""Fits a head on embeddings, in a process of its own."""

@@ -18,11 +18,11 @@ class FitProcess:
     def __init__(self, threads: int) -> None:
         self._threads = threads
         self._process: Process | None = None
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def warm_up(self) -> None:
         """Starts the process, so that the next fit does not wait for it."""
-        async with self.turn():
+        async with self.acquire():
             await self._running()
 
     async def close(self) -> None:
@@ -32,13 +32,13 @@ class FitProcess:
             await end_process(process)
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """Waits until no other fit runs, and keeps others waiting."""
-        async with self._turn:
+    async def acquire(self) -> AsyncIterator[None]:
+        """Acquires the process for one fit; others wait."""
+        async with self._lock:
             yield
 
     async def fit(self, task: FitTask, progress: Callable[[float, str], None]) -> FittedHead:
-        """Fits a head; call it within `turn`. Cancelling it ends the process.
+        """Fits a head; needs `acquire`. Cancelling it ends the process.
 
         Raises:
             PreconditionFailed: no head can be learned from these examples.

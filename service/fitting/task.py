@@ -1,4 +1,4 @@
-"""What a fit needs, and what it makes."""
+"""A fit's task and result."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class FitTask:
     test_labels: Sequence[str] = ()
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """All that travels as raw bytes, by the name of its field."""
+        """Returns all that is sent as raw bytes, by the name of its field."""
         start = None if self.start is None else np.frombuffer(self.start, dtype=np.uint8)
         arrays = {
             "embeddings": self.embeddings,
@@ -54,7 +54,7 @@ class FitTask:
 
 @dataclass(frozen=True, slots=True)
 class FittedHead:
-    """What a fit made.
+    """The result of a fit.
 
     Attributes:
         report: `adapters.Report` as JSON; examples are named by their row.

@@ -1,4 +1,4 @@
-"""From a head's stored examples to a version of it, ready to be stored."""
+"""Fits a version from a head's stored examples, ready to be stored."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ONE_IS_ENOUGH = ("auto", "prototype")
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """All that the store knows for a fit.
+    """All that a fit takes from the store.
 
     Attributes:
         start: the safetensors file of the active version, where it is one to begin from.
@@ -43,19 +43,19 @@ class Material:
 
 
 class Trainer:
-    """Fits heads on what is stored of them."""
+    """Fits heads on their stored examples."""
 
     def __init__(
         self,
         database: Database,
-        fitter: FitProcess,
+        fit_process: FitProcess,
         views: ViewEmbeddings,
         *,
         timeout_seconds: float,
         max_classes: int,
     ) -> None:
         self._database = database
-        self._fitter = fitter
+        self._fit_process = fit_process
         self._views = views
         self._timeout_seconds = timeout_seconds
         self._max_classes = max_classes
@@ -72,7 +72,7 @@ class Trainer:
     async def prepare(
         self, head: HeadRecord, spec: adapters.HeadSpec, progress: Callable[[float, str], None]
     ) -> None:
-        """Does what may take long before a fit, and needs no turn: makes missing views."""
+        """Embeds missing views, which may take long and does not need the process."""
         if spec.augment.views:
             progress(0.0, "embedding views")
             await self._views.add_missing(head, spec.augment.views)
@@ -83,7 +83,7 @@ class Trainer:
         spec: adapters.HeadSpec,
         progress: Callable[[float, str], None],
     ) -> NewVersion:
-        """Fits a version on the head's examples, from the active one on; call it within a turn.
+        """Fits a version on the head's examples, from the active one on; needs the process.
 
         Raises:
             PreconditionFailed: no head can be learned from the examples.
@@ -95,7 +95,7 @@ class Trainer:
         return await self._make(head, material, progress)
 
     async def material(self, head: HeadRecord, spec: adapters.HeadSpec) -> Material:
-        """What a training of the head is to be made of, as it is now.
+        """Reads what a training of the head needs, as it is now.
 
         Raises:
             PreconditionFailed: no head can be learned from the examples.
@@ -105,7 +105,7 @@ class Trainer:
         return material
 
     async def refit(self, head: HeadRecord, version: int, without: Set[str]) -> NewVersion:
-        """Fits a version anew on its own examples without some; call it within a turn.
+        """Fits a version anew on its own examples without some; needs the process.
 
         Labels are those that the version knew: uploads and feedback since have no part in it. It
         begins from nothing, and on the backbone itself: a tail is tuned by the next training.
@@ -150,7 +150,7 @@ class Trainer:
     async def _fit(self, task: FitTask, progress: Callable[[float, str], None]) -> FittedHead:
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                return await self._fitter.fit(task, progress)
+                return await self._fit_process.fit(task, progress)
         except TimeoutError as error:
             raise Aborted(
                 f"training: took longer than {self._timeout_seconds} s",
@@ -213,7 +213,7 @@ def _material_of(
 
 
 def stored_report(fitted: FittedHead, digests: Sequence[str], seconds: float) -> dict[str, Any]:
-    """The report as it is stored: examples are named by their digests."""
+    """Returns the report as it is stored: examples are named by their digests."""
     report = dict(fitted.report)
     for name, rows in (("likely_mislabelled", ("row",)), ("near_duplicates", ("row", "other_row"))):
         report[name] = [

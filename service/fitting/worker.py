@@ -24,7 +24,7 @@ from service.subprocesses import frames
 from service.subprocesses.main import begin, failure
 
 FIT_SHARE = 0.8
-"""Of the work; the rest finds out how good the head is."""
+"""Of the work; the rest diagnoses the head."""
 
 
 _Request = tuple[dict[str, Any], bytes]
@@ -75,7 +75,7 @@ def fit(
     fingerprint: str,
     tell: Callable[[float, str], None],
 ) -> adapters.Fitted:
-    """Fits a head and finds out how good it is.
+    """Fits a head and diagnoses it.
 
     Args:
         arrays: "embeddings", and what there is of "weights", "views", "view_rows" and "start", as

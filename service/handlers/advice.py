@@ -1,4 +1,4 @@
-"""When does transfer pay? The use case behind ``Advise``, which stores nothing."""
+"""The RPC ``Advise``: whether transfer pays. It stores nothing."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from trunkline.flows.chunking import split
 from trunkline.v1 import advice_pb2
 
 MAX_AT_ONCE = 4
-"""Advices under way, each of which holds a sample in memory; one for each tenant."""
+"""Advices under way, each of which keeps a sample in memory; one for each tenant."""
 
 ROWS_AT_ONCE = 256
 BYTES_AT_ONCE = 32 * 1024 * 1024
-"""Of inputs that are embedded together: more would only wait in the tenant's queue."""
+"""Of inputs that are embedded at once: more would only wait in the tenant's queue."""
 
 DIRECT = "direct"
 """Name of the option that needs no backbone but has to be prepared."""
@@ -40,7 +40,7 @@ DIRECT = "direct"
 RETRY_SECONDS = 5.0
 
 IDLE_SECONDS = 30.0
-"""Without a message, after which a stream loses its place: others may want it."""
+"""Without a message, after which a stream loses its slot: others may want it."""
 
 Vectors = Mapping[int, NDArray[np.float32]]
 """Embeddings by row."""
@@ -56,7 +56,7 @@ class Advice:
         self._embeddings = embeddings
         self._settings = settings
         self._tenants: set[str] = set()
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def advise(
         self, requests: AsyncIterator[advice_pb2.AdviseRequest], call: Call
@@ -74,7 +74,7 @@ class Advice:
         call.tenant = request.tenant
         for name in request.backbones:  # before the client has sent all the rest
             self._extractor.backbone(name)
-        with self._place(request.tenant):
+        with self._slot(request.tenant):
             await request.read(first)
             async for message in _flowing(requests):
                 await request.read(message)
@@ -87,8 +87,8 @@ class Advice:
         )
 
     @contextmanager
-    def _place(self, tenant: str) -> Iterator[None]:
-        """Holds a place among the advices under way.
+    def _slot(self, tenant: str) -> Iterator[None]:
+        """Holds one of the slots for advices under way.
 
         Raises:
             QueueFull: the tenant has one already, or there are too many.
@@ -138,7 +138,7 @@ class Advice:
         return advice_message(found, [example.raw.digest for example in examples], seconds)
 
     def _backbones(self, names: Sequence[str], modality: Modality) -> Sequence[BackboneInfo]:
-        """The backbones that were asked for, or all that take such inputs.
+        """Returns the backbones that were asked for, or all that take such inputs.
 
         Raises:
             InvalidRequest: one of them does not.
@@ -165,7 +165,7 @@ class Advice:
         sample: Sequence[LabelledInput],
         call: Call,
     ) -> Vectors:
-        """Embeddings by row; rows that fail are among the request's errors."""
+        """Returns embeddings by row; rows that fail are added to the request's errors."""
         vectors: dict[int, NDArray[np.float32]] = {}
         good = [example for example in sample if example.row not in request.errors]
         for part in split(
@@ -191,20 +191,20 @@ class Advice:
     async def _raw(
         self, examples: Sequence[LabelledInput], modality: Modality
     ) -> NDArray[np.uint8] | Sequence[str]:
-        """What direct training learns from."""
+        """Returns what direct training learns from."""
         if modality is Modality.TEXT:
             return [str(example.raw.content) for example in examples]
         raws = [example.raw for example in examples]
         return await asyncio.to_thread(small_pixels, raws, self._settings.input_limits)
 
     async def _compare(self, task: AdviceTask) -> tuple[dict[str, Any], Mapping[str, float]]:
-        """What the options amount to, one comparison after the other.
+        """Compares the options; one comparison runs at a time.
 
         Raises:
             Aborted: it took too long.
         """
         seconds = self._settings.fit_timeout_seconds
-        async with self._turn:
+        async with self._lock:
             try:
                 async with asyncio.timeout(seconds):
                     return await compare_options(task, self._settings.fit_threads)
@@ -219,7 +219,7 @@ class Advice:
 async def _flowing(
     requests: AsyncIterator[advice_pb2.AdviseRequest],
 ) -> AsyncIterator[advice_pb2.AdviseRequest]:
-    """The messages as they come.
+    """Yields the messages as they come.
 
     Raises:
         Aborted: none came for long.

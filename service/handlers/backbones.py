@@ -23,7 +23,7 @@ from trunkline.v1 import admin_pb2, extraction_pb2, tails_pb2
 
 
 class Extraction:
-    """Embedding inputs for their own sake, or for a server elsewhere."""
+    """Embeds inputs, for clients and for servers elsewhere, and lists backbones."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Extraction:
     async def list_backbones(
         self, request: extraction_pb2.ListBackbonesRequest, call: Call
     ) -> extraction_pb2.ListBackbonesResponse:
-        """The backbones that are loaded."""
+        """Lists the backbones that are loaded."""
         return extraction_pb2.ListBackbonesResponse(
             backbones=[backbone_message(info) for info in self._extractor.backbones()]
         )
@@ -76,11 +76,11 @@ class Extraction:
 
 
 class Admin:
-    """Changes what a server runs, for whoever is on its machine."""
+    """Loads and unloads backbones, for callers on the server's own machine."""
 
-    def __init__(self, extractor: Extractor, completion: UninterruptedTasks) -> None:
+    def __init__(self, extractor: Extractor, tasks: UninterruptedTasks) -> None:
         self._extractor = extractor
-        self._completion = completion
+        self._tasks = tasks
 
     async def load(
         self, request: admin_pb2.LoadBackboneRequest, call: Call
@@ -93,7 +93,7 @@ class Admin:
             PreconditionFailed: it cannot be loaded.
         """
         _check(request.name, call)
-        info = await self._completion.run(self._extractor.load_backbone(request.name))
+        info = await self._tasks.run(self._extractor.load_backbone(request.name))
         return admin_pb2.LoadBackboneResponse(backbone=backbone_message(info))
 
     async def unload(
@@ -106,7 +106,7 @@ class Admin:
             PreconditionFailed: it is not loaded.
         """
         _check(request.name, call)
-        await self._completion.run(self._extractor.unload_backbone(request.name))
+        await self._tasks.run(self._extractor.unload_backbone(request.name))
         return admin_pb2.UnloadBackboneResponse(
             backbones=[backbone_message(info) for info in self._extractor.backbones()]
         )
@@ -133,7 +133,7 @@ def fill_embeddings(
 
 
 def backbone_message(info: BackboneInfo) -> extraction_pb2.Backbone:
-    """What a client may know of a backbone."""
+    """Describes a backbone to a client."""
     return extraction_pb2.Backbone(
         name=info.name,
         modality=info.modality.value,

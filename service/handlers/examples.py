@@ -1,4 +1,4 @@
-"""The use cases around a head's examples."""
+"""The RPCs on a head's examples: find, add, list, update and delete."""
 
 from __future__ import annotations
 
@@ -23,11 +23,10 @@ from service.requests.calls import Call
 from service.requests.fields import check_label, check_rows, check_weight
 from service.requests.inputs import RawInput, check_digest, read_inputs
 from service.requests.paging import page_size, read_page_token, write_page_token
-from service.store import Database
+from service.store import Database, kept_inputs
 from service.store import embeddings as stored_embeddings
 from service.store import examples as stored_examples
 from service.store import heads as stored_heads
-from service.store import kept_inputs as stored_inputs
 from service.store.embeddings import Needed
 from service.store.examples import Change, NewExample
 from service.store.head_records import HeadRecord
@@ -41,7 +40,7 @@ MAX_NAMED_ERRORS = 1000
 
 
 class Examples:
-    """Adding, finding, listing, relabelling and deleting examples."""
+    """Finds, adds, lists, relabels and deletes examples."""
 
     def __init__(
         self,
@@ -51,7 +50,7 @@ class Examples:
         views: ViewEmbeddings,
         activations: ActivationFiles,
         live: LiveCopies,
-        completion: UninterruptedTasks,
+        tasks: UninterruptedTasks,
         settings: ServerSettings,
     ) -> None:
         self._database = database
@@ -60,20 +59,20 @@ class Examples:
         self._views = views
         self._activations = activations
         self._live = live
-        self._completion = completion
+        self._tasks = tasks
         self._settings = settings
 
     async def find_missing(
         self, request: heads_pb2.FindMissingInputsRequest, call: Call
     ) -> heads_pb2.FindMissingInputsResponse:
-        """Which inputs a client must send, because a digest would not do."""
+        """Returns which inputs a client must send, because a digest would not do."""
         check_rows("digests", len(request.digests), MAX_DIGESTS)
         for digest in request.digests:
             check_digest(digest)
         head = await self._head(request.head)
         current_backbone(self._extractor, head)
         if head.keep_inputs:
-            known = await self._database.read(stored_inputs.kept_digests, head.uid, request.digests)
+            known = await self._database.read(kept_inputs.kept_digests, head.uid, request.digests)
         elif count := wanted_views(head, head_backbone(self._extractor, head)):
             known = await self._database.read(_augmented, head, request.digests, count)
         else:
@@ -114,7 +113,7 @@ class Examples:
     async def list_page(
         self, request: heads_pb2.ListExamplesRequest, call: Call
     ) -> heads_pb2.ListExamplesResponse:
-        """A page of examples, oldest first."""
+        """Returns a page of examples, oldest first."""
         size = page_size(request.page_size)
         after = read_page_token(request.page_token, int)
         head = await self._head(request.head)
@@ -146,7 +145,7 @@ class Examples:
                 changes.append(error)
             else:
                 changes.append((item.digest, label))
-        errors = await self._completion.run(self._update(head, changes))
+        errors = await self._tasks.run(self._update(head, changes))
         return heads_pb2.UpdateExamplesResponse(
             updated=len(changes) - len(errors),
             errors=[row_error(row, error, call.request_id) for row, error in errors.items()],
@@ -159,7 +158,7 @@ class Examples:
         check_rows("digests", len(request.digests), MAX_DIGESTS)
         head = await self._head(request.head)
         digests = [_digest_or_error(digest) for digest in request.digests]
-        errors = await self._completion.run(self._delete(head, digests))
+        errors = await self._tasks.run(self._delete(head, digests))
         return heads_pb2.DeleteExamplesResponse(
             deleted=len(request.digests) - len(errors),
             errors=[row_error(row, error, call.request_id) for row, error in errors.items()],
@@ -205,13 +204,13 @@ class Examples:
         backbone = head_backbone(self._extractor, head)
         new, errors = await self._embed(head, backbone, rows, call)
         if new:
-            changes = await self._completion.run(self._store(head, new))
+            changes = await self._tasks.run(self._store(head, new))
             response.added += changes.count("added")
             response.updated += changes.count("updated")
             response.unchanged += changes.count("unchanged")
         response.failed += len(errors)
-        room = MAX_NAMED_ERRORS - len(response.errors)
-        for row, error in list(errors.items())[:room]:
+        remaining = MAX_NAMED_ERRORS - len(response.errors)
+        for row, error in list(errors.items())[:remaining]:
             response.errors.append(row_error(first + row, error, call.request_id))
 
     async def _embed(
@@ -296,7 +295,7 @@ def _update_labels(
 def _delete(
     connection: Connection, uid: str, digests: Sequence[str | ServiceError]
 ) -> tuple[dict[int, ServiceError], Needed]:
-    """Errors by row, and under which fingerprints the tenant needs the inputs still."""
+    """Deletes; returns errors by row, and the fingerprints under which inputs are still needed."""
     errors: dict[int, ServiceError] = {}
     needed: dict[str, Set[str]] = {}
     for row, digest in enumerate(digests):
@@ -313,7 +312,7 @@ def _delete(
 def _augmented(
     connection: Connection, head: HeadRecord, digests: Sequence[str], count: int
 ) -> set[str]:
-    """Those of the digests whose embedding and first views are stored."""
+    """Returns those of the digests whose embedding and first views are stored."""
     names = {digest: [view_digest(digest, i) for i in range(count)] for digest in digests}
     wanted = [*digests, *(name for views in names.values() for name in views)]
     known = stored_embeddings.known_digests(connection, head, wanted)

@@ -1,4 +1,4 @@
-"""Taking versions along: weights, an ONNX graph, and a card that says what they are."""
+"""The RPCs ``ExportHead`` and ``GetHeadReport``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CARD_BYTES = 1024 * 1024
 
 
 class Exporting:
-    """The use cases behind ``ExportHead`` and ``GetHeadReport``."""
+    """Exports versions (weights, an ONNX graph, a model card) and their reports."""
 
     def __init__(self, database: Database, max_message_bytes: int) -> None:
         self._database = database
@@ -36,7 +36,7 @@ class Exporting:
     async def export(
         self, request: heads_pb2.ExportHeadRequest, call: Call
     ) -> heads_pb2.ExportHeadResponse:
-        """A version's weights as safetensors files, the head's and the tail's, and its card."""
+        """Returns the head's and the tail's safetensors files of a version, and its card."""
         name = VersionName(HeadName.parse(request.name, field="name"), request.version or None)
         head, version, weights, tail = await self._database.read(_export, name)
         graph = await asyncio.to_thread(_to_onnx, weights) if request.onnx else b""
@@ -60,13 +60,13 @@ class Exporting:
     async def get_report(
         self, request: heads_pb2.GetHeadReportRequest, call: Call
     ) -> heads_pb2.GetHeadReportResponse:
-        """What is known about a version, and how the head has done on feedback."""
+        """Reports what is known about a version, and how the head has done on feedback."""
         report = await self._database.read(_report, VersionName.parse(request.name))
         return heads_pb2.GetHeadReportResponse(report=report)
 
 
 def find_version(connection: Connection, name: VersionName) -> tuple[HeadRecord, VersionRecord]:
-    """A head and one of its versions, the active one if the name says so.
+    """Returns a head and one of its versions, the active one if the name says so.
 
     Raises:
         NotFound: no such head or version.
@@ -86,7 +86,7 @@ def find_version(connection: Connection, name: VersionName) -> tuple[HeadRecord,
 def _export(
     connection: Connection, name: VersionName
 ) -> tuple[HeadRecord, VersionRecord, bytes, bytes]:
-    """A version with its weights and those of its tail; empty for none."""
+    """Returns a version with its weights and those of its tail; empty for none."""
     head, version = find_version(connection, name)
     weights, tail = stored_versions.get_weights(connection, head.uid, version.version), b""
     if version.tail is not None:

@@ -1,4 +1,4 @@
-"""Feedback: right labels, stored before they are acknowledged, then learned by the live copy."""
+"""The RPCs ``SendFeedback``, ``ListFeedback`` and ``ReleaseFeedback``."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MAX_IDS = 10_000
 
 
 class Feedback:
-    """The use cases behind ``SendFeedback``, ``ListFeedback`` and ``ReleaseFeedback``."""
+    """Stores right labels before it acknowledges them; the live copy learns them afterwards."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Feedback:
         extractor: Extractor,
         embeddings: EmbeddingResolver,
         live: LiveCopies,
-        completion: UninterruptedTasks,
+        tasks: UninterruptedTasks,
         settings: ServerSettings,
         metrics: Metrics,
     ) -> None:
@@ -52,7 +52,7 @@ class Feedback:
         self._extractor = extractor
         self._embeddings = embeddings
         self._live = live
-        self._completion = completion
+        self._tasks = tasks
         self._settings = settings
         self._metrics = metrics
 
@@ -86,7 +86,7 @@ class Feedback:
                 if head.tail is not None:
                     example = replace(example, tail=(head.tail, tailed.vector))
                 new[row] = NewFeedback(item.id or uuid.uuid4().hex, example, item.label)
-        stored = await self._completion.run(self._store(head, list(new.values())))
+        stored = await self._tasks.run(self._store(head, list(new.values())))
         for i, (row, feedback) in enumerate(new.items()):
             if i in stored.errors:
                 response.errors.append(row_error(row, stored.errors[i], call.request_id))
@@ -101,7 +101,7 @@ class Feedback:
     async def list_page(
         self, request: heads_pb2.ListFeedbackRequest, call: Call
     ) -> heads_pb2.ListFeedbackResponse:
-        """A page of feedback, oldest first."""
+        """Returns a page of feedback, oldest first."""
         size = page_size(request.page_size)
         after = read_page_token(request.page_token, int)
         state = read_feedback_state(request.state)
@@ -132,7 +132,7 @@ class Feedback:
         name = HeadName.parse(request.head)
         head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
         ids = None if request.all else list(request.ids)
-        released, errors = await self._completion.run(self._release(head, ids))
+        released, errors = await self._tasks.run(self._release(head, ids))
         return heads_pb2.ReleaseFeedbackResponse(
             released=released,
             errors=[row_error(row, error, call.request_id) for row, error in errors.items()],
@@ -145,7 +145,7 @@ class Feedback:
         raws: Sequence[RawInput | Exception],
         call: Call,
     ) -> list[list[Resolved | Exception]]:
-        """Embeddings by the backbone, for later trainings, and those the active version takes."""
+        """Embeds by the backbone, for later trainings, and as the active version takes them."""
         backbones = [backbone]
         if head.tail is not None:
             tail = stored_tail(self._database, head.uid, head.tail)
@@ -189,7 +189,7 @@ class Feedback:
         inputs: list[RawInput | Exception],
         labels: AllowedLabels,
     ) -> list[RawInput | Exception]:
-        """The inputs, or what is wrong with their rows; new labels count towards the limit."""
+        """Returns the inputs or their rows' errors; new labels count towards the limit."""
         new: set[str] = set()
         checked: list[RawInput | Exception] = []
         for item, raw in zip(request.feedback, inputs, strict=True):
@@ -206,7 +206,7 @@ class Feedback:
 
 
 def _with_content(raw: RawInput | Exception) -> RawInput | Exception:
-    """An input that a tail can be run on."""
+    """Returns the input, or an error where a tail cannot be run on it."""
     if isinstance(raw, RawInput) and raw.kind is Kind.EMBEDDING:
         return PreconditionFailed(
             "input: must be the input itself, is an embedding: the head runs on a fine-tuned tail, "

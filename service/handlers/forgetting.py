@@ -1,4 +1,4 @@
-"""Forgetting examples: nothing of them is left in the store, in memory, or in any version."""
+"""The RPC ``ForgetExamples``: nothing of them stays in the store, in memory, or in a version."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ log = get_logger(__name__)
 
 
 class Forgetting:
-    """The use case behind ``ForgetExamples``."""
+    """Forgets examples, and refits the active version without them."""
 
     def __init__(
         self,
         database: Database,
         extractor: Extractor,
         embeddings: EmbeddingResolver,
-        loaded: HeadCache,
+        head_cache: HeadCache,
         live: LiveCopies,
         parts: TrainingParts,
-        completion: UninterruptedTasks,
+        tasks: UninterruptedTasks,
     ) -> None:
         self._database = database
         self._extractor = extractor
         self._embeddings = embeddings
-        self._loaded = loaded
+        self._head_cache = head_cache
         self._live = live
         self._parts = parts
-        self._completion = completion
+        self._tasks = tasks
 
     async def forget(
         self, request: heads_pb2.ForgetExamplesRequest, call: Call
@@ -69,7 +69,7 @@ class Forgetting:
             except InvalidRequest as error:
                 errors[row] = error
         digests = [d for row, d in enumerate(request.digests) if row not in errors]
-        plan, forgotten = await self._completion.run(self._forget(head, digests))
+        plan, forgotten = await self._tasks.run(self._forget(head, digests))
         for row, digest in enumerate(request.digests):
             if row not in errors and digest not in plan.known:
                 errors[row] = NotFound(
@@ -84,9 +84,9 @@ class Forgetting:
         )
 
     async def _forget(self, head: HeadRecord, digests: Sequence[str]) -> tuple[Plan, Forgotten]:
-        # While this has its turn, no training reads examples or stores a version. A fine-tuning,
-        # which has read them and takes long, begins anew.
-        async with self._parts.fitter.turn(), self._parts.jobs.paused(head.uid):
+        # While this has the fit process, no training reads examples or stores a version. A
+        # fine-tuning, which has read them and takes long, begins anew.
+        async with self._parts.fit_process.acquire(), self._parts.jobs.paused(head.uid):
             head = await self._database.read(stored_heads.require_head, head.uid)
             plan = await self._database.read(stored_forgetting.plan, head.uid, digests)
             new = await self._refit(head, plan) if plan.refit else None
@@ -107,7 +107,7 @@ class Forgetting:
         return plan, forgotten
 
     async def _refit(self, head: HeadRecord, plan: Plan) -> NewVersion | None:
-        """The active version made anew without the examples; None where too few are left."""
+        """Refits the active version without the examples; None where too few are left."""
         try:
             return await self._parts.trainer.refit(head, plan.active_version, plan.known)
         except PreconditionFailed as error:
@@ -115,7 +115,7 @@ class Forgetting:
             return None
 
     def _purge(self, head: HeadRecord, forgotten: Forgotten) -> None:
-        self._loaded.forget(head.resource)
+        self._head_cache.forget(head.resource)
         self._embeddings.purge(head.tenant, forgotten.needed, forgotten.tails)
         for fingerprint in forgotten.tails:
             self._extractor.forget_tail(fingerprint)

@@ -1,4 +1,4 @@
-"""The use cases around heads."""
+"""The RPCs on heads: create, get, update, list and delete, and ``DropLiveCopy``."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ from trunkline.v1 import heads_pb2
 
 
 class Heads:
-    """Making, showing and deleting heads; importing, exporting and activating versions."""
+    """Creates, shows, changes and deletes heads, and drops their live copies."""
 
     def __init__(
         self,
         database: Database,
         extractor: Extractor,
-        loaded: HeadCache,
+        head_cache: HeadCache,
         live: LiveCopies,
         jobs: TrainingJobs,
-        completion: UninterruptedTasks,
+        tasks: UninterruptedTasks,
     ) -> None:
-        self._completion = completion
+        self._tasks = tasks
         self._database = database
         self._extractor = extractor
-        self._loaded = loaded
+        self._head_cache = head_cache
         self._live = live
         self._jobs = jobs
 
     async def create(
         self, request: heads_pb2.CreateHeadRequest, call: Call
     ) -> heads_pb2.CreateHeadResponse:
-        """Makes a head without versions, bound to a loaded backbone."""
+        """Creates a head without versions, bound to a loaded backbone."""
         name = new_name(request.parent, request.head_id)
         spec = read_spec(request.spec)
         policy = read_policy(request.policy)
@@ -65,7 +65,7 @@ class Heads:
         return heads_pb2.CreateHeadResponse(head=head_message(head, HeadCounts(0, 0, 0), (), None))
 
     async def get(self, request: heads_pb2.GetHeadRequest, call: Call) -> heads_pb2.GetHeadResponse:
-        """A head as it stands, its live copy included."""
+        """Returns a head as it stands, its live copy included."""
         name = HeadName.parse(request.name, field="name")
         return heads_pb2.GetHeadResponse(head=await self._with_live(name))
 
@@ -77,7 +77,7 @@ class Heads:
         policy = read_policy(request.policy) if request.HasField("policy") else None
         spec = read_spec(request.spec) if request.HasField("spec") else None
         allow = request.allow_new_labels if request.HasField("allow_new_labels") else None
-        await self._completion.run(self._update(name, policy, allow, spec))
+        await self._tasks.run(self._update(name, policy, allow, spec))
         return heads_pb2.UpdateHeadResponse(head=await self._with_live(name))
 
     async def drop(
@@ -94,7 +94,7 @@ class Heads:
     async def list_page(
         self, request: heads_pb2.ListHeadsRequest, call: Call
     ) -> heads_pb2.ListHeadsResponse:
-        """A page of a tenant's heads, by name."""
+        """Returns a page of a tenant's heads, by name."""
         tenant = TenantName.parse(request.parent, field="parent").tenant
         size = page_size(request.page_size)
         after = read_page_token(request.page_token, str)
@@ -109,12 +109,12 @@ class Heads:
         self, request: heads_pb2.DeleteHeadRequest, call: Call
     ) -> heads_pb2.DeleteHeadResponse:
         """Deletes a head with all that is its own; a training of it stops."""
-        await self._completion.run(self._delete(HeadName.parse(request.name, field="name")))
+        await self._tasks.run(self._delete(HeadName.parse(request.name, field="name")))
         return heads_pb2.DeleteHeadResponse()
 
     async def _delete(self, name: HeadName) -> None:
         head, tails = await self._database.write(stored_heads.delete_head, name.tenant, name.head)
-        self._loaded.forget(head.resource)
+        self._head_cache.forget(head.resource)
         self._live.outdate(head.uid)
         for fingerprint in tails:
             self._extractor.forget_tail(fingerprint)
@@ -128,7 +128,7 @@ class Heads:
         spec: adapters.HeadSpec | None,
     ) -> None:
         head = await self._database.write(_update, name, policy, allow_new_labels, spec)
-        self._loaded.forget(head.resource)
+        self._head_cache.forget(head.resource)
         self._live.outdate(head.uid)
 
     async def _with_live(self, name: HeadName) -> heads_pb2.Head:
@@ -140,7 +140,7 @@ class Heads:
 
 
 def new_name(parent: str, head_id: str) -> HeadName:
-    """The name of a head to be made.
+    """Returns the name of a head to be created.
 
     Raises:
         InvalidName: a part of it is malformed.
@@ -149,7 +149,7 @@ def new_name(parent: str, head_id: str) -> HeadName:
 
 
 def describe(connection: Connection, name: HeadName) -> heads_pb2.Head:
-    """A head as it stands, but for its live copy.
+    """Describes a head as it stands, but for its live copy.
 
     Raises:
         NotFound: there is none of this name.

@@ -1,4 +1,4 @@
-"""Predicting: inputs to embeddings, rows grouped by head, calibrated probabilities out."""
+"""The RPC ``Predict``: embeds inputs, groups rows by head, returns calibrated probabilities."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class _Group:
 
 
 class Prediction:
-    """The use case behind ``Predict``."""
+    """Classifies inputs with one head, or each row with a head of its own."""
 
     def __init__(
         self,
         extractor: Extractor,
         embeddings: EmbeddingResolver,
-        heads: HeadCache,
+        head_cache: HeadCache,
         live: LiveCopies,
         limits: InputLimits,
         max_rows: int,
@@ -57,7 +57,7 @@ class Prediction:
     ) -> None:
         self._extractor = extractor
         self._embeddings = embeddings
-        self._heads = heads
+        self._head_cache = head_cache
         self._live = live
         self._limits = limits
         self._max_rows = max_rows
@@ -73,8 +73,8 @@ class Prediction:
         groups = await self._groups(request, outcomes)
         raws = await read_inputs(request.inputs, self._limits)
         flipped = {row for group in groups if group.loaded.flips for row in group.rows}
-        looks = await with_views(raws, request.average_views, self._limits, flipped)
-        outcomes |= await self._resolve(groups, looks, call)
+        views = await with_views(raws, request.average_views, self._limits, flipped)
+        outcomes |= await self._resolve(groups, views, call)
         scored = time.perf_counter()
         response = prediction_pb2.PredictResponse(
             digests=[raw.digest if isinstance(raw, RawInput) else "" for raw in raws]
@@ -145,9 +145,9 @@ class Prediction:
                 value=name,
             )
         if request.version:
-            loaded = await self._heads.version(name, request.version)
+            loaded = await self._head_cache.version(name, request.version)
         else:
-            loaded = await self._heads.active(name)
+            loaded = await self._head_cache.active(name)
             if loaded.policy == Policy.IMMEDIATE:
                 loaded = await self._live.serving(loaded)
         backbone = loaded_backbone(self._extractor, name, loaded.backbone, loaded.fingerprint)
@@ -174,16 +174,16 @@ class Prediction:
         return _Group(loaded, backbone, rows)
 
     async def _resolve(
-        self, groups: Sequence[_Group], looks: Sequence[InputWithViews], call: Call
+        self, groups: Sequence[_Group], views: Sequence[InputWithViews], call: Call
     ) -> dict[int, Outcome]:
-        """Embeddings of all rows; what takes different tails goes through the prefix together."""
+        """Embeds all rows; what takes different tails goes through the prefix in the same batch."""
         parts = _rows_by_backbone(groups)
         resolved = await gather_or_raise(
             [
                 self._embeddings.resolve(
                     call.tenant,
                     backbone,
-                    [look for row in rows for look in looks[row]],
+                    [view for row in rows for view in views[row]],
                     deadline=call.deadline,
                 )
                 for backbone, rows in parts
@@ -193,7 +193,7 @@ class Prediction:
         for (_, rows), found in zip(parts, resolved, strict=True):
             each = iter(found)
             outcomes |= {
-                row: _outcome(list(itertools.islice(each, len(looks[row])))) for row in rows
+                row: _outcome(list(itertools.islice(each, len(views[row])))) for row in rows
             }
         return outcomes
 
@@ -212,10 +212,10 @@ class Prediction:
                 response.errors.append(row_error(row, outcome, call.request_id))
                 continue
             succeeded += 1
-            for look in outcome:
-                timing.decode_seconds = max(timing.decode_seconds, look.decode_seconds)
-                timing.queue_seconds = max(timing.queue_seconds, look.queue_seconds)
-                timing.backbone_seconds = max(timing.backbone_seconds, look.backbone_seconds)
+            for view in outcome:
+                timing.decode_seconds = max(timing.decode_seconds, view.decode_seconds)
+                timing.queue_seconds = max(timing.queue_seconds, view.queue_seconds)
+                timing.backbone_seconds = max(timing.backbone_seconds, view.backbone_seconds)
         timing.head_seconds = head_seconds
         timing.total_seconds = total_seconds
         if succeeded:
@@ -225,23 +225,23 @@ class Prediction:
 async def _score(
     group: _Group, outcomes: Mapping[int, Outcome], request: prediction_pb2.PredictRequest
 ) -> prediction_pb2.HeadPredictions:
-    """What a head says of its rows."""
+    """Scores a head's rows."""
     loaded = group.loaded
     found = {row: outcomes[row] for row in group.rows}
-    looks = {row: found for row, found in found.items() if not isinstance(found, Exception)}
-    vectors = np.empty((len(looks), 1 + request.average_views, loaded.head.dim), np.float32)
-    for i, resolved in enumerate(looks.values()):
-        for j, look in enumerate(resolved):
-            vectors[i, j] = look.vector
+    views = {row: found for row, found in found.items() if not isinstance(found, Exception)}
+    vectors = np.empty((len(views), 1 + request.average_views, loaded.head.dim), np.float32)
+    for i, resolved in enumerate(views.values()):
+        for j, view in enumerate(resolved):
+            vectors[i, j] = view.vector
     level = request.conformal_level if request.HasField("conformal_level") else None
     reply = await score(loaded.head, vectors, request.top_k, level)
     reply.head, reply.version, reply.live = loaded.resource, loaded.version, loaded.live
-    reply.rows.extend(looks)
+    reply.rows.extend(views)
     return reply
 
 
 def _rows_by_backbone(groups: Sequence[_Group]) -> list[tuple[BackboneInfo, list[int]]]:
-    """The rows of all heads that take the same embeddings together."""
+    """Groups the rows of all heads that take the same embeddings."""
     rows: dict[str, tuple[BackboneInfo, list[int]]] = {}
     for group in groups:
         rows.setdefault(group.backbone.fingerprint, (group.backbone, []))[1].extend(group.rows)
@@ -249,9 +249,9 @@ def _rows_by_backbone(groups: Sequence[_Group]) -> list[tuple[BackboneInfo, list
 
 
 def _outcome(resolved: Sequence[Resolved | Exception]) -> Outcome:
-    """A row's embeddings, or the first error among them."""
-    error = next((look for look in resolved if isinstance(look, Exception)), None)
-    return [look for look in resolved if isinstance(look, Resolved)] if error is None else error
+    """Returns a row's embeddings, or the first error among them."""
+    error = next((view for view in resolved if isinstance(view, Exception)), None)
+    return [view for view in resolved if isinstance(view, Resolved)] if error is None else error
 
 
 def _same_tenant(name: str, head: str) -> bool:
@@ -259,7 +259,7 @@ def _same_tenant(name: str, head: str) -> bool:
 
 
 def group_rows_by_head(head: str, heads: Sequence[str], rows: int) -> dict[str, list[int]]:
-    """Row indices of each head, in the order of the heads' first appearance.
+    """Returns the row indices of each head, in the order of the heads' first appearance.
 
     Args:
         head: the head of rows that name none.

@@ -1,4 +1,4 @@
-"""The use cases behind ``TailService``: what a server asks of the extraction server it uses."""
+"""The RPCs of ``TailService``: what a server asks of the extraction server it uses."""
 
 from __future__ import annotations
 
@@ -30,33 +30,34 @@ _FINGERPRINT = re.compile("[0-9a-f]{64}")
 
 
 class TailExtraction:
-    """Embedding with tails, for servers elsewhere."""
+    """Embeds with tails, for servers elsewhere."""
 
     def __init__(
         self,
         extractor: LocalExtractor,
         embeddings: EmbeddingResolver,
-        held: UploadedTails,
+        uploaded: UploadedTails,
         limits: InputLimits,
         max_rows: int,
     ) -> None:
         self._extractor = extractor
         self._embeddings = embeddings
-        self._held = held
+        self._uploaded = uploaded
         self._limits = limits
         self._max_rows = max_rows
 
     async def hold(
         self, stream: AsyncIterator[tails_pb2.HoldTailRequest], call: Call
     ) -> tails_pb2.HoldTailResponse:
-        """Takes a tail's file.
+        """Receives a tail's file and keeps it.
 
         Raises:
             InvalidRequest: a message is malformed, or the file is not the one that was named.
-            PreconditionFailed: the backbone is not loaded, or the file is larger than the room.
-            QueueFull: there is no room now.
+            PreconditionFailed: the backbone is not loaded, or the file is larger than
+                all that may be kept.
+            QueueFull: there is no memory for it now.
         """
-        with self._held.receive() as upload:
+        with self._uploaded.receive() as upload:
             try:
                 fingerprint = await self._receive(stream, upload)
             except ServiceError:
@@ -73,13 +74,13 @@ class TailExtraction:
                 limit=found,
                 value=fingerprint,
             )
-        self._held.keep(fingerprint, data)
+        self._uploaded.keep(fingerprint, data)
         return tails_pb2.HoldTailResponse()
 
     async def _receive(
         self, stream: AsyncIterator[tails_pb2.HoldTailRequest], upload: Upload
     ) -> str:
-        """Fills the upload; gives the fingerprint that the first message names."""
+        """Fills the upload; returns the fingerprint that the first message names."""
         fingerprint = ""
         async for request in stream:
             if not fingerprint:
@@ -101,7 +102,7 @@ class TailExtraction:
         tenant = TenantName.parse(request.tenant, field="tenant").tenant
         check_rows("inputs", len(request.inputs), self._max_rows)
         tail = TailRef(
-            _check_fingerprint("tail", request.tail), partial(self._held.read, request.tail)
+            _check_fingerprint("tail", request.tail), partial(self._uploaded.read, request.tail)
         )
         backbone = self._extractor.backbone(request.backbone).with_tail(tail)
         raws = await read_inputs(request.inputs, self._limits)
@@ -117,7 +118,7 @@ class TailExtraction:
     async def activations(
         self, request: tails_pb2.ComputeActivationsRequest, call: Call
     ) -> tails_pb2.ComputeActivationsResponse:
-        """What tails are trained on, of every row; a row that fails costs itself alone."""
+        """Computes what tails are trained on for every row; a row that fails costs itself alone."""
         tenant = TenantName.parse(request.tenant, field="tenant").tenant
         check_rows("inputs", len(request.inputs), self._max_rows)
         backbone = self._extractor.backbone(request.backbone)
@@ -141,7 +142,7 @@ class TailExtraction:
     async def watch_backbones(
         self, request: tails_pb2.WatchBackbonesRequest, call: Call
     ) -> AsyncIterator[tails_pb2.WatchBackbonesResponse]:
-        """The loaded backbones, as soon as they are known and at every change."""
+        """Sends the loaded backbones, as soon as they are known and at every change."""
         async for backbones in self._extractor.follow_backbones():
             yield tails_pb2.WatchBackbonesResponse(
                 backbones=[backbone_message(info) for info in backbones]

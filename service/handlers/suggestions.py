@@ -1,4 +1,4 @@
-"""What to label next: which stored inputs without a label are most worth one."""
+"""The RPC ``SuggestExamples``: which stored inputs without a label are most worth one."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ from service.live import LiveCopies, Policy
 from service.replies.heads import example_message
 from service.requests.calls import Call
 from service.serving.head_cache import HeadCache
-from service.store import Database, example_sets
+from service.store import Database, example_sets, kept_inputs
 from service.store import examples as stored_examples
 from service.store import heads as stored_heads
-from service.store import kept_inputs as stored_inputs
 from service.store.examples import ExampleRecord
 from service.store.head_records import HeadRecord
 from trunkline.resources import HeadName
@@ -39,7 +38,7 @@ MAX_CANDIDATES = 20_000
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    """Digests of the suggestions, and what the head says of each."""
+    """Digests of the suggestions, and what the head predicts for each."""
 
     digests: list[str]
     labels: list[str]
@@ -47,28 +46,28 @@ class _Choice:
 
 
 class Suggestions:
-    """The use case behind ``SuggestExamples``."""
+    """Suggests what to label next."""
 
     def __init__(
         self,
         database: Database,
         extractor: Extractor,
-        loaded: HeadCache,
-        features: EmbeddingBackfill,
+        head_cache: HeadCache,
+        backfill: EmbeddingBackfill,
         live: LiveCopies,
         settings: ServerSettings,
     ) -> None:
         self._database = database
         self._extractor = extractor
-        self._features = features
-        self._loaded = loaded
+        self._backfill = backfill
+        self._head_cache = head_cache
         self._live = live
         self._settings = settings
 
     async def suggest(
         self, request: heads_pb2.SuggestExamplesRequest, call: Call
     ) -> heads_pb2.SuggestExamplesResponse:
-        """Examples without a label, most worth one first.
+        """Suggests examples without a label, most worth one first.
 
         Inputs are sent along as long as they fit into one message.
         """
@@ -78,7 +77,7 @@ class Suggestions:
         current_backbone(self._extractor, head)
         serving = await self._serving(head)
         strategy = _strategy(request.strategy, serving)
-        await self._features.of_active(head)
+        await self._backfill.of_active(head)
         fingerprint = head.fingerprint if serving is None else serving.fingerprint
         digests, embeddings = await self._database.read(
             example_sets.unlabelled_set, head.uid, MAX_CANDIDATES, fingerprint
@@ -101,9 +100,9 @@ class Suggestions:
         )
 
     async def _serving(self, head: HeadRecord) -> adapters.Head | None:
-        """What answers for the head now, if anything does."""
+        """Returns the head that serves now, if there is one."""
         try:
-            loaded = await self._loaded.active(head.resource)
+            loaded = await self._head_cache.active(head.resource)
         except PreconditionFailed:
             return None
         if loaded.policy == Policy.IMMEDIATE:
@@ -139,10 +138,10 @@ def _choose(
 def _details(
     connection: Connection, head: HeadRecord, digests: Sequence[str], max_bytes: int
 ) -> tuple[dict[str, ExampleRecord], dict[str, bytes]]:
-    """The examples, and inputs of the first of them, `max_bytes` in all."""
+    """Returns the examples, and inputs of the first of them, `max_bytes` in all."""
     inputs: dict[str, bytes] = {}
     for digest in digests:
-        found = stored_inputs.find_inputs(connection, head.uid, [digest])
+        found = kept_inputs.find_inputs(connection, head.uid, [digest])
         max_bytes -= sum(map(len, found.values()))
         if max_bytes < 0:
             break

@@ -44,7 +44,7 @@ class Trainings:
     async def get(
         self, request: heads_pb2.GetTrainingRequest, call: Call
     ) -> heads_pb2.GetTrainingResponse:
-        """A training as it stands."""
+        """Returns a training as it stands."""
         head, job = await self._find(TrainingName.parse(request.name))
         return heads_pb2.GetTrainingResponse(training=self._message(head, job))
 

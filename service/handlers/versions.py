@@ -1,4 +1,4 @@
-"""The use cases around a head's versions."""
+"""The RPCs on a head's versions: import, list, get and activate, and ``PromoteLiveCopy``."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ from trunkline.v1 import heads_pb2
 
 
 class HeadVersions:
-    """Importing, listing and activating versions, and making one of a live copy."""
+    """Imports, lists and activates versions, and promotes live copies."""
 
     def __init__(
         self,
         database: Database,
         extractor: Extractor,
-        loaded: HeadCache,
+        head_cache: HeadCache,
         live: LiveCopies,
-        completion: UninterruptedTasks,
+        tasks: UninterruptedTasks,
         settings: ServerSettings,
     ) -> None:
-        self._completion = completion
+        self._tasks = tasks
         self._database = database
         self._extractor = extractor
-        self._loaded = loaded
+        self._head_cache = head_cache
         self._live = live
         self._settings = settings
 
@@ -71,7 +71,7 @@ class HeadVersions:
         backbone = self._extractor.backbone(request.backbone)
         head = await asyncio.to_thread(self._read_weights, request, backbone)
         activate = request.activate if request.HasField("activate") else True
-        record, version = await self._completion.run(self._import(name, backbone, head, activate))
+        record, version = await self._tasks.run(self._import(name, backbone, head, activate))
         return heads_pb2.ImportHeadResponse(
             head=await self._database.read(describe, name),
             version=version_message(record, version),
@@ -80,7 +80,7 @@ class HeadVersions:
     async def list_versions(
         self, request: heads_pb2.ListHeadVersionsRequest, call: Call
     ) -> heads_pb2.ListHeadVersionsResponse:
-        """A page of a head's versions, newest first."""
+        """Returns a page of a head's versions, newest first."""
         name = HeadName.parse(request.head)
         size = page_size(request.page_size)
         before = read_page_token(request.page_token, int) or MAX_VERSION
@@ -94,7 +94,7 @@ class HeadVersions:
     async def get_version(
         self, request: heads_pb2.GetHeadVersionRequest, call: Call
     ) -> heads_pb2.GetHeadVersionResponse:
-        """A version without its weights."""
+        """Returns a version without its weights."""
         head, version = await self._database.read(find_version, VersionName.parse(request.name))
         return heads_pb2.GetHeadVersionResponse(version=version_message(head, version))
 
@@ -107,7 +107,7 @@ class HeadVersions:
             stored_heads.get_head, name.parent.tenant, name.parent.head
         )
         current_backbone(self._extractor, head)
-        await self._completion.run(self._activate(name))
+        await self._tasks.run(self._activate(name))
         return heads_pb2.ActivateHeadVersionResponse(
             head=await self._database.read(describe, name.parent)
         )
@@ -116,13 +116,13 @@ class HeadVersions:
         self, name: HeadName, backbone: BackboneInfo, head: adapters.Head, activate: bool
     ) -> tuple[HeadRecord, VersionRecord]:
         stored = await self._database.write(_import, name, backbone, head, activate=activate)
-        self._loaded.forget(str(name))
+        self._head_cache.forget(str(name))
         self._live.outdate(stored[0].uid)
         return stored
 
     async def _activate(self, name: VersionName) -> None:
         head = await self._database.write(_activate, name)
-        self._loaded.forget(head.resource)
+        self._head_cache.forget(head.resource)
         self._live.outdate(head.uid)
 
     def _read_weights(

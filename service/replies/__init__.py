@@ -1,1 +1,1 @@
-"""What clients are told: stored records and reports as messages."""
+"""Replies: stored records and reports as messages."""

@@ -20,7 +20,7 @@ _VERDICTS = {
 def advice_message(
     advice: Json, digests: Sequence[str], seconds: Mapping[str, float]
 ) -> advice_pb2.Advice:
-    """The message of an advice.
+    """Converts an advice to its message.
 
     Args:
         advice: `adapters.advice.Advice` as JSON; examples are named by their row.

@@ -1,4 +1,4 @@
-"""From what is stored to what goes over the wire."""
+"""Heads, versions, trainings and examples as messages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _STATES = {
 
 
 def spec_message(stored: Mapping[str, Any]) -> heads_pb2.HeadSpec:
-    """The spec as stored, on the wire."""
+    """Converts a stored spec to its message."""
     spec = adapters.HeadSpec.from_json(stored)
     message = heads_pb2.HeadSpec(
         family=spec.family,
@@ -49,7 +49,7 @@ def spec_message(stored: Mapping[str, Any]) -> heads_pb2.HeadSpec:
 def head_message(
     head: HeadRecord, counts: HeadCounts, labels: tuple[str, ...], job: JobRecord | None
 ) -> heads_pb2.Head:
-    """A head; `labels` are those of its active version."""
+    """Converts a head to its message; `labels` are those of its active version."""
     return heads_pb2.Head(
         name=head.resource,
         uid=head.uid,
@@ -72,7 +72,7 @@ def head_message(
 
 
 def version_message(head: HeadRecord, version: VersionRecord) -> heads_pb2.HeadVersion:
-    """A version without its weights."""
+    """Converts a version, without its weights, to its message."""
     report = version.report
     return heads_pb2.HeadVersion(
         name=f"{head.resource}/versions/{version.version}",
@@ -106,7 +106,7 @@ def training_message(
     progress: float = 0.0,
     tuning: heads_pb2.TuningProgress | None = None,
 ) -> heads_pb2.Training:
-    """A job of the head with this resource name; `tuning` while blocks are fine-tuned."""
+    """Converts a job of the head with this resource name; `tuning` while blocks are fine-tuned."""
     done = job.state is JobState.SUCCEEDED
     message = heads_pb2.Training(
         name=f"{head}/trainings/{job.id}",
@@ -125,7 +125,7 @@ def training_message(
 
 
 def example_message(example: ExampleRecord) -> heads_pb2.Example:
-    """An example without its embedding."""
+    """Converts an example, without its embedding, to its message."""
     return heads_pb2.Example(
         digest=example.digest,
         label=example.label,
@@ -139,7 +139,7 @@ def example_message(example: ExampleRecord) -> heads_pb2.Example:
 
 
 def timestamp(seconds: float) -> Timestamp:
-    """Seconds since the epoch as a message."""
+    """Converts seconds since the epoch to a message."""
     message = Timestamp()
     message.FromNanoseconds(round(seconds * 1e9))
     return message

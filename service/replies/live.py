@@ -1,4 +1,4 @@
-"""Live copies and feedback, on the wire."""
+"""Live copies and feedback as messages, and the enums of both."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FEEDBACK_STATES_BY_NUMBER = {number: state for state, number in _FEEDBACK_STATE
 
 
 def read_policy(number: heads_pb2.FeedbackPolicy.ValueType) -> Policy:
-    """The policy that a request names.
+    """Returns the policy that a request names.
 
     Raises:
         InvalidRequest: there is none of this number.
@@ -49,7 +49,7 @@ def read_policy(number: heads_pb2.FeedbackPolicy.ValueType) -> Policy:
 
 
 def read_feedback_state(number: heads_pb2.FeedbackState.ValueType) -> FeedbackState | None:
-    """The state that a request names, None if it names none.
+    """Returns the state that a request names; None if it names none.
 
     Raises:
         InvalidRequest: there is none of this number.
@@ -66,7 +66,7 @@ def read_feedback_state(number: heads_pb2.FeedbackState.ValueType) -> FeedbackSt
 
 
 def live_message(status: LiveStatus) -> heads_pb2.LiveCopy:
-    """A live copy."""
+    """Converts the status of a live copy to its message."""
     comparison = status.comparison
     drift = status.drift
     return heads_pb2.LiveCopy(
@@ -94,7 +94,7 @@ def live_message(status: LiveStatus) -> heads_pb2.LiveCopy:
 
 
 def feedback_message(feedback: FeedbackRecord) -> heads_pb2.FeedbackRecord:
-    """Feedback as it stands."""
+    """Converts stored feedback to its message."""
     return heads_pb2.FeedbackRecord(
         id=feedback.feedback_id,
         digest=feedback.digest,

@@ -21,7 +21,7 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!&])")
 
 
 def model_card(report: heads_pb2.HeadReport, version: VersionRecord) -> str:
-    """What the head is, how it was made, how good it is believed to be, and what it cannot do."""
+    """Writes what the head is, how it was made, how good it is estimated to be, and its limits."""
     parts = [
         *_front_matter(report),
         "",
@@ -207,5 +207,5 @@ def _row(*cells: str) -> str:
 
 
 def _text(value: str) -> str:
-    """Text that Markdown shows as it is, also in a cell of a table."""
+    """Escapes text, so that Markdown shows it as it is, also in a cell of a table."""
     return _SPECIAL.sub(r"\\\1", value)

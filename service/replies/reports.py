@@ -1,4 +1,4 @@
-"""From the report of a version as it is stored to what goes over the wire."""
+"""Reports of versions as messages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Json = Mapping[str, Any]
 def report_message(
     head: HeadRecord, version: VersionRecord, online: Sequence[OnlinePoint] = ()
 ) -> heads_pb2.HeadReport:
-    """The report of a version, and how the head has done on feedback."""
+    """Converts a version's report, and how the head has done on feedback, to a message."""
     report = version.report
     return heads_pb2.HeadReport(
         head=head.resource,

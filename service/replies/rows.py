@@ -1,4 +1,4 @@
-"""What clients are told about rows that failed."""
+"""Errors of rows as messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ log = get_logger(__name__)
 
 
 def row_error(row: int, error: Exception, request_id: str) -> common_pb2.RowError:
-    """What a client is told about a failed row; an unexpected error is logged in full."""
+    """Converts a failed row's error to a message; an unexpected one is logged in full."""
     if not is_expected(error):
         log.error("row failed", request_id=request_id, row=row, exc_info=error)
     problem = problem_of(error)

@@ -29,19 +29,19 @@ MAX_NAME = 256
 """No resource name is longer."""
 
 Handler = Callable[..., Any]
-"""Takes a request message (or a stream of them) and a Call; gives a reply (or a stream)."""
+"""Takes a request message (or a stream of them) and a Call; returns a reply (or a stream)."""
 
 log = get_logger(__name__)
 
 
 def new_request_id() -> str:
-    """What the log and the client know a request by."""
+    """Returns a new id, by which the log and the client name a request."""
     return os.urandom(16).hex()
 
 
 @dataclass(slots=True)
 class Call:
-    """What the use cases may know of a request beside its message.
+    """What handlers may know of a request beside its message.
 
     Attributes:
         deadline: of the event loop's clock; None for a watch that may last.
@@ -83,14 +83,14 @@ class Calls:
         watch: bool = False,
         local: bool = False,
     ) -> AsyncIterator[Call]:
-        """Surrounds the handling of one request.
+        """Wraps the handling of one request.
 
         Args:
-            request_id: made by the transport, which must tell it also where this raises at once.
+            request_id: made by the transport, which must send it also where this raises at once.
             timeout: seconds that the client gives it; the default when None.
             upload: a stream that may last as long as the client sends.
-            watch: a stream that lasts as long as the client looks on; a stopping server does
-                not wait for it.
+            watch: a stream that lasts as long as the client is connected; a stopping server
+                does not wait for it.
             local: whether it came from this machine.
 
         Raises:
@@ -113,18 +113,18 @@ class Calls:
                 yield call
         except TimeoutError as error:
             if not limit.expired():  # some other timeout, deep inside
-                code = self._note_error(call, error)
+                code = self._record_error(call, error)
                 raise
             late = DeadlineExceeded(
                 f"deadline: {seconds} s have passed", field="deadline", limit=seconds
             )
-            code = self._note_error(call, late)
+            code = self._record_error(call, late)
             raise late from error
         except asyncio.CancelledError:
-            code = self._note_error(call, RequestCancelled("the client left"))
+            code = self._record_error(call, RequestCancelled("the client left"))
             raise
         except Exception as error:
-            code = self._note_error(call, error)
+            code = self._record_error(call, error)
             raise
         finally:
             if not watch:
@@ -136,7 +136,7 @@ class Calls:
             if self._log_requests:
                 log.debug("request", **_about(call), code=code, seconds=round(seconds, 6))
 
-    def note_reply(self, call: Call, reply: Any) -> None:
+    def record_reply(self, call: Call, reply: Any) -> None:
         """Counts and logs the rows of a reply that failed."""
         for error in reply.errors[:MAX_LOGGED_ROW_ERRORS]:
             log.info(
@@ -158,7 +158,7 @@ class Calls:
             return False
         return True
 
-    def _note_error(self, call: Call, error: Exception) -> str:
+    def _record_error(self, call: Call, error: Exception) -> str:
         problem = problem_of(error)
         code = problem.status.code.name
         if is_expected(error):
@@ -169,7 +169,7 @@ class Calls:
 
 
 def tenant_of(request: Message | None) -> str:
-    """The tenant a request speaks of, or "" if it names none or a malformed one."""
+    """Returns the tenant that a request names, or "" for none or a malformed one."""
     for name in ("head", "tenant", "parent", "name"):
         value = getattr(request, name, "")
         if isinstance(value, str) and value.startswith("tenants/"):

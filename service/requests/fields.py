@@ -14,7 +14,7 @@ _FEEDBACK_ID = re.compile("[A-Za-z0-9_.-]{1,64}")
 
 
 def check_weight(weight: float) -> float:
-    """The weight of an example, if it is one.
+    """Returns the weight of an example if it is valid.
 
     Raises:
         InvalidRequest: it is not a number from MIN_WEIGHT to MAX_WEIGHT.
@@ -30,7 +30,7 @@ def check_weight(weight: float) -> float:
 
 
 def check_label(label: str, max_bytes: int) -> str:
-    """The label, if it is one.
+    """Returns the label if it is valid.
 
     Raises:
         InvalidRequest: it is empty, too long, or has control characters or outer white space.
@@ -54,7 +54,7 @@ def check_label(label: str, max_bytes: int) -> str:
 
 
 def check_feedback_id(feedback_id: str) -> str:
-    """The id, if it is one.
+    """Returns the id if it is valid.
 
     Raises:
         InvalidRequest: it is malformed.

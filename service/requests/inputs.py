@@ -68,7 +68,7 @@ class RawInput:
         return max(1, len(self.content or b""))
 
     def to_message(self) -> common_pb2.Input:
-        """The input as another server takes it, and as it is stored (serialised) when kept."""
+        """Converts the input to what another server takes, and what is stored (serialised)."""
         if self.kind is Kind.IMAGE:
             assert isinstance(self.content, bytes)
             return common_pb2.Input(image=self.content)
@@ -82,7 +82,7 @@ class RawInput:
 async def read_inputs(
     messages: Sequence[common_pb2.Input], limits: InputLimits
 ) -> list[RawInput | Exception]:
-    """The checked inputs, or what is wrong with each; many bytes are hashed in a thread."""
+    """Returns the checked inputs, or each one's error; many bytes are hashed in a thread."""
     if sum(message.ByteSize() for message in messages) <= INLINE_BYTES:
         return [_read_or_error(message, limits) for message in messages]
     return await asyncio.to_thread(
@@ -137,7 +137,7 @@ def read_input(message: common_pb2.Input, limits: InputLimits) -> RawInput:
 
 
 def check_digest(digest: str) -> str:
-    """The digest, if it is one.
+    """Returns the digest if it is well-formed.
 
     Raises:
         InvalidRequest: it is malformed.
@@ -153,7 +153,7 @@ def check_digest(digest: str) -> str:
 
 
 def check_embedding(raw: RawInput, fingerprint: str, dim: int) -> NDArray[np.float32]:
-    """The vector of an embedding input, if it is one of the wanted backbone's.
+    """Returns the vector of an embedding input if the wanted backbone made it.
 
     Raises:
         FingerprintMismatch: another backbone made it.

@@ -15,7 +15,7 @@ MAX_PAGE = 1000
 
 
 def page_size(wanted: int) -> int:
-    """How many items a page holds.
+    """Returns how many items a page has.
 
     Raises:
         InvalidRequest: more than the largest page.
@@ -31,12 +31,12 @@ def page_size(wanted: int) -> int:
 
 
 def write_page_token(after: str | int) -> str:
-    """The opaque token of the page that begins after this key."""
+    """Returns the opaque token of the page that begins after this key."""
     return base64.urlsafe_b64encode(json.dumps(after).encode()).decode()
 
 
 def read_page_token(token: str, kind: type[str] | type[int]) -> Any:
-    """The key in a page token, or the first key if the token is empty.
+    """Returns the key in a page token, or the first key if the token is empty.
 
     Raises:
         InvalidRequest: no list gave this token.

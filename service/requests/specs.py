@@ -1,4 +1,4 @@
-"""How heads shall learn, read off the wire."""
+"""Head specs, read off the wire."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from trunkline.v1 import heads_pb2
 
 
 def read_spec(message: heads_pb2.HeadSpec) -> adapters.HeadSpec:
-    """The spec as adapters take it; adapters.InvalidSpec if nobody can follow it."""
+    """Returns the spec as adapters take it; raises adapters.InvalidSpec if it makes no sense."""
     default = adapters.HeadSpec()
     return adapters.HeadSpec(
         family=message.family or default.family,

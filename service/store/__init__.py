@@ -1,4 +1,4 @@
-"""What must survive: tenants, heads, versions, examples, feedback and jobs, in SQLite.
+"""The store: tenants, heads, versions, examples, feedback and jobs, in SQLite.
 
 `database` runs transactions; the other modules are plain functions on a connection, grouped by
 what they store. `Database.write` and `Database.read` carry them out off the event loop.

@@ -28,7 +28,7 @@ def known_digests(
     digests: Sequence[str],
     fingerprint: str | None = None,
 ) -> set[str]:
-    """Those of the digests that have a stored embedding in the head's tenant.
+    """Returns those of the digests that have a stored embedding in the head's tenant.
 
     Args:
         fingerprint: of the backbone or tail; None for the head's backbone.
@@ -50,7 +50,7 @@ def known_digests(
 def find_embeddings(
     connection: Connection, tenant: str, fingerprint: str, digests: Sequence[str]
 ) -> dict[str, NDArray[np.float32]]:
-    """Stored embeddings of a tenant by digest; those that are missing are left out."""
+    """Returns stored embeddings of a tenant by digest; those that are missing are left out."""
     found: dict[str, NDArray[np.float32]] = {}
     for chunk in chunks(digests):
         rows = connection.execute(
@@ -100,7 +100,7 @@ def delete_embeddings(connection: Connection, tenant_id: int, fingerprint: str) 
 def delete_unneeded(connection: Connection, head: HeadRecord, digests: Sequence[str]) -> Needed:
     """Deletes embeddings of inputs, and of their views, that no head of the tenant needs.
 
-    A head needs those of the examples it holds, by its backbone and by its tails.
+    A head needs those of its examples, by its backbone and by its tails.
     """
     needed = _needed(connection, head.tenant_id, digests)
     for fingerprint in _fingerprints(connection, head.tenant_id):
@@ -119,7 +119,7 @@ def delete_unneeded(connection: Connection, head: HeadRecord, digests: Sequence[
 
 
 def _needed(connection: Connection, tenant_id: int, digests: Sequence[str]) -> dict[str, set[str]]:
-    """Under which fingerprints each input is needed; all inputs are in it."""
+    """Returns the fingerprints under which each input is needed; all inputs are in it."""
     needed: dict[str, set[str]] = {digest: set() for digest in digests}
     heads = schema.heads.c
     held = schema.examples.join(schema.heads).outerjoin(
@@ -137,7 +137,7 @@ def _needed(connection: Connection, tenant_id: int, digests: Sequence[str]) -> d
 
 
 def _fingerprints(connection: Connection, tenant_id: int) -> Iterator[str]:
-    """What a tenant has embeddings of, one look at the index for each."""
+    """Yields the fingerprints that a tenant has embeddings of, with one index lookup for each."""
     table = schema.embeddings.c
     after = ""
     while True:
@@ -152,5 +152,5 @@ def _fingerprints(connection: Connection, tenant_id: int) -> Iterator[str]:
 
 
 def to_vector(data: bytes) -> NDArray[np.float32]:
-    """A stored embedding, shape (dim,)."""
+    """Decodes a stored embedding, shape (dim,)."""
     return np.frombuffer(data, dtype=_VECTOR_DTYPE)

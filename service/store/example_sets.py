@@ -36,7 +36,7 @@ class LabelledSet:
         return dict(zip(self.digests, self.labels, strict=True))
 
     def without(self, digests: Set[str]) -> LabelledSet:
-        """The others."""
+        """Returns the set without these examples."""
         rows = [i for i, digest in enumerate(self.digests) if digest not in digests]
         return LabelledSet(
             self.embeddings[rows],
@@ -47,7 +47,7 @@ class LabelledSet:
 
 
 def label_counts(connection: Connection, uid: str) -> dict[str, int]:
-    """How many examples each label of the head has to train on."""
+    """Returns how many examples each label of the head has to train on."""
     rows = connection.execute(
         select(schema.examples.c.label, func.count())
         .where(
@@ -61,7 +61,7 @@ def label_counts(connection: Connection, uid: str) -> dict[str, int]:
 
 
 def training_set(connection: Connection, uid: str, fingerprint: str | None = None) -> LabelledSet:
-    """The labelled examples of a head that are not held out.
+    """Returns the labelled examples of a head that are not held out.
 
     Args:
         fingerprint: of what made their embeddings; None for the head's backbone.
@@ -70,7 +70,7 @@ def training_set(connection: Connection, uid: str, fingerprint: str | None = Non
 
 
 def version_set(connection: Connection, uid: str, version: int) -> LabelledSet:
-    """What a version was trained on, under the labels it had then, as far as it counts still.
+    """Returns what a version was trained on, with the labels of then, as far as it counts still.
 
     Labels that came since, by feedback or otherwise, are for the live copy and the next training.
     """
@@ -81,7 +81,7 @@ def version_set(connection: Connection, uid: str, version: int) -> LabelledSet:
 
 
 def training_digests(connection: Connection, uid: str) -> list[str]:
-    """Digests of the training set."""
+    """Returns the digests of the training set."""
     table = schema.examples.c
     query = select(table.digest).where(
         table.head_uid == uid, table.label.is_not(None), table.held_out.is_(False)
@@ -90,7 +90,7 @@ def training_digests(connection: Connection, uid: str) -> list[str]:
 
 
 def held_out_set(connection: Connection, uid: str, fingerprint: str | None = None) -> LabelledSet:
-    """The labelled examples of a head that are kept for testing.
+    """Returns the labelled examples of a head that are held out for testing.
 
     Args:
         fingerprint: of what made their embeddings; None for the head's backbone.
@@ -101,7 +101,7 @@ def held_out_set(connection: Connection, uid: str, fingerprint: str | None = Non
 def unlabelled_set(
     connection: Connection, uid: str, limit: int, fingerprint: str | None = None
 ) -> tuple[list[str], NDArray[np.float32]]:
-    """Digests and embeddings (n, dim) of a head's newest examples without a label.
+    """Returns digests and embeddings (n, dim) of a head's newest examples without a label.
 
     Args:
         fingerprint: of what made the embeddings; None for the head's backbone.
@@ -118,7 +118,7 @@ def unlabelled_set(
 
 
 def without_embedding(connection: Connection, uid: str, fingerprint: str) -> dict[str, bool]:
-    """Digests of a head's examples that lack an embedding of a backbone or tail.
+    """Returns digests of a head's examples that lack an embedding of a backbone or tail.
 
     Each says whether the input is kept, so that it can be made.
     """

@@ -114,7 +114,7 @@ def store_examples(
         )
     stored = _find_stored(connection, uid, [example.digest for example in new])
     added = len({example.digest for example in new} - stored.keys())
-    _check_room(connection, uid, added, max_examples)
+    _check_count(connection, uid, added, max_examples)
     vectors = {example.digest: example.vector for example in new}
     for example in new:
         vectors |= example.views
@@ -161,7 +161,7 @@ def store_vectors(
 def list_examples(
     connection: Connection, uid: str, *, after: int, limit: int, label: str | None
 ) -> list[ExampleRecord]:
-    """Examples in the order of their first storing, those with an id above `after` first."""
+    """Returns examples with an id above `after`, in the order of their first storing."""
     table = schema.examples.c
     query = (
         select(*_RECORD)
@@ -174,15 +174,15 @@ def list_examples(
     return [ExampleRecord(**row._mapping) for row in connection.execute(query)]
 
 
-def held_digests(connection: Connection, uid: str) -> list[str]:
-    """Digests of all examples of a head; none of a deleted one."""
+def all_digests(connection: Connection, uid: str) -> list[str]:
+    """Returns the digests of all examples of a head; none for a deleted head."""
     return list(connection.scalars(select(schema.examples.c.digest).filter_by(head_uid=uid)))
 
 
 def find_examples(
     connection: Connection, uid: str, digests: Sequence[str]
 ) -> dict[str, ExampleRecord]:
-    """A head's examples by digest; those that it does not have are left out."""
+    """Returns a head's examples by digest; those that it does not have are left out."""
     table = schema.examples.c
     found: dict[str, ExampleRecord] = {}
     for chunk in chunks(digests):
@@ -208,7 +208,7 @@ def update_label(connection: Connection, uid: str, digest: str, label: str | Non
 
 
 def supersede_feedback(connection: Connection, uid: str, digests: Sequence[str]) -> None:
-    """Notes that a later label has taken the place of what feedback said of these inputs."""
+    """Marks feedback on these inputs as superseded by a later label."""
     for chunk in chunks(digests):
         connection.execute(
             update(schema.feedback)
@@ -283,7 +283,7 @@ def _store_example(
 
 
 def _changed(example: NewExample, before: _Stored | None) -> _Stored:
-    """What an example is after an upload or feedback."""
+    """Returns what an example is after an upload or feedback."""
     after = before or _Stored(None, None, 1.0, held_out=False)
     if example.label is not None:
         after = after._replace(label=example.label)
@@ -308,7 +308,7 @@ def _find_stored(connection: Connection, uid: str, digests: Sequence[str]) -> di
     return found
 
 
-def _check_room(connection: Connection, uid: str, added: int, limit: int) -> None:
+def _check_count(connection: Connection, uid: str, added: int, limit: int) -> None:
     count = connection.scalar(
         select(func.count()).select_from(schema.examples).where(schema.examples.c.head_uid == uid)
     )

@@ -1,4 +1,4 @@
-"""The feedback log. What it says becomes the label of an example in the same transaction."""
+"""The feedback log. Its labels become those of the examples in the same transaction."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def store_feedback(
 
 
 def allowed_labels(connection: Connection, head: HeadRecord, max_classes: int) -> AllowedLabels:
-    """What feedback of the head may say."""
+    """Returns the labels that feedback of the head may have."""
     if not head.active_version:
         return AllowedLabels(None)
     labels = select(schema.versions.c.labels).filter_by(
@@ -126,7 +126,7 @@ def allowed_labels(connection: Connection, head: HeadRecord, max_classes: int) -
 def list_feedback(
     connection: Connection, uid: str, *, after: int, limit: int, state: FeedbackState | None
 ) -> list[FeedbackRecord]:
-    """Feedback in the order of its coming, with an id above `after`."""
+    """Returns feedback with an id above `after`, oldest first."""
     table = schema.feedback.c
     query = (
         select(*(table[name] for name in FeedbackRecord.__dataclass_fields__))
@@ -169,7 +169,7 @@ def release_feedback(
 
 
 class _Refusals:
-    """Why the head refuses feedback; new labels count towards the limit as they are accepted."""
+    """Decides what feedback the head refuses; new labels count towards the limit once accepted."""
 
     def __init__(
         self,
@@ -209,7 +209,7 @@ def _append(
     max_examples: int,
     fingerprint: str | None,
 ) -> bool:
-    """Whether it took the place of earlier feedback."""
+    """Appends feedback; returns whether it superseded earlier feedback."""
     if not new:
         return False
     said = [Said(item.example.digest, item.label) for item in new]

@@ -1,4 +1,4 @@
-"""What becomes of new feedback, decided from what is stored; nothing here touches the store."""
+"""Rules that decide what becomes of new feedback; nothing here touches the store."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Decision:
 
     Attributes:
         states: of the new feedback, in its order.
-        superseded: ids of stored feedback whose place it takes.
+        superseded: ids of stored feedback that it replaces.
     """
 
     states: list[FeedbackState]
@@ -70,25 +70,25 @@ def decide(new: Sequence[Said], pending: Mapping[str, Sequence[Pending]]) -> Dec
 
 @dataclass(frozen=True, slots=True)
 class AllowedLabels:
-    """What feedback of a head may say: labels it has, and how many more.
+    """The labels that feedback of a head may have: those it knows, and how many more.
 
     `known` is None for a head without an active version, which takes any.
     """
 
     known: Set[str] | None
-    room: int = 0
+    more: int = 0
 
     def check(self, label: str, new: set[str]) -> None:
-        """Accepts a label, and notes it in `new` if it counts towards the room.
+        """Accepts a label, and adds it to `new` if it is a new one.
 
         Raises:
-            InvalidRequest: the head neither has it nor has room for it.
+            InvalidRequest: the head does not have it, and takes no more new ones.
         """
         if self.known is None or label in self.known or label in new:
             return
-        if len(new) >= self.room:
+        if len(new) >= self.more:
             names = ", ".join(sorted(self.known))
-            why = "takes new labels up to max_classes only" if self.room else "takes no new labels"
+            why = "takes new labels up to max_classes only" if self.more else "takes no new labels"
             raise InvalidRequest(
                 f"label: the head {why}, must be one of {names[:_MAX_NAMES]}, is {label!r}",
                 field="label",

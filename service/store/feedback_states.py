@@ -1,4 +1,4 @@
-"""What becomes of feedback: it is live, learned, in quarantine, or superseded.
+"""States of feedback: it is live, learned, in quarantine, or superseded.
 
 Feedback is live until something is decided about the live copy that it stands behind. The label
 of an example follows: it is what live feedback says of it, else what the last learned feedback
@@ -18,7 +18,7 @@ from service.store.sql import chunks
 
 
 class FeedbackState(StrEnum):
-    """Where feedback stands.
+    """The state of feedback.
 
     LIVE is behind the live copy, LEARNED part of a version or released for the next one,
     QUARANTINED behind a live copy that was dropped, and SUPERSEDED by a label that came later.
@@ -30,14 +30,14 @@ class FeedbackState(StrEnum):
     SUPERSEDED = "superseded"
 
 
-def settle(
+def update_feedback(
     connection: Connection,
     uid: str,
     version: int,
     members: Mapping[str, str],
     unknown: FeedbackState,
 ) -> None:
-    """Decides about a head's feedback when a version takes over.
+    """Updates the states of a head's feedback when a version takes over.
 
     Args:
         members: what the version knows, labels by digest: such live feedback is learned.
@@ -76,7 +76,7 @@ def quarantine(connection: Connection, uid: str, ids: Sequence[int]) -> None:
 
 
 def _in_state(connection: Connection, uid: str, state: FeedbackState) -> Sequence[Any]:
-    """Feedback in a state, with the label that the owner of its example gave, oldest first."""
+    """Returns feedback in a state, with its example's own label, oldest first."""
     feedback, examples = schema.feedback.c, schema.examples.c
     return connection.execute(
         select(feedback.id, feedback.digest, feedback.label, examples.own_label)
@@ -91,7 +91,7 @@ def _in_state(connection: Connection, uid: str, state: FeedbackState) -> Sequenc
 
 
 def _restore_labels(connection: Connection, uid: str, digests: Sequence[str]) -> None:
-    """Gives examples the labels that they have without live feedback."""
+    """Resets examples to the labels that they have without live feedback."""
     for digest, (label, own) in labels_without_live(connection, uid, digests).items():
         connection.execute(
             update(schema.examples)
@@ -117,7 +117,7 @@ def release(connection: Connection, uid: str, ids: Sequence[int]) -> None:
 def labels_without_live(
     connection: Connection, uid: str, digests: Iterable[str]
 ) -> dict[str, tuple[str | None, bool]]:
-    """Each example's label without live feedback, and whether its owner said so himself."""
+    """Returns each example's label without live feedback, and whether that is its own label."""
     found: dict[str, tuple[str | None, bool]] = {}
     for chunk in chunks(list(digests)):
         examples, feedback = schema.examples.c, schema.feedback.c
@@ -143,7 +143,7 @@ def labels_without_live(
 
 
 def _supersede_learned(connection: Connection, uid: str, digests: Sequence[str]) -> None:
-    """Makes room for what is learned of these inputs now: one learned label each is kept."""
+    """Supersedes learned feedback on these inputs: one learned label each is kept."""
     table = schema.feedback
     for chunk in chunks(digests):
         connection.execute(

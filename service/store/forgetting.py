@@ -48,7 +48,7 @@ class Forgotten:
     Attributes:
         versions: numbers of the versions that knew an example and are gone.
         active_version: the version that answers now; 0 for none.
-        held_by: names of the tenant's other heads that hold one of the examples still.
+        held_by: names of the tenant's other heads that still have one of the examples.
         needed: under which fingerprints they need each of the embeddings.
         tails: fingerprints of tails that had learned from an example and are gone.
     """
@@ -162,7 +162,7 @@ def _among(
 
 
 def _held_by(connection: Connection, head: HeadRecord, digests: Sequence[str]) -> set[str]:
-    """Names of the tenant's heads that hold one of them, whatever their backbone."""
+    """Returns the names of the tenant's heads that have one of them, whatever their backbone."""
     held: set[str] = set()
     for chunk in chunks(digests):
         held.update(

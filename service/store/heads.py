@@ -140,14 +140,14 @@ def move_head(connection: Connection, uid: str, backbone: str, fingerprint: str)
 
 
 def find_head(connection: Connection, tenant: str, name: str) -> HeadRecord | None:
-    """The head of this name, or None."""
+    """Returns the head of this name, or None."""
     query = _HEADS.where(schema.tenants.c.name == tenant, schema.heads.c.name == name)
     row = connection.execute(query).one_or_none()
     return None if row is None else _head(row._mapping)
 
 
 def get_head(connection: Connection, tenant: str, name: str) -> HeadRecord:
-    """The head of this name.
+    """Returns the head of this name.
 
     Raises:
         NotFound: there is none.
@@ -163,7 +163,7 @@ def get_head(connection: Connection, tenant: str, name: str) -> HeadRecord:
 
 
 def require_head(connection: Connection, uid: str) -> HeadRecord:
-    """The head with this uid.
+    """Returns the head with this uid.
 
     Raises:
         NotFound: it was deleted meanwhile.
@@ -177,7 +177,7 @@ def require_head(connection: Connection, uid: str) -> HeadRecord:
 def list_heads(
     connection: Connection, tenant: str, after: str, limit: int
 ) -> list[tuple[HeadRecord, HeadCounts]]:
-    """Heads of a tenant by name, those after `after` first."""
+    """Returns a tenant's heads after `after`, by name."""
     query = (
         _HEADS.where(schema.tenants.c.name == tenant, schema.heads.c.name > after)
         .order_by(schema.heads.c.name)

@@ -24,7 +24,7 @@ KEPT_PER_HEAD = 100
 
 
 class JobState(StrEnum):
-    """Where a job is. The last three are final."""
+    """The state of a job. The last three are final."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -66,10 +66,10 @@ class NewVersion:
     """What a training made.
 
     Attributes:
-        report: `adapters.Report` as JSON, with digests in the place of rows, and what the server
+        report: `adapters.Report` as JSON, with digests instead of rows, and what the server
             adds to it.
         members: labels by digest of the examples it was trained on.
-        tail: what it runs on in place of the backbone's own blocks; None for these.
+        tail: what it runs on instead of the backbone's own blocks; None for these.
     """
 
     labels: tuple[str, ...]
@@ -94,7 +94,7 @@ def start_job(
     activate: bool,
     backbone: str | None = None,
 ) -> JobRecord:
-    """Queues a job, or gives the head's unfinished one.
+    """Queues a job, or returns the head's unfinished one.
 
     Args:
         backbone: where the head is to move; None to stay.
@@ -123,7 +123,7 @@ def start_job(
 
 
 def unfinished_job(connection: Connection, uid: str) -> JobRecord | None:
-    """The head's queued or running job, if there is one."""
+    """Returns the head's queued or running job, if there is one."""
     row = connection.execute(
         select(schema.jobs).where(
             schema.jobs.c.head_uid == uid, schema.jobs.c.state.in_(UNFINISHED)
@@ -133,7 +133,7 @@ def unfinished_job(connection: Connection, uid: str) -> JobRecord | None:
 
 
 def get_job(connection: Connection, uid: str, job_id: str) -> JobRecord:
-    """A job of the head.
+    """Returns a job of the head.
 
     Raises:
         NotFound: the head has no such job.
@@ -145,7 +145,7 @@ def get_job(connection: Connection, uid: str, job_id: str) -> JobRecord:
 
 
 def unfinished_jobs(connection: Connection) -> list[JobRecord]:
-    """All queued or running jobs, oldest first: what a restart takes up again."""
+    """Returns all queued or running jobs, oldest first: a restart resumes them."""
     rows = connection.execute(
         select(schema.jobs)
         .where(schema.jobs.c.state.in_(UNFINISHED))
@@ -155,7 +155,7 @@ def unfinished_jobs(connection: Connection) -> list[JobRecord]:
 
 
 def mark_running(connection: Connection, uid: str, job_id: str) -> JobRecord:
-    """Notes that the fit has begun."""
+    """Records that the fit has begun."""
     return _set(connection, uid, job_id, state=JobState.RUNNING)
 
 

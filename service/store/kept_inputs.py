@@ -11,7 +11,7 @@ from service.store.sql import chunks
 
 
 def find_kinds(connection: Connection, tenant: str, digests: Sequence[str]) -> dict[str, str]:
-    """The kinds of inputs that a tenant has stored, by digest."""
+    """Returns the kinds of inputs that a tenant has stored, by digest."""
     found: dict[str, str] = {}
     for chunk in chunks(digests):
         rows = connection.execute(
@@ -25,7 +25,7 @@ def find_kinds(connection: Connection, tenant: str, digests: Sequence[str]) -> d
 
 
 def kept_digests(connection: Connection, uid: str, digests: Sequence[str]) -> set[str]:
-    """Those of the digests whose raw input the head has kept; embeddings have none to keep."""
+    """Returns those of the digests whose raw input the head has kept; embeddings have none."""
     found: set[str] = set()
     for chunk in chunks(digests):
         found.update(
@@ -43,7 +43,7 @@ def kept_digests(connection: Connection, uid: str, digests: Sequence[str]) -> se
 
 
 def find_inputs(connection: Connection, uid: str, digests: Sequence[str]) -> dict[str, bytes]:
-    """Serialised inputs of a head's examples by digest, where they are kept."""
+    """Returns serialised inputs of a head's examples by digest, where they are kept."""
     table = schema.examples.c
     found: dict[str, bytes] = {}
     for chunk in chunks(digests):
@@ -57,14 +57,14 @@ def find_inputs(connection: Connection, uid: str, digests: Sequence[str]) -> dic
 
 
 def count_kinds(connection: Connection, uid: str) -> dict[str, int]:
-    """How many examples of each kind a head has."""
+    """Returns how many examples of each kind a head has."""
     table = schema.examples.c
     query = select(table.kind, func.count()).where(table.head_uid == uid).group_by(table.kind)
     return {kind: count for kind, count in connection.execute(query)}
 
 
 def count_not_kept(connection: Connection, uid: str) -> int:
-    """How many of a head's examples to train on have no kept input."""
+    """Returns how many of a head's examples to train on have no kept input."""
     table = schema.examples.c
     query = (
         select(func.count())
@@ -80,7 +80,7 @@ def count_not_kept(connection: Connection, uid: str) -> int:
 
 
 def find_kept(connection: Connection, tenant: str, digests: Sequence[str]) -> dict[str, bytes]:
-    """Serialised inputs by digest that any head of a tenant keeps."""
+    """Returns serialised inputs by digest that any head of a tenant keeps."""
     found: dict[str, bytes] = {}
     table = schema.examples.c
     for chunk in chunks(digests):

@@ -1,4 +1,4 @@
-"""What becomes of a live copy, each in one transaction."""
+"""Scoring, dropping and promoting live copies, each in one transaction."""
 
 from __future__ import annotations
 
@@ -37,11 +37,12 @@ def store_scores(
     scores: Sequence[Score],
     changed_at: int | None,
 ) -> bool:
-    """Notes that feedback was learned; False, and nothing, if another version is active.
+    """Records that feedback was learned; returns False, and changes nothing, if another is active.
 
     Args:
-        changed_at: where the stream changed: the live copy stands on feedback with this id and
-            later from now on. It was not that copy whose answers were scored, so these scores go.
+        changed_at: where the stream changed: from now on the live copy is built on feedback
+            with this id and later. It was not that copy whose predictions were scored, so these
+            scores are deleted.
     """
     if require_head(connection, uid).active_version != version:
         return False
@@ -105,15 +106,15 @@ def promote_live(
     """Makes a version of a live copy and activates it; its feedback is learned.
 
     Feedback that came later stays live. What came before a change in the stream, which the copy
-    does not stand on, goes into quarantine.
+    is not built on, goes into quarantine.
 
     Args:
         version: that the copy moved on from.
         through: id of the last feedback that it has learned.
-        new: the version, whose members are what the copy stands on.
+        new: the version, whose members are what the copy is built on.
 
     Raises:
-        Aborted: what it should stand on has changed meanwhile.
+        Aborted: what it should be built on has changed meanwhile.
     """
     head = require_head(connection, uid)
     _check_active(head, version)

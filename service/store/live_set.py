@@ -1,4 +1,4 @@
-"""What a live copy stands on, read in one transaction."""
+"""The examples and feedback that a live copy is built on, read in one transaction."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class LiveFeedback:
 
 @dataclass(frozen=True, slots=True)
 class LiveSet:
-    """All that a live copy is made of: the same set makes the same copy.
+    """All that a live copy is built on: the same set makes the same copy.
 
     `members` is empty after a change in the stream. `weights` is the active version's safetensors
     file, None where there is no live feedback or no version that a copy could move on from.
@@ -67,7 +67,7 @@ class LiveSet:
 
 
 def live_set(connection: Connection, uid: str) -> LiveSet:
-    """What the head's live copy is to be made of.
+    """Returns what the head's live copy is to be built on.
 
     Raises:
         NotFound: the head was deleted.
@@ -81,7 +81,7 @@ def live_set(connection: Connection, uid: str) -> LiveSet:
 
 
 def live_feedback(connection: Connection, head: HeadRecord, after: int = 0) -> list[LiveFeedback]:
-    """Live feedback with an id above `after`, oldest first."""
+    """Returns live feedback with an id above `after`, oldest first."""
     rows = _live_rows(connection, head, after)
     vectors = _vectors(connection, head, [row.digest for row in rows])
     return [
@@ -102,20 +102,20 @@ def live_feedback(connection: Connection, head: HeadRecord, after: int = 0) -> l
 def newer_feedback(
     connection: Connection, uid: str, version: int, after: int
 ) -> list[LiveFeedback] | None:
-    """Live feedback that came after one; None if another version is active."""
+    """Returns live feedback with an id above `after`; None if another version is active."""
     head = require_head(connection, uid)
     return live_feedback(connection, head, after) if head.active_version == version else None
 
 
 def live_labels(connection: Connection, uid: str) -> set[str]:
-    """Labels of a head's live feedback."""
+    """Returns the labels of a head's live feedback."""
     table = schema.feedback.c
     query = select(table.label).where(table.head_uid == uid, table.state == FeedbackState.LIVE)
     return set(connection.scalars(query.distinct()))
 
 
 def heads_with_unscored(connection: Connection) -> list[tuple[str, str]]:
-    """Uid and tenant of heads with live feedback that their live copies are still to learn."""
+    """Returns uid and tenant of heads with live feedback that is not learned yet."""
     heads, feedback, members = schema.heads.c, schema.feedback.c, schema.members.c
     unscored = exists().where(
         feedback.head_uid == heads.uid,
@@ -130,7 +130,7 @@ def heads_with_unscored(connection: Connection) -> list[tuple[str, str]]:
 
 
 def composition(connection: Connection, head: HeadRecord, through: int) -> dict[str, str]:
-    """Labels by digest of what the live copy stands on, feedback up to an id included.
+    """Returns labels by digest of what the live copy is built on, feedback up to an id included.
 
     What lacks the embedding that the active version takes, and cannot have it, is no part of it.
     """
@@ -143,7 +143,7 @@ def composition(connection: Connection, head: HeadRecord, through: int) -> dict[
 
 
 def _members(connection: Connection, head: HeadRecord, *, vectors: bool = True) -> list[Member]:
-    """What the active version knew and still counts, in the version's order."""
+    """Returns what the active version knew and still counts, in the version's order."""
     if head.drift_feedback_id is not None:
         return []
     digests = list(members_of(connection, head.uid, head.active_version))
@@ -162,7 +162,7 @@ def _members(connection: Connection, head: HeadRecord, *, vectors: bool = True) 
 
 
 def _weights(connection: Connection, uid: str, digests: Sequence[str]) -> dict[str, float]:
-    """Weights by digest of those that are not held out."""
+    """Returns the weights by digest of those that are not held out."""
     table = schema.examples.c
     found: dict[str, float] = {}
     for chunk in chunks(digests):

@@ -1,4 +1,4 @@
-"""How a head has done on feedback."""
+"""Accuracy of a head on feedback."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class OnlinePoint:
 
 
 def online_accuracy(connection: Connection, uid: str) -> list[OnlinePoint]:
-    """How often the active version and the live copy were right, oldest first.
+    """Returns how often the active version and the live copy were right, oldest first.
 
     All feedback of the head that both were scored on, in at most 50 stretches of equal length.
     """

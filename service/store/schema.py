@@ -43,7 +43,7 @@ heads = Table(
     Column("created_at", Float, nullable=False),
     Column("policy", String(16), nullable=False, server_default="gated"),
     Column("allow_new_labels", Boolean, nullable=False, server_default=false()),
-    # Since a change in the stream, the live copy stands on feedback with an id from this one on.
+    # Since a change in the stream, the live copy is built on feedback from this id on.
     Column("drift_feedback_id", Integer),
     Column("drift_at", Float),
     UniqueConstraint("tenant_id", "name"),

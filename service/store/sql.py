@@ -14,12 +14,12 @@ _CHUNK = 500  # bound parameters of one IN clause
 
 
 def chunks(items: Sequence[T]) -> Iterable[Sequence[T]]:
-    """Parts that fit the bound parameters of one IN clause."""
+    """Yields parts that fit the bound parameters of one IN clause."""
     return (items[i : i + _CHUNK] for i in range(0, len(items), _CHUNK))
 
 
 def insert_if_absent(connection: Connection, table: Table) -> Insert:
-    """An insert that leaves out rows whose key is there already."""
+    """Returns an insert that leaves out rows whose key is there already."""
     if connection.dialect.name == "postgresql":
         return postgresql.insert(table).on_conflict_do_nothing()
     return sqlite.insert(table).on_conflict_do_nothing()

@@ -66,7 +66,7 @@ def store_tail(connection: Connection, head: HeadRecord, tail: NewTail) -> None:
 
 
 def get_tail(connection: Connection, uid: str, fingerprint: str) -> bytes:
-    """A tail's safetensors file.
+    """Returns a tail's safetensors file.
 
     Raises:
         NotFound: it is gone, with the last version that ran on it.

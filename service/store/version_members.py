@@ -28,7 +28,7 @@ def pack(labels: Mapping[str, str]) -> tuple[bytes, bytes]:
 
 
 def unpack(digests: bytes, packed: bytes) -> dict[str, str]:
-    """The labels by digest that `pack` was given, in the same order; further digests are left."""
+    """Returns the labels by digest that `pack` was given, in order; ignores further digests."""
     data = zlib.decompress(packed)
     size = int.from_bytes(data[:4], "little")
     names = json.loads(data[4 : 4 + size])
@@ -44,7 +44,7 @@ def unpack(digests: bytes, packed: bytes) -> dict[str, str]:
 def store_members(
     connection: Connection, uid: str, version: int, labels: Mapping[str, str], base: int | None
 ) -> None:
-    """Notes what a new version knows.
+    """Records what a new version knows.
 
     Args:
         labels: by digest, of the examples it was trained on.
@@ -64,7 +64,7 @@ def store_members(
 
 
 def members_of(connection: Connection, uid: str, version: int) -> dict[str, str]:
-    """Labels by digest of what a version was trained on; empty for an imported one."""
+    """Returns labels by digest of what a version was trained on; empty for an imported one."""
     table = schema.members.c
     row = connection.execute(
         select(table.digests, table.labels).where(table.head_uid == uid, table.version == version)
@@ -75,7 +75,7 @@ def members_of(connection: Connection, uid: str, version: int) -> dict[str, str]
 def known_among(
     connection: Connection, uid: str, digests: Set[str], after: int = 0
 ) -> dict[int, set[str]]:
-    """Which of these digests each of a head's versions with a number above `after` knows.
+    """Returns which of these digests each version with a number above `after` knows.
 
     That is the examples that it was trained on, and those that its base knew. Imported versions
     are left out: nobody can say what they know.
@@ -91,7 +91,7 @@ def known_among(
 
 
 def delete_members(connection: Connection, uid: str, version: int) -> None:
-    """Forgets what a version knew."""
+    """Deletes the record of what a version knew."""
     connection.execute(delete(schema.members).filter_by(head_uid=uid, version=version))
 
 

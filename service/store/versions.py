@@ -1,4 +1,4 @@
-"""Versions of heads: what was trained, and on what it runs."""
+"""Versions of heads, with their weights and reports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy import Connection, and_, delete, insert, select, update
 
 from service.errors import FingerprintMismatch, NotFound
 from service.store import schema
-from service.store.feedback_states import FeedbackState, settle
+from service.store.feedback_states import FeedbackState, update_feedback
 from service.store.head_records import HeadRecord
 from service.store.heads import require_head
 from service.store.tails import TailRecord, delete_unused_tails
@@ -129,7 +129,8 @@ def activate_version(
     """Makes a stored version the active one; nothing changes if it is already.
 
     Args:
-        unknown: what becomes of live feedback that the version does not know; see `settle`.
+        unknown: what becomes of live feedback that the version does not know, as in
+            `update_feedback`.
         learned: labels by digest of what feedback the version has learned; None: of all that it
             was trained on.
 
@@ -155,11 +156,11 @@ def activate_version(
         .values(active_version=version, drift_feedback_id=None, drift_at=None)
     )
     members = members_of(connection, uid, version) if learned is None else learned
-    settle(connection, uid, version, members, unknown)
+    update_feedback(connection, uid, version, members, unknown)
 
 
 def get_version(connection: Connection, uid: str, version: int) -> VersionRecord:
-    """A version without its weights.
+    """Returns a version without its weights.
 
     Raises:
         NotFound: the head has no such version.
@@ -174,7 +175,7 @@ def get_version(connection: Connection, uid: str, version: int) -> VersionRecord
 
 
 def get_weights(connection: Connection, uid: str, version: int) -> bytes:
-    """A version's safetensors file.
+    """Returns a version's safetensors file.
 
     Raises:
         NotFound: the head has no such version.
@@ -189,7 +190,7 @@ def get_weights(connection: Connection, uid: str, version: int) -> bytes:
 
 
 def list_versions(connection: Connection, uid: str, before: int, limit: int) -> list[VersionRecord]:
-    """Versions older than `before`, newest first."""
+    """Returns versions older than `before`, newest first."""
     query = (
         _VERSIONS.where(schema.versions.c.head_uid == uid, schema.versions.c.version < before)
         .order_by(schema.versions.c.version.desc())

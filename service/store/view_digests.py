@@ -1,4 +1,4 @@
-"""How the views of an image are named in the store."""
+"""Keys of the views of an image in the store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CONTEXT = "trunkline v1 view"
 
 
 def view_digest(digest: str, index: int, recipe: int = RECIPE) -> str:
-    """What the embedding of an image's view is stored under.
+    """Returns the key under which the embedding of an image's view is stored.
 
     It begins like the image's own digest, so that all views of an image, also of older recipes, can
     be found and deleted; 128 bits of either half still tell any two apart.
@@ -26,6 +26,6 @@ def view_digest(digest: str, index: int, recipe: int = RECIPE) -> str:
 
 
 def view_digests(digest: str, count: int, *, flips: bool = False) -> list[str]:
-    """What the first views of an image are known by, or its first flips."""
+    """Returns the keys of the first views of an image, or of its first flips."""
     first = FIRST_FLIP if flips else 0
     return [view_digest(digest, first + index) for index in range(count)]

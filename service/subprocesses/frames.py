@@ -1,4 +1,4 @@
-"""Frames between the server and its training process: a JSON header and raw bytes, no pickle."""
+"""Frames between the server and its child processes: a JSON header and raw bytes, no pickle."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ ALIGNMENT = 8
 
 
 def pack(header: dict[str, Any], payload: bytes = b"") -> bytes:
-    """One frame."""
+    """Packs one frame."""
     return pack_header(header, len(payload)) + payload
 
 
 def pack_header(header: dict[str, Any], payload_length: int) -> bytes:
-    """A frame up to its payload, which the caller sends after it."""
+    """Packs a frame up to its payload, which the caller sends after it."""
     text = json.dumps(header).encode()
     return PREFIX.pack(len(text), payload_length) + text
 
@@ -32,7 +32,7 @@ def pack_header(header: dict[str, Any], payload_length: int) -> bytes:
 def pack_arrays(
     arrays: Mapping[str, NDArray[np.generic]],
 ) -> tuple[dict[str, Any], list[memoryview]]:
-    """Dtype and shape of each array for a header, and the payload in parts, without copies."""
+    """Packs arrays without copies: their dtypes and shapes for a header, the payload in parts."""
     layout: dict[str, Any] = {}
     parts: list[memoryview] = []
     for name, array in arrays.items():
@@ -46,7 +46,7 @@ def pack_arrays(
 
 
 def unpack_arrays(layout: Mapping[str, Any], payload: bytes) -> dict[str, NDArray[Any]]:
-    """The arrays of a payload, without copies."""
+    """Returns the arrays of a payload, without copies."""
     arrays: dict[str, NDArray[Any]] = {}
     start = 0
     for name, form in layout.items():
@@ -58,7 +58,7 @@ def unpack_arrays(layout: Mapping[str, Any], payload: bytes) -> dict[str, NDArra
 
 
 def read(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
-    """The next frame of a blocking stream, or None at its end."""
+    """Reads the next frame of a blocking stream, or None at its end."""
     prefix = stream.read(PREFIX.size)
     if len(prefix) < PREFIX.size:
         return None

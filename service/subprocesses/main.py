@@ -1,4 +1,4 @@
-"""What a process that computes does first, and how it reports that it failed."""
+"""Common parts of the child processes' mains: start, end, and failures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def exit_with_server() -> None:
 
 
 def failure(error: Exception) -> bytes:
-    """The frame that tells of an error: in words if the examples are to blame for it."""
+    """Returns the frame that reports an error: in words if the examples are to blame for it."""
     if not isinstance(error, adapters.InvalidArgument):
         traceback.print_exception(error)
         return frames.pack({"failed": True})

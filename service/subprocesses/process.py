@@ -1,4 +1,4 @@
-"""How the server starts a process that computes, speaks with it, and ends it."""
+"""Starts child processes, exchanges frames with them, and ends them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def end_process(process: Process) -> None:
 
 @asynccontextmanager
 async def process_of_one_task(module: str, threads: int, name: str) -> AsyncIterator[Process]:
-    """A process that ends with the block.
+    """Starts a process that ends with the block.
 
     Args:
         name: what an error calls it.
@@ -75,7 +75,7 @@ async def send(process: Process, parts: Sequence[bytes | memoryview]) -> None:
 
 
 async def next_frame(process: Process) -> tuple[dict[str, Any], bytes]:
-    """What a process says next.
+    """Reads a process's next frame.
 
     Raises:
         PreconditionFailed: nothing can be learned from these examples.

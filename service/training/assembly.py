@@ -1,4 +1,4 @@
-"""All that trains, put together."""
+"""Builds the objects that train."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from service.tuning.tail_trainer import Parts, TailTrainer
 
 @dataclass(frozen=True, slots=True)
 class TrainingParts:
-    """What others need of it."""
+    """The objects for training that others use, too."""
 
     jobs: TrainingJobs
     trainer: Trainer
-    fitter: FitProcess
+    fit_process: FitProcess
     views: ViewEmbeddings
     activations: ActivationFiles
 
@@ -39,25 +39,25 @@ class TrainingParts:
 def build_training(
     database: Database,
     extractor: Extractor,
-    features: EmbeddingBackfill,
-    loaded: HeadCache,
+    backfill: EmbeddingBackfill,
+    head_cache: HeadCache,
     live: LiveCopies,
-    completion: UninterruptedTasks,
+    tasks: UninterruptedTasks,
     ready: Callable[[], Awaitable[None]],
     settings: ServerSettings,
     metrics: Metrics,
 ) -> TrainingParts:
-    """Builds it.
+    """Builds the training jobs and all that they use.
 
     Args:
         ready: returns as soon as the extractor answers.
     """
     limits = settings.input_limits
-    fitter = FitProcess(settings.fit_threads)
+    fit_process = FitProcess(settings.fit_threads)
     views = ViewEmbeddings(database, extractor, limits)
     trainer = Trainer(
         database,
-        fitter,
+        fit_process,
         views,
         timeout_seconds=settings.fit_timeout_seconds,
         max_classes=settings.max_classes,
@@ -67,11 +67,13 @@ def build_training(
         trainer,
         views,
         Activations(database, extractor, files, limits),
-        features,
+        backfill,
         TuningProcess(settings.data_dir / "tuning", settings.tune_threads),
     )
     tails = TailTrainer(database, extractor, parts, settings)
-    move = BackboneMove(database, extractor, features)
-    runner = JobRunner(database, extractor, fitter, trainer, tails, move, loaded, live, ready)
-    jobs = TrainingJobs(database, fitter, runner, tails, completion, metrics)
-    return TrainingParts(jobs, trainer, fitter, views, files)
+    move = BackboneMove(database, extractor, backfill)
+    runner = JobRunner(
+        database, extractor, fit_process, trainer, tails, move, head_cache, live, ready
+    )
+    jobs = TrainingJobs(database, fit_process, runner, tails, tasks, metrics)
+    return TrainingParts(jobs, trainer, fit_process, views, files)

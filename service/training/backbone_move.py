@@ -1,4 +1,4 @@
-"""Moving a head to another backbone, or to other weights of its own."""
+"""Moves a head to another backbone, or to other weights of its own."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from service.embedding.backfill import EmbeddingBackfill
 from service.errors import PreconditionFailed
 from service.extraction import BackboneInfo, Extractor
 from service.requests.inputs import Kind
-from service.store import Database, example_sets
-from service.store import kept_inputs as stored_inputs
+from service.store import Database, example_sets, kept_inputs
 from service.store.head_records import HeadRecord
 
 
@@ -19,19 +18,19 @@ class BackboneMove:
     """Embeds a head's examples anew. The head itself moves when its first version is stored."""
 
     def __init__(
-        self, database: Database, extractor: Extractor, features: EmbeddingBackfill
+        self, database: Database, extractor: Extractor, backfill: EmbeddingBackfill
     ) -> None:
         self._database = database
         self._extractor = extractor
-        self._features = features
+        self._backfill = backfill
 
     async def check(self, head: HeadRecord, backbone: BackboneInfo) -> None:
-        """Refuses at once what could not be embedded.
+        """Refuses at once examples that could not be embedded.
 
         Raises:
             PreconditionFailed: inputs are of another kind than the backbone takes, or not kept.
         """
-        kinds = await self._database.read(stored_inputs.count_kinds, head.uid)
+        kinds = await self._database.read(kept_inputs.count_kinds, head.uid)
         for kind, count in kinds.items():
             modality = Kind(kind).modality
             if modality not in (None, backbone.modality):
@@ -62,7 +61,7 @@ class BackboneMove:
     async def complete(
         self, moved: HeadRecord, tell: Callable[[float], None] = lambda share: None
     ) -> None:
-        """Embeds examples that came meanwhile.
+        """Embeds examples that were added meanwhile.
 
         Args:
             moved: what `begin` returned.
@@ -75,7 +74,7 @@ class BackboneMove:
         async def embed() -> set[str]:
             lacking = await self._lacking(moved, moved.fingerprint)
             _check_kept(moved, backbone, lacking)
-            await self._features.complete(moved, backbone, list(lacking), tell)
+            await self._backfill.complete(moved, backbone, list(lacking), tell)
             return set(lacking)
 
         tried = await retry_when_full(embed)

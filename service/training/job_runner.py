@@ -1,4 +1,4 @@
-"""What a training job does: it moves the head if it is to move, fits or tunes, and stores."""
+"""Runs a training job: moves the head if it is to move, fits or tunes, and stores the version."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from service.training.running_job import RunningJob
 from service.tuning.tail_trainer import TailTrainer
 
 ATTEMPTS = 10
-"""To move a head whose examples become more meanwhile."""
+"""To move a head to which examples are added meanwhile."""
 
 log = get_logger(__name__)
 
 
 class JobRunner:
-    """Makes versions, one job at a time for each head.
+    """Runs jobs that make versions, one at a time for each head.
 
     Args:
         ready: returns as soon as the extractor answers.
@@ -39,21 +39,21 @@ class JobRunner:
         self,
         database: Database,
         extractor: Extractor,
-        fitter: FitProcess,
+        fit_process: FitProcess,
         trainer: Trainer,
         tails: TailTrainer,
         move: BackboneMove,
-        heads: HeadCache,
+        head_cache: HeadCache,
         live: LiveCopies,
         ready: Callable[[], Awaitable[None]],
     ) -> None:
         self._database = database
         self._extractor = extractor
-        self._fitter = fitter
+        self._fit_process = fit_process
         self._trainer = trainer
         self._tails = tails
         self._move = move
-        self._heads = heads
+        self._head_cache = head_cache
         self._live = live
         self._ready = ready
 
@@ -91,7 +91,7 @@ class JobRunner:
         return target.name if target is not None and moves else None
 
     async def run(self, running: RunningJob) -> None:
-        """Does what a job is for; it has succeeded when this returns."""
+        """Runs a job; it has succeeded when this returns."""
         spec, target = running.spec, running.head
         if running.job.backbone is not None or spec.fine_tune.wanted:
             running.note(0.0, "waiting for the backbone")
@@ -105,19 +105,19 @@ class JobRunner:
         await self._trainer.prepare(target, spec, running.note)
         running.note(0.0, "waiting for its turn")
         if not spec.fine_tune.wanted:
-            async with self._fitter.turn():
+            async with self._fit_process.acquire():
                 await self._begin(running)
                 new = await self._trainer.fit(target, spec, running.note)
                 await self._store(running, target, new)
             return
-        async with self._tails.turn(target.tenant):
+        async with self._tails.acquire(target.tenant):
             await self._begin(running)
             new = await self._tails.train(target, spec, running.job.id, running.note)
-        async with self._fitter.turn():
+        async with self._fit_process.acquire():
             await self._store(running, target, new)
 
     async def clean_up(self, running: RunningJob) -> None:
-        """Deletes what a job that has ended kept for itself."""
+        """Deletes what a job that has ended stored for itself."""
         if running.spec.fine_tune.wanted:
             await self._tails.clean_up(running.head.uid, running.job.id)
 
@@ -146,7 +146,7 @@ class JobRunner:
                 value=head.resource,
             )
         running.job = stored
-        self._heads.forget(head.resource)
+        self._head_cache.forget(head.resource)
         self._live.outdate(head.uid)
         log.info(
             "trained",

@@ -1,4 +1,4 @@
-"""Training: durable jobs that fit heads on stored embeddings and make versions of them."""
+"""Durable training jobs: started, resumed after a restart, paused and cancelled."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ log = get_logger(__name__)
 
 
 class TrainingJobs:
-    """The use cases behind ``TrainHead``, ``GetTraining`` and ``CancelTraining``."""
+    """All training jobs under way, at most one for each head."""
 
     def __init__(
         self,
         database: Database,
-        fitter: FitProcess,
+        fit_process: FitProcess,
         runner: JobRunner,
         tails: TailTrainer,
-        completion: UninterruptedTasks,
+        tasks: UninterruptedTasks,
         metrics: Metrics,
     ) -> None:
         self._database = database
-        self._fitter = fitter
+        self._fit_process = fit_process
         self._runner = runner
         self._tails = tails
-        self._completion = completion
+        self._tasks = tasks
         self._metrics = metrics
         self._running: dict[str, RunningJob] = {}
         self._pausing: set[str] = set()
 
     async def start(self) -> None:
-        """Takes up the jobs that the last server left unfinished."""
+        """Resumes the jobs that the last server left unfinished."""
         jobs = await self._database.read(stored_jobs.unfinished_jobs)
         await self._tails.remove_stale([job.id for job in jobs])
         for job in jobs:
@@ -59,24 +59,24 @@ class TrainingJobs:
 
     async def warm_up(self) -> None:
         """Starts the process that fits, so that the first training does not wait for it."""
-        await self._fitter.warm_up()
+        await self._fit_process.warm_up()
 
     async def close(self) -> None:
-        """Stops fitting; unfinished jobs are taken up by the next server."""
+        """Stops fitting; the next server resumes unfinished jobs."""
         tasks = [running.task for running in self._running.values() if running.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._fitter.close()
+        await self._fit_process.close()
 
     def running(self, head: HeadRecord) -> RunningJob | None:
-        """The head's job that is under way, if there is one."""
+        """Returns the head's job that is under way, if there is one."""
         return self._running.get(head.uid)
 
     async def start_or_join(
         self, head: HeadRecord, spec: adapters.HeadSpec, backbone: str, *, activate: bool
     ) -> RunningJob:
-        """The head's job that is under way, or a new one.
+        """Returns the head's job that is under way, or starts a new one.
 
         Args:
             backbone: where the head shall be; empty for where it is.
@@ -88,11 +88,11 @@ class TrainingJobs:
         if joined is not None:
             return joined
         target = await self._runner.check(head, spec, backbone, activate=activate)
-        return await self._completion.run(self._start(head, spec.to_json(), activate, target))
+        return await self._tasks.run(self._start(head, spec.to_json(), activate, target))
 
     async def cancel(self, head: HeadRecord, job: JobRecord) -> JobRecord:
         """Ends a job without a version; one that has ended stays as it is."""
-        return await self._completion.run(self._cancel(head, job))
+        return await self._tasks.run(self._cancel(head, job))
 
     async def forget_head(self, uid: str) -> None:
         """Stops training a head that was deleted, and deletes what was kept for trainings."""
@@ -103,10 +103,10 @@ class TrainingJobs:
 
     @asynccontextmanager
     async def paused(self, uid: str) -> AsyncIterator[None]:
-        """Stops fine-tuning for a head, to begin anew afterwards: what it knew is to be forgotten.
+        """Stops fine-tuning for a head and restarts it afterwards: what it knew is to be forgotten.
 
-        One that is asked for meanwhile begins afterwards, too. Other trainings read and store
-        within a turn of the fitter, which the caller has.
+        One that is requested meanwhile starts afterwards, too. Other trainings read and store
+        while they have the fit process, which the caller has acquired.
         """
         self._pausing.add(uid)
         try:
@@ -154,23 +154,23 @@ class TrainingJobs:
     def _resume(self, running: RunningJob) -> None:
         running.paused = False
         if running.job.state.final:  # it was cancelled meanwhile
-            self._landed(running)
+            self._task_done(running)
         else:
             running.note(0.0, "beginning anew")
             self._begin(running)
 
     def _begin(self, running: RunningJob) -> None:
         running.task = asyncio.create_task(self._run(running), name=f"training-{running.job.id}")
-        running.task.add_done_callback(lambda _: self._landed(running))
+        running.task.add_done_callback(lambda _: self._task_done(running))
 
-    def _landed(self, running: RunningJob) -> None:
+    def _task_done(self, running: RunningJob) -> None:
         # Also when the task was cancelled before its first step.
         if running.paused:
             return
         del self._running[running.head.uid]
         if running.job.state.final:
             self._metrics.trainings.labels(running.job.state).inc()
-        running.announce()
+        running.notify()
 
     async def _run(self, running: RunningJob) -> None:
         try:

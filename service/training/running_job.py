@@ -20,7 +20,7 @@ class RunningJob:
     Attributes:
         tuning: fields of `adapters.tuning.TuningProgress`, while blocks are fine-tuned.
         paused: whether its task was ended to begin anew.
-        began: when its turn came, on the performance counter.
+        began: when it stopped waiting, on the performance counter.
     """
 
     head: HeadRecord
@@ -39,16 +39,16 @@ class RunningJob:
         return adapters.HeadSpec.from_json(self.job.spec)
 
     def note(self, progress: float, phase: str, tuning: Mapping[str, Any] | None = None) -> None:
-        """Tells whoever watches how far it is.
+        """Records how far it is, and notifies all who watch.
 
         Args:
             tuning: fields of `adapters.tuning.TuningProgress`.
         """
         self.progress, self.phase = progress, phase
         self.tuning = tuning
-        self.announce()
+        self.notify()
 
-    def announce(self) -> None:
-        """Wakes whoever watches."""
+    def notify(self) -> None:
+        """Wakes all who watch the job."""
         self.changed.set()
         self.changed = asyncio.Event()

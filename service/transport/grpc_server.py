@@ -81,9 +81,9 @@ class GrpcServer:
         await self._set_health()  # before anybody can ask: grpc_health begins with SERVING
         await self._server.start()
         self._health_task = asyncio.create_task(self._keep_health())
-        self._readiness.listen(self._note_readiness)
+        self._readiness.listen(self._set_ready)
 
-    def _note_readiness(self, ready: bool) -> None:
+    def _set_ready(self, ready: bool) -> None:
         self._ready = ready
         self._health_changed.set()
 
@@ -135,7 +135,7 @@ class GrpcServer:
 
 
 class _Translator:
-    """Makes gRPC handlers of use cases.
+    """Wraps the application's handlers as gRPC handlers.
 
     Messages are parsed and packed in here, so that a malformed one is answered as any error is.
     """
@@ -145,7 +145,7 @@ class _Translator:
         self._max_message_bytes = max_message_bytes
 
     def rpc(self, method: Method, handler: Handler) -> grpc.RpcMethodHandler[bytes, bytes]:
-        """The handler of one method."""
+        """Returns the gRPC handler of one method."""
         if method.client_streaming:
             return grpc.stream_unary_rpc_method_handler(self._stream_unary(method, handler))
         if method.server_streaming:
@@ -221,7 +221,7 @@ class _Translator:
             ) as call:
                 reply = await run(call)
                 if getattr(reply, "errors", None):
-                    self._calls.note_reply(call, reply)
+                    self._calls.record_reply(call, reply)
         except Exception as error:
             await _abort(context, request_id, error)
         context.set_trailing_metadata((("x-request-id", request_id),))
@@ -252,7 +252,7 @@ class _UnknownMethods(grpc.GenericRpcHandler):
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler[bytes, bytes]:
-        """A handler that refuses."""
+        """Returns a handler that refuses the call."""
         path = handler_call_details.method
 
         async def refuse(stream: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
@@ -268,7 +268,7 @@ class _UnknownMethods(grpc.GenericRpcHandler):
 
 
 def is_local(peer: str) -> bool:
-    """Whether a peer, as gRPC writes it, is on this machine: ``ipv4:127.0.0.1:50051`` and such."""
+    """Whether a peer, as gRPC names it (``ipv4:127.0.0.1:50051``), is on this machine."""
     kind, _, address = unquote(peer).partition(":")
     if kind == "unix":
         return True

@@ -73,7 +73,7 @@ class Method:
 
 
 def methods_of(*services: ServiceDescriptor) -> Iterator[Method]:
-    """The RPCs of these services, in the order of the proto files."""
+    """Yields the RPCs of these services, in the order of the proto files."""
     for service in services:
         for method in service.methods:
             yield Method(

@@ -56,7 +56,7 @@ def read_json(request_class: type[Message], body: bytes, bound: Mapping[str, Any
 
 
 def read_strings(request_class: type[Message], values: Mapping[str, str]) -> Json:
-    """Values of a query string or a form as JSON has them: protobuf reads no booleans of strings.
+    """Converts values of a query string or form to JSON's: protobuf reads no booleans of strings.
 
     Raises:
         InvalidRequest: one is no boolean where one belongs.
@@ -94,13 +94,13 @@ def _parse(request_class: type[Message], data: Json) -> Message:
 
 
 def _path(reason: str) -> list[str]:
-    """Where protobuf's parser failed: by the path it names, or by one message in another."""
+    """Finds where protobuf's parser failed: by the path it names, or by one message in another."""
     placed = _PLACED.search(reason)
     return placed.group(1).split(".") if placed else _NAMED.findall(reason)
 
 
 def _look_up(descriptor: Any, data: Any, path: Sequence[str]) -> tuple[FieldDescriptor, Any] | None:
-    """The field of a path and its value, where the path leads to a single value."""
+    """Returns the field of a path and its value, where the path leads to a single value."""
     field: FieldDescriptor | None = None
     for name in path:
         field = _fields(descriptor).get(name)
@@ -121,7 +121,7 @@ def _refusal(path: Sequence[str], field: FieldDescriptor, value: Any) -> Invalid
 
 
 def _wanted(field: FieldDescriptor) -> str:
-    """What a field takes, in words."""
+    """Describes what a field takes."""
     if field.enum_type is not None:
         return ", ".join(value.name for value in field.enum_type.values)
     if field.cpp_type in _WHOLE_NUMBERS:
@@ -134,6 +134,6 @@ def _wanted(field: FieldDescriptor) -> str:
 
 
 def _fields(descriptor: Any) -> dict[str, FieldDescriptor]:
-    """The fields under both of their names."""
+    """Returns the fields under both of their names."""
     named = {field.name: field for field in descriptor.fields}
     return {field.json_name: field for field in descriptor.fields} | named

@@ -1,4 +1,4 @@
-"""Whether requests make sense now."""
+"""Whether the server can serve requests now."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Readiness:
-    """Whether requests make sense now, and who wants to know when that changes."""
+    """Whether the server can serve requests now; calls its listeners when that changes."""
 
     def __init__(self) -> None:
         self._extractor_ready = False
@@ -26,21 +26,21 @@ class Readiness:
         listener(self.ready)
 
     async def until_ready(self) -> None:
-        """Returns as soon as requests make sense."""
+        """Returns as soon as the server can serve requests."""
         while not self.ready:
             await self._changed.wait()
 
-    def note_extractor(self, ready: bool) -> None:
-        """The extractor has become ready, or has ceased to be."""
+    def set_extractor_ready(self, ready: bool) -> None:
+        """Sets whether the extractor is ready."""
         self._extractor_ready = ready
-        self._announce()
+        self._notify()
 
     def drain(self) -> None:
-        """The server is stopping."""
+        """Reports not ready from now on: the server is stopping."""
         self._draining = True
-        self._announce()
+        self._notify()
 
-    def _announce(self) -> None:
+    def _notify(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
         for listener in self._listeners:

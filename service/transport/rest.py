@@ -33,7 +33,7 @@ _METHODS = {method.name: method for method in methods_of(*OF_THE_SERVER)}
 
 
 class Backend:
-    """What the routes talk to. It is attached when the server starts, after the routes are made."""
+    """The handlers behind the routes; attached when the server starts, after the routes exist."""
 
     def __init__(self) -> None:
         self._attached: tuple[Mapping[str, Handler], Calls] | None = None
@@ -44,11 +44,11 @@ class Backend:
 
     @property
     def calls(self) -> Calls:
-        """Where requests are accounted for."""
+        """The accounting of requests."""
         return self._parts[1]
 
     def handler(self, method: str) -> Handler:
-        """The use case behind an RPC."""
+        """Returns the handler of an RPC."""
         return self._parts[0][method]
 
     @property
@@ -59,7 +59,7 @@ class Backend:
 
 
 def rest_app(backend: Backend) -> Starlette:
-    """The application with a route for every RPC."""
+    """Builds the application with a route for every RPC."""
     twins = [(method, method.rest) for method in _METHODS.values() if method.rest is not None]
     # Custom verbs first: an id's pattern would match "defects:predict", too.
     twins.sort(key=lambda twin: ":" not in twin[1].path)
@@ -76,7 +76,7 @@ def problem_response(
     status: int | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """An error as an RFC 9457 problem document."""
+    """Returns an error as an RFC 9457 problem document."""
     problem = problem_of(error)
     status = status or problem.status.http
     body = {
@@ -103,7 +103,7 @@ def refuse(
     status: int | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """Answers a request that reached no use case, and logs it under an id of its own.
+    """Answers a request that reached no handler, and logs it under an id of its own.
 
     Args:
         status: in place of the error's own.
@@ -131,7 +131,7 @@ async def answer(
 
     Args:
         read: reads the request's message.
-        request: tells the time that the client gives it, where he is, and when he leaves.
+        request: the source of the timeout, of the client's address, and of its disconnect.
 
     Returns:
         The reply and the request's id.
@@ -154,7 +154,7 @@ async def answer(
             work = _run(backend.handler(method), _METHODS[method], message, call)
             reply = await _while_connected(work, request.receive)
             if getattr(reply, "errors", None):
-                backend.calls.note_reply(call, reply)
+                backend.calls.record_reply(call, reply)
             return reply, request_id
     except Exception as error:
         raise Answered(problem_response(error, request_id)) from error
@@ -228,7 +228,7 @@ async def _read(method: Method, twin: RestRoute, request: Request) -> Message:
 
 
 def request_timeout(request: Request) -> float | None:
-    """The seconds that the client gives its request, or None if it does not say.
+    """Returns the seconds that the client gives its request; None if it does not say.
 
     Raises:
         InvalidRequest: the header is no such number.
@@ -251,10 +251,10 @@ def request_timeout(request: Request) -> float | None:
 
 
 async def _while_connected(work: Coroutine[Any, Any, Message], receive: Receive) -> Message:
-    """Calls the work off when the client leaves, so that nobody computes for him.
+    """Cancels the work when the client disconnects.
 
     Raises:
-        RequestCancelled: he left.
+        RequestCancelled: the client disconnected.
     """
     task = asyncio.create_task(work)
     watch = asyncio.create_task(_disconnected(receive))

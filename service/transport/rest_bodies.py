@@ -1,4 +1,4 @@
-"""Between JSON or multipart bodies and the messages of the proto files.
+"""JSON and multipart bodies, converted to and from the messages of the proto files.
 
 Replies are the proto's JSON form with snake_case names. Predictions and embeddings look different,
 rows instead of packed columns, and so do the confusion matrices of a report: lists of rows.
@@ -60,7 +60,7 @@ async def read_form(
 
 
 def write_json(reply: Message) -> Json:
-    """The reply as a REST client gets it."""
+    """Converts a reply to JSON as a REST client gets it."""
     if isinstance(reply, prediction_pb2.PredictResponse):
         return _write_predictions(reply)
     if isinstance(reply, extraction_pb2.EmbedResponse):
@@ -128,7 +128,7 @@ def _write_predictions(reply: prediction_pb2.PredictResponse) -> Json:
 
 
 def _prediction_rows(group: prediction_pb2.HeadPredictions) -> Iterator[Json]:
-    """One object per row, in the order of `group.rows`; an abstention has no label."""
+    """Yields one object per row, in the order of `group.rows`; an abstention has no label."""
     indices = from_tensor(group.indices, field="indices", dtypes=("uint32",)).tolist()
     values = from_tensor(group.probabilities, field="probabilities", dtypes=("float32",))
     sets = _prediction_sets(group)
@@ -158,7 +158,7 @@ def _prediction_sets(group: prediction_pb2.HeadPredictions) -> list[list[str]] |
 
 
 def _write_report(reply: heads_pb2.GetHeadReportResponse) -> Json:
-    """The report with its confusion matrices as lists of rows."""
+    """Converts a report, its confusion matrices to lists of rows."""
     written = _to_dict(reply)
     for name in ("evaluation", "test"):
         if reply.report.HasField(name):

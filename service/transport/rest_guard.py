@@ -1,4 +1,4 @@
-"""What every REST request passes first and last.
+"""Middleware that every REST request passes first and last.
 
 No pickles and no body beyond the limit get in; no error gets out that is not a problem document
 with a request id, whoever made it: the router, BentoML's own endpoints, or a fault.
@@ -168,7 +168,7 @@ def _kept(start: Message) -> dict[str, str]:
 
 
 def _read(start: Message, text: bytes) -> ServiceError:
-    """The error that the router or BentoML meant."""
+    """Returns the error that the router or BentoML meant."""
     status = start["status"]
     if status in (404, 405):
         return UnknownMethod("path: there is no such method", field="path")

@@ -1,1 +1,1 @@
-"""A tail from activations, in a process of its own."""
+"""Tunes a tail on activations, in a process of its own."""

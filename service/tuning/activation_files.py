@@ -30,7 +30,7 @@ from service.tuning.durable_files import PART, write
 
 SUFFIX = ".safetensors"
 ROW_OVERHEAD_BYTES = 200
-"""Of a row beside its numbers: name, shape and place in the header."""
+"""Of a row beside its numbers: name, shape and offsets in the header."""
 
 _DTYPES = {"F16": np.float16, "F32": np.float32, "U8": np.uint8, "I64": np.int64}
 
@@ -41,7 +41,7 @@ Rows = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Whose rows, and of what: activations at the cut or, prepared, what enters the network."""
+    """A head's rows: activations at the cut or, if prepared, what enters the network."""
 
     fingerprint: str
     uid: str
@@ -49,7 +49,7 @@ class Key:
 
     @property
     def folder(self) -> Path:
-        """Where they lie, below the folder of all."""
+        """Where the rows lie, below the folder of all."""
         return Path(self.fingerprint) / f"{self.uid}-{'input' if self.prepared else 'cut'}"
 
 
@@ -70,19 +70,19 @@ class ActivationFiles:
             part.unlink()
 
     def folder(self, key: Key) -> Path:
-        """Where the rows of a key lie."""
+        """Returns the folder with the rows of a key."""
         return self._folder / key.folder
 
     def known(self, key: Key) -> set[str]:
-        """Names of the rows that are there; they count as used."""
+        """Returns the names of the stored rows; they count as used."""
         folder = self.folder(key)
         with self._lock:
             if folder.is_dir():
-                _note_use(folder)
+                _touch(folder)
             return {name for _, names in _whole(folder) for name in names}
 
     def make_room(self, key: Key, nbytes: int) -> None:
-        """Deletes what other heads have, as far as is needed for more rows of this key.
+        """Evicts rows of other heads, as far as is needed for more rows of this key.
 
         Raises:
             PreconditionFailed: with them the key's rows alone would be too many.
@@ -106,13 +106,13 @@ class ActivationFiles:
                 total -= sizes[path]
 
     def add(self, key: Key, rows: Rows) -> None:
-        """Keeps rows."""
+        """Stores rows."""
         folder, data = self.folder(key), safetensors.numpy.save(dict(rows))
         with self._lock:
             folder.mkdir(parents=True, exist_ok=True)
             last = max((int(path.stem) for path in _files(folder)), default=-1)
             write(folder / f"{last + 1:06}{SUFFIX}", data)
-            _note_use(folder)
+            _touch(folder)
 
     def forget(self, uid: str, digests: Collection[str]) -> None:
         """Deletes a head's rows of these inputs and of their views."""
@@ -125,7 +125,7 @@ class ActivationFiles:
         self._filter(uid, lambda name: name[:PREFIX] in prefixes)
 
     def heads(self) -> set[str]:
-        """Uids of the heads that have rows."""
+        """Returns the uids of the heads that have rows."""
         with self._lock:
             return {path.name.rpartition("-")[0] for path in self._keys()}
 
@@ -149,8 +149,8 @@ class ActivationFiles:
         return self._folder.glob(f"*/{uid}-*")
 
 
-def _note_use(folder: Path) -> None:
-    """Set the time by which what was used longest ago is found.
+def _touch(folder: Path) -> None:
+    """Sets the folder's time to now, by which the least recently used is found.
 
     The kernel's own clock for files stands still for some milliseconds at a time.
     """
@@ -159,7 +159,7 @@ def _note_use(folder: Path) -> None:
 
 
 def read_layout(path: Path) -> dict[str, dict[str, Any]]:
-    """Dtype, shape and place of each row of a file, by its name.
+    """Returns dtype, shape and offsets of each row of a file, by its name.
 
     Raises:
         ValueError: the file is damaged.
@@ -177,7 +177,7 @@ def read_layout(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def map_rows(path: Path) -> dict[str, NDArray[Any]]:
-    """The rows of a file by name, mapped into memory: they are read when they are looked at."""
+    """Maps the rows of a file into memory, by name: they are read when they are used."""
     data = np.memmap(path, np.uint8, mode="r")
     start = 8 + int.from_bytes(data[:8].tobytes(), "little")
     rows = {}
@@ -193,7 +193,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _whole(folder: Path) -> Iterator[tuple[Path, Collection[str]]]:
-    """Files and the names of their rows; damaged ones are deleted, to be computed again."""
+    """Yields files and the names of their rows; deletes damaged ones, to be computed again."""
     for path in _files(folder):
         try:
             names = read_layout(path).keys()

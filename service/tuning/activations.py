@@ -1,4 +1,4 @@
-"""Activations of a head's examples: computed once each, by the extractor, from kept inputs."""
+"""Computes activations of a head's examples: once each, by the extractor, from kept inputs."""
 
 from __future__ import annotations
 
@@ -15,22 +15,21 @@ from service.embedding.image_views import with_views
 from service.errors import Aborted, PreconditionFailed, QueueFull, Unavailable
 from service.extraction import BackboneInfo, Extractor
 from service.requests.inputs import RawInput, read_inputs
-from service.store import Database
-from service.store import kept_inputs as stored_inputs
+from service.store import Database, kept_inputs
 from service.store.head_records import HeadRecord
 from service.store.view_digests import view_digests
 from service.tuning.activation_files import ROW_OVERHEAD_BYTES, ActivationFiles, Key
 from trunkline.v1 import common_pb2
 
 ROWS_AT_ONCE = 64
-"""Rows under way at a time: a small share of the tenant's queue, and one file."""
+"""Rows computed at a time: a small share of the tenant's queue, and one file."""
 
 Progress = Callable[[float], None]
 T = TypeVar("T")
 
 
 class Activations:
-    """Sees to it that all that a tuning needs lies on the disk."""
+    """Computes and stores the activations that a tuning needs."""
 
     def __init__(
         self,
@@ -63,7 +62,7 @@ class Activations:
             tell: is told the share that is done.
 
         Raises:
-            PreconditionFailed: there is no room for so much, or one of them cannot be computed.
+            PreconditionFailed: so much does not fit, or one of them cannot be computed.
             Aborted: an example was deleted meanwhile.
             QueueFull, Unavailable: the extractor took no rows for long.
         """
@@ -89,7 +88,7 @@ class Activations:
     async def _measure(
         self, head: HeadRecord, backbone: BackboneInfo, digests: Sequence[str], *, prepared: bool
     ) -> int:
-        """Bytes that rows of these inputs take: those of images have one size, texts differ."""
+        """Returns the bytes that rows of these inputs take: images have one size, texts differ."""
         (row,) = (await self._compute(head, backbone, digests[:1], 0, prepared=prepared)).values()
         if backbone.modality is Modality.IMAGE:
             return len(digests) * (row.nbytes + ROW_OVERHEAD_BYTES)
@@ -109,11 +108,11 @@ class Activations:
         flips: bool = False,
         prepared: bool,
     ) -> dict[str, NDArray[Any]]:
-        """Rows of these examples and their views by name."""
+        """Computes rows of these examples and their views, by name."""
         raws = await self._inputs(head, digests)
         flipped = range(len(raws)) if flips else ()
-        looks = await with_views(raws, views, self._limits, flipped)
-        inputs = [_usable(look) for row in looks for look in row]
+        views_by_row = await with_views(raws, views, self._limits, flipped)
+        inputs = [_usable(view) for row in views_by_row for view in row]
 
         async def ask() -> list[NDArray[Any]]:
             rows = await self._extractor.activations(
@@ -125,7 +124,7 @@ class Activations:
         return {raw.digest: row for raw, row in zip(inputs, rows, strict=True)}
 
     async def _inputs(self, head: HeadRecord, digests: Sequence[str]) -> list[RawInput | Exception]:
-        kept = await self._database.read(stored_inputs.find_inputs, head.uid, digests)
+        kept = await self._database.read(kept_inputs.find_inputs, head.uid, digests)
         gone = [digest for digest in digests if digest not in kept]
         if gone:
             raise Aborted(
@@ -136,7 +135,7 @@ class Activations:
 
 
 def _usable(row: T | Exception) -> T:
-    """The row; what is wrong with one of them makes all of no use.
+    """Returns the row; an error in one of them fails all.
 
     Raises:
         QueueFull, Unavailable: later it may be there.

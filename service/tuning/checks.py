@@ -1,4 +1,4 @@
-"""What can be fine-tuned, and what cannot."""
+"""Checks of what can be fine-tuned."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ import adapters
 from models import Modality
 from service.errors import PreconditionFailed
 from service.extraction import BackboneInfo
-from service.store import example_sets
-from service.store import kept_inputs as stored_inputs
+from service.store import example_sets, kept_inputs
 from service.store.head_records import HeadRecord
 
 WHOLE = "full"
 """The strategy that tunes the whole backbone, and so begins at the input and not at the cut."""
 
 FEWEST = 2
-"""Examples of a class: one to learn from and one to judge by."""
+"""Examples of a class: one to learn from and one to validate on."""
 
 
 def check_tunable(head: HeadRecord, spec: adapters.FineTune, backbone: BackboneInfo) -> None:
-    """Refuses what no training of the head could tune.
+    """Refuses a head, spec or backbone that cannot be fine-tuned.
 
     Raises:
         PreconditionFailed: naming field, limit and value.
@@ -57,7 +56,7 @@ def check_examples(connection: Connection, head: HeadRecord) -> None:
     Raises:
         PreconditionFailed: naming field, limit and value.
     """
-    lost = stored_inputs.count_not_kept(connection, head.uid)
+    lost = kept_inputs.count_not_kept(connection, head.uid)
     if lost:
         raise PreconditionFailed(
             f"fine_tune: needs the inputs of all labelled examples, {lost} are not kept; "

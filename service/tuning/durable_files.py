@@ -1,4 +1,4 @@
-"""Files that are on the disk whole or not at all."""
+"""Writes files atomically and durably."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PART = ".part"
 
 
 def write(path: Path, *data: bytes | memoryview) -> None:
-    """Puts a file in its place as a whole: it is on the disk when this returns.
+    """Writes a file atomically: it is on the disk as a whole when this returns.
 
     Raises:
         StoreFailed: the disk is full, or nothing may be written there.

@@ -55,7 +55,7 @@ class StoredActivations:
     def rows(
         self, examples: NDArray[np.intp], views: NDArray[np.intp]
     ) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
-        """States of these looks, joined, and which tokens are no padding; None for images."""
+        """Returns the states of these views, joined, and a mask of tokens; None for images."""
         found = [self._rows[i][view] for i, view in zip(examples, views, strict=True)]
         if found[0].ndim not in TEXT_AXES:
             return np.stack(found), None

@@ -27,7 +27,7 @@ class LoadedTunable:
     network: CutNetwork
 
     def digest(self) -> str:
-        """Of all parameters and buffers of the backbone: tuning must leave it as it was."""
+        """Hashes all parameters and buffers of the backbone: tuning must leave it as it was."""
         digest = hashlib.blake2b(digest_size=32)
         for name, tensor in self.network.named_tensors():
             digest.update(name.encode())
@@ -49,7 +49,7 @@ class WholeNetwork(nn.Module):
         self.states = states
 
     def forward(self, states: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Embed pixels (n, h, w, 3), or token ids and their mask, both (n, tokens)."""
+        """Embeds pixels (n, h, w, 3), or token ids and their mask, both (n, tokens)."""
         inputs = {self.states: states}
         if self.network.mask is not None:
             assert mask is not None
@@ -58,13 +58,13 @@ class WholeNetwork(nn.Module):
         return embeddings
 
     def named_blocks(self) -> Iterator[tuple[str, Block]]:
-        """The blocks by name, from the input to the output."""
+        """Yields the blocks by name, from the input to the output."""
         for block in self.network.blocks:
             assert isinstance(block, Block)
             yield block.name, block
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Parameters and buffers, the stem's included, by their names in the library's network."""
+        """Yields parameters and buffers, also the stem's, by the names of the library's network."""
         return self.network.named_tensors()
 
 

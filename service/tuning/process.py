@@ -22,7 +22,7 @@ Progress = Callable[[float, str, Mapping[str, Any] | None], None]
 
 
 class TuningProcess:
-    """Tunings wait for one another, tenants in turn; each has a folder, named after its job.
+    """Runs tunings one at a time, fairly by tenant; each has a folder, named after its job.
 
     In there are its task, its checkpoints and in the end its result, so that after a crash it goes
     on where it was.
@@ -35,22 +35,22 @@ class TuningProcess:
     def __init__(self, folder: Path, threads: int) -> None:
         self._folder = folder
         self._threads = threads
-        self._turns = TenantLock()
+        self._lock = TenantLock()
 
-    def turn(self, tenant: str) -> AbstractAsyncContextManager[None]:
-        """Waits until no other tuning runs and it is the tenant's turn; keeps others waiting."""
-        return self._turns.turn(tenant)
+    def acquire(self, tenant: str) -> AbstractAsyncContextManager[None]:
+        """Acquires the process for one tuning, fairly by tenant."""
+        return self._lock.turn(tenant)
 
     async def task(self, job: str) -> TuningTask | None:
-        """What a job began with before a restart; None for a new one."""
+        """Returns what a job began with before a restart; None for a new one."""
         return await asyncio.to_thread(read_task, self._folder / job)
 
     async def begin(self, job: str, task: TuningTask) -> None:
-        """Keeps what a job begins with."""
+        """Stores what a job begins with."""
         await to_thread_shielded(write_task, self._folder / job, task)
 
     async def run(self, job: str, settings: Mapping[str, Any], tell: Progress) -> TuningResult:
-        """Tunes from the last checkpoint on; call it within `turn`. Cancelling it ends the process.
+        """Tunes from the last checkpoint on; needs `acquire`. Cancelling it ends the process.
 
         Args:
             settings: `service.tuning.worker.Settings`, but for folder and threads.
@@ -70,11 +70,11 @@ class TuningProcess:
         return result
 
     async def delete(self, job: str) -> None:
-        """Deletes what a job has kept."""
+        """Deletes a job's folder."""
         await asyncio.to_thread(shutil.rmtree, self._folder / job, ignore_errors=True)
 
     async def remove_stale(self, jobs: Collection[str]) -> None:
-        """Deletes what all other jobs have kept."""
+        """Deletes the folders of all other jobs."""
         if self._folder.is_dir():
             for folder in sorted(self._folder.iterdir()):
                 if folder.name not in jobs:

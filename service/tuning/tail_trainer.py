@@ -1,4 +1,4 @@
-"""From a head's kept inputs to a version that runs on a tail of its own, or to a plain one."""
+"""Trains a version that runs on a tail of its own, or a plain one, from kept inputs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from service.tuning.process import Progress, TuningProcess
 from service.tuning.task import TuningResult, TuningTask
 
 ATTEMPTS = 3
-"""To get hold of examples that nobody deletes at the same time."""
+"""To read examples that are not deleted at the same time."""
 
 ACTIVATION_SHARE = 0.2
 """Of the work; the rest is tuning."""
@@ -41,13 +41,13 @@ ACTIVATION_SHARE = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a tail is trained with."""
+    """What a tail trainer works with."""
 
     trainer: Trainer
     views: ViewEmbeddings
     activations: Activations
-    features: EmbeddingBackfill
-    tuner: TuningProcess
+    backfill: EmbeddingBackfill
+    tuning_process: TuningProcess
 
 
 class TailTrainer:
@@ -59,7 +59,7 @@ class TailTrainer:
         self._database = database
         self._extractor = extractor
         self._parts = parts
-        self._tuner = parts.tuner
+        self._tuning_process = parts.tuning_process
         self._timeout_seconds = settings.tune_timeout_seconds
         self._settings = {
             "engine": settings.engine,
@@ -78,20 +78,20 @@ class TailTrainer:
         check_tunable(head, spec.fine_tune, backbone)
         await self._database.read(check_examples, head)
 
-    def turn(self, tenant: str) -> AbstractAsyncContextManager[None]:
-        """Waits until no other tail is tuned and it is the tenant's turn; keeps others waiting."""
-        return self._tuner.turn(tenant)
+    def acquire(self, tenant: str) -> AbstractAsyncContextManager[None]:
+        """Acquires the tuning process for one training, fairly by tenant."""
+        return self._tuning_process.acquire(tenant)
 
     async def train(
         self, head: HeadRecord, spec: adapters.HeadSpec, job: str, tell: Progress
     ) -> NewVersion:
-        """Tunes a tail, from the job's last checkpoint on; call it within a turn.
+        """Tunes a tail, from the job's last checkpoint on; needs `acquire`.
 
         The version runs on it only if it beats the head on the frozen backbone on the same folds.
 
         Raises:
-            PreconditionFailed: nothing can be learned from the examples, or they take more room
-                than there is for activations, or the tail more than there is for tails.
+            PreconditionFailed: nothing can be learned from the examples, or their activations
+                or the tail take more bytes than they may.
             Aborted: it took too long, or examples were deleted again and again meanwhile.
             FitFailed, FitterDied: the tuning process failed or ended.
         """
@@ -110,17 +110,17 @@ class TailTrainer:
         return await self._version(head, backbone, task, result, started)
 
     async def delete(self, job: str) -> None:
-        """Deletes what a job has kept for after a restart."""
-        await self._tuner.delete(job)
+        """Deletes what a job has stored to resume after a restart."""
+        await self._tuning_process.delete(job)
 
     async def remove_stale(self, jobs: list[str]) -> None:
-        """Deletes what all other jobs have kept, and activations of what a crash left undeleted."""
-        await self._tuner.remove_stale(jobs)
+        """Deletes what all other jobs have stored, and stale activations that a crash left."""
+        await self._tuning_process.remove_stale(jobs)
         for uid in await asyncio.to_thread(self._parts.activations.files.heads):
             await self._retain(uid)
 
     async def clean_up(self, uid: str, job: str) -> None:
-        """Deletes what a job that has ended kept, and activations of examples that are gone."""
+        """Deletes what a job that has ended stored, and activations of examples that are gone."""
         await self.delete(job)
         await self._retain(uid)
 
@@ -129,8 +129,8 @@ class TailTrainer:
         await asyncio.to_thread(self._parts.activations.files.drop, uid)
 
     async def _retain(self, uid: str) -> None:
-        held = await self._database.read(stored_examples.held_digests, uid)
-        await asyncio.to_thread(self._parts.activations.files.retain, uid, held)
+        digests = await self._database.read(stored_examples.all_digests, uid)
+        await asyncio.to_thread(self._parts.activations.files.retain, uid, digests)
 
     async def _tune(
         self,
@@ -166,12 +166,12 @@ class TailTrainer:
             else:
                 folder = str(self._parts.activations.files.folder(key))
                 settings = {**self._settings, "activations": folder}
-                return task, await self._tuner.run(job, settings, tuning)
+                return task, await self._tuning_process.run(job, settings, tuning)
         raise AssertionError("unreachable")
 
     async def _task(self, head: HeadRecord, spec: adapters.HeadSpec, job: str) -> TuningTask:
-        """What the job began with, also before a restart."""
-        kept = await self._tuner.task(job)
+        """Returns what the job began with, also before a restart."""
+        kept = await self._tuning_process.task(job)
         if kept is not None and kept.fingerprint == head.fingerprint:
             return kept
         await self.delete(job)
@@ -190,7 +190,7 @@ class TailTrainer:
             view_rows=None if views is None else views[1],
             start=material.start,
         )
-        await self._tuner.begin(job, task)
+        await self._tuning_process.begin(job, task)
         return task
 
     async def _version(
@@ -219,7 +219,7 @@ class TailTrainer:
     async def _tail(
         self, head: HeadRecord, backbone: BackboneInfo, task: TuningTask, result: TuningResult
     ) -> NewTail:
-        """The tail, and what it makes of all examples: of those that it was not tuned on, too.
+        """Returns the tail with its embeddings of all examples, also of those it was not tuned on.
 
         It must run where it is to serve: a version that cannot answer would replace one that can.
         """
@@ -232,11 +232,11 @@ class TailTrainer:
 
         ref = TailRef(tail_fingerprint(data), read)
         tuned = backbone.with_tail(ref)
-        await self._parts.features.prove(head, tuned, task.digests[0])
+        await self._parts.backfill.prove(head, tuned, task.digests[0])
         vectors = dict(zip(task.digests, features, strict=True))
         every = await self._database.read(example_sets.without_embedding, head.uid, ref.fingerprint)
         others = [digest for digest, kept in every.items() if kept and digest not in vectors]
-        vectors |= await self._parts.features.compute(head, tuned, others)
+        vectors |= await self._parts.backfill.compute(head, tuned, others)
         return NewTail(
             fingerprint=ref.fingerprint,
             strategy=task.spec.fine_tune.strategy,
@@ -247,7 +247,7 @@ class TailTrainer:
 
 
 def _by_tail(examples: LabelledSet, tail: NewTail) -> LabelledSet:
-    """Examples with the embeddings that a tail gives, as far as there are any."""
+    """Returns examples with the embeddings that a tail gives, as far as there are any."""
     found = examples.without(set(examples.digests) - tail.vectors.keys())
     if not found.digests:
         return found

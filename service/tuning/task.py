@@ -1,4 +1,4 @@
-"""What a tuning is given and what it makes: files in a folder of its own, which outlive a crash."""
+"""A tuning's task and result: files in a folder of its own, which outlive a crash."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class TuningTask:
     start: bytes | None = None
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """All that is stored as raw bytes, by the name of its field."""
+        """Returns all that is stored as raw bytes, by the name of its field."""
         return _given(
             embeddings=self.embeddings,
             weights=self.weights,
@@ -56,7 +56,7 @@ class TuningTask:
 
 @dataclass(frozen=True, slots=True)
 class TuningResult:
-    """What a tuning made.
+    """The result of a tuning.
 
     Attributes:
         head: the head to serve with; its report is complete.
@@ -70,7 +70,7 @@ class TuningResult:
 
 
 def write_task(folder: Path, task: TuningTask) -> None:
-    """Puts a task into a folder, which is made."""
+    """Writes a task into a folder, which is created."""
     folder.mkdir(parents=True, exist_ok=True)
     facts = {
         "backbone": task.backbone,
@@ -83,7 +83,7 @@ def write_task(folder: Path, task: TuningTask) -> None:
 
 
 def read_task(folder: Path) -> TuningTask | None:
-    """The task in a folder; None if there is none."""
+    """Reads the task in a folder; None if there is none."""
     found = _read(folder / TASK)
     if found is None:
         return None
@@ -104,7 +104,7 @@ def read_task(folder: Path) -> TuningTask | None:
 
 
 def write_result(folder: Path, result: TuningResult) -> None:
-    """Puts a result beside its task."""
+    """Writes a result beside its task."""
     head = result.head
     facts = {"labels": head.labels, "report": head.report, "cpu_seconds": head.cpu_seconds}
     arrays = _given(
@@ -114,7 +114,7 @@ def write_result(folder: Path, result: TuningResult) -> None:
 
 
 def read_result(folder: Path) -> TuningResult | None:
-    """The result in a folder; None if there is none yet."""
+    """Reads the result in a folder; None if there is none yet."""
     found = _read(folder / RESULT)
     if found is None:
         return None

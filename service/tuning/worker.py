@@ -62,12 +62,12 @@ class _Checkpoints:
         self._folder = folder
 
     def load(self, name: str) -> bytes | None:
-        """What was saved last under that name."""
+        """Returns what was saved last under that name."""
         path = self._path(name)
         return path.read_bytes() if path.exists() else None
 
     def save(self, name: str, data: bytes) -> None:
-        """Keeps it, whole or not at all."""
+        """Saves it atomically."""
         write(self._path(name), data)
 
     def _path(self, name: str) -> Path:
@@ -75,7 +75,7 @@ class _Checkpoints:
 
 
 def main() -> None:
-    """Tunes what standard input names."""
+    """Runs the tuning that standard input names."""
     output = begin()
     frame = frames.read(sys.stdin.buffer)
     if frame is None:

@@ -258,13 +258,13 @@ async def test_fits_take_turns(fitter: FitProcess) -> None:
     leave = asyncio.Event()
 
     async def first() -> None:
-        async with fitter.turn():
+        async with fitter.acquire():
             inside.set()
             await leave.wait()
             order.append("first")
 
     async def second() -> None:
-        async with fitter.turn():
+        async with fitter.acquire():
             order.append("second")
 
     one = asyncio.create_task(first())

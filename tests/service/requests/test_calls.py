@@ -178,7 +178,7 @@ async def test_failed_rows_of_a_reply_are_counted_by_code() -> None:
     ]
     request = prediction_pb2.PredictRequest(head="tenants/acme/heads/x")
     async with calls.handle("Predict", "rest", request) as call:
-        calls.note_reply(call, prediction_pb2.PredictResponse(errors=errors))
+        calls.record_reply(call, prediction_pb2.PredictResponse(errors=errors))
     labels = {"method": "Predict", "code": "NOT_FOUND", "tenant": "acme"}
     assert metrics.registry.get_sample_value("trunkline_rows_total", labels) == 30
 

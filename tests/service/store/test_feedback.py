@@ -15,7 +15,7 @@ from service.store import example_sets as sets
 from service.store import feedback as stored
 from service.store import heads as stored_heads
 from service.store.feedback import store_feedback
-from service.store.feedback_states import FeedbackState, settle
+from service.store.feedback_states import FeedbackState, update_feedback
 from service.store.head_records import HeadRecord
 from service.store.online_accuracy import online_accuracy
 from tests.service.store.records import add_examples, add_version, example, feedback, new_head
@@ -125,7 +125,7 @@ async def test_one_learned_label_of_an_input_is_kept(database: Database) -> None
         row = feedback(str(number), "x", label)
         await database.write(store_feedback, head.uid, [row], max_examples=9)
         knows = {text_digest("x"): label}
-        await database.write(settle, head.uid, number + 1, knows, FeedbackState.LIVE)
+        await database.write(update_feedback, head.uid, number + 1, knows, FeedbackState.LIVE)
     assert await database.read(states, head.uid) == {
         "0": "superseded",
         "1": "superseded",

@@ -69,7 +69,7 @@ def test_the_last_label_of_an_input_counts_and_repetition_adds_nothing(name: str
         (AllowedLabels(None), ["a", "b", "c"], []),
         (AllowedLabels({"a", "b"}), ["a", "b"], []),
         (AllowedLabels({"a", "b"}), ["a", "c", "b"], ["c"]),
-        (AllowedLabels({"a"}, room=1), ["b", "c", "b", "a"], ["c"]),
+        (AllowedLabels({"a"}, more=1), ["b", "c", "b", "a"], ["c"]),
     ],
 )
 def test_new_labels_are_refused_where_there_is_no_room(

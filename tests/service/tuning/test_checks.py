@@ -62,7 +62,7 @@ async def test_spec_of_a_call_that_joins_a_training_is_read_all_the_same(
 ) -> None:
     await server.create()
     await server.add(MANY)
-    async with server.application._jobs._fitter.turn():  # keeps the training waiting
+    async with server.application._jobs._fit_process.acquire():  # keeps the training waiting
         handler = server.application.handlers["TrainHead"]
         request = heads_pb2.TrainHeadRequest(head=HEAD)
         running = handler(request, server.call("TrainHead", request))
