@@ -15,7 +15,7 @@ IS_PYTHON := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(firstword $(foreach p,python3 python3.11 python3.12 python3.13,\
 	$(if $(shell $(p) -c '$(IS_PYTHON)' >/dev/null 2>&1 && echo yes),$(p))))
 
-.PHONY: help demo serve test lint format types proto proto-check bench bench-learning bench-tails bench-advice bench-honesty bento lock clean
+.PHONY: help demo serve test test-long quick coverage lint format types proto proto-check bench bench-learning bench-tails bench-advice bench-honesty bento lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,8 +40,20 @@ demo: $(INSTALLED) ## Start a server, train and query three tenants' heads, prin
 serve: $(INSTALLED) ## Start the server (flags: make serve ARGS="--rest-port 8080")
 	@$(BIN)/trunkline serve $(ARGS)
 
-test: $(INSTALLED) ## Run the whole test suite with coverage
-	@$(BIN)/python -m pytest --cov --cov-report=term --cov-report=xml:build/coverage.xml $(ARGS)
+# A file's tests share what they start, so they stay in one process.
+PYTEST := $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
+
+test: $(INSTALLED) ## Run every test but the long ones
+	@$(PYTEST) -m "not long" $(ARGS)
+
+test-long: $(INSTALLED) ## Run the tests that take long by their nature
+	@$(PYTEST) -m long $(ARGS)
+
+quick: $(INSTALLED) ## Run the tests that need no server process and no tuning
+	@$(PYTEST) -m "not (e2e or tuning or long)" $(ARGS)
+
+coverage: $(INSTALLED) ## Run all tests and measure what they cover
+	@$(PYTEST) --cov --cov-report=term --cov-report=xml:build/coverage.xml $(ARGS)
 
 lint: $(INSTALLED) ## Check style, formatting, the import rules and the Dockerfile
 	@$(BIN)/ruff check

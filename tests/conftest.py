@@ -1,9 +1,11 @@
 """What holds for every test: nothing phones out, exports are shared, property tests repeat."""
 
 import os
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 from hypothesis import settings
 
 # Set before any test module imports the libraries that read them.
@@ -20,12 +22,25 @@ settings.register_profile("dev", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
-CACHE_DIR = Path(__file__).parent.parent / "build" / "backbones"
+ROOT = Path(__file__).parent.parent
+EXPORTERS = ("torch", "torchvision", "onnx", "onnxscript", "timm", "transformers")
+
+
+def _recipe() -> str:
+    """A digest of the code and the libraries that export backbones."""
+    hasher = blake3()
+    for path in sorted((ROOT / "models").rglob("*.py")):
+        hasher.update(path.read_bytes())
+    hasher.update(" ".join(version(name) for name in EXPORTERS).encode())
+    return hasher.hexdigest(length=8)
+
+
+CACHE_DIR = ROOT / "build" / "backbones" / _recipe()
 os.environ["TRUNKLINE_CACHE_DIR"] = str(CACHE_DIR)
 
 
 @pytest.fixture(scope="session")
 def cache_dir() -> Path:
-    """Where the backbones are exported to, once for all tests and test runs."""
+    """Where backbones are exported to, under what they are made from: once, until that changes."""
     CACHE_DIR.mkdir(parents=True, exist_ok=True)
     return CACHE_DIR

@@ -63,7 +63,7 @@ def worker_of(running: Running) -> psutil.Process:
     return worker
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_bentoml_serves_the_same_and_its_worker_dies_with_it(
     tmp_path: Path, start: Start, client: Client, text_head: str
 ) -> None:
@@ -88,7 +88,7 @@ def test_bentoml_serves_the_same_and_its_worker_dies_with_it(
     worker.wait(END_SECONDS)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_bentoml_beyond_loopback_is_refused(tmp_path: Path) -> None:
     ended = run(
         [*BENTOML, "serve", ".", "--host", "0.0.0.0", "--port", free_port()],
@@ -100,7 +100,7 @@ def test_bentoml_beyond_loopback_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_built_bento_serves(
     tmp_path: Path, start: Start, client: Client, text_head: str, cache_dir: Path
 ) -> None:

@@ -43,7 +43,7 @@ def epochs(told: list[heads_pb2.Training]) -> set[tuple[int, int]]:
     return {(tuning.fold, tuning.epoch) for tuning in found}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_fine_tuning_goes_on_from_its_checkpoint_after_kill_nine(
     tmp_path: Path, start: Start
 ) -> None:

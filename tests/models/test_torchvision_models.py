@@ -91,7 +91,7 @@ def test_embedding_is_what_the_last_linear_layer_gets(
         assert_parts_join(backbone, photos)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_vision_transformer_is_built_for_the_size_that_its_weights_are_for(
     room: Path, photos: Photos
 ) -> None:
@@ -104,7 +104,7 @@ def test_vision_transformer_is_built_for_the_size_that_its_weights_are_for(
     assert_close(embed(backbone, photos[:1]), expected)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("model", EXPORTED)
 def test_onnx_runtime_agrees_with_the_library(model: str, room: Path, photos: Photos) -> None:
     network = save_network(model, room / "w.pth")

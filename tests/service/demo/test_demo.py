@@ -36,7 +36,7 @@ def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pretend:
 
 
 @pytest.mark.e2e
-@pytest.mark.slow
+@pytest.mark.long
 def test_demo_does_the_whole_job_without_a_terminal_and_without_standard_input(
     cache_dir: Path, tmp_path: Path
 ) -> None:

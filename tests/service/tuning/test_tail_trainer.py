@@ -29,7 +29,7 @@ from tests.service.tunings import (
 from trunkline.digest import text_digest
 from trunkline.v1 import common_pb2, heads_pb2
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.tuning
 
 UNSEEN = {"dog bites owl": "dog", "owl bites dog": "bitten"}
 OTHER = "tenants/bolt/heads/quick"
