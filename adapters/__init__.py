@@ -1,4 +1,4 @@
-"""What a tenant owns: heads. Embeddings in, class scores out. Pure computation.
+"""A tenant's heads and tails: embeddings in, class scores out. Pure computation.
 
 `adapters.drift` and `adapters.tuning` are not imported here: their libraries take seconds to load,
 and only servers, or only trainings that fine-tune, need them.
@@ -24,6 +24,7 @@ from adapters.fronts import NORMALISE, PROJECTION, STANDARDISE, Front
 from adapters.head import Head
 from adapters.live import REFRESH_UPDATES, Change, LiveHead, live_head
 from adapters.novelty import NoveltyBank
+from adapters.progress import Progress
 from adapters.report import (
     AugmentationReport,
     Candidate,
@@ -87,6 +88,7 @@ __all__ = [
     "NoveltyReport",
     "NoveltySpec",
     "PairedTest",
+    "Progress",
     "ReliabilityBin",
     "Report",
     "TuningEpoch",

@@ -35,8 +35,8 @@ def arrange(
 ) -> Problem:
     """Make a problem of examples and their views.
 
-    Whatever is done with views, an example weighs the same, leaves with all of its views, and is
-    judged by itself.
+    Whatever is done with views, an example weighs the same, is held out with all of its views, and
+    is scored by itself.
 
     Args:
         used: one of `NONE`, `AS_EXAMPLES` and `AVERAGE`.

@@ -5,7 +5,7 @@ Nothing here needs a held-out set, and nothing is measured on examples a model w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +20,7 @@ from adapters.families import REGISTRY
 from adapters.folds import stratified_folds
 from adapters.head import Head
 from adapters.novelty import NoveltyBank, unit
+from adapters.progress import Progress, ignore_progress
 from adapters.report import (
     LearningPoint,
     LikelyMislabelled,
@@ -49,7 +50,6 @@ _SHARES = (8, 4, 2)
 _REPEATED = 1000
 """Examples that are fitted at each size: small parts one after the other, large ones once."""
 
-Progress = Callable[[float, str], None]
 Float = NDArray[np.float64]
 
 
@@ -60,7 +60,7 @@ def diagnose(
     *,
     weights: ArrayLike | None = None,
     views: Views | None = None,
-    progress: Progress | None = None,
+    progress: Progress = ignore_progress,
 ) -> Fitted:
     """Complete a head and its report; give it the very examples it was fitted to.
 
@@ -75,18 +75,17 @@ def diagnose(
         labels: one per embedding, as for `fit`.
         weights: as for `fit`.
         views: as for `fit`.
-        progress: called with the share that is done, from 0 to 1, and the phase in words.
+        progress: told the phases and the shares that are done; without details.
 
     Raises:
         InvalidExamples: if no head could have been learned from the examples.
     """
-    tell = progress or (lambda share, phase: None)
     examples = Examples.of(embeddings, labels, weights)
     head, report = fitted.head, fitted.report
-    tell(0.0, "looking for near-duplicates")
+    progress(0.0, "looking for near-duplicates")
     report = replace(report, near_duplicates=_near_duplicates(examples, report.spec.seed))
     if report.spec.novelty is not None:
-        tell(0.4, "learning what is ordinary")
+        progress(0.4, "learning what is ordinary")
         rows, targets = examples.embeddings, examples.targets
         bank = NoveltyBank.of(rows, targets, report.spec.novelty, report.spec.seed)
         head, report = replace(head, novelty=bank), replace(report, novelty=novelty_report(bank))
@@ -94,10 +93,10 @@ def diagnose(
         held_out = fitted.held_out[examples.order]
         head = replace(head, conformal=Conformal.of(held_out, examples.targets, head.temperature))
         report = add_evaluation(report, examples, held_out)
-        tell(0.5, "drawing the learning curve")
+        progress(0.5, "drawing the learning curve")
         curve = _learning_curve(head, report, examples, views)
         report = replace(report, learning_curve=curve)
-    tell(1.0, "done")
+    progress(1.0, "done")
     return Fitted(head, report, fitted.held_out)
 
 

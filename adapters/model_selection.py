@@ -1,8 +1,9 @@
-"""Families, and ways to use views, compared on the same folds."""
+"""Selection of a family, and of a way to use views, on the same folds."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from adapters.calibration import fit_temperature
 from adapters.estimate import estimate
 from adapters.examples import Examples, Views
 from adapters.families import Family
-from adapters.families.base import Fit, Progress, Start, cross_validation
+from adapters.families.base import Fit, Start, cross_validation
 from adapters.families.logistic import Logistic
 from adapters.fronts import Front
 from adapters.head import Head
@@ -26,7 +27,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class FittedFamily:
-    """A family at work on the examples, at the strength it chose."""
+    """A family fitted to the examples, at the strength it chose."""
 
     family: Family
     front: Front
@@ -36,16 +37,16 @@ class FittedFamily:
     l2: float | None
 
     def compare(self) -> Estimate:
-        """Return the estimate on the folds that all contenders share."""
-        return self._judge(self.problem.comparison)[2]
+        """Return the estimate on the folds that all candidates share."""
+        return self._validate(self.problem.comparison)[2]
 
     def conclude(self) -> tuple[Array, float, Estimate]:
         """Return held-out logits (n, classes), the temperature and the estimate they give."""
-        return self._judge(self.problem.folds)
+        return self._validate(self.problem.folds)
 
-    def _judge(self, folds: NDArray[np.intp]) -> tuple[Array, float, Estimate]:
+    def _validate(self, folds: NDArray[np.intp]) -> tuple[Array, float, Estimate]:
         logits = self.fit.held_out(self.l2, folds)
-        targets = self.problem.judged_targets
+        targets = self.problem.example_targets
         temperature = fit_temperature(logits, targets)
         method = cross_validation(int(folds.max()) + 1, self.problem.n)
         return logits, temperature, estimate(logits, targets, temperature, method)
@@ -53,13 +54,13 @@ class FittedFamily:
 
 @dataclass(frozen=True, eq=False)
 class ModelSelection:
-    """What contenders share.
+    """What the candidates share.
 
     Attributes:
         examples: the examples.
         weights: what each counts, class weights included; shape (n,).
         spec: what to train.
-        views: other looks at the examples, or None.
+        views: of the examples, or None.
         start: a similar head, where iterations start, or None.
     """
 
@@ -70,23 +71,27 @@ class ModelSelection:
     start: Head | None
     _problems: dict[tuple[str, bool], tuple[Front, Problem]] = field(default_factory=dict)
 
-    def enter(
-        self, family: Family, used: str, progress: Progress, rival: float = math.inf
+    def fit(
+        self,
+        family: Family,
+        used: str,
+        report_share: Callable[[float], None],
+        rival: float = math.inf,
     ) -> FittedFamily:
-        """Set a family to work on the examples, with views used in one of the three ways."""
+        """Fit a family to the examples, with views used in one of the three ways."""
         front, problem = self._problem(used, family.unit)
-        fit = family.begin(problem, self._begin_at(front))
+        fit = family.begin(problem, self._start_behind(front))
         l2 = None
         if family.has_l2:
-            l2 = fit.choose(progress, rival) if self.spec.l2 is None else self.spec.l2
+            l2 = fit.choose(report_share, rival) if self.spec.l2 is None else self.spec.l2
         return FittedFamily(family, front, used, problem, fit, l2)
 
     def augment(self, plain: FittedFamily, views: Views) -> tuple[FittedFamily, AugmentationReport]:
-        """Return a contender that uses views as its family does best, and what they brought."""
+        """Return the family with views used as it does best, and what they brought."""
         found = {NONE: (plain, plain.compare())}
         for used in (AS_EXAMPLES, AVERAGE):
-            contender = self.enter(plain.family, used, lambda done: None)
-            found[used] = contender, contender.compare()
+            candidate = self.fit(plain.family, used, lambda share: None)
+            found[used] = candidate, candidate.compare()
         used = min(found, key=lambda name: found[name][1].log_loss)
         without, as_examples, averaged = (guess for _, guess in found.values())
         per_example = np.bincount(views.rows, minlength=1)
@@ -101,7 +106,7 @@ class ModelSelection:
         return found[used][0], report
 
     def _problem(self, used: str, unit: bool) -> tuple[Front, Problem]:
-        """Return front and problem, made once."""
+        """Return front and problem, each computed once."""
         if (used, unit) not in self._problems:
             spec, examples = self.spec, self.examples
             front = Front.of(spec.front, examples.embeddings, examples.weights, spec.seed)
@@ -110,8 +115,8 @@ class ModelSelection:
             self._problems[used, unit] = front, problem
         return self._problems[used, unit]
 
-    def _begin_at(self, front: Front) -> Start | None:
-        """Return the head to start from for features, if its front is like this one."""
+    def _start_behind(self, front: Front) -> Start | None:
+        """Return the head to start from, for features of this front, if its own is like it."""
         head = self.start
         if head is None or head.front is None or not front.resembles(head.front):
             return None

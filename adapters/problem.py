@@ -22,8 +22,8 @@ Some = Indices | slice
 ALL = slice(None)
 T = TypeVar("T")
 
-MAX_JUDGED = 10**6
-"""Logits of each strength that is tried, by which it is judged."""
+MAX_VALIDATION_LOGITS = 10**6
+"""Logits by which strengths are compared, at most, of each."""
 
 RANK_TOLERANCE = 1e-15
 """Directions with less than this share of the largest variance are rounding noise.
@@ -39,14 +39,14 @@ class Problem:
 
     Without augmentation every row is an example of its own. Otherwise an example's views share its
     `group`, and leave together with it whenever something is held out. A row of weight zero takes
-    part in no fit; it is there to be judged.
+    part in no fit; it is there to be scored.
 
     Attributes:
         features: float64 of shape (rows, width), as `Front.features` returns them.
         targets: class indices of shape (rows,).
         weights: float64 of shape (rows,), none negative.
         groups: the example each row belongs to, of shape (rows,), from 0 to n - 1.
-        judged: the row by which each example is judged, of shape (n,).
+        originals: the row that is each example itself, not a view of it; shape (n,).
         classes: number of classes.
         seed: decides how examples are dealt into folds.
     """
@@ -55,7 +55,7 @@ class Problem:
     targets: Indices
     weights: Matrix
     groups: Indices
-    judged: Indices
+    originals: Indices
     classes: int
     seed: int
 
@@ -76,7 +76,7 @@ class Problem:
     @property
     def n(self) -> int:
         """Number of examples."""
-        return len(self.judged)
+        return len(self.originals)
 
     @property
     def rows(self) -> int:
@@ -130,9 +130,9 @@ class Problem:
         return np.eye(self.classes)[self.targets]
 
     @property
-    def judged_targets(self) -> Indices:
+    def example_targets(self) -> Indices:
         """Class of each example; shape (n,)."""
-        return self.targets[self.judged]
+        return self.targets[self.originals]
 
     @cached_property
     def comparison(self) -> Indices:
@@ -146,18 +146,19 @@ class Problem:
 
     def deal(self, count: int) -> Indices:
         """Deal examples into folds, each with all of its rows; shape (rows,)."""
-        return stratified_folds(self.judged_targets, count, self.seed)[self.groups]
+        return stratified_folds(self.example_targets, count, self.seed)[self.groups]
 
     @cached_property
-    def jury(self) -> Some:
+    def validation_sample(self) -> Some:
         """Examples by which closed forms compare strengths: all, or a stratified sample of them.
 
-        At most `MAX_JUDGED` logits are theirs: on more, choosing would cost more than it brings.
+        They have at most `MAX_VALIDATION_LOGITS` logits: on more, choosing would cost more than it
+        brings.
         """
-        parts = math.ceil(self.n * self.classes / MAX_JUDGED)
+        parts = math.ceil(self.n * self.classes / MAX_VALIDATION_LOGITS)
         if parts == 1:
             return ALL
-        return np.flatnonzero(stratified_folds(self.judged_targets, parts, self.seed) == 0)
+        return np.flatnonzero(stratified_folds(self.example_targets, parts, self.seed) == 0)
 
     def lift(self, rotated: Matrix) -> Matrix:
         """Turn vectors along the axes, (rank, k), into vectors of features, (k, width)."""
@@ -179,14 +180,14 @@ class Problem:
         return lowered
 
     def shared(self, make: Callable[[Self], T]) -> T:
-        """Return what `make` makes of this problem, made once for all who ask."""
-        if make not in self._made:
-            self._made[make] = make(self)
-        made: T = self._made[make]
+        """Return `make(self)`, computed once for all callers."""
+        if make not in self._computed:
+            self._computed[make] = make(self)
+        made: T = self._computed[make]
         return made
 
     @cached_property
-    def _made(self) -> dict[Callable[[Self], Any], Any]:
+    def _computed(self) -> dict[Callable[[Self], Any], Any]:
         return {}
 
     @cached_property

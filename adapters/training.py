@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,13 +16,12 @@ from adapters.families import REGISTRY, Family
 from adapters.families.prototype import DEFAULT_TEMPERATURE
 from adapters.head import Head
 from adapters.model_selection import FittedFamily, ModelSelection
+from adapters.progress import Progress, ignore_progress, within
 from adapters.report import AugmentationReport, Candidate, ClassReport, Estimate, Report
 from adapters.spec import AUTO, BALANCED, FAMILIES, HeadSpec
 
 MAX_AUTO_COST = 3e11
 """Floating point operations beyond which "auto" leaves out all but the cheapest family."""
-
-Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +50,7 @@ def fit(
     weights: ArrayLike | None = None,
     views: Views | None = None,
     start: Head | None = None,
-    progress: Progress | None = None,
+    progress: Progress = ignore_progress,
 ) -> Fitted:
     """Train a head, calibrate it and estimate how good it is.
 
@@ -67,33 +66,31 @@ def fit(
         spec: what to train; the default is `HeadSpec()`.
         fingerprint: of the backbone.
         weights: what each example counts, positive, of shape (n,); 1 each if None.
-        views: other looks at the examples; noisy copies if None and the spec asks for views.
+        views: of the examples; noisy copies if None and the spec asks for views.
         start: a similar head, such as the last version, where iterations start if the strength is
             given. It decides neither family nor strength, nor, to a tolerance, the head.
-        progress: called with the share that is done, from 0 to 1, and the phase in words.
+        progress: told the phases and the shares that are done; without details.
 
     Raises:
         InvalidExamples: if no head can be learned from the examples.
         InvalidArgument: if `start` belongs to another backbone.
     """
     spec = spec or HeadSpec()
-    tell = progress or (lambda share, phase: None)
-    tell(0.0, "checking examples")
+    progress(0.0, "checking examples")
     examples = Examples.of(embeddings, labels, weights)
     _check_start(start, fingerprint)
     families = _families(spec, examples)
     estimable = bool(examples.counts.min() > 1)
-    looks = look_at(spec, examples, views) if estimable else None
+    views = choose_views(spec, examples, views) if estimable else None
     class_weights = weigh_classes(spec, examples)
-    contest = ModelSelection(
-        examples, examples.weights * class_weights[examples.targets], spec, looks, start
-    )
-    chosen, compared = _choose(contest, families, tell)
+    weights = examples.weights * class_weights[examples.targets]
+    selection = ModelSelection(examples, weights, spec, views, start)
+    chosen, compared = _choose(selection, families, within(progress, 0.1, 0.7))
     augmentation = None
-    if looks is not None:
-        tell(0.7, "comparing views")
-        chosen, augmentation = contest.augment(chosen, looks)
-    tell(0.8, "estimating")
+    if views is not None:
+        progress(0.7, "comparing views")
+        chosen, augmentation = selection.augment(chosen, views)
+    progress(0.8, "estimating")
     held_out, temperature, guess = None, DEFAULT_TEMPERATURE, None
     if estimable:
         logits, temperature, guess = chosen.conclude()
@@ -103,19 +100,19 @@ def fit(
     resolved = dict(zip(examples.labels, class_weights.tolist(), strict=True)) if asked else {}
     head = _head(chosen, examples.labels, fingerprint, temperature, resolved)
     candidates = _candidates(spec, chosen, compared or {chosen.family.name: (chosen.l2, guess)})
-    tell(1.0, "done")
+    progress(1.0, "done")
     return Fitted(head, _report(spec, examples, head, guess, candidates, augmentation), held_out)
 
 
 def choose(examples: Examples, spec: HeadSpec) -> FittedFamily:
-    """Return a family at work on examples, chosen with its strength as `fit` does without views.
+    """Fit a family to examples, chosen with its strength as `fit` does without views.
 
     Raises:
         InvalidExamples: if a class has too few examples for the family that was asked for.
     """
     weights = examples.weights * weigh_classes(spec, examples)[examples.targets]
-    contest = ModelSelection(examples, weights, spec, None, None)
-    return _choose(contest, _families(spec, examples), lambda share, phase: None)[0]
+    selection = ModelSelection(examples, weights, spec, None, None)
+    return _choose(selection, _families(spec, examples), ignore_progress)[0]
 
 
 Compared = Mapping[str, tuple[float | None, Estimate | None]]
@@ -148,30 +145,30 @@ def _families(spec: HeadSpec, examples: Examples) -> list[Family]:
 
 
 def _choose(
-    contest: ModelSelection, families: Sequence[Family], tell: Progress
+    selection: ModelSelection, families: Sequence[Family], progress: Progress
 ) -> tuple[FittedFamily, Compared]:
     """Return the family with the lowest log-loss on the shared folds, and what all achieved."""
-    contenders: list[FittedFamily] = []
+    fitted: list[FittedFamily] = []
     guesses: list[Estimate] = []
     for index, family in enumerate(families):
 
-        def forward(done: float, name: str = family.name, index: int = index) -> None:
-            tell(0.1 + 0.6 * (index + done) / len(families), f"fitting {name}")
+        def report_share(done: float, name: str = family.name, index: int = index) -> None:
+            progress((index + done) / len(families), f"fitting {name}")
 
-        forward(0.0)
+        report_share(0.0)
         rival = min((guess.log_loss for guess in guesses), default=math.inf)
-        contenders.append(contest.enter(family, NONE, forward, rival))
+        fitted.append(selection.fit(family, NONE, report_share, rival))
         if len(families) == 1:
-            return contenders[0], {}
-        guesses.append(contenders[-1].compare())
-    chosen = contenders[int(np.argmin([guess.log_loss for guess in guesses]))]
+            return fitted[0], {}
+        guesses.append(fitted[-1].compare())
+    chosen = fitted[int(np.argmin([guess.log_loss for guess in guesses]))]
     return chosen, {
-        contender.family.name: (contender.l2, guess)
-        for contender, guess in zip(contenders, guesses, strict=True)
+        candidate.family.name: (candidate.l2, guess)
+        for candidate, guess in zip(fitted, guesses, strict=True)
     }
 
 
-def look_at(spec: HeadSpec, examples: Examples, views: Views | None) -> Views | None:
+def choose_views(spec: HeadSpec, examples: Examples, views: Views | None) -> Views | None:
     """Return the views to fit with: those given, noisy copies if the spec wants them, or none."""
     if views is not None:
         return examples.find(views) if len(views.rows) else None

@@ -1,4 +1,4 @@
-"""The families of heads, behind one contract."""
+"""The families of heads, behind one protocol."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

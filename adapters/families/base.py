@@ -15,9 +15,6 @@ from adapters.problem import Problem
 
 Array = NDArray[np.float64]
 
-Progress = Callable[[float], None]
-"""Takes the share of the work that is done, from 0 to 1."""
-
 
 @dataclass(frozen=True, eq=False)
 class Start:
@@ -40,15 +37,17 @@ Less than that is mostly luck, and choosing the luckiest strength makes its esti
 
 
 class Fit(Protocol):
-    """One family at work on one problem; what its steps have in common is computed once."""
+    """One family fitted to one problem; what its steps have in common is computed once."""
 
-    def choose(self, progress: Progress, rival: float = math.inf) -> float | None:
+    def choose(
+        self, report_share: Callable[[float], None], rival: float = math.inf
+    ) -> float | None:
         """Return a strength chosen on held-out examples; None if the family has none.
 
         Args:
-            progress: told the share that is done.
-            rival: the lowest log-loss of others on the comparison's folds; who is far behind may
-                stop looking.
+            report_share: called with the share that is done, from 0 to 1.
+            rival: the lowest log-loss of others on the comparison's folds; a family that is far
+                behind may stop searching.
         """
         ...
 
@@ -99,7 +98,7 @@ class Family(Protocol):
         ...
 
     def begin(self, problem: Problem, start: Start | None = None) -> Fit:
-        """Set to work on a problem, from a similar solution if the family can use one.
+        """Return a fit to a problem, from a similar solution if the family can use one.
 
         Neither the strength that is chosen nor what is held out at it depends on the start.
         """
@@ -110,33 +109,33 @@ def choose_strength(
     strengths: NDArray[np.float64],
     logits: Callable[[NDArray[np.float64]], Array],
     problem: Problem,
-    progress: Progress,
+    report_share: Callable[[float], None],
 ) -> float:
     """Return the strongest penalty whose log-loss after calibration is hardly above the lowest.
 
-    Every second strength is tried first, then the neighbours of the best. They are judged by the
-    problem's jury.
+    Every second strength is tried first, then the neighbours of the best. They are compared on
+    the problem's validation sample.
 
     Args:
         strengths: to choose from, from strong to weak; shape (k,).
-        logits: returns held-out logits (m, jurors, classes) of m of them.
+        logits: returns held-out logits (m, examples of the sample, classes) of m of them.
         problem: the problem they are for.
-        progress: told the share that is done.
+        report_share: called with the share that is done, from 0 to 1.
     """
-    targets = problem.judged_targets[problem.jury]
-    together = max(1, int(CHUNK / (len(targets) * problem.classes)))
+    targets = problem.example_targets[problem.validation_sample]
+    at_once = max(1, int(CHUNK / (len(targets) * problem.classes)))
     losses: dict[int, float] = {}
 
-    def judge(steps: Sequence[int]) -> None:
-        for first in range(0, len(steps), together):
-            some = steps[first : first + together]
+    def evaluate(steps: Sequence[int]) -> None:
+        for first in range(0, len(steps), at_once):
+            some = steps[first : first + at_once]
             found = calibrated_losses(logits(strengths[some]), targets)[1]
             losses.update(zip(some, found.tolist(), strict=True))
-            progress(min(1.0, 1.5 * len(losses) / len(strengths)))
+            report_share(min(1.0, 1.5 * len(losses) / len(strengths)))
 
-    judge(range(0, len(strengths), 2))
+    evaluate(range(0, len(strengths), 2))
     best = min(losses, key=lambda step: losses[step])
-    judge([step for step in (best - 1, best + 1) if 0 <= step < len(strengths)])
+    evaluate([step for step in (best - 1, best + 1) if 0 <= step < len(strengths)])
     good = (1 + MIN_GAIN) * min(losses.values())
     return float(strengths[min(step for step, loss in losses.items() if loss <= good)])
 

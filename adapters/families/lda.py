@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.families.base import Progress, Start, choose_strength
+from adapters.families.base import Start, choose_strength
 from adapters.families.least_squares import LeastSquares
 from adapters.folds import comparison_count, fold_count
-from adapters.problem import ALL, MAX_JUDGED, Problem, Some
+from adapters.problem import ALL, MAX_VALIDATION_LOGITS, Problem, Some
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -46,7 +47,7 @@ class Lda:
     by the log-loss of leave-one-out predictions after calibration.
 
     Cost: 2 n rank classes + 4 n classes**2 + 4 classes**3 operations a strength, besides the
-    decomposition; for more than a million logits a sample of them is judged. Every fold costs
+    decomposition; for more than a million logits a sample of them is scored. Every fold costs
     2 classes**3.
     """
 
@@ -58,14 +59,14 @@ class Lda:
 
     def cost(self, n: int, rank: int, classes: int) -> float:
         """Return the floating point operations of a fit, to the order of magnitude."""
-        judged = min(n * classes, MAX_JUDGED)
-        trials = TRIED * judged * (2.0 * rank + 4.0 * classes + 200)
+        scored = min(n * classes, MAX_VALIDATION_LOGITS)
+        trials = TRIED * scored * (2.0 * rank + 4.0 * classes + 200)
         estimates = 2 * n * classes * (4.0 * rank + 4.0 * classes + 200)
         inverses = 4.0 * TRIED + 2.0 * (fold_count(n, rank, classes) + comparison_count(n))
         return trials + estimates + inverses * classes**3
 
     def begin(self, problem: Problem, start: Start | None = None) -> LdaFit:
-        """Set to work on a problem; a closed form needs no start."""
+        """Return a fit to a problem; a closed form needs no start."""
         return LdaFit(problem)
 
 
@@ -76,10 +77,10 @@ class LdaFit:
         self._problem = problem
         self._squares = LeastSquares(problem, bias=False)
 
-    def choose(self, progress: Progress, rival: float = math.inf) -> float:
+    def choose(self, report_share: Callable[[float], None], rival: float = math.inf) -> float:
         """Return a strength, by leave-one-out if every row is an example of its own."""
         problem = self._problem
-        return choose_strength(STRENGTHS * problem.scale, self._trials, problem, progress)
+        return choose_strength(STRENGTHS * problem.scale, self._trials, problem, report_share)
 
     def leave_one_out(self, strengths: Array, some: Some = ALL) -> Array:
         """Return logits of m of the rows by models without each, at k strengths; (k, m, classes).
@@ -116,7 +117,7 @@ class LdaFit:
             left = problem.class_totals - problem.weights[rows] @ problem.one_hot[rows]
             fitted = problem.one_hot[rows] - errors[rows]
             logits[rows] = _logits(fitted @ inverse, np.diagonal(inverse), left)
-        return logits[problem.judged]
+        return logits[problem.originals]
 
     def solve(self, l2: float | None) -> tuple[Array, Array]:
         """Return weight and bias."""
@@ -131,9 +132,12 @@ class LdaFit:
     def _trials(self, strengths: Array) -> Array:
         problem = self._problem
         if problem.rows == problem.n:
-            return self.leave_one_out(strengths, problem.jury)
-        judged = [self.held_out(float(l2), problem.comparison)[problem.jury] for l2 in strengths]
-        return np.stack(judged)
+            return self.leave_one_out(strengths, problem.validation_sample)
+        held_out = [
+            self.held_out(float(l2), problem.comparison)[problem.validation_sample]
+            for l2 in strengths
+        ]
+        return np.stack(held_out)
 
     def _overlap(self, l2: float) -> Array:
         """Return F of shape (classes, classes), symmetric."""

@@ -103,7 +103,7 @@ def _blocks(folds: Indices, rank: int) -> Iterator[tuple[Indices, NDArray[np.boo
     positions = (ends - sizes)[:, None] + np.arange(sizes.max())
     real = positions < ends[:, None]
     rows = order[np.minimum(positions, len(folds) - 1)]
-    together = max(1, int(BLOCK / (sizes.max() * max(1, rank))))
-    for first in range(0, len(sizes), together):
-        some = slice(first, first + together)
+    at_once = max(1, int(BLOCK / (sizes.max() * max(1, rank))))
+    for first in range(0, len(sizes), at_once):
+        some = slice(first, first + at_once)
         yield rows[some], real[some]

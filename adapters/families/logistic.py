@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ import scipy.special
 from numpy.typing import NDArray
 
 from adapters.calibration import calibrated_losses
-from adapters.families.base import MIN_GAIN, Progress, Start
+from adapters.families.base import MIN_GAIN, Start
 from adapters.families.ridge import RidgeFit
 from adapters.problem import Problem
 
@@ -73,7 +74,7 @@ class Logistic:
         return 25.0 * 8 * 5 * n * classes * (4.0 * rank + 60)
 
     def begin(self, problem: Problem, start: Start | None = None) -> LogisticFit:
-        """Set to work on a problem; see `Family.begin`."""
+        """Return a fit to a problem; see `Family.begin`."""
         return LogisticFit(problem, start)
 
 
@@ -89,7 +90,7 @@ class LogisticFit:
         self._whole: dict[float, Array] = {}
         """Parameters fitted to all rows."""
 
-    def choose(self, progress: Progress, rival: float = math.inf) -> float:
+    def choose(self, report_share: Callable[[float], None], rival: float = math.inf) -> float:
         """Return the strongest penalty after which the calibrated log-loss hardly falls."""
         weakest, strongest = (share * self._problem.scale for share in (WEAKEST, STRONGEST))
         first = min(max(RIDGE_SHARE * self._ridge()[0], weakest), strongest)
@@ -103,7 +104,7 @@ class LogisticFit:
         def loss(step: int) -> float:
             if step not in losses:
                 losses[step] = self._path_loss(first * STEP**-step)
-                progress(1 - 0.5 ** len(losses))
+                report_share(1 - 0.5 ** len(losses))
             return losses[step]
 
         best = 0
@@ -126,7 +127,7 @@ class LogisticFit:
         else:
             starts = np.repeat(self._fit_all(l2), int(folds.max()) + 1, axis=1)
             parameters = solver.solve(_training(folds), l2, HELD_OUT_TOLERANCE, starts)
-        return solver.held_out(parameters, folds)[problem.judged]
+        return solver.held_out(parameters, folds)[problem.originals]
 
     def solve(self, l2: float | None) -> tuple[Array, Array]:
         """Return weight and bias."""
@@ -137,7 +138,7 @@ class LogisticFit:
 
     def _path_loss(self, l2: float) -> float:
         logits = self.held_out(l2, self._problem.comparison)
-        return float(calibrated_losses(logits[None], self._problem.judged_targets)[1][0])
+        return float(calibrated_losses(logits[None], self._problem.example_targets)[1][0])
 
     def _along_path(self, l2: float) -> Array:
         """Return the parameters of the comparison's folds."""
@@ -178,9 +179,9 @@ class LogisticFit:
     def _ridge(self) -> tuple[float, float]:
         """Return ridge's strength and temperature."""
         ridge = self._problem.shared(RidgeFit)
-        l2 = ridge.choose(lambda done: None)
+        l2 = ridge.choose(lambda share: None)
         predicted = ridge.leave_one_out(np.array([l2]))
-        return l2, float(calibrated_losses(predicted, self._problem.judged_targets)[0][0])
+        return l2, float(calibrated_losses(predicted, self._problem.example_targets)[0][0])
 
     def _parameters(self, start: Start) -> Array:
         """Return a start in the solver's parameters, of one fit."""

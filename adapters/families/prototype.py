@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.families.base import Progress, Start
+from adapters.families.base import Start
 from adapters.problem import Problem
 
 Array = NDArray[np.float64]
@@ -41,7 +42,7 @@ class Prototype:
         return 4.0 * n * rank * classes
 
     def begin(self, problem: Problem, start: Start | None = None) -> PrototypeFit:
-        """Set to work on a problem; there is nothing to start from in a closed form."""
+        """Return a fit to a problem; a closed form needs no start."""
         return PrototypeFit(problem)
 
 
@@ -53,9 +54,9 @@ class PrototypeFit:
         self._weighted = problem.one_hot * problem.weights[:, None]
         self._sums: Array = self._weighted.T @ problem.features
 
-    def choose(self, progress: Progress, rival: float = math.inf) -> None:
+    def choose(self, report_share: Callable[[float], None], rival: float = math.inf) -> None:
         """Return None: there is no strength."""
-        progress(1.0)
+        report_share(1.0)
 
     def held_out(self, l2: float | None, folds: NDArray[np.intp]) -> Array:
         """Return cosines of each example with class means without its fold; (n, classes)."""
@@ -65,7 +66,7 @@ class PrototypeFit:
             rows = np.flatnonzero(folds == fold)
             kept = self._sums - self._weighted[rows].T @ features[rows]
             logits[rows] = features[rows] @ _directions(kept).T
-        return logits[self._problem.judged]
+        return logits[self._problem.originals]
 
     def solve(self, l2: float | None) -> tuple[Array, Array]:
         """Return weight and bias."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.families.base import Progress, Start, choose_strength
+from adapters.families.base import Start, choose_strength
 from adapters.families.least_squares import LeastSquares
-from adapters.problem import ALL, MAX_JUDGED, Problem, Some
+from adapters.problem import ALL, MAX_VALIDATION_LOGITS, Problem, Some
 
 Array = NDArray[np.float64]
 
@@ -32,7 +33,7 @@ class Ridge:
     the estimate comes from folds.
 
     Cost: 2 n rank classes operations a strength, besides the decomposition; for more than a million
-    logits a sample of them is judged.
+    logits a sample of them is scored.
     """
 
     name: str = "ridge"
@@ -43,11 +44,11 @@ class Ridge:
 
     def cost(self, n: int, rank: int, classes: int) -> float:
         """Return the floating point operations of a fit, to the order of magnitude."""
-        judged = min(n * classes, MAX_JUDGED)
-        return (TRIED * judged + 6 * n * classes) * (2.0 * rank + 100)
+        scored = min(n * classes, MAX_VALIDATION_LOGITS)
+        return (TRIED * scored + 6 * n * classes) * (2.0 * rank + 100)
 
     def begin(self, problem: Problem, start: Start | None = None) -> RidgeFit:
-        """Set to work on a problem; a closed form needs no start."""
+        """Return a fit to a problem; a closed form needs no start."""
         return problem.shared(RidgeFit)
 
 
@@ -59,11 +60,11 @@ class RidgeFit:
         self._squares = LeastSquares(problem, bias=True)
         self._chosen: float | None = None
 
-    def choose(self, progress: Progress, rival: float = math.inf) -> float:
+    def choose(self, report_share: Callable[[float], None], rival: float = math.inf) -> float:
         """Return a strength by exact leave-one-out."""
         if self._chosen is None:
             strengths = STRENGTHS * self._problem.scale
-            self._chosen = choose_strength(strengths, self._trials, self._problem, progress)
+            self._chosen = choose_strength(strengths, self._trials, self._problem, report_share)
         return self._chosen
 
     def leave_one_out(self, strengths: Array, some: Some = ALL) -> Array:
@@ -75,13 +76,13 @@ class RidgeFit:
         return problem.one_hot[some] - self._squares.residuals(strengths, some) / slack[:, :, None]
 
     def _trials(self, strengths: Array) -> Array:
-        return self.leave_one_out(strengths, self._problem.jury)
+        return self.leave_one_out(strengths, self._problem.validation_sample)
 
     def held_out(self, l2: float | None, folds: NDArray[np.intp]) -> Array:
         """Return the prediction for each example by the model without its fold; (n, classes)."""
         assert l2 is not None
         predicted: Array = self._problem.one_hot - self._squares.errors(l2, folds)
-        return predicted[self._problem.judged]
+        return predicted[self._problem.originals]
 
     def solve_folds(self, l2: float, folds: NDArray[np.intp]) -> Array:
         """Return weights along the axes and, last, biases of the models without each fold.

@@ -30,7 +30,7 @@ class _Pair:
     bias: Tensor | None
 
     def fold(self) -> None:
-        """Give the convolution the weights that do the work of both."""
+        """Set the convolution's weights to those of both."""
         norm: Any = self.normalisation
         scale = torch.rsqrt(norm.running_var + norm.eps)
         shift = -norm.running_mean if self.bias is None else self.bias - norm.running_mean

@@ -19,7 +19,7 @@ FACTS = "tuning"
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """Where a training stands.
+    """The state of a training after an epoch.
 
     Attributes:
         tensors: by name.
@@ -35,8 +35,8 @@ class CheckpointStore:
 
     Args:
         kept: where they are kept; None for memory alone.
-        mark: says which examples and which spec they belong to. States with another mark are
-            as good as none.
+        mark: names the examples and the spec they belong to. States with another mark are
+            ignored.
     """
 
     def __init__(self, kept: Checkpoints | None, mark: str) -> None:
@@ -53,11 +53,11 @@ class CheckpointStore:
             size = int.from_bytes(data[:8], "little")
             facts = json.loads(json.loads(data[8 : 8 + size])["__metadata__"][FACTS])
         except (safetensors.SafetensorError, ValueError, KeyError, TypeError):
-            return None  # nothing of ours
+            return None  # not a state
         return State(tensors, facts) if facts.get("mark") == self._mark else None
 
     def save(self, name: str, state: State) -> None:
-        """Keep a state in the place of what had that name."""
+        """Keep a state, replacing the one of that name."""
         facts = json.dumps({**state.facts, "mark": self._mark})
         tensors = {key: tensor.detach().contiguous() for key, tensor in state.tensors.items()}
         self._kept.save(name, safetensors.torch.save(tensors, metadata={FACTS: facts}))

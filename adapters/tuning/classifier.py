@@ -19,9 +19,9 @@ class Classifier(nn.Module):
     """Logits of embeddings: a front and a linear layer that learns.
 
     While it learns, the front standardises each batch by the batch's own mean and scale. A tail
-    that is tuned moves all its embeddings together, further than a linear layer can follow; what
+    that is tuned shifts all its embeddings at once, further than a linear layer can follow; what
     counts is how they lie to one another, and the head that is served gets a front of its own.
-    `settle` fits the front to a tail as it is, to score with. A projection's signs never change.
+    `fit_front` fits the front to a tail as it is, to score with. A projection's signs never change.
 
     Args:
         front: what the head was trained behind.
@@ -54,7 +54,7 @@ class Classifier(nn.Module):
         """Return logits (n, classes) of embeddings (n, dim)."""
         return self._features(embeddings) @ self.weight.T + self.bias
 
-    def settle(self, embeddings: Tensor) -> None:
+    def fit_front(self, embeddings: Tensor) -> None:
         """Fit the front to embeddings (n, dim), unless they are too few."""
         if len(embeddings) >= LEAST_ROWS:
             self.mean, self.scale = _moments(self._lengths(embeddings))

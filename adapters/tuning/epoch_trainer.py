@@ -32,7 +32,7 @@ LEAST_STEPS = 8
 EMBED_BATCH = 32
 """Examples that are embedded at once."""
 
-SETTLE_ON = 256
+FRONT_ROWS = 256
 """Examples that the front is fitted to for scoring, of each class its share."""
 
 CLASSIFIER_SHARE = 0.1
@@ -43,7 +43,7 @@ WEIGHT_DECAY = 0.01
 """Of matrices and kernels; scales and biases are not decayed."""
 
 LARGEST_GRADIENT = 1.0
-"""Length of all gradients together at most: one odd batch must not throw a training off."""
+"""Norm of all gradients at most: one odd batch must not throw a training off."""
 
 STEM = "stem"
 """Name of what belongs to no block."""
@@ -53,8 +53,8 @@ CLASSIFIER = "classifier."
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
-    """What a training learns from.
+class BatchSource:
+    """The examples that a training learns from, in batches.
 
     Attributes:
         rows: examples as `Activations` counts them; shape (m,).
@@ -71,16 +71,16 @@ class Lesson:
     def batches(self, epoch: int, views: int) -> list[tuple[Rows, Rows]]:
         """Return places in `rows` and the view of each, 0 for none, of all batches of an epoch.
 
-        Every batch has its share of every class. Otherwise each step would move all embeddings
-        together towards the classes of its batch, further than the classifier can follow.
+        Every batch has its share of every class. Otherwise each step would shift all embeddings
+        at once towards the classes of its batch, further than the classifier can follow.
         """
         random = np.random.default_rng((*self.seed, epoch))
         n = len(self.rows)
-        looks = random.integers(0, views + 1, n)
+        drawn = random.integers(0, views + 1, n)
         size = min(BATCH, max(LEAST_BATCH, n // LEAST_STEPS))
         deal = stratified_folds(self.targets, math.ceil(n / size), int(random.integers(2**63)))
         parts = [np.flatnonzero(deal == part) for part in range(int(deal.max()) + 1)]
-        return [(places, looks[places]) for places in parts]
+        return [(places, drawn[places]) for places in parts]
 
 
 class Learner:
@@ -115,7 +115,7 @@ class Learner:
         self._optimizer: torch.optim.AdamW
 
     def begin(self, classifier: Classifier) -> None:
-        """Start anew from the backbone's own blocks."""
+        """Restart from the backbone's own blocks, with this classifier."""
         with torch.no_grad():
             for block in self.blocks:
                 for name, tensor in block.tuned:
@@ -124,7 +124,7 @@ class Learner:
         self._optimizer = torch.optim.AdamW(self._groups(), lr=0.0, fused=True)
 
     def restore(self, state: State) -> None:
-        """Go on from a state; `begin` comes first."""
+        """Continue from a state; call it after `begin`."""
         tensors = dict(self._learned())
         with torch.no_grad():
             for name, tensor in tensors.items():
@@ -143,18 +143,18 @@ class Learner:
                 found[f"{name}|{moment}"] = value.clone()
         return {name: tensor.cpu() for name, tensor in found.items()}
 
-    def train(self, plan: Plan, epoch: int, lesson: Lesson) -> float:
+    def train(self, plan: Plan, epoch: int, source: BatchSource) -> float:
         """Run an epoch, counted from 1; returns the weighted mean of the loss in nats."""
-        batches = lesson.batches(epoch, self._activations.views)
+        batches = source.batches(epoch, self._activations.views)
         self._unfreeze(plan.stage(epoch).blocks)
         self._classifier.train()
         learned = [tensor for group in self._optimizer.param_groups for tensor in group["params"]]
         total = torch.zeros((), device=self._device)
         for step, (places, views) in enumerate(batches):
             self._set_rates(plan.rates(epoch, (step + 0.5) / len(batches), len(self.blocks)))
-            states, mask = self._read(lesson.rows[places], views)
-            targets = torch.tensor(lesson.targets[places], device=self._device)
-            weights = torch.tensor(lesson.weights[places], dtype=torch.float32, device=self._device)
+            states, mask = self._read(source.rows[places], views)
+            targets = torch.tensor(source.targets[places], device=self._device)
+            weights = torch.tensor(source.weights[places], dtype=torch.float32, device=self._device)
             with self._fast():
                 embeddings = self._tail(states, mask)
             logits = self._classifier(embeddings.float())
@@ -164,17 +164,17 @@ class Learner:
             _shorten(learned)
             self._optimizer.step()
             total += losses.detach().sum()
-        return float(total) / float(lesson.weights.sum())
+        return float(total) / float(source.weights.sum())
 
-    def settle(self, lesson: Lesson) -> None:
-        """Make the classifier ready to score with what the tail has become."""
-        places = np.concatenate([places for places, _ in lesson.batches(0, 0)])
-        rows = lesson.rows[places[:SETTLE_ON]]
+    def fit_front(self, source: BatchSource) -> None:
+        """Fit the classifier's front to the tail as it is, so that `logits` can score."""
+        places = np.concatenate([places for places, _ in source.batches(0, 0)])
+        rows = source.rows[places[:FRONT_ROWS]]
         self._classifier.eval()
-        self._classifier.settle(torch.cat(list(self._embed(rows, narrow=self._bfloat16))))
+        self._classifier.fit_front(torch.cat(list(self._embed(rows, narrow=self._bfloat16))))
 
     def logits(self, rows: Rows) -> NDArray[np.float64]:
-        """Return logits (m, classes) of examples after `settle`, as fast as training goes."""
+        """Return logits (m, classes) of examples after `fit_front`, as fast as training goes."""
         with torch.no_grad():
             parts = [
                 self._classifier(part).cpu() for part in self._embed(rows, narrow=self._bfloat16)
@@ -212,7 +212,7 @@ class Learner:
             yield
 
     def _learned(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield all that learns, by name."""
+        """Yield all parameters that learn, by name."""
         for block in self.blocks:
             yield from block.tuned
         for name, tensor in self._classifier.named_parameters():
@@ -239,14 +239,14 @@ class Learner:
             group["lr"] = group["share"] * rates[group["block"]]
 
     def _unfreeze(self, tuned: int) -> None:
-        """Let so many blocks learn, counted from the output."""
+        """Unfreeze so many blocks, counted from the output, and freeze the others."""
         for distance, block in enumerate(reversed(self.blocks)):
             for _, tensor in block.tuned:
                 tensor.requires_grad_(distance < tuned)
 
 
 def _shorten(learned: Sequence[Tensor]) -> None:
-    """Scale gradients that are too long together."""
+    """Scale gradients whose common norm is too large."""
     length = nn.utils.get_total_norm([one.grad for one in learned if one.grad is not None])
     if length > LARGEST_GRADIENT:
         nn.utils.clip_grads_with_norm_(learned, LARGEST_GRADIENT, length)

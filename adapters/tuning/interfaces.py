@@ -1,4 +1,4 @@
-"""What fine-tuning is given, what it tells on its way, and what it returns."""
+"""What fine-tuning is given, what it reports on its way, and what it returns."""
 
 from __future__ import annotations
 
@@ -95,13 +95,13 @@ class Checkpoints(Protocol):
         ...
 
     def save(self, name: str, data: bytes) -> None:
-        """Keep a safetensors file in the place of what that name held."""
+        """Keep a safetensors file, replacing the one of that name."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class TuningProgress:
-    """How far a tuning is, told after every epoch of every fold.
+    """How far a tuning is after an epoch of a fold; `Progress` gets these fields as its details.
 
     Attributes:
         fold: counted from 1; 0 for the epochs on all examples, which come last.
@@ -136,10 +136,6 @@ class TuningProgress:
         return (1 - whole) * turns / (self.epochs * self.folds)
 
 
-Progress = Callable[[TuningProgress], None]
-"""Is told of progress; what it raises ends the tuning."""
-
-
 @dataclass(frozen=True, eq=False)
 class TunedTail:
     """A tail that was found to be better than the backbone's own blocks.
@@ -162,7 +158,7 @@ class TunedTail:
 
 @dataclass(frozen=True, eq=False)
 class Tuned:
-    """What a tuning led to.
+    """The result of a tuning.
 
     Attributes:
         fitted: the head to serve with. With a tail it is for the tail's features, and its

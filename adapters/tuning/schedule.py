@@ -55,7 +55,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Plan:
-    """The course of a tuning; the same for every fold and for all examples.
+    """Stages and rates of a tuning; the same for every fold and for all examples.
 
     Attributes:
         stages: one after the other.

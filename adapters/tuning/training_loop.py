@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from adapters.calibration import calibrated_losses
 from adapters.errors import InvalidSpec
+from adapters.progress import Progress
 from adapters.report import TuningEpoch
 from adapters.tuning.checkpoint import CheckpointStore, State
 from adapters.tuning.classifier import Classifier
-from adapters.tuning.epoch_trainer import Learner, Lesson, Rows
-from adapters.tuning.interfaces import Clock, Progress, TuningProgress
+from adapters.tuning.epoch_trainer import BatchSource, Learner, Rows
+from adapters.tuning.interfaces import Clock, TuningProgress
 from adapters.tuning.schedule import Plan
 
 LARGEST_LOGIT = 1e6
@@ -35,7 +36,7 @@ class FoldRun:
     Attributes:
         name: of its state.
         fold: counted from 1; 0 for the training on all examples.
-        lesson: what it learns from.
+        source: the examples it learns from.
         start: the classifier it begins with, which has not seen the held-out examples either.
         held: held-out examples, as `Activations` counts them; shape (k,).
         targets: their classes; shape (k,).
@@ -43,7 +44,7 @@ class FoldRun:
 
     name: str
     fold: int
-    lesson: Lesson
+    source: BatchSource
     start: Classifier
     held: Rows
     targets: NDArray[np.intp]
@@ -61,13 +62,13 @@ class TrainingLoop:
     what happens all the time.
 
     Args:
-        learner: does the work.
+        learner: trains one epoch.
         plan: the same for all runs.
         folds: one run for each.
         whole: the run on all examples.
-        shelf: keeps states.
-        clock: tells seconds.
-        tell: told of every epoch.
+        store: keeps states.
+        clock: returns seconds.
+        progress: told of every epoch.
     """
 
     def __init__(
@@ -76,13 +77,13 @@ class TrainingLoop:
         plan: Plan,
         folds: Sequence[FoldRun],
         whole: FoldRun,
-        shelf: CheckpointStore,
+        store: CheckpointStore,
         clock: Clock,
-        tell: Progress,
+        progress: Progress,
     ) -> None:
         self._learner, self._plan, self._folds, self._whole = learner, plan, folds, whole
-        self._shelf, self._clock, self._tell = shelf, clock, tell
-        states = {run.name: shelf.load(run.name) for run in (*folds, whole)}
+        self._store, self._clock, self._progress = store, clock, progress
+        states = {run.name: store.load(run.name) for run in (*folds, whole)}
         self._facts = {name: dict(state.facts) for name, state in states.items() if state}
         """Of the latest state of each run."""
         self.here = 0.0
@@ -90,7 +91,7 @@ class TrainingLoop:
 
     def run_folds(self) -> list[TuningEpoch]:
         """Train all folds as long as that is worth it; returns the means after each epoch."""
-        known = self._shelf.load("epochs")
+        known = self._store.load("epochs")
         curve = [TuningEpoch(**epoch) for epoch in known.facts["curve"]] if known else []
         while not curve or self._plan.goes_on([epoch.validation_loss for epoch in curve]):
             number = len(curve) + 1
@@ -99,13 +100,13 @@ class TrainingLoop:
             if best_epoch(curve) == number:
                 for run, state in zip(self._folds, states, strict=True):
                     weights = {key: value for key, value in state.tensors.items() if "|" not in key}
-                    self._shelf.save(run.best, State(weights))
+                    self._store.save(run.best, State(weights))
             facts = {"curve": [_plain(epoch) for epoch in curve]}
-            self._shelf.save("epochs", State(facts=facts))
+            self._store.save("epochs", State(facts=facts))
         return curve
 
     def run_whole(self, epochs: int) -> None:
-        """Train on all examples for so many epochs and leave the learner with the outcome."""
+        """Train on all examples for so many epochs; the learner then holds the result."""
         for number in range(1, epochs + 1):
             self._advance(self._whole, number, epochs)
         self._resume(self._whole, self._whole.name)
@@ -123,24 +124,24 @@ class TrainingLoop:
     @property
     def epoch_seconds(self) -> float:
         """Median seconds of training on as many examples as there are, once each."""
-        everything = len(self._whole.lesson.rows)
+        everything = len(self._whole.source.rows)
         runs = {run.name: run for run in (*self._folds, self._whole)}
         passes = [
-            seconds * everything / len(runs[name].lesson.rows)
+            seconds * everything / len(runs[name].source.rows)
             for name, facts in self._facts.items()
             for seconds in facts["training"]
         ]
         return float(np.median(passes))
 
     def _resume(self, run: FoldRun, name: str) -> None:
-        state = self._shelf.load(name)
+        state = self._store.load(name)
         assert state is not None
         self._learner.begin(copy.deepcopy(run.start))
         self._learner.restore(state)
 
     def _advance(self, run: FoldRun, number: int, epochs: int) -> State:
         """Return the state of a run after an epoch, which is run unless it was already."""
-        state = self._shelf.load(run.name)
+        state = self._store.load(run.name)
         facts: Mapping[str, Any] = state.facts if state else {"training": [], "seconds": []}
         if state is not None and facts["epoch"] >= number:
             return state
@@ -148,17 +149,17 @@ class TrainingLoop:
         self._learner.begin(copy.deepcopy(run.start))
         if state is not None:
             self._learner.restore(state)
-        loss = self._learner.train(self._plan, number, run.lesson)
+        loss = self._learner.train(self._plan, number, run.source)
         if not math.isfinite(loss):
             raise self._diverged()
         trained = self._clock()
         tensors = self._learner.state()
         validation_loss = validation_accuracy = None
         if len(run.held):
-            self._learner.settle(run.lesson)
+            self._learner.fit_front(run.source)
             logits = self._learner.logits(run.held)
             tensors[LOGITS] = torch.from_numpy(logits)
-            validation_loss, validation_accuracy = self._judge(logits, run.targets)
+            validation_loss, validation_accuracy = self._validate(logits, run.targets)
         took = self._clock() - began
         self.here += took
         facts = self._facts[run.name] = {
@@ -168,8 +169,8 @@ class TrainingLoop:
             "seconds": [*facts["seconds"], took],
         }
         state = State(tensors, facts)
-        self._shelf.save(run.name, state)
-        progress = TuningProgress(
+        self._store.save(run.name, state)
+        reached = TuningProgress(
             fold=run.fold,
             folds=len(self._folds),
             epoch=number,
@@ -179,17 +180,19 @@ class TrainingLoop:
             validation_accuracy=validation_accuracy,
             remaining_seconds=self._remaining(run, number, epochs),
         )
-        self._tell(progress)
+        self._progress(reached.done, "fine-tuning", asdict(reached))
         return state
 
     def _mean(self, number: int, states: Sequence[State]) -> TuningEpoch:
-        sizes = [len(run.lesson.rows) for run in self._folds]
+        sizes = [len(run.source.rows) for run in self._folds]
         loss = float(np.average([state.facts["loss"] for state in states], weights=sizes))
         logits = np.concatenate([state.tensors[LOGITS].numpy() for state in states])
         targets = np.concatenate([run.targets for run in self._folds])
-        return TuningEpoch(number, loss, *self._judge(logits, targets))
+        return TuningEpoch(number, loss, *self._validate(logits, targets))
 
-    def _judge(self, logits: NDArray[np.float64], targets: NDArray[np.intp]) -> tuple[float, float]:
+    def _validate(
+        self, logits: NDArray[np.float64], targets: NDArray[np.intp]
+    ) -> tuple[float, float]:
         """Return the log-loss after calibration and the accuracy."""
         if not (np.abs(logits) <= LARGEST_LOGIT).all():
             raise self._diverged()
@@ -208,7 +211,7 @@ class TrainingLoop:
         """Guess from the seconds an example took so far how long all others will take."""
         runs = (*self._folds, self._whole)
         done = {other.name: self._facts.get(other.name, {"epoch": 0})["epoch"] for other in runs}
-        rows = {other.name: len(other.lesson.rows) for other in runs}
+        rows = {other.name: len(other.source.rows) for other in runs}
         seen = sum(rows[name] * count for name, count in done.items())
         left = rows[self._whole.name] * (epochs - done[self._whole.name])
         if run.fold:

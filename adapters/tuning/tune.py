@@ -1,4 +1,4 @@
-"""Tunes a tail, on folds first and then on all examples, and takes it where that is better."""
+"""Tunes a tail, on folds first and then on all examples, and takes it where it is better."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from adapters.examples import Examples, Views
 from adapters.families import REGISTRY
 from adapters.folds import stratified_folds
 from adapters.problem import Problem
+from adapters.progress import Progress, ignore_progress
 from adapters.report import FineTuningReport
 from adapters.spec import HeadSpec
 from adapters.training import Fitted, weigh_classes
 from adapters.tuning.checkpoint import CheckpointStore
 from adapters.tuning.classifier import Classifier
-from adapters.tuning.epoch_trainer import Learner, Lesson
+from adapters.tuning.epoch_trainer import BatchSource, Learner
 from adapters.tuning.interfaces import (
     Activations,
     Checkpoints,
     Clock,
     Name,
-    Progress,
     Tunable,
     Tuned,
     TunedTail,
 )
 from adapters.tuning.schedule import Plan
 from adapters.tuning.training_loop import FoldRun, TrainingLoop, best_epoch
-from adapters.tuning.validation import Validator, judge_base
+from adapters.tuning.validation import Validator, validate_base
 
 FEW = 500
 FOLDS_OF_FEW, FOLDS = 5, 3
@@ -52,7 +52,7 @@ def tune(
     embeddings: NDArray[np.float32],
     name: Name,
     clock: Clock,
-    tell: Progress | None = None,
+    progress: Progress = ignore_progress,
     checkpoints: Checkpoints | None = None,
     weights: ArrayLike | None = None,
     views: Views | None = None,
@@ -88,8 +88,8 @@ def tune(
         base: the head on the frozen backbone, by `fit` and `diagnose`: tuning starts from it.
         embeddings: what `base` was fitted to, of shape (n, dim).
         name: gives a tail's fingerprint; called once, if the tail is taken.
-        clock: tells the seconds that the report and the guesses of the remaining time are made of.
-        tell: told of progress after every epoch; what it raises ends the tuning.
+        clock: returns the seconds that the report and guesses of the remaining time are made of.
+        progress: told after every epoch of every fold; its details are `TuningProgress`.
         checkpoints: keeps the state after every epoch. A tuning that finds one of the same
             examples and spec goes on from there and gives what it would have given. None keeps
             states in memory: for each fold four times the weights that are tuned.
@@ -131,8 +131,8 @@ def tune(
             device=device,
             bfloat16=_computes_in_bfloat16(device) if bfloat16 is None else bfloat16,
         )
-        shelf = CheckpointStore(checkpoints, tuning.mark(activations.views))
-        return tuning.run(learner, shelf, name, tell or (lambda progress: None))
+        store = CheckpointStore(checkpoints, tuning.mark(activations.views))
+        return tuning.run(learner, store, name, progress)
 
 
 @contextmanager
@@ -186,40 +186,42 @@ class _Tuning:
             mark.update(np.ascontiguousarray(array).tobytes())
         return mark.hexdigest()
 
-    def run(self, learner: Learner, shelf: CheckpointStore, name: Name, tell: Progress) -> Tuned:
-        """Tune on folds, judge and, if it is worth it, tune on everything."""
+    def run(
+        self, learner: Learner, store: CheckpointStore, name: Name, progress: Progress
+    ) -> Tuned:
+        """Tune on folds, compare and, if the tail is better, tune on all examples."""
         plan = Plan.of(self._spec.fine_tune, len(learner.blocks))
         runs = [self._fold(fold) for fold in range(int(self._folds.max()) + 1)]
-        course = TrainingLoop(learner, plan, runs, self._whole(), shelf, self._clock, tell)
-        curve = course.run_folds()
+        loop = TrainingLoop(learner, plan, runs, self._whole(), store, self._clock, progress)
+        curve = loop.run_folds()
         epochs = best_epoch(curve)
-        judge = Validator(
+        validator = Validator(
             self._base.head.family, self._examples, self._weights, self._folds, self._spec
         )
-        without = judge_base(self._base, self._examples, self._weights, self._views, self._folds)
-        gain = judge.compare(without, [self._features(course, run) for run in runs])
+        without = validate_base(self._base, self._examples, self._weights, self._views, self._folds)
+        gain = validator.compare(without, [self._features(loop, run) for run in runs])
         tuned = learner.blocks[-plan.stage(epochs).blocks :]
         tail, fitted = None, self._base
         if gain.used:
-            course.run_whole(epochs)
+            loop.run_whole(epochs)
             tensors = {name: value for block in tuned for name, value in block.arrays()}
             features = learner.embed(np.arange(len(self._folds)))
             tail = TunedTail(tensors, name(tensors), features)
-            fitted = judge.fit(self._base, gain, features, tail.fingerprint)
+            fitted = validator.fit(self._base, gain, features, tail.fingerprint)
         report = FineTuningReport(
             strategy=self._spec.fine_tune.strategy,
             used=gain.used,
             reason=gain.reason,
             without_tail=gain.without.estimate,
-            with_tail=gain.verdict.estimate,
+            with_tail=gain.result.estimate,
             seconds_without=self._base_seconds,
-            seconds_with=self._base_seconds + self._seconds(course),
+            seconds_with=self._base_seconds + self._seconds(loop),
             bytes_without=len(self._base.head.to_safetensors()),
             bytes_with=sum(block.nbytes for block in tuned) + len(fitted.head.to_safetensors()),
             blocks=tuple(block.name for block in tuned),
             epochs=epochs,
             curve=tuple(curve),
-            epoch_seconds=course.epoch_seconds,
+            epoch_seconds=loop.epoch_seconds,
         )
         return Tuned(replace(fitted, report=replace(fitted.report, fine_tuning=report)), tail)
 
@@ -237,7 +239,7 @@ class _Tuning:
         return FoldRun(
             name=f"fold-{fold}",
             fold=fold + 1,
-            lesson=self._lesson(rest, fold + 1),
+            source=self._source(rest, fold + 1),
             start=start,
             held=examples.order[~rest],
             targets=examples.targets[~rest],
@@ -252,24 +254,24 @@ class _Tuning:
         return FoldRun(
             name="whole",
             fold=0,
-            lesson=self._lesson(np.ones(len(self._folds), dtype=bool), 0),
+            source=self._source(np.ones(len(self._folds), dtype=bool), 0),
             start=Classifier(head.front, *solved, head.temperature),
             held=nobody,
             targets=nobody,
         )
 
-    def _lesson(self, some: NDArray[np.bool_], number: int) -> Lesson:
+    def _source(self, some: NDArray[np.bool_], number: int) -> BatchSource:
         weights = self._weights[some]
-        return Lesson(
+        return BatchSource(
             rows=self._examples.order[some],
             targets=self._examples.targets[some],
             weights=weights / weights.mean(),
             seed=(self._spec.seed, number),
         )
 
-    def _features(self, course: TrainingLoop, run: FoldRun) -> NDArray[np.float32]:
-        return course.embed_fold(run, self._examples.order)
+    def _features(self, loop: TrainingLoop, run: FoldRun) -> NDArray[np.float32]:
+        return loop.embed_fold(run, self._examples.order)
 
-    def _seconds(self, course: TrainingLoop) -> float:
+    def _seconds(self, loop: TrainingLoop) -> float:
         """Return how long it took, the epochs before a restart included."""
-        return self._clock() - self._began + course.seconds - course.here
+        return self._clock() - self._began + loop.seconds - loop.here

@@ -1,4 +1,4 @@
-"""How good a head is on features that come from another tail in every fold."""
+"""Validation of a head on features that come from another tail in every fold."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from adapters.novelty import MIN_THRESHOLD, NoveltyBank
 from adapters.problem import Problem
 from adapters.report import Estimate
 from adapters.spec import HeadSpec
-from adapters.training import Fitted, look_at
+from adapters.training import Fitted, choose_views
 
 Float = NDArray[np.float64]
 Features = NDArray[np.float32]
@@ -37,7 +37,7 @@ of examples that a tail was tuned on lie further apart than others', so strong o
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
+class ValidationResult:
     """Held-out logits (n, classes), their temperature, and the estimate they give."""
 
     logits: Float
@@ -45,7 +45,7 @@ class Verdict:
     estimate: Estimate
 
     @classmethod
-    def of(cls, logits: Float, targets: NDArray[np.intp], folds: int) -> Verdict:
+    def of(cls, logits: Float, targets: NDArray[np.intp], folds: int) -> ValidationResult:
         """Calibrate logits and sum them up."""
         temperature = fit_temperature(logits, targets)
         method = cross_validation(folds, len(targets))
@@ -58,27 +58,27 @@ class Verdict:
         return np.asarray(scipy.special.logsumexp(scaled, axis=1) - right)
 
 
-def judge_base(
+def validate_base(
     base: Fitted,
     examples: Examples,
     weights: Float,
     views: Views | None,
     folds: Folds,
-) -> Verdict:
-    """Hold the same folds out of the head without a tail: its family, strength, front and views."""
+) -> ValidationResult:
+    """Validate the head without a tail on the same folds: its family, strength, front and views."""
     head, report = base.head, base.report
     assert head.front is not None
     used = NONE if report.augmentation is None else report.augmentation.used
-    looks = None if used == NONE else look_at(report.spec, examples, views)
-    problem = arrange(used, examples, weights, looks, head.front, report.spec.seed)
+    chosen = None if used == NONE else choose_views(report.spec, examples, views)
+    problem = arrange(used, examples, weights, chosen, head.front, report.spec.seed)
     fit = REGISTRY[head.family].begin(problem)
     logits = fit.held_out(head.l2, folds[problem.groups])
-    return Verdict.of(logits, examples.targets, int(folds.max()) + 1)
+    return ValidationResult.of(logits, examples.targets, int(folds.max()) + 1)
 
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """A family at work on one set of features."""
+    """A family fitted to one set of features."""
 
     front: Front
     problem: Problem
@@ -93,21 +93,21 @@ class _Part:
 
 @dataclass(frozen=True, eq=False)
 class Gain:
-    """What the folds say of a tail.
+    """What a tail gains on the folds.
 
     It is used if the log-loss of held-out examples is lower than without it by `MIN_GAIN` of that
     and by `SURE` standard errors of the examples' paired differences, and accuracy is not lower.
 
     Attributes:
-        without: the verdict on the head without it.
-        verdict: on the head with it.
+        without: the result on the head without it.
+        result: on the head with it.
         error: standard error of the difference of their log-losses.
         strength: of that head's penalty, as `Validator` measures it.
         features: of all examples, (n, dim), by each fold's tail.
     """
 
-    without: Verdict
-    verdict: Verdict
+    without: ValidationResult
+    result: ValidationResult
     error: float
     strength: float | None
     features: Sequence[Features]
@@ -115,14 +115,14 @@ class Gain:
     @property
     def used(self) -> bool:
         """Whether the tail is good enough."""
-        ours, theirs = self.verdict.estimate, self.without.estimate
+        ours, theirs = self.result.estimate, self.without.estimate
         gain = theirs.log_loss - ours.log_loss
         return gain >= self._least and ours.accuracy >= theirs.accuracy
 
     @property
     def reason(self) -> str:
         """Why it is used or not, in words."""
-        ours, theirs = self.verdict.estimate, self.without.estimate
+        ours, theirs = self.result.estimate, self.without.estimate
         found = (
             f"log-loss {ours.log_loss:.4f} with the tail and {theirs.log_loss:.4f} without, "
             f"accuracy {ours.accuracy:.1%} and {theirs.accuracy:.1%}"
@@ -140,14 +140,14 @@ class Gain:
 
 @dataclass(frozen=True, eq=False)
 class Validator:
-    """Fits one family to features and judges it on folds.
+    """Fits one family to features and validates it on folds.
 
     Strengths are in units of each problem's mean spectrum, so that one holds for any number of
     examples; the spec's own strength is taken as it is.
 
     Attributes:
         family: name of the family.
-        examples: labels and their order; the embeddings are not looked at.
+        examples: labels and their order; the embeddings are not used.
         weights: what each counts, class weights included; shape (n,).
         folds: the fold of each example; shape (n,).
         spec: front, seed and, perhaps, strength.
@@ -159,14 +159,14 @@ class Validator:
     folds: Folds
     spec: HeadSpec
 
-    def compare(self, without: Verdict, features: Sequence[Features]) -> Gain:
-        """Judge a head on features by each fold's tail, at the strength that is best there.
+    def compare(self, without: ValidationResult, features: Sequence[Features]) -> Gain:
+        """Validate a head on features by each fold's tail, at the strength that is best there.
 
         The strength is chosen as families choose theirs, by the calibrated log-loss of held-out
         examples.
 
         Args:
-            without: the verdict on the head without a tail.
+            without: the result on the head without a tail.
             features: of shape (n, dim), one for each fold, by a tail that has not seen it.
         """
         n, count = len(self.folds), len(features)
@@ -184,26 +184,28 @@ class Validator:
             whole = self._problem(np.zeros((n, 1)), np.ones(n, dtype=bool))
             strength = choose_strength(
                 STRENGTHS,
-                lambda some: np.stack([held_out(float(one))[whole.jury] for one in some]),
+                lambda some: np.stack(
+                    [held_out(float(one))[whole.validation_sample] for one in some]
+                ),
                 whole,
-                lambda done: None,
+                lambda share: None,
             )
         targets = self.examples.targets
-        verdict = Verdict.of(held_out(strength), targets, count)
-        differences = verdict.losses(targets) - without.losses(targets)
+        result = ValidationResult.of(held_out(strength), targets, count)
+        differences = result.losses(targets) - without.losses(targets)
         error = float(differences.std(ddof=1) / np.sqrt(n))
-        return Gain(without, verdict, error, strength, features)
+        return Gain(without, result, error, strength, features)
 
     def fit(self, base: Fitted, gain: Gain, features: Features, fingerprint: str) -> Fitted:
         """Fit the head on a tail that was tuned on all examples, and say how good it is.
 
         Args:
             base: the head without the tail.
-            gain: what the folds say; the head's calibration and its estimate come from there.
+            gain: on the folds; the head's calibration and its estimate come from there.
             features: of all examples by the tail, in the caller's order; shape (n, dim).
             fingerprint: of these features.
         """
-        examples, verdict = self.examples, gain.verdict
+        examples, result = self.examples, gain.result
         rows = features[examples.order]
         part = self._part(rows, np.ones(len(rows), dtype=bool))
         l2 = self._l2(part, gain.strength)
@@ -214,31 +216,31 @@ class Validator:
             weight=weight.astype(np.float32),
             bias=bias.astype(np.float32),
             fingerprint=fingerprint,
-            temperature=verdict.temperature,
+            temperature=result.temperature,
             l2=l2,
             front=part.front,
             novelty=bank,
-            conformal=Conformal.of(verdict.logits, examples.targets, verdict.temperature),
+            conformal=Conformal.of(result.logits, examples.targets, result.temperature),
         )
         report = replace(
             base.report,
             fingerprint=fingerprint,
-            estimate=verdict.estimate,
+            estimate=result.estimate,
             l2=l2,
-            temperature=verdict.temperature,
+            temperature=result.temperature,
             learning_curve=(),  # every point would take a tuning of its own
             augmentation=None,
             novelty=novelty_report(bank),
         )
-        held_out = np.empty_like(verdict.logits)
-        held_out[examples.order] = verdict.logits
-        return Fitted(head, add_evaluation(report, examples, verdict.logits), held_out)
+        held_out = np.empty_like(result.logits)
+        held_out[examples.order] = result.logits
+        return Fitted(head, add_evaluation(report, examples, result.logits), held_out)
 
     def _novelty(self, of_folds: Sequence[Features], features: Features) -> NoveltyBank | None:
         """Keep features of all examples; the threshold comes from folds.
 
-        A tail draws together what it was tuned on, so only examples it has not seen tell how far
-        from the kept ones an ordinary input lies.
+        A tail moves what it was tuned on closer together, so only examples it has not seen show
+        how far from the kept ones an ordinary input lies.
         """
         spec, targets = self.spec.novelty, self.examples.targets
         if spec is None:
@@ -257,7 +259,7 @@ class Validator:
         return replace(whole, threshold=max(float(threshold), MIN_THRESHOLD))
 
     def _part(self, features: Features, rows: NDArray[np.bool_]) -> _Part:
-        """Set the family to work on the features of some of the examples."""
+        """Fit the family to the features of some of the examples."""
         family = REGISTRY[self.family]
         front = Front.of(self.spec.front, features, self.examples.weights[rows], self.spec.seed)
         front = replace(front, unit=family.unit)

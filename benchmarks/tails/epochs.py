@@ -18,7 +18,7 @@ import models
 from adapters.fronts import Front
 from adapters.spec import FineTune
 from adapters.tuning.classifier import Classifier
-from adapters.tuning.epoch_trainer import Learner, Lesson
+from adapters.tuning.epoch_trainer import BatchSource, Learner
 from adapters.tuning.schedule import Plan
 from benchmarks.learning.runs import Run
 from benchmarks.learning.tables import Table, verdict
@@ -106,8 +106,8 @@ def _here(tail: Tail, states: NDArray[np.float16], device: str, bfloat16: bool) 
     learner.begin(Classifier(front, weight, np.zeros(CLASSES), 1.0))
     plan = Plan.of(FineTune("tail", learning_rate=1e-6), len(learner.blocks))
     rows = np.arange(states.shape[1])
-    lesson = Lesson(rows, rows % CLASSES, np.ones(len(rows)), (0,))
-    return lambda: _discard(learner.train(plan, 1, lesson))
+    source = BatchSource(rows, rows % CLASSES, np.ones(len(rows)), (0,))
+    return lambda: _discard(learner.train(plan, 1, source))
 
 
 def _discard(loss: float) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from adapters import Progress
 from service.fitting.task import FitTask, FittedHead
 from service.subprocesses import frames
 from service.subprocesses.process import died_as, end_process, next_frame, send, start_process
@@ -37,7 +38,7 @@ class FitProcess:
         async with self._lock:
             yield
 
-    async def fit(self, task: FitTask, progress: Callable[[float, str], None]) -> FittedHead:
+    async def fit(self, task: FitTask, progress: Progress) -> FittedHead:
         """Fits a head; needs `acquire`. Cancelling it ends the process.
 
         Raises:
@@ -69,7 +70,7 @@ class FitProcess:
         return self._process
 
 
-async def _receive(process: Process, progress: Callable[[float, str], None]) -> FittedHead:
+async def _receive(process: Process, progress: Progress) -> FittedHead:
     while True:
         header, payload = await next_frame(process)
         if "progress" in header:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection
 
 import adapters
+from adapters.progress import Progress, ignore_progress
 from service.embedding.view_embeddings import ViewEmbeddings
 from service.errors import Aborted, PreconditionFailed
 from service.fitting.process import FitProcess
@@ -69,9 +70,7 @@ class Trainer:
         counts = await self._database.read(example_sets.label_counts, head.uid)
         check_trainable(counts, spec, self._max_classes)
 
-    async def prepare(
-        self, head: HeadRecord, spec: adapters.HeadSpec, progress: Callable[[float, str], None]
-    ) -> None:
+    async def prepare(self, head: HeadRecord, spec: adapters.HeadSpec, progress: Progress) -> None:
         """Embeds missing views, which may take long and does not need the process."""
         if spec.augment.views:
             progress(0.0, "embedding views")
@@ -81,7 +80,7 @@ class Trainer:
         self,
         head: HeadRecord,
         spec: adapters.HeadSpec,
-        progress: Callable[[float, str], None],
+        progress: Progress,
     ) -> NewVersion:
         """Fits a version on the head's examples, from the active one on; needs the process.
 
@@ -116,13 +115,13 @@ class Trainer:
         """
         material = await self._database.read(_material_of, head, version, without)
         check_trainable(Counter(material.examples.labels), material.spec, self._max_classes)
-        return await self._make(head, material, lambda share, phase: None)
+        return await self._make(head, material, ignore_progress)
 
     async def _make(
         self,
         head: HeadRecord,
         material: Material,
-        progress: Callable[[float, str], None],
+        progress: Progress,
     ) -> NewVersion:
         started = time.perf_counter()
         spec, examples = material.spec, material.examples
@@ -147,7 +146,7 @@ class Trainer:
             members=examples.members,
         )
 
-    async def _fit(self, task: FitTask, progress: Callable[[float, str], None]) -> FittedHead:
+    async def _fit(self, task: FitTask, progress: Progress) -> FittedHead:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 return await self._fit_process.fit(task, progress)

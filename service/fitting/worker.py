@@ -11,7 +11,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ import adapters
 from adapters.diagnostics import diagnose
 from adapters.estimate import measure
 from adapters.examples import Views
+from adapters.progress import Progress, within
 from service.subprocesses import frames
 from service.subprocesses.main import begin, failure
 
@@ -48,8 +49,8 @@ def _receive(stream: BinaryIO, requests: queue.SimpleQueue[_Request]) -> None:
 
 
 def _answer(header: dict[str, Any], payload: bytes, output: BinaryIO) -> bytes:
-    def tell(progress: float, phase: str) -> None:
-        output.write(frames.pack({"progress": progress, "phase": phase}))
+    def tell(share: float, phase: str, details: Mapping[str, Any] | None = None) -> None:
+        output.write(frames.pack({"progress": share, "phase": phase}))
 
     started = time.process_time()
     arrays = frames.unpack_arrays(header["arrays"], payload)
@@ -73,7 +74,7 @@ def fit(
     labels: Sequence[str],
     spec: adapters.HeadSpec,
     fingerprint: str,
-    tell: Callable[[float, str], None],
+    tell: Progress,
 ) -> adapters.Fitted:
     """Fits a head and diagnoses it.
 
@@ -95,7 +96,7 @@ def fit(
         weights=weights,
         views=views,
         start=start,
-        progress=lambda share, phase: tell(FIT_SHARE * share, phase),
+        progress=within(tell, 0.0, FIT_SHARE),
     )
     return diagnose(
         fitted,
@@ -103,7 +104,7 @@ def fit(
         labels,
         weights=weights,
         views=views,
-        progress=lambda share, phase: tell(FIT_SHARE + (1 - FIT_SHARE) * share, phase),
+        progress=within(tell, FIT_SHARE, 1.0),
     )
 
 

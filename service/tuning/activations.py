@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
+from adapters import Progress
 from models import InputLimits, Modality
 from service.concurrency.retry import retry_when_full
 from service.concurrency.tasks import to_thread_shielded
@@ -24,7 +25,6 @@ from trunkline.v1 import common_pb2
 ROWS_AT_ONCE = 64
 """Rows computed at a time: a small share of the tenant's queue, and one file."""
 
-Progress = Callable[[float], None]
 T = TypeVar("T")
 
 
@@ -59,7 +59,6 @@ class Activations:
         Args:
             flips: whether these views are flips.
             prepared: whether what enters the network is wanted in place of activations.
-            tell: is told the share that is done.
 
         Raises:
             PreconditionFailed: so much does not fit, or one of them cannot be computed.
@@ -79,7 +78,7 @@ class Activations:
         await asyncio.to_thread(self.files.make_room, key, nbytes)
         done = 0
         for part in _parts(missing, max(1, ROWS_AT_ONCE // (1 + views))):
-            tell(done / len(missing))
+            tell(done / len(missing), "computing activations")
             rows = await self._compute(head, backbone, part, views, flips=flips, prepared=prepared)
             await to_thread_shielded(self.files.add, key, rows)
             done += len(part)

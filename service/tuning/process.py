@@ -5,20 +5,17 @@ from __future__ import annotations
 import asyncio
 import shutil
 from asyncio.subprocess import Process
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
+from adapters import Progress
 from service.concurrency.tasks import to_thread_shielded
 from service.concurrency.tenant_lock import TenantLock
 from service.subprocesses import frames
 from service.subprocesses.process import next_frame, process_of_one_task, send
 from service.tuning.task import TuningResult, TuningTask, read_result, read_task, write_task
-
-Progress = Callable[[float, str, Mapping[str, Any] | None], None]
-"""Is told the share that is done, the phase in words and, of epochs, the fields of
-`adapters.tuning.TuningProgress`."""
 
 
 class TuningProcess:
@@ -54,6 +51,7 @@ class TuningProcess:
 
         Args:
             settings: `service.tuning.worker.Settings`, but for folder and threads.
+            tell: told the fields of `adapters.tuning.TuningProgress` as details of epochs.
 
         Raises:
             PreconditionFailed: nothing can be learned from these examples, or the network cannot

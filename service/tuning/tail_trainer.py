@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 
 import adapters
 from adapters.estimate import measure
+from adapters.progress import Progress, within
 from models.tails import tail_fingerprint
 from service.config import ServerSettings
 from service.embedding.backfill import EmbeddingBackfill
@@ -29,7 +29,7 @@ from service.store.jobs import NewVersion
 from service.store.tails import NewTail
 from service.tuning.activations import Activations
 from service.tuning.checks import WHOLE, check_examples, check_tunable
-from service.tuning.process import Progress, TuningProcess
+from service.tuning.process import TuningProcess
 from service.tuning.task import TuningResult, TuningTask
 
 ATTEMPTS = 3
@@ -106,7 +106,7 @@ class TailTrainer:
                 field="tune_timeout_seconds",
                 limit=self._timeout_seconds,
             ) from error
-        tell(1.0, "storing the version", None)
+        tell(1.0, "storing the version")
         return await self._version(head, backbone, task, result, started)
 
     async def delete(self, job: str) -> None:
@@ -140,12 +140,6 @@ class TailTrainer:
         job: str,
         tell: Progress,
     ) -> tuple[TuningTask, TuningResult]:
-        def note(share: float) -> None:
-            tell(ACTIVATION_SHARE * share, "computing activations", None)
-
-        def tuning(share: float, phase: str, progress: Mapping[str, Any] | None) -> None:
-            tell(ACTIVATION_SHARE + (1 - ACTIVATION_SHARE) * share, phase, progress)
-
         whole = spec.fine_tune.strategy == WHOLE
         for attempt in range(ATTEMPTS):
             task = await self._task(head, spec, job)
@@ -157,7 +151,7 @@ class TailTrainer:
                     views=spec.fine_tune.views,
                     flips=spec.fine_tune.flips,
                     prepared=whole,
-                    tell=note,
+                    tell=within(tell, 0.0, ACTIVATION_SHARE),
                 )
             except Aborted:  # an example was deleted meanwhile
                 await self.delete(job)
@@ -166,6 +160,7 @@ class TailTrainer:
             else:
                 folder = str(self._parts.activations.files.folder(key))
                 settings = {**self._settings, "activations": folder}
+                tuning = within(tell, ACTIVATION_SHARE, 1.0)
                 return task, await self._tuning_process.run(job, settings, tuning)
         raise AssertionError("unreachable")
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import adapters
 import models
 from adapters.examples import Views
+from adapters.progress import Progress, within
 from models.tails import tail_fingerprint, write_tail
 from service.errors import StoreFailed
 from service.fitting.task import FittedHead
@@ -28,12 +29,10 @@ from service.tuning.mapped_activations import StoredActivations
 from service.tuning.task import TuningResult, TuningTask, read_task, write_result
 
 if TYPE_CHECKING:
-    from adapters.tuning import Tensors, Tuned, TuningProgress
+    from adapters.tuning import Tensors, Tuned
 
 BASE_SHARE = 0.05
 """Of the work: the head on the frozen backbone, which tuning starts from."""
-
-Progress = Callable[[float, str, dict[str, Any] | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +81,8 @@ def main() -> None:
         return
     exit_with_server()
 
-    def tell(share: float, phase: str, tuning: dict[str, Any] | None = None) -> None:
-        output.write(frames.pack({"progress": share, "phase": phase, "tuning": tuning}))
+    def tell(share: float, phase: str, details: Mapping[str, Any] | None = None) -> None:
+        output.write(frames.pack({"progress": share, "phase": phase, "tuning": details}))
 
     try:
         _work(Settings(**frame[0]), tell)
@@ -125,7 +124,7 @@ def _tune(settings: Settings, task: TuningTask, tell: Progress) -> Tuned:
     began = time.perf_counter()
     base = _base(task, tell)
     base_seconds = time.perf_counter() - began
-    tell(BASE_SHARE, "loading the network", None)
+    tell(BASE_SHARE, "loading the network")
     tunable = load_tunable(
         task.backbone,
         task.fingerprint,
@@ -136,11 +135,6 @@ def _tune(settings: Settings, task: TuningTask, tell: Progress) -> Tuned:
     )
 
     before = tunable.digest()
-
-    def note(progress: TuningProgress) -> None:
-        share = BASE_SHARE + (1 - BASE_SHARE) * progress.done
-        tell(share, "fine-tuning", asdict(progress))
-
     tuned = tune(
         tunable.module,
         rows,
@@ -150,7 +144,7 @@ def _tune(settings: Settings, task: TuningTask, tell: Progress) -> Tuned:
         embeddings=task.embeddings,
         name=lambda tensors: tail_fingerprint(_file(task, tensors)),
         clock=time.perf_counter,
-        tell=note,
+        progress=within(tell, BASE_SHARE, 1.0),
         checkpoints=_Checkpoints(Path(settings.folder)),
         weights=task.weights,
         views=_views(task),
@@ -169,7 +163,7 @@ def _base(task: TuningTask, tell: Progress) -> adapters.Fitted:
         task.labels,
         task.spec,
         task.fingerprint,
-        lambda share, phase: tell(BASE_SHARE * share, phase, None),
+        within(tell, 0.0, BASE_SHARE),
     )
 
 

@@ -188,10 +188,15 @@ def test_rare_classes_and_weights_do_no_harm() -> None:
 def test_progress_rises_to_the_end() -> None:
     embeddings, labels = noisy(60, 8, 2, distance=1.0)
     fitted = adapters.fit(embeddings, labels, fingerprint="f00d")
-    told: list[float] = []
-    adapters.diagnose(fitted, embeddings, labels, progress=lambda share, phase: told.append(share))
-    assert told == sorted(told)
-    assert (told[0], told[-1]) == (0.0, 1.0)
+    reported: list[float] = []
+    adapters.diagnose(
+        fitted,
+        embeddings,
+        labels,
+        progress=lambda share, phase, details=None: reported.append(share),
+    )
+    assert reported == sorted(reported)
+    assert (reported[0], reported[-1]) == (0.0, 1.0)
 
 
 def test_of_very_many_examples_a_sample_is_compared() -> None:

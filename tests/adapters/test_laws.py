@@ -238,18 +238,18 @@ def test_hundreds_of_classes_are_learned(family: str) -> None:
 @families
 def test_progress_rises_to_one(family: str) -> None:
     embeddings, labels = blobs(30, 10, 3)
-    told: list[tuple[float, str]] = []
+    reported: list[tuple[float, str]] = []
     adapters.fit(
         embeddings,
         labels,
         HeadSpec(family),
         fingerprint="f00d",
-        progress=lambda share, phase: told.append((share, phase)),
+        progress=lambda share, phase, details=None: reported.append((share, phase)),
     )
-    shares = [share for share, _ in told]
+    shares = [share for share, _ in reported]
     assert shares == sorted(shares)
     assert (shares[0], shares[-1]) == (0.0, 1.0)
-    assert all(phase for _, phase in told)
+    assert all(phase for _, phase in reported)
 
 
 @families

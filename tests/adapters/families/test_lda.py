@@ -37,7 +37,7 @@ def by_formula(problem: Problem, l2: float, kept: NDArray[np.bool_]) -> tuple[Ar
 def brute_force(problem: Problem, l2: float, folds: NDArray[np.intp]) -> Array:
     """Log-probabilities of each example by a model fitted anew without its fold."""
     expected = np.empty((problem.n, problem.classes))
-    for example, row in enumerate(problem.judged):
+    for example, row in enumerate(problem.originals):
         weight, bias = by_formula(problem, l2, folds != folds[row])
         expected[example] = problem.features[row] @ weight.T + bias
     log_probabilities: Array = log_softmax(expected, axis=1)

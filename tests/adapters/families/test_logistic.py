@@ -66,8 +66,8 @@ def test_held_out_logits_come_from_models_without_the_example(
     folds = problem.deal(6)
     held_out = softmax(LogisticFit(problem, None).held_out(4.0, folds), axis=1)
     for fold in range(3):
-        expected = reference(problem, 4.0, folds != fold)[problem.judged]
-        out = folds[problem.judged] == fold
+        expected = reference(problem, 4.0, folds != fold)[problem.originals]
+        out = folds[problem.originals] == fold
         np.testing.assert_allclose(held_out[out], expected[out], atol=0.01)
 
 

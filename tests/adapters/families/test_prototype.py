@@ -31,7 +31,7 @@ def test_leaving_folds_out_equals_brute_force(weighted: bool, views: int) -> Non
     problem = problem_of((30, 8, 3), weighted=weighted, views=views)
     folds = problem.deal(5)
     expected = np.empty((problem.n, problem.classes))
-    for example, row in enumerate(problem.judged):
+    for example, row in enumerate(problem.originals):
         kept = folds != folds[row]
         owner = (problem.one_hot * problem.weights[:, None])[kept]
         means = owner.T @ problem.features[kept]

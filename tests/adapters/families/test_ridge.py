@@ -12,7 +12,7 @@ from adapters import HeadSpec
 from adapters.families.lda import Lda, LdaFit
 from adapters.families.least_squares import LeastSquares
 from adapters.families.ridge import RidgeFit
-from adapters.problem import MAX_JUDGED, Problem
+from adapters.problem import MAX_VALIDATION_LOGITS, Problem
 from adapters.training import MAX_AUTO_COST
 from tests.adapters.data import blobs, problem_of
 
@@ -34,7 +34,7 @@ def reference(problem: Problem, l2: float, kept: NDArray[np.bool_]) -> Reference
 def brute_force(problem: Problem, l2: float, folds: NDArray[np.intp]) -> Array:
     """Predictions for each example by a model fitted anew without its fold."""
     expected = np.empty((problem.n, problem.classes))
-    for example, row in enumerate(problem.judged):
+    for example, row in enumerate(problem.originals):
         model = reference(problem, l2, folds != folds[row])
         expected[example] = model.predict(problem.features[row : row + 1])[0]
     return expected
@@ -128,14 +128,14 @@ def test_leave_one_out_of_some_is_that_of_all(family: type[RidgeFit | LdaFit]) -
     np.testing.assert_allclose(fit.leave_one_out(strengths, some), expected, rtol=1e-9)
 
 
-def test_a_stratified_jury_judges_the_strengths_of_very_many_examples() -> None:
+def test_strengths_are_compared_on_a_stratified_sample_of_very_many_examples() -> None:
     targets = np.arange(30_000) % 100
     problem = Problem.of(np.zeros((30_000, 1)), targets, 100, seed=0)
-    jury = np.arange(30_000)[problem.jury]
-    assert 0.9 * MAX_JUDGED <= 100 * len(jury) <= MAX_JUDGED
-    assert np.ptp(np.bincount(targets[jury])) <= 1
+    sample = np.arange(30_000)[problem.validation_sample]
+    assert 0.9 * MAX_VALIDATION_LOGITS <= 100 * len(sample) <= MAX_VALIDATION_LOGITS
+    assert np.ptp(np.bincount(targets[sample])) <= 1
     few = Problem.of(np.zeros((300, 1)), targets[:300], 100, seed=0)
-    assert len(np.arange(300)[few.jury]) == 300
+    assert len(np.arange(300)[few.validation_sample]) == 300
 
 
 def test_held_out_errors_cannot_be_overwritten() -> None:

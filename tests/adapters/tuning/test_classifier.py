@@ -45,9 +45,9 @@ def test_what_moves_all_embeddings_together_changes_no_logits(kind: str) -> None
 
 
 @pytest.mark.parametrize("kind", FRONTS)
-def test_settled_on_some_examples_it_scores_others_alone(kind: str) -> None:
+def test_with_its_front_fitted_to_some_examples_it_scores_others_alone(kind: str) -> None:
     found, moved = classifier(kind), 4 * embeddings(0) + 7
-    found.settle(moved)
+    found.fit_front(moved)
     together = found(moved).detach()
     alone = torch.cat([found(row[None]).detach() for row in moved])
     torch.testing.assert_close(alone, together, rtol=1e-4, atol=1e-4)
@@ -58,7 +58,7 @@ def test_settled_on_some_examples_it_scores_others_alone(kind: str) -> None:
 def test_too_few_embeddings_leave_the_front_as_it_is() -> None:
     found, rows = classifier(), embeddings(2, LEAST_ROWS - 1)
     wanted = found(rows).detach()
-    found.settle(rows)
+    found.fit_front(rows)
     torch.testing.assert_close(found(rows).detach(), wanted)
     torch.testing.assert_close(found.train()(rows).detach(), wanted)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,7 @@ def test_the_report_shows_both_sides_and_survives_json(textile: Tuned) -> None:
 
 
 def test_labels_at_random_leave_the_plain_head() -> None:
-    """The tail can learn them by heart: what it has not seen must tell."""
+    """The tail can learn them by heart: what it has not seen must decide."""
     activations, _ = textures(60)
     labels = np.random.default_rng(3).permutation(["a", "b"] * 30).tolist()
     tail, settings = convolutions(), spec(max_epochs=6, learning_rate=0.03)
@@ -89,8 +90,8 @@ def test_labels_at_random_leave_the_plain_head() -> None:
     assert report.with_tail.log_loss > 0.6
 
 
-def test_nobody_is_scored_by_a_tail_that_has_seen_it() -> None:
-    """Every example has a twin with the other label: who has seen only the twin is wrong."""
+def test_no_example_is_scored_by_a_tail_that_has_seen_it() -> None:
+    """Every example has a twin with the other label: a tail that saw only the twin is wrong."""
     activations, _ = textures(30)
     rows, none = np.arange(30), np.zeros(30, dtype=np.intp)
     states = activations.rows(rows, none)[0]
@@ -193,12 +194,12 @@ def test_texts_are_tuned_without_looking_at_padding() -> None:
     )
 
 
-def test_views_are_drawn_in_training_and_never_judged() -> None:
+def test_views_are_drawn_in_training_and_never_scored() -> None:
     activations, labels = textures(40, views=2)
     tuned(convolutions(), activations, labels, spec(max_epochs=3))
     drawn = np.bincount([view for _, view in activations.asked], minlength=3)
     assert drawn[1] == pytest.approx(drawn[2], rel=0.3)
-    assert drawn[0] > drawn[1]  # the examples themselves are drawn, and looked at to judge
+    assert drawn[0] > drawn[1]  # the examples themselves are drawn, and scored besides
 
 
 def test_class_weights_are_honoured() -> None:
@@ -215,25 +216,30 @@ def test_class_weights_are_honoured() -> None:
     assert recall({"rare": 50.0}) < recall({})
 
 
-def test_progress_is_told_and_what_it_raises_ends_the_tuning() -> None:
+def test_progress_is_reported_and_what_it_raises_ends_the_tuning() -> None:
     activations, labels = textures(40)
-    told: list[TuningProgress] = []
+    shares: list[float] = []
+    reported: list[TuningProgress] = []
 
-    def tell(progress: TuningProgress) -> None:
-        told.append(progress)
-        if len(told) == 7:
+    def progress(share: float, phase: str, details: Mapping[str, Any] | None = None) -> None:
+        assert phase == "fine-tuning"
+        assert details is not None
+        shares.append(share)
+        reported.append(TuningProgress(**details))
+        if len(reported) == 7:
             raise StopError
 
     with pytest.raises(StopError):
-        tuned(convolutions(), activations, labels, spec(), tell=tell)
-    assert [(p.fold, p.epoch) for p in told] == [*((f, 1) for f in range(1, 6)), (1, 2), (2, 2)]
-    shares = [p.done for p in told]
+        tuned(convolutions(), activations, labels, spec(), progress=progress)
+    places = [(one.fold, one.epoch) for one in reported]
+    assert places == [*((fold, 1) for fold in range(1, 6)), (1, 2), (2, 2)]
+    assert shares == [one.done for one in reported]
     assert shares == sorted(shares)
-    assert all(p.remaining_seconds > 0 for p in told)
-    assert all(p.validation_accuracy is not None for p in told)
+    assert all(one.remaining_seconds > 0 for one in reported)
+    assert all(one.validation_accuracy is not None for one in reported)
 
 
-def test_progress_grows_by_equal_steps_to_the_whole() -> None:
+def test_share_done_grows_by_equal_steps_to_the_whole() -> None:
     folds, epochs = 2, 3
     turns = [(fold, epoch) for epoch in (1, 2, 3) for fold in (1, 2)]
     shares = [
@@ -249,26 +255,29 @@ def test_going_on_from_a_checkpoint_gives_what_it_would_have_given(stop_after: i
     settings = spec("gradual", max_epochs=4)
     straight = tuned(convolutions(), activations, labels, settings)
     kept = Kept()
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
 
-    def tell(progress: TuningProgress) -> None:
-        told.append((progress.fold, progress.epoch))
-        if len(told) == stop_after:
+    def progress(share: float, phase: str, details: Mapping[str, Any] | None = None) -> None:
+        assert details is not None
+        reported.append((details["fold"], details["epoch"]))
+        if len(reported) == stop_after:
             raise StopError
 
     with pytest.raises(StopError):
-        tuned(convolutions(), activations, labels, settings, tell=tell, checkpoints=kept)
-    again = tuned(convolutions(), activations, labels, settings, tell=tell, checkpoints=kept)
+        tuned(convolutions(), activations, labels, settings, progress=progress, checkpoints=kept)
+    again = tuned(
+        convolutions(), activations, labels, settings, progress=progress, checkpoints=kept
+    )
     assert straight.tail is not None
     assert again.tail is not None
     for name, values in straight.tail.tensors.items():
         np.testing.assert_array_equal(again.tail.tensors[name], values)
     np.testing.assert_array_equal(again.tail.features, straight.tail.features)
     np.testing.assert_array_equal(again.fitted.head.weight, straight.fitted.head.weight)
-    assert len(set(told)) == len(told)  # nothing was done twice
+    assert len(set(reported)) == len(reported)  # nothing was done twice
     report = again.fitted.report.fine_tuning
     assert report is not None
-    assert report.seconds_with > len(told)
+    assert report.seconds_with > len(reported)
 
 
 def test_a_checkpoint_of_other_examples_is_left_alone() -> None:
@@ -302,7 +311,7 @@ def test_the_order_of_examples_does_not_matter_and_nothing_leaks() -> None:
     np.testing.assert_allclose(other.tail.features, one.tail.features[order], atol=1e-6)
 
 
-def test_novelty_is_told_by_distances_of_examples_that_tails_had_not_seen() -> None:
+def test_novelty_is_decided_by_distances_of_examples_that_tails_had_not_seen() -> None:
     activations, labels = textures(120)
     novelty = adapters.NoveltySpec(false_alarm_rate=0.1)
     settings = adapters.HeadSpec(family="ridge", novelty=novelty, fine_tune=spec().fine_tune)

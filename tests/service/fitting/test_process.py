@@ -78,7 +78,7 @@ async def test_head_equals_the_one_fitted_in_this_process(fitter: FitProcess) ->
     progress: list[tuple[float, str]] = []
     fitted = await fitter.fit(
         FitTask(embeddings, labels, SPEC, FINGERPRINT),
-        lambda share, phase: progress.append((share, phase)),
+        lambda share, phase, details=None: progress.append((share, phase)),
     )
     expected = adapters.fit(embeddings, labels, SPEC, fingerprint=FINGERPRINT)
     assert fitted.labels == expected.head.labels
@@ -208,7 +208,10 @@ async def test_cancelled_fit_ends_its_process_and_the_next_fit_works(fitter: Fit
     begun = asyncio.Event()
     spec = adapters.HeadSpec(family="logistic")
     task = asyncio.create_task(
-        fitter.fit(FitTask(embeddings, labels, spec, FINGERPRINT), lambda share, phase: begun.set())
+        fitter.fit(
+            FitTask(embeddings, labels, spec, FINGERPRINT),
+            lambda share, phase, details=None: begun.set(),
+        )
     )
     await begun.wait()
     process = training_process()
@@ -224,7 +227,10 @@ async def test_killed_process_is_an_error_and_the_next_fit_works(fitter: FitProc
     begun = asyncio.Event()
     spec = adapters.HeadSpec(family="logistic")
     task = asyncio.create_task(
-        fitter.fit(FitTask(embeddings, labels, spec, FINGERPRINT), lambda share, phase: begun.set())
+        fitter.fit(
+            FitTask(embeddings, labels, spec, FINGERPRINT),
+            lambda share, phase, details=None: begun.set(),
+        )
     )
     await begun.wait()
     training_process().kill()
