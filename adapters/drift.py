@@ -1,4 +1,4 @@
-"""Noticing that what a head sees is no longer what it learned."""
+"""Detects that what a head sees is no longer what it learned."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class DriftDetector:
     """ADWIN on whether a head was right (Bifet and Gavaldà 2007, SDM, p. 443).
 
     ADWIN looks for two parts of the outcomes whose means differ by more than chance allows, after
-    every outcome. It tells early that there was a change, but not well where: what it keeps reaches
+    every outcome. It detects a change early, but does not locate it well: what it keeps reaches
     back far behind it. So the change is dated where the likelihood of two constant accuracies,
     before and after, is largest (Hinkley 1970, Biometrika 57:1), and ADWIN starts anew from there.
     A change is drift if accuracy fell; if it rose, the head has learned.
@@ -47,7 +47,7 @@ class DriftDetector:
     def observe(self, right: bool) -> bool:
         """Take in whether the head was right about one example; returns whether drift is detected.
 
-        Right after a detection, `window` tells how many of the last outcomes came after the change.
+        Right after a detection, `window` is how many of the last outcomes came after the change.
         """
         self._outcomes.append(right)
         self._adwin.update(float(right))

@@ -2,7 +2,7 @@
 
 AdapterError
 └── InvalidArgument       names the field, its limit and the value that broke it
-    ├── InvalidSpec       a training specification nobody can follow
+    ├── InvalidSpec       a training specification that cannot be followed
     ├── InvalidExamples   examples no head can be learned from
     ├── InvalidEmbeddings embeddings a head cannot score
     ├── InvalidWeights    bytes or arrays that are no head
@@ -39,7 +39,7 @@ class InvalidArgument(AdapterError):
 
 
 class InvalidSpec(InvalidArgument):
-    """A training specification nobody can follow."""
+    """A training specification that cannot be followed."""
 
 
 class InvalidExamples(InvalidArgument):

@@ -132,7 +132,7 @@ def calibration_error(bins: Sequence[ReliabilityBin]) -> float:
 def measure(
     head: Head, labels: Sequence[str], embeddings: NDArray[Any] | None
 ) -> dict[str, Any] | None:
-    """The head measured on test examples; None without any.
+    """Measure a head on test examples, as the JSON of an `Evaluation`; None without any.
 
     Where their label is none of the head's, it cannot be right. Such labels follow the head's as
     classes that are never predicted, with probability `UNKNOWN_PROBABILITY`.

@@ -16,7 +16,7 @@ MIN_CLASSES = 2
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """Other looks at some examples: flips, crops or noisy copies.
+    """Views of some examples: flips, crops or noisy copies.
 
     Attributes:
         embeddings: of shape (m, dim).
@@ -106,15 +106,16 @@ class Examples:
             InvalidExamples: if shapes differ, a number is not finite or a row is no example's.
         """
         n, dim = self.embeddings.shape
-        looks, rows = np.asarray(views.embeddings), np.asarray(views.rows)
-        if looks.ndim != 2 or looks.shape[1] != dim or rows.shape != (len(looks),):
+        embeddings, rows = np.asarray(views.embeddings), np.asarray(views.rows)
+        if embeddings.ndim != 2 or embeddings.shape[1] != dim or rows.shape != (len(embeddings),):
             raise InvalidExamples(
-                f"views have shapes {looks.shape} and {rows.shape}, expected (m, {dim}) and (m,)",
+                f"views have shapes {embeddings.shape} and {rows.shape}, "
+                f"expected (m, {dim}) and (m,)",
                 field="views",
                 limit=f"(m, {dim}) and (m,)",
-                value=f"{looks.shape} and {rows.shape}",
+                value=f"{embeddings.shape} and {rows.shape}",
             )
-        _check_finite(looks, "views.embeddings", "view")
+        _check_finite(embeddings, "views.embeddings", "view")
         strange = (rows < 0) | (rows >= n)
         if strange.any():
             raise InvalidExamples(
@@ -125,9 +126,9 @@ class Examples:
             )
         place = np.empty(n, dtype=np.intp)
         place[self.order] = np.arange(n)
-        order = _by_content(looks, place[rows]) if len(looks) else np.arange(0)
+        order = _by_content(embeddings, place[rows]) if len(embeddings) else np.arange(0)
         order = order[np.argsort(place[rows][order], kind="stable")]
-        return Views(looks[order].astype(np.float64), place[rows][order])
+        return Views(embeddings[order].astype(np.float64), place[rows][order])
 
 
 def _check_rows(rows: NDArray[np.generic], label_count: int) -> None:

@@ -1,4 +1,4 @@
-"""Dealing examples into folds."""
+"""Deals examples into folds."""
 
 from __future__ import annotations
 

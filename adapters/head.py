@@ -122,7 +122,7 @@ class Head:
         return 3 * self.weight.nbytes + self.bias.nbytes + labels + held  # float32 and float64
 
     def warm_up(self) -> None:
-        """Make what is otherwise made at first use, so that the first prediction is like others.
+        """Compute what the first prediction would otherwise compute, so that it is like others.
 
         Worth it off an event loop for heads behind a projection (some 20 ms); next to nothing for
         others, and nothing the second time. Safe to call from any thread.

@@ -126,7 +126,7 @@ class NoveltyBank:
         return 3 * self.bank.nbytes  # float16 and float32
 
     def warm_up(self) -> None:
-        """Make what is otherwise made at first use."""
+        """Compute what the first use would otherwise compute."""
         _ = self._columns
 
     def scores(self, embeddings: ArrayLike) -> NDArray[np.float32]:

@@ -22,7 +22,7 @@ SMALLEST_LENGTH = 1e-300
 
 
 def to_onnx(head: Head) -> bytes:
-    """Returns a graph from "embedding", float32 [n, dim], to "probabilities", float32 [n, classes].
+    """Return a graph from "embedding", float32 [n, dim], to "probabilities", float32 [n, classes].
 
     It computes in float64, as `Head.probabilities` does, and agrees with it to 1e-5. Labels (a JSON
     list), fingerprint and family are in its metadata. Novelty and conformal sets are left out.
@@ -40,7 +40,7 @@ def to_onnx(head: Head) -> bytes:
 
 
 def _serve(graph: _Graph, front: Front, rows: str) -> str:
-    """What `Front.serve` computes."""
+    """Add what `Front.serve` computes and return the name of its output."""
     if front.kind == NORMALISE:
         rows = _unit(graph, rows)
         if not front.unit:
@@ -74,20 +74,20 @@ class _Graph:
         self._constants: list[Any] = []
 
     def add(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
-        """Adds a node and names its output."""
+        """Add a node and return the name of its output."""
         name = output or f"{kind.lower()}_{len(self._nodes)}"
         self._nodes.append(helper.make_node(kind, inputs, [name], **attributes))
         return name
 
     def constant(self, value: NDArray[Any] | np.generic) -> str:
-        """Adds an array and names it."""
+        """Add an array and return its name."""
         name = f"constant_{len(self._constants)}"
         array = np.ascontiguousarray(value).reshape(np.shape(value))
         self._constants.append(numpy_helper.from_array(array, name))
         return name
 
     def to_bytes(self, head: Head) -> bytes:
-        """The checked model as a file."""
+        """Return the checked model as a file."""
         classes = len(head.labels)
         graph = helper.make_graph(
             self._nodes,

@@ -38,8 +38,8 @@ class Problem:
     """What a family is fitted to: weighted rows of features, each of them part of an example.
 
     Without augmentation every row is an example of its own. Otherwise an example's views share its
-    `group`, and leave together with it whenever something is held out. A row of weight zero takes
-    part in no fit; it is there to be scored.
+    `group`, and are held out whenever it is. A row of weight zero takes part in no fit; it is there
+    to be scored.
 
     Attributes:
         features: float64 of shape (rows, width), as `Front.features` returns them.

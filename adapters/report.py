@@ -1,8 +1,8 @@
 """What is known about a head, most of it without a held-out set.
 
 The classes mirror the messages of the same names in `trunkline/v1/heads.proto`. Examples are named
-by their row in the caller's order; whoever trains a head puts digests in their place and adds what
-only he knows: the head's name, its version, the backbone and the time it took.
+by their row in the caller's order; the caller puts digests in their place and adds what only it
+knows: the head's name, its version, the backbone and the time it took.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Estimate:
 
     Attributes:
         method: "leave-one-out", "20-fold cross-validation", "held-out" and the like.
-        accuracy: share of right answers, from 0 to 1.
+        accuracy: share of right predictions, from 0 to 1.
         accuracy_low: lower end of the 95 % Wilson score interval.
         accuracy_high: upper end of it.
         log_loss: mean negative log-probability of the right label after calibration, in nats.

@@ -1,4 +1,4 @@
-"""Comparing two classifiers while their scores come in, with leave to look at any time."""
+"""Compares two classifiers while their scores come in; valid whenever it is looked at."""
 
 from __future__ import annotations
 

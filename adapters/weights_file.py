@@ -1,4 +1,4 @@
-"""Reading heads from safetensors files that are trusted in nothing."""
+"""Reads heads from safetensors files that are not trusted."""
 
 from __future__ import annotations
 

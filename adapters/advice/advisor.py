@@ -1,4 +1,4 @@
-"""Labelled inputs, and every option at work on them."""
+"""Compares every option on labelled inputs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.advice.comparison import Judged, Plan, judge
+from adapters.advice.comparison import OptionResult, Plan, evaluate_option
 from adapters.advice.curves import labels_needed
 from adapters.advice.direct_features import Pixels, Texts
 from adapters.advice.findings import Findings
 from adapters.advice.geometry import effective_rank, log_evidence, mean_similarity
-from adapters.advice.near_duplicates import find_copies, part_copies
+from adapters.advice.near_duplicates import find_near_duplicates, split_groups
 from adapters.advice.options import Learner, LinearLearner, MajorityLearner, TextLearner
 from adapters.advice.report import DIRECT, MAJORITY, NOTHING, Advice, Geometry, Option
 from adapters.advice.tuning_outlook import fine_tuning
@@ -29,8 +29,8 @@ MIN_PER_CLASS = 2
 class Advisor:
     """Compares what could be done with labelled inputs.
 
-    The same inputs, labels and seed give the same advice. Call `judge` for each of `options`, then
-    `conclude`.
+    The same inputs, labels and seed give the same advice. Call `evaluate` for each of `options`,
+    then `conclude`.
 
     Args:
         embeddings: numbers of shape (n, dim) by backbone, one at least.
@@ -53,10 +53,10 @@ class Advisor:
         _check(embeddings, raw, names.tolist(), targets)
         self._labels: tuple[str, ...] = tuple(map(str, names))
         self._embeddings, self._raw, self._seed = embeddings, raw, seed
-        copies = find_copies(list(embeddings.values()), raw, targets, self._labels)
-        self._copies = part_copies(copies, targets)
-        self.plan = Plan.of(targets, self._copies.groups, seed)
-        self._judged: dict[str, Judged] = {}
+        found = find_near_duplicates(list(embeddings.values()), raw, targets, self._labels)
+        self._duplicates = split_groups(found, targets)
+        self.plan = Plan.of(targets, self._duplicates.groups, seed)
+        self._results: dict[str, OptionResult] = {}
         self._geometries: dict[str, Geometry] = {}
 
     @property
@@ -65,7 +65,7 @@ class Advisor:
         return MAJORITY, DIRECT, *self._embeddings
 
     def learner(self, option: str) -> Learner:
-        """Set to work on an option."""
+        """Return the learner of an option."""
         targets = self.plan.targets
         if option == MAJORITY:
             return MajorityLearner(targets)
@@ -75,9 +75,9 @@ class Advisor:
             return TextLearner(self._raw, targets, self.plan.folds)
         return LinearLearner(self._raw.scaled, targets, "logistic", self._seed)
 
-    def judge(self, option: str) -> None:
-        """Find out how good an option is; this is what takes time."""
-        self._judged[option] = judge(option, self.learner(option), self.plan)
+    def evaluate(self, option: str) -> None:
+        """Evaluate an option on all folds and parts; this is what takes time."""
+        self._results[option] = evaluate_option(option, self.learner(option), self.plan)
         if option in self._embeddings:
             rows = self._embeddings[option]
             self._geometries[option] = Geometry(
@@ -85,8 +85,10 @@ class Advisor:
             )
 
     def conclude(self) -> Advice:
-        """Weigh the options, all of which have been judged."""
-        found = Findings(self.plan, self._copies, self._judged, self._geometries, self._raw.words)
+        """Return the advice; all options have been evaluated before."""
+        found = Findings(
+            self.plan, self._duplicates, self._results, self._geometries, self._raw.words
+        )
         tune, why = fine_tuning(found)
         best = found.recommended
         counts = np.bincount(self.plan.targets).tolist()
@@ -97,7 +99,7 @@ class Advisor:
             options=tuple(
                 Option(one.name, one.estimate, one.curve, self._geometries.get(one.name))
                 for one in sorted(
-                    self._judged.values(),
+                    self._results.values(),
                     key=lambda one: (-one.estimate.accuracy, one.estimate.log_loss),
                 )
             ),
@@ -108,8 +110,8 @@ class Advisor:
             fine_tuning=tune,
             fine_tuning_reason=why,
             labels_needed=() if found.verdict == NOTHING else needed,
-            near_duplicates=self._copies.pairs,
-            near_duplicate_count=self._copies.count,
+            near_duplicates=self._duplicates.pairs,
+            near_duplicate_count=self._duplicates.count,
         )
 
 

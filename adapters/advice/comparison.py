@@ -1,4 +1,4 @@
-"""All options judged on the same parts of the examples, and compared example by example."""
+"""Options, evaluated on the same parts of the examples and compared example by example."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ CLEAR = 1.959963984540054
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """On what options are judged.
+    """The folds and parts on which options are evaluated.
 
     Attributes:
         targets: class indices of shape (n,).
-        groups: the same number for copies of one another, of shape (n,).
+        groups: the same number for near-duplicates, of shape (n,).
         folds: the fold of each example, of shape (n,).
         parts: for each point of a learning curve, masks of shape (n,): what to learn from.
     """
@@ -48,11 +48,11 @@ class Plan:
 
     @classmethod
     def of(cls, targets: Indices, groups: Indices, seed: int) -> Self:
-        """Deal examples into folds and parts, copies together.
+        """Deal examples into folds and parts, each group of near-duplicates into one.
 
         Args:
             targets: class indices of shape (n,).
-            groups: as `part_copies` leaves them.
+            groups: as `split_groups` leaves them.
             seed: decides the deals.
         """
         n, classes = len(targets), int(targets.max()) + 1
@@ -73,8 +73,8 @@ class Plan:
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
-    """An option, and how it did.
+class OptionResult:
+    """How good an option is.
 
     Attributes:
         name: of the option.
@@ -89,8 +89,8 @@ class Judged:
     curve: tuple[LearningPoint, ...]
 
 
-def judge(name: str, learner: Learner, plan: Plan) -> Judged:
-    """Judge a learner on all folds and parts of a plan."""
+def evaluate_option(name: str, learner: Learner, plan: Plan) -> OptionResult:
+    """Evaluate a learner on all folds and parts of a plan."""
     targets, n = plan.targets, len(plan.targets)
     logits = learner.held_out(plan.folds)
     temperature = fit_temperature(logits, targets)
@@ -99,14 +99,14 @@ def judge(name: str, learner: Learner, plan: Plan) -> Judged:
         LearningPoint(
             examples=round(float(np.mean([part.sum() for part in parts]))),
             accuracy=float(
-                np.mean([np.mean(learner.answers(part) == targets[~part]) for part in parts])
+                np.mean([np.mean(learner.predict_others(part) == targets[~part]) for part in parts])
             ),
         )
         for parts in plan.parts
     ]
     learned = n - round(n / plan.fold_count)
     right = logits.argmax(axis=1) == targets
-    return Judged(name, right, guess, (*curve, LearningPoint(learned, guess.accuracy)))
+    return OptionResult(name, right, guess, (*curve, LearningPoint(learned, guess.accuracy)))
 
 
 @dataclass(frozen=True)
@@ -131,17 +131,17 @@ class Difference:
         return abs(self.z) > CLEAR
 
 
-def compare(first: Judged, second: Judged, groups: Indices) -> Difference:
+def compare(first: OptionResult, second: OptionResult, groups: Indices) -> Difference:
     """Compare two options with McNemar's test.
 
     `z = (|b - c| - 1) / sqrt(b + c)` for b and c examples that one of them alone recognises
-    (McNemar 1947, Psychometrika 12:153; with the correction of Edwards 1948, ibid. 13:185). Copies
-    count together, with the square of their common difference, since they are no independent
-    witnesses (Obuchowski 1998, Stat. Med. 17:1495).
+    (McNemar 1947, Psychometrika 12:153; with the correction of Edwards 1948, ibid. 13:185). A group
+    of near-duplicates counts as one, with the square of its common difference, since its members
+    are not independent (Obuchowski 1998, Stat. Med. 17:1495).
 
     Args:
         first: one option.
-        second: another, judged on the same plan.
+        second: another, evaluated on the same plan.
         groups: the plan's.
     """
     ahead = first.right.astype(np.intp) - second.right

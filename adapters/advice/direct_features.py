@@ -12,7 +12,7 @@ from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.preprocessing import normalize
 
 ALIKE_PICTURES = 0.95
-"""Correlation of two pictures from which on they may be copies of each other. One saved again as
+"""Correlation of two pictures from which on they may be near-duplicates. One saved again as
 JPEG lies above it, another shot of the same thing below."""
 
 ALIKE_TEXTS = 0.7
@@ -40,7 +40,7 @@ class Raw(Protocol):
         ...
 
     def alike(self, some: slice, others: slice) -> NDArray[np.bool_]:
-        """Tell which of some inputs may be copies of which others."""
+        """Return which of some inputs may be near-duplicates of which others."""
         ...
 
 
@@ -68,7 +68,7 @@ class Pixels:
         return len(self.scaled)
 
     def alike(self, some: slice, others: slice) -> NDArray[np.bool_]:
-        """Tell which pictures correlate: not brightness and contrast, but what they show counts."""
+        """Return which pictures correlate: what they show counts, not brightness and contrast."""
         alike: NDArray[np.bool_] = self._units[some] @ self._units[others].T >= ALIKE_PICTURES
         return alike
 
@@ -99,7 +99,7 @@ class Texts:
         return rows
 
     def alike(self, some: slice, others: slice) -> NDArray[np.bool_]:
-        """Tell which texts have most of their words in common."""
+        """Return which texts have most of their words in common."""
         cosines = self.tfidf[some] @ self.tfidf[others].T
         alike: NDArray[np.bool_] = cosines.toarray() >= ALIKE_TEXTS
         return alike

@@ -1,4 +1,4 @@
-"""What the options amount to, compared with one another."""
+"""What follows from the results of all options."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from functools import cached_property
 
 import numpy as np
 
-from adapters.advice.comparison import Difference, Judged, Plan, compare
+from adapters.advice.comparison import Difference, OptionResult, Plan, compare
 from adapters.advice.curves import PowerLaw
-from adapters.advice.near_duplicates import Copies
+from adapters.advice.near_duplicates import DuplicateGroups
 from adapters.advice.report import DIRECT, EITHER, MAJORITY, NOTHING, TRANSFER, Geometry
 
-LOOKS = 2
+LAST_POINTS = 2
 """Points of a learning curve, from its end, that options are ordered by."""
 
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """All that is known when the options are judged.
+    """All that is known when the options have been evaluated.
 
     Attributes:
-        plan: what they were judged on.
-        copies: near-duplicates.
-        judged: the majority, direct training, and a head on each backbone, by name.
+        plan: what they were evaluated on.
+        duplicates: groups of near-duplicates.
+        results: of the majority, direct training, and a head on each backbone, by name.
         geometries: how the examples lie, by backbone; one at least.
         raw: what direct training learns from, in words.
     """
 
     plan: Plan
-    copies: Copies
-    judged: Mapping[str, Judged]
+    duplicates: DuplicateGroups
+    results: Mapping[str, OptionResult]
     geometries: Mapping[str, Geometry]
     raw: str
 
@@ -41,22 +41,22 @@ class Findings:
         return len(self.plan.targets)
 
     @property
-    def majority(self) -> Judged:
+    def majority(self) -> OptionResult:
         """Always answering the most frequent class."""
-        return self.judged[MAJORITY]
+        return self.results[MAJORITY]
 
     @property
-    def direct(self) -> Judged:
+    def direct(self) -> OptionResult:
         """Direct training on raw inputs."""
-        return self.judged[DIRECT]
+        return self.results[DIRECT]
 
     @cached_property
-    def heads(self) -> Sequence[Judged]:
+    def heads(self) -> Sequence[OptionResult]:
         """Heads on backbones, best first."""
-        return sorted((self.judged[name] for name in self.geometries), key=rank)
+        return sorted((self.results[name] for name in self.geometries), key=rank)
 
     @property
-    def head(self) -> Judged:
+    def head(self) -> OptionResult:
         """The best head."""
         return self.heads[0]
 
@@ -66,9 +66,9 @@ class Findings:
         return self.compare(self.head, self.direct)
 
     @cached_property
-    def best(self) -> Judged:
+    def best(self) -> OptionResult:
         """The most promising option."""
-        return min(self.judged.values(), key=rank)
+        return min(self.results.values(), key=rank)
 
     @cached_property
     def verdict(self) -> str:
@@ -85,23 +85,23 @@ class Findings:
         return TRANSFER if self.transfer.gain > 0 else DIRECT
 
     @property
-    def recommended(self) -> Judged:
-        """The option that is most likely best: what is clear decides, else what promises most."""
+    def recommended(self) -> OptionResult:
+        """The option that is most likely best: by what is clear, else by what promises most."""
         if self.verdict == TRANSFER:
             return self.head
         if self.verdict == NOTHING and rank(self.best)[0] == rank(self.majority)[0]:
             return self.majority
         return self.direct if self.verdict == DIRECT else self.best
 
-    def compare(self, first: Judged, second: Judged) -> Difference:
+    def compare(self, first: OptionResult, second: OptionResult) -> Difference:
         """Return what the first is ahead of the second."""
         return compare(first, second, self.plan.groups)
 
-    def law(self, option: Judged) -> PowerLaw | None:
+    def law(self, option: OptionResult) -> PowerLaw | None:
         """Return the power law through an option's learning curve."""
         return PowerLaw.of(option.curve, self.n)
 
-    def doubled(self, option: Judged) -> float | None:
+    def doubled(self, option: OptionResult) -> float | None:
         """Return what twice the examples would add to an option's accuracy; None if unknown."""
         law = self.law(option)
         if law is None:
@@ -114,11 +114,11 @@ class Findings:
         return int(np.median(np.bincount(self.plan.targets)))
 
 
-def rank(option: Judged) -> tuple[float, float]:
+def rank(option: OptionResult) -> tuple[float, float]:
     """Order options from the most promising to the least: by accuracy; then by log-loss.
 
     The accuracy is the mean of the last two of the learning curve, with half of the examples and
-    with all: two looks at one question, of which either alone is more subject to luck.
+    with all: two measurements of one thing, of which either alone is more subject to luck.
     """
-    looks = [point.accuracy for point in option.curve[-LOOKS:]]
-    return -sum(looks) / len(looks), option.estimate.log_loss
+    accuracies = [point.accuracy for point in option.curve[-LAST_POINTS:]]
+    return -sum(accuracies) / len(accuracies), option.estimate.log_loss

@@ -1,4 +1,4 @@
-"""Inputs that are nearly the same, and how examples are dealt so that none helps its own copy."""
+"""Near-duplicates, and folds that keep them together, so that none is scored by its own copy."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ from adapters.report import NearDuplicates
 Indices = NDArray[np.intp]
 
 FOLDS = 10
-"""On which options are judged, if there are enough examples."""
+"""On which options are evaluated, if there are enough examples."""
 
 LEAST_GROUPS = 2
 """Groups of a class, so that one is left to learn from when another is held out."""
 
 
 @dataclass(frozen=True, eq=False)
-class Copies:
+class DuplicateGroups:
     """Which examples are nearly the same.
 
     Attributes:
-        groups: a number of shape (n,) for each example, the same for copies of one another.
+        groups: a number of shape (n,) for each example, the same for near-duplicates.
         pairs: at most `MAX_LISTED`; those with two labels first, then the nearest.
         count: pairs in all.
         contradicting: pairs in all whose labels differ.
-        parted: examples with copies that could not be kept together.
+        split: examples with near-duplicates that could not be kept together.
     """
 
     groups: Indices
     pairs: tuple[NearDuplicates, ...]
     count: int
     contradicting: int
-    parted: int = 0
+    split: int = 0
 
 
-def find_copies(
+def find_near_duplicates(
     spaces: Sequence[NDArray[Any]], raw: Raw, targets: Indices, labels: Sequence[str]
-) -> Copies:
+) -> DuplicateGroups:
     """Find pairs that are nearly the same to every backbone, and in themselves.
 
     To be near in embeddings alone is not enough: a backbone may be blind to what tells examples
-    apart. What is nearly the same as a copy is a copy, too, so that groups are the connected
+    apart. A near-duplicate of a near-duplicate counts as one, so that groups are the connected
     components. Costs n**2 (dim + width) operations in float32, and memory for `TILE`**2 cosines.
 
     Args:
@@ -93,33 +93,35 @@ def find_copies(
         )
         for _, negative, one, other in found
     )
-    return Copies(groups, pairs, count, contradicting)
+    return DuplicateGroups(groups, pairs, count, contradicting)
 
 
-def part_copies(copies: Copies, targets: Indices, folds: int = FOLDS) -> Copies:
-    """Part those copies that cannot be kept together, because a fold could not hold them.
+def split_groups(
+    duplicates: DuplicateGroups, targets: Indices, folds: int = FOLDS
+) -> DuplicateGroups:
+    """Split those groups that cannot be kept together, because a fold could not hold them.
 
     These are groups of more than one example in `folds`, and those with members of a class that
     has fewer than two groups to itself: without it, no training part would know the class.
     """
-    groups, everyone = copies.groups, np.arange(len(targets))
+    groups, everyone = duplicates.groups, np.arange(len(targets))
     sizes = np.bincount(groups, minlength=len(groups))[groups]
-    # A group is named by one of its members, so that nobody else has an example's own number.
+    # A group is named by one of its members, so that no other has an example's own number.
     own = np.where(sizes * folds > len(groups), everyone, groups)
     _, leaders = np.unique(own, return_index=True)
     led = np.bincount(targets[leaders], minlength=int(targets.max()) + 1)
     short = np.isin(own, own[led[targets] < LEAST_GROUPS])
     own = np.where(short, everyone, own)
-    parted = (sizes > 1) & (np.bincount(own, minlength=len(own))[own] == 1)
-    return replace(copies, groups=own, parted=int(parted.sum()))
+    alone = (sizes > 1) & (np.bincount(own, minlength=len(own))[own] == 1)
+    return replace(duplicates, groups=own, split=int(alone.sum()))
 
 
 def deal(targets: Indices, groups: Indices, count: int, seed: int) -> Indices:
-    """Deal examples into folds, copies together; each fold has its share of every class.
+    """Deal examples into folds, groups undivided; each fold has its share of every class.
 
     Args:
         targets: class indices of shape (n,).
-        groups: as `part_copies` leaves them, of shape (n,).
+        groups: as `split_groups` leaves them, of shape (n,).
         count: number of folds.
         seed: decides the deal.
 

@@ -1,4 +1,4 @@
-"""What could be done with examples: each option at work on the same inputs."""
+"""The options that are compared, each as a learner on the same inputs."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ MAX_STEPS = 300
 """Of the solver. What is left after them is far below the noise of the estimate."""
 
 
-FEW, JURY = 2000, 3
-"""Up to so many examples all folds judge strengths, then so many of them."""
+FEW, VALIDATION_FOLDS = 2000, 3
+"""Up to so many examples strengths are compared on all folds, then on so many of them."""
 
 
 class Learner(Protocol):
-    """One option at work on n examples of some classes, in the caller's order."""
+    """One option on n examples of some classes, in the caller's order."""
 
     def held_out(self, folds: Indices) -> Array:
         """Return logits of shape (n, classes), each by a model that did not see the fold.
@@ -47,7 +47,7 @@ class Learner(Protocol):
         """
         ...
 
-    def answers(self, part: Mask) -> Indices:
+    def predict_others(self, part: Mask) -> Indices:
         """Return the classes of the other examples, by a model of some of them.
 
         Args:
@@ -81,8 +81,8 @@ class MajorityLearner:
         """Return the logarithms of the classes' shares, (n, classes), the same for all examples."""
         return np.tile(np.log(self._counts / len(folds)), (len(folds), 1))
 
-    def answers(self, part: Mask) -> Indices:
-        """Return that class for all other examples; see `Learner.answers`."""
+    def predict_others(self, part: Mask) -> Indices:
+        """Return that class for all other examples; see `Learner.predict_others`."""
         return np.full(int((~part).sum()), self._counts.argmax())
 
     def predict(self, inputs: Any) -> Indices:
@@ -125,8 +125,8 @@ class LinearLearner:
         logits[self._order] = found
         return logits
 
-    def answers(self, part: Mask) -> Indices:
-        """See `Learner.answers`; the strength is that of all examples, in proportion."""
+    def predict_others(self, part: Mask) -> Indices:
+        """See `Learner.predict_others`; the strength is that of all examples, in proportion."""
         problem, some = self._chosen.problem, part[self._order]
         present, targets = np.unique(problem.targets[some], return_inverse=True)
         answers = np.full(len(part), present[0])
@@ -166,8 +166,8 @@ class TextLearner:
         """See `Learner.held_out`."""
         return self._held_out(folds, int(folds.max()) + 1, self._strength)
 
-    def answers(self, part: Mask) -> Indices:
-        """See `Learner.answers`; the strength is that of all examples, in proportion."""
+    def predict_others(self, part: Mask) -> Indices:
+        """See `Learner.predict_others`; the strength is that of all examples, in proportion."""
         rows = self._texts.tfidf
         present, targets = np.unique(self._targets[part], return_inverse=True)
         if len(present) == 1:
@@ -184,14 +184,14 @@ class TextLearner:
 
     def _choose(self, folds: Indices) -> float:
         count = int(folds.max()) + 1
-        jury = count if len(folds) <= FEW else min(count, JURY)
-        judged = folds < jury
+        used = count if len(folds) <= FEW else min(count, VALIDATION_FOLDS)
+        held_out = folds < used
         losses: dict[int, float] = {}
 
         def loss(step: int) -> float:
             if step not in losses:
-                logits = self._held_out(folds, jury, FIRST_C * STEP**step)[judged]
-                losses[step] = float(calibrated_losses(logits[None], self._targets[judged])[1][0])
+                logits = self._held_out(folds, used, FIRST_C * STEP**step)[held_out]
+                losses[step] = float(calibrated_losses(logits[None], self._targets[held_out])[1][0])
             return losses[step]
 
         def allowed(step: int) -> bool:

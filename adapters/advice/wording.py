@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from adapters.advice.comparison import Judged
+from adapters.advice.comparison import OptionResult
 from adapters.advice.findings import Findings
 from adapters.advice.report import DIRECT, EITHER, MAJORITY, NOTHING, TRANSFER
 from adapters.advice.tuning_outlook import NARROW
@@ -62,7 +62,7 @@ def reasons(findings: Findings) -> Iterator[str]:
         )
     elif gain := _gain(findings):
         yield gain
-    yield from _copies(findings)
+    yield from _near_duplicates(findings)
     estimate = findings.recommended.estimate
     if estimate.accuracy_high - estimate.accuracy_low > UNSURE:
         low, high = estimate.accuracy_low, estimate.accuracy_high
@@ -72,14 +72,14 @@ def reasons(findings: Findings) -> Iterator[str]:
         )
 
 
-def name(option: Judged) -> str:
+def name(option: OptionResult) -> str:
     """Name an option in a sentence."""
     if option.name == MAJORITY:
         return "the most frequent class"
     return "direct training" if option.name == DIRECT else f"a head on {option.name}"
 
 
-def _share(option: Judged) -> str:
+def _share(option: OptionResult) -> str:
     return f"{option.estimate.accuracy:.1%}"
 
 
@@ -135,16 +135,16 @@ def _gain(findings: Findings) -> str | None:
     )
 
 
-def _copies(findings: Findings) -> Iterator[str]:
-    copies = findings.copies
-    if copies.count:
+def _near_duplicates(findings: Findings) -> Iterator[str]:
+    duplicates = findings.duplicates
+    if duplicates.count:
         yield (
-            f"{copies.count:,} pairs of examples are nearly the same, {copies.contradicting:,} of "
-            "them under two labels. Copies were kept together when examples were held out, or "
-            "they would have made the estimates too high."
+            f"{duplicates.count:,} pairs of examples are nearly the same, "
+            f"{duplicates.contradicting:,} of them under two labels. Copies were kept together "
+            "when examples were held out, or they would have made the estimates too high."
         )
-    if copies.parted:
+    if duplicates.split:
         yield (
-            f"{copies.parted:,} examples with copies could not be kept together, as they are too "
-            "large a part of all or of their class: the estimates are too high."
+            f"{duplicates.split:,} examples with copies could not be kept together, as they are "
+            "too large a part of all or of their class: the estimates are too high."
         )

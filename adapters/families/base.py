@@ -1,4 +1,4 @@
-"""What a family of heads has to be able to do."""
+"""The interface of families of heads, and how they choose strengths."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ class Inverse:
     Kept as base - rows' diag(signs) rows. The base is I / l2, which takes no memory, as long as
     there are fewer rows than half the width, else a dense matrix. An example that comes or goes is
     one more row (Sherman and Morrison 1950, Ann. Math. Stat. 21:124): it costs one product with P
-    to find and a row to note, and a dense base is rewritten only once in `ROOM` times.
+    to find and a row to store, and a dense base is rewritten only once in `ROOM` times.
     """
 
     def __init__(self, width: int, l2: float, base: Array | None, rows: Array) -> None:

@@ -1,4 +1,4 @@
-"""What a live copy's way of learning has to be able to do."""
+"""The interface of a live copy's ways of learning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A head that moves on from a version, and goes wherever its examples go."""
+"""A head that starts from a version and follows the changes of its examples."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def live_head(
     """Train a live copy of a head anew, behind its front, with its strength and class weights.
 
     Args:
-        head: the version to move on from.
+        head: the version to start from.
         embeddings: of shape (n, dim); n may be 0.
         labels: one per embedding.
         weights: positive, of shape (n,), without those of classes; 1 each if None.
@@ -111,7 +111,7 @@ class LiveHead:
             InvalidEmbeddings: if an embedding is not (dim,) finite numbers. Nothing is learned.
             InvalidArgument: if a change has no label at all, an empty one or a weight that is not
                 positive, or takes out an example of a class that has none. Nothing is learned.
-                Likewise if it takes out an example that is not in, where that can be told; the
+                Likewise if it takes out an example that is not in, where that can be detected; the
                 changes before it have then been learned.
         """
         members = dict(zip(self._labels, self._members, strict=True))
@@ -127,7 +127,7 @@ class LiveHead:
     def held_out(
         self, embeddings: ArrayLike, labels: Sequence[str], weights: ArrayLike | None = None
     ) -> NDArray[np.bool_]:
-        """Tell which examples the copy without them predicts right; shape (n,).
+        """Return which examples the copy without them predicts right; shape (n,).
 
         As `held_out_logits` says. The only example of a class counts as wrong.
 
@@ -166,7 +166,7 @@ class LiveHead:
 
         Raises:
             InvalidArgument: if shapes or numbers are wrong, or an example is not in, where that
-                can be told.
+                can be detected.
             UnknownLabel: if a label has no examples.
         """
         rows, numbers = check_examples(embeddings, labels, weights, self._base.dim)
@@ -184,7 +184,7 @@ class LiveHead:
         return logits[:, [index[label] for label in self.labels]]
 
     def _apply(self, change: Change, embedding: Array) -> None:
-        """Hand one change to the learner."""
+        """Apply one change to the learner."""
         label, old_label = change.label, change.old_label
         target = None if label is None else self._place(label)
         old = None if old_label is None else self._place(old_label)
@@ -249,7 +249,7 @@ _WITH_STRENGTH: Mapping[str, type[LiveRidge | LiveLDA | LiveLogistic]] = Mapping
 def _learner(
     head: Head, embeddings: Array, targets: NDArray[np.intp], weights: Array, classes: int
 ) -> Learner:
-    """Return what learns for a head of that family."""
+    """Return the learner of a head's family."""
     if head.front is not None:
         given = Given(head.front, embeddings, targets, weights, classes)
         if head.family == "prototype":

@@ -129,7 +129,7 @@ def _of_states(
 def _of_weight(
     gradient: Tensor, states: Tensor, weight: Tensor, stride: Pair, padding: Pair
 ) -> Tensor:
-    """Put the gradient of a large kernel together from those of kernels of 3 x 3, its parts."""
+    """Assemble the gradient of a large kernel from those of its parts, kernels of 3 x 3."""
     part = weight.new_empty(len(weight), 1, PART, PART)
     total = torch.zeros_like(weight, dtype=torch.float32)
     few = max(1, CHUNK // (states[0].numel() * states.element_size()))

@@ -250,14 +250,14 @@ class _Tuning:
         head = self._base.head
         assert head.front is not None
         solved = head.front.unfold(head.weight.astype(np.float64), head.bias.astype(np.float64))
-        nobody = np.empty(0, dtype=np.intp)
+        none = np.empty(0, dtype=np.intp)
         return FoldRun(
             name="whole",
             fold=0,
             source=self._source(np.ones(len(self._folds), dtype=bool), 0),
             start=Classifier(head.front, *solved, head.temperature),
-            held=nobody,
-            targets=nobody,
+            held=none,
+            targets=none,
         )
 
     def _source(self, some: NDArray[np.bool_], number: int) -> BatchSource:

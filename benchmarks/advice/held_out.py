@@ -78,7 +78,7 @@ def advise(split: Split) -> Outcome:
     embeddings = {data.backbone: data.embeddings[rows]}
     advisor = Advisor(embeddings, data.inputs(rows), labels, split.seed)
     for option in advisor.options:
-        advisor.judge(option)
+        advisor.evaluate(option)
     advice = advisor.conclude()
     names = np.unique(labels)
     accuracies = {}

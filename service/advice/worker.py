@@ -40,7 +40,7 @@ def _advise(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> dict[str
     seconds = {}
     for option in advisor.options:
         started = time.perf_counter()
-        advisor.judge(option)
+        advisor.evaluate(option)
         seconds[option] = time.perf_counter() - started
     return {"advice": advisor.conclude().to_json(), "seconds": seconds}
 

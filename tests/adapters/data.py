@@ -57,6 +57,6 @@ def problem_of(
     weights = 1.0 + np.arange(len(labels)) % 3 if weighted else np.ones(len(labels))
     examples = Examples.of(embeddings, labels, weights)
     front = Front.of("standardise", examples.embeddings, examples.weights)
-    looks = noisy_copies(examples, Augmentation(views, noise=0.3), seed=1) if views else None
+    noisy = noisy_copies(examples, Augmentation(views, noise=0.3), seed=1) if views else None
     used = AS_EXAMPLES if views else NONE
-    return arrange(used, examples, examples.weights, looks, front, seed=0)
+    return arrange(used, examples, examples.weights, noisy, front, seed=0)

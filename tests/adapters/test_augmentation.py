@@ -31,7 +31,7 @@ def learn(family: str, embeddings: Embeddings, labels: list[str], views: Views |
 
 @families
 def test_views_do_not_let_an_estimate_see_its_own_example(family: str) -> None:
-    """Labels are coin flips, so whoever does better than chance has seen an example's view."""
+    """Labels are coin flips, so a head that beats chance has seen an example's view."""
     rng = np.random.default_rng(0)
     embeddings = rng.normal(size=(120, 200)).astype(np.float32)
     labels = rng.permutation(["heads", "tails"] * 60).tolist()
@@ -78,12 +78,12 @@ def test_views_are_used_where_they_tell_signal_from_nuisance(family: str) -> Non
     embeddings = np.hstack([signal, rng.normal(size=(440, 60))])
     labels = [f"class {target}" for target in targets]
     rows = np.repeat(np.arange(40), 8)
-    looks = np.hstack([signal[rows], rng.normal(size=(320, 60))])
+    noisy = np.hstack([signal[rows], rng.normal(size=(320, 60))])
     plain, augmented = (
         adapters.fit(
             embeddings[:40], labels[:40], HeadSpec(family), fingerprint="f00d", views=views
         )
-        for views in (None, Views(looks, rows))
+        for views in (None, Views(noisy, rows))
     )
     report = augmented.report.augmentation
     assert report is not None
@@ -156,7 +156,7 @@ BAD: dict[str, tuple[Any, Any, str]] = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_views_name_their_field(case: str) -> None:
-    looks, rows, field = BAD[case]
+    embeddings, rows, field = BAD[case]
     with pytest.raises(InvalidExamples) as caught:
-        learn("ridge", *blobs(30, 10, 3), Views(looks, rows))
+        learn("ridge", *blobs(30, 10, 3), Views(embeddings, rows))
     assert caught.value.field == field

@@ -1,4 +1,4 @@
-"""Novelty: as many false alarms as asked for, and strangers told from the known."""
+"""Novelty: as many false alarms as asked for, and novel inputs recognised."""
 
 from __future__ import annotations
 

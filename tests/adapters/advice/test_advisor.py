@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from adapters import InvalidExamples
 from adapters.advice import DIRECT, EITHER, MAJORITY, NOTHING, TRANSFER, Advice, Advisor
-from adapters.advice.comparison import Judged, compare
+from adapters.advice.comparison import OptionResult, compare
 from adapters.advice.direct_features import Pixels, Texts
 from adapters.advice.options import LinearLearner, MajorityLearner, TextLearner
 from adapters.estimate import estimate
@@ -60,7 +60,7 @@ NAMES = [LABELS[target] for target in TARGETS]
 def advise(raw: Pixels | Texts, labels: Sequence[str] = NAMES, **embeddings: Rows) -> Advice:
     advisor = Advisor(embeddings, raw, labels)
     for option in advisor.options:
-        advisor.judge(option)
+        advisor.evaluate(option)
     return advisor.conclude()
 
 
@@ -141,7 +141,7 @@ def test_the_same_examples_and_seed_give_the_same_advice() -> None:
     assert once() == once()
 
 
-def test_an_advice_is_json_and_says_how_it_was_judged() -> None:
+def test_an_advice_is_json_and_says_how_it_was_evaluated() -> None:
     advice = advise(Pixels(blind_pixels()), good=telling(TARGETS, 1.0, 1))
     document = json.loads(json.dumps(advice.to_json()))
     assert document["example_count"] == N
@@ -188,19 +188,19 @@ def test_fine_tuning_needs_examples_and_room() -> None:
 
 
 def test_the_test_is_mcnemars_with_edwards_correction() -> None:
-    def judged(right: Sequence[bool]) -> Judged:
+    def result(right: Sequence[bool]) -> OptionResult:
         logits, targets = np.zeros((len(right), 2)), np.zeros(len(right), np.intp)
         guess = estimate(logits, targets, 1.0, "by hand")
-        return Judged("one", np.array(right), guess, ())
+        return OptionResult("one", np.array(right), guess, ())
 
-    first = judged([True] * 12 + [False] * 3 + [True] * 5)
-    second = judged([False] * 12 + [True] * 3 + [True] * 5)
+    first = result([True] * 12 + [False] * 3 + [True] * 5)
+    second = result([False] * 12 + [True] * 3 + [True] * 5)
     found = compare(first, second, np.arange(20))
     assert (found.only_first, found.only_second, found.gain) == (12, 3, 9 / 20)
     assert found.z == pytest.approx((12 - 3 - 1) / np.sqrt(15))
     assert found.clear
     assert compare(second, first, np.arange(20)).z == pytest.approx(-found.z)
-    # Twelve copies are one witness.
+    # Twelve near-duplicates count as one.
     together = compare(first, second, np.array([0] * 12 + list(range(1, 9))))
     assert not together.clear
     assert compare(first, first, np.arange(20)).z == 0
@@ -224,7 +224,7 @@ def test_parts_without_a_class_are_learned_from_all_the_same() -> None:
     linear = LinearLearner(telling(TARGETS, 1.0, 1), targets, "logistic", 0)
     texts = TextLearner(Texts(words_of(TARGETS), 2), targets, np.arange(N) // 2 % 10)
     for learner in (linear, texts, MajorityLearner(targets)):
-        assert learner.answers(part).tolist() == [0] * (N - 3)
+        assert learner.predict_others(part).tolist() == [0] * (N - 3)
 
 
 def test_three_classes_of_texts() -> None:

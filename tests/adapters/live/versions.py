@@ -1,4 +1,4 @@
-"""Heads to move on from, and what their live copies have to equal."""
+"""Heads to start from, and what their live copies have to equal."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 import adapters
 from adapters.estimate import UNKNOWN_PROBABILITY, measure
+from adapters.progress import ignore_progress
 from adapters.spec import Augmentation
 from service.errors import FitFailed, FitterDied, PreconditionFailed
 from service.fitting.process import FitProcess
@@ -58,7 +59,7 @@ async def test_fault_in_a_fit_does_not_end_the_process(fitter: FitProcess) -> No
     embeddings, labels = examples()
     nonsense: Any = [None, *labels[1:]]
     with pytest.raises(FitFailed):
-        await fitter.fit(FitTask(embeddings, nonsense, SPEC, FINGERPRINT), ignore)
+        await fitter.fit(FitTask(embeddings, nonsense, SPEC, FINGERPRINT), ignore_progress)
     process = training_process()
     assert (await fit(fitter)).labels == ("a", "b", "c")
     assert training_process() == process
@@ -66,11 +67,7 @@ async def test_fault_in_a_fit_does_not_end_the_process(fitter: FitProcess) -> No
 
 async def fit(fitter: FitProcess, spec: adapters.HeadSpec = SPEC) -> FittedHead:
     embeddings, labels = examples()
-    return await fitter.fit(FitTask(embeddings, labels, spec, FINGERPRINT), ignore)
-
-
-def ignore(share: float, phase: str) -> None:
-    pass
+    return await fitter.fit(FitTask(embeddings, labels, spec, FINGERPRINT), ignore_progress)
 
 
 async def test_head_equals_the_one_fitted_in_this_process(fitter: FitProcess) -> None:
@@ -114,8 +111,8 @@ async def test_weights_views_start_and_test_examples_take_part(fitter: FitProces
         test_embeddings=np.concatenate([embeddings[:6], embeddings[:1]]),
         test_labels=[*labels[:6], "a label of no training example"],
     )
-    fitted = await fitter.fit(task, ignore)
-    plain = await fitter.fit(replace(task, weights=None), ignore)
+    fitted = await fitter.fit(task, ignore_progress)
+    plain = await fitter.fit(replace(task, weights=None), ignore_progress)
     assert fitted.report["augmentation"]["augmented_examples"] == 5
     assert fitted.test is not None
     assert [item["label"] for item in fitted.test["classes"]][3:] == [
@@ -194,7 +191,7 @@ async def test_what_cannot_be_learned_is_refused_by_field_and_the_next_fit_works
     with pytest.raises(adapters.InvalidArgument) as expected:
         adapters.fit(embeddings, labels, SPEC, fingerprint=FINGERPRINT)
     with pytest.raises(PreconditionFailed) as caught:
-        await fitter.fit(FitTask(embeddings, labels, SPEC, FINGERPRINT), ignore)
+        await fitter.fit(FitTask(embeddings, labels, SPEC, FINGERPRINT), ignore_progress)
     told, meant = caught.value, expected.value
     assert str(told) == str(meant)
     assert (told.field, told.limit, told.value) == (meant.field, meant.limit, meant.value)
