@@ -66,7 +66,7 @@ class EmbeddingBackfill:
         head: HeadRecord,
         backbone: BackboneInfo,
         digests: Sequence[str],
-        tell: Callable[[float], None] = lambda share: None,
+        report_share: Callable[[float], None] = lambda share: None,
     ) -> None:
         """Computes embeddings of examples by a backbone or tail and stores them, a part at a time.
 
@@ -77,7 +77,7 @@ class EmbeddingBackfill:
             NotFound: the head was deleted meanwhile.
         """
         for start, part in _parts(digests):
-            tell(start / len(digests))
+            report_share(start / len(digests))
             vectors = await self._compute(head, backbone, part)
             await self._database.write(
                 stored_examples.store_vectors, head.uid, backbone.fingerprint, vectors

@@ -49,14 +49,14 @@ def _receive(stream: BinaryIO, requests: queue.SimpleQueue[_Request]) -> None:
 
 
 def _answer(header: dict[str, Any], payload: bytes, output: BinaryIO) -> bytes:
-    def tell(share: float, phase: str, details: Mapping[str, Any] | None = None) -> None:
+    def progress(share: float, phase: str, details: Mapping[str, Any] | None = None) -> None:
         output.write(frames.pack({"progress": share, "phase": phase}))
 
     started = time.process_time()
     arrays = frames.unpack_arrays(header["arrays"], payload)
     try:
         spec = adapters.HeadSpec.from_json(header["spec"])
-        fitted = fit(arrays, header["labels"], spec, header["fingerprint"], tell)
+        fitted = fit(arrays, header["labels"], spec, header["fingerprint"], progress)
         test = measure(fitted.head, header["test_labels"], arrays.get("test_embeddings"))
     except Exception as error:  # a fault of ours costs this fit alone, not the process
         return failure(error)
@@ -74,7 +74,7 @@ def fit(
     labels: Sequence[str],
     spec: adapters.HeadSpec,
     fingerprint: str,
-    tell: Progress,
+    progress: Progress,
 ) -> adapters.Fitted:
     """Fits a head and diagnoses it.
 
@@ -96,7 +96,7 @@ def fit(
         weights=weights,
         views=views,
         start=start,
-        progress=within(tell, 0.0, FIT_SHARE),
+        progress=within(progress, 0.0, FIT_SHARE),
     )
     return diagnose(
         fitted,
@@ -104,7 +104,7 @@ def fit(
         labels,
         weights=weights,
         views=views,
-        progress=within(tell, FIT_SHARE, 1.0),
+        progress=within(progress, FIT_SHARE, 1.0),
     )
 
 

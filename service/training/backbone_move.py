@@ -45,7 +45,7 @@ class BackboneMove:
         _check_kept(head, backbone, lacking)
 
     async def begin(
-        self, head: HeadRecord, backbone: str, tell: Callable[[float], None]
+        self, head: HeadRecord, backbone: str, report_share: Callable[[float], None]
     ) -> HeadRecord:
         """Embeds all examples by a loaded backbone; returns the head as it will be.
 
@@ -55,11 +55,11 @@ class BackboneMove:
         """
         found = self._extractor.backbone(backbone)
         moved = replace(head, backbone=found.name, fingerprint=found.fingerprint)
-        await self.complete(moved, tell)
+        await self.complete(moved, report_share)
         return moved
 
     async def complete(
-        self, moved: HeadRecord, tell: Callable[[float], None] = lambda share: None
+        self, moved: HeadRecord, report_share: Callable[[float], None] = lambda share: None
     ) -> None:
         """Embeds examples that were added meanwhile.
 
@@ -74,7 +74,7 @@ class BackboneMove:
         async def embed() -> set[str]:
             lacking = await self._lacking(moved, moved.fingerprint)
             _check_kept(moved, backbone, lacking)
-            await self._backfill.complete(moved, backbone, list(lacking), tell)
+            await self._backfill.complete(moved, backbone, list(lacking), report_share)
             return set(lacking)
 
         tried = await retry_when_full(embed)

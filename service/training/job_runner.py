@@ -94,25 +94,25 @@ class JobRunner:
         """Runs a job; it has succeeded when this returns."""
         spec, target = running.spec, running.head
         if running.job.backbone is not None or spec.fine_tune.wanted:
-            running.note(0.0, "waiting for the backbone")
+            running.report(0.0, "waiting for the backbone")
             await self._ready()
         if running.job.backbone is not None:
             target = await self._move.begin(
                 target,
                 running.job.backbone,
-                lambda share: running.note(0.0, f"embedding anew, {share:.0%} done"),
+                lambda share: running.report(0.0, f"embedding anew, {share:.0%} done"),
             )
-        await self._trainer.prepare(target, spec, running.note)
-        running.note(0.0, "waiting for its turn")
+        await self._trainer.prepare(target, spec, running.report)
+        running.report(0.0, "waiting for its turn")
         if not spec.fine_tune.wanted:
             async with self._fit_process.acquire():
                 await self._begin(running)
-                new = await self._trainer.fit(target, spec, running.note)
+                new = await self._trainer.fit(target, spec, running.report)
                 await self._store(running, target, new)
             return
         async with self._tails.acquire(target.tenant):
             await self._begin(running)
-            new = await self._tails.train(target, spec, running.job.id, running.note)
+            new = await self._tails.train(target, spec, running.job.id, running.report)
         async with self._fit_process.acquire():
             await self._store(running, target, new)
 

@@ -156,7 +156,7 @@ class TrainingJobs:
         if running.job.state.final:  # it was cancelled meanwhile
             self._task_done(running)
         else:
-            running.note(0.0, "beginning anew")
+            running.report(0.0, "beginning anew")
             self._begin(running)
 
     def _begin(self, running: RunningJob) -> None:

@@ -38,14 +38,13 @@ class RunningJob:
         """What is to be trained."""
         return adapters.HeadSpec.from_json(self.job.spec)
 
-    def note(self, progress: float, phase: str, tuning: Mapping[str, Any] | None = None) -> None:
-        """Records how far it is, and notifies all who watch.
+    def report(self, share: float, phase: str, details: Mapping[str, Any] | None = None) -> None:
+        """Records how far it is, and notifies all who watch; see `adapters.Progress`.
 
         Args:
-            tuning: fields of `adapters.tuning.TuningProgress`.
+            details: fields of `adapters.tuning.TuningProgress`.
         """
-        self.progress, self.phase = progress, phase
-        self.tuning = tuning
+        self.progress, self.phase, self.tuning = share, phase, details
         self.notify()
 
     def notify(self) -> None:

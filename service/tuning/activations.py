@@ -52,7 +52,7 @@ class Activations:
         views: int,
         flips: bool = False,
         prepared: bool,
-        tell: Progress,
+        progress: Progress,
     ) -> Key:
         """Computes what is missing of examples and their first views; returns where all lies.
 
@@ -78,7 +78,7 @@ class Activations:
         await asyncio.to_thread(self.files.make_room, key, nbytes)
         done = 0
         for part in _parts(missing, max(1, ROWS_AT_ONCE // (1 + views))):
-            tell(done / len(missing), "computing activations")
+            progress(done / len(missing), "computing activations")
             rows = await self._compute(head, backbone, part, views, flips=flips, prepared=prepared)
             await to_thread_shielded(self.files.add, key, rows)
             done += len(part)

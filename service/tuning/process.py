@@ -46,12 +46,12 @@ class TuningProcess:
         """Stores what a job begins with."""
         await to_thread_shielded(write_task, self._folder / job, task)
 
-    async def run(self, job: str, settings: Mapping[str, Any], tell: Progress) -> TuningResult:
+    async def run(self, job: str, settings: Mapping[str, Any], progress: Progress) -> TuningResult:
         """Tunes from the last checkpoint on; needs `acquire`. Cancelling it ends the process.
 
         Args:
             settings: `service.tuning.worker.Settings`, but for folder and threads.
-            tell: told the fields of `adapters.tuning.TuningProgress` as details of epochs.
+            progress: told the fields of `adapters.tuning.TuningProgress` as details of epochs.
 
         Raises:
             PreconditionFailed: nothing can be learned from these examples, or the network cannot
@@ -62,7 +62,9 @@ class TuningProcess:
         folder = self._folder / job
         result = await asyncio.to_thread(read_result, folder)
         if result is None:
-            await self._work({**settings, "folder": str(folder), "threads": self._threads}, tell)
+            await self._work(
+                {**settings, "folder": str(folder), "threads": self._threads}, progress
+            )
             result = await asyncio.to_thread(read_result, folder)
         assert result is not None
         return result
@@ -78,17 +80,17 @@ class TuningProcess:
                 if folder.name not in jobs:
                     await self.delete(folder.name)
 
-    async def _work(self, settings: dict[str, Any], tell: Progress) -> None:
+    async def _work(self, settings: dict[str, Any], progress: Progress) -> None:
         async with process_of_one_task(
             "service.tuning.worker", self._threads, "the tuning process"
         ) as process:
-            await _listen(process, settings, tell)
+            await _listen(process, settings, progress)
 
 
-async def _listen(process: Process, settings: dict[str, Any], tell: Progress) -> None:
+async def _listen(process: Process, settings: dict[str, Any], progress: Progress) -> None:
     await send(process, [frames.pack(settings)])
     while True:
         header, _ = await next_frame(process)
         if "progress" not in header:
             return
-        tell(header["progress"], header["phase"], header.get("tuning"))
+        progress(header["progress"], header["phase"], header.get("tuning"))

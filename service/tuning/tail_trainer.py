@@ -83,7 +83,7 @@ class TailTrainer:
         return self._tuning_process.acquire(tenant)
 
     async def train(
-        self, head: HeadRecord, spec: adapters.HeadSpec, job: str, tell: Progress
+        self, head: HeadRecord, spec: adapters.HeadSpec, job: str, progress: Progress
     ) -> NewVersion:
         """Tunes a tail, from the job's last checkpoint on; needs `acquire`.
 
@@ -99,14 +99,14 @@ class TailTrainer:
         backbone = head_backbone(self._extractor, head)
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                task, result = await self._tune(head, backbone, spec, job, tell)
+                task, result = await self._tune(head, backbone, spec, job, progress)
         except TimeoutError as error:
             raise Aborted(
                 f"training: took longer than {self._timeout_seconds} s",
                 field="tune_timeout_seconds",
                 limit=self._timeout_seconds,
             ) from error
-        tell(1.0, "storing the version")
+        progress(1.0, "storing the version")
         return await self._version(head, backbone, task, result, started)
 
     async def delete(self, job: str) -> None:
@@ -138,7 +138,7 @@ class TailTrainer:
         backbone: BackboneInfo,
         spec: adapters.HeadSpec,
         job: str,
-        tell: Progress,
+        progress: Progress,
     ) -> tuple[TuningTask, TuningResult]:
         whole = spec.fine_tune.strategy == WHOLE
         for attempt in range(ATTEMPTS):
@@ -151,7 +151,7 @@ class TailTrainer:
                     views=spec.fine_tune.views,
                     flips=spec.fine_tune.flips,
                     prepared=whole,
-                    tell=within(tell, 0.0, ACTIVATION_SHARE),
+                    progress=within(progress, 0.0, ACTIVATION_SHARE),
                 )
             except Aborted:  # an example was deleted meanwhile
                 await self.delete(job)
@@ -160,7 +160,7 @@ class TailTrainer:
             else:
                 folder = str(self._parts.activations.files.folder(key))
                 settings = {**self._settings, "activations": folder}
-                tuning = within(tell, ACTIVATION_SHARE, 1.0)
+                tuning = within(progress, ACTIVATION_SHARE, 1.0)
                 return task, await self._tuning_process.run(job, settings, tuning)
         raise AssertionError("unreachable")
 

@@ -81,11 +81,11 @@ def main() -> None:
         return
     exit_with_server()
 
-    def tell(share: float, phase: str, details: Mapping[str, Any] | None = None) -> None:
+    def progress(share: float, phase: str, details: Mapping[str, Any] | None = None) -> None:
         output.write(frames.pack({"progress": share, "phase": phase, "tuning": details}))
 
     try:
-        _work(Settings(**frame[0]), tell)
+        _work(Settings(**frame[0]), progress)
     except models.ModelError as error:
         output.write(failure(adapters.InvalidArgument(str(error), field="backbone")))
     except StoreFailed as error:
@@ -96,12 +96,12 @@ def main() -> None:
         output.write(frames.pack({"done": True}))
 
 
-def _work(settings: Settings, tell: Progress) -> None:
+def _work(settings: Settings, progress: Progress) -> None:
     started = time.process_time()
     folder = Path(settings.folder)
     task = read_task(folder)
     assert task is not None
-    tuned = _tune(settings, task, tell)
+    tuned = _tune(settings, task, progress)
     fitted, tail = tuned.fitted, tuned.tail
     head = FittedHead(
         labels=fitted.head.labels,
@@ -114,7 +114,7 @@ def _work(settings: Settings, tell: Progress) -> None:
     write_result(folder, TuningResult(head, data, None if tail is None else tail.features))
 
 
-def _tune(settings: Settings, task: TuningTask, tell: Progress) -> Tuned:
+def _tune(settings: Settings, task: TuningTask, progress: Progress) -> Tuned:
     from adapters.tuning import tune
     from service.tuning.network import load_tunable
 
@@ -122,9 +122,9 @@ def _tune(settings: Settings, task: TuningTask, tell: Progress) -> Tuned:
     folder = Path(settings.activations)
     rows = StoredActivations(folder, task.digests, spec.views, flips=spec.flips)
     began = time.perf_counter()
-    base = _base(task, tell)
+    base = _base(task, progress)
     base_seconds = time.perf_counter() - began
-    tell(BASE_SHARE, "loading the network")
+    progress(BASE_SHARE, "loading the network")
     tunable = load_tunable(
         task.backbone,
         task.fingerprint,
@@ -144,7 +144,7 @@ def _tune(settings: Settings, task: TuningTask, tell: Progress) -> Tuned:
         embeddings=task.embeddings,
         name=lambda tensors: tail_fingerprint(_file(task, tensors)),
         clock=time.perf_counter,
-        progress=within(tell, BASE_SHARE, 1.0),
+        progress=within(progress, BASE_SHARE, 1.0),
         checkpoints=_Checkpoints(Path(settings.folder)),
         weights=task.weights,
         views=_views(task),
@@ -157,13 +157,13 @@ def _tune(settings: Settings, task: TuningTask, tell: Progress) -> Tuned:
     return tuned
 
 
-def _base(task: TuningTask, tell: Progress) -> adapters.Fitted:
+def _base(task: TuningTask, progress: Progress) -> adapters.Fitted:
     return fit(
         task.arrays(),
         task.labels,
         task.spec,
         task.fingerprint,
-        within(tell, 0.0, BASE_SHARE),
+        within(progress, 0.0, BASE_SHARE),
     )
 
 
