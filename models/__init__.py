@@ -1,4 +1,4 @@
-"""Frozen backbones: raw input in, embedding out.
+"""Holds the frozen backbones: raw input in, embedding out.
 
 This package knows nothing of tenants, heads, or storage; networks between machines are only asked
 for weights that are nowhere on this one.

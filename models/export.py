@@ -197,7 +197,7 @@ def _export(
 
 @contextmanager
 def _new_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill that takes the place of the one of `path`, unless `path` is there then."""
+    """Make a folder to fill, which becomes that of `path` at the end unless `path` exists then."""
     folder = path.parent
     temporary = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}.part")
     temporary.mkdir(parents=True)
@@ -223,7 +223,7 @@ def _write(data: bytes, path: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Names, too, have to survive a crash."""
+    """Make the names in a folder survive a crash, too."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

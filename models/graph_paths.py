@@ -56,7 +56,7 @@ def graph_path(cache: Path) -> Path:
 
 
 def read_parameters(*weights: Path) -> Parameters:
-    """Read what files of weights say of themselves; one that does not exist says nothing.
+    """Read names and shapes from the headers of files of weights; a missing file has none.
 
     Raises BackboneError.
     """

@@ -1,7 +1,7 @@
-"""Framing: what part of a picture a backbone sees, and how it is brought to size.
+"""Resize and crop: what part of a picture a backbone sees, and how it is brought to size.
 
-A framing gives uint8 pixels of one fixed shape, whatever the picture. It is asked to turn the
-picture upright, too, because that is cheapest after the resize.
+The result has one fixed shape, whatever the picture. Turning the picture upright is part of it,
+because that is cheapest after the resize.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from PIL import Image
 
 from models.errors import BackboneError, InvalidInput
 
-_TURNS = {
+_UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -36,7 +36,7 @@ MAX_STRETCH = 100
 cut, and would become as large as it is long."""
 
 
-class Framing(Protocol):
+class ResizeAndCrop(Protocol):
     """Brings pictures to one size."""
 
     @property
@@ -55,10 +55,10 @@ class Framing(Protocol):
         ...
 
     def check(self, width: int, height: int) -> None:
-        """Refuse a picture whose shape it cannot frame. Raises InvalidInput."""
+        """Refuse a picture that is too long and narrow. Raises InvalidInput."""
         ...
 
-    def frame(self, picture: Image.Image, orientation: int) -> Image.Image:
+    def apply(self, picture: Image.Image, orientation: int) -> Image.Image:
         """Return the upright picture, `width` x `height`, in the mode it came in.
 
         Args:
@@ -93,7 +93,7 @@ class WholePicture:
     def check(self, width: int, height: int) -> None:
         pass
 
-    def frame(self, picture: Image.Image, orientation: int) -> Image.Image:
+    def apply(self, picture: Image.Image, orientation: int) -> Image.Image:
         size = (self.size, self.size)
         return _turn(
             picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=_REDUCING_GAP), orientation
@@ -163,7 +163,7 @@ class CentreCrop:
                 value=f"{width}x{height}",
             )
 
-    def frame(self, picture: Image.Image, orientation: int) -> Image.Image:
+    def apply(self, picture: Image.Image, orientation: int) -> Image.Image:
         across, down = self._resized(*picture.size)
         if orientation in _ON_ITS_SIDE and not isinstance(self.resize, int):
             across, down = down, across
@@ -185,5 +185,5 @@ class CentreCrop:
 
 def _turn(picture: Image.Image, orientation: int) -> Image.Image:
     """Turn a picture upright; small by now, so that it costs little."""
-    turn = _TURNS.get(orientation)
+    turn = _UPRIGHT.get(orientation)
     return picture if turn is None else picture.transpose(turn)

@@ -30,7 +30,7 @@ from PIL import (
 
 from models.backbone import InputLimits, PreparedInput, RawInput
 from models.errors import InvalidInput
-from models.image_resize import Framing, WholePicture
+from models.image_resize import ResizeAndCrop, WholePicture
 
 # Damaged metadata make Pillow warn, once for every new number they hold; we decide by the pixels.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -63,11 +63,11 @@ class ImagePreprocessor:
     scaled to 8 bits. Normalisation is the network's.
 
     Args:
-        framing: what is seen of the picture; a number takes all of it, resized to such a square.
+        resize: brings pictures to one size; a number takes all of each, resized to such a square.
     """
 
-    def __init__(self, framing: Framing | int, limits: InputLimits) -> None:
-        self._framing = WholePicture(framing) if isinstance(framing, int) else framing
+    def __init__(self, resize: ResizeAndCrop | int, limits: InputLimits) -> None:
+        self._resize = WholePicture(resize) if isinstance(resize, int) else resize
         self._limits = limits
 
     @property
@@ -75,7 +75,7 @@ class ImagePreprocessor:
         """Size, filter and decoder versions: each of them can change a pixel."""
         return {
             "revision": 1,
-            **self._framing.parameters,
+            **self._resize.parameters,
             "background": "white",
             "pillow": PIL.__version__,
             **{
@@ -89,7 +89,7 @@ class ImagePreprocessor:
         if isinstance(raw, bytes):
             pixels = self._decode(raw)
         elif isinstance(raw, np.ndarray):
-            pixels = self._frame_tensor(raw)
+            pixels = self._resize_tensor(raw)
         else:
             raise InvalidInput(
                 "an image backbone cannot read this kind of input",
@@ -97,7 +97,7 @@ class ImagePreprocessor:
                 limit="encoded image or pixel tensor",
                 value=type(raw).__name__,
             )
-        return PreparedInput(pixels, cost=self._framing.height * self._framing.width)
+        return PreparedInput(pixels, cost=self._resize.height * self._resize.width)
 
     def measure(self, raw: RawInput) -> tuple[int, int]:
         """Return width and height as stored of an image or tensor that `prepare` takes."""
@@ -112,7 +112,7 @@ class ImagePreprocessor:
 
     def sample(self) -> RawInput:
         """Return a gray pixel tensor."""
-        return np.full((self._framing.height, self._framing.width, 3), 127, np.uint8)
+        return np.full((self._resize.height, self._resize.width, 3), 127, np.uint8)
 
     def _decode(self, raw: bytes) -> NDArray[np.uint8]:
         limit = self._limits.max_image_bytes
@@ -157,28 +157,28 @@ class ImagePreprocessor:
                 limit=limit,
                 value=f"{width}x{height}",
             )
-        self._framing.check(width, height)
+        self._resize.check(width, height)
 
     def _to_pixels(self, image: ImageFile.ImageFile) -> NDArray[np.uint8]:
-        if isinstance(image, JpegImagePlugin.JpegImageFile) and self._framing.enough is not None:
-            image.draft(None, self._framing.enough)
+        if isinstance(image, JpegImagePlugin.JpegImageFile) and self._resize.enough is not None:
+            image.draft(None, self._resize.enough)
         orientation = _orientation(image)
         image.load()
         return np.asarray(self._to_rgb(image, orientation))
 
     def _to_rgb(self, image: Image.Image, orientation: int) -> Image.Image:
-        """Frame and convert; whichever order handles fewer bytes."""
-        mode, frame = image.mode, self._framing.frame
+        """Resize, crop and convert; whichever order handles fewer bytes."""
+        mode, apply = image.mode, self._resize.apply
         if mode.startswith("I;16"):
-            return frame(_to_8_bits(image), orientation).convert("RGB")
+            return apply(_to_8_bits(image), orientation).convert("RGB")
         if mode in _ALPHA_MODES or (mode in _OPAQUE_MODES and image.has_transparency_data):
-            picture = frame(image.convert("RGBA"), orientation)
+            picture = apply(image.convert("RGBA"), orientation)
             white = Image.new("RGBA", picture.size, "white")
             return Image.alpha_composite(white, picture).convert("RGB")
         if mode == "L":
-            return frame(image, orientation).convert("RGB")
+            return apply(image, orientation).convert("RGB")
         if mode in _OPAQUE_MODES:
-            return frame(image.convert("RGB"), orientation)
+            return apply(image.convert("RGB"), orientation)
         raise InvalidInput(
             "pixels of this kind have no agreed black and white",
             field="image.mode",
@@ -186,7 +186,7 @@ class ImagePreprocessor:
             value=mode,
         )
 
-    def _frame_tensor(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _resize_tensor(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
             raise InvalidInput(
                 "must hold RGB bytes",
@@ -195,7 +195,7 @@ class ImagePreprocessor:
                 value=f"{pixels.dtype} of shape {pixels.shape}",
             )
         self._check_size(pixels.shape[1], pixels.shape[0])
-        return np.asarray(self._framing.frame(Image.fromarray(pixels), 1))
+        return np.asarray(self._resize.apply(Image.fromarray(pixels), 1))
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:

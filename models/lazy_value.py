@@ -10,7 +10,7 @@ from models.errors import BackboneError
 
 
 class Closable(Protocol):
-    """Holds memory until it is closed."""
+    """Takes memory until it is closed."""
 
     def close(self) -> None: ...
 

@@ -95,7 +95,7 @@ class LoadedBackbone:
         return _Tail(tail_fingerprint(data), file.whole, network, collate, self._embed)
 
     def warm_up(self) -> None:
-        """Run one input and a pair, and see that the embeddings are finite."""
+        """Run one input and a pair, and check that the embeddings are finite."""
         prepared = self.preprocess(self._preprocessor.sample())
         lengths = lengths_up_to(self._max_tokens) if self._max_tokens else ()
         self._engine.warm_up(self._preprocessor.collate([prepared]), lengths)
@@ -170,8 +170,8 @@ class LoadedBackbone:
         shapes = self._engine.parameters(whole=file.whole)
         for name, tensor in file.tensors.items():
             if name not in shapes:
-                place = "" if file.whole else " after its cut"
-                raise InvalidTail(f"{name[:200]} is no parameter of {self.name}{place}")
+                where = "" if file.whole else " after its cut"
+                raise InvalidTail(f"{name[:200]} is no parameter of {self.name}{where}")
             if tensor.shape != shapes[name]:
                 raise InvalidTail(f"{name} has shape {tensor.shape}, not {shapes[name]}")
 

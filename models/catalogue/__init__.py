@@ -87,12 +87,12 @@ def load_backbone_network(
 
 
 def known_backbones(catalogue: Path | None = None) -> tuple[str, ...]:
-    """Names in the catalogue, sorted; shorthands work besides. Raises InvalidCatalogue."""
+    """Return the names in the catalogue, sorted, without shorthands. Raises InvalidCatalogue."""
     return tuple(sorted({*EMBEDDED, *_read(catalogue)}))
 
 
 def check_backbones(names: Iterable[str], catalogue: Path | None = None) -> None:
-    """See whether names can mean something, without loading any library.
+    """Check that names can be resolved, without loading any library.
 
     Raises:
         UnknownBackbone: a name is not in the catalogue and is no shorthand.
@@ -105,7 +105,7 @@ def check_backbones(names: Iterable[str], catalogue: Path | None = None) -> None
 
 
 def default_backbone(modality: Modality) -> str:
-    """Name of the embedded backbone for a kind of input."""
+    """Return the name of the embedded backbone for a kind of input."""
     return _DEFAULTS[modality]
 
 
@@ -131,7 +131,7 @@ def _find(name: str, entries: Mapping[str, Entry]) -> Entry:
 
 
 def _describe(name: str, entry: Entry) -> BackboneSpec:
-    """Describe what an entry means; only now is its library imported."""
+    """Return the spec of an entry's backbone; only now is its library imported."""
     if entry.source == "torchvision":
         from models.catalogue.torchvision import torchvision_spec
 

@@ -129,7 +129,7 @@ _POOLINGS = {"mean": "mean", "cls": "cls", "lasttoken": "last"}
 
 
 def _pooling(path: Path) -> str:
-    """Until version 6 of sentence-transformers each kind of pooling had a switch of its own."""
+    """Read the kind of pooling; before version 6 of sentence-transformers each had a switch."""
     config = read_json(path)
     chosen = config.get("pooling_mode") or [
         name.removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token")

@@ -49,7 +49,7 @@ _DOWNLOADED = ("*.json", "vocab.txt", "merges.txt")
 
 
 def huggingface_spec(name: str, entry: Entry) -> BackboneSpec:
-    """Describe what an entry means; the folder has to be there, or is fetched.
+    """Return the spec of an entry's backbone; the folder has to be there, or is fetched.
 
     Raises:
         WeightsMissing: the folder, or something in it, is not there.
@@ -182,7 +182,7 @@ def _image_spec(name: str, entry: Entry, folder: Path, config: Mapping[str, Any]
         raise InvalidCatalogue(f"{name}: pooling: must be cls or mean for images, is 'last'")
     if entry.max_tokens is not None:
         raise InvalidCatalogue(f"{name}: max_tokens: is for texts, is {entry.max_tokens}")
-    framing, mean, std = read_processor(folder / "preprocessor_config.json")
+    crop, mean, std = read_processor(folder / "preprocessor_config.json")
     settings: dict[str, Any] = {
         "mean": mean,
         "std": std,
@@ -202,7 +202,7 @@ def _image_spec(name: str, entry: Entry, folder: Path, config: Mapping[str, Any]
         dim=_width(config),
         revision=1,
         files=lambda: {"config": folder / "config.json"} | find_weights(folder),
-        preprocessor=lambda files, limits: ImagePreprocessor(framing, limits),
+        preprocessor=lambda files, limits: ImagePreprocessor(crop, limits),
         network=network,
         dynamic={"pixels": (0,)},
         facts={"transformers": family, **settings},

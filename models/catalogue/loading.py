@@ -1,4 +1,4 @@
-"""From what a backbone is made of to one that runs."""
+"""Loading a backbone from its spec: one that runs, or its network to be tuned."""
 
 from __future__ import annotations
 

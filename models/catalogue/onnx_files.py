@@ -72,7 +72,7 @@ class _Description(BaseModel):
 
 
 class ImageDescription(_Description):
-    """What it says of one for images; see the module's own description."""
+    """What the YAML file says of a network for images; see the module's docstring."""
 
     modality: Literal["image"]
     layout: Literal["NCHW", "NHWC"] = "NCHW"
@@ -85,7 +85,7 @@ class ImageDescription(_Description):
     ]
 
     @property
-    def framing(self) -> CentreCrop:
+    def centre_crop(self) -> CentreCrop:
         """How pictures are brought to size. Raises BackboneError."""
         crop = (self.crop, self.crop) if isinstance(self.crop, int) else self.crop
         return CentreCrop(self.resize, crop, self.interpolation)
@@ -100,7 +100,7 @@ class ImageDescription(_Description):
 
 
 class TextDescription(_Description):
-    """What it says of one for texts; see the module's own description."""
+    """What the YAML file says of a network for texts; see the module's docstring."""
 
     modality: Literal["text"]
     mask: _Name | None = None
@@ -124,7 +124,7 @@ Description = Annotated[ImageDescription | TextDescription, Field(discriminator=
 
 
 def onnx_spec(name: str, entry: Entry) -> BackboneSpec:
-    """Describe what an entry means, after the YAML file beside the weights.
+    """Return the spec of an entry's backbone, after the YAML file beside the weights.
 
     Raises:
         WeightsMissing: the ONNX file, the YAML file or the tokenizer is not there.
@@ -139,7 +139,7 @@ def onnx_spec(name: str, entry: Entry) -> BackboneSpec:
     dim = graph.dim(said, beside)
     if isinstance(said, ImageDescription):
         try:
-            framing = said.framing
+            crop = said.centre_crop
         except BackboneError as error:
             raise InvalidCatalogue(f"{beside}: {error}") from error
     else:
@@ -151,7 +151,7 @@ def onnx_spec(name: str, entry: Entry) -> BackboneSpec:
 
     def preprocessor(files: Mapping[str, Path], limits: InputLimits) -> Preprocessor:
         if isinstance(said, ImageDescription):
-            return ImagePreprocessor(framing, limits)
+            return ImagePreprocessor(crop, limits)
         return TextPreprocessor(tokenizer, said.max_tokens, limits, padding=said.padding)
 
     def no_network(weights: Path) -> NoReturn:

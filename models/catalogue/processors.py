@@ -21,7 +21,7 @@ _FILTERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 
 
 def read_processor(path: Path) -> tuple[CentreCrop, list[float], list[float]]:
-    """Read how pictures are framed, and the mean and deviation of pixels between 0 and 1.
+    """Read resize and crop, and the mean and deviation of pixels between 0 and 1.
 
     Raises:
         WeightsMissing: there is no such file.
@@ -37,14 +37,14 @@ def read_processor(path: Path) -> tuple[CentreCrop, list[float], list[float]]:
                 f"image_processor_type must be one of {known} that resize, is {kind}"
             )
         config = {**own, "crop_size": 224, **config}
-        return _framing(config), *_normalisation(config)
+        return _resize_and_crop(config), *_normalisation(config)
     except BackboneError as error:
         raise BackboneError(f"{path}: {error}") from error
     except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
         raise BackboneError(f"{path}: what it says cannot be understood: {error!r}") from error
 
 
-def _framing(config: Mapping[str, Any]) -> CentreCrop:
+def _resize_and_crop(config: Mapping[str, Any]) -> CentreCrop:
     size, crop = config["size"], config["crop_size"]
     if isinstance(size, int):
         size = _square(size) if config["square"] else {"shortest_edge": size}

@@ -23,7 +23,7 @@ _FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def timm_spec(name: str, entry: Entry) -> BackboneSpec:
-    """Describe what an entry means. Imports timm, because only that knows the preprocessing.
+    """Return the spec of an entry's backbone. Imports timm, which alone knows the preprocessing.
 
     Raises:
         UnknownBackbone: timm has no such model.
@@ -36,7 +36,7 @@ def timm_spec(name: str, entry: Entry) -> BackboneSpec:
     config = library.data.resolve_data_config(
         {"img_size": entry.image_size}, pretrained_cfg=published
     )
-    framing = _framing(name, config)
+    crop = _resize_and_crop(name, config)
     settings: dict[str, Any] = {
         "mean": list(config["mean"]),
         "std": list(config["std"]),
@@ -50,7 +50,7 @@ def timm_spec(name: str, entry: Entry) -> BackboneSpec:
         dim=timm_dim(model),
         revision=1,
         files=functools.partial(_files, name, entry, published),
-        preprocessor=lambda files, limits: ImagePreprocessor(framing, limits),
+        preprocessor=lambda files, limits: ImagePreprocessor(crop, limits),
         network=functools.partial(timm_network, model, **settings),
         dynamic={"pixels": (0,)},
         facts={"timm": model, **settings},
@@ -71,8 +71,8 @@ def _published(name: str, model: str, timm: Any) -> Mapping[str, Any]:
     return {"fixed_input_size": False, "hf_hub_id": None, "url": None, **fields}
 
 
-def _framing(name: str, config: Mapping[str, Any]) -> CentreCrop:
-    """As timm.data.create_transform(**config) frames a picture for evaluation."""
+def _resize_and_crop(name: str, config: Mapping[str, Any]) -> CentreCrop:
+    """Return the resize and crop of timm.data.create_transform(**config) for evaluation."""
     height, width = config["input_size"][-2:]
     resize = (math.floor(height / config["crop_pct"]), math.floor(width / config["crop_pct"]))
     if config["crop_mode"] == "squash":

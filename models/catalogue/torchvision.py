@@ -20,7 +20,7 @@ from models.weights import local_file
 
 
 def torchvision_spec(name: str, entry: Entry) -> BackboneSpec:
-    """Describe what an entry means. Imports torchvision, because only that knows the transforms.
+    """Return the spec of an entry's backbone. Imports torchvision, which alone knows transforms.
 
     Raises:
         UnknownBackbone: torchvision has no such classification model.
@@ -32,7 +32,7 @@ def torchvision_spec(name: str, entry: Entry) -> BackboneSpec:
     model = str(entry.model)
     published = _published(name, entry)
     transform: Any = published.transforms()
-    framing = _framing(name, entry, transform)
+    crop = _resize_and_crop(name, entry, transform)
     settings: dict[str, Any] = {
         "mean": list(transform.mean),
         "std": list(transform.std),
@@ -40,14 +40,14 @@ def torchvision_spec(name: str, entry: Entry) -> BackboneSpec:
         "tail_blocks": entry.tail_blocks,
     }
     if str(entry.model).startswith("vit_"):
-        settings["image_size"] = framing.width
+        settings["image_size"] = crop.width
     return BackboneSpec(
         name=name,
         modality=Modality.IMAGE,
         dim=torchvision_dim(model),
         revision=1,
         files=functools.partial(_files, name, entry, published.url),
-        preprocessor=lambda files, limits: ImagePreprocessor(framing, limits),
+        preprocessor=lambda files, limits: ImagePreprocessor(crop, limits),
         network=functools.partial(torchvision_network, model, **settings),
         dynamic={"pixels": (0,)},
         facts={"torchvision": model, **settings},
@@ -72,7 +72,7 @@ def _published(name: str, entry: Entry) -> Any:
     return members[entry.revision]
 
 
-def _framing(name: str, entry: Entry, transform: Any) -> CentreCrop:
+def _resize_and_crop(name: str, entry: Entry, transform: Any) -> CentreCrop:
     (resize,), (crop,) = transform.resize_size, transform.crop_size
     if entry.image_size is not None:
         if "vit" in str(entry.model) and entry.image_size != crop:

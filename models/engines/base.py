@@ -1,4 +1,4 @@
-"""What an engine is, and which one to take."""
+"""The contract of an engine, and the choice of one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Network(Protocol):
         ...
 
     def close(self) -> None:
-        """Free it."""
+        """Free the network."""
         ...
 
 

@@ -16,7 +16,7 @@ _recording = threading.Lock()
 
 
 class CudaGraphs:
-    """Records functions as CUDA graphs that share their memory, because they run in turn."""
+    """Records functions as CUDA graphs that share their memory, because one runs at a time."""
 
     def __init__(self) -> None:
         self._stream = _side_stream()
@@ -25,7 +25,7 @@ class CudaGraphs:
     def record(
         self, function: Callable[..., Tensor], inputs: Mapping[str, Tensor]
     ) -> Callable[[Mapping[str, Tensor]], Tensor]:
-        """Return what `function` computes for inputs of these shapes; to be called in turn.
+        """Record `function` for inputs of these shapes; one recording may run at a time.
 
         Args:
             inputs: on the device; they are written over from now on.
@@ -62,5 +62,5 @@ class CudaGraphs:
 
 @functools.cache
 def _side_stream() -> torch.cuda.Stream:
-    """One for all recordings: for each stream cuBLAS keeps a workspace that it never gives back."""
+    """Return the stream of all recordings: for each one cuBLAS keeps a workspace for good."""
     return torch.cuda.Stream()

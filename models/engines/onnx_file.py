@@ -1,4 +1,4 @@
-"""ONNX files that were made elsewhere: what goes in and what comes out is theirs to say."""
+"""An engine for ONNX files that were made elsewhere, with inputs and outputs of their own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 class OnnxFileEngine:
-    """Runs such a file; it has no cut, as nobody knows its blocks.
+    """Runs an ONNX file that was made elsewhere; it has no cut, as nobody knows its blocks.
 
     Args:
         graph: the file.

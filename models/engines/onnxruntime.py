@@ -64,7 +64,7 @@ class OnnxRuntimeEngine:
     def tail(
         self, tensors: Mapping[str, NDArray[np.float32]], *, whole: bool
     ) -> OnnxRuntimeNetwork:
-        """Load the graph once more, with other numbers in it.
+        """Load the graph once more, with other parameters in it.
 
         The session holds all parameters in a form of its own, changed or not.
         """

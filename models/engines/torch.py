@@ -167,7 +167,7 @@ class TorchNetwork:
         self._precision = precision
         self._recorded: dict[tuple[int, int | None], Callable[..., Tensor]] = {}
         self._lengths: tuple[int, ...] = ()
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     def record(self, record: Record, example: Arrays, lengths: Sequence[int]) -> None:
         """Record a pass for every bucket of rows, and of lengths if there are any.
@@ -226,7 +226,7 @@ class TorchNetwork:
         if pass_ is None:  # larger than all that was recorded
             return _download(self._call(**self._upload(fill_bucket(inputs, rows, length))))
         tensors = self._upload(fill_bucket(inputs, bucket, length))
-        with self._turn:
+        with self._lock:
             output = pass_(tensors)
         return _download(output[:rows])
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from models.errors import BackboneError
 from models.networks.base import Block, CutNetwork
 from models.networks.pixels import Anatomy, FirstToken, PatchMean, PixelStem, assemble
-from models.networks.tokens import Attending, LastToken, LookingBack, TokenMean
+from models.networks.tokens import AttentionBlock, CausalBlock, LastToken, TokenMean
 from models.torchvision_ops import declare_missing_operators
 
 declare_missing_operators()
@@ -145,14 +145,14 @@ class _SumStem(nn.Module):
 def _encoder(
     stack: str, stem: Callable[[nn.Module], nn.Module], network: Any, pool: nn.Module
 ) -> Anatomy:
-    layers = [Attending(parts) for parts in _layers(network, stack)]
+    layers = [AttentionBlock(parts) for parts in _layers(network, stack)]
     return Anatomy(stem(network.embeddings), layers, pool, mask="attention_mask")
 
 
 def _decoder(network: Any, pool: nn.Module) -> Anatomy:
     layers = _layers(network, "h")
     layers[-1]["ln_f"] = network.ln_f
-    blocks = [LookingBack(parts) for parts in layers]
+    blocks = [CausalBlock(parts) for parts in layers]
     return Anatomy(_SumStem(network), blocks, pool, mask="attention_mask")
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from models.networks.base import CutNetwork
 from models.networks.pixels import Unit
-from models.networks.tokens import Attending, TokenMean
+from models.networks.tokens import AttentionBlock, TokenMean
 from models.torchvision_ops import declare_missing_operators
 
 TUNED_LAYERS = 2
@@ -43,7 +43,7 @@ def minilm_l6_v2(weights: Path) -> CutNetwork:
     }
     network.load_state_dict(used, strict=True)
     stack = enumerate(network.encoder.layer)
-    layers = [Attending({f"encoder.layer.{i}": layer}) for i, layer in stack]
+    layers = [AttentionBlock({f"encoder.layer.{i}": layer}) for i, layer in stack]
     return CutNetwork(
         _Stem(network.embeddings),
         layers,

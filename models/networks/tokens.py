@@ -1,4 +1,4 @@
-"""Parts that networks for texts share. Padding comes last and is never looked at."""
+"""Parts that networks for texts share. Padding comes last and is never attended to."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from torch import Tensor, nn
 from models.networks.base import Block
 
 
-class Attending(Block):
-    """A transformer layer that looks at all tokens, and whatever follows it at each of them."""
+class AttentionBlock(Block):
+    """A transformer layer whose tokens attend to all tokens, and the modules after it."""
 
     def forward(self, states: Tensor, mask: Tensor | None = None) -> Tensor:
         assert mask is not None
         layer, *others = self.parts
-        states = layer(states, attention_mask=self.seen(mask))
+        states = layer(states, attention_mask=self.attention_mask(mask))
         for part in others:
             states = part(states)
         return states
 
-    def seen(self, mask: Tensor) -> Tensor:
-        """Return which tokens each token looks at, of a shape that fits (n, heads, to, from)."""
+    def attention_mask(self, mask: Tensor) -> Tensor:
+        """Return which tokens each attends to, of a shape that fits (n, heads, to, from)."""
         return mask[:, None, None, :].to(torch.bool)
 
 
-class LookingBack(Attending):
-    """A transformer layer where each token looks at those before it and at itself."""
+class CausalBlock(AttentionBlock):
+    """A transformer layer whose tokens attend to those before them and to themselves."""
 
-    def seen(self, mask: Tensor) -> Tensor:
+    def attention_mask(self, mask: Tensor) -> Tensor:
         length = mask.shape[1]
         past = torch.ones(length, length, dtype=torch.bool, device=mask.device).tril()
-        return past & super().seen(mask)
+        return past & super().attention_mask(mask)
 
 
 class TokenMean(nn.Module):
@@ -43,7 +43,7 @@ class TokenMean(nn.Module):
 
 
 class LastToken(nn.Module):
-    """The state of the last token that is no padding: the only one that has seen all others."""
+    """The state of the last token that is no padding: the only one that attends to all others."""
 
     def forward(self, states: Tensor, mask: Tensor | None) -> Tensor:
         assert mask is not None

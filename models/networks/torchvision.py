@@ -127,7 +127,7 @@ def _resnet(network: Any, stem: _Stem) -> Anatomy:
 
 
 def _inverted_residuals(network: Any, stem: _Stem) -> Anatomy:
-    """EfficientNet nests its blocks in stages, MobileNetV3 does not."""
+    """Take inverted residuals apart: EfficientNet nests them in stages, MobileNetV3 does not."""
     first, *stages, last = _children(network.features, "features")
     parts = []
     for name, stage in stages:
@@ -157,7 +157,7 @@ def _vgg(network: Any, stem: _Stem) -> Anatomy:
 
 
 def _convnext(network: Any, stem: _Stem) -> Anatomy:
-    """Every second member of `features` is a stage; those between them halve the picture."""
+    """Take ConvNeXt apart: every second member of `features` is a stage, others halve pictures."""
     first, *members = _children(network.features, "features")
     blocks: list[dict[str, nn.Module]] = []
     for name, member in members:

@@ -243,14 +243,14 @@ def test_recorded_prefix_gives_its_rows_and_at_least_their_tokens() -> None:
 def test_passes_too_large_to_be_recorded_join_those_that_are() -> None:
     shapes: list[tuple[int, ...]] = []
 
-    def note(function: Callable[..., Tensor], given: dict[str, Tensor]) -> Any:
+    def record_shape(function: Callable[..., Tensor], given: dict[str, Tensor]) -> Any:
         shapes.append(tuple(next(iter(given.values())).shape[:2]))
         return record(function, given)
 
     prefix = compute(network().prefix)
     given = inputs(67, 290)
     expected = prefix.run(given)
-    prefix.record(note, inputs(1, 24), (16, 300))
+    prefix.record(record_shape, inputs(1, 24), (16, 300))
     assert max(rows * length for rows, length in shapes) <= TOKENS
     states = prefix.run(given)
     assert states.shape == (67, 300, WIDTH)

@@ -59,7 +59,7 @@ def byte_pairs(folder: Path, kind: str) -> Any:
 
 
 def save_text_network(family: str, folder: Path) -> tuple[Any, Any]:
-    """Make a network with random weights, save it as the library does; it and its tokenizer."""
+    """Make a network with random weights and a tokenizer, and save both as the library does."""
     import torch
 
     folder.mkdir(exist_ok=True)

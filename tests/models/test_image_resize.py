@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
 from models import BackboneError, InputLimits, InvalidInput
-from models.image_resize import MAX_STRETCH, CentreCrop, Framing, WholePicture
+from models.image_resize import MAX_STRETCH, CentreCrop, ResizeAndCrop, WholePicture
 from models.images import ImagePreprocessor
 from models.torchvision_ops import declare_missing_operators
 
@@ -24,8 +24,8 @@ def noise(height: int, width: int) -> np.ndarray:
     return random.integers(0, 256, (height, width, 3), np.uint8)
 
 
-def prepared(framing: CentreCrop | int, raw: Any) -> np.ndarray:
-    return ImagePreprocessor(framing, InputLimits()).prepare(raw).data
+def prepared(crop: CentreCrop | int, raw: Any) -> np.ndarray:
+    return ImagePreprocessor(crop, InputLimits()).prepare(raw).data
 
 
 def stored_turned(pixels: np.ndarray, orientation: int) -> bytes:
@@ -73,8 +73,8 @@ def test_crop_is_transformers_to_the_last_bit(height: int, width: int, spare: in
         do_normalize=False,
     )
     (expected,) = processor(images=[Image.fromarray(pixels)])["pixel_values"]
-    framing = CentreCrop(30 + spare, (30, 30), "bicubic", rounding="down")
-    np.testing.assert_array_equal(prepared(framing, pixels), expected.transpose(1, 2, 0))
+    crop = CentreCrop(30 + spare, (30, 30), "bicubic", rounding="down")
+    np.testing.assert_array_equal(prepared(crop, pixels), expected.transpose(1, 2, 0))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -89,8 +89,8 @@ def test_picture_that_is_stored_turned_is_seen_upright(
     raw = stored_turned(pixels, orientation)
     with Image.open(io.BytesIO(raw)) as image:
         upright = np.asarray(ImageOps.exif_transpose(image))
-    framing = CentreCrop(resize, (20, 16))
-    seen, expected = prepared(framing, raw), prepared(framing, upright)
+    crop = CentreCrop(resize, (20, 16))
+    seen, expected = prepared(crop, raw), prepared(crop, upright)
     assert seen.shape == (20, 16, 3)
     assert np.abs(seen.astype(int) - expected.astype(int)).max() <= 2  # rounded in another order
 
@@ -130,13 +130,13 @@ def test_pixels_are_counted_before_anything_is_decoded() -> None:
         ({"filter": "sharpest"}, "filter: .* bicubic, .* is 'sharpest'"),
     ],
 )
-def test_framing_that_cannot_be_is_refused(fields: dict[str, Any], words: str) -> None:
+def test_crop_that_cannot_be_is_refused(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(BackboneError, match=words):
         CentreCrop(**{"resize": 24, "crop": (20, 20), **fields})
 
 
 def test_all_that_decides_a_pixel_is_a_parameter() -> None:
-    framings: list[Framing] = [
+    resizes: list[ResizeAndCrop] = [
         CentreCrop(24, (20, 20)),
         CentreCrop(25, (20, 20)),
         CentreCrop((24, 24), (20, 20)),
@@ -146,5 +146,5 @@ def test_all_that_decides_a_pixel_is_a_parameter() -> None:
         WholePicture(20),
         WholePicture(24),
     ]
-    marks = {str(sorted(framing.parameters.items())) for framing in framings}
-    assert len(marks) == len(framings)
+    marks = {str(sorted(resize.parameters.items())) for resize in resizes}
+    assert len(marks) == len(resizes)

@@ -25,7 +25,7 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 
 def test_lazy_value_is_made_once_by_all_who_come_first(threads: ThreadPoolExecutor) -> None:
     made: list[Thing] = []
-    together = threading.Barrier(8)
+    barrier = threading.Barrier(8)
 
     def make() -> Thing:
         made.append(Thing())
@@ -34,7 +34,7 @@ def test_lazy_value_is_made_once_by_all_who_come_first(threads: ThreadPoolExecut
     lazy = Lazy(make)
 
     def ask(_: int) -> Thing:
-        together.wait()
+        barrier.wait()
         return lazy.get()
 
     assert {id(thing) for thing in threads.map(ask, range(8))} == {id(made[0])}

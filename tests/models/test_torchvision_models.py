@@ -38,7 +38,7 @@ EXPORTED = ["resnet18", "efficientnet_b0", "vgg11", "convnext_tiny", "vit_b_16"]
 
 
 @pytest.fixture
-def room() -> Iterator[Path]:
+def folder() -> Iterator[Path]:
     """A folder that is gone after the test: some networks have half a gigabyte of weights."""
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)
@@ -80,11 +80,11 @@ def library_embeddings(
 
 @pytest.mark.parametrize("model", TAILS)
 def test_embedding_is_what_the_last_linear_layer_gets(
-    model: str, room: Path, photos: Photos
+    model: str, folder: Path, photos: Photos
 ) -> None:
-    network = save_network(model, room / "w.pth")
+    network = save_network(model, folder / "w.pth")
     expected = library_embeddings(model, network, photos)
-    backbone = load_configured(room, source="torchvision", model=model, weights="w.pth")
+    backbone = load_configured(folder, source="torchvision", model=model, weights="w.pth")
     assert_close(embed(backbone, photos), expected)
     assert (backbone.dim, backbone.tail_blocks) == (expected.shape[1], TAILS[model])
     if backbone.cut:
@@ -93,36 +93,36 @@ def test_embedding_is_what_the_last_linear_layer_gets(
 
 @pytest.mark.long
 def test_vision_transformer_is_built_for_the_size_that_its_weights_are_for(
-    room: Path, photos: Photos
+    folder: Path, photos: Photos
 ) -> None:
     weights = "IMAGENET1K_SWAG_E2E_V1"
-    network = save_network("vit_b_16", room / "w.pth", image_size=384)
+    network = save_network("vit_b_16", folder / "w.pth", image_size=384)
     expected = library_embeddings("vit_b_16", network, photos[:1], weights)
     backbone = load_configured(
-        room, source="torchvision", model="vit_b_16", weights="w.pth", revision=weights
+        folder, source="torchvision", model="vit_b_16", weights="w.pth", revision=weights
     )
     assert_close(embed(backbone, photos[:1]), expected)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("model", EXPORTED)
-def test_onnx_runtime_agrees_with_the_library(model: str, room: Path, photos: Photos) -> None:
-    network = save_network(model, room / "w.pth")
+def test_onnx_runtime_agrees_with_the_library(model: str, folder: Path, photos: Photos) -> None:
+    network = save_network(model, folder / "w.pth")
     expected = library_embeddings(model, network, photos)
     backbone = load_configured(
-        room, engine="onnxruntime", source="torchvision", model=model, weights="w.pth"
+        folder, engine="onnxruntime", source="torchvision", model=model, weights="w.pth"
     )
     assert_close(embed(backbone, photos), expected)
     assert_parts_join(backbone, photos)
 
 
-def test_tensors_after_the_cut_have_the_librarys_names(room: Path) -> None:
+def test_tensors_after_the_cut_have_the_librarys_names(folder: Path) -> None:
     from models.networks.torchvision import torchvision_network
 
-    network = save_network("mobilenet_v3_small", room / "w.pth")
+    network = save_network("mobilenet_v3_small", folder / "w.pth")
     ours = torchvision_network(
         "mobilenet_v3_small",
-        room / "w.pth",
+        folder / "w.pth",
         mean=(0.5,) * 3,
         std=(0.5,) * 3,
         normalise=False,
@@ -133,62 +133,62 @@ def test_tensors_after_the_cut_have_the_librarys_names(room: Path) -> None:
 
 
 def test_classifier_may_have_any_number_of_classes_and_any_wrapping(
-    room: Path, photos: Photos
+    folder: Path, photos: Photos
 ) -> None:
     import torch
 
-    network = save_network("resnet18", room / "w.pth")
-    plain = load_configured(room, source="torchvision", model="resnet18", weights="w.pth")
+    network = save_network("resnet18", folder / "w.pth")
+    plain = load_configured(folder, source="torchvision", model="resnet18", weights="w.pth")
     expected = embed(plain, photos)
     network.fc = torch.nn.Linear(512, 3)
     tensors = {f"module.{name}": tensor for name, tensor in network.state_dict().items()}
-    torch.save({"model": tensors, "epoch": 3}, room / "own.pth")
-    own = load_configured(room, source="torchvision", model="resnet18", weights="own.pth")
+    torch.save({"model": tensors, "epoch": 3}, folder / "own.pth")
+    own = load_configured(folder, source="torchvision", model="resnet18", weights="own.pth")
     assert_close(embed(own, photos), expected, tolerance=1e-6)
     assert own.fingerprint != plain.fingerprint
 
 
-def test_configuration_decides_size_length_and_cut(room: Path, photos: Photos) -> None:
-    save_network("resnet18", room / "w.pth")
+def test_configuration_decides_size_length_and_cut(folder: Path, photos: Photos) -> None:
+    save_network("resnet18", folder / "w.pth")
     common = {"source": "torchvision", "model": "resnet18", "weights": "w.pth"}
-    plain = load_configured(room, **common)
-    small = load_configured(room, **common, image_size=64, normalise=True, tail_blocks=0)
+    plain = load_configured(folder, **common)
+    small = load_configured(folder, **common, image_size=64, normalise=True, tail_blocks=0)
     assert small.preprocess(photos[0]).data.shape == (64, 64, 3)
     np.testing.assert_allclose(np.linalg.norm(embed(small, photos), axis=1), 1, atol=1e-5)
     assert (small.cut, small.tail_blocks) == ("", ())
     with pytest.raises(BackboneError, match="cannot be cut"):
         small.activations([small.preprocess(photos[0])])
-    deep = load_configured(room, **common, tail_blocks=1)
+    deep = load_configured(folder, **common, tail_blocks=1)
     assert deep.tail_blocks == ("layer4.1",)
     assert len({plain.fingerprint, small.fingerprint, deep.fingerprint}) == 3
 
 
-def test_weights_of_another_network_are_refused(room: Path) -> None:
-    save_network("resnet18", room / "w.pth")
+def test_weights_of_another_network_are_refused(folder: Path) -> None:
+    save_network("resnet18", folder / "w.pth")
     with pytest.raises(BackboneError, match=r"w\.pth does not fit MobileNetV3: it lacks"):
-        load_configured(room, source="torchvision", model="mobilenet_v3_small", weights="w.pth")
+        load_configured(folder, source="torchvision", model="mobilenet_v3_small", weights="w.pth")
     with pytest.raises(BackboneError, match=r"tail_blocks: must be less than .* 8 blocks, is 8"):
         load_configured(
-            room, source="torchvision", model="resnet18", weights="w.pth", tail_blocks=8
+            folder, source="torchvision", model="resnet18", weights="w.pth", tail_blocks=8
         )
 
 
-def test_code_in_a_file_of_weights_is_not_run(room: Path) -> None:
+def test_code_in_a_file_of_weights_is_not_run(folder: Path) -> None:
     import torch
 
-    torch.save({"fc.weight": print}, room / "w.pth")
+    torch.save({"fc.weight": print}, folder / "w.pth")
     with pytest.raises(BackboneError, match=r"w\.pth cannot be read as weights"):
-        load_configured(room, source="torchvision", model="resnet18", weights="w.pth")
+        load_configured(folder, source="torchvision", model="resnet18", weights="w.pth")
 
 
-def test_what_torchvision_does_not_have_is_refused_with_what_it_has(room: Path) -> None:
-    (room / "w.pth").touch()
+def test_what_torchvision_does_not_have_is_refused_with_what_it_has(folder: Path) -> None:
+    (folder / "w.pth").touch()
     common = {"source": "torchvision", "weights": "w.pth"}
     with pytest.raises(UnknownBackbone, match=r"near to it: .*resnet50"):
-        load_configured(room, **common, model="resnet51")
+        load_configured(folder, **common, model="resnet51")
     with pytest.raises(UnknownBackbone, match="fcn_resnet50"):
-        load_configured(room, **common, model="fcn_resnet50")  # no classification
+        load_configured(folder, **common, model="fcn_resnet50")  # no classification
     with pytest.raises(InvalidCatalogue, match=r"revision: must be one of .*IMAGENET1K_V1.*V9"):
-        load_configured(room, **common, model="resnet50", revision="IMAGENET1K_V9")
+        load_configured(folder, **common, model="resnet50", revision="IMAGENET1K_V9")
     with pytest.raises(InvalidCatalogue, match="image_size: vit_b_16 takes 224, is 64"):
-        load_configured(room, **common, model="vit_b_16", image_size=64)
+        load_configured(folder, **common, model="vit_b_16", image_size=64)
