@@ -16,7 +16,7 @@ from trunkline.cli import main
 from trunkline.digest import text_digest
 from trunkline.version import __version__
 
-DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
+DOCS = Path(__file__).parents[3] / "docs" / "cli.md"
 
 
 def commands(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
