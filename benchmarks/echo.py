@@ -1,4 +1,4 @@
-"""A bare grpc.aio server: takes any bytes and answers with as many as it was told."""
+"""A bare grpc.aio server: takes any bytes and answers with as many as it was started with."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from trunkline.v1 import common_pb2, prediction_pb2
 
 PREDICT = "/trunkline.v1.PredictionService/Predict"
 CACHED = 64
-"""Photos that take turns when cached inputs are sent."""
+"""Photos that are sent in turn when inputs are cached ones."""
 
 Call = grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
 Send = Callable[[bytes], Awaitable[None]]
@@ -51,7 +51,7 @@ class Plan:
         images: folder of JPEG files.
         distinct: whether every request brings an image never sent before.
         salt: makes the images of this run different from those of other runs.
-        tenants: how many tenants' heads take turns.
+        tenants: how many tenants' heads are asked in turn.
     """
 
     address: str

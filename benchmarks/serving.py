@@ -1,4 +1,4 @@
-"""The serving figures: all contenders in one run, taking turns, medians over the rounds.
+"""The serving figures: all candidates in one run, in turn, medians over the rounds.
 
 (a) a plain loop of decoding and ONNX Runtime at its best batch size and threads
 (b) ``Predict`` with distinct JPEG images, 16 in flight, one row a request, one tenant
@@ -127,7 +127,7 @@ def measure(cache_dir: Path, console: Console, rounds: int, seconds: float) -> N
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         console.print("starting the server, importing heads, trying the plain loop …")
         bench = Bench(stack, Path(folder), cache_dir, seconds)
-        contenders: dict[str, Callable[[], float]] = {
+        candidates: dict[str, Callable[[], float]] = {
             "a": bench.plain_loop,
             "b": lambda: bench.load(bench.grpc, distinct=True),
             "c100": lambda: bench.load(bench.grpc, distinct=True, tenants=100),
@@ -136,12 +136,12 @@ def measure(cache_dir: Path, console: Console, rounds: int, seconds: float) -> N
             "echo": lambda: bench.load(bench.echo),
             "e": lambda: bench.load(bench.rest, method="rest"),
         }
-        rates: dict[str, list[float]] = {name: [] for name in contenders}
+        rates: dict[str, list[float]] = {name: [] for name in candidates}
         with Progress(console=console) as progress:
-            task = progress.add_task("measuring", total=rounds * len(contenders))
+            task = progress.add_task("measuring", total=rounds * len(candidates))
             for _ in range(rounds):
-                for name, contender in contenders.items():
-                    rates[name].append(contender())
+                for name, candidate in candidates.items():
+                    rates[name].append(candidate())
                     progress.advance(task)
         console.print(_table(rates, bench.loop_settings(), seconds))
 

@@ -17,7 +17,7 @@ from service.config import default_cache_dir
 
 
 def main() -> None:
-    """Run it as it was asked for."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.advice", description=__doc__)
     cache = default_cache_dir()
     parser.add_argument("--cache", type=Path, default=cache, help="where embeddings are kept")

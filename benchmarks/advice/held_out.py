@@ -13,7 +13,7 @@ from sklearn.model_selection import train_test_split
 from adapters.advice import Advisor
 from benchmarks.advice.data import DATA, load
 from benchmarks.learning.runs import Run
-from benchmarks.learning.tables import Table, mean_error, percent, points, verdict
+from benchmarks.learning.tables import Table, mean_error, percent, points, yes_or_no
 
 SIZES = (200, 500, 1200)
 TOLERANCE = 0.01
@@ -47,7 +47,7 @@ class Outcome:
 
 
 def measure(run: Run) -> list[Table]:
-    """Advise on every split, and see."""
+    """Advise on every split, and compare with held-out data."""
     sizes = SIZES[:1] if run.quick else SIZES
     splits = [
         Split(run.cache, name, size, seed)
@@ -100,7 +100,7 @@ def _table(by_cell: dict[tuple[str, int], list[Outcome]]) -> Table:
         best = max(means, key=lambda option: means[option])
         below = [o.accuracies[best] - o.accuracies[o.recommended] for o in outcomes]
         mean, error = mean_error(below)
-        told = [o.estimates[o.recommended] - o.accuracies[o.recommended] for o in outcomes]
+        claimed = [o.estimates[o.recommended] - o.accuracies[o.recommended] for o in outcomes]
         head = next(option for option in options if option not in ("majority", "direct"))
         rows.append(
             (
@@ -109,10 +109,10 @@ def _table(by_cell: dict[tuple[str, int], list[Outcome]]) -> Table:
                 *(percent(means[option]) for option in ("majority", "direct", head)),
                 _counted([outcome.recommended for outcome in outcomes], head),
                 _counted([outcome.verdict for outcome in outcomes], head),
-                points(told),
+                points(claimed),
                 f"{100 * mean:.2f} ± {100 * error:.2f}",
                 f"{100 * max(outcome.regret for outcome in outcomes):.1f}",
-                verdict(mean <= TOLERANCE),
+                yes_or_no(mean <= TOLERANCE),
             )
         )
     splits = len(next(iter(by_cell.values())))

@@ -11,7 +11,7 @@ import adapters
 from benchmarks.learning import baseline
 from benchmarks.learning.data import DATA, embedded
 from benchmarks.learning.runs import Run
-from benchmarks.learning.tables import Table, mean_error, percent, points, verdict
+from benchmarks.learning.tables import Table, mean_error, percent, points, yes_or_no
 
 SIZES = (50, 200, 1000)
 TOLERANCE = 0.005
@@ -72,13 +72,13 @@ def _table(by_cell: dict[Cell, list[tuple[float, float]]]) -> Table:
         ours, theirs = np.array(pairs).T
         mean, error = mean_error(ours - theirs)
         means.append(mean)
-        met = verdict(mean >= -TOLERANCE - 2 * np.nan_to_num(error))
+        met = yes_or_no(mean >= -TOLERANCE - 2 * np.nan_to_num(error))
         size = f"{cell.size:,}" if cell.size in SIZES else f"all ({cell.size:,})"
         shares = (percent(ours.mean()), percent(theirs.mean()))
         rows.append((cell.data, size, *shares, points(ours - theirs), met))
     average = float(np.mean(means))
     rows.append(
-        ("average of the cells", "", "", "", f"{100 * average:+.2f}", verdict(average >= 0))
+        ("average of the cells", "", "", "", f"{100 * average:+.2f}", yes_or_no(average >= 0))
     )
     splits = len(next(iter(by_cell.values())))
     return Table(

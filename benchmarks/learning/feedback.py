@@ -18,7 +18,7 @@ import adapters
 from adapters.live import Change, LiveHead, live_head
 from benchmarks.learning.data import Embedded, Rows, embedded
 from benchmarks.learning.runs import Run
-from benchmarks.learning.tables import Table, verdict
+from benchmarks.learning.tables import Table, yes_or_no
 from benchmarks.processes import Server, server
 from trunkline import Client, Vector
 from trunkline.v1 import heads_pb2, heads_pb2_grpc, prediction_pb2, prediction_pb2_grpc
@@ -37,7 +37,7 @@ def measure(run: Run) -> list[Table]:
 
 
 def _updates(run: Run) -> Table:
-    """Additions, every fifth of which is corrected right after, on a warm live copy."""
+    """Time additions, every fifth of which is corrected right after, on a warm live copy."""
     data = embedded("digits", run.cache)
     count = run.size(UPDATES, 20)
     train, rest = data.split(run.size(BASE, 200), 0)
@@ -51,7 +51,7 @@ def _updates(run: Run) -> Table:
             live.apply([next(_changes(data, rest[-1:]))])  # warm
             times = [_elapsed(live, change) for change in islice(_changes(data, rest), count)]
             middle, top = _quantiles(times)
-            met = verdict(middle <= MOST_MS)
+            met = yes_or_no(middle <= MOST_MS)
             figures = (f"{middle:.2f} ms", f"{top:.2f} ms", f"≤ {MOST_MS:g} ms")
             rows.append((f"`{family}`", *figures, met))
             done()
@@ -154,7 +154,7 @@ def _train_heads(run: Run, running: Server, data: Embedded, tenants: int, exampl
 
 
 class _Load:
-    """Feedback of all tenants by turns, in a closed loop."""
+    """Sends feedback for each tenant in turn, in a closed loop."""
 
     def __init__(
         self, data: Embedded, fingerprint: str, tenants: int, examples: int, seconds: float

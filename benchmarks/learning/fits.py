@@ -13,7 +13,7 @@ import adapters
 from benchmarks.learning import baseline
 from benchmarks.learning.data import DATA, Embedded, embedded
 from benchmarks.learning.runs import Run
-from benchmarks.learning.tables import Table, geometric_mean, verdict
+from benchmarks.learning.tables import Table, geometric_mean, yes_or_no
 
 EXAMPLES, ROUNDS = 1000, 7
 WANTED = {"ridge": 10.0, "auto": 4.0}
@@ -24,7 +24,7 @@ Seconds = dict[str, list[float]]
 
 
 def measure(run: Run) -> list[Table]:
-    """Let the contenders take turns on the same examples, with one thread each and with all."""
+    """Time the candidates in turn on the same examples, with one thread each and with all."""
     rounds, size = run.size(ROUNDS, 1), run.size(EXAMPLES, 100)
     tables: list[Table] = []
     means: list[tuple[str, ...]] = []
@@ -41,10 +41,10 @@ def _seconds(run: Run, rounds: int, size: int, threads: int) -> dict[str, Second
     with run.steps(f"fits, {_counted(threads)}", len(DATA) * rounds) as done:
         for name in DATA:
             data = embedded(name, run.cache)
-            taken: Seconds = {contender: [] for contender in (baseline.NAME, *WANTED)}
+            taken: Seconds = {candidate: [] for candidate in (baseline.NAME, *WANTED)}
             for seed in range(rounds):
-                for contender, elapsed in _round(data, size, seed).items():
-                    taken[contender].append(elapsed)
+                for candidate, elapsed in _round(data, size, seed).items():
+                    taken[candidate].append(elapsed)
                 done()
             seconds[name] = taken
     return seconds
@@ -58,12 +58,12 @@ def _round(data: Embedded, size: int, seed: int) -> dict[str, float]:
         spec = adapters.HeadSpec(family, seed=seed)
         return lambda: adapters.fit(embeddings, labels, spec, fingerprint="benchmark")
 
-    contenders: list[tuple[str, Callable[[], object]]] = [
+    candidates: list[tuple[str, Callable[[], object]]] = [
         (baseline.NAME, lambda: baseline.fit(embeddings, labels)),
         *((family, ours(family)) for family in WANTED),
     ]
-    turn = seed % len(contenders)
-    return {name: _elapsed(fit) for name, fit in contenders[turn:] + contenders[:turn]}
+    first = seed % len(candidates)
+    return {name: _elapsed(fit) for name, fit in candidates[first:] + candidates[:first]}
 
 
 def _elapsed(work: Callable[[], object]) -> float:
@@ -100,7 +100,7 @@ def _means(seconds: dict[str, Seconds], threads: int) -> list[tuple[str, ...]]:
     for family, wanted in WANTED.items():
         ratios = [median(_ratios(taken, family)) for taken in seconds.values()]
         mean, least = geometric_mean(ratios), min(ratios)
-        met = verdict(mean >= wanted and least >= 1)
+        met = yes_or_no(mean >= wanted and least >= 1)
         figures = f"{mean:.1f}", f"≥ {wanted:g}", f"{least:.1f}", "≥ 1", met
         rows.append((f"`{family}`", _counted(threads), *figures))
     return rows

@@ -59,7 +59,7 @@ class Following:
 
     @property
     def serving(self) -> adapters.Head:
-        """What answers predictions."""
+        """The head that answers predictions."""
         return self.live if self._copy.serving else self.active
 
     @property
@@ -69,7 +69,7 @@ class Following:
 
     @property
     def behind(self) -> list[int]:
-        """Numbers of the feedback that the live copy stands on, the first that came being 1."""
+        """Numbers of the feedback that the live copy has learned, the first that came being 1."""
         return [item.id for item in self._feedback]
 
     def send(self, embedding: NDArray[np.float32], label: str) -> None:
@@ -102,7 +102,7 @@ class Following:
         self._copy = self._made()
 
     def _begin_anew(self, changed_at: int) -> None:
-        """Make the copy of the feedback since a change; it was not its answers that count."""
+        """Start a live copy of the feedback since a change; earlier scores are not its own."""
         self.changes.append(self.sent)
         self._changed = True
         since = [item for item in self._feedback if item.id >= changed_at]

@@ -12,7 +12,7 @@ from benchmarks.learning.data import DATA, Embedded, Rows, embedded
 from benchmarks.learning.following import Following
 from benchmarks.learning.runs import Run
 from benchmarks.learning.streams import Labeller, accuracy, confusing, flipping, shifted
-from benchmarks.learning.tables import Table, mean_error, points, verdict
+from benchmarks.learning.tables import Table, mean_error, points, yes_or_no
 from service.live.policy import Policy
 
 SEEDS, FEEDBACK = 10, 500
@@ -207,7 +207,7 @@ def _harm_table(trials: list[Trial], outcomes: list[Outcome]) -> Table:
         for name in DATA:
             found = _of(trials, outcomes, kind, name)
             worst = [outcome.worst for outcome in found]
-            met = verdict(float(np.mean(worst)) >= -MOST_LOSS - 1e-9)
+            met = yes_or_no(float(np.mean(worst)) >= -MOST_LOSS - 1e-9)
             sent = f"{np.mean([outcome.sent for outcome in found]):.0f}"
             ends = points([outcome.end for outcome in found])
             moves = f"{sum(o.promotions for o in found)} / {sum(o.drops for o in found)}"
@@ -227,7 +227,7 @@ def _clean_table(trials: list[Trial], outcomes: list[Outcome]) -> Table:
     for name in DATA:
         found = _of(trials, outcomes, "clean", name)
         promoted = sum(outcome.promotions > 0 for outcome in found)
-        met = verdict(promoted >= WANTED_PROMOTED * len(found))
+        met = yes_or_no(promoted >= WANTED_PROMOTED * len(found))
         ends = points([outcome.end for outcome in found])
         possible = points([outcome.possible for outcome in found])
         rows.append((name, f"{promoted} of {len(found)}", ends, possible, met))
@@ -246,7 +246,7 @@ def _drift_table(trials: list[Trial], drifts: list[Drift]) -> Table:
         found = [drift for t, drift in zip(trials, drifts, strict=True) if t.data == name]
         delays = [drift.delay for drift in found if drift.delay is not None]
         lags = [drift.lag for drift in found if not np.isnan(drift.lag)]
-        met = verdict(len(lags) == len(found) and mean_error(lags)[0] <= MOST_LAG + 1e-9)
+        met = yes_or_no(len(lags) == len(found) and mean_error(lags)[0] <= MOST_LAG + 1e-9)
         detected = f"{len(delays)} of {len(found)}"
         delay = f"{np.median(delays):.0f}" if delays else ""
         ends = [drift.end for drift in found if not np.isnan(drift.end)]

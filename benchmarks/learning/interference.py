@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.learning.data import Embedded, embedded
 from benchmarks.learning.runs import Run
-from benchmarks.learning.tables import Table, verdict
+from benchmarks.learning.tables import Table, yes_or_no
 from benchmarks.load import PREDICT, Plan
 from benchmarks.processes import outcome, server
 from benchmarks.serving import write_photos
@@ -124,7 +124,7 @@ def _table(seen: _Seen, plan: Plan, examples: int) -> Table:
         f"{median(seen.busy):.1f} ms",
         f"{ratio:.2f}",
         f"≤ {MOST:g}",
-        verdict(ratio <= MOST),
+        yes_or_no(ratio <= MOST),
     )
     columns = ("p99 without training", "p99 with training", "ratio", "wanted", "met")
     note = (

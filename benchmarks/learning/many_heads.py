@@ -24,7 +24,7 @@ from sqlalchemy import Connection, insert
 import adapters
 from adapters.diagnostics import diagnose
 from benchmarks.learning.runs import Run
-from benchmarks.learning.tables import Table, verdict
+from benchmarks.learning.tables import Table, yes_or_no
 from benchmarks.processes import Server, server
 from service.config import MIB
 from service.store import Database, schema
@@ -65,7 +65,7 @@ def measure(run: Run) -> list[Table]:
     heads = run.size(HEADS, 1500)
     with tempfile.TemporaryDirectory(prefix="trunkline-heads-") as name:
         folder = Path(name)
-        _check_room(folder, heads)
+        _check_space(folder, heads)
         data_dir = folder / "data"
         backbone = _backbone(data_dir, run.cache)
         empty_start = _start(run, data_dir)
@@ -85,7 +85,7 @@ def _server(data_dir: Path, cache: Path) -> Any:
     return server(data_dir, cache, *flags)
 
 
-def _check_room(folder: Path, heads: int) -> None:
+def _check_space(folder: Path, heads: int) -> None:
     free, needed = shutil.disk_usage(folder).free, heads * BYTES_PER_HEAD
     if free < needed:
         raise SystemExit(
@@ -244,13 +244,13 @@ def _table(seen: _Figures) -> Table:
             "start-up",
             f"{seen.start:.1f} s",
             f"< {MOST_START:g} s",
-            verdict(seen.start < MOST_START),
+            yes_or_no(seen.start < MOST_START),
         ),
         (
             "first prediction of a cold head, median",
             f"{cold:.1f} ms",
             f"< {MOST_COLD_MS:g} ms",
-            verdict(cold < MOST_COLD_MS),
+            yes_or_no(cold < MOST_COLD_MS),
         ),
         ("first prediction of a cold head, p99", f"{p99:.1f} ms", "", ""),
         ("resident memory before", f"{seen.before:.0f} MiB", "", ""),
@@ -259,7 +259,7 @@ def _table(seen: _Figures) -> Table:
             "growth after as many heads again, and more",
             f"{growth:.0f} MiB",
             f"≤ {CACHE_MIB} + {SPARE_MIB} MiB",
-            verdict(growth <= CACHE_MIB + SPARE_MIB),
+            yes_or_no(growth <= CACHE_MIB + SPARE_MIB),
         ),
     ]
     note = (

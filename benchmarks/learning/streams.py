@@ -28,7 +28,7 @@ def shifted(labels: Iterable[str]) -> dict[str, str]:
 
 
 def flipping(labels: NDArray[np.str_], share: float, seed: int) -> Labeller:
-    """Return who errs at random in so many cases."""
+    """Return a labeller that errs at random in this share of cases."""
     rng = np.random.default_rng(seed)
     names = sorted(set(labels.tolist()))
 
@@ -41,7 +41,7 @@ def flipping(labels: NDArray[np.str_], share: float, seed: int) -> Labeller:
 
 
 def confusing(labels: NDArray[np.str_], seed: int) -> Labeller:
-    """Return who always takes one class for another."""
+    """Return a labeller that always takes one class for another."""
     names = sorted(set(labels.tolist()))
     wrong, taken_for = np.random.default_rng(seed).choice(names, size=2, replace=False)
     return lambda right: str(taken_for) if right == wrong else right

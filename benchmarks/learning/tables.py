@@ -50,6 +50,6 @@ def points(values: Figures) -> str:
     return f"{100 * mean:+.2f} ± {100 * error:.2f}"
 
 
-def verdict(met: bool) -> str:
-    """Say whether what was wanted was reached."""
+def yes_or_no(met: bool) -> str:
+    """Say whether a target was met."""
     return "yes" if met else "**no**"

@@ -15,7 +15,7 @@ from adapters.novelty import NoveltyBank
 from adapters.spec import NoveltySpec
 from benchmarks.learning.data import DATA, embedded
 from benchmarks.learning.runs import Run
-from benchmarks.learning.tables import Table, mean_error, percent, points, verdict
+from benchmarks.learning.tables import Table, mean_error, percent, points, yes_or_no
 
 FEW = 200
 LEVEL, BINS = 0.9, 10
@@ -70,14 +70,14 @@ def measure(run: Run) -> list[Table]:
     truths: dict[tuple[str, int], list[Truth]] = {cell: [] for cell in cells}
     for trial, result in zip(trials, results, strict=True):
         truths[trial.data, trial.size].append(result)
-    # The same splits with one class missing: a different one by turns.
+    # The same splits with one class missing: each in turn.
     absent = [Trial(run.cache, name, 0, seed, "ridge") for name in NOVEL for seed in seeds]
     novelty = run.in_processes("novelty", _novelty, absent)
     return [_honesty(truths), _probabilities(truths), _novelty_table(absent, novelty)]
 
 
 def run_sizes(run: Run, everything: int) -> tuple[int, ...]:
-    """Return the sizes of the trainings that are looked at."""
+    """Return the sizes of the trainings that are measured."""
     return (FEW,) if run.quick else (FEW, everything)
 
 
@@ -141,7 +141,7 @@ def _honesty(truths: dict[tuple[str, int], list[Truth]]) -> Table:
     for (name, size), found in truths.items():
         guess = np.array([truth.estimate for truth in found])
         fact = np.array([truth.accuracy for truth in found])
-        met = verdict(abs(float(np.mean(guess - fact))) <= MOST_BIAS + _EDGE)
+        met = yes_or_no(abs(float(np.mean(guess - fact))) <= MOST_BIAS + _EDGE)
         shares = (percent(guess.mean()), percent(fact.mean()))
         rows.append((name, f"{size:,}", *shares, points(guess - fact), met))
     return Table(
@@ -162,7 +162,7 @@ def _probabilities(truths: dict[tuple[str, int], list[Truth]]) -> Table:
         met = error <= MOST_ECE and abs(mean - LEVEL) <= MOST_GAP + _EDGE
         coverage = f"{100 * mean:.1f} ± {100 * spread:.1f} %"
         width = f"{np.mean([truth.set_size for truth in found]):.2f}"
-        rows.append((name, f"{size:,}", f"{error:.3f}", coverage, width, verdict(met)))
+        rows.append((name, f"{size:,}", f"{error:.3f}", coverage, width, yes_or_no(met)))
     return Table(
         "Probabilities and conformal sets of `auto` on held-out data",
         ("data set", "examples", "calibration error", "coverage at 90 %", "classes a set", "met"),

@@ -1,6 +1,6 @@
 """Tails and whole models with weights of their own, made without training.
 
-What they say is of no account. Every weight is the backbone's and a little noise.
+Their outputs mean nothing: every weight is the backbone's and a little noise.
 """
 
 from __future__ import annotations

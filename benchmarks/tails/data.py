@@ -137,11 +137,11 @@ def _compute(name: str, path: Path, facts: Path, flips: int) -> None:
     found: list[NDArray[np.float16]] = []
     for row, item in enumerate(inputs):
         raw = item.read_bytes() if isinstance(item, Path) else item
-        looks: Sequence[models.RawInput] = [raw]
+        views: Sequence[models.RawInput] = [raw]
         if flips:
             assert not isinstance(raw, str)
-            looks = [raw, *make_flips(raw, flips)]
-        prepared = [backbone.preprocess(look) for look in looks]
+            views = [raw, *make_flips(raw, flips)]
+        prepared = [backbone.preprocess(view) for view in views]
         found = [array.astype(np.float16) for array in backbone.activations(prepared)]
         lengths[row] = len(found[0])
         if states is None:
@@ -154,5 +154,5 @@ def _compute(name: str, path: Path, facts: Path, flips: int) -> None:
 
 
 def _shape(states: NDArray[np.float16], modality: models.Modality) -> tuple[int, ...]:
-    """Return the shape in which any row has room."""
+    """Return a shape that any row fits into."""
     return states.shape if modality is models.Modality.IMAGE else (256, *states.shape[1:])

@@ -1,4 +1,4 @@
-"""How long a pass over the examples takes: eager torch beside what tunes tails here."""
+"""How long a pass over the examples takes: eager torch beside `adapters.tuning`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from adapters.tuning.classifier import Classifier
 from adapters.tuning.epoch_trainer import BatchSource, Learner
 from adapters.tuning.schedule import Plan
 from benchmarks.learning.runs import Run
-from benchmarks.learning.tables import Table, verdict
+from benchmarks.learning.tables import Table, yes_or_no
 from benchmarks.tails.data import Stored
 from models.networks.base import Tail
 
@@ -38,34 +38,34 @@ Epoch = Callable[[], None]
 
 
 @dataclass(frozen=True)
-class Contender:
-    """Who runs epochs, and where."""
+class Candidate:
+    """What runs epochs, and on which device."""
 
     name: str
     device: str
 
 
 def measure(run: Run) -> list[Table]:
-    """Let contenders take turns."""
+    """Time the candidates in turn."""
     count = run.size(IMAGES, 4 * BATCH)
     states = np.random.default_rng(0).standard_normal((1, count, *SHAPE)).astype(np.float16)
     tail = models.load_backbone_network(BACKBONE).network.tail()
     devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
     torch.set_num_threads(os.cpu_count() or 1)
-    epochs: dict[Contender, Epoch] = {}
+    epochs: dict[Candidate, Epoch] = {}
     for device in devices:
-        epochs[Contender("eager torch", device)] = _eager(tail, states[0], device)
+        epochs[Candidate("eager torch", device)] = _eager(tail, states[0], device)
         for bfloat16 in (False, True):
             name = "here, in bfloat16" if bfloat16 else "here, in float32"
-            epochs[Contender(name, device)] = _here(tail, states, device, bfloat16)
+            epochs[Candidate(name, device)] = _here(tail, states, device, bfloat16)
     rounds = run.size(ROUNDS, 1)
-    seconds: dict[Contender, list[float]] = {contender: [] for contender in epochs}
+    seconds: dict[Candidate, list[float]] = {candidate: [] for candidate in epochs}
     with run.steps("epochs", len(epochs) * (1 + rounds)) as done:
         for number in range(1 + rounds):
-            for contender, epoch in epochs.items():
-                took = _seconds(epoch, contender.device)
+            for candidate, epoch in epochs.items():
+                took = _seconds(epoch, candidate.device)
                 if number:  # the first one sets up
-                    seconds[contender].append(took)
+                    seconds[candidate].append(took)
                 done()
     return [_table(seconds, count)]
 
@@ -107,27 +107,27 @@ def _here(tail: Tail, states: NDArray[np.float16], device: str, bfloat16: bool) 
     plan = Plan.of(FineTune("tail", learning_rate=1e-6), len(learner.blocks))
     rows = np.arange(states.shape[1])
     source = BatchSource(rows, rows % CLASSES, np.ones(len(rows)), (0,))
-    return lambda: _discard(learner.train(plan, 1, source))
+    return lambda: _check_finite(learner.train(plan, 1, source))
 
 
-def _discard(loss: float) -> None:
+def _check_finite(loss: float) -> None:
     assert np.isfinite(loss)
 
 
-def _table(seconds: dict[Contender, list[float]], count: int) -> Table:
+def _table(seconds: dict[Candidate, list[float]], count: int) -> Table:
     rows = []
-    for contender, mine in seconds.items():
-        eager = seconds[Contender("eager torch", contender.device)]
+    for candidate, mine in seconds.items():
+        eager = seconds[Candidate("eager torch", candidate.device)]
         ratio = median(theirs / ours for theirs, ours in zip(eager, mine, strict=True))
-        judged = contender.device == "cpu" and "bfloat16" in contender.name
+        compared = candidate.device == "cpu" and "bfloat16" in candidate.name
         rows.append(
             (
-                contender.name,
-                contender.device,
+                candidate.name,
+                candidate.device,
                 f"{median(mine):.1f} s",
                 f"{ratio:.2f}",
-                f"≥ {LEAST:g}" if judged else "",
-                verdict(ratio >= LEAST) if judged else "",
+                f"≥ {LEAST:g}" if compared else "",
+                yes_or_no(ratio >= LEAST) if compared else "",
             )
         )
     rounds = len(next(iter(seconds.values())))

@@ -74,20 +74,20 @@ def _outcome(run: Run, data: Cut, size: int, seed: int) -> Outcome:
         name=lambda tensors: "tuned",
         clock=time.perf_counter,
     )
-    looks = data.embed({} if tuned.tail is None else tuned.tail.tensors, test)
+    views = data.embed({} if tuned.tail is None else tuned.tail.tensors, test)
     report = tuned.fitted.report.fine_tuning
     assert report is not None
     return Outcome(
         plain=adapters.evaluate(plain.head, data.embeddings[test], truth).estimate,
-        served=adapters.evaluate(tuned.fitted.head, looks[0], truth).estimate,
-        averaged=_averaged(tuned.fitted.head, looks, truth),
+        served=adapters.evaluate(tuned.fitted.head, views[0], truth).estimate,
+        averaged=_averaged(tuned.fitted.head, views, truth),
         used=report.used,
         epochs=report.epochs,
     )
 
 
-def _averaged(head: adapters.Head, looks: NDArray[np.float32], truth: list[str]) -> float:
-    probabilities = np.mean([head.probabilities(look) for look in looks], axis=0)
+def _averaged(head: adapters.Head, views: NDArray[np.float32], truth: list[str]) -> float:
+    probabilities = np.mean([head.probabilities(view) for view in views], axis=0)
     named = np.array(head.labels)[probabilities.argmax(axis=1)]
     return float(np.mean(named == truth))
 

@@ -1,4 +1,4 @@
-"""How much memory programs hold."""
+"""How much memory programs take."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Memory:
 
 
 def memory(pid: int) -> Memory:
-    """Look at a running process and its descendants."""
+    """Measure a running process and its descendants."""
     process = psutil.Process(pid)
     seen = [p.memory_full_info() for p in (process, *process.children(recursive=True))]
     return Memory(sum(m.rss for m in seen) / MIB, sum(m.pss for m in seen) / MIB)

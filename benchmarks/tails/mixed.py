@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.learning.runs import Run
-from benchmarks.learning.tables import Table, verdict
+from benchmarks.learning.tables import Table, yes_or_no
 from benchmarks.load import PREDICT, Plan
 from benchmarks.processes import Server, outcome, program, server
 from benchmarks.serving import write_photos
@@ -30,7 +30,7 @@ Rates = dict[int, list[float]]
 
 
 def measure(run: Run) -> list[Table]:
-    """Send the same traffic to a server without tails and one with, then look at their memory."""
+    """Send the same traffic to a server without tails and one with, then measure their memory."""
     tenants, tails = run.size(TENANTS, 10), run.size(TAILS, 2)
     with tempfile.TemporaryDirectory(prefix="trunkline-tails-") as name, ExitStack() as stack:
         folder = Path(name)
@@ -72,7 +72,7 @@ def _backbone(data_dir: Path, cache: Path) -> Backbone:
 
 
 def _rounds(run: Run, servers: dict[int, Server], plan: Plan) -> Rates:
-    """Let the servers take turns; the first round, in which tails are loaded, does not count."""
+    """Load the servers in turn; the first round, in which tails are loaded, does not count."""
     rates: Rates = {count: [] for count in servers}
     rounds = run.size(ROUNDS, 1)
     with run.steps("mixed traffic", len(servers) * (1 + rounds)) as done:
@@ -106,7 +106,7 @@ def _throughput(rates: Rates, plan: Plan, tails: int) -> Table:
         f"{median(rates[tails]):.0f}",
         f"{ratio:.2f}",
         f"≥ {LEAST:g}",
-        verdict(ratio >= LEAST),
+        yes_or_no(ratio >= LEAST),
     )
     columns = ("requests/s without tails", "requests/s with", "ratio", "wanted", "met")
     note = (

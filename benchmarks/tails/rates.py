@@ -25,7 +25,7 @@ REFERENCE = ("onnxruntime", "cpu", False)
 
 
 @dataclass(frozen=True)
-class Contender:
+class Candidate:
     """An engine on a device.
 
     Attributes:
@@ -38,51 +38,51 @@ class Contender:
 
     @property
     def name(self) -> str:
-        """In the table."""
+        """Its name in the table."""
         graphs = {True: ", CUDA graphs", False: ", no graphs"}[self.recorded]
         return f"{self.engine}{graphs if self.engine == 'torch' and self.device == 'cuda' else ''}"
 
 
 def measure(run: Run) -> list[Table]:
-    """Let the engines take turns on each embedded backbone."""
+    """Time the engines in turn on each embedded backbone."""
     names = [models.default_backbone(modality) for modality in Modality]
     return [_measure(run, name) for name in names]
 
 
-def _contenders() -> list[Contender]:
-    found = [Contender(*REFERENCE), Contender("torch", "cpu", recorded=False)]
+def _candidates() -> list[Candidate]:
+    found = [Candidate(*REFERENCE), Candidate("torch", "cpu", recorded=False)]
     if torch.cuda.is_available():
-        found += [Contender("torch", "cuda", recorded) for recorded in (False, True)]
+        found += [Candidate("torch", "cuda", recorded) for recorded in (False, True)]
     return found
 
 
 def _measure(run: Run, name: str) -> Table:
     backbones = {}
-    for contender in _contenders():
+    for candidate in _candidates():
         backbone = models.load_backbone(
-            name, engine=contender.engine, device=contender.device, cache_dir=run.cache
+            name, engine=candidate.engine, device=candidate.device, cache_dir=run.cache
         )
-        if contender.recorded:
+        if candidate.recorded:
             backbone.warm_up()
-        backbones[contender] = backbone
-    batch = _batch(backbones[Contender(*REFERENCE)])
-    expected = backbones[Contender(*REFERENCE)].forward(batch)
+        backbones[candidate] = backbone
+    batch = _batch(backbones[Candidate(*REFERENCE)])
+    expected = backbones[Candidate(*REFERENCE)].forward(batch)
     off = {
-        contender: float(np.abs(backbone.forward(batch) - expected).max())
-        for contender, backbone in backbones.items()
+        candidate: float(np.abs(backbone.forward(batch) - expected).max())
+        for candidate, backbone in backbones.items()
     }
     rounds = run.size(ROUNDS, 1)
-    rates: dict[Contender, list[float]] = {contender: [] for contender in backbones}
+    rates: dict[Candidate, list[float]] = {candidate: [] for candidate in backbones}
     with run.steps(name, rounds * len(backbones)) as done:
         for _ in range(rounds):
-            for contender, backbone in backbones.items():
-                rates[contender].append(_rate(backbone, batch, PASSES[contender.device]))
+            for candidate, backbone in backbones.items():
+                rates[candidate].append(_rate(backbone, batch, PASSES[candidate.device]))
                 done()
     for backbone in backbones.values():
         backbone.close()
     rows = [
-        (contender.name, contender.device, f"{median(found):,.0f}", f"{off[contender]:.1e}")
-        for contender, found in rates.items()
+        (candidate.name, candidate.device, f"{median(found):,.0f}", f"{off[candidate]:.1e}")
+        for candidate, found in rates.items()
     ]
     largest = float(np.abs(expected).max())
     return Table(

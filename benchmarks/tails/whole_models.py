@@ -16,7 +16,7 @@ import onnxruntime
 
 
 def main() -> None:
-    """Hold the models."""
+    """Load the models, and keep them until standard input ends."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # as each pass of the server has
     picture = np.zeros((1, 224, 224, 3), dtype=np.uint8)

@@ -78,7 +78,7 @@ def pixels(examples: Sequence[Labelled]) -> Tensor:
 
 
 def write_backbone(network: nn.Sequential, variant: str) -> None:
-    """Write `VARIANT.onnx`, and the `VARIANT.yaml` that tells a server what it takes and gives."""
+    """Write `VARIANT.onnx`, and the `VARIANT.yaml` that says what it takes and gives."""
     WRITTEN.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns of its own internals

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from service.demo import few, job, table
 from service.demo.data import check_packages, load_tasks
 from service.demo.errors import DemoError
-from service.demo.few import Course
+from service.demo.few import FewShotResult
 from service.demo.job import Outcome
 from service.demo.progress import Narrator
 from service.demo.rest import RestClient
@@ -48,7 +48,7 @@ def _run(folder: Path, options: argparse.Namespace) -> int:
     log = folder / "server.log"
     started = time.perf_counter()
     try:
-        outcomes, course, metrics = _measure(folder, log, options)
+        outcomes, few_shot, metrics = _measure(folder, log, options)
     except (DemoError, TrunklineError, OSError, http.client.HTTPException) as error:
         print(f"error: {error}", file=sys.stderr)
         if tail := log_tail(log):
@@ -56,15 +56,15 @@ def _run(folder: Path, options: argparse.Namespace) -> int:
         return 1
     seconds = time.perf_counter() - started
     if options.json:
-        print(json.dumps(_document(outcomes, course, metrics, seconds), indent=2))
+        print(json.dumps(_document(outcomes, few_shot, metrics, seconds), indent=2))
     else:
-        _show(outcomes, course, metrics, seconds, options)
+        _show(outcomes, few_shot, metrics, seconds, options)
     return 0
 
 
 def _measure(
     folder: Path, log: Path, options: argparse.Namespace
-) -> tuple[list[Outcome], Course, list[str]]:
+) -> tuple[list[Outcome], FewShotResult, list[str]]:
     check_packages()
     narrator = Narrator()
     narrator.title("Starting a server (the first start on a machine exports the backbones)")
@@ -76,25 +76,25 @@ def _measure(
         client = stack.enter_context(Client(server.grpc))
         outcomes = [job.run(task, client, server.rest, narrator) for task in tasks]
         (task,) = (task for task in tasks if task.head == FEW_EXAMPLES_OF)
-        course = few.run(task, client, narrator)
-        few.write_report(course.head, server.grpc, options.report)
+        few_shot = few.run(task, client, narrator)
+        few.write_report(few_shot.head, server.grpc, options.report)
         narrator.done(f"wrote its report to {options.report}")
         with RestClient(server.rest) as rest:
             metrics = table.excerpt(rest.metrics())
     narrator.title("The server is stopped")
-    return outcomes, course, metrics
+    return outcomes, few_shot, metrics
 
 
 def _show(
     outcomes: list[Outcome],
-    course: Course,
+    few_shot: FewShotResult,
     metrics: list[str],
     seconds: float,
     options: argparse.Namespace,
 ) -> None:
     console = table.console(record=options.svg is not None)
-    console.print(table.render(outcomes, course, metrics))
-    console.print(f"\nThe report of {course.head}, with its plots: {options.report}")
+    console.print(table.render(outcomes, few_shot, metrics))
+    console.print(f"\nThe report of {few_shot.head}, with its plots: {options.report}")
     console.print(f"All of it took {seconds:.0f} s.")
     if options.svg is not None:
         options.svg.parent.mkdir(parents=True, exist_ok=True)
@@ -102,13 +102,13 @@ def _show(
 
 
 def _document(
-    outcomes: list[Outcome], course: Course, metrics: list[str], seconds: float
+    outcomes: list[Outcome], few_shot: FewShotResult, metrics: list[str], seconds: float
 ) -> dict[str, Any]:
     tenants = [dataclasses.asdict(outcome) for outcome in outcomes]
     values = dict(line.rsplit(" ", 1) for line in metrics)
     return {
         "tenants": tenants,
-        "few_examples": dataclasses.asdict(course),
+        "few_examples": dataclasses.asdict(few_shot),
         "metrics": {name: float(value) for name, value in values.items()},
         "seconds": seconds,
     }

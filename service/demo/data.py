@@ -47,7 +47,7 @@ class _Source:
 
 
 def check_packages() -> None:
-    """Sees that all data is there.
+    """Checks that the packages with the data are installed.
 
     Raises:
         DemoError: naming the packages that are missing and the extra that brings them.
@@ -61,7 +61,7 @@ def check_packages() -> None:
 
 
 def load_tasks(folder: Path, fraction: float) -> list[Task]:
-    """The three tenants' tasks.
+    """Loads the three tenants' tasks.
 
     Args:
         folder: where files that must be made are written.

@@ -25,8 +25,8 @@ FEEDBACKS = (0, 25, 50, 100, 200, 400)
 
 
 @dataclass(frozen=True)
-class Course:
-    """How a head's accuracy on held-out data went; accuracies run from 0 to 1.
+class FewShotResult:
+    """What a head of few examples came to on held-out data; accuracies run from 0 to 1.
 
     `points` pairs the number of feedbacks with the accuracy after them; `versions` counts the
     trainings, of which feedback needs none.
@@ -41,7 +41,7 @@ class Course:
     versions: int
 
 
-def run(task: Task, client: Client, narrator: Narrator) -> Course:
+def run(task: Task, client: Client, narrator: Narrator) -> FewShotResult:
     """Trains on a few examples of each class, then lets feedback do the rest.
 
     Each input of the stream is predicted, and then the right label is sent, as users would.
@@ -70,7 +70,7 @@ def run(task: Task, client: Client, narrator: Narrator) -> Course:
         f"accuracy on {len(task.held_out)} held-out rows: "
         + ", ".join(f"{accuracy:.1%} after {count}" for count, accuracy in points)
     )
-    return Course(
+    return FewShotResult(
         head=head,
         examples=len(first),
         held_out=len(task.held_out),

@@ -64,7 +64,7 @@ class _Loaded:
 
 
 def run(task: Task, client: Client, rest: str, narrator: Narrator) -> Outcome:
-    """Does the job and measures it.
+    """Runs the job and measures it.
 
     Args:
         rest: address of the REST side, e.g. ``http://127.0.0.1:3000``.
@@ -150,7 +150,7 @@ def _predict(
 def _predict_over_rest(
     head: str, rows: Sequence[_Loaded], predictions: Sequence[Prediction], address: str
 ) -> Latency:
-    """Predicts some rows again over REST, and sees that both transports say the same."""
+    """Predicts some rows again over REST, and checks that both transports agree."""
     seconds: list[float] = []
     with RestClient(address) as rest:
         for row, expected in list(zip(rows, predictions, strict=True))[:REST_ROWS]:

@@ -1,4 +1,4 @@
-"""What the demo says while it works: bars on a terminal, plain lines elsewhere."""
+"""The demo's progress: bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ class Bar:
         self._task = task
 
     def set(self, completed: float) -> None:
-        """So much is done."""
+        """Sets how much is done."""
         self._progress.update(self._task, completed=completed)
 
     def advance(self) -> None:
-        """One more is done."""
+        """Adds one to what is done."""
         self._progress.advance(self._task)
 
 
 class Narrator:
-    """Tells what happens on standard error."""
+    """Reports progress on standard error."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
     def title(self, words: str) -> None:
-        """A new part begins."""
+        """Prints the title of a new part."""
         self._console.print(words, style="bold", soft_wrap=True)
 
     def done(self, words: str) -> None:
-        """A step is done."""
+        """Prints what a step has done."""
         self._console.print(f"  {words}", soft_wrap=True)
 
     @contextmanager

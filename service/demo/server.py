@@ -76,12 +76,12 @@ def _environment() -> dict[str, str]:
 def _wait_until_serving(process: subprocess.Popen[bytes]) -> Server:
     """Reads the one line that the server prints when it is ready; its output ends if it dies."""
     assert process.stdout is not None
-    patience = threading.Timer(START_SECONDS, process.kill)
-    patience.start()
+    kill_timer = threading.Timer(START_SECONDS, process.kill)
+    kill_timer.start()
     try:
         line = process.stdout.readline()
     finally:
-        patience.cancel()
+        kill_timer.cancel()
     if not line:
         status = process.wait()
         raise DemoError(f"the server ended with status {status} before it served")

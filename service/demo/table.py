@@ -10,7 +10,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from service.demo.few import Course
+from service.demo.few import FewShotResult
 from service.demo.job import Latency, Outcome
 
 # Rich's own, without the fonts that it would have a viewer fetch.
@@ -18,7 +18,7 @@ SVG_FORMAT = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=
 
 BAR = 40
 
-# What an operator would look at first; the rest is in /metrics.
+# What an operator would read first; the rest is in /metrics.
 SHOWN_METRICS = (
     'trunkline_requests_total{code="OK",method="Predict"',
     "trunkline_embedding_cache_hits_total",
@@ -54,39 +54,39 @@ def excerpt(metrics: str) -> list[str]:
     return [line for line in metrics.splitlines() if line.startswith(SHOWN_METRICS)]
 
 
-def render(outcomes: Sequence[Outcome], course: Course, metrics: Sequence[str]) -> Group:
-    """A column for each tenant, the course of the head of few examples, and some metrics."""
+def render(outcomes: Sequence[Outcome], few_shot: FewShotResult, metrics: Sequence[str]) -> Group:
+    """A column for each tenant, the result of the head of few examples, and some metrics."""
     table = Table(title="One server, two frozen backbones, three tenants", title_style="bold")
     table.add_column("")
     for outcome in outcomes:
         table.add_column(outcome.head, justify="right")
     for name, cell in _ROWS:
         table.add_row(name, *(cell(outcome) for outcome in outcomes))
-    note = Text(
+    footnote = Text(
         "Accuracy: estimate with its 95 % interval. Predictions: one row a request over gRPC "
         "unless REST is named, median / 99th percentile.",
         style="dim",
     )
     heading = Text("\nFrom /metrics", style="bold")
     lines = (Text(line, no_wrap=True) for line in metrics)
-    return Group(table, note, _course(course), heading, *lines)
+    return Group(table, footnote, _few_shot(few_shot), heading, *lines)
 
 
-def _course(course: Course) -> Group:
+def _few_shot(few_shot: FewShotResult) -> Group:
     """How feedback alone made a head of few examples better."""
-    title = f"\n{course.head}: {course.examples} examples, then feedback"
+    title = f"\n{few_shot.head}: {few_shot.examples} examples, then feedback"
     table = Table(title=title, title_style="bold")
     table.add_column("feedback learned", justify="right")
-    table.add_column(f"accuracy on {course.held_out:,} held-out rows", justify="right")
+    table.add_column(f"accuracy on {few_shot.held_out:,} held-out rows", justify="right")
     table.add_column("0 to 100 %", min_width=BAR)
-    for count, accuracy in course.points:
+    for count, accuracy in few_shot.points:
         table.add_row(str(count), f"{accuracy:.1%}", "█" * round(BAR * accuracy))
-    note = Text(
-        f"{course.right_first} of the {course.sent} were right before their label was sent. "
-        f"Trainings: {course.versions}. The policy was immediate: the next prediction shows it.",
+    footnote = Text(
+        f"{few_shot.right_first} of the {few_shot.sent} were right before their label was sent. "
+        f"Trainings: {few_shot.versions}. The policy was immediate: the next prediction shows it.",
         style="dim",
     )
-    return Group(table, note)
+    return Group(table, footnote)
 
 
 def console(*, record: bool = False) -> Console:

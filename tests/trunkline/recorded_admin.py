@@ -1,4 +1,4 @@
-"""The recording server's methods for whoever keeps it."""
+"""The recording server's methods for its operator."""
 
 from typing import Any
 

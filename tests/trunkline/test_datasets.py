@@ -96,14 +96,14 @@ def test_what_a_hidden_folder_holds_is_left_out(tmp_path: Path) -> None:
         ("t.parquet", "", "not a table"),
     ],
 )
-def test_a_mistake_is_told_with_file_and_line(
+def test_a_mistake_is_reported_with_file_and_line(
     tmp_path: Path, name: str, text: str, where: str
 ) -> None:
     with pytest.raises(DatasetError, match=where):
         list(read_examples(write(tmp_path / name, text)))
 
 
-def test_text_that_is_not_utf8_is_told_with_its_line(tmp_path: Path) -> None:
+def test_text_that_is_not_utf8_is_reported_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(b"text,label\na,b\n\xff,c\n")
     with pytest.raises(DatasetError, match=r"t\.csv:3: not UTF-8"):

@@ -59,5 +59,5 @@ def test_a_shape_that_does_not_fit_is_refused(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "0" * 63, "0" * 65, "0" * 64 + "\n", "G" * 64, "A" * 64])
-def test_what_is_no_digest_is_told(text: str) -> None:
+def test_what_is_no_digest_is_recognised(text: str) -> None:
     assert not is_digest(text)

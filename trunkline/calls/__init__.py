@@ -63,8 +63,8 @@ class Call(Generic[T]):
 class SendExamples(Generic[T]):
     """A stream of requests and one reply.
 
-    `sent` is told of each message that was handed over; the deadline grows with `count` messages,
-    and by `work`, the seconds that the answer may take after them.
+    `sent` is called after each message that was handed over; the deadline grows with `count`
+    messages, and by `work`, the seconds that the answer may take after them.
     """
 
     messages: Iterator[Message]
@@ -78,7 +78,7 @@ class SendExamples(Generic[T]):
 
 @dataclass(frozen=True)
 class WatchTraining:
-    """One request, and a stream of replies that `seen` is told of; None waits to its end."""
+    """One request, and a stream of replies, each given to `seen`; None as `timeout` is forever."""
 
     request: heads_pb2.TrainHeadRequest
     seen: Callable[[heads_pb2.TrainHeadResponse], None]

@@ -68,7 +68,7 @@ def live_facts(live: LiveCopy) -> dict[str, object]:
 
 
 def spec_words(spec: HeadSpec) -> str:
-    """A spec in one line; what is as it always is goes without saying."""
+    """Describes a spec in one line; options that are off are left out."""
     words = [f"family {spec.family}", f"seed {spec.seed}", f"l2 {spec.l2 or 'chosen'}"]
     words.append(f"front {spec.front}")
     if spec.class_weight:

@@ -74,21 +74,21 @@ def label(
         )
     failures = _store_new(client, out, head, inputs)
     found = client.suggest_examples(head, count, strategy or "")
-    sitting = _Sitting(client, out, head, _labels(client, head), _names(inputs))
-    sitting.ask_all(found.suggestions)
-    failures += sitting.failures
+    session = _LabellingSession(client, out, head, _labels(client, head), _names(inputs))
+    session.ask_all(found.suggestions)
+    failures += session.failures
     version = None
-    if train_after and sitting.labelled:
+    if train_after and session.labelled:
         training = train_head(client, out, head, None, activate=True)
         version = training.version
-    _conclude(client, out, head, sitting, found.strategy, version)
+    _conclude(client, out, head, session, found.strategy, version)
     if failures:
         raise click.exceptions.Exit(1)
 
 
 @dataclass
-class _Sitting:
-    """One sitting: asks, and sends the answers in small batches, so that few are ever at stake."""
+class _LabellingSession:
+    """Asks for labels, and sends them in small batches, so that few are ever at stake."""
 
     client: Client
     out: Output
@@ -132,9 +132,9 @@ class _Sitting:
         while True:
             self.out.say(self._offer(suggestion))
             answer = self._answer()
-            if answer is None or self._means("q", answer):
+            if answer is None or self._is_command("q", answer):
                 return None
-            if self._means("s", answer):
+            if self._is_command("s", answer):
                 return ""
             if not answer and guess:
                 return guess
@@ -165,7 +165,7 @@ class _Sitting:
         guess = suggestion.predicted_label
         return f"{offer}; guess: {guess} ({suggestion.probability:.0%})" if guess else offer
 
-    def _means(self, command: str, answer: str) -> bool:
+    def _is_command(self, command: str, answer: str) -> bool:
         """Whether the answer is this command: in upper case, too, unless that is a label."""
         return answer == command or (answer == command.upper() and answer not in self.labels)
 
@@ -251,7 +251,12 @@ def _names(inputs: Iterable[Image | Text]) -> dict[str, str]:
 
 
 def _conclude(
-    client: Client, out: Output, head: str, sitting: _Sitting, strategy: str, version: int | None
+    client: Client,
+    out: Output,
+    head: str,
+    session: _LabellingSession,
+    strategy: str,
+    version: int | None,
 ) -> None:
     report = client.report(head, version) if version else None
     if out.as_json:
@@ -259,15 +264,15 @@ def _conclude(
             {
                 "head": head,
                 "strategy": strategy,
-                "labelled": sitting.labelled,
-                "skipped": sitting.skipped,
-                "failures": sitting.failures,
+                "labelled": session.labelled,
+                "skipped": session.skipped,
+                "failures": session.failures,
                 "version": version,
                 "report": report,
             }
         )
         return
-    click.echo(f"labelled {len(sitting.labelled)}, skipped {sitting.skipped}")
+    click.echo(f"labelled {len(session.labelled)}, skipped {session.skipped}")
     if report:
         known = f", estimated accuracy {accuracy(report.estimate)}" if report.estimate else ""
         click.echo(f"trained version {report.version}{known}")

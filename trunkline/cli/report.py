@@ -53,7 +53,7 @@ def report(
     result = client.report(head, number or version)
     live = _live(client, head, result)
     if html is not None:
-        facts = {name: str(value) for name, value in _making(result).items()}
+        facts = {name: str(value) for name, value in _provenance(result).items()}
         html.write_text(report_page(result, facts, live, names), encoding="utf-8")
     if out.as_json:
         out.document(plain(result) | {"live": live})
@@ -92,7 +92,7 @@ def accuracy(estimate: Estimate) -> str:
     return f"{estimate.accuracy:.1%} ({low:.1%} to {high:.1%})"
 
 
-def _making(report: Report) -> dict[str, object]:
+def _provenance(report: Report) -> dict[str, object]:
     """How the version was made."""
     return {
         "family": report.family,

@@ -1,4 +1,4 @@
-"""`trunkline serve`, `extractor` and `demo`: thin doors to the server's own packages."""
+"""`trunkline serve`, `extractor` and `demo`, which run the server's own packages."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

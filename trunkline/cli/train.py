@@ -152,5 +152,5 @@ def _test(client: Client, out: Output, head: str, examples: Examples, version: i
             else:
                 right += outcome.label == label
     out.failures(failures)
-    judged = len(examples) - len(failures)
-    return Test(len(examples), len(failures), right / judged if judged else None)
+    tested = len(examples) - len(failures)
+    return Test(len(examples), len(failures), right / tested if tested else None)

@@ -1,4 +1,4 @@
-"""What the client for programs with an event loop stands on: calls, streams and flows."""
+"""The transport of the asynchronous client: calls, streams and flows over grpc.aio."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -121,7 +121,7 @@ class AsyncTransport:
             stream.cancel()
 
     async def _write(self, stream: Any, step: SendExamples[Any]) -> bool:
-        """Writes all messages; False if the stream ended before, how, its reply tells."""
+        """Writes all messages; False if the stream ended before them: its reply says how."""
         while (message := await asyncio.to_thread(next, step.messages, None)) is not None:
             try:
                 await stream.write(message)

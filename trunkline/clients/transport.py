@@ -1,4 +1,4 @@
-"""What the client for programs without an event loop stands on: calls, streams and flows."""
+"""The transport of the blocking client: calls, streams and flows over gRPC."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -58,14 +58,14 @@ class Attempts:
         return seconds
 
 
-class Patience:
-    """How often a stream may break in a row without having moved on in between."""
+class StreamRetries:
+    """Bounds how often a stream may break in a row, with backoff in between."""
 
     def __init__(self) -> None:
         self._breaks = 0
 
-    def moved_on(self) -> None:
-        """Forgets the breaks so far."""
+    def reset(self) -> None:
+        """Forgets the breaks so far, because the stream has moved on."""
         self._breaks = 0
 
     def pause(self, error: TrunklineError) -> float:

@@ -1,1 +1,1 @@
-"""What takes several calls, as generators that do no I/O."""
+"""Operations that take several calls, as generators that do no network I/O."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from trunkline import calls, errors, replies
 from trunkline.calls import Pause, SendExamples
-from trunkline.connection.retrying import Patience
+from trunkline.connection.retrying import StreamRetries
 from trunkline.flows.chunking import MAX_MESSAGE_BYTES, MAX_MESSAGE_ROWS, split
 from trunkline.flows.rows import Flow, Row, load
 from trunkline.replies.advice import advice as read_advice
@@ -67,12 +67,12 @@ def advise(
             max_bytes=MAX_MESSAGE_BYTES,
         )
     )
-    patience = Patience()
+    retries = StreamRetries()
     while True:
         try:
             reply = yield _stream(first, parts, len(refused), on_progress)
         except errors.TrunklineError as error:
-            yield Pause(patience.pause(error))
+            yield Pause(retries.pause(error))
         else:
             sent = [item for part in parts for item in part]
             failures = [

@@ -1,4 +1,4 @@
-"""What takes several calls, written once for both clients.
+"""Operations that take several calls, written once for both clients.
 
 A flow is a generator: it yields the next step, is sent its outcome (or thrown its error), and
 returns the result. It does no network I/O of its own, so `Client` and `AsyncClient` differ only in
@@ -36,7 +36,7 @@ Flow = Generator[Step, Any, T]
 
 @dataclass(frozen=True)
 class Row:
-    """One input on its way: its place in the whole request, and the bytes it holds."""
+    """An input in memory: its index in the whole request, and its size in bytes."""
 
     index: int
     input: Input
@@ -116,7 +116,7 @@ def feedback(head: str, items: Iterable[tuple[InputLike, str]]) -> Flow[list[Rec
     name = str(calls.head_name(head))
     pairs = list(items)
     # All of them before anything is sent, so that a label that is none leaves nothing stored.
-    notes = [
+    records = [
         build(prediction_pb2.Feedback, id=str(uuid.uuid4()), label=label) for _, label in pairs
     ]
 
@@ -125,9 +125,9 @@ def feedback(head: str, items: Iterable[tuple[InputLike, str]]) -> Flow[list[Rec
             prediction_pb2.SendFeedbackRequest,
             head=name,
             feedback=[
-                prediction_pb2.Feedback(id=note.id, input=row.input.message(), label=note.label)
+                prediction_pb2.Feedback(id=record.id, input=row.input.message(), label=record.label)
                 for row in rows
-                for note in (notes[row.index],)
+                for record in (records[row.index],)
             ],
         )
         count = len(rows)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from trunkline import calls, errors, replies
 from trunkline.calls import Pause, WatchTraining
 from trunkline.calls import heads as head_calls
-from trunkline.connection.retrying import Patience
+from trunkline.connection.retrying import StreamRetries
 from trunkline.flows.rows import Flow
 from trunkline.v1 import heads_pb2
 from trunkline.values.heads import HeadSpec
@@ -35,13 +35,13 @@ def train(
         backbone=backbone or "",
     )
     end = None if timeout is None else time.monotonic() + timeout
-    patience = Patience()
+    retries = StreamRetries()
     latest: Training | None = None
 
     def seen(training: Training) -> None:
         nonlocal latest
         latest = training
-        patience.moved_on()
+        retries.reset()
         if on_progress:
             on_progress(training)
 
@@ -52,7 +52,7 @@ def train(
             if latest is None or not latest.done:
                 raise errors.Unavailable("the server ended the stream before the training ended")
         except errors.Unavailable as error:
-            yield Pause(patience.pause(error))
+            yield Pause(retries.pause(error))
             # Both of these wait until the server is back, and fail if it is not in time.
             if latest is None:
                 yield head_calls.get_head(head)

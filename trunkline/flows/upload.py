@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from trunkline import calls, errors, replies
 from trunkline.calls import Pause, SendExamples
 from trunkline.calls.examples import find_missing
-from trunkline.connection.retrying import Patience
+from trunkline.connection.retrying import StreamRetries
 from trunkline.flows.chunking import (
     MAX_ASKED,
     MAX_HELD_BYTES,
@@ -169,23 +169,23 @@ def _read(items: Iterable[ExampleLike], tally: _Tally) -> Iterator[_Item]:
 
 def _store(name: str, items: list[_Item], tally: _Tally, *, ask: bool) -> Flow[list[_Item]]:
     """Stores the items. Gives back those whose digest the server has meanwhile forgotten."""
-    patience = Patience()
+    retries = StreamRetries()
     fewest = len(items) + 1
     while True:
         digests = list(dict.fromkeys(item.digest for item in items))
         missing = (yield find_missing(name, digests)) if ask else set(digests)
         if len(missing) < fewest:
             fewest = len(missing)
-            patience.moved_on()
+            retries.reset()
         ordered = _in_sending_order(items, missing)
         stream = _Sent()
         try:
             reply = yield _stream(name, ordered, tally, stream)
         except errors.TrunklineError as error:
             tally.broken(stream)
-            yield Pause(patience.pause(error))
+            yield Pause(retries.pause(error))
         else:
-            return _settle(reply, [item for part in ordered for item in part], stream, tally)
+            return _count_reply(reply, [item for part in ordered for item in part], stream, tally)
 
 
 def _in_sending_order(items: list[_Item], missing: set[str]) -> list[list[_Item]]:
@@ -232,7 +232,7 @@ def _stream(
     return SendExamples(messages(), len(ordered), sent, lambda reply: reply)
 
 
-def _settle(
+def _count_reply(
     reply: heads_pb2.AddExamplesResponse, order: list[_Item], stream: _Sent, tally: _Tally
 ) -> list[_Item]:
     """Counts the reply; gives back the items to send once more, this time with their bytes."""

@@ -148,10 +148,10 @@ def _line(plot: Plot, option: Option, style: str, end: float) -> Markup:
     return join(plot.line(pairs, style), *marks, label(at, end + 4, words, class_=class_))
 
 
-def _spread(places: Sequence[float]) -> list[float]:
-    """The places in their order from top to bottom, far enough apart to be read."""
-    order = sorted(range(len(places)), key=lambda at: places[at])
-    spread = list(places)
+def _spread(heights: Sequence[float]) -> list[float]:
+    """The heights in their order from top to bottom, far enough apart to be read."""
+    order = sorted(range(len(heights)), key=lambda at: heights[at])
+    spread = list(heights)
     for above, below in pairwise(order):
         spread[below] = max(spread[below], spread[above] + _GAP)
     return spread

@@ -1,4 +1,4 @@
-"""The confusion matrix as a heat map, and who is taken for whom most often."""
+"""The confusion matrix as a heat map, and which classes are confused most often."""
 
 import math
 from collections.abc import Sequence

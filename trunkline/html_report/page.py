@@ -22,7 +22,7 @@ def report_page(
     """
     sections = [part(report, names) for part in PARTS]
     title = f"{report.head.removeprefix('tenants/').replace('/heads/', '/')}"
-    parts = (_heading(report, title), *sections, _live(report, live), _making(facts))
+    parts = (_heading(report, title), *sections, _live(report, live), _provenance(facts))
     return document(f"{title}, version {report.version}", *parts)
 
 
@@ -68,6 +68,6 @@ def _live(report: Report, live: LiveCopy | None) -> Markup | None:
     return section("Live copy", tag("p", words))
 
 
-def _making(facts: Mapping[str, str]) -> Markup:
+def _provenance(facts: Mapping[str, str]) -> Markup:
     caption = "The same examples, spec and seed give the same head."
     return section("How it was made", table(["", ""], list(facts.items()), caption=caption))

@@ -73,7 +73,7 @@ class Plot:
         return tag("circle", tag("title", words), cx=x, cy=y, r=radius, class_=f"dot {class_}")
 
     def square(self, point: Point, class_: str, words: str, radius: float = 4.5) -> Markup:
-        """The same as a square on its corner, to be told apart without colour."""
+        """A point as a square on its corner, distinguishable from dots without colour."""
         x, y = self.x(point[0]), self.y(point[1])
         corners = ((x, y - radius), (x + radius, y), (x, y + radius), (x - radius, y))
         path = " ".join(f"{a:.1f},{b:.1f}" for a, b in corners)

@@ -1,4 +1,4 @@
-"""What fine-tuning bought: beside feature extraction, and epoch by epoch."""
+"""What fine-tuning gained: beside feature extraction, and epoch by epoch."""
 
 import math
 from collections.abc import Sequence
@@ -53,11 +53,11 @@ def _beside(found: FineTuningReport) -> Markup:
 
 
 def _figures(estimate: Estimate | None, seconds: float, count: int) -> list[str]:
-    judged = [NONE] * 4
+    quality = [NONE] * 4
     if estimate:
         shares = (estimate.accuracy, estimate.accuracy_low, estimate.accuracy_high)
-        judged = [*map(percent, shares), f"{estimate.log_loss:.4f}"]
-    return [*judged, f"{seconds:.2f} s", size(count)]
+        quality = [*map(percent, shares), f"{estimate.log_loss:.4f}"]
+    return [*quality, f"{seconds:.2f} s", size(count)]
 
 
 def _curves(found: FineTuningReport) -> Markup | None:

@@ -108,9 +108,9 @@ def state(states: Mapping[int, T], number: int, what: str) -> T:
     return states[number]
 
 
-def time(stamp: Timestamp) -> datetime:
-    """A time in UTC."""
-    return stamp.ToDatetime(tzinfo=UTC)
+def time(timestamp: Timestamp) -> datetime:
+    """Reads a time, in UTC."""
+    return timestamp.ToDatetime(tzinfo=UTC)
 
 
 def _tuning(message: heads_pb2.TuningProgress) -> TuningProgress:

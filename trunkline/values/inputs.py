@@ -190,7 +190,7 @@ class Digest:
 
     @property
     def nbytes(self) -> int:
-        """Nothing of the input is sent."""
+        """Zero: nothing of the input is sent."""
         return 0
 
     def digest(self) -> str:

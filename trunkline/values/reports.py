@@ -120,7 +120,7 @@ class AugmentationReport:
 
 @dataclass(frozen=True)
 class NoveltyReport:
-    """How novel inputs are told: by the distance to the `neighbour`-th of `kept` embeddings."""
+    """How novel inputs are found: by the distance to the `neighbour`-th of `kept` embeddings."""
 
     false_alarm_rate: float
     threshold: float

@@ -1,10 +1,10 @@
-"""What a safetensors file says of itself, read without any library."""
+"""The metadata of safetensors files, read without any library."""
 
 import json
 
 
 def metadata(safetensors: bytes) -> dict[str, str]:
-    """The file's metadata; none where it cannot be read: whoever needs the weights will say so."""
+    """Reads the file's metadata; empty where it cannot be read, which the server then reports."""
     length = int.from_bytes(safetensors[:8], "little")
     try:
         header = json.loads(safetensors[8 : 8 + length])

@@ -54,7 +54,7 @@ def test_every_command_of_the_client_speaks_json(name: str) -> None:
         assert "as_json" in {param.name for param in command.params}
 
 
-def test_the_version_is_told(run: Run) -> None:
+def test_the_version_is_printed(run: Run) -> None:
     assert run("--version").stdout == f"trunkline, version {__version__}\n"
 
 
@@ -277,7 +277,7 @@ def test_usage_errors_exit_2(run: Run, arguments: list[str]) -> None:
     assert run(*arguments).exit_code == 2
 
 
-def test_a_dataset_with_a_mistake_is_told_before_anything_is_sent(
+def test_a_dataset_with_a_mistake_is_reported_before_anything_is_sent(
     run: Run, recorder: Recorder, tmp_path: Path
 ) -> None:
     (tmp_path / "t.csv").write_text("text\nx\n")

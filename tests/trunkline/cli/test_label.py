@@ -58,7 +58,7 @@ def test_a_number_that_stands_for_no_label_is_asked_again(
     assert "there is no label number 9" in result.stderr
 
 
-def test_a_line_that_is_no_text_is_told_and_asked_for_again(
+def test_a_line_that_is_no_text_is_reported_and_asked_for_again(
     run: Run, recorder: Recorder, unlabelled: list[str]
 ) -> None:
     answers = b"\n\nnewone\n2\n\xff\xfe\nyes\nQ\n"
@@ -69,7 +69,7 @@ def test_a_line_that_is_no_text_is_told_and_asked_for_again(
 
 
 class Breaking(io.BytesIO):
-    """Answers, and then what breaks the sitting off."""
+    """Answers, and then the exception that ends the session."""
 
     def __init__(self, answers: bytes, end: BaseException) -> None:
         super().__init__(answers)
@@ -206,7 +206,7 @@ def test_nothing_to_label_is_said(run: Run, table: Path) -> None:
     assert "nothing without a label is stored" in result.stderr
 
 
-def test_an_input_that_cannot_be_stored_or_labelled_is_told(
+def test_an_input_that_cannot_be_stored_or_labelled_is_reported(
     run: Run, recorder: Recorder, unlabelled: list[str], tmp_path: Path
 ) -> None:
     table = tmp_path / "more.csv"
@@ -223,7 +223,7 @@ def test_an_input_that_cannot_be_stored_or_labelled_is_told(
     assert len(json.loads(result.stdout)["labelled"]) == 1
 
 
-def test_a_refusal_ends_the_sitting_with_one_line(
+def test_a_refusal_ends_the_session_with_one_line(
     run: Run, recorder: Recorder, unlabelled: list[str]
 ) -> None:
     recorder.hooks["UpdateExamples"] = [

@@ -46,13 +46,13 @@ def test_flips_are_all_three_unless_fewer_are_wanted(
     assert f"flips {views}" in run("heads", "show", "acme/mood").stdout
 
 
-@pytest.mark.parametrize(("strategy", "told"), [("full", True), ("tail", False)])
-def test_tuning_the_whole_backbone_is_told_its_cost(
-    run: Run, table: Path, strategy: str, told: bool
+@pytest.mark.parametrize(("strategy", "warned"), [("full", True), ("tail", False)])
+def test_tuning_the_whole_backbone_warns_of_its_cost(
+    run: Run, table: Path, strategy: str, warned: bool
 ) -> None:
     result = run("train", "acme/mood", table, "--fine-tune", strategy)
     assert result.exit_code == 0
-    assert ("shares no computation with others" in result.stderr) is told
+    assert ("shares no computation with others" in result.stderr) is warned
 
 
 @pytest.mark.parametrize("strategy", [[], ["--fine-tune", "none"]])
@@ -63,7 +63,7 @@ def test_a_head_that_is_not_fine_tuned_keeps_no_inputs(
     assert not recorder.heads[HEAD].keep_inputs
 
 
-def test_a_head_whose_inputs_are_not_kept_is_told_so(run: Run, table: Path) -> None:
+def test_a_head_whose_inputs_are_not_kept_is_reported(run: Run, table: Path) -> None:
     run("train", "acme/mood", table)
     result = run("train", "acme/mood", table, "--fine-tune", "tail")
     assert result.exit_code == 1
@@ -124,7 +124,7 @@ def test_options_without_sense_are_usage_errors(
     assert recorder.asked("CreateHead") == []
 
 
-def test_progress_tells_fold_epoch_loss_accuracy_and_what_is_left() -> None:
+def test_progress_shows_fold_epoch_loss_accuracy_and_what_is_left() -> None:
     message = heads_pb2.Training(state=heads_pb2.TRAINING_STATE_RUNNING, phase="fine-tuning")
     assert phase_words(read_training(message)) == "fine-tuning"
     message.tuning.CopyFrom(tuning())
@@ -168,7 +168,7 @@ def test_the_training_of_a_head_is_shown_and_cancelled(
     assert recorder.asked("CancelTraining")[1].name == f"{HEAD}/trainings/t3"
 
 
-def test_a_head_without_a_training_is_told_so(run: Run, tuned: Path) -> None:
+def test_a_head_without_a_training_is_reported(run: Run, tuned: Path) -> None:
     result = run("trainings", "show", "acme/mood")
     assert result.exit_code == 1
     assert result.stderr == "error: no training of acme/mood runs\n"

@@ -183,7 +183,7 @@ def test_a_live_copy_is_promoted_to_a_version(client: Client) -> None:
         client.promote_live_copy(head)
 
 
-def test_forgetting_tells_what_went_with_it(client: Client, recorder: Recorder) -> None:
+def test_forgetting_reports_what_went_with_it(client: Client, recorder: Recorder) -> None:
     trained(client)
     client.create_head("acme/other", "minilm/l6-v2")
     result = client.forget_examples("acme/mood", [text_digest("good"), "0" * 64])

@@ -16,7 +16,7 @@ HEAD = "tenants/acme/heads/mood"
 
 
 def tuned(client: Client, spec: HeadSpec = GRADUAL) -> list[Training]:
-    """Trains acme/mood by this spec; what was told of it on the way."""
+    """Trains acme/mood by this spec; returns the progress that was reported."""
     client.create_head("acme/mood", "minilm/l6-v2", spec, keep_inputs=True)
     client.add_examples("acme/mood", TEXTS)
     seen: list[Training] = []
@@ -45,7 +45,7 @@ def test_what_the_server_leaves_out_of_fine_tuning_is_standard(
     assert client.get_head("acme/mood").spec.fine_tune == FineTune("tail")
 
 
-def test_a_training_tells_how_far_fine_tuning_is(client: Client) -> None:
+def test_a_training_reports_how_far_fine_tuning_is(client: Client) -> None:
     queued, running, done = tuned(client)
     assert (queued.tuning, done.tuning) == (None, None)
     now = running.tuning
@@ -145,11 +145,11 @@ def test_loading_has_time_to_export_unless_a_timeout_is_named(
 ) -> None:
     left: list[float] = []
 
-    def note(_: Any, context: grpc.ServicerContext) -> None:
+    def record(_: Any, context: grpc.ServicerContext) -> None:
         left.append(context.time_remaining())
 
-    recorder.hooks["LoadBackbone"] = [note, note]
-    recorder.hooks["UnloadBackbone"] = [note]
+    recorder.hooks["LoadBackbone"] = [record, record]
+    recorder.hooks["UnloadBackbone"] = [record]
     client.load_backbone("torchvision/resnet18")
     client.load_backbone("torchvision/resnet18", timeout=20)
     client.unload_backbone("torchvision/resnet18")

@@ -60,7 +60,7 @@ def test_rows_that_fail_here_or_there_are_named(
     assert [row.row for row in advice.failures] == [0, 2]
 
 
-def test_progress_is_told_message_by_message(client: Client) -> None:
+def test_progress_is_reported_message_by_message(client: Client) -> None:
     seen: list[UploadProgress] = []
     items = [(f"text {i}", "ab"[i % 2]) for i in range(200)]
     client.advise("acme", items, on_progress=seen.append)
@@ -107,7 +107,7 @@ def test_the_command_prints_a_table_and_then_words(run: Run, table: Path) -> Non
     assert "4 examples" in result.stderr
 
 
-def test_the_command_asks_for_what_it_is_told(run: Run, recorder: Recorder, table: Path) -> None:
+def test_the_command_passes_its_options_on(run: Run, recorder: Recorder, table: Path) -> None:
     options = ["--tenant", "zoo", "--backbone", "a/b", "--backbone", "c/d", "--seed", 3]
     assert run("advise", table, *options).exit_code == 0
     first = recorder.asked("Advise")[0]

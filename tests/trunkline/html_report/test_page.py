@@ -317,7 +317,7 @@ def test_fine_tuning_stands_beside_feature_extraction() -> None:
     assert losses.startswith("On held-out examples from 0.500 to 0.300")
 
 
-def test_a_tail_that_is_not_used_is_told_with_its_reason() -> None:
+def test_a_tail_that_is_not_used_is_reported_with_its_reason() -> None:
     found = sample().fine_tuning
     assert found is not None
     idle = replace(found, used=False, reason="no better", with_tail=None)

@@ -1,4 +1,4 @@
-"""Values that no message can carry are `InvalidArgument`s, told before anything is sent."""
+"""Values that no message can carry are `InvalidArgument`s, raised before anything is sent."""
 
 from array import array
 from collections.abc import Callable
@@ -139,7 +139,7 @@ def test_a_torn_text_or_fingerprint_costs_its_own_row_alone(client: Client) -> N
     assert result.added == 1
 
 
-def test_a_file_that_goes_during_the_upload_is_what_the_error_tells_of(
+def test_a_file_that_goes_during_the_upload_is_named_by_the_error(
     client: Client, recorder: Recorder, tmp_path: Path
 ) -> None:
     client.create_head("acme/mood", "efficientnet/lite0")
