@@ -145,12 +145,13 @@ async def test_readiness_follows_the_last_forward_pass_and_comes_back_by_itself(
     site: SiteMaker,
 ) -> None:
     async with site() as s:
-        s.backbone.steps = [RuntimeError("out of memory")]
-        (outcome,) = await s.embed("a")
-        assert isinstance(outcome, BackboneFailed)
-        await s.changes.until(lambda: s.readiness[-2:] == [False, True])
-        assert s.backbone.warm_ups >= 2
-        assert s.extractor.ready
+        for times in (1, 2):
+            s.backbone.steps = [RuntimeError("out of memory")]
+            (outcome,) = await s.embed("a")
+            assert isinstance(outcome, BackboneFailed)
+            await s.changes.until(lambda times=times: s.readiness[1:] == [False, True] * times)
+            assert s.backbone.warm_ups == 1 + times
+            assert s.extractor.ready
         (again,) = await s.embed("a")
         assert vector(again) == vector_of("a").tolist()
 

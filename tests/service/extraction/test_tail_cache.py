@@ -324,3 +324,19 @@ async def test_dropping_a_backbone_waits_for_its_rows_and_fails_those_without_a_
         await leave()
         await drop
     assert all(tail.closed for tail in tails.backbone.tails)
+
+
+async def test_dropping_a_backbone_waits_for_a_load_that_nobody_waits_for_any_more(
+    tails: TailSetup,
+) -> None:
+    tails.go.clear()
+    row = asyncio.create_task(tails.use(tails.tail(1)))
+    await tails.changes.until(lambda: len(tails.reads) == 1)
+    row.cancel()
+    await asyncio.gather(row, return_exceptions=True)
+    drop = asyncio.create_task(tails.cache.drop(tails.backbone))
+    await asyncio.sleep(0)
+    assert not drop.done()
+    tails.go.set()
+    await drop
+    assert [tail.closed for tail in tails.backbone.tails] == [True]

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from typing import Any
+
 import pytest
 
-from service.errors import NotFound, PreconditionFailed, QueueFull
+from models import InputLimits
+from models.tails import tail_fingerprint
+from service.errors import InvalidRequest, NotFound, PreconditionFailed, QueueFull
 from service.extraction.uploaded_tails import UploadedTails
+from service.handlers.remote_tails import MAX_CHUNK_BYTES, TailExtraction
+from service.requests.calls import Call
+from tests.service.embedding.resolvers import made
+from tests.service.hand_extractor import HandExtractor
+from tests.service.tiny_backbone import tail_file
+from trunkline.v1 import tails_pb2
+
+CALL = Call("HoldTail", "grpc", "acme", None)
 
 
 def receive(tails: UploadedTails, name: str, *chunks: bytes) -> None:
@@ -66,3 +79,32 @@ async def test_files_on_their_way_count_and_those_that_never_arrive_leave_nothin
         two.add(b"1234")
     receive(tails, "a", b"1234567890")
     assert len(await tails.read("a")) == 10
+
+
+async def hold(held: UploadedTails, data: bytes, size: int) -> None:
+    """Sends a file in chunks of a size, as a server does."""
+    extractor: Any = HandExtractor()
+    service = TailExtraction(extractor, made(extractor), held, InputLimits(), max_rows=10)
+
+    async def stream() -> AsyncIterator[tails_pb2.HoldTailRequest]:
+        for start in range(0, len(data), size):
+            yield tails_pb2.HoldTailRequest(
+                backbone="tiny/text",
+                fingerprint=tail_fingerprint(data),
+                chunk=data[start : start + size],
+            )
+
+    await service.hold(stream(), CALL)
+
+
+async def test_chunk_beyond_its_bound_is_refused_and_leaves_nothing() -> None:
+    data = tail_file(1, extra=2 * MAX_CHUNK_BYTES // 8)
+    held = UploadedTails(len(data))
+    with pytest.raises(InvalidRequest) as caught:
+        await hold(held, data, MAX_CHUNK_BYTES + 1)
+    assert (caught.value.field, caught.value.limit) == ("chunk", MAX_CHUNK_BYTES)
+    assert caught.value.value == MAX_CHUNK_BYTES + 1
+    with pytest.raises(NotFound):
+        await held.read(tail_fingerprint(data))
+    await hold(held, data, MAX_CHUNK_BYTES)
+    assert await held.read(tail_fingerprint(data)) == data

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -24,6 +26,7 @@ from service.errors import FitFailed, FitterDied, PreconditionFailed
 from service.fitting.process import FitProcess
 from service.fitting.task import FitTask, FittedHead
 from service.subprocesses import frames
+from service.subprocesses.process import BLAS_THREAD_VARIABLES
 from tests.service.tiny_backbone import FINGERPRINT
 
 SPEC = adapters.HeadSpec(family="ridge", seed=3)
@@ -123,6 +126,21 @@ async def test_weights_views_start_and_test_examples_take_part(fitter: FitProces
     assert not np.allclose(head.weight, other.weight), "weights must change the head"
 
 
+async def test_weights_count_in_what_the_report_says_as_they_do_in_the_head(
+    fitter: FitProcess,
+) -> None:
+    embeddings, labels = examples()
+    weights = np.random.default_rng(1).uniform(0.1, 10, len(labels))
+    fitted = await fitter.fit(
+        FitTask(embeddings, labels, SPEC, FINGERPRINT, weights), ignore_progress
+    )
+    here = adapters.fit(embeddings, labels, SPEC, fingerprint=FINGERPRINT, weights=weights)
+    expected = adapters.diagnose(here, embeddings, labels, weights=weights).report
+    report = adapters.Report.from_json(fitted.report)
+    assert report.learning_curve == expected.learning_curve
+    assert report.evaluation == expected.evaluation
+
+
 def test_test_examples_of_a_label_that_a_head_lacks_count_as_wrong() -> None:
     embeddings, labels = examples()
     head = adapters.fit(embeddings, labels, SPEC, fingerprint=FINGERPRINT).head
@@ -181,6 +199,29 @@ async def test_process_is_kept_for_the_next_fit_and_runs_at_low_priority(
     await fit(fitter)
     assert training_process().pid == first.pid
     assert first.nice() > psutil.Process().nice()
+
+
+async def test_process_computes_on_as_many_threads_as_it_was_given(fitter: FitProcess) -> None:
+    await fitter.warm_up()
+    one = training_process()
+    assert {one.environ()[name] for name in BLAS_THREAD_VARIABLES} == {"1"}
+    await fitter.close()
+    three = FitProcess(3)
+    await three.warm_up()
+    found = training_process().environ()
+    await three.close()
+    assert {found[name] for name in BLAS_THREAD_VARIABLES} == {"3"}
+
+
+def test_process_exits_when_the_server_is_gone() -> None:
+    command = [sys.executable, "-m", "service.fitting.worker"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
 
 
 async def test_what_cannot_be_learned_is_refused_by_field_and_the_next_fit_works(

@@ -7,6 +7,7 @@ import pytest
 
 from service.errors import PreconditionFailed
 from service.requests.tensors import from_tensor, to_tensor
+from tests.service.learning_head import LearningHead, around, vector_input
 from tests.service.server import HEAD, LABELS, InProcessServer, best, import_request, texts
 from tests.service.tiny_backbone import DIM, FINGERPRINT
 from trunkline.digest import text_digest
@@ -91,6 +92,30 @@ async def test_weight_moves_the_head(server: InProcessServer) -> None:
         await server.train(name)
         exported.append((await server.predict(*texts("b close to it"), head=name)).predictions[0])
     assert exported[0].probabilities != exported[1].probabilities
+
+
+async def test_weights_count_in_the_report_of_a_version_that_feedback_made(
+    server: InProcessServer,
+) -> None:
+    vectors = {label: around(label, 20, seed, 3.0) for seed, label in enumerate(("red", "blue"))}
+    curves = []
+    for weight in (1.0, 50.0):
+        live = LearningHead(server, f"tenants/acme/heads/weight-{weight:g}")
+        await server.create(live.name, spec=heads_pb2.HeadSpec(family="ridge", l2=1.0))
+        for label, some in vectors.items():
+            await live.add(some, label)
+        await server.train(live.name)
+        rows = [
+            heads_pb2.NewExample(input=vector_input(vector), label=label, weight=weight)
+            for label, some in vectors.items()
+            for vector in some[:3]
+        ]
+        await server.add_rows(*rows, head=live.name)
+        await live.send(around("red", 1, seed=9), "red")
+        assert (await live.promote()).version.version == 2
+        *trained_on_parts, _ = (await server.report(live.name)).learning_curve
+        curves.append([point.accuracy for point in trained_on_parts])
+    assert curves[0] != curves[1]
 
 
 async def test_report_names_examples_by_their_digests(server: InProcessServer) -> None:

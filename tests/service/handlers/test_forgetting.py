@@ -206,6 +206,21 @@ async def test_example_that_was_deleted_before_is_forgotten_by_its_versions(
     assert (response.forgotten, list(response.deleted_versions)) == (1, [1])
 
 
+async def test_feedback_on_an_example_that_was_deleted_before_is_forgotten(
+    server: InProcessServer,
+) -> None:
+    await server.create()
+    await server.add(MANY)
+    await server.train()
+    await server.feedback({SECRET: "blue"})
+    request = heads_pb2.DeleteExamplesRequest(head=HEAD, digests=[DIGEST])
+    await server.ask("DeleteExamples", request)
+    response = await forget(server, DIGEST)
+    assert (response.forgotten, list(response.errors)) == (1, [])
+    listed = await server.ask("ListFeedback", heads_pb2.ListFeedbackRequest(head=HEAD))
+    assert [(item.digest, item.label) for item in listed.feedback] == [("", "")]
+
+
 async def test_other_heads_that_hold_it_are_named_and_keep_it(server: InProcessServer) -> None:
     other = "tenants/acme/heads/other"
     await server.create()
@@ -219,6 +234,38 @@ async def test_other_heads_that_hold_it_are_named_and_keep_it(server: InProcessS
     assert not (await forget(server, DIGEST, head=other)).held_by
     (error,) = (await server.predict(common_pb2.Input(digest=DIGEST))).errors
     assert error.code == "NOT_FOUND"
+
+
+async def test_heads_of_another_tenant_that_hold_it_are_not_named_and_keep_it(
+    server: InProcessServer,
+) -> None:
+    theirs = "tenants/bolt/heads/theirs"
+    await server.create()
+    await server.add({SECRET: "red"})
+    await server.create(theirs)
+    await server.add({**LABELS, SECRET: "red"}, head=theirs)
+    await server.train(theirs)
+    assert not (await forget(server, DIGEST)).held_by
+    assert not (await server.predict(common_pb2.Input(digest=DIGEST), head=theirs)).errors
+
+
+async def test_feedback_of_another_head_is_neither_blanked_nor_scored_anew(
+    server: InProcessServer,
+) -> None:
+    other = "tenants/acme/heads/other"
+    for head in (HEAD, other):
+        await server.create(head, policy=heads_pb2.FEEDBACK_POLICY_IMMEDIATE)
+        await server.add(MANY, head=head)
+        await server.train(head)
+        await server.feedback({SECRET: "blue"}, head=head)
+        await server.predict(*texts("red 1"), head=head)
+    listing = heads_pb2.ListFeedbackRequest(head=other)
+    before = await server.ask("ListFeedback", listing)
+    assert [(item.label, item.HasField("active_right")) for item in before.feedback] == [
+        ("blue", True)
+    ]
+    await forget(server, DIGEST)
+    assert await server.ask("ListFeedback", listing) == before
 
 
 async def test_rows_that_cannot_be_forgotten_cost_themselves_alone(server: InProcessServer) -> None:

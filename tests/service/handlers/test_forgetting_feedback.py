@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
+from service.live.copies import LiveCopies
+from service.live.live_copy import Learned, LiveCopy
+from service.store import Database
+from service.store.live_set import LiveFeedback
 from tests.service.learning_head import (
     IMMEDIATE,
     MANUAL,
@@ -100,7 +106,7 @@ async def test_forgetting_takes_no_live_feedback_past_the_gate(
         await head.server.train()
         before, answers = await head.probabilities(PROBES), await head.labels(PROBES)
         await send_both(head, 30, seed=8, swapped=True)
-        await send_both(head, 20, seed=1, swapped=True)  # corrections of some members, too
+        await head.send(around("red", 20, seed=1)[:15], "blue")  # corrections of members, too
         await head.send([around("red", 20, seed=1)[1]], "red")
         await head.add(around("blue", 30, seed=9), "red")  # for the next training
         sent = [item.id for item in await head.feedback(LIVE)]
@@ -137,3 +143,41 @@ async def test_live_copy_is_as_if_forgotten_feedback_had_never_come(
         found = await state(PROBES)
         assert found[:4] == never[:4]
         np.testing.assert_allclose(np.array(found[4]), np.array(never[4]), atol=1e-6)
+
+
+async def test_forgetting_is_not_over_before_what_learns_the_example_has_ended(
+    open_learning_head: OpenLearningHead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    begun, may_end, outdated = threading.Event(), threading.Event(), asyncio.Event()
+    learn, outdate, checkpoint = LiveCopy.learn, LiveCopies.outdate, Database.checkpoint
+
+    def slow(self: LiveCopy, feedback: Sequence[LiveFeedback]) -> Learned:
+        begun.set()
+        assert may_end.wait(60)
+        order.append("learned")
+        return learn(self, feedback)
+
+    def noted(self: LiveCopies, uid: str) -> None:
+        outdate(self, uid)
+        outdated.set()
+
+    async def last(self: Database) -> None:
+        order.append("forgotten")
+        await checkpoint(self)
+
+    monkeypatch.setattr(LiveCopy, "learn", slow)
+    async with open_learning_head(IMMEDIATE) as head:
+        secret = around("red", 1, seed=23)
+        await head.send(secret, "blue")
+        await asyncio.to_thread(begun.wait, 60)
+        monkeypatch.setattr(LiveCopies, "outdate", noted)
+        monkeypatch.setattr(Database, "checkpoint", last)
+        forgetting = asyncio.create_task(forget(head, *secret))
+        await outdated.wait()
+        for _ in range(3):
+            await head.examples()
+        may_end.set()
+        assert (await forgetting).forgotten == 1
+        assert order == ["learned", "forgotten"]
+        assert (await head.live()).feedback_count == 0

@@ -147,6 +147,17 @@ async def test_feedback_and_predictions_by_digest_fall_back_on_the_kept_input(
     assert await stored_vectors(server, ["red kept"], BY_TAIL) == {"red kept"}
 
 
+async def test_input_that_another_tenant_keeps_is_not_found_by_its_digest(
+    server: InProcessServer,
+) -> None:
+    await tail_head(server)
+    theirs = "tenants/bolt/heads/theirs"
+    await server.create(theirs, keep_inputs=True)
+    await server.add({"red theirs": "red"}, head=theirs)
+    response = await server.predict(common_pb2.Input(digest=text_digest("red theirs")))
+    assert [error.code for error in response.errors] == ["NOT_FOUND"]
+
+
 async def test_embedding_as_feedback_is_refused_where_the_tail_needs_the_input(
     server: InProcessServer,
 ) -> None:
@@ -171,6 +182,10 @@ async def test_live_copy_that_takes_over_keeps_the_tail(server: InProcessServer)
     report = await server.report()
     assert report.example_count == len(MANY) + len(NEW)
     assert report.test.estimate.accuracy == 1
+    exported = await server.ask("ExportHead", heads_pb2.ExportHeadRequest(name=HEAD))
+    head = adapters.Head.from_safetensors(exported.safetensors)
+    measured = adapters.evaluate(head, features(["red test"]), ["red"]).estimate
+    assert report.test.estimate.log_loss == pytest.approx(measured.log_loss, rel=1e-6)
     assert best(await server.predict(*texts("red z"))) == ["red"]
 
 

@@ -347,3 +347,37 @@ async def test_deleted_head_leaves_nothing_behind_for_one_of_the_same_name(
         live = await head.live()
         assert (live.state, live.base_version) == (heads_pb2.LIVE_STATE_IDLE, 0)
         assert await head.feedback() == []
+
+
+async def test_drift_is_detected_and_the_copy_stands_on_what_came_after_it(
+    open_learning_head: OpenLearningHead,
+) -> None:
+    async with open_learning_head(IMMEDIATE, drift_delta=0.2) as head:
+        for label in ("red", "blue"):
+            await head.send(around(label, 40, seed=41, spread=0.5), label)
+        assert not (await head.live()).drift.detected
+        swapped = {"red": "blue", "blue": "red"}
+        for seed in range(50, 80):
+            for label in ("red", "blue"):
+                await head.send(around(label, 2, seed, spread=0.5), swapped[label])
+            if (live := await head.live()).drift.detected:
+                break
+        assert live.drift.detected
+        assert live.drift.time.seconds > 0
+        assert live.example_count == live.feedback_count < 200
+        for label in ("red", "blue"):
+            await head.send(around(label, 20, seed=90, spread=0.5), swapped[label])
+            assert set(await head.labels(around(label, 9, 91, 0.5))) == {swapped[label]}
+        registry = head.server.application.metrics.registry
+        found = {
+            name: registry.get_sample_value(f"trunkline_{name}", {"tenant": "acme"})
+            for name in ("drifts_total", "live_drifted", "last_drift_time_seconds")
+        }
+        assert found["drifts_total"] == found["live_drifted"] == 1
+        assert found["last_drift_time_seconds"] == pytest.approx(live.drift.time.seconds, abs=60)
+        await head.drop()
+        await head.live()
+        assert registry.get_sample_value("trunkline_live_drifted", {"tenant": "acme"}) == 0
+        await head.send(strangers(1), "red")
+        live = await head.live()
+        assert (live.example_count, live.drift.detected) == (41, False)

@@ -17,6 +17,7 @@ from service.store import heads as stored_heads
 from service.store.feedback import store_feedback
 from service.store.feedback_states import FeedbackState, update_feedback
 from service.store.head_records import HeadRecord
+from service.store.live_outcomes import Score, store_scores
 from service.store.online_accuracy import online_accuracy
 from tests.service.store.records import add_examples, add_version, example, feedback, new_head
 from trunkline.digest import text_digest
@@ -131,6 +132,28 @@ async def test_one_learned_label_of_an_input_is_kept(database: Database) -> None
         "1": "superseded",
         "2": "learned",
     }
+
+
+def live_rights(connection: Connection, uid: str) -> dict[int, bool | None]:
+    table = schema.feedback.c
+    rows = connection.execute(select(table.id, table.live_right).where(table.head_uid == uid))
+    return {feedback_id: right for feedback_id, right in rows}
+
+
+async def test_change_in_the_stream_of_a_head_takes_no_scores_of_another(
+    database: Database,
+) -> None:
+    one, two = [await database.write(new_head, name) for name in ("one", "two")]
+    for head in (one, two):
+        await database.write(add_version, head.uid, activate=True)
+        rows = [feedback("1", "x", "b"), feedback("2", "y", "b")]
+        await database.write(store_feedback, head.uid, rows, max_examples=9)
+        scores = [Score(i, True, True) for i in await database.read(live_rights, head.uid)]
+        await database.write(store_scores, head.uid, 1, scores, None)
+    first, second = await database.read(live_rights, one.uid)
+    assert await database.write(store_scores, one.uid, 1, [], second)
+    assert await database.read(live_rights, one.uid) == {first: True, second: None}
+    assert list((await database.read(live_rights, two.uid)).values()) == [True, True]
 
 
 def score(connection: Connection, head: HeadRecord, rights: list[tuple[bool, bool | None]]) -> None:

@@ -128,8 +128,26 @@ async def test_same_tail_of_another_head_stays_with_its_embeddings(database: Dat
         await database.write(trained, uid, tail())
     head = await database.read(stored_heads.require_head, one)
     assert await database.write(stored_versions.delete_versions, head, (1,)) == ()
+    with pytest.raises(NotFound):
+        await database.read(stored_tails.get_tail, one, tail().fingerprint)
     assert await database.read(stored_tails.get_tail, two, tail().fingerprint)
     assert len(await database.read(embeddings)) == 4
+
+
+async def test_same_tail_of_another_tenant_keeps_no_embeddings_of_this_one(
+    database: Database,
+) -> None:
+    one = await head_with_examples(database)
+    other = await database.write(new_head, tenant="bolt")
+    await database.write(add_examples, other.uid, example("a", "a"), example("b", "b"))
+    for uid in (one, other.uid):
+        await database.write(trained, uid, tail())
+    head = await database.read(stored_heads.require_head, one)
+    name = tail().fingerprint
+    assert await database.write(stored_versions.delete_versions, head, (1,)) == (name,)
+    find = stored_embeddings.find_embeddings
+    assert await database.read(find, "acme", name, DIGESTS) == {}
+    assert (await database.read(find, "bolt", name, DIGESTS)).keys() == set(DIGESTS)
 
 
 async def test_head_moves_with_the_version_and_old_versions_stay_behind(

@@ -96,6 +96,16 @@ def test_head_that_does_not_fit_is_refused_and_the_others_stay(tmp_path: Path) -
     assert (kept.known(ONE), kept.known(TWO)) == ({"a"}, {"a"})
 
 
+def test_heads_own_rows_are_not_counted_twice_and_stay(tmp_path: Path) -> None:
+    kept = files(tmp_path, 40 * KB)
+    for key in (ONE, TWO):
+        kept.add(key, {"a": row(0, 5 * KB)})
+    kept.make_room(ONE, 15 * KB)
+    assert (kept.known(ONE), kept.known(TWO)) == ({"a"}, {"a"})
+    kept.make_room(ONE, 25 * KB)
+    assert (kept.known(ONE), kept.known(TWO)) == ({"a"}, set())
+
+
 digests = st.sets(st.integers(0, 20).map(lambda i: text_digest(str(i))), min_size=1)
 
 

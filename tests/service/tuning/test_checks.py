@@ -34,12 +34,17 @@ async def test_head_that_keeps_no_inputs_is_refused(server: InProcessServer) -> 
     assert (error.field, error.limit, error.value) == ("keep_inputs", True, False)
 
 
-async def test_examples_without_inputs_are_counted(server: InProcessServer) -> None:
+async def test_examples_to_train_on_without_inputs_are_counted(server: InProcessServer) -> None:
     await server.create(keep_inputs=True)
     await server.add(MANY)
-    for text in ("red vector", "blue vector"):
+    for text in ("red vector", "blue vector", "red test", "red open"):
         vector = common_pb2.Embedding(fingerprint=FINGERPRINT, vector=to_tensor(vector_of(text)))
-        row = heads_pb2.NewExample(input=common_pb2.Input(embedding=vector), label=text.split()[0])
+        label, use = text.split()
+        row = heads_pb2.NewExample(
+            input=common_pb2.Input(embedding=vector),
+            label=None if use == "open" else label,
+            held_out=use == "test",
+        )
         await server.add_rows(row)
     error = await refusal(server, tune())
     assert (error.field, error.limit, error.value) == ("examples", 0, 2)
