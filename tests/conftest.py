@@ -10,6 +10,7 @@ from hypothesis import settings
 
 # Set before any test module imports the libraries that read them.
 os.environ["BENTOML_DO_NOT_TRACK"] = "True"
+os.environ["GRPC_VERBOSITY"] = "ERROR"
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Threads of OpenBLAS and OpenMP spin while they wait: on two busy cores that makes fits ten times
 # slower, and tunings a hundred times.

@@ -67,6 +67,8 @@ class Database:
             self._write_engine.dispose()
             os.close(self._lock)
             raise
+        # SQLite refuses a checkpoint at once while another runs, such as one that a commit brings.
+        self._writing = threading.Lock()
         self._readers = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="store-reader")
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
@@ -100,7 +102,7 @@ class Database:
         Raises:
             Unavailable: readers were in the way for too long.
         """
-        await asyncio.to_thread(_checkpoint, self._write_engine)
+        await asyncio.to_thread(self._checkpoint_now)
 
     def close(self) -> None:
         """Commits what is queued, then releases the directory."""
@@ -132,6 +134,10 @@ class Database:
         except sqlalchemy.exc.SQLAlchemyError as error:
             raise StoreFailed("the store could not be read") from error
 
+    def _checkpoint_now(self) -> None:
+        with self._writing:
+            _checkpoint(self._write_engine)
+
     def _write_groups(self) -> None:
         while (job := self._queue.get()) is not None:
             group = [job]
@@ -148,7 +154,7 @@ class Database:
     def _commit(self, group: list[_Job]) -> None:
         outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
         try:
-            with self._write_engine.begin() as connection:
+            with self._writing, self._write_engine.begin() as connection:
                 for function, future in group:
                     if future.set_running_or_notify_cancel():
                         outcomes.append((future, *_run_in_savepoint(connection, function)))

@@ -313,3 +313,14 @@ async def test_checkpoint_says_so_if_a_reader_is_in_the_way(
     finally:
         done.set()
         database.close()
+
+
+async def test_checkpoints_at_once_and_beside_commits_all_empty_the_journal(
+    database: Database,
+) -> None:
+    for group in range(10):
+        await asyncio.gather(
+            *(database.checkpoint() for _ in range(4)),
+            *(database.write(add_tenant, f"tenant-{group}-{i}") for i in range(20)),
+        )
+    assert len(await database.read(tenant_names)) == 200
