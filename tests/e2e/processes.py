@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -110,6 +111,12 @@ class Running:
             if member.is_running():
                 member.kill()
         psutil.wait_procs(family, END_SECONDS)
+
+
+def free_port() -> str:
+    """A port of loopback that nobody has a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return str(listener.getsockname()[1])
 
 
 def serve_command(data_dir: Path, *options: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 from pathlib import Path
 
@@ -11,16 +10,11 @@ import psutil
 import pytest
 
 from tests.e2e.conftest import TEXTS, Start
-from tests.e2e.processes import END_SECONDS, ROOT, Running, run
+from tests.e2e.processes import END_SECONDS, ROOT, Running, free_port, run
 from tests.e2e.transports import Grpc, Rest, text
 from trunkline import Client
 
 BENTOML = [sys.executable, "-m", "bentoml"]
-
-
-def free_port() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return str(listener.getsockname()[1])
 
 
 def serve_bento(start: Start, data: Path, *target: str, **environment: str) -> Running:
@@ -63,7 +57,6 @@ def worker_of(running: Running) -> psutil.Process:
     return worker
 
 
-@pytest.mark.long
 def test_bentoml_serves_the_same_and_its_worker_dies_with_it(
     tmp_path: Path, start: Start, client: Client, text_head: str
 ) -> None:
@@ -80,6 +73,16 @@ def test_bentoml_serves_the_same_and_its_worker_dies_with_it(
     assert listening == {"127.0.0.1"}
     running.kill()
     worker.wait(END_SECONDS)
+
+
+@pytest.mark.long
+def test_bentoml_stopped_and_started_again_serves_what_it_had(
+    tmp_path: Path, start: Start, client: Client, text_head: str
+) -> None:
+    running = serve_bento(start, tmp_path / "data", ".")
+    with running.client() as ours:
+        ours.import_head("bento/head", client.export_head(text_head).safetensors, TEXTS)
+    running.kill()
     again = serve_bento(start, tmp_path / "data", ".")
     with again.client() as ours:
         assert ours.get_head("bento/head").active_version == 1

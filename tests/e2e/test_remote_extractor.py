@@ -11,7 +11,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.e2e.conftest import TEXTS, Start
-from tests.e2e.processes import Running, extractor_command, serve_command
+from tests.e2e.processes import Running, extractor_command, free_port, serve_command
 from tests.e2e.transports import Grpc, Refused, Rest, text
 from trunkline import Client, Prediction
 
@@ -39,17 +39,21 @@ def wait_for(states: Iterator[int], *, serving: bool) -> None:
     raise AssertionError("the health stream ended")
 
 
-@pytest.mark.parametrize("kind", ["tcp", "unix"])
+@pytest.mark.parametrize("kind", ["unix", pytest.param("tcp", marks=pytest.mark.long)])
 def test_remote_backbone_gives_the_same_and_may_come_and_go(
     kind: str, tmp_path: Path, start: Start, client: Client, text_head: str
 ) -> None:
-    socket = tmp_path / "socket"
-    where = ["--socket", str(socket)] if kind == "unix" else ["--port", "0"]
-    extractor = start(extractor_command(*where))
-    if kind == "tcp":
-        where = ["--port", extractor.grpc.rpartition(":")[2]]
-    server = start(serve_command(tmp_path / "data", "--extractor", extractor.grpc))
+    """The server waits for an extractor that is not there yet, and for one that is gone."""
+    port, socket = free_port(), tmp_path / "socket"
+    where = ["--socket", str(socket)] if kind == "unix" else ["--port", port]
+    address = f"unix:{socket}" if kind == "unix" else f"127.0.0.1:{port}"
+    server = start(serve_command(tmp_path / "data", "--extractor", address))
+    with server.http() as http:
+        assert http.get("/readyz").status_code == 503
     states = health(server.grpc)
+    wait_for(states, serving=False)
+    extractor = start(extractor_command(*where))
+    assert extractor.grpc == address
     wait_for(states, serving=True)
     with server.client() as ours:
         assert [row.name for row in ours.backbones()] == [TEXTS]
@@ -63,13 +67,14 @@ def test_remote_backbone_gives_the_same_and_may_come_and_go(
         extractor.kill()
         wait_for(states, serving=False)
         check_away(server)
-        start(extractor_command(*where))
+        extractor = start(extractor_command(*where))
         wait_for(states, serving=True)
         after = labels_of(ours, "far/head", ["something new", *WORDS])[1:]
         assert [row.label for row in after] == [row.label for row in before]
     states.close()  # type: ignore[attr-defined]
     with server.http() as http:
         assert http.get("/readyz").status_code == 200
+    assert extractor.terminate() == 0
 
 
 def labels_of(client: Client, head: str, words: list[str]) -> list[Prediction]:
@@ -107,22 +112,3 @@ def check_metrics(extractor: Running) -> None:
     assert reply.status_code == 200
     assert 'trunkline_requests_total{code="OK",method="Embed"' in reply.text
     assert "trunkline_batch_rows_bucket" in reply.text
-
-
-def test_server_waits_for_an_extractor_that_is_not_there_yet(tmp_path: Path, start: Start) -> None:
-    address = f"unix:{tmp_path}/socket"
-    server = start(serve_command(tmp_path / "data", "--extractor", address))
-    with server.http() as http:
-        assert http.get("/readyz").status_code == 503
-    states = health(server.grpc)
-    wait_for(states, serving=False)
-    start(extractor_command("--socket", f"{tmp_path}/socket"))
-    wait_for(states, serving=True)
-    states.close()  # type: ignore[attr-defined]
-    with server.client() as client:
-        assert [row.name for row in client.backbones()] == [TEXTS]
-
-
-def test_extractor_stops_at_sigterm(tmp_path: Path, start: Start) -> None:
-    extractor = start(extractor_command("--socket", f"{tmp_path}/socket"))
-    assert extractor.terminate() == 0
