@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import sqlite3
 import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,15 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import TEXTS, Start
-from tests.e2e.processes import Running, run, serve_command
+from tests.e2e.learning import make_head, send_feedback, strangers
+from tests.e2e.processes import Running, run, serve_command, serving
 from tests.e2e.samples import vectors
 from tests.e2e.transports import Grpc, Refused, embedding
 from trunkline import Client, Prediction, TrainingState, Vector
 from trunkline.digest import embedding_digest
-from trunkline.v1 import heads_pb2, prediction_pb2
+from trunkline.v1 import common_pb2, heads_pb2, prediction_pb2
+
+Step = Callable[[Grpc, "Ledger", int], None]
 
 DIM = 384
 MESSAGE_ROWS = 5
@@ -35,18 +40,21 @@ class Ledger:
     sent_ids: dict[str, prediction_pb2.Feedback] = field(default_factory=dict)
     acknowledged_versions: set[int] = field(default_factory=set)
     _acknowledged: threading.Condition = field(default_factory=threading.Condition)
-    _count: int = 0
+    _counts: Counter[Step] = field(default_factory=Counter)
 
-    def note(self) -> None:
+    def note(self, step: Step) -> None:
         with self._acknowledged:
-            self._count += 1
+            self._counts[step] += 1
             self._acknowledged.notify_all()
 
     def wait_for(self, count: int) -> None:
-        """Returns when that many more replies have come."""
+        """Returns when that many more replies have come, and one to each step at least."""
         with self._acknowledged:
-            end = self._count + count
-            assert self._acknowledged.wait_for(lambda: self._count >= end, timeout=60)
+            end = self._counts.total() + count
+            assert self._acknowledged.wait_for(
+                lambda: self._counts.keys() == set(STEPS) and self._counts.total() >= end,
+                timeout=60,
+            )
 
     def new_rows(self, seed: int) -> list[tuple[str, Vector, str]]:
         rows = [
@@ -83,11 +91,18 @@ def train(way: Grpc, ledger: Ledger, seed: int) -> None:
     ledger.acknowledged_versions.add(reply.training.version)
 
 
-def test_acknowledged_survives_kill_nine_at_random_points(tmp_path: Path, start: Start) -> None:
+STEPS: tuple[Step, ...] = (upload, correct, train)
+
+
+@pytest.mark.parametrize("rounds", [1, pytest.param(5, marks=pytest.mark.long)])
+def test_acknowledged_survives_kill_nine_at_random_points(
+    tmp_path: Path, start: Start, rounds: int
+) -> None:
     """Uploads, feedback and trainings run at once; the server is killed in the midst of them."""
     points = random.Random(20)
     data = tmp_path / "data"
-    running = start(serve_command(data, "--backbone", TEXTS))
+    command = serve_command(data, "--backbone", TEXTS, "--fit-threads", "1")
+    running = start(command)
     with running.client() as client:
         (backbone,) = client.backbones()
         ledger = Ledger(backbone.fingerprint)
@@ -97,10 +112,10 @@ def test_acknowledged_survives_kill_nine_at_random_points(tmp_path: Path, start:
     for _ in range(3):
         upload(way, ledger, next(seeds))
     way.close()
-    for _ in range(5):
+    for _ in range(rounds):
         _kill_at_work(running, ledger, seeds, points.randrange(1, 120))
         assert _integrity(data) == "ok"
-        running = start(serve_command(data, "--backbone", TEXTS))
+        running = start(command)
         with running.client() as client:
             _check(client, ledger)
     assert ledger.acknowledged_versions
@@ -108,25 +123,25 @@ def test_acknowledged_survives_kill_nine_at_random_points(tmp_path: Path, start:
     assert running.terminate() == 0
 
 
-def _kill_at_work(running: Running, ledger: Ledger, seeds: object, point: int) -> None:
+def _kill_at_work(running: Running, ledger: Ledger, seeds: Iterator[int], point: int) -> None:
     lock = threading.Lock()
     way = Grpc(running.grpc)
     surprises: list[BaseException] = []
 
-    def work(step: object) -> None:
+    def work(step: Step) -> None:
         try:
             while True:
                 with lock:
-                    seed = next(seeds)  # type: ignore[call-overload]
-                step(way, ledger, seed)  # type: ignore[operator]
-                ledger.note()
+                    seed = next(seeds)
+                step(way, ledger, seed)
+                ledger.note(step)
         except Refused as error:
             if error.code != "UNAVAILABLE":
                 surprises.append(error)
         except BaseException as error:
             surprises.append(error)
 
-    threads = [threading.Thread(target=work, args=(step,)) for step in (upload, correct, train)]
+    threads = [threading.Thread(target=work, args=(step,)) for step in STEPS]
     for thread in threads:
         thread.start()
     ledger.wait_for(point)
@@ -183,29 +198,60 @@ def _integrity(data: Path) -> str:
     return str(verdict)
 
 
-def test_training_cut_off_by_kill_nine_ends_after_the_restart(tmp_path: Path, start: Start) -> None:
-    command = serve_command(tmp_path / "data", "--backbone", TEXTS)
-    running = start(command)
-    with running.client() as client:
-        (backbone,) = client.backbones()
-        client.create_head("cut/head", TEXTS)
-        rows = vectors(1500, DIM, classes=10)
-        client.add_examples(
-            "cut/head", [(Vector(backbone.fingerprint, v), label) for v, label in rows]
+@dataclass(frozen=True)
+class Killed:
+    """A server that runs again after a kill, and what had become of its heads before."""
+
+    running: Running
+    data: Path
+    training: str
+    corrected: str
+    inputs: list[common_pb2.Input]
+    scores: list[dict[str, float]]
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterator[Killed]:
+    """Killed when one head had learned from feedback and another was in training."""
+    folder = tmp_path_factory.mktemp("killed")
+    command = serve_command(folder / "data", "--backbone", TEXTS, "--fit-threads", "1")
+    with serving(command, folder / "log-0") as running:
+        with running.client() as client:
+            (backbone,) = client.backbones()
+            client.create_head("cut/head", TEXTS)
+            rows = vectors(1500, DIM, classes=10)
+            client.add_examples(
+                "cut/head", [(Vector(backbone.fingerprint, v), label) for v, label in rows]
+            )
+        way = Grpc(running.grpc)
+        corrected = make_head(way, "corrected", backbone.fingerprint)
+        inputs = strangers(backbone.fingerprint, 10)
+        send_feedback(way, corrected, [(item, "class-1") for item in inputs])
+        before = way.predict(corrected, inputs).rows
+        stub: Any = way.channel.unary_stream(
+            "/trunkline.v1.HeadService/TrainHead", None, heads_pb2.TrainHeadResponse.FromString
         )
-    way = Grpc(running.grpc)
-    stub: Any = way.channel.unary_stream(
-        "/trunkline.v1.HeadService/TrainHead", None, heads_pb2.TrainHeadResponse.FromString
-    )
-    request = heads_pb2.TrainHeadRequest(head="tenants/cut/heads/head")
-    first = next(iter(stub(request.SerializeToString(), timeout=60)))
-    running.kill()
-    way.close()
-    running = start(command)
-    with running.client() as client:
-        training = client.get_training(first.training.name)
+        request = heads_pb2.TrainHeadRequest(head="tenants/cut/heads/head")
+        first = next(iter(stub(request.SerializeToString(), timeout=60)))
+        running.kill()
+        way.close()
+    with serving(command, folder / "log-1") as running:
+        yield Killed(
+            running,
+            folder / "data",
+            first.training.name,
+            corrected,
+            inputs,
+            [row.scores for row in before],
+        )
+        assert running.terminate() == 0
+
+
+def test_training_cut_off_by_kill_nine_ends_after_the_restart(killed: Killed) -> None:
+    with killed.running.client() as client:
+        training = client.get_training(killed.training)
         while not training.done:
-            training = client.get_training(first.training.name)
+            training = client.get_training(killed.training)
         assert training.state is TrainingState.SUCCEEDED
         assert training.version == 1
         assert client.get_head("cut/head").active_version == 1
@@ -213,19 +259,23 @@ def test_training_cut_off_by_kill_nine_ends_after_the_restart(tmp_path: Path, st
         assert client.report("cut/head").example_count == 1500
 
 
-def test_second_server_on_the_same_data_is_refused(tmp_path: Path, start: Start) -> None:
-    data = tmp_path / "data"
-    running = start(serve_command(data, "--backbone", TEXTS))
-    second = run(serve_command(data, "--backbone", TEXTS))
+def test_live_copy_survives_kill_nine(killed: Killed) -> None:
+    way = Grpc(killed.running.grpc)
+    after = way.predict(killed.corrected, killed.inputs).rows
+    described = way.call("GetHead", heads_pb2.GetHeadRequest(name=killed.corrected)).head
+    way.close()
+    assert {row.label for row in after} == {"class-1"}
+    for one, other in zip(killed.scores, after, strict=True):
+        assert one == pytest.approx(other.scores, abs=1e-5)
+    assert described.live.state == heads_pb2.LIVE_STATE_SERVING
+    assert (described.live.feedback_count, described.live.scored) == (10, 10)
+
+
+def test_second_server_on_the_same_data_is_refused(killed: Killed) -> None:
+    second = run(serve_command(killed.data, "--backbone", TEXTS))
     assert second.returncode not in (0, -9)
-    assert str(data) in second.stderr
+    assert str(killed.data) in second.stderr
     assert "Traceback" not in second.stderr
     assert second.stdout == ""
-    with running.client() as client:
+    with killed.running.client() as client:
         assert client.ready()
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One thread a fit is enough here."""
-    monkeypatch.setenv("TRUNKLINE_FIT_THREADS", "1")

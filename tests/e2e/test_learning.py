@@ -3,71 +3,22 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.e2e.conftest import TEXTS, Start
-from tests.e2e.processes import Running, serve_command
+from tests.e2e.conftest import TEXTS
+from tests.e2e.learning import DIM, make_head, send_feedback, strangers
+from tests.e2e.processes import Running
 from tests.e2e.samples import vectors
-from tests.e2e.transports import Grpc, Refused, Transport, embedding, text
+from tests.e2e.transports import Grpc, Refused, Transport, text
 from trunkline import Backbone, Client, Prediction, RowFailure, Vector
-from trunkline.v1 import common_pb2, heads_pb2, prediction_pb2
-
-DIM = 384
-IMMEDIATE = heads_pb2.FEEDBACK_POLICY_IMMEDIATE
-RIDGE = heads_pb2.HeadSpec(family="ridge")
+from trunkline.v1 import heads_pb2, prediction_pb2
 
 
 @pytest.fixture
 def fingerprint(backbones: dict[str, Backbone]) -> str:
     return backbones[TEXTS].fingerprint
-
-
-def make_head(
-    way: Transport,
-    tenant: str,
-    fingerprint: str,
-    *,
-    policy: heads_pb2.FeedbackPolicy.ValueType = IMMEDIATE,
-    rows: int = 30,
-    classes: int = 3,
-    **more: object,
-) -> str:
-    """A trained head on embeddings around one centre a class."""
-    head = f"tenants/{tenant}/heads/live"
-    request = heads_pb2.CreateHeadRequest(
-        parent=f"tenants/{tenant}",
-        head_id="live",
-        backbone=TEXTS,
-        policy=policy,
-        **more,  # type: ignore[arg-type]
-    )
-    if not request.HasField("spec"):
-        request.spec.CopyFrom(RIDGE)
-    way.call("CreateHead", request)
-    examples = [(embedding(fingerprint, v), y) for v, y in vectors(rows, DIM, classes=classes)]
-    assert way.add(head, examples).added == rows
-    way.call("TrainHead", heads_pb2.TrainHeadRequest(head=head))
-    return head
-
-
-def correct(
-    way: Transport, head: str, pairs: list[tuple[common_pb2.Input, str]]
-) -> prediction_pb2.SendFeedbackResponse:
-    feedback = [prediction_pb2.Feedback(input=item, label=label) for item, label in pairs]
-    request = prediction_pb2.SendFeedbackRequest(head=head, feedback=feedback)
-    reply: prediction_pb2.SendFeedbackResponse = way.call("SendFeedback", request)
-    return reply
-
-
-def strangers(fingerprint: str, count: int, seed: int = 9) -> list[common_pb2.Input]:
-    """Inputs far from every class, as embeddings."""
-    generator = np.random.default_rng(seed)
-    centre = 3 * np.random.default_rng(77).normal(size=DIM)
-    rows = centre + generator.normal(scale=0.3, size=(count, DIM))
-    return [embedding(fingerprint, row.astype(np.float32)) for row in rows]
 
 
 def test_very_next_prediction_shows_the_correction(
@@ -78,7 +29,7 @@ def test_very_next_prediction_shows_the_correction(
     before = transport.predict(head, inputs).rows
     wrong = next(label for label in before[0].scores if label != before[0].label)
     for item in inputs[:6]:
-        assert not correct(transport, head, [(item, wrong)]).errors
+        assert not send_feedback(transport, head, [(item, wrong)]).errors
     after = transport.predict(head, inputs).rows
     assert [row.label for row in after] == [wrong] * 8
     assert {row.version for row in after} == {1}
@@ -90,7 +41,7 @@ def test_gated_head_answers_as_before_and_tells_of_its_live_copy(
     head = make_head(transport, tenant, fingerprint, policy=heads_pb2.FEEDBACK_POLICY_UNSPECIFIED)
     inputs = strangers(fingerprint, 4)
     before = transport.predict(head, inputs).rows
-    assert not correct(transport, head, [(item, "class-1") for item in inputs]).errors
+    assert not send_feedback(transport, head, [(item, "class-1") for item in inputs]).errors
     assert transport.predict(head, inputs).rows == before
     described = transport.call("GetHead", heads_pb2.GetHeadRequest(name=head)).head
     assert described.policy == heads_pb2.FEEDBACK_POLICY_GATED
@@ -106,7 +57,7 @@ def test_dropped_feedback_is_quarantined_until_it_is_released(
     head = make_head(transport, tenant, fingerprint)
     inputs = strangers(fingerprint, 5)
     before = transport.predict(head, inputs).rows
-    correct(transport, head, [(item, "class-2") for item in inputs])
+    send_feedback(transport, head, [(item, "class-2") for item in inputs])
     dropped = transport.call("DropLiveCopy", heads_pb2.DropLiveCopyRequest(head=head))
     assert dropped.quarantined == 5
     assert transport.predict(head, inputs).rows == before
@@ -130,7 +81,7 @@ def test_promoted_copy_becomes_a_version_and_rollback_brings_the_old_answers_bac
     head = make_head(transport, tenant, fingerprint, policy=heads_pb2.FEEDBACK_POLICY_MANUAL)
     inputs = strangers(fingerprint, 6)
     before = transport.predict(head, inputs).rows
-    correct(transport, head, [(item, "class-0") for item in inputs])
+    send_feedback(transport, head, [(item, "class-0") for item in inputs])
     assert transport.predict(head, inputs).rows == before
     promoted = transport.call("PromoteLiveCopy", heads_pb2.PromoteLiveCopyRequest(head=head))
     assert promoted.version.source == "feedback"
@@ -147,7 +98,7 @@ def test_new_label_makes_a_class_only_where_the_head_allows_it(
 ) -> None:
     head = make_head(transport, tenant, fingerprint, allow_new_labels=allowed)
     inputs = strangers(fingerprint, 4)
-    reply = correct(transport, head, [(item, "novelty") for item in inputs])
+    reply = send_feedback(transport, head, [(item, "novelty") for item in inputs])
     if allowed:
         assert not reply.errors
         assert {row.label for row in transport.predict(head, inputs).rows} == {"novelty"}
@@ -298,31 +249,6 @@ def test_bad_weight_costs_its_row_alone(
     assert (reply.errors[0].row, reply.errors[0].field) == (0, "weight")
 
 
-def test_live_copy_survives_kill_nine(tmp_path: Path, start: Start) -> None:
-    data = tmp_path / "data"
-    running = start(serve_command(data, "--backbone", TEXTS))
-    with running.client() as client:
-        (backbone,) = client.backbones()
-    way = Grpc(running.grpc)
-    head = make_head(way, "durable", backbone.fingerprint)
-    inputs = strangers(backbone.fingerprint, 10)
-    correct(way, head, [(item, "class-1") for item in inputs])
-    before = way.predict(head, inputs).rows
-    way.close()
-    running.kill()
-    running = start(serve_command(data, "--backbone", TEXTS))
-    way = Grpc(running.grpc)
-    after = way.predict(head, inputs).rows
-    described = way.call("GetHead", heads_pb2.GetHeadRequest(name=head)).head
-    way.close()
-    assert {row.label for row in after} == {"class-1"}
-    for one, other in zip(before, after, strict=True):
-        assert one.scores == pytest.approx(other.scores, abs=1e-5)
-    assert described.live.state == heads_pb2.LIVE_STATE_SERVING
-    assert (described.live.feedback_count, described.live.scored) == (10, 10)
-    assert running.terminate() == 0
-
-
 def test_predictions_see_one_version_while_others_are_activated(
     client: Client, tenant: str, fingerprint: str
 ) -> None:
@@ -372,7 +298,7 @@ def test_two_clients_correct_one_head_at_once_and_nothing_is_lost(
         own = Grpc(server.grpc)
         try:
             for item in strangers(fingerprint, 40, seed):
-                assert not correct(own, head, [(item, f"class-{seed % 3}")]).errors
+                assert not send_feedback(own, head, [(item, f"class-{seed % 3}")]).errors
                 own.predict(head, [item])
         except BaseException as error:
             failures.append(error)

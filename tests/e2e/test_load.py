@@ -21,7 +21,7 @@ MIB = 1 << 20
 
 @pytest.fixture(scope="module")
 def small(
-    tmp_path_factory: pytest.TempPathFactory, client: Client, text_head: str, image_head: str
+    tmp_path_factory: pytest.TempPathFactory, client: Client, image_head: str
 ) -> Iterator[Running]:
     """A server with tight bounds and a head for each of two tenants."""
     folder = tmp_path_factory.mktemp("small")
@@ -33,11 +33,8 @@ def small(
     with serving(serve_command(folder / "data", *options), folder / "log") as running:
         with running.client() as ours:
             images = client.export_head(image_head).safetensors
-            texts = client.export_head(text_head).safetensors
             for tenant in ("noisy", "quiet"):
                 ours.import_head(f"{tenant}/images", images, IMAGES)
-            for i in range(150):
-                ours.import_head(f"many/head-{i}", texts, TEXTS)
         yield running
 
 
@@ -91,8 +88,13 @@ def test_full_queue_refuses_one_row_and_many_alike(small: Running, way: Transpor
     flood_way.close()
 
 
-def test_memory_is_bounded_in_a_small_soak(small: Running) -> None:
+@pytest.mark.long
+def test_memory_is_bounded_in_a_small_soak(small: Running, client: Client, text_head: str) -> None:
     """Thousands of new and cached inputs, 150 heads: caches stay within their bounds."""
+    texts = client.export_head(text_head).safetensors
+    with small.client() as ours:
+        for i in range(150):
+            ours.import_head(f"many/head-{i}", texts, TEXTS)
     process = psutil.Process(small.pid)
     local = threading.local()
     connections: list[Grpc] = []
