@@ -1,4 +1,4 @@
-"""The use case behind Advise, on a tiny backbone that tells texts by their first letter."""
+"""The RPC Advise, on a tiny backbone that tells texts by their first letter."""
 
 from __future__ import annotations
 

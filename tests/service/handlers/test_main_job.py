@@ -1,4 +1,4 @@
-"""Whole use cases through the application's handlers, without a transport."""
+"""The main job through the handlers, without a transport: create, add, train, predict."""
 
 from __future__ import annotations
 

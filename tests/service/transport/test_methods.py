@@ -1,4 +1,4 @@
-"""Every RPC of the proto files has a use case and a REST twin."""
+"""Every RPC of the proto files has a handler and a REST twin."""
 
 from __future__ import annotations
 

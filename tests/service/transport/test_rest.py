@@ -1,4 +1,4 @@
-"""The use cases through the routes of REST."""
+"""The handlers through the routes of REST."""
 
 from __future__ import annotations
 
