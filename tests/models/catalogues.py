@@ -26,13 +26,15 @@ def write_catalogue(folder: Path, **fields: Any) -> Path:
     return path
 
 
-def load_configured(folder: Path, *, engine: str = "torch", **fields: Any) -> Backbone:
-    """Load a backbone through a catalogue file; graphs are kept in the folder, too."""
+def load_configured(
+    folder: Path, *, engine: str = "torch", cache_dir: Path | str = "cache", **fields: Any
+) -> Backbone:
+    """Load a backbone through a catalogue file; graphs are kept in the folder by default."""
     return load_backbone(
         NAME,
         engine=engine,
         device="cpu",
-        cache_dir=folder / "cache",
+        cache_dir=folder / cache_dir,
         threads=1,
         catalogue=write_catalogue(folder, **fields),
     )

@@ -42,7 +42,7 @@ import pathlib, sys
 from models import load_backbone
 folder = pathlib.Path(sys.argv[1])
 backbone = load_backbone(
-    "own/model", engine="onnxruntime", device="cpu", cache_dir=folder / "cache",
+    "own/model", engine="onnxruntime", device="cpu", cache_dir=pathlib.Path(sys.argv[2]),
     catalogue=folder / "catalogue.toml",
 )
 backbone.warm_up()
@@ -275,10 +275,13 @@ def test_folder_of_an_embedded_backbone_gives_its_embeddings(tmp_path: Path) -> 
     assert backbone.tail_blocks == embedded.tail_blocks
 
 
-def test_exported_text_backbone_loads_without_importing_a_framework(tmp_path: Path) -> None:
+def test_exported_text_backbone_loads_without_importing_a_framework(
+    tmp_path: Path, cache_dir: Path
+) -> None:
     save_text_network("bert", tmp_path / "saved")
-    load_configured(tmp_path, engine="onnxruntime", source="huggingface", weights="saved")
-    assert output_of(WITHOUT_FRAMEWORK, str(tmp_path)).strip() == "[]"
+    fields = {"source": "huggingface", "weights": "saved", "tail_blocks": 1}
+    load_configured(tmp_path, engine="onnxruntime", cache_dir=cache_dir, **fields)
+    assert output_of(WITHOUT_FRAMEWORK, str(tmp_path), str(cache_dir)).strip() == "[]"
 
 
 def test_backbone_error_is_the_root_of_all_of_them() -> None:

@@ -117,7 +117,7 @@ TEXT_FAMILIES = {
 
 
 @pytest.mark.parametrize("family", TEXT_FAMILIES)
-def test_text_embedding_equals_the_library(family: str, tmp_path: Path) -> None:
+def test_text_embedding_equals_the_library(family: str, tmp_path: Path, cache_dir: Path) -> None:
     network, tokenizer = save_text_network(family, tmp_path / "saved")
     states = token_states(network, tokenizer, TEXTS)
     expected = np.stack([POOLS[TEXT_FAMILIES[family]](state) for state in states])
@@ -126,7 +126,12 @@ def test_text_embedding_equals_the_library(family: str, tmp_path: Path) -> None:
         engines.pop()
     for engine in engines:
         backbone = load_configured(
-            tmp_path, engine=engine, source="huggingface", weights="saved", tail_blocks=1
+            tmp_path,
+            engine=engine,
+            cache_dir=cache_dir,
+            source="huggingface",
+            weights="saved",
+            tail_blocks=1,
         )
         assert (backbone.modality, backbone.dim) == (Modality.TEXT, 64)
         assert_close(embed(backbone, TEXTS), expected)
@@ -199,7 +204,9 @@ def save_image_network(family: str, folder: Path) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("family", ["vit", "dinov2"])
-def test_image_embedding_equals_the_library(family: str, tmp_path: Path, photos: Photos) -> None:
+def test_image_embedding_equals_the_library(
+    family: str, tmp_path: Path, cache_dir: Path, photos: Photos
+) -> None:
     import torch
 
     network, processor = save_image_network(family, tmp_path / "saved")
@@ -207,7 +214,9 @@ def test_image_embedding_equals_the_library(family: str, tmp_path: Path, photos:
     with torch.inference_mode():
         states = network(**processor(images=pictures, return_tensors="pt")).last_hidden_state
     for engine in ("torch", "onnxruntime"):
-        backbone = load_configured(tmp_path, engine=engine, source="huggingface", weights="saved")
+        backbone = load_configured(
+            tmp_path, engine=engine, cache_dir=cache_dir, source="huggingface", weights="saved"
+        )
         assert (backbone.modality, backbone.dim) == (Modality.IMAGE, 64)
         assert_close(embed(backbone, photos), states[:, 0].numpy())
         assert_parts_join(backbone, photos)

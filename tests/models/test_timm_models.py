@@ -76,11 +76,18 @@ def test_embedding_is_what_the_classifier_gets(model: str, tmp_path: Path, photo
 
 
 @pytest.mark.parametrize("model", EXPORTED)
-def test_onnx_runtime_agrees_with_the_library(model: str, tmp_path: Path, photos: Photos) -> None:
+def test_onnx_runtime_agrees_with_the_library(
+    model: str, tmp_path: Path, cache_dir: Path, photos: Photos
+) -> None:
     network = save_network(model, tmp_path / "w.safetensors")
     expected = library_embeddings(network, photos)
     backbone = load_configured(
-        tmp_path, engine="onnxruntime", source="timm", model=model, weights="w.safetensors"
+        tmp_path,
+        engine="onnxruntime",
+        cache_dir=cache_dir,
+        source="timm",
+        model=model,
+        weights="w.safetensors",
     )
     assert_close(embed(backbone, photos), expected)
     assert_parts_join(backbone, photos)
