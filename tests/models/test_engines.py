@@ -87,6 +87,17 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def uncut(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network without a cut, exported to where older exports left something."""
+    folder = tmp_path_factory.mktemp("uncut")
+    (folder / "graph-1.onnx").touch()
+    (folder / "other.onnx").touch()
+    (folder / "graphs").mkdir()
+    (folder / "graphs" / "prefix.safetensors").write_bytes(b"of a day long past")
+    return export(None, folder)
+
+
+@pytest.fixture(scope="module")
 def engines(graph: Path) -> tuple[Engine, Engine]:
     return (
         OnnxRuntimeEngine(graph, "cpu", 1),
@@ -142,8 +153,8 @@ def test_torch_tail_takes_memory_for_what_it_changes_only(engines: tuple[Engine,
     assert engines[1].tail({}, whole=True).nbytes == 0
 
 
-def test_network_without_a_cut_can_be_replaced_as_a_whole_only(tmp_path: Path) -> None:
-    engine = OnnxRuntimeEngine(export(None, tmp_path), "cpu", 1)
+def test_network_without_a_cut_can_be_replaced_as_a_whole_only(uncut: Path) -> None:
+    engine = OnnxRuntimeEngine(uncut, "cpu", 1)
     assert engine.tail_blocks == ()
     assert engine.parameters(whole=False) == {}
     given = inputs(2, 5)
@@ -178,23 +189,21 @@ def test_parts_that_nobody_uses_are_not_read(graph: Path, tmp_path: Path) -> Non
         engine.prefix(given)
 
 
-def test_export_replaces_the_remains_of_an_older_one(tmp_path: Path) -> None:
-    graph = tmp_path / "graphs" / "whole.onnx"
-    graph.parent.mkdir()
-    (graph.parent / "prefix.safetensors").write_bytes(b"of a day long past")
-    assert export(None, tmp_path) == graph
-    assert OnnxRuntimeEngine(graph, "cpu", 1).run(inputs(2, 5)).shape == (2, WIDTH)
-    before = graph.stat().st_mtime_ns
-    export(None, tmp_path)
-    assert graph.stat().st_mtime_ns == before  # whoever comes second leaves it
-    assert [path.name for path in tmp_path.iterdir()] == ["graphs"]
+def test_export_replaces_the_remains_of_an_older_one(uncut: Path) -> None:
+    assert OnnxRuntimeEngine(uncut, "cpu", 1).run(inputs(2, 5)).shape == (2, WIDTH)
+    assert {path.name for path in uncut.parent.iterdir()} == {uncut.name, "prefix.safetensors"}
 
 
-def test_export_removes_graphs_that_nobody_reads_any_more(tmp_path: Path) -> None:
-    (tmp_path / "graph-1.onnx").touch()
-    (tmp_path / "other.onnx").touch()
-    path = export(None, tmp_path)
-    assert {entry.name for entry in tmp_path.iterdir()} == {path.parent.name, "other.onnx"}
+def test_export_removes_graphs_that_nobody_reads_any_more(uncut: Path) -> None:
+    assert {path.name for path in uncut.parents[1].iterdir()} == {"graphs", "other.onnx"}
+
+
+def test_export_leaves_a_graph_that_is_there_already(uncut: Path) -> None:
+    before = uncut.stat()
+    assert export(None, uncut.parents[1]) == uncut
+    after = uncut.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert {path.name for path in uncut.parents[1].iterdir()} == {"graphs", "other.onnx"}
 
 
 def test_graph_says_nothing_of_the_machine_it_was_made_on(graph: Path) -> None:

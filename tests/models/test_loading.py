@@ -36,15 +36,20 @@ for name in known_backbones():
 print([name for name in {FRAMEWORKS} if name in sys.modules])
 """
 
-EXPORT_A_SMALL_NETWORK = """
+EXPORT_AND_WAIT_HALFWAY = """
 import pathlib, sys
 import numpy
 from tests.models.test_loading import small_network
 from models.export import export_graph
-network = small_network()
+
+class Waiting(dict):
+    def __getitem__(self, name):
+        print("halfway", flush=True)
+        sys.stdin.readline()
+        return super().__getitem__(name)
+
 example = {"given": numpy.ones((2, 3), "float32")}
-sys.stdin.readline()
-export_graph(network, example, {"given": (0,)}, pathlib.Path(sys.argv[1]))
+export_graph(small_network(), example, Waiting(given=(0,)), pathlib.Path(sys.argv[1]))
 """
 
 
@@ -109,16 +114,18 @@ def test_cached_graph_is_used_as_it_is(
 
 def test_two_processes_may_export_at_once(tmp_path: Path) -> None:
     from models.engines.onnxruntime import OnnxRuntimeEngine
+    from models.export import export_graph
 
     graph = tmp_path / "deep" / "graph.onnx"
-    processes = [python(EXPORT_A_SMALL_NETWORK, str(graph)) for _ in range(2)]
-    for process in processes:
-        assert process.stdin
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    for process in processes:
-        _, errors = process.communicate()
-        assert process.returncode == 0, errors
+    process = python(EXPORT_AND_WAIT_HALFWAY, str(graph))
+    assert process.stdout
+    assert process.stdout.readline() == "halfway\n"
+    example = {"given": np.ones((2, 3), np.float32)}
+    export_graph(small_network(), example, {"given": (0,)}, graph)
+    first = graph.stat().st_ino
+    _, errors = process.communicate("go\n")
+    assert process.returncode == 0, errors
+    assert graph.stat().st_ino == first
     assert {path.name for path in graph.parent.iterdir()} == {graph.name, "prefix.safetensors"}
     assert list(tmp_path.iterdir()) == [graph.parent]
     engine = OnnxRuntimeEngine(graph, "cpu", threads=1)
