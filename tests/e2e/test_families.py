@@ -21,7 +21,8 @@ from tests.models.test_torchvision_models import save_network as save_torchvisio
 from trunkline import Prediction
 
 NOUNS = ("film", "loom", "cloth", "noon", "service")
-TORCHVISION = ("resnet18", "efficientnet_b0", "vgg11")
+TORCHVISION = ("resnet18", "mobilenet_v3_small")
+LARGER = ("efficientnet_b0", "vgg11")
 TEXT_FAMILIES = ("bert", "roberta", "distilbert", "gpt2", "sentences")
 IMAGE_FAMILIES = ("vit", "dinov2")
 IMAGES = (*(f"torchvision/own-{model}" for model in TORCHVISION), "timm/own")
@@ -55,17 +56,18 @@ def save_sentences(folder: Path) -> None:
         SentenceTransformer(modules=parts, device="cpu").save(str(folder / "saved-sentences"))
 
 
+def save_image_classifier(model: str, folder: Path) -> dict[str, object]:
+    """Save a network of torchvision; return the fields that name it."""
+    save_torchvision(model, folder / f"{model}.pth")
+    weights = f"{model}.pth"
+    return {"source": "torchvision", "model": model, "weights": weights, "image_size": 64}
+
+
 def save_all(folder: Path) -> Path:
     """Save a small network of every family; return the catalogue file that names them."""
     tables: dict[str, dict[str, object]] = {}
     for model in TORCHVISION:
-        save_torchvision(model, folder / f"{model}.pth")
-        tables[f"torchvision/own-{model}"] = {
-            "source": "torchvision",
-            "model": model,
-            "weights": f"{model}.pth",
-            "image_size": 64,
-        }
+        tables[f"torchvision/own-{model}"] = save_image_classifier(model, folder)
     save_timm("test_vit", folder / "timm.safetensors")
     tables["timm/own"] = {"source": "timm", "model": "test_vit", "weights": "timm.safetensors"}
     save_sentences(folder)
@@ -134,11 +136,28 @@ def check_that_it_learns(server: Running, backbone: str) -> None:
         assert labels == [label for _, label in examples]
 
 
+def check_a_server_that_learns(folder: Path, engine: str) -> None:
+    server = serve(folder, engine, ("own/net",))
+    try:
+        check_that_it_learns(server.wait_until_serving(), "own/net")
+    finally:
+        server.close()
+
+
 @pytest.mark.parametrize("backbone", FAMILIES)
 def test_head_on_a_backbone_of_each_family_learns_and_predicts(
     backbone: str, families: Running
 ) -> None:
     check_that_it_learns(families, backbone)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("model", LARGER)
+def test_head_on_a_larger_network_learns_and_predicts(model: str) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write(folder, {"own/net": save_image_classifier(model, folder)})
+        check_a_server_that_learns(folder, "torch")
 
 
 def test_head_on_an_onnx_file_learns_and_predicts(tmp_path: Path) -> None:
@@ -148,11 +167,7 @@ def test_head_on_an_onnx_file_learns_and_predicts(tmp_path: Path) -> None:
     onnx_files.export(onnx_files.image_network(), tmp_path / "net.onnx", example, ["features"])
     onnx_files.describe(tmp_path, onnx_files.IMAGE)
     write(tmp_path, {"own/net": {"source": "onnx", "weights": "net.onnx"}})
-    server = serve(tmp_path, "auto", ("own/net",))
-    try:
-        check_that_it_learns(server.wait_until_serving(), "own/net")
-    finally:
-        server.close()
+    check_a_server_that_learns(tmp_path, "auto")
 
 
 def test_server_does_not_start_without_the_weights_and_says_where_they_belong(
