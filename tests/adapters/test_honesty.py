@@ -80,8 +80,11 @@ def trials(load: Callable[[], Data], family: str, size: int) -> Trials:
     return Trials(np.array(estimates), np.array(right), np.array(confidence), np.array(covered))
 
 
+# Of many examples one case is seen each time, and the others with the tests that take long.
 CASES = [
-    (load, family, size)
+    pytest.param(
+        *(load, family, size), marks=[pytest.mark.long] * (size == 500 and family != "auto")
+    )
     for load in (digits, three_overlapping_classes, two_classes_without_a_difference)
     for family in ("ridge", "logistic", "lda", "prototype", "auto")
     for size in (200, 500)

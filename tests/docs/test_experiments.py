@@ -24,12 +24,17 @@ ROWS = {
 }
 """What the programs' tables must hold."""
 
+TUNING = {"freezing.py", "new_classes.py"}
+
 
 def test_every_experiment_is_tested() -> None:
     assert {path.name for path in FOLDER.glob("*.py")} - SHARED == set(ROWS)
 
 
-@pytest.mark.parametrize("name", sorted(ROWS))
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.tuning] * (name in TUNING)) for name in sorted(ROWS)],
+)
 def test_experiment_prints_its_table(name: str, server: Running) -> None:
     done = subprocess.run(
         [sys.executable, str(FOLDER / name), "--server", server.grpc, "--quick", "--seeds", "1"],

@@ -33,7 +33,14 @@ def blocks(page: str) -> list[tuple[str, str]]:
 PAGES_WITH_CODE = [page for page in PAGES if blocks(page)]
 
 
-@pytest.mark.parametrize("page", PAGES_WITH_CODE)
+def tunes(page: str) -> bool:
+    return any(word in code for word in ("--fine-tune", "FineTune(") for _, code in blocks(page))
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=[pytest.mark.tuning] * tunes(page)) for page in PAGES_WITH_CODE],
+)
 def test_code_of_the_page_runs(page: str, server: Running, folder: Path) -> None:
     if shutil.which("curl") is None and "curl " in (ROOT / page).read_text(encoding="utf-8"):
         pytest.skip("curl is not installed")

@@ -25,6 +25,8 @@ from tests.adapters.tuning.tiny_tails import (
     tuned,
 )
 
+pytestmark = pytest.mark.tuning
+
 
 class StopError(Exception):
     """A caller has had enough."""
