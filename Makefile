@@ -40,8 +40,8 @@ demo: $(INSTALLED) ## Start a server, train and query three tenants' heads, prin
 serve: $(INSTALLED) ## Start the server (flags: make serve ARGS="--rest-port 8080")
 	@$(BIN)/trunkline serve $(ARGS)
 
-# A file's tests share what they start, so they stay in one process.
-PYTEST := $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
+# A file's tests share what they start, so they stay in one process. Files go out in the order of tests/conftest.py.
+PYTEST := $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
 test: $(INSTALLED) ## Run every test but the long ones
 	@$(PYTEST) -m "not long" $(ARGS)

@@ -45,3 +45,10 @@ def cache_dir() -> Path:
     """Where backbones are exported to, under what they are made from: once, until that changes."""
     CACHE_DIR.mkdir(parents=True, exist_ok=True)
     return CACHE_DIR
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the files that wait for other processes, so that all cores end at about once."""
+    costly = ("tuning", "e2e")
+    items.sort(key=lambda item: all(item.get_closest_marker(name) is None for name in costly))
