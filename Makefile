@@ -52,8 +52,8 @@ test-long: $(INSTALLED) ## Run the tests that take long by their nature
 quick: $(INSTALLED) ## Run the tests that need no server process and no tuning
 	@$(PYTEST) -m "not (e2e or tuning or long)" $(ARGS)
 
-coverage: $(INSTALLED) ## Run all tests and measure what they cover
-	@$(PYTEST) --cov --cov-report=term --cov-report=xml:build/coverage.xml $(ARGS)
+coverage: $(INSTALLED) ## Run the tests of `make test` and measure what they cover
+	@$(PYTEST) -m "not long" --cov --cov-report=term --cov-report=xml:build/coverage.xml $(ARGS)
 
 lint: $(INSTALLED) ## Check style, formatting, the import rules and the Dockerfile
 	@$(BIN)/ruff check

@@ -26,11 +26,10 @@ def main() -> None:
     exit_with_server()
     header, payload = request
     try:
-        advice = _advise(header, frames.unpack_arrays(header["arrays"], payload))
-    except Exception as error:  # the server tells its client; this process has done its work
-        output.write(failure(error))
-    else:
-        output.write(frames.pack(advice))
+        reply = frames.pack(_advise(header, frames.unpack_arrays(header["arrays"], payload)))
+    except Exception as error:  # whoever asked is answered; this process has done its work
+        reply = failure(error)
+    output.write(reply)
 
 
 def _advise(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from adapters import Progress
+from service.errors import Unavailable
 from service.fitting.task import FitTask, FittedHead
 from service.subprocesses import frames
 from service.subprocesses.process import died_as, end_process, next_frame, send, start_process
@@ -19,6 +20,7 @@ class FitProcess:
     def __init__(self, threads: int) -> None:
         self._threads = threads
         self._process: Process | None = None
+        self._closed = False
         self._lock = asyncio.Lock()
 
     async def warm_up(self) -> None:
@@ -27,10 +29,9 @@ class FitProcess:
             await self._running()
 
     async def close(self) -> None:
-        """Ends the process, whatever it is doing."""
-        process, self._process = self._process, None
-        if process is not None:
-            await end_process(process)
+        """Ends the process, whatever it is doing; none is started any more."""
+        self._closed = True
+        await self._end()
 
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[None]:
@@ -61,13 +62,22 @@ class FitProcess:
                 await send(process, [header_frame, *parts])
                 return await _receive(process, progress)
         except asyncio.CancelledError:
-            await self.close()
+            await self._end()
             raise
 
     async def _running(self) -> Process:
         if self._process is None or self._process.returncode is not None:
-            self._process = await start_process("service.fitting.worker", self._threads)
+            process = await start_process("service.fitting.worker", self._threads)
+            if self._closed:
+                await end_process(process)
+                raise Unavailable("the server is shutting down", retry_after=1.0)
+            self._process = process
         return self._process
+
+    async def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            await end_process(process)
 
 
 async def _receive(process: Process, progress: Progress) -> FittedHead:

@@ -22,7 +22,7 @@ import adapters
 from adapters.estimate import UNKNOWN_PROBABILITY, measure
 from adapters.progress import ignore_progress
 from adapters.spec import Augmentation
-from service.errors import FitFailed, FitterDied, PreconditionFailed
+from service.errors import FitFailed, FitterDied, PreconditionFailed, Unavailable
 from service.fitting.process import FitProcess
 from service.fitting.task import FitTask, FittedHead
 from service.subprocesses import frames
@@ -318,3 +318,13 @@ async def test_fits_take_turns(fitter: FitProcess) -> None:
     leave.set()
     await asyncio.gather(one, two)
     assert order == ["first", "second"]
+
+
+async def test_closing_while_the_process_starts_leaves_none(fitter: FitProcess) -> None:
+    starting = asyncio.create_task(fitter.warm_up())
+    await asyncio.sleep(0)
+    await fitter.close()
+    with pytest.raises(Unavailable):
+        await starting
+    commands = [child.cmdline() for child in psutil.Process().children() if child.is_running()]
+    assert not any("service.fitting.worker" in command for command in commands)
