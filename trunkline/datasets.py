@@ -28,7 +28,7 @@ class _Record:
 
 
 def read_examples(path: Path) -> Iterator[tuple[Image | Text, str]]:
-    """The (input, label) pairs of a folder or table, in a stable order.
+    """Reads the (input, label) pairs of a folder or table, in a stable order.
 
     A folder holds one sub-folder per class, named like its label, with images at any depth. Raises
     `DatasetError`, which names file and line.
@@ -41,7 +41,7 @@ def read_examples(path: Path) -> Iterator[tuple[Image | Text, str]]:
 
 
 def read_inputs(path: Path) -> Iterator[Image | Text]:
-    """The inputs to predict of an image file, a folder of images, or a table; labels are ignored.
+    """Reads the inputs to predict of an image file, folder or table; labels are ignored.
 
     Raises `DatasetError`, which names file and line.
     """
@@ -131,7 +131,7 @@ def _json_records(path: Path) -> Iterator[_Record]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines with their ends and numbers, so that an encoding error can name its line."""
+    """Reads lines with their ends and numbers, so that an encoding error can name its line."""
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):

@@ -16,12 +16,12 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def image_digest(data: Bytes) -> str:
-    """Digest of an encoded image (the file's bytes, not its pixels)."""
+    """Returns the digest of an encoded image (the file's bytes, not its pixels)."""
     return _digest("trunkline v1 image", data)
 
 
 def text_digest(text: str | Bytes) -> str:
-    """Digest of a text, given as a string or as its UTF-8 bytes.
+    """Returns the digest of a text, given as a string or as its UTF-8 bytes.
 
     Raises `UnicodeEncodeError` for a string with lone surrogates, which has no UTF-8 form.
     """
@@ -29,7 +29,7 @@ def text_digest(text: str | Bytes) -> str:
 
 
 def pixels_digest(shape: Sequence[int], data: Bytes) -> str:
-    """Digest of decoded RGB pixels: `shape` is (height, width, 3), `data` uint8 and row-major.
+    """Returns the digest of RGB pixels: `shape` (height, width, 3), `data` uint8 and row-major.
 
     Raises `ValueError` if the shape is another one, or does not fit the length of the data.
     """
@@ -45,12 +45,12 @@ def pixels_digest(shape: Sequence[int], data: Bytes) -> str:
 
 
 def embedding_digest(fingerprint: str, data: Bytes) -> str:
-    """Digest of an embedding made under `fingerprint`; `data` is little-endian float32."""
+    """Returns the digest of an embedding under `fingerprint`; `data` is little-endian float32."""
     return _digest("trunkline v1 embedding", f"{fingerprint}\n".encode(), data)
 
 
 def is_digest(text: str) -> bool:
-    """Whether `text` has the form of a digest: 64 lower-case hexadecimal digits."""
+    """Returns whether `text` has the form of a digest: 64 lower-case hexadecimal digits."""
     return _DIGEST.fullmatch(text) is not None
 
 

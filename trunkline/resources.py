@@ -63,7 +63,7 @@ class TenantName:
         return cls.parse(text if "/" in text else f"tenants/{text}", field=field)
 
     def head(self, head: str) -> "HeadName":
-        """The name of one of the tenant's heads."""
+        """Returns the name of one of the tenant's heads."""
         return HeadName(self.tenant, head)
 
     def __str__(self) -> str:
@@ -108,11 +108,11 @@ class HeadName:
         return f"{self.tenant}/{self.head}"
 
     def version(self, version: int | None) -> "VersionName":
-        """The name of a version; None for the active one."""
+        """Returns the name of a version; None for the active one."""
         return VersionName(self, version)
 
     def training(self, training: str) -> "TrainingName":
-        """The name of a training."""
+        """Returns the name of a training."""
         return TrainingName(self, training)
 
     def __str__(self) -> str:
@@ -167,7 +167,7 @@ class TrainingName:
 
 
 def _ids(form: str, text: str, field: str) -> list[str]:
-    """The ids in `text`, which must have the same segments as `form`, e.g. `tenants/{tenant}`."""
+    """Reads the ids in `text`, of the same segments as `form`, e.g. `tenants/{tenant}`."""
     expected, given = form.split("/"), text.split("/")
     same = len(expected) == len(given) and expected[::2] == given[::2]
     if not same or not all(_ID.fullmatch(part) for part in given[1::2]):

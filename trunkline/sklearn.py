@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def weights_of(estimator: Any, *, fingerprint: str = "") -> bytes:
-    """The weights of a fitted linear classifier as a safetensors file for `Client.import_head`.
+    """Writes a fitted linear classifier's weights as a safetensors file for `Client.import_head`.
 
     Labels are the classes as strings. With two classes scikit-learn keeps one row of weights, w,
     which becomes the rows -w/2 and w/2, of which the softmax is the logistic function of w.
@@ -64,7 +64,7 @@ def weights_of(estimator: Any, *, fingerprint: str = "") -> bytes:
 
 
 def estimator_of(weights: Export | bytes) -> Any:
-    """A fitted scikit-learn classifier that answers as the head does, its temperature included.
+    """Returns a fitted scikit-learn classifier that answers as the head does, at its temperature.
 
     It is a LogisticRegression, or a Pipeline that ends in one where a front stands before the
     weights that they cannot contain. Novelty and conformal sets stay behind.
@@ -101,7 +101,7 @@ def estimator_of(weights: Export | bytes) -> Any:
 
 
 def _steps(estimator: Any) -> list[Any]:
-    """The steps of a pipeline, pipelines within it included; scalers before one classifier."""
+    """Returns a pipeline's steps, pipelines within it included; scalers before one classifier."""
     from sklearn.pipeline import Pipeline
 
     if not isinstance(estimator, Pipeline):
@@ -115,7 +115,7 @@ def _steps(estimator: Any) -> list[Any]:
 
 
 def _linear(classifier: Any) -> "tuple[list[str], Array, Array]":
-    """Labels, weight (classes, dim) and bias (classes,) of a classifier."""
+    """Returns labels, weight (classes, dim) and bias (classes,) of a classifier."""
     import numpy as np
 
     known = _classifiers()
@@ -155,7 +155,7 @@ def _classifiers() -> tuple[Any, ...]:
 
 
 def _behind(scaler: Any, weight: "Array", bias: "Array") -> "tuple[Array, Array]":
-    """The weights that do to raw features what these do to scaled ones."""
+    """Returns the weights that do to raw features what these do to scaled ones."""
     from sklearn.preprocessing import StandardScaler
 
     if not isinstance(scaler, StandardScaler):
@@ -199,7 +199,7 @@ def _tensors(data: bytes) -> "dict[str, NDArray[Any]]":
 
 
 def _front(front: dict[str, Any], tensors: "dict[str, NDArray[Any]]") -> list[Any]:
-    """What stands before the weights, step by step; nothing where they contain it."""
+    """Returns the steps before the weights; none where the weights contain them."""
     from sklearn.preprocessing import FunctionTransformer, Normalizer
 
     kind, unit = front.get("kind"), front.get("unit", False)
@@ -231,7 +231,7 @@ def _scaler(tensors: "dict[str, NDArray[Any]]") -> Any:
 
 
 def random_features(rows: "Array", signs: "Array") -> "Array":
-    """Random features of a head's projection front (RanPAC, McDonnell et al. 2023).
+    """Computes random features of a head's projection front (RanPAC, McDonnell et al. 2023).
 
     Rows are standardised embeddings of shape (n, dim), `signs` have shape (dim, width).
     """
@@ -242,7 +242,7 @@ def random_features(rows: "Array", signs: "Array") -> "Array":
 
 
 def _signs(seed: int, dim: int, width: int) -> "Array":
-    """The projection's signs over sqrt(dim): bits of SHAKE256 of the seed in 8 bytes."""
+    """Computes the projection's signs over sqrt(dim): bits of SHAKE256 of the seed in 8 bytes."""
     import numpy as np
 
     count = dim * width

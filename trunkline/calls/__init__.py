@@ -102,7 +102,7 @@ class Page(NamedTuple, Generic[T]):
 
 
 def ready(service: str) -> Call[bool]:
-    """Whether `service` answers; "" stands for the server as a whole."""
+    """Builds the call that asks whether `service` answers; "" stands for the whole server."""
     return Call(
         HEALTH,
         "Check",
@@ -112,7 +112,7 @@ def ready(service: str) -> Call[bool]:
 
 
 def list_backbones() -> Call[list[Backbone]]:
-    """ListBackbones."""
+    """Builds the call `ListBackbones`."""
     return Call(
         EXTRACTION,
         "ListBackbones",
@@ -122,7 +122,7 @@ def list_backbones() -> Call[list[Backbone]]:
 
 
 def load_backbone(name: str) -> Call[Backbone]:
-    """LoadBackbone."""
+    """Builds the call `LoadBackbone`."""
     return Call(
         ADMIN,
         "LoadBackbone",
@@ -133,7 +133,7 @@ def load_backbone(name: str) -> Call[Backbone]:
 
 
 def unload_backbone(name: str) -> Call[list[Backbone]]:
-    """UnloadBackbone."""
+    """Builds the call `UnloadBackbone`."""
     return Call(
         ADMIN,
         "UnloadBackbone",
@@ -144,19 +144,19 @@ def unload_backbone(name: str) -> Call[list[Backbone]]:
 
 
 def get_training(name: str) -> Call[Training]:
-    """GetTraining."""
+    """Builds the call `GetTraining`."""
     request = build(heads_pb2.GetTrainingRequest, name=name)
     return Call(HEADS, "GetTraining", request, _training)
 
 
 def cancel_training(name: str) -> Call[Training]:
-    """CancelTraining."""
+    """Builds the call `CancelTraining`."""
     request = build(heads_pb2.CancelTrainingRequest, name=name)
     return Call(HEADS, "CancelTraining", request, _training)
 
 
 def head_name(text: str) -> HeadName:
-    """The head's name. Raises `InvalidArgument`."""
+    """Reads a head's name. Raises `InvalidArgument`."""
     try:
         return HeadName.read(text)
     except InvalidName as error:
@@ -164,7 +164,7 @@ def head_name(text: str) -> HeadName:
 
 
 def tenant_name(text: str) -> TenantName:
-    """The tenant's name. Raises `InvalidArgument`."""
+    """Reads a tenant's name. Raises `InvalidArgument`."""
     try:
         return TenantName.read(text)
     except InvalidName as error:
@@ -172,7 +172,7 @@ def tenant_name(text: str) -> TenantName:
 
 
 def version_name(head: str, version: int | None) -> VersionName:
-    """The version's name; None for the active one. Raises `InvalidArgument`."""
+    """Returns a version's name; None for the active one. Raises `InvalidArgument`."""
     try:
         return head_name(head).version(version)
     except InvalidName as error:
@@ -180,7 +180,7 @@ def version_name(head: str, version: int | None) -> VersionName:
 
 
 def one_of(kind: type[E], value: str, *, field: str) -> E:
-    """The member that `value` is or names. Raises `InvalidArgument`."""
+    """Returns the member that `value` is or names. Raises `InvalidArgument`."""
     try:
         return kind(value)
     except ValueError as error:
@@ -194,7 +194,7 @@ def one_of(kind: type[E], value: str, *, field: str) -> E:
 
 
 def invalid(error: InvalidName) -> InvalidArgument:
-    """The error of the client's own tree that a name's error stands for."""
+    """Returns the error of the client's own tree that a name's error stands for."""
     return InvalidArgument(str(error), field=error.field, limit=error.limit, value=error.value)
 
 

@@ -12,13 +12,13 @@ from trunkline.wire.building import build
 
 
 def find_missing(head: str, digests: Sequence[str]) -> Call[set[str]]:
-    """FindMissingInputs."""
+    """Builds the call `FindMissingInputs`."""
     request = build(heads_pb2.FindMissingInputsRequest, head=str(head_name(head)), digests=digests)
     return Call(HEADS, "FindMissingInputs", request, lambda reply: set(reply.missing))
 
 
 def list_examples(head: str, label: str | None, token: str) -> Call[Page[Example]]:
-    """One page of ListExamples."""
+    """Builds the call `ListExamples`, for one page."""
     request = build(
         heads_pb2.ListExamplesRequest,
         head=str(head_name(head)),
@@ -37,7 +37,7 @@ def list_examples(head: str, label: str | None, token: str) -> Call[Page[Example
 def update_examples(
     head: str, labels: Mapping[str, str | None]
 ) -> Call[tuple[int, list[RowFailure]]]:
-    """UpdateExamples."""
+    """Builds the call `UpdateExamples`."""
     request = build(
         heads_pb2.UpdateExamplesRequest,
         head=str(head_name(head)),
@@ -55,7 +55,7 @@ def update_examples(
 
 
 def delete_examples(head: str, digests: Sequence[str]) -> Call[tuple[int, list[RowFailure]]]:
-    """DeleteExamples."""
+    """Builds the call `DeleteExamples`."""
     request = build(heads_pb2.DeleteExamplesRequest, head=str(head_name(head)), digests=digests)
     return Call(
         HEADS,
@@ -66,13 +66,13 @@ def delete_examples(head: str, digests: Sequence[str]) -> Call[tuple[int, list[R
 
 
 def forget_examples(head: str, digests: Sequence[str]) -> Call[Forgotten]:
-    """ForgetExamples."""
+    """Builds the call `ForgetExamples`."""
     request = build(heads_pb2.ForgetExamplesRequest, head=str(head_name(head)), digests=digests)
     return Call(HEADS, "ForgetExamples", request, replies.forgotten, idempotent=False)
 
 
 def suggest_examples(head: str, count: int, strategy: str) -> Call[Suggestions]:
-    """SuggestExamples."""
+    """Builds the call `SuggestExamples`."""
     request = build(
         heads_pb2.SuggestExamplesRequest, head=str(head_name(head)), count=count, strategy=strategy
     )
@@ -80,7 +80,7 @@ def suggest_examples(head: str, count: int, strategy: str) -> Call[Suggestions]:
 
 
 def list_feedback(head: str, state: FeedbackState | None, token: str) -> Call[Page[FeedbackRecord]]:
-    """One page of ListFeedback."""
+    """Builds the call `ListFeedback`, for one page."""
     request = build(
         heads_pb2.ListFeedbackRequest,
         head=str(head_name(head)),
@@ -103,7 +103,7 @@ def list_feedback(head: str, state: FeedbackState | None, token: str) -> Call[Pa
 def release_feedback(
     head: str, ids: Sequence[str], everything: bool
 ) -> Call[tuple[int, list[RowFailure]]]:
-    """ReleaseFeedback."""
+    """Builds the call `ReleaseFeedback`."""
     request = build(
         heads_pb2.ReleaseFeedbackRequest, head=str(head_name(head)), ids=ids, all=everything
     )

@@ -29,7 +29,7 @@ def create_head(
     policy: Policy | str | None,
     allow_new_labels: bool,
 ) -> Call[Head]:
-    """CreateHead."""
+    """Builds the call `CreateHead`."""
     name = head_name(head)
     request = build(
         heads_pb2.CreateHeadRequest,
@@ -47,7 +47,7 @@ def create_head(
 def update_head(
     head: str, spec: HeadSpec | None, policy: Policy | str | None, allow_new_labels: bool | None
 ) -> Call[Head]:
-    """UpdateHead; what is None stays as it is."""
+    """Builds the call `UpdateHead`; what is None stays as it is."""
     request = build(
         heads_pb2.UpdateHeadRequest,
         name=str(head_name(head)),
@@ -59,24 +59,24 @@ def update_head(
 
 
 def promote_live_copy(head: str) -> Call[Promoted]:
-    """PromoteLiveCopy."""
+    """Builds the call `PromoteLiveCopy`."""
     request = build(heads_pb2.PromoteLiveCopyRequest, head=str(head_name(head)))
     return Call(HEADS, "PromoteLiveCopy", request, replies.promoted, idempotent=False)
 
 
 def drop_live_copy(head: str) -> Call[Dropped]:
-    """DropLiveCopy."""
+    """Builds the call `DropLiveCopy`."""
     request = build(heads_pb2.DropLiveCopyRequest, head=str(head_name(head)))
     return Call(HEADS, "DropLiveCopy", request, replies.dropped, idempotent=False)
 
 
 def get_head(head: str) -> Call[Head]:
-    """GetHead."""
+    """Builds the call `GetHead`."""
     return Call(HEADS, "GetHead", build(heads_pb2.GetHeadRequest, name=str(head_name(head))), _head)
 
 
 def list_heads(tenant: str, token: str) -> Call[Page[Head]]:
-    """One page of ListHeads."""
+    """Builds the call `ListHeads`, for one page."""
     request = build(
         heads_pb2.ListHeadsRequest,
         parent=str(tenant_name(tenant)),
@@ -92,7 +92,7 @@ def list_heads(tenant: str, token: str) -> Call[Page[Head]]:
 
 
 def delete_head(head: str) -> Call[None]:
-    """DeleteHead."""
+    """Builds the call `DeleteHead`."""
     request = build(heads_pb2.DeleteHeadRequest, name=str(head_name(head)))
     return Call(HEADS, "DeleteHead", request, lambda _: None, idempotent=False)
 
@@ -105,7 +105,7 @@ def import_head(
     labels: Sequence[str],
     activate: bool,
 ) -> Call[Version]:
-    """ImportHead."""
+    """Builds the call `ImportHead`."""
     name = head_name(head)
     request = build(
         heads_pb2.ImportHeadRequest,
@@ -127,7 +127,7 @@ def import_head(
 
 
 def export_head(head: str, version: int | None, onnx: bool) -> Call[Export]:
-    """ExportHead."""
+    """Builds the call `ExportHead`."""
     request = build(
         heads_pb2.ExportHeadRequest, name=str(head_name(head)), version=version or 0, onnx=onnx
     )
@@ -135,7 +135,7 @@ def export_head(head: str, version: int | None, onnx: bool) -> Call[Export]:
 
 
 def list_versions(head: str, token: str) -> Call[Page[Version]]:
-    """One page of ListHeadVersions."""
+    """Builds the call `ListHeadVersions`, for one page."""
     request = build(
         heads_pb2.ListHeadVersionsRequest,
         head=str(head_name(head)),
@@ -151,25 +151,25 @@ def list_versions(head: str, token: str) -> Call[Page[Version]]:
 
 
 def get_version(head: str, version: int | None) -> Call[Version]:
-    """GetHeadVersion."""
+    """Builds the call `GetHeadVersion`."""
     request = build(heads_pb2.GetHeadVersionRequest, name=str(version_name(head, version)))
     return Call(HEADS, "GetHeadVersion", request, lambda reply: replies.version(reply.version))
 
 
 def activate(head: str, version: int) -> Call[Head]:
-    """ActivateHeadVersion."""
+    """Builds the call `ActivateHeadVersion`."""
     request = build(heads_pb2.ActivateHeadVersionRequest, name=str(version_name(head, version)))
     return Call(HEADS, "ActivateHeadVersion", request, _head)
 
 
 def report(head: str, version: int | None) -> Call[Report]:
-    """GetHeadReport."""
+    """Builds the call `GetHeadReport`."""
     request = build(heads_pb2.GetHeadReportRequest, name=str(version_name(head, version)))
     return Call(HEADS, "GetHeadReport", request, lambda reply: read_report(reply.report))
 
 
 def spec_message(spec: HeadSpec | None) -> heads_pb2.HeadSpec | None:
-    """The spec as it goes over the wire."""
+    """Returns the spec as it goes over the wire."""
     if spec is None:
         return None
     augment, novelty, tune = spec.augment, spec.novelty, spec.fine_tune

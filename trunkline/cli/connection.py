@@ -26,19 +26,19 @@ class Connection:
 
 
 def head_argument(function: Command) -> Command:
-    """The argument TENANT/HEAD."""
+    """Gives a command the argument TENANT/HEAD."""
     return click.argument("head", callback=_read_head, metavar="TENANT/HEAD")(function)
 
 
 def tenant_argument(function: Command) -> Command:
-    """The argument TENANT."""
+    """Gives a command the argument TENANT."""
     return click.argument("tenant", callback=_read_tenant, metavar="TENANT")(function)
 
 
 def server_options(
     *, default_server: str | None, default_timeout: float | None, env: bool
 ) -> Callable[[Command], Command]:
-    """`--server`, `--token` and `--timeout`; before the command they have defaults."""
+    """Makes `--server`, `--token` and `--timeout`; before the command they have defaults."""
     server = click.option(
         "--server",
         metavar="ADDRESS",
@@ -110,7 +110,7 @@ def _read_tenant(ctx: click.Context, param: click.Parameter, value: str) -> str:
 
 @contextmanager
 def _retries_on_stderr() -> Iterator[None]:
-    """While a command runs, what the client says of its retries goes to standard error."""
+    """Prints what the client says of its retries on standard error while a command runs."""
     logger = logging.getLogger("trunkline")
     handler, level = _Stderr(), logger.level
     logger.addHandler(handler)

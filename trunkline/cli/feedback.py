@@ -37,7 +37,7 @@ def feedback(
 
 
 def _consequence(head: Head) -> str:
-    """What becomes of feedback to this head, in words."""
+    """Describes what becomes of feedback to this head."""
     live = head.live
     if live is None or live.state is LiveState.IDLE:
         return "the next training uses it"

@@ -37,7 +37,7 @@ def print_head(client: Client, out: Output, head: Head) -> None:
 
 
 def live_facts(live: LiveCopy) -> dict[str, object]:
-    """The state of a live copy by name, evidence and drift included."""
+    """Describes the state of a live copy by name, evidence and drift included."""
     state = f"{live.state}: {live.reason}" if live.reason else str(live.state)
     facts: dict[str, object] = {"state": state}
     if live.state in (LiveState.IDLE, LiveState.UNAVAILABLE):
@@ -87,7 +87,7 @@ def spec_words(spec: HeadSpec) -> str:
 
 
 def tail_words(tail: Tail) -> str:
-    """By which strategy a tail was made, and its size."""
+    """Describes a tail: by which strategy it was made, and its size."""
     return f"{tail.strategy}, {size(tail.size_bytes)}"
 
 

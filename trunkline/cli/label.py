@@ -127,7 +127,7 @@ class _LabellingSession:
                 self.skipped += 1
 
     def _ask(self, suggestion: Suggestion) -> str | None:
-        """A label; "" to skip, None to quit."""
+        """Asks for a label; returns "" to skip, None to quit."""
         guess = suggestion.predicted_label
         while True:
             self.out.say(self._offer(suggestion))
@@ -142,7 +142,7 @@ class _LabellingSession:
                 return chosen
 
     def _answer(self) -> str | None:
-        """The next line that is text; None at the end."""
+        """Reads the next line that is text; None at the end."""
         encoding = sys.stdin.encoding
         while True:
             click.echo("> ", nl=False, err=True)
@@ -159,18 +159,18 @@ class _LabellingSession:
                 self.out.say(f"an answer must be {encoding} text: {error.reason}")
 
     def _offer(self, suggestion: Suggestion) -> str:
-        """The labels by number, unless a label is a number itself; and the guess."""
+        """Lists the labels by number, unless a label is a number itself; and the guess."""
         numbered = (f"{number}: {label}" for number, label in enumerate(self.labels, 1))
         offer = ", ".join(self.labels if self._numeric else numbered) or "no labels yet"
         guess = suggestion.predicted_label
         return f"{offer}; guess: {guess} ({suggestion.probability:.0%})" if guess else offer
 
     def _is_command(self, command: str, answer: str) -> bool:
-        """Whether the answer is this command: in upper case, too, unless that is a label."""
+        """Returns whether the answer is this command; also in upper case, if that is no label."""
         return answer == command or (answer == command.upper() and answer not in self.labels)
 
     def _read(self, answer: str) -> str | None:
-        """The label that an answer stands for; None if it stands for none."""
+        """Reads the label that an answer stands for; None if it stands for none."""
         if not answer or answer in self.labels:
             return answer or None
         if answer.isdecimal() and not self._numeric and self.labels:
@@ -237,7 +237,7 @@ def _store_new(
 
 
 def _labels(client: Client, head: str) -> list[str]:
-    """The labels to offer: those of the active version, else those that examples have."""
+    """Returns the labels to offer: those of the active version, else those that examples have."""
     labels = client.get_head(head).labels
     if labels:
         return list(labels)

@@ -12,7 +12,7 @@ _SHOWN_DIGEST = 16
 
 
 def input_name(item: Input) -> str:
-    """What a person calls the input: its path, the text itself, or its digest."""
+    """Returns what a person calls the input: its path, the text itself, or its digest."""
     match item:
         case Image(path=Path() as path):
             return str(path)
@@ -24,19 +24,19 @@ def input_name(item: Input) -> str:
 
 
 def shown_name(item: Input) -> str:
-    """The name in one line, not too long."""
+    """Returns the name in one line, not too long."""
     name = one_line(input_name(item))
     long = isinstance(item, Text) and len(name) > _SHOWN_TEXT
     return name[: _SHOWN_TEXT - 1] + "…" if long else name
 
 
 def short_digest(digest: str) -> str:
-    """The beginning of a digest, enough to tell it from others."""
+    """Returns the beginning of a digest, enough to tell it from others."""
     return digest[:_SHOWN_DIGEST] + "…"
 
 
 def digest_of(item: Image | Text) -> str | None:
-    """The digest of an input; None for one that cannot be read."""
+    """Returns the digest of an input; None for one that cannot be read."""
     try:
         return item.digest()
     except (OSError, InvalidArgument):
@@ -44,7 +44,7 @@ def digest_of(item: Image | Text) -> str | None:
 
 
 def names_in(path: Path | None) -> dict[str, str]:
-    """The names of the inputs in a folder, file or table, by their digests."""
+    """Returns the names of the inputs in a folder, file or table, by their digests."""
     if path is None:
         return {}
     named = ((digest_of(item), item) for item in read_inputs(path))

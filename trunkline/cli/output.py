@@ -86,7 +86,7 @@ class Output:
         click.echo(words, err=True)
 
     def progress(self, *columns: ProgressColumn) -> Progress:
-        """A progress bar on standard error."""
+        """Makes a progress bar on standard error."""
         return Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -125,7 +125,7 @@ class ErrorsAsLines(click.Group):
 
 
 def described(error: TrunklineError) -> str:
-    """An error with all that the server said of it, in one line."""
+    """Describes an error in one line, with all that the server said of it."""
     named = {
         "field": error.field,
         "limit": error.limit,
@@ -137,14 +137,14 @@ def described(error: TrunklineError) -> str:
 
 
 def failure_words(failure: RowFailure) -> str:
-    """Why a row failed, with field, limit and value where they are known."""
+    """Describes why a row failed, with field, limit and value where they are known."""
     named = {"field": failure.field, "limit": failure.limit, "value": failure.value}
     details = ", ".join(f"{name} {value}" for name, value in named.items() if value)
     return f"{failure.message} ({details})" if details else failure.message
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it: dataclasses as objects, times in ISO 8601."""
+    """Returns a value as JSON has it: dataclasses as objects, times in ISO 8601."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = (field.name for field in dataclasses.fields(value))
         return {name: plain(getattr(value, name)) for name in names}
@@ -158,7 +158,7 @@ def plain(value: Any) -> Any:
 
 
 def one_line(text: str) -> str:
-    """The text without line breaks, and without what no terminal can show."""
+    """Returns the text without line breaks, and without what no terminal can show."""
     return " ".join(text.split()).encode(errors="replace").decode()
 
 

@@ -94,7 +94,7 @@ def predicted(
     level: float | None = None,
     average_views: int = 0,
 ) -> Iterator[tuple[Image | Text, Prediction | RowFailure]]:
-    """Each input with its outcome, in order, request by request."""
+    """Predicts request by request; yields each input with its outcome, in order."""
     for part in split(inputs, lambda _: 0, max_rows=MAX_MESSAGE_ROWS, max_bytes=0):
         outcomes = client.predict(
             head, part, top_k, version, conformal_level=level, average_views=average_views
@@ -130,7 +130,7 @@ def _row(item: Image | Text, outcome: Prediction | RowFailure) -> dict[str, obje
 
 
 def _words(item: Image | Text, outcome: Prediction | RowFailure) -> str:
-    """Name, label and probability between tabs; then the set and "novel", where there are any."""
+    """Returns name, label and probability between tabs; then the set and "novel", if any."""
     name = shown_name(item)
     if isinstance(outcome, RowFailure):
         return f"{name}\terror: {one_line(failure_words(outcome))}"

@@ -65,7 +65,7 @@ def report(
 
 
 def report_facts(report: Report) -> dict[str, object]:
-    """The report's figures by name."""
+    """Returns the report's figures by name."""
     estimate, evaluation, tuned = report.estimate, report.evaluation, report.fine_tuning
     facts: dict[str, object] = {
         "head": report.head,
@@ -87,13 +87,13 @@ def report_facts(report: Report) -> dict[str, object]:
 
 
 def accuracy(estimate: Estimate) -> str:
-    """The accuracy with its 95 % interval."""
+    """Returns the accuracy with its 95 % interval."""
     low, high = estimate.accuracy_low, estimate.accuracy_high
     return f"{estimate.accuracy:.1%} ({low:.1%} to {high:.1%})"
 
 
 def _provenance(report: Report) -> dict[str, object]:
-    """How the version was made."""
+    """Describes how the version was made."""
     return {
         "family": report.family,
         "spec": spec_words(report.spec),
@@ -108,6 +108,6 @@ def _provenance(report: Report) -> dict[str, object]:
 
 
 def _live(client: Client, head: str, report: Report) -> LiveCopy | None:
-    """The head's live copy, if it moves on from this version."""
+    """Returns the head's live copy, if it moves on from this version."""
     live = client.get_head(head).live
     return live if live and live.base_version == report.version else None

@@ -31,7 +31,7 @@ def print_tables(out: Output, report: Report, names: Mapping[str, str]) -> None:
 
 
 def tail_outcome(found: FineTuningReport) -> str:
-    """Whether the tail is used, and why."""
+    """Describes whether the tail is used, and why."""
     used = "used" if found.used else "not used"
     return f"{used}: {found.reason}" if found.reason else used
 

@@ -58,7 +58,7 @@ def retrain(
 
 
 def _outdated(client: Client, tenant: TenantName, backbone: str | None) -> list[Head]:
-    """The tenant's heads on another fingerprint of their backbone (of this one) than the loaded.
+    """Lists the heads on another fingerprint of their backbone (of this one) than the loaded.
 
     A head whose backbone is not loaded at all is among them: why it cannot be trained, the server
     says.

@@ -47,7 +47,7 @@ class SpecOptions:
         return self.fine_tune not in (None, _NO_TUNING)
 
     def on(self, base: HeadSpec) -> HeadSpec | None:
-        """The spec that the options make of `base`; None if none was given."""
+        """Returns the spec that the options make of `base`; None if none was given."""
         given = {name: value for name, value in vars(self).items() if value is not None}
         if not given:
             return None
@@ -191,7 +191,7 @@ _OPTIONS = (
 
 
 def spec_options(function: Command) -> Command:
-    """`--family`, `--seed` and the others, which the function takes as one `spec`."""
+    """Gives a command `--family`, `--seed` and the others, which it takes as one `spec`."""
 
     @functools.wraps(function)
     def command(**parameters: Any) -> Any:
@@ -204,7 +204,7 @@ def spec_options(function: Command) -> Command:
 
 
 def policy_option(function: Command) -> Command:
-    """`--policy`."""
+    """Gives a command `--policy`."""
     return click.option(
         "--policy",
         type=click.Choice([str(policy) for policy in Policy]),

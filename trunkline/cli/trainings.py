@@ -45,7 +45,7 @@ def cancel(client: Client, out: Output, name: str) -> None:
 
 
 def phase_words(training: Training) -> str:
-    """What a training is doing, in one line."""
+    """Describes what a training is doing, in one line."""
     tuning = training.tuning
     if tuning is None:
         return training.phase
@@ -100,7 +100,7 @@ def _clock(seconds: float) -> str:
 
 
 def _full_name(client: Client, name: str) -> str:
-    """The training's full name; `name` may be that of a head with a training that runs."""
+    """Returns a training's full name; `name` may be that of a head with a training that runs."""
     if "/trainings/" in name:
         return name
     running = client.get_head(name).training

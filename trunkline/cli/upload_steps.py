@@ -28,7 +28,7 @@ def find_or_create(
     keep_inputs: bool,
     policy: str | None,
 ) -> Head:
-    """The head, made on the inputs' backbone if there is none.
+    """Returns the head; makes it on the inputs' backbone if there is none.
 
     Raises `FailedPrecondition` if the head has another backbone.
     """

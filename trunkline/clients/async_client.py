@@ -43,7 +43,7 @@ class AsyncClient(AsyncTransport):
     """
 
     async def backbones(self, *, timeout: float | None = None) -> list[Backbone]:
-        """The backbones that are loaded."""
+        """Lists the backbones that are loaded."""
         return await self._call(calls.list_backbones(), timeout)
 
     async def load_backbone(self, name: str, *, timeout: float | None = None) -> Backbone:
@@ -51,7 +51,7 @@ class AsyncClient(AsyncTransport):
         return await self._call(calls.load_backbone(name), timeout)
 
     async def unload_backbone(self, name: str, *, timeout: float | None = None) -> list[Backbone]:
-        """Gives a backbone's memory back. What is still loaded."""
+        """Gives a backbone's memory back. Returns what is still loaded."""
         return await self._call(calls.unload_backbone(name), timeout)
 
     async def embed(
@@ -62,7 +62,7 @@ class AsyncClient(AsyncTransport):
         *,
         timeout: float | None = None,
     ) -> list[Embedding | RowFailure]:
-        """The embedding of each input, in order, or why that row failed."""
+        """Embeds each input; returns, in order, the embedding or why that row failed."""
         rows = list(inputs)
         flow = row_flows.embed(tenant, rows, backbone)
         return await self._run(flow, timeout, blocks=any(map(reads_file, rows)))
@@ -77,7 +77,7 @@ class AsyncClient(AsyncTransport):
         on_progress: Callable[[UploadProgress], None] | None = None,
         timeout: float | None = None,
     ) -> Advice:
-        """Whether transfer pays for (input, label) pairs, all images or all texts."""
+        """Says whether transfer pays for (input, label) pairs, all images or all texts."""
         flow = advise(tenant, items, backbones, seed, on_progress)
         return await self._run(flow, timeout, blocks=True)
 
@@ -110,11 +110,11 @@ class AsyncClient(AsyncTransport):
         return await self._call(call, timeout)
 
     async def get_head(self, head: str, *, timeout: float | None = None) -> Head:
-        """The head. Raises `NotFound`."""
+        """Returns the head. Raises `NotFound`."""
         return await self._call(head_calls.get_head(head), timeout)
 
     def list_heads(self, tenant: str, *, timeout: float | None = None) -> AsyncIterator[Head]:
-        """All heads of a tenant, fetched page by page."""
+        """Lists all heads of a tenant, fetched page by page."""
         return self._pages(lambda token: head_calls.list_heads(tenant, token), timeout)
 
     async def delete_head(self, head: str, *, timeout: float | None = None) -> None:
@@ -124,7 +124,7 @@ class AsyncClient(AsyncTransport):
     async def find_missing(
         self, head: str, digests: Sequence[str], *, timeout: float | None = None
     ) -> set[str]:
-        """Which of these digests (at most 5,000) have no stored embedding."""
+        """Returns which of these digests (at most 5,000) have no stored embedding."""
         return await self._call(example_calls.find_missing(head, digests), timeout)
 
     async def add_examples(
@@ -153,7 +153,7 @@ class AsyncClient(AsyncTransport):
     def list_examples(
         self, head: str, label: str | None = None, *, timeout: float | None = None
     ) -> AsyncIterator[Example]:
-        """The stored examples (with this label), fetched page by page."""
+        """Lists the stored examples (with this label), fetched page by page."""
         return self._pages(lambda token: example_calls.list_examples(head, label, token), timeout)
 
     async def update_examples(
@@ -177,7 +177,7 @@ class AsyncClient(AsyncTransport):
     async def suggest_examples(
         self, head: str, count: int = 0, strategy: str = "", *, timeout: float | None = None
     ) -> Suggestions:
-        """The stored inputs without a label that are most worth one."""
+        """Lists the stored inputs without a label that are most worth one."""
         return await self._call(example_calls.suggest_examples(head, count, strategy), timeout)
 
     async def train(
@@ -194,7 +194,7 @@ class AsyncClient(AsyncTransport):
         return await self._run(train(head, spec, activate, backbone, on_progress, timeout), None)
 
     async def get_training(self, name: str, *, timeout: float | None = None) -> Training:
-        """A training by its full name."""
+        """Returns a training by its full name."""
         return await self._call(calls.get_training(name), timeout)
 
     async def cancel_training(self, name: str, *, timeout: float | None = None) -> Training:
@@ -212,7 +212,7 @@ class AsyncClient(AsyncTransport):
         average_views: int = 0,
         timeout: float | None = None,
     ) -> list[Prediction | RowFailure]:
-        """The prediction for each input, in order, or why that row failed."""
+        """Classifies each input; returns, in order, the prediction or why that row failed."""
         rows = list(inputs)
         flow = row_flows.predict(head, rows, top_k, version, conformal_level, average_views)
         return await self._run(flow, timeout, blocks=any(map(reads_file, rows)))
@@ -232,7 +232,7 @@ class AsyncClient(AsyncTransport):
     def list_feedback(
         self, head: str, state: FeedbackState | None = None, *, timeout: float | None = None
     ) -> AsyncIterator[FeedbackRecord]:
-        """The stored feedback (in this state), oldest first, fetched page by page."""
+        """Lists the stored feedback (in this state), oldest first, fetched page by page."""
         return self._pages(lambda token: example_calls.list_feedback(head, state, token), timeout)
 
     async def release_feedback(
@@ -272,17 +272,17 @@ class AsyncClient(AsyncTransport):
         onnx: bool = False,
         timeout: float | None = None,
     ) -> Export:
-        """A version (the active one by default) with its weights, and as ONNX if asked for."""
+        """Returns a version (by default the active one) with weights, and as ONNX if asked for."""
         return await self._call(head_calls.export_head(head, version, onnx), timeout)
 
     async def get_version(
         self, head: str, version: int | None = None, *, timeout: float | None = None
     ) -> Version:
-        """A version (the active one by default)."""
+        """Returns a version (the active one by default)."""
         return await self._call(head_calls.get_version(head, version), timeout)
 
     def versions(self, head: str, *, timeout: float | None = None) -> AsyncIterator[Version]:
-        """All versions, newest first, fetched page by page."""
+        """Lists all versions, newest first, fetched page by page."""
         return self._pages(lambda token: head_calls.list_versions(head, token), timeout)
 
     async def activate(self, head: str, version: int, *, timeout: float | None = None) -> Head:
@@ -292,5 +292,5 @@ class AsyncClient(AsyncTransport):
     async def report(
         self, head: str, version: int | None = None, *, timeout: float | None = None
     ) -> Report:
-        """The report of a version (the active one by default)."""
+        """Returns the report of a version (the active one by default)."""
         return await self._call(head_calls.report(head, version), timeout)

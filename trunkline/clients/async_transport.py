@@ -46,7 +46,7 @@ class AsyncTransport:
         await self._channel.close()
 
     async def ready(self, service: str = "", *, timeout: float | None = None) -> bool:
-        """Whether the server answers and serves (all of it, or one gRPC service); never waits."""
+        """Returns whether the server (or one gRPC service) answers and serves; never waits."""
         call = calls.ready(service)
         try:
             return await self._once(call, self._seconds(timeout))

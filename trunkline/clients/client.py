@@ -46,7 +46,7 @@ class Client(Transport):
     """
 
     def backbones(self, *, timeout: float | None = None) -> list[Backbone]:
-        """The backbones that are loaded."""
+        """Lists the backbones that are loaded."""
         return self._call(calls.list_backbones(), timeout)
 
     def load_backbone(self, name: str, *, timeout: float | None = None) -> Backbone:
@@ -58,7 +58,7 @@ class Client(Transport):
         return self._call(calls.load_backbone(name), timeout)
 
     def unload_backbone(self, name: str, *, timeout: float | None = None) -> list[Backbone]:
-        """Gives a backbone's memory back, after what is under way. What is still loaded.
+        """Gives a backbone's memory back, after what is under way. Returns what is still loaded.
 
         Only from the server's own machine.
         """
@@ -72,7 +72,7 @@ class Client(Transport):
         *,
         timeout: float | None = None,
     ) -> list[Embedding | RowFailure]:
-        """The embedding of each input, in order, or why that row failed.
+        """Embeds each input; returns, in order, the embedding or why that row failed.
 
         Without `backbone`, the default of the inputs' modality makes them.
         """
@@ -88,7 +88,7 @@ class Client(Transport):
         on_progress: Callable[[UploadProgress], None] | None = None,
         timeout: float | None = None,
     ) -> Advice:
-        """Whether transfer pays for (input, label) pairs, all images or all texts.
+        """Says whether transfer pays for (input, label) pairs, all images or all texts.
 
         Direct training on them, a head on each backbone that takes them (or on those named), and
         always answering the most frequent label are compared; nothing is stored. Of many examples
@@ -131,11 +131,11 @@ class Client(Transport):
         return self._call(call, timeout)
 
     def get_head(self, head: str, *, timeout: float | None = None) -> Head:
-        """The head. Raises `NotFound`."""
+        """Returns the head. Raises `NotFound`."""
         return self._call(head_calls.get_head(head), timeout)
 
     def list_heads(self, tenant: str, *, timeout: float | None = None) -> Iterator[Head]:
-        """All heads of a tenant, fetched page by page."""
+        """Lists all heads of a tenant, fetched page by page."""
         return self._pages(lambda token: head_calls.list_heads(tenant, token), timeout)
 
     def delete_head(self, head: str, *, timeout: float | None = None) -> None:
@@ -145,7 +145,7 @@ class Client(Transport):
     def find_missing(
         self, head: str, digests: Sequence[str], *, timeout: float | None = None
     ) -> set[str]:
-        """Which of these digests (at most 5,000) have no stored embedding."""
+        """Returns which of these digests (at most 5,000) have no stored embedding."""
         return self._call(example_calls.find_missing(head, digests), timeout)
 
     def add_examples(
@@ -180,7 +180,7 @@ class Client(Transport):
     def list_examples(
         self, head: str, label: str | None = None, *, timeout: float | None = None
     ) -> Iterator[Example]:
-        """The stored examples (with this label), fetched page by page."""
+        """Lists the stored examples (with this label), fetched page by page."""
         return self._pages(lambda token: example_calls.list_examples(head, label, token), timeout)
 
     def update_examples(
@@ -208,7 +208,7 @@ class Client(Transport):
     def suggest_examples(
         self, head: str, count: int = 0, strategy: str = "", *, timeout: float | None = None
     ) -> Suggestions:
-        """The stored inputs without a label that are most worth one.
+        """Lists the stored inputs without a label that are most worth one.
 
         `count` is at most 1,000, 0 lets the server choose; `strategy` is "margin", "diverse" or
         "random", or empty for the server's choice.
@@ -236,7 +236,7 @@ class Client(Transport):
         return self._run(train(head, spec, activate, backbone, on_progress, timeout), None)
 
     def get_training(self, name: str, *, timeout: float | None = None) -> Training:
-        """A training by its full name."""
+        """Returns a training by its full name."""
         return self._call(calls.get_training(name), timeout)
 
     def cancel_training(self, name: str, *, timeout: float | None = None) -> Training:
@@ -254,7 +254,7 @@ class Client(Transport):
         average_views: int = 0,
         timeout: float | None = None,
     ) -> list[Prediction | RowFailure]:
-        """The prediction for each input, in order, or why that row failed.
+        """Classifies each input; returns, in order, the prediction or why that row failed.
 
         `top_k` bounds the classes per row (0 for all); `version` None is the active one. With a
         `conformal_level` above 0 and below 1 every row has a set of classes, too, which holds the
@@ -277,7 +277,7 @@ class Client(Transport):
     def list_feedback(
         self, head: str, state: FeedbackState | None = None, *, timeout: float | None = None
     ) -> Iterator[FeedbackRecord]:
-        """The stored feedback (in this state), oldest first, fetched page by page."""
+        """Lists the stored feedback (in this state), oldest first, fetched page by page."""
         return self._pages(lambda token: example_calls.list_feedback(head, state, token), timeout)
 
     def release_feedback(
@@ -321,17 +321,17 @@ class Client(Transport):
         onnx: bool = False,
         timeout: float | None = None,
     ) -> Export:
-        """A version (the active one by default) with its weights, and as ONNX if asked for."""
+        """Returns a version (by default the active one) with weights, and as ONNX if asked for."""
         return self._call(head_calls.export_head(head, version, onnx), timeout)
 
     def get_version(
         self, head: str, version: int | None = None, *, timeout: float | None = None
     ) -> Version:
-        """A version (the active one by default)."""
+        """Returns a version (the active one by default)."""
         return self._call(head_calls.get_version(head, version), timeout)
 
     def versions(self, head: str, *, timeout: float | None = None) -> Iterator[Version]:
-        """All versions, newest first, fetched page by page."""
+        """Lists all versions, newest first, fetched page by page."""
         return self._pages(lambda token: head_calls.list_versions(head, token), timeout)
 
     def activate(self, head: str, version: int, *, timeout: float | None = None) -> Head:
@@ -341,5 +341,5 @@ class Client(Transport):
     def report(
         self, head: str, version: int | None = None, *, timeout: float | None = None
     ) -> Report:
-        """The report of a version (the active one by default)."""
+        """Returns the report of a version (the active one by default)."""
         return self._call(head_calls.report(head, version), timeout)

@@ -45,7 +45,7 @@ class Transport:
         self._channel.close()
 
     def ready(self, service: str = "", *, timeout: float | None = None) -> bool:
-        """Whether the server answers and serves (all of it, or one gRPC service); never waits."""
+        """Returns whether the server (or one gRPC service) answers and serves; never waits."""
         call = calls.ready(service)
         try:
             return self._once(call, self._seconds(timeout))

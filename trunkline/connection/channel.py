@@ -12,7 +12,7 @@ _LOOPBACK = ("127.", "localhost:", "[::1]:", "unix:")
 
 
 def channel_options(address: str) -> list[tuple[str, int]]:
-    """Options for grpc: large messages, dead peers noticed, reconnecting without long waits."""
+    """Returns grpc's options: large messages, dead peers noticed, no long waits to reconnect."""
     options = [
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -28,7 +28,7 @@ def channel_options(address: str) -> list[tuple[str, int]]:
 
 
 def check_address(address: str) -> str:
-    """The address, if it has the form `HOST:PORT` or `unix:PATH`. Raises `InvalidArgument`."""
+    """Returns the address if it is `HOST:PORT` or `unix:PATH`. Raises `InvalidArgument`."""
     host, colon, port = address.rpartition(":")
     if address.startswith("unix:") and len(address) > len("unix:"):
         return address
@@ -43,7 +43,7 @@ def check_address(address: str) -> str:
 
 
 def check_timeout(timeout: float) -> float:
-    """The timeout in seconds, if it is positive. Raises `InvalidArgument`."""
+    """Returns the timeout in seconds, if it is positive. Raises `InvalidArgument`."""
     if timeout > 0:
         return timeout
     raise InvalidArgument(
@@ -55,5 +55,5 @@ def check_timeout(timeout: float) -> float:
 
 
 def call_metadata(token: str | None) -> Metadata:
-    """What goes with every call."""
+    """Returns what goes with every call."""
     return (("authorization", f"Bearer {token}"),) if token else ()

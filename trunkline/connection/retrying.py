@@ -18,7 +18,7 @@ logger = logging.getLogger("trunkline")
 
 
 def backoff(failures: int, retry_after: float | None) -> float:
-    """Seconds to wait after this many failures in a row (counted from 1)."""
+    """Returns the seconds to wait after this many failures in a row (counted from 1)."""
     if retry_after is not None:
         return retry_after * random.uniform(1.0, 1.2)
     longest = min(_LONGEST_SECONDS, _FIRST_SECONDS * 2.0 ** min(failures - 1, 16))
@@ -39,7 +39,7 @@ class Attempts:
         return max(0.0, self._end - time.monotonic())
 
     def pause(self, error: TrunklineError) -> float:
-        """Seconds to wait before the next attempt; raises `error` where there must be none.
+        """Returns the seconds before the next attempt; raises `error` where there must be none.
 
         A call that may have taken effect is repeated only if it can do no harm; one that the server
         refused with a time to come back has taken none.
@@ -69,7 +69,7 @@ class StreamRetries:
         self._breaks = 0
 
     def pause(self, error: TrunklineError) -> float:
-        """Seconds to wait before the stream is taken up again; raises `error` at the end of it."""
+        """Returns the seconds to wait before the next stream; raises `error` at the end of it."""
         full = isinstance(error, ResourceExhausted) and error.retry_after is not None
         self._breaks += 1
         if not (full or isinstance(error, Unavailable)) or self._breaks > _MOST_BREAKS:

@@ -15,7 +15,7 @@ _REQUEST_ID = "x-request-id"
 
 
 def error_from_rpc(rpc_error: grpc.RpcError) -> errors.TrunklineError:
-    """The exception for a failed call, with the details the server attached (google.rpc.Status)."""
+    """Returns a failed call's exception, with the details of the server (google.rpc.Status)."""
     code = rpc_error.code()
     trailing: Any = rpc_error.trailing_metadata() or ()  # pairs, which the types do not say
     metadata: dict[str, str | bytes] = dict(trailing)
@@ -34,7 +34,7 @@ def error_from_rpc(rpc_error: grpc.RpcError) -> errors.TrunklineError:
 def _details(
     packed: str | bytes | None,
 ) -> tuple[error_details_pb2.ErrorInfo, float | None, str]:
-    """Error info, seconds to wait (None where unsaid) and request id ("" where unsaid)."""
+    """Reads error info, seconds to wait (None where unsaid) and request id ("" where unsaid)."""
     info, request = error_details_pb2.ErrorInfo(), error_details_pb2.RequestInfo()
     retry, retry_after = error_details_pb2.RetryInfo(), None
     for detail in _unpacked(packed):

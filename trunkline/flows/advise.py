@@ -51,7 +51,7 @@ def advise(
     seed: int,
     on_progress: Callable[[UploadProgress], None] | None,
 ) -> Flow[Advice]:
-    """Advise. A stream that breaks is sent once more from its beginning."""
+    """Runs `Advise`. A stream that breaks is sent once more from its beginning."""
     first = build(
         advice_pb2.AdviseRequest,
         parent=str(calls.tenant_name(tenant)),
@@ -83,7 +83,7 @@ def advise(
 
 
 def _read(items: Iterable[Labelled], refused: list[RowFailure]) -> Iterator[_Item]:
-    """The rows, measured; those that cannot be read are refused."""
+    """Reads and measures the rows; those that cannot be read are refused."""
     for index, (given, label) in enumerate(items):
         example = build(advice_pb2.LabelledInput, label=label)
         row = load(index, given)

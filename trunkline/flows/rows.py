@@ -44,7 +44,7 @@ class Row:
 
 
 def load(index: int, item: InputLike) -> Row | RowFailure:
-    """The row of an input, in memory; a file that cannot be read costs its own row alone."""
+    """Loads the row of an input; a file that cannot be read costs its own row alone."""
     try:
         loaded = as_input(item).load()
         row = Row(index, loaded, loaded.nbytes)
@@ -68,7 +68,7 @@ def predict(
     conformal_level: float | None,
     average_views: int,
 ) -> Flow[list[Prediction | RowFailure]]:
-    """Predict, in requests of bounded size: the views of each input count as inputs."""
+    """Runs `Predict` in requests of bounded size: the views of each input count as inputs."""
     empty = build(
         prediction_pb2.PredictRequest,
         head=str(calls.head_name(head)),
@@ -93,7 +93,7 @@ def predict(
 def embed(
     tenant: str, inputs: Iterable[InputLike], backbone: str
 ) -> Flow[list[Embedding | RowFailure]]:
-    """Embed, in requests of bounded size."""
+    """Runs `Embed` in requests of bounded size."""
     name = str(calls.tenant_name(tenant))
 
     def call(rows: list[Row]) -> Call[list[Embedding | RowFailure]]:
@@ -112,7 +112,7 @@ def embed(
 
 
 def feedback(head: str, items: Iterable[tuple[InputLike, str]]) -> Flow[list[Receipt | RowFailure]]:
-    """SendFeedback, in requests of bounded size; with ids made here, repeating is harmless."""
+    """Runs `SendFeedback` in requests of bounded size; ids made here make repeating harmless."""
     name = str(calls.head_name(head))
     pairs = list(items)
     # All of them before anything is sent, so that a label that is none leaves nothing stored.
@@ -139,7 +139,7 @@ def feedback(head: str, items: Iterable[tuple[InputLike, str]]) -> Flow[list[Rec
 
 
 def update_examples(head: str, labels: Mapping[str, str | None]) -> Flow[Changes]:
-    """UpdateExamples, in requests of bounded size."""
+    """Runs `UpdateExamples` in requests of bounded size."""
     items = list(labels.items())
     return (
         yield from _changes(items, lambda part: example_calls.update_examples(head, dict(part)))
@@ -147,12 +147,12 @@ def update_examples(head: str, labels: Mapping[str, str | None]) -> Flow[Changes
 
 
 def delete_examples(head: str, digests: Iterable[str]) -> Flow[Changes]:
-    """DeleteExamples, in requests of bounded size."""
+    """Runs `DeleteExamples` in requests of bounded size."""
     return (yield from _changes(digests, lambda part: example_calls.delete_examples(head, part)))
 
 
 def forget_examples(head: str, digests: Iterable[str]) -> Flow[Forgotten]:
-    """ForgetExamples, in requests of bounded size."""
+    """Runs `ForgetExamples` in requests of bounded size."""
     total = Forgotten(0, (), (), None, ())
     offset = 0
     for part in split(digests, lambda _: 0, max_rows=MAX_ASKED, max_bytes=0):
@@ -170,7 +170,7 @@ def forget_examples(head: str, digests: Iterable[str]) -> Flow[Forgotten]:
 
 
 def release_feedback(head: str, ids: Iterable[str] | None) -> Flow[Changes]:
-    """ReleaseFeedback, in requests of bounded size; None for all of it."""
+    """Runs `ReleaseFeedback` in requests of bounded size; None for all of it."""
     if ids is None:
         released, failures = yield example_calls.release_feedback(head, (), everything=True)
         return Changes(released, tuple(failures))
@@ -189,7 +189,7 @@ def import_head(
     labels: Sequence[str],
     activate: bool,
 ) -> Flow[Version]:
-    """ImportHead; the fingerprint is the file's own, or else the loaded backbone's."""
+    """Runs `ImportHead`; the fingerprint is the file's own, or else the loaded backbone's."""
     bound = fingerprint or metadata(safetensors).get("fingerprint", "")
     if not bound:
         loaded = yield calls.list_backbones()
@@ -206,7 +206,7 @@ def _row_by_row(
     *,
     max_rows: int = MAX_MESSAGE_ROWS,
 ) -> Flow[list[T | RowFailure]]:
-    """The outcome of every row, in order, whether it failed here or at the server."""
+    """Returns the outcome of every row, in order, whether it failed here or at the server."""
     outcomes: dict[int, T | RowFailure] = {}
 
     def loaded() -> Iterator[Row]:

@@ -22,7 +22,7 @@ def train(
     on_progress: Callable[[Training], None] | None,
     timeout: float | None,
 ) -> Flow[Training]:
-    """TrainHead, watched to its end.
+    """Runs `TrainHead` and watches it to its end.
 
     A broken stream is joined again. Where the training ended just then, that starts another one,
     which does no harm: the same examples, spec and seed give the same head.
@@ -62,7 +62,7 @@ def train(
 
 
 def _succeeded(training: Training) -> Training:
-    """The training, or its error as the exception that it stands for."""
+    """Returns the training, or raises its error as the exception that it stands for."""
     if training.state is TrainingState.SUCCEEDED:
         return training
     if training.state is TrainingState.CANCELLED:

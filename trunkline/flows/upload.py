@@ -134,7 +134,7 @@ def upload(
     ask: bool,
     on_progress: Callable[[UploadProgress], None] | None,
 ) -> Flow[Upload]:
-    """AddExamples; with `ask`, FindMissingInputs goes before it."""
+    """Runs `AddExamples`; with `ask`, `FindMissingInputs` goes before it."""
     name = str(calls.head_name(head))
     tally = _Tally(on_progress)
     for part in split(
@@ -189,7 +189,7 @@ def _store(name: str, items: list[_Item], tally: _Tally, *, ask: bool) -> Flow[l
 
 
 def _in_sending_order(items: list[_Item], missing: set[str]) -> list[list[_Item]]:
-    """The items by message, in order, except that repeated inputs come last.
+    """Returns the items by message, in order, except that repeated inputs come last.
 
     A repeated input is sent as a digest, in a message after the one with its bytes. The order
     among rows of one input stays, so that its last label wins.

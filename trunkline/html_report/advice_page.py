@@ -17,7 +17,7 @@ _LONGEST = 26
 
 
 def advice_page(advice: Advice, title: str, names: Mapping[str, str]) -> str:
-    """The page, which needs no other file, no script and no network.
+    """Writes the page, which needs no other file, no script and no network.
 
     Args:
         title: what a person calls the data.
@@ -98,7 +98,7 @@ def _options(advice: Advice) -> Markup:
 
 
 def _curves(options: Sequence[Option], recommended: str) -> Markup | None:
-    """All learning curves in one drawing, each with its name at its end."""
+    """Draws all learning curves in one drawing, each with its name at its end."""
     drawn = [option for option in options if len(option.learning_curve) > 1]
     if not drawn:
         return None
@@ -149,7 +149,7 @@ def _line(plot: Plot, option: Option, style: str, end: float) -> Markup:
 
 
 def _spread(heights: Sequence[float]) -> list[float]:
-    """The heights in their order from top to bottom, far enough apart to be read."""
+    """Returns the heights in their order from top to bottom, far enough apart to be read."""
     order = sorted(range(len(heights)), key=lambda at: heights[at])
     spread = list(heights)
     for above, below in pairwise(order):

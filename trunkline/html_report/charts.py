@@ -17,7 +17,7 @@ _MOST_TICKS = 14
 
 
 def learning_curve(points: Sequence[LearningPoint]) -> Markup:
-    """Accuracy over the number of examples, which grows by doubling."""
+    """Draws accuracy over the number of examples, which grows by doubling."""
     ticks = ticks_from(min(point.accuracy for point in points))
     fewest, most = points[0].examples, points[-1].examples
     plot = Plot(480, 300, Scale(fewest, most, 56, 450, log=True), Scale(ticks[0], 1, 244, 22))
@@ -43,7 +43,7 @@ def learning_curve(points: Sequence[LearningPoint]) -> Markup:
 
 
 def reliability(estimated: Evaluation, test: Evaluation | None) -> Markup:
-    """How often predictions of some confidence are right, with the sizes of the bins below."""
+    """Draws how often predictions of a confidence are right, with the sizes of the bins below."""
     series = [("one", estimated.reliability)] + ([("two", test.reliability)] if test else [])
     lowest = min(
         min(row.confidence, row.accuracy) for _, bins in series for row in bins if row.examples
@@ -88,7 +88,7 @@ def _bins(plot: Plot, bins: Sequence[ReliabilityBin], style: str, most: int) -> 
 
 
 def online(history: Sequence[OnlineAccuracy]) -> Markup:
-    """Accuracy on feedback over time: the active version against the live copy."""
+    """Draws accuracy on feedback over time: the active version against the live copy."""
     series = [
         ("two", "active version", [(float(row.feedback), row.active_accuracy) for row in history]),
         ("one", "live copy", [(float(row.feedback), row.live_accuracy) for row in history]),
@@ -122,7 +122,7 @@ def online(history: Sequence[OnlineAccuracy]) -> Markup:
 
 
 def intervals(rows: Sequence[tuple[str, Estimate, str]], title: str) -> Markup:
-    """Accuracies with their 95 % intervals, one below the other: (name, estimate, style)."""
+    """Draws accuracies and their 95 % intervals, one below the other: (name, estimate, style)."""
     ticks = ticks_from(min(estimate.accuracy_low for _, estimate, _ in rows))
     bottom = 16.0 + 34 * len(rows)
     plot = Plot(480, bottom + 44, Scale(ticks[0], 1, 158, 424), Scale(0, 1, bottom, 8))
@@ -153,6 +153,6 @@ def intervals(rows: Sequence[tuple[str, Estimate, str]], title: str) -> Markup:
 
 
 def accuracy_words(estimate: Estimate) -> str:
-    """The accuracy with its 95 % interval."""
+    """Returns the accuracy with its 95 % interval."""
     low, high = estimate.accuracy_low, estimate.accuracy_high
     return f"{estimate.accuracy:.1%} ({low:.1%} to {high:.1%})"

@@ -14,7 +14,7 @@ _SIDE = 620.0
 
 
 def heat_map(evaluation: Evaluation, title: str) -> Markup:
-    """Rows are true classes, columns predicted ones; shades are shares of the row."""
+    """Draws true classes as rows, predicted ones as columns; shades are shares of the row."""
     labels = [row.label for row in evaluation.classes]
     count = len(labels)
     longest = min(18, max(map(len, labels)))
@@ -53,7 +53,7 @@ def heat_map(evaluation: Evaluation, title: str) -> Markup:
 
 
 def most_confused(evaluation: Evaluation) -> list[tuple[str, str, int, float]]:
-    """The pairs that are mixed up most: true class, predicted one, count, share of the true."""
+    """Lists the pairs that are mixed up most: true class, predicted, count, share of the true."""
     labels = [row.label for row in evaluation.classes]
     pairs = [
         (labels[i], labels[j], count, count / sum(row))
@@ -109,7 +109,7 @@ def _cell(
 
 
 def _shade(share: float) -> float:
-    """Faint, but never invisible: one mistake among many is worth seeing."""
+    """Returns an opacity, faint but never invisible: one mistake among many is worth seeing."""
     return 0.14 + 0.82 * math.pow(share, 0.7)
 
 

@@ -9,7 +9,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def document(title: str, *parts: Markup | None) -> str:
-    """A page, which needs no other file, no script and no network."""
+    """Writes a page, which needs no other file, no script and no network."""
     page = tag(
         "html",
         tag(
@@ -27,7 +27,7 @@ def document(title: str, *parts: Markup | None) -> str:
 
 
 def tiles(rows: Iterable[tuple[str, str, str]]) -> Markup:
-    """What is most important at a glance: name, value, and words below it."""
+    """Shows what is most important at a glance: name, value, and words below it."""
     cells = [
         tag("div", tag("dt", name), tag("dd", value, tag("small", words) if words else None))
         for name, value, words in rows
@@ -36,7 +36,7 @@ def tiles(rows: Iterable[tuple[str, str, str]]) -> Markup:
 
 
 def section(title: str, *parts: Markup | None) -> Markup:
-    """A part of the page under its heading."""
+    """Puts a part of the page under its heading."""
     return tag("section", tag("h2", title), *parts)
 
 
@@ -48,13 +48,13 @@ def figure(
     *,
     width: str | None = None,
 ) -> Markup:
-    """A drawing with its words, under a heading if there is one."""
+    """Frames a drawing with its words, under a heading if there is one."""
     framed = tag("figure", drawn, legend, tag("figcaption", words), class_=width)
     return section(title, framed) if title else framed
 
 
 def legend(*, one: str, two: str | None, ideal: str | None = "perfect calibration") -> Markup:
-    """What the styles of a drawing stand for."""
+    """Explains what the styles of a drawing stand for."""
     items = (("one", one), ("two", two), ("ideal", ideal))
     shown = (tag("li", name, class_=style) for style, name in items if name)
     return tag("ul", *shown, class_="legend")

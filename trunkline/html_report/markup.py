@@ -21,7 +21,7 @@ Value = str | float | None
 
 
 def tag(name: str, /, *children: str | None, **attributes: Value) -> Markup:
-    """An element. Children and attributes that are None are left out.
+    """Writes an element. Children and attributes that are None are left out.
 
     Underscores in attributes stand for hyphens, one at the end for nothing: `class_`,
     `text_anchor`.
@@ -37,7 +37,7 @@ def tag(name: str, /, *children: str | None, **attributes: Value) -> Markup:
 
 
 def join(*children: str | None) -> Markup:
-    """One after the other."""
+    """Joins elements, one after the other."""
     return Markup("".join(map(_text, filter(None, children))))
 
 

@@ -13,7 +13,7 @@ from trunkline.values.reports import Report
 def report_page(
     report: Report, facts: Mapping[str, str], live: LiveCopy | None, names: Mapping[str, str]
 ) -> str:
-    """The page, which needs no other file, no script and no network.
+    """Writes the page, which needs no other file, no script and no network.
 
     Args:
         facts: how the version was made, by name.

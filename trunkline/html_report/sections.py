@@ -230,7 +230,7 @@ def _online(report: Report, names: Mapping[str, str]) -> Markup | None:
 
 
 def estimates(report: Report) -> list[tuple[str, Estimate]]:
-    """The accuracies that are known, by name."""
+    """Lists the accuracies that are known, by name."""
     found = []
     if report.estimate:
         found.append(("expected accuracy", report.estimate))

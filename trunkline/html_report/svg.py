@@ -41,7 +41,7 @@ class Plot:
     def y_axis(
         self, ticks: Iterable[float], shown: Callable[[float], str] = "{:.0%}".format
     ) -> Markup:
-        """Grid lines and the values that they stand for: shares, unless `shown` says otherwise."""
+        """Draws grid lines and their values, which are shares unless `shown` says otherwise."""
         return join(
             *(
                 join(
@@ -54,7 +54,7 @@ class Plot:
         )
 
     def x_axis(self, ticks: Iterable[tuple[float, str]], title: str) -> Markup:
-        """Values below the frame, and what they are."""
+        """Writes values below the frame, and what they are."""
         base = self.y.start
         return join(
             tag("line", x1=self.x.start, x2=self.x.end, y1=base, y2=base, class_="axis"),
@@ -63,17 +63,17 @@ class Plot:
         )
 
     def line(self, points: Sequence[Point], class_: str) -> Markup:
-        """A line through points."""
+        """Draws a line through points."""
         path = " ".join(f"{self.x(x):.1f},{self.y(y):.1f}" for x, y in points)
         return tag("polyline", points=path, class_=f"line {class_}")
 
     def dot(self, point: Point, class_: str, words: str, radius: float = 4.5) -> Markup:
-        """A point that says what it is when somebody points at it."""
+        """Draws a point that says what it is when somebody points at it."""
         x, y = self.x(point[0]), self.y(point[1])
         return tag("circle", tag("title", words), cx=x, cy=y, r=radius, class_=f"dot {class_}")
 
     def square(self, point: Point, class_: str, words: str, radius: float = 4.5) -> Markup:
-        """A point as a square on its corner, distinguishable from dots without colour."""
+        """Draws a point as a square on its corner, distinguishable from dots without colour."""
         x, y = self.x(point[0]), self.y(point[1])
         corners = ((x, y - radius), (x + radius, y), (x, y + radius), (x - radius, y))
         path = " ".join(f"{a:.1f},{b:.1f}" for a, b in corners)
@@ -83,12 +83,12 @@ class Plot:
 def label(
     x: float, y: float, text: str, anchor: str = "start", class_: str | None = None
 ) -> Markup:
-    """A text in a drawing."""
+    """Writes a text in a drawing."""
     return tag("text", text, x=x, y=y, text_anchor=anchor, class_=class_)
 
 
 def drawing(width: float, height: float, title: str, words: str, *parts: str | None) -> Markup:
-    """A drawing with a title, and a description for those who cannot see it."""
+    """Makes a drawing with a title, and a description for those who cannot see it."""
     return tag(
         "svg",
         tag("title", title),
@@ -101,7 +101,7 @@ def drawing(width: float, height: float, title: str, words: str, *parts: str | N
 
 
 def ticks_from(lowest: float) -> tuple[float, ...]:
-    """Round values from below `lowest` to 1, five or so: where an axis of accuracies is marked."""
+    """Returns some five round values from below `lowest` to 1, to mark an axis of accuracies."""
     for step in (0.01, 0.02, 0.05, 0.1):
         floor = max(0.0, math.floor((lowest - step / 4) / step + 1e-9) * step)
         if (1 - floor) / step <= 6:
@@ -114,7 +114,7 @@ def ticks_from(lowest: float) -> tuple[float, ...]:
 
 
 def ticks_to(highest: float) -> tuple[float, ...]:
-    """Round values from 0 to `highest` or above, six or fewer, for an axis without an upper end."""
+    """Returns at most six round values from 0 to `highest` or above, for an axis without an end."""
     highest = max(highest, _LEAST)
     power = 10.0 ** math.floor(math.log10(highest / 5))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor * 5 >= highest)
@@ -122,5 +122,5 @@ def ticks_to(highest: float) -> tuple[float, ...]:
 
 
 def shortened(text: str, most: int) -> str:
-    """The text with at most `most` characters."""
+    """Returns the text with at most `most` characters."""
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -18,7 +18,7 @@ def table(
     caption: str,
     chosen: int | None = None,
 ) -> Markup:
-    """A table. The first cell of a row is its header; figures stand to the right."""
+    """Writes a table. The first cell of a row is its header; figures stand to the right."""
     lines = [list(row) for row in rows]
     numeric = [all(_is_figure(row[at]) for row in lines) for at in range(len(columns))]
     head = [
@@ -47,7 +47,7 @@ def table(
 
 
 def classes(report: Report) -> Markup:
-    """Every class: its examples, precision, recall and F1; those on the test set beside them."""
+    """Lists each class: examples, precision, recall and F1; those on the test set beside them."""
     tested = {row.label: row for row in report.test.classes} if report.test else {}
     figures = ["precision", "recall", "F1"]
     columns = ["class", "examples", *figures]
@@ -65,7 +65,7 @@ def classes(report: Report) -> Markup:
 
 
 def beside(estimated: Evaluation, test: Evaluation | None) -> Markup:
-    """Accuracy, log-loss and calibration, on the test set beside the estimates."""
+    """Shows accuracy, log-loss and calibration, on the test set beside the estimates."""
     columns = ["", f"estimate ({estimated.estimate.method})"]
     evaluations = [estimated]
     if test:
@@ -86,12 +86,12 @@ def beside(estimated: Evaluation, test: Evaluation | None) -> Markup:
 
 
 def percent(value: float | None) -> str:
-    """A share for a person."""
+    """Writes a share for a person."""
     return NONE if value is None else f"{value:.1%}"
 
 
 def named(digest: str, names: Mapping[str, str]) -> Markup:
-    """What a person calls an example: the name of its file, else the beginning of its digest."""
+    """Writes what a person calls an example: its file's name, else its digest's beginning."""
     if digest in names:
         return join(names[digest])
     return tag("code", shortened(digest, 17), title=digest)
@@ -102,7 +102,7 @@ def _figures(row: ClassReport, style: str) -> list[Cell | Markup]:
 
 
 def _gauge(value: float | None, style: str) -> str | Markup:
-    """A share with a bar below it."""
+    """Draws a share with a bar below it."""
     if value is None:
         return NONE
     return join(

@@ -15,7 +15,7 @@ _MOST_TICKS = 12
 
 
 def fine_tuning(found: FineTuningReport) -> Markup:
-    """Both ways side by side, whether the tail is used and why not, and the epochs."""
+    """Shows both ways side by side, whether the tail is used and why not, and the epochs."""
     runs_on = "a tail of its own" if found.used else "the backbone as everybody does"
     why = f": {found.reason}" if found.reason else ""
     changed = f"{found.strategy} ({', '.join(found.blocks)})" if found.blocks else found.strategy
@@ -127,7 +127,7 @@ def _plot(curve: Sequence[TuningEpoch], ticks: Sequence[float]) -> Plot:
 
 
 def _epochs(plot: Plot, curve: Sequence[TuningEpoch], taken: int) -> Markup:
-    """The axis of epochs, and a line at the number that was taken."""
+    """Draws the axis of epochs, and a line at the number that was taken."""
     step = math.ceil(len(curve) / _MOST_TICKS)
     axis = plot.x_axis([(row.epoch, str(row.epoch)) for row in curve[::step]], "epoch")
     if not _within(curve, taken):

@@ -76,7 +76,7 @@ def failure(message: common_pb2.RowError) -> RowFailure:
 
 
 def predictions(reply: prediction_pb2.PredictResponse, count: int) -> list[Prediction | RowFailure]:
-    """The outcome of each of `count` rows, in order. Raises `DataLoss` if a row has none."""
+    """Reads the outcome of each of `count` rows, in order. Raises `DataLoss` if a row has none."""
     found: dict[int, Prediction] = {}
     for group in reply.predictions:
         found |= _group(group, reply.digests)
@@ -84,7 +84,7 @@ def predictions(reply: prediction_pb2.PredictResponse, count: int) -> list[Predi
 
 
 def embeddings(reply: extraction_pb2.EmbedResponse, count: int) -> list[Embedding | RowFailure]:
-    """The outcome of each of `count` rows, in order. Raises `DataLoss` if a row has none."""
+    """Reads the outcome of each of `count` rows, in order. Raises `DataLoss` if a row has none."""
     values = unpack(reply.embeddings, "float32", dimensions=2)
     rows, dim = reply.embeddings.shape
     found: dict[int, Embedding] = {}
@@ -95,14 +95,14 @@ def embeddings(reply: extraction_pb2.EmbedResponse, count: int) -> list[Embeddin
 
 
 def receipts(reply: prediction_pb2.SendFeedbackResponse, count: int) -> list[Receipt | RowFailure]:
-    """The outcome of each of `count` rows, in order. Raises `DataLoss` if a row has none."""
+    """Reads the outcome of each of `count` rows, in order. Raises `DataLoss` if a row has none."""
     columns = zip(reply.ids, reply.digests, reply.duplicates, strict=False)
     found = {row: Receipt(*values) for row, values in enumerate(columns)}
     return _in_order(found, reply.errors, count)
 
 
 def state(states: Mapping[int, T], number: int, what: str) -> T:
-    """What a number of the wire stands for. Raises `DataLoss` if this client does not know it."""
+    """Reads what a number stands for. Raises `DataLoss` if this client does not know it."""
     if number not in states:
         raise DataLoss(f"unknown {what}: {number}")
     return states[number]
@@ -128,7 +128,7 @@ def _tuning(message: heads_pb2.TuningProgress) -> TuningProgress:
 
 
 def _group(group: prediction_pb2.HeadPredictions, digests: Sequence[str]) -> dict[int, Prediction]:
-    """The predictions of one head by row."""
+    """Reads the predictions of one head by row."""
     indices = unpack(group.indices, "uint32", dimensions=2)
     probabilities = unpack(group.probabilities, "float32", dimensions=2)
     rows, k = group.indices.shape
@@ -164,7 +164,7 @@ def _group(group: prediction_pb2.HeadPredictions, digests: Sequence[str]) -> dic
 
 
 def _sets(group: prediction_pb2.HeadPredictions) -> Sequence[tuple[str, ...] | None]:
-    """The set of labels of each row; empty if none was asked for."""
+    """Reads the set of labels of each row; empty if none was asked for."""
     if not group.HasField("set_sizes"):
         return []
     sizes = unpack(group.set_sizes, "uint32", dimensions=1)
@@ -179,7 +179,7 @@ def _sets(group: prediction_pb2.HeadPredictions) -> Sequence[tuple[str, ...] | N
 
 
 def _novelty(group: prediction_pb2.HeadPredictions) -> Sequence[float | None]:
-    """The novelty of each row; empty of a head that does not look for it."""
+    """Reads the novelty of each row; empty of a head that does not look for it."""
     if not group.HasField("novelty"):
         return []
     values = unpack(group.novelty, "float32", dimensions=1)

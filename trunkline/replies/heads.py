@@ -123,7 +123,7 @@ def _novelty(message: heads_pb2.Novelty) -> Novelty:
 
 
 def _fine_tune(message: heads_pb2.FineTune) -> FineTune | None:
-    """None for the strategy "none", which is also that of a message that is not there."""
+    """Reads how to fine-tune; None for the strategy "none", also that of a missing message."""
     if message.strategy in ("", "none"):
         return None
     standard = FineTune(message.strategy)

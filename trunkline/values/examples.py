@@ -25,7 +25,7 @@ ExampleLike = NewExample | tuple[InputLike, str | None]
 
 
 def as_example(value: ExampleLike) -> NewExample:
-    """The example that `value`, perhaps a mere pair of input and label, stands for."""
+    """Returns the example that `value`, perhaps a mere pair of input and label, stands for."""
     return value if isinstance(value, NewExample) else NewExample(*value)
 
 

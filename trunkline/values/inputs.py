@@ -29,11 +29,11 @@ class Image:
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
-        """An image file, which is read when it is sent, so that many cost no memory."""
+        """Makes an image of a file, which is read when it is sent, so that many cost no memory."""
         return cls(path=Path(path))
 
     def load(self) -> "Image":
-        """The same image in memory. Raises `OSError` if the file cannot be read."""
+        """Loads the image into memory. Raises `OSError` if the file cannot be read."""
         return Image(self.path.read_bytes()) if self.path else self
 
     @property
@@ -42,11 +42,11 @@ class Image:
         return len(self.data or b"")
 
     def digest(self) -> str:
-        """Digest of the encoded bytes."""
+        """Returns the digest of the encoded bytes."""
         return digests.image_digest(self._bytes())
 
     def message(self) -> common_pb2.Input:
-        """The input as it goes over the wire."""
+        """Returns the input as it goes over the wire."""
         return common_pb2.Input(image=self._bytes())
 
     def _bytes(self) -> bytes:
@@ -62,7 +62,7 @@ class Text:
     text: str | bytes
 
     def load(self) -> "Text":
-        """Itself: it is in memory."""
+        """Returns itself: it is in memory."""
         return self
 
     @property
@@ -71,11 +71,11 @@ class Text:
         return len(self._utf8())
 
     def digest(self) -> str:
-        """Digest of the UTF-8 bytes."""
+        """Returns the digest of the UTF-8 bytes."""
         return digests.text_digest(self._utf8())
 
     def message(self) -> common_pb2.Input:
-        """The input as it goes over the wire."""
+        """Returns the input as it goes over the wire."""
         if isinstance(self.text, bytes):
             return common_pb2.Input(text_utf8=self.text)
         self._utf8()
@@ -110,7 +110,7 @@ class Pixels:
         object.__setattr__(self, "data", values.data)
 
     def load(self) -> "Pixels":
-        """Itself: it is in memory."""
+        """Returns itself: it is in memory."""
         return self
 
     @property
@@ -119,11 +119,11 @@ class Pixels:
         return len(self.data)
 
     def digest(self) -> str:
-        """Digest of shape and pixels."""
+        """Returns the digest of shape and pixels."""
         return digests.pixels_digest(self.shape, self.data)
 
     def message(self) -> common_pb2.Input:
-        """The input as it goes over the wire."""
+        """Returns the input as it goes over the wire."""
         tensor = common_pb2.Tensor(dtype="uint8", shape=self.shape, data=self.data)
         return common_pb2.Input(pixels=tensor)
 
@@ -149,7 +149,7 @@ class Vector:
         object.__setattr__(self, "data", pack_float32(values))
 
     def load(self) -> "Vector":
-        """Itself: it is in memory."""
+        """Returns itself: it is in memory."""
         return self
 
     @property
@@ -158,11 +158,11 @@ class Vector:
         return len(self.data)
 
     def digest(self) -> str:
-        """Digest of fingerprint and vector."""
+        """Returns the digest of fingerprint and vector."""
         return digests.embedding_digest(self.fingerprint, self.data)
 
     def message(self) -> common_pb2.Input:
-        """The input as it goes over the wire."""
+        """Returns the input as it goes over the wire."""
         tensor = common_pb2.Tensor(dtype="float32", shape=[len(self.data) // 4], data=self.data)
         return common_pb2.Input(
             embedding=common_pb2.Embedding(fingerprint=self.fingerprint, vector=tensor)
@@ -185,7 +185,7 @@ class Digest:
             )
 
     def load(self) -> "Digest":
-        """Itself: it is in memory."""
+        """Returns itself: it is in memory."""
         return self
 
     @property
@@ -194,11 +194,11 @@ class Digest:
         return 0
 
     def digest(self) -> str:
-        """The digest itself."""
+        """Returns the digest itself."""
         return self.hex
 
     def message(self) -> common_pb2.Input:
-        """The input as it goes over the wire."""
+        """Returns the input as it goes over the wire."""
         return common_pb2.Input(digest=self.hex)
 
 
@@ -207,7 +207,7 @@ InputLike = Input | Embedding | str | bytes | Path
 
 
 def as_input(value: InputLike) -> Input:
-    """The input that `value` stands for. Raises `InvalidArgument` for anything else."""
+    """Returns the input that `value` stands for. Raises `InvalidArgument` for anything else."""
     match value:
         case Image() | Text() | Pixels() | Vector() | Digest():
             return value
@@ -223,5 +223,5 @@ def as_input(value: InputLike) -> Input:
 
 
 def reads_file(value: InputLike) -> bool:
-    """Whether sending `value` reads a file."""
+    """Returns whether sending `value` reads a file."""
     return isinstance(value, Path) or (isinstance(value, Image) and value.path is not None)

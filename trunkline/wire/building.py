@@ -23,7 +23,7 @@ _LIMITS = {
 
 
 def build(kind: Callable[P, M], /, *arguments: P.args, **fields: P.kwargs) -> M:
-    """The message of this kind with these fields.
+    """Builds the message of this kind with these fields.
 
     Raises `InvalidArgument` with the field that cannot hold its value: one of another type, a
     number beyond its range, a string with lone surrogates.
@@ -35,7 +35,7 @@ def build(kind: Callable[P, M], /, *arguments: P.args, **fields: P.kwargs) -> M:
 
 
 def _invalid(kind: Any, fields: Mapping[str, Any], error: Exception) -> InvalidArgument:
-    """What is wrong with the first field that does not fit, which protobuf does not name."""
+    """Finds what is wrong with the first field that does not fit; protobuf does not name it."""
     for name, value in fields.items():
         field = kind.DESCRIPTOR.fields_by_name[name]
         for part, blamed in _parts(field, value):
@@ -48,7 +48,7 @@ def _invalid(kind: Any, fields: Mapping[str, Any], error: Exception) -> InvalidA
 
 
 def _parts(field: FieldDescriptor, value: Any) -> Iterator[tuple[Any, Any]]:
-    """Values of the field that hold one item of its value each, with the item to blame."""
+    """Splits the field's value into values of one item each, with the item to blame."""
     if field.is_repeated and isinstance(value, Mapping):
         yield from (({key: value[key]},) * 2 for key in value)
     elif field.is_repeated and isinstance(value, list | tuple):
@@ -76,6 +76,6 @@ def _limit(field: FieldDescriptor) -> str:
 
 
 def _shown(value: Any) -> str:
-    """As ASCII, since a lone surrogate can be printed nowhere."""
+    """Shows a value as ASCII, since a lone surrogate can be printed nowhere."""
     text = ascii(value)
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"

@@ -51,7 +51,7 @@ def block(values: Any) -> Block:
 
 
 def pack_float32(values: Block) -> bytes:
-    """The values as packed little-endian float32. Raises `InvalidArgument` if they do not fit."""
+    """Packs the values as little-endian float32. Raises `InvalidArgument` if they do not fit."""
     count = math.prod(values.shape)
     if values.type == "f" and values.order == "<":
         return values.data
@@ -63,7 +63,7 @@ def pack_float32(values: Block) -> bytes:
 
 
 def unpack(tensor: common_pb2.Tensor, dtype: str, dimensions: int) -> "array[Any]":
-    """The values of a tensor of the reply, flat, in the host's byte order.
+    """Reads the values of a tensor of the reply, flat, in the host's byte order.
 
     Raises `DataLoss` if the tensor has another dtype, or a shape that does not fit its data.
     """
@@ -84,7 +84,7 @@ def _from_buffer(view: memoryview) -> Block:
 
 
 def _order_and_type(spec: str) -> tuple[str, str]:
-    """A buffer's format, e.g. ">f" or "d", as byte order and type."""
+    """Splits a buffer's format, e.g. ">f" or "d", into byte order and type."""
     if spec[0] in "<>!=@":
         return {"!": ">", "<": "<", ">": ">"}.get(spec[0], _NATIVE), spec[1:]
     return _NATIVE, spec
