@@ -1,7 +1,8 @@
 """A tenant's heads and tails: embeddings in, class scores out. Pure computation.
 
-`adapters.drift` and `adapters.tuning` are not imported here: their libraries take seconds to load,
-and only servers, or only trainings that fine-tune, need them.
+Not imported here are `adapters.drift`, `adapters.tuning`, `adapters.onnx_export` (onnx) and
+`adapters.advice` (scikit-learn): their libraries take seconds to load, and only servers, only
+trainings that fine-tune, only exports and only advice need them.
 """
 
 from adapters.active_learning import suggest

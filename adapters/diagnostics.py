@@ -75,7 +75,7 @@ def diagnose(
         labels: one per embedding, as for `fit`.
         weights: as for `fit`.
         views: as for `fit`.
-        progress: told the phases and the shares that are done; without details.
+        progress: called with phases and the shares that are done; without details.
 
     Raises:
         InvalidExamples: if no head could have been learned from the examples.

@@ -69,7 +69,7 @@ def fit(
         views: of the examples; noisy copies if None and the spec asks for views.
         start: a similar head, such as the last version, where iterations start if the strength is
             given. It decides neither family nor strength, nor, to a tolerance, the head.
-        progress: told the phases and the shares that are done; without details.
+        progress: called with phases and the shares that are done; without details.
 
     Raises:
         InvalidExamples: if no head can be learned from the examples.

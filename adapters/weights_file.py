@@ -91,7 +91,7 @@ def parse_object(metadata: Mapping[str, str], name: str) -> dict[str, Any]:
 
 
 def is_positive(value: object) -> bool:
-    """Tell whether a value is a number, above zero and finite as a float."""
+    """Return whether a value is a number, above zero and finite as a float."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:

@@ -187,7 +187,7 @@ class Application(_Requests):
             ),
             trainings=Trainings(self._database, self._jobs),
             exporting=Exporting(self._database, settings.max_message_bytes),
-            advising=Advice(self._extractor, embeddings, settings),
+            advice=Advice(self._extractor, embeddings, settings),
             admin=Admin(self._extractor, self._tasks),
         )
 
@@ -198,7 +198,7 @@ class Application(_Requests):
         await self._extractor.start(self.readiness.set_extractor_ready)
 
     async def warm_up(self) -> None:
-        """Starts what the first training needs; it could start that by itself, but would wait."""
+        """Starts what the first training needs, so that it does not wait for it."""
         await self._jobs.warm_up()
 
     async def close(self) -> None:
@@ -224,7 +224,7 @@ def _handlers(
     suggestions: Suggestions,
     trainings: Trainings,
     exporting: Exporting,
-    advising: Advice,
+    advice: Advice,
     admin: Admin,
 ) -> Mapping[str, Handler]:
     """Returns one handler per RPC, by its name."""
@@ -258,7 +258,7 @@ def _handlers(
         "GetHeadVersion": versions.get_version,
         "ActivateHeadVersion": versions.activate,
         "GetHeadReport": exporting.get_report,
-        "Advise": advising.advise,
+        "Advise": advice.advise,
         "LoadBackbone": admin.load,
         "UnloadBackbone": admin.unload,
     }

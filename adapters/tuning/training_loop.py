@@ -68,7 +68,7 @@ class TrainingLoop:
         whole: the run on all examples.
         store: keeps states.
         clock: returns seconds.
-        progress: told of every epoch.
+        progress: called after every epoch.
     """
 
     def __init__(

@@ -89,7 +89,7 @@ def tune(
         embeddings: what `base` was fitted to, of shape (n, dim).
         name: gives a tail's fingerprint; called once, if the tail is taken.
         clock: returns the seconds that the report and guesses of the remaining time are made of.
-        progress: told after every epoch of every fold; its details are `TuningProgress`.
+        progress: called after every epoch of every fold, with `TuningProgress` as details.
         checkpoints: keeps the state after every epoch. A tuning that finds one of the same
             examples and spec goes on from there and gives what it would have given. None keeps
             states in memory: for each fold four times the weights that are tuned.

@@ -144,7 +144,7 @@ def _text_spec(
 def _max_tokens(
     name: str, entry: Entry, folder: Path, config: Mapping[str, Any], sentences: Sentences
 ) -> int:
-    """Where texts are cut: never beyond the positions that the network knows."""
+    """Return where texts are cut: never beyond the positions that the network knows."""
     positions = int(config.get("max_position_embeddings") or config.get("n_positions") or 512)
     if config["model_type"] in _OFFSET:
         positions -= int(config.get("pad_token_id", 1)) + 1

@@ -55,7 +55,7 @@ class Engine(Protocol):
         ...
 
     def parameters(self, *, whole: bool) -> Mapping[str, tuple[int, ...]]:
-        """Shapes of all that can be tuned, by name: after the cut, or everywhere."""
+        """Return the shapes of all that can be tuned, by name: after the cut, or everywhere."""
         ...
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
@@ -126,7 +126,7 @@ def choose(engine: str, device: str) -> Choice:
 
 @functools.cache
 def gpu_count() -> int:
-    """Number of GPUs, asked of the CUDA driver itself: importing torch would take seconds."""
+    """Count the GPUs, by the CUDA driver itself: importing torch would take seconds."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:

@@ -61,7 +61,7 @@ class Tail(nn.Module):
         return pooled
 
     def named_blocks(self) -> Iterator[tuple[str, Block]]:
-        """The blocks by name, from the cut to the output."""
+        """Yield the blocks by name, from the cut to the output."""
         for block in self.blocks:
             assert isinstance(block, Block)
             yield block.name, block

@@ -1,1 +1,1 @@
-"""Compares whether transfer pays, in a process for each request."""
+"""Works out whether transfer pays; each request runs in a process of its own."""

@@ -17,7 +17,7 @@ class TenantLock:
         """By tenant, in the order in which they get the lock."""
 
     @asynccontextmanager
-    async def turn(self, tenant: str) -> AsyncIterator[None]:
+    async def acquire(self, tenant: str) -> AsyncIterator[None]:
         """Holds the lock for the length of the block, once it is the tenant's turn."""
         if self._taken:
             await self._wait(tenant)

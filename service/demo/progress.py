@@ -48,7 +48,7 @@ class Narrator:
 
     @contextmanager
     def bar(self, description: str, total: float | None) -> Iterator[Bar]:
-        """A bar for as long as the block lasts; `total` None for an unknown amount of work."""
+        """Shows a bar while the block lasts; `total` None for an unknown amount of work."""
         progress = Progress(
             TextColumn(f"  {description:8}"),
             BarColumn(),

@@ -34,7 +34,7 @@ class RestClient:
         self._connection.close()
 
     def predict(self, head: str, item: bytes | str) -> dict[str, Any]:
-        """The prediction for one image or text."""
+        """Returns the prediction for one image or text."""
         reply = self._post(f"{_path(head)}:predict", {"inputs": [_input(item)]})
         row: dict[str, Any] = reply["predictions"][0]
         return row
@@ -48,7 +48,7 @@ class RestClient:
             raise DemoError(f"feedback over REST failed: {reply['errors'][0]['message']}")
 
     def metrics(self) -> str:
-        """The server's metrics in Prometheus' text format."""
+        """Returns the server's metrics in Prometheus' text format."""
         return self._request("GET", "/metrics").decode()
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:

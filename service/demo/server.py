@@ -56,7 +56,7 @@ def running_server(data_dir: Path, log: Path) -> Iterator[Server]:
 
 
 def log_tail(log: Path) -> str:
-    """The last lines of a server's log."""
+    """Returns the last lines of a server's log."""
     if not log.exists():
         return ""
     with log.open(encoding="utf-8", errors="replace") as lines:
@@ -64,7 +64,7 @@ def log_tail(log: Path) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """This process's environment without settings meant for other servers; the cache is shared."""
+    """Returns the environment without settings meant for other servers; they share the cache."""
     kept = {
         name: value
         for name, value in os.environ.items()

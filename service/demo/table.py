@@ -50,12 +50,12 @@ _ROWS: tuple[tuple[str, Callable[[Outcome], str]], ...] = (
 
 
 def excerpt(metrics: str) -> list[str]:
-    """The lines of Prometheus' text format that the demo shows."""
+    """Returns the lines of Prometheus' text format that the demo shows."""
     return [line for line in metrics.splitlines() if line.startswith(SHOWN_METRICS)]
 
 
 def render(outcomes: Sequence[Outcome], few_shot: FewShotResult, metrics: Sequence[str]) -> Group:
-    """A column for each tenant, the result of the head of few examples, and some metrics."""
+    """Draws a column for each tenant, the result of the head of few examples, and some metrics."""
     table = Table(title="One server, two frozen backbones, three tenants", title_style="bold")
     table.add_column("")
     for outcome in outcomes:
@@ -73,7 +73,7 @@ def render(outcomes: Sequence[Outcome], few_shot: FewShotResult, metrics: Sequen
 
 
 def _few_shot(few_shot: FewShotResult) -> Group:
-    """How feedback alone made a head of few examples better."""
+    """Shows how feedback alone made a head of few examples better."""
     title = f"\n{few_shot.head}: {few_shot.examples} examples, then feedback"
     table = Table(title=title, title_style="bold")
     table.add_column("feedback learned", justify="right")
@@ -90,7 +90,7 @@ def _few_shot(few_shot: FewShotResult) -> Group:
 
 
 def console(*, record: bool = False) -> Console:
-    """Standard output, wide enough where it is no terminal."""
+    """Returns standard output, wide enough where it is no terminal."""
     plain = Console(record=record, highlight=False, emoji=False)
     if not plain.is_terminal:
         plain.width = 120

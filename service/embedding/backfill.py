@@ -1,4 +1,4 @@
-"""Embeddings of stored examples by a backbone or tail that they were not stored with."""
+"""Computes the embeddings that stored examples lack after a change of backbone or tail."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from service.errors import QueueFull, Unavailable
 from service.extraction import BackboneInfo, Extracted, Extractor
 from service.logs import get_logger
 from service.requests.inputs import RawInput, read_inputs
-from service.store import Database, example_sets
+from service.store import Database, example_sets, kept_inputs
 from service.store import examples as stored_examples
-from service.store import kept_inputs as stored_inputs
 from service.store.head_records import HeadRecord
 from trunkline.v1 import common_pb2
 
@@ -130,7 +129,7 @@ class EmbeddingBackfill:
         self, head: HeadRecord, backbone: BackboneInfo, digests: Sequence[str]
     ) -> list[tuple[str, Extracted | Exception]]:
         """Computes the embedding, or its error, of each input that is kept, by digest."""
-        kept = await self._database.read(stored_inputs.find_inputs, head.uid, digests)
+        kept = await self._database.read(kept_inputs.find_inputs, head.uid, digests)
         messages = [common_pb2.Input.FromString(data) for data in kept.values()]
         inputs = await read_inputs(messages, self._limits)
         raws = [raw for raw in inputs if isinstance(raw, RawInput)]

@@ -14,9 +14,8 @@ from service.errors import DeadlineExceeded, NotFound
 from service.extraction import BackboneInfo, Extractor
 from service.metrics import Metrics
 from service.requests.inputs import Kind, RawInput, check_embedding, read_inputs
-from service.store import Database
+from service.store import Database, kept_inputs
 from service.store import embeddings as stored_embeddings
-from service.store import kept_inputs as stored_inputs
 from service.store.embeddings import Needed
 from service.store.view_digests import PREFIX
 from trunkline.v1 import common_pb2
@@ -155,7 +154,7 @@ class EmbeddingResolver:
         )
         if not vectors:
             return {}
-        kinds = await database.read(stored_inputs.find_kinds, tenant, list(vectors))
+        kinds = await database.read(kept_inputs.find_kinds, tenant, list(vectors))
         found = {
             digest: Resolved(Kind(kinds[digest]), vector)
             for digest, vector in vectors.items()
@@ -173,7 +172,7 @@ class EmbeddingResolver:
             return {}
         while True:
             purges = self._purges
-            found = await self._database.read(stored_inputs.find_kept, tenant, list(digests))
+            found = await self._database.read(kept_inputs.find_kept, tenant, list(digests))
             if purges == self._purges:  # else it may have been read before it was deleted
                 messages = [common_pb2.Input.FromString(data) for data in found.values()]
                 return dict(zip(found, await read_inputs(messages, self._limits), strict=True))

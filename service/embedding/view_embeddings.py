@@ -19,10 +19,9 @@ from service.errors import ServiceError
 from service.extraction import BackboneInfo, Extracted, Extractor
 from service.logs import get_logger
 from service.requests.inputs import RawInput, read_input
-from service.store import Database, example_sets
+from service.store import Database, example_sets, kept_inputs
 from service.store import embeddings as stored_embeddings
 from service.store import examples as stored_examples
-from service.store import kept_inputs as stored_inputs
 from service.store.example_sets import LabelledSet
 from service.store.head_records import HeadRecord
 from service.store.view_digests import view_digest
@@ -77,7 +76,7 @@ class ViewEmbeddings:
         try:
             backbone = head_backbone(self._extractor, head)
             for part in _parts(missing, INPUTS_AT_ONCE):
-                kept = await self._database.read(stored_inputs.find_inputs, head.uid, part)
+                kept = await self._database.read(kept_inputs.find_inputs, head.uid, part)
                 raws = [_kept_input(data, self._limits) for data in kept.values()]
                 images = [raw for raw in raws if _is_image(raw)]
                 views = await self._embed(head, backbone, images, count, (), None)

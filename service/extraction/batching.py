@@ -41,13 +41,13 @@ class BatchObserver(Protocol):
     """Records what a batcher does, for metrics."""
 
     def queued(self, change: int) -> None:
-        """Rows entered (positive) or left (negative) the queue."""
+        """Records how many rows entered (positive) or left (negative) the queue."""
 
     def batch_started(self, rows: int, waits: Sequence[float]) -> None:
-        """A batch leaves the queue; waits are its rows' seconds in the queue."""
+        """Records that a batch left the queue; `waits` are its rows' seconds in there."""
 
     def batch_ended(self, rows: int, seconds: float, error: Exception | None) -> None:
-        """A batch has run."""
+        """Records that a batch has run, for how long, and the error if it failed."""
 
 
 class Batcher(Generic[T, R]):

@@ -1,4 +1,4 @@
-"""Where embeddings come from: a backbone in this process, or an extraction server elsewhere."""
+"""The interface of what embeds: backbones in this process, or an extraction server elsewhere."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ ENTRY_BYTES = 1000
 """Of a head that is remembered without a copy; a generous guess."""
 
 Revision = tuple[int, int]
-"""How often what a copy stands on was changed by others, and how often feedback was stored."""
+"""How often what a copy is built on was changed by others, and how often feedback was stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class CachedCopy:
         self.revision = (self.revision[0], self.revision[1] + 1)
 
     def outdate(self) -> None:
-        """Records that what the copy stands on was changed, and drops the copy."""
+        """Records that what the copy is built on was changed, and drops the copy."""
         self.revision = (self.revision[0] + 1, self.revision[1])
         self.drop()
 

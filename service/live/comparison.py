@@ -110,7 +110,7 @@ def held_out(head: Head, examples: Sequence[Example]) -> dict[str, bool]:
 def left_out(
     live: LiveHead, examples: Sequence[Example], weights: Sequence[float]
 ) -> NDArray[np.bool_]:
-    """Returns which of the examples that a copy stands on it gets right without them."""
+    """Returns which of the examples that a copy is built on it gets right without them."""
     if not examples:
         return np.empty(0, dtype=np.bool_)
     return live.held_out(
@@ -128,7 +128,7 @@ def left_out_anchors(
     One that feedback has given another label does not count in the copy's favour.
 
     Args:
-        known: label and weight by digest of what the copy stands on.
+        known: label and weight by digest of what the copy is built on.
     """
     same = [item for item in anchors if known[item.digest][0] == item.label]
     right = left_out(live, same, [known[item.digest][1] for item in same])

@@ -34,7 +34,7 @@ class LiveCopies:
     however much comes meanwhile. Heads do not wait for one another, and the event loop for none.
 
     `outdate` must follow every commit that changes which version of a head is active, its policy,
-    or the examples that its live copy stands on.
+    or the examples that its live copy is built on.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class LiveCopies:
         self._wake(entry)
 
     def outdate(self, uid: str) -> None:
-        """Drops a copy after what it stands on has changed; it is made anew when it is needed."""
+        """Drops a copy after what it is built on has changed; it is made anew when it is needed."""
         if (entry := self._entries.get(uid)) is not None:
             entry.outdate()
             self._entries.update_size(entry)
@@ -93,7 +93,7 @@ class LiveCopies:
 
         Raises:
             PreconditionFailed: there is no copy that could score.
-            Aborted: what it stands on was changed meanwhile.
+            Aborted: what it is built on was changed meanwhile.
         """
         return await self._tasks.run(self._promote(head))
 
@@ -102,7 +102,7 @@ class LiveCopies:
 
         Raises:
             PreconditionFailed: there is no copy.
-            Aborted: what it stands on was changed meanwhile.
+            Aborted: what it is built on was changed meanwhile.
         """
         return await self._tasks.run(self._drop(head))
 
@@ -139,7 +139,7 @@ class LiveCopies:
 
         Raises:
             PreconditionFailed: there is none.
-            Aborted: what it stands on was changed again and again meanwhile.
+            Aborted: what it is built on was changed again and again meanwhile.
         """
         for _ in range(ATTEMPTS):
             wanted, snapshot = entry.revision, entry.valid_snapshot()

@@ -58,7 +58,7 @@ class LiveCopy:
     Args:
         version: number of the active version.
         active: its head.
-        members: examples to stand on beside the feedback; none after a change in the stream.
+        members: examples to build on beside the feedback; none after a change in the stream.
         feedback: all of it, oldest first. What was learned before is learned again, and its
             scores are taken as they are; the rest is for `learn`.
 
@@ -125,7 +125,7 @@ class LiveCopy:
 
     @property
     def decision(self) -> Decision:
-        """What is to become of it; only under the policy `gated` does the gate decide that."""
+        """Whether to keep, drop or compare it; the gate decides only under the policy `gated`."""
         decision = self.gate.decision if self.rules.policy is Policy.GATED else Decision.KEEP
         unfit = decision is Decision.COMPARE and not self._live.ready
         return Decision.KEEP if unfit else decision
@@ -147,12 +147,12 @@ class LiveCopy:
 
     @property
     def known(self) -> dict[str, str]:
-        """What it stands on: labels by digest."""
+        """Labels by digest of the examples it is built on."""
         return {digest: label for digest, (label, _) in self._known.items()}
 
     @property
     def example_count(self) -> int:
-        """How many examples it stands on."""
+        """How many examples it is built on."""
         return len(self._known)
 
     @property
@@ -191,7 +191,7 @@ class LiveCopy:
         """Compares both on the examples that somebody vouches for.
 
         After a change in the stream those do not apply any more: then it is the live copy without
-        each example that it stands on, and the active version on the same.
+        each example that it is built on, and the active version on the same.
 
         Args:
             members: as the copy was made of.
@@ -212,7 +212,7 @@ class LiveCopy:
         )
 
     def held_out_logits(self, examples: Sequence[Example]) -> NDArray[np.float64]:
-        """Returns logits (n, classes) of what it stands on, each by the copy without it."""
+        """Returns logits (n, classes) of what it is built on, each by the copy without it."""
         known = [self._known[item.digest] for item in examples]
         return self._live.held_out_logits(
             np.stack([item.vector for item in examples]),

@@ -30,7 +30,7 @@ MAX_DIAGNOSED = 5000
 def make_version(
     copy: LiveCopy, stored: LiveSet, base: Mapping[str, Any], held_out: LabelledSet
 ) -> NewVersion:
-    """Makes a version of a live copy: its very weights, calibrated on what it stands on.
+    """Makes a version of a live copy: its very weights, calibrated on what it is built on.
 
     Args:
         stored: what it is made of.

@@ -89,7 +89,7 @@ class Steps:
         """Makes a version of a copy and activates it; returns its number.
 
         Raises:
-            Aborted: what it stands on was changed meanwhile.
+            Aborted: what it is built on was changed meanwhile.
         """
         await self._backfill.of_active(stored.head)
         base = await self._database.read(stored_versions.get_version, entry.uid, copy.version)

@@ -28,7 +28,7 @@ class Pending(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class FeedbackDecision:
     """What becomes of feedback.
 
     Attributes:
@@ -40,7 +40,7 @@ class Decision:
     superseded: list[int]
 
 
-def decide(new: Sequence[Said], pending: Mapping[str, Sequence[Pending]]) -> Decision:
+def decide(new: Sequence[Said], pending: Mapping[str, Sequence[Pending]]) -> FeedbackDecision:
     """Decides what is live when feedback comes, oldest first.
 
     The last label of an input counts. What says the same again as live feedback adds nothing, and
@@ -65,7 +65,8 @@ def decide(new: Sequence[Said], pending: Mapping[str, Sequence[Pending]]) -> Dec
             states[taken[digest]] = FeedbackState.SUPERSEDED
         states.append(FeedbackState.LIVE)
         live[digest], taken[digest] = label, row
-    return Decision(states, [item.id for digest in taken for item in pending.get(digest, ())])
+    superseded = [item.id for digest in taken for item in pending.get(digest, ())]
+    return FeedbackDecision(states, superseded)
 
 
 @dataclass(frozen=True, slots=True)

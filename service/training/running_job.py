@@ -1,4 +1,4 @@
-"""A training under way, and how far it is."""
+"""The state of a running training job, with an event for those who watch it."""
 
 from __future__ import annotations
 

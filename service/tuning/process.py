@@ -36,7 +36,7 @@ class TuningProcess:
 
     def acquire(self, tenant: str) -> AbstractAsyncContextManager[None]:
         """Acquires the process for one tuning, fairly by tenant."""
-        return self._lock.turn(tenant)
+        return self._lock.acquire(tenant)
 
     async def task(self, job: str) -> TuningTask | None:
         """Returns what a job began with before a restart; None for a new one."""
@@ -51,7 +51,7 @@ class TuningProcess:
 
         Args:
             settings: `service.tuning.worker.Settings`, but for folder and threads.
-            progress: told the fields of `adapters.tuning.TuningProgress` as details of epochs.
+            progress: called with the fields of `adapters.tuning.TuningProgress` as details.
 
         Raises:
             PreconditionFailed: nothing can be learned from these examples, or the network cannot
