@@ -179,7 +179,7 @@ class Front:
         return weight * self.scale, bias + weight @ self.mean
 
     def resembles(self, other: Front) -> bool:
-        """Whether `serve` of both returns the same, so that one's weights suit the other."""
+        """Return whether `serve` of both returns the same, so that one's weights suit the other."""
         if self.unit or self.kind == PROJECTION:
             same = np.array_equal(self.mean, other.mean) and np.array_equal(self.scale, other.scale)
         else:

@@ -199,7 +199,7 @@ class ImagePreprocessor:
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:
-    """EXIF orientation, 1 to 8; upright where there is none or it is broken."""
+    """Return the EXIF orientation, 1 to 8; upright where there is none or it is broken."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return 1  # Pillow turns these while it loads them
     try:
@@ -209,13 +209,13 @@ def _orientation(image: ImageFile.ImageFile) -> int:
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:
-    """16-bit gray to 8-bit, 65535 becoming 255; Pillow's own conversion would clip at 255."""
+    """Turn 16-bit gray to 8-bit, 65535 becoming 255; Pillow itself would clip at 255."""
     wide = np.asarray(image).astype(np.uint32)
     return Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
 
 
 def _webp_size(raw: bytes) -> tuple[int, int]:
-    """Width and height from a WebP header (RFC 9649, sections 2.5 to 2.7)."""
+    """Return width and height from a WebP header (RFC 9649, sections 2.5 to 2.7)."""
     chunk = raw[12:16]
     if chunk == b"VP8X":
         width, height = (int.from_bytes(raw[i : i + 3], "little") for i in (24, 27))

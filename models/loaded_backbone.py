@@ -116,7 +116,7 @@ class LoadedBackbone:
         return self.modality is Modality.TEXT
 
     def _groups(self, rows: Sequence[NDArray[Any]]) -> list[list[int]]:
-        """Rows that share a pass: texts of a length, or everything."""
+        """Return rows that share a pass: texts of a length, or everything."""
         if self._ragged:
             return group_by_length([len(row) for row in rows])
         return [list(range(len(rows)))] if rows else []

@@ -212,7 +212,7 @@ def status_of(error: BaseException) -> Status:
 
 
 def is_expected(error: BaseException) -> bool:
-    """Whether the error says something about the request rather than about the server."""
+    """Returns whether the error says something about the request rather than about the server."""
     return status_of(error).code is not grpc.StatusCode.INTERNAL
 
 

@@ -36,7 +36,7 @@ class Raw(Protocol):
     """Inputs without a backbone."""
 
     def __len__(self) -> int:
-        """Number of inputs."""
+        """Return the number of inputs."""
         ...
 
     def alike(self, some: slice, others: slice) -> NDArray[np.bool_]:
@@ -64,7 +64,7 @@ class Pixels:
         self._units = (centred / length).astype(np.float32)
 
     def __len__(self) -> int:
-        """Number of pictures."""
+        """Return the number of pictures."""
         return len(self.scaled)
 
     def alike(self, some: slice, others: slice) -> NDArray[np.bool_]:
@@ -94,7 +94,7 @@ class Texts:
         self.tfidf = self.features.of(texts)
 
     def __len__(self) -> int:
-        """Number of texts."""
+        """Return the number of texts."""
         rows: int = self.tfidf.shape[0]
         return rows
 

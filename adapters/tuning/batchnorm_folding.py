@@ -106,7 +106,7 @@ def _observe(tail: nn.Module, states: Tensor, mask: Tensor | None) -> list[tuple
 
 
 def _foldable(module: nn.Module) -> bool:
-    """Whether it normalises with kept statistics and, at most, applies an activation `act` then."""
+    """Return whether it normalises with kept statistics and applies at most an `act` then."""
     known = type(module) is nn.BatchNorm2d or hasattr(module, "act")
     return isinstance(module, _BatchNorm) and known and module.running_mean is not None
 

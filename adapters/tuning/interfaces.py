@@ -26,7 +26,7 @@ class Block(Protocol):
     """A part of a tail that is frozen or tuned as a whole."""
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Parameters and buffers by their names in the library's network."""
+        """Yield parameters and buffers by their names in the library's network."""
         ...
 
 
@@ -42,11 +42,11 @@ class Tunable(Protocol):
         ...
 
     def named_blocks(self) -> Iterator[tuple[str, Block]]:
-        """The blocks by name, from the cut (or the input) to the output."""
+        """Yield the blocks by name, from the cut (or the input) to the output."""
         ...
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """All parameters and buffers by their names in the library's network.
+        """Yield all parameters and buffers by their names in the library's network.
 
         What belongs to no block, such as a whole network's stem, counts as a block before the
         first one.
@@ -63,7 +63,7 @@ class Activations(Protocol):
         ...
 
     def __len__(self) -> int:
-        """Number of examples."""
+        """Return the number of examples."""
         ...
 
     def rows(

@@ -109,7 +109,7 @@ class Plan:
         return [now * self.decay**d if d < stage.blocks else 0.0 for d in distances]
 
     def goes_on(self, losses: Sequence[float]) -> bool:
-        """Whether another epoch is worth it after these validation losses, one an epoch.
+        """Return whether another epoch is worth it after these validation losses, one an epoch.
 
         Within a stage, unless the last `PATIENCE` epochs brought nothing; after it, if it brought
         something.

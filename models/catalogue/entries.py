@@ -150,7 +150,7 @@ def _read_entry(path: Path, name: str, table: Any) -> Entry:
 
 
 def describe(error: ValidationError) -> str:
-    """Write one line that names each field, what is wrong with it and the value."""
+    """Return one line that names each field, what is wrong with it and the value."""
     parts = []
     for item in error.errors():
         field = ".".join(map(str, item["loc"]))

@@ -159,7 +159,7 @@ def _max_tokens(
 
 
 def _width(config: Mapping[str, Any]) -> int:
-    """Length of a token's state; three families have names of their own for it."""
+    """Return the length of a token's state; three families have names of their own for it."""
     return int(config.get("hidden_size") or config.get("dim") or config["n_embd"])
 
 

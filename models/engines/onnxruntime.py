@@ -165,7 +165,7 @@ class OnnxRuntimeNetwork:
 
 
 def _own_part(graph: Path, device: str, threads: int) -> OnnxRuntimeNetwork:
-    """The backbone's own graph, or a part of it."""
+    """Load the backbone's own graph, or a part of it."""
     network = OnnxRuntimeNetwork(graph, device, threads)
     give_back_memory()  # of the weights as they came: about as much as the session keeps
     return network

@@ -66,7 +66,7 @@ class TorchEngine:
         self._finish = Lazy(self._make_finish)
 
     def parameters(self, *, whole: bool) -> Mapping[str, tuple[int, ...]]:
-        """Names and shapes of what can be tuned."""
+        """Return names and shapes of what can be tuned."""
         tensors = _parameters(self._part(whole))
         return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 

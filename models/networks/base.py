@@ -34,7 +34,7 @@ class Block(nn.Module):
         return states
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Parameters and buffers by their names in the library's network."""
+        """Yield parameters and buffers by their names in the library's network."""
         for prefix, part in zip(self.prefixes, self.parts, strict=True):
             for name, tensor in part.state_dict(keep_vars=True).items():
                 yield f"{prefix}.{name}", tensor
@@ -67,7 +67,7 @@ class Tail(nn.Module):
             yield block.name, block
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Parameters and buffers of all blocks by their names in the library's network."""
+        """Yield parameters and buffers of all blocks by their names in the library's network."""
         for _, block in self.named_blocks():
             yield from block.named_tensors()
 
@@ -130,7 +130,7 @@ class CutNetwork(nn.Module):
         return copy.deepcopy(self)
 
     def named_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Parameters and buffers of all of it by their names in the library's network.
+        """Yield parameters and buffers of all of it by their names in the library's network.
 
         Those of the stem are called as the library calls them.
         """

@@ -40,7 +40,7 @@ class _Average(nn.Module):
 
 
 def efficientnet_lite0(weights: Path) -> CutNetwork:
-    """timm's `tf_efficientnet_lite0` with the published weights; float32, eval mode.
+    """Build timm's `tf_efficientnet_lite0` with the published weights; float32, eval mode.
 
     The published checkpoint names its tensors differently but lists them in the same order.
     """

@@ -29,7 +29,7 @@ class _Stem(nn.Module):
 
 
 def minilm_l6_v2(weights: Path) -> CutNetwork:
-    """A six-layer BERT (arXiv 1810.04805) distilled as in MiniLM (arXiv 2002.10957)."""
+    """Build a six-layer BERT (arXiv 1810.04805) distilled as in MiniLM (arXiv 2002.10957)."""
     declare_missing_operators()
     from safetensors.torch import load_file
     from transformers import BertConfig, BertModel

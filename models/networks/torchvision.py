@@ -223,6 +223,6 @@ def _children(module: nn.Module, name: str) -> list[tuple[str, Any]]:
 
 
 def _hidden_layers(network: Any) -> dict[str, nn.Module]:
-    """What lies between the features and the classifier's last layer."""
+    """Return what lies between the features and the classifier's last layer."""
     hidden = _children(network.classifier, "classifier")[:-1]
     return {"avgpool": network.avgpool, "flatten": nn.Flatten()} | dict(hidden)

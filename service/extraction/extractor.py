@@ -1,4 +1,4 @@
-"""The interface of what embeds: backbones in this process, or an extraction server elsewhere."""
+"""The interface of extractors: backbones in this process, or an extraction server elsewhere."""
 
 from __future__ import annotations
 

@@ -268,7 +268,7 @@ class _UnknownMethods(grpc.GenericRpcHandler):
 
 
 def is_local(peer: str) -> bool:
-    """Whether a peer, as gRPC names it (``ipv4:127.0.0.1:50051``), is on this machine."""
+    """Returns whether a peer, as gRPC names it (``ipv4:127.0.0.1:50051``), is on this machine."""
     kind, _, address = unquote(peer).partition(":")
     if kind == "unix":
         return True
