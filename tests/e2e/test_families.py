@@ -14,10 +14,16 @@ import pytest
 from PIL import Image
 
 from tests.e2e.processes import Running, serve_command
-from tests.models import test_huggingface_models as huggingface
-from tests.models import test_onnx_files as onnx_files
-from tests.models.test_timm_models import save_network as save_timm
-from tests.models.test_torchvision_models import save_network as save_torchvision
+from tests.models.networks import (
+    ONNX_IMAGE,
+    describe_onnx,
+    export_onnx,
+    onnx_image_network,
+    save_image_network,
+    save_text_network,
+    save_timm_network,
+    save_torchvision_network,
+)
 from trunkline import Prediction
 
 NOUNS = ("film", "loom", "cloth", "noon", "service")
@@ -45,7 +51,7 @@ def pictures(*, bright: bool) -> list[bytes]:
 
 
 def save_sentences(folder: Path) -> None:
-    huggingface.save_text_network("bert", folder / "inner")
+    save_text_network("bert", folder / "inner")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from sentence_transformers import SentenceTransformer
@@ -58,7 +64,7 @@ def save_sentences(folder: Path) -> None:
 
 def save_image_classifier(model: str, folder: Path) -> dict[str, object]:
     """Save a network of torchvision; return the fields that name it."""
-    save_torchvision(model, folder / f"{model}.pth")
+    save_torchvision_network(model, folder / f"{model}.pth")
     weights = f"{model}.pth"
     return {"source": "torchvision", "model": model, "weights": weights, "image_size": 64}
 
@@ -68,13 +74,13 @@ def save_all(folder: Path) -> Path:
     tables: dict[str, dict[str, object]] = {}
     for model in TORCHVISION:
         tables[f"torchvision/own-{model}"] = save_image_classifier(model, folder)
-    save_timm("test_vit", folder / "timm.safetensors")
+    save_timm_network("test_vit", folder / "timm.safetensors")
     tables["timm/own"] = {"source": "timm", "model": "test_vit", "weights": "timm.safetensors"}
     save_sentences(folder)
     for family in TEXT_FAMILIES[:-1]:
-        huggingface.save_text_network(family, folder / f"saved-{family}")
+        save_text_network(family, folder / f"saved-{family}")
     for family in IMAGE_FAMILIES:
-        huggingface.save_image_network(family, folder / f"saved-{family}")
+        save_image_network(family, folder / f"saved-{family}")
     for family in (*TEXT_FAMILIES, *IMAGE_FAMILIES):
         tables[f"huggingface/own-{family}"] = {
             "source": "huggingface",
@@ -164,8 +170,8 @@ def test_head_on_an_onnx_file_learns_and_predicts(tmp_path: Path) -> None:
     import torch
 
     example = {"pixels": torch.zeros(2, 3, 32, 32)}
-    onnx_files.export(onnx_files.image_network(), tmp_path / "net.onnx", example, ["features"])
-    onnx_files.describe(tmp_path, onnx_files.IMAGE)
+    export_onnx(onnx_image_network(), tmp_path / "net.onnx", example, ["features"])
+    describe_onnx(tmp_path, ONNX_IMAGE)
     write(tmp_path, {"own/net": {"source": "onnx", "weights": "net.onnx"}})
     check_a_server_that_learns(tmp_path, "auto")
 

@@ -24,9 +24,12 @@ from models import (
 from models.catalogue import EFFICIENTNET_LITE0, MINILM_L6_V2
 from models.catalogue.entries import Entry, read_entries, shorthand
 from tests.models.catalogues import NAME, embed, load_configured, write_catalogue
-from tests.models.test_huggingface_models import TEXTS, save_text_network
-from tests.models.test_timm_models import save_network as save_timm
-from tests.models.test_torchvision_models import save_network as save_torchvision
+from tests.models.networks import (
+    TEXTS,
+    save_text_network,
+    save_timm_network,
+    save_torchvision_network,
+)
 
 Photos = list[NDArray[np.uint8]]
 
@@ -208,12 +211,12 @@ def in_the_hubs_cache(folder: Path, repository: str) -> Path:
 def test_weights_in_the_libraries_caches_are_found(nobody_answers: Path, photos: Photos) -> None:
     checkpoints = nobody_answers / "torch" / "hub" / "checkpoints"
     checkpoints.mkdir(parents=True)
-    save_torchvision("mobilenet_v3_small", checkpoints / "mobilenet_v3_small-047dcff4.pth")
+    save_torchvision_network("mobilenet_v3_small", checkpoints / "mobilenet_v3_small-047dcff4.pth")
     backbone = load_shorthand("torchvision/mobilenet_v3_small", nobody_answers)
     assert embed(backbone, photos).shape == (2, 1024)
 
     snapshot = in_the_hubs_cache(nobody_answers, "timm/test_vit.r160_in1k")
-    save_timm("test_vit.r160_in1k", snapshot / "model.safetensors")
+    save_timm_network("test_vit.r160_in1k", snapshot / "model.safetensors")
     backbone = load_shorthand("timm/test_vit.r160_in1k", nobody_answers)
     assert embed(backbone, photos).shape == (2, 64)
 

@@ -11,7 +11,7 @@ import pytest
 from models import BackboneError, InvalidCatalogue, WeightsMissing
 from models.catalogue.folders import find_tokenizer
 from tests.models.catalogues import assert_close, embed, load_configured
-from tests.models.test_huggingface_models import TEXTS, save_image_network, save_text_network
+from tests.models.networks import TEXTS, save_image_network, save_text_network
 
 
 def test_changed_files_give_a_new_fingerprint(tmp_path: Path) -> None:

@@ -14,79 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models import Modality
-from models.torchvision_ops import declare_missing_operators
 from tests.models.catalogues import assert_close, assert_parts_join, embed, load_configured
+from tests.models.networks import POSITIONS, TEXTS, save_image_network, save_text_network
 
 Photos = list[NDArray[np.uint8]]
-
-WORDS = "the loom stopped twice before noon and cloth shows it a good film terrible service"
-TEXTS = ("A good film.", "the", "Terrible service! " * 20, "cloth and noon <pad> it", "loom")
-POSITIONS = 40
-
-SHAPE = {"num_hidden_layers": 3, "num_attention_heads": 4, "hidden_size": 64}
-ENCODER = {**SHAPE, "intermediate_size": 96, "max_position_embeddings": POSITIONS}
-
-
-def library() -> Any:
-    declare_missing_operators()
-    import transformers
-
-    return transformers
-
-
-def word_pieces(folder: Path, kind: str) -> Any:
-    """A tokenizer of whole words and letters."""
-    letters = [*"abcdefghijklmnopqrstuvwxyz.!<>", *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz")]
-    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    names = dict.fromkeys([*specials, *WORDS.split(), *letters])
-    vocabulary = {name: number for number, name in enumerate(names)}
-    tokenizer = getattr(library(), kind)(vocab=vocabulary, model_max_length=POSITIONS)
-    tokenizer.save_pretrained(folder)
-    return tokenizer
-
-
-def byte_pairs(folder: Path, kind: str) -> Any:
-    """A tokenizer learned from a few words, in the old form: vocab.json and merges.txt."""
-    from tokenizers import ByteLevelBPETokenizer
-
-    trained = ByteLevelBPETokenizer()
-    specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "<|endoftext|>"]
-    trained.train_from_iterator([WORDS] * 3, vocab_size=300, special_tokens=specials)
-    trained.save_model(str(folder))
-    settings = {"model_max_length": POSITIONS, "tokenizer_class": kind}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    return getattr(library(), kind).from_pretrained(folder)
-
-
-def save_text_network(family: str, folder: Path) -> tuple[Any, Any]:
-    """Make a network with random weights and a tokenizer, and save both as the library does."""
-    import torch
-
-    folder.mkdir(exist_ok=True)
-    torch.manual_seed(7)
-    hf = library()
-    vocab = {"vocab_size": 300}
-    if family == "bert":
-        network = hf.BertModel(hf.BertConfig(**ENCODER, **vocab))
-        tokenizer = word_pieces(folder, "BertTokenizer")
-    elif family == "distilbert":
-        config = hf.DistilBertConfig(
-            dim=64, n_layers=3, n_heads=4, hidden_dim=96, max_position_embeddings=POSITIONS, **vocab
-        )
-        network, tokenizer = hf.DistilBertModel(config), word_pieces(folder, "DistilBertTokenizer")
-    elif family == "gpt2":
-        config = hf.GPT2Config(n_embd=64, n_layer=3, n_head=4, n_positions=POSITIONS, **vocab)
-        network, tokenizer = hf.GPT2Model(config), byte_pairs(folder, "GPT2Tokenizer")
-    else:
-        positions = {"max_position_embeddings": POSITIONS + 2, "pad_token_id": 1}
-        kind = {"roberta": "Roberta", "xlm-roberta": "XLMRoberta"}[family]
-        config = getattr(hf, f"{kind}Config")(**{**ENCODER, **positions}, **vocab)
-        network = getattr(hf, f"{kind}Model")(config)
-        tokenizer = byte_pairs(folder, "RobertaTokenizer")
-    for parameter in network.parameters():  # fresh layers hardly tell tokens apart
-        torch.nn.init.normal_(parameter, std=0.2)
-    network.save_pretrained(folder)
-    return network.eval(), tokenizer
 
 
 def token_states(network: Any, tokenizer: Any, texts: tuple[str, ...]) -> list[NDArray[Any]]:
@@ -182,25 +113,6 @@ def test_sentence_transformers_folder_gives_what_the_library_gives(
     backbone = load_configured(tmp_path, source="huggingface", weights="saved")
     assert_close(embed(backbone, TEXTS), expected)
     assert len(backbone.preprocess(TEXTS[2]).data) == 12
-
-
-def save_image_network(family: str, folder: Path) -> tuple[Any, Any]:
-    import torch
-
-    torch.manual_seed(7)
-    hf = library()
-    if family == "vit":
-        network = hf.ViTModel(hf.ViTConfig(**SHAPE, intermediate_size=96, image_size=64))
-        processor = hf.ViTImageProcessorPil(size={"height": 64, "width": 64})
-    else:  # at another size than it was made for: positions are interpolated
-        config = hf.Dinov2Config(**SHAPE, mlp_ratio=2, image_size=56, patch_size=14)
-        network = hf.Dinov2Model(config)
-        processor = hf.BitImageProcessorPil(
-            size={"shortest_edge": 80}, crop_size={"height": 70, "width": 70}
-        )
-    network.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return network.eval(), processor
 
 
 @pytest.mark.parametrize("family", ["vit", "dinov2"])

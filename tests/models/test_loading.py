@@ -4,7 +4,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from models.graph_paths import graph_path
 from models.images import ImagePreprocessor
 from models.texts import TextPreprocessor
 from models.weights import fingerprint
+from tests.models.networks import small_network
 
 FRAMEWORKS = ("torch", "torchvision", "timm", "transformers", "onnxscript")
 
@@ -39,7 +39,7 @@ print([name for name in {FRAMEWORKS} if name in sys.modules])
 EXPORT_AND_WAIT_HALFWAY = """
 import pathlib, sys
 import numpy
-from tests.models.test_loading import small_network
+from tests.models.networks import small_network
 from models.export import export_graph
 
 class Waiting(dict):
@@ -51,23 +51,6 @@ class Waiting(dict):
 example = {"given": numpy.ones((2, 3), "float32")}
 export_graph(small_network(), example, Waiting(given=(0,)), pathlib.Path(sys.argv[1]))
 """
-
-
-def small_network() -> Any:
-    import torch
-
-    from models.networks import Block, CutNetwork
-
-    class Stem(torch.nn.Module):
-        def forward(self, given: torch.Tensor) -> torch.Tensor:
-            return given * 2
-
-    class Pool(torch.nn.Module):
-        def forward(self, states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-            return states + 1
-
-    torch.manual_seed(1)
-    return CutNetwork(Stem(), [Block({"linear": torch.nn.Linear(3, 2)})], Pool(), cut=None).eval()
 
 
 def python(code: str, *arguments: str) -> subprocess.Popen[str]:

@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import shutil
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
 from models import BackboneError, InvalidCatalogue, Modality, UnknownEngine, WeightsMissing
 from models.catalogue import MINILM_L6_V2
 from tests.models.catalogues import assert_close, embed, load_configured
+from tests.models.networks import (
+    ONNX_IMAGE,
+    describe_onnx,
+    export_onnx,
+    onnx_image_network,
+)
 
 Photos = list[NDArray[np.uint8]]
 
-IMAGE = {
-    "modality": "image",
-    "input": "pixels",
-    "layout": "NCHW",
-    "output": "features",
-    "resize": 40,
-    "crop": 32,
-    "interpolation": "bilinear",
-    "mean": [0.4, 0.5, 0.6],
-    "std": [0.2, 0.3, 0.4],
-}
 TEXT = {
     "modality": "text",
     "input": "ids",
@@ -42,20 +35,6 @@ TEXT = {
     "padding": 3,
 }
 TEXTS = ("one", "two three four five six", "a longer text " * 9)
-
-
-def describe(folder: Path, said: dict[str, Any], **changes: Any) -> None:
-    merged = {key: value for key, value in {**said, **changes}.items() if value is not None}
-    (folder / "net.yaml").write_text(yaml.safe_dump(merged))
-
-
-def image_network() -> Any:
-    import torch
-
-    torch.manual_seed(7)
-    return torch.nn.Sequential(
-        torch.nn.Conv2d(3, 8, 5, stride=2), torch.nn.Tanh(), torch.nn.Conv2d(8, 6, 3)
-    ).eval()
 
 
 class TokenNetwork:
@@ -79,33 +58,12 @@ class TokenNetwork:
         return Network().eval()
 
 
-def export(network: Any, path: Path, example: dict[str, Any], outputs: list[str]) -> None:
-    import torch
-
-    free = torch.export.Dim.DYNAMIC
-    axes = {name: {0: free} | ({1: free} if x.ndim == 2 else {}) for name, x in example.items()}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            network,
-            tuple(example.values()),
-            path,
-            input_names=list(example),
-            output_names=outputs,
-            dynamic_shapes=tuple(axes.values()),
-            opset_version=20,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
-
-
 @pytest.fixture(scope="module")
 def image_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     path = tmp_path_factory.mktemp("onnx") / "net.onnx"
-    export(image_network(), path, {"pixels": torch.zeros(2, 3, 32, 32)}, ["features"])
+    export_onnx(onnx_image_network(), path, {"pixels": torch.zeros(2, 3, 32, 32)}, ["features"])
     return path
 
 
@@ -116,7 +74,7 @@ def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("onnx") / "net.onnx"
     # One tensor under three names would be exported as one input.
     example = {name: torch.ones(2, 5, dtype=torch.int64) for name in ("ids", "mask", "types")}
-    export(TokenNetwork(), path, example, ["states", "pooled"])
+    export_onnx(TokenNetwork(), path, example, ["states", "pooled"])
     shutil.copy(MINILM_L6_V2.files()["tokenizer"], path.parent)
     return path
 
@@ -138,17 +96,17 @@ def test_image_file_gets_what_its_description_says(image_file: Path, photos: Pho
             transforms.Resize(40),
             transforms.CenterCrop(32),
             transforms.ToTensor(),
-            transforms.Normalize(IMAGE["mean"], IMAGE["std"]),
+            transforms.Normalize(ONNX_IMAGE["mean"], ONNX_IMAGE["std"]),
         ]
     )
     pixels = torch.stack([prepare(Image.fromarray(photo)) for photo in photos])
     with torch.inference_mode():
-        features = image_network()(pixels).mean(dim=(2, 3)).numpy()
-    describe(image_file.parent, IMAGE)
+        features = onnx_image_network()(pixels).mean(dim=(2, 3)).numpy()
+    describe_onnx(image_file.parent, ONNX_IMAGE)
     backbone = load(image_file.parent)
     assert (backbone.modality, backbone.dim, backbone.engine) == (Modality.IMAGE, 6, "onnxruntime")
     assert_close(embed(backbone, photos), features)
-    describe(image_file.parent, IMAGE, normalise=True)
+    describe_onnx(image_file.parent, ONNX_IMAGE, normalise=True)
     unit = load(image_file.parent)
     assert_close(embed(unit, photos), features / np.linalg.norm(features, axis=1, keepdims=True))
     assert unit.fingerprint != backbone.fingerprint
@@ -158,7 +116,7 @@ def test_image_file_gets_what_its_description_says(image_file: Path, photos: Pho
 def test_text_file_is_pooled_over_its_tokens_alone(pooling: str, text_file: Path) -> None:
     import torch
 
-    describe(text_file.parent, TEXT, pooling=pooling)
+    describe_onnx(text_file.parent, TEXT, pooling=pooling)
     backbone = load(text_file.parent)
     together = embed(backbone, TEXTS)
     network, pools = TokenNetwork(), {"mean": lambda s: s.mean(0), "cls": lambda s: s[0]}
@@ -170,13 +128,13 @@ def test_text_file_is_pooled_over_its_tokens_alone(pooling: str, text_file: Path
 
 
 def test_output_of_one_row_each_needs_no_pooling(text_file: Path) -> None:
-    describe(text_file.parent, TEXT, output="pooled", pooling=None)
+    describe_onnx(text_file.parent, TEXT, output="pooled", pooling=None)
     backbone = load(text_file.parent)
     assert embed(backbone, TEXTS).shape == (3, 12)
 
 
 def test_onnx_file_has_no_cut_and_no_torch_module(image_file: Path, photos: Photos) -> None:
-    describe(image_file.parent, IMAGE)
+    describe_onnx(image_file.parent, ONNX_IMAGE)
     backbone = load(image_file.parent)
     backbone.warm_up()
     assert (backbone.cut, backbone.tail_blocks) == ("", ())
@@ -204,13 +162,13 @@ def test_onnx_file_has_no_cut_and_no_torch_module(image_file: Path, photos: Phot
 def test_description_that_does_not_fit_is_refused(
     changes: dict[str, Any], words: str, image_file: Path
 ) -> None:
-    describe(image_file.parent, IMAGE, **changes)
+    describe_onnx(image_file.parent, ONNX_IMAGE, **changes)
     with pytest.raises(InvalidCatalogue, match=rf"net\.yaml: (image\.)?{words}"):
         load(image_file.parent)
 
 
 def test_input_that_is_not_named_is_refused(text_file: Path) -> None:
-    describe(text_file.parent, TEXT, types=None)
+    describe_onnx(text_file.parent, TEXT, types=None)
     with pytest.raises(InvalidCatalogue, match="the graph needs types"):
         load(text_file.parent)
 
@@ -221,7 +179,7 @@ def test_what_lies_beside_a_file_has_to_be_there(tmp_path: Path, text_file: Path
     shutil.copy(text_file, tmp_path)
     with pytest.raises(WeightsMissing, match=r"no .*net\.yaml"):
         load(tmp_path)
-    describe(tmp_path, TEXT)
+    describe_onnx(tmp_path, TEXT)
     with pytest.raises(WeightsMissing, match=r"tokenizer\.json"):
         load(tmp_path)
     (tmp_path / "net.yaml").write_text("input: [")
@@ -244,7 +202,7 @@ def test_numbers_in_another_file_are_part_of_the_fingerprint(
         location="net.bin",
         size_threshold=0,
     )
-    describe(tmp_path, IMAGE)
+    describe_onnx(tmp_path, ONNX_IMAGE)
     before = load(tmp_path)
     numbers = bytearray((tmp_path / "net.bin").read_bytes())
     numbers[2] ^= 1

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models import BackboneError, UnknownBackbone, WeightsMissing
-from models.torchvision_ops import declare_missing_operators
 from tests.models.catalogues import assert_close, assert_parts_join, embed, load_configured
+from tests.models.networks import save_timm_network, timm_library
 
 Photos = list[NDArray[np.uint8]]
 
@@ -33,29 +33,11 @@ CUTS = {
 EXPORTED = ["test_resnet.r160_in1k", "test_vit.r160_in1k", "test_convnext.r160_in1k"]
 
 
-def library() -> Any:
-    declare_missing_operators()
-    import timm
-
-    return timm
-
-
-def save_network(model: str, path: Path, **options: Any) -> Any:
-    """Make a network with random weights, save its tensors and return it."""
-    import safetensors.torch
-    import torch
-
-    torch.manual_seed(7)
-    network = library().create_model(model, **options).eval()
-    safetensors.torch.save_file(network.state_dict(), path)
-    return network
-
-
 def library_embeddings(network: Any, photos: Photos) -> NDArray[np.float32]:
     """What the library's own preprocessing and network give the classifier."""
     import torch
 
-    timm = library()
+    timm = timm_library()
     config = timm.data.resolve_data_config({}, model=network)
     transform = timm.data.create_transform(**config)
     pixels = torch.stack([transform(Image.fromarray(photo)) for photo in photos])
@@ -66,7 +48,7 @@ def library_embeddings(network: Any, photos: Photos) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize("model", CUTS)
 def test_embedding_is_what_the_classifier_gets(model: str, tmp_path: Path, photos: Photos) -> None:
-    network = save_network(model, tmp_path / "w.safetensors")
+    network = save_timm_network(model, tmp_path / "w.safetensors")
     expected = library_embeddings(network, photos)
     backbone = load_configured(tmp_path, source="timm", model=model, weights="w.safetensors")
     assert_close(embed(backbone, photos), expected)
@@ -79,7 +61,7 @@ def test_embedding_is_what_the_classifier_gets(model: str, tmp_path: Path, photo
 def test_onnx_runtime_agrees_with_the_library(
     model: str, tmp_path: Path, cache_dir: Path, photos: Photos
 ) -> None:
-    network = save_network(model, tmp_path / "w.safetensors")
+    network = save_timm_network(model, tmp_path / "w.safetensors")
     expected = library_embeddings(network, photos)
     backbone = load_configured(
         tmp_path,
@@ -97,7 +79,7 @@ def test_onnx_runtime_agrees_with_the_library(
 def test_blocks_and_stem_have_the_librarys_names(model: str, tmp_path: Path) -> None:
     from models.networks.timm import timm_network
 
-    network = save_network(model, tmp_path / "w.safetensors")
+    network = save_timm_network(model, tmp_path / "w.safetensors")
     network.reset_classifier(0)
     ours = timm_network(
         model,
@@ -112,7 +94,7 @@ def test_blocks_and_stem_have_the_librarys_names(model: str, tmp_path: Path) -> 
 
 
 def test_own_classes_and_own_size_load(tmp_path: Path, photos: Photos) -> None:
-    network = save_network("test_vit.r160_in1k", tmp_path / "w.safetensors", num_classes=3)
+    network = save_timm_network("test_vit.r160_in1k", tmp_path / "w.safetensors", num_classes=3)
     common = {"source": "timm", "model": "test_vit", "weights": "w.safetensors"}
     backbone = load_configured(tmp_path, **common)
     assert_close(embed(backbone, photos), library_embeddings(network, photos))
@@ -122,7 +104,7 @@ def test_own_classes_and_own_size_load(tmp_path: Path, photos: Photos) -> None:
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
-    save_network("test_vit.r160_in1k", tmp_path / "w.safetensors")
+    save_timm_network("test_vit.r160_in1k", tmp_path / "w.safetensors")
     with pytest.raises(BackboneError, match=r"w\.safetensors does not fit timm's test_resnet"):
         load_configured(tmp_path, source="timm", model="test_resnet", weights="w.safetensors")
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models import BackboneError, InvalidCatalogue, UnknownBackbone
-from models.torchvision_ops import declare_missing_operators
 from tests.models.catalogues import assert_close, assert_parts_join, embed, load_configured
+from tests.models.networks import save_torchvision_network
 
 Photos = list[NDArray[np.uint8]]
 
@@ -60,20 +60,6 @@ def folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-def save_network(model: str, path: Path, **settings: int) -> Any:
-    """Make a network with random weights, save it as the library does, and return it."""
-    declare_missing_operators()
-    import torch
-    import torchvision
-
-    torch.manual_seed(7)
-    quick = {"init_weights": False} if model.startswith(("vgg", "googlenet")) else {}
-    published = {"aux_logits": True, "transform_input": True} if model == "googlenet" else {}
-    network = torchvision.models.get_model(model, weights=None, **quick, **published, **settings)
-    torch.save(network.state_dict(), path)
-    return network.eval()
-
-
 def library_embeddings(
     model: str, network: Any, photos: Photos, weights: str = "DEFAULT"
 ) -> NDArray[np.float32]:
@@ -98,7 +84,7 @@ def library_embeddings(
 def test_embedding_is_what_the_last_linear_layer_gets(
     model: str, folder: Path, photos: Photos
 ) -> None:
-    network = save_network(model, folder / "w.pth")
+    network = save_torchvision_network(model, folder / "w.pth")
     expected = library_embeddings(model, network, photos)
     backbone = load_configured(folder, source="torchvision", model=model, weights="w.pth")
     assert_close(embed(backbone, photos), expected)
@@ -112,7 +98,7 @@ def test_vision_transformer_is_built_for_the_size_that_its_weights_are_for(
     folder: Path, photos: Photos
 ) -> None:
     weights = "IMAGENET1K_SWAG_E2E_V1"
-    network = save_network("vit_b_16", folder / "w.pth", image_size=384)
+    network = save_torchvision_network("vit_b_16", folder / "w.pth", image_size=384)
     expected = library_embeddings("vit_b_16", network, photos[:1], weights)
     backbone = load_configured(
         folder, source="torchvision", model="vit_b_16", weights="w.pth", revision=weights
@@ -124,7 +110,7 @@ def test_vision_transformer_is_built_for_the_size_that_its_weights_are_for(
 def test_onnx_runtime_agrees_with_the_library(
     model: str, folder: Path, cache_dir: Path, photos: Photos
 ) -> None:
-    network = save_network(model, folder / "w.pth")
+    network = save_torchvision_network(model, folder / "w.pth")
     expected = library_embeddings(model, network, photos)
     backbone = load_configured(
         folder,
@@ -141,7 +127,7 @@ def test_onnx_runtime_agrees_with_the_library(
 def test_tensors_after_the_cut_have_the_librarys_names(folder: Path) -> None:
     from models.networks.torchvision import torchvision_network
 
-    network = save_network("mobilenet_v3_small", folder / "w.pth")
+    network = save_torchvision_network("mobilenet_v3_small", folder / "w.pth")
     ours = torchvision_network(
         "mobilenet_v3_small",
         folder / "w.pth",
@@ -159,7 +145,7 @@ def test_classifier_may_have_any_number_of_classes_and_any_wrapping(
 ) -> None:
     import torch
 
-    network = save_network("resnet18", folder / "w.pth")
+    network = save_torchvision_network("resnet18", folder / "w.pth")
     plain = load_configured(folder, source="torchvision", model="resnet18", weights="w.pth")
     expected = embed(plain, photos)
     network.fc = torch.nn.Linear(512, 3)
@@ -171,7 +157,7 @@ def test_classifier_may_have_any_number_of_classes_and_any_wrapping(
 
 
 def test_configuration_decides_size_length_and_cut(folder: Path, photos: Photos) -> None:
-    save_network("resnet18", folder / "w.pth")
+    save_torchvision_network("resnet18", folder / "w.pth")
     common = {"source": "torchvision", "model": "resnet18", "weights": "w.pth"}
     plain = load_configured(folder, **common)
     small = load_configured(folder, **common, image_size=64, normalise=True, tail_blocks=0)
@@ -186,7 +172,7 @@ def test_configuration_decides_size_length_and_cut(folder: Path, photos: Photos)
 
 
 def test_weights_of_another_network_are_refused(folder: Path) -> None:
-    save_network("resnet18", folder / "w.pth")
+    save_torchvision_network("resnet18", folder / "w.pth")
     with pytest.raises(BackboneError, match=r"w\.pth does not fit MobileNetV3: it lacks"):
         load_configured(folder, source="torchvision", model="mobilenet_v3_small", weights="w.pth")
     with pytest.raises(BackboneError, match=r"tail_blocks: must be less than .* 8 blocks, is 8"):
