@@ -74,16 +74,18 @@ def test_sigterm_while_starting_ends_the_server(tmp_path: Path) -> None:
     with subprocess.Popen(
         serve_command(tmp_path / "data", "--backbone", TEXTS, "--backbone", IMAGES),
         cwd=ROOT,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
         try:
+            assert process.stdout is not None
             assert process.stderr is not None
             # The store is open and one backbone is loaded: the other keeps it from serving.
             assert any('"backbone ready"' in line for line in process.stderr)
             process.send_signal(signal.SIGTERM)
             assert process.wait(END_SECONDS) == 0
+            assert process.stdout.read() == "", "it served before it was told to end"
         finally:
             process.kill()
 

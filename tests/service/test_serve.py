@@ -22,8 +22,11 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port that is in use: where nothing else is refused, no server starts either."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    """A port that is in use: where nothing else is refused, no server starts either.
+
+    Its listener would share it with a server that shares, too, so that such a server is noticed.
+    """
+    with socket.create_server(("127.0.0.1", 0), reuse_port=True) as listener:
         yield listener.getsockname()[1]
 
 

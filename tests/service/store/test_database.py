@@ -245,7 +245,7 @@ async def test_reading_function_cannot_see_half_a_group(database: Database) -> N
     assert await database.read(tenant_names) == ["one", "two"]
 
 
-async def test_cancelled_caller_does_not_undo_his_write(database: Database) -> None:
+async def test_cancelled_caller_does_not_undo_its_write(database: Database) -> None:
     async with Blocker(database):
         write = asyncio.create_task(database.write(add_tenant, "acme"))
         await asyncio.sleep(0)
@@ -315,8 +315,8 @@ async def test_checkpoint_says_so_if_a_reader_is_in_the_way(
         database.close()
 
 
-async def test_checkpoints_at_once_and_beside_commits_all_empty_the_journal(
-    database: Database,
+async def test_checkpoints_at_once_and_beside_commits_lose_nothing_and_leave_an_empty_journal(
+    database: Database, tmp_path: Path
 ) -> None:
     for group in range(10):
         await asyncio.gather(
@@ -324,3 +324,5 @@ async def test_checkpoints_at_once_and_beside_commits_all_empty_the_journal(
             *(database.write(add_tenant, f"tenant-{group}-{i}") for i in range(20)),
         )
     assert len(await database.read(tenant_names)) == 200
+    await database.checkpoint()
+    assert journal(tmp_path / "data") == b""
