@@ -114,10 +114,10 @@ def _needs_sentiment(text_head: str) -> None:
 pytestmark = pytest.mark.usefixtures("_needs_sentiment")
 
 
-def test_deadline_of_the_client_ends_his_request(
+def test_deadline_of_the_client_ends_its_request(
     transport: Transport, http: httpx.Client, image_head: str
 ) -> None:
-    """He is told, and the rows that come too late are not computed for nobody."""
+    """It is told, and the rows that come too late are not computed for nobody."""
     seed = {"grpc": 1000, "rest": 2000}[transport.name]
     inputs = [image(noise_png(seed + i)) for i in range(200)]
     before = samples(http, "trunkline_batch_rows_sum", backbone=IMAGES)

@@ -1,4 +1,4 @@
-"""A tenant who floods delays himself, and memory stays within its bounds."""
+"""A tenant that floods delays itself, and memory stays within its bounds."""
 
 from __future__ import annotations
 

@@ -54,12 +54,12 @@ class HandExtractor(Extractor):
     ) -> list[Extracted | Exception]:
         texts = [str(raw.content) for raw in inputs]
         self.asked.append(texts)
-        self.changes.note()
+        self.changes.notify()
         try:
             await self.go.wait()
         except asyncio.CancelledError:
             self.called_off.append(texts)
-            self.changes.note()
+            self.changes.notify()
             raise
         if self.error is not None:
             raise self.error

@@ -130,7 +130,7 @@ def test_own_error_tells_field_limit_value_and_retry() -> None:
     assert problem.retry_after == 0.5
 
 
-def test_fields_of_the_other_rooms_errors_are_told_too() -> None:
+def test_errors_of_the_other_packages_keep_field_limit_and_value() -> None:
     image = problem_of(models.InvalidInput("too wide", field="image.pixels", limit=4, value=9))
     spec = problem_of(adapters.InvalidSpec("no such", field="family", limit="ridge", value="x"))
     name = problem_of(InvalidName("head", "TENANT/HEAD", "?"))

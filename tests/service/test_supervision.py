@@ -82,7 +82,7 @@ def test_only_worker_is_welcome(monkeypatch: pytest.MonkeyPatch, argv: list[str]
 
 @pytest.mark.usefixtures("_signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_is_told_before_its_earlier_handler_runs(number: signal.Signals) -> None:
+def test_signal_calls_back_before_its_earlier_handler_runs(number: signal.Signals) -> None:
     order: list[str] = []
     signal.signal(number, lambda *_: order.append("earlier"))
     supervision.on_sigterm(lambda: order.append("ours"))

@@ -14,7 +14,7 @@ class Changes:
     def __init__(self) -> None:
         self._changed = asyncio.Event()
 
-    def note(self) -> None:
+    def notify(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
 

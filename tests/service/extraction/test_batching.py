@@ -30,7 +30,7 @@ class Watcher(Changes):
     def queued(self, change: int) -> None:
         self.depth += change
         self.arrived += max(change, 0)
-        self.note()
+        self.notify()
 
     def batch_started(self, rows: int, waits: Sequence[float]) -> None:
         assert rows == len(waits)
@@ -51,7 +51,7 @@ class Line:
 
     async def run(self, items: Sequence[str]) -> Sequence[str | Exception]:
         self.batches.append(list(items))
-        self.changes.note()
+        self.changes.notify()
         await self._go.acquire()
         if isinstance(self.outcome, Exception):
             raise self.outcome

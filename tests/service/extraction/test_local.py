@@ -42,7 +42,7 @@ class Site:
 
     def on_readiness(self, ready: bool) -> None:
         self.readiness.append(ready)
-        self.changes.note()
+        self.changes.notify()
 
     async def embed(self, *texts: str, tenant: str = "acme") -> list[Extracted | Exception]:
         rows = [text_input(text) for text in texts]
@@ -69,7 +69,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> SiteMaker:
         loop = asyncio.get_running_loop()
 
         def on_batch() -> None:
-            loop.call_soon_threadsafe(made.changes.note)
+            loop.call_soon_threadsafe(made.changes.notify)
 
         backbone.on_batch = on_batch
         try:
@@ -217,13 +217,13 @@ async def test_rows_that_wait_for_a_pass_are_decoded_for_a_few_batches_only(
         def counted(raw: Any) -> PreparedInput:
             nonlocal decoded
             decoded += 1
-            loop.call_soon_threadsafe(s.changes.note)
+            loop.call_soon_threadsafe(s.changes.notify)
             return preprocess(raw)
 
         async def noticed(batcher: Batcher[Any, Any], rows: int) -> None:
             nonlocal held_back
             held_back += 1
-            s.changes.note()
+            s.changes.notify()
             await wait_for_room(batcher, rows)
             held_back -= 1
 

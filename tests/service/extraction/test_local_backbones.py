@@ -53,7 +53,7 @@ class Site:
         return backbone
 
     def note(self) -> None:
-        self._loop.call_soon_threadsafe(self.changes.note)
+        self._loop.call_soon_threadsafe(self.changes.notify)
 
     async def start(self, **values: Any) -> None:
         settings = load_settings(

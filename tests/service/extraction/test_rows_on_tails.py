@@ -43,7 +43,7 @@ class Site:
 
         async def read() -> bytes:
             self.reading.append(shift)
-            self.changes.note()
+            self.changes.notify()
             await self.go.wait()
             if error is not None:
                 raise error
@@ -62,7 +62,7 @@ class Site:
         return await self.extractor.activations("acme", info(), rows, prepared=prepared)
 
     def _note_batch(self) -> None:
-        self._loop.call_soon_threadsafe(self.changes.note)
+        self._loop.call_soon_threadsafe(self.changes.notify)
 
     @asynccontextmanager
     async def busy(self) -> AsyncIterator[None]:

@@ -18,8 +18,8 @@ Make = Callable[..., SharedResources]
 
 
 @pytest.fixture
-async def machine(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Make]:
-    """Machines of eight cores."""
+async def resources(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Make]:
+    """Makes the resources of a machine of eight cores."""
     made: list[SharedResources] = []
 
     def make(**values: Any) -> SharedResources:
@@ -45,11 +45,11 @@ async def machine(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Make]:
     ],
 )
 async def test_passes_fill_the_cores_unless_they_are_given(
-    machine: Make, values: dict[str, int], passes: int
+    resources: Make, values: dict[str, int], passes: int
 ) -> None:
-    assert machine(**values).batch_limits(TinyBackbone()).concurrency == passes
+    assert resources(**values).batch_limits(TinyBackbone()).concurrency == passes
 
 
-async def test_window_of_milliseconds_is_kept_in_seconds(machine: Make) -> None:
-    limits = machine(batch_window_ms=5).batch_limits(TinyBackbone())
+async def test_window_of_milliseconds_is_kept_in_seconds(resources: Make) -> None:
+    limits = resources(batch_window_ms=5).batch_limits(TinyBackbone())
     assert limits.window_seconds == pytest.approx(0.005)

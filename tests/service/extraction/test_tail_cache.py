@@ -37,7 +37,7 @@ class TailSetup:
 
         async def read() -> bytes:
             self.reads.append(fingerprint)
-            self.changes.note()
+            self.changes.notify()
             await self.go.wait()
             if error is not None:
                 raise error
@@ -88,7 +88,7 @@ class WatchedCounter:
 
     def inc(self) -> None:
         self.count += 1
-        self._changes.note()
+        self._changes.notify()
 
 
 def loaded(slot: TailSlot) -> TinyTail:

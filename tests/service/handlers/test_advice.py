@@ -76,7 +76,7 @@ async def test_a_stream_is_advised_on_and_nothing_is_stored(server: InProcessSer
     assert len(heads.heads) == 0
 
 
-async def test_bad_rows_cost_themselves_alone_and_copies_are_named(
+async def test_bad_rows_cost_themselves_alone_and_near_duplicates_are_listed(
     server: InProcessServer,
 ) -> None:
     bad = [

@@ -217,7 +217,7 @@ async def test_suggestions_see_examples_that_came_after_the_tail(server: InProce
     assert found == {text_digest("red open"): "red", text_digest("blue open"): "blue"}
 
 
-async def test_version_tells_of_its_tail_and_takes_it_along(server: InProcessServer) -> None:
+async def test_version_describes_its_tail_and_is_exported_with_it(server: InProcessServer) -> None:
     await tail_head(server)
     exported = await server.ask("ExportHead", heads_pb2.ExportHeadRequest(name=HEAD, onnx=True))
     assert exported.tail == TAIL

@@ -47,8 +47,8 @@ async def test_probabilities_are_the_mean_over_image_and_views_and_the_rest_is_t
     head = adapters.Head.from_safetensors(exported.safetensors)
     backbone = TinyImageBackbone()
     for row, data in enumerate((one, other)):
-        looks: list[RawInput] = [data, *make_views(data, VIEWS)]
-        vectors = backbone.forward([backbone.preprocess(look) for look in looks])
+        views: list[RawInput] = [data, *make_views(data, VIEWS)]
+        vectors = backbone.forward([backbone.preprocess(view) for view in views])
         expected = head.probabilities(vectors).mean(axis=0)
         np.testing.assert_allclose(in_order(group)[row], expected, atol=1e-5)
     assert (group.novelty, group.set_sizes) == (plain.novelty, plain.set_sizes)
@@ -63,8 +63,8 @@ async def test_a_head_of_images_without_up_and_down_looks_at_their_flips(
     (group,) = (await gallery.predict(*images(picture("red", 7)), average_views=3)).predictions
     exported = await gallery.ask("ExportHead", heads_pb2.ExportHeadRequest(name=HEAD))
     head, backbone = adapters.Head.from_safetensors(exported.safetensors), TinyImageBackbone()
-    looks: list[RawInput] = [picture("red", 7), *make_flips(picture("red", 7), 3)]
-    vectors = backbone.forward([backbone.preprocess(look) for look in looks])
+    views: list[RawInput] = [picture("red", 7), *make_flips(picture("red", 7), 3)]
+    vectors = backbone.forward([backbone.preprocess(view) for view in views])
     expected = head.probabilities(vectors).mean(axis=0)
     np.testing.assert_allclose(in_order(group)[0], expected, atol=1e-5)
     with pytest.raises(InvalidRequest, match="at most 3") as caught:

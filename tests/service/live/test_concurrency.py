@@ -168,7 +168,7 @@ async def test_client_who_leaves_takes_no_copy_from_others_who_wait_for_it(
     async def counted(self: LiveCopies, loaded: LoadedHead) -> LoadedHead:
         nonlocal waits
         waits += 1
-        changes.note()
+        changes.notify()
         return await serving(self, loaded)
 
     monkeypatch.setattr(steps, "_build", slow)

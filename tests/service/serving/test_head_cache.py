@@ -40,7 +40,7 @@ class WatchedDatabase(Database):
     async def read(self, function: Any, *args: Any, **kwargs: Any) -> Any:
         result = await super().read(function, *args, **kwargs)
         self.reads += 1
-        self.changes.note()
+        self.changes.notify()
         await asyncio.to_thread(self.open.wait, 60)
         return result
 

@@ -32,7 +32,7 @@ def test_all_services_of_the_design_are_there() -> None:
     }
 
 
-async def test_every_rpc_has_a_use_case(tmp_path: Path) -> None:
+async def test_every_rpc_has_a_handler(tmp_path: Path) -> None:
     application = Application(load_settings(ServerSettings, data_dir=tmp_path))
     try:
         assert application.handlers.keys() == {method.name for method in METHODS}
@@ -40,7 +40,7 @@ async def test_every_rpc_has_a_use_case(tmp_path: Path) -> None:
         await application.close()
 
 
-async def test_extractor_alone_has_a_use_case_for_each_of_its_rpcs() -> None:
+async def test_extractor_alone_has_a_handler_for_each_of_its_rpcs() -> None:
     application = ExtractorApplication(load_settings(StandaloneExtractorSettings))
     try:
         names = {method.name for method in methods_of(*OF_THE_EXTRACTOR)}

@@ -109,9 +109,7 @@ async def test_request_and_its_failed_rows_are_counted_for_their_tenant(
 
 
 @pytest.mark.parametrize(("peer", "local"), [("127.0.0.1", True), ("192.0.2.1", False)])
-async def test_use_case_is_told_whether_the_client_is_on_this_machine(
-    peer: str, local: bool
-) -> None:
+async def test_handler_knows_whether_the_client_is_on_this_machine(peer: str, local: bool) -> None:
     seen: list[bool] = []
 
     async def get(request: Any, call: Call) -> heads_pb2.GetHeadResponse:
