@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -13,19 +12,14 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays as hypothesis_arrays
 from numpy.typing import NDArray
 
 import adapters
-from adapters.estimate import UNKNOWN_PROBABILITY, measure
 from adapters.progress import ignore_progress
 from adapters.spec import Augmentation
 from service.errors import FitFailed, FitterDied, PreconditionFailed, Unavailable
 from service.fitting.process import FitProcess
 from service.fitting.task import FitTask, FittedHead
-from service.subprocesses import frames
 from service.subprocesses.process import BLAS_THREAD_VARIABLES
 from tests.service.tiny_backbone import FINGERPRINT
 
@@ -52,31 +46,31 @@ def training_process() -> psutil.Process:
 
 
 @pytest.fixture
-async def fitter() -> AsyncIterator[FitProcess]:
+async def fit_process() -> AsyncIterator[FitProcess]:
     made = FitProcess(1)
     yield made
     await made.close()
 
 
-async def test_fault_in_a_fit_does_not_end_the_process(fitter: FitProcess) -> None:
+async def test_fault_in_a_fit_does_not_end_the_process(fit_process: FitProcess) -> None:
     embeddings, labels = examples()
     nonsense: Any = [None, *labels[1:]]
     with pytest.raises(FitFailed):
-        await fitter.fit(FitTask(embeddings, nonsense, SPEC, FINGERPRINT), ignore_progress)
+        await fit_process.fit(FitTask(embeddings, nonsense, SPEC, FINGERPRINT), ignore_progress)
     process = training_process()
-    assert (await fit(fitter)).labels == ("a", "b", "c")
+    assert (await fit(fit_process)).labels == ("a", "b", "c")
     assert training_process() == process
 
 
-async def fit(fitter: FitProcess, spec: adapters.HeadSpec = SPEC) -> FittedHead:
+async def fit(fit_process: FitProcess, spec: adapters.HeadSpec = SPEC) -> FittedHead:
     embeddings, labels = examples()
-    return await fitter.fit(FitTask(embeddings, labels, spec, FINGERPRINT), ignore_progress)
+    return await fit_process.fit(FitTask(embeddings, labels, spec, FINGERPRINT), ignore_progress)
 
 
-async def test_head_equals_the_one_fitted_in_this_process(fitter: FitProcess) -> None:
+async def test_head_equals_the_one_fitted_in_this_process(fit_process: FitProcess) -> None:
     embeddings, labels = examples()
     progress: list[tuple[float, str]] = []
-    fitted = await fitter.fit(
+    fitted = await fit_process.fit(
         FitTask(embeddings, labels, SPEC, FINGERPRINT),
         lambda share, phase, details=None: progress.append((share, phase)),
     )
@@ -98,7 +92,7 @@ async def test_head_equals_the_one_fitted_in_this_process(fitter: FitProcess) ->
     assert (shares[0], shares[-1]) == (0.0, 1.0)
 
 
-async def test_weights_views_start_and_test_examples_take_part(fitter: FitProcess) -> None:
+async def test_weights_views_start_and_test_examples_take_part(fit_process: FitProcess) -> None:
     embeddings, labels = examples()
     random = np.random.default_rng(1)
     spec = adapters.HeadSpec(family="ridge", augment=Augmentation(views=2))
@@ -110,12 +104,12 @@ async def test_weights_views_start_and_test_examples_take_part(fitter: FitProces
         weights=random.uniform(0.5, 2, len(labels)),
         views=(embeddings[:5] + 0.01).astype(np.float32),
         view_rows=np.arange(5),
-        start=(await fit(fitter)).safetensors,
+        start=(await fit(fit_process)).safetensors,
         test_embeddings=np.concatenate([embeddings[:6], embeddings[:1]]),
         test_labels=[*labels[:6], "a label of no training example"],
     )
-    fitted = await fitter.fit(task, ignore_progress)
-    plain = await fitter.fit(replace(task, weights=None), ignore_progress)
+    fitted = await fit_process.fit(task, ignore_progress)
+    plain = await fit_process.fit(replace(task, weights=None), ignore_progress)
     assert fitted.report["augmentation"]["augmented_examples"] == 5
     assert fitted.test is not None
     assert [item["label"] for item in fitted.test["classes"]][3:] == [
@@ -127,11 +121,11 @@ async def test_weights_views_start_and_test_examples_take_part(fitter: FitProces
 
 
 async def test_weights_count_in_what_the_report_says_as_they_do_in_the_head(
-    fitter: FitProcess,
+    fit_process: FitProcess,
 ) -> None:
     embeddings, labels = examples()
     weights = np.random.default_rng(1).uniform(0.1, 10, len(labels))
-    fitted = await fitter.fit(
+    fitted = await fit_process.fit(
         FitTask(embeddings, labels, SPEC, FINGERPRINT, weights), ignore_progress
     )
     here = adapters.fit(embeddings, labels, SPEC, fingerprint=FINGERPRINT, weights=weights)
@@ -141,71 +135,21 @@ async def test_weights_count_in_what_the_report_says_as_they_do_in_the_head(
     assert report.evaluation == expected.evaluation
 
 
-def test_test_examples_of_a_label_that_a_head_lacks_count_as_wrong() -> None:
-    embeddings, labels = examples()
-    head = adapters.fit(embeddings, labels, SPEC, fingerprint=FINGERPRINT).head
-    known = measure(head, labels, embeddings)
-    assert known == adapters.evaluate(head, embeddings, labels).to_json()
-    found = measure(head, [*labels, "z", "y"], np.concatenate([embeddings, embeddings[:2]]))
-    assert known is not None
-    assert found is not None
-    n, right = len(labels), known["estimate"]["accuracy"] * len(labels)
-    assert found["estimate"]["accuracy"] == pytest.approx(right / (n + 2))
-    floor = -2 * np.log(UNKNOWN_PROBABILITY)
-    loss = (known["estimate"]["log_loss"] * n + floor) / (n + 2)
-    assert found["estimate"]["log_loss"] == pytest.approx(loss, rel=1e-5)
-    assert [(item["label"], item["recall"]) for item in found["classes"][3:]] == [
-        ("y", 0),
-        ("z", 0),
-    ]
-    assert np.array(found["confusion"]).sum(axis=0)[3:].tolist() == [0, 0]
-    assert sum(item["examples"] for item in found["reliability"]) == n + 2
-    unknown = measure(head, ["z"], embeddings[:1])
-    assert unknown is not None
-    assert unknown["estimate"]["accuracy"] == 0
-    assert measure(head, [], None) is None
-
-
-ARRAYS = st.dictionaries(
-    st.text(max_size=5),
-    hypothesis_arrays(
-        st.sampled_from([np.float32, np.float64, np.uint8, np.int64]),
-        st.tuples(st.integers(0, 3), st.integers(0, 3)),
-        elements=st.integers(0, 100),
-    ),
-    max_size=4,
-)
-
-
-@given(ARRAYS)
-def test_any_arrays_come_back_from_a_payload(arrays: dict[str, NDArray[Any]]) -> None:
-    layout, parts = frames.pack_arrays(arrays)
-    header, payload = frames.read(io.BytesIO(frames.pack({"arrays": layout}, b"".join(parts)))) or (
-        {},
-        b"",
-    )
-    found = frames.unpack_arrays(header["arrays"], payload)
-    assert found.keys() == arrays.keys()
-    for name, array in arrays.items():
-        assert found[name].dtype == array.dtype
-        np.testing.assert_array_equal(found[name], array)
-
-
 async def test_process_is_kept_for_the_next_fit_and_runs_at_low_priority(
-    fitter: FitProcess,
+    fit_process: FitProcess,
 ) -> None:
-    await fit(fitter)
+    await fit(fit_process)
     first = training_process()
-    await fit(fitter)
+    await fit(fit_process)
     assert training_process().pid == first.pid
     assert first.nice() > psutil.Process().nice()
 
 
-async def test_process_computes_on_as_many_threads_as_it_was_given(fitter: FitProcess) -> None:
-    await fitter.warm_up()
+async def test_process_computes_on_as_many_threads_as_it_was_given(fit_process: FitProcess) -> None:
+    await fit_process.warm_up()
     one = training_process()
     assert {one.environ()[name] for name in BLAS_THREAD_VARIABLES} == {"1"}
-    await fitter.close()
+    await fit_process.close()
     three = FitProcess(3)
     await three.warm_up()
     found = training_process().environ()
@@ -225,28 +169,30 @@ def test_process_exits_when_the_server_is_gone() -> None:
 
 
 async def test_what_cannot_be_learned_is_refused_by_field_and_the_next_fit_works(
-    fitter: FitProcess,
+    fit_process: FitProcess,
 ) -> None:
     embeddings = np.array([[1, 2], [3, np.nan], [0, 1], [2, 2]], dtype=np.float32)
     labels = ["a", "a", "b", "b"]
     with pytest.raises(adapters.InvalidArgument) as expected:
         adapters.fit(embeddings, labels, SPEC, fingerprint=FINGERPRINT)
     with pytest.raises(PreconditionFailed) as caught:
-        await fitter.fit(FitTask(embeddings, labels, SPEC, FINGERPRINT), ignore_progress)
+        await fit_process.fit(FitTask(embeddings, labels, SPEC, FINGERPRINT), ignore_progress)
     told, meant = caught.value, expected.value
     assert str(told) == str(meant)
     assert (told.field, told.limit, told.value) == (meant.field, meant.limit, meant.value)
     before = training_process().pid
-    assert (await fit(fitter)).labels == ("a", "b", "c")
+    assert (await fit(fit_process)).labels == ("a", "b", "c")
     assert training_process().pid == before
 
 
-async def test_cancelled_fit_ends_its_process_and_the_next_fit_works(fitter: FitProcess) -> None:
+async def test_cancelled_fit_ends_its_process_and_the_next_fit_works(
+    fit_process: FitProcess,
+) -> None:
     embeddings, labels = examples(per_class=400, dim=512)
     begun = asyncio.Event()
     spec = adapters.HeadSpec(family="logistic")
     task = asyncio.create_task(
-        fitter.fit(
+        fit_process.fit(
             FitTask(embeddings, labels, spec, FINGERPRINT),
             lambda share, phase, details=None: begun.set(),
         )
@@ -257,15 +203,15 @@ async def test_cancelled_fit_ends_its_process_and_the_next_fit_works(fitter: Fit
     with pytest.raises(asyncio.CancelledError):
         await task
     assert not process.is_running()
-    assert (await fit(fitter)).labels == ("a", "b", "c")
+    assert (await fit(fit_process)).labels == ("a", "b", "c")
 
 
-async def test_killed_process_is_an_error_and_the_next_fit_works(fitter: FitProcess) -> None:
+async def test_killed_process_is_an_error_and_the_next_fit_works(fit_process: FitProcess) -> None:
     embeddings, labels = examples(per_class=400, dim=512)
     begun = asyncio.Event()
     spec = adapters.HeadSpec(family="logistic")
     task = asyncio.create_task(
-        fitter.fit(
+        fit_process.fit(
             FitTask(embeddings, labels, spec, FINGERPRINT),
             lambda share, phase, details=None: begun.set(),
         )
@@ -274,41 +220,41 @@ async def test_killed_process_is_an_error_and_the_next_fit_works(fitter: FitProc
     training_process().kill()
     with pytest.raises(FitterDied, match="-9"):
         await task
-    assert (await fit(fitter)).labels == ("a", "b", "c")
+    assert (await fit(fit_process)).labels == ("a", "b", "c")
 
 
-async def test_process_killed_between_fits_is_replaced(fitter: FitProcess) -> None:
-    await fit(fitter)
+async def test_process_killed_between_fits_is_replaced(fit_process: FitProcess) -> None:
+    await fit(fit_process)
     process = training_process()
     process.kill()
     try:
-        fitted = await fit(fitter)
+        fitted = await fit(fit_process)
     except FitterDied:  # its end was not known yet; it is now
-        fitted = await fit(fitter)
+        fitted = await fit(fit_process)
     assert fitted.labels == ("a", "b", "c")
 
 
-async def test_closing_ends_the_process(fitter: FitProcess) -> None:
-    await fitter.warm_up()
+async def test_closing_ends_the_process(fit_process: FitProcess) -> None:
+    await fit_process.warm_up()
     process = training_process()
-    await fitter.close()
+    await fit_process.close()
     assert not process.is_running()
-    await fitter.close()
+    await fit_process.close()
 
 
-async def test_fits_take_turns(fitter: FitProcess) -> None:
+async def test_fits_take_turns(fit_process: FitProcess) -> None:
     order: list[str] = []
     inside = asyncio.Event()
     leave = asyncio.Event()
 
     async def first() -> None:
-        async with fitter.acquire():
+        async with fit_process.acquire():
             inside.set()
             await leave.wait()
             order.append("first")
 
     async def second() -> None:
-        async with fitter.acquire():
+        async with fit_process.acquire():
             order.append("second")
 
     one = asyncio.create_task(first())

@@ -1,44 +1,18 @@
-"""Who may change what a server runs."""
+"""Who may change what a server runs, and what embedding says of all rows together."""
 
 from __future__ import annotations
 
 import pytest
 
-from service.addresses import is_loopback
+from models import InputLimits
 from service.concurrency.tasks import UninterruptedTasks
 from service.errors import InvalidRequest, PermissionDenied
-from service.handlers.backbones import Admin
+from service.handlers.backbones import Admin, Extraction
 from service.requests.calls import Call
-from service.transport.grpc_server import is_local
+from tests.service.embedding.resolvers import made
 from tests.service.hand_extractor import HandExtractor
-from trunkline.v1 import admin_pb2
-
-
-@pytest.mark.parametrize(
-    ("peer", "local"),
-    [
-        ("ipv4:127.0.0.1:50051", True),
-        ("ipv4:127.8.9.10:1", True),
-        ("ipv6:[::1]:50051", True),
-        ("ipv6:%5B::1%5D:50051", True),
-        ("ipv6:%5B::ffff:127.0.0.1%5D:50051", True),
-        ("unix:", True),
-        ("unix:/run/trunkline.sock", True),
-        ("ipv4:192.0.2.1:50051", False),
-        ("ipv4:0.0.0.0:50051", False),
-        ("ipv6:[2001:db8::1]:50051", False),
-        ("ipv6:%5B::ffff:192.0.2.1%5D:50051", False),
-        ("127.0.0.1:50051", False),
-        ("", False),
-    ],
-)
-def test_peer_is_local_on_loopback_and_unix_sockets_alone(peer: str, local: bool) -> None:
-    assert is_local(peer) is local
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1.example.org", "localhost.example.org", "", "::2"])
-def test_names_that_look_like_loopback_are_not(host: str) -> None:
-    assert not is_loopback(host)
+from tests.service.server import texts
+from trunkline.v1 import admin_pb2, extraction_pb2
 
 
 async def test_callers_on_other_machines_are_refused() -> None:
@@ -57,3 +31,17 @@ async def test_empty_name_is_refused_by_field() -> None:
             admin_pb2.LoadBackboneRequest(), call
         )
     assert caught.value.field == "name"
+
+
+async def test_times_of_a_request_are_those_of_its_slowest_row() -> None:
+    extractor, call = HandExtractor(), Call("Embed", "grpc", "acme", None)
+    extraction = Extraction(extractor, made(extractor), InputLimits(), max_rows=10)
+
+    async def timing(*rows: str) -> tuple[float, float, float]:
+        request = extraction_pb2.EmbedRequest(tenant="tenants/acme", inputs=texts(*rows))
+        told = (await extraction.embed(request, call)).timing
+        return told.decode_seconds, told.queue_seconds, told.backbone_seconds
+
+    assert await timing("known") == (0.1, 0.2, 0.3)
+    assert await timing("known") == (0, 0, 0)
+    assert await timing("known", "new", "known") == (0.1, 0.2, 0.3)

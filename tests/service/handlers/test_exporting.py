@@ -2,61 +2,23 @@
 
 from __future__ import annotations
 
-import functools
-import json
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
-from numpy.typing import NDArray
 
 import adapters
-from adapters.onnx_export import to_onnx
 from adapters.spec import FRONTS
 from service.errors import PreconditionFailed
 from service.replies.model_card import model_card
 from service.store.versions import VersionRecord
+from tests.adapters.graphs import run_graph
 from tests.service.server import HEAD, InProcessServer, best, import_request, texts
 from tests.service.tiny_backbone import FINGERPRINT
 from trunkline.v1 import heads_pb2
 
-DIM = 24
 TOLERANCE = 1e-5
 MORE_LABELS = {f"{colour} {i}": colour for i in range(8) for colour in ("red", "blue")}
-
-
-@functools.cache
-def examples() -> tuple[NDArray[np.float32], list[str]]:
-    random = np.random.default_rng(5)
-    labels = [str(i % 4) for i in range(80)]
-    rows = random.normal(size=(80, DIM)) * random.uniform(0.1, 5, DIM) + 3
-    rows[np.arange(80), [int(label) for label in labels]] += 4
-    return rows.astype(np.float32), labels
-
-
-def run(graph: bytes, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    (probabilities,) = session.run(["probabilities"], {"embedding": embeddings})
-    return np.asarray(probabilities)
-
-
-@pytest.mark.parametrize("front", FRONTS)
-@pytest.mark.parametrize("family", adapters.FAMILIES)
-def test_graph_gives_the_probabilities_of_the_head(family: str, front: str) -> None:
-    rows, labels = examples()
-    spec = adapters.HeadSpec(family=family, front=front, seed=3)
-    head = adapters.fit(rows, labels, spec, fingerprint=FINGERPRINT).head
-    random = np.random.default_rng(0)
-    near_nothing = random.normal(size=(5, DIM)) * 1e-4
-    inputs = np.vstack([rows[:5] * 1000, np.zeros((1, DIM)), near_nothing, rows])
-    inputs = inputs.astype(np.float32)
-    graph = to_onnx(head)
-    np.testing.assert_allclose(run(graph, inputs), head.probabilities(inputs), atol=TOLERANCE)
-    assert run(graph, inputs[:0]).shape == (0, 4)
-    info = onnxruntime.InferenceSession(graph).get_modelmeta().custom_metadata_map
-    assert json.loads(info["labels"]) == list(head.labels)
-    assert info["fingerprint"] == FINGERPRINT
 
 
 async def export(server: InProcessServer, **values: Any) -> heads_pb2.ExportHeadResponse:
@@ -73,7 +35,9 @@ async def test_version_is_exported_as_graph_only_if_asked_for(server: InProcessS
     exported = await export(server, onnx=True, version=1)
     rows = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32) * 100
     head = adapters.Head.from_safetensors(exported.safetensors)
-    np.testing.assert_allclose(run(exported.onnx, rows), head.probabilities(rows), atol=TOLERANCE)
+    np.testing.assert_allclose(
+        run_graph(exported.onnx, rows), head.probabilities(rows), atol=TOLERANCE
+    )
 
 
 async def test_imported_weights_of_anybody_leave_as_a_graph(server: InProcessServer) -> None:
@@ -81,7 +45,7 @@ async def test_imported_weights_of_anybody_leave_as_a_graph(server: InProcessSer
     exported = await export(server, onnx=True)
     rows = np.ones((2, 4), np.float32)
     expected = adapters.Head.from_safetensors(exported.safetensors).probabilities(rows)
-    np.testing.assert_allclose(run(exported.onnx, rows), expected, atol=TOLERANCE)
+    np.testing.assert_allclose(run_graph(exported.onnx, rows), expected, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("front", FRONTS)

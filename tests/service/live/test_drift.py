@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.service.learning_head import IMMEDIATE, LearningHead, OpenLearningHead, around
+from tests.service.learning_head import IMMEDIATE, LearningHead, OpenLearningHead, around, strangers
 from trunkline.v1 import heads_pb2
 
 SWAPPED = {"red": "blue", "blue": "red"}
@@ -43,6 +43,9 @@ async def test_drift_is_detected_and_the_copy_stands_on_what_came_after_it(
         await head.drop()
         await head.live()
         assert registry.get_sample_value("trunkline_live_drifted", {"tenant": "acme"}) == 0
+        await head.send(strangers(1), "red")
+        live = await head.live()
+        assert (live.example_count, live.drift.detected) == (41, False)
 
 
 async def test_version_that_is_trained_after_a_change_is_followed_from_its_own_examples(

@@ -1,383 +1,120 @@
-"""Live copies through the application's handlers: what feedback does, and what it cannot do."""
+"""A live copy by itself: what it keeps for novelty, what drift is seen in, how it is compared."""
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
-
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import adapters
-from adapters import FAMILIES
-from adapters.calibration import fit_temperature
-from service.errors import InvalidRequest, PreconditionFailed
-from service.live import live_copy
-from tests.service.learning_head import (
-    CENTRES,
-    GATED,
-    IMMEDIATE,
-    MANUAL,
-    LearningHead,
-    OpenLearningHead,
-    around,
-    states,
-    strangers,
-    unlike,
-)
-from tests.service.server import HEAD
-from trunkline.v1 import heads_pb2
+from adapters.novelty import MAX_KEPT_PER_CLASS, unit
+from service.live.comparison import Comparison
+from service.live.live_copy import LiveCopy
+from service.live.policy import Policy, Rules
+from service.live.status import LiveState, status_of
+from service.store.live_set import LiveFeedback, Member
+from tests.service.tiny_backbone import FINGERPRINT
 
-LEARNED = heads_pb2.FEEDBACK_STATE_LEARNED
-QUARANTINED = heads_pb2.FEEDBACK_STATE_QUARANTINED
+DIM = 16
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-async def test_very_next_prediction_shows_what_was_learned(
-    open_learning_head: OpenLearningHead, family: str
-) -> None:
-    async with open_learning_head(IMMEDIATE, family=family) as head:
-        inputs = strangers(10)
-        before = await head.predict(inputs)
-        assert (before.live, before.version) == (False, 1)
-        other = await unlike(head, inputs)
-        for vector in inputs[:5]:
-            assert not (await head.send([vector], other)).errors
-        after = await head.predict(inputs)
-        assert (after.live, after.version) == (True, 1)
-        assert await head.labels(inputs) == [other] * 10
+def near(label: str, count: int, seed: int) -> NDArray[np.float32]:
+    noise = np.random.default_rng(seed).normal(size=(count, DIM))
+    return (noise + (4 if label == "a" else -4)).astype(np.float32)
 
 
-async def test_immediate_copy_is_the_one_that_training_on_everything_makes(
-    open_learning_head: OpenLearningHead,
-) -> None:
-    async with open_learning_head(IMMEDIATE) as head:
-        probes = around("red", 20, seed=5) + strangers(5)
-        for seed in (11, 12):
-            await head.send(around("red", 5, seed), "red")
-            await head.send(around("blue", 5, seed), "blue")
-        live = await head.live()
-        assert (live.state, live.base_version) == (heads_pb2.LIVE_STATE_SERVING, 1)
-        assert (live.example_count, live.feedback_count, live.scored) == (60, 20, 20)
-        assert list(live.labels) == ["blue", "red"]
-        learned = await head.probabilities(probes)
-        await head.drop()
-        assert not (await head.predict(probes)).live
-        assert np.abs(await head.probabilities(probes) - learned).max() > 0
+LABELS = ["a"] * 60 + ["b"] * 60
+VECTORS = np.concatenate([near("a", 60, seed=1), near("b", 60, seed=2)])
+MEMBERS = [
+    Member(f"m{i}", vector, label, 1.0, anchor=True)
+    for i, (vector, label) in enumerate(zip(VECTORS, LABELS, strict=True))
+]
 
 
-async def test_gated_head_answers_as_before_until_its_copy_is_shown_to_be_better(
-    open_learning_head: OpenLearningHead,
-) -> None:
-    async with open_learning_head(GATED, family="lda") as head:
-        await head.update(allow_new_labels=True)
-        green = [vector + CENTRES["green"] for vector in around("green", 30, seed=4)]
-        before = await head.probabilities(green)
-        await head.send(green[:4], "green")
-        live = await head.live()
-        assert live.state == heads_pb2.LIVE_STATE_LEARNING
-        assert (live.scored, live.active_right) == (4, 0)
-        assert live.evidence_better > live.evidence_worse
-        np.testing.assert_array_equal(await head.probabilities(green), before)
-        assert not (await head.predict(green)).live
-        for vector in green[4:]:
-            await head.send([vector], "green")
-            if (await head.head()).active_version == 2:
-                break
-        described = await head.head()
-        assert described.active_version == 2
-        assert described.live.state == heads_pb2.LIVE_STATE_IDLE
-        assert list(described.labels) == ["blue", "green", "red"]
-        assert set(await head.labels(green)) == {"green"}
-        assert {item.state for item in await head.feedback()} == {LEARNED}
-        request = heads_pb2.GetHeadVersionRequest(name=f"{HEAD}/versions/2")
-        version = (await head.server.ask("GetHeadVersion", request)).version
-        assert (version.source, version.active) == ("feedback", True)
-        assert version.example_count == 40 + described.feedback_count
+def copy_of_a_head(*, novelty: bool = False, policy: Policy = Policy.IMMEDIATE) -> LiveCopy:
+    spec = adapters.HeadSpec(family="ridge", novelty=adapters.NoveltySpec() if novelty else None)
+    fitted = adapters.fit(VECTORS, LABELS, spec, fingerprint=FINGERPRINT)
+    head = adapters.diagnose(fitted, VECTORS, LABELS).head
+    rules = Rules(policy, error_rate=0.05, drift_delta=1e-9)
+    return LiveCopy(1, head, MEMBERS, [], rules, changed=False)
 
 
-async def test_copy_that_would_forget_the_stored_examples_is_held_back(
-    open_learning_head: OpenLearningHead,
-) -> None:
-    async with open_learning_head(GATED) as head:
-        lies = around("red", 40, seed=21, spread=0.5)
-        for start in range(0, 40, 4):
-            await head.send(lies[start : start + 4], "blue")
-        live = await head.live()
-        assert live.state == heads_pb2.LIVE_STATE_HELD_BACK
-        assert live.live_leave_one_out < live.active_leave_one_out - 0.01
-        assert "stored examples" in live.reason
-        assert (await head.head()).active_version == 1
-        assert set(await head.labels(lies)) == {"red"}
+def taught(count: int) -> list[LiveFeedback]:
+    """Feedback on one class, each on an input of its own."""
+    vectors = near("a", count, seed=3)
+    return [
+        LiveFeedback(i + 1, f"f{i}", vector, "a", 1.0, None, None)
+        for i, vector in enumerate(vectors)
+    ]
 
 
-async def test_copy_that_is_shown_to_be_worse_is_dropped_and_its_feedback_quarantined(
-    open_learning_head: OpenLearningHead,
-) -> None:
-    async with open_learning_head(GATED, family="logistic") as head:
-        # Many lies at once, before the copy has believed one of them, and then the truth.
-        await head.send(around("red", 60, seed=31, spread=0.3), "blue")
-        for vector in around("red", 40, seed=32, spread=0.3):
-            await head.send([vector], "red")
-            if (await head.head()).quarantined_count:
-                break
-        described = await head.head()
-        assert described.active_version == 1
-        assert 60 < described.quarantined_count < 100
-        assert {item.state for item in await head.feedback()} == {QUARANTINED}
-        assert described.live.state == heads_pb2.LIVE_STATE_IDLE
-        assert len(await head.examples()) == 40
+def test_of_what_feedback_taught_the_last_embeddings_of_a_class_count_for_novelty() -> None:
+    copy, feedback = copy_of_a_head(novelty=True), taught(MAX_KEPT_PER_CLASS + 10)
+    learned = copy.learn(feedback)
+    assert learned.changed_at is None
+    assert copy.scoring_head is not None
+    assert copy.scoring_head.novelty is not None
+    assert copy.active.novelty is not None
+    added = copy.scoring_head.novelty.bank[len(copy.active.novelty.bank) :]
+    last = np.stack([item.vector for item in feedback[-MAX_KEPT_PER_CLASS:]])
+    np.testing.assert_array_equal(added, unit(last).astype(np.float16))
 
 
-async def test_manual_copy_neither_serves_nor_takes_over_until_it_is_promoted(
-    open_learning_head: OpenLearningHead,
-) -> None:
-    async with open_learning_head(MANUAL) as head:
-        inputs = strangers(30)
-        other = await unlike(head, inputs)
-        before = await head.probabilities(inputs)
-        await head.send(inputs, other)
-        live = await head.live()
-        assert live.state == heads_pb2.LIVE_STATE_LEARNING
-        assert live.evidence_better >= 1 / live.error_rate
-        np.testing.assert_array_equal(await head.probabilities(inputs), before)
-        predicted = await head.live()
-        promoted = await head.promote()
-        assert (promoted.version.version, promoted.version.source) == (2, "feedback")
-        request = heads_pb2.GetHeadReportRequest(name=f"{HEAD}/versions/2")
-        report = (await head.server.ask("GetHeadReport", request)).report
-        assert (report.example_count, report.estimate.method) == (70, "leave-one-out")
-        assert [item.examples for item in report.evaluation.classes] == (
-            [20, 50] if other == "red" else [50, 20]
-        )
-        (online,) = [point for point in report.online if point.feedback == 30] or report.online[-1:]
-        assert sum(point.scored for point in report.online) == 30
-        assert predicted.scored == 30
-        assert online.live_accuracy > online.active_accuracy == 0
-        assert promoted.head.active_version == 2
-        assert set(await head.labels(inputs)) == {other}
+def test_memory_of_a_copy_counts_what_it_keeps_for_novelty() -> None:
+    looking, plain = copy_of_a_head(novelty=True), copy_of_a_head(novelty=False)
+    before = looking.nbytes - plain.nbytes
+    feedback = taught(30)
+    for copy in (looking, plain):
+        copy.learn(feedback)
+    kept = sum(item.vector.nbytes for item in feedback)
+    assert looking.nbytes - plain.nbytes >= before + kept
 
 
-async def test_promoted_version_is_calibrated_on_what_it_stands_on(
-    open_learning_head: OpenLearningHead,
-) -> None:
-    async with open_learning_head(IMMEDIATE) as head:
-        base = await exported(head)
-        doubtful = around("red", 15, seed=21)
-        await head.send(doubtful, "blue")
-        await head.promote()
-        promoted = await exported(head)
-    vectors = np.stack([*around("red", 20, seed=1), *around("blue", 20, seed=2), *doubtful])
-    labels = ["red"] * 20 + ["blue"] * 35
-    logits = adapters.live_head(base, vectors, labels).held_out_logits(
-        vectors, labels, np.ones(len(labels))
+@pytest.mark.parametrize("policy", [Policy.IMMEDIATE, Policy.MANUAL])
+def test_drift_is_looked_for_in_the_answers_that_were_served(policy: Policy) -> None:
+    copy, count = copy_of_a_head(policy=policy), 30
+    between = np.tile([4, -4], DIM // 2) + near("a", count, seed=4) - 4
+    vectors = between.astype(np.float32)
+    best = copy.active.logits(vectors).argmax(axis=1)
+    wrong = [copy.active.labels[1 - i] for i in best]
+    copy.learn(
+        [
+            LiveFeedback(i + 1, f"f{i}", vector, label, 1.0, None, None)
+            for i, (vector, label) in enumerate(zip(vectors, wrong, strict=True))
+        ]
     )
-    fitted = fit_temperature(logits, base.class_indices(labels), base.temperature)
-    assert promoted.temperature == pytest.approx(fitted, rel=1e-3)
-    assert promoted.temperature > 1.5 * base.temperature
+    status = status_of(copy, None)
+    assert (status.scored, status.active_right) == (count, 0)
+    assert status.live_right > 0
+    served = status.live_right if policy is Policy.IMMEDIATE else status.active_right
+    assert status.drift.window == count
+    assert status.drift.accuracy == pytest.approx(served / count)
 
 
-async def exported(head: LearningHead) -> adapters.Head:
-    """The active version."""
-    request = heads_pb2.ExportHeadRequest(name=head.name)
-    file = (await head.server.ask("ExportHead", request)).safetensors
-    return adapters.Head.from_safetensors(file)
+def test_anchors_to_which_feedback_gave_another_label_count_against_the_copy() -> None:
+    copy = copy_of_a_head(policy=Policy.MANUAL)
+    relabelled = [
+        LiveFeedback(i + 1, item.digest, item.vector, "b", 1.0, None, None)
+        for i, item in enumerate(MEMBERS[:6])
+    ]
+    before = copy.compare(MEMBERS, [])
+    assert (before.active, before.live) == (1, 1)
+    copy.learn(relabelled)
+    after = copy.compare(MEMBERS, relabelled)
+    assert after.active == 1
+    assert after.live == pytest.approx(1 - len(relabelled) / len(MEMBERS))
+    assert not after.passed
 
 
-async def test_rollback_brings_the_old_answers_back_at_once(
-    open_learning_head: OpenLearningHead,
+@pytest.mark.parametrize(("worse", "told"), [("a", True), (None, False)])
+def test_copy_that_is_held_back_names_the_class_that_fares_worse(
+    worse: str | None, told: bool
 ) -> None:
-    async with open_learning_head(MANUAL) as head:
-        inputs = strangers(6)
-        before = await head.probabilities(inputs)
-        await head.send(inputs, await unlike(head, inputs))
-        await head.promote()
-        await head.activate(1)
-        np.testing.assert_array_equal(await head.probabilities(inputs), before)
-        assert set(states(await head.feedback())) == {QUARANTINED}
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-async def test_copy_is_the_same_after_a_restart(
-    open_learning_head: OpenLearningHead, family: str
-) -> None:
-    probes = around("red", 10, seed=5) + strangers(10)
-    async with open_learning_head(IMMEDIATE, family=family) as head:
-        for start in range(0, 8, 2):
-            await head.send(strangers(8)[start : start + 2], "red")
-        await head.send(around("blue", 4, seed=6), "blue")
-        await head.send(around("red", 20, seed=1)[:2], "blue")  # corrections of members
-        before = await head.probabilities(probes)
-        live = await head.live()
-    async with open_learning_head(family=family) as head:
-        tolerance = 1e-3 if family == "logistic" else 1e-6
-        np.testing.assert_allclose(await head.probabilities(probes), before, atol=tolerance)
-        assert await head.live() == live
-
-
-async def test_feedback_that_was_acknowledged_but_not_learned_is_learned_after_a_crash(
-    open_learning_head: OpenLearningHead, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    inputs = strangers(6)
-
-    def crash(self: live_copy.LiveCopy, feedback: object) -> None:
-        raise RuntimeError("power cut")
-
-    async with open_learning_head(IMMEDIATE) as head:
-        other = await unlike(head, inputs)
-        monkeypatch.setattr(live_copy.LiveCopy, "learn", crash)
-        assert not (await head.send(inputs, other)).errors
-        assert not (await head.predict(inputs)).live
-        live = await head.live()
-        assert live.state == heads_pb2.LIVE_STATE_UNAVAILABLE
-        assert "learning failed" in live.reason
-        assert not any(item.HasField("active_right") for item in await head.feedback())
-        metrics = head.server.application.metrics.registry
-        failures = metrics.get_sample_value("trunkline_live_failures_total", {"tenant": "acme"})
-        assert failures is not None
-        assert failures >= 1
-    monkeypatch.undo()
-    async with open_learning_head() as head:
-        assert set(await head.labels(inputs)) == {other}
-        live = await head.live()
-        assert (live.feedback_count, live.scored, live.active_right) == (6, 6, 0)
-
-
-async def test_copy_that_failed_is_made_anew_with_the_next_feedback(
-    open_learning_head: OpenLearningHead, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with open_learning_head(IMMEDIATE) as head:
-        inputs = strangers(6)
-        other = await unlike(head, inputs)
-        with monkeypatch.context() as broken:
-            broken.setattr(live_copy.LiveCopy, "learn", None)
-            await head.send(inputs[:3], other)
-            assert not (await head.predict(inputs)).live
-        await head.send(inputs[3:], other)
-        assert set(await head.labels(inputs)) == {other}
-        assert (await head.live()).scored == 6
-
-
-async def test_change_of_policy_takes_effect_at_once(open_learning_head: OpenLearningHead) -> None:
-    async with open_learning_head(MANUAL) as head:
-        inputs = strangers(4)
-        await head.send(inputs, "red")
-        assert not (await head.predict(inputs)).live
-        described = await head.update(policy=IMMEDIATE)
-        assert described.live.state == heads_pb2.LIVE_STATE_SERVING
-        assert (await head.predict(inputs)).live
-        await head.update(policy=MANUAL)
-        assert not (await head.predict(inputs)).live
-        with pytest.raises(InvalidRequest) as caught:
-            await head.update(policy=7)
-        assert caught.value.field == "policy"
-
-
-async def test_nothing_to_promote_or_drop_is_an_error_that_says_so(
-    open_learning_head: OpenLearningHead,
-) -> None:
-    async with open_learning_head(IMMEDIATE) as head:
-        for wanted in (head.promote, head.drop):
-            with pytest.raises(PreconditionFailed) as caught:
-                await wanted()
-            assert caught.value.field == "head"
-
-
-async def test_concurrent_predictions_each_see_one_version(
-    open_learning_head: OpenLearningHead,
-) -> None:
-    async with open_learning_head(MANUAL) as head:
-        inputs = strangers(20)
-        await head.send(inputs, await unlike(head, inputs))
-        await head.promote()
-        expected: dict[int, Any] = {}
-        for version in (1, 2):
-            await head.activate(version)
-            expected[version] = (await head.predict(inputs)).probabilities
-        assert expected[1] != expected[2]
-
-        async def switch() -> None:
-            for _ in range(10):
-                for version in (1, 2):
-                    await head.activate(version)
-
-        switching = asyncio.create_task(switch())
-        while not switching.done():
-            group = await head.predict(inputs)
-            assert group.probabilities == expected[group.version]
-            await asyncio.sleep(0)  # a prediction from memory waits for nothing
-        await switching
-
-
-async def test_predictions_while_feedback_comes_see_whole_states_of_the_copy(
-    open_learning_head: OpenLearningHead,
-) -> None:
-    async with open_learning_head(IMMEDIATE) as head:
-        inputs = strangers(12)
-        sent = asyncio.gather(*(head.send([vector], "red") for vector in inputs))
-        groups = await asyncio.gather(*(head.predict(inputs) for _ in range(12)))
-        await sent
-        assert {len(group.rows) for group in groups} == {12}
-        live = await head.live()
-        assert (live.feedback_count, live.scored, live.example_count) == (12, 12, 52)
-
-
-async def test_copies_larger_than_their_memory_still_learn(
-    open_learning_head: OpenLearningHead,
-) -> None:
-    async with open_learning_head(IMMEDIATE, live_cache_bytes=0) as head:
-        inputs = strangers(6)
-        other = await unlike(head, inputs)
-        for vector in inputs:
-            await head.send([vector], other)
-        assert set(await head.labels(inputs)) == {other}
-        assert (await head.live()).scored == 6
-        registry = head.server.application.metrics.registry
-        assert registry.get_sample_value("trunkline_live_copies") == 0
-
-
-async def test_deleted_head_leaves_nothing_behind_for_one_of_the_same_name(
-    open_learning_head: OpenLearningHead,
-) -> None:
-    async with open_learning_head(IMMEDIATE) as head:
-        await head.send(strangers(4), "red")
-        await head.live()
-        await head.server.ask("DeleteHead", heads_pb2.DeleteHeadRequest(name=HEAD))
-        await head.server.create()
-        live = await head.live()
-        assert (live.state, live.base_version) == (heads_pb2.LIVE_STATE_IDLE, 0)
-        assert await head.feedback() == []
-
-
-async def test_drift_is_detected_and_the_copy_stands_on_what_came_after_it(
-    open_learning_head: OpenLearningHead,
-) -> None:
-    async with open_learning_head(IMMEDIATE, drift_delta=0.2) as head:
-        for label in ("red", "blue"):
-            await head.send(around(label, 40, seed=41, spread=0.5), label)
-        assert not (await head.live()).drift.detected
-        swapped = {"red": "blue", "blue": "red"}
-        for seed in range(50, 80):
-            for label in ("red", "blue"):
-                await head.send(around(label, 2, seed, spread=0.5), swapped[label])
-            if (live := await head.live()).drift.detected:
-                break
-        assert live.drift.detected
-        assert live.drift.time.seconds > 0
-        assert live.example_count == live.feedback_count < 200
-        for label in ("red", "blue"):
-            await head.send(around(label, 20, seed=90, spread=0.5), swapped[label])
-            assert set(await head.labels(around(label, 9, 91, 0.5))) == {swapped[label]}
-        registry = head.server.application.metrics.registry
-        found = {
-            name: registry.get_sample_value(f"trunkline_{name}", {"tenant": "acme"})
-            for name in ("drifts_total", "live_drifted", "last_drift_time_seconds")
-        }
-        assert found["drifts_total"] == found["live_drifted"] == 1
-        assert found["last_drift_time_seconds"] == pytest.approx(live.drift.time.seconds, abs=60)
-        await head.drop()
-        await head.live()
-        assert registry.get_sample_value("trunkline_live_drifted", {"tenant": "acme"}) == 0
-        await head.send(strangers(1), "red")
-        live = await head.live()
-        assert (live.example_count, live.drift.detected) == (41, False)
+    copy = copy_of_a_head(policy=Policy.MANUAL)
+    for _ in range(20):
+        copy.gate.observe(active_right=False, live_right=True)
+    assert not copy.gate.record(Comparison(0.9, 0.8, 100, worse_class=worse))
+    status = status_of(copy, None)
+    assert status.state is LiveState.HELD_BACK
+    assert "80.0% right on the stored examples" in status.reason
+    assert status.reason.endswith("'a' fares worse") is told

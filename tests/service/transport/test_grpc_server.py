@@ -10,7 +10,7 @@ import pytest
 from service.errors import InvalidRequest, QueueFull, ServiceError, Unavailable
 from service.metrics import Metrics
 from service.requests.calls import Call, Calls, Handler
-from service.transport.grpc_server import GrpcServer
+from service.transport.grpc_server import GrpcServer, is_local
 from service.transport.methods import OF_THE_SERVER, methods_of
 from service.transport.readiness import Readiness
 from tests.e2e.transports import Grpc, Refused
@@ -18,7 +18,7 @@ from trunkline.v1 import heads_pb2
 
 
 async def answer(handler: Handler, timeout: float = 60) -> Any:
-    """What a client is told when this handles his request."""
+    """What a client is told when this handles its request."""
     server = GrpcServer(
         "127.0.0.1:0",
         OF_THE_SERVER,
@@ -80,3 +80,25 @@ async def test_deadline_of_the_client_is_that_of_the_call() -> None:
 
     await answer(handle, timeout=1000)
     assert left == [pytest.approx(1000, abs=100)]
+
+
+@pytest.mark.parametrize(
+    ("peer", "local"),
+    [
+        ("ipv4:127.0.0.1:50051", True),
+        ("ipv4:127.8.9.10:1", True),
+        ("ipv6:[::1]:50051", True),
+        ("ipv6:%5B::1%5D:50051", True),
+        ("ipv6:%5B::ffff:127.0.0.1%5D:50051", True),
+        ("unix:", True),
+        ("unix:/run/trunkline.sock", True),
+        ("ipv4:192.0.2.1:50051", False),
+        ("ipv4:0.0.0.0:50051", False),
+        ("ipv6:[2001:db8::1]:50051", False),
+        ("ipv6:%5B::ffff:192.0.2.1%5D:50051", False),
+        ("127.0.0.1:50051", False),
+        ("", False),
+    ],
+)
+def test_peer_is_local_on_loopback_and_unix_sockets_alone(peer: str, local: bool) -> None:
+    assert is_local(peer) is local

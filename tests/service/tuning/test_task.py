@@ -1,18 +1,13 @@
-"""What tunings keep on the disk, and small things that they stand on."""
+"""What tunings keep on the disk."""
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import adapters
-from service.concurrency.retry import ATTEMPTS, retry_when_full
-from service.concurrency.tasks import gather_or_raise, to_thread_shielded
-from service.errors import QueueFull, Unavailable
 from service.fitting.task import FittedHead
 from service.tuning.process import TuningProcess
 from service.tuning.task import (
@@ -83,7 +78,7 @@ async def test_result_of_before_a_crash_is_taken_without_tuning_again(tmp_path: 
     assert (plain.tail, plain.features) == (None, None)
 
 
-async def test_folders_of_jobs_that_have_ended_are_swept(tmp_path: Path) -> None:
+async def test_folders_of_jobs_that_have_ended_are_removed(tmp_path: Path) -> None:
     tuner = TuningProcess(tmp_path / "tuning", threads=1)
     await tuner.remove_stale([])
     for job in ("ended", "unfinished", "discarded"):
@@ -93,68 +88,3 @@ async def test_folders_of_jobs_that_have_ended_are_swept(tmp_path: Path) -> None
     await tuner.remove_stale(["unfinished"])
     assert [path.name for path in (tmp_path / "tuning").iterdir()] == ["unfinished"]
     assert await tuner.task("unfinished") is not None
-
-
-async def test_first_error_of_things_done_together_ends_the_others() -> None:
-    ended: list[str] = []
-
-    async def wait() -> int:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.append("waiting")
-        return 0
-
-    async def fail() -> int:
-        raise Unavailable("gone")
-
-    with pytest.raises(Unavailable, match="gone"):
-        await gather_or_raise([wait(), fail()])
-    assert ended == ["waiting"]
-
-    async def give(value: int) -> int:
-        return value
-
-    assert await gather_or_raise([give(1), give(2)]) == [1, 2]
-    assert await gather_or_raise([give(3)]) == [3]
-
-
-async def test_who_is_cancelled_waits_for_what_must_not_be_left_half_way() -> None:
-    begun, go, ended = threading.Event(), threading.Event(), threading.Event()
-
-    def work() -> None:
-        begun.set()
-        assert go.wait(60)
-        ended.set()
-
-    running = asyncio.create_task(to_thread_shielded(work))
-    await asyncio.to_thread(begun.wait, 60)
-    running.cancel()
-    await asyncio.sleep(0)
-    assert not running.done()
-    go.set()
-    with pytest.raises(asyncio.CancelledError):
-        await running
-    assert ended.is_set()
-
-
-async def test_full_server_is_asked_again_but_not_for_ever() -> None:
-    asked: list[int] = []
-
-    async def ask() -> str:
-        asked.append(1)
-        if len(asked) < 3:
-            raise QueueFull("full", retry_after=0.001)
-        return "embedded"
-
-    assert await retry_when_full(ask) == "embedded"
-    assert len(asked) == 3
-
-    async def never() -> str:
-        asked.append(1)
-        raise Unavailable("away", retry_after=0.0001)
-
-    asked.clear()
-    with pytest.raises(Unavailable):
-        await retry_when_full(never)
-    assert len(asked) == ATTEMPTS

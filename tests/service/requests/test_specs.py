@@ -1,10 +1,8 @@
-"""Pages, specs and errors on the wire."""
+"""Specs of heads on the wire."""
 
 from __future__ import annotations
 
-import base64
 import json
-from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -12,74 +10,9 @@ from hypothesis import strategies as st
 
 import adapters
 from adapters.spec import FRONTS, Augmentation, FineTune, NoveltySpec
-from service.errors import InvalidRequest, NotFound
-from service.replies.heads import spec_message, timestamp
-from service.replies.rows import row_error
-from service.requests.paging import page_size, read_page_token, write_page_token
+from service.replies.heads import spec_message
 from service.requests.specs import read_spec
-from trunkline.resources import ID_PATTERN
 from trunkline.v1 import heads_pb2
-
-
-@given(st.integers(0, 2**63 - 1))
-def test_number_in_a_page_token_comes_back(key: int) -> None:
-    assert read_page_token(write_page_token(key), int) == key
-
-
-@given(st.from_regex(ID_PATTERN, fullmatch=True))
-def test_name_in_a_page_token_comes_back(key: str) -> None:
-    assert read_page_token(write_page_token(key), str) == key
-
-
-def test_no_token_is_the_first_page() -> None:
-    assert read_page_token("", int) == 0
-    assert read_page_token("", str) == ""
-
-
-def token(value: object) -> str:
-    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode()
-
-
-@pytest.mark.parametrize("kind", [int, str])
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("!", "AAA", "é", "////", "a b", "x" * 5000),
-        *(token(None), token([1]), token({"a": 1}), token(True), token(1.5)),
-        *(token(-1), token(2**63), token("\ud800")),
-        base64.urlsafe_b64encode(b"[" * 3000).decode(),
-        base64.urlsafe_b64encode(b"9" * 5000).decode(),
-        base64.urlsafe_b64encode(b"\xff\xfe").decode(),
-    ],
-)
-def test_token_that_no_page_gave_is_refused(kind: type[int] | type[str], text: str) -> None:
-    with pytest.raises(InvalidRequest, match="page_token") as caught:
-        read_page_token(text, kind)
-    assert caught.value.field == "page_token"
-
-
-def test_token_of_another_list_is_refused() -> None:
-    with pytest.raises(InvalidRequest):
-        read_page_token(write_page_token("name"), int)
-    with pytest.raises(InvalidRequest):
-        read_page_token(write_page_token(3), str)
-
-
-@given(st.text(max_size=40))
-def test_any_token_is_either_read_or_refused(text: str) -> None:
-    with suppress(InvalidRequest):
-        assert isinstance(read_page_token(text, int), int)
-
-
-@pytest.mark.parametrize(("wanted", "size"), [(0, 100), (1, 1), (1000, 1000)])
-def test_page_size_has_a_default(wanted: int, size: int) -> None:
-    assert page_size(wanted) == size
-
-
-def test_page_that_is_too_large_is_refused() -> None:
-    with pytest.raises(InvalidRequest, match="at most 1000, is 1001"):
-        page_size(1001)
-
 
 SPECS = st.builds(
     adapters.HeadSpec,
@@ -161,24 +94,3 @@ def test_impossible_spec_is_an_error_that_names_the_field() -> None:
     with pytest.raises(adapters.InvalidSpec) as caught:
         read_spec(heads_pb2.HeadSpec(family="forest"))
     assert caught.value.field == "family"
-
-
-def test_row_error_tells_code_field_limit_and_value() -> None:
-    error = row_error(3, NotFound("digest: unknown", field="digest", value="ab"), "id")
-    assert (error.row, error.code, error.message) == (3, "NOT_FOUND", "digest: unknown")
-    assert (error.field, error.limit, error.value) == ("digest", "", "ab")
-
-
-def test_unexpected_row_error_tells_nothing_but_is_logged_with_the_request(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    error = row_error(0, ValueError("secret"), "request-17")
-    assert (error.code, error.message) == ("INTERNAL", "internal error")
-    logged = capsys.readouterr()
-    assert "request-17" in logged.out + logged.err
-    assert "secret" in logged.out + logged.err
-
-
-def test_timestamp_keeps_fractions_of_a_second() -> None:
-    microseconds = timestamp(1_700_000_000.25).ToNanoseconds() / 1000
-    assert abs(microseconds - 1_700_000_000_250_000) < 1

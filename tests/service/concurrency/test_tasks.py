@@ -1,0 +1,54 @@
+"""Tasks that run at once, and work that a cancelled caller waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from service.concurrency.tasks import gather_or_raise, to_thread_shielded
+from service.errors import Unavailable
+
+
+async def test_first_error_of_things_done_together_ends_the_others() -> None:
+    ended: list[str] = []
+
+    async def wait() -> int:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("waiting")
+        return 0
+
+    async def fail() -> int:
+        raise Unavailable("gone")
+
+    with pytest.raises(Unavailable, match="gone"):
+        await gather_or_raise([wait(), fail()])
+    assert ended == ["waiting"]
+
+    async def give(value: int) -> int:
+        return value
+
+    assert await gather_or_raise([give(1), give(2)]) == [1, 2]
+    assert await gather_or_raise([give(3)]) == [3]
+
+
+async def test_who_is_cancelled_waits_for_what_must_not_be_left_half_way() -> None:
+    begun, go, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        assert go.wait(60)
+        ended.set()
+
+    running = asyncio.create_task(to_thread_shielded(work))
+    await asyncio.to_thread(begun.wait, 60)
+    running.cancel()
+    await asyncio.sleep(0)
+    assert not running.done()
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert ended.is_set()
