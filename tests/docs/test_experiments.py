@@ -24,7 +24,8 @@ ROWS = {
 }
 """What the programs' tables must hold."""
 
-TUNING = {"freezing.py", "new_classes.py"}
+LONG = {"freezing.py", "new_classes.py"}
+"""They fine-tune."""
 
 
 def test_every_experiment_is_tested() -> None:
@@ -33,7 +34,7 @@ def test_every_experiment_is_tested() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[pytest.mark.tuning] * (name in TUNING)) for name in sorted(ROWS)],
+    [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in sorted(ROWS)],
 )
 def test_experiment_prints_its_table(name: str, server: Running) -> None:
     done = subprocess.run(

@@ -33,13 +33,17 @@ def blocks(page: str) -> list[tuple[str, str]]:
 PAGES_WITH_CODE = [page for page in PAGES if blocks(page)]
 
 
-def tunes(page: str) -> bool:
-    return any(word in code for word in ("--fine-tune", "FineTune(") for _, code in blocks(page))
+def marks(page: str) -> list[pytest.MarkDecorator]:
+    """Pages that fine-tune take long, but everybody begins with the README."""
+    tunes = any(word in code for word in ("--fine-tune", "FineTune(") for _, code in blocks(page))
+    if not tunes:
+        return []
+    return [pytest.mark.tuning if page == "README.md" else pytest.mark.long]
 
 
 @pytest.mark.parametrize(
     "page",
-    [pytest.param(page, marks=[pytest.mark.tuning] * tunes(page)) for page in PAGES_WITH_CODE],
+    [pytest.param(page, marks=marks(page)) for page in PAGES_WITH_CODE],
 )
 def test_code_of_the_page_runs(page: str, server: Running, folder: Path) -> None:
     if shutil.which("curl") is None and "curl " in (ROOT / page).read_text(encoding="utf-8"):

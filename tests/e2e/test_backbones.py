@@ -171,7 +171,7 @@ def test_server_with_an_extractor_sends_to_it_and_notices_what_changes(
     theirs.close()
 
 
-@pytest.mark.parametrize("engine", ["onnxruntime", "torch"])
+@pytest.mark.parametrize("engine", ["onnxruntime", pytest.param("torch", marks=pytest.mark.long)])
 def test_unloading_gives_memory_back(engine: str, start: Start) -> None:
     running = start(extractor_command("--port", "0", "--engine", engine, "--device", "cpu"))
     way, process = Grpc(running.grpc), psutil.Process(running.pid)

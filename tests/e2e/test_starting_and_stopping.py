@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -70,9 +71,14 @@ def test_sigterm_lets_requests_in_flight_end(
     assert server.wait() == 0
 
 
-def test_sigterm_while_starting_ends_the_server(tmp_path: Path) -> None:
+def test_sigterm_while_starting_ends_the_server(
+    tmp_path: Path, cache_dir: Path, backbones: dict[str, Backbone]
+) -> None:
+    known, graphs = backbones[TEXTS].fingerprint, tmp_path / "cache"
+    shutil.copytree(cache_dir / known, graphs / known)
+    options = ("--backbone", TEXTS, "--backbone", IMAGES, "--cache-dir", str(graphs))
     with subprocess.Popen(
-        serve_command(tmp_path / "data", "--backbone", TEXTS, "--backbone", IMAGES),
+        serve_command(tmp_path / "data", *options),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -81,7 +87,7 @@ def test_sigterm_while_starting_ends_the_server(tmp_path: Path) -> None:
         try:
             assert process.stdout is not None
             assert process.stderr is not None
-            # The store is open and one backbone is loaded: the other keeps it from serving.
+            # The store is open and one backbone is loaded: the other takes seconds to export.
             assert any('"backbone ready"' in line for line in process.stderr)
             process.send_signal(signal.SIGTERM)
             assert process.wait(END_SECONDS) == 0
