@@ -24,8 +24,24 @@ from trunkline.v1 import heads_pb2
 Trained = Callable[[str], Awaitable[Path]]
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty store, to be copied: making its tables takes longer than most tests."""
+    folder = tmp_path_factory.mktemp("empty-store")
+    Database(folder).close()
+    return folder / "trunkline.db"
+
+
+def _copy_store(empty_store: Path, data_dir: Path) -> None:
+    """Copies the empty store to where there is none yet."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    if not (data_dir / empty_store.name).exists():
+        shutil.copy(empty_store, data_dir)
+
+
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
+def database(empty_store: Path, tmp_path: Path) -> Iterator[Database]:
+    _copy_store(empty_store, tmp_path / "data")
     opened = Database(tmp_path / "data")
     yield opened
     opened.close()
@@ -55,13 +71,14 @@ async def _started(
 
 
 @pytest.fixture
-def start_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StartServer:
+def start_server(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StartServer:
     """Starts an application on one data directory, again and again if a test wants that."""
 
     @asynccontextmanager
     async def start(
         fingerprint: str = FINGERPRINT, data_dir: Path = tmp_path, **values: Any
     ) -> AsyncIterator[InProcessServer]:
+        _copy_store(empty_store, data_dir)
         async with _started(data_dir, monkeypatch, fingerprint, **values) as opened:
             yield opened
 

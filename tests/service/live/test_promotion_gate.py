@@ -63,7 +63,7 @@ def follow(given: Callable[..., Given], seed: int, start: int) -> tuple[Followin
     return stream, accuracies
 
 
-@pytest.mark.parametrize("start", [30, 200])
+@pytest.mark.parametrize("start", [30, pytest.param(200, marks=pytest.mark.long)])
 @pytest.mark.parametrize("given", [flipped, one_class_mislabelled, corrections_only])
 def test_bad_feedback_never_costs_more_than_a_point(
     given: Callable[..., Given], start: int
