@@ -266,10 +266,10 @@ async def test_fits_take_turns(fit_process: FitProcess) -> None:
     assert order == ["first", "second"]
 
 
-async def test_closing_while_the_process_starts_leaves_none(fitter: FitProcess) -> None:
-    starting = asyncio.create_task(fitter.warm_up())
+async def test_closing_while_the_process_starts_leaves_none(fit_process: FitProcess) -> None:
+    starting = asyncio.create_task(fit_process.warm_up())
     await asyncio.sleep(0)
-    await fitter.close()
+    await fit_process.close()
     with pytest.raises(Unavailable):
         await starting
     commands = [child.cmdline() for child in psutil.Process().children() if child.is_running()]
