@@ -15,6 +15,9 @@ IS_PYTHON := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(firstword $(foreach p,python3 python3.11 python3.12 python3.13,\
 	$(if $(shell $(p) -c '$(IS_PYTHON)' >/dev/null 2>&1 && echo yes),$(p))))
 
+# Each process that a command starts would compile all of the code again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo serve test test-long quick coverage lint format types proto proto-check bench bench-learning bench-tails bench-advice bench-honesty bento lock clean
 
 help: ## Show this list
@@ -49,8 +52,8 @@ test: $(INSTALLED) ## Run every test but the long ones
 test-long: $(INSTALLED) ## Run the tests that take long by their nature
 	@$(PYTEST) -m long $(ARGS)
 
-quick: $(INSTALLED) ## Run the tests that need no server process and no tuning
-	@$(PYTEST) -m "not (e2e or tuning or long)" $(ARGS)
+quick: $(INSTALLED) ## Run the tests that need no server process, no tuning and no real network
+	@$(PYTEST) -m "not (e2e or tuning or long or costly)" $(ARGS)
 
 coverage: $(INSTALLED) ## Run the tests of `make test` and measure what they cover
 	@$(PYTEST) -m "not long" --cov --cov-report=term --cov-report=xml:build/coverage.xml $(ARGS)

@@ -13,6 +13,8 @@ import adapters
 from adapters import Head, HeadSpec, InvalidArgument, InvalidEmbeddings, suggest
 from adapters.active_learning import DEFAULT, STRATEGIES
 
+pytestmark = pytest.mark.costly
+
 SEEDS = 20
 HEAD = Head("imported", ("a", "b"), np.array([[1, 0], [0, 1]]), np.zeros(2), "f00d")  # type: ignore[arg-type]
 

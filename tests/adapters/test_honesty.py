@@ -17,6 +17,8 @@ from adapters import Conformal, HeadSpec
 from adapters.estimate import calibration_error, confidences, reliability
 from tests.adapters.data import noisy
 
+pytestmark = pytest.mark.costly
+
 SPLITS = 20
 HELD_OUT = 1000
 ONE_POINT = 0.01

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from adapters import InvalidArgument, PairedTest
 
+pytestmark = pytest.mark.costly
+
 OUTCOMES = {"win": (False, True), "loss": (True, False), "both": (True, True), "no": (False, False)}
 
 

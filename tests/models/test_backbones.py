@@ -36,6 +36,8 @@ from models.torchvision_ops import declare_missing_operators
 from models.weights import packaged_file
 from tests.models.conftest import TEXTS
 
+pytestmark = pytest.mark.costly
+
 TOLERANCE = 1e-4
 
 Photos = list[NDArray[np.uint8]]

@@ -31,6 +31,8 @@ from tests.models.networks import (
     save_torchvision_network,
 )
 
+pytestmark = pytest.mark.costly
+
 Photos = list[NDArray[np.uint8]]
 
 ONLY_NAMES = """

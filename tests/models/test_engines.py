@@ -20,6 +20,8 @@ from models.errors import BackboneError
 from models.export import export_graph
 from models.networks import Block, CutNetwork
 
+pytestmark = pytest.mark.costly
+
 WIDTH = 8
 
 

@@ -17,6 +17,8 @@ from models import Modality
 from tests.models.catalogues import assert_close, assert_parts_join, embed, load_configured
 from tests.models.networks import POSITIONS, TEXTS, save_image_network, save_text_network
 
+pytestmark = pytest.mark.costly
+
 Photos = list[NDArray[np.uint8]]
 
 

@@ -16,6 +16,8 @@ from models.texts import TextPreprocessor
 from models.weights import fingerprint
 from tests.models.networks import small_network
 
+pytestmark = pytest.mark.costly
+
 FRAMEWORKS = ("torch", "torchvision", "timm", "transformers", "onnxscript")
 
 LOAD_AND_LIST_MODULES = f"""

@@ -21,6 +21,8 @@ from tests.models.networks import (
     onnx_image_network,
 )
 
+pytestmark = pytest.mark.costly
+
 Photos = list[NDArray[np.uint8]]
 
 TEXT = {

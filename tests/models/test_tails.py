@@ -22,6 +22,8 @@ from models.tails import tail_fingerprint, write_tail
 from models.torchvision_ops import declare_missing_operators
 from tests.models.conftest import TEXTS as LONG_TEXTS
 
+pytestmark = pytest.mark.costly
+
 TOLERANCE = 1e-4
 TEXTS = [text[:200] for text in LONG_TEXTS]
 

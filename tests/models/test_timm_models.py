@@ -14,6 +14,8 @@ from models import BackboneError, UnknownBackbone, WeightsMissing
 from tests.models.catalogues import assert_close, assert_parts_join, embed, load_configured
 from tests.models.networks import save_timm_network, timm_library
 
+pytestmark = pytest.mark.costly
+
 Photos = list[NDArray[np.uint8]]
 
 CUTS = {

@@ -16,6 +16,8 @@ from models import BackboneError, InvalidCatalogue, UnknownBackbone
 from tests.models.catalogues import assert_close, assert_parts_join, embed, load_configured
 from tests.models.networks import save_torchvision_network
 
+pytestmark = pytest.mark.costly
+
 Photos = list[NDArray[np.uint8]]
 
 TAILS = {

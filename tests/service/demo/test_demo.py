@@ -17,6 +17,8 @@ from service.demo.errors import DemoError
 from service.demo.job import Latency
 from tests.e2e.processes import ROOT
 
+pytestmark = pytest.mark.costly
+
 Pretend = Callable[[str], Path]
 
 

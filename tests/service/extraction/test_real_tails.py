@@ -19,6 +19,8 @@ from service.requests.inputs import Kind, RawInput
 from tests.service.extraction.changed_tails import TOLERANCE, Case, assert_close
 from tests.service.tiny_backbone import text_input
 
+pytestmark = pytest.mark.costly
+
 
 def image_rows() -> list[RawInput]:
     pixels = np.random.default_rng(0).integers(0, 256, (3, 60, 80, 3), np.uint8)

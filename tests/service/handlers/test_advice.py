@@ -16,6 +16,8 @@ from trunkline.digest import text_digest
 from trunkline.resources import InvalidName
 from trunkline.v1 import advice_pb2, common_pb2, heads_pb2
 
+pytestmark = pytest.mark.costly
+
 Rows = Iterable[tuple[common_pb2.Input, str]]
 COLOURS = ("red", "blue")
 WORDS = ("ash", "elm", "fir", "oak", "yew", "fig", "bay", "box", "gum", "may", "sal", "tea")

@@ -19,6 +19,8 @@ from tests.service.tiny_backbone import FINGERPRINT, TinyImageBackbone
 from trunkline.digest import image_digest
 from trunkline.v1 import common_pb2, heads_pb2
 
+pytestmark = pytest.mark.costly
+
 SPEC = heads_pb2.HeadSpec(family="ridge", novelty=heads_pb2.Novelty(false_alarm_rate=0.3))
 VIEWS = 3
 

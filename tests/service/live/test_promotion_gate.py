@@ -15,6 +15,8 @@ from service.live.policy import Policy
 from service.live.promotion_gate import Decision, PromotionGate
 from tests.service.live.digits import Digits
 
+pytestmark = pytest.mark.costly
+
 FEEDBACKS = 500
 SEEDS = range(10)
 

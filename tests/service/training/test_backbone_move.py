@@ -24,6 +24,8 @@ from tests.service.tiny_backbone import FINGERPRINT, TinyBackbone, TinyImageBack
 from trunkline.digest import text_digest
 from trunkline.v1 import common_pb2, heads_pb2
 
+pytestmark = pytest.mark.costly
+
 NEW = "0" * 64
 SPEC = heads_pb2.HeadSpec(family="ridge")
 EXTRA = {"red open": None, "blue open": None}

@@ -12,6 +12,8 @@ from adapters.tuning import tune
 from models import load_backbone_network
 from service.tuning.network import LoadedTunable, load_tunable
 
+pytestmark = pytest.mark.tuning
+
 BACKBONE = "efficientnet/lite0"
 LABELS = ["plain", "striped"] * 6
 
