@@ -22,7 +22,7 @@ pytestmark = pytest.mark.e2e
 
 PAGES = ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-SECONDS = 120
+SECONDS = 300
 
 
 def blocks(page: str) -> list[tuple[str, str]]:
