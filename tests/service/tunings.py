@@ -12,6 +12,7 @@ import psutil
 
 from service.application import Application
 from service.config import ServerSettings, load_settings
+from tests.service.child_processes import children_running
 from tests.service.server import HEAD, InProcessServer
 from tests.service.tiny_backbone import TinyBackbone
 from trunkline.v1 import heads_pb2
@@ -76,11 +77,7 @@ async def until_tuning(trainings: AsyncIterator[heads_pb2.Training]) -> heads_pb
 
 def tuning_processes() -> list[psutil.Process]:
     """Children of this process that tune."""
-    return [
-        child
-        for child in psutil.Process().children()
-        if child.is_running() and "service.tuning.worker" in child.cmdline()
-    ]
+    return children_running("service.tuning.worker")
 
 
 def kept(data_dir: Path) -> list[str]:

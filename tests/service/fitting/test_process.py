@@ -21,6 +21,7 @@ from service.errors import FitFailed, FitterDied, PreconditionFailed, Unavailabl
 from service.fitting.process import FitProcess
 from service.fitting.task import FitTask, FittedHead
 from service.subprocesses.process import BLAS_THREAD_VARIABLES
+from tests.service.child_processes import children_running
 from tests.service.tiny_backbone import FINGERPRINT
 
 SPEC = adapters.HeadSpec(family="ridge", seed=3)
@@ -37,11 +38,7 @@ def examples(per_class: int = 10, dim: int = DIM) -> tuple[NDArray[np.float32], 
 
 def training_process() -> psutil.Process:
     """The one child of this process that runs the worker."""
-    (found,) = (
-        child
-        for child in psutil.Process().children()
-        if child.is_running() and "service.fitting.worker" in child.cmdline()
-    )
+    (found,) = children_running("service.fitting.worker")
     return found
 
 
@@ -272,5 +269,4 @@ async def test_closing_while_the_process_starts_leaves_none(fit_process: FitProc
     await fit_process.close()
     with pytest.raises(Unavailable):
         await starting
-    commands = [child.cmdline() for child in psutil.Process().children() if child.is_running()]
-    assert not any("service.fitting.worker" in command for command in commands)
+    assert children_running("service.fitting.worker") == []

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import psutil
-
+from tests.service.child_processes import children_running
 from tests.service.server import LABELS, InProcessServer
 
 
 def training_processes() -> list[int]:
     """Process ids of the workers that this process has started."""
-    return [
-        child.pid
-        for child in psutil.Process().children()
-        if child.is_running() and "service.fitting.worker" in child.cmdline()
-    ]
+    return [child.pid for child in children_running("service.fitting.worker")]
 
 
 async def test_application_that_trains_nothing_starts_no_training_process(
