@@ -21,9 +21,11 @@ from rich.progress import (
 from rich.table import Table
 
 from trunkline.errors import TrunklineError
+from trunkline.values.notices import Notice
 from trunkline.values.outcomes import RowFailure
 
 _SHOWN_FAILURES = 10
+_SHOWN_NAMES = 3
 _FIGURE = re.compile(r"-|[-+]?[0-9][0-9.,e+-]*%?")
 
 
@@ -101,6 +103,14 @@ class Output:
             self.say(f"failed: {one_line(name)}: {one_line(failure.message)}")
         if len(failures) > _SHOWN_FAILURES:
             self.say(f"failed: {len(failures) - _SHOWN_FAILURES} more")
+
+    def notices(self, notices: Iterable[Notice]) -> None:
+        """Prints what was left out or changed on standard error, one line a reason."""
+        for notice in notices:
+            named = ", ".join(map(one_line, notice.names[:_SHOWN_NAMES]))
+            more = notice.count - min(len(notice.names), _SHOWN_NAMES)
+            rest = f" and {more} more" if named and more else ""
+            self.say(notice.words + (f": {named}{rest}" if named else ""))
 
 
 class Failure(click.ClickException):
