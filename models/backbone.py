@@ -51,10 +51,13 @@ class PreparedInput:
     Attributes:
         data: uint8 pixels of shape (height, width, 3), or int64 token ids of shape (tokens,).
         cost: work it makes for the backbone: pixels, or tokens with their padding.
+        truncated: whether a text was longer than the backbone's window, so that its end is not in
+            `data`.
     """
 
     data: NDArray[Any]
     cost: int
+    truncated: bool = False
 
 
 class Preprocessor(Protocol):

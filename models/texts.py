@@ -17,7 +17,7 @@ from models.errors import BackboneError, InvalidInput
 
 
 class TextPreprocessor:
-    """Text -> int64 token ids, special tokens included, cut at `max_tokens`.
+    """Text -> int64 token ids, special tokens included, truncated to `max_tokens`.
 
     A text without a single token (empty, blanks, control characters) is invalid: its embedding
     would be that of the special tokens alone and say nothing.
@@ -72,7 +72,9 @@ class TextPreprocessor:
                 "holds nothing to embed", field="text.tokens", limit="at least 1", value=0
             )
         return PreparedInput(
-            np.asarray(ids, np.int64), cost=length_bucket(len(ids), self._max_tokens)
+            np.asarray(ids, np.int64),
+            cost=length_bucket(len(ids), self._max_tokens),
+            truncated=bool(encoding.overflowing),
         )
 
     def collate(self, batch: Sequence[PreparedInput]) -> dict[str, NDArray[Any]]:

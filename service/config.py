@@ -144,7 +144,8 @@ class ExtractorSettings(_Settings):
     """Pixels of one image after decoding (4 bytes of memory each while it is decoded)."""
 
     max_text_bytes: int = Field(default=65_536, ge=16)
-    """UTF-8 bytes of one text. Backbones cut off what is longer than their own window."""
+    """UTF-8 bytes of one text. A backbone looks no further than its window; replies say where that
+    left anything out."""
 
     metrics_tenants: int = Field(default=50, ge=0, le=1000)
     """Tenants with metrics of their own; the rest are counted as ``other``."""

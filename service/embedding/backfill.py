@@ -77,9 +77,13 @@ class EmbeddingBackfill:
         """
         for start, part in _parts(digests):
             report_share(start / len(digests))
-            vectors = await self._compute(head, backbone, part)
+            found = await self._compute(head, backbone, part)
             await self._database.write(
-                stored_examples.store_vectors, head.uid, backbone.fingerprint, vectors
+                stored_examples.store_vectors,
+                head.uid,
+                backbone.fingerprint,
+                {digest: one.vector for digest, one in found.items()},
+                {digest for digest, one in found.items() if one.truncated},
             )
 
     async def compute(
@@ -92,7 +96,8 @@ class EmbeddingBackfill:
         """
         vectors: Vectors = {}
         for _, part in _parts(digests):
-            vectors |= await retry_when_full(partial(self._compute, head, backbone, part))
+            found = await retry_when_full(partial(self._compute, head, backbone, part))
+            vectors |= {digest: one.vector for digest, one in found.items()}
         return vectors
 
     async def prove(self, head: HeadRecord, backbone: BackboneInfo, digest: str) -> None:
@@ -112,18 +117,18 @@ class EmbeddingBackfill:
 
     async def _compute(
         self, head: HeadRecord, backbone: BackboneInfo, digests: Sequence[str]
-    ) -> Vectors:
-        vectors: Vectors = {}
+    ) -> dict[str, Extracted]:
+        found: dict[str, Extracted] = {}
         for digest, outcome in await self._outcomes(head, backbone, digests):
             if isinstance(outcome, Extracted):
-                vectors[digest] = outcome.vector
+                found[digest] = outcome
             elif isinstance(outcome, (QueueFull, Unavailable)):
                 raise outcome
             else:
                 log.warning(
                     "kept input is of no use", head=head.resource, digest=digest, error=outcome
                 )
-        return vectors
+        return found
 
     async def _outcomes(
         self, head: HeadRecord, backbone: BackboneInfo, digests: Sequence[str]

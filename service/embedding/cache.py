@@ -27,10 +27,15 @@ class CacheKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CachedEmbedding:
-    """A vector, float32 of shape (dim,), and the kind of input it was made of."""
+    """A vector, float32 of shape (dim,), and the kind of input it was made of.
+
+    Attributes:
+        truncated: whether it was a text that is longer than the backbone's window.
+    """
 
     vector: NDArray[np.float32]
     kind: Kind
+    truncated: bool
 
 
 class EmbeddingCache:
@@ -70,12 +75,14 @@ class EmbeddingCache:
             self._bytes -= old.vector.nbytes + ENTRY_OVERHEAD_BYTES
             self._gauge.set(self._bytes)
 
-    def put(self, key: CacheKey, vector: NDArray[np.float32], kind: Kind) -> None:
+    def put(
+        self, key: CacheKey, vector: NDArray[np.float32], kind: Kind, truncated: bool = False
+    ) -> None:
         """Keeps a copy, and evicts the least recently used entries."""
         if key in self._entries:
             return
         # A row of a batch's result would keep the whole batch alive.
-        self._entries[key] = CachedEmbedding(vector.copy(), kind)
+        self._entries[key] = CachedEmbedding(vector.copy(), kind, truncated)
         self._bytes += vector.nbytes + ENTRY_OVERHEAD_BYTES
         while self._bytes > self._max_bytes:
             _, old = self._entries.popitem(last=False)

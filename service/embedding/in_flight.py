@@ -94,6 +94,7 @@ class InFlightEmbeddings:
             else Resolved(
                 raw.kind,
                 outcome.vector,
+                outcome.truncated,
                 outcome.decode_seconds,
                 outcome.queue_seconds,
                 outcome.backbone_seconds,
@@ -148,7 +149,9 @@ class InFlightEmbeddings:
                     isinstance(outcome, Extracted)
                     and self._computations.get(computation.key) is computation
                 ):
-                    self._cache.put(computation.key, outcome.vector, computation.raw.kind)
+                    self._cache.put(
+                        computation.key, outcome.vector, computation.raw.kind, outcome.truncated
+                    )
             self._settle(computations, outcomes)
 
     def _settle(

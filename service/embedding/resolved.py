@@ -14,10 +14,15 @@ from service.store.examples import NewExample
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """An input's embedding and where its time went; times are 0 if it was known."""
+    """An input's embedding and where its time went; times are 0 if it was known.
+
+    Attributes:
+        truncated: whether the input is a text that is longer than the backbone's window.
+    """
 
     kind: Kind
     vector: NDArray[np.float32]
+    truncated: bool = False
     decode_seconds: float = 0.0
     queue_seconds: float = 0.0
     backbone_seconds: float = 0.0
@@ -44,4 +49,5 @@ def new_example(
         input=raw.to_message().SerializeToString() if kept else None,
         weight=weight,
         held_out=held_out,
+        truncated=resolved.truncated,
     )

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Collection, Iterable, Sequence
 
-from models import InputLimits
+from models import InputLimits, Modality
 from service.embedding.cache import CacheKey, EmbeddingCache
 from service.embedding.in_flight import InFlightEmbeddings
 from service.embedding.resolved import Resolved
@@ -109,7 +109,7 @@ class EmbeddingResolver:
             self._cache.put(CacheKey(tenant, backbone.fingerprint, raw.digest), vector, raw.kind)
             return Resolved(raw.kind, vector)
         entry = self._cache.get(CacheKey(tenant, backbone.fingerprint, raw.digest))
-        return None if entry is None else Resolved(entry.kind, entry.vector)
+        return None if entry is None else Resolved(entry.kind, entry.vector, entry.truncated)
 
     async def _fill(
         self,
@@ -155,15 +155,20 @@ class EmbeddingResolver:
         if not vectors:
             return {}
         kinds = await database.read(kept_inputs.find_kinds, tenant, list(vectors))
+        truncated: set[str] = set()
+        if backbone.modality is Modality.TEXT:
+            truncated = await database.read(
+                stored_embeddings.truncated_digests, tenant, backbone.fingerprint, list(vectors)
+            )
         found = {
-            digest: Resolved(Kind(kinds[digest]), vector)
+            digest: Resolved(Kind(kinds[digest]), vector, digest in truncated)
             for digest, vector in vectors.items()
             if digest in kinds
         }
         if purges == self._purges:  # else it may have been read before it was deleted
             for digest, resolved in found.items():
                 key = CacheKey(tenant, backbone.fingerprint, digest)
-                self._cache.put(key, resolved.vector, resolved.kind)
+                self._cache.put(key, resolved.vector, resolved.kind, resolved.truncated)
         return found
 
     async def _kept(self, tenant: str, digests: Collection[str]) -> dict[str, RawInput | Exception]:

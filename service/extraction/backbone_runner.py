@@ -147,6 +147,7 @@ class BackboneRunner:
             decode_seconds=decoded.seconds,
             queue_seconds=ran.started - begun - decoded.seconds,
             backbone_seconds=ran.seconds,
+            truncated=decoded.prepared.truncated,
         )
 
     async def activation(

@@ -58,12 +58,17 @@ class BackboneInfo:
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """One embedding, float32 of shape (dim,), and the seconds it took."""
+    """One embedding, float32 of shape (dim,), and the seconds it took.
+
+    Attributes:
+        truncated: whether the input is a text that is longer than the backbone's window.
+    """
 
     vector: NDArray[np.float32]
     decode_seconds: float
     queue_seconds: float
     backbone_seconds: float
+    truncated: bool = False
 
 
 class Extractor(ABC):

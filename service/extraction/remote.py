@@ -223,15 +223,16 @@ class RemoteExtractor(Extractor):
 def _extracted(reply: Embedded, rows: int, dim: int) -> list[Extracted | Exception]:
     vectors = from_tensor(reply.embeddings, field="embeddings", dtypes=("float32",))
     _expect(vectors.shape == (rows, dim))
-    timing = reply.timing
+    timing, truncated = reply.timing, set(reply.truncated)
     outcomes: list[Extracted | Exception] = [
         Extracted(
             vector.astype(np.float32),
             timing.decode_seconds,
             timing.queue_seconds,
             timing.backbone_seconds,
+            row in truncated,
         )
-        for vector in vectors
+        for row, vector in enumerate(vectors)
     ]
     for failed in reply.errors:
         outcomes[failed.row] = row_error(failed)

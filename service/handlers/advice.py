@@ -112,10 +112,13 @@ class Advice:
     async def _advise(self, request: AdviceRequest, call: Call) -> advice_pb2.Advice:
         seconds: defaultdict[str, float] = defaultdict(float)
         vectors: dict[str, Vectors] = {}
+        truncated: dict[str, set[int]] = {}
         sample = request.examples()
         for backbone in self._backbones(request.backbones, request.modality):
             started = time.perf_counter()
-            vectors[backbone.name] = await self._embed(request, backbone, sample, call)
+            embedded = await self._embed(request, backbone, sample, call)
+            vectors[backbone.name] = {row: one.vector for row, one in embedded.items()}
+            truncated[backbone.name] = {row for row, one in embedded.items() if one.truncated}
             seconds[backbone.name] += time.perf_counter() - started
         examples = request.usable(sample)
         started = time.perf_counter()
@@ -135,7 +138,13 @@ class Advice:
             seconds[option] += took
         if len(sample) < request.seen:
             found["reasons"].insert(0, _sampled(request.seen, len(sample)))
-        return advice_message(found, [example.raw.digest for example in examples], seconds)
+        rows = {example.row for example in examples}
+        counts = {name: len(rows & those) for name, those in truncated.items()}
+        found["reasons"] += [
+            _truncated(count, len(rows), name) for name, count in counts.items() if count
+        ]
+        digests = [example.raw.digest for example in examples]
+        return advice_message(found, digests, seconds, counts)
 
     def _backbones(self, names: Sequence[str], modality: Modality) -> Sequence[BackboneInfo]:
         """Returns the backbones that were asked for, or all that take such inputs.
@@ -164,9 +173,9 @@ class Advice:
         backbone: BackboneInfo,
         sample: Sequence[LabelledInput],
         call: Call,
-    ) -> Vectors:
+    ) -> dict[int, Resolved]:
         """Returns embeddings by row; rows that fail are added to the request's errors."""
-        vectors: dict[int, NDArray[np.float32]] = {}
+        found: dict[int, Resolved] = {}
         good = [example for example in sample if example.row not in request.errors]
         for part in split(
             good,
@@ -183,10 +192,10 @@ class Advice:
             )
             for example, outcome in zip(part, outcomes, strict=True):
                 if isinstance(outcome, Resolved):
-                    vectors[example.row] = outcome.vector
+                    found[example.row] = outcome
                 else:
                     request.errors[example.row] = outcome
-        return vectors
+        return found
 
     async def _raw(
         self, examples: Sequence[LabelledInput], modality: Modality
@@ -237,6 +246,13 @@ async def _flowing(
         if message is None:
             return
         yield message
+
+
+def _truncated(count: int, rows: int, backbone: str) -> str:
+    return (
+        f"{count:,} of {rows:,} texts are longer than the window of {backbone}: what is beyond it "
+        "had no part."
+    )
 
 
 def _sampled(seen: int, kept: int) -> str:

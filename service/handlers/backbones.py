@@ -127,6 +127,8 @@ def fill_embeddings(
             timing.decode_seconds = max(timing.decode_seconds, outcome.decode_seconds)
             timing.queue_seconds = max(timing.queue_seconds, outcome.queue_seconds)
             timing.backbone_seconds = max(timing.backbone_seconds, outcome.backbone_seconds)
+            if outcome.truncated:
+                response.truncated.append(row)
         else:
             response.errors.append(row_error(row, outcome, call.request_id))
     response.embeddings.CopyFrom(to_tensor(matrix))

@@ -36,7 +36,8 @@ from trunkline.resources import HeadName
 from trunkline.v1 import heads_pb2
 
 MAX_DIGESTS = 10_000
-MAX_NAMED_ERRORS = 1000
+MAX_NAMED_ROWS = 1000
+"""Rows that failed, or whose text was truncated, that a reply names; the others are counted."""
 
 
 class Examples:
@@ -204,12 +205,15 @@ class Examples:
         backbone = head_backbone(self._extractor, head)
         new, errors = await self._embed(head, backbone, rows, call)
         if new:
-            changes = await self._tasks.run(self._store(head, new))
+            changes = await self._tasks.run(self._store(head, list(new.values())))
             response.added += changes.count("added")
             response.updated += changes.count("updated")
             response.unchanged += changes.count("unchanged")
         response.failed += len(errors)
-        remaining = MAX_NAMED_ERRORS - len(response.errors)
+        truncated = [first + row for row, example in new.items() if example.truncated]
+        response.truncated_count += len(truncated)
+        response.truncated.extend(truncated[: MAX_NAMED_ROWS - len(response.truncated)])
+        remaining = MAX_NAMED_ROWS - len(response.errors)
         for row, error in list(errors.items())[:remaining]:
             response.errors.append(row_error(first + row, error, call.request_id))
 
@@ -219,7 +223,8 @@ class Examples:
         backbone: BackboneInfo,
         rows: Sequence[heads_pb2.NewExample],
         call: Call,
-    ) -> tuple[list[NewExample], dict[int, Exception]]:
+    ) -> tuple[dict[int, NewExample], dict[int, Exception]]:
+        """Returns what is to be stored, or the error, by row."""
         inputs = await read_inputs([row.input for row in rows], self._settings.input_limits)
         raws = [self._checked(row, raw) for row, raw in zip(rows, inputs, strict=True)]
         resolved = await self._embeddings.resolve(
@@ -231,7 +236,7 @@ class Examples:
             if isinstance(raw, RawInput) and isinstance(outcome, Resolved)
         ]
         views = await self._views.of_new(head, backbone, good, call.deadline)
-        new: list[NewExample] = []
+        new: dict[int, NewExample] = {}
         errors: dict[int, Exception] = {}
         for i, (row, raw, outcome) in enumerate(zip(rows, raws, resolved, strict=True)):
             if isinstance(outcome, Exception):
@@ -246,7 +251,7 @@ class Examples:
                     weight=row.weight if row.HasField("weight") else None,
                     held_out=row.held_out,
                 )
-                new.append(replace(example, views=views.get(raw.digest, {})))
+                new[i] = replace(example, views=views.get(raw.digest, {}))
         return new, errors
 
     def _checked(

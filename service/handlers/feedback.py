@@ -93,6 +93,8 @@ class Feedback:
                 continue
             response.ids[row] = feedback.feedback_id
             response.duplicates[row] = stored.duplicates[i]
+            if feedback.example.truncated:
+                response.truncated.append(row)
         response.errors.sort(key=lambda error: error.row)
         tenant = self._metrics.tenant(call.tenant)
         self._metrics.feedback.labels(tenant).inc(stored.added)

@@ -212,6 +212,8 @@ class Prediction:
                 response.errors.append(row_error(row, outcome, call.request_id))
                 continue
             succeeded += 1
+            if any(view.truncated for view in outcome):
+                response.truncated.append(row)
             for view in outcome:
                 timing.decode_seconds = max(timing.decode_seconds, view.decode_seconds)
                 timing.queue_seconds = max(timing.queue_seconds, view.queue_seconds)

@@ -18,7 +18,10 @@ _VERDICTS = {
 
 
 def advice_message(
-    advice: Json, digests: Sequence[str], seconds: Mapping[str, float]
+    advice: Json,
+    digests: Sequence[str],
+    seconds: Mapping[str, float],
+    truncated: Mapping[str, int],
 ) -> advice_pb2.Advice:
     """Converts an advice to its message.
 
@@ -26,11 +29,15 @@ def advice_message(
         advice: `adapters.advice.Advice` as JSON; examples are named by their row.
         digests: one per row.
         seconds: what each option took.
+        truncated: how many texts each backbone did not take to their end.
     """
     return advice_pb2.Advice(
         example_count=advice["example_count"],
         classes=[heads_pb2.ClassReport(**item) for item in advice["classes"]],
-        options=[_option(item, seconds[item["name"]]) for item in advice["options"]],
+        options=[
+            _option(item, seconds[item["name"]], truncated.get(item["name"], 0))
+            for item in advice["options"]
+        ],
         verdict=_VERDICTS[advice["verdict"]],
         recommended=advice["recommended"],
         summary=advice["summary"],
@@ -43,12 +50,13 @@ def advice_message(
     )
 
 
-def _option(option: Json, seconds: float) -> advice_pb2.Option:
+def _option(option: Json, seconds: float, truncated: int) -> advice_pb2.Option:
     return advice_pb2.Option(
         name=option["name"],
         estimate=heads_pb2.Estimate(**option["estimate"]),
         learning_curve=[heads_pb2.LearningPoint(**point) for point in option["learning_curve"]],
         seconds=seconds,
+        truncated_count=truncated,
         **(option["geometry"] or {}),
     )
 

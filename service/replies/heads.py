@@ -135,6 +135,7 @@ def example_message(example: ExampleRecord) -> heads_pb2.Example:
         create_time=timestamp(example.created_at),
         weight=example.weight,
         held_out=example.held_out,
+        truncated=example.truncated,
     )
 
 

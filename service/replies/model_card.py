@@ -132,6 +132,11 @@ def _training(report: heads_pb2.HeadReport, version: VersionRecord) -> Iterator[
     }
     yield f"- Source: {source.get(version.source, version.source)}."
     yield f"- Examples: {report.example_count}."
+    if report.truncated_count:
+        yield (
+            f"- Of these, {report.truncated_count} texts are longer than the backbone's window: "
+            "what lies beyond it had no part."
+        )
     spec = report.spec
     strength = f"L2 strength {report.l2:g}" if report.l2 else "no penalty"
     if version.source != "import":

@@ -46,6 +46,7 @@ def report_message(
         novelty=_novelty(report.get("novelty")),
         online=[_online(point) for point in online],
         fine_tuning=_fine_tuning(report.get("fine_tuning")),
+        truncated_count=report.get("truncated_count", 0),
     )
 
 

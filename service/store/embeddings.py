@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Container, Iterator, Mapping, Sequence, Set
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,16 +66,39 @@ def find_embeddings(
     return found
 
 
+def truncated_digests(
+    connection: Connection, tenant: str, fingerprint: str, digests: Sequence[str]
+) -> set[str]:
+    """Returns those whose stored embedding is of a text beyond the backbone's window."""
+    found: set[str] = set()
+    for chunk in chunks(digests):
+        found.update(
+            connection.scalars(
+                select(schema.embeddings.c.digest)
+                .join_from(schema.embeddings, schema.tenants)
+                .where(
+                    schema.tenants.c.name == tenant,
+                    schema.embeddings.c.fingerprint == fingerprint,
+                    schema.embeddings.c.digest.in_(chunk),
+                    schema.embeddings.c.truncated,
+                )
+            )
+        )
+    return found
+
+
 def store_embeddings(
     connection: Connection,
     head: HeadRecord,
     vectors: Mapping[str, NDArray[np.float32]],
     fingerprint: str | None = None,
+    truncated: Container[str] = (),
 ) -> None:
     """Stores the embeddings (dim,) by digest that are not there yet.
 
     Args:
         fingerprint: of the backbone or tail that made them; None for the head's backbone.
+        truncated: digests of texts that are longer than the backbone's window.
     """
     rows = [
         {
@@ -83,6 +106,7 @@ def store_embeddings(
             "fingerprint": fingerprint or head.fingerprint,
             "digest": digest,
             "vector": vector.astype(_VECTOR_DTYPE).tobytes(),
+            "truncated": digest in truncated,
         }
         for digest, vector in vectors.items()
     ]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, and_, delete, false, func, insert, select, update
 
 from service.errors import Aborted, LimitExceeded, NotFound
 from service.store import schema
@@ -33,6 +33,7 @@ class NewExample:
         views: embeddings of views by their digests.
         tail: fingerprint of the tail that the active version runs on, and what it makes of the
             input; None for a version on the backbone itself.
+        truncated: whether it is a text that is longer than the backbone's window.
     """
 
     digest: str
@@ -45,6 +46,7 @@ class NewExample:
     held_out: bool = False
     views: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     tail: tuple[str, NDArray[np.float32]] | None = None
+    truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class ExampleRecord:
     created_at: float
     weight: float
     held_out: bool
+    truncated: bool
 
 
 class _Stored(NamedTuple):
@@ -81,6 +84,23 @@ _RECORD = (
     schema.examples.c.created_at,
     schema.examples.c.weight,
     schema.examples.c.held_out,
+    func.coalesce(
+        select(schema.embeddings.c.truncated)
+        .join_from(
+            schema.heads,
+            schema.embeddings,
+            and_(
+                schema.embeddings.c.tenant_id == schema.heads.c.tenant_id,
+                schema.embeddings.c.fingerprint == schema.heads.c.fingerprint,
+            ),
+        )
+        .where(
+            schema.heads.c.uid == schema.examples.c.head_uid,
+            schema.embeddings.c.digest == schema.examples.c.digest,
+        )
+        .scalar_subquery(),
+        false(),
+    ).label("truncated"),
 )
 
 
@@ -118,7 +138,8 @@ def store_examples(
     vectors = {example.digest: example.vector for example in new}
     for example in new:
         vectors |= example.views
-    store_embeddings(connection, head, vectors)
+    truncated = {example.digest for example in new if example.truncated}
+    store_embeddings(connection, head, vectors, truncated=truncated)
     _store_by_tail(connection, head, new)
     added_rows: dict[str, dict[str, Any]] = {}
     changes = [_store_example(connection, uid, example, stored, added_rows) for example in new]
@@ -146,16 +167,23 @@ def store_views(
 
 
 def store_vectors(
-    connection: Connection, uid: str, fingerprint: str, vectors: Mapping[str, NDArray[np.float32]]
+    connection: Connection,
+    uid: str,
+    fingerprint: str,
+    vectors: Mapping[str, NDArray[np.float32]],
+    truncated: Container[str] = (),
 ) -> None:
     """Stores embeddings of a head's examples by a backbone or tail; not of deleted examples.
+
+    Args:
+        truncated: digests of texts that are longer than the backbone's window.
 
     Raises:
         NotFound: the head was deleted meanwhile.
     """
     head = require_head(connection, uid)
     held = find_examples(connection, uid, list(vectors))
-    store_embeddings(connection, head, {d: vectors[d] for d in held}, fingerprint)
+    store_embeddings(connection, head, {d: vectors[d] for d in held}, fingerprint, truncated)
 
 
 def list_examples(
@@ -244,7 +272,8 @@ def _store_by_tail(connection: Connection, head: HeadRecord, new: Sequence[NewEx
         for example in new
         if example.tail is not None and example.tail[0] == head.tail
     }
-    store_embeddings(connection, head, vectors, head.tail)
+    truncated = {example.digest for example in new if example.truncated}
+    store_embeddings(connection, head, vectors, head.tail, truncated)
 
 
 def _store_example(

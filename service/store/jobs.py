@@ -14,6 +14,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from service.errors import Aborted, NotFound
 from service.store import schema
+from service.store.embeddings import truncated_digests
 from service.store.example_sets import without_embedding
 from service.store.examples import store_vectors
 from service.store.heads import move_head, require_head
@@ -183,7 +184,9 @@ def finish_with_version(
         head = move_head(connection, head.uid, move.backbone, move.fingerprint)
     if new.tail is not None:
         store_tail(connection, head, new.tail)
-        store_vectors(connection, head.uid, new.tail.fingerprint, new.tail.vectors)
+        vectors = new.tail.vectors
+        truncated = truncated_digests(connection, head.tenant, head.fingerprint, list(vectors))
+        store_vectors(connection, head.uid, new.tail.fingerprint, vectors, truncated)
     version = add_version(
         connection,
         job.head_uid,

@@ -99,6 +99,8 @@ embeddings = Table(
     Column("fingerprint", String(64), nullable=False),
     Column("digest", String(64), nullable=False),
     Column("vector", LargeBinary, nullable=False),
+    # Whether it was made of a text that is longer than the backbone's window.
+    Column("truncated", Boolean, nullable=False, server_default=false()),
     UniqueConstraint("tenant_id", "fingerprint", "digest"),
 )
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, and_, delete, insert, select, update
 
 from service.errors import FingerprintMismatch, NotFound
 from service.store import schema
+from service.store.embeddings import truncated_digests
 from service.store.feedback_states import FeedbackState, update_feedback
 from service.store.head_records import HeadRecord
 from service.store.heads import require_head
@@ -96,13 +97,15 @@ def add_version(
         .returning(schema.heads.c.last_version)
     )
     assert version is not None
+    known = sorted(members or ())
+    truncated = truncated_digests(connection, head.tenant, head.fingerprint, known)
     connection.execute(
         insert(schema.versions).values(
             head_uid=uid,
             version=version,
             source=source,
             labels=json.dumps(labels),
-            report=json.dumps(report),
+            report=json.dumps(report | {"truncated_count": len(truncated)}),
             example_count=example_count,
             safetensors=safetensors,
             created_at=time.time(),

@@ -124,6 +124,8 @@ def _write_predictions(reply: prediction_pb2.PredictResponse) -> Json:
     for group in reply.predictions:
         for row, written in zip(group.rows, _prediction_rows(group), strict=True):
             rows[row] |= written
+    for row in reply.truncated:
+        rows[row]["truncated"] = True
     return {"predictions": rows, "timing": _to_dict(reply.timing)}
 
 
@@ -176,6 +178,8 @@ def _write_embeddings(reply: extraction_pb2.EmbedResponse) -> Json:
     for row, (digest, vector) in enumerate(zip(reply.digests, vectors, strict=True)):
         outcome = {"error": failed[row]} if row in failed else {"embedding": vector}
         rows.append({"row": row, "digest": digest, **outcome})
+    for row in reply.truncated:
+        rows[row]["truncated"] = True
     return {
         "backbone": reply.backbone,
         "fingerprint": reply.fingerprint,

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import itertools
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.e2e.processes import Running, serve_command
+from tests.e2e.processes import Running, run, serve_command
 from tests.e2e.samples import Labelled, short_texts, textile_photos
 from tests.e2e.transports import Grpc, Rest, Transport
 from trunkline import Backbone, Client
 
+Cli = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., Running]
 IMAGES = "efficientnet/lite0"
 TEXTS = "minilm/l6-v2"
@@ -62,6 +65,17 @@ def client(server: Running) -> Iterator[Client]:
 def http(server: Running) -> Iterator[httpx.Client]:
     with server.http() as connected:
         yield connected
+
+
+@pytest.fixture
+def cli(server: Running) -> Cli:
+    """Runs `trunkline` against the server."""
+
+    def cli(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "trunkline", *map(str, arguments)]
+        return run(command, TRUNKLINE_SERVER=server.grpc)
+
+    return cli
 
 
 @pytest.fixture(scope="session", params=["grpc", "rest"])

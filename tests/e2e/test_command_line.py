@@ -6,25 +6,14 @@ import csv
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.processes import Running, run
+from tests.e2e.conftest import Cli
+from tests.e2e.processes import run
 from tests.e2e.samples import Labelled
-
-Cli = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def cli(server: Running) -> Cli:
-    def cli(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "trunkline", *map(str, arguments)]
-        return run(command, TRUNKLINE_SERVER=server.grpc)
-
-    return cli
 
 
 @pytest.fixture

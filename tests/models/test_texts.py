@@ -45,6 +45,15 @@ def test_long_text_is_cut_and_still_ends_with_the_separator() -> None:
     assert prepared.data[-1] == SEP
 
 
+@pytest.mark.parametrize(("words", "truncated"), [(1, False), (254, False), (255, True)])
+def test_text_beyond_the_window_is_marked(words: int, truncated: bool) -> None:
+    assert preprocessor.prepare("cat " * words).truncated is truncated
+
+
+def test_blanks_beyond_the_window_are_no_loss() -> None:
+    assert not preprocessor.prepare("cat " * 254 + " \n" * 500).truncated
+
+
 def test_batch_is_padded_to_its_longest_text_only() -> None:
     batch = [preprocessor.prepare(text) for text in ("one", "one two three four five six seven")]
     arrays = preprocessor.collate(batch)

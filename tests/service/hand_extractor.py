@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from models import InvalidInput
 from service.extraction import BackboneInfo, Extracted, Extractor
 from service.requests import inputs
-from tests.service.tiny_backbone import info, vector_of
+from tests.service.tiny_backbone import MAX_LETTERS, info, vector_of
 from tests.service.waiting import Changes
 
 
@@ -86,4 +86,4 @@ class HandExtractor(Extractor):
     def _outcome(self, text: str) -> Extracted | Exception:
         if text.startswith("bad"):
             return InvalidInput("cannot be read", field="text", value=text)
-        return Extracted(vector_of(text), 0.1, 0.2, 0.3)
+        return Extracted(vector_of(text), 0.1, 0.2, 0.3, len(text) > MAX_LETTERS)

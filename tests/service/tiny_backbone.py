@@ -128,7 +128,7 @@ class TinyBackbone:
         if raw.startswith("bad"):
             raise InvalidInput("cannot be read", field="text", limit="readable", value=raw)
         data = np.frombuffer(raw.encode()[:MAX_LETTERS], np.uint8).astype(np.int64)
-        return PreparedInput(data, len(data))
+        return PreparedInput(data, len(data), len(raw) > MAX_LETTERS)
 
     def forward(self, batch: Sequence[PreparedInput]) -> NDArray[np.float32]:
         texts = self._pass(batch)

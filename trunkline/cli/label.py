@@ -117,7 +117,8 @@ class _LabellingSession:
 
     def _answers(self, suggestions: Sequence[Suggestion]) -> Iterator[tuple[Suggestion, str]]:
         for number, suggestion in enumerate(suggestions, 1):
-            self.out.say(f"\n[{number}/{len(suggestions)}] {self._name(suggestion)}")
+            cut = " (longer than the backbone's window)" if suggestion.example.truncated else ""
+            self.out.say(f"\n[{number}/{len(suggestions)}] {self._name(suggestion)}{cut}")
             answer = self._ask(suggestion)
             if answer is None:
                 return

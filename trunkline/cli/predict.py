@@ -121,6 +121,8 @@ def _row(item: Image | Text, outcome: Prediction | RowFailure) -> dict[str, obje
         "live": outcome.live,
         "digest": outcome.digest,
     }
+    if outcome.truncated:
+        row["truncated"] = True
     if outcome.prediction_set is not None:
         row["set"] = outcome.prediction_set
     if outcome.novelty is not None:
@@ -130,7 +132,7 @@ def _row(item: Image | Text, outcome: Prediction | RowFailure) -> dict[str, obje
 
 
 def _words(item: Image | Text, outcome: Prediction | RowFailure) -> str:
-    """Returns name, label and probability between tabs; then the set and "novel", if any."""
+    """Returns name, label and probability between tabs; then set, "novel", "truncated", if any."""
     name = shown_name(item)
     if isinstance(outcome, RowFailure):
         return f"{name}\terror: {one_line(failure_words(outcome))}"
@@ -139,4 +141,6 @@ def _words(item: Image | Text, outcome: Prediction | RowFailure) -> str:
         words.append("{" + ", ".join(outcome.prediction_set) + "}")
     if outcome.novel:
         words.append(f"novel ({outcome.novelty:.2f})")
+    if outcome.truncated:
+        words.append("truncated")
     return "\t".join(words)

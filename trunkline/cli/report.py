@@ -73,6 +73,7 @@ def report_facts(report: Report) -> dict[str, object]:
         "family": report.family,
         "backbone": report.backbone,
         "examples": report.example_count,
+        **({"texts cut at the window": report.truncated_count} if report.truncated_count else {}),
         "classes": len(report.classes),
         "l2": report.l2,
         "temperature": report.temperature,

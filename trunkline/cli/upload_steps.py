@@ -13,6 +13,7 @@ from trunkline.errors import DatasetError, FailedPrecondition, NotFound
 from trunkline.values.examples import NewExample
 from trunkline.values.heads import Head, HeadSpec
 from trunkline.values.inputs import Image, Text, as_input
+from trunkline.values.notices import Notice
 from trunkline.values.outcomes import Training, Upload, UploadProgress
 from trunkline.wording import size
 
@@ -66,7 +67,16 @@ def upload(client: Client, out: Output, head: str, examples: Sequence[NewExample
     )
     named = [(input_name(as_input(examples[row.row].input)), row) for row in uploaded.failures]
     out.failures(named)
+    if uploaded.truncated_count:
+        names = [input_name(as_input(examples[row].input)) for row in uploaded.truncated]
+        out.notices([truncated_notice(uploaded.truncated_count, names)])
     return uploaded
+
+
+def truncated_notice(count: int, names: Sequence[str] = ()) -> Notice:
+    """Says that texts are longer than the backbone's window."""
+    words = f"texts longer than the backbone's window, whose ends have no part: {count}"
+    return Notice("text_truncated", words, count, tuple(names))
 
 
 def train_head(

@@ -79,6 +79,8 @@ class _Tally:
         self._sent = _Sent()
         self._added = self._updated = self._unchanged = self._failed = 0
         self._failures: list[RowFailure] = []
+        self._truncated_count = 0
+        self._truncated: list[int] = []
 
     def refused(self, failure: RowFailure) -> None:
         """Counts a row that could not even be sent."""
@@ -102,6 +104,7 @@ class _Tally:
         reply: heads_pb2.AddExamplesResponse,
         stream: _Sent,
         failures: Sequence[RowFailure],
+        truncated: Sequence[int],
         again: int,
     ) -> None:
         """Counts a reply; `again` of its failed rows, all known, are handed over once more."""
@@ -113,6 +116,8 @@ class _Tally:
         self._unchanged += reply.unchanged
         self._failed += reply.failed - again
         self._failures += failures
+        self._truncated_count += reply.truncated_count
+        self._truncated += truncated
 
     def result(self) -> Upload:
         return Upload(
@@ -124,6 +129,8 @@ class _Tally:
             failures=tuple(sorted(self._failures, key=lambda failure: failure.row)),
             known=self._sent.known,
             sent_bytes=self._sent.nbytes,
+            truncated_count=self._truncated_count,
+            truncated=tuple(sorted(self._truncated)),
         )
 
 
@@ -244,5 +251,6 @@ def _count_reply(
             again.append(item)
         else:
             failures.append(replace(replies.failure(error), row=item.index))
-    tally.answered(reply, stream, failures, len(again))
+    truncated = [order[row].index for row in reply.truncated]
+    tally.answered(reply, stream, failures, truncated, len(again))
     return again

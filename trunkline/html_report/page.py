@@ -28,6 +28,8 @@ def report_page(
 
 def _heading(report: Report, title: str) -> Markup:
     trained = f"trained on {report.example_count:,} examples of {len(report.classes)} classes"
+    if report.truncated_count:
+        trained += f", of which {report.truncated_count:,} are longer than the backbone's window"
     tuned = report.fine_tuning and report.fine_tuning.used
     backbone = f"a fine-tuned tail of {report.backbone}" if tuned else report.backbone
     return tag(

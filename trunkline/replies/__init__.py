@@ -1,7 +1,7 @@
 """From messages of the wire to the values the client gives out."""
 
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -78,8 +78,9 @@ def failure(message: common_pb2.RowError) -> RowFailure:
 def predictions(reply: prediction_pb2.PredictResponse, count: int) -> list[Prediction | RowFailure]:
     """Reads the outcome of each of `count` rows, in order. Raises `DataLoss` if a row has none."""
     found: dict[int, Prediction] = {}
+    truncated = set(reply.truncated)
     for group in reply.predictions:
-        found |= _group(group, reply.digests)
+        found |= _group(group, reply.digests, truncated)
     return _in_order(found, reply.errors, count)
 
 
@@ -88,16 +89,20 @@ def embeddings(reply: extraction_pb2.EmbedResponse, count: int) -> list[Embeddin
     values = unpack(reply.embeddings, "float32", dimensions=2)
     rows, dim = reply.embeddings.shape
     found: dict[int, Embedding] = {}
+    truncated = set(reply.truncated)
     for row in range(min(rows, len(reply.digests))):
         vector: array[float] = values[row * dim : (row + 1) * dim]
-        found[row] = Embedding(vector, reply.digests[row], reply.backbone, reply.fingerprint)
+        found[row] = Embedding(
+            vector, reply.digests[row], reply.backbone, reply.fingerprint, row in truncated
+        )
     return _in_order(found, reply.errors, count)
 
 
 def receipts(reply: prediction_pb2.SendFeedbackResponse, count: int) -> list[Receipt | RowFailure]:
     """Reads the outcome of each of `count` rows, in order. Raises `DataLoss` if a row has none."""
     columns = zip(reply.ids, reply.digests, reply.duplicates, strict=False)
-    found = {row: Receipt(*values) for row, values in enumerate(columns)}
+    truncated = set(reply.truncated)
+    found = {row: Receipt(*values, row in truncated) for row, values in enumerate(columns)}
     return _in_order(found, reply.errors, count)
 
 
@@ -127,7 +132,9 @@ def _tuning(message: heads_pb2.TuningProgress) -> TuningProgress:
     )
 
 
-def _group(group: prediction_pb2.HeadPredictions, digests: Sequence[str]) -> dict[int, Prediction]:
+def _group(
+    group: prediction_pb2.HeadPredictions, digests: Sequence[str], truncated: Set[int]
+) -> dict[int, Prediction]:
     """Reads the predictions of one head by row."""
     indices = unpack(group.indices, "uint32", dimensions=2)
     probabilities = unpack(group.probabilities, "float32", dimensions=2)
@@ -159,6 +166,7 @@ def _group(group: prediction_pb2.HeadPredictions, digests: Sequence[str]) -> dic
             novel=novel,
             abstained=abstained,
             live=group.live,
+            truncated=row in truncated,
         )
     return found
 

@@ -56,6 +56,7 @@ def _option(message: advice_pb2.Option) -> Option:
         log_evidence=message.log_evidence if has("log_evidence") else None,
         effective_rank=message.effective_rank if has("effective_rank") else None,
         mean_similarity=message.mean_similarity if has("mean_similarity") else None,
+        truncated_count=message.truncated_count,
     )
 
 

@@ -36,6 +36,7 @@ def example(message: heads_pb2.Example) -> Example:
         create_time=replies.time(message.create_time),
         weight=message.weight or 1.0,
         held_out=message.held_out,
+        truncated=message.truncated,
     )
 
 

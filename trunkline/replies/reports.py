@@ -52,6 +52,7 @@ def report(message: heads_pb2.HeadReport) -> Report:
         novelty=_novelty(message.novelty) if has("novelty") else None,
         online=tuple(map(_online, message.online)),
         fine_tuning=_fine_tuning(message.fine_tuning) if has("fine_tuning") else None,
+        truncated_count=message.truncated_count,
     )
 
 

@@ -214,6 +214,7 @@ class Option(_message.Message):
     LOG_EVIDENCE_FIELD_NUMBER: _builtins.int
     EFFECTIVE_RANK_FIELD_NUMBER: _builtins.int
     MEAN_SIMILARITY_FIELD_NUMBER: _builtins.int
+    TRUNCATED_COUNT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"majority", "direct", or the name of a backbone."""
     seconds: _builtins.float
@@ -223,6 +224,8 @@ class Option(_message.Message):
     """
     effective_rank: _builtins.float
     mean_similarity: _builtins.float
+    truncated_count: _builtins.int
+    """Texts that are longer than the backbone's window: what lies beyond it had no part."""
     @_builtins.property
     def estimate(self) -> _heads_pb2.Estimate:
         """On held-out folds, the same for all options."""
@@ -241,10 +244,11 @@ class Option(_message.Message):
         log_evidence: _builtins.float | None = ...,
         effective_rank: _builtins.float | None = ...,
         mean_similarity: _builtins.float | None = ...,
+        truncated_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_effective_rank", b"_effective_rank", "_log_evidence", b"_log_evidence", "_mean_similarity", b"_mean_similarity", "effective_rank", b"effective_rank", "estimate", b"estimate", "log_evidence", b"log_evidence", "mean_similarity", b"mean_similarity"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_effective_rank", b"_effective_rank", "_log_evidence", b"_log_evidence", "_mean_similarity", b"_mean_similarity", "effective_rank", b"effective_rank", "estimate", b"estimate", "learning_curve", b"learning_curve", "log_evidence", b"log_evidence", "mean_similarity", b"mean_similarity", "name", b"name", "seconds", b"seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_effective_rank", b"_effective_rank", "_log_evidence", b"_log_evidence", "_mean_similarity", b"_mean_similarity", "effective_rank", b"effective_rank", "estimate", b"estimate", "learning_curve", b"learning_curve", "log_evidence", b"log_evidence", "mean_similarity", b"mean_similarity", "name", b"name", "seconds", b"seconds", "truncated_count", b"truncated_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__effective_rank: _TypeAlias = _typing.Literal["effective_rank"]  # noqa: Y015
     _WhichOneofArgType__effective_rank: _TypeAlias = _typing.Literal["_effective_rank", b"_effective_rank"]  # noqa: Y015

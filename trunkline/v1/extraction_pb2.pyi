@@ -57,6 +57,7 @@ class EmbedResponse(_message.Message):
     DIGESTS_FIELD_NUMBER: _builtins.int
     ERRORS_FIELD_NUMBER: _builtins.int
     TIMING_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
     backbone: _builtins.str
     fingerprint: _builtins.str
     @_builtins.property
@@ -71,6 +72,10 @@ class EmbedResponse(_message.Message):
     def errors(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.RowError]: ...
     @_builtins.property
     def timing(self) -> _common_pb2.Timing: ...
+    @_builtins.property
+    def truncated(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Rows whose text is longer than the backbone's window: what lies beyond it had no part."""
+
     def __init__(
         self,
         *,
@@ -80,10 +85,11 @@ class EmbedResponse(_message.Message):
         digests: _abc.Iterable[_builtins.str] | None = ...,
         errors: _abc.Iterable[_common_pb2.RowError] | None = ...,
         timing: _common_pb2.Timing | None = ...,
+        truncated: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["embeddings", b"embeddings", "timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backbone", b"backbone", "digests", b"digests", "embeddings", b"embeddings", "errors", b"errors", "fingerprint", b"fingerprint", "timing", b"timing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backbone", b"backbone", "digests", b"digests", "embeddings", b"embeddings", "errors", b"errors", "fingerprint", b"fingerprint", "timing", b"timing", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

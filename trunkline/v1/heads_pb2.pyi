@@ -878,16 +878,24 @@ class AddExamplesResponse(_message.Message):
     UNCHANGED_FIELD_NUMBER: _builtins.int
     ERRORS_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
+    TRUNCATED_COUNT_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
     added: _builtins.int
     updated: _builtins.int
     """Known already, and the label changed."""
     unchanged: _builtins.int
     failed: _builtins.int
     """How many rows failed; `errors` names the first 1000 of them."""
+    truncated_count: _builtins.int
+    """How many texts are longer than the backbone's window, so that what lies beyond it has no part; and the
+    first 1000 rows of them.
+    """
     @_builtins.property
     def errors(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.RowError]:
         """Rows are counted over the whole stream."""
 
+    @_builtins.property
+    def truncated(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     def __init__(
         self,
         *,
@@ -896,10 +904,12 @@ class AddExamplesResponse(_message.Message):
         unchanged: _builtins.int = ...,
         errors: _abc.Iterable[_common_pb2.RowError] | None = ...,
         failed: _builtins.int = ...,
+        truncated_count: _builtins.int = ...,
+        truncated: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "errors", b"errors", "failed", b"failed", "unchanged", b"unchanged", "updated", b"updated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "errors", b"errors", "failed", b"failed", "truncated", b"truncated", "truncated_count", b"truncated_count", "unchanged", b"unchanged", "updated", b"updated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -917,6 +927,7 @@ class Example(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
     HELD_OUT_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     label: _builtins.str
     kind: _builtins.str
@@ -926,6 +937,8 @@ class Example(_message.Message):
     has_input: _builtins.bool
     weight: _builtins.float
     held_out: _builtins.bool
+    truncated: _builtins.bool
+    """Whether it is a text that is longer than the backbone's window."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     def __init__(
@@ -939,10 +952,11 @@ class Example(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         weight: _builtins.float = ...,
         held_out: _builtins.bool = ...,
+        truncated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "create_time", b"create_time", "label", b"label"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "create_time", b"create_time", "digest", b"digest", "has_input", b"has_input", "held_out", b"held_out", "kind", b"kind", "label", b"label", "source", b"source", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "create_time", b"create_time", "digest", b"digest", "has_input", b"has_input", "held_out", b"held_out", "kind", b"kind", "label", b"label", "source", b"source", "truncated", b"truncated", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__label: _TypeAlias = _typing.Literal["label"]  # noqa: Y015
     _WhichOneofArgType__label: _TypeAlias = _typing.Literal["_label", b"_label"]  # noqa: Y015
@@ -2186,6 +2200,7 @@ class HeadReport(_message.Message):
     NOVELTY_FIELD_NUMBER: _builtins.int
     ONLINE_FIELD_NUMBER: _builtins.int
     FINE_TUNING_FIELD_NUMBER: _builtins.int
+    TRUNCATED_COUNT_FIELD_NUMBER: _builtins.int
     head: _builtins.str
     version: _builtins.int
     family: _builtins.str
@@ -2199,6 +2214,8 @@ class HeadReport(_message.Message):
     train_seconds: _builtins.float
     train_cpu_seconds: _builtins.float
     """Processor time of the training."""
+    truncated_count: _builtins.int
+    """Of the examples, texts that are longer than the backbone's window: what lies beyond it had no part."""
     @_builtins.property
     def spec(self) -> Global___HeadSpec: ...
     @_builtins.property
@@ -2265,10 +2282,11 @@ class HeadReport(_message.Message):
         novelty: Global___NoveltyReport | None = ...,
         online: _abc.Iterable[Global___OnlineAccuracy] | None = ...,
         fine_tuning: Global___FineTuningReport | None = ...,
+        truncated_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_estimate", b"_estimate", "_evaluation", b"_evaluation", "_fine_tuning", b"_fine_tuning", "_l2", b"_l2", "_novelty", b"_novelty", "_test", b"_test", "augmentation", b"augmentation", "estimate", b"estimate", "evaluation", b"evaluation", "fine_tuning", b"fine_tuning", "l2", b"l2", "novelty", b"novelty", "spec", b"spec", "test", b"test"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_estimate", b"_estimate", "_evaluation", b"_evaluation", "_fine_tuning", b"_fine_tuning", "_l2", b"_l2", "_novelty", b"_novelty", "_test", b"_test", "augmentation", b"augmentation", "backbone", b"backbone", "candidates", b"candidates", "classes", b"classes", "estimate", b"estimate", "evaluation", b"evaluation", "example_count", b"example_count", "family", b"family", "fine_tuning", b"fine_tuning", "fingerprint", b"fingerprint", "head", b"head", "l2", b"l2", "learning_curve", b"learning_curve", "likely_mislabelled", b"likely_mislabelled", "near_duplicates", b"near_duplicates", "novelty", b"novelty", "online", b"online", "spec", b"spec", "temperature", b"temperature", "test", b"test", "train_cpu_seconds", b"train_cpu_seconds", "train_seconds", b"train_seconds", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_estimate", b"_estimate", "_evaluation", b"_evaluation", "_fine_tuning", b"_fine_tuning", "_l2", b"_l2", "_novelty", b"_novelty", "_test", b"_test", "augmentation", b"augmentation", "backbone", b"backbone", "candidates", b"candidates", "classes", b"classes", "estimate", b"estimate", "evaluation", b"evaluation", "example_count", b"example_count", "family", b"family", "fine_tuning", b"fine_tuning", "fingerprint", b"fingerprint", "head", b"head", "l2", b"l2", "learning_curve", b"learning_curve", "likely_mislabelled", b"likely_mislabelled", "near_duplicates", b"near_duplicates", "novelty", b"novelty", "online", b"online", "spec", b"spec", "temperature", b"temperature", "test", b"test", "train_cpu_seconds", b"train_cpu_seconds", "train_seconds", b"train_seconds", "truncated_count", b"truncated_count", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__augmentation: _TypeAlias = _typing.Literal["augmentation"]  # noqa: Y015
     _WhichOneofArgType__augmentation: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation"]  # noqa: Y015

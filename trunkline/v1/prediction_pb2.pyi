@@ -79,6 +79,7 @@ class PredictResponse(_message.Message):
     DIGESTS_FIELD_NUMBER: _builtins.int
     ERRORS_FIELD_NUMBER: _builtins.int
     TIMING_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def predictions(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeadPredictions]:
         """One per distinct head, in the order of first appearance."""
@@ -91,6 +92,10 @@ class PredictResponse(_message.Message):
     def errors(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.RowError]: ...
     @_builtins.property
     def timing(self) -> _common_pb2.Timing: ...
+    @_builtins.property
+    def truncated(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Rows whose text is longer than the backbone's window: what lies beyond it had no part."""
+
     def __init__(
         self,
         *,
@@ -98,10 +103,11 @@ class PredictResponse(_message.Message):
         digests: _abc.Iterable[_builtins.str] | None = ...,
         errors: _abc.Iterable[_common_pb2.RowError] | None = ...,
         timing: _common_pb2.Timing | None = ...,
+        truncated: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digests", b"digests", "errors", b"errors", "predictions", b"predictions", "timing", b"timing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digests", b"digests", "errors", b"errors", "predictions", b"predictions", "timing", b"timing", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -247,6 +253,7 @@ class SendFeedbackResponse(_message.Message):
     DIGESTS_FIELD_NUMBER: _builtins.int
     DUPLICATES_FIELD_NUMBER: _builtins.int
     ERRORS_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """One per feedback; empty where the row failed."""
@@ -259,6 +266,10 @@ class SendFeedbackResponse(_message.Message):
 
     @_builtins.property
     def errors(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.RowError]: ...
+    @_builtins.property
+    def truncated(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Rows whose text is longer than the backbone's window."""
+
     def __init__(
         self,
         *,
@@ -266,10 +277,11 @@ class SendFeedbackResponse(_message.Message):
         digests: _abc.Iterable[_builtins.str] | None = ...,
         duplicates: _abc.Iterable[_builtins.bool] | None = ...,
         errors: _abc.Iterable[_common_pb2.RowError] | None = ...,
+        truncated: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digests", b"digests", "duplicates", b"duplicates", "errors", b"errors", "ids", b"ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digests", b"digests", "duplicates", b"duplicates", "errors", b"errors", "ids", b"ids", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

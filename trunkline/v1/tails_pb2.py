@@ -26,7 +26,7 @@ from trunkline.v1 import common_pb2 as trunkline_dot_v1_dot_common__pb2
 from trunkline.v1 import extraction_pb2 as trunkline_dot_v1_dot_extraction__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18trunkline/v1/tails.proto\x12\x0ctrunkline.v1\x1a\x19trunkline/v1/common.proto\x1a\x1dtrunkline/v1/extraction.proto\"G\n\x0fHoldTailRequest\x12\x10\n\x08\x62\x61\x63kbone\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\r\n\x05\x63hunk\x18\x03 \x01(\x0c\"\x12\n\x10HoldTailResponse\"k\n\x14\x45mbedWithTailRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x02 \x01(\t\x12\x0c\n\x04tail\x18\x03 \x01(\t\x12#\n\x06inputs\x18\x04 \x03(\x0b\x32\x13.trunkline.v1.Input\"\x8f\x01\n\x15\x45mbedWithTailResponse\x12(\n\nembeddings\x18\x01 \x01(\x0b\x32\x14.trunkline.v1.Tensor\x12&\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x16.trunkline.v1.RowError\x12$\n\x06timing\x18\x03 \x01(\x0b\x32\x14.trunkline.v1.Timing\"t\n\x19\x43omputeActivationsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x02 \x01(\t\x12#\n\x06inputs\x18\x03 \x03(\x0b\x32\x13.trunkline.v1.Input\x12\x10\n\x08prepared\x18\x04 \x01(\x08\"\x84\x01\n\x1a\x43omputeActivationsResponse\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\x12)\n\x0b\x61\x63tivations\x18\x02 \x03(\x0b\x32\x14.trunkline.v1.Tensor\x12&\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x16.trunkline.v1.RowError\"\x17\n\x15WatchBackbonesRequest\"C\n\x16WatchBackbonesResponse\x12)\n\tbackbones\x18\x01 \x03(\x0b\x32\x16.trunkline.v1.Backbone2\xfc\x02\n\x0bTailService\x12K\n\x08HoldTail\x12\x1d.trunkline.v1.HoldTailRequest\x1a\x1e.trunkline.v1.HoldTailResponse(\x01\x12X\n\rEmbedWithTail\x12\".trunkline.v1.EmbedWithTailRequest\x1a#.trunkline.v1.EmbedWithTailResponse\x12g\n\x12\x43omputeActivations\x12\'.trunkline.v1.ComputeActivationsRequest\x1a(.trunkline.v1.ComputeActivationsResponse\x12]\n\x0eWatchBackbones\x12#.trunkline.v1.WatchBackbonesRequest\x1a$.trunkline.v1.WatchBackbonesResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18trunkline/v1/tails.proto\x12\x0ctrunkline.v1\x1a\x19trunkline/v1/common.proto\x1a\x1dtrunkline/v1/extraction.proto\"G\n\x0fHoldTailRequest\x12\x10\n\x08\x62\x61\x63kbone\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\r\n\x05\x63hunk\x18\x03 \x01(\x0c\"\x12\n\x10HoldTailResponse\"k\n\x14\x45mbedWithTailRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x02 \x01(\t\x12\x0c\n\x04tail\x18\x03 \x01(\t\x12#\n\x06inputs\x18\x04 \x03(\x0b\x32\x13.trunkline.v1.Input\"\xa2\x01\n\x15\x45mbedWithTailResponse\x12(\n\nembeddings\x18\x01 \x01(\x0b\x32\x14.trunkline.v1.Tensor\x12&\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x16.trunkline.v1.RowError\x12$\n\x06timing\x18\x03 \x01(\x0b\x32\x14.trunkline.v1.Timing\x12\x11\n\ttruncated\x18\x04 \x03(\r\"t\n\x19\x43omputeActivationsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x02 \x01(\t\x12#\n\x06inputs\x18\x03 \x03(\x0b\x32\x13.trunkline.v1.Input\x12\x10\n\x08prepared\x18\x04 \x01(\x08\"\x84\x01\n\x1a\x43omputeActivationsResponse\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\x12)\n\x0b\x61\x63tivations\x18\x02 \x03(\x0b\x32\x14.trunkline.v1.Tensor\x12&\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x16.trunkline.v1.RowError\"\x17\n\x15WatchBackbonesRequest\"C\n\x16WatchBackbonesResponse\x12)\n\tbackbones\x18\x01 \x03(\x0b\x32\x16.trunkline.v1.Backbone2\xfc\x02\n\x0bTailService\x12K\n\x08HoldTail\x12\x1d.trunkline.v1.HoldTailRequest\x1a\x1e.trunkline.v1.HoldTailResponse(\x01\x12X\n\rEmbedWithTail\x12\".trunkline.v1.EmbedWithTailRequest\x1a#.trunkline.v1.EmbedWithTailResponse\x12g\n\x12\x43omputeActivations\x12\'.trunkline.v1.ComputeActivationsRequest\x1a(.trunkline.v1.ComputeActivationsResponse\x12]\n\x0eWatchBackbones\x12#.trunkline.v1.WatchBackbonesRequest\x1a$.trunkline.v1.WatchBackbonesResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,15 +40,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EMBEDWITHTAILREQUEST']._serialized_start=193
   _globals['_EMBEDWITHTAILREQUEST']._serialized_end=300
   _globals['_EMBEDWITHTAILRESPONSE']._serialized_start=303
-  _globals['_EMBEDWITHTAILRESPONSE']._serialized_end=446
-  _globals['_COMPUTEACTIVATIONSREQUEST']._serialized_start=448
-  _globals['_COMPUTEACTIVATIONSREQUEST']._serialized_end=564
-  _globals['_COMPUTEACTIVATIONSRESPONSE']._serialized_start=567
-  _globals['_COMPUTEACTIVATIONSRESPONSE']._serialized_end=699
-  _globals['_WATCHBACKBONESREQUEST']._serialized_start=701
-  _globals['_WATCHBACKBONESREQUEST']._serialized_end=724
-  _globals['_WATCHBACKBONESRESPONSE']._serialized_start=726
-  _globals['_WATCHBACKBONESRESPONSE']._serialized_end=793
-  _globals['_TAILSERVICE']._serialized_start=796
-  _globals['_TAILSERVICE']._serialized_end=1176
+  _globals['_EMBEDWITHTAILRESPONSE']._serialized_end=465
+  _globals['_COMPUTEACTIVATIONSREQUEST']._serialized_start=467
+  _globals['_COMPUTEACTIVATIONSREQUEST']._serialized_end=583
+  _globals['_COMPUTEACTIVATIONSRESPONSE']._serialized_start=586
+  _globals['_COMPUTEACTIVATIONSRESPONSE']._serialized_end=718
+  _globals['_WATCHBACKBONESREQUEST']._serialized_start=720
+  _globals['_WATCHBACKBONESREQUEST']._serialized_end=743
+  _globals['_WATCHBACKBONESRESPONSE']._serialized_start=745
+  _globals['_WATCHBACKBONESRESPONSE']._serialized_end=812
+  _globals['_TAILSERVICE']._serialized_start=815
+  _globals['_TAILSERVICE']._serialized_end=1195
 # @@protoc_insertion_point(module_scope)

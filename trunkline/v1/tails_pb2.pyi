@@ -100,6 +100,7 @@ class EmbedWithTailResponse(_message.Message):
     EMBEDDINGS_FIELD_NUMBER: _builtins.int
     ERRORS_FIELD_NUMBER: _builtins.int
     TIMING_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def embeddings(self) -> _common_pb2.Tensor:
         """float32, shape [inputs, dim]; a failed row is all zeros and named in `errors`."""
@@ -108,16 +109,21 @@ class EmbedWithTailResponse(_message.Message):
     def errors(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.RowError]: ...
     @_builtins.property
     def timing(self) -> _common_pb2.Timing: ...
+    @_builtins.property
+    def truncated(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Rows whose text is longer than the backbone's window."""
+
     def __init__(
         self,
         *,
         embeddings: _common_pb2.Tensor | None = ...,
         errors: _abc.Iterable[_common_pb2.RowError] | None = ...,
         timing: _common_pb2.Timing | None = ...,
+        truncated: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["embeddings", b"embeddings", "timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["embeddings", b"embeddings", "errors", b"errors", "timing", b"timing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embeddings", b"embeddings", "errors", b"errors", "timing", b"timing", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

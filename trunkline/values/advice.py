@@ -27,7 +27,8 @@ class Option:
 
     `estimate` is on held-out folds that all options share. Of backbones only: `log_evidence`, the
     log of the maximum evidence per example and class (LogME); `effective_rank`, in how many
-    directions the examples vary; `mean_similarity`, the mean cosine of two of them.
+    directions the examples vary; `mean_similarity`, the mean cosine of two of them;
+    `truncated_count`, how many texts are longer than its window.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Option:
     log_evidence: float | None
     effective_rank: float | None
     mean_similarity: float | None
+    truncated_count: int = 0
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,8 @@ def as_example(value: ExampleLike) -> NewExample:
 class Example:
     """A stored input of a head. `kind` is "image", "text", "pixels" or "embedding".
 
-    `weight` is how much it counts in trainings; one that is `held_out` is kept for testing.
+    `weight` is how much it counts in trainings; one that is `held_out` is kept for testing; a
+    `truncated` one is a text that is longer than the backbone's window.
     """
 
     digest: str
@@ -44,6 +45,7 @@ class Example:
     create_time: datetime
     weight: float
     held_out: bool
+    truncated: bool = False
 
 
 @dataclass(frozen=True)

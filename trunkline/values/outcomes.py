@@ -101,7 +101,8 @@ class Prediction:
     empty; None if none was asked for. `novelty`, of heads that look for it, is the distance from
     the examples in units of the threshold: above 1 the row is `novel`. Where the head `abstained`
     from an answer, `label` is None, `probability` 0 and `scores` empty. `live` says whether the
-    live copy answered, which has learned since `version` was made.
+    live copy answered, which has learned since `version` was made. `truncated` says that the text
+    is longer than the backbone's window, so that its end had no part.
     """
 
     label: str | None
@@ -115,25 +116,34 @@ class Prediction:
     novel: bool = False
     abstained: bool = False
     live: bool = False
+    truncated: bool = False
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """One row's embedding: `vector` is an array of `dim` float32, with the buffer protocol."""
+    """One row's embedding: `vector` is an array of `dim` float32, with the buffer protocol.
+
+    `truncated` says that the text is longer than the backbone's window.
+    """
 
     vector: "array[float]" = field(repr=False)
     digest: str
     backbone: str
     fingerprint: str
+    truncated: bool = False
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """Feedback that is stored durably; `duplicate` if its id had been stored before."""
+    """Feedback that is stored durably; `duplicate` if its id had been stored before.
+
+    `truncated` says that the text is longer than the backbone's window.
+    """
 
     id: str
     digest: str
     duplicate: bool
+    truncated: bool = False
 
 
 @dataclass(frozen=True)
@@ -151,6 +161,8 @@ class Upload:
 
     `added`, `updated` and `unchanged` count examples as the server does; where a broken stream was
     continued, rows stored before the break count as unchanged. `known` rows were sent as digests.
+    `truncated_count` texts are longer than the backbone's window, so that their ends have no part;
+    `truncated` are the first of their rows.
     """
 
     rows: int
@@ -161,6 +173,8 @@ class Upload:
     failures: tuple[RowFailure, ...]
     known: int
     sent_bytes: int
+    truncated_count: int = 0
+    truncated: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -182,7 +182,8 @@ class Report:
     `evaluation`, made without a held-out set, is None where there are too few examples and for an
     imported version; `test`, on the head's held-out examples, where there are none.
     `likely_mislabelled` come worst first, `near_duplicates` nearest first, `online` oldest first.
-    `fine_tuning` is None where nothing was to be fine-tuned.
+    `fine_tuning` is None where nothing was to be fine-tuned. `truncated_count` of the examples are
+    texts that are longer than the backbone's window.
     """
 
     head: str
@@ -208,3 +209,4 @@ class Report:
     novelty: NoveltyReport | None
     online: tuple[OnlineAccuracy, ...]
     fine_tuning: FineTuningReport | None
+    truncated_count: int = 0

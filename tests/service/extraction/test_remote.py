@@ -13,6 +13,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from service.embedding.resolved import Resolved
 from service.embedding.resolver import EmbeddingResolver
 from service.errors import Unavailable
+from service.extraction import Extracted
 from service.extraction.remote import RemoteExtractor
 from service.extraction.remote_connection import SERVICE
 from service.metrics import Metrics
@@ -29,6 +30,7 @@ class Far(extraction_pb2_grpc.ExtractionServiceServicer, tails_pb2_grpc.TailServ
     def __init__(self) -> None:
         self.fingerprint = FINGERPRINT
         self.asked: list[list[str]] = []
+        self.truncated: list[int] = []
 
     async def WatchBackbones(
         self, request: tails_pb2.WatchBackbonesRequest, context: Any
@@ -46,6 +48,7 @@ class Far(extraction_pb2_grpc.ExtractionServiceServicer, tails_pb2_grpc.TailServ
         return extraction_pb2.EmbedResponse(
             fingerprint=self.fingerprint,
             embeddings=to_tensor(self.vector(request.inputs[0].text)[None]),
+            truncated=self.truncated,
         )
 
     async def ComputeActivations(
@@ -116,3 +119,13 @@ async def test_activations_of_a_changed_backbone_are_refused(
     with pytest.raises(Unavailable, match="has changed") as caught:
         await remote.activations("acme", info(), rows, prepared=False)
     assert caught.value.retry_after == 1.0
+
+
+async def test_rows_that_the_far_backbone_truncated_are_marked(
+    far: tuple[Far, RemoteExtractor],
+) -> None:
+    there, remote = far
+    there.truncated = [0]
+    (found,) = await remote.embed("acme", info(), [text_input("a")])
+    assert isinstance(found, Extracted)
+    assert found.truncated
