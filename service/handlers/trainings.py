@@ -64,7 +64,7 @@ class Trainings:
             if request.HasField("spec")
             else adapters.HeadSpec.from_json(head.spec)
         )
-        activate = request.activate if request.HasField("activate") else True
+        activate = request.activate if request.HasField("activate") else None
         return await self._jobs.start_or_join(head, spec, request.backbone, activate=activate)
 
     async def _find(self, name: TrainingName) -> tuple[HeadRecord, JobRecord]:

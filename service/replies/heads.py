@@ -118,6 +118,8 @@ def training_message(
         error_message=job.error_message,
         create_time=timestamp(job.created_at),
         tuning=None if job.state.final else tuning,
+        activated=done and job.inactive_reason is None,
+        inactive_reason=job.inactive_reason or "",
     )
     if job.ended_at is not None:
         message.end_time.CopyFrom(timestamp(job.ended_at))

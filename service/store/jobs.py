@@ -17,9 +17,10 @@ from service.store import schema
 from service.store.embeddings import truncated_digests
 from service.store.example_sets import without_embedding
 from service.store.examples import store_vectors
+from service.store.head_records import HeadRecord
 from service.store.heads import move_head, require_head
 from service.store.tails import NewTail, store_tail
-from service.store.versions import add_version
+from service.store.versions import add_version, get_version
 
 KEPT_PER_HEAD = 100
 
@@ -46,20 +47,23 @@ UNFINISHED = (JobState.QUEUED, JobState.RUNNING)
 class JobRecord:
     """A training as stored; times are seconds since the epoch.
 
-    `backbone` is where the head is to move, None to stay.
+    `backbone` is where the head is to move, None to stay. `activate` None activates the version
+    unless it has no estimate and the active one has. `inactive_reason` says why it did not become
+    the active one, None if it did.
     """
 
     id: str
     head_uid: str
     state: JobState
     spec: dict[str, Any]
-    activate: bool
+    activate: bool | None
     version: int
     error_code: str
     error_message: str
     created_at: float
     ended_at: float | None
     backbone: str | None = None
+    inactive_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +96,13 @@ def start_job(
     connection: Connection,
     uid: str,
     spec: dict[str, Any],
-    activate: bool,
+    activate: bool | None,
     backbone: str | None = None,
 ) -> JobRecord:
     """Queues a job, or returns the head's unfinished one.
 
     Args:
+        activate: None unless a version without an estimate would replace one that has one.
         backbone: where the head is to move; None to stay.
     """
     require_head(connection, uid)
@@ -178,6 +183,7 @@ def finish_with_version(
     if get_job(connection, job.head_uid, job.id).state.final:
         raise Aborted("training: it was ended meanwhile")
     head = require_head(connection, job.head_uid)
+    reason = None if move is not None else _why_inactive(connection, head, job, new.report)
     if move is not None:
         if without_embedding(connection, head.uid, move.fingerprint):
             return None
@@ -195,7 +201,7 @@ def finish_with_version(
         report=new.report,
         example_count=len(new.members),
         safetensors=new.safetensors,
-        activate=job.activate,
+        activate=reason is None,
         members=new.members,
         tail=None if new.tail is None else new.tail.fingerprint,
     )
@@ -205,6 +211,7 @@ def finish_with_version(
         job.id,
         state=JobState.SUCCEEDED,
         version=version,
+        inactive_reason=reason,
         ended_at=time.time(),
     )
 
@@ -224,6 +231,23 @@ def finish_without_version(
         error_code=code,
         error_message=message,
         ended_at=time.time(),
+    )
+
+
+def _why_inactive(
+    connection: Connection, head: HeadRecord, job: JobRecord, report: Mapping[str, Any]
+) -> str | None:
+    """Returns why a new version is not to become the active one; None if it is."""
+    if job.activate is False:
+        return "the training was asked not to activate it"
+    if job.activate or report["estimate"] is not None or not head.active_version:
+        return None
+    active = get_version(connection, head.uid, head.active_version)
+    if active.report["estimate"] is None:
+        return None
+    return (
+        f"it has no estimate, and the active version {active.version} has one: activate it by its "
+        "number if it is to answer all the same"
     )
 
 

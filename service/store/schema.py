@@ -153,7 +153,10 @@ jobs = Table(
     Column("head_uid", ForeignKey("heads.uid"), nullable=False),
     Column("state", String(16), nullable=False),
     Column("spec", Text, nullable=False),
-    Column("activate", Boolean, nullable=False),
+    # Null: unless that would replace a version with an estimate by one without.
+    Column("activate", Boolean),
+    # Why the version did not become the active one; null where it did.
+    Column("inactive_reason", Text),
     Column("version", Integer, nullable=False, default=0),
     Column("error_code", String(32), nullable=False, default=""),
     Column("error_message", Text, nullable=False, default=""),

@@ -58,7 +58,7 @@ class JobRunner:
         self._ready = ready
 
     async def check(
-        self, head: HeadRecord, spec: adapters.HeadSpec, backbone: str, *, activate: bool
+        self, head: HeadRecord, spec: adapters.HeadSpec, backbone: str, *, activate: bool | None
     ) -> str | None:
         """Refuses at once what the job would fail of; returns where the head has to move, or None.
 
@@ -74,7 +74,7 @@ class JobRunner:
             else current_backbone(self._extractor, head)
         )
         moves = target is not None and target.fingerprint != head.fingerprint
-        if moves and not activate:
+        if moves and activate is False:
             raise InvalidRequest(
                 "activate: must be true for a head that moves to another backbone, is false: no "
                 "version of the old one could answer any more",
@@ -152,6 +152,7 @@ class JobRunner:
             "trained",
             head=head.resource,
             version=stored.version,
+            inactive=stored.inactive_reason,
             family=new.report["family"],
             examples=len(new.members),
             seconds=round(new.report["train_seconds"], 3),

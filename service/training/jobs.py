@@ -74,12 +74,13 @@ class TrainingJobs:
         return self._running.get(head.uid)
 
     async def start_or_join(
-        self, head: HeadRecord, spec: adapters.HeadSpec, backbone: str, *, activate: bool
+        self, head: HeadRecord, spec: adapters.HeadSpec, backbone: str, *, activate: bool | None
     ) -> RunningJob:
         """Returns the head's job that is under way, or starts a new one.
 
         Args:
             backbone: where the head shall be; empty for where it is.
+            activate: whether its version answers; None unless that loses an estimate.
 
         Raises:
             InvalidRequest, PreconditionFailed, FingerprintMismatch: a new one would fail.
@@ -123,7 +124,7 @@ class TrainingJobs:
                 self._resume(running)
 
     async def _start(
-        self, head: HeadRecord, spec: dict[str, Any], activate: bool, backbone: str | None
+        self, head: HeadRecord, spec: dict[str, Any], activate: bool | None, backbone: str | None
     ) -> RunningJob:
         job = await self._database.write(stored_jobs.start_job, head.uid, spec, activate, backbone)
         return self._running.get(head.uid) or self._launch(head, job)

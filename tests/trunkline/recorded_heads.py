@@ -142,7 +142,8 @@ class RecordedHeads(State):
             yield heads_pb2.TrainHeadResponse(training=training)
             return
         labels = sorted({label for label in self.examples[head.name].values() if label})
-        version = self._new_version(head, labels, "training", request.activate, request.spec)
+        activate = request.activate if request.HasField("activate") else not self.inactive_reason
+        version = self._new_version(head, labels, "training", activate, request.spec)
         if tuned:
             tail = heads_pb2.Tail(
                 fingerprint="ef" * 32,
@@ -154,6 +155,8 @@ class RecordedHeads(State):
         training.ClearField("tuning")
         training.state = heads_pb2.TRAINING_STATE_SUCCEEDED
         training.version = len(self.versions[head.name])
+        training.activated = activate
+        training.inactive_reason = "" if activate else self.inactive_reason
         yield heads_pb2.TrainHeadResponse(training=training)
 
     def _new_version(

@@ -92,6 +92,7 @@ class State:
         self.confusion: list[list[int]] | None = None
         self.page = 2
         self.training_error: tuple[str, str] | None = None
+        self.inactive_reason = ""
 
     def asked(self, method: str) -> list[Any]:
         return [request for name, request in self.requests if name == method]

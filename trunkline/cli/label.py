@@ -79,7 +79,7 @@ def label(
     failures += session.failures
     version = None
     if train_after and session.labelled:
-        training = train_head(client, out, head, None, activate=True)
+        training = train_head(client, out, head, None, activate=None)
         version = training.version
     _conclude(client, out, head, session, found.strategy, version)
     if failures:

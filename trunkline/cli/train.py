@@ -48,12 +48,10 @@ class Test:
     help="Let a new head store raw inputs beside their embeddings; --fine-tune does so, too.",
 )
 @click.option(
-    "--no-activate",
-    "activate",
-    flag_value=False,
-    type=bool,
-    default=True,
-    help="Leave the version that answers as it is.",
+    "--activate/--no-activate",
+    default=None,
+    help="Let the new version answer, or leave the one that does (default: it answers, unless it "
+    "has no estimate and would replace one that has).",
 )
 @click.option(
     "--test",
@@ -72,7 +70,7 @@ def train(
     spec: SpecOptions,
     policy: str | None,
     keep_inputs: bool,
-    activate: bool,
+    activate: bool | None,
     test_path: Path | None,
 ) -> None:
     """Train a head on the labelled examples in PATH, and make it first if there is none.

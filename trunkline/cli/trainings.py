@@ -70,6 +70,7 @@ def _print(out: Output, training: Training) -> None:
         "phase": training.phase or None,
         "progress": None if training.done else f"{training.progress:.0%}",
         "version": training.version,
+        **({"not activated": training.inactive_reason} if training.inactive_reason else {}),
         "error": failed if training.error_code else None,
         "created (UTC)": training.create_time,
         "ended (UTC)": training.end_time,

@@ -85,7 +85,7 @@ def train_head(
     head: str,
     spec: HeadSpec | None,
     *,
-    activate: bool,
+    activate: bool | None,
     backbone: str | None = None,
     title: str = "training",
 ) -> Training:
@@ -111,7 +111,15 @@ def train_head(
             f"  trunkline trainings cancel {name}"
         )
         raise click.exceptions.Exit(1) from None
+    if not training.activated:
+        out.notices([inactive_notice(training)])
     return training
+
+
+def inactive_notice(training: Training) -> Notice:
+    """Says that the version that answers is still the one before."""
+    words = f"version {training.version} does not answer: {training.inactive_reason}"
+    return Notice("version_inactive", words, 1)
 
 
 def _default_backbone(client: Client, inputs: Iterable[Image | Text]) -> str:

@@ -185,7 +185,7 @@ class AsyncClient(AsyncTransport):
         head: str,
         spec: HeadSpec | None = None,
         *,
-        activate: bool = True,
+        activate: bool | None = None,
         backbone: str | None = None,
         on_progress: Callable[[Training], None] | None = None,
         timeout: float | None = None,

@@ -220,7 +220,7 @@ class Client(Transport):
         head: str,
         spec: HeadSpec | None = None,
         *,
-        activate: bool = True,
+        activate: bool | None = None,
         backbone: str | None = None,
         on_progress: Callable[[Training], None] | None = None,
         timeout: float | None = None,

@@ -17,7 +17,7 @@ from trunkline.wire.building import build
 def train(
     head: str,
     spec: HeadSpec | None,
-    activate: bool,
+    activate: bool | None,
     backbone: str | None,
     on_progress: Callable[[Training], None] | None,
     timeout: float | None,

@@ -60,6 +60,8 @@ def training(message: heads_pb2.Training) -> Training:
         create_time=time(message.create_time),
         end_time=time(message.end_time) if message.HasField("end_time") else None,
         tuning=_tuning(message.tuning) if message.HasField("tuning") else None,
+        activated=message.activated,
+        inactive_reason=message.inactive_reason,
     )
 
 

@@ -1540,6 +1540,8 @@ class Training(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     TUNING_FIELD_NUMBER: _builtins.int
+    ACTIVATED_FIELD_NUMBER: _builtins.int
+    INACTIVE_REASON_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"tenants/{tenant}/heads/{head}/trainings/{training}"."""
     state: Global___TrainingState.ValueType
@@ -1552,6 +1554,9 @@ class Training(_message.Message):
     error_code: _builtins.str
     """Why it failed, e.g. "INVALID_ARGUMENT", and in words."""
     error_message: _builtins.str
+    activated: _builtins.bool
+    """Whether the version that it made became the active one; and why not, in words."""
+    inactive_reason: _builtins.str
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -1573,10 +1578,12 @@ class Training(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
         tuning: Global___TuningProgress | None = ...,
+        activated: _builtins.bool = ...,
+        inactive_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_tuning", b"_tuning", "create_time", b"create_time", "end_time", b"end_time", "tuning", b"tuning"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tuning", b"_tuning", "create_time", b"create_time", "end_time", b"end_time", "error_code", b"error_code", "error_message", b"error_message", "name", b"name", "phase", b"phase", "progress", b"progress", "state", b"state", "tuning", b"tuning", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tuning", b"_tuning", "activated", b"activated", "create_time", b"create_time", "end_time", b"end_time", "error_code", b"error_code", "error_message", b"error_message", "inactive_reason", b"inactive_reason", "name", b"name", "phase", b"phase", "progress", b"progress", "state", b"state", "tuning", b"tuning", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__tuning: _TypeAlias = _typing.Literal["tuning"]  # noqa: Y015
     _WhichOneofArgType__tuning: _TypeAlias = _typing.Literal["_tuning", b"_tuning"]  # noqa: Y015
@@ -1647,7 +1654,9 @@ class TrainHeadRequest(_message.Message):
     BACKBONE_FIELD_NUMBER: _builtins.int
     head: _builtins.str
     activate: _builtins.bool
-    """Whether the new version answers at once; true when absent."""
+    """Whether the new version answers at once. When absent it does, unless it has no estimate and would replace
+    a version that has one.
+    """
     backbone: _builtins.str
     """Moves the head to this loaded backbone, or to the new fingerprint of its own: kept inputs are embedded
     anew first. Versions of the old fingerprint can be activated no more. Empty to stay.

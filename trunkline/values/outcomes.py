@@ -61,7 +61,8 @@ class TuningProgress:
 class Training:
     """A training job. `progress` runs from 0 to 1; `version` is set once it succeeded.
 
-    `tuning` is None but while blocks are fine-tuned.
+    `tuning` is None but while blocks are fine-tuned. `activated` says whether the version became
+    the active one, `inactive_reason` why not.
     """
 
     name: str
@@ -74,6 +75,8 @@ class Training:
     create_time: datetime
     end_time: datetime | None
     tuning: TuningProgress | None
+    activated: bool = False
+    inactive_reason: str = ""
 
     @property
     def done(self) -> bool:

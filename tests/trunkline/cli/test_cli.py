@@ -91,6 +91,18 @@ def test_train_takes_the_backbone_of_the_datas_modality(
     assert head.active_version == 0
 
 
+def test_train_tells_that_the_version_before_still_answers(
+    run: Run, recorder: Recorder, table: Path
+) -> None:
+    run("train", "acme/mood", table)
+    recorder.inactive_reason = "it has no estimate"
+    told = run("train", "acme/mood", table)
+    assert "version 2 does not answer: it has no estimate" in told.stderr
+    assert recorder.heads["tenants/acme/heads/mood"].active_version == 1
+    assert "does not answer" not in run("train", "acme/mood", table, "--activate").stderr
+    assert recorder.heads["tenants/acme/heads/mood"].active_version == 3
+
+
 def test_train_reports_on_the_version_it_made_whichever_answers(
     run: Run, recorder: Recorder, table: Path
 ) -> None:
