@@ -33,11 +33,13 @@ class Trainings:
         """Starts or joins the head's training and reports its progress until it ends."""
         running = await self._start_or_join(request)
         while True:
-            changed = running.changed
+            changed, told = running.changed, running.job.state
             yield heads_pb2.TrainHeadResponse(training=_running_message(running))
-            if running.job.state.final:
+            # The job may have ended while the client read: its end is yet to be told.
+            if told.final:
                 return
-            if running.task is not None and running.task.done():
+            ended = running.task is not None and running.task.done()
+            if ended and not running.job.state.final:
                 raise Unavailable("the server is stopping; it resumes", retry_after=1.0)
             await changed.wait()
 
