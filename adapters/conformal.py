@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from adapters.errors import InvalidArgument
-from adapters.weights_file import expect, is_positive, parse_object
+from adapters.weights_file import POSITIVE, expect, is_positive, parse_object
 
 MAX_SCORES = 1000
 
@@ -71,7 +71,7 @@ class Conformal:
         with np.errstate(invalid="ignore"):
             sorted_ = np.isfinite(scores).all() and (np.diff(scores) >= 0).all()
         expect(bool(sorted_), "conformal.scores", "finite and sorted", "others")
-        expect(is_positive(self.sharpness), "conformal.sharpness", "positive", self.sharpness)
+        expect(is_positive(self.sharpness), "conformal.sharpness", POSITIVE, self.sharpness)
         scores.setflags(write=False)
         object.__setattr__(self, "scores", scores)
 

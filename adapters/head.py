@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +18,7 @@ from adapters.errors import InvalidEmbeddings, InvalidWeights, UnknownLabel
 from adapters.fronts import Front
 from adapters.novelty import NoveltyBank
 from adapters.weights_file import (
+    POSITIVE,
     expect,
     is_positive,
     parse,
@@ -96,7 +96,7 @@ class Head:
         if self.l2 is not None:
             _expect_positive("l2", self.l2)
         for label, value in self.class_weights.items():
-            expect(is_positive(value), f"class_weights[{label[:64]}]", "positive", value)
+            expect(is_positive(value), f"class_weights[{label[:64]}]", POSITIVE, value)
         object.__setattr__(self, "labels", tuple(self.labels))
         object.__setattr__(self, "weight", weight)
         object.__setattr__(self, "bias", bias)
@@ -326,7 +326,4 @@ def _expect_count(name: str, count: int, classes: int) -> None:
 
 
 def _expect_positive(name: str, value: float) -> None:
-    if not (math.isfinite(value) and value > 0):
-        raise InvalidWeights(
-            f"{name} {value} is not a positive number", field=name, limit="> 0", value=value
-        )
+    expect(is_positive(value), name, POSITIVE, value)

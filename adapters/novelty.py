@@ -37,6 +37,9 @@ METADATA = "novelty"
 MIN_THRESHOLD = 1e-3
 """Distances below it are rounding noise: kept embeddings are rounded to float16."""
 
+MAX_THRESHOLD = 2.0
+"""No two unit vectors are farther apart."""
+
 _NEIGHBOUR = 1
 """The nearest one: farther ones recognised fewer strangers on sets of few hundred examples."""
 _UNIT_TOLERANCE = 0.01
@@ -49,7 +52,7 @@ class NoveltyBank:
     Attributes:
         bank: float16 of shape (m, dim), unit vectors. Copied and made read-only.
         neighbour: which nearest one of them counts, from 1 to m.
-        threshold: the distance; positive.
+        threshold: the distance, from `MIN_THRESHOLD` to `MAX_THRESHOLD`.
         abstain: whether novel rows are to get no answer.
         false_alarm_rate: share of ordinary inputs that may be called novel.
 
@@ -74,7 +77,9 @@ class NoveltyBank:
         whole = isinstance(self.neighbour, int) and not isinstance(self.neighbour, bool)
         good = whole and 1 <= self.neighbour <= most
         expect(good, "novelty.neighbour", f"from 1 to {most}", self.neighbour)
-        expect(is_positive(self.threshold), "novelty.threshold", "positive", self.threshold)
+        good = is_positive(self.threshold) and MIN_THRESHOLD <= self.threshold <= MAX_THRESHOLD
+        limit = f"from {MIN_THRESHOLD:g} to {MAX_THRESHOLD:g}"
+        expect(good, "novelty.threshold", limit, self.threshold)
         expect(isinstance(self.abstain, bool), "novelty.abstain", "true or false", self.abstain)
         good = is_positive(self.false_alarm_rate) and self.false_alarm_rate < 1
         expect(good, "novelty.false_alarm_rate", "above 0, below 1", self.false_alarm_rate)
@@ -117,7 +122,7 @@ class NoveltyBank:
         neighbour = min(_NEIGHBOUR, len(bank))
         draft = cls(bank, neighbour, 1.0, spec.abstain, spec.false_alarm_rate)
         distances = np.sort(draft.scores(embeddings[fresh]))
-        threshold = max(float(distances[rank - 1]), MIN_THRESHOLD)
+        threshold = min(max(float(distances[rank - 1]), MIN_THRESHOLD), MAX_THRESHOLD)
         return cls(bank, neighbour, threshold, spec.abstain, spec.false_alarm_rate)
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +11,11 @@ import safetensors
 from numpy.typing import NDArray
 
 from adapters.errors import InvalidWeights
+
+SMALLEST, LARGEST = 1e-30, 1e30
+"""Bounds of numbers that others are multiplied with or divided by: what they give stays finite."""
+
+POSITIVE = f"from {SMALLEST:g} to {LARGEST:g}"
 
 MAX_HEADER_BYTES = 8 * 1024 * 1024
 """Room for the labels of many thousand classes; the library itself would parse 100 MB."""
@@ -91,13 +95,10 @@ def parse_object(metadata: Mapping[str, str], name: str) -> dict[str, Any]:
 
 
 def is_positive(value: object) -> bool:
-    """Return whether a value is a number, above zero and finite as a float."""
+    """Return whether a value is a number within `SMALLEST` and `LARGEST`."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    try:
-        return math.isfinite(value) and value > 0
-    except OverflowError:  # an integer beyond every float
-        return False
+    return SMALLEST <= value <= LARGEST
 
 
 def expect(good: bool, field: str, limit: str, value: object) -> None:

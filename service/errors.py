@@ -49,7 +49,7 @@ class ServiceError(Exception):
         message: one sentence for the client, with nothing secret in it.
         field: the request's field at fault, if there is one.
         limit: what the field must respect.
-        value: what it was; shortened to 100 characters.
+        value: what it was; shortened to `MAX_VALUE_BYTES`.
         retry_after: seconds after which a retry makes sense, or None if it never does.
     """
 
@@ -187,8 +187,9 @@ STATUSES: dict[type[Exception], Status] = {
 }
 
 
-MAX_MESSAGE = 1000
-"""gRPC carries messages in headers, which take little more."""
+MAX_MESSAGE_BYTES = 1000
+MAX_VALUE_BYTES = 100
+"""gRPC carries errors in headers of 16 kB in all, where a byte beyond ASCII becomes three."""
 
 
 class Problem(NamedTuple):
@@ -224,7 +225,7 @@ def problem_of(error: BaseException) -> Problem:
     return Problem(
         status=status,
         reason=_upper_snake(type(error).__name__),
-        message=str(error)[:MAX_MESSAGE],
+        message=_shortened(str(error), MAX_MESSAGE_BYTES),
         field=_text(getattr(error, "field", None)),
         limit=_text(getattr(error, "limit", None)),
         value=_text(getattr(error, "value", None)),
@@ -233,7 +234,12 @@ def problem_of(error: BaseException) -> Problem:
 
 
 def _text(value: object) -> str:
-    return "" if value is None else str(value)[:100]
+    return "" if value is None else _shortened(str(value), MAX_VALUE_BYTES)
+
+
+def _shortened(text: str, limit: int) -> str:
+    """Returns as much of the text as fits into so many bytes of UTF-8; what is no text, escaped."""
+    return text.encode(errors="backslashreplace")[:limit].decode(errors="ignore")
 
 
 def _upper_snake(name: str) -> str:

@@ -140,12 +140,17 @@ ATTACKS: dict[str, tuple[bytes, str]] = {
     "labels too deep": (file(labels="[" * 100_000), "labels"),
     "temperature zero": (file(temperature="0"), "temperature"),
     "temperature nan": (file(temperature="nan"), "temperature"),
+    "temperature that overflows": (file(temperature="1e-300"), "temperature"),
     "temperature words": (file(temperature="warm"), "temperature"),
     "l2 negative": (file(l2="-1"), "l2"),
     "another backbone": (file(fingerprint="beef"), "fingerprint"),
     "class weights of zero": (altered("class_weights", '{"bad": 0}'), "class_weights[bad]"),
     "class weights of words": (altered("class_weights", '{"bad": "2"}'), "class_weights[bad]"),
     "class weights as list": (altered("class_weights", "[1, 2]"), "class_weights"),
+    "class weights next to nothing": (
+        altered("class_weights", '{"bad": 1e-300}'),
+        "class_weights[bad]",
+    ),
     "class weights beyond floats": (
         altered("class_weights", '{"bad": 1' + "0" * 400 + "}"),
         "class_weights[bad]",
@@ -189,6 +194,14 @@ ATTACKS: dict[str, tuple[bytes, str]] = {
     "neighbour of a kind": (altered("novelty", fields(neighbour=1.5)), "novelty.neighbour"),
     "neighbour missing": (altered("novelty", "{}"), "novelty.neighbour"),
     "threshold of zero": (altered("novelty", fields(threshold=0)), "novelty.threshold"),
+    "threshold next to nothing": (
+        altered("novelty", fields(threshold=1e-39)),
+        "novelty.threshold",
+    ),
+    "threshold beyond all distances": (
+        altered("novelty", fields(threshold=2.1)),
+        "novelty.threshold",
+    ),
     "threshold nan": (altered("novelty", fields(threshold=np.nan)), "novelty.threshold"),
     "abstain in words": (altered("novelty", fields(abstain="no")), "novelty.abstain"),
     "rate of one": (altered("novelty", fields(false_alarm_rate=1)), "novelty.false_alarm_rate"),

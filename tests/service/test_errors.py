@@ -150,3 +150,14 @@ def test_long_value_is_shortened() -> None:
 
 def test_long_message_is_cut_to_what_headers_carry() -> None:
     assert problem_of(errors.InvalidRequest("m" * 10_000)).message == "m" * 1000
+
+
+def test_wide_characters_are_cut_by_their_bytes_and_never_in_two() -> None:
+    problem = problem_of(errors.InvalidRequest("織" * 1000, value="x" + "織" * 1000))
+    assert problem.message == "織" * 333
+    assert problem.value == "x" + "織" * 33
+
+
+def test_half_a_surrogate_pair_is_shown_escaped() -> None:
+    problem = problem_of(errors.InvalidRequest("is \ud83d", value="\ud83d"))
+    assert (problem.message, problem.value) == ("is \\ud83d", "\\ud83d")
