@@ -75,13 +75,15 @@ types: $(INSTALLED) ## Check the types
 PROTOS = $(sort $(wildcard proto/trunkline/v1/*.proto))
 PROTOC = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iproto \
 	-I"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
-STUBS_INTO = --python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1)
+# Stubs know no comments: the descriptor set has them, for the OpenAPI document.
+STUBS_INTO = --python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) \
+	--include_source_info --descriptor_set_out=$(1)/trunkline/v1/descriptors.binpb
 
 proto: $(INSTALLED) ## Generate trunkline/v1 from proto/trunkline/v1
 	@$(PROTOC) $(call STUBS_INTO,.) $(PROTOS)
 
 proto-check: $(INSTALLED) ## Check that the generated stubs are current
-	@out=$$(mktemp -d); trap 'rm -rf "$$out"' EXIT; \
+	@out=$$(mktemp -d); trap 'rm -rf "$$out"' EXIT; mkdir -p "$$out/trunkline/v1"; \
 	$(PROTOC) $(call STUBS_INTO,"$$out") $(PROTOS); \
 	diff -r -x __init__.py -x __pycache__ "$$out/trunkline/v1" trunkline/v1 \
 		|| { echo "trunkline/v1 is not what proto/ says: run make proto" >&2; exit 1; }

@@ -20,6 +20,7 @@ from service.errors import InvalidRequest, RequestCancelled, Unavailable, proble
 from service.logs import get_logger
 from service.requests.calls import Call, Calls, Handler, new_request_id, tenant_of
 from service.transport.methods import OF_THE_SERVER, Method, RestRoute, methods_of
+from service.transport.pages import page_routes
 from service.transport.proto_json import read_json, read_strings
 from service.transport.rest_bodies import read_form, write_json
 
@@ -59,7 +60,7 @@ class Backend:
 
 
 def rest_app(backend: Backend) -> Starlette:
-    """Builds the application with a route for every RPC."""
+    """Builds the application with a route for every RPC, and for the pages."""
     twins = [(method, method.rest) for method in _METHODS.values() if method.rest is not None]
     # Custom verbs first: an id's pattern would match "defects:predict", too.
     twins.sort(key=lambda twin: ":" not in twin[1].path)
@@ -67,7 +68,7 @@ def rest_app(backend: Backend) -> Starlette:
         Route(twin.path, _endpoint(method, twin, backend), methods=[twin.verb])
         for method, twin in twins
     ]
-    return Starlette(routes=routes)
+    return Starlette(routes=[*routes, *page_routes()])
 
 
 def problem_response(

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from tests.e2e.conftest import TEXTS, Start
+from tests.e2e.pages import check_pages
 from tests.e2e.processes import END_SECONDS, ROOT, Running, free_port, run
 from tests.e2e.transports import Grpc, Rest, text
 from trunkline import Client
@@ -39,6 +40,7 @@ def check_serves(running: Running, client: Client, text_head: str) -> None:
         way.close()
     with running.http() as http:
         assert http.get("/readyz").status_code == 200
+        check_pages(http)
         metrics = http.get("/metrics").text
         assert 'trunkline_requests_total{code="OK",method="Predict",tenant="bento"' in metrics
         assert metrics.count("# TYPE trunkline_requests_total") == 1

@@ -22,10 +22,13 @@ from grpc_status import rpc_status
 from numpy.typing import NDArray
 
 from service.transport.methods import OF_THE_SERVER, Method, methods_of
+from tests.openapi import assert_fits
 from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2, prediction_pb2
 
 METHODS = {method.name: method for method in methods_of(*OF_THE_SERVER)}
 SECONDS = 60.0
+DESCRIBED_BYTES = 200_000
+"""Replies up to this size are compared with the OpenAPI document; large ones take long."""
 
 
 class Refused(Exception):
@@ -226,7 +229,10 @@ class Rest(Transport):
             response = self.http.request(method.rest.verb, path, params=body, headers=headers)
         else:
             response = self.http.post(path, json=body, headers=headers)
-        return accepted(response)
+        reply = accepted(response)
+        if len(reply.content) < DESCRIBED_BYTES:
+            assert_fits(reply.json(), method.response.DESCRIPTOR.name)
+        return reply
 
     def _wait_for(self, training: heads_pb2.Training) -> heads_pb2.TrainHeadResponse:
         running = (heads_pb2.TRAINING_STATE_QUEUED, heads_pb2.TRAINING_STATE_RUNNING)
@@ -280,6 +286,7 @@ def accepted(response: httpx.Response) -> httpx.Response:
         return response
     assert response.headers["content-type"] == "application/problem+json", response.text
     problem = response.json()
+    assert_fits(problem, "Problem")
     assert problem["status"] == response.status_code
     assert problem["title"]
     assert problem["type"] == "about:blank"

@@ -1,0 +1,126 @@
+"""What a browser gets from the real server, and whether its OpenAPI document is true."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+
+from tests.e2e.conftest import TEXTS
+from tests.e2e.pages import check_pages
+from tests.e2e.processes import Running
+from tests.openapi import DOCUMENT, assert_fits
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+def test_pages_are_those_of_this_product(http: httpx.Client) -> None:
+    check_pages(http)
+    assert http.get("/openapi.json").json() == DOCUMENT
+
+
+def test_probes_and_metrics_answer_as_the_document_says(http: httpx.Client) -> None:
+    probes = [path for path, item in DOCUMENT["paths"].items() if "Health" in tags(item)]
+    assert sorted(probes) == ["/healthz", "/livez", "/metrics", "/readyz"]
+    for path in probes:
+        answer = http.get(path)
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith("text/plain")
+
+
+def test_native_endpoints_are_documented_as_bentoml_describes_them(http: httpx.Client) -> None:
+    routes = {route["route"]: route for route in http.get("/schema.json").json()["routes"]}
+    documented = {path for path, item in DOCUMENT["paths"].items() if "post" in item}
+    assert {path for path in documented if not path.startswith("/v1")} == set(routes)
+    rows = DOCUMENT["components"]["schemas"]["Row"]["properties"]
+    for path, route in routes.items():
+        body = DOCUMENT["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+        for part in ("properties", "required"):
+            assert set(body["schema"][part]) == set(route["input"][part])
+        assert set(route["input"]["properties"]["inputs"]["items"]["properties"]) == set(rows)
+
+
+def test_replies_that_are_rows_fit_the_document(http: httpx.Client, text_head: str) -> None:
+    inputs = [{"text": "a pleasure"}, {"image": "AAAA"}]
+    body = {"inputs": inputs, "conformal_level": 0.9, "top_k": 1}
+    answer = http.post(f"/v1/{text_head}:predict", json=body)
+    good, bad = answer.json()["predictions"]
+    assert "set" in good
+    assert "error" in bad
+    assert_fits(body, "PredictRequest")
+    assert_fits(answer.json(), "PredictResponse")
+    answer = http.post("/v1/tenants/shared:embed", json={"inputs": inputs, "backbone": TEXTS})
+    assert_fits(answer.json(), "EmbedResponse")
+    native = {"head": "shared/sentiment", "inputs": inputs[:1]}
+    assert_fits(http.post("/predict", json=native).json(), "PredictResponse")
+    report = http.get(f"/v1/{text_head}/versions/active/report").json()
+    assert report["report"]["evaluation"]["confusion"]
+    assert_fits(report, "GetHeadReportResponse")
+    listed = http.get(f"/v1/{text_head}/examples", params={"page_size": 3}).json()
+    assert listed["examples"][0]["create_time"]
+    assert_fits(listed, "ListExamplesResponse")
+
+
+def tags(item: dict[str, dict[str, list[str]]]) -> list[str]:
+    return [tag for operation in item.values() for tag in operation["tags"]]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium on this machine")
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(params=["light", "dark"])
+def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A page of a browser that prefers light or dark; at its end, nothing may have gone wrong."""
+    context = browser.new_context(color_scheme=request.param)
+    page = context.new_page()
+    hosts: set[str] = set()
+    said: list[str] = []
+
+    def listen(message: ConsoleMessage) -> None:
+        said.append(f"{message.type}: {message.text}")
+
+    page.on("request", lambda sent: hosts.add(urlsplit(sent.url).netloc))
+    page.on("requestfailed", lambda sent: said.append(f"failed: {sent.url}"))
+    page.on("pageerror", lambda error: said.append(f"error: {error}"))
+    page.on("console", listen)
+    yield page
+    assert said == []  # violations of the policy are said there, too
+    assert len(hosts - {""}) == 1  # addresses of the form data: have no host
+    context.close()
+
+
+@pytest.mark.long
+def test_browser_shows_the_pages_and_asks_no_other_host(page: Page, server: Running) -> None:
+    page.goto(server.rest)
+    assert Axe().run(page).violations_count == 0  # of the rules of accessibility
+    page.get_by_role("link", name="/docs").click()
+    embed = page.locator("#operations-ExtractionService-Embed")
+    embed.locator(".opblock-summary-control").click()
+    embed.get_by_text("Embeds inputs with one backbone.").wait_for()
+    shown = page.locator(".opblock").count()
+    assert shown == sum(len(item) for item in DOCUMENT["paths"].values())
+
+
+@pytest.mark.long
+def test_request_can_be_tried_in_the_browser(page: Page, server: Running) -> None:
+    page.goto(f"{server.rest}/docs")
+    listing = page.locator("#operations-ExtractionService-ListBackbones")
+    listing.locator(".opblock-summary-control").click()
+    listing.get_by_role("button", name="Try it out").click()
+    listing.get_by_role("button", name="Execute").click()
+    answered = listing.locator(".live-responses-table .response-col_status", has_text="200")
+    answered.wait_for()
+    assert re.search(f'"name": "{TEXTS}"', listing.inner_text())
