@@ -24,7 +24,11 @@ async def echo(request: Request) -> Response:
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     app = RestGuard(
-        Starlette(routes=[Route("/", echo, methods=["GET", "POST"])]), LIMIT, loopback_only=True
+        Starlette(
+            routes=[Route(path, echo, methods=["GET", "POST"]) for path in ("/", "/predict")]
+        ),
+        LIMIT,
+        loopback_only=True,
     )
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as opened:
@@ -71,6 +75,16 @@ async def test_json_passes(client: httpx.AsyncClient, media_type: str) -> None:
 async def test_form_passes(client: httpx.AsyncClient) -> None:
     answer = await client.post("/", files={"image": b"png"})
     assert answer.status_code == 200
+
+
+async def test_native_endpoint_takes_no_form(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/predict", files={"image": b"png"})
+    assert answer.status_code == 415
+    assert (answer.json()["limit"], answer.json()["value"]) == (
+        "application/json",
+        "multipart/form-data",
+    )
+    assert (await client.post("/predict", json={})).status_code == 200
 
 
 async def test_request_without_a_body_passes(client: httpx.AsyncClient) -> None:
