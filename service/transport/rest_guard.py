@@ -24,6 +24,7 @@ from service.errors import (
     UnknownMethod,
     UnsupportedMediaType,
 )
+from service.transport.pages import PAGES
 from service.transport.rest import refuse
 
 MEDIA_TYPES = (
@@ -57,7 +58,7 @@ class RestGuard:
             return
         headers = Headers(scope=scope)
         try:
-            self._check_site(headers)
+            self._check_site(headers, scope["path"])
             for content_type in headers.getlist("content-type"):
                 self._check_media_type(content_type, native=scope["path"] in NATIVE)
             self._check_size(headers.get("content-length", "0"))
@@ -109,9 +110,13 @@ class RestGuard:
             if not answered:
                 await refuse(error, scope)(scope, receive, send)
 
-    def _check_site(self, headers: Headers) -> None:
-        """Refuses what a browser sends for another site: it reaches loopback, too."""
-        if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+    def _check_site(self, headers: Headers, path: str) -> None:
+        """Refuses what a browser sends for another site: it reaches loopback, too.
+
+        A link to a page may be followed: pages are the same for everybody, and are never framed.
+        """
+        followed = path in PAGES and headers.get("sec-fetch-dest") == "document"
+        if headers.get("sec-fetch-site") in ("cross-site", "same-site") and not followed:
             raise Forbidden(
                 "sec-fetch-site: pages of other sites may not use this server",
                 field="sec-fetch-site",

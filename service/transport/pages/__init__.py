@@ -21,6 +21,9 @@ from service.transport.openapi import openapi_json
 from service.transport.pages.home import home_page
 from trunkline.html_report.style import STYLE
 
+PAGES = ("/", "/docs")
+"""What is made to be looked at, the same for everybody."""
+
 _FOLDER = Path(__file__).parent
 # Browsers read scripts in the encoding of the page unless they are told; Swagger UI's is UTF-8.
 _ASSETS: Mapping[str, tuple[Path, str]] = {
@@ -47,8 +50,8 @@ def page_routes() -> list[Route]:
     """Returns the routes of the pages."""
     return [
         Route("/", _home),
-        Route("/openapi.json", _openapi),
         Route("/docs", _docs),
+        Route("/openapi.json", _openapi),
         Route("/docs/{name}", _asset),
         *(Route(path, _NOWHERE) for path in _HIDDEN),
     ]

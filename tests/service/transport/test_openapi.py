@@ -17,11 +17,12 @@ from google.protobuf.message import Message
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.routing import Route
 
+from service.errors import InvalidRequest
 from service.transport.methods import OF_THE_SERVER, Method, methods_of
 from service.transport.openapi.examples import BODIES
 from service.transport.proto_json import read_json
 from service.transport.rest import Backend, rest_app
-from service.transport.rest_bodies import write_json
+from service.transport.rest_bodies import read_form, write_json
 from tests.e2e.processes import ROOT
 from tests.openapi import DOCUMENT, assert_fits
 from trunkline.v1 import common_pb2, heads_pb2
@@ -75,6 +76,25 @@ def test_every_field_of_a_request_can_be_given(method: Method) -> None:
     assert method.rest is not None
     given = {given["name"] for given in operation["parameters"] if given.get("in") == "query"}
     assert given == fields - {method.rest.field}
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=lambda method: method.name)
+async def test_request_is_described_as_a_form_if_its_rows_can_come_in_one(method: Method) -> None:
+    content = OPERATIONS[method.name][2].get("requestBody", {}).get("content", {})
+    if "multipart/form-data" not in content:
+        with pytest.raises(InvalidRequest, match="takes no files"):
+            await read_form(method.request, [("text", "a")], {})
+        return
+    form = content["multipart/form-data"]["schema"]["properties"]
+    assert form.keys() >= {"image", "text"}
+    columns = [name for name in ("label", "id") if name in form]
+    request: Any = await read_form(
+        method.request, [("text", "a"), *((name, "given") for name in columns)], {}
+    )
+    (rows,) = (value for field, value in request.ListFields() if field.is_repeated)
+    (row,) = rows
+    assert columns == [name for name in ("label", "id") if name in row.DESCRIPTOR.fields_by_name]
+    assert [getattr(row, name) for name in columns] == ["given"] * len(columns)
 
 
 @pytest.mark.parametrize("fill", [False, True], ids=["empty", "full"])

@@ -12,12 +12,12 @@ import httpx
 import pytest
 
 from service.transport.openapi import openapi_document
+from service.transport.pages import PAGES
 from service.transport.rest import Backend, rest_app
 from service.transport.rest_guard import RestGuard
 from trunkline.version import __version__
 
 ADDRESS = "http://127.0.0.1:8123"
-PAGES = ("/", "/docs")
 REFERRING = ("action", "data", "formaction", "href", "poster", "src", "srcset")
 
 

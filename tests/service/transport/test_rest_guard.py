@@ -157,6 +157,22 @@ async def test_page_of_another_site_is_refused(client: httpx.AsyncClient, site: 
     assert answer.json()["field"] == "sec-fetch-site"
 
 
+@pytest.mark.parametrize(
+    ("path", "destination", "status"),
+    [
+        ("/", "document", 200),
+        ("/", "iframe", 403),
+        ("/", "empty", 403),
+        ("/predict", "document", 403),
+    ],
+)
+async def test_link_of_another_site_leads_to_pages_alone(
+    client: httpx.AsyncClient, path: str, destination: str, status: int
+) -> None:
+    headers = {"sec-fetch-site": "cross-site", "sec-fetch-dest": destination}
+    assert (await client.get(path, headers=headers)).status_code == status
+
+
 async def test_answer_of_the_router_becomes_a_problem_that_keeps_what_is_allowed(
     client: httpx.AsyncClient,
 ) -> None:
