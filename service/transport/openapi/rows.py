@@ -41,6 +41,11 @@ def _list_of(row: Json) -> Json:
     return {"type": "array", "items": row}
 
 
+_TRUNCATED: Json = {
+    "const": True,
+    "description": "The text is longer than the backbone's window: what lies beyond had no part.",
+}
+
 _PREDICTION: Mapping[str, Json] = {
     "error": _ERROR,
     "head": _STRING | {"description": "The head that answered."},
@@ -61,6 +66,7 @@ _PREDICTION: Mapping[str, Json] = {
     },
     "novel": {"type": "boolean", "description": "Likewise: whether it is above 1."},
     "abstained": {"const": True, "description": "The head gives no answer to a novel row."},
+    "truncated": _TRUNCATED,
 }
 _ANSWERED = ["head", "version", "live"]
 _PREDICTION_ROW = _object({**_ROW, **_PREDICTION}, frozenset(_PREDICTION)) | {
@@ -71,7 +77,11 @@ _PREDICTION_ROW = _object({**_ROW, **_PREDICTION}, frozenset(_PREDICTION)) | {
     ]
 }
 
-_EMBEDDING: Mapping[str, Json] = {"embedding": _NUMBERS, "error": _ERROR}
+_EMBEDDING: Mapping[str, Json] = {
+    "embedding": _NUMBERS,
+    "truncated": _TRUNCATED,
+    "error": _ERROR,
+}
 _EMBEDDING_ROW = _object({**_ROW, **_EMBEDDING}, frozenset(_EMBEDDING)) | {
     "oneOf": [{"required": ["embedding"]}, {"required": ["error"]}]
 }
