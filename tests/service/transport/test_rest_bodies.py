@@ -245,7 +245,8 @@ def test_embeddings_are_written_as_rows() -> None:
 
 def test_other_replies_are_written_with_their_defaults_in_snake_case() -> None:
     written = write_json(heads_pb2.AddExamplesResponse(added=2))
-    assert written == {"added": 2, "updated": 0, "unchanged": 0, "failed": 0, "errors": []}
+    defaults = {"updated": 0, "unchanged": 0, "failed": 0, "errors": []}
+    assert (defaults | {"added": 2}).items() <= written.items()
     assert "active_version" in write_json(heads_pb2.GetHeadResponse(head=heads_pb2.Head()))["head"]
 
 
