@@ -37,13 +37,13 @@ with Client(options.server) as client:
     print(f"version {version}: {estimate.accuracy:.1%} expected ({estimate.method})")
 
     right = 0
-    predictions = client.predict(options.head, [image for image, _ in held_back])
-    for (image, label), row in zip(held_back, predictions, strict=True):
-        assert isinstance(image, Image)
+    predictions = client.predict(options.head, [example.input for example in held_back])
+    for example, row in zip(held_back, predictions, strict=True):
+        path = example.input.path if isinstance(example.input, Image) else repr(example.input)
         if isinstance(row, RowFailure):
-            print(f"  {image.path}: {row.message}")
-        elif row.label == label:
+            print(f"  {path}: {row.message}")
+        elif row.label == example.label:
             right += 1
         else:
-            print(f"  {image.path}: {label}, taken for {row.label} ({row.probability:.0%})")
+            print(f"  {path}: {example.label}, taken for {row.label} ({row.probability:.0%})")
     print(f"{right} of {len(held_back)} images held back are right")

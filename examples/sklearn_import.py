@@ -20,7 +20,9 @@ parser.add_argument("--tenant", default="acme")
 parser.add_argument("--server", default="127.0.0.1:50051")
 options = parser.parse_args()
 
-texts, labels = zip(*read_examples(options.table), strict=True)
+examples = list(read_examples(options.table))
+texts = [example.input for example in examples]
+labels = [example.label for example in examples]
 head = f"{options.tenant}/from-sklearn"
 
 with Client(options.server) as client:

@@ -51,6 +51,9 @@ class RecordedHeads(State):
         state = heads_pb2.LIVE_STATE_LEARNING if live else heads_pb2.LIVE_STATE_IDLE
         shown = heads_pb2.Head()
         shown.CopyFrom(head)
+        labels = self.examples[head.name].values()
+        shown.example_count = len(labels)
+        shown.labelled_count = sum(label is not None for label in labels)
         shown.live.MergeFrom(
             heads_pb2.LiveCopy(
                 state=state,

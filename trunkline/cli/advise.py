@@ -6,17 +6,19 @@ from pathlib import Path
 import click
 from rich.progress import TextColumn
 
+from trunkline.cli.column_options import column_options
 from trunkline.cli.connection import client_command
-from trunkline.cli.naming import input_name, names_in, short_digest
-from trunkline.cli.output import Output
+from trunkline.cli.naming import input_name, names_of, short_digest
+from trunkline.cli.output import Output, plain
+from trunkline.cli.reading import check_classes, check_modality, read_data
 from trunkline.cli.report import accuracy
 from trunkline.clients.client import Client
-from trunkline.datasets import read_examples
-from trunkline.errors import DatasetError
+from trunkline.datasets import Columns
 from trunkline.html_report import advice_page
 from trunkline.resources import InvalidName, TenantName
 from trunkline.values.advice import Advice, Option
-from trunkline.values.inputs import Image, Text
+from trunkline.values.examples import NewExample
+from trunkline.values.inputs import as_input
 from trunkline.values.outcomes import UploadProgress
 from trunkline.wording import size
 
@@ -45,6 +47,7 @@ _SHOWN_PAIRS = 10
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     help="Write the advice with its curves to this file as one self-contained page, too.",
 )
+@column_options(labelled=True)
 @client_command
 def advise(
     client: Client,
@@ -54,6 +57,7 @@ def advise(
     backbones: tuple[str, ...],
     seed: int,
     html: Path | None,
+    columns: Columns,
 ) -> None:
     """Say whether transfer pays for the labelled examples in PATH, and how many labels it takes.
 
@@ -65,15 +69,16 @@ def advise(
         TenantName.read(tenant)
     except InvalidName as error:
         raise click.BadParameter(str(error), param_hint="--tenant") from error
-    examples = list(read_examples(path))
-    if not examples:
-        raise DatasetError(f"{path}: no examples")
-    advice = _ask(client, out, tenant, examples, backbones, seed)
-    names = names_in(path) if advice.near_duplicates else {}
+    data = read_data(path, columns)
+    check_modality(data)
+    check_classes(data)
+    out.notices(data.notices)
+    advice = _ask(client, out, tenant, data.examples, backbones, seed)
+    names = names_of(item for item, _ in data.pairs) if advice.near_duplicates else {}
     if html is not None:
         html.write_text(advice_page(advice, path.name, names), encoding="utf-8")
     if out.as_json:
-        out.document(advice)
+        out.document(plain(advice) | {"notices": plain(data.notices)})
     else:
         _print(out, advice, names)
     if advice.failed:
@@ -84,7 +89,7 @@ def _ask(
     client: Client,
     out: Output,
     tenant: str,
-    examples: Sequence[tuple[Image | Text, str]],
+    examples: Sequence[NewExample],
     backbones: Sequence[str],
     seed: int,
 ) -> Advice:
@@ -102,7 +107,7 @@ def _ask(
 
         advice = client.advise(tenant, examples, backbones, seed=seed, on_progress=on_progress)
         bar.update(task, description="compared", completed=len(examples) + 1)
-    out.failures([(input_name(examples[row.row][0]), row) for row in advice.failures])
+    out.failures([(input_name(as_input(examples[row.row].input)), row) for row in advice.failures])
     return advice
 
 

@@ -7,15 +7,18 @@ from pathlib import Path
 
 import click
 
+from trunkline.cli.column_options import column_options
 from trunkline.cli.connection import client_command, head_argument
-from trunkline.cli.naming import digest_of, short_digest, shown_name
+from trunkline.cli.naming import digest_of, names_of, short_digest, shown_name
 from trunkline.cli.output import Output
+from trunkline.cli.reading import repeat_notice, repeated_inputs
 from trunkline.cli.report import accuracy
 from trunkline.cli.upload_steps import find_or_create, train_head, upload
 from trunkline.clients.client import Client
-from trunkline.datasets import read_inputs
+from trunkline.datasets import Columns, FileInput, Notes, read_inputs
 from trunkline.values.examples import NewExample, Suggestion
-from trunkline.values.inputs import Image, Text
+from trunkline.values.inputs import Text
+from trunkline.values.notices import Notice
 from trunkline.values.outcomes import RowFailure
 
 _BATCH = 10
@@ -42,6 +45,7 @@ _HELP = "Enter: the guess is right; a number or a label; s: skip; q: quit"
 @click.option(
     "--backbone", metavar="NAME", help="Backbone of a new head (default: by the data's modality)."
 )
+@column_options(labelled=False)
 @client_command
 def label(
     client: Client,
@@ -52,6 +56,7 @@ def label(
     strategy: str | None,
     train_after: bool,
     backbone: str | None,
+    columns: Columns,
 ) -> None:
     """Label the inputs that a head has stored without one and that are most worth it.
 
@@ -60,7 +65,10 @@ def label(
     Answer with Enter if that is right, with a label or its number, with s to skip, with q to quit.
     Exits 1 if an input could not be stored or labelled.
     """
-    inputs = list(read_inputs(path)) if path else []
+    notes = Notes()
+    inputs = list(read_inputs(path, columns, notes)) if path else []
+    notices = [*notes.notices(), *repeat_notice(inputs, repeated_inputs(inputs))]
+    out.notices(notices)
     if path:
         find_or_create(
             client,
@@ -74,14 +82,14 @@ def label(
         )
     failures = _store_new(client, out, head, inputs)
     found = client.suggest_examples(head, count, strategy or "")
-    session = _LabellingSession(client, out, head, _labels(client, head), _names(inputs))
+    session = _LabellingSession(client, out, head, _labels(client, head), names_of(inputs))
     session.ask_all(found.suggestions)
     failures += session.failures
     version = None
     if train_after and session.labelled:
         training = train_head(client, out, head, None, activate=None)
         version = training.version
-    _conclude(client, out, head, session, found.strategy, version)
+    _conclude(client, out, head, session, found.strategy, version, notices)
     if failures:
         raise click.exceptions.Exit(1)
 
@@ -226,7 +234,7 @@ class _LabellingSession:
 
 
 def _store_new(
-    client: Client, out: Output, head: str, inputs: Iterable[Image | Text]
+    client: Client, out: Output, head: str, inputs: Iterable[FileInput]
 ) -> list[RowFailure]:
     """Uploads the inputs that the head does not have, without labels; gives back what failed."""
     inputs = list(inputs)
@@ -246,11 +254,6 @@ def _labels(client: Client, head: str) -> list[str]:
     return sorted(filter(None, given))
 
 
-def _names(inputs: Iterable[Image | Text]) -> dict[str, str]:
-    named = ((digest_of(item), item) for item in inputs)
-    return {digest: shown_name(item) for digest, item in named if digest}
-
-
 def _conclude(
     client: Client,
     out: Output,
@@ -258,6 +261,7 @@ def _conclude(
     session: _LabellingSession,
     strategy: str,
     version: int | None,
+    notices: Sequence[Notice],
 ) -> None:
     report = client.report(head, version) if version else None
     if out.as_json:
@@ -270,6 +274,7 @@ def _conclude(
                 "failures": session.failures,
                 "version": version,
                 "report": report,
+                "notices": notices,
             }
         )
         return

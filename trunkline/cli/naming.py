@@ -1,19 +1,23 @@
 """What a person calls an input, instead of its digest."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from trunkline.cli.output import one_line
-from trunkline.datasets import read_inputs
+from trunkline.datasets import Columns, FileInput, read_inputs
 from trunkline.errors import InvalidArgument
 from trunkline.values.inputs import Image, Input, Text
+from trunkline.values.unreadable import Unreadable
 
 _SHOWN_TEXT = 60
 _SHOWN_DIGEST = 16
 
 
 def input_name(item: Input) -> str:
-    """Returns what a person calls the input: its path, the text itself, or its digest."""
+    """Returns what a person calls the input: its path or place, the text itself, or its digest."""
     match item:
+        case Unreadable():
+            return item.where
         case Image(path=Path() as path):
             return str(path)
         case Text(text=str() as text):
@@ -35,7 +39,7 @@ def short_digest(digest: str) -> str:
     return digest[:_SHOWN_DIGEST] + "…"
 
 
-def digest_of(item: Image | Text) -> str | None:
+def digest_of(item: FileInput) -> str | None:
     """Returns the digest of an input; None for one that cannot be read."""
     try:
         return item.digest()
@@ -43,9 +47,14 @@ def digest_of(item: Image | Text) -> str | None:
         return None
 
 
-def names_in(path: Path | None) -> dict[str, str]:
+def names_in(path: Path | None, columns: Columns | None = None) -> dict[str, str]:
     """Returns the names of the inputs in a folder, file or table, by their digests."""
     if path is None:
         return {}
-    named = ((digest_of(item), item) for item in read_inputs(path))
+    return names_of(read_inputs(path, columns))
+
+
+def names_of(inputs: Iterable[FileInput]) -> dict[str, str]:
+    """Returns the names of inputs by their digests; those that cannot be read have none."""
+    named = ((digest_of(item), item) for item in inputs)
     return {digest: shown_name(item) for digest, item in named if digest}

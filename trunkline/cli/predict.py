@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 
+from trunkline.cli.column_options import column_options
 from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.naming import input_name, shown_name
 from trunkline.cli.output import Output, failure_words, one_line
 from trunkline.clients.client import Client
-from trunkline.datasets import read_inputs
+from trunkline.datasets import Columns, FileInput, Notes, read_inputs
 from trunkline.flows.chunking import MAX_MESSAGE_ROWS, split
 from trunkline.values.inputs import Image, Text
 from trunkline.values.outcomes import Prediction, RowFailure
@@ -41,6 +42,7 @@ from trunkline.values.outcomes import Prediction, RowFailure
     metavar="N",
     help="Average over N views of each image, too; each costs another pass of the backbone.",
 )
+@column_options(labelled=False)
 @client_command
 def predict(
     client: Client,
@@ -52,17 +54,19 @@ def predict(
     version: int | None,
     level: float | None,
     average_views: int | None,
+    columns: Columns,
 ) -> None:
     """Classify images or texts.
 
     A PATH is an image file, a folder of images, or a CSV, TSV or JSONL file with a `text` or a
     `path` column. With --json there is one JSON line for each row, in order. Exits 1 if any row
-    failed, after printing all of them.
+    failed, after printing all of them, and says at the end what was left out.
     """
     if not paths and not texts:
         raise click.UsageError("Give a PATH or --text.")
-    inputs: Iterable[Image | Text] = chain(
-        chain.from_iterable(map(read_inputs, paths)), map(Text, texts)
+    notes = Notes()
+    inputs: Iterable[FileInput] = chain(
+        chain.from_iterable(read_inputs(path, columns, notes) for path in paths), map(Text, texts)
     )
     failed = False
     outcomes = predicted(
@@ -80,6 +84,7 @@ def predict(
             out.line(_row(item, outcome))
         else:
             click.echo(_words(item, outcome))
+    out.notices(notes.notices())
     if failed:
         raise click.exceptions.Exit(1)
 
@@ -87,13 +92,13 @@ def predict(
 def predicted(
     client: Client,
     head: str,
-    inputs: Iterable[Image | Text],
+    inputs: Iterable[FileInput],
     *,
     top_k: int,
     version: int | None,
     level: float | None = None,
     average_views: int = 0,
-) -> Iterator[tuple[Image | Text, Prediction | RowFailure]]:
+) -> Iterator[tuple[FileInput, Prediction | RowFailure]]:
     """Predicts request by request; yields each input with its outcome, in order."""
     for part in split(inputs, lambda _: 0, max_rows=MAX_MESSAGE_ROWS, max_bytes=0):
         outcomes = client.predict(
@@ -102,8 +107,9 @@ def predicted(
         yield from zip(part, outcomes, strict=True)
 
 
-def _row(item: Image | Text, outcome: Prediction | RowFailure) -> dict[str, object]:
-    row: dict[str, object] = {"path" if isinstance(item, Image) else "text": input_name(item)}
+def _row(item: FileInput, outcome: Prediction | RowFailure) -> dict[str, object]:
+    kind = {Image: "path", Text: "text"}.get(type(item), "row")
+    row: dict[str, object] = {kind: input_name(item)}
     if isinstance(outcome, RowFailure):
         details = {
             "message": outcome.message,
@@ -131,7 +137,7 @@ def _row(item: Image | Text, outcome: Prediction | RowFailure) -> dict[str, obje
     return row
 
 
-def _words(item: Image | Text, outcome: Prediction | RowFailure) -> str:
+def _words(item: FileInput, outcome: Prediction | RowFailure) -> str:
     """Returns name, label and probability between tabs; then set, "novel", "truncated", if any."""
     name = shown_name(item)
     if isinstance(outcome, RowFailure):

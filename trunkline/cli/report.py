@@ -4,12 +4,14 @@ from pathlib import Path
 
 import click
 
+from trunkline.cli.column_options import column_options
 from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.head_facts import live_facts, spec_words
 from trunkline.cli.naming import names_in
 from trunkline.cli.output import Output, plain
 from trunkline.cli.report_tables import print_tables, tail_outcome
 from trunkline.clients.client import Client
+from trunkline.datasets import Columns
 from trunkline.html_report import report_page
 from trunkline.values.heads import LiveCopy
 from trunkline.values.reports import Estimate, Report
@@ -32,6 +34,7 @@ from trunkline.values.reports import Estimate, Report
     metavar="PATH",
     help="Call examples by their names in this folder or table, not by their digests.",
 )
+@column_options(labelled=False)
 @client_command
 def report(
     client: Client,
@@ -41,6 +44,7 @@ def report(
     version: int | None,
     html: Path | None,
     data: Path | None,
+    columns: Columns,
 ) -> None:
     """Show what is known about a version, the active one by default.
 
@@ -49,7 +53,7 @@ def report(
     """
     if number and version and number != version:
         raise click.UsageError("Give VERSION once.")
-    names = names_in(data)
+    names = names_in(data, columns)
     result = client.report(head, number or version)
     live = _live(client, head, result)
     if html is not None:

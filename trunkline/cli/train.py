@@ -7,22 +7,24 @@ from pathlib import Path
 import click
 from rich.progress import MofNCompleteColumn
 
+from trunkline.cli.column_options import column_options
 from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.naming import digest_of, input_name
 from trunkline.cli.output import Output
 from trunkline.cli.predict import predicted
+from trunkline.cli.reading import check_classes, check_modality, read_data
 from trunkline.cli.report import report_facts
+from trunkline.cli.stored import compare_with_stored
 from trunkline.cli.training_options import WHOLE, SpecOptions, policy_option, spec_options
 from trunkline.cli.upload_steps import find_or_create, train_head, upload
 from trunkline.clients.client import Client
-from trunkline.datasets import read_examples
-from trunkline.errors import DatasetError
+from trunkline.datasets import Columns, FileInput
+from trunkline.errors import NotFound
 from trunkline.values.examples import NewExample
 from trunkline.values.heads import HeadSpec
-from trunkline.values.inputs import Image, Text
 from trunkline.values.outcomes import RowFailure
 
-Examples = Sequence[tuple[Image | Text, str]]
+Examples = Sequence[tuple[FileInput, str]]
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,12 @@ class Test:
     type=click.Path(path_type=Path),
     help="Examples to measure on, which are stored as held-out and not trained on.",
 )
+@click.option(
+    "--prune",
+    is_flag=True,
+    help="Delete the uploaded examples that are not in PATH any more before training.",
+)
+@column_options(labelled=True)
 @client_command
 def train(
     client: Client,
@@ -72,15 +80,24 @@ def train(
     keep_inputs: bool,
     activate: bool | None,
     test_path: Path | None,
+    prune: bool,
+    columns: Columns,
 ) -> None:
     """Train a head on the labelled examples in PATH, and make it first if there is none.
 
     PATH is a folder with one sub-folder of images per class, or a CSV, TSV or JSONL file with
-    `text` (or `path`) and `label` columns. Examples that the server knows are not sent again. Exits
-    1 if any row failed; the others are trained on.
+    `text` (or `path`) and `label` columns. Examples that the server knows are not sent again. What
+    is left out or changed is said. Exits 1 if any row failed; the others are trained on.
     """
-    examples = _examples(path)
-    tested = _examples(test_path) if test_path else None
+    data = read_data(path, columns)
+    test_data = read_data(test_path, columns) if test_path else None
+    check_modality(data, *([test_data] if test_data else []))
+    notices = [*data.notices, *(test_data.notices if test_data else ())]
+    out.notices(notices)
+    if len(data.labels) < 2 and not _has_examples(client, head):
+        check_classes(data)
+    examples = data.pairs
+    tested = test_data.pairs if test_data else None
     if spec.fine_tune == WHOLE:
         out.say(
             "with a tail over the whole backbone a head shares no computation with others, and "
@@ -96,7 +113,10 @@ def train(
         keep_inputs=keep_inputs or spec.tunes,
         policy=policy,
     )
-    uploaded = upload(client, out, head, [NewExample(item, label) for item, label in examples])
+    uploaded = upload(client, out, head, data.examples)
+    others = compare_with_stored(client, head, data, uploaded, prune=prune)
+    out.notices(others)
+    notices += others
     if tested:
         _hold_out(client, out, head, tested, examples)
     training = train_head(client, out, head, spec.on(found.spec), activate=activate)
@@ -104,7 +124,7 @@ def train(
     test = _test(client, out, head, tested, training.version) if tested else None
     if out.as_json:
         document = {"head": found.name, "version": report.version, "report": report}
-        out.document(document | {"upload": uploaded, "test": test})
+        out.document(document | {"upload": uploaded, "test": test, "notices": notices})
     else:
         measured = (
             {"accuracy on the test set": f"{test.accuracy:.1%}"}
@@ -116,11 +136,12 @@ def train(
         raise click.exceptions.Exit(1)
 
 
-def _examples(path: Path) -> Examples:
-    examples = list(read_examples(path))
-    if not examples:
-        raise DatasetError(f"{path}: no examples")
-    return examples
+def _has_examples(client: Client, head: str) -> bool:
+    """Returns whether there is such a head, and a class for the data's one to stand beside."""
+    try:
+        return client.get_head(head).labelled_count > 0
+    except NotFound:
+        return False
 
 
 def _hold_out(client: Client, out: Output, head: str, tested: Examples, trained: Examples) -> None:

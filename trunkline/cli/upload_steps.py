@@ -9,12 +9,14 @@ from trunkline.cli.naming import input_name
 from trunkline.cli.output import Output
 from trunkline.cli.trainings import phase_words
 from trunkline.clients.client import Client
+from trunkline.datasets import FileInput
 from trunkline.errors import DatasetError, FailedPrecondition, NotFound
 from trunkline.values.examples import NewExample
 from trunkline.values.heads import Head, HeadSpec
-from trunkline.values.inputs import Image, Text, as_input
+from trunkline.values.inputs import Image, as_input
 from trunkline.values.notices import Notice
 from trunkline.values.outcomes import Training, Upload, UploadProgress
+from trunkline.values.unreadable import Unreadable
 from trunkline.wording import size
 
 
@@ -22,7 +24,7 @@ def find_or_create(
     client: Client,
     out: Output,
     head: str,
-    inputs: Iterable[Image | Text],
+    inputs: Iterable[FileInput],
     *,
     backbone: str | None,
     spec: HeadSpec | None,
@@ -122,8 +124,8 @@ def inactive_notice(training: Training) -> Notice:
     return Notice("version_inactive", words, 1)
 
 
-def _default_backbone(client: Client, inputs: Iterable[Image | Text]) -> str:
-    kinds = {type(item) for item in inputs}
+def _default_backbone(client: Client, inputs: Iterable[FileInput]) -> str:
+    kinds = {type(item) for item in inputs} - {Unreadable}
     if len(kinds) > 1:
         raise DatasetError("the examples are images and texts: a head takes one of them")
     modality = "image" if kinds == {Image} else "text"

@@ -11,6 +11,7 @@ from trunkline.flows.rows import Flow, Row, load
 from trunkline.replies.advice import advice as read_advice
 from trunkline.v1 import advice_pb2
 from trunkline.values.advice import Advice
+from trunkline.values.examples import NewExample, as_example
 from trunkline.values.inputs import Input, InputLike, as_input, reads_file
 from trunkline.values.outcomes import RowFailure, UploadProgress
 from trunkline.wire.building import build
@@ -18,7 +19,7 @@ from trunkline.wire.building import build
 WORK_SECONDS = 3600.0
 """What embedding and comparing may take after all is sent; the server has a limit of its own."""
 
-Labelled = tuple[InputLike, str]
+Labelled = NewExample | tuple[InputLike, str]
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,10 @@ def advise(
 
 def _read(items: Iterable[Labelled], refused: list[RowFailure]) -> Iterator[_Item]:
     """Reads and measures the rows; those that cannot be read are refused."""
-    for index, (given, label) in enumerate(items):
-        example = build(advice_pb2.LabelledInput, label=label)
+    for index, labelled in enumerate(items):
+        new = as_example(labelled)
+        given = new.input
+        example = build(advice_pb2.LabelledInput, label=new.label or "")
         row = load(index, given)
         if isinstance(row, Row):
             source = as_input(given) if reads_file(given) else row.input

@@ -12,13 +12,15 @@ class NewExample:
     """An input to store, with its label; label None for one that is not known yet.
 
     `weight`, above 0, is how much it counts in trainings. One that is `held_out` is kept for
-    testing: it is never trained on, and every report measures its version on it.
+    testing: it is never trained on, and every report measures its version on it. Examples of one
+    `group`, such as photos of one scene, are copies of one another in part.
     """
 
     input: InputLike
     label: str | None = None
     weight: float = 1.0
     held_out: bool = False
+    group: str | None = None
 
 
 ExampleLike = NewExample | tuple[InputLike, str | None]

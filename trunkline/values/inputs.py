@@ -12,6 +12,7 @@ from trunkline import digest as digests
 from trunkline.errors import InvalidArgument
 from trunkline.v1 import common_pb2
 from trunkline.values.outcomes import Embedding
+from trunkline.values.unreadable import Unreadable
 from trunkline.wire.building import build
 from trunkline.wire.tensors import block, pack_float32
 
@@ -202,14 +203,14 @@ class Digest:
         return common_pb2.Input(digest=self.hex)
 
 
-Input = Image | Text | Pixels | Vector | Digest
+Input = Image | Text | Pixels | Vector | Digest | Unreadable
 InputLike = Input | Embedding | str | bytes | Path
 
 
 def as_input(value: InputLike) -> Input:
     """Returns the input that `value` stands for. Raises `InvalidArgument` for anything else."""
     match value:
-        case Image() | Text() | Pixels() | Vector() | Digest():
+        case Image() | Text() | Pixels() | Vector() | Digest() | Unreadable():
             return value
         case str():
             return Text(value)

@@ -295,7 +295,7 @@ def test_a_dataset_with_a_mistake_is_reported_before_anything_is_sent(
     (tmp_path / "t.csv").write_text("text\nx\n")
     result = run("train", "acme/mood", tmp_path / "t.csv")
     assert result.exit_code == 1
-    assert "t.csv:2:" in result.stderr
+    assert "t.csv:1:" in result.stderr
     assert recorder.requests == []
 
 

@@ -1,0 +1,240 @@
+"""What commands say of the data that they read, and what they check before anything is sent."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+from tests.trunkline.datasets.trees import tree
+from tests.trunkline.recording import Recorder
+from tests.trunkline.steps import Run
+from trunkline import Client, Image, NewExample
+from trunkline.digest import image_digest, text_digest
+
+HEAD = "tenants/acme/heads/mood"
+
+
+def notices(result: Result) -> dict[str, dict[str, Any]]:
+    return {row["reason"]: row for row in json.loads(result.stdout)["notices"]}
+
+
+def test_what_a_folder_leaves_out_is_told_by_person_and_program(run: Run, tmp_path: Path) -> None:
+    heic = [f"a/{number}.heic" for number in range(5)]
+    root = tree(tmp_path, "a/1.png", "a/2.png", "b/1.png", "b/2.png", "b/.x", "x.png", *heic)
+    result = run("train", "acme/shapes", root, "--json")
+    assert result.exit_code == 0, result.stderr
+    found = notices(result)
+    assert set(found) == {"left_out_suffix", "left_out_hidden", "left_out_place"}
+    assert found["left_out_suffix"]["names"] == [str(root / name) for name in heic]
+    told = f"5 .heic files left out, as this format is not read: {root / heic[0]}"
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith(told)]
+    assert line.endswith("and 2 more")
+    for command in (["advise", root, "--json"], ["label", "acme/shapes", root, "--json"]):
+        assert "left_out_suffix" in notices(run(*command, answers="q\n"))
+
+
+def test_predict_and_forget_tell_what_they_leave_out(run: Run, tmp_path: Path) -> None:
+    root = tree(tmp_path, "a/1.png", "a/2.png", "b/1.png", "b/2.png", "b/3.avif")
+    assert run("train", "acme/shapes", root).exit_code == 0
+    result = run("predict", "acme/shapes", root, "--json")
+    assert len(result.stdout.splitlines()) == 4
+    assert "1 .avif file left out" in result.stderr.splitlines()[-1]
+    assert "left_out_suffix" in notices(run("forget", "acme/shapes", root / "b", "--json"))
+
+
+def test_a_bad_row_fails_alone_and_is_named_by_its_line(
+    run: Run, recorder: Recorder, tmp_path: Path
+) -> None:
+    table = tmp_path / "t.csv"
+    table.write_bytes(b"text,label\ngood,yes\ncaf\xe9,yes\nfine,yes\nbad,no\nawful,no\nx\n")
+    result = run("train", "acme/mood", table, "--json")
+    assert result.exit_code == 1
+    document = json.loads(result.stdout)
+    assert (document["version"], document["upload"]["failed"]) == (1, 2)
+    assert [row["value"] for row in document["upload"]["failures"]] == [
+        f"{table}:3",
+        f"{table}:7",
+    ]
+    assert f"failed: {table}:3: `text` is not UTF-8: byte 0xe9" in result.stderr
+    assert set(recorder.examples[HEAD].values()) == {"yes", "no"}
+    advised = run("advise", table)
+    assert advised.exit_code == 1
+    assert f"failed: {table}:7: expected 2 columns, found 1" in advised.stderr
+
+
+def test_predict_answers_the_rows_around_a_bad_one_in_order(
+    run: Run, table: Path, tmp_path: Path
+) -> None:
+    run("train", "acme/mood", table)
+    rows = tmp_path / "rows.csv"
+    rows.write_bytes(b"text;id\ngood;1\n\xff;2\nbad;3\n")
+    result = run("predict", "acme/mood", rows, "--json")
+    assert result.exit_code == 1
+    first, second, third = map(json.loads, result.stdout.splitlines())
+    assert (first["label"], third["label"]) == ("yes", "no")
+    assert second["row"] == f"{rows}:3"
+    assert "0xff" in second["error"]["message"]
+    shown = run("predict", "acme/mood", rows).stdout.splitlines()
+    assert shown[1].startswith(f"{rows}:3\terror: `text` is not UTF-8")
+
+
+def test_label_stores_what_can_be_read_and_names_the_rest(
+    run: Run, recorder: Recorder, tmp_path: Path
+) -> None:
+    table = tmp_path / "t.csv"
+    table.write_bytes(b"text\nnew\n\xff\nnew\n")
+    result = run("label", "acme/mood", table, "--json", answers="yes\n")
+    assert result.exit_code == 1
+    assert f"failed: {table}:3: " in result.stderr
+    assert notices(result)["same_input"]["names"] == ["new"]
+    assert recorder.examples[HEAD] == {text_digest("new"): "yes"}
+
+
+def test_columns_are_named_and_groups_are_read(
+    run: Run, recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups: list[str | None] = []
+    send = Client.upload
+
+    def upload(self: Client, head: str, examples: list[NewExample], *rest: Any) -> Any:
+        groups.extend(example.group for example in examples)
+        return send(self, head, examples, *rest)
+
+    monkeypatch.setattr(Client, "upload", upload)
+    table = tmp_path / "t.csv"
+    table.write_text("Review;Stars;Author\ngood;5;ann\nbad;1;bob\nfine;5;ann\npoor;1;\n")
+    columns = ["--text-column", "review", "--label-column", "stars", "--group-column", "author"]
+    result = run("train", "acme/mood", table, *columns)
+    assert result.exit_code == 0, result.stderr
+    assert set(recorder.examples[HEAD].values()) == {"5", "1"}
+    assert groups == ["ann", "bob", "ann", None]
+    assert run("advise", table, *columns).exit_code == 0
+    assert len(run("predict", "acme/mood", table, *columns[:2]).stdout.splitlines()) == 4
+    assert run("report", "acme/mood", "--data", table, *columns[:2]).exit_code == 0
+    missing = run("train", "acme/mood", table)
+    assert "--text-column or --path-column name another one" in missing.stderr
+    both = run("train", "acme/mood", table, "--text-column", "a", "--path-column", "b")
+    assert both.exit_code == 2
+
+
+def test_the_same_input_twice_is_told_with_its_labels(
+    run: Run, recorder: Recorder, tmp_path: Path
+) -> None:
+    table = tmp_path / "t.csv"
+    rows = ["good,yes", "bad,no", "good,yes", "odd,yes", "odd,no", "odd,yes", "fine,yes", "ill,no"]
+    table.write_text("text,label\n" + "\n".join(rows) + "\n")
+    result = run("train", "acme/mood", table, "--json")
+    assert result.exit_code == 0
+    found = notices(result)
+    assert (found["same_input"]["count"], found["same_input"]["names"]) == (1, ["good"])
+    assert found["two_labels"]["names"] == ["odd (yes, then no, then yes)"]
+    assert "1 input under more than one label, of which the last wins" in result.stderr
+    assert recorder.examples[HEAD][text_digest("odd")] == "yes"
+    assert set(notices(run("advise", table, "--json"))) == {"same_input", "two_labels"}
+
+
+def test_the_same_picture_in_two_classes_is_told(run: Run, tmp_path: Path) -> None:
+    root = tree(tmp_path, "a/1.png", "a/2.png", "b/1.png", "b/2.png")
+    for name in ("a/3.png", "a/4.png", "b/5.png"):
+        (root / name).write_bytes(b"the same" if name != "a/4.png" else b"the size")
+    (root / "b" / "6.png").write_bytes((root / "b" / "1.png").read_bytes())
+    found = notices(run("train", "acme/shapes", root, "--json"))
+    assert found["two_labels"]["names"] == [f"{root / 'b/5.png'} (a, then b)"]
+    assert found["same_input"]["names"] == [f"{root / 'b/6.png'} = {root / 'b/1.png'}"]
+
+
+def test_a_class_with_one_example_is_named_before_anything_is_sent(
+    run: Run, recorder: Recorder, tmp_path: Path
+) -> None:
+    files = [f"{label}/{number}.png" for label in ("seven", "eight") for number in range(4)]
+    found = notices(run("train", "acme/shapes", tree(tmp_path, *files, "sevn/1.png"), "--json"))
+    assert found["single_example"]["names"] == ["sevn (perhaps seven)"]
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (["train/a/1.png", "train/b/1.png", "val/a/1.png", "val/b/1.png"], "--test"),
+        (["a/1.png", "a/2.png"], "two classes"),
+        (["1.png"], "one per class"),
+        (["a/1.heic", "b/1.heic"], ".heic"),
+        (["data/a/1.png", "data/b/1.png"], "data"),
+        ([], "no sub-folders"),
+    ],
+)
+def test_a_folder_that_cannot_be_meant_makes_no_head(
+    run: Run, recorder: Recorder, tmp_path: Path, files: list[str], said: str
+) -> None:
+    result = run("train", "acme/mood", tree(tmp_path, *files))
+    assert result.exit_code == 1
+    assert said in result.stderr.splitlines()[-1]
+    assert recorder.heads == {}
+    advised = run("advise", tmp_path)
+    assert (advised.exit_code, said in advised.stderr) == (1, True)
+    assert {name for name, _ in recorder.requests} <= {"GetHead"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "test", "said"),
+    [
+        ("text,label\n", None, "no examples"),
+        ("text,label\na,x\n", None, "two classes"),
+        ("text,label\nx\ny\n", None, "none of 2 rows can be read"),
+        ("text,label\na,x\nb,y\n", "none.csv", "No such file"),
+        ("text,label\na,x\nb,y\n", "images.csv", "images and texts"),
+    ],
+)
+def test_what_needs_no_server_is_checked_before_it_is_asked(
+    run: Run, recorder: Recorder, tmp_path: Path, rows: str, test: str | None, said: str
+) -> None:
+    (tmp_path / "t.csv").write_text(rows)
+    (tmp_path / "images.csv").write_text("path,label\na.png,x\nb.png,y\n")
+    options = ["--test", tmp_path / test] if test else []
+    result = run("train", "acme/mood", tmp_path / "t.csv", *options)
+    assert (result.exit_code, said in result.stderr) == (1, True), result.stderr
+    assert {name for name, _ in recorder.requests} <= {"GetHead"}
+
+
+def test_one_class_is_enough_for_a_head_that_has_examples(
+    run: Run, recorder: Recorder, table: Path, tmp_path: Path
+) -> None:
+    run("train", "acme/mood", table)
+    more = tmp_path / "more.csv"
+    more.write_text("text,label\ngreat,yes\nlovely,yes\n")
+    assert run("train", "acme/mood", more).exit_code == 0
+    assert len(recorder.examples[HEAD]) == 6
+
+
+def test_stored_examples_that_the_data_lack_are_told_and_pruned(
+    run: Run, recorder: Recorder, client: Client, tmp_path: Path
+) -> None:
+    head = "tenants/acme/heads/shapes"
+    root = tree(tmp_path, *(f"{label}/{n}.png" for label in ("a", "b", "sevn") for n in "123"))
+    run("train", "acme/shapes", root)
+    client.add_examples("acme/shapes", [NewExample(Image(b"kept"), "a", held_out=True)])
+    assert recorder.asked("ListExamples") == []
+    gone = sorted(image_digest(path.read_bytes()) for path in (root / "sevn").iterdir())
+    for path in (root / "sevn").iterdir():
+        path.unlink()
+    (root / "sevn").rmdir()
+    result = run("train", "acme/shapes", root, "--json")
+    found = notices(result)["not_in_data"]
+    assert (found["count"], sorted(found["names"])) == (3, gone)
+    assert f"3 stored examples not in {root} (sevn 3)" in result.stderr
+    assert "--prune" in found["words"]
+    assert len(recorder.examples[head]) == 10
+
+    broken = tmp_path / "broken.csv"
+    broken.write_text("path,label\na/1.png,a\nnone.png,b\nb/1.png,b\n")
+    kept = run("train", "acme/shapes", broken, "--prune", "--json")
+    assert kept.exit_code == 1
+    assert notices(kept)["not_pruned"]["count"] == 7
+    assert len(recorder.examples[head]) == 10
+
+    pruned = run("train", "acme/shapes", root, "--prune", "--json")
+    assert pruned.exit_code == 0, pruned.stderr
+    assert notices(pruned)["pruned"]["count"] == 3
+    assert not set(gone) & set(recorder.examples[head])
+    assert len(recorder.examples[head]) == 7

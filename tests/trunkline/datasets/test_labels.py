@@ -1,0 +1,68 @@
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trunkline import DatasetError
+from trunkline.datasets import Notes
+from trunkline.datasets.labels import doubtful_labels, read_label
+
+
+def doubts(**counts: int) -> dict[str, tuple[str, ...]]:
+    return {notice.reason: notice.names for notice in doubtful_labels(counts)}
+
+
+@given(st.text())
+def test_a_label_is_composed_trimmed_and_told_or_refused(raw: str) -> None:
+    notes = Notes()
+    try:
+        label = read_label(raw, notes)
+    except DatasetError:
+        return
+    assert label == unicodedata.normalize("NFC", label).strip()
+    assert bool(notes.notices()) == (label != raw)
+
+
+@pytest.mark.parametrize("raw", ["", "  ", "a\nb", "a\0", "a\u200b", "\ud83d", "x" * 4097])
+def test_a_label_that_no_server_takes_is_refused(raw: str) -> None:
+    with pytest.raises(DatasetError, match="label"):
+        read_label(raw, Notes())
+
+
+def test_a_class_with_one_example_is_named_with_the_class_that_may_be_meant() -> None:
+    assert doubts(seven=40, sevn=1, eight=40) == {"single_example": ("sevn (perhaps seven)",)}
+    assert doubts(seven=40, nine=1) == {"single_example": ("nine",)}
+
+
+@pytest.mark.parametrize("slip", ["sevne", "seveen", "sefen", "even", "Seven"])
+def test_every_single_slip_finds_the_class_that_is_meant(slip: str) -> None:
+    assert doubts(**{"seven": 40, slip: 1})["single_example"] == (f"{slip} (perhaps seven)",)
+
+
+def test_a_rare_class_named_almost_like_a_large_one_is_told() -> None:
+    assert doubts(seven=40, sevn=3) == {"rare_label": ("sevn (perhaps seven)",)}
+    assert doubts(seven=40, sevn=30) == {}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Dog", "dog"),
+        ("hot dog", "hot_dog"),
+        ("hot-dog", "hotdog"),
+        ("café", "cafe"),
+        ("ﬁn", "fin"),
+    ],
+)
+def test_names_that_look_alike_are_told(one: str, other: str) -> None:
+    (pair,) = doubts(**{one: 9, other: 9})["similar_labels"]
+    assert set(pair.split(" / ")) == {one, other}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("1", "2"), ("-1", "1"), ("C", "C++"), ("class1", "class2"), ("cat", "bat"), ("a", "b")],
+)
+def test_names_that_differ_on_purpose_are_left_alone(one: str, other: str) -> None:
+    assert doubts(**{one: 99, other: 2}) == {}

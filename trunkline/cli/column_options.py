@@ -1,0 +1,62 @@
+"""Options that name the columns of tables."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from trunkline.datasets import Columns
+
+Command = Callable[..., Any]
+
+_INPUT = (
+    click.option(
+        "--text-column",
+        metavar="NAME",
+        help="The column of a table that holds the texts (default: text).",
+    ),
+    click.option(
+        "--path-column",
+        metavar="NAME",
+        help="The column of a table that holds the images' paths (default: path).",
+    ),
+)
+_LABELS = (
+    click.option(
+        "--label-column",
+        metavar="NAME",
+        help="The column of a table that holds the labels (default: label).",
+    ),
+    click.option(
+        "--group-column",
+        metavar="NAME",
+        help="The column of a table that says which rows belong together, such as photos of one "
+        "scene (default: none does).",
+    ),
+)
+
+
+def column_options(*, labelled: bool) -> Callable[[Command], Command]:
+    """Gives a command `--text-column` and its kin, which it takes as one `columns`."""
+    options = _INPUT + _LABELS if labelled else _INPUT
+
+    def decorate(function: Command) -> Command:
+        @functools.wraps(function)
+        def command(
+            text_column: str | None,
+            path_column: str | None,
+            label_column: str | None = None,
+            group_column: str | None = None,
+            **parameters: Any,
+        ) -> Any:
+            if text_column is not None and path_column is not None:
+                raise click.UsageError("Give --text-column or --path-column.")
+            columns = Columns(text_column, path_column, label_column, group_column)
+            return function(**parameters, columns=columns)
+
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate

@@ -1,0 +1,150 @@
+"""Labelled data at hand: read, checked and compared before anything is sent or made."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trunkline.cli.naming import digest_of, shown_name
+from trunkline.datasets import Columns, FileInput, Notes, read_examples
+from trunkline.datasets.labels import doubtful_labels
+from trunkline.errors import DatasetError, InvalidArgument
+from trunkline.values.examples import NewExample
+from trunkline.values.inputs import Image, Text
+from trunkline.values.notices import Notice
+from trunkline.values.unreadable import Unreadable
+from trunkline.wording import counted
+
+
+@dataclass(frozen=True)
+class Data:
+    """The examples of a folder or table; `repeated` counts rows whose input an earlier one has."""
+
+    path: Path
+    examples: tuple[NewExample, ...]
+    notices: tuple[Notice, ...]
+    repeated: int
+
+    @property
+    def pairs(self) -> list[tuple[FileInput, str]]:
+        """Inputs with labels; that of an unreadable row is empty."""
+        return [(_input(row), row.label or "") for row in self.examples]
+
+    @property
+    def labels(self) -> Counter[str]:
+        """How many readable rows each label has."""
+        return Counter(row.label for row in self.examples if row.label is not None)
+
+
+def read_data(path: Path, columns: Columns) -> Data:
+    """Reads labelled examples, with notices of all that is left out, changed or doubtful.
+
+    Raises `DatasetError` if none can be read.
+    """
+    notes = Notes()
+    examples = tuple(read_examples(path, columns, notes))
+    if not examples:
+        raise DatasetError(f"{path}: no examples")
+    first = examples[0].input
+    if all(isinstance(row.input, Unreadable) for row in examples):
+        assert isinstance(first, Unreadable)
+        words = f"none of {counted(len(examples), 'row')} can be read; the first"
+        raise DatasetError(f"{path}: {words}, {first.where}: {first.problem}")
+    repeats = repeated_inputs([_input(row) for row in examples])
+    data = Data(path, examples, (), sum(len(group) - 1 for group in repeats))
+    notices = [
+        *notes.notices(),
+        *_repeat_notices(examples, repeats),
+        *doubtful_labels(data.labels),
+    ]
+    return Data(path, examples, tuple(notices), data.repeated)
+
+
+def check_modality(*data: Data) -> None:
+    """Raises `DatasetError` if there are both images and texts."""
+    kinds = {type(row.input) for part in data for row in part.examples} - {Unreadable}
+    if len(kinds) > 1:
+        raise DatasetError("the examples are images and texts: a head takes one of them")
+
+
+def check_classes(data: Data) -> None:
+    """Raises `DatasetError` if there are fewer than two classes."""
+    if len(data.labels) < 2:
+        found = ", ".join(data.labels)
+        raise DatasetError(
+            f"{data.path}: examples of two classes are needed at least, found: {found}",
+            field="label",
+            limit="2",
+            value=str(len(data.labels)),
+        )
+
+
+def repeated_inputs(inputs: Sequence[FileInput]) -> list[list[int]]:
+    """Returns the rows, two or more each, that have the same input, in order.
+
+    Only inputs of the same size can be the same: the others are not read for this.
+    """
+    by_size: dict[tuple[type, int], list[int]] = {}
+    for row, item in enumerate(inputs):
+        size = _size(item)
+        if size is not None:
+            by_size.setdefault((type(item), size), []).append(row)
+    groups: dict[str | None, list[int]] = {}
+    for rows in by_size.values():
+        if len(rows) > 1:
+            for row in rows:
+                groups.setdefault(digest_of(inputs[row]), []).append(row)
+    groups.pop(None, None)
+    return sorted(rows for rows in groups.values() if len(rows) > 1)
+
+
+def repeat_notice(inputs: Sequence[FileInput], repeats: Sequence[Sequence[int]]) -> list[Notice]:
+    """Returns a notice of inputs that occur more than once, if there are any."""
+    names = tuple(
+        f"{shown_name(inputs[row])} = {shown_name(inputs[rows[0]])}"
+        if isinstance(inputs[row], Image)
+        else shown_name(inputs[row])
+        for rows in repeats
+        for row in rows[1:]
+    )
+    words = f"{counted(len(names), 'row')} with an input that came before"
+    return [Notice("same_input", words, len(names), names)] if names else []
+
+
+def _repeat_notices(
+    examples: Sequence[NewExample], repeats: Sequence[Sequence[int]]
+) -> list[Notice]:
+    """Says which inputs occur more than once, under one label or under several."""
+    inputs = [_input(row) for row in examples]
+    same = [rows for rows in repeats if len({examples[row].label for row in rows}) == 1]
+    notices = repeat_notice(inputs, same)
+    names = tuple(
+        f"{shown_name(inputs[rows[-1]])} ({', then '.join(_changes(examples, rows))})"
+        for rows in repeats
+        if rows not in same
+    )
+    if names:
+        words = f"{counted(len(names), 'input')} under more than one label, of which the last wins"
+        notices.append(Notice("two_labels", words, len(names), names))
+    return notices
+
+
+def _changes(examples: Sequence[NewExample], rows: Sequence[int]) -> list[str]:
+    labels = [examples[row].label or "" for row in rows]
+    return [label for at, label in enumerate(labels) if at == 0 or label != labels[at - 1]]
+
+
+def _size(item: FileInput) -> int | None:
+    """Returns the bytes of an input, without reading its file; None if it cannot be read."""
+    if isinstance(item, Unreadable):
+        return None
+    try:
+        return item.path.stat().st_size if isinstance(item, Image) and item.path else item.nbytes
+    except (OSError, InvalidArgument):
+        return None
+
+
+def _input(example: NewExample) -> FileInput:
+    item = example.input
+    assert isinstance(item, Image | Text | Unreadable), "as it was read from a file"
+    return item

@@ -1,0 +1,42 @@
+"""Stored examples that a folder or table no longer has."""
+
+from collections import Counter
+
+from trunkline.cli.naming import digest_of
+from trunkline.cli.reading import Data
+from trunkline.clients.client import Client
+from trunkline.values.notices import Notice
+from trunkline.values.outcomes import Upload
+from trunkline.wording import counted
+
+
+def compare_with_stored(
+    client: Client, head: str, data: Data, uploaded: Upload, *, prune: bool
+) -> list[Notice]:
+    """Says how many uploaded examples of the head are not in the data; with `prune` deletes them.
+
+    Feedback, held-out examples and those without a label are not meant. All examples are listed
+    only where more are stored than the data have.
+    """
+    kept = len(data.examples) - data.repeated - uploaded.failed
+    if client.get_head(head).labelled_count <= kept:
+        return []
+    digests = {digest_of(item) for item, _ in data.pairs}
+    others = {
+        row.digest: row.label
+        for row in client.list_examples(head)
+        if row.source == "upload" and row.label and not row.held_out and row.digest not in digests
+    }
+    if not others:
+        return []
+    classes = Counter(others.values())
+    by_class = ", ".join(f"{label} {count}" for label, count in classes.most_common())
+    what = f"{counted(len(others), 'stored example')} not in {data.path} ({by_class})"
+    if not prune:
+        words = f"{what} trained on as well; --prune deletes them"
+        return [Notice("not_in_data", words, len(others), tuple(others))]
+    if None in digests:
+        words = f"{what} not deleted, as rows that cannot be read may be among them"
+        return [Notice("not_pruned", words, len(others), tuple(others))]
+    deleted = client.delete_examples(head, others)
+    return [Notice("pruned", f"{what} deleted", deleted.changed, tuple(others))]

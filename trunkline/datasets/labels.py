@@ -1,0 +1,114 @@
+"""Labels as they are found in files: cleaned, and compared with one another."""
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+
+from trunkline.datasets.notes import Notes
+from trunkline.errors import DatasetError
+from trunkline.values.notices import Notice
+from trunkline.wording import counted
+
+MOST_BYTES = 4096
+"""No server takes longer labels; most take fewer bytes."""
+
+_CONTROL = {"Cc", "Cf", "Cs", "Co"}
+_BETWEEN = re.compile(r"(?<=\w)[\s_-]+(?=\w)|_")
+_SHORTEST_NEAR = 3
+_RARE = 10
+"""A class is rare beside another one that has so many times its examples."""
+
+
+def read_label(raw: str, notes: Notes) -> str:
+    """Returns the label in composed Unicode (NFC), without white space around it, and notes that.
+
+    Raises `DatasetError` for a label that no server takes.
+    """
+    label = unicodedata.normalize("NFC", raw)
+    if label != raw:
+        notes.add("label_normalised", label)
+    if label != label.strip():
+        label = label.strip()
+        notes.add("label_trimmed", label)
+    if not label:
+        raise DatasetError("the label is empty", field="label")
+    if any(unicodedata.category(char) in _CONTROL for char in label):
+        raise DatasetError(f"the label has control characters: {label!r}", field="label")
+    if (size := len(label.encode())) > MOST_BYTES:
+        raise DatasetError(
+            f"the label has {size} bytes, at most {MOST_BYTES} are possible",
+            field="label",
+            limit=str(MOST_BYTES),
+            value=str(size),
+        )
+    return label
+
+
+def doubtful_labels(counts: Mapping[str, int]) -> Iterator[Notice]:
+    """Yields notices about labels that may be misspelt; `counts` are the examples of each."""
+    keys = {label: _key(label) for label in counts}
+    near = _near(keys)
+    alike = sorted(
+        (label, other)
+        for label, others in near.items()
+        for other in others
+        if label < other and keys[label] == keys[other]
+    )
+    if alike:
+        named = tuple(f"{label} / {other}" for label, other in alike)
+        words = f"{counted(len(alike), 'pair')} of classes with almost the same name"
+        yield Notice("similar_labels", words, len(alike), named)
+    single = {label: near[label] for label, count in counts.items() if count == 1}
+    if single:
+        words = f"{counted(len(single), 'class', 'classes')} with a single example in this data"
+        named = tuple(_misspelt(label, counts, others) for label, others in single.items())
+        yield Notice("single_example", words, len(single), named)
+    rare = {
+        label: common
+        for label, count in counts.items()
+        if count > 1 and len(keys[label]) > _SHORTEST_NEAR and keys[label].isalpha()
+        for common in [{row for row in near[label] if counts[row] >= _RARE * count}]
+        if common
+    }
+    if rare:
+        words = f"{counted(len(rare), 'rare class', 'rare classes')} named almost like a larger one"
+        named = tuple(_misspelt(label, counts, others) for label, others in rare.items())
+        yield Notice("rare_label", words, len(rare), named)
+
+
+def _misspelt(label: str, counts: Mapping[str, int], others: set[str]) -> str:
+    if not others:
+        return label
+    return f"{label} (perhaps {max(others, key=lambda row: (counts[row], row))})"
+
+
+def _key(label: str) -> str:
+    """Returns the label without case, accents, and what stands between its words."""
+    plain = unicodedata.normalize("NFKD", label.casefold())
+    return _BETWEEN.sub("", "".join(char for char in plain if not unicodedata.combining(char)))
+
+
+def _near(keys: Mapping[str, str]) -> dict[str, set[str]]:
+    """Returns the other labels whose keys are one slip of the keyboard away, or the same.
+
+    Two words that differ by one letter, missing, wrong or swapped with its neighbour, are the same
+    after at most one deletion in each (Garbe's symmetric delete, 2012), which takes time linear in
+    their number. Short ones are left alone: `a1` and `a2` are no slip.
+    """
+    by_deletion: defaultdict[str, set[str]] = defaultdict(set)
+    for label, key in keys.items():
+        for shorter in _deletions(key):
+            by_deletion[shorter].add(label)
+    return {
+        label: {
+            other for shorter in _deletions(key) for other in by_deletion[shorter] if other != label
+        }
+        for label, key in keys.items()
+    }
+
+
+def _deletions(key: str) -> set[str]:
+    if len(key) <= _SHORTEST_NEAR or any(char.isdecimal() for char in key):
+        return {key}
+    return {key, *(key[:at] + key[at + 1 :] for at in range(len(key)))}

@@ -1,0 +1,152 @@
+"""Folders that are plainly laid out in another way than with one sub-folder per class."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trunkline.datasets.notes import Notes
+from trunkline.errors import DatasetError
+from trunkline.wording import counted
+
+_WORD = re.compile("[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_TRAIN = frozenset({"train", "training", "trn", "trainset", "traindata", "trainval"})
+_TEST = frozenset(
+    {"test", "testing", "tst", "testset", "testdata", "eval", "evaluation"}
+    | {"holdout", "heldout", "hold", "held"}
+)
+_VALIDATION = frozenset(
+    {"val", "valid", "validate", "validation", "valset", "dev", "devel", "devset"}
+)
+_UNLABELLED = frozenset({"unlabeled", "unlabelled", "unsup"})
+_SPLITS = _TRAIN | _TEST | _VALIDATION | _UNLABELLED
+_FILLERS = frozenset(
+    {"set", "data", "dataset", "images", "image", "imgs", "img", "photos", "pictures", "split"}
+    | {"out", "labeled", "labelled", "new", "final", *"abcdefghijklmnopqrstuvwxyz"}
+)
+_PART = re.compile(
+    r"(19|20)\d\d([-_. ]?\d\d){0,2}"
+    r"|(fold|part|batch|session|round|subset|chunk|shard|split|set|day|week|month|year|run)"
+    r"[-_ ]?[0-9a-z]{1,4}"
+)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What lies in a folder itself: whether images do, and which folders."""
+
+    path: Path
+    holds_images: bool
+    folders: tuple[Path, ...]
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.path.name
+
+    @property
+    def nested(self) -> bool:
+        """Whether what it holds lies in two or more folders."""
+        return len(self.folders) > 1 and not self.holds_images
+
+
+def check_layout(
+    root: Path,
+    shapes: Sequence[Shape],
+    tables: Sequence[Path],
+    look: Callable[[Path], Shape],
+    notes: Notes,
+) -> None:
+    """Refuses folders below `root` that are no classes; `look` says what lies in another folder.
+
+    Where the outer folders may be the classes, and the inner ones as well, `notes` says which were
+    taken. Raises `DatasetError` with the call that is meant.
+    """
+    if tables and len(shapes) < 2 and not (shapes and shapes[0].nested):
+        raise DatasetError(
+            f"{root}: no class folders, but a table, which may be meant: "
+            f"trunkline train TENANT/HEAD {tables[0]}"
+        )
+    _refuse_splits(root, shapes)
+    if len(shapes) == 1:
+        _refuse_outer_level(root, shapes[0], look)
+    _look_below(root, shapes, notes)
+
+
+def _refuse_splits(root: Path, shapes: Sequence[Shape]) -> None:
+    splits = [shape for shape in shapes if is_split(shape.name)]
+    plain = len(splits) == len(shapes) or any(shape.nested for shape in splits)
+    if len(splits) < 2 or not plain:
+        return
+    found = f"{root}: {_listed(splits)} look like splits of the data, not like classes"
+    labelled = [shape for shape in splits if shape.nested]
+    if not labelled:
+        raise DatasetError(f"{found}, and hold no class folders; one per class is expected in each")
+    trained = next((shape for shape in labelled if _words(shape.name) & _TRAIN), labelled[0])
+    others = [shape for shape in labelled if shape is not trained]
+    tested = [
+        shape for words in (_TEST, _VALIDATION) for shape in others if _words(shape.name) & words
+    ]
+    call = f"trunkline train TENANT/HEAD {trained.path}"
+    if tested:
+        call += f" --test {tested[0].path}"
+    raise DatasetError(f"{found}; name the one to read, such as: {call}")
+
+
+def _refuse_outer_level(root: Path, only: Shape, look: Callable[[Path], Shape]) -> None:
+    """Refuses a single class whose sub-folders are the classes, at whatever depth they lie."""
+    inner = only
+    while len(inner.folders) == 1 and not inner.holds_images:
+        inner = look(inner.folders[0])
+    if not inner.nested:
+        return
+    _refuse_splits(inner.path, [look(folder) for folder in inner.folders])
+    raise DatasetError(
+        f"{root}: holds one folder, {only.name}, and the classes seem to lie deeper "
+        f"({_listed([look(folder) for folder in inner.folders])}): "
+        f"trunkline train TENANT/HEAD {inner.path}"
+    )
+
+
+def _look_below(root: Path, shapes: Sequence[Shape], notes: Notes) -> None:
+    """Compares the folders in the class folders: the same ones in each may be the classes."""
+    if len(shapes) < 2 or not all(shape.nested for shape in shapes):
+        return
+    counts = Counter(folder.name for shape in shapes for folder in shape.folders)
+    shared = sorted(name for name, count in counts.items() if count > 1)
+    if any(
+        2 * sum(counts[row.name] > 1 for row in shape.folders) < len(shape.folders)
+        for shape in shapes
+    ):
+        return
+    inner = ", ".join(shared[:3]) + (", …" if len(shared) > 3 else "")
+    parts = all(_PART.fullmatch(shape.name.casefold()) for shape in shapes)
+    if parts and not all(_PART.fullmatch(name.casefold()) for name in shared):
+        raise DatasetError(
+            f"{root}: {_listed(shapes)} look like parts of the data, not like classes, as each "
+            f"holds {inner}; read them one after the other, beginning with: "
+            f"trunkline train TENANT/HEAD {shapes[0].path}"
+        )
+    kind = "splits, which are not told apart" if all(map(is_split, shared)) else "the same folders"
+    notes.add(
+        "layout",
+        str(root),
+        f"the {counted(len(shapes), 'class', 'classes')} ({_listed(shapes)}) hold {kind} "
+        f"({inner}); the outer folders are taken as the classes",
+    )
+
+
+def is_split(name: str) -> bool:
+    """Returns whether a folder's name says that it is a part of the data, for training or test."""
+    words = _words(name)
+    return bool(words & _SPLITS) and words <= _SPLITS | _FILLERS
+
+
+def _words(name: str) -> set[str]:
+    return {word.lower() for word in _WORD.findall(name)}
+
+
+def _listed(shapes: Sequence[Shape]) -> str:
+    names = [shape.name for shape in shapes]
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,58 @@
+"""What reading left out or changed, gathered while rows are read."""
+
+from collections import Counter
+from collections.abc import Callable
+
+from trunkline.values.notices import Notice
+from trunkline.wording import counted
+
+_FILES = ("file or folder", "files and folders")
+
+_WORDS: dict[str, Callable[[int, str], str]] = {
+    "left_out_suffix": lambda n, suffix: (
+        f"{counted(n, f'{suffix} file')} left out, as this format is not read"
+        if suffix
+        else f"{counted(n, 'file')} left out, as no suffix says what they are"
+    ),
+    "left_out_place": lambda n, _: f"{counted(n, 'file')} left out beside the class folders",
+    "left_out_hidden": lambda n, _: (
+        f"{counted(n, f'hidden {_FILES[0]}', f'hidden {_FILES[1]}')} left out"
+    ),
+    "left_out_litter": lambda n, _: f"{counted(n, *_FILES)} left out that systems leave behind",
+    "left_out_dead_link": lambda n, _: f"{counted(n, 'link')} left out that cannot be followed",
+    "left_out_link": lambda n, _: f"{counted(n, 'link')} left out to folders that are read already",
+    "left_out_special": lambda n, _: (
+        f"{counted(n, 'entry', 'entries')} left out that are neither files nor folders"
+    ),
+    "left_out_empty_class": lambda n, _: f"{counted(n, 'class folder')} left out without any file",
+    "left_out_empty_row": lambda n, _: f"{counted(n, 'row')} left out without any filled cell",
+    "label_normalised": lambda n, _: f"{counted(n, 'label')} changed to composed Unicode (NFC)",
+    "label_trimmed": lambda n, _: f"{counted(n, 'label')} changed: white space around them is gone",
+    "classes_joined": lambda n, _: (
+        f"{counted(n, 'class folder')} joined with others of the same label"
+    ),
+    "layout": lambda _, words: words,
+}
+
+
+class Notes:
+    """Counts, by reason, what was left out or changed. Complete when everything was read."""
+
+    def __init__(self) -> None:
+        self._names: dict[tuple[str, str], Counter[str]] = {}
+
+    def add(self, reason: str, name: str, detail: str = "") -> None:
+        """Counts one more; `reason` is a key of the table of words, `detail` goes into them."""
+        self._names.setdefault((reason, detail), Counter())[name] += 1
+
+    def extend(self, other: "Notes") -> None:
+        """Takes in what others have counted."""
+        for key, names in other._names.items():
+            self._names.setdefault(key, Counter()).update(names)
+
+    def notices(self) -> tuple[Notice, ...]:
+        """Returns one notice for each reason, in the order in which they came up first."""
+        return tuple(
+            Notice(reason, _WORDS[reason](names.total(), detail), names.total(), tuple(names))
+            for (reason, detail), names in self._names.items()
+        )
