@@ -1,0 +1,107 @@
+"""Data as people have them, from an empty server: what the command line says of each mess."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.processes import Running, run
+from tests.e2e.samples import Labelled
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def cli(server: Running) -> Cli:
+    def cli(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "trunkline", *map(str, arguments)]
+        return run(command, TRUNKLINE_SERVER=server.grpc)
+
+    return cli
+
+
+def document(ended: subprocess.CompletedProcess[str], status: int = 0) -> Any:
+    assert ended.returncode == status, ended.stderr
+    return json.loads(ended.stdout)
+
+
+def reasons(document: Any) -> dict[str, int]:
+    return {row["reason"]: row["count"] for row in document["notices"]}
+
+
+def test_a_messy_folder_is_told_of_and_trained_on(
+    cli: Cli, tenant: str, tmp_path: Path, photos: Labelled
+) -> None:
+    root = tmp_path / "root"
+    first, *others = sorted({label for _, label in photos})
+    for number, (data, label) in enumerate(photos):
+        for split in ("train", "val"):
+            (root / split / label).mkdir(parents=True, exist_ok=True)
+        # The server goes by what is in a file, whatever its suffix of that kind is.
+        (root / "train" / label / f"{number}.{('png', 'jfif')[number % 2]}").write_bytes(data)
+        (root / "val" / label / f"{number}.png").write_bytes(data)
+    head = f"{tenant}/messy"
+    splits = cli("train", head, root)
+    assert splits.returncode == 1
+    assert f"{root / 'train'} --test {root / 'val'}" in splits.stderr
+    assert cli("heads", "show", head).returncode == 1
+
+    data = root / "train"
+    (data / first / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    (data / first / ".DS_Store").write_bytes(b"x")
+    (data / "readme.txt").write_text("not an image")
+    (data / first / "dead.png").symlink_to(root / "none")
+    picture = next(iter(sorted((data / first).glob("*.png"))))
+    shutil.copy(picture, data / others[0] / "copied.png")
+    (data / f"{others[0]}x").mkdir()
+    shutil.copy(next(iter((data / others[0]).glob("*.jfif"))), data / f"{others[0]}x")
+    trained = document(cli("train", head, data, "--json"))
+    assert reasons(trained) == {
+        "left_out_suffix": 1,
+        "left_out_litter": 1,
+        "left_out_place": 1,
+        "left_out_dead_link": 1,
+        "two_labels": 2,
+        "single_example": 1,
+    }
+    assert trained["upload"]["failed"] == 0
+
+    shutil.rmtree(data / first)
+    told = document(cli("train", head, data, "--json"))
+    gone = reasons(told)["not_in_data"]
+    assert gone > 0
+    pruned = document(cli("train", head, data, "--prune", "--json"))
+    assert reasons(pruned)["pruned"] == gone
+    assert first not in {row["label"] for row in pruned["report"]["classes"]}
+
+
+def test_a_messy_table_is_told_of_and_trained_on(
+    cli: Cli, tenant: str, tmp_path: Path, sentences: list[tuple[str, str]]
+) -> None:
+    rows = [(number, text, label, "", "") for number, (text, label) in enumerate(sentences)]
+    bad = [("x", "caf\xe9", "positive", "", ""), ("y", "word " * 200_000, "positive"), ("z", "few")]
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, delimiter=";", lineterminator="\r")
+    writer.writerows([("id", "Review", "Mood", "", ""), *rows, [""] * 5, *bad, *rows[:2]])
+    table = tmp_path / "texts.csv"
+    table.write_bytes(out.getvalue().encode().replace("\xe9".encode(), b"\xe9"))
+    head = f"{tenant}/reviews"
+    columns = ["--text-column", "review", "--label-column", "mood"]
+    trained = document(cli("train", head, table, *columns, "--json"), status=1)
+    assert trained["report"]["example_count"] == len(sentences)
+    assert reasons(trained) == {"left_out_empty_row": 1, "same_input": 2}
+    failed = {row["row"]: row for row in trained["upload"]["failures"]}
+    count = len(sentences)
+    assert sorted(failed) == [count, count + 1, count + 2]
+    assert failed[count]["value"] == f"{table}:{count + 3}"
+    assert failed[count + 1]["field"] == "text"
+    assert failed[count + 2]["value"] == f"{table}:{count + 5}"
