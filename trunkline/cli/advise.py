@@ -6,9 +6,9 @@ from pathlib import Path
 import click
 from rich.progress import TextColumn
 
-from trunkline.cli.column_options import column_options
+from trunkline.cli.column_options import check_columns, column_options
 from trunkline.cli.connection import client_command
-from trunkline.cli.naming import input_name, names_of, short_digest
+from trunkline.cli.naming import names_of, short_digest, shown_name
 from trunkline.cli.output import Output, plain
 from trunkline.cli.reading import check_classes, check_modality, read_data
 from trunkline.cli.report import accuracy
@@ -69,10 +69,11 @@ def advise(
         TenantName.read(tenant)
     except InvalidName as error:
         raise click.BadParameter(str(error), param_hint="--tenant") from error
+    check_columns(columns, path)
     data = read_data(path, columns)
     check_modality(data)
-    check_classes(data)
     out.notices(data.notices)
+    check_classes(data)
     advice = _ask(client, out, tenant, data.examples, backbones, seed)
     names = names_of(item for item, _ in data.pairs) if advice.near_duplicates else {}
     if html is not None:
@@ -107,7 +108,7 @@ def _ask(
 
         advice = client.advise(tenant, examples, backbones, seed=seed, on_progress=on_progress)
         bar.update(task, description="compared", completed=len(examples) + 1)
-    out.failures([(input_name(as_input(examples[row.row].input)), row) for row in advice.failures])
+    out.failures([(shown_name(as_input(examples[row.row].input)), row) for row in advice.failures])
     return advice
 
 

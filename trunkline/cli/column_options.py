@@ -2,11 +2,12 @@
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
-from trunkline.datasets import Columns
+from trunkline.datasets import TABLE_SUFFIXES, Columns
 
 Command = Callable[..., Any]
 
@@ -60,3 +61,10 @@ def column_options(*, labelled: bool) -> Callable[[Command], Command]:
         return command
 
     return decorate
+
+
+def check_columns(columns: Columns, *paths: Path) -> None:
+    """Raises `click.UsageError` if columns are named and none of these paths is a table."""
+    tables = [path for path in paths if path.suffix.lower() in TABLE_SUFFIXES]
+    if columns != Columns() and not tables:
+        raise click.UsageError("Columns are named, but there is no table.")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from trunkline.cli.column_options import column_options
+from trunkline.cli.column_options import check_columns, column_options
 from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.output import Output, plain
 from trunkline.clients.client import Client
@@ -34,6 +34,7 @@ def forget(
     Each is given as its digest, as an image file, a folder or a table, or with --text. A new
     version is fitted without them before the command ends. Exits 1 if one could not be forgotten.
     """
+    check_columns(columns, *map(Path, words))
     notes = Notes()
     names = {digest: word for word in words for digest in _digests(word, columns, notes)}
     names |= {text_digest(text): text for text in texts}

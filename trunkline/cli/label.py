@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from trunkline.cli.column_options import column_options
+from trunkline.cli.column_options import check_columns, column_options
 from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.naming import digest_of, names_of, short_digest, shown_name
 from trunkline.cli.output import Output
@@ -65,6 +65,7 @@ def label(
     Answer with Enter if that is right, with a label or its number, with s to skip, with q to quit.
     Exits 1 if an input could not be stored or labelled.
     """
+    check_columns(columns, *([path] if path else []))
     notes = Notes()
     inputs = list(read_inputs(path, columns, notes)) if path else []
     notices = [*notes.notices(), *repeat_notice(inputs, repeated_inputs(inputs))]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from trunkline.cli.column_options import column_options
+from trunkline.cli.column_options import check_columns, column_options
 from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.naming import input_name, shown_name
 from trunkline.cli.output import Output, failure_words, one_line
@@ -64,6 +64,7 @@ def predict(
     """
     if not paths and not texts:
         raise click.UsageError("Give a PATH or --text.")
+    check_columns(columns, *paths)
     notes = Notes()
     inputs: Iterable[FileInput] = chain(
         chain.from_iterable(read_inputs(path, columns, notes) for path in paths), map(Text, texts)

@@ -36,15 +36,16 @@ class Data:
         return Counter(row.label for row in self.examples if row.label is not None)
 
 
-def read_data(path: Path, columns: Columns) -> Data:
+def read_data(path: Path, columns: Columns, *, test: bool = False) -> Data:
     """Reads labelled examples, with notices of all that is left out, changed or doubtful.
 
-    Raises `DatasetError` if none can be read.
+    Of examples to `test` on, classes may have few. Raises `DatasetError` if none can be read.
     """
     notes = Notes()
     examples = tuple(read_examples(path, columns, notes))
     if not examples:
-        raise DatasetError(f"{path}: no examples")
+        said = "".join(f"; {notice.words}" for notice in notes.notices())
+        raise DatasetError(f"{path}: no examples{said}")
     first = examples[0].input
     if all(isinstance(row.input, Unreadable) for row in examples):
         assert isinstance(first, Unreadable)
@@ -55,7 +56,7 @@ def read_data(path: Path, columns: Columns) -> Data:
     notices = [
         *notes.notices(),
         *_repeat_notices(examples, repeats),
-        *doubtful_labels(data.labels),
+        *(() if test else doubtful_labels(data.labels)),
     ]
     return Data(path, examples, tuple(notices), data.repeated)
 
@@ -111,21 +112,21 @@ def repeat_notice(inputs: Sequence[FileInput], repeats: Sequence[Sequence[int]])
     return [Notice("same_input", words, len(names), names)] if names else []
 
 
-def _repeat_notices(
-    examples: Sequence[NewExample], repeats: Sequence[Sequence[int]]
-) -> list[Notice]:
+def _repeat_notices(examples: Sequence[NewExample], repeats: Sequence[list[int]]) -> list[Notice]:
     """Says which inputs occur more than once, under one label or under several."""
     inputs = [_input(row) for row in examples]
-    same = [rows for rows in repeats if len({examples[row].label for row in rows}) == 1]
+    same: list[list[int]] = []
+    names: list[str] = []
+    for rows in repeats:
+        labels = _changes(examples, rows)
+        if len(labels) == 1:
+            same.append(rows)
+        else:
+            names.append(f"{shown_name(inputs[rows[-1]])} ({', then '.join(labels)})")
     notices = repeat_notice(inputs, same)
-    names = tuple(
-        f"{shown_name(inputs[rows[-1]])} ({', then '.join(_changes(examples, rows))})"
-        for rows in repeats
-        if rows not in same
-    )
     if names:
         words = f"{counted(len(names), 'input')} under more than one label, of which the last wins"
-        notices.append(Notice("two_labels", words, len(names), names))
+        notices.append(Notice("two_labels", words, len(names), tuple(names)))
     return notices
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from trunkline.cli.column_options import column_options
+from trunkline.cli.column_options import check_columns, column_options
 from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.head_facts import live_facts, spec_words
 from trunkline.cli.naming import names_in
@@ -53,6 +53,7 @@ def report(
     """
     if number and version and number != version:
         raise click.UsageError("Give VERSION once.")
+    check_columns(columns, *([data] if data else []))
     names = names_in(data, columns)
     result = client.report(head, number or version)
     live = _live(client, head, result)

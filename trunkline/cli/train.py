@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from rich.progress import MofNCompleteColumn
 
-from trunkline.cli.column_options import column_options
+from trunkline.cli.column_options import check_columns, column_options
 from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.naming import digest_of, input_name
 from trunkline.cli.output import Output
@@ -89,8 +89,9 @@ def train(
     `text` (or `path`) and `label` columns. Examples that the server knows are not sent again. What
     is left out or changed is said. Exits 1 if any row failed; the others are trained on.
     """
+    check_columns(columns, path, *([test_path] if test_path else []))
     data = read_data(path, columns)
-    test_data = read_data(test_path, columns) if test_path else None
+    test_data = read_data(test_path, columns, test=True) if test_path else None
     check_modality(data, *([test_data] if test_data else []))
     notices = [*data.notices, *(test_data.notices if test_data else ())]
     out.notices(notices)

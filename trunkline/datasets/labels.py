@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 
 from trunkline.datasets.notes import Notes
 from trunkline.errors import DatasetError
@@ -15,7 +16,10 @@ MOST_BYTES = 4096
 
 _CONTROL = {"Cc", "Cf", "Cs", "Co"}
 _BETWEEN = re.compile(r"(?<=\w)[\s_-]+(?=\w)|_")
+_NUMBER = re.compile(r"[+-]?[0-9]+([.][0-9]*)?")
+_MISSING = frozenset({"nan", "none", "null", "nil", "n/a", "#n/a", "na", "undefined", "?", "-"})
 _SHORTEST_NEAR = 3
+_LONGEST_NEAR = 40
 _RARE = 10
 """A class is rare beside another one that has so many times its examples."""
 
@@ -59,6 +63,10 @@ def doubtful_labels(counts: Mapping[str, int]) -> Iterator[Notice]:
         named = tuple(f"{label} / {other}" for label, other in alike)
         words = f"{counted(len(alike), 'pair')} of classes with almost the same name"
         yield Notice("similar_labels", words, len(alike), named)
+    missing = tuple(label for label in counts if label.casefold() in _MISSING)
+    if missing:
+        words = f"{counted(len(missing), 'class', 'classes')} named as if the label were missing"
+        yield Notice("missing_label", words, len(missing), missing)
     single = {label: near[label] for label, count in counts.items() if count == 1}
     if single:
         words = f"{counted(len(single), 'class', 'classes')} with a single example in this data"
@@ -84,8 +92,13 @@ def _misspelt(label: str, counts: Mapping[str, int], others: set[str]) -> str:
 
 
 def _key(label: str) -> str:
-    """Returns the label without case, accents, and what stands between its words."""
+    """Returns the label without case, accents, and what stands between its words.
+
+    Of a number it is the value, so that 1 and 1.0 are alike.
+    """
     plain = unicodedata.normalize("NFKD", label.casefold())
+    if _NUMBER.fullmatch(plain):
+        return str(Decimal(plain).normalize())
     return _BETWEEN.sub("", "".join(char for char in plain if not unicodedata.combining(char)))
 
 
@@ -94,7 +107,7 @@ def _near(keys: Mapping[str, str]) -> dict[str, set[str]]:
 
     Two words that differ by one letter, missing, wrong or swapped with its neighbour, are the same
     after at most one deletion in each (Garbe's symmetric delete, 2012), which takes time linear in
-    their number. Short ones are left alone: `a1` and `a2` are no slip.
+    their number. Short ones and those with digits are left alone: `a1` and `a2` are no slip.
     """
     by_deletion: defaultdict[str, set[str]] = defaultdict(set)
     for label, key in keys.items():
@@ -109,6 +122,6 @@ def _near(keys: Mapping[str, str]) -> dict[str, set[str]]:
 
 
 def _deletions(key: str) -> set[str]:
-    if len(key) <= _SHORTEST_NEAR or any(char.isdecimal() for char in key):
+    if not _SHORTEST_NEAR < len(key) <= _LONGEST_NEAR or any(char.isdecimal() for char in key):
         return {key}
     return {key, *(key[:at] + key[at + 1 :] for at in range(len(key)))}

@@ -30,6 +30,11 @@ _PART = re.compile(
     r"|(fold|part|batch|session|round|subset|chunk|shard|split|set|day|week|month|year|run)"
     r"[-_ ]?[0-9a-z]{1,4}"
 )
+_SAME_KIND = re.compile(r"(fold|part|batch|subset|chunk|shard|split)[-_ ]?[0-9a-z]{1,4}")
+_CONTAINERS = frozenset(
+    {"image", "images", "img", "imgs", "jpegimages", "photos", "pictures", "data", "dataset"}
+    | {"mask", "masks", "labels", "annotations", "segmentation", "thumbs", "thumbnails"}
+)
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,14 @@ def check_layout(
     _refuse_splits(root, shapes)
     if len(shapes) == 1:
         _refuse_outer_level(root, shapes[0], look)
+    if len(shapes) > 1 and all(shape.name.casefold() in _CONTAINERS for shape in shapes):
+        raise DatasetError(
+            f"{root}: {_listed(shapes)} look like kinds of files, not like classes; one folder "
+            "per class is expected, or a table with a path and a label in each row"
+        )
+    if len(shapes) > 1 and all(_SAME_KIND.fullmatch(shape.name.casefold()) for shape in shapes):
+        words = f"the classes are named like parts of the data ({_listed(shapes)})"
+        notes.add("layout", str(root), words)
     _look_below(root, shapes, notes)
 
 

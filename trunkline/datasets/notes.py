@@ -26,6 +26,10 @@ _WORDS: dict[str, Callable[[int, str], str]] = {
     ),
     "left_out_empty_class": lambda n, _: f"{counted(n, 'class folder')} left out without any file",
     "left_out_empty_row": lambda n, _: f"{counted(n, 'row')} left out without any filled cell",
+    "rows_in_quotes": lambda n, _: (
+        f"{counted(n, 'row')} over several lines that look like rows of "
+        "their own; a quote may be missing"
+    ),
     "label_normalised": lambda n, _: f"{counted(n, 'label')} changed to composed Unicode (NFC)",
     "label_trimmed": lambda n, _: f"{counted(n, 'label')} changed: white space around them is gone",
     "classes_joined": lambda n, _: (

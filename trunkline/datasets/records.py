@@ -62,6 +62,7 @@ def delimited_records(path: Path, problem: Problem, notes: Notes) -> Iterator[Re
             yield Unreadable(where, _quote_words(error))
             continue
         where = f"{path}:{lines.first}"
+        rows_inside = lines.count_like(delimiter, expected)
         lines.take()
         if cells is None:
             return
@@ -75,6 +76,8 @@ def delimited_records(path: Path, problem: Problem, notes: Notes) -> Iterator[Re
             count = len(cells) if len(cells) < expected or named == expected else "more"
             yield Unreadable(where, f"expected {expected} columns, found {count}")
         else:
+            if rows_inside:
+                notes.add("rows_in_quotes", where)
             yield Record(where, dict(zip(columns, cells, strict=False)), repeated)
 
 
@@ -139,6 +142,12 @@ class _Lines:
         self._row.append(line)
         return line
 
+    def count_like(self, delimiter: str, columns: int) -> int:
+        """Counts the row's lines if there are several, each of which might be a row of its own."""
+        several = len(self._row) > 1 and columns > 1
+        alike = several and all(line.count(delimiter) == columns - 1 for line in self._row)
+        return len(self._row) if alike else 0
+
     def take(self) -> None:
         """Ends the row."""
         self.first += len(self._row)
@@ -169,7 +178,7 @@ def _header(path: Path, lines: _Lines, problem: Problem) -> tuple[list[str], str
         lines.take()
     else:
         lines.give_back()
-    likely = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
+    likely = "," if path.suffix.lower() == ".csv" else "\t"
     tried: dict[str, list[str]] = {}
     for delimiter in said[1] if said else sorted(_DELIMITERS, key=lambda row: row != likely):
         try:

@@ -119,6 +119,38 @@ def test_columns_are_named_and_groups_are_read(
     assert both.exit_code == 2
 
 
+@pytest.mark.parametrize("command", ["train acme/a", "advise", "label acme/a", "predict acme/a"])
+def test_columns_without_a_table_are_a_usage_error(run: Run, tmp_path: Path, command: str) -> None:
+    root = tree(tmp_path, "a/1.png", "b/1.png")
+    result = run(*command.split(), root, "--text-column", "review")
+    assert (result.exit_code, "no table" in result.stderr) == (2, True)
+
+
+def test_a_long_text_that_fails_is_named_in_one_line(
+    run: Run, recorder: Recorder, tmp_path: Path
+) -> None:
+    text = "word " * 50_000
+    recorder.bad_digests.add(text_digest(text))
+    (tmp_path / "t.csv").write_text(f"text,label\n{text},yes\ngood,yes\nbad,no\n")
+    for command in (["train", "acme/mood"], ["advise"]):
+        result = run(*command, tmp_path / "t.csv")
+        assert result.exit_code == 1
+        assert max(map(len, result.stderr.splitlines())) < 300
+
+
+def test_classes_of_a_test_set_may_have_one_example(run: Run, table: Path, tmp_path: Path) -> None:
+    (tmp_path / "test.csv").write_text("text,label\nlovely,yes\npoor,no\n")
+    result = run("train", "acme/mood", table, "--test", tmp_path / "test.csv", "--json")
+    assert json.loads(result.stdout)["notices"] == []
+
+
+def test_no_examples_at_all_are_told_with_the_reasons(run: Run, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    result = run("train", "acme/shapes", tmp_path)
+    assert "no examples; 2 class folders left out without any file" in result.stderr
+
+
 def test_the_same_input_twice_is_told_with_its_labels(
     run: Run, recorder: Recorder, tmp_path: Path
 ) -> None:

@@ -62,7 +62,24 @@ def test_names_that_look_alike_are_told(one: str, other: str) -> None:
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("1", "2"), ("-1", "1"), ("C", "C++"), ("class1", "class2"), ("cat", "bat"), ("a", "b")],
+    [
+        ("1", "2"),
+        ("1", "10"),
+        ("-1", "1"),
+        ("C", "C++"),
+        ("class1", "class2"),
+        ("cat", "bat"),
+        ("a", "b"),
+    ],
 )
 def test_names_that_differ_on_purpose_are_left_alone(one: str, other: str) -> None:
     assert doubts(**{one: 99, other: 2}) == {}
+
+
+def test_names_that_stand_for_no_label_are_told() -> None:
+    assert doubts(NaN=9, good=9, null=9) == {"missing_label": ("NaN", "null")}
+
+
+def test_long_labels_are_left_alone() -> None:
+    texts = {f"{'long ' * 800}{number}": 2 for number in range(200)}
+    assert list(doubtful_labels(texts)) == []

@@ -104,3 +104,16 @@ def test_folders_that_might_be_the_classes_are_told(
     rows, notices = read_tree(tree(tmp_path, *files))
     assert {label for _, label in rows} == {"cat", "dog"}
     assert words in notices["layout"].words
+
+
+@pytest.mark.parametrize("names", [("images", "masks"), ("JPEGImages", "Annotations")])
+def test_kinds_of_files_are_no_classes(tmp_path: Path, names: tuple[str, str]) -> None:
+    tree(tmp_path, *(f"{name}/1.png" for name in names))
+    with pytest.raises(DatasetError, match="kinds of files"):
+        list(read_examples(tmp_path))
+
+
+def test_classes_named_like_parts_of_the_data_are_told(tmp_path: Path) -> None:
+    rows, notices = read_tree(tree(tmp_path, "fold1/1.png", "fold2/1.png"))
+    assert len(rows) == 2
+    assert "fold1, fold2" in notices["layout"].words

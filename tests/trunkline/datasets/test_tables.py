@@ -243,3 +243,14 @@ def test_an_input_that_cannot_be_read_keeps_its_place(tmp_path: Path) -> None:
     assert second.where == f"{table}:3"
     with pytest.raises(DatasetError, match="0xff"):
         second.digest()
+
+
+def test_rows_that_a_quote_has_swallowed_are_told(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", 'text,label\na,b\n"c,d\ne,f\ng",h\n"two\nlines",d\n')
+    assert pairs(path) == [("a", "b"), ("c,d\ne,f\ng", "h"), ("two\nlines", "d")]
+    assert notices(path)["rows_in_quotes"].names == (f"{path}:3",)
+
+
+def test_a_text_file_with_one_column_may_have_commas(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.txt", "text\nwell, well\nso; so\n")
+    assert list(read_inputs(path)) == [Text("well, well"), Text("so; so")]
