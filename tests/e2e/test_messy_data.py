@@ -55,16 +55,16 @@ def test_a_messy_folder_is_told_of_and_trained_on(
     assert f"{root / 'train'} --test {root / 'val'}" in splits.stderr
     assert cli("heads", "show", head).returncode == 1
 
-    data = root / "train"
-    (data / first / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic")
-    (data / first / ".DS_Store").write_bytes(b"x")
-    (data / "readme.txt").write_text("not an image")
-    (data / first / "dead.png").symlink_to(root / "none")
-    picture = next(iter(sorted((data / first).glob("*.png"))))
-    shutil.copy(picture, data / others[0] / "copied.png")
-    (data / f"{others[0]}x").mkdir()
-    shutil.copy(next(iter((data / others[0]).glob("*.jfif"))), data / f"{others[0]}x")
-    trained = document(cli("train", head, data, "--json"))
+    classes = root / "train"
+    (classes / first / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    (classes / first / ".DS_Store").write_bytes(b"x")
+    (classes / "readme.txt").write_text("not an image")
+    (classes / first / "dead.png").symlink_to(root / "none")
+    picture = next(iter(sorted((classes / first).glob("*.png"))))
+    shutil.copy(picture, classes / others[0] / "copied.png")
+    (classes / f"{others[0]}x").mkdir()
+    shutil.copy(next(iter((classes / others[0]).glob("*.jfif"))), classes / f"{others[0]}x")
+    trained = document(cli("train", head, classes, "--json"))
     assert reasons(trained) == {
         "left_out_suffix": 1,
         "left_out_litter": 1,
@@ -75,11 +75,11 @@ def test_a_messy_folder_is_told_of_and_trained_on(
     }
     assert trained["upload"]["failed"] == 0
 
-    shutil.rmtree(data / first)
-    told = document(cli("train", head, data, "--json"))
+    shutil.rmtree(classes / first)
+    told = document(cli("train", head, classes, "--json"))
     gone = reasons(told)["not_in_data"]
     assert gone > 0
-    pruned = document(cli("train", head, data, "--prune", "--json"))
+    pruned = document(cli("train", head, classes, "--prune", "--json"))
     assert reasons(pruned)["pruned"] == gone
     assert first not in {row["label"] for row in pruned["report"]["classes"]}
 

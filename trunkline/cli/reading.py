@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trunkline.cli.naming import digest_of, shown_name
@@ -22,8 +22,8 @@ class Data:
 
     path: Path
     examples: tuple[NewExample, ...]
-    notices: tuple[Notice, ...]
     repeated: int
+    notices: tuple[Notice, ...] = ()
 
     @property
     def pairs(self) -> list[tuple[FileInput, str]]:
@@ -52,13 +52,13 @@ def read_data(path: Path, columns: Columns, *, test: bool = False) -> Data:
         words = f"none of {counted(len(examples), 'row')} can be read; the first"
         raise DatasetError(f"{path}: {words}, {first.where}: {first.problem}")
     repeats = repeated_inputs([_input(row) for row in examples])
-    data = Data(path, examples, (), sum(len(group) - 1 for group in repeats))
+    data = Data(path, examples, sum(len(rows) - 1 for rows in repeats))
     notices = [
         *notes.notices(),
         *_repeat_notices(examples, repeats),
         *(() if test else doubtful_labels(data.labels)),
     ]
-    return Data(path, examples, tuple(notices), data.repeated)
+    return replace(data, notices=tuple(notices))
 
 
 def check_modality(*data: Data) -> None:

@@ -1,9 +1,10 @@
 """Labelled examples on disk: folders with one sub-folder per class, and tables.
 
 A table is a delimited file (`.csv`, `.tsv`, `.tab`, `.txt`) or one of JSON lines (`.jsonl`,
-`.ndjson`) with a column for the input, a text or a path, and for examples one for the label. Paths
-are relative to the table's own folder. Everything is read as it is needed. A row that cannot be
-read comes as an `Unreadable` in the place of its input; what is left out or changed is noted.
+`.ndjson`, `.json`) with a column for the input, a text or a path, and for examples one for the
+label. Paths are relative to the table's own folder. Everything is read as it is needed. A row that
+cannot be read comes as an `Unreadable` in the place of its input; what is left out or changed is
+noted.
 """
 
 from collections.abc import Iterator

@@ -85,7 +85,7 @@ def _classes(root: Path, notes: Notes) -> list[Path]:
         elif entry.kind is _Kind.FOLDER:
             folders.append(entry.path)
     files = [entry.path for entry in entries if entry.kind is _Kind.FILE]
-    tables = [path for path in files if path.suffix.lower() in TABLE_SUFFIXES]
+    tables = [path for path in files if path.suffix.lower() in TABLE_SUFFIXES - {".txt", ".json"}]
     check_layout(root, [_shape(folder) for folder in folders], tables, _shape, notes)
     if not folders:
         images = sum(path.suffix.lower() in IMAGE_SUFFIXES for path in files)

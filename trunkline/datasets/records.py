@@ -86,10 +86,12 @@ def json_records(path: Path) -> Iterator[Record | Unreadable]:
 
     Numbers stay as they are written. Raises `DatasetError` for a JSON document of another form.
     """
+    first = True
     for number, line in enumerate(lines_of(path), 1):
         where = f"{path}:{number}"
         if not line.strip():
             continue
+        begins, first = first, False
         try:
             pairs = json.loads(
                 line,
@@ -98,9 +100,9 @@ def json_records(path: Path) -> Iterator[Record | Unreadable]:
                 parse_float=NumberWord,
             )
         except (ValueError, RecursionError) as error:
-            if number == 1 and line.lstrip()[:1] == "[":
+            if begins and line.lstrip()[:1] == "[":
                 raise _no_lines(where, "a JSON array") from error
-            if number == 1 and line.strip() == "{":
+            if begins and line.strip() == "{":
                 raise _no_lines(where, "a JSON object over several lines") from error
             yield Unreadable(where, f"not JSON: {error}")
             continue
@@ -108,7 +110,7 @@ def json_records(path: Path) -> Iterator[Record | Unreadable]:
             names = [column_name(name) for name, _ in pairs]
             cells = dict(zip(names, (value for _, value in pairs), strict=True))
             yield Record(where, cells, _repeated(names))
-        elif isinstance(pairs, list) and number == 1:
+        elif isinstance(pairs, list) and begins:
             raise _no_lines(where, "a JSON array")
         else:
             yield Unreadable(where, f"expected a JSON object, found {type(pairs).__name__}")

@@ -9,7 +9,7 @@ from typing import Never
 from trunkline.errors import DatasetError
 
 DELIMITED_SUFFIXES = frozenset({".csv", ".tsv", ".tab", ".txt"})
-JSON_SUFFIXES = frozenset({".jsonl", ".ndjson"})
+JSON_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json"})
 TABLE_SUFFIXES = DELIMITED_SUFFIXES | JSON_SUFFIXES
 
 _ENCODINGS = (
@@ -45,8 +45,6 @@ _BY_SUFFIX = {
         (".pkl", ".pickle", ".npy", ".npz", ".h5", ".mat"),
         "a file of one program; write it as CSV or JSON lines",
     ),
-    ".json": "one JSON document; JSON lines with one object each are expected, in a .jsonl file: "
-    "jq -c '.[]' FILE.json > FILE.jsonl",
 }
 _LOOKED_AT = 1024
 

@@ -85,6 +85,8 @@ def test_a_table_beside_images_is_named(tmp_path: Path) -> None:
         ["0/1.png", "1/1.png", "2019/1.png"],
         ["2019/1.png", "2020/1.png"],
         ["cat/a/b/c/1.png", "dog/1.png"],
+        ["original/1.png", "fake/1.png"],
+        ["mask/1.png", "no_mask/1.png"],
     ],
 )
 def test_classes_are_read_whatever_their_names_and_depths(tmp_path: Path, files: list[str]) -> None:

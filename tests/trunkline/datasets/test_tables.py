@@ -135,7 +135,7 @@ def test_columns_may_have_other_names(tmp_path: Path) -> None:
         ("t.csv", b"\x1f\x8b...", "unpack"),
         ("t.xlsx", b"PK", "spreadsheet; save it as CSV"),
         ("t.parquet", "", "not a table.*Parquet"),
-        ("t.json", "[]", "JSON document.*jq"),
+        ("t.json", '\n[{"text": "a", "label": "b"}]', "t.json:2: .*a JSON array: jq"),
         ("t.csv.gz", "", "unpack"),
         ("t.unknown", "", "not a folder, and not a table"),
         ("t.jsonl", "[]", "t.jsonl:1: .*one JSON object a line, found a JSON array"),
