@@ -33,11 +33,12 @@ _LITTER = frozenset(
 class _Kind(Enum):
     FOLDER = auto()
     FILE = auto()
+    UNREADABLE = auto()
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """A file or folder that is neither hidden nor litter, and can be reached."""
+    """A file or folder that is neither hidden nor litter, and where there is one."""
 
     path: Path
     kind: _Kind
@@ -50,25 +51,27 @@ def folder_examples(root: Path, notes: Notes) -> Iterator[NewExample]:
     Raises `DatasetError` for a folder of another layout, with what to do.
     """
     classes = _classes(root, notes)
-    labels: dict[str, Path] = {}
+    labels: set[str] = set()
     for folder in classes:
         label = _class_label(folder, notes)
         if label in labels:
             notes.add("classes_joined", str(folder))
-        labels.setdefault(label, folder)
+        labels.add(label)
         for item in _class_images(folder, notes):
-            image = isinstance(item, Image)
-            yield NewExample(item, label if image else None)
+            yield NewExample(item, label if isinstance(item, Image) else None)
 
 
 def folder_images(root: Path, notes: Notes) -> Iterator[Image | Unreadable]:
     """Reads all images of a folder, at any depth. Raises `DatasetError` if there are none."""
+    own = Notes()
     found = False
-    for item in _walk(root, notes):
+    for item in _walk(root, own):
         found = True
         yield item
     if not found:
-        raise DatasetError(f"{root}: no images in this folder ({_suffixes()})")
+        said = "".join(f"; {notice.words}" for notice in own.notices())
+        raise DatasetError(f"{root}: no images in this folder ({_suffixes()}){said}")
+    notes.extend(own)
 
 
 def _classes(root: Path, notes: Notes) -> list[Path]:
@@ -80,6 +83,8 @@ def _classes(root: Path, notes: Notes) -> list[Path]:
     above = _above(root) | {_identity(root.stat())}
     folders = []
     for entry in entries:
+        if entry.kind is _Kind.UNREADABLE:
+            raise DatasetError(f"{entry.path}: cannot be looked at, for want of permission")
         if entry.kind is _Kind.FOLDER and entry.identity in above:
             notes.add("left_out_link", str(entry.path))
         elif entry.kind is _Kind.FOLDER:
@@ -138,6 +143,8 @@ def _walk(folder: Path, notes: Notes) -> Iterator[Image | Unreadable]:
         entry = next(under_way[-1], None)
         if entry is None:
             under_way.pop()
+        elif entry.kind is _Kind.UNREADABLE:
+            yield Unreadable(str(entry.path), "cannot be looked at, for want of permission")
         elif entry.kind is _Kind.FILE:
             suffix = entry.path.suffix.lower()
             if suffix in IMAGE_SUFFIXES:
@@ -169,7 +176,10 @@ def _entries(folder: Path, notes: Notes) -> Iterator[_Entry]:
         try:
             status = entry.stat()
         except OSError:
-            notes.add("left_out_dead_link", str(path))
+            if entry.is_symlink():
+                notes.add("left_out_dead_link", str(path))
+            else:
+                yield _Entry(path, _Kind.UNREADABLE, (0, 0))
             continue
         if stat.S_ISDIR(status.st_mode):
             yield _Entry(path, _Kind.FOLDER, _identity(path.stat()))

@@ -134,8 +134,8 @@ def test_a_folder_without_classes_or_images_is_an_error(tmp_path: Path) -> None:
     tree(tmp_path, "1.png", "2.png")
     with pytest.raises(DatasetError, match="2 images beside one another and no sub-folders"):
         list(read_examples(tmp_path))
-    none = tree(tmp_path / "none", "notes.txt")
-    with pytest.raises(DatasetError, match="no images"):
+    none = tree(tmp_path / "none", "1.heic", "2.heic")
+    with pytest.raises(DatasetError, match=r"no images.*2 \.heic files"):
         list(read_inputs(none))
 
 
