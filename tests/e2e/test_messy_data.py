@@ -70,7 +70,7 @@ def test_a_messy_folder_is_told_of_and_trained_on(
         "left_out_litter": 1,
         "left_out_place": 1,
         "left_out_dead_link": 1,
-        "two_labels": 2,
+        "row_contradicted": 2,
         "single_example": 1,
     }
     assert trained["upload"]["failed"] == 0
@@ -98,7 +98,7 @@ def test_a_messy_table_is_told_of_and_trained_on(
     columns = ["--text-column", "review", "--label-column", "mood"]
     trained = document(cli("train", head, table, *columns, "--json"), status=1)
     assert trained["report"]["example_count"] == len(sentences)
-    assert reasons(trained) == {"left_out_empty_row": 1, "same_input": 2}
+    assert reasons(trained) == {"left_out_empty_row": 1, "row_repeated": 2}
     failed = {row["row"]: row for row in trained["upload"]["failures"]}
     count = len(sentences)
     assert sorted(failed) == [count, count + 1, count + 2]

@@ -109,7 +109,7 @@ def repeat_notice(inputs: Sequence[FileInput], repeats: Sequence[Sequence[int]])
         for row in rows[1:]
     )
     words = f"{counted(len(names), 'row')} with an input that came before"
-    return [Notice("same_input", words, len(names), names)] if names else []
+    return [Notice("row_repeated", words, len(names), names)] if names else []
 
 
 def _repeat_notices(examples: Sequence[NewExample], repeats: Sequence[list[int]]) -> list[Notice]:
@@ -126,7 +126,7 @@ def _repeat_notices(examples: Sequence[NewExample], repeats: Sequence[list[int]]
     notices = repeat_notice(inputs, same)
     if names:
         words = f"{counted(len(names), 'input')} under more than one label, of which the last wins"
-        notices.append(Notice("two_labels", words, len(names), tuple(names)))
+        notices.append(Notice("row_contradicted", words, len(names), tuple(names)))
     return notices
 
 

@@ -29,6 +29,8 @@ def read_label(raw: str, notes: Notes) -> str:
 
     Raises `DatasetError` for a label that no server takes.
     """
+    if len(raw) > MOST_BYTES:  # before it is composed, which takes time for many accents
+        raise _too_long(len(raw), "characters")
     label = unicodedata.normalize("NFC", raw)
     if label != raw:
         notes.add("label_normalised", label)
@@ -40,13 +42,17 @@ def read_label(raw: str, notes: Notes) -> str:
     if any(unicodedata.category(char) in _CONTROL for char in label):
         raise DatasetError(f"the label has control characters: {label!r}", field="label")
     if (size := len(label.encode())) > MOST_BYTES:
-        raise DatasetError(
-            f"the label has {size} bytes, at most {MOST_BYTES} are possible",
-            field="label",
-            limit=str(MOST_BYTES),
-            value=str(size),
-        )
+        raise _too_long(size, "bytes")
     return label
+
+
+def _too_long(size: int, unit: str) -> DatasetError:
+    return DatasetError(
+        f"the label has {size} {unit}, at most {MOST_BYTES} bytes are possible",
+        field="label",
+        limit=str(MOST_BYTES),
+        value=str(size),
+    )
 
 
 def doubtful_labels(counts: Mapping[str, int]) -> Iterator[Notice]:

@@ -88,7 +88,7 @@ def test_label_stores_what_can_be_read_and_names_the_rest(
     result = run("label", "acme/mood", table, "--json", answers="yes\n")
     assert result.exit_code == 1
     assert f"failed: {table}:3: " in result.stderr
-    assert notices(result)["same_input"]["names"] == ["new"]
+    assert notices(result)["row_repeated"]["names"] == ["new"]
     assert recorder.examples[HEAD] == {text_digest("new"): "yes"}
 
 
@@ -160,11 +160,11 @@ def test_the_same_input_twice_is_told_with_its_labels(
     result = run("train", "acme/mood", table, "--json")
     assert result.exit_code == 0
     found = notices(result)
-    assert (found["same_input"]["count"], found["same_input"]["names"]) == (1, ["good"])
-    assert found["two_labels"]["names"] == ["odd (yes, then no, then yes)"]
+    assert (found["row_repeated"]["count"], found["row_repeated"]["names"]) == (1, ["good"])
+    assert found["row_contradicted"]["names"] == ["odd (yes, then no, then yes)"]
     assert "1 input under more than one label, of which the last wins" in result.stderr
     assert recorder.examples[HEAD][text_digest("odd")] == "yes"
-    assert set(notices(run("advise", table, "--json"))) == {"same_input", "two_labels"}
+    assert set(notices(run("advise", table, "--json"))) == {"row_repeated", "row_contradicted"}
 
 
 def test_the_same_picture_in_two_classes_is_told(run: Run, tmp_path: Path) -> None:
@@ -173,8 +173,8 @@ def test_the_same_picture_in_two_classes_is_told(run: Run, tmp_path: Path) -> No
         (root / name).write_bytes(b"the same" if name != "a/4.png" else b"the size")
     (root / "b" / "6.png").write_bytes((root / "b" / "1.png").read_bytes())
     found = notices(run("train", "acme/shapes", root, "--json"))
-    assert found["two_labels"]["names"] == [f"{root / 'b/5.png'} (a, then b)"]
-    assert found["same_input"]["names"] == [f"{root / 'b/6.png'} = {root / 'b/1.png'}"]
+    assert found["row_contradicted"]["names"] == [f"{root / 'b/5.png'} (a, then b)"]
+    assert found["row_repeated"]["names"] == [f"{root / 'b/6.png'} = {root / 'b/1.png'}"]
 
 
 def test_a_class_with_one_example_is_named_before_anything_is_sent(

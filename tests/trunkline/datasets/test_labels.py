@@ -24,7 +24,9 @@ def test_a_label_is_composed_trimmed_and_told_or_refused(raw: str) -> None:
     assert bool(notes.notices()) == (label != raw)
 
 
-@pytest.mark.parametrize("raw", ["", "  ", "a\nb", "a\0", "a\u200b", "\ud83d", "x" * 4097])
+@pytest.mark.parametrize(
+    "raw", ["", "  ", "a\nb", "a\0", "a\u200b", "\ud83d", "x" * 4097, "é" * 2049]
+)
 def test_a_label_that_no_server_takes_is_refused(raw: str) -> None:
     with pytest.raises(DatasetError, match="label"):
         read_label(raw, Notes())

@@ -164,7 +164,7 @@ def test_a_file_that_is_no_such_table_is_an_error_that_says_what_to_do(
         ("t.csv", b"text,label\na,b\ncaf\xe9,y\nc,d\n", "3: `text` is not UTF-8: byte 0xe9"),
         ("t.csv", b"text,label\na,b\nx,\xff\nc,d\n", "3: `label` is not UTF-8"),
         ("t.csv", "text,label\na,b\nx,a\0b\nc,d\n", "3: the label has control characters"),
-        ("t.csv", f"text,label\na,b\nx,{LONG}\nc,d\n", "3: the label has 200000 bytes"),
+        ("t.csv", f"text,label\na,b\nx,{LONG}\nc,d\n", "3: the label has 200000 characters"),
         ("t.jsonl", '{"text"', "3: not JSON"),
         ("t.jsonl", "[" * 100_000, "3: not JSON"),
         ("t.jsonl", "[1]", "3: expected a JSON object, found list"),
