@@ -80,6 +80,16 @@ def check_classes(data: Data) -> None:
         )
 
 
+def unknown_labels(data: Data, test: Data) -> list[Notice]:
+    """Returns a notice of classes that only the test set has: nothing in it can be right on them.
+
+    A head may know them from before.
+    """
+    names = tuple(label for label in test.labels if label not in data.labels)
+    words = f"{counted(len(names), 'class', 'classes')} of {test.path} not in {data.path}"
+    return [Notice("unknown_test_label", words, len(names), names)] if names else []
+
+
 def repeated_inputs(inputs: Sequence[FileInput]) -> list[list[int]]:
     """Returns the rows, two or more each, that have the same input, in order.
 

@@ -12,7 +12,7 @@ from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.naming import digest_of, input_name
 from trunkline.cli.output import Output
 from trunkline.cli.predict import predicted
-from trunkline.cli.reading import check_classes, check_modality, read_data
+from trunkline.cli.reading import check_classes, check_modality, read_data, unknown_labels
 from trunkline.cli.report import report_facts
 from trunkline.cli.stored import compare_with_stored
 from trunkline.cli.training_options import WHOLE, SpecOptions, policy_option, spec_options
@@ -93,7 +93,9 @@ def train(
     data = read_data(path, columns)
     test_data = read_data(test_path, columns, test=True) if test_path else None
     check_modality(data, *([test_data] if test_data else []))
-    notices = [*data.notices, *(test_data.notices if test_data else ())]
+    notices = list(data.notices)
+    if test_data:
+        notices += [*test_data.notices, *unknown_labels(data, test_data)]
     out.notices(notices)
     if len(data.labels) < 2 and not _has_examples(client, head):
         check_classes(data)

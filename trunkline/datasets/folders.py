@@ -125,6 +125,8 @@ def _class_images(folder: Path, notes: Notes) -> Iterator[Image | Unreadable]:
         yield item
     others = {"left_out_suffix", "left_out_dead_link", "left_out_special"}
     left_out = [notice.words for notice in own.notices() if notice.reason in others]
+    if not found and any(notice.names[0].lower().endswith(".txt") for notice in own.notices()):
+        left_out.append("texts are read from a table, with a `text` and a `label` column")
     if not found and left_out:
         raise DatasetError(
             f"{folder}: no images in this class ({_suffixes()}): {'; '.join(left_out)}; "

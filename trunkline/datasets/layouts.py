@@ -1,6 +1,7 @@
 """Folders that are plainly laid out in another way than with one sub-folder per class."""
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -70,8 +71,7 @@ def check_layout(
     """
     if tables and len(shapes) < 2 and not (shapes and shapes[0].nested):
         raise DatasetError(
-            f"{root}: no class folders, but a table, which may be meant: "
-            f"trunkline train TENANT/HEAD {tables[0]}"
+            f"{root}: no class folders, but a table, which may be meant: {_call(tables)}"
         )
     _refuse_splits(root, shapes)
     if len(shapes) == 1:
@@ -96,14 +96,7 @@ def _refuse_splits(root: Path, shapes: Sequence[Shape]) -> None:
     labelled = [shape for shape in splits if shape.nested]
     if not labelled:
         raise DatasetError(f"{found}, and hold no class folders; one per class is expected in each")
-    trained = next((shape for shape in labelled if _words(shape.name) & _TRAIN), labelled[0])
-    others = [shape for shape in labelled if shape is not trained]
-    tested = [
-        shape for words in (_TEST, _VALIDATION) for shape in others if _words(shape.name) & words
-    ]
-    call = f"trunkline train TENANT/HEAD {trained.path}"
-    if tested:
-        call += f" --test {tested[0].path}"
+    call = _call([shape.path for shape in labelled])
     raise DatasetError(f"{found}; name the one to read, such as: {call}")
 
 
@@ -118,7 +111,7 @@ def _refuse_outer_level(root: Path, only: Shape, look: Callable[[Path], Shape]) 
     raise DatasetError(
         f"{root}: holds one folder, {only.name}, and the classes seem to lie deeper "
         f"({_listed([look(folder) for folder in inner.folders])}): "
-        f"trunkline train TENANT/HEAD {inner.path}"
+        f"{_call([inner.path])}"
     )
 
 
@@ -139,7 +132,7 @@ def _look_below(root: Path, shapes: Sequence[Shape], notes: Notes) -> None:
         raise DatasetError(
             f"{root}: {_listed(shapes)} look like parts of the data, not like classes, as each "
             f"holds {inner}; read them one after the other, beginning with: "
-            f"trunkline train TENANT/HEAD {shapes[0].path}"
+            f"{_call([shapes[0].path])}"
         )
     kind = "splits, which are not told apart" if all(map(is_split, shared)) else "the same folders"
     notes.add(
@@ -148,6 +141,17 @@ def _look_below(root: Path, shapes: Sequence[Shape], notes: Notes) -> None:
         f"the {counted(len(shapes), 'class', 'classes')} ({_listed(shapes)}) hold {kind} "
         f"({inner}); the outer folders are taken as the classes",
     )
+
+
+def _call(paths: Sequence[Path]) -> str:
+    """Writes the call that trains on the path named so, and tests on another one, if one is."""
+    trained = next((path for path in paths if _words(path.stem) & _TRAIN), paths[0])
+    others = [path for path in paths if path is not trained]
+    tested = [
+        path for words in (_TEST, _VALIDATION) for path in others if _words(path.stem) & words
+    ]
+    call = f"trunkline train TENANT/HEAD {shlex.quote(str(trained))}"
+    return f"{call} --test {shlex.quote(str(tested[0]))}" if tested else call
 
 
 def is_split(name: str) -> bool:

@@ -37,8 +37,8 @@ Problem = Callable[[Sequence[str]], str | None]
 
 
 def column_name(name: str) -> str:
-    """Returns the name by which columns are compared."""
-    return name.strip().casefold()
+    """Returns the name by which columns are compared: any case, no byte order mark left over."""
+    return name.replace("\ufeff", "").strip().casefold()
 
 
 def delimited_records(path: Path, problem: Problem, notes: Notes) -> Iterator[Record | Unreadable]:

@@ -133,6 +133,8 @@ def _input(record: Record, columns: Columns, folder: Path) -> Image | Text:
         return Text(text)
     if "\0" in text:
         raise DatasetError(f"`{name}` is no path: {text!r}", field=name)
+    if "://" in text:
+        raise DatasetError(f"`{name}` is an address: {text}; files are read alone", field=name)
     return Image.open(folder / text)
 
 

@@ -144,6 +144,12 @@ def test_classes_of_a_test_set_may_have_one_example(run: Run, table: Path, tmp_p
     assert json.loads(result.stdout)["notices"] == []
 
 
+def test_classes_that_only_the_test_set_has_are_told(run: Run, table: Path, tmp_path: Path) -> None:
+    (tmp_path / "test.csv").write_text("text,label\nlovely,Yes\npoor,no\nodd,Yes\n")
+    result = run("train", "acme/mood", table, "--test", tmp_path / "test.csv", "--json")
+    assert notices(result)["unknown_test_label"]["names"] == ["Yes"]
+
+
 def test_no_examples_at_all_are_told_with_the_reasons(run: Run, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()

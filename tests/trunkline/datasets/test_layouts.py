@@ -73,6 +73,18 @@ def test_a_table_beside_images_is_named(tmp_path: Path) -> None:
         list(read_examples(tmp_path))
 
 
+def test_tables_of_splits_are_named_with_their_parts(tmp_path: Path) -> None:
+    root = tree(tmp_path / "my data", "test.csv", "train.csv", "readme.txt")
+    call = f"train TENANT/HEAD '{root / 'train.csv'}' --test '{root / 'test.csv'}'"
+    with pytest.raises(DatasetError, match=re.escape(call)):
+        list(read_examples(root))
+
+
+def test_folders_of_texts_are_referred_to_tables(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"2 \.txt files.*texts are read from a table"):
+        list(read_examples(tree(tmp_path, "neg/1.txt", "neg/2.txt", "pos/1.txt")))
+
+
 @pytest.mark.parametrize(
     "files",
     [

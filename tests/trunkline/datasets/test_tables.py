@@ -82,6 +82,7 @@ def test_paths_are_relative_to_the_table(tmp_path: Path) -> None:
         ",text,label\n0,a,b\n1,c,d\n",
         "Text ; LABEL\na;b\nc;d\n",
         "sep=;\ntext;label\na;b\nc;d\n",
+        "\ufeff\ufefftext,label\na,b\nc,d\n",
         "text,label\ra,b\rc,d\r",
         "text,label\r\na,b\r\n\r\nc,d",
         "id|label|text\n1|b|a\n2|d|c",
@@ -176,6 +177,7 @@ def test_a_file_that_is_no_such_table_is_an_error_that_says_what_to_do(
         ("t.jsonl", '{"text": "a", "label": "b", "Label": "c"}', "3: a column name occurs twice"),
         ("t.jsonl", '{"text": "\\ud83d", "label": "b"}', "3: `text` is not valid Unicode"),
         ("t.jsonl", '{"path": "a\\u0000b", "label": "b"}', "3: `path` is no path"),
+        ("t.jsonl", '{"path": "https://a.b/c.png", "label": "b"}', "3: `path` is an address"),
     ],
 )
 def test_a_mistake_in_a_row_costs_that_row_alone(
