@@ -8,7 +8,7 @@ from rich.progress import TextColumn
 
 from trunkline.cli.column_options import check_columns, column_options
 from trunkline.cli.connection import client_command
-from trunkline.cli.naming import names_of, short_digest, shown_name
+from trunkline.cli.naming import found_at, names_of, short_digest
 from trunkline.cli.output import Output, plain
 from trunkline.cli.reading import check_classes, check_modality, read_data
 from trunkline.cli.report import accuracy
@@ -108,7 +108,7 @@ def _ask(
 
         advice = client.advise(tenant, examples, backbones, seed=seed, on_progress=on_progress)
         bar.update(task, description="compared", completed=len(examples) + 1)
-    out.failures([(shown_name(as_input(examples[row.row].input)), row) for row in advice.failures])
+    out.failures([(found_at(as_input(examples[row.row].input)), row) for row in advice.failures])
     return advice
 
 

@@ -34,6 +34,11 @@ def shown_name(item: Input) -> str:
     return name[: _SHOWN_TEXT - 1] + "…" if long else name
 
 
+def found_at(item: Input) -> str:
+    """Returns where a person finds the input: file and line of a table's text, else its name."""
+    return item.where if isinstance(item, Text) and item.where else shown_name(item)
+
+
 def short_digest(digest: str) -> str:
     """Returns the beginning of a digest, enough to tell it from others."""
     return digest[:_SHOWN_DIGEST] + "…"

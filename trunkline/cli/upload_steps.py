@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import click
 from rich.progress import MofNCompleteColumn, TextColumn
 
-from trunkline.cli.naming import shown_name
+from trunkline.cli.naming import found_at
 from trunkline.cli.output import Output
 from trunkline.cli.trainings import phase_words
 from trunkline.clients.client import Client
@@ -67,7 +67,7 @@ def upload(client: Client, out: Output, head: str, examples: Sequence[NewExample
         f"{uploaded.rows} examples: {uploaded.known} known already, "
         f"{size(uploaded.sent_bytes)} sent, {uploaded.failed} failed"
     )
-    named = [(shown_name(as_input(examples[row.row].input)), row) for row in uploaded.failures]
+    named = [(found_at(as_input(examples[row.row].input)), row) for row in uploaded.failures]
     out.failures(named)
     if uploaded.truncated_count:
         names = [input_name(as_input(examples[row].input)) for row in uploaded.truncated]

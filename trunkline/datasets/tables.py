@@ -130,7 +130,7 @@ def _input(record: Record, columns: Columns, folder: Path) -> Image | Text:
     if not text:
         raise DatasetError(f"`{name}` is empty", field=name)
     if columns.text is not None or (columns.path is None and name == "text"):
-        return Text(text)
+        return Text(text, record.where)
     if "\0" in text:
         raise DatasetError(f"`{name}` is no path: {text!r}", field=name)
     if "://" in text:

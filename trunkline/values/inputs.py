@@ -58,9 +58,13 @@ class Image:
 
 @dataclass(frozen=True)
 class Text:
-    """A text, or its UTF-8 bytes as they were found: the server then checks them."""
+    """A text, or its UTF-8 bytes as they were found: the server then checks them.
+
+    `where` is file and line of one that was read from a table.
+    """
 
     text: str | bytes
+    where: str | None = field(default=None, repr=False, compare=False)
 
     def load(self) -> "Text":
         """Returns itself: it is in memory."""

@@ -43,7 +43,7 @@ def test_a_failed_row_is_named_and_the_rest_advised_on(
     recorder.bad_digests.add(text_digest("bad"))
     result = run("advise", table)
     assert result.exit_code == 1
-    assert "failed: bad: cannot be decoded" in result.stderr
+    assert f"failed: {table}:4: cannot be decoded" in result.stderr
     assert "Transfer does not help." in result.stdout
 
 

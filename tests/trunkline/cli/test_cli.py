@@ -121,7 +121,7 @@ def test_train_with_a_failed_row_trains_on_the_others_and_exits_1(
     assert result.exit_code == 1
     document = json.loads(result.stdout)
     assert (document["version"], document["upload"]["failed"]) == (1, 1)
-    assert "failed: fine: cannot be decoded" in result.stderr
+    assert f"failed: {table}:3: cannot be decoded" in result.stderr
 
 
 def test_train_refuses_another_backbone_than_the_heads_own(run: Run, table: Path) -> None:

@@ -126,7 +126,7 @@ def test_columns_without_a_table_are_a_usage_error(run: Run, tmp_path: Path, com
     assert (result.exit_code, "no table" in result.stderr) == (2, True)
 
 
-def test_a_long_text_that_fails_is_named_in_one_line(
+def test_a_text_that_the_server_refuses_is_named_by_its_line(
     run: Run, recorder: Recorder, tmp_path: Path
 ) -> None:
     text = "word " * 50_000
@@ -135,6 +135,7 @@ def test_a_long_text_that_fails_is_named_in_one_line(
     for command in (["train", "acme/mood"], ["advise"]):
         result = run(*command, tmp_path / "t.csv")
         assert result.exit_code == 1
+        assert f"failed: {tmp_path / 't.csv'}:2: cannot be decoded" in result.stderr
         assert max(map(len, result.stderr.splitlines())) < 300
 
 
