@@ -20,9 +20,9 @@ _WORDS: dict[str, Callable[[int, str], str]] = {
     ),
     "left_out_litter": lambda n, _: f"{counted(n, *_FILES)} left out that systems leave behind",
     "left_out_dead_link": lambda n, _: f"{counted(n, 'link')} left out that cannot be followed",
-    "left_out_link": lambda n, _: f"{counted(n, 'link')} left out to folders that are read already",
+    "left_out_link": lambda n, _: f"{counted(n, 'link')} left out, leading to what is read already",
     "left_out_special": lambda n, _: (
-        f"{counted(n, 'entry', 'entries')} left out that are neither files nor folders"
+        f"{counted(n, 'entry', 'entries')} left out, being neither file nor folder"
     ),
     "left_out_empty_class": lambda n, _: f"{counted(n, 'class folder')} left out without any file",
     "left_out_empty_row": lambda n, _: f"{counted(n, 'row')} left out without any filled cell",

@@ -2,8 +2,11 @@ import os
 import socket
 import unicodedata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.trunkline.datasets.trees import read_tree, tree
 from trunkline import DatasetError, Image
@@ -14,6 +17,27 @@ def test_a_folder_gives_one_class_per_sub_folder(tmp_path: Path) -> None:
     rows, notices = read_tree(tree(tmp_path, "b/2.JPG", "b/deep/1.png", "a/1.webp"))
     assert rows == [("a/1.webp", "a"), ("b/2.JPG", "b"), ("b/deep/1.png", "b")]
     assert notices == {}
+
+
+@given(
+    st.sets(
+        st.tuples(
+            st.sampled_from(["", "a/", "b/", "a/deep/", "b/deep/er/"]),
+            st.sampled_from(["1", "2", ".1", "._1", "Thumbs", "x y", "é"]),
+            st.sampled_from(["", ".png", ".JPG", ".jfif", ".heic", ".db", ".txt.gz", "."]),
+        ).map("".join)
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_every_file_is_read_or_named_in_a_notice(files: set[str]) -> None:
+    with TemporaryDirectory() as root:
+        tree(Path(root), "a/good.png", "b/good.png", *files)
+        notes = Notes()
+        items = [row.input for row in read_examples(Path(root), notes=notes)]
+        read = {str(item.path) for item in items if isinstance(item, Image)}
+        told = {name for notice in notes.notices() for name in notice.names}
+        assert not read & told
+        assert read | told == {str(path) for path in Path(root).rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize(
