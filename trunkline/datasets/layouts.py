@@ -93,7 +93,7 @@ def _refuse_splits(root: Path, shapes: Sequence[Shape]) -> None:
     if len(splits) < 2 or not plain:
         return
     found = f"{root}: {_listed(splits)} look like splits of the data, not like classes"
-    labelled = [shape for shape in splits if shape.nested]
+    labelled = [shape for shape in splits if shape.folders and not shape.holds_images]
     if not labelled:
         raise DatasetError(f"{found}, and hold no class folders; one per class is expected in each")
     call = _call([shape.path for shape in labelled])
@@ -105,7 +105,7 @@ def _refuse_outer_level(root: Path, only: Shape, look: Callable[[Path], Shape]) 
     inner = only
     while len(inner.folders) == 1 and not inner.holds_images:
         inner = look(inner.folders[0])
-    if not inner.nested:
+    if not inner.nested or all(_PART.fullmatch(row.name.casefold()) for row in inner.folders):
         return
     _refuse_splits(inner.path, [look(folder) for folder in inner.folders])
     raise DatasetError(

@@ -38,6 +38,12 @@ def test_splits_beside_other_folders_are_refused(tmp_path: Path) -> None:
     assert "--test" not in str(caught.value)
 
 
+def test_splits_with_one_class_are_splits(tmp_path: Path) -> None:
+    tree(tmp_path, "train/a/1.png", "val/a/1.png")
+    with pytest.raises(DatasetError, match=re.escape(f"--test {tmp_path / 'val'}")):
+        list(read_examples(tmp_path))
+
+
 def test_splits_without_classes_are_refused(tmp_path: Path) -> None:
     tree(tmp_path, "train/1.png", "test/1.png")
     with pytest.raises(DatasetError, match="hold no class folders"):
@@ -92,6 +98,7 @@ def test_folders_of_texts_are_referred_to_tables(tmp_path: Path) -> None:
         ["valid/1.png", "invalid/1.png"],
         ["test tube/1.png", "train station/1.png"],
         ["cat/1.png"],
+        ["cat/2019/1.png", "cat/2020/1.png"],
         ["cat/1.png", "dogs/poodle/1.png", "dogs/beagle/2.png"],
         ["cat/black/1.png", "cat/white/1.png", "dog/poodle/1.png", "dog/beagle/1.png"],
         ["0/1.png", "1/1.png", "2019/1.png"],
