@@ -70,7 +70,7 @@ def upload(client: Client, out: Output, head: str, examples: Sequence[NewExample
     named = [(found_at(as_input(examples[row.row].input)), row) for row in uploaded.failures]
     out.failures(named)
     if uploaded.truncated_count:
-        names = [input_name(as_input(examples[row].input)) for row in uploaded.truncated]
+        names = [found_at(as_input(examples[row].input)) for row in uploaded.truncated]
         out.notices([truncated_notice(uploaded.truncated_count, names)])
     return uploaded
 
