@@ -106,6 +106,8 @@ class Application(_Requests):
     def __init__(self, settings: ServerSettings) -> None:
         super().__init__(settings)
         self._database = Database(settings.data_dir)
+        for head, joined in self._database.joined_labels.items():
+            log.info("labels became one with others", head=head, labels=joined)
         self._extractor = _extractor(settings, self.metrics)
         embeddings = EmbeddingResolver(
             self._extractor,

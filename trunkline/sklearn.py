@@ -25,6 +25,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from trunkline.errors import InvalidArgument
+from trunkline.labels import normalised
 from trunkline.values.heads import Export
 from trunkline.wire.weights import metadata
 
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 def weights_of(estimator: Any, *, fingerprint: str = "") -> bytes:
     """Writes a fitted linear classifier's weights as a safetensors file for `Client.import_head`.
 
-    Labels are the classes as strings. With two classes scikit-learn keeps one row of weights, w,
+    Labels are the classes as strings, in their normal form (NFC). With two classes scikit-learn keeps one row of weights, w,
     which becomes the rows -w/2 and w/2, of which the softmax is the logistic function of w.
 
     Args:
@@ -47,7 +48,8 @@ def weights_of(estimator: Any, *, fingerprint: str = "") -> bytes:
         fingerprint: of the backbone whose embeddings it was fitted on; goes into the file.
 
     Raises:
-        InvalidArgument: if it is another estimator, is not fitted, or has several outputs.
+        InvalidArgument: if it is another estimator, is not fitted, has several outputs, or two
+            classes whose labels are the same.
     """
     import numpy as np
     import safetensors.numpy
@@ -125,7 +127,7 @@ def _linear(classifier: Any) -> "tuple[list[str], Array, Array]":
     coef = classifier.coef_
     weight = np.atleast_2d(coef.toarray() if hasattr(coef, "toarray") else coef).astype(np.float64)
     bias = np.broadcast_to(np.asarray(classifier.intercept_, np.float64), weight.shape[:1])
-    labels = [str(label) for label in classifier.classes_]
+    labels = _labels(classifier.classes_)
     if len(labels) == 2 and len(weight) == 1:
         weight, bias = np.vstack([-weight, weight]) / 2, np.hstack([-bias, bias]) / 2
     outputs = np.ndim(classifier.predict(np.zeros((1, weight.shape[1]))))
@@ -138,6 +140,22 @@ def _linear(classifier: Any) -> "tuple[list[str], Array, Array]":
             value=type(classifier).__name__,
         )
     return labels, weight, bias
+
+
+def _labels(classes: Any) -> list[str]:
+    """Returns the classes' labels; two that become one cannot be those of a head."""
+    found: dict[str, str] = {}
+    for label in map(str, classes):
+        first = found.setdefault(normalised(label), label)
+        if first != label:
+            raise InvalidArgument(
+                f"classes {first!a} and {label!a} have the same label, written in two "
+                "Unicode forms",
+                field="estimator",
+                limit="one class for each label",
+                value=ascii(label),
+            )
+    return list(found)
 
 
 def _classifiers() -> tuple[Any, ...]:

@@ -158,7 +158,7 @@ class AdviceRequest:
         if isinstance(raw, Exception):
             raise _BadRow(raw)
         try:
-            check_label(label, self._settings.max_label_bytes)
+            label = check_label(label, self._settings.max_label_bytes)
             self._check_number(label)
         except InvalidRequest as error:
             raise _BadRow(error) from error

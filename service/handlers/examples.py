@@ -32,6 +32,7 @@ from service.store.examples import Change, NewExample
 from service.store.head_records import HeadRecord
 from service.store.view_digests import view_digest
 from service.tuning.activation_files import ActivationFiles
+from trunkline.labels import normalised
 from trunkline.resources import HeadName
 from trunkline.v1 import heads_pb2
 
@@ -123,7 +124,7 @@ class Examples:
             head.uid,
             after=after,
             limit=size + 1,
-            label=request.label if request.HasField("label") else None,
+            label=normalised(request.label) if request.HasField("label") else None,
         )
         page = found[:size]
         return heads_pb2.ListExamplesResponse(
@@ -245,7 +246,7 @@ class Examples:
                 example = new_example(
                     raw,
                     outcome,
-                    row.label if row.HasField("label") else None,
+                    normalised(row.label) if row.HasField("label") else None,
                     "upload",
                     keep_input=head.keep_inputs,
                     weight=row.weight if row.HasField("weight") else None,

@@ -29,6 +29,7 @@ from service.store import heads as stored_heads
 from service.store.feedback import NewFeedback, Stored
 from service.store.feedback_rules import AllowedLabels
 from service.store.head_records import HeadRecord
+from trunkline.labels import normalised
 from trunkline.resources import HeadName
 from trunkline.v1 import heads_pb2, prediction_pb2
 
@@ -82,10 +83,11 @@ class Feedback:
                 response.errors.append(row_error(row, error, call.request_id))
             elif isinstance(raw, RawInput):
                 keep = head.keep_inputs
-                example = new_example(raw, outcome, item.label, "feedback", keep_input=keep)
+                label = normalised(item.label)
+                example = new_example(raw, outcome, label, "feedback", keep_input=keep)
                 if head.tail is not None:
                     example = replace(example, tail=(head.tail, tailed.vector))
-                new[row] = NewFeedback(item.id or uuid.uuid4().hex, example, item.label)
+                new[row] = NewFeedback(item.id or uuid.uuid4().hex, example, label)
         stored = await self._tasks.run(self._store(head, list(new.values())))
         for i, (row, feedback) in enumerate(new.items()):
             if i in stored.errors:
@@ -196,10 +198,10 @@ class Feedback:
         checked: list[RawInput | Exception] = []
         for item, raw in zip(request.feedback, inputs, strict=True):
             try:
-                check_label(item.label, self._settings.max_label_bytes)
+                label = check_label(item.label, self._settings.max_label_bytes)
                 if item.id:
                     check_feedback_id(item.id)
-                labels.check(item.label, new)
+                labels.check(label, new)
             except InvalidRequest as error:
                 checked.append(error)
             else:

@@ -20,6 +20,7 @@ from service.extraction import Extractor
 from service.live import LiveCopies, Policy
 from service.replies.heads import example_message
 from service.requests.calls import Call
+from service.serving import scoring
 from service.serving.head_cache import HeadCache
 from service.store import Database, example_sets, kept_inputs
 from service.store import examples as stored_examples
@@ -126,11 +127,11 @@ def _choose(
     chosen = [digests[row] for row in rows]
     if head is None:
         return _Choice(chosen, [""] * len(chosen), [0.0] * len(chosen))
-    probabilities = head.probabilities(embeddings[rows])
+    labels, probabilities = scoring.probabilities(head, embeddings[rows])
     best = probabilities.argmax(axis=1)
     return _Choice(
         chosen,
-        [head.labels[index] for index in best],
+        [labels[index] for index in best],
         [float(row[index]) for row, index in zip(probabilities, best, strict=True)],
     )
 

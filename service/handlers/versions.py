@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -19,7 +19,7 @@ from service.handlers.heads import describe, new_name
 from service.live import LiveCopies
 from service.replies.heads import version_message
 from service.requests.calls import Call
-from service.requests.fields import check_label
+from service.requests.fields import check_label, normalised_labels
 from service.requests.paging import page_size, read_page_token, write_page_token
 from service.serving.head_cache import HeadCache
 from service.store import Database
@@ -141,10 +141,11 @@ class HeadVersions:
             if error.field != "fingerprint":
                 raise
             raise _foreign(backbone, str(error.value)) from error
-        self._check_labels(head.labels)
-        return head
+        return self._with_checked_labels(head)
 
-    def _check_labels(self, labels: Sequence[str]) -> None:
+    def _with_checked_labels(self, head: adapters.Head) -> adapters.Head:
+        """Returns the head with its labels, given or in the file, in their normal form."""
+        labels = head.labels
         if len(labels) > self._settings.max_classes:
             raise InvalidRequest(
                 f"classes: at most {self._settings.max_classes}, has {len(labels)}",
@@ -152,8 +153,11 @@ class HeadVersions:
                 limit=self._settings.max_classes,
                 value=len(labels),
             )
-        for label in labels:
-            check_label(label, self._settings.max_label_bytes)
+        checked = [check_label(label, self._settings.max_label_bytes) for label in labels]
+        normalised_labels(labels, "labels")
+        forms = normalised_labels(head.class_weights, "class_weights")
+        weights = {forms[label]: weight for label, weight in head.class_weights.items()}
+        return replace(head, labels=tuple(checked), class_weights=weights)
 
 
 def _foreign(backbone: BackboneInfo, fingerprint: str) -> FingerprintMismatch:

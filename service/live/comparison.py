@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from adapters import Head
 from adapters.folds import stratified_folds
 from adapters.live import LiveHead, live_head
+from service.serving.scoring import answers
 from service.store.live_set import LiveFeedback, Member
 
 MAX_LOSS = 0.01
@@ -154,8 +155,8 @@ def right_about(head: Head | None, examples: Sequence[Example]) -> list[bool | N
     """Returns whether a head gives each example its label; None without a head."""
     if head is None:
         return [None] * len(examples)
-    best = head.logits(_vectors(examples, head.dim)).argmax(axis=1)
-    return [head.labels[i] == item.label for i, item in zip(best, examples, strict=True)]
+    found = answers(head, _vectors(examples, head.dim))
+    return [label == item.label for label, item in zip(found, examples, strict=True)]
 
 
 def _vectors(examples: Sequence[Example], dim: int) -> NDArray[np.float32]:

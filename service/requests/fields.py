@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 from service.errors import InvalidRequest
+from trunkline.labels import normalised
 
 MIN_WEIGHT, MAX_WEIGHT = 1e-3, 1e3
 """Far above it, sums in float64 would lose the examples of weight 1."""
@@ -30,11 +32,12 @@ def check_weight(weight: float) -> float:
 
 
 def check_label(label: str, max_bytes: int) -> str:
-    """Returns the label if it is valid.
+    """Returns the label in its normal form if it is valid.
 
     Raises:
         InvalidRequest: it is empty, too long, or has control characters or outer white space.
     """
+    label = normalised(label)
     size = len(label.encode())
     if not 1 <= size <= max_bytes:
         raise InvalidRequest(
@@ -51,6 +54,26 @@ def check_label(label: str, max_bytes: int) -> str:
             value=label,
         )
     return label
+
+
+def normalised_labels(labels: Iterable[str], field: str) -> dict[str, str]:
+    """Returns normal forms by the labels as given, in their order; a label given twice is once.
+
+    Raises:
+        InvalidRequest: two of them become one. They look the same, so they are named in ASCII.
+    """
+    given: dict[str, str] = {}
+    for label in labels:
+        first = given.setdefault(normalised(label), label)
+        if first != label:
+            raise InvalidRequest(
+                f"{field}: {first!a} and {label!a} are the same label, written in two "
+                "Unicode forms",
+                field=field,
+                limit="one form of each label",
+                value=ascii(label),
+            )
+    return {label: form for form, label in given.items()}
 
 
 def check_feedback_id(feedback_id: str) -> str:

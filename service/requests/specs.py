@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import adapters
 from adapters.spec import Augmentation, FineTune, NoveltySpec
+from service.requests.fields import normalised_labels
 from trunkline.v1 import heads_pb2
 
 
 def read_spec(message: heads_pb2.HeadSpec) -> adapters.HeadSpec:
-    """Returns the spec as adapters take it; raises adapters.InvalidSpec if it makes no sense."""
+    """Returns the spec as adapters take it, labels in their normal form.
+
+    Raises:
+        adapters.InvalidSpec: it makes no sense.
+        InvalidRequest: it names one label in two forms.
+    """
     default = adapters.HeadSpec()
+    forms = normalised_labels(message.class_weights, "class_weights")
     return adapters.HeadSpec(
         family=message.family or default.family,
         seed=message.seed,
         l2=message.l2 if message.HasField("l2") else None,
         front=message.front or default.front,
         class_weight=message.class_weight or None,
-        class_weights=dict(message.class_weights),
+        class_weights={forms[label]: value for label, value in message.class_weights.items()},
         augment=Augmentation(
             views=message.augment.views, noise=message.augment.noise or default.augment.noise
         ),

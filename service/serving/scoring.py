@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from adapters import Head
 from service.requests.tensors import to_tensor
+from trunkline.labels import normalised
 from trunkline.v1 import prediction_pb2
 
 INLINE_MULTIPLICATIONS = 4_000_000
@@ -32,23 +33,59 @@ async def score(
     return _score(head, vectors, top_k, level)
 
 
+def answers(head: Head, embeddings: NDArray[np.float32]) -> list[str]:
+    """Returns the label that a head gives to each embedding; they have shape (n, dim)."""
+    labels, joining = _classes(head)
+    scores = head.logits(embeddings) if joining is None else head.probabilities(embeddings)
+    best = (scores if joining is None else scores @ joining).argmax(axis=1)
+    return [labels[index] for index in best]
+
+
+def probabilities(
+    head: Head, embeddings: NDArray[np.float32]
+) -> tuple[tuple[str, ...], NDArray[np.float32]]:
+    """Returns labels, and the probability of each, of shape (n, labels)."""
+    labels, joining = _classes(head)
+    found = head.probabilities(embeddings)
+    return labels, found if joining is None else found @ joining
+
+
+def _classes(head: Head) -> tuple[tuple[str, ...], NDArray[np.float32] | None]:
+    """Returns the labels a head answers with, and which of its classes are joined in each.
+
+    That is a matrix of ones of shape (classes, labels). It is None but for versions that were made
+    before labels were normalised, and learned one label in two forms.
+    """
+    if all(map(str.isascii, head.labels)):
+        return head.labels, None
+    forms = [normalised(label) for label in head.labels]
+    labels = tuple(dict.fromkeys(forms))
+    if len(labels) == len(forms):
+        return head.labels, None
+    joining = np.zeros((len(forms), len(labels)), np.float32)
+    joining[np.arange(len(forms)), [labels.index(form) for form in forms]] = 1
+    return labels, joining
+
+
 def _score(
     head: Head, vectors: NDArray[np.float32], top_k: int, level: float | None
 ) -> prediction_pb2.HeadPredictions:
-    classes = len(head.labels)
-    k = min(top_k, classes) or classes
     rows, views, dim = vectors.shape
-    probabilities = head.probabilities(vectors.reshape(rows * views, dim))
+    labels, scores = probabilities(head, vectors.reshape(rows * views, dim))
+    k = min(top_k, len(labels)) or len(labels)
     if views > 1:
-        probabilities = probabilities.reshape(rows, views, classes).mean(axis=1)
-    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+        scores = scores.reshape(rows, views, len(labels)).mean(axis=1)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     reply = prediction_pb2.HeadPredictions(
-        labels=head.labels,
+        labels=labels,
         indices=to_tensor(order.astype(np.uint32)),
-        probabilities=to_tensor(probabilities[np.arange(rows)[:, None], order]),
+        probabilities=to_tensor(scores[np.arange(rows)[:, None], order]),
     )
     if level is not None and head.conformal is not None:
         sets = head.conformal.sets(head.logits(vectors[:, 0]), level)
+        _, joining = _classes(head)
+        if joining is not None:
+            sets = sets @ joining > 0
         reply.set_sizes.CopyFrom(to_tensor(sets.sum(axis=1, dtype=np.uint32)))
         reply.set_indices.CopyFrom(to_tensor(np.nonzero(sets)[1].astype(np.uint32)))
     if head.novelty is not None:

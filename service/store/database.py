@@ -48,6 +48,10 @@ class Database:
     Args:
         data_dir: is made if it is missing.
 
+    Attributes:
+        joined_labels: by the names of heads, how many stored labels became one with another when
+            labels were normalised, if that was done now.
+
     Raises:
         DataDirectoryLocked: another server has it.
         DataDirectoryTooNew: a later release has written it.
@@ -61,7 +65,7 @@ class Database:
         self._write_engine = _engine(url, begin="BEGIN IMMEDIATE")
         self._read_engine = _engine(url, begin="BEGIN")
         try:
-            migrate(self._write_engine)
+            self.joined_labels = migrate(self._write_engine)
             _checkpoint(self._write_engine)  # the last server may have died before it could
         except Exception:
             self._write_engine.dispose()
@@ -225,8 +229,8 @@ def _checkpoint(engine: Engine) -> None:
         raise Unavailable("the journal is being read; ask again", retry_after=1.0)
 
 
-def migrate(engine: Engine) -> None:
-    """Brings the schema to the newest revision.
+def migrate(engine: Engine) -> dict[str, int]:
+    """Brings the schema to the newest revision; returns `Database.joined_labels`.
 
     Raises:
         DataDirectoryTooNew: it has one that is not known here.
@@ -247,6 +251,8 @@ def migrate(engine: Engine) -> None:
             )
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+    joined: dict[str, int] = config.attributes.get("joined_labels", {})
+    return joined
 
 
 def _lock_directory(data_dir: Path) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from service.store.feedback_rules import AllowedLabels, Pending, Said, decide
 from service.store.feedback_states import FeedbackState, release, set_values
 from service.store.head_records import HeadRecord
 from service.store.heads import require_head
+from service.store.label_forms import read_json
 from service.store.live_set import live_labels
 from service.store.sql import chunks
 
@@ -116,7 +116,7 @@ def allowed_labels(connection: Connection, head: HeadRecord, max_classes: int) -
     labels = select(schema.versions.c.labels).filter_by(
         head_uid=head.uid, version=head.active_version
     )
-    known = set(json.loads(connection.execute(labels).scalar_one()))
+    known = set(read_json(connection.execute(labels).scalar_one()))
     if not head.allow_new_labels:
         return AllowedLabels(known)
     known |= live_labels(connection, head.uid)

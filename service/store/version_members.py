@@ -9,6 +9,7 @@ from collections.abc import Mapping, Set
 from sqlalchemy import Connection, delete, insert, select
 
 from service.store import schema
+from service.store.label_forms import read_json
 
 _DIGEST = 32  # bytes
 
@@ -28,10 +29,13 @@ def pack(labels: Mapping[str, str]) -> tuple[bytes, bytes]:
 
 
 def unpack(digests: bytes, packed: bytes) -> dict[str, str]:
-    """Returns the labels by digest that `pack` was given, in order; ignores further digests."""
+    """Returns the labels by digest that `pack` was given, in order and in their normal form.
+
+    Further digests are ignored.
+    """
     data = zlib.decompress(packed)
     size = int.from_bytes(data[:4], "little")
-    names = json.loads(data[4 : 4 + size])
+    names = read_json(data[4 : 4 + size].decode())
     indices = memoryview(data)[4 + size :].cast("B")
     return {
         digests[_DIGEST * i : _DIGEST * (i + 1)].hex(): names[

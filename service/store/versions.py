@@ -16,6 +16,7 @@ from service.store.embeddings import truncated_digests
 from service.store.feedback_states import FeedbackState, update_feedback
 from service.store.head_records import HeadRecord
 from service.store.heads import require_head
+from service.store.label_forms import read_json, with_normal_labels
 from service.store.tails import TailRecord, delete_unused_tails
 from service.store.version_members import delete_members, members_of, store_members
 
@@ -178,7 +179,7 @@ def get_version(connection: Connection, uid: str, version: int) -> VersionRecord
 
 
 def get_weights(connection: Connection, uid: str, version: int) -> bytes:
-    """Returns a version's safetensors file.
+    """Returns a version's safetensors file, its labels in their normal form.
 
     Raises:
         NotFound: the head has no such version.
@@ -189,7 +190,7 @@ def get_weights(connection: Connection, uid: str, version: int) -> bytes:
             schema.versions.c.head_uid == uid, schema.versions.c.version == version
         )
     ).scalar_one()
-    return weights
+    return with_normal_labels(weights)
 
 
 def list_versions(connection: Connection, uid: str, before: int, limit: int) -> list[VersionRecord]:
@@ -229,8 +230,8 @@ def _version(values: Mapping[Any, Any]) -> VersionRecord:
     )
     record = TailRecord(tail, strategy, tuple(json.loads(blocks)), size) if tail else None
     fields |= {
-        "labels": tuple(json.loads(fields["labels"])),
-        "report": json.loads(fields["report"]),
+        "labels": tuple(dict.fromkeys(read_json(fields["labels"]))),
+        "report": read_json(fields["report"]),
         "tail": record,
     }
     return VersionRecord(**fields)

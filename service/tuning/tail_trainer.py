@@ -31,6 +31,7 @@ from service.tuning.activations import Activations
 from service.tuning.checks import WHOLE, check_examples, check_tunable
 from service.tuning.process import TuningProcess
 from service.tuning.task import TuningResult, TuningTask
+from trunkline.labels import normalised
 
 ATTEMPTS = 3
 """To read examples that are not deleted at the same time."""
@@ -167,7 +168,11 @@ class TailTrainer:
     async def _task(self, head: HeadRecord, spec: adapters.HeadSpec, job: str) -> TuningTask:
         """Returns what the job began with, also before a restart."""
         kept = await self._tuning_process.task(job)
-        if kept is not None and kept.fingerprint == head.fingerprint:
+        if (
+            kept is not None
+            and kept.fingerprint == head.fingerprint
+            and all(label == normalised(label) for label in kept.labels)  # the store's are
+        ):
             return kept
         await self.delete(job)
         material = await self._parts.trainer.material(head, spec)

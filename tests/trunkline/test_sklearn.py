@@ -155,6 +155,16 @@ def test_an_estimator_that_is_not_fitted_is_refused(estimator: Any) -> None:
         weights_of(estimator)
 
 
+def test_labels_are_normalised_and_two_forms_of_one_are_refused_by_name() -> None:
+    rows = np.random.default_rng(0).normal(size=(6, DIM))
+    fitted = LinearDiscriminantAnalysis().fit(rows, ["cafe\u0301", "tea"] * 3)
+    head = Head.from_safetensors(weights_of(fitted, fingerprint=FINGERPRINT))
+    assert head.labels == ("caf\u00e9", "tea")
+    both = LinearDiscriminantAnalysis().fit(rows, ["cafe\u0301", "caf\u00e9", "tea"] * 2)
+    with pytest.raises(InvalidArgument, match=r"'cafe\\u0301' and 'caf\\xe9'"):
+        weights_of(both)
+
+
 def test_several_outputs_are_refused() -> None:
     rows, _ = data(3, "strings")
     several = RidgeClassifier().fit(rows, np.eye(3, dtype=int)[np.arange(60) % 3])

@@ -20,6 +20,7 @@ from trunkline.cli.upload_steps import find_or_create, train_head, upload
 from trunkline.clients.client import Client
 from trunkline.datasets import Columns, FileInput
 from trunkline.errors import NotFound
+from trunkline.labels import normalised
 from trunkline.values.examples import NewExample
 from trunkline.values.heads import HeadSpec
 from trunkline.values.outcomes import RowFailure
@@ -172,7 +173,7 @@ def _test(client: Client, out: Output, head: str, examples: Examples, version: i
             if isinstance(outcome, RowFailure):
                 failures.append((input_name(item), outcome))
             else:
-                right += outcome.label == label
+                right += outcome.label == normalised(label)
     out.failures(failures)
     tested = len(examples) - len(failures)
     return Test(len(examples), len(failures), right / tested if tested else None)

@@ -12,6 +12,7 @@ import adapters
 from adapters.spec import FRONTS, Augmentation, FineTune, NoveltySpec
 from service.replies.heads import spec_message
 from service.requests.specs import read_spec
+from trunkline.labels import normalised
 from trunkline.v1 import heads_pb2
 
 SPECS = st.builds(
@@ -20,7 +21,9 @@ SPECS = st.builds(
     seed=st.integers(0, 2**32 - 1),
     l2=st.none() | st.floats(1e-6, 1e6),
     front=st.sampled_from(FRONTS),
-    class_weights=st.dictionaries(st.text(min_size=1, max_size=3), st.floats(0.1, 10)),
+    class_weights=st.dictionaries(
+        st.text(min_size=1, max_size=3).map(normalised), st.floats(0.1, 10)
+    ),
     augment=st.builds(Augmentation, views=st.integers(0, 32), noise=st.floats(0.01, 10)),
     novelty=st.none()
     | st.builds(NoveltySpec, false_alarm_rate=st.floats(0.01, 0.99), abstain=st.booleans()),

@@ -41,6 +41,14 @@ def test_answers_are_guesses_numbers_labels_or_none(
     assert "new label: perhaps" in result.stderr
 
 
+def test_a_label_typed_in_another_unicode_form_is_no_new_one(
+    run: Run, recorder: Recorder, unlabelled: list[str]
+) -> None:
+    result = run("label", "acme/mood", answers="caf\u00e9\ncafe\u0301\nq\n")
+    assert labels(recorder, unlabelled[:2]) == ["caf\u00e9"] * 2
+    assert result.stderr.count("new label") == 1
+
+
 @pytest.mark.parametrize("end", ["q\n", ""])
 def test_what_was_answered_before_the_end_is_sent(
     run: Run, recorder: Recorder, unlabelled: list[str], end: str
