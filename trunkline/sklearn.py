@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 def weights_of(estimator: Any, *, fingerprint: str = "") -> bytes:
     """Writes a fitted linear classifier's weights as a safetensors file for `Client.import_head`.
 
-    Labels are the classes as strings, in their normal form (NFC). With two classes scikit-learn keeps one row of weights, w,
-    which becomes the rows -w/2 and w/2, of which the softmax is the logistic function of w.
+    Labels are the classes as strings, in their normal form (NFC). With two classes scikit-learn
+    keeps one row of weights, w, which becomes the rows -w/2 and w/2, of which the softmax is the
+    logistic function of w.
 
     Args:
         estimator: one of the classifiers that this module names, or a Pipeline of StandardScalers

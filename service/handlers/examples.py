@@ -19,6 +19,7 @@ from service.extraction import BackboneInfo, Extractor
 from service.live import LiveCopies
 from service.replies.heads import example_message
 from service.replies.rows import row_error
+from service.replies.uploads import UploadReply
 from service.requests.calls import Call
 from service.requests.fields import check_label, check_rows, check_weight
 from service.requests.inputs import RawInput, check_digest, read_inputs
@@ -28,7 +29,7 @@ from service.store import embeddings as stored_embeddings
 from service.store import examples as stored_examples
 from service.store import heads as stored_heads
 from service.store.embeddings import Needed
-from service.store.examples import Change, NewExample
+from service.store.examples import NewExample, Stored
 from service.store.head_records import HeadRecord
 from service.store.view_digests import view_digest
 from service.tuning.activation_files import ActivationFiles
@@ -37,8 +38,6 @@ from trunkline.resources import HeadName
 from trunkline.v1 import heads_pb2
 
 MAX_DIGESTS = 10_000
-MAX_NAMED_ROWS = 1000
-"""Rows that failed, or whose text was truncated, that a reply names; the others are counted."""
 
 
 class Examples:
@@ -90,9 +89,8 @@ class Examples:
         self, requests: AsyncIterator[heads_pb2.AddExamplesRequest], call: Call
     ) -> heads_pb2.AddExamplesResponse:
         """Stores each message of the stream before it takes the next."""
-        response = heads_pb2.AddExamplesResponse()
+        told = UploadReply(call.request_id)
         head: HeadRecord | None = None
-        rows = 0
         async for request in requests:
             if head is None:
                 head = await self._head(request.head)
@@ -104,13 +102,12 @@ class Examples:
                     limit=head.resource,
                     value=request.head,
                 )
-            await self._add_rows(head, request.examples, rows, response, call)
-            rows += len(request.examples)
+            await self._add_rows(head, request, told, call)
         if head is None:
             raise InvalidRequest(
                 "head: the stream had no message", field="head", limit="one message", value=0
             )
-        return response
+        return told.message
 
     async def list_page(
         self, request: heads_pb2.ListExamplesRequest, call: Call
@@ -147,10 +144,13 @@ class Examples:
                 changes.append(error)
             else:
                 changes.append((item.digest, label))
-        errors = await self._tasks.run(self._update(head, changes))
+        errors, corrections = await self._tasks.run(self._update(head, changes))
+        found = [item.digest for row, item in enumerate(request.updates) if row not in errors]
         return heads_pb2.UpdateExamplesResponse(
-            updated=len(changes) - len(errors),
+            updated=len(found),
             errors=[row_error(row, error, call.request_id) for row, error in errors.items()],
+            repeated=len(found) - len(set(found)),
+            corrections_replaced=corrections,
         )
 
     async def delete(
@@ -168,10 +168,10 @@ class Examples:
 
     async def _update(
         self, head: HeadRecord, changes: Sequence[tuple[str, str | None] | ServiceError]
-    ) -> dict[int, ServiceError]:
-        errors = await self._database.write(_update_labels, head.uid, changes)
+    ) -> tuple[dict[int, ServiceError], int]:
+        outcome = await self._database.write(_update_labels, head.uid, changes)
         self._live.outdate(head.uid)
-        return errors
+        return outcome
 
     async def _delete(
         self, head: HeadRecord, digests: Sequence[str | ServiceError]
@@ -182,41 +182,38 @@ class Examples:
         await asyncio.to_thread(self._activations.forget, head.uid, list(needed))
         return errors
 
-    async def _store(self, head: HeadRecord, new: Sequence[NewExample]) -> list[Change]:
-        changes = await self._database.write(
+    async def _store(
+        self, head: HeadRecord, new: Sequence[NewExample], told: UploadReply, overwrite: bool
+    ) -> Stored:
+        stored = await self._database.write(
             stored_examples.store_examples,
             head.uid,
             new,
             max_examples=self._settings.max_examples_per_head,
             fingerprint=head.fingerprint,
+            earlier=told.given,
+            overwrite=overwrite,
         )
-        if changes.count("added") < len(changes):
+        if stored.changes.count("added") < len(stored.changes):
             self._live.outdate(head.uid)
-        return changes
+        return stored
 
     async def _add_rows(
         self,
         head: HeadRecord,
-        rows: Sequence[heads_pb2.NewExample],
-        first: int,
-        response: heads_pb2.AddExamplesResponse,
+        request: heads_pb2.AddExamplesRequest,
+        told: UploadReply,
         call: Call,
     ) -> None:
-        check_rows("examples", len(rows), self._settings.max_rows_per_request)
+        check_rows("examples", len(request.examples), self._settings.max_rows_per_request)
         backbone = head_backbone(self._extractor, head)
-        new, errors = await self._embed(head, backbone, rows, call)
+        new, errors = await self._embed(head, backbone, request.examples, call)
+        stored = Stored([], [])
         if new:
-            changes = await self._tasks.run(self._store(head, list(new.values())))
-            response.added += changes.count("added")
-            response.updated += changes.count("updated")
-            response.unchanged += changes.count("unchanged")
-        response.failed += len(errors)
-        truncated = [first + row for row, example in new.items() if example.truncated]
-        response.truncated_count += len(truncated)
-        response.truncated.extend(truncated[: MAX_NAMED_ROWS - len(response.truncated)])
-        remaining = MAX_NAMED_ROWS - len(response.errors)
-        for row, error in list(errors.items())[:remaining]:
-            response.errors.append(row_error(first + row, error, call.request_id))
+            stored = await self._tasks.run(
+                self._store(head, list(new.values()), told, request.overwrite)
+            )
+        told.add(len(request.examples), new, stored, errors)
 
     async def _embed(
         self,
@@ -225,7 +222,7 @@ class Examples:
         rows: Sequence[heads_pb2.NewExample],
         call: Call,
     ) -> tuple[dict[int, NewExample], dict[int, Exception]]:
-        """Returns what is to be stored, or the error, by row."""
+        """Returns the examples of the rows, and errors of those that have none."""
         inputs = await read_inputs([row.input for row in rows], self._settings.input_limits)
         raws = [self._checked(row, raw) for row, raw in zip(rows, inputs, strict=True)]
         resolved = await self._embeddings.resolve(
@@ -285,17 +282,19 @@ def _digest_or_error(digest: str) -> str | ServiceError:
 
 def _update_labels(
     connection: Connection, uid: str, changes: Sequence[tuple[str, str | None] | ServiceError]
-) -> dict[int, ServiceError]:
+) -> tuple[dict[int, ServiceError], int]:
+    """Changes labels; returns errors by row, and how many corrections by feedback that replaced."""
     errors: dict[int, ServiceError] = {}
+    corrections = 0
     for row, change in enumerate(changes):
         if isinstance(change, ServiceError):
             errors[row] = change
             continue
         try:
-            stored_examples.update_label(connection, uid, *change)
+            corrections += stored_examples.update_label(connection, uid, *change)
         except NotFound as error:
             errors[row] = error
-    return errors
+    return errors, corrections
 
 
 def _delete(

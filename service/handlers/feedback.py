@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 
 from sqlalchemy import Connection
@@ -63,11 +63,14 @@ class Feedback:
         """Stores every row; a row that fails costs itself alone."""
         check_rows("feedback", len(request.feedback), self._settings.max_rows_per_request)
         name = HeadName.parse(request.head)
-        head, labels = await self._database.read(_head, name, self._settings.max_classes)
+        ids = [item.id for item in request.feedback]
+        head, labels, known = await self._database.read(
+            _head, name, self._settings.max_classes, ids
+        )
         backbone = head_backbone(self._extractor, head)
         limits = self._settings.input_limits
         inputs = await read_inputs([item.input for item in request.feedback], limits)
-        raws = self._checked(request, inputs, labels)
+        raws = self._checked(request, inputs, labels, known)
         resolved, by_tail = await self._resolve(head, backbone, raws, call)
         response = prediction_pb2.SendFeedbackResponse()
         new: dict[int, NewFeedback] = {}
@@ -77,6 +80,7 @@ class Feedback:
             response.ids.append("")
             response.digests.append(raw.digest if isinstance(raw, RawInput) else "")
             response.duplicates.append(False)
+            response.previous_labels.append("")
             if isinstance(outcome, Exception) or isinstance(tailed, Exception):
                 error = outcome if isinstance(outcome, Exception) else tailed
                 assert isinstance(error, Exception)
@@ -97,6 +101,7 @@ class Feedback:
             response.duplicates[row] = stored.duplicates[i]
             if feedback.example.truncated:
                 response.truncated.append(row)
+            response.previous_labels[row] = stored.replaced.get(i, "")
         response.errors.sort(key=lambda error: error.row)
         tenant = self._metrics.tenant(call.tenant)
         self._metrics.feedback.labels(tenant).inc(stored.added)
@@ -192,8 +197,12 @@ class Feedback:
         request: prediction_pb2.SendFeedbackRequest,
         inputs: list[RawInput | Exception],
         labels: AllowedLabels,
+        known: Set[str],
     ) -> list[RawInput | Exception]:
-        """Returns the inputs or their rows' errors; new labels count towards the limit."""
+        """Returns the inputs or their rows' errors; new labels count towards the limit.
+
+        Labels of known feedback were checked when it was stored.
+        """
         new: set[str] = set()
         checked: list[RawInput | Exception] = []
         for item, raw in zip(request.feedback, inputs, strict=True):
@@ -201,7 +210,8 @@ class Feedback:
                 label = check_label(item.label, self._settings.max_label_bytes)
                 if item.id:
                     check_feedback_id(item.id)
-                labels.check(label, new)
+                if item.id not in known:
+                    labels.check(label, new)
             except InvalidRequest as error:
                 checked.append(error)
             else:
@@ -223,7 +233,9 @@ def _with_content(raw: RawInput | Exception) -> RawInput | Exception:
 
 
 def _head(
-    connection: Connection, name: HeadName, max_classes: int
-) -> tuple[HeadRecord, AllowedLabels]:
+    connection: Connection, name: HeadName, max_classes: int, ids: Sequence[str]
+) -> tuple[HeadRecord, AllowedLabels, Set[str]]:
+    """Returns the head, the labels that new feedback may have, and which of the ids are known."""
     head = stored_heads.get_head(connection, name.tenant, name.head)
-    return head, stored_feedback.allowed_labels(connection, head, max_classes)
+    labels = stored_feedback.allowed_labels(connection, head, max_classes)
+    return head, labels, stored_feedback.seen_feedback(connection, head.uid, ids).keys()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +15,10 @@ from sqlalchemy import Connection, and_, delete, false, func, insert, select, up
 from service.errors import Aborted, LimitExceeded, NotFound
 from service.store import schema
 from service.store.embeddings import Needed, delete_unneeded, store_embeddings
+from service.store.example_rules import Change, Noted, Source, State, Statement, decide
 from service.store.head_records import HeadRecord
 from service.store.heads import require_head
 from service.store.sql import chunks
-
-Change = Literal["added", "updated", "unchanged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class NewExample:
     kind: str
     vector: NDArray[np.float32]
     label: str | None
-    source: Literal["upload", "feedback"]
+    source: Source
     input: bytes | None
     weight: float | None = None
     held_out: bool = False
@@ -65,13 +65,12 @@ class ExampleRecord:
     truncated: bool
 
 
-class _Stored(NamedTuple):
-    """What an upload can change about an example."""
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of rows: of each, the change, and what it changed about what was there."""
 
-    label: str | None
-    own_label: str | None
-    weight: float
-    held_out: bool
+    changes: list[Change]
+    noted: list[list[Noted]]
 
 
 _RECORD = (
@@ -111,14 +110,18 @@ def store_examples(
     *,
     max_examples: int,
     fingerprint: str | None = None,
-) -> list[Change]:
+    earlier: Mapping[str, str | None] = MappingProxyType({}),
+    overwrite: bool = False,
+) -> Stored:
     """Stores examples with their embeddings; the last label of an input wins.
 
-    An example without a label never takes the label of a stored one away. Feedback changes label
-    and weight alone; an upload with a label supersedes the feedback on that input.
+    An example without a label never takes the label of a stored one away. Feedback changes the
+    label alone. An upload supersedes the feedback on an input if it says anything new of it.
 
     Args:
         fingerprint: of the backbone that made the embeddings; None for the head's own.
+        earlier: as in `example_rules.decide`.
+        overwrite: likewise.
 
     Raises:
         NotFound: the head was deleted meanwhile.
@@ -132,7 +135,7 @@ def store_examples(
             field="head",
             retry_after=1.0,
         )
-    stored = _find_stored(connection, uid, [example.digest for example in new])
+    stored = _find_states(connection, uid, [example.digest for example in new])
     added = len({example.digest for example in new} - stored.keys())
     _check_count(connection, uid, added, max_examples)
     vectors = {example.digest: example.vector for example in new}
@@ -141,13 +144,11 @@ def store_examples(
     truncated = {example.digest for example in new if example.truncated}
     store_embeddings(connection, head, vectors, truncated=truncated)
     _store_by_tail(connection, head, new)
-    added_rows: dict[str, dict[str, Any]] = {}
-    changes = [_store_example(connection, uid, example, stored, added_rows) for example in new]
-    if added_rows:
-        connection.execute(insert(schema.examples), list(added_rows.values()))
-    uploads = [e.digest for e in new if e.source == "upload" and e.label is not None]
-    supersede_feedback(connection, uid, uploads)
-    return changes
+    said = [Statement(e.digest, e.label, e.source, e.weight, e.held_out) for e in new]
+    decision = decide(said, stored, earlier, overwrite=overwrite)
+    _write(connection, uid, new, stored, decision.states)
+    supersede_feedback(connection, uid, decision.overruled)
+    return Stored(decision.changes, decision.noted)
 
 
 def store_views(
@@ -219,20 +220,24 @@ def find_examples(
     return found
 
 
-def update_label(connection: Connection, uid: str, digest: str, label: str | None) -> None:
+def update_label(connection: Connection, uid: str, digest: str, label: str | None) -> bool:
     """Changes a stored example's label; feedback on it is superseded.
+
+    Returns whether that replaced a correction by feedback.
 
     Raises:
         NotFound: the head has no such example.
     """
-    result = connection.execute(
+    before = _find_states(connection, uid, [digest]).get(digest)
+    if before is None:
+        raise _no_example(digest)
+    connection.execute(
         update(schema.examples)
         .filter_by(head_uid=uid, digest=digest)
         .values(label=label, own_label=label, source="upload")
     )
-    if result.rowcount == 0:
-        raise _no_example(digest)
     supersede_feedback(connection, uid, [digest])
+    return before.source == "feedback" and before.label not in (None, label)
 
 
 def supersede_feedback(connection: Connection, uid: str, digests: Sequence[str]) -> None:
@@ -276,64 +281,42 @@ def _store_by_tail(connection: Connection, head: HeadRecord, new: Sequence[NewEx
     store_embeddings(connection, head, vectors, head.tail, truncated)
 
 
-def _store_example(
+def _write(
     connection: Connection,
     uid: str,
-    example: NewExample,
-    stored: dict[str, _Stored],
-    added: dict[str, dict[str, Any]],
-) -> Change:
-    before = stored.get(example.digest)
-    after = _changed(example, before)
-    stored[example.digest] = after
-    values = after._asdict()
-    if example.label is not None and after != before:
-        values |= {"source": example.source}
-    if example.input is not None:
-        values |= {"input": example.input}
-    if before is None:
-        added[example.digest] = {
-            "head_uid": uid,
-            "digest": example.digest,
-            "kind": example.kind,
-            "source": example.source,
-            "input": None,
-            "created_at": time.time(),
-            **values,
-        }
-        return "added"
-    if example.digest in added:
-        added[example.digest] |= values
-    elif after != before or example.input is not None:
-        connection.execute(
-            update(schema.examples).filter_by(head_uid=uid, digest=example.digest).values(**values)
-        )
-    return "unchanged" if after._replace(own_label=before.own_label) == before else "updated"
+    new: Sequence[NewExample],
+    stored: Mapping[str, State],
+    states: Mapping[str, State],
+) -> None:
+    """Writes the examples that are new, have changed, or whose inputs came along."""
+    kinds = {example.digest: example.kind for example in new}
+    inputs = {example.digest: example.input for example in new if example.input is not None}
+    added: list[dict[str, Any]] = []
+    for digest, state in states.items():
+        values = state._asdict()
+        if digest not in stored:
+            own = {"head_uid": uid, "digest": digest, "created_at": time.time()}
+            kept = {"kind": kinds[digest], "input": inputs.get(digest)}
+            added.append(own | kept | values)
+        elif state != stored[digest] or digest in inputs:
+            if digest in inputs:
+                values |= {"input": inputs[digest]}
+            connection.execute(
+                update(schema.examples).filter_by(head_uid=uid, digest=digest).values(**values)
+            )
+    if added:
+        connection.execute(insert(schema.examples), added)
 
 
-def _changed(example: NewExample, before: _Stored | None) -> _Stored:
-    """Returns what an example is after an upload or feedback."""
-    after = before or _Stored(None, None, 1.0, held_out=False)
-    if example.label is not None:
-        after = after._replace(label=example.label)
-    if example.source == "feedback":
-        return after
-    if example.label is not None:
-        after = after._replace(own_label=example.label)
-    weight = after.weight if example.weight is None else example.weight
-    return after._replace(weight=weight, held_out=example.held_out)
-
-
-def _find_stored(connection: Connection, uid: str, digests: Sequence[str]) -> dict[str, _Stored]:
+def _find_states(connection: Connection, uid: str, digests: Sequence[str]) -> dict[str, State]:
     table = schema.examples.c
-    found: dict[str, _Stored] = {}
+    columns = [table[name] for name in State._fields]
+    found: dict[str, State] = {}
     for chunk in chunks(digests):
         rows = connection.execute(
-            select(table.digest, table.label, table.own_label, table.weight, table.held_out).where(
-                table.head_uid == uid, table.digest.in_(chunk)
-            )
+            select(table.digest, *columns).where(table.head_uid == uid, table.digest.in_(chunk))
         )
-        found.update({digest: _Stored(*values) for digest, *values in rows})
+        found.update({digest: State(*values) for digest, *values in rows})
     return found
 
 

@@ -11,8 +11,8 @@ from sqlalchemy import Connection, and_, delete, insert, select
 
 from service.errors import InvalidRequest, NotFound, PreconditionFailed, ServiceError
 from service.store import schema
-from service.store.examples import NewExample, store_examples
-from service.store.feedback_rules import AllowedLabels, Pending, Said, decide
+from service.store.examples import NewExample, find_examples, store_examples
+from service.store.feedback_rules import FORGOTTEN, AllowedLabels, Pending, Said, decide, taken
 from service.store.feedback_states import FeedbackState, release, set_values
 from service.store.head_records import HeadRecord
 from service.store.heads import require_head
@@ -38,15 +38,17 @@ class Stored:
     """What became of new feedback.
 
     Attributes:
-        duplicates: per row, whether its id was known before.
+        duplicates: per row, whether it was known before, with its id.
         errors: why rows were refused.
         superseded: whether an earlier label was taken back that a live copy may have learned.
+        replaced: labels by row that inputs had before, where feedback gave them another.
         outdated: whether another version took over meanwhile, which takes other embeddings.
     """
 
     duplicates: list[bool]
     errors: dict[int, ServiceError]
     superseded: bool
+    replaced: dict[int, str]
     outdated: bool = False
 
     @property
@@ -81,6 +83,8 @@ def store_feedback(
 ) -> Stored:
     """Appends feedback and makes its label the example's; a row that is refused costs itself alone.
 
+    A known id changes nothing. It is refused with another input or label than it was stored with.
+
     Args:
         max_classes: bounds new labels, which are refused at all where the head takes none. None
             leaves labels unchecked.
@@ -92,21 +96,31 @@ def store_feedback(
         LimitExceeded: the head would have more than `max_examples`; nothing is stored.
     """
     head = require_head(connection, uid)
-    seen = _seen_feedback(connection, uid, [item.feedback_id for item in new])
+    seen = seen_feedback(connection, uid, [item.feedback_id for item in new])
     refusals = _Refusals(connection, head, new, max_classes)
+    examples = find_examples(connection, uid, [item.example.digest for item in new])
+    labels = {digest: example.label for digest, example in examples.items()}
     fresh: dict[str, NewFeedback] = {}
-    duplicates, errors = [], {}
+    duplicates: list[bool] = []
+    errors: dict[int, ServiceError] = {}
+    replaced: dict[int, str] = {}
     for row, item in enumerate(new):
-        duplicates.append(item.feedback_id in seen or item.feedback_id in fresh)
+        said = Said(item.example.digest, item.label)
+        before = seen.get(item.feedback_id)
+        duplicates.append(before in (said, FORGOTTEN))
         if duplicates[-1]:
             continue
-        if (error := refusals.of(item)) is not None:
+        error = refusals.of(item) if before is None else taken(item.feedback_id, before)
+        if error is not None:
             errors[row] = error
         else:
-            fresh[item.feedback_id] = item
+            fresh[item.feedback_id], seen[item.feedback_id] = item, said
+            if (label := labels.get(said.digest)) not in (None, said.label):
+                replaced[row] = label
+            labels[said.digest] = said.label
     superseded = _append(connection, head, list(fresh.values()), max_examples, fingerprint)
     by_tail = {item.example.tail[0] if item.example.tail else None for item in fresh.values()}
-    return Stored(duplicates, errors, superseded, outdated=bool(by_tail - {head.tail}))
+    return Stored(duplicates, errors, superseded, replaced, bool(by_tail - {head.tail}))
 
 
 def allowed_labels(connection: Connection, head: HeadRecord, max_classes: int) -> AllowedLabels:
@@ -281,14 +295,15 @@ def _pending(connection: Connection, uid: str, digests: Sequence[str]) -> dict[s
     return found
 
 
-def _seen_feedback(connection: Connection, uid: str, ids: Sequence[str]) -> set[str]:
-    seen: set[str] = set()
+def seen_feedback(connection: Connection, uid: str, ids: Sequence[str]) -> dict[str, Said]:
+    """Returns what stored feedback says, by its id."""
+    table = schema.feedback.c
+    seen: dict[str, Said] = {}
     for chunk in chunks(ids):
-        seen.update(
-            connection.scalars(
-                select(schema.feedback.c.feedback_id).where(
-                    schema.feedback.c.head_uid == uid, schema.feedback.c.feedback_id.in_(chunk)
-                )
+        rows = connection.execute(
+            select(table.feedback_id, table.digest, table.label).where(
+                table.head_uid == uid, table.feedback_id.in_(chunk)
             )
         )
+        seen |= {name: Said(digest, label) for name, digest, label in rows}
     return seen

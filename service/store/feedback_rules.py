@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from service.errors import InvalidRequest
+from service.errors import AlreadyExists, InvalidRequest
 from service.store.feedback_states import FeedbackState
 
 _MAX_NAMES = 500  # characters of labels in an error
@@ -17,6 +17,10 @@ class Said(NamedTuple):
 
     digest: str
     label: str
+
+
+FORGOTTEN = Said("", "")
+"""What feedback says whose input was forgotten: its id stays known, and nobody can tell of what."""
 
 
 class Pending(NamedTuple):
@@ -97,3 +101,14 @@ class AllowedLabels:
                 value=label,
             )
         new.add(label)
+
+
+def taken(feedback_id: str, before: Said) -> AlreadyExists:
+    """Returns the error of an id that comes again with other feedback than it was stored with."""
+    return AlreadyExists(
+        f"id: {feedback_id} is known already, of the label {before.label!r} for the input "
+        f"{before.digest}; other feedback needs an id of its own",
+        field="id",
+        limit="the same input and label",
+        value=feedback_id,
+    )

@@ -82,6 +82,52 @@ LIVE_STATE_UNAVAILABLE: LiveState.ValueType  # 5
 """There can be none, e.g. because the active version was imported."""
 Global___LiveState: _TypeAlias = LiveState  # noqa: Y015
 
+class _UploadChange:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UploadChangeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UploadChange.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    UPLOAD_CHANGE_UNSPECIFIED: _UploadChange.ValueType  # 0
+    UPLOAD_CHANGE_LABEL_REPLACED: _UploadChange.ValueType  # 1
+    """Its label took the place of one that an earlier upload or update had given."""
+    UPLOAD_CHANGE_CORRECTION_REPLACED: _UploadChange.ValueType  # 2
+    """Its label took the place of a correction by feedback."""
+    UPLOAD_CHANGE_CORRECTION_KEPT: _UploadChange.ValueType  # 3
+    """Its label repeats what uploads said before, so that a correction by feedback stands."""
+    UPLOAD_CHANGE_ROW_CONTRADICTED: _UploadChange.ValueType  # 4
+    """An earlier row of the stream had the same input with another label, which does not count."""
+    UPLOAD_CHANGE_ROW_REPEATED: _UploadChange.ValueType  # 5
+    """An earlier row of the stream had the same input with the same label, or one of the two had none."""
+    UPLOAD_CHANGE_TRAINED_ON: _UploadChange.ValueType  # 6
+    """The example was kept for testing, and is trained on from now on."""
+    UPLOAD_CHANGE_HELD_OUT: _UploadChange.ValueType  # 7
+    """The example was trained on, and is kept for testing from now on."""
+    UPLOAD_CHANGE_WEIGHT: _UploadChange.ValueType  # 8
+    """It has another weight than before."""
+
+class UploadChange(_UploadChange, metaclass=_UploadChangeEnumTypeWrapper):
+    """What a row of an upload did, or did not do, to an example that was there already."""
+
+UPLOAD_CHANGE_UNSPECIFIED: UploadChange.ValueType  # 0
+UPLOAD_CHANGE_LABEL_REPLACED: UploadChange.ValueType  # 1
+"""Its label took the place of one that an earlier upload or update had given."""
+UPLOAD_CHANGE_CORRECTION_REPLACED: UploadChange.ValueType  # 2
+"""Its label took the place of a correction by feedback."""
+UPLOAD_CHANGE_CORRECTION_KEPT: UploadChange.ValueType  # 3
+"""Its label repeats what uploads said before, so that a correction by feedback stands."""
+UPLOAD_CHANGE_ROW_CONTRADICTED: UploadChange.ValueType  # 4
+"""An earlier row of the stream had the same input with another label, which does not count."""
+UPLOAD_CHANGE_ROW_REPEATED: UploadChange.ValueType  # 5
+"""An earlier row of the stream had the same input with the same label, or one of the two had none."""
+UPLOAD_CHANGE_TRAINED_ON: UploadChange.ValueType  # 6
+"""The example was kept for testing, and is trained on from now on."""
+UPLOAD_CHANGE_HELD_OUT: UploadChange.ValueType  # 7
+"""The example was trained on, and is kept for testing from now on."""
+UPLOAD_CHANGE_WEIGHT: UploadChange.ValueType  # 8
+"""It has another weight than before."""
+Global___UploadChange: _TypeAlias = UploadChange  # noqa: Y015
+
 class _FeedbackState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -851,8 +897,13 @@ class AddExamplesRequest(_message.Message):
 
     HEAD_FIELD_NUMBER: _builtins.int
     EXAMPLES_FIELD_NUMBER: _builtins.int
+    OVERWRITE_FIELD_NUMBER: _builtins.int
     head: _builtins.str
     """Needed in the first message of a stream; later ones may leave it out."""
+    overwrite: _builtins.bool
+    """Whether the labels of this message replace corrections by feedback even where they repeat what uploads
+    said before.
+    """
     @_builtins.property
     def examples(self) -> _containers.RepeatedCompositeFieldContainer[Global___NewExample]: ...
     def __init__(
@@ -860,14 +911,71 @@ class AddExamplesRequest(_message.Message):
         *,
         head: _builtins.str = ...,
         examples: _abc.Iterable[Global___NewExample] | None = ...,
+        overwrite: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["examples", b"examples", "head", b"head"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["examples", b"examples", "head", b"head", "overwrite", b"overwrite"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AddExamplesRequest: _TypeAlias = AddExamplesRequest  # noqa: Y015
+
+@_typing.final
+class ChangedRow(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROW_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    FROM_LABEL_FIELD_NUMBER: _builtins.int
+    TO_LABEL_FIELD_NUMBER: _builtins.int
+    row: _builtins.int
+    """Counted over the whole stream."""
+    digest: _builtins.str
+    change: Global___UploadChange.ValueType
+    from_label: _builtins.str
+    """Of changes of labels: the label that it was, or, of a correction that is kept, that the row gave."""
+    to_label: _builtins.str
+    """The label that counts now."""
+    def __init__(
+        self,
+        *,
+        row: _builtins.int = ...,
+        digest: _builtins.str = ...,
+        change: Global___UploadChange.ValueType = ...,
+        from_label: _builtins.str = ...,
+        to_label: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "digest", b"digest", "from_label", b"from_label", "row", b"row", "to_label", b"to_label"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangedRow: _TypeAlias = ChangedRow  # noqa: Y015
+
+@_typing.final
+class CountedChange(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGE_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    change: Global___UploadChange.ValueType
+    rows: _builtins.int
+    def __init__(
+        self,
+        *,
+        change: Global___UploadChange.ValueType = ...,
+        rows: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountedChange: _TypeAlias = CountedChange  # noqa: Y015
 
 @_typing.final
 class AddExamplesResponse(_message.Message):
@@ -878,11 +986,13 @@ class AddExamplesResponse(_message.Message):
     UNCHANGED_FIELD_NUMBER: _builtins.int
     ERRORS_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    CHANGE_COUNTS_FIELD_NUMBER: _builtins.int
     TRUNCATED_COUNT_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
     added: _builtins.int
     updated: _builtins.int
-    """Known already, and the label changed."""
+    """Known already, and its label, its weight or whether it is held out changed."""
     unchanged: _builtins.int
     failed: _builtins.int
     """How many rows failed; `errors` names the first 1000 of them."""
@@ -895,6 +1005,16 @@ class AddExamplesResponse(_message.Message):
         """Rows are counted over the whole stream."""
 
     @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChangedRow]:
+        """The first 5000 changes to examples that were there already, in the order of their rows. A row may have more
+        than one.
+        """
+
+    @_builtins.property
+    def change_counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___CountedChange]:
+        """How many there are of each kind."""
+
+    @_builtins.property
     def truncated(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     def __init__(
         self,
@@ -904,12 +1024,14 @@ class AddExamplesResponse(_message.Message):
         unchanged: _builtins.int = ...,
         errors: _abc.Iterable[_common_pb2.RowError] | None = ...,
         failed: _builtins.int = ...,
+        changes: _abc.Iterable[Global___ChangedRow] | None = ...,
+        change_counts: _abc.Iterable[Global___CountedChange] | None = ...,
         truncated_count: _builtins.int = ...,
         truncated: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "errors", b"errors", "failed", b"failed", "truncated", b"truncated", "truncated_count", b"truncated_count", "unchanged", b"unchanged", "updated", b"updated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "change_counts", b"change_counts", "changes", b"changes", "errors", b"errors", "failed", b"failed", "truncated", b"truncated", "truncated_count", b"truncated_count", "unchanged", b"unchanged", "updated", b"updated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1073,7 +1195,13 @@ class UpdateExamplesResponse(_message.Message):
 
     UPDATED_FIELD_NUMBER: _builtins.int
     ERRORS_FIELD_NUMBER: _builtins.int
+    REPEATED_FIELD_NUMBER: _builtins.int
+    CORRECTIONS_REPLACED_FIELD_NUMBER: _builtins.int
     updated: _builtins.int
+    repeated: _builtins.int
+    """Among `updated`: rows whose digest a later row has, so that their label does not count."""
+    corrections_replaced: _builtins.int
+    """Examples whose label was a correction by feedback until now."""
     @_builtins.property
     def errors(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.RowError]: ...
     def __init__(
@@ -1081,10 +1209,12 @@ class UpdateExamplesResponse(_message.Message):
         *,
         updated: _builtins.int = ...,
         errors: _abc.Iterable[_common_pb2.RowError] | None = ...,
+        repeated: _builtins.int = ...,
+        corrections_replaced: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["errors", b"errors", "updated", b"updated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["corrections_replaced", b"corrections_replaced", "errors", b"errors", "repeated", b"repeated", "updated", b"updated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

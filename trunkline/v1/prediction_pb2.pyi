@@ -224,7 +224,9 @@ class Feedback(_message.Message):
     INPUT_FIELD_NUMBER: _builtins.int
     LABEL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """Made by the client; a repeated id is acknowledged and not learned twice. Made by the server when empty."""
+    """Made by the client; a repeated id is acknowledged and not learned twice. With another input or label than
+    before it is ALREADY_EXISTS. Made by the server when empty.
+    """
     label: _builtins.str
     @_builtins.property
     def input(self) -> _common_pb2.Input:
@@ -254,6 +256,7 @@ class SendFeedbackResponse(_message.Message):
     DUPLICATES_FIELD_NUMBER: _builtins.int
     ERRORS_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
+    PREVIOUS_LABELS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """One per feedback; empty where the row failed."""
@@ -270,6 +273,10 @@ class SendFeedbackResponse(_message.Message):
     def truncated(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Rows whose text is longer than the backbone's window."""
 
+    @_builtins.property
+    def previous_labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The label that the input had until then, where feedback gave it another; empty otherwise."""
+
     def __init__(
         self,
         *,
@@ -278,10 +285,11 @@ class SendFeedbackResponse(_message.Message):
         duplicates: _abc.Iterable[_builtins.bool] | None = ...,
         errors: _abc.Iterable[_common_pb2.RowError] | None = ...,
         truncated: _abc.Iterable[_builtins.int] | None = ...,
+        previous_labels: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digests", b"digests", "duplicates", b"duplicates", "errors", b"errors", "ids", b"ids", "truncated", b"truncated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digests", b"digests", "duplicates", b"duplicates", "errors", b"errors", "ids", b"ids", "previous_labels", b"previous_labels", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

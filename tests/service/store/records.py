@@ -43,7 +43,7 @@ def feedback(feedback_id: str, text: str, label: str) -> NewFeedback:
 
 
 def add_examples(connection: Connection, uid: str, *new: NewExample) -> list[str]:
-    return list(store_examples(connection, uid, new, max_examples=MANY))
+    return list(store_examples(connection, uid, new, max_examples=MANY).changes)
 
 
 def add_version(connection: Connection, uid: str, data: bytes = b"w", *, activate: bool) -> int:

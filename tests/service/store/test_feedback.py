@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, insert, select
 
-from service.errors import InvalidRequest, PreconditionFailed
+from service.errors import AlreadyExists, InvalidRequest, PreconditionFailed
 from service.store import Database, schema
 from service.store import example_sets as sets
 from service.store import feedback as stored
@@ -53,13 +53,14 @@ def labels(connection: Connection, uid: str) -> dict[str, str]:
     return {feedback_id: label for feedback_id, label in rows}
 
 
-async def test_id_twice_in_one_request_counts_once_and_the_first_label_stands(
+async def test_id_twice_in_one_request_with_two_labels_counts_once_and_the_first_label_stands(
     database: Database,
 ) -> None:
     head = await database.write(new_head)
     rows = [feedback("1", "x", "a"), feedback("2", "y", "a"), feedback("1", "x", "b")]
     found = await database.write(store_feedback, head.uid, rows, max_examples=9)
-    assert (found.duplicates, found.errors, found.added) == ([False, False, True], {}, 2)
+    assert (found.duplicates, found.added) == ([False, False, False], 2)
+    assert [type(error) for error in found.errors.values()] == [AlreadyExists]
     assert await database.read(labels, head.uid) == {"1": "a", "2": "a"}
     training = await database.read(sets.training_set, head.uid)
     assert training.members == {text_digest("x"): "a", text_digest("y"): "a"}

@@ -1,0 +1,175 @@
+"""Rules that decide what uploads and feedback make of examples; nothing here touches the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, NamedTuple
+
+Source = Literal["upload", "feedback"]
+Change = Literal["added", "updated", "unchanged"]
+
+
+class UploadChange(StrEnum):
+    """What a row of an upload does to an example that is there, as the proto says it."""
+
+    LABEL_REPLACED = "LABEL_REPLACED"
+    CORRECTION_REPLACED = "CORRECTION_REPLACED"
+    CORRECTION_KEPT = "CORRECTION_KEPT"
+    ROW_CONTRADICTED = "ROW_CONTRADICTED"
+    ROW_REPEATED = "ROW_REPEATED"
+    TRAINED_ON = "TRAINED_ON"
+    HELD_OUT = "HELD_OUT"
+    WEIGHT = "WEIGHT"
+
+
+class Noted(NamedTuple):
+    """A change that is worth a word, and the labels before and after where it is one of labels."""
+
+    change: UploadChange
+    from_label: str = ""
+    to_label: str = ""
+
+
+class Statement(NamedTuple):
+    """What a row says of an input; None for what it leaves as it is."""
+
+    digest: str
+    label: str | None
+    source: Source
+    weight: float | None
+    held_out: bool
+
+
+class State(NamedTuple):
+    """What uploads and feedback can change about an example.
+
+    `label` counts, `own_label` is what the last upload or update said, `source` where the label
+    comes from.
+    """
+
+    label: str | None
+    own_label: str | None
+    source: str
+    weight: float
+    held_out: bool
+
+    @property
+    def counts(self) -> tuple[str | None, float, bool]:
+        """What trainings take."""
+        return self.label, self.weight, self.held_out
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of examples.
+
+    Attributes:
+        states: by digest, of all that were stored or are said something of.
+        changes: per row.
+        noted: per row, what it changes about what was there.
+        overruled: digests of inputs on which feedback counts no longer.
+    """
+
+    states: dict[str, State]
+    changes: list[Change]
+    noted: list[list[Noted]]
+    overruled: list[str]
+
+
+def decide(
+    rows: Sequence[Statement],
+    stored: Mapping[str, State],
+    earlier: Mapping[str, str | None],
+    *,
+    overwrite: bool = False,
+) -> Decision:
+    """Decides what rows make of examples; of the labels that they give one input the last counts.
+
+    An upload that repeats the label that uploads gave before says nothing new, so that feedback
+    on the input stands. One that gives another label overrules it.
+
+    Args:
+        stored: by digest.
+        earlier: labels by digest that earlier rows of the upload gave.
+        overwrite: whether labels overrule feedback even where they say nothing new.
+    """
+    last = {row.digest: i for i, row in enumerate(rows) if row.label is not None}
+    states, given = dict(stored), dict[str, str | None]()
+    decision = Decision(states, [], [], [])
+    for i, row in enumerate(rows):
+        before, first = states.get(row.digest), stored.get(row.digest)
+        final = last.get(row.digest) == i
+        new = overwrite or first is None or row.label != first.own_label
+        if first is not None and final and not new:
+            after = _with_label(row, before, first.label, first.own_label, first.source)
+        else:
+            after = _with_label(row, before, row.label, row.label, "upload")
+        states[row.digest] = after
+        decision.changes.append(_change(before, after))
+        decision.noted.append([])
+        if row.source == "feedback":
+            continue
+        if row.digest in given or row.digest in earlier:
+            said = given.get(row.digest, earlier.get(row.digest))
+            decision.noted[-1].append(_repeated(row, said))
+        if final and first is not None and first.label != earlier.get(row.digest):
+            decision.noted[-1] += _relabelled(row, first, after)
+        decision.noted[-1] += _moved(before, after)
+        if final and new:
+            decision.overruled.append(row.digest)
+        given[row.digest] = row.label or given.get(row.digest, earlier.get(row.digest))
+    return decision
+
+
+def _with_label(
+    row: Statement, before: State | None, label: str | None, own: str | None, source: str
+) -> State:
+    """Returns the state after a row, with this label if it is an upload that has one."""
+    after = before or State(None, None, row.source, 1.0, held_out=False)
+    if row.source == "feedback":
+        same = row.label == after.label
+        return after if same else after._replace(label=row.label, source="feedback")
+    if row.label is not None:
+        after = after._replace(label=label, own_label=own, source=source)
+    weight = after.weight if row.weight is None else row.weight
+    return after._replace(weight=weight, held_out=row.held_out)
+
+
+def _change(before: State | None, after: State) -> Change:
+    if before is None:
+        return "added"
+    return "unchanged" if after.counts == before.counts else "updated"
+
+
+def _repeated(row: Statement, said: str | None) -> Noted:
+    """Notes that an earlier row of the upload had the same input, and what it said."""
+    if None in (row.label, said) or row.label == said:
+        return Noted(UploadChange.ROW_REPEATED)
+    return Noted(UploadChange.ROW_CONTRADICTED, said or "", row.label or "")
+
+
+def _relabelled(row: Statement, first: State, after: State) -> list[Noted]:
+    """Notes what a label does to the one that was there before the upload."""
+    label, given = after.label or "", row.label or ""
+    if first.label is None or label == given == first.label:
+        return []
+    if label != given:
+        return [Noted(UploadChange.CORRECTION_KEPT, given, label)]
+    corrected = first.source == "feedback"
+    change = UploadChange.CORRECTION_REPLACED if corrected else UploadChange.LABEL_REPLACED
+    return [Noted(change, first.label, label)]
+
+
+def _moved(before: State | None, after: State) -> list[Noted]:
+    """Notes another weight, and a move between what is trained on and what is held out."""
+    if before is None:
+        return []
+    noted = []
+    if before.held_out != after.held_out:
+        moved = UploadChange.HELD_OUT if after.held_out else UploadChange.TRAINED_ON
+        noted.append(Noted(moved))
+    if before.weight != after.weight:
+        noted.append(Noted(UploadChange.WEIGHT))
+    return noted
