@@ -50,6 +50,7 @@ from trunkline.values.heads import (
 from trunkline.values.inputs import Digest, Image, Pixels, Text, Vector
 from trunkline.values.outcomes import (
     Backbone,
+    ChangedRow,
     Changes,
     Embedding,
     Forgotten,
@@ -60,6 +61,7 @@ from trunkline.values.outcomes import (
     TrainingState,
     TuningProgress,
     Upload,
+    UploadChange,
     UploadProgress,
 )
 from trunkline.values.reports import (
@@ -89,6 +91,7 @@ __all__ = [
     "Backbone",
     "Cancelled",
     "Candidate",
+    "ChangedRow",
     "Changes",
     "ClassReport",
     "Client",
@@ -151,6 +154,7 @@ __all__ = [
     "Unimplemented",
     "Unknown",
     "Upload",
+    "UploadChange",
     "UploadProgress",
     "Vector",
     "Verdict",

@@ -115,7 +115,7 @@ def decide(
             said = given.get(row.digest, earlier.get(row.digest))
             decision.noted[-1].append(_repeated(row, said))
         if final and first is not None and first.label != earlier.get(row.digest):
-            decision.noted[-1] += _relabelled(row, first, after)
+            decision.noted[-1] += _relabelled(row, first, after, earlier.get(row.digest))
         decision.noted[-1] += _moved(before, after)
         if final and new:
             decision.overruled.append(row.digest)
@@ -150,13 +150,13 @@ def _repeated(row: Statement, said: str | None) -> Noted:
     return Noted(UploadChange.ROW_CONTRADICTED, said or "", row.label or "")
 
 
-def _relabelled(row: Statement, first: State, after: State) -> list[Noted]:
-    """Notes what a label does to the one that was there before the upload."""
+def _relabelled(row: Statement, first: State, after: State, earlier: str | None) -> list[Noted]:
+    """Notes what a label does to the one that was there before the upload, once for each."""
     label, given = after.label or "", row.label or ""
     if first.label is None or label == given == first.label:
         return []
     if label != given:
-        return [Noted(UploadChange.CORRECTION_KEPT, given, label)]
+        return [] if given == earlier else [Noted(UploadChange.CORRECTION_KEPT, given, label)]
     corrected = first.source == "feedback"
     change = UploadChange.CORRECTION_REPLACED if corrected else UploadChange.LABEL_REPLACED
     return [Noted(change, first.label, label)]

@@ -22,6 +22,7 @@ class RecordedExamples(State):
             before = set(known)
             for example in request.examples:
                 self._add(example, known, before, row, reply)
+                self._tell(example, request, row, reply)
                 row += 1
         return reply
 
@@ -43,10 +44,34 @@ class RecordedExamples(State):
             reply.failed += 1
         else:
             reply.added += name not in known
+            if label and known.get(name) not in (None, label):
+                self._change(reply, row, name, "LABEL_REPLACED", str(known[name]), label)
             reply.updated += name in known and known[name] != label
             reply.unchanged += name in known and known[name] == label
             known[name] = label
             self.inputs[name] = example
+
+    def _tell(self, example: Any, request: Any, row: int, reply: Any) -> None:
+        """Tells of a correction what the real server would, which keeps it unless it overwrites."""
+        name = digest_of(example.input)
+        correction = self.corrections.get(name)
+        if correction and request.overwrite:
+            self._change(reply, row, name, "CORRECTION_REPLACED", correction, example.label)
+        elif correction:
+            self._change(reply, row, name, "CORRECTION_KEPT", example.label, correction)
+
+    def _change(
+        self, reply: Any, row: int, name: str, kind: str, from_label: str, to_label: str
+    ) -> None:
+        change = heads_pb2.UploadChange.Value(f"UPLOAD_CHANGE_{kind}")
+        reply.changes.add(
+            row=row, digest=name, change=change, from_label=from_label, to_label=to_label
+        )
+        rows = sum(item.change == change for item in reply.changes)
+        others = [item for item in reply.change_counts if item.change != change]
+        counted = heads_pb2.CountedChange(change=change, rows=rows)
+        del reply.change_counts[:]
+        reply.change_counts.extend([*others, counted])
 
     def ListExamples(self, request: Any, context: Any) -> Any:
         self._record("ListExamples", request, context)

@@ -89,6 +89,7 @@ class State:
         self.feedback: dict[str, list[heads_pb2.FeedbackRecord]] = {}
         self.feedback_ids: set[str] = set()
         self.bad_digests: set[str] = set()
+        self.corrections: dict[str, str] = {}
         self.confusion: list[list[int]] | None = None
         self.page = 2
         self.training_error: tuple[str, str] | None = None

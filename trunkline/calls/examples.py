@@ -7,7 +7,7 @@ from trunkline.replies import examples as replies
 from trunkline.replies import failure
 from trunkline.v1 import heads_pb2
 from trunkline.values.examples import Example, FeedbackRecord, FeedbackState, Suggestions
-from trunkline.values.outcomes import Forgotten, RowFailure
+from trunkline.values.outcomes import Changes, Forgotten
 from trunkline.wire.building import build
 
 
@@ -34,9 +34,7 @@ def list_examples(head: str, label: str | None, token: str) -> Call[Page[Example
     )
 
 
-def update_examples(
-    head: str, labels: Mapping[str, str | None]
-) -> Call[tuple[int, list[RowFailure]]]:
+def update_examples(head: str, labels: Mapping[str, str | None]) -> Call[Changes]:
     """Builds the call `UpdateExamples`."""
     request = build(
         heads_pb2.UpdateExamplesRequest,
@@ -50,18 +48,20 @@ def update_examples(
         HEADS,
         "UpdateExamples",
         request,
-        lambda reply: (reply.updated, [failure(row) for row in reply.errors]),
+        lambda reply: Changes(
+            reply.updated, tuple(map(failure, reply.errors)), reply.corrections_replaced
+        ),
     )
 
 
-def delete_examples(head: str, digests: Sequence[str]) -> Call[tuple[int, list[RowFailure]]]:
+def delete_examples(head: str, digests: Sequence[str]) -> Call[Changes]:
     """Builds the call `DeleteExamples`."""
     request = build(heads_pb2.DeleteExamplesRequest, head=str(head_name(head)), digests=digests)
     return Call(
         HEADS,
         "DeleteExamples",
         request,
-        lambda reply: (reply.deleted, [failure(row) for row in reply.errors]),
+        lambda reply: Changes(reply.deleted, tuple(map(failure, reply.errors))),
     )
 
 
@@ -100,9 +100,7 @@ def list_feedback(head: str, state: FeedbackState | None, token: str) -> Call[Pa
     )
 
 
-def release_feedback(
-    head: str, ids: Sequence[str], everything: bool
-) -> Call[tuple[int, list[RowFailure]]]:
+def release_feedback(head: str, ids: Sequence[str], everything: bool) -> Call[Changes]:
     """Builds the call `ReleaseFeedback`."""
     request = build(
         heads_pb2.ReleaseFeedbackRequest, head=str(head_name(head)), ids=ids, all=everything
@@ -111,6 +109,6 @@ def release_feedback(
         HEADS,
         "ReleaseFeedback",
         request,
-        lambda reply: (reply.released, [failure(row) for row in reply.errors]),
+        lambda reply: Changes(reply.released, tuple(map(failure, reply.errors))),
         idempotent=False,
     )

@@ -33,7 +33,9 @@ def feedback(
     if out.as_json:
         out.document({"head": head, "label": label, "receipt": outcome, "live": found.live})
     else:
-        click.echo(f"stored as {outcome.id}\n{_consequence(found)}")
+        before = outcome.previous_label
+        click.echo(f"stored as {outcome.id}" + (f", in place of {before}" if before else ""))
+        click.echo(_consequence(found))
 
 
 def _consequence(head: Head) -> str:

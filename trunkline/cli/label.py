@@ -13,7 +13,7 @@ from trunkline.cli.naming import digest_of, names_of, short_digest, shown_name
 from trunkline.cli.output import Output
 from trunkline.cli.reading import repeat_notice, repeated_inputs
 from trunkline.cli.report import accuracy
-from trunkline.cli.upload_steps import find_or_create, train_head, upload
+from trunkline.cli.upload_steps import find_or_create, notices_of, train_head, upload
 from trunkline.clients.client import Client
 from trunkline.datasets import Columns, FileInput, Notes, read_inputs
 from trunkline.labels import normalised
@@ -82,7 +82,8 @@ def label(
             keep_inputs=False,
             policy=None,
         )
-    failures = _store_new(client, out, head, inputs)
+    failures, others = _store_new(client, out, head, inputs)
+    notices += others
     found = client.suggest_examples(head, count, strategy or "")
     session = _LabellingSession(client, out, head, _labels(client, head), names_of(inputs))
     session.ask_all(found.suggestions)
@@ -238,14 +239,20 @@ class _LabellingSession:
 
 def _store_new(
     client: Client, out: Output, head: str, inputs: Iterable[FileInput]
-) -> list[RowFailure]:
-    """Uploads the inputs that the head does not have, without labels; gives back what failed."""
+) -> tuple[list[RowFailure], list[Notice]]:
+    """Uploads the inputs that the head does not have, without labels.
+
+    Gives back what failed, and what is to be said of the others.
+    """
     inputs = list(inputs)
     if not inputs:
-        return []
+        return [], []
     known = {row.digest for row in client.list_examples(head)}
     new = [NewExample(item) for item in inputs if digest_of(item) not in known]
-    return list(upload(client, out, head, new).failures) if new else []
+    if not new:
+        return [], []
+    uploaded = upload(client, out, head, new)
+    return list(uploaded.failures), notices_of(uploaded, new)
 
 
 def _labels(client: Client, head: str) -> list[str]:

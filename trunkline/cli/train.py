@@ -16,13 +16,14 @@ from trunkline.cli.reading import check_classes, check_modality, read_data, unkn
 from trunkline.cli.report import report_facts
 from trunkline.cli.stored import compare_with_stored
 from trunkline.cli.training_options import WHOLE, SpecOptions, policy_option, spec_options
-from trunkline.cli.upload_steps import find_or_create, train_head, upload
+from trunkline.cli.upload_steps import find_or_create, notices_of, train_head, upload
 from trunkline.clients.client import Client
 from trunkline.datasets import Columns, FileInput
 from trunkline.errors import NotFound
 from trunkline.labels import normalised
 from trunkline.values.examples import NewExample
 from trunkline.values.heads import HeadSpec
+from trunkline.values.notices import Notice
 from trunkline.values.outcomes import RowFailure
 
 Examples = Sequence[tuple[FileInput, str]]
@@ -68,6 +69,11 @@ class Test:
     is_flag=True,
     help="Delete the uploaded examples that are not in PATH any more before training.",
 )
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Let the labels in PATH replace corrections by feedback, too.",
+)
 @column_options(labelled=True)
 @client_command
 def train(
@@ -82,6 +88,7 @@ def train(
     activate: bool | None,
     test_path: Path | None,
     prune: bool,
+    overwrite: bool,
     columns: Columns,
 ) -> None:
     """Train a head on the labelled examples in PATH, and make it first if there is none.
@@ -117,12 +124,12 @@ def train(
         keep_inputs=keep_inputs or spec.tunes,
         policy=policy,
     )
-    uploaded = upload(client, out, head, data.examples)
+    uploaded = upload(client, out, head, data.examples, overwrite=overwrite)
     others = compare_with_stored(client, head, data, uploaded, prune=prune)
     out.notices(others)
-    notices += others
+    notices += [*notices_of(uploaded, data.examples), *others]
     if tested:
-        _hold_out(client, out, head, tested, examples)
+        notices += _hold_out(client, out, head, tested, examples, overwrite=overwrite)
     training = train_head(client, out, head, spec.on(found.spec), activate=activate)
     report = client.report(head, training.version)
     test = _test(client, out, head, tested, training.version) if tested else None
@@ -148,8 +155,19 @@ def _has_examples(client: Client, head: str) -> bool:
         return False
 
 
-def _hold_out(client: Client, out: Output, head: str, tested: Examples, trained: Examples) -> None:
-    """Stores the test set, so that reports measure on it, too; what is trained on cannot be."""
+def _hold_out(
+    client: Client,
+    out: Output,
+    head: str,
+    tested: Examples,
+    trained: Examples,
+    *,
+    overwrite: bool,
+) -> list[Notice]:
+    """Stores the test set, so that reports measure on it, too; what is trained on cannot be.
+
+    Returns what is to be said of the changes that this made.
+    """
     known = {digest_of(item) for item, _ in trained} - {None}
     held_out = [
         NewExample(item, label, held_out=True)
@@ -158,8 +176,9 @@ def _hold_out(client: Client, out: Output, head: str, tested: Examples, trained:
     ]
     if both := len(tested) - len(held_out):
         out.say(f"{both} examples of the test set are trained on: reports do not measure on them")
-    if held_out:
-        upload(client, out, head, held_out)
+    if not held_out:
+        return []
+    return notices_of(upload(client, out, head, held_out, overwrite=overwrite), held_out)
 
 
 def _test(client: Client, out: Output, head: str, examples: Examples, version: int | None) -> Test:

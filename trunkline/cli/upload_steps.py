@@ -15,9 +15,12 @@ from trunkline.values.examples import NewExample
 from trunkline.values.heads import Head, HeadSpec
 from trunkline.values.inputs import Image, as_input
 from trunkline.values.notices import Notice
-from trunkline.values.outcomes import Training, Upload, UploadProgress
+from trunkline.values.outcomes import Training, Upload, UploadChange, UploadProgress
 from trunkline.values.unreadable import Unreadable
+from trunkline.values.upload_notices import upload_notices
 from trunkline.wording import size
+
+_SAID_BEFORE = (UploadChange.ROW_REPEATED, UploadChange.ROW_CONTRADICTED)
 
 
 def find_or_create(
@@ -53,15 +56,22 @@ def find_or_create(
     return found
 
 
-def upload(client: Client, out: Output, head: str, examples: Sequence[NewExample]) -> Upload:
-    """Uploads examples under a progress bar, and names those that failed."""
+def upload(
+    client: Client,
+    out: Output,
+    head: str,
+    examples: Sequence[NewExample],
+    *,
+    overwrite: bool = False,
+) -> Upload:
+    """Uploads examples under a progress bar, and names those that failed or changed something."""
     with out.progress(MofNCompleteColumn(), TextColumn("{task.fields[sent]} sent")) as bar:
         task = bar.add_task("uploading", total=len(examples), sent=size(0))
 
         def on_progress(now: UploadProgress) -> None:
             bar.update(task, completed=now.rows, sent=size(now.sent_bytes))
 
-        uploaded = client.upload(head, examples, on_progress)
+        uploaded = client.upload(head, examples, on_progress, overwrite=overwrite)
         bar.update(task, completed=uploaded.rows)
     out.say(
         f"{uploaded.rows} examples: {uploaded.known} known already, "
@@ -69,16 +79,17 @@ def upload(client: Client, out: Output, head: str, examples: Sequence[NewExample
     )
     named = [(found_at(as_input(examples[row.row].input)), row) for row in uploaded.failures]
     out.failures(named)
-    if uploaded.truncated_count:
-        names = [found_at(as_input(examples[row].input)) for row in uploaded.truncated]
-        out.notices([truncated_notice(uploaded.truncated_count, names)])
+    out.notices(notices_of(uploaded, examples))
     return uploaded
 
 
-def truncated_notice(count: int, names: Sequence[str] = ()) -> Notice:
-    """Says that texts are longer than the backbone's window."""
-    words = f"texts longer than the backbone's window, whose ends have no part: {count}"
-    return Notice("text_truncated", words, count, tuple(names))
+def notices_of(uploaded: Upload, examples: Sequence[NewExample]) -> list[Notice]:
+    """Returns what is to be said of an upload of these examples.
+
+    That some occur again was said when they were read.
+    """
+    notices = upload_notices(uploaded, lambda row: found_at(as_input(examples[row].input)))
+    return [notice for notice in notices if notice.reason not in _SAID_BEFORE]
 
 
 def train_head(

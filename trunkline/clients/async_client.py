@@ -132,10 +132,11 @@ class AsyncClient(AsyncTransport):
         head: str,
         items: Iterable[ExampleLike],
         *,
+        overwrite: bool = False,
         timeout: float | None = None,
     ) -> Upload:
         """Stores examples right away: `NewExample`s or (input, label) pairs."""
-        flow = upload(head, items, ask=False, on_progress=None)
+        flow = upload(head, items, ask=False, overwrite=overwrite, on_progress=None)
         return await self._run(flow, timeout, blocks=True)
 
     async def upload(
@@ -144,10 +145,11 @@ class AsyncClient(AsyncTransport):
         items: Iterable[ExampleLike],
         on_progress: Callable[[UploadProgress], None] | None = None,
         *,
+        overwrite: bool = False,
         timeout: float | None = None,
     ) -> Upload:
         """Stores examples, however many, and sends no byte the server knows."""
-        flow = upload(head, items, ask=True, on_progress=on_progress)
+        flow = upload(head, items, ask=True, overwrite=overwrite, on_progress=on_progress)
         return await self._run(flow, timeout, blocks=True)
 
     def list_examples(

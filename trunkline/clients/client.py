@@ -153,13 +153,16 @@ class Client(Transport):
         head: str,
         items: Iterable[ExampleLike],
         *,
+        overwrite: bool = False,
         timeout: float | None = None,
     ) -> Upload:
         """Stores examples right away: `NewExample`s or (input, label) pairs.
 
         The label is None for one that is not known yet.
         """
-        return self._run(upload(head, items, ask=False, on_progress=None), timeout)
+        return self._run(
+            upload(head, items, ask=False, overwrite=overwrite, on_progress=None), timeout
+        )
 
     def upload(
         self,
@@ -167,6 +170,7 @@ class Client(Transport):
         items: Iterable[ExampleLike],
         on_progress: Callable[[UploadProgress], None] | None = None,
         *,
+        overwrite: bool = False,
         timeout: float | None = None,
     ) -> Upload:
         """Stores examples, however many, and sends no byte the server knows.
@@ -174,8 +178,14 @@ class Client(Transport):
         Items are read as they are needed. An upload that was interrupted is continued by making
         the same call again. `timeout` is for one message of at most 128 rows. `on_progress` is
         called in a thread of the client's.
+
+        A label that uploads gave an input before says nothing new: where feedback has corrected it
+        since, the correction stands, unless `overwrite` is true. Another label wins. The result
+        tells both, and inputs that occur again: the last label counts.
         """
-        return self._run(upload(head, items, ask=True, on_progress=on_progress), timeout)
+        return self._run(
+            upload(head, items, ask=True, overwrite=overwrite, on_progress=on_progress), timeout
+        )
 
     def list_examples(
         self, head: str, label: str | None = None, *, timeout: float | None = None

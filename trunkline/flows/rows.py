@@ -140,7 +140,7 @@ def feedback(head: str, items: Iterable[tuple[InputLike, str]]) -> Flow[list[Rec
 
 def update_examples(head: str, labels: Mapping[str, str | None]) -> Flow[Changes]:
     """Runs `UpdateExamples` in requests of bounded size."""
-    items = list(labels.items())
+    items = labels.items()
     return (
         yield from _changes(items, lambda part: example_calls.update_examples(head, dict(part)))
     )
@@ -172,8 +172,8 @@ def forget_examples(head: str, digests: Iterable[str]) -> Flow[Forgotten]:
 def release_feedback(head: str, ids: Iterable[str] | None) -> Flow[Changes]:
     """Runs `ReleaseFeedback` in requests of bounded size; None for all of it."""
     if ids is None:
-        released, failures = yield example_calls.release_feedback(head, (), everything=True)
-        return Changes(released, tuple(failures))
+        released: Changes = yield example_calls.release_feedback(head, (), everything=True)
+        return released
     return (
         yield from _changes(
             ids, lambda part: example_calls.release_feedback(head, part, everything=False)
@@ -229,14 +229,15 @@ def _row_by_row(
     return [outcomes[index] for index in range(len(outcomes))]
 
 
-def _changes(
-    items: Iterable[T], call: Callable[[list[T]], Call[tuple[int, list[RowFailure]]]]
-) -> Flow[Changes]:
-    changed, offset = 0, 0
-    failures: list[RowFailure] = []
+def _changes(items: Iterable[T], call: Callable[[list[T]], Call[Changes]]) -> Flow[Changes]:
+    total, offset = Changes(0, ()), 0
     for part in split(items, lambda _: 0, max_rows=MAX_ASKED, max_bytes=0):
-        count, failed = yield call(part)
-        changed += count
-        failures += [replace(failure, row=failure.row + offset) for failure in failed]
+        now: Changes = yield call(part)
+        failures = tuple(replace(failure, row=failure.row + offset) for failure in now.failures)
+        total = Changes(
+            total.changed + now.changed,
+            total.failures + failures,
+            total.corrections_replaced + now.corrections_replaced,
+        )
         offset += len(part)
-    return Changes(changed, tuple(failures))
+    return total

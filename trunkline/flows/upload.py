@@ -4,7 +4,8 @@ For every 5,000 rows: ask which digests the server has no embedding for, then st
 the input's bytes where it is missing and the bare digest where it is known.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from trunkline import calls, errors, replies
@@ -19,42 +20,19 @@ from trunkline.flows.chunking import (
     split,
 )
 from trunkline.flows.rows import Flow, Row, load
+from trunkline.flows.upload_rows import Item, changes_told, settle
+from trunkline.labels import normalised
 from trunkline.v1 import heads_pb2
 from trunkline.values.examples import ExampleLike, as_example
-from trunkline.values.inputs import Digest, Input, as_input, reads_file
-from trunkline.values.outcomes import RowFailure, Upload, UploadProgress
+from trunkline.values.inputs import Digest, as_input, reads_file
+from trunkline.values.outcomes import (
+    ChangedRow,
+    RowFailure,
+    Upload,
+    UploadChange,
+    UploadProgress,
+)
 from trunkline.wire.building import build
-
-
-@dataclass(frozen=True)
-class _Item:
-    """A row to be stored. A file's bytes are read again when they are sent, and not held.
-
-    `example` is the row's message without its input.
-    """
-
-    index: int
-    input: Input
-    example: heads_pb2.NewExample
-    digest: str
-    nbytes: int
-    held: int
-    known: bool = False
-
-    @property
-    def sent_bytes(self) -> int:
-        return len(self.digest) if self.known else self.nbytes
-
-    def message(self) -> heads_pb2.NewExample:
-        item = Digest(self.digest) if self.known else self.input
-        try:
-            message = heads_pb2.NewExample(input=item.message())
-        except OSError as error:  # it could be read when its digest was taken
-            raise errors.Aborted(
-                f"a file changed during the upload: {error}", field="input"
-            ) from error
-        message.MergeFrom(self.example)
-        return message
 
 
 @dataclass
@@ -65,7 +43,7 @@ class _Sent:
     known: int = 0
     nbytes: int = 0
 
-    def add(self, items: Sequence[_Item]) -> None:
+    def add(self, items: Sequence[Item]) -> None:
         self.rows += len(items)
         self.known += sum(item.known for item in items)
         self.nbytes += sum(item.nbytes for item in items if not item.known)
@@ -77,10 +55,12 @@ class _Tally:
     def __init__(self, on_progress: Callable[[UploadProgress], None] | None) -> None:
         self._on_progress = on_progress
         self._sent = _Sent()
-        self._added = self._updated = self._unchanged = self._failed = 0
+        self._added = self._updated = self._unchanged = self._failed = self._interruptions = 0
         self._failures: list[RowFailure] = []
         self._truncated_count = 0
         self._truncated: list[int] = []
+        self._changes: list[ChangedRow] = []
+        self._counts: Counter[UploadChange] = Counter()
 
     def refused(self, failure: RowFailure) -> None:
         """Counts a row that could not even be sent."""
@@ -98,6 +78,12 @@ class _Tally:
     def broken(self, stream: _Sent) -> None:
         """Counts the bytes of a stream that broke; its rows will be handed over once more."""
         self._sent.nbytes += stream.nbytes
+        self._interruptions += stream.rows > 0
+
+    def changed(self, changes: Sequence[ChangedRow], counts: Mapping[UploadChange, int]) -> None:
+        """Notes changes, and how many there are of each kind."""
+        self._changes += changes
+        self._counts.update(counts)
 
     def answered(
         self,
@@ -131,6 +117,9 @@ class _Tally:
             sent_bytes=self._sent.nbytes,
             truncated_count=self._truncated_count,
             truncated=tuple(sorted(self._truncated)),
+            changes=tuple(sorted(self._changes, key=lambda changed: changed.row)),
+            change_counts=dict(self._counts),
+            interruptions=self._interruptions,
         )
 
 
@@ -139,70 +128,98 @@ def upload(
     items: Iterable[ExampleLike],
     *,
     ask: bool,
+    overwrite: bool,
     on_progress: Callable[[UploadProgress], None] | None,
 ) -> Flow[Upload]:
     """Runs `AddExamples`; with `ask`, `FindMissingInputs` goes before it."""
     name = str(calls.head_name(head))
+    empty = build(heads_pb2.AddExamplesRequest, head=name, overwrite=overwrite)
     tally = _Tally(on_progress)
+    given: dict[str, str] = {}
     for part in split(
         _read(items, tally),
         lambda item: item.held,
         max_rows=MAX_ASKED,
         max_bytes=MAX_HELD_BYTES,
     ):
-        forgotten = yield from _store(name, part, tally, ask=ask)
+        before = {item.digest: given[item.digest] for item in part if item.digest in given}
+        settled, repeated = settle(part, given)
+        tally.changed(repeated, Counter(row.change for row in repeated))
+        forgotten = yield from _store(empty, settled, before, tally, ask=ask)
         if forgotten:
-            yield from _store(name, forgotten, tally, ask=False)
+            yield from _store(empty, forgotten, before, tally, ask=False)
     return tally.result()
 
 
-def _read(items: Iterable[ExampleLike], tally: _Tally) -> Iterator[_Item]:
+def _read(items: Iterable[ExampleLike], tally: _Tally) -> Iterator[Item]:
     for index, given in enumerate(items):
         example = as_example(given)
         item = example.input
         message = build(
             heads_pb2.NewExample,
-            label=example.label,
+            label=_label(example.label),
             weight=example.weight,
             held_out=example.held_out,
         )
         row = load(index, item)
         if isinstance(row, Row):
             source, held = (as_input(item), 0) if reads_file(item) else (row.input, row.nbytes)
-            yield _Item(index, source, message, row.input.digest(), row.nbytes, held)
+            yield Item(index, index, source, message, row.input.digest(), row.nbytes, held)
         else:
             tally.refused(row)
 
 
-def _store(name: str, items: list[_Item], tally: _Tally, *, ask: bool) -> Flow[list[_Item]]:
-    """Stores the items. Gives back those whose digest the server has meanwhile forgotten."""
+def _label(label: str | None) -> str | None:
+    # What is no text is for the message to refuse.
+    return normalised(label) if isinstance(label, str) else label
+
+
+def _store(
+    empty: heads_pb2.AddExamplesRequest,
+    items: list[Item],
+    given: Mapping[str, str],
+    tally: _Tally,
+    *,
+    ask: bool,
+) -> Flow[list[Item]]:
+    """Stores the items. Gives back those whose digest the server has meanwhile forgotten.
+
+    Args:
+        empty: the request, but for its examples.
+        items: a part of the upload.
+        given: labels by digest that parts before it gave.
+        tally: counts what became of them.
+        ask: whether to ask first what the server knows.
+    """
     retries = StreamRetries()
     fewest = len(items) + 1
     while True:
         digests = list(dict.fromkeys(item.digest for item in items))
-        missing = (yield find_missing(name, digests)) if ask else set(digests)
+        missing = (yield find_missing(empty.head, digests)) if ask else set(digests)
         if len(missing) < fewest:
             fewest = len(missing)
             retries.reset()
         ordered = _in_sending_order(items, missing)
         stream = _Sent()
         try:
-            reply = yield _stream(name, ordered, tally, stream)
+            reply = yield _stream(empty, ordered, tally, stream)
         except errors.TrunklineError as error:
             tally.broken(stream)
             yield Pause(retries.pause(error))
         else:
-            return _count_reply(reply, [item for part in ordered for item in part], stream, tally)
+            order = [item for part in ordered for item in part]
+            tally.changed(*changes_told(reply, order, given))
+            return _count_reply(reply, order, stream, tally)
 
 
-def _in_sending_order(items: list[_Item], missing: set[str]) -> list[list[_Item]]:
+def _in_sending_order(items: list[Item], missing: set[str]) -> list[list[Item]]:
     """Returns the items by message, in order, except that repeated inputs come last.
 
     A repeated input is sent as a digest, in a message after the one with its bytes. The order
     among rows of one input stays, so that its last label wins.
     """
-    first: list[_Item] = []
-    repeated: list[_Item] = []
+    first: list[Item] = []
+    repeated: list[Item] = []
     seen: set[str] = set()
     for item in items:
         if item.digest in seen:
@@ -223,12 +240,13 @@ def _in_sending_order(items: list[_Item], missing: set[str]) -> list[list[_Item]
 
 
 def _stream(
-    name: str, ordered: list[list[_Item]], tally: _Tally, stream: _Sent
+    empty: heads_pb2.AddExamplesRequest, ordered: list[list[Item]], tally: _Tally, stream: _Sent
 ) -> SendExamples[heads_pb2.AddExamplesResponse]:
     def messages() -> Iterator[heads_pb2.AddExamplesRequest]:
         for part in ordered:
-            examples = [item.message() for item in part]
-            yield heads_pb2.AddExamplesRequest(head=name, examples=examples)
+            request = heads_pb2.AddExamplesRequest(examples=[item.message() for item in part])
+            request.MergeFrom(empty)
+            yield request
 
     parts = iter(ordered)
 
@@ -240,10 +258,10 @@ def _stream(
 
 
 def _count_reply(
-    reply: heads_pb2.AddExamplesResponse, order: list[_Item], stream: _Sent, tally: _Tally
-) -> list[_Item]:
+    reply: heads_pb2.AddExamplesResponse, order: list[Item], stream: _Sent, tally: _Tally
+) -> list[Item]:
     """Counts the reply; gives back the items to send once more, this time with their bytes."""
-    again: list[_Item] = []
+    again: list[Item] = []
     failures: list[RowFailure] = []
     for error in reply.errors:
         item = order[error.row]

@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ from trunkline.values.outcomes import (
     Training,
     TrainingState,
     TuningProgress,
+    UploadChange,
 )
 from trunkline.wire.tensors import unpack
 
@@ -29,6 +31,11 @@ _STATES: dict[int, TrainingState] = {
     heads_pb2.TRAINING_STATE_SUCCEEDED: TrainingState.SUCCEEDED,
     heads_pb2.TRAINING_STATE_FAILED: TrainingState.FAILED,
     heads_pb2.TRAINING_STATE_CANCELLED: TrainingState.CANCELLED,
+}
+
+
+_UPLOAD_CHANGES: dict[int, UploadChange] = {
+    heads_pb2.UploadChange.Value(f"UPLOAD_CHANGE_{change.name}"): change for change in UploadChange
 }
 
 
@@ -105,7 +112,15 @@ def receipts(reply: prediction_pb2.SendFeedbackResponse, count: int) -> list[Rec
     columns = zip(reply.ids, reply.digests, reply.duplicates, strict=False)
     truncated = set(reply.truncated)
     found = {row: Receipt(*values, row in truncated) for row, values in enumerate(columns)}
+    for row, label in enumerate(reply.previous_labels):
+        if label and row in found:
+            found[row] = replace(found[row], previous_label=label)
     return _in_order(found, reply.errors, count)
+
+
+def upload_change(number: int) -> UploadChange:
+    """Reads what a row of an upload changed. Raises `DataLoss` if this client does not know it."""
+    return state(_UPLOAD_CHANGES, number, "change by an upload")
 
 
 def state(states: Mapping[int, T], number: int, what: str) -> T:

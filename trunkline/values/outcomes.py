@@ -140,13 +140,15 @@ class Embedding:
 class Receipt:
     """Feedback that is stored durably; `duplicate` if its id had been stored before.
 
-    `truncated` says that the text is longer than the backbone's window.
+    `truncated` says that the text is longer than the backbone's window; `previous_label` is the one
+    that the input had until then, if feedback gave it another.
     """
 
     id: str
     digest: str
     duplicate: bool
     truncated: bool = False
+    previous_label: str | None = None
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,41 @@ class UploadProgress:
     sent_bytes: int
 
 
+class UploadChange(StrEnum):
+    """What a row of an upload did, or did not do, to an example that was there already.
+
+    LABEL_REPLACED: its label took the place of an earlier upload's. CORRECTION_REPLACED: that of a
+    correction by feedback. CORRECTION_KEPT: it repeats what uploads said before, so that a
+    correction stands. ROW_CONTRADICTED: an earlier row had the same input with another label, which
+    does not count. ROW_REPEATED: one had it with the same label, or without. TRAINED_ON: it was
+    held out until now; HELD_OUT: it was trained on. WEIGHT: it has another weight now.
+    """
+
+    LABEL_REPLACED = "label_replaced"
+    CORRECTION_REPLACED = "correction_replaced"
+    CORRECTION_KEPT = "correction_kept"
+    ROW_CONTRADICTED = "row_contradicted"
+    ROW_REPEATED = "row_repeated"
+    TRAINED_ON = "trained_on"
+    HELD_OUT = "held_out"
+    WEIGHT = "weight"
+
+
+@dataclass(frozen=True)
+class ChangedRow:
+    """A change by one row of an upload; `row` counts from 0.
+
+    Of a change of labels, `to_label` counts now, and `from_label` does not: it was there before, or
+    the row gave it and a correction stands. Both are None for other changes.
+    """
+
+    row: int
+    digest: str
+    change: UploadChange
+    from_label: str | None = None
+    to_label: str | None = None
+
+
 @dataclass(frozen=True)
 class Upload:
     """What became of an upload.
@@ -166,6 +203,9 @@ class Upload:
     continued, rows stored before the break count as unchanged. `known` rows were sent as digests.
     `truncated_count` texts are longer than the backbone's window, so that their ends have no part;
     `truncated` are the first of their rows.
+    `changes` are those to examples that were there already, and `change_counts` says how many there
+    are of each kind: above 5,000 in 5,000 rows some are not named. What a stream had changed before
+    it broke is in neither; `interruptions` says how many did.
     """
 
     rows: int
@@ -178,14 +218,21 @@ class Upload:
     sent_bytes: int
     truncated_count: int = 0
     truncated: tuple[int, ...] = ()
+    changes: tuple[ChangedRow, ...] = ()
+    change_counts: Mapping[UploadChange, int] = field(default_factory=dict)
+    interruptions: int = 0
 
 
 @dataclass(frozen=True)
 class Changes:
-    """How many stored examples a call changed, and the rows that failed."""
+    """How many stored examples a call changed, and the rows that failed.
+
+    Of updates, `corrections_replaced` counts labels that were corrections by feedback.
+    """
 
     changed: int
     failures: tuple[RowFailure, ...]
+    corrections_replaced: int = 0
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,34 @@ def test_train_makes_the_head_uploads_trains_and_measures(
     assert not recorder.asked("TrainHead")[1].HasField("spec")
 
 
+def test_train_tells_what_it_changes_by_reason_and_names_it(
+    run: Run, recorder: Recorder, table: Path
+) -> None:
+    run("train", "acme/mood", table)
+    recorder.corrections[text_digest("good")] = "no"
+    lines = ["fine,no", *(f"text {row},yes" for row in range(4)), "bad,no", "awful,yes"]
+    table.write_text(table.read_text() + "\n".join(lines))
+    shown = run("train", "acme/mood", table)
+    assert shown.exit_code == 0, shown.stderr
+    assert [line for line in shown.stderr.splitlines() if ": good" in line or "again" in line] == [
+        "label corrected by feedback since it was uploaded, the correction stands "
+        "(--overwrite replaces it): 1: good (yes -> no)",
+        "same input again with another label, the last one counts: 2: fine (yes -> no), "
+        "awful (no -> yes)",
+        "same input again, stored once: 1: bad",
+    ]
+    overwritten = run("train", "acme/mood", table, "--overwrite", "--json")
+    document = json.loads(overwritten.stdout)
+    assert [(row["reason"], row["count"]) for row in document["notices"]] == [
+        ("correction_replaced", 1),
+        ("row_contradicted", 2),
+        ("row_repeated", 1),
+    ]
+    assert document["notices"][0]["names"] == ["good (no -> yes)"]
+    assert document["upload"]["change_counts"]["row_contradicted"] == 2
+    assert all(request.overwrite for request in recorder.asked("AddExamples")[-2:])
+
+
 def test_train_takes_the_backbone_of_the_datas_modality(
     run: Run, recorder: Recorder, tmp_path: Path
 ) -> None:

@@ -160,3 +160,67 @@ def test_an_upload_has_the_timeout_for_each_of_its_messages(
     items = [(f"text {row}", "a") for row in range(rows)]
     client.add_examples("acme/mood", items, timeout=100)
     assert 100 * (messages - 1) < left[0] < 100 * messages + 1
+
+
+CHANGE = trunkline.UploadChange
+
+
+def test_rows_that_repeat_an_input_are_told_by_their_place_over_the_whole_upload(
+    client: Client, recorder: Recorder
+) -> None:
+    client.create_head("acme/mood", "minilm/l6-v2")
+    items: list[Any] = [("x", "a"), ("y", "a"), ("x", "b"), ("y", "a"), ("x", None)]
+    items += [(f"text {row}", "a") for row in range(5000)]
+    items += [("y", "c"), ("y", "cafe\u0301"), ("y", "caf\u00e9")]
+    result = client.upload("acme/mood", items)
+    assert [(row.row, row.change, row.from_label, row.to_label) for row in result.changes] == [
+        (2, CHANGE.ROW_CONTRADICTED, "a", "b"),
+        (3, CHANGE.ROW_REPEATED, None, None),
+        (4, CHANGE.ROW_REPEATED, None, None),
+        (5005, CHANGE.ROW_CONTRADICTED, "a", "c"),
+        (5006, CHANGE.ROW_CONTRADICTED, "c", "caf\u00e9"),
+        (5007, CHANGE.ROW_REPEATED, None, None),
+    ]
+    assert result.change_counts == {CHANGE.ROW_CONTRADICTED: 3, CHANGE.ROW_REPEATED: 3}
+    stored = recorder.examples["tenants/acme/heads/mood"]
+    assert (stored[text_digest("x")], stored[text_digest("y")]) == ("b", "caf\u00e9")
+
+
+def test_no_message_brings_up_a_label_that_a_later_row_takes_back(
+    client: Client, recorder: Recorder
+) -> None:
+    client.create_head("acme/mood", "minilm/l6-v2")
+    items: list[tuple[str, str | None]] = [("x", "a"), ("y", "a"), ("x", "b"), ("y", " bad ")]
+    client.upload("acme/mood", items)
+    (first, repeated) = recorder.asked("AddExamples")
+    assert [row.label for row in first.examples] == ["b", "a"]
+    # The server refuses that of y, which costs this row alone.
+    assert [row.label for row in repeated.examples] == ["b", " bad "]
+
+
+def test_a_change_is_named_by_the_row_that_gave_the_label(
+    client: Client, recorder: Recorder
+) -> None:
+    client.create_head("acme/mood", "minilm/l6-v2")
+    client.upload("acme/mood", [("x", "a"), ("z", "a")])
+    recorder.corrections[text_digest("z")] = "b"
+    result = client.upload("acme/mood", [("x", "b"), ("y", "a"), ("x", "c"), ("z", "a")])
+    found = {row.row: row for row in result.changes if row.change not in list(CHANGE)[3:5]}
+    assert found == {
+        2: trunkline.ChangedRow(2, text_digest("x"), CHANGE.LABEL_REPLACED, "a", "c"),
+        3: trunkline.ChangedRow(3, text_digest("z"), CHANGE.CORRECTION_KEPT, "a", "b"),
+    }
+    (again,) = client.add_examples("acme/mood", [("z", "a")], overwrite=True).changes
+    assert (again.change, again.to_label) == (CHANGE.CORRECTION_REPLACED, "a")
+
+
+def test_an_interrupted_upload_says_so_and_repeats_nothing_as_a_change(
+    client: Client, recorder: Recorder
+) -> None:
+    client.create_head("acme/mood", "minilm/l6-v2")
+    items: list[Any] = [(f"text {index}", "a") for index in range(200)]
+    items += [("text 0", "b"), ("text 1", "b")]
+    recorder.hooks["AddExamples"] = [lambda *_: None] * 2 + [unavailable]
+    result = client.upload("acme/mood", items)
+    assert result.interruptions == 1
+    assert result.change_counts == {CHANGE.ROW_CONTRADICTED: 2}

@@ -1,0 +1,117 @@
+"""Inputs that occur more than once in an upload, and what its rows change about examples."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from trunkline import errors, replies
+from trunkline.v1 import heads_pb2
+from trunkline.values.inputs import Digest, Input
+from trunkline.values.outcomes import ChangedRow, UploadChange
+
+_LABEL_BYTES = 256  # the server's limit, unless it is told another
+
+_OF_ROWS = (UploadChange.ROW_CONTRADICTED, UploadChange.ROW_REPEATED)
+
+
+@dataclass(frozen=True)
+class Item:
+    """A row to be stored. A file's bytes are read again when they are sent, and not held.
+
+    `example` is the row's message without its input. `speaker` is the row that decides what is
+    said of the input, itself unless it occurs again.
+    """
+
+    index: int
+    speaker: int
+    input: Input
+    example: heads_pb2.NewExample
+    digest: str
+    nbytes: int
+    held: int
+    known: bool = False
+
+    @property
+    def sent_bytes(self) -> int:
+        return len(self.digest) if self.known else self.nbytes
+
+    def message(self) -> heads_pb2.NewExample:
+        item = Digest(self.digest) if self.known else self.input
+        try:
+            message = heads_pb2.NewExample(input=item.message())
+        except OSError as error:  # it could be read when its digest was taken
+            raise errors.Aborted(
+                f"a file changed during the upload: {error}", field="input"
+            ) from error
+        message.MergeFrom(self.example)
+        return message
+
+
+def settle(items: list[Item], given: dict[str, str]) -> tuple[list[Item], list[ChangedRow]]:
+    """Gives all rows of an input the label of the last, and notes those that repeat it.
+
+    So a stream that breaks may be sent again, and no message brings up what a later one takes
+    back. A label that the server refuses costs its own row alone.
+
+    Args:
+        items: a part of the upload.
+        given: labels by digest that rows gave, "" for none; this part's are added.
+    """
+    speakers: dict[str, Item] = {}
+    changes: list[ChangedRow] = []
+    for item in items:
+        label, said = item.example.label, given.get(item.digest)
+        if said is not None:
+            changes.append(_repeated(item, said))
+        if _is_likely(label):
+            speakers[item.digest] = item
+        given[item.digest] = label or said or ""
+    return [_as_said(item, speakers.get(item.digest, item)) for item in items], changes
+
+
+def _is_likely(label: str) -> bool:
+    """Returns whether the server takes a label, as far as that can be known here."""
+    stripped = label.strip() == label and label.isprintable()
+    return stripped and 0 < len(label.encode()) <= _LABEL_BYTES
+
+
+def _as_said(item: Item, speaker: Item) -> Item:
+    """Returns the row with the speaker's label in place of another that would be taken."""
+    if item is speaker or (item.example.label and not _is_likely(item.example.label)):
+        return item
+    message = heads_pb2.NewExample()
+    message.CopyFrom(item.example)
+    message.label = speaker.example.label
+    return replace(item, example=message, speaker=speaker.index)
+
+
+def _repeated(item: Item, said: str) -> ChangedRow:
+    label = item.example.label
+    if label and said and label != said:
+        contradicted = UploadChange.ROW_CONTRADICTED
+        return ChangedRow(item.index, item.digest, contradicted, said, label)
+    return ChangedRow(item.index, item.digest, UploadChange.ROW_REPEATED)
+
+
+def changes_told(
+    reply: heads_pb2.AddExamplesResponse, order: Sequence[Item], given: Mapping[str, str]
+) -> tuple[list[ChangedRow], Counter[UploadChange]]:
+    """Returns the changes that the server tells, but for rows that repeat an input.
+
+    Those `settle` has noted, over the whole upload. To the server, a label that an earlier part
+    of it gave is one of another upload.
+    """
+    changes: list[ChangedRow] = []
+    counts = Counter(
+        {replies.upload_change(item.change): item.rows for item in reply.change_counts}
+    )
+    for row in reply.changes:
+        item, change = order[row.row], replies.upload_change(row.change)
+        if change in _OF_ROWS:
+            continue
+        if change is UploadChange.LABEL_REPLACED and given.get(item.digest) == row.from_label:
+            counts[change] -= 1
+            continue
+        labels = (row.from_label, row.to_label) if row.to_label else (None, None)
+        changes.append(ChangedRow(item.speaker, row.digest, change, *labels))
+    return changes, Counter({k: n for k, n in counts.items() if n and k not in _OF_ROWS})
