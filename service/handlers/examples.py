@@ -29,7 +29,7 @@ from service.store import embeddings as stored_embeddings
 from service.store import examples as stored_examples
 from service.store import heads as stored_heads
 from service.store.embeddings import Needed
-from service.store.examples import NewExample, Stored
+from service.store.examples import NewExample, StoredRows
 from service.store.head_records import HeadRecord
 from service.store.view_digests import view_digest
 from service.tuning.activation_files import ActivationFiles
@@ -184,7 +184,7 @@ class Examples:
 
     async def _store(
         self, head: HeadRecord, new: Sequence[NewExample], told: UploadReply, overwrite: bool
-    ) -> Stored:
+    ) -> StoredRows:
         stored = await self._database.write(
             stored_examples.store_examples,
             head.uid,
@@ -208,7 +208,7 @@ class Examples:
         check_rows("examples", len(request.examples), self._settings.max_rows_per_request)
         backbone = head_backbone(self._extractor, head)
         new, errors = await self._embed(head, backbone, request.examples, call)
-        stored = Stored([], [])
+        stored = StoredRows([], [])
         if new:
             stored = await self._tasks.run(
                 self._store(head, list(new.values()), told, request.overwrite)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from service.replies.rows import row_error
 from service.store.example_rules import UploadChange
-from service.store.examples import NewExample, Stored
+from service.store.examples import NewExample, StoredRows
 from trunkline.v1 import heads_pb2
 
 MAX_NAMED_ROWS = 1000
@@ -37,7 +37,7 @@ class UploadReply:
         self,
         rows: int,
         new: Mapping[int, NewExample],
-        stored: Stored,
+        stored: StoredRows,
         errors: Mapping[int, Exception],
     ) -> None:
         """Adds a message of the stream.

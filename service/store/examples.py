@@ -66,7 +66,7 @@ class ExampleRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredRows:
     """What became of rows: of each, the change, and what it changed about what was there."""
 
     changes: list[Change]
@@ -112,7 +112,7 @@ def store_examples(
     fingerprint: str | None = None,
     earlier: Mapping[str, str | None] = MappingProxyType({}),
     overwrite: bool = False,
-) -> Stored:
+) -> StoredRows:
     """Stores examples with their embeddings; the last label of an input wins.
 
     An example without a label never takes the label of a stored one away. Feedback changes the
@@ -148,7 +148,7 @@ def store_examples(
     decision = decide(said, stored, earlier, overwrite=overwrite)
     _write(connection, uid, new, stored, decision.states)
     supersede_feedback(connection, uid, decision.overruled)
-    return Stored(decision.changes, decision.noted)
+    return StoredRows(decision.changes, decision.noted)
 
 
 def store_views(

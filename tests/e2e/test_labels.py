@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.conftest import TEXTS
 from tests.e2e.processes import Running, run
 from tests.e2e.transports import Refused, Transport
-from trunkline import Client
+from trunkline import Client, Receipt
 from trunkline.digest import text_digest
 from trunkline.v1 import common_pb2, heads_pb2, prediction_pb2
 
@@ -139,8 +139,10 @@ def test_command_line_tells_what_an_upload_changes(
     ]
     assert f"{ROWS[0][0]} ({COMPOSED} -> tea), {ROWS[0][0]} (tea -> {COMPOSED})" in errors
 
-    client.feedback(head, [(ROWS[2][0], COMPOSED)])
-    kept, errors = train()
+    (receipt,) = client.feedback(head, [(ROWS[2][0], COMPOSED)])
+    assert isinstance(receipt, Receipt)
+    assert receipt.previous_label == "tea"
+    kept, _ = train()
     assert kept["notices"][0] == {
         "reason": "correction_kept",
         "words": "label corrected by feedback since it was uploaded, the correction stands "

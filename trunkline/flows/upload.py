@@ -106,6 +106,9 @@ class _Tally:
         self._truncated += truncated
 
     def result(self) -> Upload:
+        failed = {failure.row for failure in self._failures}
+        self._counts.subtract(changed.change for changed in self._changes if changed.row in failed)
+        changes = [changed for changed in self._changes if changed.row not in failed]
         return Upload(
             rows=self._sent.rows,
             added=self._added,
@@ -117,8 +120,8 @@ class _Tally:
             sent_bytes=self._sent.nbytes,
             truncated_count=self._truncated_count,
             truncated=tuple(sorted(self._truncated)),
-            changes=tuple(sorted(self._changes, key=lambda changed: changed.row)),
-            change_counts=dict(self._counts),
+            changes=tuple(sorted(changes, key=lambda changed: changed.row)),
+            change_counts={change: count for change, count in self._counts.items() if count},
             interruptions=self._interruptions,
         )
 

@@ -35,6 +35,14 @@ class Item:
     def sent_bytes(self) -> int:
         return len(self.digest) if self.known else self.nbytes
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether it has a label that the server may refuse, as far as that can be known here."""
+        label = self.example.label
+        fits = 0 < len(label.encode()) <= _LABEL_BYTES
+        good = fits and label.strip() == label and label.isprintable()
+        return self.example.HasField("label") and not good
+
     def message(self) -> heads_pb2.NewExample:
         item = Digest(self.digest) if self.known else self.input
         try:
@@ -51,7 +59,7 @@ def settle(items: list[Item], given: dict[str, str]) -> tuple[list[Item], list[C
     """Gives all rows of an input the label of the last, and notes those that repeat it.
 
     So a stream that breaks may be sent again, and no message brings up what a later one takes
-    back. A label that the server refuses costs its own row alone.
+    back. A label that the server may refuse costs its own row alone, and is left to the server.
 
     Args:
         items: a part of the upload.
@@ -61,23 +69,19 @@ def settle(items: list[Item], given: dict[str, str]) -> tuple[list[Item], list[C
     changes: list[ChangedRow] = []
     for item in items:
         label, said = item.example.label, given.get(item.digest)
+        if item.doubtful:
+            continue
         if said is not None:
             changes.append(_repeated(item, said))
-        if _is_likely(label):
+        if label:
             speakers[item.digest] = item
         given[item.digest] = label or said or ""
     return [_as_said(item, speakers.get(item.digest, item)) for item in items], changes
 
 
-def _is_likely(label: str) -> bool:
-    """Returns whether the server takes a label, as far as that can be known here."""
-    stripped = label.strip() == label and label.isprintable()
-    return stripped and 0 < len(label.encode()) <= _LABEL_BYTES
-
-
 def _as_said(item: Item, speaker: Item) -> Item:
-    """Returns the row with the speaker's label in place of another that would be taken."""
-    if item is speaker or (item.example.label and not _is_likely(item.example.label)):
+    """Returns the row with the speaker's label in place of its own."""
+    if item is speaker or item.doubtful:
         return item
     message = heads_pb2.NewExample()
     message.CopyFrom(item.example)
@@ -96,22 +100,19 @@ def _repeated(item: Item, said: str) -> ChangedRow:
 def changes_told(
     reply: heads_pb2.AddExamplesResponse, order: Sequence[Item], given: Mapping[str, str]
 ) -> tuple[list[ChangedRow], Counter[UploadChange]]:
-    """Returns the changes that the server tells, but for rows that repeat an input.
+    """Returns the changes that the server tells, but for those that `settle` has noted.
 
-    Those `settle` has noted, over the whole upload. To the server, a label that an earlier part
-    of it gave is one of another upload.
+    These are of rows that repeat an input, over the whole upload. To the server, a label that an
+    earlier part of it gave is one of another upload.
     """
     changes: list[ChangedRow] = []
-    counts = Counter(
-        {replies.upload_change(item.change): item.rows for item in reply.change_counts}
-    )
+    counts = {replies.upload_change(item.change): item.rows for item in reply.change_counts}
     for row in reply.changes:
         item, change = order[row.row], replies.upload_change(row.change)
-        if change in _OF_ROWS:
-            continue
-        if change is UploadChange.LABEL_REPLACED and given.get(item.digest) == row.from_label:
+        own = change is UploadChange.LABEL_REPLACED and given.get(item.digest) == row.from_label
+        if own or (change in _OF_ROWS and not item.doubtful):
             counts[change] -= 1
             continue
         labels = (row.from_label, row.to_label) if row.to_label else (None, None)
         changes.append(ChangedRow(item.speaker, row.digest, change, *labels))
-    return changes, Counter({k: n for k, n in counts.items() if n and k not in _OF_ROWS})
+    return changes, Counter({change: count for change, count in counts.items() if count})

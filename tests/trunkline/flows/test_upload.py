@@ -190,12 +190,16 @@ def test_no_message_brings_up_a_label_that_a_later_row_takes_back(
     client: Client, recorder: Recorder
 ) -> None:
     client.create_head("acme/mood", "minilm/l6-v2")
-    items: list[tuple[str, str | None]] = [("x", "a"), ("y", "a"), ("x", "b"), ("y", " bad ")]
-    client.upload("acme/mood", items)
-    (first, repeated) = recorder.asked("AddExamples")
-    assert [row.label for row in first.examples] == ["b", "a"]
-    # The server refuses that of y, which costs this row alone.
-    assert [row.label for row in repeated.examples] == ["b", " bad "]
+    recorder.bad_digests.add(text_digest("broken"))
+    items: list[tuple[str, str | None]] = [("x", None), ("y", "a"), ("broken", "a"), ("x", "a")]
+    items += [("x", "b"), ("y", " bad "), ("y", ""), ("broken", "a")]
+    result = client.upload("acme/mood", items)
+    first, repeated = recorder.asked("AddExamples")[:2]
+    assert [row.label for row in first.examples] == ["b", "a", "a"]
+    # Two of y would be refused, which costs these rows alone.
+    assert [row.label for row in repeated.examples] == ["b", "b", " bad ", "", "a"]
+    told = [(row.row, row.change) for row in result.changes if row.digest != text_digest("y")]
+    assert told == [(3, CHANGE.ROW_REPEATED), (4, CHANGE.ROW_CONTRADICTED)]
 
 
 def test_a_change_is_named_by_the_row_that_gave_the_label(
