@@ -107,6 +107,14 @@ def test_train_tells_what_it_changes_by_reason_and_names_it(
     assert all(request.overwrite for request in recorder.asked("AddExamples")[-2:])
 
 
+def test_test_label_in_another_unicode_form_is_right(run: Run, tmp_path: Path) -> None:
+    table, test = tmp_path / "drinks.csv", tmp_path / "test.csv"
+    table.write_text("text,label\nespresso,caf\u00e9\nmocha,cafe\u0301\nassam,tea\nsencha,tea\n")
+    test.write_text("text,label\nlatte,cafe\u0301\noolong,tea\n")
+    result = run("train", "acme/drinks", table, "--test", test, "--json")
+    assert json.loads(result.stdout)["test"]["accuracy"] == 1.0
+
+
 def test_train_takes_the_backbone_of_the_datas_modality(
     run: Run, recorder: Recorder, tmp_path: Path
 ) -> None:
