@@ -861,7 +861,7 @@ class NewExample(_message.Message):
     WEIGHT_FIELD_NUMBER: _builtins.int
     HELD_OUT_FIELD_NUMBER: _builtins.int
     label: _builtins.str
-    """Absent for an input whose label is not known yet."""
+    """Absent for an input whose label is not known yet. Labels are kept in Unicode's composed form (NFC)."""
     weight: _builtins.float
     """How much it counts in trainings, from 0.001 to 1000; 1 when absent."""
     held_out: _builtins.bool

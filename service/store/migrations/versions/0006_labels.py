@@ -15,7 +15,7 @@ from alembic import context, op
 from trunkline.labels import normalised
 
 revision = "0006"
-down_revision = "0003"
+down_revision = "0005"
 
 _TENANTS = sa.table("tenants", sa.column("id"), sa.column("name"))
 _HEADS = sa.table(
