@@ -88,21 +88,23 @@ def test_train_tells_what_it_changes_by_reason_and_names_it(
     table.write_text(table.read_text() + "\n".join(lines))
     shown = run("train", "acme/mood", table)
     assert shown.exit_code == 0, shown.stderr
-    assert [line for line in shown.stderr.splitlines() if ": good" in line or "again" in line] == [
+    words = ("came before", "more than one label", "corrected by feedback")
+    assert [line for line in shown.stderr.splitlines() if any(map(line.__contains__, words))] == [
+        "1 row with an input that came before: bad",
+        "2 inputs under more than one label, of which the last wins: fine (yes, then no), "
+        "awful (no, then yes)",
         "label corrected by feedback since it was uploaded, the correction stands "
-        "(--overwrite replaces it): 1: good (yes -> no)",
-        "same input again with another label, the last one counts: 2: fine (yes -> no), "
-        "awful (no -> yes)",
-        "same input again, stored once: 1: bad",
+        f"(--overwrite replaces it): 1: {table}:2 (yes -> no)",
     ]
     overwritten = run("train", "acme/mood", table, "--overwrite", "--json")
     document = json.loads(overwritten.stdout)
-    assert [(row["reason"], row["count"]) for row in document["notices"]] == [
-        ("correction_replaced", 1),
-        ("row_contradicted", 2),
-        ("row_repeated", 1),
-    ]
-    assert document["notices"][0]["names"] == ["good (no -> yes)"]
+    told = {row["reason"]: row for row in document["notices"]}
+    assert {reason: row["count"] for reason, row in told.items()} == {
+        "row_repeated": 1,
+        "row_contradicted": 2,
+        "correction_replaced": 1,
+    }
+    assert told["correction_replaced"]["names"] == [f"{table}:2 (no -> yes)"]
     assert document["upload"]["change_counts"]["row_contradicted"] == 2
     assert all(request.overwrite for request in recorder.asked("AddExamples")[-2:])
 

@@ -98,9 +98,9 @@ def test_columns_are_named_and_groups_are_read(
     groups: list[str | None] = []
     send = Client.upload
 
-    def upload(self: Client, head: str, examples: list[NewExample], *rest: Any) -> Any:
+    def upload(self: Client, head: str, examples: list[NewExample], *rest: Any, **more: Any) -> Any:
         groups.extend(example.group for example in examples)
-        return send(self, head, examples, *rest)
+        return send(self, head, examples, *rest, **more)
 
     monkeypatch.setattr(Client, "upload", upload)
     table = tmp_path / "t.csv"
