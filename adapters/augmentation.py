@@ -35,8 +35,8 @@ def arrange(
 ) -> Problem:
     """Make a problem of examples and their views.
 
-    Whatever is done with views, an example weighs the same, is held out with all of its views, and
-    is scored by itself.
+    Whatever is done with views, an example weighs the same, is held out with all of its views and
+    those of its group, and is scored by itself.
 
     Args:
         used: one of `NONE`, `AS_EXAMPLES` and `AVERAGE`.
@@ -49,19 +49,21 @@ def arrange(
     features, targets = front.features(examples.embeddings), examples.targets
     classes = len(examples.labels)
     if used == NONE or views is None:
-        return Problem.of(features, targets, classes, seed, weights)
+        return Problem.of(features, targets, classes, seed, weights, examples.groups)
     n = len(targets)
     shares = 1 / (1 + np.bincount(views.rows, minlength=n))
     originals = np.arange(n)
     if used == AS_EXAMPLES:
-        groups = np.concatenate([originals, views.rows])
+        owners = np.concatenate([originals, views.rows])
         more = front.features(views.embeddings)
-        row_weights = (weights * shares)[groups]
+        row_weights = (weights * shares)[owners]
     else:
-        groups = np.concatenate([originals, originals])
+        owners = np.concatenate([originals, originals])
         sums = examples.embeddings.astype(np.float64)
         np.add.at(sums, views.rows, views.embeddings)
         more = front.features(sums * shares[:, None])
         row_weights = np.concatenate([np.zeros(n), weights])
     rows = np.concatenate([features, more])
-    return Problem(rows, targets[groups], row_weights, groups, originals, classes, seed)
+    groups = examples.groups[owners]
+    targets = targets[owners]
+    return Problem(rows, targets, row_weights, owners, groups, originals, classes, seed)

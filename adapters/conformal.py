@@ -11,6 +11,10 @@ Were the scores from the very model that answers, coverage would be between `lev
 from models fitted without a fold each, this holds as nearly as those models are like the
 final one; proven without that assumption is only 1 - 2 (1 - level), roughly (Barber et al. 2021,
 https://arxiv.org/abs/1905.02928). A set may be empty: then no class is likely enough.
+
+Where examples come in groups, n is the number of groups, and the promise is for an input of a fresh
+one. It is made for inputs of classes that were held out: of one that lies in a single group nothing
+is known, and how often sets hold it is open.
 """
 
 from __future__ import annotations
@@ -76,7 +80,13 @@ class Conformal:
         object.__setattr__(self, "scores", scores)
 
     @classmethod
-    def of(cls, logits: NDArray[np.float64], targets: NDArray[np.intp], temperature: float) -> Self:
+    def of(
+        cls,
+        logits: NDArray[np.float64],
+        targets: NDArray[np.intp],
+        temperature: float,
+        groups: NDArray[np.intp] | None = None,
+    ) -> Self:
         """Fit to held-out logits.
 
         The sharpness is the one of three around 1 / temperature whose sets are smallest on
@@ -86,12 +96,16 @@ class Conformal:
             logits: of shape (n, classes), n at least 1, of examples their models had not seen.
             targets: class indices of shape (n,).
             temperature: that calibrates them.
+            groups: the group of each example, of shape (n,); None if they are independent. All
+                groups count alike, however large.
         """
         few = np.linspace(0, len(targets) - 1, min(len(targets), _MAX_FITTED)).astype(np.intp)
         sizes = [_mean_size(logits[few], targets[few], s / temperature) for s in _SHARPNESSES]
         sharpness = _SHARPNESSES[int(np.argmin(sizes))] / temperature
-        right = np.sort(_scores(logits, sharpness)[np.arange(len(targets)), targets])
-        return cls(_quantiles(right).astype(np.float32), sharpness)
+        right = _scores(logits, sharpness)[np.arange(len(targets)), targets]
+        if groups is not None:
+            right = _by_group(right, groups)
+        return cls(_quantiles(np.sort(right)).astype(np.float32), sharpness)
 
     @property
     def nbytes(self) -> int:
@@ -166,6 +180,21 @@ def _quantiles(ordered: NDArray[np.float64]) -> NDArray[np.float64]:
         return ordered
     levels = np.arange(1, MAX_SCORES + 1) / (MAX_SCORES + 1)
     return ordered[np.ceil(levels * (n + 1) - 1e-9).astype(np.intp) - 1]
+
+
+def _by_group(scores: NDArray[np.float64], groups: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return as many scores as there are groups, such that quantiles are those of a fresh group.
+
+    A group's examples share its weight: the i-th of g scores is the smallest that a share of
+    i / g of the weight does not exceed (Lee, Barber and Willett 2023,
+    https://arxiv.org/abs/2306.06342). Without groups of several examples they are the scores.
+    """
+    _, own, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    order = np.argsort(scores, kind="stable")
+    reached = np.cumsum(1 / sizes[own][order])
+    wanted = np.arange(1, len(sizes) + 1) - 1e-9
+    found: NDArray[np.float64] = scores[order][np.searchsorted(reached, wanted)]
+    return found
 
 
 def _mean_size(logits: NDArray[np.float64], targets: NDArray[np.intp], sharpness: float) -> float:

@@ -17,7 +17,8 @@ from adapters.conformal import Conformal
 from adapters.estimate import evaluation
 from adapters.examples import Examples, Views
 from adapters.families import REGISTRY
-from adapters.folds import stratified_folds
+from adapters.folds import grouped_folds
+from adapters.group_report import class_reports, with_groups
 from adapters.head import Head
 from adapters.novelty import NoveltyBank, unit
 from adapters.progress import Progress, ignore_progress
@@ -28,7 +29,7 @@ from adapters.report import (
     NoveltyReport,
     Report,
 )
-from adapters.training import Fitted
+from adapters.training import Fitted, find_groups
 
 MAX_LISTED = 50
 """Examples that are listed as likely mislabelled, and pairs of near-duplicates, at most."""
@@ -82,35 +83,56 @@ def diagnose(
     """
     examples = Examples.of(embeddings, labels, weights)
     head, report = fitted.head, fitted.report
+    groups = fitted.groups or find_groups(examples, None, report.spec.seed)
+    examples = examples.grouped(groups.numbers)
+    report = with_groups(replace(report, classes=class_reports(examples)), groups)
     progress(0.0, "looking for near-duplicates")
     report = replace(report, near_duplicates=_near_duplicates(examples, report.spec.seed))
     if report.spec.novelty is not None:
         progress(0.4, "learning what is ordinary")
         rows, targets = examples.embeddings, examples.targets
-        bank = NoveltyBank.of(rows, targets, report.spec.novelty, report.spec.seed)
+        bank = NoveltyBank.of(rows, targets, report.spec.novelty, report.spec.seed, examples.groups)
         head, report = replace(head, novelty=bank), replace(report, novelty=novelty_report(bank))
     if fitted.held_out is not None and report.estimate is not None:
         held_out = fitted.held_out[examples.order]
-        head = replace(head, conformal=Conformal.of(held_out, examples.targets, head.temperature))
+        head = replace(head, conformal=conformal_of(examples, held_out, head.temperature))
         report = add_evaluation(report, examples, held_out)
         progress(0.5, "drawing the learning curve")
         curve = _learning_curve(head, report, examples, views)
         report = replace(report, learning_curve=curve)
     progress(1.0, "done")
-    return Fitted(head, report, fitted.held_out)
+    return Fitted(head, report, fitted.held_out, groups)
 
 
 def add_evaluation(report: Report, examples: Examples, held_out: Float) -> Report:
-    """Add what follows from held-out logits (n, classes), in the order of `examples`."""
+    """Add what follows from held-out logits (n, classes), in the order of `examples`.
+
+    Rows of examples that are never held out are nan.
+    """
     assert report.estimate is not None
-    targets, temperature = examples.targets, report.temperature
-    found = evaluation(held_out, targets, examples.labels, temperature, report.estimate.method)
-    found = replace(found, estimate=report.estimate)
+    temperature, scored = report.temperature, examples.held
+    found = evaluation(
+        held_out[scored],
+        examples.targets[scored],
+        examples.labels,
+        temperature,
+        report.estimate.method,
+        examples.groups[scored],
+    )
+    classes = class_reports(examples, found)
     return replace(
         report,
-        evaluation=found,
-        classes=found.classes,
+        evaluation=replace(found, estimate=report.estimate, classes=classes),
+        classes=classes,
         likely_mislabelled=_likely_mislabelled(examples, held_out / temperature),
+    )
+
+
+def conformal_of(examples: Examples, held_out: Float, temperature: float) -> Conformal:
+    """Fit conformal sets to held-out logits (n, classes), in the order of `examples`."""
+    scored = examples.held
+    return Conformal.of(
+        held_out[scored], examples.targets[scored], temperature, examples.groups[scored]
     )
 
 
@@ -122,17 +144,20 @@ def _likely_mislabelled(examples: Examples, logits: Float) -> tuple[LikelyMislab
     as that class is on average among those that bear it. The worst have the largest lead of
     that class over the label.
     """
-    probabilities = scipy.special.softmax(logits, axis=1)
-    targets, rows = examples.targets, np.arange(len(logits))
-    own = probabilities[rows, targets]
-    usual = np.bincount(targets, own) / examples.counts
+    held = np.flatnonzero(examples.held)
+    probabilities = scipy.special.softmax(logits[held], axis=1)
+    targets, rows = examples.targets[held], np.arange(len(held))
+    own, classes = probabilities[rows, targets], len(examples.labels)
+    counts = np.bincount(targets, minlength=classes)
+    # Nothing is known of how likely a class is usually that is never held out.
+    usual = np.where(counts, np.bincount(targets, own, classes) / np.maximum(counts, 1), np.inf)
     predicted = probabilities.argmax(axis=1)
     best = probabilities[rows, predicted]
     suspects = np.flatnonzero((predicted != targets) & (best >= usual[predicted]))
     worst = suspects[np.argsort((own - best)[suspects], kind="stable")][:MAX_LISTED]
     return tuple(
         LikelyMislabelled(
-            row=int(examples.order[row]),
+            row=int(examples.order[held[row]]),
             label=examples.labels[targets[row]],
             predicted_label=examples.labels[predicted[row]],
             label_probability=float(own[row]),
@@ -193,7 +218,8 @@ def _learning_curve(
 ) -> tuple[LearningPoint, ...]:
     """Return the accuracy that trainings on an eighth, a quarter, half and all would have had.
 
-    Examples are dealt into eight, four and two stratified parts. Heads of the same family are
+    Examples are dealt into eight, four and two stratified parts, groups undivided; what is never
+    held out is in all of them. Heads of the same family are
     fitted to some of the parts each, behind the head's front and with its strength in proportion,
     and measured on the other examples. The last point is the estimate. Parts with fewer
     examples than classes are left out. A head trained on such a part alone would choose its
@@ -202,15 +228,18 @@ def _learning_curve(
     assert report.estimate is not None
     n, classes, seed = len(examples.targets), len(examples.labels), report.spec.seed
     learner = _Learner(head, report, examples, views)
+    held, targets, groups = examples.held, examples.targets, examples.groups
+    different = len(np.unique(groups[held]))
     points = []
     for share in _SHARES:
-        if n < share * classes:
+        if different < share * classes:
             continue
-        deal = stratified_folds(examples.targets, share, seed)
+        deal = grouped_folds(targets, groups, held, share, seed)
         repeats = min(share, max(1, _REPEATED * share // n))
-        parts = [deal == part for part in range(repeats)]
+        parts = [(deal == part) | ~held for part in range(repeats)]
         accuracy = float(np.mean([learner.accuracy(part) for part in parts]))
-        points.append(LearningPoint(round(n / share), accuracy))
+        size = n / share if different == n else np.mean([part.sum() for part in parts])
+        points.append(LearningPoint(round(float(size)), accuracy))
     return (*points, LearningPoint(n, report.estimate.accuracy))
 
 
@@ -248,6 +277,7 @@ class _Learner:
                 weights=examples.weights[part],
                 labels=tuple(examples.labels[c] for c in present),
                 order=examples.order[part],
+                groups=examples.groups[part],
             )
             problem = arrange(
                 self._used, some, self._weights[part], self._of(part), self._front, self._seed

@@ -12,6 +12,7 @@ from scipy.special import logsumexp
 
 from adapters.calibration import log_loss
 from adapters.errors import InvalidExamples
+from adapters.groups import effective_count
 from adapters.head import Head
 from adapters.report import ClassReport, Estimate, Evaluation, ReliabilityBin
 
@@ -23,8 +24,11 @@ UNKNOWN_PROBABILITY = 1e-6
 _Z95 = 1.959963984540054
 
 
-def wilson_interval(right: int, n: int) -> tuple[float, float]:
-    """Return the 95 % score interval of a share `right / n` (Wilson 1927, JASA 22:209)."""
+def wilson_interval(right: float, n: float) -> tuple[float, float]:
+    """Return the 95 % score interval of a share `right / n` (Wilson 1927, JASA 22:209).
+
+    Neither needs to be a whole number: `n` may be what examples in groups are worth.
+    """
     share, spread = right / n, _Z95**2 / n
     centre = (share + spread / 2) / (1 + spread)
     half = _Z95 / (1 + spread) * math.sqrt(share * (1 - share) / n + spread / (4 * n))
@@ -32,13 +36,31 @@ def wilson_interval(right: int, n: int) -> tuple[float, float]:
 
 
 def estimate(
-    logits: NDArray[np.float64], targets: NDArray[np.intp], temperature: float, method: str
+    logits: NDArray[np.float64],
+    targets: NDArray[np.intp],
+    temperature: float,
+    method: str,
+    groups: NDArray[np.intp] | None = None,
 ) -> Estimate:
-    """Sum up held-out logits of shape (n, classes) against class indices of shape (n,)."""
+    """Sum up held-out logits of shape (n, classes) against class indices of shape (n,).
+
+    The interval is that of as many examples as those in `groups` are worth, by `effective_count`;
+    None means that each is independent of all others.
+    """
     n = len(targets)
     right = int(np.count_nonzero(logits.argmax(axis=1) == targets))
-    low, high = wilson_interval(right, n)
-    return Estimate(method, right / n, low, high, log_loss(logits, targets, temperature))
+    worth = float(n) if groups is None else effective_count(groups)
+    low, high = wilson_interval(right if worth == n else right / n * worth, worth)
+    return Estimate(
+        method=method,
+        accuracy=right / n,
+        accuracy_low=low,
+        accuracy_high=high,
+        log_loss=log_loss(logits, targets, temperature),
+        examples=n,
+        groups=n if groups is None else len(np.unique(groups)),
+        effective_examples=worth,
+    )
 
 
 def evaluation(
@@ -47,6 +69,7 @@ def evaluation(
     labels: Sequence[str],
     temperature: float,
     method: str,
+    groups: NDArray[np.intp] | None = None,
 ) -> Evaluation:
     """Sum up held-out logits in more detail; every example counts once, whatever its weight.
 
@@ -56,13 +79,14 @@ def evaluation(
         labels: one per class.
         temperature: divides the logits before the softmax.
         method: how they were made, for the estimate.
+        groups: the group of each row, of shape (n,); None if all are independent.
     """
     predicted = logits.argmax(axis=1)
     confusion = np.zeros((len(labels), len(labels)), dtype=np.intp)
     np.add.at(confusion, (targets, predicted), 1)
     bins = reliability(confidences(logits, temperature), predicted == targets)
     return Evaluation(
-        estimate=estimate(logits, targets, temperature, method),
+        estimate=estimate(logits, targets, temperature, method, groups),
         classes=_class_reports(labels, confusion),
         confusion=tuple(tuple(row) for row in confusion.tolist()),
         expected_calibration_error=calibration_error(bins),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from adapters.errors import InvalidExamples
+from adapters.groups import groups_by_class, held_out
 
 MIN_CLASSES = 2
 
@@ -37,6 +38,8 @@ class Examples:
         weights: float64 of shape (n,), all positive.
         labels: one per class, sorted.
         order: where the caller had each example, of shape (n,).
+        groups: a number for each example, from 0 on, of shape (n,): those with the same number are
+            held out together.
     """
 
     embeddings: NDArray[np.floating[Any]]
@@ -44,6 +47,7 @@ class Examples:
     weights: NDArray[np.float64]
     labels: tuple[str, ...]
     order: NDArray[np.intp]
+    groups: NDArray[np.intp]
 
     @property
     def counts(self) -> NDArray[np.intp]:
@@ -85,19 +89,52 @@ class Examples:
             given[order],
             tuple(map(str, names)),
             order,
+            np.arange(len(order)),
         )
 
-    def expect_of_each_class(self, least: int) -> None:
-        """Raise `InvalidExamples` if a class has fewer examples than that."""
-        rarest = int(np.argmin(self.counts))
-        if self.counts[rarest] < least:
-            raise InvalidExamples(
-                f"label {self.labels[rarest]!r} has {self.counts[rarest]} example, "
-                f"at least {least} are needed",
-                field=f"labels[{self.labels[rarest]}]",
-                limit=least,
-                value=int(self.counts[rarest]),
-            )
+    def grouped(self, groups: NDArray[np.intp]) -> Examples:
+        """Return these examples in groups; `groups` has the caller's order, shape (n,).
+
+        Groups are numbered as they come up, so that their numbers depend on the content alone.
+        """
+        _, first, own = np.unique(groups[self.order], return_index=True, return_inverse=True)
+        places = np.empty(len(first), dtype=np.intp)
+        places[np.argsort(first)] = np.arange(len(first))
+        return replace(self, groups=places[own])
+
+    @property
+    def group_counts(self) -> NDArray[np.intp]:
+        """In how many groups each class has examples; shape (classes,)."""
+        return groups_by_class(self.targets, self.groups, len(self.labels))
+
+    @property
+    def held(self) -> NDArray[np.bool_]:
+        """Which examples can be held out, of shape (n,); see `adapters.groups.held_out`."""
+        return held_out(self.targets, self.groups, len(self.labels))
+
+    @property
+    def estimated(self) -> NDArray[np.bool_]:
+        """Which classes have examples that can be held out; shape (classes,)."""
+        return np.bincount(self.targets[self.held], minlength=len(self.labels)) > 0
+
+    @property
+    def estimable(self) -> bool:
+        """Whether there are two such classes, without which nothing can be said of new inputs."""
+        return int(np.count_nonzero(self.estimated)) >= MIN_CLASSES
+
+    def expect_of_two_classes(self, least: int) -> None:
+        """Raise `InvalidExamples` unless two classes have so many examples at least."""
+        counts = self.counts
+        if np.count_nonzero(counts >= least) >= MIN_CLASSES:
+            return
+        second = int(np.argsort(-counts, kind="stable")[MIN_CLASSES - 1])
+        raise InvalidExamples(
+            f"label {self.labels[second]!r} has {counts[second]} example, "
+            f"at least {least} are needed of {MIN_CLASSES} labels",
+            field=f"labels[{self.labels[second]}]",
+            limit=least,
+            value=int(counts[second]),
+        )
 
     def find(self, views: Views) -> Views:
         """Check views of the caller's examples, point them at these, and sort them.

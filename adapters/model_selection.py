@@ -41,15 +41,21 @@ class FittedFamily:
         return self._validate(self.problem.comparison)[2]
 
     def conclude(self) -> tuple[Array, float, Estimate]:
-        """Return held-out logits (n, classes), the temperature and the estimate they give."""
+        """Return held-out logits (n, classes), the temperature and the estimate they give.
+
+        Rows of examples that are never held out are nan.
+        """
         return self._validate(self.problem.folds)
 
     def _validate(self, folds: NDArray[np.intp]) -> tuple[Array, float, Estimate]:
+        problem = self.problem
         logits = self.fit.held_out(self.l2, folds)
-        targets = self.problem.example_targets
-        temperature = fit_temperature(logits, targets)
-        method = cross_validation(int(folds.max()) + 1, self.problem.n)
-        return logits, temperature, estimate(logits, targets, temperature, method)
+        logits[~problem.held] = np.nan
+        some, targets = logits[problem.scored], problem.example_targets[problem.scored]
+        groups = problem.example_groups[problem.scored]
+        temperature = fit_temperature(some, targets)
+        method = cross_validation(int(folds.max()) + 1, problem.n, problem.group_count)
+        return logits, temperature, estimate(some, targets, temperature, method, groups)
 
 
 @dataclass(frozen=True, eq=False)

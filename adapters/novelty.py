@@ -93,17 +93,21 @@ class NoveltyBank:
         targets: NDArray[np.intp],
         spec: NoveltySpec,
         seed: int,
+        groups: NDArray[np.intp] | None = None,
     ) -> Self | None:
         """Choose embeddings to keep and a threshold.
 
         One half of the examples (2000 at most), drawn at random, calibrates; of the other half
-        up to 64 a class, drawn at random, are kept.
+        up to 64 a class, drawn at random, are kept. Of examples in groups, one each of half of the
+        groups calibrates, and what is kept is of the others: an example that is as near as its copy
+        says nothing of new inputs.
 
         Args:
             embeddings: of shape (n, dim), as the backbone returned them.
             targets: class indices of shape (n,).
             spec: the false alarm rate, and whether to abstain.
             seed: of the draw.
+            groups: the group of each example, of shape (n,); None if they are independent.
 
         Returns:
             The bank, or None where the examples are too few for the rate: it takes
@@ -112,11 +116,14 @@ class NoveltyBank:
         """
         directed = np.flatnonzero(np.linalg.norm(embeddings, axis=1) > 0)
         shuffled = np.random.default_rng(seed).permutation(directed)
-        count = min(len(shuffled) // 2, MAX_CALIBRATION)
+        own = shuffled if groups is None else groups[shuffled]
+        first = np.sort(np.unique(own, return_index=True)[1])
+        count = min(len(first) // 2, MAX_CALIBRATION)
         rank = math.ceil((1 - spec.false_alarm_rate) * (count + 1))
         if rank > count:
             return None
-        fresh, rest = shuffled[:count], shuffled[count:]
+        fresh = shuffled[first[:count]]
+        rest = shuffled[~np.isin(own, own[first[:count]])]
         kept = rest[_rank_in_class(targets[rest]) < MAX_KEPT_PER_CLASS]
         bank = unit(embeddings[kept]).astype(np.float16)
         neighbour = min(_NEIGHBOUR, len(bank))

@@ -12,7 +12,8 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from adapters.folds import comparison_count, fold_count, stratified_folds
+from adapters.folds import comparison_count, fold_count, grouped_folds, stratified_folds
+from adapters.groups import held_out
 
 Matrix = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -37,15 +38,17 @@ that is let in does no harm: a penalty is far above it.
 class Problem:
     """What a family is fitted to: weighted rows of features, each of them part of an example.
 
-    Without augmentation every row is an example of its own. Otherwise an example's views share its
-    `group`, and are held out whenever it is. A row of weight zero takes part in no fit; it is there
-    to be scored.
+    Without augmentation every row is an example of its own; otherwise its views are rows, too. The
+    rows of a `group` are held out together: an example with its views, or several examples that
+    are no independent evidence. A row of weight zero takes part in no fit; it is there to be
+    scored.
 
     Attributes:
         features: float64 of shape (rows, width), as `Front.features` returns them.
         targets: class indices of shape (rows,).
         weights: float64 of shape (rows,), none negative.
-        groups: the example each row belongs to, of shape (rows,), from 0 to n - 1.
+        owners: the example each row belongs to, of shape (rows,), from 0 to n - 1.
+        groups: the group each row belongs to, of shape (rows,), numbered from 0 on.
         originals: the row that is each example itself, not a view of it; shape (n,).
         classes: number of classes.
         seed: decides how examples are dealt into folds.
@@ -54,6 +57,7 @@ class Problem:
     features: Matrix
     targets: Indices
     weights: Matrix
+    owners: Indices
     groups: Indices
     originals: Indices
     classes: int
@@ -67,11 +71,13 @@ class Problem:
         classes: int,
         seed: int,
         weights: Matrix | None = None,
+        groups: Indices | None = None,
     ) -> Self:
-        """Make a problem whose rows are examples of their own; weights are 1 if None."""
+        """Make a problem whose rows are examples; weights are 1, and groups their own, if None."""
         rows = np.arange(len(targets))
         given = np.ones(len(targets)) if weights is None else weights
-        return cls(features, targets, given, rows, rows, classes, seed)
+        own = rows if groups is None else groups
+        return cls(features, targets, given, rows, own, rows, classes, seed)
 
     @property
     def n(self) -> int:
@@ -134,31 +140,76 @@ class Problem:
         """Class of each example; shape (n,)."""
         return self.targets[self.originals]
 
+    @property
+    def example_groups(self) -> Indices:
+        """Group of each example; shape (n,)."""
+        return self.groups[self.originals]
+
+    @cached_property
+    def held(self) -> NDArray[np.bool_]:
+        """Which examples are held out by turns; the others are part of every fit. Shape (n,)."""
+        return held_out(self.example_targets, self.example_groups, self.classes)
+
+    @cached_property
+    def scored(self) -> Some:
+        """Examples that are held out by turns: all, or some."""
+        return ALL if self.held.all() else np.flatnonzero(self.held)
+
+    @cached_property
+    def group_count(self) -> int:
+        """Number of groups that are held out by turns."""
+        return len(np.unique(self.example_groups[self.scored]))
+
+    @cached_property
+    def blocks(self) -> Indices:
+        """A fold for each group, -1 where it is not held out; for each row, of shape (rows,)."""
+        own = np.unique(self.example_groups, return_inverse=True)[1]
+        return np.where(self.held, own, -1)[self.owners]
+
+    @cached_property
+    def joint_blocks(self) -> Indices | None:
+        """As `blocks`, but of groups of several rows only; None if there are none.
+
+        What a fit without a group of a single row says has a closed form of its own.
+        """
+        sizes = np.bincount(self.blocks + 1)[self.blocks + 1]
+        joint = (sizes > 1) & (self.blocks >= 0)
+        if not joint.any():
+            return None
+        numbers = np.unique(self.blocks[joint], return_inverse=True)[1]
+        found = np.full(self.rows, -1, dtype=np.intp)
+        found[joint] = numbers
+        return found
+
     @cached_property
     def comparison(self) -> Indices:
         """Folds on which strengths and families are compared, for each row; shape (rows,)."""
-        return self.deal(comparison_count(self.n))
+        return self.deal(comparison_count(self.n, self.group_count))
 
     @cached_property
     def folds(self) -> Indices:
         """Folds that the estimate is made with, for each row; shape (rows,)."""
-        return self.deal(fold_count(self.n, min(self.n, self.features.shape[1]), self.classes))
+        rank = min(self.n, self.features.shape[1])
+        return self.deal(fold_count(self.n, rank, self.classes, self.group_count))
 
     def deal(self, count: int) -> Indices:
-        """Deal examples into folds, each with all of its rows; shape (rows,)."""
-        return stratified_folds(self.example_targets, count, self.seed)[self.groups]
+        """Deal groups into folds, each with all of its rows; shape (rows,). See `grouped_folds`."""
+        targets, groups = self.example_targets, self.example_groups
+        return grouped_folds(targets, groups, self.held, count, self.seed)[self.owners]
 
     @cached_property
     def validation_sample(self) -> Some:
         """Examples by which closed forms compare strengths: all, or a stratified sample of them.
 
         They have at most `MAX_VALIDATION_LOGITS` logits: on more, choosing would cost more than it
-        brings.
+        brings. None of them is one that is never held out.
         """
         parts = math.ceil(self.n * self.classes / MAX_VALIDATION_LOGITS)
         if parts == 1:
-            return ALL
-        return np.flatnonzero(stratified_folds(self.example_targets, parts, self.seed) == 0)
+            return self.scored
+        rows = np.flatnonzero(self.held)
+        sample: Indices = rows[stratified_folds(self.example_targets[rows], parts, self.seed) == 0]
+        return sample
 
     def lift(self, rotated: Matrix) -> Matrix:
         """Turn vectors along the axes, (rank, k), into vectors of features, (k, width)."""

@@ -21,9 +21,13 @@ class Estimate:
     Attributes:
         method: "leave-one-out", "20-fold cross-validation", "held-out" and the like.
         accuracy: share of right predictions, from 0 to 1.
-        accuracy_low: lower end of the 95 % Wilson score interval.
+        accuracy_low: lower end of the 95 % Wilson score interval of `effective_examples`.
         accuracy_high: upper end of it.
         log_loss: mean negative log-probability of the right label after calibration, in nats.
+        examples: on how many it was measured; 0 in reports of earlier releases.
+        groups: how many groups those belong to; as many as examples if they are independent.
+        effective_examples: how many independent examples they are worth
+            (`adapters.groups.effective_count`).
     """
 
     method: str
@@ -31,6 +35,9 @@ class Estimate:
     accuracy_low: float
     accuracy_high: float
     log_loss: float
+    examples: int = 0
+    groups: int = 0
+    effective_examples: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return a dict that `json.dumps` takes and `from_json` reads back."""
@@ -47,6 +54,8 @@ class ClassReport:
     """One class: how many examples of it there were, and how well they were recognised.
 
     `precision`, `recall` and `f1` are None where they are not defined or could not be estimated.
+    `groups` is in how many groups the examples are, 0 where that is not known; `no_estimate` says
+    why the class was not held out, empty if it was.
     """
 
     label: str
@@ -54,6 +63,8 @@ class ClassReport:
     precision: float | None = None
     recall: float | None = None
     f1: float | None = None
+    groups: int = 0
+    no_estimate: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +82,8 @@ class Evaluation:
 
     Attributes:
         estimate: accuracy and log-loss.
-        classes: precision, recall, F1 and support, in the order of the head's labels.
-        confusion: counts; rows are true classes, columns predicted ones.
+        classes: precision, recall, F1 and examples, in the order of the head's labels.
+        confusion: counts of those that were scored; rows are true classes, columns predicted ones.
         expected_calibration_error: mean distance of confidence and accuracy over bins of equal
             mass, weighted by their size (Naeini et al. 2015; at most 10 bins).
         reliability: those bins, from the least confident to the most.
@@ -157,6 +168,29 @@ class NearDuplicates:
     other_row: int
     other_label: str
     similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class GroupReport:
+    """Which examples are no independent evidence.
+
+    Attributes:
+        count: groups of all examples, those of a single one included.
+        named: groups that were named by who sent the examples.
+        near_copies_within: examples with a near-copy in their own class.
+        near_copies_across: examples with a near-copy of another class.
+        parted: examples of chains of near-copies too large to be held out together; they are
+            estimated as if they were independent, so that the estimate is too high.
+        missed: probability with which a pair of near-copies at the threshold was missed; 0 where
+            all pairs were compared.
+    """
+
+    count: int
+    named: int = 0
+    near_copies_within: int = 0
+    near_copies_across: int = 0
+    parted: int = 0
+    missed: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +328,8 @@ class Report:
         augmentation: None unless asked for.
         novelty: None unless asked for.
         fine_tuning: None unless asked for.
+        groups: None in reports of earlier releases, and of imported heads.
+        warnings: what whoever reads the estimate should know, a sentence or two each.
     """
 
     family: str
@@ -312,6 +348,8 @@ class Report:
     augmentation: AugmentationReport | None = None
     novelty: NoveltyReport | None = None
     fine_tuning: FineTuningReport | None = None
+    groups: GroupReport | None = None
+    warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return a dict that `json.dumps` takes and `from_json` reads back."""
@@ -325,6 +363,7 @@ class Report:
         values["classes"] = tuple(ClassReport(**c) for c in data["classes"])
         values["estimate"] = _estimate(data["estimate"])
         values["candidates"] = tuple(Candidate.from_json(c) for c in data["candidates"])
+        values["warnings"] = tuple(data.get("warnings", ()))
         for name, kind in _ROWS.items():
             values[name] = tuple(kind(**row) for row in data.get(name, ()))
         for name, read in _PARTS.items():
@@ -343,6 +382,7 @@ _PARTS: Mapping[str, Any] = {
     "augmentation": AugmentationReport.from_json,
     "novelty": lambda data: NoveltyReport(**data),
     "fine_tuning": FineTuningReport.from_json,
+    "groups": lambda data: GroupReport(**data),
 }
 
 

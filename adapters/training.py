@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,10 +14,12 @@ from adapters.errors import InvalidArgument
 from adapters.examples import Examples, Views
 from adapters.families import REGISTRY, Family
 from adapters.families.prototype import DEFAULT_TEMPERATURE
+from adapters.group_report import class_reports, with_groups
+from adapters.groups import Groups
 from adapters.head import Head
 from adapters.model_selection import FittedFamily, ModelSelection
 from adapters.progress import Progress, ignore_progress, within
-from adapters.report import AugmentationReport, Candidate, ClassReport, Estimate, Report
+from adapters.report import AugmentationReport, Candidate, Estimate, Report
 from adapters.spec import AUTO, BALANCED, FAMILIES, HeadSpec
 
 MAX_AUTO_COST = 3e11
@@ -33,12 +35,16 @@ class Fitted:
         report: how it was trained and how good it is believed to be.
         held_out: float64 logits of shape (n, classes) in the caller's order of the examples, each
             by a model of the same family, strength and use of views that had not seen the
-            example; None where a class has too few examples to leave one out.
+            example or any of its group; nan for those that are never held out, and None where that
+            is true of all.
+        groups: what belongs together, in the caller's order of the examples; None if that was not
+            looked for.
     """
 
     head: Head
     report: Report
     held_out: NDArray[np.float64] | None
+    groups: Groups | None = None
 
 
 def fit(
@@ -50,6 +56,7 @@ def fit(
     weights: ArrayLike | None = None,
     views: Views | None = None,
     start: Head | None = None,
+    groups: Sequence[str | None] | None = None,
     progress: Progress = ignore_progress,
 ) -> Fitted:
     """Train a head, calibrate it and estimate how good it is.
@@ -57,18 +64,22 @@ def fit(
     The order of the examples does not matter. With the family "auto", the one with the lowest
     held-out log-loss on the same folds is taken; families that make no sense for so many
     examples and classes, or cost out of proportion, are left out (`Candidate`). Views are used
-    where they lower the held-out log-loss of the examples themselves.
+    where they lower the held-out log-loss of the examples themselves. Examples of a group, and
+    near-copies, are held out together (`adapters.groups`). A class that lies in one group alone,
+    or has a single example, is fitted and never held out; where that leaves fewer than two classes
+    there is no estimate, and "auto" takes "prototype".
 
     Args:
         embeddings: numbers of shape (n, dim), as the backbone returned them.
-        labels: one per embedding; two different ones at least, and two examples of each but for
-            the family "prototype", which "auto" takes where there are fewer.
+        labels: one per embedding; two different ones at least, and two examples of two of them but
+            for the family "prototype", which "auto" takes where there are fewer.
         spec: what to train; the default is `HeadSpec()`.
         fingerprint: of the backbone.
         weights: what each example counts, positive, of shape (n,); 1 each if None.
         views: of the examples; noisy copies if None and the spec asks for views.
         start: a similar head, such as the last version, where iterations start if the strength is
             given. It decides neither family nor strength, nor, to a tolerance, the head.
+        groups: the name of each example's group, None for one without; None if none has one.
         progress: called with phases and the shares that are done; without details.
 
     Raises:
@@ -79,8 +90,12 @@ def fit(
     progress(0.0, "checking examples")
     examples = Examples.of(embeddings, labels, weights)
     _check_start(start, fingerprint)
-    families = _families(spec, examples)
-    estimable = bool(examples.counts.min() > 1)
+    found = find_groups(examples, groups, spec.seed)
+    examples = examples.grouped(found.numbers)
+    estimable = examples.estimable
+    if not estimable:  # a strength has to be chosen all the same
+        examples = examples.grouped(np.arange(len(examples.targets)))
+    families = _families(spec, examples, estimable)
     views = choose_views(spec, examples, views) if estimable else None
     class_weights = weigh_classes(spec, examples)
     weights = examples.weights * class_weights[examples.targets]
@@ -101,41 +116,45 @@ def fit(
     head = _head(chosen, examples.labels, fingerprint, temperature, resolved)
     candidates = _candidates(spec, chosen, compared or {chosen.family.name: (chosen.l2, guess)})
     progress(1.0, "done")
-    return Fitted(head, _report(spec, examples, head, guess, candidates, augmentation), held_out)
+    report = _report(spec, examples.grouped(found.numbers), head, guess, candidates, augmentation)
+    return Fitted(head, with_groups(report, found), held_out, found)
 
 
 def choose(examples: Examples, spec: HeadSpec) -> FittedFamily:
     """Fit a family to examples, chosen with its strength as `fit` does without views.
 
     Raises:
-        InvalidExamples: if a class has too few examples for the family that was asked for.
+        InvalidExamples: if classes have too few examples for the family that was asked for.
     """
     weights = examples.weights * weigh_classes(spec, examples)[examples.targets]
     selection = ModelSelection(examples, weights, spec, None, None)
-    return _choose(selection, _families(spec, examples), ignore_progress)[0]
+    return _choose(selection, _families(spec, examples, examples.estimable), ignore_progress)[0]
 
 
 Compared = Mapping[str, tuple[float | None, Estimate | None]]
 """Strength and estimate of each family that was fitted."""
 
 
-def _families(spec: HeadSpec, examples: Examples) -> list[Family]:
+def _families(spec: HeadSpec, examples: Examples, estimable: bool) -> list[Family]:
     """Return the families to fit, cheapest first; for "auto" those worth their cost.
 
+    Where nothing can be held out, "auto" has no way to choose but takes what works from one example
+    of each class on.
+
     Raises:
-        InvalidExamples: if a class has too few examples for the family that was asked for.
+        InvalidExamples: if classes have too few examples for the family that was asked for.
     """
     if spec.family != AUTO:
-        examples.expect_of_each_class(REGISTRY[spec.family].min_examples)
+        examples.expect_of_two_classes(REGISTRY[spec.family].min_examples)
         return [REGISTRY[spec.family]]
     n, dim = examples.embeddings.shape
-    classes, rarest = len(examples.labels), int(examples.counts.min())
+    classes = len(examples.labels)
     families = [
         family
         for family in REGISTRY.values()
-        if family.min_examples <= rarest
-        and (family.max_examples is None or n <= family.max_examples * classes or rarest == 1)
-    ]
+        if (family.max_examples is None or n <= family.max_examples * classes)
+        if estimable
+    ] or [family for family in REGISTRY.values() if family.min_examples == 1]
 
     def cost(family: Family) -> float:
         return family.cost(n, min(n, dim), classes)
@@ -166,6 +185,21 @@ def _choose(
         candidate.family.name: (candidate.l2, guess)
         for candidate, guess in zip(fitted, guesses, strict=True)
     }
+
+
+def find_groups(examples: Examples, names: Sequence[str | None] | None, seed: int) -> Groups:
+    """Group examples by names and as near-copies; names and groups are in the caller's order.
+
+    Raises:
+        InvalidExamples: if there is not one name for each example.
+    """
+    order = examples.order
+    if names is not None and len(names) == len(order):
+        names = [names[row] for row in order]
+    found = Groups.find(examples.embeddings, examples.targets, names, seed)
+    numbers = np.empty_like(found.numbers)
+    numbers[order] = found.numbers
+    return replace(found, numbers=numbers)
 
 
 def choose_views(spec: HeadSpec, examples: Examples, views: Views | None) -> Views | None:
@@ -241,10 +275,7 @@ def _report(
         spec=spec,
         fingerprint=head.fingerprint,
         example_count=len(examples.targets),
-        classes=tuple(
-            ClassReport(label, int(count))
-            for label, count in zip(examples.labels, examples.counts, strict=True)
-        ),
+        classes=class_reports(examples),
         estimate=guess,
         l2=head.l2,
         temperature=head.temperature,

@@ -13,17 +13,17 @@ from adapters.advice.curves import labels_needed
 from adapters.advice.direct_features import Pixels, Texts
 from adapters.advice.findings import Findings
 from adapters.advice.geometry import effective_rank, log_evidence, mean_similarity
-from adapters.advice.near_duplicates import find_near_duplicates, split_groups
+from adapters.advice.near_duplicates import find_near_duplicates
 from adapters.advice.options import Learner, LinearLearner, MajorityLearner, TextLearner
 from adapters.advice.report import DIRECT, MAJORITY, NOTHING, Advice, Geometry, Option
 from adapters.advice.tuning_outlook import fine_tuning
 from adapters.advice.wording import reasons, summary
 from adapters.errors import InvalidExamples
+from adapters.groups import LEAST_GROUPS, groups_by_class, held_out
 from adapters.report import ClassReport
 from adapters.spec import AUTO
 
 MIN_CLASSES = 2
-MIN_PER_CLASS = 2
 
 
 class Advisor:
@@ -35,8 +35,10 @@ class Advisor:
     Args:
         embeddings: numbers of shape (n, dim) by backbone, one at least.
         raw: the same n inputs without a backbone.
-        labels: one per input; two different ones at least, and two inputs of each.
+        labels: one per input; two different ones at least, with two groups of inputs of each.
+            Other classes may have fewer: they are learned, and not measured.
         seed: decides how examples are dealt.
+        groups: the name of each input's group, None for one without; None if none has one.
 
     Raises:
         InvalidExamples: if nothing can be learned from the examples.
@@ -48,14 +50,17 @@ class Advisor:
         raw: Pixels | Texts,
         labels: Sequence[str],
         seed: int = 0,
+        groups: Sequence[str | None] | None = None,
     ) -> None:
         names, targets = np.unique(np.asarray(labels, dtype=object), return_inverse=True)
         _check(embeddings, raw, names.tolist(), targets)
         self._labels: tuple[str, ...] = tuple(map(str, names))
         self._embeddings, self._raw, self._seed = embeddings, raw, seed
-        found = find_near_duplicates(list(embeddings.values()), raw, targets, self._labels)
-        self._duplicates = split_groups(found, targets)
-        self.plan = Plan.of(targets, self._duplicates.groups, seed)
+        spaces = list(embeddings.values())
+        found = find_near_duplicates(spaces, raw, targets, self._labels, groups, seed)
+        self._duplicates = found
+        _check_groups(names.tolist(), targets, found.groups.numbers)
+        self.plan = Plan.of(targets, found.groups.numbers, seed)
         self._results: dict[str, OptionResult] = {}
         self._geometries: dict[str, Geometry] = {}
 
@@ -70,10 +75,12 @@ class Advisor:
         if option == MAJORITY:
             return MajorityLearner(targets)
         if option != DIRECT:
-            return LinearLearner(self._embeddings[option], targets, AUTO, self._seed)
+            rows = self._embeddings[option]
+            return LinearLearner(rows, targets, AUTO, self._seed, self.plan.groups)
         if isinstance(self._raw, Texts):
             return TextLearner(self._raw, targets, self.plan.folds)
-        return LinearLearner(self._raw.scaled, targets, "logistic", self._seed)
+        rows = self._raw.scaled
+        return LinearLearner(rows, targets, "logistic", self._seed, self.plan.groups)
 
     def evaluate(self, option: str) -> None:
         """Evaluate an option on all folds and parts; this is what takes time."""
@@ -112,6 +119,7 @@ class Advisor:
             labels_needed=() if found.verdict == NOTHING else needed,
             near_duplicates=self._duplicates.pairs,
             near_duplicate_count=self._duplicates.count,
+            group_count=self._duplicates.groups.count,
         )
 
 
@@ -136,12 +144,21 @@ def _check(
             limit=MIN_CLASSES,
             value=len(labels),
         )
-    counts = np.bincount(targets)
-    if counts.min() < MIN_PER_CLASS:
-        rarest = labels[int(counts.argmin())]
+
+
+def _check_groups(
+    labels: Sequence[str], targets: NDArray[np.intp], groups: NDArray[np.intp]
+) -> None:
+    classes = len(labels)
+    held = held_out(targets, groups, classes)
+    if np.count_nonzero(np.bincount(targets[held], minlength=classes)) < MIN_CLASSES:
+        counts = groups_by_class(targets, groups, classes)
+        fewest = int(np.argsort(-counts, kind="stable")[MIN_CLASSES - 1])
+        rarest = labels[fewest]
         raise InvalidExamples(
-            f"label {rarest!r} has {counts.min()} example, at least {MIN_PER_CLASS} are needed",
+            f"label {rarest!r} has {counts[fewest]} example or group of examples, at least "
+            f"{LEAST_GROUPS} are needed of {MIN_CLASSES} labels",
             field=f"labels[{rarest}]",
-            limit=MIN_PER_CLASS,
-            value=int(counts.min()),
+            limit=LEAST_GROUPS,
+            value=int(counts[fewest]),
         )

@@ -9,15 +9,19 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.advice.near_duplicates import FOLDS, deal
 from adapters.advice.options import Learner
 from adapters.calibration import fit_temperature
 from adapters.estimate import estimate
 from adapters.families.base import cross_validation
+from adapters.folds import grouped_folds
+from adapters.groups import held_out
 from adapters.report import Estimate, LearningPoint
 
 Indices = NDArray[np.intp]
 Mask = NDArray[np.bool_]
+
+FOLDS = 10
+"""On which options are evaluated, if there are enough groups."""
 
 SHARES = (16, 8, 4, 2)
 PER_CLASS = 2
@@ -36,8 +40,9 @@ class Plan:
 
     Attributes:
         targets: class indices of shape (n,).
-        groups: the same number for near-duplicates, of shape (n,).
-        folds: the fold of each example, of shape (n,).
+        groups: the same number for examples that are held out together, of shape (n,).
+        folds: the fold of each example, of shape (n,); -1 for those of classes that lie in one
+            group alone, which every option learns and none is measured on.
         parts: for each point of a learning curve, masks of shape (n,): what to learn from.
     """
 
@@ -52,19 +57,26 @@ class Plan:
 
         Args:
             targets: class indices of shape (n,).
-            groups: as `split_groups` leaves them.
+            groups: the group of each example, from 0 on, of shape (n,).
             seed: decides the deals.
         """
         n, classes = len(targets), int(targets.max()) + 1
-        different = len(np.unique(groups))
-        folds = deal(targets, groups, min(FOLDS, different), seed)
+        held = held_out(targets, groups, classes)
+        different = len(np.unique(groups[held]))
+        folds = grouped_folds(targets, groups, held, min(FOLDS, different), seed)
         parts = []
         for share in SHARES:
             if n >= share * PER_CLASS * classes and different >= share:
-                dealt = deal(targets, groups, share, seed)
+                dealt = grouped_folds(targets, groups, held, share, seed)
                 repeats = min(share, max(2, REPEATED * share // n))
-                parts.append(tuple(dealt == part for part in range(repeats)))
+                parts.append(tuple((dealt == part) | ~held for part in range(repeats)))
         return cls(targets, groups, folds, tuple(parts))
+
+    @property
+    def scored(self) -> Mask:
+        """Which examples options are measured on; shape (n,)."""
+        scored: Mask = self.folds >= 0
+        return scored
 
     @property
     def fold_count(self) -> int:
@@ -78,7 +90,8 @@ class OptionResult:
 
     Attributes:
         name: of the option.
-        right: whether each example was recognised by a model without its fold; shape (n,).
+        right: whether each example that is measured was recognised by a model without its fold;
+            shape (scored,).
         estimate: those summed up.
         curve: accuracies with less; the last point is the estimate.
     """
@@ -92,9 +105,11 @@ class OptionResult:
 def evaluate_option(name: str, learner: Learner, plan: Plan) -> OptionResult:
     """Evaluate a learner on all folds and parts of a plan."""
     targets, n = plan.targets, len(plan.targets)
-    logits = learner.held_out(plan.folds)
-    temperature = fit_temperature(logits, targets)
-    guess = estimate(logits, targets, temperature, cross_validation(plan.fold_count, n))
+    logits, scored = learner.held_out(plan.folds), plan.scored
+    temperature = fit_temperature(logits[scored], targets[scored])
+    groups = plan.groups[scored]
+    method = cross_validation(plan.fold_count, n, len(np.unique(groups)))
+    guess = estimate(logits[scored], targets[scored], temperature, method, groups)
     curve = [
         LearningPoint(
             examples=round(float(np.mean([part.sum() for part in parts]))),
@@ -105,7 +120,7 @@ def evaluate_option(name: str, learner: Learner, plan: Plan) -> OptionResult:
         for parts in plan.parts
     ]
     learned = n - round(n / plan.fold_count)
-    right = logits.argmax(axis=1) == targets
+    right = logits[scored].argmax(axis=1) == targets[scored]
     return OptionResult(name, right, guess, (*curve, LearningPoint(learned, guess.accuracy)))
 
 
@@ -142,7 +157,7 @@ def compare(first: OptionResult, second: OptionResult, groups: Indices) -> Diffe
     Args:
         first: one option.
         second: another, evaluated on the same plan.
-        groups: the plan's.
+        groups: the plan's, of the examples that are measured.
     """
     ahead = first.right.astype(np.intp) - second.right
     by_group = np.bincount(groups, ahead)

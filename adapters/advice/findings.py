@@ -95,7 +95,7 @@ class Findings:
 
     def compare(self, first: OptionResult, second: OptionResult) -> Difference:
         """Return what the first is ahead of the second."""
-        return compare(first, second, self.plan.groups)
+        return compare(first, second, self.plan.groups[self.plan.scored])
 
     def law(self, option: OptionResult) -> PowerLaw | None:
         """Return the power law through an option's learning curve."""

@@ -43,7 +43,8 @@ class Learner(Protocol):
         """Return logits of shape (n, classes), each by a model that did not see the fold.
 
         Args:
-            folds: of each example, of shape (n,); every class is in two of them at least.
+            folds: of each example, of shape (n,), -1 for those that are never held out, whose
+                logits mean nothing; every class is known without any of them.
         """
         ...
 
@@ -95,13 +96,21 @@ class LinearLearner:
 
     Args:
         features: numbers of shape (n, width): embeddings, or pixels.
-        targets: class indices of shape (n,), each class present twice or more.
+        targets: class indices of shape (n,), two classes present in two groups or more.
         family: one of `adapters.spec.FAMILIES`, or "auto". "logistic" becomes "ridge" where it
             costs more than "auto" would allow.
         seed: decides how examples are dealt when the strength is chosen.
+        groups: the group of each example, of shape (n,); None if they are independent.
     """
 
-    def __init__(self, features: NDArray[Any], targets: Indices, family: str, seed: int) -> None:
+    def __init__(
+        self,
+        features: NDArray[Any],
+        targets: Indices,
+        family: str,
+        seed: int,
+        groups: Indices | None = None,
+    ) -> None:
         n, classes = len(targets), int(targets.max()) + 1
         cost = REGISTRY["logistic"].cost(n, min(features.shape), classes)
         if family == "logistic" and cost > MAX_AUTO_COST:
@@ -109,6 +118,8 @@ class LinearLearner:
         # Numbers in front of them keep classes in their order when they are sorted as words.
         labels = [f"{target:05}" for target in targets]
         examples = Examples.of(features, labels)
+        if groups is not None:
+            examples = examples.grouped(groups)
         self._chosen = choose(examples, HeadSpec(family=family, seed=seed))
         self._order = examples.order
         self._seed = seed
@@ -185,7 +196,7 @@ class TextLearner:
     def _choose(self, folds: Indices) -> float:
         count = int(folds.max()) + 1
         used = count if len(folds) <= FEW else min(count, VALIDATION_FOLDS)
-        held_out = folds < used
+        held_out = (folds >= 0) & (folds < used)
         losses: dict[int, float] = {}
 
         def loss(step: int) -> float:

@@ -72,6 +72,7 @@ class Advice:
         near_duplicates: at most `adapters.diagnostics.MAX_LISTED` pairs, those with two labels
             first.
         near_duplicate_count: pairs in all.
+        group_count: groups of all examples, those alone in theirs included.
     """
 
     example_count: int
@@ -86,6 +87,7 @@ class Advice:
     labels_needed: tuple[LabelsNeeded, ...]
     near_duplicates: tuple[NearDuplicates, ...]
     near_duplicate_count: int
+    group_count: int
 
     def to_json(self) -> dict[str, Any]:
         """Return a dict that `json.dumps` takes."""

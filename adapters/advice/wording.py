@@ -143,8 +143,17 @@ def _near_duplicates(findings: Findings) -> Iterator[str]:
             f"{duplicates.contradicting:,} of them under two labels. Copies were kept together "
             "when examples were held out, or they would have made the estimates too high."
         )
-    if duplicates.split:
+    groups = duplicates.groups
+    if groups.named:
+        yield f"{groups.named:,} named groups were held out as a whole each."
+    if groups.parted:
         yield (
-            f"{duplicates.split:,} examples with copies could not be kept together, as they are "
-            "too large a part of all or of their class: the estimates are too high."
+            f"{groups.parted:,} examples form chains of copies that are too large a part of all to "
+            "be kept together: the estimates are too high."
+        )
+    left = int((~findings.plan.scored).sum())
+    if left:
+        yield (
+            f"{left:,} examples were learned but not held out, as all that is known of their class "
+            "is in one group, or a single example: nothing here is measured on them."
         )

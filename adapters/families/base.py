@@ -56,7 +56,8 @@ class Fit(Protocol):
 
         Args:
             l2: the strength of all these models.
-            folds: the fold of each row of the problem, as `Problem.deal` returns them.
+            folds: the fold of each row of the problem, as `Problem.deal` returns them. Logits of
+                rows in none (-1), which are part of every fit, mean nothing.
         """
         ...
 
@@ -144,6 +145,8 @@ CHUNK = 2e6
 """Logits that are held in memory at once."""
 
 
-def cross_validation(count: int, n: int) -> str:
-    """Name an estimate by its number of folds."""
-    return "leave-one-out" if count == n else f"{count}-fold cross-validation"
+def cross_validation(count: int, n: int, groups: int | None = None) -> str:
+    """Name an estimate by its number of folds, of examples, and of groups if there are any."""
+    if count == n:
+        return "leave-one-out"
+    return "leave-one-group-out" if count == groups else f"{count}-fold cross-validation"

@@ -83,9 +83,10 @@ class LdaFit:
         return choose_strength(STRENGTHS * problem.scale, self._trials, problem, report_share)
 
     def leave_one_out(self, strengths: Array, some: Some = ALL) -> Array:
-        """Return logits of m of the rows by models without each, at k strengths; (k, m, classes).
+        """Return logits of m of the rows by models without the group of each; (k, m, classes).
 
-        F loses one rank, so its inverse changes by one (Sherman and Morrison 1950).
+        F loses one rank, so its inverse changes by one (Sherman and Morrison 1950). A group of
+        several goes at once, as a fold does in `held_out`.
         """
         problem = self._problem
         weights, one_hot = problem.weights[some], problem.one_hot[some]
@@ -100,7 +101,12 @@ class LdaFit:
         diagonal = np.diagonal(inverse, axis1=1, axis2=2)[:, None, :]
         diagonal = diagonal + growth[:, :, None] * solved**2
         left = problem.class_totals - weights[:, None] * one_hot
-        return _logits(scores, diagonal, left)
+        logits = _logits(scores, diagonal, left)
+        if problem.joint_blocks is not None:
+            joint = (problem.joint_blocks >= 0)[some]
+            for scored, l2 in zip(logits, strengths, strict=True):
+                scored[joint] = self.held_out(float(l2), problem.joint_blocks)[some][joint]
+        return logits
 
     def held_out(self, l2: float | None, folds: Indices) -> Array:
         """Return logits of each example by the model without its fold; (n, classes)."""
@@ -109,7 +115,7 @@ class LdaFit:
         errors = self._squares.errors(l2, folds)
         residuals = self._squares.residuals(np.array([l2]))[0]
         whole = self._overlap(l2)
-        logits = np.empty_like(errors)
+        logits = np.full_like(errors, np.nan)
         for fold in range(int(folds.max()) + 1):
             rows = np.flatnonzero(folds == fold)
             weighted = errors[rows] * problem.weights[rows, None]

@@ -12,6 +12,9 @@ from adapters.problem import ALL, Problem, Some
 Array = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
+UNEVEN = 2
+"""Times that one fold may be as large as another that it is worked on with."""
+
 BLOCK = 2.5e5
 """Coordinates of left-out rows that are worked on at once: few enough to stay in the cache."""
 
@@ -61,6 +64,8 @@ class LeastSquares:
     def errors(self, l2: float, folds: Indices) -> Array:
         """Return what `residuals` are of each row in a fit without its fold; (rows, classes).
 
+        Those of rows whose fold is -1 are what they are in the fit to all.
+
         The array is read-only, as the next call with the same arguments returns it again.
         """
         if self._latest and self._latest[0] == l2 and self._latest[1] is folds:
@@ -96,14 +101,26 @@ class LeastSquares:
 
 
 def _blocks(folds: Indices, rank: int) -> Iterator[tuple[Indices, NDArray[np.bool_]]]:
-    """Yield the rows of some folds at a time, (folds, most), and which are no padding."""
-    order = np.argsort(folds, kind="stable")
-    sizes = np.bincount(folds)
+    """Yield the rows of some folds at a time, (folds, most), and which are no padding.
+
+    Folds of very different sizes go with their like, smallest first: padding costs its cube.
+    """
+    order = np.argsort(folds, kind="stable")[np.count_nonzero(folds < 0) :]
+    sizes = np.bincount(folds[folds >= 0])
     ends = np.cumsum(sizes)
-    positions = (ends - sizes)[:, None] + np.arange(sizes.max())
-    real = positions < ends[:, None]
-    rows = order[np.minimum(positions, len(folds) - 1)]
-    at_once = max(1, int(BLOCK / (sizes.max() * max(1, rank))))
-    for first in range(0, len(sizes), at_once):
-        some = slice(first, first + at_once)
-        yield rows[some], real[some]
+    last = len(sizes)
+    uneven = sizes.max() > UNEVEN * sizes.min()
+    if uneven:
+        by_size = np.argsort(sizes, kind="stable")
+        sizes, ends = sizes[by_size], ends[by_size]
+    first = 0
+    while first < len(sizes):
+        if uneven:
+            last = int(np.searchsorted(sizes, UNEVEN * sizes[first], side="right"))
+        most = int(sizes[first:last].max())
+        at_once = max(1, int(BLOCK / (most * max(1, rank))))
+        some = slice(first, min(last, first + at_once))
+        positions = (ends[some] - sizes[some])[:, None] + np.arange(most)
+        real = positions < ends[some, None]
+        yield order[np.minimum(positions, len(order) - 1)], real
+        first = some.stop

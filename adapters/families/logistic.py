@@ -137,8 +137,10 @@ class LogisticFit:
         return weight, parameters[:, -1] - weight @ self._problem.mean
 
     def _path_loss(self, l2: float) -> float:
-        logits = self.held_out(l2, self._problem.comparison)
-        return float(calibrated_losses(logits[None], self._problem.example_targets)[1][0])
+        problem = self._problem
+        logits = self.held_out(l2, problem.comparison)[problem.scored]
+        targets = problem.example_targets[problem.scored]
+        return float(calibrated_losses(logits[None], targets)[1][0])
 
     def _along_path(self, l2: float) -> Array:
         """Return the parameters of the comparison's folds."""
@@ -180,8 +182,10 @@ class LogisticFit:
         """Return ridge's strength and temperature."""
         ridge = self._problem.shared(RidgeFit)
         l2 = ridge.choose(lambda share: None)
-        predicted = ridge.leave_one_out(np.array([l2]))
-        return l2, float(calibrated_losses(predicted, self._problem.example_targets)[0][0])
+        scored = self._problem.scored
+        predicted = ridge.leave_one_out(np.array([l2]), scored)
+        targets = self._problem.example_targets[scored]
+        return l2, float(calibrated_losses(predicted, targets)[0][0])
 
     def _parameters(self, start: Start) -> Array:
         """Return a start in the solver's parameters, of one fit."""

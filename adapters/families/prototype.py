@@ -61,7 +61,7 @@ class PrototypeFit:
     def held_out(self, l2: float | None, folds: NDArray[np.intp]) -> Array:
         """Return cosines of each example with class means without its fold; (n, classes)."""
         features = self._problem.features
-        logits = np.empty((self._problem.rows, self._problem.classes))
+        logits = np.full((self._problem.rows, self._problem.classes), np.nan)
         for fold in range(int(folds.max()) + 1):
             rows = np.flatnonzero(folds == fold)
             kept = self._sums - self._weighted[rows].T @ features[rows]

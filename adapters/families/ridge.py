@@ -29,8 +29,8 @@ class Ridge:
     The bias is free. One decomposition (`Problem`) gives the solution of every strength, and with
     it the exact prediction for examples left out (`LeastSquares`), the bias's share of the leverage
     included. Exact means with front and strength held fixed. The strength is chosen by the
-    log-loss of leave-one-out predictions after calibration, all views of an example out at once;
-    the estimate comes from folds.
+    log-loss of leave-one-out predictions after calibration, all views of an example and all
+    examples of a group out at once; the estimate comes from folds.
 
     Cost: 2 n rank classes operations a strength, besides the decomposition; for more than a million
     logits a sample of them is scored.
@@ -61,19 +61,25 @@ class RidgeFit:
         self._chosen: float | None = None
 
     def choose(self, report_share: Callable[[float], None], rival: float = math.inf) -> float:
-        """Return a strength by exact leave-one-out."""
+        """Return a strength by exact leave-one-out, whole groups at once."""
         if self._chosen is None:
             strengths = STRENGTHS * self._problem.scale
             self._chosen = choose_strength(strengths, self._trials, self._problem, report_share)
         return self._chosen
 
     def leave_one_out(self, strengths: Array, some: Some = ALL) -> Array:
-        """Return predictions for m of the examples without each; (k, m, classes)."""
+        """Return predictions for m of the examples without the group of each; (k, m, classes)."""
         problem = self._problem
         if problem.rows > problem.n:
-            return np.stack([self.held_out(float(l2), problem.groups)[some] for l2 in strengths])
+            return np.stack([self.held_out(float(l2), problem.blocks)[some] for l2 in strengths])
         slack = self._squares.slack(strengths, some)
-        return problem.one_hot[some] - self._squares.residuals(strengths, some) / slack[:, :, None]
+        alone = problem.one_hot[some] - self._squares.residuals(strengths, some) / slack[:, :, None]
+        if problem.joint_blocks is None:
+            return alone
+        joint = (problem.joint_blocks >= 0)[some]
+        for predicted, l2 in zip(alone, strengths, strict=True):
+            predicted[joint] = self.held_out(float(l2), problem.joint_blocks)[some][joint]
+        return alone
 
     def _trials(self, strengths: Array) -> Array:
         return self.leave_one_out(strengths, self._problem.validation_sample)

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from adapters.errors import InvalidExamples, InvalidSpec
-from adapters.examples import Examples, Views
+from adapters.examples import MIN_CLASSES, Examples, Views
 from adapters.families import REGISTRY
-from adapters.folds import stratified_folds
+from adapters.folds import grouped_folds
 from adapters.problem import Problem
 from adapters.progress import Progress, ignore_progress
 from adapters.report import FineTuningReport
@@ -102,7 +102,8 @@ def tune(
             always computed in float32.
 
     Raises:
-        InvalidExamples: if a class has a single example, or counts do not agree.
+        InvalidExamples: if there are not two classes with two groups of examples each, or counts do
+            not agree.
         InvalidSpec: if nothing is to be tuned, or the learning rate is so high that numbers
             overflow.
     """
@@ -115,7 +116,17 @@ def tune(
             value=strategy,
         )
     examples = Examples.of(embeddings, labels, weights)
-    examples.expect_of_each_class(2)
+    if base.groups is not None:
+        examples = examples.grouped(base.groups.numbers)
+    if not examples.estimable:
+        found = int(np.count_nonzero(examples.estimated))
+        raise InvalidExamples(
+            f"{found} of the classes have examples in two groups: a tail that is tuned on all of "
+            "what is known of a class cannot be compared, it takes two such classes at least",
+            field="examples",
+            limit=MIN_CLASSES,
+            value=found,
+        )
     if len(activations) != len(labels):
         raise InvalidExamples(
             f"there are activations of {len(activations)} examples for {len(labels)} labels",
@@ -170,8 +181,9 @@ class _Tuning:
         self._clock, self._began, self._base_seconds = clock, clock(), base_seconds
         self._weights = examples.weights * weigh_classes(spec, examples)[examples.targets]
         n = len(examples.targets)
-        count = min(n, FOLDS_OF_FEW if n <= FEW else FOLDS)
-        self._folds = stratified_folds(examples.targets, count, spec.seed)
+        held, groups = examples.held, examples.groups
+        count = min(len(np.unique(groups[held])), FOLDS_OF_FEW if n <= FEW else FOLDS)
+        self._folds = grouped_folds(examples.targets, groups, held, count, spec.seed)
 
     def mark(self, views: int) -> str:
         """Return a digest of all that decides the outcome but the tail and its activations."""
@@ -182,6 +194,7 @@ class _Tuning:
         for array in (
             *(examples.order, examples.targets, examples.embeddings, self._weights),
             *(head.weight, head.bias, np.array(head.temperature)),
+            self._folds,
         ):
             mark.update(np.ascontiguousarray(array).tobytes())
         return mark.hexdigest()

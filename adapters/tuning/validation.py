@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from adapters.augmentation import NONE, arrange
 from adapters.calibration import fit_temperature
-from adapters.conformal import Conformal
-from adapters.diagnostics import add_evaluation, novelty_report
+from adapters.diagnostics import add_evaluation, conformal_of, novelty_report
 from adapters.estimate import estimate
 from adapters.examples import Examples, Views
 from adapters.families import REGISTRY, Fit
@@ -27,6 +26,7 @@ from adapters.training import Fitted, choose_views
 Float = NDArray[np.float64]
 Features = NDArray[np.float32]
 Folds = NDArray[np.intp]
+Indices = NDArray[np.intp]
 
 SURE = 1.645
 """Standard errors by which a tail must be better: by luck alone, one in twenty is."""
@@ -38,21 +38,30 @@ of examples that a tail was tuned on lie further apart than others', so strong o
 
 @dataclass(frozen=True, eq=False)
 class ValidationResult:
-    """Held-out logits (n, classes), their temperature, and the estimate they give."""
+    """Held-out logits (n, classes), their temperature, and the estimate they give.
+
+    Rows of examples that are never held out are nan.
+    """
 
     logits: Float
     temperature: float
     estimate: Estimate
 
     @classmethod
-    def of(cls, logits: Float, targets: NDArray[np.intp], folds: int) -> ValidationResult:
-        """Calibrate logits and sum them up."""
-        temperature = fit_temperature(logits, targets)
-        method = cross_validation(folds, len(targets))
-        return cls(logits, temperature, estimate(logits, targets, temperature, method))
+    def of(
+        cls, logits: Float, targets: Indices, folds: int, groups: Indices | None = None
+    ) -> ValidationResult:
+        """Calibrate logits and sum them up; every example is a group of its own if None."""
+        n = len(targets)
+        scored = np.flatnonzero(~np.isnan(logits[:, 0]))
+        own = (np.arange(n) if groups is None else groups)[scored]
+        some, right = logits[scored], targets[scored]
+        temperature = fit_temperature(some, right)
+        method = cross_validation(folds, n, len(np.unique(own)))
+        return cls(logits, temperature, estimate(some, right, temperature, method, own))
 
-    def losses(self, targets: NDArray[np.intp]) -> Float:
-        """Return the calibrated log-loss of each example; shape (n,)."""
+    def losses(self, targets: Indices) -> Float:
+        """Return the calibrated log-loss of each example, nan without logits; shape (n,)."""
         scaled = self.logits / self.temperature
         right: Float = scaled[np.arange(len(targets)), targets]
         return np.asarray(scipy.special.logsumexp(scaled, axis=1) - right)
@@ -72,8 +81,9 @@ def validate_base(
     chosen = None if used == NONE else choose_views(report.spec, examples, views)
     problem = arrange(used, examples, weights, chosen, head.front, report.spec.seed)
     fit = REGISTRY[head.family].begin(problem)
-    logits = fit.held_out(head.l2, folds[problem.groups])
-    return ValidationResult.of(logits, examples.targets, int(folds.max()) + 1)
+    logits = fit.held_out(head.l2, folds[problem.owners])
+    logits[folds < 0] = np.nan
+    return ValidationResult.of(logits, examples.targets, int(folds.max()) + 1, examples.groups)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +148,20 @@ class Gain:
         return max(MIN_GAIN * self.without.estimate.log_loss, SURE * self.error)
 
 
+def _standard_error(differences: Float, groups: Indices) -> float:
+    """Return the standard error of the mean of differences (n,), groups of which go together.
+
+    Sums over groups take the place of examples (Liang and Zeger 1986, Biometrika 73:13).
+    """
+    n = len(differences)
+    own = np.unique(groups, return_inverse=True)[1]
+    several = int(own.max()) + 1
+    if several == n:
+        return float(differences.std(ddof=1) / np.sqrt(n))
+    sums = np.bincount(own, differences - differences.mean())
+    return float(np.sqrt((sums**2).sum() * several / max(1, several - 1)) / n)
+
+
 @dataclass(frozen=True, eq=False)
 class Validator:
     """Fits one family to features and validates it on folds.
@@ -149,7 +173,7 @@ class Validator:
         family: name of the family.
         examples: labels and their order; the embeddings are not used.
         weights: what each counts, class weights included; shape (n,).
-        folds: the fold of each example; shape (n,).
+        folds: the fold of each example, -1 for those that are never held out; shape (n,).
         spec: front, seed and, perhaps, strength.
     """
 
@@ -171,10 +195,11 @@ class Validator:
         """
         n, count = len(self.folds), len(features)
         rests = [self.folds != fold for fold in range(count)]
+        groups = self.examples.groups
         parts = [self._part(rows[rest], rest) for rows, rest in zip(features, rests, strict=True)]
 
         def held_out(strength: float | None) -> Float:
-            logits = np.empty((n, len(self.examples.labels)))
+            logits = np.full((n, len(self.examples.labels)), np.nan)
             for part, rows, rest in zip(parts, features, rests, strict=True):
                 logits[~rest] = part.logits(self._l2(part, strength), rows[~rest])
             return logits
@@ -191,9 +216,10 @@ class Validator:
                 lambda share: None,
             )
         targets = self.examples.targets
-        result = ValidationResult.of(held_out(strength), targets, count)
+        result = ValidationResult.of(held_out(strength), targets, count, groups)
         differences = result.losses(targets) - without.losses(targets)
-        error = float(differences.std(ddof=1) / np.sqrt(n))
+        scored = ~np.isnan(differences)
+        error = _standard_error(differences[scored], groups[scored])
         return Gain(without, result, error, strength, features)
 
     def fit(self, base: Fitted, gain: Gain, features: Features, fingerprint: str) -> Fitted:
@@ -220,7 +246,7 @@ class Validator:
             l2=l2,
             front=part.front,
             novelty=bank,
-            conformal=Conformal.of(result.logits, examples.targets, result.temperature),
+            conformal=conformal_of(examples, result.logits, result.temperature),
         )
         report = replace(
             base.report,
@@ -234,7 +260,8 @@ class Validator:
         )
         held_out = np.empty_like(result.logits)
         held_out[examples.order] = result.logits
-        return Fitted(head, add_evaluation(report, examples, result.logits), held_out)
+        report = add_evaluation(report, examples, result.logits)
+        return Fitted(head, report, held_out, base.groups)
 
     def _novelty(self, of_folds: Sequence[Features], features: Features) -> NoveltyBank | None:
         """Keep features of all examples; the threshold comes from folds.
@@ -242,17 +269,18 @@ class Validator:
         A tail moves what it was tuned on closer together, so only examples it has not seen show
         how far from the kept ones an ordinary input lies.
         """
-        spec, targets = self.spec.novelty, self.examples.targets
+        spec, targets, groups = self.spec.novelty, self.examples.targets, self.examples.groups
+        seed = self.spec.seed
         if spec is None:
             return None
         distances = []
         for fold, rows in enumerate(of_folds):
             held = self.folds == fold
-            bank = NoveltyBank.of(rows[~held], targets[~held], spec, self.spec.seed)
+            bank = NoveltyBank.of(rows[~held], targets[~held], spec, seed, groups[~held])
             if bank is None:
                 return None
             distances.append(bank.scores(rows[held]) * bank.threshold)
-        whole = NoveltyBank.of(features, targets, spec, self.spec.seed)
+        whole = NoveltyBank.of(features, targets, spec, seed, groups)
         if whole is None:
             return None
         threshold = np.quantile(np.concatenate(distances), 1 - spec.false_alarm_rate)
@@ -268,7 +296,8 @@ class Validator:
 
     def _problem(self, features: Float, rows: NDArray[np.bool_]) -> Problem:
         targets, classes = self.examples.targets[rows], len(self.examples.labels)
-        return Problem.of(features, targets, classes, self.spec.seed, self.weights[rows])
+        weights, groups = self.weights[rows], self.examples.groups[rows]
+        return Problem.of(features, targets, classes, self.spec.seed, weights, groups)
 
     def _l2(self, part: _Part, strength: float | None) -> float | None:
         """Return the penalty that a strength stands for in a problem."""

@@ -23,12 +23,14 @@ class AdviceTask:
         raw: uint8 of shape (n, width): the pixels of pictures; or n texts.
         labels: one per example.
         seed: decides how examples are dealt.
+        groups: what each example belongs to, None for those of none.
     """
 
     embeddings: Mapping[str, NDArray[np.float32]]
     raw: NDArray[np.uint8] | Sequence[str]
     labels: Sequence[str]
     seed: int
+    groups: Sequence[str | None] | None = None
 
     def pack(self) -> list[bytes | memoryview]:
         """Packs the task as a frame, in parts."""
@@ -47,6 +49,7 @@ class AdviceTask:
             "backbones": list(self.embeddings),
             "labels": list(self.labels),
             "seed": self.seed,
+            "groups": None if self.groups is None else list(self.groups),
         }
         return [frames.pack_header(header, sum(map(len, parts))), *parts]
 

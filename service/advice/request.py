@@ -10,7 +10,7 @@ from models import Modality
 from service.advice.sample import Sample
 from service.config import ServerSettings
 from service.errors import InvalidRequest
-from service.requests.fields import check_label, check_rows
+from service.requests.fields import check_group, check_label, check_rows
 from service.requests.inputs import RawInput, read_inputs
 from trunkline.resources import TenantName
 from trunkline.v1 import advice_pb2
@@ -23,11 +23,12 @@ MAX_NAMED_ERRORS = 1000
 
 @dataclass(frozen=True, slots=True)
 class LabelledInput:
-    """An input, its label, and its row in the stream."""
+    """An input, its label, its row in the stream, and its group, None for none."""
 
     row: int
     label: str
     raw: RawInput
+    group: str | None = None
 
 
 class AdviceRequest:
@@ -52,7 +53,7 @@ class AdviceRequest:
         self._settings = settings
         self._modality: Modality | None = None
         self._rows = self._unnamed = 0
-        self._sample: Sample[RawInput] = Sample(
+        self._sample: Sample[tuple[RawInput, str | None]] = Sample(
             settings.max_advice_examples, settings.max_advice_bytes, first.seed
         )
 
@@ -102,7 +103,7 @@ class AdviceRequest:
         inputs = await read_inputs([row.input for row in rows], self._settings.input_limits)
         for row, raw in zip(rows, inputs, strict=True):
             try:
-                self._take(row.label, raw)
+                self._take(row, raw)
             except _BadRow as bad:
                 if len(self.errors) < MAX_NAMED_ERRORS:
                     self.errors[self._rows] = bad.error
@@ -112,7 +113,7 @@ class AdviceRequest:
 
     def examples(self) -> list[LabelledInput]:
         """Returns the sample, in the order of the stream."""
-        return [LabelledInput(*found) for found in self._sample.rows()]
+        return [LabelledInput(row, label, *item) for row, label, item in self._sample.rows()]
 
     def usable(self, examples: Sequence[LabelledInput]) -> list[LabelledInput]:
         """Returns the examples that can be learned from; the others are added to `errors`.
@@ -148,17 +149,19 @@ class AdviceRequest:
         """Returns the error of the first row that cannot be used, to end a message with."""
         return f"; the first: {self.errors[min(self.errors)]}" if self.errors else ""
 
-    def _take(self, label: str, raw: RawInput | Exception) -> None:
+    def _take(self, row: advice_pb2.LabelledInput, raw: RawInput | Exception) -> None:
         """Adds a row to the sample.
 
         Raises:
             _BadRow: it costs itself alone.
             InvalidRequest: it costs the whole stream.
         """
+        label = row.label
         if isinstance(raw, Exception):
             raise _BadRow(raw)
         try:
             label = check_label(label, self._settings.max_label_bytes)
+            check_group(row.group)
             self._check_number(label)
         except InvalidRequest as error:
             raise _BadRow(error) from error
@@ -182,7 +185,7 @@ class AdviceRequest:
                 value=modality,
             )
         self._modality = modality
-        self._sample.add(self._rows, label, raw, raw.cost)
+        self._sample.add(self._rows, label, (raw, row.group or None), raw.cost)
 
     def _check_number(self, label: str) -> None:
         """Refuses more labels than examples are sampled: each of them is remembered."""

@@ -35,7 +35,8 @@ def main() -> None:
 def _advise(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
     labels = header["labels"]
     embeddings = {name: arrays[f"embeddings/{name}"] for name in header["backbones"]}
-    advisor = Advisor(embeddings, _raw(arrays, len(set(labels))), labels, header["seed"])
+    raw = _raw(arrays, len(set(labels)))
+    advisor = Advisor(embeddings, raw, labels, header["seed"], header["groups"])
     seconds = {}
     for option in advisor.options:
         started = time.perf_counter()

@@ -37,6 +37,7 @@ def new_example(
     keep_input: bool,
     weight: float | None = None,
     held_out: bool = False,
+    group: str | None = None,
 ) -> NewExample:
     """Builds the example that is stored for a row."""
     kept = keep_input and raw.kind not in (Kind.DIGEST, Kind.EMBEDDING)
@@ -49,5 +50,6 @@ def new_example(
         input=raw.to_message().SerializeToString() if kept else None,
         weight=weight,
         held_out=held_out,
+        group=group,
         truncated=resolved.truncated,
     )

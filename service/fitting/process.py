@@ -53,6 +53,7 @@ class FitProcess:
             "arrays": layout,
             "labels": list(task.labels),
             "test_labels": list(task.test_labels),
+            "groups": None if task.groups is None else list(task.groups),
             "spec": task.spec.to_json(),
             "fingerprint": task.fingerprint,
         }

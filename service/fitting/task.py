@@ -25,6 +25,7 @@ class FitTask:
         start: the safetensors file of a head to begin from; None for none.
         test_embeddings: float32, shape (k, dim), to measure the head on; None for none.
         test_labels: one per embedding to measure on.
+        groups: what each example belongs to; None if none of them belongs to anything.
     """
 
     embeddings: NDArray[np.float32]
@@ -37,6 +38,7 @@ class FitTask:
     start: bytes | None = None
     test_embeddings: NDArray[np.float32] | None = None
     test_labels: Sequence[str] = ()
+    groups: Sequence[str | None] | None = None
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Returns all that is sent as raw bytes, by the name of its field."""

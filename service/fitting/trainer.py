@@ -26,7 +26,9 @@ from service.store.jobs import NewVersion
 
 MIN_CLASSES = 2
 ONE_IS_ENOUGH = ("auto", "prototype")
-"""Families that take classes of a single example; others need two."""
+"""Families that do with classes of a single example; others need two of two classes."""
+
+FEWEST = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,7 @@ class Trainer:
             start=material.start,
             test_embeddings=material.held_out.embeddings if material.held_out.labels else None,
             test_labels=material.held_out.labels,
+            groups=named_groups(examples),
         )
         fitted = await self._fit(task, progress)
         return NewVersion(
@@ -158,6 +161,11 @@ class Trainer:
             ) from error
 
 
+def named_groups(examples: LabelledSet) -> list[str | None] | None:
+    """Returns what each example belongs to; None if none of them belongs to anything."""
+    return examples.groups if any(group is not None for group in examples.groups) else None
+
+
 def check_trainable(counts: Mapping[str, int], spec: adapters.HeadSpec, max_classes: int) -> None:
     """Refuses examples that no head can be learned from, given how many each label has.
 
@@ -174,15 +182,16 @@ def check_trainable(counts: Mapping[str, int], spec: adapters.HeadSpec, max_clas
             limit=MIN_CLASSES if len(counts) < MIN_CLASSES else max_classes,
             value=len(counts),
         )
-    rarest = min(counts, key=lambda label: (counts[label], label))
-    fewest = 1 if spec.family in ONE_IS_ENOUGH else 2
-    if counts[rarest] < fewest:
+    if spec.family in ONE_IS_ENOUGH:
+        return
+    second = sorted(counts, key=lambda label: (-counts[label], label))[MIN_CLASSES - 1]
+    if counts[second] < FEWEST:
         raise PreconditionFailed(
-            f"examples: {spec.family} needs at least {fewest} per class, "
-            f"class {rarest!r} has {counts[rarest]}",
+            f"examples: {spec.family} needs at least {FEWEST} of {MIN_CLASSES} classes, "
+            f"class {second!r} has {counts[second]}, and others have no more",
             field="examples",
-            limit=fewest,
-            value=counts[rarest],
+            limit=FEWEST,
+            value=counts[second],
         )
 
 

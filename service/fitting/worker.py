@@ -56,7 +56,8 @@ def _answer(header: dict[str, Any], payload: bytes, output: BinaryIO) -> bytes:
     arrays = frames.unpack_arrays(header["arrays"], payload)
     try:
         spec = adapters.HeadSpec.from_json(header["spec"])
-        fitted = fit(arrays, header["labels"], spec, header["fingerprint"], progress)
+        labels, groups = header["labels"], header["groups"]
+        fitted = fit(arrays, labels, spec, header["fingerprint"], progress, groups)
         test = measure(fitted.head, header["test_labels"], arrays.get("test_embeddings"))
     except Exception as error:  # a fault of ours costs this fit alone, not the process
         return failure(error)
@@ -75,12 +76,14 @@ def fit(
     spec: adapters.HeadSpec,
     fingerprint: str,
     progress: Progress,
+    groups: Sequence[str | None] | None = None,
 ) -> adapters.Fitted:
     """Fits a head and diagnoses it.
 
     Args:
         arrays: "embeddings", and what there is of "weights", "views", "view_rows" and "start", as
             `service.fitting.process.FitTask` has them.
+        groups: what each example belongs to, as there.
     """
     views = start = None
     if "views" in arrays:
@@ -96,6 +99,7 @@ def fit(
         weights=weights,
         views=views,
         start=start,
+        groups=groups,
         progress=within(progress, 0.0, FIT_SHARE),
     )
     return diagnose(

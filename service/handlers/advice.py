@@ -132,6 +132,7 @@ class Advice:
             raw,
             [example.label for example in examples],
             request.seed,
+            [example.group for example in examples],
         )
         found, more = await self._compare(task)
         for option, took in more.items():

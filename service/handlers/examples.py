@@ -21,7 +21,7 @@ from service.replies.heads import example_message
 from service.replies.rows import row_error
 from service.replies.uploads import UploadReply
 from service.requests.calls import Call
-from service.requests.fields import check_label, check_rows, check_weight
+from service.requests.fields import check_group, check_label, check_rows, check_weight
 from service.requests.inputs import RawInput, check_digest, read_inputs
 from service.requests.paging import page_size, read_page_token, write_page_token
 from service.store import Database, kept_inputs
@@ -248,6 +248,7 @@ class Examples:
                     keep_input=head.keep_inputs,
                     weight=row.weight if row.HasField("weight") else None,
                     held_out=row.held_out,
+                    group=row.group if row.HasField("group") else None,
                 )
                 new[i] = replace(example, views=views.get(raw.digest, {}))
         return new, errors
@@ -259,6 +260,7 @@ class Examples:
             self._label(row)
             if row.HasField("weight"):
                 check_weight(row.weight)
+            check_group(row.group)
         except InvalidRequest as error:
             return error
         return raw

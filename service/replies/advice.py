@@ -47,6 +47,7 @@ def advice_message(
         labels_needed=[advice_pb2.LabelsNeeded(**item) for item in advice["labels_needed"]],
         near_duplicates=[_near_duplicates(item, digests) for item in advice["near_duplicates"]],
         near_duplicate_count=advice["near_duplicate_count"],
+        group_count=advice["group_count"],
     )
 
 

@@ -138,6 +138,7 @@ def example_message(example: ExampleRecord) -> heads_pb2.Example:
         weight=example.weight,
         held_out=example.held_out,
         truncated=example.truncated,
+        group=example.group,
     )
 
 

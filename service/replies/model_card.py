@@ -90,6 +90,9 @@ def _what(report: heads_pb2.HeadReport, version: VersionRecord) -> Iterator[str]
 
 
 def _quality(report: heads_pb2.HeadReport) -> Iterator[str]:
+    for warning in report.warnings:
+        yield f"**{_text(warning)}**"
+        yield ""
     if not report.HasField("estimate") and not report.HasField("test"):
         yield "Unknown: there were too few examples to tell, or it was trained elsewhere."
         return
@@ -109,6 +112,13 @@ def _quality(report: heads_pb2.HeadReport) -> Iterator[str]:
         "Each prediction that counts here is by a model that had not seen the example. The "
         "log-loss is in nats."
     )
+    if report.HasField("groups") and report.groups.count < report.example_count:
+        yield ""
+        yield (
+            f"The {report.example_count} examples are {report.groups.count} groups: those that "
+            "belong together, and near-copies, were held out together, and the interval is that of "
+            f"{report.estimate.effective_examples:.0f} independent examples."
+        )
 
 
 def _classes(report: heads_pb2.HeadReport) -> Iterator[str]:

@@ -47,6 +47,8 @@ def report_message(
         online=[_online(point) for point in online],
         fine_tuning=_fine_tuning(report.get("fine_tuning")),
         truncated_count=report.get("truncated_count", 0),
+        groups=_groups(report.get("groups")),
+        warnings=report.get("warnings", ()),
     )
 
 
@@ -84,6 +86,10 @@ def _augmentation(report: Json | None) -> heads_pb2.AugmentationReport | None:
 
 def _novelty(report: Json | None) -> heads_pb2.NoveltyReport | None:
     return None if report is None else heads_pb2.NoveltyReport(**report)
+
+
+def _groups(report: Json | None) -> heads_pb2.GroupReport | None:
+    return None if report is None else heads_pb2.GroupReport(**report)
 
 
 def _fine_tuning(report: Json | None) -> heads_pb2.FineTuningReport | None:

@@ -76,6 +76,33 @@ def normalised_labels(labels: Iterable[str], field: str) -> dict[str, str]:
     return {label: form for form, label in given.items()}
 
 
+MAX_GROUP_BYTES = 256
+
+
+def check_group(group: str) -> str:
+    """Returns the name of a group if it is valid; empty for none.
+
+    Raises:
+        InvalidRequest: it is too long, or has control characters or outer white space.
+    """
+    size = len(group.encode())
+    if size > MAX_GROUP_BYTES:
+        raise InvalidRequest(
+            f"group: at most {MAX_GROUP_BYTES} bytes of UTF-8, has {size}",
+            field="group",
+            limit=MAX_GROUP_BYTES,
+            value=size,
+        )
+    if group != group.strip() or any(unicodedata.category(c).startswith("C") for c in group):
+        raise InvalidRequest(
+            f"group: must have no control characters and no white space around it, is {group!r}",
+            field="group",
+            limit="printable",
+            value=group,
+        )
+    return group
+
+
 def check_feedback_id(feedback_id: str) -> str:
     """Returns the id if it is valid.
 

@@ -22,6 +22,7 @@ class UploadChange(StrEnum):
     TRAINED_ON = "TRAINED_ON"
     HELD_OUT = "HELD_OUT"
     WEIGHT = "WEIGHT"
+    GROUP = "GROUP"
 
 
 class Noted(NamedTuple):
@@ -33,13 +34,14 @@ class Noted(NamedTuple):
 
 
 class Statement(NamedTuple):
-    """What a row says of an input; None for what it leaves as it is."""
+    """What a row says of an input; None for what it leaves as it is, "" for no group."""
 
     digest: str
     label: str | None
     source: Source
     weight: float | None
     held_out: bool
+    group: str | None = None
 
 
 class State(NamedTuple):
@@ -54,11 +56,12 @@ class State(NamedTuple):
     source: str
     weight: float
     held_out: bool
+    group: str | None = None
 
     @property
-    def counts(self) -> tuple[str | None, float, bool]:
+    def counts(self) -> tuple[str | None, float, bool, str | None]:
         """What trainings take."""
-        return self.label, self.weight, self.held_out
+        return self.label, self.weight, self.held_out, self.group
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,8 @@ def _with_label(
     if row.label is not None:
         after = after._replace(label=label, own_label=own, source=source)
     weight = after.weight if row.weight is None else row.weight
-    return after._replace(weight=weight, held_out=row.held_out)
+    group = after.group if row.group is None else row.group or None
+    return after._replace(weight=weight, held_out=row.held_out, group=group)
 
 
 def _change(before: State | None, after: State) -> Change:
@@ -163,7 +167,7 @@ def _relabelled(row: Statement, first: State, after: State, earlier: str | None)
 
 
 def _moved(before: State | None, after: State) -> list[Noted]:
-    """Notes another weight, and a move between what is trained on and what is held out."""
+    """Notes another weight or group, and a move between what is trained on and held out."""
     if before is None:
         return []
     noted = []
@@ -172,4 +176,6 @@ def _moved(before: State | None, after: State) -> list[Noted]:
         noted.append(Noted(moved))
     if before.weight != after.weight:
         noted.append(Noted(UploadChange.WEIGHT))
+    if before.group != after.group:
+        noted.append(Noted(UploadChange.GROUP))
     return noted

@@ -23,12 +23,14 @@ class LabelledSet:
     Attributes:
         embeddings: float32, shape (n, dim).
         weights: float64, shape (n,).
+        groups: what each belongs to, None for those of none.
     """
 
     embeddings: NDArray[np.float32]
     labels: list[str]
     digests: list[str]
     weights: NDArray[np.float64]
+    groups: list[str | None]
 
     @property
     def members(self) -> dict[str, str]:
@@ -43,6 +45,7 @@ class LabelledSet:
             [self.labels[i] for i in rows],
             [self.digests[i] for i in rows],
             self.weights[rows],
+            [self.groups[i] for i in rows],
         )
 
 
@@ -145,7 +148,9 @@ def _labelled(
 ) -> LabelledSet:
     table = schema.examples.c
     query = (
-        _with_embeddings(connection, uid, fingerprint, table.label, table.digest, table.weight)
+        _with_embeddings(
+            connection, uid, fingerprint, table.label, table.digest, table.weight, table.group
+        )
         .where(table.label.is_not(None), which)
         .order_by(table.id)
     )
@@ -155,6 +160,7 @@ def _labelled(
         [str(row.label) for row in rows],
         [str(row.digest) for row in rows],
         np.array([row.weight for row in rows], dtype=np.float64),
+        [row.group for row in rows],
     )
 
 

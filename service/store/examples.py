@@ -30,6 +30,7 @@ class NewExample:
         label: None leaves a stored example's label as it is.
         weight: None is 1 for a new example and leaves a stored one's weight as it is.
         held_out: kept for testing; of uploads only.
+        group: what it belongs to; None leaves a stored example's as it is, "" takes it away.
         views: embeddings of views by their digests.
         tail: fingerprint of the tail that the active version runs on, and what it makes of the
             input; None for a version on the backbone itself.
@@ -44,6 +45,7 @@ class NewExample:
     input: bytes | None
     weight: float | None = None
     held_out: bool = False
+    group: str | None = None
     views: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     tail: tuple[str, NDArray[np.float32]] | None = None
     truncated: bool = False
@@ -62,6 +64,7 @@ class ExampleRecord:
     created_at: float
     weight: float
     held_out: bool
+    group: str | None
     truncated: bool
 
 
@@ -83,6 +86,7 @@ _RECORD = (
     schema.examples.c.created_at,
     schema.examples.c.weight,
     schema.examples.c.held_out,
+    schema.examples.c.group,
     func.coalesce(
         select(schema.embeddings.c.truncated)
         .join_from(
@@ -144,7 +148,7 @@ def store_examples(
     truncated = {example.digest for example in new if example.truncated}
     store_embeddings(connection, head, vectors, truncated=truncated)
     _store_by_tail(connection, head, new)
-    said = [Statement(e.digest, e.label, e.source, e.weight, e.held_out) for e in new]
+    said = [Statement(e.digest, e.label, e.source, e.weight, e.held_out, e.group) for e in new]
     decision = decide(said, stored, earlier, overwrite=overwrite)
     _write(connection, uid, new, stored, decision.states)
     supersede_feedback(connection, uid, decision.overruled)

@@ -120,6 +120,8 @@ examples = Table(
     Column("own_label", Text),
     Column("weight", Float, nullable=False, server_default="1"),
     Column("held_out", Boolean, nullable=False, server_default=false()),
+    # What it belongs to: examples of one group are held out together. Null for those of none.
+    Column("group", Text),
     UniqueConstraint("head_uid", "digest"),
     Index("examples_by_digest", "digest"),
     sqlite_autoincrement=True,

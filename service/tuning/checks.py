@@ -14,7 +14,7 @@ from service.store.head_records import HeadRecord
 WHOLE = "full"
 """The strategy that tunes the whole backbone, and so begins at the input and not at the cut."""
 
-FEWEST = 2
+MIN_CLASSES, FEWEST = 2, 2
 """Examples of a class: one to learn from and one to validate on."""
 
 
@@ -66,12 +66,12 @@ def check_examples(connection: Connection, head: HeadRecord) -> None:
             value=lost,
         )
     counts = example_sets.label_counts(connection, head.uid)
-    rarest = min(counts, key=lambda label: (counts[label], label))
-    if counts[rarest] < FEWEST:
+    several = sum(count >= FEWEST for count in counts.values())
+    if several < MIN_CLASSES:
         raise PreconditionFailed(
-            f"fine_tune: needs at least {FEWEST} examples per class, class {rarest!r} has "
-            f"{counts[rarest]}",
+            f"fine_tune: needs at least {FEWEST} examples of {MIN_CLASSES} classes, {several} of "
+            f"{len(counts)} has so many",
             field="examples",
-            limit=FEWEST,
-            value=counts[rarest],
+            limit=MIN_CLASSES,
+            value=several,
         )

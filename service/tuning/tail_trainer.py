@@ -20,7 +20,7 @@ from service.embedding.head_backbones import head_backbone
 from service.embedding.view_embeddings import ViewEmbeddings
 from service.errors import Aborted
 from service.extraction import BackboneInfo, Extractor, TailRef
-from service.fitting.trainer import Trainer, stored_report
+from service.fitting.trainer import Trainer, named_groups, stored_report
 from service.store import Database, example_sets
 from service.store import examples as stored_examples
 from service.store.example_sets import LabelledSet
@@ -189,6 +189,7 @@ class TailTrainer:
             views=None if views is None else views[0],
             view_rows=None if views is None else views[1],
             start=material.start,
+            groups=named_groups(examples),
         )
         await self._tuning_process.begin(job, task)
         return task

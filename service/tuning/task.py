@@ -30,6 +30,7 @@ class TuningTask:
         weights: float64, shape (n,).
         views, view_rows: embeddings of views (m, dim) and the example (m,) each is of, or None.
         start: the safetensors file of a head to begin from, or None.
+        groups: what each example belongs to; None if none of them belongs to anything.
     """
 
     backbone: str
@@ -42,6 +43,7 @@ class TuningTask:
     views: NDArray[np.float32] | None = None
     view_rows: NDArray[np.int64] | None = None
     start: bytes | None = None
+    groups: Sequence[str | None] | None = None
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Returns all that is stored as raw bytes, by the name of its field."""
@@ -78,6 +80,7 @@ def write_task(folder: Path, task: TuningTask) -> None:
         "spec": task.spec.to_json(),
         "labels": list(task.labels),
         "digests": list(task.digests),
+        "groups": None if task.groups is None else list(task.groups),
     }
     _write(folder / TASK, facts, task.arrays())
 
@@ -100,6 +103,7 @@ def read_task(folder: Path) -> TuningTask | None:
         views=arrays.get("views"),
         view_rows=arrays.get("view_rows"),
         start=None if start is None else start.tobytes(),
+        groups=facts.get("groups"),
     )
 
 

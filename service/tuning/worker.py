@@ -164,6 +164,7 @@ def _base(task: TuningTask, progress: Progress) -> adapters.Fitted:
         task.spec,
         task.fingerprint,
         within(progress, 0.0, BASE_SHARE),
+        task.groups,
     )
 
 

@@ -85,11 +85,32 @@ def report_facts(report: Report) -> dict[str, object]:
         "estimated accuracy": estimate and f"{accuracy(estimate)}, {estimate.method}",
         "estimated log-loss": estimate and estimate.log_loss,
         "calibration error": evaluation and evaluation.expected_calibration_error,
+        "groups": group_words(report),
         "training time": f"{report.train_seconds:.2f} s",
     }
     if tuned:
         facts["fine-tuning"] = f"{tuned.strategy}, tail {tail_outcome(tuned)}"
     return facts
+
+
+def group_words(report: Report) -> str | None:
+    """Describes which examples are no independent evidence; None where all are."""
+    found, estimate = report.groups, report.estimate
+    if found is None or found.count == report.example_count:
+        return None
+    words = [f"{found.count:,} of {report.example_count:,} examples"]
+    if found.named:
+        words.append(f"{found.named:,} named")
+    if found.near_copies_within or found.near_copies_across:
+        words.append(
+            f"near-copies: {found.near_copies_within:,} within classes, "
+            f"{found.near_copies_across:,} across"
+        )
+    if found.missed:
+        words.append(f"a pair is missed with probability {found.missed:.1%}")
+    if estimate and estimate.effective_examples:
+        words.append(f"the interval is that of {estimate.effective_examples:.0f} examples")
+    return "; ".join(words)
 
 
 def accuracy(estimate: Estimate) -> str:

@@ -13,6 +13,8 @@ _SHOWN_LABEL = 14
 
 def print_tables(out: Output, report: Report, names: Mapping[str, str]) -> None:
     """Prints every part that the report has, in the order in which one reads it."""
+    for warning in report.warnings:
+        out.say(warning)
     _evaluations(out, report)
     _classes(out, report)
     for name, evaluation in (("estimates", report.evaluation), ("test set", report.test)):

@@ -132,6 +132,8 @@ def train(
         notices += _hold_out(client, out, head, tested, examples, overwrite=overwrite)
     training = train_head(client, out, head, spec.on(found.spec), activate=activate)
     report = client.report(head, training.version)
+    for warning in report.warnings:
+        out.say(warning)
     test = _test(client, out, head, tested, training.version) if tested else None
     if out.as_json:
         document = {"head": found.name, "version": report.version, "report": report}

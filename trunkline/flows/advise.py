@@ -20,6 +20,7 @@ WORK_SECONDS = 3600.0
 """What embedding and comparing may take after all is sent; the server has a limit of its own."""
 
 Labelled = NewExample | tuple[InputLike, str]
+"""An input and its label; as a `NewExample` also its group. Weights play no part."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def _read(items: Iterable[Labelled], refused: list[RowFailure]) -> Iterator[_Ite
     for index, labelled in enumerate(items):
         new = as_example(labelled)
         given = new.input
-        example = build(advice_pb2.LabelledInput, label=new.label or "")
+        example = build(advice_pb2.LabelledInput, label=new.label or "", group=new.group)
         row = load(index, given)
         if isinstance(row, Row):
             source = as_input(given) if reads_file(given) else row.input

@@ -163,6 +163,7 @@ def _read(items: Iterable[ExampleLike], tally: _Tally) -> Iterator[Item]:
             label=_label(example.label),
             weight=example.weight,
             held_out=example.held_out,
+            group=example.group,
         )
         row = load(index, item)
         if isinstance(row, Row):

@@ -18,10 +18,12 @@ def _accuracy(report: Report, names: Mapping[str, str]) -> Markup | None:
         (name, estimate, style)
         for (name, estimate), style in zip(estimates(report), ("one", "two"), strict=False)
     ]
+    warnings = [tag("p", warning, class_="note") for warning in report.warnings]
     if not rows:
         return section(
             "Accuracy",
             tag("p", "Unknown: there were too few examples, or the weights came from elsewhere."),
+            *warnings,
         )
     words = "Share of new inputs that are answered right, as examples tell that were not seen."
     measured = report.evaluation or report.test
@@ -36,6 +38,7 @@ def _accuracy(report: Report, names: Mapping[str, str]) -> Markup | None:
         )
         if measured
         else tag("figure", charts.intervals(rows, "Expected accuracy"), class_="wide"),
+        *warnings,
     )
 
 

@@ -39,6 +39,7 @@ def advice(message: advice_pb2.Advice, failures: Sequence[RowFailure], failed: i
         labels_needed=tuple(map(_labels_needed, message.labels_needed)),
         near_duplicates=tuple(map(read_near_duplicates, message.near_duplicates)),
         near_duplicate_count=message.near_duplicate_count,
+        group_count=message.group_count,
         failures=tuple(failures),
         failed=failed,
     )

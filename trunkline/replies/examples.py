@@ -37,6 +37,7 @@ def example(message: heads_pb2.Example) -> Example:
         weight=message.weight or 1.0,
         held_out=message.held_out,
         truncated=message.truncated,
+        group=message.group if message.HasField("group") else None,
     )
 
 

@@ -11,6 +11,7 @@ from trunkline.values.reports import (
     Estimate,
     Evaluation,
     FineTuningReport,
+    GroupReport,
     LearningPoint,
     LikelyMislabelled,
     NearDuplicates,
@@ -53,6 +54,8 @@ def report(message: heads_pb2.HeadReport) -> Report:
         online=tuple(map(_online, message.online)),
         fine_tuning=_fine_tuning(message.fine_tuning) if has("fine_tuning") else None,
         truncated_count=message.truncated_count,
+        groups=_groups(message.groups) if has("groups") else None,
+        warnings=tuple(message.warnings),
     )
 
 
@@ -64,6 +67,9 @@ def read_estimate(message: heads_pb2.Estimate) -> Estimate:
         accuracy_low=message.accuracy_low,
         accuracy_high=message.accuracy_high,
         log_loss=message.log_loss,
+        examples=message.examples,
+        groups=message.groups,
+        effective_examples=message.effective_examples,
     )
 
 
@@ -76,6 +82,8 @@ def read_class(message: heads_pb2.ClassReport) -> ClassReport:
         precision=message.precision if has("precision") else None,
         recall=message.recall if has("recall") else None,
         f1=message.f1 if has("f1") else None,
+        groups=message.groups,
+        no_estimate=message.no_estimate,
     )
 
 
@@ -137,6 +145,17 @@ def _augmentation(message: heads_pb2.AugmentationReport) -> AugmentationReport:
         without=read_estimate(message.without),
         as_examples=read_estimate(message.as_examples) if has("as_examples") else None,
         averaged=read_estimate(message.averaged) if has("averaged") else None,
+    )
+
+
+def _groups(message: heads_pb2.GroupReport) -> GroupReport:
+    return GroupReport(
+        count=message.count,
+        named=message.named,
+        near_copies_within=message.near_copies_within,
+        near_copies_across=message.near_copies_across,
+        parted=message.parted,
+        missed=message.missed,
     )
 
 

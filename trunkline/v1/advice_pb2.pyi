@@ -89,7 +89,10 @@ class LabelledInput(_message.Message):
 
     INPUT_FIELD_NUMBER: _builtins.int
     LABEL_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
     label: _builtins.str
+    group: _builtins.str
+    """As in NewExample."""
     @_builtins.property
     def input(self) -> _common_pb2.Input: ...
     def __init__(
@@ -97,12 +100,15 @@ class LabelledInput(_message.Message):
         *,
         input: _common_pb2.Input | None = ...,
         label: _builtins.str = ...,
+        group: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "group", b"group", "input", b"input"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "label", b"label"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "group", b"group", "input", b"input", "label", b"label"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__group: _TypeAlias = _typing.Literal["group"]  # noqa: Y015
+    _WhichOneofArgType__group: _TypeAlias = _typing.Literal["_group", b"_group"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__group) -> _WhichOneofReturnType__group | None: ...
 
 Global___LabelledInput: _TypeAlias = LabelledInput  # noqa: Y015
 
@@ -151,6 +157,7 @@ class Advice(_message.Message):
     LABELS_NEEDED_FIELD_NUMBER: _builtins.int
     NEAR_DUPLICATES_FIELD_NUMBER: _builtins.int
     NEAR_DUPLICATE_COUNT_FIELD_NUMBER: _builtins.int
+    GROUP_COUNT_FIELD_NUMBER: _builtins.int
     example_count: _builtins.int
     """Examples looked at, and how many of each class."""
     verdict: Global___Verdict.ValueType
@@ -163,6 +170,8 @@ class Advice(_message.Message):
     fine_tuning_reason: _builtins.str
     near_duplicate_count: _builtins.int
     """How many pairs there are in all."""
+    group_count: _builtins.int
+    """Groups of all examples, those alone in theirs included: named ones, and near-duplicates."""
     @_builtins.property
     def classes(self) -> _containers.RepeatedCompositeFieldContainer[_heads_pb2.ClassReport]: ...
     @_builtins.property
@@ -192,10 +201,11 @@ class Advice(_message.Message):
         labels_needed: _abc.Iterable[Global___LabelsNeeded] | None = ...,
         near_duplicates: _abc.Iterable[_heads_pb2.NearDuplicates] | None = ...,
         near_duplicate_count: _builtins.int = ...,
+        group_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "example_count", b"example_count", "fine_tuning", b"fine_tuning", "fine_tuning_reason", b"fine_tuning_reason", "labels_needed", b"labels_needed", "near_duplicate_count", b"near_duplicate_count", "near_duplicates", b"near_duplicates", "options", b"options", "reasons", b"reasons", "recommended", b"recommended", "summary", b"summary", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "example_count", b"example_count", "fine_tuning", b"fine_tuning", "fine_tuning_reason", b"fine_tuning_reason", "group_count", b"group_count", "labels_needed", b"labels_needed", "near_duplicate_count", b"near_duplicate_count", "near_duplicates", b"near_duplicates", "options", b"options", "reasons", b"reasons", "recommended", b"recommended", "summary", b"summary", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

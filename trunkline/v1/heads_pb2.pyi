@@ -105,6 +105,8 @@ class _UploadChangeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UploadCh
     """The example was trained on, and is kept for testing from now on."""
     UPLOAD_CHANGE_WEIGHT: _UploadChange.ValueType  # 8
     """It has another weight than before."""
+    UPLOAD_CHANGE_GROUP: _UploadChange.ValueType  # 9
+    """It belongs to another group than before."""
 
 class UploadChange(_UploadChange, metaclass=_UploadChangeEnumTypeWrapper):
     """What a row of an upload did, or did not do, to an example that was there already."""
@@ -126,6 +128,8 @@ UPLOAD_CHANGE_HELD_OUT: UploadChange.ValueType  # 7
 """The example was trained on, and is kept for testing from now on."""
 UPLOAD_CHANGE_WEIGHT: UploadChange.ValueType  # 8
 """It has another weight than before."""
+UPLOAD_CHANGE_GROUP: UploadChange.ValueType  # 9
+"""It belongs to another group than before."""
 Global___UploadChange: _TypeAlias = UploadChange  # noqa: Y015
 
 class _FeedbackState:
@@ -860,12 +864,17 @@ class NewExample(_message.Message):
     LABEL_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
     HELD_OUT_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
     label: _builtins.str
     """Absent for an input whose label is not known yet. Labels are kept in Unicode's composed form (NFC)."""
     weight: _builtins.float
     """How much it counts in trainings, from 0.001 to 1000; 1 when absent."""
     held_out: _builtins.bool
     """Kept for testing: never trained on; every report measures its version on these."""
+    group: _builtins.str
+    """What it belongs to, such as the scene or the document: examples of one group are no independent evidence and are
+    held out together. At most 256 bytes. Absent, a stored example keeps its group; empty, it has none any more.
+    """
     @_builtins.property
     def input(self) -> _common_pb2.Input: ...
     def __init__(
@@ -875,15 +884,20 @@ class NewExample(_message.Message):
         label: _builtins.str | None = ...,
         weight: _builtins.float | None = ...,
         held_out: _builtins.bool = ...,
+        group: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_weight", b"_weight", "input", b"input", "label", b"label", "weight", b"weight"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "_label", b"_label", "_weight", b"_weight", "group", b"group", "input", b"input", "label", b"label", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_weight", b"_weight", "held_out", b"held_out", "input", b"input", "label", b"label", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "_label", b"_label", "_weight", b"_weight", "group", b"group", "held_out", b"held_out", "input", b"input", "label", b"label", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__group: _TypeAlias = _typing.Literal["group"]  # noqa: Y015
+    _WhichOneofArgType__group: _TypeAlias = _typing.Literal["_group", b"_group"]  # noqa: Y015
     _WhichOneofReturnType__label: _TypeAlias = _typing.Literal["label"]  # noqa: Y015
     _WhichOneofArgType__label: _TypeAlias = _typing.Literal["_label", b"_label"]  # noqa: Y015
     _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
     _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__group) -> _WhichOneofReturnType__group | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__label) -> _WhichOneofReturnType__label | None: ...
     @_typing.overload
@@ -1049,6 +1063,7 @@ class Example(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
     HELD_OUT_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     label: _builtins.str
@@ -1059,6 +1074,8 @@ class Example(_message.Message):
     has_input: _builtins.bool
     weight: _builtins.float
     held_out: _builtins.bool
+    group: _builtins.str
+    """Absent for an example without one."""
     truncated: _builtins.bool
     """Whether it is a text that is longer than the backbone's window."""
     @_builtins.property
@@ -1074,14 +1091,20 @@ class Example(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         weight: _builtins.float = ...,
         held_out: _builtins.bool = ...,
+        group: _builtins.str | None = ...,
         truncated: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "create_time", b"create_time", "label", b"label"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "_label", b"_label", "create_time", b"create_time", "group", b"group", "label", b"label"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "create_time", b"create_time", "digest", b"digest", "has_input", b"has_input", "held_out", b"held_out", "kind", b"kind", "label", b"label", "source", b"source", "truncated", b"truncated", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "_label", b"_label", "create_time", b"create_time", "digest", b"digest", "group", b"group", "has_input", b"has_input", "held_out", b"held_out", "kind", b"kind", "label", b"label", "source", b"source", "truncated", b"truncated", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__group: _TypeAlias = _typing.Literal["group"]  # noqa: Y015
+    _WhichOneofArgType__group: _TypeAlias = _typing.Literal["_group", b"_group"]  # noqa: Y015
     _WhichOneofReturnType__label: _TypeAlias = _typing.Literal["label"]  # noqa: Y015
     _WhichOneofArgType__label: _TypeAlias = _typing.Literal["_label", b"_label"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__group) -> _WhichOneofReturnType__group | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__label) -> _WhichOneofReturnType__label | None: ...
 
 Global___Example: _TypeAlias = Example  # noqa: Y015
@@ -2339,6 +2362,8 @@ class HeadReport(_message.Message):
     NOVELTY_FIELD_NUMBER: _builtins.int
     ONLINE_FIELD_NUMBER: _builtins.int
     FINE_TUNING_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     TRUNCATED_COUNT_FIELD_NUMBER: _builtins.int
     head: _builtins.str
     version: _builtins.int
@@ -2395,6 +2420,14 @@ class HeadReport(_message.Message):
     def fine_tuning(self) -> Global___FineTuningReport:
         """Absent where nothing was to be fine-tuned."""
 
+    @_builtins.property
+    def groups(self) -> Global___GroupReport:
+        """Which examples are no independent evidence. Absent in reports of earlier releases and of imports."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What whoever reads the estimate should know, a sentence or two each."""
+
     def __init__(
         self,
         *,
@@ -2421,11 +2454,13 @@ class HeadReport(_message.Message):
         novelty: Global___NoveltyReport | None = ...,
         online: _abc.Iterable[Global___OnlineAccuracy] | None = ...,
         fine_tuning: Global___FineTuningReport | None = ...,
+        groups: Global___GroupReport | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
         truncated_count: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_estimate", b"_estimate", "_evaluation", b"_evaluation", "_fine_tuning", b"_fine_tuning", "_l2", b"_l2", "_novelty", b"_novelty", "_test", b"_test", "augmentation", b"augmentation", "estimate", b"estimate", "evaluation", b"evaluation", "fine_tuning", b"fine_tuning", "l2", b"l2", "novelty", b"novelty", "spec", b"spec", "test", b"test"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_estimate", b"_estimate", "_evaluation", b"_evaluation", "_fine_tuning", b"_fine_tuning", "_groups", b"_groups", "_l2", b"_l2", "_novelty", b"_novelty", "_test", b"_test", "augmentation", b"augmentation", "estimate", b"estimate", "evaluation", b"evaluation", "fine_tuning", b"fine_tuning", "groups", b"groups", "l2", b"l2", "novelty", b"novelty", "spec", b"spec", "test", b"test"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_estimate", b"_estimate", "_evaluation", b"_evaluation", "_fine_tuning", b"_fine_tuning", "_l2", b"_l2", "_novelty", b"_novelty", "_test", b"_test", "augmentation", b"augmentation", "backbone", b"backbone", "candidates", b"candidates", "classes", b"classes", "estimate", b"estimate", "evaluation", b"evaluation", "example_count", b"example_count", "family", b"family", "fine_tuning", b"fine_tuning", "fingerprint", b"fingerprint", "head", b"head", "l2", b"l2", "learning_curve", b"learning_curve", "likely_mislabelled", b"likely_mislabelled", "near_duplicates", b"near_duplicates", "novelty", b"novelty", "online", b"online", "spec", b"spec", "temperature", b"temperature", "test", b"test", "train_cpu_seconds", b"train_cpu_seconds", "train_seconds", b"train_seconds", "truncated_count", b"truncated_count", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_estimate", b"_estimate", "_evaluation", b"_evaluation", "_fine_tuning", b"_fine_tuning", "_groups", b"_groups", "_l2", b"_l2", "_novelty", b"_novelty", "_test", b"_test", "augmentation", b"augmentation", "backbone", b"backbone", "candidates", b"candidates", "classes", b"classes", "estimate", b"estimate", "evaluation", b"evaluation", "example_count", b"example_count", "family", b"family", "fine_tuning", b"fine_tuning", "fingerprint", b"fingerprint", "groups", b"groups", "head", b"head", "l2", b"l2", "learning_curve", b"learning_curve", "likely_mislabelled", b"likely_mislabelled", "near_duplicates", b"near_duplicates", "novelty", b"novelty", "online", b"online", "spec", b"spec", "temperature", b"temperature", "test", b"test", "train_cpu_seconds", b"train_cpu_seconds", "train_seconds", b"train_seconds", "truncated_count", b"truncated_count", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__augmentation: _TypeAlias = _typing.Literal["augmentation"]  # noqa: Y015
     _WhichOneofArgType__augmentation: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation"]  # noqa: Y015
@@ -2435,6 +2470,8 @@ class HeadReport(_message.Message):
     _WhichOneofArgType__evaluation: _TypeAlias = _typing.Literal["_evaluation", b"_evaluation"]  # noqa: Y015
     _WhichOneofReturnType__fine_tuning: _TypeAlias = _typing.Literal["fine_tuning"]  # noqa: Y015
     _WhichOneofArgType__fine_tuning: _TypeAlias = _typing.Literal["_fine_tuning", b"_fine_tuning"]  # noqa: Y015
+    _WhichOneofReturnType__groups: _TypeAlias = _typing.Literal["groups"]  # noqa: Y015
+    _WhichOneofArgType__groups: _TypeAlias = _typing.Literal["_groups", b"_groups"]  # noqa: Y015
     _WhichOneofReturnType__l2: _TypeAlias = _typing.Literal["l2"]  # noqa: Y015
     _WhichOneofArgType__l2: _TypeAlias = _typing.Literal["_l2", b"_l2"]  # noqa: Y015
     _WhichOneofReturnType__novelty: _TypeAlias = _typing.Literal["novelty"]  # noqa: Y015
@@ -2450,6 +2487,8 @@ class HeadReport(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__fine_tuning) -> _WhichOneofReturnType__fine_tuning | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__groups) -> _WhichOneofReturnType__groups | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__l2) -> _WhichOneofReturnType__l2 | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__novelty) -> _WhichOneofReturnType__novelty | None: ...
@@ -2457,6 +2496,47 @@ class HeadReport(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__test) -> _WhichOneofReturnType__test | None: ...
 
 Global___HeadReport: _TypeAlias = HeadReport  # noqa: Y015
+
+@_typing.final
+class GroupReport(_message.Message):
+    """Examples that were named so, and near-copies, are a group: they are held out together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    NAMED_FIELD_NUMBER: _builtins.int
+    NEAR_COPIES_WITHIN_FIELD_NUMBER: _builtins.int
+    NEAR_COPIES_ACROSS_FIELD_NUMBER: _builtins.int
+    PARTED_FIELD_NUMBER: _builtins.int
+    MISSED_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """Of all examples, those alone in theirs included."""
+    named: _builtins.int
+    """How many were named by who sent the examples."""
+    near_copies_within: _builtins.int
+    """Examples with a near-copy in their own class, and of another class."""
+    near_copies_across: _builtins.int
+    parted: _builtins.int
+    """Examples of chains of near-copies too large to be held out together: with these the estimate is too high."""
+    missed: _builtins.float
+    """Probability with which a pair of near-copies at the threshold was missed; 0 where all pairs were compared."""
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+        named: _builtins.int = ...,
+        near_copies_within: _builtins.int = ...,
+        near_copies_across: _builtins.int = ...,
+        parted: _builtins.int = ...,
+        missed: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "missed", b"missed", "named", b"named", "near_copies_across", b"near_copies_across", "near_copies_within", b"near_copies_within", "parted", b"parted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GroupReport: _TypeAlias = GroupReport  # noqa: Y015
 
 @_typing.final
 class FineTuningReport(_message.Message):
@@ -2568,11 +2648,17 @@ class ClassReport(_message.Message):
     PRECISION_FIELD_NUMBER: _builtins.int
     RECALL_FIELD_NUMBER: _builtins.int
     F1_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    NO_ESTIMATE_FIELD_NUMBER: _builtins.int
     label: _builtins.str
     examples: _builtins.int
     precision: _builtins.float
     recall: _builtins.float
     f1: _builtins.float
+    groups: _builtins.int
+    """In how many groups its examples are; 0 where that is not known."""
+    no_estimate: _builtins.str
+    """Why none of it was held out, so that nothing is known of how well it is recognised; empty if it was."""
     def __init__(
         self,
         *,
@@ -2581,10 +2667,12 @@ class ClassReport(_message.Message):
         precision: _builtins.float | None = ...,
         recall: _builtins.float | None = ...,
         f1: _builtins.float | None = ...,
+        groups: _builtins.int = ...,
+        no_estimate: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_f1", b"_f1", "_precision", b"_precision", "_recall", b"_recall", "f1", b"f1", "precision", b"precision", "recall", b"recall"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_f1", b"_f1", "_precision", b"_precision", "_recall", b"_recall", "examples", b"examples", "f1", b"f1", "label", b"label", "precision", b"precision", "recall", b"recall"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_f1", b"_f1", "_precision", b"_precision", "_recall", b"_recall", "examples", b"examples", "f1", b"f1", "groups", b"groups", "label", b"label", "no_estimate", b"no_estimate", "precision", b"precision", "recall", b"recall"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__f1: _TypeAlias = _typing.Literal["f1"]  # noqa: Y015
     _WhichOneofArgType__f1: _TypeAlias = _typing.Literal["_f1", b"_f1"]  # noqa: Y015
@@ -2878,13 +2966,22 @@ class Estimate(_message.Message):
     ACCURACY_LOW_FIELD_NUMBER: _builtins.int
     ACCURACY_HIGH_FIELD_NUMBER: _builtins.int
     LOG_LOSS_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_EXAMPLES_FIELD_NUMBER: _builtins.int
     method: _builtins.str
     """"leave-one-out" or "5-fold cross-validation" and the like."""
     accuracy: _builtins.float
     accuracy_low: _builtins.float
-    """95 % Wilson score interval."""
+    """95 % Wilson score interval, of effective_examples."""
     accuracy_high: _builtins.float
     log_loss: _builtins.float
+    examples: _builtins.int
+    """On how many it was measured, how many groups those are, and how many independent examples they are worth. 0 in
+    reports of earlier releases.
+    """
+    groups: _builtins.int
+    effective_examples: _builtins.float
     def __init__(
         self,
         *,
@@ -2893,10 +2990,13 @@ class Estimate(_message.Message):
         accuracy_low: _builtins.float = ...,
         accuracy_high: _builtins.float = ...,
         log_loss: _builtins.float = ...,
+        examples: _builtins.int = ...,
+        groups: _builtins.int = ...,
+        effective_examples: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "accuracy_high", b"accuracy_high", "accuracy_low", b"accuracy_low", "log_loss", b"log_loss", "method", b"method"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "accuracy_high", b"accuracy_high", "accuracy_low", b"accuracy_low", "effective_examples", b"effective_examples", "examples", b"examples", "groups", b"groups", "log_loss", b"log_loss", "method", b"method"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -54,7 +54,8 @@ class Advice:
     """What could be done with labelled inputs, how good it would be, and what is advised.
 
     `options` come best first; `recommended` names one of them. `near_duplicates`, of
-    `near_duplicate_count` pairs in all, come with those under two labels first. Rows among the
+    `near_duplicate_count` pairs in all, come with those under two labels first; `group_count`
+    groups of examples were held out as a whole each, most of them of a single one. Rows among the
     `failures`, of `failed` in all, had no part in it.
     """
 
@@ -70,6 +71,7 @@ class Advice:
     labels_needed: tuple[LabelsNeeded, ...]
     near_duplicates: tuple[NearDuplicates, ...]
     near_duplicate_count: int
+    group_count: int
     failures: tuple[RowFailure, ...]
     failed: int
 

@@ -12,8 +12,9 @@ class NewExample:
     """An input to store, with its label; label None for one that is not known yet.
 
     `weight`, above 0, is how much it counts in trainings. One that is `held_out` is kept for
-    testing: it is never trained on, and every report measures its version on it. Examples of one
-    `group`, such as photos of one scene, are copies of one another in part.
+    testing: it is never trained on, and every report measures its version on it. `group` is what it
+    belongs to, such as a scene or a document, in at most 256 bytes: examples of one group are no
+    independent evidence. None leaves a stored example's group as it is, "" takes it away.
     """
 
     input: InputLike
@@ -36,7 +37,8 @@ class Example:
     """A stored input of a head. `kind` is "image", "text", "pixels" or "embedding".
 
     `weight` is how much it counts in trainings; one that is `held_out` is kept for testing; a
-    `truncated` one is a text that is longer than the backbone's window.
+    `truncated` one is a text that is longer than the backbone's window. `group` is what it belongs
+    to, None if to nothing.
     """
 
     digest: str
@@ -48,6 +50,7 @@ class Example:
     weight: float
     held_out: bool
     truncated: bool = False
+    group: str | None = None
 
 
 @dataclass(frozen=True)

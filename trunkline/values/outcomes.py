@@ -167,7 +167,7 @@ class UploadChange(StrEnum):
     correction by feedback. CORRECTION_KEPT: it repeats what uploads said before, so that a
     correction stands. ROW_CONTRADICTED: an earlier row had the same input with another label, which
     does not count. ROW_REPEATED: one had it with the same label, or without. TRAINED_ON: it was
-    held out until now; HELD_OUT: it was trained on. WEIGHT: it has another weight now.
+    held out until now; HELD_OUT: it was trained on. WEIGHT, GROUP: it has another one now.
     """
 
     LABEL_REPLACED = "label_replaced"
@@ -178,6 +178,7 @@ class UploadChange(StrEnum):
     TRAINED_ON = "trained_on"
     HELD_OUT = "held_out"
     WEIGHT = "weight"
+    GROUP = "group"
 
 
 @dataclass(frozen=True)

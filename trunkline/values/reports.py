@@ -10,7 +10,9 @@ from trunkline.values.heads import HeadSpec
 class Estimate:
     """Accuracy and log-loss on examples the scoring model had not seen.
 
-    `accuracy_low` and `accuracy_high` bound the 95 % Wilson score interval.
+    `accuracy_low` and `accuracy_high` bound the 95 % Wilson score interval of
+    `effective_examples`: what those it was measured on, in so many groups, are worth. The three are
+    0 in reports of earlier releases.
     """
 
     method: str
@@ -18,6 +20,9 @@ class Estimate:
     accuracy_low: float
     accuracy_high: float
     log_loss: float
+    examples: int = 0
+    groups: int = 0
+    effective_examples: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,8 @@ class ClassReport:
     """One class: its examples, and how well they were recognised.
 
     `precision`, `recall` and `f1` are None where they are not defined or could not be estimated.
+    `groups` is in how many groups its examples are, 0 if that is not known; `no_estimate` says why
+    the class was not held out, empty if it was.
     """
 
     label: str
@@ -42,6 +49,8 @@ class ClassReport:
     precision: float | None = None
     recall: float | None = None
     f1: float | None = None
+    groups: int = 0
+    no_estimate: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,6 +109,23 @@ class NearDuplicates:
     other_digest: str
     other_label: str
     similarity: float
+
+
+@dataclass(frozen=True)
+class GroupReport:
+    """Which examples are no independent evidence, and were held out together.
+
+    `count` groups, those of one example included; of them `named` by who sent the examples.
+    Examples with near-copies in their own class and of another; those `parted` are in chains of
+    near-copies too large for that. `missed` is the probability to miss a pair of near-copies.
+    """
+
+    count: int
+    named: int
+    near_copies_within: int
+    near_copies_across: int
+    parted: int
+    missed: float
 
 
 @dataclass(frozen=True)
@@ -183,7 +209,8 @@ class Report:
     imported version; `test`, on the head's held-out examples, where there are none.
     `likely_mislabelled` come worst first, `near_duplicates` nearest first, `online` oldest first.
     `fine_tuning` is None where nothing was to be fine-tuned. `truncated_count` of the examples are
-    texts that are longer than the backbone's window.
+    texts that are longer than the backbone's window. `warnings` are what whoever reads the estimate
+    should know.
     """
 
     head: str
@@ -210,3 +237,5 @@ class Report:
     online: tuple[OnlineAccuracy, ...]
     fine_tuning: FineTuningReport | None
     truncated_count: int = 0
+    groups: GroupReport | None = None
+    warnings: tuple[str, ...] = ()

@@ -17,6 +17,7 @@ _WORDS = {
     UploadChange.TRAINED_ON: "held out until now, trained on from now on: {}",
     UploadChange.HELD_OUT: "trained on until now, held out from now on: {}",
     UploadChange.WEIGHT: "weight changed by this upload: {}",
+    UploadChange.GROUP: "group changed by this upload: {}",
 }
 
 

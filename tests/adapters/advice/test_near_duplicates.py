@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from adapters.advice.direct_features import Pixels, Texts
-from adapters.advice.near_duplicates import (
-    DuplicateGroups,
-    deal,
-    find_near_duplicates,
-    split_groups,
-)
-from adapters.diagnostics import MAX_LISTED, TILE
+from adapters.advice.near_duplicates import find_near_duplicates
+from adapters.diagnostics import MAX_LISTED
+from adapters.near_copies import TILE
 
 LABELS = ("a", "b")
 
@@ -37,7 +31,7 @@ def test_a_picture_saved_again_is_a_near_duplicate() -> None:
     assert (pair.row, pair.other_row, pair.label, pair.other_label) == (1, 4, "b", "a")
     assert pair.similarity == pytest.approx(1)
     assert (found.count, found.contradicting) == (1, 1)
-    assert found.groups.tolist() == [0, 1, 2, 3, 1, 5]
+    assert found.groups.numbers.tolist() == [0, 1, 2, 3, 1, 4]
 
 
 def test_a_backbone_that_sees_no_difference_makes_no_near_duplicates() -> None:
@@ -69,7 +63,7 @@ def test_pictures_of_one_colour_are_near_duplicates() -> None:
     pixels = np.vstack([np.full((2, 64), 90), pictures(2)]).astype(np.uint8)
     rows = np.vstack([np.ones((2, 16)), embeddings(2)]).astype(np.float32)
     found = find_near_duplicates([rows], Pixels(pixels), np.arange(4) % 2, LABELS)
-    assert found.groups.tolist() == [0, 0, 2, 3]
+    assert found.groups.numbers.tolist() == [0, 0, 1, 2]
 
 
 def test_all_pairs_are_counted_and_contradictions_are_listed_first() -> None:
@@ -86,36 +80,14 @@ def test_all_pairs_are_counted_and_contradictions_are_listed_first() -> None:
     differ = [pair.label != pair.other_label for pair in found.pairs]
     assert differ == sorted(differ, reverse=True)
     assert sum(differ) == len(same) - 1
-    assert set(np.flatnonzero(found.groups == 3)) == set(same)
+    numbers = found.groups.numbers
+    assert set(np.flatnonzero(numbers == numbers[3])) == set(same)
 
 
-@given(data=st.data())
-@settings(max_examples=60, deadline=None)
-def test_groups_share_a_fold_and_every_training_part_knows_every_class(data: st.DataObject) -> None:
-    classes = data.draw(st.integers(2, 4))
-    n = data.draw(st.integers(2 * classes, 60))
-    random = np.random.default_rng(data.draw(st.integers(0, 2**31)))
-    targets = np.concatenate([np.arange(2 * classes) % classes, random.integers(0, classes, n)])
-    n = len(targets)
-    names = random.integers(0, data.draw(st.integers(1, n)), n)
-    _, first, inverse = np.unique(names, return_index=True, return_inverse=True)
-    found = DuplicateGroups(first[inverse], (), 0, 0)
-    kept = split_groups(found, targets)
-    assert set(kept.groups) <= set(range(n))
-    folds = deal(targets, kept.groups, min(10, len(np.unique(kept.groups))), seed=0)
-    for group in np.unique(kept.groups):
-        assert len(set(folds[kept.groups == group])) == 1
-    for fold in range(folds.max() + 1):
-        assert set(targets[folds != fold]) == set(targets)
-    apart = [len(set(kept.groups[found.groups == group])) > 1 for group in found.groups]
-    assert kept.split == sum(apart)
-
-
-def test_groups_that_fill_a_fold_are_split() -> None:
-    targets = np.arange(40) % 2
-    groups = np.where(np.arange(40) < 10, 0, np.arange(40))
-    kept = split_groups(DuplicateGroups(groups, (), 45, 0), targets)
-    assert kept.split == 10
-    assert len(np.unique(kept.groups)) == 40
-    small = np.where(np.arange(40) < 4, 0, np.arange(40))
-    assert split_groups(DuplicateGroups(small, (), 6, 0), targets).split == 0
+def test_named_groups_are_joined_with_near_duplicates() -> None:
+    pixels, rows = pictures(6), embeddings(6)
+    pixels[4], rows[4] = pixels[1], rows[1]
+    names = ["scene", "scene", None, None, None, None]
+    found = find_near_duplicates([rows], Pixels(pixels), np.arange(6) % 2, LABELS, names)
+    assert found.groups.numbers.tolist() == [0, 0, 1, 2, 0, 3]
+    assert found.groups.named == 1

@@ -1,0 +1,379 @@
+"""Near-copies: embeddings that lie nearer to one another than chance would bring them.
+
+No one cosine tells copies from strangers. Two photos of one fabric have a cosine of 0.994, and a
+photo of a varied scene one of 0.95 with itself, saved again as JPEG. So the threshold is each
+example's own: a near-copy is at most `NEAREST` of the distance (one minus the cosine) to the k-th
+nearest other example of the class, for k of `RANKS`, so that up to as many copies of one thing do
+not hide one another. In few dimensions less counts: there chance brings examples near, too.
+
+With n points spread evenly in D dimensions, the nearest one is within the share s of the squared
+distance to the k-th nearest with a probability of about (k - 1) s**(D / 2) (distances of a Poisson
+process; Levina and Bickel 2004, NIPS 17:777). `CHANCE` bounds it. D is the number of directions in
+which examples vary within their classes, the exponential of the entropy of the variances along
+them (Roy and Vetterli 2007, EUSIPCO 15:606): unlike estimates from neighbours, copies hardly move
+it. `tests/adapters/test_near_copies.py` says what that finds, and how often it is wrong.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Self
+
+import numpy as np
+import scipy.linalg
+import scipy.special
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from adapters.novelty import unit
+
+Indices = NDArray[np.intp]
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Pairs = tuple[Indices, Indices]
+
+NEAREST = 0.15
+"""Of the distance to the k-th nearest. Of 2,000 photos of textiles no two lie nearer, of 1,797
+digits none; those saved again at JPEG quality 75 to 95 do."""
+
+CHANCE = 1e-3
+"""Probability with which an example's nearest may be called its copy by chance, roughly."""
+
+RANKS = (4, 8, 16, 32)
+"""Neighbours that distances are compared with. One is used in classes of more than twice as many
+examples; in smaller classes the median distance within classes takes the place of them all."""
+
+ROUNDING = 1e-6
+"""Of the mean squared length: what float32 may make of a distance of zero. Classes whose examples
+lie nearer than that have no near-copies but equal embeddings."""
+
+EXACT = 8000
+"""Examples up to which all pairs are compared."""
+
+SAMPLE = 2000
+"""Examples, of more than `EXACT`, that neighbours are looked for among."""
+
+SPREAD_SAMPLE = 256
+"""Examples that the number of directions is taken from."""
+
+TILE = 1024
+"""Rows and columns of the matrix of distances that are in memory at once."""
+
+PROJECTIONS = (8, 12, 16)
+"""Numbers of projections in a key; more of them need more tables and compare fewer strangers."""
+
+CHEAP = 200
+"""Comparisons for each example, up to which fewer projections do."""
+
+WIDTH = 4.0
+"""Width of a projection's cells, in thresholds."""
+
+MISSED = 0.01
+"""Probability, of a pair at the threshold, to be missed among more than `EXACT` examples."""
+
+MAX_COMPARISONS = 2e8
+"""Pairs that are compared there, at most."""
+
+SKETCH, SKETCH_SLACK = 64, 1.8
+"""Random projections in which pairs are compared first, and by how much their distance may be above
+the threshold there: a pair at the threshold is with a probability of 1e-4 (chi-squared)."""
+
+REACH = 2000
+"""Rows with the same key that each is compared with, at most: it bounds what one key takes."""
+
+AT_ONCE = 2**17
+"""Pairs that are in memory at once."""
+
+
+class Space:
+    """Embeddings by one backbone, and how near is near for each of them.
+
+    Args:
+        embeddings: of shape (n, dim).
+        targets: class indices of shape (n,).
+        seed: of the samples that are taken of many examples.
+    """
+
+    def __init__(self, embeddings: NDArray[Any], targets: Indices, seed: int = 0) -> None:
+        rows = unit(embeddings)
+        self.equal: Indices = _first_equal(embeddings)
+        """The first row with the same embedding, of each; shape (n,)."""
+        # Around their mean, where products of float32 keep their precision.
+        self.rows: Floats = rows - rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+        self.squares: Floats = np.einsum("nd,nd->n", self.rows, self.rows)
+        self.radii: Floats = self._radii(targets, seed)
+
+    def distances(self, some: Any, others: Any) -> Floats:
+        """Return one minus the cosine of some rows and others; (some, others)."""
+        halves = self.squares[some][:, None] + self.squares[others]
+        distances: Floats = halves / 2 - self.rows[some] @ self.rows[others].T
+        return distances
+
+    def near(self, some: slice, others: slice, cosine: float | None = None) -> Mask:
+        """Return which of some rows are near-copies of which others; (some, others).
+
+        Args:
+            some: which rows.
+            others: which others.
+            cosine: from which on pairs are called so whatever else lies near; None for none.
+        """
+        radii = np.minimum(self.radii[some][:, None], self.radii[others])
+        if cosine is not None:
+            radii = np.maximum(radii, np.float32(1 - cosine))
+        near: Mask = self.distances(some, others) <= radii
+        return near
+
+    def apart(self, one: Indices, other: Indices) -> Floats:
+        """Return one minus the cosine of each pair of rows; all of shape (m,)."""
+        products = np.einsum("md,md->m", self.rows[one], self.rows[other])
+        distances: Floats = (self.squares[one] + self.squares[other]) / 2 - products
+        return distances
+
+    def which_near(self, one: Indices, other: Indices) -> Pairs:
+        """Return those pairs of rows, of shape (m,) each, that are near-copies."""
+        near = self.apart(one, other) <= np.minimum(self.radii[one], self.radii[other])
+        return one[near], other[near]
+
+    def _radii(self, targets: Indices, seed: int) -> Floats:
+        """Return the distance up to which another example is a near-copy; (n,)."""
+        n = len(targets)
+        drawn = np.random.default_rng(seed).permutation(n)
+        directions = self._directions(targets, drawn[:SPREAD_SAMPLE])
+        sample = np.arange(n) if n <= EXACT else np.sort(drawn[:SAMPLE])
+        least = ROUNDING * float(self.squares.mean())
+        radii, usual = np.zeros(n), []
+        ranked, blurred = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
+        for rows in members(targets):
+            known = sample[targets[sample] == targets[rows[0]]]
+            ranks = [rank for rank in RANKS if 2 * rank < len(known)]
+            ranked[rows] = bool(ranks)
+            share = len(known) / len(rows)
+            for first in range(0, len(rows), TILE):
+                some = rows[first : first + TILE]
+                distances = self.distances(some, known)
+                distances[some[:, None] == known] = np.inf
+                median = float(np.median(distances)) if len(known) > 1 else np.inf
+                usual += [median] * (len(some) if np.isfinite(median) else 0)
+                blurred[some] = median <= least
+                if ranks:
+                    found = np.partition(distances, [rank - 1 for rank in ranks], axis=1)
+                for rank in ranks:
+                    nearness = _share(rank / share, directions)
+                    radii[some] = np.maximum(radii[some], nearness * found[:, rank - 1])
+        if usual:
+            radii[~ranked] = _share(RANKS[-1], directions) * float(np.median(usual))
+        return np.where(blurred, -1, np.maximum(radii, least)).astype(np.float32)
+
+    def _directions(self, targets: Indices, drawn: Indices) -> float:
+        """Return in how many directions rows vary within their classes."""
+        rows = self.rows[drawn].astype(np.float64)
+        for some in members(targets):
+            rows[targets[drawn] == targets[some[0]]] -= self.rows[some].mean(axis=0)
+        gram = rows @ rows.T if len(rows) <= rows.shape[1] else rows.T @ rows
+        variances = scipy.linalg.eigvalsh(gram)
+        variances = variances[variances > ROUNDING * max(variances[-1], 0.0)]
+        if not len(variances):
+            return 1.0
+        shares = variances / variances.sum()
+        return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def _share(rank: float, directions: float) -> float:
+    """Return the share of the distance to a neighbour within which an example is a near-copy."""
+    return min(NEAREST, float((CHANCE / max(rank - 1, 1.0)) ** (2 / directions)))
+
+
+@dataclass(frozen=True, eq=False)
+class NearCopies:
+    """Which examples are near-copies, of one another or of others between them.
+
+    Attributes:
+        components: the same number, from 0 on, for near-copies; shape (n,).
+        missed: probability with which a pair at the threshold was missed; 0 if all were compared.
+    """
+
+    components: Indices
+    missed: float = 0.0
+
+    @classmethod
+    def of(cls, space: Space, seed: int) -> Self:
+        """Find them: among up to `EXACT` examples by comparing all pairs.
+
+        Among more, pairs are compared that fall into the same cells of several random projections,
+        in several tables (Datar et al. 2004, https://doi.org/10.1145/997817.997857). There are as
+        many tables as it takes to miss a pair at the threshold with a probability of `MISSED`;
+        where examples lie so dense that `MAX_COMPARISONS` do not suffice, there are fewer, and
+        `missed` says so. Costs n**2 dim operations, or `MAX_COMPARISONS` dim.
+        """
+        n = len(space.rows)
+        equal = np.arange(n), space.equal
+        if n <= EXACT:
+            return cls(joined(n, chain([equal], all_pairs([space]))))
+        search = _Search(space, seed)
+        return cls(joined(n, chain([equal], search.pairs())), search.missed)
+
+
+def all_pairs(
+    spaces: Sequence[Space],
+    alike: Callable[[slice, slice], Mask] | None = None,
+    cosine: float | None = None,
+) -> Iterator[Pairs]:
+    """Yield the pairs that are near-copies in every space, a tile at a time.
+
+    Args:
+        spaces: one at least, of the same examples.
+        alike: returns which of some examples may be copies of which others; None for all.
+        cosine: see `Space.near`.
+    """
+    n = len(spaces[0].rows)
+    starts = range(0, n, TILE)
+    for top, left in ((top, left) for top in starts for left in starts if left >= top):
+        down, across = slice(top, top + TILE), slice(left, left + TILE)
+        near = spaces[0].near(down, across, cosine)
+        for space in spaces[1:]:
+            near &= space.near(down, across, cosine)
+        if top == left:
+            near = np.triu(near, 1)
+        if not near.any():
+            continue
+        if alike is not None:
+            near &= alike(down, across)
+        one, other = np.nonzero(near)
+        yield one + top, other + left
+
+
+def _first_equal(embeddings: NDArray[Any]) -> Indices:
+    """Return the first row that equals each; where all are equal, they say nothing of copies."""
+    rows = np.ascontiguousarray(embeddings)
+    content = rows.view(f"V{rows.itemsize * rows.shape[1]}").ravel()
+    _, first, own = np.unique(content, return_index=True, return_inverse=True)
+    return np.arange(len(rows)) if len(first) == 1 else first[own]
+
+
+def joined(n: int, pairs: Iterator[Pairs]) -> Indices:
+    """Return the connected components of n examples and pairs of them; shape (n,)."""
+    components = np.arange(n)
+    for one, other in pairs:
+        if not len(one):
+            continue
+        ends = components[one], components[other]
+        links = coo_array((np.ones(len(one), dtype=bool), ends), shape=(n, n))
+        components = connected_components(links, directed=False)[1][components]
+    named: Indices = np.unique(components, return_inverse=True)[1]
+    return named
+
+
+def members(numbers: Indices) -> list[Indices]:
+    """Return the examples of each number that occurs, in its order."""
+    order = np.argsort(numbers, kind="stable")
+    ends = np.cumsum(np.bincount(numbers))
+    return [part for part in np.split(order, ends[:-1]) if len(part)]
+
+
+def collision(distance: float) -> float:
+    """Return the probability that two rows fall into the same cell of a projection.
+
+    Datar et al. 2004, section 3.2, for the normal distribution.
+
+    Args:
+        distance: of the rows, in units of the cell's width; positive.
+    """
+    width = 1 / distance
+    tail = 2 * float(scipy.special.ndtr(-width))
+    edge = 2 / (math.sqrt(2 * math.pi) * width) * -math.expm1(-(width**2) / 2)
+    return 1 - tail - edge
+
+
+class _Search:
+    """Near pairs among many rows, by their cells in random projections."""
+
+    def __init__(self, space: Space, seed: int) -> None:
+        self._space = space
+        self._random = np.random.default_rng(seed)
+        # Nine of ten thresholds are at most as large: where they are larger, more is missed.
+        self._width = WIDTH * math.sqrt(2 * max(float(np.quantile(space.radii, 0.9)), 1e-12))
+        normals = self._random.standard_normal((space.rows.shape[1], SKETCH)).astype(np.float32)
+        self._sketches = space.rows @ normals / np.float32(math.sqrt(2 * SKETCH))
+        self._within = np.float32(SKETCH_SLACK) * space.radii
+        self.missed = 1.0
+
+    def pairs(self) -> Iterator[Pairs]:
+        """Yield near pairs, some more than once."""
+        left = MAX_COMPARISONS
+        buckets, projections = self._first()
+        hit = collision(1 / WIDTH) ** projections
+        tables = math.ceil(math.log(MISSED) / math.log1p(-hit))
+        for table in range(tables):
+            if table:
+                buckets = self._buckets(projections)
+            left -= buckets.comparisons
+            if table and left < 0:
+                return
+            for one, other in buckets.pairs():
+                yield self._space.which_near(*self._sketched(one, other))
+            self.missed *= 1 - hit
+
+    def _sketched(self, one: Indices, other: Indices) -> Pairs:
+        """Return those pairs that may be near, by their distance in a few projections."""
+        apart = self._sketches[one] - self._sketches[other]
+        squares = np.einsum("md,md->m", apart, apart)
+        kept = squares <= np.minimum(self._within[one], self._within[other])
+        return one[kept], other[kept]
+
+    def _first(self) -> tuple[_Buckets, int]:
+        """Return a table, and how many projections its keys have."""
+        for projections in PROJECTIONS:
+            buckets = self._buckets(projections)
+            hit = collision(1 / WIDTH) ** projections
+            tables = math.ceil(math.log(MISSED) / math.log1p(-hit))
+            if buckets.comparisons * tables <= CHEAP * len(self._space.rows):
+                break
+        return buckets, projections
+
+    def _buckets(self, projections: int) -> _Buckets:
+        """Deal rows into buckets by new projections."""
+        rows = self._space.rows
+        normals = self._random.standard_normal((rows.shape[1], projections)).astype(np.float32)
+        shifts = self._random.uniform(0, self._width, projections)
+        cells = np.floor((rows @ normals + shifts) / self._width).astype(np.int64)
+        mixed = self._random.integers(1, 2**62, projections)
+        keys = cells @ (2 * mixed + 1)  # wraps around; few share a key by chance
+        return _Buckets(np.unique(keys, return_inverse=True)[1])
+
+
+class _Buckets:
+    """Rows with the same key, which are compared with one another."""
+
+    def __init__(self, keys: Indices) -> None:
+        self._order = np.argsort(keys, kind="stable")
+        sizes = np.bincount(keys)
+        self._sizes, self._ends = sizes, np.cumsum(sizes)
+        reached = np.minimum(sizes - 1, REACH)
+        self.comparisons = float((reached * (sizes - (reached + 1) / 2)).sum())
+
+    def pairs(self) -> Iterator[Pairs]:
+        """Yield pairs of rows with the same key: each row and up to `REACH` that follow it."""
+        ends = np.repeat(self._ends, self._sizes)
+        places = np.arange(len(self._order))
+        gathered: list[Pairs] = []
+        for step in range(1, REACH + 1):
+            places = places[places + step < ends[places]]
+            if not len(places):
+                break
+            for first in range(0, len(places), AT_ONCE):
+                some = places[first : first + AT_ONCE]
+                gathered.append((self._order[some], self._order[some + step]))
+            if sum(len(one) for one, _ in gathered) >= AT_ONCE:
+                yield _concatenated(gathered)
+                gathered = []
+        yield _concatenated(gathered)
+
+
+def _concatenated(parts: Sequence[Pairs]) -> Pairs:
+    nothing = np.empty(0, dtype=np.intp)
+    ones, others = zip((nothing, nothing), *parts, strict=True)
+    return np.concatenate(ones), np.concatenate(others)

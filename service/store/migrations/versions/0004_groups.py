@@ -1,0 +1,13 @@
+"""What an example belongs to."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    op.add_column("examples", sa.Column("group", sa.Text))
