@@ -125,8 +125,10 @@ async def test_repeated_feedback_is_acknowledged_and_learned_once(
         first = await head.send(inputs, "red", ids=["a", "b", "c"])
         assert list(first.duplicates) == [False] * 3
         learned = await head.probabilities(inputs)
-        again = await head.send(inputs, "blue", ids=["a", "b", "c"])
+        again = await head.send(inputs, "red", ids=["a", "b", "c"])
         assert list(again.duplicates) == [True] * 3
+        other = await head.send(inputs, "blue", ids=["a", "b", "c"])
+        assert [error.code for error in other.errors] == ["ALREADY_EXISTS"] * 3
         np.testing.assert_array_equal(await head.probabilities(inputs), learned)
         # The same said again under other ids adds nothing.
         await head.send(inputs, "red")
