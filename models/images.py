@@ -1,35 +1,24 @@
 """Decoding and preprocessing of images.
 
-Formats are told by their first bytes and handed to exactly one Pillow plugin, so that no plugin
-outside the list ever sees a request's bytes, and the pixel limit is checked before decoding.
+The pixels decide: an error in them is never passed over, and what a file says beside them never
+refuses a picture (`models.image_files`). The pixel limit is checked before decoding.
 """
 
 from __future__ import annotations
 
-import io
-import struct
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import PIL
 from numpy.typing import NDArray
-from PIL import (
-    BmpImagePlugin,
-    ExifTags,
-    GifImagePlugin,
-    Image,
-    ImageFile,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-    features,
-)
+from PIL import ExifTags, Image, ImageFile, JpegImagePlugin, TiffImagePlugin, features
 
 from models.backbone import InputLimits, PreparedInput, RawInput
 from models.errors import InvalidInput
+from models.image_files import OpenedImage, open_image
+from models.image_files.parts import READ
 from models.image_resize import ResizeAndCrop, WholePicture
 
 # Damaged metadata make Pillow warn, once for every new number they hold; we decide by the pixels.
@@ -37,20 +26,6 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 # Our limit on pixels is checked before Pillow's. Where only Pillow can know (a GIF frame larger
 # than its screen) its warning has to be an error.
 warnings.simplefilter("error", Image.DecompressionBombWarning)
-
-FORMATS = "JPEG, PNG, WebP, GIF, BMP, TIFF"
-
-_PLUGINS: tuple[tuple[int, bytes, Callable[[io.BytesIO], ImageFile.ImageFile]], ...] = (
-    (0, b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
-    (0, b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
-    (8, b"WEBP", WebPImagePlugin.WebPImageFile),
-    (0, b"GIF87a", GifImagePlugin.GifImageFile),
-    (0, b"GIF89a", GifImagePlugin.GifImageFile),
-    (0, b"BM", BmpImagePlugin.BmpImageFile),
-    (0, b"II*\x00", TiffImagePlugin.TiffImageFile),
-    (0, b"MM\x00*", TiffImagePlugin.TiffImageFile),
-)
-"""Offset and bytes of the signature -> the plugin; MPO and the like open as their JPEG."""
 
 _OPAQUE_MODES = frozenset({"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"})
 _ALPHA_MODES = frozenset({"LA", "PA", "RGBA", "RGBa"})
@@ -104,7 +79,7 @@ class ImagePreprocessor:
         if isinstance(raw, np.ndarray):
             return raw.shape[1], raw.shape[0]
         assert isinstance(raw, bytes)
-        return self._open(raw).size
+        return self._open(raw).image.size
 
     def collate(self, batch: Sequence[PreparedInput]) -> dict[str, NDArray[Any]]:
         """Stack into `pixels`, uint8 of shape (n, height, width, 3)."""
@@ -132,21 +107,9 @@ class ImagePreprocessor:
                 value=f"{len(raw)} bytes, {type(error).__name__}",
             ) from error
 
-    def _open(self, raw: bytes) -> ImageFile.ImageFile:
+    def _open(self, raw: bytes) -> OpenedImage:
         """Read the header and check the size; nothing is decoded yet."""
-        plugin = next((plugin for at, magic, plugin in _PLUGINS if raw.startswith(magic, at)), None)
-        if plugin is None:
-            raise InvalidInput(
-                "is of no known format",
-                field="image.format",
-                limit=FORMATS,
-                value=f"starts with {raw[:8].hex(' ')}",
-            )
-        if plugin is WebPImagePlugin.WebPImageFile:
-            self._check_size(*_webp_size(raw))  # this plugin allocates the canvas when it opens
-        image = plugin(io.BytesIO(raw))
-        self._check_size(*image.size)
-        return image
+        return open_image(raw, self._check_size)
 
     def _check_size(self, width: int, height: int) -> None:
         limit = self._limits.max_pixels
@@ -159,18 +122,20 @@ class ImagePreprocessor:
             )
         self._resize.check(width, height)
 
-    def _to_pixels(self, image: ImageFile.ImageFile) -> NDArray[np.uint8]:
+    def _to_pixels(self, opened: OpenedImage) -> NDArray[np.uint8]:
+        image = opened.image
         if isinstance(image, JpegImagePlugin.JpegImageFile) and self._resize.enough is not None:
             image.draft(None, self._resize.enough)
-        orientation = _orientation(image)
         image.load()
-        return np.asarray(self._to_rgb(image, orientation))
+        image.info.update(opened.notes)
+        return np.asarray(self._to_rgb(opened, _orientation(image)))
 
-    def _to_rgb(self, image: Image.Image, orientation: int) -> Image.Image:
+    def _to_rgb(self, opened: OpenedImage, orientation: int) -> Image.Image:
         """Resize, crop and convert; whichever order handles fewer bytes."""
+        image: Image.Image = opened.image
+        if image.mode.startswith("I;16"):
+            image = _to_8_bits(opened)
         mode, apply = image.mode, self._resize.apply
-        if mode.startswith("I;16"):
-            return apply(_to_8_bits(image), orientation).convert("RGB")
         if mode in _ALPHA_MODES or (mode in _OPAQUE_MODES and image.has_transparency_data):
             picture = apply(image.convert("RGBA"), orientation)
             white = Image.new("RGBA", picture.size, "white")
@@ -182,7 +147,7 @@ class ImagePreprocessor:
         raise InvalidInput(
             "pixels of this kind have no agreed black and white",
             field="image.mode",
-            limit="8 bits a channel, or 1 or 16 bits of gray; gray, palette, RGB, YCbCr, CMYK",
+            limit=READ,
             value=mode,
         )
 
@@ -208,20 +173,13 @@ def _orientation(image: ImageFile.ImageFile) -> int:
         return 1
 
 
-def _to_8_bits(image: Image.Image) -> Image.Image:
-    """Turn 16-bit gray to 8-bit, 65535 becoming 255; Pillow itself would clip at 255."""
-    wide = np.asarray(image).astype(np.uint32)
-    return Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
-
-
-def _webp_size(raw: bytes) -> tuple[int, int]:
-    """Return width and height from a WebP header (RFC 9649, sections 2.5 to 2.7)."""
-    chunk = raw[12:16]
-    if chunk == b"VP8X":
-        width, height = (int.from_bytes(raw[i : i + 3], "little") for i in (24, 27))
-        return width + 1, height + 1
-    if chunk == b"VP8L":
-        (bits,) = struct.unpack_from("<I", raw, 21)
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    width, height = struct.unpack_from("<HH", raw, 26)
-    return width & 0x3FFF, height & 0x3FFF
+def _to_8_bits(opened: OpenedImage) -> Image.Image:
+    """Turn gray of more bits to 8; Pillow itself would clip at 255."""
+    wide = np.asarray(opened.image).astype(np.uint32)
+    top = max(opened.black, opened.white)
+    levels = wide if opened.white else top - wide
+    gray = Image.fromarray(((levels * 255 + top // 2) // top).astype(np.uint8))
+    if opened.transparent is None:
+        return gray
+    alpha = np.where(wide == opened.transparent, 0, 255).astype(np.uint8)
+    return Image.merge("LA", (gray, Image.fromarray(alpha)))

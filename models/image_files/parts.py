@@ -1,0 +1,64 @@
+"""What the formats' modules make of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from PIL import ImageFile
+
+from models.errors import InvalidInput
+
+READ = "8 bits a channel, or 1 to 16 bits of gray; gray, palette, RGB, YCbCr, CMYK"
+
+Note = bytes | str
+
+
+class Truncated(ValueError):
+    """A file that ends before its picture does."""
+
+
+class Damaged(ValueError):
+    """Pixels that do not fit their checksum."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """An image file taken apart.
+
+    Attributes:
+        pixels: a file of the same format with all that the pixels need, and nothing else.
+        notes: where the orientation may stand, under the names that Pillow has for them in an
+            image's `info`.
+    """
+
+    pixels: bytes
+    notes: Mapping[str, Note] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OpenedImage:
+    """An image whose header was read, and nothing decoded.
+
+    Attributes:
+        image: as Pillow opened it.
+        notes: to be put into `image.info` once it is loaded.
+        black, white: what these are among gray levels of more than 8 bits.
+        transparent: such a level that is to be seen through.
+    """
+
+    image: ImageFile.ImageFile
+    notes: Mapping[str, Note] = field(default_factory=dict)
+    black: int = 0
+    white: int = 0xFFFF
+    transparent: int | None = None
+
+
+def not_read(what: str) -> InvalidInput:
+    """Returns the refusal of pixels that may be sound, in a layout that is not read."""
+    return InvalidInput(
+        "pixels of this kind are not read; convert the image to 8 bits a channel",
+        field="image.mode",
+        limit=READ,
+        value=what,
+    )

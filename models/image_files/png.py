@@ -1,0 +1,148 @@
+"""PNG files (PNG specification, third edition, sections 5 and 11)."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from PIL import ImageFile, PngImagePlugin
+
+from models.image_files.parts import Damaged, Note, OpenedImage, Parts, Truncated, not_read
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+_TURNS = (b"exif\0", b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")
+"""Keys of texts that may say how the picture is turned."""
+_NOTE_NAMES = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
+_MAX_NOTES = 32
+"""Of these texts in one file; each may take up to 1 MiB while it is unpacked."""
+_GREY, _RGB, _PALETTE = 0, 2, 3
+
+
+class _Chunk(NamedTuple):
+    """A chunk in its file.
+
+    Attributes:
+        at, end: where its data are.
+        whole: whether the file has all of it, checksum included.
+        sound: whether that fits the data.
+    """
+
+    name: bytes
+    at: int
+    end: int
+    whole: bool
+    sound: bool
+
+
+def split(raw: bytes) -> Parts:
+    """Parts the pixels from the ancillary chunks; the transparent values belong to the pixels.
+
+    Raises:
+        InvalidInput: a layout that is not read.
+        Damaged: the pixels do not fit their checksums.
+    """
+    if raw.startswith(b"CgBI", 12):
+        raise not_read("PNG as Apple packs it into apps (CgBI)")
+    chunks = list(_chunks(raw))
+    if not chunks or chunks[0].name != b"IHDR":
+        raise Damaged("the header is not the first chunk")
+    bits, colour = raw[24], raw[25]
+    pixels = [chunk for chunk in chunks if _is_of_pixels(raw, chunk, colour)]
+    names = {chunk.name for chunk in pixels}
+    if b"tRNS" in names and (bits, colour) == (16, _RGB):
+        raise not_read("PNG, 16 bits a sample, RGB with a transparent colour")
+    if colour == _PALETTE and b"PLTE" not in names:
+        raise Damaged("there is no palette")
+    _check_data(raw, [chunk for chunk in pixels if chunk.name == b"IDAT"])
+    kept = [raw[chunk.at - 8 : chunk.end + 4] for chunk in pixels]
+    return Parts(b"".join([SIGNATURE, *kept]), _notes(raw, chunks))
+
+
+def levels(pixels: bytes, image: ImageFile.ImageFile) -> OpenedImage:
+    """Brings a transparent value to the levels that Pillow has made of the samples."""
+    bits, colour = pixels[24], pixels[25]
+    value = image.info.get("transparency")
+    if value is None or colour == _PALETTE:
+        return OpenedImage(image)
+    top = (1 << bits) - 1
+    if colour == _RGB:
+        image.info["transparency"] = tuple(level & top for level in value)
+    elif bits == 16:
+        del image.info["transparency"]
+        return OpenedImage(image, transparent=value)
+    elif bits > 1:  # Pillow has stretched a single bit itself
+        image.info["transparency"] = (value & top) * 255 // top
+    return OpenedImage(image)
+
+
+def _chunks(raw: bytes) -> Iterator[_Chunk]:
+    """Yields the chunks up to the end of the picture, or to where there is no chunk any more."""
+    at = len(SIGNATURE)
+    while at + 8 <= len(raw):
+        length, name = int.from_bytes(raw[at : at + 4], "big"), raw[at + 4 : at + 8]
+        if not (name.isascii() and name.isalpha()) or name == b"IEND":
+            return
+        start, end = at + 8, at + 8 + length
+        checksum = raw[end : end + 4]
+        fits = zlib.crc32(raw[at + 4 : end]) == int.from_bytes(checksum, "big")
+        yield _Chunk(name, start, end, len(checksum) == 4, len(checksum) == 4 and fits)
+        at = end + 4
+
+
+def _is_of_pixels(raw: bytes, chunk: _Chunk, colour: int) -> bool:
+    if chunk.name == b"tRNS":
+        return colour in (_GREY, _RGB, _PALETTE)
+    if chunk.name == b"PLTE":
+        return colour == _PALETTE  # elsewhere a suggestion
+    if chunk.name[:1].isupper():
+        return True
+    if not chunk.sound and chunk.whole:
+        checksum = int.from_bytes(raw[chunk.end : chunk.end + 4], "big")
+        if zlib.crc32(b"tRNS" + raw[chunk.at : chunk.end]) == checksum:
+            raise Damaged("the name of the transparent values is damaged")
+    return False
+
+
+def _check_data(raw: bytes, data: Sequence[_Chunk]) -> None:
+    """Refuses pixels that do not fit their checksums, which Pillow does not look at.
+
+    Where only the chunk's is wrong, and that of the compressed stream is right, so are the pixels.
+    A file that ends within them is left to the decoder, which knows whether all of them came.
+    """
+    if not data:
+        raise Truncated("there are no pixels")
+    if all(chunk.sound or not chunk.whole for chunk in data):
+        return
+    stream = zlib.decompressobj()
+    for chunk in data:
+        rest = raw[chunk.at : chunk.end]
+        while rest and not stream.eof:
+            stream.decompress(rest, 1 << 16)
+            rest = stream.unconsumed_tail
+    if not stream.eof:
+        raise Damaged("the pixels do not fit their checksum")
+
+
+def _notes(raw: bytes, chunks: Sequence[_Chunk]) -> dict[str, Note]:
+    """Reads what may say how the picture is turned, as Pillow does; broken notes do not count."""
+    file = io.BytesIO(raw)
+    stream = PngImagePlugin.PngStream(file)
+    turning = [
+        chunk
+        for chunk in chunks
+        if chunk.sound
+        and (
+            chunk.name == b"eXIf"
+            or (chunk.name in (b"tEXt", b"zTXt", b"iTXt") and raw.startswith(_TURNS, chunk.at))
+        )
+    ]
+    for chunk in turning[:_MAX_NOTES]:
+        file.seek(chunk.at)
+        try:
+            stream.call(chunk.name, chunk.at, chunk.end - chunk.at)
+        except Exception:  # noqa: S112 - Pillow raises nearly anything on broken bytes
+            continue
+    return {name: stream.im_info[name] for name in _NOTE_NAMES if name in stream.im_info}

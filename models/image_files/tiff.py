@@ -1,0 +1,122 @@
+"""TIFF files (TIFF 6.0; tags by their numbers there)."""
+
+from __future__ import annotations
+
+import io
+import struct
+
+from PIL import ImageFile, ImagePalette, TiffImagePlugin
+
+from models.errors import InvalidInput
+from models.image_files.parts import OpenedImage, Parts, not_read
+
+_WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
+_STRIPS, _SAMPLES, _ORIENTATION, _PLANAR, _TILES, _FORMAT, _SUBSAMPLING = (
+    273,
+    277,
+    274,
+    284,
+    324,
+    339,
+    530,
+)
+_FILL_ORDER, _COLOURS, _EXTRAS, _XMP = 266, 320, 338, 700
+_PIXELS = frozenset(
+    {_WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _STRIPS, _SAMPLES, _PLANAR, _TILES}
+    | {_FORMAT, _SUBSAMPLING, _FILL_ORDER, _COLOURS, _EXTRAS}
+    | {278, 279, 292, 293, 317, 322, 323, 325, 332, 347}
+    | {*range(512, 522), 529, 531, 532}
+)
+_WEBP = 50001
+_SHORT, _BYTES = 3, (1, 7)
+_WHITE_IS_ZERO, _UNCOMPRESSED, _SEPARATE, _UNSIGNED, _PREMULTIPLIED = 0, 1, 2, 1, 1
+
+
+def split(raw: bytes) -> Parts:
+    """Leaves in the directory of the first picture what its pixels need, in place.
+
+    The file keeps its length: a byte more would fill up pixels that are cut off.
+    """
+    order = "<" if raw[:2] == b"II" else ">"
+    (at,) = struct.unpack_from(f"{order}I", raw, 4)
+    (count,) = struct.unpack_from(f"{order}H", raw, at)
+    end = at + 2 + 12 * count
+    if end + 4 > len(raw):
+        return Parts(raw)  # cut off: the decoders know what they can do without
+    entries = [raw[start : start + 12] for start in range(at + 2, end, 12)]
+    kept = [entry for entry in entries if _is_needed(*struct.unpack_from(f"{order}HHI", entry))]
+    directory = struct.pack(f"{order}H", len(kept)) + b"".join(kept) + bytes(4)
+    return Parts(raw[:at] + directory + raw[at + len(directory) :])
+
+
+def levels(_pixels: bytes, image: ImageFile.ImageFile) -> OpenedImage:
+    """Says what black and white are, and refuses what Pillow would take for something else."""
+    assert isinstance(image, TiffImagePlugin.TiffImageFile)
+    tags = image.tag_v2
+    bits = tags.get(_BITS, (1,))[: tags.get(_SAMPLES, 1)]
+    signed = image.mode not in ("I", "F") and set(tags.get(_FORMAT, (_UNSIGNED,))) != {_UNSIGNED}
+    packed_otherwise = tags.get(_COMPRESSION) == _WEBP  # Pillow's libtiff comes without it
+    if signed or packed_otherwise or not (_planes_are_read(image) and _chroma_is_read(image)):
+        raise not_read(_described(tags))
+    if image.mode in ("P", "PA") and max(tags[_COLOURS]) < 256:
+        # Written with 8 bits a level in place of 16; libtiff takes it like that, too.
+        image.palette = ImagePalette.raw("RGB;L", tuple(tags[_COLOURS]))
+    black, white = 0, (1 << min(max(bits), 16)) - 1
+    if tags.get(_PHOTOMETRIC, _WHITE_IS_ZERO) == _WHITE_IS_ZERO:
+        black, white = white, black
+    return OpenedImage(image, black=black, white=white)
+
+
+def refusal(pixels: bytes, error: Exception) -> InvalidInput | None:
+    """Tells a layout that Pillow does not read from a directory that lacks something."""
+    if not isinstance(error, SyntaxError):
+        return None
+    tags = TiffImagePlugin.ImageFileDirectory_v2(pixels[:8])
+    file = io.BytesIO(pixels)
+    file.seek(tags.next)
+    tags.load(file)
+    whole = {_WIDTH, _LENGTH} <= set(tags) and (_STRIPS in tags or _TILES in tags)
+    return not_read(_described(tags)) if whole else None
+
+
+def _planes_are_read(image: TiffImagePlugin.TiffImageFile) -> bool:
+    """Says whether Pillow reads each channel where it lies, if they lie apart."""
+    tags, mode = image.tag_v2, image.mode
+    if tags.get(_PLANAR) != _SEPARATE:
+        return True
+    if tags.get(_COMPRESSION, _UNCOMPRESSED) != _UNCOMPRESSED:
+        return mode not in ("LA", "PA") and (mode != "RGBA" or _EXTRAS in tags)
+    known = {"RGB", "CMYK", "RGBA"} if tags.get(_EXTRAS) != (_PREMULTIPLIED,) else {"RGB", "CMYK"}
+    if tags.get(_PHOTOMETRIC, _WHITE_IS_ZERO) != _WHITE_IS_ZERO:
+        known |= {"L", "P"}
+    return mode in known and set(tags.get(_BITS, (1,))) == {8} and tags.get(_FILL_ORDER, 1) == 1
+
+
+def _chroma_is_read(image: TiffImagePlugin.TiffImageFile) -> bool:
+    """Says whether colours have as many pixels as brightness, where libtiff does not decode."""
+    tags = image.tag_v2
+    uncompressed = tags.get(_COMPRESSION, _UNCOMPRESSED) == _UNCOMPRESSED
+    return not uncompressed or image.mode != "YCbCr" or tags.get(_SUBSAMPLING, (1, 1)) == (1, 1)
+
+
+def _is_needed(tag: int, form: int, count: int) -> bool:
+    """Says whether an entry is one of the pixels', or says how they are turned."""
+    if tag == _ORIENTATION:
+        return form == _SHORT and count == 1
+    return tag in _PIXELS or (tag == _XMP and form in _BYTES and count > 1)
+
+
+def _described(tags: TiffImagePlugin.ImageFileDirectory_v2) -> str:
+    names = {
+        "compression": _COMPRESSION,
+        "photometric": _PHOTOMETRIC,
+        "bits": _BITS,
+        "sample format": _FORMAT,
+        "planar": _PLANAR,
+    }
+    said = (f"{name} {_plain(tags[tag])}" for name, tag in names.items() if tag in tags)
+    return "TIFF, " + ", ".join(said)
+
+
+def _plain(value: object) -> str:
+    return "/".join(map(str, value)) if isinstance(value, tuple) else str(value)
