@@ -25,7 +25,8 @@
     └── StartupError            never on the wire: the server refuses to start
         ├── InvalidSettings
         ├── DataDirectoryLocked
-        └── DataDirectoryTooNew
+        ├── DataDirectoryTooNew
+        └── DataDirectoryUnreadable     there is nothing to check
 
 ``models.ModelError``, ``adapters.AdapterError`` and ``trunkline.resources.InvalidName`` are the
 roots of those packages, which know nothing of transports; the table covers them, too.
@@ -143,6 +144,9 @@ class DataDirectoryLocked(StartupError): ...
 
 
 class DataDirectoryTooNew(StartupError): ...
+
+
+class DataDirectoryUnreadable(StartupError): ...
 
 
 class Status(NamedTuple):

@@ -37,6 +37,7 @@ R = TypeVar("R")
 READER_THREADS = 4
 MAX_GROUP = 256
 BUSY_TIMEOUT_SECONDS = 30
+FILE = "trunkline.db"
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 _Job = tuple[Callable[[Connection], Any], Future[Any]]
@@ -61,7 +62,7 @@ class Database:
         data_dir.mkdir(parents=True, exist_ok=True)
         data_dir.chmod(0o700)  # other users of the machine are no tenants
         self._lock = _lock_directory(data_dir)
-        url = f"sqlite:///{data_dir / 'trunkline.db'}"
+        url = f"sqlite:///{data_dir / FILE}"
         self._write_engine = _engine(url, begin="BEGIN IMMEDIATE")
         self._read_engine = _engine(url, begin="BEGIN")
         try:
@@ -235,9 +236,8 @@ def migrate(engine: Engine) -> dict[str, int]:
     Raises:
         DataDirectoryTooNew: it has one that is not known here.
     """
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    script = ScriptDirectory.from_config(config)
+    config = _migrations()
+    script = migration_script()
     with engine.begin() as connection:
         found = MigrationContext.configure(connection).get_current_revision()
         if found and found not in {known.revision for known in script.walk_revisions()}:
@@ -253,6 +253,17 @@ def migrate(engine: Engine) -> dict[str, int]:
         command.upgrade(config, "head")
     joined: dict[str, int] = config.attributes.get("joined_labels", {})
     return joined
+
+
+def migration_script() -> ScriptDirectory:
+    """Returns the revisions of the schema that this release knows."""
+    return ScriptDirectory.from_config(_migrations())
+
+
+def _migrations() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    return config
 
 
 def _lock_directory(data_dir: Path) -> int:

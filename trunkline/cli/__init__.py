@@ -12,7 +12,7 @@ from trunkline.cli.label import label
 from trunkline.cli.output import ErrorsAsLines
 from trunkline.cli.predict import predict
 from trunkline.cli.report import report
-from trunkline.cli.server import demo, extractor, serve
+from trunkline.cli.server import check, demo, extractor, serve
 from trunkline.cli.train import train
 from trunkline.cli.trainings import trainings
 from trunkline.connection import channel
@@ -49,6 +49,7 @@ COMMANDS = (
     trainings,
     report,
     backbones,
+    check,
     demo,
 )
 for command in COMMANDS:

@@ -1,7 +1,8 @@
-"""`trunkline serve`, `extractor` and `demo`, which run the server's own packages."""
+"""`trunkline serve`, `extractor`, `demo` and `check`, which run the server's own packages."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 
@@ -41,6 +42,21 @@ def demo(ctx: click.Context, arguments: tuple[str, ...]) -> None:
     with _from_a_checkout():
         from service.demo import demo_main
     ctx.exit(demo_main(list(arguments)))
+
+
+@click.command()
+@click.argument("data_dir", type=click.Path(path_type=Path), metavar="DATA_DIR")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_context
+def check(ctx: click.Context, data_dir: Path, as_json: bool) -> None:
+    """Read a server's whole store and say what is wrong with it.
+
+    Nothing is changed, and a server may be running on it. Exit status: 0 if nothing is wrong, 1 if
+    something is, 2 if DATA_DIR cannot be read.
+    """
+    with _from_a_checkout():
+        from service.check import check_main
+    ctx.exit(check_main(data_dir, as_json=as_json))
 
 
 @contextmanager

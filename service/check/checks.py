@@ -1,0 +1,52 @@
+"""All checks, in the order in which they run; a further one is a function and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import sqlalchemy
+
+from service.check import database, embeddings, tails, versions
+from service.check.activations import activations
+from service.check.findings import Check, Finding, Store
+from service.check.kept_inputs import kept_inputs
+
+CHECKS = (
+    Check("schema", database.revision, needs_schema=False),
+    Check("integrity", database.integrity, needs_schema=False),
+    Check("active_versions", versions.active_versions),
+    Check("weights", versions.weights),
+    Check("labels", versions.labels),
+    Check("members", versions.members),
+    Check("tails", tails.tails),
+    Check("missing_tails", tails.missing),
+    Check("embeddings", embeddings.vectors),
+    Check("missing_embeddings", embeddings.missing),
+    Check("kept_inputs", kept_inputs),
+    Check("activations", activations),
+)
+
+
+def run_checks(store: Store, begin: Callable[[str], None]) -> Iterator[Finding]:
+    """Yields all that is wrong with a store.
+
+    Args:
+        begin: is told the name of each check before it looks.
+    """
+    current = True
+    for check in CHECKS:
+        if check.needs_schema and not current:
+            continue
+        begin(check.name)
+        try:
+            for finding in check.look(store):
+                yield replace(finding, check=check.name)
+                current = current and check.name != "schema"
+        except sqlalchemy.exc.DatabaseError as error:
+            current = current and check.name != "schema"
+            yield Finding(
+                f"the store cannot be read: {error.orig}",
+                "go back to a backup, or save what can be read: sqlite3 trunkline.db .recover",
+                check=check.name,
+            )

@@ -1,0 +1,81 @@
+"""What ``trunkline check`` prints, and how it exits."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rich.progress import Progress, TaskID, TaskProgressColumn
+
+from service.check.checks import run_checks
+from service.check.findings import Finding, Store
+from service.check.read_only import has_journal, open_read_only
+from service.errors import ServiceError
+from trunkline.cli.output import Output, one_line
+from trunkline.values.notices import Notice
+
+CLEAN, FOUND, UNREADABLE = 0, 1, 2
+
+
+def check_main(data_dir: Path, *, as_json: bool) -> int:
+    """Checks a data directory and says what is wrong; returns the exit status."""
+    out, notices = Output(as_json), list[Notice]()
+    had_journal = has_journal(data_dir)
+    try:
+        found = _look(data_dir, out, notices)
+    except ServiceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return UNREADABLE
+    if has_journal(data_dir) != had_journal:
+        words = "a server was started or stopped meanwhile: what was found may be of both times"
+        notices.append(Notice("store_changed", words, 1))
+    out.notices(notices)
+    if as_json:
+        out.document({"data_dir": str(data_dir), "findings": found, "notices": notices})
+    else:
+        for finding in found:
+            _print(finding)
+        out.say(f"{len(found)} findings" if found else "nothing wrong was found")
+    return FOUND if found else CLEAN
+
+
+def _look(data_dir: Path, out: Output, notices: list[Notice]) -> list[Finding]:
+    with open_read_only(data_dir) as connection, out.progress(TaskProgressColumn()) as bars:
+        bar = _Bar(bars)
+        store = Store(connection, data_dir, bar.advance, notices)
+        found = list(run_checks(store, bar.begin))
+        bar.end()
+    return found
+
+
+class _Bar:
+    """One progress bar, for each check in turn."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._task: TaskID | None = None
+
+    def begin(self, name: str) -> None:
+        self.end()
+        self._task = self._bars.add_task(name.replace("_", " "), total=None)
+
+    def advance(self, done: int, total: int) -> None:
+        assert self._task is not None
+        self._bars.update(self._task, completed=done, total=total)
+
+    def end(self) -> None:
+        if self._task is not None:
+            self._bars.update(self._task, completed=1, total=1)
+
+
+def _print(finding: Finding) -> None:
+    where = [finding.head] if finding.head else []
+    if finding.version:
+        where.append(f"version {finding.version}")
+    if finding.digest:
+        where.append(finding.digest)
+    if finding.label is not None:
+        where.append(f"label {finding.label}")
+    place = f"{', '.join(where)}: " if where else ""
+    print(one_line(f"{finding.check}: {place}{finding.words}"))
+    print(f"  {one_line(finding.remedy)}")

@@ -1,0 +1,344 @@
+"""`trunkline check` reads a whole store, names what is wrong, and changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adapters import Head
+from service.check import check_main
+from service.check.checks import CHECKS
+from service.store import Database
+from tests.service.pictures import PICTURES, rows
+from tests.service.server import StartServer
+from tests.service.tail_heads import TAIL, tail_head
+from tests.service.tiny_backbone import DIM, TinyImageBackbone
+from trunkline.digest import image_digest, text_digest
+from trunkline.v1 import common_pb2
+
+WORDS = "red one"
+
+
+def run(data_dir: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "trunkline", "check", str(data_dir), *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+Found = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture
+def found(capsys: pytest.CaptureFixture[str]) -> Found:
+    """What is found in a data directory."""
+
+    def found(data_dir: Path, status: int = 1) -> list[dict[str, Any]]:
+        assert check_main(data_dir, as_json=True) == status
+        document = json.loads(capsys.readouterr().out)
+        assert document["data_dir"] == str(data_dir)
+        findings: list[dict[str, Any]] = document["findings"]
+        assert all(finding["words"] and finding["remedy"] for finding in findings)
+        return findings
+
+    return found
+
+
+@pytest.fixture
+async def data_dir(start_server: StartServer, tmp_path: Path) -> Path:
+    """A closed store: a head with kept inputs and a tail, one of pictures."""
+    folder = tmp_path / "data"
+    async with start_server(data_dir=folder) as server:
+        await tail_head(server)
+        await server.add({WORDS: "red", "not labelled": None})
+    return folder
+
+
+def change(data_dir: Path, statement: str, *values: Any) -> None:
+    with closing(sqlite3.connect(data_dir / "trunkline.db", isolation_level=None)) as database:
+        changed = database.execute(statement, values).rowcount
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        assert changed > 0
+
+
+def contents(data_dir: Path) -> dict[str, tuple[bytes, int]]:
+    return {
+        str(path): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in sorted(data_dir.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_sound_store_is_clean_and_stays_byte_for_byte(data_dir: Path, found: Found) -> None:
+    before = contents(data_dir)
+    assert found(data_dir, status=0) == []
+    assert contents(data_dir) == before
+
+
+@pytest.mark.costly
+async def test_store_of_a_running_server_can_be_checked(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    async with start_server(data_dir=tmp_path / "live") as server:
+        await tail_head(server)
+        ended = await asyncio.to_thread(run, tmp_path / "live", "--json")
+        assert (ended.returncode, json.loads(ended.stdout)["findings"]) == (0, [])
+        assert (await server.add({"more": "red"})).added == 1  # the server goes on
+
+
+def test_store_that_a_crash_left_is_read_with_its_journal(
+    data_dir: Path, tmp_path: Path, found: Found
+) -> None:
+    crashed = tmp_path / "crashed"
+    with closing(sqlite3.connect(data_dir / "trunkline.db", isolation_level=None)) as database:
+        database.execute("UPDATE heads SET active_version = 99")
+        shutil.copytree(data_dir, crashed)
+    before = contents(crashed)
+    assert "trunkline.db-wal" in " ".join(before)
+    assert {finding["check"] for finding in found(crashed)} == {"active_versions"}
+    assert contents(crashed) == before
+    (crashed / "trunkline.db-shm").unlink()
+    assert check_main(crashed, as_json=False) == 2
+
+
+def test_read_only_folder_can_be_checked(data_dir: Path, found: Found) -> None:
+    data_dir.chmod(0o500)
+    try:
+        assert found(data_dir, status=0) == []
+    finally:
+        data_dir.chmod(0o700)
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "a file"])
+def test_what_is_no_data_directory_ends_with_two(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "nothing"
+    if kind == "empty":
+        path.mkdir()
+    elif kind == "a file":
+        path.write_text("no store")
+    assert check_main(path, as_json=True) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: data_dir: ")
+    assert printed.out == ""
+    assert path.exists() == (kind != "missing")
+
+
+@pytest.fixture
+async def with_pictures(start_server: StartServer, tmp_path: Path) -> Path:
+    """A head with kept pictures, one of which was damaged when it was embedded."""
+    folder = tmp_path / "pictures"
+    async with start_server(data_dir=folder, backbone=TinyImageBackbone()) as server:
+        await server.create(keep_inputs=True)
+        assert (await server.add_rows(*rows(PICTURES))).added == len(PICTURES)
+    kept = common_pb2.Input(image=damaged()).SerializeToString()
+    before, after = image_digest(PICTURES[0][0]), image_digest(damaged())
+    change(
+        folder, "UPDATE examples SET input = ?, digest = ? WHERE digest = ?", kept, after, before
+    )
+    change(folder, "UPDATE embeddings SET digest = ? WHERE digest = ?", after, before)
+    return folder
+
+
+def damaged() -> bytes:
+    raw = PICTURES[0][0]
+    at = len(raw) // 2
+    return raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]
+
+
+def test_kept_picture_that_was_damaged_is_named_with_what_to_do(
+    with_pictures: Path, found: Found
+) -> None:
+    (finding,) = found(with_pictures)
+    digest = image_digest(damaged())
+    assert (finding["check"], finding["head"]) == ("kept_inputs", "acme/defects")
+    assert (finding["digest"], finding["label"]) == (digest, "red")
+    assert "truncated or corrupt" in finding["words"]
+    assert finding["remedy"].startswith(f"trunkline forget acme/defects {digest}")
+
+
+@pytest.mark.costly
+def test_command_line_prints_findings_and_exits_with_one(with_pictures: Path) -> None:
+    ended = run(with_pictures)
+    assert ended.returncode == 1
+    digest = image_digest(damaged())
+    assert f"kept_inputs: acme/defects, {digest}, label red: it was embedded" in ended.stdout
+    assert f"trunkline forget acme/defects {digest}" in ended.stdout
+    assert "1 findings" in ended.stderr
+
+
+def test_kept_input_that_is_another_or_unreadable_is_found(data_dir: Path, found: Found) -> None:
+    other = common_pb2.Input(text="something else").SerializeToString()
+    one, two = text_digest("red 1"), text_digest("red 2")
+    change(data_dir, "UPDATE examples SET input = ? WHERE digest = ?", other, one)
+    change(data_dir, "UPDATE examples SET input = ? WHERE digest = ?", b"\xff\xff", two)
+    findings = {finding["digest"]: finding["words"] for finding in found(data_dir)}
+    assert set(findings) == {one, two}
+    assert "another digest" in findings[one]
+    assert "cannot be read" in findings[two]
+
+
+def only(findings: list[dict[str, Any]], check: str) -> dict[str, Any]:
+    (finding,) = findings
+    assert finding["check"] == check
+    return finding
+
+
+def test_active_version_that_is_not_there_is_found(data_dir: Path, found: Found) -> None:
+    change(data_dir, "UPDATE heads SET active_version = 7")
+    finding = only(found(data_dir), "active_versions")
+    assert (finding["head"], finding["version"]) == ("acme/defects", 7)
+
+
+@pytest.mark.parametrize("damage", ["garbage", "labels", "fingerprint", "width", "report"])
+def test_weights_that_cannot_be_read_or_do_not_fit_are_found(
+    damage: str, data_dir: Path, found: Found
+) -> None:
+    if damage == "garbage":
+        change(data_dir, "UPDATE versions SET safetensors = ?", b"no weights")
+    elif damage == "labels":
+        change(data_dir, "UPDATE versions SET labels = ?", '["red", "green"]')
+    elif damage == "report":
+        change(data_dir, "UPDATE versions SET report = ?", '{"spec": {"family"')
+    elif damage == "fingerprint":
+        change(data_dir, "UPDATE versions SET safetensors = ?", weights(DIM, "0" * 64))
+    else:
+        with closing(sqlite3.connect(data_dir / "trunkline.db")) as database:
+            (fingerprint,) = database.execute("SELECT tail FROM versions").fetchone()
+        change(data_dir, "UPDATE versions SET safetensors = ?", weights(DIM + 1, fingerprint))
+    finding = only(found(data_dir), "weights")
+    assert (finding["head"], finding["version"]) == ("acme/defects", 1)
+
+
+def weights(dim: int, fingerprint: str) -> bytes:
+    values = np.zeros((2, dim), np.float32)
+    head = Head("imported", ("blue", "red"), values, np.zeros(2, np.float32), fingerprint)
+    return head.to_safetensors()
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (["cafe\u0301", "tea"], "not in Unicode's form C"),
+        (["caf\u00e9", "cafe\u0301"], "2 labels look like 1"),
+        (["caf\u00e9", "tea"], None),
+    ],
+)
+def test_labels_of_versions_that_are_not_composed_are_found(
+    labels: list[str], words: str | None, data_dir: Path, found: Found
+) -> None:
+    with closing(sqlite3.connect(data_dir / "trunkline.db")) as database:
+        (fingerprint,) = database.execute("SELECT tail FROM versions").fetchone()
+    values = np.zeros((2, DIM), np.float32)
+    head = Head("imported", tuple(labels), values, np.zeros(2, np.float32), fingerprint)
+    change(data_dir, "UPDATE versions SET safetensors = ?", head.to_safetensors())
+    change(data_dir, "UPDATE versions SET labels = ?", json.dumps(labels))
+    if words is None:
+        assert found(data_dir, status=0) == []
+    else:
+        finding = only(found(data_dir), "labels")
+        assert words in finding["words"]
+        assert "'cafe\\u0301'" in finding["words"]
+        assert finding["version"] == 1
+
+
+@pytest.mark.parametrize("column", ["digests", "labels"])
+def test_list_of_examples_that_cannot_be_read_is_found(
+    column: str, data_dir: Path, found: Found
+) -> None:
+    change(data_dir, f"UPDATE members SET {column} = ?", b"cut off")
+    assert only(found(data_dir), "members")["version"] == 1
+
+
+@pytest.mark.parametrize("data", [b"no tail", TAIL[:-1] + bytes([TAIL[-1] ^ 1])])
+def test_tail_that_cannot_be_read_is_found(data: bytes, data_dir: Path, found: Found) -> None:
+    change(data_dir, "UPDATE tails SET safetensors = ?", data)
+    assert only(found(data_dir), "tails")["head"] == "acme/defects"
+
+
+def test_tail_that_is_not_there_is_found(data_dir: Path, found: Found) -> None:
+    change(data_dir, "DELETE FROM tails")
+    assert only(found(data_dir), "missing_tails")["version"] == 1
+
+
+@pytest.mark.parametrize("vector", [b"\0" * 3, b"\0" * 4 * (DIM + 1), b"\xff" * 4 * DIM])
+def test_embedding_of_another_length_or_without_numbers_is_found(
+    vector: bytes, data_dir: Path, found: Found
+) -> None:
+    digest = text_digest(WORDS)
+    change(data_dir, "UPDATE embeddings SET vector = ? WHERE digest = ?", vector, digest)
+    findings = found(data_dir)
+    assert {(f["check"], f["head"], f["digest"]) for f in findings} == {
+        ("embeddings", "acme/defects", digest)
+    }
+
+
+def test_example_without_an_embedding_is_found(data_dir: Path, found: Found) -> None:
+    digest = text_digest(WORDS)
+    change(data_dir, "DELETE FROM embeddings WHERE digest = ?", digest)
+    finding = only(found(data_dir), "missing_embeddings")
+    assert (finding["head"], finding["digest"]) == ("acme/defects", digest)
+    assert "1 examples" in finding["words"]
+
+
+def test_damaged_activations_are_found(data_dir: Path, found: Found) -> None:
+    with closing(sqlite3.connect(data_dir / "trunkline.db")) as database:
+        (uid,) = database.execute("SELECT uid FROM heads").fetchone()
+    folder = data_dir / "activations" / ("0" * 64) / f"{uid}-cut"
+    folder.mkdir(parents=True)
+    (folder / "000000.safetensors").write_bytes(b"cut off")
+    assert only(found(data_dir), "activations")["head"] == "acme/defects"
+
+
+def test_damaged_pages_are_found(data_dir: Path, found: Found) -> None:
+    file = data_dir / "trunkline.db"
+    raw = bytearray(file.read_bytes())
+    for page in range(8192, len(raw) - 4096, 4096):
+        raw[page : page + 64] = os.urandom(64)
+    file.write_bytes(raw)
+    assert "integrity" in {finding["check"] for finding in found(data_dir)}
+
+
+def test_file_that_is_no_store_is_found(tmp_path: Path, found: Found) -> None:
+    (tmp_path / "trunkline.db").write_bytes(b"no database at all" * 300)
+    assert {finding["check"] for finding in found(tmp_path)} == {"schema", "integrity"}
+
+
+def test_reference_that_leads_nowhere_is_found(data_dir: Path, found: Found) -> None:
+    change(data_dir, "DELETE FROM tenants")
+    words = {finding["words"] for finding in found(data_dir) if finding["check"] == "integrity"}
+    assert "row 1 of heads refers to one of tenants that is not there" in words
+
+
+@pytest.mark.parametrize(
+    ("revision", "words"), [("0001", "bring"), ("9999", "the release that wrote it")]
+)
+def test_other_schema_is_said_and_its_tables_are_left_alone(
+    revision: str, words: str, data_dir: Path, found: Found
+) -> None:
+    change(data_dir, "UPDATE alembic_version SET version_num = ?", revision)
+    change(data_dir, "UPDATE heads SET active_version = 7")
+    finding = only(found(data_dir), "schema")
+    assert revision in finding["words"]
+    assert words in finding["remedy"]
+
+
+def test_check_takes_no_lock_that_a_server_wants(data_dir: Path, found: Found) -> None:
+    assert found(data_dir, status=0) == []
+    Database(data_dir).close()
+
+
+def test_every_check_is_documented() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert all(f"\n| `{name}` |" in page for name in (check.name for check in CHECKS))
