@@ -183,6 +183,7 @@ STATUSES: dict[type[Exception], Status] = {
     InvalidSettings: Status(grpc.StatusCode.INTERNAL, 500),
     DataDirectoryLocked: Status(grpc.StatusCode.INTERNAL, 500),
     DataDirectoryTooNew: Status(grpc.StatusCode.INTERNAL, 500),
+    DataDirectoryUnreadable: Status(grpc.StatusCode.INTERNAL, 500),
     InvalidName: Status(grpc.StatusCode.INVALID_ARGUMENT, 400),
     models.ModelError: Status(grpc.StatusCode.INTERNAL, 500),
     models.InvalidInput: Status(grpc.StatusCode.INVALID_ARGUMENT, 400),

@@ -19,22 +19,20 @@ _NOTE_NAMES = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
 _MAX_NOTES = 32
 """Of these texts in one file; each may take up to 1 MiB while it is unpacked."""
 _GREY, _RGB, _PALETTE = 0, 2, 3
+_BANDS = {_GREY: 1, _RGB: 3, _PALETTE: 1, 4: 2, 6: 4}
+_BLOCK = 1 << 16
 
 
 class _Chunk(NamedTuple):
     """A chunk in its file.
 
     Attributes:
-        at, end: where its data are.
-        whole: whether the file has all of it, checksum included.
-        sound: whether that fits the data.
+        at, end: where its data are; the checksum follows.
     """
 
     name: bytes
     at: int
     end: int
-    whole: bool
-    sound: bool
 
 
 def split(raw: bytes) -> Parts:
@@ -42,7 +40,7 @@ def split(raw: bytes) -> Parts:
 
     Raises:
         InvalidInput: a layout that is not read.
-        Damaged: the pixels do not fit their checksums.
+        Damaged, Truncated: something lacks that the pixels need.
     """
     if raw.startswith(b"CgBI", 12):
         raise not_read("PNG as Apple packs it into apps (CgBI)")
@@ -56,14 +54,20 @@ def split(raw: bytes) -> Parts:
         raise not_read("PNG, 16 bits a sample, RGB with a transparent colour")
     if colour == _PALETTE and b"PLTE" not in names:
         raise Damaged("there is no palette")
-    _check_data(raw, [chunk for chunk in pixels if chunk.name == b"IDAT"])
+    if b"IDAT" not in names:
+        raise Truncated("there are no pixels")
     kept = [raw[chunk.at - 8 : chunk.end + 4] for chunk in pixels]
     return Parts(b"".join([SIGNATURE, *kept]), _notes(raw, chunks))
 
 
 def levels(pixels: bytes, image: ImageFile.ImageFile) -> OpenedImage:
-    """Brings a transparent value to the levels that Pillow has made of the samples."""
+    """Brings a transparent value to the levels that Pillow has made of the samples.
+
+    Raises:
+        Damaged: the pixels do not fit their checksums.
+    """
     bits, colour = pixels[24], pixels[25]
+    _check_data(pixels, _BANDS[colour] * bits * image.width // 8 + 2, image.height)
     value = image.info.get("transparency")
     if value is None or colour == _PALETTE:
         return OpenedImage(image)
@@ -86,9 +90,7 @@ def _chunks(raw: bytes) -> Iterator[_Chunk]:
         if not (name.isascii() and name.isalpha()) or name == b"IEND":
             return
         start, end = at + 8, at + 8 + length
-        checksum = raw[end : end + 4]
-        fits = zlib.crc32(raw[at + 4 : end]) == int.from_bytes(checksum, "big")
-        yield _Chunk(name, start, end, len(checksum) == 4, len(checksum) == 4 and fits)
+        yield _Chunk(name, start, end)
         at = end + 4
 
 
@@ -99,28 +101,35 @@ def _is_of_pixels(raw: bytes, chunk: _Chunk, colour: int) -> bool:
         return colour == _PALETTE  # elsewhere a suggestion
     if chunk.name[:1].isupper():
         return True
-    if not chunk.sound and chunk.whole:
-        checksum = int.from_bytes(raw[chunk.end : chunk.end + 4], "big")
-        if zlib.crc32(b"tRNS" + raw[chunk.at : chunk.end]) == checksum:
-            raise Damaged("the name of the transparent values is damaged")
+    if not _is_sound(raw, chunk) and _is_sound(raw, chunk, b"tRNS"):
+        raise Damaged("the name of the transparent values is damaged")
     return False
 
 
-def _check_data(raw: bytes, data: Sequence[_Chunk]) -> None:
+def _is_sound(raw: bytes, chunk: _Chunk, name: bytes | None = None) -> bool:
+    """Says whether a chunk fits its checksum, under its own name or another."""
+    checksum = raw[chunk.end : chunk.end + 4]
+    crc = zlib.crc32(raw[chunk.at : chunk.end], zlib.crc32(name or chunk.name))
+    return checksum == crc.to_bytes(4, "big")
+
+
+def _check_data(pixels: bytes, row: int, rows: int) -> None:
     """Refuses pixels that do not fit their checksums, which Pillow does not look at.
 
-    Where only the chunk's is wrong, and that of the compressed stream is right, so are the pixels.
+    Where only a chunk's is wrong, and that of the compressed stream is right, so are the pixels.
     A file that ends within them is left to the decoder, which knows whether all of them came.
+
+    Args:
+        row: bytes of a row at most; the stream is not followed much beyond all of them.
     """
-    if not data:
-        raise Truncated("there are no pixels")
-    if all(chunk.sound or not chunk.whole for chunk in data):
+    data = [chunk for chunk in _chunks(pixels) if chunk.name == b"IDAT"]
+    if all(_is_sound(pixels, chunk) or chunk.end + 4 > len(pixels) for chunk in data):
         return
-    stream = zlib.decompressobj()
+    stream, room = zlib.decompressobj(), 2 * row * rows + _BLOCK
     for chunk in data:
-        rest = raw[chunk.at : chunk.end]
-        while rest and not stream.eof:
-            stream.decompress(rest, 1 << 16)
+        rest = pixels[chunk.at : chunk.end]
+        while rest and not stream.eof and room > 0:
+            room -= len(stream.decompress(rest, _BLOCK))
             rest = stream.unconsumed_tail
     if not stream.eof:
         raise Damaged("the pixels do not fit their checksum")
@@ -133,7 +142,7 @@ def _notes(raw: bytes, chunks: Sequence[_Chunk]) -> dict[str, Note]:
     turning = [
         chunk
         for chunk in chunks
-        if chunk.sound
+        if _is_sound(raw, chunk)
         and (
             chunk.name == b"eXIf"
             or (chunk.name in (b"tEXt", b"zTXt", b"iTXt") and raw.startswith(_TURNS, chunk.at))

@@ -42,6 +42,7 @@ CODES = {
     "InvalidSettings": "INTERNAL",
     "DataDirectoryLocked": "INTERNAL",
     "DataDirectoryTooNew": "INTERNAL",
+    "DataDirectoryUnreadable": "INTERNAL",
     "InvalidName": "INVALID_ARGUMENT",
     "ModelError": "INTERNAL",
     "InvalidInput": "INVALID_ARGUMENT",
