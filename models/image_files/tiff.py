@@ -53,7 +53,7 @@ def levels(_pixels: bytes, image: ImageFile.ImageFile) -> OpenedImage:
     """Says what black and white are, and refuses what Pillow would take for something else."""
     assert isinstance(image, TiffImagePlugin.TiffImageFile)
     tags = image.tag_v2
-    bits = tags.get(_BITS, (1,))[: tags.get(_SAMPLES, 1)]
+    bits = _bits(tags)
     signed = image.mode not in ("I", "F") and set(tags.get(_FORMAT, (_UNSIGNED,))) != {_UNSIGNED}
     packed_otherwise = tags.get(_COMPRESSION) == _WEBP  # Pillow's libtiff comes without it
     if signed or packed_otherwise or not (_planes_are_read(image) and _chroma_is_read(image)):
@@ -89,7 +89,7 @@ def _planes_are_read(image: TiffImagePlugin.TiffImageFile) -> bool:
     known = {"RGB", "CMYK", "RGBA"} if tags.get(_EXTRAS) != (_PREMULTIPLIED,) else {"RGB", "CMYK"}
     if tags.get(_PHOTOMETRIC, _WHITE_IS_ZERO) != _WHITE_IS_ZERO:
         known |= {"L", "P"}
-    return mode in known and set(tags.get(_BITS, (1,))) == {8} and tags.get(_FILL_ORDER, 1) == 1
+    return mode in known and set(_bits(tags)) == {8} and tags.get(_FILL_ORDER, 1) == 1
 
 
 def _chroma_is_read(image: TiffImagePlugin.TiffImageFile) -> bool:
@@ -97,6 +97,11 @@ def _chroma_is_read(image: TiffImagePlugin.TiffImageFile) -> bool:
     tags = image.tag_v2
     uncompressed = tags.get(_COMPRESSION, _UNCOMPRESSED) == _UNCOMPRESSED
     return not uncompressed or image.mode != "YCbCr" or tags.get(_SUBSAMPLING, (1, 1)) == (1, 1)
+
+
+def _bits(tags: TiffImagePlugin.ImageFileDirectory_v2) -> tuple[int, ...]:
+    """Returns the bits of each sample; Pillow ignores numbers beyond them."""
+    return tuple(tags.get(_BITS, (1,))[: tags.get(_SAMPLES, 1)])
 
 
 def _is_needed(tag: int, form: int, count: int) -> bool:

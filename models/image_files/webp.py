@@ -6,7 +6,6 @@ import struct
 
 from models.image_files.parts import Note, Parts
 
-_PIXELS = frozenset({b"VP8X", b"ANIM", b"ANMF", b"ALPH", b"VP8 ", b"VP8L"})
 _FIRST = (b"VP8X", b"VP8 ", b"VP8L")
 _NOTES = {b"EXIF": "exif", b"XMP ": "xmp"}
 _PROFILE, _EXIF, _XMP = 0x20, 0x08, 0x04
@@ -14,7 +13,7 @@ _PROFILE, _EXIF, _XMP = 0x20, 0x08, 0x04
 
 
 def split(raw: bytes) -> Parts:
-    """Parts the pixels from profile, EXIF, XMP and unknown chunks.
+    """Parts the pixels from profile, EXIF and XMP; the decoder passes over unknown chunks itself.
 
     A file whose chunks do not fill it as it says is left as it is, for the decoder to refuse.
     """
@@ -27,10 +26,10 @@ def split(raw: bytes) -> Parts:
         name, after = raw[at : at + 4], at + 8 + length + length % 2
         if after > end:
             return Parts(raw)
-        if name in _PIXELS:
-            kept.append(raw[at:after])
-        elif name in _NOTES:
+        if name in _NOTES:
             notes.setdefault(_NOTES[name], raw[at + 8 : at + 8 + length])
+        elif name != b"ICCP":
+            kept.append(raw[at:after])
         at = after
     if kept and kept[0][:4] == b"VP8X" and len(kept[0]) > 8:
         flags = kept[0][8] & ~(_PROFILE | _EXIF | _XMP)

@@ -17,6 +17,9 @@ from models.images import ImagePreprocessor
 from tests.models import image_samples as samples
 from tests.models.image_samples import chunk, encoded, with_chunk
 
+# Pillow warns of tags that it passes over.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
 SIDE = 48
 ORDER = 1 << 20
 preprocessor = ImagePreprocessor(SIDE, InputLimits(max_pixels=ORDER))
