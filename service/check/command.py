@@ -20,10 +20,10 @@ CLEAN, FOUND, UNREADABLE = 0, 1, 2
 def check_main(data_dir: Path, *, as_json: bool) -> int:
     """Checks a data directory and says what is wrong; returns the exit status."""
     out, notices = Output(as_json), list[Notice]()
-    had_journal = has_journal(data_dir)
     try:
+        had_journal = has_journal(data_dir)
         found = _look(data_dir, out, notices)
-    except ServiceError as error:
+    except (ServiceError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return UNREADABLE
     if has_journal(data_dir) != had_journal:
