@@ -135,6 +135,8 @@ class ImagePreprocessor:
         image: Image.Image = opened.image
         if image.mode.startswith("I;16"):
             image = _to_8_bits(opened)
+        elif opened.low is not None:
+            image = _with_alpha(opened, opened.low)
         mode, apply = image.mode, self._resize.apply
         if mode in _ALPHA_MODES or (mode in _OPAQUE_MODES and image.has_transparency_data):
             picture = apply(image.convert("RGBA"), orientation)
@@ -183,3 +185,10 @@ def _to_8_bits(opened: OpenedImage) -> Image.Image:
         return gray
     alpha = np.where(wide == opened.transparent, 0, 255).astype(np.uint8)
     return Image.merge("LA", (gray, Image.fromarray(alpha)))
+
+
+def _with_alpha(opened: OpenedImage, low: Image.Image) -> Image.Image:
+    """Make the transparent one of 16-bit colours transparent, which none is that is only near."""
+    wide = np.asarray(opened.image).astype(np.uint16) << 8 | np.asarray(low)
+    alpha = np.where((wide == opened.transparent).all(axis=-1), 0, 255).astype(np.uint8)
+    return Image.merge("RGBA", (*opened.image.split(), Image.fromarray(alpha)))

@@ -44,14 +44,17 @@ class OpenedImage:
         image: as Pillow opened it.
         notes: to be put into `image.info` once it is loaded.
         black, white: what these are among gray levels of more than 8 bits.
-        transparent: such a level that is to be seen through.
+        transparent: such a level, or three of them, that is to be seen through.
+        low: the lower 8 bits of each sample, where Pillow gives the higher 8 alone and these are
+            needed to tell what is transparent.
     """
 
     image: ImageFile.ImageFile
     notes: Mapping[str, Note] = field(default_factory=dict)
     black: int = 0
     white: int = 0xFFFF
-    transparent: int | None = None
+    transparent: int | tuple[int, int, int] | None = None
+    low: ImageFile.ImageFile | None = None
 
 
 def not_read(what: str) -> InvalidInput:

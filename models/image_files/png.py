@@ -47,11 +47,9 @@ def split(raw: bytes) -> Parts:
     chunks = list(_chunks(raw))
     if not chunks or chunks[0].name != b"IHDR":
         raise Damaged("the header is not the first chunk")
-    bits, colour = raw[24], raw[25]
+    colour = raw[25]
     pixels = [chunk for chunk in chunks if _is_of_pixels(raw, chunk, colour)]
     names = {chunk.name for chunk in pixels}
-    if b"tRNS" in names and (bits, colour) == (16, _RGB):
-        raise not_read("PNG, 16 bits a sample, RGB with a transparent colour")
     if colour == _PALETTE and b"PLTE" not in names:
         raise Damaged("there is no palette")
     if b"IDAT" not in names:
@@ -72,14 +70,22 @@ def levels(pixels: bytes, image: ImageFile.ImageFile) -> OpenedImage:
     if value is None or colour == _PALETTE:
         return OpenedImage(image)
     top = (1 << bits) - 1
+    if bits == 16:
+        del image.info["transparency"]
+        low = _low_bytes(pixels) if colour == _RGB else None
+        return OpenedImage(image, transparent=value, low=low)
     if colour == _RGB:
         image.info["transparency"] = tuple(level & top for level in value)
-    elif bits == 16:
-        del image.info["transparency"]
-        return OpenedImage(image, transparent=value)
     elif bits > 1:  # Pillow has stretched a single bit itself
         image.info["transparency"] = (value & top) * 255 // top
     return OpenedImage(image)
+
+
+def _low_bytes(pixels: bytes) -> ImageFile.ImageFile:
+    """Opens 16-bit colours once more, as if their bytes came in the other order."""
+    image = PngImagePlugin.PngImageFile(io.BytesIO(pixels))
+    image.tile = [tile._replace(args="RGB;16L") for tile in image.tile]
+    return image
 
 
 def _chunks(raw: bytes) -> Iterator[_Chunk]:

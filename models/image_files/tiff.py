@@ -86,10 +86,13 @@ def _planes_are_read(image: TiffImagePlugin.TiffImageFile) -> bool:
         return True
     if tags.get(_COMPRESSION, _UNCOMPRESSED) != _UNCOMPRESSED:
         return mode not in ("LA", "PA") and (mode != "RGBA" or _EXTRAS in tags)
-    known = {"RGB", "CMYK", "RGBA"} if tags.get(_EXTRAS) != (_PREMULTIPLIED,) else {"RGB", "CMYK"}
-    if tags.get(_PHOTOMETRIC, _WHITE_IS_ZERO) != _WHITE_IS_ZERO:
-        known |= {"L", "P"}
-    return mode in known and set(_bits(tags)) == {8} and tags.get(_FILL_ORDER, 1) == 1
+    if tags.get(_FILL_ORDER, 1) != 1:
+        return False
+    if mode in ("1", "L", "P"):  # a single channel
+        whole = mode == "1" or set(_bits(tags)) == {8}
+        return whole and tags.get(_PHOTOMETRIC, _WHITE_IS_ZERO) != _WHITE_IS_ZERO
+    known = mode in ("RGB", "CMYK") or (mode == "RGBA" and tags.get(_EXTRAS) != (_PREMULTIPLIED,))
+    return known and set(_bits(tags)) == {8}
 
 
 def _chroma_is_read(image: TiffImagePlugin.TiffImageFile) -> bool:

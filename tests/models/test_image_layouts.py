@@ -154,6 +154,18 @@ def test_colour_tiff_of_any_layout_is_right_or_refused(
     assert were_read >= 4
 
 
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("white_first", [WHITE_IS_ZERO, BLACK_IS_ZERO])
+def test_single_channel_that_is_called_apart_is_right_or_refused(
+    white_first: int, bits: int
+) -> None:
+    levels = in_bits(GREY, bits)
+    file = levels if white_first else (1 << bits) - 1 - levels
+    raw = tiff(stored(file, bits, "<"), SIZE, bits, white_first, planar=2)
+    were_read = assert_right_or_refused(raw, shown(levels, bits))
+    assert were_read or white_first == WHITE_IS_ZERO or bits in (2, 4, 16)
+
+
 def test_uncompressed_tiff_with_fewer_pixels_of_colour_is_refused() -> None:
     data = bytes(SIDE * SIDE * 3 // 2)
     assert read(tiff(data, SIZE, 8, YCBCR, 3, more=[(530, 3, [2, 2])])) is None
@@ -231,13 +243,22 @@ def test_transparent_grey_is_told_from_a_level_beside_it() -> None:
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_transparent_colour_shows_white_or_is_refused(bits: int) -> None:
+def test_transparent_colour_shows_white(bits: int) -> None:
     file = in_bits(RGB, bits)
     right = np.where((file == file[5, 5]).all(-1)[..., None], 255, RGB)
     for above in (0, 0xFF00) if bits == 8 else (0,):
         value = struct.pack(">3H", *(int(level) | above for level in file[5, 5]))
         raw = png(file, bits, 2, chunk(b"tRNS", value))
-        assert assert_right_or_refused(raw, right) == (bits == 8)
+        assert assert_right_or_refused(raw, right)
+
+
+def test_transparent_colour_is_told_from_one_beside_it() -> None:
+    levels = np.full((SIDE, SIDE, 3), 1000, np.uint16)
+    levels[:, 20:, 2] = 1001  # the same in 8 bits
+    found = read(png(levels, 16, 2, chunk(b"tRNS", struct.pack(">3H", 1000, 1000, 1000))))
+    assert found is not None
+    assert set(np.unique(found[:, :20])) == {255}
+    assert set(np.unique(found[:, 20:])) == {3}
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
