@@ -35,7 +35,7 @@ def check_main(data_dir: Path, *, as_json: bool) -> int:
     else:
         for finding in found:
             _print(finding)
-        out.say(f"{len(found)} findings" if found else "nothing wrong was found")
+        out.say(f"found: {len(found)}" if found else "nothing wrong was found")
     return FOUND if found else CLEAN
 
 

@@ -59,7 +59,7 @@ def missing(store: Store) -> Iterator[Finding]:
         if lacking:
             shown = ", ".join(lacking[:_SHOWN]) + (", …" if len(lacking) > _SHOWN else "")
             yield Finding(
-                f"{len(lacking)} examples have no embedding and are not trained on: {shown}",
+                f"examples without an embedding, which no training takes: {len(lacking)} ({shown})",
                 "upload them again",
                 head.resource,
                 digest=lacking[0],

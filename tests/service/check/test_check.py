@@ -175,7 +175,7 @@ def test_command_line_prints_findings_and_exits_with_one(with_pictures: Path) ->
     digest = image_digest(damaged())
     assert f"kept_inputs: acme/defects, {digest}, label red: it was embedded" in ended.stdout
     assert f"trunkline forget acme/defects {digest}" in ended.stdout
-    assert "1 findings" in ended.stderr
+    assert "found: 1" in ended.stderr
 
 
 def test_kept_input_that_is_another_or_unreadable_is_found(data_dir: Path, found: Found) -> None:
@@ -289,7 +289,7 @@ def test_example_without_an_embedding_is_found(data_dir: Path, found: Found) -> 
     change(data_dir, "DELETE FROM embeddings WHERE digest = ?", digest)
     finding = only(found(data_dir), "missing_embeddings")
     assert (finding["head"], finding["digest"]) == ("acme/defects", digest)
-    assert "1 examples" in finding["words"]
+    assert f"takes: 1 ({digest})" in finding["words"]
 
 
 def test_damaged_activations_are_found(data_dir: Path, found: Found) -> None:
