@@ -53,6 +53,8 @@ def test_pixels_decide_whether_a_picture_is_read(transport: Transport, tenant: s
     read, failed = rows[: 2 * len(pairs)], rows[2 * len(pairs) :]
     for one, right in zip(read[::2], read[1::2], strict=True):
         assert one.error is None
+        assert one.vector is not None
+        assert right.vector is not None
         np.testing.assert_allclose(one.vector, right.vector, atol=1e-4)
     fields = [row.error.field for row in failed if row.error is not None]
     assert fields == [field for field, raws in refused.items() for _ in raws]
