@@ -6,17 +6,15 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import json
 import os
-from collections.abc import Callable, Coroutine
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Annotated, Any, cast
 
 import bentoml
 from google.protobuf.message import Message
 from prometheus_client import generate_latest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.responses import JSONResponse
 
 from service import supervision
@@ -27,10 +25,11 @@ from service.errors import InvalidRequest
 from service.logs import configure_logging, get_logger
 from service.transport.grpc_server import GrpcServer
 from service.transport.methods import OF_THE_SERVER
+from service.transport.proto_json import read_message
 from service.transport.rest import Answered, Backend, answer, refuse, rest_app
 from service.transport.rest_bodies import write_json
 from service.transport.rest_guard import RestGuard
-from trunkline.v1 import common_pb2, extraction_pb2, prediction_pb2
+from trunkline.v1 import extraction_pb2, prediction_pb2
 
 SETTINGS = load_settings(ServerSettings)
 JSON_OVERHEAD = 1.4  # base64 takes 4 bytes for 3
@@ -47,24 +46,31 @@ class Row(BaseModel):
     text: str | None = Field(None, description="Text.")
     digest: str | None = Field(None, description="Digest of an input sent before.")
 
-    def to_message(self) -> common_pb2.Input:
-        """Converts the row to what gRPC takes."""
-        fields = self.model_dump(exclude_none=True)
-        if "image" in fields:
-            try:
-                fields["image"] = base64.b64decode(fields["image"], validate=True)
-            except (binascii.Error, ValueError) as error:
-                raise InvalidRequest(
-                    "image: must be base64", field="image", limit="base64", value="malformed"
-                ) from error
-        if len(fields) > 1:
-            raise InvalidRequest(
-                f"input: one of image, text, digest, has {', '.join(fields)}",
-                field="input",
-                limit="one kind",
-                value=len(fields),
-            )
-        return common_pb2.Input(**fields)
+
+# BentoML shows the form, and checks no values: errors are the API's own, with the field's path.
+String = Annotated[Any, WithJsonSchema({"type": "string"})]
+Count = Annotated[Any, WithJsonSchema({"type": "integer", "minimum": 0})]
+Rows = Annotated[Any, WithJsonSchema({"type": "array", "items": Row.model_json_schema()})]
+
+
+class PredictBody(BaseModel):
+    """What ``/predict`` takes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    head: String = ""
+    inputs: Rows = []
+    top_k: Count = 0
+
+
+class EmbedBody(BaseModel):
+    """What ``/embed`` takes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tenant: String = ""
+    inputs: Rows = []
+    backbone: String = ""
 
 
 @bentoml.service(
@@ -108,30 +114,22 @@ class Trunkline:
             os._exit(1)  # the interpreter would wait for threads that may hang
         log.info("stopped")
 
-    @bentoml.api(route="/predict")
-    async def predict(self, head: str, inputs: list[Row], top_k: int = 0) -> dict[str, Any]:
+    @bentoml.api(route="/predict", input_spec=PredictBody)
+    async def predict(self, head: Any, inputs: Any, top_k: Any) -> dict[str, Any]:
         """Classify inputs with a head, named ``tenant/head`` or ``tenants/…/heads/…``."""
-
-        async def read() -> Message:
-            return prediction_pb2.PredictRequest(
-                head=_head_name(head), inputs=[row.to_message() for row in inputs], top_k=top_k
-            )
-
-        reply: dict[str, Any] = await _native("Predict", read)
+        given = {"head": head, "inputs": inputs, "top_k": top_k}
+        reply: dict[str, Any] = await _native(
+            "Predict", prediction_pb2.PredictRequest, given, "head", _head_name
+        )
         return reply
 
-    @bentoml.api(route="/embed")
-    async def embed(self, tenant: str, inputs: list[Row], backbone: str = "") -> dict[str, Any]:
+    @bentoml.api(route="/embed", input_spec=EmbedBody)
+    async def embed(self, tenant: Any, inputs: Any, backbone: Any) -> dict[str, Any]:
         """Embed inputs with a backbone, by default that of their modality."""
-
-        async def read() -> Message:
-            return extraction_pb2.EmbedRequest(
-                tenant=tenant if "/" in tenant else f"tenants/{tenant}",
-                inputs=[row.to_message() for row in inputs],
-                backbone=backbone,
-            )
-
-        reply: dict[str, Any] = await _native("Embed", read)
+        given = {"tenant": tenant, "inputs": inputs, "backbone": backbone}
+        reply: dict[str, Any] = await _native(
+            "Embed", extraction_pb2.EmbedRequest, given, "tenant", _tenant_name
+        )
         return reply
 
     async def __is_ready__(self) -> bool:
@@ -195,20 +193,28 @@ async def _warm_up(application: Application) -> None:
         log.warning("the training process did not start", exc_info=error)
 
 
-async def _native(method: str, read: Callable[[], Coroutine[Any, Any, Message]]) -> Any:
-    """Answers a native endpoint; BentoML passes a response on as it is."""
+async def _native(
+    method: str,
+    request_class: type[Message],
+    given: dict[str, Any],
+    resource: str,
+    full_name: Callable[[str], str],
+) -> Any:
+    """Answers a native endpoint; BentoML passes a response on as it is.
 
-    async def checked() -> Message:
-        try:
-            return await read()
-        except (TypeError, ValueError) as error:  # of a message's constructor
-            raise InvalidRequest(
-                f"body: {error}", field="body", limit=method, value="malformed"
-            ) from error
-
+    Args:
+        given: the fields of the body.
+        resource: the field that may have the short form of a name.
+    """
     request = SERVICE.context.request
+
+    async def read() -> Message:
+        name = given[resource]
+        named = {resource: full_name(name)} if isinstance(name, str) else {}
+        return read_message(request_class, given | named)
+
     try:
-        reply, request_id = await answer(backend, method, checked, request)
+        reply, request_id = await answer(backend, method, read, request)
     except InvalidRequest as error:
         return refuse(error, request.scope)
     except Answered as answered:
@@ -221,6 +227,10 @@ def _head_name(head: str) -> str:
         return head
     tenant, _, name = head.partition("/")
     return f"tenants/{tenant}/heads/{name}"
+
+
+def _tenant_name(tenant: str) -> str:
+    return tenant if "/" in tenant else f"tenants/{tenant}"
 
 
 # The decorator above made a bentoml.Service of the class, which type checkers do not see.

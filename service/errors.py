@@ -3,7 +3,9 @@
     ServiceError
     ├── InvalidRequest          a field is malformed, or outside its limit
     │   ├── UnsupportedMediaType
-    │   └── BodyTooLarge
+    │   ├── BodyTooLarge
+    │   ├── TargetTooLong       path and query of a REST request
+    │   └── HeadersTooLarge
     ├── Forbidden               a web page of another site sent it
     ├── PermissionDenied        it may be asked on this machine only
     ├── NotFound                no such head, version, training, example, input or backbone
@@ -78,6 +80,12 @@ class UnsupportedMediaType(InvalidRequest): ...
 
 
 class BodyTooLarge(InvalidRequest): ...
+
+
+class TargetTooLong(InvalidRequest): ...
+
+
+class HeadersTooLarge(InvalidRequest): ...
 
 
 class Forbidden(ServiceError): ...
@@ -161,6 +169,8 @@ STATUSES: dict[type[Exception], Status] = {
     InvalidRequest: Status(grpc.StatusCode.INVALID_ARGUMENT, 400),
     UnsupportedMediaType: Status(grpc.StatusCode.INVALID_ARGUMENT, 415),
     BodyTooLarge: Status(grpc.StatusCode.INVALID_ARGUMENT, 413),
+    TargetTooLong: Status(grpc.StatusCode.INVALID_ARGUMENT, 414),
+    HeadersTooLarge: Status(grpc.StatusCode.INVALID_ARGUMENT, 431),
     Forbidden: Status(grpc.StatusCode.PERMISSION_DENIED, 403),
     PermissionDenied: Status(grpc.StatusCode.PERMISSION_DENIED, 403),
     NotFound: Status(grpc.StatusCode.NOT_FOUND, 404),

@@ -32,6 +32,8 @@ from service.transport.methods import OF_THE_EXTRACTOR
 
 S = TypeVar("S", bound=BaseSettings)
 
+MAX_HEAD_BYTES = 1024 * 1024
+
 log = get_logger(__name__)
 
 
@@ -119,6 +121,8 @@ def _serve(listener: socket.socket) -> int:
         log_config=None,
         access_log=False,
         server_header=False,
+        # Longer headers are refused in words of our own, by the guard, and not by the parser.
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         timeout_graceful_shutdown=max(1, int(SETTINGS.drain_seconds)),
     )
     server = uvicorn.Server(config)

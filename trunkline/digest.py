@@ -12,7 +12,7 @@ from blake3 import blake3
 
 Bytes = bytes | bytearray | memoryview
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+_DIGEST = re.compile(r"[0-9a-fA-F]{64}")
 
 
 def image_digest(data: Bytes) -> str:
@@ -50,7 +50,7 @@ def embedding_digest(fingerprint: str, data: Bytes) -> str:
 
 
 def is_digest(text: str) -> bool:
-    """Returns whether `text` has the form of a digest: 64 lower-case hexadecimal digits."""
+    """Returns whether `text` has the form of a digest: 64 hexadecimal digits, in either case."""
     return _DIGEST.fullmatch(text) is not None
 
 

@@ -40,6 +40,9 @@ OPTIONS = (
     ("grpc.enable_retries", 0),
 )
 
+METADATA = (("x-max-reply-bytes", str(2**31 - 1)),)
+"""Any reply is taken."""
+
 M = TypeVar("M", bound=Message)
 
 log = get_logger(__name__)
@@ -117,7 +120,7 @@ class RemoteConnection:
         if deadline is not None:
             timeout = min(timeout, deadline - asyncio.get_running_loop().time())
         try:
-            message = await rpc(request, timeout=max(timeout, 0.0))
+            message = await rpc(request, timeout=max(timeout, 0.0), metadata=METADATA)
         except grpc.aio.AioRpcError as error:
             raise self._translate(error) from error
         assert isinstance(message, reply)

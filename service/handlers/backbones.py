@@ -17,7 +17,8 @@ from service.replies.rows import row_error
 from service.requests.calls import Call
 from service.requests.fields import check_rows
 from service.requests.inputs import RawInput, read_inputs
-from service.requests.tensors import to_tensor
+from service.requests.reply_size import check_reply
+from service.requests.tensors import FLOAT_BYTES, to_tensor
 from trunkline.resources import TenantName
 from trunkline.v1 import admin_pb2, extraction_pb2, tails_pb2
 
@@ -46,6 +47,7 @@ class Extraction:
         check_rows("inputs", len(request.inputs), self._max_rows)
         raws = await read_inputs(request.inputs, self._limits)
         backbone = self._backbone(request.backbone, raws)
+        check_reply(call, len(raws), FLOAT_BYTES * backbone.dim)
         outcomes = await self._embeddings.resolve(tenant, backbone, raws, deadline=call.deadline)
         response = extraction_pb2.EmbedResponse(
             backbone=backbone.name,

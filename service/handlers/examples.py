@@ -68,21 +68,18 @@ class Examples:
     ) -> heads_pb2.FindMissingInputsResponse:
         """Returns which inputs a client must send, because a digest would not do."""
         check_rows("digests", len(request.digests), MAX_DIGESTS)
-        for digest in request.digests:
-            check_digest(digest)
+        digests = [check_digest(digest) for digest in request.digests]
         head = await self._head(request.head)
         current_backbone(self._extractor, head)
         if head.keep_inputs:
-            known = await self._database.read(kept_inputs.kept_digests, head.uid, request.digests)
+            known = await self._database.read(kept_inputs.kept_digests, head.uid, digests)
         elif count := wanted_views(head, head_backbone(self._extractor, head)):
-            known = await self._database.read(_augmented, head, request.digests, count)
+            known = await self._database.read(_augmented, head, digests, count)
         else:
-            known = await self._database.read(
-                stored_embeddings.known_digests, head, request.digests
-            )
-            known |= self._embeddings.cached(head.tenant, head.fingerprint, request.digests)
+            known = await self._database.read(stored_embeddings.known_digests, head, digests)
+            known |= self._embeddings.cached(head.tenant, head.fingerprint, digests)
         return heads_pb2.FindMissingInputsResponse(
-            missing=[digest for digest in dict.fromkeys(request.digests) if digest not in known]
+            missing=[d for d in dict.fromkeys(request.digests) if d.lower() not in known]
         )
 
     async def add(
@@ -138,14 +135,17 @@ class Examples:
         changes: list[tuple[str, str | None] | ServiceError] = []
         for item in request.updates:
             try:
-                check_digest(item.digest)
-                label = self._label(item)
+                change = check_digest(item.digest), self._label(item)
             except InvalidRequest as error:
                 changes.append(error)
             else:
-                changes.append((item.digest, label))
+                changes.append(change)
         errors, corrections = await self._tasks.run(self._update(head, changes))
-        found = [item.digest for row, item in enumerate(request.updates) if row not in errors]
+        found = [
+            change[0]
+            for row, change in enumerate(changes)
+            if row not in errors and not isinstance(change, ServiceError)
+        ]
         return heads_pb2.UpdateExamplesResponse(
             updated=len(found),
             errors=[row_error(row, error, call.request_id) for row, error in errors.items()],

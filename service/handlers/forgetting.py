@@ -63,15 +63,15 @@ class Forgetting:
         name = HeadName.parse(request.head)
         head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
         errors: dict[int, ServiceError] = {}
+        digests: dict[int, str] = {}
         for row, digest in enumerate(request.digests):
             try:
-                check_digest(digest)
+                digests[row] = check_digest(digest)
             except InvalidRequest as error:
                 errors[row] = error
-        digests = [d for row, d in enumerate(request.digests) if row not in errors]
-        plan, forgotten = await self._tasks.run(self._forget(head, digests))
-        for row, digest in enumerate(request.digests):
-            if row not in errors and digest not in plan.known:
+        plan, forgotten = await self._tasks.run(self._forget(head, list(digests.values())))
+        for row, digest in digests.items():
+            if digest not in plan.known:
                 errors[row] = NotFound(
                     f"digest: the head knows no {digest}", field="digest", value=digest
                 )

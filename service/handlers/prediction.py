@@ -24,10 +24,18 @@ from service.replies.rows import row_error
 from service.requests.calls import Call
 from service.requests.fields import check_rows
 from service.requests.inputs import RawInput, read_inputs
+from service.requests.reply_size import check_reply
+from service.requests.tensors import FLOAT_BYTES
 from service.serving.head_cache import HeadCache, LoadedHead
 from service.serving.scoring import score
 from trunkline.resources import HeadName
 from trunkline.v1 import prediction_pb2
+
+LABEL_BYTES = 3
+"""Around each label in a reply."""
+
+NOVELTY_BYTES = 16
+"""Of a row: its number, its novelty, and whether it is novel."""
 
 Outcome = Sequence[Resolved] | Exception
 """A row's embeddings, that of the input itself and those of its views; or its error."""
@@ -71,6 +79,7 @@ class Prediction:
         self._check(request)
         outcomes: dict[int, Outcome] = {}
         groups = await self._groups(request, outcomes)
+        _check_reply(groups, request, call)
         raws = await read_inputs(request.inputs, self._limits)
         flipped = {row for group in groups if group.loaded.flips for row in group.rows}
         views = await with_views(raws, request.average_views, self._limits, flipped)
@@ -222,6 +231,20 @@ class Prediction:
         timing.total_seconds = total_seconds
         if succeeded:
             self._metrics.count_rows(call.method, "OK", call.tenant, succeeded)
+
+
+def _check_reply(
+    groups: Sequence[_Group], request: prediction_pb2.PredictRequest, call: Call
+) -> None:
+    """Refuses rows whose scores, sets and labels would be more than the client takes."""
+    shared = widest = 0
+    for group in groups:
+        labels = group.loaded.head.labels
+        shared += sum(len(label.encode()) + LABEL_BYTES for label in labels)
+        scores = 2 * (min(request.top_k, len(labels)) or len(labels))
+        sets = 1 + len(labels) if request.HasField("conformal_level") else 0
+        widest = max(widest, FLOAT_BYTES * (scores + sets) + NOVELTY_BYTES)
+    check_reply(call, len(request.inputs), widest, shared, " or ask for fewer classes (top_k)")
 
 
 async def _score(

@@ -46,6 +46,7 @@ class Call:
     Attributes:
         deadline: of the event loop's clock; None for a watch that may last.
         local: whether it came from this machine, over loopback or a Unix socket.
+        reply_bytes: what the client takes in one message; None for REST, which has no messages.
     """
 
     method: str
@@ -54,6 +55,7 @@ class Call:
     deadline: float | None
     request_id: str = field(default_factory=new_request_id)
     local: bool = False
+    reply_bytes: int | None = None
 
 
 class Calls:
@@ -82,6 +84,7 @@ class Calls:
         upload: bool = False,
         watch: bool = False,
         local: bool = False,
+        reply_bytes: int | None = None,
     ) -> AsyncIterator[Call]:
         """Wraps the handling of one request.
 
@@ -92,6 +95,7 @@ class Calls:
             watch: a stream that lasts as long as the client is connected; a stopping server
                 does not wait for it.
             local: whether it came from this machine.
+            reply_bytes: what the client takes in one message.
 
         Raises:
             DeadlineExceeded: the deadline passed.
@@ -101,7 +105,7 @@ class Calls:
         seconds = timeout if timeout is not None or lasting else self._default_timeout
         deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
         request_id = request_id or new_request_id()
-        call = Call(method, transport, tenant_of(request), deadline, request_id, local)
+        call = Call(method, transport, tenant_of(request), deadline, request_id, local, reply_bytes)
         code = "OK"
         if not watch:
             self._in_flight += 1

@@ -12,6 +12,10 @@ from trunkline.labels import normalised
 MIN_WEIGHT, MAX_WEIGHT = 1e-3, 1e3
 """Far above it, sums in float64 would lose the examples of weight 1."""
 
+NO_CHARACTER = "\uffff"
+"""What Unicode says is no character. It stands for half of a surrogate pair, which no message can
+carry: its row is refused where labels, ids and names are checked."""
+
 _FEEDBACK_ID = re.compile("[A-Za-z0-9_.-]{1,64}")
 
 
@@ -45,6 +49,14 @@ def check_label(label: str, max_bytes: int) -> str:
             field="label",
             limit=max_bytes,
             value=size,
+        )
+    if NO_CHARACTER in label:
+        place = label.index(NO_CHARACTER) + 1
+        raise InvalidRequest(
+            f"label: must be valid Unicode, character {place} is not, is {label!r}",
+            field="label",
+            limit="valid Unicode",
+            value=label,
         )
     if label != label.strip() or any(unicodedata.category(c).startswith("C") for c in label):
         raise InvalidRequest(

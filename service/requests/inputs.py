@@ -20,7 +20,7 @@ from trunkline.v1 import common_pb2
 INLINE_BYTES = 1024 * 1024
 """Up to here hashing takes a fraction of a millisecond and stays on the event loop."""
 
-_DIGEST = re.compile("[0-9a-f]{64}")
+_DIGEST = re.compile("[0-9a-fA-F]{64}")
 
 
 class Kind(StrEnum):
@@ -137,7 +137,7 @@ def read_input(message: common_pb2.Input, limits: InputLimits) -> RawInput:
 
 
 def check_digest(digest: str) -> str:
-    """Returns the digest if it is well-formed.
+    """Returns the digest in lower case if it is well-formed, in either case.
 
     Raises:
         InvalidRequest: it is malformed.
@@ -149,7 +149,7 @@ def check_digest(digest: str) -> str:
             limit="64 hexadecimal digits",
             value=digest,
         )
-    return digest
+    return digest.lower()
 
 
 def check_embedding(raw: RawInput, fingerprint: str, dim: int) -> NDArray[np.float32]:

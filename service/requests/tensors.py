@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from service.errors import InvalidRequest
 from trunkline.v1 import common_pb2
 
+FLOAT_BYTES = 4
+"""Of a float32, and of a uint32."""
+
 _DTYPE_NAMES = {
     np.dtype(name): name for name in ("uint8", "uint32", "int64", "float16", "float32", "float64")
 }

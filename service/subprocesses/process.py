@@ -19,14 +19,21 @@ SLICE_BYTES = 1024 * 1024
 
 
 async def start_process(module: str, threads: int) -> Process:
-    """Starts ``python -m module``.
+    """Starts ``python -m module``, in a process group of its own.
+
+    Ctrl-C in a terminal reaches the whole group that it runs: it is for the server, which ends its
+    children in order.
 
     Args:
         threads: of the libraries that it computes with.
     """
     environment = {name: str(threads) for name in BLAS_THREAD_VARIABLES}
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module), stdin=PIPE, stdout=PIPE, env=os.environ | environment
+        *(sys.executable, "-m", module),
+        stdin=PIPE,
+        stdout=PIPE,
+        env=os.environ | environment,
+        process_group=0,
     )
 
 

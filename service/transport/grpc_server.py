@@ -19,6 +19,7 @@ from service.addresses import is_loopback
 from service.errors import InvalidRequest, StartupError, UnknownMethod, problem_of
 from service.logs import get_logger
 from service.requests.calls import Call, Calls, Handler, new_request_id, tenant_of
+from service.requests.reply_size import REPLY_BYTES_KEY, read_reply_bytes
 from service.transport.methods import Method, methods_of
 from service.transport.readiness import Readiness
 
@@ -191,6 +192,7 @@ class _Translator:
                     timeout=context.time_remaining(),
                     watch=True,
                     local=is_local(context.peer()),
+                    reply_bytes=_reply_bytes(context),
                 ) as call:
                     request = self._parse(method, data)
                     call.tenant = tenant_of(request)
@@ -218,6 +220,7 @@ class _Translator:
                 timeout=context.time_remaining(),
                 upload=upload,
                 local=is_local(context.peer()),
+                reply_bytes=_reply_bytes(context),
             ) as call:
                 reply = await run(call)
                 if getattr(reply, "errors", None):
@@ -273,6 +276,10 @@ def is_local(peer: str) -> bool:
     if kind == "unix":
         return True
     return kind in ("ipv4", "ipv6") and is_loopback(address.rpartition(":")[0].strip("[]"))
+
+
+def _reply_bytes(context: Context) -> int:
+    return read_reply_bytes(dict(context.invocation_metadata() or ()).get(REPLY_BYTES_KEY))
 
 
 async def _abort(context: Context, request_id: str, error: Exception) -> NoReturn:

@@ -1,25 +1,38 @@
-"""JSON objects, query strings and form fields, read as messages of the proto files."""
+"""JSON objects, query strings and form fields, read as messages of the proto files.
+
+The object is walked beside the message's descriptor, so that whatever is wrong is told in the
+API's words, with the path of its field: ``inputs[0].image``.
+"""
 
 from __future__ import annotations
 
-import json
+import difflib
+import functools
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.json_format import ParseDict, ParseError
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from service.errors import InvalidRequest
+from service.requests.fields import NO_CHARACTER
+from service.transport.base64_text import read_base64
+from service.transport.json_text import Repeating, kind_of, read_object
+from trunkline.v1 import common_pb2
 
 Json = dict[str, Any]
 
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
-_WHOLE_NUMBERS = (FieldDescriptor.CPPTYPE_UINT32, FieldDescriptor.CPPTYPE_UINT64)
+_UNSIGNED = {FieldDescriptor.CPPTYPE_UINT32: 2**32 - 1, FieldDescriptor.CPPTYPE_UINT64: 2**64 - 1}
+_SIGNED = {FieldDescriptor.CPPTYPE_INT32: 2**31 - 1, FieldDescriptor.CPPTYPE_INT64: 2**63 - 1}
 _NUMBERS = (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT)
-_NAMED = re.compile(r"Failed to parse (\w+) field")
-_PLACED = re.compile(r"at \w+\.([\w.\[\]]*\w)")
+_DIGITS = re.compile("-?[0-9]{1,20}")
+_DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?|NaN|-?Infinity")
+_HALF = re.compile("[\ud800-\udfff]")
+_TEXT = common_pb2.Input.DESCRIPTOR.fields_by_name["text"].full_name
+_SHOWN = 100
 
 
 def read_json(request_class: type[Message], body: bytes, bound: Mapping[str, Any]) -> Message:
@@ -31,109 +44,271 @@ def read_json(request_class: type[Message], body: bytes, bound: Mapping[str, Any
     Raises:
         InvalidRequest: the body is not such an object, or sets a bound field otherwise.
     """
-    try:
-        data = json.loads(body) if body else {}
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest(
-            f"body: must be JSON in UTF-8: {error}", field="body", limit="JSON", value="malformed"
-        ) from error
-    if not isinstance(data, dict):
-        raise InvalidRequest(
-            f"body: must be a JSON object, is {type(data).__name__}",
-            field="body",
-            limit="object",
-            value=type(data).__name__,
-        )
-    for field, value in bound.items():
-        if data.get(field, value) != value:
-            raise InvalidRequest(
-                f"{field}: must be the path's {value}, is {str(data[field])[:100]!r}",
-                field=field,
-                limit=value,
-                value=data[field],
-            )
-    return _parse(request_class, {**data, **bound})
+    return read_message(request_class, bind(request_class, read_object(body), bound))
 
 
-def read_strings(request_class: type[Message], values: Mapping[str, str]) -> Json:
-    """Converts values of a query string or form to JSON's: protobuf reads no booleans of strings.
+def bind(request_class: type[Message], data: Json, bound: Mapping[str, Any]) -> Json:
+    """Returns the object with the fields that the path and the query string have set.
 
     Raises:
-        InvalidRequest: one is no boolean where one belongs.
+        InvalidRequest: it sets one of them to something else.
     """
     fields = _fields(request_class.DESCRIPTOR)
-    read: Json = dict(values)
-    for name, value in values.items():
+    for name, value in list(data.items()):
         field = fields.get(name)
-        if field is None or field.cpp_type != FieldDescriptor.CPPTYPE_BOOL:
+        if field is None or field.name not in bound:
             continue
-        if value.lower() not in _BOOLEANS:
-            raise _refusal([name], field, value)
-        read[name] = _BOOLEANS[value.lower()]
+        if value != bound[field.name]:
+            raise InvalidRequest(
+                f"{field.name}: must be the path's {bound[field.name]}, is {_shown(value)}",
+                field=field.name,
+                limit=bound[field.name],
+                value=value,
+            )
+        del data[name]
+    data.update(bound)
+    return data
+
+
+def read_message(request_class: type[Message], data: Mapping[str, Any]) -> Message:
+    """Makes a message of an object's fields, whose names may be snake_case or lowerCamelCase.
+
+    Half of a surrogate pair costs the row that it is in, and a request where it is in none.
+
+    Raises:
+        InvalidRequest: naming the path of the field at fault.
+    """
+    message = request_class()
+    _fill(message, data, "", in_row=False)
+    return message
+
+
+def read_strings(request_class: type[Message], pairs: Iterable[tuple[str, str]]) -> Json:
+    """Reads what a query string or form says, by the fields' names, as JSON has it.
+
+    Raises:
+        InvalidRequest: there is no such field, it is set twice, or is no boolean and has to be one.
+    """
+    fields = _fields(request_class.DESCRIPTOR)
+    read: Json = {}
+    for name, value in pairs:
+        field = fields.get(name)
+        if field is None:
+            raise _unknown(name, name, request_class.DESCRIPTOR)
+        if field.is_repeated:
+            read.setdefault(field.name, []).append(value)
+        elif field.name in read:
+            raise _twice(field.name)
+        else:
+            read[field.name] = _boolean(field, value) if _is_boolean(field) else value
     return read
 
 
-def _parse(request_class: type[Message], data: Json) -> Message:
-    for name, field in _fields(request_class.DESCRIPTOR).items():
-        # Protobuf would take true and 1.5 for the enum's first value.
-        if field.enum_type is not None and isinstance(data.get(name), (bool, float)):
-            raise _refusal([name], field, data[name])
-    try:
-        return ParseDict(data, request_class())
-    except (ParseError, RecursionError, TypeError) as error:
-        reason = str(error)
-        path = _path(reason)
-        if (found := _look_up(request_class.DESCRIPTOR, data, path)) is not None:
-            raise _refusal(path, *found) from error
-        raise InvalidRequest(
-            f"body: {reason[:300]}",
-            field="body",
-            limit=request_class.DESCRIPTOR.name,
-            value="malformed",
-        ) from error
+def _is_boolean(field: FieldDescriptor) -> bool:
+    return field.cpp_type == FieldDescriptor.CPPTYPE_BOOL
 
 
-def _path(reason: str) -> list[str]:
-    """Finds where protobuf's parser failed: by the path it names, or by one message in another."""
-    placed = _PLACED.search(reason)
-    return placed.group(1).split(".") if placed else _NAMED.findall(reason)
+def _boolean(field: FieldDescriptor, value: str) -> bool:
+    if value.lower() not in _BOOLEANS:
+        raise _wrong(field.name, _wanted(field), value)
+    return _BOOLEANS[value.lower()]
 
 
-def _look_up(descriptor: Any, data: Any, path: Sequence[str]) -> tuple[FieldDescriptor, Any] | None:
-    """Returns the field of a path and its value, where the path leads to a single value."""
-    field: FieldDescriptor | None = None
-    for name in path:
-        field = _fields(descriptor).get(name)
-        if field is None or not isinstance(data, dict):
-            return None
-        data = data.get(field.name, data.get(field.json_name))
-        descriptor = field.message_type or descriptor
-    if field is None or field.message_type is not None or isinstance(data, (dict, list)):
-        return None
-    return field, data
+def _fill(message: Message, data: Any, path: str, *, in_row: bool) -> None:
+    """Sets a message's fields from an object; `in_row`: it is one of a list."""
+    if not isinstance(data, Mapping):
+        raise _wrong(path, "an object", data)
+    prefix = f"{path}." if path else ""
+    if isinstance(data, Repeating):
+        raise _twice(prefix + data.repeated)
+    fields = _fields(message.DESCRIPTOR)
+    seen: set[str] = set()
+    for name, value in data.items():
+        field = fields.get(name)
+        if field is None:
+            raise _unknown(prefix + name, name, message.DESCRIPTOR)
+        if field.name in seen:
+            raise _twice(prefix + field.name)
+        seen.add(field.name)
+        if value is None:  # as proto's JSON has it: not set
+            continue
+        _check_alone(message, field, path)
+        _set(message, field, value, prefix + field.name, in_row=in_row)
 
 
-def _refusal(path: Sequence[str], field: FieldDescriptor, value: Any) -> InvalidRequest:
-    name, wanted = ".".join([*path[:-1], field.name]), _wanted(field)
-    return InvalidRequest(
-        f"{name}: must be {wanted}, is {str(value)[:100]!r}", field=name, limit=wanted, value=value
+def _check_alone(message: Message, field: FieldDescriptor, path: str) -> None:
+    """Refuses a second field where only one may be."""
+    choice = field.containing_oneof
+    other = message.WhichOneof(choice.name) if choice is not None else None
+    if other is None or choice is None:
+        return
+    names = ", ".join(each.name for each in choice.fields)
+    raise InvalidRequest(
+        f"{path or field.name}: takes one of {names}, has {other} and {field.name}",
+        field=path or field.name,
+        limit=f"one of {names}",
+        value=f"{other} and {field.name}",
     )
+
+
+def _set(message: Message, field: FieldDescriptor, value: Any, path: str, *, in_row: bool) -> None:
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        _set_entries(getattr(message, field.name), field.message_type, value, path)
+    elif field.is_repeated:
+        if not isinstance(value, list):
+            raise _wrong(path, "an array", value)
+        target = getattr(message, field.name)
+        for row, item in enumerate(value):
+            if field.message_type is not None:
+                _fill(target.add(), item, f"{path}[{row}]", in_row=True)
+            else:
+                target.append(_value(field, item, f"{path}[{row}]", in_row=False))
+    elif field.message_type is not None:
+        inner = getattr(message, field.name)
+        inner.SetInParent()
+        _fill(inner, value, path, in_row=in_row)
+    elif in_row and field.full_name == _TEXT and isinstance(value, str) and _HALF.search(value):
+        setattr(message, "text_utf8", value.encode("utf-8", "surrogatepass"))  # noqa: B010
+    else:
+        setattr(message, field.name, _value(field, value, path, in_row=in_row))
+
+
+def _set_entries(target: Any, entry: Descriptor, value: Any, path: str) -> None:
+    if not isinstance(value, Mapping):
+        raise _wrong(path, "an object", value)
+    if isinstance(value, Repeating):
+        raise _twice(f"{path}.{value.repeated}")
+    names, values = entry.fields_by_name["key"], entry.fields_by_name["value"]
+    for name, item in value.items():
+        place = f"{path}.{name}"
+        target[_value(names, name, place, in_row=False)] = _value(values, item, place, in_row=False)
+
+
+def _value(field: FieldDescriptor, value: Any, path: str, *, in_row: bool) -> Any:
+    """Returns the value of a field that is no message."""
+    kind = field.cpp_type
+    read: Any = None
+    if field.enum_type is not None:
+        read = _enum_number(field, value)
+    elif kind == FieldDescriptor.CPPTYPE_BOOL:
+        read = value if isinstance(value, bool) else None
+    elif kind in _NUMBERS:
+        read = _number(field, value)
+    elif kind in _UNSIGNED or kind in _SIGNED:
+        read = _whole_number(field, value)
+    elif isinstance(value, str):
+        if field.type == FieldDescriptor.TYPE_BYTES:
+            return read_base64(value, path)
+        return _string(value, path, in_row=in_row)
+    if read is None:
+        raise _wrong(path, _wanted(field), value)
+    return read
+
+
+def _string(value: str, path: str, *, in_row: bool) -> str:
+    half = _HALF.search(value)
+    if half is None:
+        return value
+    if in_row:
+        return _HALF.sub(NO_CHARACTER, value)
+    raise InvalidRequest(
+        f"{path}: must be valid Unicode, character {half.start() + 1} is not: half of a surrogate "
+        "pair, or bytes that are no UTF-8",
+        field=path,
+        limit="valid Unicode",
+        value=value,
+    )
+
+
+def _enum_number(field: FieldDescriptor, value: Any) -> int | None:
+    values = field.enum_type.values_by_name
+    if isinstance(value, str) and value in values:
+        return int(values[value].number)
+    number = int(value) if isinstance(value, str) and _DIGITS.fullmatch(value) else value
+    known = isinstance(number, int) and not isinstance(number, bool)
+    return number if known and number in field.enum_type.values_by_number else None
+
+
+def _whole_number(field: FieldDescriptor, value: Any) -> int | None:
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    lowest, highest = _range(field)
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if lowest <= value <= highest else None
+
+
+def _number(field: FieldDescriptor, value: Any) -> float | None:
+    if isinstance(value, str) and _DECIMAL.fullmatch(value):
+        value = float(value.replace("Infinity", "inf"))
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    number = float(value)
+    narrow = field.cpp_type == FieldDescriptor.CPPTYPE_FLOAT and math.isfinite(number)
+    return None if narrow and abs(number) > 3.4e38 else number
+
+
+def _range(field: FieldDescriptor) -> tuple[int, int]:
+    if field.cpp_type in _UNSIGNED:
+        return 0, _UNSIGNED[field.cpp_type]
+    highest = _SIGNED[field.cpp_type]
+    return -highest - 1, highest
 
 
 def _wanted(field: FieldDescriptor) -> str:
     """Describes what a field takes."""
     if field.enum_type is not None:
         return ", ".join(value.name for value in field.enum_type.values)
-    if field.cpp_type in _WHOLE_NUMBERS:
-        return "a whole number from 0"
+    if field.cpp_type in _UNSIGNED or field.cpp_type in _SIGNED:
+        lowest, highest = _range(field)
+        return f"a whole number from {lowest} to {highest}"
     if field.cpp_type in _NUMBERS:
         return "a number"
-    if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
+    if _is_boolean(field):
         return "true or false"
     return "base64" if field.type == FieldDescriptor.TYPE_BYTES else "a string"
 
 
-def _fields(descriptor: Any) -> dict[str, FieldDescriptor]:
+def _wrong(path: str, wanted: str, value: Any) -> InvalidRequest:
+    single = isinstance(value, (str, int, float)) and not isinstance(value, bool)
+    return InvalidRequest(
+        f"{path}: must be {wanted}, is {_shown(value)}",
+        field=path,
+        limit=wanted,
+        value=value if single else kind_of(value),
+    )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return repr(value if len(value) <= _SHOWN else value[:_SHOWN] + "…")
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    return kind_of(value)
+
+
+def _twice(path: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"{path[:_SHOWN]}: is set twice", field=path, limit="once", value="set twice"
+    )
+
+
+def _unknown(path: str, name: str, descriptor: Descriptor) -> InvalidRequest:
+    names = [field.name for field in descriptor.fields]
+    near = difflib.get_close_matches(name[:_SHOWN], names, 1)
+    known = f"did you mean {near[0]}?" if near else f"there are {', '.join(names) or 'none'}"
+    return InvalidRequest(
+        f"{path[:_SHOWN]}: is no field of {descriptor.name}; {known}",
+        field=path,
+        limit=", ".join(names),
+        value=name,
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _fields(descriptor: Descriptor) -> Mapping[str, FieldDescriptor]:
     """Returns the fields under both of their names."""
     named = {field.name: field for field in descriptor.fields}
     return {field.json_name: field for field in descriptor.fields} | named

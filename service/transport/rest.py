@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import parse_qsl
 
 from google.protobuf.message import Message
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -19,18 +21,31 @@ from service.addresses import is_loopback
 from service.errors import InvalidRequest, RequestCancelled, Unavailable, problem_of
 from service.logs import get_logger
 from service.requests.calls import Call, Calls, Handler, new_request_id, tenant_of
+from service.transport.forms import form_of
 from service.transport.methods import OF_THE_SERVER, Method, RestRoute, methods_of
 from service.transport.pages import page_routes
-from service.transport.proto_json import read_json, read_strings
+from service.transport.proto_json import bind, read_json, read_strings
 from service.transport.rest_bodies import read_form, write_json
 
 MAX_PARTS = 10_000
 TIMEOUT_HEADER = "x-request-timeout"
 """Seconds that a REST client gives its request, as gRPC clients give a deadline."""
 
+Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
+
 log = get_logger(__name__)
 
+_ID = re.compile(r"\{(\w+)\}")
 _METHODS = {method.name: method for method in methods_of(*OF_THE_SERVER)}
+
+
+class _IdConvertor(StringConvertor):
+    """A segment of a path that is an id: none has a colon, which begins a custom verb."""
+
+    regex = "[^/:]+"
+
+
+register_url_convertor("id", _IdConvertor())
 
 
 class Backend:
@@ -60,15 +75,24 @@ class Backend:
 
 
 def rest_app(backend: Backend) -> Starlette:
-    """Builds the application with a route for every RPC, and for the pages."""
-    twins = [(method, method.rest) for method in _METHODS.values() if method.rest is not None]
-    # Custom verbs first: an id's pattern would match "defects:predict", too.
-    twins.sort(key=lambda twin: ":" not in twin[1].path)
+    """Builds the application: a route for every path, which knows its verbs, and the pages."""
+    verbs: dict[str, dict[str, Endpoint]] = {}
+    for method in _METHODS.values():
+        if (twin := method.rest) is not None:
+            verbs.setdefault(twin.path, {})[twin.verb] = _endpoint(method, twin, backend)
     routes = [
-        Route(twin.path, _endpoint(method, twin, backend), methods=[twin.verb])
-        for method, twin in twins
+        Route(_ID.sub(r"{\1:id}", path), _by_verb(endpoints), methods=list(endpoints))
+        for path, endpoints in verbs.items()
     ]
     return Starlette(routes=[*routes, *page_routes()])
+
+
+def _by_verb(endpoints: Mapping[str, Endpoint]) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        verb = "GET" if request.method == "HEAD" else request.method
+        return await endpoints[verb](request)
+
+    return endpoint
 
 
 def problem_response(
@@ -188,9 +212,7 @@ async def _stream_of(request: Message) -> AsyncIterator[Message]:
     yield request
 
 
-def _endpoint(
-    method: Method, twin: RestRoute, backend: Backend
-) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+def _endpoint(method: Method, twin: RestRoute, backend: Backend) -> Endpoint:
     status = HTTPStatus.ACCEPTED if method.server_streaming else HTTPStatus.OK
 
     async def endpoint(request: Request) -> Response:
@@ -212,19 +234,16 @@ async def _read(method: Method, twin: RestRoute, request: Request) -> Message:
     bound: dict[str, Any] = {}
     if twin.field:
         bound[twin.field] = twin.name.format(**request.path_params)
-    for name, value in read_strings(method.request, dict(request.query_params)).items():
-        if bound.get(name, value) != value:
-            raise InvalidRequest(f"{name}: is set twice", field=name, value=value)
-        bound[name] = value
+    query = parse_qsl(
+        request.scope["query_string"].decode("latin-1"),
+        keep_blank_values=True,
+        errors="surrogateescape",
+    )
+    bound = bind(method.request, read_strings(method.request, query), bound)
     content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if content_type == "multipart/form-data":
-        try:
-            async with request.form(max_files=MAX_PARTS, max_fields=MAX_PARTS) as form:
-                return await read_form(method.request, form.multi_items(), bound)
-        except HTTPException as error:
-            raise InvalidRequest(
-                f"body: {error.detail}", field="body", limit="multipart", value="malformed"
-            ) from error
+        async with form_of(request, MAX_PARTS) as parts:
+            return await read_form(method.request, parts, bound)
     return read_json(method.request, await request.body(), bound)
 
 

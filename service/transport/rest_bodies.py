@@ -6,8 +6,8 @@ rows instead of packed columns, and so do the confusion matrices of a report: li
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -17,28 +17,34 @@ from google.protobuf.message import Message
 from starlette.datastructures import UploadFile
 
 from service.errors import InvalidRequest
+from service.requests.fields import NO_CHARACTER
 from service.requests.tensors import from_tensor
-from service.transport.proto_json import read_json, read_strings
+from service.transport.proto_json import bind, read_message, read_strings
 from trunkline.v1 import advice_pb2, common_pb2, extraction_pb2, heads_pb2, prediction_pb2
 
 Json = dict[str, Any]
 
+_ANY_BYTES = ("utf-8", "surrogateescape")
+_HALF = re.compile("[\ud800-\udfff]")
+
 
 async def read_form(
-    request_class: type[Message], parts: Iterable[tuple[str, UploadFile | str]], bound: Json
+    request_class: type[Message],
+    parts: Iterable[tuple[str, UploadFile | str]],
+    bound: Mapping[str, Any],
 ) -> Message:
     """Reads multipart parts as a message.
 
     Parts called ``image`` are files, ``text`` are strings or files; each is one row, in order.
     Parts called ``label`` (and ``id``) belong to the rows in order. All others set fields of the
-    request.
+    request. Bytes of a string that are no UTF-8 are in it as surrogates.
 
     Raises:
         InvalidRequest: the parts do not make such a request.
     """
     inputs: list[common_pb2.Input] = []
     columns: dict[str, list[str]] = {"label": [], "id": []}
-    fields: dict[str, str] = {}
+    fields: list[tuple[str, str]] = []
     for name, value in parts:
         if name in ("image", "text"):
             inputs.append(await _form_input(name, value))
@@ -50,11 +56,11 @@ async def read_form(
                 value="file",
             )
         elif name in columns:
-            columns[name].append(value)
+            columns[name].append(_HALF.sub(NO_CHARACTER, value))
         else:
-            fields[name] = value
-    body = json.dumps(read_strings(request_class, fields)).encode()
-    request = read_json(request_class, body, bound)
+            fields.append((name, value))
+    data = bind(request_class, read_strings(request_class, fields), bound)
+    request = read_message(request_class, data)
     _fill_rows(request, inputs, columns)
     return request
 
@@ -71,7 +77,7 @@ def write_json(reply: Message) -> Json:
 
 
 async def _form_input(name: str, value: UploadFile | str) -> common_pb2.Input:
-    data = value.encode() if isinstance(value, str) else await value.read()
+    data = value.encode(*_ANY_BYTES) if isinstance(value, str) else await value.read()
     if name == "image":
         return common_pb2.Input(image=data)
     return common_pb2.Input(text_utf8=data)

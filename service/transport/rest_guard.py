@@ -6,6 +6,7 @@ with a request id, whoever made it: the router, BentoML's own endpoints, or a fa
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from urllib.parse import urlsplit
@@ -17,13 +18,16 @@ from service.addresses import is_loopback
 from service.errors import (
     BodyTooLarge,
     Forbidden,
+    HeadersTooLarge,
     InternalError,
     InvalidRequest,
     ServiceError,
+    TargetTooLong,
     Unavailable,
     UnknownMethod,
     UnsupportedMediaType,
 )
+from service.transport.gzip_bodies import TAKEN, Unpacker, is_packed
 from service.transport.pages import PAGES
 from service.transport.rest import refuse
 
@@ -36,14 +40,19 @@ MEDIA_TYPES = (
 # BentoML reads the bodies of its native endpoints; a malformed form it takes for its own fault.
 NATIVE = ("/predict", "/embed")
 NATIVE_MEDIA_TYPES = tuple(name for name in MEDIA_TYPES if name != "multipart/form-data")
+MAX_TARGET_BYTES = 8 * 1024
+MAX_HEADER_BYTES = 32 * 1024
+
 _LENGTH = re.compile("[0-9]{1,20}")
+_JSON_PLACE = re.compile(r"line (\d+) column (\d+)")
 PROBES = ("/livez", "/readyz", "/healthz", "/metrics")
 
 
 class RestGuard:
     """ASGI middleware that refuses other sites, other media types, and bodies that are too large.
 
-    A body is counted while it arrives, so one without a length cannot get around the limit.
+    A body is unpacked and counted while it arrives: neither one without a length nor one that
+    unpacks to much more gets around the limit.
     """
 
     def __init__(self, app: ASGIApp, max_body_bytes: int, *, loopback_only: bool) -> None:
@@ -57,35 +66,33 @@ class RestGuard:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
+        unpacker: Unpacker | None = None
         try:
+            _check_head(scope)
             self._check_site(headers, scope["path"])
             for content_type in headers.getlist("content-type"):
                 self._check_media_type(content_type, native=scope["path"] in NATIVE)
             self._check_size(headers.get("content-length", "0"))
+            if is_packed(headers.getlist("content-encoding")):
+                unpacker = Unpacker()
+                scope = _without(scope, b"content-encoding", b"content-length")
+        except UnsupportedMediaType as error:
+            await refuse(error, scope, headers={"Accept-Encoding": TAKEN})(scope, receive, send)
+            return
         except ServiceError as error:
             await refuse(error, scope)(scope, receive, send)
             return
-        await self._pass_on(scope, receive, send)
+        await self._pass_on(_Body(receive, self._max_body_bytes, unpacker), scope, send)
 
-    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
-        size = 0
-        too_large: ServiceError | None = None
+    async def _pass_on(self, body: _Body, scope: Scope, send: Send) -> None:
+        receive = body.receive
         foreign: Message | None = None  # the start of an error that is no problem document yet
         text = b""
         answered = False
 
-        async def counted() -> Message:
-            nonlocal size, too_large
-            message = await receive()
-            size += len(message.get("body", b""))
-            if size > self._max_body_bytes:
-                too_large = self._too_large(size)
-                raise too_large
-            return message
-
         async def translated(message: Message) -> None:
             nonlocal foreign, text, answered
-            if message["type"] == "http.response.start" and (too_large or _is_foreign(message)):
+            if message["type"] == "http.response.start" and (body.refusal or _is_foreign(message)):
                 foreign = message
                 return
             if foreign is None:
@@ -95,17 +102,19 @@ class RestGuard:
             text += message.get("body", b"")
             if not message.get("more_body"):
                 response = (
-                    refuse(too_large, scope)
-                    if too_large
-                    else refuse(_read(foreign, text), scope, foreign["status"], _kept(foreign))
+                    refuse(body.refusal, scope)
+                    if body.refusal
+                    else refuse(
+                        _read(foreign, text, scope), scope, foreign["status"], _kept(foreign)
+                    )
                 )
                 answered = True
                 await response(scope, receive, send)
 
         try:
-            await self._app(scope, counted, translated)
+            await self._app(scope, receive, translated)
         except InvalidRequest as error:
-            if error is not too_large:
+            if error is not body.refusal:
                 raise
             if not answered:
                 await refuse(error, scope)(scope, receive, send)
@@ -155,15 +164,80 @@ class RestGuard:
                 value=content_length,
             )
         if int(content_length) > self._max_body_bytes:
-            raise self._too_large(int(content_length))
+            raise _too_large(self._max_body_bytes, int(content_length))
 
-    def _too_large(self, size: int) -> BodyTooLarge:
-        return BodyTooLarge(
-            f"body: at most {self._max_body_bytes} bytes, has {size} or more",
-            field="body",
-            limit=self._max_body_bytes,
+
+class _Body:
+    """A body on its way in: unpacked, if it is packed, and counted before and after that.
+
+    Attributes:
+        refusal: why no more of it was read.
+    """
+
+    def __init__(self, receive: Receive, most: int, unpacker: Unpacker | None) -> None:
+        self._receive = receive
+        self._most = most
+        self._unpacker = unpacker
+        self._arrived = 0
+        self._size = 0
+        self.refusal: InvalidRequest | None = None
+
+    async def receive(self) -> Message:
+        """Returns the next message of the server's."""
+        message = await self._receive()
+        if message["type"] != "http.request":
+            return message
+        try:
+            return {**message, "body": await self._take(message)}
+        except InvalidRequest as error:
+            self.refusal = error
+            raise
+
+    async def _take(self, message: Message) -> bytes:
+        body: bytes = message.get("body", b"")
+        self._arrived += len(body)
+        if self._unpacker is not None and self._arrived <= self._most:
+            body = await asyncio.to_thread(self._unpacker.unpack, body, self._most - self._size)
+            if not message.get("more_body") and self._size + len(body) <= self._most:
+                self._unpacker.end()
+        self._size += len(body)
+        if max(self._arrived, self._size) > self._most:
+            size = max(self._arrived, self._size)
+            raise _too_large(self._most, size, " when unpacked" if self._unpacker else "")
+        return body
+
+
+def _too_large(most: int, size: int, when: str = "") -> BodyTooLarge:
+    return BodyTooLarge(
+        f"body: at most {most} bytes{when}, has {size} or more",
+        field="body",
+        limit=most,
+        value=size,
+    )
+
+
+def _check_head(scope: Scope) -> None:
+    target = len(scope.get("raw_path") or scope["path"].encode()) + len(scope["query_string"])
+    if target > MAX_TARGET_BYTES:
+        raise TargetTooLong(
+            f"path: at most {MAX_TARGET_BYTES} bytes with its query, has {target}",
+            field="path",
+            limit=MAX_TARGET_BYTES,
+            value=target,
+        )
+    size = sum(len(name) + len(value) for name, value in scope["headers"])
+    if size > MAX_HEADER_BYTES:
+        raise HeadersTooLarge(
+            f"headers: at most {MAX_HEADER_BYTES} bytes, have {size}",
+            field="headers",
+            limit=MAX_HEADER_BYTES,
             value=size,
         )
+
+
+def _without(scope: Scope, *names: bytes) -> Scope:
+    kept = [(name, value) for name, value in scope["headers"] if name.lower() not in names]
+    return {**scope, "headers": kept}
 
 
 def _is_foreign(start: Message) -> bool:
@@ -175,20 +249,39 @@ def _kept(start: Message) -> dict[str, str]:
     return {name: value for name, value in Headers(raw=start["headers"]).items() if name == "allow"}
 
 
-def _read(start: Message, text: bytes) -> ServiceError:
+def _read(start: Message, text: bytes, scope: Scope) -> ServiceError:
     """Returns the error that the router or BentoML meant."""
     status = start["status"]
-    if status in (404, 405):
-        return UnknownMethod("path: there is no such method", field="path")
+    asked = f"{scope['method']} {scope['path']}"
+    if status == 405:
+        allowed = Headers(raw=start["headers"]).get("allow", "")
+        return UnknownMethod(
+            f"path: {scope['path'][:200]} takes {allowed}, not {scope['method'][:20]}",
+            field="path",
+            limit=allowed,
+            value=asked,
+        )
+    if status == 404:
+        return UnknownMethod(f"path: there is no {asked[:200]}", field="path", value=asked)
     if status == 503:
         return Unavailable("the server is not ready", retry_after=1.0)
     if status >= 500:
         return InternalError("internal error")
-    try:
-        details = json.loads(text)["detail"]
-        faults = [f"{'.'.join(map(str, item['loc']))} {item['msg']}".strip() for item in details]
-    except (ValueError, KeyError, TypeError):
-        faults = ["malformed"]
+    if (unknown := _unknown_field(text)) is not None:
+        return InvalidRequest(
+            f"{unknown[:100]}: there is no such field", field=unknown, value=unknown
+        )
+    found = _JSON_PLACE.search(text.decode(errors="replace"))
+    place = f"line {found[1]}, column {found[2]}" if found else "malformed"
     return InvalidRequest(
-        f"body: {'; '.join(faults)[:300]}", field="body", limit="the endpoint's form"
+        f"body: must be a JSON object in UTF-8: {place}", field="body", limit="JSON", value=place
     )
+
+
+def _unknown_field(text: bytes) -> str | None:
+    """Returns the field that BentoML's form does not have, if that is what it refused."""
+    try:
+        (fault, *_) = json.loads(text)["detail"]
+        return str(fault["loc"][0]) if fault["type"] == "extra_forbidden" else None
+    except (ValueError, KeyError, TypeError, IndexError):
+        return None

@@ -20,6 +20,8 @@ CODES = {
     "InvalidRequest": "INVALID_ARGUMENT",
     "UnsupportedMediaType": "INVALID_ARGUMENT",
     "BodyTooLarge": "INVALID_ARGUMENT",
+    "TargetTooLong": "INVALID_ARGUMENT",
+    "HeadersTooLarge": "INVALID_ARGUMENT",
     "Forbidden": "PERMISSION_DENIED",
     "PermissionDenied": "PERMISSION_DENIED",
     "NotFound": "NOT_FOUND",

@@ -16,6 +16,7 @@ from trunkline.cli.server import check, demo, extractor, serve
 from trunkline.cli.train import train
 from trunkline.cli.trainings import trainings
 from trunkline.connection import channel
+from trunkline.connection.addresses import DEFAULT_ADDRESS
 from trunkline.version import __version__
 
 
@@ -23,9 +24,7 @@ from trunkline.version import __version__
     cls=ErrorsAsLines,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@server_options(
-    default_server=channel.DEFAULT_ADDRESS, default_timeout=channel.DEFAULT_TIMEOUT, env=True
-)
+@server_options(default_server=DEFAULT_ADDRESS, default_timeout=channel.DEFAULT_TIMEOUT, env=True)
 @click.version_option(__version__, prog_name="trunkline")
 @click.pass_context
 def main(ctx: click.Context, server: str, token: str | None, timeout: float) -> None:

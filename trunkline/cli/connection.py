@@ -9,11 +9,15 @@ from typing import Any
 
 import click
 
-from trunkline.cli.output import Output
+from trunkline.cli.output import Failure, Output
 from trunkline.clients.client import Client
+from trunkline.connection.addresses import other_port, suggested_address
+from trunkline.errors import InvalidArgument
 from trunkline.resources import HeadName, InvalidName, TenantName
 
 Command = Callable[..., Any]
+
+_PROBE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -87,11 +91,28 @@ def client_command(function: Command) -> Command:
         before = click.get_current_context().find_object(Connection)
         assert before is not None, "every command is one of the main group's"
         address, shown = server or before.server, token or before.token
-        client = Client(address, token=shown, timeout=timeout or before.timeout)
-        with client, _retries_on_stderr():
-            return function(client, Output(as_json), **parameters)
+        try:
+            client = Client(address, token=shown, timeout=timeout or before.timeout)
+            with client, _retries_on_stderr():
+                return function(client, Output(as_json), **parameters)
+        except InvalidArgument as error:
+            if error.field != "server":
+                raise
+            raise Failure(error.message + _answers(address)) from error
 
     return command
+
+
+def _answers(address: str) -> str:
+    """Says whether a server runs where one would be that was meant by a wrong address."""
+    meant = suggested_address(address)
+    meant = other_port(meant) if meant == address else meant
+    if meant is None:
+        return ""
+    with Client(meant, timeout=_PROBE_SECONDS) as client:
+        if client.ready():
+            return f" (a server answers at {meant})"
+    return f" (no server answers at {meant}; `trunkline serve` starts one)"
 
 
 def _read_head(ctx: click.Context, param: click.Parameter, value: str) -> str:

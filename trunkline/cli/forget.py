@@ -62,5 +62,5 @@ def forget(
 
 def _digests(word: str, columns: Columns, notes: Notes) -> list[str]:
     if is_digest(word):
-        return [word]
+        return [word.lower()]
     return [item.digest() for item in read_inputs(Path(word), columns, notes)]

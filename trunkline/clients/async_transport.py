@@ -11,9 +11,10 @@ import grpc
 from trunkline import calls
 from trunkline.calls import Call, Page, Pause, SendExamples, WatchTraining
 from trunkline.connection import channel
+from trunkline.connection.addresses import DEFAULT_ADDRESS, check_address
 from trunkline.connection.retrying import Attempts
 from trunkline.connection.status import error_from_rpc
-from trunkline.errors import DeadlineExceeded, Internal, Unavailable
+from trunkline.errors import DeadlineExceeded, Internal, InvalidArgument, Unavailable
 from trunkline.flows.rows import Flow, Step
 
 T = TypeVar("T")
@@ -24,12 +25,12 @@ class AsyncTransport:
 
     def __init__(
         self,
-        address: str = channel.DEFAULT_ADDRESS,
+        address: str = DEFAULT_ADDRESS,
         *,
         token: str | None = None,
         timeout: float = channel.DEFAULT_TIMEOUT,
     ) -> None:
-        self.address = channel.check_address(address)
+        self.address = check_address(address)
         self.timeout = channel.check_timeout(timeout)
         self._metadata = channel.call_metadata(token)
         self._channel = grpc.aio.insecure_channel(address, options=channel.channel_options(address))
@@ -50,7 +51,7 @@ class AsyncTransport:
         call = calls.ready(service)
         try:
             return await self._once(call, self._seconds(timeout))
-        except (Unavailable, DeadlineExceeded):
+        except (Unavailable, DeadlineExceeded, InvalidArgument):
             return False
 
     async def _run(self, flow: Flow[T], timeout: float | None, *, blocks: bool = False) -> T:
@@ -82,7 +83,12 @@ class AsyncTransport:
 
     async def _call(self, call: Call[T], timeout: float | None) -> T:
         seconds = self._seconds(timeout, at_least=call.at_least)
-        attempts = Attempts(seconds, idempotent=call.idempotent)
+        if not call.idempotent:
+            # It waits for a connection without a word; this says what it waits for.
+            await self._attempt(calls.ready(""), Attempts(seconds, idempotent=True))
+        return await self._attempt(call, Attempts(seconds, idempotent=call.idempotent))
+
+    async def _attempt(self, call: Call[T], attempts: Attempts) -> T:
         while True:
             try:
                 return await self._once(call, attempts.remaining)
@@ -100,7 +106,7 @@ class AsyncTransport:
                 wait_for_ready=not call.idempotent,
             )
         except grpc.RpcError as error:
-            raise error_from_rpc(error) from error
+            raise error_from_rpc(error, self.address) from error
         return call.read(reply)
 
     async def _send(self, step: SendExamples[T], timeout: float | None) -> T:
@@ -112,7 +118,7 @@ class AsyncTransport:
             try:
                 return step.read(await stream)
             except grpc.RpcError as cause:
-                error = error_from_rpc(cause)
+                error = error_from_rpc(cause, self.address)
                 if not written and isinstance(error, Internal) and not error.request_id:
                     # grpc.aio's own word for a stream that ended under a write.
                     raise Unavailable("the stream broke while it was written") from cause
@@ -138,7 +144,7 @@ class AsyncTransport:
             async for reply in stream:
                 step.seen(reply)
         except grpc.RpcError as error:
-            raise error_from_rpc(error) from error
+            raise error_from_rpc(error, self.address) from error
         finally:
             stream.cancel()
 

@@ -10,9 +10,10 @@ from google.protobuf.message import Message
 from trunkline import calls
 from trunkline.calls import Call, Page, Pause, SendExamples, WatchTraining
 from trunkline.connection import channel
+from trunkline.connection.addresses import DEFAULT_ADDRESS, check_address
 from trunkline.connection.retrying import Attempts
 from trunkline.connection.status import error_from_rpc
-from trunkline.errors import DeadlineExceeded, Unavailable
+from trunkline.errors import DeadlineExceeded, InvalidArgument, Unavailable
 from trunkline.flows.rows import Flow, Step
 
 T = TypeVar("T")
@@ -23,12 +24,12 @@ class Transport:
 
     def __init__(
         self,
-        address: str = channel.DEFAULT_ADDRESS,
+        address: str = DEFAULT_ADDRESS,
         *,
         token: str | None = None,
         timeout: float = channel.DEFAULT_TIMEOUT,
     ) -> None:
-        self.address = channel.check_address(address)
+        self.address = check_address(address)
         self.timeout = channel.check_timeout(timeout)
         self._metadata = channel.call_metadata(token)
         self._channel = grpc.insecure_channel(address, options=channel.channel_options(address))
@@ -49,7 +50,7 @@ class Transport:
         call = calls.ready(service)
         try:
             return self._once(call, self._seconds(timeout))
-        except (Unavailable, DeadlineExceeded):
+        except (Unavailable, DeadlineExceeded, InvalidArgument):
             return False
 
     def _run(self, flow: Flow[T], timeout: float | None) -> T:
@@ -80,7 +81,12 @@ class Transport:
 
     def _call(self, call: Call[T], timeout: float | None) -> T:
         seconds = self._seconds(timeout, at_least=call.at_least)
-        attempts = Attempts(seconds, idempotent=call.idempotent)
+        if not call.idempotent:
+            # It waits for a connection without a word; this says what it waits for.
+            self._attempt(calls.ready(""), Attempts(seconds, idempotent=True))
+        return self._attempt(call, Attempts(seconds, idempotent=call.idempotent))
+
+    def _attempt(self, call: Call[T], attempts: Attempts) -> T:
         while True:
             try:
                 return self._once(call, attempts.remaining)
@@ -98,7 +104,7 @@ class Transport:
                 wait_for_ready=not call.idempotent,
             )
         except grpc.RpcError as error:
-            raise error_from_rpc(error) from error
+            raise error_from_rpc(error, self.address) from error
         return call.read(reply)
 
     def _send(self, step: SendExamples[T], timeout: float | None) -> T:
@@ -119,7 +125,7 @@ class Transport:
             reply = method(messages(), timeout=seconds, metadata=self._metadata)
         except grpc.RpcError as error:
             # A failure here ends the stream, of which the server then complains: a consequence.
-            raise (failures[0] if failures else error_from_rpc(error)) from error
+            raise (failures[0] if failures else error_from_rpc(error, self.address)) from error
         if failures:
             raise failures[0]
         return step.read(reply)
@@ -131,7 +137,7 @@ class Transport:
             for reply in stream:
                 step.seen(reply)
         except grpc.RpcError as error:
-            raise error_from_rpc(error) from error
+            raise error_from_rpc(error, self.address) from error
         finally:
             stream.cancel()
 

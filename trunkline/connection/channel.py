@@ -1,9 +1,8 @@
-"""How both clients reach the server: address, channel options, metadata."""
+"""How both clients reach the server: channel options, timeouts, metadata."""
 
 from trunkline.errors import InvalidArgument
 
 MAX_MESSAGE_BYTES = 64 * 2**20
-DEFAULT_ADDRESS = "127.0.0.1:50051"
 DEFAULT_TIMEOUT = 30.0
 
 Metadata = tuple[tuple[str, str], ...]
@@ -27,21 +26,6 @@ def channel_options(address: str) -> list[tuple[str, int]]:
     return options
 
 
-def check_address(address: str) -> str:
-    """Returns the address if it is `HOST:PORT` or `unix:PATH`. Raises `InvalidArgument`."""
-    host, colon, port = address.rpartition(":")
-    if address.startswith("unix:") and len(address) > len("unix:"):
-        return address
-    if host and colon and port.isascii() and port.isdigit() and 0 < int(port) < 2**16:
-        return address
-    raise InvalidArgument(
-        f"not an address: {address!r} (HOST:PORT or unix:PATH)",
-        field="server",
-        limit="HOST:PORT or unix:PATH",
-        value=address,
-    )
-
-
 def check_timeout(timeout: float) -> float:
     """Returns the timeout in seconds, if it is positive. Raises `InvalidArgument`."""
     if timeout > 0:
@@ -55,5 +39,6 @@ def check_timeout(timeout: float) -> float:
 
 
 def call_metadata(token: str | None) -> Metadata:
-    """Returns what goes with every call."""
-    return (("authorization", f"Bearer {token}"),) if token else ()
+    """Returns what goes with every call: the token, and what replies may have."""
+    size = ("x-max-reply-bytes", str(MAX_MESSAGE_BYTES))
+    return (size, ("authorization", f"Bearer {token}")) if token else (size,)

@@ -1,5 +1,6 @@
 """From a failed RPC to an exception of the tree in `errors`."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,25 +10,51 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from trunkline import errors
+from trunkline.connection.unreachable import unreachable
 
+_TOO_LARGE = re.compile(r"(Sent|Received) message larger than max \((\d+) vs\. (\d+)\)")
 _DETAILS = "grpc-status-details-bin"
 _REQUEST_ID = "x-request-id"
 
 
-def error_from_rpc(rpc_error: grpc.RpcError) -> errors.TrunklineError:
-    """Returns a failed call's exception, with the details of the server (google.rpc.Status)."""
+def error_from_rpc(rpc_error: grpc.RpcError, address: str = "") -> errors.TrunklineError:
+    """Returns a failed call's exception, with the details of the server (google.rpc.Status).
+
+    Where gRPC itself failed, what it says of `address` and of sizes is put into our words.
+    """
     code = rpc_error.code()
+    words = rpc_error.details() or code.name
+    own = _own(code.name, words, address)
+    if own is not None:
+        return own
     trailing: Any = rpc_error.trailing_metadata() or ()  # pairs, which the types do not say
     metadata: dict[str, str | bytes] = dict(trailing)
     info, retry_after, request_id = _details(metadata.get(_DETAILS))
     return errors.BY_CODE.get(code.name, errors.Unknown)(
-        rpc_error.details() or code.name,
+        words,
         reason=info.reason,
         field=info.metadata.get("field", ""),
         limit=info.metadata.get("limit", ""),
         value=info.metadata.get("value", ""),
         retry_after=retry_after,
         request_id=request_id or _text(metadata.get(_REQUEST_ID)),
+    )
+
+
+def _own(code: str, words: str, address: str) -> errors.TrunklineError | None:
+    """Returns the error that gRPC made itself, if it is a known one."""
+    if code == "UNAVAILABLE":
+        return unreachable(words, address)
+    too_large = _TOO_LARGE.search(words)
+    if code != "RESOURCE_EXHAUSTED" or too_large is None:
+        return None
+    what = "reply" if too_large[1] == "Received" else "request"
+    return errors.ResourceExhausted(
+        f"{what}: at most {too_large[3]} bytes in one message, has {too_large[2]}; ask for or send "
+        "less at once",
+        field=what,
+        limit=too_large[3],
+        value=too_large[2],
     )
 
 

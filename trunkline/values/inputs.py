@@ -176,18 +176,19 @@ class Vector:
 
 @dataclass(frozen=True)
 class Digest:
-    """The digest of an input this tenant sent before, as 64 hexadecimal digits."""
+    """The digest of an input this tenant sent before: 64 hexadecimal digits, kept in lower case."""
 
     hex: str
 
     def __post_init__(self) -> None:
-        if not digests.is_digest(self.hex):
+        if not isinstance(self.hex, str) or not digests.is_digest(self.hex):
             raise InvalidArgument(
-                "a digest has 64 lower-case hexadecimal digits",
+                "a digest has 64 hexadecimal digits",
                 field="digest",
-                limit="[0-9a-f]{64}",
-                value=self.hex[:100],
+                limit="[0-9a-fA-F]{64}",
+                value=str(self.hex)[:100],
             )
+        object.__setattr__(self, "hex", self.hex.lower())
 
     def load(self) -> "Digest":
         """Returns itself: it is in memory."""

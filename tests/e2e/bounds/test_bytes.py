@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from collections.abc import Iterator
 
 import grpc
@@ -10,17 +12,18 @@ import pytest
 
 from tests.e2e.bounds.checks import SVG, TENANT, assert_logged, assert_tells_no_secret
 from tests.e2e.processes import Running
-from tests.e2e.samples import Labelled
+from tests.e2e.samples import Labelled, noise_png
 from tests.e2e.transports import (
     METHODS,
     Grpc,
     Refused,
     accepted,
+    image,
     json_body,
     refusal,
     text,
 )
-from trunkline.v1 import prediction_pb2
+from trunkline.v1 import extraction_pb2, extraction_pb2_grpc, prediction_pb2
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
@@ -87,17 +90,19 @@ class Body:
         (b"[" * 100_000, 400, "body"),
         (b'{"a":' * 100_000, 400, "body"),
         (b'{"inputs":' + b"[" * 100_000 + b"]" * 100_000 + b"}", 400, "body"),
-        (b'{"unknown_field": 1}', 400, "body"),
-        (b'{"inputs": [{"text": 1}]}', 400, "body"),
-        (b'{"inputs": [{"text": "a", "image": "YQ=="}]}', 400, "body"),
+        (b'{"inputs": [{"image": [255, 216]}]}', 400, "inputs[0].image"),
+        (b'{"inputs": [{"image": "/9j/4AAQSkZJRgAB\xef\xbf\xbd"}]}', 400, "inputs[0].image"),
+        (b'{"inputs": [{"image": "http://127.0.0.1/a.jpg"}]}', 400, "inputs[0].image"),
+        (b'{"unknown_field": 1}', 400, "unknown_field"),
+        (b'{"inputs": [{"text": 1}]}', 400, "inputs[0].text"),
+        (b'{"inputs": [{"text": "a", "image": "YQ=="}]}', 400, "inputs[0]"),
         (b'{"inputs": [{"text": "a"}], "top_k": -1}', 400, "top_k"),
         (b'{"inputs": [{"text": "a"}], "top_k": 1e99}', 400, "top_k"),
         (b'{"inputs": [{"text": "a"}], "top_k": NaN}', 400, "top_k"),
-        (b'{"inputs": [{"text": "\\ud800"}]}', 400, "body"),
         (b'{"head": "tenants/other/heads/text", "inputs": [{"text": "a"}]}', 400, "head"),
-        (b'{"inputs": [{"url": "http://127.0.0.1/"}]}', 400, "body"),
+        (b'{"inputs": [{"url": "http://127.0.0.1/"}]}', 400, "inputs[0].url"),
     ],
-    ids=range(16),
+    ids=range(18),
 )
 @pytest.mark.usefixtures("_unchanged")
 def test_bad_json_is_refused(
@@ -160,7 +165,11 @@ def test_body_over_the_limit_is_refused(
     [
         ("GET", "/v1/nothing", 404),
         ("DELETE", f"/v1/{TENANT}/heads", 405),
-        ("POST", f"/v1/{TENANT}/heads/text:nothing", 405),
+        ("POST", f"/v1/{TENANT}/heads/text:nothing", 404),
+        ("GET", f"/v1/{TENANT}/heads/text:predict", 405),
+        ("DELETE", f"/v1/{TENANT}:embed", 405),
+        ("PUT", f"/v1/{TENANT}/heads/text", 405),
+        ("GET", "/predict", 405),
         ("POST", "/nothing", 404),
     ],
 )
@@ -172,13 +181,17 @@ def test_unknown_path_is_a_problem_document(
     assert response.headers["content-type"] == "application/problem+json"
     assert response.json()["status"] == status
     assert response.json()["code"] == "UNIMPLEMENTED"
+    assert path in response.json()["detail"]
+    assert response.json()["value"] == f"{verb} {path}"
+    if status == 405:
+        assert response.headers["allow"] == response.json()["limit"] != ""
     assert_tells_no_secret(response.text)
     assert_logged(server, response.json()["request_id"])
 
 
 @pytest.mark.parametrize(
     ("query", "field"),
-    [("page_size=x", "page_size"), ("unknown=1", "body"), ("page_size=-1", "page_size")],
+    [("page_size=x", "page_size"), ("unknown=1", "unknown"), ("page_size=-1", "page_size")],
 )
 def test_bad_query_is_refused(http: httpx.Client, query: str, field: str) -> None:
     with pytest.raises(Refused) as refused:
@@ -209,6 +222,89 @@ def test_bad_multipart_costs_its_row_or_its_request(
     broken = http.post(path, content=b"--y\r\nnonsense", headers=header)
     assert broken.status_code == 400
     assert_tells_no_secret(broken.text)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("/predict", b'{"head": "bounds/text", "inputs": [{"image": [255]}]}', "inputs[0].image"),
+        ("/predict", b'{"head": "bounds/text", "inputs": [{"image": "a.jpg"}]}', "inputs[0].image"),
+        ("/predict", b'{"head": "bounds/text", "inputs": {"text": "a"}}', "inputs"),
+        ("/predict", b'{"head": "bounds/text", "inputs": [], "topk": 1}', "topk"),
+        ("/predict", b'{"head": 5, "inputs": [{"text": "a"}]}', "head"),
+        ("/embed", b'{"tenant": "bounds", "inputs": [{"text": 5}]}', "inputs[0].text"),
+        ("/embed", b'{"tenant": "bounds", "inputs": [{"text": "a"}', "body"),
+        ("/embed", b"[]", "body"),
+        ("/embed", b'{"tenant": "\xff"}', "body"),
+    ],
+)
+def test_native_endpoints_speak_of_fields_as_their_twins_do(
+    http: httpx.Client, server: Running, path: str, body: bytes, field: str
+) -> None:
+    response = http.post(path, content=body, headers={"content-type": Body.json})
+    assert (response.status_code, response.json()["field"]) == (400, field), response.text
+    assert_tells_no_secret(response.text)
+    assert "Input should be" not in response.text
+    assert_logged(server, response.json()["request_id"])
+
+
+@pytest.mark.usefixtures("_unchanged")
+def test_packed_bodies_are_taken_on_every_way_in(
+    http: httpx.Client, heads: dict[str, str], photos: Labelled
+) -> None:
+    packed = {"content-type": Body.json, "content-encoding": "gzip"}
+    plain = http.post(Body.path, json={"inputs": [{"text": "a"}]}).json()
+    (row,) = plain["predictions"]
+    for path in (Body.path, "/predict"):
+        body = {"inputs": [{"text": "a"}]} | ({"head": heads["text"]} if path == "/predict" else {})
+        content = gzip.compress(json.dumps(body).encode())
+        response = accepted(http.post(path, content=content, headers=packed))
+        assert response.json()["predictions"] == [row]
+    form = httpx.Request("POST", "http://a", files={"image": photos[0][0]})
+    packed = {"content-type": form.headers["content-type"], "content-encoding": "gzip"}
+    path = f"/v1/{TENANT}/heads/image:predict"
+    response = accepted(http.post(path, content=gzip.compress(form.read()), headers=packed))
+    assert response.json()["predictions"][0]["label"] in ("l0", "l1")
+    bomb = gzip.compress(bytes(100 << 20))
+    for path in (Body.path, "/predict"):
+        response = http.post(path, content=bomb, headers=packed | {"content-type": Body.json})
+        assert (response.status_code, response.json()["field"]) == (413, "body"), path
+
+
+@pytest.mark.usefixtures("_unchanged")
+def test_path_or_headers_beyond_their_limit_are_refused(
+    http: httpx.Client, server: Running
+) -> None:
+    long = http.get(f"/v1/{TENANT}/heads", params={"page_token": "x" * 100_000})
+    assert (long.status_code, long.json()["field"]) == (414, "path")
+    wide = http.get(f"/v1/{TENANT}/heads", headers={"x-much": "x" * 100_000})
+    assert (wide.status_code, wide.json()["field"]) == (431, "headers")
+    for response in (long, wide):
+        assert_logged(server, response.json()["request_id"])
+
+
+def test_plain_client_that_asks_for_more_than_it_takes_is_told_before_any_work(
+    server: Running,
+) -> None:
+    request = extraction_pb2.EmbedRequest(
+        tenant=TENANT, inputs=[image(noise_png(row)) for row in range(1024)]
+    )
+    with grpc.insecure_channel(server.grpc) as channel:
+        stub = extraction_pb2_grpc.ExtractionServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.Embed(request, timeout=60)
+        error = refusal(refused.value)
+        assert (error.code, error.field, error.value) == ("INVALID_ARGUMENT", "inputs", "1024")
+        digests = stub.Embed(
+            extraction_pb2.EmbedRequest(
+                tenant=TENANT, inputs=[request.inputs[0]] * int(error.limit)
+            ),
+            timeout=60,
+        ).digests
+        assert len(digests) == int(error.limit)
+        del request.inputs[:-1]
+        known = stub.Embed(request, timeout=60)
+    assert known.timing.backbone_seconds > 0, "the last of them had been embedded"
 
 
 def test_json_form_of_a_message_is_what_rest_takes(

@@ -45,3 +45,21 @@ async def test_times_of_a_request_are_those_of_its_slowest_row() -> None:
     assert await timing("known") == (0.1, 0.2, 0.3)
     assert await timing("known") == (0, 0, 0)
     assert await timing("known", "new", "known") == (0.1, 0.2, 0.3)
+
+
+@pytest.mark.parametrize(("reply_bytes", "fits"), [(6000, 5), (None, 10), (2**31, 10)])
+async def test_rows_whose_reply_the_client_would_not_take_are_refused_before_any_work(
+    reply_bytes: int | None, fits: int
+) -> None:
+    extractor = HandExtractor()
+    extraction = Extraction(extractor, made(extractor), InputLimits(), max_rows=10)
+    call = Call("Embed", "grpc", "acme", None, reply_bytes=reply_bytes)
+    rows = [f"known {row}" for row in range(10)]
+    request = extraction_pb2.EmbedRequest(tenant="tenants/acme", inputs=texts(*rows))
+    if fits < 10:
+        with pytest.raises(InvalidRequest, match="the reply would have some") as caught:
+            await extraction.embed(request, call)
+        assert (caught.value.field, caught.value.limit, caught.value.value) == ("inputs", fits, 10)
+        assert extractor.asked == []
+    else:
+        assert len((await extraction.embed(request, call)).digests) == 10

@@ -376,3 +376,35 @@ async def test_embedding_of_a_failed_row_is_zero_and_named(server: InProcessServ
     wanted = [vector_of("a"), np.zeros(DIM, np.float32), vector_of("b")]
     np.testing.assert_array_equal(matrix, np.stack(wanted))
     assert [error.row for error in response.errors] == [1]
+
+
+async def test_digests_are_taken_in_either_case(server: InProcessServer) -> None:
+    await server.create()
+    await server.add({"red one": "red", "blue one": "blue"})
+    known, other = (text_digest(text).upper() for text in ("red one", "blue one"))
+    missing = heads_pb2.FindMissingInputsRequest(head=HEAD, digests=[known, "F" * 64])
+    assert list((await server.ask("FindMissingInputs", missing)).missing) == ["F" * 64]
+    update = heads_pb2.ExampleUpdate(digest=known, label="blue")
+    updates = heads_pb2.UpdateExamplesRequest(head=HEAD, updates=[update])
+    assert (await server.ask("UpdateExamples", updates)).updated == 1
+    deletion = heads_pb2.DeleteExamplesRequest(head=HEAD, digests=[known])
+    assert (await server.ask("DeleteExamples", deletion)).deleted == 1
+    forgetting = heads_pb2.ForgetExamplesRequest(head=HEAD, digests=[other])
+    assert (await server.ask("ForgetExamples", forgetting)).forgotten == 1
+
+
+async def test_scores_that_the_client_would_not_take_are_refused_before_any_work(
+    server: InProcessServer,
+) -> None:
+    await server.ask("ImportHead", import_request())
+    server.backbone.broken = True  # work would show
+    request = prediction_pb2.PredictRequest(head=HEAD, inputs=texts(*map(str, range(100))))
+    call = server.call("Predict", request)
+    call.reply_bytes = 20_000
+    with pytest.raises(InvalidRequest, match="fewer classes") as caught:
+        await server.application.handlers["Predict"](request, call)
+    assert (caught.value.field, caught.value.value) == ("inputs", 100)
+    server.backbone.broken = False
+    del request.inputs[int(str(caught.value.limit)) :]
+    reply = await server.application.handlers["Predict"](request, call)
+    assert reply.ByteSize() <= call.reply_bytes

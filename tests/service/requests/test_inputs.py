@@ -42,7 +42,6 @@ MALFORMED: list[tuple[common_pb2.Input, str, str, str]] = [
     (common_pb2.Input(text_utf8=b"x" * 9), "text", "8", "9"),
     (common_pb2.Input(text_utf8=b"ab\xff"), "text", "valid UTF-8", "byte 2"),
     (common_pb2.Input(digest=""), "digest", "64 hexadecimal digits", ""),
-    (common_pb2.Input(digest="A" * 64), "digest", "64 hexadecimal digits", "A" * 64),
     (common_pb2.Input(digest="0" * 63), "digest", "64 hexadecimal digits", "0" * 63),
     (common_pb2.Input(digest="0" * 64 + "\n"), "digest", "64 hexadecimal digits", "0" * 64 + "\n"),
     (common_pb2.Input(pixels=common_pb2.Tensor()), "pixels.dtype", "uint8", ""),
@@ -180,3 +179,7 @@ def test_embedding_of_another_fingerprint_is_refused_by_name() -> None:
     with pytest.raises(InvalidRequest, match=r"shape \[3\], has \[2\]"):
         check_embedding(raw, "old", 3)
     assert check_embedding(raw, "old", 2).tolist() == [1, 2]
+
+
+def test_digest_in_upper_case_is_that_in_lower_case() -> None:
+    assert read_input(common_pb2.Input(digest="AB" * 32), LIMITS).digest == "ab" * 32

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.routing import Route
 
 from service.errors import QueueFull
 from service.metrics import Metrics
@@ -137,3 +138,93 @@ async def test_refusal_for_good_names_no_time_to_come_back(rest: httpx.AsyncClie
     answer = await rest.get(f"/{HEAD}")
     assert answer.status_code == 404
     assert "Retry-After" not in answer.headers
+
+
+ROUTES = rest_app(Backend()).routes
+VERBS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+
+
+async def test_wrong_verb_is_told_all_right_ones_on_every_path(rest: httpx.AsyncClient) -> None:
+    for route in ROUTES:
+        assert isinstance(route, Route)
+        assert route.methods
+        path = route.path.removeprefix("/v1").replace(":id}", "}")
+        path = path.format(id0="acme", id1="defects", id2="1")
+        for verb in VERBS - route.methods:
+            answer = await rest.request(verb, path)
+            assert answer.status_code == 405, (verb, path)
+            assert set(answer.headers["allow"].split(", ")) == route.methods
+
+
+async def test_label_with_escapes_in_a_query_is_that_label(
+    rest: httpx.AsyncClient, server: InProcessServer
+) -> None:
+    await rest.post("/tenants/acme/heads", json={"head_id": "defects", "backbone": "tiny/text"})
+    label = "50% & more/less \N{GRINNING FACE}"
+    await rest.post(
+        f"/{HEAD}/examples", json={"examples": [{"input": {"text": "a"}, "label": label}]}
+    )
+    for asked, count in ((label, 1), ("50%", 0)):
+        found = await rest.get(f"/{HEAD}/examples", params={"label": asked})
+        assert len(found.json()["examples"]) == count
+    broken = await rest.get(f"/{HEAD}/examples?label=%ff")
+    assert (broken.status_code, broken.json()["field"]) == (400, "label")
+
+
+async def test_half_an_emoji_costs_its_row_alone_in_json_and_in_a_form(
+    rest: httpx.AsyncClient, server: InProcessServer
+) -> None:
+    await rest.post("/tenants/acme/heads", json={"head_id": "defects", "backbone": "tiny/text"})
+    half = "\\ud83d"
+    rows = [
+        '{"input": {"text": "a"}, "label": "x"}',
+        f'{{"input": {{"text": "b{half}"}}, "label": "x"}}',
+        f'{{"input": {{"text": "c"}}, "label": "{half}"}}',
+    ]
+    body = f'{{"examples": [{", ".join(rows)}]}}'
+    json_type = {"content-type": "application/json"}
+    added = (await rest.post(f"/{HEAD}/examples", content=body, headers=json_type)).json()
+    assert (added["added"], added["failed"]) == (1, 2)
+    assert [(row["row"], row["field"]) for row in added["errors"]] == [(1, "text"), (2, "label")]
+    parts = [("text", b"d"), ("label", b"x"), ("text", b"e\xed\xa0\xbd"), ("label", b"x")]
+    parts += [("text", b"f"), ("label", b"caf\xe9")]
+    form = (
+        b"".join(
+            b'--sep\r\nContent-Disposition: form-data; name="'
+            + name.encode()
+            + b'"\r\n\r\n'
+            + value
+            + b"\r\n"
+            for name, value in parts
+        )
+        + b"--sep--\r\n"
+    )
+    form_type = {"content-type": "multipart/form-data; boundary=sep"}
+    added = (await rest.post(f"/{HEAD}/examples", content=form, headers=form_type)).json()
+    assert (added["added"], added["failed"]) == (1, 2)
+    assert [(row["row"], row["field"]) for row in added["errors"]] == [(1, "text"), (2, "label")]
+
+
+async def test_text_of_a_form_may_be_as_long_as_any_other(
+    rest: httpx.AsyncClient, server: InProcessServer
+) -> None:
+    await server.ask("ImportHead", import_request())
+    answer = await rest.post(
+        f"/{HEAD}:predict", files=[("text", (None, "x" * 2_000_000)), ("text", (None, "good"))]
+    )
+    long, good = answer.json()["predictions"]
+    assert long["error"]["value"] == "2000000"
+    assert good["label"] == "yes"
+
+
+@pytest.mark.parametrize(
+    "content_type", ["multipart/form-data", "multipart/form-data; boundary=other"]
+)
+async def test_form_without_its_boundary_is_refused_in_our_words(
+    rest: httpx.AsyncClient, content_type: str
+) -> None:
+    answer = await rest.post(
+        f"/{HEAD}:predict", content=b"--sep\r\n", headers={"content-type": content_type}
+    )
+    assert answer.status_code == 400
+    assert answer.json()["detail"].startswith("body: must be multipart/form-data")

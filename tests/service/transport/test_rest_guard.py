@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import AsyncIterator
 
 import httpx
@@ -11,9 +12,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from service.transport.rest_guard import RestGuard
+from service.transport.rest_guard import MAX_HEADER_BYTES, MAX_TARGET_BYTES, RestGuard
 
 LIMIT = 1000
+PACKED = {"content-encoding": "gzip"}
 
 
 async def echo(request: Request) -> Response:
@@ -180,4 +182,99 @@ async def test_answer_of_the_router_becomes_a_problem_that_keeps_what_is_allowed
     assert answer.status_code == 405
     assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD", "POST"}
     assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["field"] == "path"
+    problem = answer.json()
+    assert problem["field"] == "path"
+    assert problem["detail"] == f"path: / takes {answer.headers['allow']}, not DELETE"
+
+
+async def test_path_that_is_not_there_is_named(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/v1/nothing")
+    assert answer.status_code == 404
+    assert answer.json()["detail"] == "path: there is no GET /v1/nothing"
+
+
+async def test_path_or_headers_beyond_their_limit_are_refused(client: httpx.AsyncClient) -> None:
+    long = await client.get(f"/?page_token={'x' * MAX_TARGET_BYTES}")
+    assert long.status_code == 414
+    assert (long.json()["field"], long.json()["limit"]) == ("path", str(MAX_TARGET_BYTES))
+    wide = await client.get("/", headers={"x-much": "x" * MAX_HEADER_BYTES})
+    assert wide.status_code == 431
+    assert (wide.json()["field"], wide.json()["limit"]) == ("headers", str(MAX_HEADER_BYTES))
+
+
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "GZIP", "identity, gzip"])
+async def test_packed_body_is_unpacked(client: httpx.AsyncClient, coding: str) -> None:
+    packed = gzip.compress(b"a" * 300) + gzip.compress(b"b" * 400)  # of two members
+    answer = await client.post("/", content=packed, headers={"content-encoding": coding})
+    assert answer.json()["bytes"] == 700
+
+
+async def test_packed_body_in_pieces_is_unpacked(client: httpx.AsyncClient) -> None:
+    packed = gzip.compress(bytes(range(256)) * 3)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for byte in packed:
+            yield bytes([byte])
+
+    answer = await client.post("/", content=pieces(), headers={"content-encoding": "gzip"})
+    assert answer.json()["bytes"] == 768
+
+
+@pytest.mark.parametrize("coding", ["identity", ""])
+async def test_body_that_says_that_it_is_not_packed_passes(
+    client: httpx.AsyncClient, coding: str
+) -> None:
+    answer = await client.post("/", content=b"{}", headers={"content-encoding": coding})
+    assert answer.json()["bytes"] == 2
+
+
+@pytest.mark.parametrize("coding", ["br", "deflate", "zstd", "gzip, gzip", "gzip, br", "compress"])
+async def test_other_coding_is_refused_with_what_is_taken(
+    client: httpx.AsyncClient, coding: str
+) -> None:
+    answer = await client.post("/", content=b"x", headers={"content-encoding": coding})
+    assert answer.status_code == 415
+    assert answer.headers["accept-encoding"] == "gzip, identity"
+    problem = answer.json()
+    assert (problem["field"], problem["value"]) == ("content-encoding", coding)
+
+
+def no_gzip() -> list[bytes]:
+    data = gzip.compress(b"x" * 500)
+    return [b"plain text", data[:-1], data[:20], data[:-5] + b"\0" + data[-4:], data + b"more"]
+
+
+@pytest.mark.parametrize("content", no_gzip(), ids=range(5))
+async def test_body_that_is_no_whole_gzip_is_refused_in_our_words(
+    client: httpx.AsyncClient, content: bytes
+) -> None:
+    answer = await client.post("/", content=content, headers={"content-encoding": "gzip"})
+    assert answer.status_code == 400
+    problem = answer.json()
+    assert (problem["field"], problem["limit"]) == ("body", "gzip")
+    assert "zlib" not in answer.text
+    assert "Error -" not in answer.text
+
+
+async def test_body_that_unpacks_to_more_than_the_limit_is_refused_there(
+    client: httpx.AsyncClient,
+) -> None:
+    assert (await client.post("/", content=gzip.compress(b"x" * LIMIT), headers=PACKED)).json()[
+        "bytes"
+    ] == LIMIT
+    bomb = gzip.compress(bytes(200 * LIMIT))
+    assert len(bomb) < LIMIT
+    answer = await client.post("/", content=bomb, headers=PACKED)
+    assert answer.status_code == 413
+    problem = answer.json()
+    assert (problem["field"], problem["limit"]) == ("body", str(LIMIT))
+    assert problem["value"] == str(LIMIT + 1), "no more was unpacked than shows it"
+
+
+async def test_packed_bytes_that_unpack_to_nothing_are_counted(client: httpx.AsyncClient) -> None:
+    async def members() -> AsyncIterator[bytes]:
+        for _ in range(LIMIT):
+            yield gzip.compress(b"")
+
+    answer = await client.post("/", content=members(), headers=PACKED)
+    assert answer.status_code == 413

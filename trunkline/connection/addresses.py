@@ -1,0 +1,82 @@
+"""Addresses of servers: `HOST:PORT` or `unix:PATH`, and what people give in their place."""
+
+import re
+from urllib.parse import urlsplit
+
+from trunkline.errors import InvalidArgument
+
+DEFAULT_ADDRESS = "127.0.0.1:50051"
+
+_FORM = "HOST:PORT or unix:PATH"
+_DEFAULT_PORT = DEFAULT_ADDRESS.rpartition(":")[2]
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_HOST = re.compile(r"[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+(%\w+)?\]")
+
+
+def check_address(address: str) -> str:
+    """Returns the address if it is `HOST:PORT` or `unix:PATH`.
+
+    Raises `InvalidArgument`, which says what to give instead.
+    """
+    if not isinstance(address, str):  # a port alone, or a pair, perhaps
+        raise InvalidArgument(
+            f"an address must be a str ({_FORM}), is {type(address).__name__}",
+            field="server",
+            limit=_FORM,
+            value=repr(address)[:100],
+        )
+    if address.startswith("unix:") and len(address) > len("unix:"):
+        return address
+    reason = _fault(address)
+    if reason is None:
+        return address
+    meant = suggested_address(address)
+    instead = f"; give {_FORM}, e.g. {meant or DEFAULT_ADDRESS}"
+    raise InvalidArgument(
+        f"not an address: {address!r} {reason}{instead}",
+        field="server",
+        limit=_FORM,
+        value=address,
+    )
+
+
+def suggested_address(address: str) -> str | None:
+    """Returns where the gRPC server is that was meant by another form of address, most likely."""
+    if address.startswith("unix:"):
+        return None
+    scheme = _SCHEME.match(address)
+    # The port of a web address is that of REST.
+    web = scheme is not None and scheme[1].lower() in ("http", "https")
+    try:
+        parts = urlsplit(address if scheme else f"//{address}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    if not host or not _HOST.fullmatch(f"[{host}]" if ":" in host else host):
+        return None
+    named = f"[{host}]" if ":" in host else host
+    return f"{named}:{_DEFAULT_PORT if web or not port else port}"
+
+
+def other_port(address: str) -> str | None:
+    """Returns the same host's default port of gRPC, if the address has another."""
+    host, _, port = address.rpartition(":")
+    return None if port == _DEFAULT_PORT or host in ("", "unix") else f"{host}:{_DEFAULT_PORT}"
+
+
+def _fault(address: str) -> str | None:
+    """Returns what is wrong with an address of TCP."""
+    scheme = _SCHEME.match(address)
+    if scheme is not None:
+        rest = " of REST, and this is gRPC" if scheme[1].lower() in ("http", "https") else ""
+        return f"is a web address{rest}" if rest else f"begins with {scheme[0]}"
+    host, colon, port = address.rpartition(":")
+    if not colon or (address.startswith("[") and address.endswith("]")):
+        return "has no port" if address else "is empty"
+    if not host:
+        return "has no host"
+    if not _HOST.fullmatch(host):
+        return "needs an IPv6 host in [brackets]" if host.count(":") > 1 else "has no valid host"
+    if not (port.isascii() and port.isdigit()):
+        return f"has {port!r} for a port" if port else "has no port"
+    return None if 0 < int(port[:9]) < 2**16 else f"has port {port}, which must be from 1 to 65535"
