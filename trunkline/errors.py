@@ -2,6 +2,7 @@
 
 TrunklineError                 the root; a code of its own only where no class below fits
 ├── InvalidArgument            a field, a limit and the value that broke it
+│   ├── InvalidType            also a TypeError: a value of a type that is not taken there
 │   └── DatasetError           a folder or table of examples that cannot be read
 ├── OutOfRange
 ├── NotFound
@@ -58,6 +59,10 @@ class InvalidArgument(TrunklineError):
     """The request can never succeed as it is."""
 
     code = "INVALID_ARGUMENT"
+
+
+class InvalidType(InvalidArgument, TypeError):
+    """A value of a type that is not taken there; the message says what to give instead."""
 
 
 class DatasetError(InvalidArgument):

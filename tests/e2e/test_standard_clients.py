@@ -116,7 +116,7 @@ def test_native_endpoint_answers_errors_as_problems(
     assert unknown.json()["request_id"] == unknown.headers["x-request-id"]
     body = {"head": "shared/sentiment", "inputs": [{"image": "not base64!"}]}
     malformed = http.post("/predict", json=body)
-    assert (malformed.status_code, malformed.json()["field"]) == (400, "image")
+    assert (malformed.status_code, malformed.json()["field"]) == (400, "inputs[0].image")
     for broken in (b'{"inputs": "no list"}', b"{}", b"{", b"[" * 100_000, b"\xff"):
         response = http.post(
             "/predict", content=broken, headers={"content-type": "application/json"}

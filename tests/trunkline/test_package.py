@@ -88,6 +88,7 @@ def test_the_exported_names_are_these() -> None:
         "FailedPrecondition",
         "Internal",
         "InvalidArgument",
+        "InvalidType",
         "NotFound",
         "OutOfRange",
         "PermissionDenied",
@@ -122,6 +123,6 @@ def test_importing_the_client_imports_nothing_of_the_server(module: str) -> None
 def test_every_error_is_drawn_in_the_tree_and_has_a_code_of_its_own() -> None:
     classes = [row for row in vars(errors).values() if isinstance(row, type)]
     tree = [row for row in classes if issubclass(row, TrunklineError)]
-    assert len(tree) == 18
+    assert len(tree) == 19
     assert all(row.__name__ in (errors.__doc__ or "") for row in tree)
     assert len(errors.BY_CODE) == 16

@@ -8,12 +8,14 @@ from trunkline.replies import failure
 from trunkline.v1 import heads_pb2
 from trunkline.values.examples import Example, FeedbackRecord, FeedbackState, Suggestions
 from trunkline.values.outcomes import Changes, Forgotten
+from trunkline.values.sequences import strings_in
 from trunkline.wire.building import build
 
 
 def find_missing(head: str, digests: Sequence[str]) -> Call[set[str]]:
     """Builds the call `FindMissingInputs`."""
-    request = build(heads_pb2.FindMissingInputsRequest, head=str(head_name(head)), digests=digests)
+    wanted = strings_in(digests, "digests")
+    request = build(heads_pb2.FindMissingInputsRequest, head=str(head_name(head)), digests=wanted)
     return Call(HEADS, "FindMissingInputs", request, lambda reply: set(reply.missing))
 
 

@@ -33,6 +33,7 @@ from trunkline.values.outcomes import (
     UploadProgress,
 )
 from trunkline.values.reports import Report
+from trunkline.values.sequences import inputs_in, pairs_in
 
 
 class AsyncClient(AsyncTransport):
@@ -63,7 +64,7 @@ class AsyncClient(AsyncTransport):
         timeout: float | None = None,
     ) -> list[Embedding | RowFailure]:
         """Embeds each input; returns, in order, the embedding or why that row failed."""
-        rows = list(inputs)
+        rows = list(inputs_in(inputs))
         flow = row_flows.embed(tenant, rows, backbone)
         return await self._run(flow, timeout, blocks=any(map(reads_file, rows)))
 
@@ -215,7 +216,7 @@ class AsyncClient(AsyncTransport):
         timeout: float | None = None,
     ) -> list[Prediction | RowFailure]:
         """Classifies each input; returns, in order, the prediction or why that row failed."""
-        rows = list(inputs)
+        rows = list(inputs_in(inputs))
         flow = row_flows.predict(head, rows, top_k, version, conformal_level, average_views)
         return await self._run(flow, timeout, blocks=any(map(reads_file, rows)))
 
@@ -227,7 +228,7 @@ class AsyncClient(AsyncTransport):
         timeout: float | None = None,
     ) -> list[Receipt | RowFailure]:
         """Stores the right labels of (input, label) pairs durably: a receipt or a failure each."""
-        pairs = list(items)
+        pairs = list(pairs_in(items, "feedback"))
         blocks = any(reads_file(item) for item, _ in pairs)
         return await self._run(row_flows.feedback(head, pairs), timeout, blocks=blocks)
 

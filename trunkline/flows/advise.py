@@ -14,6 +14,7 @@ from trunkline.values.advice import Advice
 from trunkline.values.examples import NewExample, as_example
 from trunkline.values.inputs import Input, InputLike, as_input, reads_file
 from trunkline.values.outcomes import RowFailure, UploadProgress
+from trunkline.values.sequences import examples_in, strings_in
 from trunkline.wire.building import build
 
 WORK_SECONDS = 3600.0
@@ -57,7 +58,7 @@ def advise(
     first = build(
         advice_pb2.AdviseRequest,
         parent=str(calls.tenant_name(tenant)),
-        backbones=backbones,
+        backbones=strings_in(backbones, "backbones"),
         seed=seed,
     )
     refused: list[RowFailure] = []
@@ -86,8 +87,8 @@ def advise(
 
 def _read(items: Iterable[Labelled], refused: list[RowFailure]) -> Iterator[_Item]:
     """Reads and measures the rows; those that cannot be read are refused."""
-    for index, labelled in enumerate(items):
-        new = as_example(labelled)
+    for index, labelled in enumerate(examples_in(items)):
+        new = as_example(labelled, index)
         given = new.input
         example = build(advice_pb2.LabelledInput, label=new.label or "", group=new.group)
         row = load(index, given)

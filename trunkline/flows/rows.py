@@ -25,6 +25,7 @@ from trunkline.v1 import extraction_pb2, prediction_pb2
 from trunkline.values.heads import Version
 from trunkline.values.inputs import Input, InputLike, as_input
 from trunkline.values.outcomes import Changes, Embedding, Forgotten, Prediction, Receipt, RowFailure
+from trunkline.values.sequences import check_label, inputs_in, pairs_in, strings_in
 from trunkline.wire.building import build
 from trunkline.wire.weights import metadata
 
@@ -69,6 +70,7 @@ def predict(
     average_views: int,
 ) -> Flow[list[Prediction | RowFailure]]:
     """Runs `Predict` in requests of bounded size: the views of each input count as inputs."""
+    inputs = inputs_in(inputs)
     empty = build(
         prediction_pb2.PredictRequest,
         head=str(calls.head_name(head)),
@@ -94,6 +96,7 @@ def embed(
     tenant: str, inputs: Iterable[InputLike], backbone: str
 ) -> Flow[list[Embedding | RowFailure]]:
     """Runs `Embed` in requests of bounded size."""
+    inputs = inputs_in(inputs)
     name = str(calls.tenant_name(tenant))
 
     def call(rows: list[Row]) -> Call[list[Embedding | RowFailure]]:
@@ -114,7 +117,9 @@ def embed(
 def feedback(head: str, items: Iterable[tuple[InputLike, str]]) -> Flow[list[Receipt | RowFailure]]:
     """Runs `SendFeedback` in requests of bounded size; ids made here make repeating harmless."""
     name = str(calls.head_name(head))
-    pairs = list(items)
+    pairs = list(pairs_in(items, "feedback"))
+    for index, (_, label) in enumerate(pairs):
+        check_label(label, index)
     # All of them before anything is sent, so that a label that is none leaves nothing stored.
     records = [
         build(prediction_pb2.Feedback, id=str(uuid.uuid4()), label=label) for _, label in pairs
@@ -140,7 +145,14 @@ def feedback(head: str, items: Iterable[tuple[InputLike, str]]) -> Flow[list[Rec
 
 def update_examples(head: str, labels: Mapping[str, str | None]) -> Flow[Changes]:
     """Runs `UpdateExamples` in requests of bounded size."""
-    items = labels.items()
+    if not isinstance(labels, Mapping):
+        raise errors.InvalidType(
+            f"labels must be a dict of digest to label, is a {type(labels).__name__}",
+            field="labels",
+            limit="{digest: label}",
+            value=type(labels).__name__,
+        )
+    items = list(labels.items())
     return (
         yield from _changes(items, lambda part: example_calls.update_examples(head, dict(part)))
     )
@@ -148,11 +160,13 @@ def update_examples(head: str, labels: Mapping[str, str | None]) -> Flow[Changes
 
 def delete_examples(head: str, digests: Iterable[str]) -> Flow[Changes]:
     """Runs `DeleteExamples` in requests of bounded size."""
+    digests = strings_in(digests, "digests")
     return (yield from _changes(digests, lambda part: example_calls.delete_examples(head, part)))
 
 
 def forget_examples(head: str, digests: Iterable[str]) -> Flow[Forgotten]:
     """Runs `ForgetExamples` in requests of bounded size."""
+    digests = strings_in(digests, "digests")
     total = Forgotten(0, (), (), None, ())
     offset = 0
     for part in split(digests, lambda _: 0, max_rows=MAX_ASKED, max_bytes=0):
@@ -176,7 +190,8 @@ def release_feedback(head: str, ids: Iterable[str] | None) -> Flow[Changes]:
         return released
     return (
         yield from _changes(
-            ids, lambda part: example_calls.release_feedback(head, part, everything=False)
+            strings_in(ids, "ids"),
+            lambda part: example_calls.release_feedback(head, part, everything=False),
         )
     )
 
@@ -190,6 +205,7 @@ def import_head(
     activate: bool,
 ) -> Flow[Version]:
     """Runs `ImportHead`; the fingerprint is the file's own, or else the loaded backbone's."""
+    labels = strings_in(labels, "labels")
     bound = fingerprint or metadata(safetensors).get("fingerprint", "")
     if not bound:
         loaded = yield calls.list_backbones()

@@ -32,6 +32,7 @@ from trunkline.values.outcomes import (
     UploadChange,
     UploadProgress,
 )
+from trunkline.values.sequences import examples_in
 from trunkline.wire.building import build
 
 
@@ -155,8 +156,8 @@ def upload(
 
 
 def _read(items: Iterable[ExampleLike], tally: _Tally) -> Iterator[Item]:
-    for index, given in enumerate(items):
-        example = as_example(given)
+    for index, given in enumerate(examples_in(items)):
+        example = as_example(given, index)
         item = example.input
         message = build(
             heads_pb2.NewExample,

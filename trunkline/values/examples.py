@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from trunkline.values.inputs import Input, InputLike
+from trunkline.values.sequences import check_label, pair_of
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,16 @@ class NewExample:
 ExampleLike = NewExample | tuple[InputLike, str | None]
 
 
-def as_example(value: ExampleLike) -> NewExample:
-    """Returns the example that `value`, perhaps a mere pair of input and label, stands for."""
-    return value if isinstance(value, NewExample) else NewExample(*value)
+def as_example(value: ExampleLike, row: int = 0) -> NewExample:
+    """Returns the example that `value`, perhaps a mere pair of input and label, stands for.
+
+    Raises `InvalidType` for anything else, and `InvalidArgument` for a label that is no text, with
+    the row that it is.
+    """
+    example = value if isinstance(value, NewExample) else NewExample(*pair_of(value, row))
+    if example.label is not None:
+        check_label(example.label, row)
+    return example
 
 
 @dataclass(frozen=True)

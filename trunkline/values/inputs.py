@@ -1,16 +1,32 @@
 """The things one can embed, classify or learn from.
 
 Wherever the client takes an input it also takes a plain `str` (a text), a `Path` (an image file),
-`bytes` (an encoded image) or an `Embedding` (which it gave out earlier).
+`bytes` (an encoded image), a picture of Pillow, an array of uint8 [height, width, 3] (pixels), or
+an `Embedding` (which it gave out earlier).
+
+A picture of Pillow is turned as its EXIF orientation says. In RGB it goes as pixels, in another
+mode as a PNG: nothing is lost, but a JPEG's file is smaller, and the server decodes it otherwise.
 """
 
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import Any, Self
 
 from trunkline import digest as digests
-from trunkline.errors import InvalidArgument
+from trunkline.errors import InvalidArgument, InvalidType
 from trunkline.v1 import common_pb2
+from trunkline.values.foreign import (
+    ArrayLike,
+    PictureLike,
+    dtype_of,
+    is_array,
+    is_picture,
+    is_plain_rgb,
+    png,
+    shape_of,
+    upright,
+)
 from trunkline.values.outcomes import Embedding
 from trunkline.values.unreadable import Unreadable
 from trunkline.wire.building import build
@@ -209,11 +225,24 @@ class Digest:
 
 
 Input = Image | Text | Pixels | Vector | Digest | Unreadable
-InputLike = Input | Embedding | str | bytes | Path
+InputLike = (
+    Input
+    | Embedding
+    | str
+    | bytes
+    | bytearray
+    | memoryview
+    | PathLike[str]
+    | ArrayLike
+    | PictureLike
+)
 
 
-def as_input(value: InputLike) -> Input:
-    """Returns the input that `value` stands for. Raises `InvalidArgument` for anything else."""
+def as_input(value: Any) -> Input:
+    """Returns the input that `value` stands for.
+
+    Raises `InvalidType` for anything else, `OSError` for a picture that cannot be read.
+    """
     match value:
         case Image() | Text() | Pixels() | Vector() | Digest() | Unreadable():
             return value
@@ -221,13 +250,42 @@ def as_input(value: InputLike) -> Input:
             return Text(value)
         case bytes():
             return Image(value)
-        case Path():
-            return Image(path=value)
+        case bytearray() | memoryview():
+            return Image(bytes(value))
+        case PathLike():
+            return Image(path=Path(value))
         case Embedding():
             return Vector(value.fingerprint, value.vector)
-    raise InvalidArgument(f"not an input: {type(value).__name__}", field="input")
+    if is_picture(value):
+        picture = upright(value)
+        return Pixels(picture) if is_plain_rgb(picture) else Image(png(picture))
+    if is_array(value):
+        return _pixels_of(value)
+    missing = " (a missing value?)" if value is None or isinstance(value, float) else ""
+    raise InvalidType(
+        f"not an input: {type(value).__name__}{missing}",
+        field="input",
+        limit="a str, bytes, a path, a picture, an array of pixels, or an input of trunkline",
+        value=type(value).__name__,
+    )
+
+
+def _pixels_of(array: Any) -> Pixels:
+    shape, dtype = shape_of(array), dtype_of(array)
+    if dtype == "uint8" and len(shape) == 3 and shape[2] == 3:
+        return Pixels(array)
+    if len(shape) == 1:
+        hint = "an embedding needs its fingerprint: Vector(fingerprint, array)"
+    else:
+        hint = "pixels are uint8 of shape [height, width, 3]"
+    raise InvalidType(
+        f"not an input: an array of {dtype} {shape}; {hint}",
+        field="input",
+        limit="uint8 [height, width, 3]",
+        value=f"{dtype} {shape}",
+    )
 
 
 def reads_file(value: InputLike) -> bool:
     """Returns whether sending `value` reads a file."""
-    return isinstance(value, Path) or (isinstance(value, Image) and value.path is not None)
+    return isinstance(value, PathLike) or (isinstance(value, Image) and value.path is not None)

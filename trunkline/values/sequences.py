@@ -1,0 +1,138 @@
+"""What callers give where many are wanted: taken or refused by its type, never letter by letter."""
+
+import io
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
+from os import PathLike
+from typing import Any
+
+from trunkline.errors import InvalidArgument, InvalidType
+from trunkline.values.foreign import dtype_of, is_array, is_picture, is_table, shape_of
+from trunkline.values.inputs import Digest, Image, InputLike, Pixels, Text, Vector
+from trunkline.values.outcomes import Embedding
+
+_ONE = (str, bytes, bytearray, memoryview, PathLike, Image, Text, Pixels, Vector, Digest, Embedding)
+
+
+def inputs_in(given: Iterable[InputLike]) -> Iterable[Any]:
+    """Returns the inputs of a list, an iterator, a column of a table or an array of several.
+
+    Raises `InvalidType` for one input alone, a whole table, and what has no order.
+    """
+    return _many(given, "inputs", "input", "a list of inputs")
+
+
+def pairs_in(given: Iterable[Any], what: str) -> Iterator[tuple[Any, Any]]:
+    """Yields the pairs of input and label that were given for `what`.
+
+    Raises `InvalidType` for anything else, with its row.
+    """
+    for row, pair in enumerate(_many(given, what, "pair", "a list of (input, label) pairs")):
+        yield pair_of(pair, row)
+
+
+def examples_in(given: Iterable[Any]) -> Iterable[Any]:
+    """Returns what was given as examples, one by one: they are not checked."""
+    return _many(given, "items", "example", "a list of NewExamples or (input, label) pairs")
+
+
+def pair_of(pair: Any, row: int) -> tuple[Any, Any]:
+    """Returns a pair of input and label. Raises `InvalidType` for anything else."""
+    if isinstance(pair, list | tuple) and len(pair) == 2:
+        return pair[0], pair[1]
+    length = f" of {len(pair)}" if isinstance(pair, list | tuple) else ""
+    raise InvalidType(
+        f"row {row} must be a pair (input, label), is {_named(pair)}{length}; for one alone, give "
+        "[(input, label)]",
+        field=f"items[{row}]",
+        limit="(input, label)",
+        value=type(pair).__name__,
+    )
+
+
+def check_label(label: Any, row: int) -> None:
+    """Refuses a label that is no text. Raises `InvalidType` with its row, `InvalidArgument`."""
+    if not isinstance(label, str):
+        raise InvalidType(
+            f"label must be a str, is {_named(label)} (row {row}); give str(label), if so meant",
+            field="label",
+            limit="Unicode text",
+            value=ascii(label)[:100],
+        )
+    try:
+        label.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(
+            f"label must be Unicode text, is {ascii(label)[:100]} (row {row})",
+            field="label",
+            limit="Unicode text",
+            value=ascii(label)[:100],
+        ) from error
+
+
+def strings_in(given: Any, field: str) -> list[str]:
+    """Returns the strings of a list. Raises `InvalidType` for one string alone."""
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+        raise InvalidType(
+            f"{field} must be a list of str, is {_named(given)}"
+            + ("; for one alone, give it in [brackets]" if isinstance(given, str | bytes) else ""),
+            field=field,
+            limit="a list of str",
+            value=type(given).__name__,
+        )
+    return list(given)
+
+
+def _many(given: Any, field: str, one: str, wanted: str) -> Iterable[Any]:
+    fix = _fix(given, one)
+    if fix is None and isinstance(given, Iterable):
+        return given
+    raise InvalidType(
+        f"{field} must be {wanted}, is {_named(given)}" + (f"; {fix}" if fix else ""),
+        field=field,
+        limit=wanted,
+        value=type(given).__name__,
+    )
+
+
+def _fix(given: Any, one: str) -> str | None:
+    """Returns what to give instead; None for what is taken."""
+    if isinstance(given, _ONE) or is_picture(given):
+        return f"for one {one} alone, give it in [brackets]"
+    if is_table(given):
+        columns = 'table["text"]' if one == "input" else 'zip(table["text"], table["label"])'
+        return f"give its columns, such as {columns}"
+    if isinstance(given, Mapping):
+        return "give its .items()" if one != "input" else "give list(….values())"
+    if isinstance(given, set | frozenset):
+        return "a set has no order to answer in: give a list"
+    if isinstance(given, AsyncIterable):
+        return "collect it first: [item async for item in …]"
+    if isinstance(given, io.IOBase):
+        return "give what is in the file"
+    return _fix_of_array(given, one) if is_array(given) else None
+
+
+def _fix_of_array(array: Any, one: str) -> str | None:
+    shape, dtype = shape_of(array), dtype_of(array)
+    if len(shape) == 0:
+        return f"for one {one} alone, give it in [brackets]"
+    if dtype.startswith(("S", "|S", "bytes")):
+        return "numpy drops zero bytes at the end of bytes: give a list"
+    if one != "input" or dtype in ("object", "O") or dtype.startswith(("str", "<U", ">U", "U")):
+        return None
+    if len(shape) == 4 and dtype == "uint8":
+        return None
+    if len(shape) in (2, 3) and dtype == "uint8":
+        return "for one picture alone, give it in [brackets], as [height, width, 3]"
+    if len(shape) <= 2:
+        return "an embedding needs its fingerprint: give [Vector(fingerprint, row) for row in …]"
+    return "pictures are uint8 of shape [height, width, 3]"
+
+
+def _named(value: Any) -> str:
+    if value is None:
+        return "None"
+    if is_array(value) and shape_of(value):
+        return f"an array of {dtype_of(value)} {shape_of(value)}"
+    name = type(value).__name__
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
