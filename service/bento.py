@@ -168,6 +168,7 @@ class Trunkline:
 
         def stop_or_drain() -> None:
             if self._loading is None or not self._loading.done():
+                log.info("stopped")
                 os._exit(0)  # nothing is acknowledged yet, and loading cannot be interrupted
             loop.call_soon_threadsafe(application.drain)
 

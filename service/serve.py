@@ -134,10 +134,6 @@ def _serve(listener: socket.socket) -> int:
 
 
 async def _extract(settings: StandaloneExtractorSettings) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     application = ExtractorApplication(settings)
     address = (
         f"unix:{settings.socket.absolute()}"
@@ -162,7 +158,10 @@ async def _extract(settings: StandaloneExtractorSettings) -> None:
         ) from error
     try:
         await server.start()
-        await application.start()
+        await application.start()  # until then a signal ends the process: nothing is under way
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
         _print_addresses(settings, address, server.port, metrics.server_port)
         await stop.wait()
         await application.finish_requests()
@@ -171,6 +170,7 @@ async def _extract(settings: StandaloneExtractorSettings) -> None:
         await application.close()
         metrics.shutdown()
         thread.join()
+    log.info("stopped")
 
 
 def _print_addresses(

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from service.errors import InvalidRequest
@@ -173,7 +173,7 @@ def _set(message: Message, field: FieldDescriptor, value: Any, path: str, *, in_
         setattr(message, field.name, _value(field, value, path, in_row=in_row))
 
 
-def _set_entries(target: Any, entry: Descriptor, value: Any, path: str) -> None:
+def _set_entries(target: Any, entry: Any, value: Any, path: str) -> None:
     if not isinstance(value, Mapping):
         raise _wrong(path, "an object", value)
     if isinstance(value, Repeating):
@@ -189,7 +189,7 @@ def _value(field: FieldDescriptor, value: Any, path: str, *, in_row: bool) -> An
     kind = field.cpp_type
     read: Any = None
     if field.enum_type is not None:
-        read = _enum_number(field, value)
+        read = _enum_number(field.enum_type, value)
     elif kind == FieldDescriptor.CPPTYPE_BOOL:
         read = value if isinstance(value, bool) else None
     elif kind in _NUMBERS:
@@ -220,13 +220,14 @@ def _string(value: str, path: str, *, in_row: bool) -> str:
     )
 
 
-def _enum_number(field: FieldDescriptor, value: Any) -> int | None:
-    values = field.enum_type.values_by_name
+def _enum_number(kind: Any, value: Any) -> int | None:
+    """Reads a value of an enum, given by its descriptor."""
+    values = kind.values_by_name
     if isinstance(value, str) and value in values:
         return int(values[value].number)
     number = int(value) if isinstance(value, str) and _DIGITS.fullmatch(value) else value
     known = isinstance(number, int) and not isinstance(number, bool)
-    return number if known and number in field.enum_type.values_by_number else None
+    return number if known and number in kind.values_by_number else None
 
 
 def _whole_number(field: FieldDescriptor, value: Any) -> int | None:
@@ -295,7 +296,7 @@ def _twice(path: str) -> InvalidRequest:
     )
 
 
-def _unknown(path: str, name: str, descriptor: Descriptor) -> InvalidRequest:
+def _unknown(path: str, name: str, descriptor: Any) -> InvalidRequest:
     names = [field.name for field in descriptor.fields]
     near = difflib.get_close_matches(name[:_SHOWN], names, 1)
     known = f"did you mean {near[0]}?" if near else f"there are {', '.join(names) or 'none'}"
@@ -308,7 +309,7 @@ def _unknown(path: str, name: str, descriptor: Descriptor) -> InvalidRequest:
 
 
 @functools.lru_cache(maxsize=256)
-def _fields(descriptor: Descriptor) -> Mapping[str, FieldDescriptor]:
+def _fields(descriptor: Any) -> Mapping[str, FieldDescriptor]:
     """Returns the fields under both of their names."""
     named = {field.name: field for field in descriptor.fields}
     return {field.json_name: field for field in descriptor.fields} | named

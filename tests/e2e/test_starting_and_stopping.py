@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -71,8 +72,9 @@ def test_sigterm_lets_requests_in_flight_end(
     assert server.wait() == 0
 
 
-def test_sigterm_while_starting_ends_the_server(
-    tmp_path: Path, cache_dir: Path, backbones: dict[str, Backbone]
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_while_starting_ends_the_server(
+    tmp_path: Path, cache_dir: Path, backbones: dict[str, Backbone], number: signal.Signals
 ) -> None:
     known, graphs = backbones[TEXTS].fingerprint, tmp_path / "cache"
     shutil.copytree(cache_dir / known, graphs / known)
@@ -89,11 +91,29 @@ def test_sigterm_while_starting_ends_the_server(
             assert process.stderr is not None
             # The store is open and one backbone is loaded: the other takes seconds to export.
             assert any('"backbone ready"' in line for line in process.stderr)
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(number)
             assert process.wait(END_SECONDS) == 0
             assert process.stdout.read() == "", "it served before it was told to end"
+            assert '"stopped"' in process.stderr.read()
         finally:
             process.kill()
+
+
+def test_ctrl_c_in_a_terminal_stops_server_and_children_without_a_traceback(
+    tmp_path: Path, start: Start, text_head: str, backbones: dict[str, Backbone]
+) -> None:
+    """A terminal sends the signal to the whole group of processes."""
+    server = start(["setsid", *serve_command(tmp_path / "data", "--backbone", TEXTS)])
+    with server.client() as ours:
+        assert_fitting_process_is_started(server, ours, backbones[TEXTS].fingerprint)
+        family = psutil.Process(server.pid).children(recursive=True)
+        os.killpg(server.pid, signal.SIGINT)
+    assert server.wait() == 0
+    assert psutil.wait_procs(family, END_SECONDS)[1] == []
+    log = server.log.read_text()
+    assert '"stopped"' in log
+    assert "KeyboardInterrupt" not in log
+    assert "Traceback" not in log
 
 
 def test_help_names_every_setting() -> None:

@@ -1,8 +1,11 @@
 """`trunkline serve`, `extractor`, `demo` and `check`, which run the server's own packages."""
 
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import click
 
@@ -19,6 +22,7 @@ _arguments = click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metav
 @click.pass_context
 def serve(ctx: click.Context, arguments: tuple[str, ...]) -> None:
     """Start the server: gRPC and REST (see `trunkline serve --help`)."""
+    _stop_at_once()
     with _from_a_checkout():
         from service.serve import serve_main
     ctx.exit(serve_main(list(arguments)))
@@ -29,6 +33,7 @@ def serve(ctx: click.Context, arguments: tuple[str, ...]) -> None:
 @click.pass_context
 def extractor(ctx: click.Context, arguments: tuple[str, ...]) -> None:
     """Start the extraction service alone (see `trunkline extractor --help`)."""
+    _stop_at_once()
     with _from_a_checkout():
         from service.serve import extractor_main
     ctx.exit(extractor_main(list(arguments)))
@@ -39,8 +44,11 @@ def extractor(ctx: click.Context, arguments: tuple[str, ...]) -> None:
 @click.pass_context
 def demo(ctx: click.Context, arguments: tuple[str, ...]) -> None:
     """Run the main job on real data, from an empty server to predictions and feedback."""
-    with _from_a_checkout():
-        from service.demo import demo_main
+    try:
+        with _from_a_checkout():
+            from service.demo import demo_main
+    except KeyboardInterrupt:
+        raise Failure("interrupted before the demo began") from None
     ctx.exit(demo_main(list(arguments)))
 
 
@@ -57,6 +65,20 @@ def check(ctx: click.Context, data_dir: Path, as_json: bool) -> None:
     with _from_a_checkout():
         from service.check import check_main
     ctx.exit(check_main(data_dir, as_json=as_json))
+
+
+def _stop_at_once() -> None:
+    """Lets Ctrl-C and SIGTERM end the process until the server takes them over.
+
+    Importing and loading take seconds, cannot be interrupted in order, and owe nobody anything.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        os.write(2, b"stopped\n")
+        os._exit(0)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
 
 
 @contextmanager
