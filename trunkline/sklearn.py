@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from trunkline.errors import InvalidArgument
 from trunkline.labels import normalised
 from trunkline.values.heads import Export
+from trunkline.values.sequences import file_bytes
 from trunkline.wire.weights import metadata
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def estimator_of(weights: Export | bytes) -> Any:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    data = weights.safetensors if isinstance(weights, Export) else weights
+    data = file_bytes(weights.safetensors if isinstance(weights, Export) else weights, "weights")
     tensors, about = _tensors(data), metadata(data)
     try:
         labels = np.array(json.loads(about["labels"]), dtype=str)

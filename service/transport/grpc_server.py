@@ -242,8 +242,8 @@ class _Translator:
             return method.request.FromString(data)
         except DecodeError as error:
             raise InvalidRequest(
-                f"request: must be a {method.request.DESCRIPTOR.full_name} with strings in UTF-8, cannot "
-                "be parsed; a text that may be no UTF-8 goes into text_utf8",
+                f"request: must be a {method.request.DESCRIPTOR.full_name} with strings in UTF-8, "
+                "cannot be parsed; a text that may be no UTF-8 goes into text_utf8",
                 field="request",
                 limit=method.request.DESCRIPTOR.full_name,
                 value=f"{len(data)} bytes",

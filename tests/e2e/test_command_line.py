@@ -133,3 +133,15 @@ def test_absent_server_is_a_clear_error() -> None:
     assert ended.returncode == 1
     assert "error:" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_address_of_rest_is_told_at_once_with_what_to_give(cli: Cli, server: Running) -> None:
+    for address, words in (
+        (server.rest, "is a web address of REST, and this is gRPC"),
+        (server.rest.removeprefix("http://"), "does not speak gRPC"),
+    ):
+        ended = cli("--server", address, "--timeout", "3600", "backbones")
+        assert (ended.returncode, ended.stdout) == (1, "")
+        (line,) = ended.stderr.splitlines()
+        assert words in line
+        assert "127.0.0.1:50051" in line

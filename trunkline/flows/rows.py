@@ -25,7 +25,7 @@ from trunkline.v1 import extraction_pb2, prediction_pb2
 from trunkline.values.heads import Version
 from trunkline.values.inputs import Input, InputLike, as_input
 from trunkline.values.outcomes import Changes, Embedding, Forgotten, Prediction, Receipt, RowFailure
-from trunkline.values.sequences import check_label, inputs_in, pairs_in, strings_in
+from trunkline.values.sequences import check_label, file_bytes, inputs_in, pairs_in, strings_in
 from trunkline.wire.building import build
 from trunkline.wire.weights import metadata
 
@@ -206,6 +206,7 @@ def import_head(
 ) -> Flow[Version]:
     """Runs `ImportHead`; the fingerprint is the file's own, or else the loaded backbone's."""
     labels = strings_in(labels, "labels")
+    safetensors = file_bytes(safetensors, "safetensors")
     bound = fingerprint or metadata(safetensors).get("fingerprint", "")
     if not bound:
         loaded = yield calls.list_backbones()

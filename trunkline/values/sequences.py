@@ -82,6 +82,20 @@ def strings_in(given: Any, field: str) -> list[str]:
     return list(given)
 
 
+def file_bytes(given: Any, field: str) -> bytes:
+    """Returns a file's bytes. Raises `InvalidType` for its path, and anything else."""
+    if isinstance(given, bytes | bytearray | memoryview):
+        return bytes(given)
+    path = isinstance(given, str | PathLike)
+    raise InvalidType(
+        f"{field} must be bytes, is {_named(given)}"
+        + ("; for a file, give Path(…).read_bytes()" if path else ""),
+        field=field,
+        limit="bytes",
+        value=type(given).__name__,
+    )
+
+
 def _many(given: Any, field: str, one: str, wanted: str) -> Iterable[Any]:
     fix = _fix(given, one)
     if fix is None and isinstance(given, Iterable):

@@ -16,6 +16,7 @@ import trunkline
 from tests.trunkline.recording import Recorder
 from tests.trunkline.steps import trained
 from trunkline import AsyncClient, Client, Image, NewExample, Pixels, Prediction, RowFailure, Text
+from trunkline.sklearn import estimator_of
 from trunkline.values.inputs import as_input
 
 PIXELS = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
@@ -235,15 +236,18 @@ LISTS: list[Callable[[Client], Any]] = [
     lambda c: c.forget_examples("a/b", "0" * 64),
     lambda c: c.release_feedback("a/b", "id"),
     lambda c: c.import_head("a/b", b"", "minilm/l6-v2", labels="ab"),
+    lambda c: c.import_head("a/b", Path("head.safetensors"), "minilm/l6-v2"),  # type: ignore[arg-type]
+    lambda c: c.import_head("a/b", "head.safetensors", "minilm/l6-v2"),  # type: ignore[arg-type]
+    lambda c: estimator_of("head.safetensors"),  # type: ignore[arg-type]
     lambda c: c.advise("a", [("x", "y")], "minilm/l6-v2"),
     lambda c: c.update_examples("a/b", [("0" * 64, "y")]),  # type: ignore[arg-type]
 ]
 
 
 @pytest.mark.parametrize("call", LISTS, ids=range(len(LISTS)))
-def test_one_string_where_several_are_wanted_is_a_type_error(
+def test_one_string_where_something_else_is_wanted_is_a_type_error(
     client: Client, recorder: Recorder, call: Callable[[Client], Any]
 ) -> None:
-    with pytest.raises(TypeError, match="must be a"):
+    with pytest.raises(TypeError, match=r"must be (a|bytes)"):
         call(client)
     assert recorder.metadata == []
