@@ -35,7 +35,7 @@ async def test_call_ends_at_the_callers_deadline_or_after_the_links_time(
 ) -> None:
     given: list[float] = []
 
-    async def answer(request: Any, *, timeout: float) -> REPLY:
+    async def answer(request: Any, *, timeout: float, metadata: object) -> REPLY:
         given.append(timeout)
         return REPLY()
 
@@ -63,7 +63,7 @@ async def test_full_server_is_passed_on_with_its_facts_and_the_time_it_names(
     facts = error_details_pb2.ErrorInfo(metadata={"field": "inputs", "limit": "9", "value": "10"})
     delay = error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=7))
 
-    async def refuse(request: Any, *, timeout: float) -> REPLY:
+    async def refuse(request: Any, *, timeout: float, metadata: object) -> REPLY:
         raise failure(grpc.StatusCode.RESOURCE_EXHAUSTED, facts, delay)
 
     with pytest.raises(QueueFull, match="extractor: no") as caught:
@@ -76,7 +76,7 @@ async def test_full_server_is_passed_on_with_its_facts_and_the_time_it_names(
 async def test_server_that_goes_away_during_a_call_is_to_be_asked_again(
     link: RemoteConnection, code: grpc.StatusCode
 ) -> None:
-    async def break_off(request: Any, *, timeout: float) -> REPLY:
+    async def break_off(request: Any, *, timeout: float, metadata: object) -> REPLY:
         raise failure(code)
 
     with pytest.raises(Unavailable, match="try again later") as caught:
