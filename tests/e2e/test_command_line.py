@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Cli
-from tests.e2e.processes import run
+from tests.e2e.processes import Running, run
 from tests.e2e.samples import Labelled
 
 
