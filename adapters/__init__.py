@@ -18,7 +18,7 @@ from adapters.errors import (
     InvalidWeights,
     UnknownLabel,
 )
-from adapters.estimate import evaluate, evaluation, measure
+from adapters.estimate import evaluate, evaluation
 from adapters.examples import Views
 from adapters.folds import stratified_folds
 from adapters.fronts import NORMALISE, PROJECTION, STANDARDISE, Front
@@ -101,7 +101,6 @@ __all__ = [
     "fit",
     "fit_temperature",
     "live_head",
-    "measure",
     "stratified_folds",
     "suggest",
 ]

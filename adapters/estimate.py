@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import logsumexp
 
 from adapters.calibration import log_loss
 from adapters.errors import InvalidExamples
@@ -17,9 +15,6 @@ from adapters.head import Head
 from adapters.report import ClassReport, Estimate, Evaluation, ReliabilityBin
 
 BINS = 10
-
-UNKNOWN_PROBABILITY = 1e-6
-"""Of a class that a head does not have: 14 nats for a test example of it, and not infinity."""
 
 _Z95 = 1.959963984540054
 
@@ -151,27 +146,6 @@ def calibration_error(bins: Sequence[ReliabilityBin]) -> float:
     """
     total = sum(b.examples for b in bins)
     return sum(b.examples * abs(b.confidence - b.accuracy) for b in bins) / total
-
-
-def measure(
-    head: Head, labels: Sequence[str], embeddings: NDArray[Any] | None
-) -> dict[str, Any] | None:
-    """Measure a head on test examples, as the JSON of an `Evaluation`; None without any.
-
-    Where their label is none of the head's, it cannot be right. Such labels follow the head's as
-    classes that are never predicted, with probability `UNKNOWN_PROBABILITY`.
-    """
-    if embeddings is None or not labels:
-        return None
-    logits = head.logits(embeddings)
-    unknown = sorted(set(labels) - set(head.labels))
-    total = logsumexp(logits / head.temperature, axis=1, keepdims=True)
-    never = head.temperature * (total + math.log(UNKNOWN_PROBABILITY))
-    logits = np.hstack([logits, np.repeat(never, len(unknown), axis=1)])
-    classes = [*head.labels, *unknown]
-    index = {label: i for i, label in enumerate(classes)}
-    targets = np.array([index[label] for label in labels], dtype=np.intp)
-    return evaluation(logits, targets, classes, head.temperature, "held-out").to_json()
 
 
 def _class_reports(labels: Sequence[str], confusion: NDArray[np.intp]) -> tuple[ClassReport, ...]:

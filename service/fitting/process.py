@@ -52,8 +52,9 @@ class FitProcess:
         header = {
             "arrays": layout,
             "labels": list(task.labels),
-            "test_labels": list(task.test_labels),
-            "groups": None if task.groups is None else list(task.groups),
+            "groups": task.groups,
+            "held_out_labels": task.held_out and task.held_out.labels,
+            "held_out_groups": task.held_out and task.held_out.groups,
             "spec": task.spec.to_json(),
             "fingerprint": task.fingerprint,
         }
@@ -90,7 +91,7 @@ async def _receive(process: Process, progress: Progress) -> FittedHead:
             return FittedHead(
                 tuple(header["labels"]),
                 header["report"],
-                header["test"],
+                header["held_out"],
                 header["cpu_seconds"],
                 payload,
             )

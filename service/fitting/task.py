@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import adapters
+from adapters.held_out_set import LabelledRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +24,8 @@ class FitTask:
         views: float32, shape (m, dim): view i is one of example `view_rows[i]`; None for none.
         view_rows: int64, shape (m,).
         start: the safetensors file of a head to begin from; None for none.
-        test_embeddings: float32, shape (k, dim), to measure the head on; None for none.
-        test_labels: one per embedding to measure on.
         groups: what each example belongs to; None if none of them belongs to anything.
+        held_out: what to measure the head on.
     """
 
     embeddings: NDArray[np.float32]
@@ -36,9 +36,8 @@ class FitTask:
     views: NDArray[np.float32] | None = None
     view_rows: NDArray[np.int64] | None = None
     start: bytes | None = None
-    test_embeddings: NDArray[np.float32] | None = None
-    test_labels: Sequence[str] = ()
     groups: Sequence[str | None] | None = None
+    held_out: LabelledRows | None = None
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Returns all that is sent as raw bytes, by the name of its field."""
@@ -49,7 +48,7 @@ class FitTask:
             "views": self.views,
             "view_rows": self.view_rows,
             "start": start,
-            "test_embeddings": self.test_embeddings,
+            "held_out": None if self.held_out is None else self.held_out.embeddings,
         }
         return {name: array for name, array in arrays.items() if array is not None}
 
@@ -60,12 +59,12 @@ class FittedHead:
 
     Attributes:
         report: `adapters.Report` as JSON; examples are named by their row.
-        test: `adapters.Evaluation` on the test examples as JSON; None without any.
+        held_out: `adapters.HeldOutResult` as JSON; None where nothing was held out.
         cpu_seconds: processor time of the fit.
     """
 
     labels: tuple[str, ...]
     report: dict[str, Any]
-    test: dict[str, Any] | None
+    held_out: dict[str, Any] | None
     cpu_seconds: float
     safetensors: bytes

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 import adapters
+from adapters.held_out_set import LabelledRows, disagreement
 from adapters.progress import Progress, ignore_progress
 from service.embedding.view_embeddings import ViewEmbeddings
 from service.errors import Aborted, PreconditionFailed
@@ -137,14 +138,18 @@ class Trainer:
             views=None if views is None else views[0],
             view_rows=None if views is None else views[1],
             start=material.start,
-            test_embeddings=material.held_out.embeddings if material.held_out.labels else None,
-            test_labels=material.held_out.labels,
+            held_out=labelled_rows(material.held_out),
             groups=named_groups(examples),
         )
         fitted = await self._fit(task, progress)
         return NewVersion(
             labels=fitted.labels,
-            report=stored_report(fitted, examples.digests, time.perf_counter() - started),
+            report=stored_report(
+                fitted,
+                examples.digests,
+                material.held_out.digests,
+                time.perf_counter() - started,
+            ),
             safetensors=fitted.safetensors,
             members=examples.members,
         )
@@ -220,8 +225,22 @@ def _material_of(
     )
 
 
-def stored_report(fitted: FittedHead, digests: Sequence[str], seconds: float) -> dict[str, Any]:
-    """Returns the report as it is stored: examples are named by their digests."""
+def labelled_rows(examples: LabelledSet) -> LabelledRows | None:
+    """Returns examples as heads are measured on them; None if there are none."""
+    if not examples.labels:
+        return None
+    return LabelledRows(examples.embeddings, examples.labels, named_groups(examples))
+
+
+def stored_report(
+    fitted: FittedHead, digests: Sequence[str], held_out: Sequence[str], seconds: float
+) -> dict[str, Any]:
+    """Returns the report as it is stored: examples are named by their digests.
+
+    Args:
+        digests: of the examples that it was trained on, in their order.
+        held_out: of those that it was measured on.
+    """
     report = dict(fitted.report)
     for name, rows in (("likely_mislabelled", ("row",)), ("near_duplicates", ("row", "other_row"))):
         report[name] = [
@@ -231,8 +250,25 @@ def stored_report(fitted: FittedHead, digests: Sequence[str], seconds: float) ->
             }
             for item in report[name]
         ]
+    result = fitted.held_out or {"evaluation": None, "left_out": []}
+    test = result["evaluation"]
+    seen = [held_out[row] for row in result["left_out"]]
+    warnings = list(report["warnings"])
+    if seen:
+        warnings.append(
+            f"{len(seen)} of {len(held_out)} held-out examples are near-copies of examples that "
+            "were trained on, or belong to a group with one: the figures on held-out examples are "
+            "without them."
+        )
+    remark = disagreement(_estimate(report["estimate"]), test and _estimate(test["estimate"]))
     return report | {
-        "test": fitted.test,
+        "warnings": [*warnings, *([remark] if remark else [])],
+        "test": test,
+        "seen_held_out": seen,
         "train_seconds": seconds,
         "train_cpu_seconds": fitted.cpu_seconds,
     }
+
+
+def _estimate(report: dict[str, Any] | None) -> adapters.Estimate | None:
+    return None if report is None else adapters.Estimate(**report)

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 import adapters
 from adapters.diagnostics import diagnose
-from adapters.estimate import measure
 from adapters.examples import Views
+from adapters.held_out_set import LabelledRows, measure
 from adapters.progress import Progress, within
 from service.subprocesses import frames
 from service.subprocesses.main import begin, failure
@@ -58,13 +58,19 @@ def _answer(header: dict[str, Any], payload: bytes, output: BinaryIO) -> bytes:
         spec = adapters.HeadSpec.from_json(header["spec"])
         labels, groups = header["labels"], header["groups"]
         fitted = fit(arrays, labels, spec, header["fingerprint"], progress, groups)
-        test = measure(fitted.head, header["test_labels"], arrays.get("test_embeddings"))
+        result = None
+        if "held_out" in arrays:
+            held_out = LabelledRows(
+                arrays["held_out"], header["held_out_labels"], header["held_out_groups"]
+            )
+            trained = LabelledRows(arrays["embeddings"], labels, groups)
+            result = measure(fitted.head, held_out, trained, seed=spec.seed)
     except Exception as error:  # a fault of ours costs this fit alone, not the process
         return failure(error)
     answer = {
         "report": fitted.report.to_json(),
         "labels": fitted.head.labels,
-        "test": test,
+        "held_out": None if result is None else result.to_json(),
         "cpu_seconds": time.process_time() - started,
     }
     return frames.pack(answer, fitted.head.to_safetensors())

@@ -13,10 +13,11 @@ import numpy as np
 import adapters
 from adapters.calibration import fit_temperature
 from adapters.diagnostics import diagnose
-from adapters.estimate import estimate, measure
+from adapters.estimate import estimate
+from adapters.held_out_set import LabelledRows, measure
 from service.errors import Aborted
 from service.fitting.task import FittedHead
-from service.fitting.trainer import stored_report
+from service.fitting.trainer import labelled_rows, stored_report
 from service.live.comparison import Example
 from service.live.live_copy import COALESCING, LiveCopy
 from service.store.example_sets import LabelledSet
@@ -71,12 +72,15 @@ def make_version(
         vectors = np.stack([item.vector for item in examples])
         weights = np.array([item.weight for item in examples])
         fitted = diagnose(fitted, vectors, labels, weights=weights)
+    tests = labelled_rows(held_out)
+    trained = LabelledRows(np.stack([item.vector for item in examples]), labels)
+    result = None if tests is None else measure(fitted.head, tests, trained)
     made = FittedHead(
         labels=head.labels,
         report=fitted.report.to_json(),
-        test=measure(fitted.head, held_out.labels, held_out.embeddings),
+        held_out=None if result is None else result.to_json(),
         cpu_seconds=time.thread_time() - cpu_started,
         safetensors=fitted.head.to_safetensors(),
     )
-    written = stored_report(made, list(known), time.perf_counter() - started)
+    written = stored_report(made, list(known), held_out.digests, time.perf_counter() - started)
     return NewVersion(head.labels, written, made.safetensors, known)

@@ -16,6 +16,9 @@ from trunkline.v1 import heads_pb2
 
 Json = Mapping[str, Any]
 
+MAX_NAMED = 1000
+"""Held-out examples that a report names."""
+
 
 def report_message(
     head: HeadRecord, version: VersionRecord, online: Sequence[OnlinePoint] = ()
@@ -47,6 +50,8 @@ def report_message(
         online=[_online(point) for point in online],
         fine_tuning=_fine_tuning(report.get("fine_tuning")),
         truncated_count=report.get("truncated_count", 0),
+        seen_held_out_count=len(report.get("seen_held_out", ())),
+        seen_held_out=report.get("seen_held_out", ())[:MAX_NAMED],
         groups=_groups(report.get("groups")),
         warnings=report.get("warnings", ()),
     )

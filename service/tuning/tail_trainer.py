@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import adapters
-from adapters.estimate import measure
+from adapters.held_out_set import LabelledRows, measure
 from adapters.progress import Progress, within
 from models.tails import tail_fingerprint
 from service.config import ServerSettings
@@ -20,7 +22,7 @@ from service.embedding.head_backbones import head_backbone
 from service.embedding.view_embeddings import ViewEmbeddings
 from service.errors import Aborted
 from service.extraction import BackboneInfo, Extractor, TailRef
-from service.fitting.trainer import Trainer, named_groups, stored_report
+from service.fitting.trainer import Trainer, labelled_rows, named_groups, stored_report
 from service.store import Database, example_sets
 from service.store import examples as stored_examples
 from service.store.example_sets import LabelledSet
@@ -203,15 +205,18 @@ class TailTrainer:
         started: float,
     ) -> NewVersion:
         tests = await self._database.read(example_sets.held_out_set, head.uid, head.fingerprint)
-        tail = None
+        tail, features = None, None
         if result.tail is not None:
             tail = await self._tail(head, backbone, task, result)
-            tests = _by_tail(tests, tail)
-        test = await asyncio.to_thread(_measure, result.head.safetensors, tests)
-        fitted = replace(result.head, test=test)
+            tests = tests.without(set(tests.digests) - tail.vectors.keys())
+            features = [tail.vectors[digest] for digest in tests.digests]
+        held_out = await asyncio.to_thread(_measure, result.head.safetensors, tests, task, features)
+        fitted = replace(result.head, held_out=held_out)
         return NewVersion(
             labels=fitted.labels,
-            report=stored_report(fitted, task.digests, time.perf_counter() - started),
+            report=stored_report(
+                fitted, task.digests, tests.digests, time.perf_counter() - started
+            ),
             safetensors=fitted.safetensors,
             members=dict(zip(task.digests, task.labels, strict=True)),
             tail=tail,
@@ -247,17 +252,21 @@ class TailTrainer:
         )
 
 
-def _by_tail(examples: LabelledSet, tail: NewTail) -> LabelledSet:
-    """Returns examples with the embeddings that a tail gives, as far as there are any."""
-    found = examples.without(set(examples.digests) - tail.vectors.keys())
-    if not found.digests:
-        return found
-    return replace(found, embeddings=np.stack([tail.vectors[digest] for digest in found.digests]))
-
-
-def _measure(head: bytes, tests: LabelledSet) -> dict[str, Any] | None:
-    return measure(
+def _measure(
+    head: bytes,
+    tests: LabelledSet,
+    task: TuningTask,
+    features: Sequence[NDArray[np.float32]] | None,
+) -> dict[str, Any] | None:
+    """Measures a head on held-out examples, by what its tail makes of them if it has one."""
+    held_out = labelled_rows(tests)
+    if held_out is None:
+        return None
+    result = measure(
         adapters.Head.from_safetensors(head),
-        tests.labels,
-        tests.embeddings if tests.labels else None,
+        held_out,
+        LabelledRows(task.embeddings, task.labels, task.groups),
+        features=None if features is None else np.stack(features),
+        seed=task.spec.seed,
     )
+    return None if result is None else result.to_json()

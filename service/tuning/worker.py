@@ -106,7 +106,7 @@ def _work(settings: Settings, progress: Progress) -> None:
     head = FittedHead(
         labels=fitted.head.labels,
         report=fitted.report.to_json(),
-        test=None,
+        held_out=None,
         cpu_seconds=time.process_time() - started,
         safetensors=fitted.head.to_safetensors(),
     )

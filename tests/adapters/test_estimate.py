@@ -10,16 +10,13 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 
-from adapters import Head, HeadSpec, InvalidExamples, UnknownLabel, evaluate, evaluation, fit
+from adapters import Head, InvalidExamples, UnknownLabel, evaluate, evaluation
 from adapters.estimate import (
     BINS,
-    UNKNOWN_PROBABILITY,
     calibration_error,
     confidences,
-    measure,
     reliability,
 )
-from tests.adapters.data import blobs
 
 LABELS = ("a", "b", "c", "d")
 
@@ -118,28 +115,3 @@ def test_a_measurement_needs_one_label_per_embedding(rows: object, labels: list[
 def test_a_label_the_head_does_not_have_is_refused() -> None:
     with pytest.raises(UnknownLabel):
         evaluate(HEAD, [[1.0]], ["perhaps"])
-
-
-def test_test_examples_of_a_label_that_a_head_lacks_count_as_wrong() -> None:
-    embeddings, labels = blobs(30, 8, 3, distance=6)
-    head = fit(embeddings, labels, HeadSpec(family="ridge", seed=3), fingerprint="f00d").head
-    known = measure(head, labels, embeddings)
-    assert known == evaluate(head, embeddings, labels).to_json()
-    found = measure(head, [*labels, "z", "y"], np.concatenate([embeddings, embeddings[:2]]))
-    assert known is not None
-    assert found is not None
-    n, right = len(labels), known["estimate"]["accuracy"] * len(labels)
-    assert found["estimate"]["accuracy"] == pytest.approx(right / (n + 2))
-    floor = -2 * np.log(UNKNOWN_PROBABILITY)
-    loss = (known["estimate"]["log_loss"] * n + floor) / (n + 2)
-    assert found["estimate"]["log_loss"] == pytest.approx(loss, rel=1e-5)
-    assert [(item["label"], item["recall"]) for item in found["classes"][3:]] == [
-        ("y", 0),
-        ("z", 0),
-    ]
-    assert np.array(found["confusion"]).sum(axis=0)[3:].tolist() == [0, 0]
-    assert sum(item["examples"] for item in found["reliability"]) == n + 2
-    unknown = measure(head, ["z"], embeddings[:1])
-    assert unknown is not None
-    assert unknown["estimate"]["accuracy"] == 0
-    assert measure(head, [], None) is None

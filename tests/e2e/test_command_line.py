@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.e2e.conftest import Cli
 from tests.e2e.processes import Running, run
-from tests.e2e.samples import Labelled
+from tests.e2e.samples import Labelled, textile_photos
 
 
 @pytest.fixture
@@ -37,8 +39,9 @@ def test_folder_of_images_from_training_to_rollback(
     trained = document(cli("train", head, folder, "--test", folder, "--json"))
     assert trained["version"] == 1
     assert trained["upload"]["added"] == 24
-    assert trained["test"]["rows"] == 24
-    assert trained["test"]["accuracy"] > 0.5
+    assert trained["test"] == {"rows": 24, "left_out": 24, "failed": 0, "accuracy": None}
+    (told,) = [row for row in trained["notices"] if row["reason"] == "test_trained_on"]
+    assert len(told["names"]) == 24
     again = document(cli("train", head, folder, "--family", "ridge", "--json"))
     assert (again["version"], again["upload"]["sent_bytes"]) == (2, 0)
 
@@ -71,6 +74,28 @@ def test_folder_of_images_from_training_to_rollback(
     assert len(names) == 2
     document(cli("heads", "delete", copy, "--yes", "--json"))
     assert cli("heads", "show", copy).returncode == 1
+
+
+def test_accuracy_is_of_test_examples_that_nothing_like_was_trained_on(
+    cli: Cli, tenant: str, folder: Path, tmp_path: Path
+) -> None:
+    test = tmp_path / "test"
+    for i, (data, label) in enumerate(textile_photos(12)[24:]):
+        (test / label).mkdir(parents=True, exist_ok=True)
+        (test / label / f"new-{i}.png").write_bytes(data)
+    known = sorted(folder.rglob("*.png"))[:2]
+    shutil.copy(known[0], test / known[0].parent.name / "known.png")
+    with Image.open(known[1]) as picture:
+        picture.convert("RGB").save(test / known[1].parent.name / "again.jpg", quality=90)
+    shown = cli("train", f"{tenant}/textile", folder, "--test", test)
+    assert "1 of 14 test examples are trained on: " in shown.stderr
+    assert "1 test example nearly the same as an example that is trained on" in shown.stderr
+    (line,) = [line for line in shown.stdout.splitlines() if "accuracy on the test set" in line]
+    assert line.rstrip().endswith("%, 2 of 14 left out")
+    assert "always answering" in shown.stdout
+    report = document(cli("report", f"{tenant}/textile", "--json"))
+    assert report["seen_held_out_count"] == 1
+    assert sum(row["examples"] for row in report["test"]["classes"]) == 12
 
 
 def test_table_of_texts(

@@ -83,6 +83,7 @@ def report_facts(report: Report) -> dict[str, object]:
         "l2": report.l2,
         "temperature": report.temperature,
         "estimated accuracy": estimate and f"{accuracy(estimate)}, {estimate.method}",
+        "most frequent class": _majority(report),
         "estimated log-loss": estimate and estimate.log_loss,
         "calibration error": evaluation and evaluation.expected_calibration_error,
         "groups": group_words(report),
@@ -91,6 +92,15 @@ def report_facts(report: Report) -> dict[str, object]:
     if tuned:
         facts["fine-tuning"] = f"{tuned.strategy}, tail {tail_outcome(tuned)}"
     return facts
+
+
+def _majority(report: Report) -> str | None:
+    """Describes what always answering the most frequent class would get right."""
+    total = sum(row.examples for row in report.classes)
+    if not total:
+        return None
+    most = max(report.classes, key=lambda row: row.examples)
+    return f"{most.examples / total:.1%}, always answering {most.label}"
 
 
 def group_words(report: Report) -> str | None:

@@ -38,5 +38,5 @@ def compare_with_stored(
     if None in digests:
         words = f"{what} not deleted, as rows that cannot be read may be among them"
         return [Notice("not_pruned", words, len(others), tuple(others))]
-    deleted = client.delete_examples(head, others)
+    deleted = client.delete_examples(head, list(others))
     return [Notice("pruned", f"{what} deleted", deleted.changed, tuple(others))]

@@ -1,41 +1,28 @@
 """`trunkline train`: from a folder or table to a trained, active version."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
-from rich.progress import MofNCompleteColumn
 
 from trunkline.cli.column_options import check_columns, column_options
 from trunkline.cli.connection import client_command, head_argument
-from trunkline.cli.naming import digest_of, input_name
+from trunkline.cli.held_out import Test, hold_out, measure
 from trunkline.cli.output import Output
-from trunkline.cli.predict import predicted
 from trunkline.cli.reading import check_classes, check_modality, read_data, unknown_labels
 from trunkline.cli.report import report_facts
 from trunkline.cli.stored import compare_with_stored
 from trunkline.cli.training_options import WHOLE, SpecOptions, policy_option, spec_options
-from trunkline.cli.upload_steps import find_or_create, notices_of, train_head, upload
+from trunkline.cli.upload_steps import (
+    find_or_create,
+    inactive_notice,
+    notices_of,
+    train_head,
+    upload,
+)
 from trunkline.clients.client import Client
-from trunkline.datasets import Columns, FileInput
+from trunkline.datasets import Columns
 from trunkline.errors import NotFound
-from trunkline.labels import normalised
-from trunkline.values.examples import NewExample
 from trunkline.values.heads import HeadSpec
-from trunkline.values.notices import Notice
-from trunkline.values.outcomes import RowFailure
-
-Examples = Sequence[tuple[FileInput, str]]
-
-
-@dataclass(frozen=True)
-class Test:
-    """How the new version did on examples it was not trained on."""
-
-    rows: int
-    failed: int
-    accuracy: float | None
 
 
 @click.command()
@@ -107,8 +94,6 @@ def train(
     out.notices(notices)
     if len(data.labels) < 2 and not _has_examples(client, head):
         check_classes(data)
-    examples = data.pairs
-    tested = test_data.pairs if test_data else None
     if spec.fine_tune == WHOLE:
         out.say(
             "with a tail over the whole backbone a head shares no computation with others, and "
@@ -118,7 +103,7 @@ def train(
         client,
         out,
         head,
-        (item for item, _ in examples),
+        (item for item, _ in data.pairs),
         backbone=backbone,
         spec=spec.on(HeadSpec()),
         keep_inputs=keep_inputs or spec.tunes,
@@ -128,19 +113,24 @@ def train(
     others = compare_with_stored(client, head, data, uploaded, prune=prune)
     out.notices(others)
     notices += [*notices_of(uploaded, data.examples), *others]
-    if tested:
-        notices += _hold_out(client, out, head, tested, examples, overwrite=overwrite)
+    if test_data:
+        notices += hold_out(client, out, head, test_data, data, overwrite=overwrite)
     training = train_head(client, out, head, spec.on(found.spec), activate=activate)
     report = client.report(head, training.version)
     for warning in report.warnings:
         out.say(warning)
-    test = _test(client, out, head, tested, training.version) if tested else None
+    test = None
+    if test_data:
+        test, others = measure(client, out, head, test_data, data, report)
+        notices += others
+    if not training.activated:
+        notices.append(inactive_notice(training))
     if out.as_json:
         document = {"head": found.name, "version": report.version, "report": report}
         out.document(document | {"upload": uploaded, "test": test, "notices": notices})
     else:
         measured = (
-            {"accuracy on the test set": f"{test.accuracy:.1%}"}
+            {"accuracy on the test set": _measured(test, test.accuracy)}
             if test and test.accuracy is not None
             else {}
         )
@@ -157,44 +147,6 @@ def _has_examples(client: Client, head: str) -> bool:
         return False
 
 
-def _hold_out(
-    client: Client,
-    out: Output,
-    head: str,
-    tested: Examples,
-    trained: Examples,
-    *,
-    overwrite: bool,
-) -> list[Notice]:
-    """Stores the test set, so that reports measure on it, too; what is trained on cannot be.
-
-    Returns what is to be said of the changes that this made.
-    """
-    known = {digest_of(item) for item, _ in trained} - {None}
-    held_out = [
-        NewExample(item, label, held_out=True)
-        for item, label in tested
-        if digest_of(item) not in known
-    ]
-    if both := len(tested) - len(held_out):
-        out.say(f"{both} examples of the test set are trained on: reports do not measure on them")
-    if not held_out:
-        return []
-    return notices_of(upload(client, out, head, held_out, overwrite=overwrite), held_out)
-
-
-def _test(client: Client, out: Output, head: str, examples: Examples, version: int | None) -> Test:
-    inputs = [item for item, _ in examples]
-    failures: list[tuple[str, RowFailure]] = []
-    right = 0
-    with out.progress(MofNCompleteColumn()) as bar:
-        outcomes = predicted(client, head, inputs, version=version, top_k=1)
-        tracked = bar.track(outcomes, total=len(examples), description="testing")
-        for (item, outcome), (_, label) in zip(tracked, examples, strict=True):
-            if isinstance(outcome, RowFailure):
-                failures.append((input_name(item), outcome))
-            else:
-                right += outcome.label == normalised(label)
-    out.failures(failures)
-    tested = len(examples) - len(failures)
-    return Test(len(examples), len(failures), right / tested if tested else None)
+def _measured(test: Test, accuracy: float) -> str:
+    left = f", {test.left_out} of {test.rows} left out" if test.left_out else ""
+    return f"{accuracy:.1%}{left}"

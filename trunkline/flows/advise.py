@@ -14,7 +14,8 @@ from trunkline.values.advice import Advice
 from trunkline.values.examples import NewExample, as_example
 from trunkline.values.inputs import Input, InputLike, as_input, reads_file
 from trunkline.values.outcomes import RowFailure, UploadProgress
-from trunkline.values.sequences import examples_in, strings_in
+from trunkline.values.sequences import check_label, examples_in, strings_in
+from trunkline.values.unreadable import Unreadable
 from trunkline.wire.building import build
 
 WORK_SECONDS = 3600.0
@@ -90,6 +91,8 @@ def _read(items: Iterable[Labelled], refused: list[RowFailure]) -> Iterator[_Ite
     for index, labelled in enumerate(examples_in(items)):
         new = as_example(labelled, index)
         given = new.input
+        if not isinstance(given, Unreadable):
+            check_label(new.label, index)
         example = build(advice_pb2.LabelledInput, label=new.label or "", group=new.group)
         row = load(index, given)
         if isinstance(row, Row):

@@ -54,6 +54,8 @@ def report(message: heads_pb2.HeadReport) -> Report:
         online=tuple(map(_online, message.online)),
         fine_tuning=_fine_tuning(message.fine_tuning) if has("fine_tuning") else None,
         truncated_count=message.truncated_count,
+        seen_held_out_count=message.seen_held_out_count,
+        seen_held_out=tuple(message.seen_held_out),
         groups=_groups(message.groups) if has("groups") else None,
         warnings=tuple(message.warnings),
     )

@@ -2365,6 +2365,8 @@ class HeadReport(_message.Message):
     GROUPS_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
     TRUNCATED_COUNT_FIELD_NUMBER: _builtins.int
+    SEEN_HELD_OUT_COUNT_FIELD_NUMBER: _builtins.int
+    SEEN_HELD_OUT_FIELD_NUMBER: _builtins.int
     head: _builtins.str
     version: _builtins.int
     family: _builtins.str
@@ -2380,6 +2382,10 @@ class HeadReport(_message.Message):
     """Processor time of the training."""
     truncated_count: _builtins.int
     """Of the examples, texts that are longer than the backbone's window: what lies beyond it had no part."""
+    seen_held_out_count: _builtins.int
+    """Held-out examples that are near-copies of examples that were trained on, or belong to a group with one:
+    `test` is without them. How many there are, and the digests of the first 1000.
+    """
     @_builtins.property
     def spec(self) -> Global___HeadSpec: ...
     @_builtins.property
@@ -2428,6 +2434,8 @@ class HeadReport(_message.Message):
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What whoever reads the estimate should know, a sentence or two each."""
 
+    @_builtins.property
+    def seen_held_out(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -2457,10 +2465,12 @@ class HeadReport(_message.Message):
         groups: Global___GroupReport | None = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
         truncated_count: _builtins.int = ...,
+        seen_held_out_count: _builtins.int = ...,
+        seen_held_out: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_estimate", b"_estimate", "_evaluation", b"_evaluation", "_fine_tuning", b"_fine_tuning", "_groups", b"_groups", "_l2", b"_l2", "_novelty", b"_novelty", "_test", b"_test", "augmentation", b"augmentation", "estimate", b"estimate", "evaluation", b"evaluation", "fine_tuning", b"fine_tuning", "groups", b"groups", "l2", b"l2", "novelty", b"novelty", "spec", b"spec", "test", b"test"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_estimate", b"_estimate", "_evaluation", b"_evaluation", "_fine_tuning", b"_fine_tuning", "_groups", b"_groups", "_l2", b"_l2", "_novelty", b"_novelty", "_test", b"_test", "augmentation", b"augmentation", "backbone", b"backbone", "candidates", b"candidates", "classes", b"classes", "estimate", b"estimate", "evaluation", b"evaluation", "example_count", b"example_count", "family", b"family", "fine_tuning", b"fine_tuning", "fingerprint", b"fingerprint", "groups", b"groups", "head", b"head", "l2", b"l2", "learning_curve", b"learning_curve", "likely_mislabelled", b"likely_mislabelled", "near_duplicates", b"near_duplicates", "novelty", b"novelty", "online", b"online", "spec", b"spec", "temperature", b"temperature", "test", b"test", "train_cpu_seconds", b"train_cpu_seconds", "train_seconds", b"train_seconds", "truncated_count", b"truncated_count", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_estimate", b"_estimate", "_evaluation", b"_evaluation", "_fine_tuning", b"_fine_tuning", "_groups", b"_groups", "_l2", b"_l2", "_novelty", b"_novelty", "_test", b"_test", "augmentation", b"augmentation", "backbone", b"backbone", "candidates", b"candidates", "classes", b"classes", "estimate", b"estimate", "evaluation", b"evaluation", "example_count", b"example_count", "family", b"family", "fine_tuning", b"fine_tuning", "fingerprint", b"fingerprint", "groups", b"groups", "head", b"head", "l2", b"l2", "learning_curve", b"learning_curve", "likely_mislabelled", b"likely_mislabelled", "near_duplicates", b"near_duplicates", "novelty", b"novelty", "online", b"online", "seen_held_out", b"seen_held_out", "seen_held_out_count", b"seen_held_out_count", "spec", b"spec", "temperature", b"temperature", "test", b"test", "train_cpu_seconds", b"train_cpu_seconds", "train_seconds", b"train_seconds", "truncated_count", b"truncated_count", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__augmentation: _TypeAlias = _typing.Literal["augmentation"]  # noqa: Y015
     _WhichOneofArgType__augmentation: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation"]  # noqa: Y015

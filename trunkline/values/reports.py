@@ -210,7 +210,9 @@ class Report:
     `likely_mislabelled` come worst first, `near_duplicates` nearest first, `online` oldest first.
     `fine_tuning` is None where nothing was to be fine-tuned. `truncated_count` of the examples are
     texts that are longer than the backbone's window. `warnings` are what whoever reads the estimate
-    should know.
+    should know. `seen_held_out_count` held-out examples are near-copies of examples that were
+    trained on, or belong to a group with one: `test` is without them; `seen_held_out` are the
+    digests of the first.
     """
 
     head: str
@@ -237,5 +239,7 @@ class Report:
     online: tuple[OnlineAccuracy, ...]
     fine_tuning: FineTuningReport | None
     truncated_count: int = 0
+    seen_held_out_count: int = 0
+    seen_held_out: tuple[str, ...] = ()
     groups: GroupReport | None = None
     warnings: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 import adapters
+from adapters.held_out_set import LabelledRows
 from adapters.progress import ignore_progress
 from adapters.spec import Augmentation
 from service.errors import FitFailed, FitterDied, PreconditionFailed, Unavailable
@@ -82,7 +83,7 @@ async def test_head_equals_the_one_fitted_in_this_process(fit_process: FitProces
     assert report.spec == SPEC
     assert report.evaluation is not None
     assert report.evaluation.estimate == report.estimate
-    assert fitted.test is None
+    assert fitted.held_out is None
     assert fitted.cpu_seconds > 0
     shares = [share for share, _ in progress]
     assert shares == sorted(shares)
@@ -91,6 +92,9 @@ async def test_head_equals_the_one_fitted_in_this_process(fit_process: FitProces
 
 async def test_weights_views_start_and_test_examples_take_part(fit_process: FitProcess) -> None:
     embeddings, labels = examples()
+    held_out = LabelledRows(embeddings[:8], [*labels[:6], "a label of no training example", ""])
+    held_out.embeddings[7] = embeddings[8]  # which is trained on
+    embeddings, labels = embeddings[8:], labels[8:]
     random = np.random.default_rng(1)
     spec = adapters.HeadSpec(family="ridge", augment=Augmentation(views=2))
     task = FitTask(
@@ -102,17 +106,16 @@ async def test_weights_views_start_and_test_examples_take_part(fit_process: FitP
         views=(embeddings[:5] + 0.01).astype(np.float32),
         view_rows=np.arange(5),
         start=(await fit(fit_process)).safetensors,
-        test_embeddings=np.concatenate([embeddings[:6], embeddings[:1]]),
-        test_labels=[*labels[:6], "a label of no training example"],
+        held_out=held_out,
     )
     fitted = await fit_process.fit(task, ignore_progress)
     plain = await fit_process.fit(replace(task, weights=None), ignore_progress)
     assert fitted.report["augmentation"]["augmented_examples"] == 5
-    assert fitted.test is not None
-    assert [item["label"] for item in fitted.test["classes"]][3:] == [
-        "a label of no training example"
-    ]
-    assert [sum(row) for row in fitted.test["confusion"]] == [2, 2, 2, 1]
+    assert fitted.held_out is not None
+    assert fitted.held_out["left_out"] == [7]
+    test = fitted.held_out["evaluation"]
+    assert [item["label"] for item in test["classes"]][3:] == ["a label of no training example"]
+    assert [sum(row) for row in test["confusion"]] == [2, 2, 2, 1]
     head, other = map(adapters.Head.from_safetensors, (fitted.safetensors, plain.safetensors))
     assert not np.allclose(head.weight, other.weight), "weights must change the head"
 

@@ -37,6 +37,30 @@ async def test_held_out_examples_measure_every_version_and_train_none(
     assert (head.labelled_count, head.held_out_count) == (8, 4)
 
 
+async def test_held_out_examples_of_a_trained_group_are_named_and_not_measured_on(
+    server: InProcessServer,
+) -> None:
+    await server.create()
+    await server.add(LABELS)
+    rows = [("red x", "scene", False), ("red y", "scene", True), ("blue t", None, True)]
+    await server.add_rows(
+        *(
+            heads_pb2.NewExample(
+                input=common_pb2.Input(text=text),
+                label=text.split()[0],
+                group=group,
+                held_out=held_out,
+            )
+            for text, group, held_out in rows
+        )
+    )
+    await server.train()
+    report = await server.report()
+    assert (report.seen_held_out_count, report.seen_held_out) == (1, [text_digest("red y")])
+    assert sum(item.examples for item in report.test.classes) == 1
+    assert any("1 of 2 held-out examples" in warning for warning in report.warnings)
+
+
 async def test_head_without_held_out_examples_has_no_test(server: InProcessServer) -> None:
     await server.create()
     await server.add(LABELS)

@@ -147,6 +147,8 @@ VERBS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 async def test_wrong_verb_is_told_all_right_ones_on_every_path(rest: httpx.AsyncClient) -> None:
     for route in ROUTES:
         assert isinstance(route, Route)
+        if not route.path.startswith("/v1/"):
+            continue
         assert route.methods
         path = route.path.removeprefix("/v1").replace(":id}", "}")
         path = path.format(id0="acme", id1="defects", id2="1")

@@ -62,14 +62,14 @@ def test_train_makes_the_head_uploads_trains_and_measures(
     run: Run, recorder: Recorder, table: Path, tmp_path: Path
 ) -> None:
     test = tmp_path / "test.jsonl"
-    test.write_text('{"text": "good", "label": "yes"}\n{"text": "bad", "label": "yes"}\n')
+    test.write_text('{"text": "lovely", "label": "yes"}\n{"text": "grim", "label": "yes"}\n')
     result = run("train", "acme/mood", table, "--test", test, "--seed", 3, "--json")
     assert result.exit_code == 0, result.stderr
     document = json.loads(result.stdout)
     assert document["version"] == 1
     assert document["report"]["estimate"]["accuracy"] == 0.9
     assert document["upload"]["added"] == 4
-    assert document["test"] == {"rows": 2, "failed": 0, "accuracy": 0.5}
+    assert document["test"] == {"rows": 2, "left_out": 0, "failed": 0, "accuracy": 1.0}
     head = recorder.heads["tenants/acme/heads/mood"]
     assert (head.backbone, head.spec.seed) == ("minilm/l6-v2", 3)
     again = run("train", "acme/mood", table)
@@ -142,10 +142,12 @@ def test_train_tells_that_the_version_before_still_answers(
 
 
 def test_train_reports_on_the_version_it_made_whichever_answers(
-    run: Run, recorder: Recorder, table: Path
+    run: Run, recorder: Recorder, table: Path, tmp_path: Path
 ) -> None:
     run("train", "acme/mood", table)
-    result = run("train", "acme/mood", table, "--no-activate", "--test", table, "--json")
+    test = tmp_path / "test.csv"
+    test.write_text("text,label\nlovely,yes\n")
+    result = run("train", "acme/mood", table, "--no-activate", "--test", test, "--json")
     assert json.loads(result.stdout)["version"] == 2
     assert {request.version for request in recorder.asked("Predict")} == {2}
     assert recorder.heads["tenants/acme/heads/mood"].active_version == 1

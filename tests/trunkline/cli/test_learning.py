@@ -60,11 +60,13 @@ def test_the_test_set_is_held_out_unless_it_is_trained_on(
     test.write_text("text,label\ngood,yes\nlovely,yes\n")
     result = run("train", "acme/mood", table, "--test", test, "--json")
     assert result.exit_code == 0, result.stderr
-    assert "1 examples of the test set are trained on" in result.stderr
+    assert f"1 of 2 test examples are trained on: {test}:2" in result.stderr
     held_out = {name for name, given in recorder.inputs.items() if given.held_out}
     assert held_out == {text_digest("lovely")}
     document = json.loads(result.stdout)
-    assert document["test"] == {"rows": 2, "failed": 0, "accuracy": 1.0}
+    assert document["test"] == {"rows": 2, "left_out": 1, "failed": 0, "accuracy": 1.0}
+    (told,) = [row for row in document["notices"] if row["reason"] == "test_trained_on"]
+    assert (told["count"], told["names"]) == (1, [f"{test}:2"])
     assert document["report"]["test"]["estimate"]["method"] == "held-out"
 
 
