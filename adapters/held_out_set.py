@@ -82,8 +82,8 @@ def measure(
         return None
     seen, groups = _seen(held_out, trained, seed)
     left_out = tuple(np.flatnonzero(seen).tolist())
-    rows = np.flatnonzero(~seen)
-    if not len(rows):
+    rows = np.flatnonzero(~seen).tolist()
+    if not rows:
         return HeldOutResult(None, left_out)
     scored = held_out.embeddings if features is None else features
     labels = [held_out.labels[row] for row in rows]

@@ -56,7 +56,7 @@ async def test_held_out_examples_of_a_trained_group_are_named_and_not_measured_o
     )
     await server.train()
     report = await server.report()
-    assert (report.seen_held_out_count, report.seen_held_out) == (1, [text_digest("red y")])
+    assert (report.seen_held_out_count, list(report.seen_held_out)) == (1, [text_digest("red y")])
     assert sum(item.examples for item in report.test.classes) == 1
     assert any("1 of 2 held-out examples" in warning for warning in report.warnings)
 
