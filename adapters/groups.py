@@ -84,7 +84,14 @@ class Groups:
         names: Sequence[str | None] | None = None,
     ) -> Self:
         """Group examples by names and by near-copies that were found; see `find`."""
-        own = _named(names, len(targets))
+        own = np.arange(len(targets)) if names is None else numbers_of(names)
+        if len(own) != len(targets):
+            raise InvalidExamples(
+                f"there are {len(own)} groups for {len(targets)} examples",
+                field="groups",
+                limit=len(targets),
+                value=len(own),
+            )
         named = len({name for name in names or () if name is not None})
         numbers, parted = _together(copies.components, own, space)
         within, across = _shared(copies.components, targets)
@@ -110,6 +117,22 @@ def effective_count(groups: Indices) -> float:
     return float(sizes.sum() ** 2 / (sizes**2).sum())
 
 
+def numbers_of(names: Sequence[str | None]) -> Indices:
+    """Return a number for each example, the same for those whose group has one name."""
+    first: dict[str, int] = {}
+    return np.array(
+        [row if name is None else first.setdefault(name, row) for row, name in enumerate(names)],
+        dtype=np.intp,
+    )
+
+
+def joint_rows(groups: Indices | None) -> list[Indices]:
+    """Return the examples of each group that has several."""
+    if groups is None:
+        return []
+    return [rows for rows in members(np.unique(groups, return_inverse=True)[1]) if len(rows) > 1]
+
+
 def groups_by_class(targets: Indices, groups: Indices, classes: int) -> Indices:
     """Return in how many groups each class has examples; shape (classes,)."""
     several = int(groups.max(initial=0)) + 1
@@ -127,24 +150,6 @@ def held_out(targets: Indices, groups: Indices, classes: int) -> Mask:
     kept = np.unique(groups[short[targets]])
     held: Mask = ~np.isin(groups, kept)
     return held
-
-
-def _named(names: Sequence[str | None] | None, n: int) -> Indices:
-    """Return a number for each example, the same for those whose group has one name."""
-    if names is None:
-        return np.arange(n)
-    if len(names) != n:
-        raise InvalidExamples(
-            f"there are {len(names)} groups for {n} examples",
-            field="groups",
-            limit=n,
-            value=len(names),
-        )
-    first: dict[str, int] = {}
-    return np.array(
-        [row if name is None else first.setdefault(name, row) for row, name in enumerate(names)],
-        dtype=np.intp,
-    )
 
 
 def _together(copies: Indices, own: Indices, space: Space) -> tuple[Indices, int]:

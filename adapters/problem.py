@@ -147,8 +147,13 @@ class Problem:
 
     @cached_property
     def held(self) -> NDArray[np.bool_]:
-        """Which examples are held out by turns; the others are part of every fit. Shape (n,)."""
-        return held_out(self.example_targets, self.example_groups, self.classes)
+        """Which examples are held out by turns; the others are part of every fit. Shape (n,).
+
+        All, if less than two classes would be known: then it serves no estimate.
+        """
+        targets = self.example_targets
+        held = held_out(targets, self.example_groups, self.classes)
+        return held if len(np.unique(targets[held])) > 1 else np.ones(self.n, dtype=bool)
 
     @cached_property
     def scored(self) -> Some:
@@ -163,8 +168,9 @@ class Problem:
     @cached_property
     def blocks(self) -> Indices:
         """A fold for each group, -1 where it is not held out; for each row, of shape (rows,)."""
-        own = np.unique(self.example_groups, return_inverse=True)[1]
-        return np.where(self.held, own, -1)[self.owners]
+        own = np.full(self.n, -1, dtype=np.intp)
+        own[self.held] = np.unique(self.example_groups[self.held], return_inverse=True)[1]
+        return own[self.owners]
 
     @cached_property
     def joint_blocks(self) -> Indices | None:

@@ -71,10 +71,18 @@ class Learner(Protocol):
         """Return weight (classes, features) and bias (classes,); every class has examples."""
         ...
 
-    def held_out(self, embeddings: Array, targets: NDArray[np.intp], weights: Array) -> Array:
+    def held_out(
+        self,
+        embeddings: Array,
+        targets: NDArray[np.intp],
+        weights: Array,
+        groups: NDArray[np.intp] | None = None,
+    ) -> Array:
         """Return logits (n, classes) of examples that are in, each by a model without it.
 
-        A row is of no use where the model without it would lack the example's class.
+        Those with the same number in `groups`, of shape (n,), leave together; every class keeps an
+        example then. Without groups, a row is of no use where the model without it would lack the
+        example's class.
         """
         ...
 

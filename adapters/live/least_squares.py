@@ -8,8 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.errors import InvalidArgument
+from adapters.groups import joint_rows
 from adapters.live.inverse_moment import Inverse
 from adapters.live.learner import Array, Given
+
+Indices = NDArray[np.intp]
 
 MIN_SLACK = 1e-9
 """One minus an example's leverage is taken to be at least this. It is positive for every example
@@ -79,9 +82,23 @@ class LeastSquares(ABC):
     def solution(self) -> tuple[Array, Array]:
         """Return weight (classes, features) and bias (classes,)."""
 
+    def held_out(
+        self, embeddings: Array, targets: Indices, weights: Array, groups: Indices | None = None
+    ) -> Array:
+        """Return logits (n, classes), each by a model without the example or its group."""
+        features = self._front.features(embeddings)
+        logits = self._without_each(features, targets, weights)
+        for rows in joint_rows(groups):
+            logits[rows] = self._without_all(features[rows], targets[rows], weights[rows])
+        return logits
+
     @abstractmethod
-    def held_out(self, embeddings: Array, targets: NDArray[np.intp], weights: Array) -> Array:
+    def _without_each(self, features: Array, targets: Indices, weights: Array) -> Array:
         """Return logits (n, classes), each by a model without the example."""
+
+    @abstractmethod
+    def _without_all(self, features: Array, targets: Indices, weights: Array) -> Array:
+        """Return logits (n, classes) by the model without all of these examples."""
 
     def _features(self, embedding: Array) -> Array:
         features: Array = self._front.features(embedding[None])[0]
@@ -126,13 +143,12 @@ class LiveRidge(LeastSquares):
         bias = (self._totals - self._images @ total) / (self._totals.sum() - total @ image)
         return self._images - bias[:, None] * image, bias
 
-    def held_out(self, embeddings: Array, targets: NDArray[np.intp], weights: Array) -> Array:
+    def _without_each(self, features: Array, targets: Indices, weights: Array) -> Array:
         """Return logits (n, classes), each by a model without the example.
 
         The residual is divided by one minus w h (PRESS; Allen 1974, Technometrics 16:125), where
         the leverage h = x' P x + (1 - x' p)^2 / (n - s' p) holds the intercept's share.
         """
-        features = self._front.features(embeddings)
         total, image = self._sums.sum(axis=0), self._images.sum(axis=0)
         intercept = (1 - features @ image) ** 2 / (self._totals.sum() - total @ image)
         slack = 1 - weights * (self._leverages(features) + intercept)
@@ -140,6 +156,23 @@ class LiveRidge(LeastSquares):
         one_hot = np.eye(len(bias))[targets]
         residual = one_hot - features @ weight.T - bias
         logits: Array = one_hot - residual / np.maximum(slack, MIN_SLACK)[:, None]
+        return logits
+
+    def _without_all(self, features: Array, targets: Indices, weights: Array) -> Array:
+        """Return logits (n, classes) by the model without all of these examples.
+
+        With H the block of the hat matrix, the intercept's share included, the residuals of the
+        examples are (I - H W)^-1 times what they were (Cook and Weisberg 1982, Residuals and
+        Influence in Regression, section 3.6).
+        """
+        total, image = self._sums.sum(axis=0), self._images.sum(axis=0)
+        apart = 1 - features @ image
+        hat = self._inverse.times(features) @ features.T
+        hat += np.outer(apart, apart) / (self._totals.sum() - total @ image)
+        weight, bias = self.solution()
+        one_hot = np.eye(len(bias))[targets]
+        residual = one_hot - features @ weight.T - bias
+        logits: Array = one_hot - np.linalg.solve(np.eye(len(hat)) - hat * weights, residual)
         return logits
 
 
@@ -164,13 +197,12 @@ class LiveLDA(LeastSquares):
         bias += float(self._sums.sum(axis=0) @ shared) / (2 * total)
         return weight - shared, bias
 
-    def held_out(self, embeddings: Array, targets: NDArray[np.intp], weights: Array) -> Array:
+    def _without_each(self, features: Array, targets: Indices, weights: Array) -> Array:
         """Return logits (n, classes), each by a model without the example.
 
         Without x of class c with weight w, F becomes F - a r r' where r = e_c - Q' x,
         a = w / (1 - w x' P x), and Q' x becomes Q' x - a (x' P x) r; Sherman and Morrison again.
         """
-        features = self._front.features(embeddings)
         rows, inverse = np.arange(len(targets)), self._inverted()
         leverages = self._leverages(features)
         share = (weights / np.maximum(1 - weights * leverages, MIN_SLACK))[:, None]
@@ -187,6 +219,25 @@ class LiveLDA(LeastSquares):
         total = totals.sum(axis=1, keepdims=True)
         totals = np.where(totals > 0, totals, 1.0)  # where the class is gone, the row is of no use
         squares = np.diagonal(inverse) + share * solved**2 - 1 / totals
+        logits: Array = total * (scores - squares / 2) + np.log(totals / total)
+        return logits
+
+    def _without_all(self, features: Array, targets: Indices, weights: Array) -> Array:
+        """Return logits (n, classes) by the model without all of these examples.
+
+        With R = Y - X Q and E = (I - X P X' W)^-1 R, F becomes F - R' W E, and X Q becomes Y - E
+        (Woodbury's identity; one example at a time it is what is said above).
+        """
+        one_hot = np.eye(len(self._totals))[targets]
+        residual = one_hot - features @ self._images.T
+        hat = self._inverse.times(features) @ features.T
+        errors = np.linalg.solve(np.eye(len(hat)) - hat * weights, residual)
+        overlap = np.diag(self._totals) - self._sums @ self._images.T
+        inverse = np.linalg.inv(overlap - residual.T @ (errors * weights[:, None]))
+        totals = self._totals - weights @ one_hot
+        total = totals.sum()
+        squares = np.diagonal(inverse) - 1 / totals
+        scores = (one_hot - errors) @ inverse
         logits: Array = total * (scores - squares / 2) + np.log(totals / total)
         return logits
 

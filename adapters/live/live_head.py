@@ -125,16 +125,22 @@ class LiveHead:
             self._head = self._snapshot()
 
     def held_out(
-        self, embeddings: ArrayLike, labels: Sequence[str], weights: ArrayLike | None = None
+        self,
+        embeddings: ArrayLike,
+        labels: Sequence[str],
+        weights: ArrayLike | None = None,
+        groups: NDArray[np.intp] | None = None,
     ) -> NDArray[np.bool_]:
         """Return which examples the copy without them predicts right; shape (n,).
 
-        As `held_out_logits` says. The only example of a class counts as wrong.
+        As `held_out_logits` says. The only example of a class counts as wrong, and so does the only
+        group of one.
 
         Args:
             embeddings: as there.
             labels: as there.
             weights: as there.
+            groups: as there.
 
         Raises:
             InvalidArgument: as there.
@@ -143,16 +149,21 @@ class LiveHead:
         if not len(labels) or not self.ready:
             check_examples(embeddings, labels, weights, self._base.dim)
             return np.zeros(len(labels), dtype=np.bool_)
-        logits = self.held_out_logits(embeddings, labels, weights)
+        logits = self.held_out_logits(embeddings, labels, weights, groups)
         places = {label: place for place, label in enumerate(self.labels)}
         targets = np.array([places[label] for label in labels], dtype=np.intp)
         members = dict(zip(self._labels, self._members, strict=True))
         accompanied = np.array([members[label] > 1 for label in labels])
+        accompanied &= ~np.isnan(logits[:, 0])
         right: NDArray[np.bool_] = (logits.argmax(axis=1) == targets) & accompanied
         return right
 
     def held_out_logits(
-        self, embeddings: ArrayLike, labels: Sequence[str], weights: ArrayLike | None = None
+        self,
+        embeddings: ArrayLike,
+        labels: Sequence[str],
+        weights: ArrayLike | None = None,
+        groups: NDArray[np.intp] | None = None,
     ) -> Array:
         """Score examples by the copy without them; float64 of shape (n, classes), as `labels`.
 
@@ -163,6 +174,9 @@ class LiveHead:
             embeddings: of shape (n, dim), all of examples that the copy has learned.
             labels: theirs, n of them.
             weights: theirs, of shape (n,); 1 each if None.
+            groups: the same number for examples that are left out together, of shape (n,); None if
+                all are independent. Rows of a group without which a class would have no example
+                are nan.
 
         Raises:
             InvalidArgument: if shapes or numbers are wrong, or an example is not in, where that
@@ -180,8 +194,26 @@ class LiveHead:
                 value=unknown,
             )
         targets = np.array([index[label] for label in labels], dtype=np.intp)
-        logits = self._learner.held_out(rows, targets, self._weights(labels, numbers))
+        given = self._weights(labels, numbers)
+        if groups is None or len(np.unique(groups)) == len(groups):
+            logits = self._learner.held_out(rows, targets, given)
+        else:
+            kept = self._outlived(targets, groups)
+            logits = np.full((len(rows), len(self._labels)), np.nan)
+            if len(kept):
+                logits[kept] = self._learner.held_out(
+                    rows[kept], targets[kept], given[kept], groups[kept]
+                )
         return logits[:, [index[label] for label in self.labels]]
+
+    def _outlived(self, targets: NDArray[np.intp], groups: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return the rows of groups without which every class still has examples."""
+        several = int(groups.max()) + 1
+        pairs, own, counts = np.unique(
+            targets * several + groups, return_inverse=True, return_counts=True
+        )
+        last = (counts >= np.array(self._members)[pairs // several])[own]
+        return np.flatnonzero(~np.isin(groups, groups[last]))
 
     def _apply(self, change: Change, embedding: Array) -> None:
         """Apply one change to the learner."""

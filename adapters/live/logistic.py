@@ -6,7 +6,7 @@ import numpy as np
 import scipy.optimize
 from numpy.typing import NDArray
 
-from adapters.folds import stratified_folds
+from adapters.folds import grouped_folds, stratified_folds
 from adapters.live.kept_examples import KeptExamples
 from adapters.live.learner import Array, Given
 
@@ -68,12 +68,23 @@ class LiveLogistic:
         self._parameters[:, -1] -= self._parameters[:, -1].mean()  # scores say the same
         return self._parameters[:, :-1], self._parameters[:, -1]
 
-    def held_out(self, embeddings: Array, targets: NDArray[np.intp], weights: Array) -> Array:
+    def held_out(
+        self,
+        embeddings: Array,
+        targets: NDArray[np.intp],
+        weights: Array,
+        groups: NDArray[np.intp] | None = None,
+    ) -> Array:
         """Return logits (n, classes), each by a model without the example's fold."""
         places = self._examples.find(embeddings, targets)
         features = self._examples.features
         logits = np.empty((len(places), len(self._parameters)))
-        folds = stratified_folds(targets, min(FOLDS, len(places)), seed=0)
+        if groups is None:
+            folds = stratified_folds(targets, min(FOLDS, len(places)), seed=0)
+        else:
+            everyone = np.ones(len(places), dtype=bool)
+            count = min(FOLDS, len(np.unique(groups)))
+            folds = grouped_folds(targets, groups, everyone, count, seed=0)
         for fold in np.unique(folds):
             left_out = places[folds == fold]
             kept = self._examples.weights.copy()

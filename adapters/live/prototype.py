@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from adapters.groups import joint_rows
 from adapters.live.learner import Array, Given
 
 
@@ -49,15 +50,25 @@ class LivePrototype:
         """Return weight (classes, features) and bias (classes,)."""
         return _unit(self._sums), np.zeros(len(self._sums))
 
-    def held_out(self, embeddings: Array, targets: NDArray[np.intp], weights: Array) -> Array:
-        """Return logits (n, classes), each by a model without the example.
+    def held_out(
+        self,
+        embeddings: Array,
+        targets: NDArray[np.intp],
+        weights: Array,
+        groups: NDArray[np.intp] | None = None,
+    ) -> Array:
+        """Return logits (n, classes), each by a model without the example or its group.
 
-        Only the mean of the example's own class is another one.
+        Only the means of the classes of what leaves are others.
         """
         features = self._front.features(embeddings)
         logits: Array = features @ _unit(self._sums).T
         without = _unit(self._sums[targets] - weights[:, None] * features)
         logits[np.arange(len(targets)), targets] = np.sum(without * features, axis=1)
+        for rows in joint_rows(groups):
+            owner = np.arange(len(self._sums))[:, None] == targets[rows]
+            kept = self._sums - (owner * weights[rows]) @ features[rows]
+            logits[rows] = features[rows] @ _unit(kept).T
         return logits
 
 

@@ -11,8 +11,11 @@ import scipy.special
 from numpy.typing import NDArray
 
 from adapters import Head
-from adapters.folds import stratified_folds
+from adapters.folds import grouped_folds, stratified_folds
+from adapters.groups import Groups, numbers_of
+from adapters.groups import held_out as can_be_held_out
 from adapters.live import LiveHead, live_head
+from adapters.near_copies import EXACT
 from service.serving.scoring import answers
 from service.store.live_set import LiveFeedback, Member
 
@@ -91,16 +94,36 @@ def compare(labels: Sequence[str], active: Sequence[bool], live: Sequence[bool])
     )
 
 
-def held_out(head: Head, examples: Sequence[Example]) -> dict[str, bool]:
-    """Returns by digest whether a head like this, trained without an example, is right about it."""
+def groups_by_digest(examples: Sequence[Example]) -> dict[str, int]:
+    """Returns the number of the group of each example, by its digest."""
+    numbers = groups_of(examples).numbers.tolist()
+    return {item.digest: number for item, number in zip(examples, numbers, strict=True)}
+
+
+def groups_of(examples: Sequence[Example]) -> Groups:
+    """Returns which examples belong together: as named, and as near-copies among not too many."""
+    if not examples:
+        return Groups.alone(0)
+    _, targets = np.unique([item.label for item in examples], return_inverse=True)
+    names = [item.group for item in examples]
+    if len(examples) > EXACT:
+        return Groups(np.unique(numbers_of(names), return_inverse=True)[1])
+    return Groups.find(np.stack([item.vector for item in examples]), targets, names)
+
+
+def held_out(head: Head, examples: Sequence[Example], groups: Mapping[str, int]) -> dict[str, bool]:
+    """Returns by digest whether a head like this is right about an example it did not learn.
+
+    It is trained without the example's group, whose number `groups` has by digest. Nobody is right
+    about the only group of a class.
+    """
     live = train(head, examples)
     if len(examples) > FEW or not live.ready:
-        right = left_out(live, examples, [item.weight for item in examples])
+        right = left_out(live, examples, [item.weight for item in examples], groups)
         return {item.digest: bool(r) for item, r in zip(examples, right, strict=True)}
-    _, targets = np.unique([item.label for item in examples], return_inverse=True)
-    folds = stratified_folds(targets, min(FOLDS, len(examples)), seed=0)
-    found: dict[str, bool] = {}
-    for fold in np.unique(folds):
+    folds = _folds(examples, groups)
+    found = {item.digest: False for item in examples}
+    for fold in np.unique(folds[folds >= 0]):
         rest = train(head, [item for item, f in zip(examples, folds, strict=True) if f != fold])
         out = [item for item, f in zip(examples, folds, strict=True) if f == fold]
         correct = right_about(rest.head if rest.ready else None, out)
@@ -108,32 +131,65 @@ def held_out(head: Head, examples: Sequence[Example]) -> dict[str, bool]:
     return found
 
 
+def _folds(examples: Sequence[Example], groups: Mapping[str, int]) -> NDArray[np.intp]:
+    """Returns the fold of each example; -1 for those of the only group of a class."""
+    _, targets = np.unique([item.label for item in examples], return_inverse=True)
+    numbers = np.array([groups[item.digest] for item in examples], dtype=np.intp)
+    several = len(np.unique(numbers))
+    if several == len(examples):
+        return stratified_folds(targets, min(FOLDS, several), seed=0)
+    held = can_be_held_out(targets, numbers, int(targets.max()) + 1)
+    if not held.any():
+        return np.full(len(examples), -1, dtype=np.intp)
+    count = min(FOLDS, len(np.unique(numbers[held])))
+    return grouped_folds(targets, numbers, held, count, seed=0)
+
+
 def left_out(
-    live: LiveHead, examples: Sequence[Example], weights: Sequence[float]
+    live: LiveHead,
+    examples: Sequence[Example],
+    weights: Sequence[float],
+    groups: Mapping[str, int],
 ) -> NDArray[np.bool_]:
-    """Returns which of the examples that a copy is built on it gets right without them."""
+    """Returns which of the examples that a copy is built on it gets right without their groups."""
     if not examples:
         return np.empty(0, dtype=np.bool_)
     return live.held_out(
         np.stack([item.vector for item in examples]),
         [item.label for item in examples],
         np.array(weights, dtype=np.float64),
+        np.array([groups[item.digest] for item in examples], dtype=np.intp),
     )
 
 
 def left_out_anchors(
-    live: LiveHead, known: Mapping[str, tuple[str, float]], anchors: Sequence[Member]
+    live: LiveHead,
+    known: Mapping[str, tuple[str, float]],
+    anchors: Sequence[Member],
+    everything: Sequence[Example],
+    groups: Mapping[str, int],
 ) -> list[bool]:
-    """Returns whether a copy gets each anchor right without it.
+    """Returns whether a copy gets each anchor right without it and all else of its group.
 
-    One that feedback has given another label does not count in the copy's favour.
+    One that feedback has given another label does not count in the copy's favour. Likewise, what
+    feedback says of a near-copy under another label stays: the harm it does is to be seen.
 
     Args:
         known: label and weight by digest of what the copy is built on.
+        everything: what the copy is built on, with the labels of `known`.
+        groups: numbers by digest.
     """
     same = [item for item in anchors if known[item.digest][0] == item.label]
-    right = left_out(live, same, [known[item.digest][1] for item in same])
-    found = {item.digest for item, r in zip(same, right, strict=True) if r}
+    own = {item.digest for item in same}
+    touched = {(groups[item.digest], item.label) for item in same}
+    others = [
+        item
+        for item in everything
+        if (groups[item.digest], item.label) in touched and item.digest not in own
+    ]
+    some = [*same, *others]
+    right = left_out(live, some, [known[item.digest][1] for item in some], groups)
+    found = {item.digest for item, r in zip(some, right, strict=True) if r} & own
     return [item.digest in found for item in anchors]
 
 

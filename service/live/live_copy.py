@@ -20,6 +20,7 @@ from service.live.comparison import (
     Comparison,
     Example,
     compare,
+    groups_by_digest,
     held_out,
     left_out,
     left_out_anchors,
@@ -197,27 +198,38 @@ class LiveCopy:
             members: as the copy was made of.
             feedback: all that it has learned.
         """
+        own = [item for item in feedback if item.id <= self.through]
+        latest: dict[str, Example] = {item.digest: item for item in [*members, *own]}
+        everything = list(latest.values())
+        groups = groups_by_digest(everything)
         if self.changed:
-            own = [item for item in feedback if item.id <= self.through]
             before = map(bool, right_about(self.active, own))
-            after = left_out(self._live, own, [self._known[item.digest][1] for item in own])
+            weights = [self._known[item.digest][1] for item in own]
+            after = left_out(self._live, own, weights, groups)
             return Comparison(_mean(list(before)), _mean(list(map(bool, after))), len(own))
         anchors = [member for member in members if member.anchor] or list(members)
         if self._baseline is None:
-            self._baseline = held_out(self.active, members)
+            # Of the members alone: it must not depend on when it was first asked for.
+            self._baseline = held_out(self.active, members, groups_by_digest(members))
         return compare(
             [item.label for item in anchors],
             [self._baseline[item.digest] for item in anchors],
-            left_out_anchors(self._live, self._known, anchors),
+            left_out_anchors(self._live, self._known, anchors, everything, groups),
         )
 
-    def held_out_logits(self, examples: Sequence[Example]) -> NDArray[np.float64]:
-        """Returns logits (n, classes) of what it is built on, each by the copy without it."""
+    def held_out_logits(
+        self, examples: Sequence[Example], groups: NDArray[np.intp]
+    ) -> NDArray[np.float64]:
+        """Returns logits (n, classes) of what it is built on, each by the copy without its group.
+
+        Rows of groups without which a class would have no example are nan.
+        """
         known = [self._known[item.digest] for item in examples]
         return self._live.held_out_logits(
             np.stack([item.vector for item in examples]),
             [label for label, _ in known],
             np.array([weight for _, weight in known]),
+            groups,
         )
 
     def _parts(self, feedback: Sequence[LiveFeedback]) -> Iterator[Sequence[LiveFeedback]]:

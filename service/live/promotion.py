@@ -9,16 +9,18 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import adapters
 from adapters.calibration import fit_temperature
 from adapters.diagnostics import diagnose
 from adapters.estimate import estimate
+from adapters.groups import held_out as can_be_held_out
 from adapters.held_out_set import LabelledRows, measure
 from service.errors import Aborted
 from service.fitting.task import FittedHead
-from service.fitting.trainer import labelled_rows, stored_report
-from service.live.comparison import Example
+from service.fitting.trainer import MIN_CLASSES, labelled_rows, stored_report
+from service.live.comparison import Example, groups_of
 from service.live.live_copy import COALESCING, LiveCopy
 from service.store.example_sets import LabelledSet
 from service.store.jobs import NewVersion
@@ -50,11 +52,10 @@ def make_version(
         raise Aborted("live copy: its examples have changed meanwhile", retry_after=1.0)
     examples = [found[digest] for digest in known]
     labels = list(known.values())
-    logits = copy.held_out_logits(examples)
+    groups = groups_of(examples)
     targets = head.class_indices(labels)
-    head = replace(head, temperature=fit_temperature(logits, targets, head.temperature))
-    method = "10-fold cross-validation" if head.family in COALESCING else "leave-one-out"
-    guess = estimate(logits, targets, head.temperature, method)
+    logits = copy.held_out_logits(examples, groups.numbers)
+    head, guess = _estimated(head, logits, targets, groups.numbers)
     counts = Counter(labels)
     report = adapters.Report(
         family=head.family,
@@ -67,13 +68,14 @@ def make_version(
         temperature=head.temperature,
         candidates=(adapters.Candidate(head.family, head.l2, guess, chosen=True),),
     )
-    fitted = adapters.Fitted(head, report, logits)
+    fitted = adapters.Fitted(head, report, None if guess is None else logits, groups)
     if len(examples) <= MAX_DIAGNOSED:
         vectors = np.stack([item.vector for item in examples])
         weights = np.array([item.weight for item in examples])
         fitted = diagnose(fitted, vectors, labels, weights=weights)
     tests = labelled_rows(held_out)
-    trained = LabelledRows(np.stack([item.vector for item in examples]), labels)
+    names = [item.group for item in examples]
+    trained = LabelledRows(np.stack([item.vector for item in examples]), labels, names)
     result = None if tests is None else measure(fitted.head, tests, trained)
     made = FittedHead(
         labels=head.labels,
@@ -84,3 +86,26 @@ def make_version(
     )
     written = stored_report(made, list(known), held_out.digests, time.perf_counter() - started)
     return NewVersion(head.labels, written, made.safetensors, known)
+
+
+def _estimated(
+    head: adapters.Head,
+    logits: NDArray[np.float64],
+    targets: NDArray[np.intp],
+    groups: NDArray[np.intp],
+) -> tuple[adapters.Head, adapters.Estimate | None]:
+    """Returns the head, calibrated on logits without each example's group, and its estimate.
+
+    Where fewer than two classes lie in two groups each, nothing is known of new inputs: the
+    temperature stays that of the version before, and there is no estimate.
+    """
+    held = can_be_held_out(targets, groups, len(head.labels))
+    if len(np.unique(targets[held])) < MIN_CLASSES:
+        return head, None
+    scored, right, own = logits[held], targets[held], groups[held]
+    head = replace(head, temperature=fit_temperature(scored, right, head.temperature))
+    whole = len(np.unique(own)) == len(targets)
+    method = "leave-one-out" if whole else "leave-one-group-out"
+    if head.family in COALESCING:
+        method = "10-fold cross-validation"
+    return head, estimate(scored, right, head.temperature, method, own)

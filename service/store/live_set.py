@@ -32,6 +32,7 @@ class Member:
     label: str
     weight: float
     anchor: bool
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class LiveFeedback:
     weight: float
     active_right: bool | None
     live_right: bool | None
+    group: str | None = None
 
     @property
     def learned(self) -> bool:
@@ -93,6 +95,7 @@ def live_feedback(connection: Connection, head: HeadRecord, after: int = 0) -> l
             row.weight,
             row.active_right,
             row.live_right,
+            row.group,
         )
         for row in rows
         if row.digest in vectors
@@ -152,7 +155,14 @@ def _members(connection: Connection, head: HeadRecord, *, vectors: bool = True) 
     found = _vectors(connection, head, digests) if vectors else {}
     nothing = np.empty(0, dtype=np.float32)
     return [
-        Member(digest, found.get(digest, nothing), label, weights[digest], anchor)
+        Member(
+            digest,
+            found.get(digest, nothing),
+            label,
+            weights[digest][0],
+            anchor,
+            weights[digest][1],
+        )
         for digest in digests
         if digest in weights
         and (digest in found or not vectors)
@@ -161,17 +171,19 @@ def _members(connection: Connection, head: HeadRecord, *, vectors: bool = True) 
     ]
 
 
-def _weights(connection: Connection, uid: str, digests: Sequence[str]) -> dict[str, float]:
-    """Returns the weights by digest of those that are not held out."""
+def _weights(
+    connection: Connection, uid: str, digests: Sequence[str]
+) -> dict[str, tuple[float, str | None]]:
+    """Returns the weights and groups by digest of those that are not held out."""
     table = schema.examples.c
-    found: dict[str, float] = {}
+    found: dict[str, tuple[float, str | None]] = {}
     for chunk in chunks(digests):
         rows = connection.execute(
-            select(table.digest, table.weight).where(
+            select(table.digest, table.weight, table.group).where(
                 table.head_uid == uid, table.digest.in_(chunk), ~table.held_out
             )
         )
-        found.update({digest: weight for digest, weight in rows})
+        found.update({digest: (weight, group) for digest, weight, group in rows})
     return found
 
 
@@ -186,6 +198,7 @@ def _live_rows(connection: Connection, head: HeadRecord, after: int) -> Sequence
             feedback.active_right,
             feedback.live_right,
             examples.weight,
+            examples.group,
         )
         .select_from(schema.feedback)
         .join(

@@ -49,10 +49,11 @@ def test_bad_examples_name_field_limit_and_value(case: str, family: str) -> None
 
 
 @pytest.mark.parametrize("family", ["ridge", "logistic", "lda"])
-def test_a_class_of_one_is_refused_where_one_has_to_be_left_out(family: str) -> None:
+def test_a_class_of_one_is_refused_where_no_two_others_have_two(family: str) -> None:
     embeddings, labels = blobs(12, 5, 3)
+    labels = [labels[0]] * 11
     with pytest.raises(InvalidExamples, match="'lynx' has 1 example") as caught:
-        adapters.fit(embeddings, [*labels[:-1], "lynx"], HeadSpec(family), fingerprint="f00d")
+        adapters.fit(embeddings, [*labels, "lynx"], HeadSpec(family), fingerprint="f00d")
     error = caught.value
     assert (error.field, error.limit, error.value) == ("labels[lynx]", 2, 1)
 

@@ -54,9 +54,9 @@ class Advice:
     """What could be done with labelled inputs, how good it would be, and what is advised.
 
     `options` come best first; `recommended` names one of them. `near_duplicates`, of
-    `near_duplicate_count` pairs in all, come with those under two labels first; `group_count`
-    groups of examples were held out as a whole each, most of them of a single one. Rows among the
-    `failures`, of `failed` in all, had no part in it.
+    `near_duplicate_count` pairs in all, come with those under two labels first. `group_count`
+    groups of examples, those of a single one included, were held out as a whole each. Rows among
+    the `failures`, of `failed` in all, had no part in it.
     """
 
     example_count: int

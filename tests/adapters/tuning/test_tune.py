@@ -93,16 +93,17 @@ def test_labels_at_random_leave_the_plain_head() -> None:
 
 
 def test_no_example_is_scored_by_a_tail_that_has_seen_it() -> None:
-    """Every example has a twin with the other label: a tail that saw only the twin is wrong."""
+    """Every example has a twin of the same label by lot: a tail that saw one knows the other."""
     activations, _ = textures(30)
     rows, none = np.arange(30), np.zeros(30, dtype=np.intp)
     states = activations.rows(rows, none)[0]
     twins = np.concatenate([states, states])[None]
-    labels = ["a"] * 15 + ["b"] * 30 + ["a"] * 15
-    found = tuned(convolutions(), Stored(twins), labels, spec(max_epochs=6, learning_rate=0.03))
+    labels = np.random.default_rng(0).permutation(["a", "b"] * 15).tolist() * 2
+    found = tuned(convolutions(), Stored(twins), labels, spec(max_epochs=6))
     report = found.fitted.report.fine_tuning
     assert report is not None
-    assert report.with_tail.accuracy < 0.6
+    assert report.with_tail.accuracy < 0.75
+    assert report.with_tail.groups == 30
     assert found.tail is None
 
 
@@ -349,11 +350,10 @@ def refusal(
     return raised.value
 
 
-def test_a_class_of_one_example_is_refused() -> None:
-    labels = [*["a"] * 10, *["b"] * 9, "c"]
-    found = refusal(labels, spec())
+def test_fewer_than_two_classes_with_two_examples_are_refused() -> None:
+    found = refusal([*["a"] * 19, "c"], spec())
     assert isinstance(found, adapters.InvalidExamples)
-    assert (found.field, found.limit, found.value) == ("labels[c]", 2, 1)
+    assert (found.field, found.limit, found.value) == ("examples", 2, 1)
 
 
 def test_too_few_activations_are_refused() -> None:
