@@ -1,12 +1,13 @@
 """What can go wrong in this package.
 
 AdapterError
-└── InvalidArgument       names the field, its limit and the value that broke it
-    ├── InvalidSpec       a training specification that cannot be followed
-    ├── InvalidExamples   examples no head can be learned from
-    ├── InvalidEmbeddings embeddings a head cannot score
-    ├── InvalidWeights    bytes or arrays that are no head
-    └── UnknownLabel      a label the head does not have
+├── InvalidArgument       names the field, its limit and the value that broke it
+│   ├── InvalidSpec       a training specification that cannot be followed
+│   ├── InvalidExamples   examples no head can be learned from
+│   ├── InvalidEmbeddings embeddings a head cannot score
+│   ├── InvalidWeights    bytes or arrays that are no head
+│   └── UnknownLabel      a label the head does not have
+└── ViewsUnavailable      views that a tuning would try cannot be made
 """
 
 from __future__ import annotations
@@ -56,3 +57,7 @@ class InvalidWeights(InvalidArgument):
 
 class UnknownLabel(InvalidArgument):
     """A label the head does not have."""
+
+
+class ViewsUnavailable(AdapterError):
+    """Views that a tuning would try cannot be made; it goes on without them."""

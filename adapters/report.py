@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from adapters.spec import HeadSpec
+from adapters.spec import NO_VIEWS, HeadSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +259,37 @@ class TuningEpoch:
 
 
 @dataclass(frozen=True, slots=True)
+class ViewTrial:
+    """Views that a tail was tried with, beside no views on the same folds and epochs.
+
+    Attributes:
+        views: "flips" or "crops".
+        count: of each image.
+        folds: on how many folds they were tried; 0 where they were not.
+        epochs: on each of them.
+        estimate: on examples of these folds that the tails had not seen; None likewise.
+        without: without views.
+        chosen: whether the tail is tuned on them.
+        reason: why they were or were not chosen, given up or not tried, in words.
+    """
+
+    views: str
+    count: int
+    folds: int = 0
+    epochs: int = 0
+    estimate: Estimate | None = None
+    without: Estimate | None = None
+    chosen: bool = False
+    reason: str = ""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Read one from a report's JSON."""
+        estimates = {name: _estimate(data[name]) for name in ("estimate", "without")}
+        return cls(**{**data, **estimates})
+
+
+@dataclass(frozen=True, slots=True)
 class FineTuningReport:
     """Feature extraction and fine-tuning side by side, on the same folds.
 
@@ -276,6 +307,11 @@ class FineTuningReport:
         epochs: passes over all examples in the end.
         curve: the folds, epoch by epoch.
         epoch_seconds: median wall-clock time of a pass over all examples.
+        views: kind of the views that the tail was tuned on: "none", "flips" or "crops".
+        view_count: how many of each image.
+        tried: views that were tried, where the folds were to choose.
+        averaged: predictions with the tail that average over as many views; None without views,
+            or where the tail is not used.
     """
 
     strategy: str
@@ -291,6 +327,10 @@ class FineTuningReport:
     epochs: int
     curve: tuple[TuningEpoch, ...]
     epoch_seconds: float
+    views: str = NO_VIEWS
+    view_count: int = 0
+    tried: tuple[ViewTrial, ...] = ()
+    averaged: Estimate | None = None
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -302,6 +342,8 @@ class FineTuningReport:
                 "with_tail": Estimate.from_json(data["with_tail"]),
                 "blocks": tuple(data["blocks"]),
                 "curve": tuple(TuningEpoch(**epoch) for epoch in data["curve"]),
+                "tried": tuple(ViewTrial.from_json(one) for one in data.get("tried", ())),
+                "averaged": _estimate(data.get("averaged")),
             }
         )
 

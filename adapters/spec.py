@@ -20,6 +20,9 @@ BALANCED = "balanced"
 MAX_SEED = 2**64 - 1
 MAX_VIEWS = 32
 FLIPS = 3
+CROPS = 3
+"""Crops of each image that a tuning which chooses its views may train on."""
+
 MAX_NOISE = 10.0
 MIN_L2, MAX_L2 = 1e-9, 1e12
 MIN_CLASS_WEIGHT, MAX_CLASS_WEIGHT = 1e-3, 1e3
@@ -71,8 +74,38 @@ STRATEGIES = ("none", "last_block", "gradual", "tail", "full")
 helps; all blocks after the cut at once; the whole backbone."""
 
 NO_TUNING = "none"
+NO_VIEWS, FLIPPED, CROPPED = "none", "flips", "crops"
+"""Kinds of views that a tail may be tuned on."""
+
 MAX_EPOCHS = 100
 MAX_LEARNING_RATE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class ViewSet:
+    """Views of each image that a tail is tuned on beside the image itself.
+
+    Attributes:
+        kind: `NO_VIEWS`, `FLIPPED` (mirrored, upside down, and both) or `CROPPED` (half of them
+            mirrored, with other colours).
+        count: how many of each image; 0 for none.
+    """
+
+    kind: str = NO_VIEWS
+    count: int = 0
+
+    @property
+    def flips(self) -> bool:
+        """Whether they are flips."""
+        return self.kind == FLIPPED
+
+    def __str__(self) -> str:
+        return f"{self.count} {self.kind}" if self.count else "no views"
+
+    @property
+    def name(self) -> str:
+        """In the names of what is kept of a tuning on them."""
+        return f"{self.kind}-{self.count}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +118,8 @@ class FineTune:
         learning_rate: highest rate of the last block.
         rate_decay: factor of the rate from each block to the one before it (discriminative rates;
             Howard and Ruder 2018, https://arxiv.org/abs/1801.06146, section 3.2).
-        views: views of each image to train on beside the image itself.
+        views: views of each image to train on beside the image itself, 0 for none; None lets the
+            folds choose, unless `flips` names all of them.
         flips: whether these views are the image mirrored, upside down, and both, in this order:
             for images that have no up and down.
 
@@ -97,10 +131,12 @@ class FineTune:
     max_epochs: int = 12
     learning_rate: float = 8e-4
     rate_decay: float = 0.9
-    views: int = 0
+    views: int | None = None
     flips: bool = False
 
     def __post_init__(self) -> None:
+        if self.flips and self.views is None:
+            object.__setattr__(self, "views", FLIPS)
         _expect_one_of("fine_tune.strategy", self.strategy, STRATEGIES)
         good = 1 <= self.max_epochs <= MAX_EPOCHS
         _expect(good, "fine_tune.max_epochs", f"from 1 to {MAX_EPOCHS}", self.max_epochs)
@@ -109,16 +145,25 @@ class FineTune:
         _expect(good, "fine_tune.learning_rate", limit, self.learning_rate)
         good = 0 < self.rate_decay <= 1
         _expect(good, "fine_tune.rate_decay", "above 0, at most 1", self.rate_decay)
-        good = 0 <= self.views <= MAX_VIEWS
-        _expect(good, "fine_tune.views", f"from 0 to {MAX_VIEWS}", self.views)
+        views = self.views or 0
+        _expect(0 <= views <= MAX_VIEWS, "fine_tune.views", f"from 0 to {MAX_VIEWS}", views)
         if self.flips:
-            good = 1 <= self.views <= FLIPS
-            _expect(good, "fine_tune.views", f"from 1 to {FLIPS} with flips", self.views)
+            good = 1 <= views <= FLIPS
+            _expect(good, "fine_tune.views", f"from 1 to {FLIPS} with flips", views)
 
     @property
     def wanted(self) -> bool:
         """Whether anything is to be fine-tuned."""
         return self.strategy != NO_TUNING
+
+    @property
+    def named_views(self) -> ViewSet | None:
+        """The views that the spec names; None where the folds are to choose."""
+        if self.views is None:
+            return None
+        if not self.views:
+            return ViewSet()
+        return ViewSet(FLIPPED if self.flips else CROPPED, self.views)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +185,8 @@ class HeadSpec:
         augment: more examples made of each one.
         novelty: None for a head that does not look for novelty.
         fine_tune: what of the backbone to adapt; nothing by default.
+        average_views: views of each image that predictions average over where a request does not
+            say; no part of what is learned.
 
     Raises:
         InvalidSpec: if a field is out of range.
@@ -154,6 +201,7 @@ class HeadSpec:
     augment: Augmentation = field(default_factory=Augmentation)
     novelty: NoveltySpec | None = None
     fine_tune: FineTune = field(default_factory=FineTune)
+    average_views: int = 0
 
     def __post_init__(self) -> None:
         _expect_one_of("family", self.family, (AUTO, *FAMILIES))
@@ -168,6 +216,9 @@ class HeadSpec:
             good = MIN_CLASS_WEIGHT <= weight <= MAX_CLASS_WEIGHT
             limit = f"from {MIN_CLASS_WEIGHT:g} to {MAX_CLASS_WEIGHT:g}"
             _expect(good, f"class_weights[{label}]", limit, weight)
+        most = FLIPS if self.fine_tune.flips else MAX_VIEWS
+        good = 0 <= self.average_views <= most
+        _expect(good, "average_views", f"from 0 to {most}", self.average_views)
         if self.class_weight and self.class_weights:
             raise InvalidSpec(
                 "class_weight and class_weights cannot be given together",

@@ -14,6 +14,7 @@ from adapters.tuning.interfaces import (
     Tuned,
     TunedTail,
     TuningProgress,
+    ViewsOf,
 )
 from adapters.tuning.tune import tune
 
@@ -28,5 +29,6 @@ __all__ = [
     "Tuned",
     "TunedTail",
     "TuningProgress",
+    "ViewsOf",
     "tune",
 ]

@@ -60,22 +60,26 @@ class BatchSource:
         rows: examples as `Activations` counts them; shape (m,).
         targets: their class indices; shape (m,).
         weights: what they count, 1 on average; shape (m,).
+        activations: what they are read from, with the views to draw from.
         seed: decides their order and the views that are taken, together with the epoch.
     """
 
     rows: Rows
     targets: NDArray[np.intp]
     weights: NDArray[np.float64]
+    activations: Activations
     seed: tuple[int, ...]
 
-    def batches(self, epoch: int, views: int) -> list[tuple[Rows, Rows]]:
+    def batches(self, epoch: int) -> list[tuple[Rows, Rows]]:
         """Return places in `rows` and the view of each, 0 for none, of all batches of an epoch.
+
+        Epoch 0 has no views: it is the examples themselves, for scoring.
 
         Every batch has its share of every class. Otherwise each step would shift all embeddings
         at once towards the classes of its batch, further than the classifier can follow.
         """
         random = np.random.default_rng((*self.seed, epoch))
-        n = len(self.rows)
+        n, views = len(self.rows), self.activations.views if epoch else 0
         drawn = random.integers(0, views + 1, n)
         size = min(BATCH, max(LEAST_BATCH, n // LEAST_STEPS))
         deal = stratified_folds(self.targets, math.ceil(n / size), int(random.integers(2**63)))
@@ -88,7 +92,7 @@ class Learner:
 
     Args:
         tail: what to begin with; it is left alone.
-        activations: what enters it.
+        activations: what enters it, of the examples themselves; views come with a `BatchSource`.
         device: as torch names it.
         bfloat16: whether to train in it (autocast; weights stay float32).
     """
@@ -145,14 +149,14 @@ class Learner:
 
     def train(self, plan: Plan, epoch: int, source: BatchSource) -> float:
         """Run an epoch, counted from 1; returns the weighted mean of the loss in nats."""
-        batches = source.batches(epoch, self._activations.views)
+        batches = source.batches(epoch)
         self._unfreeze(plan.stage(epoch).blocks)
         self._classifier.train()
         learned = [tensor for group in self._optimizer.param_groups for tensor in group["params"]]
         total = torch.zeros((), device=self._device)
         for step, (places, views) in enumerate(batches):
             self._set_rates(plan.rates(epoch, (step + 0.5) / len(batches), len(self.blocks)))
-            states, mask = self._read(source.rows[places], views)
+            states, mask = self._read(source.rows[places], views, source.activations)
             targets = torch.tensor(source.targets[places], device=self._device)
             weights = torch.tensor(source.weights[places], dtype=torch.float32, device=self._device)
             with self._fast():
@@ -168,7 +172,7 @@ class Learner:
 
     def fit_front(self, source: BatchSource) -> None:
         """Fit the classifier's front to the tail as it is, so that `logits` can score."""
-        places = np.concatenate([places for places, _ in source.batches(0, 0)])
+        places = np.concatenate([places for places, _ in source.batches(0)])
         rows = source.rows[places[:FRONT_ROWS]]
         self._classifier.eval()
         self._classifier.fit_front(torch.cat(list(self._embed(rows, narrow=self._bfloat16))))
@@ -181,21 +185,32 @@ class Learner:
             ]
         return torch.cat(parts).double().numpy()
 
-    def embed(self, rows: Rows) -> NDArray[np.float32]:
-        """Return the tail's features (m, dim) of examples, computed in float32."""
-        parts = [part.cpu() for part in self._embed(rows, narrow=False)]
+    def embed(
+        self, rows: Rows, activations: Activations | None = None, view: int = 0
+    ) -> NDArray[np.float32]:
+        """Return the tail's features (m, dim) of examples or a view of each, in float32."""
+        parts = [part.cpu() for part in self._embed(rows, activations, view, narrow=False)]
         return cast(NDArray[np.float32], torch.cat(parts).numpy())
 
-    def _embed(self, rows: Rows, *, narrow: bool) -> Iterator[Tensor]:
+    def _embed(
+        self,
+        rows: Rows,
+        activations: Activations | None = None,
+        view: int = 0,
+        *,
+        narrow: bool,
+    ) -> Iterator[Tensor]:
         for first in range(0, len(rows), EMBED_BATCH):
             some = rows[first : first + EMBED_BATCH]
-            states, mask = self._read(some, np.zeros(len(some), dtype=np.intp))
+            states, mask = self._read(some, np.full(len(some), view), activations)
             with torch.no_grad(), self._fast() if narrow else ExitStack():
                 yield self._tail(states, mask).float()
 
-    def _read(self, rows: Rows, views: Rows) -> tuple[Tensor, Tensor | None]:
+    def _read(
+        self, rows: Rows, views: Rows, activations: Activations | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Return states and mask on the device; floats as float32."""
-        states, mask = self._activations.rows(rows, views)
+        states, mask = (activations or self._activations).rows(rows, views)
         given = torch.tensor(states, device=self._device)
         if given.is_floating_point():
             given = given.float()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from adapters.spec import ViewSet
 from adapters.training import Fitted
 
 Tensors = Mapping[str, NDArray[np.float32]]
@@ -82,6 +83,13 @@ class Activations(Protocol):
         ...
 
 
+ViewsOf = Callable[[ViewSet], Activations]
+"""Returns activations of the same examples with these views, which are made when it is called.
+
+It raises `adapters.errors.ViewsUnavailable` where they cannot be made.
+"""
+
+
 class Checkpoints(Protocol):
     """Where the state of a tuning is kept after every epoch, under a handful of names.
 
@@ -112,6 +120,9 @@ class TuningProgress:
         validation_loss: of the fold's held-out examples, after calibration; None on all examples.
         validation_accuracy: of them, from 0 to 1; None on all examples.
         remaining_seconds: a guess from the epochs so far; an early stop makes it less.
+        views: kind of the views that this fold is trained on.
+        passes: epochs of all folds so far, of all views that are tried, and those on all examples.
+        most_passes: how many there can be at most: what choosing views may cost is in it.
     """
 
     fold: int
@@ -122,18 +133,19 @@ class TuningProgress:
     validation_loss: float | None
     validation_accuracy: float | None
     remaining_seconds: float
+    views: str
+    passes: int
+    most_passes: int
 
     @property
     def done(self) -> float:
         """A guess of the share of the work that is done, from 0 to 1.
 
-        Folds take turns epoch by epoch, and all examples take as long as one of them.
+        A pass over all examples counts like one over a fold's.
         """
-        whole = 1 / (self.folds + 1)
         if self.fold == 0:
-            return 1 - whole * (1 - self.epoch / self.epochs)
-        turns = (self.epoch - 1) * self.folds + self.fold
-        return (1 - whole) * turns / (self.epochs * self.folds)
+            return 1 - (self.epochs - self.epoch) / self.most_passes
+        return self.passes / self.most_passes
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ from adapters.calibration import calibrated_losses
 from adapters.errors import InvalidSpec
 from adapters.progress import Progress
 from adapters.report import TuningEpoch
+from adapters.spec import ViewSet
 from adapters.tuning.checkpoint import CheckpointStore, State
 from adapters.tuning.classifier import Classifier
 from adapters.tuning.epoch_trainer import BatchSource, Learner, Rows
@@ -54,60 +55,119 @@ class FoldRun:
         """Name of its state after the best epoch."""
         return f"best-{self.name}"
 
+    def ahead(self, epoch: int) -> str:
+        """Name of its state after an epoch that it was trained to ahead of the other folds."""
+        return f"{self.name}-at-{epoch}"
+
+
+@dataclass(eq=False)
+class Effort:
+    """What the trainings of a tuning take: of all views that are tried, and on all examples.
+
+    Attributes:
+        passes: epochs of all folds, and of all examples, so far.
+        most_passes: how many there can be at most.
+        seconds: of these epochs.
+        seconds_before: of those before a restart.
+    """
+
+    passes: int = 0
+    most_passes: int = 0
+    seconds: float = 0.0
+    seconds_before: float = 0.0
+
+    def add(self, passes: int, seconds: float) -> None:
+        """Count what a training took before a restart."""
+        self.passes += passes
+        self.seconds += seconds
+        self.seconds_before += seconds
+
+    @property
+    def remaining_seconds(self) -> float:
+        """A guess: all that there can be, as fast as so far."""
+        return self.seconds / self.passes * (self.most_passes - self.passes)
+
 
 class TrainingLoop:
     """Runs trainings epoch by epoch and keeps their states.
 
     Every epoch begins from a state that was kept and ends with one: going on after a restart is
-    what happens all the time.
+    what happens all the time. Folds go through the same epochs; the first one alone may be ahead.
 
     Args:
+        views: what the folds are trained on beside the examples themselves.
         learner: trains one epoch.
         plan: the same for all runs.
         folds: one run for each.
         whole: the run on all examples.
         store: keeps states.
+        effort: of all loops of a tuning; this one's is added.
         clock: returns seconds.
         progress: called after every epoch.
     """
 
     def __init__(
         self,
+        views: ViewSet,
         learner: Learner,
         plan: Plan,
         folds: Sequence[FoldRun],
         whole: FoldRun,
         store: CheckpointStore,
+        effort: Effort,
         clock: Clock,
         progress: Progress,
     ) -> None:
-        self._learner, self._plan, self._folds, self._whole = learner, plan, folds, whole
-        self._store, self._clock, self._progress = store, clock, progress
+        self.views, self.folds = views, folds
+        self._learner, self._plan, self._whole = learner, plan, whole
+        self._store, self._effort, self._clock, self._progress = store, effort, clock, progress
         states = {run.name: store.load(run.name) for run in (*folds, whole)}
         self._facts = {name: dict(state.facts) for name, state in states.items() if state}
         """Of the latest state of each run."""
-        self.here = 0.0
-        """Seconds of epochs that were run by this object, not before a restart."""
+        for facts in self._facts.values():
+            effort.add(len(facts["seconds"]), sum(facts["seconds"]))
+        known = store.load(self._epochs)
+        self.curve = [TuningEpoch(**epoch) for epoch in known.facts["curve"]] if known else []
+        """Means over the folds after each epoch of all of them."""
 
-    def run_folds(self) -> list[TuningEpoch]:
-        """Train all folds as long as that is worth it; returns the means after each epoch."""
-        known = self._store.load("epochs")
-        curve = [TuningEpoch(**epoch) for epoch in known.facts["curve"]] if known else []
-        while not curve or self._plan.goes_on([epoch.validation_loss for epoch in curve]):
-            number = len(curve) + 1
-            states = [self._advance(run, number, self._plan.epochs) for run in self._folds]
-            curve.append(self._mean(number, states))
-            if best_epoch(curve) == number:
-                for run, state in zip(self._folds, states, strict=True):
-                    weights = {key: value for key, value in state.tensors.items() if "|" not in key}
-                    self._store.save(run.best, State(weights))
-            facts = {"curve": [_plain(epoch) for epoch in curve]}
-            self._store.save("epochs", State(facts=facts))
-        return curve
+    @property
+    def _epochs(self) -> str:
+        return f"epochs-{self.views.name}"
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether another epoch of the folds is worth it."""
+        losses = [epoch.validation_loss for epoch in self.curve]
+        return not losses or self._plan.goes_on(losses)
+
+    def advance(self) -> None:
+        """Train all folds for one more epoch."""
+        number = len(self.curve) + 1
+        states = [self._advance(run, number, self._plan.epochs) for run in self.folds]
+        self.curve.append(self._mean(number, states))
+        if best_epoch(self.curve) == number:
+            for run, state in zip(self.folds, states, strict=True):
+                self._store.save(run.best, State(_weights_and_logits(state)))
+        facts = {"curve": [_plain(epoch) for epoch in self.curve]}
+        self._store.save(self._epochs, State(facts=facts))
+
+    def run_ahead(self, epochs: int) -> NDArray[np.float64]:
+        """Train the first fold alone for so many epochs; returns its held-out logits after them."""
+        run = self.folds[0]
+        for number in range(1, epochs + 1):
+            state = self._advance(run, number, self._plan.epochs)
+            self._store.save(run.ahead(number), State(_weights_and_logits(state), state.facts))
+        return self._logits([state])
+
+    def best_logits(self) -> NDArray[np.float64]:
+        """Return held-out logits of all folds, one after the other, after the best epoch."""
+        states = [self._store.load(run.best) for run in self.folds]
+        return self._logits([state for state in states if state is not None])
 
     def run_whole(self, epochs: int) -> None:
         """Train on all examples for so many epochs; the learner then holds the result."""
-        for number in range(1, epochs + 1):
+        done = self._facts[self._whole.name]["epoch"] if self._whole.name in self._facts else 0
+        for number in range(done + 1, epochs + 1):
             self._advance(self._whole, number, epochs)
         self._resume(self._whole, self._whole.name)
 
@@ -116,16 +176,29 @@ class TrainingLoop:
         self._resume(run, run.best)
         return self._learner.embed(rows)
 
+    def embed_held_views(self, run: FoldRun) -> NDArray[np.float32]:
+        """Return features (views, m, dim) of views of its held-out examples, likewise."""
+        self._resume(run, run.best)
+        views = range(1, run.source.activations.views + 1)
+        return np.stack(
+            [self._learner.embed(run.held, run.source.activations, view) for view in views]
+        )
+
+    @property
+    def passes(self) -> int:
+        """Epochs of its folds so far, and those on all examples."""
+        return sum(len(facts["seconds"]) for facts in self._facts.values())
+
     @property
     def seconds(self) -> float:
-        """Seconds of all epochs, those before a restart included."""
+        """Seconds of these."""
         return sum(sum(facts["seconds"]) for facts in self._facts.values())
 
     @property
     def epoch_seconds(self) -> float:
         """Median seconds of training on as many examples as there are, once each."""
         everything = len(self._whole.source.rows)
-        runs = {run.name: run for run in (*self._folds, self._whole)}
+        runs = {run.name: run for run in (*self.folds, self._whole)}
         passes = [
             seconds * everything / len(runs[name].source.rows)
             for name, facts in self._facts.items()
@@ -143,7 +216,10 @@ class TrainingLoop:
         """Return the state of a run after an epoch, which is run unless it was already."""
         state = self._store.load(run.name)
         facts: Mapping[str, Any] = state.facts if state else {"training": [], "seconds": []}
-        if state is not None and facts["epoch"] >= number:
+        if state is not None and facts["epoch"] > number:
+            state = self._store.load(run.ahead(number))
+            assert state is not None
+        if state is not None and state.facts["epoch"] == number:
             return state
         began = self._clock()
         self._learner.begin(copy.deepcopy(run.start))
@@ -161,7 +237,8 @@ class TrainingLoop:
             tensors[LOGITS] = torch.from_numpy(logits)
             validation_loss, validation_accuracy = self._validate(logits, run.targets)
         took = self._clock() - began
-        self.here += took
+        self._effort.passes += 1
+        self._effort.seconds += took
         facts = self._facts[run.name] = {
             "epoch": number,
             "loss": loss,
@@ -172,23 +249,29 @@ class TrainingLoop:
         self._store.save(run.name, state)
         reached = TuningProgress(
             fold=run.fold,
-            folds=len(self._folds),
+            folds=len(self.folds),
             epoch=number,
             epochs=epochs,
             loss=loss,
             validation_loss=validation_loss,
             validation_accuracy=validation_accuracy,
-            remaining_seconds=self._remaining(run, number, epochs),
+            remaining_seconds=self._remaining(run, epochs - number),
+            views=self.views.kind,
+            passes=self._effort.passes,
+            most_passes=self._effort.most_passes,
         )
         self._progress(reached.done, "fine-tuning", asdict(reached))
         return state
 
     def _mean(self, number: int, states: Sequence[State]) -> TuningEpoch:
-        sizes = [len(run.source.rows) for run in self._folds]
+        sizes = [len(run.source.rows) for run in self.folds]
         loss = float(np.average([state.facts["loss"] for state in states], weights=sizes))
-        logits = np.concatenate([state.tensors[LOGITS].numpy() for state in states])
-        targets = np.concatenate([run.targets for run in self._folds])
-        return TuningEpoch(number, loss, *self._validate(logits, targets))
+        targets = np.concatenate([run.targets for run in self.folds])
+        return TuningEpoch(number, loss, *self._validate(self._logits(states), targets))
+
+    @staticmethod
+    def _logits(states: Sequence[State]) -> NDArray[np.float64]:
+        return np.concatenate([state.tensors[LOGITS].numpy() for state in states])
 
     def _validate(
         self, logits: NDArray[np.float64], targets: NDArray[np.intp]
@@ -207,21 +290,22 @@ class TrainingLoop:
             value=self._plan.rate,
         )
 
-    def _remaining(self, run: FoldRun, number: int, epochs: int) -> float:
-        """Guess from the seconds an example took so far how long all others will take."""
-        runs = (*self._folds, self._whole)
-        done = {other.name: self._facts.get(other.name, {"epoch": 0})["epoch"] for other in runs}
-        rows = {other.name: len(other.source.rows) for other in runs}
-        seen = sum(rows[name] * count for name, count in done.items())
-        left = rows[self._whole.name] * (epochs - done[self._whole.name])
+    def _remaining(self, run: FoldRun, left: int) -> float:
+        """Guess how long all trainings that may follow will take, from the epochs so far."""
         if run.fold:
-            left += sum(rows[other.name] * (epochs - done[other.name]) for other in self._folds)
-        return float(self.seconds / seen * left)
+            return self._effort.remaining_seconds
+        return left * float(np.mean(self._facts[run.name]["seconds"]))
 
 
 def best_epoch(curve: Sequence[TuningEpoch]) -> int:
     """Return the epoch, counted from 1, with the lowest mean validation loss."""
     return 1 + int(np.argmin([epoch.validation_loss for epoch in curve]))
+
+
+def _weights_and_logits(state: State) -> dict[str, torch.Tensor]:
+    """Return the tensors of a state that its optimizer does not need."""
+    tensors = state.tensors
+    return {key: value for key, value in tensors.items() if "|" not in key or key == LOGITS}
 
 
 def _plain(epoch: TuningEpoch) -> dict[str, float]:

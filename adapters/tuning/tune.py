@@ -19,7 +19,7 @@ from adapters.folds import grouped_folds
 from adapters.problem import Problem
 from adapters.progress import Progress, ignore_progress
 from adapters.report import FineTuningReport
-from adapters.spec import HeadSpec
+from adapters.spec import HeadSpec, ViewSet
 from adapters.training import Fitted, weigh_classes
 from adapters.tuning.checkpoint import CheckpointStore
 from adapters.tuning.classifier import Classifier
@@ -32,10 +32,12 @@ from adapters.tuning.interfaces import (
     Tunable,
     Tuned,
     TunedTail,
+    ViewsOf,
 )
 from adapters.tuning.schedule import Plan
-from adapters.tuning.training_loop import FoldRun, TrainingLoop, best_epoch
+from adapters.tuning.training_loop import Effort, FoldRun, TrainingLoop, best_epoch
 from adapters.tuning.validation import Validator, validate_base
+from adapters.tuning.view_choice import ViewChoice
 
 FEW = 500
 FOLDS_OF_FEW, FOLDS = 5, 3
@@ -56,6 +58,7 @@ def tune(
     checkpoints: Checkpoints | None = None,
     weights: ArrayLike | None = None,
     views: Views | None = None,
+    views_of: ViewsOf | None = None,
     base_seconds: float = 0.0,
     threads: int | None = None,
     device: str = "cpu",
@@ -76,13 +79,15 @@ def tune(
     (`adapters.tuning.validation.Gain`) and accuracy does not fall. Its estimate is a little too
     high, because epochs and strength were chosen on the very examples.
 
+    Views that the spec names are drawn from at random. Where it names none and `views_of` can
+    make some, the folds choose (`adapters.tuning.view_choice`), in at most about twice the time.
+
     Examples may come in any order. On one machine, with the same number of threads, the same
     arguments give the same tail.
 
     Args:
         tail: the module to tune, with the backbone's weights; it is left as it was.
-        activations: what enters it, of each example and its views; views are drawn from at
-            random.
+        activations: what enters it, of each example and of the views that the spec names.
         labels: one per example.
         spec: what to train; `spec.fine_tune` says what of the tail, and how.
         base: the head on the frozen backbone, by `fit` and `diagnose`: tuning starts from it.
@@ -95,6 +100,7 @@ def tune(
             states in memory: for each fold four times the weights that are tuned.
         weights: what each example counts, as for `fit`.
         views: what `fit` was given as `views` for `base`, if anything.
+        views_of: gives activations with views that are tried; None for inputs without any.
         base_seconds: that `base` took, for the report.
         threads: of torch on the CPU; None leaves its setting as it is.
         device: where to compute, as torch names it.
@@ -142,8 +148,8 @@ def tune(
             device=device,
             bfloat16=_computes_in_bfloat16(device) if bfloat16 is None else bfloat16,
         )
-        store = CheckpointStore(checkpoints, tuning.mark(activations.views))
-        return tuning.run(learner, store, name, progress)
+        store = CheckpointStore(checkpoints, tuning.mark())
+        return tuning.run(learner, store, activations, views_of, name, progress)
 
 
 @contextmanager
@@ -185,10 +191,15 @@ class _Tuning:
         count = min(len(np.unique(groups[held])), FOLDS_OF_FEW if n <= FEW else FOLDS)
         self._folds = grouped_folds(examples.targets, groups, held, count, spec.seed)
 
-    def mark(self, views: int) -> str:
-        """Return a digest of all that decides the outcome but the tail and its activations."""
+    def mark(self) -> str:
+        """Return a digest of all that decides the outcome but the tail, its activations and views.
+
+        Names of states say which views they are of.
+        """
         mark = hashlib.blake2b(digest_size=16)
-        facts = {"spec": self._spec.to_json(), "labels": self._examples.labels, "views": views}
+        fine_tune = replace(self._spec.fine_tune, views=None, flips=False)
+        spec = replace(self._spec, fine_tune=fine_tune, average_views=0)
+        facts = {"spec": spec.to_json(), "labels": self._examples.labels}
         mark.update(json.dumps(facts, sort_keys=True).encode())
         examples, head = self._examples, self._base.head
         for array in (
@@ -200,21 +211,44 @@ class _Tuning:
         return mark.hexdigest()
 
     def run(
-        self, learner: Learner, store: CheckpointStore, name: Name, progress: Progress
+        self,
+        learner: Learner,
+        store: CheckpointStore,
+        activations: Activations,
+        views_of: ViewsOf | None,
+        name: Name,
+        progress: Progress,
     ) -> Tuned:
         """Tune on folds, compare and, if the tail is better, tune on all examples."""
         plan = Plan.of(self._spec.fine_tune, len(learner.blocks))
-        runs = [self._fold(fold) for fold in range(int(self._folds.max()) + 1)]
-        loop = TrainingLoop(learner, plan, runs, self._whole(), store, self._clock, progress)
-        curve = loop.run_folds()
-        epochs = best_epoch(curve)
+        folds, effort = int(self._folds.max()) + 1, Effort()
+        named = self._spec.fine_tune.named_views
+        if named is None and views_of is None:
+            named = ViewSet()
+
+        def begin(views: ViewSet) -> TrainingLoop:
+            found = activations if named or views_of is None or not views.count else views_of(views)
+            runs = [self._fold(fold, views, found) for fold in range(folds)]
+            whole = self._whole(views, found)
+            return TrainingLoop(
+                views, learner, plan, runs, whole, store, effort, self._clock, progress
+            )
+
+        choice = ViewChoice(plan, folds, store, effort, begin)
+        chosen = choice.choose() if named is None else choice.named(named)
+        loop = chosen.loop
+        epochs = best_epoch(loop.curve)
         validator = Validator(
             self._base.head.family, self._examples, self._weights, self._folds, self._spec
         )
         without = validate_base(self._base, self._examples, self._weights, self._views, self._folds)
-        gain = validator.compare(without, [self._features(loop, run) for run in runs])
+        order = self._examples.order
+        gain = validator.compare(without, [loop.embed_fold(run, order) for run in loop.folds])
         tuned = learner.blocks[-plan.stage(epochs).blocks :]
-        tail, fitted = None, self._base
+        tail, fitted, averaged = None, self._base, None
+        if gain.used and loop.views.count:
+            seen = [loop.embed_held_views(run) for run in loop.folds]
+            averaged = validator.average(gain, seen)
         if gain.used:
             loop.run_whole(epochs)
             tensors = {name: value for block in tuned for name, value in block.arrays()}
@@ -228,17 +262,21 @@ class _Tuning:
             without_tail=gain.without.estimate,
             with_tail=gain.result.estimate,
             seconds_without=self._base_seconds,
-            seconds_with=self._base_seconds + self._seconds(loop),
+            seconds_with=self._base_seconds + (self._clock() - self._began + effort.seconds_before),
             bytes_without=len(self._base.head.to_safetensors()),
             bytes_with=sum(block.nbytes for block in tuned) + len(fitted.head.to_safetensors()),
             blocks=tuple(block.name for block in tuned),
             epochs=epochs,
-            curve=tuple(curve),
+            curve=tuple(loop.curve),
             epoch_seconds=loop.epoch_seconds,
+            views=loop.views.kind,
+            view_count=loop.views.count,
+            tried=tuple(chosen.trials),
+            averaged=averaged,
         )
         return Tuned(replace(fitted, report=replace(fitted.report, fine_tuning=report)), tail)
 
-    def _fold(self, fold: int) -> FoldRun:
+    def _fold(self, fold: int, views: ViewSet, activations: Activations) -> FoldRun:
         """Return the training without a fold; its classifier has not seen the fold, either."""
         head, examples = self._base.head, self._examples
         assert head.front is not None
@@ -250,41 +288,37 @@ class _Tuning:
         solved = REGISTRY[head.family].begin(problem).solve(head.l2)
         start = Classifier(head.front, *solved, head.temperature)
         return FoldRun(
-            name=f"fold-{fold}",
+            name=f"{views.name}-fold-{fold}",
             fold=fold + 1,
-            source=self._source(rest, fold + 1),
+            source=self._source(rest, activations, fold + 1),
             start=start,
             held=examples.order[~rest],
             targets=examples.targets[~rest],
         )
 
-    def _whole(self) -> FoldRun:
+    def _whole(self, views: ViewSet, activations: Activations) -> FoldRun:
         """Return the training on all examples."""
         head = self._base.head
         assert head.front is not None
         solved = head.front.unfold(head.weight.astype(np.float64), head.bias.astype(np.float64))
         none = np.empty(0, dtype=np.intp)
         return FoldRun(
-            name="whole",
+            name=f"{views.name}-whole",
             fold=0,
-            source=self._source(np.ones(len(self._folds), dtype=bool), 0),
+            source=self._source(np.ones(len(self._folds), dtype=bool), activations, 0),
             start=Classifier(head.front, *solved, head.temperature),
             held=none,
             targets=none,
         )
 
-    def _source(self, some: NDArray[np.bool_], number: int) -> BatchSource:
+    def _source(
+        self, some: NDArray[np.bool_], activations: Activations, number: int
+    ) -> BatchSource:
         weights = self._weights[some]
         return BatchSource(
             rows=self._examples.order[some],
             targets=self._examples.targets[some],
             weights=weights / weights.mean(),
+            activations=activations,
             seed=(self._spec.seed, number),
         )
-
-    def _features(self, loop: TrainingLoop, run: FoldRun) -> NDArray[np.float32]:
-        return loop.embed_fold(run, self._examples.order)
-
-    def _seconds(self, loop: TrainingLoop) -> float:
-        """Return how long it took, the epochs before a restart included."""
-        return self._clock() - self._began + loop.seconds - loop.here

@@ -114,6 +114,7 @@ class Gain:
         error: standard error of the difference of their log-losses.
         strength: of that head's penalty, as `Validator` measures it.
         features: of all examples, (n, dim), by each fold's tail.
+        parts: the family fitted to each fold's features.
     """
 
     without: ValidationResult
@@ -121,6 +122,7 @@ class Gain:
     error: float
     strength: float | None
     features: Sequence[Features]
+    parts: Sequence[_Part]
 
     @property
     def used(self) -> bool:
@@ -220,7 +222,28 @@ class Validator:
         differences = result.losses(targets) - without.losses(targets)
         scored = ~np.isnan(differences)
         error = _standard_error(differences[scored], groups[scored])
-        return Gain(without, result, error, strength, features)
+        return Gain(without, result, error, strength, features, parts)
+
+    def average(self, gain: Gain, views: Sequence[Features]) -> Estimate:
+        """Estimate predictions that average probabilities over an example and its views.
+
+        Args:
+            gain: what `compare` returned.
+            views: of each fold's held-out examples by its tail, of shape (views, m, dim).
+        """
+        probabilities = np.full_like(gain.result.logits, np.nan)
+        for fold, (part, rows, own) in enumerate(
+            zip(gain.parts, views, gain.features, strict=True)
+        ):
+            held = self.folds == fold
+            l2 = self._l2(part, gain.strength)
+            scored = np.stack([part.logits(l2, some) for some in (own[held], *rows)])
+            found = scipy.special.softmax(scored / gain.result.temperature, axis=2)
+            probabilities[held] = found.mean(axis=0)
+        known = np.flatnonzero(self.folds >= 0)
+        logits = np.log(np.maximum(probabilities[known], np.finfo(np.float64).tiny))
+        targets, groups = self.examples.targets[known], self.examples.groups[known]
+        return estimate(logits, targets, 1.0, gain.result.estimate.method, groups)
 
     def fit(self, base: Fitted, gain: Gain, features: Features, fingerprint: str) -> Fitted:
         """Fit the head on a tail that was tuned on all examples, and say how good it is.

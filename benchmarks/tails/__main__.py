@@ -23,7 +23,7 @@ from benchmarks.learning.runs import Run, processor
 from benchmarks.learning.tables import Table
 from service.config import default_cache_dir
 
-PARTS = ("rates", "epochs", "gain", "mixed")
+PARTS = ("rates", "epochs", "gain", "views", "mixed")
 """Modules of this package; each has a function `measure`."""
 
 PACKAGES = ("numpy", "timm", "torch")

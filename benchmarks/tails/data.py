@@ -17,7 +17,7 @@ import models
 from adapters.tuning import Tensors
 from benchmarks.learning.data import BATCH, DATA, SAMPLE, Rows
 from models.networks.base import Tail
-from models.views import make_flips
+from models.views import make_flips, make_views
 
 CUT = "activations"
 """In the names of files."""
@@ -52,10 +52,11 @@ class Stored:
         longest = int(lengths.max())
         return states[:, :longest], (np.arange(longest) < lengths[:, None]).astype(np.int64)
 
-    def take(self, rows: Rows) -> Stored:
-        """Return some of the examples."""
+    def take(self, rows: Rows, views: slice = slice(None)) -> Stored:
+        """Return some of the examples, and with `views` some of their views beside them."""
         lengths = None if self.lengths is None else self.lengths[rows]
-        return Stored(self.states[:, rows], lengths)
+        own, others = self.states[:1], self.states[1:][views]
+        return Stored(np.concatenate([own[:, rows], others[:, rows]]), lengths)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +75,11 @@ class Cut:
     labels: NDArray[np.str_]
     tail: Tail
 
-    def embed(self, tensors: Tensors, rows: Rows) -> NDArray[np.float32]:
-        """Embed some examples and their views by a tail in which some weights have other values.
+    def embed(self, tensors: Tensors, rows: Rows, views: int | None = None) -> NDArray[np.float32]:
+        """Embed some examples and their first views by a tail in which some weights are others.
+
+        Args:
+            views: how many of each; None for all.
 
         Returns:
             float32 of shape (1 + views, m, dim).
@@ -83,9 +87,11 @@ class Cut:
         own = dict(self.tail.named_tensors())
         before = {name: own[name].detach().clone() for name in tensors}
         _assign(own, {name: torch.tensor(values) for name, values in tensors.items()})
-        views = range(1 + self.activations.views)
+        count = self.activations.views if views is None else views
         try:
-            return np.stack([embed(self.tail, self.activations, rows, view) for view in views])
+            return np.stack(
+                [embed(self.tail, self.activations, rows, view) for view in range(1 + count)]
+            )
         finally:
             _assign(own, before)
 
@@ -109,16 +115,21 @@ def embed(tail: Tail, activations: Stored, rows: Rows, view: int = 0) -> NDArray
     return embedded
 
 
-def cut(name: str, cache: Path, flips: int) -> Cut:
-    """Return a data set whose activations, with those of flips, are kept in the folder `cache`."""
+def cut(name: str, cache: Path, flips: int, crops: int = 0, sample: int = SAMPLE) -> Cut:
+    """Return a data set whose activations, with those of views, are kept in the folder `cache`.
+
+    Args:
+        flips, crops: views of each image, in this order.
+        sample: examples at most.
+    """
     modality, _ = DATA[name]
     backbone = models.default_backbone(modality)
     tail = models.load_backbone_network(backbone).network.tail().eval()
-    path = cache / f"{name}-{CUT}-{flips}-flips.npy"
+    path = cache / f"{name}-{CUT}-{flips}-flips-{crops}-crops-{sample}.npy"
     facts = path.with_suffix(".npz")
     if not facts.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        _compute(name, path, facts, flips)
+        _compute(name, path, facts, flips, crops, sample)
     with np.load(facts) as stored:
         labels = stored["labels"]
         lengths = stored["lengths"] if modality is models.Modality.TEXT else None
@@ -126,11 +137,11 @@ def cut(name: str, cache: Path, flips: int) -> Cut:
     return Cut(activations, embed(tail, activations, np.arange(len(labels))), labels, tail)
 
 
-def _compute(name: str, path: Path, facts: Path, flips: int) -> None:
+def _compute(name: str, path: Path, facts: Path, flips: int, crops: int, sample: int) -> None:
     modality, load = DATA[name]
     examples = load(path.parent)
     random.Random(0).shuffle(examples)
-    inputs, labels = zip(*examples[:SAMPLE], strict=True)
+    inputs, labels = zip(*examples[:sample], strict=True)
     backbone = models.load_backbone(models.default_backbone(modality), cache_dir=path.parent)
     states: NDArray[np.float16] | None = None
     lengths = np.zeros(len(labels), dtype=np.intp)
@@ -138,14 +149,14 @@ def _compute(name: str, path: Path, facts: Path, flips: int) -> None:
     for row, item in enumerate(inputs):
         raw = item.read_bytes() if isinstance(item, Path) else item
         views: Sequence[models.RawInput] = [raw]
-        if flips:
+        if flips or crops:
             assert not isinstance(raw, str)
-            views = [raw, *make_flips(raw, flips)]
+            views = [raw, *make_flips(raw, flips), *make_views(raw, crops)]
         prepared = [backbone.preprocess(view) for view in views]
         found = [array.astype(np.float16) for array in backbone.activations(prepared)]
         lengths[row] = len(found[0])
         if states is None:
-            shape = (1 + flips, len(labels), *_shape(found[0], modality))
+            shape = (1 + flips + crops, len(labels), *_shape(found[0], modality))
             states = np.lib.format.open_memmap(path, "w+", np.float16, shape)
         for view, array in enumerate(found):
             states[view, row, : len(array)] = array

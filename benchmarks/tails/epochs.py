@@ -106,7 +106,7 @@ def _here(tail: Tail, states: NDArray[np.float16], device: str, bfloat16: bool) 
     learner.begin(Classifier(front, weight, np.zeros(CLASSES), 1.0))
     plan = Plan.of(FineTune("tail", learning_rate=1e-6), len(learner.blocks))
     rows = np.arange(states.shape[1])
-    source = BatchSource(rows, rows % CLASSES, np.ones(len(rows)), (0,))
+    source = BatchSource(rows, rows % CLASSES, np.ones(len(rows)), Stored(states), (0,))
     return lambda: _check_finite(learner.train(plan, 1, source))
 
 

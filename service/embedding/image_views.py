@@ -35,19 +35,23 @@ def check_views(count: int, limit: int = MAX_VIEWS) -> None:
 
 async def with_views(
     raws: Sequence[RawInput | Exception],
-    count: int,
+    counts: Sequence[int],
     limits: InputLimits,
     flipped: Container[int] = (),
 ) -> list[InputWithViews]:
-    """Makes the first `count` views of each input, in a thread.
+    """Makes the first views of each input, in a thread.
 
     Args:
+        counts: how many of each.
         flipped: indices of inputs whose views are flips.
     """
-    if not count:
+    if not any(counts):
         return [[raw] for raw in raws]
     return await asyncio.to_thread(
-        lambda: [_with_views(raw, count, limits, flips=i in flipped) for i, raw in enumerate(raws)]
+        lambda: [
+            _with_views(raw, count, limits, flips=i in flipped) if count else [raw]
+            for i, (raw, count) in enumerate(zip(raws, counts, strict=True))
+        ]
     )
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sqlalchemy import Connection
 
 import adapters
+from models import Modality
 from service.concurrency.tasks import UninterruptedTasks
-from service.extraction import Extractor
+from service.errors import InvalidRequest
+from service.extraction import BackboneInfo, Extractor
 from service.live import LiveCopies, Policy
 from service.replies.heads import head_message
 from service.replies.live import live_message, read_policy
@@ -51,6 +55,7 @@ class Heads:
         spec = read_spec(request.spec)
         policy = read_policy(request.policy)
         backbone = self._extractor.backbone(request.backbone)
+        _check_views(spec, backbone)
         head = await self._database.write(
             stored_heads.create_head,
             tenant=name.tenant,
@@ -76,8 +81,11 @@ class Heads:
         name = HeadName.parse(request.name, field="name")
         policy = read_policy(request.policy) if request.HasField("policy") else None
         spec = read_spec(request.spec) if request.HasField("spec") else None
+        if spec is not None and spec.average_views:
+            await self._check_views_of(name, spec)
+        keep_views = not request.spec.HasField("average_views")
         allow = request.allow_new_labels if request.HasField("allow_new_labels") else None
-        await self._tasks.run(self._update(name, policy, allow, spec))
+        await self._tasks.run(self._update(name, policy, allow, spec, keep_views))
         return heads_pb2.UpdateHeadResponse(head=await self._with_live(name))
 
     async def drop(
@@ -126,10 +134,18 @@ class Heads:
         policy: Policy | None,
         allow_new_labels: bool | None,
         spec: adapters.HeadSpec | None,
+        keep_views: bool,
     ) -> None:
-        head = await self._database.write(_update, name, policy, allow_new_labels, spec)
+        head = await self._database.write(_update, name, policy, allow_new_labels, spec, keep_views)
         self._head_cache.forget(head.resource)
         self._live.outdate(head.uid)
+
+    async def _check_views_of(self, name: HeadName, spec: adapters.HeadSpec) -> None:
+        """Refuses views for a head of texts, as far as its backbone is loaded."""
+        head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
+        for backbone in self._extractor.backbones():
+            if backbone.name == head.backbone:
+                _check_views(spec, backbone)
 
     async def _with_live(self, name: HeadName) -> heads_pb2.Head:
         head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
@@ -137,6 +153,22 @@ class Heads:
         described = await self._database.read(describe, name)
         described.live.CopyFrom(live_message(status))
         return described
+
+
+def _check_views(spec: adapters.HeadSpec, backbone: BackboneInfo) -> None:
+    """Refuses to average over views of inputs that have none.
+
+    Raises:
+        InvalidRequest: naming field, limit and value.
+    """
+    if spec.average_views and backbone.modality is not Modality.IMAGE:
+        raise InvalidRequest(
+            f"spec.average_views: must be 0 for {backbone.modality} inputs, is "
+            f"{spec.average_views}: only images have views",
+            field="spec.average_views",
+            limit=0,
+            value=spec.average_views,
+        )
 
 
 def new_name(parent: str, head_id: str) -> HeadName:
@@ -164,8 +196,11 @@ def _update(
     policy: Policy | None,
     allow_new_labels: bool | None,
     spec: adapters.HeadSpec | None,
+    keep_views: bool,
 ) -> HeadRecord:
     head = stored_heads.get_head(connection, name.tenant, name.head)
+    if spec is not None and keep_views:
+        spec = replace(spec, average_views=adapters.HeadSpec.from_json(head.spec).average_views)
     return stored_heads.update_head(
         connection,
         head.uid,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +48,7 @@ class _Group:
     loaded: LoadedHead
     backbone: BackboneInfo
     rows: list[int]
+    views: int
 
 
 class Prediction:
@@ -81,9 +82,9 @@ class Prediction:
         groups = await self._groups(request, outcomes)
         _check_reply(groups, request, call)
         raws = await read_inputs(request.inputs, self._limits)
-        flipped = {row for group in groups if group.loaded.flips for row in group.rows}
-        views = await with_views(raws, request.average_views, self._limits, flipped)
-        outcomes |= await self._resolve(groups, views, call)
+        counts = _views_of_rows(groups, raws, asked=request.HasField("average_views"))
+        for part in _parts(counts, self._max_rows):
+            outcomes |= await self._resolve_part(groups, raws, part, call)
         scored = time.perf_counter()
         response = prediction_pb2.PredictResponse(
             digests=[raw.digest if isinstance(raw, RawInput) else "" for raw in raws]
@@ -99,7 +100,7 @@ class Prediction:
 
     def _check(self, request: prediction_pb2.PredictRequest) -> None:
         check_views(request.average_views)
-        # Each view goes through the pipeline as a row of its own.
+        # Each view that is asked for goes through the pipeline as a row of its own.
         check_rows("inputs", len(request.inputs), self._max_rows // (1 + request.average_views))
         if request.heads and len(request.heads) != len(request.inputs):
             raise InvalidRequest(
@@ -170,6 +171,9 @@ class Prediction:
             )
         if loaded.flips:
             check_views(request.average_views, FLIPS)
+        views = request.average_views
+        if not request.HasField("average_views") and backbone.modality is Modality.IMAGE:
+            views = loaded.average_views
         if loaded.tail is not None:
             backbone = backbone.with_tail(loaded.tail)
         if request.HasField("conformal_level") and loaded.head.conformal is None:
@@ -180,13 +184,34 @@ class Prediction:
                 limit="a version with an estimate",
                 value=request.conformal_level,
             )
-        return _Group(loaded, backbone, rows)
+        return _Group(loaded, backbone, rows, views)
+
+    async def _resolve_part(
+        self,
+        groups: Sequence[_Group],
+        raws: Sequence[RawInput | Exception],
+        counts: Mapping[int, int],
+        call: Call,
+    ) -> dict[int, Outcome]:
+        """Embeds some rows with so many views of each."""
+        rows = list(counts)
+        flipped = {row for group in groups if group.loaded.flips for row in group.rows}
+        made = await with_views(
+            [raws[row] for row in rows],
+            list(counts.values()),
+            self._limits,
+            {place for place, row in enumerate(rows) if row in flipped},
+        )
+        return await self._resolve(groups, dict(zip(rows, made, strict=True)), call)
 
     async def _resolve(
-        self, groups: Sequence[_Group], views: Sequence[InputWithViews], call: Call
+        self, groups: Sequence[_Group], views: Mapping[int, InputWithViews], call: Call
     ) -> dict[int, Outcome]:
-        """Embeds all rows; what takes different tails goes through the prefix in the same batch."""
-        parts = _rows_by_backbone(groups)
+        """Embeds rows; what takes different tails goes through the prefix in the same batch."""
+        parts = [
+            (backbone, [row for row in rows if row in views])
+            for backbone, rows in _rows_by_backbone(groups)
+        ]
         resolved = await gather_or_raise(
             [
                 self._embeddings.resolve(
@@ -254,8 +279,9 @@ async def _score(
     loaded = group.loaded
     found = {row: outcomes[row] for row in group.rows}
     views = {row: found for row, found in found.items() if not isinstance(found, Exception)}
-    vectors = np.empty((len(views), 1 + request.average_views, loaded.head.dim), np.float32)
+    vectors = np.empty((len(views), 1 + group.views, loaded.head.dim), np.float32)
     for i, resolved in enumerate(views.values()):
+        vectors[i] = resolved[0].vector  # the mean over copies is that of the input by itself
         for j, view in enumerate(resolved):
             vectors[i, j] = view.vector
     level = request.conformal_level if request.HasField("conformal_level") else None
@@ -263,6 +289,36 @@ async def _score(
     reply.head, reply.version, reply.live = loaded.resource, loaded.version, loaded.live
     reply.rows.extend(views)
     return reply
+
+
+def _views_of_rows(
+    groups: Sequence[_Group], raws: Sequence[RawInput | Exception], *, asked: bool
+) -> dict[int, int]:
+    """Returns how many views of each row are averaged over, in the order of the rows.
+
+    Where nobody asked but the head says so, inputs that are no images are answered by themselves.
+    """
+    counts = {}
+    for group in groups:
+        for row in group.rows:
+            raw = raws[row]
+            image = isinstance(raw, RawInput) and raw.kind.modality is Modality.IMAGE
+            counts[row] = group.views if asked or image else 0
+    return dict(sorted(counts.items()))
+
+
+def _parts(counts: Mapping[int, int], most: int) -> Iterator[dict[int, int]]:
+    """Splits rows so that each part has at most so many with their views, or is a single one."""
+    part: dict[int, int] = {}
+    total = 0
+    for row, count in counts.items():
+        total += 1 + count
+        if part and total > most:
+            yield part
+            part, total = {}, 1 + count
+        part[row] = count
+    if part:
+        yield part
 
 
 def _rows_by_backbone(groups: Sequence[_Group]) -> list[tuple[BackboneInfo, list[int]]]:

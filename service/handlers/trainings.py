@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import adapters
-from service.errors import Unavailable
+from service.errors import InvalidRequest, Unavailable
 from service.replies.heads import training_message
 from service.requests.calls import Call
 from service.requests.specs import read_spec
@@ -61,11 +62,8 @@ class Trainings:
     async def _start_or_join(self, request: heads_pb2.TrainHeadRequest) -> RunningJob:
         name = HeadName.parse(request.head)
         head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
-        spec = (
-            read_spec(request.spec)
-            if request.HasField("spec")
-            else adapters.HeadSpec.from_json(head.spec)
-        )
+        own = adapters.HeadSpec.from_json(head.spec)
+        spec = _spec_of_training(request.spec, own) if request.HasField("spec") else own
         activate = request.activate if request.HasField("activate") else None
         return await self._jobs.start_or_join(head, spec, request.backbone, activate=activate)
 
@@ -81,6 +79,24 @@ class Trainings:
         if running is not None and running.job.id == job.id and not job.state.final:
             return _running_message(running)
         return training_message(head.resource, job)
+
+
+def _spec_of_training(message: heads_pb2.HeadSpec, own: adapters.HeadSpec) -> adapters.HeadSpec:
+    """Reads the spec of a training; what predictions average over stays the head's own affair.
+
+    Raises:
+        adapters.InvalidSpec: it makes no sense.
+        InvalidRequest: it says something else than the head about that.
+    """
+    if message.HasField("average_views") and message.average_views != own.average_views:
+        raise InvalidRequest(
+            f"spec.average_views: is no part of a training, the head has {own.average_views}; "
+            "UpdateHead changes it at once",
+            field="spec.average_views",
+            limit=own.average_views,
+            value=message.average_views,
+        )
+    return replace(read_spec(message), average_views=own.average_views)
 
 
 def _running_message(running: RunningJob) -> heads_pb2.Training:

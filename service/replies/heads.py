@@ -36,12 +36,13 @@ def spec_message(stored: Mapping[str, Any]) -> heads_pb2.HeadSpec:
         front=spec.front,
         class_weight=spec.class_weight or "",
         class_weights=spec.class_weights,
+        average_views=spec.average_views or None,
     )
     if spec.augment != Augmentation():
         message.augment.CopyFrom(heads_pb2.Augmentation(**asdict(spec.augment)))
     if spec.novelty is not None:
         message.novelty.CopyFrom(heads_pb2.Novelty(**asdict(spec.novelty)))
-    if spec.fine_tune != FineTune():
+    if spec.fine_tune not in (FineTune(), FineTune(views=0)):  # the latter: as it was once stored
         message.fine_tune.CopyFrom(heads_pb2.FineTune(**asdict(spec.fine_tune)))
     return message
 

@@ -185,6 +185,17 @@ def _fine_tuning(report: heads_pb2.FineTuningReport) -> Iterator[str]:
         f"{report.bytes_without / 1e6:.2f} MB. {'Used' if report.used else 'Not used'}: "
         f"{_text(report.reason)}."
     )
+    chosen = ", chosen on the folds" if report.tried else ""
+    count = f"{report.view_count} {report.views}" if report.view_count else "none"
+    yield f"- Views it was fine-tuned on beside each image: {count}{chosen}."
+    for trial in report.tried:
+        yield f"- Tried: {trial.count} {trial.views}, {_text(trial.reason)}."
+    if report.HasField("averaged"):
+        yield (
+            f"- Predictions that average over {report.view_count} {report.views}, too: "
+            f"{report.averaged.accuracy:.1%} accuracy and {report.averaged.log_loss:.3f} log-loss, "
+            f"at {1 + report.view_count} times the cost."
+        )
 
 
 def _blocks(names: Sequence[str]) -> str:

@@ -100,9 +100,16 @@ def _groups(report: Json | None) -> heads_pb2.GroupReport | None:
 def _fine_tuning(report: Json | None) -> heads_pb2.FineTuningReport | None:
     if report is None:
         return None
-    estimates = {name: _estimate(report[name]) for name in ("without_tail", "with_tail")}
+    names = ("without_tail", "with_tail", "averaged")
+    parts = {name: _estimate(report.get(name)) for name in names}
     curve = _each(heads_pb2.TuningEpoch, report, "curve")
-    return heads_pb2.FineTuningReport(**{**report, **estimates, "curve": curve})
+    tried = [_view_trial(one) for one in report.get("tried", ())]
+    return heads_pb2.FineTuningReport(**{**report, **parts, "curve": curve, "tried": tried})
+
+
+def _view_trial(report: Json) -> heads_pb2.ViewTrial:
+    estimates = {name: _estimate(report[name]) for name in ("estimate", "without")}
+    return heads_pb2.ViewTrial(**{**report, **estimates})
 
 
 def _online(point: OnlinePoint) -> heads_pb2.OnlineAccuracy:

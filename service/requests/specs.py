@@ -29,6 +29,7 @@ def read_spec(message: heads_pb2.HeadSpec) -> adapters.HeadSpec:
         ),
         novelty=_read_novelty(message.novelty) if message.HasField("novelty") else None,
         fine_tune=_read_fine_tune(message.fine_tune),
+        average_views=message.average_views,
     )
 
 
@@ -44,6 +45,6 @@ def _read_fine_tune(message: heads_pb2.FineTune) -> FineTune:
         max_epochs=message.max_epochs or default.max_epochs,
         learning_rate=message.learning_rate or default.learning_rate,
         rate_decay=message.rate_decay or default.rate_decay,
-        views=message.views,
+        views=message.views if message.HasField("views") else None,
         flips=message.flips,
     )

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from sqlalchemy import Connection
 
 from adapters import Head, HeadSpec
+from adapters.spec import FLIPPED, FLIPS, MAX_VIEWS
 from service.embedding.head_backbones import stored_tail
 from service.errors import PreconditionFailed
 from service.extraction import TailRef
@@ -31,6 +34,7 @@ class LoadedHead:
         fingerprint: of the backbone that the version was trained for.
         tail: runs in place of the backbone's own blocks; None for these.
         flips: whether its views are flips.
+        average_views: views that predictions average over where a request does not say.
     """
 
     resource: str
@@ -43,6 +47,7 @@ class LoadedHead:
     head: Head
     tail: TailRef | None = None
     flips: bool = False
+    average_views: int = 0
     live: bool = False
 
     @property
@@ -147,6 +152,8 @@ def _read_head(
         )
     found = stored_versions.get_version(connection, record.uid, wanted)
     data = stored_versions.get_weights(connection, record.uid, wanted)
+    flips = _flips(found.report)
+    most = FLIPS if flips else MAX_VIEWS
     loaded = LoadedHead(
         resource=record.resource,
         tenant=record.tenant,
@@ -156,6 +163,14 @@ def _read_head(
         policy=record.policy,
         version=wanted,
         head=Head.from_safetensors(data),
-        flips=HeadSpec.from_json(found.report.get("spec", {})).fine_tune.flips,
+        flips=flips,
+        average_views=min(HeadSpec.from_json(record.spec).average_views, most),
     )
     return loaded, None if found.tail is None else found.tail.fingerprint
+
+
+def _flips(report: Mapping[str, Any]) -> bool:
+    """Returns whether a version was tuned on flips, by name or because the folds chose them."""
+    tuned = report.get("fine_tuning") or {}
+    named = HeadSpec.from_json(report.get("spec", {})).fine_tune.flips
+    return named or tuned.get("views") == FLIPPED

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import queue
 import sys
 import threading
 import traceback
-from typing import BinaryIO
+from collections.abc import Callable
+from typing import Any, BinaryIO
 
 import adapters
 from service.subprocesses import frames
@@ -29,6 +31,22 @@ def begin() -> BinaryIO:
 def exit_with_server() -> None:
     """Ends this process as soon as its standard input ends, which the server alone has open."""
     threading.Thread(target=_wait_for_end, args=(sys.stdin.buffer,), daemon=True).start()
+
+
+def answers_of_server() -> Callable[[], dict[str, Any]]:
+    """Ends this process as `exit_with_server` does; returns what waits for the server's next frame.
+
+    What is read on standard input before that must have been frames.
+    """
+    answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+
+    def read() -> None:
+        while (frame := frames.read(sys.stdin.buffer)) is not None:
+            answers.put(frame[0])
+        os._exit(0)
+
+    threading.Thread(target=read, daemon=True).start()
+    return answers.get
 
 
 def failure(error: Exception) -> bytes:

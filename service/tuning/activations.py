@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
@@ -67,19 +67,20 @@ class Activations:
         """
         key = Key(backbone.fingerprint, head.uid, prepared)
         known = await asyncio.to_thread(self.files.known, key)
-        missing = [
-            digest
-            for digest in digests
-            if not known.issuperset((digest, *view_digests(digest, views, flips=flips)))
-        ]
+        wanted = {digest: {digest, *view_digests(digest, views, flips=flips)} for digest in digests}
+        missing = [digest for digest, names in wanted.items() if not known.issuperset(names)]
         if not missing:
             return key
-        nbytes = await self._measure(head, backbone, missing, prepared=prepared) * (1 + views)
+        rows_missing = sum(len(wanted[digest] - known) for digest in missing)
+        nbytes = await self._measure(head, backbone, missing, prepared=prepared)
+        nbytes = nbytes * rows_missing // len(missing)
         await asyncio.to_thread(self.files.make_room, key, nbytes)
         done = 0
         for part in _parts(missing, max(1, ROWS_AT_ONCE // (1 + views))):
             progress(done / len(missing), "computing activations")
-            rows = await self._compute(head, backbone, part, views, flips=flips, prepared=prepared)
+            rows = await self._compute(
+                head, backbone, part, views, known, flips=flips, prepared=prepared
+            )
             await to_thread_shielded(self.files.add, key, rows)
             done += len(part)
         return key
@@ -103,15 +104,17 @@ class Activations:
         backbone: BackboneInfo,
         digests: Sequence[str],
         views: int,
+        known: Container[str] = (),
         *,
         flips: bool = False,
         prepared: bool,
     ) -> dict[str, NDArray[Any]]:
-        """Computes rows of these examples and their views, by name."""
+        """Computes rows of these examples and their views that are not known, by name."""
         raws = await self._inputs(head, digests)
         flipped = range(len(raws)) if flips else ()
-        views_by_row = await with_views(raws, views, self._limits, flipped)
-        inputs = [_usable(view) for row in views_by_row for view in row]
+        views_by_row = await with_views(raws, [views] * len(raws), self._limits, flipped)
+        usable = [_usable(view) for row in views_by_row for view in row]
+        inputs = [view for view in usable if view.digest not in known]
 
         async def ask() -> list[NDArray[Any]]:
             rows = await self._extractor.activations(

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import shutil
 from asyncio.subprocess import Process
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 from adapters import Progress
+from adapters.spec import ViewSet
 from service.concurrency.tasks import to_thread_shielded
 from service.concurrency.tenant_lock import TenantLock
 from service.subprocesses import frames
 from service.subprocesses.process import next_frame, process_of_one_task, send
 from service.tuning.task import TuningResult, TuningTask, read_result, read_task, write_task
+
+MakeViews = Callable[[ViewSet], Awaitable[str | None]]
+"""Stores activations of views of a tuning's examples; returns why it cannot, or None."""
 
 
 class TuningProcess:
@@ -46,11 +50,15 @@ class TuningProcess:
         """Stores what a job begins with."""
         await to_thread_shielded(write_task, self._folder / job, task)
 
-    async def run(self, job: str, settings: Mapping[str, Any], progress: Progress) -> TuningResult:
+    async def run(
+        self, job: str, settings: Mapping[str, Any], make_views: MakeViews, progress: Progress
+    ) -> TuningResult:
         """Tunes from the last checkpoint on; needs `acquire`. Cancelling it ends the process.
 
         Args:
             settings: `service.tuning.worker.Settings`, but for folder and threads.
+            make_views: is called for views that are tried, when they are; what it raises ends the
+                process, too.
             progress: called with the fields of `adapters.tuning.TuningProgress` as details.
 
         Raises:
@@ -63,7 +71,7 @@ class TuningProcess:
         result = await asyncio.to_thread(read_result, folder)
         if result is None:
             await self._work(
-                {**settings, "folder": str(folder), "threads": self._threads}, progress
+                {**settings, "folder": str(folder), "threads": self._threads}, make_views, progress
             )
             result = await asyncio.to_thread(read_result, folder)
         assert result is not None
@@ -80,17 +88,25 @@ class TuningProcess:
                 if folder.name not in jobs:
                     await self.delete(folder.name)
 
-    async def _work(self, settings: dict[str, Any], progress: Progress) -> None:
+    async def _work(
+        self, settings: dict[str, Any], make_views: MakeViews, progress: Progress
+    ) -> None:
         async with process_of_one_task(
             "service.tuning.worker", self._threads, "the tuning process"
         ) as process:
-            await _listen(process, settings, progress)
+            await _listen(process, settings, make_views, progress)
 
 
-async def _listen(process: Process, settings: dict[str, Any], progress: Progress) -> None:
+async def _listen(
+    process: Process, settings: dict[str, Any], make_views: MakeViews, progress: Progress
+) -> None:
     await send(process, [frames.pack(settings)])
     while True:
         header, _ = await next_frame(process)
-        if "progress" not in header:
+        if "progress" in header:
+            progress(header["progress"], header["phase"], header.get("tuning"))
+        elif "views" in header:
+            refusal = await make_views(ViewSet(header["views"], header["count"]))
+            await send(process, [frames.pack({"refusal": refusal})])
+        else:
             return
-        progress(header["progress"], header["phase"], header.get("tuning"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 import adapters
 from adapters.held_out_set import LabelledRows, measure
 from adapters.progress import Progress, within
+from adapters.spec import ViewSet
+from models import Modality
 from models.tails import tail_fingerprint
 from service.config import ServerSettings
 from service.embedding.backfill import EmbeddingBackfill
 from service.embedding.head_backbones import head_backbone
 from service.embedding.view_embeddings import ViewEmbeddings
-from service.errors import Aborted
+from service.errors import Aborted, PreconditionFailed
 from service.extraction import BackboneInfo, Extractor, TailRef
 from service.fitting.trainer import Trainer, labelled_rows, named_groups, stored_report
 from service.store import Database, example_sets
@@ -29,6 +31,7 @@ from service.store.example_sets import LabelledSet
 from service.store.head_records import HeadRecord
 from service.store.jobs import NewVersion
 from service.store.tails import NewTail
+from service.tuning.activation_files import Key
 from service.tuning.activations import Activations
 from service.tuning.checks import WHOLE, check_examples, check_tunable
 from service.tuning.process import TuningProcess
@@ -143,29 +146,63 @@ class TailTrainer:
         job: str,
         progress: Progress,
     ) -> tuple[TuningTask, TuningResult]:
-        whole = spec.fine_tune.strategy == WHOLE
         for attempt in range(ATTEMPTS):
             task = await self._task(head, spec, job)
             try:
-                key = await self._parts.activations.complete(
-                    head,
-                    backbone,
-                    task.digests,
-                    views=spec.fine_tune.views,
-                    flips=spec.fine_tune.flips,
-                    prepared=whole,
-                    progress=within(progress, 0.0, ACTIVATION_SHARE),
-                )
+                return task, await self._attempt(head, backbone, task, job, progress)
             except Aborted:  # an example was deleted meanwhile
                 await self.delete(job)
                 if attempt == ATTEMPTS - 1:
                     raise
-            else:
-                folder = str(self._parts.activations.files.folder(key))
-                settings = {**self._settings, "activations": folder}
-                tuning = within(progress, ACTIVATION_SHARE, 1.0)
-                return task, await self._tuning_process.run(job, settings, tuning)
         raise AssertionError("unreachable")
+
+    async def _attempt(
+        self,
+        head: HeadRecord,
+        backbone: BackboneInfo,
+        task: TuningTask,
+        job: str,
+        progress: Progress,
+    ) -> TuningResult:
+        """Computes what activations are missing, and tunes; views that are tried follow then.
+
+        Raises:
+            Aborted: an example was deleted meanwhile.
+        """
+        spec, activations = task.spec.fine_tune, self._parts.activations
+        reached = ACTIVATION_SHARE
+
+        def tuning(share: float, phase: str, details: Mapping[str, Any] | None = None) -> None:
+            nonlocal reached
+            reached = ACTIVATION_SHARE + (1 - ACTIVATION_SHARE) * share
+            progress(reached, phase, details)
+
+        async def complete(views: ViewSet, progress: Progress) -> Key:
+            return await activations.complete(
+                head,
+                backbone,
+                task.digests,
+                views=views.count,
+                flips=views.flips,
+                prepared=spec.strategy == WHOLE,
+                progress=progress,
+            )
+
+        async def make_views(views: ViewSet) -> str | None:
+            try:
+                await complete(views, within(progress, reached, reached))
+            except PreconditionFailed as error:  # no room for them, or no view can be made
+                return error.message
+            return None
+
+        named = spec.named_views or ViewSet()
+        key = await complete(named, within(progress, 0.0, ACTIVATION_SHARE))
+        settings = {
+            **self._settings,
+            "activations": str(activations.files.folder(key)),
+            "views": backbone.modality is Modality.IMAGE,
+        }
+        return await self._tuning_process.run(job, settings, make_views, tuning)
 
     async def _task(self, head: HeadRecord, spec: adapters.HeadSpec, job: str) -> TuningTask:
         """Returns what the job began with, also before a restart."""

@@ -1,29 +1,32 @@
 """The tuning process: one task, from its folder, to a result in it.
 
 It runs at low priority and knows neither the store nor the network; it alone imports torch for a
-training. When the server is gone its standard input ends, and it exits at once; the server's
-successor starts it again, and it goes on from the last checkpoint.
+training. Activations of views that it tries it asks the server for. When the server is gone its
+standard input ends, and it exits at once; the server's successor starts it again, and it goes on
+from the last checkpoint.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import adapters
 import models
+from adapters.errors import ViewsUnavailable
 from adapters.examples import Views
 from adapters.progress import Progress, within
+from adapters.spec import ViewSet
 from models.tails import tail_fingerprint, write_tail
 from service.errors import StoreFailed
 from service.fitting.task import FittedHead
 from service.fitting.worker import fit
 from service.subprocesses import frames
-from service.subprocesses.main import begin, exit_with_server, failure
+from service.subprocesses.main import answers_of_server, begin, failure
 from service.tuning.durable_files import write
 from service.tuning.mapped_activations import StoredActivations
 from service.tuning.task import TuningResult, TuningTask, read_task, write_result
@@ -42,12 +45,14 @@ class Settings:
     Attributes:
         folder: the tuning's own.
         activations: where those of the examples lie.
+        views: whether the inputs have views, so that some can be tried.
         engine, device, catalogue: as the server's.
         threads: of torch on a CPU.
     """
 
     folder: str
     activations: str
+    views: bool
     engine: str
     device: str
     catalogue: str | None
@@ -79,13 +84,19 @@ def main() -> None:
     frame = frames.read(sys.stdin.buffer)
     if frame is None:
         return
-    exit_with_server()
+    answer = answers_of_server()
+
+    def make_views(views: ViewSet) -> None:
+        output.write(frames.pack({"views": views.kind, "count": views.count}))
+        refusal = answer()["refusal"]
+        if refusal is not None:
+            raise ViewsUnavailable(refusal)
 
     def progress(share: float, phase: str, details: Mapping[str, Any] | None = None) -> None:
         output.write(frames.pack({"progress": share, "phase": phase, "tuning": details}))
 
     try:
-        _work(Settings(**frame[0]), progress)
+        _work(Settings(**frame[0]), make_views, progress)
     except models.ModelError as error:
         output.write(failure(adapters.InvalidArgument(str(error), field="backbone")))
     except StoreFailed as error:
@@ -96,12 +107,16 @@ def main() -> None:
         output.write(frames.pack({"done": True}))
 
 
-def _work(settings: Settings, progress: Progress) -> None:
+MakeViews = Callable[[ViewSet], None]
+"""Has the server compute activations of views; raises ViewsUnavailable if it cannot."""
+
+
+def _work(settings: Settings, make_views: MakeViews, progress: Progress) -> None:
     started = time.process_time()
     folder = Path(settings.folder)
     task = read_task(folder)
     assert task is not None
-    tuned = _tune(settings, task, progress)
+    tuned = _tune(settings, task, make_views, progress)
     fitted, tail = tuned.fitted, tuned.tail
     head = FittedHead(
         labels=fitted.head.labels,
@@ -114,13 +129,16 @@ def _work(settings: Settings, progress: Progress) -> None:
     write_result(folder, TuningResult(head, data, None if tail is None else tail.features))
 
 
-def _tune(settings: Settings, task: TuningTask, progress: Progress) -> Tuned:
+def _tune(settings: Settings, task: TuningTask, make_views: MakeViews, progress: Progress) -> Tuned:
     from adapters.tuning import tune
     from service.tuning.network import load_tunable
 
-    spec = task.spec.fine_tune
-    folder = Path(settings.activations)
-    rows = StoredActivations(folder, task.digests, spec.views, flips=spec.flips)
+    rows = _activations(settings, task, task.spec.fine_tune.named_views or ViewSet())
+
+    def views_of(views: ViewSet) -> StoredActivations:
+        make_views(views)
+        return _activations(settings, task, views)
+
     began = time.perf_counter()
     base = _base(task, progress)
     base_seconds = time.perf_counter() - began
@@ -148,6 +166,7 @@ def _tune(settings: Settings, task: TuningTask, progress: Progress) -> Tuned:
         checkpoints=_Checkpoints(Path(settings.folder)),
         weights=task.weights,
         views=_views(task),
+        views_of=views_of if settings.views else None,
         base_seconds=base_seconds,
         threads=settings.threads,
         device=tunable.device,
@@ -155,6 +174,11 @@ def _tune(settings: Settings, task: TuningTask, progress: Progress) -> Tuned:
     if tunable.digest() != before:
         raise RuntimeError(f"fine-tuning changed {task.backbone}, which all tenants share")
     return tuned
+
+
+def _activations(settings: Settings, task: TuningTask, views: ViewSet) -> StoredActivations:
+    folder = Path(settings.activations)
+    return StoredActivations(folder, task.digests, views.count, flips=views.flips)
 
 
 def _base(task: TuningTask, progress: Progress) -> adapters.Fitted:

@@ -198,6 +198,7 @@ def spec_message(spec: HeadSpec | None) -> heads_pb2.HeadSpec | None:
             views=tune.views,
             flips=tune.flips,
         ),
+        average_views=spec.average_views,
     )
 
 

@@ -83,6 +83,8 @@ def spec_words(spec: HeadSpec) -> str:
         words.append(f"{rate}, abstains" if spec.novelty.abstain else rate)
     if spec.fine_tune:
         words.append(_tuning_words(spec.fine_tune))
+    if spec.average_views:
+        words.append(f"averages over {spec.average_views} views")
     return ", ".join(words)
 
 
@@ -95,7 +97,7 @@ def _tuning_words(tune: FineTune) -> str:
     words = f"fine-tuning {tune.strategy} (at most {tune.max_epochs} epochs"
     words += f", rate {tune.learning_rate:g}, decay {tune.rate_decay:g}"
     kind = "flips" if tune.flips else "views"
-    return f"{words}, {kind} {tune.views})" if tune.views else f"{words})"
+    return f"{words}, {kind} {'chosen' if tune.views is None else tune.views})"
 
 
 def _evidence(value: float, error_rate: float) -> str:

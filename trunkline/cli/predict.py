@@ -38,9 +38,10 @@ from trunkline.values.outcomes import Prediction, RowFailure
 )
 @click.option(
     "--average-views",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=0),
     metavar="N",
-    help="Average over N views of each image, too; each costs another pass of the backbone.",
+    help="Average over N views of each image, too; each costs another pass of the backbone "
+    "(default: the head's own setting, which is 0 at first).",
 )
 @column_options(labelled=False)
 @client_command
@@ -77,7 +78,7 @@ def predict(
         top_k=top or 0,
         version=version,
         level=level,
-        average_views=average_views or 0,
+        average_views=average_views,
     )
     for item, outcome in outcomes:
         failed |= isinstance(outcome, RowFailure)
@@ -98,7 +99,7 @@ def predicted(
     top_k: int,
     version: int | None,
     level: float | None = None,
-    average_views: int = 0,
+    average_views: int | None = None,
 ) -> Iterator[tuple[FileInput, Prediction | RowFailure]]:
     """Predicts request by request; yields each input with its outcome, in order."""
     for part in split(inputs, lambda _: 0, max_rows=MAX_MESSAGE_ROWS, max_bytes=0):

@@ -38,6 +38,12 @@ def tail_outcome(found: FineTuningReport) -> str:
     return f"{used}: {found.reason}" if found.reason else used
 
 
+def views_words(found: FineTuningReport) -> str:
+    """Describes the views that the tail was tuned on, and whether the folds chose them."""
+    words = f"{found.view_count} {found.views}" if found.view_count else "none"
+    return f"{words}, chosen on the folds" if found.tried else words
+
+
 def _evaluations(out: Output, report: Report) -> None:
     if report.evaluation is None or report.test is None:
         return
@@ -152,8 +158,10 @@ def _fine_tuning(out: Output, found: FineTuningReport) -> None:
             "blocks": found.blocks or None,
             "epochs": f"{found.epochs}, of {found.epoch_seconds:.2f} s each",
             "tail": tail_outcome(found),
+            "views": views_words(found),
         }
     )
+    _views(out, found)
     epochs = [
         (
             row.epoch,
@@ -166,6 +174,29 @@ def _fine_tuning(out: Output, found: FineTuningReport) -> None:
     if epochs:
         columns = ["epoch", "loss", "loss, held out", "accuracy, held out"]
         out.table(columns, epochs, title="fine-tuning by epoch, means over the folds")
+
+
+def _views(out: Output, found: FineTuningReport) -> None:
+    """Prints what was tried, and what averaging over the views would bring."""
+    if found.tried:
+        rows = [
+            (
+                f"{row.count} {row.views}",
+                row.folds or None,
+                row.epochs or None,
+                *_figures(row.estimate, "not tried"),
+                *_figures(row.without, "not tried"),
+                row.reason,
+            )
+            for row in found.tried
+        ]
+        columns = ["views", "folds", "epochs", "accuracy", "log-loss", "none: accuracy", "log-loss"]
+        out.table([*columns, "outcome"], rows, title="views that were tried, beside none")
+    if found.averaged:
+        ways = ((0, found.with_tail), (found.view_count, found.averaged))
+        averaged = [(count, *_figures(estimate, "unknown"), 1 + count) for count, estimate in ways]
+        columns = ["--average-views", "accuracy", "log-loss", "passes a prediction"]
+        out.table(columns, averaged, title="averaging over views, on the same folds")
 
 
 def _novelty(out: Output, report: Report) -> None:

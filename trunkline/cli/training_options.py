@@ -14,6 +14,9 @@ Command = Callable[..., Any]
 FLIPS = 3
 """Of an image there are no more."""
 
+CHOOSE = "auto"
+"""Lets the folds choose views."""
+
 _NO_TUNING = "none"
 WHOLE = "full"
 """The strategy that leaves nothing of the backbone to share."""
@@ -38,8 +41,9 @@ class SpecOptions:
     epochs: int | None
     learning_rate: float | None
     rate_decay: float | None
-    tune_views: int | None
+    tune_views: int | str | None
     flips: bool | None
+    average_views: int | None
 
     @property
     def tunes(self) -> bool:
@@ -52,7 +56,9 @@ class SpecOptions:
         if not given:
             return None
         chosen: dict[str, Any] = {
-            name: given[name] for name in ("family", "seed", "l2", "front") if name in given
+            name: given[name]
+            for name in ("family", "seed", "l2", "front", "average_views")
+            if name in given
         }
         if self.class_weight is not None:
             weight = None if self.class_weight == "none" else self.class_weight
@@ -82,12 +88,9 @@ class SpecOptions:
             "max_epochs": self.epochs,
             "learning_rate": self.learning_rate,
             "rate_decay": self.rate_decay,
-            "views": self.tune_views,
-            "flips": self.flips,
         }
         given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
-        if self.flips:
-            given.setdefault("views", FLIPS)
+        given |= self._views(base)
         strategy = self.fine_tune or (base.strategy if base else _NO_TUNING)
         if strategy != _NO_TUNING:
             return replace(base or FineTune(strategy), strategy=strategy, **given)
@@ -97,6 +100,31 @@ class SpecOptions:
                 "--fine-tune."
             )
         return None
+
+    def _views(self, base: FineTune | None) -> dict[str, Any]:
+        """Returns what names views: a kind without a number means as many as there are flips."""
+        if self.tune_views == CHOOSE:
+            if self.flips is not None:
+                raise click.UsageError(
+                    f"--tune-views {CHOOSE} chooses between --flips and --crops."
+                )
+            return {"views": None, "flips": False}
+        if self.flips is None:
+            return {} if self.tune_views is None else {"views": self.tune_views}
+        had = base.views if base and base.flips == self.flips else None
+        views = self.tune_views if self.tune_views is not None else had or FLIPS
+        return {"views": views, "flips": self.flips}
+
+
+class _Views(click.ParamType[int | str]):
+    """A number of views, or the word that lets the folds choose."""
+
+    name = "views"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str:
+        return CHOOSE if value == CHOOSE else click.IntRange(min=0).convert(value, param, ctx)
 
 
 _OPTIONS = (
@@ -177,15 +205,23 @@ _OPTIONS = (
     ),
     click.option(
         "--tune-views",
-        type=click.IntRange(min=0),
+        type=_Views(),
         metavar="N",
-        help="Fine-tuning: views of each image to train on beside the image itself (default: 0).",
+        help="Fine-tuning: views of each image to train on beside the image itself, 0 for none "
+        "(default: auto, what is best on held-out examples).",
     ),
     click.option(
         "--flips/--crops",
         default=None,
         help="Fine-tuning: let views be the image mirrored, upside down, and both, where images "
-        "have no up and down (3, unless --tune-views says less), or crops (the default).",
+        "have no up and down, or crops (3, unless --tune-views says how many).",
+    ),
+    click.option(
+        "--average-views",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Let predictions of this head average over N views of each image where they are not "
+        "told how many; each costs another pass of the backbone (0: none).",
     ),
 )
 

@@ -51,6 +51,7 @@ def phase_words(training: Training) -> str:
         return training.phase
     words = [
         _fold(tuning),
+        *([tuning.views] if tuning.views != "none" else []),
         f"epoch {tuning.epoch}/{tuning.epochs}",
         f"loss {tuning.loss:.3f}",
     ]
@@ -85,6 +86,8 @@ def _tuning_facts(tuning: TuningProgress) -> dict[str, object]:
     return {
         "fold": _fold(tuning),
         "epoch": f"{tuning.epoch} of {tuning.epochs}",
+        "views": tuning.views,
+        "passes": f"{tuning.passes} of at most {tuning.most_passes}",
         "loss": tuning.loss,
         "validation loss": tuning.validation_loss,
         "validation accuracy": None if accuracy is None else f"{accuracy:.1%}",

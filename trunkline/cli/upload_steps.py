@@ -1,6 +1,7 @@
 """Steps of commands that store examples and train: find the head, upload, train."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import click
 from rich.progress import MofNCompleteColumn, TextColumn
@@ -36,6 +37,8 @@ def find_or_create(
 ) -> Head:
     """Returns the head; makes it on the inputs' backbone if there is none.
 
+    Of one that there is, what is no part of a training is changed as asked for.
+
     Raises `FailedPrecondition` if the head has another backbone.
     """
     try:
@@ -51,9 +54,13 @@ def find_or_create(
             limit=found.backbone,
             value=backbone,
         )
-    if policy and policy != found.policy:
-        return client.update_head(head, policy=policy)
-    return found
+    policy = policy if policy != found.policy else None
+    average = spec.average_views if spec else None
+    averages = average is not None and average != (found.spec.average_views or 0)
+    if policy is None and not averages:
+        return found
+    changed = replace(found.spec, average_views=average) if averages else None
+    return client.update_head(head, changed, policy=policy)
 
 
 def upload(

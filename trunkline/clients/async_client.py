@@ -212,7 +212,7 @@ class AsyncClient(AsyncTransport):
         version: int | None = None,
         *,
         conformal_level: float | None = None,
-        average_views: int = 0,
+        average_views: int | None = None,
         timeout: float | None = None,
     ) -> list[Prediction | RowFailure]:
         """Classifies each input; returns, in order, the prediction or why that row failed."""

@@ -261,7 +261,7 @@ class Client(Transport):
         version: int | None = None,
         *,
         conformal_level: float | None = None,
-        average_views: int = 0,
+        average_views: int | None = None,
         timeout: float | None = None,
     ) -> list[Prediction | RowFailure]:
         """Classifies each input; returns, in order, the prediction or why that row failed.
@@ -269,7 +269,8 @@ class Client(Transport):
         `top_k` bounds the classes per row (0 for all); `version` None is the active one. With a
         `conformal_level` above 0 and below 1 every row has a set of classes, too, which holds the
         right one with that probability. With `average_views`, so many views of each image (at most
-        32) are looked at, too, and the probabilities averaged.
+        32) are looked at, too, and the probabilities averaged; 0 is for none, None for as many as
+        the head's own spec says.
         """
         flow = row_flows.predict(head, inputs, top_k, version, conformal_level, average_views)
         return self._run(flow, timeout)

@@ -67,7 +67,7 @@ def predict(
     top_k: int,
     version: int | None,
     conformal_level: float | None,
-    average_views: int,
+    average_views: int | None,
 ) -> Flow[list[Prediction | RowFailure]]:
     """Runs `Predict` in requests of bounded size: the views of each input count as inputs."""
     inputs = inputs_in(inputs)

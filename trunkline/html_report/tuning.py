@@ -19,13 +19,59 @@ def fine_tuning(found: FineTuningReport) -> Markup:
     runs_on = "a tail of its own" if found.used else "the backbone as everybody does"
     why = f": {found.reason}" if found.reason else ""
     changed = f"{found.strategy} ({', '.join(found.blocks)})" if found.blocks else found.strategy
+    views = f"{found.view_count} {found.views}" if found.view_count else "none"
     return section(
         "Fine-tuning",
         tag("p", f"The version runs on {runs_on}{why}."),
-        tag("p", f"Strategy {changed}, {found.epochs} epochs of {found.epoch_seconds:.2f} s."),
+        tag(
+            "p",
+            f"Strategy {changed}, {found.epochs} epochs of {found.epoch_seconds:.2f} s, "
+            f"views to train on: {views}.",
+        ),
         tag("div", _intervals(found), tag("figure", _beside(found)), class_="pair"),
+        _views(found),
+        _averaged(found),
         _curves(found),
     )
+
+
+def _views(found: FineTuningReport) -> Markup | None:
+    """Shows which views were tried, and what each brought beside none."""
+    if not found.tried:
+        return None
+    rows = [
+        (
+            f"{row.count} {row.views}",
+            str(row.folds),
+            str(row.epochs),
+            *_quality(row.estimate),
+            *_quality(row.without),
+            row.reason,
+        )
+        for row in found.tried
+    ]
+    columns = ["views", "folds", "epochs", "accuracy", "log-loss", "none: accuracy", "log-loss"]
+    caption = "Views that were tried, and none on the same folds for as many epochs."
+    return tag("figure", table([*columns, "outcome"], rows, caption=caption))
+
+
+def _averaged(found: FineTuningReport) -> Markup | None:
+    """Shows what averaging predictions over the views would bring, and what it would cost."""
+    if found.averaged is None:
+        return None
+    rows = [
+        (str(count), *_quality(estimate), str(1 + count))
+        for count, estimate in ((0, found.with_tail), (found.view_count, found.averaged))
+    ]
+    columns = ["views averaged over", "accuracy", "log-loss", "passes a prediction"]
+    caption = "Predictions that average over views, on the same folds."
+    return tag("figure", table(columns, rows, caption=caption))
+
+
+def _quality(estimate: Estimate | None) -> tuple[str, str]:
+    if estimate is None:
+        return NONE, NONE
+    return percent(estimate.accuracy), f"{estimate.log_loss:.4f}"
 
 
 def _intervals(found: FineTuningReport) -> Markup | None:

@@ -146,6 +146,9 @@ def _tuning(message: heads_pb2.TuningProgress) -> TuningProgress:
         validation_loss=message.validation_loss if has("validation_loss") else None,
         validation_accuracy=message.validation_accuracy if has("validation_accuracy") else None,
         remaining_seconds=message.remaining_seconds,
+        views=message.views or "none",
+        passes=message.passes,
+        most_passes=message.most_passes,
     )
 
 

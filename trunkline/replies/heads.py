@@ -51,6 +51,7 @@ def spec(message: heads_pb2.HeadSpec) -> HeadSpec:
         augment=Augmentation(message.augment.views, message.augment.noise or Augmentation().noise),
         novelty=_novelty(message.novelty) if message.HasField("novelty") else None,
         fine_tune=_fine_tune(message.fine_tune),
+        average_views=message.average_views or None,
     )
 
 
@@ -132,7 +133,7 @@ def _fine_tune(message: heads_pb2.FineTune) -> FineTune | None:
         max_epochs=message.max_epochs or standard.max_epochs,
         learning_rate=message.learning_rate or standard.learning_rate,
         rate_decay=message.rate_decay or standard.rate_decay,
-        views=message.views,
+        views=message.views if message.HasField("views") else None,
         flips=message.flips,
     )
 

@@ -20,6 +20,7 @@ from trunkline.values.reports import (
     ReliabilityBin,
     Report,
     TuningEpoch,
+    ViewTrial,
 )
 from trunkline.wire.tensors import unpack
 
@@ -200,4 +201,22 @@ def _fine_tuning(message: heads_pb2.FineTuningReport) -> FineTuningReport:
             for row in message.curve
         ),
         epoch_seconds=message.epoch_seconds,
+        views=message.views or "none",
+        view_count=message.view_count,
+        tried=tuple(map(_view_trial, message.tried)),
+        averaged=read_estimate(message.averaged) if has("averaged") else None,
+    )
+
+
+def _view_trial(message: heads_pb2.ViewTrial) -> ViewTrial:
+    has = message.HasField
+    return ViewTrial(
+        views=message.views,
+        count=message.count,
+        folds=message.folds,
+        epochs=message.epochs,
+        estimate=read_estimate(message.estimate) if has("estimate") else None,
+        without=read_estimate(message.without) if has("without") else None,
+        chosen=message.chosen,
+        reason=message.reason,
     )

@@ -38,15 +38,16 @@ class FineTune:
     "tail" (all blocks after the cut at once) or "full" (the whole backbone). There are at most
     `max_epochs` passes over the examples; folds choose how many. `learning_rate` is the highest of
     the last block, `rate_decay` the factor from each block to the one before it. `views` of each
-    image are trained on beside the image itself; with `flips` they are the image mirrored, upside
-    down, and both, for images that have no up and down.
+    image are trained on beside the image itself, 0 for none; with `flips` they are the image
+    mirrored, upside down, and both, for images that have no up and down. Where neither is given,
+    the folds choose: none, flips, or crops where the effort allows.
     """
 
     strategy: str
     max_epochs: int = 12
     learning_rate: float = 8e-4
     rate_decay: float = 0.9
-    views: int = 0
+    views: int | None = None
     flips: bool = False
 
 
@@ -59,7 +60,8 @@ class HeadSpec:
     embedding and head, is "standardise", "normalise" or "projection". `class_weight` "balanced"
     weighs classes inversely to their number of examples; `class_weights` in its place gives weights
     by label. A head whose `novelty` is None does not look for novelty; one whose `fine_tune` is
-    None uses the backbone as everybody does.
+    None uses the backbone as everybody does. Predictions average over `average_views` of each image
+    where a request does not say; None leaves the head's own setting as it is, which is 0 at first.
     """
 
     family: str = "auto"
@@ -71,6 +73,7 @@ class HeadSpec:
     augment: Augmentation = field(default_factory=Augmentation)
     novelty: Novelty | None = None
     fine_tune: FineTune | None = None
+    average_views: int | None = None
 
 
 class Policy(StrEnum):

@@ -44,7 +44,9 @@ class TuningProgress:
     """How far fine-tuning is: in which epoch of which fold, both counted from 1.
 
     `fold` is None in the epochs on all examples, which come after the folds and have no validation.
-    `loss` is the mean over the examples of the last epoch; `remaining_seconds` is a guess.
+    `loss` is the mean over the examples of the last epoch; `remaining_seconds` is a guess. `views`
+    are what the fold is trained on beside the images themselves: "none", "flips" or "crops". Of
+    `most_passes` epochs of single folds, which choosing views may take in all, `passes` are done.
     """
 
     fold: int | None
@@ -55,6 +57,9 @@ class TuningProgress:
     validation_loss: float | None
     validation_accuracy: float | None
     remaining_seconds: float
+    views: str = "none"
+    passes: int = 0
+    most_passes: int = 0
 
 
 @dataclass(frozen=True)

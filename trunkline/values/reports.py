@@ -166,6 +166,25 @@ class TuningEpoch:
 
 
 @dataclass(frozen=True)
+class ViewTrial:
+    """Views that a tail was tried with, beside no views on the same folds and for as many epochs.
+
+    `views` is "flips" or "crops", `count` how many of each image. They were tried on `folds` folds
+    for `epochs` epochs of each, 0 where they were not tried; the estimates, with them and without,
+    are None then. `reason` says why they were or were not chosen, given up or not tried.
+    """
+
+    views: str
+    count: int
+    folds: int
+    epochs: int
+    estimate: Estimate | None
+    without: Estimate | None
+    chosen: bool
+    reason: str
+
+
+@dataclass(frozen=True)
 class FineTuningReport:
     """Feature extraction and fine-tuning side by side, on the same folds.
 
@@ -173,6 +192,10 @@ class FineTuningReport:
     An estimate that could not be made is None. The seconds are those of the whole training either
     way, the bytes those of the weights that the tenant has of its own. `blocks` names what was
     changed in `epochs` passes over all examples, which took a median of `epoch_seconds` each.
+
+    The tail was tuned on `view_count` views of each image, "flips" or "crops" as `views` says, or
+    "none"; `tried` is what was tried beside no views where the folds were to choose. `averaged` are
+    predictions that average over as many views; None without views or where no tail is used.
     """
 
     strategy: str
@@ -188,6 +211,10 @@ class FineTuningReport:
     epochs: int
     curve: tuple[TuningEpoch, ...]
     epoch_seconds: float
+    views: str = "none"
+    view_count: int = 0
+    tried: tuple[ViewTrial, ...] = ()
+    averaged: Estimate | None = None
 
 
 @dataclass(frozen=True)

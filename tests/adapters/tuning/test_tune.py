@@ -246,8 +246,8 @@ def test_share_done_grows_by_equal_steps_to_the_whole() -> None:
     folds, epochs = 2, 3
     turns = [(fold, epoch) for epoch in (1, 2, 3) for fold in (1, 2)]
     shares = [
-        TuningProgress(fold, folds, epoch, epochs, 0.0, None, None, 0.0).done
-        for fold, epoch in [*turns, (0, 1), (0, 2), (0, 3)]
+        TuningProgress(fold, folds, epoch, epochs, 0.0, None, None, 0.0, "none", passes, 9).done
+        for passes, (fold, epoch) in enumerate([*turns, (0, 1), (0, 2), (0, 3)], 1)
     ]
     assert shares == pytest.approx([step / 9 for step in range(1, 10)])
 
