@@ -51,15 +51,15 @@ class TuningProcess:
         await to_thread_shielded(write_task, self._folder / job, task)
 
     async def run(
-        self, job: str, settings: Mapping[str, Any], make_views: MakeViews, progress: Progress
+        self, job: str, settings: Mapping[str, Any], progress: Progress, make_views: MakeViews
     ) -> TuningResult:
         """Tunes from the last checkpoint on; needs `acquire`. Cancelling it ends the process.
 
         Args:
             settings: `service.tuning.worker.Settings`, but for folder and threads.
-            make_views: is called for views that are tried, when they are; what it raises ends the
-                process, too.
             progress: called with the fields of `adapters.tuning.TuningProgress` as details.
+            make_views: called for views that are tried, when they are; what it raises ends the
+                process, too.
 
         Raises:
             PreconditionFailed: nothing can be learned from these examples, or the network cannot

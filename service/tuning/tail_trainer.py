@@ -202,7 +202,7 @@ class TailTrainer:
             "activations": str(activations.files.folder(key)),
             "views": backbone.modality is Modality.IMAGE,
         }
-        return await self._tuning_process.run(job, settings, make_views, tuning)
+        return await self._tuning_process.run(job, settings, tuning, make_views)
 
     async def _task(self, head: HeadRecord, spec: adapters.HeadSpec, job: str) -> TuningTask:
         """Returns what the job began with, also before a restart."""

@@ -18,6 +18,8 @@ def tuning(**changes: Any) -> heads_pb2.TuningProgress:
         "validation_loss": 0.25,
         "validation_accuracy": 0.875,
         "remaining_seconds": 94.0,
+        "passes": 42,
+        "most_passes": 131,
     }
     return heads_pb2.TuningProgress(**figures | changes)
 

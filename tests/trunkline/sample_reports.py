@@ -131,6 +131,22 @@ def full_report(
                 )
             ],
             epoch_seconds=3.5,
+            views="flips",
+            view_count=3,
+            tried=[
+                heads_pb2.ViewTrial(
+                    views="flips",
+                    count=3,
+                    folds=5,
+                    epochs=2,
+                    estimate=estimate(0.89),
+                    without=estimate(0.87),
+                    chosen=True,
+                    reason="chosen: the log-loss is lower than without",
+                ),
+                heads_pb2.ViewTrial(views="crops", count=3, reason="not tried: too few epochs"),
+            ],
+            averaged=estimate(0.91),
         ),
         online=[
             heads_pb2.OnlineAccuracy(

@@ -23,11 +23,8 @@ def fine_tuning(found: FineTuningReport) -> Markup:
     return section(
         "Fine-tuning",
         tag("p", f"The version runs on {runs_on}{why}."),
-        tag(
-            "p",
-            f"Strategy {changed}, {found.epochs} epochs of {found.epoch_seconds:.2f} s, "
-            f"views to train on: {views}.",
-        ),
+        tag("p", f"Strategy {changed}, {found.epochs} epochs of {found.epoch_seconds:.2f} s."),
+        tag("p", f"Views that it was tuned on beside each image: {views}."),
         tag("div", _intervals(found), tag("figure", _beside(found)), class_="pair"),
         _views(found),
         _averaged(found),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,6 +75,70 @@ async def test_a_head_of_images_without_up_and_down_looks_at_their_flips(
     assert (caught.value.field, caught.value.value) == ("average_views", 4)
 
 
+async def setting(gallery: InProcessServer, views: int, **spec: Any) -> None:
+    message = heads_pb2.HeadSpec(family="ridge", average_views=views, **spec)
+    await gallery.ask("UpdateHead", heads_pb2.UpdateHeadRequest(name=HEAD, spec=message))
+
+
+async def test_a_head_averages_over_as_many_views_as_it_is_set_to_and_a_request_overrules_it(
+    gallery: InProcessServer,
+) -> None:
+    """At once, without a training; and over more rows with their views than one request may have."""
+    plain = await gallery.predict(*images(picture("red", 7)))
+    asked = await gallery.predict(*images(picture("red", 7)), average_views=VIEWS)
+    await setting(gallery, VIEWS)
+    assert (await gallery.head()).spec.average_views == VIEWS
+    silent = await gallery.predict(*images(picture("red", 7)))
+    assert silent.predictions == asked.predictions
+    assert silent.predictions != plain.predictions
+    for views, expected in ((0, plain), (VIEWS, asked)):
+        told = await gallery.predict(*images(picture("red", 7)), average_views=views)
+        assert told.predictions == expected.predictions
+    many = await gallery.predict(*images(*[picture("red", 7)] * 20))
+    assert not many.errors
+    np.testing.assert_allclose(
+        in_order(many.predictions[0]), in_order(asked.predictions[0]).repeat(20, axis=0), atol=1e-6
+    )
+    await setting(gallery, 0)
+    off = await gallery.predict(*images(picture("red", 7)))
+    assert off.predictions == plain.predictions
+
+
+async def test_a_head_that_averages_answers_what_is_no_image_by_itself(
+    gallery: InProcessServer,
+) -> None:
+    known = common_pb2.Input(digest=image_digest(picture("red", 0)))
+    plain = await gallery.predict(known)
+    await setting(gallery, VIEWS)
+    mixed = await gallery.predict(known, *images(picture("red", 7), b"no image"))
+    assert [error.row for error in mixed.errors] == [2]
+    np.testing.assert_allclose(
+        in_order(mixed.predictions[0])[0], in_order(plain.predictions[0])[0], atol=1e-6
+    )
+
+
+async def test_a_version_on_flips_looks_at_as_many_as_there_are(gallery: InProcessServer) -> None:
+    flips = heads_pb2.FineTune(flips=True)
+    await gallery.train(spec=heads_pb2.HeadSpec(family="ridge", fine_tune=flips))
+    asked = await gallery.predict(*images(picture("red", 7)), average_views=3)
+    await setting(gallery, 8)
+    silent = await gallery.predict(*images(picture("red", 7)))
+    assert silent.predictions == asked.predictions
+
+
+async def test_what_a_spec_leaves_unsaid_about_averaging_stays(gallery: InProcessServer) -> None:
+    await setting(gallery, VIEWS)
+    spec = heads_pb2.HeadSpec(family="lda")
+    await gallery.ask("UpdateHead", heads_pb2.UpdateHeadRequest(name=HEAD, spec=spec))
+    found = (await gallery.head()).spec
+    assert (found.family, found.average_views) == ("lda", VIEWS)
+    await gallery.train(spec=heads_pb2.HeadSpec(family="ridge"))
+    assert (await gallery.head()).spec.average_views == VIEWS
+    with pytest.raises(InvalidRequest, match="UpdateHead") as caught:
+        await gallery.train(spec=heads_pb2.HeadSpec(average_views=1))
+    assert (caught.value.field, caught.value.value) == ("spec.average_views", 1)
+
+
 async def test_views_are_computed_once_and_then_cached(gallery: InProcessServer) -> None:
     before = embedded(gallery)
     for _ in range(2):
@@ -118,3 +183,11 @@ async def test_texts_have_no_views(server: InProcessServer) -> None:
     with pytest.raises(InvalidRequest, match="only images have views") as caught:
         await server.predict(*texts("red one"), average_views=2)
     assert (caught.value.field, caught.value.value) == ("average_views", 2)
+    spec = heads_pb2.HeadSpec(average_views=2)
+    for change in (
+        server.create("tenants/acme/heads/other", spec=spec),
+        server.ask("UpdateHead", heads_pb2.UpdateHeadRequest(name=HEAD, spec=spec)),
+    ):
+        with pytest.raises(InvalidRequest, match="only images have views") as caught:
+            await change
+        assert (caught.value.field, caught.value.value) == ("spec.average_views", 2)

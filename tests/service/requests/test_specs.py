@@ -33,9 +33,10 @@ SPECS = st.builds(
         max_epochs=st.integers(1, 100),
         learning_rate=st.floats(1e-9, 0.1),
         rate_decay=st.floats(1e-3, 1),
-        views=st.integers(1, 3),
+        views=st.none() | st.integers(1, 3),
         flips=st.booleans(),
     ),
+    average_views=st.integers(0, 3),
 )
 
 
@@ -72,6 +73,37 @@ def test_fine_tuning_that_is_only_named_takes_the_defaults() -> None:
     nothing = heads_pb2.HeadSpec(fine_tune=heads_pb2.FineTune())
     assert not read_spec(nothing).fine_tune.wanted
     assert not spec_message(adapters.HeadSpec().to_json()).HasField("fine_tune")
+
+
+def test_views_that_are_not_named_are_chosen_and_none_can_be_named() -> None:
+    for fine_tune, views in (
+        (heads_pb2.FineTune(strategy="tail"), None),
+        (heads_pb2.FineTune(strategy="tail", views=0), 0),
+        (heads_pb2.FineTune(strategy="tail", flips=True), 3),
+        (heads_pb2.FineTune(strategy="tail", views=2), 2),
+    ):
+        spec = read_spec(heads_pb2.HeadSpec(fine_tune=fine_tune))
+        assert spec.fine_tune.views == views
+        again = spec_message(spec.to_json()).fine_tune
+        assert (again.views if again.HasField("views") else None) == views
+
+
+def test_spec_stored_before_views_could_be_chosen_stays_what_it_was() -> None:
+    stored = adapters.HeadSpec(fine_tune=FineTune("tail", views=0)).to_json()
+    assert spec_message(stored).fine_tune.HasField("views")
+    plain = adapters.HeadSpec(fine_tune=FineTune(views=0)).to_json()
+    assert not spec_message(plain).HasField("fine_tune")
+
+
+@pytest.mark.parametrize(("average_views", "flips", "limit"), [(33, False, 32), (4, True, 3)])
+def test_averaging_over_more_views_than_there_are_is_an_error(
+    average_views: int, flips: bool, limit: int
+) -> None:
+    fine_tune = heads_pb2.FineTune(flips=flips)
+    with pytest.raises(adapters.InvalidSpec) as caught:
+        read_spec(heads_pb2.HeadSpec(average_views=average_views, fine_tune=fine_tune))
+    assert (caught.value.field, caught.value.value) == ("average_views", average_views)
+    assert str(limit) in str(caught.value.limit)
 
 
 @pytest.mark.parametrize(

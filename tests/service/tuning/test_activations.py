@@ -100,6 +100,7 @@ async def test_views_of_images_whose_own_rows_are_there_are_computed(
     assert s.files.known(key) == set(s.digests)
     assert await s.complete(views=2) == key
     assert s.files.known(key) == s.names(2)
+    assert len(s.extractor.computed) == len(set(s.extractor.computed)) + 2  # to measure a row
     s.extractor.computed.clear()
     await s.complete(views=2)
     assert s.extractor.computed == []

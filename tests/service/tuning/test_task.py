@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import adapters
+from adapters.spec import ViewSet
 from service.fitting.task import FittedHead
 from service.tuning.process import TuningProcess
 from service.tuning.task import (
@@ -64,17 +65,21 @@ def test_task_comes_back_from_its_folder(tmp_path: Path, given: TuningTask) -> N
         np.testing.assert_array_equal(arrays[name], array)
 
 
+async def no_views(views: ViewSet) -> str:
+    return f"{views} cannot be made"
+
+
 async def test_result_of_before_a_crash_is_taken_without_tuning_again(tmp_path: Path) -> None:
     tuner = TuningProcess(tmp_path, threads=1)
     await tuner.begin("job", task())
     assert read_result(tmp_path / "job") is None
     features = np.ones((3, 4), np.float32)
     write_result(tmp_path / "job", TuningResult(HEAD, b"tail", features))
-    result = await tuner.run("job", {}, lambda *_: None)
+    result = await tuner.run("job", {}, lambda *_: None, no_views)
     assert (result.head, result.tail) == (HEAD, b"tail")
     np.testing.assert_array_equal(result.features, features)
     write_result(tmp_path / "job", TuningResult(HEAD, None, None))
-    plain = await tuner.run("job", {}, lambda *_: None)
+    plain = await tuner.run("job", {}, lambda *_: None, no_views)
     assert (plain.tail, plain.features) == (None, None)
 
 

@@ -46,6 +46,53 @@ def test_flips_are_all_three_unless_fewer_are_wanted(
     assert f"flips {views}" in run("heads", "show", "acme/mood").stdout
 
 
+@pytest.mark.parametrize(
+    ("options", "views", "shown"),
+    [
+        ([], None, "views chosen"),
+        (["--tune-views", "auto"], None, "views chosen"),
+        (["--tune-views", 0], 0, "views 0"),
+        (["--crops"], 3, "views 3"),
+        (["--crops", "--tune-views", 5], 5, "views 5"),
+    ],
+)
+def test_folds_choose_the_views_unless_they_are_named(
+    run: Run,
+    recorder: Recorder,
+    table: Path,
+    options: list[object],
+    views: int | None,
+    shown: str,
+) -> None:
+    assert run("train", "acme/mood", table, "--fine-tune", "tail", *options).exit_code == 0
+    tune = recorder.asked("TrainHead")[0].spec.fine_tune
+    assert (tune.views if tune.HasField("views") else None, tune.flips) == (views, False)
+    assert shown in run("heads", "show", "acme/mood").stdout
+
+
+def test_named_views_give_way_to_a_choice_again(run: Run, recorder: Recorder, table: Path) -> None:
+    assert run("train", "acme/mood", table, "--fine-tune", "tail", "--flips").exit_code == 0
+    assert run("heads", "update", "acme/mood", "--tune-views", "auto").exit_code == 0
+    tune = recorder.asked("UpdateHead")[0].spec.fine_tune
+    assert (tune.HasField("views"), tune.flips) == (False, False)
+
+
+def test_a_head_takes_how_many_views_it_averages_over(
+    run: Run, recorder: Recorder, table: Path
+) -> None:
+    """Of a new head it is made with, and of another it is changed at once, not by the training."""
+    assert run("train", "acme/mood", table, "--average-views", 3).exit_code == 0
+    assert recorder.asked("CreateHead")[0].spec.average_views == 3
+    assert "averages over 3 views" in run("heads", "show", "acme/mood").stdout
+    assert recorder.asked("UpdateHead") == []
+    assert run("train", "acme/mood", table, "--average-views", 2).exit_code == 0
+    assert recorder.asked("UpdateHead")[0].spec.average_views == 2
+    assert recorder.asked("TrainHead")[1].spec.average_views == 2
+    assert run("heads", "update", "acme/mood", "--average-views", 0).exit_code == 0
+    off = recorder.asked("UpdateHead")[1].spec
+    assert (off.HasField("average_views"), off.average_views) == (True, 0)
+
+
 @pytest.mark.parametrize(("strategy", "warned"), [("full", True), ("tail", False)])
 def test_tuning_the_whole_backbone_warns_of_its_cost(
     run: Run, table: Path, strategy: str, warned: bool
@@ -101,7 +148,7 @@ def test_how_to_fine_tune_is_changed_and_taken_away(run: Run, tuned: Path) -> No
     tune = changed["spec"]["fine_tune"]
     assert (tune["strategy"], tune["max_epochs"], tune["learning_rate"]) == ("tail", 3, 0.0008)
     shown = run("heads", "show", "acme/mood").stdout
-    assert "fine-tuning tail (at most 3 epochs, rate 0.0008, decay 0.9)" in shown
+    assert "fine-tuning tail (at most 3 epochs, rate 0.0008, decay 0.9, views chosen)" in shown
     gone = run("heads", "update", "acme/mood", "--fine-tune", "none", "--json")
     assert json.loads(gone.stdout)["spec"]["fine_tune"] is None
 
@@ -115,6 +162,8 @@ def test_how_to_fine_tune_is_changed_and_taken_away(run: Run, tuned: Path) -> No
         ["--fine-tune", "none", "--learning-rate", 0.1],
         ["--fine-tune", "tail", "--epochs", 0],
         ["--fine-tune", "tail", "--rate-decay", 2],
+        ["--fine-tune", "tail", "--tune-views", "some"],
+        ["--fine-tune", "tail", "--tune-views", "auto", "--flips"],
     ],
 )
 def test_options_without_sense_are_usage_errors(
@@ -133,6 +182,8 @@ def test_progress_shows_fold_epoch_loss_accuracy_and_what_is_left() -> None:
     message.tuning.CopyFrom(tuning(fold=0, validation_loss=None, validation_accuracy=None))
     words = "all examples, epoch 3/12, loss 0.500, 0:01:34 left"
     assert phase_words(read_training(message)) == words
+    message.tuning.CopyFrom(tuning(views="flips"))
+    assert phase_words(read_training(message)).startswith("fold 2/5, flips, epoch 3/12")
 
 
 def test_ctrl_c_leaves_the_training_running_and_says_what_can_be_done(
@@ -161,6 +212,7 @@ def test_the_training_of_a_head_is_shown_and_cancelled(
     assert "3 of 12" in words
     assert "87.5%" in words
     assert "0:01:34" in words
+    assert "42 of at most 131" in words
     cancelled = json.loads(run("trainings", "cancel", "acme/mood", "--json").stdout)
     assert (cancelled["name"], cancelled["state"]) == (f"{HEAD}/trainings/t7", "cancelled")
     by_name = run("trainings", "cancel", f"{HEAD}/trainings/t3")
@@ -180,8 +232,13 @@ def test_predictions_are_averaged_over_views(run: Run, recorder: Recorder, tuned
     options = ["--text", "good", "--average-views", 4]
     assert run("predict", "acme/mood", *options).exit_code == 0
     assert run("predict", "acme/mood", "--text", "good").exit_code == 0
-    assert [row.average_views for row in recorder.asked("Predict")] == [4, 0]
-    assert run("predict", "acme/mood", "--text", "x", "--average-views", 0).exit_code == 2
+    assert run("predict", "acme/mood", "--text", "x", "--average-views", 0).exit_code == 0
+    asked = [
+        row.average_views if row.HasField("average_views") else None
+        for row in recorder.asked("Predict")
+    ]
+    assert asked == [4, None, 0]
+    assert run("predict", "acme/mood", "--text", "x", "--average-views", -1).exit_code == 2
 
 
 def test_heads_and_versions_show_tails(run: Run, tuned: Path) -> None:
@@ -228,3 +285,7 @@ def test_a_report_says_what_fine_tuning_bought(run: Run, tuned: Path) -> None:
     assert "75.25 s" in words
     assert "4.2 MB" in words
     assert "2, of 3.50 s each" in words
+    assert "3 flips, chosen on the folds" in words
+    assert "chosen: the log-loss is lower" in words
+    assert "91.0% (81.0% to 96.0%)" in words
+    assert "averaging over views" in words

@@ -317,6 +317,19 @@ def test_fine_tuning_stands_beside_feature_extraction() -> None:
     assert losses.startswith("On held-out examples from 0.500 to 0.300")
 
 
+def test_views_that_were_tried_and_what_averaging_over_them_brings_are_shown() -> None:
+    text = words(page_of(sample()))
+    assert "Views that it was tuned on beside each image: 3 flips." in text
+    assert "chosen: the log-loss is lower than without" in text
+    assert "not tried: too few epochs" in text
+    assert "passes a prediction" in text
+    found = sample().fine_tuning
+    assert found is not None
+    none = words(page_of(sample(fine_tuning=replace(found, view_count=0, tried=(), averaged=None))))
+    assert "beside each image: none." in none
+    assert "passes a prediction" not in none
+
+
 def test_a_tail_that_is_not_used_is_reported_with_its_reason() -> None:
     found = sample().fine_tuning
     assert found is not None
