@@ -45,13 +45,22 @@ async def server_on_minilm(
     data_dir: Path, cache_dir: Path, **values: Any
 ) -> AsyncIterator[InProcessServer]:
     """A started application on MiniLM."""
+    async with server_on(BACKBONE, data_dir, cache_dir, **values) as server:
+        yield server
+
+
+@asynccontextmanager
+async def server_on(
+    name: str, data_dir: Path, cache_dir: Path, **values: Any
+) -> AsyncIterator[InProcessServer]:
+    """A started application on a real backbone."""
     settings = load_settings(
-        ServerSettings, data_dir=data_dir, cache_dir=cache_dir, backbone=BACKBONE, **values
+        ServerSettings, data_dir=data_dir, cache_dir=cache_dir, backbone=name, **values
     )
     application = Application(settings)
     try:
         await application.start()
-        backbone = cast("TinyBackbone", SimpleNamespace(name=BACKBONE))
+        backbone = cast("TinyBackbone", SimpleNamespace(name=name))
         yield InProcessServer(application, backbone)
     finally:
         await application.close()

@@ -83,7 +83,7 @@ async def setting(gallery: InProcessServer, views: int, **spec: Any) -> None:
 async def test_a_head_averages_over_as_many_views_as_it_is_set_to_and_a_request_overrules_it(
     gallery: InProcessServer,
 ) -> None:
-    """At once, without a training; and over more rows with their views than one request may have."""
+    """At once, without a training; with their views there may be more rows than in a request."""
     plain = await gallery.predict(*images(picture("red", 7)))
     asked = await gallery.predict(*images(picture("red", 7)), average_views=VIEWS)
     await setting(gallery, VIEWS)
