@@ -72,7 +72,7 @@ def small_network(client: Client, source: Sequence[Labelled], splits: Splits, qu
 
 def photos(client: Client, splits: Splits, quick: bool) -> Found:
     """Heads on a backbone that was trained on photos: as it is, with views, with a tail."""
-    tuning = FineTune("last_block", max_epochs=1) if quick else FineTune("gradual")
+    tuning = FineTune("last_block", 1, views=0) if quick else FineTune("gradual", views=0)
     ways = {
         "": HeadSpec(),
         ", augmented": HeadSpec(augment=Augmentation(views=1 if quick else 8)),
