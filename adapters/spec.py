@@ -216,9 +216,8 @@ class HeadSpec:
             good = MIN_CLASS_WEIGHT <= weight <= MAX_CLASS_WEIGHT
             limit = f"from {MIN_CLASS_WEIGHT:g} to {MAX_CLASS_WEIGHT:g}"
             _expect(good, f"class_weights[{label}]", limit, weight)
-        most = FLIPS if self.fine_tune.flips else MAX_VIEWS
-        good = 0 <= self.average_views <= most
-        _expect(good, "average_views", f"from 0 to {most}", self.average_views)
+        good = 0 <= self.average_views <= MAX_VIEWS
+        _expect(good, "average_views", f"from 0 to {MAX_VIEWS}", self.average_views)
         if self.class_weight and self.class_weights:
             raise InvalidSpec(
                 "class_weight and class_weights cannot be given together",

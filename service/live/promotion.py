@@ -17,6 +17,7 @@ from adapters.diagnostics import diagnose
 from adapters.estimate import estimate
 from adapters.groups import held_out as can_be_held_out
 from adapters.held_out_set import LabelledRows, measure
+from adapters.spec import FLIPPED
 from service.errors import Aborted
 from service.fitting.task import FittedHead
 from service.fitting.trainer import MIN_CLASSES, labelled_rows, stored_report
@@ -59,7 +60,7 @@ def make_version(
     counts = Counter(labels)
     report = adapters.Report(
         family=head.family,
-        spec=adapters.HeadSpec.from_json(base["spec"]),
+        spec=_spec_of(base),
         fingerprint=head.fingerprint,
         example_count=len(known),
         classes=tuple(adapters.ClassReport(label, counts[label]) for label in head.labels),
@@ -86,6 +87,20 @@ def make_version(
     )
     written = stored_report(made, list(known), held_out.digests, time.perf_counter() - started)
     return NewVersion(head.labels, written, made.safetensors, known)
+
+
+def _spec_of(base: Mapping[str, Any]) -> adapters.HeadSpec:
+    """Returns the spec of a version; views that its tail was tuned on by choice are named in it.
+
+    The version that follows runs on the same tail, without a report on how that was tuned.
+    """
+    spec = adapters.HeadSpec.from_json(base["spec"])
+    tuned = base.get("fine_tuning") or {}
+    count = tuned.get("view_count")
+    if not count or spec.fine_tune.views is not None:
+        return spec
+    flips = tuned["views"] == FLIPPED
+    return replace(spec, fine_tune=replace(spec.fine_tune, views=count, flips=flips))
 
 
 def _estimated(

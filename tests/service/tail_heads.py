@@ -55,8 +55,12 @@ async def tuned(
     data: bytes = TAIL,
     shift: float = 0.5,
     head: str = HEAD,
+    flips: int = 0,
 ) -> int:
-    """Stores what a fine-tuning on these texts would have made; returns the version's number."""
+    """Stores what a fine-tuning on these texts would have made; returns the version's number.
+
+    With `flips` the folds chose so many to tune it on.
+    """
     result = fitted(labels, data, shift)
     digests = [text_digest(text) for text in labels]
     rows = features(list(labels), shift)
@@ -66,6 +70,7 @@ async def tuned(
             **result.report.to_json(),
             "likely_mislabelled": [],
             "near_duplicates": [],
+            "fine_tuning": {"views": "flips", "view_count": flips} if flips else None,
         },
         safetensors=result.head.to_safetensors(),
         members=dict(zip(digests, labels.values(), strict=True)),

@@ -189,6 +189,18 @@ async def test_live_copy_that_takes_over_keeps_the_tail(server: InProcessServer)
     assert best(await server.predict(*texts("red z"))) == ["red"]
 
 
+async def test_live_copy_that_takes_over_remembers_the_flips_that_its_tail_was_tuned_on(
+    server: InProcessServer,
+) -> None:
+    await tail_head(server)
+    await tuned(server, flips=3)
+    assert not (await server.report()).spec.fine_tune.flips
+    await server.feedback(NEW)
+    request = heads_pb2.PromoteLiveCopyRequest(head=HEAD)
+    version = (await server.ask("PromoteLiveCopy", request)).version
+    assert (version.spec.fine_tune.views, version.spec.fine_tune.flips) == (3, True)
+
+
 async def test_live_copy_moves_to_the_features_of_the_version_that_is_activated(
     server: InProcessServer,
 ) -> None:

@@ -95,15 +95,11 @@ def test_spec_stored_before_views_could_be_chosen_stays_what_it_was() -> None:
     assert not spec_message(plain).HasField("fine_tune")
 
 
-@pytest.mark.parametrize(("average_views", "flips", "limit"), [(33, False, 32), (4, True, 3)])
-def test_averaging_over_more_views_than_there_are_is_an_error(
-    average_views: int, flips: bool, limit: int
-) -> None:
-    fine_tune = heads_pb2.FineTune(flips=flips)
+def test_averaging_over_more_views_than_there_are_is_an_error() -> None:
     with pytest.raises(adapters.InvalidSpec) as caught:
-        read_spec(heads_pb2.HeadSpec(average_views=average_views, fine_tune=fine_tune))
-    assert (caught.value.field, caught.value.value) == ("average_views", average_views)
-    assert str(limit) in str(caught.value.limit)
+        read_spec(heads_pb2.HeadSpec(average_views=33))
+    assert (caught.value.field, caught.value.value) == ("average_views", 33)
+    assert "32" in str(caught.value.limit)
 
 
 @pytest.mark.parametrize(
