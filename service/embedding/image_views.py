@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import cast
 
 import models
@@ -31,6 +31,31 @@ def check_views(count: int, limit: int = MAX_VIEWS) -> None:
             limit=limit,
             value=count,
         )
+
+
+def count_views(
+    raws: Sequence[RawInput | Exception], rows: Sequence[int], views: int, *, asked: bool
+) -> dict[int, int]:
+    """Returns how many views of each of these rows are averaged over.
+
+    Where nobody asked but the head is set to it, inputs that are no images are answered by
+    themselves.
+    """
+    return {row: views if asked or _is_image(raws[row]) else 0 for row in rows}
+
+
+def split_by_views(counts: Mapping[int, int], most: int) -> Iterator[dict[int, int]]:
+    """Splits rows, in order: each part has at most so many with their views, or is a single one."""
+    part: dict[int, int] = {}
+    total = 0
+    for row, count in sorted(counts.items()):
+        total += 1 + count
+        if part and total > most:
+            yield part
+            part, total = {}, 1 + count
+        part[row] = count
+    if part:
+        yield part
 
 
 async def with_views(
@@ -74,7 +99,7 @@ def _with_views(
 ) -> InputWithViews:
     if isinstance(raw, Exception):
         return [raw]
-    if raw.kind.modality is not Modality.IMAGE:
+    if not _is_image(raw):
         refusal = InvalidRequest(
             f"average_views: needs the image itself, the input is of kind {raw.kind}",
             field="average_views",
@@ -86,3 +111,7 @@ def _with_views(
         return [raw, *views_of(raw, count, limits, flips=flips)]
     except models.InvalidInput as error:
         return [error]
+
+
+def _is_image(raw: RawInput | Exception) -> bool:
+    return isinstance(raw, RawInput) and raw.kind.modality is Modality.IMAGE

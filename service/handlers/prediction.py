@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,13 @@ from adapters.spec import FLIPS
 from models import InputLimits, Modality
 from service.concurrency.tasks import gather_or_raise
 from service.embedding.head_backbones import loaded_backbone
-from service.embedding.image_views import InputWithViews, check_views, with_views
+from service.embedding.image_views import (
+    InputWithViews,
+    check_views,
+    count_views,
+    split_by_views,
+    with_views,
+)
 from service.embedding.resolved import Resolved
 from service.embedding.resolver import EmbeddingResolver
 from service.errors import InvalidRequest, PreconditionFailed
@@ -82,8 +88,11 @@ class Prediction:
         groups = await self._groups(request, outcomes)
         _check_reply(groups, request, call)
         raws = await read_inputs(request.inputs, self._limits)
-        counts = _views_of_rows(groups, raws, asked=request.HasField("average_views"))
-        for part in _parts(counts, self._max_rows):
+        asked = request.HasField("average_views")
+        counts: dict[int, int] = {}
+        for group in groups:
+            counts |= count_views(raws, group.rows, group.views, asked=asked)
+        for part in split_by_views(counts, self._max_rows):
             outcomes |= await self._resolve_part(groups, raws, part, call)
         scored = time.perf_counter()
         response = prediction_pb2.PredictResponse(
@@ -289,36 +298,6 @@ async def _score(
     reply.head, reply.version, reply.live = loaded.resource, loaded.version, loaded.live
     reply.rows.extend(views)
     return reply
-
-
-def _views_of_rows(
-    groups: Sequence[_Group], raws: Sequence[RawInput | Exception], *, asked: bool
-) -> dict[int, int]:
-    """Returns how many views of each row are averaged over, in the order of the rows.
-
-    Where nobody asked but the head says so, inputs that are no images are answered by themselves.
-    """
-    counts = {}
-    for group in groups:
-        for row in group.rows:
-            raw = raws[row]
-            image = isinstance(raw, RawInput) and raw.kind.modality is Modality.IMAGE
-            counts[row] = group.views if asked or image else 0
-    return dict(sorted(counts.items()))
-
-
-def _parts(counts: Mapping[int, int], most: int) -> Iterator[dict[int, int]]:
-    """Splits rows so that each part has at most so many with their views, or is a single one."""
-    part: dict[int, int] = {}
-    total = 0
-    for row, count in counts.items():
-        total += 1 + count
-        if part and total > most:
-            yield part
-            part, total = {}, 1 + count
-        part[row] = count
-    if part:
-        yield part
 
 
 def _rows_by_backbone(groups: Sequence[_Group]) -> list[tuple[BackboneInfo, list[int]]]:

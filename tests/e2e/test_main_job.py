@@ -107,6 +107,26 @@ def test_report_tells_what_is_known_without_a_held_out_set(
     assert report.train_seconds > 0
 
 
+def test_a_head_averages_over_views_unless_a_request_says_otherwise(
+    transport: Transport, tenant: str, photos: Labelled
+) -> None:
+    head = create(transport, tenant, "averaging", IMAGES).name
+    transport.add(head, [(image(data), label) for data, label in photos[:6]])
+    train(transport, head)
+    probe = [image(photos[8][0])]
+
+    def scores(**asked: int) -> list[dict[str, float]]:
+        return [row.scores for row in transport.predict(head, probe, **asked).rows]
+
+    plain, averaged = scores(), scores(average_views=2)
+    assert plain != averaged
+    spec = heads_pb2.HeadSpec(average_views=2)
+    transport.call("UpdateHead", heads_pb2.UpdateHeadRequest(name=head, spec=spec))
+    assert get(transport, head).spec.average_views == 2
+    assert scores() == averaged
+    assert scores(average_views=0) == plain
+
+
 def test_activation_and_rollback_take_effect_at_once(
     transport: Transport, tenant: str, backbones: dict[str, Backbone]
 ) -> None:
