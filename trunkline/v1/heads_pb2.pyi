@@ -219,6 +219,7 @@ class HeadSpec(_message.Message):
     AUGMENT_FIELD_NUMBER: _builtins.int
     NOVELTY_FIELD_NUMBER: _builtins.int
     FINE_TUNE_FIELD_NUMBER: _builtins.int
+    AVERAGE_VIEWS_FIELD_NUMBER: _builtins.int
     family: _builtins.str
     """"auto", "logistic", "ridge", "lda" or "prototype"; empty means "auto"."""
     seed: _builtins.int
@@ -231,6 +232,11 @@ class HeadSpec(_message.Message):
     """
     class_weight: _builtins.str
     """"balanced" weighs classes inversely to their number of examples; empty weighs all alike."""
+    average_views: _builtins.int
+    """Views of each image, at most 32, that predictions average over where a request does not say; each costs
+    another pass through the backbone. No part of what is learned: it holds at once, for every version. Absent
+    for none in a new head, and to leave it as it is in UpdateHead and TrainHead.
+    """
     @_builtins.property
     def class_weights(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Weights by label, from 0.001 to 1000, in place of `class_weight`; a label that is not named weighs 1."""
@@ -257,17 +263,22 @@ class HeadSpec(_message.Message):
         augment: Global___Augmentation | None = ...,
         novelty: Global___Novelty | None = ...,
         fine_tune: Global___FineTune | None = ...,
+        average_views: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_fine_tune", b"_fine_tune", "_l2", b"_l2", "_novelty", b"_novelty", "augment", b"augment", "fine_tune", b"fine_tune", "l2", b"l2", "novelty", b"novelty"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_average_views", b"_average_views", "_fine_tune", b"_fine_tune", "_l2", b"_l2", "_novelty", b"_novelty", "augment", b"augment", "average_views", b"average_views", "fine_tune", b"fine_tune", "l2", b"l2", "novelty", b"novelty"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fine_tune", b"_fine_tune", "_l2", b"_l2", "_novelty", b"_novelty", "augment", b"augment", "class_weight", b"class_weight", "class_weights", b"class_weights", "family", b"family", "fine_tune", b"fine_tune", "front", b"front", "l2", b"l2", "novelty", b"novelty", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_average_views", b"_average_views", "_fine_tune", b"_fine_tune", "_l2", b"_l2", "_novelty", b"_novelty", "augment", b"augment", "average_views", b"average_views", "class_weight", b"class_weight", "class_weights", b"class_weights", "family", b"family", "fine_tune", b"fine_tune", "front", b"front", "l2", b"l2", "novelty", b"novelty", "seed", b"seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__average_views: _TypeAlias = _typing.Literal["average_views"]  # noqa: Y015
+    _WhichOneofArgType__average_views: _TypeAlias = _typing.Literal["_average_views", b"_average_views"]  # noqa: Y015
     _WhichOneofReturnType__fine_tune: _TypeAlias = _typing.Literal["fine_tune"]  # noqa: Y015
     _WhichOneofArgType__fine_tune: _TypeAlias = _typing.Literal["_fine_tune", b"_fine_tune"]  # noqa: Y015
     _WhichOneofReturnType__l2: _TypeAlias = _typing.Literal["l2"]  # noqa: Y015
     _WhichOneofArgType__l2: _TypeAlias = _typing.Literal["_l2", b"_l2"]  # noqa: Y015
     _WhichOneofReturnType__novelty: _TypeAlias = _typing.Literal["novelty"]  # noqa: Y015
     _WhichOneofArgType__novelty: _TypeAlias = _typing.Literal["_novelty", b"_novelty"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__average_views) -> _WhichOneofReturnType__average_views | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__fine_tune) -> _WhichOneofReturnType__fine_tune | None: ...
     @_typing.overload
@@ -300,10 +311,13 @@ class FineTune(_message.Message):
     rate_decay: _builtins.float
     """Factor of the rate from each block to the one before it, above 0 and at most 1; 0 means 0.9."""
     views: _builtins.int
-    """Views of each image to train on beside the image itself, at most 32. Their activations are kept."""
+    """Views of each image to train on beside the image itself, at most 32; 0 for none. Their activations are
+    kept. Absent to let the folds choose: none, flips, or crops where the effort allows, in at most about twice
+    the time. Texts have none.
+    """
     flips: _builtins.bool
-    """Whether these are the image mirrored, upside down, and both, hence at most 3: for images that have no up
-    and down. Predictions that are averaged over views look at the same ones.
+    """Whether these are the image mirrored, upside down, and both, hence at most 3, and 3 where `views` is absent:
+    for images that have no up and down. Predictions that are averaged over views look at the same ones.
     """
     def __init__(
         self,
@@ -312,14 +326,16 @@ class FineTune(_message.Message):
         max_epochs: _builtins.int = ...,
         learning_rate: _builtins.float = ...,
         rate_decay: _builtins.float = ...,
-        views: _builtins.int = ...,
+        views: _builtins.int | None = ...,
         flips: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_views", b"_views", "views", b"views"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["flips", b"flips", "learning_rate", b"learning_rate", "max_epochs", b"max_epochs", "rate_decay", b"rate_decay", "strategy", b"strategy", "views", b"views"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_views", b"_views", "flips", b"flips", "learning_rate", b"learning_rate", "max_epochs", b"max_epochs", "rate_decay", b"rate_decay", "strategy", b"strategy", "views", b"views"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__views: _TypeAlias = _typing.Literal["views"]  # noqa: Y015
+    _WhichOneofArgType__views: _TypeAlias = _typing.Literal["_views", b"_views"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__views) -> _WhichOneofReturnType__views | None: ...
 
 Global___FineTune: _TypeAlias = FineTune  # noqa: Y015
 
@@ -1758,6 +1774,9 @@ class TuningProgress(_message.Message):
     VALIDATION_LOSS_FIELD_NUMBER: _builtins.int
     VALIDATION_ACCURACY_FIELD_NUMBER: _builtins.int
     REMAINING_SECONDS_FIELD_NUMBER: _builtins.int
+    VIEWS_FIELD_NUMBER: _builtins.int
+    PASSES_FIELD_NUMBER: _builtins.int
+    MOST_PASSES_FIELD_NUMBER: _builtins.int
     fold: _builtins.int
     """Counted from 1; after the last fold come the epochs on all examples, with fold 0."""
     folds: _builtins.int
@@ -1770,6 +1789,12 @@ class TuningProgress(_message.Message):
     validation_accuracy: _builtins.float
     remaining_seconds: _builtins.float
     """A guess from the epochs so far."""
+    views: _builtins.str
+    """What is trained on now beside the images themselves: "none", "flips" or "crops"."""
+    passes: _builtins.int
+    """Epochs of single folds so far, of all views that are tried, and of all examples."""
+    most_passes: _builtins.int
+    """How many there can be at most: what choosing views may cost is in it."""
     def __init__(
         self,
         *,
@@ -1781,10 +1806,13 @@ class TuningProgress(_message.Message):
         validation_loss: _builtins.float | None = ...,
         validation_accuracy: _builtins.float | None = ...,
         remaining_seconds: _builtins.float = ...,
+        views: _builtins.str = ...,
+        passes: _builtins.int = ...,
+        most_passes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_validation_accuracy", b"_validation_accuracy", "_validation_loss", b"_validation_loss", "validation_accuracy", b"validation_accuracy", "validation_loss", b"validation_loss"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_validation_accuracy", b"_validation_accuracy", "_validation_loss", b"_validation_loss", "epoch", b"epoch", "epochs", b"epochs", "fold", b"fold", "folds", b"folds", "loss", b"loss", "remaining_seconds", b"remaining_seconds", "validation_accuracy", b"validation_accuracy", "validation_loss", b"validation_loss"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_validation_accuracy", b"_validation_accuracy", "_validation_loss", b"_validation_loss", "epoch", b"epoch", "epochs", b"epochs", "fold", b"fold", "folds", b"folds", "loss", b"loss", "most_passes", b"most_passes", "passes", b"passes", "remaining_seconds", b"remaining_seconds", "validation_accuracy", b"validation_accuracy", "validation_loss", b"validation_loss", "views", b"views"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__validation_accuracy: _TypeAlias = _typing.Literal["validation_accuracy"]  # noqa: Y015
     _WhichOneofArgType__validation_accuracy: _TypeAlias = _typing.Literal["_validation_accuracy", b"_validation_accuracy"]  # noqa: Y015
@@ -2567,6 +2595,10 @@ class FineTuningReport(_message.Message):
     EPOCHS_FIELD_NUMBER: _builtins.int
     CURVE_FIELD_NUMBER: _builtins.int
     EPOCH_SECONDS_FIELD_NUMBER: _builtins.int
+    VIEWS_FIELD_NUMBER: _builtins.int
+    VIEW_COUNT_FIELD_NUMBER: _builtins.int
+    TRIED_FIELD_NUMBER: _builtins.int
+    AVERAGED_FIELD_NUMBER: _builtins.int
     strategy: _builtins.str
     used: _builtins.bool
     """Whether the version runs on the tail; it does if that was better on the folds."""
@@ -2582,6 +2614,9 @@ class FineTuningReport(_message.Message):
     """Passes over all examples in the end."""
     epoch_seconds: _builtins.float
     """Median wall-clock time of a pass over the examples."""
+    views: _builtins.str
+    """What the tail was tuned on beside the images themselves, "none", "flips" or "crops", and how many of each."""
+    view_count: _builtins.int
     @_builtins.property
     def without_tail(self) -> Global___Estimate: ...
     @_builtins.property
@@ -2592,6 +2627,14 @@ class FineTuningReport(_message.Message):
 
     @_builtins.property
     def curve(self) -> _containers.RepeatedCompositeFieldContainer[Global___TuningEpoch]: ...
+    @_builtins.property
+    def tried(self) -> _containers.RepeatedCompositeFieldContainer[Global___ViewTrial]:
+        """Where the folds were to choose: what was tried beside no views."""
+
+    @_builtins.property
+    def averaged(self) -> Global___Estimate:
+        """Predictions that average over as many views; absent without views, or where the tail is not used."""
+
     def __init__(
         self,
         *,
@@ -2608,14 +2651,77 @@ class FineTuningReport(_message.Message):
         epochs: _builtins.int = ...,
         curve: _abc.Iterable[Global___TuningEpoch] | None = ...,
         epoch_seconds: _builtins.float = ...,
+        views: _builtins.str = ...,
+        view_count: _builtins.int = ...,
+        tried: _abc.Iterable[Global___ViewTrial] | None = ...,
+        averaged: Global___Estimate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["with_tail", b"with_tail", "without_tail", b"without_tail"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_averaged", b"_averaged", "averaged", b"averaged", "with_tail", b"with_tail", "without_tail", b"without_tail"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "bytes_with", b"bytes_with", "bytes_without", b"bytes_without", "curve", b"curve", "epoch_seconds", b"epoch_seconds", "epochs", b"epochs", "reason", b"reason", "seconds_with", b"seconds_with", "seconds_without", b"seconds_without", "strategy", b"strategy", "used", b"used", "with_tail", b"with_tail", "without_tail", b"without_tail"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_averaged", b"_averaged", "averaged", b"averaged", "blocks", b"blocks", "bytes_with", b"bytes_with", "bytes_without", b"bytes_without", "curve", b"curve", "epoch_seconds", b"epoch_seconds", "epochs", b"epochs", "reason", b"reason", "seconds_with", b"seconds_with", "seconds_without", b"seconds_without", "strategy", b"strategy", "tried", b"tried", "used", b"used", "view_count", b"view_count", "views", b"views", "with_tail", b"with_tail", "without_tail", b"without_tail"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__averaged: _TypeAlias = _typing.Literal["averaged"]  # noqa: Y015
+    _WhichOneofArgType__averaged: _TypeAlias = _typing.Literal["_averaged", b"_averaged"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__averaged) -> _WhichOneofReturnType__averaged | None: ...
 
 Global___FineTuningReport: _TypeAlias = FineTuningReport  # noqa: Y015
+
+@_typing.final
+class ViewTrial(_message.Message):
+    """Views that a tail was tried with, and no views on the same folds and for as many epochs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIEWS_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    FOLDS_FIELD_NUMBER: _builtins.int
+    EPOCHS_FIELD_NUMBER: _builtins.int
+    ESTIMATE_FIELD_NUMBER: _builtins.int
+    WITHOUT_FIELD_NUMBER: _builtins.int
+    CHOSEN_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    views: _builtins.str
+    """"flips" or "crops"."""
+    count: _builtins.int
+    """Of each image."""
+    folds: _builtins.int
+    """On how many folds they were tried, for how many epochs of each; 0 where they were not."""
+    epochs: _builtins.int
+    chosen: _builtins.bool
+    reason: _builtins.str
+    """Why they were or were not chosen, given up or not tried, in words."""
+    @_builtins.property
+    def estimate(self) -> Global___Estimate:
+        """On these folds' held-out examples, with these views and with none; absent where they were not tried."""
+
+    @_builtins.property
+    def without(self) -> Global___Estimate: ...
+    def __init__(
+        self,
+        *,
+        views: _builtins.str = ...,
+        count: _builtins.int = ...,
+        folds: _builtins.int = ...,
+        epochs: _builtins.int = ...,
+        estimate: Global___Estimate | None = ...,
+        without: Global___Estimate | None = ...,
+        chosen: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_estimate", b"_estimate", "_without", b"_without", "estimate", b"estimate", "without", b"without"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_estimate", b"_estimate", "_without", b"_without", "chosen", b"chosen", "count", b"count", "epochs", b"epochs", "estimate", b"estimate", "folds", b"folds", "reason", b"reason", "views", b"views", "without", b"without"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__estimate: _TypeAlias = _typing.Literal["estimate"]  # noqa: Y015
+    _WhichOneofArgType__estimate: _TypeAlias = _typing.Literal["_estimate", b"_estimate"]  # noqa: Y015
+    _WhichOneofReturnType__without: _TypeAlias = _typing.Literal["without"]  # noqa: Y015
+    _WhichOneofArgType__without: _TypeAlias = _typing.Literal["_without", b"_without"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__estimate) -> _WhichOneofReturnType__estimate | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__without) -> _WhichOneofReturnType__without | None: ...
+
+Global___ViewTrial: _TypeAlias = ViewTrial  # noqa: Y015
 
 @_typing.final
 class TuningEpoch(_message.Message):

@@ -42,7 +42,8 @@ class PredictRequest(_message.Message):
     """
     average_views: _builtins.int
     """Also look at so many views of each image (flips, crops, colour), at most 32, and average the
-    probabilities. Each view costs another pass through the backbone.
+    probabilities. Each view costs another pass through the backbone. 0 for none, absent for as many as the
+    head's own spec says; there, inputs that are no images are answered by themselves.
     """
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Input]: ...
@@ -59,14 +60,19 @@ class PredictRequest(_message.Message):
         top_k: _builtins.int = ...,
         version: _builtins.int = ...,
         conformal_level: _builtins.float | None = ...,
-        average_views: _builtins.int = ...,
+        average_views: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_conformal_level", b"_conformal_level", "conformal_level", b"conformal_level"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_average_views", b"_average_views", "_conformal_level", b"_conformal_level", "average_views", b"average_views", "conformal_level", b"conformal_level"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_conformal_level", b"_conformal_level", "average_views", b"average_views", "conformal_level", b"conformal_level", "head", b"head", "heads", b"heads", "inputs", b"inputs", "top_k", b"top_k", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_average_views", b"_average_views", "_conformal_level", b"_conformal_level", "average_views", b"average_views", "conformal_level", b"conformal_level", "head", b"head", "heads", b"heads", "inputs", b"inputs", "top_k", b"top_k", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__average_views: _TypeAlias = _typing.Literal["average_views"]  # noqa: Y015
+    _WhichOneofArgType__average_views: _TypeAlias = _typing.Literal["_average_views", b"_average_views"]  # noqa: Y015
     _WhichOneofReturnType__conformal_level: _TypeAlias = _typing.Literal["conformal_level"]  # noqa: Y015
     _WhichOneofArgType__conformal_level: _TypeAlias = _typing.Literal["_conformal_level", b"_conformal_level"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__average_views) -> _WhichOneofReturnType__average_views | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__conformal_level) -> _WhichOneofReturnType__conformal_level | None: ...
 
 Global___PredictRequest: _TypeAlias = PredictRequest  # noqa: Y015
