@@ -41,6 +41,7 @@ class FoldRun:
         start: the classifier it begins with, which has not seen the held-out examples either.
         held: held-out examples, as `Activations` counts them; shape (k,).
         targets: their classes; shape (k,).
+        groups: numbers of the groups that they belong to; shape (k,).
     """
 
     name: str
@@ -49,6 +50,7 @@ class FoldRun:
     start: Classifier
     held: Rows
     targets: NDArray[np.intp]
+    groups: NDArray[np.intp]
 
     @property
     def best(self) -> str:

@@ -294,6 +294,7 @@ class _Tuning:
             start=start,
             held=examples.order[~rest],
             targets=examples.targets[~rest],
+            groups=examples.groups[~rest],
         )
 
     def _whole(self, views: ViewSet, activations: Activations) -> FoldRun:
@@ -309,6 +310,7 @@ class _Tuning:
             start=Classifier(head.front, *solved, head.temperature),
             held=none,
             targets=none,
+            groups=none,
         )
 
     def _source(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -49,15 +50,25 @@ class ValidationResult:
 
     @classmethod
     def of(
-        cls, logits: Float, targets: Indices, folds: int, groups: Indices | None = None
+        cls,
+        logits: Float,
+        targets: Indices,
+        folds: int,
+        groups: Indices | None = None,
+        *,
+        method: str = "",
     ) -> ValidationResult:
-        """Calibrate logits and sum them up; every example is a group of its own if None."""
+        """Calibrate logits and sum them up; every example is a group of its own if None.
+
+        Args:
+            method: how they were made, in words, where it is not cross-validation on these folds.
+        """
         n = len(targets)
         scored = np.flatnonzero(~np.isnan(logits[:, 0]))
         own = (np.arange(n) if groups is None else groups)[scored]
         some, right = logits[scored], targets[scored]
         temperature = fit_temperature(some, right)
-        method = cross_validation(folds, n, len(np.unique(own)))
+        method = method or cross_validation(folds, n, len(np.unique(own)))
         return cls(logits, temperature, estimate(some, right, temperature, method, own))
 
     def losses(self, targets: Indices) -> Float:
@@ -150,12 +161,14 @@ class Gain:
         return max(MIN_GAIN * self.without.estimate.log_loss, SURE * self.error)
 
 
-def _standard_error(differences: Float, groups: Indices) -> float:
-    """Return the standard error of the mean of differences (n,), groups of which go together.
+def standard_error(differences: Float, groups: Indices) -> float:
+    """Return the standard error of the mean of differences (n,); infinite for a single one.
 
-    Sums over groups take the place of examples (Liang and Zeger 1986, Biometrika 73:13).
+    Groups go together: sums over them take the place of examples (Liang and Zeger 1986, Biometrika 73:13).
     """
     n = len(differences)
+    if n < 2:
+        return math.inf
     own = np.unique(groups, return_inverse=True)[1]
     several = int(own.max()) + 1
     if several == n:
@@ -221,7 +234,7 @@ class Validator:
         result = ValidationResult.of(held_out(strength), targets, count, groups)
         differences = result.losses(targets) - without.losses(targets)
         scored = ~np.isnan(differences)
-        error = _standard_error(differences[scored], groups[scored])
+        error = standard_error(differences[scored], groups[scored])
         return Gain(without, result, error, strength, features, parts)
 
     def average(self, gain: Gain, views: Sequence[Features]) -> Estimate:

@@ -15,16 +15,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from adapters.errors import ViewsUnavailable
-from adapters.families.base import cross_validation
 from adapters.report import TuningEpoch, ViewTrial
 from adapters.spec import CROPPED, CROPS, FLIPPED, FLIPS, ViewSet
 from adapters.tuning.checkpoint import CheckpointStore, State
 from adapters.tuning.schedule import PATIENCE, Plan
 from adapters.tuning.training_loop import Effort, TrainingLoop
-from adapters.tuning.validation import SURE, ValidationResult
+from adapters.tuning.validation import SURE, ValidationResult, standard_error
 
 CANDIDATES = (ViewSet(FLIPPED, FLIPS), ViewSet(CROPPED, CROPS))
 """What is tried beside no views, in this order."""
@@ -137,13 +135,14 @@ class ViewChoice:
         except ViewsUnavailable as error:
             return _Decision(_untried(views, str(error)), given_up=True)
         none = self._loop(ViewSet())
-        targets = none.folds[0].targets
+        targets, groups = none.folds[0].targets, none.folds[0].groups
         method = f"1 of {self._folds} folds"
         without, tried = (
-            ValidationResult.of(one.run_ahead(self._few), targets, method) for one in (none, loop)
+            ValidationResult.of(one.run_ahead(self._few), targets, 1, groups, method=method)
+            for one in (none, loop)
         )
         differences = tried.losses(targets) - without.losses(targets)
-        by, doubt = float(differences.mean()), _standard_error(differences)
+        by, doubt = float(differences.mean()), standard_error(differences, groups)
         trial = ViewTrial(
             views=views.kind,
             count=views.count,
@@ -168,9 +167,10 @@ class ViewChoice:
                 if len(one.curve) < done:
                     one.advance()
         targets = np.concatenate([run.targets for run in none.folds])
-        method = cross_validation(self._folds, len(targets))
+        groups = np.concatenate([run.groups for run in none.folds])
         without, tried = (
-            ValidationResult.of(one.best_logits(), targets, method) for one in (none, loop)
+            ValidationResult.of(one.best_logits(), targets, self._folds, groups)
+            for one in (none, loop)
         )
         chosen = tried.estimate.log_loss < without.estimate.log_loss
         trial = ViewTrial(
@@ -209,12 +209,6 @@ class ViewChoice:
         if rivals:
             most += self._folds * max(1, epochs - 1) + self._few * (rivals - 1)
         self._effort.most_passes = self._lost + most
-
-
-def _standard_error(differences: NDArray[np.float64]) -> float:
-    """Return that of their mean; infinite for a single one."""
-    n = len(differences)
-    return float(differences.std(ddof=1) / math.sqrt(n)) if n > 1 else math.inf
 
 
 def _untried(views: ViewSet, why: str) -> ViewTrial:

@@ -27,7 +27,7 @@ def compared() -> tuple[Gain, np.ndarray]:
         "ridge", examples, examples.weights, folds, adapters.HeadSpec(family="ridge")
     )
     guesses = np.random.default_rng(0).normal(size=(60, 3))
-    without = ValidationResult.of(guesses, examples.targets, f"{FOLDS}-fold cross-validation")
+    without = ValidationResult.of(guesses, examples.targets, FOLDS)
     features = [examples.embeddings.astype(np.float32)] * FOLDS
     return validator.compare(without, features), examples.targets
 
