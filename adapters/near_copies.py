@@ -192,7 +192,7 @@ class Space:
 def _share(rank: float, directions: float) -> float:
     """Return the share of the distance to a neighbour within which an example is a near-copy."""
     most = NEAREST * min(1.0, RANKS[1] / rank) ** (2 / USUAL_DIRECTIONS)
-    return min(most, float((CHANCE / max(rank - 1, 1.0)) ** (2 / directions)))
+    return float(min(most, (CHANCE / max(rank - 1, 1.0)) ** (2 / directions)))
 
 
 @dataclass(frozen=True, eq=False)

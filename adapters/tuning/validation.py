@@ -164,7 +164,8 @@ class Gain:
 def standard_error(differences: Float, groups: Indices) -> float:
     """Return the standard error of the mean of differences (n,); infinite for a single one.
 
-    Groups go together: sums over them take the place of examples (Liang and Zeger 1986, Biometrika 73:13).
+    Groups go together: sums over them take the place of examples (Liang and Zeger 1986, Biometrika
+    73:13).
     """
     n = len(differences)
     if n < 2:
