@@ -191,8 +191,8 @@ class Space:
 
 def _share(rank: float, directions: float) -> float:
     """Return the share of the distance to a neighbour within which an example is a near-copy."""
-    most = NEAREST * min(1.0, RANKS[1] / rank) ** (2 / USUAL_DIRECTIONS)
-    return float(min(most, (CHANCE / max(rank - 1, 1.0)) ** (2 / directions)))
+    most = NEAREST * math.pow(min(1.0, RANKS[1] / rank), 2 / USUAL_DIRECTIONS)
+    return min(most, math.pow(CHANCE / max(rank - 1, 1.0), 2 / directions))
 
 
 @dataclass(frozen=True, eq=False)

@@ -199,8 +199,8 @@ class LiveCopy:
             feedback: all that it has learned.
         """
         own = [item for item in feedback if item.id <= self.through]
-        latest: dict[str, Example] = {item.digest: item for item in members}
-        latest |= {item.digest: item for item in own}
+        both: list[Example] = [*members, *own]
+        latest = {item.digest: item for item in both}
         everything = list(latest.values())
         groups = groups_by_digest(everything)
         if self.changed:
