@@ -34,6 +34,9 @@ ADDED_BY_THE_SERVICE = {
     "train_cpu_seconds",
     "test",
     "online",
+    "truncated_count",
+    "seen_held_out",
+    "seen_held_out_count",
 }
 DIGESTS_FOR_ROWS = {"row": "digest", "other_row": "other_digest"}
 

@@ -62,6 +62,7 @@ CODES = {
     "InvalidEmbeddings": "INVALID_ARGUMENT",
     "InvalidWeights": "INVALID_ARGUMENT",
     "UnknownLabel": "INVALID_ARGUMENT",
+    "ViewsUnavailable": "INTERNAL",
 }
 
 

@@ -77,9 +77,9 @@ async def test_spec_of_a_call_that_joins_a_training_is_read_all_the_same(
         await running.aclose()
 
 
-async def test_class_of_one_example_is_refused(server: InProcessServer) -> None:
+async def test_one_class_of_several_examples_is_too_few(server: InProcessServer) -> None:
     await server.create(keep_inputs=True)
-    await server.add({**MANY, "green one": "green"})
+    await server.add({"red one": "red", "red two": "red", "green one": "green"})
     spec = tune()
     spec.family = "prototype"
     error = await refusal(server, spec)
