@@ -1,8 +1,11 @@
-"""The one form in which labels are kept and compared."""
+"""The one form in which labels are kept and compared, and what they are made of."""
 
 import unicodedata
 from itertools import groupby
 
+_JOINERS = "\u200c\u200d"
+_TAGS = range(0xE0020, 0xE0080)
+_UNSEEN = {"Cc", "Cf", "Cs", "Co"}
 _LONGEST = 16_384  # characters; no server takes a label of so many
 _MOST_MARKS = 30  # in a row: the bound of UAX 15's stream-safe text
 
@@ -21,3 +24,20 @@ def normalised(label: str) -> str:
     if any(is_mark and sum(1 for _ in run) > _MOST_MARKS for is_mark, run in marks):
         return label
     return unicodedata.normalize("NFC", label)
+
+
+def unseen(label: str) -> str | None:
+    """Returns the first character that no label may have, as code and name; None without one.
+
+    These are control and format characters, private ones and half surrogate pairs. Inside a label
+    joiners are taken, without which some emoji, Persian and many Indian words cannot be written,
+    and so are tags, which end some flags (Unicode, UAX 31 and UTS 51).
+    """
+    for place, character in enumerate(label):
+        code = ord(character)
+        joins = character in _JOINERS and 0 < place < len(label) - 1
+        tags = code in _TAGS and place > 0
+        none = code & 0xFFFE == 0xFFFE  # what Unicode says is no character
+        if none or (unicodedata.category(character) in _UNSEEN and not (joins or tags)):
+            return f"U+{code:04X}, {unicodedata.name(character, 'without a name')}"
+    return None

@@ -161,7 +161,7 @@ class AdviceRequest:
             raise _BadRow(raw)
         try:
             label = check_label(label, self._settings.max_label_bytes)
-            check_group(row.group)
+            group = check_group(row.group) or None
             self._check_number(label)
         except InvalidRequest as error:
             raise _BadRow(error) from error
@@ -185,7 +185,7 @@ class AdviceRequest:
                 value=modality,
             )
         self._modality = modality
-        self._sample.add(self._rows, label, (raw, row.group or None), raw.cost)
+        self._sample.add(self._rows, label, (raw, group), raw.cost)
 
     def _check_number(self, label: str) -> None:
         """Refuses more labels than examples are sampled: each of them is remembered."""

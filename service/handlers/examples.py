@@ -248,7 +248,7 @@ class Examples:
                     keep_input=head.keep_inputs,
                     weight=row.weight if row.HasField("weight") else None,
                     held_out=row.held_out,
-                    group=row.group if row.HasField("group") else None,
+                    group=normalised(row.group) if row.HasField("group") else None,
                 )
                 new[i] = replace(example, views=views.get(raw.digest, {}))
         return new, errors

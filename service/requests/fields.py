@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable
 
 from service.errors import InvalidRequest
-from trunkline.labels import normalised
+from trunkline.labels import normalised, unseen
 
 MIN_WEIGHT, MAX_WEIGHT = 1e-3, 1e3
 """Far above it, sums in float64 would lose the examples of weight 1."""
@@ -58,7 +57,7 @@ def check_label(label: str, max_bytes: int) -> str:
             limit="valid Unicode",
             value=label,
         )
-    if label != label.strip() or any(unicodedata.category(c).startswith("C") for c in label):
+    if label != label.strip() or unseen(label):
         raise InvalidRequest(
             f"label: must have no control characters and no white space around it, is {label!r}",
             field="label",
@@ -92,11 +91,12 @@ MAX_GROUP_BYTES = 256
 
 
 def check_group(group: str) -> str:
-    """Returns the name of a group if it is valid; empty for none.
+    """Returns the name of a group in its normal form if it is valid; empty for none.
 
     Raises:
         InvalidRequest: it is too long, or has control characters or outer white space.
     """
+    group = normalised(group)
     size = len(group.encode())
     if size > MAX_GROUP_BYTES:
         raise InvalidRequest(
@@ -105,7 +105,7 @@ def check_group(group: str) -> str:
             limit=MAX_GROUP_BYTES,
             value=size,
         )
-    if group != group.strip() or any(unicodedata.category(c).startswith("C") for c in group):
+    if group != group.strip() or unseen(group):
         raise InvalidRequest(
             f"group: must have no control characters and no white space around it, is {group!r}",
             field="group",

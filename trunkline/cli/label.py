@@ -16,7 +16,8 @@ from trunkline.cli.report import accuracy
 from trunkline.cli.upload_steps import find_or_create, notices_of, train_head, upload
 from trunkline.clients.client import Client
 from trunkline.datasets import Columns, FileInput, Notes, read_inputs
-from trunkline.labels import normalised
+from trunkline.datasets.labels import read_label
+from trunkline.errors import DatasetError
 from trunkline.values.examples import NewExample, Suggestion
 from trunkline.values.inputs import Text
 from trunkline.values.notices import Notice
@@ -183,7 +184,11 @@ class _LabellingSession:
 
     def _read(self, answer: str) -> str | None:
         """Reads the label that an answer stands for; None if it stands for none."""
-        answer = normalised(answer)
+        try:
+            answer = read_label(answer, Notes()) if answer else ""
+        except DatasetError as error:
+            self.out.say(error.message)
+            return None
         if not answer or answer in self.labels:
             return answer or None
         if answer.isdecimal() and not self._numeric and self.labels:

@@ -8,14 +8,16 @@ from decimal import Decimal
 
 from trunkline.datasets.notes import Notes
 from trunkline.errors import DatasetError
+from trunkline.labels import unseen
 from trunkline.values.notices import Notice
 from trunkline.wording import counted
 
 MOST_BYTES = 4096
 """No server takes longer labels; most take fewer bytes."""
 
-_CONTROL = {"Cc", "Cf", "Cs", "Co"}
 _BETWEEN = re.compile(r"(?<=\w)[\s_-]+(?=\w)|_")
+_UNHEEDED = re.compile("[\u0300-\u036f\ufe00-\ufe0f\u200c\u200d]")
+"""Accents, variation selectors and joiners."""
 _NUMBER = re.compile(r"[+-]?[0-9]+([.][0-9]*)?")
 _MISSING = frozenset({"nan", "none", "null", "nil", "n/a", "#n/a", "na", "undefined", "?", "-"})
 _SHORTEST_NEAR = 3
@@ -39,8 +41,8 @@ def read_label(raw: str, notes: Notes) -> str:
         notes.add("label_trimmed", label)
     if not label:
         raise DatasetError("the label is empty", field="label")
-    if any(unicodedata.category(char) in _CONTROL for char in label):
-        raise DatasetError(f"the label has control characters: {label!r}", field="label")
+    if found := unseen(label):
+        raise DatasetError(f"the label has control characters ({found}): {label!r}", field="label")
     if (size := len(label.encode())) > MOST_BYTES:
         raise _too_long(size, "bytes")
     return label
@@ -98,14 +100,15 @@ def _misspelt(label: str, counts: Mapping[str, int], others: set[str]) -> str:
 
 
 def _key(label: str) -> str:
-    """Returns the label without case, accents, and what stands between its words.
+    """Returns the label without case, accents, what is not seen, and what stands between its words.
 
-    Of a number it is the value, so that 1 and 1.0 are alike.
+    Of a number it is the value, so that 1 and 1.0 are alike. Marks of other scripts than Latin,
+    Greek and Cyrillic are no accents: they make other letters.
     """
     plain = unicodedata.normalize("NFKD", label.casefold())
     if _NUMBER.fullmatch(plain):
         return str(Decimal(plain).normalize())
-    return _BETWEEN.sub("", "".join(char for char in plain if not unicodedata.combining(char)))
+    return _BETWEEN.sub("", _UNHEEDED.sub("", plain))
 
 
 def _near(keys: Mapping[str, str]) -> dict[str, set[str]]:

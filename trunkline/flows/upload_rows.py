@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from trunkline import errors, replies
+from trunkline.labels import unseen
 from trunkline.v1 import heads_pb2
 from trunkline.values.inputs import Digest, Input
 from trunkline.values.outcomes import ChangedRow, UploadChange
@@ -40,7 +41,7 @@ class Item:
         """Whether it has a label that the server may refuse, as far as that can be known here."""
         label = self.example.label
         fits = 0 < len(label.encode()) <= _LABEL_BYTES
-        good = fits and label.strip() == label and label.isprintable()
+        good = fits and label.strip() == label and unseen(label) is None
         return self.example.HasField("label") and not good
 
     def message(self) -> heads_pb2.NewExample:

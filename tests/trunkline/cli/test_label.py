@@ -49,6 +49,16 @@ def test_a_label_typed_in_another_unicode_form_is_no_new_one(
     assert result.stderr.count("new label") == 1
 
 
+def test_a_label_that_no_server_takes_is_asked_for_again(
+    run: Run, recorder: Recorder, unlabelled: list[str]
+) -> None:
+    result = run("label", "acme/mood", "--count", 1, answers="oh\u200b\noh\n")
+    assert result.exit_code == 0, result.stderr
+    assert labels(recorder, unlabelled[:1]) == ["oh"]
+    assert "U+200B, ZERO WIDTH SPACE" in result.stderr
+    assert result.stderr.count("new label") == 1
+
+
 @pytest.mark.parametrize("end", ["q\n", ""])
 def test_what_was_answered_before_the_end_is_sent(
     run: Run, recorder: Recorder, unlabelled: list[str], end: str

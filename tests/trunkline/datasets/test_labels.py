@@ -32,6 +32,37 @@ def test_a_label_that_no_server_takes_is_refused(raw: str) -> None:
         read_label(raw, Notes())
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "👨\u200d👩\u200d👧",
+        "क्\u200dष",
+        "🏴\U000e0067\U000e0062\U000e007f",
+        "new\xa0york",
+        "❤\ufe0f",
+    ],
+)
+def test_a_label_keeps_the_joiners_and_tags_that_its_writing_needs(raw: str) -> None:
+    notes = Notes()
+    assert read_label(raw, notes) == raw
+    assert notes.notices() == ()
+
+
+@pytest.mark.parametrize(
+    ("raw", "named"),
+    [
+        ("yes\u200b", r"U\+200B, ZERO WIDTH SPACE"),
+        ("\u200fyes", r"U\+200F, RIGHT-TO-LEFT MARK"),
+        ("yes\u200d", r"U\+200D, ZERO WIDTH JOINER"),
+        ("\ufeffyes", r"U\+FEFF, ZERO WIDTH NO-BREAK SPACE"),
+        ("yes\uffff", r"U\+FFFF, without a name"),
+    ],
+)
+def test_a_character_that_is_not_seen_is_named(raw: str, named: str) -> None:
+    with pytest.raises(DatasetError, match=named):
+        read_label(raw, Notes())
+
+
 def test_a_class_with_one_example_is_named_with_the_class_that_may_be_meant() -> None:
     assert doubts(seven=40, sevn=1, eight=40) == {"single_example": ("sevn (perhaps seven)",)}
     assert doubts(seven=40, nine=1) == {"single_example": ("nine",)}
@@ -55,6 +86,9 @@ def test_a_rare_class_named_almost_like_a_large_one_is_told() -> None:
         ("hot-dog", "hotdog"),
         ("café", "cafe"),
         ("ﬁn", "fin"),
+        ("❤\ufe0f", "❤"),
+        ("क्\u200dष", "क्ष"),
+        ("new\xa0york", "new york"),
     ],
 )
 def test_names_that_look_alike_are_told(one: str, other: str) -> None:
@@ -72,6 +106,8 @@ def test_names_that_look_alike_are_told(one: str, other: str) -> None:
         ("class1", "class2"),
         ("cat", "bat"),
         ("a", "b"),
+        ("かき", "かぎ"),
+        ("ปา", "ป่า"),
     ],
 )
 def test_names_that_differ_on_purpose_are_left_alone(one: str, other: str) -> None:
