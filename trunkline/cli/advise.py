@@ -8,19 +8,20 @@ from rich.progress import TextColumn
 
 from trunkline.cli.column_options import check_columns, column_options
 from trunkline.cli.connection import client_command
-from trunkline.cli.naming import found_at, names_of, short_digest
-from trunkline.cli.output import Output, plain
+from trunkline.cli.naming import names_of
+from trunkline.cli.output import Output, named_failures, plain
 from trunkline.cli.reading import check_classes, check_modality, read_data
 from trunkline.cli.report import accuracy
+from trunkline.cli.report_tables import print_pairs
+from trunkline.cli.upload_steps import failures_of
 from trunkline.clients.client import Client
 from trunkline.datasets import Columns
 from trunkline.html_report import advice_page
 from trunkline.resources import InvalidName, TenantName
 from trunkline.values.advice import Advice, Option
 from trunkline.values.examples import NewExample
-from trunkline.values.inputs import as_input
 from trunkline.values.outcomes import UploadProgress
-from trunkline.wording import size
+from trunkline.wording import counted, size
 
 _SHOWN_PAIRS = 10
 
@@ -79,7 +80,8 @@ def advise(
     if html is not None:
         html.write_text(advice_page(advice, path.name, names), encoding="utf-8")
     if out.as_json:
-        out.document(plain(advice) | {"notices": plain(data.notices)})
+        failures = named_failures(failures_of(advice, data.examples))
+        out.document(plain(advice) | {"failures": failures, "notices": plain(data.notices)})
     else:
         _print(out, advice, names)
     if advice.failed:
@@ -108,7 +110,7 @@ def _ask(
 
         advice = client.advise(tenant, examples, backbones, seed=seed, on_progress=on_progress)
         bar.update(task, description="compared", completed=len(examples) + 1)
-    out.failures([(found_at(as_input(examples[row.row].input)), row) for row in advice.failures])
+    out.failures(failures_of(advice, examples))
     return advice
 
 
@@ -144,14 +146,8 @@ def _row(option: Option) -> tuple[object, ...]:
 
 
 def _print_pairs(out: Output, advice: Advice, names: Mapping[str, str]) -> None:
-    def name(digest: str) -> str:
-        return names.get(digest) or short_digest(digest)
-
-    pairs = [
-        (name(row.digest), row.label, name(row.other_digest), row.other_label, row.similarity)
-        for row in advice.near_duplicates[:_SHOWN_PAIRS]
-    ]
-    title = f"nearly the same: {advice.near_duplicate_count:,} pairs"
+    pairs = advice.near_duplicates[:_SHOWN_PAIRS]
+    title = f"nearly the same: {counted(advice.near_duplicate_count, 'pair')}"
     if advice.near_duplicate_count > len(pairs):
         title += f", {len(pairs)} of them"
-    out.table(["example", "label", "nearly the same", "its label", "cosine"], pairs, title=title)
+    print_pairs(out, title, pairs, names)

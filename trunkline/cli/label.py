@@ -9,11 +9,11 @@ import click
 
 from trunkline.cli.column_options import check_columns, column_options
 from trunkline.cli.connection import client_command, head_argument
-from trunkline.cli.naming import digest_of, names_of, short_digest, shown_name
-from trunkline.cli.output import Output
-from trunkline.cli.reading import repeat_notice, repeated_inputs
+from trunkline.cli.naming import digest_of, names_of, shown_name
+from trunkline.cli.output import Output, named_failures, short_digest
+from trunkline.cli.reading import check_readable, repeat_notice, repeated_inputs
 from trunkline.cli.report import accuracy
-from trunkline.cli.upload_steps import find_or_create, notices_of, train_head, upload
+from trunkline.cli.upload_steps import failures_of, find_or_create, notices_of, train_head, upload
 from trunkline.clients.client import Client
 from trunkline.datasets import Columns, FileInput, Notes, read_inputs
 from trunkline.datasets.labels import read_label
@@ -70,6 +70,8 @@ def label(
     check_columns(columns, *([path] if path else []))
     notes = Notes()
     inputs = list(read_inputs(path, columns, notes)) if path else []
+    if path:
+        check_readable(path, inputs)
     notices = [*notes.notices(), *repeat_notice(inputs, repeated_inputs(inputs))]
     out.notices(notices)
     if path:
@@ -93,7 +95,7 @@ def label(
     if train_after and session.labelled:
         training = train_head(client, out, head, None, activate=None)
         version = training.version
-    _conclude(client, out, head, session, found.strategy, version, notices)
+    _conclude(client, out, head, session, found.strategy, version, failures, notices)
     if failures:
         raise click.exceptions.Exit(1)
 
@@ -108,7 +110,7 @@ class _LabellingSession:
     labels: list[str]
     names: Mapping[str, str]
     labelled: list[dict[str, object]] = field(default_factory=list)
-    failures: list[RowFailure] = field(default_factory=list)
+    failures: list[tuple[str, RowFailure]] = field(default_factory=list)
     skipped: int = 0
     _unsent: dict[str, str | None] = field(default_factory=dict)
 
@@ -228,10 +230,10 @@ class _LabellingSession:
         self._unsent.clear()
         failed = {digests[row.row] for row in changes.failures}
         self.labelled = [row for row in self.labelled if row["digest"] not in failed]
-        self.failures += changes.failures
-        self.out.failures(
-            [(self.names.get(digests[row.row], digests[row.row]), row) for row in changes.failures]
-        )
+        where = [self.names.get(digest, digest) for digest in digests]
+        named = [(where[row.row], row) for row in changes.failures]
+        self.failures += named
+        self.out.failures(named)
 
     def _name(self, suggestion: Suggestion) -> str:
         digest = suggestion.example.digest
@@ -244,7 +246,7 @@ class _LabellingSession:
 
 def _store_new(
     client: Client, out: Output, head: str, inputs: Iterable[FileInput]
-) -> tuple[list[RowFailure], list[Notice]]:
+) -> tuple[list[tuple[str, RowFailure]], list[Notice]]:
     """Uploads the inputs that the head does not have, without labels.
 
     Gives back what failed, and what is to be said of the others.
@@ -257,7 +259,7 @@ def _store_new(
     if not new:
         return [], []
     uploaded = upload(client, out, head, new)
-    return list(uploaded.failures), notices_of(uploaded, new)
+    return failures_of(uploaded, new), notices_of(uploaded, new)
 
 
 def _labels(client: Client, head: str) -> list[str]:
@@ -276,6 +278,7 @@ def _conclude(
     session: _LabellingSession,
     strategy: str,
     version: int | None,
+    failures: Sequence[tuple[str, RowFailure]],
     notices: Sequence[Notice],
 ) -> None:
     report = client.report(head, version) if version else None
@@ -286,7 +289,7 @@ def _conclude(
                 "strategy": strategy,
                 "labelled": session.labelled,
                 "skipped": session.skipped,
-                "failures": session.failures,
+                "failures": named_failures(failures),
                 "version": version,
                 "report": report,
                 "notices": notices,

@@ -3,8 +3,7 @@
 import click
 
 from trunkline.cli.connection import client_command, head_argument
-from trunkline.cli.naming import short_digest
-from trunkline.cli.output import Output
+from trunkline.cli.output import Output, short_digest
 from trunkline.clients.client import Client
 from trunkline.values.examples import FeedbackState
 

@@ -3,14 +3,13 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from trunkline.cli.output import one_line
+from trunkline.cli.output import one_line, short_digest
 from trunkline.datasets import Columns, FileInput, read_inputs
 from trunkline.errors import InvalidArgument
 from trunkline.values.inputs import Image, Input, Text
 from trunkline.values.unreadable import Unreadable
 
 _SHOWN_TEXT = 60
-_SHOWN_DIGEST = 16
 
 
 def input_name(item: Input) -> str:
@@ -37,11 +36,6 @@ def shown_name(item: Input) -> str:
 def found_at(item: Input) -> str:
     """Returns where a person finds the input: file and line of a table's text, else its name."""
     return item.where if isinstance(item, Text) and item.where else shown_name(item)
-
-
-def short_digest(digest: str) -> str:
-    """Returns the beginning of a digest, enough to tell it from others."""
-    return digest[:_SHOWN_DIGEST] + "…"
 
 
 def digest_of(item: FileInput) -> str | None:

@@ -26,6 +26,8 @@ from trunkline.values.outcomes import RowFailure
 
 _SHOWN_FAILURES = 10
 _SHOWN_NAMES = 3
+_SHOWN_DIGEST = 16
+_DIGEST = re.compile("[0-9a-f]{64}")
 _FIGURE = re.compile(r"-|[-+]?[0-9][0-9.,e+-]*%?")
 
 
@@ -107,7 +109,7 @@ class Output:
     def notices(self, notices: Iterable[Notice]) -> None:
         """Prints what was left out or changed on standard error, one line a reason."""
         for notice in notices:
-            named = ", ".join(map(one_line, notice.names[:_SHOWN_NAMES]))
+            named = ", ".join(map(_short, notice.names[:_SHOWN_NAMES]))
             more = notice.count - min(len(notice.names), _SHOWN_NAMES)
             rest = f" and {more} more" if named and more else ""
             self.say(notice.words + (f": {named}{rest}" if named else ""))
@@ -170,6 +172,20 @@ def plain(value: Any) -> Any:
 def one_line(text: str) -> str:
     """Returns the text without line breaks, and without what no terminal can show."""
     return " ".join(text.split()).encode(errors="replace").decode()
+
+
+def named_failures(failures: Iterable[tuple[str, RowFailure]]) -> list[dict[str, object]]:
+    """Returns failed rows as JSON has them, each with what a person calls its input."""
+    return [{"name": name, **plain(failure)} for name, failure in failures]
+
+
+def short_digest(digest: str) -> str:
+    """Returns the beginning of a digest, enough to tell it from others."""
+    return digest[:_SHOWN_DIGEST] + "…"
+
+
+def _short(name: str) -> str:
+    return short_digest(name) if _DIGEST.fullmatch(name) else one_line(name)
 
 
 def _cell(value: object) -> str:

@@ -18,11 +18,11 @@ from trunkline.wording import counted
 
 @dataclass(frozen=True)
 class Data:
-    """The examples of a folder or table; `repeated` counts rows whose input an earlier one has."""
+    """The examples of a folder or table; `overruled` are rows whose input a later one has, too."""
 
     path: Path
     examples: tuple[NewExample, ...]
-    repeated: int
+    overruled: frozenset[int]
     notices: tuple[Notice, ...] = ()
 
     @property
@@ -32,8 +32,17 @@ class Data:
 
     @property
     def labels(self) -> Counter[str]:
-        """How many readable rows each label has."""
-        return Counter(row.label for row in self.examples if row.label is not None)
+        """How many inputs each label has: one that occurs again has the last label."""
+        return Counter(
+            example.label
+            for row, example in enumerate(self.examples)
+            if example.label is not None and row not in self.overruled
+        )
+
+    @property
+    def unreadable(self) -> list[Unreadable]:
+        """Rows that cannot be read."""
+        return [row.input for row in self.examples if isinstance(row.input, Unreadable)]
 
 
 def read_data(path: Path, columns: Columns, *, test: bool = False) -> Data:
@@ -46,19 +55,23 @@ def read_data(path: Path, columns: Columns, *, test: bool = False) -> Data:
     if not examples:
         said = "".join(f"; {notice.words}" for notice in notes.notices())
         raise DatasetError(f"{path}: no examples{said}")
-    first = examples[0].input
-    if all(isinstance(row.input, Unreadable) for row in examples):
-        assert isinstance(first, Unreadable)
-        words = f"none of {counted(len(examples), 'row')} can be read; the first"
-        raise DatasetError(f"{path}: {words}, {first.where}: {first.problem}")
+    check_readable(path, [_input(row) for row in examples])
     repeats = repeated_inputs([_input(row) for row in examples])
-    data = Data(path, examples, sum(len(rows) - 1 for rows in repeats))
+    data = Data(path, examples, frozenset(row for rows in repeats for row in rows[:-1]))
     notices = [
         *notes.notices(),
         *_repeat_notices(examples, repeats),
+        *_lost_classes(data),
         *(() if test else doubtful_labels(data.labels)),
     ]
     return replace(data, notices=tuple(notices))
+
+
+def check_readable(path: Path, inputs: Sequence[FileInput]) -> None:
+    """Raises `DatasetError` if there are inputs, but none that can be read."""
+    wrong = [item for item in inputs if isinstance(item, Unreadable)]
+    if wrong and len(wrong) == len(inputs):
+        raise DatasetError(f"{path}: nothing in it can be read: {_unreadable_words(wrong)}")
 
 
 def check_modality(*data: Data) -> None:
@@ -72,8 +85,9 @@ def check_classes(data: Data) -> None:
     """Raises `DatasetError` if there are fewer than two classes."""
     if len(data.labels) < 2:
         found = ", ".join(data.labels)
+        wrong = f"; {_unreadable_words(data.unreadable)}" if data.unreadable else ""
         raise DatasetError(
-            f"{data.path}: examples of two classes are needed at least, found: {found}",
+            f"{data.path}: examples of two classes are needed at least, found: {found}{wrong}",
             field="label",
             limit="2",
             value=str(len(data.labels)),
@@ -138,6 +152,21 @@ def _repeat_notices(examples: Sequence[NewExample], repeats: Sequence[list[int]]
         words = f"{counted(len(names), 'input')} under more than one label, of which the last wins"
         notices.append(Notice("row_contradicted", words, len(names), tuple(names)))
     return notices
+
+
+def _lost_classes(data: Data) -> list[Notice]:
+    given = dict.fromkeys(row.label for row in data.examples if row.label)
+    names = tuple(label for label in given if label not in data.labels)
+    words = (
+        f"{counted(len(names), 'class', 'classes')} left without an example, as every input comes "
+        "again under another label"
+    )
+    return [Notice("class_lost", words, len(names), names)] if names else []
+
+
+def _unreadable_words(rows: Sequence[Unreadable]) -> str:
+    first = f"{rows[0].where}: {rows[0].problem}"
+    return first if len(rows) == 1 else f"{len(rows):,} rows failed; the first, {first}"
 
 
 def _changes(examples: Sequence[NewExample], rows: Sequence[int]) -> list[str]:

@@ -1,10 +1,15 @@
 """The tables of a report for the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from trunkline.cli.naming import short_digest
-from trunkline.cli.output import Output
-from trunkline.values.reports import Estimate, Evaluation, FineTuningReport, Report
+from trunkline.cli.output import Output, short_digest
+from trunkline.values.reports import (
+    Estimate,
+    Evaluation,
+    FineTuningReport,
+    NearDuplicates,
+    Report,
+)
 from trunkline.wording import size
 
 _MOST_CLASSES = 12
@@ -82,30 +87,30 @@ def _confusion(out: Output, evaluation: Evaluation, name: str) -> None:
     out.table(["true \\ taken for", *labels], rows, title=f"confusion matrix, {name}")
 
 
-def _suspects(out: Output, report: Report, names: Mapping[str, str]) -> None:
-    def name(digest: str) -> str:
-        return names.get(digest) or short_digest(digest)
+def print_pairs(
+    out: Output, title: str, pairs: Iterable[NearDuplicates], names: Mapping[str, str]
+) -> None:
+    """Prints examples that are nearly the same, one pair a point: a table has no room for both."""
+    out.words(title)
+    for row in pairs:
+        one = f"{_name(row.digest, names)} ({row.label})"
+        other = f"{_name(row.other_digest, names)} ({row.other_label})"
+        out.words(f"{one} and {other}: cosine {row.similarity:.3f}", bullet="- ")
 
+
+def _name(digest: str, names: Mapping[str, str]) -> str:
+    return names.get(digest) or short_digest(digest)
+
+
+def _suspects(out: Output, report: Report, names: Mapping[str, str]) -> None:
     if report.likely_mislabelled:
-        columns = ["example", "label", "probability", "the others say", "probability"]
-        rows = [
-            (
-                name(row.digest),
-                row.label,
-                _percent(row.label_probability),
-                row.predicted_label,
-                _percent(row.predicted_probability),
-            )
-            for row in report.likely_mislabelled
-        ]
-        out.table(columns, rows, title="perhaps mislabelled")
+        out.words("perhaps mislabelled")
+    for row in report.likely_mislabelled:
+        given = f"{_name(row.digest, names)}: {row.label} ({_percent(row.label_probability)})"
+        others = f"{row.predicted_label} ({_percent(row.predicted_probability)})"
+        out.words(f"{given}, the others say {others}", bullet="- ")
     if report.near_duplicates:
-        columns = ["example", "label", "nearly the same", "its label", "cosine"]
-        pairs = [
-            (name(row.digest), row.label, name(row.other_digest), row.other_label, row.similarity)
-            for row in report.near_duplicates
-        ]
-        out.table(columns, pairs, title="nearly the same under two labels")
+        print_pairs(out, "nearly the same under two labels", report.near_duplicates, names)
 
 
 def _candidates(out: Output, report: Report) -> None:

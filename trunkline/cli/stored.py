@@ -18,7 +18,7 @@ def compare_with_stored(
     Feedback, held-out examples and those without a label are not meant. All examples are listed
     only where more are stored than the data have.
     """
-    kept = len(data.examples) - data.repeated - uploaded.failed
+    kept = len(data.examples) - len(data.overruled) - uploaded.failed
     if client.get_head(head).labelled_count <= kept:
         return []
     digests = {digest_of(item) for item, _ in data.pairs}

@@ -7,12 +7,13 @@ import click
 from trunkline.cli.column_options import check_columns, column_options
 from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.held_out import Test, hold_out, measure
-from trunkline.cli.output import Output
+from trunkline.cli.output import Output, named_failures, plain
 from trunkline.cli.reading import check_classes, check_modality, read_data, unknown_labels
 from trunkline.cli.report import report_facts
 from trunkline.cli.stored import compare_with_stored
 from trunkline.cli.training_options import WHOLE, SpecOptions, policy_option, spec_options
 from trunkline.cli.upload_steps import (
+    failures_of,
     find_or_create,
     inactive_notice,
     notices_of,
@@ -127,7 +128,9 @@ def train(
         notices.append(inactive_notice(training))
     if out.as_json:
         document = {"head": found.name, "version": report.version, "report": report}
-        out.document(document | {"upload": uploaded, "test": test, "notices": notices})
+        failures = named_failures(failures_of(uploaded, data.examples))
+        sent = plain(uploaded) | {"failures": failures}
+        out.document(document | {"upload": sent, "test": test, "notices": notices})
     else:
         measured = (
             {"accuracy on the test set": _measured(test, test.accuracy)}

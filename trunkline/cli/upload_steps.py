@@ -12,11 +12,12 @@ from trunkline.cli.trainings import phase_words
 from trunkline.clients.client import Client
 from trunkline.datasets import FileInput
 from trunkline.errors import DatasetError, FailedPrecondition, NotFound
+from trunkline.values.advice import Advice
 from trunkline.values.examples import NewExample
 from trunkline.values.heads import Head, HeadSpec
 from trunkline.values.inputs import Image, as_input
 from trunkline.values.notices import Notice
-from trunkline.values.outcomes import Training, Upload, UploadChange, UploadProgress
+from trunkline.values.outcomes import RowFailure, Training, Upload, UploadChange, UploadProgress
 from trunkline.values.unreadable import Unreadable
 from trunkline.values.upload_notices import upload_notices
 from trunkline.wording import size
@@ -84,10 +85,16 @@ def upload(
         f"{uploaded.rows} examples: {uploaded.known} known already, "
         f"{size(uploaded.sent_bytes)} sent, {uploaded.failed} failed"
     )
-    named = [(found_at(as_input(examples[row.row].input)), row) for row in uploaded.failures]
-    out.failures(named)
+    out.failures(failures_of(uploaded, examples))
     out.notices(notices_of(uploaded, examples))
     return uploaded
+
+
+def failures_of(
+    uploaded: Upload | Advice, examples: Sequence[NewExample]
+) -> list[tuple[str, RowFailure]]:
+    """Returns the rows that failed of these examples, each with where a person finds its input."""
+    return [(found_at(as_input(examples[row.row].input)), row) for row in uploaded.failures]
 
 
 def notices_of(uploaded: Upload, examples: Sequence[NewExample]) -> list[Notice]:

@@ -1,6 +1,5 @@
 """What reading left out or changed, gathered while rows are read."""
 
-from collections import Counter
 from collections.abc import Callable
 
 from trunkline.values.notices import Notice
@@ -40,23 +39,23 @@ _WORDS: dict[str, Callable[[int, str], str]] = {
 
 
 class Notes:
-    """Counts, by reason, what was left out or changed. Complete when everything was read."""
+    """Names, by reason, what was left out or changed. Complete when everything was read."""
 
     def __init__(self) -> None:
-        self._names: dict[tuple[str, str], Counter[str]] = {}
+        self._names: dict[tuple[str, str], dict[str, None]] = {}
 
     def add(self, reason: str, name: str, detail: str = "") -> None:
-        """Counts one more; `reason` is a key of the table of words, `detail` goes into them."""
-        self._names.setdefault((reason, detail), Counter())[name] += 1
+        """Adds a name, once; `reason` is a key of the table of words, `detail` goes into them."""
+        self._names.setdefault((reason, detail), {})[name] = None
 
     def extend(self, other: "Notes") -> None:
-        """Takes in what others have counted."""
+        """Takes in what others have gathered."""
         for key, names in other._names.items():
-            self._names.setdefault(key, Counter()).update(names)
+            self._names.setdefault(key, {}).update(names)
 
     def notices(self) -> tuple[Notice, ...]:
         """Returns one notice for each reason, in the order in which they came up first."""
         return tuple(
-            Notice(reason, _WORDS[reason](names.total(), detail), names.total(), tuple(names))
+            Notice(reason, _WORDS[reason](len(names), detail), len(names), tuple(names))
             for (reason, detail), names in self._names.items()
         )

@@ -15,7 +15,7 @@ from trunkline.errors import DatasetError
 from trunkline.values.unreadable import Unreadable
 
 _DELIMITERS = (",", ";", "\t", "|")
-_SEP = re.compile(r"sep=(.)\s*", re.IGNORECASE)
+_SEP = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 _NO_LIMIT = 2**31 - 1
 
 

@@ -1,5 +1,6 @@
 """Tables: CSV and its kin, and JSON lines, with columns for input, label and group."""
 
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,7 @@ class Columns:
 
     def problem(self, names: Sequence[str], *, labelled: bool) -> str | None:
         """Says what is wrong with the names of a table's columns; None if nothing is."""
-        found = ", ".join(filter(None, names))
+        found = ", ".join(filter(None, names)) or "none"
         found = found if len(found) <= _SHOWN else found[:_SHOWN] + "…"
         item = self.input_in(names)
         if item is None:
@@ -135,7 +136,23 @@ def _input(record: Record, columns: Columns, folder: Path) -> Image | Text:
         raise DatasetError(f"`{name}` is no path: {text!r}", field=name)
     if "://" in text:
         raise DatasetError(f"`{name}` is an address: {text}; files are read alone", field=name)
-    return Image.open(folder / text)
+    return _image(folder / text, text, name)
+
+
+def _image(path: Path, text: str, name: str) -> Image:
+    """Returns the image file that a row names. A table often lies elsewhere than it did once."""
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        hint = ""
+        if text != text.strip():
+            hint = "; there is white space around it"
+        elif "\\" in text:
+            hint = "; parts of a path are to stand between slashes (/)"
+        raise DatasetError(f"`{name}`: {path}: {error.strerror}{hint}", field=name) from error
+    if not stat.S_ISREG(mode):
+        raise DatasetError(f"`{name}` is not a file: {path}", field=name)
+    return Image.open(path)
 
 
 def _word(record: Record, name: str) -> str:

@@ -220,7 +220,10 @@ def test_a_folder_that_cannot_be_meant_makes_no_head(
     [
         ("text,label\n", None, "no examples"),
         ("text,label\na,x\n", None, "two classes"),
-        ("text,label\nx\ny\n", None, "none of 2 rows can be read"),
+        ("text,label\na,x\nb,\nc,\n", None, "found: x; 2 rows failed; the first, "),
+        ("text,label\na,x\na,y\nb,x\nb,y\n", None, "found: y"),
+        ("path,label\nnone.png,x\n", None, "No such file or directory"),
+        ("text,label\nx\ny\n", None, "nothing in it can be read: 2 rows failed; the first, "),
         ("text,label\na,x\nb,y\n", "none.csv", "No such file"),
         ("text,label\na,x\nb,y\n", "images.csv", "images and texts"),
     ],
@@ -230,6 +233,8 @@ def test_what_needs_no_server_is_checked_before_it_is_asked(
 ) -> None:
     (tmp_path / "t.csv").write_text(rows)
     (tmp_path / "images.csv").write_text("path,label\na.png,x\nb.png,y\n")
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(name.encode())
     options = ["--test", tmp_path / test] if test else []
     result = run("train", "acme/mood", tmp_path / "t.csv", *options)
     assert (result.exit_code, said in result.stderr) == (1, True), result.stderr
@@ -262,6 +267,8 @@ def test_stored_examples_that_the_data_lack_are_told_and_pruned(
     found = notices(result)["not_in_data"]
     assert (found["count"], sorted(found["names"])) == (3, gone)
     assert f"3 stored examples not in {root} (sevn 3)" in result.stderr
+    assert f"{gone[0][:16]}…" in result.stderr
+    assert gone[0] not in result.stderr
     assert "--prune" in found["words"]
     assert len(recorder.examples[head]) == 10
 
@@ -277,3 +284,46 @@ def test_stored_examples_that_the_data_lack_are_told_and_pruned(
     assert notices(pruned)["pruned"]["count"] == 3
     assert not set(gone) & set(recorder.examples[head])
     assert len(recorder.examples[head]) == 7
+
+
+def test_names_that_are_told_are_as_many_as_are_counted(run: Run, tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("text,label\na, yes\nb, no\nc, yes\nd, no\ne, yes\n")
+    told = run("train", "acme/mood", table).stderr.splitlines()[0]
+    assert told == "2 labels changed: white space around them is gone: yes, no"
+
+
+def test_a_class_whose_inputs_are_all_in_another_is_told(run: Run, tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("text,label\na,x\nb,x\nc,y\nd,y\na,y\nb,z\ne,z\n")
+    found = notices(run("train", "acme/mood", table, "--json"))
+    assert found["class_lost"]["names"] == ["x"]
+    assert set(found) == {"row_contradicted", "class_lost"}
+
+
+def test_every_failed_row_is_named_for_programs_too(
+    run: Run, recorder: Recorder, tmp_path: Path
+) -> None:
+    rows = [f"text {number},{'yes' if number % 2 else 'no'}" for number in range(20)]
+    table = tmp_path / "t.csv"
+    table.write_text("\n".join(["text,label", *rows, *["bad"] * 12]))
+    recorder.bad_digests.add(text_digest("text 3"))
+    named = [f"{table}:5", *(f"{table}:{line}" for line in range(22, 34))]
+    trained = json.loads(run("train", "acme/mood", table, "--json").stdout)
+    assert [row["name"] for row in trained["upload"]["failures"]] == named
+    advised = json.loads(run("advise", table, "--json").stdout)
+    assert [row["name"] for row in advised["failures"]] == named
+    texts = tmp_path / "texts.csv"
+    texts.write_text("text\nnew\ntext 3\nbad,row\n")
+    shown = json.loads(run("label", "acme/mood", texts, "--json", answers="q\n").stdout)
+    assert [row["name"] for row in shown["failures"]] == [f"{texts}:3", f"{texts}:4"]
+
+
+def test_a_head_is_not_made_for_inputs_of_which_none_can_be_read(
+    run: Run, recorder: Recorder, tmp_path: Path
+) -> None:
+    (tmp_path / "t.csv").write_text("path\nnone.png\ngone.png\n")
+    result = run("label", "acme/mood", tmp_path / "t.csv")
+    assert result.exit_code == 1
+    assert f"2 rows failed; the first, {tmp_path / 't.csv'}:2: `path`: " in result.stderr
+    assert recorder.requests == []

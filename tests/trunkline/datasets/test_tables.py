@@ -71,8 +71,32 @@ def test_json_lines_give_back_what_was_written(
 
 def test_paths_are_relative_to_the_table(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", "path,label\nimages/a.png,x\n")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/a.png").touch()
     (row,) = read_examples(path)
     assert (row.input, row.label) == (Image.open(tmp_path / "images/a.png"), "x")
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("none.png", "No such file or directory"),
+        ("images\\a.png", "No such file or directory; parts of a path are to stand between"),
+        ('"a.png "', "No such file or directory; there is white space around it"),
+        ("images", "is not a file"),
+        ("x" * 300 + ".png", "File name too long"),
+        ("a.png/b.png", "Not a directory"),
+    ],
+)
+def test_a_row_whose_file_is_not_there_is_named_by_its_line(
+    tmp_path: Path, cell: str, said: str
+) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "a.png").touch()
+    path = write(tmp_path / "t.csv", f"path,label\na.png,x\n{cell},y\n")
+    (problem,) = problems(path)
+    assert problem.startswith("3: `path`")
+    assert said in problem
 
 
 @pytest.mark.parametrize(
@@ -82,6 +106,7 @@ def test_paths_are_relative_to_the_table(tmp_path: Path) -> None:
         ",text,label\n0,a,b\n1,c,d\n",
         "Text ; LABEL\na;b\nc;d\n",
         "sep=;\ntext;label\na;b\nc;d\n",
+        '"sep=;"\ntext;label\na;b\nc;d\n',
         "\ufeff\ufefftext,label\na,b\nc,d\n",
         "text,label\ra,b\rc,d\r",
         "text,label\r\na,b\r\n\r\nc,d",
@@ -110,6 +135,7 @@ def test_columns_may_have_other_names(tmp_path: Path) -> None:
     columns = Columns(text="review", label="Stars", group="author")
     rows = [(row.input, row.label, row.group) for row in read_examples(path, columns)]
     assert rows == [(Text("fine"), "5", "ann"), (Text("poor"), "1", None)]
+    (tmp_path / "a.png").touch()
     images = write(tmp_path / "i.jsonl", '{"File": "a.png", "label": 1}\n')
     (row,) = read_examples(images, Columns(path="file"))
     assert row.input == Image.open(tmp_path / "a.png")
@@ -219,7 +245,7 @@ def test_labels_that_are_changed_are_told(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", "text,label\na, yes\nb,cafe\u0301\nc,yes \n")
     assert pairs(path) == [("a", "yes"), ("b", "caf\u00e9"), ("c", "yes")]
     found = notices(path)
-    assert (found["label_trimmed"].count, found["label_trimmed"].names) == (2, ("yes",))
+    assert (found["label_trimmed"].count, found["label_trimmed"].names) == (1, ("yes",))
     assert found["label_normalised"].names == ("caf\u00e9",)
 
 
