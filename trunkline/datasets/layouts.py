@@ -20,11 +20,12 @@ _TEST = frozenset(
 _VALIDATION = frozenset(
     {"val", "valid", "validate", "validation", "valset", "dev", "devel", "devset"}
 )
-_UNLABELLED = frozenset({"unlabeled", "unlabelled", "unsup"})
-_SPLITS = _TRAIN | _TEST | _VALIDATION | _UNLABELLED
+_UNLABELLED = frozenset({"unlabeled", "unlabelled", "unsup", "labeled", "labelled"})
+_CALIBRATION = frozenset({"calibration", "calib"})
+_SPLITS = _TRAIN | _TEST | _VALIDATION | _UNLABELLED | _CALIBRATION
 _FILLERS = frozenset(
     {"set", "data", "dataset", "images", "image", "imgs", "img", "photos", "pictures", "split"}
-    | {"out", "labeled", "labelled", "new", "final", *"abcdefghijklmnopqrstuvwxyz"}
+    | {"out", "new", "final", *"abcdefghijklmnopqrstuvwxyz"}
 )
 _PART = re.compile(
     r"(19|20)\d\d([-_. ]?\d\d){0,2}"
@@ -88,7 +89,7 @@ def check_layout(
 
 
 def _refuse_splits(root: Path, shapes: Sequence[Shape]) -> None:
-    splits = [shape for shape in shapes if is_split(shape.name)]
+    splits = _splits_among(shapes)
     plain = len(splits) == len(shapes) or any(shape.nested for shape in splits)
     if len(splits) < 2 or not plain:
         return
@@ -98,6 +99,18 @@ def _refuse_splits(root: Path, shapes: Sequence[Shape]) -> None:
         raise DatasetError(f"{found}, and hold no class folders; one per class is expected in each")
     call = _call([shape.path for shape in labelled])
     raise DatasetError(f"{found}; name the one to read, such as: {call}")
+
+
+def _splits_among(shapes: Sequence[Shape]) -> list[Shape]:
+    """Returns the folders that are splits by their names, such as `train`.
+
+    The rest of their names may be anything, if it is the same in all: `cats_train`, `cats_test`.
+    """
+    plain = [shape for shape in shapes if is_split(shape.name)]
+    rests = {shape: _words(shape.name) - _SPLITS - _FILLERS for shape in shapes}
+    named = [shape for shape in shapes if _words(shape.name) & _SPLITS]
+    alike = len(named) > 1 and all(rests[shape] == rests[named[0]] for shape in named)
+    return named if alike else plain
 
 
 def _refuse_outer_level(root: Path, only: Shape, look: Callable[[Path], Shape]) -> None:

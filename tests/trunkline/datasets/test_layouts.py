@@ -19,6 +19,9 @@ from trunkline.datasets import read_examples
         (["TrainImages", "TestImages"], "TrainImages", "TestImages"),
         (["dev", "hold-out"], "dev", "hold-out"),
         (["train", "dev", "unlabeled"], "train", "dev"),
+        (["seg_train", "seg_test", "seg_pred"], "seg_train", "seg_test"),
+        (["asl_alphabet_train", "asl_alphabet_test"], "asl_alphabet_train", "asl_alphabet_test"),
+        (["Chest-XRay-Train", "Chest-XRay-Val"], "Chest-XRay-Train", "Chest-XRay-Val"),
     ],
 )
 def test_splits_are_refused_with_the_call_that_is_meant(
@@ -36,6 +39,23 @@ def test_splits_beside_other_folders_are_refused(tmp_path: Path) -> None:
         list(read_examples(tmp_path))
     assert f"TENANT/HEAD {tmp_path / 'train'}" in str(caught.value)
     assert "--test" not in str(caught.value)
+
+
+@pytest.mark.parametrize("others", [("labeled", "unlabeled"), ("calibration", "train")])
+def test_parts_with_and_without_labels_are_splits(tmp_path: Path, others: tuple[str, str]) -> None:
+    tree(tmp_path, *(f"{name}/{label}/1.png" for name in others for label in ("a", "b")))
+    with pytest.raises(DatasetError, match="look like splits"):
+        list(read_examples(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "names", [("bullet_train", "crash_test"), ("train", "bus", "car"), ("train_car", "train_yard")]
+)
+def test_classes_that_only_sound_like_splits_are_classes(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    tree(tmp_path, *(f"{name}/{part}/1.png" for name in names for part in ("red", "blue")))
+    assert {row.label for row in read_examples(tmp_path)} == set(names)
 
 
 def test_splits_with_one_class_are_splits(tmp_path: Path) -> None:

@@ -243,7 +243,7 @@ def test_examples_go_by_their_names_in_the_data_on_the_page_and_the_terminal(
     text = page.read_text(encoding="utf-8")
     rows = [row.text for row in elements(text) if row.tag == "th" and row.get("scope") == "row"]
     assert rows.count("awful") == 2  # perhaps mislabelled, and nearly the same as another
-    assert sum(line.startswith("awful ") for line in result.stdout.splitlines()) == 2
+    assert sum(line.startswith("- awful") for line in result.stdout.splitlines()) == 2
     for shown in (text, result.stdout):
         assert text_digest("awful")[:16] not in shown
         assert sample_reports.OTHER[:16] in shown  # which the data do not have
