@@ -76,7 +76,7 @@ def _warnings(report: Report, groups: Groups) -> Iterator[str]:
     if report.estimate is None:
         yield (
             "There is no estimate: it takes two classes that lie in two groups each, and "
-            f"{len(known)} of {len(report.classes)} does."
+            f"{len(known)} of {len(report.classes)} {'does' if len(known) == 1 else 'do'}."
         )
     for one in without[:MAX_NAMED]:
         nearest = nearest_label(one.label, known) if one.examples == 1 else None

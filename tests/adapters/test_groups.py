@@ -170,6 +170,7 @@ def test_classes_of_one_group_each_give_no_estimate_at_all() -> None:
     report = fit(embeddings, labels, groups=list(labels)).report
     assert (report.family, report.estimate) == ("prototype", None)
     assert "There is no estimate" in report.warnings[0]
+    assert report.warnings[0].endswith("0 of 2 do.")
     asked = fit(embeddings, labels, HeadSpec("ridge"), list(labels)).report
     assert (asked.family, asked.estimate) == ("ridge", None)
 

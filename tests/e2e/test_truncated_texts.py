@@ -78,7 +78,7 @@ def test_commands_tell_of_long_texts(cli: Cli, tenant: str, tmp_path: Path) -> N
     table.write_text("\n".join(map(json.dumps, rows)))
     trained = cli("train", f"{tenant}/notes", str(table))
     assert (
-        "longer than the backbone's window, whose ends have no part: 5: 0 the loom"
+        f"5 texts longer than the backbone's window, beyond which nothing counts: {table}:1, "
         in trained.stderr
     )
     assert "and 2 more" in trained.stderr

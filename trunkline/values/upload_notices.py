@@ -4,20 +4,35 @@ from collections.abc import Callable
 
 from trunkline.values.notices import Notice
 from trunkline.values.outcomes import ChangedRow, Upload, UploadChange
+from trunkline.wording import counted
 
-_WORDS = {
-    UploadChange.LABEL_REPLACED: "label changed by this upload: {}",
-    UploadChange.CORRECTION_REPLACED: "correction by feedback replaced by this upload: {}",
-    UploadChange.CORRECTION_KEPT: (
-        "label corrected by feedback since it was uploaded, the correction stands "
-        "(--overwrite replaces it): {}"
+_AGAIN = "with an input that came before"
+
+_WORDS: dict[UploadChange, Callable[[int], str]] = {
+    UploadChange.LABEL_REPLACED: lambda n: f"{counted(n, 'label')} changed by this upload",
+    UploadChange.CORRECTION_REPLACED: lambda n: (
+        f"{counted(n, 'correction')} by feedback replaced by this upload"
     ),
-    UploadChange.ROW_CONTRADICTED: "same input again with another label, the last one counts: {}",
-    UploadChange.ROW_REPEATED: "same input again, stored once: {}",
-    UploadChange.TRAINED_ON: "held out until now, trained on from now on: {}",
-    UploadChange.HELD_OUT: "trained on until now, held out from now on: {}",
-    UploadChange.WEIGHT: "weight changed by this upload: {}",
-    UploadChange.GROUP: "group changed by this upload: {}",
+    UploadChange.CORRECTION_KEPT: lambda n: (
+        f"{counted(n, 'label')} corrected by feedback since "
+        + (
+            "its upload stays so; --overwrite replaces it"
+            if n == 1
+            else "their upload stay so; --overwrite replaces them"
+        )
+    ),
+    UploadChange.ROW_CONTRADICTED: lambda n: (
+        f"{counted(n, 'row')} {_AGAIN} under another label, of which the last wins"
+    ),
+    UploadChange.ROW_REPEATED: lambda n: f"{counted(n, 'row')} {_AGAIN}",
+    UploadChange.TRAINED_ON: lambda n: (
+        f"{counted(n, 'example')} held out until now, trained on from now on"
+    ),
+    UploadChange.HELD_OUT: lambda n: (
+        f"{counted(n, 'example')} trained on until now, held out from now on"
+    ),
+    UploadChange.WEIGHT: lambda n: f"{counted(n, 'weight')} changed by this upload",
+    UploadChange.GROUP: lambda n: f"{counted(n, 'group')} changed by this upload",
 }
 
 
@@ -33,16 +48,17 @@ def upload_notices(upload: Upload, name: Callable[[int], str]) -> list[Notice]:
         if count := upload.change_counts.get(change, 0):
             rows = [row for row in upload.changes if row.change is change]
             names = tuple(_named(row, name(row.row)) for row in rows)
-            notices.append(Notice(change.value, words.format(count), count, names))
+            notices.append(Notice(change.value, words(count), count, names))
     if count := upload.truncated_count:
-        words = f"texts longer than the backbone's window, whose ends have no part: {count}"
-        notices.append(Notice("text_truncated", words, count, tuple(map(name, upload.truncated))))
+        texts = counted(count, "text")
+        cut = f"{texts} longer than the backbone's window, beyond which nothing counts"
+        notices.append(Notice("text_truncated", cut, count, tuple(map(name, upload.truncated))))
     if broken := upload.interruptions:
-        words = (
-            f"the upload was interrupted and continued: {broken}; changes by rows that were stored "
-            "before an interruption are not listed"
+        told = (
+            f"the upload was interrupted {counted(broken, 'time')} and continued; changes by rows "
+            "that were stored before an interruption are not listed"
         )
-        notices.append(Notice("upload_interrupted", words, broken))
+        notices.append(Notice("upload_interrupted", told, broken))
     return notices
 
 

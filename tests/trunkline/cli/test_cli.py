@@ -93,8 +93,8 @@ def test_train_tells_what_it_changes_by_reason_and_names_it(
         "1 row with an input that came before: bad",
         "2 inputs under more than one label, of which the last wins: fine (yes, then no), "
         "awful (no, then yes)",
-        "label corrected by feedback since it was uploaded, the correction stands "
-        f"(--overwrite replaces it): 1: {table}:2 (yes -> no)",
+        "1 label corrected by feedback since its upload stays so; --overwrite replaces it: "
+        f"{table}:2 (yes -> no)",
     ]
     overwritten = run("train", "acme/mood", table, "--overwrite", "--json")
     document = json.loads(overwritten.stdout)
