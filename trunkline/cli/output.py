@@ -149,7 +149,12 @@ def described(error: TrunklineError) -> str:
 
 
 def failure_words(failure: RowFailure) -> str:
-    """Describes why a row failed, with field, limit and value where they are known."""
+    """Describes why a row failed, with field, limit and value where they are known.
+
+    The server's words for some inputs have them already.
+    """
+    if failure.limit and f"limit: {failure.limit}" in failure.message:
+        return failure.message
     named = {"field": failure.field, "limit": failure.limit, "value": failure.value}
     details = ", ".join(f"{name} {value}" for name, value in named.items() if value)
     return f"{failure.message} ({details})" if details else failure.message

@@ -68,9 +68,11 @@ def read_data(path: Path, columns: Columns, *, test: bool = False) -> Data:
 
 
 def check_readable(path: Path, inputs: Sequence[FileInput]) -> None:
-    """Raises `DatasetError` if there are inputs, but none that can be read."""
+    """Raises `DatasetError` if there are no inputs, or none that can be read."""
+    if not inputs:
+        raise DatasetError(f"{path}: no inputs")
     wrong = [item for item in inputs if isinstance(item, Unreadable)]
-    if wrong and len(wrong) == len(inputs):
+    if len(wrong) == len(inputs):
         raise DatasetError(f"{path}: nothing in it can be read: {_unreadable_words(wrong)}")
 
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from trunkline.datasets.notes import Notes
 from trunkline.errors import DatasetError
-from trunkline.labels import unseen
+from trunkline.labels import normalised, unseen
 from trunkline.values.notices import Notice
 from trunkline.wording import counted
 
@@ -31,9 +31,9 @@ def read_label(raw: str, notes: Notes) -> str:
 
     Raises `DatasetError` for a label that no server takes.
     """
-    if len(raw) > MOST_BYTES:  # before it is composed, which takes time for many accents
+    if len(raw) > MOST_BYTES:
         raise _too_long(len(raw), "characters")
-    label = unicodedata.normalize("NFC", raw)
+    label = normalised(raw)
     if label != raw:
         notes.add("label_normalised", label)
     if label != label.strip():

@@ -2,6 +2,7 @@ import json
 import sys
 import types
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from click.testing import CliRunner
 from tests.trunkline.recording import Recorder, Server, refuse
 from tests.trunkline.steps import Run
 from trunkline.cli import main
+from trunkline.cli.output import failure_words
 from trunkline.digest import text_digest
+from trunkline.values.outcomes import RowFailure
 from trunkline.version import __version__
 
 DOCS = Path(__file__).parents[3] / "docs" / "cli.md"
@@ -370,3 +373,13 @@ def test_without_a_checkout_serve_says_what_to_do(
     result = run("serve")
     assert result.exit_code == 1
     assert "checkout" in result.stderr
+
+
+def test_limit_and_value_of_a_failed_row_are_said_once() -> None:
+    words = "image.format: is of no known format (limit: JPEG, PNG, value: starts with 72)"
+    failure = RowFailure(
+        0, "INVALID_ARGUMENT", words, "image.format", "JPEG, PNG", "starts with 72"
+    )
+    assert failure_words(failure) == words
+    plain = replace(failure, message="is no image")
+    assert failure_words(plain).startswith("is no image (field image.format, limit JPEG, PNG, ")

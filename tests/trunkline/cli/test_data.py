@@ -322,6 +322,9 @@ def test_every_failed_row_is_named_for_programs_too(
 def test_a_head_is_not_made_for_inputs_of_which_none_can_be_read(
     run: Run, recorder: Recorder, tmp_path: Path
 ) -> None:
+    (tmp_path / "empty.csv").write_text("text,label\n")
+    empty = run("label", "acme/mood", tmp_path / "empty.csv")
+    assert (empty.exit_code, "no inputs" in empty.stderr) == (1, True)
     (tmp_path / "t.csv").write_text("path\nnone.png\ngone.png\n")
     result = run("label", "acme/mood", tmp_path / "t.csv")
     assert result.exit_code == 1

@@ -1,4 +1,3 @@
-import unicodedata
 
 import pytest
 from hypothesis import given
@@ -7,6 +6,7 @@ from hypothesis import strategies as st
 from trunkline import DatasetError
 from trunkline.datasets import Notes
 from trunkline.datasets.labels import doubtful_labels, read_label
+from trunkline.labels import normalised
 
 
 def doubts(**counts: int) -> dict[str, tuple[str, ...]]:
@@ -20,7 +20,7 @@ def test_a_label_is_composed_trimmed_and_told_or_refused(raw: str) -> None:
         label = read_label(raw, notes)
     except DatasetError:
         return
-    assert label == unicodedata.normalize("NFC", label).strip()
+    assert label == normalised(label).strip()
     assert bool(notes.notices()) == (label != raw)
 
 
