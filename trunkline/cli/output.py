@@ -28,6 +28,7 @@ _SHOWN_FAILURES = 10
 _SHOWN_NAMES = 3
 _SHOWN_DIGEST = 16
 _DIGEST = re.compile("[0-9a-f]{64}")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _FIGURE = re.compile(r"-|[-+]?[0-9][0-9.,e+-]*%?")
 
 
@@ -175,8 +176,11 @@ def plain(value: Any) -> Any:
 
 
 def one_line(text: str) -> str:
-    """Returns the text without line breaks, and without what no terminal can show."""
-    return " ".join(text.split()).encode(errors="replace").decode()
+    """Returns the text without line breaks, and without what no terminal can show.
+
+    Control characters are those of data: a terminal would do what they say.
+    """
+    return _CONTROL.sub("\ufffd", " ".join(text.split())).encode(errors="replace").decode()
 
 
 def named_failures(failures: Iterable[tuple[str, RowFailure]]) -> list[dict[str, object]]:

@@ -5,6 +5,7 @@ from collections import Counter
 from trunkline.cli.naming import digest_of
 from trunkline.cli.reading import Data
 from trunkline.clients.client import Client
+from trunkline.datasets.labels import similar_labels
 from trunkline.values.notices import Notice
 from trunkline.values.outcomes import Upload
 from trunkline.wording import counted
@@ -34,9 +35,20 @@ def compare_with_stored(
     what = f"{counted(len(others), 'stored example')} not in {data.path} ({by_class})"
     if not prune:
         words = f"{what} trained on as well; --prune deletes them"
-        return [Notice("not_in_data", words, len(others), tuple(others))]
+        notice = Notice("not_in_data", words, len(others), tuple(others))
+        return [notice, *_similar_to_stored(data.labels, classes)]
     if None in digests:
         words = f"{what} not deleted, as rows that cannot be read may be among them"
         return [Notice("not_pruned", words, len(others), tuple(others))]
     deleted = client.delete_examples(head, list(others))
     return [Notice("pruned", f"{what} deleted", deleted.changed, tuple(others))]
+
+
+def _similar_to_stored(labels: Counter[str], stored: Counter[str]) -> list[Notice]:
+    """Says which classes of the data have almost the names of classes that it lacks."""
+    own = similar_labels(labels)
+    pairs = tuple(pair for pair in similar_labels({*labels, *stored}) if pair not in own)
+    words = (
+        f"{counted(len(pairs), 'pair')} of classes with almost the same name, with stored examples"
+    )
+    return [Notice("similar_labels", words, len(pairs), pairs)] if pairs else []

@@ -3,8 +3,9 @@
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
+from itertools import combinations
 
 from trunkline.datasets.notes import Notes
 from trunkline.errors import DatasetError
@@ -19,7 +20,10 @@ _BETWEEN = re.compile(r"(?<=\w)[\s_-]+(?=\w)|_")
 _UNHEEDED = re.compile("[\u0300-\u036f\ufe00-\ufe0f\u200c\u200d]")
 """Accents, variation selectors and joiners."""
 _NUMBER = re.compile(r"[+-]?[0-9]+([.][0-9]*)?")
-_MISSING = frozenset({"nan", "none", "null", "nil", "n/a", "#n/a", "na", "undefined", "?", "-"})
+_MISSING = frozenset(
+    {"nan", "nat", "<na>", "none", "null", "nil", "n/a", "na", "undefined", "?", "-"}
+    | {"#n/a", "#ref!", "#value!", "#name?", "#div/0!", "#num!", "#null!"}  # of spreadsheets
+)
 _SHORTEST_NEAR = 3
 _LONGEST_NEAR = 40
 _RARE = 10
@@ -61,16 +65,9 @@ def doubtful_labels(counts: Mapping[str, int]) -> Iterator[Notice]:
     """Yields notices about labels that may be misspelt; `counts` are the examples of each."""
     keys = {label: _key(label) for label in counts}
     near = _near(keys)
-    alike = sorted(
-        (label, other)
-        for label, others in near.items()
-        for other in others
-        if label < other and keys[label] == keys[other]
-    )
-    if alike:
-        named = tuple(f"{label} / {other}" for label, other in alike)
+    if alike := similar_labels(counts):
         words = f"{counted(len(alike), 'pair')} of classes with almost the same name"
-        yield Notice("similar_labels", words, len(alike), named)
+        yield Notice("similar_labels", words, len(alike), alike)
     missing = tuple(label for label in counts if label.casefold() in _MISSING)
     if missing:
         words = f"{counted(len(missing), 'class', 'classes')} named as if the label were missing"
@@ -91,6 +88,15 @@ def doubtful_labels(counts: Mapping[str, int]) -> Iterator[Notice]:
         words = f"{counted(len(rare), 'rare class', 'rare classes')} named almost like a larger one"
         named = tuple(_misspelt(label, counts, others) for label, others in rare.items())
         yield Notice("rare_label", words, len(rare), named)
+
+
+def similar_labels(labels: Iterable[str]) -> tuple[str, ...]:
+    """Returns the pairs of labels with the same key, each as "one / other", sorted."""
+    by_key: defaultdict[str, list[str]] = defaultdict(list)
+    for label in sorted(labels):
+        by_key[_key(label)].append(label)
+    pairs = (pair for alike in by_key.values() for pair in combinations(alike, 2))
+    return tuple(f"{label} / {other}" for label, other in sorted(pairs))
 
 
 def _misspelt(label: str, counts: Mapping[str, int], others: set[str]) -> str:

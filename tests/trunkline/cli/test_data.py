@@ -330,3 +330,22 @@ def test_a_head_is_not_made_for_inputs_of_which_none_can_be_read(
     assert result.exit_code == 1
     assert f"2 rows failed; the first, {tmp_path / 't.csv'}:2: `path`: " in result.stderr
     assert recorder.requests == []
+
+
+def test_a_class_named_almost_like_a_stored_one_is_told(run: Run, tmp_path: Path) -> None:
+    tables = [tmp_path / "one.csv", tmp_path / "two.csv"]
+    tables[0].write_text("text,label\na,cat\nb,cat\nc,dog\nd,dog\n")
+    tables[1].write_text("text,label\ne,Cat\nf,Cat\ng,dog\nh,dog\n")
+    assert notices(run("train", "acme/mood", tables[0], "--json")) == {}
+    found = notices(run("train", "acme/mood", tables[1], "--json"))
+    assert set(found) == {"not_in_data", "similar_labels"}
+    assert found["similar_labels"]["names"] == ["Cat / cat"]
+
+
+def test_control_characters_of_data_do_not_reach_the_terminal(run: Run, tmp_path: Path) -> None:
+    table = tmp_path / "t.jsonl"
+    rows = [("\x1b[2Jgone", "x"), ("\x1b[2Jgone", "x"), ("b", "x"), ("c", "y"), ("d", "y")]
+    table.write_text("\n".join(json.dumps({"text": text, "label": name}) for text, name in rows))
+    result = run("train", "acme/mood", table)
+    assert "1 row with an input that came before: \ufffd[2Jgone" in result.stderr
+    assert "\x1b[2J" not in result.stderr

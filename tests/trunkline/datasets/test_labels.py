@@ -1,4 +1,3 @@
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,6 +65,11 @@ def test_a_character_that_is_not_seen_is_named(raw: str, named: str) -> None:
 def test_a_class_with_one_example_is_named_with_the_class_that_may_be_meant() -> None:
     assert doubts(seven=40, sevn=1, eight=40) == {"single_example": ("sevn (perhaps seven)",)}
     assert doubts(seven=40, nine=1) == {"single_example": ("nine",)}
+
+
+@pytest.mark.parametrize("label", ["NaN", "<NA>", "#REF!", "#DIV/0!", "N/A"])
+def test_a_class_named_as_if_its_label_were_missing_is_told(label: str) -> None:
+    assert doubts(**{label: 4, "cat": 4}) == {"missing_label": (label,)}
 
 
 @pytest.mark.parametrize("slip", ["sevne", "seveen", "sefen", "even", "Seven"])
