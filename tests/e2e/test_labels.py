@@ -117,6 +117,25 @@ def test_form_can_overwrite(http: httpx.Client, client: Client, tenant: str) -> 
     assert reply["change_counts"] == [{"change": "UPLOAD_CHANGE_CORRECTION_REPLACED", "rows": 1}]
 
 
+def test_groups_are_one_in_every_form_and_labels_keep_their_joiners(
+    transport: Transport, tenant: str
+) -> None:
+    head = create(transport, tenant)
+
+    def upload(label: str, group: str) -> Any:
+        item = common_pb2.Input(text=ROWS[0][0])
+        example = heads_pb2.NewExample(input=item, label=label, group=group)
+        request = heads_pb2.AddExamplesRequest(head=head, examples=[example])
+        return transport.call("AddExamples", request)
+
+    family = "\N{MAN}\N{ZERO WIDTH JOINER}\N{GIRL}"
+    assert upload(family, DECOMPOSED).added == 1
+    again = upload(family, COMPOSED)
+    assert (again.unchanged, list(again.changes)) == (1, [])
+    (error,) = upload("tea\N{ZERO WIDTH SPACE}", "").errors
+    assert (error.field, "\\u200b" in error.message) == ("label", True)
+
+
 def test_command_line_tells_what_an_upload_changes(
     server: Running, client: Client, tenant: str, tmp_path: Path
 ) -> None:

@@ -105,14 +105,14 @@ class Output:
         for name, failure in failures[:_SHOWN_FAILURES]:
             self.say(f"failed: {one_line(name)}: {one_line(failure.message)}")
         if len(failures) > _SHOWN_FAILURES:
-            self.say(f"failed: {len(failures) - _SHOWN_FAILURES} more")
+            self.say(f"failed: {len(failures) - _SHOWN_FAILURES:,} more")
 
     def notices(self, notices: Iterable[Notice]) -> None:
         """Prints what was left out or changed on standard error, one line a reason."""
         for notice in notices:
             named = ", ".join(map(_short, notice.names[:_SHOWN_NAMES]))
             more = notice.count - min(len(notice.names), _SHOWN_NAMES)
-            rest = f" and {more} more" if named and more else ""
+            rest = f" and {more:,} more" if named and more else ""
             self.say(notice.words + (f": {named}{rest}" if named else ""))
 
 

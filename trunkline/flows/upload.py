@@ -151,7 +151,7 @@ def upload(
         tally.changed(repeated, Counter(row.change for row in repeated))
         forgotten = yield from _store(empty, settled, before, tally, ask=ask)
         if forgotten:
-            yield from _store(empty, forgotten, before, tally, ask=False)
+            yield from _store(empty, forgotten, before, tally, ask=False, whole=True)
     return tally.result()
 
 
@@ -186,8 +186,11 @@ def _store(
     tally: _Tally,
     *,
     ask: bool,
+    whole: bool = False,
 ) -> Flow[list[Item]]:
-    """Stores the items. Gives back those whose digest the server has meanwhile forgotten.
+    """Stores the items. Gives back those whose digest the server does not know.
+
+    It has forgotten it meanwhile, or an earlier row with the same bytes was refused.
 
     Args:
         empty: the request, but for its examples.
@@ -195,6 +198,7 @@ def _store(
         given: labels by digest that parts before it gave.
         tally: counts what became of them.
         ask: whether to ask first what the server knows.
+        whole: whether rows that repeat an input have its bytes, too, so that none is given back.
     """
     retries = StreamRetries()
     fewest = len(items) + 1
@@ -204,7 +208,7 @@ def _store(
         if len(missing) < fewest:
             fewest = len(missing)
             retries.reset()
-        ordered = _in_sending_order(items, missing)
+        ordered = _in_sending_order(items, missing, whole=whole)
         stream = _Sent()
         try:
             reply = yield _stream(empty, ordered, tally, stream)
@@ -217,18 +221,18 @@ def _store(
             return _count_reply(reply, order, stream, tally)
 
 
-def _in_sending_order(items: list[Item], missing: set[str]) -> list[list[Item]]:
+def _in_sending_order(items: list[Item], missing: set[str], *, whole: bool) -> list[list[Item]]:
     """Returns the items by message, in order, except that repeated inputs come last.
 
-    A repeated input is sent as a digest, in a message after the one with its bytes. The order
-    among rows of one input stays, so that its last label wins.
+    A repeated input is sent as a digest, unless it is to be `whole`, in a message after the one
+    with its bytes. The order among rows of one input stays, so that its last label wins.
     """
     first: list[Item] = []
     repeated: list[Item] = []
     seen: set[str] = set()
     for item in items:
         if item.digest in seen:
-            repeated.append(replace(item, known=True))
+            repeated.append(replace(item, known=not whole))
         else:
             seen.add(item.digest)
             first.append(replace(item, known=item.digest not in missing))

@@ -105,6 +105,19 @@ def test_failed_rows_of_an_upload_are_named_by_their_place(
     assert (result.rows, result.failed, result.added, result.unchanged) == (4, 2, 1, 1)
 
 
+def test_every_copy_of_an_input_that_is_refused_is_counted_and_named(
+    client: Client, recorder: Recorder
+) -> None:
+    client.create_head("acme/mood", "minilm/l6-v2")
+    recorder.bad_digests.add(text_digest("bad"))
+    rows = [("bad", "yes"), ("good", "yes"), ("bad", "yes"), ("bad", "no"), ("fine", "no")]
+    result = client.upload("acme/mood", [*rows, ("bad", "no"), ("good", "yes")])
+    assert (result.rows, result.added, result.unchanged, result.failed) == (7, 2, 1, 4)
+    assert [(row.row, row.code) for row in result.failures] == [
+        (row, "INVALID_ARGUMENT") for row in (0, 2, 3, 5)
+    ]
+
+
 def test_an_error_of_the_callers_own_ends_the_upload(client: Client) -> None:
     client.create_head("acme/mood", "minilm/l6-v2")
 
