@@ -75,12 +75,14 @@ def advise(
     check_modality(data)
     out.notices(data.notices)
     check_classes(data)
-    advice = _ask(client, out, tenant, data.examples, backbones, seed)
+    # Of an input that occurs again the last row counts, as in a training.
+    examples = [row for at, row in enumerate(data.examples) if at not in data.overruled]
+    advice = _ask(client, out, tenant, examples, backbones, seed)
     names = names_of(item for item, _ in data.pairs) if advice.near_duplicates else {}
     if html is not None:
         html.write_text(advice_page(advice, path.name, names), encoding="utf-8")
     if out.as_json:
-        failures = named_failures(failures_of(advice, data.examples))
+        failures = named_failures(failures_of(advice, examples))
         out.document(plain(advice) | {"failures": failures, "notices": plain(data.notices)})
     else:
         _print(out, advice, names)

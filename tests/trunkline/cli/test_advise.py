@@ -47,6 +47,24 @@ def test_a_failed_row_is_named_and_the_rest_advised_on(
     assert "Transfer does not help." in result.stdout
 
 
+def test_of_an_input_that_occurs_again_the_last_row_is_advised_on(
+    run: Run, recorder: Recorder, tmp_path: Path
+) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("text,label\na,x\nb,y\na,y\nbad,x\nc,x\nc,x\n")
+    recorder.bad_digests.add(text_digest("bad"))
+    result = run("advise", table, "--json")
+    sent = [row for request in recorder.asked("Advise") for row in request.examples]
+    assert [(row.input.text, row.label) for row in sent] == [
+        ("b", "y"),
+        ("a", "y"),
+        ("bad", "x"),
+        ("c", "x"),
+    ]
+    (failure,) = json.loads(result.stdout)["failures"]
+    assert failure["name"] == f"{table}:5"
+
+
 def test_what_cannot_be_asked_is_a_usage_error(run: Run, table: Path, tmp_path: Path) -> None:
     assert run("advise", table, "--tenant", "no/such").exit_code == 2
     empty = tmp_path / "empty.csv"
