@@ -25,6 +25,9 @@ _WORDS: dict[str, Callable[[int, str], str]] = {
     ),
     "left_out_empty_class": lambda n, _: f"{counted(n, 'class folder')} left out without any file",
     "left_out_empty_row": lambda n, _: f"{counted(n, 'row')} left out without any filled cell",
+    "left_out_header": lambda n, _: (
+        f"{counted(n, 'row')} left out with the column names, as in tables that were joined"
+    ),
     "rows_in_quotes": lambda n, _: (
         f"{counted(n, 'row')} over several lines that look like rows of "
         "their own; a quote may be missing"

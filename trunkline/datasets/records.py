@@ -72,6 +72,9 @@ def delimited_records(path: Path, problem: Problem, notes: Notes) -> Iterator[Re
                 continue
             if not cells:
                 continue
+        if expected > 1 and [column_name(cell) for cell in cells[:expected]] == columns:
+            notes.add("left_out_header", where)
+            continue
         if len(cells) < expected or any(cells[expected:]):
             count = len(cells) if len(cells) < expected or named == expected else "more"
             yield Unreadable(where, f"expected {expected} columns, found {count}")

@@ -241,6 +241,17 @@ def test_labels_are_taken_as_they_are_written(tmp_path: Path) -> None:
     assert [label for _, label in pairs(write(tmp_path / "t.jsonl", "\n".join(lines)))] == values
 
 
+def test_column_names_of_a_table_that_was_joined_are_no_row(tmp_path: Path) -> None:
+    rows = "id;Text;Label\n1;a;x\n2;b;y\n"
+    path = write(
+        tmp_path / "t.csv", rows + rows.lower().replace(";a;", ";c;").replace(";b;", ";d;")
+    )
+    assert pairs(path) == [("a", "x"), ("b", "y"), ("c", "x"), ("d", "y")]
+    assert notices(path)["left_out_header"].names == (f"{path}:4",)
+    alone = write(tmp_path / "alone.csv", "text\na\ntext\n")
+    assert list(read_inputs(alone)) == [Text("a"), Text("text")]
+
+
 def test_labels_that_are_changed_are_told(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", "text,label\na, yes\nb,cafe\u0301\nc,yes \n")
     assert pairs(path) == [("a", "yes"), ("b", "caf\u00e9"), ("c", "yes")]
