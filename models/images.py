@@ -99,6 +99,13 @@ class ImagePreprocessor:
             return self._to_pixels(self._open(raw))
         except InvalidInput:
             raise
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise InvalidInput(
+                "too many pixels",
+                field="image.pixels",
+                limit=self._limits.max_pixels,
+                value=f"more than {Image.MAX_IMAGE_PIXELS}",
+            ) from error
         except Exception as error:  # Pillow's plugins raise nearly anything on broken bytes
             raise InvalidInput(
                 "cannot be decoded: the data are truncated or corrupt",

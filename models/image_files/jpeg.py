@@ -53,6 +53,8 @@ def _check_frame(code: int, segment: bytes) -> None:
     bits, channels = segment[2], segment[7]
     if code in _NOT_READ:
         raise not_read(f"JPEG, process {code - 0xC0}")
+    if segment[3:5] == b"\0\0":
+        raise not_read("JPEG, with its height behind the first scan (DNL)")
     if bits != 8 or channels not in (1, 3, 4):
         raise not_read(f"JPEG, {bits} bits a sample, {channels} channels")
 

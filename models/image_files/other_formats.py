@@ -9,7 +9,20 @@ _FRAME = "send one of its frames as JPEG or PNG"
 _RENDER = "render it to PNG"
 _UNPACK = "unpack it and send the images inside"
 _RAW = "develop it to JPEG or PNG"
+_TEXT = "an image whose bytes were taken for text on the way"
+_BINARY = "send the bytes of the file, read and written as binary"
 _RENDERED_PAGE = "render the page to PNG, or send the images inside"
+
+_MANGLED = (
+    b"\xef\xbf\xbd\xef\xbf\xbd",  # a JPEG decoded as UTF-8, what is none replaced
+    b"\xef\xbf\xbdPNG",
+    b"\xc3\xbf\xc3\x98\xc3\xbf",  # a JPEG decoded as Latin-1
+    b"\xc2\x89PNG",
+    b"\x89PNG\n\x1a",  # line ends of Unix
+    b"\x89PNG\r\r\n",  # line ends of Windows
+    b"\x89PNG\r\n\x1a\r\n",
+)
+"""How pictures begin that something took for text."""
 
 _SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 image", _CONVERT),
@@ -82,6 +95,7 @@ _SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"iVBORw0KGgo", "an image in base64", "send the bytes that it stands for"),
     (0, b"R0lGOD", "an image in base64", "send the bytes that it stands for"),
     (0, b"UklGR", "an image in base64", "send the bytes that it stands for"),
+    *((0, start, _TEXT, _BINARY) for start in _MANGLED),
     (0, b"http://", "an address", "send what it leads to"),
     (0, b"https://", "an address", "send what it leads to"),
 )
@@ -109,6 +123,7 @@ _NETPBM = {
     b"F": "PFM",
     b"f": "PFM",
 }
+_TARGA_KINDS, _TARGA_BITS = (b"\2", b"\3", b"\x0a", b"\x0b"), (8, 16, 24, 32)
 _MARKUP_BYTES = 4096
 """How far an SVG may be from the beginning of its file: comments and declarations come first."""
 
@@ -116,6 +131,7 @@ _MARKUP_BYTES = 4096
 def describe(raw: bytes) -> str | None:
     """Returns what a file is that is of no format that is read, and what to do; None if unknown."""
     kinds: tuple[Callable[[bytes], tuple[str, str] | None], ...] = (
+        _targa,
         _by_signature,
         _by_brand,
         _netpbm,
@@ -124,6 +140,14 @@ def describe(raw: bytes) -> str | None:
     )
     found = next((kind for look in kinds if (kind := look(raw)) is not None), None)
     return None if found is None else f"is {found[0]}, which is not read: {found[1]}"
+
+
+def _targa(raw: bytes) -> tuple[str, str] | None:
+    """Tells Truevision's TGA, without a palette, by its header; one of a cursor counts pictures."""
+    header = raw[:2] == b"\0\0" and raw[2:3] in _TARGA_KINDS and len(raw) > 18
+    if header and not any(raw[3:12]) and raw[16] in _TARGA_BITS:
+        return "a Targa image (TGA)", _CONVERT
+    return None
 
 
 def _by_signature(raw: bytes) -> tuple[str, str] | None:

@@ -76,9 +76,16 @@ def levels(pixels: bytes, image: ImageFile.ImageFile) -> OpenedImage:
         return OpenedImage(image, transparent=value, low=low)
     if colour == _RGB:
         image.info["transparency"] = tuple(level & top for level in value)
-    elif bits > 1:  # Pillow has stretched a single bit itself
-        image.info["transparency"] = (value & top) * 255 // top
+    else:
+        level = _transparent_bit(pixels) if bits == 1 else value & top
+        image.info["transparency"] = level * 255 // top
     return OpenedImage(image)
+
+
+def _transparent_bit(pixels: bytes) -> int:
+    """Returns the lowest bit of the transparent value; Pillow takes any bit of it for a white."""
+    at = max(chunk.at for chunk in _chunks(pixels) if chunk.name == b"tRNS")
+    return pixels[at + 1] & 1
 
 
 def _low_bytes(pixels: bytes) -> ImageFile.ImageFile:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from models.image_files.parts import Note, Parts
+from models.image_files.parts import Damaged, Note, Parts
 
 _FIRST = (b"VP8X", b"VP8 ", b"VP8L")
 _NOTES = {b"EXIF": "exif", b"XMP ": "xmp"}
@@ -39,8 +39,14 @@ def split(raw: bytes) -> Parts:
 
 
 def size(raw: bytes) -> tuple[int, int]:
-    """Returns width and height from the header (sections 2.5 to 2.7)."""
+    """Returns width and height from the header (sections 2.5 to 2.7).
+
+    Raises:
+        Damaged: no header of a picture is where one has to be.
+    """
     chunk = raw[12:16]
+    if chunk not in _FIRST:
+        raise Damaged("it does not begin with a picture")
     if chunk == b"VP8X":
         width, height = (int.from_bytes(raw[i : i + 3], "little") for i in (24, 27))
         return width + 1, height + 1

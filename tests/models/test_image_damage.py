@@ -346,6 +346,11 @@ def test_odd_chunk_does_not_refuse_a_sound_webp(name: str, flags: int) -> None:
         np.testing.assert_array_equal(pixels(raw), expected)
 
 
+@pytest.mark.parametrize("body", [bytes(40), b"\xff" * 40])
+def test_webp_that_begins_with_no_picture_is_damaged_and_not_too_large(body: bytes) -> None:
+    assert refusal(riff(webp_chunk(b"abcd", body))) == "image.data"
+
+
 def test_odd_extension_does_not_refuse_a_sound_gif() -> None:
     raw = FILES["palette.GIF"]
     at = 13 + 3 * (2 << (raw[10] & 7))  # where the palette ends

@@ -233,6 +233,14 @@ def test_transparent_grey_of_any_depth_shows_white(bits: int) -> None:
         assert assert_right_or_refused(raw, right)
 
 
+def test_bits_above_the_depth_of_a_transparent_black_do_not_count() -> None:
+    for bits in (1, 2, 4, 8):
+        file = in_bits(GREY, bits)
+        file[5, 5] = 0
+        raw = png(file, bits, 0, chunk(b"tRNS", struct.pack(">H", 0xFFFF << bits & 0xFFFF)))
+        assert assert_right_or_refused(raw, np.where(file == 0, 255, shown(file, bits)))
+
+
 def test_transparent_grey_is_told_from_a_level_beside_it() -> None:
     levels = np.full((SIDE, SIDE), 1000, np.uint16)
     levels[:, 20:] = 1001  # the same in 8 bits
@@ -372,6 +380,14 @@ def test_jpeg_of_other_processes_is_a_kind_that_is_not_read(process: int) -> Non
     raw = bytearray(encoded(Image.fromarray(RGB), "JPEG"))
     raw[raw.index(b"\xff\xc0") + 1] = 0xC0 + process
     assert read(bytes(raw)) is None
+
+
+def test_jpeg_that_says_its_height_behind_the_scan_is_a_kind_that_is_not_read() -> None:
+    raw = bytearray(encoded(Image.fromarray(RGB), "JPEG"))
+    frame = raw.index(b"\xff\xc0")
+    raw[frame + 5 : frame + 7] = b"\0\0"
+    after = raw[:-2] + b"\xff\xdc\0\4" + bytes([0, SIDE]) + raw[-2:]
+    assert read(bytes(after)) is None
 
 
 def test_jpeg_ls_is_a_kind_that_is_not_read() -> None:

@@ -26,6 +26,10 @@ def numpy_file() -> bytes:
     return buffer.getvalue()
 
 
+def as_text(raw: bytes) -> bytes:
+    return raw.decode("utf-8", "replace").encode()
+
+
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><rect width="9" height="9"/></svg>'
 SENT = {
     "HEIC": ftyp(b"heic", b"mif1", b"heic"),
@@ -71,6 +75,16 @@ SENT = {
     "macOS": b"\0\x05\x16\x07" + bytes(20),
     "numpy": numpy_file(),
     "zeros": bytes(5000),
+    "CUR": b"\0\0\2\0\1\0" + bytes(40),
+    "TGA": encoded(PICTURE, "TGA"),
+    "TGA, packed": encoded(PICTURE, "TGA", compression="tga_rle"),
+    "TGA, grey": encoded(PICTURE.convert("L"), "TGA"),
+    "text, a JPEG that was decoded": as_text(encoded(PICTURE, "JPEG")),
+    "text, a PNG that was decoded": as_text(encoded(PICTURE, "PNG")),
+    "text, a JPEG that was encoded": encoded(PICTURE, "JPEG").decode("latin-1").encode(),
+    "text, a PNG that was encoded": encoded(PICTURE, "PNG").decode("latin-1").encode(),
+    "text, with line ends of Unix": encoded(PICTURE, "PNG").replace(b"\r\n", b"\n"),
+    "text, with line ends of Windows": encoded(PICTURE, "PNG").replace(b"\n", b"\r\n"),
 }
 
 

@@ -314,6 +314,15 @@ def test_decompression_bomb_is_refused_by_its_header(form: str) -> None:
     assert not leaked
 
 
+@pytest.mark.parametrize("side", [10_000, 30_000])
+def test_gif_whose_frame_is_larger_than_its_screen_has_too_many_pixels(side: int) -> None:
+    data = bytearray(encoded(picture(16, 16), "GIF"))
+    struct.pack_into("<HH", data, data.index(b",\0\0\0\0") + 5, side, side)
+    error = refused(bytes(data))
+    assert (error.field, error.limit) == ("image.pixels", 50_000_000)
+    assert "too many pixels" in str(error)
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_pixel_limit_is_the_last_size_let_in(form: str) -> None:
     using = ImagePreprocessor(SIZE, InputLimits(max_pixels=24 * 20))
