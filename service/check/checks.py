@@ -7,14 +7,16 @@ from dataclasses import replace
 
 import sqlalchemy
 
-from service.check import database, embeddings, tails, versions
+from service.check import database, embeddings, tails, values, versions
 from service.check.activations import activations
-from service.check.findings import Check, Finding, Store
+from service.check.findings import RESTORE, Check, Finding, Store
 from service.check.kept_inputs import kept_inputs
 
 CHECKS = (
     Check("schema", database.revision, needs_schema=False),
     Check("integrity", database.integrity, needs_schema=False),
+    Check("values", values.values),
+    Check("specs", values.specs),
     Check("active_versions", versions.active_versions),
     Check("weights", versions.weights),
     Check("labels", versions.labels),
@@ -45,8 +47,7 @@ def run_checks(store: Store, begin: Callable[[str], None]) -> Iterator[Finding]:
                 current = current and check.name != "schema"
         except sqlalchemy.exc.DatabaseError as error:
             current = current and check.name != "schema"
-            yield Finding(
-                f"the store cannot be read: {error.orig}",
-                "go back to a backup, or save what can be read: sqlite3 trunkline.db .recover",
-                check=check.name,
-            )
+            yield Finding(f"the store cannot be read: {error.orig}", RESTORE, check=check.name)
+        except Exception as error:  # what reads damaged values raises nearly anything
+            words = f"it met something that it cannot read: {type(error).__name__}: {error}"
+            yield Finding(words, RESTORE, check=check.name)

@@ -14,6 +14,7 @@ from service.store.example_sets import without_embedding
 
 _ROWS = 256
 _SHOWN = 3
+_NUMBER = np.dtype(np.float32).itemsize
 _AGAIN = "forget the example, upload it again, and train the head again"
 
 
@@ -39,7 +40,9 @@ def vectors(store: Store) -> Iterator[Finding]:
     )
     while rows := store.connection.execute(query.where(table.id > after)).all():
         for _, fingerprint, digest, vector, tenant in rows:
-            if len(vector) != usual[fingerprint]:
+            if len(vector) % _NUMBER:
+                words = f"has {len(vector)} bytes, which are no whole numbers"
+            elif len(vector) != usual[fingerprint]:
                 words = f"has {len(vector)} bytes, others have {usual[fingerprint]}"
             elif not np.isfinite(to_vector(vector)).all():
                 words = "holds a number that is not finite"

@@ -12,6 +12,8 @@ from sqlalchemy import Connection, select
 from service.store import schema
 from trunkline.values.notices import Notice
 
+RESTORE = "go back to a backup, or save what can be read: sqlite3 trunkline.db .recover"
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:

@@ -7,14 +7,17 @@ import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from sqlalchemy import Row, select
 
-from adapters import AdapterError, Head, HeadSpec
+from adapters import AdapterError, Head
 from service.check.embeddings import usual_lengths
 from service.check.findings import Finding, HeadName, Store
+from service.replies.reports import report_message
 from service.store import schema
 from service.store.version_members import unpack
+from service.store.versions import VersionRecord
 
 _TRAIN = "train the head again, and activate or delete this version"
 
@@ -106,12 +109,12 @@ def _versions(store: Store) -> Iterator[tuple[str, int]]:
         yield uid, version
 
 
-def _faults(row: Row[tuple[object, ...]], lengths: dict[str, int]) -> Iterator[str]:
+def _faults(row: Row[Any], lengths: dict[str, int]) -> Iterator[str]:
     try:
         named = json.loads(row.labels)
-        HeadSpec.from_json(json.loads(row.report).get("spec", {}))
+        report_message("", _record(row, named))
     except (ValueError, TypeError, KeyError, AttributeError, AdapterError) as error:
-        yield f"labels or report cannot be read: {error}"
+        yield f"labels or report cannot be read: {type(error).__name__}: {error}"
         return
     try:
         head = Head.from_safetensors(row.safetensors)
@@ -128,6 +131,19 @@ def _faults(row: Row[tuple[object, ...]], lengths: dict[str, int]) -> Iterator[s
     length = lengths.get(fingerprint, 4 * head.dim)
     if length != 4 * head.dim:
         yield f"the weights take {head.dim} numbers, the stored embeddings have {length // 4}"
+
+
+def _record(row: Row[Any], named: list[str]) -> VersionRecord:
+    return VersionRecord(
+        row.version,
+        row.source,
+        tuple(named),
+        json.loads(row.report),
+        row.example_count,
+        row.created_at,
+        row.backbone,
+        row.base_fingerprint,
+    )
 
 
 def _spellings(head: HeadName, version: int, names: Sequence[str]) -> Iterator[Finding]:

@@ -53,7 +53,7 @@ class Exporting:
             version=version_message(head, version),
             safetensors=weights,
             onnx=graph,
-            model_card=model_card(report_message(head, version), version),
+            model_card=model_card(report_message(head.resource, version), version),
             tail=tail,
         )
 
@@ -97,7 +97,7 @@ def _export(
 def _report(connection: Connection, name: VersionName) -> heads_pb2.HeadReport:
     head, version = find_version(connection, name)
     online = online_accuracy(connection, head.uid)
-    return report_message(head, version, online)
+    return report_message(head.resource, version, online)
 
 
 def _to_onnx(weights: bytes) -> bytes:

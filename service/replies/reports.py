@@ -9,7 +9,6 @@ import numpy as np
 
 from service.replies.heads import spec_message, timestamp
 from service.requests.tensors import to_tensor
-from service.store.head_records import HeadRecord
 from service.store.online_accuracy import OnlinePoint
 from service.store.versions import VersionRecord
 from trunkline.v1 import heads_pb2
@@ -21,12 +20,16 @@ MAX_NAMED = 1000
 
 
 def report_message(
-    head: HeadRecord, version: VersionRecord, online: Sequence[OnlinePoint] = ()
+    head: str, version: VersionRecord, online: Sequence[OnlinePoint] = ()
 ) -> heads_pb2.HeadReport:
-    """Converts a version's report, and how the head has done on feedback, to a message."""
+    """Converts a version's report, and how the head has done on feedback, to a message.
+
+    Args:
+        head: its resource name.
+    """
     report = version.report
     return heads_pb2.HeadReport(
-        head=head.resource,
+        head=head,
         version=version.version,
         family=report["family"],
         spec=spec_message(report["spec"]),

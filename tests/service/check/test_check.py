@@ -292,6 +292,67 @@ def test_example_without_an_embedding_is_found(data_dir: Path, found: Found) -> 
     assert f"takes: 1 ({digest})" in finding["words"]
 
 
+def test_embeddings_that_all_have_a_broken_length_are_found(data_dir: Path, found: Found) -> None:
+    change(data_dir, "UPDATE embeddings SET vector = ?", b"\0" * 7)
+    assert {finding["check"] for finding in found(data_dir)} == {"weights", "embeddings"}
+
+
+@pytest.mark.parametrize("value", [5, "text"])
+@pytest.mark.parametrize(
+    "column",
+    ["embeddings.vector", "versions.safetensors", "examples.input", "members.labels"],
+)
+def test_values_of_another_kind_are_found_and_end_no_check(
+    column: str, value: Any, data_dir: Path, found: Found
+) -> None:
+    table, name = column.split(".")
+    change(data_dir, f"UPDATE {table} SET {name} = ?", value)
+    findings = [finding for finding in found(data_dir) if finding["check"] == "values"]
+    (words,) = {finding["words"] for finding in findings}
+    assert f"column {name} of table {table} is not blob" in words
+
+
+@pytest.mark.parametrize("spec", ["{", "5", '{"family": "none"}', '{"front": 1}'])
+def test_spec_that_cannot_be_read_is_found(spec: str, data_dir: Path, found: Found) -> None:
+    change(data_dir, "UPDATE heads SET spec = ?", spec)
+    findings = [finding for finding in found(data_dir) if finding["check"] == "specs"]
+    assert [finding["head"] for finding in findings] == ["acme/defects"]
+    change(data_dir, "UPDATE heads SET spec = '{}'")
+    change(data_dir, "UPDATE jobs SET state = 'queued', spec = ?", spec)
+    words = only(found(data_dir), "specs")["words"]
+    assert "a waiting training's" in words
+
+
+@pytest.mark.parametrize("column", ["labels", "report"])
+@pytest.mark.parametrize("value", ["{}", "[]", "5", "{"])
+def test_labels_and_reports_that_no_reply_can_show_are_found(
+    value: str, column: str, data_dir: Path, found: Found
+) -> None:
+    change(data_dir, f"UPDATE versions SET {column} = ?", value)
+    findings = [finding for finding in found(data_dir) if finding["check"] == "weights"]
+    assert {finding["version"] for finding in findings} == {1}
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("ALTER TABLE examples RENAME COLUMN own_label TO other", "column own_label of table"),
+        ("DROP TABLE embeddings", "table embeddings is not there"),
+        ("INSERT INTO alembic_version VALUES ('0001')", "0001 and"),
+        ("DELETE FROM alembic_version", "of no revision"),
+    ],
+)
+def test_schema_that_is_not_what_it_says_is_found(
+    statement: str, words: str, data_dir: Path, found: Found
+) -> None:
+    with closing(sqlite3.connect(data_dir / "trunkline.db", isolation_level=None)) as database:
+        database.execute("PRAGMA foreign_keys = off")
+        database.execute(statement)
+    finding = only(found(data_dir), "schema")
+    assert words in finding["words"]
+    assert "backup" in finding["remedy"]
+
+
 def test_damaged_activations_are_found(data_dir: Path, found: Found) -> None:
     with closing(sqlite3.connect(data_dir / "trunkline.db")) as database:
         (uid,) = database.execute("SELECT uid FROM heads").fetchone()
