@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from sqlalchemy import Column, Float, LargeBinary, String, Table, func, select
+from sqlalchemy import Column, ColumnElement, Float, LargeBinary, String, Table, func, select
 
 from adapters import AdapterError, HeadSpec
 from service.check.findings import RESTORE, Finding, Store
@@ -41,7 +41,7 @@ def specs(store: Store) -> Iterator[Finding]:
                 yield Finding(f"{whose} spec cannot be read: {error}", RESTORE, resource)
 
 
-def _is_odd(column: Column[object]) -> object:
+def _is_odd(column: Column[object]) -> ColumnElement[bool]:
     kind = func.typeof(column)
     return column.is_not(None) & kind.not_in(_kinds(column))
 

@@ -87,3 +87,7 @@ def test_commands_tell_of_long_texts(cli: Cli, tenant: str, tmp_path: Path) -> N
     assert [line.endswith("\ttruncated") for line in predicted.stdout.splitlines()] == [True, False]
     as_json = cli("predict", f"{tenant}/notes", "--text", LONG, "--json")
     assert json.loads(as_json.stdout)["truncated"] is True
+    told = cli("feedback", f"{tenant}/notes", "--text", LONG, "short")
+    assert "1 text longer than the backbone's window, beyond which nothing counts" in told.stderr
+    told = cli("feedback", f"{tenant}/notes", "--text", SHORT, "short", "--json")
+    assert json.loads(told.stdout)["notices"] == []

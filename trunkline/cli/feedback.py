@@ -8,6 +8,7 @@ from trunkline.clients.client import Client
 from trunkline.values.heads import Head, LiveState
 from trunkline.values.inputs import Image, Text
 from trunkline.values.outcomes import RowFailure
+from trunkline.values.upload_notices import truncated_notice
 
 
 @click.command(short_help="Tell a head the right label of an input.")
@@ -29,9 +30,12 @@ def feedback(
     (outcome,) = client.feedback(head, [(item, label)])
     if isinstance(outcome, RowFailure):
         raise Failure(failure_words(outcome))
+    notices = [truncated_notice(1)] if outcome.truncated else []
+    out.notices(notices)
     found = client.get_head(head)
     if out.as_json:
-        out.document({"head": head, "label": label, "receipt": outcome, "live": found.live})
+        said = {"head": head, "label": label, "receipt": outcome, "live": found.live}
+        out.document({**said, "notices": notices})
     else:
         before = outcome.previous_label
         click.echo(f"stored as {outcome.id}" + (f", in place of {before}" if before else ""))

@@ -50,9 +50,7 @@ def upload_notices(upload: Upload, name: Callable[[int], str]) -> list[Notice]:
             names = tuple(_named(row, name(row.row)) for row in rows)
             notices.append(Notice(change.value, words(count), count, names))
     if count := upload.truncated_count:
-        texts = counted(count, "text")
-        cut = f"{texts} longer than the backbone's window, beyond which nothing counts"
-        notices.append(Notice("text_truncated", cut, count, tuple(map(name, upload.truncated))))
+        notices.append(truncated_notice(count, tuple(map(name, upload.truncated))))
     if broken := upload.interruptions:
         told = (
             f"the upload was interrupted {counted(broken, 'time')} and continued; changes by rows "
@@ -60,6 +58,13 @@ def upload_notices(upload: Upload, name: Callable[[int], str]) -> list[Notice]:
         )
         notices.append(Notice("upload_interrupted", told, broken))
     return notices
+
+
+def truncated_notice(count: int, names: tuple[str, ...] = ()) -> Notice:
+    """Returns the notice of texts that the backbone does not take to their end."""
+    texts = counted(count, "text")
+    words = f"{texts} longer than the backbone's window, beyond which nothing counts"
+    return Notice("text_truncated", words, count, names)
 
 
 def _named(row: ChangedRow, name: str) -> str:
