@@ -27,6 +27,9 @@ _PIXELS = frozenset(
     | {278, 279, 292, 293, 317, 322, 323, 325, 332, 347}
     | {*range(512, 522), 529, 531, 532}
 )
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+"""Bytes of a value of each type; up to four stand in the entry itself."""
+_INLINE = 4
 _WEBP = 50001
 _SHORT, _BYTES = 3, (1, 7)
 _WHITE_IS_ZERO, _UNCOMPRESSED, _SEPARATE, _UNSIGNED, _PREMULTIPLIED = 0, 1, 2, 1, 1
@@ -45,6 +48,8 @@ def split(raw: bytes) -> Parts:
         return Parts(raw)  # cut off: the decoders know what they can do without
     entries = [raw[start : start + 12] for start in range(at + 2, end, 12)]
     kept = [entry for entry in entries if _is_needed(*struct.unpack_from(f"{order}HHI", entry))]
+    if any(_overlaps(*struct.unpack_from(f"{order}2xHII", entry), at, end) for entry in kept):
+        return Parts(raw)  # damaged: the values would be others once the directory is written anew
     directory = struct.pack(f"{order}H", len(kept)) + b"".join(kept) + bytes(4)
     return Parts(raw[:at] + directory + raw[at + len(directory) :])
 
@@ -62,7 +67,7 @@ def levels(_pixels: bytes, image: ImageFile.ImageFile) -> OpenedImage:
         # Written with 8 bits a level in place of 16; libtiff takes it like that, too.
         image.palette = ImagePalette.raw("RGB;L", tuple(tags[_COLOURS]))
     black, white = 0, (1 << min(max(bits), 16)) - 1
-    if tags.get(_PHOTOMETRIC, _WHITE_IS_ZERO) == _WHITE_IS_ZERO:
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
         black, white = white, black
     return OpenedImage(image, black=black, white=white)
 
@@ -112,6 +117,12 @@ def _is_needed(tag: int, form: int, count: int) -> bool:
     if tag == _ORIENTATION:
         return form == _SHORT and count == 1
     return tag in _PIXELS or (tag == _XMP and form in _BYTES and count > 1)
+
+
+def _overlaps(form: int, count: int, where: int, start: int, end: int) -> bool:
+    """Says whether an entry's values stand between two places of the file."""
+    length = _SIZES.get(form, 0) * count
+    return length > _INLINE and where < end and start < where + length
 
 
 def _described(tags: TiffImagePlugin.ImageFileDirectory_v2) -> str:

@@ -394,3 +394,15 @@ def test_odd_tag_does_not_refuse_a_sound_tiff(name: str, packed: bool) -> None:
     plain = samples.tiff(data, size, 8, 2, 3, compression=compression)
     odd = samples.tiff(data, size, 8, 2, 3, compression=compression, more=[ODD_TAGS[name]])
     np.testing.assert_array_equal(pixels(odd), pixels(plain))
+
+
+@pytest.mark.parametrize("tag", [256, 257, 259, 277])
+@pytest.mark.parametrize("bit", range(8))
+def test_tag_of_a_tiff_whose_count_is_damaged_is_read_as_pillow_reads_it(
+    tag: int, bit: int
+) -> None:
+    size = (42, 30)  # as an offset, the width leads to the height's value
+    raw = bytearray(samples.tiff(samples.rgb(*size).tobytes(), size, 8, 2, 3, more=[(254, 4, [0])]))
+    (entry,) = (at for at in range(10, 160, 12) if struct.unpack_from("<H", raw, at) == (tag,))
+    raw[entry + 4] ^= 1 << bit  # its count
+    assert_read_as_pillow_does(bytes(raw), f"tag {tag}")

@@ -214,6 +214,13 @@ def test_refusal_says_what_the_pixels_are() -> None:
     assert caught.value.value == value
 
 
+def test_wide_grey_of_no_photometric_tag_is_black_at_zero() -> None:
+    plain = tiff(packed(in_bits(GREY, 16), 16, "<"), SIZE, 16, BLACK_IS_ZERO)
+    untold = plain.replace(struct.pack("<HH", 262, 3), struct.pack("<HH", 65000, 3), 1)
+    assert untold != plain
+    assert assert_right_or_refused(untold, GREY)
+
+
 # PNG.
 
 
