@@ -48,7 +48,8 @@ def split(raw: bytes) -> Parts:
         return Parts(raw)  # cut off: the decoders know what they can do without
     entries = [raw[start : start + 12] for start in range(at + 2, end, 12)]
     kept = [entry for entry in entries if _is_needed(*struct.unpack_from(f"{order}HHI", entry))]
-    if any(_overlaps(*struct.unpack_from(f"{order}2xHII", entry), at, end) for entry in kept):
+    places = [_values_at(*struct.unpack_from(f"{order}2xHII", entry)) for entry in kept]
+    if any(place.start < end and at < place.stop for place in places if place):
         return Parts(raw)  # damaged: the values would be others once the directory is written anew
     directory = struct.pack(f"{order}H", len(kept)) + b"".join(kept) + bytes(4)
     return Parts(raw[:at] + directory + raw[at + len(directory) :])
@@ -119,10 +120,10 @@ def _is_needed(tag: int, form: int, count: int) -> bool:
     return tag in _PIXELS or (tag == _XMP and form in _BYTES and count > 1)
 
 
-def _overlaps(form: int, count: int, where: int, start: int, end: int) -> bool:
-    """Says whether an entry's values stand between two places of the file."""
+def _values_at(form: int, count: int, where: int) -> range:
+    """Returns where in the file an entry's values are; empty where they stand in the entry."""
     length = _SIZES.get(form, 0) * count
-    return length > _INLINE and where < end and start < where + length
+    return range(where, where + length if length > _INLINE else where)
 
 
 def _described(tags: TiffImagePlugin.ImageFileDirectory_v2) -> str:

@@ -32,3 +32,16 @@ async def test_long_text_is_known_where_a_tail_answers(start_server: StartServer
     async with start_server() as server:
         assert list((await server.predict(*LONG_AND_SHORT)).truncated) == [0]
         assert (await server.report()).truncated_count == 1
+
+
+async def test_long_text_is_known_after_its_head_has_moved(start_server: StartServer) -> None:
+    async with start_server() as server:
+        await server.create(keep_inputs=True)
+        await server.add({**MANY, LONG: "red", "red 1": "red"})
+        await server.train()
+    async with start_server(fingerprint="0" * 64) as server:
+        await server.train(backbone="tiny/text")
+        assert (await server.report()).truncated_count == 1
+        assert list((await server.predict(*LONG_AND_SHORT)).truncated) == [0]
+    async with start_server(fingerprint="0" * 64) as server:
+        assert list((await server.predict(*LONG_AND_SHORT)).truncated) == [0]
