@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters import InvalidArgument, PairedTest
+from adapters.sequential_comparison import PATIENCE
 
 pytestmark = pytest.mark.costly
 
@@ -24,6 +26,22 @@ def after(wins: int, losses: int, error_rate: float = 0.05) -> PairedTest:
         for _ in range(count):
             test.observe(*OUTCOMES[outcome])
     return test
+
+
+def following(outcomes: Iterable[str]) -> PairedTest:
+    test = PairedTest(0.05)
+    for outcome in outcomes:
+        test.observe(*OUTCOMES[outcome])
+    return test
+
+
+def needed(test: PairedTest, outcomes: Sequence[str]) -> int:
+    """How many of the outcomes it takes until the copy is called better; all, if it is not."""
+    for count, outcome in enumerate(outcomes, 1):
+        test.observe(*OUTCOMES[outcome])
+        if test.better:
+            return count
+    return len(outcomes)
 
 
 def share_that_ever_calls(chance: float, runs: int, steps: int, error_rate: float) -> float:
@@ -51,46 +69,85 @@ def test_no_better_copy_is_rarely_called_better_with_a_look_at_every_step(
 
 def test_better_copy_is_called_better_soon() -> None:
     assert share_that_ever_calls(0.75, 100, 60, 0.05) >= 0.9
-    assert share_that_ever_calls(0.95, 100, 12, 0.05) >= 0.9
+    assert share_that_ever_calls(0.95, 100, 16, 0.05) >= 0.9
 
 
-def test_null_is_a_martingale_and_every_worse_copy_less() -> None:
+@given(outcomes=st.lists(st.sampled_from(("win", "loss")), max_size=60))
+def test_null_is_a_martingale_and_every_worse_copy_less(outcomes: list[str]) -> None:
     """The expected e-value after one more discordant pair, computed exactly."""
-    for wins, losses in ((0, 0), (3, 1), (10, 14), (40, 22)):
-        now = after(wins, losses).evidence_better
-        win = after(wins + 1, losses).evidence_better
-        loss = after(wins, losses + 1).evidence_better
-        assert (win + loss) / 2 == pytest.approx(now, rel=1e-9)
-        assert 0.4 * win + 0.6 * loss <= now * (1 + 1e-9)
+    now = following(outcomes).evidence_better
+    win = following([*outcomes, "win"]).evidence_better
+    loss = following([*outcomes, "loss"]).evidence_better
+    assert (win + loss) / 2 == pytest.approx(now, rel=1e-9)
+    assert 0.4 * win + 0.6 * loss <= now * (1 + 1e-9)
 
 
-@pytest.mark.parametrize(("wins", "losses"), [(0, 0), (7, 2), (2, 7), (60, 40)])
-def test_evidence_is_the_mean_likelihood_ratio_over_all_alternatives(
-    wins: int, losses: int
-) -> None:
+def mean_ratio(wins: int, losses: int) -> float:
+    """Mean likelihood ratio over all alternatives, of which those near a fair coin count more."""
+
     def ratio(p: float) -> float:
-        return 2 * (2 * p) ** wins * (2 * (1 - p)) ** losses
+        return 8 * (1 - p) * (2 * p) ** wins * (2 * (1 - p)) ** losses
 
-    expected = scipy.integrate.quad(ratio, 0.5, 1.0)[0]
-    assert after(wins, losses).evidence_better == pytest.approx(expected, rel=0.01)
+    return float(scipy.integrate.quad(ratio, 0.5, 1.0)[0])
+
+
+@given(outcomes=st.lists(st.sampled_from(("win", "loss")), max_size=40))
+def test_evidence_is_the_mean_likelihood_ratio_over_all_starts_and_alternatives(
+    outcomes: list[str],
+) -> None:
+    expected, waiting = 0.0, 1.0
+    for start in range(len(outcomes)):
+        since = outcomes[start:]
+        expected += (
+            waiting / (start + PATIENCE) * mean_ratio(since.count("win"), since.count("loss"))
+        )
+        waiting -= waiting / (start + PATIENCE)
+    assert following(outcomes).evidence_better == pytest.approx(expected + waiting, rel=0.01)
 
 
 @given(outcomes=st.lists(st.sampled_from(sorted(OUTCOMES)), max_size=60))
-def test_only_discordant_pairs_count_and_their_order_does_not(outcomes: list[str]) -> None:
-    test = PairedTest(0.05)
-    for outcome in outcomes:
-        test.observe(*OUTCOMES[outcome])
-    counted = after(outcomes.count("win"), outcomes.count("loss"))
+def test_only_discordant_pairs_count(outcomes: list[str]) -> None:
+    discordant = [outcome for outcome in outcomes if outcome in ("win", "loss")]
+    test, counted = following(outcomes), following(discordant)
     assert test.evidence_better == counted.evidence_better
     assert test.evidence_worse == counted.evidence_worse
 
 
-@given(wins=st.integers(0, 60), losses=st.integers(0, 60))
-def test_the_two_directions_mirror_each_other(wins: int, losses: int) -> None:
-    one, other = after(wins, losses), after(losses, wins)
+def test_copy_that_gets_better_late_needs_little_more_than_one_that_was_better_at_once() -> None:
+    """Early scores, of a copy that was no better yet, do not weigh down those that come later."""
+    rng = np.random.default_rng(5)
+    late, at_once = [], []
+    for _ in range(40):
+        before = rng.permutation(["win", "loss"] * 100).tolist()
+        after_it = ["win" if won else "loss" for won in rng.random(400) < 0.75]
+        late.append(needed(following(before), after_it))
+        at_once.append(needed(PairedTest(0.05), after_it))
+    growth = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)  # of the capital's logarithm, a pair
+    assert np.mean(late) <= np.mean(at_once) + math.log(200**2 / PATIENCE**2) / growth
+
+
+@given(outcomes=st.lists(st.sampled_from(("win", "loss")), max_size=120))
+def test_the_two_directions_mirror_each_other(outcomes: list[str]) -> None:
+    mirrored = ["loss" if outcome == "win" else "win" for outcome in outcomes]
+    one, other = following(outcomes), following(mirrored)
     assert one.evidence_better == other.evidence_worse
     assert one.better == other.worse
-    assert not (one.better and one.worse)
+
+
+def test_copy_that_was_better_is_called_worse_soon_after_it_has_become_so() -> None:
+    test = after(30, 0)
+    assert test.better
+    assert not test.worse
+    assert needed_to_be_worse(test) < 30
+
+
+def needed_to_be_worse(test: PairedTest) -> int:
+    """How many losses in a row it takes."""
+    for count in range(1, 100):
+        test.observe(*OUTCOMES["loss"])
+        if test.worse:
+            return count
+    raise AssertionError("100 losses in a row are not enough")
 
 
 def test_decision_is_the_evidence_against_the_error_rate() -> None:
