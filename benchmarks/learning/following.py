@@ -35,6 +35,8 @@ class Following:
             change in the stream was detected.
     """
 
+    _copy: LiveCopy
+
     def __init__(
         self,
         embeddings: NDArray[np.float32],
@@ -46,6 +48,7 @@ class Following:
         self._rules = Rules(
             policy, settings["live_error_rate"].default, settings["drift_delta"].default
         )
+        self._spec = spec
         self.active = adapters.fit(embeddings, labels, spec, fingerprint="f" * 64).head
         self.sent = 0
         self.promotions: list[int] = []
@@ -83,7 +86,10 @@ class Following:
         )
         if learned.changed_at is not None:
             self._begin_anew(learned.changed_at)
-        elif self._copy.decision is Decision.DROP:
+            return
+        if self._copy.stale:
+            self._copy = self._made(self._copy)
+        if self._copy.decision is Decision.DROP:
             self.drops.append(self.sent)
             self._begin()
         elif self._copy.decision is Decision.COMPARE and self._copy.passes(
@@ -122,12 +128,14 @@ class Following:
         ]
         self._begin()
 
-    def _made(self) -> LiveCopy:
+    def _made(self, before: LiveCopy | None = None) -> LiveCopy:
         return LiveCopy(
-            1,
+            1 + len(self.promotions),
             self.active,
             self._standing_on,
             self._feedback,
             self._rules,
             changed=self._changed,
+            spec=self._spec,
+            before=before,
         )

@@ -17,8 +17,12 @@ from service.live.policy import Policy
 
 SEEDS, FEEDBACK = 10, 500
 BASE, FEW = 200, 30
+CLEAN_SEEDS = 20
+CLEAN = {"textile": 1470, "digits": 500, "sentiment": 1000}
+"""Clean feedbacks within which the live copy is to take over. A gain of 4 points takes some
+1,000 to prove at an error rate of 5 % where 15 % of the answers differ: all that there is."""
 FLIPPED = 0.3
-MOST_LOSS, WANTED_PROMOTED = 0.01, 0.8
+MOST_LOSS, WANTED_SHARE, WANTED_PROMOTED = 0.01, 0.8, 0.8
 
 HARMFUL = {
     "flipped": "30 % of the labels flipped at random",
@@ -53,8 +57,10 @@ class Outcome:
         end: the same for what served at the end.
         promotions: how often the live copy took over.
         drops: how often it had to go.
-        possible: what a head trained on everything gains over the starting version; measured for
-            clean streams only, else nan.
+        first: after how many feedbacks it first did; None if it never did.
+        copied: what a live copy that never takes over gains over the starting version in the first
+            `FEEDBACK` feedbacks; measured for clean streams only, else nan.
+        possible: what a training on the same gains.
     """
 
     sent: int
@@ -62,6 +68,8 @@ class Outcome:
     end: float
     promotions: int
     drops: int
+    first: int | None
+    copied: float
     possible: float
 
 
@@ -91,7 +99,11 @@ def measure(run: Run) -> list[Table]:
         for name in DATA
         for seed in seeds
     ]
-    clean = [Trial(run.cache, name, "clean", seed, FEW, count) for name in DATA for seed in seeds]
+    clean = [
+        Trial(run.cache, name, "clean", seed, FEW, run.size(CLEAN[name], 60))
+        for name in DATA
+        for seed in range(run.size(CLEAN_SEEDS, 1))
+    ]
     before, after = run.size(BEFORE, 100), run.size(AFTER, 300)
     drifting = [
         Trial(run.cache, name, "drift", seed, base, before, after)
@@ -134,12 +146,18 @@ def _outcome(trial: Trial) -> Outcome:
         if stream.active is not serving:
             serving = stream.active
             found.append(accuracy(serving, data, test))
-    possible = np.nan
+    copied = possible = np.nan
     if trial.kind == "clean":
-        fresh = _trained(data, np.concatenate([base, rest[:sent]]), trial.seed)
+        same = rest[: min(sent, FEEDBACK)]
+        copy = _following(data, base, trial, Policy.MANUAL)
+        for row in same.tolist():
+            copy.send(data.embeddings[row], str(data.labels[row]))
+        copied = accuracy(copy.live, data, test) - start
+        fresh = _trained(data, np.concatenate([base, same]), trial.seed)
         possible = accuracy(fresh, data, test) - start
     worst, end = min(found) - start, found[-1] - start
-    return Outcome(sent, worst, end, len(stream.promotions), len(stream.drops), possible)
+    moves = len(stream.promotions), len(stream.drops), next(iter(stream.promotions), None)
+    return Outcome(sent, worst, end, *moves, copied, possible)
 
 
 def _following(data: Embedded, rows: Rows, trial: Trial, policy: Policy) -> Following:
@@ -226,17 +244,34 @@ def _clean_table(trials: list[Trial], outcomes: list[Outcome]) -> Table:
     rows = []
     for name in DATA:
         found = _of(trials, outcomes, "clean", name)
-        promoted = sum(outcome.promotions > 0 for outcome in found)
-        met = yes_or_no(promoted >= WANTED_PROMOTED * len(found))
-        ends = points([outcome.end for outcome in found])
-        possible = points([outcome.possible for outcome in found])
-        rows.append((name, f"{promoted} of {len(found)}", ends, possible, met))
+        firsts = sorted(outcome.first for outcome in found if outcome.first is not None)
+        copied = [outcome.copied for outcome in found]
+        possible = [outcome.possible for outcome in found]
+        share = float(np.mean(copied) / np.mean(possible))
+        proven = len(firsts) >= WANTED_PROMOTED * len(found)
+        at = f"{np.median(firsts):.0f}" if firsts else ""
+        gains = points(copied), points(possible), f"{share:.2f}"
+        kept = f"{found[0].sent:,}", f"{len(firsts)} of {len(found)}", at
+        met = yes_or_no(share >= WANTED_SHARE), yes_or_no(proven)
+        rows.append((name, *gains, met[0], *kept, met[1]))
     note = (
-        f"A head of {FEW} examples, policy `gated`, up to {trials[0].feedback} clean feedbacks. "
-        "Held-out accuracy of what serves at the end, and of a head trained on all of it, minus "
-        "that of the starting version. Wanted: promoted in at least 8 of 10 seeds."
+        f"A head of {FEW} examples. Gain: held-out accuracy of the live copy after {FEEDBACK} "
+        "clean feedbacks, minus that of the starting version; possible: of a training on the same. "
+        "Promoted: policy `gated`, within so many feedbacks; the median of those that were. "
+        f"Wanted: {WANTED_SHARE:.0%} of what is possible, and promoted in {WANTED_PROMOTED:.0%} of "
+        "the seeds."
     )
-    columns = ("data set", "promoted", "gain, points", "possible, points", "met")
+    columns = (
+        "data set",
+        "gain, points",
+        "possible",
+        "share",
+        "met",
+        "sent",
+        "promoted",
+        "after",
+        "met",
+    )
     return Table("Feedback that helps", columns, rows, note)
 
 

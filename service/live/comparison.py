@@ -10,11 +10,11 @@ import numpy as np
 import scipy.special
 from numpy.typing import NDArray
 
-from adapters import Head
+from adapters import Head, HeadSpec
 from adapters.folds import grouped_folds, stratified_folds
 from adapters.groups import Groups, numbers_of
 from adapters.groups import held_out as can_be_held_out
-from adapters.live import LiveHead, live_head
+from adapters.live import LiveHead, chosen_anew, live_head
 from adapters.near_copies import EXACT
 from service.serving.scoring import answers
 from service.store.live_set import LiveFeedback, Member
@@ -37,6 +37,10 @@ little more than the shares of its classes, that alone makes it wrong, and any c
 """
 
 FOLDS = 10
+
+MEASURED = 200
+"""Predictions that a measure by folds takes at least, by dealing few examples again and again: on
+30, where another deal changes every fourth answer, one deal says little."""
 
 _SLACK = 1e-9
 
@@ -68,15 +72,22 @@ class Comparison:
         return self.examples > 0 and self.worse_class is None and self.live >= needed
 
 
-def compare(labels: Sequence[str], active: Sequence[bool], live: Sequence[bool]) -> Comparison:
-    """Compares both by the examples on which each was right.
+def compare(labels: Sequence[str], active: Sequence[float], live: Sequence[bool]) -> Comparison:
+    """Compares both by how often each was right on the examples.
 
     The error is that of a difference of paired shares (McNemar 1947, Psychometrika 12:153). A class
     is shown to fare worse by a sign test on those of its examples that exactly one of the two gets
     right, at an error rate that is shared among the classes (Bonferroni). Without it, what is
     always mislabelled would be outweighed by what is gained elsewhere.
+
+    Args:
+        labels: of the examples.
+        active: how often the active version was right about each, from 0 to 1; more often than not
+            counts as right in the sign test.
+        live: whether the live copy was.
     """
-    one, other, classes = np.array(active), np.array(live), np.array(labels, dtype=object)
+    share, other = np.array(active, dtype=np.float64), np.array(live, dtype=np.bool_)
+    one, classes = share > 0.5, np.array(labels, dtype=object)
     if not len(classes):
         return Comparison(0.0, 0.0, 0)
     names = sorted(set(labels))
@@ -88,9 +99,9 @@ def compare(labels: Sequence[str], active: Sequence[bool], live: Sequence[bool])
             chances[name] = float(scipy.special.bdtrc(lost - 1, lost + won, 0.5))
     worst = min(chances, key=lambda name: chances[name], default=None)
     shown = worst is not None and chances[worst] <= CLASS_ERROR_RATE / len(names)
-    error = math.sqrt(int((one != other).sum())) / len(classes)
+    error = math.sqrt(float(np.sum((share - other) ** 2))) / len(classes)
     return Comparison(
-        float(one.mean()), float(other.mean()), len(classes), error, worst if shown else None
+        float(share.mean()), float(other.mean()), len(classes), error, worst if shown else None
     )
 
 
@@ -111,38 +122,52 @@ def groups_of(examples: Sequence[Example]) -> Groups:
     return Groups.find(np.stack([item.vector for item in examples]), targets, names)
 
 
-def held_out(head: Head, examples: Sequence[Example], groups: Mapping[str, int]) -> dict[str, bool]:
-    """Returns by digest whether a head like this is right about an example it did not learn.
+def held_out(
+    head: Head,
+    examples: Sequence[Example],
+    groups: Mapping[str, int],
+    spec: HeadSpec | None = None,
+) -> dict[str, float]:
+    """Returns by digest how often a head like this is right about an example it did not learn.
 
-    It is trained without the example's group, whose number `groups` has by digest. Nobody is right
-    about the only group of a class.
+    It is trained without the example's group. Nobody is right about the only group of a class.
+
+    Args:
+        groups: the number of each example's group, by digest.
+        spec: by which every fold chooses front and strength for itself; None keeps the head's. A
+            choice that has seen an example is too good on it, and of few examples by much.
     """
     live = train(head, examples)
     if len(examples) > FEW or not live.ready:
         right = left_out(live, examples, [item.weight for item in examples], groups)
-        return {item.digest: bool(r) for item, r in zip(examples, right, strict=True)}
-    folds = _folds(examples, groups)
-    found = {item.digest: False for item in examples}
-    for fold in np.unique(folds[folds >= 0]):
-        rest = train(head, [item for item, f in zip(examples, folds, strict=True) if f != fold])
-        out = [item for item, f in zip(examples, folds, strict=True) if f == fold]
-        correct = right_about(rest.head if rest.ready else None, out)
-        found |= {item.digest: bool(r) for item, r in zip(out, correct, strict=True)}
-    return found
+        return {item.digest: float(r) for item, r in zip(examples, right, strict=True)}
+    deals = math.ceil(MEASURED / len(examples))
+    counts = np.zeros(len(examples))
+    for deal in range(deals):
+        folds = _folds(examples, groups, deal)
+        for fold in np.unique(folds[folds >= 0]):
+            kept = [item for item, f in zip(examples, folds, strict=True) if f != fold]
+            out = np.flatnonzero(folds == fold)
+            rest = train(head if spec is None else choose(head, spec, kept), kept)
+            found = right_about(
+                rest.head if rest.ready else None, [examples[i] for i in out.tolist()]
+            )
+            counts[out] += [bool(right) for right in found]
+    return {item.digest: float(n) / deals for item, n in zip(examples, counts, strict=True)}
 
 
-def _folds(examples: Sequence[Example], groups: Mapping[str, int]) -> NDArray[np.intp]:
+def _folds(examples: Sequence[Example], groups: Mapping[str, int], seed: int) -> NDArray[np.intp]:
     """Returns the fold of each example; -1 for those of the only group of a class."""
     _, targets = np.unique([item.label for item in examples], return_inverse=True)
     numbers = np.array([groups[item.digest] for item in examples], dtype=np.intp)
     several = len(np.unique(numbers))
     if several == len(examples):
-        return stratified_folds(targets, min(FOLDS, several), seed=0)
+        return stratified_folds(targets, min(FOLDS, several), seed)
     held = can_be_held_out(targets, numbers, int(targets.max()) + 1)
     if not held.any():
         return np.full(len(examples), -1, dtype=np.intp)
     count = min(FOLDS, len(np.unique(numbers[held])))
-    return grouped_folds(targets, numbers, held, count, seed=0)
+    return grouped_folds(targets, numbers, held, count, seed)
 
 
 def left_out(
@@ -202,6 +227,17 @@ def train(head: Head, examples: Sequence[Example]) -> LiveHead:
     return live_head(
         head,
         _vectors(examples, head.dim),
+        [item.label for item in examples],
+        np.array([item.weight for item in examples], dtype=np.float64),
+    )
+
+
+def choose(version: Head, spec: HeadSpec, examples: Sequence[Example]) -> Head:
+    """Trains a version anew on these examples, front and strength chosen on them."""
+    return chosen_anew(
+        version,
+        spec,
+        _vectors(examples, version.dim),
         [item.label for item in examples],
         np.array([item.weight for item in examples], dtype=np.float64),
     )

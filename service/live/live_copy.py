@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters import Head
+from adapters import Head, HeadSpec
 from adapters.drift import MAX_WINDOW, DriftDetector
-from adapters.live import REFRESH_UPDATES, Change
+from adapters.live import REFRESH_UPDATES, Change, NearCopies
 from adapters.novelty import MAX_KEPT_PER_CLASS, unit
 from service.live.comparison import (
     Comparison,
     Example,
+    choose,
     compare,
     groups_by_digest,
     held_out,
@@ -29,6 +30,7 @@ from service.live.comparison import (
 )
 from service.live.policy import Policy, Rules
 from service.live.promotion_gate import Decision, PromotionGate
+from service.live.replay import replay
 from service.store.live_outcomes import Score
 from service.store.live_set import LiveFeedback, Member
 
@@ -44,9 +46,9 @@ class Learned:
     """The result of learning some feedback.
 
     Attributes:
-        scores: of what was learned, in order.
-        changed_at: id of the first feedback after a change in the stream, or None. What came after
-            it was detected is not learned: the copy is to be made anew.
+        scores: of what was learned, in order. What came after a change was detected, or after the
+            copy had become `stale`, is not learned: the copy is to be made anew.
+        changed_at: id of the first feedback after a change in the stream, or None.
     """
 
     scores: list[Score]
@@ -62,10 +64,16 @@ class LiveCopy:
         members: examples to build on beside the feedback; none after a change in the stream.
         feedback: all of it, oldest first. What was learned before is learned again, and its
             scores are taken as they are; the rest is for `learn`.
+        spec: that the version was trained with, by which front and strength (and family, if it is
+            "auto") are chosen again as examples come; None where they stay.
+        before: a copy of the version that this one takes the place of; how the version fares
+            without each member is taken from it, if the members are the same.
 
     Attributes:
         through: id of the last feedback it has learned, 0 for none.
         gate: whether it may take over.
+        basis: what gave it family, front and strength: the version, or the last choice.
+        chosen_on: how many examples that was chosen on; 0 for the version.
 
     Raises:
         adapters.InvalidArgument: no copy can move on from this version.
@@ -80,27 +88,39 @@ class LiveCopy:
         rules: Rules,
         *,
         changed: bool,
+        spec: HeadSpec | None = None,
+        before: LiveCopy | None = None,
     ) -> None:
         learned = [item for item in feedback if item.learned]
         self.version = version
         self.active = active
         self.changed = changed
         self.rules = rules
+        self._spec = spec
         self.through = 0
         self.gate = PromotionGate(rules.error_rate)
         self.drift = DriftDetector(rules.drift_delta)
         self._observed: deque[int] = deque(maxlen=MAX_WINDOW)
         self._taught: dict[str, deque[NDArray[np.float32]]] = {}
-        both: list[Member | LiveFeedback] = [*members, *learned]
-        examples = {item.digest: item for item in both}
-        self._known = {digest: (item.label, item.weight) for digest, item in examples.items()}
-        self._live = train(active, list(examples.values()))
-        self._baseline: dict[str, bool] | None = None
+        history = replay(members, learned)
+        self._due = history.due if spec is not None else None
+        self.basis, self.chosen_on = active, 0
+        if spec is not None and history.chosen_on:
+            self.basis = choose(active, spec, history.chosen_on)
+            self.chosen_on = len(history.chosen_on)
+        self._known = {item.digest: (item.label, item.weight) for item in history.examples}
+        self._live = train(self.basis, history.examples)
+        self._members = {item.digest: (item.label, item.weight) for item in members}
+        same = before is not None and (version, self._members) == (before.version, before._members)
+        self._baseline: dict[str, float] | None = None
+        if before is not None and same:
+            self._baseline = before._baseline
+        self._seen = NearCopies(active.dim)
         self.feedback_count = 0
-        for item in learned:
+        for item, near in zip(learned, self._near_copies(learned), strict=True):
             assert item.active_right is not None
             self._keep(item)
-            self._observe(item.id, item.active_right, item.live_right)
+            self._observe(item.id, item.active_right, item.live_right, near=near)
 
     @property
     def head(self) -> Head | None:
@@ -134,7 +154,7 @@ class LiveCopy:
     @property
     def coalesces(self) -> bool:
         """Whether it learns all that has gathered in one go, however much that is."""
-        return self.active.family in COALESCING
+        return self.basis.family in COALESCING
 
     @property
     def serving(self) -> bool:
@@ -158,29 +178,36 @@ class LiveCopy:
 
     @property
     def stale(self) -> bool:
-        """Whether it has learned so much that rounding errors make it better to begin anew."""
-        return self._live.updates >= REFRESH_UPDATES
+        """Whether it is to be made anew, for a choice or because rounding errors have added up."""
+        return self.choice_due or self._live.updates >= REFRESH_UPDATES
+
+    @property
+    def choice_due(self) -> bool:
+        """Whether front and strength are to be chosen again: it is to be made anew at once."""
+        return self._due is not None and len(self._known) >= self._due
 
     @property
     def nbytes(self) -> int:
         """Bytes it holds in memory."""
         taught = sum(vector.nbytes for kept in self._taught.values() for vector in kept)
-        return self._live.nbytes + self.active.nbytes + 4 * taught + KNOWN_BYTES * len(self._known)
+        heads = self._live.nbytes + self.active.nbytes
+        return heads + 4 * taught + self._seen.nbytes + KNOWN_BYTES * len(self._known)
 
     def learn(self, feedback: Sequence[LiveFeedback]) -> Learned:
-        """Predicts, scores and learns what is new, up to a change in the stream if there is one."""
+        """Predicts, scores and learns what is new, until the copy is to be made anew."""
         scores: list[Score] = []
         for part in self._parts(feedback):
             active = right_about(self.active, part)
             live = right_about(self.head, part)
             self._live.apply(list(self._changes(part)))
             changed_at = None
-            for item, one, other in zip(part, active, live, strict=True):
+            near_copies = self._near_copies(part)
+            for item, one, other, near in zip(part, active, live, near_copies, strict=True):
                 assert one is not None
                 scores.append(Score(item.id, one, other))
                 self._keep(item)
-                changed_at = self._observe(item.id, one, other) or changed_at
-            if changed_at is not None:
+                changed_at = self._observe(item.id, one, other, near=near) or changed_at
+            if changed_at is not None or self.choice_due:
                 return Learned(scores, changed_at)
         return Learned(scores, None)
 
@@ -210,8 +237,10 @@ class LiveCopy:
             return Comparison(_mean(list(before)), _mean(list(map(bool, after))), len(own))
         anchors = [member for member in members if member.anchor] or list(members)
         if self._baseline is None:
-            # Of the members alone: it must not depend on when it was first asked for.
-            self._baseline = held_out(self.active, members, groups_by_digest(members))
+            # Of the members alone: it must not depend on when it was first asked for. A logistic
+            # version's folds keep its strength: to choose it takes seconds in each.
+            spec = None if self.active.family in COALESCING else self._spec
+            self._baseline = held_out(self.active, members, groups_by_digest(members), spec)
         return compare(
             [item.label for item in anchors],
             [self._baseline[item.digest] for item in anchors],
@@ -246,17 +275,26 @@ class LiveCopy:
                 yield Change(item.vector, item.label, label, item.weight, weight)
             self._known[item.digest] = (item.label, item.weight)
 
+    def _near_copies(self, feedback: Sequence[LiveFeedback]) -> list[bool]:
+        """Returns which are near-copies of feedback before them."""
+        if not feedback:
+            return []
+        near: list[bool] = self._seen.add(np.stack([item.vector for item in feedback])).tolist()
+        return near
+
     def _keep(self, item: LiveFeedback) -> None:
         if self.active.novelty is not None:
             kept = self._taught.setdefault(item.label, deque(maxlen=MAX_KEPT_PER_CLASS))
             kept.append(item.vector)
 
-    def _observe(self, feedback_id: int, active: bool, live: bool | None) -> int | None:
+    def _observe(
+        self, feedback_id: int, active: bool, live: bool | None, *, near: bool
+    ) -> int | None:
         """Records a score; returns the id of the first feedback after a detected change."""
         self.through = max(self.through, feedback_id)
         self.feedback_count += 1
         if live is not None:
-            self.gate.observe(active, live)
+            self.gate.observe(active, live, near_copy=near)
         serving_right = live if self.serving else active
         if serving_right is None:
             return None

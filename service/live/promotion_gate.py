@@ -35,12 +35,20 @@ class PromotionGate:
         self.scored = 0
         self.active_right = 0
         self.live_right = 0
+        self.near_copies = 0
         self.comparison: Comparison | None = None
         self._next_comparison = 0
 
-    def observe(self, active_right: bool, live_right: bool) -> None:
-        """Records whether each was right about feedback that neither had learned."""
-        self._test.observe(active_right, live_right)
+    def observe(self, active_right: bool, live_right: bool, *, near_copy: bool = False) -> None:
+        """Records whether each was right about feedback that neither had learned.
+
+        A near-copy of earlier feedback says nothing that this had not said, so that it is no
+        evidence for either.
+        """
+        if near_copy:
+            self.near_copies += 1
+        else:
+            self._test.observe(active_right, live_right)
         self.scored += 1
         self.active_right += active_right
         self.live_right += live_right

@@ -46,6 +46,9 @@ class LiveStatus:
     evidence_worse: float = 1.0
     comparison: Comparison | None = None
     drift: DriftStatus = DriftStatus(None, 0, 0.0)
+    near_copies: int = 0
+    family: str = ""
+    chosen_on: int = 0
 
 
 def status_of(copy: LiveCopy, drift_at: float | None) -> LiveStatus:
@@ -79,4 +82,7 @@ def status_of(copy: LiveCopy, drift_at: float | None) -> LiveStatus:
         evidence_worse=gate.evidence_worse,
         comparison=gate.comparison,
         drift=DriftStatus(drift_at, copy.drift.window, copy.drift.accuracy or 0.0),
+        near_copies=gate.near_copies,
+        family=copy.basis.family,
+        chosen_on=copy.chosen_on,
     )

@@ -58,6 +58,7 @@ class Steps:
         long = max(1, settings.live_threads // 2)
         self._long = TenantThreads(long, "live-long")
         self._short = TenantThreads(max(1, settings.live_threads - long), "live-short")
+        self._choices = TenantThreads(1, "live-choices")
 
     async def take(self, entry: CachedCopy) -> Snapshot | None:
         """Learns a slice; returns the head's snapshot, once all that was read is learned.
@@ -120,7 +121,7 @@ class Steps:
 
     async def close(self) -> None:
         """Waits for what is being computed."""
-        await asyncio.gather(self._short.close(), self._long.close())
+        await asyncio.gather(self._short.close(), self._long.close(), self._choices.close())
 
     async def _advance(self, entry: CachedCopy) -> Snapshot | None:
         """Learns a slice; returns None while there is more to do."""
@@ -132,7 +133,7 @@ class Steps:
             if stored.weights is not None and await self._backfill.of_active(stored.head):
                 stored = await self._database.read(stored_live.live_set, entry.uid)
             entry.drift_at = stored.head.drift_at
-            made = await self._build(stored, entry.tenant)
+            made = await self._build(stored, entry.tenant, copy)
             if isinstance(made, LiveStatus):
                 return Snapshot(revision, made)
             copy, backlog = made, [item for item in stored.feedback if not item.learned]
@@ -154,6 +155,8 @@ class Steps:
         outdated = entry.revision[0] != revision[0]
         if not outdated:
             entry.copy, entry.backlog = copy, rest
+        if copy.choice_due:
+            return None
         seen, last = entry.target
         if rest and rest[0].id <= last:
             return None
@@ -161,7 +164,9 @@ class Steps:
             return None
         return await self._snapshot_of(entry, copy, seen)
 
-    async def _build(self, stored: LiveSet, tenant: str) -> LiveCopy | LiveStatus:
+    async def _build(
+        self, stored: LiveSet, tenant: str, before: LiveCopy | None
+    ) -> LiveCopy | LiveStatus:
         """Makes a copy, or a status that says why there is none."""
         head = stored.head
         if stored.weights is None:
@@ -175,7 +180,8 @@ class Steps:
             Policy(head.policy), self._settings.live_error_rate, self._settings.drift_delta
         )
         try:
-            return await self._long.run(tenant, _build, stored, stored.weights, rules)
+            threads = self._choices if before is not None and before.choice_due else self._long
+            return await threads.run(tenant, _build, stored, stored.weights, rules, before)
         except adapters.InvalidArgument as error:
             return self._without_copy(f"{cannot}: {error}", head.active_version)
 
@@ -240,10 +246,18 @@ def _warm_head(copy: LiveCopy) -> Head | None:
     return head
 
 
-def _build(stored: LiveSet, weights: bytes, rules: Rules) -> LiveCopy:
+def _build(stored: LiveSet, weights: bytes, rules: Rules, before: LiveCopy | None) -> LiveCopy:
     head = stored.head
     active = adapters.Head.from_safetensors(weights)
-    changed = head.drift_feedback_id is not None
+    # A tail has seen the version's examples: on its features, none of them is held out.
+    known = stored.spec is not None and head.tail is None
     return LiveCopy(
-        head.active_version, active, stored.members, stored.feedback, rules, changed=changed
+        head.active_version,
+        active,
+        stored.members,
+        stored.feedback,
+        rules,
+        changed=head.drift_feedback_id is not None,
+        spec=adapters.HeadSpec.from_json(stored.spec) if known and stored.spec else None,
+        before=before,
     )

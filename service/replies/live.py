@@ -90,6 +90,9 @@ def live_message(status: LiveStatus) -> heads_pb2.LiveCopy:
             window=drift.window,
             accuracy=drift.accuracy,
         ),
+        near_copies=status.near_copies,
+        family=status.family,
+        chosen_on=status.chosen_on,
     )
 
 

@@ -17,7 +17,7 @@ from service.store.head_records import HeadRecord
 from service.store.heads import require_head
 from service.store.sql import chunks
 from service.store.version_members import members_of
-from service.store.versions import get_weights
+from service.store.versions import get_version, get_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +59,15 @@ class LiveSet:
     """All that a live copy is built on: the same set makes the same copy.
 
     `members` is empty after a change in the stream. `weights` is the active version's safetensors
-    file, None where there is no live feedback or no version that a copy could move on from.
+    file, None where there is no live feedback or no version that a copy could move on from. `spec`
+    is what the version was trained with, as JSON; None where its report does not say.
     """
 
     head: HeadRecord
     weights: bytes | None
     members: list[Member]
     feedback: list[LiveFeedback]
+    spec: dict[str, Any] | None = None
 
 
 def live_set(connection: Connection, uid: str) -> LiveSet:
@@ -79,7 +81,8 @@ def live_set(connection: Connection, uid: str) -> LiveSet:
     if not (feedback and head.active_version):
         return LiveSet(head, None, [], feedback)
     weights = get_weights(connection, uid, head.active_version)
-    return LiveSet(head, weights, _members(connection, head), feedback)
+    spec = get_version(connection, uid, head.active_version).report.get("spec")
+    return LiveSet(head, weights, _members(connection, head), feedback, spec)
 
 
 def live_feedback(connection: Connection, head: HeadRecord, after: int = 0) -> list[LiveFeedback]:

@@ -33,9 +33,14 @@ def around(label: str, count: int, seed: int, spread: float = 1.0) -> list[Vecto
     return list((CENTRES[label] + noise).astype(np.float32))
 
 
-def strangers(count: int, seed: int = 7, distance: float = 9.0) -> list[Vector]:
-    """Embeddings unlike both classes, so that feedback alone decides about them."""
-    noise = np.random.default_rng(seed).normal(scale=0.1, size=(count, 4))
+def strangers(
+    count: int, seed: int = 7, distance: float = 9.0, spread: float = 0.1
+) -> list[Vector]:
+    """Embeddings unlike both classes, so that feedback alone decides about them.
+
+    At the default spread they are near-copies of one another.
+    """
+    noise = np.random.default_rng(seed).normal(scale=spread, size=(count, 4))
     return list((noise + np.array([0, 0, distance, 0])).astype(np.float32))
 
 

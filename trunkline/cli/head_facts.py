@@ -54,6 +54,10 @@ def live_facts(live: LiveCopy) -> dict[str, object]:
             "evidence that it is better": _evidence(live.evidence_better, live.error_rate),
             "evidence that it is worse": _evidence(live.evidence_worse, live.error_rate),
         }
+    if live.near_copies:
+        facts["near-copies, no evidence"] = str(live.near_copies)
+    if live.chosen_on:
+        facts["front and strength"] = f"chosen on {live.chosen_on} examples ({live.family})"
     if live.live_leave_one_out is not None and live.active_leave_one_out is not None:
         facts["leave-one-out accuracy"] = (
             f"{live.live_leave_one_out:.1%}; "

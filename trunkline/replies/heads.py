@@ -165,6 +165,9 @@ def _live(message: heads_pb2.LiveCopy) -> LiveCopy:
         active_leave_one_out=message.active_leave_one_out if has("active_leave_one_out") else None,
         live_leave_one_out=message.live_leave_one_out if has("live_leave_one_out") else None,
         drift=_drift(message.drift),
+        near_copies=message.near_copies,
+        family=message.family,
+        chosen_on=message.chosen_on,
     )
 
 

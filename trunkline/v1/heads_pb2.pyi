@@ -412,6 +412,9 @@ class LiveCopy(_message.Message):
     ACTIVE_LEAVE_ONE_OUT_FIELD_NUMBER: _builtins.int
     LIVE_LEAVE_ONE_OUT_FIELD_NUMBER: _builtins.int
     DRIFT_FIELD_NUMBER: _builtins.int
+    NEAR_COPIES_FIELD_NUMBER: _builtins.int
+    FAMILY_FIELD_NUMBER: _builtins.int
+    CHOSEN_ON_FIELD_NUMBER: _builtins.int
     state: Global___LiveState.ValueType
     reason: _builtins.str
     """Why it is unavailable or held back, in words."""
@@ -431,6 +434,12 @@ class LiveCopy(_message.Message):
     active_leave_one_out: _builtins.float
     """Leave-one-out accuracy on the stored examples of the active version and of the live copy, once compared."""
     live_leave_one_out: _builtins.float
+    near_copies: _builtins.int
+    """Scored feedback that was a near-copy of earlier feedback, and so is no evidence for either."""
+    family: _builtins.str
+    """The family that it is fitted with, which may be another than its base version's if that chose among all."""
+    chosen_on: _builtins.int
+    """On how many examples family, front and strength were chosen last; 0 as long as they are the base version's."""
     @_builtins.property
     def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -453,10 +462,13 @@ class LiveCopy(_message.Message):
         active_leave_one_out: _builtins.float | None = ...,
         live_leave_one_out: _builtins.float | None = ...,
         drift: Global___Drift | None = ...,
+        near_copies: _builtins.int = ...,
+        family: _builtins.str = ...,
+        chosen_on: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_active_leave_one_out", b"_active_leave_one_out", "_live_leave_one_out", b"_live_leave_one_out", "active_leave_one_out", b"active_leave_one_out", "drift", b"drift", "live_leave_one_out", b"live_leave_one_out"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_active_leave_one_out", b"_active_leave_one_out", "_live_leave_one_out", b"_live_leave_one_out", "active_leave_one_out", b"active_leave_one_out", "active_right", b"active_right", "base_version", b"base_version", "drift", b"drift", "error_rate", b"error_rate", "evidence_better", b"evidence_better", "evidence_worse", b"evidence_worse", "example_count", b"example_count", "feedback_count", b"feedback_count", "labels", b"labels", "live_leave_one_out", b"live_leave_one_out", "live_right", b"live_right", "reason", b"reason", "scored", b"scored", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_active_leave_one_out", b"_active_leave_one_out", "_live_leave_one_out", b"_live_leave_one_out", "active_leave_one_out", b"active_leave_one_out", "active_right", b"active_right", "base_version", b"base_version", "chosen_on", b"chosen_on", "drift", b"drift", "error_rate", b"error_rate", "evidence_better", b"evidence_better", "evidence_worse", b"evidence_worse", "example_count", b"example_count", "family", b"family", "feedback_count", b"feedback_count", "labels", b"labels", "live_leave_one_out", b"live_leave_one_out", "live_right", b"live_right", "near_copies", b"near_copies", "reason", b"reason", "scored", b"scored", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__active_leave_one_out: _TypeAlias = _typing.Literal["active_leave_one_out"]  # noqa: Y015
     _WhichOneofArgType__active_leave_one_out: _TypeAlias = _typing.Literal["_active_leave_one_out", b"_active_leave_one_out"]  # noqa: Y015

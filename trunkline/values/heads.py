@@ -120,7 +120,10 @@ class LiveCopy:
     Of the `scored` feedbacks, on which both were scored before they were learned, the active
     version was right `active_right` times and the live copy `live_right` times. The evidence that
     it is better, or worse, is an e-value, which decides at 1 / `error_rate`. The two leave-one-out
-    accuracies on the stored examples are None until they were compared.
+    accuracies on the stored examples are None until they were compared. `near_copies` of the scored
+    feedbacks were near-copies of earlier ones, and are no evidence. It is fitted with `family`;
+    `chosen_on` says on how many examples that, front and strength were chosen last, 0 if they are
+    the base version's.
     """
 
     state: LiveState
@@ -138,6 +141,9 @@ class LiveCopy:
     active_leave_one_out: float | None
     live_leave_one_out: float | None
     drift: Drift
+    near_copies: int = 0
+    family: str = ""
+    chosen_on: int = 0
 
 
 @dataclass(frozen=True)

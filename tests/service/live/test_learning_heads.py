@@ -116,8 +116,8 @@ async def test_copy_that_is_shown_to_be_worse_is_dropped_and_its_feedback_quaran
 ) -> None:
     async with open_learning_head(GATED, family="logistic") as head:
         # Many lies at once, before the copy has believed one of them, and then the truth.
-        await head.send(around("red", 60, seed=31, spread=0.3), "blue")
-        for vector in around("red", 40, seed=32, spread=0.3):
+        await head.send(around("red", 60, seed=31, spread=0.7), "blue")
+        for vector in around("red", 40, seed=32, spread=0.7):
             await head.send([vector], "red")
             if (await head.head()).quarantined_count:
                 break
@@ -133,7 +133,7 @@ async def test_manual_copy_neither_serves_nor_takes_over_until_it_is_promoted(
     open_learning_head: OpenLearningHead,
 ) -> None:
     async with open_learning_head(MANUAL) as head:
-        inputs = strangers(30)
+        inputs = strangers(30, spread=2.0)
         other = await unlike(head, inputs)
         before = await head.probabilities(inputs)
         await head.send(inputs, other)

@@ -1,0 +1,108 @@
+"""The choice of family, front and strength on the examples that a live copy has by then."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from adapters.augmentation import NONE
+from adapters.conformal import Conformal
+from adapters.examples import MIN_CLASSES, Examples
+from adapters.families import REGISTRY, Family
+from adapters.head import Head
+from adapters.live.changes import check_examples
+from adapters.model_selection import FittedFamily, ModelSelection
+from adapters.spec import AUTO, HeadSpec
+from adapters.training import MAX_AUTO_COST
+
+CLOSED_FORMS = ("ridge", "lda", "prototype")
+"""Families among which "auto" chooses here, beside the version's own. Logistic regression hardly
+ever beats them by much, and following it costs a refit with every feedback."""
+
+
+def chosen_anew(
+    version: Head,
+    spec: HeadSpec,
+    embeddings: ArrayLike,
+    labels: Sequence[str],
+    weights: ArrayLike | None = None,
+) -> Head:
+    """Train a version anew on these examples; they choose front, strength and, for "auto", family.
+
+    As a training does without views, with the version's class weights. A strength that the spec
+    names stays. Temperature and conformal scores come from the same held-out predictions. Classes
+    with a single example take no part, since nothing could be held out of them.
+
+    Args:
+        version: whose class weights and novelty bank are kept.
+        spec: that it was trained with.
+        embeddings: of shape (n, dim).
+        labels: one per embedding.
+        weights: positive, of shape (n,), without those of classes; 1 each if None.
+
+    Returns:
+        The version itself, if fewer than two classes have two examples.
+
+    Raises:
+        InvalidEmbeddings: if embeddings are not (n, dim) finite numbers.
+        InvalidExamples: if labels or weights do not fit them.
+    """
+    _, numbers = check_examples(embeddings, labels, weights, version.dim)
+    counts = Counter(labels)
+    kept = np.array([counts[label] > 1 for label in labels], dtype=np.bool_)
+    names = [label for label in labels if counts[label] > 1]
+    if len(set(names)) < MIN_CLASSES:
+        return version
+    examples = Examples.of(np.asarray(embeddings)[kept], names, numbers[kept])
+    class_weights = np.array([version.class_weights.get(label, 1.0) for label in examples.labels])
+    selection = ModelSelection(
+        examples, examples.weights * class_weights[examples.targets], spec, None, None
+    )
+    chosen = _best(selection, _families(version, spec, examples))
+    logits, temperature, _ = chosen.conclude()
+    conformal = version.conformal and Conformal.of(logits, examples.targets, temperature)
+    weight, bias = chosen.front.fold(*chosen.fit.solve(chosen.l2))
+    return replace(
+        version,
+        family=chosen.family.name,
+        labels=examples.labels,
+        weight=weight.astype(np.float32),
+        bias=bias.astype(np.float32),
+        temperature=temperature,
+        l2=chosen.l2,
+        front=chosen.front,
+        conformal=conformal,
+    )
+
+
+def _families(version: Head, spec: HeadSpec, examples: Examples) -> list[Family]:
+    """Return those to choose among, closed forms first."""
+    if spec.family != AUTO:
+        return [REGISTRY[spec.family]]
+    n, dim = examples.embeddings.shape
+    classes = len(examples.labels)
+
+    def suits(family: Family) -> bool:
+        few = family.max_examples is None or n <= family.max_examples * classes
+        affordable = family.cost(n, min(n, dim), classes) <= MAX_AUTO_COST
+        return few and (affordable or family.name == version.family)
+
+    names = dict.fromkeys((*CLOSED_FORMS, version.family))
+    return [family for name in names if suits(family := REGISTRY[name])] or [REGISTRY["ridge"]]
+
+
+def _best(selection: ModelSelection, families: Sequence[Family]) -> FittedFamily:
+    """Return the family with the lowest log-loss on the folds that all share."""
+    best, lowest = None, math.inf
+    for family in families:
+        fitted = selection.fit(family, NONE, lambda share: None, lowest)
+        loss = fitted.compare().log_loss if len(families) > 1 else 0.0
+        if best is None or loss < lowest:
+            best, lowest = fitted, loss
+    assert best is not None
+    return best
