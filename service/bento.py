@@ -9,12 +9,13 @@ import asyncio
 import json
 import os
 from collections.abc import Callable
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Self, cast
 
 import bentoml
 from google.protobuf.message import Message
 from prometheus_client import generate_latest
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from service import supervision
@@ -24,8 +25,9 @@ from service.config import ServerSettings, load_settings
 from service.errors import InvalidRequest
 from service.logs import configure_logging, get_logger
 from service.transport.grpc_server import GrpcServer
+from service.transport.json_text import read_object
 from service.transport.methods import OF_THE_SERVER
-from service.transport.proto_json import read_message
+from service.transport.proto_json import check_names, read_message
 from service.transport.rest import Answered, Backend, answer, refuse, rest_app
 from service.transport.rest_bodies import write_json
 from service.transport.rest_guard import RestGuard
@@ -47,29 +49,35 @@ class Row(BaseModel):
     digest: str | None = Field(None, description="Digest of an input sent before.")
 
 
-# BentoML shows the form, and checks no values: errors are the API's own, with the field's path.
 String = Annotated[Any, WithJsonSchema({"type": "string"})]
 Count = Annotated[Any, WithJsonSchema({"type": "integer", "minimum": 0})]
 Rows = Annotated[Any, WithJsonSchema({"type": "array", "items": Row.model_json_schema()})]
 
 
-class PredictBody(BaseModel):
-    """What ``/predict`` takes."""
+class Body(bentoml.IODescriptor):  # type: ignore[misc]  # BentoML exports it lazily
+    """A body that BentoML describes and does not read: errors are the API's own."""
 
     model_config = ConfigDict(extra="forbid")
 
+    @classmethod
+    async def from_http_request(cls, request: Request, serde: object) -> Self:
+        """Leaves the body to `_native`."""
+        return cast("Self", cls.model_construct())
+
+
+class PredictBody(Body):
+    """What ``/predict`` takes."""
+
     head: String = ""
-    inputs: Rows = []
+    inputs: Rows = Field([])
     top_k: Count = 0
 
 
-class EmbedBody(BaseModel):
+class EmbedBody(Body):
     """What ``/embed`` takes."""
 
-    model_config = ConfigDict(extra="forbid")
-
     tenant: String = ""
-    inputs: Rows = []
+    inputs: Rows = Field([])
     backbone: String = ""
 
 
@@ -115,20 +123,18 @@ class Trunkline:
         log.info("stopped")
 
     @bentoml.api(route="/predict", input_spec=PredictBody)
-    async def predict(self, head: Any, inputs: Any, top_k: Any) -> dict[str, Any]:
+    async def predict(self, **_: Any) -> dict[str, Any]:
         """Classify inputs with a head, named ``tenant/head`` or ``tenants/…/heads/…``."""
-        given = {"head": head, "inputs": inputs, "top_k": top_k}
         reply: dict[str, Any] = await _native(
-            "Predict", prediction_pb2.PredictRequest, given, "head", _head_name
+            "Predict", prediction_pb2.PredictRequest, PredictBody, "head", _head_name
         )
         return reply
 
     @bentoml.api(route="/embed", input_spec=EmbedBody)
-    async def embed(self, tenant: Any, inputs: Any, backbone: Any) -> dict[str, Any]:
+    async def embed(self, **_: Any) -> dict[str, Any]:
         """Embed inputs with a backbone, by default that of their modality."""
-        given = {"tenant": tenant, "inputs": inputs, "backbone": backbone}
         reply: dict[str, Any] = await _native(
-            "Embed", extraction_pb2.EmbedRequest, given, "tenant", _tenant_name
+            "Embed", extraction_pb2.EmbedRequest, EmbedBody, "tenant", _tenant_name
         )
         return reply
 
@@ -197,22 +203,24 @@ async def _warm_up(application: Application) -> None:
 async def _native(
     method: str,
     request_class: type[Message],
-    given: dict[str, Any],
+    form: type[Body],
     resource: str,
     full_name: Callable[[str], str],
 ) -> Any:
     """Answers a native endpoint; BentoML passes a response on as it is.
 
     Args:
-        given: the fields of the body.
-        resource: the field that may have the short form of a name.
+        form: the fields that the body may have.
+        resource: the one of them that may have the short form of a name.
     """
     request = SERVICE.context.request
 
     async def read() -> Message:
-        name = given[resource]
-        named = {resource: full_name(name)} if isinstance(name, str) else {}
-        return read_message(request_class, given | named)
+        given = read_object(await request.body())
+        check_names(given, list(form.model_fields), form.__name__)
+        if isinstance(name := given.get(resource, ""), str):
+            given[resource] = full_name(name)
+        return read_message(request_class, given)
 
     try:
         reply, request_id = await answer(backend, method, read, request)

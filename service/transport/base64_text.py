@@ -13,7 +13,8 @@ _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _FROM_URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _DATA_URI = re.compile(r"data:[^,]*,", re.IGNORECASE)
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_PATH = re.compile(r"(~|\.{0,2}[/\\]|[A-Za-z]:[/\\])|[^\n]*\.[A-Za-z0-9]{1,5}\Z")
+# A slash alone begins no path here: base64 of every JPEG begins with one.
+_PATH = re.compile(r"~|\.{1,2}[/\\]|\\\\|[A-Za-z]:[/\\]|[^\n]*\.[A-Za-z0-9]{1,12}\Z")
 _SHOWN = 40
 
 

@@ -10,7 +10,7 @@ import difflib
 import functools
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -32,6 +32,8 @@ _DIGITS = re.compile("-?[0-9]{1,20}")
 _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?|NaN|-?Infinity")
 _HALF = re.compile("[\ud800-\udfff]")
 _TEXT = common_pb2.Input.DESCRIPTOR.fields_by_name["text"].full_name
+_ROW_NAMES = ("digests", "ids")
+"""Lists of strings whose items are rows, and may fail alone."""
 _SHOWN = 100
 
 
@@ -58,9 +60,10 @@ def bind(request_class: type[Message], data: Json, bound: Mapping[str, Any]) -> 
         field = fields.get(name)
         if field is None or field.name not in bound:
             continue
-        if value != bound[field.name]:
+        if str(value) != str(bound[field.name]):  # a query string has numbers as strings
             raise InvalidRequest(
-                f"{field.name}: must be the path's {bound[field.name]}, is {_shown(value)}",
+                f"{field.name}: must be the path's or query's {bound[field.name]}, "
+                f"is {_shown(value)}",
                 field=field.name,
                 limit=bound[field.name],
                 value=value,
@@ -83,6 +86,17 @@ def read_message(request_class: type[Message], data: Mapping[str, Any]) -> Messa
     return message
 
 
+def check_names(data: Mapping[str, Any], names: Sequence[str], kind: str) -> None:
+    """Checks that an object has no other fields than these.
+
+    Raises:
+        InvalidRequest: it has, naming one.
+    """
+    for name in data:
+        if name not in names:
+            raise _unknown(name, name, names, kind)
+
+
 def read_strings(request_class: type[Message], pairs: Iterable[tuple[str, str]]) -> Json:
     """Reads what a query string or form says, by the fields' names, as JSON has it.
 
@@ -94,7 +108,7 @@ def read_strings(request_class: type[Message], pairs: Iterable[tuple[str, str]])
     for name, value in pairs:
         field = fields.get(name)
         if field is None:
-            raise _unknown(name, name, request_class.DESCRIPTOR)
+            raise _no_field(name, name, request_class.DESCRIPTOR)
         if field.is_repeated:
             read.setdefault(field.name, []).append(value)
         elif field.name in read:
@@ -126,7 +140,7 @@ def _fill(message: Message, data: Any, path: str, *, in_row: bool) -> None:
     for name, value in data.items():
         field = fields.get(name)
         if field is None:
-            raise _unknown(prefix + name, name, message.DESCRIPTOR)
+            raise _no_field(prefix + name, name, message.DESCRIPTOR)
         if field.name in seen:
             raise _twice(prefix + field.name)
         seen.add(field.name)
@@ -162,7 +176,8 @@ def _set(message: Message, field: FieldDescriptor, value: Any, path: str, *, in_
             if field.message_type is not None:
                 _fill(target.add(), item, f"{path}[{row}]", in_row=True)
             else:
-                target.append(_value(field, item, f"{path}[{row}]", in_row=False))
+                alone = field.name in _ROW_NAMES
+                target.append(_value(field, item, f"{path}[{row}]", in_row=alone))
     elif field.message_type is not None:
         inner = getattr(message, field.name)
         inner.SetInParent()
@@ -296,12 +311,15 @@ def _twice(path: str) -> InvalidRequest:
     )
 
 
-def _unknown(path: str, name: str, descriptor: Any) -> InvalidRequest:
-    names = [field.name for field in descriptor.fields]
+def _no_field(path: str, name: str, descriptor: Any) -> InvalidRequest:
+    return _unknown(path, name, [field.name for field in descriptor.fields], descriptor.name)
+
+
+def _unknown(path: str, name: str, names: Sequence[str], kind: str) -> InvalidRequest:
     near = difflib.get_close_matches(name[:_SHOWN], names, 1)
     known = f"did you mean {near[0]}?" if near else f"there are {', '.join(names) or 'none'}"
     return InvalidRequest(
-        f"{path[:_SHOWN]}: is no field of {descriptor.name}; {known}",
+        f"{path[:_SHOWN]}: is no field of {kind}; {known}",
         field=path,
         limit=", ".join(names),
         value=name,

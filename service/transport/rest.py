@@ -283,9 +283,9 @@ async def _while_connected(work: Coroutine[Any, Any, Message], receive: Receive)
     finally:
         watch.cancel()
         left = not task.done()
-        if left:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        task.cancel()
+        # Also if it is done: at the deadline nobody else takes its error.
+        await asyncio.gather(task, return_exceptions=True)
     if left:
         raise RequestCancelled("the client left")
     return task.result()

@@ -7,7 +7,7 @@ rows instead of packed columns, and so do the confusion matrices of a report: li
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -25,6 +25,15 @@ from trunkline.v1 import advice_pb2, common_pb2, extraction_pb2, heads_pb2, pred
 Json = dict[str, Any]
 
 _ANY_BYTES = ("utf-8", "surrogateescape")
+COLUMNS: Mapping[type[Message], Sequence[str]] = {
+    prediction_pb2.PredictRequest: (),
+    extraction_pb2.EmbedRequest: (),
+    heads_pb2.AddExamplesRequest: ("label", "group"),
+    advice_pb2.AdviseRequest: ("label", "group"),
+    prediction_pb2.SendFeedbackRequest: ("label", "id"),
+}
+"""Parts of a form that belong to its rows in order, of the requests whose rows a form can carry."""
+
 _HALF = re.compile("[\ud800-\udfff]")
 
 
@@ -36,14 +45,14 @@ async def read_form(
     """Reads multipart parts as a message.
 
     Parts called ``image`` are files, ``text`` are strings or files; each is one row, in order.
-    Parts called ``label`` (and ``id``) belong to the rows in order. All others set fields of the
-    request. Bytes of a string that are no UTF-8 are in it as surrogates.
+    Parts called as a field of a row (``label``, ``group``, ``id``) belong to the rows in order. All
+    others set fields of the request. Bytes of a string that are no UTF-8 are in it as surrogates.
 
     Raises:
         InvalidRequest: the parts do not make such a request.
     """
     inputs: list[common_pb2.Input] = []
-    columns: dict[str, list[str]] = {"label": [], "id": []}
+    columns: dict[str, list[str]] = {name: [] for name in COLUMNS.get(request_class, ())}
     fields: list[tuple[str, str]] = []
     for name, value in parts:
         if name in ("image", "text"):
@@ -86,10 +95,10 @@ async def _form_input(name: str, value: UploadFile | str) -> common_pb2.Input:
 def _fill_rows(
     request: Message, inputs: list[common_pb2.Input], columns: dict[str, list[str]]
 ) -> None:
-    labels, ids = columns["label"], columns["id"]
-    if isinstance(request, (prediction_pb2.PredictRequest, extraction_pb2.EmbedRequest)):
-        request.inputs.extend(inputs)
-        return
+    if inputs and type(request) not in COLUMNS:
+        raise InvalidRequest(
+            f"body: {request.DESCRIPTOR.name} takes no files", field="body", value="multipart"
+        )
     for name, column in columns.items():
         if len(column) not in (0, len(inputs)):
             raise InvalidRequest(
@@ -98,29 +107,14 @@ def _fill_rows(
                 limit=len(inputs),
                 value=len(column),
             )
-    if isinstance(request, heads_pb2.AddExamplesRequest):
-        request.examples.extend(
-            heads_pb2.NewExample(input=item, label=labels[i] if labels else None)
-            for i, item in enumerate(inputs)
-        )
-    elif isinstance(request, advice_pb2.AdviseRequest):
-        request.examples.extend(
-            advice_pb2.LabelledInput(input=item, label=labels[i] if labels else "")
-            for i, item in enumerate(inputs)
-        )
-    elif isinstance(request, prediction_pb2.SendFeedbackRequest):
-        request.feedback.extend(
-            prediction_pb2.Feedback(
-                input=item,
-                label=labels[i] if labels else "",
-                id=ids[i] if ids else "",
-            )
-            for i, item in enumerate(inputs)
-        )
-    elif inputs:
-        raise InvalidRequest(
-            f"body: {request.DESCRIPTOR.name} takes no files", field="body", value="multipart"
-        )
+    for index, item in enumerate(inputs):
+        said = {name: column[index] for name, column in columns.items() if column}
+        if isinstance(request, (prediction_pb2.PredictRequest, extraction_pb2.EmbedRequest)):
+            request.inputs.append(item)
+        elif isinstance(request, prediction_pb2.SendFeedbackRequest):
+            request.feedback.add(input=item, **said)
+        elif isinstance(request, (heads_pb2.AddExamplesRequest, advice_pb2.AdviseRequest)):
+            request.examples.add(input=item, **said)
 
 
 def _write_predictions(reply: prediction_pb2.PredictResponse) -> Json:

@@ -7,7 +7,6 @@ with a request id, whoever made it: the router, BentoML's own endpoints, or a fa
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from urllib.parse import urlsplit
 
@@ -26,6 +25,7 @@ from service.errors import (
     Unavailable,
     UnknownMethod,
     UnsupportedMediaType,
+    problem_of,
 )
 from service.transport.gzip_bodies import TAKEN, Unpacker, is_packed
 from service.transport.pages import PAGES
@@ -37,14 +37,12 @@ MEDIA_TYPES = (
     "application/x-www-form-urlencoded",
     "",
 )
-# BentoML reads the bodies of its native endpoints; a malformed form it takes for its own fault.
 NATIVE = ("/predict", "/embed")
 NATIVE_MEDIA_TYPES = tuple(name for name in MEDIA_TYPES if name != "multipart/form-data")
 MAX_TARGET_BYTES = 8 * 1024
 MAX_HEADER_BYTES = 32 * 1024
 
 _LENGTH = re.compile("[0-9]{1,20}")
-_JSON_PLACE = re.compile(r"line (\d+) column (\d+)")
 PROBES = ("/livez", "/readyz", "/healthz", "/metrics")
 
 
@@ -76,22 +74,20 @@ class RestGuard:
             if is_packed(headers.getlist("content-encoding")):
                 unpacker = Unpacker()
                 scope = _without(scope, b"content-encoding", b"content-length")
-        except UnsupportedMediaType as error:
-            await refuse(error, scope, headers={"Accept-Encoding": TAKEN})(scope, receive, send)
-            return
         except ServiceError as error:
-            await refuse(error, scope)(scope, receive, send)
+            coding = problem_of(error).field == "content-encoding"  # RFC 9110, section 15.5.16
+            headers_sent = {"Accept-Encoding": TAKEN} if coding else None
+            await refuse(error, scope, headers=headers_sent)(scope, receive, send)
             return
         await self._pass_on(_Body(receive, self._max_body_bytes, unpacker), scope, send)
 
     async def _pass_on(self, body: _Body, scope: Scope, send: Send) -> None:
         receive = body.receive
         foreign: Message | None = None  # the start of an error that is no problem document yet
-        text = b""
         answered = False
 
         async def translated(message: Message) -> None:
-            nonlocal foreign, text, answered
+            nonlocal foreign, answered
             if message["type"] == "http.response.start" and (body.refusal or _is_foreign(message)):
                 foreign = message
                 return
@@ -99,14 +95,11 @@ class RestGuard:
                 answered = True
                 await send(message)
                 return
-            text += message.get("body", b"")
             if not message.get("more_body"):
                 response = (
                     refuse(body.refusal, scope)
                     if body.refusal
-                    else refuse(
-                        _read(foreign, text, scope), scope, foreign["status"], _kept(foreign)
-                    )
+                    else refuse(_read(foreign, scope), scope, foreign["status"], _kept(foreign))
                 )
                 answered = True
                 await response(scope, receive, send)
@@ -249,7 +242,7 @@ def _kept(start: Message) -> dict[str, str]:
     return {name: value for name, value in Headers(raw=start["headers"]).items() if name == "allow"}
 
 
-def _read(start: Message, text: bytes, scope: Scope) -> ServiceError:
+def _read(start: Message, scope: Scope) -> ServiceError:
     """Returns the error that the router or BentoML meant."""
     status = start["status"]
     asked = f"{scope['method']} {scope['path']}"
@@ -267,21 +260,4 @@ def _read(start: Message, text: bytes, scope: Scope) -> ServiceError:
         return Unavailable("the server is not ready", retry_after=1.0)
     if status >= 500:
         return InternalError("internal error")
-    if (unknown := _unknown_field(text)) is not None:
-        return InvalidRequest(
-            f"{unknown[:100]}: there is no such field", field=unknown, value=unknown
-        )
-    found = _JSON_PLACE.search(text.decode(errors="replace"))
-    place = f"line {found[1]}, column {found[2]}" if found else "malformed"
-    return InvalidRequest(
-        f"body: must be a JSON object in UTF-8: {place}", field="body", limit="JSON", value=place
-    )
-
-
-def _unknown_field(text: bytes) -> str | None:
-    """Returns the field that BentoML's form does not have, if that is what it refused."""
-    try:
-        (fault, *_) = json.loads(text)["detail"]
-        return str(fault["loc"][0]) if fault["type"] == "extra_forbidden" else None
-    except (ValueError, KeyError, TypeError, IndexError):
-        return None
+    return InvalidRequest("request: cannot be read", field="request", value=asked)

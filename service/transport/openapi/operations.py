@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor
@@ -11,8 +11,8 @@ from google.protobuf.descriptor import Descriptor
 from service.transport.methods import Method, RestRoute
 from service.transport.openapi.examples import BODIES
 from service.transport.openapi.schemas import Schemas
+from service.transport.rest_bodies import COLUMNS
 from trunkline.resources import ID_PATTERN
-from trunkline.v1 import advice_pb2, extraction_pb2, heads_pb2, prediction_pb2
 
 Json = dict[str, Any]
 
@@ -20,17 +20,10 @@ PROBLEM: Json = {"$ref": "#/components/responses/Problem"}
 REQUEST_ID: Json = {"X-Request-Id": {"$ref": "#/components/headers/RequestId"}}
 TIMEOUT: Json = {"$ref": "#/components/parameters/RequestTimeout"}
 
-# Parts of a form that belong to its rows in order, of the requests whose rows a form can carry.
-_COLUMNS: Mapping[Descriptor, Sequence[str]] = {
-    prediction_pb2.PredictRequest.DESCRIPTOR: (),
-    extraction_pb2.EmbedRequest.DESCRIPTOR: (),
-    heads_pb2.AddExamplesRequest.DESCRIPTOR: ("label",),
-    advice_pb2.AdviseRequest.DESCRIPTOR: ("label",),
-    prediction_pb2.SendFeedbackRequest.DESCRIPTOR: ("label", "id"),
-}
 BOUND: Json = {"type": "string", "description": "What the path says; may be left out."}
 """The field of a request's body that the path fills."""
 
+_FORMS = {request.DESCRIPTOR: columns for request, columns in COLUMNS.items()}
 _SEGMENT = re.compile(r"(\w+)s/\{(id\d)\}")
 _WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _VERSION_PATTERN = "^([1-9][0-9]{0,18}|active)$"
@@ -101,7 +94,7 @@ def _body(method: Method, rest: RestRoute, schemas: Schemas) -> Json:
     content: Json = {"application/json": {"schema": schemas.message(request)}}
     if method.name in BODIES:
         content["application/json"]["example"] = BODIES[method.name]
-    if request in _COLUMNS:
+    if request in _FORMS:
         content["multipart/form-data"] = {"schema": _form(request, rest, schemas)}
     return {"content": content}
 
@@ -123,7 +116,7 @@ def _form(request: Descriptor, rest: RestRoute, schemas: Schemas) -> Json:
             "text": strings | {"description": "Strings, or files in UTF-8."},
             **{
                 name: strings | {"description": "One for each row in order, or none at all."}
-                for name in _COLUMNS[request]
+                for name in _FORMS[request]
             },
             **single,
         },

@@ -236,6 +236,9 @@ def test_bad_multipart_costs_its_row_or_its_request(
         ("/embed", b'{"tenant": "bounds", "inputs": [{"text": "a"}', "body"),
         ("/embed", b"[]", "body"),
         ("/embed", b'{"tenant": "\xff"}', "body"),
+        ("/embed", b'{"tenant": "a", "tenant": "b"}', "tenant"),
+        ("/predict", b'{"head": "bounds/text", "heads": []}', "heads"),
+        ("/predict", b'{"top_k": ' + b"9" * 5000 + b"}", "top_k"),
     ],
 )
 def test_native_endpoints_speak_of_fields_as_their_twins_do(
@@ -246,6 +249,23 @@ def test_native_endpoints_speak_of_fields_as_their_twins_do(
     assert_tells_no_secret(response.text)
     assert "Input should be" not in response.text
     assert_logged(server, response.json()["request_id"])
+
+
+def test_native_endpoints_read_bodies_as_their_twins_do(
+    http: httpx.Client, server: Running, heads: dict[str, str]
+) -> None:
+    body = b'{"head": "bounds/text", "inputs": [{"text": "a\\ud83d"}, {"text": "whole"}]}'
+    header = {"content-type": Body.json}
+    half, whole = accepted(http.post("/predict", content=body, headers=header)).json()[
+        "predictions"
+    ]
+    assert half["error"]["field"] == "text"
+    assert whole["label"]
+    marked = accepted(http.post("/predict", content=b"\xef\xbb\xbf" + body, headers=header)).json()
+    assert marked["predictions"][1]["label"] == whole["label"]
+    array = http.post("/predict", content=b"[]", headers=header).json()
+    assert array["detail"] == "body: must be a JSON object, is an array"
+    assert "Traceback" not in server.log.read_text()
 
 
 @pytest.mark.usefixtures("_unchanged")

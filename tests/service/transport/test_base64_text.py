@@ -85,8 +85,20 @@ def test_data_uri_that_is_not_base64_is_refused(text: str) -> None:
         ("/home/me/my cat.png", "looks like a path"),
         ("C:\\photos\\cat.png", "looks like a path"),
         ("~/cat.png", "looks like a path"),
+        ("head.safetensors", "looks like a path"),
+        ("../é", "looks like a path"),
+        ("\\\\host\\share", "looks like a path"),
     ],
 )
 def test_address_or_path_is_refused_with_a_hint(text: str, hint: str) -> None:
     with pytest.raises(InvalidRequest, match=hint):
         read_base64(text, "f")
+
+
+def test_damaged_base64_of_a_jpeg_is_not_called_a_path() -> None:
+    text = base64.b64encode(b"\xff\xd8\xff\xe0" + bytes(90)).decode()
+    with pytest.raises(InvalidRequest) as caught:
+        read_base64(text[:40] + "\ufffd" * 4 + text[44:], "f")
+    assert text.startswith("/")
+    assert "character 41" in str(caught.value)
+    assert "path" not in str(caught.value)

@@ -18,7 +18,7 @@ from service.errors import InvalidRequest
 from service.requests.tensors import to_tensor
 from service.transport.proto_json import read_json
 from service.transport.rest_bodies import read_form, write_json
-from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2, prediction_pb2
+from trunkline.v1 import advice_pb2, common_pb2, extraction_pb2, heads_pb2, prediction_pb2
 
 HEAD = "tenants/acme/heads/defects"
 
@@ -169,6 +169,31 @@ async def test_feedback_of_a_form_carries_ids() -> None:
     assert isinstance(message, prediction_pb2.SendFeedbackRequest)
     (row,) = message.feedback
     assert (row.input.text_utf8, row.label, row.id) == (b"x", "a", "one")
+
+
+@pytest.mark.parametrize("request_class", [heads_pb2.AddExamplesRequest, advice_pb2.AdviseRequest])
+async def test_examples_of_a_form_carry_groups(request_class: Any) -> None:
+    parts = [("text", "x"), ("label", "a"), ("group", "scene 1"), ("text", "y")]
+    message: Any = await read_form(request_class, [*parts, ("label", "b"), ("group", "")], {})
+    assert [(row.label, row.group) for row in message.examples] == [("a", "scene 1"), ("b", "")]
+
+
+@pytest.mark.parametrize(
+    ("request_class", "part"),
+    [
+        (prediction_pb2.PredictRequest, "label"),
+        (prediction_pb2.PredictRequest, "id"),
+        (extraction_pb2.EmbedRequest, "group"),
+        (heads_pb2.AddExamplesRequest, "id"),
+        (prediction_pb2.SendFeedbackRequest, "group"),
+    ],
+)
+async def test_part_that_no_row_of_the_request_has_is_refused(
+    request_class: Any, part: str
+) -> None:
+    with pytest.raises(InvalidRequest, match="is no field of") as caught:
+        await read_form(request_class, [("text", "x"), (part, "a")], {})
+    assert caught.value.field == part
 
 
 @pytest.mark.parametrize(

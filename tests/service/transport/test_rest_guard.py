@@ -51,6 +51,7 @@ async def test_media_type_other_than_json_or_a_form_is_refused(
     answer = await client.post("/", content=b"x", headers={"content-type": media_type})
     assert answer.status_code == 415
     assert answer.headers["content-type"] == "application/problem+json"
+    assert "accept-encoding" not in answer.headers, "the coding was not at fault"
     problem = answer.json()
     assert problem["field"] == "content-type"
     assert problem["code"] == "INVALID_ARGUMENT"
