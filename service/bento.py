@@ -69,7 +69,7 @@ class PredictBody(Body):
     """What ``/predict`` takes."""
 
     head: String = ""
-    inputs: Rows = Field([])
+    inputs: Rows = Field(default=[])
     top_k: Count = 0
 
 
@@ -77,7 +77,7 @@ class EmbedBody(Body):
     """What ``/embed`` takes."""
 
     tenant: String = ""
-    inputs: Rows = Field([])
+    inputs: Rows = Field(default=[])
     backbone: String = ""
 
 

@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from trunkline import replies
-from trunkline.errors import InvalidArgument
+from trunkline.errors import InvalidArgument, InvalidType
 from trunkline.resources import HeadName, InvalidName, TenantName, VersionName
 from trunkline.v1 import (
     admin_pb2,
@@ -25,6 +25,7 @@ from trunkline.v1 import (
     heads_pb2_grpc,
     prediction_pb2_grpc,
 )
+from trunkline.values.foreign import type_of
 from trunkline.values.outcomes import Backbone, Training
 from trunkline.wire.building import build
 
@@ -158,7 +159,7 @@ def cancel_training(name: str) -> Call[Training]:
 def head_name(text: str) -> HeadName:
     """Reads a head's name. Raises `InvalidArgument`."""
     try:
-        return HeadName.read(text)
+        return HeadName.read(_name(text, "head"))
     except InvalidName as error:
         raise invalid(error) from error
 
@@ -166,9 +167,20 @@ def head_name(text: str) -> HeadName:
 def tenant_name(text: str) -> TenantName:
     """Reads a tenant's name. Raises `InvalidArgument`."""
     try:
-        return TenantName.read(text)
+        return TenantName.read(_name(text, "tenant"))
     except InvalidName as error:
         raise invalid(error) from error
+
+
+def _name(text: object, field: str) -> str:
+    if isinstance(text, str):
+        return text
+    raise InvalidType(
+        f"{field} must be a str, is {type_of(text)}",
+        field=field,
+        limit="a str",
+        value=type(text).__name__,
+    )
 
 
 def version_name(head: str, version: int | None) -> VersionName:

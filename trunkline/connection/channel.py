@@ -1,9 +1,11 @@
 """How both clients reach the server: channel options, timeouts, metadata."""
 
-from trunkline.errors import InvalidArgument
+from trunkline.errors import InvalidArgument, InvalidType
 
 MAX_MESSAGE_BYTES = 64 * 2**20
 DEFAULT_TIMEOUT = 30.0
+LONGEST_TIMEOUT = 10**8
+"""Seconds, some three years; gRPC takes much longer ones, such as infinity, for none left."""
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -27,18 +29,30 @@ def channel_options(address: str) -> list[tuple[str, int]]:
 
 
 def check_timeout(timeout: float) -> float:
-    """Returns the timeout in seconds, if it is positive. Raises `InvalidArgument`."""
-    if timeout > 0:
+    """Returns the timeout in seconds, if it is one. Raises `InvalidArgument`."""
+    number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+    if number and 0 < timeout <= LONGEST_TIMEOUT:
         return timeout
-    raise InvalidArgument(
-        f"a timeout must be positive, got {timeout}",
+    kind = InvalidArgument if number else InvalidType
+    limit = f"above 0, at most {LONGEST_TIMEOUT} s"
+    raise kind(
+        f"a timeout must be {limit}, is {ascii(timeout)[:100]}",
         field="timeout",
-        limit="> 0",
-        value=str(timeout),
+        limit=limit,
+        value=ascii(timeout)[:100],
     )
 
 
 def call_metadata(token: str | None) -> Metadata:
-    """Returns what goes with every call: the token, and what replies may have."""
+    """Returns what goes with every call: the token, and what replies may have.
+
+    Raises `InvalidArgument` for a token that no header can carry; it is not shown.
+    """
     size = ("x-max-reply-bytes", str(MAX_MESSAGE_BYTES))
-    return (size, ("authorization", f"Bearer {token}")) if token else (size,)
+    if not token:
+        return (size,)
+    if not isinstance(token, str) or not token.isascii() or not token.isprintable():
+        raise InvalidArgument(
+            "token must be printable ASCII, without a line break", field="token", limit="ASCII"
+        )
+    return (size, ("authorization", f"Bearer {token}"))

@@ -22,6 +22,7 @@ from trunkline.flows.chunking import (
     split,
 )
 from trunkline.v1 import extraction_pb2, prediction_pb2
+from trunkline.values.foreign import type_of
 from trunkline.values.heads import Version
 from trunkline.values.inputs import Input, InputLike, as_input
 from trunkline.values.outcomes import Changes, Embedding, Forgotten, Prediction, Receipt, RowFailure
@@ -147,7 +148,7 @@ def update_examples(head: str, labels: Mapping[str, str | None]) -> Flow[Changes
     """Runs `UpdateExamples` in requests of bounded size."""
     if not isinstance(labels, Mapping):
         raise errors.InvalidType(
-            f"labels must be a dict of digest to label, is a {type(labels).__name__}",
+            f"labels must be a dict of digest to label, is {type_of(labels)}",
             field="labels",
             limit="{digest: label}",
             value=type(labels).__name__,

@@ -3,13 +3,13 @@
 import io
 from typing import Any, Protocol
 
-from trunkline.errors import InvalidType
+from trunkline.errors import InvalidArgument, InvalidType
 
 _ARRAYS = {"numpy", "torch", "jax", "jaxlib", "tensorflow", "cupy"}
 _TABLES = {"pandas", "polars", "pyarrow", "modin", "dask"}
 _PNG_MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "I;16"}
 _RGB_MODES = {"CMYK", "YCbCr", "HSV", "RGBX"}
-_ALPHA_MODES = {"PA": "RGBA", "RGBa": "RGBA"}
+_ALPHA_MODES = {"PA": "RGBA", "RGBa": "RGBA", "La": "LA"}
 
 
 class ArrayLike(Protocol):
@@ -43,7 +43,7 @@ def is_picture(value: Any) -> bool:
 
 def is_table(value: Any) -> bool:
     """Returns whether it is a table of several columns, of pandas or a library like it."""
-    return _library(value) in _TABLES and hasattr(value, "columns")
+    return _library(value) in _TABLES and hasattr(type(value), "columns")
 
 
 def shape_of(array: Any) -> list[int]:
@@ -56,21 +56,35 @@ def dtype_of(array: Any) -> str:
     return str(array.dtype).rpartition(".")[2]
 
 
+def type_of(value: Any) -> str:
+    """Returns what a value is, with its article, for an error's words."""
+    if value is None:
+        return "None"
+    if is_array(value) and shape_of(value):
+        return f"an array of {dtype_of(value)} {shape_of(value)}"
+    name = type(value).__name__
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
+
+
 def upright(picture: Any) -> Any:
     """Returns a picture of Pillow as its EXIF orientation has it, in a mode that a PNG has.
 
-    Raises `InvalidType` for modes whose values a PNG cannot hold, `OSError` for a file that Pillow
-    finds to be damaged.
+    Raises `InvalidType` for modes whose values a PNG cannot hold, `InvalidArgument` for a picture
+    that was closed, `OSError` for a file that Pillow finds to be damaged.
     """
     from PIL import ImageOps
 
-    turned = ImageOps.exif_transpose(picture)
+    try:
+        turned = ImageOps.exif_transpose(picture)
+    except ValueError as error:  # Pillow's own, of one whose file is closed, too
+        raise InvalidArgument(f"the picture cannot be read: {error}", field="input") from error
     if turned.mode in _PNG_MODES:
         return turned
     wanted = "RGB" if turned.mode in _RGB_MODES else _ALPHA_MODES.get(turned.mode)
     if wanted is None:
         raise InvalidType(
-            f"a picture of mode {turned.mode} has values that cannot be sent: convert it to RGB",
+            f"a picture of mode {turned.mode} has values that cannot be sent: scale them to 0 to "
+            "255, and convert it to L or RGB",
             field="input",
             limit=", ".join(sorted(_PNG_MODES | _RGB_MODES | _ALPHA_MODES.keys())),
             value=turned.mode,

@@ -108,7 +108,13 @@ class Text:
         try:
             return self.text.encode()
         except UnicodeEncodeError as error:
-            raise InvalidArgument(f"text is not valid Unicode: {error}", field="input") from error
+            raise InvalidArgument(
+                f"text must be Unicode text, character {error.start + 1} is not: half of a "
+                "surrogate pair",
+                field="input",
+                limit="Unicode text",
+                value=ascii(self.text)[:100],
+            ) from error
 
 
 @dataclass(frozen=True, init=False)
@@ -274,7 +280,7 @@ def _pixels_of(array: Any) -> Pixels:
     shape, dtype = shape_of(array), dtype_of(array)
     if dtype == "uint8" and len(shape) == 3 and shape[2] == 3:
         return Pixels(array)
-    if len(shape) == 1:
+    if len(shape) == 1 and "float" in dtype:
         hint = "an embedding needs its fingerprint: Vector(fingerprint, array)"
     else:
         hint = "pixels are uint8 of shape [height, width, 3]"

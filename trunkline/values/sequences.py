@@ -6,11 +6,21 @@ from os import PathLike
 from typing import Any
 
 from trunkline.errors import InvalidArgument, InvalidType
-from trunkline.values.foreign import dtype_of, is_array, is_picture, is_table, shape_of
+from trunkline.values.foreign import (
+    dtype_of,
+    is_array,
+    is_picture,
+    is_table,
+    shape_of,
+    type_of,
+)
 from trunkline.values.inputs import Digest, Image, InputLike, Pixels, Text, Vector
 from trunkline.values.outcomes import Embedding
 
 _ONE = (str, bytes, bytearray, memoryview, PathLike, Image, Text, Pixels, Vector, Digest, Embedding)
+
+_TEXTS = ("str", "StringDType", "<U", ">U", "U")
+"""How dtypes of texts begin."""
 
 
 def inputs_in(given: Iterable[InputLike]) -> Iterable[Any]:
@@ -41,7 +51,7 @@ def pair_of(pair: Any, row: int) -> tuple[Any, Any]:
         return pair[0], pair[1]
     length = f" of {len(pair)}" if isinstance(pair, list | tuple) else ""
     raise InvalidType(
-        f"row {row} must be a pair (input, label), is {_named(pair)}{length}; for one alone, give "
+        f"row {row} must be a pair (input, label), is {type_of(pair)}{length}; for one alone, give "
         "[(input, label)]",
         field=f"items[{row}]",
         limit="(input, label)",
@@ -53,7 +63,7 @@ def check_label(label: Any, row: int) -> None:
     """Refuses a label that is no text. Raises `InvalidType` with its row, `InvalidArgument`."""
     if not isinstance(label, str):
         raise InvalidType(
-            f"label must be a str, is {_named(label)} (row {row}); give str(label), if so meant",
+            f"label must be a str, is {type_of(label)} (row {row}); give str(label), if so meant",
             field="label",
             limit="Unicode text",
             value=ascii(label)[:100],
@@ -71,9 +81,10 @@ def check_label(label: Any, row: int) -> None:
 
 def strings_in(given: Any, field: str) -> list[str]:
     """Returns the strings of a list. Raises `InvalidType` for one string alone."""
-    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+    letters = isinstance(given, str | bytes | Mapping) or is_table(given)
+    if letters or not isinstance(given, Iterable):
         raise InvalidType(
-            f"{field} must be a list of str, is {_named(given)}"
+            f"{field} must be a list of str, is {type_of(given)}"
             + ("; for one alone, give it in [brackets]" if isinstance(given, str | bytes) else ""),
             field=field,
             limit="a list of str",
@@ -88,11 +99,11 @@ def file_bytes(given: Any, field: str) -> bytes:
         return bytes(given)
     path = isinstance(given, str | PathLike)
     raise InvalidType(
-        f"{field} must be bytes, is {_named(given)}"
+        f"{field} must be bytes, is {type_of(given)}"
         + ("; for a file, give Path(…).read_bytes()" if path else ""),
         field=field,
         limit="bytes",
-        value=type(given).__name__,
+        value=ascii(given)[:100],
     )
 
 
@@ -101,7 +112,7 @@ def _many(given: Any, field: str, one: str, wanted: str) -> Iterable[Any]:
     if fix is None and isinstance(given, Iterable):
         return given
     raise InvalidType(
-        f"{field} must be {wanted}, is {_named(given)}" + (f"; {fix}" if fix else ""),
+        f"{field} must be {wanted}, is {type_of(given)}" + (f"; {fix}" if fix else ""),
         field=field,
         limit=wanted,
         value=type(given).__name__,
@@ -112,6 +123,8 @@ def _fix(given: Any, one: str) -> str | None:
     """Returns what to give instead; None for what is taken."""
     if isinstance(given, _ONE) or is_picture(given):
         return f"for one {one} alone, give it in [brackets]"
+    if is_table(given) and hasattr(given, "collect"):
+        return "collect it first, and give its columns"
     if is_table(given):
         columns = 'table["text"]' if one == "input" else 'zip(table["text"], table["label"])'
         return f"give its columns, such as {columns}"
@@ -130,23 +143,14 @@ def _fix_of_array(array: Any, one: str) -> str | None:
     shape, dtype = shape_of(array), dtype_of(array)
     if len(shape) == 0:
         return f"for one {one} alone, give it in [brackets]"
-    if dtype.startswith(("S", "|S", "bytes")):
+    if dtype.startswith(("S", "|S", "bytes")) and not dtype.startswith("StringDType"):
         return "numpy drops zero bytes at the end of bytes: give a list"
-    if one != "input" or dtype in ("object", "O") or dtype.startswith(("str", "<U", ">U", "U")):
+    if one != "input" or dtype in ("object", "O") or dtype.startswith(_TEXTS):
         return None
     if len(shape) == 4 and dtype == "uint8":
         return None
     if len(shape) in (2, 3) and dtype == "uint8":
         return "for one picture alone, give it in [brackets], as [height, width, 3]"
-    if len(shape) <= 2:
+    if len(shape) <= 2 and "float" in dtype:
         return "an embedding needs its fingerprint: give [Vector(fingerprint, row) for row in …]"
     return "pictures are uint8 of shape [height, width, 3]"
-
-
-def _named(value: Any) -> str:
-    if value is None:
-        return "None"
-    if is_array(value) and shape_of(value):
-        return f"an array of {dtype_of(value)} {shape_of(value)}"
-    name = type(value).__name__
-    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"

@@ -148,13 +148,13 @@ VERBS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 async def test_wrong_verb_is_told_all_right_ones_on_every_path(rest: httpx.AsyncClient) -> None:
     for route in ROUTES:
         assert isinstance(route, Route)
-        if not route.methods:  # nothing is there
+        if not route.path.startswith("/v1/"):
             continue
-        path = route.path.replace(":id}", "}").format(
-            id0="acme", id1="defects", id2="1", name="docs.js"
-        )
+        assert route.methods
+        path = route.path.removeprefix("/v1").replace(":id}", "}")
+        path = path.format(id0="acme", id1="defects", id2="1")
         for verb in VERBS - route.methods:
-            answer = await rest.request(verb, f"http://test{path}")
+            answer = await rest.request(verb, path)
             assert answer.status_code == 405, (verb, path)
             assert set(answer.headers["allow"].split(", ")) == route.methods
 

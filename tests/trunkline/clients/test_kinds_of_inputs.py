@@ -33,6 +33,13 @@ class DataFrame:
 DataFrame.__module__ = "pandas.core.frame"
 
 
+class LazyFrame(DataFrame):
+    """Stands for a table of polars that is not read yet."""
+
+    def collect(self) -> DataFrame:
+        return DataFrame()
+
+
 async def coming() -> AsyncIterator[str]:
     yield "good"
 
@@ -53,7 +60,10 @@ ONE_ALONE: list[tuple[Any, str]] = [
     (np.zeros((5, 384)), "Vector(fingerprint, row)"),
     (np.zeros((5, 8, 8, 3)), "uint8"),
     (np.array([b"one\0", b"two\0"]), "zero bytes"),
+    (np.zeros(5, np.int64), "uint8 of shape"),
+    (np.array(["2020-01-01"], "M8[D]"), "uint8 of shape"),
     (DataFrame(), 'table["text"]'),
+    (LazyFrame(), "collect it first"),
     ({"a": "good"}, "list("),
     ({"good", "bad"}, "no order"),
     (coming(), "async for"),
@@ -100,6 +110,7 @@ def test_async_client_refuses_the_same(server: Any) -> None:
         {"a": "good", "b": "bad"}.values(),
         np.array(["good", "bad"]),
         np.array(["good", "bad"], dtype=object),
+        np.array(["good", "bad"], dtype=np.dtypes.StringDType()),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -143,15 +154,16 @@ def test_picture_is_sent_as_its_orientation_has_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "mode", ["1", "L", "LA", "P", "RGBA", "I;16", "CMYK", "YCbCr", "HSV", "PA", "RGBa"]
+    "mode", ["1", "L", "LA", "P", "RGBA", "I;16", "CMYK", "YCbCr", "HSV", "PA", "RGBa", "La"]
 )
 def test_picture_of_another_mode_loses_nothing(mode: str) -> None:
     source = PICTURE if mode != "I;16" else Pillow.fromarray(np.array([[1, 700]], np.uint16))
-    steps = {"I;16": [], "PA": ["P", "PA"], "RGBa": ["RGBA", "RGBa"]}
+    steps = {"I;16": [], "PA": ["P", "PA"], "RGBa": ["RGBA", "RGBa"], "La": ["LA", "La"]}
     for step in steps.get(mode, [mode]):
         source = source.convert(step)
     item = as_input(source)
-    wanted = np.asarray(source if mode == "I;16" else source.convert("RGBA"))
+    plain = source.convert("LA") if mode == "La" else source
+    wanted = np.asarray(plain if mode == "I;16" else plain.convert("RGBA"))
     if isinstance(item, Pixels):
         assert item == Pixels(np.asarray(source.convert("RGB")))
         return
@@ -234,6 +246,7 @@ LISTS: list[Callable[[Client], Any]] = [
     lambda c: c.find_missing("a/b", "0" * 64),
     lambda c: c.delete_examples("a/b", "0" * 64),
     lambda c: c.forget_examples("a/b", "0" * 64),
+    lambda c: c.delete_examples("a/b", DataFrame()),
     lambda c: c.release_feedback("a/b", "id"),
     lambda c: c.import_head("a/b", b"", "minilm/l6-v2", labels="ab"),
     lambda c: c.import_head("a/b", Path("head.safetensors"), "minilm/l6-v2"),  # type: ignore[arg-type]
@@ -251,3 +264,71 @@ def test_one_string_where_something_else_is_wanted_is_a_type_error(
     with pytest.raises(TypeError, match=r"must be (a|bytes)"):
         call(client)
     assert recorder.metadata == []
+
+
+@pytest.mark.parametrize("name", [None, 3, b"acme/mood", ["acme/mood"], Path("acme/mood")])
+def test_name_that_is_no_text_is_a_type_error(
+    client: Client, recorder: Recorder, name: Any
+) -> None:
+    for call in (
+        lambda: client.predict(name, ["x"]),
+        lambda: client.get_head(name),
+        lambda: client.embed(name, ["x"]),
+        lambda: next(client.list_heads(name)),
+        lambda: client.report(name, 1),
+    ):
+        with pytest.raises(trunkline.InvalidType, match="must be a str, is ") as caught:
+            call()
+        assert caught.value.field in ("head", "tenant")
+    assert recorder.requests == []
+
+
+@pytest.mark.parametrize(
+    ("timeout", "kind"),
+    [
+        ("30", trunkline.InvalidType),
+        (True, trunkline.InvalidType),
+        ([30], trunkline.InvalidType),
+        (float("inf"), trunkline.InvalidArgument),
+        (float("nan"), trunkline.InvalidArgument),
+        (0, trunkline.InvalidArgument),
+        (-1, trunkline.InvalidArgument),
+        (1e300, trunkline.InvalidArgument),
+    ],
+)
+def test_timeout_that_is_no_time_is_refused(client: Client, timeout: Any, kind: Any) -> None:
+    for call in (
+        lambda: client.predict("acme/mood", ["x"], timeout=timeout),
+        lambda: Client(client.address, timeout=timeout),
+        lambda: AsyncClient(client.address, timeout=timeout),
+    ):
+        with pytest.raises(kind, match="a timeout must be above 0") as caught:
+            call()
+        assert (caught.value.field, type(caught.value)) == ("timeout", kind)
+
+
+@pytest.mark.parametrize("token", ["half \ud83d", "two\nlines", "\N{KEY}", b"bytes"])
+def test_token_that_no_header_carries_is_refused_and_not_shown(token: Any) -> None:
+    for kind in (Client, AsyncClient):
+        with pytest.raises(trunkline.InvalidArgument, match="token must be printable") as caught:
+            kind("127.0.0.1:1", token=token)
+        assert (caught.value.field, caught.value.value) == ("token", "")
+
+
+def test_closed_picture_costs_its_row_alone(client: Client, tmp_path: Path) -> None:
+    trained(client)
+    PICTURE.save(tmp_path / "a.png")
+    closed = Pillow.open(tmp_path / "a.png")
+    closed.close()
+    failed, good = client.predict("acme/mood", [closed, "good"])
+    assert isinstance(failed, RowFailure)
+    assert "closed" in failed.message
+    assert isinstance(good, Prediction)
+
+
+def test_half_an_emoji_is_told_in_words_of_the_client(client: Client) -> None:
+    trained(client)
+    (failed,) = client.predict("acme/mood", ["ab\ud83d"])
+    assert isinstance(failed, RowFailure)
+    assert failed.message.startswith("text must be Unicode text, character 3 is not")
+    assert "codec" not in failed.message
