@@ -62,22 +62,22 @@ class Body(bentoml.IODescriptor):  # type: ignore[misc]  # BentoML exports it la
     @classmethod
     async def from_http_request(cls, request: Request, serde: object) -> Self:
         """Leaves the body to `_native`."""
-        return cast("Self", cls.model_construct())
+        return cast("Self", cls.model_construct(**dict.fromkeys(cls.model_fields)))
 
 
 class PredictBody(Body):
     """What ``/predict`` takes."""
 
-    head: String = ""
-    inputs: Rows = Field(default=[])
+    head: String
+    inputs: Rows
     top_k: Count = 0
 
 
 class EmbedBody(Body):
     """What ``/embed`` takes."""
 
-    tenant: String = ""
-    inputs: Rows = Field(default=[])
+    tenant: String
+    inputs: Rows
     backbone: String = ""
 
 

@@ -42,7 +42,7 @@ def test_native_endpoints_are_documented_as_bentoml_describes_them(http: httpx.C
     for path, route in routes.items():
         body = DOCUMENT["paths"][path]["post"]["requestBody"]["content"]["application/json"]
         for part in ("properties", "required"):
-            assert set(body["schema"].get(part, ())) == set(route["input"].get(part, ()))
+            assert set(body["schema"][part]) == set(route["input"][part])
         assert set(route["input"]["properties"]["inputs"]["items"]["properties"]) == set(rows)
 
 
