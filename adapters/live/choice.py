@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from adapters.augmentation import NONE
-from adapters.conformal import Conformal
+from adapters.diagnostics import conformal_of
 from adapters.examples import MIN_CLASSES, Examples
 from adapters.families import REGISTRY, Family
 from adapters.head import Head
 from adapters.live.changes import check_examples
 from adapters.model_selection import FittedFamily, ModelSelection
 from adapters.spec import AUTO, HeadSpec
-from adapters.training import MAX_AUTO_COST
+from adapters.training import MAX_AUTO_COST, find_groups
 
 CLOSED_FORMS = ("ridge", "lda", "prototype")
 """Families among which "auto" chooses here, beside the version's own. Logistic regression hardly
@@ -31,12 +31,14 @@ def chosen_anew(
     embeddings: ArrayLike,
     labels: Sequence[str],
     weights: ArrayLike | None = None,
+    groups: Sequence[str | None] | None = None,
 ) -> Head:
     """Train a version anew on these examples; they choose front, strength and, for "auto", family.
 
     As a training does without views, with the version's class weights. A strength that the spec
-    names stays. Temperature and conformal scores come from the same held-out predictions. Classes
-    with a single example take no part, since nothing could be held out of them.
+    names stays. Temperature and conformal scores come from the same held-out predictions, without
+    an example's group. Classes with a single example take no part, since nothing could be held out
+    of them.
 
     Args:
         version: whose class weights and novelty bank are kept.
@@ -44,9 +46,10 @@ def chosen_anew(
         embeddings: of shape (n, dim).
         labels: one per embedding.
         weights: positive, of shape (n,), without those of classes; 1 each if None.
+        groups: the name of each example's group, None for one without; None if none has one.
 
     Returns:
-        The version itself, if fewer than two classes have two examples.
+        The version itself, if fewer than two classes have two examples in two groups.
 
     Raises:
         InvalidEmbeddings: if embeddings are not (n, dim) finite numbers.
@@ -59,13 +62,17 @@ def chosen_anew(
     if len(set(names)) < MIN_CLASSES:
         return version
     examples = Examples.of(np.asarray(embeddings)[kept], names, numbers[kept])
+    own = None if groups is None else [groups[row] for row in np.flatnonzero(kept).tolist()]
+    examples = examples.grouped(find_groups(examples, own, spec.seed).numbers)
+    if not examples.estimable:
+        return version
     class_weights = np.array([version.class_weights.get(label, 1.0) for label in examples.labels])
     selection = ModelSelection(
         examples, examples.weights * class_weights[examples.targets], spec, None, None
     )
     chosen = _best(selection, _families(version, spec, examples))
     logits, temperature, _ = chosen.conclude()
-    conformal = version.conformal and Conformal.of(logits, examples.targets, temperature)
+    conformal = version.conformal and conformal_of(examples, logits, temperature)
     weight, bias = chosen.front.fold(*chosen.fit.solve(chosen.l2))
     return replace(
         version,

@@ -240,6 +240,7 @@ def choose(version: Head, spec: HeadSpec, examples: Sequence[Example]) -> Head:
         _vectors(examples, version.dim),
         [item.label for item in examples],
         np.array([item.weight for item in examples], dtype=np.float64),
+        [item.group for item in examples],
     )
 
 

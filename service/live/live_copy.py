@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from adapters import Head, HeadSpec
 from adapters.drift import MAX_WINDOW, DriftDetector
-from adapters.live import REFRESH_UPDATES, Change, NearCopies
+from adapters.live import REFRESH_UPDATES, Change, NearCopyDetector
 from adapters.novelty import MAX_KEPT_PER_CLASS, unit
 from service.live.comparison import (
     Comparison,
@@ -115,7 +115,7 @@ class LiveCopy:
         self._baseline: dict[str, float] | None = None
         if before is not None and same:
             self._baseline = before._baseline
-        self._seen = NearCopies(active.dim)
+        self._seen = NearCopyDetector(active.dim)
         self.feedback_count = 0
         for item, near in zip(learned, self._near_copies(learned), strict=True):
             assert item.active_right is not None

@@ -48,3 +48,15 @@ def test_classes_of_one_example_take_no_part_in_the_choice() -> None:
     chosen = chosen_anew(version, HeadSpec("lda"), pool, lone)
     assert chosen.labels == version.labels
     assert chosen_anew(version, HeadSpec("lda"), pool[:3], ["a", "b", "c"]) is version
+
+
+def test_groups_stay_together_in_the_choice_as_in_a_training() -> None:
+    pool, labels = noisy(60, 40, 3, distance=1.0)
+    copies = np.repeat(pool, 3, axis=0) + np.random.default_rng(0).normal(scale=0.3, size=(180, 40))
+    names = [label for label in labels for _ in range(3)]
+    groups = [f"scene {row // 3}" for row in range(180)]
+    spec = HeadSpec("ridge")
+    version = adapters.fit(pool, labels, spec, fingerprint="f00d").head
+    trained = adapters.fit(copies, names, spec, fingerprint="f00d", groups=groups).head
+    assert chosen_anew(version, spec, copies, names, groups=groups).l2 == pytest.approx(trained.l2)
+    assert chosen_anew(version, spec, copies, names).l2 != pytest.approx(trained.l2)

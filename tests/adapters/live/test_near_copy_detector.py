@@ -6,15 +6,15 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.live import NearCopies
-from adapters.live.near_copies import BLOCK
+from adapters.live import NearCopyDetector
+from adapters.live.near_copy_detector import BLOCK
 from tests.adapters.data import noisy
 
 
 def test_what_is_nearly_the_same_as_an_earlier_embedding_is_found() -> None:
     rows, _ = noisy(50, 64, 2, distance=1.0)
     blurred = rows + np.random.default_rng(1).normal(scale=0.01, size=rows.shape).astype(np.float32)
-    seen = NearCopies(64)
+    seen = NearCopyDetector(64)
     assert not seen.add(rows).any()
     assert seen.add(blurred * 3).all()
     assert not seen.add(np.zeros((2, 64), np.float32)).any()
@@ -24,8 +24,8 @@ def test_what_is_nearly_the_same_as_an_earlier_embedding_is_found() -> None:
 def test_the_same_are_found_however_they_come(sizes: list[int], spread: float) -> None:
     rng = np.random.default_rng(len(sizes))
     rows = (1 + rng.normal(scale=spread, size=(sum(sizes), 24))).astype(np.float32)
-    at_once = NearCopies(24).add(rows)
-    seen, found = NearCopies(24), []
+    at_once = NearCopyDetector(24).add(rows)
+    seen, found = NearCopyDetector(24), []
     for part in np.split(rows, np.cumsum(sizes)):
         found += seen.add(part).tolist()
     assert found == at_once.tolist()
@@ -36,7 +36,7 @@ def test_what_came_long_before_is_let_go_at_the_same_place_however_it_comes() ->
     rows = rng.normal(size=(2 * BLOCK + 10, 8)).astype(np.float32)
     rows[2 * BLOCK + 1] = rows[5]
     rows[2 * BLOCK + 2] = rows[BLOCK + 5]
-    at_once, seen = NearCopies(8).add(rows), NearCopies(8)
+    at_once, seen = NearCopyDetector(8).add(rows), NearCopyDetector(8)
     one_by_one = np.concatenate([seen.add(part) for part in np.split(rows, 17 * np.arange(1, 200))])
     assert one_by_one.tolist() == at_once.tolist()
     assert at_once[2 * BLOCK + 2]

@@ -21,7 +21,7 @@ sums stay below 2**24, and so exact in float32, in whatever order they are added
 the same whether embeddings come one by one or all at once. It moves a cosine by some 2e-4."""
 
 
-class NearCopies:
+class NearCopyDetector:
     """The embeddings that came so far, to recognise near-copies among those to come.
 
     A near-copy has a cosine of at least `NEAR_DUPLICATE` with an earlier one. Comparing costs
