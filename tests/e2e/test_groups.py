@@ -95,3 +95,20 @@ def test_a_group_is_refused_row_by_row_in_advice(
     asked = advice_pb2.AdviseRequest(parent=f"tenants/{tenant}", examples=examples)
     reply = transport.call("Advise", asked, 150.0)
     assert [(error.row, error.field) for error in reply.errors] == [(3, "group")]
+
+
+def test_a_class_that_feedback_brought_is_in_the_next_version(
+    client: Client, tenant: str, sentences: Sentences
+) -> None:
+    head = f"{tenant}/texts"
+    client.create_head(head, TEXTS, allow_new_labels=True)
+    client.upload(head, sentences)
+    before = client.report(head, client.train(head).version)
+    client.feedback(head, [("neither here nor there", "neutral")])
+    after = client.report(head, client.train(head).version)
+    assert [one.label for one in after.classes] == ["negative", "neutral", "positive"]
+    assert [one.no_estimate for one in after.classes] == ["", "it has a single example", ""]
+    assert before.estimate is not None
+    assert after.estimate is not None
+    assert after.estimate.examples == before.estimate.examples
+    assert sum(one.estimate is not None for one in after.candidates) > 1
