@@ -54,7 +54,7 @@ def test_groups_stay_together_in_the_choice_as_in_a_training() -> None:
     random = np.random.default_rng(0)
     scenes = random.normal(size=(60, 40))
     coins = [f"class {coin}" for coin in random.integers(2, size=60)]
-    rows = np.repeat(scenes, 4, axis=0) + random.normal(scale=0.7, size=(240, 40))
+    rows = np.repeat(scenes, 4, axis=0) + random.normal(size=(240, 40))
     labels = [coin for coin in coins for _ in range(4)]
     groups = [f"scene {row // 4}" for row in range(240)]
     spec = HeadSpec("ridge")
