@@ -18,6 +18,7 @@ from service.errors import STATUSES, StartupError
 from service.transport.methods import OF_THE_EXTRACTOR, OF_THE_SERVER, Method, methods_of
 from tests.docs.tables import OPERATIONS, with_tables
 from tests.e2e.processes import ROOT
+from trunkline.values.outcomes import UploadChange
 
 METHODS = list(methods_of(*dict.fromkeys([*OF_THE_SERVER, *OF_THE_EXTRACTOR])))
 ON_REST = [method for method in METHODS if method.rest]
@@ -100,6 +101,23 @@ def test_every_dependency_is_explained() -> None:
     for requirement in named:
         name = re.split(r"[<>=; ]", requirement)[0]
         assert re.search(rf"\b{name}\b", page("architecture.md")), name
+
+
+def test_every_reason_of_a_notice_is_documented() -> None:
+    documented = {
+        reason
+        for row in re.findall(r"^\| (`[a-z_`, ]+`) \|", page("cli.md"), re.MULTILINE)
+        for reason in re.findall(r"[a-z_]+", row)
+    }
+    code = "".join(
+        file.read_text(encoding="utf-8")
+        for folder in ("trunkline", "service")
+        for file in (ROOT / folder).rglob("*.py")
+    )
+    told = set(re.findall(r"""\bNotice\(\s*"([a-z_]+)"|\.add\(\s*"([a-z_]+)",""", code))
+    reasons = {one or other for one, other in told} | set(UploadChange)
+    assert len(reasons) > 35
+    assert reasons <= documented
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)

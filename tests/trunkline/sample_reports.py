@@ -17,6 +17,9 @@ def estimate(accuracy: float = 0.9, method: str = "leave-one-out") -> heads_pb2.
         accuracy_low=accuracy - 0.1,
         accuracy_high=accuracy + 0.05,
         log_loss=0.3,
+        examples=18,
+        groups=7,
+        effective_examples=6.5,
     )
 
 
@@ -63,6 +66,11 @@ def full_report(
         backbone="minilm/l6-v2",
         fingerprint="ab" * 32,
         example_count=18,
+        truncated_count=2,
+        groups=heads_pb2.GroupReport(
+            count=7, named=3, near_copies_within=5, near_copies_across=1, missed=0.004
+        ),
+        warnings=["Of class 'ys' there is a single example. Was 'yes' meant?"],
         classes=evaluated.classes,
         estimate=estimate(),
         l2=0.5,

@@ -139,6 +139,7 @@ def _provenance(report: Report) -> dict[str, object]:
         "backbone": report.backbone,
         "fingerprint": report.fingerprint,
         "examples": f"{report.example_count:,}",
+        **({"groups": groups} if (groups := group_words(report)) else {}),
         "training time": f"{report.train_seconds:.2f} s, "
         f"{report.train_cpu_seconds:.2f} s of processor time",
     }

@@ -230,6 +230,13 @@ def test_the_command_writes_the_page_and_escapes_labels(
     text = page.read_text(encoding="utf-8")
     assert "<script" not in text
     assert "90.0%" in words(text)
+    assert "Was 'yes' meant?" in words(text)
+    assert "of which 2 are longer than the backbone's window" in words(text)
+    shown = " ".join(run("report", "acme/mood").stdout.split())
+    for place in (words(text), shown):
+        assert "7 of 18 examples; 3 named; near-copies: 5 within classes, 1 across" in place
+    assert "texts cut at the window 2" in shown
+    assert "most frequent class 50.0%, always answering <script>" in shown
     assert DIGEST[:16] in words(text)
 
 
