@@ -7,26 +7,11 @@ import io
 import json
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from tests.e2e.processes import Running, run
+from tests.e2e.conftest import Cli
 from tests.e2e.samples import Labelled
-
-Cli = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def cli(server: Running) -> Cli:
-    def cli(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "trunkline", *map(str, arguments)]
-        return run(command, TRUNKLINE_SERVER=server.grpc)
-
-    return cli
 
 
 def document(ended: subprocess.CompletedProcess[str], status: int = 0) -> Any:
