@@ -238,7 +238,9 @@ class Client(Transport):
         """Trains a version on the stored examples, and waits for it.
 
         Joins a training that is running already. `spec` takes the place of the head's own for this
-        once. A `backbone` moves the head to that one, or to the new fingerprint of its own: kept
+        once. The version answers from then on, unless `activate` is false, or is None and it has no
+        estimate and would replace one that has: `activated` and `inactive_reason` of the result
+        tell. A `backbone` moves the head to that one, or to the new fingerprint of its own: kept
         inputs are embedded anew first. `timeout` (seconds; none by default) ends the waiting, not
         the training. Raises the training's own error if it failed, and `Cancelled` if somebody
         cancelled it.

@@ -1039,9 +1039,7 @@ class AddExamplesResponse(_message.Message):
     failed: _builtins.int
     """How many rows failed; `errors` names the first 1000 of them."""
     truncated_count: _builtins.int
-    """How many texts are longer than the backbone's window, so that what lies beyond it has no part; and the
-    first 1000 rows of them.
-    """
+    """How many texts are longer than the backbone's window, so that what lies beyond it has no part."""
     @_builtins.property
     def errors(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.RowError]:
         """Rows are counted over the whole stream."""
@@ -1057,7 +1055,9 @@ class AddExamplesResponse(_message.Message):
         """How many there are of each kind."""
 
     @_builtins.property
-    def truncated(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def truncated(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The first 1000 rows of these, counted over the whole stream."""
+
     def __init__(
         self,
         *,
@@ -1736,8 +1736,9 @@ class Training(_message.Message):
     """Why it failed, e.g. "INVALID_ARGUMENT", and in words."""
     error_message: _builtins.str
     activated: _builtins.bool
-    """Whether the version that it made became the active one; and why not, in words."""
+    """Whether the version that it made became the active one."""
     inactive_reason: _builtins.str
+    """Why it did not, in words; empty if it did."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -2424,7 +2425,7 @@ class HeadReport(_message.Message):
     """Of the examples, texts that are longer than the backbone's window: what lies beyond it had no part."""
     seen_held_out_count: _builtins.int
     """Held-out examples that are near-copies of examples that were trained on, or belong to a group with one:
-    `test` is without them. How many there are, and the digests of the first 1000.
+    `test` is without them.
     """
     @_builtins.property
     def spec(self) -> Global___HeadSpec: ...
@@ -2475,7 +2476,9 @@ class HeadReport(_message.Message):
         """What whoever reads the estimate should know, a sentence or two each."""
 
     @_builtins.property
-    def seen_held_out(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def seen_held_out(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The digests of the first 1000 of these."""
+
     def __init__(
         self,
         *,
@@ -2564,8 +2567,9 @@ class GroupReport(_message.Message):
     named: _builtins.int
     """How many were named by who sent the examples."""
     near_copies_within: _builtins.int
-    """Examples with a near-copy in their own class, and of another class."""
+    """Examples with a near-copy in their own class."""
     near_copies_across: _builtins.int
+    """Examples with a near-copy of another class."""
     parted: _builtins.int
     """Examples of chains of near-copies too large to be held out together: with these the estimate is too high."""
     missed: _builtins.float
@@ -3105,11 +3109,11 @@ class Estimate(_message.Message):
     accuracy_high: _builtins.float
     log_loss: _builtins.float
     examples: _builtins.int
-    """On how many it was measured, how many groups those are, and how many independent examples they are worth. 0 in
-    reports of earlier releases.
-    """
+    """On how many it was measured; 0 in reports of earlier releases, as are the next two."""
     groups: _builtins.int
+    """How many groups those are."""
     effective_examples: _builtins.float
+    """How many independent examples they are worth."""
     def __init__(
         self,
         *,
