@@ -8,7 +8,13 @@ from trunkline.cli.column_options import check_columns, column_options
 from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.held_out import Test, hold_out, measure
 from trunkline.cli.output import Output, named_failures, plain
-from trunkline.cli.reading import check_classes, check_modality, read_data, unknown_labels
+from trunkline.cli.reading import (
+    Data,
+    check_classes,
+    check_modality,
+    read_data,
+    unknown_labels,
+)
 from trunkline.cli.report import report_facts
 from trunkline.cli.stored import compare_with_stored
 from trunkline.cli.training_options import WHOLE, SpecOptions, policy_option, spec_options
@@ -24,6 +30,7 @@ from trunkline.clients.client import Client
 from trunkline.datasets import Columns
 from trunkline.errors import NotFound
 from trunkline.values.heads import HeadSpec
+from trunkline.values.notices import Notice
 
 
 @click.command()
@@ -85,13 +92,7 @@ def train(
     `text` (or `path`) and `label` columns. Examples that the server knows are not sent again. What
     is left out or changed is said. Exits 1 if any row failed; the others are trained on.
     """
-    check_columns(columns, path, *([test_path] if test_path else []))
-    data = read_data(path, columns)
-    test_data = read_data(test_path, columns, test=True) if test_path else None
-    check_modality(data, *([test_data] if test_data else []))
-    notices = list(data.notices)
-    if test_data:
-        notices += [*test_data.notices, *unknown_labels(data, test_data)]
+    data, test_data, notices = _read(path, test_path, columns)
     out.notices(notices)
     if len(data.labels) < 2 and not _has_examples(client, head):
         check_classes(data)
@@ -132,14 +133,23 @@ def train(
         sent = plain(uploaded) | {"failures": failures}
         out.document(document | {"upload": sent, "test": test, "notices": notices})
     else:
-        measured = (
-            {"accuracy on the test set": _measured(test, test.accuracy)}
-            if test and test.accuracy is not None
-            else {}
-        )
-        out.facts(report_facts(report) | measured)
+        out.facts(report_facts(report) | _measured(test))
     if uploaded.failed or (test and test.failed):
         raise click.exceptions.Exit(1)
+
+
+def _read(
+    path: Path, test_path: Path | None, columns: Columns
+) -> tuple[Data, Data | None, list[Notice]]:
+    """Reads what to train and to test on, and says what is to be told of it."""
+    check_columns(columns, path, *([test_path] if test_path else []))
+    data = read_data(path, columns)
+    if test_path is None:
+        check_modality(data)
+        return data, None, list(data.notices)
+    test_data = read_data(test_path, columns, test=True)
+    check_modality(data, test_data)
+    return data, test_data, [*data.notices, *test_data.notices, *unknown_labels(data, test_data)]
 
 
 def _has_examples(client: Client, head: str) -> bool:
@@ -150,6 +160,9 @@ def _has_examples(client: Client, head: str) -> bool:
         return False
 
 
-def _measured(test: Test, accuracy: float) -> str:
+def _measured(test: Test | None) -> dict[str, object]:
+    """Describes the accuracy on the test set, where there is one."""
+    if test is None or test.accuracy is None:
+        return {}
     left = f", {test.left_out} of {test.rows} left out" if test.left_out else ""
-    return f"{accuracy:.1%}{left}"
+    return {"accuracy on the test set": f"{test.accuracy:.1%}{left}"}
