@@ -24,17 +24,14 @@ from typing import Any, Self
 
 import numpy as np
 import scipy.linalg
-import scipy.special
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from adapters.near_pairs import Floats, Indices, Pairs, Search
 from adapters.novelty import unit
 
-Indices = NDArray[np.intp]
-Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-Pairs = tuple[Indices, Indices]
 
 NEAREST = 0.18
 """Of the distance to the k-th nearest, up to the eighth. Of 2,000 photos of textiles no two lie
@@ -70,30 +67,8 @@ SPREAD_SAMPLE = 256
 TILE = 1024
 """Rows and columns of the matrix of distances that are in memory at once."""
 
-PROJECTIONS = (8, 12, 16)
-"""Numbers of projections in a key; more of them need more tables and compare fewer strangers."""
-
-CHEAP = 200
-"""Comparisons for each example, up to which fewer projections do."""
-
-WIDTH = 4.0
-"""Width of a projection's cells, in thresholds."""
-
 MISSED = 0.01
 """Probability, of a pair at the threshold, to be missed among more than `EXACT` examples."""
-
-MAX_COMPARISONS = 2e8
-"""Pairs that are compared there, at most."""
-
-SKETCH, SKETCH_SLACK = 64, 1.8
-"""Random projections in which pairs are compared first, and by how much their distance may be above
-the threshold there: a pair at the threshold is with a probability of 1e-4 (chi-squared)."""
-
-REACH = 2000
-"""Rows with the same key that each is compared with, at most: it bounds what one key takes."""
-
-AT_ONCE = 2**17
-"""Pairs that are in memory at once."""
 
 
 class Space:
@@ -221,8 +196,9 @@ class NearCopies:
         equal = np.arange(n), space.equal
         if n <= EXACT:
             return cls(joined(n, chain([equal], all_pairs([space]))))
-        search = _Search(space, seed)
-        return cls(joined(n, chain([equal], search.pairs())), search.missed)
+        search = Search(space.rows, space.radii, MISSED, seed)
+        near = (space.which_near(*pairs) for pairs in search.pairs())
+        return cls(joined(n, chain([equal], near)), search.missed)
 
 
 def all_pairs(
@@ -280,108 +256,3 @@ def members(numbers: Indices) -> list[Indices]:
     order = np.argsort(numbers, kind="stable")
     ends = np.cumsum(np.bincount(numbers))
     return [part for part in np.split(order, ends[:-1]) if len(part)]
-
-
-def collision(distance: float) -> float:
-    """Return the probability that two rows fall into the same cell of a projection.
-
-    Datar et al. 2004, section 3.2, for the normal distribution.
-
-    Args:
-        distance: of the rows, in units of the cell's width; positive.
-    """
-    width = 1 / distance
-    tail = 2 * float(scipy.special.ndtr(-width))
-    edge = 2 / (math.sqrt(2 * math.pi) * width) * -math.expm1(-(width**2) / 2)
-    return 1 - tail - edge
-
-
-class _Search:
-    """Near pairs among many rows, by their cells in random projections."""
-
-    def __init__(self, space: Space, seed: int) -> None:
-        self._space = space
-        self._random = np.random.default_rng(seed)
-        # Nine of ten thresholds are at most as large: where they are larger, more is missed.
-        self._width = WIDTH * math.sqrt(2 * max(float(np.quantile(space.radii, 0.9)), 1e-12))
-        normals = self._random.standard_normal((space.rows.shape[1], SKETCH)).astype(np.float32)
-        self._sketches = space.rows @ normals / np.float32(math.sqrt(2 * SKETCH))
-        self._within = np.float32(SKETCH_SLACK) * space.radii
-        self.missed = 1.0
-
-    def pairs(self) -> Iterator[Pairs]:
-        """Yield near pairs, some more than once."""
-        left = MAX_COMPARISONS
-        buckets, projections = self._first()
-        hit = collision(1 / WIDTH) ** projections
-        tables = math.ceil(math.log(MISSED) / math.log1p(-hit))
-        for table in range(tables):
-            if table:
-                buckets = self._buckets(projections)
-            left -= buckets.comparisons
-            if table and left < 0:
-                return
-            for one, other in buckets.pairs():
-                yield self._space.which_near(*self._sketched(one, other))
-            self.missed *= 1 - hit
-
-    def _sketched(self, one: Indices, other: Indices) -> Pairs:
-        """Return those pairs that may be near, by their distance in a few projections."""
-        apart = self._sketches[one] - self._sketches[other]
-        squares = np.einsum("md,md->m", apart, apart)
-        kept = squares <= np.minimum(self._within[one], self._within[other])
-        return one[kept], other[kept]
-
-    def _first(self) -> tuple[_Buckets, int]:
-        """Return a table, and how many projections its keys have."""
-        for projections in PROJECTIONS:
-            buckets = self._buckets(projections)
-            hit = collision(1 / WIDTH) ** projections
-            tables = math.ceil(math.log(MISSED) / math.log1p(-hit))
-            if buckets.comparisons * tables <= CHEAP * len(self._space.rows):
-                break
-        return buckets, projections
-
-    def _buckets(self, projections: int) -> _Buckets:
-        """Deal rows into buckets by new projections."""
-        rows = self._space.rows
-        normals = self._random.standard_normal((rows.shape[1], projections)).astype(np.float32)
-        shifts = self._random.uniform(0, self._width, projections)
-        cells = np.floor((rows @ normals + shifts) / self._width).astype(np.int64)
-        mixed = self._random.integers(1, 2**62, projections)
-        keys = cells @ (2 * mixed + 1)  # wraps around; few share a key by chance
-        return _Buckets(np.unique(keys, return_inverse=True)[1])
-
-
-class _Buckets:
-    """Rows with the same key, which are compared with one another."""
-
-    def __init__(self, keys: Indices) -> None:
-        self._order = np.argsort(keys, kind="stable")
-        sizes = np.bincount(keys)
-        self._sizes, self._ends = sizes, np.cumsum(sizes)
-        reached = np.minimum(sizes - 1, REACH)
-        self.comparisons = float((reached * (sizes - (reached + 1) / 2)).sum())
-
-    def pairs(self) -> Iterator[Pairs]:
-        """Yield pairs of rows with the same key: each row and up to `REACH` that follow it."""
-        ends = np.repeat(self._ends, self._sizes)
-        places = np.arange(len(self._order))
-        gathered: list[Pairs] = []
-        for step in range(1, REACH + 1):
-            places = places[places + step < ends[places]]
-            if not len(places):
-                break
-            for first in range(0, len(places), AT_ONCE):
-                some = places[first : first + AT_ONCE]
-                gathered.append((self._order[some], self._order[some + step]))
-            if sum(len(one) for one, _ in gathered) >= AT_ONCE:
-                yield _concatenated(gathered)
-                gathered = []
-        yield _concatenated(gathered)
-
-
-def _concatenated(parts: Sequence[Pairs]) -> Pairs:
-    nothing = np.empty(0, dtype=np.intp)
-    ones, others = zip((nothing, nothing), *parts, strict=True)
-    return np.concatenate(ones), np.concatenate(others)

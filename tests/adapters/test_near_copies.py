@@ -13,7 +13,8 @@ from sklearn.datasets import load_digits, load_wine
 import adapters.near_copies as near_copies
 import models
 from adapters.groups import Groups
-from adapters.near_copies import NearCopies, Space, collision
+from adapters.near_copies import NearCopies, Space
+from adapters.near_pairs import collision
 from service.demo import data
 from tests.adapters.data import blobs, noisy
 from tests.adapters.groups_data import photos, saved_again
