@@ -1,17 +1,12 @@
-"""Examples that belong together, and copies of one thing: transports, client, command line."""
+"""Examples that belong together, and copies of one thing, over both transports and the client."""
 
 from __future__ import annotations
 
-import io
-import json
-from pathlib import Path
 from typing import cast
 
 import pytest
-from PIL import Image
 
-from tests.e2e.conftest import IMAGES, TEXTS, Cli
-from tests.e2e.samples import Labelled
+from tests.e2e.conftest import TEXTS
 from tests.e2e.transports import Transport, text
 from trunkline import Client, InvalidArgument, NewExample
 from trunkline.v1 import advice_pb2, heads_pb2
@@ -117,30 +112,3 @@ def test_a_class_that_feedback_brought_is_in_the_next_version(
     assert after.estimate is not None
     assert after.estimate.examples == before.estimate.examples
     assert sum(one.estimate is not None for one in after.candidates) > 1
-
-
-def test_copies_and_named_groups_are_told_of_on_the_command_line(
-    cli: Cli, tenant: str, tmp_path: Path, photos: Labelled
-) -> None:
-    rows = [("path", "label", "scene")]
-    for i, (data, label) in enumerate(photos):
-        with Image.open(io.BytesIO(data)) as picture:
-            for quality in (95, 90):
-                name = f"{i}-{quality}.jpg"
-                picture.convert("RGB").save(tmp_path / name, quality=quality)
-                rows.append((name, label, f"scene {i // 4}"))
-    table = tmp_path / "photos.csv"
-    table.write_text("".join(f"{','.join(row)}\n" for row in rows))
-    alone = cli("train", f"{tenant}/copies", table)
-    assert alone.returncode == 0, alone.stderr
-    told = " ".join(alone.stdout.split())
-    count = len(photos)
-    copies = f"near-copies: {2 * count} within classes, 0 across"
-    assert f"groups {count} of {2 * count} examples; {copies}" in told
-    assert f"the interval is that of {count} examples" in told
-    column = ["--group-column", "scene", "--json"]
-    named = json.loads(cli("train", f"{tenant}/scenes", table, *column).stdout)["report"]
-    assert (named["groups"]["count"], named["groups"]["named"]) == (count // 4, count // 4)
-    assert named["estimate"]["groups"] == count // 4
-    advice = json.loads(cli("advise", table, "--backbone", IMAGES, *column).stdout)
-    assert advice["group_count"] == count // 4

@@ -10,7 +10,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.conftest import Cli
+from PIL import Image
+
+from tests.e2e.conftest import IMAGES, Cli
 from tests.e2e.samples import Labelled
 
 
@@ -90,3 +92,30 @@ def test_a_messy_table_is_told_of_and_trained_on(
     assert failed[count]["value"] == f"{table}:{count + 3}"
     assert failed[count + 1]["field"] == "text"
     assert failed[count + 2]["value"] == f"{table}:{count + 5}"
+
+
+def test_copies_and_named_groups_are_told_of_on_the_command_line(
+    cli: Cli, tenant: str, tmp_path: Path, photos: Labelled
+) -> None:
+    rows = [("path", "label", "scene")]
+    for i, (data, label) in enumerate(photos):
+        with Image.open(io.BytesIO(data)) as picture:
+            for quality in (95, 90):
+                name = f"{i}-{quality}.jpg"
+                picture.convert("RGB").save(tmp_path / name, quality=quality)
+                rows.append((name, label, f"scene {i // 4}"))
+    table = tmp_path / "photos.csv"
+    table.write_text("".join(f"{','.join(row)}\n" for row in rows))
+    alone = cli("train", f"{tenant}/copies", table)
+    assert alone.returncode == 0, alone.stderr
+    told = " ".join(alone.stdout.split())
+    count = len(photos)
+    copies = f"near-copies: {2 * count} within classes, 0 across"
+    assert f"groups {count} of {2 * count} examples; {copies}" in told
+    assert f"the interval is that of {count} examples" in told
+    column = ["--group-column", "scene", "--json"]
+    named = json.loads(cli("train", f"{tenant}/scenes", table, *column).stdout)["report"]
+    assert (named["groups"]["count"], named["groups"]["named"]) == (count // 4, count // 4)
+    assert named["estimate"]["groups"] == count // 4
+    advice = json.loads(cli("advise", table, "--backbone", IMAGES, *column).stdout)
+    assert advice["group_count"] == count // 4
