@@ -37,7 +37,7 @@ from adapters.tuning.interfaces import (
 from adapters.tuning.schedule import Plan
 from adapters.tuning.training_loop import Effort, FoldRun, TrainingLoop, best_epoch
 from adapters.tuning.validation import Validator, validate_base
-from adapters.tuning.view_choice import ViewChoice
+from adapters.tuning.view_choice import Choice, ViewChoice
 
 FEW = 500
 FOLDS_OF_FEW, FOLDS = 5, 3
@@ -221,21 +221,8 @@ class _Tuning:
     ) -> Tuned:
         """Tune on folds, compare and, if the tail is better, tune on all examples."""
         plan = Plan.of(self._spec.fine_tune, len(learner.blocks))
-        folds, effort = int(self._folds.max()) + 1, Effort()
-        named = self._spec.fine_tune.named_views
-        if named is None and views_of is None:
-            named = ViewSet()
-
-        def begin(views: ViewSet) -> TrainingLoop:
-            found = activations if named or views_of is None or not views.count else views_of(views)
-            runs = [self._fold(fold, views, found) for fold in range(folds)]
-            whole = self._whole(views, found)
-            return TrainingLoop(
-                views, learner, plan, runs, whole, store, effort, self._clock, progress
-            )
-
-        choice = ViewChoice(plan, folds, store, effort, begin)
-        chosen = choice.choose() if named is None else choice.named(named)
+        effort = Effort()
+        chosen = self._choose_views(plan, learner, store, effort, activations, views_of, progress)
         loop = chosen.loop
         epochs = best_epoch(loop.curve)
         validator = Validator(
@@ -275,6 +262,32 @@ class _Tuning:
             averaged=averaged,
         )
         return Tuned(replace(fitted, report=replace(fitted.report, fine_tuning=report)), tail)
+
+    def _choose_views(
+        self,
+        plan: Plan,
+        learner: Learner,
+        store: CheckpointStore,
+        effort: Effort,
+        activations: Activations,
+        views_of: ViewsOf | None,
+        progress: Progress,
+    ) -> Choice:
+        """Tune on the folds with the views that the spec names, or with those that they choose."""
+        folds, named = int(self._folds.max()) + 1, self._spec.fine_tune.named_views
+        if named is None and views_of is None:
+            named = ViewSet()
+
+        def begin(views: ViewSet) -> TrainingLoop:
+            found = activations if named or views_of is None or not views.count else views_of(views)
+            runs = [self._fold(fold, views, found) for fold in range(folds)]
+            whole = self._whole(views, found)
+            return TrainingLoop(
+                views, learner, plan, runs, whole, store, effort, self._clock, progress
+            )
+
+        choice = ViewChoice(plan, folds, store, effort, begin)
+        return choice.choose() if named is None else choice.named(named)
 
     def _fold(self, fold: int, views: ViewSet, activations: Activations) -> FoldRun:
         """Return the training without a fold; its classifier has not seen the fold, either."""
