@@ -18,6 +18,7 @@ from service.live.policy import Policy, Rules
 from service.live.replay import replay
 from service.store.live_set import LiveFeedback, Member
 from tests.adapters.data import noisy
+from tests.service.learning_head import IMMEDIATE, OpenLearningHead, around
 
 RULES = Rules(Policy.MANUAL, error_rate=0.05, drift_delta=1e-9)
 POOL, LABELS = noisy(160, 12, 3, distance=1.0)
@@ -142,3 +143,22 @@ def test_near_copies_of_feedback_are_learned_but_no_evidence_for_either() -> Non
     assert copy.gate.evidence_worse == plain.gate.evidence_worse
     assert copy.example_count == 40
     assert made(active, spec, log).gate.near_copies == 10
+
+
+@pytest.mark.parametrize("family", ["ridge", "lda", "prototype"])
+async def test_server_that_starts_again_makes_the_same_choice(
+    open_learning_head: OpenLearningHead, family: str
+) -> None:
+    probes = around("red", 10, seed=5) + around("green", 10, seed=6)
+    async with open_learning_head(IMMEDIATE, family=family) as head:
+        members = len(await head.examples())
+        for start in range(0, 30, 6):
+            await head.send(around("red", 15, seed=7)[start // 2 : start // 2 + 3], "red")
+            await head.send(around("blue", 15, seed=8)[start // 2 : start // 2 + 3], "blue")
+        await head.send([1.001 * vector for vector in around("red", 2, seed=7)], "red")
+        before, live = await head.probabilities(probes), await head.live()
+    assert live.chosen_on == 3 * members // 2
+    assert (live.example_count, live.near_copies) == (members + 32, 2)
+    async with open_learning_head(family=family) as head:
+        np.testing.assert_allclose(await head.probabilities(probes), before, atol=1e-6)
+        assert await head.live() == live
