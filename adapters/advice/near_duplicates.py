@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from adapters.advice.direct_features import Raw
 from adapters.diagnostics import MAX_LISTED, NEAR_DUPLICATE
 from adapters.groups import Groups
-from adapters.near_copies import NearCopies, Pairs, Space, all_pairs, joined
+from adapters.near_copies import NearCopies, Space, all_pairs, joined
+from adapters.near_pairs import Pairs
 from adapters.report import NearDuplicates
 
 Indices = NDArray[np.intp]
