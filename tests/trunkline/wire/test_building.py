@@ -73,7 +73,7 @@ MISFITS: list[tuple[Callable[[Client], Any], str, str, str]] = [
     ),
     (lambda c: c.embed("a", ["x"], TORN), "backbone", TEXT, "'\\udc80'"),
     (lambda c: c.export_head("a/b", -1), "version", WHOLE, "-1"),
-    (lambda c: c.import_head("a/b", ANY, "m", fingerprint="f"), "safetensors", "bytes", "str"),
+    (lambda c: c.import_head("a/b", ANY, "m", fingerprint="f"), "safetensors", "bytes", "'abc'"),
     (
         lambda c: c.import_head("a/b", b"", "m", fingerprint="f", labels=[TORN]),
         "labels",
