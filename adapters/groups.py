@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.errors import InvalidExamples
-from adapters.near_copies import NearCopies, Space, joined, members
+from adapters.near_copies import EVENED_EXACT, NearCopies, Space, joined, members
 
 Indices = NDArray[np.intp]
 Mask = NDArray[np.bool_]
@@ -72,8 +72,10 @@ class Groups:
         Raises:
             InvalidExamples: if there is not one name for each example.
         """
-        space = Space(embeddings, targets, seed)
-        return cls.of(NearCopies.of(space, seed), space, targets, names)
+        space, evened = Space(embeddings, targets, seed), None
+        if len(targets) <= EVENED_EXACT:
+            evened = Space(embeddings, targets, seed, even=True)
+        return cls.of(NearCopies.of(space, seed, evened), space, targets, names)
 
     @classmethod
     def of(

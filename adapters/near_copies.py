@@ -6,6 +6,10 @@ example's own: a near-copy is at most `NEAREST` of the distance (one minus the c
 nearest other example of the class, for k of `RANKS`, so that up to as many copies of one thing do
 not hide one another. In few dimensions less counts: there chance brings examples near, too.
 
+Few directions in which all examples differ may hide the many in which copies do not, and families
+of heads, which even them out, see what is missed so. So examples are compared a second time with
+their variances evened (`Space`, `EVENED_EXACT`), where chance is allowed less.
+
 With n points spread evenly in D dimensions, the nearest one is within the share s of the squared
 distance to the k-th nearest with a probability of about (k - 1) s**(D / 2) (distances of a Poisson
 process; Levina and Bickel 2004, NIPS 17:777). `CHANCE` bounds it. D is the number of directions in
@@ -37,12 +41,31 @@ NEAREST = 0.18
 """Of the distance to the k-th nearest, up to the eighth. Of 2,000 photos of textiles no two lie
 nearer, of 1,797 digits none; those saved again at JPEG quality 75 to 95 do."""
 
+NEAREST_EVENED = 0.4
+"""The same where variances are evened: strangers are more alike in how far apart they are there."""
+
+FLAT, CURVED = 160, 4
+"""Examples up to which as many dimensions as directions are expected where variances are evened;
+among more, a surface shows that may be curved, with a dimension for so many directions."""
+
+EVENED = 64
+"""Directions that are evened: of more, the variance in the sample says little of other examples."""
+
+FLOOR = 0.1
+"""Of the usual variance of a direction: below, directions are not stretched to the usual one."""
+
+EVENED_EXACT = 1500
+"""Examples up to which pairs are compared with variances evened, too."""
+
 USUAL_DIRECTIONS = 8
 """Directions in which the neighbourhood of an example extends, at the least that is usual: the
 distance to the k-th nearest grows with k**(2 / 8), and what is near to that one shrinks."""
 
 CHANCE = 1e-3
 """Probability with which an example's nearest may be called its copy by chance, roughly."""
+
+CHANCE_EVENED = 4e-5
+"""The same where variances are evened, in addition."""
 
 RANKS = (4, 8, 16, 32)
 """Neighbours that distances are compared with. One is used in classes of more than twice as many
@@ -78,14 +101,23 @@ class Space:
         embeddings: of shape (n, dim).
         targets: class indices of shape (n,).
         seed: of the samples that are taken of many examples.
+        even: whether variances within classes are evened, see `_evened`. "Distance" then means half
+            the squared distance of what they become.
     """
 
-    def __init__(self, embeddings: NDArray[Any], targets: Indices, seed: int = 0) -> None:
+    def __init__(
+        self, embeddings: NDArray[Any], targets: Indices, seed: int = 0, *, even: bool = False
+    ) -> None:
         rows = unit(embeddings)
         self.equal: Indices = _first_equal(embeddings)
         """The first row with the same embedding, of each; shape (n,)."""
         # Around their mean, where products of float32 keep their precision.
         self.rows: Floats = rows - rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+        self._nearest = NEAREST_EVENED if even else NEAREST
+        self._chance = CHANCE_EVENED if even else CHANCE
+        self._curved = CURVED if even and len(rows) > FLAT else 1
+        if even:
+            self.rows = self._evened(targets, seed)
         self.squares: Floats = np.einsum("nd,nd->n", self.rows, self.rows)
         self.radii: Floats = self._radii(targets, seed)
 
@@ -144,30 +176,57 @@ class Space:
                 if ranks:
                     found = np.partition(distances, [rank - 1 for rank in ranks], axis=1)
                 for rank in ranks:
-                    nearness = _share(rank / share, directions)
+                    nearness = self._share(rank / share, directions)
                     radii[some] = np.maximum(radii[some], nearness * found[:, rank - 1])
         if usual:
-            radii[~ranked] = _share(MEDIAN_RANK, directions) * float(np.median(usual))
+            radii[~ranked] = self._share(MEDIAN_RANK, directions) * float(np.median(usual))
         return np.where(blurred, -1, np.maximum(radii, least)).astype(np.float32)
+
+    def _share(self, rank: float, directions: float) -> float:
+        """Return the share of the distance to a neighbour within which an example is near."""
+        most = self._nearest * math.pow(min(1.0, RANKS[1] / rank), 2 / USUAL_DIRECTIONS)
+        rare = self._chance / max(rank - 1, 1.0)
+        return min(most, math.pow(rare, 2 * self._curved / directions))
 
     def _directions(self, targets: Indices, drawn: Indices) -> float:
         """Return in how many directions rows vary within their classes."""
+        within = self._within(targets, drawn)
+        gram = within @ within.T if len(within) <= within.shape[1] else within.T @ within
+        return _count(scipy.linalg.eigvalsh(gram))
+
+    def _within(self, targets: Indices, drawn: Indices) -> NDArray[np.float64]:
+        """Return how some rows differ from the means of their classes."""
         rows = self.rows[drawn].astype(np.float64)
         for some in members(targets):
             rows[targets[drawn] == targets[some[0]]] -= self.rows[some].mean(axis=0)
-        gram = rows @ rows.T if len(rows) <= rows.shape[1] else rows.T @ rows
-        variances = scipy.linalg.eigvalsh(gram)
-        variances = variances[variances > ROUNDING * max(variances[-1], 0.0)]
-        if not len(variances):
-            return 1.0
-        shares = variances / variances.sum()
-        return float(np.exp(-(shares * np.log(shares)).sum()))
+        return rows
+
+    def _evened(self, targets: Indices, seed: int) -> Floats:
+        """Return rows divided by their standard deviation within classes, along main directions.
+
+        Few directions in which all examples differ else hide the many in which copies do not, and
+        families of heads, which even them out, would see copies that are missed here. To each
+        variance `FLOOR` of the usual one is added: a covariance that is shrunk to a multiple of
+        the identity (Ledoit and Wolf 2004, J. Multivariate Analysis 88:365).
+        """
+        drawn = np.random.default_rng(seed).permutation(len(targets))[:SPREAD_SAMPLE]
+        _, scales, axes = scipy.linalg.svd(self._within(targets, drawn), full_matrices=False)
+        variances, axes = scales[:EVENED] ** 2, axes[:EVENED].astype(np.float32)
+        usual = float((scales**2).sum()) / _count(scales**2)
+        if not usual:
+            return self.rows
+        shares = FLOOR * usual / (variances + FLOOR * usual)
+        shrunk = (self.rows @ axes.T) * (np.sqrt(shares) - 1).astype(np.float32)
+        return np.asarray(self.rows + shrunk @ axes, dtype=np.float32)
 
 
-def _share(rank: float, directions: float) -> float:
-    """Return the share of the distance to a neighbour within which an example is a near-copy."""
-    most = NEAREST * math.pow(min(1.0, RANKS[1] / rank), 2 / USUAL_DIRECTIONS)
-    return min(most, math.pow(CHANCE / max(rank - 1, 1.0), 2 / directions))
+def _count(variances: NDArray[np.float64]) -> float:
+    """Return along how many directions something varies: all, if it varies alike along them."""
+    variances = variances[variances > ROUNDING * max(variances.max(initial=0.0), 0.0)]
+    if not len(variances):
+        return 1.0
+    shares = variances / variances.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +242,7 @@ class NearCopies:
     missed: float = 0.0
 
     @classmethod
-    def of(cls, space: Space, seed: int) -> Self:
+    def of(cls, space: Space, seed: int, evened: Space | None = None) -> Self:
         """Find them: among up to `EXACT` examples by comparing all pairs.
 
         Among more, pairs are compared that fall into the same cells of several random projections,
@@ -191,11 +250,18 @@ class NearCopies:
         many tables as it takes to miss a pair at the threshold with a probability of `MISSED`;
         where examples lie so dense that `MAX_COMPARISONS` do not suffice, there are fewer, and
         `missed` says so. Costs n**2 dim operations, or `MAX_COMPARISONS` dim.
+
+        Args:
+            space: the examples.
+            seed: of the search among many.
+            evened: the same examples with variances evened, of at most `EXACT`: what is near there
+                is a copy, too.
         """
         n = len(space.rows)
         equal = np.arange(n), space.equal
         if n <= EXACT:
-            return cls(joined(n, chain([equal], all_pairs([space]))))
+            more = () if evened is None else all_pairs([evened])
+            return cls(joined(n, chain([equal], all_pairs([space]), more)))
         search = Search(space.rows, space.radii, MISSED, seed)
         near = (space.which_near(*pairs) for pairs in search.pairs())
         return cls(joined(n, chain([equal], near)), search.missed)

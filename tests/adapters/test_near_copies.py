@@ -45,6 +45,27 @@ def test_copies_are_found_and_no_two_photos_are_called_one(
     assert len(pairs) == len(set(numbers.tolist())) == count
 
 
+@pytest.mark.parametrize("copies", [2, 5])
+def test_copies_are_found_that_differ_as_all_photos_do_in_a_few_directions(copies: int) -> None:
+    rows, labels = photos(80 // copies * 2)
+    names = np.repeat(np.arange(len(rows)), copies)
+    spread = np.where(np.arange(64) < 3, 10.0, 1.0)
+    noise = np.random.default_rng(1).normal(size=(len(names), 64))
+    again = (rows[names] + 0.2 * noise) * spread + 30
+    numbers = grouped(again.astype(np.float32), [label for label in labels for _ in range(copies)])
+    together = numbers[:, None] == numbers
+    same = names[:, None] == names
+    assert together[same].mean() >= 0.95
+    assert not together[~same].any()
+
+
+@pytest.mark.parametrize("n", [60, 400, 1000])
+def test_strangers_among_many_directions_are_not_called_copies(n: int) -> None:
+    rng = np.random.default_rng(n)
+    rows = 1 + rng.normal(size=(n, 640)) * np.linspace(2.0, 0.2, 640)
+    assert alarms(rows.astype(np.float32), [f"class {row % 5}" for row in range(n)]) == 0
+
+
 @pytest.mark.parametrize("n", [30, 100, 600])
 def test_strangers_are_not_called_copies(n: int) -> None:
     assert alarms(*blobs(n, 100, 3)) == 0
