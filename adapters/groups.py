@@ -157,6 +157,8 @@ def held_out(targets: Indices, groups: Indices, classes: int) -> Mask:
 def _together(copies: Indices, own: Indices, space: Space) -> tuple[Indices, int]:
     """Join near-copies with named groups, but for chains that are too large to be held out.
 
+    Of those, only equal embeddings stay together.
+
     Returns:
         The group of each example, and how many examples were parted.
     """
@@ -167,7 +169,7 @@ def _together(copies: Indices, own: Indices, space: Space) -> tuple[Indices, int
             parted[rows] = True
     first = np.unique(copies, return_index=True)[1][copies]
     rows = np.arange(n)
-    pairs = [(rows, own), (rows[~parted], first[~parted])]
+    pairs = [(rows, own), (rows, space.equal), (rows[~parted], first[~parted])]
     return joined(n, iter(pairs)), int(parted.sum())
 
 

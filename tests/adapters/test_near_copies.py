@@ -112,6 +112,18 @@ def test_a_chain_that_fills_a_fold_is_parted_and_counted() -> None:
     assert len(set(found.numbers[340:].tolist())) == 1
 
 
+def test_equal_embeddings_of_a_parted_chain_stay_together() -> None:
+    rng = np.random.default_rng(0)
+    way = np.cumsum(0.04 * rng.normal(size=(75, 64)), axis=0) + rng.normal(size=64)
+    rows = np.concatenate([rng.normal(size=(200, 64)), way, way]).astype(np.float32)
+    targets = np.arange(350) % 2
+    chain = np.concatenate([np.arange(200), np.full(150, 200)])
+    found = Groups.of(NearCopies(chain), Space(rows, targets), targets)
+    assert found.parted == 150
+    assert (found.numbers[200:275] == found.numbers[275:]).all()
+    assert found.count == 275
+
+
 def test_two_rows_share_a_cell_as_often_as_is_said() -> None:
     rng = np.random.default_rng(0)
     for distance in (0.1, 0.25, 1.0):
