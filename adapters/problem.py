@@ -247,6 +247,11 @@ class Problem:
     def _computed(self) -> dict[Callable[[Self], Any], Any]:
         return {}
 
+    @property
+    def _noise(self) -> float:
+        """What rounding leaves of the spectrum where all features are alike."""
+        return RANK_TOLERANCE * self.total * float(self.mean @ self.mean)
+
     @cached_property
     def _axes(self) -> tuple[Matrix, Matrix, Matrix | None]:
         """Coordinates and spectrum along the principal axes, and these where they were computed.
@@ -270,7 +275,7 @@ class Problem:
         scaled = features if (self.weights == 1).all() else features * _roots(self.weights[trained])
         gram = scaled.T @ scaled
         gram -= np.outer(self.total * self.mean, self.mean)
-        spectrum, axes = _decompose(gram)
+        spectrum, axes = _decompose(gram, self._noise)
         coordinates = self.features @ axes
         coordinates -= self.mean @ axes
         return coordinates, spectrum, axes
@@ -289,7 +294,7 @@ class Problem:
         if weighted:
             gram *= _roots(weights)
             gram *= _roots(weights).T
-        spectrum, coordinates = _decompose(gram)
+        spectrum, coordinates = _decompose(gram, self._noise)
         coordinates *= np.sqrt(spectrum)
         if weighted:
             coordinates /= _roots(weights)
@@ -301,9 +306,9 @@ def _roots(weights: Matrix) -> Matrix:
     return roots
 
 
-def _decompose(gram: Matrix) -> tuple[Matrix, Matrix]:
-    """Return the positive eigenvalues of a matrix, which is overwritten, and their vectors."""
+def _decompose(gram: Matrix, noise: float) -> tuple[Matrix, Matrix]:
+    """Return the eigenvalues of a matrix above some noise, and their vectors; overwrites it."""
     spectrum, vectors = scipy.linalg.eigh(gram, overwrite_a=True, check_finite=False, driver="evd")
-    kept = (spectrum > RANK_TOLERANCE * spectrum[-1]) & (spectrum > 0)
+    kept = (spectrum > RANK_TOLERANCE * spectrum[-1]) & (spectrum > noise)
     first = len(spectrum) - int(np.count_nonzero(kept))
     return spectrum[first:], vectors[:, first:]

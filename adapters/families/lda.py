@@ -119,7 +119,7 @@ class LdaFit:
         for fold in range(int(folds.max()) + 1):
             rows = np.flatnonzero(folds == fold)
             weighted = errors[rows] * problem.weights[rows, None]
-            inverse: Array = np.linalg.inv(whole - residuals[rows].T @ weighted)
+            inverse: Array = _inverted(whole - residuals[rows].T @ weighted)
             left = problem.class_totals - problem.weights[rows] @ problem.one_hot[rows]
             fitted = problem.one_hot[rows] - errors[rows]
             logits[rows] = _logits(fitted @ inverse, np.diagonal(inverse), left)
@@ -151,7 +151,7 @@ class LdaFit:
         return np.diag(self._problem.class_totals) - (overlap + overlap.T) / 2
 
     def _inverse(self, l2: float) -> Array:
-        return np.asarray(np.linalg.inv(self._overlap(l2)), dtype=np.float64)
+        return np.asarray(_inverted(self._overlap(l2)), dtype=np.float64)
 
 
 def _logits(scores: Array, diagonal: Array, left: Array) -> Array:
@@ -159,3 +159,11 @@ def _logits(scores: Array, diagonal: Array, left: Array) -> Array:
     total = left.sum(axis=-1, keepdims=True)
     logits: Array = total * (scores - (diagonal - 1 / left) / 2) + np.log(left / total)
     return logits
+
+
+def _inverted(matrices: Array) -> Array:
+    """Return the inverse of each; the pseudo-inverse where one has none but for rounding."""
+    try:
+        return np.asarray(np.linalg.inv(matrices))
+    except np.linalg.LinAlgError:
+        return np.asarray(np.linalg.pinv(matrices))

@@ -59,7 +59,7 @@ class LeastSquares:
         problem = self._problem
         inverse = 1 / (problem.spectrum[:, None] + strengths)
         leverage = (problem.coordinates[some] ** 2 @ inverse).T + self._common
-        return np.maximum(1 - problem.weights[some] * leverage, np.finfo(float).tiny)
+        return np.maximum(1 - problem.weights[some] * leverage, np.finfo(float).eps)
 
     def errors(self, l2: float, folds: Indices) -> Array:
         """Return what `residuals` are of each row in a fit without its fold; (rows, classes).
@@ -78,7 +78,7 @@ class LeastSquares:
             weights = problem.weights[rows] * real
             similarity = (block * inverse) @ block.transpose(0, 2, 1) + self._common
             slack = np.eye(rows.shape[1]) - similarity * weights[:, None, :]
-            errors[rows[real]] = np.linalg.solve(slack, errors[rows])[real]
+            errors[rows[real]] = _solved(slack, errors[rows])[real]
         errors.setflags(write=False)
         self._latest = l2, folds, errors
         return errors
@@ -98,6 +98,18 @@ class LeastSquares:
         lost = [inverse * (problem.coordinates[rows].T @ weighted[rows]) for rows in parts]
         moved = self._common * np.stack([weighted[rows].sum(axis=0) for rows in parts])
         return self.solution(l2) - np.stack(lost), problem.class_totals * self._common - moved
+
+
+def _solved(slack: Array, errors: Array) -> Array:
+    """Solve for errors without blocks; the shortest solution where blocks hold all that is known.
+
+    That a fit without them is all but undetermined happens at the weakest penalties, with equal
+    rows or weights of very different sizes.
+    """
+    try:
+        return np.asarray(np.linalg.solve(slack, errors))
+    except np.linalg.LinAlgError:
+        return np.asarray(np.linalg.pinv(slack) @ errors)
 
 
 def _blocks(folds: Indices, rank: int) -> Iterator[tuple[Indices, NDArray[np.bool_]]]:
