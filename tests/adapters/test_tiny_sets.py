@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from adapters.diagnostics import diagnose
 from adapters.errors import InvalidExamples
 from adapters.examples import Views
-from adapters.fronts import FRONTS
-from adapters.spec import AUTO, FAMILIES, Augmentation, HeadSpec, NoveltySpec
+from adapters.spec import AUTO, FAMILIES, FRONTS, Augmentation, HeadSpec, NoveltySpec
 from adapters.training import fit
 
 
@@ -38,7 +37,7 @@ def check(seed: int, family: str, front: str) -> None:
     n, dim = int(rng.integers(2, 11)), int(rng.choice([1, 2, 4, 16]))
     scale, offset = rng.choice([0.0, 1e-3, 1.0, 1e3]), rng.choice([0.0, 0.0, 1.0, 100.0, 1e6])
     pool = offset + scale * rng.normal(size=(int(rng.integers(1, n + 1)), dim))
-    rows = pool[rng.integers(0, len(pool), n)].astype(rng.choice([np.float32, np.float64]))
+    rows = pool[rng.integers(0, len(pool), n)].astype(rng.choice(["f4", "f8"]))
     labels = [f"class {target}" for target in rng.integers(0, rng.integers(2, 5), n)]
     weights = 10 ** rng.uniform(-6, 6, n) if rng.random() < 0.5 else None
     groups = [f"group {rng.integers(0, 3)}" if rng.random() < 0.7 else None for _ in labels]
