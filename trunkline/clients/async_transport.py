@@ -92,7 +92,7 @@ class AsyncTransport:
         while True:
             try:
                 return await self._once(call, attempts.remaining)
-            except Unavailable as error:
+            except (Unavailable, DeadlineExceeded) as error:
                 await asyncio.sleep(attempts.pause(error))
 
     async def _once(self, call: Call[T], timeout: float) -> T:

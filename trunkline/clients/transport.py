@@ -90,7 +90,7 @@ class Transport:
         while True:
             try:
                 return self._once(call, attempts.remaining)
-            except Unavailable as error:
+            except (Unavailable, DeadlineExceeded) as error:
                 time.sleep(attempts.pause(error))
 
     def _once(self, call: Call[T], timeout: float) -> T:

@@ -8,7 +8,7 @@ import logging
 import random
 import time
 
-from trunkline.errors import ResourceExhausted, TrunklineError, Unavailable
+from trunkline.errors import DeadlineExceeded, ResourceExhausted, TrunklineError, Unavailable
 
 _FIRST_SECONDS = 0.1
 _LONGEST_SECONDS = 3.0
@@ -32,6 +32,7 @@ class Attempts:
         self._end = time.monotonic() + timeout
         self._idempotent = idempotent
         self._failures = 0
+        self._last: Unavailable | None = None
 
     @property
     def remaining(self) -> float:
@@ -42,13 +43,17 @@ class Attempts:
         """Returns the seconds before the next attempt; raises `error` where there must be none.
 
         A call that may have taken effect is repeated only if it can do no harm; one that the server
-        refused with a time to come back has taken none.
+        refused with a time to come back has taken none. Where the deadline passes while an absent
+        server is tried again, that it is absent is what is raised.
         """
+        if isinstance(error, DeadlineExceeded) and self._last and self._last.field == "server":
+            raise self._last from error
         if not isinstance(error, Unavailable) or (
             not self._idempotent and error.retry_after is None
         ):
             raise error
         self._failures += 1
+        self._last = error
         seconds = backoff(self._failures, error.retry_after)
         if seconds >= self.remaining:
             raise error

@@ -17,7 +17,9 @@ import trunkline
 from tests.trunkline.recording import Server
 from trunkline import AsyncClient, Client
 from trunkline.cli import main
+from trunkline.connection import retrying
 from trunkline.connection.addresses import check_address
+from trunkline.connection.retrying import Attempts
 
 LONG = 3600.0
 """What a client that waits would wait; a test that passes does not."""
@@ -111,8 +113,13 @@ def test_host_that_does_not_exist_is_told_at_once() -> None:
 
 @pytest.mark.parametrize("repeatable", [True, False])
 def test_absent_server_is_waited_for_and_said_so(
-    repeatable: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    repeatable: bool,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Two attempts follow at once; the wait before the next would end after the deadline.
+    monkeypatch.setattr(retrying, "backoff", lambda failures, _: 0.0 if failures < 3 else 2 * LONG)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     reasons = {
@@ -124,7 +131,7 @@ def test_absent_server_is_waited_for_and_said_so(
         words = f"no server answers at {address} ({reason})"
         with (
             caplog.at_level("INFO", "trunkline"),
-            Client(address, timeout=0.5) as client,
+            Client(address, timeout=LONG) as client,
             pytest.raises(trunkline.Unavailable) as caught,
         ):
             client.backbones() if repeatable else client.delete_head("acme/mood")
@@ -132,6 +139,27 @@ def test_absent_server_is_waited_for_and_said_so(
         assert "`trunkline serve`" in caught.value.message
         assert "trying again for" in caplog.messages[0]
         assert caplog.messages[0].startswith(words)
+
+
+def test_absent_server_is_named_where_the_deadline_cuts_an_attempt_short() -> None:
+    attempts = Attempts(LONG, idempotent=True)
+    absent = trunkline.Unavailable("no server answers", field="server")
+    late = trunkline.DeadlineExceeded("Deadline Exceeded")
+    attempts.pause(absent)
+    with pytest.raises(trunkline.Unavailable) as caught:
+        attempts.pause(late)
+    assert caught.value is absent
+
+
+def test_deadline_that_passes_in_a_server_is_told_as_that() -> None:
+    late = trunkline.DeadlineExceeded("Deadline Exceeded")
+    busy = trunkline.Unavailable("the queue is full", retry_after=0.1)
+    attempts = Attempts(LONG, idempotent=True)
+    for before in ([], [busy]):
+        for error in before:
+            attempts.pause(error)
+        with pytest.raises(trunkline.DeadlineExceeded):
+            attempts.pause(late)
 
 
 def test_command_says_at_once_what_to_give_and_whether_a_server_runs_there(
