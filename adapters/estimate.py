@@ -36,16 +36,21 @@ def estimate(
     temperature: float,
     method: str,
     groups: NDArray[np.intp] | None = None,
+    optimism: float = 0.0,
 ) -> Estimate:
     """Sum up held-out logits of shape (n, classes) against class indices of shape (n,).
 
     The interval is that of as many examples as those in `groups` are worth, by `effective_count`;
-    None means that each is independent of all others.
+    None means that each is independent of all others. It lies around the share of right answers
+    less `optimism`, by which a choice on the same examples has made that share too high, and
+    reaches up to that share at least.
     """
     n = len(targets)
     right = int(np.count_nonzero(logits.argmax(axis=1) == targets))
     worth = float(n) if groups is None else effective_count(groups)
-    low, high = wilson_interval(right if worth == n else right / n * worth, worth)
+    believed = right if worth == n else right / n * worth
+    low, high = wilson_interval(max(0.0, believed - optimism * worth), worth)
+    high = max(high, right / n)
     return Estimate(
         method=method,
         accuracy=right / n,
@@ -55,6 +60,7 @@ def estimate(
         examples=n,
         groups=n if groups is None else len(np.unique(groups)),
         effective_examples=worth,
+        optimism=optimism,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,10 +14,11 @@ from adapters.calibration import fit_temperature
 from adapters.estimate import estimate
 from adapters.examples import Examples, Views
 from adapters.families import Family
-from adapters.families.base import Fit, Start, cross_validation
+from adapters.families.base import Fit, Start, Strength, cross_validation
 from adapters.families.logistic import Logistic
 from adapters.fronts import Front
 from adapters.head import Head
+from adapters.optimism import MOST_GROUPS, optimism
 from adapters.problem import Problem
 from adapters.report import AugmentationReport, Estimate
 from adapters.spec import HeadSpec
@@ -27,7 +28,10 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class FittedFamily:
-    """A family fitted to the examples, at the strength it chose."""
+    """A family fitted to the examples, at the strength it chose.
+
+    `optimism` is by how much choosing makes the accuracy on these examples too high, as a share.
+    """
 
     family: Family
     front: Front
@@ -35,6 +39,7 @@ class FittedFamily:
     problem: Problem
     fit: Fit
     l2: float | None
+    optimism: float
 
     def compare(self) -> Estimate:
         """Return the estimate on the folds that all candidates share."""
@@ -47,6 +52,17 @@ class FittedFamily:
         """
         return self._validate(self.problem.folds)
 
+    def chosen_among(self, candidates: Sequence[FittedFamily]) -> FittedFamily:
+        """Return this one with what having been chosen among all of them adds to its optimism."""
+        problem = self.problem
+        some = problem.scored
+        if len(candidates) == 1 or problem.group_count > MOST_GROUPS:
+            return self
+        logits = [one.fit.held_out(one.l2, one.problem.comparison)[some] for one in candidates]
+        targets, groups = problem.example_targets[some], problem.example_groups[some]
+        more = optimism(np.stack(logits), targets, groups, problem.seed)
+        return replace(self, optimism=self.optimism + more)
+
     def _validate(self, folds: NDArray[np.intp]) -> tuple[Array, float, Estimate]:
         problem = self.problem
         logits = self.fit.held_out(self.l2, folds)
@@ -55,7 +71,8 @@ class FittedFamily:
         groups = problem.example_groups[problem.scored]
         temperature = fit_temperature(some, targets)
         method = cross_validation(int(folds.max()) + 1, problem.n, problem.group_count)
-        return logits, temperature, estimate(some, targets, temperature, method, groups)
+        guess = estimate(some, targets, temperature, method, groups, self.optimism)
+        return logits, temperature, guess
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,10 +104,10 @@ class ModelSelection:
         """Fit a family to the examples, with views used in one of the three ways."""
         front, problem = self._problem(used, family.unit)
         fit = family.begin(problem, self._start_behind(front))
-        l2 = None
-        if family.has_l2:
-            l2 = fit.choose(report_share, rival) if self.spec.l2 is None else self.spec.l2
-        return FittedFamily(family, front, used, problem, fit, l2)
+        strength = Strength(self.spec.l2 if family.has_l2 else None)
+        if family.has_l2 and self.spec.l2 is None:
+            strength = fit.choose(report_share, rival)
+        return FittedFamily(family, front, used, problem, fit, strength.l2, strength.optimism)
 
     def augment(self, plain: FittedFamily, views: Views) -> tuple[FittedFamily, AugmentationReport]:
         """Return the family with views used as it does best, and what they brought."""
@@ -99,6 +116,7 @@ class ModelSelection:
             candidate = self.fit(plain.family, used, lambda share: None)
             found[used] = candidate, candidate.compare()
         used = min(found, key=lambda name: found[name][1].log_loss)
+        chosen = found[used][0].chosen_among([candidate for candidate, _ in found.values()])
         without, as_examples, averaged = (guess for _, guess in found.values())
         per_example = np.bincount(views.rows, minlength=1)
         report = AugmentationReport(
@@ -109,7 +127,7 @@ class ModelSelection:
             as_examples=as_examples,
             averaged=averaged,
         )
-        return found[used][0], report
+        return chosen, report
 
     def _problem(self, used: str, unit: bool) -> tuple[Front, Problem]:
         """Return front and problem, each computed once."""

@@ -28,6 +28,8 @@ class Estimate:
         groups: how many groups those belong to; as many as examples if they are independent.
         effective_examples: how many independent examples they are worth
             (`adapters.groups.effective_count`).
+        optimism: share by which choosing strength and family on these examples has made `accuracy`
+            too high, by `adapters.optimism`; the interval lies around what remains.
     """
 
     method: str
@@ -38,6 +40,7 @@ class Estimate:
     examples: int = 0
     groups: int = 0
     effective_examples: float = 0.0
+    optimism: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return a dict that `json.dumps` takes and `from_json` reads back."""

@@ -181,7 +181,7 @@ def _choose(
             return fitted[0], {}
         guesses.append(fitted[-1].compare())
     chosen = fitted[int(np.argmin([guess.log_loss for guess in guesses]))]
-    return chosen, {
+    return chosen.chosen_among(fitted), {
         candidate.family.name: (candidate.l2, guess)
         for candidate, guess in zip(fitted, guesses, strict=True)
     }

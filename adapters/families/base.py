@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.calibration import calibrated_losses
+from adapters.optimism import MOST_GROUPS, optimism
 from adapters.problem import Problem
 
 Array = NDArray[np.float64]
@@ -36,13 +37,23 @@ Less than that is mostly luck, and choosing the luckiest strength makes its esti
 """
 
 
+@dataclass(frozen=True)
+class Strength:
+    """A strength that was chosen; `l2` is None where there is none to choose.
+
+    `optimism` is by how much the choice makes the accuracy on the examples it was made on too high,
+    as a share of them (`adapters.optimism`).
+    """
+
+    l2: float | None
+    optimism: float = 0.0
+
+
 class Fit(Protocol):
     """One family fitted to one problem; what its steps have in common is computed once."""
 
-    def choose(
-        self, report_share: Callable[[float], None], rival: float = math.inf
-    ) -> float | None:
-        """Return a strength chosen on held-out examples; None if the family has none.
+    def choose(self, report_share: Callable[[float], None], rival: float = math.inf) -> Strength:
+        """Return a strength chosen on held-out examples.
 
         Args:
             report_share: called with the share that is done, from 0 to 1.
@@ -111,7 +122,7 @@ def choose_strength(
     logits: Callable[[NDArray[np.float64]], Array],
     problem: Problem,
     report_share: Callable[[float], None],
-) -> float:
+) -> Strength:
     """Return the strongest penalty whose log-loss after calibration is hardly above the lowest.
 
     Every second strength is tried first, then the neighbours of the best. They are compared on
@@ -126,19 +137,27 @@ def choose_strength(
     targets = problem.example_targets[problem.validation_sample]
     at_once = max(1, int(CHUNK / (len(targets) * problem.classes)))
     losses: dict[int, float] = {}
+    found: dict[int, Array] = {}
 
     def evaluate(steps: Sequence[int]) -> None:
         for first in range(0, len(steps), at_once):
             some = steps[first : first + at_once]
-            found = calibrated_losses(logits(strengths[some]), targets)[1]
-            losses.update(zip(some, found.tolist(), strict=True))
+            tried = logits(strengths[some])
+            losses.update(zip(some, calibrated_losses(tried, targets)[1].tolist(), strict=True))
+            if problem.group_count <= MOST_GROUPS:
+                found.update(zip(some, tried, strict=True))
             report_share(min(1.0, 1.5 * len(losses) / len(strengths)))
 
     evaluate(range(0, len(strengths), 2))
     best = min(losses, key=lambda step: losses[step])
     evaluate([step for step in (best - 1, best + 1) if 0 <= step < len(strengths)])
     good = (1 + MIN_GAIN) * min(losses.values())
-    return float(strengths[min(step for step, loss in losses.items() if loss <= good)])
+    l2 = float(strengths[min(step for step, loss in losses.items() if loss <= good)])
+    if not found:
+        return Strength(l2)
+    candidates = np.stack([found[step] for step in sorted(found)])
+    groups = problem.example_groups[problem.validation_sample]
+    return Strength(l2, optimism(candidates, targets, groups, problem.seed, MIN_GAIN))
 
 
 CHUNK = 2e6

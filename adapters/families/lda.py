@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.families.base import Start, choose_strength
+from adapters.families.base import Start, Strength, choose_strength
 from adapters.families.least_squares import LeastSquares
 from adapters.folds import comparison_count, fold_count
 from adapters.problem import ALL, MAX_VALIDATION_LOGITS, Problem, Some
@@ -77,7 +77,7 @@ class LdaFit:
         self._problem = problem
         self._squares = LeastSquares(problem, bias=False)
 
-    def choose(self, report_share: Callable[[float], None], rival: float = math.inf) -> float:
+    def choose(self, report_share: Callable[[float], None], rival: float = math.inf) -> Strength:
         """Return a strength, by leave-one-out if every row is an example of its own."""
         problem = self._problem
         return choose_strength(STRENGTHS * problem.scale, self._trials, problem, report_share)

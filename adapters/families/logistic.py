@@ -13,8 +13,9 @@ import scipy.special
 from numpy.typing import NDArray
 
 from adapters.calibration import calibrated_losses
-from adapters.families.base import MIN_GAIN, Start
+from adapters.families.base import MIN_GAIN, Start, Strength
 from adapters.families.ridge import RidgeFit
+from adapters.optimism import MOST_GROUPS, optimism
 from adapters.problem import Problem
 
 Array = NDArray[np.float64]
@@ -90,14 +91,14 @@ class LogisticFit:
         self._whole: dict[float, Array] = {}
         """Parameters fitted to all rows."""
 
-    def choose(self, report_share: Callable[[float], None], rival: float = math.inf) -> float:
+    def choose(self, report_share: Callable[[float], None], rival: float = math.inf) -> Strength:
         """Return the strongest penalty after which the calibrated log-loss hardly falls."""
         weakest, strongest = (share * self._problem.scale for share in (WEAKEST, STRONGEST))
         first = min(max(RIDGE_SHARE * self._ridge()[0], weakest), strongest)
         if rival < math.inf:
             self._follow(first, ROUGH_TOLERANCE)
             if self._path_loss(first) > CLEARLY_HOPELESS * rival:
-                return first
+                return Strength(first)
             self._follow(first, PATH_TOLERANCE)
         losses: dict[int, float] = {}
 
@@ -116,7 +117,8 @@ class LogisticFit:
             if loss(best - 1) > (1 + MIN_GAIN) * min(losses.values()):
                 break
             best -= 1
-        return first * STEP**-best
+        tried = [first * STEP**-step for step in sorted(losses)]
+        return Strength(first * STEP**-best, self._optimism(tried))
 
     def held_out(self, l2: float | None, folds: Indices) -> Array:
         """Return logits of each example by the model without its fold; (n, classes)."""
@@ -135,6 +137,16 @@ class LogisticFit:
         parameters = self._fit_all(l2)[:, 0]
         weight = self._problem.lift(parameters[:, :-1].T)
         return weight, parameters[:, -1] - weight @ self._problem.mean
+
+    def _optimism(self, strengths: list[float]) -> float:
+        """Return by how much choosing among these, from strong to weak, makes an estimate high."""
+        problem = self._problem
+        if problem.group_count > MOST_GROUPS:
+            return 0.0
+        some, folds = problem.scored, problem.comparison
+        logits = np.stack([self.held_out(l2, folds)[some] for l2 in strengths])
+        targets, groups = problem.example_targets[some], problem.example_groups[some]
+        return optimism(logits, targets, groups, problem.seed, MIN_GAIN)
 
     def _path_loss(self, l2: float) -> float:
         problem = self._problem
@@ -181,7 +193,8 @@ class LogisticFit:
     def _ridge(self) -> tuple[float, float]:
         """Return ridge's strength and temperature."""
         ridge = self._problem.shared(RidgeFit)
-        l2 = ridge.choose(lambda share: None)
+        l2 = ridge.choose(lambda share: None).l2
+        assert l2 is not None
         scored = self._problem.scored
         predicted = ridge.leave_one_out(np.array([l2]), scored)
         targets = self._problem.example_targets[scored]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.families.base import Start
+from adapters.families.base import Start, Strength
 from adapters.problem import Problem
 
 Array = NDArray[np.float64]
@@ -54,9 +54,10 @@ class PrototypeFit:
         self._weighted = problem.one_hot * problem.weights[:, None]
         self._sums: Array = self._weighted.T @ problem.features
 
-    def choose(self, report_share: Callable[[float], None], rival: float = math.inf) -> None:
-        """Return None: there is no strength."""
+    def choose(self, report_share: Callable[[float], None], rival: float = math.inf) -> Strength:
+        """Return none: there is nothing to choose."""
         report_share(1.0)
+        return Strength(None)
 
     def held_out(self, l2: float | None, folds: NDArray[np.intp]) -> Array:
         """Return cosines of each example with class means without its fold; (n, classes)."""

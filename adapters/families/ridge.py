@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.families.base import Start, choose_strength
+from adapters.families.base import Start, Strength, choose_strength
 from adapters.families.least_squares import LeastSquares
 from adapters.problem import ALL, MAX_VALIDATION_LOGITS, Problem, Some
 
@@ -58,9 +58,9 @@ class RidgeFit:
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
         self._squares = LeastSquares(problem, bias=True)
-        self._chosen: float | None = None
+        self._chosen: Strength | None = None
 
-    def choose(self, report_share: Callable[[float], None], rival: float = math.inf) -> float:
+    def choose(self, report_share: Callable[[float], None], rival: float = math.inf) -> Strength:
         """Return a strength by exact leave-one-out, whole groups at once."""
         if self._chosen is None:
             strengths = STRENGTHS * self._problem.scale

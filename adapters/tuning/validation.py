@@ -16,7 +16,7 @@ from adapters.diagnostics import add_evaluation, conformal_of, novelty_report
 from adapters.estimate import estimate
 from adapters.examples import Examples, Views
 from adapters.families import REGISTRY, Fit
-from adapters.families.base import MIN_GAIN, choose_strength, cross_validation
+from adapters.families.base import MIN_GAIN, Strength, choose_strength, cross_validation
 from adapters.fronts import Front
 from adapters.novelty import MIN_THRESHOLD, NoveltyBank
 from adapters.problem import Problem
@@ -57,11 +57,13 @@ class ValidationResult:
         groups: Indices | None = None,
         *,
         method: str = "",
+        optimism: float = 0.0,
     ) -> ValidationResult:
         """Calibrate logits and sum them up; every example is a group of its own if None.
 
         Args:
             method: how they were made, in words, where it is not cross-validation on these folds.
+            optimism: of the estimate, by a choice on the same logits.
         """
         n = len(targets)
         scored = np.flatnonzero(~np.isnan(logits[:, 0]))
@@ -69,7 +71,8 @@ class ValidationResult:
         some, right = logits[scored], targets[scored]
         temperature = fit_temperature(some, right)
         method = method or cross_validation(folds, n, len(np.unique(own)))
-        return cls(logits, temperature, estimate(some, right, temperature, method, own))
+        guess = estimate(some, right, temperature, method, own, optimism)
+        return cls(logits, temperature, guess)
 
     def losses(self, targets: Indices) -> Float:
         """Return the calibrated log-loss of each example, nan without logits; shape (n,)."""
@@ -220,7 +223,7 @@ class Validator:
                 logits[~rest] = part.logits(self._l2(part, strength), rows[~rest])
             return logits
 
-        strength = None
+        strength = Strength(None)
         if self._chosen:
             whole = self._problem(np.zeros((n, 1)), np.ones(n, dtype=bool))
             strength = choose_strength(
@@ -232,11 +235,13 @@ class Validator:
                 lambda share: None,
             )
         targets = self.examples.targets
-        result = ValidationResult.of(held_out(strength), targets, count, groups)
+        result = ValidationResult.of(
+            held_out(strength.l2), targets, count, groups, optimism=strength.optimism
+        )
         differences = result.losses(targets) - without.losses(targets)
         scored = ~np.isnan(differences)
         error = standard_error(differences[scored], groups[scored])
-        return Gain(without, result, error, strength, features, parts)
+        return Gain(without, result, error, strength.l2, features, parts)
 
     def average(self, gain: Gain, views: Sequence[Features]) -> Estimate:
         """Estimate predictions that average probabilities over an example and its views.

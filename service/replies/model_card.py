@@ -119,6 +119,12 @@ def _quality(report: heads_pb2.HeadReport) -> Iterator[str]:
             "belong together, and near-copies, were held out together, and the interval is that of "
             f"{report.estimate.effective_examples:.0f} independent examples."
         )
+    if report.estimate.optimism:
+        yield ""
+        yield (
+            "Choosing strength and family on the same examples makes such an accuracy too high, "
+            f"here by about {report.estimate.optimism:.1%}; the interval allows for that."
+        )
 
 
 def _classes(report: heads_pb2.HeadReport) -> Iterator[str]:

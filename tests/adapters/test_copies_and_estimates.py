@@ -91,7 +91,7 @@ def test_without_groups_it_would_not(world: World) -> None:
         front = replace(front, unit=family.unit)
         problem = Problem.of(front.features(examples.embeddings), examples.targets, 2, 0)
         fit = family.begin(problem)
-        l2 = fit.choose(lambda share: None)
+        l2 = fit.choose(lambda share: None).l2
         logits = fit.held_out(l2, problem.folds)
         found = adapters.evaluation(logits, examples.targets, examples.labels, 1.0, "folds")
         weight, bias = fit.solve(l2)

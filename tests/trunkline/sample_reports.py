@@ -20,6 +20,7 @@ def estimate(accuracy: float = 0.9, method: str = "leave-one-out") -> heads_pb2.
         examples=18,
         groups=7,
         effective_examples=6.5,
+        optimism=0.01,
     )
 
 

@@ -73,6 +73,7 @@ def read_estimate(message: heads_pb2.Estimate) -> Estimate:
         examples=message.examples,
         groups=message.groups,
         effective_examples=message.effective_examples,
+        optimism=message.optimism,
     )
 
 

@@ -3101,11 +3101,12 @@ class Estimate(_message.Message):
     EXAMPLES_FIELD_NUMBER: _builtins.int
     GROUPS_FIELD_NUMBER: _builtins.int
     EFFECTIVE_EXAMPLES_FIELD_NUMBER: _builtins.int
+    OPTIMISM_FIELD_NUMBER: _builtins.int
     method: _builtins.str
     """"leave-one-out" or "5-fold cross-validation" and the like."""
     accuracy: _builtins.float
     accuracy_low: _builtins.float
-    """95 % Wilson score interval, of effective_examples."""
+    """95 % Wilson score interval, of effective_examples, around accuracy less optimism."""
     accuracy_high: _builtins.float
     log_loss: _builtins.float
     examples: _builtins.int
@@ -3114,6 +3115,10 @@ class Estimate(_message.Message):
     """How many groups those are."""
     effective_examples: _builtins.float
     """How many independent examples they are worth."""
+    optimism: _builtins.float
+    """By how much choosing strength and family on the same examples has made accuracy too high; 0 for
+    more than 500 independent examples, of which it is less than 0.001.
+    """
     def __init__(
         self,
         *,
@@ -3125,10 +3130,11 @@ class Estimate(_message.Message):
         examples: _builtins.int = ...,
         groups: _builtins.int = ...,
         effective_examples: _builtins.float = ...,
+        optimism: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "accuracy_high", b"accuracy_high", "accuracy_low", b"accuracy_low", "effective_examples", b"effective_examples", "examples", b"examples", "groups", b"groups", "log_loss", b"log_loss", "method", b"method"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "accuracy_high", b"accuracy_high", "accuracy_low", b"accuracy_low", "effective_examples", b"effective_examples", "examples", b"examples", "groups", b"groups", "log_loss", b"log_loss", "method", b"method", "optimism", b"optimism"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
