@@ -71,6 +71,12 @@ class Following:
         return self._copy.head or self.active
 
     @property
+    def proven(self) -> bool:
+        """Whether the feedback alone shows that the live copy is better than the version."""
+        gate = self._copy.gate
+        return gate.evidence_better * gate.error_rate >= 1
+
+    @property
     def behind(self) -> list[int]:
         """Numbers of the feedback that the live copy has learned, the first that came being 1."""
         return [item.id for item in self._feedback]
