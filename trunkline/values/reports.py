@@ -11,9 +11,9 @@ class Estimate:
     """Accuracy and log-loss on examples the scoring model had not seen.
 
     `accuracy_low` and `accuracy_high` bound the 95 % Wilson score interval of
-    `effective_examples`: what those it was measured on, in so many groups, are worth. It lies around
-    `accuracy` less `optimism`, by which choosing strength and family on the same examples has made
-    it too high. All of these are 0 in reports of earlier releases.
+    `effective_examples`: what those it was measured on, in so many groups, are worth. It lies
+    around `accuracy` less `optimism`, by which choosing strength and family on the same examples
+    has made it too high. All of these are 0 in reports of earlier releases.
     """
 
     method: str
