@@ -94,16 +94,17 @@ def disagreement(estimate: Estimate | None, test: Estimate | None) -> str | None
     """Say that a test accuracy differs from the estimate by more than chance explains; else None.
 
     A z-test of two proportions with a pooled share (Fleiss, Levin and Paik 2003, section 3.2), each
-    of as many examples as its own are worth, at 1 %.
+    of as many examples as its own are worth, at 1 %. The estimate's optimism is no surprise.
     """
     if estimate is None or test is None:
         return None
     n, k = estimate.effective_examples, test.effective_examples
     if not n or not k:  # of an earlier release
         return None
-    pooled = (estimate.accuracy * n + test.accuracy * k) / (n + k)
+    expected = estimate.accuracy - estimate.optimism
+    pooled = (expected * n + test.accuracy * k) / (n + k)
     error = math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / k))
-    if abs(estimate.accuracy - test.accuracy) <= SIGNIFICANCE * error:
+    if abs(expected - test.accuracy) <= SIGNIFICANCE * error:
         return None
     return (
         f"The accuracy on held-out examples, {test.accuracy:.1%}, differs from the estimate, "

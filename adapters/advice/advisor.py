@@ -78,7 +78,7 @@ class Advisor:
             rows = self._embeddings[option]
             return LinearLearner(rows, targets, AUTO, self._seed, self.plan.groups)
         if isinstance(self._raw, Texts):
-            return TextLearner(self._raw, targets, self.plan.folds)
+            return TextLearner(self._raw, targets, self.plan.folds, self.plan.groups, self._seed)
         rows = self._raw.scaled
         return LinearLearner(rows, targets, "logistic", self._seed, self.plan.groups)
 

@@ -109,7 +109,7 @@ def evaluate_option(name: str, learner: Learner, plan: Plan) -> OptionResult:
     temperature = fit_temperature(logits[scored], targets[scored])
     groups = plan.groups[scored]
     method = cross_validation(plan.fold_count, n, len(np.unique(groups)))
-    guess = estimate(logits[scored], targets[scored], temperature, method, groups)
+    guess = estimate(logits[scored], targets[scored], temperature, method, groups, learner.optimism)
     curve = [
         LearningPoint(
             examples=round(float(np.mean([part.sum() for part in parts]))),

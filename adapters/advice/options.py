@@ -17,6 +17,7 @@ from adapters.calibration import calibrated_losses
 from adapters.examples import Examples
 from adapters.families import REGISTRY
 from adapters.families.base import MIN_GAIN
+from adapters.optimism import optimism
 from adapters.problem import Problem
 from adapters.spec import HeadSpec
 from adapters.training import MAX_AUTO_COST, choose
@@ -38,6 +39,11 @@ FEW, VALIDATION_FOLDS = 2000, 3
 
 class Learner(Protocol):
     """One option on n examples of some classes, in the caller's order."""
+
+    @property
+    def optimism(self) -> float:
+        """By how much what was chosen on these examples makes the accuracy on them too high."""
+        ...
 
     def held_out(self, folds: Indices) -> Array:
         """Return logits of shape (n, classes), each by a model that did not see the fold.
@@ -74,6 +80,8 @@ class MajorityLearner:
     Args:
         targets: class indices of shape (n,), each class present.
     """
+
+    optimism = 0.0
 
     def __init__(self, targets: Indices) -> None:
         self._counts = np.bincount(targets)
@@ -129,6 +137,11 @@ class LinearLearner:
         """The family that was chosen."""
         return self._chosen.family.name
 
+    @property
+    def optimism(self) -> float:
+        """See `Learner.optimism`."""
+        return self._chosen.optimism
+
     def held_out(self, folds: Indices) -> Array:
         """See `Learner.held_out`."""
         found = self._chosen.fit.held_out(self._chosen.l2, folds[self._order])
@@ -167,11 +180,15 @@ class TextLearner:
         texts: n of them.
         targets: class indices of shape (n,), each class present twice or more.
         folds: of each example, of shape (n,), on which the strength is chosen.
+        groups: the group of each example, of shape (n,).
+        seed: of what the choice is compared with.
     """
 
-    def __init__(self, texts: Texts, targets: Indices, folds: Indices) -> None:
+    def __init__(
+        self, texts: Texts, targets: Indices, folds: Indices, groups: Indices, seed: int
+    ) -> None:
         self._texts, self._targets = texts, targets
-        self._strength = self._choose(folds)
+        self._strength, self.optimism = self._choose(folds, groups, seed)
 
     def held_out(self, folds: Indices) -> Array:
         """See `Learner.held_out`."""
@@ -193,16 +210,19 @@ class TextLearner:
         answers: Indices = model.predict(self._texts.features.of(inputs))
         return answers
 
-    def _choose(self, folds: Indices) -> float:
+    def _choose(self, folds: Indices, groups: Indices, seed: int) -> tuple[float, float]:
+        """Return the strength, and the optimism of choosing it."""
         count = int(folds.max()) + 1
         used = count if len(folds) <= FEW else min(count, VALIDATION_FOLDS)
         held_out = (folds >= 0) & (folds < used)
+        targets = self._targets[held_out]
         losses: dict[int, float] = {}
+        found: dict[int, Array] = {}
 
         def loss(step: int) -> float:
             if step not in losses:
-                logits = self._held_out(folds, used, FIRST_C * STEP**step)[held_out]
-                losses[step] = float(calibrated_losses(logits[None], self._targets[held_out])[1][0])
+                found[step] = self._held_out(folds, used, FIRST_C * STEP**step)[held_out]
+                losses[step] = float(calibrated_losses(found[step][None], targets)[1][0])
             return losses[step]
 
         def allowed(step: int) -> bool:
@@ -213,7 +233,9 @@ class TextLearner:
             best += 1
         while allowed(best - 1) and loss(best - 1) <= (1 + MIN_GAIN) * min(losses.values()):
             best -= 1
-        return float(FIRST_C * STEP**best)
+        tried = np.stack([found[step] for step in sorted(found)])
+        luck = optimism(tried, targets, groups[held_out], seed, MIN_GAIN)
+        return float(FIRST_C * STEP**best), luck
 
     def _held_out(self, folds: Indices, count: int, strength: float) -> Array:
         """Return the logits of the first folds' examples; those of others are 0."""

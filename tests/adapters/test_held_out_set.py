@@ -85,14 +85,19 @@ def test_labels_that_a_head_lacks_count_as_wrong() -> None:
     assert np.array(found.confusion).sum(axis=0)[3:].tolist() == [0, 0]
 
 
-def estimated(accuracy: float, n: float) -> Estimate:
-    return Estimate("m", accuracy, 0.0, 1.0, 0.0, int(n), int(n), n)
+def estimated(accuracy: float, n: float, optimism: float = 0.0) -> Estimate:
+    return Estimate("m", accuracy, 0.0, 1.0, 0.0, int(n), int(n), n, optimism)
 
 
 def test_difference_that_chance_explains_is_not_remarked_upon() -> None:
     assert disagreement(estimated(0.96, 100), estimated(0.90, 100)) is None
     assert disagreement(None, estimated(0.5, 100)) is None
     assert disagreement(estimated(0.9, 100), None) is None
+
+
+def test_optimism_that_is_known_is_no_difference() -> None:
+    assert disagreement(estimated(0.90, 400), estimated(0.80, 400)) is not None
+    assert disagreement(estimated(0.90, 400, optimism=0.05), estimated(0.80, 400)) is None
 
 
 def test_difference_beyond_chance_is_remarked_upon_and_both_sizes_count() -> None:

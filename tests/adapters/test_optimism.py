@@ -76,3 +76,43 @@ def test_interval_of_a_head_lies_around_its_accuracy_less_the_optimism() -> None
     assert np.allclose((found.accuracy_low, found.accuracy_high), (low, high))
     assert given_l2.report.estimate is not None
     assert given_l2.report.estimate.optimism == 0
+
+
+def noisy(seed: int) -> tuple[np.ndarray, list[str]]:
+    """Return 40 rows that say little of their class, and the labels."""
+    rng = np.random.default_rng(seed)
+    targets = rng.integers(0, 2, 40)
+    return rng.normal(size=(40, 64)) + 0.3 * targets[:, None], [str(one) for one in targets]
+
+
+def optimisms(family: str) -> list[float]:
+    found = []
+    for seed in range(12):
+        rows, labels = noisy(seed)
+        spec = adapters.HeadSpec(family, seed=seed)
+        estimate = adapters.fit(rows, labels, spec, fingerprint="test").report.estimate
+        assert estimate is not None
+        found.append(estimate.optimism)
+    return found
+
+
+@pytest.mark.parametrize("family", ["ridge", "lda", "logistic"])
+def test_choosing_a_strength_is_lucky_in_every_family(family: str) -> None:
+    assert np.mean(optimisms(family)) > 0.002
+
+
+def test_family_without_a_choice_has_no_optimism() -> None:
+    assert optimisms("prototype") == [0.0] * 12
+
+
+def test_choosing_among_families_adds_to_choosing_a_strength() -> None:
+    alone = 0.0
+    for seed in range(12):
+        rows, labels = noisy(seed)
+        report = adapters.fit(rows, labels, adapters.HeadSpec(seed=seed), fingerprint="test").report
+        (chosen,) = (one for one in report.candidates if one.chosen)
+        assert chosen.estimate is not None
+        assert report.estimate is not None
+        assert report.estimate.optimism >= chosen.estimate.optimism
+        alone += chosen.estimate.optimism
+    assert sum(optimisms("auto")) > alone + 0.01

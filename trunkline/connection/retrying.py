@@ -43,11 +43,18 @@ class Attempts:
         """Returns the seconds before the next attempt; raises `error` where there must be none.
 
         A call that may have taken effect is repeated only if it can do no harm; one that the server
-        refused with a time to come back has taken none. Where the deadline passes while an absent
-        server is tried again, that it is absent is what is raised.
+        refused with a time to come back has taken none. Where the deadline passes in a later
+        attempt, whether or not it has reached a server, the error says why there was more than one.
         """
-        if isinstance(error, DeadlineExceeded) and self._last and self._last.field == "server":
-            raise self._last from error
+        if isinstance(error, DeadlineExceeded) and self._last:
+            raise DeadlineExceeded(
+                f"{error.message}; before that, {self._last.message}",
+                reason=error.reason,
+                field=error.field,
+                limit=error.limit,
+                value=error.value,
+                request_id=error.request_id,
+            ) from error
         if not isinstance(error, Unavailable) or (
             not self._idempotent and error.retry_after is None
         ):

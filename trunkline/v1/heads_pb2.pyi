@@ -3106,7 +3106,9 @@ class Estimate(_message.Message):
     """"leave-one-out" or "5-fold cross-validation" and the like."""
     accuracy: _builtins.float
     accuracy_low: _builtins.float
-    """95 % Wilson score interval, of effective_examples, around accuracy less optimism."""
+    """95 % Wilson score interval, of effective_examples, around accuracy less optimism;
+    accuracy_high is accuracy at least.
+    """
     accuracy_high: _builtins.float
     log_loss: _builtins.float
     examples: _builtins.int
@@ -3116,8 +3118,8 @@ class Estimate(_message.Message):
     effective_examples: _builtins.float
     """How many independent examples they are worth."""
     optimism: _builtins.float
-    """By how much choosing strength and family on the same examples has made accuracy too high; 0 for
-    more than 500 independent examples, of which it is less than 0.001.
+    """By how much choosing strength, family and use of views on the same examples has made accuracy
+    too high, as a share; 0 for more than 2,000 independent examples, where it is left out.
     """
     def __init__(
         self,

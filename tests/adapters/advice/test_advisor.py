@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from adapters import InvalidExamples
 from adapters.advice import DIRECT, EITHER, MAJORITY, NOTHING, TRANSFER, Advice, Advisor
-from adapters.advice.comparison import OptionResult, compare
+from adapters.advice.comparison import OptionResult, Plan, compare, evaluate_option
 from adapters.advice.direct_features import Pixels, Texts
-from adapters.advice.options import LinearLearner, MajorityLearner, TextLearner
+from adapters.advice.options import Learner, LinearLearner, MajorityLearner, TextLearner
 from adapters.estimate import estimate
 
 Rows = NDArray[np.float32]
@@ -212,9 +212,28 @@ def test_learners_recognise_new_inputs() -> None:
     linear = LinearLearner(telling(TARGETS, 6.0, 1), targets, "auto", 0)
     assert linear.predict(telling(fresh.tolist(), 6.0, 3)).tolist() == fresh.tolist()
     folds = np.arange(N) // 2 % 10
-    texts = TextLearner(Texts(words_of(TARGETS), 2), targets, folds)
+    texts = TextLearner(Texts(words_of(TARGETS), 2), targets, folds, np.arange(N), 0)
     assert texts.predict(words_of(fresh.tolist(), 11)).tolist() == fresh.tolist()
     assert MajorityLearner(np.array([0, 1, 1])).predict([None] * 2).tolist() == [1, 1]
+
+
+def test_estimates_of_options_say_how_lucky_their_choices_were() -> None:
+    targets, groups = np.arange(60) % 2, np.arange(60)
+    told: dict[str, float] = {"linear": 0.0, "texts": 0.0, "majority": 0.0}
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        plan = Plan.of(targets, groups, seed)
+        words = [" ".join(f"w{one}" for one in rng.integers(0, 40, 8)) for _ in targets]
+        learners: dict[str, Learner] = {
+            "linear": LinearLearner(noise(64, seed, 60), targets, "ridge", seed, groups),
+            "texts": TextLearner(Texts(words, 2), targets, plan.folds, groups, seed),
+            "majority": MajorityLearner(targets),
+        }
+        for name, learner in learners.items():
+            told[name] += evaluate_option(name, learner, plan).estimate.optimism
+    assert told["linear"] > 0
+    assert told["texts"] > 0
+    assert told["majority"] == 0
 
 
 def test_parts_without_a_class_are_learned_from_all_the_same() -> None:
@@ -222,7 +241,9 @@ def test_parts_without_a_class_are_learned_from_all_the_same() -> None:
     part = np.zeros(N, bool)
     part[[0, 2, 4]] = True
     linear = LinearLearner(telling(TARGETS, 1.0, 1), targets, "logistic", 0)
-    texts = TextLearner(Texts(words_of(TARGETS), 2), targets, np.arange(N) // 2 % 10)
+    texts = TextLearner(
+        Texts(words_of(TARGETS), 2), targets, np.arange(N) // 2 % 10, np.arange(N), 0
+    )
     for learner in (linear, texts, MajorityLearner(targets)):
         assert learner.predict_others(part).tolist() == [0] * (N - 3)
 

@@ -6,10 +6,12 @@ import asyncio
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from click.testing import CliRunner
 
@@ -141,25 +143,64 @@ def test_absent_server_is_waited_for_and_said_so(
         assert caplog.messages[0].startswith(words)
 
 
-def test_absent_server_is_named_where_the_deadline_cuts_an_attempt_short() -> None:
-    attempts = Attempts(LONG, idempotent=True)
-    absent = trunkline.Unavailable("no server answers", field="server")
-    late = trunkline.DeadlineExceeded("Deadline Exceeded")
-    attempts.pause(absent)
-    with pytest.raises(trunkline.Unavailable) as caught:
-        attempts.pause(late)
-    assert caught.value is absent
+async def test_server_that_comes_late_and_takes_too_long_is_told_with_what_was_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+    over = threading.Event()
+
+    def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
+        over.wait()
+        return b""
+
+    class Slow(grpc.GenericRpcHandler):
+        def service(self, _: grpc.HandlerCallDetails) -> Any:
+            return grpc.unary_unary_rpc_method_handler(answer)
+
+    server = grpc.server(ThreadPoolExecutor(2), handlers=[Slow()])
+    lock, begun = threading.Lock(), threading.Event()
+
+    def begin(*_: object) -> float:
+        with lock:
+            if not begun.is_set():
+                server.add_insecure_port(address)
+                server.start()
+                begun.set()
+        return 0.1
+
+    monkeypatch.setattr(retrying, "backoff", begin)
+
+    def ask() -> None:
+        with Client(address, timeout=4) as client:
+            client.backbones()
+
+    try:
+        async with AsyncClient(address, timeout=4) as client:
+            ends = await asyncio.gather(
+                asyncio.to_thread(ask), client.backbones(), return_exceptions=True
+            )
+    finally:
+        over.set()
+        server.stop(None).wait()
+    for error in ends:
+        assert isinstance(error, trunkline.DeadlineExceeded)
+        assert f"before that, no server answers at {address}" in error.message
 
 
-def test_deadline_that_passes_in_a_server_is_told_as_that() -> None:
-    late = trunkline.DeadlineExceeded("Deadline Exceeded")
-    busy = trunkline.Unavailable("the queue is full", retry_after=0.1)
+def test_deadline_of_the_only_attempt_is_told_as_it_is() -> None:
+    late = trunkline.DeadlineExceeded("Deadline Exceeded", request_id="r1")
+    with pytest.raises(trunkline.DeadlineExceeded) as caught:
+        Attempts(LONG, idempotent=True).pause(late)
+    assert caught.value is late
+
+
+def test_deadline_after_a_refusal_keeps_what_the_server_said_of_it() -> None:
     attempts = Attempts(LONG, idempotent=True)
-    for before in ([], [busy]):
-        for error in before:
-            attempts.pause(error)
-        with pytest.raises(trunkline.DeadlineExceeded):
-            attempts.pause(late)
+    attempts.pause(trunkline.Unavailable("the queue is full", retry_after=0.1))
+    with pytest.raises(trunkline.DeadlineExceeded, match="the queue is full") as caught:
+        attempts.pause(trunkline.DeadlineExceeded("deadline", field="deadline", request_id="r1"))
+    assert (caught.value.field, caught.value.request_id) == ("deadline", "r1")
 
 
 def test_command_says_at_once_what_to_give_and_whether_a_server_runs_there(
