@@ -159,24 +159,29 @@ async def test_server_that_comes_late_and_takes_too_long_is_told_with_what_was_b
             return grpc.unary_unary_rpc_method_handler(answer)
 
     server = grpc.server(ThreadPoolExecutor(2), handlers=[Slow()])
-    lock, begun = threading.Lock(), threading.Event()
+
+    def start() -> None:
+        server.add_insecure_port(address)
+        server.start()
+
+    # The server starts when both clients have found none.
+    both_failed = threading.Barrier(2, action=start)
+    failed: set[int] = set()
 
     def begin(*_: object) -> float:
-        with lock:
-            if not begun.is_set():
-                server.add_insecure_port(address)
-                server.start()
-                begun.set()
+        if (thread := threading.get_ident()) not in failed:
+            failed.add(thread)
+            both_failed.wait(LONG)
         return 0.1
 
     monkeypatch.setattr(retrying, "backoff", begin)
 
     def ask() -> None:
-        with Client(address, timeout=4) as client:
+        with Client(address, timeout=6) as client:
             client.backbones()
 
     try:
-        async with AsyncClient(address, timeout=4) as client:
+        async with AsyncClient(address, timeout=6) as client:
             ends = await asyncio.gather(
                 asyncio.to_thread(ask), client.backbones(), return_exceptions=True
             )
