@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from service import supervision
+from service import supervision, supervisor_endpoints
 from service.addresses import join_address
 from service.application import Application
 from service.config import ServerSettings, load_settings
@@ -39,6 +39,7 @@ JSON_OVERHEAD = 1.4  # base64 takes 4 bytes for 3
 log = get_logger(__name__)
 backend = Backend()
 configure_logging(SETTINGS.log_level, SETTINGS.log_format)
+supervisor_endpoints.keep_private()
 
 
 class Row(BaseModel):

@@ -66,13 +66,15 @@ def test_bentoml_serves_the_same_and_its_worker_dies_with_it(
     check_serves(running, client, text_head)
     worker = worker_of(running)
     family = [psutil.Process(running.pid), worker]
-    listening = {
-        connection.laddr.ip.removeprefix("::ffff:")
+    listening = [
+        connection.laddr
         for member in family
         for connection in member.net_connections("tcp")
         if connection.status == psutil.CONN_LISTEN
-    }
-    assert listening == {"127.0.0.1"}
+    ]
+    assert {address.ip.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
+    ours = {int(address.rpartition(":")[2]) for address in (running.grpc, running.rest)}
+    assert {address.port for address in listening} == ours, "the supervisor takes commands there"
     running.kill()
     worker.wait(END_SECONDS)
 
