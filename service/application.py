@@ -29,8 +29,10 @@ from service.live import LiveCopies
 from service.logs import get_logger
 from service.metrics import Metrics
 from service.requests.calls import Calls, Handler
+from service.requests.paging import PageTokens
 from service.serving.head_cache import HeadCache
 from service.store import Database
+from service.store.page_key import page_key
 from service.training.assembly import build_training
 from service.transport.readiness import Readiness
 
@@ -116,6 +118,7 @@ class Application(_Requests):
             self.metrics,
             settings.input_limits,
         )
+        tokens = PageTokens(page_key(settings.data_dir))
         head_cache = HeadCache(self._database, settings.head_cache_bytes, self.metrics)
         backfill = EmbeddingBackfill(self._database, self._extractor, settings.input_limits)
         self._tasks = UninterruptedTasks()
@@ -153,6 +156,7 @@ class Application(_Requests):
                 self._tasks,
                 settings,
                 self.metrics,
+                tokens,
             ),
             heads=Heads(
                 self._database,
@@ -161,9 +165,16 @@ class Application(_Requests):
                 self._live,
                 self._jobs,
                 self._tasks,
+                tokens,
             ),
             versions=HeadVersions(
-                self._database, self._extractor, head_cache, self._live, self._tasks, settings
+                self._database,
+                self._extractor,
+                head_cache,
+                self._live,
+                self._tasks,
+                settings,
+                tokens,
             ),
             examples=Examples(
                 self._database,
@@ -174,6 +185,7 @@ class Application(_Requests):
                 self._live,
                 self._tasks,
                 settings,
+                tokens,
             ),
             forgetting=Forgetting(
                 self._database,

@@ -23,7 +23,7 @@ from service.replies.uploads import UploadReply
 from service.requests.calls import Call
 from service.requests.fields import check_group, check_label, check_rows, check_weight
 from service.requests.inputs import RawInput, check_digest, read_inputs
-from service.requests.paging import page_size, read_page_token, write_page_token
+from service.requests.paging import PageTokens, page_size
 from service.store import Database, kept_inputs
 from service.store import embeddings as stored_embeddings
 from service.store import examples as stored_examples
@@ -53,6 +53,7 @@ class Examples:
         live: LiveCopies,
         tasks: UninterruptedTasks,
         settings: ServerSettings,
+        tokens: PageTokens,
     ) -> None:
         self._database = database
         self._extractor = extractor
@@ -62,6 +63,7 @@ class Examples:
         self._live = live
         self._tasks = tasks
         self._settings = settings
+        self._tokens = tokens
 
     async def find_missing(
         self, request: heads_pb2.FindMissingInputsRequest, call: Call
@@ -111,8 +113,9 @@ class Examples:
     ) -> heads_pb2.ListExamplesResponse:
         """Returns a page of examples, oldest first."""
         size = page_size(request.page_size)
-        after = read_page_token(request.page_token, int)
         head = await self._head(request.head)
+        name = f"examples/{head.uid}"
+        after = self._tokens.read(name, request.page_token, int)
         found = await self._database.read(
             stored_examples.list_examples,
             head.uid,
@@ -123,7 +126,7 @@ class Examples:
         page = found[:size]
         return heads_pb2.ListExamplesResponse(
             examples=[example_message(example) for example in page],
-            next_page_token=write_page_token(page[-1].id) if len(found) > size else "",
+            next_page_token=self._tokens.write(name, page[-1].id) if len(found) > size else "",
         )
 
     async def update(

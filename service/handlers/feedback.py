@@ -22,7 +22,7 @@ from service.replies.rows import row_error
 from service.requests.calls import Call
 from service.requests.fields import check_feedback_id, check_label, check_rows
 from service.requests.inputs import Kind, RawInput, read_inputs
-from service.requests.paging import page_size, read_page_token, write_page_token
+from service.requests.paging import PageTokens, page_size
 from service.store import Database
 from service.store import feedback as stored_feedback
 from service.store import heads as stored_heads
@@ -48,6 +48,7 @@ class Feedback:
         tasks: UninterruptedTasks,
         settings: ServerSettings,
         metrics: Metrics,
+        tokens: PageTokens,
     ) -> None:
         self._database = database
         self._extractor = extractor
@@ -56,6 +57,7 @@ class Feedback:
         self._tasks = tasks
         self._settings = settings
         self._metrics = metrics
+        self._tokens = tokens
 
     async def send(
         self, request: prediction_pb2.SendFeedbackRequest, call: Call
@@ -112,17 +114,18 @@ class Feedback:
     ) -> heads_pb2.ListFeedbackResponse:
         """Returns a page of feedback, oldest first."""
         size = page_size(request.page_size)
-        after = read_page_token(request.page_token, int)
         state = read_feedback_state(request.state)
         name = HeadName.parse(request.head)
         head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
+        listed = f"feedback/{head.uid}"
+        after = self._tokens.read(listed, request.page_token, int)
         found = await self._database.read(
             stored_feedback.list_feedback, head.uid, after=after, limit=size + 1, state=state
         )
         page = found[:size]
         return heads_pb2.ListFeedbackResponse(
             feedback=[feedback_message(item) for item in page],
-            next_page_token=write_page_token(page[-1].id) if len(found) > size else "",
+            next_page_token=self._tokens.write(listed, page[-1].id) if len(found) > size else "",
         )
 
     async def release(

@@ -15,7 +15,7 @@ from service.live import LiveCopies, Policy
 from service.replies.heads import head_message
 from service.replies.live import live_message, read_policy
 from service.requests.calls import Call
-from service.requests.paging import page_size, read_page_token, write_page_token
+from service.requests.paging import PageTokens, page_size
 from service.requests.specs import read_spec
 from service.serving.head_cache import HeadCache
 from service.store import Database
@@ -39,8 +39,10 @@ class Heads:
         live: LiveCopies,
         jobs: TrainingJobs,
         tasks: UninterruptedTasks,
+        tokens: PageTokens,
     ) -> None:
         self._tasks = tasks
+        self._tokens = tokens
         self._database = database
         self._extractor = extractor
         self._head_cache = head_cache
@@ -105,12 +107,13 @@ class Heads:
         """Returns a page of a tenant's heads, by name."""
         tenant = TenantName.parse(request.parent, field="parent").tenant
         size = page_size(request.page_size)
-        after = read_page_token(request.page_token, str)
+        listed = f"heads/{tenant}"
+        after = self._tokens.read(listed, request.page_token, str)
         found = await self._database.read(_list, tenant, after, size + 1)
         page = found[:size]
         last = page[-1].name.rsplit("/", 1)[1] if len(found) > size else ""
         return heads_pb2.ListHeadsResponse(
-            heads=page, next_page_token=write_page_token(last) if last else ""
+            heads=page, next_page_token=self._tokens.write(listed, last) if last else ""
         )
 
     async def delete(

@@ -20,7 +20,7 @@ from service.live import LiveCopies
 from service.replies.heads import version_message
 from service.requests.calls import Call
 from service.requests.fields import check_label, normalised_labels
-from service.requests.paging import page_size, read_page_token, write_page_token
+from service.requests.paging import PageTokens, page_size
 from service.serving.head_cache import HeadCache
 from service.store import Database
 from service.store import heads as stored_heads
@@ -42,6 +42,7 @@ class HeadVersions:
         live: LiveCopies,
         tasks: UninterruptedTasks,
         settings: ServerSettings,
+        tokens: PageTokens,
     ) -> None:
         self._tasks = tasks
         self._database = database
@@ -49,6 +50,7 @@ class HeadVersions:
         self._head_cache = head_cache
         self._live = live
         self._settings = settings
+        self._tokens = tokens
 
     async def promote(
         self, request: heads_pb2.PromoteLiveCopyRequest, call: Call
@@ -83,12 +85,16 @@ class HeadVersions:
         """Returns a page of a head's versions, newest first."""
         name = HeadName.parse(request.head)
         size = page_size(request.page_size)
-        before = read_page_token(request.page_token, int) or MAX_VERSION
-        head, found = await self._database.read(_list_versions, name, before, size + 1)
+        head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
+        listed = f"versions/{head.uid}"
+        before = self._tokens.read(listed, request.page_token, int) or MAX_VERSION
+        found = await self._database.read(stored_versions.list_versions, head.uid, before, size + 1)
         page = found[:size]
         return heads_pb2.ListHeadVersionsResponse(
             versions=[version_message(head, version) for version in page],
-            next_page_token=write_page_token(page[-1].version) if len(found) > size else "",
+            next_page_token=self._tokens.write(listed, page[-1].version)
+            if len(found) > size
+            else "",
         )
 
     async def get_version(
@@ -223,13 +229,6 @@ def _import_report(head: adapters.Head) -> dict[str, Any]:
         temperature=head.temperature,
         candidates=(),
     ).to_json()
-
-
-def _list_versions(
-    connection: Connection, name: HeadName, before: int, limit: int
-) -> tuple[HeadRecord, list[VersionRecord]]:
-    head = stored_heads.get_head(connection, name.tenant, name.head)
-    return head, stored_versions.list_versions(connection, head.uid, before, limit)
 
 
 def _activate(connection: Connection, name: VersionName) -> HeadRecord:
