@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 from functools import lru_cache
+from urllib.parse import SplitResult, urlsplit
+
+_PORTS = {"http": 80, "https": 443}
 
 
 @lru_cache(maxsize=1024)
@@ -23,3 +26,39 @@ def is_loopback(host: str) -> bool:
 def join_address(host: str, port: int) -> str:
     """Joins ``host:port``, with brackets around an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_origin(text: str) -> bool:
+    """Returns whether a text is an origin of the web: scheme, host, and a port or none."""
+    parts = _split(text)
+    return (
+        parts is not None and parts.scheme in _PORTS and text == f"{parts.scheme}://{parts.netloc}"
+    )
+
+
+def is_origin_of(origin: str, host: str) -> bool:
+    """Returns whether an origin is that of a server, by the `Host` that a request names."""
+    if not is_origin(origin):
+        return False
+    page, server = urlsplit(origin), _split(f"//{host}")
+    port = _PORTS[page.scheme]
+    return server is not None and (page.hostname, page.port or port) == (
+        server.hostname,
+        server.port or port,
+    )
+
+
+def host_of(address: str) -> str:
+    """Returns the host of ``host:port``, or nothing if there is none to be read."""
+    parts = _split(f"//{address}")
+    return (parts.hostname or "") if parts else ""
+
+
+def _split(text: str) -> SplitResult | None:
+    """Returns the parts of an address with a host and a possible port, or none."""
+    try:
+        parts = urlsplit(text)
+        good = parts.hostname and parts.port != 0 and "@" not in parts.netloc
+        return parts if good else None
+    except ValueError:
+        return None

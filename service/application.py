@@ -40,9 +40,13 @@ log = get_logger(__name__)
 
 
 class _Requests:
-    """Request accounting, metrics and readiness, which both applications have."""
+    """Request accounting, metrics and readiness, which both applications have.
+
+    Logs the settings that count: what a flag, the environment or a file said, and all defaults.
+    """
 
     def __init__(self, settings: ExtractorSettings) -> None:
+        log.info("settings", **settings.model_dump(mode="json"))
         self._drain_seconds = settings.drain_seconds
         self.metrics = Metrics(settings.metrics_tenants)
         self.calls = Calls(

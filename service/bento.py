@@ -249,4 +249,5 @@ SERVICE.add_asgi_middleware(
     RestGuard,
     max_body_bytes=int(SETTINGS.max_message_bytes * JSON_OVERHEAD),
     loopback_only=not SETTINGS.insecure,
+    allowed_origins=SETTINGS.allowed_origins,
 )

@@ -20,7 +20,7 @@ from pydantic_settings import (
 )
 
 from models import BackboneError, InputLimits, check_backbones
-from service.addresses import is_loopback
+from service.addresses import is_loopback, is_origin
 from service.errors import InvalidSettings
 
 MIB = 1024 * 1024
@@ -65,6 +65,11 @@ class ExtractorSettings(_Settings):
 
     insecure: bool = False
     """Listen beyond loopback although there are no tokens: whoever reaches the port is trusted."""
+
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Origins of web pages that may send requests besides the server's own, such as
+    ``https://models.example.org`` where a proxy publishes it under that name. Whoever can put a
+    page there acts as whoever looks at it."""
 
     backbone: Annotated[tuple[str, ...], NoDecode] = ("efficientnet/lite0", "minilm/l6-v2")
     """Backbones to load: the two that come with Trunkline, names of the catalogue file, or such as
@@ -156,7 +161,7 @@ class ExtractorSettings(_Settings):
     log_format: Literal["console", "json"] = "console"
     """``json`` writes one object a line."""
 
-    @field_validator("backbone", mode="before")
+    @field_validator("backbone", "allowed_origins", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         parts = [value] if isinstance(value, str) else value
@@ -170,6 +175,12 @@ class ExtractorSettings(_Settings):
             raise ValueError("backbone: at least one is needed")
         if len(set(self.backbone)) != len(self.backbone):
             raise ValueError(f"backbone: named twice in {', '.join(self.backbone)}")
+        for origin in self.allowed_origins:
+            if not is_origin(origin):
+                raise ValueError(
+                    "allowed_origins: each must be scheme, host and port, such as "
+                    f"https://models.example.org:8443, is {origin!r}"
+                )
         try:
             check_backbones(self.backbone, self.catalogue)
         except BackboneError as error:

@@ -12,7 +12,7 @@ import sys
 from typing import Any, TypeVar
 
 import uvicorn
-from prometheus_client import start_http_server
+from prometheus_client import CollectorRegistry, start_http_server
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, CliSettingsSource, SettingsError
 
@@ -29,6 +29,7 @@ from service.errors import InvalidSettings, ServiceError, StartupError
 from service.logs import configure_logging, get_logger
 from service.transport.grpc_server import GrpcServer
 from service.transport.methods import OF_THE_EXTRACTOR
+from service.transport.sites import Sites, metrics_app
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -121,6 +122,7 @@ def _serve(listener: socket.socket) -> int:
         log_config=None,
         access_log=False,
         server_header=False,
+        ws="none",
         # Longer headers are refused in words of our own, by the guard, and not by the parser.
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         timeout_graceful_shutdown=max(1, int(SETTINGS.drain_seconds)),
@@ -150,8 +152,10 @@ async def _extract(settings: StandaloneExtractorSettings) -> None:
     )
     try:
         metrics, thread = start_http_server(
-            settings.metrics_port, settings.host, application.metrics.registry
+            settings.metrics_port, settings.host, CollectorRegistry()
         )
+        sites = Sites(settings.allowed_origins, loopback_only=not settings.insecure)
+        metrics.set_app(metrics_app(application.metrics.registry, sites))
     except OSError as error:
         raise StartupError(
             f"metrics cannot listen on {settings.host}:{settings.metrics_port}: {error.strerror}"

@@ -6,6 +6,7 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
@@ -181,7 +182,13 @@ class LocalExtractor(Extractor):
             await runner.close()
             raise
         self._runners[name] = runner
-        log.info("backbone ready", backbone=name, fingerprint=runner.backbone.fingerprint[:12])
+        log.info(
+            "backbone ready",
+            backbone=name,
+            fingerprint=backbone.fingerprint[:12],
+            device=backbone.device,
+            **asdict(limits),
+        )
 
     def _open(self, name: str) -> Backbone:
         settings = self._settings

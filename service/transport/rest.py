@@ -138,7 +138,7 @@ def refuse(
     log.info(
         "request failed",
         request_id=request_id,
-        method=f"{scope['method']} {scope['path'][:200]}",
+        method=f"{scope.get('method', 'WebSocket')} {scope['path'][:200]}",
         transport="rest",
         code=problem_of(error).status.code.name,
         reason=str(error),

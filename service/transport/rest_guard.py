@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from urllib.parse import urlsplit
+from collections.abc import Iterable
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.addresses import is_loopback
 from service.errors import (
     BodyTooLarge,
-    Forbidden,
     HeadersTooLarge,
     InternalError,
     InvalidRequest,
@@ -30,6 +28,7 @@ from service.errors import (
 from service.transport.gzip_bodies import TAKEN, Unpacker, is_packed
 from service.transport.pages import PAGES
 from service.transport.rest import refuse
+from service.transport.sites import Sites
 
 MEDIA_TYPES = (
     "application/json",
@@ -43,7 +42,8 @@ MAX_TARGET_BYTES = 8 * 1024
 MAX_HEADER_BYTES = 32 * 1024
 
 _LENGTH = re.compile("[0-9]{1,20}")
-PROBES = ("/livez", "/readyz", "/healthz", "/metrics")
+PROBES = ("/livez", "/readyz", "/healthz")
+METRICS = "/metrics"
 
 
 class RestGuard:
@@ -53,21 +53,33 @@ class RestGuard:
     unpacks to much more gets around the limit.
     """
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int, *, loopback_only: bool) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_body_bytes: int,
+        *,
+        loopback_only: bool,
+        allowed_origins: Iterable[str] = (),
+    ) -> None:
         self._app = app
-        self._loopback_only = loopback_only
+        self._sites = Sites(allowed_origins, loopback_only=loopback_only)
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on, or answers it."""
-        if scope["type"] != "http" or scope["path"] in PROBES:
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
         unpacker: Unpacker | None = None
         try:
-            _check_head(scope)
             self._check_site(headers, scope["path"])
+            if scope["type"] == "websocket":
+                raise UnknownMethod("path: there are no WebSockets", field="path")
+            if scope["path"] in (*PROBES, METRICS):
+                await self._app(scope, receive, send)
+                return
+            _check_head(scope)
             for content_type in headers.getlist("content-type"):
                 self._check_media_type(content_type, native=scope["path"] in NATIVE)
             self._check_size(headers.get("content-length", "0"))
@@ -113,29 +125,12 @@ class RestGuard:
                 await refuse(error, scope)(scope, receive, send)
 
     def _check_site(self, headers: Headers, path: str) -> None:
-        """Refuses what a browser sends for another site: it reaches loopback, too.
-
-        A link to a page may be followed: pages are the same for everybody, and are never framed.
-        """
+        hosts = headers.getlist("host")
         followed = path in PAGES and headers.get("sec-fetch-dest") == "document"
-        if headers.get("sec-fetch-site") in ("cross-site", "same-site") and not followed:
-            raise Forbidden(
-                "sec-fetch-site: pages of other sites may not use this server",
-                field="sec-fetch-site",
-                limit="same-origin",
-                value=headers["sec-fetch-site"],
-            )
-        try:
-            host = urlsplit(f"//{headers.get('host', 'localhost')}").hostname or ""
-        except ValueError:
-            host = ""
-        if self._loopback_only and not is_loopback(host):
-            raise Forbidden(
-                f"host: must be a loopback name or address, is {host[:100]!r}",
-                field="host",
-                limit="loopback",
-                value=host,
-            )
+        origins, sites = headers.getlist("origin"), headers.getlist("sec-fetch-site")
+        self._sites.check_origin(hosts, origins, sites, followed=followed)
+        if path not in PROBES:  # which show nothing, and are asked by whatever watches the server
+            self._sites.check_host(hosts)
 
     def _check_media_type(self, content_type: str, *, native: bool) -> None:
         media_type = content_type.split(";")[0].strip().lower()

@@ -32,6 +32,8 @@ def test_probes_and_metrics_answer_as_the_document_says(http: httpx.Client) -> N
         answer = http.get(path)
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/plain")
+        assert http.get(path, headers={"origin": "http://evil.example"}).status_code == 403
+    assert http.get("/metrics", headers={"host": "evil.example"}).status_code == 403
 
 
 def test_native_endpoints_are_documented_as_bentoml_describes_them(http: httpx.Client) -> None:

@@ -84,6 +84,11 @@ DANGEROUS: list[tuple[str, dict[str, Any]]] = [
     ("device", {"device": "tpu"}),
     ("log_level", {"log_level": "loud"}),
     ("max_classes", {"max_classes": 1}),
+    ("allowed_origins", {"allowed_origins": "*"}),
+    ("allowed_origins", {"allowed_origins": "null"}),
+    ("allowed_origins", {"allowed_origins": "models.example.org"}),
+    ("allowed_origins", {"allowed_origins": "https://models.example.org/"}),
+    ("allowed_origins", {"allowed_origins": "https://good.example,ftp://files.example"}),
     ("no_such_setting", {"no_such_setting": 1}),
 ]
 
@@ -136,6 +141,15 @@ def test_flags_are_read_in_kebab_case() -> None:
 )
 def test_several_backbones_can_be_named(args: tuple[str, ...]) -> None:
     assert server(*args).backbone == ("timm/a", "timm/b")
+
+
+def test_origins_are_named_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    origins = ("https://a.example", "http://b.example:8080")
+    assert server("--allowed-origins", ",".join(origins)).allowed_origins == origins
+    monkeypatch.setenv("TRUNKLINE_ALLOWED_ORIGINS", ", ".join(origins))
+    assert load_settings(ServerSettings).allowed_origins == origins
+    monkeypatch.setenv("TRUNKLINE_ALLOWED_ORIGINS", "")  # as `trunkline serve` hands none on
+    assert load_settings(ServerSettings).allowed_origins == ()
 
 
 def test_environment_names_backbones_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -11,11 +13,32 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
 
-from service.transport.rest_guard import MAX_HEADER_BYTES, MAX_TARGET_BYTES, RestGuard
+from service.transport.rest_guard import (
+    MAX_HEADER_BYTES,
+    MAX_TARGET_BYTES,
+    PROBES,
+    RestGuard,
+)
 
 LIMIT = 1000
 PACKED = {"content-encoding": "gzip"}
+
+
+PATHS = ("/", "/predict", "/v1/tenants/acme/heads", "/docs", "/metrics", *PROBES)
+NAMED = "https://models.example.org"
+FOREIGN = [
+    *("http://evil.example", "https://localhost:80", "http://localhost:3000", "http://127.0.0.1"),
+    *("null", "", "localhost", "http://localhost/", "http://localhost:0", "http://[", "file://"),
+    *("http://localhost:99999", "http://evil@localhost", "http://localhost, http://evil.example"),
+]
+
+
+def open_client(**sites: Any) -> httpx.AsyncClient:
+    routes = [Route(path, echo, methods=["GET", "POST"]) for path in PATHS]
+    transport = httpx.ASGITransport(RestGuard(Starlette(routes=routes), LIMIT, **sites))
+    return httpx.AsyncClient(transport=transport, base_url="http://localhost")
 
 
 async def echo(request: Request) -> Response:
@@ -25,15 +48,14 @@ async def echo(request: Request) -> Response:
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    app = RestGuard(
-        Starlette(
-            routes=[Route(path, echo, methods=["GET", "POST"]) for path in ("/", "/predict")]
-        ),
-        LIMIT,
-        loopback_only=True,
-    )
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as opened:
+    async with open_client(loopback_only=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def insecure() -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a server that listens beyond loopback and lets one more origin in."""
+    async with open_client(loopback_only=False, allowed_origins=[NAMED]) as opened:
         yield opened
 
 
@@ -158,6 +180,108 @@ async def test_page_of_another_site_is_refused(client: httpx.AsyncClient, site: 
     answer = await client.post("/", content=b"{}", headers={"sec-fetch-site": site})
     assert answer.status_code == 403
     assert answer.json()["field"] == "sec-fetch-site"
+
+
+@pytest.mark.parametrize("origin", FOREIGN)
+async def test_origin_that_is_not_the_hosts_is_refused_on_every_route(
+    client: httpx.AsyncClient, insecure: httpx.AsyncClient, origin: str
+) -> None:
+    headers = {"origin": origin}
+    for either in (client, insecure):
+        for path in PATHS:
+            for answer in (
+                await either.get(path, headers=headers),
+                await either.post(path, json={}, headers=headers),
+                await either.post(path, files={"image": b"png"}, headers=headers),
+            ):
+                assert answer.status_code == 403, path
+                assert answer.headers["content-type"] == "application/problem+json"
+                assert "access-control-allow-origin" not in answer.headers
+                problem = answer.json()
+                assert (problem["field"], problem["reason"]) == ("origin", "FORBIDDEN")
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [
+        *(("localhost", "http://localhost"), ("localhost:3000", "http://localhost:3000")),
+        *(("LOCALHOST:80", "http://localhost"), ("localhost", "https://localhost:443")),
+        *(("[::1]:3000", "http://[::1]:3000"), ("127.0.0.1:3000", "http://127.0.0.1:3000")),
+    ],
+)
+async def test_page_of_the_server_itself_is_served(
+    client: httpx.AsyncClient, host: str, origin: str
+) -> None:
+    headers = {"host": host, "origin": origin}
+    assert (await client.post("/", json={}, headers=headers)).status_code == 200
+
+
+async def test_second_origin_cannot_hide_behind_the_first(client: httpx.AsyncClient) -> None:
+    for origins in (["http://localhost", "http://evil.example"], ["null", "http://localhost"]):
+        headers = [("origin", origin) for origin in origins]
+        assert (await client.post("/", json={}, headers=headers)).status_code == 403
+
+
+async def test_origin_that_the_settings_name_is_served(
+    client: httpx.AsyncClient, insecure: httpx.AsyncClient
+) -> None:
+    headers = {"origin": NAMED, "sec-fetch-site": "cross-site"}
+    assert (await insecure.post("/predict", json={}, headers=headers)).status_code == 200
+    assert (await client.post("/predict", json={}, headers=headers)).status_code == 403
+    for other in (f"{NAMED}:8443", NAMED.replace("https", "http"), f"{NAMED}.evil.example"):
+        headers = {"origin": other}
+        assert (await insecure.post("/predict", json={}, headers=headers)).status_code == 403
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+async def test_page_of_another_site_reads_no_metrics_and_no_probe(
+    client: httpx.AsyncClient, insecure: httpx.AsyncClient, site: str
+) -> None:
+    for either in (client, insecure):
+        for path in ("/metrics", *PROBES):
+            answer = await either.get(path, headers={"sec-fetch-site": site})
+            assert answer.status_code == 403
+            assert answer.json()["field"] == "sec-fetch-site"
+
+
+async def test_rebound_name_reads_no_metrics_and_may_probe(client: httpx.AsyncClient) -> None:
+    headers = {"host": "evil.example:3000"}
+    refused = await client.get("/metrics", headers=headers)
+    assert (refused.status_code, refused.json()["field"]) == (403, "host")
+    for path in PROBES:  # which show nothing, and are asked under any name
+        assert (await client.get(path, headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"), [({}, 404), ({"origin": "http://evil.example"}, 403)]
+)
+async def test_web_socket_is_refused_in_our_words(headers: dict[str, str], status: int) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError
+
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "websocket",
+        "path": "/v1/tenants/acme/heads",
+        "query_string": b"",
+        "headers": [(b"host", b"localhost")]
+        + [(name.encode(), value.encode()) for name, value in headers.items()],
+        "extensions": {"websocket.http.response": {}},
+    }
+    await RestGuard(app, LIMIT, loopback_only=True)(scope, receive, send)
+    assert [message["type"] for message in sent] == [
+        "websocket.http.response.start",
+        "websocket.http.response.body",
+    ]
+    assert sent[0]["status"] == status
+    assert json.loads(sent[1]["body"])["status"] == status
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,113 @@
+"""Whose requests are taken: not those that a browser sends for a page of another site.
+
+Any page can have its visitor's browser ask loopback or a private network, where a server without
+tokens listens. A browser says of such a request where it comes from (`Origin`, `Sec-Fetch-Site`);
+what a page whose name was bound to this address anew asks (DNS rebinding) has a foreign `Host`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from prometheus_client import CollectorRegistry, make_wsgi_app
+
+from service.addresses import host_of, is_loopback, is_origin_of
+from service.errors import Forbidden
+from service.transport.rest import refuse
+
+
+class Sites:
+    """Knows the sites that requests may come from.
+
+    Args:
+        allowed: origins besides that which a request's `Host` names, as ``https://name:port``.
+        loopback_only: whether this machine alone is served, so that other names are foreign.
+    """
+
+    def __init__(self, allowed: Iterable[str] = (), *, loopback_only: bool) -> None:
+        self._allowed = frozenset(origin.lower() for origin in allowed)
+        self._loopback_only = loopback_only
+
+    def check_origin(
+        self,
+        hosts: Sequence[str],
+        origins: Sequence[str],
+        fetch_sites: Sequence[str],
+        *,
+        followed: bool = False,
+    ) -> None:
+        """Refuses a page of another site.
+
+        Args:
+            hosts: values of the header `Host`.
+            origins: of `Origin`.
+            fetch_sites: of `Sec-Fetch-Site`.
+            followed: whether a link led to a page of ours: those are the same for everybody, and
+                are never framed.
+
+        Raises:
+            Forbidden: naming the header.
+        """
+        named = [origin for origin in origins if origin.lower() in self._allowed]
+        foreign = [
+            origin
+            for origin in origins
+            if origin not in named and not any(is_origin_of(origin, host) for host in hosts)
+        ]
+        if foreign:
+            raise Forbidden(
+                f"origin: must be this server's own, or one of allowed_origins, is "
+                f"{foreign[0][:100]!r}",
+                field="origin",
+                limit="same-origin",
+                value=foreign[0],
+            )
+        for site in fetch_sites:
+            if site in ("cross-site", "same-site") and not followed and not named:
+                raise Forbidden(
+                    "sec-fetch-site: pages of other sites may not use this server",
+                    field="sec-fetch-site",
+                    limit="same-origin",
+                    value=site,
+                )
+
+    def check_host(self, hosts: Sequence[str]) -> None:
+        """Refuses a name for this machine that is not its own.
+
+        Raises:
+            Forbidden: loopback alone is served, and `Host` names something else.
+        """
+        if not self._loopback_only:
+            return
+        for text in hosts:
+            host = host_of(text)
+            if not is_loopback(host):
+                raise Forbidden(
+                    f"host: must be a loopback name or address, is {host[:100]!r}",
+                    field="host",
+                    limit="loopback",
+                    value=host,
+                )
+
+
+def metrics_app(registry: CollectorRegistry, sites: Sites) -> Callable[..., Iterable[bytes]]:
+    """Returns a WSGI application that answers with metrics whom `sites` lets ask."""
+    metrics: Callable[..., Iterable[bytes]] = make_wsgi_app(registry)
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        def values(name: str) -> list[str]:
+            return [environ[name]] if name in environ else []
+
+        try:
+            hosts = values("HTTP_HOST")
+            sites.check_origin(hosts, values("HTTP_ORIGIN"), values("HTTP_SEC_FETCH_SITE"))
+            sites.check_host(hosts)
+        except Forbidden as error:
+            scope = {"method": environ["REQUEST_METHOD"], "path": environ["PATH_INFO"]}
+            answer = refuse(error, scope)
+            start_response("403 Forbidden", list(answer.headers.items()))
+            return [bytes(answer.body)]
+        return metrics(environ, start_response)
+
+    return app
