@@ -57,7 +57,7 @@ def _default(field: FieldInfo) -> str:
     if field.default_factory is not None:
         return "`~/.cache/trunkline`"
     match field.default:
-        case None:
+        case None | ():
             return "none"
         case bool() as value:
             return f"`{str(value).lower()}`"
