@@ -21,6 +21,7 @@ from adapters.weights_file import (
     POSITIVE,
     expect,
     is_positive,
+    is_text,
     parse,
     parse_labels,
     parse_number,
@@ -82,8 +83,10 @@ class Head:
             )
         _expect_count("bias", len(bias), classes)
         _expect_count("labels", len(self.labels), classes)
-        if not all(isinstance(label, str) and label for label in self.labels):
-            raise InvalidWeights("labels must be non-empty strings", field="labels")
+        if not all(map(is_text, self.labels)):
+            raise InvalidWeights(
+                "labels must be non-empty strings of valid Unicode", field="labels", limit="text"
+            )
         if len(set(self.labels)) < classes:
             twice = next(label for label in self.labels if self.labels.count(label) > 1)
             raise InvalidWeights(
@@ -96,6 +99,7 @@ class Head:
         if self.l2 is not None:
             _expect_positive("l2", self.l2)
         for label, value in self.class_weights.items():
+            expect(is_text(label), "class_weights", "by labels of valid Unicode", label)
             expect(is_positive(value), f"class_weights[{label[:64]}]", POSITIVE, value)
         object.__setattr__(self, "labels", tuple(self.labels))
         object.__setattr__(self, "weight", weight)
@@ -251,7 +255,7 @@ class Head:
         if not (own or fingerprint):
             raise InvalidWeights("the backbone's fingerprint is missing", field="fingerprint")
         head = cls(
-            family=metadata.get("family", IMPORTED),
+            family=metadata.get("family") or IMPORTED,
             labels=tuple(labels) if labels else parse_labels(metadata),
             weight=tensors["weight"],
             bias=tensors["bias"],

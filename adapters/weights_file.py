@@ -101,6 +101,17 @@ def is_positive(value: object) -> bool:
     return SMALLEST <= value <= LARGEST
 
 
+def is_text(value: object) -> bool:
+    """Return whether a value is a string that UTF-8 can carry, of at least one character.
+
+    JSON can write half a surrogate pair, which is no text.
+    """
+    try:
+        return isinstance(value, str) and bool(value.encode())
+    except UnicodeEncodeError:
+        return False
+
+
 def expect(good: bool, field: str, limit: str, value: object) -> None:
     """Raise `InvalidWeights` unless all is good."""
     if not good:

@@ -16,7 +16,6 @@ from google.protobuf.message import Message
 from prometheus_client import generate_latest
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.requests import Request
-from starlette.responses import JSONResponse
 
 from service import supervision, supervisor_endpoints
 from service.addresses import join_address
@@ -29,7 +28,6 @@ from service.transport.json_text import read_object
 from service.transport.methods import OF_THE_SERVER
 from service.transport.proto_json import check_names, read_message
 from service.transport.rest import Answered, Backend, answer, refuse, rest_app
-from service.transport.rest_bodies import write_json
 from service.transport.rest_guard import RestGuard
 from trunkline.v1 import extraction_pb2, prediction_pb2
 
@@ -224,12 +222,11 @@ async def _native(
         return read_message(request_class, given)
 
     try:
-        reply, request_id = await answer(backend, method, read, request)
+        return await answer(backend, method, read, request)
     except InvalidRequest as error:
         return refuse(error, request.scope)
     except Answered as answered:
         return answered.response
-    return JSONResponse(write_json(reply), headers={"X-Request-Id": request_id})
 
 
 def _head_name(head: str) -> str:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import NotFound, PreconditionFailed, Unavailable
+from service.errors import BackboneFailed, NotFound, PreconditionFailed, Unavailable
 from service.extraction import BackboneInfo, Extracted, Extractor, TailRef
 from service.extraction.remote_connection import RETRY_AFTER, RemoteConnection, row_error
 from service.requests.inputs import RawInput
 from service.requests.tensors import from_tensor
-from trunkline.v1 import extraction_pb2, tails_pb2
+from trunkline.v1 import common_pb2, extraction_pb2, tails_pb2
 
 CHUNK_ROWS = 128
 ACTIVATION_ROWS = 32
@@ -103,7 +103,7 @@ class RemoteExtractor(Extractor):
             errors = {error.row: row_error(error) for error in reply.errors}
             for row, tensor in enumerate(reply.activations):
                 failed = errors.get(row)
-                outcomes.append(failed or from_tensor(tensor, field="activations", dtypes=dtypes))
+                outcomes.append(failed or _finite(tensor, dtypes))
         return outcomes
 
     def forget_tail(self, fingerprint: str) -> None:
@@ -232,11 +232,20 @@ def _extracted(reply: Embedded, rows: int, dim: int) -> list[Extracted | Excepti
             timing.backbone_seconds,
             row in truncated,
         )
+        if np.isfinite(vector).all()
+        else BackboneFailed("the embedding of this input is not finite")
         for row, vector in enumerate(vectors)
     ]
     for failed in reply.errors:
         outcomes[failed.row] = row_error(failed)
     return outcomes
+
+
+def _finite(tensor: common_pb2.Tensor, dtypes: tuple[str, ...]) -> NDArray[Any] | Exception:
+    activation = from_tensor(tensor, field="activations", dtypes=dtypes)
+    if activation.dtype.kind == "f" and not np.isfinite(activation).all():
+        return BackboneFailed("an activation of this input is not finite")
+    return activation
 
 
 def _expect(same: bool) -> None:

@@ -19,7 +19,7 @@ from service.handlers.heads import describe, new_name
 from service.live import LiveCopies
 from service.replies.heads import version_message
 from service.requests.calls import Call
-from service.requests.fields import check_label, normalised_labels
+from service.requests.fields import check_family, check_label, normalised_labels
 from service.requests.paging import PageTokens, page_size
 from service.serving.head_cache import HeadCache
 from service.store import Database
@@ -159,6 +159,7 @@ class HeadVersions:
                 limit=self._settings.max_classes,
                 value=len(labels),
             )
+        check_family(head.family)
         checked = [check_label(label, self._settings.max_label_bytes) for label in labels]
         normalised_labels(labels, "labels")
         forms = normalised_labels(head.class_weights, "class_weights")

@@ -87,6 +87,27 @@ def normalised_labels(labels: Iterable[str], field: str) -> dict[str, str]:
     return {label: form for form, label in given.items()}
 
 
+MAX_FAMILY_BYTES = 64
+
+
+def check_family(family: str) -> str:
+    """Returns the name of an imported head's family, which nobody but its author knows.
+
+    Raises:
+        InvalidRequest: it is too long, or has control or format characters.
+    """
+    size = len(family.encode())
+    if size > MAX_FAMILY_BYTES or not family.isprintable():
+        raise InvalidRequest(
+            f"family: must be printable, at most {MAX_FAMILY_BYTES} bytes of UTF-8, is "
+            f"{family[:100]!r} of {size}",
+            field="family",
+            limit=f"printable, at most {MAX_FAMILY_BYTES} bytes",
+            value=family,
+        )
+    return family
+
+
 MAX_GROUP_BYTES = 256
 
 

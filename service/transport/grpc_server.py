@@ -225,10 +225,11 @@ class _Translator:
                 reply = await run(call)
                 if getattr(reply, "errors", None):
                     self._calls.record_reply(call, reply)
+                data = reply.SerializeToString()
         except Exception as error:
             await _abort(context, request_id, error)
         context.set_trailing_metadata((("x-request-id", request_id),))
-        return reply.SerializeToString()
+        return data
 
     def _parse(self, method: Method, data: bytes) -> Message:
         if len(data) > self._max_message_bytes:

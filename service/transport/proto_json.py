@@ -237,12 +237,12 @@ def _string(value: str, path: str, *, in_row: bool) -> str:
 
 def _enum_number(kind: Any, value: Any) -> int | None:
     """Reads a value of an enum, given by its descriptor."""
-    values = kind.values_by_name
-    if isinstance(value, str) and value in values:
-        return int(values[value].number)
+    numbers = {each.name: int(each.number) for each in kind.values}
+    if isinstance(value, str) and value in numbers:
+        return numbers[value]
     number = int(value) if isinstance(value, str) and _DIGITS.fullmatch(value) else value
     known = isinstance(number, int) and not isinstance(number, bool)
-    return number if known and number in kind.values_by_number else None
+    return number if known and number in numbers.values() else None
 
 
 def _whole_number(field: FieldDescriptor, value: Any) -> int | None:

@@ -151,15 +151,14 @@ async def answer(
     method: str,
     read: Callable[[], Coroutine[Any, Any, Message]],
     request: Request,
-) -> tuple[Message, str]:
-    """Runs an RPC for a REST request; a stream's first reply is the answer.
+    status: HTTPStatus = HTTPStatus.OK,
+) -> Response:
+    """Runs an RPC for a REST request, and writes its reply; of a stream, the first.
 
     Args:
         read: reads the request's message.
         request: the source of the timeout, of the client's address, and of its disconnect.
-
-    Returns:
-        The reply and the request's id.
+        status: of the answer, if nothing fails; writing the reply is a part of it.
 
     Raises:
         Answered: the error as a response.
@@ -180,7 +179,7 @@ async def answer(
             reply = await _while_connected(work, request.receive)
             if getattr(reply, "errors", None):
                 backend.calls.record_reply(call, reply)
-            return reply, request_id
+            return JSONResponse(write_json(reply), status, {"X-Request-Id": request_id})
     except Exception as error:
         raise Answered(problem_response(error, request_id)) from error
 
@@ -220,12 +219,11 @@ def _endpoint(method: Method, twin: RestRoute, backend: Backend) -> Endpoint:
             return await _read(method, twin, request)
 
         try:
-            reply, request_id = await answer(backend, method.name, read, request)
+            return await answer(backend, method.name, read, request, status)
         except InvalidRequest as error:
             return refuse(error, request.scope)
         except Answered as answered:
             return answered.response
-        return JSONResponse(write_json(reply), status, {"X-Request-Id": request_id})
 
     return endpoint
 

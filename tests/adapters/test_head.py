@@ -147,6 +147,11 @@ ATTACKS: dict[str, tuple[bytes, str]] = {
     "class weights of zero": (altered("class_weights", '{"bad": 0}'), "class_weights[bad]"),
     "class weights of words": (altered("class_weights", '{"bad": "2"}'), "class_weights[bad]"),
     "class weights as list": (altered("class_weights", "[1, 2]"), "class_weights"),
+    "labels of half a surrogate pair": (altered("labels", '["a", "\\ud800"]'), "labels"),
+    "class weights of half a surrogate pair": (
+        altered("class_weights", '{"\\ud800": 1}'),
+        "class_weights",
+    ),
     "class weights next to nothing": (
         altered("class_weights", '{"bad": 1e-300}'),
         "class_weights[bad]",
@@ -245,6 +250,60 @@ def test_damaged_file_is_refused_or_still_a_head(data: st.DataObject, whole: byt
         assert np.isfinite(head.novelty.scores(rows)).all()
     if head.conformal is not None:
         assert head.conformal.sets(head.logits(rows), 0.9).shape == (1, 2)
+
+
+TENSORS = ("weight", "bias", "front_mean", "front_scale", "novelty_bank", "conformal_scores")
+FLOATS = st.floats(width=32) | st.sampled_from([0.0, 1e-45, 1e-38, 1e-30, 1e30, 3.4e38, -3.4e38])
+FIELDS = {
+    "temperature": "",
+    "l2": "",
+    "class_weights": "bad",
+    "front": "seed",
+    "novelty": "threshold",
+    "conformal": "sharpness",
+}
+NUMBERS = st.floats() | st.sampled_from([5e-324, 1e-39, 1e-30, 1e30, 1e39, 10**400]) | st.integers()
+
+
+@given(st.sampled_from(TENSORS), FLOATS, st.integers(0, 2) | st.just(...))
+def test_tensor_of_any_numbers_is_refused_or_answers_with_finite_ones(
+    name: str, number: float, place: Any
+) -> None:
+    array = safetensors.numpy.load(full().to_safetensors())[name.replace("_", ".")].copy()
+    with np.errstate(over="ignore"):
+        array.reshape(-1)[place if place is ... else place % array.size] = number
+    assert_refused_or_finite(altered(**{name: array}))
+
+
+@given(st.sampled_from(sorted(FIELDS)), NUMBERS)
+def test_field_of_any_number_is_refused_or_answers_with_finite_ones(
+    name: str, number: float
+) -> None:
+    text = json.dumps(number)
+    if name == "novelty":
+        text = fields(threshold=number)
+    elif name == "front":
+        text = json.dumps({"kind": "standardise", "seed": number, "width": 0, "unit": False})
+    elif FIELDS[name]:
+        text = json.dumps({FIELDS[name]: number})
+    assert_refused_or_finite(altered(name, text))
+
+
+def assert_refused_or_finite(data: bytes) -> None:
+    try:
+        head = Head.from_safetensors(data, fingerprint="f00d")
+    except InvalidWeights:
+        return
+    largest = np.finfo(np.float32).max
+    rows = np.array([np.ones(head.dim), np.zeros(head.dim), np.full(head.dim, largest)], np.float32)
+    assert np.isfinite(head.logits(rows)).all()
+    assert head.probabilities(rows).sum(axis=1) == pytest.approx(1)
+    if head.novelty is not None:
+        assert np.isfinite(head.novelty.scores(rows)).all()
+    if head.conformal is not None:
+        assert head.conformal.sets(head.logits(rows), 0.9).shape == (len(rows), 2)
+    again = Head.from_safetensors(head.to_safetensors())
+    assert np.array_equal(again.logits(rows), head.logits(rows))
 
 
 @given(st.binary(max_size=200))

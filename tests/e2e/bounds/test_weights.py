@@ -56,6 +56,22 @@ BAD_WEIGHTS: dict[str, tuple[bytes, list[str]]] = {
     "a label twice": (tensors(weight=WEIGHT, bias=BIAS), ["a", "a"]),
     "an empty label": (tensors(weight=WEIGHT, bias=BIAS), ["a", ""]),
     "a label too long": (tensors(weight=WEIGHT, bias=BIAS), ["a", "x" * 257]),
+    "half a surrogate pair in the file": (
+        save({"weight": WEIGHT, "bias": BIAS}, {"labels": '["a", "\\ud83d"]'}),
+        [],
+    ),
+    "half a surrogate pair among class weights": (
+        save({"weight": WEIGHT, "bias": BIAS}, {"class_weights": '{"\\udfff": 1}'}),
+        ["a", "b"],
+    ),
+    "a family that moves the cursor": (
+        save({"weight": WEIGHT, "bias": BIAS}, {"family": "\x1b[2J\u202e"}),
+        ["a", "b"],
+    ),
+    "a family of many bytes": (
+        save({"weight": WEIGHT, "bias": BIAS}, {"family": "\u6f22" * 22}),
+        ["a", "b"],
+    ),
     "one class": (tensors(weight=WEIGHT[:1], bias=BIAS[:1]), ["a"]),
     "too many classes": (
         tensors(weight=np.zeros((1001, 384), np.float32), bias=np.zeros(1001, np.float32)),

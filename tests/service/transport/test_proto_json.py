@@ -162,6 +162,22 @@ def test_field_of_a_wrong_kind_is_named(body: object, field: str) -> None:
     assert refused(body).field == field
 
 
+@pytest.mark.parametrize("value", ["\ud800", "a\udfff", "\x00", "", 10**39, -1, 1.0, 1e300, True])
+def test_value_that_no_enumeration_has_is_named(value: object) -> None:
+    problem = refused({"policy": value}, heads_pb2.CreateHeadRequest)
+    assert (problem.field, problem.limit.partition(",")[0]) == (
+        "policy",
+        "FEEDBACK_POLICY_UNSPECIFIED",
+    )
+
+
+def test_query_or_form_whose_bytes_are_no_text_names_its_field() -> None:
+    given = read_strings(heads_pb2.ListFeedbackRequest, [("state", "\udcff")])
+    with pytest.raises(InvalidRequest) as caught:
+        read_json(heads_pb2.ListFeedbackRequest, b"", given)
+    assert caught.value.field == "state"
+
+
 def test_two_kinds_of_input_in_one_row_are_named() -> None:
     problem = refused({"inputs": [{"text": "a", "image": "YQ=="}]})
     assert problem.field == "inputs[0]"
@@ -272,7 +288,8 @@ def test_query_that_says_what_no_field_takes_is_refused(
 
 
 def json_values() -> st.SearchStrategy[Any]:
-    plain = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+    text = st.text(st.characters(), max_size=5)  # half surrogate pairs, too
+    plain = st.none() | st.booleans() | st.integers() | st.floats() | text
     names = st.sampled_from(
         [
             "inputs",

@@ -7,15 +7,17 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from starlette.routing import Route
 
 from service.errors import QueueFull
 from service.metrics import Metrics
 from service.requests.calls import Call, Calls, Handler
+from service.requests.tensors import to_tensor
 from service.transport.rest import Backend, rest_app
 from tests.service.server import HEAD, LABELS, InProcessServer, import_request
-from trunkline.v1 import heads_pb2
+from trunkline.v1 import heads_pb2, prediction_pb2
 
 
 def opened(
@@ -108,6 +110,30 @@ async def test_request_and_its_failed_rows_are_counted_for_their_tenant(
     assert counted("requests", transport="rest", code="OK") == 2
     assert counted("rows", code="OK") == 2
     assert counted("rows", code="INVALID_ARGUMENT") == 1
+
+
+async def test_reply_that_cannot_be_written_is_an_error_with_its_id_and_is_counted_so() -> None:
+    async def predict(request: Any, call: Call) -> prediction_pb2.PredictResponse:
+        group = prediction_pb2.HeadPredictions(
+            labels=["a"],
+            rows=[0],
+            indices=to_tensor(np.zeros((1, 1), np.uint32)),
+            probabilities=to_tensor(np.full((1, 1), np.inf, np.float32)),
+        )
+        return prediction_pb2.PredictResponse(predictions=[group], digests=["0" * 64])
+
+    metrics = Metrics(5)
+    async with opened({"Predict": predict}, Calls(metrics, 60)) as client:
+        answer = await client.post(f"/{HEAD}:predict", json={"inputs": [{"text": "a"}]})
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["request_id"] == answer.headers["X-Request-Id"] != ""
+    labels = {"method": "Predict", "transport": "rest", "tenant": "other"}
+    for code, count in (("INTERNAL", 1), ("OK", None)):
+        found = metrics.registry.get_sample_value(
+            "trunkline_requests_total", {**labels, "code": code}
+        )
+        assert found == count
 
 
 @pytest.mark.parametrize(("peer", "local"), [("127.0.0.1", True), ("192.0.2.1", False)])
