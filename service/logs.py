@@ -20,6 +20,7 @@ def configure_logging(level: str, form: Literal["console", "json"]) -> None:
         )
     )
     processors: list[Any] = [
+        *([] if form == "json" else [_escape]),
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -32,6 +33,14 @@ def configure_logging(level: str, form: Literal["console", "json"]) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
+
+
+def _escape(_: object, __: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Escapes what a terminal would obey: a request's path or method could hold it."""
+    for name, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[name] = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in value)
+    return event
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -41,3 +41,19 @@ def unseen(label: str) -> str | None:
         if none or (unicodedata.category(character) in _UNSEEN and not (joins or tags)):
             return f"U+{code:04X}, {unicodedata.name(character, 'without a name')}"
     return None
+
+
+def visible(text: str) -> str:
+    """Returns the text with a mark in place of each character that a terminal would obey.
+
+    These are control characters, marks that turn the direction of writing, and half surrogate
+    pairs. Joiners and tags, which words and emoji are made with, stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join("\ufffd" if _is_obeyed(character) else character for character in text)
+
+
+def _is_obeyed(character: str) -> bool:
+    kept = character in _JOINERS or ord(character) in _TAGS
+    return not kept and unicodedata.category(character) in _UNSEEN - {"Co"}

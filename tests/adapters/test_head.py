@@ -272,7 +272,8 @@ def test_tensor_of_any_numbers_is_refused_or_answers_with_finite_ones(
     array = safetensors.numpy.load(full().to_safetensors())[name.replace("_", ".")].copy()
     with np.errstate(over="ignore"):
         array.reshape(-1)[place if place is ... else place % array.size] = number
-    assert_refused_or_finite(altered(**{name: array}))
+    tensors: dict[str, Any] = {name: array}
+    assert_refused_or_finite(altered(**tensors))
 
 
 @given(st.sampled_from(sorted(FIELDS)), NUMBERS)

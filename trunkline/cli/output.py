@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import json
+import math
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,7 @@ from rich.progress import (
 from rich.table import Table
 
 from trunkline.errors import TrunklineError
+from trunkline.labels import visible
 from trunkline.values.notices import Notice
 from trunkline.values.outcomes import RowFailure
 
@@ -28,7 +30,6 @@ _SHOWN_FAILURES = 10
 _SHOWN_NAMES = 3
 _SHOWN_DIGEST = 16
 _DIGEST = re.compile("[0-9a-f]{64}")
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _FIGURE = re.compile(r"-|[-+]?[0-9][0-9.,e+-]*%?")
 
 
@@ -88,7 +89,7 @@ class Output:
 
     def say(self, words: str) -> None:
         """Prints words for a person on standard error."""
-        click.echo(words, err=True)
+        click.echo("\n".join(map(visible, words.split("\n"))), err=True)
 
     def progress(self, *columns: ProgressColumn) -> Progress:
         """Makes a progress bar on standard error."""
@@ -162,7 +163,10 @@ def failure_words(failure: RowFailure) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Returns a value as JSON has it: dataclasses as objects, times in ISO 8601."""
+    """Returns a value as JSON has it: dataclasses as objects, times in ISO 8601.
+
+    JSON has no number that is not finite; such a one is null.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = (field.name for field in dataclasses.fields(value))
         return {name: plain(getattr(value, name)) for name in names}
@@ -172,15 +176,12 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, datetime):
         return value.isoformat()
-    return value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def one_line(text: str) -> str:
-    """Returns the text without line breaks, and without what no terminal can show.
-
-    Control characters are those of data: a terminal would do what they say.
-    """
-    return _CONTROL.sub("\ufffd", " ".join(text.split())).encode(errors="replace").decode()
+    """Returns the text without line breaks, and without what no terminal can show."""
+    return visible(" ".join(text.split()))
 
 
 def named_failures(failures: Iterable[tuple[str, RowFailure]]) -> list[dict[str, object]]:
@@ -208,8 +209,8 @@ def _cell(value: object) -> str:
         case datetime():
             return value.strftime("%Y-%m-%d %H:%M:%S")
         case tuple():
-            return ", ".join(map(str, value))
-    return str(value)
+            return visible(", ".join(map(str, value)))
+    return visible(str(value))
 
 
 def _console(*, stderr: bool = False) -> Console:

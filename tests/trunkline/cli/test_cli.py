@@ -1,4 +1,5 @@
 import json
+import math
 import sys
 import types
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from click.testing import CliRunner
 from tests.trunkline.recording import Recorder, Server, refuse
 from tests.trunkline.steps import Run
 from trunkline.cli import main
-from trunkline.cli.output import failure_words
+from trunkline.cli.output import failure_words, plain
 from trunkline.digest import text_digest
 from trunkline.values.outcomes import RowFailure
 from trunkline.version import __version__
@@ -283,6 +284,33 @@ def test_an_error_is_one_line_with_all_that_is_known(run: Run, recorder: Recorde
     assert result.stdout == ""
     expected = "error: too many heads (field heads, limit 5, value 6, request req-1)\n"
     assert result.stderr == expected
+
+
+def test_nothing_that_a_server_says_moves_the_cursor_or_turns_the_writing(
+    run: Run, recorder: Recorder, table: Path
+) -> None:
+    run("train", "acme/mood", table)
+    hostile = "\x1b[2J\u202egnp\x00\x9b1m\u2066"
+    for version in recorder.versions["tenants/acme/heads/mood"]:
+        version.family = hostile
+    shown = run("heads", "versions", "acme/mood").stdout
+    assert "gnp" in shown
+
+    def refused(_: Any, context: grpc.ServicerContext) -> None:
+        refuse(context, "INVALID_ARGUMENT", hostile, field=hostile, limit=hostile, value=hostile)
+
+    recorder.hooks["ListHeads"] = [refused]
+    said = run("heads", "list", "acme").stderr
+    assert "gnp" in said
+    for character in hostile.replace("gnp", "").replace("[2J", "").replace("1m", ""):
+        assert character not in shown + said
+    documents = run("heads", "versions", "acme/mood", "--json").stdout
+    assert json.loads(documents)["versions"][0]["family"] == hostile
+    assert documents.isascii()
+
+
+def test_json_has_no_number_that_json_does_not_know() -> None:
+    assert plain({"a": [math.nan, -math.inf], "b": 1.5}) == {"a": [None, None], "b": 1.5}
 
 
 def test_no_server_is_an_error_and_no_traceback(server: Server) -> None:

@@ -1,0 +1,40 @@
+"""A line of the log is one line, whatever a request said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Literal
+
+import pytest
+import structlog
+
+from service.logs import configure_logging, get_logger
+
+HOSTILE = "POST/\x1b[2J\u202e\r\n2026-01-01 [info] forged\x00\u2028\ud800"
+
+
+@pytest.fixture(autouse=True)
+def _configuration() -> Iterator[None]:
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_event_is_one_line_that_no_terminal_obeys(
+    capsys: pytest.CaptureFixture[str], form: Literal["console", "json"]
+) -> None:
+    configure_logging("info", form)
+    get_logger("here").info("request failed", method=HOSTILE, reason=f"is {HOSTILE!r}")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.isprintable()
+    assert "forged" in line
+    if form == "json":
+        assert json.loads(line)["method"] == HOSTILE
+
+
+def test_plain_words_stay_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", "console")
+    get_logger("here").info("request failed", label="größe 漢字")
+    assert "größe 漢字" in capsys.readouterr().err
