@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -116,7 +116,13 @@ class SpecOptions:
         return {"views": views, "flips": self.flips}
 
 
-class _Views(click.ParamType[int | str]):
+if TYPE_CHECKING:
+    _Type = click.ParamType[int | str]
+else:
+    _Type = click.ParamType  # generic from click 8.4 on only
+
+
+class _Views(_Type):
     """A number of views, or the word that lets the folds choose."""
 
     name = "views"
