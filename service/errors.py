@@ -24,6 +24,7 @@
     │   ├── FitFailed           a fit failed by a fault of the server
     │   ├── FitterDied          the training process ended unexpectedly
     │   └── StoreFailed
+    │       └── StoredDataDamaged   what was read is not what was stored
     └── StartupError            never on the wire: the server refuses to start
         ├── InvalidSettings
         ├── DataDirectoryLocked
@@ -142,6 +143,9 @@ class FitterDied(InternalError): ...
 class StoreFailed(InternalError): ...
 
 
+class StoredDataDamaged(StoreFailed): ...
+
+
 class StartupError(ServiceError): ...
 
 
@@ -189,6 +193,7 @@ STATUSES: dict[type[Exception], Status] = {
     FitFailed: Status(grpc.StatusCode.INTERNAL, 500),
     FitterDied: Status(grpc.StatusCode.INTERNAL, 500),
     StoreFailed: Status(grpc.StatusCode.INTERNAL, 500),
+    StoredDataDamaged: Status(grpc.StatusCode.INTERNAL, 500),
     StartupError: Status(grpc.StatusCode.INTERNAL, 500),
     InvalidSettings: Status(grpc.StatusCode.INTERNAL, 500),
     DataDirectoryLocked: Status(grpc.StatusCode.INTERNAL, 500),

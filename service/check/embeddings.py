@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from service.check.findings import Finding, Store
 from service.store import schema
-from service.store.embeddings import to_vector
+from service.store.embeddings import is_sound, to_vector
 from service.store.example_sets import without_embedding
 
 _ROWS = 256
@@ -29,23 +29,32 @@ def usual_lengths(store: Store) -> dict[str, int]:
 
 
 def vectors(store: Store) -> Iterator[Finding]:
-    """Finds embeddings of an odd length, and with numbers that are not finite."""
+    """Finds embeddings of an odd length, with numbers that are not finite, and other bytes."""
     table, usual, after = schema.embeddings.c, usual_lengths(store), 0
     last = store.connection.scalar(select(func.max(table.id))) or 0
     query = (
-        select(table.id, table.fingerprint, table.digest, table.vector, schema.tenants.c.name)
+        select(
+            table.id,
+            table.fingerprint,
+            table.digest,
+            table.vector,
+            table.crc32,
+            schema.tenants.c.name,
+        )
         .join_from(schema.embeddings, schema.tenants)
         .order_by(table.id)
         .limit(_ROWS)
     )
     while rows := store.connection.execute(query.where(table.id > after)).all():
-        for _, fingerprint, digest, vector, tenant in rows:
+        for _, fingerprint, digest, vector, checksum, tenant in rows:
             if len(vector) % _NUMBER:
                 words = f"has {len(vector)} bytes, which are no whole numbers"
             elif len(vector) != usual[fingerprint]:
                 words = f"has {len(vector)} bytes, others have {usual[fingerprint]}"
             elif not np.isfinite(to_vector(vector)).all():
                 words = "holds a number that is not finite"
+            elif not is_sound(vector, checksum):
+                words = "is not what was stored: its checksum is another"
             else:
                 continue
             yield from _of_input(store, tenant, digest, f"its embedding {words}")

@@ -16,6 +16,7 @@ from service.check.embeddings import usual_lengths
 from service.check.findings import Finding, HeadName, Store
 from service.replies.reports import report_message
 from service.store import schema
+from service.store.digests import weights_digest
 from service.store.version_members import unpack
 from service.store.versions import VersionRecord
 
@@ -115,6 +116,9 @@ def _faults(row: Row[Any], lengths: dict[str, int]) -> Iterator[str]:
         report_message("", _record(row, named))
     except (ValueError, TypeError, KeyError, AttributeError, AdapterError) as error:
         yield f"labels or report cannot be read: {type(error).__name__}: {error}"
+        return
+    if isinstance(row.safetensors, bytes) and weights_digest(row.safetensors) != row.digest:
+        yield "the weights are not what was stored: their digest is another"
         return
     try:
         head = Head.from_safetensors(row.safetensors)

@@ -150,7 +150,11 @@ class EmbeddingResolver:
     ) -> dict[str, Resolved]:
         purges = self._purges
         vectors = await database.read(
-            stored_embeddings.find_embeddings, tenant, backbone.fingerprint, digests
+            stored_embeddings.find_embeddings,
+            tenant,
+            backbone.fingerprint,
+            digests,
+            leave_out_damaged=True,
         )
         if not vectors:
             return {}

@@ -8,7 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, and_, delete, func, or_, select
 
+from service.errors import StoredDataDamaged
+from service.logs import get_logger
 from service.store import schema
+from service.store.digests import vector_checksum
 from service.store.head_records import HeadRecord
 from service.store.sql import chunks, insert_if_absent
 from service.store.view_digests import PREFIX
@@ -20,6 +23,8 @@ _RANGES = 200  # of digests in one statement, each with two bound parameters
 
 
 _VECTOR_DTYPE = "<f4"
+
+log = get_logger(__name__)
 
 
 def known_digests(
@@ -48,13 +53,26 @@ def known_digests(
 
 
 def find_embeddings(
-    connection: Connection, tenant: str, fingerprint: str, digests: Sequence[str]
+    connection: Connection,
+    tenant: str,
+    fingerprint: str,
+    digests: Sequence[str],
+    *,
+    leave_out_damaged: bool = False,
 ) -> dict[str, NDArray[np.float32]]:
-    """Returns stored embeddings of a tenant by digest; those that are missing are left out."""
+    """Returns stored embeddings of a tenant by digest; those that are missing are left out.
+
+    Args:
+        leave_out_damaged: as if they were missing, for whoever can make them anew.
+
+    Raises:
+        StoredDataDamaged: one is not what was stored.
+    """
     found: dict[str, NDArray[np.float32]] = {}
+    table = schema.embeddings.c
     for chunk in chunks(digests):
         rows = connection.execute(
-            select(schema.embeddings.c.digest, schema.embeddings.c.vector)
+            select(table.digest, table.vector, table.crc32)
             .join_from(schema.embeddings, schema.tenants)
             .where(
                 schema.tenants.c.name == tenant,
@@ -62,7 +80,13 @@ def find_embeddings(
                 schema.embeddings.c.digest.in_(chunk),
             )
         )
-        found.update({digest: to_vector(data) for digest, data in rows})
+        for digest, data, checksum in rows:
+            try:
+                found[digest] = checked_vector(digest, data, checksum)
+            except StoredDataDamaged as error:
+                if not leave_out_damaged:
+                    raise
+                log.warning("damaged embedding", tenant=tenant, reason=str(error))
     return found
 
 
@@ -105,10 +129,12 @@ def store_embeddings(
             "tenant_id": head.tenant_id,
             "fingerprint": fingerprint or head.fingerprint,
             "digest": digest,
-            "vector": vector.astype(_VECTOR_DTYPE).tobytes(),
+            "vector": data,
             "truncated": digest in truncated,
+            "crc32": vector_checksum(data),
         }
         for digest, vector in vectors.items()
+        for data in (vector.astype(_VECTOR_DTYPE).tobytes(),)
     ]
     if rows:
         connection.execute(insert_if_absent(connection, schema.embeddings), rows)
@@ -173,6 +199,32 @@ def _fingerprints(connection: Connection, tenant_id: int) -> Iterator[str]:
             return
         yield found
         after = found
+
+
+def checked_vector(digest: str, data: bytes, checksum: int | None) -> NDArray[np.float32]:
+    """Decodes the stored embedding (dim,) of an input.
+
+    Args:
+        checksum: that lies beside it; None where an earlier release stored it.
+
+    Raises:
+        StoredDataDamaged: it is not what was stored.
+    """
+    if not is_sound(data, checksum):
+        raise StoredDataDamaged(
+            f"digest: the stored embedding of {digest} is damaged; forget the example, and upload "
+            "it again",
+            field="digest",
+            value=digest,
+        )
+    return to_vector(data)
+
+
+def is_sound(data: object, checksum: int | None) -> bool:
+    """Says whether these bytes of an embedding are those that were stored, as far as is known."""
+    if not isinstance(data, bytes) or len(data) % np.dtype(_VECTOR_DTYPE).itemsize:
+        return False
+    return checksum is None or vector_checksum(data) == checksum
 
 
 def to_vector(data: bytes) -> NDArray[np.float32]:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, select
 
 from service.store import schema
-from service.store.embeddings import to_vector
+from service.store.embeddings import checked_vector
 from service.store.heads import require_head
 from service.store.version_members import members_of
 
@@ -117,7 +117,7 @@ def unlabelled_set(
         .limit(limit)
     )
     rows = connection.execute(query).all()
-    return [str(row.digest) for row in rows], _stack([row.vector for row in rows])
+    return [str(row.digest) for row in rows], _stack(rows)
 
 
 def without_embedding(connection: Connection, uid: str, fingerprint: str) -> dict[str, bool]:
@@ -156,7 +156,7 @@ def _labelled(
     )
     rows = connection.execute(query).all()
     return LabelledSet(
-        _stack([row.vector for row in rows]),
+        _stack(rows),
         [str(row.label) for row in rows],
         [str(row.digest) for row in rows],
         np.array([row.weight for row in rows], dtype=np.float64),
@@ -167,10 +167,10 @@ def _labelled(
 def _with_embeddings(
     connection: Connection, uid: str, fingerprint: str | None, *columns: ColumnElement[Any]
 ) -> Select[Any]:
-    """Selects columns of a head's examples, each with the embedding as `vector`."""
+    """Selects columns of a head's examples, each with the embedding, as `_stack` takes them."""
     head = require_head(connection, uid)
     return (
-        select(schema.embeddings.c.vector, *columns)
+        select(schema.embeddings.c.vector, schema.embeddings.c.crc32, *columns)
         .select_from(schema.examples)
         .join(
             schema.embeddings,
@@ -184,7 +184,7 @@ def _with_embeddings(
     )
 
 
-def _stack(vectors: Sequence[bytes]) -> NDArray[np.float32]:
-    if not vectors:
+def _stack(rows: Sequence[Row[Any]]) -> NDArray[np.float32]:
+    if not rows:
         return np.empty((0, 0), dtype=np.float32)
-    return np.stack([to_vector(data) for data in vectors])
+    return np.stack([checked_vector(row.digest, row.vector, row.crc32) for row in rows])

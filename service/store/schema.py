@@ -65,6 +65,8 @@ versions = Table(
     Column("base_fingerprint", String(64), nullable=False),
     # Fingerprint of the tail whose embeddings it takes; null for those of the backbone.
     Column("tail", String(64)),
+    # `digests.weights_digest` of the weights; what has none is damaged.
+    Column("digest", String(64)),
 )
 
 # Fine-tuned blocks, one row for all versions of a head that run on them. They go with the last.
@@ -101,6 +103,8 @@ embeddings = Table(
     Column("vector", LargeBinary, nullable=False),
     # Whether it was made of a text that is longer than the backbone's window.
     Column("truncated", Boolean, nullable=False, server_default=false()),
+    # `digests.vector_checksum` of the vector; null where it was stored by an earlier release.
+    Column("crc32", Integer),
     UniqueConstraint("tenant_id", "fingerprint", "digest"),
 )
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, delete, insert, select
 
-from service.errors import NotFound
+from models.tails import tail_fingerprint
+from service.errors import NotFound, StoredDataDamaged
 from service.store import schema
 from service.store.embeddings import delete_embeddings
 from service.store.head_records import HeadRecord
@@ -70,12 +71,15 @@ def get_tail(connection: Connection, uid: str, fingerprint: str) -> bytes:
 
     Raises:
         NotFound: it is gone, with the last version that ran on it.
+        StoredDataDamaged: it is not what was stored.
     """
     data: bytes | None = connection.scalar(
         select(schema.tails.c.safetensors).filter_by(head_uid=uid, fingerprint=fingerprint)
     )
     if data is None:
         raise NotFound(f"tail: the head has no {fingerprint}", field="tail", value=fingerprint)
+    if not isinstance(data, bytes) or tail_fingerprint(data) != fingerprint:
+        raise _damaged(connection, uid, fingerprint)
     return data
 
 
@@ -99,3 +103,22 @@ def delete_unused_tails(connection: Connection, head: HeadRecord) -> tuple[str, 
     for fingerprint in orphans:
         delete_embeddings(connection, head.tenant_id, fingerprint)
     return orphans
+
+
+def _damaged(connection: Connection, uid: str, fingerprint: str) -> StoredDataDamaged:
+    table, heads = schema.versions.c, schema.heads.c
+    tenant, head = connection.execute(
+        select(schema.tenants.c.name, heads.name)
+        .join_from(schema.heads, schema.tenants)
+        .where(heads.uid == uid)
+    ).one()
+    on_it = connection.scalars(
+        select(table.version).where(table.head_uid == uid, table.tail == fingerprint)
+    ).all()
+    named = ", ".join(map(str, sorted(on_it)))
+    return StoredDataDamaged(
+        f"head: the stored tail {fingerprint[:12]} of tenants/{tenant}/heads/{head}, which version "
+        f"{named} runs on, is damaged; activate another version, or tune the head again",
+        field="head",
+        value=f"tenants/{tenant}/heads/{head}",
+    )

@@ -10,8 +10,9 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, insert, select, update
 
-from service.errors import FingerprintMismatch, NotFound
+from service.errors import FingerprintMismatch, NotFound, StoredDataDamaged
 from service.store import schema
+from service.store.digests import weights_digest
 from service.store.embeddings import truncated_digests
 from service.store.feedback_states import FeedbackState, update_feedback
 from service.store.head_records import HeadRecord
@@ -113,6 +114,7 @@ def add_version(
             backbone=head.backbone,
             base_fingerprint=head.fingerprint,
             tail=tail,
+            digest=weights_digest(safetensors),
         )
     )
     if members is not None:
@@ -183,13 +185,23 @@ def get_weights(connection: Connection, uid: str, version: int) -> bytes:
 
     Raises:
         NotFound: the head has no such version.
+        StoredDataDamaged: it is not what was stored.
     """
     get_version(connection, uid, version)
-    weights: bytes = connection.execute(
-        select(schema.versions.c.safetensors).where(
-            schema.versions.c.head_uid == uid, schema.versions.c.version == version
+    table = schema.versions.c
+    weights, digest = connection.execute(
+        select(table.safetensors, table.digest).where(
+            table.head_uid == uid, table.version == version
         )
-    ).scalar_one()
+    ).one()
+    if not isinstance(weights, bytes) or weights_digest(weights) != digest:
+        resource = require_head(connection, uid).resource
+        raise StoredDataDamaged(
+            f"head: the stored weights of {resource}, version {version}, are damaged; activate "
+            "another version, or train the head again",
+            field="head",
+            value=f"{resource}/versions/{version}",
+        )
     return with_normal_labels(weights)
 
 

@@ -40,6 +40,7 @@ CODES = {
     "FitFailed": "INTERNAL",
     "FitterDied": "INTERNAL",
     "StoreFailed": "INTERNAL",
+    "StoredDataDamaged": "INTERNAL",
     "StartupError": "INTERNAL",
     "InvalidSettings": "INTERNAL",
     "DataDirectoryLocked": "INTERNAL",

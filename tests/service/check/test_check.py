@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from adapters import Head
 from service.check import check_main
 from service.check.checks import CHECKS
 from service.store import Database
+from service.store.digests import weights_digest
 from tests.service.pictures import PICTURES, rows
 from tests.service.server import StartServer
 from tests.service.tail_heads import TAIL, tail_head
@@ -206,25 +207,31 @@ def test_weights_that_cannot_be_read_or_do_not_fit_are_found(
     damage: str, data_dir: Path, found: Found
 ) -> None:
     if damage == "garbage":
-        change(data_dir, "UPDATE versions SET safetensors = ?", b"no weights")
+        set_weights(data_dir, b"no weights")
     elif damage == "labels":
         change(data_dir, "UPDATE versions SET labels = ?", '["red", "green"]')
     elif damage == "report":
         change(data_dir, "UPDATE versions SET report = ?", '{"spec": {"family"')
     elif damage == "fingerprint":
-        change(data_dir, "UPDATE versions SET safetensors = ?", weights(DIM, "0" * 64))
+        set_weights(data_dir, weights(DIM, "0" * 64))
     else:
         with closing(sqlite3.connect(data_dir / "trunkline.db")) as database:
             (fingerprint,) = database.execute("SELECT tail FROM versions").fetchone()
-        change(data_dir, "UPDATE versions SET safetensors = ?", weights(DIM + 1, fingerprint))
+        set_weights(data_dir, weights(DIM + 1, fingerprint))
     finding = only(found(data_dir), "weights")
     assert (finding["head"], finding["version"]) == ("acme/defects", 1)
 
 
-def weights(dim: int, fingerprint: str) -> bytes:
+def weights(dim: int, fingerprint: str, labels: Sequence[str] = ("blue", "red")) -> bytes:
     values = np.zeros((2, dim), np.float32)
-    head = Head("imported", ("blue", "red"), values, np.zeros(2, np.float32), fingerprint)
+    head = Head("imported", tuple(labels), values, np.zeros(2, np.float32), fingerprint)
     return head.to_safetensors()
+
+
+def set_weights(data_dir: Path, data: bytes) -> None:
+    """As if they had been stored like that, with their digest."""
+    digest = weights_digest(data)
+    change(data_dir, "UPDATE versions SET safetensors = ?, digest = ?", data, digest)
 
 
 @pytest.mark.parametrize(
@@ -240,9 +247,7 @@ def test_labels_of_versions_that_are_not_composed_are_found(
 ) -> None:
     with closing(sqlite3.connect(data_dir / "trunkline.db")) as database:
         (fingerprint,) = database.execute("SELECT tail FROM versions").fetchone()
-    values = np.zeros((2, DIM), np.float32)
-    head = Head("imported", tuple(labels), values, np.zeros(2, np.float32), fingerprint)
-    change(data_dir, "UPDATE versions SET safetensors = ?", head.to_safetensors())
+    set_weights(data_dir, weights(DIM, fingerprint, labels))
     change(data_dir, "UPDATE versions SET labels = ?", json.dumps(labels))
     if words is None:
         assert found(data_dir, status=0) == []
@@ -251,6 +256,34 @@ def test_labels_of_versions_that_are_not_composed_are_found(
         assert words in finding["words"]
         assert "'cafe\\u0301'" in finding["words"]
         assert finding["version"] == 1
+
+
+def flip(data_dir: Path, table: str, column: str, where: str = "true") -> None:
+    """Changes one bit in the midst of a stored value."""
+    with closing(sqlite3.connect(data_dir / "trunkline.db")) as database:
+        query = f"SELECT rowid, {column} FROM {table} WHERE {where} ORDER BY rowid LIMIT 1"
+        row, data = database.execute(query).fetchone()
+    at = len(data) - max(1, len(data) // 8)
+    changed = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+    change(data_dir, f"UPDATE {table} SET {column} = ? WHERE rowid = ?", changed, row)
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "check"),
+    [
+        ("versions", "safetensors", "weights"),
+        ("tails", "safetensors", "tails"),
+        ("embeddings", "vector", "embeddings"),
+        ("examples", "input", "kept_inputs"),
+    ],
+)
+def test_one_bit_that_the_disk_changed_is_found(
+    table: str, column: str, check: str, data_dir: Path, found: Found
+) -> None:
+    flip(data_dir, table, column)
+    findings = found(data_dir)
+    assert {finding["check"] for finding in findings} == {check}
+    assert {finding["head"] for finding in findings} == {"acme/defects"}
 
 
 @pytest.mark.parametrize("column", ["digests", "labels"])

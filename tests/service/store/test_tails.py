@@ -12,6 +12,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, select
 
+from models.tails import tail_fingerprint
 from service.errors import Aborted, FingerprintMismatch, NotFound
 from service.store import Database, example_sets, schema
 from service.store import embeddings as stored_embeddings
@@ -31,9 +32,13 @@ OTHER = "0" * 64
 DIGESTS = [text_digest(text) for text in ("a", "b")]
 
 
-def tail(name: str = "1" * 64) -> NewTail:
+def tail(name: str = "one") -> NewTail:
     vectors = {digest: np.ones(4, np.float32) for digest in DIGESTS}
-    return NewTail(name, "tail", ("one", "two"), b"weights of " + name.encode(), vectors)
+    data = b"weights of " + name.encode()
+    return NewTail(tail_fingerprint(data), "tail", ("one", "two"), data, vectors)
+
+
+ONE, TWO = tail("one").fingerprint, tail("two").fingerprint
 
 
 def trained(
@@ -90,7 +95,7 @@ async def test_features_of_an_example_that_was_deleted_meanwhile_are_not_stored(
 
 async def test_deleted_example_leaves_no_embedding_by_any_tail(database: Database) -> None:
     uid = await head_with_examples(database)
-    for name in ("1" * 64, "2" * 64):
+    for name in ("one", "two"):
         await database.write(trained, uid, tail(name))
     needed = await database.write(stored_examples.delete_example, uid, DIGESTS[0])
     assert needed == {DIGESTS[0]: set()}
@@ -101,24 +106,24 @@ async def test_deleted_example_leaves_no_embedding_by_any_tail(database: Databas
 async def test_example_that_another_head_holds_keeps_what_that_needs(database: Database) -> None:
     one = await head_with_examples(database, "one")
     two = await head_with_examples(database, "two")
-    await database.write(trained, one, tail("1" * 64))
-    await database.write(trained, two, tail("2" * 64))
+    await database.write(trained, one, tail("one"))
+    await database.write(trained, two, tail("two"))
     needed = await database.write(stored_examples.delete_example, one, DIGESTS[0])
-    assert needed == {DIGESTS[0]: {FINGERPRINT, "2" * 64}}
+    assert needed == {DIGESTS[0]: {FINGERPRINT, TWO}}
     left = {name for name, digest in await database.read(embeddings) if digest == DIGESTS[0]}
-    assert left == {FINGERPRINT, "2" * 64}
+    assert left == {FINGERPRINT, TWO}
 
 
 async def test_tail_goes_with_the_last_version_that_runs_on_it(database: Database) -> None:
     uid = await head_with_examples(database)
-    for name in ("1" * 64, "1" * 64, "2" * 64):
+    for name in ("one", "one", "two"):
         await database.write(trained, uid, tail(name))
     head = await database.read(stored_heads.require_head, uid)
-    assert await database.write(stored_versions.delete_versions, head, (1, 3)) == ("2" * 64,)
-    assert await database.read(stored_tails.get_tail, uid, "1" * 64)
+    assert await database.write(stored_versions.delete_versions, head, (1, 3)) == (TWO,)
+    assert await database.read(stored_tails.get_tail, uid, ONE)
     with pytest.raises(NotFound):
-        await database.read(stored_tails.get_tail, uid, "2" * 64)
-    assert {name for name, _ in await database.read(embeddings)} == {FINGERPRINT, "1" * 64}
+        await database.read(stored_tails.get_tail, uid, TWO)
+    assert {name for name, _ in await database.read(embeddings)} == {FINGERPRINT, ONE}
 
 
 async def test_same_tail_of_another_head_stays_with_its_embeddings(database: Database) -> None:
