@@ -36,6 +36,8 @@ from service.store.page_key import page_key
 from service.training.assembly import build_training
 from service.transport.readiness import Readiness
 
+DISK_FULL = "the disk is full: what makes the store grow is refused"
+
 log = get_logger(__name__)
 
 
@@ -111,7 +113,15 @@ class Application(_Requests):
 
     def __init__(self, settings: ServerSettings) -> None:
         super().__init__(settings)
-        self._database = Database(settings.data_dir)
+        self._database = Database(
+            settings.data_dir,
+            new_store=settings.new_store,
+            reserve_bytes=settings.disk_reserve_bytes,
+        )
+        reserve = self._database.reserve
+        self.metrics.disk_full.set_function(lambda: reserve.full)
+        self.metrics.disk_reserve.set_function(lambda: reserve.nbytes)
+        self.readiness.detail = lambda: DISK_FULL if reserve.full else ""
         for head, joined in self._database.joined_labels.items():
             log.info("labels became one with others", head=head, labels=joined)
         self._extractor = _extractor(settings, self.metrics)

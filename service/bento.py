@@ -27,6 +27,7 @@ from service.transport.grpc_server import GrpcServer
 from service.transport.json_text import read_object
 from service.transport.methods import OF_THE_SERVER
 from service.transport.proto_json import check_names, read_message
+from service.transport.ready_detail import ReadyDetail
 from service.transport.rest import Answered, Backend, answer, refuse, rest_app
 from service.transport.rest_guard import RestGuard
 from trunkline.v1 import extraction_pb2, prediction_pb2
@@ -167,6 +168,7 @@ class Trunkline:
         )
         await self._grpc.start()
         backend.attach(application.handlers, application.calls)
+        backend.detail = lambda: application.readiness.detail()
         # Probes are answered, with "not ready", while the backbones are loaded.
         self._loading = asyncio.create_task(self._load(application, address))
         loop = asyncio.get_running_loop()
@@ -248,3 +250,4 @@ SERVICE.add_asgi_middleware(
     loopback_only=not SETTINGS.insecure,
     allowed_origins=SETTINGS.allowed_origins,
 )
+SERVICE.add_asgi_middleware(ReadyDetail, detail=lambda: backend.detail())

@@ -246,6 +246,15 @@ class ServerSettings(ExtractorSettings):
     data_dir: Path = Path("trunkline-data")
     """Where everything durable lives. One server at a time."""
 
+    new_store: bool = False
+    """Begin with an empty store although files of an earlier one lie in ``data_dir``. Meant for one
+    start: where a store is there it changes nothing, and where one is lost nothing says so."""
+
+    disk_reserve_bytes: int = Field(default=64 * MIB, ge=MIB)
+    """Room on the disk that is kept for deletions on a full one, at most half of what is free at
+    the first start. Too low lets people delete only little at a time then: as many bytes as are
+    deleted go through the journal."""
+
     grpc_port: int = Field(default=50051, ge=0, le=65535)
     """gRPC port; 0 takes a free one."""
 

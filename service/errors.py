@@ -14,6 +14,7 @@
     │   └── FingerprintMismatch an embedding or head of another backbone
     ├── Aborted                 lost against a concurrent change; try again
     ├── LimitExceeded           a stored quantity would grow beyond its limit
+    │   └── StoreFull           there is no room on the disk
     ├── QueueFull               too many rows are waiting; try again later
     ├── DeadlineExceeded
     ├── RequestCancelled        the client left
@@ -29,7 +30,9 @@
         ├── InvalidSettings
         ├── DataDirectoryLocked
         ├── DataDirectoryTooNew
-        └── DataDirectoryUnreadable     there is nothing to check
+        ├── DataDirectoryUnreadable     it cannot be read, or written by this process
+        ├── DataDirectoryDamaged        its store is damaged
+        └── StoreMissing                files of a store lie there, and the store does not
 
 ``models.ModelError``, ``adapters.AdapterError`` and ``trunkline.resources.InvalidName`` are the
 roots of those packages, which know nothing of transports; the table covers them, too.
@@ -113,6 +116,9 @@ class Aborted(ServiceError): ...
 class LimitExceeded(ServiceError): ...
 
 
+class StoreFull(LimitExceeded): ...
+
+
 class QueueFull(ServiceError): ...
 
 
@@ -161,6 +167,12 @@ class DataDirectoryTooNew(StartupError): ...
 class DataDirectoryUnreadable(StartupError): ...
 
 
+class DataDirectoryDamaged(StartupError): ...
+
+
+class StoreMissing(StartupError): ...
+
+
 class Status(NamedTuple):
     """The codes of an error on the wire."""
 
@@ -183,6 +195,7 @@ STATUSES: dict[type[Exception], Status] = {
     FingerprintMismatch: Status(grpc.StatusCode.FAILED_PRECONDITION, 400),
     Aborted: Status(grpc.StatusCode.ABORTED, 409),
     LimitExceeded: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
+    StoreFull: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
     QueueFull: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
     DeadlineExceeded: Status(grpc.StatusCode.DEADLINE_EXCEEDED, 504),
     RequestCancelled: Status(grpc.StatusCode.CANCELLED, 499),
@@ -199,6 +212,8 @@ STATUSES: dict[type[Exception], Status] = {
     DataDirectoryLocked: Status(grpc.StatusCode.INTERNAL, 500),
     DataDirectoryTooNew: Status(grpc.StatusCode.INTERNAL, 500),
     DataDirectoryUnreadable: Status(grpc.StatusCode.INTERNAL, 500),
+    DataDirectoryDamaged: Status(grpc.StatusCode.INTERNAL, 500),
+    StoreMissing: Status(grpc.StatusCode.INTERNAL, 500),
     InvalidName: Status(grpc.StatusCode.INVALID_ARGUMENT, 400),
     models.ModelError: Status(grpc.StatusCode.INTERNAL, 500),
     models.InvalidInput: Status(grpc.StatusCode.INVALID_ARGUMENT, 400),

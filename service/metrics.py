@@ -119,6 +119,14 @@ class Metrics:
             "tenant",
         )
 
+        self.disk_full = self._gauge(
+            "disk_full",
+            "1 while the disk of the data directory has no room for what makes the store grow.",
+        )
+        self.disk_reserve = self._gauge(
+            "disk_reserve_bytes", "Room on the disk that is kept for deletions."
+        )
+
     def tenant(self, name: str) -> str:
         """Returns the label value for a tenant: its name for the first ones, then ``other``."""
         if name in self._tenants:

@@ -27,6 +27,7 @@ from service.config import (
 )
 from service.errors import InvalidSettings, ServiceError, StartupError
 from service.logs import configure_logging, get_logger
+from service.store.examination import UNUSED, examine, make_folder
 from service.transport.grpc_server import GrpcServer
 from service.transport.methods import OF_THE_EXTRACTOR
 from service.transport.sites import Sites, metrics_app
@@ -47,8 +48,15 @@ def serve_main(args: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     # BentoML's metrics endpoint wants such a directory, which its supervisor would make.
-    unused = settings.data_dir / "prometheus"
-    unused.mkdir(parents=True, exist_ok=True)
+    unused = settings.data_dir / UNUSED
+    try:
+        make_folder(settings.data_dir)
+        examine(settings.data_dir, new_store=settings.new_store)
+        make_folder(unused)
+    except StartupError as error:
+        listener.close()
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(unused)
     _export(settings, rest_port=listener.getsockname()[1])
     return _serve(listener)

@@ -22,7 +22,7 @@ import psutil
 from models import ModelError
 from service.addresses import is_loopback
 from service.config import ServerSettings
-from service.errors import InvalidSettings, StartupError
+from service.errors import InvalidSettings, StartupError, StoreFailed
 from service.logs import get_logger
 
 log = get_logger(__name__)
@@ -104,7 +104,7 @@ def giving_up_on_errors() -> Iterator[None]:
     """Ends this process if the block raises, and the supervisor, who would only try again."""
     try:
         yield
-    except (StartupError, ModelError) as error:
+    except (StartupError, StoreFailed, ModelError) as error:
         log.error("the server does not start", reason=str(error))
         _give_up()
     except Exception:

@@ -14,6 +14,7 @@ from service.check.kept_inputs import kept_inputs
 
 CHECKS = (
     Check("schema", database.revision, needs_schema=False),
+    Check("journal", database.journal, needs_schema=False),
     Check("integrity", database.integrity, needs_schema=False),
     Check("values", values.values),
     Check("specs", values.specs),

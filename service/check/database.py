@@ -9,7 +9,8 @@ from sqlalchemy import text
 
 from service.check.findings import RESTORE, Finding, Store
 from service.store import schema
-from service.store.database import migration_script
+from service.store.examination import JOURNAL, journal_is_sound
+from service.store.upgrade import known_revisions, newest_revision
 
 
 def integrity(store: Store) -> Iterator[Finding]:
@@ -30,16 +31,26 @@ def integrity(store: Store) -> Iterator[Finding]:
         )
 
 
+def journal(store: Store) -> Iterator[Finding]:
+    """Finds a journal that SQLite would take for an empty one."""
+    path = store.folder / JOURNAL
+    if path.exists() and not journal_is_sound(path):
+        yield Finding(
+            f"{JOURNAL} does not begin as a journal: what was stored last, and lies in it, cannot "
+            "be read; the other checks look at what was stored before",
+            "go back to a backup, or move that file away and go on with what was stored before",
+        )
+
+
 def revision(store: Store) -> Iterator[Finding]:
     """Compares the schema with the one of this release."""
     heads = MigrationContext.configure(store.connection).get_current_heads()
     found = " and ".join(sorted(heads)) or "of no revision"
-    script = migration_script()
-    newest = script.get_current_head()
+    newest = newest_revision()
     if found == newest:
         yield from _lacking(store)
         return
-    if found in {known.revision for known in script.walk_revisions()}:
+    if found in known_revisions():
         yield Finding(
             f"the schema is {found}, this release's is {newest}: its tables were not looked at",
             "start this release's server once, which brings them up to date, and check again",
@@ -54,14 +65,9 @@ def revision(store: Store) -> Iterator[Finding]:
 
 def _lacking(store: Store) -> Iterator[Finding]:
     """Finds tables and columns that the revision has, and the store has not."""
-    for table in schema.metadata.sorted_tables:
-        there = {row[1] for row in store.connection.exec_driver_sql(_columns(table.name)).all()}
-        for name in [column.name for column in table.columns if column.name not in there]:
-            what = f"column {name} of table {table.name}" if there else f"table {table.name}"
-            yield Finding(f"{what} is not there: no table was looked at", RESTORE)
-            if not there:
-                break
+    for what in schema.lacking(lambda name: _columns(store, name)):
+        yield Finding(f"{what} is not there: no table was looked at", RESTORE)
 
 
-def _columns(table: str) -> str:
-    return f"PRAGMA table_info({table})"
+def _columns(store: Store, table: str) -> set[str]:
+    return {row[1] for row in store.connection.exec_driver_sql(schema.columns_of(table)).all()}

@@ -13,7 +13,8 @@ from sqlalchemy import Connection
 from sqlalchemy.pool import StaticPool
 
 from service.errors import DataDirectoryUnreadable
-from service.store.database import BUSY_TIMEOUT_SECONDS, FILE
+from service.store.engines import BUSY_TIMEOUT_SECONDS
+from service.store.examination import FILE, journal_is_sound
 
 # https://www.sqlite.org/uri.html and https://www.sqlite.org/wal.html#read_only_databases
 _NO_SERVER = "mode=ro&immutable=1"
@@ -55,6 +56,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     """
     journal, index = (path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))
     if not journal.exists() or (journal.stat().st_size == 0 and not index.exists()):
+        return _open(path, _NO_SERVER)
+    if not journal_is_sound(journal):  # a check says so, and the others look at what is left
         return _open(path, _NO_SERVER)
     if not index.exists():
         raise _unreadable(

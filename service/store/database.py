@@ -11,36 +11,47 @@ import fcntl
 import os
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection
 
 from service.errors import (
-    DataDirectoryLocked,
-    DataDirectoryTooNew,
     ServiceError,
+    StartupError,
     StoreFailed,
+    StoreFull,
     Unavailable,
 )
+from service.logs import get_logger
+from service.store import engines
+from service.store.examination import (
+    FILE,
+    LOCK,
+    RESERVE,
+    damaged,
+    drop_stale_journal,
+    examine,
+    locked,
+    make_folder,
+    unreadable,
+)
+from service.store.reserve import MIB, NO_ROOM, Reserve
+from service.store.upgrade import migrate
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 READER_THREADS = 4
 MAX_GROUP = 256
-BUSY_TIMEOUT_SECONDS = 30
-FILE = "trunkline.db"
-MIGRATIONS = Path(__file__).parent / "migrations"
 
 _Job = tuple[Callable[[Connection], Any], Future[Any]]
+_Outcome = tuple[Any, BaseException | None]
+
+log = get_logger(__name__)
 
 
 class Database:
@@ -48,29 +59,41 @@ class Database:
 
     Args:
         data_dir: is made if it is missing.
+        new_store: begin with an empty store, although files of an earlier one lie there.
+        reserve_bytes: room on the disk that is kept for deletions.
 
     Attributes:
         joined_labels: by the names of heads, how many stored labels became one with another when
             labels were normalised, if that was done now.
+        reserve: the room that is kept, which knows whether the disk is full.
 
     Raises:
-        DataDirectoryLocked: another server has it.
-        DataDirectoryTooNew: a later release has written it.
+        StartupError: what `examine` raises, or the store cannot be opened, or brought to the newest
+            schema.
     """
 
-    def __init__(self, data_dir: Path) -> None:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        data_dir.chmod(0o700)  # other users of the machine are no tenants
+    def __init__(
+        self, data_dir: Path, *, new_store: bool = False, reserve_bytes: int = MIB
+    ) -> None:
+        make_folder(data_dir)
+        examine(data_dir, new_store=new_store)
+        self._folder = data_dir
         self._lock = _lock_directory(data_dir)
         url = f"sqlite:///{data_dir / FILE}"
-        self._write_engine = _engine(url, begin="BEGIN IMMEDIATE")
-        self._read_engine = _engine(url, begin="BEGIN")
+        self._write_engine = engines.open_engine(url, begin="BEGIN IMMEDIATE")
+        self._scarce_engine = engines.open_engine(url, begin="BEGIN IMMEDIATE", files=False)
+        self._read_engine = engines.open_engine(url, begin="BEGIN")
         try:
-            self.joined_labels = migrate(self._write_engine)
-            _checkpoint(self._write_engine)  # the last server may have died before it could
-        except Exception:
-            self._write_engine.dispose()
-            os.close(self._lock)
+            data_dir.chmod(0o700)  # other users of the machine are no tenants
+            drop_stale_journal(data_dir)
+            self.reserve = Reserve(data_dir / RESERVE, reserve_bytes)
+            self.joined_labels = self._upgrade()
+            self._empty_journal()  # the last server may have died before it could
+            self.reserve.check()
+        except BaseException as error:
+            self._dispose()
+            if isinstance(error, OSError):
+                raise unreadable(data_dir, f"{error.strerror}") from error
             raise
         # SQLite refuses a checkpoint at once while another runs, such as one that a commit brings.
         self._writing = threading.Lock()
@@ -121,9 +144,7 @@ class Database:
             if late is not None:
                 late[1].set_exception(Unavailable("the server is shutting down", retry_after=1.0))
         self._readers.shutdown()
-        self._read_engine.dispose()
-        self._write_engine.dispose()
-        os.close(self._lock)
+        self._dispose()
 
     def _enqueue(self, function: Callable[[Connection], R]) -> Future[R]:
         if self._closed:
@@ -137,11 +158,23 @@ class Database:
             with self._read_engine.begin() as connection:
                 return function(connection)
         except sqlalchemy.exc.SQLAlchemyError as error:
-            raise StoreFailed("the store could not be read") from error
+            raise engines.as_failure(error, "read") from error
 
     def _checkpoint_now(self) -> None:
         with self._writing:
-            _checkpoint(self._write_engine)
+            try:
+                engines.checkpoint(self._write_engine)
+            except engines.SqliteError as error:
+                if not engines.lacks_room(error):
+                    raise engines.as_failure(error, "written") from error
+                self._checkpoint_with_reserve()
+
+    def _checkpoint_with_reserve(self) -> None:
+        try:
+            with self.reserve.released():
+                engines.checkpoint(self._write_engine)
+        except engines.SqliteError as error:
+            raise self._failure(error) from error
 
     def _write_groups(self) -> None:
         while (job := self._queue.get()) is not None:
@@ -157,26 +190,115 @@ class Database:
                 return
 
     def _commit(self, group: list[_Job]) -> None:
-        outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
-        try:
-            with self._writing, self._write_engine.begin() as connection:
-                for function, future in group:
-                    if future.set_running_or_notify_cancel():
-                        outcomes.append((future, *_run_in_savepoint(connection, function)))
-        except Exception as error:
-            failure = StoreFailed("the store could not be written")
-            failure.__cause__ = error
-            outcomes = [(future, None, failure) for _, future in group if not future.cancelled()]
-        for future, result, raised in outcomes:
+        jobs = [job for job in group if job[1].set_running_or_notify_cancel()]
+        functions = [function for function, _ in jobs]
+        with self._writing:
+            outcomes = self._run_group(functions)
+        for (_, future), (result, raised) in zip(jobs, outcomes, strict=True):
             if raised is None:
                 future.set_result(result)
             else:
                 future.set_exception(raised)
 
+    def _run_group(self, functions: Sequence[Callable[[Connection], Any]]) -> list[_Outcome]:
+        """Runs all in one transaction; where there is no room for that, each in one of its own."""
+        for full in (False, True):
+            try:
+                return self._run_together(functions)
+            except Exception as error:
+                if not engines.lacks_room(error):
+                    failure = engines.as_failure(error, "written")
+                    return [(None, failure) for _ in functions]
+                if not full:
+                    self._move_journal()  # that may be all the room that is needed
+        return self._run_with_reserve(functions)
 
-def _run_in_savepoint(
-    connection: Connection, function: Callable[[Connection], Any]
-) -> tuple[Any, BaseException | None]:
+    def _run_together(self, functions: Sequence[Callable[[Connection], Any]]) -> list[_Outcome]:
+        with self._write_engine.begin() as connection:
+            return [_run_in_savepoint(connection, function) for function in functions]
+
+    def _run_with_reserve(self, functions: Sequence[Callable[[Connection], Any]]) -> list[_Outcome]:
+        """Gives the reserve to the journal of those that do not make the store grow."""
+        outcomes = []
+        for function in functions:
+            with self.reserve.released():
+                outcomes.append(self._run_alone(function))
+                self._move_journal()
+        return outcomes
+
+    def _run_alone(self, function: Callable[[Connection], Any]) -> _Outcome:
+        try:
+            with self._scarce_engine.begin() as connection:
+                before = _size(connection)
+                result = function(connection)
+                after = _size(connection)
+                if all(new > old for new, old in zip(after, before, strict=True)):
+                    raise _store_full()
+                return result, None
+        except engines.SqliteError as error:
+            return None, self._failure(error)
+        except Exception as error:
+            return None, error
+
+    def _move_journal(self) -> None:
+        """Empties the journal, so that the reserve finds its room free again."""
+        try:
+            engines.checkpoint(self._write_engine)
+        except (*engines.SqliteError, Unavailable) as error:
+            log.warning("the journal could not be emptied", reason=engines.words_of(error))
+
+    def _failure(self, error: BaseException) -> ServiceError:
+        """Converts an error of SQLite that came although the reserve was given to the journal."""
+        failure: ServiceError = engines.as_failure(error, "written")
+        if engines.lacks_room(error):
+            reason = self.reserve.check()
+            if reason is None or reason.errno in NO_ROOM:
+                failure = _store_full()
+            else:
+                failure = StoreFailed(f"the store could not be written: {reason.strerror}")
+            failure.__cause__ = error
+        return failure
+
+    def _upgrade(self) -> dict[str, int]:
+        try:
+            return migrate(self._write_engine)
+        except Exception as error:  # what reads damaged values raises nearly anything
+            if not engines.lacks_room(error):
+                raise self._refusal(error) from error
+        try:
+            with self.reserve.released():
+                return migrate(self._write_engine)
+        except Exception as error:
+            raise self._refusal(error) from error
+
+    def _refusal(self, error: Exception) -> StartupError:
+        words = engines.words_of(error)
+        if engines.lacks_room(error):
+            return unreadable(self._folder, f"there is no room on its disk to open it ({words})")
+        if isinstance(error, sqlalchemy.exc.OperationalError) and not engines.is_damage(error):
+            return unreadable(self._folder, words)
+        if engines.is_damage(error):
+            return damaged(self._folder, words)
+        return damaged(self._folder, f"it cannot be brought to this release's schema: {words}")
+
+    def _empty_journal(self) -> None:
+        try:
+            engines.checkpoint(self._write_engine)
+        except (*engines.SqliteError, Unavailable) as error:
+            if engines.is_damage(error):
+                raise damaged(self._folder, engines.words_of(error)) from error
+            with self.reserve.released():
+                self._move_journal()
+
+    def _dispose(self) -> None:
+        for engine in (self._read_engine, self._scarce_engine, self._write_engine):
+            engine.dispose()
+        if hasattr(self, "reserve"):
+            self.reserve.close()
+        os.close(self._lock)
+
+
+def _run_in_savepoint(connection: Connection, function: Callable[[Connection], Any]) -> _Outcome:
     savepoint = connection.begin_nested()
     try:
         result = function(connection)
@@ -186,96 +308,41 @@ def _run_in_savepoint(
         savepoint.rollback()
         return None, error
     except sqlalchemy.exc.SQLAlchemyError as error:
+        if engines.lacks_room(error):
+            raise  # SQLite may have rolled back all that was done before, too
         savepoint.rollback()
-        failure = StoreFailed("the store could not be written")
-        failure.__cause__ = error
-        return None, failure
+        return None, engines.as_failure(error, "written")
     except Exception as error:
         savepoint.rollback()
         return None, error
 
 
-def _engine(url: str, *, begin: str) -> Engine:
-    engine = sqlalchemy.create_engine(
-        url, connect_args={"timeout": BUSY_TIMEOUT_SECONDS, "check_same_thread": False}
+def _size(connection: Connection) -> tuple[int, int]:
+    """Returns the pages of the store's file, and those of them that are in use."""
+    pages, free = (
+        int(connection.exec_driver_sql(f"PRAGMA {name}").scalar_one())
+        for name in ("page_count", "freelist_count")
     )
-
-    @event.listens_for(engine, "connect")
-    def _configure(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # transactions are begun below, not by the driver
-        for pragma in (
-            "journal_mode=WAL",
-            "synchronous=FULL",
-            "foreign_keys=ON",
-            "secure_delete=ON",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
-
-    return engine
+    return pages, pages - free
 
 
-def _checkpoint(engine: Engine) -> None:
-    if engine.dialect.name != "sqlite":
-        return
-    connection = engine.raw_connection()
-    try:
-        busy, _, _ = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    finally:
-        connection.close()
-    if busy:
-        raise Unavailable("the journal is being read; ask again", retry_after=1.0)
-
-
-def migrate(engine: Engine) -> dict[str, int]:
-    """Brings the schema to the newest revision; returns `Database.joined_labels`.
-
-    Raises:
-        DataDirectoryTooNew: it has one that is not known here.
-    """
-    config = _migrations()
-    script = migration_script()
-    with engine.begin() as connection:
-        found = MigrationContext.configure(connection).get_current_revision()
-        if found and found not in {known.revision for known in script.walk_revisions()}:
-            newest = script.get_current_head()
-            raise DataDirectoryTooNew(
-                f"data_dir: its store has schema {found}, this release knows them up to {newest}; "
-                "run the release that wrote it, or go back to a backup",
-                field="data_dir",
-                limit=newest,
-                value=found,
-            )
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-    joined: dict[str, int] = config.attributes.get("joined_labels", {})
-    return joined
-
-
-def migration_script() -> ScriptDirectory:
-    """Returns the revisions of the schema that this release knows."""
-    return ScriptDirectory.from_config(_migrations())
-
-
-def _migrations() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    return config
+def _store_full() -> StoreFull:
+    return StoreFull(
+        "data_dir: the disk is full, and this would make the store grow, or delete more at once "
+        "than its reserve holds; delete examples or heads, some at a time",
+        field="data_dir",
+        limit="the room on its disk",
+    )
 
 
 def _lock_directory(data_dir: Path) -> int:
-    descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        descriptor = os.open(data_dir / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise unreadable(data_dir, f"{LOCK} in it cannot be made: {error.strerror}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(descriptor)
-        raise DataDirectoryLocked(
-            f"data_dir: {data_dir} is in use by another server",
-            field="data_dir",
-            limit="one server",
-            value=data_dir,
-        ) from error
+        raise locked(data_dir) from error
     return descriptor

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 from sqlalchemy import (
     Boolean,
     Column,
@@ -173,3 +175,24 @@ jobs = Table(
     Index("jobs_by_head", "head_uid"),
     Index("jobs_by_state", "state"),
 )
+
+
+def lacking(columns: Callable[[str], set[str]]) -> Iterator[str]:
+    """Yields the tables, or their columns, that a store lacks.
+
+    Args:
+        columns: gives the names of those that a table has; none if the table is not there.
+    """
+    for table in metadata.sorted_tables:
+        there = columns(table.name)
+        if not there:
+            yield f"table {table.name}"
+            continue
+        for column in table.columns:
+            if column.name not in there:
+                yield f"column {column.name} of table {table.name}"
+
+
+def columns_of(table: str) -> str:
+    """Returns a statement whose rows have the names of a table's columns in second place."""
+    return f"PRAGMA table_info({table})"

@@ -7,9 +7,14 @@ from collections.abc import Callable
 
 
 class Readiness:
-    """Whether the server can serve requests now; calls its listeners when that changes."""
+    """Whether the server can serve requests now; calls its listeners when that changes.
+
+    Attributes:
+        detail: says what is wrong although the server is ready; empty if nothing is.
+    """
 
     def __init__(self) -> None:
+        self.detail: Callable[[], str] = str
         self._extractor_ready = False
         self._draining = False
         self._listeners: list[Callable[[bool], None]] = []

@@ -49,9 +49,14 @@ register_url_convertor("id", _IdConvertor())
 
 
 class Backend:
-    """The handlers behind the routes; attached when the server starts, after the routes exist."""
+    """The handlers behind the routes; attached when the server starts, after the routes exist.
+
+    Attributes:
+        detail: says what is wrong with a server that is ready; see `Readiness`.
+    """
 
     def __init__(self) -> None:
+        self.detail: Callable[[], str] = str
         self._attached: tuple[Mapping[str, Handler], Calls] | None = None
 
     def attach(self, handlers: Mapping[str, Handler], calls: Calls) -> None:

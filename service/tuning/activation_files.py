@@ -23,7 +23,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from service.errors import PreconditionFailed
+from service.errors import PreconditionFailed, StoreFull
 from service.logs import get_logger
 from service.store.view_digests import PREFIX
 from service.tuning.durable_files import PART, write
@@ -57,7 +57,7 @@ class ActivationFiles:
     """The files of one server. Its methods wait for the disk; any thread may call them.
 
     Args:
-        folder: is made if it is missing; what a crash left half-written in it is deleted.
+        folder: is made with the first rows; what a crash left half-written in it is deleted.
         max_bytes: of all files. Those of heads that were tuned longest ago go first.
     """
 
@@ -65,7 +65,6 @@ class ActivationFiles:
         self._folder = folder
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
-        folder.mkdir(parents=True, exist_ok=True)
         for part in folder.rglob(f"*{PART}"):
             part.unlink()
 
@@ -139,14 +138,22 @@ class ActivationFiles:
         with self._lock:
             for path, names in [found for folder in self._keys(uid) for found in _whole(folder)]:
                 kept = {name for name in names if wanted(name)}
-                if not kept:
+                if kept and len(kept) < len(names):
+                    _keep(path, kept)
+                elif not kept:
                     path.unlink()
-                elif len(kept) < len(names):
-                    rows = {name: row for name, row in map_rows(path).items() if name in kept}
-                    write(path, safetensors.numpy.save(rows))
 
     def _keys(self, uid: str = "*") -> Iterator[Path]:
         return self._folder.glob(f"*/{uid}-*")
+
+
+def _keep(path: Path, kept: Collection[str]) -> None:
+    """Writes a file anew with these rows alone."""
+    rows = {name: row for name, row in map_rows(path).items() if name in kept}
+    try:
+        write(path, safetensors.numpy.save(rows))
+    except StoreFull:
+        path.unlink()  # what is to go goes on a full disk, too; the rest is computed again
 
 
 def _touch(folder: Path) -> None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
 
-from service.errors import StoreFailed
+from service.errors import StoreFailed, StoreFull
 
 PART = ".part"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write(path: Path, *data: bytes | memoryview) -> None:
     """Writes a file atomically: it is on the disk as a whole when this returns.
 
     Raises:
-        StoreFailed: the disk is full, or nothing may be written there.
+        StoreFull: there is no room on the disk.
+        StoreFailed: nothing may be written there.
     """
     part = path.with_name(path.name + PART)
     try:
@@ -32,7 +35,8 @@ def write(path: Path, *data: bytes | memoryview) -> None:
     except OSError as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-        raise StoreFailed(
+        kind = StoreFull if error.errno in NO_ROOM else StoreFailed
+        raise kind(
             f"data_dir: {path.name} cannot be written: {error.strerror}",
             field="data_dir",
             value=error.strerror,

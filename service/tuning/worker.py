@@ -22,7 +22,7 @@ from adapters.examples import Views
 from adapters.progress import Progress, within
 from adapters.spec import ViewSet
 from models.tails import tail_fingerprint, write_tail
-from service.errors import StoreFailed
+from service.errors import StoreFailed, StoreFull
 from service.fitting.task import FittedHead
 from service.fitting.worker import fit
 from service.subprocesses import frames
@@ -99,7 +99,7 @@ def main() -> None:
         _work(Settings(**frame[0]), make_views, progress)
     except models.ModelError as error:
         output.write(failure(adapters.InvalidArgument(str(error), field="backbone")))
-    except StoreFailed as error:
+    except (StoreFailed, StoreFull) as error:
         output.write(failure(adapters.InvalidArgument(error.message, field="data_dir")))
     except Exception as error:
         output.write(failure(error))

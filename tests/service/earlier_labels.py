@@ -12,7 +12,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from adapters import Head
-from service.store.database import MIGRATIONS
+from service.store.upgrade import MIGRATIONS
 from service.store.version_members import pack, unpack
 
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"

@@ -24,8 +24,8 @@ from service.errors import (
     Unavailable,
 )
 from service.store import Database, schema
-from service.store.database import MIGRATIONS, migrate
 from service.store.jobs import unfinished_jobs
+from service.store.upgrade import MIGRATIONS, migrate
 from service.store.versions import get_version
 
 
@@ -291,7 +291,7 @@ async def test_checkpoint_empties_the_journal(tmp_path: Path) -> None:
 async def test_checkpoint_says_so_if_a_reader_is_in_the_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.store.database.BUSY_TIMEOUT_SECONDS", 0)
+    monkeypatch.setattr("service.store.engines.BUSY_TIMEOUT_SECONDS", 0)
     database = Database(tmp_path)
     reading, done = threading.Event(), threading.Event()
 

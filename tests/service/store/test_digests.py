@@ -15,7 +15,7 @@ from sqlalchemy import Connection, select
 
 from service.errors import StoredDataDamaged
 from service.store import Database, schema
-from service.store.database import MIGRATIONS
+from service.store.upgrade import MIGRATIONS
 from service.store.versions import get_weights
 from tests.service.server import HEAD, InProcessServer, StartServer, best, texts
 from tests.service.store.records import add_version, new_head

@@ -18,8 +18,8 @@ from service.store import embeddings as stored_embeddings
 from service.store import examples as stored
 from service.store import heads as stored_heads
 from service.store import kept_inputs as stored_inputs
-from service.store.database import migrate
 from service.store.feedback import store_feedback
+from service.store.upgrade import migrate
 from service.store.view_digests import view_digest
 from tests.service.store.records import MANY, add_examples, example, feedback, new_head
 from tests.service.tiny_backbone import DIM, FINGERPRINT, vector_of

@@ -21,9 +21,9 @@ from service.store import heads as stored_heads
 from service.store import jobs as stored_jobs
 from service.store import tails as stored_tails
 from service.store import versions as stored_versions
-from service.store.database import MIGRATIONS
 from service.store.jobs import JobState, Move, NewVersion
 from service.store.tails import NewTail
+from service.store.upgrade import MIGRATIONS
 from tests.service.store.records import add_examples, add_version, example, new_head
 from tests.service.tiny_backbone import FINGERPRINT, vector_of
 from trunkline.digest import text_digest

@@ -1,0 +1,54 @@
+"""Brings a store's schema to the newest revision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def migrate(engine: Engine) -> dict[str, int]:
+    """Brings the schema to the newest revision, in one transaction.
+
+    Returns:
+        By the names of heads, how many stored labels became one with another when labels were
+        normalised, if that was done now.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError, ValueError, LookupError, TypeError: the store, or what is
+            stored, is not as a revision left it, or there is no room.
+    """
+    config = _migrations()
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    joined: dict[str, int] = config.attributes.get("joined_labels", {})
+    return joined
+
+
+def migration_script() -> ScriptDirectory:
+    """Returns the revisions of the schema that this release knows."""
+    return ScriptDirectory.from_config(_migrations())
+
+
+def newest_revision() -> str:
+    """Returns the revision that this release works on."""
+    newest = migration_script().get_current_head()
+    assert newest is not None
+    return newest
+
+
+def known_revisions() -> set[str]:
+    """Returns the revisions that this release can bring to the newest."""
+    return {known.revision for known in migration_script().walk_revisions()}
+
+
+def _migrations() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    return config
