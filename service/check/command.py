@@ -23,8 +23,11 @@ def check_main(data_dir: Path, *, as_json: bool) -> int:
     try:
         had_journal = has_journal(data_dir)
         found = _look(data_dir, out, notices)
-    except (ServiceError, OSError) as error:
+    except ServiceError as error:
         print(f"error: {error}", file=sys.stderr)
+        return UNREADABLE
+    except OSError as error:
+        print(f"error: data_dir: {data_dir} cannot be checked: {error.strerror}", file=sys.stderr)
         return UNREADABLE
     if has_journal(data_dir) != had_journal:
         words = "a server was started or stopped meanwhile: what was found may be of both times"

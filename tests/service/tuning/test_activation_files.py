@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from adapters import InvalidArgument
-from service.errors import PreconditionFailed, StoreFailed
+from service.errors import PreconditionFailed, StoreFailed, StoreFull
 from service.store.view_digests import view_digest, view_digests
 from service.tuning.activation_files import ActivationFiles, Key, map_rows
 from service.tuning.durable_files import write
 from service.tuning.mapped_activations import StoredActivations
+from tests.service.disk_limits import files_up_to
 from trunkline.digest import text_digest
 
 BACKBONE = "f" * 64
@@ -72,6 +73,24 @@ def test_file_that_cannot_be_written_names_the_cause_and_leaves_nothing(tmp_path
         write(tmp_path / "rows", b"data")
     assert caught.value.field == "data_dir"
     assert [path.name for path in tmp_path.iterdir()] == ["rows"]
+
+
+def test_file_that_finds_no_room_says_that_the_disk_is_full(tmp_path: Path) -> None:
+    with (
+        files_up_to(KB),
+        pytest.raises(StoreFull, match="rows cannot be written: File too large"),
+    ):
+        write(tmp_path / "rows", bytes(10 * KB))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_are_forgotten_on_a_full_disk_too(tmp_path: Path) -> None:
+    kept = files(tmp_path)
+    gone, other = text_digest("gone"), text_digest("other")
+    kept.add(ONE, {gone: row(1, KB), other: row(2, KB)})
+    with files_up_to(KB):
+        kept.forget(ONE.uid, [gone])
+    assert gone not in kept.known(ONE)
 
 
 def test_heads_that_were_tuned_longest_ago_make_room(tmp_path: Path) -> None:
