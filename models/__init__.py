@@ -14,6 +14,7 @@ from models.catalogue import (
 )
 from models.errors import (
     BackboneError,
+    CacheUnusable,
     DeviceUnavailable,
     InvalidCatalogue,
     InvalidInput,
@@ -26,6 +27,7 @@ from models.errors import (
 __all__ = [
     "Backbone",
     "BackboneError",
+    "CacheUnusable",
     "DeviceUnavailable",
     "InputLimits",
     "InvalidCatalogue",

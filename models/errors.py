@@ -8,6 +8,7 @@ ModelError
     ├── UnknownEngine
     ├── WeightsMissing
     ├── DeviceUnavailable
+    ├── CacheUnusable       exported graphs cannot be kept or read
     └── InvalidTail
 """
 
@@ -63,6 +64,10 @@ class WeightsMissing(BackboneError):
 
 class DeviceUnavailable(BackboneError):
     """The device is unknown, absent, or of no use to the engine."""
+
+
+class CacheUnusable(BackboneError):
+    """The folder of exported graphs cannot be read or written."""
 
 
 class InvalidTail(BackboneError):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from models.backbone import Backbone, InputLimits, Preprocessor
 from models.catalogue.spec import BackboneSpec
 from models.engines import Choice, Engine, choose
-from models.errors import UnknownEngine
+from models.errors import CacheUnusable, UnknownEngine
 from models.graph_paths import graph_path
 from models.loaded_backbone import LoadedBackbone
 
@@ -95,9 +95,29 @@ def _build_engine(
     from models.engines.onnxruntime import OnnxRuntimeEngine
 
     graph = graph_path(cache)
-    if not graph.exists():
+    if not _is_there(graph):
+        _export(spec, preprocessor, weights, graph)
+    return OnnxRuntimeEngine(graph, choice.device, threads)
+
+
+def _export(spec: BackboneSpec, preprocessor: Preprocessor, weights: Path, graph: Path) -> None:
+    try:
+        graph.parent.parent.mkdir(parents=True, exist_ok=True)  # before torch takes seconds
         from models.export import export_graph
 
         example = preprocessor.collate([preprocessor.prepare(preprocessor.sample())] * 2)
         export_graph(spec.network(weights), example, spec.dynamic, graph)
-    return OnnxRuntimeEngine(graph, choice.device, threads)
+    except OSError as error:
+        raise CacheUnusable(
+            f"cache_dir: {spec.name} cannot be exported to {graph.parent}: {error.strerror or error}"
+        ) from error
+
+
+def _is_there(graph: Path) -> bool:
+    try:
+        graph.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise CacheUnusable(f"cache_dir: {graph} cannot be read: {error.strerror}") from error
+    return True

@@ -14,11 +14,10 @@ from service.embedding.head_backbones import head_backbone, stored_tail
 from service.errors import QueueFull, Unavailable
 from service.extraction import BackboneInfo, Extracted, Extractor
 from service.logs import get_logger
-from service.requests.inputs import RawInput, read_inputs
+from service.requests.inputs import RawInput, read_kept
 from service.store import Database, example_sets, kept_inputs
 from service.store import examples as stored_examples
 from service.store.head_records import HeadRecord
-from trunkline.v1 import common_pb2
 
 ROWS_AT_ONCE = 64
 """Inputs under way at a time: a small share of the tenant's queue."""
@@ -135,13 +134,12 @@ class EmbeddingBackfill:
     ) -> list[tuple[str, Extracted | Exception]]:
         """Computes the embedding, or its error, of each input that is kept, by digest."""
         kept = await self._database.read(kept_inputs.find_inputs, head.uid, digests)
-        messages = [common_pb2.Input.FromString(data) for data in kept.values()]
-        inputs = await read_inputs(messages, self._limits)
-        raws = [raw for raw in inputs if isinstance(raw, RawInput)]
+        inputs = await read_kept(kept, self._limits)
+        raws = [raw for raw in inputs.values() if isinstance(raw, RawInput)]
         embedded = iter(await self._extractor.embed(head.tenant, backbone, raws))
         return [
             (digest, next(embedded) if isinstance(raw, RawInput) else raw)
-            for digest, raw in zip(kept, inputs, strict=True)
+            for digest, raw in inputs.items()
         ]
 
 

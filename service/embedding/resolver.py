@@ -13,12 +13,11 @@ from service.embedding.resolved import Resolved
 from service.errors import DeadlineExceeded, NotFound
 from service.extraction import BackboneInfo, Extractor
 from service.metrics import Metrics
-from service.requests.inputs import Kind, RawInput, check_embedding, read_inputs
+from service.requests.inputs import Kind, RawInput, check_embedding, read_kept
 from service.store import Database, kept_inputs
 from service.store import embeddings as stored_embeddings
 from service.store.embeddings import Needed
 from service.store.view_digests import PREFIX
-from trunkline.v1 import common_pb2
 
 
 class EmbeddingResolver:
@@ -183,8 +182,7 @@ class EmbeddingResolver:
             purges = self._purges
             found = await self._database.read(kept_inputs.find_kept, tenant, list(digests))
             if purges == self._purges:  # else it may have been read before it was deleted
-                messages = [common_pb2.Input.FromString(data) for data in found.values()]
-                return dict(zip(found, await read_inputs(messages, self._limits), strict=True))
+                return await read_kept(found, self._limits)
 
 
 def _unknown_digest(digest: str) -> NotFound:

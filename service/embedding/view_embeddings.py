@@ -18,14 +18,13 @@ from service.embedding.image_views import views_of
 from service.errors import ServiceError
 from service.extraction import BackboneInfo, Extracted, Extractor
 from service.logs import get_logger
-from service.requests.inputs import RawInput, read_input
+from service.requests.inputs import RawInput, read_kept
 from service.store import Database, example_sets, kept_inputs
 from service.store import embeddings as stored_embeddings
 from service.store import examples as stored_examples
 from service.store.example_sets import LabelledSet
 from service.store.head_records import HeadRecord
 from service.store.view_digests import view_digest
-from trunkline.v1 import common_pb2
 
 ROWS_AT_ONCE = 64
 """Views under way at a time: 20 MB of pixels, and a small share of the tenant's queue."""
@@ -77,8 +76,8 @@ class ViewEmbeddings:
             backbone = head_backbone(self._extractor, head)
             for part in _parts(missing, INPUTS_AT_ONCE):
                 kept = await self._database.read(kept_inputs.find_inputs, head.uid, part)
-                raws = [_kept_input(data, self._limits) for data in kept.values()]
-                images = [raw for raw in raws if _is_image(raw)]
+                raws = await read_kept(kept, self._limits)
+                images = [raw for raw in map(_sound, raws.values()) if _is_image(raw)]
                 views = await self._embed(head, backbone, images, count, (), None)
                 await self._database.write(
                     stored_examples.store_views, head.uid, views, head.fingerprint
@@ -173,8 +172,10 @@ def _view_inputs(
     return rows
 
 
-def _kept_input(data: bytes, limits: InputLimits) -> RawInput:
-    return read_input(common_pb2.Input.FromString(data), limits)
+def _sound(raw: RawInput | Exception) -> RawInput:
+    if isinstance(raw, Exception):
+        raise raw
+    return raw
 
 
 def _is_image(raw: RawInput) -> bool:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from models import InputLimits, Modality
-from service.errors import FingerprintMismatch, InvalidRequest
+from service.errors import FingerprintMismatch, InvalidRequest, StoredDataDamaged
 from service.requests.tensors import from_tensor, to_tensor
 from trunkline import digest as digests
 from trunkline.v1 import common_pb2
@@ -87,6 +88,38 @@ async def read_inputs(
         return [_read_or_error(message, limits) for message in messages]
     return await asyncio.to_thread(
         lambda: [_read_or_error(message, limits) for message in messages]
+    )
+
+
+async def read_kept(
+    kept: Mapping[str, bytes], limits: InputLimits
+) -> dict[str, RawInput | Exception]:
+    """Reads serialised inputs as they are stored, by the digests that they had then.
+
+    One that is not what was stored, or that is refused now, is an error.
+    """
+    if sum(map(len, kept.values())) <= INLINE_BYTES:
+        return _read_kept(kept, limits)
+    return await asyncio.to_thread(_read_kept, kept, limits)
+
+
+def _read_kept(kept: Mapping[str, bytes], limits: InputLimits) -> dict[str, RawInput | Exception]:
+    found: dict[str, RawInput | Exception] = {}
+    for digest, data in kept.items():
+        try:
+            raw = _read_or_error(common_pb2.Input.FromString(data), limits)
+            sound = isinstance(raw, Exception) or raw.digest == digest
+        except (DecodeError, TypeError):
+            sound = False
+        found[digest] = raw if sound else _damaged(digest)
+    return found
+
+
+def _damaged(digest: str) -> StoredDataDamaged:
+    return StoredDataDamaged(
+        f"digest: the kept input {digest} is damaged; forget the example, and upload it again",
+        field="digest",
+        value=digest,
     )
 
 

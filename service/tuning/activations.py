@@ -15,12 +15,11 @@ from service.concurrency.tasks import to_thread_shielded
 from service.embedding.image_views import with_views
 from service.errors import Aborted, PreconditionFailed, QueueFull, Unavailable
 from service.extraction import BackboneInfo, Extractor
-from service.requests.inputs import RawInput, read_inputs
+from service.requests.inputs import RawInput, read_kept
 from service.store import Database, kept_inputs
 from service.store.head_records import HeadRecord
 from service.store.view_digests import view_digests
 from service.tuning.activation_files import ROW_OVERHEAD_BYTES, ActivationFiles, Key
-from trunkline.v1 import common_pb2
 
 ROWS_AT_ONCE = 64
 """Rows computed at a time: a small share of the tenant's queue, and one file."""
@@ -132,8 +131,8 @@ class Activations:
             raise Aborted(
                 f"examples: {gone[0]} was deleted meanwhile", field="examples", value=gone[0]
             )
-        messages = [common_pb2.Input.FromString(kept[digest]) for digest in digests]
-        return await read_inputs(messages, self._limits)
+        read = await read_kept(kept, self._limits)
+        return [read[digest] for digest in digests]
 
 
 def _usable(row: T | Exception) -> T:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models import Backbone, BackboneError, InputLimits, load_backbone
+from models import Backbone, BackboneError, CacheUnusable, InputLimits, load_backbone
 from models.catalogue import EFFICIENTNET_LITE0, MINILM_L6_V2
 from models.graph_paths import graph_path
 from models.images import ImagePreprocessor
@@ -95,6 +95,18 @@ def test_cached_graph_is_used_as_it_is(
         load_backbone("minilm/l6-v2", engine="onnxruntime", device="cpu", cache_dir=tmp_path)
     assert str(copy) in str(caught.value)
     assert copy.read_bytes() == b"not a graph"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("a file", "Not a directory"), ("a link", "File exists")]
+)
+def test_folder_of_graphs_that_cannot_be_written_is_named_before_anything_is_exported(
+    name: str, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a file").write_bytes(b"no folder")
+    (tmp_path / "a link").symlink_to(tmp_path / "nothing")
+    with pytest.raises(CacheUnusable, match=f"minilm/l6-v2 cannot be exported to .*: {words}"):
+        load_backbone("minilm/l6-v2", engine="onnxruntime", device="cpu", cache_dir=tmp_path / name)
 
 
 def test_two_processes_may_export_at_once(tmp_path: Path) -> None:

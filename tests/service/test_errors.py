@@ -58,6 +58,7 @@ CODES = {
     "WeightsMissing": "INTERNAL",
     "DeviceUnavailable": "INTERNAL",
     "InvalidCatalogue": "INTERNAL",
+    "CacheUnusable": "INTERNAL",
     "InvalidTail": "INTERNAL",
     "AdapterError": "INTERNAL",
     "InvalidArgument": "INVALID_ARGUMENT",

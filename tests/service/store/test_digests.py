@@ -20,7 +20,8 @@ from service.store.versions import get_weights
 from tests.service.server import HEAD, InProcessServer, StartServer, best, texts
 from tests.service.store.records import add_version, new_head
 from tests.service.tail_heads import MANY, database_of, tail_head, tuned
-from trunkline.v1 import heads_pb2
+from trunkline.digest import text_digest
+from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2
 
 OTHER = "tenants/acme/heads/other"
 LABELS = {f"{colour} {i}": colour for i in range(8) for colour in ("red", "blue")}
@@ -101,6 +102,25 @@ async def test_damaged_embedding_fails_a_training_and_is_made_anew_for_a_predict
     assert training.state == heads_pb2.TRAINING_STATE_FAILED
     assert training.error_message.startswith("digest: the stored embedding of ")
     assert best(await two_heads.predict(*texts(*LABELS))) == list(LABELS.values())
+
+
+async def test_damaged_kept_input_is_an_error_and_never_taken_for_another(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    async with start_server(data_dir=tmp_path / "data") as server:
+        await server.create(keep_inputs=True)
+        await server.add({"red one": "red", "red two": "blue"})
+        await database_of(server).write(flip, "examples", "input")
+        await database_of(server).write(lambda c: c.exec_driver_sql("DELETE FROM embeddings"))
+    async with start_server(data_dir=tmp_path / "data") as server:
+        named = [common_pb2.Input(digest=text_digest(text)) for text in ("red one", "red two")]
+        request = extraction_pb2.EmbedRequest(tenant="tenants/acme", inputs=named)
+        response = await server.ask("Embed", request)
+        (error,) = response.errors
+        assert (error.row, error.message.split(";")[0]) == (
+            0,
+            f"digest: the kept input {text_digest('red one')} is damaged",
+        )
 
 
 async def test_versions_of_an_earlier_release_get_their_digests_by_migrating(

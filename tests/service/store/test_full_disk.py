@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import sqlite3
 from contextlib import closing
@@ -69,16 +70,15 @@ async def test_deleting_makes_room_for_as_much(full: tuple[Database, str]) -> No
 
 async def test_write_that_grows_costs_none_of_those_beside_it(full: tuple[Database, str]) -> None:
     database, uid = full
-    futures = [
-        database._enqueue(lambda c: add_examples(c, uid, long_example(13))),
-        database._enqueue(lambda c: examples.delete_example(c, uid, text_digest(f"1 {LONG}"))),
-        database._enqueue(lambda c: new_head(c, "second").name),
-    ]
-    outcomes = [future.exception(60) or future.result() for future in futures]
-    assert isinstance(outcomes[0], (StoreFull, list))
-    assert not isinstance(outcomes[1], Exception)
-    assert outcomes[2] == "second"
-    assert await database.read(count) in (9, 10)
+    outcomes = await asyncio.gather(
+        database.write(add_examples, uid, long_example(13), long_example(14)),
+        database.write(examples.delete_example, uid, text_digest(f"1 {LONG}")),
+        database.write(new_head, "second"),
+        return_exceptions=True,
+    )
+    assert isinstance(outcomes[0], StoreFull)
+    assert [isinstance(outcome, Exception) for outcome in outcomes[1:]] == [False, False]
+    assert await database.read(count) == 9
 
 
 def crashed(tmp_path: Path, empty_store: Path) -> Path:
