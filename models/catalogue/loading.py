@@ -109,7 +109,8 @@ def _export(spec: BackboneSpec, preprocessor: Preprocessor, weights: Path, graph
         export_graph(spec.network(weights), example, spec.dynamic, graph)
     except OSError as error:
         raise CacheUnusable(
-            f"cache_dir: {spec.name} cannot be exported to {graph.parent}: {error.strerror or error}"
+            f"cache_dir: {spec.name} cannot be exported to {graph.parent}: "
+            f"{error.strerror or error}"
         ) from error
 
 

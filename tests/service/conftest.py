@@ -59,9 +59,8 @@ async def _started(
     backbone.fingerprint = fingerprint
     patch.setattr(local, "load_backbone", lambda name, **_: backbone)
     patch.setattr(config, "check_backbones", lambda *_: None)
-    settings = load_settings(
-        ServerSettings, data_dir=data_dir, backbone=backbone.name, fit_threads=1, **values
-    )
+    values = {"fit_threads": 1, "disk_reserve_bytes": config.MIB, **values}
+    settings = load_settings(ServerSettings, data_dir=data_dir, backbone=backbone.name, **values)
     application = Application(settings)
     try:
         await application.start()
