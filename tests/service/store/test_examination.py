@@ -225,7 +225,7 @@ def test_state_is_refused_in_one_sentence_and_stays_as_it_is(
         assert printed.out == ""
         assert contents(folder.parent) == before
     with pytest.raises(StartupError) as refused:
-        Database(folder)
+        Database(folder).close()
     assert words in str(refused.value)
     assert contents(folder.parent) == before
 
@@ -279,7 +279,7 @@ async def test_empty_store_beside_old_files_is_made_where_it_is_asked_for(
 ) -> None:
     REFUSED[state][0](folder)
     with pytest.raises(StoreMissing, match="--new-store"):
-        Database(folder)
+        Database(folder).close()
     database = Database(folder, new_store=True)
     try:
         query = "SELECT count(*) FROM heads"
@@ -357,7 +357,7 @@ def test_what_may_not_be_written_is_refused_by_name(
         (folder / name).chmod(mode)
         try:
             with pytest.raises(DataDirectoryUnreadable, match=words):
-                Database(folder)
+                Database(folder).close()
             status = check_main(folder, as_json=False)
             printed = capfd.readouterr()
             assert ("error: data_dir: " in printed.err) == (status == 2)
@@ -376,14 +376,14 @@ def test_folder_of_another_user_is_refused(tmp_path: Path) -> None:
         os.chown(made / "data", 12345, 12345)
         os.seteuid(NOBODY)
         with pytest.raises(DataDirectoryUnreadable, match="belongs to user 12345, and the server"):
-            Database(made / "data")
+            Database(made / "data").close()
 
 
 def test_folder_that_cannot_be_made_is_refused() -> None:
     with unprivileged() as made:
         made.chmod(0o500)
         with pytest.raises(DataDirectoryUnreadable, match="cannot be made: Permission denied"):
-            Database(made / "data")
+            Database(made / "data").close()
         made.chmod(0o700)
 
 
