@@ -27,8 +27,8 @@ Embedded = extraction_pb2.EmbedResponse | tails_pb2.EmbedWithTailResponse
 class RemoteExtractor(Extractor):
     """Uses the extraction service at `address` (``host:port`` or ``unix:PATH``).
 
-    While the server is away this one is not ready, and it resumes by itself when the server is
-    back. Tails are uploaded to the server when it needs them.
+    While the server is away, or hangs, this one is not ready and refuses at once, and it resumes by
+    itself when the server is back. Tails are uploaded to the server when it needs them.
     """
 
     def __init__(self, address: str, *, max_message_bytes: int, timeout_seconds: float) -> None:
@@ -90,7 +90,7 @@ class RemoteExtractor(Extractor):
                 inputs=[raw.to_message() for raw in chunk],
                 prepared=prepared,
             )
-            connection = self._connected
+            connection = self._present
             reply = await connection.call(
                 connection.tails.ComputeActivations,
                 request,
@@ -121,6 +121,14 @@ class RemoteExtractor(Extractor):
             raise Unavailable("the server is starting", retry_after=RETRY_AFTER)
         return self._connection
 
+    @property
+    def _present(self) -> RemoteConnection:
+        """The connection; calls to a server that is away are not begun, as they would wait."""
+        connection = self._connected
+        if connection.away:
+            raise connection.away_error()
+        return connection
+
     async def _embed(
         self,
         tenant: str,
@@ -133,7 +141,7 @@ class RemoteExtractor(Extractor):
             backbone=backbone.name,
             inputs=[raw.to_message() for raw in inputs],
         )
-        connection = self._connected
+        connection = self._present
         reply = await connection.call(
             connection.extraction.Embed, request, extraction_pb2.EmbedResponse, deadline
         )
@@ -154,7 +162,7 @@ class RemoteExtractor(Extractor):
             tail=tail.fingerprint,
             inputs=[raw.to_message() for raw in inputs],
         )
-        connection = self._connected
+        connection = self._present
         rpc, kind = connection.tails.EmbedWithTail, tails_pb2.EmbedWithTailResponse
         try:
             return await connection.call(rpc, request, kind, deadline)
@@ -189,7 +197,7 @@ class RemoteExtractor(Extractor):
             for start in range(0, len(data), TAIL_CHUNK_BYTES):
                 yield tails_pb2.HoldTailRequest(chunk=data[start : start + TAIL_CHUNK_BYTES])
 
-        connection = self._connected
+        connection = self._present
         await connection.call(
             connection.tails.HoldTail, messages(), tails_pb2.HoldTailResponse, None
         )

@@ -28,14 +28,24 @@ from trunkline.v1 import common_pb2, extraction_pb2, extraction_pb2_grpc, tails_
 
 FIRST_RECONNECT_SECONDS = 0.2
 LAST_RECONNECT_SECONDS = 5.0
+PROBE_SECONDS = 4.0
+"""From one answer to the next question whether the server still answers."""
+ANSWER_SECONDS = 8.0
+"""In which it must. gRPC's own pings are answered also by a server that hangs, as long as its
+process runs."""
 SERVICE = "trunkline.v1.ExtractionService"
 RETRY_AFTER = 1.0
 OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
-    ("grpc.keepalive_time_ms", 10_000),
+    # A dead connection is closed, so that another one is made: more often than every 5 s is abuse
+    # to the server, and the second timeout, of which the first is a part, is a minute by default.
+    ("grpc.keepalive_time_ms", 7_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),
+    ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 5_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.enable_retries", 0),
 )
@@ -61,6 +71,9 @@ _ERRORS: dict[str, type[ServiceError]] = {
 class RemoteConnection:
     """Follows the server's health and backbones, and reconnects by itself when it is back.
 
+    A server that hangs is away as one that is gone: it is asked every `PROBE_SECONDS` whether it
+    answers, and has `ANSWER_SECONDS` for it. Calls under way end as soon as it is away.
+
     Args:
         address: ``host:port`` or ``unix:PATH``.
         timeout_seconds: of a call that has no deadline.
@@ -79,12 +92,18 @@ class RemoteConnection:
         self._on_readiness = on_readiness
         self._backbones: tuple[BackboneInfo, ...] | None = None
         self._serving = False
-        self._listed = False
+        self._listed = asyncio.Event()
+        self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ready = False
         self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)
         self.extraction: Any = extraction_pb2_grpc.ExtractionServiceStub(self._channel)
         self.tails: Any = tails_pb2_grpc.TailServiceStub(self._channel)
         self._follower = asyncio.create_task(self._follow())
+
+    @property
+    def away(self) -> bool:
+        """Whether the server does not answer; its backbones may fail also where it does."""
+        return not self._listed.is_set()
 
     async def close(self) -> None:
         """Closes the connection."""
@@ -99,7 +118,7 @@ class RemoteConnection:
             Unavailable: it has not been there yet.
         """
         if self._backbones is None:
-            raise self.away()
+            raise self.away_error()
         return self._backbones
 
     async def call(
@@ -119,14 +138,20 @@ class RemoteConnection:
         timeout = self._timeout
         if deadline is not None:
             timeout = min(timeout, deadline - asyncio.get_running_loop().time())
+        work = asyncio.ensure_future(rpc(request, timeout=max(timeout, 0.0), metadata=METADATA))
         try:
-            message = await rpc(request, timeout=max(timeout, 0.0), metadata=METADATA)
+            await asyncio.wait([work, self._lost], return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                raise self.away_error()
+            message = work.result()
         except grpc.aio.AioRpcError as error:
             raise self._translate(error) from error
+        finally:
+            work.cancel()
         assert isinstance(message, reply)
         return message
 
-    def away(self) -> Unavailable:
+    def away_error(self) -> Unavailable:
         """Returns the error of calls that cannot be served now."""
         return Unavailable(
             "the extraction service is away; try again later",
@@ -141,6 +166,7 @@ class RemoteConnection:
             streams = [
                 asyncio.create_task(self._follow_health()),
                 asyncio.create_task(self._follow_backbones()),
+                asyncio.create_task(self._probe()),
             ]
             try:
                 await asyncio.gather(*streams)
@@ -152,7 +178,7 @@ class RemoteConnection:
                 for stream in streams:
                     stream.cancel()
                 await asyncio.gather(*streams, return_exceptions=True)
-            delay = FIRST_RECONNECT_SECONDS if self._listed else delay
+            delay = delay if self.away else FIRST_RECONNECT_SECONDS
             self._update(serving=False, listed=False)
             await asyncio.sleep(delay)
             delay = min(2 * delay, LAST_RECONNECT_SECONDS)
@@ -171,18 +197,36 @@ class RemoteConnection:
             log.info("extractor runs", backbones=names, address=self._address)
             self._update(listed=True)
 
+    async def _probe(self) -> None:
+        """Asks a server that has been heard of again and again whether it answers.
+
+        Raises:
+            grpc.aio.AioRpcError: it does not.
+        """
+        await self._listed.wait()
+        check = health_pb2_grpc.HealthStub(self._channel).Check
+        request = health_pb2.HealthCheckRequest(service=SERVICE)
+        while True:
+            await asyncio.sleep(PROBE_SECONDS)
+            await check(request, timeout=ANSWER_SECONDS)
+
     def _update(self, *, serving: bool | None = None, listed: bool | None = None) -> None:
         """Takes in what was heard; ready needs both since the server was last away."""
         self._serving = self._serving if serving is None else serving
-        self._listed = self._listed if listed is None else listed
-        ready = self._serving and self._listed
+        if listed:
+            self._listed.set()
+        elif listed is not None:
+            self._listed.clear()
+            self._lost.set_result(None)
+            self._lost = asyncio.get_running_loop().create_future()
+        ready = self._serving and not self.away
         if ready != self.ready:
             self.ready = ready
             self._on_readiness(ready)
 
     def _translate(self, error: grpc.aio.AioRpcError) -> ServiceError:
         if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
-            return self.away()
+            return self.away_error()
         kind = _ERRORS.get(error.code().name, InternalError)
         detail = error_from_rpc(error)
         return kind(

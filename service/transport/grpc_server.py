@@ -32,6 +32,16 @@ TRANSPORT = "grpc"
 MARGIN_BYTES = 8 * 1024 * 1024
 FLUSH_SECONDS = 0.25
 """For the last replies to leave."""
+KEEPALIVE = (
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.ping_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+)
+"""A client that is gone or hangs is dropped after half a minute. The last is the least time between
+two pings of a client; gRPC closes the connection of one that sends more."""
 
 
 class GrpcServer:
@@ -59,10 +69,7 @@ class GrpcServer:
                 # Somewhat above our own limit, whose error names field and value.
                 ("grpc.max_receive_message_length", max_message_bytes + MARGIN_BYTES),
                 ("grpc.max_send_message_length", -1),
-                ("grpc.keepalive_time_ms", 30_000),
-                ("grpc.keepalive_timeout_ms", 10_000),
-                ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-                ("grpc.keepalive_permit_without_calls", 1),
+                *KEEPALIVE,
             ]
         )
         self._health = health.aio.HealthServicer()

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import pytest
 
 from service.errors import InvalidRequest, QueueFull, ServiceError, Unavailable
+from service.extraction import remote_connection
 from service.metrics import Metrics
 from service.requests.calls import Call, Calls, Handler
-from service.transport.grpc_server import GrpcServer, is_local
+from service.transport.grpc_server import KEEPALIVE, GrpcServer, is_local
 from service.transport.methods import OF_THE_SERVER, methods_of
 from service.transport.readiness import Readiness
 from tests.e2e.transports import Grpc, Refused
+from trunkline.connection.channel import channel_options
 from trunkline.v1 import heads_pb2
 
 
@@ -102,3 +105,13 @@ async def test_deadline_of_the_client_is_that_of_the_call() -> None:
 )
 def test_peer_is_local_on_loopback_and_unix_sockets_alone(peer: str, local: bool) -> None:
     assert is_local(peer) is local
+
+
+@pytest.mark.parametrize("options", [channel_options("a:1"), remote_connection.OPTIONS])
+def test_server_permits_the_pings_of_those_who_call_it(options: Sequence[tuple[str, int]]) -> None:
+    asks, permits = dict(options), dict(KEEPALIVE)
+    least = permits["grpc.http2.min_ping_interval_without_data_ms"]
+    assert asks["grpc.keepalive_time_ms"] > least
+    for side in (asks, permits):
+        assert side["grpc.http2.ping_timeout_ms"] == side["grpc.keepalive_timeout_ms"]
+        assert side["grpc.http2.max_pings_without_data"] == 0
