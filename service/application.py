@@ -231,8 +231,8 @@ class Application(_Requests):
 
     async def close(self) -> None:
         """Stops; what is acknowledged is on disk."""
+        await self._jobs.close()  # first: what is under way may wait for a fit that hangs
         await self._tasks.close()
-        await self._jobs.close()
         await self._live.close()
         try:
             await self._extractor.close()

@@ -21,7 +21,7 @@ from service import supervision, supervisor_endpoints
 from service.addresses import join_address
 from service.application import Application
 from service.config import ServerSettings, load_settings
-from service.errors import InvalidRequest
+from service.errors import FitterDied, InvalidRequest
 from service.logs import configure_logging, get_logger
 from service.transport.grpc_server import GrpcServer
 from service.transport.json_text import read_object
@@ -197,7 +197,7 @@ class Trunkline:
 async def _warm_up(application: Application) -> None:
     try:
         await application.warm_up()
-    except OSError as error:  # the first training tries again, and says it if it fails, too
+    except FitterDied as error:  # the first training tries again, and says it if it fails, too
         log.warning("the training process did not start", exc_info=error)
 
 

@@ -303,6 +303,10 @@ class ServerSettings(ExtractorSettings):
     tune_timeout_seconds: float = Field(default=24 * 3600.0, gt=0)
     """A fine-tuning that takes longer, activations included, has failed."""
 
+    child_silence_seconds: float = Field(default=60.0, ge=10, le=3600)
+    """A process that fits, tunes or advises gives a sign of life every second. One that gives none
+    for so long is ended, and its work has failed. Too low ends sound ones on a busy machine."""
+
     activation_cache_bytes: int = Field(default=8 * 1024 * MIB, ge=0)
     """Disk for activations that tails are tuned on: an image takes 44 KB on EfficientNet-Lite0, and
     so does each view. A head that needs more cannot be tuned; too low computes them again

@@ -23,7 +23,7 @@
     ├── InternalError
     │   ├── BackboneFailed      a forward pass raised
     │   ├── FitFailed           a fit failed by a fault of the server
-    │   ├── FitterDied          the training process ended unexpectedly
+    │   ├── FitterDied          the training process ended unexpectedly, or hung
     │   └── StoreFailed
     │       └── StoredDataDamaged   what was read is not what was stored
     └── StartupError            never on the wire: the server refuses to start

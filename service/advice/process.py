@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.subprocesses import frames
-from service.subprocesses.process import next_frame, process_of_one_task, send
+from service.subprocesses.process import child_of_one_task
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +55,24 @@ class AdviceTask:
 
 
 async def compare_options(
-    task: AdviceTask, threads: int
+    task: AdviceTask, threads: int, silence_seconds: float
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """Returns `adapters.advice.Advice` as JSON, and the seconds that each option took.
 
     Cancelling it ends the process.
 
+    Args:
+        silence_seconds: without a sign of life, after which it hangs.
+
     Raises:
         PreconditionFailed: nothing can be learned from these examples.
         FitFailed: by a fault of ours.
-        FitterDied: the process ended, for want of memory perhaps.
+        FitterDied: the process ended, for want of memory perhaps, or hung.
     """
     parts = await asyncio.to_thread(task.pack)
-    async with process_of_one_task(
-        "service.advice.worker", threads, "the process that compares"
-    ) as process:
-        await send(process, parts)
-        answer, _ = await next_frame(process)
+    async with child_of_one_task(
+        "service.advice.worker", threads, "the process that compares", silence_seconds
+    ) as child:
+        await child.send(parts)
+        answer, _ = await child.next_frame()
     return answer["advice"], answer["seconds"]

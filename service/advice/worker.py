@@ -26,7 +26,8 @@ def main() -> None:
     exit_with_server()
     header, payload = request
     try:
-        reply = frames.pack(_advise(header, frames.unpack_arrays(header["arrays"], payload)))
+        with output.alive():
+            reply = frames.pack(_advise(header, frames.unpack_arrays(header["arrays"], payload)))
     except Exception as error:  # whoever asked is answered; this process has done its work
         reply = failure(error)
     output.write(reply)

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from adapters import Progress
-from service.errors import Unavailable
+from service.errors import FitterDied, Unavailable
 from service.fitting.task import FitTask, FittedHead
 from service.subprocesses import frames
-from service.subprocesses.process import died_as, end_process, next_frame, send, start_process
+from service.subprocesses.process import Child
 
 
 class FitProcess:
-    """One process that fits, started when first wanted; fits wait for one another in order."""
+    """One process that fits, started when first wanted; fits wait for one another in order.
 
-    def __init__(self, threads: int) -> None:
+    Args:
+        threads: of the process.
+        silence_seconds: without a sign of life in a fit, after which it hangs.
+    """
+
+    def __init__(self, threads: int, silence_seconds: float) -> None:
         self._threads = threads
-        self._process: Process | None = None
+        self._silence_seconds = silence_seconds
+        self._child: Child | None = None
         self._closed = False
         self._lock = asyncio.Lock()
 
@@ -45,9 +50,10 @@ class FitProcess:
         Raises:
             PreconditionFailed: no head can be learned from these examples.
             FitFailed: by a fault of ours.
-            FitterDied: the process ended, for want of memory perhaps.
+            FitterDied: the process ended, for want of memory perhaps, or hung.
+            Unavailable: the server is being closed.
         """
-        process = await self._running()
+        child = await self._running()
         layout, parts = frames.pack_arrays(task.arrays())
         header = {
             "arrays": layout,
@@ -60,31 +66,43 @@ class FitProcess:
         }
         header_frame = frames.pack_header(header, sum(map(len, parts)))
         try:
-            async with died_as(process, "the training process"):
-                await send(process, [header_frame, *parts])
-                return await _receive(process, progress)
+            await child.send([header_frame, *parts])
+            return await _receive(child, progress)
+        except FitterDied as error:
+            if self._closed:
+                raise _closed() from error
+            raise
         except asyncio.CancelledError:
             await self._end()
             raise
 
-    async def _running(self) -> Process:
-        if self._process is None or self._process.returncode is not None:
-            process = await start_process("service.fitting.worker", self._threads)
+    async def _running(self) -> Child:
+        if self._child is None or not self._child.running:
+            child = await Child.start(
+                "service.fitting.worker",
+                self._threads,
+                "the training process",
+                self._silence_seconds,
+            )
             if self._closed:
-                await end_process(process)
-                raise Unavailable("the server is shutting down", retry_after=1.0)
-            self._process = process
-        return self._process
+                await child.end()
+                raise _closed()
+            self._child = child
+        return self._child
 
     async def _end(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            await end_process(process)
+        child, self._child = self._child, None
+        if child is not None:
+            await child.end()
 
 
-async def _receive(process: Process, progress: Progress) -> FittedHead:
+def _closed() -> Unavailable:
+    return Unavailable("the server is shutting down", retry_after=1.0)
+
+
+async def _receive(child: Child, progress: Progress) -> FittedHead:
     while True:
-        header, payload = await next_frame(process)
+        header, payload = await child.next_frame()
         if "progress" in header:
             progress(header["progress"], header["phase"])
         else:

@@ -22,7 +22,7 @@ from adapters.examples import Views
 from adapters.held_out_set import LabelledRows, measure
 from adapters.progress import Progress, within
 from service.subprocesses import frames
-from service.subprocesses.main import begin, failure
+from service.subprocesses.main import Output, begin, failure
 
 FIT_SHARE = 0.8
 """Of the work; the rest diagnoses the head."""
@@ -38,8 +38,10 @@ def main() -> None:
     threading.Thread(target=_receive, args=(sys.stdin.buffer, requests), daemon=True).start()
     while True:
         header, payload = requests.get()
-        output.write(_answer(header, payload, output))
-        del header, payload  # examples that are forgotten should not stay here
+        with output.alive():
+            answer = _answer(header, payload, output)
+        output.write(answer)
+        del header, payload, answer  # examples that are forgotten should not stay here
 
 
 def _receive(stream: BinaryIO, requests: queue.SimpleQueue[_Request]) -> None:
@@ -48,7 +50,7 @@ def _receive(stream: BinaryIO, requests: queue.SimpleQueue[_Request]) -> None:
     os._exit(0)
 
 
-def _answer(header: dict[str, Any], payload: bytes, output: BinaryIO) -> bytes:
+def _answer(header: dict[str, Any], payload: bytes, output: Output) -> bytes:
     def progress(share: float, phase: str, details: Mapping[str, Any] | None = None) -> None:
         output.write(frames.pack({"progress": share, "phase": phase}))
 

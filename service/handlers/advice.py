@@ -217,7 +217,9 @@ class Advice:
         async with self._lock:
             try:
                 async with asyncio.timeout(seconds):
-                    return await compare_options(task, self._settings.fit_threads)
+                    return await compare_options(
+                        task, self._settings.fit_threads, self._settings.child_silence_seconds
+                    )
             except TimeoutError as error:
                 raise Aborted(
                     f"advice: took longer than {seconds} s",

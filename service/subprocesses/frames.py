@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 PREFIX = struct.Struct("<IQ")
 """Lengths of the header and of the payload, little-endian."""
 
+ALIVE = {"alive": True}
+"""Header of a frame that says nothing but that the process computes."""
+
 ALIGNMENT = 8
 """Every array of a payload begins at a multiple of it."""
 

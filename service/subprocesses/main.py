@@ -7,16 +7,49 @@ import queue
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import adapters
 from service.subprocesses import frames
 
 NICENESS = 10
+BEAT_SECONDS = 1.0
+"""Between signs of life; settings allow no silence that is not several times as long."""
 
 
-def begin() -> BinaryIO:
+class Output:
+    """Where frames are written to, each as a whole."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    def write(self, frame: bytes) -> None:
+        """Writes a frame; any thread may."""
+        with self._lock:
+            self._stream.write(frame)
+
+    @contextmanager
+    def alive(self) -> Iterator[None]:
+        """Writes signs of life within the block."""
+        done = threading.Event()
+
+        def beat() -> None:
+            while not done.wait(BEAT_SECONDS):
+                self.write(frames.pack(frames.ALIVE))
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+
+def begin() -> Output:
     """Lowers the priority and returns where frames are written to.
 
     From then on standard output is standard error: whatever a library prints must not get between
@@ -25,7 +58,7 @@ def begin() -> BinaryIO:
     os.nice(NICENESS)
     output = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
-    return output
+    return Output(output)
 
 
 def exit_with_server() -> None:

@@ -9,95 +9,147 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Self
 
 from service.errors import FitFailed, FitterDied, PreconditionFailed
+from service.logs import get_logger
 from service.subprocesses import frames
 
 BLAS_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 SLICE_BYTES = 1024 * 1024
+END_SECONDS = 1.0
+"""For a process that was killed: only one that waits for a disk needs longer."""
+
+log = get_logger(__name__)
 
 
-async def start_process(module: str, threads: int) -> Process:
-    """Starts ``python -m module``, in a process group of its own.
-
-    Ctrl-C in a terminal reaches the whole group that it runs: it is for the server, which ends its
-    children in order.
-
-    Args:
-        threads: of the libraries that it computes with.
-    """
-    environment = {name: str(threads) for name in BLAS_THREAD_VARIABLES}
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module),
-        stdin=PIPE,
-        stdout=PIPE,
-        env=os.environ | environment,
-        process_group=0,
-    )
-
-
-async def end_process(process: Process) -> None:
-    """Ends it, whatever it is doing."""
-    if process.returncode is None:
-        process.kill()
-        await process.wait()
-
-
-@asynccontextmanager
-async def process_of_one_task(module: str, threads: int, name: str) -> AsyncIterator[Process]:
-    """Starts a process that ends with the block.
+class Child:
+    """A child process that is sent frames and sends some, also while it computes: it is alive.
 
     Args:
         name: what an error calls it.
-
-    Raises:
-        FitterDied: the process ended by itself, for want of memory perhaps.
+        silence_seconds: without a frame, or without taking what is sent, after which it hangs.
     """
-    process = await start_process(module, threads)
-    try:
-        async with died_as(process, name):
-            yield process
-    finally:
-        await end_process(process)
+
+    def __init__(self, process: Process, name: str, silence_seconds: float) -> None:
+        self._process = process
+        self._name = name
+        self._silence_seconds = silence_seconds
+
+    @classmethod
+    async def start(cls, module: str, threads: int, name: str, silence_seconds: float) -> Self:
+        """Starts ``python -m module``, in a process group of its own.
+
+        Ctrl-C in a terminal reaches the whole group that it runs: it is for the server, which ends
+        its children in order.
+
+        Args:
+            threads: of the libraries that it computes with.
+
+        Raises:
+            FitterDied: it cannot be started, for want of memory perhaps.
+        """
+        environment = {name: str(threads) for name in BLAS_THREAD_VARIABLES}
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", module),
+                stdin=PIPE,
+                stdout=PIPE,
+                env=os.environ | environment,
+                process_group=0,
+            )
+        except OSError as error:
+            raise FitterDied(f"{name} could not be started: {error.strerror}") from error
+        return cls(process, name, silence_seconds)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it is not known to have ended."""
+        return self._process.returncode is None
+
+    async def end(self) -> None:
+        """Ends it, whatever it is doing."""
+        if self.running:
+            self._process.kill()
+            try:
+                async with asyncio.timeout(END_SECONDS):
+                    await self._process.wait()
+            except TimeoutError:
+                log.warning("a killed process does not end yet", name=self._name, pid=self.pid)
+
+    async def send(self, parts: Sequence[bytes | memoryview]) -> None:
+        """Writes the parts of a frame, slice by slice: a whole one would be copied in memory.
+
+        Raises:
+            FitterDied: it has ended, for want of memory perhaps, or hangs and was ended.
+        """
+        stdin = self._process.stdin
+        assert stdin is not None
+        for part in parts:
+            for start in range(0, len(part), SLICE_BYTES):
+                async with self._sign_of_life():
+                    stdin.write(part[start : start + SLICE_BYTES])
+                    await stdin.drain()
+
+    async def next_frame(self) -> tuple[dict[str, Any], bytes]:
+        """Reads its next frame but signs of life.
+
+        Raises:
+            PreconditionFailed: nothing can be learned from these examples.
+            FitFailed: by a fault of ours.
+            FitterDied: it has ended, for want of memory perhaps, or hangs and was ended.
+        """
+        header: dict[str, Any] = frames.ALIVE
+        while header == frames.ALIVE:
+            async with self._sign_of_life():
+                header, payload = await self._read()
+        if "failed" in header:
+            raise FitFailed("the training failed by a fault of the server; its log has more")
+        if "error" in header:
+            raise PreconditionFailed(
+                header["error"], field=header["field"], limit=header["limit"], value=header["value"]
+            )
+        return header, payload
+
+    async def _read(self) -> tuple[dict[str, Any], bytes]:
+        stdout = self._process.stdout
+        assert stdout is not None
+        prefix = await stdout.readexactly(frames.PREFIX.size)
+        header_length, payload_length = frames.PREFIX.unpack(prefix)
+        header = json.loads(await stdout.readexactly(header_length))
+        return header, await stdout.readexactly(payload_length)
+
+    @asynccontextmanager
+    async def _sign_of_life(self) -> AsyncIterator[None]:
+        """Raises FitterDied where the process ends within the block, or gives no sign for long."""
+        try:
+            async with asyncio.timeout(self._silence_seconds):
+                try:
+                    yield
+                except (asyncio.IncompleteReadError, ConnectionError) as error:
+                    status = await self._process.wait()
+                    raise FitterDied(f"{self._name} ended with status {status}") from error
+        except TimeoutError as error:
+            await self.end()
+            raise FitterDied(
+                f"{self._name} gave no sign of life for {self._silence_seconds:g} s, and was ended",
+                field="child_silence_seconds",
+                limit=self._silence_seconds,
+            ) from error
 
 
 @asynccontextmanager
-async def died_as(process: Process, name: str) -> AsyncIterator[None]:
-    """Raises FitterDied where the process ends while the block speaks with it."""
+async def child_of_one_task(
+    module: str, threads: int, name: str, silence_seconds: float
+) -> AsyncIterator[Child]:
+    """Starts a process that ends with the block; see `Child.start`."""
+    child = await Child.start(module, threads, name, silence_seconds)
     try:
-        yield
-    except (asyncio.IncompleteReadError, ConnectionError) as error:
-        status = await process.wait()
-        raise FitterDied(f"{name} ended with status {status}") from error
-
-
-async def send(process: Process, parts: Sequence[bytes | memoryview]) -> None:
-    """Writes the parts of a frame, slice by slice: a whole one would be copied in memory."""
-    assert process.stdin is not None
-    for part in parts:
-        for start in range(0, len(part), SLICE_BYTES):
-            process.stdin.write(part[start : start + SLICE_BYTES])
-            await process.stdin.drain()
-
-
-async def next_frame(process: Process) -> tuple[dict[str, Any], bytes]:
-    """Reads a process's next frame.
-
-    Raises:
-        PreconditionFailed: nothing can be learned from these examples.
-        FitFailed: by a fault of ours.
-        asyncio.IncompleteReadError: the process has ended.
-    """
-    assert process.stdout is not None
-    prefix = await process.stdout.readexactly(frames.PREFIX.size)
-    header_length, payload_length = frames.PREFIX.unpack(prefix)
-    header = json.loads(await process.stdout.readexactly(header_length))
-    payload = await process.stdout.readexactly(payload_length)
-    if "failed" in header:
-        raise FitFailed("the training failed by a fault of the server; its log has more")
-    if "error" in header:
-        raise PreconditionFailed(
-            header["error"], field=header["field"], limit=header["limit"], value=header["value"]
-        )
-    return header, payload
+        yield child
+    finally:
+        await child.end()

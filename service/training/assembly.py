@@ -53,7 +53,7 @@ def build_training(
         ready: returns as soon as the extractor answers.
     """
     limits = settings.input_limits
-    fit_process = FitProcess(settings.fit_threads)
+    fit_process = FitProcess(settings.fit_threads, settings.child_silence_seconds)
     views = ViewEmbeddings(database, extractor, limits)
     trainer = Trainer(
         database,
@@ -68,7 +68,9 @@ def build_training(
         views,
         Activations(database, extractor, files, limits),
         backfill,
-        TuningProcess(settings.data_dir / "tuning", settings.tune_threads),
+        TuningProcess(
+            settings.data_dir / "tuning", settings.tune_threads, settings.child_silence_seconds
+        ),
     )
     tails = TailTrainer(database, extractor, parts, settings)
     move = BackboneMove(database, extractor, backfill)

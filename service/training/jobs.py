@@ -47,6 +47,7 @@ class TrainingJobs:
         self._metrics = metrics
         self._running: dict[str, RunningJob] = {}
         self._pausing: set[str] = set()
+        self._closed = False
 
     async def start(self) -> None:
         """Resumes the jobs that the last server left unfinished."""
@@ -62,7 +63,8 @@ class TrainingJobs:
         await self._fit_process.warm_up()
 
     async def close(self) -> None:
-        """Stops fitting; the next server resumes unfinished jobs."""
+        """Stops fitting; the next server resumes unfinished jobs, and those requested later."""
+        self._closed = True
         tasks = [running.task for running in self._running.values() if running.task is not None]
         for task in tasks:
             task.cancel()
@@ -120,7 +122,7 @@ class TrainingJobs:
         finally:
             self._pausing.remove(uid)
             running = self._running.get(uid)
-            if running is not None and running.paused:
+            if running is not None and running.paused and not self._closed:
                 self._resume(running)
 
     async def _start(
@@ -148,7 +150,7 @@ class TrainingJobs:
         running = RunningJob(head, job)
         self._running[head.uid] = running
         running.paused = head.uid in self._pausing and running.spec.fine_tune.wanted
-        if not running.paused:
+        if not running.paused and not self._closed:
             self._begin(running)
         return running
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from asyncio.subprocess import Process
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -15,7 +14,7 @@ from adapters.spec import ViewSet
 from service.concurrency.tasks import to_thread_shielded
 from service.concurrency.tenant_lock import TenantLock
 from service.subprocesses import frames
-from service.subprocesses.process import next_frame, process_of_one_task, send
+from service.subprocesses.process import Child, child_of_one_task
 from service.tuning.task import TuningResult, TuningTask, read_result, read_task, write_task
 
 MakeViews = Callable[[ViewSet], Awaitable[str | None]]
@@ -31,11 +30,13 @@ class TuningProcess:
     Args:
         folder: of all tunings.
         threads: of a process.
+        silence_seconds: of a process without a sign of life, after which it hangs.
     """
 
-    def __init__(self, folder: Path, threads: int) -> None:
+    def __init__(self, folder: Path, threads: int, silence_seconds: float) -> None:
         self._folder = folder
         self._threads = threads
+        self._silence_seconds = silence_seconds
         self._lock = TenantLock()
 
     def acquire(self, tenant: str) -> AbstractAsyncContextManager[None]:
@@ -65,7 +66,7 @@ class TuningProcess:
             PreconditionFailed: nothing can be learned from these examples, or the network cannot
                 be loaded here.
             FitFailed: by a fault of ours.
-            FitterDied: the process ended, for want of memory perhaps.
+            FitterDied: the process ended, for want of memory perhaps, or hung.
         """
         folder = self._folder / job
         result = await asyncio.to_thread(read_result, folder)
@@ -91,22 +92,22 @@ class TuningProcess:
     async def _work(
         self, settings: dict[str, Any], make_views: MakeViews, progress: Progress
     ) -> None:
-        async with process_of_one_task(
-            "service.tuning.worker", self._threads, "the tuning process"
-        ) as process:
-            await _listen(process, settings, make_views, progress)
+        async with child_of_one_task(
+            "service.tuning.worker", self._threads, "the tuning process", self._silence_seconds
+        ) as child:
+            await _listen(child, settings, make_views, progress)
 
 
 async def _listen(
-    process: Process, settings: dict[str, Any], make_views: MakeViews, progress: Progress
+    child: Child, settings: dict[str, Any], make_views: MakeViews, progress: Progress
 ) -> None:
-    await send(process, [frames.pack(settings)])
+    await child.send([frames.pack(settings)])
     while True:
-        header, _ = await next_frame(process)
+        header, _ = await child.next_frame()
         if "progress" in header:
             progress(header["progress"], header["phase"], header.get("tuning"))
         elif "views" in header:
             refusal = await make_views(ViewSet(header["views"], header["count"]))
-            await send(process, [frames.pack({"refusal": refusal})])
+            await child.send([frames.pack({"refusal": refusal})])
         else:
             return

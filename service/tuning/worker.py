@@ -96,7 +96,8 @@ def main() -> None:
         output.write(frames.pack({"progress": share, "phase": phase, "tuning": details}))
 
     try:
-        _work(Settings(**frame[0]), make_views, progress)
+        with output.alive():
+            _work(Settings(**frame[0]), make_views, progress)
     except models.ModelError as error:
         output.write(failure(adapters.InvalidArgument(str(error), field="backbone")))
     except (StoreFailed, StoreFull) as error:

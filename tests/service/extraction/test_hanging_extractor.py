@@ -88,20 +88,20 @@ async def test_backbones_of_a_server_that_is_away_are_known_still(
 async def test_way_that_is_cut_under_load_brings_nothing_but_a_hint_and_answers_again(
     drops: int, way: tuple[Far, Wire, Link]
 ) -> None:
-    there, wire, link = way
+    _, wire, link = way
     names = (f"text {number}" for number in itertools.count())
-    answered = refused = 0
+    hints: list[float | None] = []
+    answered = 0
     progress = asyncio.Event()
     done = False
 
     async def load() -> None:
-        nonlocal answered, refused
+        nonlocal answered
         while not done:
             try:
                 assert isinstance(await embed(link, next(names)), Extracted)
             except Unavailable as error:
-                assert error.retry_after is not None
-                refused += 1
+                hints.append(error.retry_after)
                 await link.until(ready=True)
             else:
                 answered += 1
@@ -117,4 +117,5 @@ async def test_way_that_is_cut_under_load_brings_nothing_but_a_hint_and_answers_
     done = True
     await asyncio.gather(*users)
     assert answered >= drops
-    assert refused >= drops
+    assert len(hints) >= drops
+    assert None not in hints

@@ -45,7 +45,7 @@ def training_process() -> psutil.Process:
 
 @pytest.fixture
 async def fit_process() -> AsyncIterator[FitProcess]:
-    made = FitProcess(1)
+    made = FitProcess(1, 60.0)
     yield made
     await made.close()
 
@@ -150,7 +150,7 @@ async def test_process_computes_on_as_many_threads_as_it_was_given(fit_process: 
     one = training_process()
     assert {one.environ()[name] for name in BLAS_THREAD_VARIABLES} == {"1"}
     await fit_process.close()
-    three = FitProcess(3)
+    three = FitProcess(3, 60.0)
     await three.warm_up()
     found = training_process().environ()
     await three.close()

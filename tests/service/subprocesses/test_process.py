@@ -1,19 +1,126 @@
-"""What the server starts beside itself, it ends itself."""
+"""What the server starts beside itself, it ends itself, also where it hangs or does not start."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
-from service.subprocesses.process import end_process, start_process
+from service.errors import FitterDied
+from service.subprocesses import frames, process
+from service.subprocesses.process import Child, child_of_one_task
+
+SILENCE = 0.2
+
+
+async def start(module: str, silence_seconds: float = 60.0) -> Child:
+    return await Child.start(f"service.{module}.worker", 1, "the process", silence_seconds)
+
+
+async def ask(child: Child, payload: bytes) -> None:
+    await child.send([frames.pack({}, payload)])
+    await child.next_frame()
 
 
 @pytest.mark.costly
 @pytest.mark.parametrize("module", ["fitting", "tuning", "advice"])
 async def test_ctrl_c_in_a_terminal_does_not_reach_a_child(module: str) -> None:
-    process = await start_process(f"service.{module}.worker", threads=1)
+    child = await start(module)
     try:
-        assert os.getpgid(process.pid) != os.getpgid(0)
+        assert os.getpgid(child.pid) != os.getpgid(0)
     finally:
-        await end_process(process)
+        await child.end()
+
+
+@pytest.mark.parametrize("module", ["fitting", "tuning", "advice"])
+@pytest.mark.parametrize("nbytes", [10, 8_000_000])
+async def test_child_that_gives_no_sign_of_life_is_ended_and_named(
+    module: str, nbytes: int
+) -> None:
+    """The pipe takes a small task; of a large one the child has to take something."""
+    child = await start(module, SILENCE)
+    os.kill(child.pid, signal.SIGSTOP)
+    with pytest.raises(FitterDied, match=f"no sign of life for {SILENCE} s") as caught:
+        await ask(child, bytes(nbytes))
+    assert (caught.value.field, caught.value.limit) == ("child_silence_seconds", SILENCE)
+    assert not child.running
+    assert not psutil.pid_exists(child.pid)
+
+
+async def test_task_that_is_called_off_ends_a_child_that_hangs_at_once() -> None:
+    started: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def work() -> None:
+        async with child_of_one_task("service.advice.worker", 1, "it", 10_000.0) as child:
+            os.kill(child.pid, signal.SIGSTOP)
+            started.set_result(child.pid)
+            await child.next_frame()
+
+    task = asyncio.create_task(work())
+    pid = await started
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert task.cancelled()
+    assert not psutil.pid_exists(pid)
+
+
+async def test_child_that_computes_for_long_gives_signs_of_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It computes until the server has heard of it more often than it may be silent."""
+    heard = asyncio.Event()
+    beats = 0
+    read = Child._read
+
+    async def counted(child: Child) -> tuple[dict[str, Any], bytes]:
+        nonlocal beats
+        frame = await read(child)
+        beats += frame[0] == frames.ALIVE
+        if beats == 3:
+            heard.set()
+        return frame
+
+    monkeypatch.setattr(Child, "_read", counted)
+    (tmp_path / "computing.py").write_text(
+        "import sys\n"
+        "from service.subprocesses import frames, main\n"
+        "main.BEAT_SECONDS = 0.001\n"
+        "output = main.begin()\n"
+        "with output.alive():\n"
+        "    frames.read(sys.stdin.buffer)\n"
+        "output.write(frames.pack({'done': True}))\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path.cwd()}")
+    async with child_of_one_task("computing", 1, "it", 60.0) as child:
+        answer = asyncio.create_task(child.next_frame())
+        await heard.wait()
+        await child.send([frames.pack({})])
+        assert await answer == ({"done": True}, b"")
+
+
+async def test_child_that_cannot_be_started_is_an_error_that_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(FitterDied, match="could not be started: No such file"):
+        await start("fitting")
+
+
+async def test_killed_child_that_does_not_end_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As one does that waits for a disk."""
+    monkeypatch.setattr(process, "END_SECONDS", 0.01)
+    child = await start("advice")
+    with monkeypatch.context() as patch:
+        patch.setattr(child._process, "kill", lambda: None)
+        await child.end()
+        assert child.running
+    await child.end()
+    await child._process.wait()

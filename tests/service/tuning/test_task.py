@@ -70,7 +70,7 @@ async def no_views(views: ViewSet) -> str:
 
 
 async def test_result_of_before_a_crash_is_taken_without_tuning_again(tmp_path: Path) -> None:
-    tuner = TuningProcess(tmp_path, threads=1)
+    tuner = TuningProcess(tmp_path, threads=1, silence_seconds=60)
     await tuner.begin("job", task())
     assert read_result(tmp_path / "job") is None
     features = np.ones((3, 4), np.float32)
@@ -84,7 +84,7 @@ async def test_result_of_before_a_crash_is_taken_without_tuning_again(tmp_path: 
 
 
 async def test_folders_of_jobs_that_have_ended_are_removed(tmp_path: Path) -> None:
-    tuner = TuningProcess(tmp_path / "tuning", threads=1)
+    tuner = TuningProcess(tmp_path / "tuning", threads=1, silence_seconds=60)
     await tuner.remove_stale([])
     for job in ("ended", "unfinished", "discarded"):
         await tuner.begin(job, task())
