@@ -118,6 +118,7 @@ class Application(_Requests):
             new_store=settings.new_store,
             reserve_bytes=settings.disk_reserve_bytes,
         )
+        self._database.on_stall = self.readiness.set_store_stalls
         reserve = self._database.reserve
         self.metrics.disk_full.set_function(lambda: reserve.full)
         self.metrics.disk_reserve.set_function(lambda: reserve.nbytes)

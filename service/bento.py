@@ -15,6 +15,7 @@ import bentoml
 from google.protobuf.message import Message
 from prometheus_client import generate_latest
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from service import supervision, supervisor_endpoints
@@ -139,8 +140,16 @@ class Trunkline:
         return reply
 
     async def __is_ready__(self) -> bool:
-        """Answers ``/readyz``."""
-        return self._application is not None and self._application.readiness.ready
+        """Answers ``/readyz``.
+
+        Raises:
+            HTTPException: it is not, with the reasons; BentoML's own words would give none.
+        """
+        if self._application is None:
+            return False
+        if reasons := self._application.readiness.reasons:
+            raise HTTPException(503, f"not ready: {'; '.join(reasons)}")
+        return True
 
     async def __metrics__(self, others: str) -> str:
         """Answers ``/metrics``: BentoML's own and ours.

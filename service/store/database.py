@@ -40,6 +40,7 @@ from service.store.examination import (
     unreadable,
 )
 from service.store.reserve import MIB, NO_ROOM, Reserve
+from service.store.stalls import StallWatch
 from service.store.upgrade import migrate
 
 P = ParamSpec("P")
@@ -67,6 +68,8 @@ class Database:
             labels were normalised, if that was done now.
         reserve: the room that is kept, which knows whether the disk is full.
 
+        on_stall: is called with True when its disk begins to stall, and with False when it goes on.
+
     Raises:
         StartupError: what `examine` raises, or the store cannot be opened, or brought to the newest
             schema.
@@ -83,6 +86,12 @@ class Database:
         self._write_engine = engines.open_engine(url, begin="BEGIN IMMEDIATE")
         self._scarce_engine = engines.open_engine(url, begin="BEGIN IMMEDIATE", files=False)
         self._read_engine = engines.open_engine(url, begin="BEGIN")
+        self.on_stall: Callable[[bool], None] = lambda stalled: None
+        self._reads = StallWatch("reading", self._notify)
+        self._reads.follow(self._read_engine)
+        self._writes = StallWatch("writing", self._notify)
+        self._writes.follow(self._write_engine)
+        self._writes.follow(self._scarce_engine)
         try:
             data_dir.chmod(0o700)  # other users of the machine are no tenants
             drop_stale_journal(data_dir)
@@ -98,6 +107,7 @@ class Database:
         # SQLite refuses a checkpoint at once while another runs, such as one that a commit brings.
         self._writing = threading.Lock()
         self._readers = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="store-reader")
+        self._checkpointer = ThreadPoolExecutor(1, thread_name_prefix="store-checkpoint")
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
         self._writer = threading.Thread(target=self._write_groups, name="store-writer")
@@ -106,7 +116,12 @@ class Database:
     async def read(
         self, function: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
-        """Runs `function(connection, …)` in a read transaction."""
+        """Runs `function(connection, …)` in a read transaction.
+
+        Raises:
+            Unavailable: the disk stalls.
+        """
+        self._reads.admit()
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(
             self._readers, lambda: self._read_now(lambda c: function(c, *args, **kwargs))
@@ -119,7 +134,11 @@ class Database:
 
         If the function raises, its own changes alone are rolled back. A cancelled caller does not
         undo it.
+
+        Raises:
+            Unavailable: the disk stalls, or the store is closed.
         """
+        self._writes.admit()
         return await asyncio.shield(
             asyncio.wrap_future(self._enqueue(lambda c: function(c, *args, **kwargs)))
         )
@@ -128,9 +147,10 @@ class Database:
         """Empties the journal, so that no byte of what was deleted is left on disk.
 
         Raises:
-            Unavailable: readers were in the way for too long.
+            Unavailable: readers were in the way for too long, or the disk stalls.
         """
-        await asyncio.to_thread(self._checkpoint_now)
+        self._writes.admit()
+        await asyncio.get_running_loop().run_in_executor(self._checkpointer, self._checkpoint_now)
 
     def close(self) -> None:
         """Commits what is queued, then releases the directory."""
@@ -144,6 +164,7 @@ class Database:
             if late is not None:
                 late[1].set_exception(Unavailable("the server is shutting down", retry_after=1.0))
         self._readers.shutdown()
+        self._checkpointer.shutdown()
         self._dispose()
 
     def _enqueue(self, function: Callable[[Connection], R]) -> Future[R]:
@@ -155,15 +176,15 @@ class Database:
 
     def _read_now(self, function: Callable[[Connection], R]) -> R:
         try:
-            with self._read_engine.begin() as connection:
+            with self._reads.working(), self._read_engine.begin() as connection:
                 return function(connection)
         except sqlalchemy.exc.SQLAlchemyError as error:
             raise engines.as_failure(error, "read") from error
 
     def _checkpoint_now(self) -> None:
-        with self._writing:
+        with self._writing, self._writes.working():
             try:
-                engines.checkpoint(self._write_engine)
+                engines.checkpoint(self._write_engine, self._writes.step)
             except engines.SqliteError as error:
                 if not engines.lacks_room(error):
                     raise engines.as_failure(error, "written") from error
@@ -172,9 +193,12 @@ class Database:
     def _checkpoint_with_reserve(self) -> None:
         try:
             with self.reserve.released():
-                engines.checkpoint(self._write_engine)
+                engines.checkpoint(self._write_engine, self._writes.step)
         except engines.SqliteError as error:
             raise self._failure(error) from error
+
+    def _notify(self) -> None:
+        self.on_stall(self._reads.stalled or self._writes.stalled)
 
     def _write_groups(self) -> None:
         while (job := self._queue.get()) is not None:
@@ -185,7 +209,8 @@ class Database:
                 last = following is None
                 if following is not None:
                     group.append(following)
-            self._commit(group)
+            with self._writes.working():
+                self._commit(group)
             if last:
                 return
 

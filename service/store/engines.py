@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy
@@ -11,6 +12,8 @@ from sqlalchemy import Connection, Engine, event
 from service.errors import StoredDataDamaged, StoreFailed, Unavailable
 
 BUSY_TIMEOUT_SECONDS = 30
+PATIENCE_SECONDS = 2
+"""For readers in the way of one attempt to empty the journal; far less than a stall."""
 
 SqliteError = (sqlite3.Error, sqlalchemy.exc.SQLAlchemyError)
 
@@ -55,8 +58,10 @@ def open_engine(url: str, *, begin: str, files: bool = True) -> Engine:
     return engine
 
 
-def checkpoint(engine: Engine) -> None:
+def checkpoint(engine: Engine, step: Callable[[], None] = lambda: None) -> None:
     """Moves the journal into the store, and empties it.
+
+    Calls `step` now and then while readers are in the way.
 
     Raises:
         Unavailable: readers were in the way for too long.
@@ -65,8 +70,16 @@ def checkpoint(engine: Engine) -> None:
     if engine.dialect.name != "sqlite":
         return
     connection = engine.raw_connection()
+    cursor = connection.cursor()
+    patience = min(BUSY_TIMEOUT_SECONDS, PATIENCE_SECONDS)
     try:
-        busy, _, _ = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        cursor.execute(f"PRAGMA busy_timeout={1000 * patience}")
+        for _ in range(BUSY_TIMEOUT_SECONDS // PATIENCE_SECONDS or 1):
+            busy, _, _ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            step()
+            if not busy:
+                break
+        cursor.execute(f"PRAGMA busy_timeout={1000 * BUSY_TIMEOUT_SECONDS}")
     finally:
         connection.close()
     if busy:

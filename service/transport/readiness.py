@@ -16,14 +16,25 @@ class Readiness:
     def __init__(self) -> None:
         self.detail: Callable[[], str] = str
         self._extractor_ready = False
+        self._store_stalls = False
         self._draining = False
         self._listeners: list[Callable[[bool], None]] = []
         self._changed = asyncio.Event()
 
     @property
     def ready(self) -> bool:
-        """True while the backbones answer and the server is not stopping."""
-        return self._extractor_ready and not self._draining
+        """True while the backbones and the store answer and the server is not stopping."""
+        return not self.reasons
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why requests cannot be served now; empty if they can."""
+        states = {
+            "the server is stopping": self._draining,
+            "the backbones do not answer": not self._extractor_ready,
+            "the store does not answer, as its disk stalls": self._store_stalls,
+        }
+        return tuple(reason for reason, holds in states.items() if holds)
 
     def listen(self, listener: Callable[[bool], None]) -> None:
         """Calls `listener` now and at every change."""
@@ -38,6 +49,11 @@ class Readiness:
     def set_extractor_ready(self, ready: bool) -> None:
         """Sets whether the extractor is ready."""
         self._extractor_ready = ready
+        self._notify()
+
+    def set_store_stalls(self, stalls: bool) -> None:
+        """Sets whether the store's disk stalls."""
+        self._store_stalls = stalls
         self._notify()
 
     def drain(self) -> None:

@@ -49,7 +49,8 @@ def test_remote_backbone_gives_the_same_and_may_come_and_go(
     address = f"unix:{socket}" if kind == "unix" else f"127.0.0.1:{port}"
     server = start(serve_command(tmp_path / "data", "--extractor", address))
     with server.http() as http:
-        assert http.get("/readyz").status_code == 503
+        reply = http.get("/readyz")
+        assert (reply.status_code, reply.text) == (503, "not ready: the backbones do not answer")
     states = health(server.grpc)
     wait_for(states, serving=False)
     extractor = start(extractor_command(*where))

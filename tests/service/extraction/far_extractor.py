@@ -20,7 +20,7 @@ from trunkline.v1 import extraction_pb2, extraction_pb2_grpc, tails_pb2, tails_p
 class Far(
     extraction_pb2_grpc.ExtractionServiceServicer,
     tails_pb2_grpc.TailServiceServicer,
-    health_pb2_grpc.HealthServicer,
+    health_pb2_grpc.HealthServicer,  # type: ignore[misc]  # it has no types
 ):
     """Lists one backbone, and answers with that fingerprint or another.
 

@@ -1,0 +1,109 @@
+"""Whether the store's threads wait for a disk that stalls.
+
+Nobody can interrupt a thread that waits for a disk, and none of its work may be given to another
+one. So the store has few threads, notices when they stand still, and takes no new work until they
+go on: what waits is bounded by what came in before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Engine, event
+
+from service.errors import Unavailable
+from service.logs import get_logger
+
+STALL_SECONDS = 10.0
+"""Without a step, after which work stalls. On a sound disk SQLite makes many steps a second also in
+long work."""
+RETRY_AFTER = 5.0
+STEPS = 200_000
+"""Instructions of SQLite's machine between two signs; a sign may wait for the interpreter lock."""
+
+log = get_logger(__name__)
+
+
+class StallWatch:
+    """Watches one kind of work in threads, by steps: it begins, ends, and moves on in between.
+
+    Work that has begun and makes no step for `STALL_SECONDS` stalls, until the next step. A timer
+    runs only while there is work.
+
+    Args:
+        kind: what the log calls it.
+        on_change: is called on the event loop when it begins to stall, and when it goes on.
+    """
+
+    def __init__(self, kind: str, on_change: Callable[[], None]) -> None:
+        self.stalled = False
+        self._kind = kind
+        self._on_change = on_change
+        self._lock = threading.Lock()
+        self._working = 0
+        self._last_step = 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def admit(self) -> None:
+        """Lets work be handed to the threads; call it on the event loop.
+
+        Raises:
+            Unavailable: what was handed to them before stalls.
+        """
+        if self.stalled:
+            raise Unavailable(
+                "the store does not answer, as its disk stalls; try again later",
+                field="data_dir",
+                retry_after=RETRY_AFTER,
+            )
+        if self._timer is None:
+            self._loop = asyncio.get_running_loop()
+            self._timer = self._loop.call_later(STALL_SECONDS, self._check)
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Watches the block, in whatever thread."""
+        with self._lock:
+            self._working += 1
+        self.step()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._working -= 1
+            self.step()
+
+    def follow(self, engine: Engine) -> None:
+        """Takes each stretch of SQLite's work on this engine for a step."""
+
+        @event.listens_for(engine, "connect")
+        def _connected(connection: Any, _record: Any) -> None:
+            connection.set_progress_handler(self.step, STEPS)
+
+    def step(self) -> None:
+        """Says that work moves on; any thread may."""
+        self._last_step = time.monotonic()
+        if self.stalled and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._check)
+
+    def _check(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        left = self._last_step + STALL_SECONDS - time.monotonic()
+        stalled = self._working > 0 and left <= 0
+        if self._working and not stalled:
+            self._timer = asyncio.get_running_loop().call_later(left, self._check)
+        if stalled != self.stalled:
+            self.stalled = stalled
+            if stalled:
+                log.error("the store stalls", work=self._kind, seconds=STALL_SECONDS)
+            else:
+                log.info("the store goes on", work=self._kind)
+            self._on_change()
