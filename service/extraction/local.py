@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from numpy.typing import NDArray
 
@@ -41,7 +42,7 @@ class LocalExtractor(Extractor):
         self._resources = SharedResources(settings, metrics)
         self._runners: dict[str, BackboneRunner] = {}
         self._infos: tuple[BackboneInfo, ...] | None = None
-        self._loading = asyncio.Lock()
+        self._changing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._changed = asyncio.Event()
         self._on_readiness: Callable[[bool], None] = lambda ready: None
 
@@ -120,7 +121,7 @@ class LocalExtractor(Extractor):
         self._resources.tails.forget(fingerprint)
 
     async def load_backbone(self, name: str) -> BackboneInfo:
-        async with self._loading:
+        async with self._lock(name):
             if name not in self._runners:
                 try:
                     await self._load(name)
@@ -132,7 +133,7 @@ class LocalExtractor(Extractor):
             return self.backbone(name)
 
     async def unload_backbone(self, name: str) -> None:
-        async with self._loading:
+        async with self._lock(name):
             self.backbone(name)
             runner = self._runners.pop(name)
             self._update()
@@ -141,6 +142,10 @@ class LocalExtractor(Extractor):
             del runner
             await asyncio.to_thread(_give_back_memory)
             log.info("backbone unloaded", backbone=name)
+
+    def _lock(self, name: str) -> asyncio.Lock:
+        """Returns the lock of one backbone: a load that takes long, or hangs, delays no others."""
+        return self._changing.setdefault(name, asyncio.Lock())
 
     async def _each(
         self,

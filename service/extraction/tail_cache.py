@@ -17,6 +17,9 @@ from service.extraction.batching import Batcher, BatchLimits
 from service.logs import get_logger
 from service.metrics import Metrics, TailObserver
 
+LOADS_AT_ONCE = 4
+"""So that one that takes long, or hangs, delays no others."""
+
 log = get_logger(__name__)
 
 
@@ -43,15 +46,18 @@ class TailCache:
     """Gives tails to rows, and loads those that are not there. Lives on one event loop.
 
     A row that wants a cold tail waits here, outside of the backbone's queues, so it is in nobody's
-    way. Loads run one at a time, in fair order of tenants. A tail in use is never dropped, but it
+    way. A few loads run at once, begun in fair order of tenants. A tail in use is never dropped, but it
     may be retired: then it takes no new rows and goes with its last one, so that no tenant's
     endless rows keep another's tail out.
 
     Args:
-        max_bytes: of all loaded tails; the one just loaded may for a moment exceed it.
+        max_bytes: of all loaded tails; those just loaded may for a moment exceed it.
+        loads_at_once: the most loads under way.
     """
 
-    def __init__(self, max_bytes: int, metrics: Metrics) -> None:
+    def __init__(
+        self, max_bytes: int, metrics: Metrics, loads_at_once: int = LOADS_AT_ONCE
+    ) -> None:
         self._max_bytes = max_bytes
         self._metrics = metrics
         self._bytes = 0
@@ -59,10 +65,14 @@ class TailCache:
         self._retired: set[TailSlot] = set()
         self._closings: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
-        self._loading = asyncio.Lock()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="tails")
+        self._loading: set[TailSlot] = set()
+        self._placing = asyncio.Lock()
+        self._threads = ThreadPoolExecutor(loads_at_once, thread_name_prefix="tails")
+        self._closer = ThreadPoolExecutor(1, thread_name_prefix="tails-close")
         self._loads: Batcher[TailSlot, None] = Batcher(
-            self._load, BatchLimits(max_rows=1, max_cost=1), TailObserver(metrics)
+            self._load,
+            BatchLimits(max_rows=1, max_cost=1, concurrency=loads_at_once),
+            TailObserver(metrics),
         )
 
     @asynccontextmanager
@@ -108,10 +118,9 @@ class TailCache:
         """Releases a backbone's tails, as soon as the last rows have left them."""
         for slot in [slot for slot in self._slots.values() if slot.backbone is backbone]:
             self._retire(slot)
-        while any(slot.backbone is backbone for slot in self._retired):
+        # One may still be loaded for rows that have left.
+        while any(slot.backbone is backbone for slot in (*self._retired, *self._loading)):
             await self._change()
-        async with self._loading:
-            pass  # nor is one of them still being loaded for rows that have left
 
     def forget(self, fingerprint: str) -> None:
         """Releases a tail that is deleted, as soon as the last rows have left it."""
@@ -121,17 +130,21 @@ class TailCache:
     async def close(self) -> None:
         """Stops loading tails."""
         await self._loads.close()
-        await asyncio.to_thread(self._thread.shutdown)
+        for threads in (self._threads, self._closer):
+            await asyncio.to_thread(threads.shutdown)
 
     async def _load(self, slots: Sequence[TailSlot]) -> Sequence[Exception | None]:
         (slot,) = slots
-        async with self._loading:
-            try:
-                await self._fill(slot)
-            except Exception as error:
-                self._forget(slot)
-                self._metrics.tail_loads.labels("failed").inc()
-                return [_as_failure(slot.ref, error)]
+        self._loading.add(slot)
+        try:
+            await self._fill(slot)
+        except Exception as error:
+            self._forget(slot)
+            self._metrics.tail_loads.labels("failed").inc()
+            return [_as_failure(slot.ref, error)]
+        finally:
+            self._loading.remove(slot)
+            self._changed.set()
         self._metrics.tail_loads.labels("loaded").inc()
         return [None]
 
@@ -139,21 +152,22 @@ class TailCache:
         if slot.retired:
             raise _not_wanted(slot.ref)
         tail = await self._open(slot)
-        self._count(tail.nbytes)
-        try:
-            self._check(slot.ref, tail)
-            await self._make_room(slot)
-            if slot.retired or not slot.users:
-                raise _not_wanted(slot.ref)
-        except Exception:
-            await self._close(tail)
-            raise
-        slot.tail = tail
+        async with self._placing:  # two that wait for room would wait for each other
+            self._count(tail.nbytes)
+            try:
+                self._check(slot.ref, tail)
+                await self._make_room(slot)
+                if slot.retired or not slot.users:
+                    raise _not_wanted(slot.ref)
+            except Exception:
+                await self._close(tail)
+                raise
+            slot.tail = tail
 
     async def _open(self, slot: TailSlot) -> LoadedTail:
         data = await slot.ref.read()
         return await asyncio.get_running_loop().run_in_executor(
-            self._thread, slot.backbone.load_tail, data
+            self._threads, slot.backbone.load_tail, data
         )
 
     def _check(self, ref: TailRef, tail: LoadedTail) -> None:
@@ -224,7 +238,7 @@ class TailCache:
 
     async def _close(self, tail: LoadedTail) -> None:
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, tail.close)
+            await asyncio.get_running_loop().run_in_executor(self._closer, tail.close)
         except Exception:
             log.exception("tail cannot be closed", tail=tail.fingerprint)
         self._count(-tail.nbytes)

@@ -127,6 +127,30 @@ async def test_others_serve_and_stay_ready_while_one_is_loaded(site: StartServer
         assert set(s.readiness) == {True}
 
 
+async def test_load_that_hangs_delays_no_other_backbones(
+    site: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with site() as s:
+        go_on = threading.Event()
+
+        def load(name: str, **values: object) -> TinyBackbone:
+            if name == "tiny/slow":
+                assert go_on.wait(60)
+            return s.load(name, **values)
+
+        monkeypatch.setattr(local, "load_backbone", load)
+        slow = asyncio.create_task(s.extractor.load_backbone("tiny/slow"))
+        await asyncio.sleep(0)
+        try:
+            assert (await s.extractor.load_backbone("tiny/other")).name == "tiny/other"
+            await s.extractor.unload_backbone("tiny/text")
+            assert s.names() == ["tiny/other"]
+            assert not slow.done()
+        finally:
+            go_on.set()
+        assert (await slow).name == "tiny/slow"
+
+
 async def test_unknown_backbone_is_an_invalid_request(site: StartServer) -> None:
     async with site() as s:
         s.errors["nonesuch"] = UnknownBackbone("unknown backbone 'nonesuch'")

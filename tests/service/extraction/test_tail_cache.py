@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from prometheus_client import generate_latest
 
+from models.backbone import LoadedTail
 from models.tails import tail_fingerprint
 from service.errors import BackboneFailed, NotFound, PreconditionFailed
 from service.extraction import TailRef
@@ -23,9 +27,9 @@ SIZE = len(tail_file(1))
 class TailSetup:
     """A cache, and the files that its tails come from. Reading waits while `go` is not set."""
 
-    def __init__(self, tails: int = 2) -> None:
+    def __init__(self, tails: int = 2, loads_at_once: int = 1) -> None:
         self.metrics = Metrics(5)
-        self.cache = TailCache(tails * SIZE, self.metrics)
+        self.cache = TailCache(tails * SIZE, self.metrics, loads_at_once)
         self.backbone = TinyBackbone()
         self.reads: list[str] = []
         self.changes = Changes()
@@ -247,6 +251,57 @@ async def test_tenants_take_turns_with_loads(tails: TailSetup) -> None:
     assert await one == 99
     await asyncio.gather(*many)
     assert tails.reads.index(tails.tail(99).fingerprint) <= 2
+
+
+@pytest.mark.parametrize("what", ["reading", "opening"])
+async def test_load_that_takes_long_delays_no_others(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tails, go_on = TailSetup(tails=9, loads_at_once=4), asyncio.Event()
+    load_tail, opened = tails.backbone.load_tail, threading.Event()
+
+    async def read_slowly() -> bytes:
+        await go_on.wait()
+        return tail_file(1)
+
+    def open_slowly(data: bytes) -> LoadedTail:
+        if data == tail_file(1):
+            assert opened.wait(60)
+        return load_tail(data)
+
+    slow = tails.tail(1)
+    if what == "reading":
+        slow = TailRef(slow.fingerprint, read_slowly)
+    monkeypatch.setattr(tails.backbone, "load_tail", open_slowly)
+    late = [asyncio.create_task(tails.use(slow, tenant)) for tenant in "ab"]
+    await asyncio.sleep(0)
+    others = [await tails.use(tails.tail(number)) for number in range(2, 8)]
+    assert others == [2, 3, 4, 5, 6, 7]
+    assert not any(row.done() for row in late)
+    go_on.set()
+    opened.set()
+    assert await asyncio.gather(*late) == [1, 1]
+    await tails.cache.drop(tails.backbone)
+    await tails.cache.close()
+
+
+@given(
+    tails=st.integers(1, 3),
+    wanted=st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 6)), max_size=20),
+)
+@settings(max_examples=30)
+def test_loads_at_once_end_for_all_rows_also_where_few_tails_fit(
+    tails: int, wanted: list[tuple[str, int]]
+) -> None:
+    async def use_all() -> None:
+        made = TailSetup(tails, loads_at_once=4)
+        rows = (made.use(made.tail(number), tenant) for tenant, number in wanted)
+        assert await asyncio.gather(*rows) == [number for _, number in wanted]
+        await made.cache.drop(made.backbone)
+        assert made.metric("tail_cache_bytes") == 0
+        await made.cache.close()
+
+    asyncio.run(use_all())
 
 
 async def test_tail_that_nobody_waits_for_any_more_is_not_loaded(tails: TailSetup) -> None:

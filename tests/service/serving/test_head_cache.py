@@ -184,3 +184,28 @@ async def test_malformed_name_is_refused(watched: WatchedDatabase) -> None:
     cache = HeadCache(watched, BIG, Metrics(1))
     with pytest.raises(InvalidName):
         await cache.active("acme/defects")
+
+
+async def test_load_that_takes_long_delays_no_other_heads(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("slow", *"abcdef"):
+        await database.write(add_head, name)
+    cache, go_on = HeadCache(database, BIG, Metrics(1)), threading.Event()
+    get_head = stored_heads.get_head
+
+    def get_slowly(connection: Connection, tenant: str, head: str) -> Any:
+        if head == "slow":
+            assert go_on.wait(60)
+        return get_head(connection, tenant, head)
+
+    monkeypatch.setattr(stored_heads, "get_head", get_slowly)
+    slow = asyncio.create_task(cache.active("tenants/acme/heads/slow"))
+    await asyncio.sleep(0)
+    try:
+        others = [await cache.active(f"tenants/acme/heads/{name}") for name in "abcdef"]
+        assert [head.version for head in others] == [1] * 6
+        assert not slow.done()
+    finally:
+        go_on.set()
+    assert (await slow).version == 1
