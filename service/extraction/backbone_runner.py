@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import models
 from models import Backbone, PreparedInput
-from service.errors import BackboneFailed, InvalidRequest
+from service.errors import BackboneFailed, InvalidRequest, Unavailable
 from service.extraction import BackboneInfo, Extracted, TailRef
 from service.extraction.batching import Batcher, BatchLimits
 from service.extraction.forward_pass import Item, run_batch
@@ -26,6 +26,7 @@ from service.metrics import BackboneObserver, DecodeObserver
 from service.requests.inputs import RawInput
 
 STUCK_SECONDS = 30.0
+RETRY_AFTER = 5.0
 CLOSE_SECONDS = 5.0
 DECODED_BATCHES = 4
 
@@ -77,6 +78,7 @@ class BackboneRunner:
         self.backbone = backbone
         self._tails = resources.tails
         self._decoders = resources.decoders
+        self._passes = resources.device_passes(backbone)
         metrics = resources.metrics
         self._health = Health(backbone.name, self._probe, on_change, metrics)
         self._failures = metrics.backbone_failures.labels(backbone.name)
@@ -96,7 +98,7 @@ class BackboneRunner:
             self._forward,
             limits,
             BackboneObserver(metrics, backbone.name),
-            semaphore=resources.device_semaphore(backbone),
+            semaphore=self._passes.semaphore,
         )
 
     @property
@@ -161,6 +163,20 @@ class BackboneRunner:
         await self._make_cut_ready()
         _, ran = await self._pass_through(tenant, raw, deadline, to_cut=True)
         return ran.value
+
+    def check_passes(self) -> None:
+        """Refuses rows while every pass on the device hangs, be they of this backbone or another.
+
+        Raises:
+            Unavailable: they would wait for one of them to end.
+        """
+        if self._passes.all_hang:
+            raise Unavailable(
+                f"backbone: forward passes on {self.backbone.device} hang; try again later",
+                field="backbone",
+                value=self.backbone.name,
+                retry_after=RETRY_AFTER,
+            )
 
     @contextmanager
     def busy(self, rows: int) -> Iterator[None]:
@@ -258,7 +274,15 @@ class BackboneRunner:
     async def _forward(self, batch: Sequence[_Row]) -> Sequence[_Ran | Exception]:
         loop = asyncio.get_running_loop()
         started = loop.time()
-        stuck = loop.call_later(STUCK_SECONDS, self._health.record, False)
+        hangs = False
+
+        def hang() -> None:
+            nonlocal hangs
+            hangs = True
+            self._passes.hanging += 1
+            self._health.record(False)
+
+        stuck = loop.call_later(STUCK_SECONDS, hang)
         try:
             with self._tails.pin([row.slot for row in batch if row.slot is not None]):
                 result = await loop.run_in_executor(
@@ -266,6 +290,7 @@ class BackboneRunner:
                 )
         finally:
             stuck.cancel()
+            self._passes.hanging -= hangs
         seconds = loop.time() - started
         if result.raised:
             self._failures.inc()

@@ -170,7 +170,9 @@ class LocalExtractor(Extractor):
                 value=backbone.name,
                 retry_after=1.0,
             )
-        return self._runners[backbone.name]
+        runner = self._runners[backbone.name]
+        runner.check_passes()
+        return runner
 
     async def _load(self, name: str) -> None:
         """Loads a backbone and adds it once it is warm."""

@@ -26,6 +26,25 @@ sorted into length buckets, which run one after the other; what bounds its time 
 BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
 
 
+class DevicePasses:
+    """The passes that may run at once on a device, and how many of them hang.
+
+    Attributes:
+        semaphore: bounds them; first come, first served: backbones take turns, batch by batch.
+        hanging: those that hold it for too long; whoever notices it counts them.
+    """
+
+    def __init__(self, passes: int) -> None:
+        self.semaphore = asyncio.Semaphore(passes)
+        self.hanging = 0
+        self._passes = passes
+
+    @property
+    def all_hang(self) -> bool:
+        """Whether nothing can run until one of them ends."""
+        return self.hanging >= self._passes
+
+
 class SharedResources:
     """Limits of batches, and what backbones share. Lives on one event loop.
 
@@ -37,7 +56,7 @@ class SharedResources:
     def __init__(self, settings: ExtractorSettings, metrics: Metrics) -> None:
         self._settings = settings
         self._decode_threads = settings.decode_threads or max(1, (os.cpu_count() or 1) // 2)
-        self._semaphores: dict[str, asyncio.Semaphore] = {}
+        self._devices: dict[str, DevicePasses] = {}
         self.metrics = metrics
         self.decoders = ThreadPoolExecutor(self._decode_threads, thread_name_prefix="decode")
         self.tails = TailCache(settings.tail_cache_bytes, metrics)
@@ -77,13 +96,10 @@ class SharedResources:
             concurrency=self._passes(backbone.device),
         )
 
-    def device_semaphore(self, backbone: Backbone) -> asyncio.Semaphore:
-        """Returns the semaphore that bounds the passes at once on a backbone's device.
-
-        It is first come, first served: backbones take turns, batch by batch.
-        """
+    def device_passes(self, backbone: Backbone) -> DevicePasses:
+        """Returns the passes on a backbone's device, which all backbones there share."""
         passes = self._passes(backbone.device)
-        return self._semaphores.setdefault(backbone.device, asyncio.Semaphore(passes))
+        return self._devices.setdefault(backbone.device, DevicePasses(passes))
 
     async def close(self) -> None:
         """Ends the threads."""

@@ -46,8 +46,8 @@ class TailCache:
     """Gives tails to rows, and loads those that are not there. Lives on one event loop.
 
     A row that wants a cold tail waits here, outside of the backbone's queues, so it is in nobody's
-    way. A few loads run at once, begun in fair order of tenants. A tail in use is never dropped, but it
-    may be retired: then it takes no new rows and goes with its last one, so that no tenant's
+    way. A few loads run at once, begun in fair order of tenants. A tail in use is never dropped,
+    but it may be retired: then it takes no new rows and goes with its last one, so that no tenant's
     endless rows keep another's tail out.
 
     Args:

@@ -18,7 +18,13 @@ from prometheus_client import generate_latest
 from models import InvalidInput, Modality, PreparedInput
 from service import config
 from service.config import ExtractorSettings, load_settings
-from service.errors import BackboneFailed, InvalidRequest, PreconditionFailed, QueueFull
+from service.errors import (
+    BackboneFailed,
+    InvalidRequest,
+    PreconditionFailed,
+    QueueFull,
+    Unavailable,
+)
 from service.extraction import Extracted, backbone_runner, health, local
 from service.extraction.batching import Batcher
 from service.extraction.local import LocalExtractor
@@ -170,7 +176,7 @@ async def test_broken_backbone_stays_unready_and_is_still_answered(site: SiteMak
         assert 'trunkline_backbone_failures_total{backbone="tiny/text"} 2.0' in metrics
 
 
-async def test_pass_that_hangs_makes_unready_until_it_ends_and_no_longer(
+async def test_pass_that_hangs_makes_unready_and_refuses_until_it_ends_and_no_longer(
     site: SiteMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop = asyncio.get_running_loop()
@@ -190,13 +196,16 @@ async def test_pass_that_hangs_makes_unready_until_it_ends_and_no_longer(
 
     monkeypatch.setattr(backbone_runner, "STUCK_SECONDS", 1234.5)
     monkeypatch.setattr(loop, "call_later", watched)
-    async with site() as s:
+    async with site(passes=1) as s:
         s.backbone.open.clear()
         held = asyncio.create_task(s.embed("a"))
         await s.changes.until(lambda: bool(s.backbone.batches))
         assert s.extractor.ready
         let_time_pass()
         assert not s.extractor.ready
+        with pytest.raises(Unavailable, match="forward passes on cpu hang") as caught:
+            await s.embed("b")
+        assert (caught.value.field, caught.value.retry_after) == ("backbone", 5.0)
         s.backbone.open.set()
         assert vector((await held)[0]) == vector_of("a").tolist()
         assert s.extractor.ready
