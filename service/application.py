@@ -113,12 +113,13 @@ class Application(_Requests):
 
     def __init__(self, settings: ServerSettings) -> None:
         super().__init__(settings)
+        self._data_dir = settings.data_dir
         self._database = Database(
             settings.data_dir,
             new_store=settings.new_store,
             reserve_bytes=settings.disk_reserve_bytes,
         )
-        self._database.on_stall = self.readiness.set_store_stalls
+        self._database.on_stall = self._on_stall
         reserve = self._database.reserve
         self.metrics.disk_full.set_function(lambda: reserve.full)
         self.metrics.disk_reserve.set_function(lambda: reserve.nbytes)
@@ -225,6 +226,13 @@ class Application(_Requests):
         await self._jobs.start()
         await self._live.start()
         await self._extractor.start(self.readiness.set_extractor_ready)
+
+    def _on_stall(self, stalls: bool) -> None:
+        if stalls:
+            log.error("the store stalls", data_dir=str(self._data_dir))
+        else:
+            log.info("the store goes on", data_dir=str(self._data_dir))
+        self.readiness.set_store_stalls(stalls)
 
     async def warm_up(self) -> None:
         """Starts what the first training needs, so that it does not wait for it."""

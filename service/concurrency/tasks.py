@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
 
@@ -20,16 +19,6 @@ async def gather_or_raise(work: Sequence[Coroutine[Any, Any, R]]) -> list[R]:
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
-
-
-async def to_thread_shielded(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Runs a function in a thread; a caller who is cancelled waits until it has ended."""
-    work = asyncio.create_task(asyncio.to_thread(function, *args, **kwargs))
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await asyncio.wait([work])
-        raise
 
 
 class UninterruptedTasks:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence, Set
 from dataclasses import replace
 
@@ -182,7 +181,7 @@ class Examples:
         errors, needed = await self._database.write(_delete, head.uid, digests)
         self._embeddings.purge(head.tenant, needed)
         self._live.outdate(head.uid)
-        await asyncio.to_thread(self._activations.forget, head.uid, list(needed))
+        await self._activations.threads.run(self._activations.forget, head.uid, list(needed))
         return errors
 
     async def _store(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from service.concurrency.tasks import UninterruptedTasks
@@ -90,8 +89,9 @@ class Forgetting:
             head = await self._database.read(stored_heads.require_head, head.uid)
             plan = await self._database.read(stored_forgetting.plan, head.uid, digests)
             new = await self._refit(head, plan) if plan.refit else None
+            files = self._parts.activations
             # Files first: after a crash in between they would be left, and nobody ask for them.
-            await asyncio.to_thread(self._parts.activations.forget, head.uid, plan.known)
+            await files.threads.run(files.forget, head.uid, plan.known)
             forgotten = await self._database.write(stored_forgetting.forget, head.uid, plan, new)
             self._purge(head, forgotten)
             await self._live.forget(head.uid)

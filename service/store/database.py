@@ -87,9 +87,9 @@ class Database:
         self._scarce_engine = engines.open_engine(url, begin="BEGIN IMMEDIATE", files=False)
         self._read_engine = engines.open_engine(url, begin="BEGIN")
         self.on_stall: Callable[[bool], None] = lambda stalled: None
-        self._reads = StallWatch("reading", self._notify)
+        self._reads = StallWatch(self._notify)
         self._reads.follow(self._read_engine)
-        self._writes = StallWatch("writing", self._notify)
+        self._writes = StallWatch(self._notify)
         self._writes.follow(self._write_engine)
         self._writes.follow(self._scarce_engine)
         try:

@@ -17,7 +17,6 @@ from typing import Any
 from sqlalchemy import Engine, event
 
 from service.errors import Unavailable
-from service.logs import get_logger
 
 STALL_SECONDS = 10.0
 """Without a step, after which work stalls. On a sound disk SQLite makes many steps a second also in
@@ -25,8 +24,6 @@ long work."""
 RETRY_AFTER = 5.0
 STEPS = 200_000
 """Instructions of SQLite's machine between two signs; a sign may wait for the interpreter lock."""
-
-log = get_logger(__name__)
 
 
 class StallWatch:
@@ -36,13 +33,11 @@ class StallWatch:
     runs only while there is work.
 
     Args:
-        kind: what the log calls it.
         on_change: is called on the event loop when it begins to stall, and when it goes on.
     """
 
-    def __init__(self, kind: str, on_change: Callable[[], None]) -> None:
+    def __init__(self, on_change: Callable[[], None]) -> None:
         self.stalled = False
-        self._kind = kind
         self._on_change = on_change
         self._lock = threading.Lock()
         self._working = 0
@@ -102,8 +97,4 @@ class StallWatch:
             self._timer = asyncio.get_running_loop().call_later(left, self._check)
         if stalled != self.stalled:
             self.stalled = stalled
-            if stalled:
-                log.error("the store stalls", work=self._kind, seconds=STALL_SECONDS)
-            else:
-                log.info("the store goes on", work=self._kind)
             self._on_change()

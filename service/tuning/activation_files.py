@@ -23,6 +23,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from service.concurrency.file_threads import FileThreads
 from service.errors import PreconditionFailed, StoreFull
 from service.logs import get_logger
 from service.store.view_digests import PREFIX
@@ -59,11 +60,15 @@ class ActivationFiles:
     Args:
         folder: is made with the first rows; what a crash left half-written in it is deleted.
         max_bytes: of all files. Those of heads that were tuned longest ago go first.
+
+    Attributes:
+        threads: to call them in.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
+        self.threads = FileThreads("activations")
         self._lock = threading.Lock()
         for part in folder.rglob(f"*{PART}"):
             part.unlink()

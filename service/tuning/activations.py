@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Container, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -11,7 +10,6 @@ from numpy.typing import NDArray
 from adapters import Progress
 from models import InputLimits, Modality
 from service.concurrency.retry import retry_when_full
-from service.concurrency.tasks import to_thread_shielded
 from service.embedding.image_views import with_views
 from service.errors import Aborted, PreconditionFailed, QueueFull, Unavailable
 from service.extraction import BackboneInfo, Extractor
@@ -65,7 +63,7 @@ class Activations:
             QueueFull, Unavailable: the extractor took no rows for long.
         """
         key = Key(backbone.fingerprint, head.uid, prepared)
-        known = await asyncio.to_thread(self.files.known, key)
+        known = await self.files.threads.run(self.files.known, key)
         wanted = {digest: {digest, *view_digests(digest, views, flips=flips)} for digest in digests}
         missing = [digest for digest, names in wanted.items() if not known.issuperset(names)]
         if not missing:
@@ -73,14 +71,14 @@ class Activations:
         rows_missing = sum(len(wanted[digest] - known) for digest in missing)
         nbytes = await self._measure(head, backbone, missing, prepared=prepared)
         nbytes = nbytes * rows_missing // len(missing)
-        await asyncio.to_thread(self.files.make_room, key, nbytes)
+        await self.files.threads.run(self.files.make_room, key, nbytes)
         done = 0
         for part in _parts(missing, max(1, ROWS_AT_ONCE // (1 + views))):
             progress(done / len(missing), "computing activations")
             rows = await self._compute(
                 head, backbone, part, views, known, flips=flips, prepared=prepared
             )
-            await to_thread_shielded(self.files.add, key, rows)
+            await self.files.threads.run_shielded(self.files.add, key, rows)
             done += len(part)
         return key
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -11,7 +10,7 @@ from typing import Any
 
 from adapters import Progress
 from adapters.spec import ViewSet
-from service.concurrency.tasks import to_thread_shielded
+from service.concurrency.file_threads import FileThreads
 from service.concurrency.tenant_lock import TenantLock
 from service.subprocesses import frames
 from service.subprocesses.process import Child, child_of_one_task
@@ -38,6 +37,7 @@ class TuningProcess:
         self._threads = threads
         self._silence_seconds = silence_seconds
         self._lock = TenantLock()
+        self._files = FileThreads("tuning")
 
     def acquire(self, tenant: str) -> AbstractAsyncContextManager[None]:
         """Acquires the process for one tuning, fairly by tenant."""
@@ -45,11 +45,11 @@ class TuningProcess:
 
     async def task(self, job: str) -> TuningTask | None:
         """Returns what a job began with before a restart; None for a new one."""
-        return await asyncio.to_thread(read_task, self._folder / job)
+        return await self._files.run(read_task, self._folder / job)
 
     async def begin(self, job: str, task: TuningTask) -> None:
         """Stores what a job begins with."""
-        await to_thread_shielded(write_task, self._folder / job, task)
+        await self._files.run_shielded(write_task, self._folder / job, task)
 
     async def run(
         self, job: str, settings: Mapping[str, Any], progress: Progress, make_views: MakeViews
@@ -69,18 +69,18 @@ class TuningProcess:
             FitterDied: the process ended, for want of memory perhaps, or hung.
         """
         folder = self._folder / job
-        result = await asyncio.to_thread(read_result, folder)
+        result = await self._files.run(read_result, folder)
         if result is None:
             await self._work(
                 {**settings, "folder": str(folder), "threads": self._threads}, make_views, progress
             )
-            result = await asyncio.to_thread(read_result, folder)
+            result = await self._files.run(read_result, folder)
         assert result is not None
         return result
 
     async def delete(self, job: str) -> None:
         """Deletes a job's folder."""
-        await asyncio.to_thread(shutil.rmtree, self._folder / job, ignore_errors=True)
+        await self._files.run(shutil.rmtree, self._folder / job, ignore_errors=True)
 
     async def remove_stale(self, jobs: Collection[str]) -> None:
         """Deletes the folders of all other jobs."""

@@ -122,7 +122,8 @@ class TailTrainer:
     async def remove_stale(self, jobs: list[str]) -> None:
         """Deletes what all other jobs have stored, and stale activations that a crash left."""
         await self._tuning_process.remove_stale(jobs)
-        for uid in await asyncio.to_thread(self._parts.activations.files.heads):
+        files = self._parts.activations.files
+        for uid in await files.threads.run(files.heads):
             await self._retain(uid)
 
     async def clean_up(self, uid: str, job: str) -> None:
@@ -132,11 +133,13 @@ class TailTrainer:
 
     async def forget_head(self, uid: str) -> None:
         """Deletes the activations of a head that was deleted."""
-        await asyncio.to_thread(self._parts.activations.files.drop, uid)
+        files = self._parts.activations.files
+        await files.threads.run(files.drop, uid)
 
     async def _retain(self, uid: str) -> None:
         digests = await self._database.read(stored_examples.all_digests, uid)
-        await asyncio.to_thread(self._parts.activations.files.retain, uid, digests)
+        files = self._parts.activations.files
+        await files.threads.run(files.retain, uid, digests)
 
     async def _tune(
         self,

@@ -7,7 +7,8 @@ import threading
 
 import pytest
 
-from service.concurrency.tasks import gather_or_raise, to_thread_shielded
+from service.concurrency.file_threads import THREADS, FileThreads
+from service.concurrency.tasks import gather_or_raise
 from service.errors import Unavailable
 
 
@@ -43,7 +44,7 @@ async def test_who_is_cancelled_waits_for_what_must_not_be_left_half_way() -> No
         assert go.wait(60)
         ended.set()
 
-    running = asyncio.create_task(to_thread_shielded(work))
+    running = asyncio.create_task(FileThreads("files").run_shielded(work))
     await asyncio.to_thread(begun.wait, 60)
     running.cancel()
     await asyncio.sleep(0)
@@ -52,3 +53,13 @@ async def test_who_is_cancelled_waits_for_what_must_not_be_left_half_way() -> No
     with pytest.raises(asyncio.CancelledError):
         await running
     assert ended.is_set()
+
+
+async def test_files_that_a_disk_holds_up_leave_the_threads_that_all_share_alone() -> None:
+    files, go_on = FileThreads("files"), threading.Event()
+    held = [asyncio.create_task(files.run(go_on.wait, 60)) for _ in range(50)]
+    await asyncio.sleep(0)
+    named = [thread for thread in threading.enumerate() if thread.name.startswith("files_")]
+    assert len(named) == THREADS
+    go_on.set()
+    assert await asyncio.gather(*held) == [True] * 50
