@@ -18,7 +18,7 @@ import httpx
 from drills.common.drill import Drill, Outcome
 from drills.common.servers import TEXTS, both_ways, children, server, serving
 from tests.e2e.processes import Running, extractor_command
-from tests.e2e.transports import Grpc, Refused, Rest, text
+from tests.e2e.transports import METHODS, Grpc, Refused, Rest, text
 from trunkline.v1 import heads_pb2
 
 PROMISE = (
@@ -197,13 +197,20 @@ async def _stopped_fit(watched: Watched) -> AsyncIterator[str]:
     (fitter,) = children(watched.running, "service.fitting.worker")
     fitter.suspend()
     try:
-        rest = watched.ways[1]  # which answers when the training has been stored
-        request = heads_pb2.TrainHeadRequest(head=HEAD)
-        reply = await asyncio.to_thread(rest.call, "TrainHead", request)
-        yield reply.training.name
+        yield await asyncio.to_thread(_begin_training, watched.ways[0])
     finally:
         if fitter.is_running():
             fitter.kill()
+
+
+def _begin_training(way: Grpc) -> str:
+    """Begins a training and leaves it; gives its name."""
+    method = METHODS["TrainHead"]
+    watch = way.channel.unary_stream(method.path, None, method.response.FromString)
+    told = watch(heads_pb2.TrainHeadRequest(head=HEAD).SerializeToString(), timeout=60)
+    name: str = next(told).training.name
+    told.cancel()
+    return name
 
 
 def _train(running: Running) -> None:

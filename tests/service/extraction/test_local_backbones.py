@@ -16,7 +16,7 @@ from models import BackboneError, PreparedInput, RawInput, UnknownBackbone, Weig
 from service import config
 from service.config import ExtractorSettings, load_settings
 from service.errors import InvalidRequest, InvalidSettings, PreconditionFailed, Unavailable
-from service.extraction import BackboneInfo, Extracted, local
+from service.extraction import BackboneInfo, Extracted, backbone_runner, local
 from service.extraction.local import LocalExtractor
 from service.metrics import Metrics
 from tests.service import tiny_backbone
@@ -279,6 +279,28 @@ async def test_backbones_share_the_passes_on_the_device(site: StartServer) -> No
         await asyncio.gather(first, more, *others)
         # They gathered while the other backbone had the device.
         assert [sorted(batch) for batch in s.loaded[1].batches] == [["b", "c", "d"]]
+
+
+async def test_pass_that_hangs_refuses_rows_of_all_backbones_on_its_device_until_it_ends(
+    site: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backbone_runner, "STUCK_SECONDS", 0.0)
+    async with site(backbone=NAMES, passes=1) as s:
+        unready = asyncio.Event()
+        s.extractor._on_readiness = lambda ready: None if ready else unready.set()
+        s.loaded[0].open.clear()
+        held = asyncio.create_task(s.embed("a"))
+        await unready.wait()
+        monkeypatch.setattr(backbone_runner, "STUCK_SECONDS", 10_000.0)
+        for name in NAMES:
+            with pytest.raises(Unavailable, match="hang; try again later") as caught:
+                await s.embed("b", info(name))
+            assert caught.value.retry_after == 5.0
+        s.loaded[0].open.set()
+        await held
+        assert s.extractor.ready
+        for name in NAMES:
+            assert (await s.embed("b", info(name))).vector.tolist() == vector_of("b").tolist()
 
 
 @pytest.mark.parametrize(

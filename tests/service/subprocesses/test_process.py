@@ -6,15 +6,21 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
+from adapters.progress import ignore_progress
+from adapters.spec import ViewSet
+from service.advice.process import AdviceTask, compare_options
 from service.errors import FitterDied
 from service.subprocesses import frames, process
 from service.subprocesses.process import Child, child_of_one_task
+from service.tuning.process import TuningProcess
 
 SILENCE = 0.2
 
@@ -124,3 +130,35 @@ async def test_killed_child_that_does_not_end_is_not_waited_for(
         assert child.running
     await child.end()
     await child._process.wait()
+
+
+async def compare(folder: Path) -> object:
+    rows = np.zeros((4, 2), np.float32)
+    task = AdviceTask({"tiny/text": rows}, ["a", "b", "c", "d"], ["x", "x", "y", "y"], seed=0)
+    return await compare_options(task, 1, SILENCE)
+
+
+async def tune(folder: Path) -> object:
+    async def no_views(views: ViewSet) -> str:
+        return f"{views} cannot be made"
+
+    return await TuningProcess(folder, 1, SILENCE).run("job", {}, ignore_progress, no_views)
+
+
+@pytest.mark.parametrize("work", [compare, tune])
+async def test_advice_and_tuning_end_with_the_reason_where_their_process_hangs(
+    work: Callable[[Path], Awaitable[object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one does that never gets as far as its first step."""
+    started: list[Child] = []
+    real = Child.start
+
+    async def start_and_stop(*arguments: Any) -> Child:
+        started.append(await real(*arguments))
+        os.kill(started[-1].pid, signal.SIGSTOP)
+        return started[-1]
+
+    monkeypatch.setattr(Child, "start", start_and_stop)
+    with pytest.raises(FitterDied, match="gave no sign of life"):
+        await work(tmp_path)
+    assert [child.running for child in started] == [False]
