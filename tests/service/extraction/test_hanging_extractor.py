@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -71,6 +72,15 @@ async def test_server_that_never_answers_is_away_with_its_calls_and_is_back_when
         wire.swallow(on=False)
         await link.until(ready=True)
         assert isinstance(await embed(link, "b"), Extracted)
+
+
+async def test_server_that_accepts_and_says_nothing_is_away_from_the_start() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # its kernel accepts
+        link = Link(listener.getsockname()[1])
+        await link.extractor.start(lambda _: link.changes.notify())
+        assert not link.extractor.ready
+        await check_refused(link)
+        await link.extractor.close()
 
 
 async def test_backbones_of_a_server_that_is_away_are_known_still(
