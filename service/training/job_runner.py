@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 import adapters
+from service.concurrency.retry import retry_when_full
 from service.embedding.head_backbones import current_backbone
 from service.errors import Aborted, InvalidRequest
 from service.extraction import Extractor
@@ -123,8 +124,8 @@ class JobRunner:
 
     async def _begin(self, running: RunningJob) -> None:
         running.began = time.perf_counter()
-        running.job = await self._database.write(
-            stored_jobs.mark_running, running.head.uid, running.job.id
+        running.job = await retry_when_full(
+            lambda: self._database.write(stored_jobs.mark_running, running.head.uid, running.job.id)
         )
 
     async def _store(self, running: RunningJob, target: HeadRecord, new: NewVersion) -> None:
@@ -134,8 +135,10 @@ class JobRunner:
         for _ in range(ATTEMPTS):
             if move is not None:
                 await self._move.complete(target)
-            stored = await self._database.write(
-                stored_jobs.finish_with_version, running.job, new, move
+            stored = await retry_when_full(  # what was learned outlives a disk that stalls
+                lambda: self._database.write(
+                    stored_jobs.finish_with_version, running.job, new, move
+                )
             )
             if stored is not None:
                 break

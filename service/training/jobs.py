@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import adapters
+from service.concurrency.retry import retry_when_full
 from service.concurrency.tasks import UninterruptedTasks
 from service.errors import NotFound, ServiceError, problem_of
 from service.fitting.process import FitProcess
@@ -189,12 +190,14 @@ class TrainingJobs:
         problem = problem_of(error)
         log.warning("training failed", head=head.resource, training=job.id, exc_info=error)
         try:
-            running.job = await self._database.write(
-                stored_jobs.finish_without_version,
-                job,
-                JobState.FAILED,
-                problem.status.code.name,
-                problem.message,
+            running.job = await retry_when_full(
+                lambda: self._database.write(
+                    stored_jobs.finish_without_version,
+                    job,
+                    JobState.FAILED,
+                    problem.status.code.name,
+                    problem.message,
+                )
             )
         except NotFound:
             log.info("head was deleted while it was trained", head=head.resource)
