@@ -37,6 +37,8 @@ from service.training.assembly import build_training
 from service.transport.readiness import Readiness
 
 DISK_FULL = "the disk is full: what makes the store grow is refused"
+DROPPED_SECONDS = 0.5
+"""For requests that were dropped to notice it."""
 
 log = get_logger(__name__)
 
@@ -58,16 +60,22 @@ class _Requests:
         )
         self.readiness = Readiness()
 
-    def drain(self) -> None:
-        """Refuses new requests and reports the server as not ready."""
+    async def finish_requests(self) -> None:
+        """Refuses new requests, and waits for those in flight as long as the settings allow.
+
+        Watches and uploads are ended first; what is left in the end is dropped. Whoever is refused,
+        ended or dropped is told when to come again.
+        """
         self.readiness.drain()
         self.calls.drain()
-
-    async def finish_requests(self) -> None:
-        """Drains, and waits for the requests in flight as long as the settings allow."""
-        self.drain()
         if not await self.calls.wait_until_idle(self._drain_seconds):
-            log.warning("requests were dropped", drain_seconds=self._drain_seconds)
+            self.drop_requests()
+            await self.calls.wait_until_idle(DROPPED_SECONDS)
+
+    def drop_requests(self) -> None:
+        """Ends all requests in flight at once, with an error that says when to come again."""
+        if dropped := self.calls.drop():
+            log.warning("requests were dropped", requests=dropped)
 
 
 class ExtractorApplication(_Requests):

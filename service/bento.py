@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 from collections.abc import Callable
 from typing import Annotated, Any, Self, cast
 
@@ -26,6 +27,7 @@ from service.errors import FitterDied, InvalidRequest
 from service.logs import configure_logging, get_logger
 from service.transport.grpc_server import GrpcServer
 from service.transport.json_text import read_object
+from service.transport.last_answers import LastAnswers
 from service.transport.methods import OF_THE_SERVER
 from service.transport.proto_json import check_names, read_message
 from service.transport.ready_detail import ReadyDetail
@@ -98,7 +100,9 @@ class Trunkline:
         self._application: Application | None = None
         self._grpc: GrpcServer | None = None
         self._loading: asyncio.Task[None] | None = None
-        self._warming_up: asyncio.Task[None] | None = None
+        self._announcing: asyncio.Task[None] | None = None
+        self._stopping: asyncio.Task[None] | None = None
+        self._closing_grpc: asyncio.Task[None] | None = None
 
     @bentoml.on_startup
     async def start(self) -> None:
@@ -108,15 +112,17 @@ class Trunkline:
 
     @bentoml.on_shutdown
     async def stop(self) -> None:
-        """Drains, then closes the store."""
+        """Drains, if that is not done yet, then closes the store."""
         if self._application is None or self._grpc is None:
             return
         try:
-            if self._warming_up is not None:
-                self._warming_up.cancel()
-                await asyncio.wait([self._warming_up])
             await self._application.finish_requests()
-            await self._grpc.close()
+            await (self._closing_grpc or self._grpc.close())
+            if self._announcing is None:
+                log.info("stopped")
+                os._exit(0)  # nothing is acknowledged yet, and loading cannot be interrupted
+            self._announcing.cancel()
+            await asyncio.wait([self._announcing])
             await self._application.close()
         except Exception:
             log.exception("stopped, but not cleanly")
@@ -163,6 +169,11 @@ class Trunkline:
         return "\n".join(lines)
 
     async def _start(self) -> None:
+        loop = asyncio.get_running_loop()
+        supervision.on_signals(
+            lambda number, pass_on: loop.call_soon_threadsafe(self._begin_stop, number, pass_on),
+            SETTINGS.drain_seconds + supervision.CLOSE_SECONDS,
+        )
         address = supervision.rest_address(SETTINGS)
         supervision.check_workers()
         supervision.exit_with_parent()
@@ -180,27 +191,44 @@ class Trunkline:
         backend.detail = lambda: application.readiness.detail()
         # Probes are answered, with "not ready", while the backbones are loaded.
         self._loading = asyncio.create_task(self._load(application, address))
-        loop = asyncio.get_running_loop()
 
-        def stop_or_drain() -> None:
-            if self._loading is None or not self._loading.done():
-                log.info("stopped")
-                os._exit(0)  # nothing is acknowledged yet, and loading cannot be interrupted
-            loop.call_soon_threadsafe(application.drain)
+    def _begin_stop(self, number: int, pass_on: Callable[[], None]) -> None:
+        """Lets requests end before whoever serves REST learns of the signal and closes its port."""
+        if self._stopping is None:
+            log.info("stopping", drain_seconds=SETTINGS.drain_seconds)
+            self._stopping = asyncio.create_task(self._finish_requests(pass_on))
+        elif number == signal.SIGINT and self._application is not None:
+            self._application.drop_requests()  # somebody pressed Ctrl-C again
 
-        supervision.on_sigterm(stop_or_drain)
+    async def _finish_requests(self, pass_on: Callable[[], None]) -> None:
+        try:
+            if self._application is not None:
+                await self._application.finish_requests()
+        finally:
+            if self._grpc is not None:
+                self._closing_grpc = asyncio.create_task(self._grpc.close())
+            pass_on()
 
     async def _load(self, application: Application, rest: supervision.Address) -> None:
         with supervision.giving_up_on_errors():
             await application.start()
+        self._announcing = asyncio.create_task(self._announce(application, rest))
+
+    async def _announce(self, application: Application, rest: supervision.Address) -> None:
+        """Prints the addresses once both answer, then starts what the first training needs."""
         assert self._grpc is not None
+        if not application.readiness.ready:
+            log.info("waiting until the backbones answer", extractor=SETTINGS.extractor)
+        await self._grpc.serving.wait()
+        if not supervision.supervised():
+            await backend.listening.wait()
         addresses = {
             "grpc": join_address(SETTINGS.host, self._grpc.port),
             "rest": f"http://{join_address(rest.host, rest.port)}",
         }
         log.info("serving", **addresses)
         print(json.dumps(addresses), flush=True)
-        self._warming_up = asyncio.create_task(_warm_up(application))
+        await _warm_up(application)
 
 
 async def _warm_up(application: Application) -> None:
@@ -253,6 +281,7 @@ def _tenant_name(tenant: str) -> str:
 
 # The decorator above made a bentoml.Service of the class, which type checkers do not see.
 SERVICE = cast("bentoml.Service[Any]", Trunkline)
+SERVICE.add_asgi_middleware(LastAnswers, backend=backend)
 SERVICE.add_asgi_middleware(
     RestGuard,
     max_body_bytes=int(SETTINGS.max_message_bytes * JSON_OVERHEAD),

@@ -9,6 +9,8 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import uvicorn
@@ -28,19 +30,25 @@ from service.config import (
 from service.errors import InvalidSettings, ServiceError, StartupError
 from service.logs import configure_logging, get_logger
 from service.store.examination import UNUSED, examine, make_folder
+from service.supervision import CLOSE_SECONDS, exit_at_once, on_signals
 from service.transport.grpc_server import GrpcServer
 from service.transport.methods import OF_THE_EXTRACTOR
+from service.transport.rest import Backend
 from service.transport.sites import Sites, metrics_app
 
 S = TypeVar("S", bound=BaseSettings)
 
 MAX_HEAD_BYTES = 1024 * 1024
+LINGER_SECONDS = 0.4
+"""For requests over open connections, on their way to a server that stops, to arrive."""
+FLUSH_SECONDS = 1
+"""For the last replies to leave."""
 
 log = get_logger(__name__)
 
 
 def serve_main(args: list[str]) -> int:
-    """Runs the server until it is told to stop; returns the exit status."""
+    """Runs the server until it is told to stop: that ends the process. Returns why it failed."""
     try:
         settings = parse_settings(ServerSettings, "trunkline serve", args)
         listener = _listen(settings.host, settings.rest_port)
@@ -63,7 +71,7 @@ def serve_main(args: list[str]) -> int:
 
 
 def extractor_main(args: list[str]) -> int:
-    """Runs the extraction service alone until it is told to stop; returns the exit status."""
+    """Runs the extractor until it is told to stop: that ends the process. Returns why it failed."""
     try:
         settings = parse_settings(StandaloneExtractorSettings, "trunkline extractor", args)
         configure_logging(settings.log_level, settings.log_format)
@@ -71,7 +79,7 @@ def extractor_main(args: list[str]) -> int:
     except (ServiceError, ModelError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
+    return exit_at_once()
 
 
 def parse_settings(cls: type[S], program: str, args: list[str]) -> S:
@@ -123,7 +131,7 @@ def _export(settings: ServerSettings, rest_port: int) -> None:
 
 
 def _serve(listener: socket.socket) -> int:
-    from service.bento import SERVICE, SETTINGS
+    from service.bento import SERVICE, backend
 
     config = uvicorn.Config(
         SERVICE.to_asgi(is_main=True),
@@ -133,14 +141,53 @@ def _serve(listener: socket.socket) -> int:
         ws="none",
         # Longer headers are refused in words of our own, by the guard, and not by the parser.
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
-        timeout_graceful_shutdown=max(1, int(SETTINGS.drain_seconds)),
+        timeout_graceful_shutdown=FLUSH_SECONDS,  # requests have ended before
     )
-    server = uvicorn.Server(config)
+    server = _Server(config, backend)
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn takes over, and at its end repeats the signal for whoever handled it before.
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, lambda *_: None if server.started else os._exit(0))
     server.run(sockets=[listener])
-    return 0 if server.started else 1
+    if server.started:
+        exit_at_once()
+    return 1
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, but no request is dropped that is on its way when the port is closed."""
+
+    def __init__(self, config: uvicorn.Config, backend: Backend) -> None:
+        super().__init__(config)
+        self._backend = backend
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Opens the port."""
+        await super().startup(sockets)
+        self._backend.listening.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Closes the port, answers who is connected once more, and closes the connections."""
+        waiting = [one for listener in sockets or () for one in _waiting(listener)]
+        for server in self.servers:
+            server.close()
+        for connection in waiting:
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+        if self.server_state.connections:
+            await asyncio.sleep(LINGER_SECONDS)
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg, assignment]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
+
+
+def _waiting(listener: socket.socket) -> Iterator[socket.socket]:
+    """Accepts the connections that wait: closing the listener would reset them."""
+    with suppress(BlockingIOError):
+        while True:
+            yield listener.accept()[0]
 
 
 async def _extract(settings: StandaloneExtractorSettings) -> None:
@@ -168,17 +215,35 @@ async def _extract(settings: StandaloneExtractorSettings) -> None:
         raise StartupError(
             f"metrics cannot listen on {settings.host}:{settings.metrics_port}: {error.strerror}"
         ) from error
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop_once(number: int) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            application.drop_requests()  # somebody pressed Ctrl-C again
+        stop.set()
+
+    on_signals(
+        lambda number, _: loop.is_closed() or loop.call_soon_threadsafe(stop_once, number),
+        settings.drain_seconds + CLOSE_SECONDS,
+    )
+    loading = asyncio.create_task(application.start())
+    told = asyncio.create_task(stop.wait())
     try:
         await server.start()
-        await application.start()  # until then a signal ends the process: nothing is under way
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        _print_addresses(settings, address, server.port, metrics.server_port)
-        await stop.wait()
+        await asyncio.wait((loading, told), return_when=asyncio.FIRST_COMPLETED)
+        if loading.done():
+            await loading
+            await server.serving.wait()
+            _print_addresses(settings, address, server.port, metrics.server_port)
+            await told
+        log.info("stopping", drain_seconds=settings.drain_seconds)
         await application.finish_requests()
     finally:
         await server.close()
+        if not loading.done():
+            log.info("stopped")
+            os._exit(0)  # loading cannot be interrupted
         await application.close()
         metrics.shutdown()
         thread.join()

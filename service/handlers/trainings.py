@@ -39,7 +39,7 @@ class Trainings:
             # The job may have ended while the client read: its end is yet to be told.
             if told.final:
                 return
-            ended = running.task is not None and running.task.done()
+            ended = running.task is not None and running.task.done() and not running.paused
             if ended and not running.job.state.final:
                 raise Unavailable("the server is stopping; it resumes", retry_after=1.0)
             await changed.wait()

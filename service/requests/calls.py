@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
@@ -27,6 +27,11 @@ from trunkline.resources import InvalidName, TenantName
 MAX_LOGGED_ROW_ERRORS = 10
 MAX_NAME = 256
 """No resource name is longer."""
+
+LAST_MESSAGE_SECONDS = 0.1
+"""For the end of an upload, on its way already, to arrive at a server that stops."""
+
+M = TypeVar("M")
 
 Handler = Callable[..., Any]
 """Takes a request message (or a stream of them) and a Call; returns a reply (or a stream)."""
@@ -59,7 +64,11 @@ class Call:
 
 
 class Calls:
-    """Gives every request its id, deadline, metrics and log lines."""
+    """Gives every request its id, deadline, metrics and log lines; ends it where the server stops.
+
+    Attributes:
+        draining: whether the server stops: nothing new is begun.
+    """
 
     def __init__(
         self, metrics: Metrics, default_timeout: float, *, log_requests: bool = False
@@ -68,9 +77,14 @@ class Calls:
         self._log_requests = log_requests
         self._default_timeout = default_timeout
         self._in_flight = 0
-        self._draining = False
         self._idle = asyncio.Event()
         self._idle.set()
+        self._limits: dict[asyncio.Timeout, bool] = {}  # and whether it is that of a watch
+        self._reads: set[asyncio.Timeout] = set()
+        self._asked = asyncio.Event()
+        self._answering = asyncio.Event()
+        self._answering.set()
+        self.draining = False
 
     @asynccontextmanager
     async def handle(
@@ -93,12 +107,13 @@ class Calls:
             timeout: seconds that the client gives it; the default when None.
             upload: a stream that may last as long as the client sends.
             watch: a stream that lasts as long as the client is connected; a stopping server
-                does not wait for it.
+                ends it at once.
             local: whether it came from this machine.
             reply_bytes: what the client takes in one message.
 
         Raises:
             DeadlineExceeded: the deadline passed.
+            Unavailable: the server stops.
         """
         started = time.perf_counter()
         lasting = upload or watch
@@ -111,16 +126,24 @@ class Calls:
             self._in_flight += 1
             self._idle.clear()
         try:
-            if self._draining:
-                raise Unavailable("the server is shutting down", retry_after=1.0)
+            if self.draining:
+                raise await self.refusal()
             async with asyncio.timeout_at(deadline) as limit:
-                yield call
+                self._limits[limit] = watch
+                try:
+                    yield call
+                finally:
+                    del self._limits[limit]
         except TimeoutError as error:
             if not limit.expired():  # some other timeout, deep inside
                 code = self._record_error(call, error)
                 raise
-            late = DeadlineExceeded(
-                f"deadline: {seconds} s have passed", field="deadline", limit=seconds
+            late = (
+                DeadlineExceeded(
+                    f"deadline: {seconds} s have passed", field="deadline", limit=seconds
+                )
+                if limit.when() == deadline
+                else stopping()
             )
             code = self._record_error(call, late)
             raise late from error
@@ -149,9 +172,70 @@ class Calls:
         for error in reply.errors:
             self._metrics.count_rows(call.method, error.code, call.tenant, 1)
 
+    async def upload(self, stream: AsyncIterator[M]) -> AsyncIterator[M]:
+        """Yields the messages of a client's stream to its end, or until the server stops.
+
+        Raises:
+            Unavailable: the server stops; what it did not take has to be sent again.
+        """
+        while True:
+            try:
+                async with asyncio.timeout(
+                    LAST_MESSAGE_SECONDS if self.draining else None
+                ) as limit:
+                    self._reads.add(limit)
+                    try:
+                        message = await anext(stream, None)
+                    finally:
+                        self._reads.remove(limit)
+            except TimeoutError as error:
+                if not limit.expired():
+                    raise
+                raise stopping() from error
+            if message is None:
+                return
+            if self.draining:
+                raise stopping()
+            yield message
+
     def drain(self) -> None:
-        """Refuses new requests; those in flight go on."""
-        self._draining = True
+        """Refuses new requests and ends watches and uploads; other requests in flight go on."""
+        if self.draining:
+            return
+        self.draining = True
+        if self._in_flight or self._limits:
+            self._asked.set()
+        now = asyncio.get_running_loop().time()
+        _expire((limit for limit, watch in self._limits.items() if watch), now)
+        _expire(self._reads, now + LAST_MESSAGE_SECONDS)
+
+    def drop(self) -> int:
+        """Ends all requests in flight, with an error that says when to come again; how many."""
+        _expire(self._limits, asyncio.get_running_loop().time())
+        return len(self._limits)
+
+    async def refusal(self) -> Unavailable:
+        """Returns the error of a call that is not begun any more, as soon as it may be answered."""
+        self._asked.set()
+        await self._answering.wait()
+        return stopping()
+
+    async def hold(self, quiet_seconds: float) -> None:
+        """Leaves whoever asks from now on without an answer; returns when nobody has for a while.
+
+        A client that waits for its answer sends nothing, so that nothing is on its way when the
+        connection is closed.
+        """
+        self._answering.clear()
+        while self._asked.is_set():
+            self._asked.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(quiet_seconds):
+                    await self._asked.wait()
+
+    def release(self) -> None:
+        """Refuses those who were held, and whoever still asks."""
+        self._answering.set()
 
     async def wait_until_idle(self, seconds: float) -> bool:
         """Waits until no request is in flight; False if some are left after `seconds`."""
@@ -170,6 +254,17 @@ class Calls:
         else:
             log.error("request failed", **_about(call), code=code, exc_info=error)
         return code
+
+
+def stopping() -> Unavailable:
+    """Returns the error of what a stopping server does not do any more."""
+    return Unavailable("the server is shutting down", retry_after=1.0)
+
+
+def _expire(limits: Iterable[asyncio.Timeout], when: float) -> None:
+    for limit in limits:
+        if not limit.expired():
+            limit.reschedule(when)
 
 
 def tenant_of(request: Message | None) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from typing import NoReturn
+from contextlib import aclosing, suppress
+from typing import Any, NoReturn
 from urllib.parse import unquote
 
 import grpc
@@ -13,10 +14,10 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from service.addresses import is_loopback
-from service.errors import InvalidRequest, StartupError, UnknownMethod, problem_of
+from service.errors import InvalidRequest, StartupError, Unavailable, UnknownMethod, problem_of
 from service.logs import get_logger
 from service.requests.calls import Call, Calls, Handler, new_request_id, tenant_of
 from service.requests.reply_size import REPLY_BYTES_KEY, read_reply_bytes
@@ -30,6 +31,12 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 ERROR_DOMAIN = "trunkline"
 TRANSPORT = "grpc"
 MARGIN_BYTES = 8 * 1024 * 1024
+QUIET_SECONDS = 0.1
+"""Without a call, after which none is on its way."""
+HOLD_SECONDS = 0.4
+"""For that at most."""
+GOAWAY_SECONDS = 0.2
+"""For clients to hear that they must not send any more."""
 FLUSH_SECONDS = 0.25
 """For the last replies to leave."""
 KEEPALIVE = (
@@ -49,6 +56,9 @@ class GrpcServer:
 
     Args:
         address: ``host:port`` or ``unix:PATH``; port 0 takes a free one.
+
+    Attributes:
+        serving: set when health first says so.
 
     Raises:
         StartupError: something else listens there.
@@ -72,7 +82,8 @@ class GrpcServer:
                 *KEEPALIVE,
             ]
         )
-        self._health = health.aio.HealthServicer()
+        self._calls = calls
+        self._health = _Health(calls)
         self._names = [service.full_name for service in services]
         self._add_services(services, handlers, _Translator(calls, max_message_bytes))
         try:
@@ -81,6 +92,7 @@ class GrpcServer:
             raise StartupError(f"gRPC cannot listen on {address}: {error}") from error
         self._readiness = readiness
         self._ready = False
+        self.serving = asyncio.Event()
         self._health_changed = asyncio.Event()
         self._health_task: asyncio.Task[None] | None = None
 
@@ -109,13 +121,25 @@ class GrpcServer:
         )
         for name in ("", *self._names):
             await self._health.set(name, status)
+        if status == health_pb2.HealthCheckResponse.SERVING:
+            self.serving.set()
 
     async def close(self) -> None:
-        """Ends what is left: watches, once the application has finished its requests."""
+        """Ends what is left, once the application has finished its requests.
+
+        gRPC ends calls that reach a closing server with CANCELLED. So calls that come now wait
+        until clients know that they must not send any more; only then are they refused.
+        """
         if self._health_task is not None:
             self._health_task.cancel()
-        await self._health.enter_graceful_shutdown()
-        await self._server.stop(FLUSH_SECONDS)
+        await self._health.end()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(HOLD_SECONDS):
+                await self._calls.hold(QUIET_SECONDS)
+        stopping = asyncio.create_task(self._server.stop(GOAWAY_SECONDS + FLUSH_SECONDS))
+        await asyncio.wait([stopping], timeout=GOAWAY_SECONDS)
+        self._calls.release()
+        await stopping
 
     def _add_services(
         self,
@@ -136,8 +160,9 @@ class GrpcServer:
                 )
             )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection(
-            (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
+            _Reflection(self._calls, (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME)),
+            self._server,
         )
         self._server.add_generic_rpc_handlers((_UnknownMethods(),))
 
@@ -179,7 +204,7 @@ class _Translator:
     ) -> Callable[[AsyncIterator[bytes], Context], Awaitable[bytes]]:
         async def serve(stream: AsyncIterator[bytes], context: Context) -> bytes:
             async def run(call: Call) -> Message:
-                messages = (self._parse(method, data) async for data in stream)
+                messages = (self._parse(method, data) async for data in self._calls.upload(stream))
                 reply: Message = await handler(messages, call)
                 return reply
 
@@ -189,8 +214,9 @@ class _Translator:
 
     def _unary_stream(
         self, method: Method, handler: Handler
-    ) -> Callable[[bytes, Context], AsyncIterator[bytes]]:
-        async def serve(data: bytes, context: Context) -> AsyncIterator[bytes]:
+    ) -> Callable[[bytes, Context], Awaitable[None]]:
+        # Written here, as a generator would not be told where the call ends while gRPC sends.
+        async def serve(data: bytes, context: Context) -> None:
             request_id = new_request_id()
             try:
                 async with self._calls.handle(
@@ -203,8 +229,9 @@ class _Translator:
                 ) as call:
                     request = self._parse(method, data)
                     call.tenant = tenant_of(request)
-                    async for reply in handler(request, call):
-                        yield reply.SerializeToString()
+                    async with aclosing(handler(request, call)) as replies:
+                        async for reply in replies:
+                            await context.write(reply.SerializeToString())
             except Exception as error:
                 await _abort(context, request_id, error)
             context.set_trailing_metadata((("x-request-id", request_id),))
@@ -256,6 +283,60 @@ class _Translator:
                 limit=method.request.DESCRIPTOR.full_name,
                 value=f"{len(data)} bytes",
             ) from error
+
+
+class _Health(health.aio.HealthServicer):
+    """Health whose calls end as all others do when the server stops."""
+
+    def __init__(self, calls: Calls) -> None:
+        super().__init__()
+        self._calls = calls
+        self._watches: set[asyncio.Timeout] = set()
+        self._ended = False
+
+    async def Check(self, request: health_pb2.HealthCheckRequest, context: Any) -> Any:
+        """Returns the state of a service."""
+        if self._ended:
+            await self._calls.refusal()
+        return await super().Check(request, context)
+
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:
+        """Sends the state of a service, and again at every change."""
+        try:
+            async with asyncio.timeout(0 if self._ended else None) as limit:
+                self._watches.add(limit)
+                try:
+                    await super().Watch(request, context)
+                finally:
+                    self._watches.remove(limit)
+        except TimeoutError:
+            await _abort(context, new_request_id(), await self._calls.refusal())
+
+    async def end(self) -> None:
+        """Says for good that nothing is served, and ends the watches."""
+        await self.enter_graceful_shutdown()
+        self._ended = True
+        for limit in self._watches:
+            limit.reschedule(asyncio.get_running_loop().time())
+
+
+class _Reflection(reflection.aio.ReflectionServicer):
+    """Reflection whose streams end with an error that says when to come again."""
+
+    def __init__(self, calls: Calls, names: Sequence[str]) -> None:
+        super().__init__(names)
+        self._calls = calls
+
+    async def ServerReflectionInfo(
+        self, request_iterator: AsyncIterator[Any], context: Any
+    ) -> AsyncIterator[Any]:
+        """Describes what is asked for."""
+        requests = self._calls.upload(request_iterator)
+        try:
+            async for reply in super().ServerReflectionInfo(requests, context):
+                yield reply
+        except Unavailable as error:
+            await _abort(context, new_request_id(), error)
 
 
 class _UnknownMethods(grpc.GenericRpcHandler):

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 from google.protobuf.message import Message
 from starlette.applications import Starlette
 from starlette.convertors import StringConvertor, register_url_convertor
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope
@@ -53,10 +53,12 @@ class Backend:
 
     Attributes:
         detail: says what is wrong with a server that is ready; see `Readiness`.
+        listening: set when the REST port is open.
     """
 
     def __init__(self) -> None:
         self.detail: Callable[[], str] = str
+        self.listening = asyncio.Event()
         self._attached: tuple[Mapping[str, Handler], Calls] | None = None
 
     def attach(self, handlers: Mapping[str, Handler], calls: Calls) -> None:
@@ -67,6 +69,11 @@ class Backend:
     def calls(self) -> Calls:
         """The accounting of requests."""
         return self._parts[1]
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server stops."""
+        return self._attached is not None and self._attached[1].draining
 
     def handler(self, method: str) -> Handler:
         """Returns the handler of an RPC."""
@@ -178,7 +185,10 @@ async def answer(
             timeout=timeout,
             local=request.client is not None and is_loopback(request.client.host),
         ) as call:
-            message = await read()
+            try:
+                message = await read()
+            except ClientDisconnect as error:
+                raise RequestCancelled("the client left while it sent its request") from error
             call.tenant = tenant_of(message)
             work = _run(backend.handler(method), _METHODS[method], message, call)
             reply = await _while_connected(work, request.receive)

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,8 @@ import pytest
 from service import supervision
 from service.config import ServerSettings, load_settings
 from service.errors import InvalidSettings
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -82,12 +84,36 @@ def test_only_worker_is_welcome(monkeypatch: pytest.MonkeyPatch, argv: list[str]
 
 @pytest.mark.usefixtures("_signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_calls_back_before_its_earlier_handler_runs(number: signal.Signals) -> None:
+def test_signal_is_passed_on_when_the_callback_says_so(
+    number: signal.Signals,
+) -> None:
     order: list[str] = []
     signal.signal(number, lambda *_: order.append("earlier"))
-    supervision.on_sigterm(lambda: order.append("ours"))
+    passed: list[Callable[[], None]] = []
+    supervision.on_signals(lambda _, pass_on: passed.append(pass_on), give_up_after=3600)
     signal.raise_signal(number)
-    assert order == ["ours", "earlier"]
+    signal.raise_signal(number)
+    assert order == []
+    passed[0]()
+    assert order == ["earlier"]
+
+
+GIVES_UP = """
+import os, signal
+from service import supervision
+supervision.on_signals(lambda *_: None, give_up_after=0.1)
+os.kill(os.getpid(), signal.SIGTERM)
+while True:
+    signal.pause()
+"""
+
+
+def test_process_that_hangs_while_it_stops_ends_with_status_0() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", GIVES_UP], cwd=ROOT, timeout=60, capture_output=True, check=False
+    )
+    assert ended.returncode == 0
+    assert b"stopped without waiting" in ended.stdout + ended.stderr
 
 
 PARENT = """
@@ -108,13 +134,12 @@ time.sleep(600)
 
 
 def test_worker_ends_when_its_supervisor_is_killed() -> None:
-    root = Path(__file__).parents[2]
     with subprocess.Popen(
         [sys.executable, "-c", PARENT, WORKER],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        cwd=root,
-        env=os.environ | {"PYTHONPATH": str(root)},
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         text=True,
     ) as parent:
         assert parent.stdout is not None
