@@ -31,6 +31,9 @@ MAX_NAME = 256
 LAST_MESSAGE_SECONDS = 0.1
 """For the end of an upload, on its way already, to arrive at a server that stops."""
 
+LEFT_SECONDS = 0.02
+"""In which gRPC says of a stream that ended that its client left, if it did."""
+
 M = TypeVar("M")
 
 Handler = Callable[..., Any]
@@ -193,6 +196,8 @@ class Calls:
                     raise
                 raise stopping() from error
             if message is None:
+                # What a client that leaves has sent is not all that it meant to send.
+                await asyncio.sleep(LEFT_SECONDS)
                 return
             if self.draining:
                 raise stopping()

@@ -17,7 +17,14 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from service.addresses import is_loopback
-from service.errors import InvalidRequest, StartupError, Unavailable, UnknownMethod, problem_of
+from service.errors import (
+    InvalidRequest,
+    RequestCancelled,
+    StartupError,
+    Unavailable,
+    UnknownMethod,
+    problem_of,
+)
 from service.logs import get_logger
 from service.requests.calls import Call, Calls, Handler, new_request_id, tenant_of
 from service.requests.reply_size import REPLY_BYTES_KEY, read_reply_bytes
@@ -231,7 +238,7 @@ class _Translator:
                     call.tenant = tenant_of(request)
                     async with aclosing(handler(request, call)) as replies:
                         async for reply in replies:
-                            await context.write(reply.SerializeToString())
+                            await _write(context, reply.SerializeToString())
             except Exception as error:
                 await _abort(context, request_id, error)
             context.set_trailing_metadata((("x-request-id", request_id),))
@@ -370,6 +377,22 @@ def is_local(peer: str) -> bool:
 
 def _reply_bytes(context: Context) -> int:
     return read_reply_bytes(dict(context.invocation_metadata() or ()).get(REPLY_BYTES_KEY))
+
+
+async def _write(context: Context, data: bytes) -> None:
+    """Writes a reply whole, also where the call ends meanwhile: it could not be ended otherwise.
+
+    Raises:
+        RequestCancelled: the client left.
+    """
+    writing = asyncio.ensure_future(context.write(data))
+    try:
+        await asyncio.shield(writing)
+    except grpc.aio.BaseError as error:
+        raise RequestCancelled("the client left") from error
+    except asyncio.CancelledError:
+        await asyncio.gather(writing, return_exceptions=True)
+        raise
 
 
 async def _abort(context: Context, request_id: str, error: Exception) -> NoReturn:

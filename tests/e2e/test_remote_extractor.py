@@ -47,14 +47,15 @@ def test_remote_backbone_gives_the_same_and_may_come_and_go(
     port, socket = free_port(), tmp_path / "socket"
     where = ["--socket", str(socket)] if kind == "unix" else ["--port", port]
     address = f"unix:{socket}" if kind == "unix" else f"127.0.0.1:{port}"
-    server = start(serve_command(tmp_path / "data", "--extractor", address))
-    with server.http() as http:
-        reply = http.get("/readyz")
-        assert (reply.status_code, reply.text) == (503, "not ready: the backbones do not answer")
-    states = health(server.grpc)
+    ours_at = free_port()
+    options = ("--extractor", address, "--grpc-port", ours_at)
+    server = start(serve_command(tmp_path / "data", *options), wait=False)
+    states = health(f"127.0.0.1:{ours_at}")
     wait_for(states, serving=False)
     extractor = start(extractor_command(*where))
     assert extractor.grpc == address
+    server.wait_until_serving()
+    assert_ready(server)  # at once: addresses are told when they answer
     wait_for(states, serving=True)
     with server.client() as ours:
         assert [row.name for row in ours.backbones()] == [TEXTS]
@@ -76,6 +77,15 @@ def test_remote_backbone_gives_the_same_and_may_come_and_go(
     with server.http() as http:
         assert http.get("/readyz").status_code == 200
     assert extractor.terminate() == 0
+
+
+def assert_ready(server: Running) -> None:
+    with server.http() as http, grpc.insecure_channel(server.grpc) as channel:
+        assert http.get("/readyz").status_code == 200
+        checked = health_pb2_grpc.HealthStub(channel).Check(
+            health_pb2.HealthCheckRequest(), timeout=60
+        )
+        assert checked.status == SERVING
 
 
 def labels_of(client: Client, head: str, words: list[str]) -> list[Prediction]:
