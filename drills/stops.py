@@ -70,7 +70,8 @@ async def run(drill: Drill) -> Outcome:
         try:
             load = Load(running, number)
             if kind == "start":
-                await asyncio.sleep(drill.random.uniform(1, 5))
+                await asyncio.to_thread(wait_for_handler, running.pid, signal.SIGTERM)
+                await asyncio.sleep(drill.random.uniform(0, 5))
             else:
                 await asyncio.to_thread(running.wait_until_serving)
                 if not number:
@@ -96,6 +97,16 @@ async def run(drill: Drill) -> Outcome:
             running.close()
     answers = ", ".join(f"{count} {words}" for words, count in sorted(seen.items()))
     return Outcome(f"stops amid {answers}", stops, worst, tuple(violations))
+
+
+def wait_for_handler(pid: int, number: int) -> None:
+    """Returns once a process handles a signal, which it does soon after it was started."""
+    caught = 0
+    while not caught >> (number - 1) & 1:
+        time.sleep(0.05)
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        (words,) = [line.split()[1] for line in lines if line.startswith("SigCgt:")]
+        caught = int(words, 16)
 
 
 def faults(log: Path) -> list[str]:

@@ -134,7 +134,8 @@ class ExtractorSettings(_Settings):
     """Deadline of a request that names none. Too high lets stuck requests pile up."""
 
     drain_seconds: float = Field(default=20.0, ge=0, le=600)
-    """How long a stopping server lets requests in flight end before it drops them."""
+    """How long a stopping server lets requests in flight end before it drops them. Supervisors must
+    wait 2 s longer before they kill it."""
 
     max_message_bytes: int = Field(default=64 * MIB, ge=MIB, le=1024 * MIB)
     """Size of one request. It is held in memory whole."""

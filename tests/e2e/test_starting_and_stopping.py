@@ -18,9 +18,9 @@ from tests.e2e.conftest import IMAGES, TEXTS, Start
 from tests.e2e.metrics import samples
 from tests.e2e.processes import END_SECONDS, ROOT, Running, run, serve_command
 from tests.e2e.samples import noise_png, vectors
-from tests.e2e.transports import Grpc, image
+from tests.e2e.transports import Grpc, Refused, image, refusal
 from trunkline import Backbone, Client, Prediction, Vector
-from trunkline.v1 import prediction_pb2
+from trunkline.v1 import heads_pb2, prediction_pb2
 
 
 def test_bad_settings_are_refused(tmp_path: Path) -> None:
@@ -64,10 +64,20 @@ def test_sigterm_lets_requests_in_flight_end(
                 pass
             server.process.send_signal(signal.SIGTERM)
             assert next(states) == health_pb2.HealthCheckResponse.NOT_SERVING
+            refused = http.get("/v1/tenants/drain/heads/head")
+        assert (refused.status_code, refused.headers["connection"]) == (503, "close")
+        assert refused.headers["retry-after"] == "1"
+        with pytest.raises(Refused) as late:
+            way.call("GetHead", heads_pb2.GetHeadRequest(name="tenants/drain/heads/head"))
+        assert (late.value.code, late.value.retry_after) == ("UNAVAILABLE", pytest.approx(1.0))
         reply = call.result()
         assert not reply.errors
         assert len(reply.predictions[0].rows) == 200
-        watch.cancel()
+        with pytest.raises(grpc.RpcError) as told:
+            next(states)
+        end = refusal(told.value)
+        assert (end.code, end.retry_after) == ("UNAVAILABLE", pytest.approx(1.0))
+        assert end.request_id
     way.close()
     assert server.wait() == 0
 

@@ -32,9 +32,13 @@ def assert_told(told: Refused) -> None:
 async def end_of(call: Any) -> Refused:
     """What a call that still runs is told in the end."""
     with pytest.raises(grpc.RpcError) as caught:
-        while await call.read() is not grpc.aio.EOF:
-            pass
+        await read_to_the_end(call)
     return refusal(caught.value)
+
+
+async def read_to_the_end(call: Any) -> None:
+    while await call.read() is not grpc.aio.EOF:
+        pass
 
 
 class Stopped:
@@ -59,10 +63,12 @@ class Stopped:
         self.inside.set()
         await asyncio.Event().wait()
 
-    async def flood(self, request: Any, call: Call) -> AsyncIterator[Any]:
-        while True:
-            yield heads_pb2.TrainHeadResponse()
-            self.inside.set()
+    async def stop(self, request: Any, call: Call) -> AsyncIterator[Any]:
+        """Has the server stop while the first message is on its way."""
+        self.inside.set()
+        self.calls.drain()
+        yield heads_pb2.TrainHeadResponse()
+        await asyncio.Event().wait()
 
     async def read(self, stream: AsyncIterator[Any], call: Call) -> Any:
         async for _ in stream:
@@ -91,11 +97,11 @@ async def told_at_the_end(stopped: Stopped, handler: Any, *, dropped: bool, more
     return told
 
 
-@pytest.mark.parametrize("flood", [True, False])
-async def test_watcher_is_told_at_once_when_the_server_stops(flood: bool) -> None:
+@pytest.mark.parametrize("sending", [True, False])
+async def test_watcher_is_told_at_once_when_the_server_stops(sending: bool) -> None:
     """Also while a message is on its way to it."""
     stopped = Stopped("TrainHead")
-    handler = stopped.flood if flood else stopped.watch
+    handler = stopped.stop if sending else stopped.watch
     assert_told(await told_at_the_end(stopped, handler, dropped=False, more=False))
 
 
