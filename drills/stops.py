@@ -287,7 +287,7 @@ class Load:
             last = reply.training
         assert last is not None, "a training's stream ended without a message"
         assert last.state in FINAL, f"a training's stream ended with {last.state}"
-        assert last.state != heads_pb2.TRAINING_STATE_FAILED, last.error.message
+        assert last.state != heads_pb2.TRAINING_STATE_FAILED, last
 
     async def _watch_health(self, channel: Any) -> None:
         watch = health_pb2_grpc.HealthStub(channel).Watch

@@ -167,7 +167,7 @@ class GrpcServer:
                 )
             )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
             _Reflection(self._calls, (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME)),
             self._server,
         )
@@ -298,7 +298,7 @@ class _Translator:
             ) from error
 
 
-class _Health(health.aio.HealthServicer):
+class _Health(health.aio.HealthServicer):  # type: ignore[misc]  # it has no types
     """Health whose calls end as all others do when the server stops."""
 
     def __init__(self, calls: Calls) -> None:
@@ -340,16 +340,18 @@ class _Reflection(reflection.aio.ReflectionServicer):
         super().__init__(names)
         self._calls = calls
 
-    async def ServerReflectionInfo(
-        self, request_iterator: AsyncIterator[Any], context: Any
+    async def ServerReflectionInfo(  # type: ignore[override]  # its types say a coroutine
+        self, request_iterator: AsyncIterator[Any], unused_context: Any
     ) -> AsyncIterator[Any]:
         """Describes what is asked for."""
-        requests = self._calls.upload(request_iterator)
+        replies: Any = super().ServerReflectionInfo(
+            self._calls.upload(request_iterator), unused_context
+        )
         try:
-            async for reply in super().ServerReflectionInfo(requests, context):
+            async for reply in replies:
                 yield reply
         except Unavailable as error:
-            await _abort(context, new_request_id(), error)
+            await _abort(unused_context, new_request_id(), error)
 
 
 class _UnknownMethods(grpc.GenericRpcHandler):

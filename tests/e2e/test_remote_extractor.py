@@ -23,7 +23,7 @@ def health(address: str) -> Iterator[int]:
     """The states of the server's health as they change."""
     with grpc.insecure_channel(address) as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(
-            health_pb2.HealthCheckRequest(), timeout=90
+            health_pb2.HealthCheckRequest(), timeout=90, wait_for_ready=True
         )
         try:
             for update in watch:

@@ -142,7 +142,8 @@ async def test_streams_of_health_and_reflection_are_told_too() -> None:
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{server.port}")
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
-        reflected = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo()
+        stub: Any = reflection_pb2_grpc.ServerReflectionStub
+        reflected = stub(channel).ServerReflectionInfo()
         await reflected.write(reflection_pb2.ServerReflectionRequest(list_services=""))
         assert (await reflected.read()).list_services_response.service
         stopped.calls.drain()
