@@ -22,26 +22,41 @@ from starlette.requests import Request
 from service import supervision, supervisor_endpoints
 from service.addresses import join_address
 from service.application import Application
-from service.config import ServerSettings, load_settings
+from service.config import JSON_OVERHEAD, ServerSettings, load_settings
 from service.errors import FitterDied, InvalidRequest
 from service.logs import configure_logging, get_logger
+from service.process_limits import (
+    MemoryReturn,
+    connections_within,
+    limit_accept_log,
+    raise_file_limit,
+)
 from service.transport.grpc_server import GrpcServer
+from service.transport.http_connections import connection_class
 from service.transport.json_text import read_object
 from service.transport.last_answers import LastAnswers
+from service.transport.limits import TransportLimits
 from service.transport.methods import OF_THE_SERVER
 from service.transport.proto_json import check_names, read_message
 from service.transport.ready_detail import ReadyDetail
+from service.transport.receiving import ReceivingBudget
 from service.transport.rest import Answered, Backend, answer, refuse, rest_app
 from service.transport.rest_guard import RestGuard
 from trunkline.v1 import extraction_pb2, prediction_pb2
 
 SETTINGS = load_settings(ServerSettings)
-JSON_OVERHEAD = 1.4  # base64 takes 4 bytes for 3
 
 log = get_logger(__name__)
 backend = Backend()
 configure_logging(SETTINGS.log_level, SETTINGS.log_format)
 supervisor_endpoints.keep_private()
+LIMITS = TransportLimits.of(
+    SETTINGS, connections_within(raise_file_limit(), SETTINGS.max_connections)
+)
+RECEIVING = ReceivingBudget(
+    SETTINGS.max_receiving_bytes, SETTINGS.body_timeout_seconds, MemoryReturn().after
+)
+supervision.bound_connections(connection_class(LIMITS))
 
 
 class Row(BaseModel):
@@ -177,6 +192,7 @@ class Trunkline:
         address = supervision.rest_address(SETTINGS)
         supervision.check_workers()
         supervision.exit_with_parent()
+        limit_accept_log(asyncio.get_running_loop())
         application = self._application = Application(SETTINGS)
         self._grpc = GrpcServer(
             join_address(SETTINGS.host, SETTINGS.grpc_port),
@@ -184,7 +200,8 @@ class Trunkline:
             application.handlers,
             application.calls,
             application.readiness,
-            SETTINGS.max_message_bytes,
+            LIMITS,
+            RECEIVING,
         )
         await self._grpc.start()
         backend.attach(application.handlers, application.calls)
@@ -251,7 +268,8 @@ async def _native(
         form: the fields that the body may have.
         resource: the one of them that may have the short form of a name.
     """
-    request = SERVICE.context.request
+    # BentoML's own request is in a context that timers keep; the body must not stay in it.
+    request = Request(SERVICE.context.request.scope, SERVICE.context.request.receive)
 
     async def read() -> Message:
         given = read_object(await request.body())
@@ -285,6 +303,7 @@ SERVICE.add_asgi_middleware(LastAnswers, backend=backend)
 SERVICE.add_asgi_middleware(
     RestGuard,
     max_body_bytes=int(SETTINGS.max_message_bytes * JSON_OVERHEAD),
+    budget=RECEIVING,
     loopback_only=not SETTINGS.insecure,
     allowed_origins=SETTINGS.allowed_origins,
 )

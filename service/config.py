@@ -25,6 +25,9 @@ from service.errors import InvalidSettings
 
 MIB = 1024 * 1024
 GRPC_OVERHEAD_BYTES = 64 * 1024
+GRPC_MARGIN_BYTES = 8 * MIB
+"""gRPC itself takes so much more than ``max_message_bytes``, so that our error is the one told."""
+JSON_OVERHEAD = 1.4  # base64 takes 4 bytes for 3
 
 
 class _Settings(BaseSettings):
@@ -140,6 +143,31 @@ class ExtractorSettings(_Settings):
     max_message_bytes: int = Field(default=64 * MIB, ge=MIB, le=1024 * MIB)
     """Size of one request. It is held in memory whole."""
 
+    max_receiving_bytes: int = Field(default=1024 * MIB, ge=MIB)
+    """Bytes of requests, from their arrival to their reply, on both transports together. Beyond it:
+    RESOURCE_EXHAUSTED with a retry hint. A gRPC message counts as ``max_message_bytes`` and 8 MiB
+    more until it is complete, as its size is not known before. Too low lets few clients send at
+    once."""
+
+    max_connections: int = Field(default=1000, ge=16, le=100_000)
+    """Connections to each port. Beyond it the REST client that the server has waited for longest
+    is disconnected, and gRPC takes no new ones. Where files are short it is lowered, and said."""
+
+    max_calls: int = Field(default=4096, ge=16, le=1_000_000)
+    """gRPC calls open at once, streams included. Beyond it: RESOURCE_EXHAUSTED with a retry hint.
+    Each may hold 64 KiB before it is read."""
+
+    head_timeout_seconds: float = Field(default=10.0, gt=0, le=600)
+    """In which a new connection must have sent the headers of a request, or done gRPC's handshake;
+    and later requests theirs, from the first byte. Too low cuts off slow networks."""
+
+    body_timeout_seconds: float = Field(default=60.0, gt=0, le=3600)
+    """In which a body, or one gRPC message, must arrive, and in which a client must read a reply.
+    Too low cuts off large requests on slow networks."""
+
+    idle_timeout_seconds: float = Field(default=90.0, ge=1, le=86_400)
+    """After which a connection without a request is closed."""
+
     max_rows_per_request: int = Field(default=1024, ge=1, le=100_000)
     """Inputs in one request."""
 
@@ -206,6 +234,13 @@ class ExtractorSettings(_Settings):
             raise ValueError(
                 f"max_queued_bytes: must be at least max_message_bytes ({self.max_message_bytes}), "
                 f"is {self.max_queued_bytes}: a full request would be refused for ever"
+            )
+        least = int(2 * JSON_OVERHEAD * self.max_message_bytes) + 2 * GRPC_MARGIN_BYTES
+        if self.max_receiving_bytes < least:
+            raise ValueError(
+                f"max_receiving_bytes: must be at least {least} with max_message_bytes "
+                f"{self.max_message_bytes}, is {self.max_receiving_bytes}: a full request that "
+                "takes long to send would be refused for ever"
             )
         if self.max_image_bytes + GRPC_OVERHEAD_BYTES > self.max_message_bytes:
             raise ValueError(

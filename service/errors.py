@@ -17,6 +17,7 @@
     │   └── StoreFull           there is no room on the disk
     ├── QueueFull               too many rows are waiting; try again later
     ├── DeadlineExceeded
+    │   └── RequestTimeout      the client took too long to send it
     ├── RequestCancelled        the client left
     ├── Unavailable             starting, draining, or the extractor is away; try again later
     ├── UnknownMethod
@@ -125,6 +126,9 @@ class QueueFull(ServiceError): ...
 class DeadlineExceeded(ServiceError): ...
 
 
+class RequestTimeout(DeadlineExceeded): ...
+
+
 class RequestCancelled(ServiceError): ...
 
 
@@ -198,6 +202,7 @@ STATUSES: dict[type[Exception], Status] = {
     StoreFull: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
     QueueFull: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
     DeadlineExceeded: Status(grpc.StatusCode.DEADLINE_EXCEEDED, 504),
+    RequestTimeout: Status(grpc.StatusCode.DEADLINE_EXCEEDED, 504),
     RequestCancelled: Status(grpc.StatusCode.CANCELLED, 499),
     Unavailable: Status(grpc.StatusCode.UNAVAILABLE, 503),
     UnknownMethod: Status(grpc.StatusCode.UNIMPLEMENTED, 404),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
+import time
+from collections.abc import Callable
 from typing import Any, Literal
 
 import structlog
@@ -47,3 +50,23 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     """Returns a logger whose events name the module they come from."""
     logger: structlog.stdlib.BoundLogger = structlog.get_logger(module=name)
     return logger
+
+
+class Seldom:
+    """Says when an event that may come thousands of times a second is to be logged again."""
+
+    def __init__(self, seconds: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._next = -math.inf
+        self._left_out = 0
+
+    def __call__(self) -> int | None:
+        """Returns how many were left out since the last that was logged; None to leave this out."""
+        now = self._clock()
+        if now < self._next:
+            self._left_out += 1
+            return None
+        self._next = now + self._seconds
+        left_out, self._left_out = self._left_out, 0
+        return left_out

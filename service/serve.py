@@ -14,7 +14,6 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 import uvicorn
-from prometheus_client import CollectorRegistry, start_http_server
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, CliSettingsSource, SettingsError
 
@@ -29,16 +28,24 @@ from service.config import (
 )
 from service.errors import InvalidSettings, ServiceError, StartupError
 from service.logs import configure_logging, get_logger
+from service.process_limits import (
+    MemoryReturn,
+    connections_within,
+    limit_accept_log,
+    raise_file_limit,
+)
 from service.store.examination import UNUSED, examine, make_folder
 from service.supervision import CLOSE_SECONDS, exit_at_once, on_signals
 from service.transport.grpc_server import GrpcServer
+from service.transport.http_connections import http_config, serve_asgi
+from service.transport.limits import TransportLimits
 from service.transport.methods import OF_THE_EXTRACTOR
+from service.transport.receiving import ReceivingBudget
 from service.transport.rest import Backend
 from service.transport.sites import Sites, metrics_app
 
 S = TypeVar("S", bound=BaseSettings)
 
-MAX_HEAD_BYTES = 1024 * 1024
 LINGER_SECONDS = 0.4
 """For requests over open connections, on their way to a server that stops, to arrive."""
 FLUSH_SECONDS = 1
@@ -51,7 +58,7 @@ def serve_main(args: list[str]) -> int:
     """Runs the server until it is told to stop: that ends the process. Returns why it failed."""
     try:
         settings = parse_settings(ServerSettings, "trunkline serve", args)
-        listener = _listen(settings.host, settings.rest_port)
+        listener = _listen(settings.host, settings.rest_port, "REST")
     except ServiceError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -107,7 +114,7 @@ def parse_settings(cls: type[S], program: str, args: list[str]) -> S:
         raise InvalidSettings(describe_validation(error)) from error
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, name: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio switches Nagle's algorithm off only on sockets that say they are TCP's; with it, every
     # reply on a kept-alive connection waits 40 ms for the client's delayed acknowledgement.
@@ -117,7 +124,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.bind((host, port))
     except OSError as error:
         listener.close()
-        raise StartupError(f"REST cannot listen on {host}:{port}: {error.strerror}") from error
+        raise StartupError(f"{name} cannot listen on {host}:{port}: {error.strerror}") from error
     return listener
 
 
@@ -131,16 +138,11 @@ def _export(settings: ServerSettings, rest_port: int) -> None:
 
 
 def _serve(listener: socket.socket) -> int:
-    from service.bento import SERVICE, backend
+    from service.bento import LIMITS, SERVICE, backend
 
-    config = uvicorn.Config(
+    config = http_config(
         SERVICE.to_asgi(is_main=True),
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        ws="none",
-        # Longer headers are refused in words of our own, by the guard, and not by the parser.
-        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+        LIMITS,
         timeout_graceful_shutdown=FLUSH_SECONDS,  # requests have ended before
     )
     server = _Server(config, backend)
@@ -191,6 +193,13 @@ def _waiting(listener: socket.socket) -> Iterator[socket.socket]:
 
 
 async def _extract(settings: StandaloneExtractorSettings) -> None:
+    limits = TransportLimits.of(
+        settings, connections_within(raise_file_limit(), settings.max_connections)
+    )
+    receiving = ReceivingBudget(
+        settings.max_receiving_bytes, limits.body_seconds, MemoryReturn().after
+    )
+    limit_accept_log(asyncio.get_running_loop())
     application = ExtractorApplication(settings)
     address = (
         f"unix:{settings.socket.absolute()}"
@@ -203,18 +212,12 @@ async def _extract(settings: StandaloneExtractorSettings) -> None:
         application.handlers,
         application.calls,
         application.readiness,
-        settings.max_message_bytes,
+        limits,
+        receiving,
     )
-    try:
-        metrics, thread = start_http_server(
-            settings.metrics_port, settings.host, CollectorRegistry()
-        )
-        sites = Sites(settings.allowed_origins, loopback_only=not settings.insecure)
-        metrics.set_app(metrics_app(application.metrics.registry, sites))
-    except OSError as error:
-        raise StartupError(
-            f"metrics cannot listen on {settings.host}:{settings.metrics_port}: {error.strerror}"
-        ) from error
+    listener = _listen(settings.host, settings.metrics_port, "metrics")
+    sites = Sites(settings.allowed_origins, loopback_only=not settings.insecure)
+    metrics = await serve_asgi(metrics_app(application.metrics.registry, sites), listener, limits)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -235,7 +238,7 @@ async def _extract(settings: StandaloneExtractorSettings) -> None:
         if loading.done():
             await loading
             await server.serving.wait()
-            _print_addresses(settings, address, server.port, metrics.server_port)
+            _print_addresses(settings, address, server.port, listener.getsockname()[1])
             await told
         log.info("stopping", drain_seconds=settings.drain_seconds)
         await application.finish_requests()
@@ -245,8 +248,7 @@ async def _extract(settings: StandaloneExtractorSettings) -> None:
             log.info("stopped")
             os._exit(0)  # loading cannot be interrupted
         await application.close()
-        metrics.shutdown()
-        thread.join()
+        metrics.close()
     log.info("stopped")
 
 

@@ -16,9 +16,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import psutil
+import uvicorn
 
 from models import ModelError
 from service.addresses import is_loopback
@@ -101,6 +102,12 @@ def _wait_for_end(pid: int) -> None:
         select.select([descriptor], [], [])  # readable once the process has ended
     else:
         psutil.Process(pid).wait()
+
+
+def bound_connections(connection_class: Any) -> None:
+    """Has a worker of BentoML's make its connections with this, as its options name none."""
+    if supervised():
+        uvicorn.config.HTTP_PROTOCOLS["auto"] = connection_class
 
 
 @contextmanager

@@ -13,13 +13,14 @@ from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from service.addresses import is_loopback
+from service.config import GRPC_MARGIN_BYTES
 from service.errors import (
     InvalidRequest,
-    RequestCancelled,
+    ServiceError,
     StartupError,
     Unavailable,
     UnknownMethod,
@@ -28,8 +29,12 @@ from service.errors import (
 from service.logs import get_logger
 from service.requests.calls import Call, Calls, Handler, new_request_id, tenant_of
 from service.requests.reply_size import REPLY_BYTES_KEY, read_reply_bytes
+from service.transport.grpc_guard import GrpcGuard
+from service.transport.grpc_health import Health
+from service.transport.limits import TransportLimits
 from service.transport.methods import Method, methods_of
 from service.transport.readiness import Readiness
+from service.transport.receiving import ReceivingBudget
 
 log = get_logger(__name__)
 
@@ -37,7 +42,8 @@ Context = grpc.aio.ServicerContext[bytes, bytes]
 
 ERROR_DOMAIN = "trunkline"
 TRANSPORT = "grpc"
-MARGIN_BYTES = 8 * 1024 * 1024
+MAX_STREAMS = 1024
+"""Calls open at once on one connection; grpcio's clients wait before they open more."""
 QUIET_SECONDS = 0.1
 """Without a call, after which none is on its way."""
 HOLD_SECONDS = 0.4
@@ -78,57 +84,45 @@ class GrpcServer:
         handlers: Mapping[str, Handler],
         calls: Calls,
         readiness: Readiness,
-        max_message_bytes: int,
+        limits: TransportLimits,
+        budget: ReceivingBudget,
     ) -> None:
         self._server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", 0),  # else a second server shares the port in silence
                 # Somewhat above our own limit, whose error names field and value.
-                ("grpc.max_receive_message_length", max_message_bytes + MARGIN_BYTES),
+                ("grpc.max_receive_message_length", limits.max_message_bytes + GRPC_MARGIN_BYTES),
+                ("grpc.max_allowed_incoming_connections", limits.max_connections),
+                ("grpc.max_concurrent_streams", min(MAX_STREAMS, limits.max_calls)),
+                ("grpc.server_handshake_timeout_ms", int(limits.head_seconds * 1000)),
+                ("grpc.max_connection_idle_ms", int(limits.idle_seconds * 1000)),
+                # The window of a stream that nobody reads stays at 64 KiB.
+                ("grpc.http2.bdp_probe", 0),
                 ("grpc.max_send_message_length", -1),
                 *KEEPALIVE,
             ]
         )
         self._calls = calls
-        self._health = _Health(calls)
         self._names = [service.full_name for service in services]
-        self._add_services(services, handlers, _Translator(calls, max_message_bytes))
+        self._health = Health(self._names, calls, _refuse)
+        guard = GrpcGuard(self._server, limits, budget, _refuse)
+        translator = _Translator(calls, limits.max_message_bytes, guard.write)
+        self._add_services(guard, services, handlers, translator)
         try:
             self.port = self._server.add_insecure_port(address)
         except RuntimeError as error:
             raise StartupError(f"gRPC cannot listen on {address}: {error}") from error
         self._readiness = readiness
-        self._ready = False
         self.serving = asyncio.Event()
-        self._health_changed = asyncio.Event()
-        self._health_task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begins to serve; health follows the application's readiness."""
-        await self._set_health()  # before anybody can ask: grpc_health begins with SERVING
         await self._server.start()
-        self._health_task = asyncio.create_task(self._keep_health())
         self._readiness.listen(self._set_ready)
 
     def _set_ready(self, ready: bool) -> None:
-        self._ready = ready
-        self._health_changed.set()
-
-    async def _keep_health(self) -> None:
-        while True:
-            await self._health_changed.wait()
-            self._health_changed.clear()
-            await self._set_health()
-
-    async def _set_health(self) -> None:
-        status = (
-            health_pb2.HealthCheckResponse.SERVING
-            if self._ready
-            else health_pb2.HealthCheckResponse.NOT_SERVING
-        )
-        for name in ("", *self._names):
-            await self._health.set(name, status)
-        if status == health_pb2.HealthCheckResponse.SERVING:
+        self._health.set(ready)
+        if ready:
             self.serving.set()
 
     async def close(self) -> None:
@@ -137,9 +131,7 @@ class GrpcServer:
         gRPC ends calls that reach a closing server with CANCELLED. So calls that come now wait
         until clients know that they must not send any more; only then are they refused.
         """
-        if self._health_task is not None:
-            self._health_task.cancel()
-        await self._health.end()
+        self._health.end()
         with suppress(TimeoutError):
             async with asyncio.timeout(HOLD_SECONDS):
                 await self._calls.hold(QUIET_SECONDS)
@@ -150,12 +142,13 @@ class GrpcServer:
 
     def _add_services(
         self,
+        guard: GrpcGuard,
         services: Sequence[ServiceDescriptor],
         handlers: Mapping[str, Handler],
         translator: _Translator,
     ) -> None:
         for service in services:
-            self._server.add_generic_rpc_handlers(
+            guard.add_generic_rpc_handlers(
                 (
                     grpc.method_handlers_generic_handler(
                         service.full_name,
@@ -166,11 +159,12 @@ class GrpcServer:
                     ),
                 )
             )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, guard)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
             _Reflection(self._calls, (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME)),
-            self._server,
+            guard,
         )
+        # These read nothing.
         self._server.add_generic_rpc_handlers((_UnknownMethods(),))
 
 
@@ -180,8 +174,14 @@ class _Translator:
     Messages are parsed and packed in here, so that a malformed one is answered as any error is.
     """
 
-    def __init__(self, calls: Calls, max_message_bytes: int) -> None:
+    def __init__(
+        self,
+        calls: Calls,
+        max_message_bytes: int,
+        write: Callable[[Context, bytes], Awaitable[None]],
+    ) -> None:
         self._calls = calls
+        self._write = write
         self._max_message_bytes = max_message_bytes
 
     def rpc(self, method: Method, handler: Handler) -> grpc.RpcMethodHandler[bytes, bytes]:
@@ -222,6 +222,7 @@ class _Translator:
             finally:
                 if unread is not None:
                     unread.cancel()
+                    await asyncio.gather(unread, return_exceptions=True)
 
         return serve
 
@@ -244,7 +245,7 @@ class _Translator:
                     call.tenant = tenant_of(request)
                     async with aclosing(handler(request, call)) as replies:
                         async for reply in replies:
-                            await _write(context, reply.SerializeToString())
+                            await self._write(context, reply.SerializeToString())
             except Exception as error:
                 await _abort(context, request_id, error)
             context.set_trailing_metadata((("x-request-id", request_id),))
@@ -298,41 +299,6 @@ class _Translator:
             ) from error
 
 
-class _Health(health.aio.HealthServicer):  # type: ignore[misc]  # it has no types
-    """Health whose calls end as all others do when the server stops."""
-
-    def __init__(self, calls: Calls) -> None:
-        super().__init__()
-        self._calls = calls
-        self._watches: set[asyncio.Timeout] = set()
-        self._ended = False
-
-    async def Check(self, request: health_pb2.HealthCheckRequest, context: Any) -> Any:
-        """Returns the state of a service."""
-        if self._ended:
-            await self._calls.refusal()
-        return await super().Check(request, context)
-
-    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:
-        """Sends the state of a service, and again at every change."""
-        try:
-            async with asyncio.timeout(0 if self._ended else None) as limit:
-                self._watches.add(limit)
-                try:
-                    await super().Watch(request, context)
-                finally:
-                    self._watches.remove(limit)
-        except TimeoutError:
-            await _abort(context, new_request_id(), await self._calls.refusal())
-
-    async def end(self) -> None:
-        """Says for good that nothing is served, and ends the watches."""
-        await self.enter_graceful_shutdown()
-        self._ended = True
-        for limit in self._watches:
-            limit.reschedule(asyncio.get_running_loop().time())
-
-
 class _Reflection(reflection.aio.ReflectionServicer):
     """Reflection whose streams end with an error that says when to come again."""
 
@@ -364,12 +330,8 @@ class _UnknownMethods(grpc.GenericRpcHandler):
         path = handler_call_details.method
 
         async def refuse(stream: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-            request_id = new_request_id()
             error = UnknownMethod(f"method: there is no {path[:200]}", field="method", value=path)
-            log.info(
-                "request failed", request_id=request_id, method=path[:200], code="UNIMPLEMENTED"
-            )
-            await _abort(context, request_id, error)
+            await _refuse(context, error, path[:200])
             yield b""  # makes this a stream
 
         return grpc.stream_stream_rpc_method_handler(refuse)
@@ -392,20 +354,19 @@ async def _discard(stream: AsyncIterator[bytes]) -> None:
         pass
 
 
-async def _write(context: Context, data: bytes) -> None:
-    """Writes a reply whole, also where the call ends meanwhile: it could not be ended otherwise.
-
-    Raises:
-        RequestCancelled: the client left.
-    """
-    writing = asyncio.ensure_future(context.write(data))
-    try:
-        await asyncio.shield(writing)
-    except grpc.aio.BaseError as error:
-        raise RequestCancelled("the client left") from error
-    except asyncio.CancelledError:
-        await asyncio.gather(writing, return_exceptions=True)
-        raise
+async def _refuse(context: Context, error: ServiceError, method: str) -> NoReturn:
+    """Answers a call that reached no handler, and logs it under an id of its own."""
+    request_id = new_request_id()
+    problem = problem_of(error)
+    log.info(
+        "request failed",
+        request_id=request_id,
+        method=method,
+        transport=TRANSPORT,
+        code=problem.status.code.name,
+        reason=problem.message,
+    )
+    await _abort(context, request_id, error)
 
 
 async def _abort(context: Context, request_id: str, error: Exception) -> NoReturn:

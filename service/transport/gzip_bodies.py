@@ -42,25 +42,29 @@ class Unpacker:
         self._member = zlib.decompressobj(_GZIP_WINDOW)
         self._begun = False
 
-    def unpack(self, packed: bytes, most: int) -> bytes:
-        """Returns what these bytes of the body unpack to, at most `most` + 1 bytes of it.
+    def unpack(self, packed: bytes, most: int) -> tuple[bytes, bytes | None]:
+        """Returns at most `most` bytes that these unpack to, and what to go on with, if at all.
 
         Raises:
             InvalidRequest: they are no gzip.
         """
         parts: list[bytes] = []
-        left = most + 1
-        while packed and left > 0:
+        left = most
+        while left > 0:
             if self._member.eof:
+                if not packed:
+                    return b"".join(parts), None
                 self._member = zlib.decompressobj(_GZIP_WINDOW)
-            self._begun = True
+            self._begun = self._begun or bool(packed)
             try:
                 parts.append(self._member.decompress(packed, left))
             except zlib.error as error:
                 raise _refusal("it is damaged, or something else") from error
             left -= len(parts[-1])
             packed = self._member.unused_data or self._member.unconsumed_tail
-        return b"".join(parts)
+            if not packed and left > 0:
+                return b"".join(parts), None
+        return b"".join(parts), packed  # also without any: zlib may hold output back
 
     def end(self) -> None:
         """Checks that the body is complete.

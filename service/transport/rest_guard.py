@@ -27,6 +27,7 @@ from service.errors import (
 )
 from service.transport.gzip_bodies import TAKEN, Unpacker, is_packed
 from service.transport.pages import PAGES
+from service.transport.receiving import Receipt, ReceivingBudget
 from service.transport.rest import refuse
 from service.transport.sites import Sites
 
@@ -41,6 +42,12 @@ NATIVE_MEDIA_TYPES = tuple(name for name in MEDIA_TYPES if name != "multipart/fo
 MAX_TARGET_BYTES = 8 * 1024
 MAX_HEADER_BYTES = 32 * 1024
 
+UNCOUNTED_BYTES = 64 * 1024
+"""Of each body: small ones pass while large ones hold the whole budget."""
+
+PIECE_BYTES = 256 * 1024
+"""Unpacked at once."""
+
 _LENGTH = re.compile("[0-9]{1,20}")
 PROBES = ("/livez", "/readyz", "/healthz")
 METRICS = "/metrics"
@@ -50,18 +57,20 @@ class RestGuard:
     """ASGI middleware that refuses other sites, other media types, and bodies that are too large.
 
     A body is unpacked and counted while it arrives: neither one without a length nor one that
-    unpacks to much more gets around the limit.
+    unpacks to much more gets around the limit. The budget holds it until it is answered.
     """
 
     def __init__(
         self,
         app: ASGIApp,
         max_body_bytes: int,
+        budget: ReceivingBudget,
         *,
         loopback_only: bool,
         allowed_origins: Iterable[str] = (),
     ) -> None:
         self._app = app
+        self._budget = budget
         self._sites = Sites(allowed_origins, loopback_only=loopback_only)
         self._max_body_bytes = max_body_bytes
 
@@ -91,7 +100,13 @@ class RestGuard:
             headers_sent = {"Accept-Encoding": TAKEN} if coding else None
             await refuse(error, scope, headers=headers_sent)(scope, receive, send)
             return
-        await self._pass_on(_Body(receive, self._max_body_bytes, unpacker), scope, send)
+        receipt = self._budget.open()
+        body = _Body(receive, self._max_body_bytes, unpacker, receipt)
+        try:
+            await self._pass_on(body, scope, send)
+        finally:
+            body.refusal = None  # its traceback holds what has arrived
+            receipt.close()
 
     async def _pass_on(self, body: _Body, scope: Scope, send: Send) -> None:
         receive = body.receive
@@ -118,7 +133,7 @@ class RestGuard:
 
         try:
             await self._app(scope, receive, translated)
-        except InvalidRequest as error:
+        except ServiceError as error:
             if error is not body.refusal:
                 raise
             if not answered:
@@ -162,37 +177,76 @@ class _Body:
         refusal: why no more of it was read.
     """
 
-    def __init__(self, receive: Receive, most: int, unpacker: Unpacker | None) -> None:
+    def __init__(
+        self, receive: Receive, most: int, unpacker: Unpacker | None, receipt: Receipt
+    ) -> None:
         self._receive = receive
         self._most = most
         self._unpacker = unpacker
+        self._receipt = receipt
         self._arrived = 0
         self._size = 0
-        self.refusal: InvalidRequest | None = None
+        self._counted = 0
+        self._complete = False
+        self.refusal: ServiceError | None = None
 
     async def receive(self) -> Message:
         """Returns the next message of the server's."""
-        message = await self._receive()
-        if message["type"] != "http.request":
-            return message
+        if self._complete:
+            return await self._receive()
         try:
-            return {**message, "body": await self._take(message)}
-        except InvalidRequest as error:
+            message = await self._receipt.wait(self._receive)
+            if message["type"] != "http.request":
+                return message
+            body = await self._take(message)
+        except ServiceError as error:
             self.refusal = error
             raise
+        if not message.get("more_body"):
+            self._complete = True
+            self._receipt.complete()
+        return {**message, "body": body}
 
     async def _take(self, message: Message) -> bytes:
         body: bytes = message.get("body", b"")
         self._arrived += len(body)
-        if self._unpacker is not None and self._arrived <= self._most:
-            body = await asyncio.to_thread(self._unpacker.unpack, body, self._most - self._size)
-            if not message.get("more_body") and self._size + len(body) <= self._most:
-                self._unpacker.end()
-        self._size += len(body)
-        if max(self._arrived, self._size) > self._most:
-            size = max(self._arrived, self._size)
-            raise _too_large(self._most, size, " when unpacked" if self._unpacker else "")
+        if self._arrived > self._most:
+            raise _too_large(self._most, self._arrived, " when unpacked" if self._unpacker else "")
+        if self._unpacker is None:
+            await self._count(len(body))
+            return body
+        body = await self._unpack(body, self._unpacker)
+        if not message.get("more_body"):
+            self._unpacker.end()
         return body
+
+    async def _unpack(self, packed: bytes, unpacker: Unpacker) -> bytes:
+        parts: list[bytes] = []
+        rest: bytes | None = packed
+        while rest is not None:
+            piece = PIECE_BYTES if self._size >= UNCOUNTED_BYTES else UNCOUNTED_BYTES
+            piece = min(piece, self._most - self._size + 1)
+            await self._count(piece)  # before it is there
+            part, rest = await asyncio.to_thread(unpacker.unpack, rest, piece)
+            self._uncount(piece - len(part))
+            if self._size > self._most:
+                raise _too_large(self._most, self._size, " when unpacked")
+            parts.append(part)
+        return b"".join(parts)
+
+    async def _count(self, nbytes: int) -> None:
+        self._size += nbytes
+        more = max(0, self._size - UNCOUNTED_BYTES) - self._counted
+        if more > 0:
+            await self._receipt.take(more)
+            self._counted += more
+
+    def _uncount(self, nbytes: int) -> None:
+        self._size -= nbytes
+        less = self._counted - max(0, self._size - UNCOUNTED_BYTES)
+        if less > 0:
+            self._receipt.give_back(less)
+            self._counted -= less
 
 
 def _too_large(most: int, size: int, when: str = "") -> BodyTooLarge:

@@ -7,10 +7,11 @@ what a page whose name was bound to this address anew asks (DNS rebinding) has a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client import CollectorRegistry, make_asgi_app
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.addresses import host_of, is_loopback, is_origin_of
 from service.errors import Forbidden
@@ -91,23 +92,18 @@ class Sites:
                 )
 
 
-def metrics_app(registry: CollectorRegistry, sites: Sites) -> Callable[..., Iterable[bytes]]:
-    """Returns a WSGI application that answers with metrics whom `sites` lets ask."""
-    metrics: Callable[..., Iterable[bytes]] = make_wsgi_app(registry)
+def metrics_app(registry: CollectorRegistry, sites: Sites) -> ASGIApp:
+    """Returns an application that answers with metrics whom `sites` lets ask."""
+    metrics = make_asgi_app(registry)
 
-    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        def values(name: str) -> list[str]:
-            return [environ[name]] if name in environ else []
-
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        values = Headers(scope=scope).getlist
         try:
-            hosts = values("HTTP_HOST")
-            sites.check_origin(hosts, values("HTTP_ORIGIN"), values("HTTP_SEC_FETCH_SITE"))
-            sites.check_host(hosts)
+            sites.check_origin(values("host"), values("origin"), values("sec-fetch-site"))
+            sites.check_host(values("host"))
         except Forbidden as error:
-            scope = {"method": environ["REQUEST_METHOD"], "path": environ["PATH_INFO"]}
-            answer = refuse(error, scope)
-            start_response("403 Forbidden", list(answer.headers.items()))
-            return [bytes(answer.body)]
-        return metrics(environ, start_response)
+            await refuse(error, scope)(scope, receive, send)
+            return
+        await metrics(scope, receive, send)
 
     return app

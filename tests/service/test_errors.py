@@ -33,6 +33,7 @@ CODES = {
     "StoreFull": "RESOURCE_EXHAUSTED",
     "QueueFull": "RESOURCE_EXHAUSTED",
     "DeadlineExceeded": "DEADLINE_EXCEEDED",
+    "RequestTimeout": "DEADLINE_EXCEEDED",
     "RequestCancelled": "CANCELLED",
     "Unavailable": "UNAVAILABLE",
     "UnknownMethod": "UNIMPLEMENTED",

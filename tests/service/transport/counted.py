@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from service.metrics import Metrics
 from service.requests.calls import Calls, Handler
 from service.transport.grpc_server import GrpcServer
 from service.transport.methods import OF_THE_SERVER, methods_of
 from service.transport.readiness import Readiness
+from service.transport.receiving import ReceivingBudget
+from tests.service.transport.port_limits import LIMITS, MIB
 from tests.service.waiting import Changes
 
 
@@ -43,7 +46,8 @@ async def grpc_server(handler: Handler, calls: Calls) -> AsyncIterator[GrpcServe
         {method.name: handler for method in methods_of(*OF_THE_SERVER)},
         calls,
         Readiness(),
-        max_message_bytes=1_000_000,
+        replace(LIMITS, max_message_bytes=1_000_000),
+        ReceivingBudget(100 * MIB, 60),
     )
     await server.start()
     try:

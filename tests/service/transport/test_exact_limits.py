@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -18,11 +18,13 @@ from safetensors.numpy import save
 from service.requests.fields import MAX_FAMILY_BYTES, MAX_GROUP_BYTES
 from service.transport.grpc_server import GrpcServer
 from service.transport.methods import OF_THE_SERVER
+from service.transport.receiving import ReceivingBudget
 from service.transport.rest import Backend, rest_app
 from service.transport.rest_guard import RestGuard
 from tests.e2e.transports import METHODS, Grpc, Refused
 from tests.service.server import HEAD, InProcessServer, StartServer, import_request, texts
 from tests.service.tiny_backbone import DIM
+from tests.service.transport.port_limits import LIMITS
 from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2, prediction_pb2
 
 TEXT_BYTES, ROWS, LABEL_BYTES, CLASSES, EXAMPLES = 100, 5, 20, 4, 6
@@ -87,13 +89,16 @@ async def both(start_server: StartServer) -> AsyncIterator[Both]:
     }
     async with start_server(**limits) as server:
         app = server.application
+        budget = ReceivingBudget(10**9, 60)
         served = GrpcServer(
-            *("127.0.0.1:0", OF_THE_SERVER, app.handlers, app.calls, app.readiness, MESSAGE_BYTES)
+            *("127.0.0.1:0", OF_THE_SERVER, app.handlers, app.calls, app.readiness),
+            replace(LIMITS, max_message_bytes=MESSAGE_BYTES),
+            budget,
         )
         await served.start()
         backend = Backend()
         backend.attach(app.handlers, app.calls)
-        guard = RestGuard(rest_app(backend), BODY_BYTES, loopback_only=True)
+        guard = RestGuard(rest_app(backend), BODY_BYTES, budget, loopback_only=True)
         grpc = Grpc(f"127.0.0.1:{served.port}")
         transport = httpx.ASGITransport(guard)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as rest:

@@ -13,6 +13,7 @@ from starlette.types import Message, Scope
 
 from service.requests import calls
 from service.requests.calls import Call, Calls
+from service.transport.receiving import ReceivingBudget
 from service.transport.rest import Backend, rest_app
 from service.transport.rest_guard import RestGuard
 from tests.e2e.transports import METHODS
@@ -67,7 +68,7 @@ async def ask(client: Gone, content_type: str, *more: tuple[bytes, bytes]) -> li
         ],
         "client": ("127.0.0.1", 50_000),
     }
-    await RestGuard(rest_app(backend), 1_000_000, loopback_only=True)(
+    await RestGuard(rest_app(backend), 1_000_000, ReceivingBudget(10**7, 60), loopback_only=True)(
         scope, client.receive, client.send
     )
     return metrics.codes

@@ -13,6 +13,7 @@ import pytest
 
 from service.transport.openapi import openapi_document
 from service.transport.pages import PAGES
+from service.transport.receiving import ReceivingBudget
 from service.transport.rest import Backend, rest_app
 from service.transport.rest_guard import RestGuard
 from trunkline.version import __version__
@@ -24,7 +25,7 @@ REFERRING = ("action", "data", "formaction", "href", "poster", "src", "srcset")
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     """A client of a server that is starting: pages need no backbone."""
-    app = RestGuard(rest_app(Backend()), 1000, loopback_only=False)
+    app = RestGuard(rest_app(Backend()), 1000, ReceivingBudget(10**6, 60), loopback_only=False)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=ADDRESS) as opened:
         yield opened
 

@@ -9,12 +9,17 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
+from service.transport import receiving
+from service.transport.gzip_bodies import Unpacker
+from service.transport.receiving import ReceivingBudget
 from service.transport.rest_guard import (
     MAX_HEADER_BYTES,
     MAX_TARGET_BYTES,
@@ -37,7 +42,8 @@ FOREIGN = [
 
 def open_client(**sites: Any) -> httpx.AsyncClient:
     routes = [Route(path, echo, methods=["GET", "POST"]) for path in PATHS]
-    transport = httpx.ASGITransport(RestGuard(Starlette(routes=routes), LIMIT, **sites))
+    budget = ReceivingBudget(10**6, 60)
+    transport = httpx.ASGITransport(RestGuard(Starlette(routes=routes), LIMIT, budget, **sites))
     return httpx.AsyncClient(transport=transport, base_url="http://localhost")
 
 
@@ -157,7 +163,8 @@ async def test_what_is_not_http_passes_untouched() -> None:
     async def nowhere(message: object) -> None:
         raise AssertionError
 
-    await RestGuard(app, LIMIT, loopback_only=True)({"type": "lifespan"}, never, nowhere)
+    guard = RestGuard(app, LIMIT, ReceivingBudget(10**6, 60), loopback_only=True)
+    await guard({"type": "lifespan"}, never, nowhere)
     assert seen == ["lifespan"]
 
 
@@ -275,7 +282,8 @@ async def test_web_socket_is_refused_in_our_words(headers: dict[str, str], statu
         + [(name.encode(), value.encode()) for name, value in headers.items()],
         "extensions": {"websocket.http.response": {}},
     }
-    await RestGuard(app, LIMIT, loopback_only=True)(scope, receive, send)
+    budget = ReceivingBudget(10**6, 60)
+    await RestGuard(app, LIMIT, budget, loopback_only=True)(scope, receive, send)
     assert [message["type"] for message in sent] == [
         "websocket.http.response.start",
         "websocket.http.response.body",
@@ -403,3 +411,61 @@ async def test_packed_bytes_that_unpack_to_nothing_are_counted(client: httpx.Asy
 
     answer = await client.post("/", content=members(), headers=PACKED)
     assert answer.status_code == 413
+
+
+KIB = 1024
+SIZE = 400 * KIB
+
+
+async def post(budget: ReceivingBudget, content: bytes, headers: dict[str, str]) -> httpx.Response:
+    """Sends a body in pieces, by a guard of this budget."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(content), KIB):
+            yield content[start : start + KIB]
+
+    app = RestGuard(
+        Starlette(routes=[Route("/", echo, methods=["POST"])]), 10**6, budget, loopback_only=True
+    )
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        return await client.post("/", content=pieces(), headers=headers)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+async def test_body_that_finds_no_room_is_refused_with_a_hint_and_small_ones_pass(
+    packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiving, "WAIT_SECONDS", 0.0)
+    budget = ReceivingBudget(SIZE, 60)
+    holder = budget.open()
+    await holder.take(SIZE - 100 * KIB)
+    body = b"x" * SIZE
+    content, headers = (gzip.compress(body), PACKED) if packed else (body, {})
+    refused = await post(budget, content, headers)
+    assert refused.status_code == 429
+    assert refused.headers["retry-after"] == "1"
+    problem = refused.json()
+    assert (problem["code"], problem["reason"]) == ("RESOURCE_EXHAUSTED", "QUEUE_FULL")
+    assert (problem["field"], problem["limit"]) == ("request", str(SIZE))
+    assert budget.held == SIZE - 100 * KIB, "what had arrived is given back"
+    small = await post(budget, b"x" * 60 * KIB, {})
+    assert small.json()["bytes"] == 60 * KIB
+    holder.close()
+    assert budget.held == 0
+    wide = ReceivingBudget(2 * SIZE, 60)
+    assert (await post(wide, content, headers)).json()["bytes"] == SIZE
+    assert wide.held == 0
+
+
+@given(st.binary(max_size=300), st.integers(1, 50), st.integers(1, 7))
+def test_gzip_unpacks_to_the_same_whatever_the_pieces(data: bytes, most: int, repeats: int) -> None:
+    whole = data * repeats * 3
+    unpacker, unpacked = Unpacker(), b""
+    rest: bytes | None = gzip.compress(whole) + gzip.compress(data)
+    while rest is not None:
+        part, rest = unpacker.unpack(rest, most)
+        assert len(part) <= most
+        unpacked += part
+    unpacker.end()
+    assert unpacked == whole + data

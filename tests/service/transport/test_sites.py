@@ -9,18 +9,18 @@ from prometheus_client import CollectorRegistry, Counter
 from service.transport.sites import Sites, metrics_app
 
 
-def client_of(sites: Sites) -> httpx.Client:
+def client_of(sites: Sites) -> httpx.AsyncClient:
     registry = CollectorRegistry()
     Counter("seen", "Seen.", registry=registry)
-    transport = httpx.WSGITransport(metrics_app(registry, sites))
-    return httpx.Client(transport=transport, base_url="http://127.0.0.1:9090")
+    transport = httpx.ASGITransport(metrics_app(registry, sites))
+    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:9090")
 
 
-def test_program_of_this_machine_reads_metrics() -> None:
-    with client_of(Sites(loopback_only=True)) as client:
-        assert "seen_total" in client.get("/metrics").text
+async def test_program_of_this_machine_reads_metrics() -> None:
+    async with client_of(Sites(loopback_only=True)) as client:
+        assert "seen_total" in (await client.get("/metrics")).text
         own = {"origin": "http://127.0.0.1:9090", "sec-fetch-site": "same-origin"}
-        assert "seen_total" in client.get("/metrics", headers=own).text
+        assert "seen_total" in (await client.get("/metrics", headers=own)).text
 
 
 @pytest.mark.parametrize(
@@ -32,11 +32,11 @@ def test_program_of_this_machine_reads_metrics() -> None:
     ],
 )
 @pytest.mark.parametrize("loopback_only", [True, False])
-def test_page_of_another_site_reads_no_metrics(
+async def test_page_of_another_site_reads_no_metrics(
     name: str, value: str, *, loopback_only: bool
 ) -> None:
-    with client_of(Sites(loopback_only=loopback_only)) as client:
-        answer = client.get("/metrics", headers={name: value})
+    async with client_of(Sites(loopback_only=loopback_only)) as client:
+        answer = await client.get("/metrics", headers={name: value})
     if name == "host" and not loopback_only:
         assert answer.status_code == 200, "such a server is known under names of others' choice"
         return
@@ -47,7 +47,7 @@ def test_page_of_another_site_reads_no_metrics(
     assert (answer.json()["field"], answer.json()["code"]) == (name, "PERMISSION_DENIED")
 
 
-def test_origin_that_the_settings_name_reads_metrics() -> None:
-    with client_of(Sites(["https://graphs.example"], loopback_only=True)) as client:
-        answer = client.get("/metrics", headers={"origin": "https://graphs.example"})
+async def test_origin_that_the_settings_name_reads_metrics() -> None:
+    async with client_of(Sites(["https://graphs.example"], loopback_only=True)) as client:
+        answer = await client.get("/metrics", headers={"origin": "https://graphs.example"})
     assert "seen_total" in answer.text

@@ -1,0 +1,212 @@
+"""What every gRPC call passes first and last, whatever service answers it.
+
+grpcio reads the message of a unary call before it calls anybody, and says nothing of a message's
+size before all of it is in memory. So every method is registered as one that takes a stream: then
+nothing but a window of 64 KiB is received before it is asked for, and it is asked for when the
+budget has room for the largest message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing, closing
+from typing import Any, NoReturn
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from service.config import GRPC_MARGIN_BYTES
+from service.errors import (
+    InvalidRequest,
+    QueueFull,
+    RequestCancelled,
+    ServiceError,
+)
+from service.logs import get_logger
+from service.transport.limits import TransportLimits
+from service.transport.peers import shut_down
+from service.transport.receiving import Receipt, ReceivingBudget
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Refuse = Callable[[Context, ServiceError, str], Awaitable[NoReturn]]
+
+RETRY_SECONDS = 1.0
+
+log = get_logger(__name__)
+
+
+class GrpcGuard:
+    """Registers handlers with a server, each behind the bounds of its port.
+
+    Args:
+        refuse: answers a call that is refused here.
+    """
+
+    def __init__(
+        self,
+        server: grpc.aio.Server,
+        limits: TransportLimits,
+        budget: ReceivingBudget,
+        refuse: Refuse,
+    ) -> None:
+        self._server = server
+        self._limits = limits
+        self._budget = budget
+        self._refuse = refuse
+        self._most = limits.max_message_bytes + GRPC_MARGIN_BYTES
+        self._open = 0
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Registers handlers, as a server does."""
+        self._server.add_generic_rpc_handlers(tuple(_Guarded(self, one) for one in handlers))
+
+    def add_registered_method_handlers(self, *_: object) -> None:
+        """Does nothing: generated code registers what it registers as generic handlers, too."""
+
+    def wrap(self, method: str, handler: Any) -> Any:
+        """Returns a handler of a method that does the same within the bounds."""
+        work = self._stream_replies if handler.response_streaming else self._reply
+
+        async def serve(_: object, context: Context) -> Any:
+            try:
+                self._count(context)
+                return await work(handler, context)
+            except ServiceError as error:
+                await self._refuse(context, error, method)
+            finally:
+                self._drop_unless_read(context)
+
+        make: Any = (
+            grpc.stream_stream_rpc_method_handler
+            if handler.response_streaming
+            else grpc.stream_unary_rpc_method_handler
+        )
+        return make(serve, response_serializer=handler.response_serializer)
+
+    async def _reply(self, handler: Any, context: Context) -> Any:
+        if handler.request_streaming:
+            async with aclosing(self._messages(handler, context)) as messages:
+                return await handler.stream_unary(messages, context)
+        with closing(self._budget.open(context.peer())) as receipt:
+            request = await self._receive_one(handler, context, receipt)
+            return await handler.unary_unary(request, context)
+
+    async def _stream_replies(self, handler: Any, context: Context) -> None:
+        if handler.request_streaming:
+            async with aclosing(self._messages(handler, context)) as messages:
+                await self._send(handler.stream_stream(messages, context), context)
+            return
+        with closing(self._budget.open(context.peer())) as receipt:
+            request = await self._receive_one(handler, context, receipt)
+            replies = handler.unary_stream(request, context)
+            # A handler that writes by itself, with `write`, gives nothing to send.
+            await (self._send(replies, context) if hasattr(replies, "__aiter__") else replies)
+
+    async def _messages(self, handler: Any, context: Context) -> AsyncGenerator[Any, None]:
+        while True:
+            with closing(self._budget.open(context.peer())) as receipt:
+                message = await self._receive(handler, context, receipt)
+                if message is grpc.aio.EOF:
+                    return
+                yield message
+
+    async def _receive_one(self, handler: Any, context: Context, receipt: Receipt) -> Any:
+        message = await self._receive(handler, context, receipt)
+        if message is grpc.aio.EOF:
+            raise RequestCancelled("the client left before it had sent its message")
+        return message
+
+    async def _receive(self, handler: Any, context: Context, receipt: Receipt) -> Any:
+        await receipt.take(self._most)
+        data = await receipt.wait(context.read)
+        receipt.complete()
+        if data is grpc.aio.EOF:
+            return data
+        receipt.give_back(self._most - len(data))
+        try:
+            read = handler.request_deserializer
+            return data if read is None else read(data)
+        except DecodeError as error:
+            raise InvalidRequest(
+                "request: cannot be parsed", field="request", value=f"{len(data)} bytes"
+            ) from error
+
+    async def _send(self, replies: AsyncGenerator[Any, None], context: Context) -> None:
+        async with aclosing(replies):
+            async for reply in replies:
+                await self.write(context, reply)
+
+    async def write(self, context: Context, reply: Any) -> None:
+        """Writes a reply whole, also where the call ends: it could not be ended otherwise.
+
+        Raises:
+            RequestCancelled: the client left, or did not read in time.
+        """
+        writing = asyncio.ensure_future(context.write(reply))
+        try:
+            read = await self._read_in_time(writing, context)
+        except asyncio.CancelledError:
+            await self._read_in_time(writing, context)
+            raise
+        if not read or writing.exception() is not None:
+            raise RequestCancelled("the client left") from (writing.exception() if read else None)
+
+    async def _read_in_time(self, writing: asyncio.Future[None], context: Context) -> bool:
+        await asyncio.wait([writing], timeout=self._limits.body_seconds)
+        if not writing.done():
+            writing.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+            self._drop(context.peer())  # a status would wait behind the reply
+        return writing.done()
+
+    def _drop_unless_read(self, context: Context) -> None:
+        """Drops the connection if what is sent last is not read; grpcio would keep it for ever."""
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(
+            self._limits.body_seconds, self._drop, context.peer(), context=contextvars.Context()
+        )
+        context.add_done_callback(lambda _: timer.cancel())  # type: ignore[arg-type]  # stubs
+
+    def _drop(self, peer: str) -> None:
+        log.info(
+            "reply not read: connection closed",
+            peer=peer,
+            body_timeout_seconds=self._limits.body_seconds,
+        )
+        shut_down(peer)
+
+    def _count(self, context: Context) -> None:
+        if self._open >= self._limits.max_calls:
+            raise QueueFull(
+                f"calls: at most {self._limits.max_calls} are open at once (max_calls)",
+                field="calls",
+                limit=self._limits.max_calls,
+                value=self._open,
+                retry_after=RETRY_SECONDS,
+            )
+        self._open += 1
+        # When the last of it was read, too.
+        context.add_done_callback(self._leave)  # type: ignore[arg-type]  # stubs
+
+    def _leave(self, _: object) -> None:
+        self._open -= 1
+
+
+class _Guarded(grpc.GenericRpcHandler):
+    def __init__(self, guard: GrpcGuard, handlers: grpc.GenericRpcHandler) -> None:
+        self._guard = guard
+        self._handlers = handlers
+        self._wrapped: dict[str, Any] = {}
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """Returns the guarded handler of a method, if there is one."""
+        method = handler_call_details.method
+        if method in self._wrapped:
+            return self._wrapped[method]
+        handler = self._handlers.service(handler_call_details)
+        if handler is None:
+            return None
+        wrapped = self._guard.wrap(method, handler)
+        self._wrapped[method] = wrapped
+        return wrapped

@@ -1,0 +1,89 @@
+"""gRPC's health service (grpc.health.v1), which follows the application's readiness.
+
+grpc_health's own holds a lock while it writes to a watcher: one that does not read would keep the
+state from everybody else, and the server from stopping.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+
+from service.requests.calls import Calls
+from service.transport.grpc_guard import Refuse
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # it says no types
+    """Says whether the services are ready; not before `set` says so.
+
+    Args:
+        names: of the services. The empty name stands for all of them.
+        calls: say how a call ends where the server stops.
+        refuse: answers one with an error.
+    """
+
+    def __init__(self, names: Iterable[str], calls: Calls, refuse: Refuse) -> None:
+        self._names = ("", *names)
+        self._calls = calls
+        self._refuse = refuse
+        self._ready = False
+        self._ended = False
+        self._changed = asyncio.Event()
+
+    def set(self, ready: bool) -> None:
+        """Tells whoever asks or watches."""
+        self._ready = ready and not self._ended
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def end(self) -> None:
+        """Says for good that nothing is served, and ends the watches."""
+        self._ended = True
+        self.set(False)
+
+    async def Check(
+        self, request: health_pb2.HealthCheckRequest, context: Context
+    ) -> HealthCheckResponse:
+        """Answers once."""
+        if self._ended:
+            await self._calls.refusal()
+        if request.service not in self._names:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "service: there is no such service")
+        return self._state(request.service)
+
+    async def List(
+        self, request: health_pb2.HealthListRequest, context: Context
+    ) -> health_pb2.HealthListResponse:
+        """Answers for every service."""
+        return health_pb2.HealthListResponse(
+            statuses={name: self._state(name) for name in self._names}
+        )
+
+    async def Watch(
+        self, request: health_pb2.HealthCheckRequest, context: Context
+    ) -> AsyncIterator[HealthCheckResponse]:
+        """Answers now and at every change."""
+        told: HealthCheckResponse | None = None
+        while True:
+            changed = self._changed
+            state = self._state(request.service)
+            if state != told:
+                told = state
+                yield state
+            if self._ended:
+                await self._refuse(context, await self._calls.refusal(), "Watch")
+            await changed.wait()
+
+    def _state(self, name: str) -> HealthCheckResponse:
+        if name not in self._names:
+            return HealthCheckResponse(status=HealthCheckResponse.SERVICE_UNKNOWN)
+        if self._ready:
+            return HealthCheckResponse(status=HealthCheckResponse.SERVING)
+        return HealthCheckResponse(status=HealthCheckResponse.NOT_SERVING)

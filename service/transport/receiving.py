@@ -1,0 +1,241 @@
+"""One budget for the bytes of requests, on both transports, from their arrival to their reply.
+
+Who sends slowly must not keep out who sends at once. So what takes longer than `PROMPT_SECONDS` to
+arrive is *late*, and late requests may hold `LATE_SHARE` of the budget; beyond that they are
+refused. The rest turns over: whatever holds it is soon complete, late, or refused. Connections
+take turns with it, so that one with many calls delays another's call by one of them.
+
+Timers here get an empty context: a cancelled one stays with the event loop until its time, and
+would keep its request in memory as long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Hashable
+from contextvars import Context
+from typing import TypeVar
+
+from service.errors import QueueFull, RequestTimeout, ServiceError
+
+PROMPT_SECONDS = 0.25
+LATE_SHARE = 0.75
+WAIT_SECONDS = 5.0
+"""How long a request waits for room before it is refused."""
+
+RETRY_SECONDS = 1.0
+
+LARGE_BYTES = 1024 * 1024
+"""Allocators keep what requests of this size took."""
+
+T = TypeVar("T")
+_Waiting = tuple[int, asyncio.Future[None]]
+
+
+class ReceivingBudget:
+    """Bytes that requests hold, in all.
+
+    Args:
+        most: bytes of all requests together.
+        seconds: in which a body or a message must have arrived.
+        emptied: called when nothing is held any more, with the bytes of large requests since.
+
+    Attributes:
+        held: bytes that requests hold now.
+        late: those of them whose requests are still arriving after `PROMPT_SECONDS`.
+    """
+
+    def __init__(
+        self, most: int, seconds: float, emptied: Callable[[int], object] | None = None
+    ) -> None:
+        self.seconds = seconds
+        self.held = 0
+        self.late = 0
+        self._most = most
+        self._emptied = emptied
+        self._large = 0
+        self._waiting: OrderedDict[Hashable, deque[_Waiting]] = OrderedDict()
+
+    def open(self, connection: Hashable = None) -> Receipt:
+        """Begins a request, which holds nothing yet.
+
+        Args:
+            connection: whose requests wait behind one another; None for one of its own.
+        """
+        return Receipt(self, connection)
+
+    def has_room_for_late(self, nbytes: int) -> bool:
+        """Returns whether a late request may hold so many more."""
+        return self.late + nbytes <= self._most * LATE_SHARE
+
+    async def take(self, nbytes: int, connection: Hashable) -> None:
+        """Takes room; waits for it, in turn with other connections.
+
+        Raises:
+            QueueFull: there was none within `WAIT_SECONDS`.
+        """
+        if not self._waiting and self.held + nbytes <= self._most:
+            self._hold(nbytes)
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(connection, deque()).append((nbytes, turn))
+        try:
+            async with asyncio.timeout(WAIT_SECONDS):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():  # it had its turn in the same moment
+                self.give_back(nbytes)
+            else:
+                turn.cancel()
+                self._let_in()
+            if isinstance(error, TimeoutError):
+                raise self.full() from None
+            raise
+
+    def give_back(self, nbytes: int) -> None:
+        """Gives room back to whoever waits."""
+        self.held -= nbytes
+        self._let_in()
+        if not self.held and self._large:
+            large, self._large = self._large, 0
+            if self._emptied is not None:
+                self._emptied(large)
+
+    def end(self, nbytes: int) -> None:
+        """A request that held so much is answered."""
+        if nbytes >= LARGE_BYTES:
+            self._large += nbytes
+        self.give_back(nbytes)
+
+    def full(self) -> QueueFull:
+        """Returns the refusal of a request that finds no room."""
+        return QueueFull(
+            f"request: at most {self._most} bytes of requests are held at once "
+            f"(max_receiving_bytes), others hold {self.held}",
+            field="request",
+            limit=self._most,
+            value=self.held,
+            retry_after=RETRY_SECONDS,
+        )
+
+    def _hold(self, nbytes: int) -> None:
+        self.held += nbytes
+
+    def _let_in(self) -> None:
+        while self._waiting:
+            connection, waiting = next(iter(self._waiting.items()))
+            while waiting and waiting[0][1].done():  # it gave up
+                waiting.popleft()
+            if waiting:
+                nbytes, turn = waiting[0]
+                if self.held + nbytes > self._most:
+                    return
+                waiting.popleft()
+                self._hold(nbytes)
+                turn.set_result(None)
+                self._waiting.move_to_end(connection)
+            if not waiting:
+                del self._waiting[connection]
+
+
+class Receipt:
+    """What one request holds. Its time begins when its bytes are first waited for."""
+
+    def __init__(self, budget: ReceivingBudget, connection: Hashable) -> None:
+        self._budget = budget
+        self._connection = self if connection is None else connection
+        self._held = 0
+        self._late = False
+        self._refusal: ServiceError | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._waiting: asyncio.Timeout | None = None
+
+    async def take(self, nbytes: int) -> None:
+        """Takes room for bytes that have arrived, or are about to.
+
+        Raises:
+            QueueFull: there is none.
+            RequestTimeout: it should be complete by now.
+        """
+        self._check(nbytes)
+        await self._budget.take(nbytes, self._connection)
+        self._held += nbytes
+        if self._late:
+            self._budget.late += nbytes
+        self._check(0)
+
+    async def wait(self, receive: Callable[[], Awaitable[T]]) -> T:
+        """Waits for the client's next bytes.
+
+        Raises:
+            QueueFull: it is late, and late requests hold all that they may.
+            RequestTimeout: they did not come in time.
+        """
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(PROMPT_SECONDS, self._become_late, context=Context())
+        self._check(0)
+        try:
+            async with asyncio.timeout(None) as self._waiting:
+                return await receive()
+        except TimeoutError:
+            if self._refusal is None:
+                raise
+            raise self._refusal from None
+        finally:
+            self._waiting = None
+
+    def give_back(self, nbytes: int) -> None:
+        """Gives back what turned out not to be needed."""
+        self._held -= nbytes
+        if self._late:
+            self._budget.late -= nbytes
+        self._budget.give_back(nbytes)
+
+    def complete(self) -> None:
+        """Everything has arrived; what is held stays held until `close`."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._late:
+            self._late = False
+            self._budget.late -= self._held
+
+    def close(self) -> None:
+        """The request is answered."""
+        self.complete()
+        self._refusal = None  # its traceback holds what has arrived
+        held, self._held = self._held, 0
+        if held:
+            self._budget.end(held)
+
+    def _check(self, nbytes: int) -> None:
+        if self._refusal is not None:
+            raise self._refusal
+        if self._late and not self._budget.has_room_for_late(nbytes):
+            raise self._budget.full()
+
+    def _become_late(self) -> None:
+        if not self._budget.has_room_for_late(self._held):
+            self._refuse(self._budget.full())
+            return
+        self._late = True
+        self._budget.late += self._held
+        left = max(0.0, self._budget.seconds - PROMPT_SECONDS)
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(left, self._expire, context=Context())
+
+    def _expire(self) -> None:
+        seconds = self._budget.seconds
+        self._refuse(
+            RequestTimeout(
+                f"request: must arrive within {seconds:g} s (body_timeout_seconds)",
+                field="request",
+                limit=seconds,
+            )
+        )
+
+    def _refuse(self, error: ServiceError) -> None:
+        self._refusal = error
+        if self._waiting is not None:
+            self._waiting.reschedule(asyncio.get_running_loop().time())

@@ -1,0 +1,182 @@
+"""What requests may hold while they arrive, and who is refused when that is all taken."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.errors import QueueFull, RequestTimeout
+from service.transport import receiving
+from service.transport.receiving import LARGE_BYTES, LATE_SHARE, Receipt, ReceivingBudget
+
+MOST = 1000
+
+
+async def never() -> None:
+    await asyncio.Event().wait()
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever has to be waited for is late."""
+    monkeypatch.setattr(receiving, "PROMPT_SECONDS", 0.0)
+
+
+async def stalled(budget: ReceivingBudget, nbytes: int) -> None:
+    """A request that announces so much and never sends it."""
+    receipt = budget.open()
+    try:
+        await receipt.take(nbytes)
+        await receipt.wait(never)
+    finally:
+        receipt.close()
+
+
+async def test_stalled_requests_leave_room_for_one_that_is_sent_at_once(at_once: None) -> None:
+    budget = ReceivingBudget(MOST, 3600)
+    tasks = [asyncio.create_task(stalled(budget, 100)) for _ in range(10)]
+    late = int(MOST * LATE_SHARE) // 100
+    await asyncio.sleep(0)
+    assert budget.held == MOST
+    polite = budget.open()
+    await polite.take(200)  # which all ten, while they are young, have no room for
+    refused = [task for task in tasks if task.done()]
+    assert len(refused) >= 2
+    for task in refused:
+        with pytest.raises(QueueFull, match="max_receiving_bytes") as caught:
+            await task
+        assert caught.value.retry_after is not None
+        assert caught.value.limit == MOST
+    assert budget.late <= late * 100
+    polite.close()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert (budget.held, budget.late) == (0, 0)
+
+
+async def test_request_that_does_not_end_is_refused_with_its_limit(at_once: None) -> None:
+    with pytest.raises(RequestTimeout) as caught:
+        await stalled(ReceivingBudget(MOST, 0.01), 100)
+    assert caught.value.limit == 0.01
+    assert "body_timeout_seconds" in caught.value.message
+
+
+async def test_late_request_that_wants_more_than_its_share_is_refused(at_once: None) -> None:
+    budget = ReceivingBudget(MOST, 3600)
+    receipt = budget.open()
+    await receipt.take(500)
+    await receipt.wait(lambda: asyncio.sleep(0.01))
+    with pytest.raises(QueueFull):
+        await receipt.take(400)
+    receipt.close()
+    assert (budget.held, budget.late) == (0, 0)
+
+
+async def test_requests_wait_for_room_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiving, "WAIT_SECONDS", 3600)
+    budget = ReceivingBudget(MOST, 3600)
+    first, large, small = budget.open(), budget.open(), budget.open()
+    await first.take(600)
+    order: list[str] = []
+
+    async def take(receipt: Receipt, nbytes: int, name: str) -> None:
+        await receipt.take(nbytes)
+        order.append(name)
+        receipt.close()
+
+    tasks = [
+        asyncio.create_task(take(large, 900, "large")),
+        asyncio.create_task(take(small, 100, "small")),
+    ]
+    await asyncio.sleep(0)
+    assert not order, "the small one would fit, but it came later"
+    first.close()
+    await asyncio.gather(*tasks)
+    assert order == ["large", "small"]
+
+
+async def test_connection_with_many_requests_delays_another_by_one_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(receiving, "WAIT_SECONDS", 3600)
+    budget = ReceivingBudget(MOST, 3600)
+    holder = budget.open()
+    await holder.take(MOST)
+    order: list[str] = []
+
+    async def take(connection: str) -> None:
+        receipt = budget.open(connection)
+        await receipt.take(MOST)
+        order.append(connection)
+        receipt.close()
+
+    tasks = [asyncio.create_task(take("busy")) for _ in range(20)]
+    tasks.append(asyncio.create_task(take("polite")))
+    await asyncio.sleep(0)
+    holder.close()
+    await asyncio.gather(*tasks)
+    assert order == ["busy", "polite", *["busy"] * 19]
+    assert budget.held == 0
+
+
+async def test_request_that_finds_no_room_in_time_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(receiving, "WAIT_SECONDS", 0.01)
+    budget = ReceivingBudget(MOST, 3600)
+    holder = budget.open()
+    await holder.take(MOST)
+    with pytest.raises(QueueFull) as caught:
+        await budget.open().take(1)
+    assert caught.value.retry_after
+    holder.close()
+    assert budget.held == 0
+
+
+async def test_emptied_budget_tells_how_much_large_requests_took() -> None:
+    told: list[int] = []
+    budget = ReceivingBudget(10 * LARGE_BYTES, 3600, told.append)
+    for sizes in ([100], [LARGE_BYTES, 2 * LARGE_BYTES, 100], [100]):
+        receipts = [budget.open() for _ in sizes]
+        for receipt, size in zip(receipts, sizes, strict=True):
+            await receipt.take(size)
+        for receipt in receipts:
+            receipt.close()
+    assert told == [3 * LARGE_BYTES]
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(st.integers(1, MOST), st.integers(0, 2), st.booleans()), max_size=12))
+def test_budget_is_never_exceeded_and_comes_back_whole(
+    requests: list[tuple[int, int, bool]],
+) -> None:
+    async def one(budget: ReceivingBudget, nbytes: int, turns: int) -> None:
+        receipt = budget.open()
+        try:
+            await receipt.take(nbytes)
+            assert budget.held <= MOST
+            for _ in range(turns):
+                await receipt.wait(lambda: asyncio.sleep(0))
+            receipt.give_back(nbytes // 2)
+            receipt.complete()
+        finally:
+            receipt.close()
+
+    async def law() -> None:
+        budget = ReceivingBudget(MOST, 3600)
+        tasks = [asyncio.create_task(one(budget, nbytes, turns)) for nbytes, turns, _ in requests]
+        await asyncio.sleep(0)
+        for task, (_, _, cancelled) in zip(tasks, requests, strict=True):
+            if cancelled:
+                task.cancel()
+        for task in tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+        assert (budget.held, budget.late) == (0, 0)
+
+    asyncio.run(law())
