@@ -12,7 +12,7 @@ from service.errors import Unavailable
 from service.fitting.process import FitProcess
 from service.fitting.task import FitTask, FittedHead
 from service.store import Database, stalls
-from service.training import job_runner
+from service.store import jobs as stored_jobs
 from tests.service.server import HEAD, LABELS, StartServer, best, import_request, texts
 from tests.service.store.stalling import Clock, StalledDisk
 from trunkline.v1 import heads_pb2
@@ -61,7 +61,7 @@ async def test_version_that_is_fitted_while_the_disk_stalls_is_stored_when_it_go
     monkeypatch.setattr(stalls, "RETRY_AFTER", 0.0)
     real, asked = FitProcess.fit, asyncio.Event()
     held: list[asyncio.Task[None]] = []
-    refused = job_runner.stored_jobs.finish_with_version
+    refused = stored_jobs.finish_with_version
 
     async with start_server() as server:
         database = server.application._database
