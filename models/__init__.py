@@ -12,6 +12,7 @@ from models.catalogue import (
     load_backbone,
     load_backbone_network,
 )
+from models.decode_cost import decode_cost
 from models.errors import (
     BackboneError,
     CacheUnusable,
@@ -40,6 +41,7 @@ __all__ = [
     "UnknownEngine",
     "WeightsMissing",
     "check_backbones",
+    "decode_cost",
     "default_backbone",
     "known_backbones",
     "load_backbone",

@@ -28,14 +28,16 @@ class InputLimits:
     Attributes:
         max_image_bytes: length of an encoded image. Too low refuses honest photos; too high lets
             one request hold that much memory while it waits.
-        max_pixels: width x height, checked from the header before anything is decoded. A decoded
-            picture takes up to 4 bytes a pixel, in each decoding thread at once.
+        max_pixels: width x height, checked from the header before anything is decoded. Decoding
+            takes up to 16 bytes of memory a pixel, most formats up to 8.
+        max_side: width, and height. Decoders also take time and memory by the row.
         max_text_bytes: length of a text in UTF-8. Only the first few hundred tokens count, the
             rest costs tokenization time for nothing.
     """
 
     max_image_bytes: int = 16 * 1024 * 1024
     max_pixels: int = 50_000_000
+    max_side: int = 65_535
     max_text_bytes: int = 65_536
 
     def __post_init__(self) -> None:

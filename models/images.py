@@ -7,7 +7,7 @@ refuses a picture (`models.image_files`). The pixel limit is checked before deco
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,8 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 # than its screen) its warning has to be an error.
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 
+_PART = 1 << 16
+"""Pixels that are computed with at once."""
 _OPAQUE_MODES = frozenset({"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"})
 _ALPHA_MODES = frozenset({"LA", "PA", "RGBA", "RGBa"})
 
@@ -127,6 +129,13 @@ class ImagePreprocessor:
                 limit=limit,
                 value=f"{width}x{height}",
             )
+        if max(width, height) > self._limits.max_side:
+            raise InvalidInput(
+                "one side is too long",
+                field="image.side",
+                limit=self._limits.max_side,
+                value=f"{width}x{height}",
+            )
         self._resize.check(width, height)
 
     def _to_pixels(self, opened: OpenedImage) -> NDArray[np.uint8]:
@@ -135,30 +144,13 @@ class ImagePreprocessor:
             image.draft(None, self._resize.enough)
         image.load()
         image.info.update(opened.notes)
-        return np.asarray(self._to_rgb(opened, _orientation(image)))
-
-    def _to_rgb(self, opened: OpenedImage, orientation: int) -> Image.Image:
-        """Resize, crop and convert; whichever order handles fewer bytes."""
-        image: Image.Image = opened.image
-        if image.mode.startswith("I;16"):
-            image = _to_8_bits(opened)
-        elif opened.low is not None:
-            image = _with_alpha(opened, opened.low)
-        mode, apply = image.mode, self._resize.apply
-        if mode in _ALPHA_MODES or (mode in _OPAQUE_MODES and image.has_transparency_data):
-            picture = apply(image.convert("RGBA"), orientation)
-            white = Image.new("RGBA", picture.size, "white")
-            return Image.alpha_composite(white, picture).convert("RGB")
-        if mode == "L":
-            return apply(image, orientation).convert("RGB")
-        if mode in _OPAQUE_MODES:
-            return apply(image.convert("RGB"), orientation)
-        raise InvalidInput(
-            "pixels of this kind have no agreed black and white",
-            field="image.mode",
-            limit=READ,
-            value=mode,
-        )
+        orientation = _orientation(image)
+        pixels = _to_8_bits_a_channel(opened)
+        del opened, image  # what was decoded first is not needed beside what was made of it
+        picture = self._resize.apply(pixels, orientation)
+        if picture.mode == "RGBA":
+            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+        return np.asarray(picture.convert("RGB"))
 
     def _resize_tensor(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
@@ -170,6 +162,31 @@ class ImagePreprocessor:
             )
         self._check_size(pixels.shape[1], pixels.shape[0])
         return np.asarray(self._resize.apply(Image.fromarray(pixels), 1))
+
+
+def _to_8_bits_a_channel(opened: OpenedImage) -> Image.Image:
+    """Convert what was decoded to L, RGB or RGBA: what is resized in fewest bytes."""
+    image: Image.Image = opened.image
+    if image.mode.startswith("I;16"):
+        image = _to_8_bits(opened)
+    elif opened.low is not None:
+        image = _with_alpha(opened, opened.low)
+    mode = image.mode
+    if mode in _ALPHA_MODES or (mode in _OPAQUE_MODES and image.has_transparency_data):
+        return _converted(image, "RGBA")
+    if mode in _OPAQUE_MODES:
+        return image if mode == "L" else _converted(image, "RGB")
+    raise InvalidInput(
+        "pixels of this kind have no agreed black and white",
+        field="image.mode",
+        limit=READ,
+        value=mode,
+    )
+
+
+def _converted(image: Image.Image, mode: str) -> Image.Image:
+    """Convert to a mode; Pillow would copy what has it already."""
+    return image if image.mode == mode and "transparency" not in image.info else image.convert(mode)
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:
@@ -184,18 +201,30 @@ def _orientation(image: ImageFile.ImageFile) -> int:
 
 def _to_8_bits(opened: OpenedImage) -> Image.Image:
     """Turn gray of more bits to 8; Pillow itself would clip at 255."""
-    wide = np.asarray(opened.image).astype(np.uint32)
+    wide = np.asarray(opened.image)
     top = max(opened.black, opened.white)
-    levels = wide if opened.white else top - wide
-    gray = Image.fromarray(((levels * 255 + top // 2) // top).astype(np.uint8))
+    gray = np.empty(wide.shape, np.uint8)
+    for part in _parts(wide.size):  # the numbers between take several times the memory
+        levels = wide.reshape(-1)[part].astype(np.uint32)
+        levels = levels if opened.white else top - levels
+        gray.reshape(-1)[part] = (levels * 255 + top // 2) // top
     if opened.transparent is None:
-        return gray
-    alpha = np.where(wide == opened.transparent, 0, 255).astype(np.uint8)
-    return Image.merge("LA", (gray, Image.fromarray(alpha)))
+        return Image.fromarray(gray)
+    alpha = np.where(wide == opened.transparent, np.uint8(0), np.uint8(255))
+    return Image.merge("LA", (Image.fromarray(gray), Image.fromarray(alpha)))
 
 
 def _with_alpha(opened: OpenedImage, low: Image.Image) -> Image.Image:
     """Make the transparent one of 16-bit colours transparent, which none is that is only near."""
-    wide = np.asarray(opened.image).astype(np.uint16) << 8 | np.asarray(low)
-    alpha = np.where((wide == opened.transparent).all(axis=-1), 0, 255).astype(np.uint8)
-    return Image.merge("RGBA", (*opened.image.split(), Image.fromarray(alpha)))
+    high, below = (np.asarray(image).reshape(-1, 3) for image in (opened.image, low))
+    alpha = np.empty(len(high), np.uint8)
+    for part in _parts(len(high)):
+        wide = high[part].astype(np.uint16) << 8 | below[part]
+        alpha[part] = np.where((wide == opened.transparent).all(axis=-1), 0, 255)
+    width, height = opened.image.size
+    seen = Image.fromarray(alpha.reshape(height, width))
+    return Image.merge("RGBA", (*opened.image.split(), seen))
+
+
+def _parts(length: int) -> Iterator[slice]:
+    return (slice(start, start + _PART) for start in range(0, length, _PART))

@@ -175,7 +175,12 @@ class ExtractorSettings(_Settings):
     """Size of one encoded image."""
 
     max_pixels: int = Field(default=50_000_000, ge=1)
-    """Pixels of one image after decoding (4 bytes of memory each while it is decoded)."""
+    """Pixels of one image. Decoding takes up to 16 bytes of memory for each, and most formats 8, in
+    every decoding thread at once."""
+
+    max_side: int = Field(default=65_535, ge=1)
+    """Pixels of one image's width, and of its height. Decoding also takes time and memory by the
+    row: an image of one column and 50 million rows took ten times as long as a square one."""
 
     max_text_bytes: int = Field(default=65_536, ge=16)
     """UTF-8 bytes of one text. A backbone looks no further than its window; replies say where that
@@ -255,6 +260,7 @@ class ExtractorSettings(_Settings):
         return InputLimits(
             max_image_bytes=self.max_image_bytes,
             max_pixels=self.max_pixels,
+            max_side=self.max_side,
             max_text_bytes=self.max_text_bytes,
         )
 

@@ -6,7 +6,7 @@ format's module takes out what the pixels need, and Pillow sees that alone. What
 left as it is: damage there is Pillow's to find. `tests/models/test_image_damage.py` compares both.
 """
 
-from models.image_files.formats import FORMATS, open_image
+from models.image_files.formats import FORMATS, decode_ns, open_image
 from models.image_files.parts import OpenedImage
 
-__all__ = ["FORMATS", "OpenedImage", "open_image"]
+__all__ = ["FORMATS", "OpenedImage", "decode_ns", "open_image"]

@@ -7,9 +7,21 @@ import struct
 from PIL import ImageFile
 
 from models.errors import InvalidInput
-from models.image_files.parts import OpenedImage, not_read
+from models.image_files.parts import Header, OpenedImage, not_read
 
 _CORE_HEADER = 12
+_RUNS = (1, 2)
+"""Compressions that Pillow unpacks in Python, run by run and, to the end of a row, byte by byte."""
+
+
+def header(raw: bytes) -> Header:
+    """Reads the header. Raises nearly anything where there is none."""
+    (length,) = struct.unpack_from("<I", raw, 14)
+    if length == _CORE_HEADER:
+        return Header(*struct.unpack_from("<HH", raw, 18), 6.0, 1.0)
+    width, height, compression = struct.unpack_from("<ii4xI", raw, 18)
+    runs = compression in _RUNS
+    return Header(abs(width), abs(height), 100.0 if runs else 6.0, 500.0 if runs else 1.0)
 
 
 def levels(pixels: bytes, image: ImageFile.ImageFile) -> OpenedImage:

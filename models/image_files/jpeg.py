@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import re
+import struct
 
-from models.image_files.parts import Note, Parts, Truncated, not_read
+from models.errors import InvalidInput
+from models.image_files.parts import Header, Note, Parts, Truncated, check_parts, not_read
 
-_MARKER = re.compile(rb"\xff+([\x01-\xfe])")
+MAX_SCANS = 100
+"""Scans of one picture, as in libtiff (`LIBTIFF_JPEG_MAX_ALLOWED_SCAN_NUMBER`). A progressive one
+has ten or so; each goes over all pixels again, and may take a few bytes to do so."""
+
+_MARKER = re.compile(rb"\xff([\x01-\xfe])")
+"""More 0xFF may stand before it, and is passed over: to match it, too, takes quadratic time."""
+_MARKER_AFTER_SCAN = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
+"""Restarts belong to a scan."""
 _END = b"\xff\xd9"
 _SCAN = 0xDA
 _ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
@@ -16,6 +25,11 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _NOT_READ = frozenset({0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF})
 """Frames of hierarchical JPEG, and of lossless JPEG with arithmetic coding."""
 _LS_FRAME = 0xF7
+_HEADER_SEGMENTS = 1000
+"""Segments before the frame that are looked at for a picture's size."""
+_CHANNEL_NS, _SCAN_NS = 3.0, 1.0
+"""Nanoseconds a pixel and channel, and a pixel and scan."""
+_COUNTED_BYTES = 1 << 20
 _NOTES = frozenset({*range(0xE0, 0xF0), 0xFE})
 
 
@@ -23,20 +37,22 @@ def split(raw: bytes) -> Parts:
     """Parts the pixels from the segments that applications put beside them.
 
     Raises:
-        InvalidInput: a layout that is not read.
+        InvalidInput: a layout that is not read; too many scans or segments.
         Truncated: the end marker is missing. libjpeg fills up what a scan lacks and warns at most,
             so without that marker nobody can say whether the picture is whole.
     """
-    kept, notes, at = [raw[:2]], dict[str, Note](), 2
+    kept, notes, at, parts = [raw[:2]], dict[str, Note](), 2, 0
     while found := _MARKER.search(raw, at):
-        code, at = found[1][0], found.end()
+        code, at, parts = found[1][0], found.end(), parts + 1
+        check_parts(parts)
         if code == _SCAN:
             if raw.find(_END, at) < 0:
                 raise Truncated("there is no end marker")
+            _check_scans(raw, at)
             return Parts(b"".join([*kept, b"\xff", raw[at - 1 :]]), notes)
         if code in _ALONE:
             continue
-        length = 0 if code in _EMPTY else max(2, int.from_bytes(raw[at : at + 2], "big"))
+        length = _length(raw, code, at)
         segment, at = raw[at : at + length], at + length
         if code == _LS_FRAME:
             raise not_read("JPEG-LS")
@@ -47,6 +63,48 @@ def split(raw: bytes) -> Parts:
         else:
             _note(code, segment[2:], notes)
     raise Truncated("there is no scan")
+
+
+def _length(raw: bytes, code: int, at: int) -> int:
+    """Returns the length of a marker's segment, which begins with that."""
+    if code in _ALONE or code in _EMPTY:
+        return 0
+    return max(2, int.from_bytes(raw[at : at + 2], "big"))
+
+
+def _check_scans(raw: bytes, at: int) -> None:
+    """Counts the scans, as libjpeg comes upon them, from behind the marker of the first.
+
+    Raises:
+        InvalidInput: there are too many of them, or of the segments between.
+    """
+    scans, parts, at = 1, 1, at + _length(raw, _SCAN, at)
+    while (found := _MARKER_AFTER_SCAN.search(raw, at)) and found[1] != _END[1:]:
+        code, at, parts = found[1][0], found.end(), parts + 1
+        check_parts(parts)
+        scans += code == _SCAN
+        at += _length(raw, code, at)
+    if scans > MAX_SCANS:
+        raise InvalidInput("has too many scans", field="image.scans", limit=MAX_SCANS, value=scans)
+
+
+def header(raw: bytes) -> Header:
+    """Reads the frame, and counts scans in the first MiB.
+
+    Whether a fraction of the pixels will do is the backbone's to know, and does not count here.
+    Raises nearly anything where there is no frame.
+    """
+    at = 2
+    for _ in range(_HEADER_SEGMENTS):
+        if raw[at] != 0xFF or raw[at + 1] in (0x00, 0xFF):
+            raise ValueError("there is no marker")
+        code, at = raw[at + 1], at + 2
+        if code in _FRAMES:
+            height, width, channels = struct.unpack_from(">HHB", raw, at + 3)
+            scans = raw.count(bytes((0xFF, _SCAN)), at, at + _COUNTED_BYTES)
+            return Header(width, height, _CHANNEL_NS * channels + _SCAN_NS * scans)
+        at += _length(raw, code, at)
+    raise ValueError("there is no frame")
 
 
 def _check_frame(code: int, segment: bytes) -> None:

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import io
+import itertools
+import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from PIL import ImageFile, PngImagePlugin
 
-from models.image_files.parts import Damaged, Note, OpenedImage, Parts, Truncated, not_read
+from models.image_files.parts import (
+    MAX_PARTS,
+    Damaged,
+    Header,
+    Note,
+    OpenedImage,
+    Parts,
+    Truncated,
+    check_parts,
+    not_read,
+)
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -21,6 +33,8 @@ _MAX_NOTES = 32
 _GREY, _RGB, _PALETTE = 0, 2, 3
 _BANDS = {_GREY: 1, _RGB: 3, _PALETTE: 1, 4: 2, 6: 4}
 _BLOCK = 1 << 16
+_PIXEL_NS = {_GREY: 4.0, _RGB: 12.0, _PALETTE: 6.0, 4: 14.0, 6: 20.0}
+_INTERLACED_NS = 5.0
 
 
 class _Chunk(NamedTuple):
@@ -39,16 +53,19 @@ def split(raw: bytes) -> Parts:
     """Parts the pixels from the ancillary chunks; the transparent values belong to the pixels.
 
     Raises:
-        InvalidInput: a layout that is not read.
+        InvalidInput: a layout that is not read, or too many chunks.
         Damaged, Truncated: something lacks that the pixels need.
     """
     if raw.startswith(b"CgBI", 12):
         raise not_read("PNG as Apple packs it into apps (CgBI)")
-    chunks = list(_chunks(raw))
+    chunks = list(itertools.islice(_chunks(raw), MAX_PARTS + 1))
+    check_parts(len(chunks))
     if not chunks or chunks[0].name != b"IHDR":
         raise Damaged("the header is not the first chunk")
     colour = raw[25]
     pixels = [chunk for chunk in chunks if _is_of_pixels(raw, chunk, colour)]
+    if sum(chunk.name == b"IHDR" for chunk in pixels) > 1:
+        raise Damaged("there are several headers")
     names = {chunk.name for chunk in pixels}
     if colour == _PALETTE and b"PLTE" not in names:
         raise Damaged("there is no palette")
@@ -56,6 +73,13 @@ def split(raw: bytes) -> Parts:
         raise Truncated("there are no pixels")
     kept = [raw[chunk.at - 8 : chunk.end + 4] for chunk in pixels]
     return Parts(b"".join([SIGNATURE, *kept]), _notes(raw, chunks))
+
+
+def header(raw: bytes) -> Header:
+    """Reads the header chunk. Raises nearly anything where there is none."""
+    width, height, bits, colour = struct.unpack_from(">IIBB", raw, 16)
+    pixel_ns = _PIXEL_NS[colour] * (2 if bits > 8 else 1)
+    return Header(width, height, pixel_ns + (_INTERLACED_NS if raw[28] else 0.0))
 
 
 def levels(pixels: bytes, image: ImageFile.ImageFile) -> OpenedImage:
@@ -139,13 +163,19 @@ def _check_data(pixels: bytes, row: int, rows: int) -> None:
     if all(_is_sound(pixels, chunk) or chunk.end + 4 > len(pixels) for chunk in data):
         return
     stream, room = zlib.decompressobj(), 2 * row * rows + _BLOCK
-    for chunk in data:
-        rest = pixels[chunk.at : chunk.end]
+    for rest in _pieces(pixels, data):
         while rest and not stream.eof and room > 0:
             room -= len(stream.decompress(rest, _BLOCK))
             rest = stream.unconsumed_tail
     if not stream.eof:
         raise Damaged("the pixels do not fit their checksum")
+
+
+def _pieces(pixels: bytes, chunks: Sequence[_Chunk]) -> Iterator[bytes]:
+    """Yields the chunks' data, little at once: what is not yet unpacked is copied at every step."""
+    for chunk in chunks:
+        for at in range(chunk.at, chunk.end, _BLOCK):
+            yield pixels[at : min(at + _BLOCK, chunk.end)]
 
 
 def _notes(raw: bytes, chunks: Sequence[_Chunk]) -> dict[str, Note]:

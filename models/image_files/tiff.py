@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Sequence
 
 from PIL import ImageFile, ImagePalette, TiffImagePlugin
 
 from models.errors import InvalidInput
-from models.image_files.parts import OpenedImage, Parts, not_read
+from models.image_files.parts import Damaged, Header, OpenedImage, Parts, not_read
 
 _WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
 _STRIPS, _SAMPLES, _ORIENTATION, _PLANAR, _TILES, _FORMAT, _SUBSAMPLING = (
     273,
     277,
@@ -30,8 +32,11 @@ _PIXELS = frozenset(
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 """Bytes of a value of each type; up to four stand in the entry itself."""
 _INLINE = 4
+_PIXEL_NS, _SAMPLE_NS = 12.0, 2.0
+_SMALL_TILE = 4096 * 4096
 _WEBP = 50001
-_SHORT, _BYTES = 3, (1, 7)
+_HEADER_ENTRIES = 1000
+_SHORT, _LONG, _BYTES = 3, 4, (1, 7)
 _WHITE_IS_ZERO, _UNCOMPRESSED, _SEPARATE, _UNSIGNED, _PREMULTIPLIED = 0, 1, 2, 1, 1
 
 
@@ -39,20 +44,60 @@ def split(raw: bytes) -> Parts:
     """Leaves in the directory of the first picture what its pixels need, in place.
 
     The file keeps its length: a byte more would fill up pixels that are cut off.
+
+    Raises:
+        Damaged: what the directory names is many times the file.
     """
     order = "<" if raw[:2] == b"II" else ">"
     (at,) = struct.unpack_from(f"{order}I", raw, 4)
     (count,) = struct.unpack_from(f"{order}H", raw, at)
     end = at + 2 + 12 * count
+    entries = [raw[start : start + 12] for start in range(at + 2, min(end, len(raw) - 11), 12)]
     if end + 4 > len(raw):
-        return Parts(raw)  # cut off: the decoders know what they can do without
-    entries = [raw[start : start + 12] for start in range(at + 2, end, 12)]
+        # Cut off: the decoders know what they can do without.
+        _check_values(_places(order, entries), len(raw))
+        return Parts(raw)
     kept = [entry for entry in entries if _is_needed(*struct.unpack_from(f"{order}HHI", entry))]
-    places = [_values_at(*struct.unpack_from(f"{order}2xHII", entry)) for entry in kept]
+    places = _places(order, kept)
     if any(place.start < end and at < place.stop for place in places if place):
-        return Parts(raw)  # damaged: the values would be others once the directory is written anew
+        # Damaged: the values would be others once the directory is written anew.
+        _check_values(_places(order, entries), len(raw))
+        return Parts(raw)
+    _check_values(places, len(raw))
     directory = struct.pack(f"{order}H", len(kept)) + b"".join(kept) + bytes(4)
     return Parts(raw[:at] + directory + raw[at + len(directory) :])
+
+
+def header(raw: bytes) -> Header:
+    """Reads size and depth from the first directory. Raises nearly anything where it has none."""
+    order = "<" if raw[:2] == b"II" else ">"
+    (at,) = struct.unpack_from(f"{order}I", raw, 4)
+    (count,) = struct.unpack_from(f"{order}H", raw, at)
+    if count > _HEADER_ENTRIES:
+        raise ValueError("the directory is long")
+    found: dict[int, int] = {}
+    for start in range(at + 2, at + 2 + 12 * count, 12):
+        tag, form, values = struct.unpack_from(f"{order}HHI", raw, start)
+        if tag in (_WIDTH, _LENGTH, _TILE_WIDTH, _TILE_LENGTH, _SAMPLES):
+            if form not in (_SHORT, _LONG) or values != 1:
+                raise ValueError("a size is of another type")
+            size = "H" if form == _SHORT else "I"
+            found[tag] = max(found.get(tag, 0), *struct.unpack_from(order + size, raw, start + 8))
+    return Header(
+        max(found[_WIDTH], found.get(_TILE_WIDTH, 0)),
+        max(found[_LENGTH], found.get(_TILE_LENGTH, 0)),
+        _PIXEL_NS + _SAMPLE_NS * found.get(_SAMPLES, 1),
+    )
+
+
+def tile_size(image: ImageFile.ImageFile) -> tuple[int, int]:
+    """Returns width and height of a tile, which is unpacked whole however little of it is shown.
+
+    Where it is small whatever the limits are, or there are none, (1, 1).
+    """
+    assert isinstance(image, TiffImagePlugin.TiffImageFile)
+    width, height = image.tag_v2.get(_TILE_WIDTH, 1), image.tag_v2.get(_TILE_LENGTH, 1)
+    return (width, height) if width * height > _SMALL_TILE else (1, 1)
 
 
 def levels(_pixels: bytes, image: ImageFile.ImageFile) -> OpenedImage:
@@ -124,6 +169,17 @@ def _values_at(form: int, count: int, where: int) -> range:
     """Returns where in the file an entry's values are; empty where they stand in the entry."""
     length = _SIZES.get(form, 0) * count
     return range(where, where + length if length > _INLINE else where)
+
+
+def _places(order: str, entries: Sequence[bytes]) -> list[range]:
+    return [_values_at(*struct.unpack_from(f"{order}2xHII", entry)) for entry in entries]
+
+
+def _check_values(places: Sequence[range], length: int) -> None:
+    """Refuses a directory whose values lie on top of one another: each is read by itself."""
+    nbytes = sum(len(range(place.start, min(place.stop, length))) for place in places)
+    if nbytes > 2 * length:
+        raise Damaged("the directory names more than there is")
 
 
 def _described(tags: TiffImagePlugin.ImageFileDirectory_v2) -> str:

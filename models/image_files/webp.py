@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import struct
 
-from models.image_files.parts import Damaged, Note, Parts
+from models.image_files.parts import Damaged, Header, Note, Parts, check_parts
 
 _FIRST = (b"VP8X", b"VP8 ", b"VP8L")
 _NOTES = {b"EXIF": "exif", b"XMP ": "xmp"}
+_PIXEL_NS = 20.0
 _PROFILE, _EXIF, _XMP = 0x20, 0x08, 0x04
 """Flags of the extended header that announce side notes."""
 
@@ -16,12 +17,17 @@ def split(raw: bytes) -> Parts:
     """Parts the pixels from profile, EXIF and XMP; the decoder passes over unknown chunks itself.
 
     A file whose chunks do not fill it as it says is left as it is, for the decoder to refuse.
+
+    Raises:
+        InvalidInput: too many chunks.
     """
     end = 8 + int.from_bytes(raw[4:8], "little")
     if raw[:4] != b"RIFF" or raw[12:16] not in _FIRST or end > len(raw):
         return Parts(raw)
-    kept, notes, at = list[bytes](), dict[str, Note](), 12
+    kept, notes, at, parts = list[bytes](), dict[str, Note](), 12, 0
     while at < end:
+        parts += 1
+        check_parts(parts)
         length = int.from_bytes(raw[at + 4 : at + 8], "little")
         name, after = raw[at : at + 4], at + 8 + length + length % 2
         if after > end:
@@ -36,6 +42,11 @@ def split(raw: bytes) -> Parts:
         kept[0] = kept[0][:8] + bytes([flags]) + kept[0][9:]
     body = b"WEBP" + b"".join(kept)
     return Parts(b"RIFF" + struct.pack("<I", len(body)) + body, notes)
+
+
+def header(raw: bytes) -> Header:
+    """Reads the first chunk. Raises nearly anything where it is none of a picture."""
+    return Header(*size(raw), _PIXEL_NS)
 
 
 def size(raw: bytes) -> tuple[int, int]:

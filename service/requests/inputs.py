@@ -233,6 +233,13 @@ def _read_pixels(tensor: common_pb2.Tensor, limits: InputLimits) -> RawInput:
             limit=limits.max_pixels,
             value=height * width,
         )
+    if max(height, width) > limits.max_side:
+        raise InvalidRequest(
+            f"pixels.side: at most {limits.max_side}, shape is {list(pixels.shape)}",
+            field="pixels.side",
+            limit=limits.max_side,
+            value=max(height, width),
+        )
     return RawInput(Kind.PIXELS, digests.pixels_digest(pixels.shape, tensor.data), pixels)
 
 

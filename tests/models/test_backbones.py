@@ -261,7 +261,7 @@ def test_missing_weights_error_says_what_to_install() -> None:
 
 
 @pytest.mark.parametrize("value", [0, -1])
-@pytest.mark.parametrize("name", ["max_image_bytes", "max_pixels", "max_text_bytes"])
+@pytest.mark.parametrize("name", ["max_image_bytes", "max_pixels", "max_side", "max_text_bytes"])
 def test_limits_below_one_are_refused(name: str, value: int) -> None:
     with pytest.raises(ValueError, match=f"{name} .* not {value}"):
         InputLimits(**{name: value})

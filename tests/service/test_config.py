@@ -124,9 +124,10 @@ def test_insecure_allows_any_host() -> None:
 
 def test_limits_of_inputs_are_those_of_the_settings() -> None:
     limits = load_settings(
-        ServerSettings, max_image_bytes=2048, max_pixels=7, max_text_bytes=99
+        ServerSettings, max_image_bytes=2048, max_pixels=7, max_side=5, max_text_bytes=99
     ).input_limits
     assert (limits.max_image_bytes, limits.max_pixels, limits.max_text_bytes) == (2048, 7, 99)
+    assert limits.max_side == 5
 
 
 def test_flags_are_read_in_kebab_case() -> None:

@@ -16,7 +16,7 @@ from service.requests.tensors import from_tensor, to_tensor
 from trunkline.digest import embedding_digest, image_digest, pixels_digest, text_digest
 from trunkline.v1 import common_pb2
 
-LIMITS = InputLimits(max_image_bytes=10, max_pixels=6, max_text_bytes=8)
+LIMITS = InputLimits(max_image_bytes=10, max_pixels=6, max_side=5, max_text_bytes=8)
 
 
 def tensor(array: NDArray[np.generic]) -> common_pb2.Tensor:
@@ -72,6 +72,8 @@ MALFORMED: list[tuple[common_pb2.Input, str, str, str]] = [
     (common_pb2.Input(pixels=pixels(1, 1, 4)), "pixels.shape", "[height, width, 3]", "[1, 1, 4]"),
     (common_pb2.Input(pixels=pixels(0, 5)), "pixels.shape", "[height, width, 3]", "[0, 5, 3]"),
     (common_pb2.Input(pixels=pixels(1, 7)), "pixels", "6", "7"),
+    (common_pb2.Input(pixels=pixels(1, 6)), "pixels.side", "5", "6"),
+    (common_pb2.Input(pixels=pixels(6, 1)), "pixels.side", "5", "6"),
     (common_pb2.Input(embedding=embedding([])), "embedding.vector", "[dim]", "[0]"),
     (common_pb2.Input(embedding=embedding([[1]])), "embedding.vector", "[dim]", "[1, 1]"),
     (common_pb2.Input(embedding=embedding(1.0)), "embedding.vector", "[dim]", "[]"),
@@ -101,6 +103,7 @@ def test_input_at_its_limit_is_read() -> None:
     assert read_input(common_pb2.Input(image=b"x" * 10), LIMITS).kind is Kind.IMAGE
     assert read_input(common_pb2.Input(text="é" * 4), LIMITS).kind is Kind.TEXT
     assert read_input(common_pb2.Input(pixels=pixels(2, 3)), LIMITS).kind is Kind.PIXELS
+    assert read_input(common_pb2.Input(pixels=pixels(5, 1)), LIMITS).kind is Kind.PIXELS
 
 
 def test_digests_are_those_of_the_client_and_separate_by_kind() -> None:
