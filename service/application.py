@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from service.concurrency.tasks import UninterruptedTasks
 from service.config import ExtractorSettings, ServerSettings, StandaloneExtractorSettings
 from service.embedding.backfill import EmbeddingBackfill
+from service.embedding.image_views import ViewMaker
 from service.embedding.resolver import EmbeddingResolver
 from service.extraction import Extractor
+from service.extraction.decoding import DecodeCalls, DecodeThreads
 from service.extraction.local import LocalExtractor
 from service.extraction.remote import RemoteExtractor
 from service.extraction.uploaded_tails import UploadedTails
@@ -134,7 +136,10 @@ class Application(_Requests):
         self.readiness.detail = lambda: DISK_FULL if reserve.full else ""
         for head, joined in self._database.joined_labels.items():
             log.info("labels became one with others", head=head, labels=joined)
-        self._extractor = _extractor(settings, self.metrics)
+        self._decode_threads = DecodeThreads(settings.decode_threads)
+        self._decoding = DecodeCalls(self._decode_threads, self.metrics)
+        views = ViewMaker(self._decoding, settings.input_limits)
+        self._extractor = _extractor(settings, self.metrics, self._decode_threads)
         embeddings = EmbeddingResolver(
             self._extractor,
             self._database,
@@ -157,6 +162,7 @@ class Application(_Requests):
             self._live,
             self._tasks,
             self.readiness.until_ready,
+            views,
             settings,
             self.metrics,
         )
@@ -168,6 +174,7 @@ class Application(_Requests):
                 embeddings,
                 head_cache,
                 self._live,
+                views,
                 settings.input_limits,
                 settings.max_rows_per_request,
                 self.metrics,
@@ -225,7 +232,7 @@ class Application(_Requests):
             ),
             trainings=Trainings(self._database, self._jobs),
             exporting=Exporting(self._database, settings.max_message_bytes),
-            advice=Advice(self._extractor, embeddings, settings),
+            advice=Advice(self._extractor, embeddings, self._decoding, settings),
             admin=Admin(self._extractor, self._tasks),
         )
 
@@ -252,8 +259,10 @@ class Application(_Requests):
         await self._tasks.close()
         await self._live.close()
         try:
+            await self._decoding.close()
             await self._extractor.close()
         finally:
+            self._decode_threads.close()
             await asyncio.to_thread(self._database.close)
 
 
@@ -309,9 +318,11 @@ def _handlers(
     }
 
 
-def _extractor(settings: ServerSettings, metrics: Metrics) -> Extractor:
+def _extractor(
+    settings: ServerSettings, metrics: Metrics, decode_threads: DecodeThreads
+) -> Extractor:
     if settings.extractor is None:
-        return LocalExtractor(settings, metrics)
+        return LocalExtractor(settings, metrics, decode_threads)
     return RemoteExtractor(
         settings.extractor,
         max_message_bytes=settings.max_message_bytes,

@@ -101,7 +101,7 @@ class ExtractorSettings(_Settings):
 
     decode_threads: int = Field(default=0, ge=0, le=256)
     """Threads that decode inputs; 0 takes half of the cores. Too few starve the backbone, too many
-    take the cores from it."""
+    take the cores from it. One more decodes what is slow, such as very large images."""
 
     max_batch_rows: int = Field(default=0, ge=0, le=4096)
     """Rows in one batch; 0 takes 4 images or 16 texts on a CPU, and 64 of either on a GPU. Too low
@@ -175,8 +175,8 @@ class ExtractorSettings(_Settings):
     """Size of one encoded image."""
 
     max_pixels: int = Field(default=50_000_000, ge=1)
-    """Pixels of one image. Decoding takes up to 16 bytes of memory for each, and most formats 8, in
-    every decoding thread at once."""
+    """Pixels of one image. Decoding takes up to 16 bytes of memory for each, and most formats 8; a
+    large one is decoded alone."""
 
     max_side: int = Field(default=65_535, ge=1)
     """Pixels of one image's width, and of its height. Decoding also takes time and memory by the

@@ -20,9 +20,7 @@ from trunkline.values.notices import Notice
 _IDS = 1024
 _LARGEST = 2**31 - 1
 # What was taken was within the limits of then. Only the pixels' stays: it bounds memory.
-_LIMITS = InputLimits(
-    max_image_bytes=_LARGEST, max_side=_LARGEST, max_text_bytes=_LARGEST
-)
+_LIMITS = InputLimits(max_image_bytes=_LARGEST, max_side=_LARGEST, max_text_bytes=_LARGEST)
 _SIDE = 32
 _TOO_LARGE = "image.pixels"
 

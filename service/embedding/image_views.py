@@ -10,9 +10,13 @@ import models
 from adapters.spec import MAX_VIEWS
 from models import InputLimits, Modality
 from models.views import make_flips, make_views
-from service.errors import InvalidRequest
+from service.errors import InvalidRequest, ServiceError
+from service.extraction.decoding import DecodeCalls, cost_of
 from service.requests.inputs import Kind, RawInput
 from service.store.view_digests import view_digests
+
+VIEW_NS = 8_000_000
+"""Nanoseconds of a view, its image being decoded."""
 
 InputWithViews = Sequence[RawInput | Exception]
 """An input, then its views; or why there are none, alone."""
@@ -61,43 +65,76 @@ def split_by_views(counts: Mapping[int, int], most: int) -> Iterator[dict[int, i
 async def with_views(
     raws: Sequence[RawInput | Exception],
     counts: Sequence[int],
-    limits: InputLimits,
+    views: ViewMaker,
+    tenant: str,
+    *,
+    deadline: float | None = None,
     flipped: Container[int] = (),
 ) -> list[InputWithViews]:
-    """Makes the first views of each input, in a thread.
+    """Makes the first views of each input.
 
     Args:
         counts: how many of each.
+        deadline: of the event loop's clock, after which none is begun.
         flipped: indices of inputs whose views are flips.
     """
     if not any(counts):
         return [[raw] for raw in raws]
-    return await asyncio.to_thread(
-        lambda: [
-            _with_views(raw, count, limits, flips=i in flipped) if count else [raw]
+    return await asyncio.gather(
+        *(
+            _with_views(raw, count, views, tenant, deadline, flips=i in flipped)
             for i, (raw, count) in enumerate(zip(raws, counts, strict=True))
-        ]
+        )
     )
 
 
-def views_of(
-    raw: RawInput, count: int, limits: InputLimits, *, flips: bool = False
-) -> list[RawInput]:
-    """Makes the first views of an image, or flips, with their digests.
+class ViewMaker:
+    """Makes views in the threads that decode: the image comes first, and may be slow."""
 
-    Raises:
-        models.InvalidInput: the image cannot be decoded, or is beyond the limits.
-    """
+    def __init__(self, decoding: DecodeCalls, limits: InputLimits) -> None:
+        self._decoding = decoding
+        self._limits = limits
+
+    async def make(
+        self,
+        tenant: str,
+        raw: RawInput,
+        count: int,
+        *,
+        deadline: float | None = None,
+        flips: bool = False,
+    ) -> list[RawInput]:
+        """Makes the first views of an image, or flips, with their digests.
+
+        Raises:
+            models.InvalidInput: the image cannot be decoded, or is beyond the limits.
+            DeadlineExceeded: the deadline passed before it was begun.
+        """
+        return await self._decoding.run(
+            tenant,
+            lambda: _views_of(raw, count, self._limits, flips=flips),
+            cost=cost_of(raw) + count * VIEW_NS,
+            deadline=deadline,
+        )
+
+
+def _views_of(raw: RawInput, count: int, limits: InputLimits, *, flips: bool) -> list[RawInput]:
     make = make_flips if flips else make_views
     views = make(cast("models.RawInput", raw.content), count, limits)
     names = view_digests(raw.digest, count, flips=flips)
     return [RawInput(Kind.PIXELS, name, view) for name, view in zip(names, views, strict=True)]
 
 
-def _with_views(
-    raw: RawInput | Exception, count: int, limits: InputLimits, *, flips: bool
+async def _with_views(
+    raw: RawInput | Exception,
+    count: int,
+    views: ViewMaker,
+    tenant: str,
+    deadline: float | None,
+    *,
+    flips: bool,
 ) -> InputWithViews:
-    if isinstance(raw, Exception):
+    if isinstance(raw, Exception) or not count:
         return [raw]
     if not _is_image(raw):
         refusal = InvalidRequest(
@@ -108,8 +145,8 @@ def _with_views(
         )
         return [refusal]
     try:
-        return [raw, *views_of(raw, count, limits, flips=flips)]
-    except models.InvalidInput as error:
+        return [raw, *await views.make(tenant, raw, count, deadline=deadline, flips=flips)]
+    except (models.InvalidInput, ServiceError) as error:
         return [error]
 
 

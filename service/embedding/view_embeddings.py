@@ -14,8 +14,8 @@ import adapters
 import models
 from models import InputLimits, Modality
 from service.embedding.head_backbones import head_backbone
-from service.embedding.image_views import views_of
-from service.errors import ServiceError
+from service.embedding.image_views import ViewMaker
+from service.errors import DeadlineExceeded, ServiceError
 from service.extraction import BackboneInfo, Extracted, Extractor
 from service.logs import get_logger
 from service.requests.inputs import RawInput, read_kept
@@ -42,9 +42,12 @@ log = get_logger(__name__)
 class ViewEmbeddings:
     """Makes and embeds views, each once; they are stored like any other embedding."""
 
-    def __init__(self, database: Database, extractor: Extractor, limits: InputLimits) -> None:
+    def __init__(
+        self, database: Database, extractor: Extractor, maker: ViewMaker, limits: InputLimits
+    ) -> None:
         self._database = database
         self._extractor = extractor
+        self._maker = maker
         self._limits = limits
 
     async def of_new(
@@ -105,7 +108,10 @@ class ViewEmbeddings:
     ) -> dict[str, VectorsByDigest]:
         embedded: dict[str, VectorsByDigest] = {}
         for part in _parts(images, max(1, ROWS_AT_ONCE // count)):
-            rows = await asyncio.to_thread(_view_inputs, part, count, known, self._limits)
+            made = await asyncio.gather(
+                *(self._make(head.tenant, raw, count, known, deadline) for raw in part)
+            )
+            rows = [row for views in made for row in views]
             if not rows:
                 continue
             outcomes = await self._extractor.embed(
@@ -115,6 +121,27 @@ class ViewEmbeddings:
                 if isinstance(outcome, Extracted):
                     embedded[digest] = {**embedded.get(digest, {}), row.digest: outcome.vector}
         return embedded
+
+    async def _make(
+        self,
+        tenant: str,
+        raw: RawInput,
+        count: int,
+        known: Container[str],
+        deadline: float | None,
+    ) -> list[tuple[str, RawInput]]:
+        """Makes the views that are not known, each with its image's digest."""
+        names = [view_digest(raw.digest, index) for index in range(count)]
+        if all(name in known for name in names):
+            return []
+        try:
+            views = await self._maker.make(tenant, raw, count, deadline=deadline)
+        except models.InvalidInput as error:  # it was embedded, under limits of another day
+            log.warning("no views can be made", digest=raw.digest, reason=str(error))
+            return []
+        except DeadlineExceeded:  # as where they are not embedded in time
+            return []
+        return [(raw.digest, view) for view in views if view.digest not in known]
 
 
 def _views(
@@ -149,27 +176,6 @@ def wanted_views(head: HeadRecord, backbone: BackboneInfo) -> int:
     if backbone.modality is not Modality.IMAGE:
         return 0
     return adapters.HeadSpec.from_json(head.spec).augment.views
-
-
-def _view_inputs(
-    images: Sequence[RawInput],
-    count: int,
-    known: Container[str],
-    limits: InputLimits,
-) -> list[tuple[str, RawInput]]:
-    """Makes the views that are not known, each with its image's digest."""
-    rows = []
-    for raw in images:
-        names = [view_digest(raw.digest, index) for index in range(count)]
-        if all(name in known for name in names):
-            continue
-        try:
-            views = views_of(raw, count, limits)
-        except models.InvalidInput as error:  # it was embedded, under limits of another day
-            log.warning("no views can be made", digest=raw.digest, reason=str(error))
-            continue
-        rows += [(raw.digest, view) for view in views if view.digest not in known]
-    return rows
 
 
 def _sound(raw: RawInput | Exception) -> RawInput:

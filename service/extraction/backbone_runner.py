@@ -17,6 +17,7 @@ from models import Backbone, PreparedInput
 from service.errors import BackboneFailed, InvalidRequest, Unavailable
 from service.extraction import BackboneInfo, Extracted, TailRef
 from service.extraction.batching import Batcher, BatchLimits
+from service.extraction.decoding import DecodeQueue, cost_of
 from service.extraction.forward_pass import Item, run_batch
 from service.extraction.health import Health
 from service.extraction.shared_resources import SharedResources, example_of
@@ -77,7 +78,6 @@ class BackboneRunner:
     ) -> None:
         self.backbone = backbone
         self._tails = resources.tails
-        self._decoders = resources.decoders
         self._passes = resources.device_passes(backbone)
         metrics = resources.metrics
         self._health = Health(backbone.name, self._probe, on_change, metrics)
@@ -91,8 +91,11 @@ class BackboneRunner:
         self._device = ThreadPoolExecutor(
             limits.concurrency, thread_name_prefix=f"backbone-{backbone.name}"
         )
-        self._decoding: Batcher[RawInput, _Decoded] = Batcher(
-            self._decode, resources.decode_limits(), DecodeObserver(metrics, backbone.name)
+        self._decoding: DecodeQueue[RawInput, _Decoded] = DecodeQueue(
+            self._decode,
+            resources.decode_threads,
+            DecodeObserver(metrics, backbone.name),
+            self._wait_for_room,
         )
         self._batching: Batcher[_Row, _Ran] = Batcher(
             self._forward,
@@ -158,7 +161,7 @@ class BackboneRunner:
         """Computes what tails are trained on, of one input; see `Extractor.activations`."""
         self._check(raw)
         if prepared:
-            decoded = await self._decoding.submit(tenant, raw, cost=raw.cost, deadline=deadline)
+            decoded = await self._decoded(tenant, raw, deadline)
             return decoded.prepared.data
         await self._make_cut_ready()
         _, ran = await self._pass_through(tenant, raw, deadline, to_cut=True)
@@ -234,10 +237,13 @@ class BackboneRunner:
         *,
         to_cut: bool = False,
     ) -> tuple[_Decoded, _Ran]:
-        decoded = await self._decoding.submit(tenant, raw, cost=raw.cost, deadline=deadline)
+        decoded = await self._decoded(tenant, raw, deadline)
         row = _Row(decoded.prepared, slot, to_cut)
         cost = decoded.prepared.cost
         return decoded, await self._batching.submit(tenant, row, cost=cost, deadline=deadline)
+
+    async def _decoded(self, tenant: str, raw: RawInput, deadline: float | None) -> _Decoded:
+        return await self._decoding.submit(tenant, raw, cost=cost_of(raw), deadline=deadline)
 
     async def _make_cut_ready(self) -> None:
         """Runs the backbone in two parts once, before it does so in a batch with rows of others.
@@ -254,19 +260,13 @@ class BackboneRunner:
         except Exception:  # the rows will say so themselves
             log.exception("cut backbone fails", backbone=self.backbone.name)
 
-    async def _decode(self, batch: Sequence[RawInput]) -> Sequence[_Decoded | Exception]:
+    async def _wait_for_room(self) -> None:
         # Pixels take more memory than the files they come from: no more than a few batches of them.
         await self._batching.wait_for_room(self._max_decoded)
-        return await asyncio.get_running_loop().run_in_executor(
-            self._decoders, lambda: [self._decode_one(raw) for raw in batch]
-        )
 
-    def _decode_one(self, raw: RawInput) -> _Decoded | Exception:
+    def _decode(self, raw: RawInput) -> _Decoded:
         started = time.perf_counter()
-        try:
-            prepared = self.backbone.preprocess(cast("models.RawInput", raw.content))
-        except Exception as error:  # the row's own error, whatever it is
-            return error
+        prepared = self.backbone.preprocess(cast("models.RawInput", raw.content))
         seconds = time.perf_counter() - started
         self._decode_seconds.observe(seconds)
         return _Decoded(prepared, seconds)

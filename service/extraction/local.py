@@ -19,6 +19,7 @@ from service.errors import InvalidRequest, InvalidSettings, PreconditionFailed, 
 from service.extraction import BackboneInfo, Extracted, Extractor
 from service.extraction.admission import Admission
 from service.extraction.backbone_runner import BackboneRunner
+from service.extraction.decoding import DecodeThreads
 from service.extraction.shared_resources import SharedResources
 from service.logs import get_logger
 from service.metrics import Metrics
@@ -32,14 +33,20 @@ log = get_logger(__name__)
 class LocalExtractor(Extractor):
     """Loads the backbones of the settings and runs them here, and others on request."""
 
-    def __init__(self, settings: ExtractorSettings, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: ExtractorSettings,
+        metrics: Metrics,
+        decode_threads: DecodeThreads | None = None,
+    ) -> None:
+        """Decodes in threads of its own if it is given none."""
         self._settings = settings
         self._admission = Admission(
             per_tenant=settings.max_queued_rows_per_tenant,
             total=settings.max_queued_rows,
             max_bytes=settings.max_queued_bytes,
         )
-        self._resources = SharedResources(settings, metrics)
+        self._resources = SharedResources(settings, metrics, decode_threads)
         self._runners: dict[str, BackboneRunner] = {}
         self._infos: tuple[BackboneInfo, ...] | None = None
         self._changing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()

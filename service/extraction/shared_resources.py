@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -12,11 +11,10 @@ from models import Backbone, Modality, PreparedInput
 from service.config import ExtractorSettings
 from service.errors import PreconditionFailed
 from service.extraction.batching import BatchLimits
+from service.extraction.decoding import DecodeThreads
 from service.extraction.tail_cache import TailCache
 from service.metrics import Metrics
 
-DECODE_ROWS = 4
-"""Rows that a decoding thread takes at once, if they wait: fewer hops between threads."""
 BATCH_ROWS = {
     "cpu": {Modality.IMAGE: 4, Modality.TEXT: 16},
     "cuda": {Modality.IMAGE: 64, Modality.TEXT: 64},
@@ -49,25 +47,21 @@ class SharedResources:
     """Limits of batches, and what backbones share. Lives on one event loop.
 
     Attributes:
-        decoders: threads in which the inputs of all backbones are decoded.
+        decode_threads: in which the inputs of all backbones are decoded.
         tails: those of all backbones.
     """
 
-    def __init__(self, settings: ExtractorSettings, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: ExtractorSettings,
+        metrics: Metrics,
+        decode_threads: DecodeThreads | None = None,
+    ) -> None:
         self._settings = settings
-        self._decode_threads = settings.decode_threads or max(1, (os.cpu_count() or 1) // 2)
         self._devices: dict[str, DevicePasses] = {}
         self.metrics = metrics
-        self.decoders = ThreadPoolExecutor(self._decode_threads, thread_name_prefix="decode")
+        self.decode_threads = decode_threads or DecodeThreads(settings.decode_threads)
         self.tails = TailCache(settings.tail_cache_bytes, metrics)
-
-    def decode_limits(self) -> BatchLimits:
-        """Returns the limits of what one decoding thread takes at once."""
-        return BatchLimits(
-            max_rows=DECODE_ROWS,
-            max_cost=self._settings.max_message_bytes,
-            concurrency=self._decode_threads,
-        )
 
     def batch_limits(self, backbone: Backbone) -> BatchLimits:
         """Returns the limits of what one pass of a backbone takes at once.
@@ -104,7 +98,7 @@ class SharedResources:
     async def close(self) -> None:
         """Ends the threads."""
         await self.tails.close()
-        self.decoders.shutdown(wait=False, cancel_futures=True)
+        self.decode_threads.close()
 
     def _passes(self, device: str) -> int:
         if self._settings.passes or device != "cpu":

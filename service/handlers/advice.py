@@ -21,6 +21,7 @@ from service.embedding.resolved import Resolved
 from service.embedding.resolver import EmbeddingResolver
 from service.errors import Aborted, InvalidRequest, QueueFull
 from service.extraction import BackboneInfo, Extractor
+from service.extraction.decoding import DecodeCalls
 from service.replies.advice import advice_message
 from service.replies.rows import row_error
 from service.requests.calls import Call
@@ -50,10 +51,15 @@ class Advice:
     """Compares what could be done with labelled inputs, before anything is registered."""
 
     def __init__(
-        self, extractor: Extractor, embeddings: EmbeddingResolver, settings: ServerSettings
+        self,
+        extractor: Extractor,
+        embeddings: EmbeddingResolver,
+        decoding: DecodeCalls,
+        settings: ServerSettings,
     ) -> None:
         self._extractor = extractor
         self._embeddings = embeddings
+        self._decoding = decoding
         self._settings = settings
         self._tenants: set[str] = set()
         self._lock = asyncio.Lock()
@@ -122,7 +128,7 @@ class Advice:
             seconds[backbone.name] += time.perf_counter() - started
         examples = request.usable(sample)
         started = time.perf_counter()
-        raw = await self._raw(examples, request.modality)
+        raw = await self._raw(examples, request, call)
         seconds[DIRECT] += time.perf_counter() - started
         task = AdviceTask(
             {
@@ -199,13 +205,14 @@ class Advice:
         return found
 
     async def _raw(
-        self, examples: Sequence[LabelledInput], modality: Modality
+        self, examples: Sequence[LabelledInput], request: AdviceRequest, call: Call
     ) -> NDArray[np.uint8] | Sequence[str]:
         """Returns what direct training learns from."""
-        if modality is Modality.TEXT:
+        if request.modality is Modality.TEXT:
             return [str(example.raw.content) for example in examples]
         raws = [example.raw for example in examples]
-        return await asyncio.to_thread(small_pixels, raws, self._settings.input_limits)
+        limits = self._settings.input_limits
+        return await small_pixels(raws, limits, self._decoding, request.tenant, call.deadline)
 
     async def _compare(self, task: AdviceTask) -> tuple[dict[str, Any], Mapping[str, float]]:
         """Compares the options; one comparison runs at a time.

@@ -15,6 +15,7 @@ from service.concurrency.tasks import gather_or_raise
 from service.embedding.head_backbones import loaded_backbone
 from service.embedding.image_views import (
     InputWithViews,
+    ViewMaker,
     check_views,
     count_views,
     split_by_views,
@@ -66,6 +67,7 @@ class Prediction:
         embeddings: EmbeddingResolver,
         head_cache: HeadCache,
         live: LiveCopies,
+        views: ViewMaker,
         limits: InputLimits,
         max_rows: int,
         metrics: Metrics,
@@ -74,6 +76,7 @@ class Prediction:
         self._embeddings = embeddings
         self._head_cache = head_cache
         self._live = live
+        self._views = views
         self._limits = limits
         self._max_rows = max_rows
         self._metrics = metrics
@@ -208,8 +211,10 @@ class Prediction:
         made = await with_views(
             [raws[row] for row in rows],
             list(counts.values()),
-            self._limits,
-            {place for place, row in enumerate(rows) if row in flipped},
+            self._views,
+            call.tenant,
+            deadline=call.deadline,
+            flipped={place for place, row in enumerate(rows) if row in flipped},
         )
         return await self._resolve(groups, dict(zip(rows, made, strict=True)), call)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from service.concurrency.tasks import UninterruptedTasks
 from service.config import ServerSettings
 from service.embedding.backfill import EmbeddingBackfill
+from service.embedding.image_views import ViewMaker
 from service.embedding.view_embeddings import ViewEmbeddings
 from service.extraction import Extractor
 from service.fitting.process import FitProcess
@@ -44,6 +45,7 @@ def build_training(
     live: LiveCopies,
     tasks: UninterruptedTasks,
     ready: Callable[[], Awaitable[None]],
+    maker: ViewMaker,
     settings: ServerSettings,
     metrics: Metrics,
 ) -> TrainingParts:
@@ -51,10 +53,11 @@ def build_training(
 
     Args:
         ready: returns as soon as the extractor answers.
+        maker: of views.
     """
     limits = settings.input_limits
     fit_process = FitProcess(settings.fit_threads, settings.child_silence_seconds)
-    views = ViewEmbeddings(database, extractor, limits)
+    views = ViewEmbeddings(database, extractor, maker, limits)
     trainer = Trainer(
         database,
         fit_process,
@@ -66,7 +69,7 @@ def build_training(
     parts = Parts(
         trainer,
         views,
-        Activations(database, extractor, files, limits),
+        Activations(database, extractor, files, maker, limits),
         backfill,
         TuningProcess(
             settings.data_dir / "tuning", settings.tune_threads, settings.child_silence_seconds

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from adapters import Progress
 from models import InputLimits, Modality
 from service.concurrency.retry import retry_when_full
-from service.embedding.image_views import with_views
+from service.embedding.image_views import ViewMaker, with_views
 from service.errors import Aborted, PreconditionFailed, QueueFull, Unavailable
 from service.extraction import BackboneInfo, Extractor
 from service.requests.inputs import RawInput, read_kept
@@ -33,10 +33,12 @@ class Activations:
         database: Database,
         extractor: Extractor,
         files: ActivationFiles,
+        views: ViewMaker,
         limits: InputLimits,
     ) -> None:
         self._database = database
         self._extractor = extractor
+        self._views = views
         self._limits = limits
         self.files = files
 
@@ -109,7 +111,9 @@ class Activations:
         """Computes rows of these examples and their views that are not known, by name."""
         raws = await self._inputs(head, digests)
         flipped = range(len(raws)) if flips else ()
-        views_by_row = await with_views(raws, [views] * len(raws), self._limits, flipped)
+        views_by_row = await with_views(
+            raws, [views] * len(raws), self._views, head.tenant, flipped=flipped
+        )
         usable = [_usable(view) for row in views_by_row for view in row]
         inputs = [view for view in usable if view.digest not in known]
 

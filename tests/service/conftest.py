@@ -15,6 +15,8 @@ from service import config
 from service.application import Application
 from service.config import ServerSettings, load_settings
 from service.extraction import local
+from service.extraction.decoding import DecodeCalls, DecodeThreads
+from service.metrics import Metrics
 from service.store import Database
 from tests.service.learning_head import LearningHead, OpenLearningHead, around
 from tests.service.server import InProcessServer, StartServer
@@ -45,6 +47,15 @@ def database(empty_store: Path, tmp_path: Path) -> Iterator[Database]:
     opened = Database(tmp_path / "data")
     yield opened
     opened.close()
+
+
+@pytest.fixture
+async def decoding() -> AsyncIterator[DecodeCalls]:
+    threads = DecodeThreads(1)
+    calls = DecodeCalls(threads, Metrics(1))
+    yield calls
+    await calls.close()
+    threads.close()
 
 
 @asynccontextmanager

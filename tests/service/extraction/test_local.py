@@ -27,8 +27,8 @@ from service.errors import (
 )
 from service.extraction import Extracted, backbone_runner, health, local
 from service.extraction.batching import Batcher
+from service.extraction.decoding import DECODE_ROWS
 from service.extraction.local import LocalExtractor
-from service.extraction.shared_resources import DECODE_ROWS
 from service.metrics import Metrics
 from service.requests.inputs import Kind, RawInput
 from tests.service.tiny_backbone import TinyBackbone, info, text_input, vector_of

@@ -14,8 +14,10 @@ from PIL import Image
 
 from adapters.progress import ignore_progress
 from models import InputLimits, Modality
+from service.embedding.image_views import ViewMaker
 from service.errors import PreconditionFailed, QueueFull, ServiceError, Unavailable
 from service.extraction import BackboneInfo
+from service.extraction.decoding import DecodeCalls
 from service.requests import inputs
 from service.store import Database
 from service.store.examples import NewExample
@@ -61,13 +63,19 @@ class Site:
     """A head that keeps its images, and what computes their activations."""
 
     def __init__(
-        self, database: Database, files: ActivationFiles, head: HeadRecord, digests: list[str]
+        self,
+        database: Database,
+        decoding: DecodeCalls,
+        files: ActivationFiles,
+        head: HeadRecord,
+        digests: list[str],
     ) -> None:
         self.files = files
         self.head = head
         self.digests = digests
         self.extractor = Cutting()
-        self._activations = Activations(database, self.extractor, files, InputLimits())
+        views = ViewMaker(decoding, InputLimits())
+        self._activations = Activations(database, self.extractor, files, views, InputLimits())
 
     async def complete(self, views: int) -> Key:
         return await self._activations.complete(
@@ -78,7 +86,9 @@ class Site:
         return {name for d in self.digests for name in (d, *view_digests(d, views))}
 
 
-async def site(database: Database, folder: Path, max_bytes: int = 1_000_000) -> Site:
+async def site(
+    database: Database, decoding: DecodeCalls, folder: Path, max_bytes: int = 1_000_000
+) -> Site:
     head = await database.write(new_head)
     digests = []
     for brightness in (50, 150, 250):
@@ -89,13 +99,13 @@ async def site(database: Database, folder: Path, max_bytes: int = 1_000_000) -> 
         row = NewExample(image_digest(data), "image", np.ones(DIM, np.float32), "a", "upload", kept)
         await database.write(add_examples, head.uid, row)
         digests.append(row.digest)
-    return Site(database, ActivationFiles(folder, max_bytes), head, digests)
+    return Site(database, decoding, ActivationFiles(folder, max_bytes), head, digests)
 
 
 async def test_views_of_images_whose_own_rows_are_there_are_computed(
-    database: Database, tmp_path: Path
+    database: Database, decoding: DecodeCalls, tmp_path: Path
 ) -> None:
-    s = await site(database, tmp_path / "activations")
+    s = await site(database, decoding, tmp_path / "activations")
     key = await s.complete(views=0)
     assert s.files.known(key) == set(s.digests)
     assert await s.complete(views=2) == key
@@ -108,19 +118,19 @@ async def test_views_of_images_whose_own_rows_are_there_are_computed(
 
 @pytest.mark.parametrize("busy", [QueueFull, Unavailable])
 async def test_row_that_finds_the_extractor_busy_is_asked_for_again(
-    database: Database, tmp_path: Path, busy: type[ServiceError]
+    database: Database, decoding: DecodeCalls, tmp_path: Path, busy: type[ServiceError]
 ) -> None:
-    s = await site(database, tmp_path / "activations")
+    s = await site(database, decoding, tmp_path / "activations")
     s.extractor.busy = [busy("later", retry_after=0.001)]
     key = await s.complete(views=0)
     assert s.files.known(key) == set(s.digests)
 
 
 async def test_views_that_do_not_fit_are_refused_before_they_are_computed(
-    database: Database, tmp_path: Path
+    database: Database, decoding: DecodeCalls, tmp_path: Path
 ) -> None:
     room = 5 * (ROW.nbytes + ROW_OVERHEAD_BYTES)
-    s = await site(database, tmp_path / "activations", room)
+    s = await site(database, decoding, tmp_path / "activations", room)
     with pytest.raises(PreconditionFailed) as caught:
         await s.complete(views=1)
     assert (caught.value.field, caught.value.limit) == ("activation_cache_bytes", room)
