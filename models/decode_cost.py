@@ -25,4 +25,4 @@ def _nanoseconds(raw: RawInput) -> int:
         return decode_ns(raw)
     if isinstance(raw, str):
         return TEXT_BYTE_NS * (len(raw) if raw.isascii() else 4 * len(raw))
-    return TENSOR_PIXEL_NS * raw.shape[0] * raw.shape[1]
+    return TENSOR_PIXEL_NS * int(raw.shape[0]) * int(raw.shape[1])

@@ -10,6 +10,8 @@ from models.errors import InvalidInput
 from models.image_files.parts import Header, OpenedImage, not_read
 
 _CORE_HEADER = 12
+_PIXEL_NS, _BYTE_NS = 6.0, 1.0
+_RUN_NS = 100.0, 500.0
 _RUNS = (1, 2)
 """Compressions that Pillow unpacks in Python, run by run and, to the end of a row, byte by byte."""
 
@@ -18,10 +20,11 @@ def header(raw: bytes) -> Header:
     """Reads the header. Raises nearly anything where there is none."""
     (length,) = struct.unpack_from("<I", raw, 14)
     if length == _CORE_HEADER:
-        return Header(*struct.unpack_from("<HH", raw, 18), 6.0, 1.0)
+        width, height = struct.unpack_from("<HH", raw, 18)
+        return Header(width, height, _PIXEL_NS, _BYTE_NS)
     width, height, compression = struct.unpack_from("<ii4xI", raw, 18)
-    runs = compression in _RUNS
-    return Header(abs(width), abs(height), 100.0 if runs else 6.0, 500.0 if runs else 1.0)
+    pixel_ns, byte_ns = _RUN_NS if compression in _RUNS else (_PIXEL_NS, _BYTE_NS)
+    return Header(abs(width), abs(height), pixel_ns, byte_ns)
 
 
 def levels(pixels: bytes, image: ImageFile.ImageFile) -> OpenedImage:

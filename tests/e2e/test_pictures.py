@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from service.requests.tensors import to_tensor
 from tests.e2e.processes import Running, run
 from tests.e2e.transports import Transport, image
 from tests.models.image_samples import chunk, encoded, grey, packed, png, rgb, tiff, with_chunk
+from trunkline.v1 import common_pb2
 
 SIDE = 160
 COLOUR, GREY = rgb(SIDE, SIDE), grey(SIDE, SIDE)
@@ -63,6 +65,36 @@ def test_pixels_decide_whether_a_picture_is_read(transport: Transport, tenant: s
     assert "pixels of this kind" in messages[2]
     assert "HEIC" in messages[4]
     assert "HTML page" in messages[5]
+
+
+def test_picture_that_costs_much_more_than_its_bytes_is_refused_by_field_limit_and_value(
+    transport: Transport, tenant: str
+) -> None:
+    tall = [encoded(Image.new("L", (1, side)), "PNG") for side in (65_534, 65_535, 65_536)]
+    progressive = encoded(Image.fromarray(GREY), "JPEG", progressive=True)
+    own, last = progressive.count(b"\xff\xda"), progressive[progressive.rindex(b"\xff\xda") : -2]
+    scans = [progressive[:-2] + last * (n - own) + progressive[-2:] for n in (99, 100, 101)]
+    filling = b"\xff\xd8" + b"\xff" * (1 << 20)
+    parts = with_chunk(tall[0], chunk(b"teSt", b"") * 65_536)
+    tensors = [pixels((1, side)) for side in (65_534, 65_535, 65_536)]
+    inputs = [image(raw) for raw in (*tall, *scans, filling, parts)] + tensors
+    rows = transport.embed(tenant, inputs).rows
+    errors = {
+        i: (row.error.field, row.error.limit, row.error.value)
+        for i, row in enumerate(rows)
+        if row.error is not None
+    }
+    assert errors.pop(6)[0] == "image.data"
+    assert errors == {
+        2: ("image.side", "65535", "1x65536"),
+        5: ("image.scans", "100", "101"),
+        7: ("image.parts", "65536", "more than 65536"),
+        10: ("pixels.side", "65535", "65536"),
+    }
+
+
+def pixels(shape: tuple[int, int]) -> common_pb2.Input:
+    return common_pb2.Input(pixels=to_tensor(np.zeros((*shape, 3), np.uint8)))
 
 
 def test_damaged_picture_is_named_and_not_trained_on(

@@ -72,6 +72,9 @@ class Decoder:
     async def until_begun(self, *names: str) -> None:
         await self.changes.until(lambda: set(names) <= set(self.begun))
 
+    async def until_at_work(self, count: int) -> None:
+        await self.changes.until(lambda: len(self.begun) - len(self.ended) == count)
+
     async def close(self) -> None:
         self.release()
         for queue in self.queues:
@@ -152,7 +155,7 @@ async def test_row_that_nobody_waits_for_any_more_is_not_decoded(
     for row in gone:
         row.cancel()
     decoder.release()
-    assert await asyncio.gather(first, stays) == ["a1", "c1"]
+    assert list(await asyncio.gather(first, stays)) == ["a1", "c1"]
     assert decoder.begun == ["a1", "c1"]
 
 
@@ -169,7 +172,7 @@ async def test_row_is_not_decoded_whose_caller_leaves_while_a_thread_has_it(
     rows[2].cancel()
     await asyncio.gather(rows[2], return_exceptions=True)
     decoder.release("a1")
-    assert await asyncio.gather(rows[0], rows[1], rows[3]) == ["a0", "a1", "a3"]
+    assert list(await asyncio.gather(rows[0], rows[1], rows[3])) == ["a0", "a1", "a3"]
     assert decoder.begun == ["a0", "a1", "a3"]
 
 
@@ -216,7 +219,7 @@ async def test_rows_that_time_out_keep_their_threads_until_they_are_decoded() ->
         ):
             rows = [decoder.submit(f"{tenant}{i}", cost) for i in range(20)]
             await asyncio.sleep(0)
-            await decoder.changes.until(lambda at_work=at_work: len(decoder.begun) == at_work)
+            await decoder.until_at_work(at_work)
             for row in rows:
                 row.cancel()
             await asyncio.wait(rows)

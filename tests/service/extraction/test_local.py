@@ -27,7 +27,7 @@ from service.errors import (
 )
 from service.extraction import Extracted, backbone_runner, health, local
 from service.extraction.batching import Batcher
-from service.extraction.decoding import DECODE_ROWS
+from service.extraction.decoding import DECODE_ROWS, SLOW_NS
 from service.extraction.local import LocalExtractor
 from service.metrics import Metrics
 from service.requests.inputs import Kind, RawInput
@@ -247,6 +247,33 @@ async def test_rows_that_wait_for_a_pass_are_decoded_for_a_few_batches_only(
         assert waiting <= decoded <= waiting + 4 + 2 * DECODE_ROWS
         s.backbone.open.set()
         assert [vector(row) for row in await rows] == [vector_of(t).tolist() for t in texts]
+
+
+async def test_slow_input_holds_up_no_other_tenants_rows(
+    site: SiteMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with site(decode_threads=1) as s:
+        loop = asyncio.get_running_loop()
+        preprocess: Preprocess = s.backbone.preprocess
+        held, slow = threading.Event(), 0
+
+        def hold(raw: Any) -> PreparedInput:
+            nonlocal slow
+            if len(raw) > 1000:
+                slow += 1
+                loop.call_soon_threadsafe(s.changes.notify)
+                assert held.wait(60)
+            return preprocess(raw)
+
+        monkeypatch.setattr(s.backbone, "preprocess", hold)
+        texts = [f"{i}" + "a" * (SLOW_NS // 1000) for i in range(3)]
+        flood = asyncio.create_task(s.embed(*texts))
+        await s.changes.until(lambda: slow > 0)
+        for text in ("a", "b", "c"):
+            assert vector((await s.embed(text, tenant="bolt"))[0]) == vector_of(text).tolist()
+        assert slow == 1
+        held.set()
+        assert all(isinstance(outcome, Extracted) for outcome in await flood)
 
 
 async def test_time_of_decoding_is_not_counted_as_queueing(
