@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models import InputLimits, InvalidInput
+from models import InputLimits, InvalidInput, views
 from service.embedding import image_views
 from service.embedding.image_views import ViewMaker, with_views
 from service.errors import DeadlineExceeded
-from service.extraction.decoding import SLOW_NS, DecodeCalls
+from service.extraction.decoding import SLOW_NS, DecodeCalls, cost_of
 from service.requests.inputs import Kind, RawInput
 from tests.models.image_samples import PNG, chunk, rgb
 from tests.service.waiting import Changes
@@ -43,7 +43,7 @@ async def test_no_view_is_made_after_the_deadline(
 async def test_views_of_a_slow_image_hold_up_nobody_elses(
     maker: ViewMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make, held, begun = image_views.make_views, threading.Event(), Changes()
+    held, begun = threading.Event(), Changes()
     loop = asyncio.get_running_loop()
     slow: list[object] = []
 
@@ -52,10 +52,10 @@ async def test_views_of_a_slow_image_hold_up_nobody_elses(
             slow.append(raw)
             loop.call_soon_threadsafe(begun.notify)
             assert held.wait(60)
-        return make(raw, count, limits)
+        return views.make_views(raw, count, limits)
 
     monkeypatch.setattr(image_views, "make_views", make_views)
-    assert image_views.cost_of(LARGE) > SLOW_NS
+    assert cost_of(LARGE) > SLOW_NS
     first = asyncio.create_task(with_views([LARGE] * 3, [1] * 3, maker, "acme"))
     await begun.until(lambda: bool(slow))
     ((same, view),) = await with_views([SMALL], [1], maker, "bolt")
