@@ -118,7 +118,7 @@ async def test_one_slow_row_is_decoded_at_a_time_whichever_backbone_it_is_for(
 ) -> None:
     decoder.hold("a1", "b1")
     rows = [decoder.submit("a1", SLOW), decoder.submit("b1", SLOW, queue=1)]
-    await decoder.changes.until(lambda: len(decoder.begun) == 1)
+    await decoder.changes.until(lambda: bool(decoder.begun))
     assert await decoder.submit("c1", QUICK, queue=1) == "c1"
     assert len(decoder.begun) - len(decoder.ended) == 1
     decoder.release()
