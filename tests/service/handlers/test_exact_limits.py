@@ -7,8 +7,7 @@ import asyncio
 import pytest
 
 from service.errors import InvalidRequest
-from tests.service.conftest import StartServer
-from tests.service.server import InProcessServer, texts
+from tests.service.server import InProcessServer, StartServer, texts
 from tests.service.tiny_backbone import MAX_LETTERS
 from trunkline.v1 import extraction_pb2
 
