@@ -1,0 +1,1 @@
+"""What drills share; no module in here is a drill."""
