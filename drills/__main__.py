@@ -10,10 +10,13 @@ import asyncio
 import importlib
 import pkgutil
 import random
+import shutil
 import sys
 import tempfile
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -23,8 +26,23 @@ from rich.table import Table
 import drills
 from drills.common.drill import Drill, DrillModule, Outcome
 
+THREADS = 256
 SHOWN = 20
 """Violations of one drill that are printed; the rest are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How drills are run.
+
+    Attributes:
+        seed: of all random numbers.
+        keep: where the drills' folders are made, and stay; None to remove them.
+    """
+
+    seed: int
+    long: bool
+    keep: Path | None
 
 
 def names() -> list[str]:
@@ -38,32 +56,37 @@ def load(name: str) -> DrillModule:
     return cast(DrillModule, importlib.import_module(f"drills.{name}"))
 
 
-async def attempt(module: DrillModule, name: str, seed: int, long: bool) -> Outcome:
+async def attempt(module: DrillModule, name: str, options: Options) -> Outcome:
     """Runs a drill within its bound; what it raises, and a bound that it breaks, are violations."""
-    bound = module.LONG_SECONDS if long else module.SECONDS
-    with tempfile.TemporaryDirectory(prefix=f"drill-{name}-") as folder:
-        # Each drill has numbers of its own, so that one alone repeats what it did among all.
-        drill = Drill(Path(folder), random.Random(f"{seed} {name}"), long)
-        try:
-            async with asyncio.timeout(bound) as timeout:
-                return await module.run(drill)
-        except Exception as error:
-            late = isinstance(error, TimeoutError) and timeout.expired()
-            words = f"took more than {bound:g} s" if late else f"raised {error!r}"
-            if not late:
-                traceback.print_exc()
-            return Outcome("did not end", violations=(words,))
+    bound = module.LONG_SECONDS if options.long else module.SECONDS
+    folder = Path(tempfile.mkdtemp(prefix=f"drill-{name}-", dir=options.keep))
+    # Each drill has numbers of its own, so that one alone repeats what it did among all.
+    drill = Drill(folder, random.Random(f"{options.seed} {name}"), options.long)
+    try:
+        async with asyncio.timeout(bound) as timeout:
+            return await module.run(drill)
+    except Exception as error:
+        late = isinstance(error, TimeoutError) and timeout.expired()
+        words = f"took more than {bound:g} s" if late else f"raised {error!r}"
+        if not late:
+            traceback.print_exc()
+        return Outcome("did not end", violations=(words,))
+    finally:
+        if options.keep is None:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-async def run(chosen: list[str], seed: int, long: bool, console: Console) -> bool:
+async def run(chosen: list[str], options: Options, console: Console) -> bool:
     """Runs drills and prints what they saw; gives whether everything held."""
+    # Clients block in threads of their own.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
     table = Table("drill", "what was done", "times", "violations", "worst s", "took s", "verdict")
     held = True
     for name in chosen:
         module = load(name)
         console.print(f"{name}: {module.PROMISE}", markup=False)
         begun = time.monotonic()
-        outcome = await attempt(module, name, seed, long)
+        outcome = await attempt(module, name, options)
         took = time.monotonic() - begun
         held = held and not outcome.violations
         for violation in outcome.violations[:SHOWN]:
@@ -87,12 +110,16 @@ def main() -> None:
     parser.add_argument("name", nargs="*", help=f"of {', '.join(names())}; all without")
     parser.add_argument("--long", action="store_true", help="the long forms, for hours")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser.add_argument("--keep", type=Path, help="keeps stores and logs in this folder")
     args = parser.parse_args()
     if unknown := sorted(set(args.name) - set(names())):
         parser.error(f"no such drill: {', '.join(unknown)}")
     console = Console()
     console.print(f"seed {args.seed}")
-    held = asyncio.run(run(args.name or names(), args.seed, args.long, console))
+    if args.keep is not None:
+        args.keep.mkdir(parents=True, exist_ok=True)
+    options = Options(args.seed, args.long, args.keep)
+    held = asyncio.run(run(args.name or names(), options, console))
     sys.exit(0 if held else 1)
 
 
