@@ -31,6 +31,7 @@ class Snapshot:
         version: the active version that the copy moved on from.
         head: what scores; None where the active version does.
         good_until: on the event loop's clock; after a failure, when to try again.
+        deleted: whether the head is gone, so that its active version answers no more either.
     """
 
     revision: Revision
@@ -38,6 +39,7 @@ class Snapshot:
     version: int = 0
     head: Head | None = None
     good_until: float = math.inf
+    deleted: bool = False
 
     def covers(self, revision: Revision) -> bool:
         """Returns whether it has learned as much as a revision says."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from service.concurrency.tasks import UninterruptedTasks
 from service.config import ServerSettings
 from service.embedding.backfill import EmbeddingBackfill
-from service.errors import Aborted, PreconditionFailed
+from service.errors import Aborted, NotFound, PreconditionFailed
 from service.live.cache import CachedCopy, LiveCache, Snapshot
 from service.live.live_copy import LiveCopy
 from service.live.status import LiveStatus
@@ -78,8 +78,18 @@ class LiveCopies:
                     pass
 
     async def serving(self, loaded: LoadedHead) -> LoadedHead:
-        """Returns the live copy of a head whose copy serves, or else the active version."""
+        """Returns the live copy of a head whose copy serves, or else the active version.
+
+        Raises:
+            NotFound: the head was deleted meanwhile; the version alone does not answer for it.
+        """
         snapshot = await self._current(loaded.uid, loaded.tenant)
+        if snapshot.deleted:
+            raise NotFound(
+                f"head: {loaded.resource} was deleted meanwhile",
+                field="head",
+                value=loaded.resource,
+            )
         if snapshot.head is None:
             return loaded
         return replace(loaded, version=snapshot.version, head=snapshot.head, live=True)

@@ -71,7 +71,8 @@ class Steps:
         except NotFound:
             log.info("head was deleted while its live copy learned", head=entry.uid)
             entry.drop()
-            snapshot = Snapshot(revision, self._without_copy("the head was deleted", 0))
+            gone = self._without_copy("the head was deleted", 0)
+            snapshot = Snapshot(revision, gone, deleted=True)
         except Exception:
             log.exception("live copy failed; it will be made anew", head=entry.uid)
             self._metrics.live_failures.labels(self._metrics.tenant(entry.tenant)).inc()

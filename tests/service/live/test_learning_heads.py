@@ -11,8 +11,9 @@ import pytest
 import adapters
 from adapters import FAMILIES
 from adapters.calibration import fit_temperature
-from service.errors import InvalidRequest, PreconditionFailed
+from service.errors import InvalidRequest, NotFound, PreconditionFailed
 from service.live import live_copy
+from service.store import heads as stored_heads
 from tests.service.learning_head import (
     CENTRES,
     GATED,
@@ -26,6 +27,7 @@ from tests.service.learning_head import (
     unlike,
 )
 from tests.service.server import HEAD
+from tests.service.tail_heads import database_of
 from trunkline.v1 import heads_pb2
 
 LEARNED = heads_pb2.FEEDBACK_STATE_LEARNED
@@ -347,3 +349,16 @@ async def test_deleted_head_leaves_nothing_behind_for_one_of_the_same_name(
         live = await head.live()
         assert (live.state, live.base_version) == (heads_pb2.LIVE_STATE_IDLE, 0)
         assert await head.feedback() == []
+
+
+async def test_prediction_that_meets_the_deletion_of_its_head_is_not_answered_by_the_old_version(
+    open_learning_head: OpenLearningHead,
+) -> None:
+    """The copy is made anew for each prediction, and the head is gone when it is."""
+    async with open_learning_head(IMMEDIATE, live_cache_bytes=0) as head:
+        inputs = strangers(4)
+        await head.send(inputs, await unlike(head, inputs))
+        assert (await head.predict(inputs)).live
+        await database_of(head.server).write(stored_heads.delete_head, *HEAD.split("/")[1::2])
+        with pytest.raises(NotFound, match=HEAD):
+            await head.predict(inputs)
