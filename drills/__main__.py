@@ -37,11 +37,13 @@ class Options:
 
     Attributes:
         seed: of all random numbers.
+        slack: multiplies the bounds.
         keep: where the drills' folders are made, and stay; None to remove them.
     """
 
     seed: int
     long: bool
+    slack: float
     keep: Path | None
 
 
@@ -58,7 +60,7 @@ def load(name: str) -> DrillModule:
 
 async def attempt(module: DrillModule, name: str, options: Options) -> Outcome:
     """Runs a drill within its bound; what it raises, and a bound that it breaks, are violations."""
-    bound = module.LONG_SECONDS if options.long else module.SECONDS
+    bound = options.slack * (module.LONG_SECONDS if options.long else module.SECONDS)
     folder = Path(tempfile.mkdtemp(prefix=f"drill-{name}-", dir=options.keep))
     # Each drill has numbers of its own, so that one alone repeats what it did among all.
     drill = Drill(folder, random.Random(f"{options.seed} {name}"), options.long)
@@ -110,6 +112,9 @@ def main() -> None:
     parser.add_argument("name", nargs="*", help=f"of {', '.join(names())}; all without")
     parser.add_argument("--long", action="store_true", help="the long forms, for hours")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser.add_argument(
+        "--slack", type=float, default=1.0, help="multiplies the bounds, where the machine is busy"
+    )
     parser.add_argument("--keep", type=Path, help="keeps stores and logs in this folder")
     args = parser.parse_args()
     if unknown := sorted(set(args.name) - set(names())):
@@ -118,7 +123,7 @@ def main() -> None:
     console.print(f"seed {args.seed}")
     if args.keep is not None:
         args.keep.mkdir(parents=True, exist_ok=True)
-    options = Options(args.seed, args.long, args.keep)
+    options = Options(args.seed, args.long, args.slack, args.keep)
     held = asyncio.run(run(args.name or names(), options, console))
     sys.exit(0 if held else 1)
 

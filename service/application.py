@@ -110,6 +110,7 @@ class ExtractorApplication(_Requests):
 
     async def start(self) -> None:
         """Loads and warms up the backbones."""
+        self.metrics.watch(asyncio.get_running_loop())
         await self._extractor.start(self.readiness.set_extractor_ready)
 
     async def close(self) -> None:
@@ -238,6 +239,7 @@ class Application(_Requests):
 
     async def start(self) -> None:
         """Loads the backbones and takes up unfinished trainings."""
+        self.metrics.watch(asyncio.get_running_loop())
         await self._jobs.start()
         await self._live.start()
         await self._extractor.start(self.readiness.set_extractor_ready)

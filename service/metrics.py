@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Literal, TypeVar, cast
 
@@ -79,6 +80,9 @@ class Metrics:
             "embedding_cache_misses", "Inputs whose embedding was not in the cache.", "tenant"
         )
         self.cache_bytes = self._gauge("embedding_cache_bytes", "Memory of the cached embeddings.")
+        self.event_loop_tasks = self._gauge(
+            "event_loop_tasks", "Tasks on the event loop; as many again and again when idle."
+        )
         self.heads_loaded = self._gauge("heads_loaded", "Heads in memory.")
         self.head_bytes = self._gauge("head_cache_bytes", "Memory of the loaded heads.")
         self.trainings = self._counter("trainings", "Trainings by final state.", "state")
@@ -126,6 +130,10 @@ class Metrics:
         self.disk_reserve = self._gauge(
             "disk_reserve_bytes", "Room on the disk that is kept for deletions."
         )
+
+    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Counts the tasks of this event loop, whenever the metrics are asked for."""
+        self.event_loop_tasks.set_function(lambda: len(asyncio.all_tasks(loop)))
 
     def tenant(self, name: str) -> str:
         """Returns the label value for a tenant: its name for the first ones, then ``other``."""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from prometheus_client import generate_latest
 
@@ -82,3 +84,18 @@ def test_observers_count_depth_waits_and_batches() -> None:
     assert value("phase_seconds_sum", phase="backbone", backbone="b") == 0.5
     assert value("phase_seconds_sum", phase="queue", backbone="b") == pytest.approx(0.3)
     assert value("phase_seconds_sum", phase="decode_queue", backbone="b") == 0.1
+
+
+async def test_tasks_are_counted_when_they_are_asked_for() -> None:
+    metrics = Metrics(1)
+    metrics.watch(asyncio.get_running_loop())
+
+    def tasks() -> float | None:
+        return metrics.registry.get_sample_value("trunkline_event_loop_tasks")
+
+    assert tasks() == 1
+    waiting = asyncio.create_task(asyncio.Event().wait())
+    assert tasks() == 2
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert tasks() == 1
