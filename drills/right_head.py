@@ -138,7 +138,7 @@ def check(
     answers: Sequence[Answer], timelines: Mapping[str, Timeline[State]], probes: Probes
 ) -> list[str]:
     """Recomputes every answer from the states that could give it; says which fit none."""
-    wrong = []
+    wrong: list[str] = []
     for answer in answers:
         states = timelines[answer.head].possible(answer.asked, answer.answered)
         if not any(fits(answer, state, probes) for state in states):
