@@ -80,8 +80,9 @@ async def run(drill: Drill) -> Outcome:
     if stopped > DRAIN_SECONDS + STOP_SLACK:
         violations.append(f"stopping took {stopped:.1f} s, drain_seconds is {DRAIN_SECONDS}")
     done = (
-        f"{count} each of {', '.join(kinds)} ({held} files of the server); {answers} polite "
-        f"requests answered meanwhile; stopped in {stopped:.1f} s amid them"
+        f"{count} each of {', '.join(kinds)}; 2 stopped processes with {IN_FLIGHT} requests each "
+        f"({held} files of the server); {answers} polite requests answered meanwhile; stopped in "
+        f"{stopped:.1f} s amid them"
     )
     return Outcome(done, answers, worst, tuple(violations))
 
@@ -89,14 +90,16 @@ async def run(drill: Drill) -> Outcome:
 @asynccontextmanager
 async def _stalled(running: Running, count: int, photos: Path) -> AsyncIterator[list[str]]:
     """Clients of every kind that stall within the block."""
+    connections: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
     with ExitStack() as stack:
         for target in SENT.values():
             url, data = target(running)
             address = urlsplit(url)
             for _ in range(count):
-                _, writer = await asyncio.open_connection(address.hostname, address.port)
-                stack.callback(writer.transport.abort)
-                writer.write(data)
+                connected = await asyncio.open_connection(address.hostname, address.port)
+                connections.append(connected)  # it would be closed with its last reference
+                connected[1].write(data)
+                stack.callback(connected[1].transport.abort)
         end = threading.Event()
         for _ in range(count):
             way = Grpc(running.grpc)
@@ -109,7 +112,7 @@ async def _stalled(running: Running, count: int, photos: Path) -> AsyncIterator[
         await asyncio.sleep(3)  # they are in the midst of it
         for process in stopped:
             process.send_signal(signal.SIGSTOP)
-        yield [*SENT, "uploads after their first message", f"stopped process with {IN_FLIGHT}"]
+        yield [*SENT, "uploads after their first message"]
 
 
 def _open_upload(way: Grpc, end: threading.Event) -> None:
