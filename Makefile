@@ -104,7 +104,7 @@ bench-honesty: $(INSTALLED) ## Compare estimates with held-out accuracy
 	@OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.honesty $(ARGS)
 
 drill: $(INSTALLED) ## Attack running servers for 15 minutes, and see what is promised hold
-	@$(BIN)/python -m drills $(ARGS)
+	@GRPC_VERBOSITY=ERROR OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m drills $(ARGS)
 
 bento: $(INSTALLED) ## Build the Bento
 	@$(BIN)/bentoml build

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 
 import psutil
@@ -21,6 +22,7 @@ from drills.common.writers import (
     Clients,
     State,
 )
+from tests.e2e import processes
 from tests.e2e.processes import Running, serve_command
 from tests.e2e.samples import vectors
 from tests.e2e.transports import Grpc, Refused
@@ -71,6 +73,12 @@ async def run(drill: Drill) -> Outcome:
                     await asyncio.to_thread(check_ends, client, book)
                 if status := await asyncio.to_thread(running.terminate):
                     book.violations.append(f"ended with status {status}")
+    checked = await asyncio.to_thread(
+        processes.run,
+        [sys.executable, "-m", "trunkline", "check", str(drill.folder / "data")],
+    )
+    if checked.returncode:
+        book.violations.append(f"trunkline check: {checked.stdout}{checked.stderr}"[:500])
     kills = ", ".join(f"{count} {kind}" for kind, count in sorted(book.killed.items()))
     answers = ", ".join(f"{count} {kind}" for kind, count in sorted(book.calls.items()))
     ended = f"{len(book.trainings)} trainings, {book.ledger.acknowledged()} values kept"
