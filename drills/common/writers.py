@@ -125,7 +125,8 @@ class Clients:
 
     async def _repeat(self, kind: str, step: Callable[[], Awaitable[None]]) -> None:
         try:
-            while not self._done.is_set():
+            # A step need not call the server, so it need not notice that it is gone.
+            while not self._done.is_set() and self._running.process.poll() is None:
                 await step()
                 self._book.calls[kind] += 1
         except Away:
