@@ -40,6 +40,7 @@ from service.transport.methods import OF_THE_SERVER
 from service.transport.proto_json import check_names, read_message
 from service.transport.ready_detail import ReadyDetail
 from service.transport.receiving import ReceivingBudget
+from service.transport.request_timers import remove_request_timers
 from service.transport.rest import Answered, Backend, answer, refuse, rest_app
 from service.transport.rest_guard import RestGuard
 from trunkline.v1 import extraction_pb2, prediction_pb2
@@ -57,6 +58,7 @@ RECEIVING = ReceivingBudget(
     SETTINGS.max_receiving_bytes, SETTINGS.body_timeout_seconds, MemoryReturn().after
 )
 supervision.bound_connections(connection_class(LIMITS))
+remove_request_timers()
 
 
 class Row(BaseModel):
