@@ -25,4 +25,4 @@ class NoTimer:
 
 def remove_request_timers() -> None:
     """Has applications that BentoML makes from now on set no timers."""
-    traffic.TimeoutMiddleware = NoTimer
+    traffic.TimeoutMiddleware = NoTimer  # type: ignore[assignment,misc]
