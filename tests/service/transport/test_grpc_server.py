@@ -24,7 +24,7 @@ from service.transport.readiness import Readiness
 from service.transport.receiving import ReceivingBudget
 from tests.e2e.transports import Grpc, Refused
 from tests.raw_http2 import RawHttp2
-from tests.service.transport.port_limits import LIMITS, MIB
+from tests.service.transport.port_limits import HANGS_SECONDS, LIMITS, MIB
 from trunkline.connection.channel import channel_options
 from trunkline.v1 import heads_pb2
 
@@ -48,7 +48,8 @@ async def serving(
     )
     await server.start()
     try:
-        yield f"127.0.0.1:{server.port}"
+        async with asyncio.timeout(HANGS_SECONDS):
+            yield f"127.0.0.1:{server.port}"
     finally:
         await server.close()
 
@@ -272,18 +273,32 @@ async def test_watcher_of_health_that_does_not_read_keeps_nothing_from_others() 
             assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-async def test_connections_beyond_their_number_are_closed_and_idle_ones_in_their_time() -> None:
-    limits = replace(LIMITS, max_connections=2, head_seconds=1.0, idle_seconds=1.0)
-    async with serving(get_head, limits) as address:
+async def test_connection_that_does_not_speak_http2_is_closed() -> None:
+    async with serving(get_head, replace(LIMITS, head_seconds=1.0)) as address:
         host, _, port = address.partition(":")
-        silent = [await asyncio.open_connection(host, int(port)) for _ in range(5)]
+        reader, writer = await asyncio.open_connection(host, int(port))
         try:
-            # More than there may be at once; grpcio greets those that it takes, and closes all.
-            for reader, _ in silent:
-                await reader.read()
+            await reader.read()  # to the end; grpcio greets whom it takes
         finally:
-            for _, writer in silent:
-                writer.close()
+            writer.close()
+
+
+async def test_connection_without_a_call_is_closed() -> None:
+    async with serving(get_head, replace(LIMITS, idle_seconds=1.0)) as address:
         with RawHttp2(address) as raw:
             await asyncio.to_thread(raw.wait_until_closed)
-        assert await ask(address) == heads_pb2.GetHeadResponse()
+
+
+async def test_connection_beyond_their_number_is_closed_and_open_ones_are_served() -> None:
+    async with serving(get_head, replace(LIMITS, max_connections=2)) as address:
+        with RawHttp2(address) as first, RawHttp2(address) as second:
+            for raw in (first, second):
+                await asyncio.to_thread(raw.wait_for_end, raw.open("/none/None"))
+            with RawHttp2(address) as third:
+                await asyncio.to_thread(third.wait_until_closed)
+            for raw in (first, second):
+                stream = raw.open(GET_HEAD)
+                raw.send(stream, b"")
+                raw.finish(stream)
+                assert b"x-request-id" in await asyncio.to_thread(raw.wait_for_end, stream)
+        assert await ask(address) == heads_pb2.GetHeadResponse(), "there is room again"

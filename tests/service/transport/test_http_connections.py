@@ -18,7 +18,7 @@ from service.transport.http_connections import serve_asgi
 from service.transport.limits import TransportLimits
 from service.transport.receiving import ReceivingBudget
 from service.transport.rest_guard import RestGuard
-from tests.service.transport.port_limits import LIMITS
+from tests.service.transport.port_limits import HANGS_SECONDS, LIMITS
 
 Opened = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Connect = Callable[[], Awaitable[Opened]]
@@ -51,7 +51,8 @@ async def serving(limits: TransportLimits, app: ASGIApp = hello) -> AsyncIterato
         return reader, writer
 
     try:
-        yield connect
+        async with asyncio.timeout(HANGS_SECONDS):
+            yield connect
     finally:
         server.close()
         for writer in opened:
