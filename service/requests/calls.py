@@ -225,6 +225,25 @@ class Calls:
         await self._answering.wait()
         return stopping()
 
+    async def read_up(self, stream: AsyncIterator[Any]) -> None:
+        """Reads what a late upload sends, up to when it may be answered.
+
+        That is just after a message, while none is on its way: a connection that is closed on what
+        its client sends may lose the answer.
+        """
+
+        async def read() -> None:
+            async for _ in stream:
+                if self._answering.is_set():
+                    return
+
+        reading = asyncio.create_task(read())
+        try:
+            await self.refusal()
+            await asyncio.wait([reading], timeout=LAST_MESSAGE_SECONDS)
+        finally:
+            reading.cancel()
+
     async def hold(self, quiet_seconds: float) -> None:
         """Leaves whoever asks from now on without an answer; returns when nobody has for a while.
 

@@ -215,14 +215,9 @@ class _Translator:
                 reply: Message = await handler(messages, call)
                 return reply
 
-            # A connection that is closed on what was not read may lose the refusal on its way.
-            unread = asyncio.create_task(_discard(stream)) if self._calls.draining else None
-            try:
-                return await self._reply(method, context, run, upload=True)
-            finally:
-                if unread is not None:
-                    unread.cancel()
-                    await asyncio.gather(unread, return_exceptions=True)
+            if self._calls.draining:
+                await self._calls.read_up(stream)
+            return await self._reply(method, context, run, upload=True)
 
         return serve
 
@@ -347,11 +342,6 @@ def is_local(peer: str) -> bool:
 
 def _reply_bytes(context: Context) -> int:
     return read_reply_bytes(dict(context.invocation_metadata() or ()).get(REPLY_BYTES_KEY))
-
-
-async def _discard(stream: AsyncIterator[bytes]) -> None:
-    async for _ in stream:
-        pass
 
 
 async def _refuse(context: Context, error: ServiceError, method: str) -> NoReturn:
