@@ -243,6 +243,7 @@ class Calls:
             await asyncio.wait([reading], timeout=LAST_MESSAGE_SECONDS)
         finally:
             reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)  # the stream may be closed then
 
     async def hold(self, quiet_seconds: float) -> None:
         """Leaves whoever asks from now on without an answer; returns when nobody has for a while.
