@@ -22,6 +22,8 @@ class Connection:
         self.extraction = self.tails = SimpleNamespace(Embed=None, ComputeActivations=None)
         self._vectors = np.array(vectors, np.float32)
 
+    away = False
+
     async def call(self, rpc: Any, request: Any, kind: type, deadline: float | None) -> Any:
         if kind is extraction_pb2.EmbedResponse:
             return kind(fingerprint=FINGERPRINT, embeddings=to_tensor(self._vectors))
