@@ -100,8 +100,8 @@ async def test_embedding_that_was_read_before_its_deletion_is_not_kept(
     class Slow:
         """The database, whose last read of an embedding ends only after the purge."""
 
-        async def read(self, function: Callable[..., Any], *args: Any) -> Any:
-            found = await database.read(function, *args)
+        async def read(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+            found = await database.read(function, *args, **options)
             if function is find_kinds and found:
                 read.set()
                 await purged.wait()
