@@ -6,21 +6,26 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from service.concurrency.demand import Demand, Waiter
 from service.embedding.cache import CacheKey, EmbeddingCache
 from service.embedding.resolved import Resolved
 from service.errors import InternalError, QueueFull, Unavailable
 from service.extraction import BackboneInfo, Extracted, Extractor
 from service.requests.inputs import RawInput
 
+REPLY_SHARE = 0.1
+MAX_REPLY_SECONDS = 0.1
+"""Of the time that a request has, so much is kept for what comes after its embeddings."""
+
 
 @dataclass(eq=False, slots=True)
 class _InFlight:
-    """One embedding that is being computed, and how many requests wait for it."""
+    """One embedding that is being computed, and the demand for it."""
 
     key: CacheKey
     raw: RawInput
     outcome: asyncio.Future[Extracted | Exception]
-    waiters: int = 0
+    demand: Demand = field(default_factory=Demand)
     call: _SharedCall | None = None
 
 
@@ -33,7 +38,7 @@ class _SharedCall:
 
     @property
     def unwanted(self) -> bool:
-        return all(computation.waiters == 0 for computation in self.computations)
+        return not any(computation.demand.waiters for computation in self.computations)
 
 
 class InFlightEmbeddings:
@@ -64,16 +69,15 @@ class InFlightEmbeddings:
         """Computes one embedding or error per input, in order.
 
         Args:
-            deadline: of the event loop's clock; it counts for what nobody had asked for before.
+            deadline: of the event loop's clock; what several requests wait for has the latest.
 
         Raises:
             QueueFull, Unavailable: the extractor takes no rows now; none has a result.
         """
         keys = [CacheKey(tenant, backbone.fingerprint, raw.digest) for raw in raws]
-        computations = self._join_or_start(tenant, backbone, keys, raws, deadline)
+        waiter = Waiter(_before_the_reply(deadline))
+        computations = self._join_or_start(tenant, backbone, keys, raws, waiter)
         waited_for = list(dict.fromkeys(computations))
-        for computation in waited_for:
-            computation.waiters += 1
         try:
             # Neither cancels the futures when this request is cancelled: others may wait for them.
             if len(waited_for) == 1:
@@ -81,8 +85,7 @@ class InFlightEmbeddings:
             else:
                 await asyncio.wait([computation.outcome for computation in waited_for])
         finally:
-            for computation in waited_for:
-                computation.waiters -= 1
+            waiter.leave(Unavailable("nobody waits for this input any more", retry_after=1.0))
             self._cancel_unwanted(waited_for)
         outcomes = [computation.outcome.result() for computation in computations]
         for outcome in outcomes:
@@ -108,20 +111,23 @@ class InFlightEmbeddings:
         backbone: BackboneInfo,
         keys: Sequence[CacheKey],
         raws: Sequence[RawInput],
-        deadline: float | None,
+        waiter: Waiter,
     ) -> list[_InFlight]:
         """Joins what is being computed for these keys, and starts one call for the others."""
         loop = asyncio.get_running_loop()
         started: list[_InFlight] = []
         for key, raw in zip(keys, raws, strict=True):
-            if key not in self._computations:
+            known = self._computations.get(key)
+            if known is None or known.demand.error is not None:  # that one was given up
                 self._computations[key] = _InFlight(key, raw, loop.create_future())
                 started.append(self._computations[key])
+        for key in dict.fromkeys(keys):
+            waiter.wait_for(self._computations[key].demand)
         if started:
             call = _SharedCall(started)
             for computation in started:
                 computation.call = call
-            call.task = asyncio.create_task(self._run(tenant, backbone, started, deadline))
+            call.task = asyncio.create_task(self._run(tenant, backbone, started))
         return [self._computations[key] for key in keys]
 
     async def _run(
@@ -129,11 +135,11 @@ class InFlightEmbeddings:
         tenant: str,
         backbone: BackboneInfo,
         computations: list[_InFlight],
-        deadline: float | None,
     ) -> None:
         raws = [computation.raw for computation in computations]
+        demands = [computation.demand for computation in computations]
         try:
-            outcomes = await self._extractor.embed(tenant, backbone, raws, deadline=deadline)
+            outcomes = await self._extractor.embed(tenant, backbone, raws, demands=demands)
             if len(outcomes) != len(computations):
                 raise InternalError(f"{len(outcomes)} embeddings for {len(computations)} inputs")
         except asyncio.CancelledError:
@@ -173,3 +179,11 @@ class InFlightEmbeddings:
                     if self._computations.get(computation.key) is computation:
                         del self._computations[computation.key]
                 call.task.cancel()
+
+
+def _before_the_reply(deadline: float | None) -> float | None:
+    """Returns when embeddings must be there for a reply before the deadline."""
+    if deadline is None:
+        return None
+    left = max(deadline - asyncio.get_running_loop().time(), 0.0)
+    return deadline - min(REPLY_SHARE * left, MAX_REPLY_SECONDS)

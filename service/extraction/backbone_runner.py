@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 import models
 from models import Backbone, PreparedInput
+from service.concurrency.demand import Demand
 from service.errors import BackboneFailed, InvalidRequest, Unavailable
 from service.extraction import BackboneInfo, Extracted, TailRef
 from service.extraction.batching import Batcher, BatchLimits
-from service.extraction.decoding import DecodeQueue, cost_of
+from service.extraction.decoding import DecodeQueue, cost_of, is_slow
+from service.extraction.forecast import Forecast, Place, RowWork, Stage
 from service.extraction.forward_pass import Item, run_batch
 from service.extraction.health import Health
 from service.extraction.shared_resources import SharedResources, example_of
@@ -45,6 +47,7 @@ class _Row:
     """A row of a batch: an input, and the slot that its tail is in."""
 
     prepared: PreparedInput
+    place: Place
     slot: TailSlot | None = None
     to_cut: bool = False
 
@@ -95,14 +98,22 @@ class BackboneRunner:
             self._decode,
             resources.decode_threads,
             DecodeObserver(metrics, backbone.name),
-            self._wait_for_room,
+            until_room=self._until_room,
+            seconds_needed=self._seconds_to_decode,
         )
         self._batching: Batcher[_Row, _Ran] = Batcher(
             self._forward,
             limits,
             BackboneObserver(metrics, backbone.name),
             semaphore=self._passes.semaphore,
+            seconds_needed=_seconds_to_pass,
         )
+        self._passing = Stage(self._batching.pace, limits.concurrency, limits.max_rows)
+        self._quick, self._slow = self._decoding.stages()
+        self._forecasts = {
+            decoding: Forecast(decoding, self._passing, self._batching.passes)
+            for decoding in (self._quick, self._slow)
+        }
 
     @property
     def ready(self) -> bool:
@@ -130,9 +141,9 @@ class BackboneRunner:
         self._health.record(True)
 
     async def embed(
-        self, tenant: str, raw: RawInput, deadline: float | None, tail: TailRef | None
+        self, place: Place, raw: RawInput, demand: Demand, tail: TailRef | None
     ) -> Extracted:
-        """Embeds one input.
+        """Embeds one input of an admitted request.
 
         A row whose tail is cold waits for it first: were it decoded meanwhile, the pixels of many
         such rows would fill the memory.
@@ -140,12 +151,12 @@ class BackboneRunner:
         self._check(raw)
         begun = asyncio.get_running_loop().time()
         if tail is None:
-            decoded, ran = await self._pass_through(tenant, raw, deadline)
+            decoded, ran = await self._pass_through(place, raw, demand)
         else:
-            async with self._tails.acquire(tenant, self.backbone, tail) as slot:
+            async with self._tails.acquire(place.tenant, self.backbone, tail) as slot:
                 if slot.tail is not None and not slot.tail.whole:
                     await self._make_cut_ready()
-                decoded, ran = await self._pass_through(tenant, raw, deadline, slot)
+                decoded, ran = await self._pass_through(place, raw, demand, slot)
             self._tail_rows.inc()
         return Extracted(
             vector=ran.value,
@@ -156,16 +167,24 @@ class BackboneRunner:
         )
 
     async def activation(
-        self, tenant: str, raw: RawInput, deadline: float | None, *, prepared: bool
+        self, place: Place, raw: RawInput, demand: Demand, *, prepared: bool
     ) -> NDArray[Any]:
         """Computes what tails are trained on, of one input; see `Extractor.activations`."""
         self._check(raw)
         if prepared:
-            decoded = await self._decoded(tenant, raw, deadline)
-            return decoded.prepared.data
+            return (await self._decoded(place, raw, demand, passes=False)).prepared.data
         await self._make_cut_ready()
-        _, ran = await self._pass_through(tenant, raw, deadline, to_cut=True)
+        _, ran = await self._pass_through(place, raw, demand, to_cut=True)
         return ran.value
+
+    def work(self, raw: RawInput) -> RowWork:
+        """Returns what a row has before it: nanoseconds of decoding, and bytes before its pass."""
+        cost = cost_of(raw)
+        return RowWork(self._slow if is_slow(cost) else self._quick, cost, raw.cost)
+
+    def forecast(self, decoding: Container[Stage]) -> Forecast:
+        """Returns what tells when a request would be done, by the stages that decode its rows."""
+        return self._forecasts[self._slow if self._slow in decoding else self._quick]
 
     def check_passes(self) -> None:
         """Refuses rows while every pass on the device hangs, be they of this backbone or another.
@@ -230,20 +249,58 @@ class BackboneRunner:
 
     async def _pass_through(
         self,
-        tenant: str,
+        place: Place,
         raw: RawInput,
-        deadline: float | None,
+        demand: Demand,
         slot: TailSlot | None = None,
         *,
         to_cut: bool = False,
     ) -> tuple[_Decoded, _Ran]:
-        decoded = await self._decoded(tenant, raw, deadline)
-        row = _Row(decoded.prepared, slot, to_cut)
-        cost = decoded.prepared.cost
-        return decoded, await self._batching.submit(tenant, row, cost=cost, deadline=deadline)
+        try:
+            decoded = await self._decoded(place, raw, demand)
+            ran = await self._batching.submit(
+                place.tenant,
+                _Row(decoded.prepared, place, slot, to_cut),
+                cost=decoded.prepared.cost,
+                work=raw.cost,
+                demand=demand,
+                request=place,
+            )
+        finally:
+            place.passed(self._passing, raw.cost)
+        return decoded, ran
 
-    async def _decoded(self, tenant: str, raw: RawInput, deadline: float | None) -> _Decoded:
-        return await self._decoding.submit(tenant, raw, cost=cost_of(raw), deadline=deadline)
+    async def _decoded(
+        self, place: Place, raw: RawInput, demand: Demand, *, passes: bool = True
+    ) -> _Decoded:
+        """Decodes one input.
+
+        Args:
+            passes: whether it goes on to a pass.
+        """
+        work = self.work(raw)
+        if not passes and not work.decoding.apart:
+            place.passed(self._passing, work.passing_cost)  # it has nothing to do there
+        try:
+            return await self._decoding.submit(
+                place.tenant, raw, cost=work.decoding_cost, demand=demand, request=place
+            )
+        finally:
+            place.passed(work.decoding, work.decoding_cost)
+            if passes and work.decoding.apart:
+                place.enter(self._passing, work.passing_cost)
+
+    async def _until_room(self) -> None:
+        # Pixels take more memory than the files they come from: no more than a few batches of them.
+        await self._batching.wait_for_room(self._max_decoded)
+
+    def _seconds_to_decode(self, request: object, seconds: float) -> float:
+        assert isinstance(request, Place)
+        if request.trial:
+            return 0.0
+        now = asyncio.get_running_loop().time()
+        forecast = self.forecast(request.work)
+        return seconds + forecast.seconds_after_decoding(request, self._batching.waiting, now)
 
     async def _make_cut_ready(self) -> None:
         """Runs the backbone in two parts once, before it does so in a batch with rows of others.
@@ -259,10 +316,6 @@ class BackboneRunner:
             self.backbone.finish(self.backbone.activations([example_of(self.backbone)]))
         except Exception:  # the rows will say so themselves
             log.exception("cut backbone fails", backbone=self.backbone.name)
-
-    async def _wait_for_room(self) -> None:
-        # Pixels take more memory than the files they come from: no more than a few batches of them.
-        await self._batching.wait_for_room(self._max_decoded)
 
     def _decode(self, raw: RawInput) -> _Decoded:
         started = time.perf_counter()
@@ -282,6 +335,8 @@ class BackboneRunner:
             self._passes.hanging += 1
             self._health.record(False)
 
+        for row in batch:
+            row.place.begun = True
         stuck = loop.call_later(STUCK_SECONDS, hang)
         try:
             with self._tails.pin([row.slot for row in batch if row.slot is not None]):
@@ -305,3 +360,8 @@ class BackboneRunner:
 
     async def _probe(self) -> None:
         await asyncio.get_running_loop().run_in_executor(self._device, self.backbone.warm_up)
+
+
+def _seconds_to_pass(request: object, seconds: float) -> float:
+    assert isinstance(request, Place)
+    return 0.0 if request.trial else seconds

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
+from service.concurrency.demand import Demand, Waiter
 from service.concurrency.fair_queue import FairQueue, Row
 from service.errors import (
     BackboneFailed,
@@ -15,6 +17,8 @@ from service.errors import (
     InvalidRequest,
     Unavailable,
 )
+from service.extraction.forecast import TooLate
+from service.extraction.pace import Pace
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -29,12 +33,21 @@ class BatchLimits:
         max_cost: sum of the rows' costs in one batch.
         window_seconds: how long the first row waits for company; 0 waits for nothing.
         concurrency: batches that run at once.
+        turn_rows, turn_cost: of one request, before it is another tenant's turn.
     """
 
     max_rows: int
     max_cost: int
     window_seconds: float = 0.0
     concurrency: int = 1
+    turn_rows: int = 1
+    turn_cost: float = math.inf
+
+
+TURN_ROWS = 16
+"""Of one request, before it is another tenant's turn."""
+PASS_MARGIN = 1.1
+"""Passes differ: a row must have this much more time than they take on average."""
 
 
 class BatchObserver(Protocol):
@@ -58,6 +71,13 @@ class Batcher(Generic[T, R]):
             each. If it raises, every row of the batch fails with BackboneFailed.
         semaphore: is acquired for each batch, which is gathered only then; batchers that share a
             device share it. One of `limits.concurrency` if there is none.
+        until_room: is awaited before each batch is taken, for room behind it.
+        seconds_needed: takes a row's request and the seconds of its batch, and returns the seconds
+            until the request is done.
+
+    Attributes:
+        pace: of batches, from the end of one to the end of the next.
+        passes: of batches, from their start to their end.
     """
 
     def __init__(
@@ -66,12 +86,18 @@ class Batcher(Generic[T, R]):
         limits: BatchLimits,
         observer: BatchObserver,
         semaphore: asyncio.Semaphore | None = None,
+        until_room: Callable[[], Awaitable[None]] | None = None,
+        seconds_needed: Callable[[object, float], float] = lambda request, seconds: seconds,
     ) -> None:
+        self.pace = Pace()
+        self.passes = Pace()
         self._run = run
+        self._until_room = until_room
+        self._seconds_needed = seconds_needed
         self._semaphore = semaphore or asyncio.Semaphore(limits.concurrency)
         self._limits = limits
         self._observer = observer
-        self._queue: FairQueue[T, R] = FairQueue()
+        self._queue: FairQueue[T, R] = FairQueue(limits.turn_rows, limits.turn_cost)
         self._arrival = asyncio.Event()
         self._departure = asyncio.Event()
         self._closed = False
@@ -81,15 +107,30 @@ class Batcher(Generic[T, R]):
         ]
 
     async def submit(
-        self, tenant: str, item: T, *, cost: int = 1, deadline: float | None = None
+        self,
+        tenant: str,
+        item: T,
+        *,
+        cost: int = 1,
+        work: int | None = None,
+        deadline: float | None = None,
+        demand: Demand | None = None,
+        request: object = None,
     ) -> R:
         """Queues one item and waits for its result.
 
         The row of a caller who is cancelled enters no batch.
 
+        Args:
+            cost: what it takes of a batch and of its tenant's share.
+            work: what it counts for in the pace; the cost if left out.
+            demand: until when it is wanted; takes the place of `deadline`.
+            request: what it belongs to.
+
         Raises:
             InvalidRequest: the row alone is larger than a batch may be.
             DeadlineExceeded: the deadline passed in the queue.
+            TooLate: it would pass before the row is done.
             BackboneFailed: the batch failed.
             Unavailable: the batcher is closed.
         """
@@ -103,7 +144,12 @@ class Batcher(Generic[T, R]):
                 value=cost,
             )
         loop = asyncio.get_running_loop()
-        row: Row[T, R] = Row(tenant, item, cost, deadline, loop.create_future(), loop.time())
+        demand = demand or Demand(Waiter(deadline))
+        if demand.error is not None:
+            raise demand.error
+        row: Row[T, R] = Row(tenant, item, cost, demand, loop.create_future(), loop.time())
+        row.work, row.request = cost if work is None else work, request
+        demand.queued(row.future)
         self._queue.push(row)
         self._observer.queued(+1)
         self._arrival.set()
@@ -112,6 +158,11 @@ class Batcher(Generic[T, R]):
         except asyncio.CancelledError:
             del row.item  # the row waits for its turn to be dropped, without what it held
             raise
+
+    @property
+    def waiting(self) -> int:
+        """Rows that wait."""
+        return len(self._queue)
 
     async def wait_for_room(self, rows: int) -> None:
         """Waits until fewer than `rows` rows wait."""
@@ -135,10 +186,13 @@ class Batcher(Generic[T, R]):
             await self._until_waiting(1)
             if self._limits.window_seconds > 0:
                 await self._wait_for_company()
+            if self._until_room is not None:
+                await self._until_room()
+            turn = asyncio.get_running_loop().time()
             async with self._semaphore:  # while others have it, rows gather
                 batch = self._take()
                 if batch:
-                    await self._run_batch(batch)
+                    await self._run_batch(batch, turn)
 
     async def _until_waiting(self, rows: int) -> None:
         while len(self._queue) < rows:
@@ -156,26 +210,43 @@ class Batcher(Generic[T, R]):
             pass  # the window is over: what has come is run
 
     def _take(self) -> list[Row[T, R]]:
-        batch: list[Row[T, R]] = []
-        cost = 0
+        """Takes a batch in which every row will be done before its deadline."""
         now = asyncio.get_running_loop().time()
-        while len(batch) < self._limits.max_rows and (row := self._queue.peek()) is not None:
-            alive = not row.future.done() and (row.deadline is None or row.deadline > now)
-            if alive and batch and cost + row.cost > self._limits.max_cost:
+        batch: list[Row[T, R]] = []
+        while True:
+            self._fill(batch)
+            seconds = self.passes.seconds(len(batch), sum(row.work for row in batch), now) or 0.0
+            for row in batch:
+                if _deadline(row) <= now:
+                    _drop(row, DeadlineExceeded("the deadline passed in the queue"))
+                elif _deadline(row) < now + self._seconds_needed(
+                    row.request, PASS_MARGIN * seconds
+                ):
+                    _drop(row, TooLate("the deadline would pass before the row is done"))
+            left = [row for row in batch if not row.future.done()]
+            if len(left) == len(batch):
                 break
-            self._queue.pop()
-            self._observer.queued(-1)
-            if alive:
-                batch.append(row)
-                cost += row.cost
-            elif not row.future.done():
-                row.future.set_exception(DeadlineExceeded("the deadline passed in the queue"))
+            batch = left
         self._departure.set()
         return batch
 
-    async def _run_batch(self, batch: list[Row[T, R]]) -> None:
+    def _fill(self, batch: list[Row[T, R]]) -> None:
+        """Adds to a batch those next in turn who are waited for, as many as it holds."""
+        cost = sum(row.cost for row in batch)
+        while len(batch) < self._limits.max_rows and (row := self._queue.peek()) is not None:
+            wanted = not row.future.done()
+            if wanted and batch and cost + row.cost > self._limits.max_cost:
+                break
+            self._queue.pop()
+            self._observer.queued(-1)
+            if wanted:
+                batch.append(row)
+                cost += row.cost
+
+    async def _run_batch(self, batch: list[Row[T, R]], turn: float) -> None:
         loop = asyncio.get_running_loop()
         started = loop.time()
+        full = len(batch) == self._limits.max_rows or len(self._queue) > 0
         self._observer.batch_started(len(batch), [started - row.enqueued for row in batch])
         error: Exception | None = None
         results: Sequence[R | Exception] = []
@@ -192,6 +263,9 @@ class Batcher(Generic[T, R]):
         else:
             for row, result in zip(batch, results, strict=True):
                 _resolve(row.future, result)
+            now, work = loop.time(), sum(row.work for row in batch)
+            self.pace.record(len(batch), work, now - turn, now, full=full)
+            self.passes.record(len(batch), work, now - started, now, full=full)
         finally:
             self._observer.batch_ended(len(batch), loop.time() - started, error)
 
@@ -200,6 +274,16 @@ class Batcher(Generic[T, R]):
         for row in batch:
             if not row.future.done():
                 row.future.set_exception(make_error())
+
+
+def _deadline(row: Row[T, R]) -> float:
+    return math.inf if row.demand is None else row.demand.deadline
+
+
+def _drop(row: Row[T, R], error: Exception) -> None:
+    """Gives a row up, and with it all others of those who waited for it."""
+    if row.demand is not None:
+        row.demand.drop(error)
 
 
 def _closed() -> Unavailable:

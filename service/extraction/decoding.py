@@ -17,8 +17,10 @@ from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 import models
+from service.concurrency.demand import Demand, Waiter
 from service.errors import DeadlineExceeded
-from service.extraction.batching import Batcher, BatchLimits, BatchObserver
+from service.extraction.batching import TURN_ROWS, Batcher, BatchLimits, BatchObserver
+from service.extraction.forecast import Stage
 from service.metrics import DecodeObserver, Metrics
 from service.requests.inputs import RawInput
 
@@ -28,8 +30,8 @@ R = TypeVar("R")
 DECODE_ROWS = 4
 """Rows that a decoding thread takes at once, if they wait: fewer hops between threads."""
 SLOW_NS = 200_000_000
-"""What takes longer is slow, and rows that a thread takes at once take no longer together. A photo
-of 12 megapixels takes some 150 ms where all of its pixels are wanted."""
+"""What takes longer is slow. Rows that a thread takes at once, or that are a request's turn, take
+no longer together. A photo of 12 megapixels takes some 150 ms where all its pixels are wanted."""
 
 
 class DecodeThreads:
@@ -56,7 +58,7 @@ class _Row(Generic[T]):
     """What is to be decoded, as long as somebody waits for it."""
 
     item: T
-    deadline: float | None
+    demand: Demand
     cancelled: bool = False
 
 
@@ -65,7 +67,8 @@ class DecodeQueue(Generic[T, R]):
 
     Args:
         decode: decodes one item, in a thread. What it raises is its row's own error.
-        wait_for_room: is awaited before rows are decoded.
+        until_room, seconds_needed: as of a `Batcher`. If the latter is left out, only what is too
+            late already is dropped.
     """
 
     def __init__(
@@ -73,38 +76,69 @@ class DecodeQueue(Generic[T, R]):
         decode: Callable[[T], R],
         threads: DecodeThreads,
         observer: BatchObserver,
-        wait_for_room: Callable[[], Awaitable[None]] | None = None,
+        until_room: Callable[[], Awaitable[None]] | None = None,
+        seconds_needed: Callable[[object, float], float] = lambda request, seconds: 0.0,
     ) -> None:
         self._decode = decode
-        self._wait_for_room = wait_for_room
+        self._threads = threads
         self._quick: Batcher[_Row[T], R] = Batcher(
             partial(self._run, threads.quick),
-            BatchLimits(max_rows=DECODE_ROWS, max_cost=SLOW_NS, concurrency=threads.count),
+            BatchLimits(
+                max_rows=DECODE_ROWS,
+                max_cost=SLOW_NS,
+                concurrency=threads.count,
+                turn_rows=TURN_ROWS,
+                turn_cost=SLOW_NS,
+            ),
             observer,
+            until_room=until_room,
+            seconds_needed=seconds_needed,
         )
         self._slow: Batcher[_Row[T], R] = Batcher(
             partial(self._run, threads.slow),
             BatchLimits(max_rows=1, max_cost=sys.maxsize),
             observer,
+            until_room=until_room,
+            seconds_needed=seconds_needed,
         )
 
-    async def submit(self, tenant: str, item: T, *, cost: int, deadline: float | None) -> R:
+    def stages(self) -> tuple[Stage, Stage]:
+        """Returns what forecasts count in: the stage of what is quick, and that of what is slow."""
+        return (
+            Stage(self._quick.pace, self._threads.count, DECODE_ROWS),
+            Stage(self._slow.pace, 1, 1, apart=True),
+        )
+
+    async def submit(
+        self,
+        tenant: str,
+        item: T,
+        *,
+        cost: int,
+        deadline: float | None = None,
+        demand: Demand | None = None,
+        request: object = None,
+    ) -> R:
         """Decodes one item.
 
-        An item whose caller is cancelled, or whose deadline has passed, is not begun.
+        An item whose caller is cancelled, whose deadline has passed, or that nobody wants any more
+        is not begun.
 
         Args:
             cost: nanoseconds that it takes.
+            demand, request: as of `Batcher.submit`.
 
         Raises:
             DeadlineExceeded: the deadline passed before it was begun.
+            TooLate: it would pass before the row is done.
             Unavailable: the queue is closed.
             Exception: whatever `decode` raises.
         """
-        row = _Row(item, deadline)
-        batcher = self._quick if cost <= SLOW_NS else self._slow
+        demand = demand or Demand(Waiter(deadline))
+        row = _Row(item, demand)
+        batcher = self._slow if is_slow(cost) else self._quick
         try:
-            return await batcher.submit(tenant, row, cost=cost, deadline=deadline)
+            return await batcher.submit(tenant, row, cost=cost, demand=demand, request=request)
         except asyncio.CancelledError:
             row.cancelled = True
             raise
@@ -117,16 +151,18 @@ class DecodeQueue(Generic[T, R]):
     async def _run(
         self, executor: ThreadPoolExecutor, batch: Sequence[_Row[T]]
     ) -> Sequence[R | Exception]:
-        if self._wait_for_room is not None:
-            await self._wait_for_room()
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
+        results = await loop.run_in_executor(
             executor, lambda: [self._decode_if_wanted(row, loop.time) for row in batch]
         )
+        for row, result in zip(batch, results, strict=True):
+            if isinstance(result, DeadlineExceeded):
+                row.demand.drop(result)  # and with it the other rows of its request
+        return results
 
     def _decode_if_wanted(self, row: _Row[T], now: Callable[[], float]) -> R | Exception:
         """Looks again whether somebody waits: the rows before may have taken long."""
-        if row.cancelled or (row.deadline is not None and row.deadline <= now()):
+        if row.cancelled or row.demand.deadline <= now():
             return DeadlineExceeded("the deadline passed before the input was decoded")
         try:
             return self._decode(row.item)
@@ -158,6 +194,11 @@ class DecodeCalls:
         """Fails what waits."""
         if self._queue is not None:
             await self._queue.close()
+
+
+def is_slow(cost: int) -> bool:
+    """Returns whether what takes so many nanoseconds is decoded apart."""
+    return cost > SLOW_NS
 
 
 def cost_of(raw: RawInput) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import Modality
+from service.concurrency.demand import Demand
 from service.errors import PreconditionFailed
 from service.requests.inputs import RawInput
 
@@ -103,6 +104,7 @@ class Extractor(ABC):
         inputs: Sequence[RawInput],
         *,
         deadline: float | None = None,
+        demands: Sequence[Demand] = (),
     ) -> list[Extracted | Exception]:
         """Embeds images, texts and pixels: one embedding or error per input, in order.
 
@@ -111,9 +113,12 @@ class Extractor(ABC):
 
         Args:
             backbone: as `backbone` gives it, or that with a tail.
+            demands: one per input, where who waits for it may change; takes the place of
+                `deadline`. A row that will be late takes along all that those wait for who wait
+                for it, and what nobody waits for is not begun.
 
         Raises:
-            QueueFull: not all rows fit in the queue; none is embedded.
+            QueueFull: not all rows fit in the queue, or can be done in time; none is embedded.
             PreconditionFailed: the backbone is not loaded.
             Unavailable: the backbones are away.
         """

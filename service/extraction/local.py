@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import asdict
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 
 from models import Backbone, BackboneError, UnknownBackbone, load_backbone
 from models.engines.memory import give_back_memory
+from service.concurrency.demand import Demand, Waiter
 from service.config import ExtractorSettings
 from service.errors import InvalidRequest, InvalidSettings, PreconditionFailed, Unavailable
 from service.extraction import BackboneInfo, Extracted, Extractor
 from service.extraction.admission import Admission
 from service.extraction.backbone_runner import BackboneRunner
 from service.extraction.decoding import DecodeThreads
+from service.extraction.forecast import Place, TooLate
 from service.extraction.shared_resources import SharedResources
 from service.logs import get_logger
 from service.metrics import Metrics
@@ -96,13 +98,15 @@ class LocalExtractor(Extractor):
         inputs: Sequence[RawInput],
         *,
         deadline: float | None = None,
+        demands: Sequence[Demand] = (),
     ) -> list[Extracted | Exception]:
         runner = self._runner(backbone)
 
-        async def embed(raw: RawInput) -> Extracted:
-            return await runner.embed(tenant, raw, deadline, backbone.tail)
+        async def embed(place: Place, raw: RawInput, demand: Demand) -> Extracted:
+            return await runner.embed(place, raw, demand, backbone.tail)
 
-        return await self._each(embed, runner, tenant, inputs)
+        demands = demands or _demands(len(inputs), deadline)
+        return await self._each(embed, runner, tenant, inputs, demands)
 
     async def activations(
         self,
@@ -119,10 +123,10 @@ class LocalExtractor(Extractor):
                 f"backbone: {backbone.name} cannot be cut", field="backbone", value=backbone.name
             )
 
-        async def compute(raw: RawInput) -> NDArray[Any]:
-            return await runner.activation(tenant, raw, deadline, prepared=prepared)
+        async def compute(place: Place, raw: RawInput, demand: Demand) -> NDArray[Any]:
+            return await runner.activation(place, raw, demand, prepared=prepared)
 
-        return await self._each(compute, runner, tenant, inputs)
+        return await self._each(compute, runner, tenant, inputs, _demands(len(inputs), deadline))
 
     def forget_tail(self, fingerprint: str) -> None:
         self._resources.tails.forget(fingerprint)
@@ -156,17 +160,31 @@ class LocalExtractor(Extractor):
 
     async def _each(
         self,
-        compute: Callable[[RawInput], Awaitable[R]],
+        compute: Callable[[Place, RawInput, Demand], Awaitable[R]],
         runner: BackboneRunner,
         tenant: str,
         inputs: Sequence[RawInput],
+        demands: Sequence[Demand],
     ) -> list[R | Exception]:
         """Computes one outcome per input, once all of them are admitted."""
-        nbytes = sum(raw.cost for raw in inputs)
-        with self._admission.admit(tenant, len(inputs), nbytes), runner.busy(len(inputs)):
-            if len(inputs) == 1:
-                return [await _outcome(compute, inputs[0])]
-            return list(await asyncio.gather(*(_outcome(compute, raw) for raw in inputs)))
+        clock = asyncio.get_running_loop().time
+        key = inputs[0].digest if inputs else ""
+        with ExitStack() as stack:
+            size = sum(raw.cost for raw in inputs)
+            stack.enter_context(self._admission.admit(tenant, len(inputs), size))
+            work = [runner.work(raw) for raw in inputs]
+            forecast = runner.forecast({row.decoding for row in work})
+            place = stack.enter_context(forecast.admit(tenant, key, work, demands, clock()))
+            stack.enter_context(runner.busy(len(inputs)))
+            rows = [
+                _outcome(compute, place, raw, demand)
+                for raw, demand in zip(inputs, demands, strict=True)
+            ]
+            outcomes = [await rows[0]] if len(rows) == 1 else await asyncio.gather(*rows)
+        if any(isinstance(outcome, TooLate) for outcome in outcomes):
+            refusal = forecast.refusal(place, clock())
+            return [refusal if isinstance(row, TooLate) else row for row in outcomes]
+        return list(outcomes)
 
     def _runner(self, backbone: BackboneInfo) -> BackboneRunner:
         loaded = self.backbone(backbone.name)
@@ -236,8 +254,19 @@ def _give_back_memory() -> None:
     give_back_memory()
 
 
-async def _outcome(compute: Callable[[RawInput], Awaitable[R]], raw: RawInput) -> R | Exception:
+def _demands(rows: int, deadline: float | None) -> list[Demand]:
+    """Returns the demands of one request that waits for all rows."""
+    waiter = Waiter(deadline)
+    return [Demand(waiter) for _ in range(rows)]
+
+
+async def _outcome(
+    compute: Callable[[Place, RawInput, Demand], Awaitable[R]],
+    place: Place,
+    raw: RawInput,
+    demand: Demand,
+) -> R | Exception:
     try:
-        return await compute(raw)
+        return await compute(place, raw, demand)
     except Exception as error:
         return error

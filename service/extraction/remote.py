@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.concurrency.demand import Demand
 from service.errors import BackboneFailed, NotFound, PreconditionFailed, Unavailable
 from service.extraction import BackboneInfo, Extracted, Extractor, TailRef
 from service.extraction.remote_connection import RETRY_AFTER, RemoteConnection, row_error
@@ -61,9 +63,16 @@ class RemoteExtractor(Extractor):
         inputs: Sequence[RawInput],
         *,
         deadline: float | None = None,
+        demands: Sequence[Demand] = (),
     ) -> list[Extracted | Exception]:
         outcomes: list[Extracted | Exception] = []
         for chunk in self._chunks(inputs, CHUNK_ROWS):
+            wanted = demands[len(outcomes) : len(outcomes) + len(chunk)]
+            if wanted:
+                deadline = _latest(wanted)
+                if deadline == -math.inf:  # nobody waits for these any more
+                    outcomes.extend(demand.error or _unwanted() for demand in wanted)
+                    continue
             reply = (
                 await self._embed(tenant, backbone, chunk, deadline)
                 if backbone.tail is None
@@ -226,6 +235,16 @@ class RemoteExtractor(Extractor):
             field="extractor",
             value=self._address,
         )
+
+
+def _latest(demands: Sequence[Demand]) -> float | None:
+    """Returns the latest deadline of those who wait for any of these rows; None for none."""
+    latest = max(demand.deadline for demand in demands)
+    return None if latest == math.inf else latest
+
+
+def _unwanted() -> Unavailable:
+    return Unavailable("nobody waits for this input any more", retry_after=RETRY_AFTER)
 
 
 def _extracted(reply: Embedded, rows: int, dim: int) -> list[Extracted | Exception]:

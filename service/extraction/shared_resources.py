@@ -10,7 +10,7 @@ import numpy as np
 from models import Backbone, Modality, PreparedInput
 from service.config import ExtractorSettings
 from service.errors import PreconditionFailed
-from service.extraction.batching import BatchLimits
+from service.extraction.batching import TURN_ROWS, BatchLimits
 from service.extraction.decoding import DecodeThreads
 from service.extraction.tail_cache import TailCache
 from service.metrics import Metrics
@@ -88,6 +88,8 @@ class SharedResources:
             max_cost=budget,
             window_seconds=self._settings.batch_window_ms / 1000,
             concurrency=self._passes(backbone.device),
+            turn_rows=TURN_ROWS,
+            turn_cost=budget,
         )
 
     def device_passes(self, backbone: Backbone) -> DevicePasses:

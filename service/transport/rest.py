@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from http import HTTPStatus
@@ -130,7 +131,7 @@ def problem_response(
     }
     headers = {**(headers or {}), "X-Request-Id": request_id}
     if problem.retry_after is not None:
-        headers["Retry-After"] = str(max(1, round(problem.retry_after)))
+        headers["Retry-After"] = str(max(1, math.ceil(problem.retry_after)))
     return JSONResponse(body, status, headers, media_type="application/problem+json")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from models import InvalidInput
+from service.concurrency.demand import Demand
 from service.extraction import BackboneInfo, Extracted, Extractor
 from service.requests import inputs
 from tests.service.tiny_backbone import MAX_LETTERS, info, vector_of
@@ -51,6 +52,7 @@ class HandExtractor(Extractor):
         inputs: Sequence[inputs.RawInput],
         *,
         deadline: float | None = None,
+        demands: Sequence[Demand] = (),
     ) -> list[Extracted | Exception]:
         texts = [str(raw.content) for raw in inputs]
         self.asked.append(texts)

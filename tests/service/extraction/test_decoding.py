@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from service.concurrency.demand import Demand, Waiter
 from service.errors import DeadlineExceeded
 from service.extraction.decoding import (
     DECODE_ROWS,
@@ -65,8 +66,11 @@ class Decoder:
         *,
         queue: int = 0,
         deadline: float | None = None,
+        demand: Demand | None = None,
     ) -> asyncio.Task[str]:
-        row = self.queues[queue].submit(tenant or name[0], name, cost=cost, deadline=deadline)
+        row = self.queues[queue].submit(
+            tenant or name[0], name, cost=cost, deadline=deadline, demand=demand
+        )
         return asyncio.create_task(row)
 
     async def until_begun(self, *names: str) -> None:
@@ -195,6 +199,33 @@ async def test_row_is_not_decoded_whose_deadline_passes_while_the_row_before_it_
     with pytest.raises(DeadlineExceeded):
         await rows[2]
     assert decoder.begun == ["a0", "a1"]
+
+
+async def test_row_that_is_late_behind_another_in_its_thread_takes_its_request_along(
+    decoder: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    real, later = loop.time, 0.0
+    monkeypatch.setattr(loop, "time", lambda: real() + later)
+    waiter = Waiter(real() + 1000)
+    late = [Demand(waiter) for _ in range(3)]
+    decoder.hold("a0", "a1", "s0")
+    rows = [decoder.submit("a0", QUICK), decoder.submit("s0", SLOW)]
+    await decoder.until_begun("a0", "s0")
+    rows += [decoder.submit("a1", QUICK), decoder.submit("a2", QUICK, demand=late[0])]
+    rows += [decoder.submit("s1", SLOW, demand=demand) for demand in late[1:]]
+    await asyncio.sleep(0)
+    decoder.release("a0")
+    await decoder.until_begun("a1")  # the thread has both
+    later = 2000.0
+    decoder.release("a1")
+    for row in rows[3:]:
+        with pytest.raises(DeadlineExceeded):
+            # Those in the other queue, too, where none is at its turn: so it does not wait.
+            await asyncio.wait_for(row, 60)
+    decoder.release()
+    assert await asyncio.gather(*rows[:3]) == ["a0", "s0", "a1"]
+    assert set(decoder.begun) == {"a0", "s0", "a1"}
 
 
 @pytest.mark.parametrize("cost", [QUICK, SLOW])

@@ -1,0 +1,320 @@
+"""When a request would be done: what cannot be done in its time is refused before any work.
+
+The law is in docs/architecture.md, under "What can still be done in time".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from service.concurrency.demand import Demand
+from service.errors import QueueFull
+from service.extraction.pace import Pace
+from service.extraction.promises import Promises
+
+BOOKED = 0.5
+"""Share of the pace that is promised away."""
+PAD = 0.5
+"""Of a batch: so much more time must a newcomer have than it is expected to take."""
+TRIAL_SECONDS = 0.5
+"""Without a full batch, after which a request that nothing is ahead of is run as a trial."""
+LEAST_WAIT = 0.01
+
+
+class TooLate(QueueFull):
+    """A row cannot be done before its deadline."""
+
+
+@dataclass(eq=False, slots=True)
+class _Work:
+    rows: int = 0
+    cost: int = 0
+
+
+class Stage:
+    """What lies before one batcher, by tenant, and how fast it goes.
+
+    Args:
+        pace: of its batches, from one to the next.
+        concurrency: batches at once.
+        max_rows: of a batch.
+        apart: what waits here has no place in the stages after it until it has passed this one.
+    """
+
+    def __init__(self, pace: Pace, concurrency: int, max_rows: int, *, apart: bool = False) -> None:
+        self.max_rows = max_rows
+        self.apart = apart
+        self._pace = pace
+        self._concurrency = concurrency
+        self._work: dict[str, _Work] = {}
+
+    @property
+    def idle(self) -> bool:
+        """Whether no row has it before it."""
+        return not self._work
+
+    def add(self, tenant: str, rows: int, cost: int) -> None:
+        """Counts rows that have it before them; negative numbers for rows that have passed it."""
+        work = self._work.setdefault(tenant, _Work())
+        work.rows += rows
+        work.cost += cost
+        if not work.rows:
+            del self._work[tenant]
+
+    def rows(self, tenant: str) -> int:
+        """Returns how many rows of a tenant have it before them."""
+        return self._work[tenant].rows if tenant in self._work else 0
+
+    def ahead(self, tenant: str, rows: int, cost: int, *, more: bool) -> tuple[int, int]:
+        """Returns rows and cost that leave no later than the last of these rows.
+
+        Those are the tenant's own, and of each other tenant as much as of this one, for so the fair
+        queues share.
+
+        Args:
+            more: whether each other tenant is to have one more request like this one.
+        """
+        more_rows, more_cost = (rows, cost) if more else (0, 0)
+        mine = self._work.get(tenant, _Work())
+        all_rows, all_cost = mine.rows + rows, mine.cost + cost
+        others = [work for name, work in self._work.items() if name != tenant]
+        return (
+            all_rows + sum(min(work.rows + more_rows, all_rows) for work in others),
+            all_cost + sum(min(work.cost + more_cost, all_cost) for work in others),
+        )
+
+    def seconds(self, rows: float, cost: float, now: float) -> float:
+        """Returns how long so much takes; 0 while the pace is unknown."""
+        return (self._pace.seconds(rows, cost, now) or 0.0) / self._concurrency
+
+
+@dataclass(frozen=True, slots=True)
+class RowWork:
+    """What one row has before it.
+
+    Attributes:
+        decoding: the stage that decodes it, at such cost.
+        passing_cost: what it counts for before its pass.
+    """
+
+    decoding: Stage
+    decoding_cost: int
+    passing_cost: int
+
+
+@dataclass(eq=False, slots=True)
+class Place:
+    """What an admitted request has before it still.
+
+    Attributes:
+        work: of all of its rows, by stage.
+        left: what of that has a place in the stage now.
+        begun: whether a row of it has entered a pass.
+        trial: it is run whatever is expected of it, so that it is seen how long it takes.
+    """
+
+    tenant: str
+    key: str
+    available: float
+    demands: Sequence[Demand]
+    work: dict[Stage, _Work]
+    left: dict[Stage, _Work] = field(default_factory=dict)
+    begun: bool = False
+    trial: bool = False
+
+    @property
+    def may_give_way(self) -> bool:
+        """Whether nothing is lost with it, for nobody but one request."""
+        return not self.begun and all(len(demand.waiters) <= 1 for demand in self.demands)
+
+    def give_way(self, error: Exception) -> None:
+        """Drops all of its rows."""
+        self.end()
+        for demand in self.demands:
+            demand.drop(error)
+
+    def enter(self, stage: Stage, cost: int) -> None:
+        """One row, of such cost, has a stage before it from now on."""
+        left = self.left.setdefault(stage, _Work())
+        left.rows += 1
+        left.cost += cost
+        stage.add(self.tenant, 1, cost)
+
+    def passed(self, stage: Stage, cost: int) -> None:
+        """One row, of such cost, has passed a stage."""
+        left = self.left.get(stage)
+        if left is not None and left.rows:
+            left.rows -= 1
+            left.cost -= cost
+            stage.add(self.tenant, -1, -cost)
+
+    def end(self) -> None:
+        """The request has ended: nothing is before it."""
+        for stage, left in self.left.items():
+            if left.rows:
+                stage.add(self.tenant, -left.rows, -left.cost)
+        self.left.clear()
+
+
+class Forecast:
+    """Tells for one backbone when a request would be done.
+
+    Requests of which a row is decoded apart have a forecast of their own, and so promises of their
+    own: others do not wait for what they wait for.
+
+    Args:
+        decoding, passing: the two stages that decide.
+        passes: pace of single forward passes.
+    """
+
+    def __init__(self, decoding: Stage, passing: Stage, passes: Pace) -> None:
+        self.decoding = decoding
+        self.passing = passing
+        self._passes = passes
+        self._promises = Promises()
+        self._newcomers: dict[Place, None] = {}
+
+    @contextmanager
+    def admit(
+        self, tenant: str, key: str, rows: Sequence[RowWork], demands: Sequence[Demand], now: float
+    ) -> Iterator[Place]:
+        """Takes a request in for the length of the block.
+
+        Args:
+            key: by which the request is known when it comes back.
+            rows, demands: one per row.
+
+        Raises:
+            QueueFull: it would be late; with the time after which it is taken.
+        """
+        available = min((demand.deadline for demand in demands), default=math.inf) - now
+        place = Place(tenant, key, available, demands, self._work(rows))
+        if place.work and available < math.inf and not self._comes_as_promised(place, now):
+            self._newcomers[place] = None
+        for row in rows:
+            place.enter(row.decoding, row.decoding_cost)
+            if not row.decoding.apart:
+                place.enter(self.passing, row.passing_cost)
+        try:
+            yield place
+        finally:
+            self._newcomers.pop(place, None)
+            place.end()
+
+    def seconds_after_decoding(self, place: Place, waiting: int, now: float) -> float:
+        """Returns when all of a request is embedded whose next row is decoded now.
+
+        Args:
+            waiting: rows that wait for the backbone.
+        """
+        last = self._passes.batch_seconds(now)
+        undecoded = {stage: left for stage, left in place.left.items() if stage != self.passing}
+        rows = waiting + sum(left.rows for left in undecoded.values())
+        return max(
+            self.passing.seconds(rows, math.inf, now),
+            self.passing.seconds(waiting, math.inf, now) + last,
+            *(
+                stage.seconds(max(left.rows - stage.max_rows, 0), left.cost, now) + last
+                for stage, left in undecoded.items()
+            ),
+        )
+
+    def refusal(self, place: Place, now: float) -> QueueFull:
+        """Returns the error of a request that would be late; it is promised a time."""
+        seconds, for_row = self._seconds(place, now, more=True)
+        due = self._promises.find(place.tenant, place.key, now)
+        if due is None:
+            due = now + max(seconds - place.available, LEAST_WAIT)
+            due += for_row * self._promised(place) / BOOKED
+            self._promises.make(place.tenant, place.key, self._rows(place), now, due)
+        rows = place.work[self.passing].rows
+        return QueueFull(
+            f"deadline: the request has {place.available:.3g} s, and {rows} rows behind "
+            f"those that wait take {seconds:.3g} s; try again later",
+            field="deadline",
+            limit=f"at least {seconds:.3g} s",
+            value=f"{place.available:.3g} s",
+            retry_after=due - now,
+        )
+
+    def _comes_as_promised(self, place: Place, now: float) -> bool:
+        """Returns whether a request was promised this time; those who were not give way to it.
+
+        Raises:
+            QueueFull: it would be late.
+        """
+        self._promises.pass_time(now)
+        promised = self._promises.claim(place.tenant, place.key, now)
+        if self.passing.idle and self.decoding.idle:
+            # What is known may be from slower times, and nothing better would be learned if all
+            # that comes were refused or dropped for it.
+            place.trial = self._passes.age(now) > TRIAL_SECONDS
+            return promised
+        seconds, for_row = self._seconds(place, now, more=not promised)
+        if not promised:
+            seconds += PAD * self._passes.batch_seconds(now)
+        over = seconds - place.available
+        if over > 0 and not (promised and self._make_way(place, over / for_row)):
+            raise self.refusal(place, now)
+        return promised
+
+    def _make_way(self, place: Place, rows: float) -> bool:
+        """Drops the newest requests that have not begun, of so many rows, if there are so many.
+
+        Those of tenants that have less before them than this one has stay.
+        """
+        least = self._ahead(place.tenant) + self._rows(place)
+        leaving: list[Place] = []
+        for newcomer in reversed(self._newcomers):
+            own = newcomer.tenant == place.tenant
+            if newcomer.may_give_way and (own or self._ahead(newcomer.tenant) >= least):
+                leaving.append(newcomer)
+                rows -= self._rows(newcomer)
+                if rows <= 0:
+                    break
+        if rows > 0:
+            return False
+        for newcomer in leaving:
+            del self._newcomers[newcomer]
+            newcomer.give_way(TooLate("another request was promised this time"))
+        return True
+
+    def _seconds(self, place: Place, now: float, *, more: bool) -> tuple[float, float]:
+        """Returns when a request would be done, and how long each row ahead of it takes."""
+        seconds = for_row = 0.0
+        for stage, work in place.work.items():
+            rows, cost = stage.ahead(place.tenant, work.rows, work.cost, more=more)
+            passed = stage.seconds(rows, cost, now)
+            last = 0.0 if stage is self.passing else self._passes.batch_seconds(now)
+            seconds, for_row = max(seconds, passed + last), max(for_row, passed / rows)
+        return seconds, for_row
+
+    def _work(self, rows: Sequence[RowWork]) -> dict[Stage, _Work]:
+        work: dict[Stage, _Work] = {}
+        for row in rows:
+            for stage, cost in (
+                (row.decoding, row.decoding_cost),
+                (self.passing, row.passing_cost),
+            ):
+                of_stage = work.setdefault(stage, _Work())
+                of_stage.rows += 1
+                of_stage.cost += cost
+        return work
+
+    def _rows(self, place: Place) -> int:
+        """Returns the rows for which a request has this forecast: all, or those apart."""
+        return place.work[self.decoding].rows
+
+    def _ahead(self, tenant: str) -> int:
+        """Returns the rows of a tenant that are on their way."""
+        return max(self.decoding.rows(tenant), self.passing.rows(tenant))
+
+    def _promised(self, place: Place) -> float:
+        """Returns the rows, promised a time to come, that are expected no later than these."""
+        kept, promised = self._promises.kept, self._promises.rows
+        mine = kept * (promised.get(place.tenant, 0) + self._rows(place))
+        others = [rows for name, rows in promised.items() if name != place.tenant]
+        return mine + sum(min(kept * rows, mine) for rows in others)
