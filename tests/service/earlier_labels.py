@@ -25,6 +25,12 @@ def rename_labels(data_dir: Path, names: Mapping[str, str]) -> None:
     before = ScriptDirectory.from_config(config).get_revision("0006").down_revision
     with sqlite3.connect(data_dir / "trunkline.db") as store:
         store.execute("UPDATE alembic_version SET version_num = ?", (before,))
+        for table, column in (
+            ("jobs", "inactive_reason"),
+            ("versions", "digest"),
+            ("embeddings", "crc32"),
+        ):
+            store.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         for old, new in names.items():
             for table, column in (
                 ("examples", "label"),

@@ -82,7 +82,7 @@ async def test_emptying_the_journal_that_stalls_is_noticed_too(
 ) -> None:
     told = Told(database)
     with monkeypatch.context() as patch:
-        patch.setattr("service.store.database._checkpoint", disk.stall)
+        patch.setattr("service.store.engines.checkpoint", disk.stall)
         emptying = asyncio.create_task(database.checkpoint())
         await disk.stalls()
         clock.jump()
