@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from adapters.advice import Pixels, Texts
 from benchmarks.advice import made_up
 from service.advice.small_images import small_pixels
 from service.demo import data
+from service.extraction.decoding import DecodeCalls, DecodeThreads
+from service.metrics import Metrics
 from service.requests.inputs import Kind, RawInput
 
 SAMPLE = 2000
@@ -80,12 +83,21 @@ def load(name: str, cache: Path) -> Set:
         return Set(name, backbone, stored["embeddings"], stored["labels"], raw)
 
 
+async def _small(inputs: Sequence[RawInput]) -> NDArray[np.uint8]:
+    threads = DecodeThreads()
+    decoding = DecodeCalls(threads, Metrics(1))
+    try:
+        return await small_pixels(inputs, models.InputLimits(), decoding, "benchmark")
+    finally:
+        await decoding.close()
+        threads.close()
+
+
 def _prepare(modality: models.Modality, items: Items, path: Path) -> None:
     contents = [item.read_bytes() if isinstance(item, Path) else item for item, _ in items]
     raw: NDArray[np.str_] | NDArray[np.uint8]
     if modality is IMAGE:
-        inputs = [RawInput(Kind.IMAGE, "", content) for content in contents]
-        raw = small_pixels(inputs, models.InputLimits())
+        raw = asyncio.run(_small([RawInput(Kind.IMAGE, "", content) for content in contents]))
     else:
         raw = np.array(contents)
     backbone = models.load_backbone(models.default_backbone(modality), cache_dir=path.parent)
