@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Self
 
@@ -34,16 +35,17 @@ class RawHttp2:
         self.ended: dict[int, bytes] = {}
         """The last headers of streams that the server ended, in its own coding."""
 
-    def open(self, path: str) -> int:
-        """Sends the headers of a call; gives its stream."""
+    def open(self, path: str | bytes, more: Mapping[str, bytes] | None = None) -> int:
+        """Sends the headers of a call, and these more; gives its stream."""
         self._stream += 2
-        fields = {
+        fields: dict[str, str | bytes] = {
             ":method": "POST",
             ":scheme": "http",
             ":path": path,
             ":authority": "localhost",
             "content-type": "application/grpc",
             "te": "trailers",
+            **(more or {}),
         }
         block = b"".join(literal(name) + literal(value, b"") for name, value in fields.items())
         self._socket.sendall(frame(HEADERS, END_HEADERS, self._stream, block))
@@ -125,6 +127,7 @@ def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
 
 
-def literal(text: str, prefix: bytes = b"\x00") -> bytes:
-    """A string of a header that is not indexed (RFC 7541, section 6.2.2)."""
-    return prefix + bytes([len(text)]) + text.encode()
+def literal(text: str | bytes, prefix: bytes = b"\x00") -> bytes:
+    """A string of a header that is not indexed (RFC 7541, section 6.2.2), of at most 126 bytes."""
+    data = text.encode() if isinstance(text, str) else text
+    return prefix + bytes([len(data)]) + data

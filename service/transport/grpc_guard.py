@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, closing
 from typing import Any, NoReturn
 
 import grpc
 from google.protobuf.message import DecodeError
-from grpc._cython import cygrpc
 
 from service.config import GRPC_MARGIN_BYTES
 from service.errors import (
@@ -59,7 +57,6 @@ class GrpcGuard:
         self._refuse = refuse
         self._most = limits.max_message_bytes + GRPC_MARGIN_BYTES
         self._open = 0
-        logging.getLogger("grpc._cython.cygrpc").addFilter(_tell_undelivered)
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Registers handlers, as a server does."""
@@ -213,11 +210,3 @@ class _Guarded(grpc.GenericRpcHandler):
         wrapped = self._guard.wrap(method, handler)
         self._wrapped[method] = wrapped
         return wrapped
-
-
-def _tell_undelivered(record: logging.LogRecord) -> bool:
-    """Says in a line what grpcio logs with a traceback: a reply whose client has left."""
-    if not (record.exc_info and isinstance(record.exc_info[1], cygrpc.ExecuteBatchError)):
-        return True
-    log.info("reply not delivered: the client has left")
-    return False

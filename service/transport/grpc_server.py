@@ -3,45 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
-from typing import Any, NoReturn
-from urllib.parse import unquote
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 
 import grpc
-from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.descriptor import ServiceDescriptor
-from google.protobuf.message import DecodeError, Message
-from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from service.addresses import is_loopback
 from service.config import GRPC_MARGIN_BYTES
-from service.errors import (
-    InvalidRequest,
-    ServiceError,
-    StartupError,
-    Unavailable,
-    UnknownMethod,
-    problem_of,
-)
+from service.errors import StartupError, Unavailable, UnknownMethod
 from service.logs import get_logger
-from service.requests.calls import Call, Calls, Handler, new_request_id, tenant_of
-from service.requests.reply_size import REPLY_BYTES_KEY, read_reply_bytes
+from service.requests.calls import Calls, Handler, new_request_id
+from service.transport.grpc_calls import Translator
+from service.transport.grpc_errors import Context, abort, refuse
 from service.transport.grpc_guard import GrpcGuard
 from service.transport.grpc_health import Health
+from service.transport.grpc_log import GrpcLog
 from service.transport.limits import TransportLimits
-from service.transport.methods import Method, methods_of
+from service.transport.methods import methods_of
 from service.transport.readiness import Readiness
 from service.transport.receiving import ReceivingBudget
 
 log = get_logger(__name__)
 
-Context = grpc.aio.ServicerContext[bytes, bytes]
-
-ERROR_DOMAIN = "trunkline"
-TRANSPORT = "grpc"
 MAX_STREAMS = 1024
 """Calls open at once on one connection; grpcio's clients wait before they open more."""
 QUIET_SECONDS = 0.1
@@ -52,6 +38,10 @@ GOAWAY_SECONDS = 0.2
 """For clients to hear that they must not send any more."""
 FLUSH_SECONDS = 0.25
 """For the last replies to leave."""
+REBIND_SECONDS = 0.01
+"""Until it is tried again to listen, times the failures so far."""
+REBINDS = 100
+"""Failures in a row after which the server is not ready."""
 KEEPALIVE = (
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -66,6 +56,9 @@ two pings of a client; gRPC closes the connection of one that sends more."""
 
 class GrpcServer:
     """A gRPC server for these services.
+
+    grpcio ends a server by itself where the path of a call is no UTF-8. What is under way there is
+    answered, and another one listens on the same port.
 
     Args:
         address: ``host:port`` or ``unix:PATH``; port 0 takes a free one.
@@ -87,37 +80,28 @@ class GrpcServer:
         limits: TransportLimits,
         budget: ReceivingBudget,
     ) -> None:
-        self._server = grpc.aio.server(
-            options=[
-                ("grpc.so_reuseport", 0),  # else a second server shares the port in silence
-                # Somewhat above our own limit, whose error names field and value.
-                ("grpc.max_receive_message_length", limits.max_message_bytes + GRPC_MARGIN_BYTES),
-                ("grpc.max_allowed_incoming_connections", limits.max_connections),
-                ("grpc.max_concurrent_streams", min(MAX_STREAMS, limits.max_calls)),
-                ("grpc.server_handshake_timeout_ms", int(limits.head_seconds * 1000)),
-                ("grpc.max_connection_idle_ms", int(limits.idle_seconds * 1000)),
-                # The window of a stream that nobody reads stays at 64 KiB.
-                ("grpc.http2.bdp_probe", 0),
-                ("grpc.max_send_message_length", -1),
-                *KEEPALIVE,
-            ]
-        )
-        self._calls = calls
+        self._services, self._handlers, self._calls = services, handlers, calls
+        self._readiness, self._limits, self._budget = readiness, limits, budget
         self._names = [service.full_name for service in services]
-        self._health = Health(self._names, calls, _refuse)
-        guard = GrpcGuard(self._server, limits, budget, _refuse)
-        translator = _Translator(calls, limits.max_message_bytes, guard.write)
-        self._add_services(guard, services, handlers, translator)
+        self._health = Health(self._names, calls, refuse)
+        self._server = self._build()
         try:
             self.port = self._server.add_insecure_port(address)
         except RuntimeError as error:
             raise StartupError(f"gRPC cannot listen on {address}: {error}") from error
-        self._readiness = readiness
+        host, _, port = address.rpartition(":")
+        self._address = address if port != "0" else f"{host}:{self.port}"
+        self._keeper: asyncio.Task[None] | None = None
+        self._ended: set[asyncio.Task[None]] = set()
         self.serving = asyncio.Event()
 
     async def start(self) -> None:
         """Begins to serve; health follows the application's readiness."""
         await self._server.start()
+        crashed, loop = asyncio.Event(), asyncio.get_running_loop()
+        grpc_log = GrpcLog(lambda: loop.call_soon_threadsafe(crashed.set))
+        self._keeper = asyncio.create_task(self._keep_serving(crashed))
+        self._keeper.add_done_callback(lambda _: grpc_log.close())
         self._readiness.listen(self._set_ready)
 
     def _set_ready(self, ready: bool) -> None:
@@ -132,32 +116,76 @@ class GrpcServer:
         until clients know that they must not send any more; only then are they refused.
         """
         self._health.end()
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.wait([self._keeper])
+        for ended in self._ended:
+            ended.cancel()
         with suppress(TimeoutError):
             async with asyncio.timeout(HOLD_SECONDS):
                 await self._calls.hold(QUIET_SECONDS)
-        stopping = asyncio.create_task(self._server.stop(GOAWAY_SECONDS + FLUSH_SECONDS))
+        stopping = asyncio.create_task(_stop(self._server))
         await asyncio.wait([stopping], timeout=GOAWAY_SECONDS)
         self._calls.release()
+        await asyncio.wait([stopping, *self._ended])
         await stopping
 
-    def _add_services(
-        self,
-        guard: GrpcGuard,
-        services: Sequence[ServiceDescriptor],
-        handlers: Mapping[str, Handler],
-        translator: _Translator,
-    ) -> None:
-        for service in services:
+    async def _keep_serving(self, crashed: asyncio.Event) -> None:
+        """Has another server listen whenever grpcio has ended the one that did."""
+        while True:
+            await crashed.wait()
+            crashed.clear()
+            try:
+                await self._server.wait_for_termination(0)
+            except Exception as error:  # what ended it, of whatever kind
+                await self._replace(error)
+
+    async def _replace(self, error: Exception) -> None:
+        ended = asyncio.create_task(_finish(self._server))
+        self._ended.add(ended)
+        ended.add_done_callback(self._ended.discard)
+        self._server = self._build()
+        failures = 0
+        while True:
+            try:
+                self._server.add_insecure_port(self._address)
+                break
+            except RuntimeError:  # the port of the one that ended may not be closed yet
+                failures += 1
+                if failures == REBINDS:
+                    log.error("gRPC cannot listen any more", address=self._address)
+                    self._readiness.set_grpc_listens(False)
+                await asyncio.sleep(min(REBIND_SECONDS * failures, 1.0))
+        await self._server.start()
+        self._readiness.set_grpc_listens(True)
+        log.warning("gRPC server ended by itself; another one listens", reason=repr(error)[:200])
+
+    def _build(self) -> grpc.aio.Server:
+        limits = self._limits
+        server = grpc.aio.server(
+            options=[
+                ("grpc.so_reuseport", 0),  # else a second server shares the port in silence
+                # Somewhat above our own limit, whose error names field and value.
+                ("grpc.max_receive_message_length", limits.max_message_bytes + GRPC_MARGIN_BYTES),
+                ("grpc.max_allowed_incoming_connections", limits.max_connections),
+                ("grpc.max_concurrent_streams", min(MAX_STREAMS, limits.max_calls)),
+                ("grpc.server_handshake_timeout_ms", int(limits.head_seconds * 1000)),
+                ("grpc.max_connection_idle_ms", int(limits.idle_seconds * 1000)),
+                # The window of a stream that nobody reads stays at 64 KiB.
+                ("grpc.http2.bdp_probe", 0),
+                ("grpc.max_send_message_length", -1),
+                *KEEPALIVE,
+            ]
+        )
+        guard = GrpcGuard(server, limits, self._budget, refuse)
+        translator = Translator(self._calls, limits.max_message_bytes, guard.write)
+        for service in self._services:
+            methods = {
+                method.name: translator.rpc(method, self._handlers[method.name])
+                for method in methods_of(service)
+            }
             guard.add_generic_rpc_handlers(
-                (
-                    grpc.method_handlers_generic_handler(
-                        service.full_name,
-                        {
-                            method.name: translator.rpc(method, handlers[method.name])
-                            for method in methods_of(service)
-                        },
-                    ),
-                )
+                (grpc.method_handlers_generic_handler(service.full_name, methods),)
             )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, guard)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
@@ -165,133 +193,25 @@ class GrpcServer:
             guard,
         )
         # These read nothing.
-        self._server.add_generic_rpc_handlers((_UnknownMethods(),))
+        server.add_generic_rpc_handlers((_UnknownMethods(),))
+        return server
 
 
-class _Translator:
-    """Wraps the application's handlers as gRPC handlers.
+async def _finish(server: grpc.aio.Server) -> None:
+    """Lets the calls of a server end that grpcio has ended, until it is cancelled."""
+    try:
+        with suppress(Exception):  # what ended it; grpcio has logged it
+            await server.wait_for_termination()
+    finally:
+        await _stop(server)
 
-    Messages are parsed and packed in here, so that a malformed one is answered as any error is.
-    """
 
-    def __init__(
-        self,
-        calls: Calls,
-        max_message_bytes: int,
-        write: Callable[[Context, bytes], Awaitable[None]],
-    ) -> None:
-        self._calls = calls
-        self._write = write
-        self._max_message_bytes = max_message_bytes
-
-    def rpc(self, method: Method, handler: Handler) -> grpc.RpcMethodHandler[bytes, bytes]:
-        """Returns the gRPC handler of one method."""
-        if method.client_streaming:
-            return grpc.stream_unary_rpc_method_handler(self._stream_unary(method, handler))
-        if method.server_streaming:
-            return grpc.unary_stream_rpc_method_handler(self._unary_stream(method, handler))
-        return grpc.unary_unary_rpc_method_handler(self._unary_unary(method, handler))
-
-    def _unary_unary(
-        self, method: Method, handler: Handler
-    ) -> Callable[[bytes, Context], Awaitable[bytes]]:
-        async def serve(data: bytes, context: Context) -> bytes:
-            async def run(call: Call) -> Message:
-                request = self._parse(method, data)
-                call.tenant = tenant_of(request)
-                reply: Message = await handler(request, call)
-                return reply
-
-            return await self._reply(method, context, run)
-
-        return serve
-
-    def _stream_unary(
-        self, method: Method, handler: Handler
-    ) -> Callable[[AsyncIterator[bytes], Context], Awaitable[bytes]]:
-        async def serve(stream: AsyncIterator[bytes], context: Context) -> bytes:
-            async def run(call: Call) -> Message:
-                messages = (self._parse(method, data) async for data in self._calls.upload(stream))
-                reply: Message = await handler(messages, call)
-                return reply
-
-            if self._calls.draining:
-                await self._calls.read_up(stream)
-            return await self._reply(method, context, run, upload=True)
-
-        return serve
-
-    def _unary_stream(
-        self, method: Method, handler: Handler
-    ) -> Callable[[bytes, Context], Awaitable[None]]:
-        # Written here, as a generator would not be told where the call ends while gRPC sends.
-        async def serve(data: bytes, context: Context) -> None:
-            request_id = new_request_id()
-            try:
-                async with self._calls.handle(
-                    *(method.name, TRANSPORT, None),
-                    request_id=request_id,
-                    timeout=context.time_remaining(),
-                    watch=True,
-                    local=is_local(context.peer()),
-                    reply_bytes=_reply_bytes(context),
-                ) as call:
-                    request = self._parse(method, data)
-                    call.tenant = tenant_of(request)
-                    async with aclosing(handler(request, call)) as replies:
-                        async for reply in replies:
-                            await self._write(context, reply.SerializeToString())
-            except Exception as error:
-                await _abort(context, request_id, error)
-            context.set_trailing_metadata((("x-request-id", request_id),))
-
-        return serve
-
-    async def _reply(
-        self,
-        method: Method,
-        context: Context,
-        run: Callable[[Call], Awaitable[Message]],
-        *,
-        upload: bool = False,
-    ) -> bytes:
-        request_id = new_request_id()
-        try:
-            async with self._calls.handle(
-                *(method.name, TRANSPORT, None),
-                request_id=request_id,
-                timeout=context.time_remaining(),
-                upload=upload,
-                local=is_local(context.peer()),
-                reply_bytes=_reply_bytes(context),
-            ) as call:
-                reply = await run(call)
-                if getattr(reply, "errors", None):
-                    self._calls.record_reply(call, reply)
-                data = reply.SerializeToString()
-        except Exception as error:
-            await _abort(context, request_id, error)
-        context.set_trailing_metadata((("x-request-id", request_id),))
-        return data
-
-    def _parse(self, method: Method, data: bytes) -> Message:
-        if len(data) > self._max_message_bytes:
-            raise InvalidRequest(
-                f"request: at most {self._max_message_bytes} bytes, has {len(data)}",
-                field="request",
-                limit=self._max_message_bytes,
-                value=len(data),
-            )
-        try:
-            return method.request.FromString(data)
-        except DecodeError as error:
-            raise InvalidRequest(
-                f"request: must be a {method.request.DESCRIPTOR.full_name} with strings in UTF-8, "
-                "cannot be parsed; a text that may be no UTF-8 goes into text_utf8",
-                field="request",
-                limit=method.request.DESCRIPTOR.full_name,
-                value=f"{len(data)} bytes",
-            ) from error
+async def _stop(server: grpc.aio.Server) -> None:
+    grace = GOAWAY_SECONDS + FLUSH_SECONDS
+    try:
+        await server.stop(grace)
+    except Exception:  # the first to stop one that grpcio has ended is told what ended it
+        await server.stop(grace)
 
 
 class _Reflection(reflection.aio.ReflectionServicer):
@@ -312,7 +232,7 @@ class _Reflection(reflection.aio.ReflectionServicer):
             async for reply in replies:
                 yield reply
         except Unavailable as error:
-            await _abort(unused_context, new_request_id(), error)
+            await abort(unused_context, new_request_id(), error)
 
 
 class _UnknownMethods(grpc.GenericRpcHandler):
@@ -324,79 +244,9 @@ class _UnknownMethods(grpc.GenericRpcHandler):
         """Returns a handler that refuses the call."""
         path = handler_call_details.method
 
-        async def refuse(stream: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+        async def serve(stream: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
             error = UnknownMethod(f"method: there is no {path[:200]}", field="method", value=path)
-            await _refuse(context, error, path[:200])
+            await refuse(context, error, path[:200])
             yield b""  # makes this a stream
 
-        return grpc.stream_stream_rpc_method_handler(refuse)
-
-
-def is_local(peer: str) -> bool:
-    """Returns whether a peer, as gRPC names it (``ipv4:127.0.0.1:50051``), is on this machine."""
-    kind, _, address = unquote(peer).partition(":")
-    if kind == "unix":
-        return True
-    return kind in ("ipv4", "ipv6") and is_loopback(address.rpartition(":")[0].strip("[]"))
-
-
-def _reply_bytes(context: Context) -> int:
-    return read_reply_bytes(dict(context.invocation_metadata() or ()).get(REPLY_BYTES_KEY))
-
-
-async def _refuse(context: Context, error: ServiceError, method: str) -> NoReturn:
-    """Answers a call that reached no handler, and logs it under an id of its own."""
-    request_id = new_request_id()
-    problem = problem_of(error)
-    log.info(
-        "request failed",
-        request_id=request_id,
-        method=method,
-        transport=TRANSPORT,
-        code=problem.status.code.name,
-        reason=problem.message,
-    )
-    await _abort(context, request_id, error)
-
-
-async def _abort(context: Context, request_id: str, error: Exception) -> NoReturn:
-    problem = problem_of(error)
-    details = [
-        _pack(
-            error_details_pb2.ErrorInfo(
-                reason=problem.reason,
-                domain=ERROR_DOMAIN,
-                metadata={
-                    key: value
-                    for key, value in (
-                        ("field", problem.field),
-                        ("limit", problem.limit),
-                        ("value", problem.value),
-                    )
-                    if value
-                },
-            )
-        ),
-        _pack(error_details_pb2.RequestInfo(request_id=request_id)),
-    ]
-    if problem.retry_after is not None:
-        delay = duration_pb2.Duration()
-        delay.FromNanoseconds(int(problem.retry_after * 1e9))
-        details.append(_pack(error_details_pb2.RetryInfo(retry_delay=delay)))
-    status = status_pb2.Status(
-        code=problem.status.code.value[0], message=problem.message, details=details
-    )
-    await context.abort(
-        problem.status.code,
-        problem.message,
-        (
-            ("grpc-status-details-bin", status.SerializeToString()),
-            ("x-request-id", request_id),
-        ),
-    )
-
-
-def _pack(message: Message) -> any_pb2.Any:
-    packed = any_pb2.Any()
-    packed.Pack(message)
-    return packed
+        return grpc.stream_stream_rpc_method_handler(serve)

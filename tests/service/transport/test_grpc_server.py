@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
@@ -10,14 +11,17 @@ from typing import Any, NoReturn
 
 import grpc
 import pytest
+from grpc._cython import cygrpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from structlog.testing import capture_logs
 
 from service.errors import InvalidRequest, QueueFull, ServiceError, Unavailable
 from service.extraction import remote_connection
 from service.metrics import Metrics
 from service.requests.calls import Call, Calls, Handler
 from service.transport import receiving
-from service.transport.grpc_server import KEEPALIVE, GrpcServer, is_local
+from service.transport.grpc_calls import is_local
+from service.transport.grpc_server import KEEPALIVE, GrpcServer
 from service.transport.limits import TransportLimits
 from service.transport.methods import OF_THE_SERVER, methods_of
 from service.transport.readiness import Readiness
@@ -302,3 +306,74 @@ async def test_connection_beyond_their_number_is_closed_and_open_ones_are_served
                 raw.finish(stream)
                 assert b"x-request-id" in await asyncio.to_thread(raw.wait_for_end, stream)
         assert await ask(address) == heads_pb2.GetHeadResponse(), "there is room again"
+
+
+async def test_path_that_is_no_utf_8_costs_nobody_else_a_call() -> None:
+    begun, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def handle(*_: object) -> heads_pb2.GetHeadResponse:
+        begun.set()
+        await goes_on.wait()
+        return heads_pb2.GetHeadResponse()
+
+    def attack(address: str) -> None:
+        with RawHttp2(address) as raw:
+            raw.wait_for_end(raw.open(b"/x\xff"))
+
+    readiness = Readiness()
+    readiness.set_extractor_ready(True)
+    async with serving(handle, readiness=readiness) as address:
+        for _ in range(3):
+            begun.clear()
+            goes_on.clear()
+            under_way = asyncio.create_task(ask(address))
+            await begun.wait()
+            await asyncio.to_thread(attack, address)
+            goes_on.set()
+            await under_way
+            await listening(address)
+            await ask(address)
+        async with grpc.aio.insecure_channel(address) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            state = await stub.Check(health_pb2.HealthCheckRequest())
+        assert state.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def listening(address: str) -> None:
+    """Waits until a connection is taken there."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        await channel.channel_ready()
+
+
+async def test_metadata_that_is_no_utf_8_is_a_line_a_second_without_its_value(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def flood(address: str) -> None:
+        with RawHttp2(address) as raw:
+            for _ in range(20):
+                stream = raw.open("/trunkline.v1.HeadService/GetHead", {"x-y": b"\xff" * 100})
+                raw.send(stream, b"")
+                raw.finish(stream)
+                raw.wait_for_end(stream)
+
+    with capture_logs() as logs:
+        async with serving(get_head) as address:
+            await asyncio.to_thread(flood, address)
+    lines = [line for line in logs if "UTF-8" in line["event"]]
+    assert 1 <= len(lines) < 20
+    assert not caplog.records
+
+
+async def test_reply_that_reaches_nobody_is_a_line_and_no_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    logger = logging.getLogger("grpc._cython.cygrpc")
+    with capture_logs() as logs:
+        async with serving(get_head):
+            for error in (cygrpc.ExecuteBatchError("Failed"), ValueError("unforeseen")):
+                try:
+                    raise error
+                except Exception:
+                    logger.exception("raised by servicer method")
+    assert [line["event"] for line in logs] == ["reply not delivered: the client has left"]
+    assert [record.exc_info[1] for record in caplog.records if record.exc_info] == [error]

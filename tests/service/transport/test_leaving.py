@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 import pytest
-from grpc._cython import cygrpc
 from starlette.types import Message, Scope
-from structlog.testing import capture_logs
 
 from service.requests import calls
 from service.requests.calls import Call, Calls
@@ -181,21 +178,3 @@ async def test_client_that_leaves_a_stream_of_replies_is_cancelled(busy: bool) -
         await asyncio.Event().wait()
 
     assert await left("TrainHead", replies, 1) == ["CANCELLED", "CANCELLED"]
-
-
-async def test_reply_that_reaches_nobody_is_one_line_and_no_traceback(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    async def never(*_: object) -> None:
-        await asyncio.Event().wait()
-
-    logger = logging.getLogger("grpc._cython.cygrpc")
-    async with grpc_server(never, Calls(Counted(), 60)):
-        with capture_logs() as logs:
-            for error in (cygrpc.ExecuteBatchError("Failed"), ValueError("unforeseen")):
-                try:
-                    raise error
-                except Exception:
-                    logger.exception("raised by servicer method")
-    assert [line["event"] for line in logs] == ["reply not delivered: the client has left"]
-    assert [record.exc_info[1] for record in caplog.records if record.exc_info] == [error]

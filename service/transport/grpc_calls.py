@@ -1,0 +1,155 @@
+"""The application's handlers as handlers of gRPC's calls."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from urllib.parse import unquote
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from service.addresses import is_loopback
+from service.errors import InvalidRequest
+from service.requests.calls import Call, Calls, Handler, new_request_id, tenant_of
+from service.requests.reply_size import REPLY_BYTES_KEY, read_reply_bytes
+from service.transport.grpc_errors import TRANSPORT, Context, abort
+from service.transport.methods import Method
+
+
+class Translator:
+    """Wraps the application's handlers as gRPC handlers.
+
+    Messages are parsed and packed in here, so that a malformed one is answered as any error is.
+    """
+
+    def __init__(
+        self,
+        calls: Calls,
+        max_message_bytes: int,
+        write: Callable[[Context, bytes], Awaitable[None]],
+    ) -> None:
+        self._calls = calls
+        self._write = write
+        self._max_message_bytes = max_message_bytes
+
+    def rpc(self, method: Method, handler: Handler) -> grpc.RpcMethodHandler[bytes, bytes]:
+        """Returns the gRPC handler of one method."""
+        if method.client_streaming:
+            return grpc.stream_unary_rpc_method_handler(self._stream_unary(method, handler))
+        if method.server_streaming:
+            return grpc.unary_stream_rpc_method_handler(self._unary_stream(method, handler))
+        return grpc.unary_unary_rpc_method_handler(self._unary_unary(method, handler))
+
+    def _unary_unary(
+        self, method: Method, handler: Handler
+    ) -> Callable[[bytes, Context], Awaitable[bytes]]:
+        async def serve(data: bytes, context: Context) -> bytes:
+            async def run(call: Call) -> Message:
+                request = self._parse(method, data)
+                call.tenant = tenant_of(request)
+                reply: Message = await handler(request, call)
+                return reply
+
+            return await self._reply(method, context, run)
+
+        return serve
+
+    def _stream_unary(
+        self, method: Method, handler: Handler
+    ) -> Callable[[AsyncIterator[bytes], Context], Awaitable[bytes]]:
+        async def serve(stream: AsyncIterator[bytes], context: Context) -> bytes:
+            async def run(call: Call) -> Message:
+                messages = (self._parse(method, data) async for data in self._calls.upload(stream))
+                reply: Message = await handler(messages, call)
+                return reply
+
+            if self._calls.draining:
+                await self._calls.read_up(stream)
+            return await self._reply(method, context, run, upload=True)
+
+        return serve
+
+    def _unary_stream(
+        self, method: Method, handler: Handler
+    ) -> Callable[[bytes, Context], Awaitable[None]]:
+        # Written here, as a generator would not be told where the call ends while gRPC sends.
+        async def serve(data: bytes, context: Context) -> None:
+            request_id = new_request_id()
+            try:
+                async with self._calls.handle(
+                    *(method.name, TRANSPORT, None),
+                    request_id=request_id,
+                    timeout=context.time_remaining(),
+                    watch=True,
+                    local=is_local(context.peer()),
+                    reply_bytes=_reply_bytes(context),
+                ) as call:
+                    request = self._parse(method, data)
+                    call.tenant = tenant_of(request)
+                    async with aclosing(handler(request, call)) as replies:
+                        async for reply in replies:
+                            await self._write(context, reply.SerializeToString())
+            except Exception as error:
+                await abort(context, request_id, error)
+            context.set_trailing_metadata((("x-request-id", request_id),))
+
+        return serve
+
+    async def _reply(
+        self,
+        method: Method,
+        context: Context,
+        run: Callable[[Call], Awaitable[Message]],
+        *,
+        upload: bool = False,
+    ) -> bytes:
+        request_id = new_request_id()
+        try:
+            async with self._calls.handle(
+                *(method.name, TRANSPORT, None),
+                request_id=request_id,
+                timeout=context.time_remaining(),
+                upload=upload,
+                local=is_local(context.peer()),
+                reply_bytes=_reply_bytes(context),
+            ) as call:
+                reply = await run(call)
+                if getattr(reply, "errors", None):
+                    self._calls.record_reply(call, reply)
+                data = reply.SerializeToString()
+        except Exception as error:
+            await abort(context, request_id, error)
+        context.set_trailing_metadata((("x-request-id", request_id),))
+        return data
+
+    def _parse(self, method: Method, data: bytes) -> Message:
+        if len(data) > self._max_message_bytes:
+            raise InvalidRequest(
+                f"request: at most {self._max_message_bytes} bytes, has {len(data)}",
+                field="request",
+                limit=self._max_message_bytes,
+                value=len(data),
+            )
+        try:
+            return method.request.FromString(data)
+        except DecodeError as error:
+            raise InvalidRequest(
+                f"request: must be a {method.request.DESCRIPTOR.full_name} with strings in UTF-8, "
+                "cannot be parsed; a text that may be no UTF-8 goes into text_utf8",
+                field="request",
+                limit=method.request.DESCRIPTOR.full_name,
+                value=f"{len(data)} bytes",
+            ) from error
+
+
+def is_local(peer: str) -> bool:
+    """Returns whether a peer, as gRPC names it (``ipv4:127.0.0.1:50051``), is on this machine."""
+    kind, _, address = unquote(peer).partition(":")
+    if kind == "unix":
+        return True
+    return kind in ("ipv4", "ipv6") and is_loopback(address.rpartition(":")[0].strip("[]"))
+
+
+def _reply_bytes(context: Context) -> int:
+    return read_reply_bytes(dict(context.invocation_metadata() or ()).get(REPLY_BYTES_KEY))

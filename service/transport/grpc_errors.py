@@ -1,0 +1,80 @@
+"""Errors as gRPC tells them: a status with its facts (google.rpc) in the trailers."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+from service.errors import ServiceError, problem_of
+from service.logs import get_logger
+from service.requests.calls import new_request_id
+
+log = get_logger(__name__)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+ERROR_DOMAIN = "trunkline"
+TRANSPORT = "grpc"
+
+
+async def refuse(context: Context, error: ServiceError, method: str) -> NoReturn:
+    """Answers a call that reached no handler, and logs it under an id of its own."""
+    request_id = new_request_id()
+    problem = problem_of(error)
+    log.info(
+        "request failed",
+        request_id=request_id,
+        method=method,
+        transport=TRANSPORT,
+        code=problem.status.code.name,
+        reason=problem.message,
+    )
+    await abort(context, request_id, error)
+
+
+async def abort(context: Context, request_id: str, error: Exception) -> NoReturn:
+    """Ends a call with an error."""
+    problem = problem_of(error)
+    details = [
+        _pack(
+            error_details_pb2.ErrorInfo(
+                reason=problem.reason,
+                domain=ERROR_DOMAIN,
+                metadata={
+                    key: value
+                    for key, value in (
+                        ("field", problem.field),
+                        ("limit", problem.limit),
+                        ("value", problem.value),
+                    )
+                    if value
+                },
+            )
+        ),
+        _pack(error_details_pb2.RequestInfo(request_id=request_id)),
+    ]
+    if problem.retry_after is not None:
+        delay = duration_pb2.Duration()
+        delay.FromNanoseconds(int(problem.retry_after * 1e9))
+        details.append(_pack(error_details_pb2.RetryInfo(retry_delay=delay)))
+    status = status_pb2.Status(
+        code=problem.status.code.value[0], message=problem.message, details=details
+    )
+    await context.abort(
+        problem.status.code,
+        problem.message,
+        (
+            ("grpc-status-details-bin", status.SerializeToString()),
+            ("x-request-id", request_id),
+        ),
+    )
+
+
+def _pack(message: Message) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed
