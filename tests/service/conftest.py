@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from adapters import FAMILIES
 from service import config
@@ -47,6 +48,14 @@ def database(empty_store: Path, tmp_path: Path) -> Iterator[Database]:
     opened = Database(tmp_path / "data")
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def own_logging() -> Iterator[None]:
+    """For tests that configure logging: it is as it was when they are over."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Literal
 
 import pytest
-import structlog
 
 from service.logs import configure_logging, get_logger
 
@@ -17,11 +15,7 @@ HOSTILE = (
 )
 
 
-@pytest.fixture(autouse=True)
-def _configuration() -> Iterator[None]:
-    before = structlog.get_config()
-    yield
-    structlog.configure(**before)
+pytestmark = pytest.mark.usefixtures("own_logging")
 
 
 @pytest.mark.parametrize("form", ["console", "json"])

@@ -18,6 +18,8 @@ from service.process_limits import (
     raise_file_limit,
 )
 
+pytestmark = pytest.mark.usefixtures("own_logging")
+
 
 def test_limit_of_open_files_is_raised_and_said(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("info", "json")

@@ -12,6 +12,8 @@ from service.serve import extractor_main, serve_main
 
 Serve = Callable[..., int]
 
+pytestmark = pytest.mark.usefixtures("own_logging")
+
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,8 @@ from tests.service.store.records import add_examples, add_version, example, new_
 STORE, JOURNAL, INDEX = "trunkline.db", "trunkline.db-wal", "trunkline.db-shm"
 NOBODY = 65534
 
+pytestmark = pytest.mark.usefixtures("own_logging")
+
 Damage = Callable[[Path], None]
 
 
