@@ -48,12 +48,12 @@ from trunkline.v1 import extraction_pb2, prediction_pb2
 SETTINGS = load_settings(ServerSettings)
 
 log = get_logger(__name__)
-backend = Backend()
 configure_logging(SETTINGS.log_level, SETTINGS.log_format)
 supervisor_endpoints.keep_private()
 LIMITS = TransportLimits.of(
     SETTINGS, connections_within(raise_file_limit(), SETTINGS.max_connections)
 )
+backend = Backend(LIMITS.max_parts)
 RECEIVING = ReceivingBudget(
     SETTINGS.max_receiving_bytes, SETTINGS.body_timeout_seconds, MemoryReturn().after
 )
@@ -274,7 +274,7 @@ async def _native(
     request = Request(SERVICE.context.request.scope, SERVICE.context.request.receive)
 
     async def read() -> Message:
-        given = read_object(await request.body())
+        given = read_object(await request.body(), backend.max_parts)
         check_names(given, list(form.model_fields), form.__name__)
         if isinstance(name := given.get(resource, ""), str):
             given[resource] = full_name(name)

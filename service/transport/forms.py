@@ -69,6 +69,7 @@ class _WholeForms(MultiPartParser):
     """
 
     ended = False
+    spool_max_size = sys.maxsize  # in memory, where its bytes are counted: files are few
 
     def on_headers_finished(self) -> None:
         for name, value in self._current_part.item_headers:

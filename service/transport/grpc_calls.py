@@ -14,6 +14,8 @@ from service.errors import InvalidRequest
 from service.requests.calls import Call, Calls, Handler, new_request_id, tenant_of
 from service.requests.reply_size import REPLY_BYTES_KEY, read_reply_bytes
 from service.transport.grpc_errors import TRANSPORT, Context, abort
+from service.transport.limits import TransportLimits
+from service.transport.message_parts import check_message
 from service.transport.methods import Method
 
 
@@ -26,12 +28,12 @@ class Translator:
     def __init__(
         self,
         calls: Calls,
-        max_message_bytes: int,
+        limits: TransportLimits,
         write: Callable[[Context, bytes], Awaitable[None]],
     ) -> None:
         self._calls = calls
         self._write = write
-        self._max_message_bytes = max_message_bytes
+        self._limits = limits
 
     def rpc(self, method: Method, handler: Handler) -> grpc.RpcMethodHandler[bytes, bytes]:
         """Returns the gRPC handler of one method."""
@@ -124,13 +126,15 @@ class Translator:
         return data
 
     def _parse(self, method: Method, data: bytes) -> Message:
-        if len(data) > self._max_message_bytes:
+        most = self._limits.max_message_bytes
+        if len(data) > most:
             raise InvalidRequest(
-                f"request: at most {self._max_message_bytes} bytes, has {len(data)}",
+                f"request: at most {most} bytes, has {len(data)}",
                 field="request",
-                limit=self._max_message_bytes,
+                limit=most,
                 value=len(data),
             )
+        check_message(data, method.request.DESCRIPTOR, self._limits.max_parts)
         try:
             return method.request.FromString(data)
         except DecodeError as error:

@@ -178,7 +178,7 @@ class GrpcServer:
             ]
         )
         guard = GrpcGuard(server, limits, self._budget, refuse)
-        translator = Translator(self._calls, limits.max_message_bytes, guard.write)
+        translator = Translator(self._calls, limits, guard.write)
         for service in self._services:
             methods = {
                 method.name: translator.rpc(method, self._handlers[method.name])

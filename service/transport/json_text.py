@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from service.errors import InvalidRequest
+from service.transport.message_parts import check_json
 
 LONGEST_INTEGER = 40
 """Digits; longer ones are no field's, and take Python quadratic time."""
@@ -32,15 +33,15 @@ class Repeating(dict[str, Any]):
     repeated: str
 
 
-def read_object(body: bytes) -> dict[str, Any]:
+def read_object(body: bytes, max_parts: int) -> dict[str, Any]:
     """Reads the JSON object of a body; an empty body is an empty object.
 
     Strings may have unpaired surrogates; a number that is none is a float.
 
     Raises:
-        InvalidRequest: it is no JSON object.
+        InvalidRequest: it is no JSON object, or has more than `max_parts` values.
     """
-    data = _read(body) if body else {}
+    data = _read(body, max_parts) if body else {}
     if isinstance(data, dict):
         return data
     raise InvalidRequest(
@@ -62,10 +63,11 @@ def kind_of(value: Any) -> str:
     return "an array" if isinstance(value, list) else "a number"
 
 
-def _read(body: bytes) -> Any:
+def _read(body: bytes, max_parts: int) -> Any:
     try:
         # Unpaired surrogates pass, escaped or not: they cost the row that they are in.
         text = body.decode(json.detect_encoding(body), "surrogatepass").removeprefix("\ufeff")
+        check_json(text, max_parts)
         return json.loads(text, object_pairs_hook=_object, parse_int=_integer)
     except UnicodeDecodeError as error:
         packed = "; it looks like gzip: send Content-Encoding: gzip" if body[:2] == _GZIP else ""

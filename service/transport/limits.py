@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from service.config import ExtractorSettings
+from service.transport.message_parts import most_parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +14,7 @@ class TransportLimits:
 
     Attributes:
         max_message_bytes: of one gRPC message.
+        max_parts: of one request: messages and items of lists, or values of JSON.
         max_connections: open at once.
         max_calls: gRPC calls open at once, on all connections.
         head_seconds: from the opening of a connection, or the first byte of a later request, to the
@@ -22,6 +24,7 @@ class TransportLimits:
     """
 
     max_message_bytes: int
+    max_parts: int
     max_connections: int
     max_calls: int
     head_seconds: float
@@ -37,6 +40,7 @@ class TransportLimits:
         """
         return cls(
             max_message_bytes=settings.max_message_bytes,
+            max_parts=most_parts(settings.max_rows_per_request),
             max_connections=max_connections,
             max_calls=settings.max_calls,
             head_seconds=settings.head_timeout_seconds,

@@ -20,6 +20,7 @@ from service.errors import InvalidRequest
 from service.requests.fields import NO_CHARACTER
 from service.transport.base64_text import read_base64
 from service.transport.json_text import Repeating, kind_of, read_object
+from service.transport.message_parts import BASE_PARTS
 from trunkline.v1 import common_pb2
 
 Json = dict[str, Any]
@@ -37,16 +38,20 @@ _ROW_NAMES = ("digests", "ids")
 _SHOWN = 100
 
 
-def read_json(request_class: type[Message], body: bytes, bound: Mapping[str, Any]) -> Message:
+def read_json(
+    request_class: type[Message], body: bytes, bound: Mapping[str, Any], max_parts: int = BASE_PARTS
+) -> Message:
     """Reads a JSON object as a message.
 
     Args:
         bound: fields that the path or the query string has set already.
+        max_parts: values that the body may have.
 
     Raises:
-        InvalidRequest: the body is not such an object, or sets a bound field otherwise.
+        InvalidRequest: the body is not such an object, has more values, or sets a bound field
+            otherwise.
     """
-    return read_message(request_class, bind(request_class, read_object(body), bound))
+    return read_message(request_class, bind(request_class, read_object(body, max_parts), bound))
 
 
 def bind(request_class: type[Message], data: Json, bound: Mapping[str, Any]) -> Json:

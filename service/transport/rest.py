@@ -23,6 +23,7 @@ from service.errors import InvalidRequest, RequestCancelled, Unavailable, proble
 from service.logs import get_logger
 from service.requests.calls import Call, Calls, Handler, new_request_id, tenant_of
 from service.transport.forms import form_of
+from service.transport.message_parts import BASE_PARTS
 from service.transport.methods import OF_THE_SERVER, Method, RestRoute, methods_of
 from service.transport.pages import page_routes
 from service.transport.proto_json import bind, read_json, read_strings
@@ -52,12 +53,16 @@ register_url_convertor("id", _IdConvertor())
 class Backend:
     """The handlers behind the routes; attached when the server starts, after the routes exist.
 
+    Args:
+        max_parts: values that the JSON of a body may have.
+
     Attributes:
         detail: says what is wrong with a server that is ready; see `Readiness`.
         listening: set when the REST port is open.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_parts: int = BASE_PARTS) -> None:
+        self.max_parts = max_parts
         self.detail: Callable[[], str] = str
         self.listening = asyncio.Event()
         self._attached: tuple[Mapping[str, Handler], Calls] | None = None
@@ -232,7 +237,7 @@ def _endpoint(method: Method, twin: RestRoute, backend: Backend) -> Endpoint:
 
     async def endpoint(request: Request) -> Response:
         async def read() -> Message:
-            return await _read(method, twin, request)
+            return await _read(method, twin, request, backend.max_parts)
 
         try:
             return await answer(backend, method.name, read, request, status)
@@ -244,7 +249,7 @@ def _endpoint(method: Method, twin: RestRoute, backend: Backend) -> Endpoint:
     return endpoint
 
 
-async def _read(method: Method, twin: RestRoute, request: Request) -> Message:
+async def _read(method: Method, twin: RestRoute, request: Request, max_parts: int) -> Message:
     bound: dict[str, Any] = {}
     if twin.field:
         bound[twin.field] = twin.name.format(**request.path_params)
@@ -258,7 +263,7 @@ async def _read(method: Method, twin: RestRoute, request: Request) -> Message:
     if content_type == "multipart/form-data":
         async with form_of(request, MAX_PARTS) as parts:
             return await read_form(method.request, parts, bound)
-    return read_json(method.request, await request.body(), bound)
+    return read_json(method.request, await request.body(), bound, max_parts)
 
 
 def request_timeout(request: Request) -> float | None:

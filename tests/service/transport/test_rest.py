@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -321,3 +322,25 @@ async def test_half_an_emoji_for_a_digest_costs_its_row(
         answer = await rest.post(f"/{HEAD}/examples:{verb}", content=asked)
         errors = answer.json()["errors"]
         assert [error["code"] for error in errors] == ["INVALID_ARGUMENT", "NOT_FOUND"], verb
+
+
+async def test_files_of_a_form_are_held_without_open_files(
+    server: InProcessServer,
+) -> None:
+    opened_files: list[int] = []
+
+    async def handle(*_: object) -> prediction_pb2.PredictResponse:
+        return prediction_pb2.PredictResponse()
+
+    async def body() -> AsyncIterator[bytes]:
+        part = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+        for _ in range(5):
+            yield part + b"0" * 2**21 + b"\r\n"
+            opened_files.append(len(os.listdir("/proc/self/fd")))
+        yield b"--x--\r\n"
+
+    async with opened({"Predict": handle}, server.application.calls) as http:
+        headers = {"Content-Type": "multipart/form-data; boundary=x"}
+        reply = await http.post(f"/{HEAD}:predict", content=body(), headers=headers)
+    assert reply.status_code == 200
+    assert opened_files[-1] == opened_files[0]
