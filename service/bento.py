@@ -31,6 +31,7 @@ from service.process_limits import (
     limit_accept_log,
     raise_file_limit,
 )
+from service.transport.forms import form_of, is_form
 from service.transport.grpc_server import GrpcServer
 from service.transport.http_connections import connection_class
 from service.transport.json_text import read_object
@@ -42,6 +43,7 @@ from service.transport.ready_detail import ReadyDetail
 from service.transport.receiving import ReceivingBudget
 from service.transport.request_timers import remove_request_timers
 from service.transport.rest import Answered, Backend, answer, refuse, rest_app
+from service.transport.rest_bodies import read_form
 from service.transport.rest_guard import RestGuard
 from trunkline.v1 import extraction_pb2, prediction_pb2
 
@@ -274,11 +276,17 @@ async def _native(
     request = Request(SERVICE.context.request.scope, SERVICE.context.request.receive)
 
     async def read() -> Message:
-        given = read_object(await request.body(), backend.max_parts)
-        check_names(given, list(form.model_fields), form.__name__)
-        if isinstance(name := given.get(resource, ""), str):
-            given[resource] = full_name(name)
-        return read_message(request_class, given)
+        names = list(form.model_fields)
+        if is_form(request):
+            async with form_of(request) as parts:
+                check_names(dict(parts), ["image", "text", *names], form.__name__)
+                message = await read_form(request_class, parts, {})
+        else:
+            given = read_object(await request.body(), backend.max_parts)
+            check_names(given, names, form.__name__)
+            message = read_message(request_class, given)
+        setattr(message, resource, full_name(getattr(message, resource)))
+        return message
 
     try:
         return await answer(backend, method, read, request)

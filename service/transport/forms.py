@@ -13,6 +13,7 @@ from starlette.requests import Request
 
 from service.errors import InvalidRequest
 
+MAX_PARTS = 10_000
 Part = tuple[str, UploadFile | str]
 
 _LOSSLESS = "latin-1"
@@ -21,8 +22,14 @@ _CHARSET = re.compile("charset=[\"']?([^\"';\\s]*)")
 _UTF_8 = ("utf-8", "utf8", "us-ascii", "")
 
 
+def is_form(request: Request) -> bool:
+    """Whether a request says that its body is a multipart form."""
+    content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    return content_type == "multipart/form-data"
+
+
 @asynccontextmanager
-async def form_of(request: Request, most_parts: int) -> AsyncIterator[list[Part]]:
+async def form_of(request: Request, most_parts: int = MAX_PARTS) -> AsyncIterator[list[Part]]:
     """Yields the parts of a form; their files are closed afterwards.
 
     Starlette reads a string that is no UTF-8 as Latin-1, which nobody would notice; so all are read

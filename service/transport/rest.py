@@ -22,14 +22,13 @@ from service.addresses import is_loopback
 from service.errors import InvalidRequest, RequestCancelled, Unavailable, problem_of
 from service.logs import get_logger
 from service.requests.calls import Call, Calls, Handler, new_request_id, tenant_of
-from service.transport.forms import form_of
+from service.transport.forms import form_of, is_form
 from service.transport.message_parts import BASE_PARTS
 from service.transport.methods import OF_THE_SERVER, Method, RestRoute, methods_of
 from service.transport.pages import page_routes
 from service.transport.proto_json import bind, read_json, read_strings
 from service.transport.rest_bodies import read_form, write_json
 
-MAX_PARTS = 10_000
 TIMEOUT_HEADER = "x-request-timeout"
 """Seconds that a REST client gives its request, as gRPC clients give a deadline."""
 
@@ -259,9 +258,8 @@ async def _read(method: Method, twin: RestRoute, request: Request, max_parts: in
         errors="surrogateescape",
     )
     bound = bind(method.request, read_strings(method.request, query), bound)
-    content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if content_type == "multipart/form-data":
-        async with form_of(request, MAX_PARTS) as parts:
+    if is_form(request):
+        async with form_of(request) as parts:
             return await read_form(method.request, parts, bound)
     return read_json(method.request, await request.body(), bound, max_parts)
 

@@ -37,8 +37,6 @@ MEDIA_TYPES = (
     "application/x-www-form-urlencoded",
     "",
 )
-NATIVE = ("/predict", "/embed")
-NATIVE_MEDIA_TYPES = tuple(name for name in MEDIA_TYPES if name != "multipart/form-data")
 MAX_TARGET_BYTES = 8 * 1024
 MAX_HEADER_BYTES = 32 * 1024
 
@@ -90,7 +88,7 @@ class RestGuard:
                 return
             _check_head(scope)
             for content_type in headers.getlist("content-type"):
-                self._check_media_type(content_type, native=scope["path"] in NATIVE)
+                _check_media_type(content_type)
             self._check_size(headers.get("content-length", "0"))
             if is_packed(headers.getlist("content-encoding")):
                 unpacker = Unpacker()
@@ -147,17 +145,6 @@ class RestGuard:
         if path not in PROBES:  # which show nothing, and are asked by whatever watches the server
             self._sites.check_host(hosts)
 
-    def _check_media_type(self, content_type: str, *, native: bool) -> None:
-        media_type = content_type.split(";")[0].strip().lower()
-        if media_type not in (NATIVE_MEDIA_TYPES if native else MEDIA_TYPES):
-            wanted = "application/json" + ("" if native else " or multipart/form-data")
-            raise UnsupportedMediaType(
-                f"content-type: must be {wanted}, is {media_type[:100]!r}",
-                field="content-type",
-                limit=wanted,
-                value=media_type,
-            )
-
     def _check_size(self, content_length: str) -> None:
         if not _LENGTH.fullmatch(content_length):
             raise InvalidRequest(
@@ -168,6 +155,18 @@ class RestGuard:
             )
         if int(content_length) > self._max_body_bytes:
             raise _too_large(self._max_body_bytes, int(content_length))
+
+
+def _check_media_type(content_type: str) -> None:
+    media_type = content_type.split(";")[0].strip().lower()
+    if media_type not in MEDIA_TYPES:
+        wanted = "application/json or multipart/form-data"
+        raise UnsupportedMediaType(
+            f"content-type: must be {wanted}, is {media_type[:100]!r}",
+            field="content-type",
+            limit=wanted,
+            value=media_type,
+        )
 
 
 class _Body:

@@ -60,7 +60,7 @@ def test_replies_that_are_rows_fit_the_document(http: httpx.Client, text_head: s
     answer = http.post("/v1/tenants/shared:embed", json={"inputs": inputs, "backbone": TEXTS})
     assert_fits(answer.json(), "EmbedResponse")
     refused = http.post("/predict", content=b"x", headers={"content-type": "multipart/form-data"})
-    assert refused.status_code == 415
+    assert refused.status_code == 400
     assert_fits(refused.json(), "Problem")
     native = {"head": "shared/sentiment", "inputs": inputs[:1]}
     assert_fits(http.post("/predict", json=native).json(), "PredictResponse")

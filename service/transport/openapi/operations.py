@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor
@@ -100,13 +100,18 @@ def _body(method: Method, rest: RestRoute, schemas: Schemas) -> Json:
 
 
 def _form(request: Descriptor, rest: RestRoute, schemas: Schemas) -> Json:
-    files = {"type": "array", "items": {"type": "string", "format": "binary"}}
-    strings = {"type": "array", "items": {"type": "string"}}
     single = {
         field.name: schemas.field(field)
         for field in request.fields
         if field.message_type is None and not field.is_repeated and field.name != rest.field
     }
+    return form_schema(single, _FORMS[request])
+
+
+def form_schema(single: Mapping[str, Json], columns: Iterable[str] = ()) -> Json:
+    """Describes a form: its rows, what belongs to each of them, and the fields of the request."""
+    files = {"type": "array", "items": {"type": "string", "format": "binary"}}
+    strings = {"type": "array", "items": {"type": "string"}}
     return {
         "type": "object",
         "description": "Each part called `image` or `text` is a row, in order. Other parts set "
@@ -116,7 +121,7 @@ def _form(request: Descriptor, rest: RestRoute, schemas: Schemas) -> Json:
             "text": strings | {"description": "Strings, or files in UTF-8."},
             **{
                 name: strings | {"description": "One for each row in order, or none at all."}
-                for name in _FORMS[request]
+                for name in columns
             },
             **single,
         },

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from service.transport.openapi.operations import PROBLEM, REQUEST_ID, TIMEOUT
+from service.transport.openapi.operations import PROBLEM, REQUEST_ID, TIMEOUT, form_schema
 
 Json = dict[str, Any]
 
@@ -40,13 +40,18 @@ def _probe(name: str, words: str, ready: str, otherwise: str | None = None) -> J
 
 def _native(name: str, words: str, body: Mapping[str, Json], required: list[str]) -> Json:
     schema = {"type": "object", "properties": dict(body), "required": required}
+    single = {field: described for field, described in body.items() if field != "inputs"}
+    content = {
+        "application/json": {"schema": schema},
+        "multipart/form-data": {"schema": form_schema(single)},
+    }
     return {
         "post": {
             "operationId": f"native{name}",
             "tags": ["BentoML"],
             "summary": words,
             "parameters": [TIMEOUT],
-            "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+            "requestBody": {"required": True, "content": content},
             "responses": {
                 "200": {
                     "description": "Done.",

@@ -218,10 +218,66 @@ def test_bad_multipart_costs_its_row_or_its_request(
     assert bad["error"]["code"] == "INVALID_ARGUMENT"
     other = http.post(path, files=[("head", ("x", b"x"))])
     assert (other.status_code, other.json()["field"]) == (400, "head")
-    header = {"content-type": "multipart/form-data; boundary=x"}
-    broken = http.post(path, content=b"--y\r\nnonsense", headers=header)
-    assert broken.status_code == 400
-    assert_tells_no_secret(broken.text)
+
+
+PART = b'--x\r\nContent-Disposition: form-data; name="text"\r\n\r\n'
+NO_FORMS = {
+    "nothing": b"",
+    "another boundary": b"--y\r\nnonsense",
+    "no boundary": b"nonsense",
+    "a boundary alone": b"--x\r\n",
+    "no end": PART + b"a",
+    "a header without a colon": b"--x\r\nContent-Disposition\r\n\r\na\r\n--x--\r\n",
+    "a header that has not ended": b"--x\r\nContent-Disposition: form-data",
+    "a name that is no token": b"--x\r\n\xff\0: a\r\n\r\na\r\n--x--\r\n",
+    "no name": b"--x\r\nContent-Disposition: form-data\r\n\r\na\r\n--x--\r\n",
+    "no headers": b"--x\r\n\r\na\r\n--x--\r\n",
+    "lines that end in half": PART.replace(b"\r\n", b"\r") + b"a\r--x--\r",
+    "a part in base64": PART[:-2] + b"Content-Transfer-Encoding: base64\r\n\r\nYQ==\r\n--x--\r\n",
+    "JSON": b'{"inputs": [{"text": "a"}]}',
+}
+
+
+@pytest.mark.parametrize("path", ["/predict", "/embed", Body.path, f"/v1/{TENANT}:embed"])
+@pytest.mark.usefixtures("_unchanged")
+def test_malformed_form_is_refused_on_every_path(
+    http: httpx.Client, server: Running, path: str
+) -> None:
+    form = "multipart/form-data"
+    cases = {name: (f"{form}; boundary=x", body) for name, body in NO_FORMS.items()}
+    cases["a header that names no boundary"] = (form, PART + b"a\r\n--x--\r\n")
+    cases["a header whose boundary is empty"] = (f"{form}; boundary=", PART + b"a\r\n--x--\r\n")
+    cases["a header in capitals"] = ("Multipart/Form-Data; boundary=x", b"nonsense")
+    cases["a boundary that is no ASCII"] = (f"{form}; boundary=\xe4", b"--\xe4\r\n")
+    for name, (content_type, body) in cases.items():
+        header = [(b"content-type", content_type.encode("latin-1"))]
+        response = http.post(path, content=body, headers=header)
+        assert response.status_code == 400, f"{name}: {response.text}"
+        assert (response.json()["code"], response.json()["field"]) == ("INVALID_ARGUMENT", "body")
+        assert_tells_no_secret(response.text)
+        assert_logged(server, response.json()["request_id"])
+
+
+def test_native_endpoints_take_forms_as_their_twins_do(
+    http: httpx.Client, server: Running, heads: dict[str, str], photos: Labelled
+) -> None:
+    file = ("image", photos[0][0])
+    (twin,) = accepted(http.post(f"/v1/{heads['image']}:predict", files=[file])).json()[
+        "predictions"
+    ]
+    for head in ("bounds/image", heads["image"]):
+        form = {"head": head, "top_k": "2"}
+        reply = accepted(http.post("/predict", data=form, files=[file]))
+        assert reply.json()["predictions"] == [twin]
+    rows = [("text", (None, "a")), ("text", (None, b"caf\xe9"))]
+    embedded = accepted(http.post("/embed", files=[("tenant", (None, "bounds")), *rows])).json()
+    good, bad = embedded["embeddings"]
+    assert good["embedding"]
+    assert bad["error"]["field"] == "text"
+    for name in ("heads", "conformal_level", "tenant"):
+        refused = http.post("/predict", data={"head": "bounds/image", name: "1"}, files=[file])
+        assert (refused.status_code, refused.json()["field"]) == (400, name)
+        assert_logged(server, refused.json()["request_id"])
 
 
 @pytest.mark.parametrize(

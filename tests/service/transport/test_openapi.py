@@ -97,6 +97,14 @@ async def test_request_is_described_as_a_form_if_its_rows_can_come_in_one(method
     assert [getattr(row, name) for name in columns] == ["given"] * len(columns)
 
 
+@pytest.mark.parametrize("path", ["/predict", "/embed"])
+def test_native_endpoint_is_described_as_a_form_of_the_same_fields(path: str) -> None:
+    content = DOCUMENT["paths"][path]["post"]["requestBody"]["content"]
+    fields, form = (content[name]["schema"]["properties"] for name in content)
+    assert list(content) == ["application/json", "multipart/form-data"]
+    assert form.keys() == fields.keys() - {"inputs"} | {"image", "text"}
+
+
 @pytest.mark.parametrize("fill", [False, True], ids=["empty", "full"])
 @pytest.mark.parametrize("method", METHODS.values(), ids=lambda method: method.name)
 def test_any_request_fits_its_schema(method: Method, fill: bool) -> None:

@@ -103,19 +103,10 @@ async def test_json_passes(client: httpx.AsyncClient, media_type: str) -> None:
     assert answer.json() == {"bytes": 2, "type": media_type}
 
 
-async def test_form_passes(client: httpx.AsyncClient) -> None:
-    answer = await client.post("/", files={"image": b"png"})
+@pytest.mark.parametrize("path", ["/", "/predict"])
+async def test_form_passes(client: httpx.AsyncClient, path: str) -> None:
+    answer = await client.post(path, files={"image": b"png"})
     assert answer.status_code == 200
-
-
-async def test_native_endpoint_takes_no_form(client: httpx.AsyncClient) -> None:
-    answer = await client.post("/predict", files={"image": b"png"})
-    assert answer.status_code == 415
-    assert (answer.json()["limit"], answer.json()["value"]) == (
-        "application/json",
-        "multipart/form-data",
-    )
-    assert (await client.post("/predict", json={})).status_code == 200
 
 
 async def test_request_without_a_body_passes(client: httpx.AsyncClient) -> None:
