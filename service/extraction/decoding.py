@@ -21,8 +21,11 @@ from service.concurrency.demand import Demand, Waiter
 from service.errors import DeadlineExceeded
 from service.extraction.batching import TURN_ROWS, Batcher, BatchLimits, BatchObserver
 from service.extraction.forecast import Stage
+from service.logs import get_logger
 from service.metrics import DecodeObserver, Metrics
 from service.requests.inputs import RawInput
+
+log = get_logger(__name__)
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -42,8 +45,9 @@ class DecodeThreads:
     """
 
     def __init__(self, count: int = 0) -> None:
-        """Takes half of the cores for a count of 0."""
+        """Takes half of the cores for a count of 0; logs how many there are."""
         self.count = count or max(1, (os.cpu_count() or 1) // 2)
+        log.info("decode threads", count=self.count, slow=1)
         self.quick = ThreadPoolExecutor(self.count, thread_name_prefix="decode")
         self.slow = ThreadPoolExecutor(1, thread_name_prefix="decode-slow")
 

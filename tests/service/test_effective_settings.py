@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,13 +11,93 @@ import pytest
 import structlog
 
 from service import config
-from service.config import ExtractorSettings, ServerSettings, load_settings
+from service.application import Application, ExtractorApplication
+from service.config import (
+    ExtractorSettings,
+    ServerSettings,
+    StandaloneExtractorSettings,
+    load_settings,
+)
+from service.extraction import local
 from service.extraction.shared_resources import SharedResources
 from service.metrics import Metrics
 from tests.service.server import StartServer
-from tests.service.tiny_backbone import TinyBackbone
+from tests.service.tiny_backbone import TinyBackbone, TinyImageBackbone
 
-DEFAULT_LIMITS = {"max_rows": 16, "max_cost": 1024, "window_seconds": 0.0, "concurrency": 8}
+CORES = 8
+MIB = 1024 * 1024
+EXTRACTOR_DEFAULTS: dict[str, Any] = {
+    "host": "127.0.0.1",
+    "insecure": False,
+    "allowed_origins": [],
+    "backbone": ["efficientnet/lite0", "minilm/l6-v2"],
+    "catalogue": None,
+    "engine": "auto",
+    "device": "auto",
+    "threads": 1,
+    "passes": 0,
+    "decode_threads": 0,
+    "max_batch_rows": 0,
+    "max_batch_cost": 3_211_264,
+    "max_batch_tokens": 0,
+    "batch_window_ms": 0.0,
+    "max_queued_rows_per_tenant": 2048,
+    "max_queued_rows": 16_384,
+    "max_queued_bytes": 1024 * MIB,
+    "tail_cache_bytes": 512 * MIB,
+    "request_timeout_seconds": 60.0,
+    "drain_seconds": 20.0,
+    "max_message_bytes": 64 * MIB,
+    "max_receiving_bytes": 1024 * MIB,
+    "max_connections": 1000,
+    "max_calls": 4096,
+    "head_timeout_seconds": 10.0,
+    "body_timeout_seconds": 60.0,
+    "idle_timeout_seconds": 90.0,
+    "max_rows_per_request": 1024,
+    "max_image_bytes": 16 * MIB,
+    "max_pixels": 50_000_000,
+    "max_side": 65_535,
+    "max_text_bytes": 65_536,
+    "metrics_tenants": 50,
+    "log_level": "info",
+    "log_format": "console",
+}
+DEFAULTS: dict[type[ExtractorSettings], dict[str, Any]] = {
+    StandaloneExtractorSettings: EXTRACTOR_DEFAULTS
+    | {"port": 50050, "socket": None, "metrics_port": 9090, "held_tail_bytes": 1024 * MIB},
+    ServerSettings: EXTRACTOR_DEFAULTS
+    | {
+        "data_dir": "trunkline-data",
+        "new_store": False,
+        "disk_reserve_bytes": 64 * MIB,
+        "grpc_port": 50051,
+        "rest_port": 3000,
+        "extractor": None,
+        "workers": 1,
+        "embedding_cache_bytes": 512 * MIB,
+        "head_cache_bytes": 256 * MIB,
+        "live_cache_bytes": 256 * MIB,
+        "live_threads": 2,
+        "live_error_rate": 0.05,
+        "drift_delta": 0.002,
+        "fit_threads": 1,
+        "fit_timeout_seconds": 3600.0,
+        "tune_threads": 1,
+        "tune_timeout_seconds": 86_400.0,
+        "child_silence_seconds": 60.0,
+        "activation_cache_bytes": 8192 * MIB,
+        "max_classes": 1000,
+        "max_examples_per_head": 100_000,
+        "max_label_bytes": 256,
+        "max_advice_examples": 5000,
+        "max_advice_bytes": 256 * MIB,
+    },
+}
+"""As JSON, but for `cache_dir`, which depends on who runs it. A change of one is a change of what
+every server does that does not set it, and belongs into the changelog."""
+
+DEFAULT_LIMITS = {"max_rows": 16, "max_cost": 1024, "window_seconds": 0.0, "concurrency": CORES}
 CHANGED_LIMITS = {
     "threads": {"concurrency"},
     "passes": {"concurrency"},
@@ -28,11 +109,47 @@ CHANGED_LIMITS = {
 
 
 @pytest.fixture(autouse=True)
-def _machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def _machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [name for name in os.environ if name.startswith("TRUNKLINE_")]:
         monkeypatch.delenv(name)
     monkeypatch.setattr(config, "check_backbones", lambda *_: None)
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(os, "cpu_count", lambda: CORES)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+@pytest.mark.parametrize("cls", DEFAULTS)
+def test_defaults_are_as_they_were(cls: type[ExtractorSettings], tmp_path: Path) -> None:
+    found = load_settings(cls).model_dump(mode="json")
+    assert found == DEFAULTS[cls] | {"cache_dir": str(tmp_path / "trunkline")}
+
+
+@pytest.mark.parametrize(
+    ("device", "backbone", "rows", "cost"),
+    [
+        ("cpu", TinyBackbone, 16, 1024),
+        ("cpu", TinyImageBackbone, 4, 3_211_264),
+        ("cuda", TinyBackbone, 64, 16_384),
+        ("cuda", TinyImageBackbone, 64, 3_211_264),
+    ],
+)
+@pytest.mark.parametrize(("cores", "threads"), [(None, 1), (1, 1), (2, 1), (3, 1), (64, 32)])
+async def test_defaults_of_zero_come_to_what_the_table_says(
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    backbone: type[TinyBackbone],
+    rows: int,
+    cost: int,
+    cores: int | None,
+    threads: int,
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(backbone, "device", device)
+    resources = SharedResources(load_settings(ServerSettings), Metrics(1))
+    found = vars_of(resources.batch_limits(backbone()))
+    await resources.close()
+    passes = (cores or 1) if device == "cpu" else 1
+    assert list(found.values()) == [rows, cost, 0.0, passes]
+    assert resources.decode_threads.count == threads
 
 
 def another(name: str, cls: type[ExtractorSettings], defaults: ExtractorSettings) -> Any:
@@ -72,18 +189,58 @@ async def test_option_changes_itself_alone_and_of_batches_what_it_says(name: str
     assert {key for key in was if was[key] != now[key]} == CHANGED_LIMITS.get(name, set())
 
 
-async def test_start_says_every_setting_and_the_limits_of_batches(
+async def test_start_says_every_setting_and_what_those_of_zero_came_to(
     start_server: StartServer, tmp_path: Path
 ) -> None:
+    given = {"max_classes": 7, "disk_reserve_bytes": MIB}
     with structlog.testing.capture_logs() as log:
-        async with start_server(max_classes=7):
+        async with start_server(**given):
             pass
-    (said,) = [entry for entry in log if entry["event"] == "settings"]
-    expected = load_settings(
-        ServerSettings, data_dir=tmp_path, backbone="tiny/text", max_classes=7
-    ).model_dump(mode="json")
+    given |= {"data_dir": str(tmp_path), "backbone": ["tiny/text"]}
+    assert_said(log, ServerSettings, tmp_path, given)
+
+
+@pytest.mark.parametrize("threads", [0, 3])
+async def test_extractor_says_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, threads: int
+) -> None:
+    monkeypatch.setattr(local, "load_backbone", lambda name, **_: TinyBackbone())
+    given = {"decode_threads": threads, "backbone": ["tiny/text"]}
+    with structlog.testing.capture_logs() as log:
+        application = ExtractorApplication(load_settings(StandaloneExtractorSettings, **given))
+        await application.start()
+        await application.close()
+    assert_said(log, StandaloneExtractorSettings, tmp_path, given, threads or CORES // 2)
+
+
+async def test_server_with_a_remote_extractor_says_in_how_many_threads_it_decodes_itself(
+    tmp_path: Path,
+) -> None:
+    with structlog.testing.capture_logs() as log:
+        await Application(
+            load_settings(ServerSettings, data_dir=tmp_path, extractor="127.0.0.1:1")
+        ).close()
+    (threads,) = [entry for entry in log if entry["event"] == "decode threads"]
+    assert threads["count"] == CORES // 2
+
+
+def assert_said(
+    log: Sequence[Mapping[str, Any]],
+    cls: type[ExtractorSettings],
+    home: Path,
+    given: Mapping[str, Any],
+    threads: int = CORES // 2,
+) -> None:
+    """The log of a start has the settings as they count, and what those of 0 came to."""
+    said, decoding, ready = (
+        entry
+        for event in ("settings", "decode threads", "backbone ready")
+        for entry in log
+        if entry["event"] == event
+    )
+    expected = DEFAULTS[cls] | {"cache_dir": str(home / "trunkline")} | given
     assert {name: said[name] for name in expected} == expected
-    (ready,) = [entry for entry in log if entry["event"] == "backbone ready"]
+    assert (decoding["count"], decoding["slow"]) == (threads, 1)
     assert {name: ready[name] for name in DEFAULT_LIMITS} == DEFAULT_LIMITS
     assert ready["device"] == "cpu"
 
