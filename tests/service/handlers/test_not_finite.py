@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from models import PreparedInput
 from service.transport.rest_bodies import write_json
+from tests.service.learning_head import IMMEDIATE, OpenLearningHead, around
 from tests.service.server import HEAD, InProcessServer, best, import_request, texts
 from trunkline.digest import text_digest
 from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2, prediction_pb2
@@ -92,9 +93,7 @@ async def test_embeddings_of_the_other_rows_are_returned(
     assert np.isfinite(sound["embedding"]).all()
 
 
-async def test_example_is_not_stored_and_feedback_is_neither_stored_nor_learned(
-    server: InProcessServer, lapse: Lapse
-) -> None:
+async def test_example_and_feedback_are_not_stored(server: InProcessServer, lapse: Lapse) -> None:
     added = await server.add({"well": "yes", "ill": "no", "fine": "no"})
     check_errors(added.errors, 1)
     stored = await server.ask("ListExamples", heads_pb2.ListExamplesRequest(head=HEAD))
@@ -105,6 +104,30 @@ async def test_example_is_not_stored_and_feedback_is_neither_stored_nor_learned(
     assert [item.digest for item in kept.feedback] == [text_digest("well")]
     head = await server.head()
     assert head.example_count == 2
+
+
+async def test_live_copy_learns_nothing_of_feedback_whose_embedding_is_not_finite(
+    open_learning_head: OpenLearningHead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probes = around("red", 4, seed=8) + around("blue", 4, seed=9)
+    async with open_learning_head(IMMEDIATE) as head:
+        server = head.server
+        lapse = Lapse(server, ill=np.nan, sick=-np.inf)
+        monkeypatch.setattr(server.backbone, "forward", lapse.forward)
+        told = await server.feedback({"ill": "red", "well": "blue"})
+        check_errors(told.errors, 0)
+        live = await head.live()
+        assert (live.state, live.example_count) == (heads_pb2.LIVE_STATE_SERVING, 41)
+        assert (live.feedback_count, live.scored) == (1, 1)
+        before = await head.probabilities(probes)
+        assert np.isfinite(before).all()
+        check_errors((await server.feedback({"ill": "red", "sick": "blue"})).errors, 0, 1)
+        assert await head.live() == live
+        np.testing.assert_array_equal(await head.probabilities(probes), before)
+        lapse.over = True
+        assert not (await server.feedback({"ill": "red", "sick": "blue"})).errors
+        assert (await head.live()).feedback_count == 3
+        assert (await head.probabilities(probes) != before).any()
 
 
 async def test_metrics_count_the_rows_and_the_backbone_stays_ready(
