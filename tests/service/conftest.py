@@ -12,6 +12,7 @@ import pytest
 import structlog
 
 from adapters import FAMILIES
+from models import InputLimits
 from service import config
 from service.application import Application
 from service.config import ServerSettings, load_settings
@@ -77,7 +78,12 @@ async def _started(
 ) -> AsyncIterator[InProcessServer]:
     backbone = backbone or TinyBackbone()
     backbone.fingerprint = fingerprint
-    patch.setattr(local, "load_backbone", lambda name, **_: backbone)
+
+    def load(name: str, *, limits: InputLimits, **_: object) -> TinyBackbone:
+        backbone.limits = limits
+        return backbone
+
+    patch.setattr(local, "load_backbone", load)
     patch.setattr(config, "check_backbones", lambda *_: None)
     values = {"fit_threads": 1, "disk_reserve_bytes": config.MIB, **values}
     settings = load_settings(ServerSettings, data_dir=data_dir, backbone=backbone.name, **values)

@@ -29,6 +29,7 @@ from trunkline.digest import text_digest
 
 DIM = 4
 MAX_LETTERS = 512
+IMAGE_SIDE = 8
 FINGERPRINT = "f" * 64
 
 
@@ -108,6 +109,7 @@ class TinyBackbone:
     device = "cpu"
     cut = "layer.1"
     tail_blocks: tuple[str, ...] = ("layer.1", "layer.2")
+    limits = InputLimits()
 
     def __init__(self, name: str = "tiny/text") -> None:
         self.name = name
@@ -183,7 +185,7 @@ class TinyImageBackbone(TinyBackbone):
         super().__init__("tiny/image")
 
     def preprocess(self, raw: RawInput) -> PreparedInput:
-        return ImagePreprocessor(8, InputLimits()).prepare(raw)
+        return ImagePreprocessor(IMAGE_SIDE, self.limits).prepare(raw)
 
     def forward(self, batch: Sequence[PreparedInput]) -> NDArray[np.float32]:
         self.batches.append([""] * len(batch))

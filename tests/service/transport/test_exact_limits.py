@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,17 +14,20 @@ import numpy as np
 import pytest
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
+from PIL import Image
 from safetensors.numpy import save
 
 from service.requests.fields import MAX_FAMILY_BYTES, MAX_GROUP_BYTES
+from service.requests.tensors import to_tensor
 from service.transport.grpc_server import GrpcServer
 from service.transport.methods import OF_THE_SERVER
 from service.transport.receiving import ReceivingBudget
 from service.transport.rest import Backend, rest_app
 from service.transport.rest_guard import RestGuard
 from tests.e2e.transports import METHODS, Grpc, Refused
+from tests.models.image_samples import chunk, encoded, with_chunk
 from tests.service.server import HEAD, InProcessServer, StartServer, import_request, texts
-from tests.service.tiny_backbone import DIM
+from tests.service.tiny_backbone import DIM, IMAGE_SIDE, TinyImageBackbone
 from tests.service.transport.port_limits import LIMITS
 from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2, prediction_pb2
 
@@ -64,7 +68,8 @@ class Both:
         ids = iter(str(body.pop(twin.field)).split("/")[1::2])
         path = re.sub(r"\{[^}]*\}", lambda _: next(ids), twin.path)
         send = {"params": body} if twin.verb == "GET" else {"json": body}
-        answer = await self.rest.request(twin.verb, path, timeout=DEADLINE, **send)  # type: ignore[arg-type]
+        late = {"X-Request-Timeout": str(DEADLINE)}
+        answer = await self.rest.request(twin.verb, path, headers=late, **send)  # type: ignore[arg-type]
         found = answer.json()
         if answer.status_code >= 400:
             return found["code"], found["field"]
@@ -87,7 +92,14 @@ async def both(start_server: StartServer) -> AsyncIterator[Both]:
         "max_message_bytes": MESSAGE_BYTES,
         "max_image_bytes": 2000,
     }
-    async with start_server(**limits) as server:
+    async with _served(start_server, **limits) as served:
+        await served.server.ask("ImportHead", import_request())
+        yield served
+
+
+@asynccontextmanager
+async def _served(start_server: StartServer, **settings: Any) -> AsyncIterator[Both]:
+    async with start_server(**settings) as server:
         app = server.application
         budget = ReceivingBudget(10**9, 60)
         served = GrpcServer(
@@ -102,7 +114,6 @@ async def both(start_server: StartServer) -> AsyncIterator[Both]:
         grpc = Grpc(f"127.0.0.1:{served.port}")
         transport = httpx.ASGITransport(guard)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as rest:
-            await server.ask("ImportHead", import_request())
             yield Both(server, grpc, rest)
         grpc.close()
         await served.close()
@@ -212,6 +223,51 @@ async def test_message_or_body_at_its_limit_is_read_and_beyond_it_refused(both: 
         body = b'{"inputs": [{"text": "x"}]}'.ljust(BODY_BYTES + size)
         answer = await both.rest.post(f"/v1/{HEAD}:predict", content=body, timeout=DEADLINE)
         assert answer.status_code == (413 if code != "OK" else 200), size
+
+
+def image(width: int, height: int, size: int = 0) -> common_pb2.Input:
+    """A picture as a PNG, filled up to so many bytes with a chunk that says nothing."""
+    data = encoded(Image.new("RGB", (width, height), (200, 40, 40)), "PNG")
+    if size:
+        free = size - len(with_chunk(data, chunk(b"teSt", b"")))
+        data = with_chunk(data, chunk(b"teSt", bytes(free)))
+        assert len(data) == size
+    return common_pb2.Input(image=data)
+
+
+def pixels(width: int, height: int) -> common_pb2.Input:
+    return common_pb2.Input(pixels=to_tensor(np.full((height, width, 3), 99, np.uint8)))
+
+
+AREAS = {999: (27, 37), 1000: (40, 25), 1001: (77, 13)}
+IMAGE_CASES: dict[str, tuple[int, str, Callable[[int], common_pb2.Input]]] = {
+    "pixels": (1000, "image.pixels", lambda n: image(*AREAS[n])),
+    "pixels of a width": (100, "image.side", lambda n: image(n, 2)),
+    "pixels of a height": (100, "image.side", lambda n: image(2, n)),
+    "bytes": (2000, "image", lambda n: image(30, 30, n)),
+    "pixels of a tensor": (1000, "pixels", lambda n: pixels(*AREAS[n])),
+    "a tensor's width": (100, "pixels.side", lambda n: pixels(n, 2)),
+    "a tensor's height": (100, "pixels.side", lambda n: pixels(2, n)),
+}
+
+
+async def test_image_at_a_limit_is_answered_and_beyond_it_refused_by_its_field(
+    start_server: StartServer,
+) -> None:
+    limits = {"max_pixels": 1000, "max_side": 100, "max_image_bytes": 2000}
+    # Each picture fills a batch, and none is known from before.
+    settings = {**limits, "max_batch_cost": IMAGE_SIDE**2, "embedding_cache_bytes": 0}
+    backbone = TinyImageBackbone()
+    async with _served(start_server, backbone=backbone, **settings) as both:
+        await both.server.ask("ImportHead", import_request(backbone=backbone.name))
+        for what, (limit, field, build) in IMAGE_CASES.items():
+            for size in (limit - 1, limit):
+                backbone.batches.clear()
+                asked = predict(build(size), image(20, 20))
+                assert await both.ask(*asked) == [("OK", "")] * 2, f"{what}: {size}"
+                assert list(map(len, backbone.batches)) == [1] * 4
+            refused = [("INVALID_ARGUMENT", field)] * 2
+            assert await both.ask(*predict(build(limit + 1))) == refused, f"{what}: {limit + 1}"
 
 
 async def test_head_takes_as_many_examples_as_its_limit_and_no_more(both: Both) -> None:
