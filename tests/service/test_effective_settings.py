@@ -192,7 +192,7 @@ async def test_option_changes_itself_alone_and_of_batches_what_it_says(name: str
 async def test_start_says_every_setting_and_what_those_of_zero_came_to(
     start_server: StartServer, tmp_path: Path
 ) -> None:
-    given = {"max_classes": 7, "disk_reserve_bytes": MIB}
+    given: dict[str, Any] = {"max_classes": 7, "disk_reserve_bytes": MIB}
     with structlog.testing.capture_logs() as log:
         async with start_server(**given):
             pass
@@ -228,7 +228,7 @@ def assert_said(
     log: Sequence[Mapping[str, Any]],
     cls: type[ExtractorSettings],
     home: Path,
-    given: Mapping[str, Any],
+    given: dict[str, Any],
     threads: int = CORES // 2,
 ) -> None:
     """The log of a start has the settings as they count, and what those of 0 came to."""
