@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +25,13 @@ from rich.console import Console
 from rich.table import Table
 
 import drills
-from drills.common.drill import Drill, DrillModule, Outcome
+from drills.common.drill import VERDICTS, Drill, DrillModule, Outcome
 from drills.common.servers import server
+from service.process_limits import raise_file_limit
 
 THREADS = 256
+ALL_SECONDS = 900.0
+"""That the short forms of all drills may take together, on two cores."""
 SHOWN = 20
 """Violations of one drill that are printed; the rest are counted."""
 
@@ -64,7 +68,8 @@ async def attempt(module: DrillModule, name: str, options: Options) -> Outcome:
     bound = options.slack * (module.LONG_SECONDS if options.long else module.SECONDS)
     folder = Path(tempfile.mkdtemp(prefix=f"drill-{name}-", dir=options.keep))
     # Each drill has numbers of its own, so that one alone repeats what it did among all.
-    drill = Drill(folder, random.Random(f"{options.seed} {name}"), options.long)
+    chance = random.Random(f"{options.seed} {name}")
+    drill = Drill(folder, chance, options.long, options.slack)
     try:
         async with asyncio.timeout(bound) as timeout:
             return await module.run(drill)
@@ -77,6 +82,20 @@ async def attempt(module: DrillModule, name: str, options: Options) -> Outcome:
     finally:
         if options.keep is None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def judge_total(chosen: list[str], took: float, options: Options) -> list[str]:
+    """What is wrong with the seconds that the chosen drills took together."""
+    bound = ALL_SECONDS * options.slack
+    if options.long or chosen != names() or took <= bound:
+        return []
+    return [f"all drills took {took:.0f} s together, more than {bound:g} s"]
+
+
+def summary(verdicts: Sequence[str], took: float) -> str:
+    """How many drills held, were violated and were skipped, in a line."""
+    counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS)
+    return f"of {len(verdicts)}: {counts}; {took:.0f} s"
 
 
 async def export_backbones() -> None:
@@ -92,17 +111,19 @@ async def run(chosen: list[str], options: Options, console: Console) -> bool:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
     await export_backbones()
     table = Table("drill", "times", "violations", "worst s", "took s", "verdict")
-    held = True
+    verdicts: list[str] = []
+    started = time.monotonic()
     for name in chosen:
         module = load(name)
         console.print(f"{name}: {module.PROMISE}", markup=False)
         begun = time.monotonic()
         outcome = await attempt(module, name, options)
         took = time.monotonic() - begun
-        held = held and not outcome.violations
+        verdicts.append(outcome.verdict)
         for violation in outcome.violations[:SHOWN]:
             console.print(f"  violated: {violation}", markup=False)
-        console.print(f"  {outcome.skipped or outcome.done}", markup=False, highlight=False)
+        seen = f"skipped: {outcome.skipped}" if outcome.skipped else outcome.done
+        console.print(f"  {seen}", markup=False, highlight=False)
         table.add_row(
             name,
             str(outcome.times),
@@ -112,7 +133,12 @@ async def run(chosen: list[str], options: Options, console: Console) -> bool:
             outcome.verdict,
         )
     console.print(table)
-    return held
+    total = time.monotonic() - started
+    wrong = judge_total(chosen, total, options)
+    for violation in wrong:
+        console.print(f"violated: {violation}", markup=False)
+    console.print(summary(verdicts, total), highlight=False)
+    return not wrong and "violated" not in verdicts
 
 
 def main() -> None:
@@ -132,6 +158,7 @@ def main() -> None:
     console.print(f"seed {args.seed}")
     if args.keep is not None:
         args.keep.mkdir(parents=True, exist_ok=True)
+    raise_file_limit()  # clients that hold sockets are in this process
     options = Options(args.seed, args.long, args.slack, args.keep)
     held = asyncio.run(run(args.name or names(), options, console))
     sys.exit(0 if held else 1)

@@ -38,6 +38,10 @@ ROUNDS, LONG_ROUNDS = 1, 10
 Mount = Callable[[Path, Path], None]
 
 
+class NotMountable(Exception):
+    """A small disk cannot be mounted here: nothing was attacked."""
+
+
 async def run(drill: Drill) -> Outcome:
     """Fills a small disk beneath a server: of the first kind that can be mounted, or of each."""
     violations: list[str] = []
@@ -52,7 +56,7 @@ async def run(drill: Drill) -> Outcome:
                 with _mounted(folder, mount) as disk:
                     attack = _Attack(drill, folder, disk)
                     await attack.run()
-            except (OSError, subprocess.CalledProcessError) as error:
+            except NotMountable as error:
                 skipped.append(f"{kind}: {error}")
                 break
             times += attack.starts
@@ -217,10 +221,15 @@ def fill(path: Path) -> None:
 @contextmanager
 def _mounted(folder: Path, mount: Mount) -> Iterator[Path]:
     if os.geteuid() != 0:
-        raise PermissionError("only root mounts")
+        raise NotMountable("only root mounts")
     disk = folder / "disk"
     disk.mkdir(parents=True)
-    mount(folder, disk)
+    try:
+        mount(folder, disk)
+    except subprocess.CalledProcessError as error:
+        raise NotMountable(f"{error}: {error.stderr.decode().strip()}") from error
+    except FileNotFoundError as error:  # a command that is not installed
+        raise NotMountable(str(error)) from error
     try:
         yield disk
     finally:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+VERDICTS = ("held", "violated", "skipped")
+
 
 @dataclass(frozen=True, slots=True)
 class Drill:
@@ -16,11 +18,14 @@ class Drill:
         folder: empty, this drill's own, removed afterwards.
         random: made of the seed that is printed; the only source of chance.
         long: whether the long form is asked for, which a person starts by hand.
+        slack: multiplies every bound of time that the drill judges by; never what is promised
+            otherwise.
     """
 
     folder: Path
     random: random.Random
     long: bool = False
+    slack: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ class Outcome:
 
     @property
     def verdict(self) -> str:
-        """In one word."""
+        """In one word, of `VERDICTS`."""
         if self.violations:
             return "violated"
         return "skipped" if self.skipped else "held"
