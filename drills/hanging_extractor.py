@@ -34,7 +34,8 @@ AT_ONCE_SECONDS = 2.0
 BACK_SECONDS = 10.0
 """The pauses between attempts to connect are a part of it."""
 DRAIN_SECONDS = 3
-STOP_SLACK = 2.0
+STOP_SECONDS = 2.0
+"""Beyond `DRAIN_SECONDS`."""
 HEAD = "tenants/far/heads/head"
 KNOWN = "better than ever"
 
@@ -44,9 +45,10 @@ T = TypeVar("T")
 class Watched:
     """A server under attack, and what was seen."""
 
-    def __init__(self, running: Running, ways: tuple[Grpc, Rest]) -> None:
+    def __init__(self, running: Running, ways: tuple[Grpc, Rest], slack: float) -> None:
         self.running = running
         self.ways = ways
+        self.slack = slack
         self.violations: list[str] = []
         self.checks = 0
         self.slowest_notice = 0.0
@@ -59,7 +61,8 @@ class Watched:
         return f"a text that nobody has sent, number {self._new}"
 
     async def until_ready(self, ready: bool, within: float) -> tuple[float, str]:
-        """The seconds until readiness is so, and what it says."""
+        """The seconds until readiness is so, which have this bound, and what it says."""
+        within *= self.slack
         begun = time.monotonic()
         async with httpx.AsyncClient(base_url=self.running.rest, timeout=within) as http:
             while True:
@@ -84,7 +87,7 @@ class Watched:
             if error.code == "UNAVAILABLE" and error.retry_after is None:
                 self.violations.append(f"{name}: {error} without a hint")
         took = time.monotonic() - begun
-        if found != code or took > AT_ONCE_SECONDS:
+        if found != code or took > AT_ONCE_SECONDS * self.slack:
             self.violations.append(f"{name}: {found} after {took:.1f} s, {code} was due at once")
 
     async def hang(self, what: str, refused: Callable[[Grpc | Rest], object], reason: str) -> None:
@@ -118,7 +121,7 @@ async def run(drill: Drill) -> Outcome:
         server(drill.folder, *options) as running,
     ):
         with both_ways(running) as ways:
-            watched = Watched(running, ways)
+            watched = Watched(running, ways, drill.slack)
             await watched.until_ready(True, 60.0)
             await asyncio.to_thread(_train, running)
             for way in ways:
@@ -186,7 +189,7 @@ async def _stop_amid_a_hang(watched: Watched) -> float:
         begun = time.monotonic()
         status = await asyncio.to_thread(watched.running.terminate)
         took = time.monotonic() - begun
-    if status or took > DRAIN_SECONDS + STOP_SLACK:
+    if status or took > watched.slack * (DRAIN_SECONDS + STOP_SECONDS):
         watched.violations.append(f"stopped with status {status} after {took:.1f} s")
     return took
 

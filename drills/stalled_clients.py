@@ -34,7 +34,8 @@ HELD_SECONDS, LONG_HELD_SECONDS = 12.0, 600.0
 POLITE_SECONDS = 10.0
 """In which every request of the polite client is answered."""
 DRAIN_SECONDS = 5
-STOP_SLACK = 2.0
+STOP_SECONDS = 2.0
+"""Beyond `DRAIN_SECONDS`."""
 IN_FLIGHT = 32
 HEAD = "tenants/t0/heads/h"
 
@@ -71,13 +72,14 @@ async def run(drill: Drill) -> Outcome:
             async with _stalled(running, count, photos) as kinds:
                 held = psutil.Process(running.pid).num_fds() - before
                 seconds = LONG_HELD_SECONDS if drill.long else HELD_SECONDS
-                answers, worst = await _polite(ways, seconds, violations)
+                patience = POLITE_SECONDS * drill.slack
+                answers, worst = await _polite(ways, seconds, patience, violations)
                 begun = time.monotonic()
                 status = await asyncio.to_thread(running.terminate)
                 stopped = time.monotonic() - begun
     if status:
         violations.append(f"ended with status {status}")
-    if stopped > DRAIN_SECONDS + STOP_SLACK:
+    if stopped > drill.slack * (DRAIN_SECONDS + STOP_SECONDS):
         violations.append(f"stopping took {stopped:.1f} s, drain_seconds is {DRAIN_SECONDS}")
     done = (
         f"{count} each of {', '.join(kinds)}; 2 stopped processes with {IN_FLIGHT} requests each "
@@ -153,7 +155,7 @@ def _load(running: Running, method: str, photos: Path) -> Iterator[subprocess.Po
 
 
 async def _polite(
-    ways: tuple[Grpc, Rest], seconds: float, violations: list[str]
+    ways: tuple[Grpc, Rest], seconds: float, patience: float, violations: list[str]
 ) -> tuple[int, float]:
     """Asks over both ways in turn, one request at a time; gives how many, and the slowest."""
     until = time.monotonic() + seconds
@@ -163,7 +165,7 @@ async def _polite(
             begun = time.monotonic()
             picture = image(noise_png(10**6 + count))
             try:
-                rows = await ask(way.predict, HEAD, [picture], POLITE_SECONDS)
+                rows = await ask(way.predict, HEAD, [picture], patience)
                 if not rows.rows[0].label:
                     violations.append(f"{way.name}: {rows.rows[0]}")
             except Exception as error:
