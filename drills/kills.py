@@ -33,7 +33,7 @@ PROMISE = (
     "after kill -9 of any process nothing that was acknowledged is lost, nothing is half made, "
     "and every training reaches an end that agrees with what predictions say"
 )
-SECONDS = 240.0
+SECONDS = 150.0
 LONG_SECONDS = 3 * 3600.0
 
 LIVES, LONG_LIVES = 6, 120

@@ -21,10 +21,10 @@ from tests.e2e.transports import Grpc, Refused, Rest, Row, text
 from tests.service.tunings import WHO_BITES
 
 PROMISE = "every answer is that of the head, version, tail and live copy that it names at that time"
-SECONDS = 180.0
+SECONDS = 90.0
 LONG_SECONDS = 2 * 3600.0
 
-CHURN_SECONDS, LONG_CHURN_SECONDS = 60.0, 3600.0
+CHURN_SECONDS, LONG_CHURN_SECONDS = 45.0, 3600.0
 TENANTS, TAUGHT = 64, 8
 TAILED = [f"tenants/t{8 + i}/heads/tailed" for i in range(6)]
 ASKERS = 10

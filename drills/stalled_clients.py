@@ -26,7 +26,7 @@ from tests.e2e.transports import Grpc, Rest, image
 from trunkline.v1 import heads_pb2
 
 PROMISE = "clients that send nothing or read nothing cost themselves alone, also when it stops"
-SECONDS = 75.0
+SECONDS = 45.0
 LONG_SECONDS = 1800.0
 
 OF_EACH_KIND, LONG_OF_EACH_KIND = 10, 100

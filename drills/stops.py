@@ -28,12 +28,14 @@ PROMISE = (
     "a server that is told to stop exits with 0 within drain_seconds + 2 s, whatever it is doing; "
     "every call that it took gets its answer, or UNAVAILABLE with an id and a time to come again"
 )
-SECONDS = 300.0
+SECONDS = 185.0
 LONG_SECONDS = 3600.0
 
 STOPS, LONG_STOPS = 20, 200
-DRAIN_SECONDS = 4
+DRAIN_SECONDS = 3
 MARGIN_SECONDS = 2
+START_SECONDS, LOADED_SECONDS = 4.0, 2.5
+"""In which a server that starts, and one under load, is stopped."""
 TOLD_SECONDS = 30.0
 """In which every client hears that the server is gone."""
 TEXTS = "minilm/l6-v2"
@@ -73,13 +75,13 @@ async def run(drill: Drill) -> Outcome:
             load = Load(running, number)
             if kind == "start":
                 await asyncio.to_thread(wait_for_handler, running.pid, signal.SIGTERM)
-                await asyncio.sleep(drill.random.uniform(0, 5))
+                await asyncio.sleep(drill.random.uniform(0, START_SECONDS))
             else:
                 await asyncio.to_thread(running.wait_until_serving)
                 if not number:
                     await asyncio.to_thread(prepare, running)
                 await load.begin(kind)
-                await asyncio.sleep(drill.random.uniform(0.5, 4))
+                await asyncio.sleep(drill.random.uniform(0.3, LOADED_SECONDS))
             begun = time.monotonic()
             for sent in drill.random.choice(SIGNALS):
                 running.process.send_signal(sent)
