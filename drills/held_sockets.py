@@ -122,8 +122,8 @@ async def _attack(drill: Drill, running: Running, extractor: Running, asked: Ask
                 except (Refused, httpx.HTTPError, TimeoutError) as error:
                     violations.append(f"polite client, {name}: {error!r}")
                 worst = max(worst, time.monotonic() - begun)
-            for one in watched:
-                one.look()
+            for process in watched:
+                process.look()
     finally:
         for one in holders:
             one.leave()
@@ -131,12 +131,12 @@ async def _attack(drill: Drill, running: Running, extractor: Running, asked: Ask
     violations += [f"a client that holds: {error!r}" for error in ended if error is not None]
     for one in holders:
         violations += one.too_few()
-    for one in watched:
-        violations += await one.judge(GIVEN_BACK_SECONDS * drill.slack)
+    for process in watched:
+        violations += await process.judge(GIVEN_BACK_SECONDS * drill.slack)
     for ask in asked.values():
         await asyncio.to_thread(ask, "after")
-    for one in watched:  # the server first
-        violations += await one.stop()
+    for process in watched:  # the server first
+        violations += await process.stop()
     done = f"{'; '.join(map(str, [*holders, *watched]))}; {answered} answers meanwhile"
     return Outcome(done, answered, worst, tuple(violations))
 

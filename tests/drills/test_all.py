@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -91,7 +92,7 @@ async def test_error_amid_the_attack_on_a_full_disk_does_not_skip_it(
 async def test_full_disk_is_skipped_where_nothing_can_be_mounted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(full_disk.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     outcome = await attempt(full_disk, "full_disk", Options(1, False, 1.0, tmp_path))
     assert outcome.verdict == "skipped"
     assert "only root mounts" in outcome.skipped
