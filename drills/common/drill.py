@@ -18,8 +18,7 @@ class Drill:
         folder: empty, this drill's own, removed afterwards.
         random: made of the seed that is printed; the only source of chance.
         long: whether the long form is asked for, which a person starts by hand.
-        slack: multiplies every bound of time that the drill judges by; never what is promised
-            otherwise.
+        slack: multiplies every bound that a busy machine may break; 1 on a quiet one.
     """
 
     folder: Path

@@ -128,7 +128,13 @@ class Holders:
         return held
 
     def _kinds(self) -> list[Kind]:
-        kinds = [
+        body = self._target.body
+        large_bodies = [Kind("large unfinished bodies", self._large_body, 20, 1, threads=20)]
+        return [
+            # max_receiving_bytes lets in few of these, and turns the others away; messages all of
+            # them where bodies came first. Half-open streams, which want as much, come last.
+            *(large_bodies if body else []),
+            Kind("large unfinished messages", self._large_message, 24, 0 if body else 1, 24),
             _all("idle connections", lambda: self._connect(b""), 1100),
             _all("unfinished headers", lambda: self._connect(b"GET / HTTP/1.1\r\nx: "), 100),
             _all("unfinished bodies", lambda: self._connect(self._head(1000) + b"{"), 100),
@@ -136,12 +142,7 @@ class Holders:
             _all("unread watches", self._unread_watch, 20),
             _all("silent gRPC connections", self._silent_grpc, 550),
             _all("half-open streams", self._stream, 200),
-            # max_receiving_bytes lets in few of these beside the streams, and turns others away.
-            Kind("large unfinished messages", self._large_message, 24, 1, threads=24),
         ]
-        if self._target.body:
-            kinds.append(Kind("large unfinished bodies", self._large_body, 20, 1, threads=20))
-        return kinds
 
     def _keep(self, one: S) -> S:
         self._sockets.append(one)

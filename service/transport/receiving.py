@@ -39,7 +39,7 @@ class ReceivingBudget:
     Args:
         most: bytes of all requests together.
         seconds: in which a body or a message must have arrived.
-        emptied: called when nothing is held any more, with the bytes of large requests since.
+        emptied: called when nothing large is held any more, with the bytes of large requests since.
 
     Attributes:
         held: bytes that requests hold now.
@@ -97,7 +97,8 @@ class ReceivingBudget:
         """Gives room back to whoever waits."""
         self.held -= nbytes
         self._let_in()
-        if not self.held and self._large:
+        # A few bytes stay for as long as somebody watches something.
+        if self.held < LARGE_BYTES and self._large:
             large, self._large = self._large, 0
             if self._emptied is not None:
                 self._emptied(large)

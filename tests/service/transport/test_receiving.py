@@ -150,6 +150,18 @@ async def test_emptied_budget_tells_how_much_large_requests_took() -> None:
     assert told == [3 * LARGE_BYTES]
 
 
+async def test_memory_of_large_requests_is_told_although_somebody_watches() -> None:
+    told: list[int] = []
+    budget = ReceivingBudget(10 * LARGE_BYTES, 3600, told.append)
+    watch, large = budget.open(), budget.open()
+    await watch.take(100)
+    await large.take(LARGE_BYTES)
+    large.close()
+    assert told == [LARGE_BYTES]
+    watch.close()
+    assert told == [LARGE_BYTES]
+
+
 @settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(1, MOST), st.integers(0, 2), st.booleans()), max_size=12))
 def test_budget_is_never_exceeded_and_comes_back_whole(
