@@ -41,7 +41,7 @@ def test_broken_promise_is_named(wrong: Seen, words: str) -> None:
 def test_slack_loosens_every_bound_and_lifts_none() -> None:
     slow = seen(refusals=(0.4, 0.4, 1.5), lost=MOST // 10)
     assert judge(CELL, slow, 2.0) == []
-    slower = seen(answered=MOST // 2, refusals=(0.7, 2.1), lost=MOST // 10)
+    slower = seen(answered=MOST // 3, refusals=(0.7, 2.1), lost=MOST // 10)
     assert len(judge(CELL, slower, 2.0)) == 4
 
 
