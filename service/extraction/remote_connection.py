@@ -208,7 +208,11 @@ class RemoteConnection:
         request = health_pb2.HealthCheckRequest(service=SERVICE)
         while True:
             await asyncio.sleep(PROBE_SECONDS)
-            await check(request, timeout=ANSWER_SECONDS)
+            try:
+                await check(request, timeout=ANSWER_SECONDS)
+            except grpc.aio.AioRpcError as error:
+                if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                    raise  # one that is too busy for a call has answered it
 
     def _update(self, *, serving: bool | None = None, listed: bool | None = None) -> None:
         """Takes in what was heard; ready needs both since the server was last away."""

@@ -25,7 +25,7 @@ class Far(
     """Lists one backbone, and answers with that fingerprint or another.
 
     Its handlers wait while `answers` is not set, as if its event loop hung, and those that embed
-    while `embeds` is not; gRPC answers pings all the same.
+    while `embeds` is not; gRPC answers pings all the same. While it is `full`, it refuses checks.
     """
 
     def __init__(self) -> None:
@@ -36,6 +36,7 @@ class Far(
         self.answers.set()
         self.embeds = asyncio.Event()
         self.embeds.set()
+        self.full = False
         self.checks = 0
         self.changes = Changes()
 
@@ -57,6 +58,8 @@ class Far(
         self.checks += 1
         self.changes.notify()
         await self.answers.wait()
+        if self.full:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many calls")
         return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
 
     async def Watch(

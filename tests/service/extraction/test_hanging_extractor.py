@@ -74,6 +74,18 @@ async def test_server_that_never_answers_is_away_with_its_calls_and_is_back_when
         assert isinstance(await embed(link, "b"), Extracted)
 
 
+async def test_server_that_is_too_busy_for_a_check_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(remote_connection, "PROBE_SECONDS", 0.0)
+    async with laid_way() as (there, _, link):
+        there.full = True
+        before = there.checks
+        await there.changes.until(lambda: there.checks > before + 2)
+        assert link.extractor.ready
+        assert isinstance(await embed(link, "a"), Extracted)
+
+
 async def test_server_that_accepts_and_says_nothing_is_away_from_the_start() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:  # its kernel accepts
         link = Link(listener.getsockname()[1])
