@@ -17,7 +17,6 @@ from PIL import (
     ImageFile,
     JpegImagePlugin,
     PngImagePlugin,
-    TiffImagePlugin,
     WebPImagePlugin,
 )
 
@@ -65,7 +64,7 @@ class _Format(NamedTuple):
     refusal: Callable[[bytes, Exception], InvalidInput | None] = lambda _pixels, _error: None
 
 
-_TIFF = tiff.header, tiff.split, TiffImagePlugin.TiffImageFile, tiff.levels, tiff.refusal
+_TIFF = tiff.header, tiff.split, tiff.TiffFile, tiff.levels, tiff.refusal
 _FORMATS = (
     _Format(0, b"\xff\xd8\xff", jpeg.header, jpeg.split, JpegImagePlugin.JpegImageFile),
     _Format(0, png.SIGNATURE, png.header, png.split, PngImagePlugin.PngImageFile, png.levels),
@@ -96,7 +95,8 @@ def decode_ns(raw: bytes) -> int:
     except Exception:  # of broken bytes nearly anything
         return HIDDEN_NS
     pixels = header.width * header.height
-    return round(pixels * header.pixel_ns + header.height * ROW_NS + len(raw) * header.byte_ns)
+    picture_ns = pixels * header.pixel_ns + header.height * ROW_NS
+    return round(picture_ns + len(raw) * header.byte_ns + header.parts_ns)
 
 
 def open_image(raw: bytes, check_size: Callable[[int, int], None]) -> OpenedImage:

@@ -51,12 +51,14 @@ class Header:
         width, height: in pixels, as stored; of a picture in tiles at least a whole one.
         pixel_ns: nanoseconds that a pixel takes to be unpacked, converted and resized.
         byte_ns: nanoseconds that a byte of the file takes.
+        parts_ns: nanoseconds that all its parts take, such as strips, however little is in them.
     """
 
     width: int
     height: int
     pixel_ns: float
     byte_ns: float = 20.0
+    parts_ns: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -80,14 +82,14 @@ class OpenedImage:
     low: ImageFile.ImageFile | None = None
 
 
-def check_parts(count: int) -> None:
+def check_parts(count: int, limit: int = MAX_PARTS) -> None:
     """Refuses a file that is cut into more parts than are looked at. Raises InvalidInput."""
-    if count > MAX_PARTS:
+    if count > limit:
         raise InvalidInput(
-            "is cut into too many segments, chunks or blocks",
+            "is cut into too many segments, chunks, blocks, strips or tiles",
             field="image.parts",
-            limit=MAX_PARTS,
-            value=f"more than {MAX_PARTS}",
+            limit=limit,
+            value=f"more than {limit}",
         )
 
 

@@ -9,7 +9,14 @@ from collections.abc import Sequence
 from PIL import ImageFile, ImagePalette, TiffImagePlugin
 
 from models.errors import InvalidInput
-from models.image_files.parts import Damaged, Header, OpenedImage, Parts, not_read
+from models.image_files.parts import (
+    Damaged,
+    Header,
+    OpenedImage,
+    Parts,
+    check_parts,
+    not_read,
+)
 
 _WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _TILE_WIDTH, _TILE_LENGTH = 322, 323
@@ -22,22 +29,44 @@ _STRIPS, _SAMPLES, _ORIENTATION, _PLANAR, _TILES, _FORMAT, _SUBSAMPLING = (
     339,
     530,
 )
-_FILL_ORDER, _COLOURS, _EXTRAS, _XMP = 266, 320, 338, 700
+_FILL_ORDER, _STRIP_BYTES, _TILE_BYTES = 266, 279, 325
+_COLOURS, _EXTRAS, _XMP = 320, 338, 700
 _PIXELS = frozenset(
     {_WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _STRIPS, _SAMPLES, _PLANAR, _TILES}
     | {_FORMAT, _SUBSAMPLING, _FILL_ORDER, _COLOURS, _EXTRAS}
-    | {278, 279, 292, 293, 317, 322, 323, 325, 332, 347}
+    | {_STRIP_BYTES, _TILE_BYTES, 278, 292, 293, 317, 322, 323, 332, 347}
     | {*range(512, 522), 529, 531, 532}
 )
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
 """Bytes of a value of each type; up to four stand in the entry itself."""
 _INLINE = 4
 _PIXEL_NS, _SAMPLE_NS = 12.0, 2.0
+_PART_NS, _UNCOMPRESSED_PART_NS = 2_000, 8_000
+"""Nanoseconds of a strip or tile. Pillow goes through those that are not compressed in Python."""
+_RATIONALS, _RATIONAL_NS, _VALUE_NS = (5, 10), 5_000, 400
+"""Types of fractions; nanoseconds of a value that says how the pixels are packed."""
+MAX_STRIPS = 4 * 65_536
+"""Strips or tiles of a picture: each row of the longest side and of four planes in its own. Nothing
+else that the pixels need has as many values."""
+_LEAST_READ = 1 << 14
 _SMALL_TILE = 4096 * 4096
 _WEBP = 50001
 _HEADER_ENTRIES = 1000
-_SHORT, _LONG, _BYTES = 3, 4, (1, 7)
+_SHORT, _LONG, _LONG8, _BYTES = 3, 4, 16, (1, 7)
+_NUMBERS = {_SHORT: "H", _LONG: "I", _LONG8: "Q"}
 _WHITE_IS_ZERO, _UNCOMPRESSED, _SEPARATE, _UNSIGNED, _PREMULTIPLIED = 0, 1, 2, 1, 1
+
+
+class TiffFile(TiffImagePlugin.TiffImageFile):
+    """Reads strips that lie on top of one another in time that grows with their bytes.
+
+    Pillow reads a strip in pieces as long as it is to where the next one begins, maybe a byte, and
+    copies at each what is not yet a row.
+    """
+
+    def load_read(self, read_bytes: int) -> bytes:
+        assert self.fp is not None
+        return self.fp.read(max(read_bytes, _LEAST_READ))
 
 
 def split(raw: bytes) -> Parts:
@@ -46,13 +75,16 @@ def split(raw: bytes) -> Parts:
     The file keeps its length: a byte more would fill up pixels that are cut off.
 
     Raises:
-        Damaged: what the directory names is many times the file.
+        Damaged: what the directory names is many times the file, or what no picture needs.
+        InvalidInput: too many strips or tiles.
     """
     order = "<" if raw[:2] == b"II" else ">"
     (at,) = struct.unpack_from(f"{order}I", raw, 4)
     (count,) = struct.unpack_from(f"{order}H", raw, at)
     end = at + 2 + 12 * count
     entries = [raw[start : start + 12] for start in range(at + 2, min(end, len(raw) - 11), 12)]
+    _check_counts(order, entries)
+    _check_turned(raw, order, entries)
     if end + 4 > len(raw):
         # Cut off: the decoders know what they can do without.
         _check_values(_places(order, entries), len(raw))
@@ -76,17 +108,25 @@ def header(raw: bytes) -> Header:
     if count > _HEADER_ENTRIES:
         raise ValueError("the directory is long")
     found: dict[int, int] = {}
+    parts, values_ns = 0, 0
     for start in range(at + 2, at + 2 + 12 * count, 12):
         tag, form, values = struct.unpack_from(f"{order}HHI", raw, start)
-        if tag in (_WIDTH, _LENGTH, _TILE_WIDTH, _TILE_LENGTH, _SAMPLES):
+        if tag in (_STRIPS, _TILES):
+            parts = max(parts, values)
+        elif tag in _PIXELS - {_STRIP_BYTES, _TILE_BYTES}:
+            values_ns += values * (_RATIONAL_NS if form in _RATIONALS else _VALUE_NS)
+        if tag in (_WIDTH, _LENGTH, _TILE_WIDTH, _TILE_LENGTH, _SAMPLES, _COMPRESSION):
             if form not in (_SHORT, _LONG) or values != 1:
                 raise ValueError("a size is of another type")
-            size = "H" if form == _SHORT else "I"
-            found[tag] = max(found.get(tag, 0), *struct.unpack_from(order + size, raw, start + 8))
+            if tag in found:
+                raise ValueError("a size is told twice")
+            (found[tag],) = struct.unpack_from(order + _NUMBERS[form], raw, start + 8)
+    compressed = found.get(_COMPRESSION, _UNCOMPRESSED) != _UNCOMPRESSED
     return Header(
         max(found[_WIDTH], found.get(_TILE_WIDTH, 0)),
         max(found[_LENGTH], found.get(_TILE_LENGTH, 0)),
         _PIXEL_NS + _SAMPLE_NS * found.get(_SAMPLES, 1),
+        parts_ns=parts * (_PART_NS if compressed else _UNCOMPRESSED_PART_NS) + values_ns,
     )
 
 
@@ -173,6 +213,36 @@ def _values_at(form: int, count: int, where: int) -> range:
 
 def _places(order: str, entries: Sequence[bytes]) -> list[range]:
     return [_values_at(*struct.unpack_from(f"{order}2xHII", entry)) for entry in entries]
+
+
+def _check_counts(order: str, entries: Sequence[bytes]) -> None:
+    """Refuses entries of more values than a picture needs."""
+    for entry in entries:
+        tag, _, count = struct.unpack_from(f"{order}HHI", entry)
+        if tag in (_STRIPS, _TILES):
+            check_parts(count, MAX_STRIPS)
+        elif tag in _PIXELS and count > MAX_STRIPS:
+            raise Damaged("an entry of the directory has too many values")
+
+
+def _check_turned(raw: bytes, order: str, entries: Sequence[bytes]) -> None:
+    """Refuses bytes that would be turned round many times, strip by strip.
+
+    Where the fill order is not the usual one, libtiff turns round as many bytes of each strip as it
+    is said to have, whatever its pixels need.
+    """
+    turned, nbytes = False, 0
+    for entry in entries:
+        tag, form, count, where = struct.unpack_from(f"{order}HHII", entry)
+        if tag == _FILL_ORDER:
+            turned |= struct.unpack_from(f"{order}H", entry, 8) != (1,)
+        elif tag in (_STRIP_BYTES, _TILE_BYTES) and form in _NUMBERS:
+            within = _SIZES[form] * count <= _INLINE
+            values = entry[8:] if within else raw[where : where + _SIZES[form] * count]
+            numbers = f"{order}{len(values) // _SIZES[form]}{_NUMBERS[form]}"
+            nbytes += sum(min(n, len(raw)) for n in struct.unpack_from(numbers, values))
+    if turned and nbytes > 2 * len(raw):
+        raise Damaged("the strips have many times the bytes that there are")
 
 
 def _check_values(places: Sequence[range], length: int) -> None:

@@ -3,7 +3,8 @@
 import io
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -136,6 +137,37 @@ def tiff(
     magic = b"II*\0" if order == "<" else b"MM\0*"
     head = magic + struct.pack(f"{order}IH", 8, len(tags)) + entries + bytes(4)
     return head + extra + b"".join(strips)
+
+
+def tiff_of_strips(
+    width: int,
+    height: int,
+    strips: NDArray[Any],
+    nbytes: NDArray[Any] | None = None,
+    data: bytes = bytes(64),
+    tags: Mapping[int, NDArray[Any]] = MappingProxyType({}),
+) -> bytes:
+    """A gray TIFF file of one row a strip, whose data begin at 8.
+
+    Args:
+        strips, nbytes, tags: values; their dtypes say of which type they are in the file.
+    """
+    nbytes = np.full(height, width, np.uint16) if nbytes is None else nbytes
+    words = {256: width, 257: height, 258: 8, 259: 1, 262: 1, 277: 1, 278: 1}
+    values = {tag: np.array([word], np.uint16) for tag, word in words.items()}
+    values |= {273: strips, 279: nbytes, **tags}
+    forms = {np.dtype(np.uint16): 3, np.dtype(np.uint32): 4, np.dtype(np.uint64): 16}
+    entries = b""
+    for tag in sorted(values):
+        packed, count = values[tag].tobytes(), len(values[tag])
+        entries += struct.pack("<HHI", tag, forms[values[tag].dtype], count)
+        if len(packed) > 4:
+            entries += struct.pack("<I", 8 + len(data))
+            data += packed
+        else:
+            entries += packed.ljust(4, b"\0")
+    head = b"II*\0" + struct.pack("<I", 8 + len(data)) + data
+    return head + struct.pack("<H", len(values)) + entries + bytes(4)
 
 
 def sound() -> Iterator[tuple[str, bytes]]:

@@ -92,6 +92,24 @@ def test_what_takes_longer_to_decode_costs_more(dear: bytes, plain: bytes) -> No
     assert decode_cost(dear) > decode_cost(plain)
 
 
+@pytest.mark.parametrize(("compression", "least_ns"), [(1, 6_000), (8, 1_300)])
+def test_strips_of_a_tiff_cost_however_little_they_hold(compression: int, least_ns: int) -> None:
+    tags = {259: np.array([compression], np.uint16)}
+    few, many = (
+        decode_cost(samples.tiff_of_strips(8, 8, np.full(count, 8, np.uint16), tags=tags))
+        for count in (8, 100_008)
+    )
+    assert 100_000 * least_ns <= many - few <= 2 * 100_000 * least_ns
+
+
+@pytest.mark.parametrize(("form", "least_ns"), [(5, 4_000), (3, 300)], ids=["fractions", "numbers"])
+def test_what_a_tiff_says_of_its_pixels_costs_by_its_values(form: int, least_ns: int) -> None:
+    said = struct.pack("<HHII", 258, form, 100_000, 8)
+    raw = tiff(8, 8)
+    raw = raw[:8] + struct.pack("<H", 3) + raw[10:34] + said + raw[34:]
+    assert decode_cost(raw) - decode_cost(tiff(8, 8)) >= 100_000 * least_ns
+
+
 @pytest.mark.parametrize("name", sorted(SOUND))
 def test_header_of_every_kind_of_file_is_understood(name: str) -> None:
     assert decode_cost(SOUND[name]) < SLOW / 5

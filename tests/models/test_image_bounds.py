@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import struct
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from PIL import Image
 from models import InputLimits, InvalidInput
 from models.image_files.jpeg import MAX_SCANS
 from models.image_files.parts import MAX_PARTS
+from models.image_files.tiff import MAX_STRIPS, TiffFile
 from models.images import ImagePreprocessor
 from tests.models import image_samples as samples
 from tests.models.image_samples import chunk, encoded, with_chunk
@@ -76,6 +78,49 @@ def tile_of(side: int) -> bytes:
     entries.append(struct.pack("<HHII", 325, 4, 1, len(strips)))
     directory = struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
     return (b"II*\0" + struct.pack("<I", 8) + directory).ljust(200, b"\0") + strips
+
+
+# Strips.
+
+
+@pytest.mark.parametrize("compression", [1, 8], ids=["uncompressed", "deflate"])
+def test_tiff_of_more_strips_than_any_picture_has_is_refused(compression: int) -> None:
+    strips, tags = np.full(MAX_STRIPS + 1, 8, np.uint16), {259: np.array([compression], np.uint16)}
+    error = refused(samples.tiff_of_strips(8, 8, strips, tags=tags))
+    assert (error.field, error.limit) == ("image.parts", MAX_STRIPS)
+
+
+@pytest.mark.parametrize("tag", [258, 338, 339, 530])
+def test_tiff_that_says_too_often_how_its_pixels_are_packed_is_refused(tag: int) -> None:
+    often = np.full(MAX_STRIPS + 1, 8, np.uint16)
+    raw = samples.tiff_of_strips(8, 1, np.array([8], np.uint32), tags={tag: often})
+    assert "too many values" in str(refused(raw).__cause__)
+
+
+def test_strips_that_begin_a_byte_apart_are_not_read_byte_by_byte() -> None:
+    reads = list[int | None]()
+
+    class File(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            reads.append(size)
+            return super().read(size)
+
+    raw = samples.tiff_of_strips(3000, 2, np.array([8, 9], np.uint16), data=bytes(range(250)) * 13)
+    image = TiffFile(File(raw))
+    reads.clear()
+    image.load()
+    assert len(reads) < 100
+    assert image.getpixel((0, 1)) == image.getpixel((1, 0)) == 1
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.uint32, np.uint64])
+def test_tiff_whose_strips_turn_the_same_bytes_round_again_and_again_is_refused(
+    dtype: type[np.generic],
+) -> None:
+    tags = {259: np.array([8], np.uint16), 266: np.array([2], np.uint16)}
+    strips, nbytes = np.full(99, 8, np.uint32), np.full(99, 500).astype(dtype)
+    raw = samples.tiff_of_strips(8, 99, strips, nbytes, zlib.compress(bytes(8)) + bytes(500), tags)
+    assert "many times the bytes" in str(refused(raw).__cause__)
 
 
 # Scans.
