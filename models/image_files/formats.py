@@ -22,6 +22,7 @@ from PIL import (
 
 from models.errors import InvalidInput
 from models.image_files import bmp, gif, jpeg, png, tiff, webp
+from models.image_files.exif import with_short_exif
 from models.image_files.other_formats import describe
 from models.image_files.parts import Header, OpenedImage, Parts
 
@@ -84,7 +85,7 @@ def _format_of(raw: bytes) -> _Format | None:
 def decode_ns(raw: bytes) -> int:
     """Estimates how many nanoseconds decoding takes, from what comes first in the file.
 
-    It takes some microseconds, raises nothing, and does not say whether the image can be read. What
+    It takes some microseconds, or milliseconds for large JPEGs and for files of many parts, raises nothing, and does not say whether the image can be read. What
     hides its size counts as large.
     """
     form = _format_of(raw)
@@ -132,4 +133,4 @@ def open_image(raw: bytes, check_size: Callable[[int, int], None]) -> OpenedImag
     if form.split is tiff.split:
         check_size(*tiff.tile_size(image))
     opened = form.levels(parts.pixels, image)
-    return replace(opened, notes=parts.notes)
+    return replace(opened, notes=with_short_exif(parts.notes))

@@ -26,10 +26,11 @@ _NOT_READ = frozenset({0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF})
 """Frames of hierarchical JPEG, and of lossless JPEG with arithmetic coding."""
 _LS_FRAME = 0xF7
 _HEADER_SEGMENTS = 1000
-"""Segments before the frame that are looked at for a picture's size."""
+"""Segments before the first scan that are looked at for a picture's size."""
 _CHANNEL_NS, _SCAN_NS = 3.0, 1.0
 """Nanoseconds a pixel and channel, and a pixel and scan."""
-_COUNTED_BYTES = 1 << 20
+_EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
+"""What begins the segments that may say how the picture is turned."""
 _NOTES = frozenset({*range(0xE0, 0xF0), 0xFE})
 
 
@@ -41,7 +42,8 @@ def split(raw: bytes) -> Parts:
         Truncated: the end marker is missing. libjpeg fills up what a scan lacks and warns at most,
             so without that marker nobody can say whether the picture is whole.
     """
-    kept, notes, at, parts = [raw[:2]], dict[str, Note](), 2, 0
+    kept, at, parts = [raw[:2]], 2, 0
+    exif, notes = list[bytes](), dict[str, Note]()
     while found := _MARKER.search(raw, at):
         code, at, parts = found[1][0], found.end(), parts + 1
         check_parts(parts)
@@ -49,6 +51,8 @@ def split(raw: bytes) -> Parts:
             if raw.find(_END, at) < 0:
                 raise Truncated("there is no end marker")
             _check_scans(raw, at)
+            if exif:
+                notes["exif"] = _EXIF + b"".join(exif)
             return Parts(b"".join([*kept, b"\xff", raw[at - 1 :]]), notes)
         if code in _ALONE:
             continue
@@ -60,8 +64,10 @@ def split(raw: bytes) -> Parts:
             _check_frame(code, segment)
         if code not in _NOTES or _decides_colours(code, segment):
             kept.append(bytes((0xFF, code)) + segment)
-        else:
-            _note(code, segment[2:], notes)
+        elif code == 0xE1 and segment.startswith(_EXIF, 2):
+            exif.append(segment[2 + len(_EXIF) :])
+        elif code == 0xE1 and segment.startswith(_XMP, 2):
+            notes["xmp"] = segment[2 + len(_XMP) :]
     raise Truncated("there is no scan")
 
 
@@ -89,22 +95,24 @@ def _check_scans(raw: bytes, at: int) -> None:
 
 
 def header(raw: bytes) -> Header:
-    """Reads the frame, and counts scans in the first MiB.
+    """Reads the frame, and counts scans in the whole file, a nanosecond a byte.
 
     Whether a fraction of the pixels will do is the backbone's to know, and does not count here.
-    Raises nearly anything where there is no frame.
+    Raises nearly anything where there is no frame, or no scan near the beginning.
     """
-    at = 2
+    at, size = 2, (0, 0, 0)
     for _ in range(_HEADER_SEGMENTS):
         if raw[at] != 0xFF or raw[at + 1] in (0x00, 0xFF):
             raise ValueError("there is no marker")
         code, at = raw[at + 1], at + 2
         if code in _FRAMES:
-            height, width, channels = struct.unpack_from(">HHB", raw, at + 3)
-            scans = raw.count(bytes((0xFF, _SCAN)), at, at + _COUNTED_BYTES)
+            size = struct.unpack_from(">HHB", raw, at + 3)
+        if code == _SCAN and size[2]:
+            height, width, channels = size
+            scans = raw.count(bytes((0xFF, _SCAN)), at - 2)
             return Header(width, height, _CHANNEL_NS * channels + _SCAN_NS * scans)
         at += _length(raw, code, at)
-    raise ValueError("there is no frame")
+    raise ValueError("there is no frame and scan")
 
 
 def _check_frame(code: int, segment: bytes) -> None:
@@ -122,14 +130,3 @@ def _decides_colours(code: int, segment: bytes) -> bool:
     if code == 0xE0:
         return len(segment) >= 16 and segment[2:7] == b"JFIF\0"
     return code == 0xEE and len(segment) >= 14 and segment[2:7] == b"Adobe"
-
-
-def _note(code: int, body: bytes, notes: dict[str, Note]) -> None:
-    """Keeps the segments that may say how the picture is turned."""
-    exif, xmp = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
-    if code == 0xE1 and body.startswith(exif):
-        earlier = notes.get("exif", exif)
-        assert isinstance(earlier, bytes)
-        notes["exif"] = earlier + body.removeprefix(exif)
-    elif code == 0xE1 and body.startswith(xmp):
-        notes["xmp"] = body.removeprefix(xmp)

@@ -35,6 +35,10 @@ _BANDS = {_GREY: 1, _RGB: 3, _PALETTE: 1, 4: 2, 6: 4}
 _BLOCK = 1 << 16
 _PIXEL_NS = {_GREY: 4.0, _RGB: 12.0, _PALETTE: 6.0, 4: 14.0, 6: 20.0}
 _INTERLACED_NS = 5.0
+_HEADER_CHUNKS = 4000
+_CHUNK_NS, _USUAL_CHUNKS = 5_000, 100
+_NOTE_NS, _NOTE_BYTES, _RATIO = 2.5, 1 << 20, 1030
+"""Nanoseconds of a byte that a compressed text unpacks to; of these the most, and for a byte."""
 
 
 class _Chunk(NamedTuple):
@@ -76,10 +80,24 @@ def split(raw: bytes) -> Parts:
 
 
 def header(raw: bytes) -> Header:
-    """Reads the header chunk. Raises nearly anything where there is none."""
+    """Reads the header chunk, and counts the others. Raises nearly anything where there is none.
+
+    Raises:
+        ValueError: there are so many chunks that counting them takes long itself.
+    """
     width, height, bits, colour = struct.unpack_from(">IIBB", raw, 16)
     pixel_ns = _PIXEL_NS[colour] * (2 if bits > 8 else 1)
-    return Header(width, height, pixel_ns + (_INTERLACED_NS if raw[28] else 0.0))
+    chunks = list(itertools.islice(_chunks(raw), _HEADER_CHUNKS + 1))
+    if len(chunks) > _HEADER_CHUNKS:
+        raise ValueError("there are many chunks")
+    texts = [chunk for chunk in chunks if _is_packed_turn(raw, chunk)][:_MAX_NOTES]
+    unpacked = sum(min(_NOTE_BYTES, _RATIO * (chunk.end - chunk.at)) for chunk in texts)
+    return Header(
+        width,
+        height,
+        pixel_ns + (_INTERLACED_NS if raw[28] else 0.0),
+        parts_ns=_CHUNK_NS * max(0, len(chunks) - _USUAL_CHUNKS) + _NOTE_NS * unpacked,
+    )
 
 
 def levels(pixels: bytes, image: ImageFile.ImageFile) -> OpenedImage:
@@ -141,6 +159,11 @@ def _is_of_pixels(raw: bytes, chunk: _Chunk, colour: int) -> bool:
     if not _is_sound(raw, chunk) and _is_sound(raw, chunk, b"tRNS"):
         raise Damaged("the name of the transparent values is damaged")
     return False
+
+
+def _is_packed_turn(raw: bytes, chunk: _Chunk) -> bool:
+    """Says whether a chunk is a compressed text that may say how the picture is turned."""
+    return chunk.name in (b"zTXt", b"iTXt") and raw.startswith(_TURNS, chunk.at)
 
 
 def _is_sound(raw: bytes, chunk: _Chunk, name: bytes | None = None) -> bool:

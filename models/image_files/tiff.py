@@ -83,7 +83,7 @@ def split(raw: bytes) -> Parts:
     (count,) = struct.unpack_from(f"{order}H", raw, at)
     end = at + 2 + 12 * count
     entries = [raw[start : start + 12] for start in range(at + 2, min(end, len(raw) - 11), 12)]
-    _check_counts(order, entries)
+    _check_counts(order, entries, len(raw))
     _check_turned(raw, order, entries)
     if end + 4 > len(raw):
         # Cut off: the decoders know what they can do without.
@@ -215,10 +215,12 @@ def _places(order: str, entries: Sequence[bytes]) -> list[range]:
     return [_values_at(*struct.unpack_from(f"{order}2xHII", entry)) for entry in entries]
 
 
-def _check_counts(order: str, entries: Sequence[bytes]) -> None:
-    """Refuses entries of more values than a picture needs."""
+def _check_counts(order: str, entries: Sequence[bytes], length: int) -> None:
+    """Refuses entries of more values than a picture needs, where they are in the file."""
     for entry in entries:
-        tag, _, count = struct.unpack_from(f"{order}HHI", entry)
+        tag, form, count, where = struct.unpack_from(f"{order}HHII", entry)
+        if _values_at(form, count, where).stop > length:
+            continue  # Pillow passes over it
         if tag in (_STRIPS, _TILES):
             check_parts(count, MAX_STRIPS)
         elif tag in _PIXELS and count > MAX_STRIPS:

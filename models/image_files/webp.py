@@ -9,6 +9,7 @@ from models.image_files.parts import Damaged, Header, Note, Parts, check_parts
 _FIRST = (b"VP8X", b"VP8 ", b"VP8L")
 _NOTES = {b"EXIF": "exif", b"XMP ": "xmp"}
 _PIXEL_NS = 20.0
+_HEADER_CHUNKS = 1000
 _PROFILE, _EXIF, _XMP = 0x20, 0x08, 0x04
 """Flags of the extended header that announce side notes."""
 
@@ -45,8 +46,18 @@ def split(raw: bytes) -> Parts:
 
 
 def header(raw: bytes) -> Header:
-    """Reads the first chunk. Raises nearly anything where it is none of a picture."""
-    return Header(*size(raw), _PIXEL_NS)
+    """Reads the first chunk. Raises nearly anything where it is none of a picture.
+
+    Raises:
+        ValueError: there are so many chunks that counting them takes long itself.
+    """
+    at = 12
+    for _ in range(_HEADER_CHUNKS):
+        length = int.from_bytes(raw[at + 4 : at + 8], "little")
+        at += 8 + length + length % 2
+        if at >= len(raw):
+            return Header(*size(raw), _PIXEL_NS)
+    raise ValueError("there are many chunks")
 
 
 def size(raw: bytes) -> tuple[int, int]:

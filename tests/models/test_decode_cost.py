@@ -92,6 +92,27 @@ def test_what_takes_longer_to_decode_costs_more(dear: bytes, plain: bytes) -> No
     assert decode_cost(dear) > decode_cost(plain)
 
 
+def test_scans_count_wherever_they_are() -> None:
+    comments = (b"\xff\xfe\xff\xff" + bytes(0xFFFD)) * 17
+    raw = jpeg(7_000, 7_000, scans=100)
+    at = raw.index(b"\xff\xda")
+    for hidden in (raw[:at] + comments + raw[at:], raw[: at + 4] + comments + raw[at + 4 :]):
+        assert decode_cost(hidden) >= decode_cost(raw)
+
+
+@pytest.mark.parametrize("name", [b"IDAT", b"teSt", b"tRNS"])
+def test_chunks_of_a_png_cost_however_little_they_hold(name: bytes) -> None:
+    raw = png(8, 8)
+    assert decode_cost(raw + chunk(name, b"") * 3_000) - decode_cost(raw) >= 3_000 * 3_000
+
+
+@pytest.mark.parametrize("name", [b"zTXt", b"iTXt"])
+def test_compressed_text_that_may_turn_a_png_costs_what_it_unpacks_to(name: bytes) -> None:
+    text = chunk(name, b"XML:com.adobe.xmp\0" + bytes(1_000))
+    assert decode_cost(png(8, 8) + 32 * text) >= 32 * 2_000_000
+    assert decode_cost(png(8, 8) + 99 * text) <= 33 * 3_000_000
+
+
 @pytest.mark.parametrize(("compression", "least_ns"), [(1, 6_000), (8, 1_300)])
 def test_strips_of_a_tiff_cost_however_little_they_hold(compression: int, least_ns: int) -> None:
     tags = {259: np.array([compression], np.uint16)}
@@ -128,10 +149,21 @@ def test_only_the_first_frame_of_an_animation_counts() -> None:
     [
         b"\xff\xd8\xff\xfe\0\2" * 2000 + jpeg(8, 8),
         b"GIF89a" + bytes(7) + b"!\xfe" + b"\1a" * 5000 + b"\0",
+        jpeg(8, 8).replace(b"\xff\xda", b"\xff\xfe\0\2" * 2000 + b"\xff\xda"),
+        png(8, 8) + chunk(b"teSt", b"") * 5000,
+        webp(8, 8)[:20] + bytes(8) + b"none\0\0\0\0" * 2000,
         b"II*\0\xff\xff\xff\xff",
         samples.PNG,
     ],
-    ids=["behind segments", "behind blocks", "nowhere", "cut off"],
+    ids=[
+        "behind segments",
+        "behind blocks",
+        "before many segments",
+        "before many chunks",
+        "before many chunks of WebP",
+        "nowhere",
+        "cut off",
+    ],
 )
 def test_size_that_is_hidden_counts_as_large(raw: bytes) -> None:
     assert decode_cost(raw) > SLOW

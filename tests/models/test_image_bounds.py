@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from models import InputLimits, InvalidInput
+from models import InputLimits, InvalidInput, decode_cost
+from models.image_files.exif import MAX_ENTRIES
 from models.image_files.jpeg import MAX_SCANS
 from models.image_files.parts import MAX_PARTS
 from models.image_files.tiff import MAX_STRIPS, TiffFile
@@ -26,6 +27,7 @@ from tests.models import image_samples as samples
 from tests.models.image_samples import chunk, encoded, with_chunk
 
 SOUND = dict(samples.sound())
+SLOW = 200_000_000
 preprocessor = ImagePreprocessor(32, InputLimits())
 
 
@@ -225,6 +227,65 @@ def test_nothing_that_follows_a_sound_beginning_makes_a_file_raise_anything_else
     raw = SOUND[name]
     with contextlib.suppress(InvalidInput):
         preprocessor.prepare(raw[: len(raw) // 2] + tail)
+
+
+# Notes.
+
+
+def in_segments(exif: bytes, nbytes: int) -> bytes:
+    """A JPEG whose EXIF comes in segments of so many bytes."""
+    pieces = (exif[at : at + nbytes] for at in range(0, len(exif), nbytes))
+    segments = [
+        b"\xff\xe1" + struct.pack(">H", len(piece) + 8) + b"Exif\0\0" + piece for piece in pieces
+    ]
+    raw = SOUND["rgb.JPEG"]
+    return raw[:2] + b"".join(segments) + raw[2:]
+
+
+def exif_of(entries: int) -> bytes:
+    """EXIF of so many entries, the last of which says that the picture is turned."""
+    numbers = [*range(274 - entries + 1, 274), 274] if entries < 270 else [*range(entries - 1), 274]
+    each = (
+        struct.pack("<HHII", n if n != 274 or i == entries - 1 else 0xFFFF, 3, 1, 6)
+        for i, n in enumerate(numbers)
+    )
+    return b"II*\0" + struct.pack("<IH", 8, entries) + b"".join(each) + bytes(4)
+
+
+def test_exif_in_many_segments_is_copied_once() -> None:
+    """Joined one after the other, they would be copied 60 GB together."""
+    raw = in_segments(exif_of(1) + bytes(4_000_000), 120)
+    np.testing.assert_array_equal(
+        preprocessor.prepare(raw).data, preprocessor.prepare(SOUND["turned-6.JPEG"]).data
+    )
+    assert decode_cost(raw) > SLOW
+
+
+def in_profile(exif: bytes) -> bytes:
+    text = b"\nexif\n%8d\n%s" % (len(exif), exif.hex().encode())
+    packed = b"Raw profile type exif\0\0" + zlib.compress(text)
+    return with_chunk(SOUND["rgb.PNG"], chunk(b"zTXt", packed))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda exif: in_segments(exif, 60_000),
+        lambda exif: with_chunk(SOUND["rgb.PNG"], chunk(b"eXIf", exif)),
+        in_profile,
+    ],
+    ids=["JPEG", "PNG", "PNG's text"],
+)
+def test_exif_is_looked_at_up_to_as_many_entries_as_are_allowed(
+    make: Callable[[bytes], bytes],
+) -> None:
+    upright, turned, *more = (
+        preprocessor.prepare(make(exif_of(count))).data
+        for count in (MAX_ENTRIES + 1, MAX_ENTRIES, 1, 200)
+    )
+    assert not np.array_equal(upright, turned)
+    for data in more:
+        np.testing.assert_array_equal(data, turned)
 
 
 # Memory.
