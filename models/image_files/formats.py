@@ -85,8 +85,8 @@ def _format_of(raw: bytes) -> _Format | None:
 def decode_ns(raw: bytes) -> int:
     """Estimates how many nanoseconds decoding takes, from what comes first in the file.
 
-    It takes some microseconds, or milliseconds for large JPEGs and for files of many parts, raises nothing, and does not say whether the image can be read. What
-    hides its size counts as large.
+    It takes some microseconds, or milliseconds for large JPEGs and for files of many parts, raises
+    nothing, and does not say whether the image can be read. What hides its size counts as large.
     """
     form = _format_of(raw)
     if form is None:

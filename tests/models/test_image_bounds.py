@@ -239,7 +239,8 @@ def in_segments(exif: bytes, nbytes: int) -> bytes:
         b"\xff\xe1" + struct.pack(">H", len(piece) + 8) + b"Exif\0\0" + piece for piece in pieces
     ]
     raw = SOUND["rgb.JPEG"]
-    return raw[:2] + b"".join(segments) + raw[2:]
+    scan = raw.index(b"\xff\xda")
+    return raw[:scan] + b"".join(segments) + raw[scan:]
 
 
 def exif_of(entries: int) -> bytes:
@@ -252,9 +253,8 @@ def exif_of(entries: int) -> bytes:
     return b"II*\0" + struct.pack("<IH", 8, entries) + b"".join(each) + bytes(4)
 
 
-def test_exif_in_many_segments_is_copied_once() -> None:
-    """Joined one after the other, they would be copied 60 GB together."""
-    raw = in_segments(exif_of(1) + bytes(4_000_000), 120)
+def test_exif_in_many_segments_turns_the_picture_and_counts_as_slow() -> None:
+    raw = in_segments(exif_of(1) + bytes(1_000_000), 120)
     np.testing.assert_array_equal(
         preprocessor.prepare(raw).data, preprocessor.prepare(SOUND["turned-6.JPEG"]).data
     )
