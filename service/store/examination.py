@@ -21,7 +21,7 @@ from service.errors import (
     DataDirectoryUnreadable,
     StoreMissing,
 )
-from service.store import schema
+from service.store import page_key, schema
 from service.store.upgrade import known_revisions, newest_revision
 
 FILE = "trunkline.db"
@@ -32,6 +32,8 @@ ACTIVATIONS, TUNING, UNUSED = "activations", "tuning", "prometheus"
 JOURNAL, _INDEX = f"{FILE}-wal", f"{FILE}-shm"
 _FILES = (FILE, JOURNAL, _INDEX, f"{FILE}-journal", LOCK, RESERVE)
 _FOLDERS = (ACTIVATIONS, TUNING, UNUSED)
+_SIGNS = (RESERVE, page_key.FILE, ACTIVATIONS, TUNING)
+"""What a server makes when the store is there: without it, a store was lost."""
 _AGAIN = "`trunkline check` says more; go back to a backup"
 
 
@@ -52,13 +54,13 @@ def examine(folder: Path, *, new_store: bool = False) -> None:
     _check_lock(folder)
     path = (folder / FILE).resolve()
     if not path.exists() or path.stat().st_size == 0:
-        left = [name for name in (JOURNAL, RESERVE, *_FOLDERS[:2]) if _is_left(folder / name)]
+        left = [name for name in (JOURNAL, *_SIGNS) if _is_left(folder / name)]
         empty = "is empty" if path.exists() else "is missing"
     else:
         _check_header(path)
         if _holds_store(path, folder):
             return
-        left = [name for name in (RESERVE, *_FOLDERS[:2]) if _is_left(folder / name)]
+        left = [name for name in _SIGNS if _is_left(folder / name)]
         empty = "holds no table"
     if left and not new_store:
         raise StoreMissing(
@@ -200,10 +202,14 @@ def _check_header(path: Path) -> None:
 
 
 def journal_is_sound(journal: Path) -> bool:
-    """Says whether a journal is empty, or has a header whose checksum is right."""
+    """Says whether a journal is empty, or has a header whose checksum is right.
+
+    SQLite syncs the header before it writes what follows, so that a power failure leaves half of
+    one, or zeros in its place, only where nothing follows.
+    """
     with journal.open("rb") as file:
-        header = file.read(32)
-    if len(header) < 32 or not any(header):  # as a power failure leaves one that was just begun
+        header, more = file.read(32), file.read(1)
+    if len(header) < 32 or not (any(header) or more):
         return True
     order = {0x377F0682: "little", 0x377F0683: "big"}.get(int.from_bytes(header[:4], "big"))
     if order is None:

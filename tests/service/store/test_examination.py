@@ -20,10 +20,13 @@ from service.check import check_main
 from service.errors import DataDirectoryUnreadable, StartupError, StoreMissing
 from service.serve import serve_main
 from service.store import Database
+from service.store.page_key import page_key
 from tests.service.store.records import add_examples, add_version, example, new_head
 
 STORE, JOURNAL, INDEX = "trunkline.db", "trunkline.db-wal", "trunkline.db-shm"
 NOBODY = 65534
+SMALL = 4096
+"""Bytes of a store without tables."""
 
 pytestmark = pytest.mark.usefixtures("own_logging")
 
@@ -43,6 +46,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     database = Database(folder)
     database._enqueue(fill).result()
     database.close()
+    page_key(folder)
     rows = folder / "activations" / ("0" * 64) / "uid-cut"
     rows.mkdir(parents=True)
     (rows / "000000.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
@@ -73,6 +77,10 @@ def write(name: str, at: int, data: bytes) -> Damage:
 
 def cut(name: str, size: int) -> Damage:
     return lambda folder: os.truncate(folder / name, size)
+
+
+def zeros(name: str) -> Damage:
+    return lambda folder: write(name, 0, bytes((folder / name).stat().st_size))(folder)
 
 
 def put(name: str, data: bytes) -> Damage:
@@ -167,6 +175,17 @@ def of_another_program(folder: Path) -> None:
     sql("CREATE TABLE bookmarks (url)")(folder)
 
 
+def only_the_key(folder: Path) -> None:
+    """Leaves what is left of a lost store where the reserve was given away, and nothing was tuned.
+
+    One without tables may be there.
+    """
+    shutil.rmtree(folder / "activations")
+    os.truncate(folder / "reserve", 0)
+    if (folder / STORE).stat().st_size > SMALL:
+        (folder / STORE).unlink()
+
+
 REFUSED: dict[str, tuple[Damage, str]] = {
     "the folder is a file": (the_folder_by_a_file, "it is no folder"),
     "the parent is a file": (its_parent_by_a_file, "it cannot be made: Not a directory"),
@@ -186,6 +205,9 @@ REFUSED: dict[str, tuple[Damage, str]] = {
     "cut to a page": (cut(STORE, 4096), "is damaged"),
     "cut in the midst": (cut(STORE, 40_000), "is damaged"),
     "garbage journal": (both(crash, write(JOURNAL, 0, b"\xff" * 32)), "as a journal"),
+    "zeros in the journal's head": (both(crash, write(JOURNAL, 0, b"\0" * 32)), "as a journal"),
+    "zeros in the journal's page": (both(crash, write(JOURNAL, 0, b"\0" * 4096)), "as a journal"),
+    "zeros in all of the journal": (both(crash, zeros(JOURNAL)), "as a journal"),
     "a bit of the journal's head": (both(crash, write(JOURNAL, 20, b"\xff")), "as a journal"),
     "a later release": (sql("UPDATE alembic_version SET version_num = '9999'"), "schema 9999"),
     "a later release, killed": (
@@ -206,7 +228,15 @@ REFUSED: dict[str, tuple[Damage, str]] = {
     "no store": (without(STORE), f"{STORE} in"),
     "empty store": (cut(STORE, 0), "is empty, although"),
     "store without tables": (empty_of_tables, "holds no table, although"),
-    "journal without store": (both(crash, without(STORE)), f"({JOURNAL}, reserve, activations)"),
+    "journal without store": (
+        both(crash, without(STORE)),
+        f"({JOURNAL}, reserve, page-tokens.key, activations)",
+    ),
+    "only the key of a store": (only_the_key, "(page-tokens.key)"),
+    "only the key and a store without tables": (
+        both(empty_of_tables, only_the_key),
+        "(page-tokens.key)",
+    ),
 }
 
 
