@@ -404,6 +404,59 @@ def test_damaged_pages_are_found(data_dir: Path, found: Found) -> None:
     assert "integrity" in {finding["check"] for finding in found(data_dir)}
 
 
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ("garbage in the list", "freelist"),
+        ("a list that is lost", "is never used"),
+        ("a page of a table in the list", "2nd reference to page"),
+    ],
+)
+def test_free_pages_that_are_damaged_are_found(
+    damage: str, words: str, data_dir: Path, found: Found
+) -> None:
+    file = data_dir / "trunkline.db"
+    with closing(sqlite3.connect(file, isolation_level=None)) as database:
+        database.execute("CREATE TABLE filler (bytes)")
+        database.execute("INSERT INTO filler VALUES (zeroblob(100000))")
+        database.execute("DROP TABLE filler")
+        (used,) = database.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'heads'"
+        ).fetchone()
+        (size,) = database.execute("PRAGMA page_size").fetchone()
+    raw = bytearray(file.read_bytes())
+    trunk = size * (int.from_bytes(raw[32:36], "big") - 1)
+    assert trunk > 0
+    if damage == "garbage in the list":
+        raw[trunk : trunk + size] = b"\xff" * size
+    elif damage == "a list that is lost":
+        raw[32:40] = bytes(8)
+    else:
+        raw[trunk + 8 : trunk + 12] = used.to_bytes(4, "big")
+    file.write_bytes(raw)
+    findings = found(data_dir)
+    assert {finding["check"] for finding in findings} == {"integrity"}
+    assert any(words in finding["words"] for finding in findings)
+    assert all("VACUUM INTO" in finding["remedy"] for finding in findings)
+    assert len(findings) <= 100
+
+
+def test_each_table_that_cannot_be_read_is_named(data_dir: Path, found: Found) -> None:
+    file = data_dir / "trunkline.db"
+    with closing(sqlite3.connect(file)) as database:
+        roots = database.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name IN ('embeddings', 'tails')"
+        ).fetchall()
+        (size,) = database.execute("PRAGMA page_size").fetchone()
+    with file.open("r+b") as store:
+        for (root,) in roots:
+            store.seek((root - 1) * size)
+            store.write(b"\xff" * size)
+    words = [finding["words"] for finding in found(data_dir) if finding["check"] == "integrity"]
+    assert any("table embeddings: " in line for line in words)
+    assert any("table tails: " in line for line in words)
+
+
 def test_file_that_is_no_store_is_found(tmp_path: Path, found: Found) -> None:
     (tmp_path / "trunkline.db").write_bytes(b"no database at all" * 300)
     assert {finding["check"] for finding in found(tmp_path)} == {"schema", "integrity"}
