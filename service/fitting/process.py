@@ -69,6 +69,7 @@ class FitProcess:
             await child.send([header_frame, *parts])
             return await _receive(child, progress)
         except FitterDied as error:
+            self._child = None  # one that was killed while it waits for a disk may not have ended
             if self._closed:
                 raise _closed() from error
             raise

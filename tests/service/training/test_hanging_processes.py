@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from asyncio.subprocess import Process
 from collections.abc import Awaitable, Callable
 
 import psutil
 import pytest
 
 from service.errors import Unavailable
+from service.subprocesses import process
 from service.subprocesses.process import Child
 from tests.service.child_processes import children_running
 from tests.service.server import HEAD, LABELS, InProcessServer, StartServer
@@ -110,3 +112,25 @@ async def test_training_that_hangs_is_cancelled_at_once_and_a_head_with_one_is_d
     pid, _ = await begin()
     await server.ask("DeleteHead", heads_pb2.DeleteHeadRequest(name=HEAD))
     assert not psutil.pid_exists(pid)
+
+
+async def test_process_that_a_disk_keeps_from_ending_is_not_used_again(
+    server: InProcessServer,
+    stop_next: Callable[[float], Stopped],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(process, "END_SECONDS", 0.01)
+    await server.create()
+    await server.add(LABELS)
+    stopped = stop_next(0.2)
+    with monkeypatch.context() as patch:
+        patch.setattr(Process, "kill", lambda _: None)
+        failed = await server.train()
+    assert "gave no sign of life" in failed.error_message
+    kept = psutil.Process(await stopped.wait())
+    try:
+        assert kept.status() == psutil.STATUS_STOPPED
+        assert (await server.train()).version == 1
+    finally:
+        kept.kill()
+        await asyncio.to_thread(kept.wait, 60)
