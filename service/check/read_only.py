@@ -21,6 +21,9 @@ _NO_SERVER = "mode=ro&immutable=1"
 _CRASHED_OR_LIVE = "mode=ro&readonly_shm=1"
 _LIVE = "mode=ro"
 
+IS_UTF8 = "is_utf8"
+"""Of SQL, on a blob: whether it is the bytes of a text."""
+
 
 @contextmanager
 def open_read_only(folder: Path) -> Iterator[Connection]:
@@ -80,9 +83,20 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _open(path: Path, how: str) -> sqlite3.Connection:
     address = f"file:{quote(str(path.absolute()))}?{how}"
     try:
-        return sqlite3.connect(address, uri=True, timeout=BUSY_TIMEOUT_SECONDS)
+        connection = sqlite3.connect(address, uri=True, timeout=BUSY_TIMEOUT_SECONDS)
     except sqlite3.Error as error:
         raise _unreadable(path.parent, str(error), "a store that can be read") from error
+    # One damaged text is to be found, and to hide nothing else.
+    connection.text_factory = lambda data: data.decode(errors="replace")
+    connection.create_function(IS_UTF8, 1, _is_utf8, deterministic=True)
+    return connection
+
+
+def _is_utf8(data: bytes | None) -> bool:
+    try:
+        return data is None or data.decode() is not None
+    except UnicodeDecodeError:
+        return False
 
 
 def _unreadable(folder: Path, why: str, limit: str) -> DataDirectoryUnreadable:

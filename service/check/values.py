@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 
-from sqlalchemy import Column, ColumnElement, Float, LargeBinary, String, Table, func, select
+from sqlalchemy import Column, ColumnElement, Float, LargeBinary, String, Table, cast, func, select
 
 from adapters import AdapterError, HeadSpec
 from service.check.findings import RESTORE, Finding, Store
+from service.check.read_only import IS_UTF8
 from service.store import schema
 from service.store.jobs import UNFINISHED
+
+_ENDED = "start the server, which ends all but one of them"
 
 
 def values(store: Store) -> Iterator[Finding]:
@@ -27,7 +31,7 @@ def values(store: Store) -> Iterator[Finding]:
 
 
 def specs(store: Store) -> Iterator[Finding]:
-    """Finds settings that cannot be read, of heads and of trainings that have not ended."""
+    """Finds settings of heads and of waiting trainings that cannot be read; two that wait."""
     heads, jobs, named = schema.heads.c, schema.jobs.c, store.heads_by_uid()
     of_heads = store.connection.execute(select(heads.uid, heads.spec)).all()
     waiting = jobs.state.in_(UNFINISHED)
@@ -39,11 +43,17 @@ def specs(store: Store) -> Iterator[Finding]:
             except (ValueError, TypeError, AttributeError, AdapterError) as error:
                 resource = named[uid].resource if uid in named else ""
                 yield Finding(f"{whose} spec cannot be read: {error}", RESTORE, resource)
+    for uid, count in Counter(uid for uid, _ in of_jobs).items():
+        if count > 1:
+            resource = named[uid].resource if uid in named else ""
+            yield Finding(f"{count} trainings wait, where one may", _ENDED, resource)
 
 
 def _is_odd(column: Column[object]) -> ColumnElement[bool]:
-    kind = func.typeof(column)
-    return column.is_not(None) & kind.not_in(_kinds(column))
+    odd = func.typeof(column).not_in(_kinds(column))
+    if isinstance(column.type, String):
+        odd |= getattr(func, IS_UTF8)(cast(column, LargeBinary)) == 0
+    return column.is_not(None) & odd
 
 
 def _kinds(column: Column[object]) -> tuple[str, ...]:

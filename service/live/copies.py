@@ -8,11 +8,12 @@ from dataclasses import replace
 from service.concurrency.tasks import UninterruptedTasks
 from service.config import ServerSettings
 from service.embedding.backfill import EmbeddingBackfill
-from service.errors import Aborted, NotFound, PreconditionFailed
+from service.errors import Aborted, NotFound, PreconditionFailed, StoredDataDamaged
 from service.live.cache import CachedCopy, LiveCache, Snapshot
 from service.live.live_copy import LiveCopy
 from service.live.status import LiveStatus
 from service.live.steps import Steps
+from service.logs import get_logger
 from service.metrics import Metrics
 from service.serving.head_cache import HeadCache, LoadedHead
 from service.store import Database
@@ -21,6 +22,8 @@ from service.store.head_records import HeadRecord
 
 ATTEMPTS = 5
 """To get hold of a copy that nobody changes at the same time."""
+
+log = get_logger(__name__)
 
 
 class LiveCopies:
@@ -54,7 +57,11 @@ class LiveCopies:
 
     async def start(self) -> None:
         """Learns what the last server left unlearned, one head after the other, beside the rest."""
-        heads = await self._database.read(stored_live.heads_with_unscored)
+        try:
+            heads = await self._database.read(stored_live.heads_with_unscored)
+        except StoredDataDamaged:
+            log.exception("live copies learn what is left only when they are needed")
+            return
         self._leftovers = asyncio.create_task(self._learn_leftovers(heads), name="live-leftovers")
 
     def notify(self, head: HeadRecord) -> None:

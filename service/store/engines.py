@@ -97,7 +97,9 @@ def lacks_room(error: BaseException) -> bool:
 
 
 def is_damage(error: BaseException) -> bool:
-    """Says whether the store's own bytes are wrong."""
+    """Says whether the store's own bytes are wrong, a text's that is no UTF-8 included."""
+    if "decode to UTF-8" in words_of(error):  # Python says that, and gives no code
+        return True
     return _code(error) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 

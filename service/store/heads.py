@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, case, delete, func, insert, select, update
 
-from service.errors import AlreadyExists, NotFound
+from service.errors import AlreadyExists, NotFound, StoredDataDamaged
 from service.store import schema
 from service.store.embeddings import delete_embeddings, delete_unneeded
 from service.store.feedback_states import FeedbackState
@@ -225,7 +225,15 @@ def delete_head(
 
 
 def _head(values: Mapping[Any, Any]) -> HeadRecord:
-    return HeadRecord(**{**values, "spec": json.loads(values["spec"])})
+    try:
+        return HeadRecord(**{**values, "spec": dict(json.loads(values["spec"]))})
+    except (ValueError, TypeError) as error:
+        resource = f"tenants/{values['tenant']}/heads/{values['name']}"
+        raise StoredDataDamaged(
+            f"head: the stored spec of {resource} cannot be read: {error}",
+            field="head",
+            value=resource,
+        ) from error
 
 
 def _primary_key(key: Any) -> int:

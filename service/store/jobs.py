@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, Integer, delete, insert, literal_column, select, update
+from sqlalchemy.exc import DatabaseError
 
-from service.errors import Aborted, NotFound
-from service.store import schema
+from service.errors import Aborted, NotFound, StoredDataDamaged
+from service.store import engines, schema
 from service.store.embeddings import truncated_digests
 from service.store.example_sets import without_embedding
 from service.store.examples import store_vectors
@@ -41,6 +42,9 @@ class JobState(StrEnum):
 
 
 UNFINISHED = (JobState.QUEUED, JobState.RUNNING)
+
+_row_number = literal_column("jobs.rowid", Integer)
+"""SQLite's own number of a row, which can be read whatever is in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +164,54 @@ def unfinished_jobs(connection: Connection) -> list[JobRecord]:
     return [_job(row) for row in rows]
 
 
+def damaged_jobs(
+    connection: Connection, read_spec: Callable[[dict[str, Any]], object]
+) -> dict[int, str]:
+    """Returns why unfinished jobs cannot be resumed, by the numbers of their rows.
+
+    Args:
+        read_spec: raises something for a spec that makes no sense.
+
+    Raises:
+        sqlalchemy.exc.DatabaseError: the store cannot be read, for no damage to a row.
+    """
+    rows = connection.scalars(
+        select(_row_number).select_from(schema.jobs).where(schema.jobs.c.state.in_(UNFINISHED))
+    ).all()
+    found: dict[int, str] = {}
+    heads: set[str] = set()
+    for row in rows:
+        try:
+            job = _job(connection.execute(select(schema.jobs).where(_row_number == row)).one())
+            read_spec(job.spec)
+            require_head(connection, job.head_uid)
+            if job.head_uid in heads:
+                found[row] = f"training: {job.id} is not the only one of its head"
+            heads.add(job.head_uid)
+        except NotFound:
+            found[row] = "training: it cannot be resumed, as its head is not there"
+        except Exception as error:  # what reads damaged values raises nearly anything
+            if isinstance(error, DatabaseError) and not engines.is_damage(error):
+                raise
+            found[row] = f"training: it cannot be resumed, as what is stored is damaged: {error}"
+    return found
+
+
+def end_damaged_jobs(connection: Connection, why: Mapping[int, str]) -> None:
+    """Ends jobs that cannot be resumed; see `damaged_jobs`."""
+    for row, words in why.items():
+        connection.execute(
+            update(schema.jobs)
+            .where(_row_number == row)
+            .values(
+                state=JobState.FAILED,
+                error_code="INTERNAL",
+                error_message=words,
+                ended_at=time.time(),
+            )
+        )
+
+
 def mark_running(connection: Connection, uid: str, job_id: str) -> JobRecord:
     """Records that the fit has begun."""
     return _set(connection, uid, job_id, state=JobState.RUNNING)
@@ -270,5 +322,12 @@ def _forget_old_jobs(connection: Connection, uid: str) -> None:
 
 def _job(row: Any) -> JobRecord:
     values = dict(row._mapping)
-    values |= {"state": JobState(values["state"]), "spec": json.loads(values["spec"])}
+    try:
+        values |= {"state": JobState(values["state"]), "spec": dict(json.loads(values["spec"]))}
+    except (ValueError, TypeError) as error:
+        raise StoredDataDamaged(
+            f"training: what is stored of {values['id']} cannot be read: {error}",
+            field="name",
+            value=values["id"],
+        ) from error
     return JobRecord(**values)

@@ -51,7 +51,12 @@ class TrainingJobs:
         self._closed = False
 
     async def start(self) -> None:
-        """Resumes the jobs that the last server left unfinished."""
+        """Resumes the jobs that the last server left unfinished; ends those that are damaged."""
+        damaged = await self._database.read(stored_jobs.damaged_jobs, adapters.HeadSpec.from_json)
+        if damaged:
+            for words in damaged.values():
+                log.error("a training is damaged and fails", reason=words)
+            await self._database.write(stored_jobs.end_damaged_jobs, damaged)
         jobs = await self._database.read(stored_jobs.unfinished_jobs)
         await self._tails.remove_stale([job.id for job in jobs])
         for job in jobs:

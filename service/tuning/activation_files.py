@@ -182,9 +182,13 @@ def read_layout(path: Path) -> dict[str, dict[str, Any]]:
         if 8 + size > total:
             raise ValueError(f"{path.name} is cut off")
         layout: dict[str, dict[str, Any]] = json.loads(file.read(size))
-    layout.pop("__metadata__", None)
-    if 8 + size + max(form["data_offsets"][1] for form in layout.values()) > total:
-        raise ValueError(f"{path.name} is cut off")
+    try:
+        layout.pop("__metadata__", None)
+        end = max(form["data_offsets"][1] for form in layout.values())
+        if 8 + size + end > total:
+            raise ValueError(f"{path.name} is cut off")
+    except (AttributeError, LookupError, TypeError) as error:
+        raise ValueError(f"{path.name} has a header of another kind") from error
     return layout
 
 

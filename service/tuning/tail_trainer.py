@@ -22,9 +22,10 @@ from service.config import ServerSettings
 from service.embedding.backfill import EmbeddingBackfill
 from service.embedding.head_backbones import head_backbone
 from service.embedding.view_embeddings import ViewEmbeddings
-from service.errors import Aborted, PreconditionFailed
+from service.errors import Aborted, PreconditionFailed, StoredDataDamaged
 from service.extraction import BackboneInfo, Extractor, TailRef
 from service.fitting.trainer import Trainer, labelled_rows, named_groups, stored_report
+from service.logs import get_logger
 from service.store import Database, example_sets
 from service.store import examples as stored_examples
 from service.store.example_sets import LabelledSet
@@ -43,6 +44,8 @@ ATTEMPTS = 3
 
 ACTIVATION_SHARE = 0.2
 """Of the work; the rest is tuning."""
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +140,12 @@ class TailTrainer:
         await files.threads.run(files.drop, uid)
 
     async def _retain(self, uid: str) -> None:
-        digests = await self._database.read(stored_examples.all_digests, uid)
         files = self._parts.activations.files
-        await files.threads.run(files.retain, uid, digests)
+        try:
+            digests = await self._database.read(stored_examples.all_digests, uid)
+            await files.threads.run(files.retain, uid, digests)
+        except (StoredDataDamaged, OSError):  # what is left is looked through at the next start
+            log.exception("activations of examples that are gone could not be deleted", head=uid)
 
     async def _tune(
         self,
