@@ -11,7 +11,8 @@ import errno
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from service.logs import get_logger
@@ -29,6 +30,8 @@ log = get_logger(__name__)
 class Reserve:
     """A file that takes up room; its methods may be called from any thread.
 
+    They wait for the disk. Its properties do not: they say what was seen last.
+
     Args:
         path: of the file; its folder is there.
         nbytes: how large it shall be. It takes no more than half of what is free.
@@ -39,31 +42,34 @@ class Reserve:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         self._lock = threading.RLock()
         self._full = self._closed = False
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-reserve")
+        self._looking: Future[None] | None = None
         free = os.statvfs(path)
-        here = os.fstat(self._file).st_size
+        here = self._measure()
         self._size = min(nbytes, here + free.f_bavail * free.f_frsize // 2)
         self._size = max(self._size - self._size % STEP, min(here, nbytes))
 
     @property
     def nbytes(self) -> int:
-        """How large it is now."""
-        return self._path.stat().st_size
+        """How large it was when it was last looked at."""
+        return self._nbytes
 
     @property
     def full(self) -> bool:
-        """Whether the disk is full; looks anew where it was."""
-        if self._full and self._lock.acquire(blocking=False):
-            try:
-                if not self._closed:
-                    self.check()
-            finally:
-                self._lock.release()
+        """Whether the disk was full when it was last looked at; if so, a thread looks anew.
+
+        So whoever asks again is told that there is room, and nobody waits for a disk that stalls.
+        """
+        if self._full and (self._looking is None or self._looking.done()):
+            with suppress(RuntimeError):  # it is closed
+                self._looking = self._thread.submit(self._look)
         return self._full
 
     def check(self) -> OSError | None:
         """Takes up room again, and returns why there is none beside it; None if there is."""
         with self._lock:
             reason = self._fill() or self._probe()
+            self._measure()
             if reason is None and self._full:
                 self._full = False
                 log.info("there is room on the disk again", folder=str(self._path.parent))
@@ -82,6 +88,7 @@ class Reserve:
         """Gives the room to whatever is done in the block, and takes it up again."""
         with self._lock:
             os.ftruncate(self._file, 0)
+            self._measure()
             try:
                 yield
             finally:
@@ -91,15 +98,29 @@ class Reserve:
         """Closes the file; it stays, for the next start."""
         with self._lock:
             self._closed = True
-            os.close(self._file)
+        self._thread.shutdown()
+        os.close(self._file)
+
+    def _look(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            try:
+                self.check()
+            except OSError:
+                log.exception("the room on the disk could not be looked at")
+
+    def _measure(self) -> int:
+        self._nbytes = os.fstat(self._file).st_size
+        return self._nbytes
 
     def _fill(self) -> OSError | None:
-        for start in range(self.nbytes, self._size, STEP):
+        for start in range(self._measure(), self._size, STEP):
             try:
                 os.posix_fallocate(self._file, start, min(STEP, self._size - start))
             except OSError as error:
                 return error
-        if self.nbytes > self._size:  # the setting is lower than it was
+        if self._measure() > self._size:  # the setting is lower than it was
             os.ftruncate(self._file, self._size)
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -84,10 +85,9 @@ class TuningProcess:
 
     async def remove_stale(self, jobs: Collection[str]) -> None:
         """Deletes the folders of all other jobs."""
-        if self._folder.is_dir():
-            for folder in sorted(self._folder.iterdir()):
-                if folder.name not in jobs:
-                    await self.delete(folder.name)
+        for name in await self._files.run(_names, self._folder):
+            if name not in jobs:
+                await self.delete(name)
 
     async def _work(
         self, settings: dict[str, Any], make_views: MakeViews, progress: Progress
@@ -96,6 +96,10 @@ class TuningProcess:
             "service.tuning.worker", self._threads, "the tuning process", self._silence_seconds
         ) as child:
             await _listen(child, settings, make_views, progress)
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder)) if folder.is_dir() else []
 
 
 async def _listen(

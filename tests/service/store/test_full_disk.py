@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -15,9 +17,11 @@ from sqlalchemy import Connection
 from service.errors import DataDirectoryUnreadable, StoreFull
 from service.store import Database, examples
 from service.store.heads import delete_head
+from service.store.reserve import Reserve
 from tests.service.disk_limits import files_up_to
 from tests.service.server import HEAD, InProcessServer, import_request, texts
 from tests.service.store.records import add_examples, example, new_head
+from tests.service.store.stalling import StalledDisk
 from trunkline.digest import text_digest
 from trunkline.v1 import heads_pb2
 
@@ -137,10 +141,49 @@ async def test_server_on_a_full_disk_predicts_says_so_and_recovers(
         assert server.application.readiness.detail().startswith("the disk is full")
         assert "trunkline_disk_full 1.0" in metrics(server)
         assert server.application.readiness.ready
+    await asyncio.to_thread(looked, server.application._database.reserve)
+    server.application.readiness.detail()  # whoever asks has a thread look again
+    await asyncio.to_thread(looked, server.application._database.reserve)
     assert "trunkline_disk_full 0.0" in metrics(server)
     assert server.application.readiness.detail() == ""
     await server.create("tenants/acme/heads/second")
     await server.ask("DeleteHead", heads_pb2.DeleteHeadRequest(name=HEAD))
+
+
+def looked(reserve: Reserve) -> None:
+    """Waits until the thread that looks at the disk has nothing to do."""
+    reserve._thread.submit(lambda: None).result(60)
+
+
+async def test_disk_that_is_full_and_then_stalls_holds_up_neither_readiness_nor_metrics(
+    server: InProcessServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reserve, disk = server.application._database.reserve, StalledDisk()
+    with files_up_to(4096), pytest.raises(StoreFull):
+        await server.create("tenants/acme/heads/second")
+    loop_thread, real = threading.get_ident(), os.posix_fallocate
+
+    def allocate(descriptor: int, offset: int, size: int) -> None:
+        assert threading.get_ident() != loop_thread, "the event loop waits for the disk"
+        disk.stall()
+        real(descriptor, offset, size)
+
+    def size_of(path: Path) -> os.stat_result:
+        raise AssertionError(f"{path} is looked at by the event loop")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", allocate)
+        patch.setattr(Path, "stat", size_of)
+        for _ in range(3):
+            assert server.application.readiness.detail().startswith("the disk is full")
+            assert "trunkline_disk_full 1.0" in metrics(server)
+        await disk.stalls()
+        disk.go_on()
+        await asyncio.to_thread(looked, reserve)
+        assert server.application.readiness.detail() == ""
+        assert "trunkline_disk_full 0.0" in metrics(server)
+        assert "trunkline_disk_reserve_bytes 1.048576e+06" in metrics(server)
+    assert reserve.nbytes == (server.application._data_dir / "reserve").stat().st_size
 
 
 def metrics(server: InProcessServer) -> str:
