@@ -71,7 +71,10 @@ class ActivationFiles:
         self.threads = FileThreads("activations")
         self._lock = threading.Lock()
         for part in folder.rglob(f"*{PART}"):
-            part.unlink()
+            try:
+                part.unlink()
+            except OSError as error:
+                log.warning("what a crash left stays", path=str(part), reason=error.strerror)
 
     def folder(self, key: Key) -> Path:
         """Returns the folder with the rows of a key."""

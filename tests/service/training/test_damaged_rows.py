@@ -64,6 +64,7 @@ def damage(folder: Path) -> None:
     rows.mkdir(parents=True)
     (rows / "000000.safetensors").write_bytes(bytes([7, *bytes(7)]) + b'{"a":1}')
     (rows / "000001.safetensors").mkdir()
+    (rows / "000002.safetensors.part").mkdir()
 
 
 async def test_server_starts_on_damaged_rows_and_serves_all_else(
