@@ -210,12 +210,14 @@ class Forecast:
         Args:
             waiting: rows that wait for the backbone.
         """
-        last = self._passes.batch_seconds(now)
+        last = self._last_pass(place, now)
+        of_all = place.work[self.passing]
+        cost = of_all.cost / of_all.rows
         undecoded = {stage: left for stage, left in place.left.items() if stage != self.passing}
         rows = waiting + sum(left.rows for left in undecoded.values())
         return max(
-            self.passing.seconds(rows, math.inf, now),
-            self.passing.seconds(waiting, math.inf, now) + last,
+            self.passing.seconds(rows, rows * cost, now),
+            self.passing.seconds(waiting, waiting * cost, now) + last,
             *(
                 stage.seconds(max(left.rows - stage.max_rows, 0), left.cost, now) + last
                 for stage, left in undecoded.items()
@@ -255,9 +257,10 @@ class Forecast:
             return promised
         seconds, for_row = self._seconds(place, now, more=not promised)
         if not promised:
-            seconds += PAD * self._passes.batch_seconds(now)
+            seconds += PAD * self._last_pass(place, now)
         over = seconds - place.available
-        if over > 0 and not (promised and self._make_way(place, over / for_row)):
+        # Without a pace, what is too late for its pass alone is found so at the queue.
+        if over > 0 and for_row and not (promised and self._make_way(place, over / for_row)):
             raise self.refusal(place, now)
         return promised
 
@@ -288,9 +291,18 @@ class Forecast:
         for stage, work in place.work.items():
             rows, cost = stage.ahead(place.tenant, work.rows, work.cost, more=more)
             passed = stage.seconds(rows, cost, now)
-            last = 0.0 if stage is self.passing else self._passes.batch_seconds(now)
+            last = 0.0 if stage is self.passing else self._last_pass(place, now)
             seconds, for_row = max(seconds, passed + last), max(for_row, passed / rows)
         return seconds, for_row
+
+    def _last_pass(self, place: Place, now: float) -> float:
+        """Returns what a pass takes that ends a request; 0 while nothing is known.
+
+        It is full of rows such as the request's, if those are smaller than those seen.
+        """
+        work, rows = place.work[self.passing], self.passing.max_rows
+        alike = self._passes.seconds(rows, rows * work.cost / work.rows, now)
+        return min(self._passes.batch_seconds(now), alike or 0.0)
 
     def _work(self, rows: Sequence[RowWork]) -> dict[Stage, _Work]:
         work: dict[Stage, _Work] = {}

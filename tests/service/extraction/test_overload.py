@@ -163,6 +163,21 @@ def test_change_of_the_inputs_size_refuses_nothing_that_can_be_done(
     on_site(LETTERS, test)
 
 
+@pytest.mark.parametrize("rows", [1, 8])
+def test_small_inputs_after_large_ones_are_admitted_though_they_fill_no_batch(rows: int) -> None:
+    async def test(site: Site) -> None:
+        warm = [texts_of(8, 200, f"{i}-") for i in range(20)]
+        await asyncio.gather(*(site.ask("acme", request, 60.0) for request in warm))
+        asked = []
+        for i in range(60):  # half of the capacity
+            asked.append(asyncio.create_task(site.ask("acme", texts_of(rows, name=f"{i}+"), 0.1)))
+            await asyncio.sleep(rows * 0.004)
+        await asyncio.gather(*asked)
+        assert site.seen.outcomes == {"answered": 80}
+
+    on_site(LETTERS, test)
+
+
 def test_stall_of_a_pass_does_not_refuse_what_can_be_done_afterwards() -> None:
     async def test(site: Site) -> None:
         stalled = replace(IMAGES, row=5.0)
