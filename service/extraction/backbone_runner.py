@@ -108,7 +108,9 @@ class BackboneRunner:
             semaphore=self._passes.semaphore,
             seconds_needed=_seconds_to_pass,
         )
-        self._passing = Stage(self._batching.pace, limits.concurrency, limits.max_rows)
+        self._passing = Stage(
+            self._batching.pace, limits.concurrency, limits.max_rows, limits.turn_rows
+        )
         self._quick, self._slow = self._decoding.stages()
         self._forecasts = {
             decoding: Forecast(decoding, self._passing, self._batching.passes)
@@ -265,6 +267,7 @@ class BackboneRunner:
                 work=raw.cost,
                 demand=demand,
                 request=place,
+                first=place.promised,
             )
         finally:
             place.passed(self._passing, raw.cost)
@@ -283,7 +286,12 @@ class BackboneRunner:
             place.passed(self._passing, work.passing_cost)  # it has nothing to do there
         try:
             return await self._decoding.submit(
-                place.tenant, raw, cost=work.decoding_cost, demand=demand, request=place
+                place.tenant,
+                raw,
+                cost=work.decoding_cost,
+                demand=demand,
+                request=place,
+                first=place.promised,
             )
         finally:
             place.passed(work.decoding, work.decoding_cost)
@@ -300,7 +308,9 @@ class BackboneRunner:
             return 0.0
         now = asyncio.get_running_loop().time()
         forecast = self.forecast(request.work)
-        return seconds + forecast.seconds_after_decoding(request, self._batching.waiting, now)
+        ahead = self._batching.ahead(request.tenant, request, first=request.promised)
+        seconds += forecast.seconds_after_decoding(request, *ahead, now)
+        return request.expect(seconds, now)
 
     async def _make_cut_ready(self) -> None:
         """Runs the backbone in two parts once, before it does so in a batch with rows of others.
@@ -364,4 +374,6 @@ class BackboneRunner:
 
 def _seconds_to_pass(request: object, seconds: float) -> float:
     assert isinstance(request, Place)
-    return 0.0 if request.trial else seconds
+    if request.trial:
+        return 0.0
+    return request.expect(seconds, asyncio.get_running_loop().time())

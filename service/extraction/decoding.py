@@ -109,7 +109,7 @@ class DecodeQueue(Generic[T, R]):
     def stages(self) -> tuple[Stage, Stage]:
         """Returns what forecasts count in: the stage of what is quick, and that of what is slow."""
         return (
-            Stage(self._quick.pace, self._threads.count, DECODE_ROWS),
+            Stage(self._quick.pace, self._threads.count, DECODE_ROWS, TURN_ROWS),
             Stage(self._slow.pace, 1, 1, apart=True),
         )
 
@@ -122,6 +122,7 @@ class DecodeQueue(Generic[T, R]):
         deadline: float | None = None,
         demand: Demand | None = None,
         request: object = None,
+        first: bool = False,
     ) -> R:
         """Decodes one item.
 
@@ -130,7 +131,7 @@ class DecodeQueue(Generic[T, R]):
 
         Args:
             cost: nanoseconds that it takes.
-            demand, request: as of `Batcher.submit`.
+            demand, request, first: as of `Batcher.submit`.
 
         Raises:
             DeadlineExceeded: the deadline passed before it was begun.
@@ -142,7 +143,9 @@ class DecodeQueue(Generic[T, R]):
         row = _Row(item, demand)
         batcher = self._slow if is_slow(cost) else self._quick
         try:
-            return await batcher.submit(tenant, row, cost=cost, demand=demand, request=request)
+            return await batcher.submit(
+                tenant, row, cost=cost, demand=demand, request=request, first=first
+            )
         except asyncio.CancelledError:
             row.cancelled = True
             raise

@@ -41,11 +41,21 @@ class Stage:
         pace: of its batches, from one to the next.
         concurrency: batches at once.
         max_rows: of a batch.
+        turn_rows: of one request, before it is another tenant's turn.
         apart: what waits here has no place in the stages after it until it has passed this one.
     """
 
-    def __init__(self, pace: Pace, concurrency: int, max_rows: int, *, apart: bool = False) -> None:
+    def __init__(
+        self,
+        pace: Pace,
+        concurrency: int,
+        max_rows: int,
+        turn_rows: int = 1,
+        *,
+        apart: bool = False,
+    ) -> None:
         self.max_rows = max_rows
+        self._turn_rows = turn_rows
         self.apart = apart
         self._pace = pace
         self._concurrency = concurrency
@@ -68,23 +78,28 @@ class Stage:
         """Returns how many rows of a tenant have it before them."""
         return self._work[tenant].rows if tenant in self._work else 0
 
-    def ahead(self, tenant: str, rows: int, cost: int, *, more: bool) -> tuple[int, int]:
+    def ahead(self, tenant: str, rows: int, cost: int, *, newcomer: bool) -> tuple[float, float]:
         """Returns rows and cost that leave no later than the last of these rows.
 
-        Those are the tenant's own, and of each other tenant as much as of this one, for so the fair
-        queues share.
+        Those are the tenant's own, of each other tenant as much as of this one, for so the fair
+        queues share, and half a turn: that is what is left of the one under way, on average.
 
         Args:
-            more: whether each other tenant is to have one more request like this one.
+            newcomer: was promised nothing. Then each other tenant is to have one more request like
+                this one, and turns are ended before it is the turn of this tenant.
         """
-        more_rows, more_cost = (rows, cost) if more else (0, 0)
+        more_rows, more_cost = (rows, cost) if newcomer else (0, 0)
         mine = self._work.get(tenant, _Work())
         all_rows, all_cost = mine.rows + rows, mine.cost + cost
         others = [work for name, work in self._work.items() if name != tenant]
-        return (
-            all_rows + sum(min(work.rows + more_rows, all_rows) for work in others),
-            all_cost + sum(min(work.cost + more_cost, all_cost) for work in others),
-        )
+        shared_rows = sum(min(work.rows + more_rows, all_rows) for work in others)
+        shared_cost = sum(min(work.cost + more_cost, all_cost) for work in others)
+        behind = sum(work.rows for work in others) - shared_rows
+        turn = turn_cost = 0.0
+        if newcomer and behind > 0:
+            turn = min(self._turn_rows / 2, behind)
+            turn_cost = max(sum(work.cost for work in others) - shared_cost, 0) * turn / behind
+        return all_rows + shared_rows + turn, all_cost + shared_cost + turn_cost
 
     def seconds(self, rows: float, cost: float, now: float) -> float:
         """Returns how long so much takes; 0 while the pace is unknown."""
@@ -112,17 +127,22 @@ class Place:
     Attributes:
         work: of all of its rows, by stage.
         left: what of that has a place in the stage now.
+        promised: whether it comes at the time that it was promised.
         begun: whether a row of it has entered a pass.
+        expected: seconds from its arrival until it is done, as told at a queue last.
         trial: it is run whatever is expected of it, so that it is seen how long it takes.
     """
 
     tenant: str
     key: str
+    arrived: float
     available: float
     demands: Sequence[Demand]
     work: dict[Stage, _Work]
     left: dict[Stage, _Work] = field(default_factory=dict)
+    promised: bool = False
     begun: bool = False
+    expected: float = 0.0
     trial: bool = False
 
     @property
@@ -135,6 +155,11 @@ class Place:
         self.end()
         for demand in self.demands:
             demand.drop(error)
+
+    def expect(self, seconds: float, now: float) -> float:
+        """Takes in that it is done so many seconds from now, and returns them."""
+        self.expected = now - self.arrived + seconds
+        return seconds
 
     def enter(self, stage: Stage, cost: int) -> None:
         """One row, of such cost, has a stage before it from now on."""
@@ -191,9 +216,11 @@ class Forecast:
             QueueFull: it would be late; with the time after which it is taken.
         """
         available = min((demand.deadline for demand in demands), default=math.inf) - now
-        place = Place(tenant, key, available, demands, self._work(rows))
-        if place.work and available < math.inf and not self._comes_as_promised(place, now):
-            self._newcomers[place] = None
+        place = Place(tenant, key, now, available, demands, self._work(rows))
+        if place.work and available < math.inf:
+            self._admit(place, now)
+            if not place.promised:
+                self._newcomers[place] = None
         for row in rows:
             place.enter(row.decoding, row.decoding_cost)
             if not row.decoding.apart:
@@ -204,20 +231,20 @@ class Forecast:
             self._newcomers.pop(place, None)
             place.end()
 
-    def seconds_after_decoding(self, place: Place, waiting: int, now: float) -> float:
+    def seconds_after_decoding(self, place: Place, rows: int, cost: int, now: float) -> float:
         """Returns when all of a request is embedded whose next row is decoded now.
 
         Args:
-            waiting: rows that wait for the backbone.
+            rows, cost: what waits for the backbone and goes before that row.
         """
         last = self._last_pass(place, now)
         of_all = place.work[self.passing]
-        cost = of_all.cost / of_all.rows
         undecoded = {stage: left for stage, left in place.left.items() if stage != self.passing}
-        rows = waiting + sum(left.rows for left in undecoded.values())
+        own = sum(left.rows for left in undecoded.values())
+        own_cost = own * of_all.cost / of_all.rows
         return max(
-            self.passing.seconds(rows, rows * cost, now),
-            self.passing.seconds(waiting, waiting * cost, now) + last,
+            self.passing.seconds(rows + own, cost + own_cost, now),
+            self.passing.seconds(rows, cost, now) + last,
             *(
                 stage.seconds(max(left.rows - stage.max_rows, 0), left.cost, now) + last
                 for stage, left in undecoded.items()
@@ -226,7 +253,8 @@ class Forecast:
 
     def refusal(self, place: Place, now: float) -> QueueFull:
         """Returns the error of a request that would be late; it is promised a time."""
-        seconds, for_row = self._seconds(place, now, more=True)
+        seconds, for_row = self._seconds(place, now, newcomer=True)
+        seconds = max(seconds, place.expected)
         due = self._promises.find(place.tenant, place.key, now)
         if due is None:
             due = now + max(seconds - place.available, LEAST_WAIT)
@@ -242,27 +270,28 @@ class Forecast:
             retry_after=due - now,
         )
 
-    def _comes_as_promised(self, place: Place, now: float) -> bool:
-        """Returns whether a request was promised this time; those who were not give way to it.
+    def _admit(self, place: Place, now: float) -> None:
+        """Takes a request in; if it was promised this time, those who were not give way to it.
 
         Raises:
             QueueFull: it would be late.
         """
         self._promises.pass_time(now)
-        promised = self._promises.claim(place.tenant, place.key, now)
+        place.promised = self._promises.claim(place.tenant, place.key, now)
         if self.passing.idle and self.decoding.idle:
             # What is known may be from slower times, and nothing better would be learned if all
             # that comes were refused or dropped for it.
             place.trial = self._passes.age(now) > TRIAL_SECONDS
-            return promised
-        seconds, for_row = self._seconds(place, now, more=not promised)
-        if not promised:
-            seconds += PAD * self._last_pass(place, now)
+            return
+        seconds, for_row = self._seconds(place, now, newcomer=not place.promised)
         over = seconds - place.available
+        pad = PAD * self._last_pass(place, now)
         # Without a pace, what is too late for its pass alone is found so at the queue.
-        if over > 0 and for_row and not (promised and self._make_way(place, over / for_row)):
+        if over + pad <= 0 or not for_row:
+            return
+        made_way = place.promised and self._make_way(place, (over + pad) / for_row)
+        if not made_way and (over > 0 or not place.promised):
             raise self.refusal(place, now)
-        return promised
 
     def _make_way(self, place: Place, rows: float) -> bool:
         """Drops the newest requests that have not begun, of so many rows, if there are so many.
@@ -285,14 +314,19 @@ class Forecast:
             newcomer.give_way(TooLate("another request was promised this time"))
         return True
 
-    def _seconds(self, place: Place, now: float, *, more: bool) -> tuple[float, float]:
+    def _seconds(self, place: Place, now: float, *, newcomer: bool) -> tuple[float, float]:
         """Returns when a request would be done, and how long each row ahead of it takes."""
+        last = self._last_pass(place, now)
         seconds = for_row = 0.0
         for stage, work in place.work.items():
-            rows, cost = stage.ahead(place.tenant, work.rows, work.cost, more=more)
+            rows, cost = stage.ahead(place.tenant, work.rows, work.cost, newcomer=newcomer)
             passed = stage.seconds(rows, cost, now)
-            last = 0.0 if stage is self.passing else self._last_pass(place, now)
-            seconds, for_row = max(seconds, passed + last), max(for_row, passed / rows)
+            for_row = max(for_row, passed / rows)
+            if stage is self.passing:
+                before = stage.seconds(rows - work.rows, cost - work.cost, now)
+                seconds = max(seconds, passed, before + last)
+            else:
+                seconds = max(seconds, passed + last)
         return seconds, for_row
 
     def _last_pass(self, place: Place, now: float) -> float:

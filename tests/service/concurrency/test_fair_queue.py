@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import weakref
 from collections import Counter
-from itertools import combinations
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -159,7 +159,9 @@ def test_share_of_two_backlogged_tenants_differs_by_at_most_one_row_of_each(
     for event in events:
         if event is not None:
             largest[event[0]] = max(largest[event[0]], event[1])
-    gaps: dict[tuple[str, str], list[float]] = {pair: [] for pair in combinations(TENANTS, 2)}
+    gaps: dict[tuple[str, str], list[float]] = {
+        pair: [] for pair in itertools.combinations(TENANTS, 2)
+    }
     for event in [*events, *[None] * len(events)]:
         if event is not None:
             tenant, cost = event
@@ -174,3 +176,47 @@ def test_share_of_two_backlogged_tenants_differs_by_at_most_one_row_of_each(
                 continue
             seen.append(work[f] - work[m])
             assert max(seen) - min(seen) <= largest[f] + largest[m] + 1e-9
+
+
+@given(
+    st.lists(
+        st.one_of(st.none(), st.tuples(st.sampled_from(TENANTS), st.integers(1, 5), st.booleans())),
+        max_size=40,
+    ),
+    st.sampled_from(TENANTS),
+    st.booleans(),
+)
+def test_what_is_ahead_of_a_row_leaves_before_it_and_nothing_else(
+    steps: list[tuple[str, int, bool] | None], tenant: str, first: bool
+) -> None:
+    queue: FairQueue[Item, None] = FairQueue()
+    for i, step in enumerate(steps):
+        if step is None:
+            queue.pop()
+            continue
+        other, cost, other_first = step
+        pushed = row(other, i, cost)
+        pushed.first, pushed.work = other_first, 10 * cost
+        queue.push(pushed)
+    rows, work = queue.ahead(tenant, None, first=first)
+    last = row(tenant, -1)
+    last.first = first
+    queue.push(last)
+    before = list(itertools.takewhile(lambda taken: taken is not last, iter(queue.pop, None)))
+    assert (rows, work) == (len(before), sum(taken.work for taken in before))
+
+
+def test_row_that_goes_first_waits_for_no_turn_nor_for_its_tenants_others() -> None:
+    queue: FairQueue[Item, None] = FairQueue(turn_rows=16)
+    for tenant in ("a", "b"):
+        request = object()
+        for item in range(16):
+            pushed = row(tenant, item)
+            pushed.request = request
+            queue.push(pushed)
+    pop_tenants(queue, 3)
+    promised = row("b", 99)
+    promised.first = True
+    queue.push(promised)
+    assert queue.pop() is promised
+    assert pop_tenants(queue, 29) == ["a"] * 13 + ["b"] * 16
