@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -155,9 +155,7 @@ class BackboneRunner:
         if tail is None:
             decoded, ran = await self._pass_through(place, raw, demand)
         else:
-            async with self._tails.acquire(place.tenant, self.backbone, tail) as slot:
-                if slot.tail is not None and not slot.tail.whole:
-                    await self._make_cut_ready()
+            async with self._tail(place, raw, tail) as slot:
                 decoded, ran = await self._pass_through(place, raw, demand, slot)
             self._tail_rows.inc()
         return Extracted(
@@ -239,6 +237,20 @@ class BackboneRunner:
             raise BackboneFailed(f"{self.backbone.name}: a forward pass hangs") from error
         await self._tails.drop(self.backbone)
         await asyncio.to_thread(self.backbone.close)
+
+    @asynccontextmanager
+    async def _tail(self, place: Place, raw: RawInput, tail: TailRef) -> AsyncIterator[TailSlot]:
+        """Acquires a tail; a row that waits for one waits before no queue, and is ahead of none."""
+        work, forecast = self.work(raw), self.forecast(place.work)
+        waits = not self._tails.ready(tail)
+        if waits:
+            forecast.leave(place, work)
+        async with self._tails.acquire(place.tenant, self.backbone, tail) as slot:
+            if slot.tail is not None and not slot.tail.whole:
+                await self._make_cut_ready()
+            if waits:
+                forecast.enter(place, work)
+            yield slot
 
     def _check(self, raw: RawInput) -> None:
         if raw.kind.modality is not self.backbone.modality:

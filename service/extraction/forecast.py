@@ -222,14 +222,24 @@ class Forecast:
             if not place.promised:
                 self._newcomers[place] = None
         for row in rows:
-            place.enter(row.decoding, row.decoding_cost)
-            if not row.decoding.apart:
-                place.enter(self.passing, row.passing_cost)
+            self.enter(place, row)
         try:
             yield place
         finally:
             self._newcomers.pop(place, None)
             place.end()
+
+    def enter(self, place: Place, row: RowWork) -> None:
+        """One row has the stages before it from now on."""
+        place.enter(row.decoding, row.decoding_cost)
+        if not row.decoding.apart:
+            place.enter(self.passing, row.passing_cost)
+
+    def leave(self, place: Place, row: RowWork) -> None:
+        """One row, which is not decoded yet, waits for something else: nobody waits behind it."""
+        place.passed(row.decoding, row.decoding_cost)
+        if not row.decoding.apart:
+            place.passed(self.passing, row.passing_cost)
 
     def seconds_after_decoding(self, place: Place, rows: int, cost: int, now: float) -> float:
         """Returns when all of a request is embedded whose next row is decoded now.

@@ -75,6 +75,11 @@ class TailCache:
             TailObserver(metrics),
         )
 
+    def ready(self, ref: TailRef) -> bool:
+        """Returns whether a row that acquires a tail need not wait for it."""
+        slot = self._slots.get(ref.fingerprint)
+        return slot is not None and slot.tail is not None
+
     @asynccontextmanager
     async def acquire(
         self, tenant: str, backbone: Backbone, ref: TailRef

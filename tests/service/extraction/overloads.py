@@ -20,7 +20,7 @@ from service.config import ExtractorSettings, load_settings
 from service.embedding.resolved import Resolved
 from service.embedding.resolver import EmbeddingResolver
 from service.errors import QueueFull
-from service.extraction import local
+from service.extraction import TailRef, local
 from service.extraction.decoding import SLOW_NS, is_slow
 from service.extraction.local import LocalExtractor
 from service.metrics import Metrics
@@ -119,14 +119,21 @@ class Site:
     async def __aexit__(self, *_: object) -> None:
         await self.extractor.close()
 
-    async def ask(self, tenant: str, texts: Sequence[str], seconds: float | None) -> Answer:
+    async def ask(
+        self,
+        tenant: str,
+        texts: Sequence[str],
+        seconds: float | None,
+        tail: TailRef | None = None,
+    ) -> Answer:
         """Sends a request, with so many seconds to its deadline."""
+        backbone = info() if tail is None else info().with_tail(tail)
         begun = self.loop.time()
         deadline = None if seconds is None else begun + seconds
         inputs = [text_input(text) for text in texts]
         try:
             async with asyncio.timeout_at(deadline):
-                rows = await self.embeddings.resolve(tenant, info(), inputs, deadline=deadline)
+                rows = await self.embeddings.resolve(tenant, backbone, inputs, deadline=deadline)
             assert all(isinstance(row, Resolved) for row in rows)
             answer = Answer("answered")
         except TimeoutError:

@@ -13,6 +13,8 @@ import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.tails import tail_fingerprint
+from service.extraction import TailRef
 from service.logs import get_logger
 from tests.service.extraction.overloads import (
     SLOW_LETTERS,
@@ -23,6 +25,7 @@ from tests.service.extraction.overloads import (
     Site,
     overload,
 )
+from tests.service.tiny_backbone import tail_file
 from tests.service.virtual_time import VirtualLoop, run_virtually
 
 IMAGES = Machine()
@@ -334,6 +337,33 @@ def test_what_waits_to_be_decoded_apart_refuses_no_other_rows(tenant: str) -> No
             await site.ask(tenant, texts_of(8, name=f"quick{i}-"), 0.3)
         assert site.seen.outcomes == {"answered": 10}
         assert (await slow).outcome == "answered"
+
+    on_site(IMAGES, test)
+
+
+@pytest.mark.parametrize("tenant", ["acme", "other"])
+def test_what_waits_for_a_tail_that_hangs_refuses_nobody(tenant: str) -> None:
+    hangs = asyncio.Event()
+    data = tail_file(1.0)
+
+    async def read() -> bytes:
+        await hangs.wait()
+        return data
+
+    async def test(site: Site) -> None:
+        await asyncio.gather(*(site.ask("acme", texts_of(8, name=f"{i}-"), None) for i in range(8)))
+        tail = TailRef(tail_fingerprint(data), read)
+        stuck = [
+            asyncio.create_task(site.ask("acme", texts_of(8, name=f"tail{i}-"), 60.0, tail))
+            for i in range(20)
+        ]
+        await asyncio.sleep(0.001)
+        site.seen.outcomes.clear()
+        for i in range(10):
+            await site.ask(tenant, texts_of(8, name=f"quick{i}-"), 0.3)
+        assert site.seen.outcomes == {"answered": 10}
+        hangs.set()
+        assert [(await task).outcome for task in stuck] == ["answered"] * 20
 
     on_site(IMAGES, test)
 
