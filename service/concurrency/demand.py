@@ -40,13 +40,15 @@ class Demand:
 
     Attributes:
         waiters: who waits for it.
+        request: by which the request that it was made for is known when it comes back.
         error: why nobody does any more; None while it is wanted.
     """
 
-    __slots__ = ("_future", "error", "waiters")
+    __slots__ = ("_future", "error", "request", "waiters")
 
-    def __init__(self, *waiters: Waiter) -> None:
+    def __init__(self, *waiters: Waiter, request: str = "") -> None:
         self.waiters: set[Waiter] = set()
+        self.request = request
         self.error: Exception | None = None
         self._future: asyncio.Future[Any] | None = None
         for waiter in waiters:

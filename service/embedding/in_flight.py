@@ -25,7 +25,7 @@ class _InFlight:
     key: CacheKey
     raw: RawInput
     outcome: asyncio.Future[Extracted | Exception]
-    demand: Demand = field(default_factory=Demand)
+    demand: Demand
     call: _SharedCall | None = None
 
 
@@ -65,32 +65,29 @@ class InFlightEmbeddings:
         backbone: BackboneInfo,
         raws: Sequence[RawInput],
         deadline: float | None,
+        request: str,
     ) -> list[Resolved | Exception]:
         """Computes one embedding or error per input, in order.
 
         Args:
             deadline: of the event loop's clock; what several requests wait for has the latest.
+            request: by which the request is known when it comes back, whichever of its inputs are
+                missing then.
 
         Raises:
-            QueueFull, Unavailable: the extractor takes no rows now; none has a result.
+            QueueFull, Unavailable: the extractor takes no rows now; none has a result. What it
+                waits for besides is not waited for.
         """
         keys = [CacheKey(tenant, backbone.fingerprint, raw.digest) for raw in raws]
         waiter = Waiter(_before_the_reply(deadline))
-        computations = self._join_or_start(tenant, backbone, keys, raws, waiter)
+        computations = self._join_or_start(tenant, backbone, keys, raws, waiter, request)
         waited_for = list(dict.fromkeys(computations))
         try:
-            # Neither cancels the futures when this request is cancelled: others may wait for them.
-            if len(waited_for) == 1:
-                await asyncio.shield(waited_for[0].outcome)
-            else:
-                await asyncio.wait([computation.outcome for computation in waited_for])
+            await _all_or_refused([computation.outcome for computation in waited_for])
         finally:
             waiter.leave(Unavailable("nobody waits for this input any more", retry_after=1.0))
             self._cancel_unwanted(waited_for)
         outcomes = [computation.outcome.result() for computation in computations]
-        for outcome in outcomes:
-            if isinstance(outcome, (QueueFull, Unavailable)):
-                raise outcome
         return [
             outcome
             if isinstance(outcome, Exception)
@@ -112,6 +109,7 @@ class InFlightEmbeddings:
         keys: Sequence[CacheKey],
         raws: Sequence[RawInput],
         waiter: Waiter,
+        request: str,
     ) -> list[_InFlight]:
         """Joins what is being computed for these keys, and starts one call for the others."""
         loop = asyncio.get_running_loop()
@@ -119,7 +117,8 @@ class InFlightEmbeddings:
         for key, raw in zip(keys, raws, strict=True):
             known = self._computations.get(key)
             if known is None or known.demand.error is not None:  # that one was given up
-                self._computations[key] = _InFlight(key, raw, loop.create_future())
+                demand = Demand(request=request)
+                self._computations[key] = _InFlight(key, raw, loop.create_future(), demand)
                 started.append(self._computations[key])
         for key in dict.fromkeys(keys):
             waiter.wait_for(self._computations[key].demand)
@@ -179,6 +178,22 @@ class InFlightEmbeddings:
                     if self._computations.get(computation.key) is computation:
                         del self._computations[computation.key]
                 call.task.cancel()
+
+
+async def _all_or_refused(outcomes: Sequence[asyncio.Future[Extracted | Exception]]) -> None:
+    """Waits for all, at most until one is refused; cancels none, as others may wait for them.
+
+    Raises:
+        QueueFull, Unavailable: one was refused.
+    """
+    pending = set(outcomes)
+    while pending:
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        for outcome in outcomes:
+            if outcome in done and isinstance(
+                refusal := outcome.result(), (QueueFull, Unavailable)
+            ):
+                raise refusal
 
 
 def _before_the_reply(deadline: float | None) -> float | None:

@@ -13,7 +13,7 @@ from service.embedding.resolved import Resolved
 from service.errors import DeadlineExceeded, NotFound
 from service.extraction import BackboneInfo, Extractor
 from service.metrics import Metrics
-from service.requests.inputs import Kind, RawInput, check_embedding, read_kept
+from service.requests.inputs import Kind, RawInput, check_embedding, read_kept, request_key
 from service.store import Database, kept_inputs
 from service.store import embeddings as stored_embeddings
 from service.store.embeddings import Needed
@@ -71,7 +71,8 @@ class EmbeddingResolver:
         self._metrics.count_cache(tenant, hits=hits, misses=len(missing))
         if missing:
             raws = {i: raw for i in missing if isinstance(raw := inputs[i], RawInput)}
-            await self._fill(tenant, backbone, raws, outcomes, deadline, look_in_store)
+            request = request_key([raw for raw in inputs if isinstance(raw, RawInput)])
+            await self._fill(tenant, backbone, raws, outcomes, deadline, request, look_in_store)
         return [_not_none(outcome) for outcome in outcomes]
 
     def cached(self, tenant: str, fingerprint: str, digests: Iterable[str]) -> set[str]:
@@ -117,6 +118,7 @@ class EmbeddingResolver:
         raws: dict[int, RawInput],
         outcomes: list[Resolved | Exception | None],
         deadline: float | None,
+        request: str,
         look_in_store: bool,
     ) -> None:
         wanted = {i for i, raw in raws.items() if look_in_store or raw.kind is Kind.DIGEST}
@@ -138,7 +140,7 @@ class EmbeddingResolver:
             if not left:
                 return
             rows = [raws[i] for i in left]
-            computed = await self._in_flight.compute(tenant, backbone, rows, deadline)
+            computed = await self._in_flight.compute(tenant, backbone, rows, deadline, request)
             for i, outcome in zip(left, computed, strict=True):
                 # What others had computed had their deadline; this request may have longer.
                 late = isinstance(outcome, DeadlineExceeded) and not _passed(deadline)

@@ -25,7 +25,7 @@ from service.extraction.forecast import Place, TooLate
 from service.extraction.shared_resources import SharedResources
 from service.logs import get_logger
 from service.metrics import Metrics
-from service.requests.inputs import RawInput
+from service.requests.inputs import RawInput, request_key
 
 R = TypeVar("R")
 
@@ -168,7 +168,7 @@ class LocalExtractor(Extractor):
     ) -> list[R | Exception]:
         """Computes one outcome per input, once all of them are admitted."""
         clock = asyncio.get_running_loop().time
-        key = inputs[0].digest if inputs else ""
+        key = (demands[0].request if demands else "") or request_key(inputs)
         with ExitStack() as stack:
             size = sum(raw.cost for raw in inputs)
             stack.enter_context(self._admission.admit(tenant, len(inputs), size))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -167,6 +168,11 @@ def read_input(message: common_pb2.Input, limits: InputLimits) -> RawInput:
         limit="one kind",
         value="none",
     )
+
+
+def request_key(inputs: Sequence[RawInput]) -> str:
+    """Returns by what a request for these inputs is known when it comes back."""
+    return hashlib.sha256("".join(raw.digest for raw in inputs).encode()).hexdigest()
 
 
 def check_digest(digest: str) -> str:

@@ -14,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.tails import tail_fingerprint
+from service.embedding.resolver import EmbeddingResolver
 from service.extraction import TailRef
 from service.logs import get_logger
+from service.metrics import Metrics
 from tests.service.extraction.overloads import (
     SLOW_LETTERS,
     Answer,
@@ -253,6 +255,48 @@ def test_row_that_several_wait_for_has_the_latest_deadline_and_is_computed_once(
         assert [(await first).outcome, (await long).outcome] == ["answered"] * 2
         computed = [text for batch in site.backbone.batches for text in batch]
         assert computed.count("shared") == 1
+
+    on_site(IMAGES, test)
+
+
+def test_refused_request_does_not_wait_for_the_rows_that_it_shares() -> None:
+    async def test(site: Site) -> None:
+        await asyncio.gather(*(site.ask("acme", texts_of(8, name=f"{i}-"), None) for i in range(8)))
+        first = await ask_now(site, "acme", [*texts_of(200, name="first-"), "shared"], None)
+        begun = site.loop.time()
+        answer = await site.ask("acme", ["shared", "alone"], 1.5)
+        assert (answer.outcome, site.loop.time()) == ("refused", begun)
+        assert (await first).outcome == "answered"
+
+    on_site(IMAGES, test)
+
+
+async def fill(site: Site, name: str) -> list[asyncio.Task[Answer]]:
+    """Sends requests until one is refused."""
+    asked: list[asyncio.Task[Answer]] = []
+    while True:
+        asked.append(await ask_now(site, "acme", texts_of(8, name=f"{name}{len(asked)}-"), 1.0))
+        if asked[-1].done() and asked[-1].result().outcome == "refused":
+            return asked
+
+
+@pytest.mark.parametrize("shared", ["cached", "in flight"])
+def test_promise_holds_although_a_row_of_the_request_is_known_meanwhile(shared: str) -> None:
+    async def test(site: Site) -> None:
+        site.embeddings = EmbeddingResolver(site.extractor, None, 1 << 20, Metrics(5))
+        await asyncio.gather(*(site.ask("acme", texts_of(8, name=f"{i}-"), None) for i in range(8)))
+        before = await fill(site, "before")
+        request = ["shared", *texts_of(15, name="mine-")]
+        answer = await site.ask("acme", request, 1.0)
+        assert answer.hint is not None
+        known = await ask_now(site, "acme", ["shared"], None)
+        await asyncio.sleep(answer.hint)
+        if shared == "cached":
+            await known
+        assert known.done() == (shared == "cached")
+        after = await fill(site, "after")
+        assert (await site.ask("acme", request, 1.0)).outcome == "answered"
+        await asyncio.gather(known, *before, *after)
 
     on_site(IMAGES, test)
 
