@@ -4,8 +4,8 @@ Fairness is start-time fair queueing (Goyal, Vin and Cheng, 1996): a row's start
 of the queue's virtual time and its tenant's last finish tag; its finish tag lies its cost after
 that; rows leave by start tag. A tenant that floods only pushes its own tags into the future.
 
-Rows that go first have a lane and tags of their own, so they wait for none of their tenant's others
-nor for the end of a turn. Whoever says which rows those are must give no tenant too many.
+Rows of a higher rank have a lane and tags of their own, so they wait for none of their tenant's
+others. Whoever says which rows those are must give no tenant too many.
 """
 
 from __future__ import annotations
@@ -15,12 +15,23 @@ import heapq
 import math
 from collections import deque
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Generic, TypeVar
 
 from service.concurrency.demand import Demand
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class Rank(IntEnum):
+    """Whether a row waits for its tenant's others, and for the end of the turn under way."""
+
+    IN_TURN = 0
+    FIRST = 1
+    """Not for the others."""
+    AT_ONCE = 2
+    """Nor for the turn."""
 
 
 @dataclass(slots=True)
@@ -30,7 +41,6 @@ class Row(Generic[T, R]):
     Attributes:
         work: what it counts for where it is told how much is ahead.
         request: what it belongs to; rows of one request that follow one another share turns.
-        first: whether it goes before its tenant's others and the turn under way.
     """
 
     tenant: str
@@ -42,13 +52,13 @@ class Row(Generic[T, R]):
     start_tag: float = 0.0
     work: int = 1
     request: object = None
-    first: bool = False
+    rank: Rank = Rank.IN_TURN
     turn: int = 0
 
 
 @dataclass(slots=True)
 class _Lane(Generic[T, R]):
-    """Rows of one tenant, of those that go first or of the others."""
+    """Rows of one tenant and rank."""
 
     rows: deque[Row[T, R]] = field(default_factory=deque)
     finish_tag: float = 0.0
@@ -69,9 +79,9 @@ class FairQueue(Generic[T, R]):
     def __init__(self, turn_rows: int = 1, turn_cost: float = math.inf) -> None:
         self._turn_rows = turn_rows
         self._turn_cost = turn_cost
-        self._lanes: dict[tuple[str, bool], _Lane[T, R]] = {}
-        self._heads: list[tuple[float, bool, int, tuple[str, bool]]] = []
-        self._idle: list[tuple[float, tuple[str, bool]]] = []
+        self._lanes: dict[tuple[str, Rank], _Lane[T, R]] = {}
+        self._heads: list[tuple[float, bool, int, tuple[str, Rank]]] = []
+        self._idle: list[tuple[float, tuple[str, Rank]]] = []
         self._virtual_time = 0.0
         self._sequence = 0
         self._length = 0
@@ -125,16 +135,16 @@ class FairQueue(Generic[T, R]):
         """Returns the row that `pop` would take."""
         return self._lanes[self._heads[0][3]].rows[0] if self._heads else None
 
-    def ahead(self, tenant: str, request: object, *, first: bool) -> tuple[int, int]:
+    def ahead(self, tenant: str, request: object, rank: Rank) -> tuple[int, int]:
         """Returns rows, and what they count for, that would leave before one that comes now.
 
         Those that nobody waits for are left out. A turn that it would share is taken for one that
         is not full.
 
         Args:
-            tenant, request, first: of that one.
+            tenant, request, rank: of that one.
         """
-        mine = self._lanes.get((tenant, first))
+        mine = self._lanes.get((tenant, rank))
         tag = self._virtual_time
         if mine is not None and mine.last is not None:
             shares = request is not None and request is mine.last.request
@@ -142,7 +152,7 @@ class FairQueue(Generic[T, R]):
         rows = work = 0
         for lane in self._lanes.values():
             for row in lane.rows:
-                overtaken = first and not row.first
+                overtaken = row.rank < rank is Rank.AT_ONCE
                 if row.start_tag > tag or (overtaken and row.start_tag == tag):
                     break
                 if not row.future.done():
@@ -167,8 +177,10 @@ class FairQueue(Generic[T, R]):
         )
 
     def _schedule(self, row: Row[T, R]) -> None:
-        heapq.heappush(self._heads, (row.start_tag, not row.first, row.turn, _key(row)))
+        heapq.heappush(
+            self._heads, (row.start_tag, row.rank is not Rank.AT_ONCE, row.turn, _key(row))
+        )
 
 
-def _key(row: Row[T, R]) -> tuple[str, bool]:
-    return row.tenant, row.first
+def _key(row: Row[T, R]) -> tuple[str, Rank]:
+    return row.tenant, row.rank

@@ -279,7 +279,7 @@ class BackboneRunner:
                 work=raw.cost,
                 demand=demand,
                 request=place,
-                first=place.promised,
+                rank=place.rank,
             )
         finally:
             place.passed(self._passing, raw.cost)
@@ -303,7 +303,7 @@ class BackboneRunner:
                 cost=work.decoding_cost,
                 demand=demand,
                 request=place,
-                first=place.promised,
+                rank=place.rank,
             )
         finally:
             place.passed(work.decoding, work.decoding_cost)
@@ -320,7 +320,7 @@ class BackboneRunner:
             return 0.0
         now = asyncio.get_running_loop().time()
         forecast = self.forecast(request.work)
-        ahead = self._batching.ahead(request.tenant, request, first=request.promised)
+        ahead = self._batching.ahead(request.tenant, request, request.rank)
         seconds += forecast.seconds_after_decoding(request, *ahead, now)
         return request.expect(seconds, now)
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from service.concurrency.demand import Demand, Waiter
-from service.concurrency.fair_queue import FairQueue, Row
+from service.concurrency.fair_queue import FairQueue, Rank, Row
 from service.errors import (
     BackboneFailed,
     DeadlineExceeded,
@@ -116,7 +116,7 @@ class Batcher(Generic[T, R]):
         deadline: float | None = None,
         demand: Demand | None = None,
         request: object = None,
-        first: bool = False,
+        rank: Rank = Rank.IN_TURN,
     ) -> R:
         """Queues one item and waits for its result.
 
@@ -127,7 +127,7 @@ class Batcher(Generic[T, R]):
             work: what it counts for in the pace; the cost if left out.
             demand: until when it is wanted; takes the place of `deadline`.
             request: what it belongs to.
-            first: whether it goes before its tenant's others and the turn under way.
+            rank: whether it waits for its tenant's others and the turn under way.
 
         Raises:
             InvalidRequest: the row alone is larger than a batch may be.
@@ -151,7 +151,7 @@ class Batcher(Generic[T, R]):
             raise demand.error
         row: Row[T, R] = Row(tenant, item, cost, demand, loop.create_future(), loop.time())
         row.work, row.request = cost if work is None else work, request
-        row.first = first
+        row.rank = rank
         demand.queued(row.future)
         self._queue.push(row)
         self._observer.queued(+1)
@@ -167,9 +167,9 @@ class Batcher(Generic[T, R]):
         """Rows that wait."""
         return len(self._queue)
 
-    def ahead(self, tenant: str, request: object, *, first: bool) -> tuple[int, int]:
+    def ahead(self, tenant: str, request: object, rank: Rank) -> tuple[int, int]:
         """Returns rows that wait and go before the next one of a request, and their work."""
-        return self._queue.ahead(tenant, request, first=first)
+        return self._queue.ahead(tenant, request, rank)
 
     async def wait_for_room(self, rows: int) -> None:
         """Waits until fewer than `rows` rows wait."""

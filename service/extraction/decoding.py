@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import models
 from service.concurrency.demand import Demand, Waiter
+from service.concurrency.fair_queue import Rank
 from service.errors import DeadlineExceeded
 from service.extraction.batching import TURN_ROWS, Batcher, BatchLimits, BatchObserver
 from service.extraction.forecast import Stage
@@ -122,7 +123,7 @@ class DecodeQueue(Generic[T, R]):
         deadline: float | None = None,
         demand: Demand | None = None,
         request: object = None,
-        first: bool = False,
+        rank: Rank = Rank.IN_TURN,
     ) -> R:
         """Decodes one item.
 
@@ -131,7 +132,7 @@ class DecodeQueue(Generic[T, R]):
 
         Args:
             cost: nanoseconds that it takes.
-            demand, request, first: as of `Batcher.submit`.
+            demand, request, rank: as of `Batcher.submit`.
 
         Raises:
             DeadlineExceeded: the deadline passed before it was begun.
@@ -144,7 +145,7 @@ class DecodeQueue(Generic[T, R]):
         batcher = self._slow if is_slow(cost) else self._quick
         try:
             return await batcher.submit(
-                tenant, row, cost=cost, demand=demand, request=request, first=first
+                tenant, row, cost=cost, demand=demand, request=request, rank=rank
             )
         except asyncio.CancelledError:
             row.cancelled = True

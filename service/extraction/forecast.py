@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from service.concurrency.demand import Demand
+from service.concurrency.fair_queue import Rank
 from service.errors import QueueFull
 from service.extraction.pace import Pace
 from service.extraction.promises import Promises
@@ -128,6 +129,7 @@ class Place:
         work: of all of its rows, by stage.
         left: what of that has a place in the stage now.
         promised: whether it comes at the time that it was promised.
+        rank: its rows' in the queues.
         begun: whether a row of it has entered a pass.
         expected: seconds from its arrival until it is done, as told at a queue last.
         trial: it is run whatever is expected of it, so that it is seen how long it takes.
@@ -141,6 +143,7 @@ class Place:
     work: dict[Stage, _Work]
     left: dict[Stage, _Work] = field(default_factory=dict)
     promised: bool = False
+    rank: Rank = Rank.IN_TURN
     begun: bool = False
     expected: float = 0.0
     trial: bool = False
@@ -288,6 +291,10 @@ class Forecast:
         """
         self._promises.pass_time(now)
         place.promised = self._promises.claim(place.tenant, place.key, now)
+        if place.promised:
+            # More than a batch, and the requests whose turn it is would come too late, half done.
+            small = place.work[self.passing].rows <= self.passing.max_rows
+            place.rank = Rank.AT_ONCE if small else Rank.FIRST
         if self.passing.idle and self.decoding.idle:
             # What is known may be from slower times, and nothing better would be learned if all
             # that comes were refused or dropped for it.

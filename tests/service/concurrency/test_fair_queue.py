@@ -11,7 +11,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.concurrency.fair_queue import FairQueue, Row
+from service.concurrency.fair_queue import FairQueue, Rank, Row
 
 TENANTS = ("a", "b", "c")
 
@@ -180,33 +180,35 @@ def test_share_of_two_backlogged_tenants_differs_by_at_most_one_row_of_each(
 
 @given(
     st.lists(
-        st.one_of(st.none(), st.tuples(st.sampled_from(TENANTS), st.integers(1, 5), st.booleans())),
+        st.one_of(
+            st.none(), st.tuples(st.sampled_from(TENANTS), st.integers(1, 5), st.sampled_from(Rank))
+        ),
         max_size=40,
     ),
     st.sampled_from(TENANTS),
-    st.booleans(),
+    st.sampled_from(Rank),
 )
 def test_what_is_ahead_of_a_row_leaves_before_it_and_nothing_else(
-    steps: list[tuple[str, int, bool] | None], tenant: str, first: bool
+    steps: list[tuple[str, int, Rank] | None], tenant: str, rank: Rank
 ) -> None:
     queue: FairQueue[Item, None] = FairQueue()
     for i, step in enumerate(steps):
         if step is None:
             queue.pop()
             continue
-        other, cost, other_first = step
+        other, cost, other_rank = step
         pushed = row(other, i, cost)
-        pushed.first, pushed.work = other_first, 10 * cost
+        pushed.rank, pushed.work = other_rank, 10 * cost
         queue.push(pushed)
-    rows, work = queue.ahead(tenant, None, first=first)
+    rows, work = queue.ahead(tenant, None, rank)
     last = row(tenant, -1)
-    last.first = first
+    last.rank = rank
     queue.push(last)
     before = list(itertools.takewhile(lambda taken: taken is not last, iter(queue.pop, None)))
     assert (rows, work) == (len(before), sum(taken.work for taken in before))
 
 
-def test_row_that_goes_first_waits_for_no_turn_nor_for_its_tenants_others() -> None:
+def test_row_that_goes_at_once_waits_for_no_turn_nor_for_its_tenants_others() -> None:
     queue: FairQueue[Item, None] = FairQueue(turn_rows=16)
     for tenant in ("a", "b"):
         request = object()
@@ -216,7 +218,7 @@ def test_row_that_goes_first_waits_for_no_turn_nor_for_its_tenants_others() -> N
             queue.push(pushed)
     pop_tenants(queue, 3)
     promised = row("b", 99)
-    promised.first = True
+    promised.rank = Rank.AT_ONCE
     queue.push(promised)
     assert queue.pop() is promised
     assert pop_tenants(queue, 29) == ["a"] * 13 + ["b"] * 16
