@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 import models
 from models import Backbone, PreparedInput
 from service.concurrency.demand import Demand
+from service.concurrency.fair_queue import Rank
 from service.errors import BackboneFailed, InvalidRequest, Unavailable
 from service.extraction import BackboneInfo, Extracted, TailRef
 from service.extraction.batching import Batcher, BatchLimits
@@ -279,7 +280,7 @@ class BackboneRunner:
                 work=raw.cost,
                 demand=demand,
                 request=place,
-                rank=place.rank,
+                rank=_rank_decoded(place),
             )
         finally:
             place.passed(self._passing, raw.cost)
@@ -320,7 +321,7 @@ class BackboneRunner:
             return 0.0
         now = asyncio.get_running_loop().time()
         forecast = self.forecast(request.work)
-        ahead = self._batching.ahead(request.tenant, request, request.rank)
+        ahead = self._batching.ahead(request.tenant, request, _rank_decoded(request))
         seconds += forecast.seconds_after_decoding(request, *ahead, now)
         return request.expect(seconds, now)
 
@@ -389,3 +390,8 @@ def _seconds_to_pass(request: object, seconds: float) -> float:
     if request.trial:
         return 0.0
     return request.expect(seconds, asyncio.get_running_loop().time())
+
+
+def _rank_decoded(place: Place) -> Rank:
+    """Returns the rank before the passes; few wait there, and some of their siblings are done."""
+    return place.rank if place.rank is Rank.AT_ONCE else Rank.IN_TURN
