@@ -16,6 +16,7 @@
     ├── LimitExceeded           a stored quantity would grow beyond its limit
     │   └── StoreFull           there is no room on the disk
     ├── QueueFull               too many rows are waiting; try again later
+    │   └── TooLate             a row cannot be done before its deadline
     ├── DeadlineExceeded
     │   └── RequestTimeout      the client took too long to send it
     ├── RequestCancelled        the client left
@@ -123,6 +124,9 @@ class StoreFull(LimitExceeded): ...
 class QueueFull(ServiceError): ...
 
 
+class TooLate(QueueFull): ...
+
+
 class DeadlineExceeded(ServiceError): ...
 
 
@@ -201,6 +205,7 @@ STATUSES: dict[type[Exception], Status] = {
     LimitExceeded: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
     StoreFull: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
     QueueFull: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
+    TooLate: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
     DeadlineExceeded: Status(grpc.StatusCode.DEADLINE_EXCEEDED, 504),
     RequestTimeout: Status(grpc.StatusCode.DEADLINE_EXCEEDED, 504),
     RequestCancelled: Status(grpc.StatusCode.CANCELLED, 499),

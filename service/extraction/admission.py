@@ -2,61 +2,149 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from service.errors import QueueFull
+from service.extraction.promises import Promises
+
+MEMORY_SECONDS = 2.0
+"""Over which it is seen how fast a bound is left (the time constant of an exponential mean)."""
+LEAST_WAIT, MOST_WAIT = 0.05, 30.0
+UNKNOWN_WAIT = 0.5
+"""Seconds after which to come again where nothing has left yet."""
 
 
 class Admission:
     """Bounds the rows and bytes inside the pipeline before any work is done.
 
     The rule is the same for one row and for many: either all rows of a request fit, or none is
-    admitted.
+    admitted. Who does not fit is told when so much will have left, and room is kept for who comes
+    back then.
     """
 
-    def __init__(
-        self, *, per_tenant: int, total: int, max_bytes: int, retry_after: float = 0.5
-    ) -> None:
+    def __init__(self, *, per_tenant: int, total: int, max_bytes: int) -> None:
         self._per_tenant = per_tenant
-        self._max_bytes = max_bytes
-        self._bytes = 0
-        self._total = total
-        self._retry_after = retry_after
-        self._rows: dict[str, int] = {}
-        self._total_rows = 0
+        self._tenants: dict[str, _Bound] = {}
+        self._rows = _Bound("queued rows of all tenants", total)
+        self._bytes = _Bound("queued bytes", max_bytes)
 
     @contextmanager
-    def admit(self, tenant: str, rows: int, nbytes: int = 0) -> Iterator[None]:
+    def admit(
+        self, tenant: str, rows: int, nbytes: int = 0, *, key: str = "", now: float = 0.0
+    ) -> Iterator[None]:
         """Admits `rows` rows, of `nbytes` bytes in all, for the length of the block.
+
+        Args:
+            key: by which the request is known when it comes back; none is promised a time.
+            now: of the event loop's clock.
 
         Raises:
             QueueFull: with a retry hint, if they do not fit.
         """
-        queued = self._rows.get(tenant, 0)
-        if queued + rows > self._per_tenant:
-            raise self._full("queued rows of this tenant", self._per_tenant, queued + rows)
-        if self._total_rows + rows > self._total:
-            raise self._full("queued rows of all tenants", self._total, self._total_rows + rows)
-        if self._bytes + nbytes > self._max_bytes:
-            raise self._full("queued bytes", self._max_bytes, self._bytes + nbytes)
-        self._rows[tenant] = queued + rows
-        self._total_rows += rows
-        self._bytes += nbytes
+        own = self._tenants.get(tenant) or _Bound("queued rows of this tenant", self._per_tenant)
+        bounds = ((own, rows), (self._rows, rows), (self._bytes, nbytes))
+        self._forget_oldest(now)
+        try:
+            for bound, amount in bounds:
+                bound.check(key, amount, now)
+        finally:
+            self._keep(tenant, own)
+        for bound, amount in bounds:
+            bound.held += amount
+        self._tenants[tenant] = own
         try:
             yield
         finally:
-            self._total_rows -= rows
-            self._bytes -= nbytes
-            self._rows[tenant] -= rows
-            if not self._rows[tenant]:
-                del self._rows[tenant]
+            for bound, amount in bounds:
+                bound.leave(amount)
+            self._keep(tenant, own)
 
-    def _full(self, field_name: str, limit: int, value: int) -> QueueFull:
-        return QueueFull(
-            f"{field_name}: at most {limit}, would be {value}; try again later",
-            field=field_name,
-            limit=limit,
-            value=value,
-            retry_after=self._retry_after,
-        )
+    def _forget_oldest(self, now: float) -> None:
+        """Looks at one tenant more: who never comes back leaves nothing behind."""
+        if (tenant := next(iter(self._tenants), None)) is not None:
+            bound = self._tenants.pop(tenant)
+            bound.pass_time(now)
+            self._keep(tenant, bound)
+
+    def _keep(self, tenant: str, bound: _Bound) -> None:
+        """Keeps a tenant's bound as long as it says anything."""
+        if bound.idle:
+            self._tenants.pop(tenant, None)
+        else:
+            self._tenants[tenant] = bound
+
+
+class _Bound:
+    """A bound on rows or bytes, and what was promised of it.
+
+    Attributes:
+        held: so much is inside.
+    """
+
+    def __init__(self, name: str, limit: int) -> None:
+        self._name = name
+        self._limit = limit
+        self._promises = Promises()
+        self._left = 0.0
+        self._seen = -math.inf
+        self._gone = 0
+        self.held = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is inside, and nobody is to come back."""
+        return not self.held and not len(self._promises)
+
+    def check(self, key: str, amount: int, now: float) -> None:
+        """Checks that so much fits beside what is promised to others.
+
+        Raises:
+            QueueFull: it does not.
+        """
+        self._observe(now)
+        self.pass_time(now)
+        promised = bool(key) and self._promises.claim("", key, now)
+        kept = 0.0 if promised else self._promises.kept * self._promises.outstanding
+        kept = min(kept, self.held)  # where little is inside, there is room for all
+        over = self.held + amount + kept - self._limit
+        if over > 0:
+            raise QueueFull(
+                f"{self._name}: at most {self._limit}, would be {self.held + amount}"
+                f"{' beside what is promised to others' if kept else ''}; try again later",
+                field=self._name,
+                limit=self._limit,
+                value=self.held + amount,
+                retry_after=self._wait(key, amount, over, now),
+            )
+
+    def pass_time(self, now: float) -> None:
+        """Ends the promises whose time is over."""
+        self._promises.pass_time(now)
+
+    def leave(self, amount: int) -> None:
+        """So much has left."""
+        self.held -= amount
+        self._gone += amount
+
+    def _observe(self, now: float) -> None:
+        """Takes into the mean what has left since it was asked last."""
+        elapsed = now - self._seen
+        if elapsed > 0:
+            share = math.exp(-elapsed / MEMORY_SECONDS)
+            arrived = self._gone if elapsed < math.inf else 0
+            self._left = share * self._left + arrived
+            self._gone, self._seen = 0, now
+
+    def _wait(self, key: str, amount: int, over: float, now: float) -> float:
+        """Returns the seconds after which so much more fits, and promises it."""
+        due = self._promises.find("", key, now) if key else None
+        if due is not None:
+            return due - now
+        rate = self._left / MEMORY_SECONDS
+        wait = over / rate if rate > 0 else UNKNOWN_WAIT
+        wait = min(max(wait, LEAST_WAIT), MOST_WAIT)
+        if key and amount <= self._limit:
+            self._promises.make("", key, amount, now, now + wait)
+        return wait

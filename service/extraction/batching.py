@@ -15,9 +15,9 @@ from service.errors import (
     BackboneFailed,
     DeadlineExceeded,
     InvalidRequest,
+    TooLate,
     Unavailable,
 )
-from service.extraction.forecast import TooLate
 from service.extraction.pace import Pace
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from service.concurrency.demand import Demand
 from service.concurrency.fair_queue import Rank
-from service.errors import QueueFull
+from service.errors import QueueFull, TooLate
 from service.extraction.pace import Pace
 from service.extraction.promises import Promises
 
@@ -23,10 +23,6 @@ PAD = 0.5
 TRIAL_SECONDS = 0.5
 """Without a full batch, after which a request that nothing is ahead of is run as a trial."""
 LEAST_WAIT = 0.01
-
-
-class TooLate(QueueFull):
-    """A row cannot be done before its deadline."""
 
 
 @dataclass(eq=False, slots=True)

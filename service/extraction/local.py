@@ -16,12 +16,18 @@ from models import Backbone, BackboneError, UnknownBackbone, load_backbone
 from models.engines.memory import give_back_memory
 from service.concurrency.demand import Demand, Waiter
 from service.config import ExtractorSettings
-from service.errors import InvalidRequest, InvalidSettings, PreconditionFailed, Unavailable
+from service.errors import (
+    InvalidRequest,
+    InvalidSettings,
+    PreconditionFailed,
+    TooLate,
+    Unavailable,
+)
 from service.extraction import BackboneInfo, Extracted, Extractor
 from service.extraction.admission import Admission
 from service.extraction.backbone_runner import BackboneRunner
 from service.extraction.decoding import DecodeThreads
-from service.extraction.forecast import Place, TooLate
+from service.extraction.forecast import Place
 from service.extraction.shared_resources import SharedResources
 from service.logs import get_logger
 from service.metrics import Metrics
@@ -171,7 +177,9 @@ class LocalExtractor(Extractor):
         key = (demands[0].request if demands else "") or request_key(inputs)
         with ExitStack() as stack:
             size = sum(raw.cost for raw in inputs)
-            stack.enter_context(self._admission.admit(tenant, len(inputs), size))
+            stack.enter_context(
+                self._admission.admit(tenant, len(inputs), size, key=key, now=clock())
+            )
             work = [runner.work(raw) for raw in inputs]
             forecast = runner.forecast({row.decoding for row in work})
             place = stack.enter_context(forecast.admit(tenant, key, work, demands, clock()))

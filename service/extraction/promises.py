@@ -32,11 +32,13 @@ class Promises:
     Attributes:
         kept: the share of those promised who come back, as seen recently.
         rows: those with a time to come, by tenant.
+        outstanding: rows of all who may still come back.
     """
 
     def __init__(self) -> None:
         self.kept = 1.0
         self.rows: Counter[str] = Counter()
+        self.outstanding = 0
         self._promises: dict[tuple[str, str], _Promise] = {}
         self._dues: list[tuple[float, int, tuple[str, str], _Promise]] = []
         self._sequence = 0
@@ -62,6 +64,7 @@ class Promises:
         if (tenant, key) not in self._promises and len(self._promises) < MAX_PROMISES:
             promise = self._promises[tenant, key] = _Promise(tenant, rows, now, due)
             self.rows[tenant] += rows
+            self.outstanding += rows
             self._push(due, (tenant, key), promise)
 
     def pass_time(self, now: float) -> None:
@@ -90,6 +93,7 @@ class Promises:
 
     def _end(self, key: tuple[str, str], promise: _Promise, *, came_back: bool) -> None:
         del self._promises[key]
+        self.outstanding -= promise.rows
         if promise.ahead:
             self._take_from_ahead(promise)
         self.kept = max(LEAST_KEPT, self.kept + (came_back - self.kept) / MEMORY)

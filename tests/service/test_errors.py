@@ -32,6 +32,7 @@ CODES = {
     "LimitExceeded": "RESOURCE_EXHAUSTED",
     "StoreFull": "RESOURCE_EXHAUSTED",
     "QueueFull": "RESOURCE_EXHAUSTED",
+    "TooLate": "RESOURCE_EXHAUSTED",
     "DeadlineExceeded": "DEADLINE_EXCEEDED",
     "RequestTimeout": "DEADLINE_EXCEEDED",
     "RequestCancelled": "CANCELLED",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import heapq
 import weakref
-from contextlib import AbstractContextManager
+from collections import Counter
+from contextlib import AbstractContextManager, ExitStack
 
 import pytest
 from hypothesis import strategies as st
@@ -38,11 +40,11 @@ def test_one_row_meets_the_same_rule_as_many() -> None:
 
 
 def test_refusal_names_limit_value_and_when_to_retry() -> None:
-    admission = Admission(per_tenant=4, total=100, max_bytes=BIG, retry_after=1.5)
+    admission = Admission(per_tenant=4, total=100, max_bytes=BIG)
     with pytest.raises(QueueFull) as caught, admission.admit("a", 5):
         pass
     error = caught.value
-    assert (error.limit, error.value, error.retry_after) == (4, 5, 1.5)
+    assert (error.limit, error.value, error.retry_after) == (4, 5, 0.5)
     assert error.field == "queued rows of this tenant"
 
 
@@ -82,16 +84,76 @@ def test_rows_are_free_again_after_an_error() -> None:
         pass
 
 
-def test_idle_tenant_takes_no_memory() -> None:
-    class Name(str):
-        pass
+class Name(str):
+    """One that can be seen to be gone."""
 
+
+def test_idle_tenant_takes_no_memory() -> None:
     admission = Admission(per_tenant=4, total=4, max_bytes=BIG)
     name = Name("gone")
     reference = weakref.ref(name)
     with admission.admit(name, 1):
         pass
     del name
+    gc.collect()
+    assert reference() is None
+
+
+@pytest.mark.parametrize("bound", ["per_tenant", "total", "max_bytes"])
+def test_who_comes_back_when_told_is_admitted_amid_a_flood(bound: str) -> None:
+    """Ten leave a second, thirty come, of whom a third comes back; the clock is the test's."""
+    limits = {"per_tenant": BIG, "total": BIG, "max_bytes": BIG, bound: 40}
+    admission = Admission(**limits)
+    inside: list[ExitStack] = []  # closed as rows leave
+    events: list[tuple[float, int, str]] = [(i / 30, i, "comes") for i in range(900)]
+    events += [(i / 10, i, "one leaves") for i in range(300)]
+    heapq.heapify(events)
+    back: Counter[bool] = Counter()
+    while events:
+        now, number, event = heapq.heappop(events)
+        if event == "one leaves":
+            if inside:
+                inside.pop(0).close()
+            continue
+        stack = ExitStack()
+        try:
+            stack.enter_context(admission.admit("a", 1, 1, key=str(number), now=now))
+        except QueueFull as error:
+            back[False] += event == "comes back"
+            if event == "comes" and number % 3 == 0:
+                heapq.heappush(events, (now + (error.retry_after or 0.0), number, "comes back"))
+        else:
+            inside.append(stack)
+            back[True] += event == "comes back"
+    assert back.total() > 100
+    assert back[True] >= 0.9 * back.total()
+
+
+def test_room_is_kept_for_who_comes_back_but_not_where_nothing_is_ahead() -> None:
+    admission = Admission(per_tenant=4, total=BIG, max_bytes=BIG)
+    with admission.admit("a", 2, key="first"):
+        with pytest.raises(QueueFull), admission.admit("a", 3, key="second"):
+            pass
+        with pytest.raises(QueueFull, match="promised"), admission.admit("a", 1, key="third"):
+            pass
+    with admission.admit("a", 4, key="fourth"):
+        pass
+
+
+def test_who_never_comes_back_is_forgotten() -> None:
+    admission = Admission(per_tenant=1, total=BIG, max_bytes=BIG)
+    name = Name("gone")
+    reference = weakref.ref(name)
+    with (
+        admission.admit(name, 1, key="first"),
+        pytest.raises(QueueFull),
+        admission.admit(name, 1, key="second"),
+    ):
+        pass
+    del name
+    for _ in range(3):
+        with admission.admit("another", 1, key="other", now=1000.0):
+            pass
     gc.collect()
     assert reference() is None
 
