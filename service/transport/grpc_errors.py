@@ -37,8 +37,9 @@ async def refuse(context: Context, error: ServiceError, method: str) -> NoReturn
 
 
 async def abort(context: Context, request_id: str, error: Exception) -> NoReturn:
-    """Ends a call with an error."""
+    """Ends a call with an error, whose frames are let go: they hold the request."""
     problem = problem_of(error)
+    forget_frames(error)
     details = [
         _pack(
             error_details_pb2.ErrorInfo(
@@ -72,6 +73,17 @@ async def abort(context: Context, request_id: str, error: Exception) -> NoReturn
             ("x-request-id", request_id),
         ),
     )
+
+
+def forget_frames(error: BaseException) -> None:
+    """Removes the tracebacks of an error and of those behind it.
+
+    A frame that holds its error, as many do, is otherwise freed by the garbage collector alone.
+    """
+    behind: BaseException | None = error
+    while behind is not None and behind.__traceback__ is not None:
+        behind.__traceback__ = None
+        behind = behind.__cause__ or behind.__context__
 
 
 def _pack(message: Message) -> any_pb2.Any:

@@ -31,6 +31,7 @@ from service.transport.receiving import Receipt, ReceivingBudget
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Refuse = Callable[[Context, ServiceError, str], Awaitable[NoReturn]]
+Work = Callable[[Any, Context], Awaitable[Any]]
 
 RETRY_SECONDS = 1.0
 
@@ -69,14 +70,15 @@ class GrpcGuard:
         """Returns a handler of a method that does the same within the bounds."""
         work = self._stream_replies if handler.response_streaming else self._reply
 
-        async def serve(_: object, context: Context) -> Any:
+        async def serve(stream: object, context: Context) -> Any:
             try:
-                self._count(context)
-                return await work(handler, context)
-            except ServiceError as error:
-                await self._refuse(context, error, method)
-            finally:
-                self._drop_unless_read(context)
+                return await self._answer(work, handler, context, method)
+            except grpc.aio.AbortError as aborted:
+                # grpcio keeps it with the call, in a cycle: what its frames hold would stay until
+                # the garbage collector comes by, the whole message among it.
+                aborted.__cause__ = aborted.__context__ = None
+                del stream, context
+                raise aborted.with_traceback(None)  # noqa: B904  # it is the same
 
         make: Any = (
             grpc.stream_stream_rpc_method_handler
@@ -84,6 +86,15 @@ class GrpcGuard:
             else grpc.stream_unary_rpc_method_handler
         )
         return make(serve, response_serializer=handler.response_serializer)
+
+    async def _answer(self, work: Work, handler: Any, context: Context, method: str) -> Any:
+        try:
+            self._count(context)
+            return await work(handler, context)
+        except ServiceError as error:
+            await self._refuse(context, error, method)
+        finally:
+            self._drop_unless_read(context)
 
     async def _reply(self, handler: Any, context: Context) -> Any:
         if handler.request_streaming:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from service.metrics import Metrics
 from service.requests.calls import Calls, Handler
 from service.transport.grpc_server import GrpcServer
+from service.transport.limits import TransportLimits
 from service.transport.methods import OF_THE_SERVER, methods_of
 from service.transport.readiness import Readiness
 from service.transport.receiving import ReceivingBudget
@@ -38,7 +39,12 @@ class Counted(Metrics):
 
 
 @asynccontextmanager
-async def grpc_server(handler: Handler, calls: Calls) -> AsyncIterator[GrpcServer]:
+async def grpc_server(
+    handler: Handler,
+    calls: Calls,
+    limits: TransportLimits = LIMITS,
+    budget: ReceivingBudget | None = None,
+) -> AsyncIterator[GrpcServer]:
     """A gRPC server all of whose methods are this handler's."""
     server = GrpcServer(
         "127.0.0.1:0",
@@ -46,8 +52,8 @@ async def grpc_server(handler: Handler, calls: Calls) -> AsyncIterator[GrpcServe
         {method.name: handler for method in methods_of(*OF_THE_SERVER)},
         calls,
         Readiness(),
-        replace(LIMITS, max_message_bytes=1_000_000),
-        ReceivingBudget(100 * MIB, 60),
+        replace(limits, max_message_bytes=1_000_000),
+        budget or ReceivingBudget(100 * MIB, 60),
     )
     await server.start()
     try:
