@@ -26,7 +26,7 @@ from service.errors import (
 )
 from service.logs import get_logger
 from service.transport.limits import TransportLimits
-from service.transport.peers import shut_down
+from service.transport.peers import PeerDropper
 from service.transport.receiving import Receipt, ReceivingBudget
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -58,6 +58,7 @@ class GrpcGuard:
         self._refuse = refuse
         self._most = limits.max_message_bytes + GRPC_MARGIN_BYTES
         self._open = 0
+        self._peers = PeerDropper()
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Registers handlers, as a server does."""
@@ -180,12 +181,12 @@ class GrpcGuard:
         context.add_done_callback(lambda _: timer.cancel())  # type: ignore[arg-type]  # stubs
 
     def _drop(self, peer: str) -> None:
-        log.info(
-            "reply not read: connection closed",
-            peer=peer,
-            body_timeout_seconds=self._limits.body_seconds,
-        )
-        shut_down(peer)
+        if self._peers.drop(peer):
+            log.info(
+                "reply not read: connection closed",
+                peer=peer,
+                body_timeout_seconds=self._limits.body_seconds,
+            )
 
     def _count(self, context: Context) -> None:
         if self._open >= self._limits.max_calls:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any, NoReturn
 
 import grpc
+import psutil
 import pytest
 from grpc._cython import cygrpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -249,6 +252,29 @@ async def test_connection_that_does_not_read_a_reply_is_closed(path: str) -> Non
             raw.finish(stream)
             # Nothing else in grpcio ends it: the connection goes.
             await asyncio.to_thread(raw.wait_until_closed)
+
+
+async def test_connections_of_many_unread_replies_are_looked_for_once_and_not_on_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads: list[int] = []
+    look = psutil.Process.net_connections
+
+    def counted(process: psutil.Process, kind: str) -> Any:
+        threads.append(threading.get_ident())
+        return look(process, kind)
+
+    monkeypatch.setattr(psutil.Process, "net_connections", counted)
+    async with serving(get_head, replace(LIMITS, body_seconds=0.2)) as address:
+        with RawHttp2(address, window=0) as one, RawHttp2(address, window=0) as other:
+            for _, raw in itertools.product(range(45), (one, other)):
+                stream = raw.open(GET_HEAD)
+                raw.send(stream, b"")
+                raw.finish(stream)
+            for raw in (one, other):
+                await asyncio.to_thread(raw.wait_until_closed)
+    assert 1 <= len(threads) <= 10, "not once for each of 90 calls"
+    assert threading.get_ident() not in threads
 
 
 async def test_watcher_of_health_that_does_not_read_keeps_nothing_from_others() -> None:
