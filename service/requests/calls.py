@@ -84,6 +84,7 @@ class Calls:
         self._idle.set()
         self._limits: dict[asyncio.Timeout, bool] = {}  # and whether it is that of a watch
         self._reads: set[asyncio.Timeout] = set()
+        self._arriving: set[asyncio.Timeout] = set()
         self._asked = asyncio.Event()
         self._answering = asyncio.Event()
         self._answering.set()
@@ -203,6 +204,27 @@ class Calls:
                 raise stopping()
             yield message
 
+    @asynccontextmanager
+    async def arriving(self) -> AsyncIterator[None]:
+        """Wraps the wait for a request that is not handled yet, until the last ones are refused.
+
+        Raises:
+            Unavailable: the server stops, and the request has not arrived.
+        """
+        refusing = self.draining and self._answering.is_set()
+        try:
+            # What is on its way already is read: a refusal before that may be lost.
+            async with asyncio.timeout(LAST_MESSAGE_SECONDS if refusing else None) as limit:
+                self._arriving.add(limit)
+                try:
+                    yield
+                finally:
+                    self._arriving.remove(limit)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise stopping() from error
+
     def drain(self) -> None:
         """Refuses new requests and ends watches and uploads; other requests in flight go on."""
         if self.draining:
@@ -259,8 +281,10 @@ class Calls:
                     await self._asked.wait()
 
     def release(self) -> None:
-        """Refuses those who were held, and whoever still asks."""
+        """Refuses those who were held, whose request has not arrived, and whoever still asks."""
+        self.draining = True
         self._answering.set()
+        _expire(self._arriving, asyncio.get_running_loop().time())
 
     async def wait_until_idle(self, seconds: float) -> bool:
         """Waits until no request is in flight; False if some are left after `seconds`."""

@@ -25,6 +25,7 @@ from service.errors import (
     ServiceError,
 )
 from service.logs import get_logger
+from service.requests.calls import Calls
 from service.transport.limits import TransportLimits
 from service.transport.peers import PeerDropper
 from service.transport.receiving import Receipt, ReceivingBudget
@@ -42,6 +43,7 @@ class GrpcGuard:
     """Registers handlers with a server, each behind the bounds of its port.
 
     Args:
+        calls: say when a request that is still arriving is refused, as the server stops.
         refuse: answers a call that is refused here.
     """
 
@@ -50,9 +52,11 @@ class GrpcGuard:
         server: grpc.aio.Server,
         limits: TransportLimits,
         budget: ReceivingBudget,
+        calls: Calls,
         refuse: Refuse,
     ) -> None:
         self._server = server
+        self._calls = calls
         self._limits = limits
         self._budget = budget
         self._refuse = refuse
@@ -125,7 +129,8 @@ class GrpcGuard:
                 yield message
 
     async def _receive_one(self, handler: Any, context: Context, receipt: Receipt) -> Any:
-        message = await self._receive(handler, context, receipt)
+        async with self._calls.arriving():
+            message = await self._receive(handler, context, receipt)
         if message is grpc.aio.EOF:
             raise RequestCancelled("the client left before it had sent its message")
         return message

@@ -177,7 +177,7 @@ class GrpcServer:
                 *KEEPALIVE,
             ]
         )
-        guard = GrpcGuard(server, limits, self._budget, refuse)
+        guard = GrpcGuard(server, limits, self._budget, self._calls, refuse)
         translator = Translator(self._calls, limits, guard.write)
         for service in self._services:
             methods = {

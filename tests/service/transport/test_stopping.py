@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from typing import Any
 
 import grpc
@@ -14,11 +14,15 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from service.requests import calls
 from service.requests.calls import Call, Calls
+from service.transport import receiving
 from service.transport.last_answers import LastAnswers
+from service.transport.receiving import ReceivingBudget
 from service.transport.rest import Backend, rest_app
 from tests.e2e.transports import METHODS, Refused, refusal
 from tests.service.server import HEAD
 from tests.service.transport.counted import Counted, grpc_server
+from tests.service.transport.port_limits import HANGS_SECONDS, MIB
+from tests.service.waiting import Changes
 from trunkline.v1 import heads_pb2
 
 
@@ -39,6 +43,24 @@ async def end_of(call: Any) -> Refused:
 async def read_to_the_end(call: Any) -> None:
     while await call.read() is not grpc.aio.EOF:
         pass
+
+
+class Room(ReceivingBudget):
+    """Room for so many bytes, which lets a test wait until it was asked for."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most, 3600)
+        self._times = 0
+        self._changes = Changes()
+
+    async def take(self, nbytes: int, connection: Hashable) -> None:
+        self._times += 1
+        self._changes.notify()
+        await super().take(nbytes, connection)
+
+    async def asked(self, times: int) -> None:
+        """Waits until requests have asked for room so often."""
+        await self._changes.until(lambda: self._times >= times)
 
 
 class Stopped:
@@ -151,6 +173,29 @@ async def test_streams_of_health_and_reflection_are_told_too() -> None:
         ends = asyncio.create_task(end_of(watch))
     told = await ends
     assert_told(told)
+    await channel.close()
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_calls_whose_message_has_not_arrived_are_told_too(
+    late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those that wait for room, and those that come while the server stops already."""
+    monkeypatch.setattr(receiving, "PROMPT_SECONDS", 3600)
+    monkeypatch.setattr(receiving, "WAIT_SECONDS", 3600)
+    stopped = Stopped("GetHead")
+    budget = Room(1_000_000 + 8 * MIB)
+    paths = (METHODS["Predict"].path, METHODS["TrainHead"].path, "/grpc.health.v1.Health/Check")
+    async with grpc_server(stopped.wait, stopped.calls, budget=budget) as server:
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{server.port}")
+        if late:
+            stopped.calls.drain()
+        silent: list[Any] = [channel.stream_stream(path)(timeout=60) for path in paths]
+        ends = [asyncio.create_task(end_of(call)) for call in silent]
+        async with asyncio.timeout(HANGS_SECONDS):
+            await budget.asked(len(paths))
+    for told in await asyncio.gather(*ends):
+        assert_told(told)
     await channel.close()
 
 
