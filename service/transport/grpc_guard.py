@@ -12,7 +12,7 @@ import asyncio
 import contextvars
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, closing
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -32,17 +32,31 @@ from service.transport.receiving import Receipt, ReceivingBudget
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Refuse = Callable[[Context, ServiceError, str], Awaitable[NoReturn]]
-Work = Callable[[Any, Context], Awaitable[Any]]
+
+HEALTH = "/grpc.health.v1.Health/"
 
 RETRY_SECONDS = 1.0
 
 log = get_logger(__name__)
 
 
+class _Rpc(NamedTuple):
+    """A method as it is registered, and whose room its messages take."""
+
+    method: str
+    handler: Any
+    budget: ReceivingBudget
+
+
+Work = Callable[[_Rpc, Context], Awaitable[Any]]
+
+
 class GrpcGuard:
     """Registers handlers with a server, each behind the bounds of its port.
 
     Args:
+        budget: of the messages of all methods but those of health.
+        probes: the budget of these, which get through whatever holds the other.
         calls: say when a request that is still arriving is refused, as the server stops.
         refuse: answers a call that is refused here.
     """
@@ -52,6 +66,7 @@ class GrpcGuard:
         server: grpc.aio.Server,
         limits: TransportLimits,
         budget: ReceivingBudget,
+        probes: ReceivingBudget,
         calls: Calls,
         refuse: Refuse,
     ) -> None:
@@ -59,6 +74,7 @@ class GrpcGuard:
         self._calls = calls
         self._limits = limits
         self._budget = budget
+        self._probes = probes
         self._refuse = refuse
         self._most = limits.max_message_bytes + GRPC_MARGIN_BYTES
         self._open = 0
@@ -74,10 +90,11 @@ class GrpcGuard:
     def wrap(self, method: str, handler: Any) -> Any:
         """Returns a handler of a method that does the same within the bounds."""
         work = self._stream_replies if handler.response_streaming else self._reply
+        budget = self._probes if method.startswith(HEALTH) else self._budget
 
         async def serve(stream: object, context: Context) -> Any:
             try:
-                return await self._answer(work, handler, context, method)
+                return await self._answer(work, _Rpc(method, handler, budget), context)
             except grpc.aio.AbortError as aborted:
                 # grpcio keeps it with the call, in a cycle: what its frames hold would stay until
                 # the garbage collector comes by, the whole message among it.
@@ -92,40 +109,44 @@ class GrpcGuard:
         )
         return make(serve, response_serializer=handler.response_serializer)
 
-    async def _answer(self, work: Work, handler: Any, context: Context, method: str) -> Any:
+    async def _answer(self, work: Work, rpc: _Rpc, context: Context) -> Any:
         try:
             self._count(context)
-            return await work(handler, context)
+            return await work(rpc, context)
         except ServiceError as error:
-            await self._refuse(context, error, method)
+            await self._refuse(context, error, rpc.method)
         finally:
             self._drop_unless_read(context)
 
-    async def _reply(self, handler: Any, context: Context) -> Any:
-        if handler.request_streaming:
-            async with aclosing(self._messages(handler, context)) as messages:
-                return await handler.stream_unary(messages, context)
-        with closing(self._budget.open(context.peer())) as receipt:
-            request = await self._receive_one(handler, context, receipt)
-            return await handler.unary_unary(request, context)
+    async def _reply(self, rpc: _Rpc, context: Context) -> Any:
+        if rpc.handler.request_streaming:
+            async with aclosing(self._messages(rpc, context)) as messages:
+                return await rpc.handler.stream_unary(messages, context)
+        with closing(rpc.budget.open(context.peer())) as receipt:
+            request = await self._receive_one(rpc.handler, context, receipt)
+            return await rpc.handler.unary_unary(request, context)
 
-    async def _stream_replies(self, handler: Any, context: Context) -> None:
-        if handler.request_streaming:
-            async with aclosing(self._messages(handler, context)) as messages:
-                await self._send(handler.stream_stream(messages, context), context)
+    async def _stream_replies(self, rpc: _Rpc, context: Context) -> None:
+        if rpc.handler.request_streaming:
+            async with aclosing(self._messages(rpc, context)) as messages:
+                await self._send(rpc.handler.stream_stream(messages, context), context)
             return
-        with closing(self._budget.open(context.peer())) as receipt:
-            request = await self._receive_one(handler, context, receipt)
-            replies = handler.unary_stream(request, context)
+        with closing(rpc.budget.open(context.peer())) as receipt:
+            request = await self._receive_one(rpc.handler, context, receipt)
+            replies = rpc.handler.unary_stream(request, context)
             # A handler that writes by itself, with `write`, gives nothing to send.
             await (self._send(replies, context) if hasattr(replies, "__aiter__") else replies)
 
-    async def _messages(self, handler: Any, context: Context) -> AsyncGenerator[Any, None]:
+    async def _messages(self, rpc: _Rpc, context: Context) -> AsyncGenerator[Any, None]:
+        begun = False
         while True:
-            with closing(self._budget.open(context.peer())) as receipt:
-                message = await self._receive(handler, context, receipt)
+            with closing(rpc.budget.open(context.peer())) as receipt:
+                message = await self._receive(rpc.handler, context, receipt)
                 if message is grpc.aio.EOF:
+                    if begun:
+                        receipt.complete()
                     return
+                begun = True
                 yield message
 
     async def _receive_one(self, handler: Any, context: Context, receipt: Receipt) -> Any:
@@ -138,9 +159,9 @@ class GrpcGuard:
     async def _receive(self, handler: Any, context: Context, receipt: Receipt) -> Any:
         await receipt.take(self._most)
         data = await receipt.wait(context.read)
-        receipt.complete()
         if data is grpc.aio.EOF:
             return data
+        receipt.complete()
         receipt.give_back(self._most - len(data))
         try:
             read = handler.request_deserializer

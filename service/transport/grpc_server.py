@@ -30,6 +30,8 @@ log = get_logger(__name__)
 
 MAX_STREAMS = 1024
 """Calls open at once on one connection; grpcio's clients wait before they open more."""
+PROBES = 2
+"""Messages of health that arrive at once; how large one will be is not known before."""
 QUIET_SECONDS = 0.1
 """Without a call, after which none is on its way."""
 HOLD_SECONDS = 0.4
@@ -82,6 +84,7 @@ class GrpcServer:
     ) -> None:
         self._services, self._handlers, self._calls = services, handlers, calls
         self._readiness, self._limits, self._budget = readiness, limits, budget
+        self._probes = budget.beside(PROBES * (limits.max_message_bytes + GRPC_MARGIN_BYTES))
         self._names = [service.full_name for service in services]
         self._health = Health(self._names, calls, refuse)
         self._server = self._build()
@@ -177,7 +180,7 @@ class GrpcServer:
                 *KEEPALIVE,
             ]
         )
-        guard = GrpcGuard(server, limits, self._budget, self._calls, refuse)
+        guard = GrpcGuard(server, limits, self._budget, self._probes, self._calls, refuse)
         translator = Translator(self._calls, limits, guard.write)
         for service in self._services:
             methods = {

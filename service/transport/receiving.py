@@ -3,7 +3,8 @@
 Who sends slowly must not keep out who sends at once. So what takes longer than `PROMPT_SECONDS` to
 arrive is *late*, and late requests may hold `LATE_SHARE` of the budget; beyond that they are
 refused. The rest turns over: whatever holds it is soon complete, late, or refused. Connections
-take turns with it, so that one with many calls delays another's call by one of them.
+take turns with it, so that one with many calls delays another's call by one of them. Those whose
+last request was late, or never came, are *tardy*: they have their turn when nobody else waits.
 
 Timers here get an empty context: a cancelled one stays with the event loop until its time, and
 would keep its request in memory as long.
@@ -20,6 +21,9 @@ from typing import TypeVar
 from service.errors import QueueFull, RequestTimeout, ServiceError
 
 PROMPT_SECONDS = 0.25
+HURRIED_SECONDS = 0.05
+"""The same for what holds room before anything of it has arrived, while others wait for room."""
+
 LATE_SHARE = 0.75
 WAIT_SECONDS = 5.0
 """How long a request waits for room before it is refused."""
@@ -29,8 +33,12 @@ RETRY_SECONDS = 1.0
 LARGE_BYTES = 1024 * 1024
 """Allocators keep what requests of this size took."""
 
+MAX_TARDY = 65_536
+"""Connections that are remembered as tardy; the oldest are forgotten."""
+
 T = TypeVar("T")
 _Waiting = tuple[int, asyncio.Future[None]]
+_Queue = OrderedDict[Hashable, deque[_Waiting]]
 
 
 class ReceivingBudget:
@@ -55,7 +63,9 @@ class ReceivingBudget:
         self._most = most
         self._emptied = emptied
         self._large = 0
-        self._waiting: OrderedDict[Hashable, deque[_Waiting]] = OrderedDict()
+        self._waiting: _Queue = OrderedDict()
+        self._behind: _Queue = OrderedDict()  # tardy connections
+        self._tardy: OrderedDict[Hashable, None] = OrderedDict()
 
     def open(self, connection: Hashable = None) -> Receipt:
         """Begins a request, which holds nothing yet.
@@ -65,21 +75,41 @@ class ReceivingBudget:
         """
         return Receipt(self, connection)
 
+    def beside(self, most: int) -> ReceivingBudget:
+        """Returns a budget of so many bytes that shares nothing with this one but who is told."""
+        return ReceivingBudget(most, self.seconds, self._emptied)
+
     def has_room_for_late(self, nbytes: int) -> bool:
         """Returns whether a late request may hold so many more."""
         return self.late + nbytes <= self._most * LATE_SHARE
 
+    def prompt_seconds(self, held: int) -> float:
+        """Returns the time in which a request that holds so much must arrive, not to be late."""
+        waiting = self._waiting or self._behind
+        return min(PROMPT_SECONDS, HURRIED_SECONDS) if held and waiting else PROMPT_SECONDS
+
+    def judge(self, connection: Hashable, *, prompt: bool) -> None:
+        """Says whether a connection's last request arrived promptly."""
+        self._tardy.pop(connection, None)
+        if not prompt:
+            self._tardy[connection] = None
+            if len(self._tardy) > MAX_TARDY:
+                self._tardy.popitem(last=False)
+
     async def take(self, nbytes: int, connection: Hashable) -> None:
-        """Takes room; waits for it, in turn with other connections.
+        """Takes room; waits for it, in turn with other connections, and behind them if tardy.
 
         Raises:
             QueueFull: there was none within `WAIT_SECONDS`.
         """
-        if not self._waiting and self.held + nbytes <= self._most:
+        tardy = connection in self._tardy
+        first = not self._waiting and not (tardy and self._behind)
+        if first and self.held + nbytes <= self._most:
             self._hold(nbytes)
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(connection, deque()).append((nbytes, turn))
+        queue = self._behind if tardy else self._waiting
+        queue.setdefault(connection, deque()).append((nbytes, turn))
         try:
             async with asyncio.timeout(WAIT_SECONDS):
                 await turn
@@ -124,8 +154,8 @@ class ReceivingBudget:
         self.held += nbytes
 
     def _let_in(self) -> None:
-        while self._waiting:
-            connection, waiting = next(iter(self._waiting.items()))
+        while queue := self._waiting or self._behind:
+            connection, waiting = next(iter(queue.items()))
             while waiting and waiting[0][1].done():  # it gave up
                 waiting.popleft()
             if waiting:
@@ -135,9 +165,9 @@ class ReceivingBudget:
                 waiting.popleft()
                 self._hold(nbytes)
                 turn.set_result(None)
-                self._waiting.move_to_end(connection)
+                queue.move_to_end(connection)
             if not waiting:
-                del self._waiting[connection]
+                del queue[connection]
 
 
 class Receipt:
@@ -146,10 +176,14 @@ class Receipt:
     def __init__(self, budget: ReceivingBudget, connection: Hashable) -> None:
         self._budget = budget
         self._connection = self if connection is None else connection
+        self._known = connection is not None
+        self._complete = False
         self._held = 0
         self._late = False
         self._refusal: ServiceError | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._began = 0.0
+        self._due = PROMPT_SECONDS
         self._waiting: asyncio.Timeout | None = None
 
     async def take(self, nbytes: int) -> None:
@@ -175,7 +209,9 @@ class Receipt:
         """
         if self._timer is None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(PROMPT_SECONDS, self._become_late, context=Context())
+            self._began = loop.time()
+            self._due = self._budget.prompt_seconds(self._held)
+            self._timer = loop.call_later(self._due, self._become_late, context=Context())
         self._check(0)
         try:
             async with asyncio.timeout(None) as self._waiting:
@@ -196,6 +232,13 @@ class Receipt:
 
     def complete(self) -> None:
         """Everything has arrived; what is held stays held until `close`."""
+        if self._timer is not None and not self._complete:
+            seconds = asyncio.get_running_loop().time() - self._began
+            self._judge(prompt=seconds <= PROMPT_SECONDS)
+        self._complete = True
+        self._stop_waiting()
+
+    def _stop_waiting(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         if self._late:
@@ -203,8 +246,10 @@ class Receipt:
             self._budget.late -= self._held
 
     def close(self) -> None:
-        """The request is answered."""
-        self.complete()
+        """The request is answered, or has ended before it was complete."""
+        if self._timer is not None and not self._complete:
+            self._judge(prompt=False)
+        self._stop_waiting()
         self._refusal = None  # its traceback holds what has arrived
         held, self._held = self._held, 0
         if held:
@@ -216,13 +261,18 @@ class Receipt:
         if self._late and not self._budget.has_room_for_late(nbytes):
             raise self._budget.full()
 
+    def _judge(self, *, prompt: bool) -> None:
+        if self._known:
+            self._budget.judge(self._connection, prompt=prompt)
+
     def _become_late(self) -> None:
+        self._judge(prompt=False)
         if not self._budget.has_room_for_late(self._held):
             self._refuse(self._budget.full())
             return
         self._late = True
         self._budget.late += self._held
-        left = max(0.0, self._budget.seconds - PROMPT_SECONDS)
+        left = max(0.0, self._budget.seconds - self._due)
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(left, self._expire, context=Context())
 

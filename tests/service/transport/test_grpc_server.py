@@ -184,7 +184,7 @@ async def test_unfinished_messages_are_refused_with_a_hint_and_a_polite_client_i
     async with serving(read_all, budget=budget) as address:
         with ExitStack() as stack:
             ends = []
-            for path in (GET_HEAD, UPLOAD, "/grpc.health.v1.Health/Check") * 3:
+            for path in (GET_HEAD, UPLOAD, GET_HEAD) * 3:
                 raw = stack.enter_context(RawHttp2(address))
                 stream = raw.open(path)
                 raw.send(stream, b"x" * 100, announced=1000)
@@ -196,6 +196,25 @@ async def test_unfinished_messages_are_refused_with_a_hint_and_a_polite_client_i
                 assert b"max_receiving_bytes" in told
             assert budget.held == budget.late == 3 * SLOT
         await asyncio.gather(*ends, return_exceptions=True)
+
+
+async def test_health_is_told_while_others_hold_all_the_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(receiving, "PROMPT_SECONDS", 3600)
+    monkeypatch.setattr(receiving, "WAIT_SECONDS", 3600)
+    budget = ReceivingBudget(SLOT, 3600)
+    held = budget.open()
+    await held.take(SLOT)
+    async with (
+        serving(read_all, budget=budget) as address,
+        grpc.aio.insecure_channel(address) as channel,
+    ):
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        assert (await stub.Check(health_pb2.HealthCheckRequest())).status
+        assert (await stub.List(health_pb2.HealthListRequest())).statuses
+        assert (await stub.Watch(health_pb2.HealthCheckRequest()).read()).status
+    held.close()
 
 
 @pytest.mark.parametrize("path", [GET_HEAD, UPLOAD, WATCH])
@@ -265,7 +284,7 @@ async def test_connections_of_many_unread_replies_are_looked_for_once_and_not_on
         return look(process, kind)
 
     monkeypatch.setattr(psutil.Process, "net_connections", counted)
-    async with serving(get_head, replace(LIMITS, body_seconds=0.2)) as address:
+    async with serving(get_head, replace(LIMITS, body_seconds=0.2, max_calls=4096)) as address:
         with RawHttp2(address, window=0) as one, RawHttp2(address, window=0) as other:
             for _, raw in itertools.product(range(45), (one, other)):
                 stream = raw.open(GET_HEAD)

@@ -192,3 +192,66 @@ def test_budget_is_never_exceeded_and_comes_back_whole(
         assert (budget.held, budget.late) == (0, 0)
 
     asyncio.run(law())
+
+
+async def test_connections_whose_requests_never_come_have_their_turn_behind_all_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(receiving, "WAIT_SECONDS", 3600)
+    monkeypatch.setattr(receiving, "PROMPT_SECONDS", 0.0)
+    budget = ReceivingBudget(MOST, 3600)
+    for name in ("silent", "gone"):  # one is late; one leaves before it is
+        receipt = budget.open(name)
+        await receipt.take(100)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.01 if name == "silent" else 0):
+                await receipt.wait(never)
+        receipt.close()
+    holder = budget.open()
+    await holder.take(MOST)
+    order: list[str] = []
+
+    async def ask(connection: str) -> None:
+        receipt = budget.open(connection)
+        await receipt.take(MOST)
+        order.append(connection)
+        monkeypatch.setattr(receiving, "PROMPT_SECONDS", 3600.0)
+        await receipt.wait(lambda: asyncio.sleep(0))
+        receipt.complete()
+        receipt.close()
+
+    names = ["silent", "gone", "new", "other"]
+    tasks = [asyncio.create_task(ask(name)) for name in names]
+    await asyncio.sleep(0)
+    holder.close()
+    await asyncio.gather(*tasks)
+    assert order == ["new", "other", "silent", "gone"]
+    holder = budget.open()
+    await holder.take(MOST)
+    again = [asyncio.create_task(ask(name)) for name in ("silent", "other")]
+    await asyncio.sleep(0)
+    holder.close()
+    await asyncio.gather(*again)
+    assert order[4:] == ["silent", "other"], "each was prompt when it was asked last"
+
+
+async def test_request_of_which_nothing_has_come_is_late_sooner_while_others_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(receiving, "PROMPT_SECONDS", 3600.0)
+    monkeypatch.setattr(receiving, "HURRIED_SECONDS", 0.0)
+    monkeypatch.setattr(receiving, "WAIT_SECONDS", 3600)
+    budget = ReceivingBudget(MOST, 3600)
+    holder, silent, polite = budget.open(), budget.open("silent"), budget.open("polite")
+    await holder.take(100)
+    await silent.take(800)
+    waits = asyncio.create_task(polite.take(800))
+    await asyncio.sleep(0)
+    with pytest.raises(QueueFull):  # it is more than late requests may hold
+        async with asyncio.timeout(60):
+            await silent.wait(never)
+    silent.close()
+    await waits
+    for receipt in (holder, polite):
+        receipt.close()
+    assert budget.held == 0

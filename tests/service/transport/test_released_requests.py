@@ -40,6 +40,9 @@ class Watched(ReceivingBudget):
         weakref.finalize(receipt, self._count)
         return receipt
 
+    def beside(self, most: int) -> ReceivingBudget:
+        return self
+
     async def until_all_are_gone(self) -> None:
         async with asyncio.timeout(HANGS_SECONDS):
             await self._changes.until(lambda: self._gone == self.opened)

@@ -46,7 +46,7 @@ async def read_to_the_end(call: Any) -> None:
 
 
 class Room(ReceivingBudget):
-    """Room for so many bytes, which lets a test wait until it was asked for."""
+    """Room for so many bytes, also of health, which lets a test wait until it was asked for."""
 
     def __init__(self, most: int) -> None:
         super().__init__(most, 3600)
@@ -57,6 +57,9 @@ class Room(ReceivingBudget):
         self._times += 1
         self._changes.notify()
         await super().take(nbytes, connection)
+
+    def beside(self, most: int) -> ReceivingBudget:
+        return self
 
     async def asked(self, times: int) -> None:
         """Waits until requests have asked for room so often."""
