@@ -15,6 +15,8 @@ RESERVED_FILES = 256
 
 LEAST_CONNECTIONS = 16
 TRIM_BYTES = 64 * 1024 * 1024
+"""Of large requests since memory was given back last."""
+
 TRIM_SECONDS = 5.0
 ACCEPT_FAILED = "socket.accept() out of system resource"
 
@@ -69,20 +71,30 @@ class MemoryReturn:
 
     def __init__(self, trim: Callable[[], object] | None = None) -> None:
         self._trim = trim or _malloc_trim()
+        self._freed = 0
         self._timer: asyncio.TimerHandle | None = None
         self._trimming: asyncio.Future[object] | None = None
 
     def after(self, nbytes: int) -> None:
-        """Large requests, which took so many bytes in all, have been answered."""
-        if self._trim is not None and nbytes >= TRIM_BYTES and self._timer is None:
-            # grpcio frees the last of them some time after this call.
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(TRIM_SECONDS, self._start, loop)
+        """A large request took so many bytes, and needs them no longer."""
+        self._freed += nbytes
+        if self._timer is None:
+            self._arm()
+
+    def _arm(self) -> None:
+        if self._trim is None or self._freed < TRIM_BYTES:
+            return
+        # grpcio frees the last of them some time after this call; so what ends until then does
+        # not count as given back.
+        self._freed = 0
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(TRIM_SECONDS, self._start, loop)
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
         assert self._trim is not None
         self._trimming = loop.run_in_executor(None, self._trim)
+        self._arm()
 
 
 def _malloc_trim() -> Callable[[], object] | None:

@@ -87,7 +87,8 @@ class Translator:
                     local=is_local(context.peer()),
                     reply_bytes=_reply_bytes(context),
                 ) as call:
-                    request = self._parse(method, data)
+                    request = _fields_of(self._parse(method, data))
+                    del data  # the stream may last
                     call.tenant = tenant_of(request)
                     async with aclosing(handler(request, call)) as replies:
                         async for reply in replies:
@@ -145,6 +146,14 @@ class Translator:
                 limit=method.request.DESCRIPTOR.full_name,
                 value=f"{len(data)} bytes",
             ) from error
+
+
+def _fields_of(request: Message) -> Message:
+    """Returns a message that holds nothing but its fields, whatever it was sent with them."""
+    request.DiscardUnknownFields()
+    kept = type(request)()
+    kept.CopyFrom(request)
+    return kept
 
 
 def is_local(peer: str) -> bool:

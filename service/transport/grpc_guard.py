@@ -131,11 +131,15 @@ class GrpcGuard:
             async with aclosing(self._messages(rpc, context)) as messages:
                 await self._send(rpc.handler.stream_stream(messages, context), context)
             return
+        replies = await self._begin(rpc, context)
+        # A handler that writes by itself, with `write`, gives nothing to send.
+        await (self._send(replies, context) if hasattr(replies, "__aiter__") else replies)
+
+    async def _begin(self, rpc: _Rpc, context: Context) -> Any:
+        """Lets go of the request: a stream may last, and needs little of it."""
         with closing(rpc.budget.open(context.peer())) as receipt:
             request = await self._receive_one(rpc.handler, context, receipt)
-            replies = rpc.handler.unary_stream(request, context)
-            # A handler that writes by itself, with `write`, gives nothing to send.
-            await (self._send(replies, context) if hasattr(replies, "__aiter__") else replies)
+            return rpc.handler.unary_stream(request, context)
 
     async def _messages(self, rpc: _Rpc, context: Context) -> AsyncGenerator[Any, None]:
         begun = False

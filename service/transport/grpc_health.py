@@ -70,10 +70,12 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # it says n
         self, request: health_pb2.HealthCheckRequest, context: Context
     ) -> AsyncIterator[HealthCheckResponse]:
         """Answers now and at every change."""
+        name = request.service if request.service in self._names else None
+        del request  # its name may be long
         told: HealthCheckResponse | None = None
         while True:
             changed = self._changed
-            state = self._state(request.service)
+            state = self._state(name)
             if state != told:
                 told = state
                 yield state
@@ -81,7 +83,7 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # it says n
                 await self._refuse(context, await self._calls.refusal(), "Watch")
             await changed.wait()
 
-    def _state(self, name: str) -> HealthCheckResponse:
+    def _state(self, name: str | None) -> HealthCheckResponse:
         if name not in self._names:
             return HealthCheckResponse(status=HealthCheckResponse.SERVICE_UNKNOWN)
         if self._ready:

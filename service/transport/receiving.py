@@ -47,7 +47,7 @@ class ReceivingBudget:
     Args:
         most: bytes of all requests together.
         seconds: in which a body or a message must have arrived.
-        emptied: called when nothing large is held any more, with the bytes of large requests since.
+        ended: called with the bytes of a large request that holds them no longer.
 
     Attributes:
         held: bytes that requests hold now.
@@ -55,14 +55,13 @@ class ReceivingBudget:
     """
 
     def __init__(
-        self, most: int, seconds: float, emptied: Callable[[int], object] | None = None
+        self, most: int, seconds: float, ended: Callable[[int], object] | None = None
     ) -> None:
         self.seconds = seconds
         self.held = 0
         self.late = 0
         self._most = most
-        self._emptied = emptied
-        self._large = 0
+        self._ended = ended
         self._waiting: _Queue = OrderedDict()
         self._behind: _Queue = OrderedDict()  # tardy connections
         self._tardy: OrderedDict[Hashable, None] = OrderedDict()
@@ -77,7 +76,7 @@ class ReceivingBudget:
 
     def beside(self, most: int) -> ReceivingBudget:
         """Returns a budget of so many bytes that shares nothing with this one but who is told."""
-        return ReceivingBudget(most, self.seconds, self._emptied)
+        return ReceivingBudget(most, self.seconds, self._ended)
 
     def has_room_for_late(self, nbytes: int) -> bool:
         """Returns whether a late request may hold so many more."""
@@ -127,17 +126,12 @@ class ReceivingBudget:
         """Gives room back to whoever waits."""
         self.held -= nbytes
         self._let_in()
-        # A few bytes stay for as long as somebody watches something.
-        if self.held < LARGE_BYTES and self._large:
-            large, self._large = self._large, 0
-            if self._emptied is not None:
-                self._emptied(large)
 
     def end(self, nbytes: int) -> None:
-        """A request that held so much is answered."""
-        if nbytes >= LARGE_BYTES:
-            self._large += nbytes
+        """A request that held so much needs it no longer."""
         self.give_back(nbytes)
+        if nbytes >= LARGE_BYTES and self._ended is not None:
+            self._ended(nbytes)
 
     def full(self) -> QueueFull:
         """Returns the refusal of a request that finds no room."""

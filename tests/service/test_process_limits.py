@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+from collections.abc import Sequence
 
 import pytest
 
@@ -79,20 +80,26 @@ async def test_other_errors_of_the_event_loop_are_logged_as_ever(
     assert caplog.text.count("something else") == 3
 
 
-async def test_memory_is_given_back_once_after_large_requests(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("sizes", "times"),
+    [
+        ([TRIM_BYTES], 1),
+        ([TRIM_BYTES // 4] * 4, 1),
+        ([TRIM_BYTES - 1, 1], 1),
+        ([TRIM_BYTES, TRIM_BYTES - 1], 1),
+        ([TRIM_BYTES, TRIM_BYTES], 2),  # the second may be freed after the first is given back
+    ],
+)
+async def test_memory_that_large_requests_took_together_is_given_back(
+    sizes: Sequence[int], times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.process_limits.TRIM_SECONDS", 0.0)
-    loop, trimmed = asyncio.get_running_loop(), asyncio.Event()
-    trims: list[int] = []
-
-    def trim() -> None:
-        trims.append(1)
-        loop.call_soon_threadsafe(trimmed.set)
-
-    memory = MemoryReturn(trim)
-    memory.after(TRIM_BYTES - 1)
-    memory.after(TRIM_BYTES)
-    memory.after(TRIM_BYTES)
-    await trimmed.wait()
-    assert trims == [1]
+    loop = asyncio.get_running_loop()
+    trims: asyncio.Queue[None] = asyncio.Queue()
+    memory = MemoryReturn(lambda: loop.call_soon_threadsafe(trims.put_nowait, None))
+    for size in sizes:
+        memory.after(size)
+    async with asyncio.timeout(60):
+        for _ in range(times):
+            await trims.get()
+    assert trims.empty()

@@ -138,16 +138,19 @@ async def test_request_that_finds_no_room_in_time_is_refused(
     assert budget.held == 0
 
 
-async def test_emptied_budget_tells_how_much_large_requests_took() -> None:
+async def test_end_of_each_large_request_is_told_whatever_others_hold() -> None:
     told: list[int] = []
     budget = ReceivingBudget(10 * LARGE_BYTES, 3600, told.append)
+    watch = budget.open()
+    await watch.take(100)
     for sizes in ([100], [LARGE_BYTES, 2 * LARGE_BYTES, 100], [100]):
         receipts = [budget.open() for _ in sizes]
         for receipt, size in zip(receipts, sizes, strict=True):
             await receipt.take(size)
         for receipt in receipts:
             receipt.close()
-    assert told == [3 * LARGE_BYTES]
+    watch.close()
+    assert told == [LARGE_BYTES, 2 * LARGE_BYTES]
 
 
 async def test_memory_of_large_requests_is_told_although_somebody_watches() -> None:

@@ -18,6 +18,7 @@ from tests.e2e.transports import METHODS
 from tests.service.transport.counted import Counted, grpc_server
 from tests.service.transport.port_limits import HANGS_SECONDS, MIB
 from tests.service.waiting import Changes
+from trunkline.v1 import heads_pb2
 
 MESSAGES = {
     "valid": b"",
@@ -140,3 +141,28 @@ async def test_call_that_was_left_keeps_nothing_of_its_message() -> None:
         call.cancel()
         await budget.until_all_are_gone()
     assert budget.opened == 1
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("path", [METHODS["TrainHead"].path, "/grpc.health.v1.Health/Watch"])
+async def test_stream_of_replies_keeps_nothing_of_its_message_while_it_lasts(path: str) -> None:
+    budget = Watched()
+    unknown = b"\x9a\x06" + b"\x80\x80\x20" + bytes(2**19)  # field 99 of half a MiB
+    sizes: list[int] = []
+
+    async def watch(request: Any, call: Call) -> AsyncIterator[Any]:
+        sizes.append(request.ByteSize())
+        yield heads_pb2.TrainHeadResponse()
+        await asyncio.Event().wait()
+
+    async with (
+        grpc_server(watch, Calls(Counted(), 60), budget=budget) as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+        make: Any = channel.unary_stream(path)
+        call = make(unknown)
+        assert await call.read() is not grpc.aio.EOF
+        await budget.until_all_are_gone()
+        assert budget.held == 0
+        assert not any(sizes)
+        call.cancel()
