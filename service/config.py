@@ -154,8 +154,9 @@ class ExtractorSettings(_Settings):
     is disconnected, and gRPC takes no new ones. Where files are short it is lowered, and said."""
 
     max_calls: int = Field(default=4096, ge=16, le=1_000_000)
-    """gRPC calls open at once, streams included. Beyond it: RESOURCE_EXHAUSTED with a retry hint.
-    Each may hold 64 KiB before it is read."""
+    """gRPC calls open at once, health checks not included. Streams may be half of them. Beyond it:
+    RESOURCE_EXHAUSTED with a retry hint. On one connection a 32nd of them are open, 16 at least;
+    clients wait before they open more. Each may hold 64 KiB before it is read."""
 
     head_timeout_seconds: float = Field(default=10.0, gt=0, le=600)
     """In which a new connection must have sent the headers of a request, or done gRPC's handshake;

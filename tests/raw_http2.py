@@ -12,7 +12,7 @@ from typing import Self
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE = 0, 1, 3, 4, 6, 8
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
-INITIAL_WINDOW_SIZE = 4
+MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE = 3, 4
 FRAME_BYTES = 16_384
 
 
@@ -32,6 +32,7 @@ class RawHttp2:
         self._stream = -1
         self._first_window = 65_535
         self._windows: Counter[int] = Counter({0: 65_535})
+        self.settings: dict[int, int] = {}
         self.ended: dict[int, bytes] = {}
         """The last headers of streams that the server ended, in its own coding."""
 
@@ -102,6 +103,7 @@ class RawHttp2:
         payload = self._exactly(length)
         if kind == SETTINGS and not flags & ACK:
             for name, value in struct.iter_unpack(">HI", payload):
+                self.settings[name] = value
                 if name == INITIAL_WINDOW_SIZE:
                     self._first_window = value
             self._socket.sendall(frame(SETTINGS, ACK, 0, b""))

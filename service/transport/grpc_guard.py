@@ -20,13 +20,13 @@ from google.protobuf.message import DecodeError
 from service.config import GRPC_MARGIN_BYTES
 from service.errors import (
     InvalidRequest,
-    QueueFull,
     RequestCancelled,
     ServiceError,
 )
 from service.logs import get_logger
 from service.requests.calls import Calls
 from service.transport.limits import TransportLimits
+from service.transport.open_calls import OpenCalls
 from service.transport.peers import PeerDropper
 from service.transport.receiving import Receipt, ReceivingBudget
 
@@ -34,8 +34,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 Refuse = Callable[[Context, ServiceError, str], Awaitable[NoReturn]]
 
 HEALTH = "/grpc.health.v1.Health/"
-
-RETRY_SECONDS = 1.0
+PROBE = HEALTH + "Check"
 
 log = get_logger(__name__)
 
@@ -77,7 +76,7 @@ class GrpcGuard:
         self._probes = probes
         self._refuse = refuse
         self._most = limits.max_message_bytes + GRPC_MARGIN_BYTES
-        self._open = 0
+        self._open = OpenCalls(limits.max_calls)
         self._peers = PeerDropper()
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
@@ -111,7 +110,14 @@ class GrpcGuard:
 
     async def _answer(self, work: Work, rpc: _Rpc, context: Context) -> Any:
         try:
-            self._count(context)
+            handler = rpc.handler
+            ended = self._open.begin(
+                context.peer(),
+                lasting=handler.request_streaming or handler.response_streaming,
+                probe=rpc.method == PROBE,
+            )
+            # When the last of it was read, too.
+            context.add_done_callback(ended)  # type: ignore[arg-type]  # stubs
             return await work(rpc, context)
         except ServiceError as error:
             await self._refuse(context, error, rpc.method)
@@ -217,22 +223,6 @@ class GrpcGuard:
                 peer=peer,
                 body_timeout_seconds=self._limits.body_seconds,
             )
-
-    def _count(self, context: Context) -> None:
-        if self._open >= self._limits.max_calls:
-            raise QueueFull(
-                f"calls: at most {self._limits.max_calls} are open at once (max_calls)",
-                field="calls",
-                limit=self._limits.max_calls,
-                value=self._open,
-                retry_after=RETRY_SECONDS,
-            )
-        self._open += 1
-        # When the last of it was read, too.
-        context.add_done_callback(self._leave)  # type: ignore[arg-type]  # stubs
-
-    def _leave(self, _: object) -> None:
-        self._open -= 1
 
 
 class _Guarded(grpc.GenericRpcHandler):

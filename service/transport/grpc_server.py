@@ -28,8 +28,10 @@ from service.transport.receiving import ReceivingBudget
 
 log = get_logger(__name__)
 
-MAX_STREAMS = 1024
-"""Calls open at once on one connection; grpcio's clients wait before they open more."""
+LEAST_STREAMS = 16
+STREAMS_SHARE = 32
+"""A connection has a 32nd of `max_calls` open at once; grpcio's clients wait before they open more.
+"""
 PROBES = 2
 """Messages of health that arrive at once; how large one will be is not known before."""
 QUIET_SECONDS = 0.1
@@ -171,7 +173,10 @@ class GrpcServer:
                 # Somewhat above our own limit, whose error names field and value.
                 ("grpc.max_receive_message_length", limits.max_message_bytes + GRPC_MARGIN_BYTES),
                 ("grpc.max_allowed_incoming_connections", limits.max_connections),
-                ("grpc.max_concurrent_streams", min(MAX_STREAMS, limits.max_calls)),
+                (
+                    "grpc.max_concurrent_streams",
+                    max(LEAST_STREAMS, limits.max_calls // STREAMS_SHARE),
+                ),
                 ("grpc.server_handshake_timeout_ms", int(limits.head_seconds * 1000)),
                 ("grpc.max_connection_idle_ms", int(limits.idle_seconds * 1000)),
                 # The window of a stream that nobody reads stays at 64 KiB.

@@ -27,10 +27,11 @@ from service.transport.grpc_calls import is_local
 from service.transport.grpc_server import KEEPALIVE, GrpcServer
 from service.transport.limits import TransportLimits
 from service.transport.methods import OF_THE_SERVER, methods_of
+from service.transport.open_calls import MAX_PROBES
 from service.transport.readiness import Readiness
 from service.transport.receiving import ReceivingBudget
 from tests.e2e.transports import Grpc, Refused
-from tests.raw_http2 import RawHttp2
+from tests.raw_http2 import MAX_CONCURRENT_STREAMS, RawHttp2
 from tests.service.transport.port_limits import HANGS_SECONDS, LIMITS, MIB
 from trunkline.connection.channel import channel_options
 from trunkline.v1 import heads_pb2
@@ -251,6 +252,61 @@ async def test_calls_beyond_their_number_are_refused_with_a_hint() -> None:
     assert (caught.value.code, caught.value.field) == ("RESOURCE_EXHAUSTED", "calls")
     assert caught.value.retry_after
     assert caught.value.request_id
+
+
+async def test_streams_that_last_leave_half_of_the_calls_to_others_and_probes_pass() -> None:
+    begun, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def wait(request: object, call: Call) -> heads_pb2.GetHeadResponse:
+        begun.set()
+        await goes_on.wait()
+        return heads_pb2.GetHeadResponse()
+
+    async with (
+        serving(wait, replace(LIMITS, max_calls=4)) as address,
+        grpc.aio.insecure_channel(address) as channel,
+    ):
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        watches = [health.Watch(health_pb2.HealthCheckRequest()) for _ in range(2)]
+        for watch in watches:
+            await watch.read()
+        refused = health.Watch(health_pb2.HealthCheckRequest())
+        with pytest.raises(grpc.aio.AioRpcError, match=r"at most 2 streams.*half of max_calls"):
+            await refused.read()
+        others = []
+        for _ in range(2):
+            begun.clear()
+            others.append(asyncio.create_task(ask(address)))
+            await begun.wait()
+        with pytest.raises(Refused, match="at most 4 calls"):
+            await ask(address)
+        await health.Check(health_pb2.HealthCheckRequest())
+        goes_on.set()
+        await asyncio.gather(*others)
+        watches[0].cancel()
+        await ask(address)
+
+
+async def test_unread_probes_of_a_connection_are_bounded_and_another_passes() -> None:
+    path = "/grpc.health.v1.Health/Check"
+    async with serving(get_head, replace(LIMITS, max_calls=4096)) as address:
+        with RawHttp2(address, window=0) as raw:
+            for _ in range(MAX_PROBES + 1):
+                stream = raw.open(path)
+                raw.send(stream, b"")
+                raw.finish(stream)
+            told = await asyncio.to_thread(raw.wait_for_end, stream)  # an error has no message
+            assert EXHAUSTED in told
+        async with grpc.aio.insecure_channel(address) as channel:
+            await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+
+
+@pytest.mark.parametrize(("max_calls", "streams"), [(4096, 128), (256, 16)])
+async def test_one_connection_has_a_small_part_of_all_calls(max_calls: int, streams: int) -> None:
+    async with serving(get_head, replace(LIMITS, max_calls=max_calls)) as address:
+        with RawHttp2(address) as raw:
+            await asyncio.to_thread(raw.wait_for_end, raw.open("/none/None"))
+            assert raw.settings[MAX_CONCURRENT_STREAMS] == streams
 
 
 @pytest.mark.parametrize("path", [GET_HEAD, WATCH])
