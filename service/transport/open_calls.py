@@ -36,18 +36,17 @@ class OpenCalls:
         Raises:
             QueueFull: too many of its kind are open.
         """
+        counted = [f"probe {peer}"] if probe else ["call", "stream"] if lasting else ["call"]
         if probe:
-            counted = (f"probe {peer}",)
             self._check(counted[0], MAX_PROBES, "health checks of a connection")
         else:
-            counted = ("call", "stream")[: 1 + lasting]
             self._check("call", self._most, "calls", "max_calls")
             if lasting:
                 self._check("stream", max(1, self._most // 2), "streams", "half of max_calls")
         self._open.update(counted)
         return lambda _: self._end(counted)
 
-    def _end(self, counted: tuple[str, ...]) -> None:
+    def _end(self, counted: list[str]) -> None:
         for kind in counted:
             self._open[kind] -= 1
             if not self._open[kind]:
