@@ -86,7 +86,9 @@ class GrpcServer:
     ) -> None:
         self._services, self._handlers, self._calls = services, handlers, calls
         self._readiness, self._limits, self._budget = readiness, limits, budget
-        self._probes = budget.beside(PROBES * (limits.max_message_bytes + GRPC_MARGIN_BYTES))
+        self._probes = budget.beside(
+            PROBES * (limits.max_message_bytes + GRPC_MARGIN_BYTES), "health checks arrive at once"
+        )
         self._names = [service.full_name for service in services]
         self._health = Health(self._names, calls, refuse)
         self._server = self._build()

@@ -48,6 +48,7 @@ class ReceivingBudget:
         most: bytes of all requests together.
         seconds: in which a body or a message must have arrived.
         ended: called with the bytes of a large request that holds them no longer.
+        what: is bounded so, and by which setting; a refusal says it.
 
     Attributes:
         held: bytes that requests hold now.
@@ -55,13 +56,18 @@ class ReceivingBudget:
     """
 
     def __init__(
-        self, most: int, seconds: float, ended: Callable[[int], object] | None = None
+        self,
+        most: int,
+        seconds: float,
+        ended: Callable[[int], object] | None = None,
+        what: str = "requests are held at once (max_receiving_bytes)",
     ) -> None:
         self.seconds = seconds
         self.held = 0
         self.late = 0
         self._most = most
         self._ended = ended
+        self._what = what
         self._waiting: _Queue = OrderedDict()
         self._behind: _Queue = OrderedDict()  # tardy connections
         self._tardy: OrderedDict[Hashable, None] = OrderedDict()
@@ -74,9 +80,9 @@ class ReceivingBudget:
         """
         return Receipt(self, connection)
 
-    def beside(self, most: int) -> ReceivingBudget:
+    def beside(self, most: int, what: str) -> ReceivingBudget:
         """Returns a budget of so many bytes that shares nothing with this one but who is told."""
-        return ReceivingBudget(most, self.seconds, self._ended)
+        return ReceivingBudget(most, self.seconds, self._ended, what)
 
     def has_room_for_late(self, nbytes: int) -> bool:
         """Returns whether a late request may hold so many more."""
@@ -136,8 +142,7 @@ class ReceivingBudget:
     def full(self) -> QueueFull:
         """Returns the refusal of a request that finds no room."""
         return QueueFull(
-            f"request: at most {self._most} bytes of requests are held at once "
-            f"(max_receiving_bytes), others hold {self.held}",
+            f"request: at most {self._most} bytes of {self._what}, others hold {self.held}",
             field="request",
             limit=self._most,
             value=self.held,

@@ -41,7 +41,7 @@ class Watched(ReceivingBudget):
         weakref.finalize(receipt, self._count)
         return receipt
 
-    def beside(self, most: int) -> ReceivingBudget:
+    def beside(self, most: int, what: str) -> ReceivingBudget:
         return self
 
     async def until_all_are_gone(self) -> None:

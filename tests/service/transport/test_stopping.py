@@ -58,7 +58,7 @@ class Room(ReceivingBudget):
         self._changes.notify()
         await super().take(nbytes, connection)
 
-    def beside(self, most: int) -> ReceivingBudget:
+    def beside(self, most: int, what: str) -> ReceivingBudget:
         return self
 
     async def asked(self, times: int) -> None:
