@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+
+from google.protobuf.descriptor import ServiceDescriptor
 
 from service.concurrency.tasks import UninterruptedTasks
 from service.config import ExtractorSettings, ServerSettings, StandaloneExtractorSettings
@@ -36,6 +38,7 @@ from service.serving.head_cache import HeadCache
 from service.store import Database
 from service.store.page_key import page_key
 from service.training.assembly import build_training
+from service.transport.methods import OF_THE_EXTRACTOR, OF_THE_SERVER, methods_of
 from service.transport.readiness import Readiness
 
 DISK_FULL = "the disk is full: what makes the store grow is refused"
@@ -97,16 +100,7 @@ class ExtractorApplication(_Requests):
             settings.max_rows_per_request,
         )
         admin = Admin(self._extractor, self._tasks)
-        self.handlers: Mapping[str, Handler] = {
-            "Embed": extraction.embed,
-            "ListBackbones": extraction.list_backbones,
-            "HoldTail": tails.hold,
-            "EmbedWithTail": tails.embed,
-            "ComputeActivations": tails.activations,
-            "WatchBackbones": tails.watch_backbones,
-            "LoadBackbone": admin.load,
-            "UnloadBackbone": admin.unload,
-        }
+        self.handlers = _handlers(OF_THE_EXTRACTOR, extraction, tails, admin)
 
     async def start(self) -> None:
         """Loads and warms up the backbones."""
@@ -169,8 +163,9 @@ class Application(_Requests):
         )
         self._jobs = parts.jobs
         self.handlers = _handlers(
-            extraction=_extraction(settings, self._extractor, embeddings),
-            prediction=Prediction(
+            OF_THE_SERVER,
+            _extraction(settings, self._extractor, embeddings),
+            Prediction(
                 self._extractor,
                 embeddings,
                 head_cache,
@@ -180,7 +175,7 @@ class Application(_Requests):
                 settings.max_rows_per_request,
                 self.metrics,
             ),
-            feedback=Feedback(
+            Feedback(
                 self._database,
                 self._extractor,
                 embeddings,
@@ -190,7 +185,7 @@ class Application(_Requests):
                 self.metrics,
                 tokens,
             ),
-            heads=Heads(
+            Heads(
                 self._database,
                 self._extractor,
                 head_cache,
@@ -199,7 +194,7 @@ class Application(_Requests):
                 self._tasks,
                 tokens,
             ),
-            versions=HeadVersions(
+            HeadVersions(
                 self._database,
                 self._extractor,
                 head_cache,
@@ -208,7 +203,7 @@ class Application(_Requests):
                 settings,
                 tokens,
             ),
-            examples=Examples(
+            Examples(
                 self._database,
                 self._extractor,
                 embeddings,
@@ -219,7 +214,7 @@ class Application(_Requests):
                 settings,
                 tokens,
             ),
-            forgetting=Forgetting(
+            Forgetting(
                 self._database,
                 self._extractor,
                 embeddings,
@@ -228,13 +223,13 @@ class Application(_Requests):
                 parts,
                 self._tasks,
             ),
-            suggestions=Suggestions(
+            Suggestions(
                 self._database, self._extractor, head_cache, backfill, self._live, settings
             ),
-            trainings=Trainings(self._database, self._jobs),
-            exporting=Exporting(self._database, settings.max_message_bytes),
-            advice=Advice(self._extractor, embeddings, self._decoding, settings),
-            admin=Admin(self._extractor, self._tasks),
+            Trainings(self._database, self._jobs),
+            Exporting(self._database, settings.max_message_bytes),
+            Advice(self._extractor, embeddings, self._decoding, settings),
+            Admin(self._extractor, self._tasks),
         )
 
     async def start(self) -> None:
@@ -268,56 +263,15 @@ class Application(_Requests):
             await asyncio.to_thread(self._database.close)
 
 
-def _handlers(
-    *,
-    extraction: Extraction,
-    prediction: Prediction,
-    feedback: Feedback,
-    heads: Heads,
-    versions: HeadVersions,
-    examples: Examples,
-    forgetting: Forgetting,
-    suggestions: Suggestions,
-    trainings: Trainings,
-    exporting: Exporting,
-    advice: Advice,
-    admin: Admin,
-) -> Mapping[str, Handler]:
-    """Returns one handler per RPC, by its name."""
-    return {
-        "Embed": extraction.embed,
-        "ListBackbones": extraction.list_backbones,
-        "Predict": prediction.predict,
-        "SendFeedback": feedback.send,
-        "ListFeedback": feedback.list_page,
-        "ReleaseFeedback": feedback.release,
-        "CreateHead": heads.create,
-        "GetHead": heads.get,
-        "UpdateHead": heads.update,
-        "PromoteLiveCopy": versions.promote,
-        "DropLiveCopy": heads.drop,
-        "ListHeads": heads.list_page,
-        "DeleteHead": heads.delete,
-        "FindMissingInputs": examples.find_missing,
-        "AddExamples": examples.add,
-        "ListExamples": examples.list_page,
-        "UpdateExamples": examples.update,
-        "DeleteExamples": examples.delete,
-        "ForgetExamples": forgetting.forget,
-        "SuggestExamples": suggestions.suggest,
-        "TrainHead": trainings.train,
-        "GetTraining": trainings.get,
-        "CancelTraining": trainings.cancel,
-        "ImportHead": versions.import_version,
-        "ExportHead": exporting.export,
-        "ListHeadVersions": versions.list_versions,
-        "GetHeadVersion": versions.get_version,
-        "ActivateHeadVersion": versions.activate,
-        "GetHeadReport": exporting.get_report,
-        "Advise": advice.advise,
-        "LoadBackbone": admin.load,
-        "UnloadBackbone": admin.unload,
-    }
+def _handlers(services: Iterable[ServiceDescriptor], *groups: object) -> Mapping[str, Handler]:
+    """Returns the handler of each RPC: the only method that is named like it, in snake case."""
+    handlers = {}
+    for method in methods_of(*services):
+        (handler,) = (
+            getattr(group, method.handler) for group in groups if hasattr(group, method.handler)
+        )
+        handlers[method.name] = handler
+    return handlers
 
 
 def _extractor(

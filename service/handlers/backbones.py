@@ -84,7 +84,7 @@ class Admin:
         self._extractor = extractor
         self._tasks = tasks
 
-    async def load(
+    async def load_backbone(
         self, request: admin_pb2.LoadBackboneRequest, call: Call
     ) -> admin_pb2.LoadBackboneResponse:
         """Loads a backbone; goes on if the caller leaves.
@@ -98,7 +98,7 @@ class Admin:
         info = await self._tasks.run(self._extractor.load_backbone(request.name))
         return admin_pb2.LoadBackboneResponse(backbone=backbone_message(info))
 
-    async def unload(
+    async def unload_backbone(
         self, request: admin_pb2.UnloadBackboneRequest, call: Call
     ) -> admin_pb2.UnloadBackboneResponse:
         """Unloads a backbone, heads or no heads; goes on if the caller leaves.

@@ -64,7 +64,7 @@ class Examples:
         self._settings = settings
         self._tokens = tokens
 
-    async def find_missing(
+    async def find_missing_inputs(
         self, request: heads_pb2.FindMissingInputsRequest, call: Call
     ) -> heads_pb2.FindMissingInputsResponse:
         """Returns which inputs a client must send, because a digest would not do."""
@@ -83,7 +83,7 @@ class Examples:
             missing=[d for d in dict.fromkeys(request.digests) if d.lower() not in known]
         )
 
-    async def add(
+    async def add_examples(
         self, requests: AsyncIterator[heads_pb2.AddExamplesRequest], call: Call
     ) -> heads_pb2.AddExamplesResponse:
         """Stores each message of the stream before it takes the next."""
@@ -107,7 +107,7 @@ class Examples:
             )
         return told.message
 
-    async def list_page(
+    async def list_examples(
         self, request: heads_pb2.ListExamplesRequest, call: Call
     ) -> heads_pb2.ListExamplesResponse:
         """Returns a page of examples, oldest first."""
@@ -128,7 +128,7 @@ class Examples:
             next_page_token=self._tokens.write(name, page[-1].id) if len(found) > size else "",
         )
 
-    async def update(
+    async def update_examples(
         self, request: heads_pb2.UpdateExamplesRequest, call: Call
     ) -> heads_pb2.UpdateExamplesResponse:
         """Changes labels; a row that fails costs itself alone."""
@@ -155,7 +155,7 @@ class Examples:
             corrections_replaced=corrections,
         )
 
-    async def delete(
+    async def delete_examples(
         self, request: heads_pb2.DeleteExamplesRequest, call: Call
     ) -> heads_pb2.DeleteExamplesResponse:
         """Deletes examples; a row that fails costs itself alone."""

@@ -33,7 +33,7 @@ class Exporting:
         self._database = database
         self._max_message_bytes = max_message_bytes
 
-    async def export(
+    async def export_head(
         self, request: heads_pb2.ExportHeadRequest, call: Call
     ) -> heads_pb2.ExportHeadResponse:
         """Returns the head's and the tail's safetensors files of a version, and its card."""
@@ -57,7 +57,7 @@ class Exporting:
             tail=tail,
         )
 
-    async def get_report(
+    async def get_head_report(
         self, request: heads_pb2.GetHeadReportRequest, call: Call
     ) -> heads_pb2.GetHeadReportResponse:
         """Reports what is known about a version, and how the head has done on feedback."""

@@ -59,7 +59,7 @@ class Feedback:
         self._metrics = metrics
         self._tokens = tokens
 
-    async def send(
+    async def send_feedback(
         self, request: prediction_pb2.SendFeedbackRequest, call: Call
     ) -> prediction_pb2.SendFeedbackResponse:
         """Stores every row; a row that fails costs itself alone."""
@@ -109,7 +109,7 @@ class Feedback:
         self._metrics.feedback.labels(tenant).inc(stored.added)
         return response
 
-    async def list_page(
+    async def list_feedback(
         self, request: heads_pb2.ListFeedbackRequest, call: Call
     ) -> heads_pb2.ListFeedbackResponse:
         """Returns a page of feedback, oldest first."""
@@ -128,7 +128,7 @@ class Feedback:
             next_page_token=self._tokens.write(listed, page[-1].id) if len(found) > size else "",
         )
 
-    async def release(
+    async def release_feedback(
         self, request: heads_pb2.ReleaseFeedbackRequest, call: Call
     ) -> heads_pb2.ReleaseFeedbackResponse:
         """Takes feedback out of quarantine; a row that fails costs itself alone."""

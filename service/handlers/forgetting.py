@@ -51,7 +51,7 @@ class Forgetting:
         self._parts = parts
         self._tasks = tasks
 
-    async def forget(
+    async def forget_examples(
         self, request: heads_pb2.ForgetExamplesRequest, call: Call
     ) -> heads_pb2.ForgetExamplesResponse:
         """Forgets examples before it replies; a row that fails costs itself alone.

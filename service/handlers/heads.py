@@ -49,7 +49,7 @@ class Heads:
         self._live = live
         self._jobs = jobs
 
-    async def create(
+    async def create_head(
         self, request: heads_pb2.CreateHeadRequest, call: Call
     ) -> heads_pb2.CreateHeadResponse:
         """Creates a head without versions, bound to a loaded backbone."""
@@ -71,12 +71,14 @@ class Heads:
         )
         return heads_pb2.CreateHeadResponse(head=head_message(head, HeadCounts(0, 0, 0), (), None))
 
-    async def get(self, request: heads_pb2.GetHeadRequest, call: Call) -> heads_pb2.GetHeadResponse:
+    async def get_head(
+        self, request: heads_pb2.GetHeadRequest, call: Call
+    ) -> heads_pb2.GetHeadResponse:
         """Returns a head as it stands, its live copy included."""
         name = HeadName.parse(request.name, field="name")
         return heads_pb2.GetHeadResponse(head=await self._with_live(name))
 
-    async def update(
+    async def update_head(
         self, request: heads_pb2.UpdateHeadRequest, call: Call
     ) -> heads_pb2.UpdateHeadResponse:
         """Changes what the request names; the policy from the reply on."""
@@ -90,7 +92,7 @@ class Heads:
         await self._tasks.run(self._update(name, policy, allow, spec, keep_views))
         return heads_pb2.UpdateHeadResponse(head=await self._with_live(name))
 
-    async def drop(
+    async def drop_live_copy(
         self, request: heads_pb2.DropLiveCopyRequest, call: Call
     ) -> heads_pb2.DropLiveCopyResponse:
         """Drops the live copy and puts the feedback behind it in quarantine."""
@@ -101,7 +103,7 @@ class Heads:
             head=await self._database.read(describe, name), quarantined=quarantined
         )
 
-    async def list_page(
+    async def list_heads(
         self, request: heads_pb2.ListHeadsRequest, call: Call
     ) -> heads_pb2.ListHeadsResponse:
         """Returns a page of a tenant's heads, by name."""
@@ -116,7 +118,7 @@ class Heads:
             heads=page, next_page_token=self._tokens.write(listed, last) if last else ""
         )
 
-    async def delete(
+    async def delete_head(
         self, request: heads_pb2.DeleteHeadRequest, call: Call
     ) -> heads_pb2.DeleteHeadResponse:
         """Deletes a head with all that is its own; a training of it stops."""

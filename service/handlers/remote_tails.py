@@ -46,7 +46,7 @@ class TailExtraction:
         self._limits = limits
         self._max_rows = max_rows
 
-    async def hold(
+    async def hold_tail(
         self, stream: AsyncIterator[tails_pb2.HoldTailRequest], call: Call
     ) -> tails_pb2.HoldTailResponse:
         """Receives a tail's file and keeps it.
@@ -90,7 +90,7 @@ class TailExtraction:
             upload.add(request.chunk)
         return fingerprint
 
-    async def embed(
+    async def embed_with_tail(
         self, request: tails_pb2.EmbedWithTailRequest, call: Call
     ) -> tails_pb2.EmbedWithTailResponse:
         """Embeds every row with one tail; a row that fails costs itself alone and is zero.
@@ -115,7 +115,7 @@ class TailExtraction:
         response.timing.total_seconds = time.perf_counter() - started
         return response
 
-    async def activations(
+    async def compute_activations(
         self, request: tails_pb2.ComputeActivationsRequest, call: Call
     ) -> tails_pb2.ComputeActivationsResponse:
         """Computes what tails are trained on for every row; a row that fails costs itself alone."""

@@ -65,7 +65,7 @@ class Suggestions:
         self._live = live
         self._settings = settings
 
-    async def suggest(
+    async def suggest_examples(
         self, request: heads_pb2.SuggestExamplesRequest, call: Call
     ) -> heads_pb2.SuggestExamplesResponse:
         """Suggests examples without a label, most worth one first.

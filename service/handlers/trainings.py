@@ -28,7 +28,7 @@ class Trainings:
         self._database = database
         self._jobs = jobs
 
-    async def train(
+    async def train_head(
         self, request: heads_pb2.TrainHeadRequest, call: Call
     ) -> AsyncIterator[heads_pb2.TrainHeadResponse]:
         """Starts or joins the head's training and reports its progress until it ends."""
@@ -44,14 +44,14 @@ class Trainings:
                 raise Unavailable("the server is stopping; it resumes", retry_after=1.0)
             await changed.wait()
 
-    async def get(
+    async def get_training(
         self, request: heads_pb2.GetTrainingRequest, call: Call
     ) -> heads_pb2.GetTrainingResponse:
         """Returns a training as it stands."""
         head, job = await self._find(TrainingName.parse(request.name))
         return heads_pb2.GetTrainingResponse(training=self._message(head, job))
 
-    async def cancel(
+    async def cancel_training(
         self, request: heads_pb2.CancelTrainingRequest, call: Call
     ) -> heads_pb2.CancelTrainingResponse:
         """Ends a training without a version; one that has ended stays as it is."""

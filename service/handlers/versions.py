@@ -52,7 +52,7 @@ class HeadVersions:
         self._settings = settings
         self._tokens = tokens
 
-    async def promote(
+    async def promote_live_copy(
         self, request: heads_pb2.PromoteLiveCopyRequest, call: Call
     ) -> heads_pb2.PromoteLiveCopyResponse:
         """Makes a version of the live copy; predictions use it from the reply on."""
@@ -65,7 +65,7 @@ class HeadVersions:
             head=await self._database.read(describe, name), version=version_message(head, made)
         )
 
-    async def import_version(
+    async def import_head(
         self, request: heads_pb2.ImportHeadRequest, call: Call
     ) -> heads_pb2.ImportHeadResponse:
         """Makes a version from weights trained elsewhere, and the head if it is new."""
@@ -79,7 +79,7 @@ class HeadVersions:
             version=version_message(record, version),
         )
 
-    async def list_versions(
+    async def list_head_versions(
         self, request: heads_pb2.ListHeadVersionsRequest, call: Call
     ) -> heads_pb2.ListHeadVersionsResponse:
         """Returns a page of a head's versions, newest first."""
@@ -97,14 +97,14 @@ class HeadVersions:
             else "",
         )
 
-    async def get_version(
+    async def get_head_version(
         self, request: heads_pb2.GetHeadVersionRequest, call: Call
     ) -> heads_pb2.GetHeadVersionResponse:
         """Returns a version without its weights."""
         head, version = await self._database.read(find_version, VersionName.parse(request.name))
         return heads_pb2.GetHeadVersionResponse(version=version_message(head, version))
 
-    async def activate(
+    async def activate_head_version(
         self, request: heads_pb2.ActivateHeadVersionRequest, call: Call
     ) -> heads_pb2.ActivateHeadVersionResponse:
         """Makes a version the active one; predictions use it from the reply on."""

@@ -30,6 +30,7 @@ TAILS = tails_pb2.DESCRIPTOR.services_by_name["TailService"]
 OF_THE_SERVER = (EXTRACTION, PREDICTION, HEADS, ADVICE, ADMIN)
 OF_THE_EXTRACTOR = (EXTRACTION, TAILS, ADMIN)
 
+_WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _VARIABLE = re.compile(r"\{(\w+)=([^}]+)\}")
 
 
@@ -70,6 +71,11 @@ class Method:
     def path(self) -> str:
         """``/trunkline.v1.HeadService/GetHead``."""
         return f"/{self.service}/{self.name}"
+
+    @property
+    def handler(self) -> str:
+        """``get_head``: the method that handles it."""
+        return _WORD.sub("_", self.name).lower()
 
 
 def methods_of(*services: ServiceDescriptor) -> Iterator[Method]:

@@ -25,7 +25,6 @@ BOUND: Json = {"type": "string", "description": "What the path says; may be left
 
 _FORMS = {request.DESCRIPTOR: columns for request, columns in COLUMNS.items()}
 _SEGMENT = re.compile(r"(\w+)s/\{(id\d)\}")
-_WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _VERSION_PATTERN = "^([1-9][0-9]{0,18}|active)$"
 
 
@@ -41,7 +40,7 @@ def operation(method: Method, rest: RestRoute, schemas: Schemas) -> tuple[str, s
     written: Json = {
         "operationId": method.name,
         "tags": [method.service.rpartition(".")[2]],
-        "summary": _WORD.sub(" ", method.name).capitalize(),
+        "summary": method.handler.replace("_", " ").capitalize(),
         "parameters": [*_path_parameters(rest), TIMEOUT],
     }
     if described:

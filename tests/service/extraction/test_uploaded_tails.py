@@ -94,7 +94,7 @@ async def hold(held: UploadedTails, data: bytes, size: int) -> None:
                 chunk=data[start : start + size],
             )
 
-    await service.hold(stream(), CALL)
+    await service.hold_tail(stream(), CALL)
 
 
 async def test_chunk_beyond_its_bound_is_refused_and_leaves_nothing() -> None:

@@ -19,15 +19,15 @@ async def test_callers_on_other_machines_are_refused() -> None:
     admin = Admin(HandExtractor(), UninterruptedTasks())
     call = Call("LoadBackbone", "grpc", "", None, local=False)
     with pytest.raises(PermissionDenied, match="own machine"):
-        await admin.load(admin_pb2.LoadBackboneRequest(name="tiny/text"), call)
+        await admin.load_backbone(admin_pb2.LoadBackboneRequest(name="tiny/text"), call)
     with pytest.raises(PermissionDenied):
-        await admin.unload(admin_pb2.UnloadBackboneRequest(name="tiny/text"), call)
+        await admin.unload_backbone(admin_pb2.UnloadBackboneRequest(name="tiny/text"), call)
 
 
 async def test_empty_name_is_refused_by_field() -> None:
     call = Call("LoadBackbone", "grpc", "", None, local=True)
     with pytest.raises(InvalidRequest) as caught:
-        await Admin(HandExtractor(), UninterruptedTasks()).load(
+        await Admin(HandExtractor(), UninterruptedTasks()).load_backbone(
             admin_pb2.LoadBackboneRequest(), call
         )
     assert caught.value.field == "name"
