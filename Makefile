@@ -18,7 +18,7 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.11 python3.12 python3.13,\
 # Each process that a command starts would compile all of the code again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo serve test test-long quick coverage lint format types proto proto-check bench bench-learning bench-tails bench-advice bench-honesty bench-overload drill bento lock clean
+.PHONY: help demo serve test test-long quick coverage lint format types proto proto-check client client-check bench bench-learning bench-tails bench-advice bench-honesty bench-overload drill bento lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -87,6 +87,17 @@ proto-check: $(INSTALLED) ## Check that the generated stubs are current
 	$(PROTOC) $(call STUBS_INTO,"$$out") $(PROTOS); \
 	diff -r -x __init__.py -x __pycache__ "$$out/trunkline/v1" trunkline/v1 \
 		|| { echo "trunkline/v1 is not what proto/ says: run make proto" >&2; exit 1; }
+
+CLIENT := trunkline/clients/blocking
+
+client: $(INSTALLED) ## Generate the blocking client from the asynchronous one
+	@$(BIN)/python tools/blocking_client.py $(CLIENT)
+
+client-check: $(INSTALLED) ## Check that the generated client is current
+	@out=$$(mktemp -d); trap 'rm -rf "$$out"' EXIT; \
+	$(BIN)/python tools/blocking_client.py "$$out"; \
+	diff -r -x __pycache__ "$$out" $(CLIENT) \
+		|| { echo "$(CLIENT) is not what trunkline/clients/asynchronous says: run make client" >&2; exit 1; }
 
 bench: $(INSTALLED) ## Measure the serving figures of docs/performance.md
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -25,7 +25,7 @@ from service.extraction.decoding import DecodeCalls
 from service.replies.advice import advice_message
 from service.replies.rows import row_error
 from service.requests.calls import Call
-from trunkline.flows.chunking import split
+from trunkline.rows.chunking import split
 from trunkline.v1 import advice_pb2
 
 MAX_AT_ONCE = 4

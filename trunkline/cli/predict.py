@@ -12,7 +12,7 @@ from trunkline.cli.naming import input_name, shown_name
 from trunkline.cli.output import Output, failure_words, one_line
 from trunkline.clients.client import Client
 from trunkline.datasets import Columns, FileInput, Notes, read_inputs
-from trunkline.flows.chunking import MAX_MESSAGE_ROWS, split
+from trunkline.rows.chunking import MAX_MESSAGE_ROWS, split
 from trunkline.values.inputs import Image, Text
 from trunkline.values.outcomes import Prediction, RowFailure
 

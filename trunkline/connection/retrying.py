@@ -30,7 +30,7 @@ class Attempts:
 
     def __init__(self, timeout: float, *, idempotent: bool) -> None:
         self._end = time.monotonic() + timeout
-        self._idempotent = idempotent
+        self.idempotent = idempotent
         self._failures = 0
         self._last: Unavailable | None = None
 
@@ -56,7 +56,7 @@ class Attempts:
                 request_id=error.request_id,
             ) from error
         if not isinstance(error, Unavailable) or (
-            not self._idempotent and error.retry_after is None
+            not self.idempotent and error.retry_after is None
         ):
             raise error
         self._failures += 1

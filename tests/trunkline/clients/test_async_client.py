@@ -1,6 +1,7 @@
 import asyncio
 import inspect
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,33 @@ async def test_an_error_of_the_callers_own_ends_the_upload(aclient: AsyncClient)
 
     with pytest.raises(RuntimeError, match="enough"):
         await aclient.upload("acme/mood", TEXTS, stop)
+
+
+async def test_progress_is_told_on_the_event_loop_while_files_are_read_elsewhere(
+    aclient: AsyncClient, tmp_path: Path
+) -> None:
+    await aclient.create_head("acme/mood", "minilm/l6-v2")
+    file = tmp_path / "a.png"
+    file.write_bytes(b"image")
+    readers: set[int] = set()
+    told: set[int] = set()
+
+    def items() -> Iterator[tuple[Path, str]]:
+        readers.add(threading.get_ident())
+        yield file, "yes"
+
+    await aclient.upload("acme/mood", items(), lambda _: told.add(threading.get_ident()))
+    assert told == {threading.get_ident()}
+    assert readers.isdisjoint(told)
+
+
+async def test_a_list_may_be_left_before_its_end(aclient: AsyncClient) -> None:
+    for name in ("a", "b", "c", "d", "e"):
+        await aclient.create_head(f"acme/{name}", "minilm/l6-v2")
+    async for head in aclient.list_heads("acme"):
+        assert head.name == "tenants/acme/heads/a"
+        break
+    assert len([head async for head in aclient.list_heads("acme")]) == 5
 
 
 async def test_a_training_whose_stream_breaks_is_joined_again(

@@ -181,7 +181,7 @@ def test_a_refusal_with_a_time_to_come_back_is_followed(
         refuse(context, "UNAVAILABLE", "warming up", retry_seconds=seconds)
 
     waits: list[float] = []
-    monkeypatch.setattr("trunkline.clients.transport.time.sleep", waits.append)
+    monkeypatch.setattr("trunkline.clients.waiting.time.sleep", waits.append)
     recorder.hooks["CreateHead"] = [busy]
     assert client.create_head("acme/mood", "minilm/l6-v2").name == "tenants/acme/heads/mood"
     (waited,) = waits

@@ -9,8 +9,8 @@ from tests.trunkline.recording import Recorder, Server
 from tests.trunkline.steps import TEXTS, unavailable
 from trunkline import Advice, AsyncClient, Client, DataLoss, Image, InvalidArgument, Verdict
 from trunkline.digest import text_digest
-from trunkline.flows.advise import Labelled
 from trunkline.replies.advice import advice as read_advice
+from trunkline.rows.advice_rows import Labelled
 from trunkline.v1 import advice_pb2
 from trunkline.values.outcomes import UploadProgress
 

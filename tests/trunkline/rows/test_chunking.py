@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trunkline import DataLoss, InvalidArgument, Pixels, Vector
-from trunkline.flows.chunking import split
 from trunkline.replies import predictions
+from trunkline.rows.chunking import split
 from trunkline.v1 import common_pb2, prediction_pb2
 from trunkline.wire.tensors import block, pack_float32, unpack
 

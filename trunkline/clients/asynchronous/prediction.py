@@ -1,0 +1,120 @@
+"""Predictions, and the right labels that become known after them."""
+
+import uuid
+from collections.abc import AsyncIterator, Iterable
+
+from trunkline import replies
+from trunkline.clients.async_waiting import held, next_part
+from trunkline.clients.asynchronous.transport import AsyncTransport
+from trunkline.replies import examples as example_replies
+from trunkline.rows.chunking import MAX_MESSAGE_ROWS
+from trunkline.rows.outcomes import Outcomes, asked, changed, failures
+from trunkline.v1 import heads_pb2, prediction_pb2
+from trunkline.values.examples import FeedbackRecord, FeedbackState
+from trunkline.values.inputs import InputLike
+from trunkline.values.outcomes import Changes, Prediction, Receipt, RowFailure
+from trunkline.values.sequences import check_label, inputs_in, pairs_in, strings_in
+from trunkline.wire.building import build
+from trunkline.wire.names import head_name, one_of
+
+
+class AsyncPrediction(AsyncTransport):
+    """The calls about predictions and feedback."""
+
+    async def predict(
+        self,
+        head: str,
+        inputs: Iterable[InputLike],
+        top_k: int = 0,
+        version: int | None = None,
+        *,
+        conformal_level: float | None = None,
+        average_views: int | None = None,
+        timeout: float | None = None,
+    ) -> list[Prediction | RowFailure]:
+        """Classifies each input; returns, in order, the prediction or why that row failed.
+
+        `top_k` bounds the classes per row (0 for all); `version` None is the active one. With a
+        `conformal_level` above 0 and below 1 every row has a set of classes, too, which holds the
+        right one with that probability. With `average_views`, so many views of each image (at most
+        32) are looked at, too, and the probabilities averaged; 0 is for none, None for as many as
+        the head's own spec says.
+        """
+        items, reads_files = held(inputs_in(inputs))
+        outcomes: Outcomes[Prediction] = Outcomes()
+        request = build(
+            prediction_pb2.PredictRequest,
+            head=str(head_name(head)),
+            top_k=top_k,
+            version=version or 0,
+            conformal_level=conformal_level,
+            average_views=average_views,
+        )
+        # The views of each input count as inputs.
+        parts = outcomes.parts(items, max(1, MAX_MESSAGE_ROWS // (1 + request.average_views)))
+        while rows := await next_part(parts, reads_files=reads_files):
+            request.ClearField("inputs")
+            request.inputs.extend(row.input.message() for row in rows)
+            reply = await self._call(self._prediction.Predict, request, timeout)
+            outcomes.add(rows, replies.predictions(reply, len(rows)))
+        return outcomes.in_order()
+
+    async def feedback(
+        self,
+        head: str,
+        items: Iterable[tuple[InputLike, str]],
+        *,
+        timeout: float | None = None,
+    ) -> list[Receipt | RowFailure]:
+        """Stores the right labels of (input, label) pairs durably: a receipt or a failure each."""
+        pairs = list(pairs_in(items, "feedback"))
+        outcomes: Outcomes[Receipt] = Outcomes()
+        request = build(prediction_pb2.SendFeedbackRequest, head=str(head_name(head)))
+        for index, (_, label) in enumerate(pairs):
+            check_label(label, index)
+        # All of them before anything is sent, so that a label that is none leaves nothing stored.
+        # Ids made here make repeating harmless.
+        records = [
+            build(prediction_pb2.Feedback, id=str(uuid.uuid4()), label=label) for _, label in pairs
+        ]
+        inputs, reads_files = held([item for item, _ in pairs])
+        parts = outcomes.parts(inputs)
+        while rows := await next_part(parts, reads_files=reads_files):
+            request.ClearField("feedback")
+            for row in rows:
+                record = request.feedback.add(input=row.input.message())
+                record.MergeFrom(records[row.index])
+            reply = await self._call(self._prediction.SendFeedback, request, timeout)
+            outcomes.add(rows, replies.receipts(reply, len(rows)))
+        return outcomes.in_order()
+
+    async def list_feedback(
+        self, head: str, state: FeedbackState | None = None, *, timeout: float | None = None
+    ) -> AsyncIterator[FeedbackRecord]:
+        """Lists the stored feedback (in this state), oldest first, fetched page by page."""
+        request = build(
+            heads_pb2.ListFeedbackRequest,
+            head=str(head_name(head)),
+            state=example_replies.FEEDBACK_STATES[one_of(FeedbackState, state, field="state")]
+            if state
+            else heads_pb2.FEEDBACK_STATE_UNSPECIFIED,
+        )
+        async for page in self._pages(self._heads.ListFeedback, request, timeout):
+            for row in page.feedback:
+                yield example_replies.feedback(row)
+
+    async def release_feedback(
+        self, head: str, ids: Iterable[str] | None, *, timeout: float | None = None
+    ) -> Changes:
+        """Lets quarantined feedback, None for all of it, count again in trainings to come."""
+        name, everything = str(head_name(head)), ids is None
+        total = Changes(0, ())
+        # All of it is one request, without an id.
+        parts = [(0, [])] if ids is None else asked(strings_in(ids, "ids"))
+        for first, part in parts:
+            request = build(heads_pb2.ReleaseFeedbackRequest, head=name, ids=part, all=everything)
+            reply = await self._call(
+                self._heads.ReleaseFeedback, request, timeout, idempotent=False
+            )
+            total = changed(total, Changes(reply.released, failures(reply.errors, first)))
+        return total

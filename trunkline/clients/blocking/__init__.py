@@ -1,0 +1,1 @@
+"""The methods of the blocking client, made by `make client`."""

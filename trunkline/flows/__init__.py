@@ -1,1 +1,0 @@
-"""Operations that take several calls, as generators that do no network I/O."""

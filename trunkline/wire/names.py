@@ -1,0 +1,67 @@
+"""Names as they go over the wire, from what a person types.
+
+Heads and tenants are given as `acme/defects` and `acme`, or by their full names.
+"""
+
+from enum import StrEnum
+from typing import TypeVar
+
+from trunkline.errors import InvalidArgument, InvalidType
+from trunkline.resources import HeadName, InvalidName, TenantName, VersionName
+from trunkline.values.foreign import type_of
+
+E = TypeVar("E", bound=StrEnum)
+
+
+def head_name(text: str) -> HeadName:
+    """Reads a head's name. Raises `InvalidArgument`."""
+    try:
+        return HeadName.read(_name(text, "head"))
+    except InvalidName as error:
+        raise invalid(error) from error
+
+
+def tenant_name(text: str) -> TenantName:
+    """Reads a tenant's name. Raises `InvalidArgument`."""
+    try:
+        return TenantName.read(_name(text, "tenant"))
+    except InvalidName as error:
+        raise invalid(error) from error
+
+
+def _name(text: object, field: str) -> str:
+    if isinstance(text, str):
+        return text
+    raise InvalidType(
+        f"{field} must be a str, is {type_of(text)}",
+        field=field,
+        limit="a str",
+        value=type(text).__name__,
+    )
+
+
+def version_name(head: str, version: int | None) -> VersionName:
+    """Returns a version's name; None for the active one. Raises `InvalidArgument`."""
+    try:
+        return head_name(head).version(version)
+    except InvalidName as error:
+        raise invalid(error) from error
+
+
+def one_of(kind: type[E], value: str, *, field: str) -> E:
+    """Returns the member that `value` is or names. Raises `InvalidArgument`."""
+    try:
+        return kind(value)
+    except ValueError as error:
+        known = ", ".join(kind)
+        raise InvalidArgument(
+            f"{field} must be one of {known}, is {value!r}",
+            field=field,
+            limit=known,
+            value=str(value),
+        ) from error
+
+
+def invalid(error: InvalidName) -> InvalidArgument:
+    """Returns the error of the client's own tree that a name's error stands for."""
+    return InvalidArgument(str(error), field=error.field, limit=error.limit, value=error.value)
