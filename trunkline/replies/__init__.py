@@ -1,12 +1,9 @@
 """From messages of the wire to the values the client gives out."""
 
 from array import array
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TypeVar
-
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from trunkline.errors import DataLoss
 from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2, prediction_pb2
@@ -17,71 +14,27 @@ from trunkline.values.outcomes import (
     Receipt,
     RowFailure,
     Training,
-    TrainingState,
-    TuningProgress,
     UploadChange,
 )
+from trunkline.wire.reading import member, read
 from trunkline.wire.tensors import unpack
 
 T = TypeVar("T")
 
-_STATES: dict[int, TrainingState] = {
-    heads_pb2.TRAINING_STATE_QUEUED: TrainingState.QUEUED,
-    heads_pb2.TRAINING_STATE_RUNNING: TrainingState.RUNNING,
-    heads_pb2.TRAINING_STATE_SUCCEEDED: TrainingState.SUCCEEDED,
-    heads_pb2.TRAINING_STATE_FAILED: TrainingState.FAILED,
-    heads_pb2.TRAINING_STATE_CANCELLED: TrainingState.CANCELLED,
-}
-
-
-_UPLOAD_CHANGES: dict[int, UploadChange] = {
-    heads_pb2.UploadChange.Value(f"UPLOAD_CHANGE_{change.name}"): change for change in UploadChange
-}
-
 
 def backbone(message: extraction_pb2.Backbone) -> Backbone:
     """Reads a backbone."""
-    return Backbone(
-        name=message.name,
-        modality=message.modality,
-        dim=message.dim,
-        fingerprint=message.fingerprint,
-        engine=message.engine,
-        device=message.device,
-        ready=message.ready,
-        cut=message.cut,
-        tail_blocks=tuple(message.tail_blocks),
-    )
+    return read(Backbone, message)
 
 
 def training(message: heads_pb2.Training) -> Training:
     """Reads a training. Raises `DataLoss` for a state that this client does not know."""
-    return Training(
-        name=message.name,
-        state=state(_STATES, message.state, "state of a training"),
-        phase=message.phase,
-        progress=message.progress,
-        version=message.version or None,
-        error_code=message.error_code,
-        error_message=message.error_message,
-        create_time=time(message.create_time),
-        end_time=time(message.end_time) if message.HasField("end_time") else None,
-        tuning=_tuning(message.tuning) if message.HasField("tuning") else None,
-        activated=message.activated,
-        inactive_reason=message.inactive_reason,
-    )
+    return read(Training, message)
 
 
 def failure(message: common_pb2.RowError) -> RowFailure:
     """Reads why a row failed."""
-    return RowFailure(
-        row=message.row,
-        code=message.code,
-        message=message.message,
-        field=message.field,
-        limit=message.limit,
-        value=message.value,
-    )
+    return read(RowFailure, message)
 
 
 def predictions(reply: prediction_pb2.PredictResponse, count: int) -> list[Prediction | RowFailure]:
@@ -120,36 +73,7 @@ def receipts(reply: prediction_pb2.SendFeedbackResponse, count: int) -> list[Rec
 
 def upload_change(number: int) -> UploadChange:
     """Reads what a row of an upload changed. Raises `DataLoss` if this client does not know it."""
-    return state(_UPLOAD_CHANGES, number, "change by an upload")
-
-
-def state(states: Mapping[int, T], number: int, what: str) -> T:
-    """Reads what a number stands for. Raises `DataLoss` if this client does not know it."""
-    if number not in states:
-        raise DataLoss(f"unknown {what}: {number}")
-    return states[number]
-
-
-def time(timestamp: Timestamp) -> datetime:
-    """Reads a time, in UTC."""
-    return timestamp.ToDatetime(tzinfo=UTC)
-
-
-def _tuning(message: heads_pb2.TuningProgress) -> TuningProgress:
-    has = message.HasField
-    return TuningProgress(
-        fold=message.fold or None,
-        folds=message.folds,
-        epoch=message.epoch,
-        epochs=message.epochs,
-        loss=message.loss,
-        validation_loss=message.validation_loss if has("validation_loss") else None,
-        validation_accuracy=message.validation_accuracy if has("validation_accuracy") else None,
-        remaining_seconds=message.remaining_seconds,
-        views=message.views or "none",
-        passes=message.passes,
-        most_passes=message.most_passes,
-    )
+    return member(UploadChange, heads_pb2.UploadChange.DESCRIPTOR, number)
 
 
 def _group(

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable
 from trunkline import replies
 from trunkline.clients.async_waiting import held, next_part
 from trunkline.clients.asynchronous.transport import AsyncTransport
+from trunkline.clients.specs import state_number
 from trunkline.replies import examples as example_replies
 from trunkline.rows.chunking import MAX_MESSAGE_ROWS
 from trunkline.rows.outcomes import Outcomes, asked, changed, failures
@@ -15,7 +16,7 @@ from trunkline.values.inputs import InputLike
 from trunkline.values.outcomes import Changes, Prediction, Receipt, RowFailure
 from trunkline.values.sequences import check_label, inputs_in, pairs_in, strings_in
 from trunkline.wire.building import build
-from trunkline.wire.names import head_name, one_of
+from trunkline.wire.names import head_name
 
 
 class AsyncPrediction(AsyncTransport):
@@ -95,9 +96,7 @@ class AsyncPrediction(AsyncTransport):
         request = build(
             heads_pb2.ListFeedbackRequest,
             head=str(head_name(head)),
-            state=example_replies.FEEDBACK_STATES[one_of(FeedbackState, state, field="state")]
-            if state
-            else heads_pb2.FEEDBACK_STATE_UNSPECIFIED,
+            state=state_number(state),
         )
         async for page in self._pages(self._heads.ListFeedback, request, timeout):
             for row in page.feedback:
