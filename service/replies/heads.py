@@ -17,34 +17,16 @@ from service.store.tails import TailRecord
 from service.store.versions import VersionRecord
 from trunkline.v1 import heads_pb2
 
-_STATES = {
-    JobState.QUEUED: heads_pb2.TRAINING_STATE_QUEUED,
-    JobState.RUNNING: heads_pb2.TRAINING_STATE_RUNNING,
-    JobState.SUCCEEDED: heads_pb2.TRAINING_STATE_SUCCEEDED,
-    JobState.FAILED: heads_pb2.TRAINING_STATE_FAILED,
-    JobState.CANCELLED: heads_pb2.TRAINING_STATE_CANCELLED,
-}
-
 
 def spec_message(stored: Mapping[str, Any]) -> heads_pb2.HeadSpec:
     """Converts a stored spec to its message."""
     spec = adapters.HeadSpec.from_json(stored)
-    message = heads_pb2.HeadSpec(
-        family=spec.family,
-        seed=spec.seed,
-        l2=spec.l2,
-        front=spec.front,
-        class_weight=spec.class_weight or "",
-        class_weights=spec.class_weights,
-        average_views=spec.average_views or None,
-    )
-    if spec.augment != Augmentation():
-        message.augment.CopyFrom(heads_pb2.Augmentation(**asdict(spec.augment)))
-    if spec.novelty is not None:
-        message.novelty.CopyFrom(heads_pb2.Novelty(**asdict(spec.novelty)))
-    if spec.fine_tune not in (FineTune(), FineTune(views=0)):  # the latter: as it was once stored
-        message.fine_tune.CopyFrom(heads_pb2.FineTune(**asdict(spec.fine_tune)))
-    return message
+    values = asdict(spec) | {"average_views": spec.average_views or None}
+    if spec.augment == Augmentation():
+        del values["augment"]
+    if spec.fine_tune in (FineTune(), FineTune(views=0)):  # the latter: as it was once stored
+        del values["fine_tune"]
+    return heads_pb2.HeadSpec(**values)
 
 
 def head_message(
@@ -111,7 +93,7 @@ def training_message(
     done = job.state is JobState.SUCCEEDED
     message = heads_pb2.Training(
         name=f"{head}/trainings/{job.id}",
-        state=_STATES[job.state],
+        state=heads_pb2.TrainingState.Value(f"TRAINING_STATE_{job.state.name}"),
         phase="" if job.state.final else phase,
         progress=1.0 if done else progress,
         version=job.version,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.errors import InvalidRequest
-from service.live import LiveState, LiveStatus, Policy
+from service.live import LiveStatus, Policy
 from service.replies.heads import timestamp
 from service.store.feedback import FeedbackRecord
 from service.store.feedback_states import FeedbackState
@@ -15,20 +15,9 @@ _POLICIES = {
     heads_pb2.FEEDBACK_POLICY_GATED: Policy.GATED,
     heads_pb2.FEEDBACK_POLICY_MANUAL: Policy.MANUAL,
 }
-_LIVE_STATES = {
-    LiveState.IDLE: heads_pb2.LIVE_STATE_IDLE,
-    LiveState.LEARNING: heads_pb2.LIVE_STATE_LEARNING,
-    LiveState.SERVING: heads_pb2.LIVE_STATE_SERVING,
-    LiveState.HELD_BACK: heads_pb2.LIVE_STATE_HELD_BACK,
-    LiveState.UNAVAILABLE: heads_pb2.LIVE_STATE_UNAVAILABLE,
-}
 _FEEDBACK_STATES = {
-    FeedbackState.LIVE: heads_pb2.FEEDBACK_STATE_LIVE,
-    FeedbackState.LEARNED: heads_pb2.FEEDBACK_STATE_LEARNED,
-    FeedbackState.QUARANTINED: heads_pb2.FEEDBACK_STATE_QUARANTINED,
-    FeedbackState.SUPERSEDED: heads_pb2.FEEDBACK_STATE_SUPERSEDED,
+    heads_pb2.FeedbackState.Value(f"FEEDBACK_STATE_{state.name}"): state for state in FeedbackState
 }
-_FEEDBACK_STATES_BY_NUMBER = {number: state for state, number in _FEEDBACK_STATES.items()}
 
 
 def read_policy(number: heads_pb2.FeedbackPolicy.ValueType) -> Policy:
@@ -54,7 +43,7 @@ def read_feedback_state(number: heads_pb2.FeedbackState.ValueType) -> FeedbackSt
     Raises:
         InvalidRequest: there is none of this number.
     """
-    state = _FEEDBACK_STATES_BY_NUMBER.get(number)
+    state = _FEEDBACK_STATES.get(number)
     if state is None and number != heads_pb2.FEEDBACK_STATE_UNSPECIFIED:
         raise InvalidRequest(
             f"state: there is none with the number {number}",
@@ -70,7 +59,7 @@ def live_message(status: LiveStatus) -> heads_pb2.LiveCopy:
     comparison = status.comparison
     drift = status.drift
     return heads_pb2.LiveCopy(
-        state=_LIVE_STATES[status.state],
+        state=heads_pb2.LiveState.Value(f"LIVE_STATE_{status.state.name}"),
         reason=status.reason,
         base_version=status.base_version,
         example_count=status.example_count,
@@ -102,7 +91,7 @@ def feedback_message(feedback: FeedbackRecord) -> heads_pb2.FeedbackRecord:
         id=feedback.feedback_id,
         digest=feedback.digest,
         label=feedback.label,
-        state=_FEEDBACK_STATES[feedback.state],
+        state=heads_pb2.FeedbackState.Value(f"FEEDBACK_STATE_{feedback.state.name}"),
         active_version=feedback.active_version,
         active_right=feedback.active_right,
         live_right=feedback.live_right,
