@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -53,10 +53,7 @@ class HeldOutResult:
 
     def to_json(self) -> dict[str, Any]:
         """Return a dict that `json.dumps` takes."""
-        return {
-            "evaluation": None if self.evaluation is None else self.evaluation.to_json(),
-            "left_out": list(self.left_out),
-        }
+        return asdict(self)
 
 
 def measure(

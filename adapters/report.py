@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from adapters.json_reading import read
 from adapters.spec import NO_VIEWS, HeadSpec
 
 
@@ -41,15 +42,6 @@ class Estimate:
     groups: int = 0
     effective_examples: float = 0.0
     optimism: float = 0.0
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a dict that `json.dumps` takes and `from_json` reads back."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Read what `to_json` returned."""
-        return cls(**data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,23 +90,6 @@ class Evaluation:
     expected_calibration_error: float
     reliability: tuple[ReliabilityBin, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return a dict that `json.dumps` takes and `from_json` reads back."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Read what `to_json` returned, also after a trip through JSON text."""
-        return cls(
-            **{
-                **data,
-                "estimate": Estimate.from_json(data["estimate"]),
-                "classes": tuple(ClassReport(**c) for c in data["classes"]),
-                "confusion": tuple(tuple(row) for row in data["confusion"]),
-                "reliability": tuple(ReliabilityBin(**b) for b in data["reliability"]),
-            }
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -129,15 +104,6 @@ class Candidate:
     l2: float | None
     estimate: Estimate | None
     chosen: bool
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a dict that `json.dumps` takes and `from_json` reads back."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Read what `to_json` returned."""
-        return cls(**{**data, "estimate": _estimate(data["estimate"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,18 +182,6 @@ class AugmentationReport:
     as_examples: Estimate | None
     averaged: Estimate | None
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Read one from a report's JSON."""
-        return cls(
-            **{
-                **data,
-                "without": Estimate.from_json(data["without"]),
-                "as_examples": _estimate(data["as_examples"]),
-                "averaged": _estimate(data["averaged"]),
-            }
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class NoveltyReport:
@@ -285,12 +239,6 @@ class ViewTrial:
     chosen: bool = False
     reason: str = ""
 
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Read one from a report's JSON."""
-        estimates = {name: _estimate(data[name]) for name in ("estimate", "without")}
-        return cls(**{**data, **estimates})
-
 
 @dataclass(frozen=True, slots=True)
 class FineTuningReport:
@@ -334,21 +282,6 @@ class FineTuningReport:
     view_count: int = 0
     tried: tuple[ViewTrial, ...] = ()
     averaged: Estimate | None = None
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Read one from a report's JSON."""
-        return cls(
-            **{
-                **data,
-                "without_tail": Estimate.from_json(data["without_tail"]),
-                "with_tail": Estimate.from_json(data["with_tail"]),
-                "blocks": tuple(data["blocks"]),
-                "curve": tuple(TuningEpoch(**epoch) for epoch in data["curve"]),
-                "tried": tuple(ViewTrial.from_json(one) for one in data.get("tried", ())),
-                "averaged": _estimate(data.get("averaged")),
-            }
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,33 +336,4 @@ class Report:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Read what `to_json` returned, also after a trip through JSON text."""
-        values = dict(data)
-        values["spec"] = HeadSpec.from_json(data["spec"])
-        values["classes"] = tuple(ClassReport(**c) for c in data["classes"])
-        values["estimate"] = _estimate(data["estimate"])
-        values["candidates"] = tuple(Candidate.from_json(c) for c in data["candidates"])
-        values["warnings"] = tuple(data.get("warnings", ()))
-        for name, kind in _ROWS.items():
-            values[name] = tuple(kind(**row) for row in data.get(name, ()))
-        for name, read in _PARTS.items():
-            part = data.get(name)
-            values[name] = None if part is None else read(part)
-        return cls(**values)
-
-
-_ROWS: Mapping[str, Any] = {
-    "learning_curve": LearningPoint,
-    "likely_mislabelled": LikelyMislabelled,
-    "near_duplicates": NearDuplicates,
-}
-_PARTS: Mapping[str, Any] = {
-    "evaluation": Evaluation.from_json,
-    "augmentation": AugmentationReport.from_json,
-    "novelty": lambda data: NoveltyReport(**data),
-    "fine_tuning": FineTuningReport.from_json,
-    "groups": lambda data: GroupReport(**data),
-}
-
-
-def _estimate(data: Mapping[str, Any] | None) -> Estimate | None:
-    return None if data is None else Estimate.from_json(data)
+        return read(cls, data)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from adapters.errors import InvalidSpec
+from adapters.json_reading import read
 
 FAMILIES = ("logistic", "ridge", "lda", "prototype")
 """Names of the families of heads, in the order `auto` reports them."""
@@ -233,14 +234,7 @@ class HeadSpec:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Read what `to_json` returned; what is missing takes its default."""
-        values = dict(data)
-        if "augment" in values:
-            values["augment"] = Augmentation(**values["augment"])
-        if values.get("novelty") is not None:
-            values["novelty"] = NoveltySpec(**values["novelty"])
-        if "fine_tune" in values:
-            values["fine_tune"] = FineTune(**values["fine_tune"])
-        return cls(**values)
+        return read(cls, data)
 
 
 def _expect(good: bool, name: str, limit: str, value: float) -> None:

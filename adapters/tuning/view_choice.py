@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from adapters.errors import ViewsUnavailable
+from adapters.json_reading import read
 from adapters.report import TuningEpoch, ViewTrial
 from adapters.spec import CROPPED, CROPS, FLIPPED, FLIPS, ViewSet
 from adapters.tuning.checkpoint import CheckpointStore, State
@@ -52,7 +53,7 @@ class _Decision:
     @classmethod
     def read(cls, facts: Mapping[str, Any]) -> _Decision:
         """Read one from the facts of a state."""
-        trial = ViewTrial.from_json(facts["trial"])
+        trial = read(ViewTrial, facts["trial"])
         return cls(trial, facts["given_up"], facts["passes"], facts["seconds"])
 
 
