@@ -1,5 +1,31 @@
 """Figures in words, for terminals and pages alike."""
 
+from trunkline.values.reports import AugmentationReport, Estimate
+
+NONE = "-"
+"""What stands for a figure that is not known."""
+
+
+def percent(value: float | None) -> str:
+    """Writes a share for a person."""
+    return NONE if value is None else f"{value:.1%}"
+
+
+def accuracy(estimate: Estimate) -> str:
+    """Writes the accuracy with its 95 % interval."""
+    low, high = estimate.accuracy_low, estimate.accuracy_high
+    return f"{estimate.accuracy:.1%} ({low:.1%} to {high:.1%})"
+
+
+def augmentation_ways(found: AugmentationReport) -> list[tuple[str, Estimate | None, bool]]:
+    """Names the ways to use views: of each, its estimate, and whether it was taken."""
+    ways = (
+        ("without views", found.without, "none"),
+        ("views as examples", found.as_examples, "examples"),
+        ("mean of the views", found.averaged, "average"),
+    )
+    return [(name, estimate, way == found.used) for name, estimate, way in ways]
+
 
 def size(count: int) -> str:
     """Writes a number of bytes for a person."""

@@ -11,7 +11,6 @@ from trunkline.cli.connection import client_command
 from trunkline.cli.naming import names_of
 from trunkline.cli.output import Output, named_failures, plain
 from trunkline.cli.reading import check_classes, check_modality, read_data
-from trunkline.cli.report import accuracy
 from trunkline.cli.report_tables import print_pairs
 from trunkline.cli.upload_steps import failures_of
 from trunkline.clients.client import Client
@@ -21,7 +20,7 @@ from trunkline.resources import InvalidName, TenantName
 from trunkline.values.advice import Advice, Option
 from trunkline.values.examples import NewExample
 from trunkline.values.outcomes import UploadProgress
-from trunkline.wording import counted, size
+from trunkline.wording import accuracy, counted, size
 
 _SHOWN_PAIRS = 10
 

@@ -12,7 +12,6 @@ from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.naming import digest_of, names_of, shown_name
 from trunkline.cli.output import Output, named_failures, short_digest
 from trunkline.cli.reading import check_readable, repeat_notice, repeated_inputs
-from trunkline.cli.report import accuracy
 from trunkline.cli.upload_steps import failures_of, find_or_create, notices_of, train_head, upload
 from trunkline.clients.client import Client
 from trunkline.datasets import Columns, FileInput, Notes, read_inputs
@@ -22,6 +21,7 @@ from trunkline.values.examples import NewExample, Suggestion
 from trunkline.values.inputs import Text
 from trunkline.values.notices import Notice
 from trunkline.values.outcomes import RowFailure
+from trunkline.wording import accuracy
 
 _BATCH = 10
 _MOST_DIGITS = 9

@@ -14,7 +14,8 @@ from trunkline.clients.client import Client
 from trunkline.datasets import Columns
 from trunkline.html_report import report_page
 from trunkline.values.heads import LiveCopy
-from trunkline.values.reports import Estimate, Report
+from trunkline.values.reports import Report
+from trunkline.wording import accuracy
 
 
 @click.command()
@@ -121,12 +122,6 @@ def group_words(report: Report) -> str | None:
     if estimate and estimate.effective_examples:
         words.append(f"the interval is that of {estimate.effective_examples:.0f} examples")
     return "; ".join(words)
-
-
-def accuracy(estimate: Estimate) -> str:
-    """Returns the accuracy with its 95 % interval."""
-    low, high = estimate.accuracy_low, estimate.accuracy_high
-    return f"{estimate.accuracy:.1%} ({low:.1%} to {high:.1%})"
 
 
 def _provenance(report: Report) -> dict[str, object]:

@@ -10,7 +10,7 @@ from trunkline.values.reports import (
     NearDuplicates,
     Report,
 )
-from trunkline.wording import size
+from trunkline.wording import accuracy, augmentation_ways, percent, size
 
 _MOST_CLASSES = 12
 _SHOWN_LABEL = 14
@@ -26,7 +26,7 @@ def print_tables(out: Output, report: Report, names: Mapping[str, str]) -> None:
         if evaluation:
             _confusion(out, evaluation, name)
     if report.learning_curve:
-        rows = [(row.examples, _percent(row.accuracy)) for row in report.learning_curve]
+        rows = [(row.examples, percent(row.accuracy)) for row in report.learning_curve]
         out.table(["examples", "accuracy"], rows, title="learning curve")
     _suspects(out, report, names)
     _candidates(out, report)
@@ -56,7 +56,7 @@ def _evaluations(out: Output, report: Report) -> None:
         (
             name,
             sum(map(sum, row.confusion)),
-            _percent(row.estimate.accuracy),
+            percent(row.estimate.accuracy),
             f"{row.estimate.accuracy_low:.1%} to {row.estimate.accuracy_high:.1%}",
             f"{row.estimate.log_loss:.4f}",
             f"{row.expected_calibration_error:.4f}",
@@ -72,7 +72,7 @@ def _classes(out: Output, report: Report) -> None:
     columns = ["class", "examples", "precision", "recall", "F1"]
     for title, classes in (("classes", report.classes), ("classes on the test set", tested)):
         rows = [
-            (row.label, row.examples, *map(_percent, (row.precision, row.recall, row.f1)))
+            (row.label, row.examples, *map(percent, (row.precision, row.recall, row.f1)))
             for row in classes
         ]
         if rows:
@@ -106,8 +106,8 @@ def _suspects(out: Output, report: Report, names: Mapping[str, str]) -> None:
     if report.likely_mislabelled:
         out.words("perhaps mislabelled")
     for row in report.likely_mislabelled:
-        given = f"{_name(row.digest, names)}: {row.label} ({_percent(row.label_probability)})"
-        others = f"{row.predicted_label} ({_percent(row.predicted_probability)})"
+        given = f"{_name(row.digest, names)}: {row.label} ({percent(row.label_probability)})"
+        others = f"{row.predicted_label} ({percent(row.predicted_probability)})"
         out.words(f"{given}, the others say {others}", bullet="- ")
     if report.near_duplicates:
         print_pairs(out, "nearly the same under two labels", report.near_duplicates, names)
@@ -127,14 +127,9 @@ def _augmentation(out: Output, report: Report) -> None:
     found = report.augmentation
     if found is None:
         return
-    ways = (
-        ("without views", found.without, "none"),
-        ("views as examples", found.as_examples, "examples"),
-        ("mean of the views", found.averaged, "average"),
-    )
     rows = [
-        (name, *_figures(estimate, "not tried"), used == found.used)
-        for name, estimate, used in ways
+        (name, *_figures(estimate, "not tried"), used)
+        for name, estimate, used in augmentation_ways(found)
     ]
     views = f"{found.views} views of each of {found.augmented_examples} examples"
     out.table(["way", "accuracy", "log-loss", "used"], rows, title=f"augmentation: {views}")
@@ -172,7 +167,7 @@ def _fine_tuning(out: Output, found: FineTuningReport) -> None:
             row.epoch,
             f"{row.loss:.4f}",
             f"{row.validation_loss:.4f}",
-            _percent(row.validation_accuracy),
+            percent(row.validation_accuracy),
         )
         for row in found.curve
     ]
@@ -210,7 +205,7 @@ def _novelty(out: Output, report: Report) -> None:
         return
     out.facts(
         {
-            "false alarms": _percent(found.false_alarm_rate),
+            "false alarms": percent(found.false_alarm_rate),
             "threshold": found.threshold,
             "compared with": f"neighbour {found.neighbour} among {found.kept} kept examples",
             "novel inputs get an answer": not found.abstain,
@@ -226,8 +221,8 @@ def _online(out: Output, report: Report) -> None:
         (
             row.feedback,
             row.scored,
-            _percent(row.active_accuracy),
-            _percent(row.live_accuracy),
+            percent(row.active_accuracy),
+            percent(row.live_accuracy),
             row.time,
         )
         for row in report.online
@@ -237,11 +232,4 @@ def _online(out: Output, report: Report) -> None:
 
 
 def _figures(estimate: Estimate | None, otherwise: str) -> tuple[str, str | None]:
-    if estimate is None:
-        return otherwise, None
-    low, high = estimate.accuracy_low, estimate.accuracy_high
-    return f"{estimate.accuracy:.1%} ({low:.1%} to {high:.1%})", f"{estimate.log_loss:.4f}"
-
-
-def _percent(value: float | None) -> str | None:
-    return None if value is None else f"{value:.1%}"
+    return (accuracy(estimate), f"{estimate.log_loss:.4f}") if estimate else (otherwise, None)

@@ -7,13 +7,13 @@ import click
 
 from trunkline.cli.connection import client_command
 from trunkline.cli.output import Output, described
-from trunkline.cli.report import accuracy
 from trunkline.cli.upload_steps import train_head
 from trunkline.clients.client import Client
 from trunkline.errors import FailedPrecondition, TrunklineError
 from trunkline.resources import HeadName, InvalidName, TenantName
 from trunkline.values.heads import Head
 from trunkline.values.reports import Estimate
+from trunkline.wording import accuracy
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from trunkline.html_report import charts
-from trunkline.html_report.layout import document, figure, section, tiles
+from trunkline.html_report.layout import document, figure, pair, section, tiles
 from trunkline.html_report.markup import Markup, join, tag
-from trunkline.html_report.svg import Plot, Scale, drawing, label, shortened, ticks_from
-from trunkline.html_report.tables import NONE, named, percent, table
+from trunkline.html_report.svg import Plot, Scale, label, shortened, ticks_from
+from trunkline.html_report.tables import near_duplicates, table
 from trunkline.values.advice import Advice, Option
+from trunkline.wording import NONE, percent
 
 _GAP = 15.0
 """Pixels between the names of two curves."""
@@ -88,11 +89,9 @@ def _options(advice: Advice) -> Markup:
     columns = ["option", "accuracy", "log-loss", "time to find out"]
     return section(
         "What could be done",
-        tag(
-            "div",
-            tag("figure", charts.intervals(drawn, "What could be done")),
-            tag("figure", table(columns, rows, caption=caption, chosen=chosen)),
-            class_="pair",
+        pair(
+            charts.intervals(drawn, "What could be done"),
+            table(columns, rows, caption=caption, chosen=chosen),
         ),
     )
 
@@ -122,9 +121,7 @@ def _curves(options: Sequence[Option], recommended: str) -> Markup | None:
     order = sorted(range(len(drawn)), key=lambda at: drawn[at].name == recommended)
     return figure(
         "Would more labels help?",
-        drawing(
-            plot.width,
-            plot.height,
+        plot.drawing(
             "Learning curves",
             f"Accuracy from {sizes[0]:,} examples to {sizes[-1]:,}: {words}.",
             *axes,
@@ -206,19 +203,9 @@ def _backbones(advice: Advice) -> Markup | None:
 def _duplicates(advice: Advice, names: Mapping[str, str]) -> Markup | None:
     if not advice.near_duplicates:
         return None
-    rows = [
-        (
-            named(row.digest, names),
-            row.label,
-            named(row.other_digest, names),
-            row.other_label,
-            f"{row.similarity:.4f}",
-        )
-        for row in advice.near_duplicates
-    ]
     words = f"{advice.near_duplicate_count:,} pairs in all; those under two labels come first."
-    columns = ["example", "label", "nearly the same", "label of that", "cosine"]
-    return section("Nearly the same", table(columns, rows, caption=words))
+    shown = near_duplicates(advice.near_duplicates, names, caption=words)
+    return section("Nearly the same", shown)
 
 
 def _classes(advice: Advice) -> Markup:

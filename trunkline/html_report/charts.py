@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from trunkline.html_report.markup import Markup, join, tag
-from trunkline.html_report.svg import Plot, Scale, drawing, label, shortened, ticks_from
+from trunkline.html_report.svg import Plot, Scale, label, shortened, ticks_from
 from trunkline.values.reports import (
     Estimate,
     Evaluation,
@@ -12,6 +12,7 @@ from trunkline.values.reports import (
     OnlineAccuracy,
     ReliabilityBin,
 )
+from trunkline.wording import accuracy
 
 _MOST_TICKS = 14
 
@@ -24,9 +25,7 @@ def learning_curve(points: Sequence[LearningPoint]) -> Markup:
     pairs = [(float(point.examples), point.accuracy) for point in points]
     places = [("start", 19), *[("middle", -11)] * (len(points) - 2), ("end", -11)]
     steps = ", ".join(f"{row.accuracy:.1%} with {row.examples}" for row in points)
-    return drawing(
-        plot.width,
-        plot.height,
+    return plot.drawing(
         "Learning curve",
         f"Accuracy with a part of the examples: {steps}.",
         plot.y_axis(ticks),
@@ -55,9 +54,7 @@ def reliability(estimated: Evaluation, test: Evaluation | None) -> Markup:
         f"at confidence {row.confidence:.0%} right in {row.accuracy:.0%} of {row.examples}"
         for row in estimated.reliability
     )
-    return drawing(
-        plot.width,
-        plot.height,
+    return plot.drawing(
         "Reliability",
         f"Estimates: {words}.",
         plot.y_axis(ticks),
@@ -99,9 +96,7 @@ def online(history: Sequence[OnlineAccuracy]) -> Markup:
     marks = {"one": plot.dot, "two": plot.square}
     step = math.ceil(len(history) / _MOST_TICKS)
     ends = ", ".join(f"{name} {points[-1][1]:.1%}" for _, name, points in series)
-    return drawing(
-        plot.width,
-        plot.height,
+    return plot.drawing(
         "Accuracy on feedback",
         f"Each feedback was scored before it was learned; at the end: {ends}.",
         plot.y_axis(ticks),
@@ -126,7 +121,7 @@ def intervals(rows: Sequence[tuple[str, Estimate, str]], title: str) -> Markup:
     ticks = ticks_from(min(estimate.accuracy_low for _, estimate, _ in rows))
     bottom = 16.0 + 34 * len(rows)
     plot = Plot(480, bottom + 44, Scale(ticks[0], 1, 158, 424), Scale(0, 1, bottom, 8))
-    words = "; ".join(f"{name} {accuracy_words(row)}" for name, row, _ in rows)
+    words = "; ".join(f"{name} {accuracy(row)}" for name, row, _ in rows)
     drawn = []
     for number, (name, row, style) in enumerate(rows):
         at = 26.0 + 34 * number
@@ -136,7 +131,7 @@ def intervals(rows: Sequence[tuple[str, Estimate, str]], title: str) -> Markup:
             tag("rect", x=low, y=at - 5, width=high - low, height=10, rx=5, class_=f"span {style}"),
             tag(
                 "circle",
-                tag("title", f"{name}: {accuracy_words(row)}"),
+                tag("title", f"{name}: {accuracy(row)}"),
                 cx=plot.x(row.accuracy),
                 cy=at,
                 r=6,
@@ -149,10 +144,4 @@ def intervals(rows: Sequence[tuple[str, Estimate, str]], title: str) -> Markup:
         for tick in ticks
     ]
     axis = plot.x_axis([(tick, f"{tick:.0%}") for tick in ticks], "accuracy, 95 % interval")
-    return drawing(plot.width, plot.height, title, f"{words}.", *lines, axis, *drawn)
-
-
-def accuracy_words(estimate: Estimate) -> str:
-    """Returns the accuracy with its 95 % interval."""
-    low, high = estimate.accuracy_low, estimate.accuracy_high
-    return f"{estimate.accuracy:.1%} ({low:.1%} to {high:.1%})"
+    return plot.drawing(title, f"{words}.", *lines, axis, *drawn)

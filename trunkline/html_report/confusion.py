@@ -70,27 +70,17 @@ def _cell(
     count = evaluation.confusion[row][column]
     share = count / (sum(evaluation.confusion[row]) or 1)
     gap = 1.0 if size > 12 else 0.3
+    side = size - 2 * gap
+    box = {"x": x + gap, "y": y + gap, "width": side, "height": side, "rx": min(4, size / 8)}
     true, taken = evaluation.classes[row].label, evaluation.classes[column].label
     words = f"{true} taken for {taken}" if row != column else f"{true}, recognised"
     return tag(
         "g",
         tag("title", f"{words}: {count} ({share:.0%})"),
+        tag("rect", **box, class_="empty"),
         tag(
             "rect",
-            x=x + gap,
-            y=y + gap,
-            width=size - 2 * gap,
-            height=size - 2 * gap,
-            rx=min(4, size / 8),
-            class_="empty",
-        ),
-        tag(
-            "rect",
-            x=x + gap,
-            y=y + gap,
-            width=size - 2 * gap,
-            height=size - 2 * gap,
-            rx=min(4, size / 8),
+            **box,
             class_="right" if row == column else "wrong",
             fill_opacity=_shade(share),
         )

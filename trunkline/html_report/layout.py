@@ -40,6 +40,11 @@ def section(title: str, *parts: Markup | None) -> Markup:
     return tag("section", tag("h2", title), *parts)
 
 
+def pair(*drawn: Markup | None) -> Markup:
+    """Frames drawings or tables and puts them side by side."""
+    return tag("div", *(tag("figure", one) for one in drawn if one), class_="pair")
+
+
 def figure(
     title: str,
     drawn: Markup,

@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping
 
 from trunkline.html_report import charts
 from trunkline.html_report.confusion import MOST_CLASSES, heat_map, most_confused
-from trunkline.html_report.layout import figure, legend, section
+from trunkline.html_report.layout import figure, legend, pair, section
 from trunkline.html_report.markup import Markup, join, tag
-from trunkline.html_report.tables import beside, classes, named, percent, table
+from trunkline.html_report.tables import beside, classes, named, near_duplicates, table
 from trunkline.html_report.tuning import fine_tuning
 from trunkline.values.reports import Estimate, Evaluation, Report
+from trunkline.wording import augmentation_ways, percent
 
 _MOST_ABREAST = 12
 
@@ -27,17 +28,13 @@ def _accuracy(report: Report, names: Mapping[str, str]) -> Markup | None:
         )
     words = "Share of new inputs that are answered right, as examples tell that were not seen."
     measured = report.evaluation or report.test
+    drawn = charts.intervals(rows, "Expected accuracy")
     return section(
         "Accuracy",
         tag("p", words, class_="note"),
-        tag(
-            "div",
-            tag("figure", charts.intervals(rows, "Expected accuracy")),
-            tag("figure", beside(report.evaluation, report.test)) if report.evaluation else None,
-            class_="pair",
-        )
+        pair(drawn, beside(report.evaluation, report.test) if report.evaluation else None)
         if measured
-        else tag("figure", charts.intervals(rows, "Expected accuracy"), class_="wide"),
+        else tag("figure", drawn, class_="wide"),
         *warnings,
     )
 
@@ -131,14 +128,9 @@ def _candidates(report: Report, names: Mapping[str, str]) -> Markup | None:
     columns = ["family", "l2", "accuracy", "log-loss"]
     return section(
         "Families considered",
-        tag(
-            "div",
-            tag("figure", charts.intervals(drawn, "Families considered")) if drawn else None,
-            tag(
-                "figure",
-                table(columns, cells, caption="The chosen one is in bold.", chosen=chosen),
-            ),
-            class_="pair",
+        pair(
+            charts.intervals(drawn, "Families considered") if drawn else None,
+            table(columns, cells, caption="The chosen one is in bold.", chosen=chosen),
         ),
     )
 
@@ -163,33 +155,17 @@ def _suspects(report: Report, names: Mapping[str, str]) -> Markup | None:
 def _duplicates(report: Report, names: Mapping[str, str]) -> Markup | None:
     if not report.near_duplicates:
         return None
-    rows = [
-        (
-            named(row.digest, names),
-            row.label,
-            named(row.other_digest, names),
-            row.other_label,
-            f"{row.similarity:.4f}",
-        )
-        for row in report.near_duplicates
-    ]
-    columns = ["example", "label", "nearly the same", "label of that", "cosine"]
     words = "Pairs of nearly the same input under two labels."
-    return section("Contradictions", table(columns, rows, caption=words))
+    return section("Contradictions", near_duplicates(report.near_duplicates, names, caption=words))
 
 
 def _augmentation(report: Report, names: Mapping[str, str]) -> Markup | None:
     found = report.augmentation
     if found is None:
         return None
-    ways = (
-        ("without views", found.without, "none"),
-        ("views as examples", found.as_examples, "examples"),
-        ("mean of the views", found.averaged, "average"),
-    )
     rows = [
-        (name, estimate, "one" if used == found.used else "quiet")
-        for name, estimate, used in ways
+        (name, estimate, "one" if used else "quiet")
+        for name, estimate, used in augmentation_ways(found)
         if estimate
     ]
     words = (

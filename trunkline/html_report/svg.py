@@ -38,6 +38,10 @@ class Plot:
     x: Scale
     y: Scale
 
+    def drawing(self, title: str, words: str, *parts: str | None) -> Markup:
+        """Makes a drawing of the frame; see `drawing`."""
+        return drawing(self.width, self.height, title, words, *parts)
+
     def y_axis(
         self, ticks: Iterable[float], shown: Callable[[float], str] = "{:.0%}".format
     ) -> Markup:

@@ -4,11 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from trunkline.html_report.markup import Markup, join, tag
 from trunkline.html_report.svg import shortened
-from trunkline.values.reports import ClassReport, Evaluation, Report
+from trunkline.values.reports import ClassReport, Evaluation, NearDuplicates, Report
+from trunkline.wording import NONE, percent
 
 Cell = str | int | float | None
-
-NONE = "-"
 
 
 def table(
@@ -85,9 +84,22 @@ def beside(estimated: Evaluation, test: Evaluation | None) -> Markup:
     return table(columns, rows, caption="All on examples the scoring model had not seen.")
 
 
-def percent(value: float | None) -> str:
-    """Writes a share for a person."""
-    return NONE if value is None else f"{value:.1%}"
+def near_duplicates(
+    pairs: Iterable[NearDuplicates], names: Mapping[str, str], *, caption: str
+) -> Markup:
+    """Lists pairs of nearly the same input, each under its label."""
+    rows = [
+        (
+            named(row.digest, names),
+            row.label,
+            named(row.other_digest, names),
+            row.other_label,
+            f"{row.similarity:.4f}",
+        )
+        for row in pairs
+    ]
+    columns = ["example", "label", "nearly the same", "label of that", "cosine"]
+    return table(columns, rows, caption=caption)
 
 
 def named(digest: str, names: Mapping[str, str]) -> Markup:

@@ -4,12 +4,12 @@ import math
 from collections.abc import Sequence
 
 from trunkline.html_report import charts
-from trunkline.html_report.layout import figure, legend, section
+from trunkline.html_report.layout import figure, legend, pair, section
 from trunkline.html_report.markup import Markup, join, tag
-from trunkline.html_report.svg import Plot, Point, Scale, drawing, ticks_from, ticks_to
-from trunkline.html_report.tables import NONE, percent, table
+from trunkline.html_report.svg import Plot, Point, Scale, ticks_from, ticks_to
+from trunkline.html_report.tables import table
 from trunkline.values.reports import Estimate, FineTuningReport, TuningEpoch
-from trunkline.wording import size
+from trunkline.wording import NONE, percent, size
 
 _MOST_TICKS = 12
 
@@ -25,7 +25,7 @@ def fine_tuning(found: FineTuningReport) -> Markup:
         tag("p", f"The version runs on {runs_on}{why}."),
         tag("p", f"Strategy {changed}, {found.epochs} epochs of {found.epoch_seconds:.2f} s."),
         tag("p", f"Views that it was tuned on beside each image: {views}."),
-        tag("div", _intervals(found), tag("figure", _beside(found)), class_="pair"),
+        pair(_intervals(found), _beside(found)),
         _views(found),
         _averaged(found),
         _curves(found),
@@ -77,7 +77,7 @@ def _intervals(found: FineTuningReport) -> Markup | None:
         ("fine-tuned", found.with_tail, found.used),
     )
     rows = [(name, row, "one" if used else "quiet") for name, row, used in ways if row]
-    return tag("figure", charts.intervals(rows, "What fine-tuning bought")) if rows else None
+    return charts.intervals(rows, "What fine-tuning bought") if rows else None
 
 
 def _beside(found: FineTuningReport) -> Markup:
@@ -133,9 +133,7 @@ def _losses(curve: Sequence[TuningEpoch], taken: int) -> Markup:
     trained = [(float(row.epoch), row.loss) for row in curve]
     ticks = ticks_to(max(loss for _, loss in (*held_out, *trained)))
     plot = _plot(curve, ticks)
-    return drawing(
-        plot.width,
-        plot.height,
+    return plot.drawing(
         "Loss by epoch",
         f"On held-out examples from {held_out[0][1]:.3f} to {held_out[-1][1]:.3f}, "
         f"on those trained on from {trained[0][1]:.3f} to {trained[-1][1]:.3f}.",
@@ -152,9 +150,7 @@ def _accuracies(curve: Sequence[TuningEpoch], taken: int) -> Markup:
     points: list[Point] = [(float(row.epoch), row.validation_accuracy) for row in curve]
     ticks = ticks_from(min(accuracy for _, accuracy in points))
     plot = _plot(curve, ticks)
-    return drawing(
-        plot.width,
-        plot.height,
+    return plot.drawing(
         "Accuracy by epoch",
         f"On held-out examples from {points[0][1]:.1%} to {points[-1][1]:.1%}.",
         plot.y_axis(ticks),
