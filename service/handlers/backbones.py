@@ -13,6 +13,7 @@ from service.embedding.resolved import Resolved
 from service.embedding.resolver import EmbeddingResolver
 from service.errors import InvalidRequest, PermissionDenied, PreconditionFailed
 from service.extraction import BackboneInfo, Extractor
+from service.replies.messages import message_of
 from service.replies.rows import row_error
 from service.requests.calls import Call
 from service.requests.fields import check_rows
@@ -138,17 +139,7 @@ def fill_embeddings(
 
 def backbone_message(info: BackboneInfo) -> extraction_pb2.Backbone:
     """Describes a backbone to a client."""
-    return extraction_pb2.Backbone(
-        name=info.name,
-        modality=info.modality.value,
-        dim=info.dim,
-        fingerprint=info.fingerprint,
-        engine=info.engine,
-        device=info.device,
-        ready=info.ready,
-        cut=info.cut,
-        tail_blocks=info.tail_blocks,
-    )
+    return message_of(extraction_pb2.Backbone, info, modality=info.modality.value)
 
 
 def _check(name: str, call: Call) -> None:

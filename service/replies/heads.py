@@ -10,10 +10,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 import adapters
 from adapters.spec import Augmentation, FineTune
+from service.replies.messages import message_of
 from service.store.examples import ExampleRecord
 from service.store.head_records import HeadCounts, HeadRecord
 from service.store.jobs import JobRecord, JobState
-from service.store.tails import TailRecord
 from service.store.versions import VersionRecord
 from trunkline.v1 import heads_pb2
 
@@ -33,14 +33,11 @@ def head_message(
     head: HeadRecord, counts: HeadCounts, labels: tuple[str, ...], job: JobRecord | None
 ) -> heads_pb2.Head:
     """Converts a head to its message; `labels` are those of its active version."""
-    return heads_pb2.Head(
+    return message_of(
+        heads_pb2.Head,
+        head,
         name=head.resource,
-        uid=head.uid,
-        backbone=head.backbone,
-        fingerprint=head.fingerprint,
         spec=spec_message(head.spec),
-        keep_inputs=head.keep_inputs,
-        active_version=head.active_version,
         labels=labels,
         example_count=counts.examples,
         labelled_count=counts.labelled,
@@ -48,37 +45,26 @@ def head_message(
         create_time=timestamp(head.created_at),
         training="" if job is None else f"{head.resource}/trainings/{job.id}",
         policy=heads_pb2.FeedbackPolicy.Value(f"FEEDBACK_POLICY_{head.policy.upper()}"),
-        allow_new_labels=head.allow_new_labels,
         held_out_count=counts.held_out,
         quarantined_count=counts.quarantined,
+        live=None,
     )
 
 
 def version_message(head: HeadRecord, version: VersionRecord) -> heads_pb2.HeadVersion:
     """Converts a version, without its weights, to its message."""
     report = version.report
-    return heads_pb2.HeadVersion(
+    tail = version.tail
+    return message_of(
+        heads_pb2.HeadVersion,
+        version,
         name=f"{head.resource}/versions/{version.version}",
-        version=version.version,
         active=version.version == head.active_version,
-        source=version.source,
         family=report["family"],
         spec=spec_message(report["spec"]),
-        labels=version.labels,
-        backbone=version.backbone,
         fingerprint=version.base_fingerprint,
-        example_count=version.example_count,
         create_time=timestamp(version.created_at),
-        tail=None if version.tail is None else _tail_message(version.tail),
-    )
-
-
-def _tail_message(tail: TailRecord) -> heads_pb2.Tail:
-    return heads_pb2.Tail(
-        fingerprint=tail.fingerprint,
-        strategy=tail.strategy,
-        blocks=tail.blocks,
-        size_bytes=tail.size,
+        tail=tail and message_of(heads_pb2.Tail, tail, size_bytes=tail.size),
     )
 
 
@@ -91,38 +77,24 @@ def training_message(
 ) -> heads_pb2.Training:
     """Converts a job of the head with this resource name; `tuning` while blocks are fine-tuned."""
     done = job.state is JobState.SUCCEEDED
-    message = heads_pb2.Training(
+    return message_of(
+        heads_pb2.Training,
+        job,
         name=f"{head}/trainings/{job.id}",
         state=heads_pb2.TrainingState.Value(f"TRAINING_STATE_{job.state.name}"),
         phase="" if job.state.final else phase,
         progress=1.0 if done else progress,
-        version=job.version,
-        error_code=job.error_code,
-        error_message=job.error_message,
         create_time=timestamp(job.created_at),
+        end_time=None if job.ended_at is None else timestamp(job.ended_at),
         tuning=None if job.state.final else tuning,
         activated=done and job.inactive_reason is None,
         inactive_reason=job.inactive_reason or "",
     )
-    if job.ended_at is not None:
-        message.end_time.CopyFrom(timestamp(job.ended_at))
-    return message
 
 
 def example_message(example: ExampleRecord) -> heads_pb2.Example:
     """Converts an example, without its embedding, to its message."""
-    return heads_pb2.Example(
-        digest=example.digest,
-        label=example.label,
-        kind=example.kind,
-        source=example.source,
-        has_input=example.has_input,
-        create_time=timestamp(example.created_at),
-        weight=example.weight,
-        held_out=example.held_out,
-        truncated=example.truncated,
-        group=example.group,
-    )
+    return message_of(heads_pb2.Example, example, create_time=timestamp(example.created_at))
 
 
 def timestamp(seconds: float) -> Timestamp:

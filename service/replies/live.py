@@ -5,6 +5,7 @@ from __future__ import annotations
 from service.errors import InvalidRequest
 from service.live import LiveStatus, Policy
 from service.replies.heads import timestamp
+from service.replies.messages import message_of
 from service.store.feedback import FeedbackRecord
 from service.store.feedback_states import FeedbackState
 from trunkline.v1 import heads_pb2
@@ -58,19 +59,10 @@ def live_message(status: LiveStatus) -> heads_pb2.LiveCopy:
     """Converts the status of a live copy to its message."""
     comparison = status.comparison
     drift = status.drift
-    return heads_pb2.LiveCopy(
+    return message_of(
+        heads_pb2.LiveCopy,
+        status,
         state=heads_pb2.LiveState.Value(f"LIVE_STATE_{status.state.name}"),
-        reason=status.reason,
-        base_version=status.base_version,
-        example_count=status.example_count,
-        feedback_count=status.feedback_count,
-        labels=status.labels,
-        scored=status.scored,
-        active_right=status.active_right,
-        live_right=status.live_right,
-        evidence_better=status.evidence_better,
-        evidence_worse=status.evidence_worse,
-        error_rate=status.error_rate,
         active_leave_one_out=None if comparison is None else comparison.active,
         live_leave_one_out=None if comparison is None else comparison.live,
         drift=heads_pb2.Drift(
@@ -79,21 +71,15 @@ def live_message(status: LiveStatus) -> heads_pb2.LiveCopy:
             window=drift.window,
             accuracy=drift.accuracy,
         ),
-        near_copies=status.near_copies,
-        family=status.family,
-        chosen_on=status.chosen_on,
     )
 
 
 def feedback_message(feedback: FeedbackRecord) -> heads_pb2.FeedbackRecord:
     """Converts stored feedback to its message."""
-    return heads_pb2.FeedbackRecord(
+    return message_of(
+        heads_pb2.FeedbackRecord,
+        feedback,
         id=feedback.feedback_id,
-        digest=feedback.digest,
-        label=feedback.label,
         state=heads_pb2.FeedbackState.Value(f"FEEDBACK_STATE_{feedback.state.name}"),
-        active_version=feedback.active_version,
-        active_right=feedback.active_right,
-        live_right=feedback.live_right,
         create_time=timestamp(feedback.created_at),
     )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from service.replies.heads import spec_message, timestamp
+from service.replies.messages import message_of
 from service.requests.tensors import to_tensor
 from service.store.online_accuracy import OnlinePoint
 from service.store.versions import VersionRecord
@@ -53,7 +53,10 @@ def report_message(
         near_duplicates=report.get("near_duplicates"),
         augmentation=report.get("augmentation"),
         novelty=report.get("novelty"),
-        online=[_online(point) for point in online],
+        online=[
+            message_of(heads_pb2.OnlineAccuracy, point, time=timestamp(point.time))
+            for point in online
+        ],
         fine_tuning=report.get("fine_tuning"),
         truncated_count=report.get("truncated_count", 0),
         seen_held_out_count=len(report.get("seen_held_out", ())),
@@ -68,8 +71,3 @@ def _evaluation(report: Json | None) -> heads_pb2.Evaluation | None:
         return None
     confusion = to_tensor(np.array(report["confusion"], dtype=np.uint32))
     return heads_pb2.Evaluation(**{**report, "confusion": confusion})
-
-
-def _online(point: OnlinePoint) -> heads_pb2.OnlineAccuracy:
-    values = {**asdict(point), "time": timestamp(point.time)}
-    return heads_pb2.OnlineAccuracy(**values)

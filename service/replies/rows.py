@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from service.errors import is_expected, problem_of
 from service.logs import get_logger
+from service.replies.messages import message_of
 from trunkline.v1 import common_pb2
 
 log = get_logger(__name__)
@@ -14,11 +15,4 @@ def row_error(row: int, error: Exception, request_id: str) -> common_pb2.RowErro
     if not is_expected(error):
         log.error("row failed", request_id=request_id, row=row, exc_info=error)
     problem = problem_of(error)
-    return common_pb2.RowError(
-        row=row,
-        code=problem.status.code.name,
-        message=problem.message,
-        field=problem.field,
-        limit=problem.limit,
-        value=problem.value,
-    )
+    return message_of(common_pb2.RowError, problem, row=row, code=problem.status.code.name)
