@@ -53,7 +53,7 @@ class AdviceRequest:
         self._settings = settings
         self._modality: Modality | None = None
         self._rows = self._unnamed = 0
-        self._sample: Sample[tuple[RawInput, str | None]] = Sample(
+        self._sample: Sample[LabelledInput] = Sample(
             settings.max_advice_examples, settings.max_advice_bytes, first.seed
         )
 
@@ -103,17 +103,16 @@ class AdviceRequest:
         inputs = await read_inputs([row.input for row in rows], self._settings.input_limits)
         for row, raw in zip(rows, inputs, strict=True):
             try:
-                self._take(row, raw)
-            except _BadRow as bad:
-                if len(self.errors) < MAX_NAMED_ERRORS:
-                    self.errors[self._rows] = bad.error
-                else:
-                    self._unnamed += 1
+                example = self._labelled(row, raw)
+            except InvalidRequest as error:
+                self._refuse(error)
+            else:
+                self._take(example)
             self._rows += 1
 
     def examples(self) -> list[LabelledInput]:
         """Returns the sample, in the order of the stream."""
-        return [LabelledInput(row, label, *item) for row, label, item in self._sample.rows()]
+        return [example for _, _, example in self._sample.rows()]
 
     def usable(self, examples: Sequence[LabelledInput]) -> list[LabelledInput]:
         """Returns the examples that can be learned from; the others are added to `errors`.
@@ -149,43 +148,52 @@ class AdviceRequest:
         """Returns the error of the first row that cannot be used, to end a message with."""
         return f"; the first: {self.errors[min(self.errors)]}" if self.errors else ""
 
-    def _take(self, row: advice_pb2.LabelledInput, raw: RawInput | Exception) -> None:
+    def _labelled(self, row: advice_pb2.LabelledInput, raw: RawInput | Exception) -> LabelledInput:
+        """Returns the next row.
+
+        Raises:
+            InvalidRequest: it cannot be used.
+        """
+        if isinstance(raw, Exception):
+            raise raw
+        label = check_label(row.label, self._settings.max_label_bytes)
+        group = check_group(row.group) or None
+        self._check_number(label)
+        if raw.kind.modality is None:
+            raise InvalidRequest(
+                f"input: must be an image, pixels or a text, is of kind {raw.kind}: direct "
+                "training needs the input itself",
+                field="input",
+                limit="image, pixels, text",
+                value=raw.kind,
+            )
+        return LabelledInput(self._rows, label, raw, group)
+
+    def _refuse(self, error: InvalidRequest) -> None:
+        """Keeps why the next row cannot be used, and nothing of its message, which frames hold."""
+        if len(self.errors) < MAX_NAMED_ERRORS:
+            error.__cause__ = error.__context__ = error.__traceback__ = None
+            self.errors[self._rows] = error
+        else:
+            self._unnamed += 1
+
+    def _take(self, example: LabelledInput) -> None:
         """Adds a row to the sample.
 
         Raises:
-            _BadRow: it costs itself alone.
-            InvalidRequest: it costs the whole stream.
+            InvalidRequest: it is of another modality than those before it.
         """
-        label = row.label
-        if isinstance(raw, Exception):
-            raise _BadRow(raw)
-        try:
-            label = check_label(label, self._settings.max_label_bytes)
-            group = check_group(row.group) or None
-            self._check_number(label)
-        except InvalidRequest as error:
-            raise _BadRow(error) from error
-        modality = raw.kind.modality
-        if modality is None:
-            raise _BadRow(
-                InvalidRequest(
-                    f"input: must be an image, pixels or a text, is of kind {raw.kind}: direct "
-                    "training needs the input itself",
-                    field="input",
-                    limit="image, pixels, text",
-                    value=raw.kind,
-                )
-            )
-        if self._modality not in (None, modality):
+        kind = example.raw.kind
+        if self._modality not in (None, kind.modality):
             raise InvalidRequest(
-                f"examples: either all are images or all are texts; row {self._rows} is of kind "
-                f"{raw.kind}, those before it were {self._modality} inputs",
+                f"examples: either all are images or all are texts; row {example.row} is of kind "
+                f"{kind}, those before it were {self._modality} inputs",
                 field="examples",
                 limit=self._modality,
-                value=modality,
+                value=kind.modality,
             )
-        self._modality = modality
-        self._sample.add(self._rows, label, (raw, group), raw.cost)
+        self._modality = kind.modality
+        self._sample.add(example.row, example.label, example, example.raw.cost)
 
     def _check_number(self, label: str) -> None:
         """Refuses more labels than examples are sampled: each of them is remembered."""
@@ -197,11 +205,3 @@ class AdviceRequest:
                 limit=most,
                 value=most + 1,
             )
-
-
-class _BadRow(Exception):
-    """Carries the error of a row that the others do without."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
-        self.error = error
