@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -42,9 +41,6 @@ RETRY_SECONDS = 5.0
 
 IDLE_SECONDS = 30.0
 """Without a message, after which a stream loses its slot: others may want it."""
-
-Vectors = Mapping[int, NDArray[np.float32]]
-"""Embeddings by row."""
 
 
 class Advice:
@@ -116,24 +112,21 @@ class Advice:
             self._tenants.remove(tenant)
 
     async def _advise(self, request: AdviceRequest, call: Call) -> advice_pb2.Advice:
-        seconds: defaultdict[str, float] = defaultdict(float)
-        vectors: dict[str, Vectors] = {}
-        truncated: dict[str, set[int]] = {}
+        seconds: dict[str, float] = {}
+        embedded: dict[str, dict[int, Resolved]] = {}
         sample = request.examples()
         for backbone in self._backbones(request.backbones, request.modality):
             started = time.perf_counter()
-            embedded = await self._embed(request, backbone, sample, call)
-            vectors[backbone.name] = {row: one.vector for row, one in embedded.items()}
-            truncated[backbone.name] = {row for row, one in embedded.items() if one.truncated}
-            seconds[backbone.name] += time.perf_counter() - started
+            embedded[backbone.name] = await self._embed(request, backbone, sample, call)
+            seconds[backbone.name] = time.perf_counter() - started
         examples = request.usable(sample)
         started = time.perf_counter()
         raw = await self._raw(examples, request, call)
-        seconds[DIRECT] += time.perf_counter() - started
+        seconds[DIRECT] = time.perf_counter() - started
         task = AdviceTask(
             {
-                name: np.stack([found[example.row] for example in examples])
-                for name, found in vectors.items()
+                name: np.stack([found[example.row].vector for example in examples])
+                for name, found in embedded.items()
             },
             raw,
             [example.label for example in examples],
@@ -141,17 +134,18 @@ class Advice:
             [example.group for example in examples],
         )
         found, more = await self._compare(task)
-        for option, took in more.items():
-            seconds[option] += took
+        seconds = {option: took + seconds.get(option, 0.0) for option, took in more.items()}
+        truncated = {
+            name: sum(found[example.row].truncated for example in examples)
+            for name, found in embedded.items()
+        }
         if len(sample) < request.seen:
             found["reasons"].insert(0, _sampled(request.seen, len(sample)))
-        rows = {example.row for example in examples}
-        counts = {name: len(rows & those) for name, those in truncated.items()}
         found["reasons"] += [
-            _truncated(count, len(rows), name) for name, count in counts.items() if count
+            _truncated(count, len(examples), name) for name, count in truncated.items() if count
         ]
         digests = [example.raw.digest for example in examples]
-        return advice_message(found, digests, seconds, counts)
+        return advice_message(found, digests, seconds, truncated)
 
     def _backbones(self, names: Sequence[str], modality: Modality) -> Sequence[BackboneInfo]:
         """Returns the backbones that were asked for, or all that take such inputs.
