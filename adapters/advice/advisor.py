@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from adapters.advice.comparison import OptionResult, Plan, evaluate_option
 from adapters.advice.curves import labels_needed
-from adapters.advice.direct_features import Pixels, Texts
+from adapters.advice.direct_features import Raw, Texts
 from adapters.advice.findings import Findings
 from adapters.advice.geometry import effective_rank, log_evidence, mean_similarity
 from adapters.advice.near_duplicates import find_near_duplicates
@@ -47,7 +47,7 @@ class Advisor:
     def __init__(
         self,
         embeddings: Mapping[str, NDArray[Any]],
-        raw: Pixels | Texts,
+        raw: Raw,
         labels: Sequence[str],
         seed: int = 0,
         groups: Sequence[str | None] | None = None,
@@ -125,7 +125,7 @@ class Advisor:
 
 def _check(
     embeddings: Mapping[str, NDArray[Any]],
-    raw: Pixels | Texts,
+    raw: Raw,
     labels: Sequence[str],
     targets: NDArray[np.intp],
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,18 +30,6 @@ MAX_WEIGHTS = 5_000_000
 
 MAX_CHARACTERS = 2_000
 """Of a text that are read; a backbone's window ends sooner."""
-
-
-class Raw(Protocol):
-    """Inputs without a backbone."""
-
-    def __len__(self) -> int:
-        """Return the number of inputs."""
-        ...
-
-    def alike(self, some: slice, others: slice) -> NDArray[np.bool_]:
-        """Return which of some inputs may be near-duplicates of which others."""
-        ...
 
 
 class Pixels:
@@ -130,3 +118,7 @@ class TextFeatures:
 
     def _counts(self, texts: Sequence[str]) -> Any:
         return self._hashing.transform([text[:MAX_CHARACTERS] for text in texts])
+
+
+Raw = Pixels | Texts
+"""Inputs without a backbone."""

@@ -32,7 +32,6 @@ FIRST_C, LEAST_C, MOST_C, STEP = 10.0, 0.09, 1100.0, 10**0.5
 MAX_STEPS = 300
 """Of the solver. What is left after them is far below the noise of the estimate."""
 
-
 FEW, VALIDATION_FOLDS = 2000, 3
 """Up to so many examples strengths are compared on all folds, then on so many of them."""
 
@@ -133,11 +132,6 @@ class LinearLearner:
         self._seed = seed
 
     @property
-    def family(self) -> str:
-        """The family that was chosen."""
-        return self._chosen.family.name
-
-    @property
     def optimism(self) -> float:
         """See `Learner.optimism`."""
         return self._chosen.optimism
@@ -196,12 +190,11 @@ class TextLearner:
 
     def predict_others(self, part: Mask) -> Indices:
         """See `Learner.predict_others`; the strength is that of all examples, in proportion."""
-        rows = self._texts.tfidf
-        present, targets = np.unique(self._targets[part], return_inverse=True)
-        if len(present) == 1:
-            return np.full(int((~part).sum()), present[0])
+        rows, targets = self._texts.tfidf, self._targets[part]
+        if (targets == targets[0]).all():
+            return np.full(int((~part).sum()), targets[0])
         model = _fitted(rows[part], targets, self._strength / float(part.mean()))
-        answers: Indices = present[model.predict(rows[~part])]
+        answers: Indices = model.predict(rows[~part])
         return answers
 
     def predict(self, inputs: Sequence[str]) -> Indices:
