@@ -43,15 +43,13 @@ class AdviceTask:
             texts = [text.encode() for text in self.raw]
             arrays["texts"] = np.frombuffer(b"".join(texts), dtype=np.uint8)
             arrays["ends"] = np.cumsum([len(text) for text in texts], dtype=np.int64)
-        layout, parts = frames.pack_arrays(arrays)
         header = {
-            "arrays": layout,
             "backbones": list(self.embeddings),
             "labels": list(self.labels),
             "seed": self.seed,
             "groups": None if self.groups is None else list(self.groups),
         }
-        return [frames.pack_header(header, sum(map(len, parts))), *parts]
+        return frames.pack_arrays(header, arrays)
 
 
 async def compare_options(

@@ -27,7 +27,7 @@ def main() -> None:
     header, payload = request
     try:
         with output.alive():
-            reply = frames.pack(_advise(header, frames.unpack_arrays(header["arrays"], payload)))
+            reply = frames.pack(_advise(header, frames.unpack_arrays(header, payload)))
     except Exception as error:  # whoever asked is answered; this process has done its work
         reply = failure(error)
     output.write(reply)

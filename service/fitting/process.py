@@ -54,9 +54,7 @@ class FitProcess:
             Unavailable: the server is being closed.
         """
         child = await self._running()
-        layout, parts = frames.pack_arrays(task.arrays())
         header = {
-            "arrays": layout,
             "labels": list(task.labels),
             "groups": task.groups,
             "held_out_labels": task.held_out and task.held_out.labels,
@@ -64,9 +62,8 @@ class FitProcess:
             "spec": task.spec.to_json(),
             "fingerprint": task.fingerprint,
         }
-        header_frame = frames.pack_header(header, sum(map(len, parts)))
         try:
-            await child.send([header_frame, *parts])
+            await child.send(frames.pack_arrays(header, task.arrays()))
             return await _receive(child, progress)
         except FitterDied as error:
             self._child = None  # one that was killed while it waits for a disk may not have ended

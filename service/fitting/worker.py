@@ -55,7 +55,7 @@ def _answer(header: dict[str, Any], payload: bytes, output: Output) -> bytes:
         output.write(frames.pack({"progress": share, "phase": phase}))
 
     started = time.process_time()
-    arrays = frames.unpack_arrays(header["arrays"], payload)
+    arrays = frames.unpack_arrays(header, payload)
     try:
         spec = adapters.HeadSpec.from_json(header["spec"])
         labels, groups = header["labels"], header["groups"]

@@ -23,19 +23,13 @@ ALIGNMENT = 8
 
 def pack(header: dict[str, Any], payload: bytes = b"") -> bytes:
     """Packs one frame."""
-    return pack_header(header, len(payload)) + payload
-
-
-def pack_header(header: dict[str, Any], payload_length: int) -> bytes:
-    """Packs a frame up to its payload, which the caller sends after it."""
-    text = json.dumps(header).encode()
-    return PREFIX.pack(len(text), payload_length) + text
+    return _pack_header(header, len(payload)) + payload
 
 
 def pack_arrays(
-    arrays: Mapping[str, NDArray[np.generic]],
-) -> tuple[dict[str, Any], list[memoryview]]:
-    """Packs arrays without copies: their dtypes and shapes for a header, the payload in parts."""
+    header: Mapping[str, Any], arrays: Mapping[str, NDArray[np.generic]]
+) -> list[bytes | memoryview]:
+    """Packs a frame with arrays, without copies, in parts; its header says how they lie."""
     layout: dict[str, Any] = {}
     parts: list[memoryview] = []
     for name, array in arrays.items():
@@ -45,14 +39,14 @@ def pack_arrays(
             little.reshape(-1).view(np.uint8).data,
             memoryview(_padding(little.nbytes)),
         ]
-    return layout, parts
+    return [_pack_header({**header, "arrays": layout}, sum(map(len, parts))), *parts]
 
 
-def unpack_arrays(layout: Mapping[str, Any], payload: bytes) -> dict[str, NDArray[Any]]:
-    """Returns the arrays of a payload, without copies."""
+def unpack_arrays(header: Mapping[str, Any], payload: bytes) -> dict[str, NDArray[Any]]:
+    """Returns the arrays of a frame, without copies."""
     arrays: dict[str, NDArray[Any]] = {}
     start = 0
-    for name, form in layout.items():
+    for name, form in header["arrays"].items():
         count = math.prod(form["shape"])
         array = np.frombuffer(payload, form["dtype"], count, start).reshape(form["shape"])
         arrays[name] = array
@@ -71,6 +65,11 @@ def read(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
     if len(header) < header_length or len(payload) < payload_length:
         return None
     return json.loads(header), payload
+
+
+def _pack_header(header: dict[str, Any], payload_length: int) -> bytes:
+    text = json.dumps(header).encode()
+    return PREFIX.pack(len(text), payload_length) + text
 
 
 def _padding(size: int) -> bytes:

@@ -143,9 +143,7 @@ def _given(**arrays: NDArray[Any] | None) -> dict[str, NDArray[Any]]:
 
 
 def _write(path: Path, facts: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
-    layout, parts = frames.pack_arrays(arrays)
-    header = frames.pack_header({**facts, "arrays": layout}, sum(map(len, parts)))
-    write(path, header, *parts)
+    write(path, *frames.pack_arrays(facts, arrays))
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:
@@ -155,4 +153,4 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:
         frame = frames.read(file)
     assert frame is not None
     header, payload = frame
-    return header, frames.unpack_arrays(header["arrays"], payload)
+    return header, frames.unpack_arrays(header, payload)
