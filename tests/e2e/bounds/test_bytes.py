@@ -269,8 +269,9 @@ def test_native_endpoints_take_forms_as_their_twins_do(
         form = {"head": head, "top_k": "2"}
         reply = accepted(http.post("/predict", data=form, files=[file]))
         assert reply.json()["predictions"] == [twin]
-    rows = [("text", (None, "a")), ("text", (None, b"caf\xe9"))]
-    embedded = accepted(http.post("/embed", files=[("tenant", (None, "bounds")), *rows])).json()
+    parts = (("tenant", b"bounds"), ("text", b"a"), ("text", b"caf\xe9"))
+    texts = [(name, (None, value)) for name, value in parts]
+    embedded = accepted(http.post("/embed", files=texts)).json()
     good, bad = embedded["embeddings"]
     assert good["embedding"]
     assert bad["error"]["field"] == "text"

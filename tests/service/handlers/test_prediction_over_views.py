@@ -157,7 +157,7 @@ def _choose_flips(connection: Connection) -> None:
     estimate = adapters.report.Estimate("5-fold cross-validation", 0.9, 0.8, 0.95, 0.3)
     tried = adapters.report.ViewTrial("crops", 3, reason="not tried: there is no room")
     tuned = {"views": "flips", "view_count": 3, "tried": [asdict(tried)]}
-    report = json.loads(found) | {"fine_tuning": tuned | {"averaged": estimate.to_json()}}
+    report = json.loads(found) | {"fine_tuning": tuned | {"averaged": asdict(estimate)}}
     connection.execute(update(schema.versions).values(report=json.dumps(report)))
 
 
