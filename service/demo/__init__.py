@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import http.client
-import json
 import signal
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
-from service.demo import few, job, table
+from service.demo import few, job, progress, table
 from service.demo.data import check_packages, load_tasks
 from service.demo.errors import DemoError
 from service.demo.few import FewShotResult
 from service.demo.job import Outcome
-from service.demo.progress import Narrator
 from service.demo.rest import RestClient
 from service.demo.server import log_tail, running_server
 from trunkline import Client, TrunklineError
+from trunkline.cli.output import Output
 
 INTERRUPTED = 130
 FEW_EXAMPLES_OF = "parcelpost/digits"
@@ -33,7 +30,7 @@ MIN_FRACTION = 0.1  # with less, some digit would have too few examples to learn
 def demo_main(args: list[str]) -> int:
     """Runs the demo; gives the exit status."""
     options = _parse(args)
-    previous = signal.signal(signal.SIGTERM, _interrupt)
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="trunkline-demo-") as folder:
             return _run(Path(folder), options)
@@ -56,7 +53,7 @@ def _run(folder: Path, options: argparse.Namespace) -> int:
         return 1
     seconds = time.perf_counter() - started
     if options.json:
-        print(json.dumps(_document(outcomes, few_shot, metrics, seconds), indent=2))
+        Output(as_json=True).document(_document(outcomes, few_shot, metrics, seconds))
     else:
         _show(outcomes, few_shot, metrics, seconds, options)
     return 0
@@ -66,22 +63,20 @@ def _measure(
     folder: Path, log: Path, options: argparse.Namespace
 ) -> tuple[list[Outcome], FewShotResult, list[str]]:
     check_packages()
-    narrator = Narrator()
-    narrator.title("Starting a server (the first start on a machine exports the backbones)")
+    progress.title("Starting a server (the first start on a machine exports the backbones)")
     with ExitStack() as stack:
-        with narrator.bar("start", None):
+        with progress.bar("start", None):
             tasks = load_tasks(folder, options.fraction)
             server = stack.enter_context(running_server(folder / "data", log))
-        narrator.done(f"serving gRPC on {server.grpc} and REST on {server.rest}")
+        progress.done(f"serving gRPC on {server.grpc} and REST on {server.rest}")
         client = stack.enter_context(Client(server.grpc))
-        outcomes = [job.run(task, client, server.rest, narrator) for task in tasks]
+        outcomes = [job.run(task, client, server.rest) for task in tasks]
         (task,) = (task for task in tasks if task.head == FEW_EXAMPLES_OF)
-        few_shot = few.run(task, client, narrator)
-        few.write_report(few_shot.head, server.grpc, options.report)
-        narrator.done(f"wrote its report to {options.report}")
-        with RestClient(server.rest) as rest:
+        few_shot = few.run(task, client)
+        few.write_report(few_shot.head, client, options.report)
+        with closing(RestClient(server.rest)) as rest:
             metrics = table.excerpt(rest.metrics())
-    narrator.title("The server is stopped")
+    progress.title("The server is stopped")
     return outcomes, few_shot, metrics
 
 
@@ -104,11 +99,10 @@ def _show(
 def _document(
     outcomes: list[Outcome], few_shot: FewShotResult, metrics: list[str], seconds: float
 ) -> dict[str, Any]:
-    tenants = [dataclasses.asdict(outcome) for outcome in outcomes]
     values = dict(line.rsplit(" ", 1) for line in metrics)
     return {
-        "tenants": tenants,
-        "few_examples": dataclasses.asdict(few_shot),
+        "tenants": outcomes,
+        "few_examples": few_shot,
         "metrics": {name: float(value) for name, value in values.items()},
         "seconds": seconds,
     }
@@ -141,7 +135,3 @@ def _share(text: str) -> float:
     if not MIN_FRACTION <= value <= 1:
         raise argparse.ArgumentTypeError(f"must be from {MIN_FRACTION} to 1")
     return value
-
-
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,16 +36,6 @@ class Task:
     held_out: Sequence[Labelled]
 
 
-@dataclass(frozen=True)
-class _Source:
-    head: str
-    backbone: str
-    about: str
-    load: Callable[[Path], list[Labelled]]
-    training: int
-    held_out: int
-
-
 def check_packages() -> None:
     """Checks that the packages with the data are installed.
 
@@ -67,16 +57,32 @@ def load_tasks(folder: Path, fraction: float) -> list[Task]:
         folder: where files that must be made are written.
         fraction: of each data set to use, above 0 and up to 1.
     """
-    tasks = []
-    for source in SOURCES:
-        items = source.load(folder)
-        random.Random(SEED).shuffle(items)
-        training = round(source.training * fraction)
-        end = training + round(source.held_out * fraction)
-        tasks.append(
-            Task(source.head, source.backbone, source.about, items[:training], items[training:end])
-        )
-    return tasks
+    return [
+        _task(
+            "loomworks/fabric",
+            "efficientnet/lite0",
+            "photos of textiles",
+            textile(folder),
+            training=round(800 * fraction),
+            held_out=round(400 * fraction),
+        ),
+        _task(
+            "parcelpost/digits",
+            "efficientnet/lite0",
+            "handwritten digits",
+            digits(folder),
+            training=round(800 * fraction),
+            held_out=round(400 * fraction),
+        ),
+        _task(
+            "listenup/sentiment",
+            "minilm/l6-v2",
+            "short texts",
+            sentiment(folder),
+            training=round(1_500 * fraction),
+            held_out=round(500 * fraction),
+        ),
+    ]
 
 
 def textile(folder: Path) -> list[Labelled]:
@@ -118,29 +124,10 @@ def _package(module: str) -> Path:
     return Path(spec.origin).parent
 
 
-SOURCES = (
-    _Source(
-        head="loomworks/fabric",
-        backbone="efficientnet/lite0",
-        about="photos of textiles",
-        load=textile,
-        training=800,
-        held_out=400,
-    ),
-    _Source(
-        head="parcelpost/digits",
-        backbone="efficientnet/lite0",
-        about="handwritten digits",
-        load=digits,
-        training=800,
-        held_out=400,
-    ),
-    _Source(
-        head="listenup/sentiment",
-        backbone="minilm/l6-v2",
-        about="short texts",
-        load=sentiment,
-        training=1_500,
-        held_out=500,
-    ),
-)
+def _task(
+    head: str, backbone: str, about: str, items: list[Labelled], *, training: int, held_out: int
+) -> Task:
+    """Draws so many of the items at random to train and to test with."""
+    random.Random(SEED).shuffle(items)
+    end = training + held_out
+    return Task(head, backbone, about, items[:training], items[training:end])

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
 
+from service.demo import progress
 from service.demo.data import Labelled, Task
-from service.demo.errors import DemoError
-from service.demo.progress import Narrator
-from trunkline import Client, HeadSpec, Prediction, RowFailure
+from service.demo.errors import sound
+from trunkline import Client, HeadSpec
+from trunkline.cli.report import live_copy_of, write_page
 
 HEAD = "few"
 PER_CLASS = 3
@@ -41,7 +40,7 @@ class FewShotResult:
     versions: int
 
 
-def run(task: Task, client: Client, narrator: Narrator) -> FewShotResult:
+def run(task: Task, client: Client) -> FewShotResult:
     """Trains on a few examples of each class, then lets feedback do the rest.
 
     Each input of the stream is predicted, and then the right label is sent, as users would.
@@ -52,21 +51,20 @@ def run(task: Task, client: Client, narrator: Narrator) -> FewShotResult:
     """
     head = f"{task.head.split('/')[0]}/{HEAD}"
     first, stream = _split(task.training)
-    narrator.title(f"{head}: {len(first)} {task.about}, then feedback (policy: immediate)")
+    progress.title(f"{head}: {len(first)} {task.about}, then feedback (policy: immediate)")
     client.create_head(head, task.backbone, HeadSpec(family=FAMILY), policy="immediate")
-    upload = client.upload(head, first)
-    if upload.failed:
-        raise DemoError(f"{upload.failed} examples failed: {upload.failures[0].message}")
+    sound("upload", client.upload(head, first).failures)
     client.train(head)
-    points = [(0, _accuracy(head, task.held_out, client))]
+    points = [(0, _right(head, task.held_out, client) / len(task.held_out))]
     right = 0
-    with narrator.bar("feedback", len(stream)) as bar:
+    with progress.bar("feedback", len(stream)) as set_done:
         for start, end in pairwise(count for count in FEEDBACKS if count <= len(stream)):
-            for item in stream[start:end]:
-                right += _predict_and_correct(head, item, client)
-                bar.advance()
-            points.append((end, _accuracy(head, task.held_out, client)))
-    narrator.done(
+            for sent, item in enumerate(stream[start:end], start + 1):
+                right += _right(head, [item], client)
+                sound("feedback", client.feedback(head, [item]))
+                set_done(sent)
+            points.append((end, _right(head, task.held_out, client) / len(task.held_out)))
+    progress.done(
         f"accuracy on {len(task.held_out)} held-out rows: "
         + ", ".join(f"{accuracy:.1%} after {count}" for count, accuracy in points)
     )
@@ -81,19 +79,17 @@ def run(task: Task, client: Client, narrator: Narrator) -> FewShotResult:
     )
 
 
-def write_report(head: str, server: str, page: Path) -> None:
-    """Writes the head's report page as a user would, with the command line.
+def write_report(head: str, client: Client, page: Path) -> None:
+    """Writes the head's report page, as `trunkline report` does.
 
     Raises:
-        DemoError: it failed.
+        OSError: the page cannot be written.
+        TrunklineError: what the client raises.
     """
     page.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "trunkline", "report", head, "--html", str(page)]
-    done = subprocess.run(
-        [*command, "--server", server], stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
-    if done.returncode:
-        raise DemoError(f"the report could not be written: {done.stderr.strip()}")
+    report = client.report(head)
+    write_page(page, report, live_copy_of(client, head, report), names={})
+    progress.done(f"wrote its report to {page}")
 
 
 def _split(items: Sequence[Labelled]) -> tuple[list[Labelled], list[Labelled]]:
@@ -103,27 +99,7 @@ def _split(items: Sequence[Labelled]) -> tuple[list[Labelled], list[Labelled]]:
     return first, [item for item in items if item not in first]
 
 
-def _predict_and_correct(head: str, item: Labelled, client: Client) -> bool:
-    content, label = _content(item), item[1]
-    prediction = _sound(client.predict(head, [content]))[0]
-    (receipt,) = client.feedback(head, [(content, label)])
-    if isinstance(receipt, RowFailure):
-        raise DemoError(f"feedback failed: {receipt.message}")
-    return prediction.label == label
-
-
-def _accuracy(head: str, rows: Sequence[Labelled], client: Client) -> float:
-    predictions = _sound(client.predict(head, [_content(row) for row in rows]))
-    right = sum(p.label == row[1] for p, row in zip(predictions, rows, strict=True))
-    return right / len(rows)
-
-
-def _sound(outcomes: Sequence[Prediction | RowFailure]) -> list[Prediction]:
-    for outcome in outcomes:
-        if isinstance(outcome, RowFailure):
-            raise DemoError(f"a prediction failed: {outcome.message}")
-    return [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
-
-
-def _content(item: Labelled) -> bytes | str:
-    return item[0].read_bytes() if isinstance(item[0], Path) else item[0]
+def _right(head: str, rows: Sequence[Labelled], client: Client) -> int:
+    """Returns how many rows the head predicts rightly."""
+    outcomes = sound("prediction", client.predict(head, [item for item, _ in rows]))
+    return sum(p.label == label for p, (_, label) in zip(outcomes, rows, strict=True))

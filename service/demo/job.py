@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
+from service.demo import progress
 from service.demo.data import Task
-from service.demo.errors import DemoError
-from service.demo.progress import Narrator
+from service.demo.errors import DemoError, sound
 from service.demo.rest import RestClient
-from trunkline import Client, Digest, Prediction, Report, RowFailure, Training, UploadProgress
+from trunkline import Client, Digest, Prediction, Training, UploadProgress
 
 REST_ROWS = 100
 FEEDBACK_ROWS = 20
 PROBABILITY_TOLERANCE = 1e-6
+
+Row = tuple[bytes | str, str]
+"""An image's bytes or a text, and its label."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +60,7 @@ class Outcome:
     feedback: int
 
 
-@dataclass(frozen=True)
-class _Loaded:
-    content: bytes | str
-    label: str
-
-
-def run(task: Task, client: Client, rest: str, narrator: Narrator) -> Outcome:
+def run(task: Task, client: Client, rest: str) -> Outcome:
     """Runs the job and measures it.
 
     Args:
@@ -73,89 +70,98 @@ def run(task: Task, client: Client, rest: str, narrator: Narrator) -> Outcome:
         DemoError: a row failed, or the transports disagree.
         TrunklineError: what the client raises.
     """
-    narrator.title(f"{task.head}: {task.about}")
+    progress.title(f"{task.head}: {task.about}")
     client.create_head(task.head, task.backbone)
-    upload_seconds = _upload(task, client, narrator)
-    training_seconds = _train(task, client, narrator)
+    upload_seconds = _upload(task, client)
+    training_seconds = _train(task, client)
     report = client.report(task.head)
-    rows = [_Loaded(_content(item), label) for item, label in task.held_out]
-    with narrator.bar("predict", 2 * len(rows)) as bar:
-        predictions, cold = _predict(task.head, rows, client, bar.advance)
-        _, cached = _predict(task.head, rows, client, bar.advance)
+    if report.estimate is None:
+        raise DemoError(f"{task.head} has no estimate of its accuracy")
+    rows = [(i if isinstance(i, str) else i.read_bytes(), label) for i, label in task.held_out]
+    with progress.bar("predict", 2 * len(rows)) as set_done:
+        predictions, cold = _predict(task.head, rows, client, set_done)
+        _, cached = _predict(task.head, rows, client, lambda count: set_done(len(rows) + count))
     rest_cached = _predict_over_rest(task.head, rows, predictions, rest)
-    right = sum(p.label == row.label for p, row in zip(predictions, rows, strict=True))
+    right = sum(p.label == label for p, (_, label) in zip(predictions, rows, strict=True))
     feedback = _give_feedback(task.head, rows, predictions, client, rest)
-    accuracy = right / len(rows)
-    narrator.done(
+    progress.done(
         f"predicted {len(rows)} held-out rows cold and cached over gRPC, "
-        f"{min(REST_ROWS, len(rows))} over REST: {accuracy:.1%} right"
+        f"{min(REST_ROWS, len(rows))} over REST: {right / len(rows):.1%} right"
     )
-    narrator.done(f"sent {feedback} labels as feedback")
-    return _outcome(
-        task,
-        report,
-        accuracy=accuracy,
-        seconds=(upload_seconds, training_seconds),
-        latencies=(cold, cached, rest_cached),
+    progress.done(f"sent {feedback} labels as feedback")
+    return Outcome(
+        head=task.head,
+        about=task.about,
+        backbone=report.backbone,
+        classes=len(report.classes),
+        examples=report.example_count,
+        held_out=len(rows),
+        family=report.family,
+        estimated_accuracy=report.estimate.accuracy,
+        estimated_low=report.estimate.accuracy_low,
+        estimated_high=report.estimate.accuracy_high,
+        held_out_accuracy=right / len(rows),
+        upload_seconds=upload_seconds,
+        training_seconds=training_seconds,
+        cold=cold,
+        cached=cached,
+        rest_cached=rest_cached,
         feedback=feedback,
     )
 
 
-def _upload(task: Task, client: Client, narrator: Narrator) -> float:
+def _upload(task: Task, client: Client) -> float:
     started = time.perf_counter()
-    with narrator.bar("upload", len(task.training)) as bar:
+    with progress.bar("upload", len(task.training)) as set_done:
 
         def on_progress(now: UploadProgress) -> None:
-            bar.set(now.rows)
+            set_done(now.rows)
 
         upload = client.upload(task.head, task.training, on_progress)
-    if upload.failed:
-        raise DemoError(f"{upload.failed} examples failed: {upload.failures[0].message}")
+    sound("upload", upload.failures)
     seconds = time.perf_counter() - started
     rate = upload.rows / seconds
-    narrator.done(f"uploaded and embedded {upload.rows} examples in {seconds:.1f} s ({rate:.0f}/s)")
+    progress.done(f"uploaded and embedded {upload.rows} examples in {seconds:.1f} s ({rate:.0f}/s)")
     return seconds
 
 
-def _train(task: Task, client: Client, narrator: Narrator) -> float:
+def _train(task: Task, client: Client) -> float:
     started = time.perf_counter()
-    with narrator.bar("train", 1.0) as bar:
+    with progress.bar("train", 1.0) as set_done:
 
         def on_progress(now: Training) -> None:
-            bar.set(now.progress)
+            set_done(now.progress)
 
         training = client.train(task.head, on_progress=on_progress)
     seconds = time.perf_counter() - started
-    narrator.done(f"trained version {training.version} in {seconds:.1f} s")
+    progress.done(f"trained version {training.version} in {seconds:.1f} s")
     return seconds
 
 
 def _predict(
-    head: str, rows: Sequence[_Loaded], client: Client, advance: Callable[[], None]
+    head: str, rows: Sequence[Row], client: Client, set_done: Callable[[int], None]
 ) -> tuple[list[Prediction], Latency]:
     """Predicts row by row, one request each."""
     predictions: list[Prediction] = []
     seconds: list[float] = []
-    for row in rows:
+    for content, _ in rows:
         started = time.perf_counter()
-        (outcome,) = client.predict(head, [row.content])
+        outcomes = client.predict(head, [content])
         seconds.append(time.perf_counter() - started)
-        if isinstance(outcome, RowFailure):
-            raise DemoError(f"a prediction failed: {outcome.message}")
-        predictions.append(outcome)
-        advance()
+        predictions += sound("prediction", outcomes)
+        set_done(len(predictions))
     return predictions, Latency.of(seconds)
 
 
 def _predict_over_rest(
-    head: str, rows: Sequence[_Loaded], predictions: Sequence[Prediction], address: str
+    head: str, rows: Sequence[Row], predictions: Sequence[Prediction], address: str
 ) -> Latency:
     """Predicts some rows again over REST, and checks that both transports agree."""
     seconds: list[float] = []
-    with RestClient(address) as rest:
-        for row, expected in list(zip(rows, predictions, strict=True))[:REST_ROWS]:
+    with closing(RestClient(address)) as rest:
+        for (content, _), expected in list(zip(rows, predictions, strict=True))[:REST_ROWS]:
             started = time.perf_counter()
-            answer = rest.predict(head, row.content)
+            answer = rest.predict(head, content)
             seconds.append(time.perf_counter() - started)
             off = abs(answer.get("probability", math.inf) - expected.probability)
             if answer.get("label") != expected.label or off > PROBABILITY_TOLERANCE:
@@ -164,58 +170,16 @@ def _predict_over_rest(
 
 
 def _give_feedback(
-    head: str,
-    rows: Sequence[_Loaded],
-    predictions: Sequence[Prediction],
-    client: Client,
-    address: str,
+    head: str, rows: Sequence[Row], predictions: Sequence[Prediction], client: Client, address: str
 ) -> int:
     """Sends the right labels of the rows the head was least sure of, one of them over REST."""
     pairs = sorted(zip(predictions, rows, strict=True), key=lambda pair: pair[0].probability)
-    unsure = pairs[:FEEDBACK_ROWS]
-    receipts = client.feedback(head, [(Digest(p.digest), row.label) for p, row in unsure[1:]])
-    for receipt in receipts:
-        if isinstance(receipt, RowFailure):
-            raise DemoError(f"feedback failed: {receipt.message}")
-    with RestClient(address) as rest:
-        rest.feedback(head, unsure[0][1].content, unsure[0][1].label)
-    stored = client.get_head(head).feedback_count
-    if stored != len(unsure):
-        raise DemoError(f"the server counts {stored} feedbacks, {len(unsure)} were sent")
+    (_, least_sure), *others = pairs[:FEEDBACK_ROWS]
+    labels = [(Digest(prediction.digest), label) for prediction, (_, label) in others]
+    sound("feedback", client.feedback(head, labels))
+    with closing(RestClient(address)) as rest:
+        rest.feedback(head, *least_sure)
+    stored, sent = client.get_head(head).feedback_count, 1 + len(others)
+    if stored != sent:
+        raise DemoError(f"the server counts {stored} feedbacks, {sent} were sent")
     return stored
-
-
-def _content(item: Path | str) -> bytes | str:
-    return item if isinstance(item, str) else item.read_bytes()
-
-
-def _outcome(
-    task: Task,
-    report: Report,
-    *,
-    accuracy: float,
-    seconds: tuple[float, float],
-    latencies: tuple[Latency, Latency, Latency],
-    feedback: int,
-) -> Outcome:
-    if report.estimate is None:
-        raise DemoError(f"{task.head} has no estimate of its accuracy")
-    return Outcome(
-        head=task.head,
-        about=task.about,
-        backbone=report.backbone,
-        classes=len(report.classes),
-        examples=report.example_count,
-        held_out=len(task.held_out),
-        family=report.family,
-        estimated_accuracy=report.estimate.accuracy,
-        estimated_low=report.estimate.accuracy_low,
-        estimated_high=report.estimate.accuracy_high,
-        held_out_accuracy=accuracy,
-        upload_seconds=seconds[0],
-        training_seconds=seconds[1],
-        cold=latencies[0],
-        cached=latencies[1],
-        rest_cached=latencies[2],
-        feedback=feedback,
-    )

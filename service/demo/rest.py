@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlsplit
 
 from service.demo.errors import DemoError
+from trunkline.resources import HeadName
 
 TIMEOUT_SECONDS = 60.0
 
@@ -22,27 +22,21 @@ class RestClient:
             urlsplit(address).netloc, timeout=TIMEOUT_SECONDS
         )
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Closes the connection."""
         self._connection.close()
 
     def predict(self, head: str, item: bytes | str) -> dict[str, Any]:
         """Returns the prediction for one image or text."""
-        reply = self._post(f"{_path(head)}:predict", {"inputs": [_input(item)]})
+        reply = self._post(f"/v1/{HeadName.read(head)}:predict", {"inputs": [_input(item)]})
         row: dict[str, Any] = reply["predictions"][0]
         return row
 
     def feedback(self, head: str, item: bytes | str, label: str) -> None:
         """Stores the right label of one image or text."""
         reply = self._post(
-            f"{_path(head)}:feedback", {"feedback": [{"input": _input(item), "label": label}]}
+            f"/v1/{HeadName.read(head)}:feedback",
+            {"feedback": [{"input": _input(item), "label": label}]},
         )
         if reply["errors"]:
             raise DemoError(f"feedback over REST failed: {reply['errors'][0]['message']}")
@@ -63,11 +57,6 @@ class RestClient:
         if response.status != http.client.OK:
             raise DemoError(f"{method} {path} answered {response.status}: {content[:300]!r}")
         return content
-
-
-def _path(head: str) -> str:
-    tenant, _, name = head.partition("/")
-    return f"/v1/tenants/{tenant}/heads/{name}"
 
 
 def _input(item: bytes | str) -> dict[str, str]:

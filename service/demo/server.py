@@ -39,8 +39,9 @@ def running_server(data_dir: Path, log: Path) -> Iterator[Server]:
     """
     command = [sys.executable, "-m", "trunkline", "serve", "--host", "127.0.0.1"]
     command += ["--grpc-port", "0", "--rest-port", "0", "--data-dir", str(data_dir)]
-    with log.open("wb") as stderr:
-        process = subprocess.Popen(
+    with (
+        log.open("wb") as stderr,
+        subprocess.Popen(
             command,
             cwd=ROOT,
             env=_environment(),
@@ -48,11 +49,16 @@ def running_server(data_dir: Path, log: Path) -> Iterator[Server]:
             stdout=subprocess.PIPE,
             stderr=stderr,
             start_new_session=True,  # Ctrl-C is for the demo, which then stops the server in order
-        )
+        ) as process,
+    ):
         try:
             yield _wait_until_serving(process)
         finally:
-            _stop(process)
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def log_tail(log: Path) -> str:
@@ -87,14 +93,3 @@ def _wait_until_serving(process: subprocess.Popen[bytes]) -> Server:
         raise DemoError(f"the server ended with status {status} before it served")
     addresses = json.loads(line)
     return Server(addresses["grpc"], addresses["rest"], process.pid)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    if process.stdout is not None:
-        process.stdout.close()

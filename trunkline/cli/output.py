@@ -91,14 +91,20 @@ class Output:
         """Prints words for a person on standard error."""
         click.echo("\n".join(map(visible, words.split("\n"))), err=True)
 
-    def progress(self, *columns: ProgressColumn) -> Progress:
-        """Makes a progress bar on standard error."""
+    def progress(self, *columns: ProgressColumn, transient: bool = False) -> Progress:
+        """Makes a progress bar on standard error.
+
+        A `transient` one leaves nothing behind: it is for terminals alone.
+        """
+        console = _console(stderr=True)
         return Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             *columns,
             TimeElapsedColumn(),
-            console=_console(stderr=True),
+            console=console,
+            transient=transient,
+            disable=transient and not console.is_terminal,
         )
 
     def failures(self, failures: Sequence[tuple[str, RowFailure]]) -> None:

@@ -1,5 +1,6 @@
 """`trunkline report`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -57,10 +58,9 @@ def report(
     check_columns(columns, *([data] if data else []))
     names = names_in(data, columns)
     result = client.report(head, number or version)
-    live = _live(client, head, result)
+    live = live_copy_of(client, head, result)
     if html is not None:
-        facts = {name: str(value) for name, value in _provenance(result).items()}
-        html.write_text(report_page(result, facts, live, names), encoding="utf-8")
+        write_page(html, result, live, names)
     if out.as_json:
         out.document(plain(result) | {"live": live})
         return
@@ -68,6 +68,12 @@ def report(
     print_tables(out, result, names)
     if live:
         out.facts(live_facts(live), title="live copy")
+
+
+def write_page(path: Path, report: Report, live: LiveCopy | None, names: Mapping[str, str]) -> None:
+    """Writes the report as one self-contained page. Raises `OSError` if the file cannot be."""
+    facts = {name: str(value) for name, value in _provenance(report).items()}
+    path.write_text(report_page(report, facts, live, names), encoding="utf-8")
 
 
 def report_facts(report: Report) -> dict[str, object]:
@@ -140,7 +146,7 @@ def _provenance(report: Report) -> dict[str, object]:
     }
 
 
-def _live(client: Client, head: str, report: Report) -> LiveCopy | None:
+def live_copy_of(client: Client, head: str, report: Report) -> LiveCopy | None:
     """Returns the head's live copy, if it moves on from this version."""
     live = client.get_head(head).live
     return live if live and live.base_version == report.version else None
