@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -18,6 +18,7 @@ from service.requests.inputs import RawInput, read_kept
 from service.store import Database, example_sets, kept_inputs
 from service.store import examples as stored_examples
 from service.store.head_records import HeadRecord
+from trunkline.flows.chunking import split
 
 ROWS_AT_ONCE = 64
 """Inputs under way at a time: a small share of the tenant's queue."""
@@ -74,8 +75,9 @@ class EmbeddingBackfill:
             QueueFull, Unavailable: the extractor took no rows; what was computed before is stored.
             NotFound: the head was deleted meanwhile.
         """
-        for start, part in _parts(digests):
-            report_share(start / len(digests))
+        done = 0
+        for part in split(digests, max_rows=ROWS_AT_ONCE):
+            report_share(done / len(digests))
             found = await self._compute(head, backbone, part)
             await self._database.write(
                 stored_examples.store_vectors,
@@ -84,6 +86,7 @@ class EmbeddingBackfill:
                 {digest: one.vector for digest, one in found.items()},
                 {digest for digest, one in found.items() if one.truncated},
             )
+            done += len(part)
 
     async def compute(
         self, head: HeadRecord, backbone: BackboneInfo, digests: Sequence[str]
@@ -94,7 +97,7 @@ class EmbeddingBackfill:
             QueueFull, Unavailable: the extractor took no rows for long.
         """
         vectors: Vectors = {}
-        for _, part in _parts(digests):
+        for part in split(digests, max_rows=ROWS_AT_ONCE):
             found = await retry_when_full(partial(self._compute, head, backbone, part))
             vectors |= {digest: one.vector for digest, one in found.items()}
         return vectors
@@ -141,10 +144,3 @@ class EmbeddingBackfill:
             (digest, next(embedded) if isinstance(raw, RawInput) else raw)
             for digest, raw in inputs.items()
         ]
-
-
-def _parts(digests: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:
-    return (
-        (start, digests[start : start + ROWS_AT_ONCE])
-        for start in range(0, len(digests), ROWS_AT_ONCE)
-    )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container, Iterator, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Container, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,14 +24,13 @@ from service.store import examples as stored_examples
 from service.store.example_sets import LabelledSet
 from service.store.head_records import HeadRecord
 from service.store.view_digests import view_digest
+from trunkline.flows.chunking import split
 
 ROWS_AT_ONCE = 64
 """Views under way at a time: 20 MB of pixels, and a small share of the tenant's queue."""
 
 INPUTS_AT_ONCE = 32
 """Kept inputs that are read at a time."""
-
-T = TypeVar("T")
 
 VectorsByDigest = Mapping[str, NDArray[np.float32]]
 
@@ -77,7 +75,7 @@ class ViewEmbeddings:
         missing = await self._database.read(_without_views, head, count)
         try:
             backbone = head_backbone(self._extractor, head)
-            for part in _parts(missing, INPUTS_AT_ONCE):
+            for part in split(missing, max_rows=INPUTS_AT_ONCE):
                 kept = await self._database.read(kept_inputs.find_inputs, head.uid, part)
                 raws = await read_kept(kept, self._limits)
                 images = [raw for raw in map(_sound, raws.values()) if _is_image(raw)]
@@ -107,7 +105,7 @@ class ViewEmbeddings:
         deadline: float | None,
     ) -> dict[str, VectorsByDigest]:
         embedded: dict[str, VectorsByDigest] = {}
-        for part in _parts(images, max(1, ROWS_AT_ONCE // count)):
+        for part in split(images, max_rows=max(1, ROWS_AT_ONCE // count)):
             made = await asyncio.gather(
                 *(self._make(head.tenant, raw, count, known, deadline) for raw in part)
             )
@@ -186,7 +184,3 @@ def _sound(raw: RawInput | Exception) -> RawInput:
 
 def _is_image(raw: RawInput) -> bool:
     return raw.kind.modality is Modality.IMAGE
-
-
-def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    return (items[i : i + size] for i in range(0, len(items), size))

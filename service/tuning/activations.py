@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Sequence
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from service.store import Database, kept_inputs
 from service.store.head_records import HeadRecord
 from service.store.view_digests import view_digests
 from service.tuning.activation_files import ROW_OVERHEAD_BYTES, ActivationFiles, Key
+from trunkline.flows.chunking import split
 
 ROWS_AT_ONCE = 64
 """Rows computed at a time: a small share of the tenant's queue, and one file."""
@@ -75,7 +76,7 @@ class Activations:
         nbytes = nbytes * rows_missing // len(missing)
         await self.files.threads.run(self.files.make_room, key, nbytes)
         done = 0
-        for part in _parts(missing, max(1, ROWS_AT_ONCE // (1 + views))):
+        for part in split(missing, max_rows=max(1, ROWS_AT_ONCE // (1 + views))):
             progress(done / len(missing), "computing activations")
             rows = await self._compute(
                 head, backbone, part, views, known, flips=flips, prepared=prepared
@@ -92,7 +93,7 @@ class Activations:
         if backbone.modality is Modality.IMAGE:
             return len(digests) * (row.nbytes + ROW_OVERHEAD_BYTES)
         tokens = 0
-        for part in _parts(digests, ROWS_AT_ONCE):
+        for part in split(digests, max_rows=ROWS_AT_ONCE):
             ids = await self._compute(head, backbone, part, 0, prepared=True)
             tokens += sum(map(len, ids.values()))
         return tokens * row.nbytes // len(row) + len(digests) * ROW_OVERHEAD_BYTES
@@ -154,7 +155,3 @@ def _usable(row: T | Exception) -> T:
         limit=getattr(row, "limit", None),
         value=getattr(row, "value", None),
     ) from row
-
-
-def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    return (items[i : i + size] for i in range(0, len(items), size))

@@ -102,7 +102,7 @@ def predicted(
     average_views: int | None = None,
 ) -> Iterator[tuple[FileInput, Prediction | RowFailure]]:
     """Predicts request by request; yields each input with its outcome, in order."""
-    for part in split(inputs, lambda _: 0, max_rows=MAX_MESSAGE_ROWS, max_bytes=0):
+    for part in split(inputs, max_rows=MAX_MESSAGE_ROWS):
         outcomes = client.predict(
             head, part, top_k, version, conformal_level=level, average_views=average_views
         )

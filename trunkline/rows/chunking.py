@@ -1,4 +1,4 @@
-"""Cutting a stream of rows into messages."""
+"""Cutting a stream of rows into parts that a message or the memory has room for."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
@@ -13,11 +13,16 @@ MAX_INPUT_BYTES = 32 * 2**20
 
 
 def split(
-    rows: Iterable[T], size: Callable[[T], int], *, max_rows: int, max_bytes: int
+    rows: Iterable[T],
+    size: Callable[[T], int] = lambda _: 0,
+    *,
+    max_rows: int,
+    max_bytes: int = 0,
 ) -> Iterator[list[T]]:
     """Cuts `rows` into lists of at most `max_rows` rows and `max_bytes` bytes, in order.
 
-    A single row of more than `max_bytes` makes a list of its own.
+    Without `size`, which gives a row's bytes, only the rows are counted. A single row of more than
+    `max_bytes` makes a list of its own.
     """
     chunk: list[T] = []
     held = 0
