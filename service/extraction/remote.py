@@ -16,6 +16,7 @@ from service.extraction import BackboneInfo, Extracted, Extractor, TailRef
 from service.extraction.remote_connection import RETRY_AFTER, RemoteConnection, row_error
 from service.requests.inputs import RawInput
 from service.requests.tensors import from_tensor
+from trunkline.flows.chunking import split
 from trunkline.v1 import common_pb2, extraction_pb2, tails_pb2
 
 CHUNK_ROWS = 128
@@ -216,18 +217,9 @@ class RemoteExtractor(Extractor):
         if not upload.cancelled():
             upload.exception()  # retrieved, also if all who waited for it have left
 
-    def _chunks(self, inputs: Sequence[RawInput], max_rows: int) -> Iterator[Sequence[RawInput]]:
-        chunk: list[RawInput] = []
-        size = 0
-        for raw in inputs:
-            full = len(chunk) == max_rows or size + raw.cost > self._max_message_bytes // 2
-            if chunk and full:
-                yield chunk
-                chunk, size = [], 0
-            chunk.append(raw)
-            size += raw.cost
-        if chunk:
-            yield chunk
+    def _chunks(self, inputs: Sequence[RawInput], max_rows: int) -> Iterator[list[RawInput]]:
+        bound = self._max_message_bytes // 2
+        return split(inputs, lambda raw: raw.cost, max_rows=max_rows, max_bytes=bound)
 
     def _not_here(self) -> PreconditionFailed:
         return PreconditionFailed(

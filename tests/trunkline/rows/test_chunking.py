@@ -33,6 +33,14 @@ def test_no_chunk_could_have_taken_the_next_row(sizes: list[int], rows: int, lim
         assert len(chunk) == rows or sum(chunk) + following[0] > limit
 
 
+@given(st.lists(st.integers()), st.integers(1, 7))
+def test_without_sizes_all_chunks_but_the_last_are_full(rows: list[int], most: int) -> None:
+    chunks = list(split(rows, max_rows=most))
+    assert [row for chunk in chunks for row in chunk] == rows
+    assert all(len(chunk) == most for chunk in chunks[:-1])
+    assert all(1 <= len(chunk) <= most for chunk in chunks)
+
+
 @given(FLOATS)
 def test_floats_of_any_type_and_byte_order_pack_alike(values: list[float]) -> None:
     expected = struct.pack(f"<{len(values)}f", *values)
