@@ -23,11 +23,10 @@ LOG_TAIL = 30
 
 @dataclass(frozen=True)
 class Server:
-    """Where a running server listens, and its process id."""
+    """Where a running server listens."""
 
     grpc: str
     rest: str
-    pid: int
 
 
 @contextmanager
@@ -92,4 +91,4 @@ def _wait_until_serving(process: subprocess.Popen[bytes]) -> Server:
         status = process.wait()
         raise DemoError(f"the server ended with status {status} before it served")
     addresses = json.loads(line)
-    return Server(addresses["grpc"], addresses["rest"], process.pid)
+    return Server(addresses["grpc"], addresses["rest"])

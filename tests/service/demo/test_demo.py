@@ -62,6 +62,7 @@ def test_demo_does_the_whole_job_without_a_terminal_and_without_standard_input(
     assert document["metrics"][predictions + '"grpc"}'] > 0
     assert document["metrics"][predictions + '"rest"}'] > 0
     assert "loomworks/fabric" in done.stderr, "progress belongs on standard error"
+    assert all(done.stderr.splitlines()), "bars are for terminals, and leave no gaps elsewhere"
     course = document["few_examples"]
     (_, first), *_, (sent, last) = course["points"]
     assert last > first, "feedback made it no better"
