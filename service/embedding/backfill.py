@@ -18,7 +18,7 @@ from service.requests.inputs import RawInput, read_kept
 from service.store import Database, example_sets, kept_inputs
 from service.store import examples as stored_examples
 from service.store.head_records import HeadRecord
-from trunkline.flows.chunking import split
+from trunkline.rows.chunking import split
 
 ROWS_AT_ONCE = 64
 """Inputs under way at a time: a small share of the tenant's queue."""

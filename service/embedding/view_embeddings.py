@@ -24,7 +24,7 @@ from service.store import examples as stored_examples
 from service.store.example_sets import LabelledSet
 from service.store.head_records import HeadRecord
 from service.store.view_digests import view_digest
-from trunkline.flows.chunking import split
+from trunkline.rows.chunking import split
 
 ROWS_AT_ONCE = 64
 """Views under way at a time: 20 MB of pixels, and a small share of the tenant's queue."""

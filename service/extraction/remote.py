@@ -16,7 +16,7 @@ from service.extraction import BackboneInfo, Extracted, Extractor, TailRef
 from service.extraction.remote_connection import RETRY_AFTER, RemoteConnection, row_error
 from service.requests.inputs import RawInput
 from service.requests.tensors import from_tensor
-from trunkline.flows.chunking import split
+from trunkline.rows.chunking import split
 from trunkline.v1 import common_pb2, extraction_pb2, tails_pb2
 
 CHUNK_ROWS = 128

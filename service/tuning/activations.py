@@ -18,7 +18,7 @@ from service.store import Database, kept_inputs
 from service.store.head_records import HeadRecord
 from service.store.view_digests import view_digests
 from service.tuning.activation_files import ROW_OVERHEAD_BYTES, ActivationFiles, Key
-from trunkline.flows.chunking import split
+from trunkline.rows.chunking import split
 
 ROWS_AT_ONCE = 64
 """Rows computed at a time: a small share of the tenant's queue, and one file."""
