@@ -24,7 +24,7 @@ def test_two_to_ten_examples_are_learned_or_refused(seed: int, family: str, fron
     check(seed, family, front)
 
 
-@pytest.mark.costly
+@pytest.mark.long
 @pytest.mark.parametrize("family", [AUTO, *FAMILIES])
 def test_a_thousand_tiny_sets_are_learned_or_refused(family: str) -> None:
     for seed in range(1000):

@@ -24,8 +24,8 @@ ROWS = {
 }
 """What the programs' tables must hold."""
 
-LONG = {"freezing.py", "new_classes.py"}
-"""They fine-tune."""
+LONG = {"backbones.py", "freezing.py", "new_classes.py"}
+"""They fine-tune, or load more backbones."""
 
 
 def test_every_experiment_is_tested() -> None:

@@ -66,7 +66,10 @@ def follow(given: Callable[..., Given], seed: int, start: int) -> tuple[Followin
 
 
 @pytest.mark.parametrize("start", [30, pytest.param(200, marks=pytest.mark.long)])
-@pytest.mark.parametrize("given", [flipped, one_class_mislabelled, corrections_only])
+@pytest.mark.parametrize(
+    "given",
+    [flipped, one_class_mislabelled, pytest.param(corrections_only, marks=pytest.mark.long)],
+)
 def test_bad_feedback_never_costs_more_than_a_point(
     given: Callable[..., Given], start: int
 ) -> None:
