@@ -214,7 +214,10 @@ class Clients:
             stream = self._rpc.channel.unary_stream(path, None, read)
             for reply in stream(request.SerializeToString(), timeout=SECONDS):
                 training = reply.training
-                self._book.see(training)
+                if training.state in UNFINISHED:  # another call may have been told the end before
+                    self._book.trainings.setdefault(training.name, training)
+                else:
+                    self._book.see(training)
         except grpc.RpcError as error:
             raise refusal(error) from error
         return training
