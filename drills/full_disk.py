@@ -185,7 +185,7 @@ class _Attack:
             for _ in range(LOOKS):
                 ready = http.get("/readyz")
                 value = samples(http, "trunkline_disk_full")
-                if value == full:
+                if value == full == ("full" in ready.text):
                     break
                 time.sleep(LOOK_SECONDS)
         self._expect(ready.status_code == 200, f"/readyz is {ready.status_code}")
