@@ -24,11 +24,11 @@ def error_from_rpc(rpc_error: grpc.RpcError, address: str = "") -> errors.Trunkl
     """
     code = rpc_error.code()
     words = rpc_error.details() or code.name
-    own = _own(code.name, words, address)
-    if own is not None:
-        return own
     trailing: Any = rpc_error.trailing_metadata() or ()  # pairs, which the types do not say
     metadata: dict[str, str | bytes] = dict(trailing)
+    own = _own(code.name, words, address, answered=_REQUEST_ID in metadata)
+    if own is not None:
+        return own
     info, retry_after, request_id = _details(metadata.get(_DETAILS))
     return errors.BY_CODE.get(code.name, errors.Unknown)(
         words,
@@ -41,10 +41,16 @@ def error_from_rpc(rpc_error: grpc.RpcError, address: str = "") -> errors.Trunkl
     )
 
 
-def _own(code: str, words: str, address: str) -> errors.TrunklineError | None:
-    """Returns the error that gRPC made itself, if it is a known one."""
+def _own(code: str, words: str, address: str, *, answered: bool) -> errors.TrunklineError | None:
+    """Returns the error that gRPC made itself, if it is a known one.
+
+    Args:
+        answered: whether a server of ours answered the call.
+    """
     if code == "UNAVAILABLE":
         return unreachable(words, address)
+    if code == words == "CANCELLED" and not answered:  # who cancels a call here has other words
+        return errors.Unavailable(f"{address or 'the server'} closed its port amid the call")
     too_large = _TOO_LARGE.search(words)
     if code != "RESOURCE_EXHAUSTED" or too_large is None:
         return None

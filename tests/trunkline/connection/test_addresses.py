@@ -193,6 +193,38 @@ async def test_server_that_comes_late_and_takes_too_long_is_told_with_what_was_b
         assert f"before that, no server answers at {address}" in error.message
 
 
+@pytest.mark.parametrize("repeatable", [True, False])
+def test_call_that_a_closing_port_cut_off_is_made_again_where_that_does_no_harm(
+    repeatable: bool,
+) -> None:
+    asked: list[str] = []
+
+    def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
+        if len(asked) == 1:
+            context.abort(grpc.StatusCode.CANCELLED, "")
+        return b""
+
+    class Closing(grpc.GenericRpcHandler):
+        def service(self, details: grpc.HandlerCallDetails) -> Any:
+            if "Health" not in details.method:
+                asked.append(details.method)
+            return grpc.unary_unary_rpc_method_handler(answer)
+
+    server = grpc.server(ThreadPoolExecutor(1), handlers=[Closing()])
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    try:
+        with Client(address, timeout=LONG) as client:
+            if repeatable:
+                assert client.backbones() == []
+            else:
+                with pytest.raises(trunkline.Unavailable, match=f"{address} closed its port"):
+                    client.promote_live_copy("acme/mood")
+    finally:
+        server.stop(None).wait()
+    assert len(asked) == (2 if repeatable else 1)
+
+
 def test_deadline_of_the_only_attempt_is_told_as_it_is() -> None:
     late = trunkline.DeadlineExceeded("Deadline Exceeded", request_id="r1")
     with pytest.raises(trunkline.DeadlineExceeded) as caught:
