@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-
-from grpc._cython import cygrpc  # type: ignore[attr-defined]  # its stubs lack it
+from importlib import import_module
+from typing import Any
 
 from service.logs import Seldom, get_logger
 
 log = get_logger(__name__)
+
+_cygrpc: Any = import_module("grpc._cython.cygrpc")  # whose types are found or not as it falls out
 
 
 class GrpcLog:
@@ -34,7 +36,7 @@ class GrpcLog:
             self._on_crash()  # it logs what ended a server, and nothing else so
             return True
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, cygrpc.ExecuteBatchError):
+        if isinstance(error, _cygrpc.ExecuteBatchError):
             log.info("reply not delivered: the client has left")
             return False
         if isinstance(error, UnicodeDecodeError):

@@ -9,12 +9,12 @@ import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
+from importlib import import_module
 from typing import Any, NoReturn
 
 import grpc
 import psutil
 import pytest
-from grpc._cython import cygrpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from structlog.testing import capture_logs
 
@@ -471,7 +471,10 @@ async def test_reply_that_reaches_nobody_is_a_line_and_no_traceback(
     logger = logging.getLogger("grpc._cython.cygrpc")
     with capture_logs() as logs:
         async with serving(get_head):
-            for error in (cygrpc.ExecuteBatchError("Failed"), ValueError("unforeseen")):
+            for error in (
+                import_module("grpc._cython.cygrpc").ExecuteBatchError("Failed"),
+                ValueError("unforeseen"),
+            ):
                 try:
                     raise error
                 except Exception:
