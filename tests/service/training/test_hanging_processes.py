@@ -27,6 +27,8 @@ Start = Callable[[str, int, str, float], Awaitable[Child]]
 class Stopped:
     """Stops the next child as soon as it is started; `pid` is its process id."""
 
+    child: Child
+
     def __init__(self, start: Start, silence_seconds: float) -> None:
         self._start = start
         self._silence_seconds = silence_seconds
@@ -38,7 +40,7 @@ class Stopped:
             return await self._start(module, threads, name, silence_seconds)
         child = await self._start(module, threads, name, self._silence_seconds)
         os.kill(child.pid, signal.SIGSTOP)
-        self.pid = child.pid
+        self.child, self.pid = child, child.pid
         self.changes.notify()
         return child
 
@@ -119,11 +121,11 @@ async def test_process_that_a_disk_keeps_from_ending_is_not_used_again(
     stop_next: Callable[[float], Stopped],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(process, "END_SECONDS", 0.01)
     await server.create()
     await server.add(LABELS)
     stopped = stop_next(0.2)
     with monkeypatch.context() as patch:
+        patch.setattr(process, "END_SECONDS", 0.01)
         patch.setattr(Process, "kill", lambda _: None)
         failed = await server.train()
     assert "gave no sign of life" in failed.error_message
@@ -132,5 +134,5 @@ async def test_process_that_a_disk_keeps_from_ending_is_not_used_again(
         assert kept.status() == psutil.STATUS_STOPPED
         assert (await server.train()).version == 1
     finally:
-        kept.kill()
-        await asyncio.to_thread(kept.wait, 60)
+        while stopped.child.running:
+            await stopped.child.end()
