@@ -24,7 +24,7 @@ ROWS = {
 }
 """What the programs' tables must hold."""
 
-LONG = {"backbones.py", "freezing.py", "new_classes.py"}
+LONG = {"backbones.py", "direct_or_transfer.py", "freezing.py", "new_classes.py"}
 """They fine-tune, or load more backbones."""
 
 

@@ -99,7 +99,7 @@ def clean(seed: int) -> tuple[NDArray[np.float32], list[str]]:
     return rows.astype(np.float32), [str(target) for target in targets]
 
 
-@pytest.mark.costly
+@pytest.mark.long
 def test_clean_feedback_brings_what_a_training_brings_and_is_promoted() -> None:
     gains, possible, promoted = [], [], 0
     for seed in range(5):

@@ -68,7 +68,11 @@ def follow(given: Callable[..., Given], seed: int, start: int) -> tuple[Followin
 @pytest.mark.parametrize("start", [30, pytest.param(200, marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     "given",
-    [flipped, one_class_mislabelled, pytest.param(corrections_only, marks=pytest.mark.long)],
+    [
+        flipped,
+        pytest.param(one_class_mislabelled, marks=pytest.mark.long),
+        pytest.param(corrections_only, marks=pytest.mark.long),
+    ],
 )
 def test_bad_feedback_never_costs_more_than_a_point(
     given: Callable[..., Given], start: int
