@@ -25,7 +25,7 @@ ROWS = {
 """What the programs' tables must hold."""
 
 LONG = {"backbones.py", "direct_or_transfer.py", "freezing.py", "new_classes.py"}
-"""They fine-tune, or load more backbones."""
+"""They take long by their nature."""
 
 
 def test_every_experiment_is_tested() -> None:
