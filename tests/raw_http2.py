@@ -20,13 +20,18 @@ class RawHttp2:
     """One connection to a gRPC server.
 
     Args:
-        address: ``host:port``.
+        address: ``host:port`` or ``unix:PATH``.
         window: bytes of a reply that the server may send before it has to wait for ever.
     """
 
     def __init__(self, address: str, window: int = 65_535) -> None:
         host, _, port = address.rpartition(":")
-        self._socket = socket.create_connection((host.strip("[]"), int(port)), timeout=60)
+        if host == "unix":
+            self._socket = socket.socket(socket.AF_UNIX)
+            self._socket.settimeout(60)
+            self._socket.connect(port)
+        else:
+            self._socket = socket.create_connection((host.strip("[]"), int(port)), timeout=60)
         settings = struct.pack(">HI", INITIAL_WINDOW_SIZE, window)
         self._socket.sendall(PREFACE + frame(SETTINGS, 0, 0, settings))
         self._stream = -1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -152,6 +153,7 @@ class GrpcServer:
         self._ended.add(ended)
         ended.add_done_callback(self._ended.discard)
         self._server = self._build()
+        await self._until_unlinked()
         failures = 0
         while True:
             try:
@@ -166,6 +168,14 @@ class GrpcServer:
         await self._server.start()
         self._readiness.set_grpc_listens(True)
         log.warning("gRPC server ended by itself; another one listens", reason=repr(error)[:200])
+
+    async def _until_unlinked(self) -> None:
+        """Waits until the server that ended has removed its Unix socket: it would the next one."""
+        kind, _, path = self._address.partition(":")
+        for _ in range(REBINDS if kind == "unix" else 0):
+            if not await asyncio.to_thread(os.path.exists, path):
+                return
+            await asyncio.sleep(REBIND_SECONDS)
 
     def _build(self) -> grpc.aio.Server:
         limits = self._limits

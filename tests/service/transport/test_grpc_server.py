@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn
 
 import grpc
@@ -43,10 +44,11 @@ async def serving(
     limits: TransportLimits = LIMITS,
     budget: ReceivingBudget | None = None,
     readiness: Readiness | None = None,
+    listens: str = "127.0.0.1:0",
 ) -> AsyncIterator[str]:
     """A server in which this handles every request; gives its address."""
     server = GrpcServer(
-        "127.0.0.1:0",
+        listens,
         OF_THE_SERVER,
         {method.name: handler for method in methods_of(*OF_THE_SERVER)},
         Calls(Metrics(5), 60),
@@ -57,7 +59,7 @@ async def serving(
     await server.start()
     try:
         async with asyncio.timeout(HANGS_SECONDS):
-            yield f"127.0.0.1:{server.port}"
+            yield listens if listens.startswith("unix:") else f"127.0.0.1:{server.port}"
     finally:
         await server.close()
 
@@ -409,7 +411,8 @@ async def test_connection_beyond_their_number_is_closed_and_open_ones_are_served
         assert await ask(address) == heads_pb2.GetHeadResponse(), "there is room again"
 
 
-async def test_path_that_is_no_utf_8_costs_nobody_else_a_call() -> None:
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "unix"])
+async def test_path_that_is_no_utf_8_costs_nobody_else_a_call(address: str, tmp_path: Path) -> None:
     begun, goes_on = asyncio.Event(), asyncio.Event()
 
     async def handle(*_: object) -> heads_pb2.GetHeadResponse:
@@ -423,7 +426,8 @@ async def test_path_that_is_no_utf_8_costs_nobody_else_a_call() -> None:
 
     readiness = Readiness()
     readiness.set_extractor_ready(True)
-    async with serving(handle, readiness=readiness) as address:
+    listens = address if address != "unix" else f"unix:{tmp_path}/socket"
+    async with serving(handle, readiness=readiness, listens=listens) as address:
         for _ in range(3):
             begun.clear()
             goes_on.clear()
@@ -432,6 +436,10 @@ async def test_path_that_is_no_utf_8_costs_nobody_else_a_call() -> None:
             await asyncio.to_thread(attack, address)
             goes_on.set()
             await under_way
+            await listening(address)
+            await ask(address)
+        for _ in range(3):
+            await asyncio.to_thread(attack, address)
             await listening(address)
             await ask(address)
         async with grpc.aio.insecure_channel(address) as channel:
