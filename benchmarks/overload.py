@@ -1,10 +1,11 @@
 """``make bench-overload``: what a server does with more than it can do, in one table.
 
 A real server gets requests of distinct inputs at a fixed rate, whatever becomes of those before
-them (open loop). What it can do is measured first, by the same generator: the rate at which rows
-are answered while more requests without a deadline wait than it can work on. Then each cell: so
-many times that rate, with a deadline; some of those refused come back when they were told.
+them (open loop). What it can do is measured before and after each cell, by the same generator: the
+rate at which rows are answered while more requests without a deadline wait than it can work on. The
+cell: so many times that rate, with a deadline; some of those refused come back when they were told.
 
+capacity   rows answered in a second, the mean of before and after
 useful     rows answered within their deadline, of what the server could do in that time
 in time    rows answered within their deadline, of those that the backbone computed (`/metrics`)
 refused    median time until a refusal, in milliseconds
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import random
 import re
 import statistics
@@ -58,7 +60,6 @@ Inputs = Iterator[common_pb2.Input]
 class Seen:
     """What one cell saw: rows, and seconds until refusals."""
 
-    offered: int = 0
     answered: int = 0
     useful: int = 0
     refused: list[float] = field(default_factory=list)
@@ -93,7 +94,8 @@ class Generator:
 
     async def capacity(self, call: Call, rows: int) -> float:
         """Rows a second in requests of so many, answered while a few without a deadline wait."""
-        until = time.perf_counter() + self.seconds
+        seconds = self.seconds / 2
+        until = time.perf_counter() + seconds
         answered = 0
 
         async def client() -> None:
@@ -103,20 +105,23 @@ class Generator:
                 answered += rows if time.perf_counter() < until else 0
 
         await asyncio.gather(*(client() for _ in range(WAITING * ROWS // rows)))
-        return answered / self.seconds
+        return answered / seconds
 
     async def run(self, call: Call, cell: Cell, capacity: float) -> tuple[Seen, int]:
         """Runs a cell; returns what was seen, and the rows that the backbone computed."""
         seen = Seen()
         before = self._computed()
-        clients: list[asyncio.Task[None]] = []
         gap = cell.rows / (cell.times * capacity)
+        # Made before the clock starts: server and client share the cores.
+        requests = [
+            self._request(cell.rows, number % cell.tenants)
+            for number in range(math.ceil(self.seconds / gap))
+        ]
+        clients: list[asyncio.Task[None]] = []
         started = time.perf_counter()
         ends = started + self.seconds
-        while (due := started + gap * len(clients)) < ends:
-            await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            request = self._request(cell.rows, len(clients) % cell.tenants)
-            seen.offered += cell.rows
+        for number, request in enumerate(requests):
+            await asyncio.sleep(max(0.0, started + gap * number - time.perf_counter()))
             clients.append(asyncio.create_task(self._client(call, cell, request, seen, ends)))
         await asyncio.gather(*clients)
         return seen, self._computed() - before
@@ -124,16 +129,19 @@ class Generator:
     async def _client(
         self, call: Call, cell: Cell, request: bytes, seen: Seen, ends: float
     ) -> None:
-        hint = await self._ask(call, cell, request, seen, ends)
-        if hint is None or self._rng.random() > BACK or time.perf_counter() + hint > ends:
+        refusal = await self._ask(call, cell, request, seen, ends)
+        if refusal is None or self._rng.random() > BACK:
+            return
+        hint = error_from_rpc(refusal).retry_after or 0.0
+        if time.perf_counter() + hint > ends:
             return
         await asyncio.sleep(hint)
         seen.back.append(await self._ask(call, cell, request, seen, ends) is None)
 
     async def _ask(
         self, call: Call, cell: Cell, request: bytes, seen: Seen, ends: float
-    ) -> float | None:
-        """Sends a request; returns when to come back if it was refused."""
+    ) -> grpc.aio.AioRpcError | None:
+        """Sends a request; returns the refusal, if it was refused."""
         begun = time.perf_counter()
         try:
             reply = prediction_pb2.PredictResponse.FromString(
@@ -142,7 +150,7 @@ class Generator:
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
                 seen.refused.append(time.perf_counter() - begun)
-                return error_from_rpc(error).retry_after
+                return error
             seen.late += 1
             return None
         rows = cell.rows - len(reply.errors)
@@ -186,14 +194,13 @@ async def _table(running: Server, generator: Generator, kind: str, cells: list[C
     async with grpc.aio.insecure_channel(running.grpc) as channel:
         call: Call = channel.unary_unary(PREDICT)
         await generator.capacity(call, ROWS)  # the first requests pay for what is made once
-        capacities = {rows: await generator.capacity(call, rows) for rows in (ROWS, 1)}
-        eight, one = (f"{capacities[rows]:.0f} rows/s" for rows in (ROWS, 1))
-        table = Table(title=f"{kind}: {eight} in requests of {ROWS}, {one} in requests of one")
+        table = Table(title=kind)
         for column in (
             "times",
             "deadline",
             "rows",
             "tenants",
+            "capacity",
             "useful",
             "in time",
             "refused",
@@ -201,10 +208,13 @@ async def _table(running: Server, generator: Generator, kind: str, cells: list[C
         ):
             table.add_column(column, justify="right")
         for cell in cells:
-            capacity = capacities[cell.rows]
-            seen, computed = await generator.run(call, cell, capacity)
+            before = await generator.capacity(call, cell.rows)
+            seen, computed = await generator.run(call, cell, before)
+            # The machine may be faster or slower by now.
+            capacity = (before + await generator.capacity(call, cell.rows)) / 2
             table.add_row(
                 *(f"{cell.times:g}", f"{cell.deadline:g} s", str(cell.rows), str(cell.tenants)),
+                f"{capacity:.0f}/s",
                 f"{seen.useful / capacity / generator.seconds:.2f}",
                 f"{seen.answered / computed:.2f}" if computed else "",
                 f"{1000 * statistics.median(seen.refused):.0f} ms" if seen.refused else "",

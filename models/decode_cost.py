@@ -14,9 +14,9 @@ _LEAST_NS, _MOST_NS = 1000, 10_000_000_000
 def decode_cost(raw: RawInput) -> int:
     """Return about how many nanoseconds one core takes to decode an input: 1e3 to 1e10.
 
-    It is told from an image's header and from lengths, in some microseconds, and a nanosecond for
-    each byte of a JPEG; many parts take up to some milliseconds. It need not be right
-    on another machine: what counts is that what takes longer costs more. Raises nothing.
+    It is told from an image's header and from lengths, in some microseconds, and a third of a
+    nanosecond for each byte of a JPEG; many parts take up to some milliseconds. It need not be
+    right on another machine: what counts is that what takes longer costs more. Raises nothing.
     """
     return min(_MOST_NS, _LEAST_NS + _nanoseconds(raw))
 

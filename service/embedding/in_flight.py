@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from service.concurrency.demand import Demand, Waiter
 from service.embedding.cache import CacheKey, EmbeddingCache
 from service.embedding.resolved import Resolved
 from service.errors import InternalError, QueueFull, Unavailable
-from service.extraction import BackboneInfo, Extracted, Extractor
+from service.extraction import Admitted, BackboneInfo, Extracted, Extractor
 from service.requests.inputs import RawInput
 
 REPLY_SHARE = 0.1
@@ -80,13 +80,13 @@ class InFlightEmbeddings:
         """
         keys = [CacheKey(tenant, backbone.fingerprint, raw.digest) for raw in raws]
         waiter = Waiter(_before_the_reply(deadline))
-        computations = self._join_or_start(tenant, backbone, keys, raws, waiter, request)
-        waited_for = list(dict.fromkeys(computations))
+        computations: list[_InFlight] = []
         try:
-            await _all_or_refused([computation.outcome for computation in waited_for])
+            computations = self._join_or_start(tenant, backbone, keys, raws, waiter, request)
+            await _all_or_refused({computation.outcome: None for computation in computations})
         finally:
             waiter.leave(Unavailable("nobody waits for this input any more", retry_after=1.0))
-            self._cancel_unwanted(waited_for)
+            self._cancel_unwanted(computations)
         outcomes = [computation.outcome.result() for computation in computations]
         return [
             outcome
@@ -112,33 +112,41 @@ class InFlightEmbeddings:
         request: str,
     ) -> list[_InFlight]:
         """Joins what is being computed for these keys, and starts one call for the others."""
-        loop = asyncio.get_running_loop()
-        started: list[_InFlight] = []
-        for key, raw in zip(keys, raws, strict=True):
+        new: dict[CacheKey, RawInput] = {}
+        for key, raw in dict(zip(keys, raws, strict=True)).items():
             known = self._computations.get(key)
             if known is None or known.demand.error is not None:  # that one was given up
-                demand = Demand(request=request)
-                self._computations[key] = _InFlight(key, raw, loop.create_future(), demand)
-                started.append(self._computations[key])
-        for key in dict.fromkeys(keys):
-            waiter.wait_for(self._computations[key].demand)
-        if started:
-            call = _SharedCall(started)
-            for computation in started:
-                computation.call = call
-            call.task = asyncio.create_task(self._run(tenant, backbone, started))
+                new[key] = raw
+            else:
+                waiter.wait_for(known.demand)
+        if new:
+            self._start(tenant, backbone, new, [Demand(waiter, request=request) for _ in new])
         return [self._computations[key] for key in keys]
 
-    async def _run(
+    def _start(
         self,
         tenant: str,
         backbone: BackboneInfo,
-        computations: list[_InFlight],
+        new: Mapping[CacheKey, RawInput],
+        demands: Sequence[Demand],
     ) -> None:
-        raws = [computation.raw for computation in computations]
-        demands = [computation.demand for computation in computations]
+        """Starts one call, unless it is refused at once."""
+        admitted = self._extractor.admit(tenant, backbone, list(new.values()), demands)
+        loop = asyncio.get_running_loop()
+        started = [
+            _InFlight(key, raw, loop.create_future(), demand)
+            for (key, raw), demand in zip(new.items(), demands, strict=True)
+        ]
+        call = _SharedCall(started)
+        for computation in started:
+            computation.call = call
+            self._computations[computation.key] = computation
+        call.task = loop.create_task(self._run(admitted, started))
+        call.task.add_done_callback(lambda _: admitted.close())
+
+    async def _run(self, admitted: Admitted, computations: list[_InFlight]) -> None:
         try:
-            outcomes = await self._extractor.embed(tenant, backbone, raws, demands=demands)
+            outcomes = await admitted.run()
             if len(outcomes) != len(computations):
                 raise InternalError(f"{len(outcomes)} embeddings for {len(computations)} inputs")
         except asyncio.CancelledError:
@@ -180,7 +188,7 @@ class InFlightEmbeddings:
                 call.task.cancel()
 
 
-async def _all_or_refused(outcomes: Sequence[asyncio.Future[Extracted | Exception]]) -> None:
+async def _all_or_refused(outcomes: Collection[asyncio.Future[Extracted | Exception]]) -> None:
     """Waits for all, at most until one is refused; cancels none, as others may wait for them.
 
     Raises:

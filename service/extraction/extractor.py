@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,23 @@ class Extracted:
     truncated: bool = False
 
 
+def _nothing() -> None:
+    """Lets go of nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Rows that an extractor has taken in.
+
+    Attributes:
+        run: computes them: one embedding or error per input, in order. At most once.
+        close: lets go of what they hold; to be called also where `run` never was.
+    """
+
+    run: Callable[[], Coroutine[Any, Any, list[Extracted | Exception]]]
+    close: Callable[[], None] = _nothing
+
+
 class Extractor(ABC):
     """Turns inputs into embeddings. Callers cannot tell which kind they have."""
 
@@ -122,6 +140,20 @@ class Extractor(ABC):
             PreconditionFailed: the backbone is not loaded.
             Unavailable: the backbones are away.
         """
+
+    def admit(
+        self,
+        tenant: str,
+        backbone: BackboneInfo,
+        inputs: Sequence[RawInput],
+        demands: Sequence[Demand],
+    ) -> Admitted:
+        """Takes rows in for `embed`, at once: what is refused here costs nothing more.
+
+        Raises:
+            QueueFull, PreconditionFailed, Unavailable: as `embed`, which may still raise them.
+        """
+        return Admitted(partial(self.embed, tenant, backbone, inputs, demands=demands))
 
     @abstractmethod
     async def activations(

@@ -6,7 +6,8 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -23,11 +24,11 @@ from service.errors import (
     TooLate,
     Unavailable,
 )
-from service.extraction import BackboneInfo, Extracted, Extractor
+from service.extraction import Admitted, BackboneInfo, Extracted, Extractor
 from service.extraction.admission import Admission
 from service.extraction.backbone_runner import BackboneRunner
 from service.extraction.decoding import DecodeThreads
-from service.extraction.forecast import Place
+from service.extraction.forecast import Forecast, Place
 from service.extraction.shared_resources import SharedResources
 from service.logs import get_logger
 from service.metrics import Metrics
@@ -36,6 +37,36 @@ from service.requests.inputs import RawInput, request_key
 R = TypeVar("R")
 
 log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """Rows that were taken in together.
+
+    Attributes:
+        held: gives back what they hold.
+    """
+
+    inputs: Sequence[RawInput]
+    demands: Sequence[Demand]
+    forecast: Forecast
+    place: Place
+    held: ExitStack
+
+    async def compute(
+        self, compute: Callable[[Place, RawInput, Demand], Awaitable[R]]
+    ) -> list[R | Exception]:
+        """Computes one outcome per input."""
+        with self.held:
+            rows = [
+                _outcome(compute, self.place, raw, demand)
+                for raw, demand in zip(self.inputs, self.demands, strict=True)
+            ]
+            outcomes = [await rows[0]] if len(rows) == 1 else await asyncio.gather(*rows)
+        if any(isinstance(outcome, TooLate) for outcome in outcomes):
+            refusal = self.forecast.refusal(self.place, asyncio.get_running_loop().time())
+            return [refusal if isinstance(row, TooLate) else row for row in outcomes]
+        return list(outcomes)
 
 
 class LocalExtractor(Extractor):
@@ -106,13 +137,23 @@ class LocalExtractor(Extractor):
         deadline: float | None = None,
         demands: Sequence[Demand] = (),
     ) -> list[Extracted | Exception]:
+        demands = demands or _demands(len(inputs), deadline)
+        return await self.admit(tenant, backbone, inputs, demands).run()
+
+    def admit(
+        self,
+        tenant: str,
+        backbone: BackboneInfo,
+        inputs: Sequence[RawInput],
+        demands: Sequence[Demand],
+    ) -> Admitted:
         runner = self._runner(backbone)
 
         async def embed(place: Place, raw: RawInput, demand: Demand) -> Extracted:
             return await runner.embed(place, raw, demand, backbone.tail)
 
-        demands = demands or _demands(len(inputs), deadline)
-        return await self._each(embed, runner, tenant, inputs, demands)
+        request = self._take_in(runner, tenant, inputs, demands)
+        return Admitted(partial(request.compute, embed), request.held.close)
 
     async def activations(
         self,
@@ -132,7 +173,8 @@ class LocalExtractor(Extractor):
         async def compute(place: Place, raw: RawInput, demand: Demand) -> NDArray[Any]:
             return await runner.activation(place, raw, demand, prepared=prepared)
 
-        return await self._each(compute, runner, tenant, inputs, _demands(len(inputs), deadline))
+        request = self._take_in(runner, tenant, inputs, _demands(len(inputs), deadline))
+        return await request.compute(compute)
 
     def forget_tail(self, fingerprint: str) -> None:
         self._resources.tails.forget(fingerprint)
@@ -164,15 +206,14 @@ class LocalExtractor(Extractor):
         """Returns the lock of one backbone: a load that takes long, or hangs, delays no others."""
         return self._changing.setdefault(name, asyncio.Lock())
 
-    async def _each(
+    def _take_in(
         self,
-        compute: Callable[[Place, RawInput, Demand], Awaitable[R]],
         runner: BackboneRunner,
         tenant: str,
         inputs: Sequence[RawInput],
         demands: Sequence[Demand],
-    ) -> list[R | Exception]:
-        """Computes one outcome per input, once all of them are admitted."""
+    ) -> _Request:
+        """Admits all rows of a request, or none."""
         clock = asyncio.get_running_loop().time
         key = (demands[0].request if demands else "") or request_key(inputs)
         with ExitStack() as stack:
@@ -184,15 +225,7 @@ class LocalExtractor(Extractor):
             forecast = runner.forecast({row.decoding for row in work})
             place = stack.enter_context(forecast.admit(tenant, key, work, demands, clock()))
             stack.enter_context(runner.busy(len(inputs)))
-            rows = [
-                _outcome(compute, place, raw, demand)
-                for raw, demand in zip(inputs, demands, strict=True)
-            ]
-            outcomes = [await rows[0]] if len(rows) == 1 else await asyncio.gather(*rows)
-        if any(isinstance(outcome, TooLate) for outcome in outcomes):
-            refusal = forecast.refusal(place, clock())
-            return [refusal if isinstance(row, TooLate) else row for row in outcomes]
-        return list(outcomes)
+            return _Request(inputs, demands, forecast, place, stack.pop_all())
 
     def _runner(self, backbone: BackboneInfo) -> BackboneRunner:
         loaded = self.backbone(backbone.name)

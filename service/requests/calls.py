@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -84,7 +84,7 @@ class Calls:
         self._idle.set()
         self._limits: dict[asyncio.Timeout, bool] = {}  # and whether it is that of a watch
         self._reads: set[asyncio.Timeout] = set()
-        self._arriving: set[asyncio.Timeout] = set()
+        self._arriving: set[Callable[[Exception], None]] = set()
         self._asked = asyncio.Event()
         self._answering = asyncio.Event()
         self._answering.set()
@@ -204,26 +204,25 @@ class Calls:
                 raise stopping()
             yield message
 
-    @asynccontextmanager
-    async def arriving(self) -> AsyncIterator[None]:
+    @contextmanager
+    def arriving(self, refuse: Callable[[Exception], None]) -> Iterator[None]:
         """Wraps the wait for a request that is not handled yet, until the last ones are refused.
 
-        Raises:
-            Unavailable: the server stops, and the request has not arrived.
+        Args:
+            refuse: ends the wait, if the server stops, and the request has not arrived.
         """
-        refusing = self.draining and self._answering.is_set()
-        try:
+        self._arriving.add(refuse)
+        timer: asyncio.TimerHandle | None = None
+        if self.draining and self._answering.is_set():
             # What is on its way already is read: a refusal before that may be lost.
-            async with asyncio.timeout(LAST_MESSAGE_SECONDS if refusing else None) as limit:
-                self._arriving.add(limit)
-                try:
-                    yield
-                finally:
-                    self._arriving.remove(limit)
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise stopping() from error
+            loop = asyncio.get_running_loop()
+            timer = loop.call_later(LAST_MESSAGE_SECONDS, refuse, stopping())
+        try:
+            yield
+        finally:
+            self._arriving.remove(refuse)
+            if timer is not None:
+                timer.cancel()
 
     def drain(self) -> None:
         """Refuses new requests and ends watches and uploads; other requests in flight go on."""
@@ -284,7 +283,8 @@ class Calls:
         """Refuses those who were held, whose request has not arrived, and whoever still asks."""
         self.draining = True
         self._answering.set()
-        _expire(self._arriving, asyncio.get_running_loop().time())
+        for refuse in self._arriving:
+            refuse(stopping())
 
     async def wait_until_idle(self, seconds: float) -> bool:
         """Waits until no request is in flight; False if some are left after `seconds`."""

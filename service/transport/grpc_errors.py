@@ -19,6 +19,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 ERROR_DOMAIN = "trunkline"
 TRANSPORT = "grpc"
+TYPE_URL = "type.googleapis.com/"
 
 
 async def refuse(context: Context, error: ServiceError, method: str) -> NoReturn:
@@ -40,30 +41,23 @@ async def abort(context: Context, request_id: str, error: Exception) -> NoReturn
     """Ends a call with an error, whose frames are let go: they hold the request."""
     problem = problem_of(error)
     forget_frames(error)
-    details = [
-        _pack(
-            error_details_pb2.ErrorInfo(
-                reason=problem.reason,
-                domain=ERROR_DOMAIN,
-                metadata={
-                    key: value
-                    for key, value in (
-                        ("field", problem.field),
-                        ("limit", problem.limit),
-                        ("value", problem.value),
-                    )
-                    if value
-                },
-            )
+    facts = {"field": problem.field, "limit": problem.limit, "value": problem.value}
+    details: list[Message] = [
+        error_details_pb2.ErrorInfo(
+            reason=problem.reason,
+            domain=ERROR_DOMAIN,
+            metadata={key: value for key, value in facts.items() if value},
         ),
-        _pack(error_details_pb2.RequestInfo(request_id=request_id)),
+        error_details_pb2.RequestInfo(request_id=request_id),
     ]
     if problem.retry_after is not None:
-        delay = duration_pb2.Duration()
-        delay.FromNanoseconds(int(problem.retry_after * 1e9))
-        details.append(_pack(error_details_pb2.RetryInfo(retry_delay=delay)))
+        seconds, share = divmod(problem.retry_after, 1)
+        delay = duration_pb2.Duration(seconds=int(seconds), nanos=int(share * 1e9))
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
     status = status_pb2.Status(
-        code=problem.status.code.value[0], message=problem.message, details=details
+        code=problem.status.code.value[0],
+        message=problem.message,
+        details=[_pack(detail) for detail in details],
     )
     await context.abort(
         problem.status.code,
@@ -87,6 +81,6 @@ def forget_frames(error: BaseException) -> None:
 
 
 def _pack(message: Message) -> any_pb2.Any:
-    packed = any_pb2.Any()
-    packed.Pack(message)
-    return packed
+    return any_pb2.Any(
+        type_url=TYPE_URL + message.DESCRIPTOR.full_name, value=message.SerializeToString()
+    )

@@ -160,7 +160,7 @@ class GrpcGuard:
                 yield message
 
     async def _receive_one(self, handler: Any, context: Context, receipt: Receipt) -> Any:
-        async with self._calls.arriving():
+        with self._calls.arriving(receipt.refuse):
             message = await self._receive(handler, context, receipt)
         if message is grpc.aio.EOF:
             raise RequestCancelled("the client left before it had sent its message")

@@ -43,7 +43,8 @@ class OpenCalls:
             self._check("call", self._most, "calls", "max_calls")
             if lasting:
                 self._check("stream", max(1, self._most // 2), "streams", "half of max_calls")
-        self._open.update(counted)
+        for kind in counted:
+            self._open[kind] += 1
         return lambda _: self._end(counted)
 
     def _end(self, counted: list[str]) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from contextvars import Context
 from typing import TypeVar
 
-from service.errors import QueueFull, RequestTimeout, ServiceError
+from service.errors import QueueFull, RequestTimeout
 
 PROMPT_SECONDS = 0.25
 HURRIED_SECONDS = 0.05
@@ -101,19 +101,23 @@ class ReceivingBudget:
             if len(self._tardy) > MAX_TARDY:
                 self._tardy.popitem(last=False)
 
-    async def take(self, nbytes: int, connection: Hashable) -> None:
-        """Takes room; waits for it, in turn with other connections, and behind them if tardy.
+    def take_at_once(self, nbytes: int, connection: Hashable) -> bool:
+        """Takes room if it need not be waited for; returns whether it did."""
+        tardy = connection in self._tardy
+        first = not self._waiting and not (tardy and self._behind)
+        if not first or self.held + nbytes > self._most:
+            return False
+        self._hold(nbytes)
+        return True
+
+    async def take_in_turn(self, nbytes: int, connection: Hashable) -> None:
+        """Waits for room, in turn with other connections, and behind them if tardy.
 
         Raises:
             QueueFull: there was none within `WAIT_SECONDS`.
         """
-        tardy = connection in self._tardy
-        first = not self._waiting and not (tardy and self._behind)
-        if first and self.held + nbytes <= self._most:
-            self._hold(nbytes)
-            return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        queue = self._behind if tardy else self._waiting
+        queue = self._behind if connection in self._tardy else self._waiting
         queue.setdefault(connection, deque()).append((nbytes, turn))
         try:
             async with asyncio.timeout(WAIT_SECONDS):
@@ -179,7 +183,7 @@ class Receipt:
         self._complete = False
         self._held = 0
         self._late = False
-        self._refusal: ServiceError | None = None
+        self._refusal: Exception | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._began = 0.0
         self._due = PROMPT_SECONDS
@@ -193,7 +197,8 @@ class Receipt:
             RequestTimeout: it should be complete by now.
         """
         self._check(nbytes)
-        await self._budget.take(nbytes, self._connection)
+        if not self._budget.take_at_once(nbytes, self._connection):
+            await self._unless_refused(lambda: self._budget.take_in_turn(nbytes, self._connection))
         self._held += nbytes
         if self._late:
             self._budget.late += nbytes
@@ -212,9 +217,12 @@ class Receipt:
             self._due = self._budget.prompt_seconds(self._held)
             self._timer = loop.call_later(self._due, self._become_late, context=Context())
         self._check(0)
+        return await self._unless_refused(receive)
+
+    async def _unless_refused(self, work: Callable[[], Awaitable[T]]) -> T:
         try:
             async with asyncio.timeout(None) as self._waiting:
-                return await receive()
+                return await work()
         except TimeoutError:
             if self._refusal is None:
                 raise
@@ -267,7 +275,7 @@ class Receipt:
     def _become_late(self) -> None:
         self._judge(prompt=False)
         if not self._budget.has_room_for_late(self._held):
-            self._refuse(self._budget.full())
+            self.refuse(self._budget.full())
             return
         self._late = True
         self._budget.late += self._held
@@ -277,7 +285,7 @@ class Receipt:
 
     def _expire(self) -> None:
         seconds = self._budget.seconds
-        self._refuse(
+        self.refuse(
             RequestTimeout(
                 f"request: must arrive within {seconds:g} s (body_timeout_seconds)",
                 field="request",
@@ -285,7 +293,8 @@ class Receipt:
             )
         )
 
-    def _refuse(self, error: ServiceError) -> None:
+    def refuse(self, error: Exception) -> None:
+        """Ends the wait for what has not arrived."""
         self._refusal = error
         if self._waiting is not None:
             self._waiting.reschedule(asyncio.get_running_loop().time())

@@ -17,6 +17,7 @@ from prometheus_client import generate_latest
 
 from models import InvalidInput, Modality, PreparedInput
 from service import config
+from service.concurrency.demand import Demand
 from service.config import ExtractorSettings, load_settings
 from service.errors import (
     BackboneFailed,
@@ -352,6 +353,16 @@ async def test_flooding_tenant_is_refused_whole_with_a_hint_and_others_are_not(
         assert vector((await other)[0]) == vector_of("x").tolist()
         assert len(await held) == 3
         assert len(await s.embed("a", "b", "c", "d")) == 4
+
+
+async def test_rows_that_are_admitted_and_never_run_make_room_for_others(site: SiteMaker) -> None:
+    async with site(max_rows_per_request=2, max_queued_rows_per_tenant=2) as s:
+        rows = [text_input("a"), text_input("b")]
+        admitted = s.extractor.admit("acme", info(), rows, [Demand(), Demand()])
+        with pytest.raises(QueueFull):
+            s.extractor.admit("acme", info(), rows[:1], [Demand()])
+        admitted.close()
+        assert len(await s.embed("c", "d")) == 2
 
 
 async def test_rows_of_a_cancelled_request_never_reach_the_backbone(site: SiteMaker) -> None:

@@ -53,10 +53,10 @@ class Room(ReceivingBudget):
         self._times = 0
         self._changes = Changes()
 
-    async def take(self, nbytes: int, connection: Hashable) -> None:
+    def take_at_once(self, nbytes: int, connection: Hashable) -> bool:
         self._times += 1
         self._changes.notify()
-        await super().take(nbytes, connection)
+        return super().take_at_once(nbytes, connection)
 
     def beside(self, most: int, what: str) -> ReceivingBudget:
         return self
