@@ -146,25 +146,14 @@ def _distances(rows: NDArray[np.float32], centres: NDArray[np.float32]) -> NDArr
 def _rows(embeddings: ArrayLike, name: str) -> NDArray[Any]:
     rows = np.asarray(embeddings)
     if rows.ndim != 2:
-        raise InvalidEmbeddings(
-            f"{name} have shape {rows.shape}, expected (n, dim)",
-            field=name,
-            limit="(n, dim)",
-            value=str(rows.shape),
+        raise InvalidEmbeddings.at(
+            name, "{field} have shape {value}, expected {limit}", "(n, dim)", str(rows.shape)
         )
     finite = np.isfinite(rows).all(axis=1)
     if not finite.all():
-        row = int(np.argmin(finite))
-        raise InvalidEmbeddings(
-            f"{name}[{row}] holds a number that is not finite",
-            field=f"{name}[{row}]",
-            limit="finite",
-            value="nan or infinite",
-        )
+        raise InvalidEmbeddings.not_finite(f"{name}[{int(np.argmin(finite))}]")
     return rows
 
 
 def _refusal(field: str, limit: str, value: int | str) -> InvalidArgument:
-    return InvalidArgument(
-        f"{field} must be {limit}, is {value!r}", field=field, limit=limit, value=value
-    )
+    return InvalidArgument.at(field, "{field} must be {limit}, is {value!r}", limit, value)

@@ -124,11 +124,8 @@ class Conformal:
             InvalidArgument: if the level is not above 0 and below 1.
         """
         if not 0 < level < 1:
-            raise InvalidArgument(
-                f"level must be above 0 and below 1, is {level}",
-                field="level",
-                limit="above 0, below 1",
-                value=level,
+            raise InvalidArgument.at(
+                "level", "level must be above 0 and below 1, is {value}", "above 0, below 1", level
             )
         rows = np.asarray(logits, dtype=np.float64)
         rank = _rank(level, len(self.scores))

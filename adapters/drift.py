@@ -35,11 +35,8 @@ class DriftDetector:
 
     def __init__(self, delta: float = 0.002) -> None:
         if not 0 < delta < 1:
-            raise InvalidArgument(
-                f"delta must be above 0 and below 1, is {delta}",
-                field="delta",
-                limit="above 0, below 1",
-                value=delta,
+            raise InvalidArgument.at(
+                "delta", "delta must be above 0 and below 1, is {value}", "above 0, below 1", delta
             )
         self._delta = delta
         self._start(())

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import LiteralString, Self
 
 Scalar = int | float | str | None
 
@@ -32,6 +33,29 @@ class InvalidArgument(AdapterError):
         self.field = field
         self.limit = limit
         self.value = value
+
+    @classmethod
+    def at(
+        cls, field: str, words: LiteralString, limit: Scalar = None, value: Scalar = None
+    ) -> Self:
+        """Make an error whose sentence tells no more than its facts do.
+
+        Args:
+            words: the sentence, never with anything that was given in it. In it, `{field}`,
+                `{limit}` and `{value}` stand for these facts, as in `str.format`.
+        """
+        message = words.format(field=field, limit=limit, value=value)
+        return cls(message, field=field, limit=limit, value=value)
+
+    @classmethod
+    def not_finite(cls, field: str, name: str = "") -> Self:
+        """Refuse a field that holds NaN or an infinite number, by its name if it has another."""
+        return cls(
+            f"{name or field} holds a number that is not finite",
+            field=field,
+            limit="finite",
+            value="nan or infinite",
+        )
 
     def __reduce__(self) -> tuple[Callable[..., InvalidArgument], tuple[object, ...]]:
         """Keep the keyword arguments when the error crosses a process boundary."""

@@ -172,18 +172,15 @@ def _check_rows(rows: NDArray[np.generic], label_count: int) -> None:
     if len(rows) == 0 or label_count == 0:
         raise InvalidExamples("there are no examples", field="examples", limit=1, value=0)
     if rows.ndim != 2 or rows.shape[1] == 0:
-        raise InvalidExamples(
-            f"embeddings have shape {rows.shape}, expected (n, dim)",
-            field="embeddings",
-            limit="(n, dim)",
-            value=str(rows.shape),
+        raise InvalidExamples.at(
+            "embeddings",
+            "{field} have shape {value}, expected {limit}",
+            "(n, dim)",
+            str(rows.shape),
         )
     if len(rows) != label_count:
-        raise InvalidExamples(
-            f"there are {label_count} labels for {len(rows)} embeddings",
-            field="labels",
-            limit=len(rows),
-            value=label_count,
+        raise InvalidExamples.at(
+            "labels", "there are {value} labels for {limit} embeddings", len(rows), label_count
         )
     _check_finite(rows, "embeddings", "embedding")
 
@@ -192,21 +189,13 @@ def _check_finite(rows: NDArray[np.generic], field: str, name: str) -> None:
     finite = np.isfinite(rows).all(axis=1)
     if not finite.all():
         row = int(np.argmin(finite))
-        raise InvalidExamples(
-            f"{name} {row} holds a number that is not finite",
-            field=f"{field}[{row}]",
-            limit="finite",
-            value="nan or infinite",
-        )
+        raise InvalidExamples.not_finite(f"{field}[{row}]", f"{name} {row}")
 
 
 def _check_weights(weights: NDArray[np.float64], n: int) -> None:
     if weights.shape != (n,):
-        raise InvalidExamples(
-            f"weights have shape {weights.shape}, expected ({n},)",
-            field="weights",
-            limit=f"({n},)",
-            value=str(weights.shape),
+        raise InvalidExamples.at(
+            "weights", "{field} have shape {value}, expected {limit}", f"({n},)", str(weights.shape)
         )
     good = np.isfinite(weights) & (weights > 0)
     if not good.all():

@@ -88,11 +88,8 @@ class Groups:
         """Group examples by names and by near-copies that were found; see `find`."""
         own = np.arange(len(targets)) if names is None else numbers_of(names)
         if len(own) != len(targets):
-            raise InvalidExamples(
-                f"there are {len(own)} groups for {len(targets)} examples",
-                field="groups",
-                limit=len(targets),
-                value=len(own),
+            raise InvalidExamples.at(
+                "groups", "there are {value} groups for {limit} examples", len(targets), len(own)
             )
         named = len({name for name in names or () if name is not None})
         numbers, parted = _together(copies.components, own, space)

@@ -89,11 +89,8 @@ class Head:
             )
         if len(set(self.labels)) < classes:
             twice = next(label for label in self.labels if self.labels.count(label) > 1)
-            raise InvalidWeights(
-                f"label {twice!r} stands for more than one class",
-                field="labels",
-                limit="unique",
-                value=twice,
+            raise InvalidWeights.at(
+                "labels", "label {value!r} stands for more than one class", "unique", twice
             )
         _expect_positive("temperature", self.temperature)
         if self.l2 is not None:
@@ -160,12 +157,7 @@ class Head:
             scores: NDArray[np.float64] = features @ self._weight64 + self.bias
         if not np.isfinite(scores).all():
             row = int(np.argmin(np.isfinite(rows).all(axis=1)))
-            raise InvalidEmbeddings(
-                f"embedding {row} holds a number that is not finite",
-                field=f"embeddings[{row}]",
-                limit="finite",
-                value="nan or infinite",
-            )
+            raise InvalidEmbeddings.not_finite(f"embeddings[{row}]", f"embedding {row}")
         return scores
 
     def probabilities(self, embeddings: ArrayLike) -> NDArray[np.float32]:
@@ -321,11 +313,8 @@ def _parse_class_weights(metadata: Mapping[str, str]) -> dict[str, float]:
 
 def _expect_count(name: str, count: int, classes: int) -> None:
     if count != classes:
-        raise InvalidWeights(
-            f"{name} has {count} entries, weight has {classes} classes",
-            field=name,
-            limit=classes,
-            value=count,
+        raise InvalidWeights.at(
+            name, "{field} has {value} entries, weight has {limit} classes", classes, count
         )
 
 

@@ -239,16 +239,11 @@ class HeadSpec:
 
 def _expect(good: bool, name: str, limit: str, value: float) -> None:
     if not good:
-        raise InvalidSpec(
-            f"{name} must be {limit}, is {value}", field=name, limit=limit, value=value
-        )
+        raise InvalidSpec.at(name, "{field} must be {limit}, is {value}", limit, value)
 
 
 def _expect_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
-        raise InvalidSpec(
-            f"{name} {value!r} is unknown, expected one of {', '.join(known)}",
-            field=name,
-            limit=", ".join(known),
-            value=value,
+        raise InvalidSpec.at(
+            name, "{field} {value!r} is unknown, expected one of {limit}", ", ".join(known), value
         )

@@ -64,11 +64,8 @@ def parse(data: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
             raise InvalidWeights(f"tensor {name[:64]!r} is not expected", field="safetensors")
         allowed = " or ".join(_EXPECTED[name])
         if entry["dtype"] not in _EXPECTED[name]:
-            raise InvalidWeights(
-                f"tensor {name!r} is {entry['dtype']}, expected {allowed}",
-                field=name,
-                limit=allowed,
-                value=entry["dtype"],
+            raise InvalidWeights.at(
+                name, "tensor {field!r} is {value}, expected {limit}", allowed, entry["dtype"]
             )
     tensors = {
         name: np.frombuffer(entry["data"], _DTYPES[entry["dtype"]]).reshape(entry["shape"])
@@ -116,9 +113,7 @@ def expect(good: bool, field: str, limit: str, value: object) -> None:
     """Raise `InvalidWeights` unless all is good."""
     if not good:
         shown = str(value)[:64]
-        raise InvalidWeights(
-            f"{field} must be {limit}, is {shown}", field=field, limit=limit, value=shown
-        )
+        raise InvalidWeights.at(field, "{field} must be {limit}, is {value}", limit, shown)
 
 
 def parse_labels(metadata: dict[str, str]) -> tuple[str, ...]:

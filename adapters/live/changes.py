@@ -81,22 +81,21 @@ def check_examples(
     if rows.ndim != 2 or rows.shape[1] != dim:
         raise _misshapen("embeddings", f"(n, {dim})", rows.shape)
     if len(rows) != len(labels):
-        raise InvalidExamples(
-            f"there are {len(labels)} labels for {len(rows)} embeddings",
-            field="labels",
-            limit=len(rows),
-            value=len(labels),
+        raise InvalidExamples.at(
+            "labels", "there are {value} labels for {limit} embeddings", len(rows), len(labels)
         )
     if not all(labels):
         raise InvalidExamples("labels must not be empty", field="labels", limit=1, value=0)
     if not np.isfinite(rows).all():
-        raise _not_finite(f"embeddings[{int(np.argmin(np.isfinite(rows).all(axis=1)))}]")
+        raise InvalidEmbeddings.not_finite(
+            f"embeddings[{int(np.argmin(np.isfinite(rows).all(axis=1)))}]"
+        )
     if numbers.shape != (len(rows),):
-        raise InvalidExamples(
-            f"weights have shape {numbers.shape}, expected ({len(rows)},)",
-            field="weights",
-            limit=f"({len(rows)},)",
-            value=str(numbers.shape),
+        raise InvalidExamples.at(
+            "weights",
+            "{field} have shape {value}, expected {limit}",
+            f"({len(rows)},)",
+            str(numbers.shape),
         )
     for row in np.flatnonzero(~(np.isfinite(numbers) & (numbers > 0)))[:1]:
         _check_weight(float(numbers[row]), f"weights[{row}]")
@@ -108,27 +107,16 @@ def _vector(embedding: ArrayLike, dim: int, field: str) -> Array:
     if vector.shape != (dim,):
         raise _misshapen(field, f"({dim},)", vector.shape)
     if not np.isfinite(vector).all():
-        raise _not_finite(field)
+        raise InvalidEmbeddings.not_finite(field)
     return vector
 
 
 def _check_weight(weight: float, field: str) -> None:
     if not (math.isfinite(weight) and weight > 0):
-        raise InvalidExamples(
-            f"{field} must be positive, is {weight}", field=field, limit="> 0", value=weight
-        )
+        raise InvalidExamples.at(field, "{field} must be positive, is {value}", "> 0", weight)
 
 
 def _misshapen(field: str, limit: str, shape: tuple[int, ...]) -> InvalidEmbeddings:
     return InvalidEmbeddings(
         f"{field} has shape {shape}, expected {limit}", field=field, limit=limit, value=str(shape)
-    )
-
-
-def _not_finite(field: str) -> InvalidEmbeddings:
-    return InvalidEmbeddings(
-        f"{field} holds a number that is not finite",
-        field=field,
-        limit="finite",
-        value="nan or infinite",
     )

@@ -187,11 +187,8 @@ class LiveHead:
         index = {label: place for place, label in enumerate(self._labels)}
         unknown = next((label for label in labels if label not in index), None)
         if unknown is not None:
-            raise UnknownLabel(
-                f"label {unknown!r} has no examples in the live copy",
-                field="labels",
-                limit=len(index),
-                value=unknown,
+            raise UnknownLabel.at(
+                "labels", "label {value!r} has no examples in the live copy", len(index), unknown
             )
         targets = np.array([index[label] for label in labels], dtype=np.intp)
         given = self._weights(labels, numbers)
