@@ -42,13 +42,16 @@ roots of those packages, which know nothing of transports; the table covers them
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import LiteralString, NamedTuple, Self
 
 import grpc
 
 import adapters
 import models
 from trunkline.resources import InvalidName
+
+MAX_SHOWN = 200
+"""As many characters of a value are shown in a sentence: enough for every resource name."""
 
 
 class ServiceError(Exception):
@@ -77,6 +80,27 @@ class ServiceError(Exception):
         self.limit = limit
         self.value = value
         self.retry_after = retry_after
+
+    @classmethod
+    def at(
+        cls,
+        field: str,
+        words: LiteralString,
+        limit: object = None,
+        value: object = None,
+        *,
+        retry_after: float | None = None,
+    ) -> Self:
+        """Makes an error whose sentence tells no more than its facts do.
+
+        Args:
+            words: what is wrong with the field, never with anything of a client in it. In it,
+                `{limit}` and `{value}` stand for these facts, as in `str.format`; a value that
+                is text is shown up to `MAX_SHOWN` characters.
+        """
+        shown = value[:MAX_SHOWN] if isinstance(value, str) else value
+        message = f"{field}: {words.format(limit=limit, value=shown)}"
+        return cls(message, field=field, limit=limit, value=value, retry_after=retry_after)
 
 
 class InvalidRequest(ServiceError): ...

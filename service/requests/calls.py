@@ -143,9 +143,7 @@ class Calls:
                 code = self._record_error(call, error)
                 raise
             late = (
-                DeadlineExceeded(
-                    f"deadline: {seconds} s have passed", field="deadline", limit=seconds
-                )
+                DeadlineExceeded.at("deadline", "{limit} s have passed", seconds)
                 if limit.when() == deadline
                 else stopping()
             )

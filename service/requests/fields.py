@@ -25,11 +25,11 @@ def check_weight(weight: float) -> float:
         InvalidRequest: it is not a number from MIN_WEIGHT to MAX_WEIGHT.
     """
     if not MIN_WEIGHT <= weight <= MAX_WEIGHT:
-        raise InvalidRequest(
-            f"weight: must be from {MIN_WEIGHT:g} to {MAX_WEIGHT:g}, is {weight}",
-            field="weight",
-            limit=f"from {MIN_WEIGHT:g} to {MAX_WEIGHT:g}",
-            value=weight,
+        raise InvalidRequest.at(
+            "weight",
+            "must be {limit}, is {value}",
+            f"from {MIN_WEIGHT:g} to {MAX_WEIGHT:g}",
+            weight,
         )
     return weight
 
@@ -43,11 +43,8 @@ def check_label(label: str, max_bytes: int) -> str:
     label = normalised(label)
     size = len(label.encode())
     if not 1 <= size <= max_bytes:
-        raise InvalidRequest(
-            f"label: from 1 to {max_bytes} bytes of UTF-8, has {size}",
-            field="label",
-            limit=max_bytes,
-            value=size,
+        raise InvalidRequest.at(
+            "label", "from 1 to {limit} bytes of UTF-8, has {value}", max_bytes, size
         )
     if NO_CHARACTER in label:
         place = label.index(NO_CHARACTER) + 1
@@ -57,14 +54,7 @@ def check_label(label: str, max_bytes: int) -> str:
             limit="valid Unicode",
             value=label,
         )
-    if label != label.strip() or unseen(label):
-        raise InvalidRequest(
-            f"label: must have no control characters and no white space around it, is {label!r}",
-            field="label",
-            limit="printable",
-            value=label,
-        )
-    return label
+    return _check_printable("label", label)
 
 
 def normalised_labels(labels: Iterable[str], field: str) -> dict[str, str]:
@@ -120,20 +110,21 @@ def check_group(group: str) -> str:
     group = normalised(group)
     size = len(group.encode())
     if size > MAX_GROUP_BYTES:
-        raise InvalidRequest(
-            f"group: at most {MAX_GROUP_BYTES} bytes of UTF-8, has {size}",
-            field="group",
-            limit=MAX_GROUP_BYTES,
-            value=size,
+        raise InvalidRequest.at(
+            "group", "at most {limit} bytes of UTF-8, has {value}", MAX_GROUP_BYTES, size
         )
-    if group != group.strip() or unseen(group):
+    return _check_printable("group", group)
+
+
+def _check_printable(field: str, text: str) -> str:
+    if text != text.strip() or unseen(text):
         raise InvalidRequest(
-            f"group: must have no control characters and no white space around it, is {group!r}",
-            field="group",
+            f"{field}: must have no control characters and no white space around it, is {text!r}",
+            field=field,
             limit="printable",
-            value=group,
+            value=text,
         )
-    return group
+    return text
 
 
 def check_feedback_id(feedback_id: str) -> str:
@@ -143,11 +134,8 @@ def check_feedback_id(feedback_id: str) -> str:
         InvalidRequest: it is malformed.
     """
     if not _FEEDBACK_ID.fullmatch(feedback_id):
-        raise InvalidRequest(
-            f"id: must match {_FEEDBACK_ID.pattern}, is {feedback_id[:100]!r}",
-            field="id",
-            limit=_FEEDBACK_ID.pattern,
-            value=feedback_id,
+        raise InvalidRequest.at(
+            "id", "must match {limit}, is {value!r}", _FEEDBACK_ID.pattern, feedback_id
         )
     return feedback_id
 
@@ -159,9 +147,6 @@ def check_rows(field: str, count: int, limit: int) -> None:
         InvalidRequest: naming field, limit and value.
     """
     if not 1 <= count <= limit:
-        raise InvalidRequest(
-            f"{field}: from 1 to {limit} in one request, has {count}",
-            field=field,
-            limit=limit,
-            value=count,
+        raise InvalidRequest.at(
+            field, "from 1 to {limit} in one request, has {value}", limit, count
         )

@@ -182,11 +182,8 @@ def check_digest(digest: str) -> str:
         InvalidRequest: it is malformed.
     """
     if not _DIGEST.fullmatch(digest):
-        raise InvalidRequest(
-            f"digest: must be 64 hexadecimal digits, is {digest[:100]!r}",
-            field="digest",
-            limit="64 hexadecimal digits",
-            value=digest,
+        raise InvalidRequest.at(
+            "digest", "must be 64 hexadecimal digits, is {value!r}", "64 hexadecimal digits", digest
         )
     return digest.lower()
 
@@ -208,11 +205,11 @@ def check_embedding(raw: RawInput, fingerprint: str, dim: int) -> NDArray[np.flo
             value=raw.fingerprint,
         )
     if raw.content.shape != (dim,):
-        raise InvalidRequest(
-            f"embedding.vector: must have shape [{dim}], has {list(raw.content.shape)}",
-            field="embedding.vector",
-            limit=[dim],
-            value=list(raw.content.shape),
+        raise InvalidRequest.at(
+            "embedding.vector",
+            "must have shape {limit}, has {value}",
+            [dim],
+            list(raw.content.shape),
         )
     return raw.content.astype(np.float32, copy=False)
 
@@ -225,19 +222,13 @@ def _read_text(text: str, limits: InputLimits) -> RawInput:
 def _read_pixels(tensor: common_pb2.Tensor, limits: InputLimits) -> RawInput:
     pixels = from_tensor(tensor, field="pixels", dtypes=("uint8",)).astype(np.uint8, copy=False)
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.size == 0:
-        raise InvalidRequest(
-            f"pixels.shape: must be [height, width, 3], is {list(pixels.shape)}",
-            field="pixels.shape",
-            limit="[height, width, 3]",
-            value=list(pixels.shape),
+        raise InvalidRequest.at(
+            "pixels.shape", "must be {limit}, is {value}", "[height, width, 3]", list(pixels.shape)
         )
     height, width, _ = pixels.shape
     if height * width > limits.max_pixels:
-        raise InvalidRequest(
-            f"pixels: at most {limits.max_pixels}, is {height * width}",
-            field="pixels",
-            limit=limits.max_pixels,
-            value=height * width,
+        raise InvalidRequest.at(
+            "pixels", "at most {limit}, is {value}", limits.max_pixels, height * width
         )
     if max(height, width) > limits.max_side:
         raise InvalidRequest(
@@ -252,11 +243,8 @@ def _read_pixels(tensor: common_pb2.Tensor, limits: InputLimits) -> RawInput:
 def _read_embedding(message: common_pb2.Embedding) -> RawInput:
     vector = from_tensor(message.vector, field="embedding.vector", dtypes=("float32",))
     if vector.ndim != 1 or vector.size == 0:
-        raise InvalidRequest(
-            f"embedding.vector: must have shape [dim], has {list(vector.shape)}",
-            field="embedding.vector",
-            limit="[dim]",
-            value=list(vector.shape),
+        raise InvalidRequest.at(
+            "embedding.vector", "must have shape [dim], has {value}", "[dim]", list(vector.shape)
         )
     if not np.isfinite(vector).all():
         index = int(np.flatnonzero(~np.isfinite(vector))[0])
@@ -276,10 +264,6 @@ def _read_embedding(message: common_pb2.Embedding) -> RawInput:
 
 def _check_size(field: str, size: int, limit: int) -> None:
     if size == 0:
-        raise InvalidRequest(
-            f"{field}: must not be empty", field=field, limit="at least 1 byte", value=0
-        )
+        raise InvalidRequest.at(field, "must not be empty", "at least 1 byte", 0)
     if size > limit:
-        raise InvalidRequest(
-            f"{field}: at most {limit} bytes, has {size}", field=field, limit=limit, value=size
-        )
+        raise InvalidRequest.at(field, "at most {limit} bytes, has {value}", limit, size)

@@ -25,12 +25,7 @@ def page_size(wanted: int) -> int:
         InvalidRequest: more than the largest page.
     """
     if wanted > MAX_PAGE:
-        raise InvalidRequest(
-            f"page_size: at most {MAX_PAGE}, is {wanted}",
-            field="page_size",
-            limit=MAX_PAGE,
-            value=wanted,
-        )
+        raise InvalidRequest.at("page_size", "at most {limit}, is {value}", MAX_PAGE, wanted)
     return wanted or DEFAULT_PAGE
 
 
@@ -74,12 +69,11 @@ class PageTokens:
         tag, masked = sealed[:_TAG_BYTES], sealed[_TAG_BYTES:]
         plain = self._masked(tag, masked[: hashlib.blake2b.MAX_DIGEST_SIZE])
         if not hmac.compare_digest(tag, self._tag(name, plain)):
-            raise InvalidRequest(
-                "page_token: must come from an earlier page of this list, is "
-                f"{token[:100]!r}; begin without one",
-                field="page_token",
-                limit="from an earlier page",
-                value=token,
+            raise InvalidRequest.at(
+                "page_token",
+                "must come from an earlier page of this list, is {value!r}; begin without one",
+                "from an earlier page",
+                token,
             )
         return plain.decode() if kind is str else int.from_bytes(plain, "big")
 

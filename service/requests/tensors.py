@@ -35,11 +35,8 @@ def from_tensor(
         InvalidRequest: the dtype is not among `dtypes`, or shape and data do not fit.
     """
     if tensor.dtype not in dtypes:
-        raise InvalidRequest(
-            f"{field}.dtype: must be {' or '.join(dtypes)}, is {tensor.dtype[:100]!r}",
-            field=f"{field}.dtype",
-            limit=" or ".join(dtypes),
-            value=tensor.dtype,
+        raise InvalidRequest.at(
+            f"{field}.dtype", "must be {limit}, is {value!r}", " or ".join(dtypes), tensor.dtype
         )
     dtype = np.dtype(tensor.dtype).newbyteorder("<")
     shape = tuple(tensor.shape)

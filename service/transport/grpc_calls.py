@@ -129,11 +129,8 @@ class Translator:
     def _parse(self, method: Method, data: bytes) -> Message:
         most = self._limits.max_message_bytes
         if len(data) > most:
-            raise InvalidRequest(
-                f"request: at most {most} bytes, has {len(data)}",
-                field="request",
-                limit=most,
-                value=len(data),
+            raise InvalidRequest.at(
+                "request", "at most {limit} bytes, has {value}", most, len(data)
             )
         check_message(data, method.request.DESCRIPTOR, self._limits.max_parts)
         try:

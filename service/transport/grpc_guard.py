@@ -177,8 +177,8 @@ class GrpcGuard:
             read = handler.request_deserializer
             return data if read is None else read(data)
         except DecodeError as error:
-            raise InvalidRequest(
-                "request: cannot be parsed", field="request", value=f"{len(data)} bytes"
+            raise InvalidRequest.at(
+                "request", "cannot be parsed", value=f"{len(data)} bytes"
             ) from error
 
     async def _send(self, replies: AsyncGenerator[Any, None], context: Context) -> None:

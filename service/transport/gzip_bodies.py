@@ -27,11 +27,8 @@ def is_packed(content_encodings: Sequence[str]) -> bool:
     if len(codings) == 1 and codings[0] in _NAMES:
         return True
     given = ", ".join(codings)
-    raise UnsupportedMediaType(
-        f"content-encoding: must be one of {TAKEN}, is {given[:100]!r}",
-        field="content-encoding",
-        limit=TAKEN,
-        value=given,
+    raise UnsupportedMediaType.at(
+        "content-encoding", "must be one of {limit}, is {value!r}", TAKEN, given
     )
 
 
@@ -77,9 +74,6 @@ class Unpacker:
 
 
 def _refusal(reason: str) -> InvalidRequest:
-    return InvalidRequest(
-        f"body: must be gzip, as its Content-Encoding says: {reason}",
-        field="body",
-        limit="gzip",
-        value=reason,
+    return InvalidRequest.at(
+        "body", "must be gzip, as its Content-Encoding says: {value}", "gzip", reason
     )

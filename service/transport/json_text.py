@@ -44,12 +44,7 @@ def read_object(body: bytes, max_parts: int) -> dict[str, Any]:
     data = _read(body, max_parts) if body else {}
     if isinstance(data, dict):
         return data
-    raise InvalidRequest(
-        f"body: must be a JSON object, is {kind_of(data)}",
-        field="body",
-        limit="object",
-        value=kind_of(data),
-    )
+    raise InvalidRequest.at("body", "must be a JSON object, is {value}", "object", kind_of(data))
 
 
 def kind_of(value: Any) -> str:

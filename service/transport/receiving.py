@@ -286,10 +286,8 @@ class Receipt:
     def _expire(self) -> None:
         seconds = self._budget.seconds
         self.refuse(
-            RequestTimeout(
-                f"request: must arrive within {seconds:g} s (body_timeout_seconds)",
-                field="request",
-                limit=seconds,
+            RequestTimeout.at(
+                "request", "must arrive within {limit:g} s (body_timeout_seconds)", seconds
             )
         )
 

@@ -278,11 +278,8 @@ def request_timeout(request: Request) -> float | None:
     except ValueError:
         seconds = -1.0
     if not 0 < seconds <= 86_400:
-        raise InvalidRequest(
-            f"{TIMEOUT_HEADER}: must be seconds above 0, is {text[:100]!r}",
-            field=TIMEOUT_HEADER,
-            limit="above 0, at most 86400",
-            value=text,
+        raise InvalidRequest.at(
+            TIMEOUT_HEADER, "must be seconds above 0, is {value!r}", "above 0, at most 86400", text
         )
     return seconds
 

@@ -101,11 +101,8 @@ def _fill_rows(
         )
     for name, column in columns.items():
         if len(column) not in (0, len(inputs)):
-            raise InvalidRequest(
-                f"{name}: needs one per input ({len(inputs)}), has {len(column)}",
-                field=name,
-                limit=len(inputs),
-                value=len(column),
+            raise InvalidRequest.at(
+                name, "needs one per input ({limit}), has {value}", len(inputs), len(column)
             )
     for index, item in enumerate(inputs):
         said = {name: column[index] for name, column in columns.items() if column}

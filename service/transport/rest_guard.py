@@ -147,11 +147,8 @@ class RestGuard:
 
     def _check_size(self, content_length: str) -> None:
         if not _LENGTH.fullmatch(content_length):
-            raise InvalidRequest(
-                f"content-length: must be a number, is {content_length[:20]!r}",
-                field="content-length",
-                limit="a number",
-                value=content_length,
+            raise InvalidRequest.at(
+                "content-length", "must be a number, is {value!r}", "a number", content_length
             )
         if int(content_length) > self._max_body_bytes:
             raise _too_large(self._max_body_bytes, int(content_length))
@@ -161,11 +158,8 @@ def _check_media_type(content_type: str) -> None:
     media_type = content_type.split(";")[0].strip().lower()
     if media_type not in MEDIA_TYPES:
         wanted = "application/json or multipart/form-data"
-        raise UnsupportedMediaType(
-            f"content-type: must be {wanted}, is {media_type[:100]!r}",
-            field="content-type",
-            limit=wanted,
-            value=media_type,
+        raise UnsupportedMediaType.at(
+            "content-type", "must be {limit}, is {value!r}", wanted, media_type
         )
 
 
@@ -260,19 +254,13 @@ def _too_large(most: int, size: int, when: str = "") -> BodyTooLarge:
 def _check_head(scope: Scope) -> None:
     target = len(scope.get("raw_path") or scope["path"].encode()) + len(scope["query_string"])
     if target > MAX_TARGET_BYTES:
-        raise TargetTooLong(
-            f"path: at most {MAX_TARGET_BYTES} bytes with its query, has {target}",
-            field="path",
-            limit=MAX_TARGET_BYTES,
-            value=target,
+        raise TargetTooLong.at(
+            "path", "at most {limit} bytes with its query, has {value}", MAX_TARGET_BYTES, target
         )
     size = sum(len(name) + len(value) for name, value in scope["headers"])
     if size > MAX_HEADER_BYTES:
-        raise HeadersTooLarge(
-            f"headers: at most {MAX_HEADER_BYTES} bytes, have {size}",
-            field="headers",
-            limit=MAX_HEADER_BYTES,
-            value=size,
+        raise HeadersTooLarge.at(
+            "headers", "at most {limit} bytes, have {value}", MAX_HEADER_BYTES, size
         )
 
 

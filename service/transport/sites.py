@@ -57,12 +57,11 @@ class Sites:
             if origin not in named and not any(is_origin_of(origin, host) for host in hosts)
         ]
         if foreign:
-            raise Forbidden(
-                f"origin: must be this server's own, or one of allowed_origins, is "
-                f"{foreign[0][:100]!r}",
-                field="origin",
-                limit="same-origin",
-                value=foreign[0],
+            raise Forbidden.at(
+                "origin",
+                "must be this server's own, or one of allowed_origins, is {value!r}",
+                "same-origin",
+                foreign[0],
             )
         for site in fetch_sites:
             if site in ("cross-site", "same-site") and not followed and not named:
@@ -84,11 +83,8 @@ class Sites:
         for text in hosts:
             host = host_of(text)
             if not is_loopback(host):
-                raise Forbidden(
-                    f"host: must be a loopback name or address, is {host[:100]!r}",
-                    field="host",
-                    limit="loopback",
-                    value=host,
+                raise Forbidden.at(
+                    "host", "must be a loopback name or address, is {value!r}", "loopback", host
                 )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
+from pathlib import Path
+from string import Formatter
 
 import grpc
 import pytest
@@ -13,6 +16,7 @@ from service import errors
 from service.errors import STATUSES, ServiceError, is_expected, problem_of, status_of
 from trunkline.resources import InvalidName
 
+ROOT = Path(__file__).parents[2]
 ROOTS = (ServiceError, models.ModelError, adapters.AdapterError, InvalidName)
 
 CODES = {
@@ -139,6 +143,45 @@ def test_own_error_tells_field_limit_value_and_retry() -> None:
     assert problem.message == "rows: at most 4"
     assert (problem.field, problem.limit, problem.value) == ("rows", "4", "5")
     assert problem.retry_after == 0.5
+
+
+def test_sentence_is_made_of_the_facts_told_beside_it() -> None:
+    problem = problem_of(
+        errors.LimitExceeded.at("rows", "at most {limit}, is {value!r}", 4, "{x}", retry_after=0.5)
+    )
+    assert problem.message == "rows: at most 4, is '{x}'"
+    assert (problem.field, problem.limit, problem.value) == ("rows", "4", "{x}")
+    assert problem.retry_after == 0.5
+
+
+def test_long_value_is_shortened_in_the_sentence() -> None:
+    error = errors.InvalidRequest.at("label", "is {value!r}", value="v" * 10_000)
+    assert error.message == f"label: is {'v' * errors.MAX_SHOWN!r}"
+
+
+def templates(package: str) -> Iterator[tuple[str, ast.Call]]:
+    """Every call of an error class's `at`, with its place."""
+    for path in sorted((ROOT / package).rglob("*.py")):
+        text = path.read_text()
+        for node in ast.walk(ast.parse(text)) if ".at(" in text else ():
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                class_name = ast.unparse(node.func.value).split(".")[-1]
+                if node.func.attr == "at" and class_name in CODES:
+                    yield f"{path}:{node.lineno}", node
+
+
+@pytest.mark.parametrize("package", ["service", "adapters"])
+def test_templates_of_sentences_are_literals_that_name_facts_they_are_given(package: str) -> None:
+    found = list(templates(package))
+    assert found
+    for place, call in found:
+        words = call.args[1]
+        assert isinstance(words, ast.Constant), f"{place}: what a client sent may hold braces"
+        given = {"field"} if package == "adapters" else set()
+        given |= {name for name, _ in zip(("limit", "value"), call.args[2:], strict=False)}
+        given |= {keyword.arg for keyword in call.keywords if keyword.arg}
+        named = {name for _, name, _, _ in Formatter().parse(str(words.value)) if name is not None}
+        assert named <= given, place
 
 
 def test_errors_of_the_other_packages_keep_field_limit_and_value() -> None:
