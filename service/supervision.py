@@ -71,11 +71,8 @@ def check_workers() -> None:
     if "--worker-id" in sys.argv:
         worker = int(sys.argv[sys.argv.index("--worker-id") + 1])
         if worker > 1:
-            raise InvalidSettings(
-                f"workers: at most 1 for now, this would be worker {worker}",
-                field="workers",
-                limit=1,
-                value=worker,
+            raise InvalidSettings.at(
+                "workers", "at most 1 for now, this would be worker {value}", 1, worker
             )
 
 

@@ -188,11 +188,7 @@ class EmbeddingResolver:
 
 
 def _unknown_digest(digest: str) -> NotFound:
-    return NotFound(
-        f"digest: nothing is known of {digest}; send the input itself",
-        field="digest",
-        value=digest,
-    )
+    return NotFound.at("digest", "nothing is known of {value}; send the input itself", value=digest)
 
 
 def _passed(deadline: float | None) -> bool:

@@ -139,11 +139,8 @@ class Batcher(Generic[T, R]):
         if self._closed:
             raise _closed()
         if cost > self._limits.max_cost:
-            raise InvalidRequest(
-                f"input cost: at most {self._limits.max_cost} fit a batch, is {cost}",
-                field="input cost",
-                limit=self._limits.max_cost,
-                value=cost,
+            raise InvalidRequest.at(
+                "input cost", "at most {limit} fit a batch, is {value}", self._limits.max_cost, cost
             )
         loop = asyncio.get_running_loop()
         demand = demand or Demand(Waiter(deadline))

@@ -212,11 +212,8 @@ class Extractor(ABC):
             if info.name == name:
                 return info
         names = ", ".join(info.name for info in loaded) or "none"
-        raise PreconditionFailed(
-            f"backbone: {name[:100]!r} is not loaded; loaded: {names}",
-            field="backbone",
-            limit=names,
-            value=name,
+        raise PreconditionFailed.at(
+            "backbone", "{value!r} is not loaded; loaded: {limit}", names, name
         )
 
     def default_backbone(self, modality: Modality) -> BackboneInfo:
@@ -228,6 +225,4 @@ class Extractor(ABC):
         for info in self.backbones():
             if info.modality is modality:
                 return info
-        raise PreconditionFailed(
-            f"backbone: none for {modality} inputs is loaded", field="backbone", value=modality
-        )
+        raise PreconditionFailed.at("backbone", "none for {value} inputs is loaded", value=modality)

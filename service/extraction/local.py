@@ -166,9 +166,7 @@ class LocalExtractor(Extractor):
     ) -> list[NDArray[Any] | Exception]:
         runner = self._runner(backbone)
         if not prepared and not runner.backbone.cut:
-            raise PreconditionFailed(
-                f"backbone: {backbone.name} cannot be cut", field="backbone", value=backbone.name
-            )
+            raise PreconditionFailed.at("backbone", "{value} cannot be cut", value=backbone.name)
 
         async def compute(place: Place, raw: RawInput, demand: Demand) -> NDArray[Any]:
             return await runner.activation(place, raw, demand, prepared=prepared)
@@ -230,11 +228,8 @@ class LocalExtractor(Extractor):
     def _runner(self, backbone: BackboneInfo) -> BackboneRunner:
         loaded = self.backbone(backbone.name)
         if backbone.tail is None and backbone.fingerprint != loaded.fingerprint:
-            raise Unavailable(
-                f"backbone: {backbone.name} has changed; try again",
-                field="backbone",
-                value=backbone.name,
-                retry_after=1.0,
+            raise Unavailable.at(
+                "backbone", "{value} has changed; try again", value=backbone.name, retry_after=1.0
             )
         runner = self._runners[backbone.name]
         runner.check_passes()

@@ -177,11 +177,8 @@ class TailCache:
 
     def _check(self, ref: TailRef, tail: LoadedTail) -> None:
         if tail.fingerprint != ref.fingerprint:
-            raise BackboneFailed(
-                f"tail: must be {ref.fingerprint}, its file holds {tail.fingerprint}",
-                field="tail",
-                limit=ref.fingerprint,
-                value=tail.fingerprint,
+            raise BackboneFailed.at(
+                "tail", "must be {limit}, its file holds {value}", ref.fingerprint, tail.fingerprint
             )
         if tail.nbytes > self._max_bytes:
             raise PreconditionFailed(

@@ -69,9 +69,7 @@ class Advice:
         """
         first = await anext(requests, None)
         if first is None:
-            raise InvalidRequest(
-                "parent: the stream had no message", field="parent", limit="one message", value=0
-            )
+            raise InvalidRequest.at("parent", "the stream had no message", "one message", 0)
         request = AdviceRequest(first, self._settings)
         call.tenant = request.tenant
         for name in request.backbones:  # before the client has sent all the rest

@@ -102,9 +102,7 @@ class Examples:
                 )
             await self._add_rows(head, request, told, call)
         if head is None:
-            raise InvalidRequest(
-                "head: the stream had no message", field="head", limit="one message", value=0
-            )
+            raise InvalidRequest.at("head", "the stream had no message", "one message", 0)
         return told.message
 
     async def list_examples(

@@ -75,10 +75,8 @@ def find_version(connection: Connection, name: VersionName) -> tuple[HeadRecord,
     head = stored_heads.get_head(connection, name.parent.tenant, name.parent.head)
     wanted = name.version or head.active_version
     if not wanted:
-        raise PreconditionFailed(
-            f"head: {head.resource} has no active version; train it or activate one",
-            field="head",
-            value=head.resource,
+        raise PreconditionFailed.at(
+            "head", "{value} has no active version; train it or activate one", value=head.resource
         )
     return head, stored_versions.get_version(connection, head.uid, wanted)
 

@@ -133,11 +133,8 @@ class Feedback:
     ) -> heads_pb2.ReleaseFeedbackResponse:
         """Takes feedback out of quarantine; a row that fails costs itself alone."""
         if request.all and request.ids:
-            raise InvalidRequest(
-                f"ids: must be empty together with all, has {len(request.ids)}",
-                field="ids",
-                limit=0,
-                value=len(request.ids),
+            raise InvalidRequest.at(
+                "ids", "must be empty together with all, has {value}", 0, len(request.ids)
             )
         if not request.all:
             check_rows("ids", len(request.ids), MAX_IDS)

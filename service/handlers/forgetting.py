@@ -71,9 +71,7 @@ class Forgetting:
         plan, forgotten = await self._tasks.run(self._forget(head, list(digests.values())))
         for row, digest in digests.items():
             if digest not in plan.known:
-                errors[row] = NotFound(
-                    f"digest: the head knows no {digest}", field="digest", value=digest
-                )
+                errors[row] = NotFound.at("digest", "the head knows no {value}", value=digest)
         return heads_pb2.ForgetExamplesResponse(
             forgotten=len(plan.known),
             errors=[row_error(row, errors[row], call.request_id) for row in sorted(errors)],

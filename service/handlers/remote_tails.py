@@ -156,20 +156,14 @@ def _join(upload: Upload) -> tuple[bytes, str]:
 
 def _check_fingerprint(field: str, fingerprint: str) -> str:
     if not _FINGERPRINT.fullmatch(fingerprint):
-        raise InvalidRequest(
-            f"{field}: must be 64 hexadecimal digits, is {fingerprint[:100]!r}",
-            field=field,
-            limit="64 hexadecimal digits",
-            value=fingerprint,
+        raise InvalidRequest.at(
+            field, "must be {limit}, is {value!r}", "64 hexadecimal digits", fingerprint
         )
     return fingerprint
 
 
 def _check_chunk(chunk: bytes) -> None:
     if len(chunk) > MAX_CHUNK_BYTES:
-        raise InvalidRequest(
-            f"chunk: at most {MAX_CHUNK_BYTES} bytes, has {len(chunk)}",
-            field="chunk",
-            limit=MAX_CHUNK_BYTES,
-            value=len(chunk),
+        raise InvalidRequest.at(
+            "chunk", "at most {limit} bytes, has {value}", MAX_CHUNK_BYTES, len(chunk)
         )

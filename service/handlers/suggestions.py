@@ -171,21 +171,14 @@ def _messages(
 
 def _count(wanted: int) -> int:
     if wanted > MAX_COUNT:
-        raise InvalidRequest(
-            f"count: at most {MAX_COUNT}, is {wanted}", field="count", limit=MAX_COUNT, value=wanted
-        )
+        raise InvalidRequest.at("count", "at most {limit}, is {value}", MAX_COUNT, wanted)
     return wanted or DEFAULT_COUNT
 
 
 def _strategy(wanted: str, head: adapters.Head | None) -> str:
     known = ", ".join(active_learning.STRATEGIES)
     if wanted and wanted not in active_learning.STRATEGIES:
-        raise InvalidRequest(
-            f"strategy: must be one of {known}, is {wanted[:100]!r}",
-            field="strategy",
-            limit=known,
-            value=wanted,
-        )
+        raise InvalidRequest.at("strategy", "must be one of {limit}, is {value!r}", known, wanted)
     if head is not None:
         return wanted or active_learning.DEFAULT
     if wanted == "margin":

@@ -89,12 +89,11 @@ def _spec_of_training(message: heads_pb2.HeadSpec, own: adapters.HeadSpec) -> ad
         InvalidRequest: it says something else than the head about that.
     """
     if message.HasField("average_views") and message.average_views != own.average_views:
-        raise InvalidRequest(
-            f"spec.average_views: is no part of a training, the head has {own.average_views}; "
-            "UpdateHead changes it at once",
-            field="spec.average_views",
-            limit=own.average_views,
-            value=message.average_views,
+        raise InvalidRequest.at(
+            "spec.average_views",
+            "is no part of a training, the head has {limit}; UpdateHead changes it at once",
+            own.average_views,
+            message.average_views,
         )
     return replace(read_spec(message), average_views=own.average_views)
 

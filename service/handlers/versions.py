@@ -153,11 +153,8 @@ class HeadVersions:
         """Returns the head with its labels, given or in the file, in their normal form."""
         labels = head.labels
         if len(labels) > self._settings.max_classes:
-            raise InvalidRequest(
-                f"classes: at most {self._settings.max_classes}, has {len(labels)}",
-                field="classes",
-                limit=self._settings.max_classes,
-                value=len(labels),
+            raise InvalidRequest.at(
+                "classes", "at most {limit}, has {value}", self._settings.max_classes, len(labels)
             )
         check_family(head.family)
         checked = [check_label(label, self._settings.max_label_bytes) for label in labels]

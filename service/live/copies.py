@@ -92,11 +92,7 @@ class LiveCopies:
         """
         snapshot = await self._current(loaded.uid, loaded.tenant)
         if snapshot.deleted:
-            raise NotFound(
-                f"head: {loaded.resource} was deleted meanwhile",
-                field="head",
-                value=loaded.resource,
-            )
+            raise NotFound.at("head", "{value} was deleted meanwhile", value=loaded.resource)
         if snapshot.head is None:
             return loaded
         return replace(loaded, version=snapshot.version, head=snapshot.head, live=True)

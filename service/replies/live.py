@@ -29,11 +29,8 @@ def read_policy(number: heads_pb2.FeedbackPolicy.ValueType) -> Policy:
     """
     policy = _POLICIES.get(number)
     if policy is None:
-        raise InvalidRequest(
-            f"policy: there is none with the number {number}",
-            field="policy",
-            limit=", ".join(Policy),
-            value=number,
+        raise InvalidRequest.at(
+            "policy", "there is none with the number {value}", ", ".join(Policy), number
         )
     return policy
 
@@ -46,11 +43,8 @@ def read_feedback_state(number: heads_pb2.FeedbackState.ValueType) -> FeedbackSt
     """
     state = _FEEDBACK_STATES.get(number)
     if state is None and number != heads_pb2.FEEDBACK_STATE_UNSPECIFIED:
-        raise InvalidRequest(
-            f"state: there is none with the number {number}",
-            field="state",
-            limit=", ".join(FeedbackState),
-            value=number,
+        raise InvalidRequest.at(
+            "state", "there is none with the number {value}", ", ".join(FeedbackState), number
         )
     return state
 

@@ -145,10 +145,8 @@ def _read_head(
     record = stored_heads.get_head(connection, name.tenant, name.head)
     wanted = version or record.active_version
     if not wanted:
-        raise PreconditionFailed(
-            f"head: {record.resource} has no active version; train it or activate one",
-            field="head",
-            value=record.resource,
+        raise PreconditionFailed.at(
+            "head", "{value} has no active version; train it or activate one", value=record.resource
         )
     found = stored_versions.get_version(connection, record.uid, wanted)
     data = stored_versions.get_weights(connection, record.uid, wanted)

@@ -211,10 +211,9 @@ def checked_vector(digest: str, data: bytes, checksum: int | None) -> NDArray[np
         StoredDataDamaged: it is not what was stored.
     """
     if not is_sound(data, checksum):
-        raise StoredDataDamaged(
-            f"digest: the stored embedding of {digest} is damaged; forget the example, and upload "
-            "it again",
-            field="digest",
+        raise StoredDataDamaged.at(
+            "digest",
+            "the stored embedding of {value} is damaged; forget the example, and upload it again",
             value=digest,
         )
     return to_vector(data)

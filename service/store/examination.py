@@ -175,11 +175,8 @@ def _check_lock(folder: Path) -> None:
 
 def locked(folder: Path) -> DataDirectoryLocked:
     """Returns the error of a data directory that another server has."""
-    return DataDirectoryLocked(
-        f"data_dir: {folder} is in use by another server",
-        field="data_dir",
-        limit="one server",
-        value=folder,
+    return DataDirectoryLocked.at(
+        "data_dir", "{value} is in use by another server", "one server", folder
     )
 
 

@@ -330,11 +330,8 @@ def _check_count(connection: Connection, uid: str, added: int, limit: int) -> No
     )
     total = (count or 0) + added
     if added and total > limit:
-        raise LimitExceeded(
-            f"examples: at most {limit} per head, would be {total}",
-            field="examples",
-            limit=limit,
-            value=total,
+        raise LimitExceeded.at(
+            "examples", "at most {limit} per head, would be {value}", limit, total
         )
 
 

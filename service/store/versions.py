@@ -174,9 +174,7 @@ def get_version(connection: Connection, uid: str, version: int) -> VersionRecord
     query = _VERSIONS.where(schema.versions.c.head_uid == uid, schema.versions.c.version == version)
     row = connection.execute(query).one_or_none()
     if row is None:
-        raise NotFound(
-            f"version: the head has no version {version}", field="version", value=version
-        )
+        raise NotFound.at("version", "the head has no version {value}", value=version)
     return _version(row._mapping)
 
 

@@ -98,12 +98,11 @@ class ActivationFiles:
             sizes = {path: _size(path) for path in self._keys()}
             own = sizes.pop(self.folder(key), 0) + nbytes
             if own > self._max_bytes:
-                raise PreconditionFailed(
-                    f"activation_cache_bytes: at most {self._max_bytes}, the head's examples and "
-                    f"views take {own}",
-                    field="activation_cache_bytes",
-                    limit=self._max_bytes,
-                    value=own,
+                raise PreconditionFailed.at(
+                    "activation_cache_bytes",
+                    "at most {limit}, the head's examples and views take {value}",
+                    self._max_bytes,
+                    own,
                 )
             total = own + sum(sizes.values())
             for path in sorted(sizes, key=lambda path: path.stat().st_mtime_ns):

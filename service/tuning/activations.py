@@ -131,9 +131,7 @@ class Activations:
         kept = await self._database.read(kept_inputs.find_inputs, head.uid, digests)
         gone = [digest for digest in digests if digest not in kept]
         if gone:
-            raise Aborted(
-                f"examples: {gone[0]} was deleted meanwhile", field="examples", value=gone[0]
-            )
+            raise Aborted.at("examples", "{value} was deleted meanwhile", value=gone[0])
         read = await read_kept(kept, self._limits)
         return [read[digest] for digest in digests]
 
