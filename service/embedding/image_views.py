@@ -29,10 +29,22 @@ def check_views(count: int, limit: int = MAX_VIEWS) -> None:
         InvalidRequest: naming field, limit and value.
     """
     if count > limit:
-        raise InvalidRequest(
-            f"average_views: at most {limit}, is {count}",
-            field="average_views",
-            limit=limit,
+        raise InvalidRequest.at("average_views", "at most {limit}, is {value}", limit, count)
+
+
+def check_only_of_images(
+    field: str, count: int | None, modality: Modality, error: type[ServiceError] = InvalidRequest
+) -> None:
+    """Checks that no views are asked for of inputs that have none.
+
+    Raises:
+        ServiceError: of the kind that was named, with field, limit and value.
+    """
+    if count and modality is not Modality.IMAGE:
+        raise error(
+            f"{field}: must be 0 for {modality} inputs, is {count}: only images have views",
+            field=field,
+            limit=0,
             value=count,
         )
 

@@ -7,10 +7,9 @@ from dataclasses import replace
 from sqlalchemy import Connection
 
 import adapters
-from models import Modality
 from service.concurrency.tasks import UninterruptedTasks
-from service.errors import InvalidRequest
-from service.extraction import BackboneInfo, Extractor
+from service.embedding.image_views import check_only_of_images
+from service.extraction import Extractor
 from service.live import LiveCopies, Policy
 from service.replies.heads import head_message
 from service.replies.live import live_message, read_policy
@@ -57,7 +56,7 @@ class Heads:
         spec = read_spec(request.spec)
         policy = read_policy(request.policy)
         backbone = self._extractor.backbone(request.backbone)
-        _check_views(spec, backbone)
+        check_only_of_images("spec.average_views", spec.average_views, backbone.modality)
         head = await self._database.write(
             stored_heads.create_head,
             tenant=name.tenant,
@@ -150,7 +149,7 @@ class Heads:
         head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
         for backbone in self._extractor.backbones():
             if backbone.name == head.backbone:
-                _check_views(spec, backbone)
+                check_only_of_images("spec.average_views", spec.average_views, backbone.modality)
 
     async def _with_live(self, name: HeadName) -> heads_pb2.Head:
         head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
@@ -158,22 +157,6 @@ class Heads:
         described = await self._database.read(describe, name)
         described.live.CopyFrom(live_message(status))
         return described
-
-
-def _check_views(spec: adapters.HeadSpec, backbone: BackboneInfo) -> None:
-    """Refuses to average over views of inputs that have none.
-
-    Raises:
-        InvalidRequest: naming field, limit and value.
-    """
-    if spec.average_views and backbone.modality is not Modality.IMAGE:
-        raise InvalidRequest(
-            f"spec.average_views: must be 0 for {backbone.modality} inputs, is "
-            f"{spec.average_views}: only images have views",
-            field="spec.average_views",
-            limit=0,
-            value=spec.average_views,
-        )
 
 
 def new_name(parent: str, head_id: str) -> HeadName:

@@ -16,6 +16,7 @@ from service.embedding.head_backbones import loaded_backbone
 from service.embedding.image_views import (
     InputWithViews,
     ViewMaker,
+    check_only_of_images,
     check_views,
     count_views,
     split_by_views,
@@ -131,11 +132,8 @@ class Prediction:
                 value=request.conformal_level,
             )
         if request.heads and request.version:
-            raise InvalidRequest(
-                f"version: cannot be named together with heads, is {request.version}",
-                field="version",
-                limit=0,
-                value=request.version,
+            raise InvalidRequest.at(
+                "version", "cannot be named together with heads, is {value}", 0, request.version
             )
 
     async def _groups(
@@ -173,14 +171,7 @@ class Prediction:
             if loaded.policy == Policy.IMMEDIATE:
                 loaded = await self._live.serving(loaded)
         backbone = loaded_backbone(self._extractor, name, loaded.backbone, loaded.fingerprint)
-        if request.average_views and backbone.modality is not Modality.IMAGE:
-            raise InvalidRequest(
-                f"average_views: must be 0 for {backbone.modality} inputs, is "
-                f"{request.average_views}: only images have views",
-                field="average_views",
-                limit=0,
-                value=request.average_views,
-            )
+        check_only_of_images("average_views", request.average_views, backbone.modality)
         if loaded.flips:
             check_views(request.average_views, FLIPS)
         views = request.average_views

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 import adapters
-from models import Modality
+from service.embedding.image_views import check_only_of_images
 from service.errors import PreconditionFailed
 from service.extraction import BackboneInfo
 from service.store import example_sets, kept_inputs
@@ -40,14 +40,7 @@ def check_tunable(head: HeadRecord, spec: adapters.FineTune, backbone: BackboneI
             limit=WHOLE,
             value=spec.strategy,
         )
-    if spec.views and backbone.modality is not Modality.IMAGE:
-        raise PreconditionFailed(
-            f"fine_tune.views: must be 0 for {backbone.modality} inputs, is {spec.views}: only "
-            "images have views",
-            field="fine_tune.views",
-            limit=0,
-            value=spec.views,
-        )
+    check_only_of_images("fine_tune.views", spec.views, backbone.modality, PreconditionFailed)
 
 
 def check_examples(connection: Connection, head: HeadRecord) -> None:
