@@ -1,6 +1,6 @@
 """`trunkline backbones …`: what the server has loaded."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import click
 
@@ -10,6 +10,18 @@ from trunkline.clients.client import Client
 from trunkline.values.outcomes import Backbone
 
 _NAME = click.argument("name", metavar="NAME")
+
+_COLUMNS: dict[str, Callable[[Backbone], object]] = {
+    "name": lambda row: row.name,
+    "modality": lambda row: row.modality,
+    "dim": lambda row: row.dim,
+    "engine": lambda row: row.engine,
+    "device": lambda row: row.device,
+    "ready": lambda row: row.ready,
+    "cut before": lambda row: row.cut or None,
+    "tail blocks": lambda row: len(row.tail_blocks),
+    "fingerprint": lambda row: row.fingerprint,
+}
 
 
 class _ListedByDefault(click.Group):
@@ -30,11 +42,7 @@ def backbones() -> None:
 @client_command
 def list_backbones(client: Client, out: Output) -> None:
     """List the backbones that the server has loaded."""
-    rows = client.backbones()
-    if out.as_json:
-        out.document({"backbones": rows})
-    else:
-        _print(out, rows)
+    out.listing("backbones", client.backbones(), _COLUMNS)
 
 
 @backbones.command()
@@ -49,7 +57,7 @@ def load(client: Client, out: Output, name: str) -> None:
     if out.as_json:
         out.document(loaded)
     else:
-        _print(out, [loaded])
+        out.listing("backbones", [loaded], _COLUMNS)
 
 
 @backbones.command()
@@ -60,24 +68,4 @@ def unload(client: Client, out: Output, name: str) -> None:
 
     Its heads do not answer until it is loaded again.
     """
-    left = client.unload_backbone(name)
-    if out.as_json:
-        out.document({"backbones": left})
-    else:
-        _print(out, left)
-
-
-def _print(out: Output, rows: Sequence[Backbone]) -> None:
-    facts = ["name", "modality", "dim", "engine", "device", "ready"]
-    out.table(
-        [*facts, "cut before", "tail blocks", "fingerprint"],
-        [
-            (
-                *(getattr(row, fact) for fact in facts),
-                row.cut or None,
-                len(row.tail_blocks),
-                row.fingerprint,
-            )
-            for row in rows
-        ],
-    )
+    out.listing("backbones", client.unload_backbone(name), _COLUMNS)

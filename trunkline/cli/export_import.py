@@ -104,7 +104,4 @@ def import_head(
         labels=labels.split(",") if labels else (),
         activate=activate_it,
     )
-    if out.as_json:
-        out.document(version)
-    else:
-        click.echo(f"imported as version {version.version} of {head}")
+    out.result(version, f"imported as version {version.version} of {head}")

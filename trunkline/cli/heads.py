@@ -25,24 +25,17 @@ def heads() -> None:
 @client_command
 def list_heads(client: Client, out: Output, tenant: str) -> None:
     """List the heads of a tenant."""
-    rows = list(client.list_heads(tenant))
-    if out.as_json:
-        out.document({"heads": rows})
-        return
-    columns = ["head", "backbone", "active version", "classes", "examples", "feedback"]
-    out.table(
-        columns,
-        [
-            (
-                row.name.rpartition("/")[2],
-                row.backbone,
-                row.active_version,
-                len(row.labels),
-                row.example_count,
-                row.feedback_count,
-            )
-            for row in rows
-        ],
+    out.listing(
+        "heads",
+        client.list_heads(tenant),
+        {
+            "head": lambda row: row.name.rpartition("/")[2],
+            "backbone": lambda row: row.backbone,
+            "active version": lambda row: row.active_version,
+            "classes": lambda row: len(row.labels),
+            "examples": lambda row: row.example_count,
+            "feedback": lambda row: row.feedback_count,
+        },
     )
 
 
@@ -122,10 +115,7 @@ def delete(client: Client, out: Output, head: str, yes: bool) -> None:
     if not yes and sys.stdin.isatty():
         click.confirm(f"Delete {head} with all that belongs to it?", abort=True, err=True)
     client.delete_head(head)
-    if out.as_json:
-        out.document({"deleted": head})
-    else:
-        click.echo(f"deleted {head}")
+    out.result({"deleted": head}, f"deleted {head}")
 
 
 @heads.command()
@@ -133,35 +123,19 @@ def delete(client: Client, out: Output, head: str, yes: bool) -> None:
 @client_command
 def versions(client: Client, out: Output, head: str) -> None:
     """List the versions of a head, newest first."""
-    rows = list(client.versions(head))
-    if out.as_json:
-        out.document({"versions": rows})
-        return
-    columns = [
-        "version",
-        "active",
-        "source",
-        "family",
-        "examples",
-        "classes",
-        "tail",
-        "created (UTC)",
-    ]
-    out.table(
-        columns,
-        [
-            (
-                row.version,
-                row.active,
-                row.source,
-                row.family,
-                row.example_count,
-                len(row.labels),
-                row.tail and tail_words(row.tail),
-                row.create_time,
-            )
-            for row in rows
-        ],
+    out.listing(
+        "versions",
+        client.versions(head),
+        {
+            "version": lambda row: row.version,
+            "active": lambda row: row.active,
+            "source": lambda row: row.source,
+            "family": lambda row: row.family,
+            "examples": lambda row: row.example_count,
+            "classes": lambda row: len(row.labels),
+            "tail": lambda row: row.tail and tail_words(row.tail),
+            "created (UTC)": lambda row: row.create_time,
+        },
     )
 
 

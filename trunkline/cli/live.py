@@ -14,10 +14,8 @@ from trunkline.values.examples import FeedbackState
 def promote(client: Client, out: Output, head: str) -> None:
     """Make a version of the live copy and activate it, whatever the policy."""
     result = client.promote_live_copy(head)
-    if out.as_json:
-        out.document(result)
-    else:
-        click.echo(f"the live copy of {head} is now version {result.version.version}, and active")
+    version = result.version.version
+    out.result(result, f"the live copy of {head} is now version {version}, and active")
 
 
 @click.command()
@@ -26,10 +24,8 @@ def promote(client: Client, out: Output, head: str) -> None:
 def drop(client: Client, out: Output, head: str) -> None:
     """Drop the live copy; the feedback behind it goes into quarantine."""
     result = client.drop_live_copy(head)
-    if out.as_json:
-        out.document(result)
-    else:
-        click.echo(f"dropped the live copy of {head}; feedback in quarantine: {result.quarantined}")
+    left = f"feedback in quarantine: {result.quarantined}"
+    out.result(result, f"dropped the live copy of {head}; {left}")
 
 
 @click.group("feedback")
@@ -47,35 +43,19 @@ def feedback_of_head() -> None:
 @client_command
 def list_feedback(client: Client, out: Output, head: str, state: str | None) -> None:
     """List the feedback of a head, oldest first, and what became of it."""
-    rows = list(client.list_feedback(head, FeedbackState(state) if state else None))
-    if out.as_json:
-        out.document({"feedback": rows})
-        return
-    columns = [
-        "id",
-        "digest",
-        "label",
-        "state",
-        "version",
-        "it was right",
-        "live copy was",
-        "time (UTC)",
-    ]
-    out.table(
-        columns,
-        [
-            (
-                row.id,
-                short_digest(row.digest) if row.digest else None,
-                row.label or None,
-                row.state,
-                row.active_version,
-                row.active_right,
-                row.live_right,
-                row.create_time,
-            )
-            for row in rows
-        ],
+    out.listing(
+        "feedback",
+        client.list_feedback(head, FeedbackState(state) if state else None),
+        {
+            "id": lambda row: row.id,
+            "digest": lambda row: short_digest(row.digest) if row.digest else None,
+            "label": lambda row: row.label or None,
+            "state": lambda row: row.state,
+            "version": lambda row: row.active_version,
+            "it was right": lambda row: row.active_right,
+            "live copy was": lambda row: row.live_right,
+            "time (UTC)": lambda row: row.create_time,
+        },
     )
 
 
@@ -92,10 +72,8 @@ def release(client: Client, out: Output, head: str, ids: tuple[str, ...], everyt
     if bool(ids) == everything:
         raise click.UsageError("Give ID..., or --all.")
     result = client.release_feedback(head, None if everything else ids)
-    if out.as_json:
-        out.document({"released": result.changed, "failures": result.failures})
-    else:
-        click.echo(f"released {result.changed}; the next training uses them")
+    released = {"released": result.changed, "failures": result.failures}
+    out.result(released, f"released {result.changed}; the next training uses them")
     out.failures([(ids[row.row] if ids else head, row) for row in result.failures])
     if result.failures:
         raise click.exceptions.Exit(1)

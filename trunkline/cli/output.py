@@ -6,9 +6,9 @@ import json
 import math
 import re
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import click
 from rich.console import Console, JustifyMethod
@@ -25,6 +25,8 @@ from trunkline.errors import TrunklineError
 from trunkline.labels import visible
 from trunkline.values.notices import Notice
 from trunkline.values.outcomes import RowFailure
+
+T = TypeVar("T")
 
 _SHOWN_FAILURES = 10
 _SHOWN_NAMES = 3
@@ -46,6 +48,23 @@ class Output:
     def line(self, value: Any) -> None:
         """Prints one JSON line."""
         click.echo(json.dumps(plain(value)))
+
+    def result(self, value: Any, words: str) -> None:
+        """Prints the command's JSON document, or the words for a person in its place."""
+        if self.as_json:
+            self.document(value)
+        else:
+            click.echo(words)
+
+    def listing(
+        self, name: str, rows: Iterable[T], columns: Mapping[str, Callable[[T], object]]
+    ) -> None:
+        """Prints a list, under its name in JSON; as a table it has what `columns` say of a row."""
+        rows = list(rows)
+        if self.as_json:
+            self.document({name: rows})
+        else:
+            self.table([*columns], [[cell(row) for cell in columns.values()] for row in rows])
 
     def table(
         self, columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = ""
