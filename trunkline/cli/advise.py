@@ -82,7 +82,7 @@ def advise(
         html.write_text(advice_page(advice, path.name, names), encoding="utf-8")
     if out.as_json:
         failures = named_failures(failures_of(advice, examples))
-        out.document(plain(advice) | {"failures": failures, "notices": plain(data.notices)})
+        out.document(plain(advice) | {"failures": failures, "notices": plain(out.noticed)})
     else:
         _print(out, advice, names)
     if advice.failed:

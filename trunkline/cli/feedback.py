@@ -30,16 +30,12 @@ def feedback(
     (outcome,) = client.feedback(head, [(item, label)])
     if isinstance(outcome, RowFailure):
         raise Failure(failure_words(outcome))
-    notices = [truncated_notice(1)] if outcome.truncated else []
-    out.notices(notices)
+    out.notices([truncated_notice(1)] if outcome.truncated else [])
     found = client.get_head(head)
-    if out.as_json:
-        said = {"head": head, "label": label, "receipt": outcome, "live": found.live}
-        out.document({**said, "notices": notices})
-    else:
-        before = outcome.previous_label
-        click.echo(f"stored as {outcome.id}" + (f", in place of {before}" if before else ""))
-        click.echo(_consequence(found))
+    said = {"head": head, "label": label, "receipt": outcome, "live": found.live}
+    before = f", in place of {outcome.previous_label}" if outcome.previous_label else ""
+    stored = f"stored as {outcome.id}{before}\n{_consequence(found)}"
+    out.result({**said, "notices": out.noticed}, stored)
 
 
 def _consequence(head: Head) -> str:

@@ -40,14 +40,13 @@ def forget(
     names |= {text_digest(text): text for text in texts}
     if not names:
         raise click.UsageError("Give a DIGEST, a PATH or --text.")
-    notices = notes.notices()
-    out.notices(notices)
+    out.notices(notes.notices())
     if not yes and sys.stdin.isatty():
         click.confirm(f"Forget {len(names)} examples of {head} for good?", abort=True, err=True)
     digests = list(names)
     result = client.forget_examples(head, digests)
     if out.as_json:
-        out.document(plain(result) | {"notices": plain(notices)})
+        out.document(plain(result) | {"notices": plain(out.noticed)})
     else:
         version = "none" if result.version is None else str(result.version)
         click.echo(f"forgot {result.forgotten} examples; the version that answers now: {version}")

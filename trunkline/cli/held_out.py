@@ -9,7 +9,7 @@ from trunkline.cli.naming import digest_of, found_at
 from trunkline.cli.output import Output
 from trunkline.cli.predict import predicted
 from trunkline.cli.reading import Data
-from trunkline.cli.upload_steps import notices_of, upload
+from trunkline.cli.upload_steps import upload
 from trunkline.clients.client import Client
 from trunkline.datasets import FileInput
 from trunkline.labels import normalised
@@ -38,11 +38,8 @@ class Test:
 
 def hold_out(
     client: Client, out: Output, head: str, tested: Data, trained: Data, *, overwrite: bool
-) -> list[Notice]:
-    """Stores the test set, so that reports measure on it, too; what is trained on cannot be.
-
-    Returns what is to be said of the changes that this made.
-    """
+) -> None:
+    """Stores the test set, so that reports measure on it, too; what is trained on cannot be."""
     known = _digests(trained)
     held_out: list[NewExample] = []
     both: list[FileInput] = []
@@ -51,43 +48,38 @@ def hold_out(
             both.append(item)
         else:
             held_out.append(replace(example, held_out=True))
-    notices = []
     if both:
         words = f"{len(both)} of {len(tested.examples)} test examples are trained on"
         if not held_out:
             words += ": there is nothing to measure on"
-        notices.append(Notice("test_trained_on", words, len(both), tuple(map(found_at, both))))
-        out.notices(notices)
-    if not held_out:
-        return notices
-    return notices + notices_of(upload(client, out, head, held_out, overwrite=overwrite), held_out)
+        out.notices([Notice("test_trained_on", words, len(both), tuple(map(found_at, both)))])
+    if held_out:
+        upload(client, out, head, held_out, overwrite=overwrite)
 
 
 def measure(
     client: Client, out: Output, head: str, tested: Data, trained: Data, report: Report
-) -> tuple[Test, list[Notice]]:
+) -> Test:
     """Predicts the test examples that are independent of what the version was trained on."""
     known, seen = _digests(trained), set(report.seen_held_out)
     rows = [(item, label) for item, label in tested.pairs if digest_of(item) not in known]
     copies = [item for item, _ in rows if digest_of(item) in seen]
-    notices = []
     if copies:
         words = (
             f"{counted(len(copies), 'test example')} nearly the same as an example that is trained "
             "on, or of one group with it, and left out"
         )
-        notices.append(Notice("test_near_copies", words, len(copies), tuple(map(found_at, copies))))
-        out.notices(notices)
+        names = tuple(map(found_at, copies))
+        out.notices([Notice("test_near_copies", words, len(copies), names)])
     rows = [(item, label) for item, label in rows if digest_of(item) not in seen]
     right, failed = _predict(client, out, head, rows, report.version)
     done = len(rows) - failed
-    test = Test(
+    return Test(
         len(tested.examples),
         len(tested.examples) - len(rows),
         failed,
         right / done if done else None,
     )
-    return test, notices
 
 
 def _digests(data: Data) -> set[str | None]:

@@ -1,7 +1,7 @@
 """`trunkline label`: what is most worth a label is shown, and labels are taken."""
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,14 +12,13 @@ from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.naming import digest_of, names_of, shown_name
 from trunkline.cli.output import Output, named_failures, short_digest
 from trunkline.cli.reading import check_readable, repeat_notice, repeated_inputs
-from trunkline.cli.upload_steps import failures_of, find_or_create, notices_of, train_head, upload
+from trunkline.cli.upload_steps import failures_of, find_or_create, train_head, upload
 from trunkline.clients.client import Client
 from trunkline.datasets import Columns, FileInput, Notes, read_inputs
 from trunkline.datasets.labels import read_label
 from trunkline.errors import DatasetError
 from trunkline.values.examples import NewExample, Suggestion
 from trunkline.values.inputs import Text
-from trunkline.values.notices import Notice
 from trunkline.values.outcomes import RowFailure
 from trunkline.wording import accuracy
 
@@ -72,30 +71,18 @@ def label(
     inputs = list(read_inputs(path, columns, notes)) if path else []
     if path:
         check_readable(path, inputs)
-    notices = [*notes.notices(), *repeat_notice(inputs, repeated_inputs(inputs))]
-    out.notices(notices)
+    out.notices([*notes.notices(), *repeat_notice(inputs, repeated_inputs(inputs))])
     if path:
-        find_or_create(
-            client,
-            out,
-            head,
-            inputs,
-            backbone=backbone,
-            spec=None,
-            keep_inputs=False,
-            policy=None,
-        )
-    failures, others = _store_new(client, out, head, inputs)
-    notices += others
+        find_or_create(client, out, head, inputs, backbone=backbone)
+    failures = _store_new(client, out, head, inputs)
     found = client.suggest_examples(head, count, strategy or "")
     session = _LabellingSession(client, out, head, _labels(client, head), names_of(inputs))
     session.ask_all(found.suggestions)
     failures += session.failures
     version = None
     if train_after and session.labelled:
-        training = train_head(client, out, head, None, activate=None)
-        version = training.version
-    _conclude(client, out, head, session, found.strategy, version, failures, notices)
+        version = train_head(client, out, head).version
+    _conclude(client, out, head, session, found.strategy, version, failures)
     if failures:
         raise click.exceptions.Exit(1)
 
@@ -245,21 +232,14 @@ class _LabellingSession:
 
 
 def _store_new(
-    client: Client, out: Output, head: str, inputs: Iterable[FileInput]
-) -> tuple[list[tuple[str, RowFailure]], list[Notice]]:
-    """Uploads the inputs that the head does not have, without labels.
-
-    Gives back what failed, and what is to be said of the others.
-    """
-    inputs = list(inputs)
+    client: Client, out: Output, head: str, inputs: Sequence[FileInput]
+) -> list[tuple[str, RowFailure]]:
+    """Uploads the inputs that the head does not have, without labels; returns what failed."""
     if not inputs:
-        return [], []
+        return []
     known = {row.digest for row in client.list_examples(head)}
     new = [NewExample(item) for item in inputs if digest_of(item) not in known]
-    if not new:
-        return [], []
-    uploaded = upload(client, out, head, new)
-    return failures_of(uploaded, new), notices_of(uploaded, new)
+    return failures_of(upload(client, out, head, new), new) if new else []
 
 
 def _labels(client: Client, head: str) -> list[str]:
@@ -279,7 +259,6 @@ def _conclude(
     strategy: str,
     version: int | None,
     failures: Sequence[tuple[str, RowFailure]],
-    notices: Sequence[Notice],
 ) -> None:
     report = client.report(head, version) if version else None
     if out.as_json:
@@ -292,7 +271,7 @@ def _conclude(
                 "failures": named_failures(failures),
                 "version": version,
                 "report": report,
-                "notices": notices,
+                "notices": out.noticed,
             }
         )
         return

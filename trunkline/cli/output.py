@@ -37,9 +37,13 @@ _FIGURE = re.compile(r"-|[-+]?[0-9][0-9.,e+-]*%?")
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """Where a command's results go. With `as_json`, only JSON is on standard output."""
+    """Where a command's results go. With `as_json`, only JSON is on standard output.
+
+    `noticed` are the notices that were printed so far.
+    """
 
     as_json: bool
+    noticed: list[Notice] = dataclasses.field(default_factory=list)
 
     def document(self, value: Any) -> None:
         """Prints the command's one JSON document."""
@@ -134,8 +138,9 @@ class Output:
             self.say(f"failed: {len(failures) - _SHOWN_FAILURES:,} more")
 
     def notices(self, notices: Iterable[Notice]) -> None:
-        """Prints what was left out or changed on standard error, one line a reason."""
+        """Prints what was left out or changed on standard error, one line a reason; notes it."""
         for notice in notices:
+            self.noticed.append(notice)
             named = ", ".join(map(_short, notice.names[:_SHOWN_NAMES]))
             more = notice.count - min(len(notice.names), _SHOWN_NAMES)
             rest = f" and {more:,} more" if named and more else ""

@@ -80,7 +80,7 @@ def _retrained(client: Client, out: Output, head: Head, backbone: str) -> _Retra
     name = HeadName.parse(head.name).short
     try:
         training = train_head(
-            client, out, name, None, activate=True, backbone=backbone, title=f"training {name}"
+            client, out, name, activate=True, backbone=backbone, title=f"training {name}"
         )
         estimate = client.report(name, training.version).estimate
     except TrunklineError as error:

@@ -18,19 +18,11 @@ from trunkline.cli.reading import (
 from trunkline.cli.report import report_facts
 from trunkline.cli.stored import compare_with_stored
 from trunkline.cli.training_options import WHOLE, SpecOptions, policy_option, spec_options
-from trunkline.cli.upload_steps import (
-    failures_of,
-    find_or_create,
-    inactive_notice,
-    notices_of,
-    train_head,
-    upload,
-)
+from trunkline.cli.upload_steps import failures_of, find_or_create, train_head, upload
 from trunkline.clients.client import Client
 from trunkline.datasets import Columns
 from trunkline.errors import NotFound
 from trunkline.values.heads import HeadSpec
-from trunkline.values.notices import Notice
 
 
 @click.command()
@@ -92,8 +84,7 @@ def train(
     `text` (or `path`) and `label` columns. Examples that the server knows are not sent again. What
     is left out or changed is said. Exits 1 if any row failed; the others are trained on.
     """
-    data, test_data, notices = _read(path, test_path, columns)
-    out.notices(notices)
+    data, test_data = _read(out, path, test_path, columns)
     if len(data.labels) < 2 and not _has_examples(client, head):
         check_classes(data)
     if spec.fine_tune == WHOLE:
@@ -112,26 +103,19 @@ def train(
         policy=policy,
     )
     uploaded = upload(client, out, head, data.examples, overwrite=overwrite)
-    others = compare_with_stored(client, head, data, uploaded, prune=prune)
-    out.notices(others)
-    notices += [*notices_of(uploaded, data.examples), *others]
+    out.notices(compare_with_stored(client, head, data, uploaded, prune=prune))
     if test_data:
-        notices += hold_out(client, out, head, test_data, data, overwrite=overwrite)
+        hold_out(client, out, head, test_data, data, overwrite=overwrite)
     training = train_head(client, out, head, spec.on(found.spec), activate=activate)
     report = client.report(head, training.version)
     for warning in report.warnings:
         out.say(warning)
-    test = None
-    if test_data:
-        test, others = measure(client, out, head, test_data, data, report)
-        notices += others
-    if not training.activated:
-        notices.append(inactive_notice(training))
+    test = measure(client, out, head, test_data, data, report) if test_data else None
     if out.as_json:
         document = {"head": found.name, "version": report.version, "report": report}
         failures = named_failures(failures_of(uploaded, data.examples))
         sent = plain(uploaded) | {"failures": failures}
-        out.document(document | {"upload": sent, "test": test, "notices": notices})
+        out.document(document | {"upload": sent, "test": test, "notices": out.noticed})
     else:
         out.facts(report_facts(report) | _measured(test))
     if uploaded.failed or (test and test.failed):
@@ -139,17 +123,19 @@ def train(
 
 
 def _read(
-    path: Path, test_path: Path | None, columns: Columns
-) -> tuple[Data, Data | None, list[Notice]]:
+    out: Output, path: Path, test_path: Path | None, columns: Columns
+) -> tuple[Data, Data | None]:
     """Reads what to train and to test on, and says what is to be told of it."""
     check_columns(columns, path, *([test_path] if test_path else []))
     data = read_data(path, columns)
     if test_path is None:
         check_modality(data)
-        return data, None, list(data.notices)
+        out.notices(data.notices)
+        return data, None
     test_data = read_data(test_path, columns, test=True)
     check_modality(data, test_data)
-    return data, test_data, [*data.notices, *test_data.notices, *unknown_labels(data, test_data)]
+    out.notices([*data.notices, *test_data.notices, *unknown_labels(data, test_data)])
+    return data, test_data
 
 
 def _has_examples(client: Client, head: str) -> bool:

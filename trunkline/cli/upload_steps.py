@@ -23,6 +23,7 @@ from trunkline.values.upload_notices import upload_notices
 from trunkline.wording import size
 
 _SAID_BEFORE = (UploadChange.ROW_REPEATED, UploadChange.ROW_CONTRADICTED)
+"""When the examples were read."""
 
 
 def find_or_create(
@@ -32,9 +33,9 @@ def find_or_create(
     inputs: Iterable[FileInput],
     *,
     backbone: str | None,
-    spec: HeadSpec | None,
-    keep_inputs: bool,
-    policy: str | None,
+    spec: HeadSpec | None = None,
+    keep_inputs: bool = False,
+    policy: str | None = None,
 ) -> Head:
     """Returns the head; makes it on the inputs' backbone if there is none.
 
@@ -86,7 +87,8 @@ def upload(
         f"{size(uploaded.sent_bytes)} sent, {uploaded.failed} failed"
     )
     out.failures(failures_of(uploaded, examples))
-    out.notices(notices_of(uploaded, examples))
+    notices = upload_notices(uploaded, lambda row: found_at(as_input(examples[row].input)))
+    out.notices(notice for notice in notices if notice.reason not in _SAID_BEFORE)
     return uploaded
 
 
@@ -97,22 +99,13 @@ def failures_of(
     return [(found_at(as_input(examples[row.row].input)), row) for row in uploaded.failures]
 
 
-def notices_of(uploaded: Upload, examples: Sequence[NewExample]) -> list[Notice]:
-    """Returns what is to be said of an upload of these examples.
-
-    That some occur again was said when they were read.
-    """
-    notices = upload_notices(uploaded, lambda row: found_at(as_input(examples[row].input)))
-    return [notice for notice in notices if notice.reason not in _SAID_BEFORE]
-
-
 def train_head(
     client: Client,
     out: Output,
     head: str,
-    spec: HeadSpec | None,
+    spec: HeadSpec | None = None,
     *,
-    activate: bool | None,
+    activate: bool | None = None,
     backbone: str | None = None,
     title: str = "training",
 ) -> Training:
@@ -139,14 +132,9 @@ def train_head(
         )
         raise click.exceptions.Exit(1) from None
     if not training.activated:
-        out.notices([inactive_notice(training)])
+        words = f"version {training.version} does not answer: {training.inactive_reason}"
+        out.notices([Notice("version_inactive", words, 1)])
     return training
-
-
-def inactive_notice(training: Training) -> Notice:
-    """Says that the version that answers is still the one before."""
-    words = f"version {training.version} does not answer: {training.inactive_reason}"
-    return Notice("version_inactive", words, 1)
 
 
 def _default_backbone(client: Client, inputs: Iterable[FileInput]) -> str:
