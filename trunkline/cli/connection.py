@@ -29,14 +29,25 @@ class Connection:
     timeout: float
 
 
-def head_argument(function: Command) -> Command:
-    """Gives a command the argument TENANT/HEAD."""
-    return click.argument("head", callback=_read_head, metavar="TENANT/HEAD")(function)
+def name_argument(
+    parameter: str, read: Callable[[str], object], metavar: str
+) -> Callable[[Command], Command]:
+    """Makes an argument that is a name; one that `read` does not take is a mistake of usage."""
+
+    def callback(ctx: click.Context, param: click.Parameter, value: str) -> object:
+        try:
+            return read(value)
+        except InvalidName as error:
+            raise click.BadParameter(str(error), ctx, param) from error
+
+    return click.argument(parameter, callback=callback, metavar=metavar)
 
 
-def tenant_argument(function: Command) -> Command:
-    """Gives a command the argument TENANT."""
-    return click.argument("tenant", callback=_read_tenant, metavar="TENANT")(function)
+head_argument = name_argument("head", lambda text: HeadName.read(text).short, "TENANT/HEAD")
+tenant_argument = name_argument("tenant", lambda text: TenantName.read(text).tenant, "TENANT")
+version_option = click.option(
+    "--version", type=click.IntRange(min=1), help="The version (default: the active one)."
+)
 
 
 def server_options(
@@ -113,20 +124,6 @@ def _answers(address: str) -> str:
         if client.ready():
             return f" (a server answers at {meant})"
     return f" (no server answers at {meant}; `trunkline serve` starts one)"
-
-
-def _read_head(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    try:
-        return HeadName.read(value).short
-    except InvalidName as error:
-        raise click.BadParameter(str(error), ctx, param) from error
-
-
-def _read_tenant(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    try:
-        return TenantName.read(value).tenant
-    except InvalidName as error:
-        raise click.BadParameter(str(error), ctx, param) from error
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from trunkline.cli.connection import client_command, head_argument
+from trunkline.cli.connection import client_command, head_argument, version_option
 from trunkline.cli.output import Failure, Output
 from trunkline.clients.client import Client
 from trunkline.wording import size
@@ -15,9 +15,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.command("export")
 @head_argument
 @click.argument("file", type=_FILE, metavar="[FILE.safetensors]", required=False)
-@click.option(
-    "--version", type=click.IntRange(min=1), help="The version (default: the active one)."
-)
+@version_option
 @click.option("--onnx", type=_FILE, metavar="FILE", help="Write an ONNX graph to this file.")
 @click.option("--card", type=_FILE, metavar="FILE", help="Write the model card to this file.")
 @click.option("--tail", type=_FILE, metavar="FILE", help="Write its tail's weights to this file.")

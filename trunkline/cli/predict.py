@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from trunkline.cli.column_options import check_columns, column_options
-from trunkline.cli.connection import client_command, head_argument
+from trunkline.cli.connection import client_command, head_argument, version_option
 from trunkline.cli.naming import input_name, shown_name
 from trunkline.cli.output import Output, failure_words, one_line
 from trunkline.clients.client import Client
@@ -27,9 +27,7 @@ from trunkline.values.outcomes import Prediction, RowFailure
     metavar="K",
     help="How many classes to give scores for (default: all).",
 )
-@click.option(
-    "--version", type=click.IntRange(min=1), help="The version (default: the active one)."
-)
+@version_option
 @click.option(
     "--level",
     type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),

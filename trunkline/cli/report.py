@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from trunkline.cli.column_options import check_columns, column_options
-from trunkline.cli.connection import client_command, head_argument
+from trunkline.cli.connection import client_command, head_argument, version_option
 from trunkline.cli.head_facts import live_facts, spec_words
 from trunkline.cli.naming import names_in
 from trunkline.cli.output import Output, plain
@@ -22,9 +22,7 @@ from trunkline.wording import accuracy
 @click.command()
 @head_argument
 @click.argument("number", metavar="[VERSION]", required=False, type=click.IntRange(min=1))
-@click.option(
-    "--version", type=click.IntRange(min=1), help="The version (default: the active one)."
-)
+@version_option
 @click.option(
     "--html",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import click
 
-from trunkline.cli.connection import client_command
+from trunkline.cli.connection import client_command, name_argument
 from trunkline.cli.output import Output, described
 from trunkline.cli.upload_steps import train_head
 from trunkline.clients.client import Client
 from trunkline.errors import FailedPrecondition, TrunklineError
-from trunkline.resources import HeadName, InvalidName, TenantName
+from trunkline.resources import HeadName, TenantName
 from trunkline.values.heads import Head
 from trunkline.values.reports import Estimate
 from trunkline.wording import accuracy
@@ -27,16 +27,13 @@ class _Retrained:
     error: TrunklineError | None = None
 
 
-def _read_owner(ctx: click.Context, param: click.Parameter, value: str) -> TenantName | HeadName:
-    whole_tenant = "/" not in value or (value.startswith("tenants/") and value.count("/") == 1)
-    try:
-        return TenantName.read(value) if whole_tenant else HeadName.read(value)
-    except InvalidName as error:
-        raise click.BadParameter(str(error), ctx, param) from error
+def _read_owner(text: str) -> TenantName | HeadName:
+    whole_tenant = "/" not in text or (text.startswith("tenants/") and text.count("/") == 1)
+    return TenantName.read(text) if whole_tenant else HeadName.read(text)
 
 
 @click.command()
-@click.argument("owner", metavar="TENANT[/HEAD]", callback=_read_owner)
+@name_argument("owner", _read_owner, "TENANT[/HEAD]")
 @click.option("--backbone", metavar="NAME", help="A loaded backbone (default: the head's own).")
 @client_command
 def retrain(

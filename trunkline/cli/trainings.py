@@ -4,23 +4,19 @@ from datetime import timedelta
 
 import click
 
-from trunkline.cli.connection import client_command
+from trunkline.cli.connection import client_command, name_argument
 from trunkline.cli.output import Failure, Output
 from trunkline.clients.client import Client
-from trunkline.resources import HeadName, InvalidName, TrainingName
+from trunkline.resources import HeadName, TrainingName
 from trunkline.values.outcomes import Training, TuningProgress
 
 
-def _read_name(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    try:
-        if "/trainings/" in value:
-            return str(TrainingName.parse(value))
-        return HeadName.read(value).short
-    except InvalidName as error:
-        raise click.BadParameter(str(error), ctx, param) from error
+def _read_name(text: str) -> str:
+    whole = "/trainings/" in text
+    return str(TrainingName.parse(text)) if whole else HeadName.read(text).short
 
 
-_NAME = click.argument("name", callback=_read_name, metavar="TENANT/HEAD|NAME")
+_NAME = name_argument("name", _read_name, "TENANT/HEAD|NAME")
 
 
 @click.group()
