@@ -7,34 +7,11 @@ from typing import TypeVar
 
 from trunkline.errors import DataLoss
 from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2, prediction_pb2
-from trunkline.values.outcomes import (
-    Backbone,
-    Embedding,
-    Prediction,
-    Receipt,
-    RowFailure,
-    Training,
-    UploadChange,
-)
+from trunkline.values.outcomes import Embedding, Prediction, Receipt, RowFailure, UploadChange
 from trunkline.wire.reading import member, read
 from trunkline.wire.tensors import unpack
 
 T = TypeVar("T")
-
-
-def backbone(message: extraction_pb2.Backbone) -> Backbone:
-    """Reads a backbone."""
-    return read(Backbone, message)
-
-
-def training(message: heads_pb2.Training) -> Training:
-    """Reads a training. Raises `DataLoss` for a state that this client does not know."""
-    return read(Training, message)
-
-
-def failure(message: common_pb2.RowError) -> RowFailure:
-    """Reads why a row failed."""
-    return read(RowFailure, message)
 
 
 def predictions(reply: prediction_pb2.PredictResponse, count: int) -> list[Prediction | RowFailure]:
@@ -143,7 +120,8 @@ def _novelty(group: prediction_pb2.HeadPredictions) -> Sequence[float | None]:
 def _in_order(
     found: dict[int, T], errors: Iterable[common_pb2.RowError], count: int
 ) -> list[T | RowFailure]:
-    outcomes: dict[int, T | RowFailure] = {**found, **{row.row: failure(row) for row in errors}}
+    failed = {row.row: read(RowFailure, row) for row in errors}
+    outcomes: dict[int, T | RowFailure] = {**found, **failed}
     if missing := [row for row in range(count) if row not in outcomes]:
         raise DataLoss(f"the reply has {count - len(missing)} of {count} rows")
     return [outcomes[row] for row in range(count)]

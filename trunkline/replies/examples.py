@@ -1,10 +1,8 @@
-"""Examples, suggestions and feedback, as they come over the wire."""
+"""Examples and suggestions, as they come over the wire."""
 
-from trunkline import replies
 from trunkline.v1 import common_pb2, heads_pb2
-from trunkline.values.examples import Example, FeedbackRecord, Suggestion, Suggestions
+from trunkline.values.examples import Example, Suggestion, Suggestions
 from trunkline.values.inputs import Image, Input, Pixels, Text, Vector
-from trunkline.values.outcomes import Forgotten
 from trunkline.wire.reading import read
 from trunkline.wire.tensors import unpack
 
@@ -21,16 +19,6 @@ def suggestions(message: heads_pb2.SuggestExamplesResponse) -> Suggestions:
         for row in message.suggestions
     )
     return Suggestions(found, message.strategy)
-
-
-def feedback(message: heads_pb2.FeedbackRecord) -> FeedbackRecord:
-    """Reads a stored feedback."""
-    return read(FeedbackRecord, message)
-
-
-def forgotten(message: heads_pb2.ForgetExamplesResponse) -> Forgotten:
-    """Reads what became of a call to forget examples."""
-    return read(Forgotten, message, failures=tuple(map(replies.failure, message.errors)))
 
 
 def _input(message: common_pb2.Input) -> Input | None:

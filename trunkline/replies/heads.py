@@ -1,16 +1,7 @@
-"""Heads, their specs, versions and live copies, as they come over the wire."""
+"""Heads, their specs and versions, as they come over the wire."""
 
 from trunkline.v1 import heads_pb2
-from trunkline.values.heads import (
-    Dropped,
-    Export,
-    FineTune,
-    Head,
-    HeadSpec,
-    Policy,
-    Promoted,
-    Version,
-)
+from trunkline.values.heads import FineTune, Head, HeadSpec, Policy, Version
 from trunkline.wire.reading import member, read
 
 
@@ -39,18 +30,3 @@ def head(message: heads_pb2.Head) -> Head:
 def version(message: heads_pb2.HeadVersion) -> Version:
     """Reads a version."""
     return read(Version, message, spec=spec(message.spec))
-
-
-def export(message: heads_pb2.ExportHeadResponse) -> Export:
-    """Reads an exported version."""
-    return read(Export, message, version=version(message.version))
-
-
-def promoted(message: heads_pb2.PromoteLiveCopyResponse) -> Promoted:
-    """Reads what became of a live copy that was promoted."""
-    return Promoted(head(message.head), version(message.version))
-
-
-def dropped(message: heads_pb2.DropLiveCopyResponse) -> Dropped:
-    """Reads what became of a live copy that was dropped."""
-    return Dropped(head(message.head), message.quarantined)

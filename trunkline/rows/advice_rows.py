@@ -1,9 +1,9 @@
 """Labelled inputs that advice is asked about, as messages; and the advice read with their rows."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from trunkline import errors, replies
+from trunkline import errors
 from trunkline.replies.advice import advice as read_advice
 from trunkline.rows.chunking import MAX_MESSAGE_BYTES, MAX_MESSAGE_ROWS, split
 from trunkline.rows.outcomes import Row, load
@@ -15,6 +15,7 @@ from trunkline.values.outcomes import RowFailure, UploadProgress
 from trunkline.values.sequences import check_label, examples_in
 from trunkline.values.unreadable import Unreadable
 from trunkline.wire.building import build
+from trunkline.wire.reading import read
 
 Labelled = NewExample | tuple[InputLike, str]
 """An input and its label; as a `NewExample` also its group. Weights play no part."""
@@ -82,7 +83,7 @@ class AdviceRows:
     def advice(self, reply: advice_pb2.AdviseResponse) -> Advice:
         """Reads the advice; rows that failed, here or there, are named by their place."""
         sent = [item for part in self.parts for item in part]
-        failures = [replace(replies.failure(row), row=sent[row.row].index) for row in reply.errors]
+        failures = [read(RowFailure, row, row=sent[row.row].index) for row in reply.errors]
         failures = sorted([*self._refused, *failures], key=lambda failure: failure.row)
         return read_advice(reply.advice, failures, reply.failed + len(self._refused))
 

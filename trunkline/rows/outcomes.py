@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from trunkline import errors, replies
+from trunkline import errors
 from trunkline.rows.chunking import (
     MAX_ASKED,
     MAX_INPUT_BYTES,
@@ -15,6 +15,7 @@ from trunkline.rows.chunking import (
 from trunkline.v1 import common_pb2
 from trunkline.values.inputs import Input, InputLike, as_input
 from trunkline.values.outcomes import Changes, RowFailure
+from trunkline.wire.reading import read
 
 T = TypeVar("T")
 
@@ -93,7 +94,7 @@ def asked(items: Iterable[T]) -> Iterator[tuple[int, list[T]]]:
 
 def failures(rows: Iterable[common_pb2.RowError], first: int) -> tuple[RowFailure, ...]:
     """Reads why rows failed of a request that begins with the row `first`."""
-    return tuple(replace(replies.failure(row), row=first + row.row) for row in rows)
+    return tuple(read(RowFailure, row, row=first + row.row) for row in rows)
 
 
 def changed(total: Changes, now: Changes) -> Changes:

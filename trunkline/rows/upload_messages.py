@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from trunkline import replies
 from trunkline.labels import normalised
 from trunkline.rows.chunking import (
     MAX_ASKED,
@@ -22,6 +21,7 @@ from trunkline.values.inputs import Digest, as_input, reads_file
 from trunkline.values.outcomes import RowFailure
 from trunkline.values.sequences import examples_in
 from trunkline.wire.building import build
+from trunkline.wire.reading import read
 
 
 def parts_of(
@@ -87,7 +87,7 @@ class Stream:
             if error.code == "NOT_FOUND" and item.known and not isinstance(item.input, Digest):
                 again.append(item)
             else:
-                failures.append(replace(replies.failure(error), row=item.index))
+                failures.append(read(RowFailure, error, row=item.index))
         truncated = [order[row].index for row in reply.truncated]
         self._tally.answered(reply, self.done, failures, truncated, len(again))
         return again

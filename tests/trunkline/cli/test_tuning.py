@@ -7,9 +7,9 @@ from tests.trunkline.recorded_heads import tuning
 from tests.trunkline.recording import Recorder
 from tests.trunkline.steps import Run
 from trunkline.cli.trainings import phase_words
-from trunkline.replies import training as read_training
 from trunkline.v1 import heads_pb2
 from trunkline.values.outcomes import Training
+from trunkline.wire.reading import read
 
 HEAD = "tenants/acme/heads/mood"
 
@@ -175,15 +175,15 @@ def test_options_without_sense_are_usage_errors(
 
 def test_progress_shows_fold_epoch_loss_accuracy_and_what_is_left() -> None:
     message = heads_pb2.Training(state=heads_pb2.TRAINING_STATE_RUNNING, phase="fine-tuning")
-    assert phase_words(read_training(message)) == "fine-tuning"
+    assert phase_words(read(Training, message)) == "fine-tuning"
     message.tuning.CopyFrom(tuning())
     words = "fold 2/5, epoch 3/12, loss 0.500, accuracy 87.5%, 0:01:34 left"
-    assert phase_words(read_training(message)) == words
+    assert phase_words(read(Training, message)) == words
     message.tuning.CopyFrom(tuning(fold=0, validation_loss=None, validation_accuracy=None))
     words = "all examples, epoch 3/12, loss 0.500, 0:01:34 left"
-    assert phase_words(read_training(message)) == words
+    assert phase_words(read(Training, message)) == words
     message.tuning.CopyFrom(tuning(views="flips"))
-    assert phase_words(read_training(message)).startswith("fold 2/5, flips, epoch 3/12")
+    assert phase_words(read(Training, message)).startswith("fold 2/5, flips, epoch 3/12")
 
 
 def test_ctrl_c_leaves_the_training_running_and_says_what_can_be_done(

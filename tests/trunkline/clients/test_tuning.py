@@ -8,8 +8,8 @@ from tests.trunkline.recorded_heads import tuning
 from tests.trunkline.recording import FINGERPRINT, Recorder, Server
 from tests.trunkline.steps import TEXTS, trained
 from trunkline import AsyncClient, Client, FineTune, HeadSpec, Training
-from trunkline.replies import training as read_training
 from trunkline.v1 import heads_pb2
+from trunkline.wire.reading import read
 
 GRADUAL = HeadSpec(fine_tune=FineTune("gradual", 5, learning_rate=0.001, rate_decay=0.5, views=4))
 HEAD = "tenants/acme/heads/mood"
@@ -58,7 +58,7 @@ def test_a_training_reports_how_far_fine_tuning_is(client: Client) -> None:
 def test_epochs_on_all_examples_have_no_fold_and_no_validation() -> None:
     message = heads_pb2.Training(state=heads_pb2.TRAINING_STATE_RUNNING)
     message.tuning.CopyFrom(tuning(fold=0, validation_loss=None, validation_accuracy=None))
-    now = read_training(message).tuning
+    now = read(Training, message).tuning
     assert now is not None
     assert (now.fold, now.validation_loss, now.validation_accuracy) == (None, None, None)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -11,20 +12,21 @@ from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tests.trunkline import sample_reports
-from trunkline import DataLoss, HeadSpec, Novelty, replies
+from trunkline import Backbone, DataLoss, FeedbackRecord, HeadSpec, Novelty, Training
 from trunkline.replies import examples, heads
 from trunkline.replies.advice import advice as read_advice
 from trunkline.replies.reports import report as read_report
 from trunkline.v1 import advice_pb2, common_pb2, extraction_pb2, heads_pb2
 from trunkline.values.outcomes import RowFailure
+from trunkline.wire.reading import read
 
 READERS: list[tuple[type[Message], Callable[[Any], Any]]] = [
-    (extraction_pb2.Backbone, replies.backbone),
-    (heads_pb2.Training, replies.training),
+    (extraction_pb2.Backbone, partial(read, Backbone)),
+    (heads_pb2.Training, partial(read, Training)),
     (heads_pb2.Head, heads.head),
     (heads_pb2.HeadVersion, heads.version),
     (heads_pb2.Example, examples.example),
-    (heads_pb2.FeedbackRecord, examples.feedback),
+    (heads_pb2.FeedbackRecord, partial(read, FeedbackRecord)),
     (heads_pb2.HeadReport, read_report),
     (
         advice_pb2.Advice,
@@ -89,4 +91,4 @@ def test_a_zero_that_was_sent_is_no_missing_number() -> None:
 @pytest.mark.parametrize("number", [0, 77])
 def test_a_number_that_this_client_does_not_know_is_lost_data(number: Any) -> None:
     with pytest.raises(DataLoss, match=f"unknown training state: {number}"):
-        replies.training(heads_pb2.Training(state=number))
+        read(Training, heads_pb2.Training(state=number))

@@ -12,6 +12,7 @@ from trunkline.values.outcomes import Backbone, Embedding, RowFailure
 from trunkline.values.sequences import inputs_in
 from trunkline.wire.building import build
 from trunkline.wire.names import tenant_name
+from trunkline.wire.reading import read
 
 # The first time a backbone is loaded it may have to be fetched and exported.
 _LOADING_SECONDS = 600.0
@@ -24,7 +25,7 @@ class AsyncBackbones(AsyncTransport):
         """Lists the backbones that are loaded."""
         request = extraction_pb2.ListBackbonesRequest()
         reply = await self._call(self._extraction.ListBackbones, request, timeout)
-        return [replies.backbone(row) for row in reply.backbones]
+        return [read(Backbone, row) for row in reply.backbones]
 
     async def load_backbone(self, name: str, *, timeout: float | None = None) -> Backbone:
         """Loads a backbone and warms it up. Only from the server's own machine.
@@ -36,7 +37,7 @@ class AsyncBackbones(AsyncTransport):
         reply = await self._call(
             self._admin.LoadBackbone, request, timeout, at_least=_LOADING_SECONDS
         )
-        return replies.backbone(reply.backbone)
+        return read(Backbone, reply.backbone)
 
     async def unload_backbone(self, name: str, *, timeout: float | None = None) -> list[Backbone]:
         """Gives a backbone's memory back, after what is under way. Returns what is still loaded.
@@ -45,7 +46,7 @@ class AsyncBackbones(AsyncTransport):
         """
         request = build(admin_pb2.UnloadBackboneRequest, name=name)
         reply = await self._call(self._admin.UnloadBackbone, request, timeout, idempotent=False)
-        return [replies.backbone(row) for row in reply.backbones]
+        return [read(Backbone, row) for row in reply.backbones]
 
     async def embed(
         self,

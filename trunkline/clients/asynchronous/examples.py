@@ -13,6 +13,7 @@ from trunkline.values.outcomes import Changes, Forgotten
 from trunkline.values.sequences import strings_in
 from trunkline.wire.building import build
 from trunkline.wire.names import head_name
+from trunkline.wire.reading import read
 
 
 class AsyncExamples(AsyncTransport):
@@ -80,10 +81,10 @@ class AsyncExamples(AsyncTransport):
                 heads_pb2.ForgetExamplesRequest, head=str(head_name(head)), digests=part
             )
             reply = await self._call(self._heads.ForgetExamples, request, timeout, idempotent=False)
-            now = replies.forgotten(reply)
+            now = read(Forgotten, reply, failures=failures(reply.errors, first))
             total = Forgotten(
                 forgotten=total.forgotten + now.forgotten,
-                failures=total.failures + failures(reply.errors, first),
+                failures=total.failures + now.failures,
                 deleted_versions=total.deleted_versions + now.deleted_versions,
                 version=now.version,
                 held_by=tuple(sorted({*total.held_by, *now.held_by})),

@@ -86,10 +86,10 @@ class AsyncHeads(AsyncTransport):
         """Makes a version of the live copy and activates it, whatever the policy."""
         request = build(heads_pb2.PromoteLiveCopyRequest, head=str(head_name(head)))
         reply = await self._call(self._heads.PromoteLiveCopy, request, timeout, idempotent=False)
-        return replies.promoted(reply)
+        return Promoted(replies.head(reply.head), replies.version(reply.version))
 
     async def drop_live_copy(self, head: str, *, timeout: float | None = None) -> Dropped:
         """Drops the live copy; the feedback behind it is quarantined."""
         request = build(heads_pb2.DropLiveCopyRequest, head=str(head_name(head)))
         reply = await self._call(self._heads.DropLiveCopy, request, timeout, idempotent=False)
-        return replies.dropped(reply)
+        return Dropped(replies.head(reply.head), reply.quarantined)

@@ -7,7 +7,6 @@ from trunkline import replies
 from trunkline.clients.async_waiting import held, next_part
 from trunkline.clients.asynchronous.transport import AsyncTransport
 from trunkline.clients.specs import state_number
-from trunkline.replies import examples as example_replies
 from trunkline.rows.chunking import MAX_MESSAGE_ROWS
 from trunkline.rows.outcomes import Outcomes, asked, changed, failures
 from trunkline.v1 import heads_pb2, prediction_pb2
@@ -17,6 +16,7 @@ from trunkline.values.outcomes import Changes, Prediction, Receipt, RowFailure
 from trunkline.values.sequences import check_label, inputs_in, pairs_in, strings_in
 from trunkline.wire.building import build
 from trunkline.wire.names import head_name
+from trunkline.wire.reading import read
 
 
 class AsyncPrediction(AsyncTransport):
@@ -100,7 +100,7 @@ class AsyncPrediction(AsyncTransport):
         )
         async for page in self._pages(self._heads.ListFeedback, request, timeout):
             for row in page.feedback:
-                yield example_replies.feedback(row)
+                yield read(FeedbackRecord, row)
 
     async def release_feedback(
         self, head: str, ids: Iterable[str] | None, *, timeout: float | None = None

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from trunkline import errors, replies
+from trunkline import errors
 from trunkline.clients.async_waiting import sleep
 from trunkline.clients.asynchronous.heads import AsyncHeads
 from trunkline.clients.specs import spec_message
@@ -13,6 +13,7 @@ from trunkline.values.heads import HeadSpec
 from trunkline.values.outcomes import Training, TrainingState
 from trunkline.wire.building import build
 from trunkline.wire.names import head_name
+from trunkline.wire.reading import read
 
 
 class AsyncTrainings(AsyncHeads):
@@ -51,7 +52,7 @@ class AsyncTrainings(AsyncHeads):
 
         def seen(reply: heads_pb2.TrainHeadResponse) -> None:
             nonlocal latest
-            latest = replies.training(reply.training)
+            latest = read(Training, reply.training)
             retries.reset()
             if on_progress:
                 on_progress(latest)
@@ -79,13 +80,13 @@ class AsyncTrainings(AsyncHeads):
         """Returns a training by its full name."""
         request = build(heads_pb2.GetTrainingRequest, name=name)
         reply = await self._call(self._heads.GetTraining, request, timeout)
-        return replies.training(reply.training)
+        return read(Training, reply.training)
 
     async def cancel_training(self, name: str, *, timeout: float | None = None) -> Training:
         """Cancels a training by its full name; one that has ended stays as it is."""
         request = build(heads_pb2.CancelTrainingRequest, name=name)
         reply = await self._call(self._heads.CancelTraining, request, timeout)
-        return replies.training(reply.training)
+        return read(Training, reply.training)
 
 
 def _succeeded(training: Training) -> Training:

@@ -11,6 +11,7 @@ from trunkline.values.reports import Report
 from trunkline.values.sequences import file_bytes, strings_in
 from trunkline.wire.building import build
 from trunkline.wire.names import head_name, version_name
+from trunkline.wire.reading import read
 from trunkline.wire.weights import metadata
 
 
@@ -65,7 +66,8 @@ class AsyncVersions(AsyncBackbones):
         request = build(
             heads_pb2.ExportHeadRequest, name=str(head_name(head)), version=version or 0, onnx=onnx
         )
-        return replies.export(await self._call(self._heads.ExportHead, request, timeout))
+        reply = await self._call(self._heads.ExportHead, request, timeout)
+        return read(Export, reply, version=replies.version(reply.version))
 
     async def get_version(
         self, head: str, version: int | None = None, *, timeout: float | None = None

@@ -13,6 +13,7 @@ from trunkline.values.outcomes import Backbone, Embedding, RowFailure
 from trunkline.values.sequences import inputs_in
 from trunkline.wire.building import build
 from trunkline.wire.names import tenant_name
+from trunkline.wire.reading import read
 
 # The first time a backbone is loaded it may have to be fetched and exported.
 _LOADING_SECONDS = 600.0
@@ -25,7 +26,7 @@ class BlockingBackbones(BlockingTransport):
         """Lists the backbones that are loaded."""
         request = extraction_pb2.ListBackbonesRequest()
         reply = self._call(self._extraction.ListBackbones, request, timeout)
-        return [replies.backbone(row) for row in reply.backbones]
+        return [read(Backbone, row) for row in reply.backbones]
 
     def load_backbone(self, name: str, *, timeout: float | None = None) -> Backbone:
         """Loads a backbone and warms it up. Only from the server's own machine.
@@ -35,7 +36,7 @@ class BlockingBackbones(BlockingTransport):
         """
         request = build(admin_pb2.LoadBackboneRequest, name=name)
         reply = self._call(self._admin.LoadBackbone, request, timeout, at_least=_LOADING_SECONDS)
-        return replies.backbone(reply.backbone)
+        return read(Backbone, reply.backbone)
 
     def unload_backbone(self, name: str, *, timeout: float | None = None) -> list[Backbone]:
         """Gives a backbone's memory back, after what is under way. Returns what is still loaded.
@@ -44,7 +45,7 @@ class BlockingBackbones(BlockingTransport):
         """
         request = build(admin_pb2.UnloadBackboneRequest, name=name)
         reply = self._call(self._admin.UnloadBackbone, request, timeout, idempotent=False)
-        return [replies.backbone(row) for row in reply.backbones]
+        return [read(Backbone, row) for row in reply.backbones]
 
     def embed(
         self,

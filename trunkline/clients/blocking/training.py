@@ -4,7 +4,7 @@
 import time
 from collections.abc import Callable
 
-from trunkline import errors, replies
+from trunkline import errors
 from trunkline.clients.blocking.heads import BlockingHeads
 from trunkline.clients.specs import spec_message
 from trunkline.clients.waiting import sleep
@@ -14,6 +14,7 @@ from trunkline.values.heads import HeadSpec
 from trunkline.values.outcomes import Training, TrainingState
 from trunkline.wire.building import build
 from trunkline.wire.names import head_name
+from trunkline.wire.reading import read
 
 
 class BlockingTrainings(BlockingHeads):
@@ -52,7 +53,7 @@ class BlockingTrainings(BlockingHeads):
 
         def seen(reply: heads_pb2.TrainHeadResponse) -> None:
             nonlocal latest
-            latest = replies.training(reply.training)
+            latest = read(Training, reply.training)
             retries.reset()
             if on_progress:
                 on_progress(latest)
@@ -80,13 +81,13 @@ class BlockingTrainings(BlockingHeads):
         """Returns a training by its full name."""
         request = build(heads_pb2.GetTrainingRequest, name=name)
         reply = self._call(self._heads.GetTraining, request, timeout)
-        return replies.training(reply.training)
+        return read(Training, reply.training)
 
     def cancel_training(self, name: str, *, timeout: float | None = None) -> Training:
         """Cancels a training by its full name; one that has ended stays as it is."""
         request = build(heads_pb2.CancelTrainingRequest, name=name)
         reply = self._call(self._heads.CancelTraining, request, timeout)
-        return replies.training(reply.training)
+        return read(Training, reply.training)
 
 
 def _succeeded(training: Training) -> Training:

@@ -12,6 +12,7 @@ from trunkline.values.reports import Report
 from trunkline.values.sequences import file_bytes, strings_in
 from trunkline.wire.building import build
 from trunkline.wire.names import head_name, version_name
+from trunkline.wire.reading import read
 from trunkline.wire.weights import metadata
 
 
@@ -66,7 +67,8 @@ class BlockingVersions(BlockingBackbones):
         request = build(
             heads_pb2.ExportHeadRequest, name=str(head_name(head)), version=version or 0, onnx=onnx
         )
-        return replies.export(self._call(self._heads.ExportHead, request, timeout))
+        reply = self._call(self._heads.ExportHead, request, timeout)
+        return read(Export, reply, version=replies.version(reply.version))
 
     def get_version(
         self, head: str, version: int | None = None, *, timeout: float | None = None
