@@ -40,18 +40,17 @@ def export_head(
     number = export.version.version
     if tail and export.tail is None:
         raise Failure(f"version {number} of {head} has no tail: it runs on the frozen backbone")
-    contents = (
-        (file, export.safetensors),
-        (onnx, export.onnx or b""),
-        (card, export.model_card.encode()),
-        (tail, export.tail or b""),
-    )
-    written = [(path, content) for path, content in contents if path]
+    files = {
+        "file": (file, export.safetensors),
+        "onnx": (onnx, export.onnx or b""),
+        "card": (card, export.model_card.encode()),
+        "tail": (tail, export.tail or b""),
+    }
+    written = [(path, content) for path, content in files.values() if path]
     for path, content in written:
         path.write_bytes(content)
     if out.as_json:
-        files = {"file": file, "onnx": onnx, "card": card, "tail": tail}
-        named = {name: str(path) if path else None for name, path in files.items()}
+        named = {name: str(path) if path else None for name, (path, _) in files.items()}
         out.document(named | {"version": export.version})
         return
     for path, content in written:

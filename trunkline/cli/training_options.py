@@ -52,22 +52,22 @@ class SpecOptions:
 
     def on(self, base: HeadSpec) -> HeadSpec | None:
         """Returns the spec that the options make of `base`; None if none was given."""
-        given = {name: value for name, value in vars(self).items() if value is not None}
-        if not given:
+        if not _given(**vars(self)):
             return None
-        chosen: dict[str, Any] = {
-            name: given[name]
-            for name in ("family", "seed", "l2", "front", "average_views")
-            if name in given
-        }
+        chosen = _given(
+            family=self.family,
+            seed=self.seed,
+            l2=self.l2,
+            front=self.front,
+            average_views=self.average_views,
+        )
         if self.class_weight is not None:
             weight = None if self.class_weight == "none" else self.class_weight
             chosen |= {"class_weight": weight, "class_weights": {}}
-        augment = {name: given[name] for name in ("views", "noise") if name in given}
         return replace(
             base,
             **chosen,
-            augment=replace(base.augment, **augment),
+            augment=replace(base.augment, **_given(views=self.views, noise=self.noise)),
             novelty=self._novelty(base.novelty),
             fine_tune=self._fine_tune(base.fine_tune),
         )
@@ -75,22 +75,13 @@ class SpecOptions:
     def _novelty(self, base: Novelty | None) -> Novelty | None:
         if self.novelty == 0:
             return None
-        if self.novelty is None and self.abstain is None:
-            return base
-        found = base or Novelty()
-        return Novelty(
-            false_alarm_rate=found.false_alarm_rate if self.novelty is None else self.novelty,
-            abstain=found.abstain if self.abstain is None else self.abstain,
-        )
+        given = _given(false_alarm_rate=self.novelty, abstain=self.abstain)
+        return replace(base or Novelty(), **given) if given else base
 
     def _fine_tune(self, base: FineTune | None) -> FineTune | None:
-        named = {
-            "max_epochs": self.epochs,
-            "learning_rate": self.learning_rate,
-            "rate_decay": self.rate_decay,
-        }
-        given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
-        given |= self._views(base)
+        given = self._views(base) | _given(
+            max_epochs=self.epochs, learning_rate=self.learning_rate, rate_decay=self.rate_decay
+        )
         strategy = self.fine_tune or (base.strategy if base else _NO_TUNING)
         if strategy != _NO_TUNING:
             return replace(base or FineTune(strategy), strategy=strategy, **given)
@@ -110,10 +101,15 @@ class SpecOptions:
                 )
             return {"views": None, "flips": False}
         if self.flips is None:
-            return {} if self.tune_views is None else {"views": self.tune_views}
+            return _given(views=self.tune_views)
         had = base.views if base and base.flips == self.flips else None
         views = self.tune_views if self.tune_views is not None else had or FLIPS
         return {"views": views, "flips": self.flips}
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """Returns the options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 if TYPE_CHECKING:
@@ -245,11 +241,9 @@ def spec_options(function: Command) -> Command:
     return command
 
 
-def policy_option(function: Command) -> Command:
-    """Gives a command `--policy`."""
-    return click.option(
-        "--policy",
-        type=click.Choice([str(policy) for policy in Policy]),
-        help="What feedback does: serve at once (immediate), when it is shown to be better (gated, "
-        "the default of a new head), or when you say so (manual).",
-    )(function)
+policy_option = click.option(
+    "--policy",
+    type=click.Choice([str(policy) for policy in Policy]),
+    help="What feedback does: serve at once (immediate), when it is shown to be better (gated, "
+    "the default of a new head), or when you say so (manual).",
+)
