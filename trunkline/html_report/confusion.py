@@ -1,9 +1,8 @@
 """The confusion matrix as a heat map, and which classes are confused most often."""
 
 import math
-from collections.abc import Sequence
 
-from trunkline.html_report.markup import Markup, tag
+from trunkline.html_report.markup import Markup, Value, tag
 from trunkline.html_report.svg import drawing, label, shortened
 from trunkline.values.reports import Evaluation
 
@@ -37,8 +36,25 @@ def heat_map(evaluation: Evaluation, title: str) -> Markup:
         _words(evaluation),
         tag(
             "g",
-            *_rows(labels, left, top, size, font),
-            *_columns(labels, left, top, size, font, tilt),
+            *(
+                _name(
+                    name,
+                    x=left - 8,
+                    y=top + (number + 0.5) * size + font / 3,
+                    text_anchor="end",
+                    font_size=font,
+                )
+                for number, name in enumerate(labels)
+            ),
+            *(
+                _name(
+                    name,
+                    font_size=font,
+                    transform=f"translate({left + (number + 0.5) * size + font / 4:.1f} "
+                    f"{top - 8:.1f}) rotate({-tilt})",
+                )
+                for number, name in enumerate(labels)
+            ),
         ),
         tag("g", *cells, class_="cells"),
         label(left + side / 2, 14, "predicted", "middle", "axis-title"),
@@ -103,35 +119,9 @@ def _shade(share: float) -> float:
     return 0.14 + 0.82 * math.pow(share, 0.7)
 
 
-def _rows(labels: Sequence[str], left: float, top: float, size: float, font: float) -> list[Markup]:
-    return [
-        tag(
-            "text",
-            shortened(name, 18),
-            tag("title", name),
-            x=left - 8,
-            y=top + (number + 0.5) * size + font / 3,
-            text_anchor="end",
-            font_size=font,
-        )
-        for number, name in enumerate(labels)
-    ]
-
-
-def _columns(
-    labels: Sequence[str], left: float, top: float, size: float, font: float, tilt: int
-) -> list[Markup]:
-    return [
-        tag(
-            "text",
-            shortened(name, 18),
-            tag("title", name),
-            font_size=font,
-            transform=f"translate({left + (number + 0.5) * size + font / 4:.1f} {top - 8:.1f}) "
-            f"rotate({-tilt})",
-        )
-        for number, name in enumerate(labels)
-    ]
+def _name(name: str, **place: Value) -> Markup:
+    """Writes a class beside its row or column; its whole name shows when somebody points at it."""
+    return tag("text", shortened(name, 18), tag("title", name), **place)
 
 
 def _words(evaluation: Evaluation) -> str:

@@ -4,10 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from trunkline.html_report.markup import Markup, join, tag
 from trunkline.html_report.svg import shortened
-from trunkline.values.reports import ClassReport, Evaluation, NearDuplicates, Report
+from trunkline.values.reports import ClassReport, Estimate, Evaluation, NearDuplicates, Report
 from trunkline.wording import NONE, percent
 
 Cell = str | int | float | None
+
+QUALITY = ("accuracy", "lower end, 95 %", "upper end, 95 %", "log-loss")
 
 
 def table(
@@ -70,18 +72,25 @@ def beside(estimated: Evaluation, test: Evaluation | None) -> Markup:
     if test:
         columns.append("test set")
         evaluations.append(test)
-    rows: list[list[Cell | Markup]] = [
-        ["accuracy", *(percent(row.estimate.accuracy) for row in evaluations)],
-        ["lower end, 95 %", *(percent(row.estimate.accuracy_low) for row in evaluations)],
-        ["upper end, 95 %", *(percent(row.estimate.accuracy_high) for row in evaluations)],
-        ["log-loss", *(f"{row.estimate.log_loss:.4f}" for row in evaluations)],
-        [
-            "expected calibration error",
-            *(f"{row.expected_calibration_error:.4f}" for row in evaluations),
-        ],
-        ["examples", *(f"{sum(map(sum, row.confusion)):,}" for row in evaluations)],
-    ]
+    names = (*QUALITY, "expected calibration error", "examples")
+    figures = (
+        (
+            *quality(row.estimate),
+            f"{row.expected_calibration_error:.4f}",
+            f"{sum(map(sum, row.confusion)):,}",
+        )
+        for row in evaluations
+    )
+    rows = zip(names, *figures, strict=True)
     return table(columns, rows, caption="All on examples the scoring model had not seen.")
+
+
+def quality(estimate: Estimate | None) -> tuple[str, ...]:
+    """Writes the figures of an estimate that `QUALITY` names."""
+    if estimate is None:
+        return (NONE,) * len(QUALITY)
+    shares = (estimate.accuracy, estimate.accuracy_low, estimate.accuracy_high)
+    return (*map(percent, shares), f"{estimate.log_loss:.4f}")
 
 
 def near_duplicates(

@@ -7,9 +7,9 @@ from trunkline.html_report import charts
 from trunkline.html_report.layout import figure, legend, pair, section
 from trunkline.html_report.markup import Markup, join, tag
 from trunkline.html_report.svg import Plot, Point, Scale, ticks_from, ticks_to
-from trunkline.html_report.tables import table
+from trunkline.html_report.tables import QUALITY, quality, table
 from trunkline.values.reports import Estimate, FineTuningReport, TuningEpoch
-from trunkline.wording import NONE, percent, size
+from trunkline.wording import size
 
 _MOST_TICKS = 12
 
@@ -66,9 +66,8 @@ def _averaged(found: FineTuningReport) -> Markup | None:
 
 
 def _quality(estimate: Estimate | None) -> tuple[str, str]:
-    if estimate is None:
-        return NONE, NONE
-    return percent(estimate.accuracy), f"{estimate.log_loss:.4f}"
+    accuracy, _, _, log_loss = quality(estimate)
+    return accuracy, log_loss
 
 
 def _intervals(found: FineTuningReport) -> Markup | None:
@@ -81,26 +80,14 @@ def _intervals(found: FineTuningReport) -> Markup | None:
 
 
 def _beside(found: FineTuningReport) -> Markup:
-    names = (
-        "accuracy",
-        "lower end, 95 %",
-        "upper end, 95 %",
-        "log-loss",
-        "training time",
-        "weights of its own",
+    names = (*QUALITY, "training time", "weights of its own")
+    ways = (
+        (found.without_tail, found.seconds_without, found.bytes_without),
+        (found.with_tail, found.seconds_with, found.bytes_with),
     )
-    without = _figures(found.without_tail, found.seconds_without, found.bytes_without)
-    tuned = _figures(found.with_tail, found.seconds_with, found.bytes_with)
+    figures = ((*quality(row), f"{seconds:.2f} s", size(count)) for row, seconds, count in ways)
     columns = ["", "feature extraction", "fine-tuned"]
-    return table(columns, zip(names, without, tuned, strict=True), caption="On the same folds.")
-
-
-def _figures(estimate: Estimate | None, seconds: float, count: int) -> list[str]:
-    quality = [NONE] * 4
-    if estimate:
-        shares = (estimate.accuracy, estimate.accuracy_low, estimate.accuracy_high)
-        quality = [*map(percent, shares), f"{estimate.log_loss:.4f}"]
-    return [*quality, f"{seconds:.2f} s", size(count)]
+    return table(columns, zip(names, *figures, strict=True), caption="On the same folds.")
 
 
 def _curves(found: FineTuningReport) -> Markup | None:

@@ -72,8 +72,16 @@ class Image:
         return data
 
 
+class _InMemory:
+    """What is in memory as soon as it is made."""
+
+    def load(self) -> Self:
+        """Returns itself: it is in memory."""
+        return self
+
+
 @dataclass(frozen=True)
-class Text:
+class Text(_InMemory):
     """A text, or its UTF-8 bytes as they were found: the server then checks them.
 
     `where` is file and line of one that was read from a table.
@@ -81,10 +89,6 @@ class Text:
 
     text: str | bytes
     where: str | None = field(default=None, repr=False, compare=False)
-
-    def load(self) -> "Text":
-        """Returns itself: it is in memory."""
-        return self
 
     @property
     def nbytes(self) -> int:
@@ -118,7 +122,7 @@ class Text:
 
 
 @dataclass(frozen=True, init=False)
-class Pixels:
+class Pixels(_InMemory):
     """A decoded RGB image: uint8, shape [height, width, 3], e.g. a numpy array or a PIL image."""
 
     shape: tuple[int, ...]
@@ -136,10 +140,6 @@ class Pixels:
         object.__setattr__(self, "shape", values.shape)
         object.__setattr__(self, "data", values.data)
 
-    def load(self) -> "Pixels":
-        """Returns itself: it is in memory."""
-        return self
-
     @property
     def nbytes(self) -> int:
         """Bytes of the packed pixels."""
@@ -156,7 +156,7 @@ class Pixels:
 
 
 @dataclass(frozen=True, init=False)
-class Vector:
+class Vector(_InMemory):
     """An embedding made by the backbone with this fingerprint: floats, shape [dim]."""
 
     fingerprint: str
@@ -174,10 +174,6 @@ class Vector:
         build(common_pb2.Embedding, fingerprint=fingerprint)  # checks that it is a text
         object.__setattr__(self, "fingerprint", fingerprint)
         object.__setattr__(self, "data", pack_float32(values))
-
-    def load(self) -> "Vector":
-        """Returns itself: it is in memory."""
-        return self
 
     @property
     def nbytes(self) -> int:
@@ -197,7 +193,7 @@ class Vector:
 
 
 @dataclass(frozen=True)
-class Digest:
+class Digest(_InMemory):
     """The digest of an input this tenant sent before: 64 hexadecimal digits, kept in lower case."""
 
     hex: str
@@ -211,10 +207,6 @@ class Digest:
                 value=str(self.hex)[:100],
             )
         object.__setattr__(self, "hex", self.hex.lower())
-
-    def load(self) -> "Digest":
-        """Returns itself: it is in memory."""
-        return self
 
     @property
     def nbytes(self) -> int:

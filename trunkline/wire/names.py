@@ -3,6 +3,7 @@
 Heads and tenants are given as `acme/defects` and `acme`, or by their full names.
 """
 
+from collections.abc import Callable
 from enum import StrEnum
 from typing import TypeVar
 
@@ -11,33 +12,31 @@ from trunkline.resources import HeadName, InvalidName, TenantName, VersionName
 from trunkline.values.foreign import type_of
 
 E = TypeVar("E", bound=StrEnum)
+T = TypeVar("T")
 
 
 def head_name(text: str) -> HeadName:
     """Reads a head's name. Raises `InvalidArgument`."""
-    try:
-        return HeadName.read(_name(text, "head"))
-    except InvalidName as error:
-        raise invalid(error) from error
+    return _read(HeadName.read, text, "head")
 
 
 def tenant_name(text: str) -> TenantName:
     """Reads a tenant's name. Raises `InvalidArgument`."""
+    return _read(TenantName.read, text, "tenant")
+
+
+def _read(read: Callable[[str], T], text: object, field: str) -> T:
+    if not isinstance(text, str):
+        raise InvalidType(
+            f"{field} must be a str, is {type_of(text)}",
+            field=field,
+            limit="a str",
+            value=type(text).__name__,
+        )
     try:
-        return TenantName.read(_name(text, "tenant"))
+        return read(text)
     except InvalidName as error:
         raise invalid(error) from error
-
-
-def _name(text: object, field: str) -> str:
-    if isinstance(text, str):
-        return text
-    raise InvalidType(
-        f"{field} must be a str, is {type_of(text)}",
-        field=field,
-        limit="a str",
-        value=type(text).__name__,
-    )
 
 
 def version_name(head: str, version: int | None) -> VersionName:
