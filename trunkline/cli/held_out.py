@@ -14,10 +14,9 @@ from trunkline.clients.client import Client
 from trunkline.datasets import FileInput
 from trunkline.labels import normalised
 from trunkline.values.examples import NewExample
-from trunkline.values.notices import Notice
+from trunkline.values.notices import Notice, notices_of
 from trunkline.values.outcomes import RowFailure
 from trunkline.values.reports import Report
-from trunkline.wording import counted
 
 Rows = Sequence[tuple[FileInput, str]]
 
@@ -64,13 +63,10 @@ def measure(
     known, seen = _digests(trained), set(report.seen_held_out)
     rows = [(item, label) for item, label in tested.pairs if digest_of(item) not in known]
     copies = [item for item, _ in rows if digest_of(item) in seen]
-    if copies:
-        words = (
-            f"{counted(len(copies), 'test example')} nearly the same as an example that is trained "
-            "on, or of one group with it, and left out"
-        )
-        names = tuple(map(found_at, copies))
-        out.notices([Notice("test_near_copies", words, len(copies), names)])
+    words = (
+        "nearly the same as an example that is trained on, or of one group with it, and left out"
+    )
+    out.notices(notices_of("test_near_copies", map(found_at, copies), words, "test example"))
     rows = [(item, label) for item, label in rows if digest_of(item) not in seen]
     right, failed = _predict(client, out, head, rows, report.version)
     done = len(rows) - failed

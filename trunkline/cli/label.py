@@ -261,21 +261,18 @@ def _conclude(
     failures: Sequence[tuple[str, RowFailure]],
 ) -> None:
     report = client.report(head, version) if version else None
-    if out.as_json:
-        out.document(
-            {
-                "head": head,
-                "strategy": strategy,
-                "labelled": session.labelled,
-                "skipped": session.skipped,
-                "failures": named_failures(failures),
-                "version": version,
-                "report": report,
-                "notices": out.noticed,
-            }
-        )
-        return
-    click.echo(f"labelled {len(session.labelled)}, skipped {session.skipped}")
+    words = f"labelled {len(session.labelled)}, skipped {session.skipped}"
     if report:
         known = f", estimated accuracy {accuracy(report.estimate)}" if report.estimate else ""
-        click.echo(f"trained version {report.version}{known}")
+        words += f"\ntrained version {report.version}{known}"
+    document = {
+        "head": head,
+        "strategy": strategy,
+        "labelled": session.labelled,
+        "skipped": session.skipped,
+        "failures": named_failures(failures),
+        "version": version,
+        "report": report,
+        "notices": out.noticed,
+    }
+    out.result(document, words)

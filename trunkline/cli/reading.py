@@ -11,9 +11,8 @@ from trunkline.datasets.labels import doubtful_labels
 from trunkline.errors import DatasetError, InvalidArgument
 from trunkline.values.examples import NewExample
 from trunkline.values.inputs import Image, Text
-from trunkline.values.notices import Notice
+from trunkline.values.notices import Notice, notices_of
 from trunkline.values.unreadable import Unreadable
-from trunkline.wording import counted
 
 
 @dataclass(frozen=True)
@@ -101,9 +100,9 @@ def unknown_labels(data: Data, test: Data) -> list[Notice]:
 
     A head may know them from before.
     """
-    names = tuple(label for label in test.labels if label not in data.labels)
-    words = f"{counted(len(names), 'class', 'classes')} of {test.path} not in {data.path}"
-    return [Notice("unknown_test_label", words, len(names), names)] if names else []
+    names = (label for label in test.labels if label not in data.labels)
+    words = f"of {test.path} not in {data.path}"
+    return notices_of("unknown_test_label", names, words, "class", "classes")
 
 
 def repeated_inputs(inputs: Sequence[FileInput]) -> list[list[int]]:
@@ -127,15 +126,14 @@ def repeated_inputs(inputs: Sequence[FileInput]) -> list[list[int]]:
 
 def repeat_notice(inputs: Sequence[FileInput], repeats: Sequence[Sequence[int]]) -> list[Notice]:
     """Returns a notice of inputs that occur more than once, if there are any."""
-    names = tuple(
+    names = (
         f"{shown_name(inputs[row])} = {shown_name(inputs[rows[0]])}"
         if isinstance(inputs[row], Image)
         else shown_name(inputs[row])
         for rows in repeats
         for row in rows[1:]
     )
-    words = f"{counted(len(names), 'row')} with an input that came before"
-    return [Notice("row_repeated", words, len(names), names)] if names else []
+    return notices_of("row_repeated", names, "with an input that came before", "row")
 
 
 def _repeat_notices(examples: Sequence[NewExample], repeats: Sequence[list[int]]) -> list[Notice]:
@@ -149,21 +147,15 @@ def _repeat_notices(examples: Sequence[NewExample], repeats: Sequence[list[int]]
             same.append(rows)
         else:
             names.append(f"{shown_name(inputs[rows[-1]])} ({', then '.join(labels)})")
-    notices = repeat_notice(inputs, same)
-    if names:
-        words = f"{counted(len(names), 'input')} under more than one label, of which the last wins"
-        notices.append(Notice("row_contradicted", words, len(names), tuple(names)))
-    return notices
+    words = "under more than one label, of which the last wins"
+    return repeat_notice(inputs, same) + notices_of("row_contradicted", names, words, "input")
 
 
 def _lost_classes(data: Data) -> list[Notice]:
     given = dict.fromkeys(row.label for row in data.examples if row.label)
-    names = tuple(label for label in given if label not in data.labels)
-    words = (
-        f"{counted(len(names), 'class', 'classes')} left without an example, as every input comes "
-        "again under another label"
-    )
-    return [Notice("class_lost", words, len(names), names)] if names else []
+    names = (label for label in given if label not in data.labels)
+    words = "left without an example, as every input comes again under another label"
+    return notices_of("class_lost", names, words, "class", "classes")
 
 
 def _unreadable_words(rows: Sequence[Unreadable]) -> str:

@@ -6,7 +6,7 @@ from trunkline.cli.naming import digest_of
 from trunkline.cli.reading import Data
 from trunkline.clients.client import Client
 from trunkline.datasets.labels import similar_labels
-from trunkline.values.notices import Notice
+from trunkline.values.notices import Notice, notices_of
 from trunkline.values.outcomes import Upload
 from trunkline.wording import counted
 
@@ -47,8 +47,6 @@ def compare_with_stored(
 def _similar_to_stored(labels: Counter[str], stored: Counter[str]) -> list[Notice]:
     """Says which classes of the data have almost the names of classes that it lacks."""
     own = similar_labels(labels)
-    pairs = tuple(pair for pair in similar_labels({*labels, *stored}) if pair not in own)
-    words = (
-        f"{counted(len(pairs), 'pair')} of classes with almost the same name, with stored examples"
-    )
-    return [Notice("similar_labels", words, len(pairs), pairs)] if pairs else []
+    pairs = (pair for pair in similar_labels({*labels, *stored}) if pair not in own)
+    words = "of classes with almost the same name, with stored examples"
+    return notices_of("similar_labels", pairs, words, "pair")

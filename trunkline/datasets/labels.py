@@ -10,8 +10,7 @@ from itertools import combinations
 from trunkline.datasets.notes import Notes
 from trunkline.errors import DatasetError
 from trunkline.labels import normalised, unseen
-from trunkline.values.notices import Notice
-from trunkline.wording import counted
+from trunkline.values.notices import Notice, notices_of
 
 MOST_BYTES = 4096
 """No server takes longer labels; most take fewer bytes."""
@@ -65,29 +64,25 @@ def doubtful_labels(counts: Mapping[str, int]) -> Iterator[Notice]:
     """Yields notices about labels that may be misspelt; `counts` are the examples of each."""
     keys = {label: _key(label) for label in counts}
     near = _near(keys)
-    if alike := similar_labels(counts):
-        words = f"{counted(len(alike), 'pair')} of classes with almost the same name"
-        yield Notice("similar_labels", words, len(alike), alike)
-    missing = tuple(label for label in counts if label.casefold() in _MISSING)
-    if missing:
-        words = f"{counted(len(missing), 'class', 'classes')} named as if the label were missing"
-        yield Notice("missing_label", words, len(missing), missing)
-    single = {label: near[label] for label, count in counts.items() if count == 1}
-    if single:
-        words = f"{counted(len(single), 'class', 'classes')} with a single example in this data"
-        named = tuple(_misspelt(label, counts, others) for label, others in single.items())
-        yield Notice("single_example", words, len(single), named)
-    rare = {
-        label: common
+    alike, words = similar_labels(counts), "of classes with almost the same name"
+    yield from notices_of("similar_labels", alike, words, "pair")
+    missing = (label for label in counts if label.casefold() in _MISSING)
+    words = "named as if the label were missing"
+    yield from notices_of("missing_label", missing, words, "class", "classes")
+    single = (
+        _misspelt(label, counts, near[label]) for label, count in counts.items() if count == 1
+    )
+    words = "with a single example in this data"
+    yield from notices_of("single_example", single, words, "class", "classes")
+    rare = (
+        _misspelt(label, counts, common)
         for label, count in counts.items()
         if count > 1 and len(keys[label]) > _SHORTEST_NEAR and keys[label].isalpha()
         for common in [{row for row in near[label] if counts[row] >= _RARE * count}]
         if common
-    }
-    if rare:
-        words = f"{counted(len(rare), 'rare class', 'rare classes')} named almost like a larger one"
-        named = tuple(_misspelt(label, counts, others) for label, others in rare.items())
-        yield Notice("rare_label", words, len(rare), named)
+    )
+    words = "named almost like a larger one"
+    yield from notices_of("rare_label", rare, words, "rare class", "rare classes")
 
 
 def similar_labels(labels: Iterable[str]) -> tuple[str, ...]:

@@ -1,6 +1,9 @@
 """What was left out, cut or changed on the way, so that nothing is without a word."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+from trunkline.wording import counted
 
 
 @dataclass(frozen=True)
@@ -16,3 +19,12 @@ class Notice:
     words: str
     count: int
     names: tuple[str, ...] = ()
+
+
+def notices_of(
+    reason: str, names: Iterable[str], words: str, noun: str, plural: str = ""
+) -> list[Notice]:
+    """Returns a notice whose sentence begins with the number of the names, if there are any."""
+    names = tuple(names)
+    sentence = f"{counted(len(names), noun, plural)} {words}"
+    return [Notice(reason, sentence, len(names), names)] if names else []
