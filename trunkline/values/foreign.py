@@ -66,6 +66,16 @@ def type_of(value: Any) -> str:
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
+def wrong_type(given: Any, field: str, wanted: str, fix: str | None = None) -> InvalidType:
+    """Returns the error of a value of another type; `fix` says what to give instead of it."""
+    return InvalidType(
+        f"{field} must be {wanted}, is {type_of(given)}" + (f"; {fix}" if fix else ""),
+        field=field,
+        limit=wanted,
+        value=type(given).__name__,
+    )
+
+
 def upright(picture: Any) -> Any:
     """Returns a picture of Pillow as its EXIF orientation has it, in a mode that a PNG has.
 

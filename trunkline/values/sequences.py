@@ -13,6 +13,7 @@ from trunkline.values.foreign import (
     is_table,
     shape_of,
     type_of,
+    wrong_type,
 )
 from trunkline.values.inputs import Digest, Image, InputLike, Pixels, Text, Vector
 from trunkline.values.outcomes import Embedding
@@ -83,13 +84,9 @@ def strings_in(given: Any, field: str) -> list[str]:
     """Returns the strings of a list. Raises `InvalidType` for one string alone."""
     letters = isinstance(given, str | bytes | Mapping) or is_table(given)
     if letters or not isinstance(given, Iterable):
-        raise InvalidType(
-            f"{field} must be a list of str, is {type_of(given)}"
-            + ("; for one alone, give it in [brackets]" if isinstance(given, str | bytes) else ""),
-            field=field,
-            limit="a list of str",
-            value=type(given).__name__,
-        )
+        alone = isinstance(given, str | bytes)
+        fix = "for one alone, give it in [brackets]" if alone else None
+        raise wrong_type(given, field, "a list of str", fix)
     return list(given)
 
 
@@ -111,12 +108,7 @@ def _many(given: Any, field: str, one: str, wanted: str) -> Iterable[Any]:
     fix = _fix(given, one)
     if fix is None and isinstance(given, Iterable):
         return given
-    raise InvalidType(
-        f"{field} must be {wanted}, is {type_of(given)}" + (f"; {fix}" if fix else ""),
-        field=field,
-        limit=wanted,
-        value=type(given).__name__,
-    )
+    raise wrong_type(given, field, wanted, fix)
 
 
 def _fix(given: Any, one: str) -> str | None:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import TypeVar
 
-from trunkline.errors import InvalidArgument, InvalidType
+from trunkline.errors import InvalidArgument
 from trunkline.resources import HeadName, InvalidName, TenantName, VersionName
-from trunkline.values.foreign import type_of
+from trunkline.values.foreign import wrong_type
 
 E = TypeVar("E", bound=StrEnum)
 T = TypeVar("T")
@@ -27,12 +27,7 @@ def tenant_name(text: str) -> TenantName:
 
 def _read(read: Callable[[str], T], text: object, field: str) -> T:
     if not isinstance(text, str):
-        raise InvalidType(
-            f"{field} must be a str, is {type_of(text)}",
-            field=field,
-            limit="a str",
-            value=type(text).__name__,
-        )
+        raise wrong_type(text, field, "a str")
     try:
         return read(text)
     except InvalidName as error:
