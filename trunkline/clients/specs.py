@@ -1,6 +1,8 @@
 """Specs, policies and states as they go over the wire."""
 
-from dataclasses import asdict
+from collections.abc import Callable
+
+from google.protobuf.message import Message
 
 from trunkline.v1 import heads_pb2
 from trunkline.values.examples import FeedbackState
@@ -8,25 +10,23 @@ from trunkline.values.heads import HeadSpec, Policy
 from trunkline.wire.building import build
 from trunkline.wire.names import one_of
 
+_PARTS: dict[str, Callable[..., Message]] = {
+    "augment": heads_pb2.Augmentation,
+    "novelty": heads_pb2.Novelty,
+    "fine_tune": heads_pb2.FineTune,
+}
+
 
 def spec_message(spec: HeadSpec | None) -> heads_pb2.HeadSpec | None:
     """Returns the spec as it goes over the wire."""
     if spec is None:
         return None
-    novelty, tune = spec.novelty, spec.fine_tune
-    return build(
-        heads_pb2.HeadSpec,
-        family=spec.family,
-        seed=spec.seed,
-        l2=spec.l2,
-        front=spec.front,
-        class_weight=spec.class_weight or "",
-        class_weights=spec.class_weights,
-        augment=build(heads_pb2.Augmentation, **asdict(spec.augment)),
-        novelty=None if novelty is None else build(heads_pb2.Novelty, **asdict(novelty)),
-        fine_tune=None if tune is None else build(heads_pb2.FineTune, **asdict(tune)),
-        average_views=spec.average_views,
-    )
+    parts = {
+        name: build(kind, **vars(value))
+        for name, kind in _PARTS.items()
+        if (value := getattr(spec, name)) is not None
+    }
+    return build(heads_pb2.HeadSpec, **(vars(spec) | parts))
 
 
 def policy_number(value: Policy | str | None) -> heads_pb2.FeedbackPolicy.ValueType | None:
