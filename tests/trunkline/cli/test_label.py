@@ -182,6 +182,16 @@ def test_a_version_is_trained_at_the_end(run: Run, unlabelled: list[str]) -> Non
     assert "trained" not in nothing.stdout
 
 
+def test_a_version_that_does_not_answer_is_among_the_notices(
+    run: Run, recorder: Recorder, unlabelled: list[str]
+) -> None:
+    recorder.inactive_reason = "it has no estimate"
+    result = run("label", "acme/mood", "--count", 1, "--train", "--json", answers="yes\n")
+    (notice,) = json.loads(result.stdout)["notices"]
+    assert notice["reason"] == "version_inactive"
+    assert notice["words"] in result.stderr
+
+
 def test_a_folder_is_stored_without_labels_and_shown_by_name(
     run: Run, recorder: Recorder, tmp_path: Path
 ) -> None:
