@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from trunkline.values.heads import FineTune, HeadSpec, Novelty, Policy
+from trunkline.values.heads import Augmentation, FineTune, HeadSpec, Novelty, Policy
 
 Command = Callable[..., Any]
 
@@ -129,6 +129,8 @@ class _Views(_Type):
         return CHOOSE if value == CHOOSE else click.IntRange(min=0).convert(value, param, ctx)
 
 
+_NOVELTY, _TUNE = Novelty(), FineTune("last_block")
+
 _OPTIONS = (
     click.option(
         "--family",
@@ -164,16 +166,17 @@ _OPTIONS = (
         "--noise",
         type=click.FloatRange(min=0, min_open=True),
         metavar="SD",
-        help="Noise of those copies, in standard deviations of each feature (default: 0.1).",
+        help="Noise of those copies, in standard deviations of each feature "
+        f"(default: {Augmentation().noise}).",
     ),
     click.option(
         "--novelty",
         is_flag=False,
-        flag_value=Novelty().false_alarm_rate,
+        flag_value=_NOVELTY.false_alarm_rate,
         type=click.FloatRange(min=0, max=1, max_open=True),
         metavar="[RATE]",
-        help="Recognise novel inputs, at this rate of false alarms (0.05 if none is given; "
-        "0: do not).",
+        help="Recognise novel inputs, at this rate of false alarms "
+        f"({_NOVELTY.false_alarm_rate} if none is given; 0: do not).",
     ),
     click.option(
         "--abstain/--answer",
@@ -191,19 +194,20 @@ _OPTIONS = (
         "--epochs",
         type=click.IntRange(min=1),
         metavar="N",
-        help="Fine-tuning: passes over the examples at most (default: 12).",
+        help=f"Fine-tuning: passes over the examples at most (default: {_TUNE.max_epochs}).",
     ),
     click.option(
         "--learning-rate",
         type=click.FloatRange(min=0, min_open=True),
         metavar="RATE",
-        help="Fine-tuning: the highest rate of the last block (default: 0.0008).",
+        help=f"Fine-tuning: the highest rate of the last block (default: {_TUNE.learning_rate}).",
     ),
     click.option(
         "--rate-decay",
         type=click.FloatRange(min=0, max=1, min_open=True),
         metavar="FACTOR",
-        help="Fine-tuning: factor of the rate from each block to the one before it (default: 0.9).",
+        help="Fine-tuning: factor of the rate from each block to the one before it "
+        f"(default: {_TUNE.rate_decay}).",
     ),
     click.option(
         "--tune-views",
