@@ -34,8 +34,8 @@ from service.process_limits import (
     limit_accept_log,
     raise_file_limit,
 )
+from service.stopping import CLOSE_SECONDS, exit_at_once, on_signals
 from service.store.examination import UNUSED, examine, make_folder
-from service.supervision import CLOSE_SECONDS, exit_at_once, on_signals
 from service.transport.grpc_server import GrpcServer
 from service.transport.http_connections import http_config, serve_asgi
 from service.transport.limits import TransportLimits
@@ -138,7 +138,7 @@ def _export(settings: ServerSettings, rest_port: int) -> None:
 
 
 def _serve(listener: socket.socket) -> int:
-    from service.bento import LIMITS, SERVICE, backend
+    from service.bento.service import LIMITS, SERVICE, backend
 
     config = http_config(
         SERVICE.to_asgi(is_main=True),

@@ -37,7 +37,7 @@ Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
 log = get_logger(__name__)
 
 _ID = re.compile(r"\{(\w+)\}")
-_METHODS = {method.name: method for method in methods_of(*OF_THE_SERVER)}
+METHODS = {method.name: method for method in methods_of(*OF_THE_SERVER)}
 
 
 class _IdConvertor(StringConvertor):
@@ -56,13 +56,11 @@ class Backend:
         max_parts: values that the JSON of a body may have.
 
     Attributes:
-        detail: says what is wrong with a server that is ready; see `Readiness`.
         listening: set when the REST port is open.
     """
 
     def __init__(self, max_parts: int = BASE_PARTS) -> None:
         self.max_parts = max_parts
-        self.detail: Callable[[], str] = str
         self.listening = asyncio.Event()
         self._attached: tuple[Mapping[str, Handler], Calls] | None = None
 
@@ -94,7 +92,7 @@ class Backend:
 def rest_app(backend: Backend) -> Starlette:
     """Builds the application: a route for every path, which knows its verbs, and the pages."""
     verbs: dict[str, dict[str, Endpoint]] = {}
-    for method in _METHODS.values():
+    for method in METHODS.values():
         if (twin := method.rest) is not None:
             verbs.setdefault(twin.path, {})[twin.verb] = _endpoint(method, twin, backend)
     routes = [
@@ -170,18 +168,17 @@ async def answer(
     request: Request,
     status: HTTPStatus = HTTPStatus.OK,
 ) -> Response:
-    """Runs an RPC for a REST request, and writes its reply; of a stream, the first.
+    """Runs an RPC for a REST request, and writes its reply, of a stream the first, or its error.
 
     Args:
         read: reads the request's message.
         request: the source of the timeout, of the client's address, and of its disconnect.
         status: of the answer, if nothing fails; writing the reply is a part of it.
-
-    Raises:
-        Answered: the error as a response.
-        InvalidRequest: the client gives it no possible time.
     """
-    timeout = request_timeout(request)
+    try:
+        timeout = request_timeout(request)
+    except InvalidRequest as error:
+        return refuse(error, request.scope)
     request_id = new_request_id()
     try:
         async with backend.calls.handle(
@@ -195,21 +192,13 @@ async def answer(
             except ClientDisconnect as error:
                 raise RequestCancelled("the client left while it sent its request") from error
             call.tenant = tenant_of(message)
-            work = _run(backend.handler(method), _METHODS[method], message, call)
+            work = _run(backend.handler(method), METHODS[method], message, call)
             reply = await _while_connected(work, request.receive)
             if getattr(reply, "errors", None):
                 backend.calls.record_reply(call, reply)
             return JSONResponse(write_json(reply), status, {"X-Request-Id": request_id})
     except Exception as error:
-        raise Answered(problem_response(error, request_id)) from error
-
-
-class Answered(Exception):
-    """Carries the response to a request that failed."""
-
-    def __init__(self, response: Response) -> None:
-        super().__init__(response.status_code)
-        self.response = response
+        return problem_response(error, request_id)
 
 
 async def _run(handler: Handler, method: Method, request: Message, call: Call) -> Message:
@@ -238,12 +227,7 @@ def _endpoint(method: Method, twin: RestRoute, backend: Backend) -> Endpoint:
         async def read() -> Message:
             return await _read(method, twin, request, backend.max_parts)
 
-        try:
-            return await answer(backend, method.name, read, request, status)
-        except InvalidRequest as error:
-            return refuse(error, request.scope)
-        except Answered as answered:
-            return answered.response
+        return await answer(backend, method.name, read, request, status)
 
     return endpoint
 

@@ -1,22 +1,21 @@
-"""Where REST listens, how many workers there may be, and what a signal does first."""
+"""Where REST listens, how many workers there may be, and what ends one."""
 
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from service import supervision
+from service.bento import supervision
 from service.config import ServerSettings, load_settings
 from service.errors import InvalidSettings
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -31,14 +30,6 @@ def wide_listener() -> Iterator[socket.socket]:
     with socket.socket() as opened:
         opened.bind(("0.0.0.0", 0))
         yield opened
-
-
-@pytest.fixture
-def _signals() -> Iterator[None]:
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
 
 
 def test_without_a_supervisor_rest_listens_where_the_settings_say(
@@ -82,40 +73,6 @@ def test_only_worker_is_welcome(monkeypatch: pytest.MonkeyPatch, argv: list[str]
     supervision.check_workers()
 
 
-@pytest.mark.usefixtures("_signals")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_is_passed_on_when_the_callback_says_so(
-    number: signal.Signals,
-) -> None:
-    order: list[str] = []
-    signal.signal(number, lambda *_: order.append("earlier"))
-    passed: list[Callable[[], None]] = []
-    supervision.on_signals(lambda _, pass_on: passed.append(pass_on), give_up_after=3600)
-    signal.raise_signal(number)
-    signal.raise_signal(number)
-    assert order == []
-    passed[0]()
-    assert order == ["earlier"]
-
-
-GIVES_UP = """
-import os, signal
-from service import supervision
-supervision.on_signals(lambda *_: None, give_up_after=0.1)
-os.kill(os.getpid(), signal.SIGTERM)
-while True:
-    signal.pause()
-"""
-
-
-def test_process_that_hangs_while_it_stops_ends_with_status_0() -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", GIVES_UP], cwd=ROOT, timeout=60, capture_output=True, check=False
-    )
-    assert ended.returncode == 0
-    assert b"stopped without waiting" in ended.stdout + ended.stderr
-
-
 PARENT = """
 import subprocess, sys
 child = subprocess.Popen(
@@ -126,7 +83,7 @@ child.wait()
 
 WORKER = """
 import sys, time
-from service import supervision
+from service.bento import supervision
 supervision.exit_with_parent()
 print("watching", flush=True)
 time.sleep(600)

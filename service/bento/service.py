@@ -10,20 +10,20 @@ import json
 import os
 import signal
 from collections.abc import Callable
-from typing import Annotated, Any, Self, cast
+from typing import Any, cast
 
 import bentoml
-from google.protobuf.message import Message
 from prometheus_client import generate_latest
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from service import supervision, supervisor_endpoints
 from service.addresses import join_address
 from service.application import Application
+from service.bento import native, supervision, supervisor_endpoints
+from service.bento.native import EmbedBody, PredictBody
+from service.bento.request_timers import remove_request_timers
 from service.config import JSON_OVERHEAD, ServerSettings, load_settings
-from service.errors import FitterDied, InvalidRequest
+from service.errors import FitterDied
 from service.logs import configure_logging, get_logger
 from service.process_limits import (
     MemoryReturn,
@@ -31,21 +31,15 @@ from service.process_limits import (
     limit_accept_log,
     raise_file_limit,
 )
-from service.transport.forms import form_of, is_form
+from service.stopping import CLOSE_SECONDS, on_signals
 from service.transport.grpc_server import GrpcServer
 from service.transport.http_connections import connection_class
-from service.transport.json_text import read_object
 from service.transport.last_answers import LastAnswers
 from service.transport.limits import TransportLimits
 from service.transport.methods import OF_THE_SERVER
-from service.transport.proto_json import check_names, read_message
-from service.transport.ready_detail import ReadyDetail
 from service.transport.receiving import ReceivingBudget
-from service.transport.request_timers import remove_request_timers
-from service.transport.rest import Answered, Backend, answer, refuse, rest_app
-from service.transport.rest_bodies import read_form
+from service.transport.rest import Backend, rest_app
 from service.transport.rest_guard import RestGuard
-from trunkline.v1 import extraction_pb2, prediction_pb2
 
 SETTINGS = load_settings(ServerSettings)
 
@@ -61,46 +55,6 @@ RECEIVING = ReceivingBudget(
 )
 supervision.bound_connections(connection_class(LIMITS))
 remove_request_timers()
-
-
-class Row(BaseModel):
-    """One input: an image in base64, a text, or the digest of something sent before."""
-
-    image: str | None = Field(None, description="Encoded image (JPEG, PNG, WebP, …) in base64.")
-    text: str | None = Field(None, description="Text.")
-    digest: str | None = Field(None, description="Digest of an input sent before.")
-
-
-String = Annotated[Any, WithJsonSchema({"type": "string"})]
-Count = Annotated[Any, WithJsonSchema({"type": "integer", "minimum": 0})]
-Rows = Annotated[Any, WithJsonSchema({"type": "array", "items": Row.model_json_schema()})]
-
-
-class Body(bentoml.IODescriptor):  # type: ignore[misc]  # BentoML exports it lazily
-    """A body that BentoML describes and does not read: errors are the API's own."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    @classmethod
-    async def from_http_request(cls, request: Request, serde: object) -> Self:
-        """Leaves the body to `_native`."""
-        return cast("Self", cls.model_construct(**dict.fromkeys(cls.model_fields)))
-
-
-class PredictBody(Body):
-    """What ``/predict`` takes."""
-
-    head: String
-    inputs: Rows
-    top_k: Count = 0
-
-
-class EmbedBody(Body):
-    """What ``/embed`` takes."""
-
-    tenant: String
-    inputs: Rows
-    backbone: String = ""
 
 
 @bentoml.service(
@@ -151,29 +105,27 @@ class Trunkline:
     @bentoml.api(route="/predict", input_spec=PredictBody)
     async def predict(self, **_: Any) -> dict[str, Any]:
         """Classify inputs with a head, named ``tenant/head`` or ``tenants/…/heads/…``."""
-        reply: dict[str, Any] = await _native(
-            "Predict", prediction_pb2.PredictRequest, PredictBody, "head", _head_name
-        )
-        return reply
+        return cast("dict[str, Any]", await native.predict(backend, _request()))
 
     @bentoml.api(route="/embed", input_spec=EmbedBody)
     async def embed(self, **_: Any) -> dict[str, Any]:
         """Embed inputs with a backbone, by default that of their modality."""
-        reply: dict[str, Any] = await _native(
-            "Embed", extraction_pb2.EmbedRequest, EmbedBody, "tenant", _tenant_name
-        )
-        return reply
+        return cast("dict[str, Any]", await native.embed(backend, _request()))
 
     async def __is_ready__(self) -> bool:
         """Answers ``/readyz``.
 
         Raises:
-            HTTPException: it is not, with the reasons; BentoML's own words would give none.
+            HTTPException: there is more to say than BentoML would: why it is not ready, or what is
+                wrong although it is.
         """
         if self._application is None:
             return False
-        if reasons := self._application.readiness.reasons:
+        readiness = self._application.readiness
+        if reasons := readiness.reasons:
             raise HTTPException(503, f"not ready: {'; '.join(reasons)}")
+        if detail := readiness.detail():
+            raise HTTPException(200, f"{detail}\n")
         return True
 
     async def __metrics__(self, others: str) -> str:
@@ -189,9 +141,9 @@ class Trunkline:
 
     async def _start(self) -> None:
         loop = asyncio.get_running_loop()
-        supervision.on_signals(
+        on_signals(
             lambda number, pass_on: loop.call_soon_threadsafe(self._begin_stop, number, pass_on),
-            SETTINGS.drain_seconds + supervision.CLOSE_SECONDS,
+            SETTINGS.drain_seconds + CLOSE_SECONDS,
         )
         address = supervision.rest_address(SETTINGS)
         supervision.check_workers()
@@ -209,7 +161,6 @@ class Trunkline:
         )
         await self._grpc.start()
         backend.attach(application.handlers, application.calls)
-        backend.detail = lambda: application.readiness.detail()
         # Probes are answered, with "not ready", while the backbones are loaded.
         self._loading = asyncio.create_task(self._load(application, address))
 
@@ -259,52 +210,10 @@ async def _warm_up(application: Application) -> None:
         log.warning("the training process did not start", exc_info=error)
 
 
-async def _native(
-    method: str,
-    request_class: type[Message],
-    form: type[Body],
-    resource: str,
-    full_name: Callable[[str], str],
-) -> Any:
-    """Answers a native endpoint; BentoML passes a response on as it is.
-
-    Args:
-        form: the fields that the body may have.
-        resource: the one of them that may have the short form of a name.
-    """
-    # BentoML's own request is in a context that timers keep; the body must not stay in it.
-    request = Request(SERVICE.context.request.scope, SERVICE.context.request.receive)
-
-    async def read() -> Message:
-        names = list(form.model_fields)
-        if is_form(request):
-            async with form_of(request) as parts:
-                check_names(dict(parts), ["image", "text", *names], form.__name__)
-                message = await read_form(request_class, parts, {})
-        else:
-            given = read_object(await request.body(), backend.max_parts)
-            check_names(given, names, form.__name__)
-            message = read_message(request_class, given)
-        setattr(message, resource, full_name(getattr(message, resource)))
-        return message
-
-    try:
-        return await answer(backend, method, read, request)
-    except InvalidRequest as error:
-        return refuse(error, request.scope)
-    except Answered as answered:
-        return answered.response
-
-
-def _head_name(head: str) -> str:
-    if head.startswith("tenants/"):
-        return head
-    tenant, _, name = head.partition("/")
-    return f"tenants/{tenant}/heads/{name}"
-
-
-def _tenant_name(tenant: str) -> str:
-    return tenant if "/" in tenant else f"tenants/{tenant}"
+def _request() -> Request:
+    # BentoML's own is in a context that timers keep; the body must not stay in it.
+    request = SERVICE.context.request
+    return Request(request.scope, request.receive)
 
 
 # The decorator above made a bentoml.Service of the class, which type checkers do not see.
@@ -317,4 +226,3 @@ SERVICE.add_asgi_middleware(
     loopback_only=not SETTINGS.insecure,
     allowed_origins=SETTINGS.allowed_origins,
 )
-SERVICE.add_asgi_middleware(ReadyDetail, detail=lambda: backend.detail())

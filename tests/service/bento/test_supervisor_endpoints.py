@@ -21,7 +21,7 @@ def circus(monkeypatch: pytest.MonkeyPatch) -> Any:
     """BentoML's module that makes supervisors, as the service changes it."""
     from bentoml._internal.utils import circus
 
-    from service import supervisor_endpoints
+    from service.bento import supervisor_endpoints
 
     for name in ("Arbiter", "ThreadedArbiter"):
         monkeypatch.setattr(circus, name, getattr(circus, name))  # so that it is put back

@@ -1,0 +1,1 @@
+"""BentoML: its supervisor, and what it would keep or say by itself."""

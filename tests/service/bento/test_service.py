@@ -1,0 +1,102 @@
+"""What BentoML would keep of every request is not kept, and what it would not say is said."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BEGIN = """
+import asyncio, json
+import httpx
+from service.bento.service import SERVICE
+
+app = SERVICE.to_asgi(is_main=True)
+
+def client():
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1")
+"""
+
+TIMERS = """
+async def timers():
+    loop = asyncio.get_running_loop()
+    set_for, call_later = [], loop.call_later
+    loop.call_later = lambda delay, *rest: set_for.append(delay) or call_later(delay, *rest)
+    async with client() as http:
+        reply = await http.get("/livez")
+    return reply.status_code, [delay for delay in set_for if delay > 60]
+
+print(json.dumps(asyncio.run(timers())))
+"""
+
+PROBES = """
+from types import SimpleNamespace
+from service.transport.readiness import Readiness
+
+class Probed(SERVICE.inner):
+    start = stop = None  # neither a store nor backbones
+
+    def __init__(self):
+        super().__init__()
+        self._application = SimpleNamespace(readiness=readiness)
+
+async def probes():
+    said = []
+    async with app.router.lifespan_context(app), client() as http:
+        async def ask(path="/readyz"):
+            reply = await http.get(path)
+            said.append([reply.status_code, reply.headers["content-type"], reply.text])
+        readiness.detail = lambda: "the disk is full"
+        await ask()
+        readiness.set_extractor_ready(True)
+        await ask()
+        await ask("/livez")
+        readiness.detail = str
+        await ask()
+    return said
+
+readiness = Readiness()
+SERVICE.inner = Probed
+print(json.dumps(asyncio.run(probes())))
+"""
+
+PLAIN = "text/plain; charset=utf-8"
+
+
+def run(tmp_path: Path, script: str) -> Any:
+    """In a process of its own: the service is made of the environment when it is imported."""
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "BENTOML_DO_NOT_TRACK": "True",
+        "PROMETHEUS_MULTIPROC_DIR": str(tmp_path),
+        "TRUNKLINE_DATA_DIR": str(tmp_path / "data"),
+    }
+    ended = subprocess.run(
+        [sys.executable, "-c", BEGIN + script],
+        cwd=Path(__file__).parents[3],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
+@pytest.mark.costly
+def test_request_sets_no_timer_that_outlives_it(tmp_path: Path) -> None:
+    assert run(tmp_path, TIMERS) == [200, []]
+
+
+@pytest.mark.costly
+def test_readyz_says_why_not_and_a_ready_server_what_is_wrong(tmp_path: Path) -> None:
+    not_ready, ready, alive, sound = run(tmp_path, PROBES)
+    assert not_ready == [503, PLAIN, "not ready: the backbones do not answer"]
+    assert ready == [200, PLAIN, "the disk is full\n"]
+    assert alive == sound == [200, PLAIN, "\n"]
