@@ -12,7 +12,7 @@ from typing import Any
 from adapters import Progress
 from adapters.spec import ViewSet
 from service.concurrency.file_threads import FileThreads
-from service.concurrency.tenant_lock import TenantLock
+from service.concurrency.tenant_semaphore import TenantSemaphore
 from service.subprocesses import frames
 from service.subprocesses.process import Child, child_of_one_task
 from service.tuning.task import TuningResult, TuningTask, read_result, read_task, write_task
@@ -37,12 +37,12 @@ class TuningProcess:
         self._folder = folder
         self._threads = threads
         self._silence_seconds = silence_seconds
-        self._lock = TenantLock()
+        self._turns = TenantSemaphore()
         self._files = FileThreads("tuning")
 
     def acquire(self, tenant: str) -> AbstractAsyncContextManager[None]:
         """Acquires the process for one tuning, fairly by tenant."""
-        return self._lock.acquire(tenant)
+        return self._turns.hold(tenant)
 
     async def task(self, job: str) -> TuningTask | None:
         """Returns what a job began with before a restart; None for a new one."""

@@ -1,17 +1,17 @@
-"""A lock that is fair between tenants."""
+"""A semaphore that is fair between tenants."""
 
 from __future__ import annotations
 
 import asyncio
 
-from service.concurrency.tenant_lock import TenantLock
+from service.concurrency.tenant_semaphore import TenantSemaphore
 
 
 class Workers:
     """Work that ends when it is told to, and the order in which it began."""
 
     def __init__(self) -> None:
-        self.lock = TenantLock()
+        self.semaphore = TenantSemaphore()
         self.began: list[str] = []
         self._end: dict[str, asyncio.Event] = {}
 
@@ -24,7 +24,7 @@ class Workers:
         await until_idle()
 
     async def _work(self, tenant: str, name: str) -> None:
-        async with self.lock.acquire(tenant):
+        async with self.semaphore.hold(tenant):
             self.began.append(name)
             await self._end[name].wait()
 
@@ -48,7 +48,7 @@ async def test_tenant_who_asks_for_much_delays_another_by_one_turn() -> None:
 
 async def test_who_leaves_passes_the_turn_on() -> None:
     workers = Workers()
-    async with workers.lock.acquire("acme"):
+    async with workers.semaphore.hold("acme"):
         waiting, chosen = workers.start("bolt", "waiting"), workers.start("core", "chosen")
         last = workers.start("dune", "last")
         await until_idle()
@@ -59,7 +59,7 @@ async def test_who_leaves_passes_the_turn_on() -> None:
     assert workers.began == ["last"]
     await workers.end("last")
     assert last.done()
-    async with workers.lock.acquire("acme"):
+    async with workers.semaphore.hold("acme"):
         assert workers.began == ["last"]
 
 
