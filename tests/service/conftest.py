@@ -13,9 +13,8 @@ import structlog
 
 from adapters import FAMILIES
 from models import InputLimits
-from service import config
 from service.application import Application
-from service.config import ServerSettings, load_settings
+from service.config import MIB, ServerSettings, extractor_settings, load_settings
 from service.extraction import local
 from service.extraction.decoding import DecodeCalls, DecodeThreads
 from service.metrics import Metrics
@@ -84,8 +83,8 @@ async def _started(
         return backbone
 
     patch.setattr(local, "load_backbone", load)
-    patch.setattr(config, "check_backbones", lambda *_: None)
-    values = {"fit_threads": 1, "disk_reserve_bytes": config.MIB, **values}
+    patch.setattr(extractor_settings, "check_backbones", lambda *_: None)
+    values = {"fit_threads": 1, "disk_reserve_bytes": MIB, **values}
     settings = load_settings(ServerSettings, data_dir=data_dir, backbone=backbone.name, **values)
     application = Application(settings)
     try:

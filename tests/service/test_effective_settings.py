@@ -10,12 +10,12 @@ from typing import Any, get_args
 import pytest
 import structlog
 
-from service import config
 from service.application import Application, ExtractorApplication
 from service.config import (
     ExtractorSettings,
     ServerSettings,
     StandaloneExtractorSettings,
+    extractor_settings,
     load_settings,
 )
 from service.extraction import local
@@ -112,7 +112,7 @@ CHANGED_LIMITS = {
 def _machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [name for name in os.environ if name.startswith("TRUNKLINE_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr(config, "check_backbones", lambda *_: None)
+    monkeypatch.setattr(extractor_settings, "check_backbones", lambda *_: None)
     monkeypatch.setattr(os, "cpu_count", lambda: CORES)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 

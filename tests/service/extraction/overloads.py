@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 import models
 from models import PreparedInput
-from service import config
-from service.config import ExtractorSettings, load_settings
+from service.config import ExtractorSettings, extractor_settings, load_settings
 from service.embedding.resolved import Resolved
 from service.embedding.resolver import EmbeddingResolver
 from service.errors import QueueFull
@@ -100,7 +99,7 @@ class Site:
 
     async def __aenter__(self) -> Site:
         with (
-            mock.patch.object(config, "check_backbones"),
+            mock.patch.object(extractor_settings, "check_backbones"),
             mock.patch.object(local, "load_backbone", return_value=self.backbone),
         ):
             settings = load_settings(

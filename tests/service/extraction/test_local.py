@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from prometheus_client import generate_latest
 
 from models import InvalidInput, Modality, PreparedInput
-from service import config
 from service.concurrency.demand import Demand
-from service.config import ExtractorSettings, load_settings
+from service.config import ExtractorSettings, extractor_settings, load_settings
 from service.errors import (
     BackboneFailed,
     InvalidRequest,
@@ -64,7 +63,7 @@ Preprocess = Callable[[Any], PreparedInput]
 def site(monkeypatch: pytest.MonkeyPatch) -> SiteMaker:
     @asynccontextmanager
     async def make(**values: Any) -> AsyncIterator[Site]:
-        monkeypatch.setattr(config, "check_backbones", lambda *_: None)
+        monkeypatch.setattr(extractor_settings, "check_backbones", lambda *_: None)
         settings = load_settings(
             ExtractorSettings, **{"backbone": "tiny/text", "passes": 1, **values}
         )

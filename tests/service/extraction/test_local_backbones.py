@@ -13,8 +13,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from models import BackboneError, PreparedInput, RawInput, UnknownBackbone, WeightsMissing
-from service import config
-from service.config import ExtractorSettings, load_settings
+from service.config import ExtractorSettings, extractor_settings, load_settings
 from service.errors import InvalidRequest, InvalidSettings, PreconditionFailed, Unavailable
 from service.extraction import BackboneInfo, Extracted, backbone_runner, local
 from service.extraction.local import LocalExtractor
@@ -80,7 +79,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> StartServer:
     @asynccontextmanager
     async def make(**values: Any) -> AsyncIterator[Site]:
         made = Site()
-        monkeypatch.setattr(config, "check_backbones", lambda *_: None)
+        monkeypatch.setattr(extractor_settings, "check_backbones", lambda *_: None)
         monkeypatch.setattr(local, "load_backbone", made.load)
         await made.start(**values)
         yield made

@@ -14,8 +14,7 @@ from prometheus_client import generate_latest
 
 from models import InvalidInput
 from models.tails import tail_fingerprint
-from service import config
-from service.config import ExtractorSettings, load_settings
+from service.config import ExtractorSettings, extractor_settings, load_settings
 from service.errors import BackboneFailed, NotFound, PreconditionFailed
 from service.extraction import Extracted, TailRef, local
 from service.extraction.local import LocalExtractor
@@ -79,7 +78,7 @@ class Site:
 @pytest.fixture
 async def site(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
     backbone, metrics = TinyBackbone(), Metrics(5)
-    monkeypatch.setattr(config, "check_backbones", lambda *_: None)
+    monkeypatch.setattr(extractor_settings, "check_backbones", lambda *_: None)
     monkeypatch.setattr(local, "load_backbone", lambda name, **_: backbone)
     settings = load_settings(ExtractorSettings, backbone="tiny/text", passes=1)
     extractor = LocalExtractor(settings, metrics)

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from service import config
-from service.config import ExtractorSettings, load_settings
+from service.config import ExtractorSettings, extractor_settings, load_settings
 from service.extraction.shared_resources import SharedResources
 from service.metrics import Metrics
 from tests.service.tiny_backbone import TinyBackbone
@@ -27,7 +26,7 @@ async def resources(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Make]:
         made.append(SharedResources(settings, Metrics(1)))
         return made[-1]
 
-    monkeypatch.setattr(config, "check_backbones", lambda *_: None)
+    monkeypatch.setattr(extractor_settings, "check_backbones", lambda *_: None)
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     yield make
     for one in made:

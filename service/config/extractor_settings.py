@@ -1,66 +1,31 @@
-"""Settings: validated, frozen, from flags, the environment (``TRUNKLINE_…``) or a TOML file.
-
-A flag wins over the environment, and the environment over the file that ``--config`` or
-``TRUNKLINE_CONFIG`` names. Each field says what goes wrong when it is too low or too high.
-"""
+"""Settings of the extraction service, alone or inside the server."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import NoDecode
 
 from models import BackboneError, InputLimits, check_backbones
 from service.addresses import is_loopback, is_origin
-from service.errors import InvalidSettings
+from service.config.sources import MIB, Settings, default_cache_dir
 
-MIB = 1024 * 1024
 GRPC_OVERHEAD_BYTES = 64 * 1024
 GRPC_MARGIN_BYTES = 8 * MIB
 """gRPC itself takes so much more than ``max_message_bytes``, so that our error is the one told."""
 JSON_OVERHEAD = 1.4  # base64 takes 4 bytes for 3
 
-
-class _Settings(BaseSettings):
-    model_config = SettingsConfigDict(
-        env_prefix="TRUNKLINE_",
-        frozen=True,
-        extra="forbid",
-        cli_kebab_case=True,
-        cli_implicit_flags=True,
-        cli_avoid_json=True,
-        cli_hide_none_type=True,
-        cli_exit_on_error=False,
-        use_attribute_docstrings=True,
-    )
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        sources = [init_settings, env_settings]
-        if path := os.environ.get("TRUNKLINE_CONFIG"):
-            if not Path(path).is_file():  # which the source below would take for an empty one
-                raise FileNotFoundError(f"config: there is no file {path}")
-            sources.append(TomlConfigSettingsSource(settings_cls, Path(path)))
-        return tuple(sources)
+_REFUSED = ": a full request would be refused for ever"
+_AT_LEAST = (
+    ("max_queued_rows_per_tenant", "max_rows_per_request", _REFUSED),
+    ("max_queued_rows", "max_queued_rows_per_tenant", ""),
+    ("max_queued_bytes", "max_message_bytes", _REFUSED),
+)
 
 
-class ExtractorSettings(_Settings):
+class ExtractorSettings(Settings):
     """Settings of the extraction service, alone or inside the server."""
 
     host: str = "127.0.0.1"
@@ -88,7 +53,7 @@ class ExtractorSettings(_Settings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the backbones run."""
 
-    cache_dir: Path = Field(default_factory=lambda: default_cache_dir())
+    cache_dir: Path = Field(default_factory=default_cache_dir)
     """Where exported engines are kept. Losing it costs one export at the next start."""
 
     threads: int = Field(default=1, ge=0, le=256)
@@ -225,22 +190,12 @@ class ExtractorSettings(_Settings):
                 f"host: {self.host} is not loopback, and there are no tokens: whoever reaches the "
                 "port could read and change every tenant's heads; say --insecure if that is meant"
             )
-        if self.max_queued_rows_per_tenant < self.max_rows_per_request:
-            raise ValueError(
-                "max_queued_rows_per_tenant: must be at least max_rows_per_request "
-                f"({self.max_rows_per_request}), is {self.max_queued_rows_per_tenant}: "
-                "a full request would be refused for ever"
-            )
-        if self.max_queued_rows < self.max_queued_rows_per_tenant:
-            raise ValueError(
-                "max_queued_rows: must be at least max_queued_rows_per_tenant "
-                f"({self.max_queued_rows_per_tenant}), is {self.max_queued_rows}"
-            )
-        if self.max_queued_bytes < self.max_message_bytes:
-            raise ValueError(
-                f"max_queued_bytes: must be at least max_message_bytes ({self.max_message_bytes}), "
-                f"is {self.max_queued_bytes}: a full request would be refused for ever"
-            )
+        for name, least_name, otherwise in _AT_LEAST:
+            value, least = getattr(self, name), getattr(self, least_name)
+            if value < least:
+                raise ValueError(
+                    f"{name}: must be at least {least_name} ({least}), is {value}{otherwise}"
+                )
         least = int(2 * JSON_OVERHEAD * self.max_message_bytes) + 2 * GRPC_MARGIN_BYTES
         if self.max_receiving_bytes < least:
             raise ValueError(
@@ -281,134 +236,3 @@ class StandaloneExtractorSettings(ExtractorSettings):
     held_tail_bytes: int = Field(default=1024 * MIB, ge=MIB)
     """Memory of the host for the files of tails that servers hand over. Too low makes them send the
     same tail again and again, and one that is larger is refused."""
-
-
-class ServerSettings(ExtractorSettings):
-    """Settings of ``trunkline serve``."""
-
-    data_dir: Path = Path("trunkline-data")
-    """Where everything durable lives. One server at a time."""
-
-    new_store: bool = False
-    """Begin with an empty store although files of an earlier one lie in ``data_dir``. Meant for one
-    start: where a store is there it changes nothing, and where one is lost nothing says so."""
-
-    disk_reserve_bytes: int = Field(default=64 * MIB, ge=MIB)
-    """Room on the disk that is kept for deletions on a full one, at most half of what is free at
-    the first start. Too low lets people delete only little at a time then: as many bytes as are
-    deleted go through the journal."""
-
-    grpc_port: int = Field(default=50051, ge=0, le=65535)
-    """gRPC port; 0 takes a free one."""
-
-    rest_port: int = Field(default=3000, ge=0, le=65535)
-    """REST port; 0 takes a free one."""
-
-    extractor: str | None = None
-    """Address of a remote extraction service (``host:port`` or ``unix:PATH``) to use."""
-
-    workers: int = Field(default=1, ge=1)
-    """Server processes. One for now: heads, caches and jobs live in it."""
-
-    embedding_cache_bytes: int = Field(default=512 * MIB, ge=0)
-    """Memory for embeddings of inputs seen before; 0 switches the cache off."""
-
-    head_cache_bytes: int = Field(default=256 * MIB, ge=MIB)
-    """Memory for heads. Too low reads weights from the store again and again."""
-
-    live_cache_bytes: int = Field(default=256 * MIB, ge=0)
-    """Memory for live copies, which learn from feedback. Too low makes them anew from the store
-    again and again: some 0.1 to 1 s of computing for each."""
-
-    live_threads: int = Field(default=2, ge=1, le=64)
-    """Threads for live copies: half of them, at least one, learn feedback, and as many make copies
-    and versions. Too few let heads with feedback wait for one another, too many take the cores
-    from predictions."""
-
-    live_error_rate: float = Field(default=0.05, gt=0, lt=1)
-    """How often a live copy that is no better may ever be called better, or one that is no worse
-    be called worse. Too high lets luck decide; too low waits for more feedback."""
-
-    drift_delta: float = Field(default=0.002, gt=0, lt=1)
-    """Confidence of the drift detector (ADWIN). Too high takes bad luck for a change and makes live
-    copies forget; too low notices changes late."""
-
-    fit_threads: int = Field(default=1, ge=1, le=256)
-    """Threads of the training process, which is niced. On cores that are busy more are slower."""
-
-    fit_timeout_seconds: float = Field(default=3600.0, gt=0)
-    """A training that takes longer has failed."""
-
-    tune_threads: int = Field(default=1, ge=1, le=256)
-    """Threads of a process that fine-tunes on a CPU; it is niced, and there is one at a time. More
-    make it end sooner, and leave less of the cores to predictions."""
-
-    tune_timeout_seconds: float = Field(default=24 * 3600.0, gt=0)
-    """A fine-tuning that takes longer, activations included, has failed."""
-
-    child_silence_seconds: float = Field(default=60.0, ge=10, le=3600)
-    """A process that fits, tunes or advises gives a sign of life every second. One that gives none
-    for so long is ended, and its work has failed. Too low ends sound ones on a busy machine."""
-
-    activation_cache_bytes: int = Field(default=8 * 1024 * MIB, ge=0)
-    """Disk for activations that tails are tuned on: an image takes 44 KB on EfficientNet-Lite0, and
-    so does each view. A head that needs more cannot be tuned; too low computes them again
-    and again."""
-
-    max_classes: int = Field(default=1000, ge=2, le=100_000)
-    """Labels of one head. Training time and weights grow with it."""
-
-    max_examples_per_head: int = Field(default=100_000, ge=2)
-    """Examples of one head. A training holds all their embeddings in memory."""
-
-    max_label_bytes: int = Field(default=256, ge=1, le=4096)
-    """UTF-8 bytes of one label."""
-
-    max_advice_examples: int = Field(default=5000, ge=4, le=20_000)
-    """Examples that an advice looks at; of more, a sample. Time grows with them, and memory with
-    their square."""
-
-    max_advice_bytes: int = Field(default=256 * MIB, ge=MIB)
-    """Bytes of inputs that an advice holds, 4 of them at once; beyond, the sample is smaller."""
-
-    @model_validator(mode="after")
-    def _check_workers(self) -> Self:
-        if self.workers != 1:
-            raise ValueError(
-                f"workers: at most 1 for now, is {self.workers}: heads, caches and jobs live in "
-                "one process; scale the backbone with --extractor instead"
-            )
-        return self
-
-
-S = TypeVar("S", bound=_Settings)
-
-
-def load_settings(cls: type[S], **values: Any) -> S:
-    """Reads settings from the environment and the file, and `values` before both.
-
-    Raises:
-        InvalidSettings: naming every field at fault.
-    """
-    try:
-        return cls(**values)
-    except ValidationError as error:
-        raise InvalidSettings(describe_validation(error)) from error
-    except (OSError, ValueError) as error:
-        raise InvalidSettings(f"settings: {error}") from error
-
-
-def describe_validation(error: ValidationError) -> str:
-    """Describes in one line each field, what is wrong with it and the value."""
-    parts = []
-    for item in error.errors():
-        field = ".".join(map(str, item["loc"]))
-        message = item["msg"].removeprefix("Value error, ")
-        parts.append(f"{field}: {message}, is {item['input']!r}" if field else message)
-    return "; ".join(parts)
-
-
-def default_cache_dir() -> Path:
-    """Returns ``$XDG_CACHE_HOME/trunkline`` or ``~/.cache/trunkline``."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "trunkline"

@@ -1,0 +1,109 @@
+"""Settings of the server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from service.config.extractor_settings import ExtractorSettings
+from service.config.sources import MIB
+
+
+class ServerSettings(ExtractorSettings):
+    """Settings of ``trunkline serve``."""
+
+    data_dir: Path = Path("trunkline-data")
+    """Where everything durable lives. One server at a time."""
+
+    new_store: bool = False
+    """Begin with an empty store although files of an earlier one lie in ``data_dir``. Meant for one
+    start: where a store is there it changes nothing, and where one is lost nothing says so."""
+
+    disk_reserve_bytes: int = Field(default=64 * MIB, ge=MIB)
+    """Room on the disk that is kept for deletions on a full one, at most half of what is free at
+    the first start. Too low lets people delete only little at a time then: as many bytes as are
+    deleted go through the journal."""
+
+    grpc_port: int = Field(default=50051, ge=0, le=65535)
+    """gRPC port; 0 takes a free one."""
+
+    rest_port: int = Field(default=3000, ge=0, le=65535)
+    """REST port; 0 takes a free one."""
+
+    extractor: str | None = None
+    """Address of a remote extraction service (``host:port`` or ``unix:PATH``) to use."""
+
+    workers: int = Field(default=1, ge=1)
+    """Server processes. One for now: heads, caches and jobs live in it."""
+
+    embedding_cache_bytes: int = Field(default=512 * MIB, ge=0)
+    """Memory for embeddings of inputs seen before; 0 switches the cache off."""
+
+    head_cache_bytes: int = Field(default=256 * MIB, ge=MIB)
+    """Memory for heads. Too low reads weights from the store again and again."""
+
+    live_cache_bytes: int = Field(default=256 * MIB, ge=0)
+    """Memory for live copies, which learn from feedback. Too low makes them anew from the store
+    again and again: some 0.1 to 1 s of computing for each."""
+
+    live_threads: int = Field(default=2, ge=1, le=64)
+    """Threads for live copies: half of them, at least one, learn feedback, and as many make copies
+    and versions. Too few let heads with feedback wait for one another, too many take the cores
+    from predictions."""
+
+    live_error_rate: float = Field(default=0.05, gt=0, lt=1)
+    """How often a live copy that is no better may ever be called better, or one that is no worse
+    be called worse. Too high lets luck decide; too low waits for more feedback."""
+
+    drift_delta: float = Field(default=0.002, gt=0, lt=1)
+    """Confidence of the drift detector (ADWIN). Too high takes bad luck for a change and makes live
+    copies forget; too low notices changes late."""
+
+    fit_threads: int = Field(default=1, ge=1, le=256)
+    """Threads of the training process, which is niced. On cores that are busy more are slower."""
+
+    fit_timeout_seconds: float = Field(default=3600.0, gt=0)
+    """A training that takes longer has failed."""
+
+    tune_threads: int = Field(default=1, ge=1, le=256)
+    """Threads of a process that fine-tunes on a CPU; it is niced, and there is one at a time. More
+    make it end sooner, and leave less of the cores to predictions."""
+
+    tune_timeout_seconds: float = Field(default=24 * 3600.0, gt=0)
+    """A fine-tuning that takes longer, activations included, has failed."""
+
+    child_silence_seconds: float = Field(default=60.0, ge=10, le=3600)
+    """A process that fits, tunes or advises gives a sign of life every second. One that gives none
+    for so long is ended, and its work has failed. Too low ends sound ones on a busy machine."""
+
+    activation_cache_bytes: int = Field(default=8 * 1024 * MIB, ge=0)
+    """Disk for activations that tails are tuned on: an image takes 44 KB on EfficientNet-Lite0, and
+    so does each view. A head that needs more cannot be tuned; too low computes them again
+    and again."""
+
+    max_classes: int = Field(default=1000, ge=2, le=100_000)
+    """Labels of one head. Training time and weights grow with it."""
+
+    max_examples_per_head: int = Field(default=100_000, ge=2)
+    """Examples of one head. A training holds all their embeddings in memory."""
+
+    max_label_bytes: int = Field(default=256, ge=1, le=4096)
+    """UTF-8 bytes of one label."""
+
+    max_advice_examples: int = Field(default=5000, ge=4, le=20_000)
+    """Examples that an advice looks at; of more, a sample. Time grows with them, and memory with
+    their square."""
+
+    max_advice_bytes: int = Field(default=256 * MIB, ge=MIB)
+    """Bytes of inputs that an advice holds, 4 of them at once; beyond, the sample is smaller."""
+
+    @model_validator(mode="after")
+    def _check_workers(self) -> Self:
+        if self.workers != 1:
+            raise ValueError(
+                f"workers: at most 1 for now, is {self.workers}: heads, caches and jobs live in "
+                "one process; scale the backbone with --extractor instead"
+            )
+        return self

@@ -1,0 +1,84 @@
+"""Where settings come from: arguments, the environment, and a TOML file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from service.errors import InvalidSettings
+
+MIB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """What all settings have in common: where they come from, and that they are frozen."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TRUNKLINE_",
+        frozen=True,
+        extra="forbid",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_avoid_json=True,
+        cli_hide_none_type=True,
+        cli_exit_on_error=False,
+        use_attribute_docstrings=True,
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        sources = [init_settings, env_settings]
+        if path := os.environ.get("TRUNKLINE_CONFIG"):
+            if not Path(path).is_file():  # which the source below would take for an empty one
+                raise FileNotFoundError(f"config: there is no file {path}")
+            sources.append(TomlConfigSettingsSource(settings_cls, Path(path)))
+        return tuple(sources)
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load_settings(cls: type[S], **values: Any) -> S:
+    """Reads settings from the environment and the file, and `values` before both.
+
+    Raises:
+        InvalidSettings: naming every field at fault.
+    """
+    try:
+        return cls(**values)
+    except ValidationError as error:
+        raise InvalidSettings(describe_validation(error)) from error
+    except (OSError, ValueError) as error:
+        raise InvalidSettings(f"settings: {error}") from error
+
+
+def describe_validation(error: ValidationError) -> str:
+    """Describes in one line each field, what is wrong with it and the value."""
+    parts = []
+    for item in error.errors():
+        field = ".".join(map(str, item["loc"]))
+        message = item["msg"].removeprefix("Value error, ")
+        parts.append(f"{field}: {message}, is {item['input']!r}" if field else message)
+    return "; ".join(parts)
+
+
+def default_cache_dir() -> Path:
+    """Returns ``$XDG_CACHE_HOME/trunkline`` or ``~/.cache/trunkline``."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "trunkline"
