@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -45,6 +45,21 @@ log = get_logger(__name__)
 def new_request_id() -> str:
     """Returns a new id, by which the log and the client name a request."""
     return os.urandom(16).hex()
+
+
+def log_refusal(method: str, transport: str, error: Exception) -> str:
+    """Logs a request that reached no handler, under an id of its own; returns it."""
+    request_id = new_request_id()
+    problem = problem_of(error)
+    log.info(
+        "request failed",
+        request_id=request_id,
+        method=method,
+        transport=transport,
+        code=problem.status.code.name,
+        reason=problem.message,
+    )
+    return request_id
 
 
 @dataclass(slots=True)
@@ -165,13 +180,14 @@ class Calls:
             if self._log_requests:
                 log.debug("request", **_about(call), code=code, seconds=round(seconds, 6))
 
-    def record_reply(self, call: Call, reply: Any) -> None:
-        """Counts and logs the rows of a reply that failed."""
-        for error in reply.errors[:MAX_LOGGED_ROW_ERRORS]:
+    def record_reply(self, call: Call, reply: Message) -> None:
+        """Counts and logs the rows of a reply that failed, if it has rows."""
+        errors: Sequence[Any] = getattr(reply, "errors", ())
+        for error in errors[:MAX_LOGGED_ROW_ERRORS]:
             log.info(
                 "row failed", **_about(call), row=error.row, code=error.code, reason=error.message
             )
-        for error in reply.errors:
+        for error in errors:
             self._metrics.count_rows(call.method, error.code, call.tenant, 1)
 
     async def upload(self, stream: AsyncIterator[M]) -> AsyncIterator[M]:

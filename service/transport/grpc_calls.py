@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from urllib.parse import unquote
 
 import grpc
@@ -47,13 +47,10 @@ class Translator:
         self, method: Method, handler: Handler
     ) -> Callable[[bytes, Context], Awaitable[bytes]]:
         async def serve(data: bytes, context: Context) -> bytes:
-            async def run(call: Call) -> Message:
+            async with self._call(method, context) as call:
                 request = self._parse(method, data)
                 call.tenant = tenant_of(request)
-                reply: Message = await handler(request, call)
-                return reply
-
-            return await self._reply(method, context, run)
+                return self._packed(await handler(request, call), call)
 
         return serve
 
@@ -61,14 +58,11 @@ class Translator:
         self, method: Method, handler: Handler
     ) -> Callable[[AsyncIterator[bytes], Context], Awaitable[bytes]]:
         async def serve(stream: AsyncIterator[bytes], context: Context) -> bytes:
-            async def run(call: Call) -> Message:
-                messages = (self._parse(method, data) async for data in self._calls.upload(stream))
-                reply: Message = await handler(messages, call)
-                return reply
-
             if self._calls.draining:
                 await self._calls.read_up(stream)
-            return await self._reply(method, context, run, upload=True)
+            async with self._call(method, context, upload=True) as call:
+                messages = (self._parse(method, data) async for data in self._calls.upload(stream))
+                return self._packed(await handler(messages, call), call)
 
         return serve
 
@@ -77,36 +71,21 @@ class Translator:
     ) -> Callable[[bytes, Context], Awaitable[None]]:
         # Written here, as a generator would not be told where the call ends while gRPC sends.
         async def serve(data: bytes, context: Context) -> None:
-            request_id = new_request_id()
-            try:
-                async with self._calls.handle(
-                    *(method.name, TRANSPORT, None),
-                    request_id=request_id,
-                    timeout=context.time_remaining(),
-                    watch=True,
-                    local=is_local(context.peer()),
-                    reply_bytes=_reply_bytes(context),
-                ) as call:
-                    request = _fields_of(self._parse(method, data))
-                    del data  # the stream may last
-                    call.tenant = tenant_of(request)
-                    async with aclosing(handler(request, call)) as replies:
-                        async for reply in replies:
-                            await self._write(context, reply.SerializeToString())
-            except Exception as error:
-                await abort(context, request_id, error)
-            context.set_trailing_metadata((("x-request-id", request_id),))
+            async with self._call(method, context, watch=True) as call:
+                request = _fields_of(self._parse(method, data))
+                del data  # the stream may last
+                call.tenant = tenant_of(request)
+                async with aclosing(handler(request, call)) as replies:
+                    async for reply in replies:
+                        await self._write(context, reply.SerializeToString())
 
         return serve
 
-    async def _reply(
-        self,
-        method: Method,
-        context: Context,
-        run: Callable[[Call], Awaitable[Message]],
-        *,
-        upload: bool = False,
-    ) -> bytes:
+    @asynccontextmanager
+    async def _call(
+        self, method: Method, context: Context, *, upload: bool = False, watch: bool = False
+    ) -> AsyncIterator[Call]:
+        """Wraps the handling of one call; what is raised in here is its answer."""
         request_id = new_request_id()
         try:
             async with self._calls.handle(
@@ -114,17 +93,18 @@ class Translator:
                 request_id=request_id,
                 timeout=context.time_remaining(),
                 upload=upload,
+                watch=watch,
                 local=is_local(context.peer()),
                 reply_bytes=_reply_bytes(context),
             ) as call:
-                reply = await run(call)
-                if getattr(reply, "errors", None):
-                    self._calls.record_reply(call, reply)
-                data = reply.SerializeToString()
+                yield call
         except Exception as error:
             await abort(context, request_id, error)
         context.set_trailing_metadata((("x-request-id", request_id),))
-        return data
+
+    def _packed(self, reply: Message, call: Call) -> bytes:
+        self._calls.record_reply(call, reply)
+        return reply.SerializeToString()
 
     def _parse(self, method: Method, data: bytes) -> Message:
         most = self._limits.max_message_bytes

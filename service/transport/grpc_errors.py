@@ -10,10 +10,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
 from service.errors import ServiceError, problem_of
-from service.logs import get_logger
-from service.requests.calls import new_request_id
-
-log = get_logger(__name__)
+from service.requests.calls import log_refusal
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -24,17 +21,7 @@ TYPE_URL = "type.googleapis.com/"
 
 async def refuse(context: Context, error: ServiceError, method: str) -> NoReturn:
     """Answers a call that reached no handler, and logs it under an id of its own."""
-    request_id = new_request_id()
-    problem = problem_of(error)
-    log.info(
-        "request failed",
-        request_id=request_id,
-        method=method,
-        transport=TRANSPORT,
-        code=problem.status.code.name,
-        reason=problem.message,
-    )
-    await abort(context, request_id, error)
+    await abort(context, log_refusal(method, TRANSPORT, error), error)
 
 
 async def abort(context: Context, request_id: str, error: Exception) -> NoReturn:

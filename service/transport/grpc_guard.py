@@ -12,26 +12,20 @@ import asyncio
 import contextvars
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, closing
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from service.config import GRPC_MARGIN_BYTES
-from service.errors import (
-    InvalidRequest,
-    RequestCancelled,
-    ServiceError,
-)
+from service.errors import InvalidRequest, RequestCancelled, ServiceError
 from service.logs import get_logger
 from service.requests.calls import Calls
+from service.transport.grpc_errors import Context, refuse
 from service.transport.limits import TransportLimits
 from service.transport.open_calls import OpenCalls
 from service.transport.peers import PeerDropper
 from service.transport.receiving import Receipt, ReceivingBudget
-
-Context = grpc.aio.ServicerContext[Any, Any]
-Refuse = Callable[[Context, ServiceError, str], Awaitable[NoReturn]]
 
 HEALTH = "/grpc.health.v1.Health/"
 PROBE = HEALTH + "Check"
@@ -57,7 +51,6 @@ class GrpcGuard:
         budget: of the messages of all methods but those of health.
         probes: the budget of these, which get through whatever holds the other.
         calls: say when a request that is still arriving is refused, as the server stops.
-        refuse: answers a call that is refused here.
     """
 
     def __init__(
@@ -67,14 +60,12 @@ class GrpcGuard:
         budget: ReceivingBudget,
         probes: ReceivingBudget,
         calls: Calls,
-        refuse: Refuse,
     ) -> None:
         self._server = server
         self._calls = calls
         self._limits = limits
         self._budget = budget
         self._probes = probes
-        self._refuse = refuse
         self._most = limits.max_message_bytes + GRPC_MARGIN_BYTES
         self._open = OpenCalls(limits.max_calls)
         self._peers = PeerDropper()
@@ -120,7 +111,7 @@ class GrpcGuard:
             context.add_done_callback(ended)  # type: ignore[arg-type]  # stubs
             return await work(rpc, context)
         except ServiceError as error:
-            await self._refuse(context, error, rpc.method)
+            await refuse(context, error, rpc.method)
         finally:
             self._drop_unless_read(context)
 

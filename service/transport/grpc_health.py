@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from service.requests.calls import Calls
-from service.transport.grpc_guard import Refuse
-
-Context = grpc.aio.ServicerContext[Any, Any]
+from service.transport.grpc_errors import Context, refuse
 
 
 class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # it says no types
@@ -26,13 +23,11 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # it says n
     Args:
         names: of the services. The empty name stands for all of them.
         calls: say how a call ends where the server stops.
-        refuse: answers one with an error.
     """
 
-    def __init__(self, names: Iterable[str], calls: Calls, refuse: Refuse) -> None:
+    def __init__(self, names: Iterable[str], calls: Calls) -> None:
         self._names = ("", *names)
         self._calls = calls
-        self._refuse = refuse
         self._ready = False
         self._ended = False
         self._changed = asyncio.Event()
@@ -80,7 +75,7 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # it says n
                 told = state
                 yield state
             if self._ended:
-                await self._refuse(context, await self._calls.refusal(), "Watch")
+                await refuse(context, await self._calls.refusal(), "Watch")
             await changed.wait()
 
     def _state(self, name: str | None) -> HealthCheckResponse:

@@ -91,7 +91,7 @@ class GrpcServer:
             PROBES * (limits.max_message_bytes + GRPC_MARGIN_BYTES), "health checks arrive at once"
         )
         self._names = [service.full_name for service in services]
-        self._health = Health(self._names, calls, refuse)
+        self._health = Health(self._names, calls)
         self._server = self._build()
         try:
             self.port = self._server.add_insecure_port(address)
@@ -197,7 +197,7 @@ class GrpcServer:
                 *KEEPALIVE,
             ]
         )
-        guard = GrpcGuard(server, limits, self._budget, self._probes, self._calls, refuse)
+        guard = GrpcGuard(server, limits, self._budget, self._probes, self._calls)
         translator = Translator(self._calls, limits, guard.write)
         for service in self._services:
             methods = {

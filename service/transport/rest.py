@@ -20,8 +20,14 @@ from starlette.types import Receive, Scope
 
 from service.addresses import is_loopback
 from service.errors import InvalidRequest, RequestCancelled, Unavailable, problem_of
-from service.logs import get_logger
-from service.requests.calls import Call, Calls, Handler, new_request_id, tenant_of
+from service.requests.calls import (
+    Call,
+    Calls,
+    Handler,
+    log_refusal,
+    new_request_id,
+    tenant_of,
+)
 from service.transport.forms import form_of, is_form
 from service.transport.message_parts import BASE_PARTS
 from service.transport.methods import OF_THE_SERVER, Method, RestRoute, methods_of
@@ -33,8 +39,6 @@ TIMEOUT_HEADER = "x-request-timeout"
 """Seconds that a REST client gives its request, as gRPC clients give a deadline."""
 
 Endpoint = Callable[[Request], Coroutine[Any, Any, Response]]
-
-log = get_logger(__name__)
 
 _ID = re.compile(r"\{(\w+)\}")
 METHODS = {method.name: method for method in methods_of(*OF_THE_SERVER)}
@@ -149,16 +153,8 @@ def refuse(
         status: in place of the error's own.
         headers: to send along.
     """
-    request_id = new_request_id()
-    log.info(
-        "request failed",
-        request_id=request_id,
-        method=f"{scope.get('method', 'WebSocket')} {scope['path'][:200]}",
-        transport="rest",
-        code=problem_of(error).status.code.name,
-        reason=str(error),
-    )
-    return problem_response(error, request_id, status, headers)
+    method = f"{scope.get('method', 'WebSocket')} {scope['path'][:200]}"
+    return problem_response(error, log_refusal(method, "rest", error), status, headers)
 
 
 async def answer(
@@ -194,8 +190,7 @@ async def answer(
             call.tenant = tenant_of(message)
             work = _run(backend.handler(method), METHODS[method], message, call)
             reply = await _while_connected(work, request.receive)
-            if getattr(reply, "errors", None):
-                backend.calls.record_reply(call, reply)
+            backend.calls.record_reply(call, reply)
             return JSONResponse(write_json(reply), status, {"X-Request-Id": request_id})
     except Exception as error:
         return problem_response(error, request_id)
