@@ -237,7 +237,7 @@ async def _extract(settings: StandaloneExtractorSettings) -> None:
         await asyncio.wait((loading, told), return_when=asyncio.FIRST_COMPLETED)
         if loading.done():
             await loading
-            await server.serving.wait()
+            await application.readiness.until_ready()
             _print_addresses(settings, address, server.port, listener.getsockname()[1])
             await told
         log.info("stopping", drain_seconds=settings.drain_seconds)

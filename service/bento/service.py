@@ -191,7 +191,7 @@ class Trunkline:
         assert self._grpc is not None
         if not application.readiness.ready:
             log.info("waiting until the backbones answer", extractor=SETTINGS.extractor)
-        await self._grpc.serving.wait()
+        await application.readiness.until_ready()
         if not supervision.supervised():
             await backend.listening.wait()
         addresses = {

@@ -6,7 +6,6 @@ state from everybody else, and the server from stopping.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable
 
 import grpc
@@ -15,33 +14,27 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from service.requests.calls import Calls
 from service.transport.grpc_errors import Context, refuse
+from service.transport.readiness import Readiness
 
 
 class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # it says no types
-    """Says whether the services are ready; not before `set` says so.
+    """Says whether the services are ready.
 
     Args:
         names: of the services. The empty name stands for all of them.
         calls: say how a call ends where the server stops.
     """
 
-    def __init__(self, names: Iterable[str], calls: Calls) -> None:
+    def __init__(self, names: Iterable[str], readiness: Readiness, calls: Calls) -> None:
         self._names = ("", *names)
+        self._readiness = readiness
         self._calls = calls
-        self._ready = False
         self._ended = False
-        self._changed = asyncio.Event()
-
-    def set(self, ready: bool) -> None:
-        """Tells whoever asks or watches."""
-        self._ready = ready and not self._ended
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
 
     def end(self) -> None:
         """Says for good that nothing is served, and ends the watches."""
         self._ended = True
-        self.set(False)
+        self._readiness.drain()
 
     async def Check(
         self, request: health_pb2.HealthCheckRequest, context: Context
@@ -69,18 +62,18 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # it says n
         del request  # its name may be long
         told: HealthCheckResponse | None = None
         while True:
-            changed = self._changed
             state = self._state(name)
             if state != told:
                 told = state
-                yield state
-            if self._ended:
+                yield state  # and it may have changed again when that is written
+            elif self._ended:
                 await refuse(context, await self._calls.refusal(), "Watch")
-            await changed.wait()
+            else:
+                await self._readiness.until_change()
 
     def _state(self, name: str | None) -> HealthCheckResponse:
         if name not in self._names:
             return HealthCheckResponse(status=HealthCheckResponse.SERVICE_UNKNOWN)
-        if self._ready:
+        if self._readiness.ready:
             return HealthCheckResponse(status=HealthCheckResponse.SERVING)
         return HealthCheckResponse(status=HealthCheckResponse.NOT_SERVING)

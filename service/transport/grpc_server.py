@@ -68,9 +68,6 @@ class GrpcServer:
     Args:
         address: ``host:port`` or ``unix:PATH``; port 0 takes a free one.
 
-    Attributes:
-        serving: set when health first says so.
-
     Raises:
         StartupError: something else listens there.
     """
@@ -91,7 +88,7 @@ class GrpcServer:
             PROBES * (limits.max_message_bytes + GRPC_MARGIN_BYTES), "health checks arrive at once"
         )
         self._names = [service.full_name for service in services]
-        self._health = Health(self._names, calls)
+        self._health = Health(self._names, readiness, calls)
         self._server = self._build()
         try:
             self.port = self._server.add_insecure_port(address)
@@ -101,7 +98,6 @@ class GrpcServer:
         self._address = address if port != "0" else f"{host}:{self.port}"
         self._keeper: asyncio.Task[None] | None = None
         self._ended: set[asyncio.Task[None]] = set()
-        self.serving = asyncio.Event()
 
     async def start(self) -> None:
         """Begins to serve; health follows the application's readiness."""
@@ -110,12 +106,6 @@ class GrpcServer:
         grpc_log = GrpcLog(lambda: loop.call_soon_threadsafe(crashed.set))
         self._keeper = asyncio.create_task(self._keep_serving(crashed))
         self._keeper.add_done_callback(lambda _: grpc_log.close())
-        self._readiness.listen(self._set_ready)
-
-    def _set_ready(self, ready: bool) -> None:
-        self._health.set(ready)
-        if ready:
-            self.serving.set()
 
     async def close(self) -> None:
         """Ends what is left, once the application has finished its requests.

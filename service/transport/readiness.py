@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Readiness:
-    """Whether the server can serve requests now; calls its listeners when that changes.
+    """Whether the server can serve requests now, and when that changes.
 
     Attributes:
         detail: says what is wrong although the server is ready; empty if nothing is.
@@ -19,7 +19,6 @@ class Readiness:
         self._store_stalls = False
         self._grpc_listens = True
         self._draining = False
-        self._listeners: list[Callable[[bool], None]] = []
         self._changed = asyncio.Event()
 
     @property
@@ -38,15 +37,14 @@ class Readiness:
         }
         return tuple(reason for reason, holds in states.items() if holds)
 
-    def listen(self, listener: Callable[[bool], None]) -> None:
-        """Calls `listener` now and at every change."""
-        self._listeners.append(listener)
-        listener(self.ready)
-
     async def until_ready(self) -> None:
         """Returns as soon as the server can serve requests."""
         while not self.ready:
-            await self._changed.wait()
+            await self.until_change()
+
+    async def until_change(self) -> None:
+        """Returns as soon as something has changed."""
+        await self._changed.wait()
 
     def set_extractor_ready(self, ready: bool) -> None:
         """Sets whether the extractor is ready."""
@@ -71,5 +69,3 @@ class Readiness:
     def _notify(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
-        for listener in self._listeners:
-            listener(self.ready)
