@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -43,22 +44,16 @@ IDLE_SECONDS = 30.0
 """Without a message, after which a stream loses its slot: others may want it."""
 
 
+@dataclass(eq=False)
 class Advice:
     """Compares what could be done with labelled inputs, before anything is registered."""
 
-    def __init__(
-        self,
-        extractor: Extractor,
-        embeddings: EmbeddingResolver,
-        decoding: DecodeCalls,
-        settings: ServerSettings,
-    ) -> None:
-        self._extractor = extractor
-        self._embeddings = embeddings
-        self._decoding = decoding
-        self._settings = settings
-        self._tenants: set[str] = set()
-        self._lock = asyncio.Lock()
+    _extractor: Extractor
+    _embeddings: EmbeddingResolver
+    _decoding: DecodeCalls
+    _settings: ServerSettings
+    _tenants: set[str] = field(default_factory=set, init=False)
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
 
     async def advise(
         self, requests: AsyncIterator[advice_pb2.AdviseRequest], call: Call

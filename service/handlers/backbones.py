@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,20 +25,14 @@ from trunkline.resources import TenantName
 from trunkline.v1 import admin_pb2, extraction_pb2, tails_pb2
 
 
+@dataclass(eq=False)
 class Extraction:
     """Embeds inputs, for clients and for servers elsewhere, and lists backbones."""
 
-    def __init__(
-        self,
-        extractor: Extractor,
-        embeddings: EmbeddingResolver,
-        limits: InputLimits,
-        max_rows: int,
-    ) -> None:
-        self._extractor = extractor
-        self._embeddings = embeddings
-        self._limits = limits
-        self._max_rows = max_rows
+    _extractor: Extractor
+    _embeddings: EmbeddingResolver
+    _limits: InputLimits
+    _max_rows: int
 
     async def embed(
         self, request: extraction_pb2.EmbedRequest, call: Call
@@ -78,12 +73,12 @@ class Extraction:
         raise PreconditionFailed("backbone: none is loaded", field="backbone", value="none")
 
 
+@dataclass(eq=False)
 class Admin:
     """Loads and unloads backbones, for callers on the server's own machine."""
 
-    def __init__(self, extractor: Extractor, tasks: UninterruptedTasks) -> None:
-        self._extractor = extractor
-        self._tasks = tasks
+    _extractor: Extractor
+    _tasks: UninterruptedTasks
 
     async def load_backbone(
         self, request: admin_pb2.LoadBackboneRequest, call: Call

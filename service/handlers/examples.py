@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence, Set
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
@@ -39,30 +39,19 @@ from trunkline.v1 import heads_pb2
 MAX_DIGESTS = 10_000
 
 
+@dataclass(eq=False)
 class Examples:
     """Finds, adds, lists, relabels and deletes examples."""
 
-    def __init__(
-        self,
-        database: Database,
-        extractor: Extractor,
-        embeddings: EmbeddingResolver,
-        views: ViewEmbeddings,
-        activations: ActivationFiles,
-        live: LiveCopies,
-        tasks: UninterruptedTasks,
-        settings: ServerSettings,
-        tokens: PageTokens,
-    ) -> None:
-        self._database = database
-        self._extractor = extractor
-        self._embeddings = embeddings
-        self._views = views
-        self._activations = activations
-        self._live = live
-        self._tasks = tasks
-        self._settings = settings
-        self._tokens = tokens
+    _database: Database
+    _extractor: Extractor
+    _embeddings: EmbeddingResolver
+    _views: ViewEmbeddings
+    _activations: ActivationFiles
+    _live: LiveCopies
+    _tasks: UninterruptedTasks
+    _settings: ServerSettings
+    _tokens: PageTokens
 
     async def find_missing_inputs(
         self, request: heads_pb2.FindMissingInputsRequest, call: Call

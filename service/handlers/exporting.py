@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
@@ -26,12 +27,12 @@ CARD_BYTES = 1024 * 1024
 """Left free in a message for the model card; a generous guess."""
 
 
+@dataclass(eq=False)
 class Exporting:
     """Exports versions (weights, an ONNX graph, a model card) and their reports."""
 
-    def __init__(self, database: Database, max_message_bytes: int) -> None:
-        self._database = database
-        self._max_message_bytes = max_message_bytes
+    _database: Database
+    _max_message_bytes: int
 
     async def export_head(
         self, request: heads_pb2.ExportHeadRequest, call: Call

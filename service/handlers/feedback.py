@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence, Set
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
@@ -36,28 +36,18 @@ from trunkline.v1 import heads_pb2, prediction_pb2
 MAX_IDS = 10_000
 
 
+@dataclass(eq=False)
 class Feedback:
     """Stores right labels before it acknowledges them; the live copy learns them afterwards."""
 
-    def __init__(
-        self,
-        database: Database,
-        extractor: Extractor,
-        embeddings: EmbeddingResolver,
-        live: LiveCopies,
-        tasks: UninterruptedTasks,
-        settings: ServerSettings,
-        metrics: Metrics,
-        tokens: PageTokens,
-    ) -> None:
-        self._database = database
-        self._extractor = extractor
-        self._embeddings = embeddings
-        self._live = live
-        self._tasks = tasks
-        self._settings = settings
-        self._metrics = metrics
-        self._tokens = tokens
+    _database: Database
+    _extractor: Extractor
+    _embeddings: EmbeddingResolver
+    _live: LiveCopies
+    _tasks: UninterruptedTasks
+    _settings: ServerSettings
+    _metrics: Metrics
+    _tokens: PageTokens
 
     async def send_feedback(
         self, request: prediction_pb2.SendFeedbackRequest, call: Call

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from service.concurrency.tasks import UninterruptedTasks
 from service.embedding.resolver import EmbeddingResolver
@@ -30,26 +31,17 @@ MAX_DIGESTS = 10_000
 log = get_logger(__name__)
 
 
+@dataclass(eq=False)
 class Forgetting:
     """Forgets examples, and refits the active version without them."""
 
-    def __init__(
-        self,
-        database: Database,
-        extractor: Extractor,
-        embeddings: EmbeddingResolver,
-        head_cache: HeadCache,
-        live: LiveCopies,
-        parts: TrainingParts,
-        tasks: UninterruptedTasks,
-    ) -> None:
-        self._database = database
-        self._extractor = extractor
-        self._embeddings = embeddings
-        self._head_cache = head_cache
-        self._live = live
-        self._parts = parts
-        self._tasks = tasks
+    _database: Database
+    _extractor: Extractor
+    _embeddings: EmbeddingResolver
+    _head_cache: HeadCache
+    _live: LiveCopies
+    _parts: TrainingParts
+    _tasks: UninterruptedTasks
 
     async def forget_examples(
         self, request: heads_pb2.ForgetExamplesRequest, call: Call

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
@@ -27,26 +27,17 @@ from trunkline.resources import HeadName, TenantName, check_id
 from trunkline.v1 import heads_pb2
 
 
+@dataclass(eq=False)
 class Heads:
     """Creates, shows, changes and deletes heads, and drops their live copies."""
 
-    def __init__(
-        self,
-        database: Database,
-        extractor: Extractor,
-        head_cache: HeadCache,
-        live: LiveCopies,
-        jobs: TrainingJobs,
-        tasks: UninterruptedTasks,
-        tokens: PageTokens,
-    ) -> None:
-        self._tasks = tasks
-        self._tokens = tokens
-        self._database = database
-        self._extractor = extractor
-        self._head_cache = head_cache
-        self._live = live
-        self._jobs = jobs
+    _database: Database
+    _extractor: Extractor
+    _head_cache: HeadCache
+    _live: LiveCopies
+    _jobs: TrainingJobs
+    _tasks: UninterruptedTasks
+    _tokens: PageTokens
 
     async def create_head(
         self, request: heads_pb2.CreateHeadRequest, call: Call

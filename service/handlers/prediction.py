@@ -59,28 +59,18 @@ class _Group:
     views: int
 
 
+@dataclass(eq=False)
 class Prediction:
     """Classifies inputs with one head, or each row with a head of its own."""
 
-    def __init__(
-        self,
-        extractor: Extractor,
-        embeddings: EmbeddingResolver,
-        head_cache: HeadCache,
-        live: LiveCopies,
-        views: ViewMaker,
-        limits: InputLimits,
-        max_rows: int,
-        metrics: Metrics,
-    ) -> None:
-        self._extractor = extractor
-        self._embeddings = embeddings
-        self._head_cache = head_cache
-        self._live = live
-        self._views = views
-        self._limits = limits
-        self._max_rows = max_rows
-        self._metrics = metrics
+    _extractor: Extractor
+    _embeddings: EmbeddingResolver
+    _head_cache: HeadCache
+    _live: LiveCopies
+    _views: ViewMaker
+    _limits: InputLimits
+    _max_rows: int
+    _metrics: Metrics
 
     async def predict(
         self, request: prediction_pb2.PredictRequest, call: Call

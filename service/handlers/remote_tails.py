@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from functools import partial
 
 from models import InputLimits
@@ -29,22 +30,15 @@ MAX_CHUNK_BYTES = 1024 * 1024
 _FINGERPRINT = re.compile("[0-9a-f]{64}")
 
 
+@dataclass(eq=False)
 class TailExtraction:
     """Embeds with tails, for servers elsewhere."""
 
-    def __init__(
-        self,
-        extractor: LocalExtractor,
-        embeddings: EmbeddingResolver,
-        uploaded: UploadedTails,
-        limits: InputLimits,
-        max_rows: int,
-    ) -> None:
-        self._extractor = extractor
-        self._embeddings = embeddings
-        self._uploaded = uploaded
-        self._limits = limits
-        self._max_rows = max_rows
+    _extractor: LocalExtractor
+    _embeddings: EmbeddingResolver
+    _uploaded: UploadedTails
+    _limits: InputLimits
+    _max_rows: int
 
     async def hold_tail(
         self, stream: AsyncIterator[tails_pb2.HoldTailRequest], call: Call

@@ -46,24 +46,16 @@ class _Choice:
     probabilities: list[float]
 
 
+@dataclass(eq=False)
 class Suggestions:
     """Suggests what to label next."""
 
-    def __init__(
-        self,
-        database: Database,
-        extractor: Extractor,
-        head_cache: HeadCache,
-        backfill: EmbeddingBackfill,
-        live: LiveCopies,
-        settings: ServerSettings,
-    ) -> None:
-        self._database = database
-        self._extractor = extractor
-        self._backfill = backfill
-        self._head_cache = head_cache
-        self._live = live
-        self._settings = settings
+    _database: Database
+    _extractor: Extractor
+    _head_cache: HeadCache
+    _backfill: EmbeddingBackfill
+    _live: LiveCopies
+    _settings: ServerSettings
 
     async def suggest_examples(
         self, request: heads_pb2.SuggestExamplesRequest, call: Call

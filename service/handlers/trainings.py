@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import adapters
 from service.errors import InvalidRequest, Unavailable
@@ -21,12 +21,12 @@ from trunkline.resources import HeadName, TrainingName
 from trunkline.v1 import heads_pb2
 
 
+@dataclass(eq=False)
 class Trainings:
     """Starts, shows and cancels the trainings of heads."""
 
-    def __init__(self, database: Database, jobs: TrainingJobs) -> None:
-        self._database = database
-        self._jobs = jobs
+    _database: Database
+    _jobs: TrainingJobs
 
     async def train_head(
         self, request: heads_pb2.TrainHeadRequest, call: Call

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -31,26 +31,17 @@ from trunkline.resources import MAX_VERSION, HeadName, VersionName
 from trunkline.v1 import heads_pb2
 
 
+@dataclass(eq=False)
 class HeadVersions:
     """Imports, lists and activates versions, and promotes live copies."""
 
-    def __init__(
-        self,
-        database: Database,
-        extractor: Extractor,
-        head_cache: HeadCache,
-        live: LiveCopies,
-        tasks: UninterruptedTasks,
-        settings: ServerSettings,
-        tokens: PageTokens,
-    ) -> None:
-        self._tasks = tasks
-        self._database = database
-        self._extractor = extractor
-        self._head_cache = head_cache
-        self._live = live
-        self._settings = settings
-        self._tokens = tokens
+    _database: Database
+    _extractor: Extractor
+    _head_cache: HeadCache
+    _live: LiveCopies
+    _tasks: UninterruptedTasks
+    _settings: ServerSettings
+    _tokens: PageTokens
 
     async def promote_live_copy(
         self, request: heads_pb2.PromoteLiveCopyRequest, call: Call

@@ -84,7 +84,7 @@ async def test_files_on_their_way_count_and_those_that_never_arrive_leave_nothin
 async def hold(held: UploadedTails, data: bytes, size: int) -> None:
     """Sends a file in chunks of a size, as a server does."""
     extractor: Any = HandExtractor()
-    service = TailExtraction(extractor, made(extractor), held, InputLimits(), max_rows=10)
+    service = TailExtraction(extractor, made(extractor), held, InputLimits(), 10)
 
     async def stream() -> AsyncIterator[tails_pb2.HoldTailRequest]:
         for start in range(0, len(data), size):

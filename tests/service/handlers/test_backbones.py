@@ -35,7 +35,7 @@ async def test_empty_name_is_refused_by_field() -> None:
 
 async def test_times_of_a_request_are_those_of_its_slowest_row() -> None:
     extractor, call = HandExtractor(), Call("Embed", "grpc", "acme", None)
-    extraction = Extraction(extractor, made(extractor), InputLimits(), max_rows=10)
+    extraction = Extraction(extractor, made(extractor), InputLimits(), 10)
 
     async def timing(*rows: str) -> tuple[float, float, float]:
         request = extraction_pb2.EmbedRequest(tenant="tenants/acme", inputs=texts(*rows))
@@ -52,7 +52,7 @@ async def test_rows_whose_reply_the_client_would_not_take_are_refused_before_any
     reply_bytes: int | None, fits: int
 ) -> None:
     extractor = HandExtractor()
-    extraction = Extraction(extractor, made(extractor), InputLimits(), max_rows=10)
+    extraction = Extraction(extractor, made(extractor), InputLimits(), 10)
     call = Call("Embed", "grpc", "acme", None, reply_bytes=reply_bytes)
     rows = [f"known {row}" for row in range(10)]
     request = extraction_pb2.EmbedRequest(tenant="tenants/acme", inputs=texts(*rows))
