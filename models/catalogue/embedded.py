@@ -50,9 +50,10 @@ def _minilm_l6_v2_files() -> Mapping[str, Path]:
 
 
 def _minilm_l6_v2_network(weights: Path) -> CutNetwork:
-    from models.networks.sentence_bert import minilm_l6_v2
+    """Build a six-layer BERT distilled as in MiniLM (arXiv 2002.10957), a Sentence-BERT."""
+    from models.networks.huggingface import text_network
 
-    return minilm_l6_v2(weights)
+    return text_network("bert", weights, pooling="mean", normalise=True, tail_blocks=2)
 
 
 EFFICIENTNET_LITE0 = BackboneSpec(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from models.errors import BackboneError
 from models.networks.base import Block, CutNetwork
+from models.networks.pixels import layers
 from models.torchvision_ops import declare_missing_operators
 
 TUNED_BLOCKS = 5
@@ -53,11 +54,7 @@ def efficientnet_lite0(weights: Path) -> CutNetwork:
     if len(names) != len(published):
         raise BackboneError(f"{weights.name} holds {len(published)} tensors, not {len(names)}")
     network.load_state_dict(dict(zip(names, published.values(), strict=True)), strict=True)
-    parts = [
-        {f"blocks.{stage}.{i}": block}
-        for stage, blocks in enumerate(network.blocks)
-        for i, block in enumerate(blocks)
-    ]
+    parts = layers(network, *(f"blocks.{stage}" for stage in range(len(network.blocks))))
     parts[-1] |= {"conv_head": network.conv_head, "bn2": network.bn2}
     blocks = [Block(part) for part in parts]
     cut = len(blocks) - TUNED_BLOCKS

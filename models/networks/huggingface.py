@@ -12,7 +12,14 @@ from torch import Tensor, nn
 
 from models.errors import BackboneError
 from models.networks.base import Block, CutNetwork
-from models.networks.pixels import Anatomy, FirstToken, PatchMean, PixelStem, assemble
+from models.networks.pixels import (
+    Anatomy,
+    FirstToken,
+    PatchMean,
+    PixelStem,
+    assemble,
+    layers,
+)
 from models.networks.tokens import AttentionBlock, CausalBlock, LastToken, TokenMean
 from models.torchvision_ops import declare_missing_operators
 
@@ -64,11 +71,11 @@ def image_network(
         pooling: `cls`, or `mean` over the patches.
     """
     network = _load(family, weights)
-    layers = _layers(network, _IMAGES[family])
-    layers[-1]["layernorm"] = network.layernorm
+    parts = layers(network, _IMAGES[family])
+    parts[-1]["layernorm"] = network.layernorm
     anatomy = Anatomy(
         PixelStem(mean, std, {"embeddings": network.embeddings}),
-        [Block(parts) for parts in layers],
+        [Block(part) for part in parts],
         FirstToken() if pooling == "cls" else PatchMean(1),
     )
     return assemble(anatomy, tail_blocks=tail_blocks, normalise=normalise)
@@ -145,20 +152,15 @@ class _SumStem(nn.Module):
 def _encoder(
     stack: str, stem: Callable[[nn.Module], nn.Module], network: Any, pool: nn.Module
 ) -> Anatomy:
-    layers = [AttentionBlock(parts) for parts in _layers(network, stack)]
-    return Anatomy(stem(network.embeddings), layers, pool, mask="attention_mask")
+    blocks = [AttentionBlock(parts) for parts in layers(network, stack)]
+    return Anatomy(stem(network.embeddings), blocks, pool, mask="attention_mask")
 
 
 def _decoder(network: Any, pool: nn.Module) -> Anatomy:
-    layers = _layers(network, "h")
-    layers[-1]["ln_f"] = network.ln_f
-    blocks = [CausalBlock(parts) for parts in layers]
+    parts = layers(network, "h")
+    parts[-1]["ln_f"] = network.ln_f
+    blocks = [CausalBlock(part) for part in parts]
     return Anatomy(_SumStem(network), blocks, pool, mask="attention_mask")
-
-
-def _layers(network: nn.Module, stack: str) -> list[dict[str, nn.Module]]:
-    children = network.get_submodule(stack).named_children()
-    return [{f"{stack}.{name}": layer} for name, layer in children]
 
 
 _TEXTS: Mapping[str, Callable[[Any, nn.Module], Anatomy]] = {

@@ -109,6 +109,15 @@ def keep(owner: nn.Module, name: str, part: nn.Module | nn.Parameter) -> None:
     setattr(owner, last, part)
 
 
+def layers(network: nn.Module, *stacks: str) -> list[dict[str, nn.Module]]:
+    """Return each member of these modules, one after the other, by its name in the network."""
+    return [
+        {f"{stack}.{name}": layer}
+        for stack in stacks
+        for name, layer in network.get_submodule(stack).named_children()
+    ]
+
+
 @dataclass(frozen=True)
 class Anatomy:
     """What a family's network is made of.

@@ -33,6 +33,7 @@ from models.networks.pixels import (
     PixelStem,
     WholeNetwork,
     assemble,
+    layers,
 )
 from models.torchvision_ops import declare_missing_operators
 
@@ -120,22 +121,14 @@ _Stem = Callable[[Mapping[str, nn.Module]], PixelStem]
 
 
 def _resnet(network: Any, stem: _Stem) -> Anatomy:
-    blocks = [
-        {f"layer{stage}.{i}": block}
-        for stage in (1, 2, 3, 4)
-        for i, block in enumerate(network.get_submodule(f"layer{stage}"))
-    ]
+    blocks = layers(network, "layer1", "layer2", "layer3", "layer4")
     blocks[-1]["global_pool"] = network.global_pool
     first = _named(network, "conv1", "bn1", "act1", "maxpool")
     return Anatomy(stem(first), _blocks(blocks), Flatten(), len(network.layer4))
 
 
 def _inverted_residuals(network: Any, stem: _Stem) -> Anatomy:
-    blocks = [
-        {f"blocks.{stage}.{i}": block}
-        for stage, stages in enumerate(network.blocks)
-        for i, block in enumerate(stages)
-    ]
+    blocks = layers(network, *(f"blocks.{stage}" for stage in range(len(network.blocks))))
     if isinstance(network, MobileNetV3):
         blocks[-1] |= _named(network, "global_pool", "conv_head", "norm_head", "act2", "flatten")
     else:
@@ -144,11 +137,7 @@ def _inverted_residuals(network: Any, stem: _Stem) -> Anatomy:
 
 
 def _regnet(network: Any, stem: _Stem) -> Anatomy:
-    blocks = [
-        {f"{stage}.{name}": block}
-        for stage in ("s1", "s2", "s3", "s4")
-        for name, block in network.get_submodule(stage).named_children()
-    ]
+    blocks = layers(network, "s1", "s2", "s3", "s4")
     blocks[-1] |= _named(network, "final_conv", "head")
     return Anatomy(stem(_named(network, "stem")), _blocks(blocks), Flatten())
 
@@ -158,7 +147,7 @@ def _convnext(network: Any, stem: _Stem) -> Anatomy:
     for i, stage in enumerate(network.stages):
         if blocks:  # the first stage halves nothing
             blocks[-1][f"stages.{i}.downsample"] = stage.downsample
-        blocks += [{f"stages.{i}.blocks.{k}": block} for k, block in enumerate(stage.blocks)]
+        blocks += layers(network, f"stages.{i}.blocks")
     blocks[-1] |= _named(network, "norm_pre", "head")
     first = _named(network, "stem") | {"stages.0.downsample": network.stages[0].downsample}
     return Anatomy(stem(first), _blocks(blocks), Flatten(), len(network.stages[-1].blocks))
@@ -199,7 +188,7 @@ class _Normed(nn.Module):
 def _vision_transformer(network: Any, stem: _Stem) -> Anatomy:
     if network.attn_pool is not None or network.global_pool not in ("token", "avg"):
         return _uncut(network, stem)
-    blocks = [{f"blocks.{i}": block} for i, block in enumerate(network.blocks)]
+    blocks = layers(network, "blocks")
     blocks[-1]["norm"] = network.norm
     skipped = 0 if network.pool_include_prefix else network.num_prefix_tokens
     pool = FirstToken() if network.global_pool == "token" else PatchMean(skipped)

@@ -31,6 +31,7 @@ from models.networks.pixels import (
     WholeNetwork,
     assemble,
     keep,
+    layers,
 )
 from models.torchvision_ops import declare_missing_operators
 
@@ -118,12 +119,8 @@ _Stem = Callable[[Mapping[str, nn.Module]], PixelStem]
 
 def _resnet(network: Any, stem: _Stem) -> Anatomy:
     first = {name: network.get_submodule(name) for name in ("conv1", "bn1", "relu", "maxpool")}
-    blocks = [
-        Block({f"layer{stage}.{i}": block})
-        for stage in (1, 2, 3, 4)
-        for i, block in enumerate(network.get_submodule(f"layer{stage}"))
-    ]
-    return Anatomy(stem(first), blocks, Flatten(), len(network.layer4))
+    blocks = layers(network, "layer1", "layer2", "layer3", "layer4")
+    return Anatomy(stem(first), [Block(b) for b in blocks], Flatten(), len(network.layer4))
 
 
 def _inverted_residuals(network: Any, stem: _Stem) -> Anatomy:
@@ -190,8 +187,7 @@ class _VisionStem(nn.Module):
 
 
 def _vision_transformer(network: Any, stem: _Stem) -> Anatomy:
-    layers = _children(network.encoder.layers, "encoder.layers")
-    blocks = [{name: layer} for name, layer in layers]
+    blocks = layers(network, "encoder.layers")
     blocks[-1]["encoder.ln"] = network.encoder.ln
     return Anatomy(_VisionStem(stem({}), network), [Block(parts) for parts in blocks], FirstToken())
 
