@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -77,44 +78,35 @@ class Fit(Protocol):
         ...
 
 
-class Family(Protocol):
-    """A way to learn a linear head from features."""
+@dataclass(frozen=True)
+class Family(ABC):
+    """A way to learn a linear head from features.
 
-    @property
-    def name(self) -> str:
-        """Name in specs and reports."""
-        ...
+    Attributes:
+        name: in specs and reports.
+        unit: whether it wants features of unit length.
+        has_l2: whether there is a strength to choose.
+        min_examples: of each class that it needs.
+        max_examples: per class, on average, beyond which "auto" leaves it out; None for no limit.
+    """
 
-    @property
-    def unit(self) -> bool:
-        """Whether it wants features of unit length."""
-        ...
+    name: str
+    unit: bool = False
+    has_l2: bool = True
+    min_examples: int = 2
+    max_examples: int | None = None
 
-    @property
-    def has_l2(self) -> bool:
-        """Whether there is a strength to choose."""
-        ...
-
-    @property
-    def min_examples(self) -> int:
-        """Examples of each class it needs at least."""
-        ...
-
-    @property
-    def max_examples(self) -> int | None:
-        """Examples per class, on average, beyond which "auto" leaves it out; None for no limit."""
-        ...
-
+    @abstractmethod
     def cost(self, n: int, rank: int, classes: int) -> float:
         """Return the floating point operations of a fit, to the order of magnitude."""
-        ...
 
+    @abstractmethod
     def begin(self, problem: Problem, start: Start | None = None) -> Fit:
         """Return a fit to a problem, from a similar solution if the family can use one.
 
-        Neither the strength that is chosen nor what is held out at it depends on the start.
+        A closed form needs none. Neither the strength that is chosen nor what is held out at it
+        depends on the start.
         """
-        ...
 
 
 def choose_strength(

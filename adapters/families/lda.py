@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.families.base import Start, Strength, choose_strength
+from adapters.families.base import Family, Start, Strength, choose_strength
 from adapters.families.least_squares import LeastSquares
 from adapters.folds import comparison_count, fold_count
 from adapters.problem import ALL, MAX_VALIDATION_LOGITS, Problem, Some
@@ -25,7 +25,7 @@ TRIED = 8
 
 
 @dataclass(frozen=True)
-class Lda:
+class Lda(Family):
     """Gaussian classes that share their covariance: the likelihood of features and labels.
 
     With weights w, n_c = sum of w over class c, n = sum of all, class means mu_c, mean m of all and
@@ -52,13 +52,8 @@ class Lda:
     """
 
     name: str = "lda"
-    unit: bool = False
-    has_l2: bool = True
-    min_examples: int = 2
-    max_examples: int | None = None
 
     def cost(self, n: int, rank: int, classes: int) -> float:
-        """Return the floating point operations of a fit, to the order of magnitude."""
         scored = min(n * classes, MAX_VALIDATION_LOGITS)
         trials = TRIED * scored * (2.0 * rank + 4.0 * classes + 200)
         estimates = 2 * n * classes * (4.0 * rank + 4.0 * classes + 200)
@@ -66,7 +61,6 @@ class Lda:
         return trials + estimates + inverses * classes**3
 
     def begin(self, problem: Problem, start: Start | None = None) -> LdaFit:
-        """Return a fit to a problem; a closed form needs no start."""
         return LdaFit(problem)
 
 

@@ -13,7 +13,7 @@ import scipy.special
 from numpy.typing import NDArray
 
 from adapters.calibration import calibrated_losses
-from adapters.families.base import MIN_GAIN, Start, Strength
+from adapters.families.base import MIN_GAIN, Family, Start, Strength
 from adapters.families.ridge import RidgeFit
 from adapters.optimism import MOST_GROUPS, optimism
 from adapters.problem import Problem
@@ -47,7 +47,7 @@ MIN_CURVATURE = 1e-3
 
 
 @dataclass(frozen=True)
-class Logistic:
+class Logistic(Family):
     """Weighted multinomial cross-entropy plus `l2 / 2 * sum(weight ** 2)`; bias left free.
 
     All folds are solved at once with L-BFGS: their parameters are the columns of one matrix
@@ -65,17 +65,11 @@ class Logistic:
     """
 
     name: str = "logistic"
-    unit: bool = False
-    has_l2: bool = True
-    min_examples: int = 2
-    max_examples: int | None = None
 
     def cost(self, n: int, rank: int, classes: int) -> float:
-        """Return the floating point operations of a fit, to the order of magnitude."""
         return 25.0 * 8 * 5 * n * classes * (4.0 * rank + 60)
 
     def begin(self, problem: Problem, start: Start | None = None) -> LogisticFit:
-        """Return a fit to a problem; see `Family.begin`."""
         return LogisticFit(problem, start)
 
 

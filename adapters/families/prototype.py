@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.families.base import Start, Strength
+from adapters.families.base import Family, Start, Strength
 from adapters.problem import Problem
 
 Array = NDArray[np.float64]
@@ -19,7 +19,7 @@ DEFAULT_TEMPERATURE = 0.1
 
 
 @dataclass(frozen=True)
-class Prototype:
+class Prototype(Family):
     """Cosine similarity to the class mean: `weight_c = m_c / |m_c|`, no bias, nothing to choose.
 
     m_c is the weighted mean of a class's features, each of unit length (`Front.unit`). The nearest
@@ -38,11 +38,9 @@ class Prototype:
     max_examples: int | None = 30
 
     def cost(self, n: int, rank: int, classes: int) -> float:
-        """Return the floating point operations of a fit, to the order of magnitude."""
         return 4.0 * n * rank * classes
 
     def begin(self, problem: Problem, start: Start | None = None) -> PrototypeFit:
-        """Return a fit to a problem; a closed form needs no start."""
         return PrototypeFit(problem)
 
 

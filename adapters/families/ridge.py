@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.families.base import Start, Strength, choose_strength
+from adapters.families.base import Family, Start, Strength, choose_strength
 from adapters.families.least_squares import LeastSquares
 from adapters.problem import ALL, MAX_VALIDATION_LOGITS, Problem, Some
 
@@ -23,7 +23,7 @@ TRIED = 8
 
 
 @dataclass(frozen=True)
-class Ridge:
+class Ridge(Family):
     """Half the weighted squared distance to one-hot targets plus `l2 / 2 * sum(weight ** 2)`.
 
     The bias is free. One decomposition (`Problem`) gives the solution of every strength, and with
@@ -37,18 +37,12 @@ class Ridge:
     """
 
     name: str = "ridge"
-    unit: bool = False
-    has_l2: bool = True
-    min_examples: int = 2
-    max_examples: int | None = None
 
     def cost(self, n: int, rank: int, classes: int) -> float:
-        """Return the floating point operations of a fit, to the order of magnitude."""
         scored = min(n * classes, MAX_VALIDATION_LOGITS)
         return (TRIED * scored + 6 * n * classes) * (2.0 * rank + 100)
 
     def begin(self, problem: Problem, start: Start | None = None) -> RidgeFit:
-        """Return a fit to a problem; a closed form needs no start."""
         return problem.shared(RidgeFit)
 
 
