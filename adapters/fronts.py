@@ -107,7 +107,7 @@ class Front:
         """
         rows = np.asarray(embeddings, dtype=np.float64)
         if kind == NORMALISE:
-            rows = _unit(rows)
+            rows = unit_rows(rows)
         shares = np.full(len(rows), 1 / len(rows)) if weights is None else weights / weights.sum()
         mean = (shares @ rows).astype(np.float32)
         variance = np.einsum("n,nd,nd->d", shares, rows, rows, optimize=False)
@@ -148,12 +148,12 @@ class Front:
         """Return what families see of embeddings (n, dim): float64 of shape (n, feature_count)."""
         rows = np.asarray(embeddings)
         if self.kind == NORMALISE:
-            rows = _unit(rows.astype(np.float64))
+            rows = unit_rows(rows.astype(np.float64))
         features: Array = np.subtract(rows, self.mean, dtype=np.float64)
         features /= self.scale
         if self.kind == PROJECTION:
             features = np.maximum(features @ self.signs, 0.0) - 1 / np.sqrt(2 * np.pi)
-        return _unit(features) if self.unit else features
+        return unit_rows(features) if self.unit else features
 
     def serve(self, embeddings: NDArray[Any]) -> Array:
         """Return what a head's folded weight multiplies; float64 of shape (n, feature_count).
@@ -163,7 +163,7 @@ class Front:
         if self.unit or self.kind == PROJECTION:
             return self.features(embeddings)
         rows = np.asarray(embeddings, dtype=np.float64)
-        return _unit(rows) if self.kind == NORMALISE else rows
+        return unit_rows(rows) if self.kind == NORMALISE else rows
 
     def fold(self, weight: Array, bias: Array) -> tuple[Array, Array]:
         """Rewrite a weight (classes, feature_count) and bias (classes,) for `serve`."""
@@ -225,7 +225,7 @@ class Front:
         return signs
 
 
-def _unit(rows: Array) -> Array:
+def unit_rows(rows: Array) -> Array:
     """Scale rows to unit length; rows of zeros stay."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     scaled: Array = rows / np.where(lengths > 0, lengths, 1.0)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.families.base import Family, Start, Strength
+from adapters.fronts import unit_rows
 from adapters.problem import Problem
 
 Array = NDArray[np.float64]
@@ -64,15 +65,9 @@ class PrototypeFit:
         for fold in range(int(folds.max()) + 1):
             rows = np.flatnonzero(folds == fold)
             kept = self._sums - self._weighted[rows].T @ features[rows]
-            logits[rows] = features[rows] @ _directions(kept).T
+            logits[rows] = features[rows] @ unit_rows(kept).T
         return logits[self._problem.originals]
 
     def solve(self, l2: float | None) -> tuple[Array, Array]:
         """Return weight and bias."""
-        return _directions(self._sums), np.zeros(self._problem.classes)
-
-
-def _directions(sums: Array) -> Array:
-    """Scale class sums to unit length; a sum of zero stays."""
-    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-    return sums / np.where(lengths > 0, lengths, 1.0)
+        return unit_rows(self._sums), np.zeros(self._problem.classes)

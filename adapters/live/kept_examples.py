@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.errors import InvalidArgument
-from adapters.live.learner import Array, Given
+from adapters.live.learner import Array, Given, Indices
 
 Features = NDArray[np.float32]
-Indices = NDArray[np.intp]
 
 
 class KeptExamples:

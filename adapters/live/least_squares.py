@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 
 import numpy as np
-from numpy.typing import NDArray
 
 from adapters.errors import InvalidArgument
 from adapters.groups import joint_rows
 from adapters.live.inverse_moment import Inverse
-from adapters.live.learner import Array, Given
-
-Indices = NDArray[np.intp]
+from adapters.live.learner import Array, Given, Indices, Learner
 
 MIN_SLACK = 1e-9
 """One minus an example's leverage is taken to be at least this. It is positive for every example
 that is in; where it is smaller, the penalty is next to nothing and rounding decides."""
 
 
-class LeastSquares(ABC):
+class LeastSquares(Learner):
     """State that both families share, kept by recursive least squares.
 
     With features X (n, features), weights W = diag(w) and one-hot targets Y (n, classes), these are
@@ -33,9 +30,11 @@ class LeastSquares(ABC):
     it is. In the arrays below classes are rows. A change costs one product with P.
     """
 
+    of_classes = ("_sums", "_images", "_totals")
+
     def __init__(self, given: Given, l2: float) -> None:
+        super().__init__(given.front)
         features = given.front.features(given.embeddings)
-        self._front = given.front
         self._inverse = Inverse.of(features, given.weights, l2)
         owner = np.arange(given.classes)[:, None] == given.targets
         self._totals = owner @ given.weights
@@ -45,21 +44,7 @@ class LeastSquares(ABC):
     @property
     def nbytes(self) -> int:
         """Bytes its arrays hold in memory."""
-        arrays = (self._sums, self._images, self._totals)
-        return self._inverse.nbytes + sum(array.nbytes for array in arrays)
-
-    def open_class(self) -> None:
-        """Add a class without examples."""
-        nothing = np.zeros((1, self._sums.shape[1]))
-        self._sums = np.concatenate([self._sums, nothing])
-        self._images = np.concatenate([self._images, nothing])
-        self._totals = np.append(self._totals, 0.0)
-
-    def close_class(self, index: int) -> None:
-        """Remove a class without examples."""
-        self._sums = np.delete(self._sums, index, axis=0)
-        self._images = np.delete(self._images, index, axis=0)
-        self._totals = np.delete(self._totals, index)
+        return self._inverse.nbytes + super().nbytes
 
     def learn(self, embedding: Array, target: int, weight: float) -> None:
         """Take in an example."""
@@ -78,10 +63,6 @@ class LeastSquares(ABC):
             self._images[target] += signed * gain
             self._totals[target] += signed
 
-    @abstractmethod
-    def solution(self) -> tuple[Array, Array]:
-        """Return weight (classes, features) and bias (classes,)."""
-
     def held_out(
         self, embeddings: Array, targets: Indices, weights: Array, groups: Indices | None = None
     ) -> Array:
@@ -99,10 +80,6 @@ class LeastSquares(ABC):
     @abstractmethod
     def _without_all(self, features: Array, targets: Indices, weights: Array) -> Array:
         """Return logits (n, classes) by the model without all of these examples."""
-
-    def _features(self, embedding: Array) -> Array:
-        features: Array = self._front.features(embedding[None])[0]
-        return features
 
     def _step(self, features: Array, target: int, weight: float) -> None:
         """Take in an example, or take one out if the weight is negative."""

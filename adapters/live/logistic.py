@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.optimize
-from numpy.typing import NDArray
 
 from adapters.folds import grouped_folds, stratified_folds
 from adapters.live.kept_examples import KeptExamples
-from adapters.live.learner import Array, Given
+from adapters.live.learner import Array, Given, Indices, Learner
 
 FOLDS = 10
 
@@ -18,7 +17,7 @@ TOLERANCE, FOLD_TOLERANCE = 1e-9, 1e-6
 MAX_STEPS = 1000
 
 
-class LiveLogistic:
+class LiveLogistic(Learner):
     """Multinomial cross-entropy plus the penalty; the loss of `adapters.families.logistic`.
 
     There is no exact update, so it keeps its examples' features (float32). Changes are gathered
@@ -28,8 +27,10 @@ class LiveLogistic:
     4 n features classes operations.
     """
 
+    of_classes = ("_parameters",)
+
     def __init__(self, given: Given, l2: float) -> None:
-        self._front = given.front
+        super().__init__(given.front)
         self._l2 = l2
         self._examples = KeptExamples(given)
         self._parameters = np.zeros((given.classes, given.front.feature_count + 1))
@@ -37,22 +38,16 @@ class LiveLogistic:
     @property
     def nbytes(self) -> int:
         """Bytes its arrays hold in memory."""
-        return self._examples.nbytes + self._parameters.nbytes
-
-    def open_class(self) -> None:
-        """Add a class without examples."""
-        nothing = np.zeros((1, self._parameters.shape[1]))
-        self._parameters = np.concatenate([self._parameters, nothing])
+        return self._examples.nbytes + super().nbytes
 
     def close_class(self, index: int) -> None:
         """Remove a class without examples."""
-        self._parameters = np.delete(self._parameters, index, axis=0)
+        super().close_class(index)
         self._examples.close_class(index)
 
     def learn(self, embedding: Array, target: int, weight: float) -> None:
         """Take in an example."""
-        features = self._front.features(embedding[None])[0]
-        self._examples.add(embedding, features, target, weight)
+        self._examples.add(embedding, self._features(embedding), target, weight)
 
     def forget(self, embedding: Array, target: int, weight: float) -> None:
         """Take out an example that is in."""
@@ -69,11 +64,7 @@ class LiveLogistic:
         return self._parameters[:, :-1], self._parameters[:, -1]
 
     def held_out(
-        self,
-        embeddings: Array,
-        targets: NDArray[np.intp],
-        weights: Array,
-        groups: NDArray[np.intp] | None = None,
+        self, embeddings: Array, targets: Indices, weights: Array, groups: Indices | None = None
     ) -> Array:
         """Return logits (n, classes), each by a model without the example's fold."""
         places = self._examples.find(embeddings, targets)
