@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import scipy.special
 from numpy.typing import ArrayLike, NDArray
 
-from adapters.calibration import log_loss
+from adapters.calibration import fit_temperature, log_loss
 from adapters.errors import InvalidExamples
 from adapters.groups import effective_count
 from adapters.head import Head
@@ -62,6 +64,57 @@ def estimate(
         effective_examples=worth,
         optimism=optimism,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class ValidationResult:
+    """Held-out logits (n, classes), their temperature, and the estimate they give.
+
+    Rows of examples that are never held out are nan.
+    """
+
+    logits: NDArray[np.float64]
+    temperature: float
+    estimate: Estimate
+
+    @classmethod
+    def of(
+        cls,
+        logits: NDArray[np.float64],
+        targets: NDArray[np.intp],
+        folds: int,
+        groups: NDArray[np.intp] | None = None,
+        *,
+        method: str = "",
+        optimism: float = 0.0,
+    ) -> ValidationResult:
+        """Calibrate logits and sum them up; every example is a group of its own if None.
+
+        Args:
+            method: how they were made, in words, where it is not cross-validation on these folds.
+            optimism: of the estimate, by a choice on the same logits.
+        """
+        n = len(targets)
+        scored = np.flatnonzero(~np.isnan(logits[:, 0]))
+        own = (np.arange(n) if groups is None else groups)[scored]
+        some, right = logits[scored], targets[scored]
+        temperature = fit_temperature(some, right)
+        method = method or _cross_validation(folds, n, len(np.unique(own)))
+        guess = estimate(some, right, temperature, method, own, optimism)
+        return cls(logits, temperature, guess)
+
+    def losses(self, targets: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Return the calibrated log-loss of each example, nan without logits; shape (n,)."""
+        scaled = self.logits / self.temperature
+        right: NDArray[np.float64] = scaled[np.arange(len(targets)), targets]
+        return np.asarray(scipy.special.logsumexp(scaled, axis=1) - right)
+
+
+def _cross_validation(count: int, n: int, groups: int) -> str:
+    """Name an estimate by its number of folds, of examples, and of groups."""
+    if count == n:
+        return "leave-one-out"
+    return "leave-one-group-out" if count == groups else f"{count}-fold cross-validation"
 
 
 def evaluation(

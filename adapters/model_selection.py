@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adapters.augmentation import AS_EXAMPLES, AVERAGE, NONE, arrange
-from adapters.calibration import fit_temperature
-from adapters.estimate import estimate
+from adapters.estimate import ValidationResult
 from adapters.examples import Examples, Views
 from adapters.families import Family
-from adapters.families.base import Fit, Start, Strength, cross_validation
+from adapters.families.base import Fit, Start, Strength
 from adapters.families.logistic import Logistic
 from adapters.fronts import Front
 from adapters.head import Head
 from adapters.optimism import MOST_GROUPS, optimism
 from adapters.problem import Problem
+from adapters.progress import Progress, ignore_progress
 from adapters.report import AugmentationReport, Estimate
 from adapters.spec import HeadSpec
 
@@ -41,16 +42,35 @@ class FittedFamily:
     l2: float | None
     optimism: float
 
-    def compare(self) -> Estimate:
-        """Return the estimate on the folds that all candidates share."""
-        return self._validate(self.problem.comparison)[2]
+    @cached_property
+    def comparison(self) -> Estimate:
+        """The estimate on the folds that all candidates share."""
+        return self._validate(self.problem.comparison).estimate
 
-    def conclude(self) -> tuple[Array, float, Estimate]:
-        """Return held-out logits (n, classes), the temperature and the estimate they give.
-
-        Rows of examples that are never held out are nan.
-        """
+    def conclude(self) -> ValidationResult:
+        """Return what the folds of the estimate give."""
         return self._validate(self.problem.folds)
+
+    def head(
+        self,
+        labels: tuple[str, ...],
+        fingerprint: str,
+        temperature: float,
+        class_weights: Mapping[str, float],
+    ) -> Head:
+        """Return the head that is fitted to all examples."""
+        weight, bias = self.front.fold(*self.fit.solve(self.l2))
+        return Head(
+            family=self.family.name,
+            labels=labels,
+            weight=weight.astype(np.float32),
+            bias=bias.astype(np.float32),
+            fingerprint=fingerprint,
+            temperature=temperature,
+            l2=self.l2,
+            front=self.front,
+            class_weights=class_weights,
+        )
 
     def chosen_among(self, candidates: Sequence[FittedFamily]) -> FittedFamily:
         """Return this one with what having been chosen among all of them adds to its optimism."""
@@ -63,16 +83,17 @@ class FittedFamily:
         more = optimism(np.stack(logits), targets, groups, problem.seed)
         return replace(self, optimism=self.optimism + more)
 
-    def _validate(self, folds: NDArray[np.intp]) -> tuple[Array, float, Estimate]:
-        problem = self.problem
+    def _validate(self, folds: NDArray[np.intp]) -> ValidationResult:
+        problem, count = self.problem, int(folds.max()) + 1
         logits = self.fit.held_out(self.l2, folds)
         logits[~problem.held] = np.nan
-        some, targets = logits[problem.scored], problem.example_targets[problem.scored]
-        groups = problem.example_groups[problem.scored]
-        temperature = fit_temperature(some, targets)
-        method = cross_validation(int(folds.max()) + 1, problem.n, problem.group_count)
-        guess = estimate(some, targets, temperature, method, groups, self.optimism)
-        return logits, temperature, guess
+        targets, groups = problem.example_targets, problem.example_groups
+        return ValidationResult.of(logits, targets, count, groups, optimism=self.optimism)
+
+
+def lowest(fitted: Sequence[FittedFamily]) -> FittedFamily:
+    """Return the one with the lowest log-loss on the folds that all share."""
+    return fitted[0] if len(fitted) == 1 else min(fitted, key=lambda one: one.comparison.log_loss)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,19 +130,32 @@ class ModelSelection:
             strength = fit.choose(report_share, rival)
         return FittedFamily(family, front, used, problem, fit, strength.l2, strength.optimism)
 
+    def fit_all(
+        self, families: Sequence[Family], progress: Progress = ignore_progress
+    ) -> list[FittedFamily]:
+        """Fit families without views, each told the lowest log-loss of those before it."""
+        fitted: list[FittedFamily] = []
+        for index, family in enumerate(families):
+
+            def report_share(done: float, name: str = family.name, index: int = index) -> None:
+                progress((index + done) / len(families), f"fitting {name}")
+
+            report_share(0.0)
+            rival = min((one.comparison.log_loss for one in fitted), default=math.inf)
+            fitted.append(self.fit(family, NONE, report_share, rival))
+        return fitted
+
     def augment(self, plain: FittedFamily, views: Views) -> tuple[FittedFamily, AugmentationReport]:
         """Return the family with views used as it does best, and what they brought."""
-        found = {NONE: (plain, plain.compare())}
+        found = [plain]
         for used in (AS_EXAMPLES, AVERAGE):
-            candidate = self.fit(plain.family, used, lambda share: None)
-            found[used] = candidate, candidate.compare()
-        used = min(found, key=lambda name: found[name][1].log_loss)
-        chosen = found[used][0].chosen_among([candidate for candidate, _ in found.values()])
-        without, as_examples, averaged = (guess for _, guess in found.values())
+            found.append(self.fit(plain.family, used, lambda share: None))
+        chosen = lowest(found).chosen_among(found)
+        without, as_examples, averaged = (candidate.comparison for candidate in found)
         per_example = np.bincount(views.rows, minlength=1)
         report = AugmentationReport(
             views=int(per_example.max()),
-            used=used,
+            used=chosen.used,
             augmented_examples=int(np.count_nonzero(per_example)),
             without=without,
             as_examples=as_examples,
@@ -133,8 +167,8 @@ class ModelSelection:
         """Return front and problem, each computed once."""
         if (used, unit) not in self._problems:
             spec, examples = self.spec, self.examples
-            front = Front.of(spec.front, examples.embeddings, examples.weights, spec.seed)
-            front = replace(front, unit=unit)
+            rows, weights = examples.embeddings, examples.weights
+            front = Front.of(spec.front, rows, weights, spec.seed, unit=unit)
             problem = arrange(used, examples, self.weights, self.views, front, spec.seed)
             self._problems[used, unit] = front, problem
         return self._problems[used, unit]

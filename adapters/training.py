@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from adapters.augmentation import NONE, noisy_copies
+from adapters.augmentation import noisy_copies
 from adapters.errors import InvalidArgument
 from adapters.examples import Examples, Views
 from adapters.families import REGISTRY, Family
@@ -17,7 +16,7 @@ from adapters.families.prototype import DEFAULT_TEMPERATURE
 from adapters.group_report import class_reports, with_groups
 from adapters.groups import Groups
 from adapters.head import Head
-from adapters.model_selection import FittedFamily, ModelSelection
+from adapters.model_selection import FittedFamily, ModelSelection, lowest
 from adapters.progress import Progress, ignore_progress, within
 from adapters.report import AugmentationReport, Candidate, Estimate, Report
 from adapters.spec import AUTO, BALANCED, FAMILIES, HeadSpec
@@ -108,12 +107,13 @@ def fit(
     progress(0.8, "estimating")
     held_out, temperature, guess = None, DEFAULT_TEMPERATURE, None
     if estimable:
-        logits, temperature, guess = chosen.conclude()
-        held_out = np.empty_like(logits)
-        held_out[examples.order] = logits
+        result = chosen.conclude()
+        temperature, guess = result.temperature, result.estimate
+        held_out = np.empty_like(result.logits)
+        held_out[examples.order] = result.logits
     asked = spec.class_weight is not None or bool(spec.class_weights)
     resolved = dict(zip(examples.labels, class_weights.tolist(), strict=True)) if asked else {}
-    head = _head(chosen, examples.labels, fingerprint, temperature, resolved)
+    head = chosen.head(examples.labels, fingerprint, temperature, resolved)
     candidates = _candidates(spec, chosen, compared or {chosen.family.name: (chosen.l2, guess)})
     progress(1.0, "done")
     report = _report(spec, examples.grouped(found.numbers), head, guess, candidates, augmentation)
@@ -150,10 +150,7 @@ def _families(spec: HeadSpec, examples: Examples, estimable: bool) -> list[Famil
     n, dim = examples.embeddings.shape
     classes = len(examples.labels)
     families = [
-        family
-        for family in REGISTRY.values()
-        if (family.max_examples is None or n <= family.max_examples * classes)
-        if estimable
+        family for family in REGISTRY.values() if estimable and family.suits(n, classes)
     ] or [family for family in REGISTRY.values() if family.min_examples == 1]
 
     def cost(family: Family) -> float:
@@ -167,24 +164,11 @@ def _choose(
     selection: ModelSelection, families: Sequence[Family], progress: Progress
 ) -> tuple[FittedFamily, Compared]:
     """Return the family with the lowest log-loss on the shared folds, and what all achieved."""
-    fitted: list[FittedFamily] = []
-    guesses: list[Estimate] = []
-    for index, family in enumerate(families):
-
-        def report_share(done: float, name: str = family.name, index: int = index) -> None:
-            progress((index + done) / len(families), f"fitting {name}")
-
-        report_share(0.0)
-        rival = min((guess.log_loss for guess in guesses), default=math.inf)
-        fitted.append(selection.fit(family, NONE, report_share, rival))
-        if len(families) == 1:
-            return fitted[0], {}
-        guesses.append(fitted[-1].compare())
-    chosen = fitted[int(np.argmin([guess.log_loss for guess in guesses]))]
-    return chosen.chosen_among(fitted), {
-        candidate.family.name: (candidate.l2, guess)
-        for candidate, guess in zip(fitted, guesses, strict=True)
-    }
+    fitted = selection.fit_all(families, progress)
+    chosen = lowest(fitted).chosen_among(fitted)
+    if len(fitted) == 1:
+        return chosen, {}
+    return chosen, {one.family.name: (one.l2, one.comparison) for one in fitted}
 
 
 def find_groups(examples: Examples, names: Sequence[str | None] | None, seed: int) -> Groups:
@@ -231,27 +215,6 @@ def _check_start(start: Head | None, fingerprint: str) -> None:
             limit=fingerprint,
             value=start.fingerprint,
         )
-
-
-def _head(
-    chosen: FittedFamily,
-    labels: tuple[str, ...],
-    fingerprint: str,
-    temperature: float,
-    class_weights: Mapping[str, float],
-) -> Head:
-    weight, bias = chosen.front.fold(*chosen.fit.solve(chosen.l2))
-    return Head(
-        family=chosen.family.name,
-        labels=labels,
-        weight=weight.astype(np.float32),
-        bias=bias.astype(np.float32),
-        fingerprint=fingerprint,
-        temperature=temperature,
-        l2=chosen.l2,
-        front=chosen.front,
-        class_weights=class_weights,
-    )
 
 
 def _candidates(spec: HeadSpec, chosen: FittedFamily, compared: Compared) -> tuple[Candidate, ...]:

@@ -10,9 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters.advice.options import Learner
-from adapters.calibration import fit_temperature
-from adapters.estimate import estimate
-from adapters.families.base import cross_validation
+from adapters.estimate import ValidationResult
 from adapters.folds import grouped_folds
 from adapters.groups import held_out
 from adapters.report import Estimate, LearningPoint
@@ -106,10 +104,11 @@ def evaluate_option(name: str, learner: Learner, plan: Plan) -> OptionResult:
     """Evaluate a learner on all folds and parts of a plan."""
     targets, n = plan.targets, len(plan.targets)
     logits, scored = learner.held_out(plan.folds), plan.scored
-    temperature = fit_temperature(logits[scored], targets[scored])
-    groups = plan.groups[scored]
-    method = cross_validation(plan.fold_count, n, len(np.unique(groups)))
-    guess = estimate(logits[scored], targets[scored], temperature, method, groups, learner.optimism)
+    logits[~scored] = np.nan
+    result = ValidationResult.of(
+        logits, targets, plan.fold_count, plan.groups, optimism=learner.optimism
+    )
+    guess = result.estimate
     curve = [
         LearningPoint(
             examples=round(float(np.mean([part.sum() for part in parts]))),

@@ -96,6 +96,10 @@ class Family(ABC):
     min_examples: int = 2
     max_examples: int | None = None
 
+    def suits(self, n: int, classes: int) -> bool:
+        """Return whether "auto" looks at it for so many examples."""
+        return self.max_examples is None or n <= self.max_examples * classes
+
     @abstractmethod
     def cost(self, n: int, rank: int, classes: int) -> float:
         """Return the floating point operations of a fit, to the order of magnitude."""
@@ -154,10 +158,3 @@ def choose_strength(
 
 CHUNK = 2e6
 """Logits that are held in memory at once."""
-
-
-def cross_validation(count: int, n: int, groups: int | None = None) -> str:
-    """Name an estimate by its number of folds, of examples, and of groups if there are any."""
-    if count == n:
-        return "leave-one-out"
-    return "leave-one-group-out" if count == groups else f"{count}-fold cross-validation"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,13 +9,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from adapters.augmentation import NONE
 from adapters.diagnostics import conformal_of
 from adapters.examples import MIN_CLASSES, Examples
 from adapters.families import REGISTRY, Family
 from adapters.head import Head
 from adapters.live.changes import check_examples
-from adapters.model_selection import FittedFamily, ModelSelection
+from adapters.model_selection import ModelSelection, lowest
 from adapters.spec import AUTO, HeadSpec
 from adapters.training import MAX_AUTO_COST, find_groups
 
@@ -70,21 +68,13 @@ def chosen_anew(
     selection = ModelSelection(
         examples, examples.weights * class_weights[examples.targets], spec, None, None
     )
-    chosen = _best(selection, _families(version, spec, examples))
-    logits, temperature, _ = chosen.conclude()
-    conformal = version.conformal and conformal_of(examples, logits, temperature)
-    weight, bias = chosen.front.fold(*chosen.fit.solve(chosen.l2))
-    return replace(
-        version,
-        family=chosen.family.name,
-        labels=examples.labels,
-        weight=weight.astype(np.float32),
-        bias=bias.astype(np.float32),
-        temperature=temperature,
-        l2=chosen.l2,
-        front=chosen.front,
-        conformal=conformal,
+    chosen = lowest(selection.fit_all(_families(version, spec, examples)))
+    result = chosen.conclude()
+    head = chosen.head(
+        examples.labels, version.fingerprint, result.temperature, version.class_weights
     )
+    conformal = version.conformal and conformal_of(examples, result.logits, result.temperature)
+    return replace(head, novelty=version.novelty, conformal=conformal)
 
 
 def _families(version: Head, spec: HeadSpec, examples: Examples) -> list[Family]:
@@ -95,21 +85,8 @@ def _families(version: Head, spec: HeadSpec, examples: Examples) -> list[Family]
     classes = len(examples.labels)
 
     def suits(family: Family) -> bool:
-        few = family.max_examples is None or n <= family.max_examples * classes
         affordable = family.cost(n, min(n, dim), classes) <= MAX_AUTO_COST
-        return few and (affordable or family.name == version.family)
+        return family.suits(n, classes) and (affordable or family.name == version.family)
 
     names = dict.fromkeys((*CLOSED_FORMS, version.family))
     return [family for name in names if suits(family := REGISTRY[name])] or [REGISTRY["ridge"]]
-
-
-def _best(selection: ModelSelection, families: Sequence[Family]) -> FittedFamily:
-    """Return the family with the lowest log-loss on the folds that all share."""
-    best, lowest = None, math.inf
-    for family in families:
-        fitted = selection.fit(family, NONE, lambda share: None, lowest)
-        loss = fitted.compare().log_loss if len(families) > 1 else 0.0
-        if best is None or loss < lowest:
-            best, lowest = fitted, loss
-    assert best is not None
-    return best

@@ -11,12 +11,11 @@ import scipy.special
 from numpy.typing import NDArray
 
 from adapters.augmentation import NONE, arrange
-from adapters.calibration import fit_temperature
 from adapters.diagnostics import add_evaluation, conformal_of, novelty_report
-from adapters.estimate import estimate
+from adapters.estimate import ValidationResult, estimate
 from adapters.examples import Examples, Views
 from adapters.families import REGISTRY, Fit
-from adapters.families.base import MIN_GAIN, Strength, choose_strength, cross_validation
+from adapters.families.base import MIN_GAIN, Strength, choose_strength
 from adapters.fronts import Front
 from adapters.novelty import MIN_THRESHOLD, NoveltyBank
 from adapters.problem import Problem
@@ -35,50 +34,6 @@ SURE = 1.645
 STRENGTHS = np.logspace(2, -4, 13)
 """Strengths to choose from, from strong to weak, in units of each problem's mean spectrum. Classes
 of examples that a tail was tuned on lie further apart than others', so strong ones may be best."""
-
-
-@dataclass(frozen=True, eq=False)
-class ValidationResult:
-    """Held-out logits (n, classes), their temperature, and the estimate they give.
-
-    Rows of examples that are never held out are nan.
-    """
-
-    logits: Float
-    temperature: float
-    estimate: Estimate
-
-    @classmethod
-    def of(
-        cls,
-        logits: Float,
-        targets: Indices,
-        folds: int,
-        groups: Indices | None = None,
-        *,
-        method: str = "",
-        optimism: float = 0.0,
-    ) -> ValidationResult:
-        """Calibrate logits and sum them up; every example is a group of its own if None.
-
-        Args:
-            method: how they were made, in words, where it is not cross-validation on these folds.
-            optimism: of the estimate, by a choice on the same logits.
-        """
-        n = len(targets)
-        scored = np.flatnonzero(~np.isnan(logits[:, 0]))
-        own = (np.arange(n) if groups is None else groups)[scored]
-        some, right = logits[scored], targets[scored]
-        temperature = fit_temperature(some, right)
-        method = method or cross_validation(folds, n, len(np.unique(own)))
-        guess = estimate(some, right, temperature, method, own, optimism)
-        return cls(logits, temperature, guess)
-
-    def losses(self, targets: Indices) -> Float:
-        """Return the calibrated log-loss of each example, nan without logits; shape (n,)."""
-        scaled = self.logits / self.temperature
-        right: Float = scaled[np.arange(len(targets)), targets]
-        return np.asarray(scipy.special.logsumexp(scaled, axis=1) - right)
 
 
 def validate_base(
@@ -331,8 +286,8 @@ class Validator:
     def _part(self, features: Features, rows: NDArray[np.bool_]) -> _Part:
         """Fit the family to the features of some of the examples."""
         family = REGISTRY[self.family]
-        front = Front.of(self.spec.front, features, self.examples.weights[rows], self.spec.seed)
-        front = replace(front, unit=family.unit)
+        weights, spec = self.examples.weights[rows], self.spec
+        front = Front.of(spec.front, features, weights, spec.seed, unit=family.unit)
         problem = self._problem(front.features(features), rows)
         return _Part(front, problem, family.begin(problem))
 

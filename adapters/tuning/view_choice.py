@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 
 from adapters.errors import ViewsUnavailable
+from adapters.estimate import ValidationResult
 from adapters.json_reading import read
 from adapters.report import TuningEpoch, ViewTrial
 from adapters.spec import CROPPED, CROPS, FLIPPED, FLIPS, ViewSet
 from adapters.tuning.checkpoint import CheckpointStore, State
 from adapters.tuning.schedule import PATIENCE, Plan
 from adapters.tuning.training_loop import Effort, TrainingLoop
-from adapters.tuning.validation import SURE, ValidationResult, standard_error
+from adapters.tuning.validation import SURE, standard_error
 
 CANDIDATES = (ViewSet(FLIPPED, FLIPS), ViewSet(CROPPED, CROPS))
 """What is tried beside no views, in this order."""

@@ -9,9 +9,10 @@ import pytest
 from scipy.special import log_softmax
 
 import adapters
+from adapters.estimate import ValidationResult
 from adapters.examples import Examples
 from adapters.folds import stratified_folds
-from adapters.tuning.validation import Gain, ValidationResult, Validator
+from adapters.tuning.validation import Gain, Validator
 from tests.adapters.data import blobs
 
 FOLDS = 5
