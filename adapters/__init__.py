@@ -20,60 +20,26 @@ from adapters.errors import (
 )
 from adapters.estimate import evaluate, evaluation
 from adapters.examples import Views
-from adapters.folds import stratified_folds
-from adapters.fronts import NORMALISE, PROJECTION, STANDARDISE, Front
 from adapters.head import Head
-from adapters.live import REFRESH_UPDATES, Change, LiveHead, live_head
+from adapters.live import live_head
 from adapters.novelty import NoveltyBank
 from adapters.progress import Progress
-from adapters.report import (
-    AugmentationReport,
-    Candidate,
-    ClassReport,
-    Estimate,
-    Evaluation,
-    FineTuningReport,
-    LearningPoint,
-    LikelyMislabelled,
-    NearDuplicates,
-    NoveltyReport,
-    ReliabilityBin,
-    Report,
-    TuningEpoch,
-)
+from adapters.report import Candidate, ClassReport, Estimate, Report
 from adapters.sequential_comparison import PairedTest
-from adapters.spec import (
-    FAMILIES,
-    FRONTS,
-    STRATEGIES,
-    Augmentation,
-    FineTune,
-    HeadSpec,
-    NoveltySpec,
-)
+from adapters.spec import FAMILIES, STRATEGIES, Augmentation, FineTune, HeadSpec, NoveltySpec
 from adapters.training import Fitted, fit
 
 __all__ = [
     "FAMILIES",
-    "FRONTS",
-    "NORMALISE",
-    "PROJECTION",
-    "REFRESH_UPDATES",
-    "STANDARDISE",
     "STRATEGIES",
     "AdapterError",
     "Augmentation",
-    "AugmentationReport",
     "Candidate",
-    "Change",
     "ClassReport",
     "Conformal",
     "Estimate",
-    "Evaluation",
     "FineTune",
-    "FineTuningReport",
     "Fitted",
-    "Front",
     "Head",
     "HeadSpec",
     "InvalidArgument",
@@ -81,18 +47,11 @@ __all__ = [
     "InvalidExamples",
     "InvalidSpec",
     "InvalidWeights",
-    "LearningPoint",
-    "LikelyMislabelled",
-    "LiveHead",
-    "NearDuplicates",
     "NoveltyBank",
-    "NoveltyReport",
     "NoveltySpec",
     "PairedTest",
     "Progress",
-    "ReliabilityBin",
     "Report",
-    "TuningEpoch",
     "UnknownLabel",
     "Views",
     "diagnose",
@@ -101,6 +60,5 @@ __all__ = [
     "fit",
     "fit_temperature",
     "live_head",
-    "stratified_folds",
     "suggest",
 ]

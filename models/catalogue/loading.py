@@ -1,4 +1,4 @@
-"""Loading a backbone from its spec: one that runs, or its network to be tuned."""
+"""Loading a backbone by its name: one that runs, or its network to be tuned."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.backbone import Backbone, InputLimits, Preprocessor
+from models.catalogue.names import find_spec
 from models.catalogue.spec import BackboneSpec
 from models.engines import Choice, Engine, choose
 from models.errors import CacheUnusable, UnknownEngine
@@ -17,16 +18,34 @@ if TYPE_CHECKING:
     from models.networks import CutNetwork
 
 
-def load(
-    spec: BackboneSpec,
+def load_backbone(
+    name: str,
     *,
     engine: str = "auto",
     device: str = "auto",
     cache_dir: Path,
     threads: int = 0,
     limits: InputLimits | None = None,
+    catalogue: Path | None = None,
 ) -> Backbone:
-    """Load what `spec` describes; the arguments are those of `load_backbone`."""
+    """Load a backbone of the catalogue.
+
+    Args:
+        name: one of `known_backbones(catalogue)`, or a shorthand such as `torchvision/resnet18`.
+        engine: `auto`, `onnxruntime` or `torch`.
+        device: `auto`, `cpu` or `cuda`.
+        cache_dir: where exported graphs are kept, under their fingerprint. Without torch being
+            imported at all, a graph that is there already loads in a fraction of a second.
+        threads: CPU threads of one forward pass; 0 takes every core.
+        limits: bounds of one input; `InputLimits()` if None.
+        catalogue: file with further backbones; see `models.catalogue.entries`.
+
+    Raises:
+        UnknownBackbone, InvalidCatalogue, UnknownEngine, DeviceUnavailable, WeightsMissing: as they
+            say.
+        BackboneError: the weights or the cached graph cannot be read.
+    """
+    spec = find_spec(name, catalogue)
     choice = _choose(spec, engine, device)
     files = spec.files()
     preprocessor = spec.preprocessor(files, limits or InputLimits())
@@ -42,7 +61,7 @@ class LoadedNetwork:
     Attributes:
         network: float32, on the CPU.
         inputs: names of what it takes.
-        fingerprint: of the backbone, as `load` gives it.
+        fingerprint: of the backbone, as `load_backbone` gives it.
         device: where to tune it.
     """
 
@@ -52,13 +71,21 @@ class LoadedNetwork:
     device: str
 
 
-def load_network(
-    spec: BackboneSpec, *, engine: str = "auto", device: str = "auto"
+def load_backbone_network(
+    name: str, *, engine: str = "auto", device: str = "auto", catalogue: Path | None = None
 ) -> LoadedNetwork:
-    """Build the torch module of what `spec` describes, whatever engine runs it.
+    """Load a backbone's torch module, to tune it; this imports torch.
 
-    Raises BackboneError for an ONNX file, which has none.
+    Args:
+        name, engine, device, catalogue: as `load_backbone` takes them; engine and device decide
+            which fingerprint it has.
+
+    Raises:
+        UnknownBackbone, InvalidCatalogue, UnknownEngine, DeviceUnavailable, WeightsMissing: as they
+            say.
+        BackboneError: it has no torch module, or its weights cannot be read.
     """
+    spec = find_spec(name, catalogue)
     choice = _choose(spec, engine, device)
     files = spec.files()
     mark = spec.fingerprint(files, spec.preprocessor(files, InputLimits()), choice.precision)

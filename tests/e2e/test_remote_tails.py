@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from models.catalogue import MINILM_L6_V2
-from models.catalogue.loading import LoadedNetwork, load_network
+from models.catalogue.loading import LoadedNetwork, load_backbone_network
 from service.errors import InvalidRequest, PreconditionFailed
 from service.extraction import TailRef
 from service.extraction.remote import RemoteExtractor
@@ -40,7 +40,7 @@ def extractor(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iter
 
 @pytest.fixture(scope="module")
 def network() -> LoadedNetwork:
-    return load_network(MINILM_L6_V2, device="cpu")
+    return load_backbone_network(MINILM_L6_V2.name, device="cpu")
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from models import load_backbone_network
 from models.catalogue import EFFICIENTNET_LITE0, MINILM_L6_V2
-from models.catalogue.loading import load_network
 from service.config import ExtractorSettings, load_settings
 from service.extraction.local import LocalExtractor
 from service.metrics import Metrics
@@ -39,7 +39,8 @@ async def case(request: pytest.FixtureRequest, cache_dir: Path) -> AsyncIterator
     texts = ["a fine day", "rain " * 40, "naïve café"]
     rows = image_rows() if image else [text_input(text) for text in texts]
     try:
-        yield Case(extractor, extractor.backbone(spec.name), rows, load_network(spec, device="cpu"))
+        network = load_backbone_network(spec.name, device="cpu")
+        yield Case(extractor, extractor.backbone(spec.name), rows, network)
     finally:
         await extractor.close()
 
