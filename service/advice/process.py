@@ -71,6 +71,5 @@ async def compare_options(
     async with child_of_one_task(
         "service.advice.worker", threads, "the process that compares", silence_seconds
     ) as child:
-        await child.send(parts)
-        answer, _ = await child.next_frame()
+        answer, _ = await child.ask(parts)
     return answer["advice"], answer["seconds"]

@@ -6,7 +6,6 @@ the server is gone its standard input ends, and it exits at once.
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Any
 
@@ -14,26 +13,12 @@ from numpy.typing import NDArray
 
 from adapters.advice import Advisor, Pixels, Texts
 from service.subprocesses import frames
-from service.subprocesses.main import begin, exit_with_server, failure
+from service.subprocesses.main import Server, serve
 
 
-def main() -> None:
-    """Answers one request."""
-    output = begin()
-    request = frames.read(sys.stdin.buffer)
-    if request is None:
-        return
-    exit_with_server()
-    header, payload = request
-    try:
-        with output.alive():
-            reply = frames.pack(_advise(header, frames.unpack_arrays(header, payload)))
-    except Exception as error:  # whoever asked is answered; this process has done its work
-        reply = failure(error)
-    output.write(reply)
-
-
-def _advise(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
+def answer(header: dict[str, Any], payload: bytes, server: Server) -> bytes:
+    """Compares the options."""
+    arrays = frames.unpack_arrays(header, payload)
     labels = header["labels"]
     embeddings = {name: arrays[f"embeddings/{name}"] for name in header["backbones"]}
     raw = _raw(arrays, len(set(labels)))
@@ -43,7 +28,7 @@ def _advise(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> dict[str
         started = time.perf_counter()
         advisor.evaluate(option)
         seconds[option] = time.perf_counter() - started
-    return {"advice": advisor.conclude().to_json(), "seconds": seconds}
+    return frames.pack({"advice": advisor.conclude().to_json(), "seconds": seconds})
 
 
 def _raw(arrays: dict[str, NDArray[Any]], classes: int) -> Pixels | Texts:
@@ -57,4 +42,4 @@ def _raw(arrays: dict[str, NDArray[Any]], classes: int) -> Pixels | Texts:
 
 
 if __name__ == "__main__":
-    main()
+    serve(answer)

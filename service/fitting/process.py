@@ -63,8 +63,9 @@ class FitProcess:
             "fingerprint": task.fingerprint,
         }
         try:
-            await child.send(frames.pack_arrays(header, task.arrays()))
-            return await _receive(child, progress)
+            answer, safetensors = await child.ask(
+                frames.pack_arrays(header, task.arrays()), progress
+            )
         except FitterDied as error:
             self._child = None  # one that was killed while it waits for a disk may not have ended
             if self._closed:
@@ -73,6 +74,13 @@ class FitProcess:
         except asyncio.CancelledError:
             await self._end()
             raise
+        return FittedHead(
+            tuple(answer["labels"]),
+            answer["report"],
+            answer["held_out"],
+            answer["cpu_seconds"],
+            safetensors,
+        )
 
     async def _running(self) -> Child:
         if self._child is None or not self._child.running:
@@ -96,18 +104,3 @@ class FitProcess:
 
 def _closed() -> Unavailable:
     return Unavailable("the server is shutting down", retry_after=1.0)
-
-
-async def _receive(child: Child, progress: Progress) -> FittedHead:
-    while True:
-        header, payload = await child.next_frame()
-        if "progress" in header:
-            progress(header["progress"], header["phase"])
-        else:
-            return FittedHead(
-                tuple(header["labels"]),
-                header["report"],
-                header["held_out"],
-                header["cpu_seconds"],
-                payload,
-            )

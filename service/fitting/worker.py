@@ -6,13 +6,9 @@ standard input ends, and it exits at once, also in the middle of a fit.
 
 from __future__ import annotations
 
-import os
-import queue
-import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -22,60 +18,33 @@ from adapters.examples import Views
 from adapters.held_out_set import LabelledRows, measure
 from adapters.progress import Progress, within
 from service.subprocesses import frames
-from service.subprocesses.main import Output, begin, failure
+from service.subprocesses.main import Server, serve
 
 FIT_SHARE = 0.8
 """Of the work; the rest diagnoses the head."""
 
 
-_Request = tuple[dict[str, Any], bytes]
-
-
-def main() -> None:
-    """Serves fits until standard input ends."""
-    output = begin()
-    requests: queue.SimpleQueue[_Request] = queue.SimpleQueue()
-    threading.Thread(target=_receive, args=(sys.stdin.buffer, requests), daemon=True).start()
-    while True:
-        header, payload = requests.get()
-        with output.alive():
-            answer = _answer(header, payload, output)
-        output.write(answer)
-        del header, payload, answer  # examples that are forgotten should not stay here
-
-
-def _receive(stream: BinaryIO, requests: queue.SimpleQueue[_Request]) -> None:
-    while (frame := frames.read(stream)) is not None:
-        requests.put(frame)
-    os._exit(0)
-
-
-def _answer(header: dict[str, Any], payload: bytes, output: Output) -> bytes:
-    def progress(share: float, phase: str, details: Mapping[str, Any] | None = None) -> None:
-        output.write(frames.pack({"progress": share, "phase": phase}))
-
+def answer(header: dict[str, Any], payload: bytes, server: Server) -> bytes:
+    """Fits and measures a head."""
     started = time.process_time()
     arrays = frames.unpack_arrays(header, payload)
-    try:
-        spec = adapters.HeadSpec.from_json(header["spec"])
-        labels, groups = header["labels"], header["groups"]
-        fitted = fit(arrays, labels, spec, header["fingerprint"], progress, groups)
-        result = None
-        if "held_out" in arrays:
-            held_out = LabelledRows(
-                arrays["held_out"], header["held_out_labels"], header["held_out_groups"]
-            )
-            trained = LabelledRows(arrays["embeddings"], labels, groups)
-            result = measure(fitted.head, held_out, trained, seed=spec.seed)
-    except Exception as error:  # a fault of ours costs this fit alone, not the process
-        return failure(error)
-    answer = {
+    spec = adapters.HeadSpec.from_json(header["spec"])
+    labels, groups = header["labels"], header["groups"]
+    fitted = fit(arrays, labels, spec, header["fingerprint"], server.progress, groups)
+    result = None
+    if "held_out" in arrays:
+        held_out = LabelledRows(
+            arrays["held_out"], header["held_out_labels"], header["held_out_groups"]
+        )
+        trained = LabelledRows(arrays["embeddings"], labels, groups)
+        result = measure(fitted.head, held_out, trained, seed=spec.seed)
+    facts = {
         "report": fitted.report.to_json(),
         "labels": fitted.head.labels,
         "held_out": None if result is None else result.to_json(),
         "cpu_seconds": time.process_time() - started,
     }
-    return frames.pack(answer, fitted.head.to_safetensors())
+    return frames.pack(facts, fitted.head.to_safetensors())
 
 
 def fit(
@@ -121,4 +90,4 @@ def fit(
 
 
 if __name__ == "__main__":
-    main()
+    serve(answer)

@@ -1,4 +1,4 @@
-"""Common parts of the child processes' mains: start, end, and failures."""
+"""The main function of the child processes: takes tasks from the server and answers them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import queue
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import Any, NoReturn
 
 import adapters
 from service.subprocesses import frames
@@ -19,17 +19,30 @@ BEAT_SECONDS = 1.0
 """Between signs of life; settings allow no silence that is not several times as long."""
 
 
-class Output:
-    """Where frames are written to, each as a whole."""
+class Server:
+    """The server that started this process: frames come from it and go to it."""
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
+    def __init__(self) -> None:
+        self._input: queue.SimpleQueue[tuple[dict[str, Any], bytes]] = queue.SimpleQueue()
+        self._output = os.fdopen(os.dup(1), "wb", buffering=0)
+        os.dup2(2, 1)  # whatever a library prints must not get between the frames
         self._lock = threading.Lock()
+        threading.Thread(target=self._receive, daemon=True).start()
+
+    def read(self) -> tuple[dict[str, Any], bytes]:
+        """Waits for the next frame, header and payload."""
+        return self._input.get()
 
     def write(self, frame: bytes) -> None:
-        """Writes a frame; any thread may."""
+        """Writes a frame as a whole; any thread may."""
         with self._lock:
-            self._stream.write(frame)
+            self._output.write(frame)
+
+    def progress(
+        self, share: float, phase: str, details: Mapping[str, Any] | None = None, /
+    ) -> None:
+        """Reports how far the work is; see `adapters.Progress`."""
+        self.write(frames.pack({"progress": share, "phase": phase, "details": details}))
 
     @contextmanager
     def alive(self) -> Iterator[None]:
@@ -48,49 +61,39 @@ class Output:
             done.set()
             thread.join()
 
-
-def begin() -> Output:
-    """Lowers the priority and returns where frames are written to.
-
-    From then on standard output is standard error: whatever a library prints must not get between
-    the frames.
-    """
-    os.nice(NICENESS)
-    output = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)
-    return Output(output)
-
-
-def exit_with_server() -> None:
-    """Ends this process as soon as its standard input ends, which the server alone has open."""
-    threading.Thread(target=_wait_for_end, args=(sys.stdin.buffer,), daemon=True).start()
-
-
-def answers_of_server() -> Callable[[], dict[str, Any]]:
-    """Ends this process as `exit_with_server` does; returns what waits for the server's next frame.
-
-    What is read on standard input before that must have been frames.
-    """
-    answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-
-    def read() -> None:
-        while (frame := frames.read(sys.stdin.buffer)) is not None:
-            answers.put(frame[0])
+    def _receive(self) -> None:
+        """Reads frames until standard input ends, which the server alone has open."""
+        while frame := frames.read(sys.stdin.buffer):
+            self._input.put(frame)
+            del frame  # examples that are forgotten should not stay here
         os._exit(0)
 
-    threading.Thread(target=read, daemon=True).start()
-    return answers.get
+
+Answer = Callable[[dict[str, Any], bytes, Server], bytes]
+"""Takes the header and the payload of a task; returns the frame to answer with."""
 
 
-def failure(error: Exception) -> bytes:
+def serve(answer: Answer) -> NoReturn:
+    """Answers the server's tasks at low priority; ends the process, at once, with the server."""
+    os.nice(NICENESS)
+    server = Server()
+    while True:
+        server.write(_answer_next(answer, server))
+
+
+def _answer_next(answer: Answer, server: Server) -> bytes:
+    header, payload = server.read()
+    with server.alive():
+        try:
+            return answer(header, payload, server)
+        except Exception as error:  # a fault of ours costs this task alone, not the process
+            return _failure(error)
+
+
+def _failure(error: Exception) -> bytes:
     """Returns the frame that reports an error: in words if the examples are to blame for it."""
     if not isinstance(error, adapters.InvalidArgument):
         traceback.print_exception(error)
         return frames.pack({"failed": True})
     facts = {"field": error.field, "limit": error.limit, "value": error.value}
     return frames.pack({"error": str(error), **facts})
-
-
-def _wait_for_end(stream: BinaryIO) -> None:
-    stream.read(1)
-    os._exit(0)

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
+from adapters.progress import Progress, ignore_progress
 from service.errors import FitFailed, FitterDied, PreconditionFailed
 from service.logs import get_logger
 from service.subprocesses import frames
@@ -82,6 +83,13 @@ class Child:
             except TimeoutError:
                 log.warning("a killed process does not end yet", name=self._name, pid=self.pid)
 
+    async def ask(
+        self, parts: Sequence[bytes | memoryview], progress: Progress = ignore_progress
+    ) -> tuple[dict[str, Any], bytes]:
+        """Sends a frame and returns the answer; raises what `send` and `next_frame` raise."""
+        await self.send(parts)
+        return await self.next_frame(progress)
+
     async def send(self, parts: Sequence[bytes | memoryview]) -> None:
         """Writes the parts of a frame, slice by slice: a whole one would be copied in memory.
 
@@ -96,18 +104,26 @@ class Child:
                     stdin.write(part[start : start + SLICE_BYTES])
                     await stdin.drain()
 
-    async def next_frame(self) -> tuple[dict[str, Any], bytes]:
-        """Reads its next frame but signs of life.
+    async def next_frame(
+        self, progress: Progress = ignore_progress
+    ) -> tuple[dict[str, Any], bytes]:
+        """Reads its next frame but signs of life and reports of progress.
+
+        Args:
+            progress: takes the reports.
 
         Raises:
             PreconditionFailed: nothing can be learned from these examples.
             FitFailed: by a fault of ours.
             FitterDied: it has ended, for want of memory perhaps, or hangs and was ended.
         """
-        header: dict[str, Any] = frames.ALIVE
-        while header == frames.ALIVE:
+        while True:
             async with self._sign_of_life():
                 header, payload = await self._read()
+            if "progress" in header:
+                progress(header["progress"], header["phase"], header["details"])
+            elif header != frames.ALIVE:
+                break
         if "failed" in header:
             raise FitFailed("the training failed by a fault of the server; its log has more")
         if "error" in header:

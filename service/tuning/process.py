@@ -14,7 +14,7 @@ from adapters.spec import ViewSet
 from service.concurrency.file_threads import FileThreads
 from service.concurrency.tenant_semaphore import TenantSemaphore
 from service.subprocesses import frames
-from service.subprocesses.process import Child, child_of_one_task
+from service.subprocesses.process import child_of_one_task
 from service.tuning.task import TuningResult, TuningTask, read_result, read_task, write_task
 
 MakeViews = Callable[[ViewSet], Awaitable[str | None]]
@@ -73,7 +73,7 @@ class TuningProcess:
         result = await self._files.run(read_result, folder)
         if result is None:
             await self._work(
-                {**settings, "folder": str(folder), "threads": self._threads}, make_views, progress
+                {**settings, "folder": str(folder), "threads": self._threads}, progress, make_views
             )
             result = await self._files.run(read_result, folder)
         assert result is not None
@@ -90,28 +90,16 @@ class TuningProcess:
                 await self.delete(name)
 
     async def _work(
-        self, settings: dict[str, Any], make_views: MakeViews, progress: Progress
+        self, settings: dict[str, Any], progress: Progress, make_views: MakeViews
     ) -> None:
         async with child_of_one_task(
             "service.tuning.worker", self._threads, "the tuning process", self._silence_seconds
         ) as child:
-            await _listen(child, settings, make_views, progress)
+            header, _ = await child.ask([frames.pack(settings)], progress)
+            while "views" in header:
+                refusal = await make_views(ViewSet(header["views"], header["count"]))
+                header, _ = await child.ask([frames.pack({"refusal": refusal})], progress)
 
 
 def _names(folder: Path) -> list[str]:
     return sorted(os.listdir(folder)) if folder.is_dir() else []
-
-
-async def _listen(
-    child: Child, settings: dict[str, Any], make_views: MakeViews, progress: Progress
-) -> None:
-    await child.send([frames.pack(settings)])
-    while True:
-        header, _ = await child.next_frame()
-        if "progress" in header:
-            progress(header["progress"], header["phase"], header.get("tuning"))
-        elif "views" in header:
-            refusal = await make_views(ViewSet(header["views"], header["count"]))
-            await child.send([frames.pack({"refusal": refusal})])
-        else:
-            return

@@ -8,9 +8,8 @@ from the last checkpoint.
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +25,7 @@ from service.errors import StoreFailed, StoreFull
 from service.fitting.task import FittedHead
 from service.fitting.worker import fit
 from service.subprocesses import frames
-from service.subprocesses.main import answers_of_server, begin, failure
+from service.subprocesses.main import Server, serve
 from service.tuning.durable_files import write
 from service.tuning.mapped_activations import StoredActivations
 from service.tuning.task import TuningResult, TuningTask, read_task, write_result
@@ -78,34 +77,22 @@ class _Checkpoints:
         return self._folder / f"checkpoint-{name}"
 
 
-def main() -> None:
-    """Runs the tuning that standard input names."""
-    output = begin()
-    frame = frames.read(sys.stdin.buffer)
-    if frame is None:
-        return
-    answer = answers_of_server()
+def answer(header: dict[str, Any], payload: bytes, server: Server) -> bytes:
+    """Runs the tuning whose settings the header has."""
 
     def make_views(views: ViewSet) -> None:
-        output.write(frames.pack({"views": views.kind, "count": views.count}))
-        refusal = answer()["refusal"]
+        server.write(frames.pack({"views": views.kind, "count": views.count}))
+        refusal = server.read()[0]["refusal"]
         if refusal is not None:
             raise ViewsUnavailable(refusal)
 
-    def progress(share: float, phase: str, details: Mapping[str, Any] | None = None) -> None:
-        output.write(frames.pack({"progress": share, "phase": phase, "tuning": details}))
-
     try:
-        with output.alive():
-            _work(Settings(**frame[0]), make_views, progress)
+        _work(Settings(**header), make_views, server.progress)
     except models.ModelError as error:
-        output.write(failure(adapters.InvalidArgument(str(error), field="backbone")))
+        raise adapters.InvalidArgument(str(error), field="backbone") from error
     except (StoreFailed, StoreFull) as error:
-        output.write(failure(adapters.InvalidArgument(error.message, field="data_dir")))
-    except Exception as error:
-        output.write(failure(error))
-    else:
-        output.write(frames.pack({"done": True}))
+        raise adapters.InvalidArgument(error.message, field="data_dir") from error
+    return frames.pack({"done": True})
 
 
 MakeViews = Callable[[ViewSet], None]
@@ -208,4 +195,4 @@ def _file(task: TuningTask, tensors: Tensors) -> bytes:
 
 
 if __name__ == "__main__":
-    main()
+    serve(answer)

@@ -29,11 +29,6 @@ async def start(module: str, silence_seconds: float = 60.0) -> Child:
     return await Child.start(f"service.{module}.worker", 1, "the process", silence_seconds)
 
 
-async def ask(child: Child, payload: bytes) -> None:
-    await child.send([frames.pack({}, payload)])
-    await child.next_frame()
-
-
 @pytest.mark.costly
 @pytest.mark.parametrize("module", ["fitting", "tuning", "advice"])
 async def test_ctrl_c_in_a_terminal_does_not_reach_a_child(module: str) -> None:
@@ -53,7 +48,7 @@ async def test_child_that_gives_no_sign_of_life_is_ended_and_named(
     child = await start(module, SILENCE)
     os.kill(child.pid, signal.SIGSTOP)
     with pytest.raises(FitterDied, match=f"no sign of life for {SILENCE} s") as caught:
-        await ask(child, bytes(nbytes))
+        await child.ask([frames.pack({}, bytes(nbytes))])
     assert (caught.value.field, caught.value.limit) == ("child_silence_seconds", SILENCE)
     assert not child.running
     assert not psutil.pid_exists(child.pid)
@@ -94,17 +89,16 @@ async def test_child_that_computes_for_long_gives_signs_of_life(
 
     monkeypatch.setattr(Child, "_read", counted)
     (tmp_path / "computing.py").write_text(
-        "import sys\n"
         "from service.subprocesses import frames, main\n"
         "main.BEAT_SECONDS = 0.001\n"
-        "output = main.begin()\n"
-        "with output.alive():\n"
-        "    frames.read(sys.stdin.buffer)\n"
-        "output.write(frames.pack({'done': True}))\n"
+        "def answer(header, payload, server):\n"
+        "    server.read()\n"
+        "    return frames.pack({'done': True})\n"
+        "main.serve(answer)\n"
     )
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path.cwd()}")
     async with child_of_one_task("computing", 1, "it", 60.0) as child:
-        answer = asyncio.create_task(child.next_frame())
+        answer = asyncio.create_task(child.ask([frames.pack({})]))
         await heard.wait()
         await child.send([frames.pack({})])
         assert await answer == ({"done": True}, b"")
