@@ -32,8 +32,8 @@ class AdviceTask:
     seed: int
     groups: Sequence[str | None] | None = None
 
-    def pack(self) -> list[bytes | memoryview]:
-        """Packs the task as a frame, in parts."""
+    def pack(self) -> frames.Parts:
+        """Packs the task as a frame."""
         arrays: dict[str, NDArray[Any]] = {
             f"embeddings/{name}": rows for name, rows in self.embeddings.items()
         }
@@ -49,7 +49,7 @@ class AdviceTask:
             "seed": self.seed,
             "groups": None if self.groups is None else list(self.groups),
         }
-        return frames.pack_arrays(header, arrays)
+        return frames.pack(header, arrays)
 
 
 async def compare_options(
@@ -67,9 +67,9 @@ async def compare_options(
         FitFailed: by a fault of ours.
         FitterDied: the process ended, for want of memory perhaps, or hung.
     """
-    parts = await asyncio.to_thread(task.pack)
+    frame = await asyncio.to_thread(task.pack)
     async with child_of_one_task(
         "service.advice.worker", threads, "the process that compares", silence_seconds
     ) as child:
-        answer, _ = await child.ask(parts)
+        answer, _ = await child.ask(frame)
     return answer["advice"], answer["seconds"]

@@ -16,9 +16,8 @@ from service.subprocesses import frames
 from service.subprocesses.main import Server, serve
 
 
-def answer(header: dict[str, Any], payload: bytes, server: Server) -> bytes:
+def answer(header: dict[str, Any], arrays: dict[str, NDArray[Any]], server: Server) -> frames.Parts:
     """Compares the options."""
-    arrays = frames.unpack_arrays(header, payload)
     labels = header["labels"]
     embeddings = {name: arrays[f"embeddings/{name}"] for name in header["backbones"]}
     raw = _raw(arrays, len(set(labels)))

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 import adapters
 import models
+from adapters.examples import Views
 from models import InputLimits, Modality
 from service.embedding.head_backbones import head_backbone
 from service.embedding.image_views import ViewMaker
@@ -21,7 +22,6 @@ from service.requests.inputs import RawInput, read_kept
 from service.store import Database, example_sets, kept_inputs
 from service.store import embeddings as stored_embeddings
 from service.store import examples as stored_examples
-from service.store.example_sets import LabelledSet
 from service.store.head_records import HeadRecord
 from service.store.view_digests import view_digest
 from trunkline.rows.chunking import split
@@ -86,15 +86,6 @@ class ViewEmbeddings:
         except ServiceError as error:
             log.warning("views are missing", head=head.resource, reason=str(error))
 
-    async def of_training(
-        self, head: HeadRecord, spec: adapters.HeadSpec, examples: LabelledSet
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
-        """Reads the embeddings (m, dim) of the examples' views, and the row (m,) each is a view of.
-
-        None if there are none at all.
-        """
-        return await self._database.read(_views, head, examples.digests, spec.augment.views)
-
     async def _embed(
         self,
         head: HeadRecord,
@@ -142,9 +133,10 @@ class ViewEmbeddings:
         return [(raw.digest, view) for view in views if view.digest not in known]
 
 
-def _views(
+def stored_views(
     connection: Connection, head: HeadRecord, digests: Sequence[str], count: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64]] | None:
+) -> Views | None:
+    """Reads the embeddings of the first views of these examples; None if there are none at all."""
     names = {
         view_digest(digest, index): row
         for row, digest in enumerate(digests)
@@ -157,7 +149,7 @@ def _views(
     if not vectors:
         return None
     rows = np.array([row for _, row in vectors], dtype=np.int64)
-    return np.stack([vector for vector, _ in vectors]), rows
+    return Views(np.stack([vector for vector, _ in vectors]), rows)
 
 
 def _without_views(connection: Connection, head: HeadRecord, count: int) -> list[str]:

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from adapters import Progress
 from service.errors import FitterDied, Unavailable
 from service.fitting.task import FitTask, FittedHead
-from service.subprocesses import frames
 from service.subprocesses.process import Child
 
 
@@ -54,18 +53,8 @@ class FitProcess:
             Unavailable: the server is being closed.
         """
         child = await self._running()
-        header = {
-            "labels": list(task.labels),
-            "groups": task.groups,
-            "held_out_labels": task.held_out and task.held_out.labels,
-            "held_out_groups": task.held_out and task.held_out.groups,
-            "spec": task.spec.to_json(),
-            "fingerprint": task.fingerprint,
-        }
         try:
-            answer, safetensors = await child.ask(
-                frames.pack_arrays(header, task.arrays()), progress
-            )
+            return FittedHead.unpack(*await child.ask(task.pack(), progress))
         except FitterDied as error:
             self._child = None  # one that was killed while it waits for a disk may not have ended
             if self._closed:
@@ -74,13 +63,6 @@ class FitProcess:
         except asyncio.CancelledError:
             await self._end()
             raise
-        return FittedHead(
-            tuple(answer["labels"]),
-            answer["report"],
-            answer["held_out"],
-            answer["cpu_seconds"],
-            safetensors,
-        )
 
     async def _running(self) -> Child:
         if self._child is None or not self._child.running:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 import adapters
 from adapters.held_out_set import LabelledRows, disagreement
 from adapters.progress import Progress, ignore_progress
-from service.embedding.view_embeddings import ViewEmbeddings
+from service.embedding.view_embeddings import ViewEmbeddings, stored_views
 from service.errors import Aborted, PreconditionFailed
 from service.fitting.process import FitProcess
 from service.fitting.task import FitTask, FittedHead
@@ -24,6 +24,7 @@ from service.store import versions as stored_versions
 from service.store.example_sets import LabelledSet
 from service.store.head_records import HeadRecord
 from service.store.jobs import NewVersion
+from service.store.tails import NewTail
 
 MIN_CLASSES = 2
 ONE_IS_ENOUGH = ("auto", "prototype")
@@ -34,16 +35,16 @@ FEWEST = 2
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """All that a fit takes from the store.
+    """All that a training takes from the store.
 
     Attributes:
-        start: the safetensors file of the active version, where it is one to begin from.
+        members: labels by digest of the examples, in the task's order.
+        held_out: digests of what the head is measured on, in the task's order.
     """
 
-    spec: adapters.HeadSpec
-    examples: LabelledSet
-    held_out: LabelledSet
-    start: bytes | None
+    task: FitTask
+    members: dict[str, str]
+    held_out: list[str]
 
 
 class Trainer:
@@ -93,8 +94,7 @@ class Trainer:
             FitterDied: the training process ended unexpectedly.
         """
         progress(0.0, "reading examples")
-        material = await self.material(head, spec)
-        return await self._make(head, material, progress)
+        return await self._fit(await self.material(head, spec), progress)
 
     async def material(self, head: HeadRecord, spec: adapters.HeadSpec) -> Material:
         """Reads what a training of the head needs, as it is now.
@@ -102,9 +102,7 @@ class Trainer:
         Raises:
             PreconditionFailed: no head can be learned from the examples.
         """
-        material = await self._database.read(_material, head, spec)
-        check_trainable(Counter(material.examples.labels), spec, self._max_classes)
-        return material
+        return await self._database.read(_material, head, spec, self._max_classes)
 
     async def refit(self, head: HeadRecord, version: int, without: Set[str]) -> NewVersion:
         """Fits a version anew on its own examples without some; needs the process.
@@ -116,54 +114,23 @@ class Trainer:
             NotFound: there is no such version.
             PreconditionFailed, Aborted, FitterDied: like `fit`.
         """
-        material = await self._database.read(_material_of, head, version, without)
-        check_trainable(Counter(material.examples.labels), material.spec, self._max_classes)
-        return await self._make(head, material, ignore_progress)
+        material = await self._database.read(
+            _material_of, head, version, without, self._max_classes
+        )
+        return await self._fit(material, ignore_progress)
 
-    async def _make(
-        self,
-        head: HeadRecord,
-        material: Material,
-        progress: Progress,
-    ) -> NewVersion:
+    async def _fit(self, material: Material, progress: Progress) -> NewVersion:
         started = time.perf_counter()
-        spec, examples = material.spec, material.examples
-        views = await self._views.of_training(head, spec, examples)
-        task = FitTask(
-            embeddings=examples.embeddings,
-            labels=examples.labels,
-            spec=spec,
-            fingerprint=head.fingerprint,
-            weights=None if (examples.weights == 1).all() else examples.weights,
-            views=None if views is None else views[0],
-            view_rows=None if views is None else views[1],
-            start=material.start,
-            held_out=labelled_rows(material.held_out),
-            groups=named_groups(examples),
-        )
-        fitted = await self._fit(task, progress)
-        return NewVersion(
-            labels=fitted.labels,
-            report=stored_report(
-                fitted,
-                examples.digests,
-                material.held_out.digests,
-                time.perf_counter() - started,
-            ),
-            safetensors=fitted.safetensors,
-            members=examples.members,
-        )
-
-    async def _fit(self, task: FitTask, progress: Progress) -> FittedHead:
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                return await self._fit_process.fit(task, progress)
+                fitted = await self._fit_process.fit(material.task, progress)
         except TimeoutError as error:
             raise Aborted(
                 f"training: took longer than {self._timeout_seconds} s",
                 field="fit_timeout_seconds",
                 limit=self._timeout_seconds,
             ) from error
+        return new_version(fitted, material.members, material.held_out, started)
 
 
 def named_groups(examples: LabelledSet) -> list[str | None] | None:
@@ -200,29 +167,56 @@ def check_trainable(counts: Mapping[str, int], spec: adapters.HeadSpec, max_clas
         )
 
 
-def _material(connection: Connection, head: HeadRecord, spec: adapters.HeadSpec) -> Material:
+def _material(
+    connection: Connection, head: HeadRecord, spec: adapters.HeadSpec, max_classes: int
+) -> Material:
     stored = stored_heads.require_head(connection, head.uid)
-    active = stored.active_version
-    same = active and stored.active_fingerprint == head.fingerprint
-    return Material(
-        spec,
-        example_sets.training_set(connection, head.uid, head.fingerprint),
-        example_sets.held_out_set(connection, head.uid, head.fingerprint),
-        stored_versions.get_weights(connection, head.uid, active) if same else None,
-    )
+    examples = example_sets.training_set(connection, head.uid, head.fingerprint)
+    check_trainable(Counter(examples.labels), spec, max_classes)
+    held_out = example_sets.held_out_set(connection, head.uid, head.fingerprint)
+    start, active = None, stored.active_version
+    if active and stored.active_fingerprint == head.fingerprint:
+        start = stored_versions.get_weights(connection, head.uid, active)
+    return _arranged(connection, head, spec, examples, held_out, start)
 
 
 def _material_of(
-    connection: Connection, head: HeadRecord, version: int, without: Set[str]
+    connection: Connection, head: HeadRecord, version: int, without: Set[str], max_classes: int
 ) -> Material:
     report = stored_versions.get_version(connection, head.uid, version).report
     spec = adapters.HeadSpec.from_json(report["spec"])
-    return Material(
-        replace(spec, fine_tune=adapters.FineTune()),
-        example_sets.version_set(connection, head.uid, version).without(without),
-        example_sets.held_out_set(connection, head.uid).without(without),
-        None,
+    examples = example_sets.version_set(connection, head.uid, version).without(without)
+    check_trainable(Counter(examples.labels), spec, max_classes)
+    held_out = example_sets.held_out_set(connection, head.uid).without(without)
+    spec = replace(spec, fine_tune=adapters.FineTune())
+    return _arranged(connection, head, spec, examples, held_out)
+
+
+def _arranged(
+    connection: Connection,
+    head: HeadRecord,
+    spec: adapters.HeadSpec,
+    examples: LabelledSet,
+    held_out: LabelledSet,
+    start: bytes | None = None,
+) -> Material:
+    """Returns the material of a training, with views of the examples.
+
+    Args:
+        start: the safetensors file of the active version, where it is one to begin from.
+    """
+    task = FitTask(
+        embeddings=examples.embeddings,
+        labels=examples.labels,
+        spec=spec,
+        fingerprint=head.fingerprint,
+        weights=None if (examples.weights == 1).all() else examples.weights,
+        views=stored_views(connection, head, examples.digests, spec.augment.views),
+        start=start,
+        groups=named_groups(examples),
+        held_out=labelled_rows(held_out),
     )
+    return Material(task, examples.members, held_out.digests)
 
 
 def labelled_rows(examples: LabelledSet) -> LabelledRows | None:
@@ -232,15 +226,28 @@ def labelled_rows(examples: LabelledSet) -> LabelledRows | None:
     return LabelledRows(examples.embeddings, examples.labels, named_groups(examples))
 
 
-def stored_report(
-    fitted: FittedHead, digests: Sequence[str], held_out: Sequence[str], seconds: float
-) -> dict[str, Any]:
-    """Returns the report as it is stored: examples are named by their digests.
+def new_version(
+    fitted: FittedHead,
+    members: Mapping[str, str],
+    held_out: Sequence[str],
+    started: float,
+    tail: NewTail | None = None,
+) -> NewVersion:
+    """Returns a version as it is stored: its report names examples by their digests.
 
     Args:
-        digests: of the examples that it was trained on, in their order.
-        held_out: of those that it was measured on.
+        members: labels by digest of the examples that it was trained on, in their order.
+        held_out: digests of those that it was measured on.
+        started: when its training began, on the performance counter.
     """
+    seconds = time.perf_counter() - started
+    report = _stored_report(fitted, list(members), held_out, seconds)
+    return NewVersion(fitted.labels, report, fitted.safetensors, members, tail)
+
+
+def _stored_report(
+    fitted: FittedHead, digests: Sequence[str], held_out: Sequence[str], seconds: float
+) -> dict[str, Any]:
     report = dict(fitted.report)
     for name, rows in (("likely_mislabelled", ("row",)), ("near_duplicates", ("row", "other_row"))):
         report[name] = [

@@ -20,7 +20,7 @@ from adapters.held_out_set import LabelledRows, measure
 from adapters.spec import FLIPPED
 from service.errors import Aborted
 from service.fitting.task import FittedHead
-from service.fitting.trainer import MIN_CLASSES, labelled_rows, stored_report
+from service.fitting.trainer import MIN_CLASSES, labelled_rows, new_version
 from service.live.comparison import Example, groups_of
 from service.live.live_copy import COALESCING, LiveCopy
 from service.store.example_sets import LabelledSet
@@ -78,15 +78,8 @@ def make_version(
     names = [item.group for item in examples]
     trained = LabelledRows(np.stack([item.vector for item in examples]), labels, names)
     result = None if tests is None else measure(fitted.head, tests, trained)
-    made = FittedHead(
-        labels=head.labels,
-        report=fitted.report.to_json(),
-        held_out=None if result is None else result.to_json(),
-        cpu_seconds=time.thread_time() - cpu_started,
-        safetensors=fitted.head.to_safetensors(),
-    )
-    written = stored_report(made, list(known), held_out.digests, time.perf_counter() - started)
-    return NewVersion(head.labels, written, made.safetensors, known)
+    made = FittedHead.of(fitted, result, time.thread_time() - cpu_started)
+    return new_version(made, known, held_out.digests, started)
 
 
 def _spec_of(base: Mapping[str, Any]) -> adapters.HeadSpec:

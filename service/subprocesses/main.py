@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from numpy.typing import NDArray
+
 import adapters
 from service.subprocesses import frames
 
@@ -23,20 +25,21 @@ class Server:
     """The server that started this process: frames come from it and go to it."""
 
     def __init__(self) -> None:
-        self._input: queue.SimpleQueue[tuple[dict[str, Any], bytes]] = queue.SimpleQueue()
+        self._input: queue.SimpleQueue[frames.Frame] = queue.SimpleQueue()
         self._output = os.fdopen(os.dup(1), "wb", buffering=0)
         os.dup2(2, 1)  # whatever a library prints must not get between the frames
         self._lock = threading.Lock()
         threading.Thread(target=self._receive, daemon=True).start()
 
-    def read(self) -> tuple[dict[str, Any], bytes]:
-        """Waits for the next frame, header and payload."""
+    def read(self) -> frames.Frame:
+        """Waits for the next frame."""
         return self._input.get()
 
-    def write(self, frame: bytes) -> None:
+    def write(self, frame: frames.Parts) -> None:
         """Writes a frame as a whole; any thread may."""
         with self._lock:
-            self._output.write(frame)
+            for part in frame:
+                self._output.write(part)
 
     def progress(
         self, share: float, phase: str, details: Mapping[str, Any] | None = None, /
@@ -69,8 +72,8 @@ class Server:
         os._exit(0)
 
 
-Answer = Callable[[dict[str, Any], bytes, Server], bytes]
-"""Takes the header and the payload of a task; returns the frame to answer with."""
+Answer = Callable[[dict[str, Any], dict[str, NDArray[Any]], Server], frames.Parts]
+"""Takes the header and the arrays of a task; returns the frame to answer with."""
 
 
 def serve(answer: Answer) -> NoReturn:
@@ -81,16 +84,16 @@ def serve(answer: Answer) -> NoReturn:
         server.write(_answer_next(answer, server))
 
 
-def _answer_next(answer: Answer, server: Server) -> bytes:
-    header, payload = server.read()
+def _answer_next(answer: Answer, server: Server) -> frames.Parts:
+    header, arrays = server.read()
     with server.alive():
         try:
-            return answer(header, payload, server)
+            return answer(header, arrays, server)
         except Exception as error:  # a fault of ours costs this task alone, not the process
             return _failure(error)
 
 
-def _failure(error: Exception) -> bytes:
+def _failure(error: Exception) -> frames.Parts:
     """Returns the frame that reports an error: in words if the examples are to blame for it."""
     if not isinstance(error, adapters.InvalidArgument):
         traceback.print_exception(error)

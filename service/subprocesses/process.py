@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Self
+from typing import Self
 
 from adapters.progress import Progress, ignore_progress
 from service.errors import FitFailed, FitterDied, PreconditionFailed
@@ -83,30 +82,26 @@ class Child:
             except TimeoutError:
                 log.warning("a killed process does not end yet", name=self._name, pid=self.pid)
 
-    async def ask(
-        self, parts: Sequence[bytes | memoryview], progress: Progress = ignore_progress
-    ) -> tuple[dict[str, Any], bytes]:
+    async def ask(self, frame: frames.Parts, progress: Progress = ignore_progress) -> frames.Frame:
         """Sends a frame and returns the answer; raises what `send` and `next_frame` raise."""
-        await self.send(parts)
+        await self.send(frame)
         return await self.next_frame(progress)
 
-    async def send(self, parts: Sequence[bytes | memoryview]) -> None:
-        """Writes the parts of a frame, slice by slice: a whole one would be copied in memory.
+    async def send(self, frame: frames.Parts) -> None:
+        """Writes a frame slice by slice: a whole one would be copied in memory.
 
         Raises:
             FitterDied: it has ended, for want of memory perhaps, or hangs and was ended.
         """
         stdin = self._process.stdin
         assert stdin is not None
-        for part in parts:
+        for part in frame:
             for start in range(0, len(part), SLICE_BYTES):
                 async with self._sign_of_life():
                     stdin.write(part[start : start + SLICE_BYTES])
                     await stdin.drain()
 
-    async def next_frame(
-        self, progress: Progress = ignore_progress
-    ) -> tuple[dict[str, Any], bytes]:
+    async def next_frame(self, progress: Progress = ignore_progress) -> frames.Frame:
         """Reads its next frame but signs of life and reports of progress.
 
         Args:
@@ -119,7 +114,7 @@ class Child:
         """
         while True:
             async with self._sign_of_life():
-                header, payload = await self._read()
+                header, arrays = await self._read()
             if "progress" in header:
                 progress(header["progress"], header["phase"], header["details"])
             elif header != frames.ALIVE:
@@ -130,15 +125,15 @@ class Child:
             raise PreconditionFailed(
                 header["error"], field=header["field"], limit=header["limit"], value=header["value"]
             )
-        return header, payload
+        return header, arrays
 
-    async def _read(self) -> tuple[dict[str, Any], bytes]:
+    async def _read(self) -> frames.Frame:
         stdout = self._process.stdout
         assert stdout is not None
         prefix = await stdout.readexactly(frames.PREFIX.size)
         header_length, payload_length = frames.PREFIX.unpack(prefix)
-        header = json.loads(await stdout.readexactly(header_length))
-        return header, await stdout.readexactly(payload_length)
+        text = await stdout.readexactly(header_length)
+        return frames.unpack(text, await stdout.readexactly(payload_length))
 
     @asynccontextmanager
     async def _sign_of_life(self) -> AsyncIterator[None]:

@@ -23,7 +23,7 @@ from service.training.jobs import TrainingJobs
 from service.tuning.activation_files import ActivationFiles
 from service.tuning.activations import Activations
 from service.tuning.process import TuningProcess
-from service.tuning.tail_trainer import Parts, TailTrainer
+from service.tuning.tail_trainer import TailTrainer
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +66,17 @@ def build_training(
         max_classes=settings.max_classes,
     )
     files = ActivationFiles(settings.data_dir / "activations", settings.activation_cache_bytes)
-    parts = Parts(
+    tails = TailTrainer(
+        database,
+        extractor,
         trainer,
-        views,
         Activations(database, extractor, files, maker, limits),
         backfill,
         TuningProcess(
             settings.data_dir / "tuning", settings.tune_threads, settings.child_silence_seconds
         ),
+        settings,
     )
-    tails = TailTrainer(database, extractor, parts, settings)
     move = BackboneMove(database, extractor, backfill)
     runner = JobRunner(
         database, extractor, fit_process, trainer, tails, move, head_cache, live, ready

@@ -95,10 +95,10 @@ class TuningProcess:
         async with child_of_one_task(
             "service.tuning.worker", self._threads, "the tuning process", self._silence_seconds
         ) as child:
-            header, _ = await child.ask([frames.pack(settings)], progress)
+            header, _ = await child.ask(frames.pack(settings), progress)
             while "views" in header:
                 refusal = await make_views(ViewSet(header["views"], header["count"]))
-                header, _ = await child.ask([frames.pack({"refusal": refusal})], progress)
+                header, _ = await child.ask(frames.pack({"refusal": refusal}), progress)
 
 
 def _names(folder: Path) -> list[str]:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,10 @@ from models.tails import tail_fingerprint
 from service.config import ServerSettings
 from service.embedding.backfill import EmbeddingBackfill
 from service.embedding.head_backbones import head_backbone
-from service.embedding.view_embeddings import ViewEmbeddings
 from service.errors import Aborted, PreconditionFailed, StoredDataDamaged
 from service.extraction import BackboneInfo, Extractor, TailRef
-from service.fitting.trainer import Trainer, labelled_rows, named_groups, stored_report
+from service.fitting.task import FitTask
+from service.fitting.trainer import Trainer, labelled_rows, new_version
 from service.logs import get_logger
 from service.store import Database, example_sets
 from service.store import examples as stored_examples
@@ -48,27 +48,25 @@ ACTIVATION_SHARE = 0.2
 log = get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a tail trainer works with."""
-
-    trainer: Trainer
-    views: ViewEmbeddings
-    activations: Activations
-    backfill: EmbeddingBackfill
-    tuning_process: TuningProcess
-
-
 class TailTrainer:
     """Tunes tails, one at a time; linear heads are fitted meanwhile."""
 
     def __init__(
-        self, database: Database, extractor: Extractor, parts: Parts, settings: ServerSettings
+        self,
+        database: Database,
+        extractor: Extractor,
+        trainer: Trainer,
+        activations: Activations,
+        backfill: EmbeddingBackfill,
+        tuning_process: TuningProcess,
+        settings: ServerSettings,
     ) -> None:
         self._database = database
         self._extractor = extractor
-        self._parts = parts
-        self._tuning_process = parts.tuning_process
+        self._trainer = trainer
+        self._activations = activations
+        self._backfill = backfill
+        self._tuning_process = tuning_process
         self._timeout_seconds = settings.tune_timeout_seconds
         self._settings = {
             "engine": settings.engine,
@@ -125,7 +123,7 @@ class TailTrainer:
     async def remove_stale(self, jobs: list[str]) -> None:
         """Deletes what all other jobs have stored, and stale activations that a crash left."""
         await self._tuning_process.remove_stale(jobs)
-        files = self._parts.activations.files
+        files = self._activations.files
         for uid in await files.threads.run(files.heads):
             await self._retain(uid)
 
@@ -136,11 +134,11 @@ class TailTrainer:
 
     async def forget_head(self, uid: str) -> None:
         """Deletes the activations of a head that was deleted."""
-        files = self._parts.activations.files
+        files = self._activations.files
         await files.threads.run(files.drop, uid)
 
     async def _retain(self, uid: str) -> None:
-        files = self._parts.activations.files
+        files = self._activations.files
         try:
             digests = await self._database.read(stored_examples.all_digests, uid)
             await files.threads.run(files.retain, uid, digests)
@@ -178,7 +176,7 @@ class TailTrainer:
         Raises:
             Aborted: an example was deleted meanwhile.
         """
-        spec, activations = task.spec.fine_tune, self._parts.activations
+        spec, activations = task.base.spec.fine_tune, self._activations
         reached = ACTIVATION_SHARE
 
         def tuning(share: float, phase: str, details: Mapping[str, Any] | None = None) -> None:
@@ -218,27 +216,14 @@ class TailTrainer:
         kept = await self._tuning_process.task(job)
         if (
             kept is not None
-            and kept.fingerprint == head.fingerprint
-            and all(label == normalised(label) for label in kept.labels)  # the store's are
+            and kept.base.fingerprint == head.fingerprint
+            and all(label == normalised(label) for label in kept.base.labels)  # the store's are
         ):
             return kept
         await self.delete(job)
-        material = await self._parts.trainer.material(head, spec)
-        examples = material.examples
-        views = await self._parts.views.of_training(head, spec, examples)
-        task = TuningTask(
-            backbone=head.backbone,
-            fingerprint=head.fingerprint,
-            spec=spec,
-            labels=examples.labels,
-            digests=examples.digests,
-            embeddings=examples.embeddings,
-            weights=examples.weights,
-            views=None if views is None else views[0],
-            view_rows=None if views is None else views[1],
-            start=material.start,
-            groups=named_groups(examples),
-        )
+        material = await self._trainer.material(head, spec)
+        base = replace(material.task, held_out=None)
+        task = TuningTask(head.backbone, list(material.members), base)
         await self._tuning_process.begin(job, task)
         return task
 
@@ -256,17 +241,12 @@ class TailTrainer:
             tail = await self._tail(head, backbone, task, result)
             tests = tests.without(set(tests.digests) - tail.vectors.keys())
             features = [tail.vectors[digest] for digest in tests.digests]
-        held_out = await asyncio.to_thread(_measure, result.head.safetensors, tests, task, features)
-        fitted = replace(result.head, held_out=held_out)
-        return NewVersion(
-            labels=fitted.labels,
-            report=stored_report(
-                fitted, task.digests, tests.digests, time.perf_counter() - started
-            ),
-            safetensors=fitted.safetensors,
-            members=dict(zip(task.digests, task.labels, strict=True)),
-            tail=tail,
+        held_out = await asyncio.to_thread(
+            _measure, result.head.safetensors, tests, task.base, features
         )
+        fitted = replace(result.head, held_out=held_out)
+        members = dict(zip(task.digests, task.base.labels, strict=True))
+        return new_version(fitted, members, tests.digests, started, tail)
 
     async def _tail(
         self, head: HeadRecord, backbone: BackboneInfo, task: TuningTask, result: TuningResult
@@ -284,14 +264,14 @@ class TailTrainer:
 
         ref = TailRef(tail_fingerprint(data), read)
         tuned = backbone.with_tail(ref)
-        await self._parts.backfill.prove(head, tuned, task.digests[0])
+        await self._backfill.prove(head, tuned, task.digests[0])
         vectors = dict(zip(task.digests, features, strict=True))
         every = await self._database.read(example_sets.without_embedding, head.uid, ref.fingerprint)
         others = [digest for digest, kept in every.items() if kept and digest not in vectors]
-        vectors |= await self._parts.backfill.compute(head, tuned, others)
+        vectors |= await self._backfill.compute(head, tuned, others)
         return NewTail(
             fingerprint=ref.fingerprint,
-            strategy=task.spec.fine_tune.strategy,
+            strategy=task.base.spec.fine_tune.strategy,
             blocks=tuple(result.head.report["fine_tuning"]["blocks"]),
             data=data,
             vectors=vectors,
@@ -301,7 +281,7 @@ class TailTrainer:
 def _measure(
     head: bytes,
     tests: LabelledSet,
-    task: TuningTask,
+    task: FitTask,
     features: Sequence[NDArray[np.float32]] | None,
 ) -> dict[str, Any] | None:
     """Measures a head on held-out examples, by what its tail makes of them if it has one."""

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from numpy.typing import NDArray
+
 import adapters
 import models
 from adapters.errors import ViewsUnavailable
-from adapters.examples import Views
 from adapters.progress import Progress, within
 from adapters.spec import ViewSet
 from models.tails import tail_fingerprint, write_tail
@@ -77,7 +78,7 @@ class _Checkpoints:
         return self._folder / f"checkpoint-{name}"
 
 
-def answer(header: dict[str, Any], payload: bytes, server: Server) -> bytes:
+def answer(header: dict[str, Any], arrays: dict[str, NDArray[Any]], server: Server) -> frames.Parts:
     """Runs the tuning whose settings the header has."""
 
     def make_views(views: ViewSet) -> None:
@@ -106,13 +107,7 @@ def _work(settings: Settings, make_views: MakeViews, progress: Progress) -> None
     assert task is not None
     tuned = _tune(settings, task, make_views, progress)
     fitted, tail = tuned.fitted, tuned.tail
-    head = FittedHead(
-        labels=fitted.head.labels,
-        report=fitted.report.to_json(),
-        held_out=None,
-        cpu_seconds=time.process_time() - started,
-        safetensors=fitted.head.to_safetensors(),
-    )
+    head = FittedHead.of(fitted, None, time.process_time() - started)
     data = None if tail is None else _file(task, tail.tensors)
     write_result(folder, TuningResult(head, data, None if tail is None else tail.features))
 
@@ -121,19 +116,19 @@ def _tune(settings: Settings, task: TuningTask, make_views: MakeViews, progress:
     from adapters.tuning import tune
     from service.tuning.network import load_tunable
 
-    rows = _activations(settings, task, task.spec.fine_tune.named_views or ViewSet())
+    rows = _activations(settings, task, task.base.spec.fine_tune.named_views or ViewSet())
 
     def views_of(views: ViewSet) -> StoredActivations:
         make_views(views)
         return _activations(settings, task, views)
 
     began = time.perf_counter()
-    base = _base(task, progress)
+    base = fit(task.base, within(progress, 0.0, BASE_SHARE))
     base_seconds = time.perf_counter() - began
     progress(BASE_SHARE, "loading the network")
     tunable = load_tunable(
         task.backbone,
-        task.fingerprint,
+        task.base.fingerprint,
         whole=_whole(task),
         engine=settings.engine,
         device=settings.device,
@@ -144,16 +139,16 @@ def _tune(settings: Settings, task: TuningTask, make_views: MakeViews, progress:
     tuned = tune(
         tunable.module,
         rows,
-        task.labels,
-        task.spec,
+        task.base.labels,
+        task.base.spec,
         base=base,
-        embeddings=task.embeddings,
+        embeddings=task.base.embeddings,
         name=lambda tensors: tail_fingerprint(_file(task, tensors)),
         clock=time.perf_counter,
         progress=within(progress, BASE_SHARE, 1.0),
         checkpoints=_Checkpoints(Path(settings.folder)),
-        weights=task.weights,
-        views=_views(task),
+        weights=task.base.weights,
+        views=task.base.views,
         views_of=views_of if settings.views else None,
         base_seconds=base_seconds,
         threads=settings.threads,
@@ -169,29 +164,12 @@ def _activations(settings: Settings, task: TuningTask, views: ViewSet) -> Stored
     return StoredActivations(folder, task.digests, views.count, flips=views.flips)
 
 
-def _base(task: TuningTask, progress: Progress) -> adapters.Fitted:
-    return fit(
-        task.arrays(),
-        task.labels,
-        task.spec,
-        task.fingerprint,
-        within(progress, 0.0, BASE_SHARE),
-        task.groups,
-    )
-
-
-def _views(task: TuningTask) -> Views | None:
-    if task.views is None or task.view_rows is None:
-        return None
-    return Views(task.views, task.view_rows)
-
-
 def _whole(task: TuningTask) -> bool:
-    return task.spec.fine_tune.strategy == adapters.STRATEGIES[-1]
+    return task.base.spec.fine_tune.strategy == adapters.STRATEGIES[-1]
 
 
 def _file(task: TuningTask, tensors: Tensors) -> bytes:
-    return write_tail(task.fingerprint, tensors, whole=_whole(task))
+    return write_tail(task.base.fingerprint, tensors, whole=_whole(task))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 import adapters
+from adapters.examples import Views
 from adapters.held_out_set import LabelledRows
 from adapters.progress import ignore_progress
 from adapters.spec import Augmentation
@@ -103,8 +104,7 @@ async def test_weights_views_start_and_test_examples_take_part(fit_process: FitP
         spec,
         FINGERPRINT,
         weights=random.uniform(0.5, 2, len(labels)),
-        views=(embeddings[:5] + 0.01).astype(np.float32),
-        view_rows=np.arange(5),
+        views=Views((embeddings[:5] + 0.01).astype(np.float32), np.arange(5)),
         start=(await fit(fit_process)).safetensors,
         held_out=held_out,
     )

@@ -48,7 +48,7 @@ async def test_child_that_gives_no_sign_of_life_is_ended_and_named(
     child = await start(module, SILENCE)
     os.kill(child.pid, signal.SIGSTOP)
     with pytest.raises(FitterDied, match=f"no sign of life for {SILENCE} s") as caught:
-        await child.ask([frames.pack({}, bytes(nbytes))])
+        await child.ask(frames.pack({}, {"rows": bytes(nbytes)}))
     assert (caught.value.field, caught.value.limit) == ("child_silence_seconds", SILENCE)
     assert not child.running
     assert not psutil.pid_exists(child.pid)
@@ -79,7 +79,7 @@ async def test_child_that_computes_for_long_gives_signs_of_life(
     beats = 0
     read = Child._read
 
-    async def counted(child: Child) -> tuple[dict[str, Any], bytes]:
+    async def counted(child: Child) -> frames.Frame:
         nonlocal beats
         frame = await read(child)
         beats += frame[0] == frames.ALIVE
@@ -91,17 +91,17 @@ async def test_child_that_computes_for_long_gives_signs_of_life(
     (tmp_path / "computing.py").write_text(
         "from service.subprocesses import frames, main\n"
         "main.BEAT_SECONDS = 0.001\n"
-        "def answer(header, payload, server):\n"
+        "def answer(header, arrays, server):\n"
         "    server.read()\n"
         "    return frames.pack({'done': True})\n"
         "main.serve(answer)\n"
     )
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path.cwd()}")
     async with child_of_one_task("computing", 1, "it", 60.0) as child:
-        answer = asyncio.create_task(child.ask([frames.pack({})]))
+        answer = asyncio.create_task(child.ask(frames.pack({})))
         await heard.wait()
-        await child.send([frames.pack({})])
-        assert await answer == ({"done": True}, b"")
+        await child.send(frames.pack({}))
+        assert await answer == ({"done": True}, {})
 
 
 async def test_child_that_cannot_be_started_is_an_error_that_says_why(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import adapters
+from adapters.examples import Views
 from adapters.spec import ViewSet
-from service.fitting.task import FittedHead
+from service.fitting.task import FitTask, FittedHead
 from service.tuning.process import TuningProcess
 from service.tuning.task import (
     TuningResult,
@@ -25,18 +27,10 @@ SPEC = adapters.HeadSpec(family="ridge", fine_tune=adapters.FineTune("tail", vie
 HEAD = FittedHead(("a", "b"), {"family": "ridge"}, None, 1.5, b"head")
 
 
-def task(**values: object) -> TuningTask:
-    given = {
-        "backbone": "tiny/text",
-        "fingerprint": FINGERPRINT,
-        "spec": SPEC,
-        "labels": ["a", "b", "a"],
-        "digests": ["1" * 64, "2" * 64, "3" * 64],
-        "embeddings": np.arange(12, dtype=np.float32).reshape(3, 4),
-        "weights": np.array([1.0, 2.0, 0.5]),
-        **values,
-    }
-    return TuningTask(**given)  # type: ignore[arg-type]
+def task(**values: Any) -> TuningTask:
+    embeddings = np.arange(12, dtype=np.float32).reshape(3, 4)
+    base = FitTask(embeddings, ["a", "b", "a"], SPEC, FINGERPRINT, **values)
+    return TuningTask("tiny/text", ["1" * 64, "2" * 64, "3" * 64], base)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +38,10 @@ def task(**values: object) -> TuningTask:
     [
         task(),
         task(
-            views=np.ones((2, 4), np.float32), view_rows=np.array([0, 2]), start=b"a head of before"
+            weights=np.array([1.0, 2.0, 0.5]),
+            views=Views(np.ones((2, 4), np.float32), np.array([0, 2])),
+            start=b"a head of before",
+            groups=["scene", None, None],
         ),
     ],
 )
@@ -53,16 +50,17 @@ def test_task_comes_back_from_its_folder(tmp_path: Path, given: TuningTask) -> N
     write_task(tmp_path / "job", given)
     found = read_task(tmp_path / "job")
     assert found is not None
-    assert (found.spec, found.labels, found.digests) == (given.spec, given.labels, given.digests)
-    assert (found.backbone, found.fingerprint, found.start) == (
-        given.backbone,
-        given.fingerprint,
-        given.start,
-    )
-    arrays = found.arrays()
-    assert arrays.keys() == given.arrays().keys()
-    for name, array in given.arrays().items():
-        np.testing.assert_array_equal(arrays[name], array)
+    assert (found.backbone, found.digests) == (given.backbone, given.digests)
+    base, expected = found.base, given.base
+    for name in ("labels", "spec", "fingerprint", "start", "groups"):
+        assert getattr(base, name) == getattr(expected, name)
+    np.testing.assert_array_equal(base.embeddings, expected.embeddings)
+    assert (base.weights is None) == (expected.weights is None)
+    np.testing.assert_array_equal(base.weights, expected.weights)
+    assert (base.views is None) == (expected.views is None)
+    if base.views is not None and expected.views is not None:
+        np.testing.assert_array_equal(base.views.embeddings, expected.views.embeddings)
+        np.testing.assert_array_equal(base.views.rows, expected.views.rows)
 
 
 async def no_views(views: ViewSet) -> str:
