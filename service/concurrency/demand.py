@@ -68,7 +68,7 @@ class Demand:
         self._future = future
 
     def drop(self, error: Exception) -> None:
-        """Gives the row up: whoever waits for it leaves, with all rows that he waits for."""
+        """Gives the row up: each waiter leaves it, and all else that it waits for."""
         for waiter in list(self.waiters):
             waiter.leave(error)
         self.end(error)

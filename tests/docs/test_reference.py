@@ -23,6 +23,9 @@ from trunkline.values.outcomes import UploadChange
 METHODS = list(methods_of(*dict.fromkeys([*OF_THE_SERVER, *OF_THE_EXTRACTOR])))
 ON_REST = [method for method in METHODS if method.rest]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "examples/README.md"]
+OTHER_PAGES = [*ROOT.glob("[A-Z]*.md"), ROOT / "tests/README.md", *ROOT.glob("proto/**/*.proto")]
+FENCED = re.compile(r"^ *```.*?^ *```$", re.DOTALL | re.MULTILINE)
+TABLE_OR_CODE = re.compile(r"\|| {4}\S")
 LINK = re.compile(r"\]\((?!https?://)([^)#\s]*)(#[^)\s]+)?\)")
 IDS = {"trainings": "{r}", "versions": "{v}", "heads": "{h}", "tenants": "{t}"}
 
@@ -118,6 +121,14 @@ def test_every_reason_of_a_notice_is_documented() -> None:
     reasons = {one or other for one, other in told} | set(UploadChange)
     assert len(reasons) > 35
     assert reasons <= documented
+
+
+@pytest.mark.parametrize("path", sorted({*PAGES, *OTHER_PAGES}), ids=lambda path: path.name)
+def test_no_line_of_prose_is_longer_than_120_characters(path: Path) -> None:
+    prose = FENCED.sub("", path.read_text(encoding="utf-8")).splitlines()
+    breakable = [line for line in prose if not TABLE_OR_CODE.match(line) and " " in line.strip()]
+    assert breakable
+    assert [line for line in breakable if len(line) > 120] == []
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
