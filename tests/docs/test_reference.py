@@ -123,6 +123,14 @@ def test_every_reason_of_a_notice_is_documented() -> None:
     assert reasons <= documented
 
 
+def test_every_file_that_the_architecture_names_is_there() -> None:
+    folders = ("adapters", "benchmarks", "models", "service", "tools", "trunkline")
+    files = [str(path) for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    named = re.findall(r"`([\w/]+\.py)`", page("architecture.md"))
+    assert len(named) > 40
+    assert [name for name in named if not any(file.endswith(f"/{name}") for file in files)] == []
+
+
 @pytest.mark.parametrize("path", sorted({*PAGES, *OTHER_PAGES}), ids=lambda path: path.name)
 def test_no_line_of_prose_is_longer_than_120_characters(path: Path) -> None:
     prose = FENCED.sub("", path.read_text(encoding="utf-8")).splitlines()
