@@ -6,23 +6,11 @@ part as it ends and with the machine and the command at the end.
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import os
-import platform
-import shlex
-import sys
-import time
-from collections.abc import Callable
-from importlib.metadata import version
-from pathlib import Path
-
-from rich.console import Console
 
 from benchmarks.learning.data import DATA, embedded
-from benchmarks.learning.runs import Run, processor
-from benchmarks.learning.tables import Table
-from service.config import default_cache_dir
+from benchmarks.learning.parts import measure_parts
+from benchmarks.learning.runs import Run
 
 PARTS = (
     "fits",
@@ -39,54 +27,30 @@ PARTS = (
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
 PACKAGES = ("numpy", "scipy", "scikit-learn")
 
-
-Measure = Callable[[Run], list[Table]]
+NOTE = "; one BLAS thread for all contenders, if not said otherwise"
 
 
 def main() -> None:
     """Run the parts that were asked for."""
-    run, parts = _options()
+    measure_parts(
+        "benchmarks.learning",
+        __doc__,
+        PARTS,
+        splits=20,
+        packages=PACKAGES,
+        prepare=_prepare,
+        note=NOTE,
+    )
+
+
+def _prepare(run: Run) -> None:
     if any(os.environ.get(name) != "1" for name in THREADS):
         raise SystemExit(
             f"set {' and '.join(THREADS)} to 1, so that all contenders have one thread: "
             "make bench-learning does"
         )
-    started = time.perf_counter()
     for name in DATA:
         embedded(name, run.cache)  # computed before anything is timed, or in two processes
-    for part in parts:
-        begun = time.perf_counter()
-        measure: Measure = importlib.import_module(f"benchmarks.learning.{part}").measure
-        for table in measure(run):
-            print(table.markdown() + "\n", flush=True)
-        minutes = (time.perf_counter() - begun) / 60
-        run.console.print(f"{part}: {minutes:.1f} minutes")
-    print(_circumstances(time.perf_counter() - started))
-
-
-def _options() -> tuple[Run, list[str]]:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.learning", description=__doc__)
-    cache = default_cache_dir()
-    parser.add_argument("--cache", type=Path, default=cache, help="where embeddings are kept")
-    parser.add_argument("--splits", type=int, default=20, help="seeded splits of each cell")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument(
-        "--quick", action="store_true", help="tiny sizes, to see that everything works"
-    )
-    options = parser.parse_args()
-    run = Run(options.cache, options.splits, options.quick, Console(stderr=True))
-    return run, options.parts
-
-
-def _circumstances(seconds: float) -> str:
-    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    command = shlex.join(["python", "-m", "benchmarks.learning", *sys.argv[1:]])
-    return (
-        f"{processor()}, {os.cpu_count()} cores, {platform.system()}; "
-        f"Python {platform.python_version()}, {packages}; "
-        "one BLAS thread for all contenders, if not said otherwise. "
-        f"`{command}`, {seconds / 60:.0f} minutes."
-    )
 
 
 if __name__ == "__main__":

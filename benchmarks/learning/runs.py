@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import platform
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from service.config import default_cache_dir
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -73,6 +76,23 @@ class Run:
             for future in futures:
                 future.add_done_callback(lambda _: done())
             return [future.result() for future in futures]
+
+
+def add_run_options(parser: argparse.ArgumentParser, splits: int) -> None:
+    """Add what `run_of` reads; `splits` is the default."""
+    kept = "where embeddings and backbones are kept"
+    parser.add_argument("--cache", type=Path, default=default_cache_dir(), help=kept)
+    parser.add_argument(
+        "--splits", type=int, default=splits, help="seeded splits behind every accuracy"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny sizes, to see that everything works"
+    )
+
+
+def run_of(options: argparse.Namespace) -> Run:
+    """Return the run that the options ask for."""
+    return Run(options.cache, options.splits, options.quick, Console(stderr=True))
 
 
 def processor() -> str:
