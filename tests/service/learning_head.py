@@ -107,9 +107,7 @@ class LearningHead:
         return ordered
 
     async def head(self) -> heads_pb2.Head:
-        reply = await self.server.ask("GetHead", heads_pb2.GetHeadRequest(name=self.name))
-        head: heads_pb2.Head = reply.head
-        return head
+        return await self.server.head(self.name)
 
     async def live(self) -> heads_pb2.LiveCopy:
         return (await self.head()).live

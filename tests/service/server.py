@@ -10,6 +10,7 @@ import numpy as np
 import safetensors.numpy
 from google.protobuf.message import Message
 
+import adapters
 from service.application import Application
 from service.requests.calls import Call, tenant_of
 from service.requests.tensors import from_tensor
@@ -90,6 +91,20 @@ class InProcessServer:
             last = reply.training
         assert last is not None
         return last
+
+    async def exported(self, head: str = HEAD) -> adapters.Head:
+        reply = await self.ask("ExportHead", heads_pb2.ExportHeadRequest(name=head))
+        return adapters.Head.from_safetensors(reply.safetensors)
+
+    async def delete(self, *digests: str, head: str = HEAD) -> heads_pb2.DeleteExamplesResponse:
+        request = heads_pb2.DeleteExamplesRequest(head=head, digests=digests)
+        response: heads_pb2.DeleteExamplesResponse = await self.ask("DeleteExamples", request)
+        return response
+
+    async def forget(self, *digests: str, head: str = HEAD) -> heads_pb2.ForgetExamplesResponse:
+        request = heads_pb2.ForgetExamplesRequest(head=head, digests=digests)
+        response: heads_pb2.ForgetExamplesResponse = await self.ask("ForgetExamples", request)
+        return response
 
     async def predict(
         self, *inputs: common_pb2.Input, head: str = HEAD, **values: Any

@@ -185,7 +185,7 @@ async def test_digest_of_a_deleted_example_predicts_only_if_another_head_holds_i
     await server.add({"ours": "red"}, head=other)
     await server.train()
     digests = [text_digest("mine"), text_digest("ours")]
-    await server.ask("DeleteExamples", heads_pb2.DeleteExamplesRequest(head=HEAD, digests=digests))
+    await server.delete(*digests)
     response = await server.predict(*(common_pb2.Input(digest=digest) for digest in digests))
     assert [(error.row, error.code) for error in response.errors] == [(0, "NOT_FOUND")]
 

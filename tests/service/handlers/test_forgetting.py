@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from sqlalchemy import Connection, select
 
-import adapters
 from service.errors import Aborted, InvalidRequest, NotFound, PreconditionFailed, Unavailable
 from service.fitting.process import FitProcess
 from service.fitting.task import FitTask
@@ -30,14 +29,6 @@ SECRET = "red secret that nobody may keep"
 DIGEST = text_digest(SECRET)
 MANY = {f"{colour} {i}": colour for i in range(8) for colour in ("red", "blue")}
 NOVEL = heads_pb2.HeadSpec(family="ridge", novelty=heads_pb2.Novelty(false_alarm_rate=0.3))
-
-
-async def forget(
-    server: InProcessServer, *digests: str, head: str = HEAD
-) -> heads_pb2.ForgetExamplesResponse:
-    request = heads_pb2.ForgetExamplesRequest(head=head, digests=digests)
-    response: heads_pb2.ForgetExamplesResponse = await server.ask("ForgetExamples", request)
-    return response
 
 
 def needles(text: str) -> dict[str, bytes]:
@@ -84,7 +75,7 @@ async def test_nothing_of_a_forgotten_example_is_left_on_disk(
         await server.feedback({SECRET: "blue"})
         everything = list(needles(SECRET))
         assert found_on_disk(data, needles(SECRET)) == everything, "the search must find it"
-        response = await forget(server, DIGEST)
+        response = await server.forget(DIGEST)
         assert (response.forgotten, list(response.errors)) == (1, [])
         assert found_on_disk(data, needles(SECRET)) == []
         assert found_on_disk(data, needles("red 1")) == everything
@@ -102,7 +93,7 @@ async def test_versions_that_knew_it_are_gone_and_a_new_one_answers(
     await server.train(activate=False)
     before = await server.predict(*texts("red 1"))
     assert before.predictions[0].version == 2
-    response = await forget(server, DIGEST)
+    response = await server.forget(DIGEST)
     assert (list(response.deleted_versions), response.version) == ([2, 3], 4)
     assert (await server.report()).example_count == len(MANY)
     assert (await server.report()).spec == (await server.report(version=1)).spec
@@ -125,10 +116,8 @@ async def test_new_version_equals_one_that_never_knew_it(
             await server.add({**extra, **MANY})
             await server.train()
             if extra:
-                await forget(server, DIGEST)
-            request = heads_pb2.ExportHeadRequest(name=HEAD)
-            exported = await server.ask("ExportHead", request)
-            heads.append(adapters.Head.from_safetensors(exported.safetensors))
+                await server.forget(DIGEST)
+            heads.append(await server.exported())
     knew, never = heads
     np.testing.assert_array_equal(knew.weight, never.weight)
     np.testing.assert_array_equal(knew.bias, never.bias)
@@ -148,7 +137,7 @@ async def test_digest_of_a_forgotten_example_is_unknown_in_memory_too(
     await server.train()
     by_digest = common_pb2.Input(digest=DIGEST)
     assert not (await server.predict(by_digest)).errors
-    await forget(server, DIGEST)
+    await server.forget(DIGEST)
     response = await server.predict(by_digest)
     assert [error.code for error in response.errors] == ["NOT_FOUND"]
 
@@ -161,7 +150,7 @@ async def test_forgotten_feedback_is_blank_and_no_longer_behind_the_live_copy(
     await server.train()
     await server.feedback({SECRET: "blue", "red other": "red"})
     await server.predict(*texts("red 1"))
-    response = await forget(server, DIGEST)
+    response = await server.forget(DIGEST)
     assert (list(response.deleted_versions), response.version) == ([], 1)
     listed = await server.ask("ListFeedback", heads_pb2.ListFeedbackRequest(head=HEAD))
     rows = {item.digest: (item.label, item.state) for item in listed.feedback}
@@ -178,7 +167,7 @@ async def test_head_with_too_few_examples_left_answers_no_more(server: InProcess
     await server.add({"red one": "red", SECRET: "blue"})
     await server.train()
     assert best(await server.predict(*texts(SECRET))) == ["blue"]
-    response = await forget(server, DIGEST)
+    response = await server.forget(DIGEST)
     assert (list(response.deleted_versions), response.version) == ([1], 0)
     assert (await server.head()).active_version == 0
     with pytest.raises(PreconditionFailed, match="no active version"):
@@ -190,7 +179,7 @@ async def test_example_that_no_version_knew_costs_no_refit(server: InProcessServ
     await server.add(LABELS)
     await server.train()
     await server.add_rows(heads_pb2.NewExample(input=common_pb2.Input(text=SECRET)))
-    response = await forget(server, DIGEST)
+    response = await server.forget(DIGEST)
     assert (response.forgotten, list(response.deleted_versions), response.version) == (1, [], 1)
 
 
@@ -200,9 +189,8 @@ async def test_example_that_was_deleted_before_is_forgotten_by_its_versions(
     await server.create()
     await server.add({**LABELS, SECRET: "red"})
     await server.train()
-    request = heads_pb2.DeleteExamplesRequest(head=HEAD, digests=[DIGEST])
-    await server.ask("DeleteExamples", request)
-    response = await forget(server, DIGEST)
+    await server.delete(DIGEST)
+    response = await server.forget(DIGEST)
     assert (response.forgotten, list(response.deleted_versions)) == (1, [1])
 
 
@@ -213,9 +201,8 @@ async def test_feedback_on_an_example_that_was_deleted_before_is_forgotten(
     await server.add(MANY)
     await server.train()
     await server.feedback({SECRET: "blue"})
-    request = heads_pb2.DeleteExamplesRequest(head=HEAD, digests=[DIGEST])
-    await server.ask("DeleteExamples", request)
-    response = await forget(server, DIGEST)
+    await server.delete(DIGEST)
+    response = await server.forget(DIGEST)
     assert (response.forgotten, list(response.errors)) == (1, [])
     listed = await server.ask("ListFeedback", heads_pb2.ListFeedbackRequest(head=HEAD))
     assert [(item.digest, item.label) for item in listed.feedback] == [("", "")]
@@ -227,11 +214,11 @@ async def test_other_heads_that_hold_it_are_named_and_keep_it(server: InProcessS
     await server.create(other)
     await server.add({**LABELS, SECRET: "red"})
     await server.add({SECRET: "red"}, head=other)
-    response = await forget(server, DIGEST)
+    response = await server.forget(DIGEST)
     assert list(response.held_by) == [other]
     await server.train()
     assert not (await server.predict(common_pb2.Input(digest=DIGEST))).errors
-    assert not (await forget(server, DIGEST, head=other)).held_by
+    assert not (await server.forget(DIGEST, head=other)).held_by
     (error,) = (await server.predict(common_pb2.Input(digest=DIGEST))).errors
     assert error.code == "NOT_FOUND"
 
@@ -245,7 +232,7 @@ async def test_heads_of_another_tenant_that_hold_it_are_not_named_and_keep_it(
     await server.create(theirs)
     await server.add({**LABELS, SECRET: "red"}, head=theirs)
     await server.train(theirs)
-    assert not (await forget(server, DIGEST)).held_by
+    assert not (await server.forget(DIGEST)).held_by
     assert not (await server.predict(common_pb2.Input(digest=DIGEST), head=theirs)).errors
 
 
@@ -264,21 +251,21 @@ async def test_feedback_of_another_head_is_neither_blanked_nor_scored_anew(
     assert [(item.label, item.HasField("active_right")) for item in before.feedback] == [
         ("blue", True)
     ]
-    await forget(server, DIGEST)
+    await server.forget(DIGEST)
     assert await server.ask("ListFeedback", listing) == before
 
 
 async def test_rows_that_cannot_be_forgotten_cost_themselves_alone(server: InProcessServer) -> None:
     await server.create()
     await server.add({SECRET: "red"})
-    response = await forget(server, "0" * 64, DIGEST, "nonsense", DIGEST)
+    response = await server.forget("0" * 64, DIGEST, "nonsense", DIGEST)
     assert response.forgotten == 1
     assert [(error.row, error.code) for error in response.errors] == [
         (0, "NOT_FOUND"),
         (2, "INVALID_ARGUMENT"),
     ]
     with pytest.raises(InvalidRequest):
-        await forget(server)
+        await server.forget()
 
 
 async def test_a_failed_refit_forgets_nothing(
@@ -294,10 +281,10 @@ async def test_a_failed_refit_forgets_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(FitProcess, "fit", die)
         with pytest.raises(Aborted):
-            await forget(server, DIGEST)
+            await server.forget(DIGEST)
     assert not (await server.predict(common_pb2.Input(digest=DIGEST))).errors
     assert (await server.head()).example_count == len(LABELS) + 1
-    assert (await forget(server, DIGEST)).forgotten == 1
+    assert (await server.forget(DIGEST)).forgotten == 1
 
 
 async def test_server_that_dies_before_the_journal_is_empty_leaves_nothing_to_the_next(
@@ -314,7 +301,7 @@ async def test_server_that_dies_before_the_journal_is_empty_leaves_nothing_to_th
         await server.add({**LABELS, SECRET: "red"})
         monkeypatch.setattr(Database, "checkpoint", die)
         with pytest.raises(Unavailable):
-            await forget(server, DIGEST)
+            await server.forget(DIGEST)
     Database(crashed).close()
     assert found_on_disk(crashed, needles(SECRET)) == []
 

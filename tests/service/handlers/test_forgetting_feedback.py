@@ -37,14 +37,11 @@ def digest_of(vector: Vector) -> str:
 
 
 async def forget(head: LearningHead, *vectors: Vector) -> heads_pb2.ForgetExamplesResponse:
-    request = heads_pb2.ForgetExamplesRequest(head=HEAD, digests=[digest_of(v) for v in vectors])
-    reply: heads_pb2.ForgetExamplesResponse = await head.server.ask("ForgetExamples", request)
-    return reply
+    return await head.server.forget(*map(digest_of, vectors))
 
 
 async def delete(head: LearningHead, vector: Vector) -> None:
-    request = heads_pb2.DeleteExamplesRequest(head=HEAD, digests=[digest_of(vector)])
-    assert not (await head.server.ask("DeleteExamples", request)).errors
+    assert not (await head.server.delete(digest_of(vector))).errors
 
 
 async def unlabel(head: LearningHead, vector: Vector) -> None:

@@ -24,14 +24,6 @@ DIGEST = text_digest(SECRET)
 ACTIVATION = np.frombuffer(b"an activation of the secret.", np.float16)
 
 
-async def forget(
-    server: InProcessServer, *digests: str, head: str = HEAD
-) -> heads_pb2.ForgetExamplesResponse:
-    request = heads_pb2.ForgetExamplesRequest(head=head, digests=digests)
-    response: heads_pb2.ForgetExamplesResponse = await server.ask("ForgetExamples", request)
-    return response
-
-
 async def keep_activations(server: InProcessServer, data: Path, digests: Collection[str]) -> Key:
     """Puts activations where a tuning would have left them."""
     head = await database_of(server).read(stored_heads.get_head, "acme", "defects")
@@ -72,7 +64,7 @@ async def test_nothing_of_an_example_that_a_tail_learned_from_is_left(
         await tuned(server, {**MANY, SECRET: "red"})
         await keep_activations(server, data, [DIGEST])
         assert on_disk(data, NEEDLES) == set(NEEDLES), "the search must find them"
-        response = await forget(server, DIGEST)
+        response = await server.forget(DIGEST)
         assert list(response.deleted_versions) == [1, 2]
         assert on_disk(data, NEEDLES) == set()
         assert best(await server.predict(*texts("red z"))) == ["red"]
@@ -91,7 +83,7 @@ async def test_tail_and_what_it_made_of_a_forgotten_example_leave_the_memory(
     await tuned(server, {**MANY, SECRET: "red"})
     await server.predict(*texts(SECRET))
     (tail,) = server.backbone.tails
-    await forget(server, DIGEST)
+    await server.forget(DIGEST)
     gone = await server.predict(common_pb2.Input(digest=DIGEST))
     assert [error.code for error in gone.errors] == ["NOT_FOUND"]
     await tail.wait_until_closed()
@@ -101,7 +93,7 @@ async def test_tail_that_did_not_learn_from_it_stays(server: InProcessServer) ->
     await server.create(keep_inputs=True)
     await server.add({**MANY, SECRET: "red"})
     await tuned(server)
-    response = await forget(server, DIGEST)
+    response = await server.forget(DIGEST)
     assert list(response.deleted_versions) == []
     listed = await server.ask("ListHeadVersions", heads_pb2.ListHeadVersionsRequest(head=HEAD))
     assert listed.versions[0].tail.fingerprint == tail_fingerprint(TAIL)
@@ -116,7 +108,7 @@ async def test_tail_that_another_head_of_the_tenant_has_as_well_stays_with_that(
         await server.create(head, keep_inputs=True)
         await server.add(MANY, head=head)
         await tuned(server, head=head)
-    await forget(server, text_digest("red 1"))
+    await server.forget(text_digest("red 1"))
     response = await server.predict(*texts("red 1", "blue 1"), head=other)
     assert best(response) == ["red", "blue"]
     digest = common_pb2.Input(digest=text_digest("red 1"))
@@ -131,8 +123,7 @@ async def test_deleted_example_takes_its_activations_along(
         await server.create(keep_inputs=True)
         await server.add({**MANY, SECRET: "red"})
         key = await keep_activations(server, data, [DIGEST, text_digest("red 1")])
-        request = heads_pb2.DeleteExamplesRequest(head=HEAD, digests=[DIGEST])
-        await server.ask("DeleteExamples", request)
+        await server.delete(DIGEST)
         left = ActivationFiles(data / "activations", 10**6).known(key)
         assert left == {text_digest("red 1"), view_digest(text_digest("red 1"), 0)}
         await server.ask("DeleteHead", heads_pb2.DeleteHeadRequest(name=HEAD))
@@ -183,5 +174,5 @@ async def test_forgetting_at_the_same_time_is_one_after_the_other(
     await server.create(keep_inputs=True)
     await server.add({**MANY, SECRET: "red"})
     await tuned(server, {**MANY, SECRET: "red"})
-    replies = await asyncio.gather(*(forget(server, DIGEST) for _ in range(count)))
+    replies = await asyncio.gather(*(server.forget(DIGEST) for _ in range(count)))
     assert sorted(reply.forgotten for reply in replies) == [0] * (count - 1) + [1]

@@ -64,9 +64,7 @@ async def test_same_input_on_a_tail_and_without_it_are_told_apart_in_one_request
     response = await server.predict(*texts("red x", "red x"), heads=[HEAD, plain])
     assert not response.errors
     assert [group.head for group in response.predictions] == [HEAD, plain]
-    request = heads_pb2.ExportHeadRequest(name=plain)
-    exported = await server.ask("ExportHead", request)
-    head = adapters.Head.from_safetensors(exported.safetensors)
+    head = await server.exported(plain)
     alone = head.probabilities(vector_of("red x")[None])
     shown = np.frombuffer(response.predictions[1].probabilities.data, np.float32)
     np.testing.assert_allclose(np.sort(shown), np.sort(alone[0]), atol=1e-6)
@@ -182,8 +180,7 @@ async def test_live_copy_that_takes_over_keeps_the_tail(server: InProcessServer)
     report = await server.report()
     assert report.example_count == len(MANY) + len(NEW)
     assert report.test.estimate.accuracy == 1
-    exported = await server.ask("ExportHead", heads_pb2.ExportHeadRequest(name=HEAD))
-    head = adapters.Head.from_safetensors(exported.safetensors)
+    head = await server.exported()
     measured = adapters.evaluate(head, features(["red test"]), ["red"]).estimate
     assert report.test.estimate.log_loss == pytest.approx(measured.log_loss, rel=1e-6)
     assert best(await server.predict(*texts("red z"))) == ["red"]

@@ -362,8 +362,7 @@ async def test_examples_are_relabelled_and_deleted_row_by_row(server: InProcessS
     request = heads_pb2.UpdateExamplesRequest(head=HEAD, updates=updates)
     updated = await server.ask("UpdateExamples", request)
     assert (updated.updated, [error.row for error in updated.errors]) == (2, [1])
-    delete = heads_pb2.DeleteExamplesRequest(head=HEAD, digests=["0" * 64, text_digest("x")])
-    deleted = await server.ask("DeleteExamples", delete)
+    deleted = await server.delete("0" * 64, text_digest("x"))
     assert (deleted.deleted, [error.row for error in deleted.errors]) == (1, [0])
     head = (await server.ask("GetHead", heads_pb2.GetHeadRequest(name=HEAD))).head
     assert (head.example_count, head.labelled_count) == (1, 0)
@@ -387,10 +386,8 @@ async def test_digests_are_taken_in_either_case(server: InProcessServer) -> None
     update = heads_pb2.ExampleUpdate(digest=known, label="blue")
     updates = heads_pb2.UpdateExamplesRequest(head=HEAD, updates=[update])
     assert (await server.ask("UpdateExamples", updates)).updated == 1
-    deletion = heads_pb2.DeleteExamplesRequest(head=HEAD, digests=[known])
-    assert (await server.ask("DeleteExamples", deletion)).deleted == 1
-    forgetting = heads_pb2.ForgetExamplesRequest(head=HEAD, digests=[other])
-    assert (await server.ask("ForgetExamples", forgetting)).forgotten == 1
+    assert (await server.delete(known)).deleted == 1
+    assert (await server.forget(other)).forgotten == 1
 
 
 async def test_scores_that_the_client_would_not_take_are_refused_before_any_work(

@@ -50,8 +50,7 @@ async def test_probabilities_are_the_mean_over_image_and_views_and_the_rest_is_t
     plain = (await gallery.predict(*images(one, other), conformal_level=0.8)).predictions[0]
     averaged = await gallery.predict(*images(one, other), average_views=VIEWS, conformal_level=0.8)
     (group,) = averaged.predictions
-    exported = await gallery.ask("ExportHead", heads_pb2.ExportHeadRequest(name=HEAD))
-    head = adapters.Head.from_safetensors(exported.safetensors)
+    head = await gallery.exported()
     backbone = TinyImageBackbone()
     for row, data in enumerate((one, other)):
         views: list[RawInput] = [data, *make_views(data, VIEWS)]
@@ -68,8 +67,7 @@ async def test_a_head_of_images_without_up_and_down_looks_at_their_flips(
     flips = heads_pb2.FineTune(views=3, flips=True)
     await gallery.train(spec=heads_pb2.HeadSpec(family="ridge", fine_tune=flips))
     (group,) = (await gallery.predict(*images(picture("red", 7)), average_views=3)).predictions
-    exported = await gallery.ask("ExportHead", heads_pb2.ExportHeadRequest(name=HEAD))
-    head, backbone = adapters.Head.from_safetensors(exported.safetensors), TinyImageBackbone()
+    head, backbone = await gallery.exported(), TinyImageBackbone()
     views: list[RawInput] = [picture("red", 7), *make_flips(picture("red", 7), 3)]
     vectors = backbone.forward([backbone.preprocess(view) for view in views])
     expected = head.probabilities(vectors).mean(axis=0)

@@ -171,8 +171,7 @@ async def test_feedback_id_with_another_label_or_input_exists_already_also_after
             (2, "ALREADY_EXISTS"),
         ]
         assert await label_of(server, "red one") == "blue"
-        forget = heads_pb2.ForgetExamplesRequest(head=HEAD, digests=[text_digest("red one")])
-        await server.ask("ForgetExamples", forget)
+        await server.forget(text_digest("red one"))
         late = await send(server, ("one", "red one", COMPOSED))
         assert list(late.duplicates) == [True]
         assert (await server.head()).example_count == 3

@@ -171,8 +171,7 @@ async def test_example_that_is_deleted_leaves_the_copy(
         inputs = strangers(4)
         reply = await head.send(inputs, "red")
         assert (await head.live()).example_count == 44
-        delete = heads_pb2.DeleteExamplesRequest(head=HEAD, digests=reply.digests[:3])
-        await head.server.ask("DeleteExamples", delete)
+        await head.server.delete(*reply.digests[:3])
         assert (await head.live()).example_count == 41
 
 

@@ -19,7 +19,6 @@ from tests.service.learning_head import (
     GATED,
     IMMEDIATE,
     MANUAL,
-    LearningHead,
     OpenLearningHead,
     around,
     states,
@@ -164,11 +163,11 @@ async def test_promoted_version_is_calibrated_on_what_it_stands_on(
     open_learning_head: OpenLearningHead,
 ) -> None:
     async with open_learning_head(IMMEDIATE) as head:
-        base = await exported(head)
+        base = await head.server.exported()
         doubtful = around("red", 15, seed=21)
         await head.send(doubtful, "blue")
         await head.promote()
-        promoted = await exported(head)
+        promoted = await head.server.exported()
     vectors = np.stack([*around("red", 20, seed=1), *around("blue", 20, seed=2), *doubtful])
     labels = ["red"] * 20 + ["blue"] * 35
     logits = adapters.live_head(base, vectors, labels).held_out_logits(
@@ -177,13 +176,6 @@ async def test_promoted_version_is_calibrated_on_what_it_stands_on(
     fitted = fit_temperature(logits, base.class_indices(labels), base.temperature)
     assert promoted.temperature == pytest.approx(fitted, rel=1e-3)
     assert promoted.temperature > 1.5 * base.temperature
-
-
-async def exported(head: LearningHead) -> adapters.Head:
-    """The active version."""
-    request = heads_pb2.ExportHeadRequest(name=head.name)
-    file = (await head.server.ask("ExportHead", request)).safetensors
-    return adapters.Head.from_safetensors(file)
 
 
 async def test_rollback_brings_the_old_answers_back_at_once(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.service.server import HEAD, LABELS, InProcessServer, StartServer
+from tests.service.server import LABELS, InProcessServer, StartServer
 from trunkline.digest import text_digest
 from trunkline.v1 import heads_pb2
 
@@ -16,8 +16,7 @@ async def estimated_and_thinned(server: InProcessServer) -> None:
     await server.add(LABELS)
     assert (await server.train()).activated
     assert (await server.report()).HasField("estimate")
-    gone = heads_pb2.DeleteExamplesRequest(head=HEAD, digests=map(text_digest, ONE_EACH))
-    assert (await server.ask("DeleteExamples", gone)).deleted == 2
+    assert (await server.delete(*map(text_digest, ONE_EACH))).deleted == 2
 
 
 async def test_version_without_an_estimate_does_not_replace_one_that_has_one(
@@ -58,8 +57,7 @@ async def test_head_that_moves_is_answered_for_even_without_an_estimate(
         await server.create(keep_inputs=True)
         await server.add(LABELS)
         await server.train()
-        gone = heads_pb2.DeleteExamplesRequest(head=HEAD, digests=map(text_digest, ONE_EACH))
-        await server.ask("DeleteExamples", gone)
+        await server.delete(*map(text_digest, ONE_EACH))
     async with start_server(fingerprint="e" * 64) as server:
         assert (await server.train(backbone="tiny/text")).activated
         assert (await server.head()).active_version == 2
@@ -71,6 +69,5 @@ async def test_after_forgetting_a_version_without_an_estimate_answers(
     await server.create()
     await server.add(LABELS)
     await server.train()
-    request = heads_pb2.ForgetExamplesRequest(head=HEAD, digests=map(text_digest, ONE_EACH))
-    assert (await server.ask("ForgetExamples", request)).version == 2
+    assert (await server.forget(*map(text_digest, ONE_EACH))).version == 2
     assert (await server.head()).active_version == 2

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import adapters
 from models import InvalidInput, PreparedInput, RawInput
 from service.errors import FingerprintMismatch, InvalidRequest, PreconditionFailed
 from service.requests.tensors import to_tensor
@@ -89,18 +88,13 @@ async def test_new_version_equals_that_of_a_head_that_was_always_there(
     heads = []
     async with start_server(fingerprint=NEW) as server:
         await server.train(backbone="tiny/text")
-        heads.append(await exported(server))
+        heads.append(await server.exported())
     async with start_server(fingerprint=NEW, data_dir=tmp_path / "other") as server:
         await server.create(keep_inputs=True, spec=SPEC)
         await server.add({**MANY, "blue told": "blue"})
         await server.train()
-        heads.append(await exported(server))
+        heads.append(await server.exported())
     np.testing.assert_array_equal(heads[0].weight, heads[1].weight)
-
-
-async def exported(server: InProcessServer) -> adapters.Head:
-    reply = await server.ask("ExportHead", heads_pb2.ExportHeadRequest(name=HEAD))
-    return adapters.Head.from_safetensors(reply.safetensors)
 
 
 async def test_move_to_where_the_head_is_already_is_a_training(server: InProcessServer) -> None:
@@ -183,8 +177,7 @@ async def test_cancelled_move_changes_nothing_and_what_it_left_can_be_forgotten(
         stored = await record(server)
         assert (stored.fingerprint, stored.active_version) == (FINGERPRINT, 1)
         digest = text_digest("red 1")
-        forgetting = heads_pb2.ForgetExamplesRequest(head=HEAD, digests=[digest])
-        await server.ask("ForgetExamples", forgetting)
+        await server.forget(digest)
         for fingerprint in (FINGERPRINT, NEW):
             found = await database_of(server).read(
                 find_embeddings, "acme", fingerprint, [digest, text_digest("red 2")]

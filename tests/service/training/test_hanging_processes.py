@@ -79,12 +79,7 @@ async def test_training_fails_with_the_reason_and_the_next_one_works_and_closing
             child.kill()
             child.wait(60)
         stopped = stop_next(NEVER)
-        digests = [text_digest("red one")]
-        forgetting = asyncio.create_task(
-            server.ask(
-                "ForgetExamples", heads_pb2.ForgetExamplesRequest(head=HEAD, digests=digests)
-            )
-        )
+        forgetting = asyncio.create_task(server.forget(text_digest("red one")))
         pid = await stopped.wait()
     with pytest.raises(Unavailable, match="shutting down") as caught:
         await forgetting

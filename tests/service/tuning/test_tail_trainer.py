@@ -201,8 +201,7 @@ async def test_forgetting_begins_a_tuning_anew_that_had_learned_from_it(
     trainings = progress(server, IN_VAIN)
     await until_tuning(trainings)
     (before,) = tuning_processes()
-    request = heads_pb2.ForgetExamplesRequest(head=HEAD, digests=[text_digest(gone)])
-    response = await server.ask("ForgetExamples", request)
+    response = await server.forget(text_digest(gone))
     assert list(response.deleted_versions) == [1]
     assert not before.is_running() or before.status() == psutil.STATUS_ZOMBIE
     last = [training async for training in trainings][-1]
