@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from service.store import heads as stored_heads
+from service.store import schema
 from service.store import versions as stored_versions
 from service.store.examples import NewExample, store_examples
 from service.store.feedback import NewFeedback
@@ -40,6 +41,13 @@ def example(text: str, label: str | None = None, *, keep: bool = False) -> NewEx
 def feedback(feedback_id: str, text: str, label: str) -> NewFeedback:
     item = NewExample(text_digest(text), "text", vector_of(text), label, "feedback", None)
     return NewFeedback(feedback_id, item, label)
+
+
+def by_feedback_id(connection: Connection, uid: str, column: str) -> dict[str, str]:
+    """A column of a head's log of feedback."""
+    table = schema.feedback.c
+    rows = connection.execute(select(table.feedback_id, table[column]).where(table.head_uid == uid))
+    return {feedback_id: value for feedback_id, value in rows}
 
 
 def add_examples(connection: Connection, uid: str, *new: NewExample) -> list[str]:

@@ -10,9 +10,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy
-from alembic import command
 from alembic.autogenerate import compare_metadata
-from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, select, text
 
@@ -25,8 +23,9 @@ from service.errors import (
 )
 from service.store import Database, schema
 from service.store.jobs import unfinished_jobs
-from service.store.upgrade import MIGRATIONS, migrate
+from service.store.upgrade import migrate
 from service.store.versions import get_version
+from tests.service.store.earlier_stores import store_of
 
 
 def add_tenant(connection: Connection, name: str) -> int:
@@ -77,12 +76,7 @@ def test_migrations_make_exactly_the_tables_of_the_schema() -> None:
 def test_versions_of_an_earlier_release_know_their_backbone_after_migrating(
     tmp_path: Path,
 ) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'trunkline.db'}")
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0002")
+    with store_of("0002", tmp_path) as connection:
         for statement in (
             "INSERT INTO tenants VALUES (1, 'acme', 0)",
             "INSERT INTO heads (uid, tenant_id, name, backbone, fingerprint, spec, keep_inputs, "
@@ -92,7 +86,6 @@ def test_versions_of_an_earlier_release_know_their_backbone_after_migrating(
             "INSERT INTO jobs VALUES ('job', 'one', 'queued', '{}', 1, 0, '', '', 0, NULL)",
         ):
             connection.exec_driver_sql(statement)
-    engine.dispose()
     database = Database(tmp_path)
     with database._read_engine.connect() as connection:
         version = get_version(connection, "one", 1)

@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, select
 
 from service.errors import StoredDataDamaged
 from service.store import Database, schema
-from service.store.upgrade import MIGRATIONS
 from service.store.versions import get_weights
 from tests.service.server import HEAD, InProcessServer, StartServer, best, texts
+from tests.service.store.earlier_stores import store_of
 from tests.service.store.records import add_version, new_head
 from tests.service.tail_heads import MANY, database_of, tail_head, tuned
 from trunkline.digest import text_digest
@@ -126,12 +123,7 @@ async def test_damaged_kept_input_is_an_error_and_never_taken_for_another(
 async def test_versions_of_an_earlier_release_get_their_digests_by_migrating(
     tmp_path: Path,
 ) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'trunkline.db'}")
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0007")
+    with store_of("0007", tmp_path) as connection:
         connection.exec_driver_sql("INSERT INTO tenants VALUES (1, 'acme', 0)")
         connection.exec_driver_sql(
             "INSERT INTO heads (uid, tenant_id, name, backbone, fingerprint, spec, keep_inputs, "
@@ -149,7 +141,6 @@ async def test_versions_of_an_earlier_release_get_their_digests_by_migrating(
             "VALUES (1, 'abc', 'one', ?, 0)",
             (b"\0" * 16,),
         )
-    engine.dispose()
     database = Database(tmp_path)
     try:
         assert (await database.read(get_weights, "one", 1)).endswith(b"weights")

@@ -39,6 +39,10 @@ def fill(connection: Connection) -> None:
     add_examples(connection, head.uid, *(example(f"text {i}", "a", keep=True) for i in range(50)))
 
 
+def count(connection: Connection, table: str) -> int:
+    return int(connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one())
+
+
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a server leaves when it is stopped."""
@@ -297,8 +301,7 @@ async def test_state_is_served_with_all_that_was_stored(state: str, folder: Path
     SERVED[state](folder)
     database = Database(folder)
     try:
-        query = "SELECT count(*) FROM examples"
-        assert await database.read(lambda c: c.exec_driver_sql(query).scalar_one()) == 50
+        assert await database.read(count, "examples") == 50
         assert os.stat(folder / "reserve").st_size == database.reserve.nbytes == 1024 * 1024
         assert os.stat(folder).st_mode & 0o777 == 0o700
     finally:
@@ -314,8 +317,7 @@ async def test_empty_store_beside_old_files_is_made_where_it_is_asked_for(
         Database(folder).close()
     database = Database(folder, new_store=True)
     try:
-        query = "SELECT count(*) FROM heads"
-        assert await database.read(lambda c: c.exec_driver_sql(query).scalar_one()) == 0
+        assert await database.read(count, "heads") == 0
     finally:
         database.close()
     Database(folder).close()  # from then on it is a store like any other
@@ -325,8 +327,7 @@ async def test_old_journal_is_no_part_of_a_new_store(folder: Path) -> None:
     both(crash, without(STORE, INDEX))(folder)
     database = Database(folder, new_store=True)
     try:
-        query = "SELECT count(*) FROM heads"
-        assert await database.read(lambda c: c.exec_driver_sql(query).scalar_one()) == 0
+        assert await database.read(count, "heads") == 0
     finally:
         database.close()
 
@@ -343,10 +344,9 @@ def test_first_start_that_was_cut_off_is_no_lost_store(left: list[str], tmp_path
 
 def test_new_store_leaves_a_store_that_is_there_alone(folder: Path) -> None:
     database = Database(folder, new_store=True)
-    query = "SELECT count(*) FROM examples"
     try:
         with database._read_engine.connect() as connection:
-            assert connection.exec_driver_sql(query).scalar_one() == 50
+            assert count(connection, "examples") == 50
     finally:
         database.close()
 

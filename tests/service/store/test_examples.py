@@ -21,7 +21,14 @@ from service.store import kept_inputs as stored_inputs
 from service.store.feedback import store_feedback
 from service.store.upgrade import migrate
 from service.store.view_digests import view_digest
-from tests.service.store.records import MANY, add_examples, example, feedback, new_head
+from tests.service.store.records import (
+    MANY,
+    add_examples,
+    by_feedback_id,
+    example,
+    feedback,
+    new_head,
+)
 from tests.service.tiny_backbone import DIM, FINGERPRINT, vector_of
 from trunkline.digest import text_digest
 
@@ -236,12 +243,6 @@ def columns(connection: Connection, uid: str, text: str, *names: str) -> tuple[A
     return tuple(row.one())
 
 
-def feedback_states(connection: Connection, uid: str) -> dict[str, str]:
-    table = schema.feedback.c
-    rows = connection.execute(select(table.feedback_id, table.state).where(table.head_uid == uid))
-    return {feedback_id: state for feedback_id, state in rows}
-
-
 async def test_feedback_changes_the_label_that_counts_and_neither_the_uploaded_one_nor_the_weight(
     database: Database,
 ) -> None:
@@ -267,7 +268,8 @@ async def test_later_label_of_its_owner_supersedes_feedback(database: Database, 
     else:
         label = "b" if how == "same upload" else "c"
         await database.write(add_examples, head.uid, example("x", label))
-    assert await database.read(feedback_states, head.uid) == {"1": "superseded", "2": "live"}
+    states = await database.read(by_feedback_id, head.uid, "state")
+    assert states == {"1": "superseded", "2": "live"}
     if how != "delete":
         label, own, source = await database.read(
             columns, head.uid, "x", "label", "own_label", "source"
@@ -280,7 +282,7 @@ async def test_upload_without_a_label_leaves_feedback_in_force(database: Databas
     head = await database.write(new_head)
     await database.write(store_feedback, head.uid, [feedback("1", "x", "b")], max_examples=9)
     assert await database.write(add_examples, head.uid, example("x")) == ["unchanged"]
-    assert await database.read(feedback_states, head.uid) == {"1": "live"}
+    assert await database.read(by_feedback_id, head.uid, "state") == {"1": "live"}
     assert await database.read(labels, head.uid) == {text_digest("x"): "b"}
 
 

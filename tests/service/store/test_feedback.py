@@ -19,14 +19,15 @@ from service.store.feedback_states import FeedbackState, update_feedback
 from service.store.head_records import HeadRecord
 from service.store.live_outcomes import Score, store_scores
 from service.store.online_accuracy import online_accuracy
-from tests.service.store.records import add_examples, add_version, example, feedback, new_head
+from tests.service.store.records import (
+    add_examples,
+    add_version,
+    by_feedback_id,
+    example,
+    feedback,
+    new_head,
+)
 from trunkline.digest import text_digest
-
-
-def states(connection: Connection, uid: str) -> dict[str, str]:
-    table = schema.feedback.c
-    rows = connection.execute(select(table.feedback_id, table.state).where(table.head_uid == uid))
-    return {feedback_id: state for feedback_id, state in rows}
 
 
 async def test_feedback_on_a_held_out_example_is_refused_alone_and_leaves_it_as_it_is(
@@ -44,13 +45,7 @@ async def test_feedback_on_a_held_out_example_is_refused_alone_and_leaves_it_as_
     assert (error.field, error.value) == ("input", text_digest("x"))
     testing = await database.read(sets.held_out_set, head.uid)
     assert testing.members == {text_digest("x"): "a"}
-    assert await database.read(states, head.uid) == {"2": "live"}
-
-
-def labels(connection: Connection, uid: str) -> dict[str, str]:
-    table = schema.feedback.c
-    rows = connection.execute(select(table.feedback_id, table.label).where(table.head_uid == uid))
-    return {feedback_id: label for feedback_id, label in rows}
+    assert await database.read(by_feedback_id, head.uid, "state") == {"2": "live"}
 
 
 async def test_id_twice_in_one_request_with_two_labels_counts_once_and_the_first_label_stands(
@@ -61,7 +56,7 @@ async def test_id_twice_in_one_request_with_two_labels_counts_once_and_the_first
     found = await database.write(store_feedback, head.uid, rows, max_examples=9)
     assert (found.duplicates, found.added) == ([False, False, False], 2)
     assert [type(error) for error in found.errors.values()] == [AlreadyExists]
-    assert await database.read(labels, head.uid) == {"1": "a", "2": "a"}
+    assert await database.read(by_feedback_id, head.uid, "label") == {"1": "a", "2": "a"}
     training = await database.read(sets.training_set, head.uid)
     assert training.members == {text_digest("x"): "a", text_digest("y"): "a"}
 
@@ -77,7 +72,7 @@ async def test_same_id_is_new_to_every_head_and_tenant(database: Database) -> No
         found = await database.write(store_feedback, head.uid, [row], max_examples=9)
         assert (found.duplicates, found.added) == ([False], 1)
     for head in heads:
-        assert await database.read(labels, head.uid) == {"1": "a"}
+        assert await database.read(by_feedback_id, head.uid, "label") == {"1": "a"}
 
 
 async def test_room_for_classes_is_looked_at_again_when_feedback_is_stored(
@@ -97,7 +92,7 @@ async def test_room_for_classes_is_looked_at_again_when_feedback_is_stored(
     await database.write(stored_heads.update_head, head.uid, allow_new_labels=False)
     found = await database.write(store_feedback, head.uid, [feedback("7", "t", "new")], **limits)
     assert list(found.errors) == [0]
-    assert set(await database.read(states, head.uid)) == {"1", "3", "5", "6"}
+    assert set(await database.read(by_feedback_id, head.uid, "state")) == {"1", "3", "5", "6"}
 
 
 async def test_superseded_feedback_is_kept_up_to_a_number_newest_first(
@@ -111,14 +106,14 @@ async def test_superseded_feedback_is_kept_up_to_a_number_newest_first(
     for i in range(9):
         row = feedback(str(i), "x", "ab"[i % 2])
         await database.write(store_feedback, head.uid, [row], max_examples=9)
-    assert await database.read(states, head.uid) == {
+    assert await database.read(by_feedback_id, head.uid, "state") == {
         "kept": "live",
         "5": "superseded",
         "6": "superseded",
         "7": "superseded",
         "8": "live",
     }
-    assert await database.read(states, other.uid) == {"o": "live"}
+    assert await database.read(by_feedback_id, other.uid, "state") == {"o": "live"}
 
 
 async def test_one_learned_label_of_an_input_is_kept(database: Database) -> None:
@@ -128,7 +123,7 @@ async def test_one_learned_label_of_an_input_is_kept(database: Database) -> None
         await database.write(store_feedback, head.uid, [row], max_examples=9)
         knows = {text_digest("x"): label}
         await database.write(update_feedback, head.uid, number + 1, knows, FeedbackState.LIVE)
-    assert await database.read(states, head.uid) == {
+    assert await database.read(by_feedback_id, head.uid, "state") == {
         "0": "superseded",
         "1": "superseded",
         "2": "learned",

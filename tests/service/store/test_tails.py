@@ -7,9 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import sqlalchemy
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import Connection, select
 
 from models.tails import tail_fingerprint
@@ -23,7 +20,7 @@ from service.store import tails as stored_tails
 from service.store import versions as stored_versions
 from service.store.jobs import JobState, Move, NewVersion
 from service.store.tails import NewTail
-from service.store.upgrade import MIGRATIONS
+from tests.service.store.earlier_stores import store_of
 from tests.service.store.records import add_examples, add_version, example, new_head
 from tests.service.tiny_backbone import FINGERPRINT, vector_of
 from trunkline.digest import text_digest
@@ -191,20 +188,10 @@ async def test_embeddings_that_other_heads_need_stay_when_one_moves(database: Da
     assert await database.read(stored_embeddings.find_embeddings, "acme", FINGERPRINT, DIGESTS)
 
 
-def upgrade(engine: sqlalchemy.Engine, revision: str) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
-
-
 async def test_data_of_before_there_were_tails_is_taken_over(tmp_path: Path) -> None:
-    path = tmp_path / "trunkline.db"
-    engine = sqlalchemy.create_engine(f"sqlite:///{path}")
-    upgrade(engine, "0002")
-    engine.dispose()
-    with sqlite3.connect(path) as old:
+    with store_of("0002", tmp_path):
+        pass
+    with sqlite3.connect(tmp_path / "trunkline.db") as old:
         old.executescript(
             f"""
             INSERT INTO tenants VALUES (1, 'acme', 0);
