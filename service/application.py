@@ -24,6 +24,7 @@ from service.handlers.exporting import Exporting
 from service.handlers.feedback import Feedback
 from service.handlers.forgetting import Forgetting
 from service.handlers.heads import Heads
+from service.handlers.labels import Labels
 from service.handlers.prediction import Prediction
 from service.handlers.remote_tails import TailExtraction
 from service.handlers.suggestions import Suggestions
@@ -225,6 +226,16 @@ class Application(_Requests):
             ),
             Suggestions(
                 self._database, self._extractor, head_cache, backfill, self._live, settings
+            ),
+            Labels(
+                self._database,
+                embeddings,
+                parts.activations,
+                head_cache,
+                self._live,
+                self._jobs,
+                self._tasks,
+                settings,
             ),
             Trainings(self._database, self._jobs),
             Exporting(self._database, settings.max_message_bytes),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -104,9 +105,11 @@ class HeadVersions:
             stored_heads.get_head, name.parent.tenant, name.parent.head
         )
         current_backbone(self._extractor, head)
-        await self._tasks.run(self._activate(name))
+        before, after = await self._tasks.run(self._activate(name))
         return heads_pb2.ActivateHeadVersionResponse(
-            head=await self._database.read(describe, name.parent)
+            head=await self._database.read(describe, name.parent),
+            labels_lost=[label for label in before if label not in after],
+            labels_gained=[label for label in after if label not in before],
         )
 
     async def _import(
@@ -117,10 +120,11 @@ class HeadVersions:
         self._live.outdate(stored[0].uid)
         return stored
 
-    async def _activate(self, name: VersionName) -> None:
-        head = await self._database.write(_activate, name)
+    async def _activate(self, name: VersionName) -> tuple[Sequence[str], Sequence[str]]:
+        head, before, after = await self._database.write(_activate, name)
         self._head_cache.forget(head.resource)
         self._live.outdate(head.uid)
+        return before, after
 
     def _read_weights(
         self, request: heads_pb2.ImportHeadRequest, backbone: BackboneInfo
@@ -220,7 +224,13 @@ def _import_report(head: adapters.Head) -> dict[str, Any]:
     ).to_json()
 
 
-def _activate(connection: Connection, name: VersionName) -> HeadRecord:
+def _activate(
+    connection: Connection, name: VersionName
+) -> tuple[HeadRecord, Sequence[str], Sequence[str]]:
+    """Activates a version; returns its head, and the labels of answers before and from now on."""
     head, version = find_version(connection, name)
+    before: Sequence[str] = ()
+    if head.active_version:
+        before = stored_versions.get_version(connection, head.uid, head.active_version).labels
     stored_versions.activate_version(connection, head.uid, version.version)
-    return head
+    return head, before, version.labels

@@ -34,7 +34,7 @@ def check_weight(weight: float) -> float:
     return weight
 
 
-def check_label(label: str, max_bytes: int) -> str:
+def check_label(label: str, max_bytes: int, field: str = "label") -> str:
     """Returns the label in its normal form if it is valid.
 
     Raises:
@@ -44,17 +44,17 @@ def check_label(label: str, max_bytes: int) -> str:
     size = len(label.encode())
     if not 1 <= size <= max_bytes:
         raise InvalidRequest.at(
-            "label", "from 1 to {limit} bytes of UTF-8, has {value}", max_bytes, size
+            field, "from 1 to {limit} bytes of UTF-8, has {value}", max_bytes, size
         )
     if NO_CHARACTER in label:
         place = label.index(NO_CHARACTER) + 1
         raise InvalidRequest(
-            f"label: must be valid Unicode, character {place} is not, is {label!r}",
-            field="label",
+            f"{field}: must be valid Unicode, character {place} is not, is {label!r}",
+            field=field,
             limit="valid Unicode",
             value=label,
         )
-    return _check_printable("label", label)
+    return _check_printable(field, label)
 
 
 def normalised_labels(labels: Iterable[str], field: str) -> dict[str, str]:

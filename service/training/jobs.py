@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection
 
 import adapters
 from service.concurrency.retry import retry_when_full
@@ -24,6 +26,8 @@ from service.store.jobs import JobRecord, JobState
 from service.training.job_runner import JobRunner
 from service.training.running_job import RunningJob
 from service.tuning.tail_trainer import TailTrainer
+
+T = TypeVar("T")
 
 log = get_logger(__name__)
 
@@ -98,6 +102,23 @@ class TrainingJobs:
             return joined
         target = await self._runner.check(head, spec, backbone, activate=activate)
         return await self._tasks.run(self._start(head, spec.to_json(), activate, target))
+
+    async def start_with(
+        self, head: HeadRecord, change: Callable[[Connection], tuple[T, JobRecord | None]]
+    ) -> tuple[T, RunningJob | None]:
+        """Starts the job that a change of the head queues in the same step; not to be cancelled.
+
+        Args:
+            change: writes; returns what it likes, and the queued job, if there is one.
+        """
+        outcome, job = await self._database.write(change)
+        if job is None:
+            return outcome, None
+        while (running := self._running.get(head.uid)) is not None:
+            if running.job.id == job.id or running.task is None:
+                return outcome, running
+            await asyncio.wait([running.task])  # one that has ended, and cleans up
+        return outcome, self._launch(head, job)
 
     async def cancel(self, head: HeadRecord, job: JobRecord) -> JobRecord:
         """Ends a job without a version; one that has ended stays as it is."""

@@ -132,6 +132,30 @@ UPLOAD_CHANGE_GROUP: UploadChange.ValueType  # 9
 """It belongs to another group than before."""
 Global___UploadChange: _TypeAlias = UploadChange  # noqa: Y015
 
+class _ExamplesOfLabel:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExamplesOfLabelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExamplesOfLabel.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXAMPLES_OF_LABEL_UNSPECIFIED: _ExamplesOfLabel.ValueType  # 0
+    """Is refused: one of the others must be named."""
+    EXAMPLES_OF_LABEL_KEEP: _ExamplesOfLabel.ValueType  # 1
+    """They stay, without a label."""
+    EXAMPLES_OF_LABEL_DELETE: _ExamplesOfLabel.ValueType  # 2
+    """They are deleted, as by DeleteExamples."""
+
+class ExamplesOfLabel(_ExamplesOfLabel, metaclass=_ExamplesOfLabelEnumTypeWrapper):
+    """What becomes of the examples of a label that is deleted."""
+
+EXAMPLES_OF_LABEL_UNSPECIFIED: ExamplesOfLabel.ValueType  # 0
+"""Is refused: one of the others must be named."""
+EXAMPLES_OF_LABEL_KEEP: ExamplesOfLabel.ValueType  # 1
+"""They stay, without a label."""
+EXAMPLES_OF_LABEL_DELETE: ExamplesOfLabel.ValueType  # 2
+"""They are deleted, as by DeleteExamples."""
+Global___ExamplesOfLabel: _TypeAlias = ExamplesOfLabel  # noqa: Y015
+
 class _FeedbackState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -1380,6 +1404,278 @@ class ForgetExamplesResponse(_message.Message):
 Global___ForgetExamplesResponse: _TypeAlias = ForgetExamplesResponse  # noqa: Y015
 
 @_typing.final
+class ListLabelsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    head: _builtins.str
+    def __init__(
+        self,
+        *,
+        head: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLabelsRequest: _TypeAlias = ListLabelsRequest  # noqa: Y015
+
+@_typing.final
+class ListLabelsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LABELS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabelCount]:
+        """By label."""
+
+    def __init__(
+        self,
+        *,
+        labels: _abc.Iterable[Global___LabelCount] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLabelsResponse: _TypeAlias = ListLabelsResponse  # noqa: Y015
+
+@_typing.final
+class LabelCount(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LABEL_FIELD_NUMBER: _builtins.int
+    EXAMPLE_COUNT_FIELD_NUMBER: _builtins.int
+    HELD_OUT_COUNT_FIELD_NUMBER: _builtins.int
+    FEEDBACK_COUNT_FIELD_NUMBER: _builtins.int
+    ACTIVE_FIELD_NUMBER: _builtins.int
+    label: _builtins.str
+    example_count: _builtins.int
+    """Examples that trainings learn from."""
+    held_out_count: _builtins.int
+    """Those that are kept for testing."""
+    feedback_count: _builtins.int
+    """Feedback that is live, learned or in quarantine."""
+    active: _builtins.bool
+    """Whether the active version has it."""
+    def __init__(
+        self,
+        *,
+        label: _builtins.str = ...,
+        example_count: _builtins.int = ...,
+        held_out_count: _builtins.int = ...,
+        feedback_count: _builtins.int = ...,
+        active: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active", b"active", "example_count", b"example_count", "feedback_count", b"feedback_count", "held_out_count", b"held_out_count", "label", b"label"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelCount: _TypeAlias = LabelCount  # noqa: Y015
+
+@_typing.final
+class LabelChanges(_message.Message):
+    """What became of what was stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXAMPLES_FIELD_NUMBER: _builtins.int
+    EXAMPLES_DELETED_FIELD_NUMBER: _builtins.int
+    FEEDBACK_FIELD_NUMBER: _builtins.int
+    examples: _builtins.int
+    """Examples whose label was changed or taken away, held-out ones included."""
+    examples_deleted: _builtins.int
+    feedback: _builtins.int
+    def __init__(
+        self,
+        *,
+        examples: _builtins.int = ...,
+        examples_deleted: _builtins.int = ...,
+        feedback: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["examples", b"examples", "examples_deleted", b"examples_deleted", "feedback", b"feedback"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabelChanges: _TypeAlias = LabelChanges  # noqa: Y015
+
+@_typing.final
+class RenameLabelRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    NEW_LABEL_FIELD_NUMBER: _builtins.int
+    head: _builtins.str
+    label: _builtins.str
+    new_label: _builtins.str
+    """No label of the head; see MergeLabels."""
+    def __init__(
+        self,
+        *,
+        head: _builtins.str = ...,
+        label: _builtins.str = ...,
+        new_label: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "label", b"label", "new_label", b"new_label"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenameLabelRequest: _TypeAlias = RenameLabelRequest  # noqa: Y015
+
+@_typing.final
+class RenameLabelResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def head(self) -> Global___Head: ...
+    @_builtins.property
+    def changes(self) -> Global___LabelChanges: ...
+    @_builtins.property
+    def version(self) -> Global___HeadVersion:
+        """Absent where the active version does not have the label, or there is none."""
+
+    def __init__(
+        self,
+        *,
+        head: Global___Head | None = ...,
+        changes: Global___LabelChanges | None = ...,
+        version: Global___HeadVersion | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "head", b"head", "version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "head", b"head", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenameLabelResponse: _TypeAlias = RenameLabelResponse  # noqa: Y015
+
+@_typing.final
+class MergeLabelsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    INTO_FIELD_NUMBER: _builtins.int
+    head: _builtins.str
+    into: _builtins.str
+    """One of the head's labels, or a new one."""
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        head: _builtins.str = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        into: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "into", b"into", "labels", b"labels"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MergeLabelsRequest: _TypeAlias = MergeLabelsRequest  # noqa: Y015
+
+@_typing.final
+class MergeLabelsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    TRAINING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def head(self) -> Global___Head: ...
+    @_builtins.property
+    def changes(self) -> Global___LabelChanges: ...
+    @_builtins.property
+    def training(self) -> Global___Training:
+        """Absent where the head has no active version."""
+
+    def __init__(
+        self,
+        *,
+        head: Global___Head | None = ...,
+        changes: Global___LabelChanges | None = ...,
+        training: Global___Training | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "head", b"head", "training", b"training"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "head", b"head", "training", b"training"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MergeLabelsResponse: _TypeAlias = MergeLabelsResponse  # noqa: Y015
+
+@_typing.final
+class DeleteLabelRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
+    head: _builtins.str
+    label: _builtins.str
+    examples: Global___ExamplesOfLabel.ValueType
+    def __init__(
+        self,
+        *,
+        head: _builtins.str = ...,
+        label: _builtins.str = ...,
+        examples: Global___ExamplesOfLabel.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["examples", b"examples", "head", b"head", "label", b"label"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteLabelRequest: _TypeAlias = DeleteLabelRequest  # noqa: Y015
+
+@_typing.final
+class DeleteLabelResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    TRAINING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def head(self) -> Global___Head: ...
+    @_builtins.property
+    def changes(self) -> Global___LabelChanges: ...
+    @_builtins.property
+    def training(self) -> Global___Training:
+        """Absent where the head has no active version."""
+
+    def __init__(
+        self,
+        *,
+        head: Global___Head | None = ...,
+        changes: Global___LabelChanges | None = ...,
+        training: Global___Training | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "head", b"head", "training", b"training"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "head", b"head", "training", b"training"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteLabelResponse: _TypeAlias = DeleteLabelResponse  # noqa: Y015
+
+@_typing.final
 class SuggestExamplesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -2130,7 +2426,7 @@ class HeadVersion(_message.Message):
     version: _builtins.int
     active: _builtins.bool
     source: _builtins.str
-    """"training", "import" or "feedback" (a live copy that took over)."""
+    """"training", "import", "feedback" (a live copy that took over) or "rename" (of a label)."""
     family: _builtins.str
     backbone: _builtins.str
     fingerprint: _builtins.str
@@ -2319,16 +2615,28 @@ class ActivateHeadVersionResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     HEAD_FIELD_NUMBER: _builtins.int
+    LABELS_LOST_FIELD_NUMBER: _builtins.int
+    LABELS_GAINED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def head(self) -> Global___Head: ...
+    @_builtins.property
+    def labels_lost(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Labels that answers had before, and have no longer; a version keeps the labels that it was made with."""
+
+    @_builtins.property
+    def labels_gained(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Labels that answers have from now on, and did not have before."""
+
     def __init__(
         self,
         *,
         head: Global___Head | None = ...,
+        labels_lost: _abc.Iterable[_builtins.str] | None = ...,
+        labels_gained: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["head", b"head"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "labels_gained", b"labels_gained", "labels_lost", b"labels_lost"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

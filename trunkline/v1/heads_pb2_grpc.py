@@ -89,6 +89,26 @@ class HeadServiceStub:
                 request_serializer=trunkline_dot_v1_dot_heads__pb2.ForgetExamplesRequest.SerializeToString,
                 response_deserializer=trunkline_dot_v1_dot_heads__pb2.ForgetExamplesResponse.FromString,
                 _registered_method=True)
+        self.ListLabels = channel.unary_unary(
+                '/trunkline.v1.HeadService/ListLabels',
+                request_serializer=trunkline_dot_v1_dot_heads__pb2.ListLabelsRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_heads__pb2.ListLabelsResponse.FromString,
+                _registered_method=True)
+        self.RenameLabel = channel.unary_unary(
+                '/trunkline.v1.HeadService/RenameLabel',
+                request_serializer=trunkline_dot_v1_dot_heads__pb2.RenameLabelRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_heads__pb2.RenameLabelResponse.FromString,
+                _registered_method=True)
+        self.MergeLabels = channel.unary_unary(
+                '/trunkline.v1.HeadService/MergeLabels',
+                request_serializer=trunkline_dot_v1_dot_heads__pb2.MergeLabelsRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_heads__pb2.MergeLabelsResponse.FromString,
+                _registered_method=True)
+        self.DeleteLabel = channel.unary_unary(
+                '/trunkline.v1.HeadService/DeleteLabel',
+                request_serializer=trunkline_dot_v1_dot_heads__pb2.DeleteLabelRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_heads__pb2.DeleteLabelResponse.FromString,
+                _registered_method=True)
         self.SuggestExamples = channel.unary_unary(
                 '/trunkline.v1.HeadService/SuggestExamples',
                 request_serializer=trunkline_dot_v1_dot_heads__pb2.SuggestExamplesRequest.SerializeToString,
@@ -235,6 +255,37 @@ class HeadServiceServicer:
         """Forgets examples for good: their embeddings, inputs and feedback, and every version that knew one.
         A new version is fitted without them before the reply. A tail that learned from one goes, too: the
         new version runs on the backbone itself until the next training.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLabels(self, request, context):
+        """Counts what is stored of a head by label.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenameLabel(self, request, context):
+        """Changes a label's name in all that is stored of the head, in one step: examples, held-out examples,
+        feedback, weights of classes. A new version, that differs from the active one in the name alone, takes
+        its place. Earlier versions keep the old name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MergeLabels(self, request, context):
+        """Makes several labels one in all that is stored of the head, in one step, and starts a training. Its
+        version takes the place of the active one when it is done; until then that one answers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteLabel(self, request, context):
+        """Takes a label out of all that is stored of the head, in one step, and starts a training, as MergeLabels.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -390,6 +441,26 @@ def add_HeadServiceServicer_to_server(servicer, server):
                     servicer.ForgetExamples,
                     request_deserializer=trunkline_dot_v1_dot_heads__pb2.ForgetExamplesRequest.FromString,
                     response_serializer=trunkline_dot_v1_dot_heads__pb2.ForgetExamplesResponse.SerializeToString,
+            ),
+            'ListLabels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLabels,
+                    request_deserializer=trunkline_dot_v1_dot_heads__pb2.ListLabelsRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_heads__pb2.ListLabelsResponse.SerializeToString,
+            ),
+            'RenameLabel': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenameLabel,
+                    request_deserializer=trunkline_dot_v1_dot_heads__pb2.RenameLabelRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_heads__pb2.RenameLabelResponse.SerializeToString,
+            ),
+            'MergeLabels': grpc.unary_unary_rpc_method_handler(
+                    servicer.MergeLabels,
+                    request_deserializer=trunkline_dot_v1_dot_heads__pb2.MergeLabelsRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_heads__pb2.MergeLabelsResponse.SerializeToString,
+            ),
+            'DeleteLabel': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteLabel,
+                    request_deserializer=trunkline_dot_v1_dot_heads__pb2.DeleteLabelRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_heads__pb2.DeleteLabelResponse.SerializeToString,
             ),
             'SuggestExamples': grpc.unary_unary_rpc_method_handler(
                     servicer.SuggestExamples,
@@ -759,6 +830,114 @@ class HeadService:
             '/trunkline.v1.HeadService/ForgetExamples',
             trunkline_dot_v1_dot_heads__pb2.ForgetExamplesRequest.SerializeToString,
             trunkline_dot_v1_dot_heads__pb2.ForgetExamplesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLabels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.HeadService/ListLabels',
+            trunkline_dot_v1_dot_heads__pb2.ListLabelsRequest.SerializeToString,
+            trunkline_dot_v1_dot_heads__pb2.ListLabelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenameLabel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.HeadService/RenameLabel',
+            trunkline_dot_v1_dot_heads__pb2.RenameLabelRequest.SerializeToString,
+            trunkline_dot_v1_dot_heads__pb2.RenameLabelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MergeLabels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.HeadService/MergeLabels',
+            trunkline_dot_v1_dot_heads__pb2.MergeLabelsRequest.SerializeToString,
+            trunkline_dot_v1_dot_heads__pb2.MergeLabelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteLabel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.HeadService/DeleteLabel',
+            trunkline_dot_v1_dot_heads__pb2.DeleteLabelRequest.SerializeToString,
+            trunkline_dot_v1_dot_heads__pb2.DeleteLabelResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -54,6 +54,19 @@ class HeadServiceStub:
     A new version is fitted without them before the reply. A tail that learned from one goes, too: the
     new version runs on the backbone itself until the next training.
     """
+    ListLabels: _grpc.UnaryUnaryMultiCallable[_heads_pb2.ListLabelsRequest, _heads_pb2.ListLabelsResponse]
+    """Counts what is stored of a head by label."""
+    RenameLabel: _grpc.UnaryUnaryMultiCallable[_heads_pb2.RenameLabelRequest, _heads_pb2.RenameLabelResponse]
+    """Changes a label's name in all that is stored of the head, in one step: examples, held-out examples,
+    feedback, weights of classes. A new version, that differs from the active one in the name alone, takes
+    its place. Earlier versions keep the old name.
+    """
+    MergeLabels: _grpc.UnaryUnaryMultiCallable[_heads_pb2.MergeLabelsRequest, _heads_pb2.MergeLabelsResponse]
+    """Makes several labels one in all that is stored of the head, in one step, and starts a training. Its
+    version takes the place of the active one when it is done; until then that one answers.
+    """
+    DeleteLabel: _grpc.UnaryUnaryMultiCallable[_heads_pb2.DeleteLabelRequest, _heads_pb2.DeleteLabelResponse]
+    """Takes a label out of all that is stored of the head, in one step, and starts a training, as MergeLabels."""
     SuggestExamples: _grpc.UnaryUnaryMultiCallable[_heads_pb2.SuggestExamplesRequest, _heads_pb2.SuggestExamplesResponse]
     """Tells which stored inputs without a label are most worth one."""
     ListFeedback: _grpc.UnaryUnaryMultiCallable[_heads_pb2.ListFeedbackRequest, _heads_pb2.ListFeedbackResponse]
@@ -106,6 +119,19 @@ class HeadServiceAsyncStub(HeadServiceStub):
     A new version is fitted without them before the reply. A tail that learned from one goes, too: the
     new version runs on the backbone itself until the next training.
     """
+    ListLabels: _aio.UnaryUnaryMultiCallable[_heads_pb2.ListLabelsRequest, _heads_pb2.ListLabelsResponse]  # type: ignore[assignment]
+    """Counts what is stored of a head by label."""
+    RenameLabel: _aio.UnaryUnaryMultiCallable[_heads_pb2.RenameLabelRequest, _heads_pb2.RenameLabelResponse]  # type: ignore[assignment]
+    """Changes a label's name in all that is stored of the head, in one step: examples, held-out examples,
+    feedback, weights of classes. A new version, that differs from the active one in the name alone, takes
+    its place. Earlier versions keep the old name.
+    """
+    MergeLabels: _aio.UnaryUnaryMultiCallable[_heads_pb2.MergeLabelsRequest, _heads_pb2.MergeLabelsResponse]  # type: ignore[assignment]
+    """Makes several labels one in all that is stored of the head, in one step, and starts a training. Its
+    version takes the place of the active one when it is done; until then that one answers.
+    """
+    DeleteLabel: _aio.UnaryUnaryMultiCallable[_heads_pb2.DeleteLabelRequest, _heads_pb2.DeleteLabelResponse]  # type: ignore[assignment]
+    """Takes a label out of all that is stored of the head, in one step, and starts a training, as MergeLabels."""
     SuggestExamples: _aio.UnaryUnaryMultiCallable[_heads_pb2.SuggestExamplesRequest, _heads_pb2.SuggestExamplesResponse]  # type: ignore[assignment]
     """Tells which stored inputs without a label are most worth one."""
     ListFeedback: _aio.UnaryUnaryMultiCallable[_heads_pb2.ListFeedbackRequest, _heads_pb2.ListFeedbackResponse]  # type: ignore[assignment]
@@ -221,6 +247,43 @@ class HeadServiceServicer(metaclass=_abc_1.ABCMeta):
         A new version is fitted without them before the reply. A tail that learned from one goes, too: the
         new version runs on the backbone itself until the next training.
         """
+
+    @_abc_1.abstractmethod
+    def ListLabels(
+        self,
+        request: _heads_pb2.ListLabelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_heads_pb2.ListLabelsResponse, _abc.Awaitable[_heads_pb2.ListLabelsResponse]]:
+        """Counts what is stored of a head by label."""
+
+    @_abc_1.abstractmethod
+    def RenameLabel(
+        self,
+        request: _heads_pb2.RenameLabelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_heads_pb2.RenameLabelResponse, _abc.Awaitable[_heads_pb2.RenameLabelResponse]]:
+        """Changes a label's name in all that is stored of the head, in one step: examples, held-out examples,
+        feedback, weights of classes. A new version, that differs from the active one in the name alone, takes
+        its place. Earlier versions keep the old name.
+        """
+
+    @_abc_1.abstractmethod
+    def MergeLabels(
+        self,
+        request: _heads_pb2.MergeLabelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_heads_pb2.MergeLabelsResponse, _abc.Awaitable[_heads_pb2.MergeLabelsResponse]]:
+        """Makes several labels one in all that is stored of the head, in one step, and starts a training. Its
+        version takes the place of the active one when it is done; until then that one answers.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteLabel(
+        self,
+        request: _heads_pb2.DeleteLabelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_heads_pb2.DeleteLabelResponse, _abc.Awaitable[_heads_pb2.DeleteLabelResponse]]:
+        """Takes a label out of all that is stored of the head, in one step, and starts a training, as MergeLabels."""
 
     @_abc_1.abstractmethod
     def SuggestExamples(
