@@ -49,6 +49,7 @@ from trunkline.values.heads import (
     Version,
 )
 from trunkline.values.inputs import Digest, Image, Pixels, Text, Vector
+from trunkline.values.labels import ChangedLabels, LabelCount
 from trunkline.values.outcomes import (
     Backbone,
     ChangedRow,
@@ -92,6 +93,7 @@ __all__ = [
     "Backbone",
     "Cancelled",
     "Candidate",
+    "ChangedLabels",
     "ChangedRow",
     "Changes",
     "ClassReport",
@@ -119,6 +121,7 @@ __all__ = [
     "Internal",
     "InvalidArgument",
     "InvalidType",
+    "LabelCount",
     "LabelsNeeded",
     "LearningPoint",
     "LikelyMislabelled",

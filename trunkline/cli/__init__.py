@@ -4,6 +4,7 @@ import click
 
 from trunkline.cli.advise import advise
 from trunkline.cli.backbones import backbones
+from trunkline.cli.classes import classes
 from trunkline.cli.connection import Connection, server_options
 from trunkline.cli.feedback import feedback
 from trunkline.cli.forget import forget
@@ -44,6 +45,7 @@ COMMANDS = (
     feedback,
     label,
     forget,
+    classes,
     heads,
     trainings,
     report,

@@ -145,7 +145,19 @@ def versions(client: Client, out: Output, head: str) -> None:
 @client_command
 def activate(client: Client, out: Output, head: str, version: int) -> None:
     """Make a version the one that answers; an earlier one rolls back."""
-    print_head(client, out, client.activate(head, version))
+    before = client.get_head(head).labels
+    activated = client.activate(head, version)
+    if before and (words := _label_changes(before, activated.labels)):
+        out.say(words)
+    print_head(client, out, activated)
+
+
+def _label_changes(before: tuple[str, ...], after: tuple[str, ...]) -> str:
+    """Says which classes answers lose and gain; empty if none."""
+    lost = ", ".join(label for label in before if label not in after)
+    gained = ", ".join(label for label in after if label not in before)
+    changes = [*([f"lose {lost}"] if lost else []), *([f"gain {gained}"] if gained else [])]
+    return f"answers {' and '.join(changes)}" if changes else ""
 
 
 heads.add_command(retrain)

@@ -2,6 +2,7 @@
 
 from trunkline.clients.asynchronous.advice import AsyncAdvice
 from trunkline.clients.asynchronous.examples import AsyncExamples
+from trunkline.clients.asynchronous.labels import AsyncLabels
 from trunkline.clients.asynchronous.prediction import AsyncPrediction
 from trunkline.clients.asynchronous.training import AsyncTrainings
 from trunkline.clients.asynchronous.uploads import AsyncUploads
@@ -9,7 +10,13 @@ from trunkline.clients.asynchronous.versions import AsyncVersions
 
 
 class AsyncClient(
-    AsyncTrainings, AsyncVersions, AsyncExamples, AsyncUploads, AsyncPrediction, AsyncAdvice
+    AsyncTrainings,
+    AsyncVersions,
+    AsyncExamples,
+    AsyncLabels,
+    AsyncUploads,
+    AsyncPrediction,
+    AsyncAdvice,
 ):
     """A connection to a Trunkline server, for one event loop.
 

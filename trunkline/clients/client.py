@@ -2,6 +2,7 @@
 
 from trunkline.clients.blocking.advice import BlockingAdvice
 from trunkline.clients.blocking.examples import BlockingExamples
+from trunkline.clients.blocking.labels import BlockingLabels
 from trunkline.clients.blocking.prediction import BlockingPrediction
 from trunkline.clients.blocking.training import BlockingTrainings
 from trunkline.clients.blocking.uploads import BlockingUploads
@@ -12,6 +13,7 @@ class Client(
     BlockingTrainings,
     BlockingVersions,
     BlockingExamples,
+    BlockingLabels,
     BlockingUploads,
     BlockingPrediction,
     BlockingAdvice,

@@ -1,0 +1,136 @@
+"""`trunkline classes …`: the labels of a head, in all that is stored of it."""
+
+import sys
+from typing import Any
+
+import click
+
+from trunkline.cli.connection import client_command, head_argument
+from trunkline.cli.output import Output
+from trunkline.cli.upload_steps import train_head
+from trunkline.clients.client import Client
+from trunkline.values.labels import ChangedLabels
+from trunkline.values.outcomes import Training
+from trunkline.wording import accuracy
+
+
+@click.group()
+def classes() -> None:
+    """List, rename, merge and delete the classes of a head."""
+
+
+@classes.command("list")
+@head_argument
+@client_command
+def list_classes(client: Client, out: Output, head: str) -> None:
+    """List the classes of a head, and what is stored of each."""
+    rows = client.labels(head)
+    if out.as_json:
+        out.document({"labels": rows})
+        return
+    columns = ["class", "examples", "held out", "feedback", "answers"]
+    out.table(
+        columns,
+        [
+            (row.label, row.example_count, row.held_out_count, row.feedback_count, row.active)
+            for row in rows
+        ],
+    )
+
+
+@classes.command()
+@head_argument
+@click.argument("label", metavar="CLASS")
+@click.argument("new_label", metavar="NEW")
+@client_command
+def rename(client: Client, out: Output, head: str, label: str, new_label: str) -> None:
+    """Rename a class; answers have the new name at once, earlier versions keep the old one."""
+    changed = client.rename_label(head, label, new_label)
+    if out.as_json:
+        out.document(changed)
+        return
+    click.echo(f"{label} is {new_label}: {_changes(changed)}")
+    if changed.version is not None:
+        click.echo(f"version {changed.version.version} answers with the new name")
+
+
+@classes.command()
+@head_argument
+@click.argument("labels", metavar="CLASS...", nargs=-1, required=True)
+@click.option("--into", metavar="CLASS", required=True, help="What they are from now on.")
+@client_command
+def merge(client: Client, out: Output, head: str, labels: tuple[str, ...], into: str) -> None:
+    """Make classes one, and train the head again; until that is done the old version answers."""
+    changed = client.merge_labels(head, labels, into)
+    training = _trained(client, out, head, changed)
+    if not out.as_json:
+        click.echo(f"{', '.join(labels)} is {into}: {_changes(changed)}")
+    _print_version(client, out, head, changed, training)
+
+
+@classes.command()
+@head_argument
+@click.argument("label", metavar="CLASS")
+@click.option(
+    "--delete-examples/--keep-examples",
+    default=None,
+    help="Whether its examples are deleted, or stay without a label.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask whether it is meant.")
+@client_command
+def delete(
+    client: Client, out: Output, head: str, label: str, delete_examples: bool | None, yes: bool
+) -> None:
+    """Delete a class, and train the head again; until that is done the old version answers."""
+    terminal = sys.stdin.isatty()
+    if not terminal and (delete_examples is None or not yes):
+        raise click.UsageError(
+            "Without a terminal, give --yes, and --delete-examples or --keep-examples."
+        )
+    if delete_examples is None:
+        fate = click.prompt(
+            f"What becomes of the examples of {label}?",
+            type=click.Choice(["delete", "keep"]),
+            err=True,
+        )
+        delete_examples = fate == "delete"
+    if not yes and terminal:
+        what = f"{label} and its examples" if delete_examples else label
+        click.confirm(f"Delete {what} from {head}?", abort=True, err=True)
+    changed = client.delete_label(head, label, delete_examples=delete_examples)
+    training = _trained(client, out, head, changed)
+    if not out.as_json:
+        click.echo(f"deleted {label}: {_changes(changed)}")
+    _print_version(client, out, head, changed, training)
+
+
+def _trained(client: Client, out: Output, head: str, changed: ChangedLabels) -> Training | None:
+    """Waits for the training that a change has started."""
+    if changed.training is None:
+        return None
+    return train_head(client, out, head, None, activate=True, title="training")
+
+
+def _changes(changed: ChangedLabels) -> str:
+    if changed.examples_deleted:
+        words = f"{changed.examples_deleted:,} examples deleted"
+    else:
+        words = f"{changed.examples:,} examples changed"
+    return f"{words}, {changed.feedback:,} feedback"
+
+
+def _print_version(
+    client: Client, out: Output, head: str, changed: ChangedLabels, training: Training | None
+) -> None:
+    """Prints which version answers now, and how good it is believed to be."""
+    if training is None:
+        if out.as_json:
+            out.document(changed)
+        return
+    estimate = client.report(head, training.version).estimate
+    if out.as_json:
+        document: dict[str, Any] = vars(changed) | {"training": training}
+        out.document(document)
+        return
+    believed = "none" if estimate is None else accuracy(estimate)
+    click.echo(f"version {training.version} answers; estimated accuracy {believed}")
