@@ -21,7 +21,7 @@ from service.replies.rows import row_error
 from service.replies.uploads import UploadReply
 from service.requests.calls import Call
 from service.requests.fields import check_group, check_label, check_rows, check_weight
-from service.requests.inputs import RawInput, check_digest, read_inputs
+from service.requests.inputs import RawInput, check_digest, check_prefix, read_inputs
 from service.requests.paging import PageTokens, page_size
 from service.store import Database, kept_inputs
 from service.store import embeddings as stored_embeddings
@@ -37,6 +37,7 @@ from trunkline.resources import HeadName
 from trunkline.v1 import heads_pb2
 
 MAX_DIGESTS = 10_000
+MAX_PREFIXES = 1000
 
 
 @dataclass(eq=False)
@@ -99,6 +100,8 @@ class Examples:
     ) -> heads_pb2.ListExamplesResponse:
         """Returns a page of examples, oldest first."""
         size = page_size(request.page_size)
+        if request.digests:
+            return await self._find_examples(request)
         head = await self._head(request.head)
         name = f"examples/{head.uid}"
         after = self._tokens.read(name, request.page_token, int)
@@ -113,6 +116,23 @@ class Examples:
         return heads_pb2.ListExamplesResponse(
             examples=[example_message(example) for example in page],
             next_page_token=self._tokens.write(name, page[-1].id) if len(found) > size else "",
+        )
+
+    async def _find_examples(
+        self, request: heads_pb2.ListExamplesRequest
+    ) -> heads_pb2.ListExamplesResponse:
+        """Returns the examples whose digests begin as asked for, all in one page."""
+        check_rows("digests", len(request.digests), MAX_PREFIXES)
+        prefixes = list(dict.fromkeys(map(check_prefix, request.digests)))
+        head = await self._head(request.head)
+        found = await self._database.read(stored_examples.find_by_prefix, head.uid, prefixes)
+        label = normalised(request.label)
+        return heads_pb2.ListExamplesResponse(
+            examples=[
+                example_message(example)
+                for example in found
+                if not request.HasField("label") or example.label == label
+            ]
         )
 
     async def update_examples(

@@ -23,6 +23,7 @@ INLINE_BYTES = 1024 * 1024
 """Up to here hashing takes a fraction of a millisecond and stays on the event loop."""
 
 _DIGEST = re.compile("[0-9a-fA-F]{64}")
+_PREFIX = re.compile("[0-9a-fA-F]{8,64}")
 
 
 class Kind(StrEnum):
@@ -184,6 +185,22 @@ def check_digest(digest: str) -> str:
     if not _DIGEST.fullmatch(digest):
         raise InvalidRequest.at(
             "digest", "must be 64 hexadecimal digits, is {value!r}", "64 hexadecimal digits", digest
+        )
+    return digest.lower()
+
+
+def check_prefix(digest: str) -> str:
+    """Returns a digest, or the first 8 digits of one at least, in lower case.
+
+    Raises:
+        InvalidRequest: it is malformed.
+    """
+    if not _PREFIX.fullmatch(digest):
+        raise InvalidRequest(
+            f"digests: must be from 8 to 64 hexadecimal digits, is {digest[:100]!r}",
+            field="digests",
+            limit="from 8 to 64 hexadecimal digits",
+            value=digest,
         )
     return digest.lower()
 

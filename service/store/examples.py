@@ -207,6 +207,21 @@ def list_examples(
     return [ExampleRecord(**row._mapping) for row in connection.execute(query)]
 
 
+def find_by_prefix(
+    connection: Connection, uid: str, prefixes: Sequence[str]
+) -> list[ExampleRecord]:
+    """Returns a head's examples whose digests begin so, in the order of their first storing."""
+    table = schema.examples.c
+    found: dict[int, ExampleRecord] = {}
+    for prefix in prefixes:
+        after = prefix + "g"  # no hexadecimal digit comes later
+        query = select(*_RECORD).where(
+            table.head_uid == uid, table.digest >= prefix, table.digest < after
+        )
+        found |= {row.id: ExampleRecord(**row._mapping) for row in connection.execute(query)}
+    return [found[number] for number in sorted(found)]
+
+
 def all_digests(connection: Connection, uid: str) -> list[str]:
     """Returns the digests of all examples of a head; none for a deleted head."""
     return list(connection.scalars(select(schema.examples.c.digest).filter_by(head_uid=uid)))

@@ -6,6 +6,7 @@ from trunkline.cli.advise import advise
 from trunkline.cli.backbones import backbones
 from trunkline.cli.classes import classes
 from trunkline.cli.connection import Connection, server_options
+from trunkline.cli.examples import examples
 from trunkline.cli.feedback import feedback
 from trunkline.cli.forget import forget
 from trunkline.cli.heads import heads
@@ -45,6 +46,7 @@ COMMANDS = (
     feedback,
     label,
     forget,
+    examples,
     classes,
     heads,
     trainings,

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from trunkline.cli.connection import client_command, head_argument
-from trunkline.cli.output import Output
+from trunkline.cli.output import Output, confirm
 from trunkline.cli.upload_steps import train_head
 from trunkline.clients.client import Client
 from trunkline.values.labels import ChangedLabels
@@ -82,21 +82,14 @@ def delete(
     client: Client, out: Output, head: str, label: str, delete_examples: bool | None, yes: bool
 ) -> None:
     """Delete a class, and train the head again; until that is done the old version answers."""
-    terminal = sys.stdin.isatty()
-    if not terminal and (delete_examples is None or not yes):
-        raise click.UsageError(
-            "Without a terminal, give --yes, and --delete-examples or --keep-examples."
-        )
     if delete_examples is None:
-        fate = click.prompt(
-            f"What becomes of the examples of {label}?",
-            type=click.Choice(["delete", "keep"]),
-            err=True,
-        )
+        if not sys.stdin.isatty():
+            raise click.UsageError("Without a terminal, give --delete-examples or --keep-examples.")
+        question = f"What becomes of the examples of {label}?"
+        fate = click.prompt(question, type=click.Choice(["delete", "keep"]), err=True)
         delete_examples = fate == "delete"
-    if not yes and terminal:
-        what = f"{label} and its examples" if delete_examples else label
-        click.confirm(f"Delete {what} from {head}?", abort=True, err=True)
+    what = f"{label} and its examples" if delete_examples else label
+    confirm(f"Delete {what} from {head}?", yes=yes)
     changed = client.delete_label(head, label, delete_examples=delete_examples)
     training = _trained(client, out, head, changed)
     if not out.as_json:

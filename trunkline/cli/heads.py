@@ -1,14 +1,12 @@
 """`trunkline heads …`: what a tenant owns."""
 
-import sys
-
 import click
 
 from trunkline.cli.connection import client_command, head_argument, tenant_argument
 from trunkline.cli.export_import import export_head, import_head
 from trunkline.cli.head_facts import print_head, tail_words
 from trunkline.cli.live import drop, feedback_of_head, promote
-from trunkline.cli.output import Output
+from trunkline.cli.output import Output, confirm
 from trunkline.cli.retrain import retrain
 from trunkline.cli.training_options import SpecOptions, policy_option, spec_options
 from trunkline.clients.client import Client
@@ -108,12 +106,11 @@ def update(
 
 @heads.command()
 @head_argument
-@click.option("--yes", is_flag=True, help="Do not ask, on a terminal, whether it is meant.")
+@click.option("--yes", is_flag=True, help="Do not ask whether it is meant.")
 @client_command
 def delete(client: Client, out: Output, head: str, yes: bool) -> None:
     """Delete a head with its examples, versions and feedback."""
-    if not yes and sys.stdin.isatty():
-        click.confirm(f"Delete {head} with all that belongs to it?", abort=True, err=True)
+    confirm(f"Delete {head} with all that belongs to it?", yes=yes)
     client.delete_head(head)
     out.result({"deleted": head}, f"deleted {head}")
 

@@ -5,6 +5,7 @@ import errno
 import json
 import math
 import re
+import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -145,6 +146,15 @@ class Output:
             more = notice.count - min(len(notice.names), _SHOWN_NAMES)
             rest = f" and {more:,} more" if named and more else ""
             self.say(notice.words + (f": {named}{rest}" if named else ""))
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Asks whether it is meant, unless `yes` says so; what cannot be asked needs `--yes`."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"{question} Without a terminal, give --yes.")
+    click.confirm(question, abort=True, err=True)
 
 
 class Failure(click.ClickException):

@@ -238,7 +238,7 @@ def test_heads_are_made_shown_listed_switched_and_deleted(run: Run, table: Path)
     assert [row["version"] for row in versions] == [2, 1]
     activated = run("heads", "activate", "acme/mood", 1, "--json")
     assert json.loads(activated.stdout)["active_version"] == 1
-    deleted = run("heads", "delete", "acme/mood", "--json")
+    deleted = run("heads", "delete", "acme/mood", "--yes", "--json")
     assert json.loads(deleted.stdout) == {"deleted": "acme/mood"}
     assert run("heads", "show", "acme/mood").exit_code == 1
 

@@ -41,7 +41,7 @@ def test_predict_and_forget_tell_what_they_leave_out(run: Run, tmp_path: Path) -
     result = run("predict", "acme/shapes", root, "--json")
     assert len(result.stdout.splitlines()) == 4
     assert "1 .avif file left out" in result.stderr.splitlines()[-1]
-    assert "left_out_suffix" in notices(run("forget", "acme/shapes", root / "b", "--json"))
+    assert "left_out_suffix" in notices(run("forget", "acme/shapes", root / "b", "--yes", "--json"))
 
 
 def test_a_bad_row_fails_alone_and_is_named_by_its_line(

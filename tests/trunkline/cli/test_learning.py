@@ -163,12 +163,12 @@ def test_examples_are_forgotten_by_digest_path_or_text(
     some = tmp_path / "some.csv"
     some.write_text("text\nbad\n")
     words = [text_digest("good").upper(), some, "--text", "fine"]
-    result = run("forget", "acme/mood", *words, "--json")
+    result = run("forget", "acme/mood", *words, "--yes", "--json")
     assert result.exit_code == 0, result.stderr
     document = json.loads(result.stdout)
     assert (document["forgotten"], document["deleted_versions"]) == (3, [1])
     assert set(recorder.examples[HEAD]) == {text_digest("awful")}
-    again = run("forget", "acme/mood", "--text", "fine")
+    again = run("forget", "acme/mood", "--text", "fine", "--yes")
     assert again.exit_code == 1
     assert "failed: fine: unknown" in again.stderr
     assert run("forget", "acme/mood").exit_code == 2

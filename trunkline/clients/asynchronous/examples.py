@@ -1,6 +1,6 @@
 """Stored examples."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 from trunkline.clients.asynchronous.transport import AsyncTransport
 from trunkline.errors import InvalidType
@@ -20,10 +20,23 @@ class AsyncExamples(AsyncTransport):
     """The calls about stored examples."""
 
     async def list_examples(
-        self, head: str, label: str | None = None, *, timeout: float | None = None
+        self,
+        head: str,
+        label: str | None = None,
+        *,
+        digests: Sequence[str] = (),
+        timeout: float | None = None,
     ) -> AsyncIterator[Example]:
-        """Lists the stored examples (with this label), fetched page by page."""
-        request = build(heads_pb2.ListExamplesRequest, head=str(head_name(head)), label=label)
+        """Lists the stored examples (with this label), fetched page by page.
+
+        With `digests`, at most 1,000, only those; the first 8 digits of each will do.
+        """
+        request = build(
+            heads_pb2.ListExamplesRequest,
+            head=str(head_name(head)),
+            label=label,
+            digests=strings_in(digests, "digests"),
+        )
         async for page in self._pages(self._heads.ListExamples, request, timeout):
             for row in page.examples:
                 yield replies.example(row)

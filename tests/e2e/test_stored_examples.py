@@ -1,0 +1,69 @@
+"""Stored examples are listed, shown, relabelled and deleted one by one, by the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.e2e.conftest import TEXTS, Cli
+from trunkline import Client, NewExample
+from trunkline.digest import text_digest
+
+ROWS = [("works well", "good"), ("love it", "good"), ("broke at once", "bad"), ("hate it", "bad")]
+
+
+def make(client: Client, tenant: str) -> str:
+    head = f"{tenant}/reviews"
+    client.create_head(head, TEXTS)
+    client.upload(head, [*ROWS, NewExample("so so")])
+    return head
+
+
+def test_examples_are_listed_by_class_and_without_one(
+    cli: Cli, client: Client, tenant: str
+) -> None:
+    head = make(client, tenant)
+    listed = json.loads(cli("examples", "list", head, "--label", "bad", "--json").stdout)
+    assert [row["digest"] for row in listed["examples"]] == [
+        text_digest(text) for text, label in ROWS if label == "bad"
+    ]
+    table = cli("examples", "list", head, "--unlabelled").stdout.splitlines()
+    assert len(table) == 2
+    assert table[1].startswith(text_digest("so so")[:16])
+
+
+def test_example_is_found_by_what_a_list_shows_of_its_digest(
+    cli: Cli, client: Client, tenant: str
+) -> None:
+    head = make(client, tenant)
+    shown = cli("examples", "list", head, "--label", "good").stdout.splitlines()[1].split()[0]
+    relabelled = cli("examples", "relabel", head, "fine", shown)
+    assert relabelled.stdout == "1 example labelled fine\n", relabelled.stderr
+    found = json.loads(cli("examples", "show", head, shown, "--json").stdout)["examples"]
+    assert [(row["digest"], row["label"]) for row in found] == [(text_digest("works well"), "fine")]
+
+
+def test_examples_of_a_table_are_relabelled_and_deleted(
+    cli: Cli, client: Client, tenant: str, tmp_path: Path
+) -> None:
+    head = make(client, tenant)
+    table = tmp_path / "wrong.csv"
+    table.write_text("text\nlove it\nhate it\n", encoding="utf-8")
+    assert cli("examples", "relabel", head, "mixed", table).returncode == 0
+    assert {row.label for row in client.list_examples(head)} == {"good", "bad", "mixed", None}
+    assert cli("examples", "relabel", head, "", "--text", "love it").returncode == 0
+    assert cli("examples", "delete", head, table).returncode == 2
+    deleted = cli("examples", "delete", head, table, "--yes")
+    assert deleted.stdout == "deleted 2 examples\n", deleted.stderr
+    assert len(list(client.list_examples(head))) == 3
+
+
+def test_what_is_not_there_is_named(cli: Cli, client: Client, tenant: str) -> None:
+    head = make(client, tenant)
+    shown = cli("examples", "show", head, "--text", "love it", "--text", "never seen")
+    assert (shown.returncode, len(shown.stdout.splitlines())) == (1, 2)
+    assert "1 input of no example" in shown.stderr
+    assert "never seen" in shown.stderr
+    unknown = cli("examples", "show", head, "0123456789")
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert "no example whose digest begins with 0123456789" in unknown.stderr

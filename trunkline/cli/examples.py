@@ -1,0 +1,152 @@
+"""`trunkline examples …`: what is stored of a head, one by one."""
+
+from collections.abc import Sequence
+
+import click
+
+from trunkline.cli.connection import client_command, head_argument
+from trunkline.cli.named_examples import example_arguments, named_examples
+from trunkline.cli.output import Failure, Output, confirm, plain, short_digest
+from trunkline.clients.client import Client
+from trunkline.datasets import Columns
+from trunkline.values.examples import Example
+from trunkline.values.outcomes import Changes
+from trunkline.wording import counted
+
+_AT_ONCE = 1000
+"""Digests in one request."""
+
+
+@click.group()
+def examples() -> None:
+    """List, show, relabel and delete the stored examples of a head."""
+
+
+@examples.command("list")
+@head_argument
+@click.option("--label", metavar="CLASS", help="Only those of this class.")
+@click.option("--unlabelled", is_flag=True, help="Only those without a label.")
+@click.option("--held-out", is_flag=True, help="Only those that are kept for testing.")
+@client_command
+def list_examples(
+    client: Client, out: Output, head: str, label: str | None, unlabelled: bool, held_out: bool
+) -> None:
+    """List the stored examples of a head, oldest first."""
+    if label is not None and unlabelled:
+        raise click.UsageError("Give --label or --unlabelled.")
+    rows = [
+        row
+        for row in client.list_examples(head, label)
+        if (row.held_out or not held_out) and (row.label is None or not unlabelled)
+    ]
+    _print(out, rows)
+
+
+@examples.command()
+@head_argument
+@example_arguments
+@client_command
+def show(
+    client: Client,
+    out: Output,
+    head: str,
+    words: tuple[str, ...],
+    texts: tuple[str, ...],
+    columns: Columns,
+) -> None:
+    """Show what is stored of examples; exits 1 if one is not there.
+
+    Each is given as its digest or the beginning of it, as an image file, a folder or a table, or
+    with --text.
+    """
+    names = named_examples(client, out, head, words, texts, columns)
+    digests = list(names)
+    found: list[Example] = []
+    for begin in range(0, len(digests), _AT_ONCE):
+        found += client.list_examples(head, digests=digests[begin : begin + _AT_ONCE])
+    _print(out, found)
+    missing = names.keys() - {row.digest for row in found}
+    if missing:
+        first = sorted(names[digest] for digest in missing)[0]
+        raise Failure(f"{counted(len(missing), 'input')} of no example of {head}, such as {first}")
+
+
+@examples.command()
+@head_argument
+@click.argument("label", metavar="CLASS")
+@example_arguments
+@client_command
+def relabel(
+    client: Client,
+    out: Output,
+    head: str,
+    label: str,
+    words: tuple[str, ...],
+    texts: tuple[str, ...],
+    columns: Columns,
+) -> None:
+    """Give examples another class, from the next training on; "" takes the label away.
+
+    They are given as in `examples show`. Exits 1 if one could not be changed.
+    """
+    names = named_examples(client, out, head, words, texts, columns)
+    changes = client.update_examples(head, dict.fromkeys(names, label or None))
+    what = f"labelled {label}" if label else "left without a label"
+    _print_changes(out, names, changes, f"{counted(changes.changed, 'example')} {what}")
+
+
+@examples.command()
+@head_argument
+@example_arguments
+@click.option("--yes", is_flag=True, help="Do not ask whether it is meant.")
+@client_command
+def delete(
+    client: Client,
+    out: Output,
+    head: str,
+    words: tuple[str, ...],
+    texts: tuple[str, ...],
+    columns: Columns,
+    yes: bool,
+) -> None:
+    """Delete examples; what has learned from them stays (see `trunkline forget`).
+
+    They are given as in `examples show`. Exits 1 if one could not be deleted.
+    """
+    names = named_examples(client, out, head, words, texts, columns)
+    confirm(f"Delete {counted(len(names), 'example')} of {head}?", yes=yes)
+    changes = client.delete_examples(head, list(names))
+    _print_changes(out, names, changes, f"deleted {counted(changes.changed, 'example')}")
+
+
+def _print(out: Output, rows: Sequence[Example]) -> None:
+    if out.as_json:
+        out.document({"examples": rows})
+        return
+    columns = ["example", "class", "kind", "from", "held out", "group", "stored (UTC)"]
+    out.table(
+        columns,
+        [
+            (
+                short_digest(row.digest),
+                row.label,
+                row.kind,
+                row.source,
+                row.held_out,
+                row.group,
+                row.create_time,
+            )
+            for row in rows
+        ],
+    )
+
+
+def _print_changes(out: Output, names: dict[str, str], changes: Changes, words: str) -> None:
+    if out.as_json:
+        out.document(plain(changes) | {"notices": plain(out.noticed)})
+    else:
+        click.echo(words)
+    digests = list(names)
+    out.failures([(names[digests[row.row]], row) for row in changes.failures])
+    if changes.failures:
+        raise click.exceptions.Exit(1)
