@@ -6,6 +6,7 @@ from trunkline.cli.advise import advise
 from trunkline.cli.backbones import backbones
 from trunkline.cli.classes import classes
 from trunkline.cli.connection import Connection, server_options
+from trunkline.cli.evaluate import evaluate
 from trunkline.cli.examples import examples
 from trunkline.cli.feedback import feedback
 from trunkline.cli.forget import forget
@@ -43,6 +44,7 @@ COMMANDS = (
     advise,
     train,
     predict,
+    evaluate,
     feedback,
     label,
     forget,
