@@ -67,7 +67,7 @@ def test_what_was_trained_on_is_left_out_and_said(
     table = write(tmp_path / "both.csv", [*TRAINED[:2], *NEW])
     found = evaluated(cli, head, table)
     assert (found["rows"], found["left_out"]) == (3, 2)
-    assert [row["reason"] for row in found["notices"]] == ["trained_on"]
+    assert [row["reason"] for row in found["notices"]] == ["test_trained_on"]
     assert evaluated(cli, head, table, "--with-trained")["rows"] == 5
     told = cli("evaluate", head, table, "--with-trained")
     assert (
@@ -81,6 +81,6 @@ def test_rows_of_a_class_that_the_version_lacks_are_wrong_and_told(
     cli: Cli, head: str, tmp_path: Path
 ) -> None:
     found = evaluated(cli, head, write(tmp_path / "new.csv", [*NEW, ("so so", "mixed")]))
-    assert [row["reason"] for row in found["notices"]] == ["unknown_class"]
+    assert [row["reason"] for row in found["notices"]] == ["unknown_test_label"]
     mixed = next(row for row in found["classes"] if row["label"] == "mixed")
     assert (mixed["examples"], mixed["recall"], mixed["precision"]) == (1, 0.0, None)

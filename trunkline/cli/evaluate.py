@@ -97,10 +97,10 @@ def evaluate(
         what = f"{counted(len(stored), 'row')} stored to learn from"
         fate = "measured on as well: the accuracy is too high" if with_trained else "left out"
         names = tuple(found_at(item) for item, _ in stored)
-        notices.append(Notice("trained_on", f"{what}, {fate}", len(stored), names))
+        notices.append(Notice("test_trained_on", f"{what}, {fate}", len(stored), names))
     out.notices(notices)
-    rows = rows if with_trained else new
-    answers, failures = _answers(client, out, head, rows, asked.version)
+    measured = rows if with_trained else new
+    answers, failures = _answers(client, out, head, measured, asked.version)
     out.failures(failures)
     if not answers:
         raise Failure(f"{path}: there is nothing to measure on")
@@ -133,7 +133,7 @@ def _unknown_classes(rows: Rows, labels: Sequence[str]) -> list[Notice]:
     known = set(labels)
     unknown = Counter(label for _, label in rows if label and normalised(label) not in known)
     words = f"{counted(unknown.total(), 'row')} of classes that the version does not have"
-    return [Notice("unknown_class", words, unknown.total(), tuple(unknown))] if unknown else []
+    return [Notice("unknown_test_label", words, unknown.total(), tuple(unknown))] if unknown else []
 
 
 def _answers(

@@ -23,11 +23,12 @@ from trunkline.clients.client import Client
 from trunkline.datasets import Columns
 from trunkline.errors import NotFound
 from trunkline.values.heads import HeadSpec
+from trunkline.values.outcomes import Upload
 
 
 @click.command()
 @head_argument
-@click.argument("path", metavar="PATH", type=click.Path(path_type=Path))
+@click.argument("path", metavar="[PATH]", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--backbone", metavar="NAME", help="Backbone of a new head (default: by the data's modality)."
 )
@@ -67,7 +68,7 @@ def train(
     client: Client,
     out: Output,
     head: str,
-    path: Path,
+    path: Path | None,
     backbone: str | None,
     spec: SpecOptions,
     policy: str | None,
@@ -82,10 +83,17 @@ def train(
 
     PATH is a folder with one sub-folder of images per class, or a CSV, TSV or JSONL file with
     `text` (or `path`) and `label` columns. Examples that the server knows are not sent again. What
-    is left out or changed is said. Exits 1 if any row failed; the others are trained on.
+    is left out or changed is said. Exits 1 if any row failed; the others are trained on. Without
+    PATH the head is trained on the examples that it has stored.
     """
-    data, test_data = _read(out, path, test_path, columns)
-    if len(data.labels) < 2 and not _has_examples(client, head):
+    if path is None:
+        if test_path or prune or overwrite:
+            raise click.UsageError("--test, --prune and --overwrite need a PATH.")
+        client.get_head(head)  # there has to be one
+        data = test_data = None
+    else:
+        data, test_data = _read(out, path, test_path, columns)
+    if data and len(data.labels) < 2 and not _has_examples(client, head):
         check_classes(data)
     if spec.fine_tune == WHOLE:
         out.say(
@@ -96,30 +104,38 @@ def train(
         client,
         out,
         head,
-        (item for item, _ in data.pairs),
+        (item for item, _ in (data.pairs if data else ())),
         backbone=backbone,
         spec=spec.on(HeadSpec()),
         keep_inputs=keep_inputs or spec.tunes,
         policy=policy,
     )
-    uploaded = upload(client, out, head, data.examples, overwrite=overwrite)
-    out.notices(compare_with_stored(client, head, data, uploaded, prune=prune))
-    if test_data:
+    uploaded = None
+    if data:
+        uploaded = upload(client, out, head, data.examples, overwrite=overwrite)
+        out.notices(compare_with_stored(client, head, data, uploaded, prune=prune))
+    if data and test_data:
         hold_out(client, out, head, test_data, data, overwrite=overwrite)
     training = train_head(client, out, head, spec.on(found.spec), activate=activate)
     report = client.report(head, training.version)
     for warning in report.warnings:
         out.say(warning)
-    test = measure(client, out, head, test_data, data, report) if test_data else None
+    test = measure(client, out, head, test_data, data, report) if data and test_data else None
     if out.as_json:
         document = {"head": found.name, "version": report.version, "report": report}
-        failures = named_failures(failures_of(uploaded, data.examples))
-        sent = plain(uploaded) | {"failures": failures}
+        sent = _sent(uploaded, data) if uploaded and data else None
         out.document(document | {"upload": sent, "test": test, "notices": out.noticed})
     else:
         out.facts(report_facts(report) | _measured(test))
-    if uploaded.failed or (test and test.failed):
+    if (uploaded and uploaded.failed) or (test and test.failed):
         raise click.exceptions.Exit(1)
+
+
+def _sent(uploaded: Upload, data: Data) -> dict[str, object]:
+    """Describes an upload as JSON has it, each failed row with what a person calls its input."""
+    failures = named_failures(failures_of(uploaded, data.examples))
+    described: dict[str, object] = plain(uploaded)
+    return described | {"failures": failures}
 
 
 def _read(

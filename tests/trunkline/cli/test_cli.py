@@ -121,6 +121,25 @@ def test_test_label_in_another_unicode_form_is_right(run: Run, tmp_path: Path) -
     assert json.loads(result.stdout)["test"]["accuracy"] == 1.0
 
 
+def test_train_without_a_path_trains_on_what_is_stored(
+    run: Run, recorder: Recorder, table: Path
+) -> None:
+    assert run("train", "acme/mood", table).exit_code == 0
+    sent = len(recorder.asked("AddExamples"))
+    result = run("train", "acme/mood", "--family", "ridge", "--json")
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert (document["version"], document["upload"], document["test"]) == (2, None, None)
+    assert len(recorder.asked("AddExamples")) == sent
+    assert recorder.asked("TrainHead")[-1].spec.family == "ridge"
+
+
+def test_train_without_a_path_needs_a_head_and_nothing_that_reads_a_path(run: Run) -> None:
+    assert run("train", "acme/none").exit_code == 1
+    for option in (["--prune"], ["--overwrite"], ["--test", "x"]):
+        assert run("train", "acme/none", *option).exit_code == 2
+
+
 def test_train_takes_the_backbone_of_the_datas_modality(
     run: Run, recorder: Recorder, tmp_path: Path
 ) -> None:
@@ -351,7 +370,7 @@ def test_options_after_the_command_win_over_those_before_it(run: Run, recorder: 
         ["predict", "acme", "--text", "x"],
         ["heads", "list", "a b"],
         ["feedback", "acme/mood", "only.png"],
-        ["train", "acme/mood"],
+        ["train"],
         ["train", "acme/mood", "x", "--fine-tune", "all"],
         ["nonsense"],
     ],
