@@ -196,11 +196,8 @@ def check_prefix(digest: str) -> str:
         InvalidRequest: it is malformed.
     """
     if not _PREFIX.fullmatch(digest):
-        raise InvalidRequest(
-            f"digests: must be from 8 to 64 hexadecimal digits, is {digest[:100]!r}",
-            field="digests",
-            limit="from 8 to 64 hexadecimal digits",
-            value=digest,
+        raise InvalidRequest.at(
+            "digests", "must be {limit}, is {value!r}", "from 8 to 64 hexadecimal digits", digest
         )
     return digest.lower()
 
