@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
@@ -39,28 +39,18 @@ KEEP, DELETE = heads_pb2.EXAMPLES_OF_LABEL_KEEP, heads_pb2.EXAMPLES_OF_LABEL_DEL
 Change = Callable[[Connection, HeadRecord], LabelChanges]
 
 
+@dataclass(eq=False)
 class Labels:
     """Lists, renames, merges and deletes the labels of heads."""
 
-    def __init__(
-        self,
-        database: Database,
-        embeddings: EmbeddingResolver,
-        activations: ActivationFiles,
-        head_cache: HeadCache,
-        live: LiveCopies,
-        jobs: TrainingJobs,
-        tasks: UninterruptedTasks,
-        settings: ServerSettings,
-    ) -> None:
-        self._database = database
-        self._embeddings = embeddings
-        self._activations = activations
-        self._head_cache = head_cache
-        self._live = live
-        self._jobs = jobs
-        self._tasks = tasks
-        self._settings = settings
+    _database: Database
+    _embeddings: EmbeddingResolver
+    _activations: ActivationFiles
+    _head_cache: HeadCache
+    _live: LiveCopies
+    _jobs: TrainingJobs
+    _tasks: UninterruptedTasks
+    _settings: ServerSettings
 
     async def list_labels(
         self, request: heads_pb2.ListLabelsRequest, call: Call

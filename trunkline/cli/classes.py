@@ -24,17 +24,16 @@ def classes() -> None:
 @client_command
 def list_classes(client: Client, out: Output, head: str) -> None:
     """List the classes of a head, and what is stored of each."""
-    rows = client.labels(head)
-    if out.as_json:
-        out.document({"labels": rows})
-        return
-    columns = ["class", "examples", "held out", "feedback", "answers"]
-    out.table(
-        columns,
-        [
-            (row.label, row.example_count, row.held_out_count, row.feedback_count, row.active)
-            for row in rows
-        ],
+    out.listing(
+        "labels",
+        client.labels(head),
+        {
+            "class": lambda row: row.label,
+            "examples": lambda row: row.example_count,
+            "held out": lambda row: row.held_out_count,
+            "feedback": lambda row: row.feedback_count,
+            "answers": lambda row: row.active,
+        },
     )
 
 

@@ -18,7 +18,7 @@ from trunkline.cli.reading import check_modality, read_data
 from trunkline.clients.client import Client
 from trunkline.datasets import Columns, FileInput
 from trunkline.labels import normalised
-from trunkline.values.notices import Notice
+from trunkline.values.notices import Notice, notices_of
 from trunkline.values.outcomes import RowFailure
 from trunkline.wording import counted, percent
 
@@ -89,16 +89,14 @@ def evaluate(
     check_columns(columns, path)
     data = read_data(path, columns, test=True)
     check_modality(data)
+    out.notices(data.notices)
     asked = client.get_version(head, version)
     rows = [pair for row, pair in enumerate(data.pairs) if row not in data.overruled]
-    notices = [*data.notices, *_unknown_classes(rows, asked.labels)]
+    out.notices(_unknown_classes(rows, asked.labels))
     new, stored = _parted(client, head, rows)
-    if stored:
-        what = f"{counted(len(stored), 'row')} stored to learn from"
-        fate = "measured on as well: the accuracy is too high" if with_trained else "left out"
-        names = tuple(found_at(item) for item, _ in stored)
-        notices.append(Notice("test_trained_on", f"{what}, {fate}", len(stored), names))
-    out.notices(notices)
+    fate = "measured on as well: the accuracy is too high" if with_trained else "left out"
+    names = (found_at(item) for item, _ in stored)
+    out.notices(notices_of("test_trained_on", names, f"stored to learn from, {fate}", "row"))
     measured = rows if with_trained else new
     answers, failures = _answers(client, out, head, measured, asked.version)
     out.failures(failures)
@@ -108,7 +106,7 @@ def evaluate(
     if out.as_json:
         counts = {"left_out": 0 if with_trained else len(stored), "failed": len(failures)}
         document = {"head": head, "version": asked.version, **counts, **vars(figures)}
-        out.document(document | {"failures": named_failures(failures), "notices": notices})
+        out.document(document | {"failures": named_failures(failures), "notices": out.noticed})
     else:
         _print(out, asked.version, figures)
     if failures:

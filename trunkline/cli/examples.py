@@ -120,32 +120,23 @@ def delete(
 
 
 def _print(out: Output, rows: Sequence[Example]) -> None:
-    if out.as_json:
-        out.document({"examples": rows})
-        return
-    columns = ["example", "class", "kind", "from", "held out", "group", "stored (UTC)"]
-    out.table(
-        columns,
-        [
-            (
-                short_digest(row.digest),
-                row.label,
-                row.kind,
-                row.source,
-                row.held_out,
-                row.group,
-                row.create_time,
-            )
-            for row in rows
-        ],
+    out.listing(
+        "examples",
+        rows,
+        {
+            "example": lambda row: short_digest(row.digest),
+            "class": lambda row: row.label,
+            "kind": lambda row: row.kind,
+            "from": lambda row: row.source,
+            "held out": lambda row: row.held_out,
+            "group": lambda row: row.group,
+            "stored (UTC)": lambda row: row.create_time,
+        },
     )
 
 
 def _print_changes(out: Output, names: dict[str, str], changes: Changes, words: str) -> None:
-    if out.as_json:
-        out.document(plain(changes) | {"notices": plain(out.noticed)})
-    else:
-        click.echo(words)
+    out.result(plain(changes) | {"notices": plain(out.noticed)}, words)
     digests = list(names)
     out.failures([(names[digests[row.row]], row) for row in changes.failures])
     if changes.failures:

@@ -1,9 +1,9 @@
 """Labels of a head, as they come over the wire."""
 
-from trunkline import replies
 from trunkline.replies import heads as head_replies
 from trunkline.v1 import heads_pb2
 from trunkline.values.labels import ChangedLabels, LabelCount
+from trunkline.values.outcomes import Training
 from trunkline.wire.reading import read
 
 
@@ -28,7 +28,7 @@ def changed(
     message: heads_pb2.MergeLabelsResponse | heads_pb2.DeleteLabelResponse,
 ) -> ChangedLabels:
     """Reads what became of labels that were merged, or of one that was deleted."""
-    training = replies.training(message.training) if message.HasField("training") else None
+    training = read(Training, message.training) if message.HasField("training") else None
     return read(
         ChangedLabels,
         message.changes,
