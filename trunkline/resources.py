@@ -111,10 +111,6 @@ class HeadName:
         """Returns the name of a version; None for the active one."""
         return VersionName(self, version)
 
-    def training(self, training: str) -> "TrainingName":
-        """Returns the name of a training."""
-        return TrainingName(self, training)
-
     def __str__(self) -> str:
         return f"tenants/{self.tenant}/heads/{self.head}"
 

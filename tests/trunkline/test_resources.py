@@ -14,7 +14,8 @@ def test_every_name_reads_back(tenant: str, head: str, training: str, version: i
     assert TenantName.read(tenant) == name.parent
     assert HeadName.parse(str(name)) == HeadName.read(str(name)) == HeadName.read(name.short)
     assert VersionName.parse(str(name.version(version))) == name.version(version)
-    assert TrainingName.parse(str(name.training(training))) == name.training(training)
+    run = TrainingName(name, training)
+    assert TrainingName.parse(str(run)) == run
 
 
 BAD_IDS = ["", " ", ".a", "-a", "a b", "a\n", "é", "a" * 64, "a/b", "..", "%2e"]

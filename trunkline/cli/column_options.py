@@ -63,8 +63,8 @@ def column_options(*, labelled: bool) -> Callable[[Command], Command]:
     return decorate
 
 
-def check_columns(columns: Columns, *paths: Path) -> None:
-    """Raises `click.UsageError` if columns are named and none of these paths is a table."""
-    tables = [path for path in paths if path.suffix.lower() in TABLE_SUFFIXES]
+def check_columns(columns: Columns, *paths: Path | None) -> None:
+    """Raises `click.UsageError` if columns are named and none of the paths given is a table."""
+    tables = [path for path in paths if path and path.suffix.lower() in TABLE_SUFFIXES]
     if columns != Columns() and not tables:
         raise click.UsageError("Columns are named, but there is no table.")

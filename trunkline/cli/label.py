@@ -66,7 +66,7 @@ def label(
     Answer with Enter if that is right, with a label or its number, with s to skip, with q to quit.
     Exits 1 if an input could not be stored or labelled.
     """
-    check_columns(columns, *([path] if path else []))
+    check_columns(columns, path)
     notes = Notes()
     inputs = list(read_inputs(path, columns, notes)) if path else []
     if path:

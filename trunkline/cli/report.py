@@ -53,7 +53,7 @@ def report(
     """
     if number and version and number != version:
         raise click.UsageError("Give VERSION once.")
-    check_columns(columns, *([data] if data else []))
+    check_columns(columns, data)
     names = names_in(data, columns)
     result = client.report(head, number or version)
     live = live_copy_of(client, head, result)

@@ -142,7 +142,7 @@ def _read(
     out: Output, path: Path, test_path: Path | None, columns: Columns
 ) -> tuple[Data, Data | None]:
     """Reads what to train and to test on, and says what is to be told of it."""
-    check_columns(columns, path, *([test_path] if test_path else []))
+    check_columns(columns, path, test_path)
     data = read_data(path, columns)
     if test_path is None:
         check_modality(data)
