@@ -12,7 +12,7 @@ from service.demo import progress
 from service.demo.data import Task
 from service.demo.errors import DemoError, sound
 from service.demo.rest import RestClient
-from trunkline import Client, Digest, Prediction, Training, UploadProgress
+from trunkline import Client, Digest, Prediction
 
 REST_ROWS = 100
 FEEDBACK_ROWS = 20
@@ -113,11 +113,7 @@ def run(task: Task, client: Client, rest: str) -> Outcome:
 def _upload(task: Task, client: Client) -> float:
     started = time.perf_counter()
     with progress.bar("upload", len(task.training)) as set_done:
-
-        def on_progress(now: UploadProgress) -> None:
-            set_done(now.rows)
-
-        upload = client.upload(task.head, task.training, on_progress)
+        upload = client.upload(task.head, task.training, lambda now: set_done(now.rows))
     sound("upload", upload.failures)
     seconds = time.perf_counter() - started
     rate = upload.rows / seconds
@@ -128,11 +124,7 @@ def _upload(task: Task, client: Client) -> float:
 def _train(task: Task, client: Client) -> float:
     started = time.perf_counter()
     with progress.bar("train", 1.0) as set_done:
-
-        def on_progress(now: Training) -> None:
-            set_done(now.progress)
-
-        training = client.train(task.head, on_progress=on_progress)
+        training = client.train(task.head, on_progress=lambda now: set_done(now.progress))
     seconds = time.perf_counter() - started
     progress.done(f"trained version {training.version} in {seconds:.1f} s")
     return seconds

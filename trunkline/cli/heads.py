@@ -157,9 +157,5 @@ def _label_changes(before: tuple[str, ...], after: tuple[str, ...]) -> str:
     return f"answers {' and '.join(changes)}" if changes else ""
 
 
-heads.add_command(retrain)
-heads.add_command(export_head)
-heads.add_command(import_head)
-heads.add_command(promote)
-heads.add_command(drop)
-heads.add_command(feedback_of_head)
+for command in (retrain, export_head, import_head, promote, drop, feedback_of_head):
+    heads.add_command(command)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from trunkline.cli.output import one_line, short_digest
-from trunkline.datasets import Columns, FileInput, read_inputs
+from trunkline.datasets import FileInput
 from trunkline.errors import InvalidArgument
 from trunkline.values.inputs import Image, Input, Text
 from trunkline.values.unreadable import Unreadable
@@ -44,13 +44,6 @@ def digest_of(item: FileInput) -> str | None:
         return item.digest()
     except (OSError, InvalidArgument):
         return None
-
-
-def names_in(path: Path | None, columns: Columns | None = None) -> dict[str, str]:
-    """Returns the names of the inputs in a folder, file or table, by their digests."""
-    if path is None:
-        return {}
-    return names_of(read_inputs(path, columns))
 
 
 def names_of(inputs: Iterable[FileInput]) -> dict[str, str]:

@@ -8,11 +8,11 @@ import click
 from trunkline.cli.column_options import check_columns, column_options
 from trunkline.cli.connection import client_command, head_argument, version_option
 from trunkline.cli.head_facts import live_facts, spec_words
-from trunkline.cli.naming import names_in
+from trunkline.cli.naming import names_of
 from trunkline.cli.output import Output, plain
 from trunkline.cli.report_tables import print_tables, tail_outcome
 from trunkline.clients.client import Client
-from trunkline.datasets import Columns
+from trunkline.datasets import Columns, read_inputs
 from trunkline.html_report import report_page
 from trunkline.values.heads import LiveCopy
 from trunkline.values.reports import Report
@@ -54,7 +54,7 @@ def report(
     if number and version and number != version:
         raise click.UsageError("Give VERSION once.")
     check_columns(columns, data)
-    names = names_in(data, columns)
+    names = names_of(read_inputs(data, columns)) if data else {}
     result = client.report(head, number or version)
     live = live_copy_of(client, head, result)
     if html is not None:
@@ -70,8 +70,7 @@ def report(
 
 def write_page(path: Path, report: Report, live: LiveCopy | None, names: Mapping[str, str]) -> None:
     """Writes the report as one self-contained page. Raises `OSError` if the file cannot be."""
-    facts = {name: str(value) for name, value in _provenance(report).items()}
-    path.write_text(report_page(report, facts, live, names), encoding="utf-8")
+    path.write_text(report_page(report, _provenance(report), live, names), encoding="utf-8")
 
 
 def report_facts(report: Report) -> dict[str, object]:
@@ -128,7 +127,7 @@ def group_words(report: Report) -> str | None:
     return "; ".join(words)
 
 
-def _provenance(report: Report) -> dict[str, object]:
+def _provenance(report: Report) -> dict[str, str]:
     """Describes how the version was made."""
     return {
         "family": report.family,
