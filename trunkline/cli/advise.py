@@ -1,6 +1,6 @@
 """`trunkline advise`: whether transfer pays for a folder or table, before anything is stored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -23,6 +23,16 @@ from trunkline.values.outcomes import UploadProgress
 from trunkline.wording import accuracy, counted, size
 
 _SHOWN_PAIRS = 10
+
+_COLUMNS: dict[str, Callable[[Option], object]] = {
+    "option": lambda row: row.name,
+    "accuracy": lambda row: accuracy(row.estimate),
+    "log-loss": lambda row: f"{row.estimate.log_loss:.4f}",
+    "LogME": lambda row: None if row.log_evidence is None else f"{row.log_evidence:.4f}",
+    "rank": lambda row: None if row.effective_rank is None else f"{row.effective_rank:.0f}",
+    "cosine": lambda row: None if row.mean_similarity is None else f"{row.mean_similarity:.3f}",
+    "seconds": lambda row: f"{row.seconds:.1f}",
+}
 
 
 @click.command()
@@ -116,34 +126,20 @@ def _ask(
 
 
 def _print(out: Output, advice: Advice, names: Mapping[str, str]) -> None:
-    columns = ["option", "accuracy", "log-loss", "LogME", "rank", "cosine", "seconds"]
-    out.table(columns, map(_row, advice.options))
+    out.rows(advice.options, _COLUMNS)
     out.words(advice.summary)
     for reason in advice.reasons:
         out.words(reason, bullet="- ")
     likely = "is likely to pay" if advice.fine_tuning else "is not likely to pay"
     out.words(f"Fine-tuning {likely}. {advice.fine_tuning_reason}")
-    if advice.labels_needed:
-        wanted = [
-            (f"{row.accuracy:.1%}", "out of sight" if row.examples is None else row.examples)
-            for row in advice.labels_needed
-        ]
-        title = f"examples that {advice.recommended} is likely to need"
-        out.table(["accuracy", "examples"], wanted, title=title)
+    wanted = [
+        (f"{row.accuracy:.1%}", "out of sight" if row.examples is None else row.examples)
+        for row in advice.labels_needed
+    ]
+    title = f"examples that {advice.recommended} is likely to need"
+    out.table(["accuracy", "examples"], wanted, title=title)
     if advice.near_duplicates:
         _print_pairs(out, advice, names)
-
-
-def _row(option: Option) -> tuple[object, ...]:
-    return (
-        option.name,
-        accuracy(option.estimate),
-        f"{option.estimate.log_loss:.4f}",
-        None if option.log_evidence is None else f"{option.log_evidence:.4f}",
-        None if option.effective_rank is None else f"{option.effective_rank:.0f}",
-        None if option.mean_similarity is None else f"{option.mean_similarity:.3f}",
-        f"{option.seconds:.1f}",
-    )
 
 
 def _print_pairs(out: Output, advice: Advice, names: Mapping[str, str]) -> None:

@@ -57,7 +57,7 @@ def load(client: Client, out: Output, name: str) -> None:
     if out.as_json:
         out.document(loaded)
     else:
-        out.listing("backbones", [loaded], _COLUMNS)
+        out.rows([loaded], _COLUMNS)
 
 
 @backbones.command()

@@ -69,15 +69,23 @@ class Output:
         if self.as_json:
             self.document({name: rows})
         else:
-            self.table([*columns], [[cell(row) for cell in columns.values()] for row in rows])
+            self.rows(rows, columns)
+
+    def rows(
+        self, rows: Iterable[T], columns: Mapping[str, Callable[[T], object]], title: str = ""
+    ) -> None:
+        """Prints a table of what `columns` say of each row."""
+        self.table([*columns], ([cell(row) for cell in columns.values()] for row in rows), title)
 
     def table(
         self, columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = ""
     ) -> None:
-        """Prints a table with a header, under a title if there is one."""
+        """Prints a table with a header; one with a title is left out if it has no rows."""
+        cells = [[_cell(value) for value in row] for row in rows]
+        if title and not cells:
+            return
         if title:
             click.echo(f"\n{title}")
-        cells = [[_cell(value) for value in row] for row in rows]
         table = Table(box=None, pad_edge=False, header_style="bold")
         for number, column in enumerate(columns):
             figures = cells and all(_FIGURE.fullmatch(row[number]) for row in cells)

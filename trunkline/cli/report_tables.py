@@ -25,9 +25,8 @@ def print_tables(out: Output, report: Report, names: Mapping[str, str]) -> None:
     for name, evaluation in (("estimates", report.evaluation), ("test set", report.test)):
         if evaluation:
             _confusion(out, evaluation, name)
-    if report.learning_curve:
-        rows = [(row.examples, percent(row.accuracy)) for row in report.learning_curve]
-        out.table(["examples", "accuracy"], rows, title="learning curve")
+    curve = ((row.examples, percent(row.accuracy)) for row in report.learning_curve)
+    out.table(["examples", "accuracy"], curve, title="learning curve")
     _suspects(out, report, names)
     _candidates(out, report)
     _augmentation(out, report)
@@ -75,8 +74,7 @@ def _classes(out: Output, report: Report) -> None:
             (row.label, row.examples, *map(percent, (row.precision, row.recall, row.f1)))
             for row in classes
         ]
-        if rows:
-            out.table(columns, rows, title=title)
+        out.table(columns, rows, title=title)
 
 
 def _confusion(out: Output, evaluation: Evaluation, name: str) -> None:
@@ -118,9 +116,8 @@ def _candidates(out: Output, report: Report) -> None:
         (row.family, row.l2, *_figures(row.estimate, "left out"), row.chosen)
         for row in report.candidates
     ]
-    if rows:
-        columns = ["family", "l2", "accuracy", "log-loss", "chosen"]
-        out.table(columns, rows, title="families considered")
+    columns = ["family", "l2", "accuracy", "log-loss", "chosen"]
+    out.table(columns, rows, title="families considered")
 
 
 def _augmentation(out: Output, report: Report) -> None:
@@ -162,36 +159,33 @@ def _fine_tuning(out: Output, found: FineTuningReport) -> None:
         }
     )
     _views(out, found)
-    epochs = [
-        (
-            row.epoch,
-            f"{row.loss:.4f}",
-            f"{row.validation_loss:.4f}",
-            percent(row.validation_accuracy),
-        )
-        for row in found.curve
-    ]
-    if epochs:
-        columns = ["epoch", "loss", "loss, held out", "accuracy, held out"]
-        out.table(columns, epochs, title="fine-tuning by epoch, means over the folds")
+    out.rows(
+        found.curve,
+        {
+            "epoch": lambda row: row.epoch,
+            "loss": lambda row: f"{row.loss:.4f}",
+            "loss, held out": lambda row: f"{row.validation_loss:.4f}",
+            "accuracy, held out": lambda row: percent(row.validation_accuracy),
+        },
+        title="fine-tuning by epoch, means over the folds",
+    )
 
 
 def _views(out: Output, found: FineTuningReport) -> None:
     """Prints what was tried, and what averaging over the views would bring."""
-    if found.tried:
-        rows = [
-            (
-                f"{row.count} {row.views}",
-                row.folds or None,
-                row.epochs or None,
-                *_figures(row.estimate, "not tried"),
-                *_figures(row.without, "not tried"),
-                row.reason,
-            )
-            for row in found.tried
-        ]
-        columns = ["views", "folds", "epochs", "accuracy", "log-loss", "none: accuracy", "log-loss"]
-        out.table([*columns, "outcome"], rows, title="views that were tried, beside none")
+    rows = [
+        (
+            f"{row.count} {row.views}",
+            row.folds or None,
+            row.epochs or None,
+            *_figures(row.estimate, "not tried"),
+            *_figures(row.without, "not tried"),
+            row.reason,
+        )
+        for row in found.tried
+    ]
+    columns = ["views", "folds", "epochs", "accuracy", "log-loss", "none: accuracy", "log-loss"]
+    out.table([*columns, "outcome"], rows, title="views that were tried, beside none")
     if found.averaged:
         ways = ((0, found.with_tail), (found.view_count, found.averaged))
         averaged = [(count, *_figures(estimate, "unknown"), 1 + count) for count, estimate in ways]
@@ -215,20 +209,17 @@ def _novelty(out: Output, report: Report) -> None:
 
 
 def _online(out: Output, report: Report) -> None:
-    if not report.online:
-        return
-    rows = [
-        (
-            row.feedback,
-            row.scored,
-            percent(row.active_accuracy),
-            percent(row.live_accuracy),
-            row.time,
-        )
-        for row in report.online
-    ]
-    columns = ["to feedback", "scored", "active version", "live copy", "time (UTC)"]
-    out.table(columns, rows, title="accuracy on feedback, before it was learned")
+    out.rows(
+        report.online,
+        {
+            "to feedback": lambda row: row.feedback,
+            "scored": lambda row: row.scored,
+            "active version": lambda row: percent(row.active_accuracy),
+            "live copy": lambda row: percent(row.live_accuracy),
+            "time (UTC)": lambda row: row.time,
+        },
+        title="accuracy on feedback, before it was learned",
+    )
 
 
 def _figures(estimate: Estimate | None, otherwise: str) -> tuple[str, str | None]:

@@ -89,19 +89,15 @@ def _print(out: Output, rows: Sequence[_Retrained]) -> None:
     if out.as_json:
         out.document({"heads": [_document(row) for row in rows]})
     elif rows:
-        columns = ["head", "backbone", "version", "estimated accuracy", "error"]
-        out.table(
-            columns,
-            [
-                (
-                    row.head,
-                    row.backbone,
-                    row.version,
-                    row.estimate and accuracy(row.estimate),
-                    row.error and described(row.error),
-                )
-                for row in rows
-            ],
+        out.rows(
+            rows,
+            {
+                "head": lambda row: row.head,
+                "backbone": lambda row: row.backbone,
+                "version": lambda row: row.version,
+                "estimated accuracy": lambda row: row.estimate and accuracy(row.estimate),
+                "error": lambda row: row.error and described(row.error),
+            },
         )
     if any(row.error for row in rows):
         raise click.exceptions.Exit(1)
