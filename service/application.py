@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterable, Mapping
 
 from google.protobuf.descriptor import ServiceDescriptor
 
 from service.concurrency.tasks import UninterruptedTasks
-from service.config import ExtractorSettings, ServerSettings, StandaloneExtractorSettings
+from service.config import (
+    ExtractorSettings,
+    ServerSettings,
+    StandaloneExtractorSettings,
+    unknown_variables,
+)
 from service.embedding.backfill import EmbeddingBackfill
 from service.embedding.image_views import ViewMaker
 from service.embedding.resolver import EmbeddingResolver
@@ -57,6 +63,9 @@ class _Requests:
 
     def __init__(self, settings: ExtractorSettings) -> None:
         log.info("settings", **settings.model_dump(mode="json"))
+        both = ServerSettings.model_fields | StandaloneExtractorSettings.model_fields
+        for name, near in unknown_variables(both, os.environ):
+            log.warning("variable of no setting", variable=name, nearest=near or None)
         self._drain_seconds = settings.drain_seconds
         self.metrics = Metrics(settings.metrics_tenants)
         self.calls = Calls(

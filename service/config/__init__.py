@@ -4,6 +4,7 @@ A flag wins over the environment, and the environment over the file that ``--con
 ``TRUNKLINE_CONFIG`` names. Each field says what goes wrong when it is too low or too high.
 """
 
+from service.config.environment import unknown_variables
 from service.config.extractor_settings import (
     GRPC_MARGIN_BYTES,
     JSON_OVERHEAD,
@@ -23,4 +24,5 @@ __all__ = [
     "default_cache_dir",
     "describe_validation",
     "load_settings",
+    "unknown_variables",
 ]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
 
+from service.config.environment import PREFIX, is_service_link, nearest
 from service.errors import InvalidSettings
 
 MIB = 1024 * 1024
@@ -23,7 +26,7 @@ class Settings(BaseSettings):
     """What all settings have in common: where they come from, and that they are frozen."""
 
     model_config = SettingsConfigDict(
-        env_prefix="TRUNKLINE_",
+        env_prefix=PREFIX,
         frozen=True,
         extra="forbid",
         cli_kebab_case=True,
@@ -43,6 +46,12 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
+        assert isinstance(env_settings, EnvSettingsSource)
+        env_settings.env_vars = {
+            name: value
+            for name, value in env_settings.env_vars.items()
+            if not is_service_link(name, value or "")
+        }
         sources = [init_settings, env_settings]
         if path := os.environ.get("TRUNKLINE_CONFIG"):
             if not Path(path).is_file():  # which the source below would take for an empty one
@@ -63,17 +72,24 @@ def load_settings(cls: type[S], **values: Any) -> S:
     try:
         return cls(**values)
     except ValidationError as error:
-        raise InvalidSettings(describe_validation(error)) from error
+        raise InvalidSettings(describe_validation(error, cls.model_fields)) from error
     except (OSError, ValueError) as error:
         raise InvalidSettings(f"settings: {error}") from error
 
 
-def describe_validation(error: ValidationError) -> str:
-    """Describes in one line each field, what is wrong with it and the value."""
+def describe_validation(error: ValidationError, settings: Iterable[str] = ()) -> str:
+    """Describes in one line each field, what is wrong with it and the value.
+
+    Args:
+        settings: names of all, of which one may be meant by another that is none.
+    """
     parts = []
     for item in error.errors():
         field = ".".join(map(str, item["loc"]))
         message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            near = nearest(field, settings)
+            message = "there is no such setting" + (f", {near} may be meant" if near else "")
         parts.append(f"{field}: {message}, is {item['input']!r}" if field else message)
     return "; ".join(parts)
 

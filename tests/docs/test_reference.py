@@ -117,7 +117,9 @@ def test_every_reason_of_a_notice_is_documented() -> None:
         for folder in ("trunkline", "service")
         for file in (ROOT / folder).rglob("*.py")
     )
-    told = set(re.findall(r"""\b(?:Notice|notices_of)\(\s*"([a-z_]+)"|\.add\(\s*"([a-z_]+)",""", code))
+    told = set(
+        re.findall(r"""\b(?:Notice|notices_of)\(\s*"([a-z_]+)"|\.add\(\s*"([a-z_]+)",""", code)
+    )
     reasons = {one or other for one, other in told} | set(UploadChange)
     assert len(reasons) > 35
     assert reasons <= documented
