@@ -24,7 +24,9 @@ LINKS = {
 """What Kubernetes sets in each container beside a Service that is called trunkline."""
 
 
-async def warnings(monkeypatch: pytest.MonkeyPatch, **variables: str) -> list[tuple[str, str | None]]:
+async def warnings(
+    monkeypatch: pytest.MonkeyPatch, **variables: str
+) -> list[tuple[str, str | None]]:
     """Makes an extractor in this environment; returns variables and settings that it names."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
@@ -34,7 +36,9 @@ async def warnings(monkeypatch: pytest.MonkeyPatch, **variables: str) -> list[tu
     return [(row["variable"], row["nearest"]) for row in told]
 
 
-async def test_what_kubernetes_sets_is_neither_taken_nor_told(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_kubernetes_sets_is_neither_taken_nor_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert await warnings(monkeypatch, **LINKS) == []
     assert load_settings(StandaloneExtractorSettings).port == 50050
 
