@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from numpy.typing import NDArray
 
 from adapters import Progress
+from adapters.spec import ViewSet
 from models import InputLimits, Modality
 from service.concurrency.retry import retry_when_full
 from service.embedding.image_views import ViewMaker, with_views
@@ -24,6 +25,8 @@ ROWS_AT_ONCE = 64
 """Rows computed at a time: a small share of the tenant's queue, and one file."""
 
 T = TypeVar("T")
+
+_NO_VIEWS = ViewSet()
 
 
 class Activations:
@@ -48,16 +51,14 @@ class Activations:
         head: HeadRecord,
         backbone: BackboneInfo,
         digests: Sequence[str],
-        *,
-        views: int,
-        flips: bool = False,
-        prepared: bool,
+        views: ViewSet,
         progress: Progress,
+        *,
+        prepared: bool,
     ) -> Key:
         """Computes what is missing of examples and their first views; returns where all lies.
 
         Args:
-            flips: whether these views are flips.
             prepared: whether what enters the network is wanted in place of activations.
 
         Raises:
@@ -67,7 +68,7 @@ class Activations:
         """
         key = Key(backbone.fingerprint, head.uid, prepared)
         known = await self.files.threads.run(self.files.known, key)
-        wanted = {digest: {digest, *view_digests(digest, views, flips=flips)} for digest in digests}
+        wanted = {d: {d, *view_digests(d, views.count, flips=views.flips)} for d in digests}
         missing = [digest for digest, names in wanted.items() if not known.issuperset(names)]
         if not missing:
             return key
@@ -76,11 +77,9 @@ class Activations:
         nbytes = nbytes * rows_missing // len(missing)
         await self.files.threads.run(self.files.make_room, key, nbytes)
         done = 0
-        for part in split(missing, max_rows=max(1, ROWS_AT_ONCE // (1 + views))):
+        for part in split(missing, max_rows=max(1, ROWS_AT_ONCE // (1 + views.count))):
             progress(done / len(missing), "computing activations")
-            rows = await self._compute(
-                head, backbone, part, views, known, flips=flips, prepared=prepared
-            )
+            rows = await self._compute(head, backbone, part, views, known, prepared=prepared)
             await self.files.threads.run_shielded(self.files.add, key, rows)
             done += len(part)
         return key
@@ -89,12 +88,12 @@ class Activations:
         self, head: HeadRecord, backbone: BackboneInfo, digests: Sequence[str], *, prepared: bool
     ) -> int:
         """Returns the bytes that rows of these inputs take: images have one size, texts differ."""
-        (row,) = (await self._compute(head, backbone, digests[:1], 0, prepared=prepared)).values()
+        (row,) = (await self._compute(head, backbone, digests[:1], prepared=prepared)).values()
         if backbone.modality is Modality.IMAGE:
             return len(digests) * (row.nbytes + ROW_OVERHEAD_BYTES)
         tokens = 0
         for part in split(digests, max_rows=ROWS_AT_ONCE):
-            ids = await self._compute(head, backbone, part, 0, prepared=True)
+            ids = await self._compute(head, backbone, part, prepared=True)
             tokens += sum(map(len, ids.values()))
         return tokens * row.nbytes // len(row) + len(digests) * ROW_OVERHEAD_BYTES
 
@@ -103,17 +102,16 @@ class Activations:
         head: HeadRecord,
         backbone: BackboneInfo,
         digests: Sequence[str],
-        views: int,
+        views: ViewSet = _NO_VIEWS,
         known: Container[str] = (),
         *,
-        flips: bool = False,
         prepared: bool,
     ) -> dict[str, NDArray[Any]]:
         """Computes rows of these examples and their views that are not known, by name."""
         raws = await self._inputs(head, digests)
-        flipped = range(len(raws)) if flips else ()
+        flipped = range(len(raws)) if views.flips else ()
         views_by_row = await with_views(
-            raws, [views] * len(raws), self._views, head.tenant, flipped=flipped
+            raws, [views.count] * len(raws), self._views, head.tenant, flipped=flipped
         )
         usable = [_usable(view) for row in views_by_row for view in row]
         inputs = [view for view in usable if view.digest not in known]

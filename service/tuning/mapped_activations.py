@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters import InvalidArgument
+from adapters.spec import ViewSet
 from service.store.view_digests import view_digests
 from service.tuning.activation_files import SUFFIX, map_rows
 
@@ -24,23 +25,20 @@ class StoredActivations:
         folder: where they lie.
         digests: of the examples, in their order.
         views: of each example.
-        flips: whether these are flips.
 
     Raises:
         InvalidArgument: one of them is not there.
     """
 
-    def __init__(
-        self, folder: Path, digests: Sequence[str], views: int, *, flips: bool = False
-    ) -> None:
-        self.views = views
+    def __init__(self, folder: Path, digests: Sequence[str], views: ViewSet) -> None:
+        self.views = views.count
         stored: dict[str, NDArray[Any]] = {}
         for path in sorted(folder.glob(f"*{SUFFIX}")):
             stored |= map_rows(path)
         try:
             self._rows = [
-                [stored[name] for name in (digest, *view_digests(digest, views, flips=flips))]
-                for digest in digests
+                [stored[name] for name in (d, *view_digests(d, views.count, flips=views.flips))]
+                for d in digests
             ]
         except KeyError as error:
             raise InvalidArgument(

@@ -72,9 +72,14 @@ class TuningProcess:
         folder = self._folder / job
         result = await self._files.run(read_result, folder)
         if result is None:
-            await self._work(
-                {**settings, "folder": str(folder), "threads": self._threads}, progress, make_views
-            )
+            task = {**settings, "folder": str(folder), "threads": self._threads}
+            async with child_of_one_task(
+                "service.tuning.worker", self._threads, "the tuning process", self._silence_seconds
+            ) as child:
+                header, _ = await child.ask(frames.pack(task), progress)
+                while "views" in header:
+                    refusal = await make_views(ViewSet(header["views"], header["count"]))
+                    header, _ = await child.ask(frames.pack({"refusal": refusal}), progress)
             result = await self._files.run(read_result, folder)
         assert result is not None
         return result
@@ -88,17 +93,6 @@ class TuningProcess:
         for name in await self._files.run(_names, self._folder):
             if name not in jobs:
                 await self.delete(name)
-
-    async def _work(
-        self, settings: dict[str, Any], progress: Progress, make_views: MakeViews
-    ) -> None:
-        async with child_of_one_task(
-            "service.tuning.worker", self._threads, "the tuning process", self._silence_seconds
-        ) as child:
-            header, _ = await child.ask(frames.pack(settings), progress)
-            while "views" in header:
-                refusal = await make_views(ViewSet(header["views"], header["count"]))
-                header, _ = await child.ask(frames.pack({"refusal": refusal}), progress)
 
 
 def _names(folder: Path) -> list[str]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,6 @@ from service.store.example_sets import LabelledSet
 from service.store.head_records import HeadRecord
 from service.store.jobs import NewVersion
 from service.store.tails import NewTail
-from service.tuning.activation_files import Key
 from service.tuning.activations import Activations
 from service.tuning.checks import WHOLE, check_examples, check_tunable
 from service.tuning.process import TuningProcess
@@ -184,16 +184,11 @@ class TailTrainer:
             reached = ACTIVATION_SHARE + (1 - ACTIVATION_SHARE) * share
             progress(reached, phase, details)
 
-        async def complete(views: ViewSet, progress: Progress) -> Key:
-            return await activations.complete(
-                head,
-                backbone,
-                task.digests,
-                views=views.count,
-                flips=views.flips,
-                prepared=spec.strategy == WHOLE,
-                progress=progress,
-            )
+        complete = partial(
+            activations.complete,
+            *(head, backbone, task.digests),
+            prepared=spec.strategy == WHOLE,
+        )
 
         async def make_views(views: ViewSet) -> str | None:
             try:

@@ -160,8 +160,7 @@ def _tune(settings: Settings, task: TuningTask, make_views: MakeViews, progress:
 
 
 def _activations(settings: Settings, task: TuningTask, views: ViewSet) -> StoredActivations:
-    folder = Path(settings.activations)
-    return StoredActivations(folder, task.digests, views.count, flips=views.flips)
+    return StoredActivations(Path(settings.activations), task.digests, views)
 
 
 def _whole(task: TuningTask) -> bool:

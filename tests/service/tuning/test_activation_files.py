@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from adapters import InvalidArgument
+from adapters.spec import CROPPED, FLIPPED, ViewSet
 from service.errors import PreconditionFailed, StoreFailed, StoreFull
 from service.store.view_digests import view_digest, view_digests
 from service.tuning.activation_files import ActivationFiles, Key, map_rows
@@ -39,7 +40,7 @@ def test_rows_come_back_also_after_a_restart(tmp_path: Path) -> None:
     again = files(tmp_path)
     assert again.known(ONE) == {"a", "b", "c"}
     assert again.known(TWO) == set()
-    found = StoredActivations(again.folder(ONE), ["c", "a"], 0)
+    found = StoredActivations(again.folder(ONE), ["c", "a"], ViewSet())
     states, mask = found.rows(np.array([1, 0]), np.array([0, 0]))
     assert mask is not None
     np.testing.assert_array_equal(states, [row(1), row(3)])
@@ -162,7 +163,7 @@ def test_texts_of_different_lengths_are_padded_and_masked(tmp_path: Path) -> Non
     kept = files(tmp_path)
     rows = {"short": np.ones((2, 3), np.float16), "long": np.full((4, 3), 2, np.float16)}
     kept.add(ONE, rows)
-    found = StoredActivations(kept.folder(ONE), ["long", "short"], 0)
+    found = StoredActivations(kept.folder(ONE), ["long", "short"], ViewSet())
     states, mask = found.rows(np.array([1, 0]), np.array([0, 0]))
     assert states.shape == (2, 4, 3)
     assert states.dtype == np.float16
@@ -177,11 +178,11 @@ def test_views_of_images_are_found_beside_them(tmp_path: Path) -> None:
     digest = text_digest("picture")
     names = [digest, *view_digests(digest, 2), *view_digests(digest, 2, flips=True)]
     kept.add(ONE, {name: np.full((2, 3, 3), i, np.float16) for i, name in enumerate(names)})
-    flips = StoredActivations(kept.folder(ONE), [digest], 2, flips=True)
+    flips = StoredActivations(kept.folder(ONE), [digest], ViewSet(FLIPPED, 2))
     assert flips.rows(np.array([0, 0]), np.array([2, 0]))[0][:, 0, 0, 0].tolist() == [4, 0]
-    found = StoredActivations(kept.folder(ONE), [digest], 2)
+    found = StoredActivations(kept.folder(ONE), [digest], ViewSet(CROPPED, 2))
     states, mask = found.rows(np.array([0, 0]), np.array([2, 0]))
     assert mask is None
     assert states[:, 0, 0, 0].tolist() == [2, 0]
     with pytest.raises(InvalidArgument, match="deleted meanwhile"):
-        StoredActivations(kept.folder(ONE), [digest], 3)
+        StoredActivations(kept.folder(ONE), [digest], ViewSet(CROPPED, 3))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from adapters.progress import ignore_progress
+from adapters.spec import CROPPED, ViewSet
 from models import InputLimits, Modality
 from service.embedding.image_views import ViewMaker
 from service.errors import PreconditionFailed, QueueFull, ServiceError, Unavailable
@@ -79,7 +80,12 @@ class Site:
 
     async def complete(self, views: int) -> Key:
         return await self._activations.complete(
-            self.head, IMAGES, self.digests, views=views, prepared=False, progress=ignore_progress
+            self.head,
+            IMAGES,
+            self.digests,
+            ViewSet(CROPPED, views),
+            ignore_progress,
+            prepared=False,
         )
 
     def names(self, views: int) -> set[str]:
