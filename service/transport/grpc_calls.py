@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from urllib.parse import unquote
 
 import grpc
@@ -19,21 +20,16 @@ from service.transport.message_parts import check_message
 from service.transport.methods import Method
 
 
+@dataclass(eq=False)
 class Translator:
     """Wraps the application's handlers as gRPC handlers.
 
     Messages are parsed and packed in here, so that a malformed one is answered as any error is.
     """
 
-    def __init__(
-        self,
-        calls: Calls,
-        limits: TransportLimits,
-        write: Callable[[Context, bytes], Awaitable[None]],
-    ) -> None:
-        self._calls = calls
-        self._write = write
-        self._limits = limits
+    _calls: Calls
+    _limits: TransportLimits
+    _write: Callable[[Context, bytes], Awaitable[None]]
 
     def rpc(self, method: Method, handler: Handler) -> grpc.RpcMethodHandler[bytes, bytes]:
         """Returns the gRPC handler of one method."""

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-import numpy as np
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from starlette.datastructures import UploadFile
@@ -128,13 +127,10 @@ def _write_predictions(reply: prediction_pb2.PredictResponse) -> Json:
 
 def _prediction_rows(group: prediction_pb2.HeadPredictions) -> Iterator[Json]:
     """Yields one object per row, in the order of `group.rows`; an abstention has no label."""
-    indices = from_tensor(group.indices, field="indices", dtypes=("uint32",)).tolist()
-    values = from_tensor(group.probabilities, field="probabilities", dtypes=("float32",))
+    indices = _listed(group.indices)
     sets = _prediction_sets(group)
-    novelty = None
-    if group.HasField("novelty"):
-        novelty = from_tensor(group.novelty, field="novelty", dtypes=("float32",)).tolist()
-    for i, probabilities in enumerate(np.asarray(values, np.float64).tolist()):
+    novelty = _listed(group.novelty) if group.HasField("novelty") else None
+    for i, probabilities in enumerate(_listed(group.probabilities)):
         written: Json = {"head": group.head, "version": group.version, "live": group.live}
         if sets is not None:
             written["set"] = sets[i]
@@ -151,9 +147,10 @@ def _prediction_rows(group: prediction_pb2.HeadPredictions) -> Iterator[Json]:
 def _prediction_sets(group: prediction_pb2.HeadPredictions) -> list[list[str]] | None:
     if not group.HasField("set_sizes"):
         return None
-    sizes = from_tensor(group.set_sizes, field="set_sizes", dtypes=("uint32",)).tolist()
-    flat = iter(from_tensor(group.set_indices, field="set_indices", dtypes=("uint32",)).tolist())
-    return [[group.labels[index] for index in islice(flat, size)] for size in sizes]
+    flat = iter(_listed(group.set_indices))
+    return [
+        [group.labels[index] for index in islice(flat, size)] for size in _listed(group.set_sizes)
+    ]
 
 
 def _write_report(reply: heads_pb2.GetHeadReportResponse) -> Json:
@@ -161,15 +158,12 @@ def _write_report(reply: heads_pb2.GetHeadReportResponse) -> Json:
     written = _to_dict(reply)
     for name in ("evaluation", "test"):
         if reply.report.HasField(name):
-            matrix = from_tensor(
-                getattr(reply.report, name).confusion, field="confusion", dtypes=("uint32",)
-            )
-            written["report"][name]["confusion"] = matrix.tolist()
+            written["report"][name]["confusion"] = _listed(getattr(reply.report, name).confusion)
     return written
 
 
 def _write_embeddings(reply: extraction_pb2.EmbedResponse) -> Json:
-    vectors = from_tensor(reply.embeddings, field="embeddings", dtypes=("float32",)).tolist()
+    vectors = _listed(reply.embeddings)
     failed = {error.row: _to_dict(error) for error in reply.errors}
     rows: list[Json] = []
     for row, (digest, vector) in enumerate(zip(reply.digests, vectors, strict=True)):
@@ -183,6 +177,12 @@ def _write_embeddings(reply: extraction_pb2.EmbedResponse) -> Json:
         "embeddings": rows,
         "timing": _to_dict(reply.timing),
     }
+
+
+def _listed(tensor: common_pb2.Tensor) -> list[Any]:
+    """Returns the numbers of a tensor of ours, in lists as deep as its shape."""
+    listed: list[Any] = from_tensor(tensor, field="reply", dtypes=("uint32", "float32")).tolist()
+    return listed
 
 
 def _to_dict(message: Message) -> Json:
