@@ -150,7 +150,7 @@ class TrainingLoop:
         if best_epoch(self.curve) == number:
             for run, state in zip(self.folds, states, strict=True):
                 self._store.save(run.best, State(_weights_and_logits(state)))
-        facts = {"curve": [_plain(epoch) for epoch in self.curve]}
+        facts = {"curve": [asdict(epoch) for epoch in self.curve]}
         self._store.save(self._epochs, State(facts=facts))
 
     def run_ahead(self, epochs: int) -> NDArray[np.float64]:
@@ -308,7 +308,3 @@ def _weights_and_logits(state: State) -> dict[str, torch.Tensor]:
     """Return the tensors of a state that its optimizer does not need."""
     tensors = state.tensors
     return {key: value for key, value in tensors.items() if "|" not in key or key == LOGITS}
-
-
-def _plain(epoch: TuningEpoch) -> dict[str, float]:
-    return {name: getattr(epoch, name) for name in TuningEpoch.__slots__}

@@ -60,22 +60,18 @@ EFFICIENTNET_LITE0 = BackboneSpec(
     name="efficientnet/lite0",
     modality=Modality.IMAGE,
     dim=1280,
-    revision=1,
     files=_efficientnet_lite0_files,
     preprocessor=lambda files, limits: ImagePreprocessor(224, limits),
     network=_efficientnet_lite0_network,
-    dynamic={"pixels": (0,)},
 )
 
 MINILM_L6_V2 = BackboneSpec(
     name="minilm/l6-v2",
     modality=Modality.TEXT,
     dim=384,
-    revision=1,
     files=_minilm_l6_v2_files,
     preprocessor=lambda files, limits: TextPreprocessor(files["tokenizer"], 256, limits),
     network=_minilm_l6_v2_network,
-    dynamic={"input_ids": (0, 1), "attention_mask": (0, 1)},
 )
 
 EMBEDDED: Mapping[str, BackboneSpec] = MappingProxyType(

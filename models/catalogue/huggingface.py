@@ -132,11 +132,9 @@ def _text_spec(
         name=name,
         modality=Modality.TEXT,
         dim=_width(config),
-        revision=1,
         files=files,
         preprocessor=preprocessor,
         network=network,
-        dynamic={"input_ids": (0, 1), "attention_mask": (0, 1)},
         facts=facts,
     )
 
@@ -200,10 +198,8 @@ def _image_spec(name: str, entry: Entry, folder: Path, config: Mapping[str, Any]
         name=name,
         modality=Modality.IMAGE,
         dim=_width(config),
-        revision=1,
         files=lambda: {"config": folder / "config.json"} | find_weights(folder),
         preprocessor=lambda files, limits: ImagePreprocessor(crop, limits),
         network=network,
-        dynamic={"pixels": (0,)},
         facts={"transformers": family, **settings},
     )

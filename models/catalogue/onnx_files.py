@@ -161,11 +161,9 @@ def onnx_spec(name: str, entry: Entry) -> BackboneSpec:
         name=name,
         modality=Modality(said.modality),
         dim=dim,
-        revision=1,
         files=files,
         preprocessor=preprocessor,
         network=no_network,
-        dynamic={},
         facts={"onnx": said.model_dump(mode="json")},
         graph=functools.partial(_engine, said),
     )

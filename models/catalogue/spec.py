@@ -22,27 +22,32 @@ class BackboneSpec:
     Attributes:
         name: `family/variant`.
         dim: length of an embedding.
-        revision: raise it when the network computes something else from the same weights.
         files: locates the files that decide the result, by role; `weights` is one of them.
         preprocessor: builds the preprocessing from the files and the limits.
         network: builds the torch module from the weights.
-        dynamic: per network argument, the axes whose length varies from batch to batch.
         facts: JSON values that decide the result and are not in the files, nor known to the
             preprocessing.
         graph: of an ONNX file, makes the engine that runs it from the file, the device and the
             number of threads; there is no torch module then.
+        revision: raise it when the network computes something else from the same weights.
     """
 
     name: str
     modality: Modality
     dim: int
-    revision: int
     files: Callable[[], Mapping[str, Path]]
     preprocessor: Callable[[Mapping[str, Path], InputLimits], Preprocessor]
     network: Callable[[Path], CutNetwork]
-    dynamic: Mapping[str, Sequence[int]]
     facts: Mapping[str, object] = field(default_factory=dict)
     graph: Callable[[Path, str, int], Engine] | None = None
+    revision: int = 1
+
+    @property
+    def dynamic(self) -> Mapping[str, Sequence[int]]:
+        """The network's arguments, and the axes of each whose length varies between batches."""
+        if self.modality is Modality.IMAGE:
+            return {"pixels": (0,)}
+        return {"input_ids": (0, 1), "attention_mask": (0, 1)}
 
     def fingerprint(
         self, files: Mapping[str, Path], preprocessor: Preprocessor, precision: str

@@ -48,11 +48,9 @@ def timm_spec(name: str, entry: Entry) -> BackboneSpec:
         name=name,
         modality=Modality.IMAGE,
         dim=timm_dim(model),
-        revision=1,
         files=functools.partial(_files, name, entry, published),
         preprocessor=lambda files, limits: ImagePreprocessor(crop, limits),
         network=functools.partial(timm_network, model, **settings),
-        dynamic={"pixels": (0,)},
         facts={"timm": model, **settings},
     )
 

@@ -45,11 +45,9 @@ def torchvision_spec(name: str, entry: Entry) -> BackboneSpec:
         name=name,
         modality=Modality.IMAGE,
         dim=torchvision_dim(model),
-        revision=1,
         files=functools.partial(_files, name, entry, published.url),
         preprocessor=lambda files, limits: ImagePreprocessor(crop, limits),
         network=functools.partial(torchvision_network, model, **settings),
-        dynamic={"pixels": (0,)},
         facts={"torchvision": model, **settings},
     )
 
