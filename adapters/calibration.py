@@ -34,9 +34,7 @@ def log_loss(
     return float(np.mean(np.log(scaled.sum(axis=1)) - right))
 
 
-def fit_temperature(
-    logits: NDArray[np.float64], targets: NDArray[np.intp], start: float | None = None
-) -> float:
+def fit_temperature(logits: NDArray[np.float64], targets: NDArray[np.intp]) -> float:
     """Return the temperature that minimises the log-loss of held-out logits.
 
     Temperature scaling (Guo et al. 2017, https://arxiv.org/abs/1706.04599). One imaginary example
@@ -47,14 +45,12 @@ def fit_temperature(
     Args:
         logits: of shape (n, classes), of examples that the scoring model had not seen.
         targets: class indices of shape (n,).
-        start: a guess, e.g. the temperature of a similar model.
 
     Returns:
         A number between `MIN_TEMPERATURE` and `MAX_TEMPERATURE` times the logits' spread.
     """
-    guess = None if start is None else np.array([1 / start])
     shifted = logits[None] - logits.max(axis=1)[None, :, None]
-    return float(1 / _fit(shifted, targets, guess, _TOLERANCE)[0])
+    return float(1 / _fit(shifted, targets, _TOLERANCE)[0])
 
 
 def calibrated_losses(
@@ -70,17 +66,14 @@ def calibrated_losses(
         Temperatures of shape (k,) and mean log-losses in nats, of shape (k,).
     """
     shifted = (logits - logits.max(axis=2, keepdims=True)).astype(np.float32)
-    beta = _fit(shifted, targets, None, _ROUGH)
+    beta = _fit(shifted, targets, _ROUGH)
     right = beta * shifted[:, np.arange(len(targets)), targets].mean(axis=1, dtype=np.float64)
     powers = np.exp(beta[:, None, None].astype(np.float32) * shifted)
     return 1 / beta, np.log(powers.sum(axis=2)).mean(axis=1, dtype=np.float64) - right
 
 
 def _fit(
-    shifted: NDArray[np.floating[Any]],
-    targets: NDArray[np.intp],
-    start: NDArray[np.float64] | None,
-    tolerance: float,
+    shifted: NDArray[np.floating[Any]], targets: NDArray[np.intp], tolerance: float
 ) -> NDArray[np.float64]:
     """Return the best 1 / temperature for each of k models' logits, whose row maxima are 0."""
     n = len(targets)
@@ -89,7 +82,7 @@ def _fit(
     spread = shifted.std(axis=(1, 2), dtype=np.float64)
     spread = np.where(spread > 0, spread, 1.0)
     low, high = 1 / (MAX_TEMPERATURE * spread), 1 / (MIN_TEMPERATURE * spread)
-    beta = np.clip(1 / spread if start is None else start, low, high)
+    beta = 1 / spread
     for _ in range(_STEPS):
         slope, curvature = _slope(shifted, beta, wanted)
         low, high = np.where(slope > 0, low, beta), np.where(slope > 0, beta, high)

@@ -35,13 +35,12 @@ def test_temperature_that_made_the_labels_is_found(truth: float) -> None:
     assert fit_temperature(*scores(20_000, 4, truth)) == pytest.approx(truth, rel=0.1)
 
 
-@pytest.mark.parametrize("start", [None, 0.05, 1.0, 50.0])
-def test_temperature_minimises_the_log_loss(start: float | None) -> None:
+def test_temperature_minimises_the_log_loss() -> None:
     logits, targets = scores(3000, 5, 1.7)
     best = minimize_scalar(
         lambda t: log_loss(logits, targets, t), bounds=(0.1, 10), method="bounded"
     )
-    assert fit_temperature(logits, targets, start) == pytest.approx(best.x, rel=5e-3)
+    assert fit_temperature(logits, targets) == pytest.approx(best.x, rel=5e-3)
 
 
 @pytest.mark.parametrize("n", [6, 12, 30])

@@ -173,7 +173,7 @@ async def test_promoted_version_is_calibrated_on_what_it_stands_on(
     logits = adapters.live_head(base, vectors, labels).held_out_logits(
         vectors, labels, np.ones(len(labels))
     )
-    fitted = fit_temperature(logits, base.class_indices(labels), base.temperature)
+    fitted = fit_temperature(logits, base.class_indices(labels))
     assert promoted.temperature == pytest.approx(fitted, rel=1e-3)
     assert promoted.temperature > 1.5 * base.temperature
 
