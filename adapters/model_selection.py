@@ -72,17 +72,6 @@ class FittedFamily:
             class_weights=class_weights,
         )
 
-    def chosen_among(self, candidates: Sequence[FittedFamily]) -> FittedFamily:
-        """Return this one with what having been chosen among all of them adds to its optimism."""
-        problem = self.problem
-        some = problem.scored
-        if len(candidates) == 1 or problem.group_count > MOST_GROUPS:
-            return self
-        logits = [one.fit.held_out(one.l2, one.problem.comparison)[some] for one in candidates]
-        targets, groups = problem.example_targets[some], problem.example_groups[some]
-        more = optimism(np.stack(logits), targets, groups, problem.seed)
-        return replace(self, optimism=self.optimism + more)
-
     def _validate(self, folds: NDArray[np.intp]) -> ValidationResult:
         problem, count = self.problem, int(folds.max()) + 1
         logits = self.fit.held_out(self.l2, folds)
@@ -92,8 +81,20 @@ class FittedFamily:
 
 
 def lowest(fitted: Sequence[FittedFamily]) -> FittedFamily:
-    """Return the one with the lowest log-loss on the folds that all share."""
-    return fitted[0] if len(fitted) == 1 else min(fitted, key=lambda one: one.comparison.log_loss)
+    """Return the one with the lowest log-loss on the folds that all share.
+
+    What having been chosen among all of them adds to its optimism is added.
+    """
+    if len(fitted) == 1:
+        return fitted[0]
+    chosen = min(fitted, key=lambda one: one.comparison.log_loss)
+    problem, some = chosen.problem, chosen.problem.scored
+    if problem.group_count > MOST_GROUPS:
+        return chosen
+    logits = [one.fit.held_out(one.l2, one.problem.comparison)[some] for one in fitted]
+    targets, groups = problem.example_targets[some], problem.example_groups[some]
+    more = optimism(np.stack(logits), targets, groups, problem.seed)
+    return replace(chosen, optimism=chosen.optimism + more)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +151,7 @@ class ModelSelection:
         found = [plain]
         for used in (AS_EXAMPLES, AVERAGE):
             found.append(self.fit(plain.family, used, lambda share: None))
-        chosen = lowest(found).chosen_among(found)
+        chosen = lowest(found)
         without, as_examples, averaged = (candidate.comparison for candidate in found)
         per_example = np.bincount(views.rows, minlength=1)
         report = AugmentationReport(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from adapters.groups import Groups
 from adapters.head import Head
 from adapters.model_selection import FittedFamily, ModelSelection, lowest
 from adapters.progress import Progress, ignore_progress, within
-from adapters.report import AugmentationReport, Candidate, Estimate, Report
+from adapters.report import Candidate, Estimate, Report
 from adapters.spec import AUTO, BALANCED, FAMILIES, HeadSpec
 
 MAX_AUTO_COST = 3e11
@@ -99,7 +99,8 @@ def fit(
     class_weights = weigh_classes(spec, examples)
     weights = examples.weights * class_weights[examples.targets]
     selection = ModelSelection(examples, weights, spec, views, start)
-    chosen, compared = _choose(selection, families, within(progress, 0.1, 0.7))
+    fitted = selection.fit_all(families, within(progress, 0.1, 0.7))
+    chosen = lowest(fitted)
     augmentation = None
     if views is not None:
         progress(0.7, "comparing views")
@@ -114,9 +115,19 @@ def fit(
     asked = spec.class_weight is not None or bool(spec.class_weights)
     resolved = dict(zip(examples.labels, class_weights.tolist(), strict=True)) if asked else {}
     head = chosen.head(examples.labels, fingerprint, temperature, resolved)
-    candidates = _candidates(spec, chosen, compared or {chosen.family.name: (chosen.l2, guess)})
     progress(1.0, "done")
-    report = _report(spec, examples.grouped(found.numbers), head, guess, candidates, augmentation)
+    report = Report(
+        family=head.family,
+        spec=spec,
+        fingerprint=fingerprint,
+        example_count=len(examples.targets),
+        classes=class_reports(examples.grouped(found.numbers)),
+        estimate=guess,
+        l2=head.l2,
+        temperature=temperature,
+        candidates=_candidates(spec, fitted, chosen, guess),
+        augmentation=augmentation,
+    )
     return Fitted(head, with_groups(report, found), held_out, found)
 
 
@@ -128,11 +139,7 @@ def choose(examples: Examples, spec: HeadSpec) -> FittedFamily:
     """
     weights = examples.weights * weigh_classes(spec, examples)[examples.targets]
     selection = ModelSelection(examples, weights, spec, None, None)
-    return _choose(selection, _families(spec, examples, examples.estimable), ignore_progress)[0]
-
-
-Compared = Mapping[str, tuple[float | None, Estimate | None]]
-"""Strength and estimate of each family that was fitted."""
+    return lowest(selection.fit_all(_families(spec, examples, examples.estimable)))
 
 
 def _families(spec: HeadSpec, examples: Examples, estimable: bool) -> list[Family]:
@@ -158,17 +165,6 @@ def _families(spec: HeadSpec, examples: Examples, estimable: bool) -> list[Famil
 
     families.sort(key=cost)
     return families[:1] + [family for family in families[1:] if cost(family) <= MAX_AUTO_COST]
-
-
-def _choose(
-    selection: ModelSelection, families: Sequence[Family], progress: Progress
-) -> tuple[FittedFamily, Compared]:
-    """Return the family with the lowest log-loss on the shared folds, and what all achieved."""
-    fitted = selection.fit_all(families, progress)
-    chosen = lowest(fitted).chosen_among(fitted)
-    if len(fitted) == 1:
-        return chosen, {}
-    return chosen, {one.family.name: (one.l2, one.comparison) for one in fitted}
 
 
 def find_groups(examples: Examples, names: Sequence[str | None] | None, seed: int) -> Groups:
@@ -217,31 +213,15 @@ def _check_start(start: Head | None, fingerprint: str) -> None:
         )
 
 
-def _candidates(spec: HeadSpec, chosen: FittedFamily, compared: Compared) -> tuple[Candidate, ...]:
-    considered = FAMILIES if spec.family == AUTO else (spec.family,)
+def _candidates(
+    spec: HeadSpec, fitted: Sequence[FittedFamily], chosen: FittedFamily, guess: Estimate | None
+) -> tuple[Candidate, ...]:
+    """Return strength and estimate of each family; one that is alone has the head's estimate."""
+    found: dict[str, tuple[float | None, Estimate | None]]
+    found = {chosen.family.name: (chosen.l2, guess)}
+    if len(fitted) > 1:
+        found = {one.family.name: (one.l2, one.comparison) for one in fitted}
     return tuple(
-        Candidate(name, *compared.get(name, (None, None)), chosen=name == chosen.family.name)
-        for name in considered
-    )
-
-
-def _report(
-    spec: HeadSpec,
-    examples: Examples,
-    head: Head,
-    guess: Estimate | None,
-    candidates: tuple[Candidate, ...],
-    augmentation: AugmentationReport | None,
-) -> Report:
-    return Report(
-        family=head.family,
-        spec=spec,
-        fingerprint=head.fingerprint,
-        example_count=len(examples.targets),
-        classes=class_reports(examples),
-        estimate=guess,
-        l2=head.l2,
-        temperature=head.temperature,
-        candidates=candidates,
-        augmentation=augmentation,
+        Candidate(name, *found.get(name, (None, None)), chosen=name == chosen.family.name)
+        for name in (FAMILIES if spec.family == AUTO else (spec.family,))
     )
