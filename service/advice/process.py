@@ -60,11 +60,11 @@ async def compare_options(
     Cancelling it ends the process.
 
     Args:
-        silence_seconds: without a sign of life, after which it hangs.
+        silence_seconds: how long the process may give no sign of life before it counts as hung.
 
     Raises:
         PreconditionFailed: nothing can be learned from these examples.
-        FitFailed: by a fault of ours.
+        FitFailed: the fault is ours.
         FitterDied: the process ended, for want of memory perhaps, or hung.
     """
     frame = await asyncio.to_thread(task.pack)

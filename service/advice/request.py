@@ -18,7 +18,7 @@ from trunkline.v1 import advice_pb2
 MIN_CLASSES, MIN_PER_CLASS = 2, 2
 
 MAX_NAMED_ERRORS = 1000
-"""Rows whose error is kept while the stream is read; of others it is known how many there are."""
+"""Errors of so many rows are kept while the stream is read; further ones are only counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class AdviceRequest:
 
     @property
     def modality(self) -> Modality:
-        """Of the inputs.
+        """The modality of the inputs.
 
         Raises:
             InvalidRequest: there are none.

@@ -34,8 +34,8 @@ async def small_pixels(
 
     Args:
         raws: images and pixels that can be decoded.
-        limits: of what is decoded.
-        deadline: of the event loop's clock, after which none is begun.
+        limits: limits of what is decoded.
+        deadline: on the event loop's clock; no image is begun after it.
 
     Raises:
         DeadlineExceeded: the deadline passed.
