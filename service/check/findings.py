@@ -22,8 +22,8 @@ class Finding:
     Attributes:
         head: its resource in short, `tenant/head`; empty where none is meant.
         version: 0 where none is meant.
-        digest: of an example's input.
-        label: of that example.
+        digest: digest of an example's input.
+        label: label of that example.
         check: the name of the check that found it.
     """
 

@@ -22,7 +22,7 @@ _CRASHED_OR_LIVE = "mode=ro&readonly_shm=1"
 _LIVE = "mode=ro"
 
 IS_UTF8 = "is_utf8"
-"""Of SQL, on a blob: whether it is the bytes of a text."""
+"""Name of the SQL function that tells whether a blob is UTF-8 text."""
 
 
 @contextmanager
