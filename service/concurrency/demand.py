@@ -11,7 +11,7 @@ class Waiter:
     """One request; it waits for all of its rows, or for none of them.
 
     Args:
-        deadline: of the event loop's clock; None for none.
+        deadline: on the event loop's clock; None for none.
     """
 
     def __init__(self, deadline: float | None = None) -> None:
@@ -40,7 +40,7 @@ class Demand:
 
     Attributes:
         waiters: who waits for it.
-        request: by which the request that it was made for is known when it comes back.
+        request: identifies the request that it was made for when that comes back.
         error: why nobody does any more; None while it is wanted.
     """
 

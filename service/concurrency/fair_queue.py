@@ -29,9 +29,9 @@ class Rank(IntEnum):
 
     IN_TURN = 0
     FIRST = 1
-    """Not for the others."""
+    """The row does not wait for its tenant's others."""
     AT_ONCE = 2
-    """Nor for the turn."""
+    """It does not wait for the end of the turn either."""
 
 
 @dataclass(slots=True)
@@ -71,7 +71,7 @@ class FairQueue(Generic[T, R]):
     """Rows of many tenants, popped in fair order. Idle tenants take no memory.
 
     Args:
-        turn_rows, turn_cost: how many rows of one request leave in one turn, of which cost in all.
+        turn_rows, turn_cost: how many rows of one request leave in one turn, and their total cost.
             Were each a turn of its own, all requests that wait would end at about the same time,
             and where time runs out all of them too late.
     """
