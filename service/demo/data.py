@@ -54,8 +54,8 @@ def load_tasks(folder: Path, fraction: float) -> list[Task]:
     """Loads the three tenants' tasks.
 
     Args:
-        folder: where files that must be made are written.
-        fraction: of each data set to use, above 0 and up to 1.
+        folder: the folder for files that must be made.
+        fraction: share of each data set to use, above 0 and up to 1.
     """
     return [
         _task(

@@ -26,7 +26,7 @@ def bar(description: str, total: float | None) -> Iterator[Callable[[float], Non
     """Shows a bar while the block lasts, and gives what sets how much is done.
 
     Args:
-        total: of the work; None where it is unknown.
+        total: how much work there is; None where it is unknown.
     """
     with Output(as_json=False).progress(TaskProgressColumn(), transient=True) as progress:
         task = progress.add_task(f"  {description:8}", total=total)
