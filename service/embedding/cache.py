@@ -14,7 +14,7 @@ from service.metrics import Metrics
 from service.requests.inputs import Kind
 
 ENTRY_OVERHEAD_BYTES = 450
-"""Of an entry beside its numbers; tracemalloc over 20,000 entries gave 420 on CPython 3.11."""
+"""Size of an entry beside its numbers; tracemalloc over 20,000 entries gave 420 on CPython 3.11."""
 
 
 class CacheKey(NamedTuple):

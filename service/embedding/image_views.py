@@ -87,7 +87,7 @@ async def with_views(
 
     Args:
         counts: how many of each.
-        deadline: of the event loop's clock, after which none is begun.
+        deadline: on the event loop's clock; no view is begun after it.
         flipped: indices of inputs whose views are flips.
     """
     if not any(counts):

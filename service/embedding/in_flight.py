@@ -15,7 +15,7 @@ from service.requests.inputs import RawInput
 
 REPLY_SHARE = 0.1
 MAX_REPLY_SECONDS = 0.1
-"""Of the time that a request has, so much is kept for what comes after its embeddings."""
+"""Part of a request's time that is kept for what comes after its embeddings, at most."""
 
 
 @dataclass(eq=False, slots=True)
@@ -70,7 +70,7 @@ class InFlightEmbeddings:
         """Computes one embedding or error per input, in order.
 
         Args:
-            deadline: of the event loop's clock; what several requests wait for has the latest.
+            deadline: on the event loop's clock; what several requests wait for has the latest.
             request: by which the request is known when it comes back, whichever of its inputs are
                 missing then.
 

@@ -56,7 +56,7 @@ class EmbeddingResolver:
         """Finds or computes one embedding or error per input, in order; errors are passed on.
 
         Args:
-            deadline: of the event loop's clock, after which nobody needs the result.
+            deadline: on the event loop's clock; nobody needs the result after it.
             look_in_store: whether to look for inputs with content in the store, too, before they
                 are computed; digests always are.
 
@@ -84,7 +84,7 @@ class EmbeddingResolver:
 
         Args:
             needed: fingerprints under which the tenant needs them still, by the inputs' digests.
-            tails: fingerprints of which nothing is needed.
+            tails: fingerprints of tails that are not needed any more.
         """
         self._purges += 1
         prefixes = {digest[:PREFIX]: kept for digest, kept in needed.items()}
