@@ -37,8 +37,8 @@ class Admission:
         """Admits `rows` rows, of `nbytes` bytes in all, for the length of the block.
 
         Args:
-            key: by which the request is known when it comes back; none is promised a time.
-            now: of the event loop's clock.
+            key: identifies the request when it comes back; without one, no time is promised.
+            now: the event loop's time.
 
         Raises:
             QueueFull: with a retry hint, if they do not fit.
@@ -124,7 +124,7 @@ class _Bound:
         self._promises.pass_time(now)
 
     def leave(self, amount: int) -> None:
-        """So much has left."""
+        """Notes that so much has left."""
         self.held -= amount
         self._gone += amount
 

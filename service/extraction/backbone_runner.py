@@ -69,7 +69,7 @@ class BackboneRunner:
     """One backbone with its two batchers.
 
     Args:
-        limits: of its batches.
+        limits: limits of its batches.
         on_change: is called when it has become ready, or has ceased to be.
     """
 

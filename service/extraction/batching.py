@@ -45,7 +45,7 @@ class BatchLimits:
 
 
 TURN_ROWS = 16
-"""Of one request, before it is another tenant's turn."""
+"""Rows of one request that leave before it is another tenant's turn."""
 PASS_MARGIN = 1.1
 """Passes differ: a row must have this much more time than they take on average."""
 

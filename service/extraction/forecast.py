@@ -19,7 +19,7 @@ from service.extraction.promises import Promises
 BOOKED = 0.5
 """Share of the pace that is promised away."""
 PAD = 0.5
-"""Of a batch: so much more time must a newcomer have than it is expected to take."""
+"""Share of a batch's time that a newcomer must have beyond what it is expected to take."""
 TRIAL_SECONDS = 0.5
 """Without a full batch, after which a request that nothing is ahead of is run as a trial."""
 LEAST_WAIT = 0.01
@@ -35,10 +35,10 @@ class Stage:
     """What lies before one batcher, by tenant, and how fast it goes.
 
     Args:
-        pace: of its batches, from one to the next.
+        pace: pace of its batches, from one to the next.
         concurrency: batches at once.
-        max_rows: of a batch.
-        turn_rows: of one request, before it is another tenant's turn.
+        max_rows: rows of a batch at most.
+        turn_rows: rows of one request that leave before it is another tenant's turn.
         apart: what waits here has no place in the stages after it until it has passed this one.
     """
 
@@ -122,10 +122,10 @@ class Place:
     """What an admitted request has before it still.
 
     Attributes:
-        work: of all of its rows, by stage.
-        left: what of that has a place in the stage now.
+        work: the work of all of its rows, by stage.
+        left: the part of that which is in the stage now.
         promised: whether it comes at the time that it was promised.
-        rank: its rows' in the queues.
+        rank: the rank of its rows in the queues.
         begun: whether a row of it has entered a pass.
         expected: seconds from its arrival until it is done, as told at a queue last.
         trial: it is run whatever is expected of it, so that it is seen how long it takes.
@@ -186,7 +186,7 @@ class Place:
 class Forecast:
     """Tells for one backbone when a request would be done.
 
-    Requests of which a row is decoded apart have a forecast of their own, and so promises of their
+    Requests with a row that is decoded apart have a forecast of their own, and so promises of their
     own: others do not wait for what they wait for.
 
     Args:
@@ -208,7 +208,7 @@ class Forecast:
         """Takes a request in for the length of the block.
 
         Args:
-            key: by which the request is known when it comes back.
+            key: identifies the request when it comes back.
             rows, demands: one per row.
 
         Raises:

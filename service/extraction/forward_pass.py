@@ -62,8 +62,8 @@ def group_rows(keys: Mapping[int, K]) -> dict[K, list[int]]:
 def run_batch(backbone: Backbone, items: Sequence[Item]) -> BatchResult:
     """Runs a batch. A row that makes a pass fail costs itself alone: the others are run again.
 
-    All rows share the prefix, but those of whole tails, which begin at the input. A batch in which
-    nobody needs the cut runs through the backbone in one piece: that is faster than in two.
+    All rows share the prefix, but those of whole tails, which begin at the input. A batch that
+    needs no cut runs through the backbone in one piece: that is faster than in two.
     """
     shared = {
         row: item for row, item in enumerate(items) if item.tail is None or not item.tail.whole

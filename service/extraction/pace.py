@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 MEMORY_SECONDS = 1.0
-"""Of busy time, after which a batch counts for 1/e of what it did."""
+"""Busy time after which a batch counts for 1/e of what it did."""
 FORGET_SECONDS = 5.0
-"""After so long without a batch that counts, nothing is known any more."""
+"""Time without a batch that counts after which nothing is known any more."""
 OUTLIER = 4.0
 """A batch counts for at most so many times as long as was expected of it: one stall is no pace."""
 

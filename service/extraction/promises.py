@@ -14,7 +14,7 @@ GRACE_SHARE = 0.25
 """Who comes back later than this, and by more than this share of the wait, is a newcomer."""
 MAX_PROMISES = 10_000
 EARLY = 0.98
-"""Of its wait: who comes back with a timer that is a little fast is not early."""
+"""Share of the wait after which a client is not early: its timer may be a little fast."""
 
 
 @dataclass(eq=False, slots=True)

@@ -29,10 +29,10 @@ from trunkline.v1 import common_pb2, extraction_pb2, extraction_pb2_grpc, tails_
 FIRST_RECONNECT_SECONDS = 0.2
 LAST_RECONNECT_SECONDS = 5.0
 PROBE_SECONDS = 4.0
-"""From one answer to the next question whether the server still answers."""
+"""Time from one answer until the server is asked again whether it still answers."""
 ANSWER_SECONDS = 8.0
-"""In which it must. gRPC's own pings are answered also by a server that hangs, as long as its
-process runs."""
+"""Time that it has to answer. gRPC's own pings are answered also by a server that hangs, as long as
+its process runs."""
 SERVICE = "trunkline.v1.ExtractionService"
 RETRY_AFTER = 1.0
 OPTIONS = (
@@ -71,12 +71,12 @@ _ERRORS: dict[str, type[ServiceError]] = {
 class RemoteConnection:
     """Follows the server's health and backbones, and reconnects by itself when it is back.
 
-    A server that hangs is away as one that is gone: it is asked every `PROBE_SECONDS` whether it
+    A server that hangs is away like one that is gone: it is asked every `PROBE_SECONDS` whether it
     answers, and has `ANSWER_SECONDS` for it. Calls under way end as soon as it is away.
 
     Args:
         address: ``host:port`` or ``unix:PATH``.
-        timeout_seconds: of a call that has no deadline.
+        timeout_seconds: timeout of a call that has no deadline.
         on_readiness: is called at every change.
 
     Attributes:
@@ -129,7 +129,7 @@ class RemoteConnection:
         Args:
             request: a message, or an iterator of them.
             reply: the type of the reply.
-            deadline: of the event loop's clock.
+            deadline: on the event loop's clock.
 
         Raises:
             ServiceError: what the server answered.

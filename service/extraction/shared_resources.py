@@ -47,7 +47,7 @@ class SharedResources:
     """Limits of batches, and what backbones share. Lives on one event loop.
 
     Attributes:
-        decode_threads: in which the inputs of all backbones are decoded.
+        decode_threads: threads that decode the inputs of all backbones.
         tails: those of all backbones.
     """
 

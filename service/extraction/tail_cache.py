@@ -18,7 +18,7 @@ from service.logs import get_logger
 from service.metrics import Metrics, TailObserver
 
 LOADS_AT_ONCE = 4
-"""So that one that takes long, or hangs, delays no others."""
+"""More than one, so that a load that takes long, or hangs, delays no others."""
 
 log = get_logger(__name__)
 
