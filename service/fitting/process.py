@@ -16,8 +16,8 @@ class FitProcess:
     """One process that fits, started when first wanted; fits wait for one another in order.
 
     Args:
-        threads: of the process.
-        silence_seconds: without a sign of life in a fit, after which it hangs.
+        threads: threads of the process.
+        silence_seconds: how long a fit may give no sign of life before it counts as hung.
     """
 
     def __init__(self, threads: int, silence_seconds: float) -> None:
@@ -48,7 +48,7 @@ class FitProcess:
 
         Raises:
             PreconditionFailed: no head can be learned from these examples.
-            FitFailed: by a fault of ours.
+            FitFailed: the fault is ours.
             FitterDied: the process ended, for want of memory perhaps, or hung.
             Unavailable: the server is being closed.
         """

@@ -21,7 +21,7 @@ from service.subprocesses import frames
 from service.subprocesses.main import Server, serve
 
 FIT_SHARE = 0.8
-"""Of the work; the rest diagnoses the head."""
+"""Share of the work that fits; the rest diagnoses the head."""
 
 
 def answer(
