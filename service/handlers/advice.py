@@ -33,7 +33,7 @@ MAX_AT_ONCE = 4
 
 ROWS_AT_ONCE = 256
 BYTES_AT_ONCE = 32 * 1024 * 1024
-"""Of inputs that are embedded at once: more would only wait in the tenant's queue."""
+"""Size of inputs that are embedded at once: more would only wait in the tenant's queue."""
 
 DIRECT = "direct"
 """Name of the option that needs no backbone but has to be prepared."""
@@ -41,7 +41,7 @@ DIRECT = "direct"
 RETRY_SECONDS = 5.0
 
 IDLE_SECONDS = 30.0
-"""Without a message, after which a stream loses its slot: others may want it."""
+"""Time without a message after which a stream loses its slot: others may want it."""
 
 
 @dataclass(eq=False)

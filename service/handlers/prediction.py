@@ -43,7 +43,7 @@ LABEL_BYTES = 3
 """Around each label in a reply."""
 
 NOVELTY_BYTES = 16
-"""Of a row: its number, its novelty, and whether it is novel."""
+"""Size of a row's number, its novelty, and whether it is novel."""
 
 Outcome = Sequence[Resolved] | Exception
 """A row's embeddings, that of the input itself and those of its views; or its error."""
