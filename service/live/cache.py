@@ -16,7 +16,7 @@ from service.metrics import Metrics
 from service.store.live_set import LiveFeedback
 
 ENTRY_BYTES = 1000
-"""Of a head that is remembered without a copy; a generous guess."""
+"""Size of a head that is remembered without a copy; a generous guess."""
 
 Revision = tuple[int, int]
 """How often what a copy is built on was changed by others, and how often feedback was stored."""

@@ -30,7 +30,7 @@ CLASS_ERROR_RATE = 0.3
 """How often at most a copy under which no class fares worse is held back for one that seems to."""
 
 FEW = 500
-"""Up to so many examples folds take the place of leaving out one.
+"""With at most so many examples, folds take the place of leaving out one.
 
 Without one example, its class has a smaller share than before. Where a head of few examples knows
 little more than the shares of its classes, that alone makes it wrong, and any copy look better.

@@ -21,7 +21,7 @@ from service.store import live_set as stored_live
 from service.store.head_records import HeadRecord
 
 ATTEMPTS = 5
-"""To get hold of a copy that nobody changes at the same time."""
+"""Attempts to get hold of a copy that nobody changes at the same time."""
 
 log = get_logger(__name__)
 

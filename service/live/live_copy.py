@@ -38,7 +38,7 @@ COALESCING = frozenset({"logistic"})
 """Families without an exact update: they learn what has gathered in one go."""
 
 KNOWN_BYTES = 300
-"""Of one example, beside what the head keeps of it; a generous guess."""
+"""Size of one example, beside what the head keeps of it; a generous guess."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,8 @@ class Learned:
     """The result of learning some feedback.
 
     Attributes:
-        scores: of what was learned, in order. What came after a change was detected, or after the
-            copy had become `stale`, is not learned: the copy is to be made anew.
+        scores: scores of what was learned, in order. What came after a change was detected, or
+            after the copy had become `stale`, is not learned: the copy is to be made anew.
         changed_at: id of the first feedback after a change in the stream, or None.
     """
 
@@ -129,11 +129,11 @@ class LiveCopy:
 
     @property
     def scoring_head(self) -> Head | None:
-        """The head as it is to score: what feedback has taught is not novel to it.
+        """The head that is to score: what feedback has taught is not novel to it.
 
-        The novelty bank is the version's, of which the head has just as much to keep a threshold,
-        and up to 64 of the last taught embeddings a class. More of them can only bring distances
-        down, so that an ordinary input is called novel no more often than it was.
+        The novelty bank has the version's embeddings, as many as the threshold needs, and up to 64
+        of the last taught embeddings a class. More of them can only bring distances down, so that
+        an ordinary input is called novel no more often than it was.
         """
         head = self.head
         if head is None or head.novelty is None:
@@ -218,8 +218,8 @@ class LiveCopy:
     def compare(self, members: Sequence[Member], feedback: Sequence[LiveFeedback]) -> Comparison:
         """Compares both on the examples that somebody vouches for.
 
-        After a change in the stream those do not apply any more: then it is the live copy without
-        each example that it is built on, and the active version on the same.
+        After a change in the stream those do not apply any more. Then both are compared on the
+        examples that the live copy is built on; the copy is scored without each of them.
 
         Args:
             members: as the copy was made of.

@@ -20,7 +20,7 @@ class Rules:
 
     Attributes:
         policy: whether it serves, may take over, or neither.
-        error_rate: of the sequential test.
+        error_rate: error rate of the sequential test.
         drift_delta: confidence of the drift detector, which follows the served predictions.
     """
 
