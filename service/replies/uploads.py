@@ -14,7 +14,7 @@ MAX_NAMED_ROWS = 1000
 """Rows that failed, or whose text was truncated; the others are counted."""
 
 MAX_NAMED_CHANGES = 5000
-"""As many as the client sends rows in one stream."""
+"""The number of rows that the client sends in one stream."""
 
 
 class UploadReply:
