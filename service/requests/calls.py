@@ -29,10 +29,10 @@ MAX_NAME = 256
 """No resource name is longer."""
 
 LAST_MESSAGE_SECONDS = 0.1
-"""For the end of an upload, on its way already, to arrive at a server that stops."""
+"""Time for the end of an upload that is on its way to arrive at a server that stops."""
 
 LEFT_SECONDS = 0.02
-"""In which gRPC says of a stream that ended that its client left, if it did."""
+"""Time for gRPC to say whether the client of a stream that ended has left."""
 
 M = TypeVar("M")
 
@@ -67,7 +67,7 @@ class Call:
     """What handlers may know of a request beside its message.
 
     Attributes:
-        deadline: of the event loop's clock; None for a watch that may last.
+        deadline: on the event loop's clock; None for a watch that may last.
         local: whether it came from this machine, over loopback or a Unix socket.
         reply_bytes: what the client takes in one message; None for REST, which has no messages.
     """

@@ -20,7 +20,7 @@ from trunkline import digest as digests
 from trunkline.v1 import common_pb2
 
 INLINE_BYTES = 1024 * 1024
-"""Up to here hashing takes a fraction of a millisecond and stays on the event loop."""
+"""Hashing up to this size takes a fraction of a millisecond and stays on the event loop."""
 
 _DIGEST = re.compile("[0-9a-fA-F]{64}")
 _PREFIX = re.compile("[0-9a-fA-F]{8,64}")

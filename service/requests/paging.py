@@ -47,7 +47,7 @@ class PageTokens:
         """Returns the token of the page that begins after this key.
 
         Args:
-            name: of the list, as in ``examples/{uid of the head}``.
+            name: name of the list, as in ``examples/{uid of the head}``.
             after: from 0 to 2**63 - 1, or at most 64 bytes of UTF-8.
         """
         plain = after.encode() if isinstance(after, str) else after.to_bytes(_INT_BYTES, "big")

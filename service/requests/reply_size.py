@@ -41,8 +41,8 @@ def check_reply(call: Call, rows: int, row_bytes: int, once_bytes: int = 0, hint
     """Refuses rows whose reply the client would not take, before there is any work.
 
     Args:
-        row_bytes: of one row in the reply, without its digest and error.
-        once_bytes: of what all rows share.
+        row_bytes: size of one row in the reply, without its digest and error.
+        once_bytes: size of what all rows share.
         hint: what helps besides sending fewer inputs.
 
     Raises:

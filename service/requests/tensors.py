@@ -11,7 +11,7 @@ from service.errors import InvalidRequest
 from trunkline.v1 import common_pb2
 
 FLOAT_BYTES = 4
-"""Of a float32, and of a uint32."""
+"""Size of a float32, and of a uint32."""
 
 _DTYPE_NAMES = {
     np.dtype(name): name for name in ("uint8", "uint32", "int64", "float16", "float32", "float64")
