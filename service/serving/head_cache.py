@@ -23,7 +23,7 @@ from service.store import versions as stored_versions
 from trunkline.resources import HeadName
 
 ENTRY_OVERHEAD_BYTES = 2000
-"""Of a head beside its arrays and labels; a generous guess, a fraction of any head's weights."""
+"""Size of a head beside its arrays and labels; a generous guess, far less than its weights."""
 
 
 @dataclass(frozen=True, slots=True)

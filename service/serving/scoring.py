@@ -13,7 +13,7 @@ from trunkline.labels import normalised
 from trunkline.v1 import prediction_pb2
 
 INLINE_MULTIPLICATIONS = 4_000_000
-"""Up to here a matrix product takes up to two milliseconds and stays on the event loop."""
+"""A matrix product up to this size takes at most two milliseconds and stays on the event loop."""
 
 
 async def score(
