@@ -63,7 +63,7 @@ def find_embeddings(
     """Returns stored embeddings of a tenant by digest; those that are missing are left out.
 
     Args:
-        leave_out_damaged: as if they were missing, for whoever can make them anew.
+        leave_out_damaged: treats damaged ones as missing, for whoever can make them anew.
 
     Raises:
         StoredDataDamaged: one is not what was stored.
@@ -205,7 +205,7 @@ def checked_vector(digest: str, data: bytes, checksum: int | None) -> NDArray[np
     """Decodes the stored embedding (dim,) of an input.
 
     Args:
-        checksum: that lies beside it; None where an earlier release stored it.
+        checksum: its stored checksum; None where an earlier release stored it.
 
     Raises:
         StoredDataDamaged: it is not what was stored.

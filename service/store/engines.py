@@ -13,7 +13,7 @@ from service.errors import StoredDataDamaged, StoreFailed, Unavailable
 
 BUSY_TIMEOUT_SECONDS = 30
 PATIENCE_SECONDS = 2
-"""For readers in the way of one attempt to empty the journal; far less than a stall."""
+"""Time that one attempt to empty the journal waits for readers; far less than a stall."""
 
 SqliteError = (sqlite3.Error, sqlalchemy.exc.SQLAlchemyError)
 

@@ -69,9 +69,9 @@ class Decision:
     """What becomes of examples.
 
     Attributes:
-        states: by digest, of all that were stored or are said something of.
+        states: states by digest, of all that were stored or that a row is about.
         changes: per row.
-        noted: per row, what it changes about what was there.
+        noted: per row, how it changes what was there.
         overruled: digests of inputs on which feedback counts no longer.
     """
 
@@ -88,7 +88,7 @@ def decide(
     *,
     overwrite: bool = False,
 ) -> Decision:
-    """Decides what rows make of examples; of the labels that they give one input the last counts.
+    """Decides what rows make of examples; the last label that they give an input counts.
 
     An upload that repeats the label that uploads gave before says nothing new, so that feedback
     on the input stands. One that gives another label overrules it.

@@ -161,7 +161,7 @@ def store_views(
     views: Mapping[str, Mapping[str, NDArray[np.float32]]],
     fingerprint: str | None = None,
 ) -> None:
-    """Stores embeddings of views, by the digests of their images; not of deleted examples.
+    """Stores embeddings of views, by the digests of their images, unless the example was deleted.
 
     Args:
         fingerprint: of what made them; None for the head's backbone.

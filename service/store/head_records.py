@@ -12,7 +12,7 @@ class HeadRecord:
 
     Attributes:
         tenant, name: the parts of its resource name.
-        fingerprint: of its backbone.
+        fingerprint: fingerprint of its backbone.
         tail: fingerprint of the tail that the active version runs on; None for the backbone itself.
     """
 
@@ -34,7 +34,7 @@ class HeadRecord:
 
     @property
     def active_fingerprint(self) -> str:
-        """Of the embeddings that the active version takes: its tail's, else the backbone's."""
+        """Fingerprint of the embeddings that the active version takes: its tail's or backbone's."""
         return self.tail or self.fingerprint
 
     @property

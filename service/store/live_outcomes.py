@@ -105,11 +105,11 @@ def promote_live(
 ) -> int:
     """Makes a version of a live copy and activates it; its feedback is learned.
 
-    Feedback that came later stays live. What came before a change in the stream, which the copy
-    is not built on, goes into quarantine.
+    Feedback that came later stays live. Feedback before a change in the stream, on which
+    the copy is not built, goes into quarantine.
 
     Args:
-        version: that the copy moved on from.
+        version: the version that the copy moved on from.
         through: id of the last feedback that it has learned.
         new: the version, whose members are what the copy is built on.
 

@@ -33,7 +33,7 @@ class Reserve:
     They wait for the disk. Its properties do not: they say what was seen last.
 
     Args:
-        path: of the file; its folder is there.
+        path: path of the file; its folder exists.
         nbytes: how large it shall be. It takes no more than half of what is free.
     """
 

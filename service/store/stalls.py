@@ -19,8 +19,8 @@ from sqlalchemy import Engine, event
 from service.errors import Unavailable
 
 STALL_SECONDS = 10.0
-"""Without a step, after which work stalls. On a sound disk SQLite makes many steps a second also in
-long work."""
+"""Time without a step after which work stalls. On a sound disk SQLite makes many steps a second,
+also in long work."""
 RETRY_AFTER = 5.0
 STEPS = 200_000
 """Instructions of SQLite's machine between two signs; a sign may wait for the interpreter lock."""

@@ -22,10 +22,10 @@ class TailRecord:
     """A tail without its weights.
 
     Attributes:
-        fingerprint: of the embeddings that it gives.
+        fingerprint: fingerprint of the embeddings that it gives.
         strategy: how it was tuned.
         blocks: names of the blocks that were changed.
-        size: bytes of its file.
+        size: size of its file in bytes.
     """
 
     fingerprint: str

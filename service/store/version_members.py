@@ -51,7 +51,7 @@ def store_members(
     """Records what a new version knows.
 
     Args:
-        labels: by digest, of the examples it was trained on.
+        labels: labels of the examples it was trained on, by digest.
         base: the version whose front and novelty bank it carries, and so all that one knows.
     """
     digests, packed = pack(labels)

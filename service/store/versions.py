@@ -27,8 +27,8 @@ class VersionRecord:
     """A version without its weights.
 
     Attributes:
-        backbone: that it was trained for.
-        base_fingerprint: of that backbone.
+        backbone: the backbone that it was trained for.
+        base_fingerprint: fingerprint of that backbone.
         tail: the fine-tuned blocks it runs on; None for the backbone's own.
     """
 
