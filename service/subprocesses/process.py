@@ -18,7 +18,7 @@ from service.subprocesses import frames
 BLAS_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 SLICE_BYTES = 1024 * 1024
 END_SECONDS = 1.0
-"""For a process that was killed: only one that waits for a disk needs longer."""
+"""Time for a process that was killed to end: only one that waits for a disk needs longer."""
 
 log = get_logger(__name__)
 
@@ -40,11 +40,11 @@ class Child:
     async def start(cls, module: str, threads: int, name: str, silence_seconds: float) -> Self:
         """Starts ``python -m module``, in a process group of its own.
 
-        Ctrl-C in a terminal reaches the whole group that it runs: it is for the server, which ends
-        its children in order.
+        Ctrl-C in a terminal reaches the whole group that runs there. It is meant for the server,
+        which ends its children in order.
 
         Args:
-            threads: of the libraries that it computes with.
+            threads: threads of the libraries that it computes with.
 
         Raises:
             FitterDied: it cannot be started, for want of memory perhaps.
@@ -109,7 +109,7 @@ class Child:
 
         Raises:
             PreconditionFailed: nothing can be learned from these examples.
-            FitFailed: by a fault of ours.
+            FitFailed: the fault is ours.
             FitterDied: it has ended, for want of memory perhaps, or hangs and was ended.
         """
         while True:
