@@ -53,7 +53,7 @@ def build_training(
 
     Args:
         ready: returns as soon as the extractor answers.
-        maker: of views.
+        maker: makes views.
     """
     limits = settings.input_limits
     fit_process = FitProcess(settings.fit_threads, settings.child_silence_seconds)

@@ -24,7 +24,7 @@ from service.training.running_job import RunningJob
 from service.tuning.tail_trainer import TailTrainer
 
 ATTEMPTS = 10
-"""To move a head to which examples are added meanwhile."""
+"""Attempts to move a head while examples are added to it."""
 
 log = get_logger(__name__)
 
