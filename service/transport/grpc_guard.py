@@ -48,8 +48,8 @@ class GrpcGuard:
     """Registers handlers with a server, each behind the bounds of its port.
 
     Args:
-        budget: of the messages of all methods but those of health.
-        probes: the budget of these, which get through whatever holds the other.
+        budget: bounds the messages of all methods but those of health.
+        probes: bounds those of health, which get through whatever holds the other.
         calls: say when a request that is still arriving is refused, as the server stops.
     """
 

@@ -21,7 +21,7 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # it says n
     """Says whether the services are ready.
 
     Args:
-        names: of the services. The empty name stands for all of them.
+        names: names of the services. The empty name stands for all of them.
         calls: say how a call ends where the server stops.
     """
 

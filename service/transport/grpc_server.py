@@ -36,15 +36,15 @@ STREAMS_SHARE = 32
 PROBES = 2
 """Messages of health that arrive at once; how large one will be is not known before."""
 QUIET_SECONDS = 0.1
-"""Without a call, after which none is on its way."""
+"""Time without a call after which none is taken to be on its way."""
 HOLD_SECONDS = 0.4
-"""For that at most."""
+"""Time that such a quiet is waited for, at most."""
 GOAWAY_SECONDS = 0.2
-"""For clients to hear that they must not send any more."""
+"""Time for clients to hear that they must not send any more."""
 FLUSH_SECONDS = 0.25
-"""For the last replies to leave."""
+"""Time for the last replies to leave."""
 REBIND_SECONDS = 0.01
-"""Until it is tried again to listen, times the failures so far."""
+"""Time before the next attempt to listen, times the failures so far."""
 REBINDS = 100
 """Failures in a row after which the server is not ready."""
 KEEPALIVE = (

@@ -13,9 +13,9 @@ class TransportLimits:
     """Bounds of one port.
 
     Attributes:
-        max_message_bytes: of one gRPC message.
+        max_message_bytes: size of one gRPC message.
         max_parts: of one request: messages and items of lists, or values of JSON.
-        max_connections: open at once.
+        max_connections: connections open at once.
         max_calls: gRPC calls open at once, on all connections.
         head_seconds: from the opening of a connection, or the first byte of a later request, to the
             end of its headers; for gRPC, to the end of the handshake.

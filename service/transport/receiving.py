@@ -76,7 +76,7 @@ class ReceivingBudget:
         """Begins a request, which holds nothing yet.
 
         Args:
-            connection: whose requests wait behind one another; None for one of its own.
+            connection: its requests wait behind one another; None for a connection of its own.
         """
         return Receipt(self, connection)
 

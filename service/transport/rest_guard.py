@@ -41,7 +41,7 @@ MAX_TARGET_BYTES = 8 * 1024
 MAX_HEADER_BYTES = 32 * 1024
 
 UNCOUNTED_BYTES = 64 * 1024
-"""Of each body: small ones pass while large ones hold the whole budget."""
+"""Bytes of each body that do not count: small ones pass while large ones hold the whole budget."""
 
 PIECE_BYTES = 256 * 1024
 """Unpacked at once."""

@@ -42,8 +42,8 @@ class Sites:
 
         Args:
             hosts: values of the header `Host`.
-            origins: of `Origin`.
-            fetch_sites: of `Sec-Fetch-Site`.
+            origins: values of `Origin`.
+            fetch_sites: values of `Sec-Fetch-Site`.
             followed: whether a link led to a page of ours: those are the same for everybody, and
                 are never framed.
 
