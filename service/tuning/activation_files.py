@@ -31,7 +31,7 @@ from service.tuning.durable_files import PART, write
 
 SUFFIX = ".safetensors"
 ROW_OVERHEAD_BYTES = 200
-"""Of a row beside its numbers: name, shape and offsets in the header."""
+"""Size of a row beside its numbers: name, shape and offsets in the header."""
 
 _DTYPES = {"F16": np.float16, "F32": np.float32, "U8": np.uint8, "I64": np.int64}
 
@@ -50,7 +50,7 @@ class Key:
 
     @property
     def folder(self) -> Path:
-        """Where the rows lie, below the folder of all."""
+        """The folder of the rows, below the folder of all."""
         return Path(self.fingerprint) / f"{self.uid}-{'input' if self.prepared else 'cut'}"
 
 
@@ -59,10 +59,10 @@ class ActivationFiles:
 
     Args:
         folder: is made with the first rows; what a crash left half-written in it is deleted.
-        max_bytes: of all files. Those of heads that were tuned longest ago go first.
+        max_bytes: size of all files. Those of heads that were tuned longest ago go first.
 
     Attributes:
-        threads: to call them in.
+        threads: threads to call the methods in.
     """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
@@ -92,7 +92,7 @@ class ActivationFiles:
         """Evicts rows of other heads, as far as is needed for more rows of this key.
 
         Raises:
-            PreconditionFailed: with them the key's rows alone would be too many.
+            PreconditionFailed: the key's rows alone would be too many with them.
         """
         with self._lock:
             sizes = {path: _size(path) for path in self._keys()}

@@ -56,7 +56,7 @@ class Activations:
         *,
         prepared: bool,
     ) -> Key:
-        """Computes what is missing of examples and their first views; returns where all lies.
+        """Computes missing activations of examples and their first views; returns their key.
 
         Args:
             prepared: whether what enters the network is wanted in place of activations.

@@ -15,7 +15,7 @@ from service.store.view_digests import view_digests
 from service.tuning.activation_files import SUFFIX, map_rows
 
 TEXT_AXES = (2, 1)
-"""Of activations of texts (tokens, width), and of their ids (tokens,); images have three."""
+"""Axes of activations of texts (tokens, width), and of their ids (tokens,); images have three."""
 
 
 class StoredActivations:

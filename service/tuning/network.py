@@ -80,8 +80,8 @@ def load_tunable(
     """Builds what is to be tuned.
 
     Args:
-        backbone: name in the catalogue.
-        fingerprint: that it must have: the activations are of that backbone.
+        backbone: its name in the catalogue.
+        fingerprint: the fingerprint that it must have: that of the activations.
         whole: whether all of it is tuned, and not only what follows the cut.
         engine, device, catalogue: as `models.load_backbone` takes them.
 

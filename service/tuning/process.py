@@ -24,13 +24,13 @@ MakeViews = Callable[[ViewSet], Awaitable[str | None]]
 class TuningProcess:
     """Runs tunings one at a time, fairly by tenant; each has a folder, named after its job.
 
-    In there are its task, its checkpoints and in the end its result, so that after a crash it goes
-    on where it was.
+    The folder holds its task, its checkpoints and in the end its result, so that after a crash it
+    goes on where it was.
 
     Args:
-        folder: of all tunings.
-        threads: of a process.
-        silence_seconds: of a process without a sign of life, after which it hangs.
+        folder: the folder of all tunings.
+        threads: threads of a process.
+        silence_seconds: how long a process may give no sign of life before it counts as hung.
     """
 
     def __init__(self, folder: Path, threads: int, silence_seconds: float) -> None:

@@ -40,10 +40,10 @@ from service.tuning.task import TuningResult, TuningTask
 from trunkline.labels import normalised
 
 ATTEMPTS = 3
-"""To read examples that are not deleted at the same time."""
+"""Attempts to read examples that are not deleted at the same time."""
 
 ACTIVATION_SHARE = 0.2
-"""Of the work; the rest is tuning."""
+"""Share of the work that computes activations; the rest is tuning."""
 
 log = get_logger(__name__)
 

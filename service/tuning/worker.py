@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from adapters.tuning import Tensors, Tuned
 
 BASE_SHARE = 0.05
-"""Of the work: the head on the frozen backbone, which tuning starts from."""
+"""Share of the work for the head on the frozen backbone, which tuning starts from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +44,10 @@ class Settings:
 
     Attributes:
         folder: the tuning's own.
-        activations: where those of the examples lie.
+        activations: the folder of the examples' activations.
         views: whether the inputs have views, so that some can be tried.
         engine, device, catalogue: as the server's.
-        threads: of torch on a CPU.
+        threads: threads of torch on a CPU.
     """
 
     folder: str
