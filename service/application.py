@@ -50,7 +50,7 @@ from service.transport.readiness import Readiness
 
 DISK_FULL = "the disk is full: what makes the store grow is refused"
 DROPPED_SECONDS = 0.5
-"""For requests that were dropped to notice it."""
+"""Time for requests that were dropped to notice it."""
 
 log = get_logger(__name__)
 

@@ -11,11 +11,11 @@ from typing import Any
 from service.logs import Seldom, get_logger
 
 RESERVED_FILES = 256
-"""For the store, the libraries, and the processes that fit and tune."""
+"""Files for the store, the libraries, and the processes that fit and tune."""
 
 LEAST_CONNECTIONS = 16
 TRIM_BYTES = 64 * 1024 * 1024
-"""Of large requests since memory was given back last."""
+"""Bytes of large requests after which memory is given back again."""
 
 TRIM_SECONDS = 5.0
 ACCEPT_FAILED = "socket.accept() out of system resource"

@@ -47,9 +47,9 @@ from service.transport.sites import Sites, metrics_app
 S = TypeVar("S", bound=BaseSettings)
 
 LINGER_SECONDS = 0.4
-"""For requests over open connections, on their way to a server that stops, to arrive."""
+"""Time for requests that are on their way over open connections to reach a server that stops."""
 FLUSH_SECONDS = 1
-"""For the last replies to leave."""
+"""Time for the last replies to leave."""
 
 log = get_logger(__name__)
 

@@ -17,7 +17,7 @@ from bentoml._internal.utils import circus
 from service.errors import StartupError
 
 MAX_PATH_BYTES = 107
-"""Of a Unix socket on Linux (unix(7)), without the zero at its end."""
+"""Longest path of a Unix socket on Linux (unix(7)), without the zero at its end."""
 
 
 def keep_private() -> None:
