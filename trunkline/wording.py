@@ -18,7 +18,7 @@ def accuracy(estimate: Estimate) -> str:
 
 
 def augmentation_ways(found: AugmentationReport) -> list[tuple[str, Estimate | None, bool]]:
-    """Names the ways to use views: of each, its estimate, and whether it was taken."""
+    """Names the ways to use views, with the estimate of each, and whether it was taken."""
     ways = (
         ("without views", found.without, "none"),
         ("views as examples", found.as_examples, "examples"),

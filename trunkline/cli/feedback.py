@@ -21,7 +21,7 @@ def feedback(
 ) -> None:
     """Tell a head the right label of an input: of the image in PATH, or of a text.
 
-    It is stored durably; what follows from it, the head's policy decides.
+    It is stored durably; the head's policy decides what follows from it.
     """
     if len(words) != (2 if text is None else 1):
         raise click.UsageError("Give PATH LABEL, or --text TEXT LABEL.")

@@ -57,8 +57,8 @@ def retrain(
 def _outdated(client: Client, tenant: TenantName, backbone: str | None) -> list[Head]:
     """Lists the heads on another fingerprint of their backbone (of this one) than the loaded.
 
-    A head whose backbone is not loaded at all is among them: why it cannot be trained, the server
-    says.
+    A head whose backbone is not loaded at all is among them: the server says why it cannot be
+    trained.
     """
     loaded = {row.name: row.fingerprint for row in client.backbones()}
     if backbone and backbone not in loaded:

@@ -12,7 +12,7 @@ from trunkline.values.heads import Augmentation, FineTune, HeadSpec, Novelty, Po
 Command = Callable[..., Any]
 
 FLIPS = 3
-"""Of an image there are no more."""
+"""An image has no more flips than these."""
 
 CHOOSE = "auto"
 """Lets the folds choose views."""
