@@ -9,75 +9,31 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
-from adapters import Head
 from service.check import check_main
 from service.check.checks import CHECKS
 from service.store import Database
-from service.store.digests import weights_digest
+from tests.service.check.stores import (
+    Found,
+    change,
+    contents,
+    only,
+)
 from tests.service.pictures import PICTURES, rows
 from tests.service.server import StartServer
-from tests.service.tail_heads import TAIL, tail_head
-from tests.service.tiny_backbone import DIM, TinyImageBackbone
+from tests.service.tail_heads import tail_head
+from tests.service.tiny_backbone import TinyImageBackbone
 from trunkline.digest import image_digest, text_digest
 from trunkline.v1 import common_pb2
-
-WORDS = "red one"
 
 
 def run(data_dir: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "trunkline", "check", str(data_dir), *options]
     return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-Found = Callable[..., list[dict[str, Any]]]
-
-
-@pytest.fixture
-def found(capsys: pytest.CaptureFixture[str]) -> Found:
-    """What is found in a data directory."""
-
-    def found(data_dir: Path, status: int = 1) -> list[dict[str, Any]]:
-        assert check_main(data_dir, as_json=True) == status
-        document = json.loads(capsys.readouterr().out)
-        assert document["data_dir"] == str(data_dir)
-        findings: list[dict[str, Any]] = document["findings"]
-        assert all(finding["words"] and finding["remedy"] for finding in findings)
-        return findings
-
-    return found
-
-
-@pytest.fixture
-async def data_dir(start_server: StartServer, tmp_path: Path) -> Path:
-    """A closed store: a head with kept inputs and a tail, one of pictures."""
-    folder = tmp_path / "data"
-    async with start_server(data_dir=folder) as server:
-        await tail_head(server)
-        await server.add({WORDS: "red", "not labelled": None})
-    return folder
-
-
-def change(data_dir: Path, statement: str, *values: Any) -> None:
-    with closing(sqlite3.connect(data_dir / "trunkline.db", isolation_level=None)) as database:
-        changed = database.execute(statement, values).rowcount
-        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        assert changed > 0
-
-
-def contents(data_dir: Path) -> dict[str, tuple[bytes, int]]:
-    return {
-        str(path): (path.read_bytes(), path.stat().st_mtime_ns)
-        for path in sorted(data_dir.rglob("*"))
-        if path.is_file()
-    }
 
 
 def test_sound_store_is_clean_and_stays_byte_for_byte(data_dir: Path, found: Found) -> None:
@@ -188,182 +144,6 @@ def test_kept_input_that_is_another_or_unreadable_is_found(data_dir: Path, found
     assert set(findings) == {one, two}
     assert "another digest" in findings[one]
     assert "cannot be read" in findings[two]
-
-
-def only(findings: list[dict[str, Any]], check: str) -> dict[str, Any]:
-    (finding,) = findings
-    assert finding["check"] == check
-    return finding
-
-
-def test_active_version_that_is_not_there_is_found(data_dir: Path, found: Found) -> None:
-    change(data_dir, "UPDATE heads SET active_version = 7")
-    finding = only(found(data_dir), "active_versions")
-    assert (finding["head"], finding["version"]) == ("acme/defects", 7)
-
-
-@pytest.mark.parametrize("damage", ["garbage", "labels", "fingerprint", "width", "report"])
-def test_weights_that_cannot_be_read_or_do_not_fit_are_found(
-    damage: str, data_dir: Path, found: Found
-) -> None:
-    if damage == "garbage":
-        set_weights(data_dir, b"no weights")
-    elif damage == "labels":
-        change(data_dir, "UPDATE versions SET labels = ?", '["red", "green"]')
-    elif damage == "report":
-        change(data_dir, "UPDATE versions SET report = ?", '{"spec": {"family"')
-    elif damage == "fingerprint":
-        set_weights(data_dir, weights(DIM, "0" * 64))
-    else:
-        with closing(sqlite3.connect(data_dir / "trunkline.db")) as database:
-            (fingerprint,) = database.execute("SELECT tail FROM versions").fetchone()
-        set_weights(data_dir, weights(DIM + 1, fingerprint))
-    finding = only(found(data_dir), "weights")
-    assert (finding["head"], finding["version"]) == ("acme/defects", 1)
-
-
-def weights(dim: int, fingerprint: str, labels: Sequence[str] = ("blue", "red")) -> bytes:
-    values = np.zeros((2, dim), np.float32)
-    head = Head("imported", tuple(labels), values, np.zeros(2, np.float32), fingerprint)
-    return head.to_safetensors()
-
-
-def set_weights(data_dir: Path, data: bytes) -> None:
-    """As if they had been stored like that, with their digest."""
-    digest = weights_digest(data)
-    change(data_dir, "UPDATE versions SET safetensors = ?, digest = ?", data, digest)
-
-
-@pytest.mark.parametrize(
-    ("labels", "words"),
-    [
-        (["cafe\u0301", "tea"], "not in Unicode's form C"),
-        (["caf\u00e9", "cafe\u0301"], "2 labels look like 1"),
-        (["caf\u00e9", "tea"], None),
-    ],
-)
-def test_labels_of_versions_that_are_not_composed_are_found(
-    labels: list[str], words: str | None, data_dir: Path, found: Found
-) -> None:
-    with closing(sqlite3.connect(data_dir / "trunkline.db")) as database:
-        (fingerprint,) = database.execute("SELECT tail FROM versions").fetchone()
-    set_weights(data_dir, weights(DIM, fingerprint, labels))
-    change(data_dir, "UPDATE versions SET labels = ?", json.dumps(labels))
-    if words is None:
-        assert found(data_dir, status=0) == []
-    else:
-        finding = only(found(data_dir), "labels")
-        assert words in finding["words"]
-        assert "'cafe\\u0301'" in finding["words"]
-        assert finding["version"] == 1
-
-
-def flip(data_dir: Path, table: str, column: str, where: str = "true") -> None:
-    """Changes one bit in the midst of a stored value."""
-    with closing(sqlite3.connect(data_dir / "trunkline.db")) as database:
-        query = f"SELECT rowid, {column} FROM {table} WHERE {where} ORDER BY rowid LIMIT 1"
-        row, data = database.execute(query).fetchone()
-    at = len(data) - max(1, len(data) // 8)
-    changed = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
-    change(data_dir, f"UPDATE {table} SET {column} = ? WHERE rowid = ?", changed, row)
-
-
-@pytest.mark.parametrize(
-    ("table", "column", "check"),
-    [
-        ("versions", "safetensors", "weights"),
-        ("tails", "safetensors", "tails"),
-        ("embeddings", "vector", "embeddings"),
-        ("examples", "input", "kept_inputs"),
-    ],
-)
-def test_one_bit_that_the_disk_changed_is_found(
-    table: str, column: str, check: str, data_dir: Path, found: Found
-) -> None:
-    flip(data_dir, table, column)
-    findings = found(data_dir)
-    assert {finding["check"] for finding in findings} == {check}
-    assert {finding["head"] for finding in findings} == {"acme/defects"}
-
-
-@pytest.mark.parametrize("column", ["digests", "labels"])
-def test_list_of_examples_that_cannot_be_read_is_found(
-    column: str, data_dir: Path, found: Found
-) -> None:
-    change(data_dir, f"UPDATE members SET {column} = ?", b"cut off")
-    assert only(found(data_dir), "members")["version"] == 1
-
-
-@pytest.mark.parametrize("data", [b"no tail", TAIL[:-1] + bytes([TAIL[-1] ^ 1])])
-def test_tail_that_cannot_be_read_is_found(data: bytes, data_dir: Path, found: Found) -> None:
-    change(data_dir, "UPDATE tails SET safetensors = ?", data)
-    assert only(found(data_dir), "tails")["head"] == "acme/defects"
-
-
-def test_tail_that_is_not_there_is_found(data_dir: Path, found: Found) -> None:
-    change(data_dir, "DELETE FROM tails")
-    assert only(found(data_dir), "missing_tails")["version"] == 1
-
-
-@pytest.mark.parametrize("vector", [b"\0" * 3, b"\0" * 4 * (DIM + 1), b"\xff" * 4 * DIM])
-def test_embedding_of_another_length_or_without_numbers_is_found(
-    vector: bytes, data_dir: Path, found: Found
-) -> None:
-    digest = text_digest(WORDS)
-    change(data_dir, "UPDATE embeddings SET vector = ? WHERE digest = ?", vector, digest)
-    findings = found(data_dir)
-    assert {(f["check"], f["head"], f["digest"]) for f in findings} == {
-        ("embeddings", "acme/defects", digest)
-    }
-
-
-def test_example_without_an_embedding_is_found(data_dir: Path, found: Found) -> None:
-    digest = text_digest(WORDS)
-    change(data_dir, "DELETE FROM embeddings WHERE digest = ?", digest)
-    finding = only(found(data_dir), "missing_embeddings")
-    assert (finding["head"], finding["digest"]) == ("acme/defects", digest)
-    assert f"takes: 1 ({digest})" in finding["words"]
-
-
-def test_embeddings_that_all_have_a_broken_length_are_found(data_dir: Path, found: Found) -> None:
-    change(data_dir, "UPDATE embeddings SET vector = ?", b"\0" * 7)
-    assert {finding["check"] for finding in found(data_dir)} == {"weights", "embeddings"}
-
-
-@pytest.mark.parametrize("value", [5, "text"])
-@pytest.mark.parametrize(
-    "column",
-    ["embeddings.vector", "versions.safetensors", "examples.input", "members.labels"],
-)
-def test_values_of_another_kind_are_found_and_end_no_check(
-    column: str, value: Any, data_dir: Path, found: Found
-) -> None:
-    table, name = column.split(".")
-    change(data_dir, f"UPDATE {table} SET {name} = ?", value)
-    findings = [finding for finding in found(data_dir) if finding["check"] == "values"]
-    (words,) = {finding["words"] for finding in findings}
-    assert f"column {name} of table {table} is not blob" in words
-
-
-@pytest.mark.parametrize("spec", ["{", "5", '{"family": "none"}', '{"front": 1}'])
-def test_spec_that_cannot_be_read_is_found(spec: str, data_dir: Path, found: Found) -> None:
-    change(data_dir, "UPDATE heads SET spec = ?", spec)
-    findings = [finding for finding in found(data_dir) if finding["check"] == "specs"]
-    assert [finding["head"] for finding in findings] == ["acme/defects"]
-    change(data_dir, "UPDATE heads SET spec = '{}'")
-    change(data_dir, "UPDATE jobs SET state = 'queued', spec = ?", spec)
-    words = only(found(data_dir), "specs")["words"]
-    assert "a waiting training's" in words
-
-
-@pytest.mark.parametrize("column", ["labels", "report"])
-@pytest.mark.parametrize("value", ["{}", "[]", "5", "{"])
-def test_labels_and_reports_that_no_reply_can_show_are_found(
-    value: str, column: str, data_dir: Path, found: Found
-) -> None:
-    change(data_dir, f"UPDATE versions SET {column} = ?", value)
-    findings = [finding for finding in found(data_dir) if finding["check"] == "weights"]
-    assert {finding["version"] for finding in findings} == {1}
 
 
 @pytest.mark.parametrize(
