@@ -25,12 +25,6 @@ from service.config import ServerSettings
 from service.errors import InvalidSettings, StartupError, StoreFailed
 from service.logs import get_logger
 
-<<<<<<< HEAD:service/bento/supervision.py
-=======
-CLOSE_SECONDS = 1.6
-"""Time for a stopping server to close what it has open, once its requests have ended."""
-
->>>>>>> 047ae4e (Say what the figures of the server's own files are in whole phrases):service/supervision.py
 log = get_logger(__name__)
 
 

@@ -111,7 +111,7 @@ def _estimated(
     if len(np.unique(targets[held])) < MIN_CLASSES:
         return head, None
     scored, right, own = logits[held], targets[held], groups[held]
-    head = replace(head, temperature=fit_temperature(scored, right, head.temperature))
+    head = replace(head, temperature=fit_temperature(scored, right))
     whole = len(np.unique(own)) == len(targets)
     method = "leave-one-out" if whole else "leave-one-group-out"
     if head.family in COALESCING:

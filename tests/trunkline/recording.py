@@ -14,6 +14,7 @@ from tests.trunkline.recorded_admin import RecordedAdmin
 from tests.trunkline.recorded_advice import RecordedAdvice
 from tests.trunkline.recorded_examples import RecordedExamples
 from tests.trunkline.recorded_heads import RecordedHeads
+from tests.trunkline.recorded_labels import RecordedLabels
 from tests.trunkline.recorded_predictions import RecordedPredictions
 from tests.trunkline.recorded_state import FINGERPRINT, digest_of, refuse
 from trunkline.v1 import (
@@ -31,6 +32,7 @@ class Recorder(
     RecordedPredictions,
     RecordedExamples,
     RecordedHeads,
+    RecordedLabels,
     RecordedAdmin,
     RecordedAdvice,
     admin_pb2_grpc.AdminServiceServicer,
