@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 from adapters import Progress
 from service.errors import FitterDied, Unavailable
@@ -37,11 +36,9 @@ class FitProcess:
         self._closed = True
         await self._end()
 
-    @asynccontextmanager
-    async def acquire(self) -> AsyncIterator[None]:
+    def acquire(self) -> AbstractAsyncContextManager[None]:
         """Acquires the process for one fit; others wait."""
-        async with self._lock:
-            yield
+        return self._lock
 
     async def fit(self, task: FitTask, progress: Progress) -> FittedHead:
         """Fits a head; needs `acquire`. Cancelling it ends the process.

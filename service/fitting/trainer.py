@@ -133,11 +133,6 @@ class Trainer:
         return new_version(fitted, material.members, material.held_out, started)
 
 
-def named_groups(examples: LabelledSet) -> list[str | None] | None:
-    """Returns what each example belongs to; None if none of them belongs to anything."""
-    return examples.groups if any(group is not None for group in examples.groups) else None
-
-
 def check_trainable(counts: Mapping[str, int], spec: adapters.HeadSpec, max_classes: int) -> None:
     """Refuses examples that no head can be learned from, given how many each label has.
 
@@ -213,7 +208,7 @@ def _arranged(
         weights=None if (examples.weights == 1).all() else examples.weights,
         views=stored_views(connection, head, examples.digests, spec.augment.views),
         start=start,
-        groups=named_groups(examples),
+        groups=_named_groups(examples),
         held_out=labelled_rows(held_out),
     )
     return Material(task, examples.members, held_out.digests)
@@ -223,7 +218,12 @@ def labelled_rows(examples: LabelledSet) -> LabelledRows | None:
     """Returns examples as heads are measured on them; None if there are none."""
     if not examples.labels:
         return None
-    return LabelledRows(examples.embeddings, examples.labels, named_groups(examples))
+    return LabelledRows(examples.embeddings, examples.labels, _named_groups(examples))
+
+
+def _named_groups(examples: LabelledSet) -> list[str | None] | None:
+    """Returns what each example belongs to; None if none of them belongs to anything."""
+    return examples.groups if any(group is not None for group in examples.groups) else None
 
 
 def new_version(

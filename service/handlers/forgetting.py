@@ -73,9 +73,7 @@ class Forgetting:
         )
 
     async def _forget(self, head: HeadRecord, digests: Sequence[str]) -> tuple[Plan, Forgotten]:
-        # While this has the fit process, no training reads examples or stores a version. A
-        # fine-tuning, which has read them and takes long, begins anew.
-        async with self._parts.fit_process.acquire(), self._parts.jobs.paused(head.uid):
+        async with self._parts.jobs.paused(head.uid):
             head = await self._database.read(stored_heads.require_head, head.uid)
             plan = await self._database.read(stored_forgetting.plan, head.uid, digests)
             new = await self._refit(head, plan) if plan.refit else None

@@ -32,7 +32,6 @@ class TrainingParts:
 
     jobs: TrainingJobs
     trainer: Trainer
-    fit_process: FitProcess
     views: ViewEmbeddings
     activations: ActivationFiles
 
@@ -82,4 +81,4 @@ def build_training(
         database, extractor, fit_process, trainer, tails, move, head_cache, live, ready
     )
     jobs = TrainingJobs(database, fit_process, runner, tails, tasks, metrics)
-    return TrainingParts(jobs, trainer, fit_process, views, files)
+    return TrainingParts(jobs, trainer, views, files)

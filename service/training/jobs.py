@@ -133,24 +133,26 @@ class TrainingJobs:
 
     @asynccontextmanager
     async def paused(self, uid: str) -> AsyncIterator[None]:
-        """Stops fine-tuning for a head and restarts it afterwards: what it knew is to be forgotten.
+        """Keeps trainings from reading examples and storing versions: some are to be forgotten.
 
-        One that is requested meanwhile starts afterwards, too. Other trainings read and store
-        while they have the fit process, which the caller has acquired.
+        Fine-tuning for this head, which has read them and takes long, is stopped and begins anew
+        afterwards; one that is requested meanwhile starts then, too. Other trainings read and store
+        while they have the fit process, which this acquires.
         """
-        self._pausing.add(uid)
-        try:
-            running = self._running.get(uid)
-            if running is not None and running.spec.fine_tune.wanted:
-                running.paused = True
-                await _end(running)
-                await self._tails.delete(running.job.id)
-            yield
-        finally:
-            self._pausing.remove(uid)
-            running = self._running.get(uid)
-            if running is not None and running.paused and not self._closed:
-                self._resume(running)
+        async with self._fit_process.acquire():
+            self._pausing.add(uid)
+            try:
+                running = self._running.get(uid)
+                if running is not None and running.spec.fine_tune.wanted:
+                    running.paused = True
+                    await _end(running)
+                    await self._tails.delete(running.job.id)
+                yield
+            finally:
+                self._pausing.remove(uid)
+                running = self._running.get(uid)
+                if running is not None and running.paused and not self._closed:
+                    self._resume(running)
 
     async def _start(
         self, head: HeadRecord, spec: dict[str, Any], activate: bool | None, backbone: str | None

@@ -9,7 +9,6 @@ from the last checkpoint.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 import adapters
 import models
 from adapters.errors import ViewsUnavailable
-from adapters.progress import Progress, within
+from adapters.progress import within
 from adapters.spec import ViewSet
 from models.tails import tail_fingerprint, write_tail
 from service.errors import StoreFailed, StoreFull
@@ -80,15 +79,8 @@ class _Checkpoints:
 
 def answer(header: dict[str, Any], arrays: dict[str, NDArray[Any]], server: Server) -> frames.Parts:
     """Runs the tuning whose settings the header has."""
-
-    def make_views(views: ViewSet) -> None:
-        server.write(frames.pack({"views": views.kind, "count": views.count}))
-        refusal = server.read()[0]["refusal"]
-        if refusal is not None:
-            raise ViewsUnavailable(refusal)
-
     try:
-        _work(Settings(**header), make_views, server.progress)
+        _work(Settings(**header), server)
     except models.ModelError as error:
         raise adapters.InvalidArgument(str(error), field="backbone") from error
     except (StoreFailed, StoreFull) as error:
@@ -96,36 +88,37 @@ def answer(header: dict[str, Any], arrays: dict[str, NDArray[Any]], server: Serv
     return frames.pack({"done": True})
 
 
-MakeViews = Callable[[ViewSet], None]
-"""Has the server compute activations of views; raises ViewsUnavailable if it cannot."""
-
-
-def _work(settings: Settings, make_views: MakeViews, progress: Progress) -> None:
+def _work(settings: Settings, server: Server) -> None:
     started = time.process_time()
     folder = Path(settings.folder)
     task = read_task(folder)
     assert task is not None
-    tuned = _tune(settings, task, make_views, progress)
+    tuned = _tune(settings, task, server)
     fitted, tail = tuned.fitted, tuned.tail
     head = FittedHead.of(fitted, None, time.process_time() - started)
     data = None if tail is None else _file(task, tail.tensors)
     write_result(folder, TuningResult(head, data, None if tail is None else tail.features))
 
 
-def _tune(settings: Settings, task: TuningTask, make_views: MakeViews, progress: Progress) -> Tuned:
+def _tune(settings: Settings, task: TuningTask, server: Server) -> Tuned:
     from adapters.tuning import tune
     from service.tuning.network import load_tunable
 
-    rows = _activations(settings, task, task.base.spec.fine_tune.named_views or ViewSet())
+    def activations(views: ViewSet) -> StoredActivations:
+        return StoredActivations(Path(settings.activations), task.digests, views)
 
     def views_of(views: ViewSet) -> StoredActivations:
-        make_views(views)
-        return _activations(settings, task, views)
+        server.write(frames.pack({"views": views.kind, "count": views.count}))
+        refusal = server.read()[0]["refusal"]
+        if refusal is not None:
+            raise ViewsUnavailable(refusal)
+        return activations(views)
 
+    rows = activations(task.base.spec.fine_tune.named_views or ViewSet())
     began = time.perf_counter()
-    base = fit(task.base, within(progress, 0.0, BASE_SHARE))
+    base = fit(task.base, within(server.progress, 0.0, BASE_SHARE))
     base_seconds = time.perf_counter() - began
-    progress(BASE_SHARE, "loading the network")
+    server.progress(BASE_SHARE, "loading the network")
     tunable = load_tunable(
         task.backbone,
         task.base.fingerprint,
@@ -145,7 +138,7 @@ def _tune(settings: Settings, task: TuningTask, make_views: MakeViews, progress:
         embeddings=task.base.embeddings,
         name=lambda tensors: tail_fingerprint(_file(task, tensors)),
         clock=time.perf_counter,
-        progress=within(progress, BASE_SHARE, 1.0),
+        progress=within(server.progress, BASE_SHARE, 1.0),
         checkpoints=_Checkpoints(Path(settings.folder)),
         weights=task.base.weights,
         views=task.base.views,
@@ -157,10 +150,6 @@ def _tune(settings: Settings, task: TuningTask, make_views: MakeViews, progress:
     if tunable.digest() != before:
         raise RuntimeError(f"fine-tuning changed {task.backbone}, which all tenants share")
     return tuned
-
-
-def _activations(settings: Settings, task: TuningTask, views: ViewSet) -> StoredActivations:
-    return StoredActivations(Path(settings.activations), task.digests, views)
 
 
 def _whole(task: TuningTask) -> bool:

@@ -185,9 +185,7 @@ async def test_what_cannot_be_learned_is_refused_by_field_and_the_next_fit_works
     assert training_process().pid == before
 
 
-async def test_cancelled_fit_ends_its_process_and_the_next_fit_works(
-    fit_process: FitProcess,
-) -> None:
+async def begin_long_fit(fit_process: FitProcess) -> asyncio.Task[FittedHead]:
     embeddings, labels = examples(per_class=400, dim=512)
     begun = asyncio.Event()
     spec = adapters.HeadSpec(family="logistic")
@@ -198,6 +196,13 @@ async def test_cancelled_fit_ends_its_process_and_the_next_fit_works(
         )
     )
     await begun.wait()
+    return task
+
+
+async def test_cancelled_fit_ends_its_process_and_the_next_fit_works(
+    fit_process: FitProcess,
+) -> None:
+    task = await begin_long_fit(fit_process)
     process = training_process()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -207,16 +212,7 @@ async def test_cancelled_fit_ends_its_process_and_the_next_fit_works(
 
 
 async def test_killed_process_is_an_error_and_the_next_fit_works(fit_process: FitProcess) -> None:
-    embeddings, labels = examples(per_class=400, dim=512)
-    begun = asyncio.Event()
-    spec = adapters.HeadSpec(family="logistic")
-    task = asyncio.create_task(
-        fit_process.fit(
-            FitTask(embeddings, labels, spec, FINGERPRINT),
-            lambda share, phase, details=None: begun.set(),
-        )
-    )
-    await begun.wait()
+    task = await begin_long_fit(fit_process)
     training_process().kill()
     with pytest.raises(FitterDied, match="-9"):
         await task
