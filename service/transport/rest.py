@@ -61,36 +61,34 @@ class Backend:
 
     Attributes:
         listening: set when the REST port is open.
+        handlers: by the name of the RPC.
     """
 
     def __init__(self, max_parts: int = BASE_PARTS) -> None:
         self.max_parts = max_parts
         self.listening = asyncio.Event()
-        self._attached: tuple[Mapping[str, Handler], Calls] | None = None
+        self.handlers: Mapping[str, Handler] = {}
+        self._calls: Calls | None = None
 
     def attach(self, handlers: Mapping[str, Handler], calls: Calls) -> None:
         """Connects the routes with the application."""
-        self._attached = handlers, calls
+        self.handlers, self._calls = handlers, calls
 
     @property
     def calls(self) -> Calls:
-        """The accounting of requests."""
-        return self._parts[1]
+        """The accounting of requests.
+
+        Raises:
+            Unavailable: the server is starting.
+        """
+        if self._calls is None:
+            raise Unavailable("the server is starting", retry_after=1.0)
+        return self._calls
 
     @property
     def draining(self) -> bool:
         """Whether the server stops."""
-        return self._attached is not None and self._attached[1].draining
-
-    def handler(self, method: str) -> Handler:
-        """Returns the handler of an RPC."""
-        return self._parts[0][method]
-
-    @property
-    def _parts(self) -> tuple[Mapping[str, Handler], Calls]:
-        if self._attached is None:
-            raise Unavailable("the server is starting", retry_after=1.0)
-        return self._attached
+        return self._calls is not None and self._calls.draining
 
 
 def rest_app(backend: Backend) -> Starlette:
@@ -188,7 +186,7 @@ async def answer(
             except ClientDisconnect as error:
                 raise RequestCancelled("the client left while it sent its request") from error
             call.tenant = tenant_of(message)
-            work = _run(backend.handler(method), METHODS[method], message, call)
+            work = _run(backend.handlers[method], METHODS[method], message, call)
             reply = await _while_connected(work, request.receive)
             backend.calls.record_reply(call, reply)
             return JSONResponse(write_json(reply), status, {"X-Request-Id": request_id})
