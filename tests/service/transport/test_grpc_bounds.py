@@ -33,9 +33,7 @@ from tests.service.transport.port_limits import LIMITS, MIB
 from trunkline.v1 import heads_pb2
 
 UPLOAD = "/trunkline.v1.HeadService/AddExamples"
-
 WATCH = "/trunkline.v1.HeadService/TrainHead"
-
 EXHAUSTED, LATE = b"\x0bgrpc-status\x018", b"\x0bgrpc-status\x014"
 
 SLOT = LIMITS.max_message_bytes + 8 * MIB
