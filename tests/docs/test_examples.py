@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.docs.programs import output_of
 from tests.e2e.processes import ROOT, Running
 
 pytestmark = pytest.mark.e2e
@@ -30,14 +28,5 @@ def test_every_example_is_tested() -> None:
 def test_example_does_what_it_says(name: str, server: Running, folder: Path) -> None:
     data = "photos" if name == "image_folder.py" else "reviews.csv"
     address = server.rest if name == "rest_texts.py" else server.grpc
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / name), data, "--server", address],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert EXPECTED[name] in done.stdout
+    program = ROOT / "examples" / name
+    assert EXPECTED[name] in output_of(program, data, "--server", address, folder=folder)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
 
+from tests.docs.programs import output_of
 from tests.e2e.processes import ROOT, Running
 
 pytestmark = pytest.mark.e2e
@@ -37,15 +34,8 @@ def test_every_experiment_is_tested() -> None:
     [pytest.param(name, marks=[pytest.mark.long] * (name in LONG)) for name in sorted(ROWS)],
 )
 def test_experiment_prints_its_table(name: str, server: Running) -> None:
-    done = subprocess.run(
-        [sys.executable, str(FOLDER / name), "--server", server.grpc, "--quick", "--seeds", "1"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    table = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    options = ("--server", server.grpc, "--quick", "--seeds", "1")
+    printed = output_of(FOLDER / name, *options)
+    table = [line for line in printed.splitlines() if line.startswith("| ")]
     for row in ROWS[name]:
-        assert any(row in line for line in table), done.stdout
+        assert any(row in line for line in table), printed

@@ -133,7 +133,11 @@ async def test_input_that_appears_twice_in_a_request_is_computed_once() -> None:
     assert extractor.asked == [["a", "b"]]
 
 
-async def test_two_concurrent_requests_compute_a_new_input_once() -> None:
+Resolving = asyncio.Task[list[Resolved | Exception]]
+
+
+async def asked_twice() -> tuple[HandExtractor, Resolving, Resolving]:
+    """Requests for "a" and for "a" and "b", whose embeddings the extractor still computes."""
     extractor = HandExtractor()
     extractor.go.clear()
     embeddings = made(extractor)
@@ -142,6 +146,11 @@ async def test_two_concurrent_requests_compute_a_new_input_once() -> None:
     both = [text_input("a"), text_input("b")]
     second = asyncio.create_task(embeddings.resolve("acme", info(), both))
     await extractor.changes.until(lambda: len(extractor.asked) == 2)
+    return extractor, first, second
+
+
+async def test_two_concurrent_requests_compute_a_new_input_once() -> None:
+    extractor, first, second = await asked_twice()
     extractor.go.set()
     assert vectors_of(await first) == [vector_of("a").tolist()]
     assert vectors_of(await second) == [vector_of("a").tolist(), vector_of("b").tolist()]
@@ -149,14 +158,7 @@ async def test_two_concurrent_requests_compute_a_new_input_once() -> None:
 
 
 async def test_cancelled_waiter_does_not_cancel_the_others_computation() -> None:
-    extractor = HandExtractor()
-    extractor.go.clear()
-    embeddings = made(extractor)
-    first = asyncio.create_task(embeddings.resolve("acme", info(), [text_input("a")]))
-    await extractor.changes.until(lambda: len(extractor.asked) == 1)
-    both = [text_input("a"), text_input("b")]
-    second = asyncio.create_task(embeddings.resolve("acme", info(), both))
-    await extractor.changes.until(lambda: len(extractor.asked) == 2)
+    extractor, first, second = await asked_twice()
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
     extractor.go.set()

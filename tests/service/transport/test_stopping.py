@@ -238,6 +238,11 @@ def backend() -> Backend:
     return Backend()
 
 
+def rest_client(backend: Backend) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(LastAnswers(rest_app(backend), backend))
+    return httpx.AsyncClient(transport=transport, base_url="http://localhost/v1")
+
+
 async def test_answers_of_a_stopping_server_are_the_last_of_their_connections(
     backend: Backend,
 ) -> None:
@@ -250,8 +255,7 @@ async def test_answers_of_a_stopping_server_are_the_last_of_their_connections(
         return heads_pb2.GetHeadResponse()
 
     backend.attach({"GetHead": get}, account)
-    transport = httpx.ASGITransport(LastAnswers(rest_app(backend), backend))
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost/v1") as client:
+    async with rest_client(backend) as client:
         first = asyncio.create_task(client.get(f"/{HEAD}"))
         await begun.wait()
         account.drain()
@@ -270,8 +274,7 @@ async def test_answers_of_a_server_that_goes_on_keep_their_connections(backend: 
         return heads_pb2.GetHeadResponse()
 
     backend.attach({"GetHead": get}, Calls(Counted(), 60))
-    transport = httpx.ASGITransport(LastAnswers(rest_app(backend), backend))
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost/v1") as client:
+    async with rest_client(backend) as client:
         assert "connection" not in (await client.get(f"/{HEAD}")).headers
 
 
@@ -284,8 +287,7 @@ async def test_rest_request_that_does_not_end_in_time_is_told_so(backend: Backen
         await asyncio.Event().wait()
 
     backend.attach({"GetHead": get}, account)
-    transport = httpx.ASGITransport(LastAnswers(rest_app(backend), backend))
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost/v1") as client:
+    async with rest_client(backend) as client:
         first = asyncio.create_task(client.get(f"/{HEAD}"))
         await begun.wait()
         account.drain()
