@@ -124,15 +124,15 @@ class ExtractorSettings(Settings):
     clients wait before they open more. Each may hold 64 KiB before it is read."""
 
     head_timeout_seconds: float = Field(default=10.0, gt=0, le=600)
-    """In which a new connection must have sent the headers of a request, or done gRPC's handshake;
+    """Time for a new connection to send the headers of a request, or to do gRPC's handshake;
     and later requests theirs, from the first byte. Too low cuts off slow networks."""
 
     body_timeout_seconds: float = Field(default=60.0, gt=0, le=3600)
-    """In which a body, or one gRPC message, must arrive, and in which a client must read a reply.
+    """Time for a body, or one gRPC message, to arrive, and for a client to read a reply.
     Too low cuts off large requests on slow networks."""
 
     idle_timeout_seconds: float = Field(default=90.0, ge=1, le=86_400)
-    """After which a connection without a request is closed."""
+    """Time after which a connection without a request is closed."""
 
     max_rows_per_request: int = Field(default=1024, ge=1, le=100_000)
     """Inputs in one request."""

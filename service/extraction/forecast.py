@@ -161,14 +161,14 @@ class Place:
         return seconds
 
     def enter(self, stage: Stage, cost: int) -> None:
-        """One row, of such cost, has a stage before it from now on."""
+        """Notes that one more row, of such cost, has a stage before it."""
         left = self.left.setdefault(stage, _Work())
         left.rows += 1
         left.cost += cost
         stage.add(self.tenant, 1, cost)
 
     def passed(self, stage: Stage, cost: int) -> None:
-        """One row, of such cost, has passed a stage."""
+        """Notes that one row, of such cost, has passed a stage."""
         left = self.left.get(stage)
         if left is not None and left.rows:
             left.rows -= 1
@@ -176,7 +176,7 @@ class Place:
             stage.add(self.tenant, -1, -cost)
 
     def end(self) -> None:
-        """The request has ended: nothing is before it."""
+        """Notes that the request has ended: nothing is before it."""
         for stage, left in self.left.items():
             if left.rows:
                 stage.add(self.tenant, -left.rows, -left.cost)
@@ -184,7 +184,7 @@ class Place:
 
 
 class Forecast:
-    """Tells for one backbone when a request would be done.
+    """Tells when a request of one backbone would be done.
 
     Requests with a row that is decoded apart have a forecast of their own, and so promises of their
     own: others do not wait for what they wait for.
@@ -229,13 +229,13 @@ class Forecast:
             place.end()
 
     def enter(self, place: Place, row: RowWork) -> None:
-        """One row has the stages before it from now on."""
+        """Notes that one more row has the stages before it."""
         place.enter(row.decoding, row.decoding_cost)
         if not row.decoding.apart:
             place.enter(self.passing, row.passing_cost)
 
     def leave(self, place: Place, row: RowWork) -> None:
-        """One row, which is not decoded yet, waits for something else: nobody waits behind it."""
+        """Notes that a row, not decoded yet, waits for something else: nobody waits behind it."""
         place.passed(row.decoding, row.decoding_cost)
         if not row.decoding.apart:
             place.passed(self.passing, row.passing_cost)

@@ -1,4 +1,4 @@
-"""What was refused is promised a later time; who comes back then goes before newcomers."""
+"""Refused requests are promised a later time; those that come back then go before newcomers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MEMORY = 16
 LEAST_KEPT = 0.05
 GRACE_SECONDS = 1.0
 GRACE_SHARE = 0.25
-"""Who comes back later than this, and by more than this share of the wait, is a newcomer."""
+"""A request that comes back later than this, and by more than this share of the wait, is new."""
 MAX_PROMISES = 10_000
 EARLY = 0.98
 """Share of the wait after which a client is not early: its timer may be a little fast."""
@@ -68,7 +68,7 @@ class Promises:
             self._push(due, (tenant, key), promise)
 
     def pass_time(self, now: float) -> None:
-        """Moves on to now: times come, and are over."""
+        """Moves on to now: some promised times have come, others are over."""
         while self._dues and self._dues[0][0] <= now:
             _, _, key, promise = heapq.heappop(self._dues)
             if self._promises.get(key) is not promise:

@@ -21,7 +21,7 @@ from trunkline.v1 import common_pb2, extraction_pb2, tails_pb2
 
 CHUNK_ROWS = 128
 ACTIVATION_ROWS = 32
-"""Each takes some 100 kB on the way back."""
+"""Rows of activations asked for at once: each takes some 100 kB on the way back."""
 TAIL_CHUNK_BYTES = 1024 * 1024
 
 Embedded = extraction_pb2.EmbedResponse | tails_pb2.EmbedWithTailResponse

@@ -51,7 +51,7 @@ OPTIONS = (
 )
 
 METADATA = (("x-max-reply-bytes", str(2**31 - 1)),)
-"""Any reply is taken."""
+"""Says that a reply of any size is taken."""
 
 M = TypeVar("M", bound=Message)
 
