@@ -120,9 +120,9 @@ class TrainingLoop:
         clock: Clock,
         progress: Progress,
     ) -> None:
-        self.views, self.folds = views, folds
-        self._learner, self._plan, self._whole = learner, plan, whole
-        self._store, self._effort, self._clock, self._progress = store, effort, clock, progress
+        self.views, self.folds, self.plan, self.effort = views, folds, plan, effort
+        self._learner, self._whole = learner, whole
+        self._store, self._clock, self._progress = store, clock, progress
         states = {run.name: store.load(run.name) for run in (*folds, whole)}
         self._facts = {name: dict(state.facts) for name, state in states.items() if state}
         """Of the latest state of each run."""
@@ -140,12 +140,12 @@ class TrainingLoop:
     def goes_on(self) -> bool:
         """Whether another epoch of the folds is worth it."""
         losses = [epoch.validation_loss for epoch in self.curve]
-        return not losses or self._plan.goes_on(losses)
+        return not losses or self.plan.goes_on(losses)
 
     def advance(self) -> None:
         """Train all folds for one more epoch."""
         number = len(self.curve) + 1
-        states = [self._advance(run, number, self._plan.epochs) for run in self.folds]
+        states = [self._advance(run, number, self.plan.epochs) for run in self.folds]
         self.curve.append(self._mean(number, states))
         if best_epoch(self.curve) == number:
             for run, state in zip(self.folds, states, strict=True):
@@ -157,7 +157,7 @@ class TrainingLoop:
         """Train the first fold alone for so many epochs; returns its held-out logits after them."""
         run = self.folds[0]
         for number in range(1, epochs + 1):
-            state = self._advance(run, number, self._plan.epochs)
+            state = self._advance(run, number, self.plan.epochs)
             self._store.save(run.ahead(number), State(_weights_and_logits(state), state.facts))
         return self._logits([state])
 
@@ -227,7 +227,7 @@ class TrainingLoop:
         self._learner.begin(copy.deepcopy(run.start))
         if state is not None:
             self._learner.restore(state)
-        loss = self._learner.train(self._plan, number, run.source)
+        loss = self._learner.train(self.plan, number, run.source)
         if not math.isfinite(loss):
             raise self._diverged()
         trained = self._clock()
@@ -239,8 +239,8 @@ class TrainingLoop:
             tensors[LOGITS] = torch.from_numpy(logits)
             validation_loss, validation_accuracy = self._validate(logits, run.targets)
         took = self._clock() - began
-        self._effort.passes += 1
-        self._effort.seconds += took
+        self.effort.passes += 1
+        self.effort.seconds += took
         facts = self._facts[run.name] = {
             "epoch": number,
             "loss": loss,
@@ -259,8 +259,8 @@ class TrainingLoop:
             validation_accuracy=validation_accuracy,
             remaining_seconds=self._remaining(run, epochs - number),
             views=self.views.kind,
-            passes=self._effort.passes,
-            most_passes=self._effort.most_passes,
+            passes=self.effort.passes,
+            most_passes=self.effort.most_passes,
         )
         self._progress(reached.done, "fine-tuning", asdict(reached))
         return state
@@ -286,16 +286,16 @@ class TrainingLoop:
 
     def _diverged(self) -> InvalidSpec:
         return InvalidSpec(
-            f"fine-tuning diverges at fine_tune.learning_rate {self._plan.rate:g}, lower it",
+            f"fine-tuning diverges at fine_tune.learning_rate {self.plan.rate:g}, lower it",
             field="fine_tune.learning_rate",
             limit="lower",
-            value=self._plan.rate,
+            value=self.plan.rate,
         )
 
     def _remaining(self, run: FoldRun, left: int) -> float:
         """Guess how long all trainings that may follow will take, from the epochs so far."""
         if run.fold:
-            return self._effort.remaining_seconds
+            return self.effort.remaining_seconds
         return left * float(np.mean(self._facts[run.name]["seconds"]))
 
 

@@ -149,7 +149,8 @@ def tune(
             bfloat16=_computes_in_bfloat16(device) if bfloat16 is None else bfloat16,
         )
         store = CheckpointStore(checkpoints, tuning.mark())
-        return tuning.run(learner, store, activations, views_of, name, progress)
+        chosen = tuning.choose_views(learner, store, activations, views_of, progress)
+        return tuning.conclude(learner, chosen, name)
 
 
 @contextmanager
@@ -210,70 +211,16 @@ class _Tuning:
             mark.update(np.ascontiguousarray(array).tobytes())
         return mark.hexdigest()
 
-    def run(
+    def choose_views(
         self,
         learner: Learner,
         store: CheckpointStore,
-        activations: Activations,
-        views_of: ViewsOf | None,
-        name: Name,
-        progress: Progress,
-    ) -> Tuned:
-        """Tune on folds, compare and, if the tail is better, tune on all examples."""
-        plan = Plan.of(self._spec.fine_tune, len(learner.blocks))
-        effort = Effort()
-        chosen = self._choose_views(plan, learner, store, effort, activations, views_of, progress)
-        loop = chosen.loop
-        epochs = best_epoch(loop.curve)
-        validator = Validator(
-            self._base.head.family, self._examples, self._weights, self._folds, self._spec
-        )
-        without = validate_base(self._base, self._examples, self._weights, self._views, self._folds)
-        order = self._examples.order
-        gain = validator.compare(without, [loop.embed_fold(run, order) for run in loop.folds])
-        tuned = learner.blocks[-plan.stage(epochs).blocks :]
-        tail, fitted, averaged = None, self._base, None
-        if gain.used and loop.views.count:
-            seen = [loop.embed_held_views(run) for run in loop.folds]
-            averaged = validator.average(gain, seen)
-        if gain.used:
-            loop.run_whole(epochs)
-            tensors = {name: value for block in tuned for name, value in block.arrays()}
-            features = learner.embed(np.arange(len(self._folds)))
-            tail = TunedTail(tensors, name(tensors), features)
-            fitted = validator.fit(self._base, gain, features, tail.fingerprint)
-        report = FineTuningReport(
-            strategy=self._spec.fine_tune.strategy,
-            used=gain.used,
-            reason=gain.reason,
-            without_tail=gain.without.estimate,
-            with_tail=gain.result.estimate,
-            seconds_without=self._base_seconds,
-            seconds_with=self._base_seconds + (self._clock() - self._began + effort.seconds_before),
-            bytes_without=len(self._base.head.to_safetensors()),
-            bytes_with=sum(block.nbytes for block in tuned) + len(fitted.head.to_safetensors()),
-            blocks=tuple(block.name for block in tuned),
-            epochs=epochs,
-            curve=tuple(loop.curve),
-            epoch_seconds=loop.epoch_seconds,
-            views=loop.views.kind,
-            view_count=loop.views.count,
-            tried=tuple(chosen.trials),
-            averaged=averaged,
-        )
-        return Tuned(replace(fitted, report=replace(fitted.report, fine_tuning=report)), tail)
-
-    def _choose_views(
-        self,
-        plan: Plan,
-        learner: Learner,
-        store: CheckpointStore,
-        effort: Effort,
         activations: Activations,
         views_of: ViewsOf | None,
         progress: Progress,
     ) -> Choice:
         """Tune on the folds with the views that the spec names, or with those that they choose."""
+        plan, effort = Plan.of(self._spec.fine_tune, len(learner.blocks)), Effort()
         folds, named = int(self._folds.max()) + 1, self._spec.fine_tune.named_views
         if named is None and views_of is None:
             named = ViewSet()
@@ -288,6 +235,49 @@ class _Tuning:
 
         choice = ViewChoice(plan, folds, store, effort, begin)
         return choice.choose() if named is None else choice.named(named)
+
+    def conclude(self, learner: Learner, chosen: Choice, name: Name) -> Tuned:
+        """Compare on the folds and, if the tail is better, tune on all examples."""
+        loop = chosen.loop
+        epochs = best_epoch(loop.curve)
+        validator = Validator(
+            self._base.head.family, self._examples, self._weights, self._folds, self._spec
+        )
+        without = validate_base(self._base, self._examples, self._weights, self._views, self._folds)
+        order = self._examples.order
+        gain = validator.compare(without, [loop.embed_fold(run, order) for run in loop.folds])
+        tuned = learner.blocks[-loop.plan.stage(epochs).blocks :]
+        tail, fitted, averaged = None, self._base, None
+        if gain.used and loop.views.count:
+            seen = [loop.embed_held_views(run) for run in loop.folds]
+            averaged = validator.average(gain, seen)
+        if gain.used:
+            loop.run_whole(epochs)
+            tensors = {name: value for block in tuned for name, value in block.arrays()}
+            features = learner.embed(np.arange(len(self._folds)))
+            tail = TunedTail(tensors, name(tensors), features)
+            fitted = validator.fit(self._base, gain, features, tail.fingerprint)
+        seconds = self._clock() - self._began + loop.effort.seconds_before
+        report = FineTuningReport(
+            strategy=self._spec.fine_tune.strategy,
+            used=gain.used,
+            reason=gain.reason,
+            without_tail=gain.without.estimate,
+            with_tail=gain.result.estimate,
+            seconds_without=self._base_seconds,
+            seconds_with=self._base_seconds + seconds,
+            bytes_without=len(self._base.head.to_safetensors()),
+            bytes_with=sum(block.nbytes for block in tuned) + len(fitted.head.to_safetensors()),
+            blocks=tuple(block.name for block in tuned),
+            epochs=epochs,
+            curve=tuple(loop.curve),
+            epoch_seconds=loop.epoch_seconds,
+            views=loop.views.kind,
+            view_count=loop.views.count,
+            tried=tuple(chosen.trials),
+            averaged=averaged,
+        )
+        return Tuned(replace(fitted, report=replace(fitted.report, fine_tuning=report)), tail)
 
     def _fold(self, fold: int, views: ViewSet, activations: Activations) -> FoldRun:
         """Return the training without a fold; its classifier has not seen the fold, either."""
