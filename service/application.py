@@ -156,15 +156,11 @@ class Application(_Requests):
         head_cache = HeadCache(self._database, settings.head_cache_bytes, self.metrics)
         backfill = EmbeddingBackfill(self._database, self._extractor, settings.input_limits)
         self._tasks = UninterruptedTasks()
-        self._live = LiveCopies(
-            self._database, head_cache, backfill, self._tasks, settings, self.metrics
-        )
+        self._live = LiveCopies(self._database, backfill, self._tasks, settings, self.metrics)
         parts = build_training(
             self._database,
             self._extractor,
             backfill,
-            head_cache,
-            self._live,
             self._tasks,
             self.readiness.until_ready,
             views,
@@ -189,8 +185,6 @@ class Application(_Requests):
                 self._database,
                 self._extractor,
                 embeddings,
-                self._live,
-                self._tasks,
                 settings,
                 self.metrics,
                 tokens,
@@ -198,41 +192,23 @@ class Application(_Requests):
             Heads(
                 self._database,
                 self._extractor,
-                head_cache,
                 self._live,
                 self._jobs,
                 self._tasks,
                 tokens,
             ),
-            HeadVersions(
-                self._database,
-                self._extractor,
-                head_cache,
-                self._live,
-                self._tasks,
-                settings,
-                tokens,
-            ),
+            HeadVersions(self._database, self._extractor, self._live, settings, tokens),
             Examples(
                 self._database,
                 self._extractor,
                 embeddings,
                 parts.views,
                 parts.activations,
-                self._live,
                 self._tasks,
                 settings,
                 tokens,
             ),
-            Forgetting(
-                self._database,
-                self._extractor,
-                embeddings,
-                head_cache,
-                self._live,
-                parts,
-                self._tasks,
-            ),
+            Forgetting(self._database, self._live, parts, self._tasks),
             Suggestions(
                 self._database, self._extractor, head_cache, backfill, self._live, settings
             ),

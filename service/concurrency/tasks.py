@@ -24,8 +24,8 @@ async def gather_or_raise(work: Sequence[Coroutine[Any, Any, R]]) -> list[R]:
 class UninterruptedTasks:
     """Runs work that a caller who is cancelled does not cancel.
 
-    What follows a commit (memory that must agree with the store, a job that must be launched)
-    belongs in here together with the commit.
+    What must follow a commit, such as the launch of a job, belongs in here together with it. What
+    memory holds of the store follows by itself: `Database.follow`.
     """
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ from service.metrics import Metrics
 from service.requests.inputs import Kind, RawInput, check_embedding, read_kept, request_key
 from service.store import Database, kept_inputs
 from service.store import embeddings as stored_embeddings
-from service.store.embeddings import Needed
+from service.store.changes import Changed, Needed
 from service.store.view_digests import PREFIX
 
 
@@ -24,8 +24,8 @@ class EmbeddingResolver:
     """Finds or computes embeddings for one tenant's inputs.
 
     Args:
-        database: where digests of stored examples are looked up; None for an extraction server
-            alone, which stores nothing.
+        database: where digests of stored examples are looked up, and which is followed: what leaves
+            it is kept no longer. None for an extraction server alone, which stores nothing.
         limits: of kept inputs, which are computed anew where a digest is all that was sent.
     """
 
@@ -38,11 +38,14 @@ class EmbeddingResolver:
         limits: InputLimits | None = None,
     ) -> None:
         self._database = database
+        self._extractor = extractor
         self._cache = EmbeddingCache(cache_bytes, metrics)
         self._metrics = metrics
         self._limits = limits or InputLimits()
         self._in_flight = InFlightEmbeddings(extractor, self._cache)
         self._purges = 0
+        if database is not None:
+            database.follow(self._purge_changed)
 
     async def resolve(
         self,
@@ -95,6 +98,13 @@ class EmbeddingResolver:
             if key.fingerprint in tails or (kept is not None and key.fingerprint not in kept):
                 self._cache.discard(key)
                 self._in_flight.discard(key)
+
+    def _purge_changed(self, changed: Changed) -> None:
+        for tenant in changed.needed.keys() | changed.tails.keys():
+            gone = changed.tails.get(tenant, set())
+            self.purge(tenant, changed.needed.get(tenant, {}), gone)
+            for fingerprint in gone:
+                self._extractor.forget_tail(fingerprint)
 
     def _at_hand(
         self, tenant: str, backbone: BackboneInfo, raw: RawInput | Exception

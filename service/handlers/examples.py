@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence, Set
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
@@ -15,7 +15,6 @@ from service.embedding.resolver import EmbeddingResolver
 from service.embedding.view_embeddings import ViewEmbeddings, wanted_views
 from service.errors import InvalidRequest, NotFound, ServiceError
 from service.extraction import BackboneInfo, Extractor
-from service.live import LiveCopies
 from service.replies.heads import example_message
 from service.replies.rows import row_error
 from service.replies.uploads import UploadReply
@@ -27,7 +26,6 @@ from service.store import Database, kept_inputs
 from service.store import embeddings as stored_embeddings
 from service.store import examples as stored_examples
 from service.store import heads as stored_heads
-from service.store.embeddings import Needed
 from service.store.examples import NewExample, StoredRows
 from service.store.head_records import HeadRecord
 from service.store.view_digests import view_digest
@@ -49,7 +47,6 @@ class Examples:
     _embeddings: EmbeddingResolver
     _views: ViewEmbeddings
     _activations: ActivationFiles
-    _live: LiveCopies
     _tasks: UninterruptedTasks
     _settings: ServerSettings
     _tokens: PageTokens
@@ -149,7 +146,7 @@ class Examples:
                 changes.append(error)
             else:
                 changes.append(change)
-        errors, corrections = await self._tasks.run(self._update(head, changes))
+        errors, corrections = await self._database.write(_update_labels, head.uid, changes)
         found = [
             change[0]
             for row, change in enumerate(changes)
@@ -175,37 +172,13 @@ class Examples:
             errors=[row_error(row, error, call.request_id) for row, error in errors.items()],
         )
 
-    async def _update(
-        self, head: HeadRecord, changes: Sequence[tuple[str, str | None] | ServiceError]
-    ) -> tuple[dict[int, ServiceError], int]:
-        outcome = await self._database.write(_update_labels, head.uid, changes)
-        self._live.outdate(head.uid)
-        return outcome
-
     async def _delete(
         self, head: HeadRecord, digests: Sequence[str | ServiceError]
     ) -> dict[int, ServiceError]:
-        errors, needed = await self._database.write(_delete, head.uid, digests)
-        self._embeddings.purge(head.tenant, needed)
-        self._live.outdate(head.uid)
-        await self._activations.threads.run(self._activations.forget, head.uid, list(needed))
+        errors = await self._database.write(_delete, head.uid, digests)
+        deleted = [digest for digest in digests if not isinstance(digest, ServiceError)]
+        await self._activations.threads.run(self._activations.forget, head.uid, deleted)
         return errors
-
-    async def _store(
-        self, head: HeadRecord, new: Sequence[NewExample], told: UploadReply, overwrite: bool
-    ) -> StoredRows:
-        stored = await self._database.write(
-            stored_examples.store_examples,
-            head.uid,
-            new,
-            max_examples=self._settings.max_examples_per_head,
-            fingerprint=head.fingerprint,
-            earlier=told.given,
-            overwrite=overwrite,
-        )
-        if stored.changes.count("added") < len(stored.changes):
-            self._live.outdate(head.uid)
-        return stored
 
     async def _add_rows(
         self,
@@ -219,8 +192,14 @@ class Examples:
         new, errors = await self._embed(head, backbone, request.examples, call)
         stored = StoredRows([], [])
         if new:
-            stored = await self._tasks.run(
-                self._store(head, list(new.values()), told, request.overwrite)
+            stored = await self._database.write(
+                stored_examples.store_examples,
+                head.uid,
+                list(new.values()),
+                max_examples=self._settings.max_examples_per_head,
+                fingerprint=head.fingerprint,
+                earlier=told.given,
+                overwrite=request.overwrite,
             )
         told.add(len(request.examples), new, stored, errors)
 
@@ -310,19 +289,18 @@ def _update_labels(
 
 def _delete(
     connection: Connection, uid: str, digests: Sequence[str | ServiceError]
-) -> tuple[dict[int, ServiceError], Needed]:
-    """Deletes; returns errors by row, and the fingerprints under which inputs are still needed."""
+) -> dict[int, ServiceError]:
+    """Deletes; returns errors by row."""
     errors: dict[int, ServiceError] = {}
-    needed: dict[str, Set[str]] = {}
     for row, digest in enumerate(digests):
         if isinstance(digest, ServiceError):
             errors[row] = digest
             continue
         try:
-            needed |= stored_examples.delete_example(connection, uid, digest)
+            stored_examples.delete_example(connection, uid, digest)
         except NotFound as error:
             errors[row] = error
-    return errors, needed
+    return errors
 
 
 def _augmented(

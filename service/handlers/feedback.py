@@ -8,14 +8,13 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
-from service.concurrency.tasks import UninterruptedTasks, gather_or_raise
+from service.concurrency.tasks import gather_or_raise
 from service.config import ServerSettings
 from service.embedding.head_backbones import head_backbone, stored_tail
 from service.embedding.resolved import Resolved, new_example
 from service.embedding.resolver import EmbeddingResolver
-from service.errors import InvalidRequest, NotFound, PreconditionFailed
+from service.errors import InvalidRequest, PreconditionFailed
 from service.extraction import BackboneInfo, Extractor
-from service.live import LiveCopies
 from service.metrics import Metrics
 from service.replies.live import feedback_message, read_feedback_state
 from service.replies.rows import row_error
@@ -26,7 +25,7 @@ from service.requests.paging import PageTokens, page_size
 from service.store import Database
 from service.store import feedback as stored_feedback
 from service.store import heads as stored_heads
-from service.store.feedback import NewFeedback, Stored
+from service.store.feedback import NewFeedback
 from service.store.feedback_rules import AllowedLabels
 from service.store.head_records import HeadRecord
 from trunkline.labels import normalised
@@ -43,8 +42,6 @@ class Feedback:
     _database: Database
     _extractor: Extractor
     _embeddings: EmbeddingResolver
-    _live: LiveCopies
-    _tasks: UninterruptedTasks
     _settings: ServerSettings
     _metrics: Metrics
     _tokens: PageTokens
@@ -84,7 +81,14 @@ class Feedback:
                 if head.tail is not None:
                     example = replace(example, tail=(head.tail, tailed.vector))
                 new[row] = NewFeedback(item.id or uuid.uuid4().hex, example, label)
-        stored = await self._tasks.run(self._store(head, list(new.values())))
+        stored = await self._database.write(
+            stored_feedback.store_feedback,
+            head.uid,
+            list(new.values()),
+            max_examples=self._settings.max_examples_per_head,
+            max_classes=self._settings.max_classes,
+            fingerprint=head.fingerprint,
+        )
         for i, (row, feedback) in enumerate(new.items()):
             if i in stored.errors:
                 response.errors.append(row_error(row, stored.errors[i], call.request_id))
@@ -131,7 +135,9 @@ class Feedback:
         name = HeadName.parse(request.head)
         head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
         ids = None if request.all else list(request.ids)
-        released, errors = await self._tasks.run(self._release(head, ids))
+        released, errors = await self._database.write(
+            stored_feedback.release_feedback, head.uid, ids
+        )
         return heads_pb2.ReleaseFeedbackResponse(
             released=released,
             errors=[row_error(row, error, call.request_id) for row, error in errors.items()],
@@ -159,28 +165,6 @@ class Feedback:
             ]
         )
         return [resolved[0], resolved[-1]]
-
-    async def _store(self, head: HeadRecord, new: list[NewFeedback]) -> Stored:
-        stored = await self._database.write(
-            stored_feedback.store_feedback,
-            head.uid,
-            new,
-            max_examples=self._settings.max_examples_per_head,
-            max_classes=self._settings.max_classes,
-            fingerprint=head.fingerprint,
-        )
-        if stored.superseded or stored.outdated:
-            self._live.outdate(head.uid)
-        if stored.added:
-            self._live.notify(head)
-        return stored
-
-    async def _release(
-        self, head: HeadRecord, ids: list[str] | None
-    ) -> tuple[int, dict[int, NotFound]]:
-        outcome = await self._database.write(stored_feedback.release_feedback, head.uid, ids)
-        self._live.outdate(head.uid)
-        return outcome
 
     def _checked(
         self,

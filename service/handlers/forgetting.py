@@ -6,16 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.concurrency.tasks import UninterruptedTasks
-from service.embedding.resolver import EmbeddingResolver
 from service.errors import InvalidRequest, NotFound, PreconditionFailed, ServiceError
-from service.extraction import Extractor
 from service.live import LiveCopies
 from service.logs import get_logger
 from service.replies.rows import row_error
 from service.requests.calls import Call
 from service.requests.fields import check_rows
 from service.requests.inputs import check_digest
-from service.serving.head_cache import HeadCache
 from service.store import Database
 from service.store import forgetting as stored_forgetting
 from service.store import heads as stored_heads
@@ -36,9 +33,6 @@ class Forgetting:
     """Forgets examples, and refits the active version without them."""
 
     _database: Database
-    _extractor: Extractor
-    _embeddings: EmbeddingResolver
-    _head_cache: HeadCache
     _live: LiveCopies
     _parts: TrainingParts
     _tasks: UninterruptedTasks
@@ -81,8 +75,7 @@ class Forgetting:
             # Files first: after a crash in between they would be left, and nobody ask for them.
             await files.threads.run(files.forget, head.uid, plan.known)
             forgotten = await self._database.write(stored_forgetting.forget, head.uid, plan, new)
-            self._purge(head, forgotten)
-            await self._live.forget(head.uid)
+            await self._live.until_dropped(head.uid)
         await self._database.checkpoint()
         log.info(
             "forgotten",
@@ -101,9 +94,3 @@ class Forgetting:
         except PreconditionFailed as error:
             log.info("nothing to refit", head=head.resource, reason=str(error))
             return None
-
-    def _purge(self, head: HeadRecord, forgotten: Forgotten) -> None:
-        self._head_cache.forget(head.resource)
-        self._embeddings.purge(head.tenant, forgotten.needed, forgotten.tails)
-        for fingerprint in forgotten.tails:
-            self._extractor.forget_tail(fingerprint)

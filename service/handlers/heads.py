@@ -16,7 +16,6 @@ from service.replies.live import live_message, read_policy
 from service.requests.calls import Call
 from service.requests.paging import PageTokens, page_size
 from service.requests.specs import read_spec
-from service.serving.head_cache import HeadCache
 from service.store import Database
 from service.store import heads as stored_heads
 from service.store import jobs as stored_jobs
@@ -33,7 +32,6 @@ class Heads:
 
     _database: Database
     _extractor: Extractor
-    _head_cache: HeadCache
     _live: LiveCopies
     _jobs: TrainingJobs
     _tasks: UninterruptedTasks
@@ -79,7 +77,7 @@ class Heads:
             await self._check_views_of(name, spec)
         keep_views = not request.spec.HasField("average_views")
         allow = request.allow_new_labels if request.HasField("allow_new_labels") else None
-        await self._tasks.run(self._update(name, policy, allow, spec, keep_views))
+        await self._database.write(_update, name, policy, allow, spec, keep_views)
         return heads_pb2.UpdateHeadResponse(head=await self._with_live(name))
 
     async def drop_live_copy(
@@ -116,24 +114,8 @@ class Heads:
         return heads_pb2.DeleteHeadResponse()
 
     async def _delete(self, name: HeadName) -> None:
-        head, tails = await self._database.write(stored_heads.delete_head, name.tenant, name.head)
-        self._head_cache.forget(head.resource)
-        self._live.outdate(head.uid)
-        for fingerprint in tails:
-            self._extractor.forget_tail(fingerprint)
+        head = await self._database.write(stored_heads.delete_head, name.tenant, name.head)
         await self._jobs.forget_head(head.uid)
-
-    async def _update(
-        self,
-        name: HeadName,
-        policy: Policy | None,
-        allow_new_labels: bool | None,
-        spec: adapters.HeadSpec | None,
-        keep_views: bool,
-    ) -> None:
-        head = await self._database.write(_update, name, policy, allow_new_labels, spec, keep_views)
-        self._head_cache.forget(head.resource)
-        self._live.outdate(head.uid)
 
     async def _check_views_of(self, name: HeadName, spec: adapters.HeadSpec) -> None:
         """Refuses views for a head of texts, as far as its backbone is loaded."""

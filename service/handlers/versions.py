@@ -10,7 +10,6 @@ from typing import Any
 from sqlalchemy import Connection
 
 import adapters
-from service.concurrency.tasks import UninterruptedTasks
 from service.config import ServerSettings
 from service.embedding.head_backbones import current_backbone
 from service.errors import FingerprintMismatch, InvalidRequest
@@ -22,7 +21,6 @@ from service.replies.heads import version_message
 from service.requests.calls import Call
 from service.requests.fields import check_family, check_label, normalised_labels
 from service.requests.paging import PageTokens, page_size
-from service.serving.head_cache import HeadCache
 from service.store import Database
 from service.store import heads as stored_heads
 from service.store import versions as stored_versions
@@ -38,9 +36,7 @@ class HeadVersions:
 
     _database: Database
     _extractor: Extractor
-    _head_cache: HeadCache
     _live: LiveCopies
-    _tasks: UninterruptedTasks
     _settings: ServerSettings
     _tokens: PageTokens
 
@@ -65,7 +61,9 @@ class HeadVersions:
         backbone = self._extractor.backbone(request.backbone)
         head = await asyncio.to_thread(self._read_weights, request, backbone)
         activate = request.activate if request.HasField("activate") else True
-        record, version = await self._tasks.run(self._import(name, backbone, head, activate))
+        record, version = await self._database.write(
+            _import, name, backbone, head, activate=activate
+        )
         return heads_pb2.ImportHeadResponse(
             head=await self._database.read(describe, name),
             version=version_message(record, version),
@@ -105,26 +103,12 @@ class HeadVersions:
             stored_heads.get_head, name.parent.tenant, name.parent.head
         )
         current_backbone(self._extractor, head)
-        before, after = await self._tasks.run(self._activate(name))
+        before, after = await self._database.write(_activate, name)
         return heads_pb2.ActivateHeadVersionResponse(
             head=await self._database.read(describe, name.parent),
             labels_lost=[label for label in before if label not in after],
             labels_gained=[label for label in after if label not in before],
         )
-
-    async def _import(
-        self, name: HeadName, backbone: BackboneInfo, head: adapters.Head, activate: bool
-    ) -> tuple[HeadRecord, VersionRecord]:
-        stored = await self._database.write(_import, name, backbone, head, activate=activate)
-        self._head_cache.forget(str(name))
-        self._live.outdate(stored[0].uid)
-        return stored
-
-    async def _activate(self, name: VersionName) -> tuple[Sequence[str], Sequence[str]]:
-        head, before, after = await self._database.write(_activate, name)
-        self._head_cache.forget(head.resource)
-        self._live.outdate(head.uid)
-        return before, after
 
     def _read_weights(
         self, request: heads_pb2.ImportHeadRequest, backbone: BackboneInfo
@@ -224,13 +208,11 @@ def _import_report(head: adapters.Head) -> dict[str, Any]:
     ).to_json()
 
 
-def _activate(
-    connection: Connection, name: VersionName
-) -> tuple[HeadRecord, Sequence[str], Sequence[str]]:
-    """Activates a version; returns its head, and the labels of answers before and from now on."""
+def _activate(connection: Connection, name: VersionName) -> tuple[Sequence[str], Sequence[str]]:
+    """Activates a version; returns the labels of answers before and from now on."""
     head, version = find_version(connection, name)
     before: Sequence[str] = ()
     if head.active_version:
         before = stored_versions.get_version(connection, head.uid, head.active_version).labels
     stored_versions.activate_version(connection, head.uid, version.version)
-    return head, before, version.labels
+    return before, version.labels

@@ -15,9 +15,10 @@ from service.live.status import LiveStatus
 from service.live.steps import Steps
 from service.logs import get_logger
 from service.metrics import Metrics
-from service.serving.head_cache import HeadCache, LoadedHead
+from service.serving.head_cache import LoadedHead
 from service.store import Database
 from service.store import live_set as stored_live
+from service.store.changes import Changed
 from service.store.head_records import HeadRecord
 
 ATTEMPTS = 5
@@ -36,14 +37,13 @@ class LiveCopies:
     between them. A caller gets its snapshot as soon as what was acknowledged before is learned,
     however much comes meanwhile. Heads do not wait for one another, and the event loop for none.
 
-    `outdate` must follow every commit that changes which version of a head is active, its policy,
-    or the examples that its live copy is built on.
+    It follows the database: a copy that is built on what a write has changed is dropped, and one
+    whose head has new feedback learns it.
     """
 
     def __init__(
         self,
         database: Database,
-        heads: HeadCache,
         backfill: EmbeddingBackfill,
         tasks: UninterruptedTasks,
         settings: ServerSettings,
@@ -52,8 +52,10 @@ class LiveCopies:
         self._database = database
         self._tasks = tasks
         self._entries = LiveCache(settings.live_cache_bytes, metrics)
-        self._steps = Steps(database, heads, backfill, settings, metrics)
+        self._steps = Steps(database, backfill, settings, metrics)
         self._leftovers: asyncio.Task[None] | None = None
+        self._closed = False
+        database.follow(self._follow)
 
     async def start(self) -> None:
         """Learns what the last server left unlearned, one head after the other, beside the rest."""
@@ -64,21 +66,8 @@ class LiveCopies:
             return
         self._leftovers = asyncio.create_task(self._learn_leftovers(heads), name="live-leftovers")
 
-    def notify(self, head: HeadRecord) -> None:
-        """Has the live copy learn feedback of the head that was stored just now."""
-        entry = self._entries.open(head.uid, head.tenant)
-        entry.record_feedback()
-        self._wake(entry)
-
-    def outdate(self, uid: str) -> None:
-        """Drops a copy after what it is built on has changed; it is made anew when it is needed."""
-        if (entry := self._entries.get(uid)) is not None:
-            entry.outdate()
-            self._entries.update_size(entry)
-
-    async def forget(self, uid: str) -> None:
-        """Outdates the copy, and waits until nothing of it is in memory any more."""
-        self.outdate(uid)
+    async def until_dropped(self, uid: str) -> None:
+        """Waits until nothing of a copy that a write has outdated is in memory any more."""
         if (entry := self._entries.get(uid)) is not None:
             with self._entries.using(entry):
                 async with entry.lock:
@@ -122,6 +111,7 @@ class LiveCopies:
     async def close(self) -> None:
         """Stops learning; what was not learned is learned after the next start."""
         tasks = [entry.task for entry in self._entries if entry.task is not None]
+        self._closed = True
         if self._leftovers is not None:
             tasks.append(self._leftovers)
         for task in tasks:
@@ -130,6 +120,17 @@ class LiveCopies:
         for entry in self._entries:
             entry.next.cancel()  # nobody is to wait for what will not come
         await self._steps.close()
+
+    def _follow(self, changed: Changed) -> None:
+        for uid in changed.live:
+            if (entry := self._entries.get(uid)) is not None:
+                entry.outdate()
+                self._entries.update_size(entry)
+        for uid, tenant in changed.feedback.items():
+            entry = self._entries.open(uid, tenant)
+            entry.record_feedback()
+            if not self._closed:
+                self._wake(entry)
 
     async def _promote(self, head: HeadRecord) -> int:
         entry = self._entries.open(head.uid, head.tenant)

@@ -18,7 +18,6 @@ from service.live.promotion_gate import Decision
 from service.live.status import LiveState, LiveStatus, status_of
 from service.logs import get_logger
 from service.metrics import Metrics
-from service.serving.head_cache import HeadCache
 from service.store import Database, example_sets
 from service.store import live_outcomes as outcomes
 from service.store import live_set as stored_live
@@ -45,13 +44,11 @@ class Steps:
     def __init__(
         self,
         database: Database,
-        heads: HeadCache,
         backfill: EmbeddingBackfill,
         settings: ServerSettings,
         metrics: Metrics,
     ) -> None:
         self._database = database
-        self._heads = heads
         self._backfill = backfill
         self._settings = settings
         self._metrics = metrics
@@ -102,8 +99,6 @@ class Steps:
         version = await self._database.write(
             outcomes.promote_live, entry.uid, copy.version, through=copy.through, new=made
         )
-        self._heads.forget(stored.head.resource)
-        entry.outdate()
         self._metrics.promotions.labels(self._metrics.tenant(entry.tenant)).inc()
         log.info("live copy took over", head=stored.head.resource, version=version)
         return version
@@ -115,7 +110,6 @@ class Steps:
             Aborted: another version has become active.
         """
         count = await self._database.write(outcomes.drop_live, entry.uid, copy.version)
-        entry.outdate()
         self._metrics.drops.labels(self._metrics.tenant(entry.tenant)).inc()
         log.info("live copy dropped", head=entry.uid, tenant=entry.tenant, quarantined=count)
         return count
@@ -150,7 +144,6 @@ class Steps:
             entry.target = revision, backlog[-1].id if backlog else 0
         part = backlog if copy.coalesces else backlog[:SLICE]
         if not await self._learn(entry, copy, part):
-            entry.outdate()
             return None
         rest = backlog[len(part) :]
         outdated = entry.revision[0] != revision[0]

@@ -20,6 +20,7 @@ from service.metrics import Metrics
 from service.store import Database
 from service.store import heads as stored_heads
 from service.store import versions as stored_versions
+from service.store.changes import Changed
 from trunkline.resources import HeadName
 
 ENTRY_OVERHEAD_BYTES = 2000
@@ -67,8 +68,8 @@ class _Load:
 class HeadCache:
     """Gives the active version of a head, from memory if it was used lately.
 
-    `forget` must follow every commit that changes which version is active, or the policy. A load
-    that was under way then is repeated, so an old version never comes back.
+    It follows the database: a head that a write has changed is read anew. A load that was under way
+    then is repeated, so an old version never comes back.
     """
 
     def __init__(self, database: Database, max_bytes: int, metrics: Metrics) -> None:
@@ -78,6 +79,7 @@ class HeadCache:
         self._heads: OrderedDict[str, LoadedHead] = OrderedDict()
         self._bytes = 0
         self._loads: dict[str, _Load] = {}
+        database.follow(self._drop_changed)
 
     async def active(self, resource: str) -> LoadedHead:
         """Returns the active version of the head with this resource name.
@@ -104,14 +106,13 @@ class HeadCache:
         """Loads a version of a head, active or not; it is not kept in memory."""
         return await self._load(HeadName.parse(resource), version)
 
-    def forget(self, resource: str) -> None:
-        """Drops a head from memory; the next prediction reads it anew."""
-        if (load := self._loads.pop(resource, None)) is not None:
-            load.outdated = True
-        old = self._heads.pop(resource, None)
-        if old is not None:
-            self._bytes -= old.nbytes
-            self._report()
+    def _drop_changed(self, changed: Changed) -> None:
+        for resource in changed.heads:
+            if (load := self._loads.pop(resource, None)) is not None:
+                load.outdated = True
+            if (old := self._heads.pop(resource, None)) is not None:
+                self._bytes -= old.nbytes
+                self._report()
 
     async def _load(self, name: HeadName, version: int) -> LoadedHead:
         loaded, tail = await self._database.read(_read_head, name, version)

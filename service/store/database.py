@@ -28,6 +28,7 @@ from service.errors import (
 )
 from service.logs import get_logger
 from service.store import engines
+from service.store.changes import Changed, noted
 from service.store.examination import (
     FILE,
     LOCK,
@@ -87,6 +88,7 @@ class Database:
         self._scarce_engine = engines.open_engine(url, begin="BEGIN IMMEDIATE", files=False)
         self._read_engine = engines.open_engine(url, begin="BEGIN")
         self.on_stall: Callable[[bool], None] = lambda stalled: None
+        self._followers: list[Callable[[Changed], None]] = []
         self._reads = StallWatch(self._notify)
         self._reads.follow(self._read_engine)
         self._writes = StallWatch(self._notify)
@@ -132,16 +134,23 @@ class Database:
     ) -> R:
         """Runs `function(connection, …)` in a write transaction; returns after the commit.
 
-        If the function raises, its own changes alone are rolled back. A cancelled caller does not
-        undo it.
+        If the function raises, its own changes alone are rolled back. Followers are told of what it
+        changed before the caller goes on. A cancelled caller does not undo it, and they are told
+        all the same.
 
         Raises:
             Unavailable: the disk stalls, or the store is closed.
         """
         self._writes.admit()
-        return await asyncio.shield(
-            asyncio.wrap_future(self._enqueue(lambda c: function(c, *args, **kwargs)))
-        )
+        job = self._enqueue(lambda c: noted(c, function, *args, **kwargs))
+        committed = asyncio.wrap_future(job)
+        committed.add_done_callback(self._tell)
+        result, _ = await asyncio.shield(committed)
+        return result
+
+    def follow(self, follower: Callable[[Changed], None]) -> None:
+        """Has a follower told of what each write changed, on the event loop, after the commit."""
+        self._followers.append(follower)
 
     async def checkpoint(self) -> None:
         """Empties the journal, so that no byte of what was deleted is left on disk.
@@ -173,6 +182,11 @@ class Database:
         future: Future[R] = Future()
         self._queue.put((function, future))
         return future
+
+    def _tell(self, committed: asyncio.Future[tuple[Any, Changed]]) -> None:
+        if not committed.cancelled() and committed.exception() is None:
+            for follower in self._followers:
+                follower(committed.result()[1])
 
     def _read_now(self, function: Callable[[Connection], R]) -> R:
         try:

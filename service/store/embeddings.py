@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence, Set
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +11,11 @@ from sqlalchemy import Connection, and_, delete, func, or_, select
 from service.errors import StoredDataDamaged
 from service.logs import get_logger
 from service.store import schema
+from service.store.changes import changed_in
 from service.store.digests import vector_checksum
 from service.store.head_records import HeadRecord
 from service.store.sql import chunks, insert_if_absent
 from service.store.view_digests import PREFIX
-
-Needed = Mapping[str, Set[str]]
-"""Fingerprints under which a tenant's heads still need an input's embedding, by its digest."""
 
 _RANGES = 200  # of digests in one statement, each with two bound parameters
 
@@ -147,7 +145,7 @@ def delete_embeddings(connection: Connection, tenant_id: int, fingerprint: str) 
     )
 
 
-def delete_unneeded(connection: Connection, head: HeadRecord, digests: Sequence[str]) -> Needed:
+def delete_unneeded(connection: Connection, head: HeadRecord, digests: Sequence[str]) -> None:
     """Deletes embeddings of inputs, and of their views, that no head of the tenant needs.
 
     A head needs those of its examples, by its backbone and by its tails.
@@ -165,7 +163,7 @@ def delete_unneeded(connection: Connection, head: HeadRecord, digests: Sequence[
                     or_(*(and_(table.digest >= p, table.digest < f"{p}g") for p in prefixes)),
                 )
             )
-    return needed
+    changed_in(connection).needed.setdefault(head.tenant, {}).update(needed)
 
 
 def _needed(connection: Connection, tenant_id: int, digests: Sequence[str]) -> dict[str, set[str]]:

@@ -14,7 +14,8 @@ from sqlalchemy import Connection, and_, delete, false, func, insert, select, up
 
 from service.errors import Aborted, LimitExceeded, NotFound
 from service.store import schema
-from service.store.embeddings import Needed, delete_unneeded, store_embeddings
+from service.store.changes import changed_in
+from service.store.embeddings import delete_unneeded, store_embeddings
 from service.store.example_rules import Change, Noted, Source, State, Statement, decide
 from service.store.head_records import HeadRecord
 from service.store.heads import require_head
@@ -120,7 +121,8 @@ def store_examples(
     """Stores examples with their embeddings; the last label of an input wins.
 
     An example without a label never takes the label of a stored one away. Feedback changes the
-    label alone. An upload supersedes the feedback on an input if it says anything new of it.
+    label alone, which live copies learn by itself. An upload supersedes the feedback on an input if
+    it says anything new of it.
 
     Args:
         fingerprint: of the backbone that made the embeddings; None for the head's own.
@@ -151,6 +153,8 @@ def store_examples(
     said = [Statement(e.digest, e.label, e.source, e.weight, e.held_out, e.group) for e in new]
     decision = decide(said, stored, earlier, overwrite=overwrite)
     _write(connection, uid, new, stored, decision.states)
+    if stored and any(example.source == "upload" for example in new):
+        changed_in(connection).live.add(uid)
     supersede_feedback(connection, uid, decision.overruled)
     return StoredRows(decision.changes, decision.noted)
 
@@ -255,6 +259,7 @@ def update_label(connection: Connection, uid: str, digest: str, label: str | Non
         .filter_by(head_uid=uid, digest=digest)
         .values(label=label, own_label=label, source="upload")
     )
+    changed_in(connection).live.add(uid)
     supersede_feedback(connection, uid, [digest])
     return before.source == "feedback" and before.label not in (None, label)
 
@@ -273,10 +278,10 @@ def supersede_feedback(connection: Connection, uid: str, digests: Sequence[str])
         )
 
 
-def delete_example(connection: Connection, uid: str, digest: str) -> Needed:
+def delete_example(connection: Connection, uid: str, digest: str) -> None:
     """Deletes an example, and its embeddings as far as no other head of the tenant needs them.
 
-    Feedback on it no longer counts. Returns under which fingerprints they are needed.
+    Feedback on it no longer counts.
 
     Raises:
         NotFound: the head has no such example.
@@ -286,7 +291,8 @@ def delete_example(connection: Connection, uid: str, digest: str) -> Needed:
     if result.rowcount == 0:
         raise _no_example(digest)
     supersede_feedback(connection, uid, [digest])
-    return delete_unneeded(connection, head, [digest])
+    delete_unneeded(connection, head, [digest])
+    changed_in(connection).live.add(uid)
 
 
 def _store_by_tail(connection: Connection, head: HeadRecord, new: Sequence[NewExample]) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, and_, delete, insert, select
 
 from service.errors import InvalidRequest, NotFound, PreconditionFailed, ServiceError
 from service.store import schema
+from service.store.changes import changed_in
 from service.store.examples import NewExample, find_examples, store_examples
 from service.store.feedback_rules import FORGOTTEN, AllowedLabels, Pending, Said, decide, taken
 from service.store.feedback_states import FeedbackState, release, set_values
@@ -40,16 +41,12 @@ class Stored:
     Attributes:
         duplicates: per row, whether it was known before, with its id.
         errors: why rows were refused.
-        superseded: whether an earlier label was taken back that a live copy may have learned.
         replaced: labels by row that inputs had before, where feedback gave them another.
-        outdated: whether another version took over meanwhile, which takes other embeddings.
     """
 
     duplicates: list[bool]
     errors: dict[int, ServiceError]
-    superseded: bool
     replaced: dict[int, str]
-    outdated: bool = False
 
     @property
     def added(self) -> int:
@@ -118,9 +115,8 @@ def store_feedback(
             if (label := labels.get(said.digest)) not in (None, said.label):
                 replaced[row] = label
             labels[said.digest] = said.label
-    superseded = _append(connection, head, list(fresh.values()), max_examples, fingerprint)
-    by_tail = {item.example.tail[0] if item.example.tail else None for item in fresh.values()}
-    return Stored(duplicates, errors, superseded, replaced, bool(by_tail - {head.tail}))
+    _append(connection, head, list(fresh.values()), max_examples, fingerprint)
+    return Stored(duplicates, errors, replaced)
 
 
 def allowed_labels(connection: Connection, head: HeadRecord, max_classes: int) -> AllowedLabels:
@@ -179,6 +175,7 @@ def release_feedback(
     }
     ids = list(dict.fromkeys(quarantined[item] for item in wanted if item in quarantined))
     release(connection, uid, sorted(ids))
+    changed_in(connection).live.add(uid)
     return len(ids), errors
 
 
@@ -222,10 +219,10 @@ def _append(
     new: Sequence[NewFeedback],
     max_examples: int,
     fingerprint: str | None,
-) -> bool:
-    """Appends feedback; returns whether it superseded earlier feedback."""
+) -> None:
+    """Appends feedback; a live copy learns it, unless that has learned what is not so any more."""
     if not new:
-        return False
+        return
     said = [Said(item.example.digest, item.label) for item in new]
     decision = decide(said, _pending(connection, head.uid, [digest for digest, _ in said]))
     set_values(connection, decision.superseded, state=FeedbackState.SUPERSEDED)
@@ -251,7 +248,11 @@ def _append(
         fingerprint=fingerprint,
     )
     _delete_old_superseded(connection, head.uid)
-    return bool(decision.superseded)
+    changed = changed_in(connection)
+    changed.feedback[head.uid] = head.tenant
+    by_tail = {item.example.tail[0] if item.example.tail else None for item in new}
+    if decision.superseded or by_tail != {head.tail}:  # that was made of another version's tail
+        changed.live.add(head.uid)
 
 
 def _delete_old_superseded(connection: Connection, uid: str) -> None:

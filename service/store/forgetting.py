@@ -9,7 +9,8 @@ from sqlalchemy import Connection, Table, delete, select, update
 
 from service.errors import Aborted
 from service.store import schema
-from service.store.embeddings import Needed, delete_unneeded
+from service.store.changes import changed_in
+from service.store.embeddings import delete_unneeded
 from service.store.feedback_states import FeedbackState
 from service.store.head_records import HeadRecord
 from service.store.heads import require_head
@@ -49,14 +50,12 @@ class Forgotten:
         versions: numbers of the versions that knew an example and are gone.
         active_version: the version that answers now; 0 for none.
         held_by: names of the tenant's other heads that still have one of the examples.
-        needed: under which fingerprints they need each of the embeddings.
         tails: fingerprints of tails that had learned from an example and are gone.
     """
 
     versions: tuple[int, ...]
     active_version: int
     held_by: tuple[str, ...]
-    needed: Needed
     tails: tuple[str, ...]
 
 
@@ -101,14 +100,14 @@ def forget(connection: Connection, uid: str, wanted: Plan, new: NewVersion | Non
             delete(schema.examples).where(of_head, schema.examples.c.digest.in_(chunk))
         )
     tails = delete_versions(connection, head, versions)
-    needed = delete_unneeded(connection, head, digests)
+    delete_unneeded(connection, head, digests)
+    changed_in(connection).live.add(uid)
     if new is not None:
         _take_over(connection, uid, new)
     return Forgotten(
         versions=versions,
         active_version=require_head(connection, uid).active_version,
         held_by=tuple(sorted(_held_by(connection, head, digests))),
-        needed=needed,
         tails=tails,
     )
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, and_, case, delete, func, insert, select, upd
 
 from service.errors import AlreadyExists, NotFound, StoredDataDamaged
 from service.store import schema
+from service.store.changes import changed_in
 from service.store.embeddings import delete_embeddings, delete_unneeded
 from service.store.feedback_states import FeedbackState
 from service.store.head_records import HeadCounts, HeadRecord
@@ -113,7 +114,9 @@ def update_head(
     changed = {name: value for name, value in values.items() if value is not None}
     if changed:
         connection.execute(update(schema.heads).where(schema.heads.c.uid == uid).values(**changed))
-    return require_head(connection, uid)
+    head = require_head(connection, uid)
+    changed_in(connection).note_head(head)
+    return head
 
 
 def move_head(connection: Connection, uid: str, backbone: str, fingerprint: str) -> HeadRecord:
@@ -136,6 +139,7 @@ def move_head(connection: Connection, uid: str, backbone: str, fingerprint: str)
     )
     if not connection.scalar(others):
         delete_embeddings(connection, left.tenant_id, left.fingerprint)
+    changed_in(connection).note_head(left)
     return require_head(connection, uid)
 
 
@@ -205,23 +209,19 @@ def count(connection: Connection, uid: str) -> HeadCounts:
     return HeadCounts(examples, labelled, total, tests, quarantined)
 
 
-def delete_head(
-    connection: Connection, tenant: str, name: str
-) -> tuple[HeadRecord, tuple[str, ...]]:
-    """Deletes a head with all that is its own, and embeddings that no other head needs.
-
-    Returns it, and the fingerprints of the tails that the tenant has no longer.
-    """
+def delete_head(connection: Connection, tenant: str, name: str) -> HeadRecord:
+    """Deletes a head with all that is its own, and embeddings that no other head needs."""
     head = get_head(connection, tenant, name)
     held = select(schema.examples.c.digest).where(schema.examples.c.head_uid == head.uid)
     digests = connection.scalars(held).all()
     owned = (schema.jobs, schema.feedback, schema.examples, schema.members, schema.versions)
     for table in owned:
         connection.execute(delete(table).where(table.c.head_uid == head.uid))
-    tails = delete_unused_tails(connection, head)
+    delete_unused_tails(connection, head)
     delete_unneeded(connection, head, digests)
     connection.execute(delete(schema.heads).where(schema.heads.c.uid == head.uid))
-    return head, tails
+    changed_in(connection).note_head(head)
+    return head
 
 
 def _head(values: Mapping[Any, Any]) -> HeadRecord:

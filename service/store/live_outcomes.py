@@ -10,6 +10,7 @@ from sqlalchemy import Connection, select, update
 
 from service.errors import Aborted
 from service.store import schema
+from service.store.changes import changed_in
 from service.store.feedback_states import FeedbackState, quarantine
 from service.store.head_records import HeadRecord
 from service.store.heads import require_head
@@ -58,6 +59,7 @@ def store_scores(
             .values(active_right=score.active_right, live_right=score.live_right)
         )
     if changed_at is not None:
+        changed_in(connection).live.add(uid)
         connection.execute(
             update(schema.heads)
             .where(schema.heads.c.uid == uid)
@@ -92,6 +94,7 @@ def drop_live(connection: Connection, uid: str, version: int) -> int:
         .where(schema.heads.c.uid == uid)
         .values(drift_feedback_id=None, drift_at=None)
     )
+    changed_in(connection).live.add(uid)
     return len(ids)
 
 

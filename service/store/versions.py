@@ -12,6 +12,7 @@ from sqlalchemy import Connection, and_, delete, insert, select, update
 
 from service.errors import FingerprintMismatch, NotFound, StoredDataDamaged
 from service.store import schema
+from service.store.changes import changed_in
 from service.store.digests import weights_digest
 from service.store.embeddings import truncated_digests
 from service.store.feedback_states import FeedbackState, update_feedback
@@ -161,6 +162,7 @@ def activate_version(
         .where(schema.heads.c.uid == uid)
         .values(active_version=version, drift_feedback_id=None, drift_at=None)
     )
+    changed_in(connection).note_head(head)
     members = members_of(connection, uid, version) if learned is None else learned
     update_feedback(connection, uid, version, members, unknown)
 
@@ -227,6 +229,7 @@ def delete_versions(
             .where(table.c.uid == head.uid)
             .values(active_version=0, drift_feedback_id=None, drift_at=None)
         )
+        changed_in(connection).note_head(head)
     for version in versions:
         delete_members(connection, head.uid, version)
         connection.execute(delete(schema.versions).filter_by(head_uid=head.uid, version=version))

@@ -13,9 +13,7 @@ from service.embedding.view_embeddings import ViewEmbeddings
 from service.extraction import Extractor
 from service.fitting.process import FitProcess
 from service.fitting.trainer import Trainer
-from service.live import LiveCopies
 from service.metrics import Metrics
-from service.serving.head_cache import HeadCache
 from service.store import Database
 from service.training.backbone_move import BackboneMove
 from service.training.job_runner import JobRunner
@@ -40,8 +38,6 @@ def build_training(
     database: Database,
     extractor: Extractor,
     backfill: EmbeddingBackfill,
-    head_cache: HeadCache,
-    live: LiveCopies,
     tasks: UninterruptedTasks,
     ready: Callable[[], Awaitable[None]],
     maker: ViewMaker,
@@ -77,8 +73,6 @@ def build_training(
         settings,
     )
     move = BackboneMove(database, extractor, backfill)
-    runner = JobRunner(
-        database, extractor, fit_process, trainer, tails, move, head_cache, live, ready
-    )
+    runner = JobRunner(database, extractor, fit_process, trainer, tails, move, ready)
     jobs = TrainingJobs(database, fit_process, runner, tails, tasks, metrics)
     return TrainingParts(jobs, trainer, views, files)

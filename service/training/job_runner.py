@@ -12,9 +12,7 @@ from service.errors import Aborted, InvalidRequest
 from service.extraction import Extractor
 from service.fitting.process import FitProcess
 from service.fitting.trainer import Trainer
-from service.live import LiveCopies
 from service.logs import get_logger
-from service.serving.head_cache import HeadCache
 from service.store import Database
 from service.store import jobs as stored_jobs
 from service.store.head_records import HeadRecord
@@ -44,8 +42,6 @@ class JobRunner:
         trainer: Trainer,
         tails: TailTrainer,
         move: BackboneMove,
-        head_cache: HeadCache,
-        live: LiveCopies,
         ready: Callable[[], Awaitable[None]],
     ) -> None:
         self._database = database
@@ -54,8 +50,6 @@ class JobRunner:
         self._trainer = trainer
         self._tails = tails
         self._move = move
-        self._head_cache = head_cache
-        self._live = live
         self._ready = ready
 
     async def check(
@@ -149,8 +143,6 @@ class JobRunner:
                 value=head.resource,
             )
         running.job = stored
-        self._head_cache.forget(head.resource)
-        self._live.outdate(head.uid)
         log.info(
             "trained",
             head=head.resource,

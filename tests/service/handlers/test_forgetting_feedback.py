@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from service.live.copies import LiveCopies
 from service.live.live_copy import Learned, LiveCopy
 from service.store import Database
 from service.store.live_set import LiveFeedback
@@ -22,6 +21,7 @@ from tests.service.learning_head import (
     around,
 )
 from tests.service.server import HEAD
+from tests.service.tail_heads import database_of
 from tests.service.tiny_backbone import FINGERPRINT
 from trunkline.digest import embedding_digest
 from trunkline.v1 import heads_pb2
@@ -147,17 +147,13 @@ async def test_forgetting_is_not_over_before_what_learns_the_example_has_ended(
 ) -> None:
     order: list[str] = []
     begun, may_end, outdated = threading.Event(), threading.Event(), asyncio.Event()
-    learn, outdate, checkpoint = LiveCopy.learn, LiveCopies.outdate, Database.checkpoint
+    learn, checkpoint = LiveCopy.learn, Database.checkpoint
 
     def slow(self: LiveCopy, feedback: Sequence[LiveFeedback]) -> Learned:
         begun.set()
         assert may_end.wait(60)
         order.append("learned")
         return learn(self, feedback)
-
-    def noted(self: LiveCopies, uid: str) -> None:
-        outdate(self, uid)
-        outdated.set()
 
     async def last(self: Database) -> None:
         order.append("forgotten")
@@ -168,7 +164,7 @@ async def test_forgetting_is_not_over_before_what_learns_the_example_has_ended(
         secret = around("red", 1, seed=23)
         await head.send(secret, "blue")
         await asyncio.to_thread(begun.wait, 60)
-        monkeypatch.setattr(LiveCopies, "outdate", noted)
+        database_of(head.server).follow(lambda changed: outdated.set() if changed.live else None)
         monkeypatch.setattr(Database, "checkpoint", last)
         forgetting = asyncio.create_task(forget(head, *secret))
         await outdated.wait()

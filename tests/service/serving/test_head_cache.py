@@ -111,12 +111,11 @@ async def test_head_larger_than_the_memory_is_still_served(watched: WatchedDatab
     assert (await cache.active(NAME)).version == 1
 
 
-async def test_forgotten_head_is_read_anew(watched: WatchedDatabase) -> None:
+async def test_head_is_read_anew_after_another_version_took_over(watched: WatchedDatabase) -> None:
     uid = await watched.write(add_head)
     cache = HeadCache(watched, BIG, Metrics(1))
     await cache.active(NAME)
     await watched.write(add_version, uid, weights(2), activate=True)
-    cache.forget(NAME)
     head = await cache.active(NAME)
     assert (head.version, head.head.bias[0]) == (2, 2.0)
 
@@ -130,7 +129,6 @@ async def test_version_activated_during_a_load_is_the_one_that_answers(
     waiting = asyncio.create_task(cache.active(NAME))
     await watched.changes.until(lambda: watched.reads == 1)
     await watched.write(add_version, uid, weights(2), activate=True)
-    cache.forget(NAME)
     watched.open.set()
     assert (await waiting).version == 2
     assert (await cache.active(NAME)).version == 2
@@ -175,7 +173,6 @@ async def test_deleted_head_is_not_found(watched: WatchedDatabase) -> None:
     cache = HeadCache(watched, BIG, Metrics(1))
     await cache.active(NAME)
     await watched.write(stored_heads.delete_head, "acme", "defects")
-    cache.forget(NAME)
     with pytest.raises(NotFound):
         await cache.active(NAME)
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from sqlalchemy import Connection, select
 
+from service.store import Database, schema
 from service.store import heads as stored_heads
-from service.store import schema
 from service.store import versions as stored_versions
+from service.store.changes import Changed
 from service.store.examples import NewExample, store_examples
 from service.store.feedback import NewFeedback
 from service.store.head_records import HeadRecord
@@ -14,6 +18,14 @@ from tests.service.tiny_backbone import FINGERPRINT, vector_of
 from trunkline.digest import text_digest
 
 MANY = 1_000_000
+
+
+async def changed_by(database: Database, function: Callable[..., Any], *args: Any) -> Changed:
+    """Writes, and returns what is told of it."""
+    told: list[Changed] = []
+    database.follow(told.append)
+    await database.write(function, *args)
+    return told[0]
 
 
 def new_head(

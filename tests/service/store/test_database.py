@@ -22,6 +22,7 @@ from service.errors import (
     Unavailable,
 )
 from service.store import Database, schema
+from service.store.changes import changed_in
 from service.store.jobs import unfinished_jobs
 from service.store.upgrade import migrate
 from service.store.versions import get_version
@@ -246,6 +247,37 @@ async def test_cancelled_caller_does_not_undo_its_write(database: Database) -> N
         await asyncio.gather(write, return_exceptions=True)
     await database.write(add_tenant, "bolt")
     assert await database.read(tenant_names) == ["acme", "bolt"]
+
+
+def change(connection: Connection, uid: str) -> None:
+    changed_in(connection).live.add(uid)
+
+
+async def test_who_follows_is_told_of_a_write_before_its_caller_goes_on(
+    database: Database,
+) -> None:
+    told: list[set[str]] = []
+    database.follow(lambda changed: told.append(changed.live))
+    for uid in ("one", "two"):
+        await database.write(change, uid)
+        assert told[-1] == {uid}
+    with pytest.raises(NotFound):
+        await database.write(fail, NotFound("x"))
+    assert told == [{"one"}, {"two"}]
+
+
+async def test_who_follows_is_told_of_a_write_whose_caller_was_cancelled(
+    database: Database,
+) -> None:
+    told: list[set[str]] = []
+    database.follow(lambda changed: told.append(changed.live))
+    async with Blocker(database):
+        writing = asyncio.create_task(database.write(change, "one"))
+        await asyncio.sleep(0)
+        writing.cancel()
+        await asyncio.wait([writing])
+    await database.write(change, "two")
+    assert [uids for uids in told if uids] == [{"one"}, {"two"}]
 
 
 async def test_closing_commits_what_is_queued_and_refuses_what_comes_later(

@@ -25,6 +25,7 @@ from tests.service.store.records import (
     MANY,
     add_examples,
     by_feedback_id,
+    changed_by,
     example,
     feedback,
     new_head,
@@ -323,8 +324,8 @@ async def test_views_go_with_the_last_example_of_their_input(database: Database)
     await database.write(add_examples, one.uid, replace(example("x"), views=views))
     await database.write(add_examples, two.uid, example("x"))
     assert await database.read(embeddings_stored) == 3
-    left = await database.write(stored.delete_example, one.uid, digest)
-    assert left == {digest: {FINGERPRINT}}
+    changed = await changed_by(database, stored.delete_example, one.uid, digest)
+    assert changed.needed == {"acme": {digest: {FINGERPRINT}}}
     assert await database.read(embeddings_stored) == 3
     await database.write(stored_heads.delete_head, "acme", "two")
     assert await database.read(embeddings_stored) == 0

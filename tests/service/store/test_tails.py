@@ -21,7 +21,13 @@ from service.store import versions as stored_versions
 from service.store.jobs import JobState, Move, NewVersion
 from service.store.tails import NewTail
 from tests.service.store.earlier_stores import store_of
-from tests.service.store.records import add_examples, add_version, example, new_head
+from tests.service.store.records import (
+    add_examples,
+    add_version,
+    changed_by,
+    example,
+    new_head,
+)
 from tests.service.tiny_backbone import FINGERPRINT, vector_of
 from trunkline.digest import text_digest
 
@@ -94,8 +100,8 @@ async def test_deleted_example_leaves_no_embedding_by_any_tail(database: Databas
     uid = await head_with_examples(database)
     for name in ("one", "two"):
         await database.write(trained, uid, tail(name))
-    needed = await database.write(stored_examples.delete_example, uid, DIGESTS[0])
-    assert needed == {DIGESTS[0]: set()}
+    changed = await changed_by(database, stored_examples.delete_example, uid, DIGESTS[0])
+    assert changed.needed == {"acme": {DIGESTS[0]: set()}}
     left = {digest for _, digest in await database.read(embeddings)}
     assert left == {DIGESTS[1]}
 
@@ -105,8 +111,8 @@ async def test_example_that_another_head_holds_keeps_what_that_needs(database: D
     two = await head_with_examples(database, "two")
     await database.write(trained, one, tail("one"))
     await database.write(trained, two, tail("two"))
-    needed = await database.write(stored_examples.delete_example, one, DIGESTS[0])
-    assert needed == {DIGESTS[0]: {FINGERPRINT, TWO}}
+    changed = await changed_by(database, stored_examples.delete_example, one, DIGESTS[0])
+    assert changed.needed == {"acme": {DIGESTS[0]: {FINGERPRINT, TWO}}}
     left = {name for name, digest in await database.read(embeddings) if digest == DIGESTS[0]}
     assert left == {FINGERPRINT, TWO}
 

@@ -1,0 +1,298 @@
+"""Every write says what it changes of what memory may hold; one that is not tried here fails."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator, Mapping, Set
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlalchemy import Connection, select
+
+import adapters
+import service
+from models.tails import tail_fingerprint
+from service.errors import NotFound, PreconditionFailed
+from service.handlers import examples as example_calls
+from service.handlers import heads as head_calls
+from service.handlers import versions as version_calls
+from service.live import Policy
+from service.serving import head_cache
+from service.store import Database, schema
+from service.store import embeddings as stored_embeddings
+from service.store import examples as stored_examples
+from service.store import feedback as stored_feedback
+from service.store import forgetting as stored_forgetting
+from service.store import heads as stored_heads
+from service.store import jobs as stored_jobs
+from service.store import live_outcomes as outcomes
+from service.store import live_set as stored_live
+from service.store.feedback_states import quarantine
+from service.store.head_records import HeadRecord
+from service.store.jobs import JobRecord, JobState, Move, NewVersion
+from service.store.live_outcomes import Score
+from service.store.tails import NewTail
+from tests.service.store.records import (
+    MANY,
+    add_examples,
+    changed_by,
+    example,
+    feedback,
+    new_head,
+)
+from tests.service.tiny_backbone import DIM, FINGERPRINT, info, vector_of
+from trunkline.digest import text_digest
+from trunkline.resources import HeadName, VersionName
+
+NAME = HeadName.parse("tenants/acme/heads/defects")
+A, B, LIVE = map(text_digest, ("a", "b", "live"))
+NOTHING = np.empty(0, np.float32)
+OTHER = "0" * 64
+SPEC = adapters.HeadSpec(family="ridge")
+HEAD = adapters.Head(
+    family="ridge",
+    labels=("x", "y"),
+    weight=np.zeros((2, DIM), np.float32),
+    bias=np.zeros(2, np.float32),
+    fingerprint=FINGERPRINT,
+)
+
+
+def new_version(tail: NewTail | None = None) -> NewVersion:
+    report = {"family": "ridge", "spec": SPEC.to_json(), "estimate": None}
+    return NewVersion(HEAD.labels, report, HEAD.to_safetensors(), {A: "x", B: "y"}, tail)
+
+
+def filled(connection: Connection) -> HeadRecord:
+    """A head of two versions, the first on a tail, with feedback in two states and a training."""
+    head = new_head(connection)
+    add_examples(connection, head.uid, example("a", "x"), example("b", "y"))
+    data = b"weights of a tail"
+    vectors = {A: vector_of("tail a"), B: vector_of("tail b")}
+    tail = NewTail(tail_fingerprint(data), "tail", ("one",), data, vectors)
+    for new in (new_version(tail), new_version()):
+        finish(connection, head, new)
+    send(connection, head, "b", "x")
+    quarantine(connection, head.uid, [1])
+    send(connection, head, "live")
+    vectors = dict.fromkeys((A, B, LIVE), vector_of("another backbone's"))
+    stored_embeddings.store_embeddings(connection, head, vectors, OTHER)
+    stored_jobs.start_job(connection, head.uid, SPEC.to_json(), True)
+    return stored_heads.require_head(connection, head.uid)
+
+
+def send(connection: Connection, head: HeadRecord, text: str, label: str = "y") -> None:
+    item = feedback(f"{text} is {label}", text, label)
+    stored_feedback.store_feedback(connection, head.uid, [item], max_examples=MANY)
+
+
+def job_of(connection: Connection, head: HeadRecord) -> JobRecord:
+    return stored_jobs.start_job(connection, head.uid, SPEC.to_json(), True)
+
+
+def finish(
+    connection: Connection, head: HeadRecord, new: NewVersion, move: Move | None = None
+) -> None:
+    stored_jobs.finish_with_version(connection, job_of(connection, head), new, move)
+
+
+def forget(connection: Connection, head: HeadRecord, digest: str) -> None:
+    plan = stored_forgetting.plan(connection, head.uid, [digest])
+    stored_forgetting.forget(connection, head.uid, plan, None)
+
+
+def promote(connection: Connection, head: HeadRecord) -> None:
+    members = stored_live.composition(connection, head, MANY)
+    new = replace(new_version(), members=members)
+    outcomes.promote_live(connection, head.uid, 2, through=MANY, new=new)
+
+
+def score(connection: Connection, head: HeadRecord, changed_at: int | None) -> None:
+    scores = [Score(2, active_right=True, live_right=True)]
+    outcomes.store_scores(connection, head.uid, 2, scores, changed_at)
+
+
+def import_head(connection: Connection, *, activate: bool) -> None:
+    version_calls._import(connection, NAME, info(), HEAD, activate=activate)
+
+
+Write = Callable[[Connection, HeadRecord], object]
+
+WRITES: list[tuple[str, Write, set[str]]] = [
+    ("create_head", lambda c, head: new_head(c, "other"), set()),
+    (
+        "_update",
+        lambda c, head: head_calls._update(c, NAME, Policy.IMMEDIATE, None, None, True),
+        {"heads", "live"},
+    ),
+    (
+        "_update",
+        lambda c, head: head_calls._update(
+            c, NAME, None, None, replace(SPEC, average_views=2), False
+        ),
+        {"heads", "live"},
+    ),
+    (
+        "delete_head",
+        lambda c, head: stored_heads.delete_head(c, NAME.tenant, NAME.head),
+        {"heads", "live", "needed", "tails"},
+    ),
+    ("_import", lambda c, head: import_head(c, activate=True), {"heads", "live"}),
+    ("_import", lambda c, head: import_head(c, activate=False), set()),
+    (
+        "_activate",
+        lambda c, head: version_calls._activate(c, VersionName(NAME, 1)),
+        {"heads", "live"},
+    ),
+    ("_activate", lambda c, head: version_calls._activate(c, VersionName(NAME, 2)), set()),
+    ("forget", lambda c, head: forget(c, head, A), {"heads", "live", "needed", "tails"}),
+    ("forget", lambda c, head: forget(c, head, LIVE), {"live", "needed"}),
+    (
+        "_update_labels",
+        lambda c, head: example_calls._update_labels(c, head.uid, [(A, "y")]),
+        {"live"},
+    ),
+    (
+        "_delete",
+        lambda c, head: example_calls._delete(c, head.uid, [A, B]),
+        {"live", "needed"},
+    ),
+    ("store_examples", lambda c, head: add_examples(c, head.uid, example("new", "x")), set()),
+    ("store_examples", lambda c, head: add_examples(c, head.uid, example("a", "y")), {"live"}),
+    (
+        "store_examples",
+        lambda c, head: add_examples(c, head.uid, replace(example("a"), weight=2.0)),
+        {"live"},
+    ),
+    ("store_examples", lambda c, head: add_examples(c, head.uid, example("live", "x")), {"live"}),
+    ("store_feedback", lambda c, head: send(c, head, "new"), {"feedback"}),
+    ("store_feedback", lambda c, head: send(c, head, "live", "x"), {"live", "feedback"}),
+    ("store_feedback", lambda c, head: send(c, head, "live"), set()),
+    (
+        "release_feedback",
+        lambda c, head: stored_feedback.release_feedback(c, head.uid, None),
+        {"live"},
+    ),
+    ("promote_live", promote, {"heads", "live"}),
+    ("drop_live", lambda c, head: outcomes.drop_live(c, head.uid, 2), {"live"}),
+    ("store_scores", lambda c, head: score(c, head, None), set()),
+    ("store_scores", lambda c, head: score(c, head, 2), {"live"}),
+    ("start_job", job_of, set()),
+    (
+        "mark_running",
+        lambda c, head: stored_jobs.mark_running(c, head.uid, job_of(c, head).id),
+        set(),
+    ),
+    (
+        "finish_with_version",
+        lambda c, head: finish(c, head, new_version()),
+        {"heads", "live"},
+    ),
+    (
+        "finish_with_version",
+        lambda c, head: finish(c, head, new_version(), Move("tiny/other", OTHER)),
+        {"heads", "live"},
+    ),
+    (
+        "finish_without_version",
+        lambda c, head: stored_jobs.finish_without_version(c, job_of(c, head), JobState.CANCELLED),
+        set(),
+    ),
+    ("end_damaged_jobs", lambda c, head: stored_jobs.end_damaged_jobs(c, {1: "why"}), set()),
+    (
+        "store_views",
+        lambda c, head: stored_examples.store_views(c, head.uid, {A: {"v": vector_of("v")}}),
+        set(),
+    ),
+    (
+        "store_vectors",
+        lambda c, head: stored_examples.store_vectors(c, head.uid, "1" * 64, {A: vector_of("v")}),
+        set(),
+    ),
+]
+
+
+def names_of_writes() -> Iterator[str]:
+    """Yields the name of each function that the service hands to `Database.write`."""
+    for path in Path(service.__path__[0]).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(
+                    func=ast.Attribute(
+                        attr="write", value=ast.Name(id=owner) | ast.Attribute(attr=owner)
+                    ),
+                    args=[ast.Name(id=name) | ast.Attribute(attr=name), *_],
+                ) if "database" in owner:
+                    yield name
+
+
+def test_every_write_of_the_service_is_tried_here() -> None:
+    assert {name for name, _, _ in WRITES} == set(names_of_writes())
+
+
+@dataclass(frozen=True)
+class Held:
+    """What memory may hold of the head.
+
+    Attributes:
+        answer: what answers predictions.
+        base: what a live copy is built on, beside feedback.
+        feedback: what live feedback says, by its id.
+    """
+
+    answer: object
+    base: object
+    feedback: Mapping[int, object]
+    inputs: Set[str]
+    tails: Set[str]
+
+    def changes(self, after: Held) -> set[str]:
+        taken_back = any(after.feedback.get(key) != said for key, said in self.feedback.items())
+        found = {
+            "heads": self.answer != after.answer,
+            "live": self.base != after.base or taken_back,
+            "feedback": after.feedback.keys() - self.feedback.keys(),
+            "needed": self.inputs - after.inputs,
+            "tails": self.tails - after.tails,
+        }
+        return {name for name, changed in found.items() if changed}
+
+
+def held(connection: Connection, uid: str) -> Held:
+    inputs = set(stored_examples.all_digests(connection, uid))
+    tails = set(connection.scalars(select(schema.tails.c.fingerprint)))
+    try:
+        read, tail = head_cache._read_head(connection, NAME, 0)
+        found = stored_live.live_set(connection, uid)
+    except (NotFound, PreconditionFailed) as error:
+        return Held(type(error), type(error), {}, inputs, tails)
+    members = {item.digest: replace(item, vector=NOTHING) for item in found.members}
+    feedback = {
+        item.id: replace(item, vector=NOTHING, active_right=None, live_right=None)
+        for item in found.feedback
+    }
+    return Held((replace(read, head=HEAD), tail), (found.head, members), feedback, inputs, tails)
+
+
+@pytest.mark.parametrize(
+    ("write", "expected"),
+    [(write, expected) for _, write, expected in WRITES],
+    ids=[name for name, _, _ in WRITES],
+)
+async def test_write_says_what_it_changes(
+    write: Write, expected: set[str], database: Database
+) -> None:
+    head = await database.write(filled)
+    before = await database.read(held, head.uid)
+    changed = await changed_by(database, write, head)
+    found = before.changes(after := await database.read(held, head.uid))
+    assert found <= expected
+    assert bool(found) == bool(expected)
+    assert {name for name, noted in asdict(changed).items() if noted} == expected
+    assert changed.heads <= {str(NAME)}
+    assert changed.live <= {head.uid}
+    assert changed.feedback in ({}, {head.uid: NAME.tenant})
+    assert changed.needed.get(NAME.tenant, {}).keys() == before.inputs - after.inputs
+    assert changed.tails.get(NAME.tenant, set()) == before.tails - after.tails
