@@ -14,7 +14,7 @@ from service.store import schema
 from service.store.changes import changed_in
 from service.store.digests import vector_checksum
 from service.store.head_records import HeadRecord
-from service.store.sql import chunks, insert_if_absent
+from service.store.sql import insert_if_absent, select_among
 from service.store.view_digests import PREFIX
 
 _RANGES = 200  # of digests in one statement, each with two bound parameters
@@ -36,18 +36,11 @@ def known_digests(
     Args:
         fingerprint: of the backbone or tail; None for the head's backbone.
     """
-    known: set[str] = set()
-    for chunk in chunks(digests):
-        known.update(
-            connection.scalars(
-                select(schema.embeddings.c.digest).where(
-                    schema.embeddings.c.tenant_id == head.tenant_id,
-                    schema.embeddings.c.fingerprint == (fingerprint or head.fingerprint),
-                    schema.embeddings.c.digest.in_(chunk),
-                )
-            )
-        )
-    return known
+    table = schema.embeddings.c
+    query = select(table.digest).where(
+        table.tenant_id == head.tenant_id, table.fingerprint == (fingerprint or head.fingerprint)
+    )
+    return {row.digest for row in select_among(connection, query, table.digest, digests)}
 
 
 def find_embeddings(
@@ -68,23 +61,18 @@ def find_embeddings(
     """
     found: dict[str, NDArray[np.float32]] = {}
     table = schema.embeddings.c
-    for chunk in chunks(digests):
-        rows = connection.execute(
-            select(table.digest, table.vector, table.crc32)
-            .join_from(schema.embeddings, schema.tenants)
-            .where(
-                schema.tenants.c.name == tenant,
-                schema.embeddings.c.fingerprint == fingerprint,
-                schema.embeddings.c.digest.in_(chunk),
-            )
-        )
-        for digest, data, checksum in rows:
-            try:
-                found[digest] = checked_vector(digest, data, checksum)
-            except StoredDataDamaged as error:
-                if not leave_out_damaged:
-                    raise
-                log.warning("damaged embedding", tenant=tenant, reason=str(error))
+    query = (
+        select(table.digest, table.vector, table.crc32)
+        .join_from(schema.embeddings, schema.tenants)
+        .where(schema.tenants.c.name == tenant, table.fingerprint == fingerprint)
+    )
+    for digest, data, checksum in select_among(connection, query, table.digest, digests):
+        try:
+            found[digest] = checked_vector(digest, data, checksum)
+        except StoredDataDamaged as error:
+            if not leave_out_damaged:
+                raise
+            log.warning("damaged embedding", tenant=tenant, reason=str(error))
     return found
 
 
@@ -92,21 +80,13 @@ def truncated_digests(
     connection: Connection, tenant: str, fingerprint: str, digests: Sequence[str]
 ) -> set[str]:
     """Returns those whose stored embedding is of a text beyond the backbone's window."""
-    found: set[str] = set()
-    for chunk in chunks(digests):
-        found.update(
-            connection.scalars(
-                select(schema.embeddings.c.digest)
-                .join_from(schema.embeddings, schema.tenants)
-                .where(
-                    schema.tenants.c.name == tenant,
-                    schema.embeddings.c.fingerprint == fingerprint,
-                    schema.embeddings.c.digest.in_(chunk),
-                    schema.embeddings.c.truncated,
-                )
-            )
-        )
-    return found
+    table = schema.embeddings.c
+    query = (
+        select(table.digest)
+        .join_from(schema.embeddings, schema.tenants)
+        .where(schema.tenants.c.name == tenant, table.fingerprint == fingerprint, table.truncated)
+    )
+    return {row.digest for row in select_among(connection, query, table.digest, digests)}
 
 
 def store_embeddings(
@@ -169,18 +149,17 @@ def delete_unneeded(connection: Connection, head: HeadRecord, digests: Sequence[
 def _needed(connection: Connection, tenant_id: int, digests: Sequence[str]) -> dict[str, set[str]]:
     """Returns the fingerprints under which each input is needed; all inputs are in it."""
     needed: dict[str, set[str]] = {digest: set() for digest in digests}
-    heads = schema.heads.c
+    heads, examples = schema.heads.c, schema.examples.c
     held = schema.examples.join(schema.heads).outerjoin(
         schema.tails, schema.tails.c.head_uid == heads.uid
     )
-    for chunk in chunks(digests):
-        rows = connection.execute(
-            select(schema.examples.c.digest, heads.fingerprint, schema.tails.c.fingerprint)
-            .select_from(held)
-            .where(schema.examples.c.digest.in_(chunk), heads.tenant_id == tenant_id)
-        )
-        for digest, *fingerprints in rows:
-            needed[digest].update(name for name in fingerprints if name is not None)
+    query = (
+        select(examples.digest, heads.fingerprint, schema.tails.c.fingerprint)
+        .select_from(held)
+        .where(heads.tenant_id == tenant_id)
+    )
+    for digest, *fingerprints in select_among(connection, query, examples.digest, digests):
+        needed[digest].update(name for name in fingerprints if name is not None)
     return needed
 
 

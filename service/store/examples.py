@@ -19,7 +19,7 @@ from service.store.embeddings import delete_unneeded, store_embeddings
 from service.store.example_rules import Change, Noted, Source, State, Statement, decide
 from service.store.head_records import HeadRecord
 from service.store.heads import require_head
-from service.store.sql import chunks
+from service.store.sql import execute_among, select_among
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,11 +236,9 @@ def find_examples(
 ) -> dict[str, ExampleRecord]:
     """Returns a head's examples by digest; those that it does not have are left out."""
     table = schema.examples.c
-    found: dict[str, ExampleRecord] = {}
-    for chunk in chunks(digests):
-        query = select(*_RECORD).where(table.head_uid == uid, table.digest.in_(chunk))
-        found |= {row.digest: ExampleRecord(**row._mapping) for row in connection.execute(query)}
-    return found
+    query = select(*_RECORD).where(table.head_uid == uid)
+    rows = select_among(connection, query, table.digest, digests)
+    return {row.digest: ExampleRecord(**row._mapping) for row in rows}
 
 
 def update_label(connection: Connection, uid: str, digest: str, label: str | None) -> bool:
@@ -266,16 +264,13 @@ def update_label(connection: Connection, uid: str, digest: str, label: str | Non
 
 def supersede_feedback(connection: Connection, uid: str, digests: Sequence[str]) -> None:
     """Marks feedback on these inputs as superseded by a later label."""
-    for chunk in chunks(digests):
-        connection.execute(
-            update(schema.feedback)
-            .where(
-                schema.feedback.c.head_uid == uid,
-                schema.feedback.c.digest.in_(chunk),
-                schema.feedback.c.state != "superseded",
-            )
-            .values(state="superseded")
-        )
+    table = schema.feedback
+    statement = (
+        update(table)
+        .where(table.c.head_uid == uid, table.c.state != "superseded")
+        .values(state="superseded")
+    )
+    execute_among(connection, statement, table.c.digest, digests)
 
 
 def delete_example(connection: Connection, uid: str, digest: str) -> None:
@@ -336,13 +331,9 @@ def _write(
 def _find_states(connection: Connection, uid: str, digests: Sequence[str]) -> dict[str, State]:
     table = schema.examples.c
     columns = [table[name] for name in State._fields]
-    found: dict[str, State] = {}
-    for chunk in chunks(digests):
-        rows = connection.execute(
-            select(table.digest, *columns).where(table.head_uid == uid, table.digest.in_(chunk))
-        )
-        found.update({digest: State(*values) for digest, *values in rows})
-    return found
+    query = select(table.digest, *columns).where(table.head_uid == uid)
+    rows = select_among(connection, query, table.digest, digests)
+    return {digest: State(*values) for digest, *values in rows}
 
 
 def _check_count(connection: Connection, uid: str, added: int, limit: int) -> None:

@@ -19,7 +19,7 @@ from service.store.head_records import HeadRecord
 from service.store.heads import require_head
 from service.store.label_forms import read_json
 from service.store.live_set import live_labels
-from service.store.sql import chunks
+from service.store.sql import select_among
 
 KEPT_SUPERSEDED = 10_000
 """Feedback of a head that a later label has replaced, newest first; what is older is deleted."""
@@ -271,40 +271,25 @@ def _delete_old_superseded(connection: Connection, uid: str) -> None:
 
 def _held_out(connection: Connection, uid: str, digests: Sequence[str]) -> set[str]:
     table = schema.examples.c
-    found: set[str] = set()
-    for chunk in chunks(digests):
-        query = select(table.digest).where(
-            table.head_uid == uid, table.digest.in_(chunk), table.held_out
-        )
-        found.update(connection.scalars(query))
-    return found
+    query = select(table.digest).where(table.head_uid == uid, table.held_out)
+    return {row.digest for row in select_among(connection, query, table.digest, digests)}
 
 
 def _pending(connection: Connection, uid: str, digests: Sequence[str]) -> dict[str, list[Pending]]:
     table = schema.feedback.c
     found: dict[str, list[Pending]] = {}
-    for chunk in chunks(digests):
-        rows = connection.execute(
-            select(table.digest, table.id, table.label, table.state).where(
-                table.head_uid == uid,
-                table.digest.in_(chunk),
-                table.state.in_((FeedbackState.LIVE, FeedbackState.QUARANTINED)),
-            )
-        )
-        for digest, *values in rows:
-            found.setdefault(digest, []).append(Pending(*values))
+    query = select(table.digest, table.id, table.label, table.state).where(
+        table.head_uid == uid,
+        table.state.in_((FeedbackState.LIVE, FeedbackState.QUARANTINED)),
+    )
+    for digest, *values in select_among(connection, query, table.digest, digests):
+        found.setdefault(digest, []).append(Pending(*values))
     return found
 
 
 def seen_feedback(connection: Connection, uid: str, ids: Sequence[str]) -> dict[str, Said]:
     """Returns what stored feedback says, by its id."""
     table = schema.feedback.c
-    seen: dict[str, Said] = {}
-    for chunk in chunks(ids):
-        rows = connection.execute(
-            select(table.feedback_id, table.digest, table.label).where(
-                table.head_uid == uid, table.feedback_id.in_(chunk)
-            )
-        )
-        seen |= {name: Said(digest, label) for name, digest, label in rows}
-    return seen
+    query = select(table.feedback_id, table.digest, table.label).where(table.head_uid == uid)
+    rows = select_among(connection, query, table.feedback_id, ids)
+    return {name: Said(digest, label) for name, digest, label in rows}

@@ -7,14 +7,14 @@ said, else what its own upload said.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, and_, select, update
 
 from service.store import schema
-from service.store.sql import chunks
+from service.store.sql import execute_among, select_among
 
 
 class FeedbackState(StrEnum):
@@ -67,10 +67,9 @@ def update_feedback(
 
 def quarantine(connection: Connection, uid: str, ids: Sequence[int]) -> None:
     """Puts feedback in quarantine; its examples get the labels back that they had before."""
-    digests: list[str] = []
-    for chunk in chunks(ids):
-        table = schema.feedback.c
-        digests += connection.scalars(select(table.digest).where(table.id.in_(chunk))).all()
+    table = schema.feedback.c
+    rows = select_among(connection, select(table.digest), table.id, ids)
+    digests = [row.digest for row in rows]
     set_values(connection, ids, state=FeedbackState.QUARANTINED)
     _restore_labels(connection, uid, digests)
 
@@ -102,64 +101,50 @@ def _restore_labels(connection: Connection, uid: str, digests: Sequence[str]) ->
 
 def release(connection: Connection, uid: str, ids: Sequence[int]) -> None:
     """Lets quarantined feedback count again: somebody vouches for it as for an upload."""
-    for chunk in chunks(ids):
-        table = schema.feedback.c
-        rows = connection.execute(select(table.digest, table.label).where(table.id.in_(chunk)))
-        for digest, label in rows.all():
-            connection.execute(
-                update(schema.examples)
-                .filter_by(head_uid=uid, digest=digest)
-                .values(label=label, own_label=label)
-            )
+    table = schema.feedback.c
+    for digest, label in list(
+        select_among(connection, select(table.digest, table.label), table.id, ids)
+    ):
+        connection.execute(
+            update(schema.examples)
+            .filter_by(head_uid=uid, digest=digest)
+            .values(label=label, own_label=label)
+        )
     set_values(connection, ids, state=FeedbackState.LEARNED)
 
 
 def labels_without_live(
-    connection: Connection, uid: str, digests: Iterable[str]
+    connection: Connection, uid: str, digests: Sequence[str]
 ) -> dict[str, tuple[str | None, bool]]:
     """Returns each example's label without live feedback, and whether that is its own label."""
     found: dict[str, tuple[str | None, bool]] = {}
-    for chunk in chunks(list(digests)):
-        examples, feedback = schema.examples.c, schema.feedback.c
-        learned = connection.execute(
-            select(feedback.digest, feedback.label)
-            .where(
-                feedback.head_uid == uid,
-                feedback.digest.in_(chunk),
-                feedback.state == FeedbackState.LEARNED,
-            )
-            .order_by(feedback.id)
-        )
-        last = {digest: label for digest, label in learned}
-        own = connection.execute(
-            select(examples.digest, examples.own_label).where(
-                examples.head_uid == uid, examples.digest.in_(chunk)
-            )
-        )
-        for digest, label in own:
-            counts = last.get(digest, label)
-            found[digest] = (counts, label is not None and label == counts)
+    examples, feedback = schema.examples.c, schema.feedback.c
+    learned = (
+        select(feedback.digest, feedback.label)
+        .where(feedback.head_uid == uid, feedback.state == FeedbackState.LEARNED)
+        .order_by(feedback.id)
+    )
+    rows = select_among(connection, learned, feedback.digest, digests)
+    last = {digest: label for digest, label in rows}
+    own = select(examples.digest, examples.own_label).where(examples.head_uid == uid)
+    for digest, label in select_among(connection, own, examples.digest, digests):
+        counts = last.get(digest, label)
+        found[digest] = (counts, label is not None and label == counts)
     return found
 
 
 def _supersede_learned(connection: Connection, uid: str, digests: Sequence[str]) -> None:
     """Supersedes learned feedback on these inputs: one learned label each is kept."""
     table = schema.feedback
-    for chunk in chunks(digests):
-        connection.execute(
-            update(table)
-            .where(
-                table.c.head_uid == uid,
-                table.c.digest.in_(chunk),
-                table.c.state == FeedbackState.LEARNED,
-            )
-            .values(state=FeedbackState.SUPERSEDED)
-        )
+    statement = (
+        update(table)
+        .where(table.c.head_uid == uid, table.c.state == FeedbackState.LEARNED)
+        .values(state=FeedbackState.SUPERSEDED)
+    )
+    execute_among(connection, statement, table.c.digest, digests)
 
 
 def set_values(connection: Connection, ids: Sequence[int], **values: object) -> None:
     """Changes columns of feedback."""
-    for chunk in chunks(ids):
-        connection.execute(
-            update(schema.feedback).where(schema.feedback.c.id.in_(chunk)).values(**values)
-        )
+    statement = update(schema.feedback).values(**values)
+    execute_among(connection, statement, schema.feedback.c.id, ids)

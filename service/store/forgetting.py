@@ -15,7 +15,7 @@ from service.store.feedback_states import FeedbackState
 from service.store.head_records import HeadRecord
 from service.store.heads import require_head
 from service.store.jobs import NewVersion
-from service.store.sql import chunks
+from service.store.sql import execute_among, select_among
 from service.store.version_members import known_among
 from service.store.versions import activate_version, add_version, delete_versions
 
@@ -94,11 +94,10 @@ def forget(connection: Connection, uid: str, wanted: Plan, new: NewVersion | Non
     newer = known_among(connection, uid, wanted.known, after=wanted.last_version)
     versions = (*wanted.versions, *(version for version, found in newer.items() if found))
     _redact_feedback(connection, uid, digests)
-    for chunk in chunks(digests):
-        of_head = schema.examples.c.head_uid == uid
-        connection.execute(
-            delete(schema.examples).where(of_head, schema.examples.c.digest.in_(chunk))
-        )
+    examples = schema.examples
+    execute_among(
+        connection, delete(examples).where(examples.c.head_uid == uid), examples.c.digest, digests
+    )
     tails = delete_versions(connection, head, versions)
     delete_unneeded(connection, head, digests)
     changed_in(connection).live.add(uid)
@@ -115,12 +114,8 @@ def forget(connection: Connection, uid: str, wanted: Plan, new: NewVersion | Non
 def _redact_feedback(connection: Connection, uid: str, digests: Sequence[str]) -> None:
     table = schema.feedback
     live = _among(connection, table, uid, digests, state=FeedbackState.LIVE)
-    for chunk in chunks(digests):
-        connection.execute(
-            update(table)
-            .where(table.c.head_uid == uid, table.c.digest.in_(chunk))
-            .values(digest="", label="", state=FeedbackState.SUPERSEDED)
-        )
+    redacted = update(table).values(digest="", label="", state=FeedbackState.SUPERSEDED)
+    execute_among(connection, redacted.where(table.c.head_uid == uid), table.c.digest, digests)
     if live:
         connection.execute(
             update(table)
@@ -148,31 +143,16 @@ def _take_over(connection: Connection, uid: str, new: NewVersion) -> None:
 def _among(
     connection: Connection, table: Table, uid: str, digests: Sequence[str], **values: str
 ) -> set[str]:
-    found: set[str] = set()
-    for chunk in chunks(digests):
-        found.update(
-            connection.scalars(
-                select(table.c.digest)
-                .where(table.c.head_uid == uid, table.c.digest.in_(chunk))
-                .filter_by(**values)
-            )
-        )
-    return found
+    query = select(table.c.digest).filter_by(head_uid=uid, **values)
+    return {row.digest for row in select_among(connection, query, table.c.digest, digests)}
 
 
 def _held_by(connection: Connection, head: HeadRecord, digests: Sequence[str]) -> set[str]:
     """Returns the names of the tenant's heads that have one of them, whatever their backbone."""
-    held: set[str] = set()
-    for chunk in chunks(digests):
-        held.update(
-            connection.scalars(
-                select(schema.heads.c.name)
-                .select_from(schema.examples.join(schema.heads))
-                .where(
-                    schema.examples.c.digest.in_(chunk),
-                    schema.heads.c.tenant_id == head.tenant_id,
-                )
-                .distinct()
-            )
-        )
-    return held
+    query = (
+        select(schema.heads.c.name)
+        .select_from(schema.examples.join(schema.heads))
+        .where(schema.heads.c.tenant_id == head.tenant_id)
+        .distinct()
+    )
+    return {row.name for row in select_among(connection, query, schema.examples.c.digest, digests)}

@@ -7,53 +7,37 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, func, or_, select
 
 from service.store import schema
-from service.store.sql import chunks
+from service.store.sql import select_among
 
 
 def find_kinds(connection: Connection, tenant: str, digests: Sequence[str]) -> dict[str, str]:
     """Returns the kinds of inputs that a tenant has stored, by digest."""
-    found: dict[str, str] = {}
-    for chunk in chunks(digests):
-        rows = connection.execute(
-            select(schema.examples.c.digest, schema.examples.c.kind)
-            .select_from(schema.examples.join(schema.heads).join(schema.tenants))
-            .where(schema.tenants.c.name == tenant, schema.examples.c.digest.in_(chunk))
-            .distinct()
-        )
-        found.update({digest: kind for digest, kind in rows})
-    return found
+    table = schema.examples.c
+    query = (
+        select(table.digest, table.kind)
+        .select_from(schema.examples.join(schema.heads).join(schema.tenants))
+        .where(schema.tenants.c.name == tenant)
+        .distinct()
+    )
+    rows = select_among(connection, query, table.digest, digests)
+    return {digest: kind for digest, kind in rows}
 
 
 def kept_digests(connection: Connection, uid: str, digests: Sequence[str]) -> set[str]:
     """Returns those of the digests whose raw input the head has kept; embeddings have none."""
-    found: set[str] = set()
-    for chunk in chunks(digests):
-        found.update(
-            connection.scalars(
-                select(schema.examples.c.digest).where(
-                    schema.examples.c.head_uid == uid,
-                    schema.examples.c.digest.in_(chunk),
-                    or_(
-                        schema.examples.c.input.is_not(None), schema.examples.c.kind == "embedding"
-                    ),
-                )
-            )
-        )
-    return found
+    table = schema.examples.c
+    query = select(table.digest).where(
+        table.head_uid == uid, or_(table.input.is_not(None), table.kind == "embedding")
+    )
+    return {row.digest for row in select_among(connection, query, table.digest, digests)}
 
 
 def find_inputs(connection: Connection, uid: str, digests: Sequence[str]) -> dict[str, bytes]:
     """Returns serialised inputs of a head's examples by digest, where they are kept."""
     table = schema.examples.c
-    found: dict[str, bytes] = {}
-    for chunk in chunks(digests):
-        rows = connection.execute(
-            select(table.digest, table.input).where(
-                table.head_uid == uid, table.digest.in_(chunk), table.input.is_not(None)
-            )
-        )
-        found.update({digest: data for digest, data in rows})
-    return found
+    query = select(table.digest, table.input).where(table.head_uid == uid, table.input.is_not(None))
+    rows = select_among(connection, query, table.digest, digests)
+    return {digest: data for digest, data in rows}
 
 
 def count_kinds(connection: Connection, uid: str) -> dict[str, int]:
@@ -81,17 +65,11 @@ def count_not_kept(connection: Connection, uid: str) -> int:
 
 def find_kept(connection: Connection, tenant: str, digests: Sequence[str]) -> dict[str, bytes]:
     """Returns serialised inputs by digest that any head of a tenant keeps."""
-    found: dict[str, bytes] = {}
     table = schema.examples.c
-    for chunk in chunks(digests):
-        rows = connection.execute(
-            select(table.digest, table.input)
-            .select_from(schema.examples.join(schema.heads).join(schema.tenants))
-            .where(
-                schema.tenants.c.name == tenant,
-                table.digest.in_(chunk),
-                table.input.is_not(None),
-            )
-        )
-        found.update({digest: data for digest, data in rows})
-    return found
+    query = (
+        select(table.digest, table.input)
+        .select_from(schema.examples.join(schema.heads).join(schema.tenants))
+        .where(schema.tenants.c.name == tenant, table.input.is_not(None))
+    )
+    rows = select_among(connection, query, table.digest, digests)
+    return {digest: data for digest, data in rows}

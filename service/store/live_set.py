@@ -15,7 +15,7 @@ from service.store.embeddings import find_embeddings, known_digests
 from service.store.feedback_states import FeedbackState, labels_without_live
 from service.store.head_records import HeadRecord
 from service.store.heads import require_head
-from service.store.sql import chunks
+from service.store.sql import select_among
 from service.store.version_members import members_of
 from service.store.versions import get_version, get_weights
 
@@ -179,15 +179,11 @@ def _weights(
 ) -> dict[str, tuple[float, str | None]]:
     """Returns the weights and groups by digest of those that are not held out."""
     table = schema.examples.c
-    found: dict[str, tuple[float, str | None]] = {}
-    for chunk in chunks(digests):
-        rows = connection.execute(
-            select(table.digest, table.weight, table.group).where(
-                table.head_uid == uid, table.digest.in_(chunk), ~table.held_out
-            )
-        )
-        found.update({digest: (weight, group) for digest, weight, group in rows})
-    return found
+    query = select(table.digest, table.weight, table.group).where(
+        table.head_uid == uid, ~table.held_out
+    )
+    rows = select_among(connection, query, table.digest, digests)
+    return {digest: (weight, group) for digest, weight, group in rows}
 
 
 def _live_rows(connection: Connection, head: HeadRecord, after: int) -> Sequence[Any]:

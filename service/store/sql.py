@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVarTuple
 
-from sqlalchemy import Connection, Insert, Table
+from sqlalchemy import ColumnElement, Connection, Delete, Insert, Row, Select, Table, Update
 from sqlalchemy.dialects import postgresql, sqlite
 
-T = TypeVar("T")
+Columns = TypeVarTuple("Columns")
 
 _CHUNK = 500  # bound parameters of one IN clause
 
 
-def chunks(items: Sequence[T]) -> Iterable[Sequence[T]]:
-    """Yields parts that fit the bound parameters of one IN clause."""
-    return (items[i : i + _CHUNK] for i in range(0, len(items), _CHUNK))
+def select_among(
+    connection: Connection,
+    query: Select[*Columns],
+    column: ColumnElement[Any],
+    values: Sequence[object],
+) -> Iterator[Row[*Columns]]:
+    """Yields what a query finds where a column has one of these values, however many they are."""
+    for condition in _among(column, values):
+        yield from connection.execute(query.where(condition))
+
+
+def execute_among(
+    connection: Connection,
+    statement: Update | Delete,
+    column: ColumnElement[Any],
+    values: Sequence[object],
+) -> None:
+    """Updates or deletes where a column has one of these values, however many they are."""
+    for condition in _among(column, values):
+        connection.execute(statement.where(condition))
 
 
 def insert_if_absent(connection: Connection, table: Table) -> Insert:
@@ -23,3 +40,8 @@ def insert_if_absent(connection: Connection, table: Table) -> Insert:
     if connection.dialect.name == "postgresql":
         return postgresql.insert(table).on_conflict_do_nothing()
     return sqlite.insert(table).on_conflict_do_nothing()
+
+
+def _among(column: ColumnElement[Any], values: Sequence[object]) -> Iterator[ColumnElement[bool]]:
+    for start in range(0, len(values), _CHUNK):
+        yield column.in_(values[start : start + _CHUNK])
