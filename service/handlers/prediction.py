@@ -26,7 +26,7 @@ from service.embedding.resolved import Resolved
 from service.embedding.resolver import EmbeddingResolver
 from service.errors import InvalidRequest, PreconditionFailed
 from service.extraction import BackboneInfo, Extractor
-from service.live import LiveCopies, Policy
+from service.live import LiveCopies
 from service.metrics import Metrics
 from service.replies.rows import row_error
 from service.requests.calls import Call
@@ -157,9 +157,7 @@ class Prediction:
         if request.version:
             loaded = await self._head_cache.version(name, request.version)
         else:
-            loaded = await self._head_cache.active(name)
-            if loaded.policy == Policy.IMMEDIATE:
-                loaded = await self._live.serving(loaded)
+            loaded = await self._live.serving(await self._head_cache.active(name))
         backbone = loaded_backbone(self._extractor, name, loaded.backbone, loaded.fingerprint)
         check_only_of_images("average_views", request.average_views, backbone.modality)
         if loaded.flips:

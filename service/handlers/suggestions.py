@@ -17,7 +17,7 @@ from service.embedding.backfill import EmbeddingBackfill
 from service.embedding.head_backbones import current_backbone
 from service.errors import InvalidRequest, PreconditionFailed
 from service.extraction import Extractor
-from service.live import LiveCopies, Policy
+from service.live import LiveCopies
 from service.replies.heads import example_message
 from service.requests.calls import Call
 from service.serving import scoring
@@ -98,9 +98,7 @@ class Suggestions:
             loaded = await self._head_cache.active(head.resource)
         except PreconditionFailed:
             return None
-        if loaded.policy == Policy.IMMEDIATE:
-            loaded = await self._live.serving(loaded)
-        return loaded.head
+        return (await self._live.serving(loaded)).head
 
 
 def _choose(

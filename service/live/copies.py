@@ -11,6 +11,7 @@ from service.embedding.backfill import EmbeddingBackfill
 from service.errors import Aborted, NotFound, PreconditionFailed, StoredDataDamaged
 from service.live.cache import CachedCopy, LiveCache, Snapshot
 from service.live.live_copy import LiveCopy
+from service.live.policy import Policy
 from service.live.status import LiveStatus
 from service.live.steps import Steps
 from service.logs import get_logger
@@ -79,6 +80,8 @@ class LiveCopies:
         Raises:
             NotFound: the head was deleted meanwhile; the version alone does not answer for it.
         """
+        if loaded.policy != Policy.IMMEDIATE:
+            return loaded
         snapshot = await self._current(loaded.uid, loaded.tenant)
         if snapshot.deleted:
             raise NotFound.at("head", "{value} was deleted meanwhile", value=loaded.resource)
