@@ -212,16 +212,7 @@ class Application(_Requests):
             Suggestions(
                 self._database, self._extractor, head_cache, backfill, self._live, settings
             ),
-            Labels(
-                self._database,
-                embeddings,
-                parts.activations,
-                head_cache,
-                self._live,
-                self._jobs,
-                self._tasks,
-                settings,
-            ),
+            Labels(self._database, parts.activations, self._jobs, self._tasks, settings),
             Trainings(self._database, self._jobs),
             Exporting(self._database, settings.max_message_bytes),
             Advice(self._extractor, embeddings, self._decoding, settings),

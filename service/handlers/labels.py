@@ -11,15 +11,12 @@ from sqlalchemy import Connection
 import adapters
 from service.concurrency.tasks import UninterruptedTasks
 from service.config import ServerSettings
-from service.embedding.resolver import EmbeddingResolver
 from service.errors import Aborted, AlreadyExists, InvalidRequest, NotFound, PreconditionFailed
 from service.fitting.trainer import check_trainable
 from service.handlers.heads import describe
-from service.live import LiveCopies
 from service.replies.heads import training_message, version_message
 from service.requests.calls import Call
 from service.requests.fields import check_label
-from service.serving.head_cache import HeadCache
 from service.store import Database, example_sets
 from service.store import heads as stored_heads
 from service.store import jobs as stored_jobs
@@ -44,10 +41,7 @@ class Labels:
     """Lists, renames, merges and deletes the labels of heads."""
 
     _database: Database
-    _embeddings: EmbeddingResolver
     _activations: ActivationFiles
-    _head_cache: HeadCache
-    _live: LiveCopies
     _jobs: TrainingJobs
     _tasks: UninterruptedTasks
     _settings: ServerSettings
@@ -78,8 +72,8 @@ class Labels:
         new = check_label(request.new_label, self._settings.max_label_bytes, "new_label")
         head = await self._database.read(_renamable, name, old, new)
         weights = await self._renamed_weights(head, {old: new})
-        head, changes, made = await self._tasks.run(
-            self._rename(name, head.active_version, old, new, weights)
+        head, changes, made = await self._database.write(
+            _rename, name, head.active_version, old, new, weights
         )
         version = None
         if made:
@@ -139,7 +133,7 @@ class Labels:
         changes, training = await self._tasks.run(self._change(name, [label], take_away))
         return heads_pb2.DeleteLabelResponse(
             head=await self._database.read(describe, name),
-            changes=_message(changes, deleted=deleted),
+            changes=_message(changes),
             training=training,
         )
 
@@ -150,14 +144,6 @@ class Labels:
         data = await self._database.read(stored_versions.get_weights, head.uid, head.active_version)
         return await asyncio.to_thread(_with_names, data, names)
 
-    async def _rename(
-        self, name: HeadName, version: int, old: str, new: str, weights: bytes
-    ) -> tuple[HeadRecord, LabelChanges, int]:
-        outcome = await self._database.write(_rename, name, version, old, new, weights)
-        self._head_cache.forget(str(name))
-        self._live.outdate(outcome[0].uid)
-        return outcome
-
     async def _change(
         self, name: HeadName, labels: Sequence[str], change: Change
     ) -> tuple[LabelChanges, heads_pb2.Training | None]:
@@ -166,18 +152,16 @@ class Labels:
 
         head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
         changes, running = await self._jobs.start_with(head, write)
-        self._embeddings.purge(head.tenant, changes.needed)
-        self._live.outdate(head.uid)
-        if changes.needed:
-            digests = list(changes.needed)
-            await self._activations.threads.run(self._activations.forget, head.uid, digests)
+        if changes.deleted:
+            deleted = list(changes.deleted)
+            await self._activations.threads.run(self._activations.forget, head.uid, deleted)
         return changes, None if running is None else training_message(str(name), running.job)
 
 
-def _message(changes: LabelChanges, *, deleted: bool = False) -> heads_pb2.LabelChanges:
+def _message(changes: LabelChanges) -> heads_pb2.LabelChanges:
     return heads_pb2.LabelChanges(
-        examples=0 if deleted else changes.examples,
-        examples_deleted=changes.examples if deleted else 0,
+        examples=changes.examples,
+        examples_deleted=len(changes.deleted),
         feedback=changes.feedback,
     )
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, func, select, update
 
 from service.store import schema
-from service.store.embeddings import Needed
+from service.store.changes import changed_in
 from service.store.examples import delete_example
 from service.store.head_records import HeadRecord
 from service.store.heads import update_head
@@ -32,15 +32,15 @@ class LabelCount:
 
 @dataclass(frozen=True, slots=True)
 class LabelChanges:
-    """How much was changed.
+    """What was changed.
 
     Attributes:
-        needed: of the examples that were deleted, as `examples.delete_example` returns it.
+        deleted: digests of the examples that are gone.
     """
 
     examples: int
     feedback: int
-    needed: Needed
+    deleted: Sequence[str] = ()
 
 
 def count_labels(connection: Connection, uid: str) -> dict[str, LabelCount]:
@@ -90,7 +90,8 @@ def change_labels(
     weights = head.spec.get("class_weights", {})
     named = [weights[label] for label in (into, *labels) if label in weights]
     _set_weights(connection, head, labels, {into: named[0]} if named else {})
-    return LabelChanges(changed.rowcount, said.rowcount, {})
+    changed_in(connection).live.add(head.uid)
+    return LabelChanges(changed.rowcount, said.rowcount)
 
 
 def take_label_away(
@@ -106,10 +107,9 @@ def take_label_away(
     table, feedback = schema.examples, schema.feedback
     of_label = (table.c.head_uid == head.uid, table.c.label == label)
     digests = connection.scalars(select(table.c.digest).where(*of_label)).all()
-    needed: dict[str, Set[str]] = {}
     if delete_examples:
         for digest in digests:
-            needed |= delete_example(connection, head.uid, digest)
+            delete_example(connection, head.uid, digest)
     else:
         connection.execute(update(table).where(*of_label).values(label=None))
     connection.execute(
@@ -127,7 +127,9 @@ def take_label_away(
         .values(state="superseded")
     )
     _set_weights(connection, head, [label], {})
-    return LabelChanges(len(digests), said.rowcount, needed)
+    changed_in(connection).live.add(head.uid)
+    kept = 0 if delete_examples else len(digests)
+    return LabelChanges(kept, said.rowcount, digests if delete_examples else ())
 
 
 def rename_version(
@@ -159,6 +161,7 @@ def rename_version(
     connection.execute(
         update(schema.heads).where(schema.heads.c.uid == head.uid).values(active_version=version)
     )
+    changed_in(connection).note_head(head)
     feedback = schema.feedback
     connection.execute(
         update(feedback)

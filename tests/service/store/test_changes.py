@@ -17,6 +17,7 @@ from models.tails import tail_fingerprint
 from service.errors import NotFound, PreconditionFailed
 from service.handlers import examples as example_calls
 from service.handlers import heads as head_calls
+from service.handlers import labels as label_calls
 from service.handlers import versions as version_calls
 from service.live import Policy
 from service.serving import head_cache
@@ -27,11 +28,13 @@ from service.store import feedback as stored_feedback
 from service.store import forgetting as stored_forgetting
 from service.store import heads as stored_heads
 from service.store import jobs as stored_jobs
+from service.store import labels as stored_labels
 from service.store import live_outcomes as outcomes
 from service.store import live_set as stored_live
 from service.store.feedback_states import quarantine
 from service.store.head_records import HeadRecord
 from service.store.jobs import JobRecord, JobState, Move, NewVersion
+from service.store.labels import LabelChanges
 from service.store.live_outcomes import Score
 from service.store.tails import NewTail
 from tests.service.store.records import (
@@ -118,6 +121,32 @@ def import_head(connection: Connection, *, activate: bool) -> None:
     version_calls._import(connection, NAME, info(), HEAD, activate=activate)
 
 
+def rename(connection: Connection, head: HeadRecord, old: str, new: str) -> None:
+    cancel(connection, head)
+    weights = label_calls._with_names(HEAD.to_safetensors(), {old: new})
+    label_calls._rename(connection, NAME, head.active_version, old, new, weights)
+
+
+def change(
+    connection: Connection, head: HeadRecord, labels: list[str], by: label_calls.Change
+) -> None:
+    cancel(connection, head)
+    add_examples(connection, head.uid, example("fresh", "z"))
+    label_calls._change(connection, NAME, labels, by, MANY)
+
+
+def cancel(connection: Connection, head: HeadRecord) -> None:
+    stored_jobs.finish_without_version(connection, job_of(connection, head), JobState.CANCELLED)
+
+
+def merged(connection: Connection, head: HeadRecord) -> LabelChanges:
+    return stored_labels.change_labels(connection, head, ["x"], "z")
+
+
+def taken_away(connection: Connection, head: HeadRecord) -> LabelChanges:
+    return stored_labels.take_label_away(connection, head, "x", delete_examples=True)
+
+
 Write = Callable[[Connection, HeadRecord], object]
 
 WRITES: list[tuple[str, Write, set[str]]] = [
@@ -179,6 +208,9 @@ WRITES: list[tuple[str, Write, set[str]]] = [
     ("drop_live", lambda c, head: outcomes.drop_live(c, head.uid, 2), {"live"}),
     ("store_scores", lambda c, head: score(c, head, None), set()),
     ("store_scores", lambda c, head: score(c, head, 2), {"live"}),
+    ("_rename", lambda c, head: rename(c, head, "x", "z"), {"heads", "live"}),
+    ("change", lambda c, head: change(c, head, ["x"], merged), {"live"}),
+    ("change", lambda c, head: change(c, head, ["x"], taken_away), {"live", "needed"}),
     ("start_job", job_of, set()),
     (
         "mark_running",
