@@ -29,9 +29,13 @@ class TenantThreads:
         self, tenant: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
         """Runs a function in a thread, when it is the tenant's turn, and returns its result."""
+        loop, work = asyncio.get_running_loop(), partial(function, *args, **kwargs)
         await self._free.acquire(tenant)
-        loop = asyncio.get_running_loop()
-        job = loop.run_in_executor(self._pool, partial(function, *args, **kwargs))
+        try:
+            job = loop.run_in_executor(self._pool, work)
+        except RuntimeError:  # the pool is closed
+            self._free.release()
+            raise
         job.add_done_callback(lambda _: self._free.release())
         return await asyncio.shield(job)  # whoever is cancelled leaves the thread at work
 
