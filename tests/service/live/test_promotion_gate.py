@@ -84,6 +84,7 @@ def test_bad_feedback_never_costs_more_than_a_point(
     assert np.mean(losses) <= 0.01, losses
 
 
+@pytest.mark.long
 def test_good_feedback_gets_through_to_a_head_of_few_examples() -> None:
     promoted, gains = 0, []
     for seed in SEEDS:

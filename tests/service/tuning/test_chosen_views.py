@@ -75,6 +75,7 @@ async def test_views_are_tried_when_they_are_made_and_a_restart_chooses_the_same
     assert list(one.curve) == list(other.curve)
 
 
+@pytest.mark.long
 async def test_views_without_room_are_not_tried_and_the_tuning_goes_on(
     tmp_path: Path, cache_dir: Path
 ) -> None:

@@ -119,6 +119,7 @@ async def test_tail_is_tuned_serves_after_a_restart_and_the_report_compares(
     assert lacking == {}, "unlabelled and held-out examples have features, too"
 
 
+@pytest.mark.long
 async def test_tail_that_cannot_be_served_does_not_replace_the_head_that_answers(
     tmp_path: Path, cache_dir: Path
 ) -> None:
@@ -194,6 +195,7 @@ async def test_quick_training_is_not_delayed_and_other_tails_wait_for_their_turn
     assert best(await server.predict(*texts("dog bites man"))) == ["dog"]
 
 
+@pytest.mark.long
 async def test_forgetting_begins_a_tuning_anew_that_had_learned_from_it(
     server: InProcessServer, data: Path
 ) -> None:
