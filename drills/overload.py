@@ -29,8 +29,6 @@ SECONDS = 55.0
 LONG_SECONDS = 1800.0
 
 TENANTS, ROWS = 4, 8
-WORDS = 40
-"""Of a text: what a short review has. The fewer, the more of the cores goes into refusing."""
 WARM_SECONDS, CAPACITY_SECONDS, OVERLOAD_SECONDS = 2.0, 4.0, 10.0
 IN_FLIGHT = 16
 FACTORS, LONG_FACTORS = (1.5, 3.0), (1.5, 3.0, 10.0)
@@ -218,7 +216,7 @@ async def _watch(running: Running) -> None:
 def _requests() -> Iterator[bytes]:
     """Requests of inputs that were never sent before, from each tenant in turn."""
     for number in itertools.count():
-        words = (f"row {row} of {number}" + " wool" * (WORDS - 4) for row in range(ROWS))
+        words = (f"overload {number} row {row} of a text that is new" for row in range(ROWS))
         request = prediction_pb2.PredictRequest(
             head=f"tenants/overload-{number % TENANTS}/heads/h", inputs=map(text, words)
         )
