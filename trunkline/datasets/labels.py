@@ -5,6 +5,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
+from difflib import get_close_matches
 from itertools import combinations
 
 from trunkline.datasets.notes import Notes
@@ -92,6 +93,16 @@ def similar_labels(labels: Iterable[str]) -> tuple[str, ...]:
         by_key[_key(label)].append(label)
     pairs = (pair for alike in by_key.values() for pair in combinations(alike, 2))
     return tuple(f"{label} / {other}" for label, other in sorted(pairs))
+
+
+def nearest_label(label: str, others: Iterable[str]) -> str | None:
+    """Returns which of the others is written most like the label; None if none is like it.
+
+    Their keys are compared, by the letters that they share in order (Ratcliff and Obershelp, 1988).
+    """
+    by_key = {_key(other): other for other in others}
+    found = get_close_matches(_key(label), by_key, n=1)
+    return by_key[found[0]] if found else None
 
 
 def _misspelt(label: str, counts: Mapping[str, int], others: set[str]) -> str:

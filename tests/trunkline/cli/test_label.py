@@ -6,25 +6,11 @@ from typing import Any
 
 import pytest
 
+from tests.trunkline.cli.labelling import HEAD, labels
 from tests.trunkline.recording import Recorder, refuse
 from tests.trunkline.steps import Run, unavailable
 from trunkline import Client
 from trunkline.digest import image_digest, text_digest
-
-HEAD = "tenants/acme/heads/mood"
-
-
-@pytest.fixture
-def unlabelled(run: Run, client: Client, table: Path) -> list[str]:
-    """A trained head with the labels no and yes, and texts that nobody has labelled."""
-    assert run("train", "acme/mood", table).exit_code == 0
-    texts = [f"text {number}" for number in range(12)]
-    client.add_examples("acme/mood", [(text, None) for text in texts])
-    return texts
-
-
-def labels(recorder: Recorder, texts: list[str]) -> list[str | None]:
-    return [recorder.examples[HEAD][text_digest(text)] for text in texts]
 
 
 def test_answers_are_guesses_numbers_labels_or_none(
@@ -36,9 +22,9 @@ def test_answers_are_guesses_numbers_labels_or_none(
     assert result.exit_code == 0, result.stderr
     expected = ["no", "yes", "no", None, "perhaps", "perhaps"]
     assert labels(recorder, unlabelled[:6]) == expected
-    assert result.stdout == "labelled 5, skipped 1\n"
-    assert "1: no, 2: yes; guess: no (60%)" in result.stderr
-    assert "new label: perhaps" in result.stderr
+    assert result.stdout == "labelled 5 (no 2, perhaps 2, yes 1), skipped 1\n"
+    assert "Enter: no (60%), 2: yes (25%)\n" in result.stderr
+    assert "new class 'perhaps'\n" in result.stderr
 
 
 def test_a_label_typed_in_another_unicode_form_is_no_new_one(
@@ -46,7 +32,7 @@ def test_a_label_typed_in_another_unicode_form_is_no_new_one(
 ) -> None:
     result = run("label", "acme/mood", answers="caf\u00e9\ncafe\u0301\nq\n")
     assert labels(recorder, unlabelled[:2]) == ["caf\u00e9"] * 2
-    assert result.stderr.count("new label") == 1
+    assert result.stderr.count("new class") == 1
 
 
 def test_a_label_that_no_server_takes_is_asked_for_again(
@@ -56,7 +42,7 @@ def test_a_label_that_no_server_takes_is_asked_for_again(
     assert result.exit_code == 0, result.stderr
     assert labels(recorder, unlabelled[:1]) == ["oh"]
     assert "U+200B, ZERO WIDTH SPACE" in result.stderr
-    assert result.stderr.count("new label") == 1
+    assert result.stderr.count("new class") == 1
 
 
 @pytest.mark.parametrize("end", ["q\n", ""])
@@ -146,7 +132,7 @@ def test_labels_that_are_numbers_mean_themselves(
     client.add_examples("acme/mood", [("eins", None), ("zwei", None)])
     result = run("label", "acme/mood", answers="1\n2\n")
     assert labels(recorder, ["eins", "zwei"]) == ["1", "2"]
-    assert "0, 1; guess: 0 (60%)" in result.stderr
+    assert "Enter: 0 (60%), 1 (25%)" in result.stderr
 
 
 def test_answers_are_sent_in_small_batches(

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from trunkline import DatasetError
 from trunkline.datasets import Notes
-from trunkline.datasets.labels import doubtful_labels, read_label
+from trunkline.datasets.labels import doubtful_labels, nearest_label, read_label
 from trunkline.labels import normalised
 
 
@@ -125,3 +125,13 @@ def test_names_that_stand_for_no_label_are_told() -> None:
 def test_long_labels_are_left_alone() -> None:
     texts = {f"{'long ' * 800}{number}": 2 for number in range(200)}
     assert list(doubtful_labels(texts)) == []
+
+
+@pytest.mark.parametrize(
+    ("label", "nearest"),
+    [("cta", "cat"), ("CAT", "cat"), ("hotdog", "Hot dog"), ("bird", None), ("_", None)],
+)
+def test_the_nearest_of_other_labels_is_found_if_one_is_like_it(
+    label: str, nearest: str | None
+) -> None:
+    assert nearest_label(label, ["cat", "Hot dog", "horse"]) == nearest

@@ -1,0 +1,1 @@
+"""What `trunkline label` is made of: its questions, its answers, and the viewer it opens."""
