@@ -20,6 +20,7 @@ class Terminal:
     """`trunkline` on a pseudo-terminal, which a test reads and types at as a person would."""
 
     def __init__(self, server: str, *arguments: object) -> None:
+        self._ours: int | None
         self._ours, theirs = os.openpty()
         self._unread = ""
         self._process = subprocess.Popen(
@@ -43,7 +44,7 @@ class Terminal:
     ) -> None:
         self._process.kill()
         self._process.wait()
-        os.close(self._ours)
+        self._close()
 
     def expect(self, words: str) -> str:
         """Reads up to the words; returns what came before them."""
@@ -57,6 +58,7 @@ class Terminal:
     def type(self, keys: str) -> None:
         """Types the keys, after a prompt has been read."""
         self.expect("> ")
+        assert self._ours is not None
         os.write(self._ours, keys.encode())
 
     def end(self) -> tuple[int, str]:
@@ -65,7 +67,18 @@ class Terminal:
             self._unread += part
         return self._process.wait(END_SECONDS), self._unread
 
+    def hang_up(self) -> None:
+        """Closes the terminal, and waits until the command has ended."""
+        self._close()
+        self._process.wait(END_SECONDS)
+
+    def _close(self) -> None:
+        if self._ours is not None:
+            os.close(self._ours)
+            self._ours = None
+
     def _read(self) -> str:
+        assert self._ours is not None
         try:
             return os.read(self._ours, 65_536).decode()
         except OSError:  # nobody is at the other end any more

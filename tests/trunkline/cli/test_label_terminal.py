@@ -63,6 +63,18 @@ def test_ctrl_c_sends_what_was_answered(
     assert (status, "labelled 2 (yes 1, no 1), skipped 0" in rest) == (0, True)
 
 
+def test_a_terminal_that_is_closed_sends_what_was_answered(
+    recorder: Recorder, server: Server, unlabelled: list[str]
+) -> None:
+    with Terminal(server.address, "label", "acme/mood") as terminal:
+        terminal.expect("[1/10]")
+        terminal.type("yes\n")
+        terminal.expect("[2/10]")
+        terminal.expect("> ")
+        terminal.hang_up()
+    assert labels(recorder, unlabelled[:2]) == ["yes", None]
+
+
 def test_a_new_class_may_be_asked_for_again(
     run: Run, recorder: Recorder, unlabelled: list[str]
 ) -> None:
@@ -78,13 +90,14 @@ def test_nobody_is_asked_about_a_new_class_twice(
     assert result.stderr.count("new class") == 1
 
 
-@pytest.mark.parametrize("answers", ["yess\n", "yess\nn"])
+@pytest.mark.parametrize("answers", ["yess\n", "yess\nwhat\n"])
 def test_input_that_ends_at_a_question_ends_the_session(
     run: Run, recorder: Recorder, unlabelled: list[str], answers: str
 ) -> None:
     result = run("label", "acme/mood", answers=Typed(f"yes\n{answers}"))
     assert result.exit_code == 0
     assert labels(recorder, unlabelled[:1]) == ["yes"]
+    assert result.stderr.count("Enter: no") == 2
 
 
 def test_a_head_without_classes_takes_new_ones_without_a_question(
@@ -164,7 +177,7 @@ def test_labels_that_are_letters_of_commands_win_and_a_colon_makes_commands(
     answers = "b\ns\nq\n?\n:b\nq\n:s\n:?\n:q\n"
     result = run("label", "acme/mood", answers=answers)
     assert labels(recorder, texts) == ["b", "s", "q", "q", None, None]
-    assert ":s: skip; :b: one back; :q: quit; :?: all classes" in result.stderr
+    assert ":s: skip; :b: back; :q: quit; :?: all" in result.stderr
     assert "labelled 4 (q 2, b 1, s 1), skipped 1" in result.stdout
 
 

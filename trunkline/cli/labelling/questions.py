@@ -93,8 +93,11 @@ class Questions:
         lines = textwrap.wrap(joined, width, break_on_hyphens=False)
         self.out.say("\n".join(lines).replace("\0", " "))
 
-    def _label(self, answer: str, guess: Guess, ranked: Sequence[str]) -> str | None:
-        """Returns the label that an answer stands for; None if it stands for none."""
+    def _label(self, answer: str, guess: Guess, ranked: Sequence[str]) -> str | Command | None:
+        """Returns the label that an answer stands for; None if it stands for none.
+
+        Where input ends at a question about it, that is to quit.
+        """
         if not answer:
             return guess.label
         try:
@@ -112,7 +115,7 @@ class Questions:
             return None
         return self._new_class(answer, ranked)
 
-    def _new_class(self, label: str, ranked: Sequence[str]) -> str | None:
+    def _new_class(self, label: str, ranked: Sequence[str]) -> str | Command | None:
         """Returns the class that is meant by a new one; None if it is to be asked for again."""
         nearest = nearest_label(label, ranked)
         named = f" nearest: {nearest!r}" if nearest else ""
@@ -125,7 +128,7 @@ class Questions:
             self.out.say(f"new class {label!r}?{named} - {keys}")
             answer = read_line(self.out)
             if answer is None:
-                return None
+                return Command.QUIT
             if answer.casefold() in meant:
                 return meant[answer.casefold()]
 
@@ -135,7 +138,7 @@ def help_words(labels: Collection[str]) -> str:
     skip, back, leave, every = (_typed(command, labels) for command in Command)
     return (
         "Enter: the guess is right; a number or a label; "
-        f"{skip}: skip; {back}: one back; {leave}: quit; {every}: all classes"
+        f"{skip}: skip; {back}: back; {leave}: quit; {every}: all"
     )
 
 

@@ -1,7 +1,9 @@
 """A session of labelling: inputs one by one, forwards and one step back."""
 
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from trunkline.cli.labelling.answers import Answers
@@ -48,7 +50,8 @@ class Session:
         guesses = self._guesses()
         self.out.say(help_words(self._labels()))
         try:
-            self._ask(guesses)
+            with _interrupted_when_hung_up():
+                self._ask(guesses)
         except KeyboardInterrupt:
             self.out.say("")
         finally:
@@ -133,7 +136,7 @@ class Session:
         """Asks whether the last answer, too, is meant; a pipe has no second thoughts."""
         if not sys.stdin.isatty():
             return False
-        self.out.say("\nthat was the last one; Enter: done, b: one back")
+        self.out.say("\nthat was the last one; Enter: done; b: back")
         answer = read_line(self.out)
         return answer is not None and answer.lower().removeprefix(":") == Command.BACK.value
 
@@ -156,3 +159,16 @@ class Session:
             )
             for row, found in zip(self.suggestions, scores, strict=True)
         ]
+
+
+@contextmanager
+def _interrupted_when_hung_up() -> Iterator[None]:
+    """Lets a terminal that is closed interrupt as Ctrl-C does, where it would kill."""
+    if not hasattr(signal, "SIGHUP"):  # Windows
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
