@@ -174,11 +174,19 @@ def test_labels_that_are_letters_of_commands_win_and_a_colon_makes_commands(
     run("train", "acme/mood", table)
     texts = [f"text {number}" for number in range(6)]
     client.add_examples("acme/mood", [(text, None) for text in texts])
-    answers = "b\ns\nq\n?\n:b\nq\n:s\n:?\n:q\n"
+    answers = "b\ns\nq\n?\n:b\nq\n:S\n:?\n:q\n"
     result = run("label", "acme/mood", answers=answers)
     assert labels(recorder, texts) == ["b", "s", "q", "q", None, None]
     assert ":s: skip; :b: back; :q: quit; :?: all" in result.stderr
     assert "labelled 4 (q 2, b 1, s 1), skipped 1" in result.stdout
+
+
+def test_an_equals_sign_makes_a_new_label_of_a_command_or_a_number(
+    run: Run, recorder: Recorder, unlabelled: list[str]
+) -> None:
+    answers = "=S\nS\n=s\nS\ns\n:s\n=\n==\n=no\n=7\n"
+    run("label", "acme/mood", "--count", 9, answers=answers)
+    assert labels(recorder, unlabelled[:9]) == ["S", "S", "s", "S", "s", None, "=", "no", "7"]
 
 
 def test_the_likeliest_classes_are_offered_and_all_are_listed_when_asked_for(

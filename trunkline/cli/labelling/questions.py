@@ -17,6 +17,8 @@ MOST_OFFERED = 9
 """Classes that are offered with each input; `?` lists all."""
 
 _MOST_DIGITS = 9
+_LABEL = "="
+"""Before a new label that would be a command or a number."""
 
 
 class Command(Enum):
@@ -100,20 +102,21 @@ class Questions:
         """
         if not answer:
             return guess.label
+        plain = answer in ranked or not answer.startswith(_LABEL)
         try:
-            answer = read_label(answer, Notes())
+            label = read_label(answer if plain else answer.removeprefix(_LABEL), Notes())
         except DatasetError as error:
             self.out.say(error.message)
             return None
-        if answer in ranked:
-            return answer
-        if answer.isdecimal() and ranked and not _numeric(ranked):
-            number = int(answer) if len(answer) <= _MOST_DIGITS else 0
+        if label in ranked:
+            return label
+        if plain and label.isdecimal() and ranked and not _numeric(ranked):
+            number = int(label) if len(label) <= _MOST_DIGITS else 0
             if 1 <= number <= len(ranked):
                 return ranked[number - 1]
             self.out.say(f"there is no label number {number}")
             return None
-        return self._new_class(answer, ranked)
+        return self._new_class(label, ranked)
 
     def _new_class(self, label: str, ranked: Sequence[str]) -> str | Command | None:
         """Returns the class that is meant by a new one; None if it is to be asked for again."""
@@ -149,10 +152,13 @@ def _typed(command: Command, labels: Collection[str]) -> str:
 
 def _command(answer: str, labels: Collection[str]) -> Command | None:
     """Returns the command that an answer is, in either case; what is a label is none."""
-    if not answer or answer in labels:
+    if answer in labels:
         return None
-    letter = answer.removeprefix(":").lower()
-    return next((command for command in Command if command.value == letter), None)
+    typed = answer.lower()
+    for command in Command:
+        if typed in (f":{command.value}", _typed(command, labels)):
+            return command
+    return None
 
 
 def _numeric(labels: Collection[str]) -> bool:

@@ -60,11 +60,11 @@ class Viewer:
         self._put_away()
         if self._program is None:
             return
-        path = self._file(item)
-        if path is None:
-            self._out.say("(cannot be opened: the head does not keep its inputs)")
-            return
         try:
+            path = self._file(item)
+            if path is None:
+                self._out.say("(cannot be opened: the head does not keep its inputs)")
+                return
             # In a group of its own, which Ctrl-C does not reach; its words are not for the person.
             self._process = subprocess.Popen(
                 [self._program, str(path.absolute())],
@@ -111,7 +111,7 @@ class Viewer:
             self._give_up(f"exit status {status}")
 
     def _give_up(self, reason: str) -> None:
-        self._out.say(f"nothing can be opened: {self._program}: {reason}")
+        self._out.say(f"nothing can be opened any more: {self._program}: {reason}")
         self._program = None
 
 
