@@ -17,7 +17,7 @@ def input_name(item: Input) -> str:
     match item:
         case Unreadable():
             return item.where
-        case Image(path=Path() as path):
+        case Image(path=Path() as path) | Text(path=Path() as path):
             return str(path)
         case Text(text=str() as text):
             return text
@@ -29,7 +29,7 @@ def input_name(item: Input) -> str:
 def shown_name(item: Input) -> str:
     """Returns the name in one line, not too long."""
     name = one_line(input_name(item))
-    long = isinstance(item, Text) and len(name) > _SHOWN_TEXT
+    long = isinstance(item, Text) and not item.path and len(name) > _SHOWN_TEXT
     return name[: _SHOWN_TEXT - 1] + "…" if long else name
 
 

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
@@ -11,9 +11,10 @@ from trunkline.datasets.labels import read_label
 from trunkline.datasets.layouts import Shape, check_layout
 from trunkline.datasets.notes import Notes
 from trunkline.datasets.table_files import TABLE_SUFFIXES
+from trunkline.datasets.text_files import TEXT_SUFFIXES, file_input
 from trunkline.errors import DatasetError
 from trunkline.values.examples import NewExample
-from trunkline.values.inputs import Image
+from trunkline.values.inputs import Image, Text
 from trunkline.values.unreadable import Unreadable
 from trunkline.wording import counted
 
@@ -61,16 +62,33 @@ def folder_examples(root: Path, notes: Notes) -> Iterator[NewExample]:
             yield NewExample(item, label if isinstance(item, Image) else None)
 
 
-def folder_images(root: Path, notes: Notes) -> Iterator[Image | Unreadable]:
+def folder_images(root: Path, notes: Notes) -> Iterator[Image | Text | Unreadable]:
     """Reads all images of a folder, at any depth. Raises `DatasetError` if there are none."""
+    return _wanted(root, notes, IMAGE_SUFFIXES, "images")
+
+
+def folder_texts(root: Path, notes: Notes) -> Iterator[Image | Text | Unreadable]:
+    """Reads all texts of a folder, one a file, as `folder_images` reads images."""
+    return _wanted(root, notes, TEXT_SUFFIXES, "texts")
+
+
+def count_files(root: Path, *, texts: bool) -> int:
+    """Counts what `folder_images` gives, or `folder_texts`, by the names alone."""
+    return sum(1 for _ in _walk(root, Notes(), TEXT_SUFFIXES if texts else IMAGE_SUFFIXES))
+
+
+def _wanted(
+    root: Path, notes: Notes, suffixes: Collection[str], what: str
+) -> Iterator[Image | Text | Unreadable]:
     own = Notes()
     found = False
-    for item in _walk(root, own):
+    for file in _walk(root, own, suffixes):
         found = True
-        yield item
+        yield file_input(file) if isinstance(file, Path) else file
     if not found:
         said = "".join(f"; {notice.words}" for notice in own.notices())
-        raise DatasetError(f"{root}: no images in this folder ({_suffixes()}){said}")
+        listed = ", ".join(sorted(suffixes))
+        raise DatasetError(f"{root}: no {what} in this folder ({listed}){said}")
     notes.extend(own)
 
 
@@ -120,13 +138,16 @@ def _class_images(folder: Path, notes: Notes) -> Iterator[Image | Unreadable]:
     """
     own = Notes()
     found = False
-    for item in _walk(folder, own):
+    for file in _walk(folder, own, IMAGE_SUFFIXES):
         found = True
-        yield item
+        yield Image.open(file) if isinstance(file, Path) else file
     others = {"left_out_suffix", "left_out_dead_link", "left_out_special"}
     left_out = [notice.words for notice in own.notices() if notice.reason in others]
     if not found and any(notice.names[0].lower().endswith(".txt") for notice in own.notices()):
-        left_out.append("texts are read from a table, with a `text` and a `label` column")
+        left_out.append(
+            "texts are read from a table, which has a `label` column, and a `text` column or a "
+            "`path` column that names these files"
+        )
     if not found and left_out:
         raise DatasetError(
             f"{folder}: no images in this class ({_suffixes()}): {'; '.join(left_out)}; "
@@ -137,8 +158,11 @@ def _class_images(folder: Path, notes: Notes) -> Iterator[Image | Unreadable]:
     notes.extend(own)
 
 
-def _walk(folder: Path, notes: Notes) -> Iterator[Image | Unreadable]:
-    """Reads images by their paths' order. Follows links to folders, each folder once."""
+def _walk(folder: Path, notes: Notes, suffixes: Collection[str]) -> Iterator[Path | Unreadable]:
+    """Finds files by their paths' order. Follows links to folders, each folder once.
+
+    Of a folder that is under way the names alone are held.
+    """
     seen = _above(folder)
     under_way = [iter([_Entry(folder, _Kind.FOLDER, _identity(folder.stat()))])]
     while under_way:
@@ -149,8 +173,8 @@ def _walk(folder: Path, notes: Notes) -> Iterator[Image | Unreadable]:
             yield Unreadable(str(entry.path), "cannot be looked at, for want of permission")
         elif entry.kind is _Kind.FILE:
             suffix = entry.path.suffix.lower()
-            if suffix in IMAGE_SUFFIXES:
-                yield Image.open(entry.path)
+            if suffix in suffixes:
+                yield entry.path
             else:
                 notes.add("left_out_suffix", str(entry.path), suffix)
         elif entry.identity in seen:
@@ -158,33 +182,38 @@ def _walk(folder: Path, notes: Notes) -> Iterator[Image | Unreadable]:
         else:
             seen.add(entry.identity)
             try:
-                under_way.append(iter(list(_entries(entry.path, notes))))
+                under_way.append(_entries(entry.path, notes))
             except OSError as error:
                 yield Unreadable(str(entry.path), f"cannot read the folder: {error.strerror}")
 
 
 def _entries(folder: Path, notes: Notes) -> Iterator[_Entry]:
-    """Yields what a folder holds, by name, but what is hidden or litter, or leads nowhere."""
-    with os.scandir(folder) as found:
-        entries = sorted(found, key=lambda entry: entry.name)
-    for entry in entries:
-        path = folder / entry.name
-        if entry.name.casefold() in _LITTER or entry.name.startswith("._"):
+    """Yields what a folder holds, by name, but what is hidden or litter, or leads nowhere.
+
+    Raises `OSError` at once if the folder cannot be read.
+    """
+    return _looked_at(folder, sorted(os.listdir(folder)), notes)
+
+
+def _looked_at(folder: Path, names: list[str], notes: Notes) -> Iterator[_Entry]:
+    for name in names:
+        path = folder / name
+        if name.casefold() in _LITTER or name.startswith("._"):
             notes.add("left_out_litter", str(path))
             continue
-        if entry.name.startswith("."):
+        if name.startswith("."):
             notes.add("left_out_hidden", str(path))
             continue
         try:
-            status = entry.stat()
+            status = path.stat()
         except OSError:
-            if entry.is_symlink():
+            if os.path.islink(path):
                 notes.add("left_out_dead_link", str(path))
             else:
                 yield _Entry(path, _Kind.UNREADABLE, (0, 0))
             continue
         if stat.S_ISDIR(status.st_mode):
-            yield _Entry(path, _Kind.FOLDER, _identity(path.stat()))
+            yield _Entry(path, _Kind.FOLDER, _identity(status))
         elif stat.S_ISREG(status.st_mode):
             yield _Entry(path, _Kind.FILE, _identity(status))
         else:

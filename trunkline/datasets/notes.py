@@ -28,6 +28,10 @@ _WORDS: dict[str, Callable[[int, str], str]] = {
     "left_out_header": lambda n, _: (
         f"{counted(n, 'row')} left out with the column names, as in tables that were joined"
     ),
+    "one_text": lambda n, _: (
+        f"{counted(n, 'file')} of several lines taken as one text each, as the first line names no "
+        "`text` or `path` column"
+    ),
     "rows_in_quotes": lambda n, _: (
         f"{counted(n, 'row')} over several lines that look like rows of "
         "their own; a quote may be missing"

@@ -55,7 +55,7 @@ def delimited_records(path: Path, problem: Problem, notes: Notes) -> Iterator[Re
     reader = _reader(lines, delimiter)
     while True:
         try:
-            cells = _next(reader)
+            cells = next_row(reader)
         except csv.Error as error:
             where = f"{path}:{lines.first}"
             lines.leave_first()
@@ -84,6 +84,15 @@ def delimited_records(path: Path, problem: Problem, notes: Notes) -> Iterator[Re
             yield Record(where, dict(zip(columns, cells, strict=False)), repeated)
 
 
+def names_columns(path: Path, problem: Problem) -> bool:
+    """Returns whether the file's first line holds column names in which there is no problem."""
+    try:
+        _header(path, _Lines(lines_of(path)), problem)
+    except DatasetError:
+        return False
+    return True
+
+
 def json_records(path: Path) -> Iterator[Record | Unreadable]:
     """Reads one JSON object a line; a line that holds none is `Unreadable`.
 
@@ -94,29 +103,27 @@ def json_records(path: Path) -> Iterator[Record | Unreadable]:
         where = f"{path}:{number}"
         if not line.strip():
             continue
-        begins, first = first, False
-        try:
-            pairs = json.loads(
-                line,
-                object_pairs_hook=tuple,
-                parse_int=NumberWord,
-                parse_float=NumberWord,
-            )
-        except (ValueError, RecursionError) as error:
-            if begins and line.lstrip()[:1] == "[":
-                raise _no_lines(where, "a JSON array") from error
-            if begins and line.strip() == "{":
-                raise _no_lines(where, "a JSON object over several lines") from error
-            yield Unreadable(where, f"not JSON: {error}")
-            continue
-        if isinstance(pairs, tuple):
-            names = [column_name(name) for name, _ in pairs]
-            cells = dict(zip(names, (value for _, value in pairs), strict=True))
-            yield Record(where, cells, _repeated(names))
-        elif isinstance(pairs, list) and begins:
+        if first and line.lstrip()[0] == "[":
             raise _no_lines(where, "a JSON array")
-        else:
-            yield Unreadable(where, f"expected a JSON object, found {type(pairs).__name__}")
+        if first and line.strip() == "{":
+            raise _no_lines(where, "a JSON object over several lines")
+        first = False
+        yield json_record(line, where)
+
+
+def json_record(line: str, where: str) -> Record | Unreadable:
+    """Reads the JSON object of a line. Numbers stay as they are written."""
+    try:
+        pairs = json.loads(
+            line, object_pairs_hook=tuple, parse_int=NumberWord, parse_float=NumberWord
+        )
+    except (ValueError, RecursionError) as error:
+        return Unreadable(where, f"not JSON: {error}")
+    if not isinstance(pairs, tuple):
+        return Unreadable(where, f"expected a JSON object, found {type(pairs).__name__}")
+    names = [column_name(name) for name, _ in pairs]
+    cells = dict(zip(names, (value for _, value in pairs), strict=True))
+    return Record(where, cells, _repeated(names))
 
 
 def _no_lines(where: str, found: str) -> DatasetError:
@@ -187,7 +194,7 @@ def _header(path: Path, lines: _Lines, problem: Problem) -> tuple[list[str], str
     tried: dict[str, list[str]] = {}
     for delimiter in said[1] if said else sorted(_DELIMITERS, key=lambda row: row != likely):
         try:
-            names = [column_name(cell) for cell in _next(_reader(lines, delimiter)) or []]
+            names = [column_name(cell) for cell in next_row(_reader(lines, delimiter)) or []]
         except csv.Error:
             lines.give_back()
             continue
@@ -208,7 +215,7 @@ def _reader(lines: Iterable[str], delimiter: str) -> Any:
     return csv.reader(lines, delimiter=delimiter, strict=True)
 
 
-def _next(reader: Any) -> list[str] | None:
+def next_row(reader: Any) -> list[str] | None:
     """Reads a row; None at the end. The limit on cells is the server's, not that of `csv`.
 
     That one is of the whole process, so that it is lifted for the moment alone.

@@ -90,7 +90,7 @@ def check_text(text: str, column: str) -> str:
         return text
     code = ord(wrong[0])
     if 0xDC80 <= code <= 0xDCFF:
-        words = f"`{column}` is not UTF-8: byte 0x{code - 0xDC00:02x}; save the table as UTF-8"
+        words = f"`{column}` is not UTF-8: byte 0x{code - 0xDC00:02x}; save the file as UTF-8"
     else:
         words = f"`{column}` is not valid Unicode: it has half of a pair, U+{code:X}"
     raise DatasetError(words, field=column)

@@ -12,9 +12,12 @@ from trunkline.datasets.records import (
     Record,
     column_name,
     delimited_records,
+    json_record,
     json_records,
+    names_columns,
 )
 from trunkline.datasets.table_files import JSON_SUFFIXES, check_text
+from trunkline.datasets.text_files import file_input
 from trunkline.errors import DatasetError
 from trunkline.values.examples import NewExample
 from trunkline.values.inputs import Image, Text
@@ -95,13 +98,26 @@ def table_examples(path: Path, columns: Columns, notes: Notes) -> Iterator[NewEx
 def table_inputs(path: Path, columns: Columns, notes: Notes) -> Iterator[Image | Text | Unreadable]:
     """Reads the inputs of a table. Raises `DatasetError` for a mistake in its column names."""
     for record in _records(path, columns, labelled=False, notes=notes):
-        if isinstance(record, Unreadable):
-            yield record
-            continue
-        try:
-            yield _input(record, columns, path.parent)
-        except DatasetError as error:
-            yield Unreadable(record.where, error.message)
+        yield _input_or_problem(record, columns, path.parent)
+
+
+def json_line_input(
+    line: str, where: str, columns: Columns, folder: Path
+) -> Image | Text | Unreadable:
+    """Reads the input of one JSON line; paths are relative to the folder."""
+    record = _with_columns(json_record(line, where), columns, labelled=False)
+    return _input_or_problem(record, columns, folder)
+
+
+def is_json_row(line: str, columns: Columns) -> bool:
+    """Returns whether a line is a JSON object with an input."""
+    record = _with_columns(json_record(line, ""), columns, labelled=False)
+    return isinstance(record, Record)
+
+
+def is_table(path: Path, columns: Columns) -> bool:
+    """Returns whether a delimited file's first line names a column with inputs."""
+    return names_columns(path, lambda names: columns.problem(names, labelled=False))
 
 
 def _records(
@@ -114,14 +130,31 @@ def _records(
         yield from delimited_records(path, problem, notes)
         return
     for record in json_records(path):
-        # Every line has names of its own.
-        wrong = None
-        if isinstance(record, Record):
-            wrong = problem([*record.cells, *record.repeated])
-        yield Unreadable(record.where, wrong) if wrong else record
+        yield _with_columns(record, columns, labelled=labelled)
 
 
-def _input(record: Record, columns: Columns, folder: Path) -> Image | Text:
+def _with_columns(
+    record: Record | Unreadable, columns: Columns, *, labelled: bool
+) -> Record | Unreadable:
+    """Checks the names of a JSON line, which has names of its own."""
+    wrong = None
+    if isinstance(record, Record):
+        wrong = columns.problem([*record.cells, *record.repeated], labelled=labelled)
+    return Unreadable(record.where, wrong) if wrong else record
+
+
+def _input_or_problem(
+    record: Record | Unreadable, columns: Columns, folder: Path
+) -> Image | Text | Unreadable:
+    if isinstance(record, Unreadable):
+        return record
+    try:
+        return _input(record, columns, folder)
+    except DatasetError as error:
+        return Unreadable(record.where, error.message)
+
+
+def _input(record: Record, columns: Columns, folder: Path) -> Image | Text | Unreadable:
     name = columns.input_in([*record.cells])
     assert name is not None, "the column names were checked"
     value = record.cells[name]
@@ -136,11 +169,11 @@ def _input(record: Record, columns: Columns, folder: Path) -> Image | Text:
         raise DatasetError(f"`{name}` is no path: {text!r}", field=name)
     if "://" in text:
         raise DatasetError(f"`{name}` is an address: {text}; files are read alone", field=name)
-    return _image(folder / text, text, name)
+    return _file(folder / text, text, name)
 
 
-def _image(path: Path, text: str, name: str) -> Image:
-    """Returns the image file that a row names. A table often lies elsewhere than it did once."""
+def _file(path: Path, text: str, name: str) -> Image | Text | Unreadable:
+    """Returns the file that a row names. A table often lies elsewhere than it did once."""
     try:
         mode = path.stat().st_mode
     except OSError as error:
@@ -152,7 +185,7 @@ def _image(path: Path, text: str, name: str) -> Image:
         raise DatasetError(f"`{name}`: {path}: {error.strerror}{hint}", field=name) from error
     if not stat.S_ISREG(mode):
         raise DatasetError(f"`{name}` is not a file: {path}", field=name)
-    return Image.open(path)
+    return file_input(path)
 
 
 def _word(record: Record, name: str) -> str:

@@ -84,11 +84,13 @@ class _InMemory:
 class Text(_InMemory):
     """A text, or its UTF-8 bytes as they were found: the server then checks them.
 
-    `where` is file and line of one that was read from a table.
+    `where` is file and line of one that was read from a table; `path` is the file that holds it
+    alone.
     """
 
     text: str | bytes
     where: str | None = field(default=None, repr=False, compare=False)
+    path: Path | None = field(default=None, repr=False, compare=False)
 
     @property
     def nbytes(self) -> int:
