@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -112,6 +113,34 @@ def test_table_of_texts(
     assert row["text"] == "what a day"
     words = cli("feedback", head, "--text", "what a day", "positive")
     assert (words.returncode, words.stdout[:9]) == (0, "stored as")
+
+
+def test_many_inputs_are_answered_from_standard_input_and_into_a_file(
+    cli: Cli, server: Running, tmp_path: Path, text_head: str, image_head: str, photos: Labelled
+) -> None:
+    folder, answers = tmp_path / "texts", tmp_path / "answers.csv"
+    folder.mkdir()
+    for number in range(5):
+        (folder / f"{number}.txt").write_text(f"what a day, number {number}\n")
+    ended = cli("predict", "shared/sentiment", folder, "--output", answers, "--top", "2")
+    assert (ended.returncode, ended.stdout) == (0, ""), ended.stderr
+    whole = answers.read_bytes()
+    answers.write_bytes(whole[: len(whole) // 2])
+    command = ["predict", "shared/sentiment", folder, "--output", answers, "--top", "2"]
+    assert cli(*command, "--resume").returncode == 0
+    assert answers.read_bytes() == whole
+    (tmp_path / "photo.png").write_bytes(photos[0][0])
+    ended = subprocess.run(
+        [sys.executable, "-m", "trunkline", "predict", "shared/textile", "-", "--json"],
+        input=f"{tmp_path / 'photo.png'}\nno.png\n",
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TRUNKLINE_SERVER": server.grpc},
+        check=False,
+    )
+    first, second = map(json.loads, ended.stdout.splitlines())
+    assert (first["path"], first["label"]) == (str(tmp_path / "photo.png"), photos[0][1])
+    assert (second["error"]["code"], ended.returncode) == ("NOT_FOUND", 1)
 
 
 def test_failed_row_is_printed_and_exits_one(

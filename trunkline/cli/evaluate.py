@@ -13,7 +13,7 @@ from trunkline.cli.column_options import check_columns, column_options
 from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.naming import digest_of, found_at
 from trunkline.cli.output import Failure, Output, named_failures
-from trunkline.cli.predict import predicted
+from trunkline.cli.predictions.requests import predicted
 from trunkline.cli.reading import check_modality, read_data
 from trunkline.clients.client import Client
 from trunkline.datasets import Columns, FileInput

@@ -7,7 +7,7 @@ from rich.progress import MofNCompleteColumn
 
 from trunkline.cli.naming import digest_of, found_at
 from trunkline.cli.output import Output
-from trunkline.cli.predict import predicted
+from trunkline.cli.predictions.requests import predicted
 from trunkline.cli.reading import Data
 from trunkline.cli.upload_steps import upload
 from trunkline.clients.client import Client

@@ -136,6 +136,7 @@ class Output:
             TimeElapsedColumn(),
             console=console,
             transient=transient,
+            redirect_stdout=False,  # results go where they are sent, not to the bar's terminal
             disable=transient and not console.is_terminal,
         )
 

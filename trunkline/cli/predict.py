@@ -1,31 +1,47 @@
 """`trunkline predict`."""
 
-from collections.abc import Iterable, Iterator
-from itertools import chain
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import click
 
 from trunkline.cli.column_options import check_columns, column_options
 from trunkline.cli.connection import client_command, head_argument, version_option
-from trunkline.cli.naming import input_name, shown_name
-from trunkline.cli.output import Output, failure_words, one_line
+from trunkline.cli.output import Output
+from trunkline.cli.predictions.answers_file import Answered, check_same, read_answers
+from trunkline.cli.predictions.destination import Destination
+from trunkline.cli.predictions.inputs import STANDARD_INPUT, Given
+from trunkline.cli.predictions.progress import predicting
+from trunkline.cli.predictions.requests import Outcome, outcomes_of
+from trunkline.cli.predictions.rows import Form
+from trunkline.cli.predictions.standard_input import JSON_LINES, PATHS, TEXTS
 from trunkline.clients.client import Client
-from trunkline.datasets import Columns, FileInput, Notes, read_inputs
-from trunkline.rows.chunking import MAX_MESSAGE_ROWS, split
-from trunkline.values.inputs import Image, Text
-from trunkline.values.outcomes import Prediction, RowFailure
+from trunkline.datasets import Columns, FileInput, Notes
+from trunkline.errors import TrunklineError
+from trunkline.wording import counted, size
+
+_MOST_COLUMNS = 1_000
 
 
 @click.command()
 @head_argument
-@click.argument("paths", nargs=-1, metavar="PATH...", type=click.Path(path_type=Path))
+@click.argument("words", nargs=-1, metavar="PATH...", type=click.Path(allow_dash=True))
 @click.option("--text", "texts", multiple=True, metavar="TEXT", help="A text (repeatable).")
+@click.option(
+    "--stdin",
+    "kind",
+    type=click.Choice([PATHS, TEXTS, JSON_LINES]),
+    help="What the lines of standard input (PATH `-`) are (default: JSON lines, if the first is "
+    "an object with a `text` or a `path`, else texts for a head for texts, paths for images).",
+)
 @click.option(
     "--top",
     type=click.IntRange(min=1),
     metavar="K",
-    help="How many classes to give scores for (default: all).",
+    help="Show K classes (default: one; with --json all).",
 )
 @version_option
 @click.option(
@@ -41,112 +57,125 @@ from trunkline.values.outcomes import Prediction, RowFailure
     help="Average over N views of each image, too; each costs another pass of the backbone "
     "(default: the head's own setting, which is 0 at first).",
 )
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a line of column names.")
+@click.option(
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the rows to a new file: CSV with --csv or if it is called so, else JSON lines.",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Leave out the rows that the file of --output has, and append the others.",
+)
 @column_options(labelled=False)
 @client_command
 def predict(
     client: Client,
     out: Output,
     head: str,
-    paths: tuple[Path, ...],
+    words: tuple[str, ...],
     texts: tuple[str, ...],
+    kind: str | None,
     top: int | None,
     version: int | None,
     level: float | None,
     average_views: int | None,
+    as_csv: bool,
+    output: Path | None,
+    resume: bool,
     columns: Columns,
 ) -> None:
     """Classify images or texts.
 
-    A PATH is an image file, a folder of images, or a CSV, TSV or JSONL file with a `text` or a
-    `path` column. With --json there is one JSON line for each row, in order. Exits 1 if any row
+    A PATH is an image file, a `.txt` file with a text, a folder of such files, a CSV, TSV or JSONL
+    file with a `text` or a `path` column, or `-`: then the lines of standard input are answered as
+    they come. With --json there is one JSON line for each row, in order. Exits 1 if any row
     failed, after printing all of them, and says at the end what was left out.
     """
-    if not paths and not texts:
-        raise click.UsageError("Give a PATH or --text.")
-    check_columns(columns, *paths)
-    notes = Notes()
-    inputs: Iterable[FileInput] = chain(
-        chain.from_iterable(read_inputs(path, columns, notes) for path in paths), map(Text, texts)
-    )
-    failed = False
-    outcomes = predicted(
-        client,
+    as_csv |= output is not None and output.suffix.lower() == ".csv" and not out.as_json
+    given = Given(client, head, words, texts, columns, kind, Notes())
+    _check_usage(given, top, as_csv=as_csv, as_json=out.as_json)
+    if resume and output is None:
+        raise click.UsageError("--resume goes on with the file of --output: name it.")
+    form = Form(head, top, as_csv=as_csv, as_json=out.as_json or output is not None)
+    before = None
+    if output is not None and resume:
+        before = read_answers(output, form)
+        if before.rows:
+            answering = version or client.get_head(head).active_version
+            check_same(output, before, head, answering)
+        _say_before(out, output, before)
+    ask = partial(
+        client.predict,
         head,
-        inputs,
-        top_k=top or 0,
+        top_k=form.classes,
         version=version,
-        level=level,
+        conformal_level=level,
         average_views=average_views,
     )
-    for item, outcome in outcomes:
-        failed |= isinstance(outcome, RowFailure)
-        if out.as_json:
-            out.line(_row(item, outcome))
-        else:
-            click.echo(_words(item, outcome))
-    out.notices(notes.notices())
-    if failed:
+    with Destination(form, output, before) as rows:
+        _answer(out, given, ask, rows)
+    out.notices(given.notes.notices())
+    if rows.unseen:
+        kept = counted(rows.unseen, "row")
+        out.say(f"{kept} of {output}: not among the inputs that are given now")
+    if output is not None:
+        out.say(rows.words())
+    if rows.failed:
         raise click.exceptions.Exit(1)
 
 
-def predicted(
-    client: Client,
-    head: str,
-    inputs: Iterable[FileInput],
-    *,
-    top_k: int,
-    version: int | None,
-    level: float | None = None,
-    average_views: int | None = None,
-) -> Iterator[tuple[FileInput, Prediction | RowFailure]]:
-    """Predicts request by request; yields each input with its outcome, in order."""
-    for part in split(inputs, max_rows=MAX_MESSAGE_ROWS):
-        outcomes = client.predict(
-            head, part, top_k, version, conformal_level=level, average_views=average_views
-        )
-        yield from zip(part, outcomes, strict=True)
+def _check_usage(given: Given, top: int | None, *, as_csv: bool, as_json: bool) -> None:
+    if not given.words and not given.texts:
+        raise click.UsageError("Give a PATH, - or --text.")
+    if given.words.count(STANDARD_INPUT) > 1:
+        raise click.UsageError("Standard input (-) can be read once.")
+    if STANDARD_INPUT in given.words:
+        if given.kind in (PATHS, TEXTS):
+            check_columns(given.columns, *given.paths)
+        if sys.stdin.isatty():
+            click.echo("one input a line; Ctrl-D ends", err=True)
+    else:
+        check_columns(given.columns, *given.paths)
+        if given.kind is not None:
+            raise click.UsageError("--stdin says what standard input is: give - as a PATH.")
+    if as_csv and as_json:
+        raise click.UsageError("Give --csv or --json.")
+    if as_csv and (top or 0) > _MOST_COLUMNS:
+        raise click.UsageError(f"With --csv, --top may be {_MOST_COLUMNS:,} at most.")
 
 
-def _row(item: FileInput, outcome: Prediction | RowFailure) -> dict[str, object]:
-    kind = {Image: "path", Text: "text"}.get(type(item), "row")
-    row: dict[str, object] = {kind: input_name(item)}
-    if isinstance(outcome, RowFailure):
-        details = {
-            "message": outcome.message,
-            "field": outcome.field,
-            "limit": outcome.limit,
-            "value": outcome.value,
-        }
-        error = {name: value for name, value in details.items() if value}
-        return row | {"error": {"code": outcome.code, **error}}
-    row |= {
-        "label": outcome.label,
-        "probability": outcome.probability,
-        "scores": outcome.scores,
-        "version": outcome.version,
-        "live": outcome.live,
-        "digest": outcome.digest,
-    }
-    if outcome.truncated:
-        row["truncated"] = True
-    if outcome.prediction_set is not None:
-        row["set"] = outcome.prediction_set
-    if outcome.novelty is not None:
-        novel = {"novelty": outcome.novelty, "novel": outcome.novel}
-        row |= novel | {"abstained": outcome.abstained}
-    return row
+def _say_before(out: Output, output: Path, before: Answered) -> None:
+    """Says what the file has of an earlier run."""
+    if before.rows:
+        failed = f", {before.failed:,} of them failed" if before.failed else ""
+        out.say(f"{output} has {counted(before.rows, 'row')}{failed}; the others are added")
+    if before.half:
+        out.say(f"{output} ends with half a line ({size(before.half)}), which is done again")
 
 
-def _words(item: FileInput, outcome: Prediction | RowFailure) -> str:
-    """Returns name, label and probability between tabs; then set, "novel", "truncated", if any."""
-    name = shown_name(item)
-    if isinstance(outcome, RowFailure):
-        return f"{name}\terror: {one_line(failure_words(outcome))}"
-    words = [name, outcome.label or "-", f"{outcome.probability:.4f}" if outcome.label else "-"]
-    if outcome.prediction_set is not None:
-        words.append("{" + ", ".join(outcome.prediction_set) + "}")
-    if outcome.novel:
-        words.append(f"novel ({outcome.novelty:.2f})")
-    if outcome.truncated:
-        words.append("truncated")
-    return "\t".join(words)
+def _answer(
+    out: Output,
+    given: Given,
+    ask: Callable[[list[FileInput]], list[Outcome]],
+    rows: Destination,
+) -> None:
+    """Writes a row for each input that is not answered yet. Ctrl-C ends it with status 1."""
+    parts = filter(None, map(rows.unanswered, given.parts()))
+    try:
+        with (
+            predicting(out, given.count, before=rows.before, to_file=rows.is_file) as advance,
+            closing(outcomes_of(ask, parts)) as outcomes,
+        ):
+            for item, outcome in outcomes:
+                rows.add(item, outcome)
+                advance()
+    except KeyboardInterrupt:
+        out.say(f"interrupted: {rows.words()}{rows.how_to_go_on()}")
+        raise click.exceptions.Exit(1) from None
+    except (TrunklineError, OSError):
+        if rows.is_file:
+            out.say(f"stopped: {rows.words()}{rows.how_to_go_on()}")
+        raise

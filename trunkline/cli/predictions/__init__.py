@@ -1,0 +1,1 @@
+"""What `trunkline predict` is made of: inputs, requests, rows, and the file they go to."""
