@@ -135,7 +135,7 @@ def _check_usage(given: Given, top: int | None, *, as_csv: bool, as_json: bool) 
     if STANDARD_INPUT in given.words:
         if given.kind in (PATHS, TEXTS):
             check_columns(given.columns, *given.paths)
-        if sys.stdin.isatty():
+        if given.is_typed:
             click.echo("one input a line; Ctrl-D ends", err=True)
     else:
         check_columns(given.columns, *given.paths)
@@ -164,9 +164,11 @@ def _answer(
 ) -> None:
     """Writes a row for each input that is not answered yet. Ctrl-C ends it with status 1."""
     parts = filter(None, map(rows.unanswered, given.parts()))
+    # It would come between the rows, or between the lines that are typed.
+    in_the_way = (sys.stdout.isatty() and not rows.is_file) or given.is_typed
     try:
         with (
-            predicting(out, given.count, before=rows.before, to_file=rows.is_file) as advance,
+            predicting(out, given.count, before=rows.before, shown=not in_the_way) as advance,
             closing(outcomes_of(ask, parts)) as outcomes,
         ):
             for item, outcome in outcomes:

@@ -1,5 +1,6 @@
 """What `trunkline predict` is given: files, folders, texts and standard input, in order."""
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,6 +36,11 @@ class Given:
     def paths(self) -> list[Path]:
         """The files and folders."""
         return [Path(word) for word in self.words if word != STANDARD_INPUT]
+
+    @property
+    def is_typed(self) -> bool:
+        """Whether a person types the lines of standard input."""
+        return STANDARD_INPUT in self.words and sys.stdin.isatty()
 
     @cached_property
     def for_texts(self) -> bool:

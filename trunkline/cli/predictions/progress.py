@@ -1,6 +1,5 @@
 """How far `trunkline predict` is."""
 
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,15 +27,17 @@ class _TimeLeft(ProgressColumn):
 
 @contextmanager
 def predicting(
-    out: Output, count: Callable[[], int | None], *, before: int, to_file: bool
+    out: Output, count: Callable[[], int | None], *, before: int, shown: bool
 ) -> Iterator[Callable[[], None]]:
-    """Shows a progress bar in a terminal, unless the rows go there; yields what to call for a row.
+    """Shows a progress bar, if it is to be `shown` and there is a terminal for it.
+
+    Yields what to call for each row.
 
     `count` gives the number of all rows, None where nobody knows: it is asked for meanwhile.
     `before` rows were done in an earlier run.
     """
     bar = out.progress(MofNCompleteColumn(), _TimeLeft(), transient=True)
-    bar.disable |= not to_file and sys.stdout.isatty()
+    bar.disable |= not shown
     task = bar.add_task("predicting", total=None, completed=before, before=before)
 
     def total() -> None:
@@ -45,7 +46,13 @@ def predicting(
         except (TrunklineError, OSError):
             return  # whoever reads the inputs says what is wrong with them
 
-    if not bar.disable:
-        threading.Thread(target=total, name="predict-count", daemon=True).start()
+    counting = threading.Thread(target=total, name="predict-count", daemon=True)
+
+    def advance() -> None:
+        bar.advance(task)
+        # Not before there was an answer: it may ask the server, too.
+        if counting.ident is None and not bar.disable:
+            counting.start()
+
     with bar:
-        yield lambda: bar.advance(task)
+        yield advance
