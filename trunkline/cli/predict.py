@@ -133,6 +133,8 @@ def _check_usage(given: Given, top: int | None, *, as_csv: bool, as_json: bool) 
     if given.words.count(STANDARD_INPUT) > 1:
         raise click.UsageError("Standard input (-) can be read once.")
     if STANDARD_INPUT in given.words:
+        if sys.stdin is None:
+            raise click.UsageError("Standard input is closed.")
         if given.kind in (PATHS, TEXTS):
             check_columns(given.columns, *given.paths)
         if given.is_typed:

@@ -188,4 +188,4 @@ def _foreign(path: Path, what: str) -> Failure:
 
 def _key(name: str) -> bytes:
     # A name may be a long text, and there may be very many.
-    return blake2b(name.encode(*ENCODING), digest_size=16).digest()
+    return blake2b(name.encode(errors="surrogatepass"), digest_size=16).digest()
