@@ -24,6 +24,7 @@ from trunkline.errors import (
     Unknown,
 )
 from trunkline.values.advice import Advice, LabelsNeeded, Option, Verdict
+from trunkline.values.estimates import Estimate
 from trunkline.values.examples import (
     Example,
     FeedbackRecord,
@@ -70,7 +71,6 @@ from trunkline.values.reports import (
     AugmentationReport,
     Candidate,
     ClassReport,
-    Estimate,
     Evaluation,
     FineTuningReport,
     LearningPoint,

@@ -5,6 +5,7 @@
     tenants/{tenant}/heads/{head}/versions/{version}      a positive integer, or "active"
     tenants/{tenant}/heads/{head}/trainings/{training}
 
+A list over all tenants has `tenants/-` in the place of one (AIP-159): no tenant's id is a dash.
 `str(name)` gives the text back. Every parser raises `InvalidName`, which names field, limit
 and value.
 """
@@ -15,6 +16,7 @@ from typing import Self
 
 ID_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 ACTIVE = "active"
+ALL_TENANTS = "tenants/-"
 MAX_VERSION = 2**63 - 1
 
 _ID = re.compile(ID_PATTERN.strip("^$"))

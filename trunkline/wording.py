@@ -1,9 +1,16 @@
 """Figures in words, for terminals and pages alike."""
 
-from trunkline.values.reports import AugmentationReport, Estimate
+import math
+from datetime import datetime
+
+from trunkline.values.estimates import Estimate
+from trunkline.values.reports import AugmentationReport
 
 NONE = "-"
 """What stands for a figure that is not known."""
+
+_UNITS = (("s", 1, 60), ("min", 60, 3600), ("h", 3600, 48 * 3600), ("d", 86400, math.inf))
+"""Units of an age, their seconds, and below how many seconds each is used."""
 
 
 def percent(value: float | None) -> str:
@@ -15,6 +22,22 @@ def accuracy(estimate: Estimate) -> str:
     """Writes the accuracy with its 95 % interval."""
     low, high = estimate.accuracy_low, estimate.accuracy_high
     return f"{estimate.accuracy:.1%} ({low:.1%} to {high:.1%})"
+
+
+def short_accuracy(estimate: Estimate | None) -> str:
+    """Writes the accuracy with its 95 % interval for a table: whole percents, rounded outwards."""
+    if estimate is None:
+        return NONE
+    low = math.floor(round(100 * estimate.accuracy_low, 6))
+    high = math.ceil(round(100 * estimate.accuracy_high, 6))
+    return f"{estimate.accuracy:.1%} ({low}-{high})"
+
+
+def age(since: datetime, now: datetime) -> str:
+    """Writes how long ago something was, in its largest unit, for a table."""
+    seconds = max(0.0, (now - since).total_seconds())
+    unit, length = next((unit, length) for unit, length, most in _UNITS if seconds < most)
+    return f"{seconds // length:.0f} {unit}"
 
 
 def augmentation_ways(found: AugmentationReport) -> list[tuple[str, Estimate | None, bool]]:

@@ -18,11 +18,10 @@ from service.requests.paging import PageTokens, page_size
 from service.requests.specs import read_spec
 from service.store import Database
 from service.store import heads as stored_heads
-from service.store import jobs as stored_jobs
-from service.store import versions as stored_versions
 from service.store.head_records import HeadCounts, HeadRecord
+from service.store.head_summaries import HeadSummary, get_summary, list_summaries
 from service.training.jobs import TrainingJobs
-from trunkline.resources import HeadName, TenantName, check_id
+from trunkline.resources import ALL_TENANTS, HeadName, TenantName, check_id
 from trunkline.v1 import heads_pb2
 
 
@@ -57,7 +56,9 @@ class Heads:
             policy=policy,
             allow_new_labels=request.allow_new_labels,
         )
-        return heads_pb2.CreateHeadResponse(head=head_message(head, HeadCounts(0, 0, 0), (), None))
+        return heads_pb2.CreateHeadResponse(
+            head=head_message(HeadSummary(head, HeadCounts(0, 0, 0)))
+        )
 
     async def get_head(
         self, request: heads_pb2.GetHeadRequest, call: Call
@@ -94,14 +95,15 @@ class Heads:
     async def list_heads(
         self, request: heads_pb2.ListHeadsRequest, call: Call
     ) -> heads_pb2.ListHeadsResponse:
-        """Returns a page of a tenant's heads, by name."""
-        tenant = TenantName.parse(request.parent, field="parent").tenant
+        """Returns a page of the heads of a tenant, or of all tenants, by tenant and name."""
+        every = request.parent == ALL_TENANTS
+        tenant = None if every else TenantName.parse(request.parent, field="parent").tenant
         size = page_size(request.page_size)
-        listed = f"heads/{tenant}"
+        listed = f"heads/{tenant or '-'}"
         after = self._tokens.read(listed, request.page_token, str)
         found = await self._database.read(_list, tenant, after, size + 1)
         page = found[:size]
-        last = page[-1].name.rsplit("/", 1)[1] if len(found) > size else ""
+        last = HeadName.parse(page[-1].name).short if len(found) > size else ""
         return heads_pb2.ListHeadsResponse(
             heads=page, next_page_token=self._tokens.write(listed, last) if last else ""
         )
@@ -147,8 +149,7 @@ def describe(connection: Connection, name: HeadName) -> heads_pb2.Head:
     Raises:
         NotFound: there is none of this name.
     """
-    head = stored_heads.get_head(connection, name.tenant, name.head)
-    return _message(connection, head, stored_heads.count(connection, head.uid))
+    return head_message(get_summary(connection, name.tenant, name.head))
 
 
 def _update(
@@ -171,15 +172,7 @@ def _update(
     )
 
 
-def _list(connection: Connection, tenant: str, after: str, limit: int) -> list[heads_pb2.Head]:
-    return [
-        _message(connection, head, counts)
-        for head, counts in stored_heads.list_heads(connection, tenant, after, limit)
-    ]
-
-
-def _message(connection: Connection, head: HeadRecord, counts: HeadCounts) -> heads_pb2.Head:
-    labels: tuple[str, ...] = ()
-    if head.active_version:
-        labels = stored_versions.get_version(connection, head.uid, head.active_version).labels
-    return head_message(head, counts, labels, stored_jobs.unfinished_job(connection, head.uid))
+def _list(
+    connection: Connection, tenant: str | None, after: str, limit: int
+) -> list[heads_pb2.Head]:
+    return [head_message(row) for row in list_summaries(connection, tenant, after, limit)]

@@ -12,7 +12,8 @@ import adapters
 from adapters.spec import Augmentation, FineTune
 from service.replies.messages import message_of
 from service.store.examples import ExampleRecord
-from service.store.head_records import HeadCounts, HeadRecord
+from service.store.head_records import HeadRecord
+from service.store.head_summaries import HeadSummary
 from service.store.jobs import JobRecord, JobState
 from service.store.versions import VersionRecord
 from trunkline.v1 import heads_pb2
@@ -29,25 +30,26 @@ def spec_message(stored: Mapping[str, Any]) -> heads_pb2.HeadSpec:
     return heads_pb2.HeadSpec(**values)
 
 
-def head_message(
-    head: HeadRecord, counts: HeadCounts, labels: tuple[str, ...], job: JobRecord | None
-) -> heads_pb2.Head:
-    """Converts a head to its message; `labels` are those of its active version."""
+def head_message(summary: HeadSummary) -> heads_pb2.Head:
+    """Converts a head to its message, without its live copy."""
+    head, counts, created_at = summary.head, summary.counts, summary.active_created_at
     return message_of(
         heads_pb2.Head,
         head,
         name=head.resource,
         spec=spec_message(head.spec),
-        labels=labels,
+        labels=summary.labels,
         example_count=counts.examples,
         labelled_count=counts.labelled,
         feedback_count=counts.feedback,
         create_time=timestamp(head.created_at),
-        training="" if job is None else f"{head.resource}/trainings/{job.id}",
+        training=f"{head.resource}/trainings/{summary.training}" if summary.training else "",
         policy=heads_pb2.FeedbackPolicy.Value(f"FEEDBACK_POLICY_{head.policy.upper()}"),
         held_out_count=counts.held_out,
         quarantined_count=counts.quarantined,
         live=None,
+        estimate=summary.estimate,
+        active_version_time=None if created_at is None else timestamp(created_at),
     )
 
 
@@ -65,6 +67,7 @@ def version_message(head: HeadRecord, version: VersionRecord) -> heads_pb2.HeadV
         fingerprint=version.base_fingerprint,
         create_time=timestamp(version.created_at),
         tail=tail and message_of(heads_pb2.Tail, tail, size_bytes=tail.size),
+        estimate=report["estimate"],
     )
 
 

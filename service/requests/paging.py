@@ -14,8 +14,10 @@ DEFAULT_PAGE = 100
 
 MAX_PAGE = 1000
 
+_HASH_BYTES = hashlib.blake2b.MAX_DIGEST_SIZE
 _TAG_BYTES = 16
 _INT_BYTES = 8
+_MAX_KEY_BYTES = 128
 
 
 def page_size(wanted: int) -> int:
@@ -48,7 +50,7 @@ class PageTokens:
 
         Args:
             name: name of the list, as in ``examples/{uid of the head}``.
-            after: from 0 to 2**63 - 1, or at most 64 bytes of UTF-8.
+            after: from 0 to 2**63 - 1, or at most 128 bytes of UTF-8.
         """
         plain = after.encode() if isinstance(after, str) else after.to_bytes(_INT_BYTES, "big")
         tag = self._tag(name, plain)
@@ -67,7 +69,7 @@ class PageTokens:
         except (ValueError, binascii.Error):
             sealed = b""
         tag, masked = sealed[:_TAG_BYTES], sealed[_TAG_BYTES:]
-        plain = self._masked(tag, masked[: hashlib.blake2b.MAX_DIGEST_SIZE])
+        plain = self._masked(tag, masked[:_MAX_KEY_BYTES])
         if not hmac.compare_digest(tag, self._tag(name, plain)):
             raise InvalidRequest.at(
                 "page_token",
@@ -82,8 +84,11 @@ class PageTokens:
         return self._hash(b"tag", text, _TAG_BYTES)
 
     def _masked(self, tag: bytes, text: bytes) -> bytes:
-        mask = self._hash(b"mask", tag, max(1, len(text)))
-        return bytes(a ^ b for a, b in zip(text, mask, strict=False))
+        mask = b""
+        while len(mask) < len(text):  # of one hash, or of several with their numbers
+            number = bytes([len(mask) // _HASH_BYTES]) if mask else b""
+            mask += self._hash(b"mask", tag + number, min(len(text) - len(mask), _HASH_BYTES))
+        return bytes(a ^ b for a, b in zip(text, mask, strict=True))
 
     def _hash(self, use: bytes, text: bytes, size: int) -> bytes:
         return hashlib.blake2b(text, digest_size=size, key=self._key, person=use).digest()

@@ -42,6 +42,11 @@ class HeadRecord:
         """``tenants/{tenant}/heads/{name}``."""
         return f"tenants/{self.tenant}/heads/{self.name}"
 
+    @property
+    def short(self) -> str:
+        """``{tenant}/{head}``."""
+        return f"{self.tenant}/{self.name}"
+
 
 @dataclass(frozen=True, slots=True)
 class HeadCounts:

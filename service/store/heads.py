@@ -8,14 +8,13 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, delete, func, insert, select, update
+from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
 
 from service.errors import AlreadyExists, NotFound, StoredDataDamaged
 from service.store import schema
 from service.store.changes import changed_in
 from service.store.embeddings import delete_embeddings, delete_unneeded
-from service.store.feedback_states import FeedbackState
-from service.store.head_records import HeadCounts, HeadRecord
+from service.store.head_records import HeadRecord
 from service.store.tails import delete_unused_tails
 
 _HEAD_COLUMNS = (
@@ -179,34 +178,22 @@ def require_head(connection: Connection, uid: str) -> HeadRecord:
 
 
 def list_heads(
-    connection: Connection, tenant: str, after: str, limit: int
-) -> list[tuple[HeadRecord, HeadCounts]]:
-    """Returns a tenant's heads after `after`, by name."""
-    query = (
-        _HEADS.where(schema.tenants.c.name == tenant, schema.heads.c.name > after)
-        .order_by(schema.heads.c.name)
-        .limit(limit)
-    )
-    heads = [_head(row._mapping) for row in connection.execute(query)]
-    return [(head, count(connection, head.uid)) for head in heads]
+    connection: Connection, tenant: str | None, after: str, limit: int
+) -> list[HeadRecord]:
+    """Returns heads of a tenant, or of all (None), by tenant and name.
 
-
-def count(connection: Connection, uid: str) -> HeadCounts:
-    """Counts what is stored for a head."""
-    example, feedback = schema.examples.c, schema.feedback.c
-    held_out = example.held_out & example.label.is_not(None)
-    examples, labelled, tests = connection.execute(
-        select(func.count(), func.count(example.label), func.count(case((held_out, 1)))).where(
-            example.head_uid == uid
-        )
-    ).one()
-    in_quarantine = case((feedback.state == FeedbackState.QUARANTINED, 1))
-    total, quarantined = connection.execute(
-        select(func.count(), func.count(in_quarantine))
-        .select_from(schema.feedback)
-        .where(feedback.head_uid == uid)
-    ).one()
-    return HeadCounts(examples, labelled, total, tests, quarantined)
+    Args:
+        after: the last head before them as `HeadRecord.short`; "" for none.
+    """
+    tenants, heads = schema.tenants.c, schema.heads.c
+    before, _, name = after.rpartition("/")
+    if tenant is None:
+        # The first condition is what the index on tenants takes.
+        later = and_(tenants.name >= before, or_(tenants.name > before, heads.name > name))
+    else:
+        later = and_(tenants.name == tenant, heads.name > name)
+    query = _HEADS.where(later).order_by(tenants.name, heads.name).limit(limit)
+    return [_head(row._mapping) for row in connection.execute(query)]
 
 
 def delete_head(connection: Connection, tenant: str, name: str) -> HeadRecord:

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVarTuple
 
-from sqlalchemy import ColumnElement, Connection, Delete, Insert, Row, Select, Table, Update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Delete,
+    Insert,
+    Row,
+    Select,
+    Table,
+    Update,
+    case,
+    func,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 Columns = TypeVarTuple("Columns")
@@ -40,6 +51,15 @@ def insert_if_absent(connection: Connection, table: Table) -> Insert:
     if connection.dialect.name == "postgresql":
         return postgresql.insert(table).on_conflict_do_nothing()
     return sqlite.insert(table).on_conflict_do_nothing()
+
+
+def json_part(column: ColumnElement[Any], name: str) -> ColumnElement[Any]:
+    """Returns what a column's JSON object has under a name, as text, without the rest of it.
+
+    It is null where the object has none, and where the column is damaged: what reads it whole says
+    so.
+    """
+    return case((func.json_valid(column), func.json_extract(column, f"$.{name}")))
 
 
 def _among(column: ColumnElement[Any], values: Sequence[object]) -> Iterator[ColumnElement[bool]]:

@@ -256,6 +256,36 @@ def test_lists_go_on_where_the_last_page_ended(transport: Transport, tenant: str
     assert len(found) == 2
 
 
+def test_heads_of_all_tenants_are_listed_with_what_their_active_versions_are_worth(
+    transport: Transport, text_head: str, tenant: str
+) -> None:
+    names = [create(transport, f"{tenant}-{name}", "empty", TEXTS).name for name in "ba"]
+    found: list[heads_pb2.Head] = []
+    token = ""
+    while True:
+        request = heads_pb2.ListHeadsRequest(parent="tenants/-", page_size=2, page_token=token)
+        page = transport.call("ListHeads", request)
+        found += page.heads
+        token = page.next_page_token
+        if not token:
+            break
+    heads = {head.name: head for head in found}
+    assert list(heads) == sorted(heads, key=lambda name: name.split("/")[1::2])
+    assert len(heads) == len(found)
+    assert not heads[names[0]].HasField("estimate")
+    trained = heads[text_head]
+    report = heads_pb2.GetHeadReportRequest(name=f"{text_head}/versions/active")
+    assert trained.estimate == transport.call("GetHeadReport", report).report.estimate
+    assert trained.example_count > 0
+    versions = heads_pb2.ListHeadVersionsRequest(head=text_head)
+    (active,) = [row for row in transport.call("ListHeadVersions", versions).versions if row.active]
+    assert active.estimate == trained.estimate
+    assert active.create_time == trained.active_version_time
+    alone = get(transport, text_head)
+    alone.ClearField("live")
+    assert trained == alone
+
+
 def test_examples_are_relabelled_and_deleted(transport: Transport, tenant: str) -> None:
     head = create(transport, tenant, "edits", TEXTS).name
     transport.add(head, [(text(f"text {i}"), "a") for i in range(3)])

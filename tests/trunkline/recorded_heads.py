@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.trunkline.recorded_state import FINGERPRINT, State, refuse
-from tests.trunkline.sample_reports import full_report
+from tests.trunkline.sample_reports import estimate, full_report
 from trunkline.v1 import heads_pb2
 
 
@@ -110,7 +110,8 @@ class RecordedHeads(State):
 
     def ListHeads(self, request: Any, context: Any) -> Any:
         self._record("ListHeads", request, context)
-        names = sorted(n for n in self.heads if n.startswith(request.parent + "/"))
+        parent = "tenants/" if request.parent == "tenants/-" else request.parent + "/"
+        names = sorted(name for name in self.heads if name.startswith(parent))
         part, token = self._part(names, request.page_token)
         heads = [self.heads[name] for name in part]
         return heads_pb2.ListHeadsResponse(heads=heads, next_page_token=token)
@@ -176,11 +177,18 @@ class RecordedHeads(State):
             family=spec.family or "ridge",
             spec=spec,
             labels=labels,
+            example_count=len(self.examples.get(head.name, {})),
+            estimate=None if source == "import" else estimate(),
         )
+        version.create_time.GetCurrentTime()
         versions.append(version)
         if activate:
             head.active_version = number
             head.labels[:] = labels
+            head.ClearField("estimate")
+            if version.HasField("estimate"):
+                head.estimate.CopyFrom(version.estimate)
+            head.active_version_time.CopyFrom(version.create_time)
         return version
 
     def GetTraining(self, request: Any, context: Any) -> Any:
@@ -224,6 +232,9 @@ class RecordedHeads(State):
 
     def ListHeadVersions(self, request: Any, context: Any) -> Any:
         self._record("ListHeadVersions", request, context)
+        active = self._head(request.head, context).active_version
+        for version in self.versions.get(request.head, []):
+            version.active = version.version == active
         part, token = self._part(self.versions.get(request.head, [])[::-1], request.page_token)
         return heads_pb2.ListHeadVersionsResponse(versions=part, next_page_token=token)
 

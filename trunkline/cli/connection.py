@@ -30,21 +30,26 @@ class Connection:
 
 
 def name_argument(
-    parameter: str, read: Callable[[str], object], metavar: str
+    parameter: str, read: Callable[[str], object], metavar: str, *, required: bool = True
 ) -> Callable[[Command], Command]:
-    """Makes an argument that is a name; one that `read` does not take is a mistake of usage."""
+    """Makes an argument that is a name; one that `read` does not take is a mistake of usage.
 
-    def callback(ctx: click.Context, param: click.Parameter, value: str) -> object:
+    One that is not required is None if it is not given.
+    """
+
+    def callback(ctx: click.Context, param: click.Parameter, value: str | None) -> object:
         try:
-            return read(value)
+            return None if value is None else read(value)
         except InvalidName as error:
             raise click.BadParameter(str(error), ctx, param) from error
 
-    return click.argument(parameter, callback=callback, metavar=metavar)
+    return click.argument(parameter, callback=callback, metavar=metavar, required=required)
 
 
 head_argument = name_argument("head", lambda text: HeadName.read(text).short, "TENANT/HEAD")
-tenant_argument = name_argument("tenant", lambda text: TenantName.read(text).tenant, "TENANT")
+tenant_argument = name_argument(
+    "tenant", lambda text: TenantName.read(text).tenant, "[TENANT]", required=False
+)
 version_option = click.option(
     "--version", type=click.IntRange(min=1), help="The version (default: the active one)."
 )

@@ -1,16 +1,20 @@
-"""`trunkline heads …`: what a tenant owns."""
+"""`trunkline heads …`: what tenants own."""
+
+from datetime import UTC, datetime
 
 import click
 
 from trunkline.cli.connection import client_command, head_argument, tenant_argument
 from trunkline.cli.export_import import export_head, import_head
-from trunkline.cli.head_facts import print_head, tail_words
+from trunkline.cli.head_facts import print_head
 from trunkline.cli.live import drop, feedback_of_head, promote
 from trunkline.cli.output import Output, confirm
 from trunkline.cli.retrain import retrain
 from trunkline.cli.training_options import SpecOptions, policy_option, spec_options
 from trunkline.clients.client import Client
-from trunkline.values.heads import HeadSpec
+from trunkline.resources import HeadName
+from trunkline.values.heads import Head, HeadSpec
+from trunkline.wording import age, short_accuracy
 
 
 @click.group()
@@ -21,18 +25,23 @@ def heads() -> None:
 @heads.command("list")
 @tenant_argument
 @client_command
-def list_heads(client: Client, out: Output, tenant: str) -> None:
-    """List the heads of a tenant."""
+def list_heads(client: Client, out: Output, tenant: str | None) -> None:
+    """List the heads of TENANT, or of all tenants, by name.
+
+    Beside the version that answers stands its age, beside its accuracy the 95 % interval, and
+    beside the number of feedbacks what they do (the policy).
+    """
+    now = datetime.now(UTC)
     out.listing(
         "heads",
         client.list_heads(tenant),
         {
-            "head": lambda row: row.name.rpartition("/")[2],
+            "head": lambda row: HeadName.parse(row.name).short,
             "backbone": lambda row: row.backbone,
-            "active version": lambda row: row.active_version,
-            "classes": lambda row: len(row.labels),
+            "version": lambda row: row.active_version and _dated(row, now),
+            "accuracy": lambda row: short_accuracy(row.estimate),
             "examples": lambda row: row.example_count,
-            "feedback": lambda row: row.feedback_count,
+            "feedback": lambda row: f"{row.feedback_count}, {row.policy}",
         },
     )
 
@@ -119,19 +128,20 @@ def delete(client: Client, out: Output, head: str, yes: bool) -> None:
 @head_argument
 @client_command
 def versions(client: Client, out: Output, head: str) -> None:
-    """List the versions of a head, newest first."""
+    """List the versions of a head, newest first; accuracy has its 95 % interval."""
+    now = datetime.now(UTC)
     out.listing(
         "versions",
         client.versions(head),
         {
             "version": lambda row: row.version,
             "active": lambda row: row.active,
-            "source": lambda row: row.source,
-            "family": lambda row: row.family,
+            "accuracy": lambda row: short_accuracy(row.estimate),
             "examples": lambda row: row.example_count,
             "classes": lambda row: len(row.labels),
-            "tail": lambda row: row.tail and tail_words(row.tail),
-            "created (UTC)": lambda row: row.create_time,
+            "age": lambda row: age(row.create_time, now),
+            "source": lambda row: row.source,
+            "tail": lambda row: row.tail and row.tail.strategy,
         },
     )
 
@@ -147,6 +157,12 @@ def activate(client: Client, out: Output, head: str, version: int) -> None:
     if before and (words := _label_changes(before, activated.labels)):
         out.say(words)
     print_head(client, out, activated)
+
+
+def _dated(head: Head, now: datetime) -> str:
+    """Names the active version, and how old it is if that is known."""
+    made = head.active_version_time
+    return f"{head.active_version}" + (f", {age(made, now)}" if made else "")
 
 
 def _label_changes(before: tuple[str, ...], after: tuple[str, ...]) -> str:

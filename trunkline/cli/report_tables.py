@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 
 from trunkline.cli.output import Output, short_digest
+from trunkline.values.estimates import Estimate
 from trunkline.values.reports import (
-    Estimate,
     Evaluation,
     FineTuningReport,
     NearDuplicates,

@@ -11,8 +11,8 @@ from trunkline.cli.upload_steps import train_head
 from trunkline.clients.client import Client
 from trunkline.errors import FailedPrecondition, TrunklineError
 from trunkline.resources import HeadName, TenantName
+from trunkline.values.estimates import Estimate
 from trunkline.values.heads import Head
-from trunkline.values.reports import Estimate
 from trunkline.wording import accuracy
 
 

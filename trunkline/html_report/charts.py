@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from trunkline.html_report.markup import Markup, join, tag
 from trunkline.html_report.svg import Plot, Scale, label, shortened, ticks_from
+from trunkline.values.estimates import Estimate
 from trunkline.values.reports import (
-    Estimate,
     Evaluation,
     LearningPoint,
     OnlineAccuracy,

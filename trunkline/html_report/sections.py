@@ -8,7 +8,8 @@ from trunkline.html_report.layout import figure, legend, pair, section
 from trunkline.html_report.markup import Markup, join, tag
 from trunkline.html_report.tables import beside, classes, named, near_duplicates, table
 from trunkline.html_report.tuning import fine_tuning
-from trunkline.values.reports import Estimate, Evaluation, Report
+from trunkline.values.estimates import Estimate
+from trunkline.values.reports import Evaluation, Report
 from trunkline.wording import augmentation_ways, percent
 
 _MOST_ABREAST = 12

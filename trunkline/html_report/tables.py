@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from trunkline.html_report.markup import Markup, join, tag
 from trunkline.html_report.svg import shortened
-from trunkline.values.reports import ClassReport, Estimate, Evaluation, NearDuplicates, Report
+from trunkline.values.estimates import Estimate
+from trunkline.values.reports import ClassReport, Evaluation, NearDuplicates, Report
 from trunkline.wording import NONE, percent
 
 Cell = str | int | float | None

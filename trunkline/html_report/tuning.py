@@ -8,7 +8,8 @@ from trunkline.html_report.layout import figure, legend, pair, section
 from trunkline.html_report.markup import Markup, join, tag
 from trunkline.html_report.svg import Plot, Point, Scale, ticks_from, ticks_to
 from trunkline.html_report.tables import QUALITY, quality, table
-from trunkline.values.reports import Estimate, FineTuningReport, TuningEpoch
+from trunkline.values.estimates import Estimate
+from trunkline.values.reports import FineTuningReport, TuningEpoch
 from trunkline.wording import size
 
 _MOST_TICKS = 12

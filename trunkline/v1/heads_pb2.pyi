@@ -560,6 +560,8 @@ class Head(_message.Message):
     LIVE_FIELD_NUMBER: _builtins.int
     HELD_OUT_COUNT_FIELD_NUMBER: _builtins.int
     QUARANTINED_COUNT_FIELD_NUMBER: _builtins.int
+    ESTIMATE_FIELD_NUMBER: _builtins.int
+    ACTIVE_VERSION_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"tenants/{tenant}/heads/{head}"."""
     uid: _builtins.str
@@ -595,6 +597,14 @@ class Head(_message.Message):
     def live(self) -> Global___LiveCopy:
         """In GetHead and UpdateHead only."""
 
+    @_builtins.property
+    def estimate(self) -> Global___Estimate:
+        """Of the active version; absent where it has none."""
+
+    @_builtins.property
+    def active_version_time(self) -> _timestamp_pb2.Timestamp:
+        """When the active version was made."""
+
     def __init__(
         self,
         *,
@@ -616,10 +626,12 @@ class Head(_message.Message):
         live: Global___LiveCopy | None = ...,
         held_out_count: _builtins.int = ...,
         quarantined_count: _builtins.int = ...,
+        estimate: Global___Estimate | None = ...,
+        active_version_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "live", b"live", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["active_version_time", b"active_version_time", "create_time", b"create_time", "estimate", b"estimate", "live", b"live", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_version", b"active_version", "allow_new_labels", b"allow_new_labels", "backbone", b"backbone", "create_time", b"create_time", "example_count", b"example_count", "feedback_count", b"feedback_count", "fingerprint", b"fingerprint", "held_out_count", b"held_out_count", "keep_inputs", b"keep_inputs", "labelled_count", b"labelled_count", "labels", b"labels", "live", b"live", "name", b"name", "policy", b"policy", "quarantined_count", b"quarantined_count", "spec", b"spec", "training", b"training", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_version", b"active_version", "active_version_time", b"active_version_time", "allow_new_labels", b"allow_new_labels", "backbone", b"backbone", "create_time", b"create_time", "estimate", b"estimate", "example_count", b"example_count", "feedback_count", b"feedback_count", "fingerprint", b"fingerprint", "held_out_count", b"held_out_count", "keep_inputs", b"keep_inputs", "labelled_count", b"labelled_count", "labels", b"labels", "live", b"live", "name", b"name", "policy", b"policy", "quarantined_count", b"quarantined_count", "spec", b"spec", "training", b"training", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -788,7 +800,7 @@ class ListHeadsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
-    """"tenants/{tenant}"."""
+    """"tenants/{tenant}", or "tenants/-" for all tenants."""
     page_size: _builtins.int
     """At most 1000; 0 means 100."""
     page_token: _builtins.str
@@ -816,7 +828,9 @@ class ListHeadsResponse(_message.Message):
     next_page_token: _builtins.str
     """Empty on the last page."""
     @_builtins.property
-    def heads(self) -> _containers.RepeatedCompositeFieldContainer[Global___Head]: ...
+    def heads(self) -> _containers.RepeatedCompositeFieldContainer[Global___Head]:
+        """By tenant and name."""
+
     def __init__(
         self,
         *,
@@ -2427,6 +2441,7 @@ class HeadVersion(_message.Message):
     EXAMPLE_COUNT_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     TAIL_FIELD_NUMBER: _builtins.int
+    ESTIMATE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"tenants/{tenant}/heads/{head}/versions/{version}"."""
     version: _builtins.int
@@ -2447,6 +2462,10 @@ class HeadVersion(_message.Message):
     def tail(self) -> Global___Tail:
         """Absent for a head on the frozen backbone."""
 
+    @_builtins.property
+    def estimate(self) -> Global___Estimate:
+        """Absent where it has none."""
+
     def __init__(
         self,
         *,
@@ -2462,10 +2481,11 @@ class HeadVersion(_message.Message):
         example_count: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         tail: Global___Tail | None = ...,
+        estimate: Global___Estimate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_tail", b"_tail", "create_time", b"create_time", "spec", b"spec", "tail", b"tail"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tail", b"_tail", "create_time", b"create_time", "estimate", b"estimate", "spec", b"spec", "tail", b"tail"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tail", b"_tail", "active", b"active", "backbone", b"backbone", "create_time", b"create_time", "example_count", b"example_count", "family", b"family", "fingerprint", b"fingerprint", "labels", b"labels", "name", b"name", "source", b"source", "spec", b"spec", "tail", b"tail", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tail", b"_tail", "active", b"active", "backbone", b"backbone", "create_time", b"create_time", "estimate", b"estimate", "example_count", b"example_count", "family", b"family", "fingerprint", b"fingerprint", "labels", b"labels", "name", b"name", "source", b"source", "spec", b"spec", "tail", b"tail", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__tail: _TypeAlias = _typing.Literal["tail"]  # noqa: Y015
     _WhichOneofArgType__tail: _TypeAlias = _typing.Literal["_tail", b"_tail"]  # noqa: Y015

@@ -204,7 +204,8 @@ class HeadServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListHeads(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists the heads of one tenant, or of all.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')

@@ -36,6 +36,7 @@ class HeadServiceStub:
     UpdateHead: _grpc.UnaryUnaryMultiCallable[_heads_pb2.UpdateHeadRequest, _heads_pb2.UpdateHeadResponse]
     """Changes what may change about a head: its policy, its spec for trainings to come."""
     ListHeads: _grpc.UnaryUnaryMultiCallable[_heads_pb2.ListHeadsRequest, _heads_pb2.ListHeadsResponse]
+    """Lists the heads of one tenant, or of all."""
     DeleteHead: _grpc.UnaryUnaryMultiCallable[_heads_pb2.DeleteHeadRequest, _heads_pb2.DeleteHeadResponse]
     """Deletes a head with its examples, versions and feedback. The name may be used again."""
     FindMissingInputs: _grpc.UnaryUnaryMultiCallable[_heads_pb2.FindMissingInputsRequest, _heads_pb2.FindMissingInputsResponse]
@@ -101,6 +102,7 @@ class HeadServiceAsyncStub(HeadServiceStub):
     UpdateHead: _aio.UnaryUnaryMultiCallable[_heads_pb2.UpdateHeadRequest, _heads_pb2.UpdateHeadResponse]  # type: ignore[assignment]
     """Changes what may change about a head: its policy, its spec for trainings to come."""
     ListHeads: _aio.UnaryUnaryMultiCallable[_heads_pb2.ListHeadsRequest, _heads_pb2.ListHeadsResponse]  # type: ignore[assignment]
+    """Lists the heads of one tenant, or of all."""
     DeleteHead: _aio.UnaryUnaryMultiCallable[_heads_pb2.DeleteHeadRequest, _heads_pb2.DeleteHeadResponse]  # type: ignore[assignment]
     """Deletes a head with its examples, versions and feedback. The name may be used again."""
     FindMissingInputs: _aio.UnaryUnaryMultiCallable[_heads_pb2.FindMissingInputsRequest, _heads_pb2.FindMissingInputsResponse]  # type: ignore[assignment]
@@ -186,7 +188,8 @@ class HeadServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _heads_pb2.ListHeadsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_heads_pb2.ListHeadsResponse, _abc.Awaitable[_heads_pb2.ListHeadsResponse]]: ...
+    ) -> _typing.Union[_heads_pb2.ListHeadsResponse, _abc.Awaitable[_heads_pb2.ListHeadsResponse]]:
+        """Lists the heads of one tenant, or of all."""
 
     @_abc_1.abstractmethod
     def DeleteHead(

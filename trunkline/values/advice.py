@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from trunkline.values.estimates import Estimate
 from trunkline.values.outcomes import RowFailure
-from trunkline.values.reports import ClassReport, Estimate, LearningPoint, NearDuplicates
+from trunkline.values.reports import ClassReport, LearningPoint, NearDuplicates
 
 
 class Verdict(StrEnum):

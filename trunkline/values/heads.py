@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from trunkline.values.estimates import Estimate
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -152,7 +154,8 @@ class Head:
 
     `allow_new_labels` says whether feedback may bring labels that the head does not have. `live`
     is None where the server was not asked for it: in lists. `held_out_count` examples are kept for
-    testing; `quarantined_count` feedbacks are left out of trainings.
+    testing; `quarantined_count` feedbacks are left out of trainings. `estimate` and
+    `active_version_time`, when it was made, are of the active version, which may have no estimate.
     """
 
     name: str
@@ -173,6 +176,8 @@ class Head:
     live: LiveCopy | None
     held_out_count: int
     quarantined_count: int
+    estimate: Estimate | None = None
+    active_version_time: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -194,7 +199,7 @@ class Version:
     """An immutable head.
 
     `source` is "training", "import", or "feedback" for a live copy that took over. `tail` is None
-    on the frozen backbone.
+    on the frozen backbone, `estimate` where there is none.
     """
 
     name: str
@@ -209,6 +214,7 @@ class Version:
     example_count: int
     create_time: datetime
     tail: Tail | None
+    estimate: Estimate | None = None
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ BOUND: Json = {"type": "string", "description": "What the path says; may be left
 _FORMS = {request.DESCRIPTOR: columns for request, columns in COLUMNS.items()}
 _SEGMENT = re.compile(r"(\w+)s/\{(id\d)\}")
 _VERSION_PATTERN = "^([1-9][0-9]{0,18}|active)$"
+_ALL_TENANTS_PATTERN = f"{ID_PATTERN}|^-$"
+_OVER_ALL_TENANTS = {"ListHeads"}
 
 
 def operation(method: Method, rest: RestRoute, schemas: Schemas) -> tuple[str, str, Json]:
@@ -41,7 +43,7 @@ def operation(method: Method, rest: RestRoute, schemas: Schemas) -> tuple[str, s
         "operationId": method.name,
         "tags": [method.service.rpartition(".")[2]],
         "summary": method.handler.replace("_", " ").capitalize(),
-        "parameters": [*_path_parameters(rest), TIMEOUT],
+        "parameters": [*_path_parameters(method, rest), TIMEOUT],
     }
     if described:
         written["description"] = described
@@ -67,9 +69,11 @@ def openapi_path(rest: RestRoute) -> str:
     return _SEGMENT.sub(r"\1s/{\1}", rest.path)
 
 
-def _path_parameters(rest: RestRoute) -> Iterator[Json]:
+def _path_parameters(method: Method, rest: RestRoute) -> Iterator[Json]:
     for name, _ in _SEGMENT.findall(rest.path):
         pattern = _VERSION_PATTERN if name == "version" else ID_PATTERN
+        if name == "tenant" and method.name in _OVER_ALL_TENANTS:
+            pattern = _ALL_TENANTS_PATTERN
         yield {
             "name": name,
             "in": "path",

@@ -113,3 +113,23 @@ async def test_server_starts_where_no_key_can_be_written(
         await fill(server)
         token = (await lists_of(server)["examples"](OURS, "")).next_page_token
         assert (await lists_of(server)["examples"](OURS, token)).examples
+
+
+async def test_token_names_the_longest_head_and_is_good_for_the_list_of_all_tenants(
+    server: InProcessServer,
+) -> None:
+    names = [f"tenants/{letter * 63}/heads/{letter * 63}" for letter in "abc"]
+    for name in names:
+        await server.create(name)
+    listed: list[str] = []
+    token = ""
+    for _ in names:
+        request = heads_pb2.ListHeadsRequest(parent="tenants/-", page_size=1, page_token=token)
+        page = await server.ask("ListHeads", request)
+        listed += [head.name for head in page.heads]
+        last, token = token, page.next_page_token
+    assert (listed, token) == (names, "")
+    for parent in ("tenants/a", f"tenants/{'a' * 63}"):
+        request = heads_pb2.ListHeadsRequest(parent=parent, page_token=last)
+        with pytest.raises(InvalidRequest, match="page_token"):
+            await server.ask("ListHeads", request)

@@ -66,13 +66,20 @@ def add_examples(connection: Connection, uid: str, *new: NewExample) -> list[str
     return list(store_examples(connection, uid, new, max_examples=MANY).changes)
 
 
-def add_version(connection: Connection, uid: str, data: bytes = b"w", *, activate: bool) -> int:
+def add_version(
+    connection: Connection,
+    uid: str,
+    data: bytes = b"w",
+    *,
+    activate: bool,
+    report: dict[str, Any] | None = None,
+) -> int:
     return stored_versions.add_version(
         connection,
         uid,
         source="training",
         labels=("a", "b"),
-        report={"family": "ridge"},
+        report={"family": "ridge"} if report is None else report,
         example_count=4,
         safetensors=data,
         activate=activate,

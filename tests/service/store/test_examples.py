@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, create_engine, event, func, select
 
 from service.errors import LimitExceeded, NotFound
-from service.store import Database, example_sets, schema
+from service.store import Database, example_sets, head_summaries, schema
 from service.store import embeddings as stored_embeddings
 from service.store import examples as stored
 from service.store import heads as stored_heads
@@ -214,7 +214,7 @@ async def test_feedback_is_an_example_with_the_right_label(database: Database) -
     assert known.duplicates == [False, False]
     found = await database.read(stored.list_examples, head.uid, after=0, limit=9, label=None)
     assert [(record.label, record.source) for record in found] == [("right", "feedback")] * 2
-    assert (await database.read(stored_heads.count, head.uid)).feedback == 2
+    assert (await database.read(head_summaries.count, head.uid)).feedback == 2
 
 
 async def test_repeated_feedback_id_is_acknowledged_and_learned_once(database: Database) -> None:
@@ -226,7 +226,7 @@ async def test_repeated_feedback_id_is_acknowledged_and_learned_once(database: D
     stored_rows = await database.write(store_feedback, head.uid, again, max_examples=9)
     assert stored_rows.duplicates == [True]
     assert await database.read(labels, head.uid) == {text_digest("x"): "a"}
-    assert (await database.read(stored_heads.count, head.uid)).feedback == 1
+    assert (await database.read(head_summaries.count, head.uid)).feedback == 1
 
 
 async def test_same_feedback_id_of_another_head_is_another_feedback(database: Database) -> None:
@@ -296,7 +296,7 @@ async def test_held_out_examples_are_for_testing_only(database: Database) -> Non
     assert training.members == {text_digest("z"): "b"}
     assert testing.members == {text_digest("x"): "a", text_digest("y"): "a"}
     assert await database.read(example_sets.label_counts, head.uid) == {"b": 1}
-    counts = await database.read(stored_heads.count, head.uid)
+    counts = await database.read(head_summaries.count, head.uid)
     assert (counts.labelled, counts.held_out) == (3, 2)
     assert await database.write(add_examples, head.uid, example("x", "b")) == ["updated"]
     assert len((await database.read(example_sets.training_set, head.uid)).labels) == 2
@@ -382,7 +382,7 @@ def test_any_uploads_leave_each_input_once_with_its_last_label(
                 assert (change == "updated") == (known and label not in (None, before))
         assert labels(connection, head.uid) == expected
         assert embeddings_stored(connection) == len(expected)
-        counts = stored_heads.count(connection, head.uid)
+        counts = head_summaries.count(connection, head.uid)
         assert counts.examples == len(expected)
         assert counts.labelled == sum(label is not None for label in expected.values())
         assert sum(example_sets.label_counts(connection, head.uid).values()) == counts.labelled

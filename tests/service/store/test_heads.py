@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, update
 
 from service.errors import Aborted, AlreadyExists, NotFound
-from service.store import Database
+from service.store import Database, schema
+from service.store import head_summaries as summaries
 from service.store import heads as stored
 from service.store import jobs as stored_jobs
 from service.store import versions as stored_versions
@@ -52,21 +53,65 @@ async def test_name_of_a_deleted_head_can_be_used_again_and_starts_empty(
     await database.write(stored.delete_head, "acme", "defects")
     new = await database.write(new_head)
     assert new.uid != old.uid
-    assert await database.read(stored.count, new.uid) == HeadCounts(0, 0, 0)
+    assert await database.read(summaries.count, new.uid) == HeadCounts(0, 0, 0)
     assert await database.read(stored_versions.list_versions, new.uid, 99, 9) == []
     assert await database.read(stored_jobs.unfinished_jobs) == []
     with pytest.raises(NotFound):
         await database.read(stored.require_head, old.uid)
 
 
-async def test_heads_are_listed_by_name_page_by_page(database: Database) -> None:
+async def test_heads_are_listed_by_tenant_and_name_page_by_page(database: Database) -> None:
     for name in ("c", "a", "b"):
         await database.write(new_head, name)
-    await database.write(new_head, "z", "bolt")
-    first = await database.read(stored.list_heads, "acme", "", 2)
-    rest = await database.read(stored.list_heads, "acme", "b", 2)
-    assert [head.name for head, _ in [*first, *rest]] == ["a", "b", "c"]
-    assert await database.read(stored.list_heads, "nobody", "", 2) == []
+    for tenant in ("bolt", "abc"):
+        await database.write(new_head, "b", tenant)
+
+    async def listed(tenant: str | None, after: str, limit: int = 9) -> list[str]:
+        return [head.short for head in await database.read(stored.list_heads, tenant, after, limit)]
+
+    assert await listed("acme", "", 2) == ["acme/a", "acme/b"]
+    assert await listed("acme", "acme/b") == ["acme/c"]
+    assert await listed("nobody", "") == []
+    everything = ["abc/b", "acme/a", "acme/b", "acme/c", "bolt/b"]
+    assert await listed(None, "") == everything
+    assert await listed(None, "acme/a", 2) == ["acme/b", "acme/c"]
+    # A page goes on after a head that is gone.
+    await database.write(stored.delete_head, "acme", "b")
+    assert await listed(None, "acme/b") == everything[3:]
+
+
+async def test_heads_are_summarised_with_their_active_versions_and_counts(
+    database: Database,
+) -> None:
+    first, second = [await database.write(new_head, name) for name in ("a", "b")]
+    await database.write(new_head, "c", "bolt")
+    estimate = {"method": "leave-one-out", "accuracy": 0.9}
+    await database.write(add_version, first.uid, activate=True, report={"estimate": estimate})
+    await database.write(add_version, first.uid, activate=False, report={"estimate": None})
+    await database.write(add_version, second.uid, activate=True, report={"estimate": None})
+    await database.write(add_examples, second.uid, example("x", "a"), example("y"))
+    job = await database.write(stored_jobs.start_job, second.uid, SPEC, True)
+    a, b, c = await database.read(summaries.list_summaries, None, "", 9)
+    assert (a.head.name, a.estimate, a.labels) == ("a", estimate, ("a", "b"))
+    assert a.active_created_at is not None
+    assert (b.estimate, b.counts, b.training) == (None, HeadCounts(2, 1, 0), job.id)
+    assert c == summaries.HeadSummary(c.head, HeadCounts(0, 0, 0))
+    assert await database.read(summaries.get_summary, "acme", "a") == a
+
+
+async def test_damaged_report_takes_no_other_head_from_the_list(database: Database) -> None:
+    heads = [await database.write(new_head, name) for name in ("a", "b")]
+    for head in heads:
+        await database.write(add_version, head.uid, activate=True, report={"estimate": {"a": 1}})
+
+    def damage(connection: Connection) -> None:
+        table = schema.versions
+        damaged = update(table).where(table.c.head_uid == heads[0].uid).values(report='{"estim')
+        connection.execute(damaged)
+
+    await database.write(damage)
+    found = await database.read(summaries.list_summaries, "acme", "", 9)
+    assert [row.estimate for row in found] == [None, {"a": 1}]
 
 
 async def test_versions_count_up_and_never_again(database: Database) -> None:

@@ -66,6 +66,16 @@ def test_ids_of_a_path_are_its_parameters(method: Method) -> None:
     assert re.findall(r"\{(\w+)\}", path) == named
 
 
+def test_dash_stands_for_all_tenants_where_heads_are_listed_and_nowhere_else() -> None:
+    takes = {
+        name
+        for name, (_, _, operation) in OPERATIONS.items()
+        for parameter in operation.get("parameters", ())
+        if parameter.get("name") == "tenant" and re.search(parameter["schema"]["pattern"], "-")
+    }
+    assert takes == {"ListHeads"}
+
+
 @pytest.mark.parametrize("method", METHODS.values(), ids=lambda method: method.name)
 def test_every_field_of_a_request_can_be_given(method: Method) -> None:
     _, verb, operation = OPERATIONS[method.name]

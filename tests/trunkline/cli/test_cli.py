@@ -311,7 +311,7 @@ def test_nothing_that_a_server_says_moves_the_cursor_or_turns_the_writing(
     run("train", "acme/mood", table)
     hostile = "\x1b[2J\u202egnp\x00\x9b1m\u2066"
     for version in recorder.versions["tenants/acme/heads/mood"]:
-        version.family = hostile
+        version.source = hostile
     shown = run("heads", "versions", "acme/mood").stdout
     assert "gnp" in shown
 
@@ -324,7 +324,7 @@ def test_nothing_that_a_server_says_moves_the_cursor_or_turns_the_writing(
     for character in hostile.replace("gnp", "").replace("[2J", "").replace("1m", ""):
         assert character not in shown + said
     documents = run("heads", "versions", "acme/mood", "--json").stdout
-    assert json.loads(documents)["versions"][0]["family"] == hostile
+    assert json.loads(documents)["versions"][0]["source"] == hostile
     assert documents.isascii()
 
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from trunkline.clients.asynchronous.transport import AsyncTransport
 from trunkline.clients.specs import policy_number, spec_message
 from trunkline.replies import heads as replies
+from trunkline.resources import ALL_TENANTS
 from trunkline.v1 import heads_pb2
 from trunkline.values.heads import Dropped, Head, HeadSpec, Policy, Promoted
 from trunkline.wire.building import build
@@ -70,9 +71,12 @@ class AsyncHeads(AsyncTransport):
         reply = await self._call(self._heads.GetHead, request, timeout)
         return replies.head(reply.head)
 
-    async def list_heads(self, tenant: str, *, timeout: float | None = None) -> AsyncIterator[Head]:
-        """Lists all heads of a tenant, fetched page by page."""
-        request = build(heads_pb2.ListHeadsRequest, parent=str(tenant_name(tenant)))
+    async def list_heads(
+        self, tenant: str | None = None, *, timeout: float | None = None
+    ) -> AsyncIterator[Head]:
+        """Lists all heads of a tenant, or of all tenants, by tenant and name, page by page."""
+        parent = ALL_TENANTS if tenant is None else str(tenant_name(tenant))
+        request = build(heads_pb2.ListHeadsRequest, parent=parent)
         async for page in self._pages(self._heads.ListHeads, request, timeout):
             for row in page.heads:
                 yield replies.head(row)
