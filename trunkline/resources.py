@@ -16,7 +16,8 @@ from typing import Self
 
 ID_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 ACTIVE = "active"
-ALL_TENANTS = "tenants/-"
+ALL = "-"
+ALL_TENANTS = f"tenants/{ALL}"
 MAX_VERSION = 2**63 - 1
 
 _ID = re.compile(ID_PATTERN.strip("^$"))

@@ -11,12 +11,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from PIL import Image
 
 from tests.e2e.conftest import Cli
 from tests.e2e.processes import Running, run
 from tests.e2e.samples import Labelled, textile_photos
+from tests.pseudo_terminal import PseudoTerminal
 
 
 @pytest.fixture
@@ -199,3 +201,22 @@ def test_address_of_rest_is_told_at_once_with_what_to_give(cli: Cli, server: Run
         (line,) = ended.stderr.splitlines()
         assert words in line
         assert "127.0.0.1:50051" in line
+
+
+def test_terminal_is_told_what_comes_next_and_a_pipe_is_not(
+    server: Running, cli: Cli, text_head: str
+) -> None:
+    piped = cli("heads", "list", "shared")
+    assert "shared/sentiment" in piped.stdout
+    assert "next:" not in piped.stdout + piped.stderr
+    terminal = PseudoTerminal()
+    subprocess.run(
+        [sys.executable, "-m", "trunkline", "heads", "versions", text_head],
+        env={**os.environ, "TRUNKLINE_SERVER": server.grpc, "COLUMNS": "80"},
+        stdout=terminal.stream,
+        stderr=terminal.stream,
+        check=True,
+    )
+    shown = click.unstyle(terminal.close()).splitlines()
+    assert shown[-1] == "next: trunkline report shared/sentiment"
+    assert max(map(len, shown)) <= 80

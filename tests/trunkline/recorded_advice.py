@@ -1,4 +1,4 @@
-"""The recording server's advice: direct training wins, whatever it is asked."""
+"""The recording server's advice: direct training wins, unless a test says otherwise."""
 
 from collections import Counter
 from typing import Any
@@ -25,6 +25,7 @@ class RecordedAdvice(State):
                     labels[example.label] += 1
                 row += 1
         reply.advice.CopyFrom(sample_advice(digests, labels))
+        reply.advice.recommended = self.recommended
         return reply
 
 

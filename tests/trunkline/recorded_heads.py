@@ -177,6 +177,8 @@ class RecordedHeads(State):
             family=spec.family or "ridge",
             spec=spec,
             labels=labels,
+            active=activate,
+            backbone=head.backbone,
             example_count=len(self.examples.get(head.name, {})),
             estimate=None if source == "import" else estimate(),
         )
@@ -243,7 +245,9 @@ class RecordedHeads(State):
         name, _, number = request.name.partition("/versions/")
         head = self._head(name, context)
         wanted = head.active_version if number == "active" else int(number)
-        return heads_pb2.GetHeadVersionResponse(version=self.versions[name][wanted - 1])
+        version = self.versions[name][wanted - 1]
+        version.active = wanted == head.active_version
+        return heads_pb2.GetHeadVersionResponse(version=version)
 
     def ActivateHeadVersion(self, request: Any, context: Any) -> Any:
         self._record("ActivateHeadVersion", request, context)

@@ -94,6 +94,7 @@ class State:
         self.page = 2
         self.training_error: tuple[str, str] | None = None
         self.inactive_reason = ""
+        self.recommended = "direct"
 
     def asked(self, method: str) -> list[Any]:
         return [request for name, request in self.requests if name == method]

@@ -9,6 +9,7 @@ from rich.progress import TextColumn
 from trunkline.cli.column_options import check_columns, column_options
 from trunkline.cli.connection import client_command
 from trunkline.cli.naming import names_of
+from trunkline.cli.next_step import next_step
 from trunkline.cli.output import Output, named_failures, plain
 from trunkline.cli.reading import check_classes, check_modality, read_data
 from trunkline.cli.report_tables import print_pairs
@@ -16,13 +17,15 @@ from trunkline.cli.upload_steps import failures_of
 from trunkline.clients.client import Client
 from trunkline.datasets import Columns
 from trunkline.html_report import advice_page
-from trunkline.resources import InvalidName, TenantName
+from trunkline.resources import InvalidName, TenantName, check_id
 from trunkline.values.advice import Advice, Option
 from trunkline.values.examples import NewExample
 from trunkline.values.outcomes import UploadProgress
 from trunkline.wording import accuracy, counted, size
 
 _SHOWN_PAIRS = 10
+_WITHOUT_BACKBONE = ("majority", "direct")
+"""Options that no head can be trained for."""
 
 _COLUMNS: dict[str, Callable[[Option], object]] = {
     "option": lambda row: row.name,
@@ -97,6 +100,23 @@ def advise(
         _print(out, advice, names)
     if advice.failed:
         raise click.exceptions.Exit(1)
+    _say_next(out, advice, tenant, path, columns)
+
+
+def _say_next(out: Output, advice: Advice, tenant: str, path: Path, columns: Columns) -> None:
+    """Says how to train the head that is recommended, named as the data are, if one is."""
+    if advice.recommended in _WITHOUT_BACKBONE:
+        return
+    head = f"{TenantName.read(tenant).tenant}/{_head_id(path)}"
+    named = [f"--{name}-column={value}" for name, value in vars(columns).items() if value]
+    next_step(out, "train", head, str(path), "--backbone", advice.recommended, *named)
+
+
+def _head_id(path: Path) -> str:
+    try:
+        return check_id(path.stem, field="head_id")
+    except InvalidName:
+        return "HEAD"
 
 
 def _ask(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import click
 
 from trunkline.cli.connection import client_command
+from trunkline.cli.next_step import next_step
 from trunkline.cli.output import Output
 from trunkline.clients.client import Client
 from trunkline.values.outcomes import Backbone
@@ -42,7 +43,9 @@ def backbones() -> None:
 @client_command
 def list_backbones(client: Client, out: Output) -> None:
     """List the backbones that the server has loaded."""
-    out.listing("backbones", client.backbones(), _COLUMNS)
+    rows = client.backbones()
+    out.listing("backbones", rows, _COLUMNS)
+    next_step(out, *(("advise", "PATH") if rows else ("backbones", "load", "NAME")))
 
 
 @backbones.command()
@@ -58,6 +61,7 @@ def load(client: Client, out: Output, name: str) -> None:
         out.document(loaded)
     else:
         out.rows([loaded], _COLUMNS)
+    next_step(out, "train", "TENANT/HEAD", "PATH", "--backbone", loaded.name)
 
 
 @backbones.command()

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from trunkline.cli.connection import client_command, head_argument
+from trunkline.cli.next_step import next_step
 from trunkline.cli.output import Output, confirm
 from trunkline.cli.upload_steps import train_head
 from trunkline.clients.client import Client
@@ -24,9 +25,10 @@ def classes() -> None:
 @client_command
 def list_classes(client: Client, out: Output, head: str) -> None:
     """List the classes of a head, and what is stored of each."""
+    rows = list(client.labels(head))
     out.listing(
         "labels",
-        client.labels(head),
+        rows,
         {
             "class": lambda row: row.label,
             "examples": lambda row: row.example_count,
@@ -35,6 +37,10 @@ def list_classes(client: Client, out: Output, head: str) -> None:
             "answers": lambda row: row.active,
         },
     )
+    if rows:
+        next_step(out, "examples", "list", head, "--label", rows[0].label)
+    else:
+        next_step(out, "train", head, "PATH")
 
 
 @classes.command()
@@ -51,6 +57,7 @@ def rename(client: Client, out: Output, head: str, label: str, new_label: str) -
     click.echo(f"{label} is {new_label}: {_changes(changed)}")
     if changed.version is not None:
         click.echo(f"version {changed.version.version} answers with the new name")
+        next_step(out, "predict", head, "PATH")
 
 
 @classes.command()
@@ -118,6 +125,7 @@ def _print_version(
     if training is None:
         if out.as_json:
             out.document(changed)
+        next_step(out, "train", head, "PATH")
         return
     estimate = client.report(head, training.version).estimate
     if out.as_json:
@@ -126,3 +134,4 @@ def _print_version(
         return
     believed = "none" if estimate is None else accuracy(estimate)
     click.echo(f"version {training.version} answers; estimated accuracy {believed}")
+    next_step(out, "report", head)

@@ -12,6 +12,7 @@ from rich.progress import MofNCompleteColumn
 from trunkline.cli.column_options import check_columns, column_options
 from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.naming import digest_of, found_at
+from trunkline.cli.next_step import next_step
 from trunkline.cli.output import Failure, Output, named_failures
 from trunkline.cli.predictions.requests import predicted
 from trunkline.cli.reading import check_modality, read_data
@@ -111,6 +112,10 @@ def evaluate(
         _print(out, asked.version, figures)
     if failures:
         raise click.exceptions.Exit(1)
+    if asked.active:
+        next_step(out, "report", head)
+    else:
+        next_step(out, "heads", "activate", head, str(asked.version))
 
 
 def _parted(client: Client, head: str, rows: Rows) -> tuple[Rows, Rows]:

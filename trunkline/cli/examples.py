@@ -6,6 +6,7 @@ import click
 
 from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.named_examples import example_arguments, named_examples
+from trunkline.cli.next_step import digits, next_step
 from trunkline.cli.output import Failure, Output, confirm, plain, short_digest
 from trunkline.clients.client import Client
 from trunkline.datasets import Columns
@@ -40,6 +41,16 @@ def list_examples(
         if (row.held_out or not held_out) and (row.label is None or not unlabelled)
     ]
     _print(out, rows)
+    if rows:
+        next_step(out, "examples", "relabel", head, "CLASS", digits(rows[0].digest))
+    elif held_out:
+        next_step(out, "train", head, "PATH", "--test", "PATH")
+    elif unlabelled:
+        next_step(out, "label", head, "PATH")
+    elif label is not None:
+        next_step(out, "classes", "list", head)
+    else:
+        next_step(out, "train", head, "PATH")
 
 
 @examples.command()
@@ -69,6 +80,7 @@ def show(
     if missing:
         first = sorted(names[digest] for digest in missing)[0]
         raise Failure(f"{counted(len(missing), 'input')} of no example of {head}, such as {first}")
+    next_step(out, "examples", "relabel", head, "CLASS", digits(found[0].digest))
 
 
 @examples.command()
@@ -93,6 +105,7 @@ def relabel(
     changes = client.update_examples(head, dict.fromkeys(names, label or None))
     what = f"labelled {label}" if label else "left without a label"
     _print_changes(out, names, changes, f"{counted(changes.changed, 'example')} {what}")
+    next_step(out, "train", head)
 
 
 @examples.command()
@@ -117,6 +130,7 @@ def delete(
     confirm(f"Delete {counted(len(names), 'example')} of {head}?", yes=yes)
     changes = client.delete_examples(head, list(names))
     _print_changes(out, names, changes, f"deleted {counted(changes.changed, 'example')}")
+    next_step(out, "train", head)
 
 
 def _print(out: Output, rows: Sequence[Example]) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from trunkline.cli.connection import client_command, head_argument, version_option
+from trunkline.cli.next_step import next_after_version, next_step
 from trunkline.cli.output import Failure, Output
 from trunkline.clients.client import Client
 from trunkline.wording import size
@@ -57,6 +58,9 @@ def export_head(
         click.echo(f"wrote version {number} of {head} to {path} ({size(len(content))})")
     if file and export.tail and not tail:
         out.say("it runs on a tail of its own, which --tail FILE writes")
+    elif file:
+        backbone = export.version.backbone
+        next_step(out, "heads", "import", "TENANT/HEAD", str(file), "--backbone", backbone)
 
 
 @click.command("import")
@@ -102,3 +106,4 @@ def import_head(
         activate=activate_it,
     )
     out.result(version, f"imported as version {version.version} of {head}")
+    next_after_version(out, head, version.version, active=version.active)

@@ -3,6 +3,7 @@
 import click
 
 from trunkline.cli.connection import client_command, head_argument
+from trunkline.cli.next_step import next_step
 from trunkline.cli.output import Failure, Output, failure_words
 from trunkline.clients.client import Client
 from trunkline.values.heads import Head, LiveState
@@ -36,6 +37,10 @@ def feedback(
     before = f", in place of {outcome.previous_label}" if outcome.previous_label else ""
     stored = f"stored as {outcome.id}{before}\n{_consequence(found)}"
     out.result({**said, "notices": out.noticed}, stored)
+    if found.live and found.live.state not in (LiveState.IDLE, LiveState.UNAVAILABLE):
+        next_step(out, "heads", "show", head)
+    else:
+        next_step(out, "train", head)
 
 
 def _consequence(head: Head) -> str:

@@ -4,6 +4,7 @@ import click
 
 from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.named_examples import example_arguments, named_examples
+from trunkline.cli.next_step import next_step
 from trunkline.cli.output import Output, confirm, plain
 from trunkline.clients.client import Client
 from trunkline.datasets import Columns
@@ -44,3 +45,4 @@ def forget(
     out.failures([(names[digests[row.row]], row) for row in result.failures])
     if result.failures:
         raise click.exceptions.Exit(1)
+    next_step(out, "heads", "versions", head)

@@ -8,11 +8,12 @@ from trunkline.cli.connection import client_command, head_argument, tenant_argum
 from trunkline.cli.export_import import export_head, import_head
 from trunkline.cli.head_facts import print_head
 from trunkline.cli.live import drop, feedback_of_head, promote
+from trunkline.cli.next_step import next_step
 from trunkline.cli.output import Output, confirm
 from trunkline.cli.retrain import retrain
 from trunkline.cli.training_options import SpecOptions, policy_option, spec_options
 from trunkline.clients.client import Client
-from trunkline.resources import HeadName
+from trunkline.resources import ALL, HeadName
 from trunkline.values.heads import Head, HeadSpec
 from trunkline.wording import age, short_accuracy
 
@@ -31,10 +32,10 @@ def list_heads(client: Client, out: Output, tenant: str | None) -> None:
     Beside the version that answers stands its age, beside its accuracy the 95 % interval, and
     beside the number of feedbacks what they do (the policy).
     """
-    now = datetime.now(UTC)
+    now, rows = datetime.now(UTC), list(client.list_heads(tenant or ALL))
     out.listing(
         "heads",
-        client.list_heads(tenant),
+        rows,
         {
             "head": lambda row: HeadName.parse(row.name).short,
             "backbone": lambda row: row.backbone,
@@ -44,6 +45,10 @@ def list_heads(client: Client, out: Output, tenant: str | None) -> None:
             "feedback": lambda row: f"{row.feedback_count}, {row.policy}",
         },
     )
+    if rows:
+        next_step(out, "heads", "versions", HeadName.parse(rows[0].name).short)
+    else:
+        next_step(out, "train", f"{tenant or 'TENANT'}/HEAD", "PATH")
 
 
 @heads.command()
@@ -51,7 +56,14 @@ def list_heads(client: Client, out: Output, tenant: str | None) -> None:
 @client_command
 def show(client: Client, out: Output, head: str) -> None:
     """Show a head."""
-    print_head(client, out, client.get_head(head))
+    found = client.get_head(head)
+    print_head(client, out, found)
+    if found.training:
+        next_step(out, "trainings", "show", head)
+    elif found.active_version:
+        next_step(out, "report", head)
+    else:
+        _next_training(out, head, found)
 
 
 @heads.command()
@@ -84,6 +96,7 @@ def create(
         allow_new_labels=new_labels,
     )
     print_head(client, out, made)
+    next_step(out, "train", head, "PATH")
 
 
 @heads.command()
@@ -108,9 +121,10 @@ def update(
     changed = spec.on(client.get_head(head).spec)
     if changed is None and policy is None and new_labels is None:
         raise click.UsageError("Give at least one option that changes something.")
-    print_head(
-        client, out, client.update_head(head, changed, policy=policy, allow_new_labels=new_labels)
-    )
+    found = client.update_head(head, changed, policy=policy, allow_new_labels=new_labels)
+    print_head(client, out, found)
+    if changed:
+        _next_training(out, head, found)
 
 
 @heads.command()
@@ -122,6 +136,7 @@ def delete(client: Client, out: Output, head: str, yes: bool) -> None:
     confirm(f"Delete {head} with all that belongs to it?", yes=yes)
     client.delete_head(head)
     out.result({"deleted": head}, f"deleted {head}")
+    next_step(out, "heads", "list", HeadName.read(head).tenant)
 
 
 @heads.command()
@@ -129,10 +144,10 @@ def delete(client: Client, out: Output, head: str, yes: bool) -> None:
 @client_command
 def versions(client: Client, out: Output, head: str) -> None:
     """List the versions of a head, newest first; accuracy has its 95 % interval."""
-    now = datetime.now(UTC)
+    now, rows = datetime.now(UTC), list(client.versions(head))
     out.listing(
         "versions",
-        client.versions(head),
+        rows,
         {
             "version": lambda row: row.version,
             "active": lambda row: row.active,
@@ -144,6 +159,12 @@ def versions(client: Client, out: Output, head: str) -> None:
             "tail": lambda row: row.tail and row.tail.strategy,
         },
     )
+    if not rows:
+        next_step(out, "train", head, "PATH")
+    elif rows[0].active:
+        next_step(out, "report", head)
+    else:
+        next_step(out, "heads", "activate", head, str(rows[0].version))
 
 
 @heads.command()
@@ -157,6 +178,12 @@ def activate(client: Client, out: Output, head: str, version: int) -> None:
     if before and (words := _label_changes(before, activated.labels)):
         out.say(words)
     print_head(client, out, activated)
+    next_step(out, "predict", head, "PATH")
+
+
+def _next_training(out: Output, head: str, found: Head) -> None:
+    """Says how to train a head: on what it has stored, or on what is yet to be uploaded."""
+    next_step(out, "train", head, *(() if found.labelled_count else ("PATH",)))
 
 
 def _dated(head: Head, now: datetime) -> str:

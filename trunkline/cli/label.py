@@ -1,6 +1,5 @@
 """`trunkline label`: what is most worth a label is shown, and labels are taken."""
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -13,6 +12,7 @@ from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.labelling.session import Session
 from trunkline.cli.labelling.viewer import Viewer
 from trunkline.cli.naming import digest_of
+from trunkline.cli.next_step import next_step
 from trunkline.cli.output import Output, named_failures
 from trunkline.cli.reading import check_readable, repeat_notice, repeated_inputs
 from trunkline.cli.upload_steps import failures_of, find_or_create, train_head, upload
@@ -88,6 +88,12 @@ def label(
     _conclude(client, out, head, session, found.strategy, version, failures)
     if failures:
         raise click.exceptions.Exit(1)
+    if version:
+        next_step(out, "report", head)
+    elif session.answers.labelled:
+        next_step(out, "train", head)
+    elif not found.suggestions:
+        next_step(out, "label", head, "PATH")
 
 
 def _store_new(
@@ -115,7 +121,7 @@ def _conclude(
     version: int | None,
     failures: Sequence[tuple[str, RowFailure]],
 ) -> None:
-    """Prints what was labelled, and what comes next."""
+    """Prints what was labelled."""
     report = client.report(head, version) if version else None
     labels = Counter(session.answers.labelled.values())
     classes = ", ".join(f"{label} {count}" for label, count in labels.most_common())
@@ -137,5 +143,3 @@ def _conclude(
         "notices": out.noticed,
     }
     out.result(document, words)
-    if labels and not report and sys.stderr.isatty():
-        out.say(f"next: trunkline train {head}")

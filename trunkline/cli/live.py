@@ -3,6 +3,7 @@
 import click
 
 from trunkline.cli.connection import client_command, head_argument
+from trunkline.cli.next_step import next_step
 from trunkline.cli.output import Output, short_digest
 from trunkline.clients.client import Client
 from trunkline.values.examples import FeedbackState
@@ -16,6 +17,7 @@ def promote(client: Client, out: Output, head: str) -> None:
     result = client.promote_live_copy(head)
     version = result.version.version
     out.result(result, f"the live copy of {head} is now version {version}, and active")
+    next_step(out, "report", head)
 
 
 @click.command()
@@ -26,6 +28,7 @@ def drop(client: Client, out: Output, head: str) -> None:
     result = client.drop_live_copy(head)
     left = f"feedback in quarantine: {result.quarantined}"
     out.result(result, f"dropped the live copy of {head}; {left}")
+    next_step(out, "heads", "feedback", "list", head, "--state", "quarantined")
 
 
 @click.group("feedback")
@@ -43,9 +46,10 @@ def feedback_of_head() -> None:
 @client_command
 def list_feedback(client: Client, out: Output, head: str, state: str | None) -> None:
     """List the feedback of a head, oldest first, and what became of it."""
+    rows = list(client.list_feedback(head, FeedbackState(state) if state else None))
     out.listing(
         "feedback",
-        client.list_feedback(head, FeedbackState(state) if state else None),
+        rows,
         {
             "id": lambda row: row.id,
             "digest": lambda row: short_digest(row.digest) if row.digest else None,
@@ -57,6 +61,10 @@ def list_feedback(client: Client, out: Output, head: str, state: str | None) -> 
             "time (UTC)": lambda row: row.create_time,
         },
     )
+    if rows:
+        next_step(out, "heads", "show", head)
+    else:
+        next_step(out, "feedback", head, "PATH", "LABEL")
 
 
 @feedback_of_head.command()
@@ -77,3 +85,4 @@ def release(client: Client, out: Output, head: str, ids: tuple[str, ...], everyt
     out.failures([(ids[row.row] if ids else head, row) for row in result.failures])
     if result.failures:
         raise click.exceptions.Exit(1)
+    next_step(out, "train", head)

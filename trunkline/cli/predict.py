@@ -10,6 +10,7 @@ import click
 
 from trunkline.cli.column_options import check_columns, column_options
 from trunkline.cli.connection import client_command, head_argument, version_option
+from trunkline.cli.next_step import next_step
 from trunkline.cli.output import Output
 from trunkline.cli.predictions.answers_file import Answered, check_same, read_answers
 from trunkline.cli.predictions.destination import Destination
@@ -125,6 +126,7 @@ def predict(
         out.say(rows.words())
     if rows.failed:
         raise click.exceptions.Exit(1)
+    next_step(out, "feedback", head, *(("--text", texts[0]) if texts else ("PATH",)), "LABEL")
 
 
 def _check_usage(given: Given, top: int | None, *, as_csv: bool, as_json: bool) -> None:

@@ -9,6 +9,7 @@ from trunkline.cli.column_options import check_columns, column_options
 from trunkline.cli.connection import client_command, head_argument, version_option
 from trunkline.cli.head_facts import live_facts, spec_words
 from trunkline.cli.naming import names_of
+from trunkline.cli.next_step import digits, next_step
 from trunkline.cli.output import Output, plain
 from trunkline.cli.report_tables import print_tables, tail_outcome
 from trunkline.clients.client import Client
@@ -66,6 +67,11 @@ def report(
     print_tables(out, result, names)
     if live:
         out.facts(live_facts(live), title="live copy")
+    suspects = result.likely_mislabelled
+    if suspects:
+        next_step(out, "examples", "show", head, digits(suspects[0].digest))
+    else:
+        next_step(out, "predict", head, "PATH")
 
 
 def write_page(path: Path, report: Report, live: LiveCopy | None, names: Mapping[str, str]) -> None:

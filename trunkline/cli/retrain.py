@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import click
 
 from trunkline.cli.connection import client_command, name_argument
+from trunkline.cli.next_step import next_step
 from trunkline.cli.output import Output, described
 from trunkline.cli.upload_steps import train_head
 from trunkline.clients.client import Client
@@ -52,6 +53,10 @@ def retrain(
         if not heads:
             out.say(f"every head of {owner.tenant} is up to date")
     _print(out, [_retrained(client, out, head, backbone or head.backbone) for head in heads])
+    if isinstance(owner, HeadName):
+        next_step(out, "report", owner.short)
+    else:
+        next_step(out, "heads", "list", owner.tenant)
 
 
 def _outdated(client: Client, tenant: TenantName, backbone: str | None) -> list[Head]:

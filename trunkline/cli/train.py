@@ -7,6 +7,7 @@ import click
 from trunkline.cli.column_options import check_columns, column_options
 from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.held_out import Test, hold_out, measure
+from trunkline.cli.next_step import next_after_version
 from trunkline.cli.output import Output, named_failures, plain
 from trunkline.cli.reading import (
     Data,
@@ -23,6 +24,7 @@ from trunkline.clients.client import Client
 from trunkline.datasets import Columns
 from trunkline.errors import NotFound
 from trunkline.values.heads import HeadSpec
+from trunkline.values.inputs import Text
 from trunkline.values.outcomes import Upload
 
 
@@ -129,6 +131,9 @@ def train(
         out.facts(report_facts(report) | _measured(test))
     if (uploaded and uploaded.failed) or (test and test.failed):
         raise click.exceptions.Exit(1)
+    texts = data and any(isinstance(item, Text) for item, _ in data.pairs)
+    asked = ("--text", "TEXT") if texts else ("PATH",)
+    next_after_version(out, head, training.version, *asked, active=training.activated)
 
 
 def _sent(uploaded: Upload, data: Data) -> dict[str, object]:

@@ -5,6 +5,7 @@ from datetime import timedelta
 import click
 
 from trunkline.cli.connection import client_command, name_argument
+from trunkline.cli.next_step import next_after_version, next_step
 from trunkline.cli.output import Failure, Output
 from trunkline.clients.client import Client
 from trunkline.resources import HeadName, TrainingName
@@ -75,6 +76,13 @@ def _print(out: Output, training: Training) -> None:
     out.facts(facts)
     if training.tuning:
         out.facts(_tuning_facts(training.tuning), title="fine-tuning")
+    head = TrainingName.parse(training.name).parent.short
+    if not training.done:
+        next_step(out, "trainings", "show", head)
+    elif training.version is None:
+        next_step(out, "train", head)
+    else:
+        next_after_version(out, head, training.version, active=training.activated)
 
 
 def _tuning_facts(tuning: TuningProgress) -> dict[str, object]:

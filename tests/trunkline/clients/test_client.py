@@ -100,7 +100,9 @@ def test_a_name_that_is_none_is_refused_before_it_is_sent(
 def test_lists_fetch_every_page(client: Client) -> None:
     for name in ("a", "b", "c", "d", "e"):
         client.create_head(f"acme/{name}", "minilm/l6-v2")
+    client.create_head("bolt/f", "minilm/l6-v2")
     assert [head.name[-1] for head in client.list_heads("acme")] == ["a", "b", "c", "d", "e"]
+    assert [head.name[-1] for head in client.list_heads()] == ["a", "b", "c", "d", "e", "f"]
 
 
 def test_a_head_has_its_life(client: Client) -> None:

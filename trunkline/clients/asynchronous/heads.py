@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from trunkline.clients.asynchronous.transport import AsyncTransport
 from trunkline.clients.specs import policy_number, spec_message
 from trunkline.replies import heads as replies
-from trunkline.resources import ALL_TENANTS
+from trunkline.resources import ALL, ALL_TENANTS
 from trunkline.v1 import heads_pb2
 from trunkline.values.heads import Dropped, Head, HeadSpec, Policy, Promoted
 from trunkline.wire.building import build
@@ -72,10 +72,10 @@ class AsyncHeads(AsyncTransport):
         return replies.head(reply.head)
 
     async def list_heads(
-        self, tenant: str | None = None, *, timeout: float | None = None
+        self, tenant: str = ALL, *, timeout: float | None = None
     ) -> AsyncIterator[Head]:
-        """Lists all heads of a tenant, or of all tenants, by tenant and name, page by page."""
-        parent = ALL_TENANTS if tenant is None else str(tenant_name(tenant))
+        """Lists the heads of a tenant, or of all ("-"), by tenant and name, page by page."""
+        parent = ALL_TENANTS if tenant == ALL else str(tenant_name(tenant))
         request = build(heads_pb2.ListHeadsRequest, parent=parent)
         async for page in self._pages(self._heads.ListHeads, request, timeout):
             for row in page.heads:

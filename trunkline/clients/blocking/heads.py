@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from trunkline.clients.blocking.transport import BlockingTransport
 from trunkline.clients.specs import policy_number, spec_message
 from trunkline.replies import heads as replies
-from trunkline.resources import ALL_TENANTS
+from trunkline.resources import ALL, ALL_TENANTS
 from trunkline.v1 import heads_pb2
 from trunkline.values.heads import Dropped, Head, HeadSpec, Policy, Promoted
 from trunkline.wire.building import build
@@ -72,11 +72,9 @@ class BlockingHeads(BlockingTransport):
         reply = self._call(self._heads.GetHead, request, timeout)
         return replies.head(reply.head)
 
-    def list_heads(
-        self, tenant: str | None = None, *, timeout: float | None = None
-    ) -> Iterator[Head]:
-        """Lists all heads of a tenant, or of all tenants, by tenant and name, page by page."""
-        parent = ALL_TENANTS if tenant is None else str(tenant_name(tenant))
+    def list_heads(self, tenant: str = ALL, *, timeout: float | None = None) -> Iterator[Head]:
+        """Lists the heads of a tenant, or of all ("-"), by tenant and name, page by page."""
+        parent = ALL_TENANTS if tenant == ALL else str(tenant_name(tenant))
         request = build(heads_pb2.ListHeadsRequest, parent=parent)
         for page in self._pages(self._heads.ListHeads, request, timeout):
             for row in page.heads:
