@@ -25,12 +25,12 @@ def accuracy(estimate: Estimate) -> str:
 
 
 def short_accuracy(estimate: Estimate | None) -> str:
-    """Writes the accuracy with its 95 % interval for a table: whole percents, rounded outwards."""
+    """Writes the accuracy for a table; of its 95 % interval whole percents, rounded outwards."""
     if estimate is None:
         return NONE
     low = math.floor(round(100 * estimate.accuracy_low, 6))
     high = math.ceil(round(100 * estimate.accuracy_high, 6))
-    return f"{estimate.accuracy:.1%} ({low}-{high})"
+    return f"{100 * estimate.accuracy:.3g}% ({low}-{high})"
 
 
 def age(since: datetime, now: datetime) -> str:

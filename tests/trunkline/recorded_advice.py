@@ -1,4 +1,4 @@
-"""The recording server's advice: direct training wins, unless a test says otherwise."""
+"""The recording server's advice: direct training wins, unless a test sets the verdict."""
 
 from collections import Counter
 from typing import Any
@@ -25,7 +25,7 @@ class RecordedAdvice(State):
                     labels[example.label] += 1
                 row += 1
         reply.advice.CopyFrom(sample_advice(digests, labels))
-        reply.advice.recommended = self.recommended
+        reply.advice.verdict = self.verdict
         return reply
 
 

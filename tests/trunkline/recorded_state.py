@@ -9,7 +9,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from trunkline import digest
-from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2
+from trunkline.v1 import advice_pb2, common_pb2, extraction_pb2, heads_pb2
 
 FINGERPRINT = "ab" * 32
 Hook = Callable[[Any, grpc.ServicerContext], object]
@@ -94,7 +94,7 @@ class State:
         self.page = 2
         self.training_error: tuple[str, str] | None = None
         self.inactive_reason = ""
-        self.recommended = "direct"
+        self.verdict = advice_pb2.VERDICT_DIRECT
 
     def asked(self, method: str) -> list[Any]:
         return [request for name, request in self.requests if name == method]

@@ -18,14 +18,14 @@ from trunkline.clients.client import Client
 from trunkline.datasets import Columns
 from trunkline.html_report import advice_page
 from trunkline.resources import InvalidName, TenantName, check_id
-from trunkline.values.advice import Advice, Option
+from trunkline.values.advice import Advice, Option, Verdict
 from trunkline.values.examples import NewExample
 from trunkline.values.outcomes import UploadProgress
 from trunkline.wording import accuracy, counted, size
 
 _SHOWN_PAIRS = 10
 _WITHOUT_BACKBONE = ("majority", "direct")
-"""Options that no head can be trained for."""
+"""Options that are no heads."""
 
 _COLUMNS: dict[str, Callable[[Option], object]] = {
     "option": lambda row: row.name,
@@ -104,12 +104,13 @@ def advise(
 
 
 def _say_next(out: Output, advice: Advice, tenant: str, path: Path, columns: Columns) -> None:
-    """Says how to train the head that is recommended, named as the data are, if one is."""
-    if advice.recommended in _WITHOUT_BACKBONE:
+    """Says how to train the best head, named as the data are, where one is as good as any."""
+    backbones = [row.name for row in advice.options if row.name not in _WITHOUT_BACKBONE]
+    if not backbones or advice.verdict not in (Verdict.TRANSFER, Verdict.EITHER):
         return
     head = f"{TenantName.read(tenant).tenant}/{_head_id(path)}"
     named = [f"--{name}-column={value}" for name, value in vars(columns).items() if value]
-    next_step(out, "train", head, str(path), "--backbone", advice.recommended, *named)
+    next_step(out, "train", head, str(path), "--backbone", backbones[0], *named)
 
 
 def _head_id(path: Path) -> str:

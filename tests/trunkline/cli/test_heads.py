@@ -45,7 +45,7 @@ def heads(run: Run, recorder: Recorder, table: Path) -> None:
 def test_heads_of_all_tenants_are_listed_with_what_they_are_worth(run: Run) -> None:
     header, mood, other, empty = words(run("heads", "list").stdout)
     assert header == ["head", "backbone", "version", "accuracy", "examples", "feedback"]
-    worth = ["1,", "3", "d", "90.0%", "(80-95)"]
+    worth = ["1,", "3", "d", "90%", "(80-95)"]
     assert mood[:7] == ["acme/mood", "minilm/l6-v2", *worth]
     assert other[0] == "acme/other"
     assert empty == ["bolt/empty", "minilm/l6-v2", "-", "-", "0", "0,", "manual"]
@@ -74,7 +74,7 @@ def test_versions_are_listed_with_what_they_are_worth(run: Run) -> None:
         "source",
         "tail",
     ]
-    worth = ["90.0%", "(80-95)", "4", "2", "3", "d", "training", "-"]
+    worth = ["90%", "(80-95)", "4", "2", "3", "d", "training", "-"]
     assert (first, second) == (["1", "yes", *worth], ["2", "no", *worth])
     rows = json.loads(run("heads", "versions", "acme/mood", "--json").stdout)["versions"]
     assert [row["estimate"]["accuracy"] for row in rows] == [0.9, 0.9]
@@ -109,5 +109,6 @@ def test_age_is_said_in_its_largest_unit(passed: timedelta, said: str) -> None:
 
 def test_interval_of_an_accuracy_is_rounded_outwards() -> None:
     assert short_accuracy(Estimate("", 0.966, 0.951, 0.982, 0.1)) == "96.6% (95-99)"
-    assert short_accuracy(Estimate("", 0.6, 0.29, 1.0, 0.1)) == "60.0% (29-100)"
+    assert short_accuracy(Estimate("", 0.6, 0.29, 1.0, 0.1)) == "60% (29-100)"
+    assert short_accuracy(Estimate("", 1.0, 0.9, 1.0, 0.1)) == "100% (90-100)"
     assert short_accuracy(None) == "-"

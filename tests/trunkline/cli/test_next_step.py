@@ -15,6 +15,7 @@ from tests.trunkline.recording import Recorder, Server
 from tests.trunkline.steps import Run
 from trunkline.cli import main
 from trunkline.digest import text_digest
+from trunkline.v1 import advice_pb2
 
 GOOD = text_digest("good")[:16]
 
@@ -115,15 +116,15 @@ def test_empty_list_says_how_to_fill_it(next_of: NextOf) -> None:
     assert next_of("heads", "feedback", "list", "acme/mood") == "feedback acme/mood PATH LABEL"
 
 
-def test_advice_leads_to_the_head_that_it_recommends_named_as_the_data(
+def test_advice_leads_to_its_best_head_named_as_the_data(
     next_of: NextOf, recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = tmp_path / "my moods" / "mood.csv"
     table.parent.mkdir()
     table.write_text("words,label\ngood,yes\nfine,yes\nbad,no\nawful,no\n")
     asked = ["advise", table, "--text-column", "words", "--tenant", "acme"]
-    assert next_of(*asked) is None  # direct training is recommended, which no command does
-    recorder.recommended = "minilm/l6-v2"
+    assert next_of(*asked) is None  # direct training is better, which no command does
+    recorder.verdict = advice_pb2.VERDICT_EITHER
     line = next_of(*asked)
     assert line is not None
     assert shlex.split(line) == [
