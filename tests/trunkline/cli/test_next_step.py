@@ -12,6 +12,7 @@ import pytest
 
 from tests.pseudo_terminal import PseudoTerminal
 from tests.trunkline.recording import Recorder, Server
+from tests.trunkline.sample_reports import DIGEST
 from tests.trunkline.steps import Run
 from trunkline.cli import main
 from trunkline.digest import text_digest
@@ -88,6 +89,12 @@ def test_chores_of_a_head_lead_from_one_to_the_next(
         (["examples", "show", "acme/mood", GOOD], f"examples relabel acme/mood CLASS {GOOD}"),
         (["examples", "relabel", "acme/mood", "no", GOOD], "train acme/mood"),
         (["examples", "delete", "acme/mood", GOOD, "--yes"], "train acme/mood"),
+        (["forget", "acme/mood", "--text", "fine", "--yes"], "heads versions acme/mood"),
+        (["label", "acme/mood"], "label acme/mood PATH"),
+        (["report", "acme/mood"], f"examples show acme/mood {DIGEST[:16]}"),
+        (["heads", "update", "acme/mood", "--policy", "manual"], None),
+        (["heads", "update", "acme/mood", "--family", "ridge"], "train acme/mood"),
+        (["heads", "retrain", "acme"], "heads list acme"),
         (["classes", "list", "acme/mood"], "examples list acme/mood --label no"),
         (["classes", "rename", "acme/mood", "no", "sad"], "predict acme/mood PATH"),
         (["trainings", "show", running], "trainings show acme/mood"),
