@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
 
 from tests.pseudo_terminal import PseudoTerminal
@@ -37,6 +38,14 @@ def said(text: str) -> list[str]:
     return [line.removeprefix("next: ") for line in text.splitlines() if line[:6] == "next: "]
 
 
+def understand(command: click.Command, words: list[str]) -> None:
+    """Reads a command line, as it is before it is run. Raises `click.UsageError`."""
+    if isinstance(command, click.Group):
+        understand(command.commands[words[0]], words[1:])
+    else:
+        command.make_context(command.name, words)
+
+
 @pytest.fixture
 def next_of(server: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str | None]:
     """Runs a command in a terminal; returns the command that is said to come next."""
@@ -48,7 +57,12 @@ def next_of(server: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[..., st
         assert "Usage:" not in text, text
         lines = said(text)
         assert len(lines) <= 1, text
-        return lines[0].removeprefix("trunkline ") if lines else None
+        if not lines:
+            return None
+        program, *words = shlex.split(lines[0])
+        assert program == "trunkline"
+        understand(main, words)
+        return lines[0].removeprefix("trunkline ")
 
     return next_of
 
