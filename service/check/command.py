@@ -11,7 +11,7 @@ from service.check.checks import run_checks
 from service.check.findings import Finding, Store
 from service.check.read_only import has_journal, open_read_only
 from service.errors import ServiceError
-from trunkline.cli.output import Output, one_line
+from trunkline.cli.output import Output
 from trunkline.values.notices import Notice
 
 CLEAN, FOUND, UNREADABLE = 0, 1, 2
@@ -37,7 +37,7 @@ def check_main(data_dir: Path, *, as_json: bool) -> int:
         out.document({"data_dir": str(data_dir), "findings": found, "notices": notices})
     else:
         for finding in found:
-            _print(finding)
+            _print(out, finding)
         out.say(f"found: {len(found)}" if found else "nothing wrong was found")
     return FOUND if found else CLEAN
 
@@ -71,7 +71,7 @@ class _Bar:
             self._bars.update(self._task, completed=1, total=1)
 
 
-def _print(finding: Finding) -> None:
+def _print(out: Output, finding: Finding) -> None:
     where = [finding.head] if finding.head else []
     if finding.version:
         where.append(f"version {finding.version}")
@@ -80,5 +80,5 @@ def _print(finding: Finding) -> None:
     if finding.label is not None:
         where.append(f"label {finding.label}")
     place = f"{', '.join(where)}: " if where else ""
-    print(one_line(f"{finding.check}: {place}{finding.words}"))
-    print(f"  {one_line(finding.remedy)}")
+    out.words(f"{finding.check}: {place}{finding.words}", bullet="- ")
+    out.words(finding.remedy, bullet="  ")

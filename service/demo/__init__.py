@@ -88,7 +88,8 @@ def _show(
     options: argparse.Namespace,
 ) -> None:
     console = table.console(record=options.svg is not None)
-    console.print(table.render(outcomes, few_shot, metrics))
+    width = console.width if console.is_terminal or options.svg else None
+    console.print(table.render(outcomes, few_shot, metrics, width), soft_wrap=True)
     console.print(f"\nThe report of {few_shot.head}, with its plots: {options.report}")
     console.print(f"All of it took {seconds:.0f} s.")
     if options.svg is not None:

@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable, Sequence
 
 from rich._export_format import CONSOLE_SVG_FORMAT
-from rich.console import Console, Group
-from rich.table import Table
+from rich.console import Console
 from rich.text import Text
 
 from service.demo.few import FewShotResult
 from service.demo.job import Latency, Outcome
+from trunkline.cli.tables import has_styles, table_lines, wrapped
 
 # Rich's own, without the fonts that it would have a viewer fetch.
 SVG_FORMAT = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
@@ -54,44 +54,66 @@ def excerpt(metrics: str) -> list[str]:
     return [line for line in metrics.splitlines() if line.startswith(SHOWN_METRICS)]
 
 
-def render(outcomes: Sequence[Outcome], few_shot: FewShotResult, metrics: Sequence[str]) -> Group:
-    """Draws a column for each tenant, the result of the head of few examples, and some metrics."""
-    table = Table(title="One server, two frozen backbones, three tenants", title_style="bold")
-    table.add_column("")
-    for outcome in outcomes:
-        table.add_column(outcome.head, justify="right")
-    for name, cell in _ROWS:
-        table.add_row(name, *(cell(outcome) for outcome in outcomes))
-    footnote = Text(
+def render(
+    outcomes: Sequence[Outcome],
+    few_shot: FewShotResult,
+    metrics: Sequence[str],
+    width: int | None = None,
+) -> Text:
+    """Draws a column for each tenant, the result of the head of few examples, and some metrics.
+
+    Lines fit the width, in columns; without one each row is a line.
+    """
+    title = "One server, two frozen backbones, three tenants"
+    header = ["", *(outcome.head for outcome in outcomes)]
+    rows = [[name, *map(cell, outcomes)] for name, cell in _ROWS]
+    footnote = (
         "Accuracy: estimate with its 95 % interval. Predictions: one row a request over gRPC "
-        "unless REST is named, median / 99th percentile.",
-        style="dim",
+        "unless REST is named, median / 99th percentile."
     )
-    heading = Text("\nFrom /metrics", style="bold")
-    lines = (Text(line, no_wrap=True) for line in metrics)
-    return Group(table, footnote, _few_shot(few_shot), heading, *lines)
+    drawn = [*_table(title, header, rows, footnote, width), *_few_shot(few_shot, width)]
+    return Text("\n").join([*drawn, Text("\nFrom /metrics", style="bold"), *map(Text, metrics)])
 
 
-def _few_shot(few_shot: FewShotResult) -> Group:
+def _few_shot(few_shot: FewShotResult, width: int | None) -> list[Text]:
     """Shows how feedback alone made a head of few examples better."""
     title = f"\n{few_shot.head}: {few_shot.examples} examples, then feedback"
-    table = Table(title=title, title_style="bold")
-    table.add_column("feedback learned", justify="right")
-    table.add_column(f"accuracy on {few_shot.held_out:,} held-out rows", justify="right")
-    table.add_column("0 to 100 %", min_width=BAR)
-    for count, accuracy in few_shot.points:
-        table.add_row(str(count), f"{accuracy:.1%}", "█" * round(BAR * accuracy))
-    footnote = Text(
+    rows = [
+        [str(count), f"{accuracy:.1%}", "█" * round(BAR * accuracy)]
+        for count, accuracy in few_shot.points
+    ]
+    measured = f"accuracy on {few_shot.held_out:,} held-out rows"
+    header = ["feedback learned", measured, "0 to 100 %"]
+    footnote = (
         f"{few_shot.right_first} of the {few_shot.sent} were right before their label was sent. "
-        f"Trainings: {few_shot.versions}. The policy was immediate: the next prediction shows it.",
-        style="dim",
+        f"Trainings: {few_shot.versions}. The policy was immediate: the next prediction shows it."
     )
-    return Group(table, footnote)
+    return _table(title, header, rows, footnote, width)
+
+
+def _table(
+    title: str,
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    footnote: str,
+    width: int | None,
+) -> list[Text]:
+    head, body = table_lines(header, rows, width)
+    return [
+        *(Text(line, style="bold") for line in (title, "", *head)),
+        *map(Text, body),
+        *(Text(line, style="dim") for line in ("", *wrapped(footnote, width))),
+    ]
 
 
 def console(*, record: bool = False) -> Console:
     """Returns standard output, wide enough where it is no terminal."""
-    plain = Console(record=record, highlight=False, emoji=False)
+    plain = Console(
+        record=record,
+        color_system="auto" if has_styles() else None,
+        highlight=False,
+        emoji=False,
+    )
     if not plain.is_terminal:
         plain.width = 120
     return plain

@@ -27,8 +27,6 @@ Rows = Sequence[tuple[FileInput, str]]
 
 _AT_ONCE = 1000
 """Digests in one request."""
-_MOST_CLASSES = 12
-"""Of a confusion matrix that a terminal has room for."""
 _NORMAL_95 = 1.959964
 """Quantile of the normal distribution: 95 % lie within so many standard deviations."""
 
@@ -212,7 +210,5 @@ def _print(out: Output, version: int, figures: _Figures) -> None:
         ],
         title="classes",
     )
-    if len(figures.classes) <= _MOST_CLASSES:
-        labels = [row.label for row in figures.classes]
-        rows = [(label, *row) for label, row in zip(labels, figures.confusion, strict=True)]
-        out.table(["true \\ taken for", *labels], rows, title="confusion matrix")
+    labels = [row.label for row in figures.classes]
+    out.matrix(labels, figures.confusion, title="confusion matrix")

@@ -6,13 +6,12 @@ import json
 import math
 import re
 import sys
-import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import IO, Any, TypeVar
 
 import click
-from rich.console import Console, JustifyMethod
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
@@ -20,8 +19,8 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
-from rich.table import Table
 
+from trunkline.cli.tables import facts_lines, fits, has_styles, table_lines, terminal_width, wrapped
 from trunkline.errors import TrunklineError
 from trunkline.labels import visible
 from trunkline.values.notices import Notice
@@ -33,7 +32,7 @@ _SHOWN_FAILURES = 10
 _SHOWN_NAMES = 3
 _SHOWN_DIGEST = 16
 _DIGEST = re.compile("[0-9a-f]{64}")
-_FIGURE = re.compile(r"-|[-+]?[0-9][0-9.,e+-]*%?")
+_MOST_CLASSES = 12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,51 +83,58 @@ class Output:
         cells = [[_cell(value) for value in row] for row in rows]
         if title and not cells:
             return
-        if title:
-            click.echo(f"\n{title}")
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for number, column in enumerate(columns):
-            figures = cells and all(_FIGURE.fullmatch(row[number]) for row in cells)
-            # The first column names the row: it is there to be copied.
-            align: JustifyMethod = "right" if figures else "left"
-            table.add_column(column, justify=align, no_wrap=number == 0, overflow="fold")
-        for row in cells:
-            table.add_row(*row)
-        _console().print(table)
+        _print_title(title)
+        header, lines = table_lines(columns, cells, terminal_width(sys.stdout))
+        if has_styles():
+            header = [click.style(line, bold=True) for line in header]
+        for line in [*header, *lines]:
+            click.echo(line)
+
+    def matrix(self, labels: Sequence[str], counts: Sequence[Sequence[int]], title: str) -> None:
+        """Prints how often a label, by row, was taken for another, by column.
+
+        Columns are numbered where their labels have no room side by side.
+        """
+        if len(labels) > _MOST_CLASSES:
+            self.words(f"{title}: left out, as {len(labels)} classes have no room; see --json")
+            return
+        corner = "true \\ taken for"
+        header = [corner, *map(visible, labels)]
+        rows = [[label, *map(str, row)] for label, row in zip(header[1:], counts, strict=True)]
+        if not fits(header, rows, terminal_width(sys.stdout)):
+            header = [corner, *(str(number) for number in range(1, len(rows) + 1))]
+            rows = [[f"{number} {label}", *row] for number, (label, *row) in enumerate(rows, 1)]
+        self.table(header, rows, title)
 
     def facts(self, facts: Mapping[str, object], title: str = "") -> None:
         """Prints names and values, one pair a line, under a title if there is one."""
-        if title:
-            click.echo(f"\n{title}")
-        table = Table(box=None, pad_edge=False, show_header=False)
-        table.add_column(no_wrap=True)
-        table.add_column(overflow="fold")
-        for name, value in facts.items():
-            table.add_row(name, _cell(value))
-        _console().print(table)
+        _print_title(title)
+        pairs = ((name, _cell(value)) for name, value in facts.items())
+        for line in facts_lines(pairs, terminal_width(sys.stdout)):
+            click.echo(line)
 
     def words(self, text: str, bullet: str = "") -> None:
         """Prints a paragraph, or a point of a list, in lines that the terminal has room for."""
-        after = " " * len(bullet)
-        lines = textwrap.wrap(
-            one_line(text),
-            _console().width,
-            initial_indent=bullet,
-            subsequent_indent=after,
-            break_on_hyphens=False,
-        )
-        click.echo("\n".join(lines if bullet else ["", *lines]))
+        width = terminal_width(sys.stdout)
+        first, *others = wrapped(one_line(text), None if width is None else width - len(bullet))
+        if not bullet:
+            click.echo()
+        click.echo(bullet + first)
+        for line in others:
+            click.echo(" " * len(bullet) + line)
 
     def say(self, words: str) -> None:
         """Prints words for a person on standard error."""
-        click.echo("\n".join(map(visible, words.split("\n"))), err=True)
+        width = terminal_width(sys.stderr)
+        for line in words.split("\n"):
+            click.echo("\n".join(wrapped(visible(line), width)), err=True)
 
     def progress(self, *columns: ProgressColumn, transient: bool = False) -> Progress:
         """Makes a progress bar on standard error.
 
         A `transient` one leaves nothing behind: it is for terminals alone.
         """
-        console = _console(stderr=True)
+        console = _console()
         return Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -170,7 +176,8 @@ class Failure(click.ClickException):
     """Ends the program with exit status 1 and one line on standard error."""
 
     def show(self, file: IO[Any] | None = None) -> None:
-        click.echo(f"error: {one_line(self.message)}", err=True)
+        words = f"error: {one_line(self.message)}"
+        click.echo("\n".join(wrapped(words, terminal_width(sys.stderr))), err=True)
 
 
 class ErrorsAsLines(click.Group):
@@ -257,10 +264,23 @@ def _cell(value: object) -> str:
             return f"{value:.4g}"
         case datetime():
             return value.strftime("%Y-%m-%d %H:%M:%S")
+        case str() if _DIGEST.fullmatch(value):
+            return short_digest(value)
         case tuple():
             return visible(", ".join(map(str, value)))
     return visible(str(value))
 
 
-def _console(*, stderr: bool = False) -> Console:
-    return Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+def _print_title(title: str) -> None:
+    if title:
+        click.echo(f"\n{title}")
+
+
+def _console() -> Console:
+    return Console(
+        stderr=True,
+        color_system="auto" if has_styles() else None,
+        markup=False,
+        highlight=False,
+        emoji=False,
+    )

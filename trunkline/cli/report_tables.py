@@ -5,15 +5,11 @@ from collections.abc import Iterable, Mapping
 from trunkline.cli.output import Output, short_digest
 from trunkline.values.estimates import Estimate
 from trunkline.values.reports import (
-    Evaluation,
     FineTuningReport,
     NearDuplicates,
     Report,
 )
 from trunkline.wording import accuracy, augmentation_ways, percent, size
-
-_MOST_CLASSES = 12
-_SHOWN_LABEL = 14
 
 
 def print_tables(out: Output, report: Report, names: Mapping[str, str]) -> None:
@@ -24,7 +20,8 @@ def print_tables(out: Output, report: Report, names: Mapping[str, str]) -> None:
     _classes(out, report)
     for name, evaluation in (("estimates", report.evaluation), ("test set", report.test)):
         if evaluation:
-            _confusion(out, evaluation, name)
+            labels = [row.label for row in evaluation.classes]
+            out.matrix(labels, evaluation.confusion, title=f"confusion matrix, {name}")
     curve = ((row.examples, percent(row.accuracy)) for row in report.learning_curve)
     out.table(["examples", "accuracy"], curve, title="learning curve")
     _suspects(out, report, names)
@@ -75,14 +72,6 @@ def _classes(out: Output, report: Report) -> None:
             for row in classes
         ]
         out.table(columns, rows, title=title)
-
-
-def _confusion(out: Output, evaluation: Evaluation, name: str) -> None:
-    if len(evaluation.classes) > _MOST_CLASSES:
-        return
-    labels = [row.label[:_SHOWN_LABEL] for row in evaluation.classes]
-    rows = [(label, *counts) for label, counts in zip(labels, evaluation.confusion, strict=True)]
-    out.table(["true \\ taken for", *labels], rows, title=f"confusion matrix, {name}")
 
 
 def print_pairs(
@@ -156,7 +145,8 @@ def _fine_tuning(out: Output, found: FineTuningReport) -> None:
             "epochs": f"{found.epochs}, of {found.epoch_seconds:.2f} s each",
             "tail": tail_outcome(found),
             "views": views_words(found),
-        }
+        },
+        title="fine-tuned tail",
     )
     _views(out, found)
     out.rows(
@@ -184,8 +174,10 @@ def _views(out: Output, found: FineTuningReport) -> None:
         )
         for row in found.tried
     ]
-    columns = ["views", "folds", "epochs", "accuracy", "log-loss", "none: accuracy", "log-loss"]
-    out.table([*columns, "outcome"], rows, title="views that were tried, beside none")
+    columns = ["views", "folds", "epochs", "accuracy", "log-loss", "none: accuracy"]
+    out.table(
+        [*columns, "none: log-loss", "outcome"], rows, title="views that were tried, beside none"
+    )
     if found.averaged:
         ways = ((0, found.with_tail), (found.view_count, found.averaged))
         averaged = [(count, *_figures(estimate, "unknown"), 1 + count) for count, estimate in ways]
