@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+import click
 from rich.progress import Progress, TaskID, TaskProgressColumn
 
 from service.check.checks import run_checks
 from service.check.findings import Finding, Store
 from service.check.read_only import has_journal, open_read_only
 from service.errors import ServiceError
-from trunkline.cli.output import Output
+from trunkline.cli.failing import error_line
+from trunkline.cli.output import Failure, Output
 from trunkline.values.notices import Notice
 
 CLEAN, FOUND, UNREADABLE = 0, 1, 2
@@ -24,11 +25,9 @@ def check_main(data_dir: Path, *, as_json: bool) -> int:
         had_journal = has_journal(data_dir)
         found = _look(data_dir, out, notices)
     except ServiceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return UNREADABLE
+        return _unreadable(out, str(error))
     except OSError as error:
-        print(f"error: data_dir: {data_dir} cannot be checked: {error.strerror}", file=sys.stderr)
-        return UNREADABLE
+        return _unreadable(out, f"data_dir: {data_dir} cannot be checked: {error.strerror}")
     if has_journal(data_dir) != had_journal:
         words = "a server was started or stopped meanwhile: what was found may be of both times"
         notices.append(Notice("store_changed", words, 1))
@@ -40,6 +39,14 @@ def check_main(data_dir: Path, *, as_json: bool) -> int:
             _print(out, finding)
         out.say(f"found: {len(found)}" if found else "nothing wrong was found")
     return FOUND if found else CLEAN
+
+
+def _unreadable(out: Output, words: str) -> int:
+    failure = Failure(words)
+    if out.as_json:
+        click.echo(error_line(failure))
+    failure.show()
+    return UNREADABLE
 
 
 def _look(data_dir: Path, out: Output, notices: list[Notice]) -> list[Finding]:

@@ -8,11 +8,11 @@ from trunkline.cli.classes import classes
 from trunkline.cli.connection import Connection, server_options
 from trunkline.cli.evaluate import evaluate
 from trunkline.cli.examples import examples
+from trunkline.cli.failing import ErrorsAsLines
 from trunkline.cli.feedback import feedback
 from trunkline.cli.forget import forget
 from trunkline.cli.heads import heads
 from trunkline.cli.label import label
-from trunkline.cli.output import ErrorsAsLines
 from trunkline.cli.predict import predict
 from trunkline.cli.report import report
 from trunkline.cli.server import check, demo, extractor, serve

@@ -7,7 +7,7 @@ import click
 from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.named_examples import example_arguments, named_examples
 from trunkline.cli.next_step import digits, next_step
-from trunkline.cli.output import Failure, Output, confirm, plain, short_digest
+from trunkline.cli.output import Output, confirm, plain, short_digest
 from trunkline.clients.client import Client
 from trunkline.datasets import Columns
 from trunkline.values.examples import Example
@@ -79,7 +79,8 @@ def show(
     missing = names.keys() - {row.digest for row in found}
     if missing:
         first = sorted(names[digest] for digest in missing)[0]
-        raise Failure(f"{counted(len(missing), 'input')} of no example of {head}, such as {first}")
+        out.say(f"{counted(len(missing), 'input')} of no example of {head}, such as {first}")
+        raise click.exceptions.Exit(1)
     next_step(out, "examples", "relabel", head, "CLASS", digits(found[0].digest))
 
 

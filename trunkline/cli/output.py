@@ -1,7 +1,6 @@
 """What commands print: JSON or tables on standard output, words and errors on standard error."""
 
 import dataclasses
-import errno
 import json
 import math
 import re
@@ -28,6 +27,7 @@ from trunkline.values.outcomes import RowFailure
 
 T = TypeVar("T")
 
+_PRINTED = "trunkline.document_printed"
 _SHOWN_FAILURES = 10
 _SHOWN_NAMES = 3
 _SHOWN_DIGEST = 16
@@ -48,6 +48,8 @@ class Output:
     def document(self, value: Any) -> None:
         """Prints the command's one JSON document."""
         click.echo(json.dumps(plain(value), indent=2))
+        if context := click.get_current_context(silent=True):
+            context.meta[_PRINTED] = True
 
     def line(self, value: Any) -> None:
         """Prints one JSON line."""
@@ -180,18 +182,10 @@ class Failure(click.ClickException):
         click.echo("\n".join(wrapped(words, terminal_width(sys.stderr))), err=True)
 
 
-class ErrorsAsLines(click.Group):
-    """A group whose commands end with one line, never with a traceback, where the client fails."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except TrunklineError as error:
-            raise Failure(described(error)) from error
-        except OSError as error:
-            if error.errno == errno.EPIPE:  # the reader of the output has left: click's business
-                raise
-            raise Failure(str(error)) from error
+def document_printed() -> bool:
+    """Returns whether the command that runs has printed its one JSON document."""
+    context = click.get_current_context(silent=True)
+    return context is not None and _PRINTED in context.meta
 
 
 def described(error: TrunklineError) -> str:

@@ -88,7 +88,7 @@ def test_what_is_no_data_directory_ends_with_two(
     assert check_main(path, as_json=True) == 2
     printed = capsys.readouterr()
     assert printed.err.startswith("error: data_dir: ")
-    assert printed.out == ""
+    assert json.loads(printed.out)["error"]["message"].startswith("data_dir: ")
     assert path.exists() == (kind != "missing")
 
 

@@ -298,7 +298,7 @@ def test_an_error_is_one_line_with_all_that_is_known(run: Run, recorder: Recorde
         )
 
     recorder.hooks["ListHeads"] = [too_large]
-    result = run("heads", "list", "acme", "--json")
+    result = run("heads", "list", "acme")
     assert result.exit_code == 1
     assert result.stdout == ""
     expected = "error: too many heads (field heads, limit 5, value 6, request req-1)\n"

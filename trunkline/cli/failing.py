@@ -1,0 +1,107 @@
+"""How commands fail: one line on standard error, and with `--json` one on standard output, too."""
+
+import errno
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from trunkline.cli.output import Failure, described, document_printed
+from trunkline.errors import InvalidArgument, NotFound, PermissionDenied, TrunklineError, Unknown
+
+_AS_JSON = "trunkline.as_json"
+_OWN = "FAILED_PRECONDITION"
+
+
+class ErrorsAsLines(click.Group):
+    """A group whose commands end with one line, never with a traceback, where the client fails.
+
+    With `--json` among the arguments standard output gets the error as JSON, unless the command has
+    printed its document before.
+    """
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        as_json = "--json" in _options(args)
+        with _told(as_json):
+            context = super().make_context(info_name, args, parent, **extra)
+        context.meta[_AS_JSON] = as_json
+        return context
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _told(ctx.meta[_AS_JSON]):
+            return super().invoke(ctx)
+
+
+def error_line(error: BaseException) -> str:
+    """Returns an error as a line of JSON: `{"error": …}` with what is known of it."""
+    return json.dumps({"error": {name: value for name, value in _known(error).items() if value}})
+
+
+def _known(error: BaseException) -> dict[str, object]:
+    match error:
+        case TrunklineError():
+            names = ("reason", "field", "limit", "value", "request_id", "retry_after")
+            known = {name: getattr(error, name) for name in names}
+            return {"code": error.code, "message": error.message} | known
+        case click.UsageError():
+            field = getattr(error, "option_name", None) or _parameter(error)
+            return {
+                "code": InvalidArgument.code,
+                "message": error.format_message(),
+                "field": field,
+            }
+        case click.ClickException():
+            cause = error.__cause__
+            known = _known(cause) if isinstance(cause, TrunklineError) else {"code": _OWN}
+            return known | {"message": error.format_message()}
+        case OSError():
+            code = {FileNotFoundError: NotFound.code, PermissionError: PermissionDenied.code}
+            known = {"value": str(error.filename or "")}
+            return {"code": code.get(type(error), Unknown.code), "message": _words(error)} | known
+    return {"code": "CANCELLED", "message": "interrupted, or answered with no"}
+
+
+def _words(error: TrunklineError | OSError) -> str:
+    if isinstance(error, TrunklineError):
+        return described(error)
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+
+
+def _parameter(error: click.UsageError) -> str | None:
+    """Returns the option, or the argument by its name, that a mistake of usage is about."""
+    parameter = error.param if isinstance(error, click.BadParameter) else None
+    if isinstance(parameter, click.Option):
+        return parameter.opts[0]
+    return parameter.name if parameter else None
+
+
+def _options(args: Sequence[str]) -> Sequence[str]:
+    return args[: args.index("--")] if "--" in args else args
+
+
+@contextmanager
+def _told(as_json: bool) -> Iterator[None]:
+    """Prints what fails inside as JSON, if asked to, and lets click print it as a line."""
+    try:
+        yield
+    except (TrunklineError, OSError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EPIPE:
+            raise  # the reader of the output has left: click's business
+        _print(as_json, error)
+        raise Failure(_words(error)) from error
+    except (click.ClickException, click.Abort, KeyboardInterrupt) as error:
+        _print(as_json, error)
+        raise
+
+
+def _print(as_json: bool, error: BaseException) -> None:
+    if as_json and not document_printed():
+        click.echo(error_line(error))
