@@ -12,6 +12,7 @@ import click
 from trunkline.cli.output import Failure, Output
 from trunkline.clients.client import Client
 from trunkline.connection.addresses import other_port, suggested_address
+from trunkline.connection.unreachable import NO_SUCH_HOST
 from trunkline.errors import InvalidArgument
 from trunkline.resources import HeadName, InvalidName, TenantName
 
@@ -114,7 +115,8 @@ def client_command(function: Command) -> Command:
         except InvalidArgument as error:
             if error.field != "server":
                 raise
-            raise Failure(error.message + _answers(address)) from error
+            known = error.reason == NO_SUCH_HOST
+            raise Failure(error.message + ("" if known else _answers(address))) from error
 
     return command
 

@@ -1,5 +1,6 @@
 """Addresses of servers: `HOST:PORT` or `unix:PATH`, and what people give in their place."""
 
+import os
 import re
 from urllib.parse import urlsplit
 
@@ -7,8 +8,11 @@ from trunkline.errors import InvalidArgument
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 
+_PATH = ("/", "./", "../")
+_MOST_BYTES = 107  # of the path in a socket's address (sockaddr_un), without the byte that ends it
 _FORM = "HOST:PORT or unix:PATH"
 _DEFAULT_PORT = DEFAULT_ADDRESS.rpartition(":")[2]
+_TWO_SLASHES = re.compile("unix://(?!/)")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _HOST = re.compile(r"[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+(%\w+)?\]")
 
@@ -25,9 +29,8 @@ def check_address(address: str) -> str:
             limit=_FORM,
             value=repr(address)[:100],
         )
-    if address.startswith("unix:") and len(address) > len("unix:"):
-        return address
-    reason = _fault(address)
+    socket = address.removeprefix("unix:") if address.startswith("unix:") else ""
+    reason = _socket_fault(socket) if socket else _fault(address)
     if reason is None:
         return address
     meant = suggested_address(address)
@@ -43,7 +46,9 @@ def check_address(address: str) -> str:
 def suggested_address(address: str) -> str | None:
     """Returns where the gRPC server is that was meant by another form of address, most likely."""
     if address.startswith("unix:"):
-        return None
+        return f"unix:{address[6:]}" if _TWO_SLASHES.match(address) else None
+    if address.startswith(_PATH):
+        return f"unix:{address}"
     scheme = _SCHEME.match(address)
     # The port of a web address is that of REST.
     web = scheme is not None and scheme[1].lower() in ("http", "https")
@@ -64,12 +69,24 @@ def other_port(address: str) -> str | None:
     return None if port == _DEFAULT_PORT or host in ("", "unix") else f"{host}:{_DEFAULT_PORT}"
 
 
+def _socket_fault(path: str) -> str | None:
+    """Returns what is wrong with the path of a Unix socket."""
+    if _TWO_SLASHES.match(f"unix:{path}"):
+        return "has two slashes, where a path has one or three"
+    size = len(os.fsencode(path))
+    if size > _MOST_BYTES:
+        return f"has a path of {size} bytes, and a socket's has at most {_MOST_BYTES}"
+    return None
+
+
 def _fault(address: str) -> str | None:
     """Returns what is wrong with an address of TCP."""
     scheme = _SCHEME.match(address)
     if scheme is not None:
         rest = " of REST, and this is gRPC" if scheme[1].lower() in ("http", "https") else ""
         return f"is a web address{rest}" if rest else f"begins with {scheme[0]}"
+    if address.startswith(_PATH):
+        return "is a path"
     host, colon, port = address.rpartition(":")
     if not colon or (address.startswith("[") and address.endswith("]")):
         return "has no port" if address else "is empty"

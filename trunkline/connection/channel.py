@@ -1,5 +1,6 @@
 """How both clients reach the server: channel options, timeouts, metadata."""
 
+from trunkline.connection.proxies import is_on_this_machine
 from trunkline.errors import InvalidArgument, InvalidType
 
 MAX_MESSAGE_BYTES = 64 * 2**20
@@ -8,8 +9,6 @@ LONGEST_TIMEOUT = 10**8
 """Seconds, some three years; gRPC takes much longer ones, such as infinity, for none left."""
 
 Metadata = tuple[tuple[str, str], ...]
-
-_LOOPBACK = ("127.", "localhost:", "[::1]:", "unix:")
 
 
 def channel_options(address: str) -> list[tuple[str, int]]:
@@ -24,10 +23,12 @@ def channel_options(address: str) -> list[tuple[str, int]]:
         ("grpc.http2.ping_timeout_ms", 10_000),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
+        # How long one attempt may take, whatever the name: a busy or far server needs more than
+        # the first backoff.
+        ("grpc.min_reconnect_backoff_ms", 1_000),
         ("grpc.max_reconnect_backoff_ms", 2_000),
     ]
-    if address.startswith(_LOOPBACK):  # no proxy of the environment leads back to this machine
+    if is_on_this_machine(address):
         options.append(("grpc.enable_http_proxy", 0))
     return options
 

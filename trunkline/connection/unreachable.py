@@ -5,16 +5,25 @@ gRPC says it in a sentence of its own, and retries whatever it is. Here what wai
 """
 
 import re
+from pathlib import Path
 
+from trunkline.connection.proxies import proxy_variable
 from trunkline.errors import InvalidArgument, TrunklineError, Unavailable
 
-_NO_SUCH_HOST = ("Domain name not found", "Misformatted domain name")
+NO_SUCH_HOST = "NO_SUCH_HOST"
+"""The reason of an address whose host's name leads nowhere."""
+
+_NOT_FOUND = ("Domain name not found", "Misformatted domain name")
 _OTHER_PROTOCOL = "Failed parsing HTTP/2"
+_REFUSED_BY_PROXY = re.compile(r"HTTP proxy returned response code (\d+)")
+_AT_ONCE = "it closes connections at once, as one does that wants TLS, which is not spoken here"
 _ABSENT = {
     "Connection refused": "connection refused",
     "No such file or directory": "there is no such socket",
+    "before receiving SETTINGS": "it takes connections and says nothing",
     "attempt timed out": "no answer in time",
-    "Connection reset": "connection reset",
+    "Connection reset": _AT_ONCE,
+    "Socket closed": _AT_ONCE,
     "No route to host": "no route to the host",
     "Network is unreachable": "the network is unreachable",
 }
@@ -24,29 +33,78 @@ _UNCONNECTED = re.compile("failed to connect to all addresses|errors resolving|D
 def unreachable(details: str, address: str) -> TrunklineError | None:
     """Returns the error that gRPC's own `details` of an UNAVAILABLE call stand for.
 
-    None where a server was reached, or the reason is not known here.
+    None where a server was reached.
     """
     if not _UNCONNECTED.search(details):
         return None
+    if address.startswith("unix:"):
+        fault = _socket_fault(Path(address.removeprefix("unix:")), details)
+        if fault:
+            return InvalidArgument(
+                f"{address} {fault}", field="server", limit="a socket", value=address
+            )
     if _OTHER_PROTOCOL in details:
         return InvalidArgument(
-            f"what answers at {address} does not speak gRPC; is it the port of REST? "
-            "The server prints both addresses when it starts",
+            f"what answers at {address} does not speak gRPC, or speaks it in TLS alone; is it the "
+            "port of REST? The server prints both addresses when it starts",
             field="server",
             limit="the address of gRPC",
             value=address,
         )
-    if any(words in details for words in _NO_SUCH_HOST):
-        host = address.rpartition(":")[0]
+    return _by_proxy(details, address) or _absent(details, address)
+
+
+def _socket_fault(path: Path, details: str) -> str | None:
+    """Returns what is wrong with a Unix socket, if waiting cannot mend it."""
+    if "Permission denied" in details:
+        return "is closed to this user: permission denied"
+    if path.is_dir():
+        return "is a directory; name the socket in it"
+    return "is a file, and no socket" if path.exists() and not path.is_socket() else None
+
+
+def _by_proxy(details: str, address: str) -> TrunklineError | None:
+    """Returns the error of a proxy that gRPC went through."""
+    variable, host = proxy_variable(address), address.rpartition(":")[0]
+    unknown = _is_unknown_host(details)
+    if variable is None or (unknown and address in details):
+        return None
+    around = f"{variable} is set, so gRPC goes through a proxy; no_proxy={host} goes around it"
+    refused = _REFUSED_BY_PROXY.search(details)
+    if refused or unknown:
+        why = f"answers with HTTP {refused[1]}" if refused else "has a host that does not exist"
         return InvalidArgument(
-            f"there is no host {host!r}", field="server", limit="a host's name", value=address
+            f"the proxy to {address} {why}. {around}", field="server", value=address
         )
-    for words, reason in _ABSENT.items():
-        if words in details:
-            return Unavailable(
-                f"no server answers at {address} ({reason}); start one with `trunkline serve`, "
-                "or name the address of one that runs",
-                field="server",
-                value=address,
-            )
-    return None
+    reason = _reason(details)
+    return Unavailable(
+        f"no server answers at {address} ({reason}). {around}", field="server", value=address
+    )
+
+
+def _absent(details: str, address: str) -> TrunklineError:
+    """Returns the error of a server that is not there, or not yet."""
+    if _is_unknown_host(details):
+        return InvalidArgument(
+            f"there is no host {address.rpartition(':')[0]!r}; check its spelling, or give its IP "
+            "address",
+            reason=NO_SUCH_HOST,
+            field="server",
+            limit="a host's name",
+            value=address,
+        )
+    return Unavailable(
+        f"no server answers at {address} ({_reason(details)}); start one with `trunkline serve`, "
+        "or name the address of one that runs",
+        field="server",
+        value=address,
+    )
+
+
+def _is_unknown_host(details: str) -> bool:
+    return any(words in details for words in _NOT_FOUND)
+
+
+def _reason(details: str) -> str:
+    known = (reason for words, reason in _ABSENT.items() if words in details)
+    return next(known, details.rpartition("error: ")[2])

@@ -64,6 +64,10 @@ def web_server() -> Iterator[str]:
         ("::1:50051", "needs an IPv6 host in [brackets]", "127.0.0.1:50051"),
         ("my host:50051", "has no valid host", "127.0.0.1:50051"),
         ("unix:", "has no port", "127.0.0.1:50051"),
+        ("unix://run/socket", "has two slashes", "unix:/run/socket"),
+        (f"unix:/{'x' * 107}", "has a path of 108 bytes", "127.0.0.1:50051"),
+        ("/run/socket", "is a path", "unix:/run/socket"),
+        ("./socket", "is a path", "unix:./socket"),
     ],
 )
 def test_address_of_another_form_is_refused_with_the_one_that_is_meant(
@@ -78,7 +82,16 @@ def test_address_of_another_form_is_refused_with_the_one_that_is_meant(
 
 
 @pytest.mark.parametrize(
-    "address", ["localhost:1", "10.0.0.7:65535", "[::1]:50051", "a-b_c.example:50051", "unix:/a/b"]
+    "address",
+    [
+        "localhost:1",
+        "10.0.0.7:65535",
+        "[::1]:50051",
+        "a-b_c.example:50051",
+        "unix:/a/b",
+        "unix:///a/b",
+        "unix:a",
+    ],
 )
 def test_address_of_the_right_form_is_taken(address: str) -> None:
     assert check_address(address) == address
