@@ -19,6 +19,7 @@ from tests.e2e.conftest import Cli
 from tests.e2e.processes import Running, run
 from tests.e2e.samples import Labelled, textile_photos
 from tests.pseudo_terminal import PseudoTerminal
+from tests.terminal import in_terminal
 
 
 @pytest.fixture
@@ -181,6 +182,21 @@ def test_errors_are_one_line_on_standard_error(cli: Cli, arguments: list[str], s
     assert ended.stdout == ""
     assert ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_errors_are_json_where_json_is_asked_for(cli: Cli) -> None:
+    unknown = document(cli("heads", "show", "nobody/nothing", "--json"), 1)["error"]
+    assert (unknown["code"], unknown["field"]) == ("NOT_FOUND", "head")
+    assert unknown["request_id"]
+    misnamed = document(cli("predict", "no-slash", "--text", "x", "--json"), 2)["error"]
+    assert (misnamed["code"], misnamed["field"]) == ("INVALID_ARGUMENT", "head")
+
+
+def test_tables_fit_a_terminal(server: Running, image_head: str) -> None:
+    commands = [["backbones"], ["heads", "show", image_head], ["report", image_head]]
+    for words in in_terminal(server.grpc, commands, 80):
+        lines = words.replace("\x1b[1m", "").replace("\x1b[0m", "").splitlines()
+        assert 20 < max(map(len, lines)) <= 80
 
 
 def test_absent_server_is_a_clear_error() -> None:

@@ -7,7 +7,7 @@ import click
 
 from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.next_step import next_step
-from trunkline.cli.output import Output, confirm
+from trunkline.cli.output import Output, confirm, echo
 from trunkline.cli.upload_steps import train_head
 from trunkline.clients.client import Client
 from trunkline.values.labels import ChangedLabels
@@ -54,9 +54,9 @@ def rename(client: Client, out: Output, head: str, label: str, new_label: str) -
     if out.as_json:
         out.document(changed)
         return
-    click.echo(f"{label} is {new_label}: {_changes(changed)}")
+    echo(f"{label} is {new_label}: {_changes(changed)}")
     if changed.version is not None:
-        click.echo(f"version {changed.version.version} answers with the new name")
+        echo(f"version {changed.version.version} answers with the new name")
         next_step(out, "predict", head, "PATH")
 
 
@@ -70,7 +70,7 @@ def merge(client: Client, out: Output, head: str, labels: tuple[str, ...], into:
     changed = client.merge_labels(head, labels, into)
     training = _trained(client, out, head, changed)
     if not out.as_json:
-        click.echo(f"{', '.join(labels)} is {into}: {_changes(changed)}")
+        echo(f"{', '.join(labels)} is {into}: {_changes(changed)}")
     _print_version(client, out, head, changed, training)
 
 
@@ -99,7 +99,7 @@ def delete(
     changed = client.delete_label(head, label, delete_examples=delete_examples)
     training = _trained(client, out, head, changed)
     if not out.as_json:
-        click.echo(f"deleted {label}: {_changes(changed)}")
+        echo(f"deleted {label}: {_changes(changed)}")
     _print_version(client, out, head, changed, training)
 
 
@@ -133,5 +133,5 @@ def _print_version(
         out.document(document)
         return
     believed = "none" if estimate is None else accuracy(estimate)
-    click.echo(f"version {training.version} answers; estimated accuracy {believed}")
+    echo(f"version {training.version} answers; estimated accuracy {believed}")
     next_step(out, "report", head)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from trunkline.cli.output import Failure, Output
+from trunkline.cli.output import Failure, Output, echo
 from trunkline.clients.client import Client
 from trunkline.connection.addresses import other_port, suggested_address
 from trunkline.connection.unreachable import NO_SUCH_HOST
@@ -149,4 +149,4 @@ def _retries_on_stderr() -> Iterator[None]:
 
 class _Stderr(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(record.getMessage(), err=True)
+        echo(record.getMessage(), err=True)

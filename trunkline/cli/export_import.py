@@ -6,7 +6,7 @@ import click
 
 from trunkline.cli.connection import client_command, head_argument, version_option
 from trunkline.cli.next_step import next_after_version, next_step
-from trunkline.cli.output import Failure, Output
+from trunkline.cli.output import Failure, Output, echo
 from trunkline.clients.client import Client
 from trunkline.wording import size
 
@@ -55,7 +55,7 @@ def export_head(
         out.document(named | {"version": export.version})
         return
     for path, content in written:
-        click.echo(f"wrote version {number} of {head} to {path} ({size(len(content))})")
+        echo(f"wrote version {number} of {head} to {path} ({size(len(content))})")
     if file and export.tail and not tail:
         out.say("it runs on a tail of its own, which --tail FILE writes")
     elif file:

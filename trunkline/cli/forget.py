@@ -5,7 +5,7 @@ import click
 from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.named_examples import example_arguments, named_examples
 from trunkline.cli.next_step import next_step
-from trunkline.cli.output import Output, confirm, plain
+from trunkline.cli.output import Output, confirm, echo, plain
 from trunkline.clients.client import Client
 from trunkline.datasets import Columns
 
@@ -37,11 +37,11 @@ def forget(
         out.document(plain(result) | {"notices": plain(out.noticed)})
     else:
         version = "none" if result.version is None else str(result.version)
-        click.echo(f"forgot {result.forgotten} examples; the version that answers now: {version}")
+        echo(f"forgot {result.forgotten} examples; the version that answers now: {version}")
         if result.deleted_versions:
-            click.echo(f"gone with them: versions {', '.join(map(str, result.deleted_versions))}")
+            echo(f"gone with them: versions {', '.join(map(str, result.deleted_versions))}")
         if result.held_by:
-            click.echo(f"held still by: {', '.join(result.held_by)}")
+            echo(f"held still by: {', '.join(result.held_by)}")
     out.failures([(names[digests[row.row]], row) for row in result.failures])
     if result.failures:
         raise click.exceptions.Exit(1)

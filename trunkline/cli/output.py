@@ -60,7 +60,7 @@ class Output:
         if self.as_json:
             self.document(value)
         else:
-            click.echo(words)
+            echo(words)
 
     def listing(
         self, name: str, rows: Iterable[T], columns: Mapping[str, Callable[[T], object]]
@@ -127,9 +127,7 @@ class Output:
 
     def say(self, words: str) -> None:
         """Prints words for a person on standard error."""
-        width = terminal_width(sys.stderr)
-        for line in words.split("\n"):
-            click.echo("\n".join(wrapped(visible(line), width)), err=True)
+        echo(words, err=True)
 
     def progress(self, *columns: ProgressColumn, transient: bool = False) -> Progress:
         """Makes a progress bar on standard error.
@@ -165,6 +163,13 @@ class Output:
             self.say(notice.words + (f": {named}{rest}" if named else ""))
 
 
+def echo(words: str, *, err: bool = False) -> None:
+    """Prints lines of words, broken where the terminal has no room for one."""
+    width = terminal_width(sys.stderr if err else sys.stdout)
+    for line in words.split("\n"):
+        click.echo("\n".join(wrapped(visible(line), width)), err=err)
+
+
 def confirm(question: str, *, yes: bool) -> None:
     """Asks whether it is meant, unless `yes` says so; what cannot be asked needs `--yes`."""
     if yes:
@@ -178,8 +183,7 @@ class Failure(click.ClickException):
     """Ends the program with exit status 1 and one line on standard error."""
 
     def show(self, file: IO[Any] | None = None) -> None:
-        words = f"error: {one_line(self.message)}"
-        click.echo("\n".join(wrapped(words, terminal_width(sys.stderr))), err=True)
+        echo(f"error: {one_line(self.message)}", err=True)
 
 
 def document_printed() -> bool:

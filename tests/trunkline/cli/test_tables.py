@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from tests.trunkline.cli.terminal import in_terminal
+from tests.terminal import in_terminal
 from tests.trunkline.recording import FINGERPRINT, Recorder, Server
 from tests.trunkline.steps import Run
 from trunkline import Client
