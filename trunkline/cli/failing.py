@@ -3,7 +3,7 @@
 import errno
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
@@ -12,7 +12,10 @@ from trunkline.cli.output import Failure, described, document_printed
 from trunkline.errors import InvalidArgument, NotFound, PermissionDenied, TrunklineError, Unknown
 
 _AS_JSON = "trunkline.as_json"
-_OWN = "FAILED_PRECONDITION"
+_OS_CODES: dict[type[OSError], str] = {
+    FileNotFoundError: NotFound.code,
+    PermissionError: PermissionDenied.code,
+}
 
 
 class ErrorsAsLines(click.Group):
@@ -60,12 +63,12 @@ def _known(error: BaseException) -> dict[str, object]:
             }
         case click.ClickException():
             cause = error.__cause__
-            known = _known(cause) if isinstance(cause, TrunklineError) else {"code": _OWN}
+            code = error.code if isinstance(error, Failure) else Unknown.code
+            known = _known(cause) if isinstance(cause, TrunklineError) else {"code": code}
             return known | {"message": error.format_message()}
         case OSError():
-            code = {FileNotFoundError: NotFound.code, PermissionError: PermissionDenied.code}
-            known = {"value": str(error.filename or "")}
-            return {"code": code.get(type(error), Unknown.code), "message": _words(error)} | known
+            code = _OS_CODES.get(type(error), Unknown.code)
+            return {"code": code, "message": _words(error), "value": str(error.filename or "")}
     return {"code": "CANCELLED", "message": "interrupted, or answered with no"}
 
 
@@ -104,4 +107,5 @@ def _told(as_json: bool) -> Iterator[None]:
 
 def _print(as_json: bool, error: BaseException) -> None:
     if as_json and not document_printed():
-        click.echo(error_line(error))
+        with suppress(OSError):  # of standard output itself, perhaps: the words must come through
+            click.echo(error_line(error))

@@ -30,7 +30,7 @@ def feedback(
     item = Image.open(words[0]) if text is None else Text(text)
     (outcome,) = client.feedback(head, [(item, label)])
     if isinstance(outcome, RowFailure):
-        raise Failure(failure_words(outcome))
+        raise Failure(failure_words(outcome), outcome.code)
     out.notices([truncated_notice(1)] if outcome.truncated else [])
     found = client.get_head(head)
     said = {"head": head, "label": label, "receipt": outcome, "live": found.live}

@@ -13,6 +13,7 @@ from trunkline.cli.output import Failure, Output
 from trunkline.clients.client import Client
 from trunkline.datasets import Columns, Notes, read_inputs
 from trunkline.digest import is_digest, text_digest
+from trunkline.errors import FailedPrecondition, NotFound
 
 Command = Callable[..., Any]
 
@@ -75,6 +76,7 @@ def _whole(client: Client, head: str, begun: list[str]) -> dict[str, str]:
         matching = [digest for digest in stored if digest.startswith(beginning)]
         if len(matching) != 1:
             count = "no example" if not matching else f"{len(matching)} examples"
-            raise Failure(f"{head} has {count} whose digest begins with {beginning}")
+            words = f"{head} has {count} whose digest begins with {beginning}"
+            raise Failure(words, NotFound.code if not matching else FailedPrecondition.code)
         found[beginning] = matching[0]
     return found

@@ -20,7 +20,7 @@ from rich.progress import (
 )
 
 from trunkline.cli.tables import facts_lines, fits, has_styles, table_lines, terminal_width, wrapped
-from trunkline.errors import TrunklineError
+from trunkline.errors import FailedPrecondition, TrunklineError
 from trunkline.labels import visible
 from trunkline.values.notices import Notice
 from trunkline.values.outcomes import RowFailure
@@ -47,9 +47,9 @@ class Output:
 
     def document(self, value: Any) -> None:
         """Prints the command's one JSON document."""
-        click.echo(json.dumps(plain(value), indent=2))
         if context := click.get_current_context(silent=True):
             context.meta[_PRINTED] = True
+        click.echo(json.dumps(plain(value), indent=2))
 
     def line(self, value: Any) -> None:
         """Prints one JSON line."""
@@ -180,14 +180,21 @@ def confirm(question: str, *, yes: bool) -> None:
 
 
 class Failure(click.ClickException):
-    """Ends the program with exit status 1 and one line on standard error."""
+    """Ends the program with exit status 1 and one line on standard error.
+
+    `code` is what JSON calls it: the name of a gRPC code.
+    """
+
+    def __init__(self, message: str, code: str = FailedPrecondition.code) -> None:
+        super().__init__(message)
+        self.code = code
 
     def show(self, file: IO[Any] | None = None) -> None:
         echo(f"error: {one_line(self.message)}", err=True)
 
 
 def document_printed() -> bool:
-    """Returns whether the command that runs has printed its one JSON document."""
+    """Returns whether the command that runs has printed its one JSON document, or begun to."""
     context = click.get_current_context(silent=True)
     return context is not None and _PRINTED in context.meta
 

@@ -8,6 +8,7 @@ from trunkline.cli.connection import client_command, name_argument
 from trunkline.cli.next_step import next_after_version, next_step
 from trunkline.cli.output import Failure, Output
 from trunkline.clients.client import Client
+from trunkline.errors import NotFound
 from trunkline.resources import HeadName, TrainingName
 from trunkline.values.outcomes import Training, TuningProgress
 
@@ -113,5 +114,5 @@ def _full_name(client: Client, name: str) -> str:
         return name
     running = client.get_head(name).training
     if running is None:
-        raise Failure(f"no training of {name} runs")
+        raise Failure(f"no training of {name} runs", NotFound.code)
     return running

@@ -36,7 +36,9 @@ def load(index: int, item: InputLike) -> Row | RowFailure:
         row = Row(index, loaded, loaded.nbytes)
     except OSError as error:
         code = "NOT_FOUND" if isinstance(error, FileNotFoundError) else "INVALID_ARGUMENT"
-        return RowFailure(index, code, f"cannot read the file: {error}", field="input")
+        return RowFailure(
+            index, code, f"cannot read the file: {error.strerror or error}", field="input"
+        )
     except errors.InvalidArgument as error:
         return RowFailure(index, error.code, error.message, error.field, error.limit, error.value)
     if row.nbytes <= MAX_INPUT_BYTES:

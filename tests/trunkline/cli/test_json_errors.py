@@ -1,6 +1,8 @@
 """With `--json` standard output has one JSON document, an error's where there is no result."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -96,6 +98,10 @@ def test_what_the_client_finds_wrong_itself_is_a_document(
     assert imported.stderr == f"error: {missing}: No such file or directory\n"
     exported = run("heads", "export", "acme/mood", "--tail", tmp_path / "t", "--json")
     assert error_of(exported.stdout)["code"] == "FAILED_PRECONDITION"
+    short = error_of(run("examples", "show", "acme/mood", "0" * 8, "--json").stdout)
+    assert short["code"] == "NOT_FOUND"
+    unread = run("feedback", "acme/mood", tmp_path / "none.png", "yes", "--json")
+    assert error_of(unread.stdout)["code"] == "NOT_FOUND"
     address = error_of(run("--server", "http://x.invalid:1", "backbones", "--json").stdout)
     assert (address["field"], address["value"]) == ("server", "http://x.invalid:1")
 
@@ -114,6 +120,17 @@ def test_predictions_end_with_the_error_where_the_connection_breaks(
     assert 0 < len(rows) < count
     assert all("label" in json.loads(row) for row in rows)
     assert error_of(last) == {"code": "UNAVAILABLE", "message": "going down"}
+
+
+def test_full_disk_is_told_on_standard_error_alone(server: Server) -> None:
+    command = [sys.executable, "-m", "trunkline", "--server", server.address]
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [*command, "backbones", "--json"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[0].endswith("No space left on device")
+    assert "Traceback" not in ended.stderr
 
 
 def test_command_that_was_done_in_part_prints_its_own_document_alone(
