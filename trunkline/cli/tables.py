@@ -5,6 +5,7 @@ where they are too long for a line of their own. A table that has no room even s
 of names and values for each row. Without a width a row is one line, however long it is.
 """
 
+import math
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -37,8 +38,8 @@ def table_lines(
 
 def fits(header: Sequence[str], rows: Sequence[Sequence[str]], width: int | None) -> bool:
     """Returns whether the width has room for the table without a line break in a cell."""
-    natural = sum(_natural(cells) + _GAP for cells in zip(header, *rows, strict=True)) - _GAP
-    return width is None or natural <= width
+    columns = list(zip(header, *rows, strict=True))
+    return sum(map(_natural, columns)) <= _room(columns, width)
 
 
 def facts_lines(facts: Iterable[tuple[str, str]], width: int | None) -> list[str]:
@@ -87,9 +88,9 @@ def _widths(columns: Sequence[Sequence[str]], width: int | None) -> list[int] | 
     and is there to be copied: each time it gives way after the others.
     """
     widths = [_natural(cells) for cells in columns]
-    if width is None:
+    room = _room(columns, width)
+    if sum(widths) <= room:
         return widths
-    room = width - _GAP * (len(columns) - 1)
     for least in zip(*map(_least_widths, columns), strict=True):
         for group in (range(1, len(columns)), range(1)):
             while sum(widths) > room and (wide := [at for at in group if widths[at] > least[at]]):
@@ -97,10 +98,15 @@ def _widths(columns: Sequence[Sequence[str]], width: int | None) -> list[int] | 
     return widths if sum(widths) <= room else None
 
 
+def _room(columns: Sequence[object], width: int | None) -> float:
+    """Returns how much of the width is left for what stands in the columns."""
+    return math.inf if width is None else width - _GAP * (len(columns) - 1)
+
+
 def _least_widths(column: Sequence[str]) -> tuple[int, int, int]:
     """Returns how narrow a column can be: only its header broken, words apart, and paths broken."""
     header, *cells = column
-    words = [word for cell in column for word in _words(cell)]
+    words = [word for cell in {*column} for word in _words(cell)]
     pieces = (piece for word in words for piece in _AFTER_SLASH.split(word))
     return max(_natural(cells), _natural(_words(header))), _natural(words), _natural(pieces)
 
