@@ -23,7 +23,7 @@ from trunkline.errors import (
     Unimplemented,
     Unknown,
 )
-from trunkline.values.advice import Advice, LabelsNeeded, Option, Verdict
+from trunkline.values.advice import Advice, HeadLead, LabelsNeeded, Option, Verdict
 from trunkline.values.estimates import Estimate
 from trunkline.values.examples import (
     Example,
@@ -116,6 +116,7 @@ __all__ = [
     "FineTuningReport",
     "Forgotten",
     "Head",
+    "HeadLead",
     "HeadSpec",
     "Image",
     "Internal",

@@ -3,6 +3,7 @@
 import math
 from datetime import datetime
 
+from trunkline.values.advice import Advice, HeadLead
 from trunkline.values.estimates import Estimate
 from trunkline.values.reports import AugmentationReport
 
@@ -48,6 +49,33 @@ def augmentation_ways(found: AugmentationReport) -> list[tuple[str, Estimate | N
         ("mean of the views", found.averaged, "average"),
     )
     return [(name, estimate, way == found.used) for name, estimate, way in ways]
+
+
+def direct_words(advice: Advice) -> str:
+    """Says what to do where direct training is advised, above lines of Python that do it."""
+    words = "Heads stand on embeddings, so direct training needs no server. "
+    if lead := advice.head_lead:
+        words += f"The best head, on {lead.backbone}, is {_lead(lead)} it. "
+    words += (
+        "These lines train on the same data with scikit-learn, as it was measured here, and print "
+        "their own cross-validated accuracy"
+    )
+    if advice.failed:
+        words += "; rows that failed must be left out of the data first"
+    if 0 < advice.group_count < advice.example_count:
+        words += (
+            "; that is too high where copies or groups were held out together here, which these "
+            "lines do not do"
+        )
+    return f"{words}."
+
+
+def _lead(lead: HeadLead) -> str:
+    """Says how far a head is behind direct training, or ahead of it, with the 95 % interval."""
+    ends = (lead.low, lead.high) if lead.gain > 0 else (-lead.high, -lead.low)
+    low, high = (100 * end + 0.0 for end in ends)
+    where = "ahead of" if lead.gain > 0 else "behind"
+    return f"{100 * abs(lead.gain):.1f} points ({low:.1f} to {high:.1f}, 95 %) {where}"
 
 
 def size(count: int) -> str:

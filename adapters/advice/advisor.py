@@ -15,7 +15,15 @@ from adapters.advice.findings import Findings
 from adapters.advice.geometry import effective_rank, log_evidence, mean_similarity
 from adapters.advice.near_duplicates import find_near_duplicates
 from adapters.advice.options import Learner, LinearLearner, MajorityLearner, TextLearner
-from adapters.advice.report import DIRECT, MAJORITY, NOTHING, Advice, Geometry, Option
+from adapters.advice.report import (
+    DIRECT,
+    MAJORITY,
+    NOTHING,
+    Advice,
+    Geometry,
+    HeadLead,
+    Option,
+)
 from adapters.advice.tuning_outlook import fine_tuning
 from adapters.advice.wording import reasons, summary
 from adapters.errors import InvalidExamples
@@ -63,6 +71,7 @@ class Advisor:
         self.plan = Plan.of(targets, found.groups.numbers, seed)
         self._results: dict[str, OptionResult] = {}
         self._geometries: dict[str, Geometry] = {}
+        self._direct_code = ""
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -74,9 +83,13 @@ class Advisor:
         targets = self.plan.targets
         if option == MAJORITY:
             return MajorityLearner(targets)
-        if option != DIRECT:
-            rows = self._embeddings[option]
-            return LinearLearner(rows, targets, AUTO, self._seed, self.plan.groups)
+        if option == DIRECT:
+            return self._direct_learner()
+        rows = self._embeddings[option]
+        return LinearLearner(rows, targets, AUTO, self._seed, self.plan.groups)
+
+    def _direct_learner(self) -> LinearLearner | TextLearner:
+        targets = self.plan.targets
         if isinstance(self._raw, Texts):
             return TextLearner(self._raw, targets, self.plan.folds, self.plan.groups, self._seed)
         rows = self._raw.scaled
@@ -84,7 +97,11 @@ class Advisor:
 
     def evaluate(self, option: str) -> None:
         """Evaluate an option on all folds and parts; this is what takes time."""
-        self._results[option] = evaluate_option(option, self.learner(option), self.plan)
+        learner = self.learner(option)
+        self._results[option] = evaluate_option(option, learner, self.plan)
+        if option == DIRECT and isinstance(learner, LinearLearner | TextLearner):
+            most = int(np.bincount(self.plan.targets).max())
+            self._direct_code = learner.code(min(self.plan.fold_count, most))
         if option in self._embeddings:
             rows = self._embeddings[option]
             self._geometries[option] = Geometry(
@@ -99,6 +116,7 @@ class Advisor:
         tune, why = fine_tuning(found)
         best = found.recommended
         counts = np.bincount(self.plan.targets).tolist()
+        lead = found.transfer
         needed = labels_needed(found.law(best), best.estimate.accuracy, found.n)
         return Advice(
             example_count=found.n,
@@ -120,6 +138,8 @@ class Advisor:
             near_duplicates=self._duplicates.pairs,
             near_duplicate_count=self._duplicates.count,
             group_count=self._duplicates.groups.count,
+            head_lead=HeadLead(found.head.name, lead.gain, lead.low, lead.high),
+            direct_code=self._direct_code,
         )
 
 

@@ -132,12 +132,24 @@ class Difference:
         only_first: examples that it alone recognises.
         only_second: examples that the other alone recognises.
         z: the statistic of the test.
+        margin: half of the 95 % interval of the gain, which holds 0 where the test is not clear.
     """
 
     gain: float
     only_first: int
     only_second: int
     z: float
+    margin: float
+
+    @property
+    def low(self) -> float:
+        """Lower end of the interval."""
+        return max(-1.0, self.gain - self.margin)
+
+    @property
+    def high(self) -> float:
+        """Upper end of the interval."""
+        return min(1.0, self.gain + self.margin)
 
     @property
     def clear(self) -> bool:
@@ -151,7 +163,8 @@ def compare(first: OptionResult, second: OptionResult, groups: Indices) -> Diffe
     `z = (|b - c| - 1) / sqrt(b + c)` for b and c examples that one of them alone recognises
     (McNemar 1947, Psychometrika 12:153; with the correction of Edwards 1948, ibid. 13:185). A group
     of near-duplicates counts as one, with the square of its common difference, since its members
-    are not independent (Obuchowski 1998, Stat. Med. 17:1495).
+    are not independent (Obuchowski 1998, Stat. Med. 17:1495). The interval has all gains that the
+    test, with the same spread, would not tell from this one.
 
     Args:
         first: one option.
@@ -167,4 +180,5 @@ def compare(first: OptionResult, second: OptionResult, groups: Indices) -> Diffe
         only_first=int((ahead > 0).sum()),
         only_second=int((ahead < 0).sum()),
         z=z,
+        margin=(CLEAR * spread + 1) / len(ahead),
     )

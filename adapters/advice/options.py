@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
+from adapters.advice.direct_code import pixel_code, text_code
 from adapters.advice.direct_features import Texts
 from adapters.calibration import calibrated_losses
 from adapters.examples import Examples
@@ -136,6 +137,13 @@ class LinearLearner:
         """See `Learner.optimism`."""
         return self._chosen.optimism
 
+    def code(self, folds: int) -> str:
+        """Return the lines that train it on pictures; see `direct_code.pixel_code`."""
+        family, l2 = self._chosen.family.name, self._chosen.l2
+        assert l2 is not None, "the families of direct training have a strength"
+        problem = self._chosen.problem
+        return pixel_code(problem.features.shape[1], family, l2, problem.classes, folds)
+
     def held_out(self, folds: Indices) -> Array:
         """See `Learner.held_out`."""
         found = self._chosen.fit.held_out(self._chosen.l2, folds[self._order])
@@ -190,7 +198,7 @@ class TextLearner:
 
     def predict_others(self, part: Mask) -> Indices:
         """See `Learner.predict_others`; the strength is that of all examples, in proportion."""
-        rows, targets = self._texts.tfidf, self._targets[part]
+        rows, targets = self._texts.learned_from(part), self._targets[part]
         if (targets == targets[0]).all():
             return np.full(int((~part).sum()), targets[0])
         model = _fitted(rows[part], targets, self._strength / float(part.mean()))
@@ -202,6 +210,10 @@ class TextLearner:
         model = _fitted(self._texts.tfidf, self._targets, self._strength)
         answers: Indices = model.predict(self._texts.features.of(inputs))
         return answers
+
+    def code(self, folds: int) -> str:
+        """Return the lines that train it; see `direct_code.text_code`."""
+        return text_code(self._texts.features, self._strength, MAX_STEPS, folds)
 
     def _choose(self, folds: Indices, groups: Indices, seed: int) -> tuple[float, float]:
         """Return the strength, and the optimism of choosing it."""
@@ -232,10 +244,11 @@ class TextLearner:
 
     def _held_out(self, folds: Indices, count: int, strength: float) -> Array:
         """Return the logits of the first folds' examples; those of others are 0."""
-        rows, targets = self._texts.tfidf, self._targets
+        targets = self._targets
         logits = np.zeros((len(targets), int(targets.max()) + 1))
         for fold in range(count):
             out = folds == fold
+            rows = self._texts.learned_from(~out)
             values = _fitted(rows[~out], targets[~out], strength).decision_function(rows[out])
             two = values.ndim == 1
             logits[out] = np.column_stack([np.zeros(len(values)), values]) if two else values

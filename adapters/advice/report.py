@@ -55,6 +55,23 @@ class LabelsNeeded:
 
 
 @dataclass(frozen=True, slots=True)
+class HeadLead:
+    """What the best head is ahead of direct training on the same examples.
+
+    Attributes:
+        backbone: of that head.
+        gain: difference of the accuracies; below 0 where the head is behind.
+        low: lower end of its 95 % interval.
+        high: upper end.
+    """
+
+    backbone: str
+    gain: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
 class Advice:
     """What could be done with examples, how good it would be, and what is advised.
 
@@ -73,6 +90,10 @@ class Advice:
             first.
         near_duplicate_count: pairs in all.
         group_count: groups of all examples, those alone in theirs included.
+        head_lead: what the best head is ahead of direct training.
+        direct_code: lines of Python that train directly with scikit-learn, as it was measured, on
+            `inputs` (texts, or files of pictures) and `labels`: they make `model` and print its
+            accuracy by cross-validation.
     """
 
     example_count: int
@@ -88,6 +109,8 @@ class Advice:
     near_duplicates: tuple[NearDuplicates, ...]
     near_duplicate_count: int
     group_count: int
+    head_lead: HeadLead
+    direct_code: str
 
     def to_json(self) -> dict[str, Any]:
         """Return a dict that `json.dumps` takes."""

@@ -89,7 +89,8 @@ def _against_direct(findings: Findings) -> str:
     return (
         f"On the same folds, {found.only_first:,} of {findings.n:,} examples were recognised by "
         f"the head on {findings.head.name} alone, {found.only_second:,} by direct training alone: "
-        f"{100 * found.gain:+.1f} points for the head, which is {clear} "
+        f"{100 * found.gain:+.1f} points for the head ({100 * found.low:+.1f} to "
+        f"{100 * found.high:+.1f}, 95 %), which is {clear} "
         f"(McNemar's test, |z| = {abs(found.z):.1f})."
     )
 

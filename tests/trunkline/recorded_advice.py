@@ -56,6 +56,9 @@ def sample_advice(digests: list[str], labels: Counter[str]) -> advice_pb2.Advice
             )
         ],
         near_duplicate_count=12,
+        group_count=len(digests),
+        head_lead=advice_pb2.HeadLead(backbone="minilm/l6-v2", gain=-0.2, low=-0.26, high=-0.14),
+        direct_code="model = sorted(zip(labels, inputs))\nprint(model)\n",
     )
 
 

@@ -8,6 +8,7 @@ from rich.progress import TextColumn
 
 from trunkline.cli.column_options import check_columns, column_options
 from trunkline.cli.connection import client_command
+from trunkline.cli.direct_training import direct_code
 from trunkline.cli.naming import names_of
 from trunkline.cli.next_step import next_step
 from trunkline.cli.output import Output, named_failures, plain
@@ -18,10 +19,10 @@ from trunkline.clients.client import Client
 from trunkline.datasets import Columns
 from trunkline.html_report import advice_page
 from trunkline.resources import InvalidName, TenantName, check_id
-from trunkline.values.advice import Advice, Option, Verdict
+from trunkline.values.advice import DIRECT, Advice, Option, Verdict
 from trunkline.values.examples import NewExample
 from trunkline.values.outcomes import UploadProgress
-from trunkline.wording import accuracy, counted, size
+from trunkline.wording import accuracy, counted, direct_words, size
 
 _SHOWN_PAIRS = 10
 _WITHOUT_BACKBONE = ("majority", "direct")
@@ -91,13 +92,18 @@ def advise(
     examples = [row for at, row in enumerate(data.examples) if at not in data.overruled]
     advice = _ask(client, out, tenant, examples, backbones, seed)
     names = names_of(item for item, _ in data.pairs) if advice.near_duplicates else {}
+    code = direct_code(advice, data, columns)
     if html is not None:
-        html.write_text(advice_page(advice, path.name, names), encoding="utf-8")
+        html.write_text(advice_page(advice, path.name, names, code), encoding="utf-8")
     if out.as_json:
         failures = named_failures(failures_of(advice, examples))
-        out.document(plain(advice) | {"failures": failures, "notices": plain(out.noticed)})
+        more = {"direct_code": code, "failures": failures, "notices": plain(out.noticed)}
+        out.document(plain(advice) | more)
     else:
         _print(out, advice, names)
+        if code and advice.recommended == DIRECT:
+            out.words(direct_words(advice))
+            out.code(code)
     if advice.failed:
         raise click.exceptions.Exit(1)
     _say_next(out, advice, tenant, path, columns)

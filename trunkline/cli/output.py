@@ -125,6 +125,10 @@ class Output:
         for line in others:
             click.echo(" " * len(bullet) + line)
 
+    def code(self, lines: str) -> None:
+        """Prints lines of a program as they stand, to be copied."""
+        click.echo(f"\n{lines.rstrip()}")
+
     def say(self, words: str) -> None:
         """Prints words for a person on standard error."""
         echo(words, err=True)

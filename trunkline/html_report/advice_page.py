@@ -8,8 +8,8 @@ from trunkline.html_report.layout import document, figure, pair, section, tiles
 from trunkline.html_report.markup import Markup, join, tag
 from trunkline.html_report.svg import Plot, Scale, label, shortened, ticks_from
 from trunkline.html_report.tables import near_duplicates, table
-from trunkline.values.advice import Advice, Option
-from trunkline.wording import NONE, percent
+from trunkline.values.advice import DIRECT, MAJORITY, Advice, Option
+from trunkline.wording import NONE, direct_words, percent
 
 _GAP = 15.0
 """Pixels between the names of two curves."""
@@ -17,17 +17,19 @@ _GAP = 15.0
 _LONGEST = 26
 
 
-def advice_page(advice: Advice, title: str, names: Mapping[str, str]) -> str:
+def advice_page(advice: Advice, title: str, names: Mapping[str, str], code: str = "") -> str:
     """Writes the page, which needs no other file, no script and no network.
 
     Args:
         title: what a person calls the data.
         names: what a person calls examples, by digest.
+        code: lines of Python that train directly, shown where that is recommended.
     """
     return document(
         f"{title}: does transfer pay?",
         _heading(advice, title),
         _reasons(advice),
+        _direct(advice, code),
         _options(advice),
         _curves(advice.options, advice.recommended),
         _labels_needed(advice),
@@ -63,6 +65,13 @@ def _reasons(advice: Advice) -> Markup:
         tag("ul", *(tag("li", reason) for reason in advice.reasons), class_="reasons"),
         tag("p", tag("strong", "Fine-tuning: "), advice.fine_tuning_reason),
     )
+
+
+def _direct(advice: Advice, code: str) -> Markup | None:
+    if not code or advice.recommended != DIRECT:
+        return None
+    lines = tag("pre", tag("code", code.rstrip()))
+    return section("How to train directly", tag("p", direct_words(advice)), lines)
 
 
 def _options(advice: Advice) -> Markup:
@@ -157,7 +166,7 @@ def _spread(heights: Sequence[float]) -> list[float]:
 def _style(name: str, recommended: str) -> str:
     if name == recommended:
         return "one"
-    return {"direct": "two", "majority": "ideal"}.get(name, "quiet")
+    return {DIRECT: "two", MAJORITY: "ideal"}.get(name, "quiet")
 
 
 def _labels_needed(advice: Advice) -> Markup | None:
@@ -214,7 +223,7 @@ def _classes(advice: Advice) -> Markup:
 
 
 def _name(option: str) -> str:
-    return {"direct": "direct training", "majority": "most frequent class"}.get(option, option)
+    return {DIRECT: "direct training", MAJORITY: "most frequent class"}.get(option, option)
 
 
 def _figure(value: float | None, form: str) -> str:

@@ -84,6 +84,9 @@ tr.chosen th, tr.chosen td { font-weight: 650; }
 td.gauge { min-width: 7rem; }
 td.gauge svg { height: 4px; margin-top: 3px; border-radius: 2px; }
 code { font: .875em ui-monospace, "SF Mono", Menlo, Consolas, monospace; overflow-wrap: anywhere; }
+pre { margin: .8rem 0 0; padding: .9rem 1.1rem; overflow-x: auto; background: var(--panel);
+  border: 1px solid var(--rule); border-radius: 10px; font-size: .9375rem; line-height: 1.45; }
+pre code { overflow-wrap: normal; }
 footer { margin-top: 4rem; color: var(--soft); font-size: .8125rem; }
 @media print { main { padding: 0; max-width: none; } section { break-inside: avoid; } }
 @media (max-width: 32rem) { main { padding: 2rem 1rem 3rem; } .pair { display: block; } }

@@ -158,6 +158,8 @@ class Advice(_message.Message):
     NEAR_DUPLICATES_FIELD_NUMBER: _builtins.int
     NEAR_DUPLICATE_COUNT_FIELD_NUMBER: _builtins.int
     GROUP_COUNT_FIELD_NUMBER: _builtins.int
+    HEAD_LEAD_FIELD_NUMBER: _builtins.int
+    DIRECT_CODE_FIELD_NUMBER: _builtins.int
     example_count: _builtins.int
     """Examples looked at, and how many of each class."""
     verdict: Global___Verdict.ValueType
@@ -172,6 +174,10 @@ class Advice(_message.Message):
     """How many pairs there are in all."""
     group_count: _builtins.int
     """Groups of all examples, those alone in theirs included: named ones, and near-duplicates."""
+    direct_code: _builtins.str
+    """Lines of Python that train directly with scikit-learn, as it was measured, on `inputs` (texts, or files of
+    images) and `labels`: they make `model`, and print its accuracy by cross-validation.
+    """
     @_builtins.property
     def classes(self) -> _containers.RepeatedCompositeFieldContainer[_heads_pb2.ClassReport]: ...
     @_builtins.property
@@ -186,6 +192,8 @@ class Advice(_message.Message):
 
     @_builtins.property
     def near_duplicates(self) -> _containers.RepeatedCompositeFieldContainer[_heads_pb2.NearDuplicates]: ...
+    @_builtins.property
+    def head_lead(self) -> Global___HeadLead: ...
     def __init__(
         self,
         *,
@@ -202,14 +210,50 @@ class Advice(_message.Message):
         near_duplicates: _abc.Iterable[_heads_pb2.NearDuplicates] | None = ...,
         near_duplicate_count: _builtins.int = ...,
         group_count: _builtins.int = ...,
+        head_lead: Global___HeadLead | None = ...,
+        direct_code: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["head_lead", b"head_lead"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "example_count", b"example_count", "fine_tuning", b"fine_tuning", "fine_tuning_reason", b"fine_tuning_reason", "group_count", b"group_count", "labels_needed", b"labels_needed", "near_duplicate_count", b"near_duplicate_count", "near_duplicates", b"near_duplicates", "options", b"options", "reasons", b"reasons", "recommended", b"recommended", "summary", b"summary", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "direct_code", b"direct_code", "example_count", b"example_count", "fine_tuning", b"fine_tuning", "fine_tuning_reason", b"fine_tuning_reason", "group_count", b"group_count", "head_lead", b"head_lead", "labels_needed", b"labels_needed", "near_duplicate_count", b"near_duplicate_count", "near_duplicates", b"near_duplicates", "options", b"options", "reasons", b"reasons", "recommended", b"recommended", "summary", b"summary", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Advice: _TypeAlias = Advice  # noqa: Y015
+
+@_typing.final
+class HeadLead(_message.Message):
+    """What the best head is ahead of direct training on the same examples."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BACKBONE_FIELD_NUMBER: _builtins.int
+    GAIN_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    backbone: _builtins.str
+    """Of that head."""
+    gain: _builtins.float
+    """Difference of the accuracies, below 0 where the head is behind, and its 95 % interval, which holds 0 where the
+    difference is not clear.
+    """
+    low: _builtins.float
+    high: _builtins.float
+    def __init__(
+        self,
+        *,
+        backbone: _builtins.str = ...,
+        gain: _builtins.float = ...,
+        low: _builtins.float = ...,
+        high: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backbone", b"backbone", "gain", b"gain", "high", b"high", "low", b"low"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeadLead: _TypeAlias = HeadLead  # noqa: Y015
 
 @_typing.final
 class Option(_message.Message):

@@ -81,6 +81,16 @@ def test_direct_training_wins_where_only_pixels_tell_the_class() -> None:
     assert "scaled pixels" in advice.summary
 
 
+def test_how_far_the_best_head_is_behind_is_told_with_its_interval() -> None:
+    advice = advise(Pixels(telling_pixels(TARGETS)), bad=noise(16, 2))
+    lead = advice.head_lead
+    accuracy = {option.name: option.estimate.accuracy for option in advice.options}
+    assert lead.backbone == "bad"
+    assert lead.gain == pytest.approx(accuracy["bad"] - accuracy[DIRECT], abs=0.02)
+    assert -1 <= lead.low < lead.gain < lead.high < 0
+    assert f"({100 * lead.low:+.1f} to {100 * lead.high:+.1f}, 95 %)" in advice.reasons[0]
+
+
 def test_direct_training_wins_where_only_a_word_tells_the_class() -> None:
     advice = advise(Texts(words_of(TARGETS), 2), bad=noise(16, 2))
     assert (advice.verdict, advice.recommended) == (DIRECT, DIRECT)

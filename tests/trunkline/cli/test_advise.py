@@ -1,5 +1,8 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 from tests.trunkline.recording import Recorder
 from tests.trunkline.steps import Run
@@ -35,6 +38,38 @@ def test_json_is_one_document(run: Run, table: Path) -> None:
     document = json.loads(run("advise", table, "--json").stdout)
     assert (document["verdict"], document["recommended"]) == ("direct", "direct")
     assert document["labels_needed"][1] == {"accuracy": 0.98, "examples": None}
+
+
+def test_direct_training_comes_with_lines_that_read_the_same_data(
+    run: Run, table: Path, tmp_path: Path
+) -> None:
+    table.write_text("Words\tMood\ngood\tyes\nbad\tno\n", encoding="utf-8")
+    columns = ("--text-column", "words", "--label-column", "mood")
+    page = tmp_path / "advice.html"
+    printed = run("advise", table, *columns, "--html", page).stdout
+    words, _, code = printed.partition("\n\nfrom pathlib import Path\n")
+    assert "is 20.0 points (14.0 to 26.0, 95 %) behind it." in " ".join(words.split())
+    code = f"from pathlib import Path\n{code}"
+    document = json.loads(run("advise", table, *columns, "--json").stdout)
+    assert document["direct_code"].rstrip() == code.rstrip()
+    assert document["head_lead"]["gain"] == -0.2
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path.parent, capture_output=True, check=True
+    )
+    assert ran.stdout.split() == b"[('no', 'bad'), ('yes', 'good')]".split()
+    shown = ElementTree.parse(page).getroot().find(".//pre/code")
+    assert shown is not None
+    assert shown.text == code.rstrip()
+
+
+def test_lines_pass_over_what_cannot_be_read(run: Run, tmp_path: Path) -> None:
+    table = tmp_path / "rows.jsonl"
+    table.write_text(
+        '{"text": "a", "label": "x"}\n{"text": 1, "label": "y"}\n{"text": "b", "label": "y"}\n'
+    )
+    code = json.loads(run("advise", table, "--json").stdout)["direct_code"]
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert ran.stdout.strip() == "[('x', 'a'), ('y', 'b')]"
 
 
 def test_a_failed_row_is_named_and_the_rest_advised_on(
