@@ -26,13 +26,13 @@ from service.store import Database, kept_inputs
 from service.store import embeddings as stored_embeddings
 from service.store import examples as stored_examples
 from service.store import heads as stored_heads
-from service.store.examples import NewExample, StoredRows
+from service.store.examples import ExampleRecord, NewExample, StoredRows
 from service.store.head_records import HeadRecord
 from service.store.view_digests import view_digest
 from service.tuning.activation_files import ActivationFiles
 from trunkline.labels import normalised
 from trunkline.resources import HeadName
-from trunkline.v1 import heads_pb2
+from trunkline.v1 import common_pb2, heads_pb2
 
 MAX_DIGESTS = 10_000
 MAX_PREFIXES = 1000
@@ -111,7 +111,7 @@ class Examples:
         )
         page = found[:size]
         return heads_pb2.ListExamplesResponse(
-            examples=[example_message(example) for example in page],
+            examples=await self._messages(head, page, request),
             next_page_token=self._tokens.write(name, page[-1].id) if len(found) > size else "",
         )
 
@@ -124,13 +124,27 @@ class Examples:
         head = await self._head(request.head)
         found = await self._database.read(stored_examples.find_by_prefix, head.uid, prefixes)
         label = normalised(request.label)
-        return heads_pb2.ListExamplesResponse(
-            examples=[
-                example_message(example)
-                for example in found
-                if not request.HasField("label") or example.label == label
-            ]
-        )
+        wanted = [row for row in found if not request.HasField("label") or row.label == label]
+        return heads_pb2.ListExamplesResponse(examples=await self._messages(head, wanted, request))
+
+    async def _messages(
+        self,
+        head: HeadRecord,
+        examples: Sequence[ExampleRecord],
+        request: heads_pb2.ListExamplesRequest,
+    ) -> list[heads_pb2.Example]:
+        """Returns the examples as messages, with their inputs where they are asked for and fit."""
+        messages = [example_message(example) for example in examples]
+        if request.with_inputs:
+            digests = [example.digest for example in examples if example.has_input]
+            room = self._settings.max_message_bytes
+            inputs = await self._database.read(
+                kept_inputs.find_first_inputs, head.uid, digests, room
+            )
+            for message in messages:
+                if message.digest in inputs:
+                    message.input.CopyFrom(common_pb2.Input.FromString(inputs[message.digest]))
+        return messages
 
     async def update_examples(
         self, request: heads_pb2.UpdateExamplesRequest, call: Call

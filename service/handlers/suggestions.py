@@ -130,13 +130,7 @@ def _details(
     connection: Connection, head: HeadRecord, digests: Sequence[str], max_bytes: int
 ) -> tuple[dict[str, ExampleRecord], dict[str, bytes]]:
     """Returns the examples, and inputs of the first of them, `max_bytes` in all."""
-    inputs: dict[str, bytes] = {}
-    for digest in digests:
-        found = kept_inputs.find_inputs(connection, head.uid, [digest])
-        max_bytes -= sum(map(len, found.values()))
-        if max_bytes < 0:
-            break
-        inputs |= found
+    inputs = kept_inputs.find_first_inputs(connection, head.uid, digests, max_bytes)
     return stored_examples.find_examples(connection, head.uid, digests), inputs
 
 

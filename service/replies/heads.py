@@ -96,8 +96,9 @@ def training_message(
 
 
 def example_message(example: ExampleRecord) -> heads_pb2.Example:
-    """Converts an example, without its embedding, to its message."""
-    return message_of(heads_pb2.Example, example, create_time=timestamp(example.created_at))
+    """Converts an example, without its embedding and its input, to its message."""
+    created = timestamp(example.created_at)
+    return message_of(heads_pb2.Example, example, create_time=created, input=None)
 
 
 def timestamp(seconds: float) -> Timestamp:

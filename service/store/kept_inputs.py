@@ -40,6 +40,20 @@ def find_inputs(connection: Connection, uid: str, digests: Sequence[str]) -> dic
     return {digest: data for digest, data in rows}
 
 
+def find_first_inputs(
+    connection: Connection, uid: str, digests: Sequence[str], max_bytes: int
+) -> dict[str, bytes]:
+    """Returns serialised inputs of the first of a head's examples, `max_bytes` in all."""
+    found: dict[str, bytes] = {}
+    for digest in digests:
+        one = find_inputs(connection, uid, [digest])
+        max_bytes -= sum(map(len, one.values()))
+        if max_bytes < 0:
+            break
+        found |= one
+    return found
+
+
 def count_kinds(connection: Connection, uid: str) -> dict[str, int]:
     """Returns how many examples of each kind a head has."""
     table = schema.examples.c

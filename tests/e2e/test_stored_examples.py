@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 from tests.e2e.conftest import TEXTS, Cli
-from trunkline import Client, NewExample
+from tests.e2e.transports import Transport
+from trunkline import Client, NewExample, Text
 from trunkline.digest import text_digest
+from trunkline.v1 import heads_pb2
 
 ROWS = [("works well", "good"), ("love it", "good"), ("broke at once", "bad"), ("hate it", "bad")]
 
@@ -67,3 +69,21 @@ def test_what_is_not_there_is_named(cli: Cli, client: Client, tenant: str) -> No
     unknown = cli("examples", "show", head, "0123456789")
     assert (unknown.returncode, unknown.stdout) == (1, "")
     assert "no example whose digest begins with 0123456789" in unknown.stderr
+
+
+def test_inputs_that_are_kept_can_be_read_over_both_transports(
+    transport: Transport, client: Client, tenant: str
+) -> None:
+    head = f"{tenant}/keeps"
+    client.create_head(head, TEXTS, keep_inputs=True)
+    client.upload(head, ROWS)
+    request = heads_pb2.ListExamplesRequest(
+        head=f"tenants/{tenant}/heads/keeps", digests=[text_digest("hate it")], with_inputs=True
+    )
+    (row,) = transport.call("ListExamples", request).examples
+    assert (row.input.text, row.has_input) == ("hate it", True)
+    request.with_inputs = False
+    (row,) = transport.call("ListExamples", request).examples
+    assert not row.HasField("input")
+    listed = client.list_examples(head, with_inputs=True)
+    assert [row.input for row in listed] == [Text(text) for text, _ in ROWS]

@@ -79,7 +79,12 @@ class RecordedExamples(State):
             self._example(name, label)
             for name, label in self.examples[request.head].items()
             if not request.HasField("label") or label == request.label
+            if not request.digests or any(map(name.startswith, request.digests))
         ]
+        if request.with_inputs and self._head(request.head, context).keep_inputs:
+            for row in rows:
+                row.input.CopyFrom(self.inputs[row.digest].input)
+                row.has_input = True
         part, token = self._part(rows, request.page_token)
         return heads_pb2.ListExamplesResponse(examples=part, next_page_token=token)
 

@@ -12,6 +12,7 @@ from trunkline.cli.naming import names_of
 from trunkline.cli.next_step import digits, next_step
 from trunkline.cli.output import Output, plain
 from trunkline.cli.report_tables import print_tables, tail_outcome
+from trunkline.cli.thumbnails import with_kept_inputs
 from trunkline.clients.client import Client
 from trunkline.datasets import Columns, read_inputs
 from trunkline.html_report import report_page
@@ -59,7 +60,7 @@ def report(
     result = client.report(head, number or version)
     live = live_copy_of(client, head, result)
     if html is not None:
-        write_page(html, result, live, names)
+        write_page(html, result, live, with_kept_inputs(client, out, result, names))
     if out.as_json:
         out.document(plain(result) | {"live": live})
         return

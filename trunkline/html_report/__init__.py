@@ -2,5 +2,6 @@
 
 from trunkline.html_report.advice_page import advice_page
 from trunkline.html_report.page import report_page
+from trunkline.html_report.tables import pictured
 
-__all__ = ["advice_page", "report_page"]
+__all__ = ["advice_page", "pictured", "report_page"]

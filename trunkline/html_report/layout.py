@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from trunkline.html_report.markup import Markup, tag
 from trunkline.html_report.style import STYLE
 
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def document(title: str, *parts: Markup | None) -> str:

@@ -8,7 +8,7 @@ _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe
 
 
 # Elements that may be written in short; others, HTML would take for open ones.
-_EMPTY = frozenset({"circle", "line", "meta", "polygon", "polyline", "rect"})
+_EMPTY = frozenset({"circle", "img", "line", "meta", "polygon", "polyline", "rect"})
 
 
 class Markup(str):

@@ -18,7 +18,7 @@ def report_page(
     Args:
         facts: how the version was made, by name.
         live: the head's live copy, where the version is the one it moves on from.
-        names: what a person calls examples, by digest.
+        names: what a person calls examples, by digest; see `pictured`, too.
     """
     sections = [part(report, names) for part in PARTS]
     title = f"{report.head.removeprefix('tenants/').replace('/heads/', '/')}"

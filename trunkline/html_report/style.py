@@ -84,6 +84,9 @@ tr.chosen th, tr.chosen td { font-weight: 650; }
 td.gauge { min-width: 7rem; }
 td.gauge svg { height: 4px; margin-top: 3px; border-radius: 2px; }
 code { font: .875em ui-monospace, "SF Mono", Menlo, Consolas, monospace; overflow-wrap: anywhere; }
+.pictured { display: flex; align-items: center; gap: .7rem; }
+.thumbnail { flex: none; width: 3rem; height: 3rem; object-fit: contain; border-radius: 4px;
+  background: var(--empty); }
 pre { margin: .8rem 0 0; padding: .9rem 1.1rem; overflow-x: auto; background: var(--panel);
   border: 1px solid var(--rule); border-radius: 10px; font-size: .9375rem; line-height: 1.45; }
 pre code { overflow-wrap: normal; }

@@ -112,6 +112,12 @@ def near_duplicates(
     return table(columns, rows, caption=caption)
 
 
+def pictured(digest: str, names: Mapping[str, str], picture: str) -> Markup:
+    """Writes what a person calls an example beside what it looks like, a `data:` URI."""
+    image = tag("img", src=picture, alt="", class_="thumbnail")
+    return tag("span", image, named(digest, names), class_="pictured")
+
+
 def named(digest: str, names: Mapping[str, str]) -> Markup:
     """Writes what a person calls an example: its file's name, else its digest's beginning."""
     if digest in names:

@@ -9,7 +9,7 @@ from trunkline.wire.tensors import unpack
 
 def example(message: heads_pb2.Example) -> Example:
     """Reads a stored example."""
-    return read(Example, message, weight=message.weight or 1.0)
+    return read(Example, message, weight=message.weight or 1.0, input=_input(message.input))
 
 
 def suggestions(message: heads_pb2.SuggestExamplesResponse) -> Suggestions:

@@ -46,7 +46,7 @@ class Example:
 
     `weight` is how much it counts in trainings; one that is `held_out` is kept for testing; a
     `truncated` one is a text that is longer than the backbone's window. `group` is what it belongs
-    to, None if to nothing.
+    to, None if to nothing. `input` is the input itself, where it is kept and was asked for.
     """
 
     digest: str
@@ -59,6 +59,7 @@ class Example:
     held_out: bool
     truncated: bool = False
     group: str | None = None
+    input: Input | None = None
 
 
 @dataclass(frozen=True)

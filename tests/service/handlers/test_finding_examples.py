@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.errors import InvalidRequest
-from tests.service.server import HEAD, LABELS, InProcessServer
+from tests.service.server import HEAD, LABELS, InProcessServer, StartServer
 from trunkline.digest import text_digest
 from trunkline.v1 import heads_pb2
 
@@ -36,3 +36,29 @@ async def test_what_is_no_digest_is_refused(
     await server.create()
     with pytest.raises(InvalidRequest, match=f"digests: .*{words}"):
         await found(server, *digests)
+
+
+async def test_kept_inputs_come_along_as_long_as_they_fit(start_server: StartServer) -> None:
+    async with start_server(max_message_bytes=2**20, max_image_bytes=2**19) as server:
+        await server.create(keep_inputs=True)
+        texts = [letter * 60_000 for letter in "abcdefghijklmnopqr"]
+        await server.add(dict.fromkeys(texts, "long"))
+        request = heads_pb2.ListExamplesRequest(head=HEAD, with_inputs=True)
+        rows = (await server.ask("ListExamples", request)).examples
+        assert [row.input.text for row in rows] == [*texts[:17], ""]
+        assert all(row.has_input for row in rows)
+        request.digests.append(rows[17].digest[:20])
+        (alone,) = (await server.ask("ListExamples", request)).examples
+        assert alone.input.text == texts[17]
+        request.with_inputs = False
+        (bare,) = (await server.ask("ListExamples", request)).examples
+        assert not bare.HasField("input")
+
+
+async def test_inputs_that_are_not_kept_do_not_come(server: InProcessServer) -> None:
+    await server.create()
+    await server.add(LABELS)
+    request = heads_pb2.ListExamplesRequest(head=HEAD, with_inputs=True)
+    for row in (await server.ask("ListExamples", request)).examples:
+        assert not row.has_input
+        assert not row.HasField("input")

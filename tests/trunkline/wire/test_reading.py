@@ -39,6 +39,9 @@ def filled(kind: type[Message]) -> Message:
     """A message that has all of its fields, none of them at zero."""
     if kind is common_pb2.Tensor:
         return sample_reports.evaluation(["a"], [[1]]).confusion
+    if kind is common_pb2.Input:
+        pixel = common_pb2.Tensor(dtype="uint8", shape=[1, 1, 3], data=b"abc")
+        return common_pb2.Input(pixels=pixel)
     if kind is Timestamp:
         return Timestamp(seconds=1)
     values: dict[str, Any] = {}
