@@ -5,6 +5,7 @@ from datetime import datetime
 
 from trunkline.values.advice import Advice, HeadLead
 from trunkline.values.estimates import Estimate
+from trunkline.values.heads import LiveCopy, LiveState
 from trunkline.values.reports import AugmentationReport
 
 NONE = "-"
@@ -39,6 +40,21 @@ def age(since: datetime, now: datetime) -> str:
     seconds = max(0.0, (now - since).total_seconds())
     unit, length = next((unit, length) for unit, length, most in _UNITS if seconds < most)
     return f"{seconds // length:.0f} {unit}"
+
+
+def live_accuracy(live: LiveCopy | None) -> tuple[str, str] | None:
+    """Writes how often the live copy was right on feedback, and beside whom.
+
+    None unless it answers predictions and was scored: else the version's own figures are those of
+    the answers that people get.
+    """
+    if live is None or live.state is not LiveState.SERVING or not live.scored:
+        return None
+    beside = f"version {live.base_version}: {live.active_right / live.scored:.1%}"
+    return (
+        f"{live.live_right / live.scored:.1%}",
+        f"of {counted(live.scored, 'feedback')}; {beside}",
+    )
 
 
 def augmentation_ways(found: AugmentationReport) -> list[tuple[str, Estimate | None, bool]]:

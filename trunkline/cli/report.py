@@ -18,7 +18,7 @@ from trunkline.datasets import Columns, read_inputs
 from trunkline.html_report import report_page
 from trunkline.values.heads import LiveCopy
 from trunkline.values.reports import Report
-from trunkline.wording import accuracy
+from trunkline.wording import accuracy, live_accuracy
 
 
 @click.command()
@@ -64,7 +64,7 @@ def report(
     if out.as_json:
         out.document(plain(result) | {"live": live})
         return
-    out.facts(report_facts(result) | {"spec": spec_words(result.spec)})
+    out.facts(report_facts(result, live) | {"spec": spec_words(result.spec)})
     print_tables(out, result, names)
     if live:
         out.facts(live_facts(live), title="live copy")
@@ -80,8 +80,9 @@ def write_page(path: Path, report: Report, live: LiveCopy | None, names: Mapping
     path.write_text(report_page(report, _provenance(report), live, names), encoding="utf-8")
 
 
-def report_facts(report: Report) -> dict[str, object]:
-    """Returns the report's figures by name."""
+def report_facts(report: Report, live: LiveCopy | None = None) -> dict[str, object]:
+    """Returns the report's figures by name; those of the live copy, too, where it answers."""
+    answering = live_accuracy(live)
     estimate, evaluation, tuned = report.estimate, report.evaluation, report.fine_tuning
     facts: dict[str, object] = {
         "head": report.head,
@@ -93,6 +94,7 @@ def report_facts(report: Report) -> dict[str, object]:
         "classes": len(report.classes),
         "l2": report.l2,
         "temperature": report.temperature,
+        **({"live copy, which answers": " ".join(answering)} if answering else {}),
         "estimated accuracy": estimate and f"{accuracy(estimate)}, {estimate.method}",
         "most frequent class": _majority(report),
         "estimated log-loss": estimate and estimate.log_loss,

@@ -6,7 +6,7 @@ from itertools import pairwise
 from trunkline.html_report import charts
 from trunkline.html_report.layout import document, figure, pair, section, tiles
 from trunkline.html_report.markup import Markup, join, tag
-from trunkline.html_report.svg import Plot, Scale, label, shortened, ticks_from
+from trunkline.html_report.svg import Plot, label, shortened, ticks_from
 from trunkline.html_report.tables import near_duplicates, table
 from trunkline.values.advice import DIRECT, MAJORITY, Advice, Option
 from trunkline.wording import NONE, direct_words, percent
@@ -14,7 +14,8 @@ from trunkline.wording import NONE, direct_words, percent
 _GAP = 15.0
 """Pixels between the names of two curves."""
 
-_LONGEST = 26
+_ENDS, _LONGEST = 286.0, 18
+"""Pixels to where curves end, and characters of the names beside them."""
 
 
 def advice_page(advice: Advice, title: str, names: Mapping[str, str], code: str = "") -> str:
@@ -112,9 +113,7 @@ def _curves(options: Sequence[Option], recommended: str) -> Markup | None:
         return None
     sizes = sorted({point.examples for option in drawn for point in option.learning_curve})
     ticks = ticks_from(min(point.accuracy for row in drawn for point in row.learning_curve))
-    plot = Plot(
-        860, 340, Scale(sizes[0], sizes[-1], 56, 640, log=True), Scale(ticks[0], 1, 284, 22)
-    )
+    plot = Plot.over(sizes[0], sizes[-1], ticks, log=True, right=_ENDS)
     ends = _spread([plot.y(option.learning_curve[-1].accuracy) for option in drawn])
     words = "; ".join(
         f"{_name(option.name)} from {percent(option.learning_curve[0].accuracy)} to "
@@ -137,7 +136,6 @@ def _curves(options: Sequence[Option], recommended: str) -> Markup | None:
             *(lines[at] for at in order),
         ),
         "Accuracy that a training on part of the examples would have had, on the others.",
-        width="wider",
     )
 
 
@@ -218,7 +216,7 @@ def _duplicates(advice: Advice, names: Mapping[str, str]) -> Markup | None:
 
 
 def _classes(advice: Advice) -> Markup:
-    rows = [(row.label, row.examples) for row in advice.classes]
+    rows = [(join(row.label), row.examples) for row in advice.classes]
     return section("Classes", table(["class", "examples"], rows, caption="What was looked at."))
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from trunkline.html_report.markup import Markup, join, tag
-from trunkline.html_report.svg import Plot, Scale, label, shortened, ticks_from
+from trunkline.html_report.svg import HEIGHT, LEFT, Plot, Scale, label, shortened, ticks_from
 from trunkline.values.estimates import Estimate
 from trunkline.values.reports import (
     Evaluation,
@@ -14,14 +14,17 @@ from trunkline.values.reports import (
 )
 from trunkline.wording import accuracy
 
-_MOST_TICKS = 14
+_MOST_TICKS = 8
+
+_BARS, _ABOVE_BARS = 30.0, 206.0
+"""Pixels of the highest bar below a diagram of reliability, and to where its axis ends."""
 
 
 def learning_curve(points: Sequence[LearningPoint]) -> Markup:
     """Draws accuracy over the number of examples, which grows by doubling."""
     ticks = ticks_from(min(point.accuracy for point in points))
     fewest, most = points[0].examples, points[-1].examples
-    plot = Plot(480, 300, Scale(fewest, most, 56, 450, log=True), Scale(ticks[0], 1, 244, 22))
+    plot = Plot.over(fewest, most, ticks, log=True)
     pairs = [(float(point.examples), point.accuracy) for point in points]
     places = [("start", 19), *[("middle", -11)] * (len(points) - 2), ("end", -11)]
     steps = ", ".join(f"{row.accuracy:.1%} with {row.examples}" for row in points)
@@ -48,7 +51,7 @@ def reliability(estimated: Evaluation, test: Evaluation | None) -> Markup:
         min(row.confidence, row.accuracy) for _, bins in series for row in bins if row.examples
     )
     ticks = ticks_from(lowest)
-    plot = Plot(480, 372, Scale(ticks[0], 1, 56, 450), Scale(ticks[0], 1, 262, 22))
+    plot = Plot.over(ticks[0], 1, ticks, bottom=_ABOVE_BARS)
     most = max(row.examples for _, bins in series for row in bins) or 1
     words = "; ".join(
         f"at confidence {row.confidence:.0%} right in {row.accuracy:.0%} of {row.examples}"
@@ -61,7 +64,7 @@ def reliability(estimated: Evaluation, test: Evaluation | None) -> Markup:
         plot.line([(ticks[0], ticks[0]), (1, 1)], "ideal"),
         *(join(*_bins(plot, bins, style, most)) for style, bins in series),
         plot.x_axis([(tick, f"{tick:.0%}") for tick in ticks], "confidence"),
-        label(56, 366, "bars: predictions in each bin", class_="axis-title"),
+        label(LEFT, HEIGHT - 2, "bars: predictions in each bin", class_="axis-title"),
     )
 
 
@@ -77,9 +80,9 @@ def _bins(plot: Plot, bins: Sequence[ReliabilityBin], style: str, most: int) -> 
         )
         size = 3.5 + 4 * math.sqrt(row.examples / most)
         drawn.append(mark((row.confidence, row.accuracy), style, words, size))
-        height = 36 * row.examples / most
+        height = _BARS * row.examples / most
         left = plot.x(row.confidence) + shift
-        bar = {"x": left, "y": 346 - height, "width": 3.0, "height": height}
+        bar = {"x": left, "y": HEIGHT - 18 - height, "width": 3.0, "height": height}
         drawn.append(tag("rect", tag("title", words), class_=f"bar {style}", **bar))
     return drawn
 
@@ -91,8 +94,7 @@ def online(history: Sequence[OnlineAccuracy]) -> Markup:
         ("one", "live copy", [(float(row.feedback), row.live_accuracy) for row in history]),
     ]
     ticks = ticks_from(min(accuracy for _, _, points in series for _, accuracy in points))
-    first, last = history[0].feedback, history[-1].feedback
-    plot = Plot(860, 300, Scale(first, last, 56, 830), Scale(ticks[0], 1, 244, 22))
+    plot = Plot.over(history[0].feedback, history[-1].feedback, ticks)
     marks = {"one": plot.dot, "two": plot.square}
     step = math.ceil(len(history) / _MOST_TICKS)
     ends = ", ".join(f"{name} {points[-1][1]:.1%}" for _, name, points in series)
@@ -120,7 +122,8 @@ def intervals(rows: Sequence[tuple[str, Estimate, str]], title: str) -> Markup:
     """Draws accuracies and their 95 % intervals, one below the other: (name, estimate, style)."""
     ticks = ticks_from(min(estimate.accuracy_low for _, estimate, _ in rows))
     bottom = 16.0 + 34 * len(rows)
-    plot = Plot(480, bottom + 44, Scale(ticks[0], 1, 158, 424), Scale(0, 1, bottom, 8))
+    across, down = Scale(ticks[0], 1, 158, 424), Scale(0, 1, bottom, 8)
+    plot = Plot(across, down, height=bottom + 44)
     words = "; ".join(f"{name} {accuracy(row)}" for name, row, _ in rows)
     drawn = []
     for number, (name, row, style) in enumerate(rows):

@@ -50,11 +50,9 @@ def figure(
     drawn: Markup,
     words: str,
     legend: Markup | None = None,
-    *,
-    width: str | None = None,
 ) -> Markup:
     """Frames a drawing with its words, under a heading if there is one."""
-    framed = tag("figure", drawn, legend, tag("figcaption", words), class_=width)
+    framed = tag("figure", drawn, legend, tag("figcaption", words))
     return section(title, framed) if title else framed
 
 

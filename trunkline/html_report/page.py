@@ -8,6 +8,7 @@ from trunkline.html_report.sections import PARTS, estimates
 from trunkline.html_report.tables import table
 from trunkline.values.heads import LiveCopy
 from trunkline.values.reports import Report
+from trunkline.wording import live_accuracy
 
 
 def report_page(
@@ -22,11 +23,11 @@ def report_page(
     """
     sections = [part(report, names) for part in PARTS]
     title = f"{report.head.removeprefix('tenants/').replace('/heads/', '/')}"
-    parts = (_heading(report, title), *sections, _live(report, live), _provenance(facts))
+    parts = (_heading(report, title, live), *sections, _live(report, live), _provenance(facts))
     return document(f"{title}, version {report.version}", *parts)
 
 
-def _heading(report: Report, title: str) -> Markup:
+def _heading(report: Report, title: str, live: LiveCopy | None) -> Markup:
     trained = f"trained on {report.example_count:,} examples of {len(report.classes)} classes"
     if report.truncated_count:
         trained += f", of which {report.truncated_count:,} are longer than the backbone's window"
@@ -36,12 +37,14 @@ def _heading(report: Report, title: str) -> Markup:
         "header",
         tag("h1", title, " ", tag("small", f"version {report.version}")),
         tag("p", f"A {report.family} head on {backbone}, {trained}.", class_="about"),
-        _tiles(report),
+        _tiles(report, live),
     )
 
 
-def _tiles(report: Report) -> Markup:
+def _tiles(report: Report, live: LiveCopy | None) -> Markup:
     rows = []
+    if answering := live_accuracy(live):
+        rows.append(("live copy, which answers", *answering))
     for name, estimate in estimates(report):
         interval = f"{estimate.accuracy_low:.1%} to {estimate.accuracy_high:.1%}"
         rows.append((name, f"{estimate.accuracy:.1%}", interval))
@@ -72,4 +75,5 @@ def _live(report: Report, live: LiveCopy | None) -> Markup | None:
 
 def _provenance(facts: Mapping[str, str]) -> Markup:
     caption = "The same examples, spec and seed give the same head."
-    return section("How it was made", table(["", ""], list(facts.items()), caption=caption))
+    rows = [(name, tag("span", value, class_="long")) for name, value in facts.items()]
+    return section("How it was made", table(["", ""], rows, caption=caption))

@@ -35,7 +35,7 @@ def _accuracy(report: Report, names: Mapping[str, str]) -> Markup | None:
         tag("p", words, class_="note"),
         pair(drawn, beside(report.evaluation, report.test) if report.evaluation else None)
         if measured
-        else tag("figure", drawn, class_="wide"),
+        else tag("figure", drawn),
         *warnings,
     )
 
@@ -93,14 +93,13 @@ def _confusion(report: Report, names: Mapping[str, str]) -> Markup | None:
 def _map(evaluation: Evaluation, name: str) -> Markup:
     if len(evaluation.classes) > MOST_CLASSES:
         return tag("p", f"{len(evaluation.classes)} classes are too many to draw ({name}).")
-    width = "wide" if len(evaluation.classes) <= _MOST_ABREAST else "wider"
     drawn = heat_map(evaluation, f"Confusion matrix, {name}")
-    return tag("figure", drawn, tag("figcaption", name), class_=width)
+    return tag("figure", drawn, tag("figcaption", name))
 
 
 def _pairs(evaluation: Evaluation) -> Markup | None:
     rows = [
-        (true, taken, count, percent(share))
+        (join(true), join(taken), count, percent(share))
         for true, taken, count, share in most_confused(evaluation)
     ]
     columns = ["true class", "taken for", "times", "of that class"]
@@ -142,9 +141,9 @@ def _suspects(report: Report, names: Mapping[str, str]) -> Markup | None:
     rows = [
         (
             named(row.digest, names),
-            row.label,
+            join(row.label),
             percent(row.label_probability),
-            row.predicted_label,
+            join(row.predicted_label),
             percent(row.predicted_probability),
         )
         for row in report.likely_mislabelled
@@ -174,7 +173,7 @@ def _augmentation(report: Report, names: Mapping[str, str]) -> Markup | None:
         "judged on the same folds; the way that was taken is coloured."
     )
     drawn = charts.intervals(rows, "What augmentation brought")
-    return section("Augmentation", figure("", drawn, words, width="wide"))
+    return section("Augmentation", figure("", drawn, words))
 
 
 def _fine_tuning(report: Report, names: Mapping[str, str]) -> Markup | None:
@@ -195,16 +194,32 @@ def _novelty(report: Report, names: Mapping[str, str]) -> Markup | None:
 
 
 def _online(report: Report, names: Mapping[str, str]) -> Markup | None:
-    if len(report.online) < 2:
+    if not report.online:
         return None
+    rows = [
+        (
+            row.feedback,
+            row.scored,
+            percent(row.active_accuracy),
+            percent(row.live_accuracy),
+            f"{row.time:%Y-%m-%d}\u00a0{row.time:%H:%M}",
+        )
+        for row in report.online
+    ]
+    columns = ["to feedback", "scored", "active version", "live copy", "time (UTC)"]
+    words = "Each feedback was scored before it was learned."
+    drawn = tag(
+        "figure",
+        charts.online(report.online),
+        legend(one="live copy", two="active version", ideal=None),
+    )
     return section(
         "Accuracy on feedback",
-        figure(
-            "",
-            charts.online(report.online),
-            "Each feedback was scored before it was learned.",
-            legend(one="live copy", two="active version", ideal=None),
-            width="wider",
+        tag(
+            "div",
+            drawn if len(rows) > 1 else None,
+            tag("figure", table(columns, rows, caption=words)),
+            class_="pair",
         ),
     )
 

@@ -39,12 +39,10 @@ p { margin: .3rem 0 1rem; max-width: 42rem; }
   letter-spacing: 0; margin-top: .2rem; }
 .reasons { max-width: 42rem; margin: .3rem 0 1rem; padding-left: 1.2rem; }
 .reasons li { margin: .3rem 0; }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(21rem, 1fr)); gap: 0 2.5rem;
+.pair { display: grid; grid-template-columns: repeat(auto-fill, minmax(28rem, 1fr)); gap: 0 2.5rem;
   align-items: start; }
 figure { margin: .8rem 0 0; min-width: 0; }
-figure.wide { max-width: 34rem; }
-figure.wider { max-width: 54rem; }
-svg { display: block; width: 100%; height: auto; overflow: visible; font-size: 13px;
+svg { display: block; max-width: 100%; height: auto; overflow: visible; font-size: 13px;
   fill: var(--ink); }
 svg text { fill: var(--soft); }
 svg .value { fill: var(--ink); font-weight: 600; }
@@ -73,23 +71,24 @@ svg .axis-title { font-size: 12.5px; }
 table { border-collapse: collapse; width: 100%; font-size: .9375rem; }
 caption { text-align: left; padding: 0 0 .4rem; }
 th, td { text-align: left; padding: .42rem 1.5rem .42rem 0; border-bottom: 1px solid var(--rule);
-  vertical-align: baseline; }
-tbody th { font-weight: 400; overflow-wrap: anywhere; }
+  vertical-align: middle; }
+tbody th { font-weight: 400; overflow-wrap: break-word; }
 thead th { color: var(--soft); font-weight: 500; font-size: .8125rem; vertical-align: bottom; }
-.number { text-align: right; white-space: nowrap; }
+.number, .gauge { text-align: right; white-space: nowrap; }
 .scroll { overflow-x: auto; margin-top: 1.2rem; }
 figure > .scroll { margin-top: 0; }
+thead th.number { white-space: normal; }
 th:last-child, td:last-child { padding-right: 0; }
 tr.chosen th, tr.chosen td { font-weight: 650; }
 td.gauge { min-width: 7rem; }
-td.gauge svg { height: 4px; margin-top: 3px; border-radius: 2px; }
-code { font: .875em ui-monospace, "SF Mono", Menlo, Consolas, monospace; overflow-wrap: anywhere; }
+td.gauge svg { width: 100%; height: 4px; margin-top: 3px; border-radius: 2px; }
+code { font: .875em ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
+.long { overflow-wrap: anywhere; }
 .pictured { display: flex; align-items: center; gap: .7rem; }
 .thumbnail { flex: none; width: 3rem; height: 3rem; object-fit: contain; border-radius: 4px;
   background: var(--empty); }
 pre { margin: .8rem 0 0; padding: .9rem 1.1rem; overflow-x: auto; background: var(--panel);
   border: 1px solid var(--rule); border-radius: 10px; font-size: .9375rem; line-height: 1.45; }
-pre code { overflow-wrap: normal; }
 footer { margin-top: 4rem; color: var(--soft); font-size: .8125rem; }
 @media print { main { padding: 0; max-width: none; } section { break-inside: avoid; } }
 @media (max-width: 32rem) { main { padding: 2rem 1rem 3rem; } .pair { display: block; } }

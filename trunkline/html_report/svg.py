@@ -3,12 +3,19 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from trunkline.html_report.markup import Markup, join, tag
 
 Point = tuple[float, float]
 
 _LEAST = 1e-9
+
+WIDTH, HEIGHT = 480.0, 300.0
+"""Of every drawing over two axes, in pixels; others are as wide."""
+
+LEFT, RIGHT, TOP, BOTTOM = 56.0, 450.0, 22.0, 244.0
+"""Where the axes of a drawing end."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +40,33 @@ class Scale:
 class Plot:
     """A frame with an x and a y scale."""
 
-    width: float
-    height: float
     x: Scale
     y: Scale
+    width: float = WIDTH
+    height: float = HEIGHT
+
+    @classmethod
+    def over(
+        cls,
+        first: float,
+        last: float,
+        ticks: Sequence[float],
+        *,
+        log: bool = False,
+        right: float = RIGHT,
+        bottom: float = BOTTOM,
+    ) -> Self:
+        """Makes a frame of the size that all have.
+
+        Args:
+            first: where the x axis begins.
+            last: where it ends.
+            ticks: of the y axis, the lowest first.
+            log: whether x is by logarithm.
+            right: pixels to where the x axis ends.
+            bottom: pixels to where the y axis ends.
+        """
+        return cls(Scale(first, last, LEFT, right, log), Scale(ticks[0], ticks[-1], bottom, TOP))
 
     def drawing(self, title: str, words: str, *parts: str | None) -> Markup:
         """Makes a drawing of the frame; see `drawing`."""
@@ -99,6 +129,8 @@ def drawing(width: float, height: float, title: str, words: str, *parts: str | N
         tag("desc", words),
         *parts,
         viewBox=f"0 0 {width:g} {height:g}",
+        width=width,
+        height=height,
         role="img",
         aria_label=f"{title}. {words}",
     )

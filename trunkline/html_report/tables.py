@@ -1,5 +1,6 @@
 """Tables of the page."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from trunkline.html_report.markup import Markup, join, tag
@@ -9,6 +10,9 @@ from trunkline.values.reports import ClassReport, Evaluation, NearDuplicates, Re
 from trunkline.wording import NONE, percent
 
 Cell = str | int | float | None
+
+_FIGURE = re.compile(r"[-+]?[0-9][0-9.,e+-]*( ?(%|s|B|kB|MB))?|[0-9-]{10}\s[0-9:]{5}")
+_MISSING = frozenset({NONE, "left out", "out of sight", "not tried", "unknown"})
 
 QUALITY = ("accuracy", "lower end, 95 %", "upper end, 95 %", "log-loss")
 
@@ -20,9 +24,12 @@ def table(
     caption: str,
     chosen: int | None = None,
 ) -> Markup:
-    """Writes a table. The first cell of a row is its header; figures stand to the right."""
+    """Writes a table. The first cell of a row is its header; figures stand to the right.
+
+    Words of others, such as labels, come as markup, or a class called 7 would be taken for one.
+    """
     lines = [list(row) for row in rows]
-    numeric = [all(_is_figure(row[at]) for row in lines) for at in range(len(columns))]
+    numeric = [False, *(_are_figures([row[at] for row in lines]) for at in range(1, len(columns)))]
     head = [
         tag("th", name, scope="col", class_="number" if right else None)
         for name, right in zip(columns, numeric, strict=True)
@@ -57,7 +64,7 @@ def classes(report: Report) -> Markup:
         columns += ["test set", *(f"{name}, test" for name in figures)]
     rows = []
     for row in report.classes:
-        cells: list[Cell | Markup] = [row.label, row.examples, *_figures(row, "one")]
+        cells: list[Cell | Markup] = [join(row.label), row.examples, *_figures(row, "one")]
         if tested:
             found = tested.get(row.label)
             measured = _figures(found, "two") if found else [None] * 3
@@ -101,9 +108,9 @@ def near_duplicates(
     rows = [
         (
             named(row.digest, names),
-            row.label,
+            join(row.label),
             named(row.other_digest, names),
-            row.other_label,
+            join(row.other_label),
             f"{row.similarity:.4f}",
         )
         for row in pairs
@@ -147,8 +154,8 @@ def _gauge(value: float | None, style: str) -> str | Markup:
 
 
 def _data(value: Cell | Markup, right: bool) -> Markup:
-    gauge = isinstance(value, Markup) and "<svg" in value
-    return tag("td", _shown(value), class_="gauge" if gauge else "number" if right else None)
+    class_ = "gauge" if _is_gauge(value) else "number" if right else None
+    return tag("td", _shown(value), class_=class_)
 
 
 def _shown(value: Cell | Markup) -> str:
@@ -162,7 +169,17 @@ def _shown(value: Cell | Markup) -> str:
     return f"{value:.4g}"
 
 
+def _are_figures(cells: Sequence[Cell | Markup]) -> bool:
+    """Says whether a column has figures, and beside them but words for a missing one."""
+    known = [value for value in cells if value is not None and value not in _MISSING]
+    return bool(known) and all(map(_is_figure, known))
+
+
 def _is_figure(value: Cell | Markup) -> bool:
-    if isinstance(value, str):
-        return value == NONE or value.rstrip("%").replace(".", "").replace(",", "").isdecimal()
-    return True
+    if isinstance(value, Markup):
+        return _is_gauge(value)
+    return not isinstance(value, str) or bool(_FIGURE.fullmatch(value))
+
+
+def _is_gauge(value: Cell | Markup) -> bool:
+    return isinstance(value, Markup) and "<svg" in value

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from trunkline.html_report import charts
 from trunkline.html_report.layout import figure, legend, pair, section
 from trunkline.html_report.markup import Markup, join, tag
-from trunkline.html_report.svg import Plot, Point, Scale, ticks_from, ticks_to
+from trunkline.html_report.svg import Plot, Point, ticks_from, ticks_to
 from trunkline.html_report.tables import QUALITY, quality, table
 from trunkline.values.estimates import Estimate
 from trunkline.values.reports import FineTuningReport, TuningEpoch
@@ -149,8 +149,7 @@ def _accuracies(curve: Sequence[TuningEpoch], taken: int) -> Markup:
 
 
 def _plot(curve: Sequence[TuningEpoch], ticks: Sequence[float]) -> Plot:
-    across = Scale(curve[0].epoch, curve[-1].epoch, 56, 450)
-    return Plot(480, 300, across, Scale(ticks[0], ticks[-1], 244, 22))
+    return Plot.over(curve[0].epoch, curve[-1].epoch, ticks)
 
 
 def _epochs(plot: Plot, curve: Sequence[TuningEpoch], taken: int) -> Markup:

@@ -19,6 +19,10 @@ def test_the_command_writes_a_page_with_the_curves(run: Run, table: Path, tmp_pa
         titles["Learning curves"].findtext("desc") or ""
     )
     assert len(list(titles["Learning curves"].iter("polyline"))) == 3
+    assert (titles["Learning curves"].get("width"), titles["Learning curves"].get("height")) == (
+        "480",
+        "300",
+    )
     words = " ".join("".join(root.itertext()).split())
     for wanted in ("Does transfer pay?", "mood.csv", "Transfer does not help.", "out of sight"):
         assert wanted in words

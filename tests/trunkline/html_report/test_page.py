@@ -130,6 +130,56 @@ def test_every_drawing_says_what_it_shows() -> None:
     assert "90.0% with 18" in curve
 
 
+def test_drawings_over_two_axes_are_of_one_size() -> None:
+    found = drawings(page_of(sample()))
+    curves = ("Learning curve", "Reliability", "Loss by epoch", "Accuracy by epoch")
+    sizes = {(found[name].get("width"), found[name].get("height")) for name in curves}
+    online = found["Accuracy on feedback"]
+    assert sizes == {("480", "300")} == {(online.get("width"), online.get("height"))}
+    others = {row.get("width") for name, row in found.items() if "matrix" not in name}
+    assert others == {"480"}
+
+
+def test_figures_stand_below_their_headers_and_labels_are_none() -> None:
+    page = parsed(page_of(sample("7", "8")))
+    for table in page.iter("table"):
+        heads = [row.get("class") == "number" for row in table.findall("thead/tr/th")]
+        assert not heads[0]
+        for line in table.findall("tbody/tr"):
+            cells = [cell.get("class") in {"number", "gauge"} for cell in line]
+            assert cells == heads, table.findtext("caption")
+        names = [row.text for row in table.findall("thead/tr/th")]
+        for column in ("label", "taken for", "the others say", "outcome"):
+            assert column not in names or not heads[names.index(column)]
+        for column in ("accuracy", "precision", "feature extraction", "cosine", "time (UTC)"):
+            assert column not in names or heads[names.index(column)]
+
+
+def test_live_copy_that_answers_is_in_the_headline() -> None:
+    answering = replace(LIVE, state=LiveState.SERVING)
+    tiles = parsed(report_page(sample(), {}, answering, {})).find(".//dl[@class='tiles']/div")
+    assert tiles is not None
+    assert "".join(tiles.itertext()) == (
+        "live copy, which answers90.0%of 10 feedbacks; version 2: 70.0%"
+    )
+    for other in (LIVE, None, replace(answering, scored=0, live_right=0, active_right=0)):
+        assert "which answers" not in words(report_page(sample(), {}, other, {}))
+
+
+def test_the_page_has_what_the_terminal_prints_of_feedback() -> None:
+    report = sample()
+    tables = parsed(page_of(report)).iter("table")
+    captions = {table.findtext("caption"): table for table in tables}
+    lines = captions["Each feedback was scored before it was learned."].findall("tbody/tr")
+    assert [[cell.text for cell in line][:4] for line in lines] == [
+        ["10", "10", "70.0%", "60.0%"],
+        ["20", "10", "70.0%", "90.0%"],
+    ]
+    one = page_of(replace(report, online=report.online[:1]))
+    assert "Accuracy on feedback" not in drawings(one)
+    assert "Each feedback was scored before it was learned." in words(one)
+
+
 def test_accuracy_on_feedback_is_told_apart_for_version_and_live_copy() -> None:
     drawn = drawings(page_of(sample()))["Accuracy on feedback"]
     assert "at the end: active version 70.0%, live copy 90.0%" in (drawn.findtext("desc") or "")
