@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Table, delete, select, update
@@ -94,6 +95,7 @@ def forget(connection: Connection, uid: str, wanted: Plan, new: NewVersion | Non
     newer = known_among(connection, uid, wanted.known, after=wanted.last_version)
     versions = (*wanted.versions, *(version for version, found in newer.items() if found))
     _redact_feedback(connection, uid, digests)
+    _redact_reports(connection, uid, wanted.known)
     examples = schema.examples
     execute_among(
         connection, delete(examples).where(examples.c.head_uid == uid), examples.c.digest, digests
@@ -122,6 +124,20 @@ def _redact_feedback(connection: Connection, uid: str, digests: Sequence[str]) -
             .where(table.c.head_uid == uid, table.c.state == FeedbackState.LIVE)
             .values(active_right=None, live_right=None)
         )
+
+
+def _redact_reports(connection: Connection, uid: str, digests: Set[str]) -> None:
+    """Takes digests out of what reports of versions name that were not trained on them."""
+    table = schema.versions
+    for row in connection.execute(select(table.c.version, table.c.report).filter_by(head_uid=uid)):
+        report = json.loads(row.report)
+        seen = report.get("seen_held_out", ())
+        left = [digest for digest in seen if digest not in digests]
+        if len(left) < len(seen):
+            changed = json.dumps(report | {"seen_held_out": left})
+            connection.execute(
+                update(table).filter_by(head_uid=uid, version=row.version).values(report=changed)
+            )
 
 
 def _take_over(connection: Connection, uid: str, new: NewVersion) -> None:

@@ -13,9 +13,10 @@ class NewExample:
     """An input to store, with its label; label None for one that is not known yet.
 
     `weight`, above 0, is how much it counts in trainings. One that is `held_out` is kept for
-    testing: it is never trained on, and every report measures its version on it. `group` is what it
-    belongs to, such as a scene or a document, in at most 256 bytes: examples of one group are no
-    independent evidence. None leaves a stored example's group as it is, "" takes it away.
+    testing: it is not trained on, and versions that are made from then on are measured on it.
+    `group` is what it belongs to, such as a scene or a document, in at most 256 bytes: examples of
+    one group are no independent evidence. None leaves a stored example's group as it is, "" takes
+    it away.
     """
 
     input: InputLike

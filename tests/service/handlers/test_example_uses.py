@@ -14,7 +14,7 @@ from trunkline.digest import text_digest
 from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2
 
 
-async def test_held_out_examples_measure_every_version_and_train_none(
+async def test_held_out_examples_measure_a_version_and_train_none(
     server: InProcessServer,
 ) -> None:
     await server.create()
@@ -35,6 +35,38 @@ async def test_held_out_examples_measure_every_version_and_train_none(
     assert [item.label for item in report.test.classes] == ["blue", "red", "no such class"]
     head = await server.head()
     assert (head.labelled_count, head.held_out_count) == (8, 4)
+
+
+async def test_versions_are_measured_on_what_is_held_out_when_they_are_made(
+    server: InProcessServer,
+) -> None:
+    async def hold_out(text: str) -> None:
+        row = heads_pb2.NewExample(
+            input=common_pb2.Input(text=text), label=text.split()[0], held_out=True
+        )
+        await server.add_rows(row)
+
+    async def measured_on(version: int | str = "active") -> int:
+        report = await server.report(version=version)
+        return sum(item.examples for item in report.test.classes)
+
+    await server.create()
+    await server.add(LABELS)
+    await server.train()
+    await hold_out("red t")
+    assert await measured_on(1) == 0
+    await server.train()
+    await hold_out("blue t")
+    assert [await measured_on(version) for version in (1, 2)] == [0, 1]
+    await server.train()
+    learned_before = next(text for text, label in LABELS.items() if label == "red")
+    row = heads_pb2.NewExample(
+        input=common_pb2.Input(text=learned_before), label="red", held_out=True
+    )
+    await server.add_rows(row)
+    assert [await measured_on(version) for version in (1, 2, 3)] == [0, 1, 2]
+    await server.train()
+    assert [await measured_on(version) for version in (1, 2, 3, 4)] == [0, 1, 2, 3]
 
 
 async def test_held_out_examples_of_a_trained_group_are_named_and_not_measured_on(

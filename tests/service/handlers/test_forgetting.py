@@ -82,6 +82,30 @@ async def test_nothing_of_a_forgotten_example_is_left_on_disk(
     assert found_on_disk(data, needles(SECRET)) == []
 
 
+async def test_held_out_example_is_named_by_no_report_after_it_is_forgotten(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    async with start_server(data_dir=data) as server:
+        await server.create()
+        await server.add(LABELS)
+        rows = [("red x", False), (SECRET, True), ("red y", True)]
+        await server.add_rows(
+            *(
+                heads_pb2.NewExample(
+                    input=common_pb2.Input(text=text), label="red", group="one", held_out=held_out
+                )
+                for text, held_out in rows
+            )
+        )
+        await server.train()
+        assert DIGEST in (await server.report()).seen_held_out
+        response = await server.forget(DIGEST)
+        assert (list(response.deleted_versions), response.version) == ([], 1)
+        assert list((await server.report()).seen_held_out) == [text_digest("red y")]
+        assert found_on_disk(data, needles(SECRET)) == []
+
+
 async def test_versions_that_knew_it_are_gone_and_a_new_one_answers(
     server: InProcessServer,
 ) -> None:

@@ -53,7 +53,7 @@ def test_suspects_of_a_head_that_keeps_images_are_shown_small(
     assert kind == "data:image/jpeg;base64"
     with Image.open(BytesIO(base64.b64decode(data))) as small:
         assert small.size == (96, 48)
-        red, green, blue = small.getpixel((40, 20))
+        red, green, blue = small.resize((1, 1)).tobytes()
         assert red > 240
         assert max(green, blue) < 20
     assert "1 of the page's kept inputs cannot be shown" in result.stderr
