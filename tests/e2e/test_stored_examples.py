@@ -14,6 +14,9 @@ from trunkline.v1 import heads_pb2
 ROWS = [("works well", "good"), ("love it", "good"), ("broke at once", "bad"), ("hate it", "bad")]
 
 
+THINGS = ("kettle", "bicycle", "novel", "train ride", "soup", "phone", "garden chair", "concert")
+
+
 def make(client: Client, tenant: str) -> str:
     head = f"{tenant}/reviews"
     client.create_head(head, TEXTS)
@@ -87,3 +90,26 @@ def test_inputs_that_are_kept_can_be_read_over_both_transports(
     assert not row.HasField("input")
     listed = client.list_examples(head, with_inputs=True)
     assert [row.input for row in listed] == [Text(text) for text, _ in ROWS]
+
+
+def test_report_shows_kept_texts_and_the_accuracy_of_the_live_copy_that_answers(
+    cli: Cli, client: Client, tenant: str, tmp_path: Path
+) -> None:
+    head, page = f"{tenant}/live", tmp_path / "report.html"
+    good = [(f"The {thing} is great, I love it", "good") for thing in THINGS]
+    bad = [(f"The {thing} broke, awful, I hate it", "bad") for thing in THINGS]
+    suspect = good[0][0].upper()  # the same to a backbone that reads small letters
+    client.create_head(head, TEXTS, keep_inputs=True, policy="immediate")
+    client.upload(head, [*good, *bad, (suspect, "bad")])
+    client.train(head)
+    client.feedback(head, [("so good", "good"), ("so bad", "bad"), ("it broke", "bad")])
+    client.predict(head, ["so good"])  # which waits for the live copy
+    shown = cli("report", head, "--html", page)
+    assert shown.returncode == 0, shown.stderr
+    (line,) = (row for row in shown.stdout.splitlines() if row.startswith("live copy, which"))
+    right, _, rest = line.removeprefix("live copy, which answers").strip().partition("%")
+    assert float(right) <= 100
+    assert rest.startswith(" of 3 feedbacks; version 1: ")
+    text = page.read_text(encoding="utf-8")
+    assert f"{right}%<small>of 3 feedbacks; version 1: " in text
+    assert suspect in text

@@ -15,6 +15,7 @@ from trunkline.datasets import {imports}
 examples = read_examples(Path({path}){columns})
 data = {{row.input.{item}: row.label for row in examples{readable}}}
 inputs, labels = list(data), list(data.values())
+
 """
 
 
