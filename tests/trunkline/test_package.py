@@ -47,6 +47,7 @@ def test_the_exported_names_are_these() -> None:
         "FineTuningReport",
         "Forgotten",
         "Head",
+        "HeadLead",
         "HeadSpec",
         "LabelCount",
         "LabelsNeeded",
