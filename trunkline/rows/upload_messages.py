@@ -1,7 +1,7 @@
 """An upload's rows, read part by part, and the messages of its streams."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from trunkline.labels import normalised
@@ -46,16 +46,13 @@ def parts_of(
 
 
 class Stream:
-    """One stream of a part's rows: its messages, and how much of it was handed over (`done`).
+    """One stream: its messages, each of these `parts`, and how much was handed over (`done`)."""
 
-    Where a row is `whole`, it has the input's bytes though another row has them, too.
-    """
-
-    def __init__(self, items: list[Item], missing: set[str], whole: bool, tally: Tally) -> None:
-        self.parts = _in_sending_order(items, missing, whole=whole)
+    def __init__(self, parts: list[list[Item]], tally: Tally) -> None:
+        self.parts = parts
         self.done = Sent()
         self._tally = tally
-        self._waiting = iter(self.parts)
+        self._waiting = iter(parts)
 
     def messages(
         self, empty: heads_pb2.AddExamplesRequest
@@ -69,17 +66,16 @@ class Stream:
     def sent(self) -> None:
         """Notes that the next message was handed over."""
         self.done.add(next(self._waiting))
-        self._tally.under_way(self.done)
 
-    def answered(
-        self, reply: heads_pb2.AddExamplesResponse, given: Mapping[str, str]
-    ) -> list[Item]:
+    def answered(self, reply: heads_pb2.AddExamplesResponse, given: dict[str, str]) -> list[Item]:
         """Counts the reply; gives back the items to send once more, this time with their bytes.
 
-        `given` has the labels by digest that earlier parts of the upload gave.
+        `given` has the labels by digest that earlier streams of the upload gave;
+        those of this one are added.
         """
         order = [item for part in self.parts for item in part]
         self._tally.changed(*changes_told(reply, order, given))
+        given.update({item.digest: item.example.label for item in order if not item.doubtful})
         again: list[Item] = []
         failures: list[RowFailure] = []
         for error in reply.errors:
@@ -117,11 +113,11 @@ def _label(label: str | None) -> str | None:
     return normalised(label) if isinstance(label, str) else label
 
 
-def _in_sending_order(items: list[Item], missing: set[str], *, whole: bool) -> list[list[Item]]:
+def in_sending_order(items: list[Item], missing: set[str], whole: bool) -> list[list[Item]]:
     """Returns the items by message, in order, except that repeated inputs come last.
 
-    A repeated input is sent as a digest, unless it is to be `whole`, in a message after the one
-    with its bytes. The order among rows of one input stays, so that its last label wins.
+    A repeated input is sent as a digest, in a message after the one with its bytes, unless each is
+    to be `whole`. The order among rows of one input stays, so that its last label wins.
     """
     first: list[Item] = []
     repeated: list[Item] = []

@@ -12,6 +12,7 @@ from trunkline.values.outcomes import ChangedRow, UploadChange
 
 _LABEL_BYTES = 256  # the server's limit, unless it is told another
 
+_OF_LABELS = (UploadChange.LABEL_REPLACED, UploadChange.CORRECTION_KEPT)
 _OF_ROWS = (UploadChange.ROW_CONTRADICTED, UploadChange.ROW_REPEATED)
 
 
@@ -104,13 +105,13 @@ def changes_told(
     """Returns the changes that the server tells, but for those that `settle` has noted.
 
     These are of rows that repeat an input, over the whole upload. To the server, a label that an
-    earlier part of it gave is one of another upload.
+    earlier stream of it gave is one of another upload, and a correction that stands is news again.
     """
     changes: list[ChangedRow] = []
     counts = {replies.upload_change(item.change): item.rows for item in reply.change_counts}
     for row in reply.changes:
         item, change = order[row.row], replies.upload_change(row.change)
-        own = change is UploadChange.LABEL_REPLACED and given.get(item.digest) == row.from_label
+        own = change in _OF_LABELS and given.get(item.digest) == row.from_label
         if own or (change in _OF_ROWS and not item.doubtful):
             counts[change] -= 1
             continue

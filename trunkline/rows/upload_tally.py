@@ -48,12 +48,11 @@ class Tally:
         self._failed += 1
         self._failures.append(failure)
 
-    def under_way(self, stream: Sent) -> None:
-        """Reports what a stream has handed over until now."""
+    def report(self) -> None:
+        """Tells how much is acknowledged until now."""
         if self._on_progress:
             done = self._sent
-            rows, known = done.rows + stream.rows, done.known + stream.known
-            self._on_progress(UploadProgress(rows, known, done.nbytes + stream.nbytes))
+            self._on_progress(UploadProgress(done.rows, done.known, done.nbytes))
 
     def broken(self, stream: Sent) -> None:
         """Counts the bytes of a stream that broke; its rows will be handed over once more."""

@@ -158,7 +158,13 @@ class Receipt:
 
 @dataclass(frozen=True)
 class UploadProgress:
-    """How far an upload is: rows handed over, those among them that were known, bytes sent."""
+    """How far an upload is.
+
+    `rows` are done: the server has acknowledged them, stored or refused, or they could not be read
+    here. `known` of them were sent as digests. `sent_bytes` counts the bytes of inputs. While
+    advice is asked for, which stores nothing, `rows` were sent, and nothing is acknowledged before
+    the end.
+    """
 
     rows: int
     known: int

@@ -87,7 +87,8 @@ async def test_an_interrupted_upload_continues_where_it_stopped(
     await aclient.create_head("acme/mood", "minilm/l6-v2")
     recorder.hooks["AddExamples"] = [lambda *_: None, unavailable]
     result = await aclient.upload("acme/mood", [(f"text {row}", "a") for row in range(300)])
-    assert (result.rows, result.known, result.failed) == (300, 128, 0)
+    assert (result.rows, result.added + result.unchanged, result.failed) == (300, 300, 0)
+    assert [len(request.examples) for request in recorder.asked("AddExamples")[:2]] == [128, 128]
     assert len(recorder.examples["tenants/acme/heads/mood"]) == 300
 
 

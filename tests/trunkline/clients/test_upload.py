@@ -1,3 +1,4 @@
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +61,24 @@ def test_an_interrupted_upload_continues_where_it_stopped(
     result = client.upload("acme/mood", items)
     assert len(recorder.examples["tenants/acme/heads/mood"]) == 400
     assert (result.rows, result.failed) == (400, 0)
-    assert result.known == 256
-    requests = recorder.asked("AddExamples")
-    again = [row for request in requests[3:] for row in request.examples]
-    assert sum(row.input.WhichOneof("kind") == "digest" for row in again) == 256
+    sent = Counter(
+        row.input.text for request in recorder.asked("AddExamples") for row in request.examples
+    )
+    stored_before = [text for text, _ in items[:256]]
+    assert [sent[text] for text in stored_before] == [1] * 256
+
+
+def test_progress_counts_what_the_server_has_acknowledged(
+    client: Client, recorder: Recorder, tmp_path: Path
+) -> None:
+    seen: list[UploadProgress] = [UploadProgress(0, 0, 0)]
+    told: list[int] = []
+    client.create_head("acme/mood", "minilm/l6-v2")
+    recorder.hooks["AddExamples"] = [lambda *_: told.append(seen[-1].rows)] * 2
+    items: list[Any] = [(f"text {index}", "a") for index in range(400)]
+    client.upload("acme/mood", [*items, (tmp_path / "none.png", "a")], seen.append)
+    assert told == [0, 129], "while the server has a message, its rows do not count"
+    assert seen[-1].rows == 401
 
 
 def test_an_upload_that_never_moves_on_ends_with_the_error(
@@ -163,16 +178,18 @@ def test_an_input_too_large_for_any_message_costs_its_own_row_alone(client: Clie
 def test_an_upload_has_the_timeout_for_each_of_its_messages(
     client: Client, recorder: Recorder, rows: int, messages: int
 ) -> None:
-    left: list[float] = []
+    left: dict[grpc.ServicerContext, list[float]] = {}
 
     def note(_: Any, context: grpc.ServicerContext) -> None:
-        left.append(context.time_remaining())
+        left.setdefault(context, []).append(context.time_remaining())
 
     client.create_head("acme/mood", "minilm/l6-v2")
-    recorder.hooks["AddExamples"] = [note]
+    recorder.hooks["AddExamples"] = [note] * messages
     items = [(f"text {row}", "a") for row in range(rows)]
     client.add_examples("acme/mood", items, timeout=100)
-    assert 100 * (messages - 1) < left[0] < 100 * messages + 1
+    assert sum(map(len, left.values())) == messages
+    for seconds in left.values():  # of a stream
+        assert 100 * (len(seconds) - 1) < seconds[0] < 100 * len(seconds) + 1
 
 
 CHANGE = trunkline.UploadChange
@@ -229,6 +246,16 @@ def test_a_change_is_named_by_the_row_that_gave_the_label(
     }
     (again,) = client.add_examples("acme/mood", [("z", "a")], overwrite=True).changes
     assert (again.change, again.to_label) == (CHANGE.CORRECTION_REPLACED, "a")
+
+
+def test_a_correction_that_stands_is_told_once_however_often_its_input_occurs(
+    client: Client, recorder: Recorder
+) -> None:
+    client.create_head("acme/mood", "minilm/l6-v2")
+    client.upload("acme/mood", [("z", "a")])
+    recorder.corrections[text_digest("z")] = "b"
+    result = client.upload("acme/mood", [("z", "a"), ("y", "a"), ("z", "a")])
+    assert result.change_counts == {CHANGE.CORRECTION_KEPT: 1, CHANGE.ROW_REPEATED: 1}
 
 
 def test_an_interrupted_upload_says_so_and_repeats_nothing_as_a_change(

@@ -1,16 +1,19 @@
 """Uploading examples, so that no byte is sent twice and a broken upload continues where it stopped.
 
 For every 5,000 rows: ask which digests the server has no embedding for, then stream the rows, with
-the input's bytes where it is missing and the bare digest where it is known.
+the input's bytes where it is missing and the bare digest where it is known. The reply to a stream
+acknowledges its rows, so there are several, of about two seconds each.
 """
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from trunkline.clients.async_waiting import in_thread, next_part, sleep
 from trunkline.clients.asynchronous.transport import AsyncTransport
 from trunkline.connection.retrying import StreamRetries
 from trunkline.errors import TrunklineError
-from trunkline.rows.upload_messages import Stream, parts_of
+from trunkline.rows.stream_length import StreamLength
+from trunkline.rows.upload_messages import Stream, in_sending_order, parts_of
 from trunkline.rows.upload_rows import Item
 from trunkline.rows.upload_tally import Tally
 from trunkline.v1 import heads_pb2
@@ -62,8 +65,11 @@ class AsyncUploads(AsyncTransport):
         """Stores examples, however many, and sends no byte the server knows.
 
         Items are read as they are needed. An upload that was interrupted is continued by making
-        the same call again. `timeout` is for one message of at most 128 rows. `on_progress` is
-        called on the event loop.
+        the same call again. `timeout` is for one message of at most 128 rows.
+
+        `on_progress` is told, every few seconds, which rows the server has acknowledged: they are
+        stored, whatever happens next. It is called in between calls to the server, which wait for
+        it; what it raises ends the upload.
 
         A label that uploads gave an input before says nothing new: where feedback has corrected it
         since, the correction stands, unless `overwrite` is true. Another label wins. The result
@@ -118,23 +124,34 @@ class AsyncUploads(AsyncTransport):
             whole: whether rows that repeat an input have its bytes, too, so that none is given
                 back.
         """
-        retries = StreamRetries()
-        digests = list(dict.fromkeys(item.digest for item in items))
-        missing, fewest = set(digests), len(items) + 1
-        while True:
+        retries, length = StreamRetries(), StreamLength()
+        given = dict(given)
+        unknown: list[Item] = []
+        fewest = len(items) + 1
+        while items:
+            digests = list(dict.fromkeys(item.digest for item in items))
+            missing = set(digests)
             if ask:
                 missing = await self.find_missing(empty.head, digests, timeout=timeout)
             if len(missing) < fewest:
                 fewest = len(missing)
                 retries.reset()
-            stream = await in_thread(Stream, items, missing, whole, tally)
-            seconds = self._seconds(timeout) * len(stream.parts)
-            try:
-                reply = await self._send(
-                    self._heads.AddExamples, stream.messages(empty), stream.sent, seconds
-                )
-            except TrunklineError as error:
-                tally.broken(stream.done)
-                await sleep(retries.pause(error))
-            else:
-                return await in_thread(stream.answered, reply, given)
+            parts = await in_thread(in_sending_order, items, missing, whole)
+            while parts:
+                stream, started = Stream(parts[: length.messages], tally), time.monotonic()
+                seconds = self._seconds(timeout) * len(stream.parts)
+                try:
+                    reply = await self._send(
+                        self._heads.AddExamples, stream.messages(empty), stream.sent, seconds
+                    )
+                except TrunklineError as error:
+                    tally.broken(stream.done)
+                    await sleep(retries.pause(error))
+                    break
+                unknown += await in_thread(stream.answered, reply, given)
+                length.took(len(stream.parts), time.monotonic() - started)
+                parts = parts[len(stream.parts) :]
+                retries.reset()
+                tally.report()
+            items = [item for part in parts for item in part]
+        return unknown
