@@ -9,6 +9,7 @@ from rich.progress import TextColumn
 from trunkline.cli.column_options import check_columns, column_options
 from trunkline.cli.connection import client_command
 from trunkline.cli.direct_training import direct_code
+from trunkline.cli.interrupts import if_interrupted
 from trunkline.cli.naming import names_of
 from trunkline.cli.next_step import next_step
 from trunkline.cli.output import Output, named_failures, plain
@@ -134,7 +135,8 @@ def _ask(
     backbones: Sequence[str],
     seed: int,
 ) -> Advice:
-    with out.progress(TextColumn("{task.fields[said]}", markup=False)) as bar:
+    progress = out.progress(TextColumn("{task.fields[said]}", markup=False))
+    with if_interrupted(lambda: "nothing is stored; the same command begins anew"), progress as bar:
         # One more than there are rows: the comparison that follows.
         task = bar.add_task("sending", total=len(examples) + 1, said="")
 

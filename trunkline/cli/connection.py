@@ -3,7 +3,7 @@
 import functools
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,7 +110,7 @@ def client_command(function: Command) -> Command:
         address, shown = server or before.server, token or before.token
         try:
             client = Client(address, token=shown, timeout=timeout or before.timeout)
-            with client, _retries_on_stderr():
+            with _closed_in_order(client), _retries_on_stderr():
                 return function(client, Output(as_json), **parameters)
         except InvalidArgument as error:
             if error.field != "server":
@@ -119,6 +119,18 @@ def client_command(function: Command) -> Command:
             raise Failure(error.message + ("" if known else _answers(address))) from error
 
     return command
+
+
+@contextmanager
+def _closed_in_order(client: Client) -> Iterator[None]:
+    """Closes the client when the block ends, unless a signal has (see `end_at_once`)."""
+    with ExitStack() as stack:
+        stack.enter_context(client)
+        try:
+            yield
+        except KeyboardInterrupt:
+            stack.pop_all()
+            raise
 
 
 def _answers(address: str) -> str:

@@ -11,6 +11,7 @@ from rich.progress import MofNCompleteColumn
 
 from trunkline.cli.column_options import check_columns, column_options
 from trunkline.cli.connection import client_command, head_argument
+from trunkline.cli.interrupts import if_interrupted
 from trunkline.cli.naming import digest_of, found_at
 from trunkline.cli.next_step import next_step
 from trunkline.cli.output import Failure, Output, named_failures
@@ -143,7 +144,12 @@ def _answers(
     """Counts pairs of true and predicted labels; returns the rows that failed, too."""
     answers = Counter[tuple[str, str]]()
     failures: list[tuple[str, RowFailure]] = []
-    with out.progress(MofNCompleteColumn()) as bar:
+
+    def words() -> str:
+        done = f"{answers.total() + len(failures):,} of {counted(len(rows), 'row')}"
+        return f"looked at {done}; nothing is stored, and the same command begins anew"
+
+    with if_interrupted(words), out.progress(MofNCompleteColumn()) as bar:
         outcomes = predicted(client, head, [item for item, _ in rows], version=version, top_k=1)
         tracked = bar.track(outcomes, total=len(rows), description="evaluating")
         for (item, outcome), (_, label) in zip(tracked, rows, strict=True):

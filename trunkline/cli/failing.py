@@ -4,12 +4,21 @@ import errno
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
+from trunkline.cli.interrupts import end_at_once, exit_status, signals_interrupt
 from trunkline.cli.output import Failure, described, document_printed
-from trunkline.errors import InvalidArgument, NotFound, PermissionDenied, TrunklineError, Unknown
+from trunkline.errors import (
+    Cancelled,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    TrunklineError,
+    Unknown,
+)
+from trunkline.labels import visible
 
 _AS_JSON = "trunkline.as_json"
 _OS_CODES: dict[type[OSError], str] = {
@@ -19,7 +28,7 @@ _OS_CODES: dict[type[OSError], str] = {
 
 
 class ErrorsAsLines(click.Group):
-    """A group whose commands end with one line, never with a traceback, where the client fails.
+    """A group whose commands end with words, never a traceback, where the client or a user ends.
 
     With `--json` among the arguments standard output gets the error as JSON, unless the command has
     printed its document before.
@@ -39,8 +48,28 @@ class ErrorsAsLines(click.Group):
         return context
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _told(ctx.meta[_AS_JSON]):
-            return super().invoke(ctx)
+        try:
+            with _told(ctx.meta[_AS_JSON]), signals_interrupt():
+                return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            _say_interrupted(ctx, interrupt)
+        except click.Abort as abort:  # that is what click makes of one where it asks a question
+            if isinstance(abort.__context__, KeyboardInterrupt):
+                _say_interrupted(ctx, abort.__context__)
+            raise
+
+
+def _say_interrupted(ctx: click.Context, interrupt: KeyboardInterrupt) -> NoReturn:
+    """Prints what is done and how to go on, and ends the program."""
+    lines = _notes(interrupt)
+    words = ["interrupted" + ":" * bool(lines), *lines]
+    click.echo("\n".join(map(visible, words)), err=True)
+    end_at_once(interrupt)
+    ctx.exit(exit_status(interrupt))
+
+
+def _notes(interrupt: BaseException) -> list[str]:
+    return [line for note in getattr(interrupt, "__notes__", []) for line in note.split("\n")]
 
 
 def error_line(error: BaseException) -> str:
@@ -69,7 +98,11 @@ def _known(error: BaseException) -> dict[str, object]:
         case OSError():
             code = _OS_CODES.get(type(error), Unknown.code)
             return {"code": code, "message": _words(error), "value": str(error.filename or "")}
-    return {"code": "CANCELLED", "message": "interrupted, or answered with no"}
+        case KeyboardInterrupt():
+            words = ". ".join(_notes(error))
+            message = "interrupted" + (f": {words}" if words else "")
+            return {"code": Cancelled.code, "message": message}
+    return {"code": Cancelled.code, "message": "interrupted, or answered with no"}
 
 
 def _words(error: TrunklineError | OSError) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from rich.progress import MofNCompleteColumn
 
+from trunkline.cli.interrupts import if_interrupted
 from trunkline.cli.naming import digest_of, found_at
 from trunkline.cli.output import Output
 from trunkline.cli.predictions.requests import predicted
@@ -17,6 +18,7 @@ from trunkline.values.examples import NewExample
 from trunkline.values.notices import Notice, notices_of
 from trunkline.values.outcomes import RowFailure
 from trunkline.values.reports import Report
+from trunkline.wording import counted
 
 Rows = Sequence[tuple[FileInput, str]]
 
@@ -87,12 +89,18 @@ def _predict(client: Client, out: Output, head: str, rows: Rows, version: int) -
     if not rows:
         return 0, 0
     failures: list[tuple[str, RowFailure]] = []
-    right = 0
-    with out.progress(MofNCompleteColumn()) as bar:
+    right = done = 0
+
+    def words() -> str:
+        tested = f"{done:,} of {counted(len(rows), 'row')}"
+        return f"version {version} is trained; {tested} of the test set were looked at"
+
+    with if_interrupted(words), out.progress(MofNCompleteColumn()) as bar:
         inputs = [item for item, _ in rows]
         outcomes = predicted(client, head, inputs, version=version, top_k=1)
         tracked = bar.track(outcomes, total=len(rows), description="testing")
         for (item, outcome), (_, label) in zip(tracked, rows, strict=True):
+            done += 1
             if isinstance(outcome, RowFailure):
                 failures.append((found_at(item), outcome))
             else:

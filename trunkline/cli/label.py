@@ -9,6 +9,7 @@ import click
 
 from trunkline.cli.column_options import check_columns, column_options
 from trunkline.cli.connection import client_command, head_argument
+from trunkline.cli.interrupts import if_interrupted
 from trunkline.cli.labelling.session import Session
 from trunkline.cli.labelling.viewer import Viewer
 from trunkline.cli.naming import digest_of
@@ -83,9 +84,12 @@ def label(
         session.ask_all()
     failures += session.failures
     version = None
-    if train_after and session.answers.labelled:
+    if train_after and session.answers.labelled and not session.interrupt:
         version = train_head(client, out, head).version
     _conclude(client, out, head, session, found.strategy, version, failures)
+    if session.interrupt:
+        with if_interrupted(lambda: "these answers are stored; the same command asks for others"):
+            raise session.interrupt
     if failures:
         raise click.exceptions.Exit(1)
     if version:

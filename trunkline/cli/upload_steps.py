@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-import click
 from rich.progress import MofNCompleteColumn, TextColumn
 
+from trunkline.cli.interrupts import if_interrupted
 from trunkline.cli.naming import found_at
 from trunkline.cli.output import Output
 from trunkline.cli.trainings import phase_words
@@ -20,7 +20,7 @@ from trunkline.values.notices import Notice
 from trunkline.values.outcomes import RowFailure, Training, Upload, UploadChange, UploadProgress
 from trunkline.values.unreadable import Unreadable
 from trunkline.values.upload_notices import upload_notices
-from trunkline.wording import size
+from trunkline.wording import counted, size
 
 _SAID_BEFORE = (UploadChange.ROW_REPEATED, UploadChange.ROW_CONTRADICTED)
 """When the examples were read."""
@@ -74,10 +74,19 @@ def upload(
     overwrite: bool = False,
 ) -> Upload:
     """Uploads examples under a progress bar, and names those that failed or changed something."""
-    with out.progress(MofNCompleteColumn(), TextColumn("{task.fields[sent]} sent")) as bar:
+    latest = UploadProgress(0, 0, 0)
+
+    def words() -> str:
+        done = f"{latest.rows:,} of {counted(len(examples), 'example')}"
+        return f"the server has acknowledged {done}; the same command goes on from there"
+
+    progress = out.progress(MofNCompleteColumn(), TextColumn("{task.fields[sent]} sent"))
+    with if_interrupted(words), progress as bar:
         task = bar.add_task("uploading", total=len(examples), sent=size(0))
 
         def on_progress(now: UploadProgress) -> None:
+            nonlocal latest
+            latest = now
             bar.update(task, completed=now.rows, sent=size(now.sent_bytes))
 
         uploaded = client.upload(head, examples, on_progress, overwrite=overwrite)
@@ -110,27 +119,30 @@ def train_head(
     title: str = "training",
 ) -> Training:
     """Trains under a progress bar. Ctrl-C ends the watching, not the training."""
-    name = head
-    try:
-        with out.progress(TextColumn("{task.fields[phase]}", markup=False)) as bar:
-            task = bar.add_task(title, total=1.0, phase="")
+    name: str | None = None
 
-            def on_progress(now: Training) -> None:
-                nonlocal name
-                name = now.name
-                bar.update(task, completed=now.progress, phase=phase_words(now))
-
-            training = client.train(
-                head, spec, activate=activate, backbone=backbone, on_progress=on_progress
-            )
-            bar.update(task, completed=1.0)
-    except KeyboardInterrupt:
-        out.say(
-            "the training goes on without you; to look at it, or to end it:\n"
-            f"  trunkline trainings show {name}\n"
-            f"  trunkline trainings cancel {name}"
+    def words() -> str:
+        goes = "goes on" if name else "goes on, if it has begun"
+        return (
+            f"the training {goes}; to watch it again, to look at it, or to end it:\n"
+            f"  trunkline train {head}\n"
+            f"  trunkline trainings show {name or head}\n"
+            f"  trunkline trainings cancel {name or head}"
         )
-        raise click.exceptions.Exit(1) from None
+
+    progress = out.progress(TextColumn("{task.fields[phase]}", markup=False))
+    with if_interrupted(words), progress as bar:
+        task = bar.add_task(title, total=1.0, phase="")
+
+        def on_progress(now: Training) -> None:
+            nonlocal name
+            name = now.name
+            bar.update(task, completed=now.progress, phase=phase_words(now))
+
+        training = client.train(
+            head, spec, activate=activate, backbone=backbone, on_progress=on_progress
+        )
+        bar.update(task, completed=1.0)
     if not training.activated:
         words = f"version {training.version} does not answer: {training.inactive_reason}"
         out.notices([Notice("version_inactive", words, 1)])

@@ -936,7 +936,7 @@ class NewExample(_message.Message):
     weight: _builtins.float
     """How much it counts in trainings, from 0.001 to 1000; 1 when absent."""
     held_out: _builtins.bool
-    """Kept for testing: never trained on; every report measures its version on these."""
+    """Kept for testing: not trained on. Versions are measured on what is held out when they are made."""
     group: _builtins.str
     """What it belongs to, such as the scene or the document: examples of one group are no independent evidence and are
     held out together. At most 256 bytes. Absent, a stored example keeps its group; empty, it has none any more.
@@ -1131,6 +1131,7 @@ class Example(_message.Message):
     HELD_OUT_FIELD_NUMBER: _builtins.int
     GROUP_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
+    INPUT_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     label: _builtins.str
     kind: _builtins.str
@@ -1146,6 +1147,10 @@ class Example(_message.Message):
     """Whether it is a text that is longer than the backbone's window."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def input(self) -> _common_pb2.Input:
+        """The input itself, where it is kept and was asked for, as long as all of a reply fit into one message."""
+
     def __init__(
         self,
         *,
@@ -1159,10 +1164,11 @@ class Example(_message.Message):
         held_out: _builtins.bool = ...,
         group: _builtins.str | None = ...,
         truncated: _builtins.bool = ...,
+        input: _common_pb2.Input | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "_label", b"_label", "create_time", b"create_time", "group", b"group", "label", b"label"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "_label", b"_label", "create_time", b"create_time", "group", b"group", "input", b"input", "label", b"label"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "_label", b"_label", "create_time", b"create_time", "digest", b"digest", "group", b"group", "has_input", b"has_input", "held_out", b"held_out", "kind", b"kind", "label", b"label", "source", b"source", "truncated", b"truncated", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "_label", b"_label", "create_time", b"create_time", "digest", b"digest", "group", b"group", "has_input", b"has_input", "held_out", b"held_out", "input", b"input", "kind", b"kind", "label", b"label", "source", b"source", "truncated", b"truncated", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__group: _TypeAlias = _typing.Literal["group"]  # noqa: Y015
     _WhichOneofArgType__group: _TypeAlias = _typing.Literal["_group", b"_group"]  # noqa: Y015
@@ -1184,12 +1190,17 @@ class ListExamplesRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     LABEL_FIELD_NUMBER: _builtins.int
     DIGESTS_FIELD_NUMBER: _builtins.int
+    WITH_INPUTS_FIELD_NUMBER: _builtins.int
     head: _builtins.str
     page_size: _builtins.int
     """At most 1000; 0 means 100."""
     page_token: _builtins.str
     label: _builtins.str
     """Only examples with this label."""
+    with_inputs: _builtins.bool
+    """Sends kept inputs along, from the first example on, until a message is full (`max_message_bytes`). One that
+    `has_input` and comes without it is asked for alone.
+    """
     @_builtins.property
     def digests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only these: digests, or their first 8 digits at least. At most 1000, all in one page."""
@@ -1202,10 +1213,11 @@ class ListExamplesRequest(_message.Message):
         page_token: _builtins.str = ...,
         label: _builtins.str | None = ...,
         digests: _abc.Iterable[_builtins.str] | None = ...,
+        with_inputs: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "label", b"label"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "digests", b"digests", "head", b"head", "label", b"label", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "digests", b"digests", "head", b"head", "label", b"label", "page_size", b"page_size", "page_token", b"page_token", "with_inputs", b"with_inputs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__label: _TypeAlias = _typing.Literal["label"]  # noqa: Y015
     _WhichOneofArgType__label: _TypeAlias = _typing.Literal["_label", b"_label"]  # noqa: Y015

@@ -86,7 +86,7 @@ class Breaking(io.BytesIO):
 
 
 @pytest.mark.parametrize(
-    ("end", "status"), [(KeyboardInterrupt(), 0), (OSError(errno.EIO, "terminal gone"), 1)]
+    ("end", "status"), [(KeyboardInterrupt(), 130), (OSError(errno.EIO, "terminal gone"), 1)]
 )
 def test_what_was_answered_before_a_break_is_sent(
     run: Run, recorder: Recorder, unlabelled: list[str], end: BaseException, status: int

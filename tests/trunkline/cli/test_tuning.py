@@ -194,9 +194,10 @@ def test_ctrl_c_leaves_the_training_running_and_says_what_can_be_done(
 
     monkeypatch.setattr("trunkline.cli.upload_steps.phase_words", interrupted)
     result = run("train", "acme/mood", table, "--fine-tune", "tail", "--json")
-    assert result.exit_code == 1
+    assert result.exit_code == 130
     assert result.stdout == ""
-    assert "the training goes on" in result.stderr
+    assert "the training goes on;" in result.stderr
+    assert "  trunkline train acme/mood\n" in result.stderr
     assert f"  trunkline trainings show {HEAD}/trainings/t1\n" in result.stderr
     assert f"  trunkline trainings cancel {HEAD}/trainings/t1\n" in result.stderr
     assert recorder.asked("CancelTraining") == []

@@ -24,7 +24,7 @@ class Session:
     """Asks for the labels of suggestions.
 
     `known` are the labels that the head has, `files` the inputs at hand by their digests; with a
-    `viewer` each input is opened in it.
+    `viewer` each input is opened in it. `interrupt` is what has ended the questions, if one has.
     """
 
     client: Client
@@ -35,6 +35,7 @@ class Session:
     files: Mapping[str, FileInput]
     viewer: Viewer | None = None
     answers: Answers = field(init=False)
+    interrupt: KeyboardInterrupt | None = None
 
     def __post_init__(self) -> None:
         by_digest = {row.example.digest: row for row in self.suggestions}
@@ -52,7 +53,8 @@ class Session:
         try:
             with _interrupted_when_hung_up():
                 self._ask(guesses)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
+            self.interrupt = interrupt
             self.out.say("")
         finally:
             self.answers.send_rest()
