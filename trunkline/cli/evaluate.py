@@ -17,6 +17,7 @@ from trunkline.cli.next_step import next_step
 from trunkline.cli.output import Failure, Output, named_failures
 from trunkline.cli.predictions.requests import predicted
 from trunkline.cli.reading import check_modality, read_data
+from trunkline.cli.time_left import TimeLeftColumn, tracked
 from trunkline.clients.client import Client
 from trunkline.datasets import Columns, FileInput
 from trunkline.labels import normalised
@@ -149,10 +150,10 @@ def _answers(
         done = f"{answers.total() + len(failures):,} of {counted(len(rows), 'row')}"
         return f"looked at {done}; nothing is stored, and the same command begins anew"
 
-    with if_interrupted(words), out.progress(MofNCompleteColumn()) as bar:
+    with if_interrupted(words), out.progress(MofNCompleteColumn(), TimeLeftColumn()) as bar:
         outcomes = predicted(client, head, [item for item, _ in rows], version=version, top_k=1)
-        tracked = bar.track(outcomes, total=len(rows), description="evaluating")
-        for (item, outcome), (_, label) in zip(tracked, rows, strict=True):
+        shown = tracked(bar, outcomes, len(rows), "evaluating")
+        for (item, outcome), (_, label) in zip(shown, rows, strict=True):
             if isinstance(outcome, RowFailure):
                 failures.append((found_at(item), outcome))
             else:

@@ -10,6 +10,7 @@ from trunkline.cli.naming import digest_of, found_at
 from trunkline.cli.output import Output
 from trunkline.cli.predictions.requests import predicted
 from trunkline.cli.reading import Data
+from trunkline.cli.time_left import TimeLeftColumn, tracked
 from trunkline.cli.upload_steps import upload
 from trunkline.clients.client import Client
 from trunkline.datasets import FileInput
@@ -95,11 +96,11 @@ def _predict(client: Client, out: Output, head: str, rows: Rows, version: int) -
         tested = f"{done:,} of {counted(len(rows), 'row')}"
         return f"version {version} is trained; {tested} of the test set were looked at"
 
-    with if_interrupted(words), out.progress(MofNCompleteColumn()) as bar:
+    with if_interrupted(words), out.progress(MofNCompleteColumn(), TimeLeftColumn()) as bar:
         inputs = [item for item, _ in rows]
         outcomes = predicted(client, head, inputs, version=version, top_k=1)
-        tracked = bar.track(outcomes, total=len(rows), description="testing")
-        for (item, outcome), (_, label) in zip(tracked, rows, strict=True):
+        shown = tracked(bar, outcomes, len(rows), "testing")
+        for (item, outcome), (_, label) in zip(shown, rows, strict=True):
             done += 1
             if isinstance(outcome, RowFailure):
                 failures.append((found_at(item), outcome))

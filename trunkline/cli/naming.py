@@ -38,7 +38,7 @@ def found_at(item: Input) -> str:
     return item.where if isinstance(item, Text) and item.where else shown_name(item)
 
 
-def digest_of(item: FileInput) -> str | None:
+def digest_of(item: Input) -> str | None:
     """Returns the digest of an input; None for one that cannot be read."""
     try:
         return item.digest()

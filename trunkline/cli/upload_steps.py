@@ -6,12 +6,14 @@ from dataclasses import replace
 from rich.progress import MofNCompleteColumn, TextColumn
 
 from trunkline.cli.interrupts import if_interrupted
-from trunkline.cli.naming import found_at
+from trunkline.cli.naming import digest_of, found_at
 from trunkline.cli.output import Output
+from trunkline.cli.time_left import TimeLeft, TimeLeftColumn, to_come
 from trunkline.cli.trainings import phase_words
 from trunkline.clients.client import Client
 from trunkline.datasets import FileInput
 from trunkline.errors import DatasetError, FailedPrecondition, NotFound
+from trunkline.rows.chunking import MAX_ASKED
 from trunkline.values.advice import Advice
 from trunkline.values.examples import NewExample
 from trunkline.values.heads import Head, HeadSpec
@@ -22,6 +24,8 @@ from trunkline.values.unreadable import Unreadable
 from trunkline.values.upload_notices import upload_notices
 from trunkline.wording import counted, size
 
+_LOOKED_UP = 500
+"""Rows of a large upload that are looked up before it begins, to tell how long it will take."""
 _SAID_BEFORE = (UploadChange.ROW_REPEATED, UploadChange.ROW_CONTRADICTED)
 """When the examples were read."""
 
@@ -80,13 +84,21 @@ def upload(
         done = f"{latest.rows:,} of {counted(len(examples), 'example')}"
         return f"the server has acknowledged {done}; the same command goes on from there"
 
-    progress = out.progress(MofNCompleteColumn(), TextColumn("{task.fields[sent]} sent"))
-    with if_interrupted(words), progress as bar:
-        task = bar.add_task("uploading", total=len(examples), sent=size(0))
+    columns = (MofNCompleteColumn(), TextColumn("{task.fields[sent]} sent"), TimeLeftColumn())
+    with if_interrupted(words), out.progress(*columns) as bar:
+        left = TimeLeft(bar.get_time())
+        task = bar.add_task("uploading", total=len(examples), sent=size(0), left=left)
+        missing = _missing(client, head, examples)
 
         def on_progress(now: UploadProgress) -> None:
             nonlocal latest
             latest = now
+            left.step(
+                bar.get_time(),
+                now.rows - now.known,
+                now.known,
+                *to_come(now, len(examples), missing),
+            )
             bar.update(task, completed=now.rows, sent=size(now.sent_bytes))
 
         uploaded = client.upload(head, examples, on_progress, overwrite=overwrite)
@@ -99,6 +111,21 @@ def upload(
     notices = upload_notices(uploaded, lambda row: found_at(as_input(examples[row].input)))
     out.notices(notice for notice in notices if notice.reason not in _SAID_BEFORE)
     return uploaded
+
+
+def _missing(client: Client, head: str, examples: Sequence[NewExample]) -> float | None:
+    """Guesses from some rows which share of many the server does not know; None if they are few.
+
+    What comes first says little of the rest: new examples may lie in the last folder of many.
+    """
+    if len(examples) <= MAX_ASKED:
+        return None
+    some = (
+        as_input(examples[row].input)
+        for row in range(0, len(examples), len(examples) // _LOOKED_UP)
+    )
+    digests = [digest for item in some if (digest := digest_of(item))]
+    return len(client.find_missing(head, digests)) / len(digests) if digests else None
 
 
 def failures_of(
@@ -144,8 +171,8 @@ def train_head(
         )
         bar.update(task, completed=1.0)
     if not training.activated:
-        words = f"version {training.version} does not answer: {training.inactive_reason}"
-        out.notices([Notice("version_inactive", words, 1)])
+        inactive = f"version {training.version} does not answer: {training.inactive_reason}"
+        out.notices([Notice("version_inactive", inactive, 1)])
     return training
 
 

@@ -48,11 +48,13 @@ class Tally:
         self._failed += 1
         self._failures.append(failure)
 
-    def report(self) -> None:
-        """Tells how much is acknowledged until now."""
+    def report(self, waiting: Sequence[Sequence[Item]]) -> None:
+        """Tells how much is acknowledged until now, and what comes next."""
         if self._on_progress:
             done = self._sent
-            self._on_progress(UploadProgress(done.rows, done.known, done.nbytes))
+            rows = sum(map(len, waiting))
+            known = sum(item.known for part in waiting for item in part)
+            self._on_progress(UploadProgress(done.rows, done.known, done.nbytes, rows, known))
 
     def broken(self, stream: Sent) -> None:
         """Counts the bytes of a stream that broke; its rows will be handed over once more."""

@@ -161,14 +161,16 @@ class UploadProgress:
     """How far an upload is.
 
     `rows` are done: the server has acknowledged them, stored or refused, or they could not be read
-    here. `known` of them were sent as digests. `sent_bytes` counts the bytes of inputs. While
-    advice is asked for, which stores nothing, `rows` were sent, and nothing is acknowledged before
-    the end.
+    here. `known` of them were sent as digests. `sent_bytes` counts the bytes of inputs.
+    `waiting` rows were looked up and come next, `waiting_known` of them as digests. While advice is
+    asked for, which stores nothing, `rows` were sent, and nothing is acknowledged before the end.
     """
 
     rows: int
     known: int
     sent_bytes: int
+    waiting: int = 0
+    waiting_known: int = 0
 
 
 class UploadChange(StrEnum):

@@ -147,3 +147,17 @@ def test_other_commands_say_what_there_is_to_say(
     code, stdout, stderr = ended(server, busy, *(word.format(table=table) for word in command))
     assert (code, stdout) == (130, "")
     assert words in stderr
+
+
+def test_a_terminal_shows_what_is_acknowledged_and_the_time_left(
+    server: Server, recorder: Recorder, many: Path
+) -> None:
+    busy = Busy()
+    recorder.hooks["AddExamples"] = [lambda *_: None, busy]
+    command = [*TRUNKLINE, "--server", server.address, "train", "acme/mood", str(many)]
+    with Terminal(command) as terminal:
+        assert busy.asked.wait(60)
+        terminal.until("128/400")
+        terminal.until(" left")
+        terminal.press(CTRL_C)
+        assert terminal.end() == 130

@@ -138,7 +138,7 @@ class AsyncUploads(AsyncTransport):
                 retries.reset()
             parts = await in_thread(in_sending_order, items, missing, whole)
             while parts:
-                stream, started = Stream(parts[: length.messages], tally), time.monotonic()
+                stream, started = Stream(length.cut(parts), tally), time.monotonic()
                 seconds = self._seconds(timeout) * len(stream.parts)
                 try:
                     reply = await self._send(
@@ -149,9 +149,9 @@ class AsyncUploads(AsyncTransport):
                     await sleep(retries.pause(error))
                     break
                 unknown += await in_thread(stream.answered, reply, given)
-                length.took(len(stream.parts), time.monotonic() - started)
+                length.took(stream.parts, time.monotonic() - started)
                 parts = parts[len(stream.parts) :]
                 retries.reset()
-                tally.report()
+                tally.report(parts)
             items = [item for part in parts for item in part]
         return unknown

@@ -139,7 +139,7 @@ class BlockingUploads(BlockingTransport):
                 retries.reset()
             parts = in_thread(in_sending_order, items, missing, whole)
             while parts:
-                stream, started = Stream(parts[: length.messages], tally), time.monotonic()
+                stream, started = Stream(length.cut(parts), tally), time.monotonic()
                 seconds = self._seconds(timeout) * len(stream.parts)
                 try:
                     reply = self._send(
@@ -150,9 +150,9 @@ class BlockingUploads(BlockingTransport):
                     sleep(retries.pause(error))
                     break
                 unknown += in_thread(stream.answered, reply, given)
-                length.took(len(stream.parts), time.monotonic() - started)
+                length.took(stream.parts, time.monotonic() - started)
                 parts = parts[len(stream.parts) :]
                 retries.reset()
-                tally.report()
+                tally.report(parts)
             items = [item for part in parts for item in part]
         return unknown
