@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import http.client
-import signal
 import sys
 import tempfile
 import time
@@ -20,25 +19,24 @@ from service.demo.job import Outcome
 from service.demo.rest import RestClient
 from service.demo.server import log_tail, running_server
 from trunkline import Client, TrunklineError
+from trunkline.cli.connection import closed_in_order
+from trunkline.cli.interrupts import end_at_once, exit_status
 from trunkline.cli.output import Output
 
-INTERRUPTED = 130
 FEW_EXAMPLES_OF = "parcelpost/digits"
 MIN_FRACTION = 0.1  # with less, some digit would have too few examples to learn from
 
 
 def demo_main(args: list[str]) -> int:
-    """Runs the demo; gives the exit status."""
+    """Runs the demo; gives the exit status. A signal ends the process, once all is cleaned up."""
     options = _parse(args)
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="trunkline-demo-") as folder:
             return _run(Path(folder), options)
-    except KeyboardInterrupt:
-        print("interrupted; the server is stopped", file=sys.stderr)
-        return INTERRUPTED
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    except KeyboardInterrupt as interrupt:
+        print("stopped", file=sys.stderr)
+        end_at_once(interrupt)
+        return exit_status(interrupt)
 
 
 def _run(folder: Path, options: argparse.Namespace) -> int:
@@ -69,7 +67,7 @@ def _measure(
             tasks = load_tasks(folder, options.fraction)
             server = stack.enter_context(running_server(folder / "data", log))
         progress.done(f"serving gRPC on {server.grpc} and REST on {server.rest}")
-        client = stack.enter_context(Client(server.grpc))
+        client = stack.enter_context(closed_in_order(Client(server.grpc)))
         outcomes = [job.run(task, client, server.rest) for task in tasks]
         (task,) = (task for task in tasks if task.head == FEW_EXAMPLES_OF)
         few_shot = few.run(task, client)

@@ -110,7 +110,7 @@ def client_command(function: Command) -> Command:
         address, shown = server or before.server, token or before.token
         try:
             client = Client(address, token=shown, timeout=timeout or before.timeout)
-            with _closed_in_order(client), _retries_on_stderr():
+            with closed_in_order(client), _retries_on_stderr():
                 return function(client, Output(as_json), **parameters)
         except InvalidArgument as error:
             if error.field != "server":
@@ -122,12 +122,12 @@ def client_command(function: Command) -> Command:
 
 
 @contextmanager
-def _closed_in_order(client: Client) -> Iterator[None]:
+def closed_in_order(client: Client) -> Iterator[Client]:
     """Closes the client when the block ends, unless a signal has (see `end_at_once`)."""
     with ExitStack() as stack:
         stack.enter_context(client)
         try:
-            yield
+            yield client
         except KeyboardInterrupt:
             stack.pop_all()
             raise

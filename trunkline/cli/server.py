@@ -9,6 +9,7 @@ from types import FrameType
 
 import click
 
+from trunkline.cli.interrupts import exit_status
 from trunkline.cli.output import Failure
 
 # Arguments, `--help` included, are the server's own to read.
@@ -47,8 +48,9 @@ def demo(ctx: click.Context, arguments: tuple[str, ...]) -> None:
     try:
         with _from_a_checkout():
             from service.demo import demo_main
-    except KeyboardInterrupt:
-        raise Failure("interrupted before the demo began") from None
+    except KeyboardInterrupt as interrupt:
+        click.echo("stopped", err=True)
+        ctx.exit(exit_status(interrupt))
     ctx.exit(demo_main(list(arguments)))
 
 

@@ -107,7 +107,11 @@ def test_server_that_does_not_start_ends_the_demo_with_its_log(
 
 @pytest.mark.parametrize(("raised", "status"), [(DemoError("no"), 1), (KeyboardInterrupt(), 130)])
 def test_server_is_stopped_when_a_step_fails(
-    pretend: Pretend, monkeypatch: pytest.MonkeyPatch, raised: BaseException, status: int
+    pretend: Pretend,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    raised: BaseException,
+    status: int,
 ) -> None:
     note = pretend(
         'echo $$ > "$note"\n'
@@ -120,6 +124,7 @@ def test_server_is_stopped_when_a_step_fails(
 
     monkeypatch.setattr(job, "run", fail)
     assert demo_main([]) == status
+    assert ("stopped\n" in capsys.readouterr().err) == (status == 130)
     assert not psutil.pid_exists(int(note.read_text()))
 
 
