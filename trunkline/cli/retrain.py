@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import click
 
 from trunkline.cli.connection import client_command, name_argument
+from trunkline.cli.interrupts import if_interrupted
 from trunkline.cli.next_step import next_step
 from trunkline.cli.output import Output, described
 from trunkline.cli.upload_steps import train_head
@@ -14,7 +15,7 @@ from trunkline.errors import FailedPrecondition, TrunklineError
 from trunkline.resources import HeadName, TenantName
 from trunkline.values.estimates import Estimate
 from trunkline.values.heads import Head
-from trunkline.wording import accuracy
+from trunkline.wording import accuracy, counted
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,11 @@ def retrain(
         heads = _outdated(client, owner, backbone)
         if not heads:
             out.say(f"every head of {owner.tenant} is up to date")
-    _print(out, [_retrained(client, out, head, backbone or head.backbone) for head in heads])
+    rows: list[_Retrained] = []
+    with if_interrupted(lambda: f"{len(rows)} of {counted(len(heads), 'head')} done before"):
+        for head in heads:
+            rows.append(_retrained(client, out, head, backbone or head.backbone))
+    _print(out, rows)
     if isinstance(owner, HeadName):
         next_step(out, "report", owner.short)
     else:
