@@ -37,7 +37,8 @@ class BlockingAdvice(BlockingTransport):
         Direct training on them, a head on each backbone that takes them (or on those named), and
         always answering the most frequent label are compared; nothing is stored. Of many examples
         the server looks at a sample, which `seed` decides. `timeout` is for one message of at most
-        128 rows; embedding and comparing may take minutes more. `on_progress` is called
+        128 rows; embedding and comparing may take minutes more. `on_progress` is told
+        what was sent, as nothing is acknowledged before the end. It is called
         in a thread of the client's.
         """
         request = build(
