@@ -1,5 +1,6 @@
-# Everything runs from .venv, which is made and filled on first use and again only after
-# requirements.lock or pyproject.toml have changed.
+# Everything runs from .venv, which is made and filled on first use and again only after a lock file
+# or pyproject.toml have changed: with what runs (requirements.lock), and on top of it, for those who
+# develop, with their tools (requirements-dev.lock, which holds the same versions).
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -8,6 +9,7 @@ SHELL := bash
 
 VENV := .venv
 BIN := $(VENV)/bin
+RUNNING := $(VENV)/.running
 INSTALLED := $(VENV)/.installed
 IS_PYTHON := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
@@ -23,24 +25,33 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-$(INSTALLED): requirements.lock pyproject.toml
+# Installs a lock file, and shows of it what takes time.
+define install
+@echo "Installing the packages pinned in $(1) (the first time takes some minutes)"
+@$(BIN)/python -m pip install --disable-pip-version-check -r $(1) 2>&1 \
+	| tee $(VENV)/install.log \
+	| { grep --line-buffered -oE '^ *((Downloading|Using cached) [^ ]+ \([0-9]{2,}(\.[0-9]+)? MB\)|Installing collected packages)' || true; } \
+	|| { tail -n 30 $(VENV)/install.log >&2; exit 1; }
+endef
+
+$(RUNNING): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
 		"$(PYTHON)" -c '$(IS_PYTHON)' >/dev/null 2>&1 || { \
 			echo "Trunkline needs Python 3.11 or newer with its venv module. Install it (on Debian and Ubuntu:" \
 				"apt install python3 python3-venv), or name it: make PYTHON=/path/to/python3" >&2; exit 1; }; \
 		echo "Creating $(VENV) with $$("$(PYTHON)" --version)"; "$(PYTHON)" -m venv --clear $(VENV); }
-	@echo "Installing the packages pinned in requirements.lock (the first time takes some minutes)"
-	@$(BIN)/python -m pip install --disable-pip-version-check -r requirements.lock 2>&1 \
-		| tee $(VENV)/install.log \
-		| { grep --line-buffered -oE '^ *((Downloading|Using cached) [^ ]+ \([0-9]{2,}(\.[0-9]+)? MB\)|Installing collected packages)' || true; } \
-		|| { tail -n 30 $(VENV)/install.log >&2; exit 1; }
-	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	$(call install,requirements.lock)
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
 	@touch $@
 
-demo: $(INSTALLED) ## Start a server, train and query three tenants' heads, print the results
+$(INSTALLED): $(RUNNING) requirements-dev.lock
+	$(call install,requirements-dev.lock)
+	@touch $@
+
+demo: $(RUNNING) ## Start a server, train and query three tenants' heads, print the results
 	@$(BIN)/trunkline demo
 
-serve: $(INSTALLED) ## Start the server (flags: make serve ARGS="--rest-port 8080")
+serve: $(RUNNING) ## Start the server (flags: make serve ARGS="--rest-port 8080")
 	@$(BIN)/trunkline serve $(ARGS)
 
 # A file's tests share what they start, so they stay in one process. Files go out in the order of tests/conftest.py.
@@ -120,20 +131,25 @@ bench-overload: $(INSTALLED) ## Measure what overload leaves of the capacity, an
 drill: $(INSTALLED) ## Attack running servers for 15 minutes, and see what is promised hold
 	@GRPC_VERBOSITY=ERROR OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m drills $(ARGS)
 
-bento: $(INSTALLED) ## Build the Bento
-	@$(BIN)/bentoml build
+bento: $(RUNNING) ## Build the Bento
+	@BENTOML_DO_NOT_TRACK=True $(BIN)/bentoml build
 
 # torch and torchvision belong together and move together, by hand. A CUDA build of torch brings the CUDA
 # packages it was made with; pinned here, they would land on machines that have no use for them.
 TOGETHER := torch==2.13.0 torchvision==0.28.0
 
+PINS = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
+	--no-header --no-annotate pyproject.toml
+NO_CUDA := grep -vE '^(cuda-|triton==|nvidia-(cu|nccl|nv))'
+
 lock: $(INSTALLED) ## Pin the newest versions that pyproject.toml allows
 	@{ echo "# All extras, for Python 3.11 and newer. Made by: make lock"; \
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
-		--all-extras --upgrade --no-header --no-annotate \
-		--constraint <(printf '%s\n' $(TOGETHER)) pyproject.toml \
-		| grep -vE '^(cuda-|triton==|nvidia-(cu|nccl|nv))'; } > requirements.lock.new
-	@mv requirements.lock.new requirements.lock
+	$(PINS) --all-extras --upgrade --constraint <(printf '%s\n' $(TOGETHER)) | $(NO_CUDA); } \
+		> requirements-dev.lock.new
+	@{ echo "# What runs: the extras server and demo, for Python 3.11 and newer. Made by: make lock"; \
+	$(PINS) --extra server --extra demo --constraint requirements-dev.lock.new | $(NO_CUDA); } \
+		> requirements.lock.new
+	@for name in requirements-dev requirements; do mv $$name.lock.new $$name.lock; done
 
 clean: ## Remove what the other commands made, .venv excepted
 	@rm -rf build dist .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
