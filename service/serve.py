@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -11,11 +10,8 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, TypeVar
 
 import uvicorn
-from pydantic import ValidationError
-from pydantic_settings import BaseSettings, CliSettingsSource, SettingsError
 
 from models import ModelError
 from service.addresses import join_address
@@ -23,10 +19,9 @@ from service.application import ExtractorApplication
 from service.config import (
     ServerSettings,
     StandaloneExtractorSettings,
-    describe_validation,
-    load_settings,
+    parse_settings,
 )
-from service.errors import InvalidSettings, ServiceError, StartupError
+from service.errors import ServiceError, StartupError
 from service.logs import configure_logging, get_logger
 from service.process_limits import (
     MemoryReturn,
@@ -44,7 +39,16 @@ from service.transport.receiving import ReceivingBudget
 from service.transport.rest import Backend
 from service.transport.sites import Sites, metrics_app
 
-S = TypeVar("S", bound=BaseSettings)
+SERVER = """Start the server: gRPC and REST in one process.
+
+When it is ready it prints one JSON line with its addresses. The log is on standard error.
+`trunkline config` prints the settings it would have, and where each comes from.
+"""
+EXTRACTOR = """Start the extraction service alone, for servers that are given its address.
+
+When it is ready it prints one JSON line with its addresses. The log is on standard error.
+`trunkline config extractor` prints the settings it would have, and where each comes from.
+"""
 
 LINGER_SECONDS = 0.4
 """Time for requests that are on their way over open connections to reach a server that stops."""
@@ -57,7 +61,7 @@ log = get_logger(__name__)
 def serve_main(args: list[str]) -> int:
     """Runs the server until it is told to stop: that ends the process. Returns why it failed."""
     try:
-        settings = parse_settings(ServerSettings, "trunkline serve", args)
+        settings = parse_settings(ServerSettings, "trunkline serve", args, SERVER)
         listener = _listen(settings.host, settings.rest_port, "REST")
     except ServiceError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -80,38 +84,15 @@ def serve_main(args: list[str]) -> int:
 def extractor_main(args: list[str]) -> int:
     """Runs the extractor until it is told to stop: that ends the process. Returns why it failed."""
     try:
-        settings = parse_settings(StandaloneExtractorSettings, "trunkline extractor", args)
+        settings = parse_settings(
+            StandaloneExtractorSettings, "trunkline extractor", args, EXTRACTOR
+        )
         configure_logging(settings.log_level, settings.log_format)
         asyncio.run(_extract(settings))
     except (ServiceError, ModelError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return exit_at_once()
-
-
-def parse_settings(cls: type[S], program: str, args: list[str]) -> S:
-    """Reads settings from the command line, before the environment and the file.
-
-    Raises:
-        InvalidSettings: naming every field at fault.
-    """
-    files = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    files.add_argument("--config")
-    try:
-        named, args = files.parse_known_args(args)
-    except argparse.ArgumentError as error:
-        raise InvalidSettings("config: needs the path of a TOML file") from error
-    if named.config is not None:
-        os.environ["TRUNKLINE_CONFIG"] = named.config
-    try:
-        source: CliSettingsSource[Any] = CliSettingsSource(
-            cls, cli_prog_name=program, cli_parse_args=args
-        )
-        return load_settings(cls, _cli_settings_source=source)  # type: ignore[type-var]
-    except SettingsError as error:
-        raise InvalidSettings(str(error)) from error
-    except ValidationError as error:
-        raise InvalidSettings(describe_validation(error)) from error
 
 
 def _listen(host: str, port: int, name: str) -> socket.socket:

@@ -11,6 +11,7 @@ from service.config.extractor_settings import (
     ExtractorSettings,
     StandaloneExtractorSettings,
 )
+from service.config.flags import parse_settings
 from service.config.server_settings import ServerSettings
 from service.config.sources import MIB, default_cache_dir, describe_validation, load_settings
 
@@ -24,5 +25,6 @@ __all__ = [
     "default_cache_dir",
     "describe_validation",
     "load_settings",
+    "parse_settings",
     "unknown_variables",
 ]

@@ -15,9 +15,10 @@ from service.config import (
     ServerSettings,
     StandaloneExtractorSettings,
     load_settings,
+    parse_settings,
 )
+from service.config.groups import grouped
 from service.errors import InvalidSettings
-from service.serve import parse_settings
 
 CLASSES = (ExtractorSettings, StandaloneExtractorSettings, ServerSettings)
 
@@ -213,6 +214,25 @@ def test_file_that_a_flag_names_takes_the_place_of_the_environments(
 def test_mistake_in_the_file_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
     with pytest.raises(InvalidSettings, match=complaint):
         server("--config", write_toml(tmp_path / "t.toml", text))
+
+
+@pytest.mark.parametrize("cls", [ServerSettings, StandaloneExtractorSettings])
+def test_misspelt_key_or_flag_is_refused_with_the_nearest(
+    cls: type[ExtractorSettings], tmp_path: Path
+) -> None:
+    path = write_toml(tmp_path / "t.toml", "max_batch_row = 3")
+    with pytest.raises(InvalidSettings, match=r"max_batch_row: .*max_batch_rows may be meant"):
+        parse_settings(cls, "trunkline", ["--config", path])
+    with pytest.raises(InvalidSettings, match=r"--max-batch-row'.*--max-batch-rows"):
+        parse_settings(cls, "trunkline", ["--max-batch-row", "3"])
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_every_setting_has_a_group_in_the_help(cls: type[ExtractorSettings]) -> None:
+    shown = [
+        name for title, names in grouped(cls.model_fields) if title != "Other" for name in names
+    ]
+    assert sorted(shown) == sorted(cls.model_fields)
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from trunkline.cli.heads import heads
 from trunkline.cli.label import label
 from trunkline.cli.predict import predict
 from trunkline.cli.report import report
-from trunkline.cli.server import check, demo, extractor, serve
+from trunkline.cli.server import check, config, demo, extractor, serve
 from trunkline.cli.train import train
 from trunkline.cli.trainings import trainings
 from trunkline.connection import channel
@@ -41,6 +41,7 @@ def main(ctx: click.Context, server: str, token: str | None, timeout: float) -> 
 COMMANDS = (
     serve,
     extractor,
+    config,
     advise,
     train,
     predict,

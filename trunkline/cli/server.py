@@ -1,5 +1,6 @@
 """`trunkline serve`, `extractor`, `demo` and `check`, which run the server's own packages."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -22,8 +23,9 @@ _arguments = click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metav
 @_arguments
 @click.pass_context
 def serve(ctx: click.Context, arguments: tuple[str, ...]) -> None:
-    """Start the server: gRPC and REST (see `trunkline serve --help`)."""
+    """Start the server: gRPC and REST."""
     _stop_at_once()
+    _say_starting(arguments)
     with _from_a_checkout():
         from service.serve import serve_main
     ctx.exit(serve_main(list(arguments)))
@@ -33,11 +35,22 @@ def serve(ctx: click.Context, arguments: tuple[str, ...]) -> None:
 @_arguments
 @click.pass_context
 def extractor(ctx: click.Context, arguments: tuple[str, ...]) -> None:
-    """Start the extraction service alone (see `trunkline extractor --help`)."""
+    """Start the extraction service alone."""
     _stop_at_once()
+    _say_starting(arguments)
     with _from_a_checkout():
         from service.serve import extractor_main
     ctx.exit(extractor_main(list(arguments)))
+
+
+@click.command(context_settings=_PASSED_ON)
+@_arguments
+@click.pass_context
+def config(ctx: click.Context, arguments: tuple[str, ...]) -> None:
+    """Print the settings that a server would have, and where each comes from."""
+    with _from_a_checkout():
+        from service.config.effective import config_main
+    ctx.exit(config_main(list(arguments)))
 
 
 @click.command(context_settings=_PASSED_ON)
@@ -67,6 +80,16 @@ def check(ctx: click.Context, data_dir: Path, as_json: bool) -> None:
     with _from_a_checkout():
         from service.check import check_main
     ctx.exit(check_main(data_dir, as_json=as_json))
+
+
+def _say_starting(arguments: tuple[str, ...]) -> None:
+    """Says what takes seconds before it is begun; no log is set up by then."""
+    if not {"-h", "--help"}.isdisjoint(arguments):
+        return
+    words = "starting: importing, then loading backbones"
+    if os.environ.get("TRUNKLINE_LOG_FORMAT") == "json":
+        words = json.dumps({"event": words, "level": "info"})
+    click.echo(words, err=True)
 
 
 def _stop_at_once() -> None:

@@ -1,0 +1,52 @@
+"""Settings by what they are about: the order in which people are shown them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+
+GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "Listening": (
+            *("host", "grpc_port", "rest_port", "port", "socket", "metrics_port", "insecure"),
+            *("allowed_origins", "workers"),
+        ),
+        "Backbones": (
+            *("backbone", "catalogue", "extractor", "engine", "device", "cache_dir", "offline"),
+            *("threads", "passes", "decode_threads", "max_batch_rows", "max_batch_cost"),
+            *("max_batch_tokens", "batch_window_ms", "tail_cache_bytes", "held_tail_bytes"),
+        ),
+        "Store": ("data_dir", "new_store", "disk_reserve_bytes"),
+        "Memory": ("embedding_cache_bytes", "head_cache_bytes", "live_cache_bytes"),
+        "Learning": (
+            *("fit_threads", "fit_timeout_seconds", "tune_threads", "tune_timeout_seconds"),
+            *("child_silence_seconds", "activation_cache_bytes", "live_threads"),
+            *("live_error_rate", "drift_delta"),
+        ),
+        "Limits of what is sent": (
+            *("max_rows_per_request", "max_message_bytes", "max_image_bytes", "max_pixels"),
+            *("max_side", "max_text_bytes", "max_label_bytes", "max_classes"),
+            *("max_examples_per_head", "max_advice_examples", "max_advice_bytes"),
+        ),
+        "Limits of what waits": (
+            *("max_queued_rows_per_tenant", "max_queued_rows", "max_queued_bytes"),
+            *("max_receiving_bytes", "max_connections", "max_calls"),
+        ),
+        "Times": (
+            *("request_timeout_seconds", "head_timeout_seconds", "body_timeout_seconds"),
+            *("idle_timeout_seconds", "drain_seconds"),
+        ),
+        "Logs and metrics": ("log_level", "log_format", "metrics_tenants"),
+    }
+)
+
+
+def grouped(settings: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
+    """Yields the title of each group that has some of the settings, and their names in order."""
+    rest = set(settings)
+    for title, names in GROUPS.items():
+        if found := [name for name in names if name in rest]:
+            yield title, found
+            rest.difference_update(found)
+    if rest:
+        yield "Other", sorted(rest)
