@@ -20,7 +20,7 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.11 python3.12 python3.13,\
 # Each process that a command starts would compile all of the code again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo serve test test-long quick coverage lint format types proto proto-check client client-check bench bench-learning bench-tails bench-advice bench-honesty bench-overload drill bento lock clean
+.PHONY: help install demo serve test test-long quick coverage lint format types proto proto-check client client-check bench bench-learning bench-tails bench-advice bench-honesty bench-overload drill bento lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -47,6 +47,8 @@ $(RUNNING): requirements.lock pyproject.toml
 $(INSTALLED): $(RUNNING) requirements-dev.lock
 	$(call install,requirements-dev.lock)
 	@touch $@
+
+install: $(RUNNING) ## Make .venv with what serving and the demo need
 
 demo: $(RUNNING) ## Start a server, train and query three tenants' heads, print the results
 	@$(BIN)/trunkline demo

@@ -1,7 +1,7 @@
 """Weights that a library keeps in its own cache, or fetches into it where there is a network.
 
 Where there is none, that is found out in seconds: the libraries' own downloads are only begun when
-the other side answers.
+the other side answers. Who is to stay offline asks nobody.
 """
 
 from __future__ import annotations
@@ -19,12 +19,17 @@ ANSWER_SECONDS = 5.0
 """How long the other side may take to answer. Too short gives up on slow networks; too long delays
 the error where there is none."""
 
+_FORBIDDEN = "offline is set"
+
 _DIGEST = re.compile(r"-([a-f0-9]{8,})\.")
 """Where torch's hub puts the first hex digits of a file's SHA-256 into its name."""
 
 
-def torch_hub_file(backbone: str, url: str) -> Path:
+def torch_hub_file(backbone: str, url: str, *, offline: bool = False) -> Path:
     """Return the file of a URL in the cache of torch's hub, downloaded if need be.
+
+    Args:
+        offline: whether nothing may be downloaded.
 
     Raises:
         WeightsMissing: it is not there and cannot be fetched.
@@ -34,7 +39,7 @@ def torch_hub_file(backbone: str, url: str) -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / PurePosixPath(urlparse(url).path).name
     if path.is_file():
         return path
-    reason = _unreachable(url)
+    reason = _FORBIDDEN if offline else _unreachable(url)
     if reason is None:
         digest = _DIGEST.search(path.name)
         try:
@@ -57,6 +62,8 @@ def hub_folder(
     revision: str | None,
     choices: Sequence[Sequence[str]],
     complete: Callable[[Path], bool],
+    *,
+    offline: bool = False,
 ) -> Path:
     """Return the folder of a repository in the cache of Hugging Face's hub, downloaded if need be.
 
@@ -65,6 +72,7 @@ def hub_folder(
         choices: patterns of the files to fetch; another choice only if the one before it does not
             bring all that is needed.
         complete: whether all that is needed is in a folder.
+        offline: whether nothing may be downloaded.
 
     Raises:
         WeightsMissing: something is not there and cannot be fetched.
@@ -90,8 +98,11 @@ def hub_folder(
         raise UnknownBackbone(f"{backbone}: {repository!r} names no repository: {error}") from error
     except OSError:  # nothing of it is in the cache
         pass
-    if constants.HF_HUB_OFFLINE:
-        reason: str | None = "HF_HUB_OFFLINE is set"
+    reason: str | None
+    if offline:
+        reason = _FORBIDDEN
+    elif constants.HF_HUB_OFFLINE:
+        reason = "HF_HUB_OFFLINE is set"
     else:
         reason = _unreachable(constants.ENDPOINT)
     if reason is None:

@@ -39,6 +39,7 @@ from service.handlers.versions import HeadVersions
 from service.live import LiveCopies
 from service.logs import get_logger
 from service.metrics import Metrics
+from service.offline import forbid_downloads
 from service.requests.calls import Calls, Handler
 from service.requests.paging import PageTokens
 from service.serving.head_cache import HeadCache
@@ -63,6 +64,8 @@ class _Requests:
 
     def __init__(self, settings: ExtractorSettings) -> None:
         log.info("settings", **settings.model_dump(mode="json"))
+        if settings.offline:
+            forbid_downloads()
         both = ServerSettings.model_fields | StandaloneExtractorSettings.model_fields
         for name, near in unknown_variables(both, os.environ):
             log.warning("variable of no setting", variable=name, nearest=near or None)

@@ -48,7 +48,7 @@ _OFFSET = ("roberta", "xlm-roberta")
 _DOWNLOADED = ("*.json", "vocab.txt", "merges.txt")
 
 
-def huggingface_spec(name: str, entry: Entry) -> BackboneSpec:
+def huggingface_spec(name: str, entry: Entry, *, offline: bool = False) -> BackboneSpec:
     """Return the spec of an entry's backbone; the folder has to be there, or is fetched.
 
     Raises:
@@ -56,7 +56,7 @@ def huggingface_spec(name: str, entry: Entry) -> BackboneSpec:
         InvalidCatalogue: the entry and the folder contradict each other.
         BackboneError: the folder is of a family that is not known, or asks for something unknown.
     """
-    folder = _folder(name, entry)
+    folder = _folder(name, entry, offline)
     network, sentences = read_sentences(folder)
     config = read_json(network / "config.json")
     try:
@@ -80,7 +80,7 @@ def _spec(
     )
 
 
-def _folder(name: str, entry: Entry) -> Path:
+def _folder(name: str, entry: Entry, offline: bool) -> Path:
     if entry.weights is not None:
         if not entry.weights.is_dir():
             raise WeightsMissing(
@@ -89,7 +89,7 @@ def _folder(name: str, entry: Entry) -> Path:
             )
         return entry.weights
     choices = [(*_DOWNLOADED, "*model*.safetensors"), (*_DOWNLOADED, "pytorch_model*.bin")]
-    return hub_folder(name, str(entry.model), entry.revision, choices, _complete)
+    return hub_folder(name, str(entry.model), entry.revision, choices, _complete, offline=offline)
 
 
 def _complete(folder: Path) -> bool:

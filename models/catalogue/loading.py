@@ -27,6 +27,7 @@ def load_backbone(
     threads: int = 0,
     limits: InputLimits | None = None,
     catalogue: Path | None = None,
+    offline: bool = False,
 ) -> Backbone:
     """Load a backbone of the catalogue.
 
@@ -39,13 +40,14 @@ def load_backbone(
         threads: CPU threads of one forward pass; 0 takes every core.
         limits: bounds of one input; `InputLimits()` if None.
         catalogue: file with further backbones; see `models.catalogue.entries`.
+        offline: whether weights that are not on this machine are missing, and not downloaded.
 
     Raises:
         UnknownBackbone, InvalidCatalogue, UnknownEngine, DeviceUnavailable, WeightsMissing: as they
             say.
         BackboneError: the weights or the cached graph cannot be read.
     """
-    spec = find_spec(name, catalogue)
+    spec = find_spec(name, catalogue, offline=offline)
     choice = _choose(spec, engine, device)
     files = spec.files()
     preprocessor = spec.preprocessor(files, limits or InputLimits())
@@ -72,20 +74,25 @@ class LoadedNetwork:
 
 
 def load_backbone_network(
-    name: str, *, engine: str = "auto", device: str = "auto", catalogue: Path | None = None
+    name: str,
+    *,
+    engine: str = "auto",
+    device: str = "auto",
+    catalogue: Path | None = None,
+    offline: bool = False,
 ) -> LoadedNetwork:
     """Load a backbone's torch module, to tune it; this imports torch.
 
     Args:
-        name, engine, device, catalogue: as `load_backbone` takes them; engine and device decide
-            which fingerprint it has.
+        name, engine, device, catalogue, offline: as `load_backbone` takes them; engine and device
+            decide which fingerprint it has.
 
     Raises:
         UnknownBackbone, InvalidCatalogue, UnknownEngine, DeviceUnavailable, WeightsMissing: as they
             say.
         BackboneError: it has no torch module, or its weights cannot be read.
     """
-    spec = find_spec(name, catalogue)
+    spec = find_spec(name, catalogue, offline=offline)
     choice = _choose(spec, engine, device)
     files = spec.files()
     mark = spec.fingerprint(files, spec.preprocessor(files, InputLimits()), choice.precision)

@@ -37,9 +37,9 @@ def default_backbone(modality: Modality) -> str:
     return _DEFAULTS[modality]
 
 
-def find_spec(name: str, catalogue: Path | None = None) -> BackboneSpec:
+def find_spec(name: str, catalogue: Path | None = None, *, offline: bool = False) -> BackboneSpec:
     """Return what a name stands for. Raises UnknownBackbone, InvalidCatalogue, WeightsMissing."""
-    return EMBEDDED.get(name) or _describe(name, _find(name, _read(catalogue)))
+    return EMBEDDED.get(name) or _describe(name, _find(name, _read(catalogue)), offline)
 
 
 def _read(catalogue: Path | None) -> Mapping[str, Entry]:
@@ -59,20 +59,20 @@ def _find(name: str, entries: Mapping[str, Entry]) -> Entry:
     return entry
 
 
-def _describe(name: str, entry: Entry) -> BackboneSpec:
+def _describe(name: str, entry: Entry, offline: bool) -> BackboneSpec:
     """Return the spec of an entry's backbone; only now is its library imported."""
     if entry.source == "torchvision":
         from models.catalogue.torchvision import torchvision_spec
 
-        return torchvision_spec(name, entry)
+        return torchvision_spec(name, entry, offline=offline)
     if entry.source == "timm":
         from models.catalogue.timm import timm_spec
 
-        return timm_spec(name, entry)
+        return timm_spec(name, entry, offline=offline)
     if entry.source == "huggingface":
         from models.catalogue.huggingface import huggingface_spec
 
-        return huggingface_spec(name, entry)
+        return huggingface_spec(name, entry, offline=offline)
     from models.catalogue.onnx_files import onnx_spec
 
     return onnx_spec(name, entry)

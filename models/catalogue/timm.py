@@ -22,7 +22,7 @@ _FILES = ("model.safetensors", "pytorch_model.bin")
 """In a repository of the hub, the better one first."""
 
 
-def timm_spec(name: str, entry: Entry) -> BackboneSpec:
+def timm_spec(name: str, entry: Entry, *, offline: bool = False) -> BackboneSpec:
     """Return the spec of an entry's backbone. Imports timm, which alone knows the preprocessing.
 
     Raises:
@@ -48,7 +48,7 @@ def timm_spec(name: str, entry: Entry) -> BackboneSpec:
         name=name,
         modality=Modality.IMAGE,
         dim=timm_dim(model),
-        files=functools.partial(_files, name, entry, published),
+        files=functools.partial(_files, name, entry, published, offline),
         preprocessor=lambda files, limits: ImagePreprocessor(crop, limits),
         network=functools.partial(timm_network, model, **settings),
         facts={"timm": model, **settings},
@@ -83,7 +83,9 @@ def _resize_and_crop(name: str, config: Mapping[str, Any]) -> CentreCrop:
     return CentreCrop(resize[0], (height, width), config["interpolation"])
 
 
-def _files(name: str, entry: Entry, published: Mapping[str, Any]) -> Mapping[str, Path]:
+def _files(
+    name: str, entry: Entry, published: Mapping[str, Any], offline: bool
+) -> Mapping[str, Path]:
     if entry.weights is not None:
         return {"weights": local_file(entry.weights, backbone=name)}
     if published["hf_hub_id"]:
@@ -95,10 +97,11 @@ def _files(name: str, entry: Entry, published: Mapping[str, Any]) -> Mapping[str
             None,
             [[file] for file in files],
             lambda folder: any((folder / file).is_file() for file in files),
+            offline=offline,
         )
         return {"weights": next(path for file in files if (path := folder / file).is_file())}
     if published["url"]:
-        return {"weights": torch_hub_file(name, published["url"])}
+        return {"weights": torch_hub_file(name, published["url"], offline=offline)}
     raise WeightsMissing(
         f"{name}: nobody has published weights for it in timm: name a file as `weights` in the "
         "catalogue file"

@@ -19,7 +19,7 @@ from models.torchvision_ops import declare_missing_operators
 from models.weights import local_file
 
 
-def torchvision_spec(name: str, entry: Entry) -> BackboneSpec:
+def torchvision_spec(name: str, entry: Entry, *, offline: bool = False) -> BackboneSpec:
     """Return the spec of an entry's backbone. Imports torchvision, which alone knows transforms.
 
     Raises:
@@ -45,7 +45,7 @@ def torchvision_spec(name: str, entry: Entry) -> BackboneSpec:
         name=name,
         modality=Modality.IMAGE,
         dim=torchvision_dim(model),
-        files=functools.partial(_files, name, entry, published.url),
+        files=functools.partial(_files, name, entry, published.url, offline),
         preprocessor=lambda files, limits: ImagePreprocessor(crop, limits),
         network=functools.partial(torchvision_network, model, **settings),
         facts={"torchvision": model, **settings},
@@ -81,7 +81,7 @@ def _resize_and_crop(name: str, entry: Entry, transform: Any) -> CentreCrop:
     return CentreCrop(resize, (crop, crop), transform.interpolation.value)
 
 
-def _files(name: str, entry: Entry, url: str) -> Mapping[str, Path]:
+def _files(name: str, entry: Entry, url: str, offline: bool) -> Mapping[str, Path]:
     if entry.weights is None:
-        return {"weights": torch_hub_file(name, url)}
+        return {"weights": torch_hub_file(name, url, offline=offline)}
     return {"weights": local_file(entry.weights, backbone=name)}

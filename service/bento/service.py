@@ -19,7 +19,7 @@ from starlette.requests import Request
 
 from service.addresses import join_address
 from service.application import Application
-from service.bento import native, supervision, supervisor_endpoints
+from service.bento import native, supervision, supervisor_endpoints, usage_statistics
 from service.bento.native import EmbedBody, PredictBody
 from service.bento.request_timers import remove_request_timers
 from service.config import JSON_OVERHEAD, ServerSettings, load_settings
@@ -46,6 +46,7 @@ SETTINGS = load_settings(ServerSettings)
 log = get_logger(__name__)
 configure_logging(SETTINGS.log_level, SETTINGS.log_format)
 supervisor_endpoints.keep_private()
+usage_statistics.switch_off()
 LIMITS = TransportLimits.of(
     SETTINGS, connections_within(raise_file_limit(), SETTINGS.max_connections)
 )

@@ -56,6 +56,10 @@ class ExtractorSettings(Settings):
     cache_dir: Path = Field(default_factory=default_cache_dir)
     """Where exported engines are kept. Losing it costs one export at the next start."""
 
+    offline: bool = False
+    """Download nothing: a backbone whose weights are not on this machine is refused, with what to
+    put where. Weights come from torchvision's, timm's and Hugging Face's servers otherwise."""
+
     threads: int = Field(default=1, ge=0, le=256)
     """Threads of one forward pass on a CPU; 0 takes all cores. One gives the highest rate, because
     threads that share a pass wait for each other; more make a lone request faster."""

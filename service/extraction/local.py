@@ -268,6 +268,7 @@ class LocalExtractor(Extractor):
             threads=settings.threads,
             limits=settings.input_limits,
             catalogue=settings.catalogue,
+            offline=settings.offline,
         )
 
     def _update(self) -> None:

@@ -76,6 +76,7 @@ def load_tunable(
     engine: str,
     device: str,
     catalogue: Path | None,
+    offline: bool,
 ) -> LoadedTunable:
     """Builds what is to be tuned.
 
@@ -83,13 +84,13 @@ def load_tunable(
         backbone: its name in the catalogue.
         fingerprint: the fingerprint that it must have: that of the activations.
         whole: whether all of it is tuned, and not only what follows the cut.
-        engine, device, catalogue: as `models.load_backbone` takes them.
+        engine, device, catalogue, offline: as `models.load_backbone` takes them.
 
     Raises:
         models.ModelError: it cannot be built here, or is another by now.
     """
     found = models.load_backbone_network(
-        backbone, engine=engine, device=device, catalogue=catalogue
+        backbone, engine=engine, device=device, catalogue=catalogue, offline=offline
     )
     if found.fingerprint != fingerprint:
         raise models.BackboneError(

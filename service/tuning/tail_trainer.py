@@ -72,6 +72,7 @@ class TailTrainer:
             "engine": settings.engine,
             "device": settings.device,
             "catalogue": None if settings.catalogue is None else str(settings.catalogue),
+            "offline": settings.offline,
         }
 
     async def check(

@@ -45,7 +45,7 @@ class Settings:
         folder: the tuning's own.
         activations: the folder of the examples' activations.
         views: whether the inputs have views, so that some can be tried.
-        engine, device, catalogue: as the server's.
+        engine, device, catalogue, offline: as the server's.
         threads: threads of torch on a CPU.
     """
 
@@ -55,6 +55,7 @@ class Settings:
     engine: str
     device: str
     catalogue: str | None
+    offline: bool
     threads: int
 
 
@@ -126,6 +127,7 @@ def _tune(settings: Settings, task: TuningTask, server: Server) -> Tuned:
         engine=settings.engine,
         device=settings.device,
         catalogue=None if settings.catalogue is None else Path(settings.catalogue),
+        offline=settings.offline,
     )
 
     before = tunable.digest()

@@ -22,10 +22,11 @@ MIB = 1024 * 1024
 
 @pytest.fixture(scope="module")
 def open_server(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterator[Running]:
-    """A server with one backbone, which other machines could reach."""
+    """A server with one backbone, which other machines could reach, and which downloads nothing."""
     folder = tmp_path_factory.mktemp("open")
-    everywhere = ("--host", "0.0.0.0", "--insecure", "--backbone", TEXTS)
-    running = Running.start(serve_command(folder / "data", *everywhere), folder / "log")
+    options = ("--host", "0.0.0.0", "--insecure", "--backbone", TEXTS, "--offline")
+    caches = {"TORCH_HOME": str(folder), "HF_HOME": str(folder)}
+    running = Running.start(serve_command(folder / "data", *options), folder / "log", caches)
     try:
         yield running.wait_until_serving()
     finally:
@@ -100,6 +101,7 @@ def test_backbone_that_is_not_there_is_refused_with_the_reason(
         load(way, name)
     assert (refused.value.code, refused.value.field) == (code, "name")
     assert name in refused.value.message
+    assert ("offline is set" in refused.value.message) is (code == "FAILED_PRECONDITION")
     assert loaded(way) == [TEXTS]
 
 

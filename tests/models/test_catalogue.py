@@ -18,6 +18,7 @@ from models import (
     UnknownBackbone,
     WeightsMissing,
     check_backbones,
+    downloads,
     known_backbones,
     load_backbone,
 )
@@ -255,6 +256,23 @@ def test_hub_that_is_not_to_be_asked_is_not(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(WeightsMissing, match="HF_HUB_OFFLINE is set"):
         load_shorthand("huggingface/org/name", nobody_answers)
+
+
+@pytest.mark.parametrize(
+    "name", ["torchvision/resnet18", "timm/test_vit.r160_in1k", "huggingface/org/name"]
+)
+def test_nobody_is_asked_for_weights_where_nothing_may_be_downloaded(
+    name: str, nobody_answers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    asked: list[str] = []
+    monkeypatch.setattr(downloads, "_unreachable", asked.append)
+    with pytest.raises(WeightsMissing, match="cannot be downloaded: offline is set") as caught:
+        load_backbone(name, cache_dir=nobody_answers / "cache", offline=True)
+    assert asked == []
+    assert "where there is a network: " in str(caught.value)
 
 
 def test_revision_is_part_of_the_command(nobody_answers: Path) -> None:

@@ -34,6 +34,7 @@ EXTRACTOR_DEFAULTS: dict[str, Any] = {
     "catalogue": None,
     "engine": "auto",
     "device": "auto",
+    "offline": False,
     "threads": 1,
     "passes": 0,
     "decode_threads": 0,

@@ -87,9 +87,17 @@ def _say_starting(arguments: tuple[str, ...]) -> None:
     if not {"-h", "--help"}.isdisjoint(arguments):
         return
     words = "starting: importing, then loading backbones"
-    if os.environ.get("TRUNKLINE_LOG_FORMAT") == "json":
+    if _log_format(arguments) == "json":
         words = json.dumps({"event": words, "level": "info"})
     click.echo(words, err=True)
+
+
+def _log_format(arguments: tuple[str, ...]) -> str:
+    """Returns what a flag or the variable says; the file is the server's to read."""
+    words = [part for argument in arguments for part in argument.split("=", 1)]
+    if "--log-format" in words[:-1]:
+        return words[words.index("--log-format") + 1]
+    return os.environ.get("TRUNKLINE_LOG_FORMAT", "")
 
 
 def _stop_at_once() -> None:

@@ -13,6 +13,10 @@ import pytest
 BEGIN = """
 import asyncio, json
 import httpx
+from bentoml._internal.utils.analytics import usage_stats
+
+asked = usage_stats.do_not_track()  # which remembers the answer, as under `bentoml serve`
+
 from service.bento.service import SERVICE
 
 app = SERVICE.to_asgi(is_main=True)
@@ -64,6 +68,10 @@ SERVICE.inner = Probed
 print(json.dumps(asyncio.run(probes())))
 """
 
+STATISTICS = """
+print(json.dumps([asked, usage_stats.do_not_track()]))
+"""
+
 PLAIN = "text/plain; charset=utf-8"
 
 
@@ -72,7 +80,6 @@ def run(tmp_path: Path, script: str) -> Any:
     environment = {
         "PATH": "/usr/bin:/bin",
         "HOME": str(tmp_path),
-        "BENTOML_DO_NOT_TRACK": "True",
         "PROMETHEUS_MULTIPROC_DIR": str(tmp_path),
         "TRUNKLINE_DATA_DIR": str(tmp_path / "data"),
     }
@@ -92,6 +99,11 @@ def run(tmp_path: Path, script: str) -> Any:
 @pytest.mark.costly
 def test_request_sets_no_timer_that_outlives_it(tmp_path: Path) -> None:
     assert run(tmp_path, TIMERS) == [200, []]
+
+
+@pytest.mark.costly
+def test_no_usage_statistics_are_sent(tmp_path: Path) -> None:
+    assert run(tmp_path, STATISTICS) == [False, True]
 
 
 @pytest.mark.costly

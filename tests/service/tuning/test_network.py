@@ -42,7 +42,9 @@ class Rows:
 
 def load(*, whole: bool) -> LoadedTunable:
     mark = load_backbone_network(BACKBONE, device="cpu").fingerprint
-    return load_tunable(BACKBONE, mark, whole=whole, engine="auto", device="cpu", catalogue=None)
+    return load_tunable(
+        BACKBONE, mark, whole=whole, engine="auto", device="cpu", catalogue=None, offline=True
+    )
 
 
 @pytest.mark.parametrize("strategy", ["last_block", "full"])
