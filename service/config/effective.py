@@ -78,7 +78,7 @@ def config_main(args: list[str]) -> int:
             {
                 "setting": lambda row: row.setting,
                 "value": lambda row: shown(row.setting, row.value),
-                "from": lambda row: f"{row.source} {row.name}".strip(),
+                "from": lambda row: row.name or row.source,
             },
         )
     return 0

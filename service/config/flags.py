@@ -121,7 +121,7 @@ def _words(field: FieldInfo) -> str:
 
 def _facts(name: str, field: FieldInfo) -> list[str]:
     """Returns the variable, the default and the range, as click writes them."""
-    default = shown(name, field.get_default(call_default_factory=True))  # type: ignore[call-arg]
+    default = shown(name, field.get_default(call_default_factory=True))
     lower, upper = _bound(field, _LOWER), _bound(field, _UPPER)
     limits = [f"{lower}x{upper}"] if lower or upper else []
     return [f"env var: {PREFIX}{name.upper()}", f"default: {default}", *limits]

