@@ -27,7 +27,9 @@ FILE = click.Option(
 )
 _METAVARS = {int: "INTEGER", float: "NUMBER", Path: "PATH", str: "TEXT"}
 _UNITS = {"bytes": "BYTES", "seconds": "SECONDS", "ms": "MILLISECONDS"}
-_LOWER, _UPPER = {"ge": "{}<=", "gt": "{}<"}, {"le": "<={}", "lt": "<{}"}
+_LOWER, _UPPER = {"ge": ">={}", "gt": ">{}"}, {"le": "<={}", "lt": "<{}"}
+_BOTH = {"ge": "{}<=", "gt": "{}<"}
+"""The lower bound where there is an upper one, too."""
 
 
 def parse_settings(cls: type[S], program: str, args: Sequence[str], about: str = "") -> S:
@@ -122,8 +124,10 @@ def _words(field: FieldInfo) -> str:
 def _facts(name: str, field: FieldInfo) -> list[str]:
     """Returns the variable, the default and the range, as click writes them."""
     default = shown(name, field.get_default(call_default_factory=True))
-    lower, upper = _bound(field, _LOWER), _bound(field, _UPPER)
-    limits = [f"{lower}x{upper}"] if lower or upper else []
+    lower, upper = _bound(field, _BOTH), _bound(field, _UPPER)
+    if not upper:
+        lower, upper = "", _bound(field, _LOWER)
+    limits = [f"{lower}x{upper}"] if upper else []
     return [f"env var: {PREFIX}{name.upper()}", f"default: {default}", *limits]
 
 

@@ -102,7 +102,14 @@ def test_help_shows_settings_in_groups(
     assert f"Usage: trunkline {command} [OPTIONS]" in ended.stdout
     for title in ("Options", "Listening", "Backbones", "Logs and metrics"):
         assert f"\n{title}:\n" in ended.stdout
-    for words in (own, "--config FILE", "TRUNKLINE_LOG_FORMAT", "default: 127.0.0.1"):
+    for words in (
+        own,
+        "--config FILE",
+        "TRUNKLINE_LOG_FORMAT",
+        "default: 127.0.0.1",
+        "0<=x<=256]",
+        "x>=1]",
+    ):
         assert words in ended.stdout
     assert foreign not in ended.stdout
     assert max(map(len, ended.stdout.splitlines())) <= 80
