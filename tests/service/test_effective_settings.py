@@ -21,6 +21,7 @@ from service.config import (
 from service.extraction import local
 from service.extraction.shared_resources import SharedResources
 from service.metrics import Metrics
+from service.offline import SWITCHES
 from tests.service.server import StartServer
 from tests.service.tiny_backbone import TinyBackbone, TinyImageBackbone
 
@@ -188,6 +189,17 @@ async def test_option_changes_itself_alone_and_of_batches_what_it_says(name: str
         await one.close()
     assert was == DEFAULT_LIMITS
     assert {key for key in was if was[key] != now[key]} == CHANGED_LIMITS.get(name, set())
+
+
+@pytest.mark.parametrize("offline", [True, False])
+async def test_libraries_are_told_when_nothing_may_be_downloaded(
+    offline: bool, start_server: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in SWITCHES:
+        monkeypatch.setenv(name, "as it was")
+    async with start_server(offline=offline):
+        pass
+    assert {os.environ[name] for name in SWITCHES} == {"1" if offline else "as it was"}
 
 
 async def test_start_says_every_setting_and_what_those_of_zero_came_to(
