@@ -67,16 +67,20 @@ def load_settings(cls: type[S], **values: Any) -> S:
     try:
         return cls(**values)
     except ValidationError as error:
-        raise InvalidSettings(describe_validation(error, cls.model_fields)) from error
+        file = os.environ.get(f"{PREFIX}CONFIG", "")
+        raise InvalidSettings(describe_validation(error, cls.model_fields, file)) from error
     except (OSError, ValueError) as error:
         raise InvalidSettings(f"settings: {error}") from error
 
 
-def describe_validation(error: ValidationError, settings: Iterable[str] = ()) -> str:
+def describe_validation(
+    error: ValidationError, settings: Iterable[str] = (), file: str = ""
+) -> str:
     """Describes in one line each field, what is wrong with it and the value.
 
     Args:
         settings: names of all, of which one may be meant by another that is none.
+        file: where such a name stands: flags are known by then, and variables only told.
     """
     parts = []
     for item in error.errors():
@@ -84,7 +88,8 @@ def describe_validation(error: ValidationError, settings: Iterable[str] = ()) ->
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             near = nearest(field, settings)
-            message = "there is no such setting" + (f", {near} may be meant" if near else "")
+            message = f"there is no such setting{f' (in {file})' if file else ''}"
+            message += f", {near} may be meant" if near else ""
         parts.append(f"{field}: {message}, is {item['input']!r}" if field else message)
     return "; ".join(parts)
 

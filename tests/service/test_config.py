@@ -221,7 +221,7 @@ def test_misspelt_key_or_flag_is_refused_with_the_nearest(
     cls: type[ExtractorSettings], tmp_path: Path
 ) -> None:
     path = write_toml(tmp_path / "t.toml", "max_batch_row = 3")
-    with pytest.raises(InvalidSettings, match=r"max_batch_row: .*max_batch_rows may be meant"):
+    with pytest.raises(InvalidSettings, match=r"max_batch_row: .*t\.toml\), max_batch_rows may be"):
         parse_settings(cls, "trunkline", ["--config", path])
     with pytest.raises(InvalidSettings, match=r"--max-batch-row'.*--max-batch-rows"):
         parse_settings(cls, "trunkline", ["--max-batch-row", "3"])

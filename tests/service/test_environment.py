@@ -73,5 +73,6 @@ def test_misspelt_key_of_the_file_is_refused_with_the_nearest_setting(
     monkeypatch.setenv("TRUNKLINE_CONFIG", str(file))
     with pytest.raises(InvalidSettings) as caught:
         load_settings(ServerSettings)
-    assert "rest_prot: there is no such setting, rest_port may be meant, is 1" in str(caught.value)
-    assert "zzz: there is no such setting, is 'x'" in str(caught.value)
+    said = str(caught.value)
+    assert f"rest_prot: there is no such setting (in {file}), rest_port may be meant, is 1" in said
+    assert f"zzz: there is no such setting (in {file}), is 'x'" in said
