@@ -38,6 +38,7 @@ def new_example(
     weight: float | None = None,
     held_out: bool = False,
     group: str | None = None,
+    external_id: str | None = None,
 ) -> NewExample:
     """Builds the example that is stored for a row."""
     kept = keep_input and raw.kind not in (Kind.DIGEST, Kind.EMBEDDING)
@@ -51,5 +52,6 @@ def new_example(
         weight=weight,
         held_out=held_out,
         group=group,
+        external_id=external_id,
         truncated=resolved.truncated,
     )

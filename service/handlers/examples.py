@@ -19,7 +19,13 @@ from service.replies.heads import example_message
 from service.replies.rows import row_error
 from service.replies.uploads import UploadReply
 from service.requests.calls import Call
-from service.requests.fields import check_group, check_label, check_rows, check_weight
+from service.requests.fields import (
+    check_external_id,
+    check_group,
+    check_label,
+    check_rows,
+    check_weight,
+)
 from service.requests.inputs import RawInput, check_digest, check_prefix, read_inputs
 from service.requests.paging import PageTokens, page_size
 from service.store import Database, kept_inputs
@@ -35,7 +41,8 @@ from trunkline.resources import HeadName
 from trunkline.v1 import common_pb2, heads_pb2
 
 MAX_DIGESTS = 10_000
-MAX_PREFIXES = 1000
+MAX_NAMED = 1000
+"""Digests, beginnings of them, or external ids, that examples are looked up by."""
 
 
 @dataclass(eq=False)
@@ -97,8 +104,11 @@ class Examples:
     ) -> heads_pb2.ListExamplesResponse:
         """Returns a page of examples, oldest first."""
         size = page_size(request.page_size)
+        if len(request.external_ids) > MAX_NAMED:
+            check_rows("external_ids", len(request.external_ids), MAX_NAMED)
+        ids = [check_external_id(name, "external_ids") for name in request.external_ids]
         if request.digests:
-            return await self._find_examples(request)
+            return await self._find_examples(request, ids)
         head = await self._head(request.head)
         name = f"examples/{head.uid}"
         after = self._tokens.read(name, request.page_token, int)
@@ -108,6 +118,7 @@ class Examples:
             after=after,
             limit=size + 1,
             label=normalised(request.label) if request.HasField("label") else None,
+            external_ids=ids,
         )
         page = found[:size]
         return heads_pb2.ListExamplesResponse(
@@ -116,15 +127,20 @@ class Examples:
         )
 
     async def _find_examples(
-        self, request: heads_pb2.ListExamplesRequest
+        self, request: heads_pb2.ListExamplesRequest, external_ids: Sequence[str]
     ) -> heads_pb2.ListExamplesResponse:
         """Returns the examples whose digests begin as asked for, all in one page."""
-        check_rows("digests", len(request.digests), MAX_PREFIXES)
+        check_rows("digests", len(request.digests), MAX_NAMED)
         prefixes = list(dict.fromkeys(map(check_prefix, request.digests)))
         head = await self._head(request.head)
         found = await self._database.read(stored_examples.find_by_prefix, head.uid, prefixes)
         label = normalised(request.label)
-        wanted = [row for row in found if not request.HasField("label") or row.label == label]
+        wanted = [
+            row
+            for row in found
+            if (not request.HasField("label") or row.label == label)
+            and (not external_ids or row.external_id in external_ids)
+        ]
         return heads_pb2.ListExamplesResponse(examples=await self._messages(head, wanted, request))
 
     async def _messages(
@@ -251,6 +267,7 @@ class Examples:
                     weight=row.weight if row.HasField("weight") else None,
                     held_out=row.held_out,
                     group=normalised(row.group) if row.HasField("group") else None,
+                    external_id=row.external_id if row.HasField("external_id") else None,
                 )
                 new[i] = replace(example, views=views.get(raw.digest, {}))
         return new, errors
@@ -263,6 +280,7 @@ class Examples:
             if row.HasField("weight"):
                 check_weight(row.weight)
             check_group(row.group)
+            check_external_id(row.external_id)
         except InvalidRequest as error:
             return error
         return raw

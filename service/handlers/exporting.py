@@ -11,12 +11,13 @@ import adapters
 from service.errors import LimitExceeded, PreconditionFailed
 from service.replies.heads import version_message
 from service.replies.model_card import model_card
-from service.replies.reports import report_message
+from service.replies.reports import examples_named, report_message
 from service.requests.calls import Call
 from service.store import Database
 from service.store import heads as stored_heads
 from service.store import tails as stored_tails
 from service.store import versions as stored_versions
+from service.store.external_ids import find_external_ids
 from service.store.head_records import HeadRecord
 from service.store.online_accuracy import online_accuracy
 from service.store.versions import VersionRecord
@@ -96,7 +97,8 @@ def _export(
 def _report(connection: Connection, name: VersionName) -> heads_pb2.HeadReport:
     head, version = find_version(connection, name)
     online = online_accuracy(connection, head.uid)
-    return report_message(head.resource, version, online)
+    names = find_external_ids(connection, head.uid, examples_named(version.report))
+    return report_message(head.resource, version, online, names)
 
 
 def _to_onnx(weights: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,10 @@ MAX_NAMED = 1000
 
 
 def report_message(
-    head: str, version: VersionRecord, online: Sequence[OnlinePoint] = ()
+    head: str,
+    version: VersionRecord,
+    online: Sequence[OnlinePoint] = (),
+    names: Mapping[str, str] = MappingProxyType({}),
 ) -> heads_pb2.HeadReport:
     """Converts a version's report, and how the head has done on feedback, to a message.
 
@@ -29,8 +33,10 @@ def report_message(
 
     Args:
         head: its resource name.
+        names: external ids of `examples_named` by their digests.
     """
     report = version.report
+    seen = report.get("seen_held_out", ())[:MAX_NAMED]
     return heads_pb2.HeadReport(
         head=head,
         version=version.version,
@@ -49,8 +55,8 @@ def report_message(
         evaluation=_evaluation(report.get("evaluation")),
         test=_evaluation(report.get("test")),
         learning_curve=report.get("learning_curve"),
-        likely_mislabelled=report.get("likely_mislabelled"),
-        near_duplicates=report.get("near_duplicates"),
+        likely_mislabelled=_named(report.get("likely_mislabelled"), names),
+        near_duplicates=_named(report.get("near_duplicates"), names),
         augmentation=report.get("augmentation"),
         novelty=report.get("novelty"),
         online=[
@@ -60,10 +66,35 @@ def report_message(
         fine_tuning=report.get("fine_tuning"),
         truncated_count=report.get("truncated_count", 0),
         seen_held_out_count=len(report.get("seen_held_out", ())),
-        seen_held_out=report.get("seen_held_out", ())[:MAX_NAMED],
+        seen_held_out=seen,
+        seen_held_out_external_ids=[names.get(digest, "") for digest in seen],
         groups=report.get("groups"),
         warnings=report.get("warnings"),
     )
+
+
+def examples_named(report: Json) -> list[str]:
+    """Returns the digests by which a stored report names examples."""
+    suspects, pairs = (report.get(name) or () for name in ("likely_mislabelled", "near_duplicates"))
+    return [
+        *(row["digest"] for row in suspects),
+        *(row[key] for row in pairs for key in ("digest", "other_digest")),
+        *report.get("seen_held_out", ())[:MAX_NAMED],
+    ]
+
+
+def _named(rows: Sequence[Json] | None, names: Mapping[str, str]) -> list[Any]:
+    """Returns the rows with the external ids of the examples that they are about."""
+    return [_with_ids(row, names) for row in rows or ()]
+
+
+def _with_ids(row: Json, names: Mapping[str, str]) -> Json:
+    ids = {
+        key.replace("digest", "external_id"): names.get(row[key])
+        for key in ("digest", "other_digest")
+        if key in row
+    }
+    return {**row, **ids}
 
 
 def _evaluation(report: Json | None) -> heads_pb2.Evaluation | None:

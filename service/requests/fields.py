@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from service.errors import InvalidRequest
-from trunkline.labels import normalised, unseen
+from trunkline.labels import normalised, unseen, visible
 
 MIN_WEIGHT, MAX_WEIGHT = 1e-3, 1e3
 """Far above it, sums in float64 would lose the examples of weight 1."""
@@ -114,6 +114,32 @@ def check_group(group: str) -> str:
             "group", "at most {limit} bytes of UTF-8, has {value}", MAX_GROUP_BYTES, size
         )
     return _check_printable("group", group)
+
+
+MAX_EXTERNAL_ID_BYTES = 256
+
+
+def check_external_id(name: str, field: str = "external_id") -> str:
+    """Returns a caller's name for an input as it is if it is valid; empty for none.
+
+    What is wrong is said without the name itself: reasons are logged, and no log has a name.
+
+    Raises:
+        InvalidRequest: it is too long, or has what a terminal would obey.
+    """
+    size = len(name.encode())
+    if size > MAX_EXTERNAL_ID_BYTES:
+        raise InvalidRequest.at(
+            field, "at most {limit} bytes of UTF-8, has {value}", MAX_EXTERNAL_ID_BYTES, size
+        )
+    if NO_CHARACTER in name or visible(name) != name:
+        raise InvalidRequest(
+            f"{field}: must be valid Unicode without control characters",
+            field=field,
+            limit="printable",
+            value=ascii(name),
+        )
+    return name
 
 
 def _check_printable(field: str, text: str) -> str:

@@ -23,6 +23,7 @@ class UploadChange(StrEnum):
     HELD_OUT = "HELD_OUT"
     WEIGHT = "WEIGHT"
     GROUP = "GROUP"
+    EXTERNAL_ID = "EXTERNAL_ID"
 
 
 class Noted(NamedTuple):
@@ -34,7 +35,7 @@ class Noted(NamedTuple):
 
 
 class Statement(NamedTuple):
-    """What a row says of an input; None for what it leaves as it is, "" for no group."""
+    """What a row says of an input; None for what it leaves as it is, "" for no group or id."""
 
     digest: str
     label: str | None
@@ -42,6 +43,7 @@ class Statement(NamedTuple):
     weight: float | None
     held_out: bool
     group: str | None = None
+    external_id: str | None = None
 
 
 class State(NamedTuple):
@@ -57,6 +59,7 @@ class State(NamedTuple):
     weight: float
     held_out: bool
     group: str | None = None
+    external_id: str | None = None
 
     @property
     def counts(self) -> tuple[str | None, float, bool, str | None]:
@@ -138,7 +141,8 @@ def _with_label(
         after = after._replace(label=label, own_label=own, source=source)
     weight = after.weight if row.weight is None else row.weight
     group = after.group if row.group is None else row.group or None
-    return after._replace(weight=weight, held_out=row.held_out, group=group)
+    name = after.external_id if row.external_id is None else row.external_id or None
+    return after._replace(weight=weight, held_out=row.held_out, group=group, external_id=name)
 
 
 def _change(before: State | None, after: State) -> Change:
@@ -167,7 +171,7 @@ def _relabelled(row: Statement, first: State, after: State, earlier: str | None)
 
 
 def _moved(before: State | None, after: State) -> list[Noted]:
-    """Notes another weight or group, and a move between what is trained on and held out."""
+    """Notes another weight, group or name, and a move between what is trained on and held out."""
     if before is None:
         return []
     noted = []
@@ -178,4 +182,6 @@ def _moved(before: State | None, after: State) -> list[Noted]:
         noted.append(Noted(UploadChange.WEIGHT))
     if before.group != after.group:
         noted.append(Noted(UploadChange.GROUP))
+    if before.external_id not in (None, after.external_id):
+        noted.append(Noted(UploadChange.EXTERNAL_ID))
     return noted

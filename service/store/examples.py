@@ -32,6 +32,7 @@ class NewExample:
         weight: None is 1 for a new example and leaves a stored one's weight as it is.
         held_out: kept for testing; of uploads only.
         group: what it belongs to; None leaves a stored example's as it is, "" takes it away.
+        external_id: the caller's name for it; likewise.
         views: embeddings of views by their digests.
         tail: fingerprint of the tail that the active version runs on, and what it makes of the
             input; None for a version on the backbone itself.
@@ -47,6 +48,7 @@ class NewExample:
     weight: float | None = None
     held_out: bool = False
     group: str | None = None
+    external_id: str | None = None
     views: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     tail: tuple[str, NDArray[np.float32]] | None = None
     truncated: bool = False
@@ -66,6 +68,7 @@ class ExampleRecord:
     weight: float
     held_out: bool
     group: str | None
+    external_id: str | None
     truncated: bool
 
 
@@ -88,6 +91,7 @@ _RECORD = (
     schema.examples.c.weight,
     schema.examples.c.held_out,
     schema.examples.c.group,
+    schema.examples.c.external_id,
     func.coalesce(
         select(schema.embeddings.c.truncated)
         .join_from(
@@ -150,7 +154,10 @@ def store_examples(
     truncated = {example.digest for example in new if example.truncated}
     store_embeddings(connection, head, vectors, truncated=truncated)
     _store_by_tail(connection, head, new)
-    said = [Statement(e.digest, e.label, e.source, e.weight, e.held_out, e.group) for e in new]
+    said = [
+        Statement(e.digest, e.label, e.source, e.weight, e.held_out, e.group, e.external_id)
+        for e in new
+    ]
     decision = decide(said, stored, earlier, overwrite=overwrite)
     _write(connection, uid, new, stored, decision.states)
     if stored and any(example.source == "upload" for example in new):
@@ -196,9 +203,20 @@ def store_vectors(
 
 
 def list_examples(
-    connection: Connection, uid: str, *, after: int, limit: int, label: str | None
+    connection: Connection,
+    uid: str,
+    *,
+    after: int,
+    limit: int,
+    label: str | None,
+    external_ids: Sequence[str] = (),
 ) -> list[ExampleRecord]:
-    """Returns examples with an id above `after`, in the order of their first storing."""
+    """Returns examples with an id above `after`, in the order of their first storing.
+
+    Args:
+        label: None for any.
+        external_ids: likewise, if there are none.
+    """
     table = schema.examples.c
     query = (
         select(*_RECORD)
@@ -208,6 +226,8 @@ def list_examples(
     )
     if label is not None:
         query = query.where(table.label == label)
+    if external_ids:
+        query = query.where(table.external_id.in_(external_ids))
     return [ExampleRecord(**row._mapping) for row in connection.execute(query)]
 
 

@@ -128,8 +128,11 @@ examples = Table(
     Column("held_out", Boolean, nullable=False, server_default=false()),
     # What it belongs to: examples of one group are held out together. Null for those of none.
     Column("group", Text),
+    # The caller's own name for it; null for those without one.
+    Column("external_id", Text),
     UniqueConstraint("head_uid", "digest"),
     Index("examples_by_digest", "digest"),
+    Index("examples_by_external_id", "head_uid", "external_id"),
     sqlite_autoincrement=True,
 )
 

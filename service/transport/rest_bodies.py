@@ -27,7 +27,7 @@ _ANY_BYTES = ("utf-8", "surrogateescape")
 COLUMNS: Mapping[type[Message], Sequence[str]] = {
     prediction_pb2.PredictRequest: (),
     extraction_pb2.EmbedRequest: (),
-    heads_pb2.AddExamplesRequest: ("label", "group"),
+    heads_pb2.AddExamplesRequest: ("label", "group", "external_id"),
     advice_pb2.AdviseRequest: ("label", "group"),
     prediction_pb2.SendFeedbackRequest: ("label", "id"),
 }
@@ -44,8 +44,9 @@ async def read_form(
     """Reads multipart parts as a message.
 
     Parts called ``image`` are files, ``text`` are strings or files; each is one row, in order.
-    Parts called as a field of a row (``label``, ``group``, ``id``) belong to the rows in order. All
-    others set fields of the request. Bytes of a string that are no UTF-8 are in it as surrogates.
+    Parts called as a field of a row (``label``, ``group``, ``external_id``, ``id``) belong to the
+    rows in order. All others set fields of the request. Bytes of a string that are no UTF-8 are in
+    it as surrogates.
 
     Raises:
         InvalidRequest: the parts do not make such a request.

@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.conftest import TEXTS, Start
 from tests.e2e.processes import Running, serve_command
-from trunkline import Prediction, RowFailure
+from trunkline import NewExample, Prediction, RowFailure
 
 
 @pytest.fixture
@@ -22,13 +22,14 @@ def forgetful(tmp_path: Path, start: Start) -> Iterator[tuple[Running, Path]]:
 def test_forgotten_examples_leave_no_byte_behind(forgetful: tuple[Running, Path]) -> None:
     running, data = forgetful
     secret = "The patient of room seventeen was very happy with the soup."
+    named = "wards/seventeen/monday.txt"
     words = ["fine", "grand", "lovely", "splendid", "superb", "poor", "awful", "dire", "bad", "sad"]
     with running.client() as client:
         client.create_head("clinic/mood", TEXTS, keep_inputs=True, policy="immediate")
         texts = [
             (f"The soup was {word}.", "good" if i < 5 else "bad") for i, word in enumerate(words)
         ]
-        client.add_examples("clinic/mood", [*texts, (secret, "good")])
+        client.add_examples("clinic/mood", [*texts, NewExample(secret, "good", external_id=named)])
         client.train("clinic/mood")
         (row,) = client.predict("clinic/mood", [secret])
         assert isinstance(row, Prediction)
@@ -40,8 +41,11 @@ def test_forgotten_examples_leave_no_byte_behind(forgetful: tuple[Running, Path]
             "embedding": bytes(vector.vector),
             "digest": row.digest.encode(),
             "raw digest": bytes.fromhex(row.digest),
+            "external id": named.encode(),
         }
-        assert needles["input"] in content(data), "the search finds what is there"
+        before = content(data)
+        assert needles["input"] in before, "the search finds what is there"
+        assert needles["external id"] in before
         forgotten = client.forget_examples("clinic/mood", [row.digest])
         assert forgotten.deleted_versions == (1,)
         assert forgotten.version == 2

@@ -49,7 +49,11 @@ class RecordedExamples(State):
             reply.updated += name in known and known[name] != label
             reply.unchanged += name in known and known[name] == label
             known[name] = label
-            self.inputs[name] = example
+            stored = heads_pb2.NewExample()
+            if name in self.inputs:
+                stored.external_id = self.inputs[name].external_id
+            stored.MergeFrom(example)
+            self.inputs[name] = stored
 
     def _tell(self, example: Any, request: Any, row: int, reply: Any) -> None:
         """Tells of a correction what the real server would, which keeps it unless it overwrites."""
@@ -79,7 +83,8 @@ class RecordedExamples(State):
             self._example(name, label)
             for name, label in self.examples[request.head].items()
             if not request.HasField("label") or label == request.label
-            if not request.digests or any(map(name.startswith, request.digests))
+            if not request.external_ids or self.inputs[name].external_id in request.external_ids
+            if not request.digests or name.startswith(tuple(request.digests))
         ]
         if request.with_inputs and self._head(request.head, context).keep_inputs:
             for row in rows:
@@ -121,6 +126,7 @@ class RecordedExamples(State):
             source="upload",
             weight=given.weight,
             held_out=given.held_out,
+            external_id=given.external_id or None,
         )
 
     def ForgetExamples(self, request: Any, context: Any) -> Any:

@@ -13,7 +13,7 @@ from trunkline.rows.chunking import (
     split,
 )
 from trunkline.rows.outcomes import Row, load
-from trunkline.rows.upload_rows import Item, changes_told, settle
+from trunkline.rows.upload_rows import Item, changes_told, named_once, settle
 from trunkline.rows.upload_tally import Sent, Tally
 from trunkline.v1 import heads_pb2
 from trunkline.values.examples import ExampleLike, as_example
@@ -33,6 +33,7 @@ def parts_of(
     those that repeat an input, are noted in `tally`.
     """
     given: dict[str, str] = {}
+    named: set[str] = set()
     for part in split(
         _read(items, tally),
         lambda item: item.held,
@@ -42,7 +43,7 @@ def parts_of(
         before = {item.digest: given[item.digest] for item in part if item.digest in given}
         settled, repeated = settle(part, given)
         tally.changed(repeated, Counter(row.change for row in repeated))
-        yield settled, before
+        yield named_once(settled, named), before
 
 
 class Stream:
@@ -99,6 +100,7 @@ def _read(items: Iterable[ExampleLike], tally: Tally) -> Iterator[Item]:
             weight=example.weight,
             held_out=example.held_out,
             group=example.group,
+            external_id=example.external_id,
         )
         row = load(index, item)
         if isinstance(row, Row):

@@ -81,6 +81,30 @@ def settle(items: list[Item], given: dict[str, str]) -> tuple[list[Item], list[C
     return [_as_said(item, speakers.get(item.digest, item)) for item in items], changes
 
 
+def named_once(items: list[Item], named: set[str]) -> list[Item]:
+    """Leaves the external id to the first row of an input that has one.
+
+    So the same upload, made again, renames nothing.
+
+    Args:
+        items: a part of the upload.
+        named: digests that rows gave an external id; this part's are added.
+    """
+    kept: list[Item] = []
+    for item in items:
+        if item.doubtful or not item.example.HasField("external_id"):
+            kept.append(item)
+        elif item.digest in named:
+            message = heads_pb2.NewExample()
+            message.CopyFrom(item.example)
+            message.ClearField("external_id")
+            kept.append(replace(item, example=message))
+        else:
+            named.add(item.digest)
+            kept.append(item)
+    return kept
+
+
 def _as_said(item: Item, speaker: Item) -> Item:
     """Returns the row with the speaker's label in place of its own."""
     if item is speaker or item.doubtful:

@@ -107,6 +107,8 @@ class _UploadChangeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UploadCh
     """It has another weight than before."""
     UPLOAD_CHANGE_GROUP: _UploadChange.ValueType  # 9
     """It belongs to another group than before."""
+    UPLOAD_CHANGE_EXTERNAL_ID: _UploadChange.ValueType  # 10
+    """It had another external id before, or has none any more. A first one is no change."""
 
 class UploadChange(_UploadChange, metaclass=_UploadChangeEnumTypeWrapper):
     """What a row of an upload did, or did not do, to an example that was there already."""
@@ -130,6 +132,8 @@ UPLOAD_CHANGE_WEIGHT: UploadChange.ValueType  # 8
 """It has another weight than before."""
 UPLOAD_CHANGE_GROUP: UploadChange.ValueType  # 9
 """It belongs to another group than before."""
+UPLOAD_CHANGE_EXTERNAL_ID: UploadChange.ValueType  # 10
+"""It had another external id before, or has none any more. A first one is no change."""
 Global___UploadChange: _TypeAlias = UploadChange  # noqa: Y015
 
 class _ExamplesOfLabel:
@@ -931,6 +935,7 @@ class NewExample(_message.Message):
     WEIGHT_FIELD_NUMBER: _builtins.int
     HELD_OUT_FIELD_NUMBER: _builtins.int
     GROUP_FIELD_NUMBER: _builtins.int
+    EXTERNAL_ID_FIELD_NUMBER: _builtins.int
     label: _builtins.str
     """Absent for an input whose label is not known yet. Labels are kept in Unicode's composed form (NFC)."""
     weight: _builtins.float
@@ -940,6 +945,10 @@ class NewExample(_message.Message):
     group: _builtins.str
     """What it belongs to, such as the scene or the document: examples of one group are no independent evidence and are
     held out together. At most 256 bytes. Absent, a stored example keeps its group; empty, it has none any more.
+    """
+    external_id: _builtins.str
+    """The caller's own name for the input, such as the path of its file: at most 256 bytes of UTF-8, kept as it is given.
+    Several examples may have the same. Absent, a stored example keeps its own; empty, it has none any more.
     """
     @_builtins.property
     def input(self) -> _common_pb2.Input: ...
@@ -951,17 +960,22 @@ class NewExample(_message.Message):
         weight: _builtins.float | None = ...,
         held_out: _builtins.bool = ...,
         group: _builtins.str | None = ...,
+        external_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "_label", b"_label", "_weight", b"_weight", "group", b"group", "input", b"input", "label", b"label", "weight", b"weight"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_external_id", b"_external_id", "_group", b"_group", "_label", b"_label", "_weight", b"_weight", "external_id", b"external_id", "group", b"group", "input", b"input", "label", b"label", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "_label", b"_label", "_weight", b"_weight", "group", b"group", "held_out", b"held_out", "input", b"input", "label", b"label", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_external_id", b"_external_id", "_group", b"_group", "_label", b"_label", "_weight", b"_weight", "external_id", b"external_id", "group", b"group", "held_out", b"held_out", "input", b"input", "label", b"label", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__external_id: _TypeAlias = _typing.Literal["external_id"]  # noqa: Y015
+    _WhichOneofArgType__external_id: _TypeAlias = _typing.Literal["_external_id", b"_external_id"]  # noqa: Y015
     _WhichOneofReturnType__group: _TypeAlias = _typing.Literal["group"]  # noqa: Y015
     _WhichOneofArgType__group: _TypeAlias = _typing.Literal["_group", b"_group"]  # noqa: Y015
     _WhichOneofReturnType__label: _TypeAlias = _typing.Literal["label"]  # noqa: Y015
     _WhichOneofArgType__label: _TypeAlias = _typing.Literal["_label", b"_label"]  # noqa: Y015
     _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
     _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__external_id) -> _WhichOneofReturnType__external_id | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__group) -> _WhichOneofReturnType__group | None: ...
     @_typing.overload
@@ -1131,6 +1145,7 @@ class Example(_message.Message):
     HELD_OUT_FIELD_NUMBER: _builtins.int
     GROUP_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
+    EXTERNAL_ID_FIELD_NUMBER: _builtins.int
     INPUT_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     label: _builtins.str
@@ -1145,6 +1160,8 @@ class Example(_message.Message):
     """Absent for an example without one."""
     truncated: _builtins.bool
     """Whether it is a text that is longer than the backbone's window."""
+    external_id: _builtins.str
+    """Absent for an example without one."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -1164,16 +1181,21 @@ class Example(_message.Message):
         held_out: _builtins.bool = ...,
         group: _builtins.str | None = ...,
         truncated: _builtins.bool = ...,
+        external_id: _builtins.str | None = ...,
         input: _common_pb2.Input | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "_label", b"_label", "create_time", b"create_time", "group", b"group", "input", b"input", "label", b"label"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_external_id", b"_external_id", "_group", b"_group", "_label", b"_label", "create_time", b"create_time", "external_id", b"external_id", "group", b"group", "input", b"input", "label", b"label"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_group", b"_group", "_label", b"_label", "create_time", b"create_time", "digest", b"digest", "group", b"group", "has_input", b"has_input", "held_out", b"held_out", "input", b"input", "kind", b"kind", "label", b"label", "source", b"source", "truncated", b"truncated", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_external_id", b"_external_id", "_group", b"_group", "_label", b"_label", "create_time", b"create_time", "digest", b"digest", "external_id", b"external_id", "group", b"group", "has_input", b"has_input", "held_out", b"held_out", "input", b"input", "kind", b"kind", "label", b"label", "source", b"source", "truncated", b"truncated", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__external_id: _TypeAlias = _typing.Literal["external_id"]  # noqa: Y015
+    _WhichOneofArgType__external_id: _TypeAlias = _typing.Literal["_external_id", b"_external_id"]  # noqa: Y015
     _WhichOneofReturnType__group: _TypeAlias = _typing.Literal["group"]  # noqa: Y015
     _WhichOneofArgType__group: _TypeAlias = _typing.Literal["_group", b"_group"]  # noqa: Y015
     _WhichOneofReturnType__label: _TypeAlias = _typing.Literal["label"]  # noqa: Y015
     _WhichOneofArgType__label: _TypeAlias = _typing.Literal["_label", b"_label"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__external_id) -> _WhichOneofReturnType__external_id | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__group) -> _WhichOneofReturnType__group | None: ...
     @_typing.overload
@@ -1190,6 +1212,7 @@ class ListExamplesRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     LABEL_FIELD_NUMBER: _builtins.int
     DIGESTS_FIELD_NUMBER: _builtins.int
+    EXTERNAL_IDS_FIELD_NUMBER: _builtins.int
     WITH_INPUTS_FIELD_NUMBER: _builtins.int
     head: _builtins.str
     page_size: _builtins.int
@@ -1205,6 +1228,10 @@ class ListExamplesRequest(_message.Message):
     def digests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only these: digests, or their first 8 digits at least. At most 1000, all in one page."""
 
+    @_builtins.property
+    def external_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only examples with one of these external ids, at most 1000."""
+
     def __init__(
         self,
         *,
@@ -1213,11 +1240,12 @@ class ListExamplesRequest(_message.Message):
         page_token: _builtins.str = ...,
         label: _builtins.str | None = ...,
         digests: _abc.Iterable[_builtins.str] | None = ...,
+        external_ids: _abc.Iterable[_builtins.str] | None = ...,
         with_inputs: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "label", b"label"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "digests", b"digests", "head", b"head", "label", b"label", "page_size", b"page_size", "page_token", b"page_token", "with_inputs", b"with_inputs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "digests", b"digests", "external_ids", b"external_ids", "head", b"head", "label", b"label", "page_size", b"page_size", "page_token", b"page_token", "with_inputs", b"with_inputs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__label: _TypeAlias = _typing.Literal["label"]  # noqa: Y015
     _WhichOneofArgType__label: _TypeAlias = _typing.Literal["_label", b"_label"]  # noqa: Y015
@@ -2754,6 +2782,7 @@ class HeadReport(_message.Message):
     TRUNCATED_COUNT_FIELD_NUMBER: _builtins.int
     SEEN_HELD_OUT_COUNT_FIELD_NUMBER: _builtins.int
     SEEN_HELD_OUT_FIELD_NUMBER: _builtins.int
+    SEEN_HELD_OUT_EXTERNAL_IDS_FIELD_NUMBER: _builtins.int
     head: _builtins.str
     version: _builtins.int
     family: _builtins.str
@@ -2825,6 +2854,10 @@ class HeadReport(_message.Message):
     def seen_held_out(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The digests of the first 1000 of these."""
 
+    @_builtins.property
+    def seen_held_out_external_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Their external ids, in the same order; empty for none."""
+
     def __init__(
         self,
         *,
@@ -2856,10 +2889,11 @@ class HeadReport(_message.Message):
         truncated_count: _builtins.int = ...,
         seen_held_out_count: _builtins.int = ...,
         seen_held_out: _abc.Iterable[_builtins.str] | None = ...,
+        seen_held_out_external_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_estimate", b"_estimate", "_evaluation", b"_evaluation", "_fine_tuning", b"_fine_tuning", "_groups", b"_groups", "_l2", b"_l2", "_novelty", b"_novelty", "_test", b"_test", "augmentation", b"augmentation", "estimate", b"estimate", "evaluation", b"evaluation", "fine_tuning", b"fine_tuning", "groups", b"groups", "l2", b"l2", "novelty", b"novelty", "spec", b"spec", "test", b"test"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_estimate", b"_estimate", "_evaluation", b"_evaluation", "_fine_tuning", b"_fine_tuning", "_groups", b"_groups", "_l2", b"_l2", "_novelty", b"_novelty", "_test", b"_test", "augmentation", b"augmentation", "backbone", b"backbone", "candidates", b"candidates", "classes", b"classes", "estimate", b"estimate", "evaluation", b"evaluation", "example_count", b"example_count", "family", b"family", "fine_tuning", b"fine_tuning", "fingerprint", b"fingerprint", "groups", b"groups", "head", b"head", "l2", b"l2", "learning_curve", b"learning_curve", "likely_mislabelled", b"likely_mislabelled", "near_duplicates", b"near_duplicates", "novelty", b"novelty", "online", b"online", "seen_held_out", b"seen_held_out", "seen_held_out_count", b"seen_held_out_count", "spec", b"spec", "temperature", b"temperature", "test", b"test", "train_cpu_seconds", b"train_cpu_seconds", "train_seconds", b"train_seconds", "truncated_count", b"truncated_count", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_estimate", b"_estimate", "_evaluation", b"_evaluation", "_fine_tuning", b"_fine_tuning", "_groups", b"_groups", "_l2", b"_l2", "_novelty", b"_novelty", "_test", b"_test", "augmentation", b"augmentation", "backbone", b"backbone", "candidates", b"candidates", "classes", b"classes", "estimate", b"estimate", "evaluation", b"evaluation", "example_count", b"example_count", "family", b"family", "fine_tuning", b"fine_tuning", "fingerprint", b"fingerprint", "groups", b"groups", "head", b"head", "l2", b"l2", "learning_curve", b"learning_curve", "likely_mislabelled", b"likely_mislabelled", "near_duplicates", b"near_duplicates", "novelty", b"novelty", "online", b"online", "seen_held_out", b"seen_held_out", "seen_held_out_count", b"seen_held_out_count", "seen_held_out_external_ids", b"seen_held_out_external_ids", "spec", b"spec", "temperature", b"temperature", "test", b"test", "train_cpu_seconds", b"train_cpu_seconds", "train_seconds", b"train_seconds", "truncated_count", b"truncated_count", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__augmentation: _TypeAlias = _typing.Literal["augmentation"]  # noqa: Y015
     _WhichOneofArgType__augmentation: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation"]  # noqa: Y015
@@ -3264,12 +3298,15 @@ class LikelyMislabelled(_message.Message):
     PREDICTED_LABEL_FIELD_NUMBER: _builtins.int
     LABEL_PROBABILITY_FIELD_NUMBER: _builtins.int
     PREDICTED_PROBABILITY_FIELD_NUMBER: _builtins.int
+    EXTERNAL_ID_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     label: _builtins.str
     predicted_label: _builtins.str
     """What the others say it is, and the probabilities of both, of models that had not seen it."""
     label_probability: _builtins.float
     predicted_probability: _builtins.float
+    external_id: _builtins.str
+    """The example's external id as of now; absent for none, and where the example is not stored any more."""
     def __init__(
         self,
         *,
@@ -3278,12 +3315,15 @@ class LikelyMislabelled(_message.Message):
         predicted_label: _builtins.str = ...,
         label_probability: _builtins.float = ...,
         predicted_probability: _builtins.float = ...,
+        external_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_external_id", b"_external_id", "external_id", b"external_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "label", b"label", "label_probability", b"label_probability", "predicted_label", b"predicted_label", "predicted_probability", b"predicted_probability"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_external_id", b"_external_id", "digest", b"digest", "external_id", b"external_id", "label", b"label", "label_probability", b"label_probability", "predicted_label", b"predicted_label", "predicted_probability", b"predicted_probability"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__external_id: _TypeAlias = _typing.Literal["external_id"]  # noqa: Y015
+    _WhichOneofArgType__external_id: _TypeAlias = _typing.Literal["_external_id", b"_external_id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__external_id) -> _WhichOneofReturnType__external_id | None: ...
 
 Global___LikelyMislabelled: _TypeAlias = LikelyMislabelled  # noqa: Y015
 
@@ -3296,12 +3336,17 @@ class NearDuplicates(_message.Message):
     OTHER_DIGEST_FIELD_NUMBER: _builtins.int
     OTHER_LABEL_FIELD_NUMBER: _builtins.int
     SIMILARITY_FIELD_NUMBER: _builtins.int
+    EXTERNAL_ID_FIELD_NUMBER: _builtins.int
+    OTHER_EXTERNAL_ID_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     label: _builtins.str
     other_digest: _builtins.str
     other_label: _builtins.str
     similarity: _builtins.float
     """Cosine of the angle between the two embeddings."""
+    external_id: _builtins.str
+    """Likewise of the two; absent in advice, too."""
+    other_external_id: _builtins.str
     def __init__(
         self,
         *,
@@ -3310,12 +3355,21 @@ class NearDuplicates(_message.Message):
         other_digest: _builtins.str = ...,
         other_label: _builtins.str = ...,
         similarity: _builtins.float = ...,
+        external_id: _builtins.str | None = ...,
+        other_external_id: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_external_id", b"_external_id", "_other_external_id", b"_other_external_id", "external_id", b"external_id", "other_external_id", b"other_external_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "label", b"label", "other_digest", b"other_digest", "other_label", b"other_label", "similarity", b"similarity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_external_id", b"_external_id", "_other_external_id", b"_other_external_id", "digest", b"digest", "external_id", b"external_id", "label", b"label", "other_digest", b"other_digest", "other_external_id", b"other_external_id", "other_label", b"other_label", "similarity", b"similarity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__external_id: _TypeAlias = _typing.Literal["external_id"]  # noqa: Y015
+    _WhichOneofArgType__external_id: _TypeAlias = _typing.Literal["_external_id", b"_external_id"]  # noqa: Y015
+    _WhichOneofReturnType__other_external_id: _TypeAlias = _typing.Literal["other_external_id"]  # noqa: Y015
+    _WhichOneofArgType__other_external_id: _TypeAlias = _typing.Literal["_other_external_id", b"_other_external_id"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__external_id) -> _WhichOneofReturnType__external_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__other_external_id) -> _WhichOneofReturnType__other_external_id | None: ...
 
 Global___NearDuplicates: _TypeAlias = NearDuplicates  # noqa: Y015
 

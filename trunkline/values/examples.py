@@ -16,7 +16,8 @@ class NewExample:
     testing: it is not trained on, and versions that are made from then on are measured on it.
     `group` is what it belongs to, such as a scene or a document, in at most 256 bytes: examples of
     one group are no independent evidence. None leaves a stored example's group as it is, "" takes
-    it away.
+    it away. `external_id` is your own name for it, such as the path of its file, in at most 256
+    bytes; None and "" mean likewise.
     """
 
     input: InputLike
@@ -24,6 +25,7 @@ class NewExample:
     weight: float = 1.0
     held_out: bool = False
     group: str | None = None
+    external_id: str | None = None
 
 
 ExampleLike = NewExample | tuple[InputLike, str | None]
@@ -47,7 +49,8 @@ class Example:
 
     `weight` is how much it counts in trainings; one that is `held_out` is kept for testing; a
     `truncated` one is a text that is longer than the backbone's window. `group` is what it belongs
-    to, None if to nothing. `input` is the input itself, where it is kept and was asked for.
+    to, None if to nothing. `external_id` is what whoever uploaded it calls it, if anything. `input`
+    is the input itself, where it is kept and was asked for.
     """
 
     digest: str
@@ -60,6 +63,7 @@ class Example:
     held_out: bool
     truncated: bool = False
     group: str | None = None
+    external_id: str | None = None
     input: Input | None = None
 
 

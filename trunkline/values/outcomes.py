@@ -180,7 +180,8 @@ class UploadChange(StrEnum):
     correction by feedback. CORRECTION_KEPT: it repeats what uploads said before, so that a
     correction stands. ROW_CONTRADICTED: an earlier row had the same input with another label, which
     does not count. ROW_REPEATED: one had it with the same label, or without. TRAINED_ON: it was
-    held out until now; HELD_OUT: it was trained on. WEIGHT, GROUP: it has another one now.
+    held out until now; HELD_OUT: it was trained on. WEIGHT, GROUP, EXTERNAL_ID: it has another one
+    now.
     """
 
     LABEL_REPLACED = "label_replaced"
@@ -192,6 +193,7 @@ class UploadChange(StrEnum):
     HELD_OUT = "held_out"
     WEIGHT = "weight"
     GROUP = "group"
+    EXTERNAL_ID = "external_id"
 
 
 @dataclass(frozen=True)

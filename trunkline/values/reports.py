@@ -72,7 +72,7 @@ class LikelyMislabelled:
     """An example whose label the others contradict.
 
     The probabilities, of its label and of the one predicted, are those of models that had not seen
-    it.
+    it. `external_id` is None for an example without one.
     """
 
     digest: str
@@ -80,17 +80,23 @@ class LikelyMislabelled:
     predicted_label: str
     label_probability: float
     predicted_probability: float
+    external_id: str | None = None
 
 
 @dataclass(frozen=True)
 class NearDuplicates:
-    """Nearly the same input under two labels; `similarity` is the cosine of their embeddings."""
+    """Nearly the same input under two labels; `similarity` is the cosine of their embeddings.
+
+    The external ids are None for examples without one, and in advice.
+    """
 
     digest: str
     label: str
     other_digest: str
     other_label: str
     similarity: float
+    external_id: str | None = None
+    other_external_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -221,7 +227,7 @@ class Report:
     texts that are longer than the backbone's window. `warnings` are what whoever reads the estimate
     should know. `seen_held_out_count` held-out examples are near-copies of examples that were
     trained on, or belong to a group with one: `test` is without them; `seen_held_out` are the
-    digests of the first.
+    digests of the first, `seen_held_out_external_ids` their external ids, empty for none.
     """
 
     head: str
@@ -250,5 +256,6 @@ class Report:
     truncated_count: int = 0
     seen_held_out_count: int = 0
     seen_held_out: tuple[str, ...] = ()
+    seen_held_out_external_ids: tuple[str, ...] = ()
     groups: GroupReport | None = None
     warnings: tuple[str, ...] = ()

@@ -33,6 +33,7 @@ _WORDS: dict[UploadChange, Callable[[int], str]] = {
     ),
     UploadChange.WEIGHT: lambda n: f"{counted(n, 'weight')} changed by this upload",
     UploadChange.GROUP: lambda n: f"{counted(n, 'group')} changed by this upload",
+    UploadChange.EXTERNAL_ID: lambda n: f"{counted(n, 'name')} changed by this upload",
 }
 
 

@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 from PIL import Image
 from safetensors.numpy import save
 
-from service.requests.fields import MAX_FAMILY_BYTES, MAX_GROUP_BYTES
+from service.requests.fields import MAX_EXTERNAL_ID_BYTES, MAX_FAMILY_BYTES, MAX_GROUP_BYTES
 from service.requests.tensors import to_tensor
 from service.transport.grpc_server import GrpcServer
 from service.transport.methods import OF_THE_SERVER
@@ -178,6 +178,10 @@ CASES: dict[str, tuple[int, str, Build]] = {
         lambda n: example(label="x" * n),
     ),
     "bytes of a group": (MAX_GROUP_BYTES, "group", lambda n: example(group="x" * n)),
+    "bytes of an external id": (
+        *(MAX_EXTERNAL_ID_BYTES, "external_id"),
+        lambda n: example(external_id="x" * n),
+    ),
     "bytes of an imported label": (
         *(LABEL_BYTES, "label"),
         lambda n: imported(["a", "x" * n]),

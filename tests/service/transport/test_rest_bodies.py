@@ -178,6 +178,12 @@ async def test_examples_of_a_form_carry_groups(request_class: Any) -> None:
     assert [(row.label, row.group) for row in message.examples] == [("a", "scene 1"), ("b", "")]
 
 
+async def test_examples_of_a_form_carry_external_ids() -> None:
+    parts = [("text", "x"), ("external_id", "1.txt"), ("text", "y"), ("external_id", "2.txt")]
+    message: Any = await read_form(heads_pb2.AddExamplesRequest, parts, {})
+    assert [row.external_id for row in message.examples] == ["1.txt", "2.txt"]
+
+
 @pytest.mark.parametrize(
     ("request_class", "part"),
     [

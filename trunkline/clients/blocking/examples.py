@@ -26,20 +26,23 @@ class BlockingExamples(BlockingTransport):
         label: str | None = None,
         *,
         digests: Sequence[str] = (),
+        external_ids: Sequence[str] = (),
         with_inputs: bool = False,
         timeout: float | None = None,
     ) -> Iterator[Example]:
         """Lists the stored examples (with this label), fetched page by page.
 
-        With `digests`, at most 1,000, only those; the first 8 digits of each will do. `with_inputs`
-        brings inputs that are kept, from the first of each page on, as many as fit into a message:
-        ask for one that `has_input` and comes without it alone.
+        With `digests`, at most 1,000, only those; the first 8 digits of each will do. With
+        `external_ids`, at most 1,000, only those that are called so. `with_inputs` brings inputs
+        that are kept, from the first of each page on, as many as fit into a message: ask for one
+        that `has_input` and comes without it alone.
         """
         request = build(
             heads_pb2.ListExamplesRequest,
             head=str(head_name(head)),
             label=label,
             digests=strings_in(digests, "digests"),
+            external_ids=strings_in(external_ids, "external_ids"),
             with_inputs=with_inputs,
         )
         for page in self._pages(self._heads.ListExamples, request, timeout):
