@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from tests.e2e.conftest import TEXTS
+import csv
+import json
+from pathlib import Path
+
+from tests.e2e.conftest import TEXTS, Cli
 from tests.e2e.processes import Running
 from tests.e2e.transports import Transport, text
+from trunkline import Client
 from trunkline.v1 import heads_pb2
 
 Sentences = list[tuple[str, str]]
@@ -36,3 +41,36 @@ def test_names_are_kept_looked_up_and_reported(
     pair = report.near_duplicates[0]
     assert {pair.external_id, pair.other_external_id} == {f"{tenant}/row 0", "copy/ü"}
     assert f"{tenant}/row" not in server.log.read_text(encoding="utf-8")
+
+
+def test_commands_call_examples_by_what_their_table_calls_them(
+    cli: Cli, client: Client, tenant: str, sentences: Sentences, tmp_path: Path
+) -> None:
+    head, table = f"{tenant}/mood", tmp_path / "mood.csv"
+    words, label = sentences[0]
+    rows = [*sentences, (words + ".", "negative" if label == "positive" else "positive")]
+    with table.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *rows])
+    trained = cli("train", head, table)
+    assert trained.returncode == 0, trained.stderr
+    last = f"mood.csv:{len(rows) + 1}"
+    for _ in range(2):
+        report = cli("report", head).stdout
+        assert f"{last} (" in report
+        assert "mood.csv:2 (" in report
+        again = cli("train", head, table)
+        assert "name" not in again.stderr
+    assert last in cli("examples", "list", head).stdout
+    assert cli("examples", "relabel", head, label, last).returncode == 0
+    shown = json.loads(cli("examples", "show", head, last, "--json").stdout)["examples"]
+    assert [(row["external_id"], row["label"]) for row in shown] == [(last, label)]
+    moved = tmp_path / "moved.csv"
+    table.rename(moved)
+    uploaded = cli("train", head, moved)
+    assert f"{len(rows)} names changed by this upload: mood" not in uploaded.stderr
+    assert f"{len(rows)} names changed by this upload" in uploaded.stderr
+    assert cli("forget", head, "moved.csv:2", "--yes").returncode == 0
+    gone = cli("examples", "show", head, "moved.csv:2")
+    assert (gone.returncode, gone.stdout) == (1, "")
+    assert "no example named moved.csv:2" in gone.stderr
+    assert "moved.csv:2" not in [row.external_id for row in client.list_examples(head)]

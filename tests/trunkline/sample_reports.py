@@ -8,6 +8,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from trunkline.v1 import common_pb2, heads_pb2
 
 DIGEST, OTHER = "0a" * 32, "0b" * 32
+NAME = ""
+"""The external id of the example with DIGEST; empty for none."""
 
 
 def estimate(accuracy: float = 0.9, method: str = "leave-one-out") -> heads_pb2.Estimate:
@@ -96,6 +98,7 @@ def full_report(
                 predicted_label=labels[1],
                 label_probability=0.02,
                 predicted_probability=0.97,
+                external_id=NAME or None,
             )
         ],
         near_duplicates=[
@@ -105,6 +108,7 @@ def full_report(
                 other_digest=OTHER,
                 other_label=labels[1],
                 similarity=0.998,
+                external_id=NAME or None,
             )
         ],
         augmentation=heads_pb2.AugmentationReport(

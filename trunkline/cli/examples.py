@@ -1,6 +1,6 @@
 """`trunkline examples …`: what is stored of a head, one by one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import click
 
@@ -67,8 +67,8 @@ def show(
 ) -> None:
     """Show what is stored of examples; exits 1 if one is not there.
 
-    Each is given as its digest or the beginning of it, as an image file, a folder or a table, or
-    with --text.
+    Each is given as its digest or the beginning of it, by its name (what `examples list` calls it),
+    as an image file, a folder or a table, or with --text.
     """
     names = named_examples(client, out, head, words, texts, columns)
     digests = list(names)
@@ -135,19 +135,21 @@ def delete(
 
 
 def _print(out: Output, rows: Sequence[Example]) -> None:
-    out.listing(
-        "examples",
-        rows,
-        {
-            "example": lambda row: short_digest(row.digest),
-            "class": lambda row: row.label,
-            "kind": lambda row: row.kind,
-            "from": lambda row: row.source,
-            "held out": lambda row: row.held_out,
-            "group": lambda row: row.group,
-            "stored (UTC)": lambda row: row.create_time,
-        },
-    )
+    columns: dict[str, Callable[[Example], object]] = {
+        "example": lambda row: short_digest(row.digest),
+        "name": lambda row: row.external_id,
+        "class": lambda row: row.label,
+        "kind": lambda row: row.kind,
+        "from": lambda row: row.source,
+        "held out": lambda row: row.held_out,
+        "group": lambda row: row.group,
+        "stored (UTC)": lambda row: row.create_time,
+    }
+    # Few heads have these: a column of nothing takes the room of those with something in it.
+    for rare in ("name", "held out", "group"):
+        if not any(map(columns[rare], rows)):
+            del columns[rare]
+    out.listing("examples", rows, columns)
 
 
 def _print_changes(out: Output, names: dict[str, str], changes: Changes, words: str) -> None:

@@ -26,8 +26,9 @@ def forget(
 ) -> None:
     """Make a head forget examples for good, with every version that knew one of them.
 
-    Each is given as its digest, as an image file, a folder or a table, or with --text. A new
-    version is fitted without them before the command ends. Exits 1 if one could not be forgotten.
+    Each is given as its digest, by its name, as an image file, a folder or a table, or with --text.
+    A new version is fitted without them before the command ends. Exits 1 if one could not be
+    forgotten.
     """
     names = named_examples(client, out, head, words, texts, columns)
     confirm(f"Forget {len(names)} examples of {head} for good?", yes=yes)

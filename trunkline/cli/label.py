@@ -16,9 +16,15 @@ from trunkline.cli.naming import digest_of
 from trunkline.cli.next_step import next_step
 from trunkline.cli.output import Output, named_failures
 from trunkline.cli.reading import check_readable, repeat_notice, repeated_inputs
-from trunkline.cli.upload_steps import failures_of, find_or_create, train_head, upload
+from trunkline.cli.upload_steps import (
+    failures_of,
+    find_or_create,
+    names_option,
+    train_head,
+    upload,
+)
 from trunkline.clients.client import Client
-from trunkline.datasets import Columns, FileInput, Notes, read_inputs
+from trunkline.datasets import Columns, FileInput, Notes, name_below, read_inputs
 from trunkline.labels import visible
 from trunkline.values.examples import NewExample
 from trunkline.values.outcomes import RowFailure
@@ -45,6 +51,7 @@ from trunkline.wording import accuracy
 @click.option(
     "--backbone", metavar="NAME", help="Backbone of a new head (default: by the data's modality)."
 )
+@names_option
 @column_options(labelled=False)
 @client_command
 def label(
@@ -57,6 +64,7 @@ def label(
     opened: bool,
     train_after: bool,
     backbone: str | None,
+    no_names: bool,
     columns: Columns,
 ) -> None:
     """Label the inputs that a head has stored without one and that are most worth it.
@@ -71,11 +79,12 @@ def label(
     inputs = list(read_inputs(path, columns, notes)) if path else []
     if path:
         check_readable(path, inputs)
+    ids = [None if no_names or not path else name_below(path, item, notes) for item in inputs]
     out.notices([*notes.notices(), *repeat_notice(inputs, repeated_inputs(inputs))])
     if path:
         find_or_create(client, out, head, inputs, backbone=backbone)
     digests = [digest_of(item) for item in inputs]
-    failures = _store_new(client, out, head, inputs, digests)
+    failures = _store_new(client, out, head, inputs, digests, ids)
     found = client.suggest_examples(head, count, strategy or "")
     files = {digest: item for digest, item in zip(digests, inputs, strict=True) if digest}
     known = [row.label for row in client.labels(head)]
@@ -106,13 +115,16 @@ def _store_new(
     head: str,
     inputs: Sequence[FileInput],
     digests: Sequence[str | None],
+    external_ids: Sequence[str | None],
 ) -> list[tuple[str, RowFailure]]:
     """Uploads the inputs that the head does not have, without labels; returns what failed."""
     if not inputs:
         return []
     stored = {row.digest for row in client.list_examples(head)}
-    rows = zip(inputs, digests, strict=True)
-    new = [NewExample(item) for item, digest in rows if digest not in stored]
+    rows = zip(inputs, digests, external_ids, strict=True)
+    new = [
+        NewExample(item, external_id=name) for item, digest, name in rows if digest not in stored
+    ]
     return failures_of(upload(client, out, head, new), new) if new else []
 
 

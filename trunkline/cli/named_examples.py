@@ -1,7 +1,9 @@
-"""Stored examples as a person names them: by digest, by file, folder or table, or as text."""
+"""Stored examples as a person names them: by digest, name, file, folder or table, or as text."""
 
+import os
 import re
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +14,23 @@ from trunkline.cli.naming import input_name
 from trunkline.cli.output import Failure, Output
 from trunkline.clients.client import Client
 from trunkline.datasets import Columns, Notes, read_inputs
+from trunkline.datasets.names import MOST_BYTES
 from trunkline.digest import is_digest, text_digest
 from trunkline.errors import FailedPrecondition, NotFound
+from trunkline.labels import visible
 
 Command = Callable[..., Any]
 
 _DIGITS = re.compile("[0-9a-f]{8,64}")
 
+_AT_ONCE = 1000
+"""Names in one request."""
+_TOLD, _TOLD_DIGITS = 5, 16
+
 
 def example_arguments(function: Command) -> Command:
-    """Gives a command DIGEST|PATH..., --text and the columns of tables."""
-    words = click.argument("words", nargs=-1, metavar="DIGEST|PATH...")
+    """Gives a command DIGEST|NAME|PATH..., --text and the columns of tables."""
+    words = click.argument("words", nargs=-1, metavar="DIGEST|NAME|PATH...")
     texts = click.option(
         "--text", "texts", multiple=True, metavar="TEXT", help="A text (repeatable)."
     )
@@ -39,44 +47,72 @@ def named_examples(
 ) -> dict[str, str]:
     """Returns what examples are named by, by digest; what is left out of folders is printed.
 
-    The beginning of a digest will do, from 8 digits on, where the head has one such example.
+    The beginning of a digest will do, from 8 digits on, or an external id, where the head has one
+    such example. What is a file, a folder or a table is meant as that.
     """
-    digits = {word: digits for word in words if (digits := _digits(word))}
-    check_columns(columns, *(Path(word) for word in words if word not in digits))
-    whole = _whole(client, head, [begun for begun in digits.values() if not is_digest(begun)])
+    asked = [word for word in words if not os.path.exists(word)]
+    check_columns(columns, *(Path(word) for word in words if word not in asked))
+    whole = {word: digits for word in asked if is_digest(digits := _digits(word))}
+    whole |= _find(client, head, [word for word in asked if word not in whole])
     notes, names = Notes(), dict[str, str]()
     for word in words:
-        if word in digits:
-            names[whole.get(digits[word], digits[word])] = word
+        if word in whole:
+            names[whole[word]] = word
         else:
             inputs = read_inputs(Path(word), columns, notes)
             names |= {item.digest(): input_name(item) for item in inputs}
     names |= {text_digest(text): text for text in texts}
     if not names:
-        raise click.UsageError("Give a DIGEST, a PATH or --text.")
+        raise click.UsageError("Give a DIGEST, a NAME, a PATH or --text.")
     out.notices(notes.notices())
     return names
 
 
 def _digits(word: str) -> str:
-    """Returns the digest, or the beginning of one, that a word is; empty for a path."""
+    """Returns the digest, or the beginning of one, that a word may be; empty if it is none."""
     digits = word.lower().rstrip("…")
-    if Path(word).exists() or not _DIGITS.fullmatch(digits):
-        return ""
-    return digits
+    return digits if _DIGITS.fullmatch(digits) else ""
 
 
-def _whole(client: Client, head: str, begun: list[str]) -> dict[str, str]:
-    """Returns digests of the head's examples by their beginnings."""
-    if not begun:
-        return {}
-    stored = [row.digest for row in client.list_examples(head, digests=begun)]
+def _may_be_name(word: str) -> bool:
+    """Returns whether an example can have this external id."""
+    try:
+        return len(word.encode()) <= MOST_BYTES and visible(word) == word
+    except UnicodeEncodeError:
+        return False
+
+
+def _find(client: Client, head: str, words: Sequence[str]) -> dict[str, str]:
+    """Returns digests of the head's examples by the words that they are called by.
+
+    A word that can be neither is left out. Raises `Failure` for one that stands for no example, or
+    for several.
+    """
     found: dict[str, str] = {}
-    for beginning in begun:
-        matching = [digest for digest in stored if digest.startswith(beginning)]
-        if len(matching) != 1:
-            count = "no example" if not matching else f"{len(matching)} examples"
-            words = f"{head} has {count} whose digest begins with {beginning}"
-            raise Failure(words, NotFound.code if not matching else FailedPrecondition.code)
-        found[beginning] = matching[0]
+    for begin in range(0, len(words), _AT_ONCE):
+        part = [word for word in words[begin : begin + _AT_ONCE] if _may_be_name(word)]
+        begun = [digits for word in part if (digits := _digits(word))]
+        stored = list(client.list_examples(head, digests=begun)) if begun else []
+        called = defaultdict[str, set[str]](set)
+        for row in client.list_examples(head, external_ids=part) if part else ():
+            called[row.external_id or ""].add(row.digest)
+        for word in part:
+            if digits := _digits(word):
+                called[word] |= {row.digest for row in stored if row.digest.startswith(digits)}
+            found[word] = _only(head, word, sorted(called[word]))
     return found
+
+
+def _only(head: str, word: str, digests: Sequence[str]) -> str:
+    if len(digests) == 1:
+        return digests[0]
+    named = f"named {word}"
+    if _digits(word):
+        named = f"whose digest begins with {word}, or that is called so"
+    if not digests:
+        words = f"{head} has no example {named}, and there is no such file"
+        raise Failure(words, NotFound.code)
+    which = ", ".join(digest[:_TOLD_DIGITS] for digest in digests[:_TOLD])
+    more = f" and {len(digests) - _TOLD} more" if len(digests) > _TOLD else ""
+    words = f"{head} has {len(digests)} examples {named}: name one by its digest ({which}{more})"
+    raise Failure(words, FailedPrecondition.code)

@@ -44,13 +44,14 @@ class Data:
         return [row.input for row in self.examples if isinstance(row.input, Unreadable)]
 
 
-def read_data(path: Path, columns: Columns, *, test: bool = False) -> Data:
+def read_data(path: Path, columns: Columns, *, test: bool = False, names: bool = False) -> Data:
     """Reads labelled examples, with notices of all that is left out, changed or doubtful.
 
-    Of examples to `test` on, classes may have few. Raises `DatasetError` if none can be read.
+    Of examples to `test` on, classes may have few. With `names` they have external ids. Raises
+    `DatasetError` if none can be read.
     """
     notes = Notes()
-    examples = tuple(read_examples(path, columns, notes))
+    examples = tuple(read_examples(path, columns, notes, names=names))
     if not examples:
         said = "".join(f"; {notice.words}" for notice in notes.notices())
         raise DatasetError(f"{path}: no examples{said}")

@@ -10,7 +10,7 @@ from trunkline.cli.connection import client_command, head_argument, version_opti
 from trunkline.cli.head_facts import live_facts, spec_words
 from trunkline.cli.naming import names_of
 from trunkline.cli.next_step import digits, next_step
-from trunkline.cli.output import Output, plain
+from trunkline.cli.output import Output, one_line, plain
 from trunkline.cli.report_tables import print_tables, tail_outcome
 from trunkline.cli.thumbnails import with_kept_inputs
 from trunkline.clients.client import Client
@@ -34,7 +34,7 @@ from trunkline.wording import accuracy, live_accuracy
     "--data",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="Call examples by their names in this folder or table, not by their digests.",
+    help="Call examples by their names in this folder or table, not by those stored with them.",
 )
 @column_options(labelled=False)
 @client_command
@@ -56,8 +56,8 @@ def report(
     if number and version and number != version:
         raise click.UsageError("Give VERSION once.")
     check_columns(columns, data)
-    names = names_of(read_inputs(data, columns)) if data else {}
     result = client.report(head, number or version)
+    names = external_names(result) | (names_of(read_inputs(data, columns)) if data else {})
     live = live_copy_of(client, head, result)
     if html is not None:
         write_page(html, result, live, with_kept_inputs(client, out, result, names))
@@ -78,6 +78,15 @@ def report(
 def write_page(path: Path, report: Report, live: LiveCopy | None, names: Mapping[str, str]) -> None:
     """Writes the report as one self-contained page. Raises `OSError` if the file cannot be."""
     path.write_text(report_page(report, _provenance(report), live, names), encoding="utf-8")
+
+
+def external_names(report: Report) -> dict[str, str]:
+    """Returns what suspects and near-copies are called by whoever sent them, by their digests."""
+    pairs = report.near_duplicates
+    named = [(row.digest, row.external_id) for row in report.likely_mislabelled]
+    named += [(row.digest, row.external_id) for row in pairs]
+    named += [(row.other_digest, row.other_external_id) for row in pairs]
+    return {digest: one_line(name) for digest, name in named if name}
 
 
 def report_facts(report: Report, live: LiveCopy | None = None) -> dict[str, object]:

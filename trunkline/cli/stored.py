@@ -23,25 +23,26 @@ def compare_with_stored(
     if client.get_head(head).labelled_count <= kept:
         return []
     digests = {digest_of(item) for item, _ in data.pairs}
-    others = {
-        row.digest: row.label
+    others = [
+        row
         for row in client.list_examples(head)
         if row.source == "upload" and row.label and not row.held_out and row.digest not in digests
-    }
+    ]
     if not others:
         return []
-    classes = Counter(others.values())
+    classes = Counter(row.label or "" for row in others)
+    names = tuple(row.external_id or row.digest for row in others)
     by_class = ", ".join(f"{label} {count}" for label, count in classes.most_common())
     what = f"{counted(len(others), 'stored example')} not in {data.path} ({by_class})"
     if not prune:
         words = f"{what} trained on as well; --prune deletes them"
-        notice = Notice("not_in_data", words, len(others), tuple(others))
+        notice = Notice("not_in_data", words, len(others), names)
         return [notice, *_similar_to_stored(data.labels, classes)]
     if None in digests:
         words = f"{what} not deleted, as rows that cannot be read may be among them"
-        return [Notice("not_pruned", words, len(others), tuple(others))]
-    deleted = client.delete_examples(head, list(others))
-    return [Notice("pruned", f"{what} deleted", deleted.changed, tuple(others))]
+        return [Notice("not_pruned", words, len(others), names)]
+    deleted = client.delete_examples(head, [row.digest for row in others])
+    return [Notice("pruned", f"{what} deleted", deleted.changed, names)]
 
 
 def _similar_to_stored(labels: Counter[str], stored: Counter[str]) -> list[Notice]:

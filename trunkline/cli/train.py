@@ -19,7 +19,13 @@ from trunkline.cli.reading import (
 from trunkline.cli.report import report_facts
 from trunkline.cli.stored import compare_with_stored
 from trunkline.cli.training_options import WHOLE, SpecOptions, policy_option, spec_options
-from trunkline.cli.upload_steps import failures_of, find_or_create, train_head, upload
+from trunkline.cli.upload_steps import (
+    failures_of,
+    find_or_create,
+    names_option,
+    train_head,
+    upload,
+)
 from trunkline.clients.client import Client
 from trunkline.datasets import Columns
 from trunkline.errors import NotFound
@@ -64,6 +70,7 @@ from trunkline.values.outcomes import Upload
     is_flag=True,
     help="Let the labels in PATH replace corrections by feedback, too.",
 )
+@names_option
 @column_options(labelled=True)
 @client_command
 def train(
@@ -79,6 +86,7 @@ def train(
     test_path: Path | None,
     prune: bool,
     overwrite: bool,
+    no_names: bool,
     columns: Columns,
 ) -> None:
     """Train a head on the labelled examples in PATH, and make it first if there is none.
@@ -89,12 +97,12 @@ def train(
     PATH the head is trained on the examples that it has stored.
     """
     if path is None:
-        if test_path or prune or overwrite:
-            raise click.UsageError("--test, --prune and --overwrite need a PATH.")
+        if test_path or prune or overwrite or no_names:
+            raise click.UsageError("--test, --prune, --overwrite and --no-names need a PATH.")
         client.get_head(head)  # there has to be one
         data = test_data = None
     else:
-        data, test_data = _read(out, path, test_path, columns)
+        data, test_data = _read(out, path, test_path, columns, names=not no_names)
     if data and len(data.labels) < 2 and not _has_examples(client, head):
         check_classes(data)
     if spec.fine_tune == WHOLE:
@@ -144,16 +152,16 @@ def _sent(uploaded: Upload, data: Data) -> dict[str, object]:
 
 
 def _read(
-    out: Output, path: Path, test_path: Path | None, columns: Columns
+    out: Output, path: Path, test_path: Path | None, columns: Columns, *, names: bool
 ) -> tuple[Data, Data | None]:
     """Reads what to train and to test on, and says what is to be told of it."""
     check_columns(columns, path, test_path)
-    data = read_data(path, columns)
+    data = read_data(path, columns, names=names)
     if test_path is None:
         check_modality(data)
         out.notices(data.notices)
         return data, None
-    test_data = read_data(test_path, columns, test=True)
+    test_data = read_data(test_path, columns, test=True, names=names)
     check_modality(data, test_data)
     out.notices([*data.notices, *test_data.notices, *unknown_labels(data, test_data)])
     return data, test_data

@@ -29,6 +29,13 @@ _LOOKED_UP = 500
 _SAID_BEFORE = (UploadChange.ROW_REPEATED, UploadChange.ROW_CONTRADICTED)
 """When the examples were read."""
 
+names_option = click.option(
+    "--no-names",
+    is_flag=True,
+    help="Do not store what the files call the inputs (their paths, or file and line).",
+)
+"""Of commands that upload files."""
+
 
 def find_or_create(
     client: Client,

@@ -10,6 +10,7 @@ A `.txt` file that is no table holds one text, where inputs are read.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from trunkline.datasets.folders import (
@@ -19,6 +20,7 @@ from trunkline.datasets.folders import (
     folder_images,
     folder_texts,
 )
+from trunkline.datasets.names import name_below
 from trunkline.datasets.notes import Notes
 from trunkline.datasets.table_files import TABLE_SUFFIXES, is_named_otherwise, refuse_other_file
 from trunkline.datasets.tables import (
@@ -44,6 +46,7 @@ __all__ = [
     "file_input",
     "is_json_row",
     "json_line_input",
+    "name_below",
     "read_examples",
     "read_inputs",
 ]
@@ -53,19 +56,27 @@ FileInput = Image | Text | Unreadable
 
 
 def read_examples(
-    path: Path, columns: Columns | None = None, notes: Notes | None = None
+    path: Path,
+    columns: Columns | None = None,
+    notes: Notes | None = None,
+    *,
+    names: bool = True,
 ) -> Iterator[NewExample]:
     """Reads the labelled examples of a folder or table, in a stable order.
 
-    A folder holds one sub-folder per class, named like its label, with images at any depth. `notes`
-    learns what is left out or changed. Raises `DatasetError` for what cannot be read at all.
+    A folder holds one sub-folder per class, named like its label, with images at any depth. With
+    `names` they have external ids: their paths below the folder, or, of texts in a table, its file
+    name and the line. `notes` learns what is left out or changed. Raises `DatasetError` for what
+    cannot be read at all.
     """
     notes = notes or Notes()
     if path.is_dir():
-        return folder_examples(path, notes)
-    if path.suffix.lower() not in TABLE_SUFFIXES:
-        refuse_other_file(path)
-    return table_examples(path, columns or Columns(), notes)
+        examples = folder_examples(path, notes)
+    else:
+        if path.suffix.lower() not in TABLE_SUFFIXES:
+            refuse_other_file(path)
+        examples = table_examples(path, columns or Columns(), notes)
+    return _named(path, examples, notes) if names else examples
 
 
 def read_inputs(
@@ -111,3 +122,8 @@ def _one_text(path: Path, notes: Notes) -> FileInput:
     if isinstance(item, Text) and len(str(item.text).splitlines()) > 1:
         notes.add("one_text", str(path))
     return item
+
+
+def _named(path: Path, examples: Iterator[NewExample], notes: Notes) -> Iterator[NewExample]:
+    for example in examples:
+        yield replace(example, external_id=name_below(path, example.input, notes))

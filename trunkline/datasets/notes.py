@@ -38,6 +38,9 @@ _WORDS: dict[str, Callable[[int, str], str]] = {
     ),
     "label_normalised": lambda n, _: f"{counted(n, 'label')} changed to composed Unicode (NFC)",
     "label_trimmed": lambda n, _: f"{counted(n, 'label')} changed: white space around them is gone",
+    "name_changed": lambda n, _: (
+        f"{counted(n, 'name')} changed, being longer than 256 bytes or not fit to be shown"
+    ),
     "classes_joined": lambda n, _: (
         f"{counted(n, 'class folder')} joined with others of the same label"
     ),

@@ -259,16 +259,15 @@ def test_stored_examples_that_the_data_lack_are_told_and_pruned(
     run("train", "acme/shapes", root)
     client.add_examples("acme/shapes", [NewExample(Image(b"kept"), "a", held_out=True)])
     assert recorder.asked("ListExamples") == []
-    gone = sorted(image_digest(path.read_bytes()) for path in (root / "sevn").iterdir())
+    gone = {image_digest(path.read_bytes()) for path in (root / "sevn").iterdir()}
     for path in (root / "sevn").iterdir():
         path.unlink()
     (root / "sevn").rmdir()
     result = run("train", "acme/shapes", root, "--json")
     found = notices(result)["not_in_data"]
-    assert (found["count"], sorted(found["names"])) == (3, gone)
+    assert (found["count"], found["names"]) == (3, [f"sevn/{n}.png" for n in "123"])
     assert f"3 stored examples not in {root} (sevn 3)" in result.stderr
-    assert f"{gone[0][:16]}…" in result.stderr
-    assert gone[0] not in result.stderr
+    assert "sevn/1.png, sevn/2.png, sevn/3.png" in result.stderr
     assert "--prune" in found["words"]
     assert len(recorder.examples[head]) == 10
 
@@ -282,7 +281,7 @@ def test_stored_examples_that_the_data_lack_are_told_and_pruned(
     pruned = run("train", "acme/shapes", root, "--prune", "--json")
     assert pruned.exit_code == 0, pruned.stderr
     assert notices(pruned)["pruned"]["count"] == 3
-    assert not set(gone) & set(recorder.examples[head])
+    assert not gone & set(recorder.examples[head])
     assert len(recorder.examples[head]) == 7
 
 

@@ -306,6 +306,26 @@ def test_examples_go_by_their_names_in_the_data_on_the_page_and_the_terminal(
         assert sample_reports.OTHER[:16] in shown  # which the data do not have
 
 
+def test_examples_go_by_their_external_ids_on_the_page_the_terminal_and_in_json(
+    run: Run, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sample_reports, "NAME", "cats/<7>.jpg")
+    run("train", "acme/mood", table)
+    page = tmp_path / "report.html"
+    result = run("report", "acme/mood", "--html", page)
+    text = page.read_text(encoding="utf-8")
+    rows = [row.text for row in elements(text) if row.tag == "th" and row.get("scope") == "row"]
+    assert rows.count("cats/<7>.jpg") == 2
+    assert sum(line.startswith("- cats/<7>.jpg") for line in result.stdout.splitlines()) == 2
+    for shown in (text, result.stdout):
+        assert DIGEST[:16] not in shown
+        assert sample_reports.OTHER[:16] in shown
+    document = json.loads(run("report", "acme/mood", "--json").stdout)
+    assert document["likely_mislabelled"][0]["external_id"] == "cats/<7>.jpg"
+    pair = document["near_duplicates"][0]
+    assert (pair["external_id"], pair["other_external_id"]) == ("cats/<7>.jpg", None)
+
+
 def test_the_command_prints_every_part(run: Run, table: Path) -> None:
     run("train", "acme/mood", table)
     run("feedback", "acme/mood", "--text", "good", "no")

@@ -11,7 +11,7 @@ from trunkline.cli.labelling.questions import MOST_OFFERED, Command, Guess, Ques
 from trunkline.cli.labelling.terminal import read_line
 from trunkline.cli.labelling.viewer import Viewer
 from trunkline.cli.naming import shown_name
-from trunkline.cli.output import Output, short_digest
+from trunkline.cli.output import Output, one_line, short_digest
 from trunkline.clients.client import Client
 from trunkline.datasets import FileInput
 from trunkline.values.examples import Suggestion
@@ -87,11 +87,14 @@ class Session:
         return [(self.answers.name(digest), row) for digest, row in failed.items()]
 
     def name(self, suggestion: Suggestion) -> str | None:
-        """Returns what a person calls the input: where it was found, or what it says."""
+        """Returns what a person calls the input: where it was found, what it says, its external id."""
         if found := self.files.get(suggestion.example.digest):
             return shown_name(found)
         kept = suggestion.input
-        return shown_name(kept) if isinstance(kept, Text) else None
+        if isinstance(kept, Text):
+            return shown_name(kept)
+        called = suggestion.example.external_id
+        return one_line(called) if called else None
 
     def shown(self, suggestion: Suggestion) -> str:
         """Returns the name, or the digest of an input that has none."""
