@@ -18,6 +18,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
+    text,
 )
 
 metadata = MetaData()
@@ -132,7 +133,14 @@ examples = Table(
     Column("external_id", Text),
     UniqueConstraint("head_uid", "digest"),
     Index("examples_by_digest", "digest"),
-    Index("examples_by_external_id", "head_uid", "external_id"),
+    # Of those that have one, so that no other question is answered by it.
+    Index(
+        "examples_by_external_id",
+        "head_uid",
+        "external_id",
+        sqlite_where=text("external_id IS NOT NULL"),
+        postgresql_where=text("external_id IS NOT NULL"),
+    ),
     sqlite_autoincrement=True,
 )
 

@@ -11,4 +11,10 @@ down_revision = "0008"
 
 def upgrade() -> None:
     op.add_column("examples", sa.Column("external_id", sa.Text))
-    op.create_index("examples_by_external_id", "examples", ["head_uid", "external_id"])
+    op.create_index(
+        "examples_by_external_id",
+        "examples",
+        ["head_uid", "external_id"],
+        sqlite_where=sa.text("external_id IS NOT NULL"),
+        postgresql_where=sa.text("external_id IS NOT NULL"),
+    )
