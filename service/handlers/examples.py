@@ -104,7 +104,7 @@ class Examples:
     ) -> heads_pb2.ListExamplesResponse:
         """Returns a page of examples, oldest first."""
         size = page_size(request.page_size)
-        if len(request.external_ids) > MAX_NAMED:
+        if request.external_ids:
             check_rows("external_ids", len(request.external_ids), MAX_NAMED)
         ids = [check_external_id(name, "external_ids") for name in request.external_ids]
         if request.digests:

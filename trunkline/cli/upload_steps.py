@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+import click
 from rich.progress import MofNCompleteColumn, TextColumn
 
 from trunkline.cli.interrupts import if_interrupted

@@ -36,7 +36,10 @@ async def prepared(start_server: StartServer, **values: Any) -> None:
         await server.create(keep_inputs=True, spec=SPEC, **values)
         await server.add({**MANY, **EXTRA})
         test = common_pb2.Input(text="red test")
-        await server.add_rows(heads_pb2.NewExample(input=test, label="red", held_out=True))
+        held_out = heads_pb2.NewExample(
+            input=test, label="red", held_out=True, external_id="tests/red"
+        )
+        await server.add_rows(held_out)
         await server.train()
         await server.feedback({"blue told": "blue"})
 
@@ -63,6 +66,9 @@ async def test_retrained_head_stands_on_the_new_weights_with_all_it_had(
         report = await server.report()
         assert (report.fingerprint, report.example_count) == (NEW, len(MANY) + 1)
         assert report.test.estimate.accuracy == 1
+        listing = heads_pb2.ListExamplesRequest(head=HEAD, external_ids=["tests/red"])
+        (named,) = (await server.ask("ListExamples", listing)).examples
+        assert named.digest == text_digest("red test")
         await server.feedback({"red more": "red"})
         assert (await server.head()).live.feedback_count == 1
 

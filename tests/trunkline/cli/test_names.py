@@ -58,6 +58,15 @@ def test_labelling_stores_and_shows_names(
     assert stored(client)[-1] is None
 
 
+def test_a_text_that_is_kept_is_shown_with_its_name(run: Run, client: Client) -> None:
+    client.create_head(HEAD, "minilm/l6-v2", keep_inputs=True)
+    rows = [NewExample("so so", external_id="new.csv:2"), NewExample("well well")]
+    client.add_examples(HEAD, rows)
+    shown = run("label", HEAD, answers="s\nq\n").stderr
+    assert "[1/2] so so (new.csv:2)\n" in shown
+    assert "[2/2] well well\n" in shown
+
+
 @pytest.fixture
 def named(client: Client) -> dict[str, str]:
     """Digests of a head's examples by their names."""

@@ -90,11 +90,11 @@ class Session:
         """Returns what a person calls the input: where it was found, what it says, its external id."""
         if found := self.files.get(suggestion.example.digest):
             return shown_name(found)
-        kept = suggestion.input
+        kept, called = suggestion.input, one_line(suggestion.example.external_id or "")
         if isinstance(kept, Text):
-            return shown_name(kept)
-        called = suggestion.example.external_id
-        return one_line(called) if called else None
+            text = shown_name(kept)
+            return f"{text} ({called})" if called else text
+        return called or None
 
     def shown(self, suggestion: Suggestion) -> str:
         """Returns the name, or the digest of an input that has none."""
