@@ -50,14 +50,13 @@ def named_examples(
     The beginning of a digest will do, from 8 digits on, or an external id, where the head has one
     such example. What is a file, a folder or a table is meant as that.
     """
-    asked = [word for word in words if not os.path.exists(word)]
-    check_columns(columns, *(Path(word) for word in words if word not in asked))
-    whole = {word: digits for word in asked if is_digest(digits := _digits(word))}
-    whole |= _find(client, head, [word for word in asked if word not in whole])
+    files = {word: Path(word) for word in words if os.path.exists(word)}
+    check_columns(columns, *files.values())
+    found = _find(client, head, [word for word in words if word not in files])
     notes, names = Notes(), dict[str, str]()
     for word in words:
-        if word in whole:
-            names[whole[word]] = word
+        if word in found:
+            names[found[word]] = word
         else:
             inputs = read_inputs(Path(word), columns, notes)
             names |= {item.digest(): input_name(item) for item in inputs}
@@ -85,8 +84,8 @@ def _may_be_name(word: str) -> bool:
 def _find(client: Client, head: str, words: Sequence[str]) -> dict[str, str]:
     """Returns digests of the head's examples by the words that they are called by.
 
-    A word that can be neither is left out. Raises `Failure` for one that stands for no example, or
-    for several.
+    A word that can be neither is left out. A whole digest stands for itself if no example has it:
+    feedback may. Raises `Failure` for another word that stands for no example, or for several.
     """
     found: dict[str, str] = {}
     for begin in range(0, len(words), _AT_ONCE):
@@ -106,6 +105,8 @@ def _find(client: Client, head: str, words: Sequence[str]) -> dict[str, str]:
 def _only(head: str, word: str, digests: Sequence[str]) -> str:
     if len(digests) == 1:
         return digests[0]
+    if not digests and is_digest(whole := _digits(word)):
+        return whole
     named = f"named {word}"
     if _digits(word):
         named = f"whose digest begins with {word}, or that is called so"

@@ -111,6 +111,16 @@ def test_a_name_of_none_or_of_several_changes_nothing(
     assert len(recorder.examples["tenants/acme/heads/mood"]) == 5
 
 
+def test_a_name_may_look_like_a_digest(run: Run, client: Client, named: dict[str, str]) -> None:
+    key = "0123456789abcdef" * 4
+    client.add_examples(HEAD, [NewExample("keyed", "yes", external_id=key)])
+    shown = json.loads(run("examples", "show", HEAD, key, "--json").stdout)["examples"]
+    assert [row["digest"] for row in shown] == [text_digest("keyed")]
+    whole = named["a/1.txt"]
+    shown = json.loads(run("examples", "show", HEAD, whole.upper(), "--json").stdout)["examples"]
+    assert [row["digest"] for row in shown] == [whole]
+
+
 def test_a_file_of_that_path_comes_before_a_name(
     run: Run, named: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
