@@ -87,7 +87,7 @@ class Session:
         return [(self.answers.name(digest), row) for digest, row in failed.items()]
 
     def name(self, suggestion: Suggestion) -> str | None:
-        """Returns what a person calls the input: where it was found, what it says, its external id."""
+        """Returns what a person calls the input: its place, what it says, or its external id."""
         if found := self.files.get(suggestion.example.digest):
             return shown_name(found)
         kept, called = suggestion.input, one_line(suggestion.example.external_id or "")
