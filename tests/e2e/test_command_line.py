@@ -18,8 +18,7 @@ from PIL import Image
 from tests.e2e.conftest import Cli
 from tests.e2e.processes import Running, run
 from tests.e2e.samples import Labelled, textile_photos
-from tests.pseudo_terminal import PseudoTerminal
-from tests.terminal import in_terminal
+from tests.terminal import Terminal, in_terminal
 
 
 @pytest.fixture
@@ -225,14 +224,9 @@ def test_terminal_is_told_what_comes_next_and_a_pipe_is_not(
     piped = cli("heads", "list", "shared")
     assert "shared/sentiment" in piped.stdout
     assert "next:" not in piped.stdout + piped.stderr
-    terminal = PseudoTerminal()
-    subprocess.run(
-        [sys.executable, "-m", "trunkline", "heads", "versions", text_head],
-        env={**os.environ, "TRUNKLINE_SERVER": server.grpc, "COLUMNS": "80"},
-        stdout=terminal.stream,
-        stderr=terminal.stream,
-        check=True,
-    )
-    shown = click.unstyle(terminal.close()).splitlines()
+    with Terminal(server.grpc, "heads", "versions", text_head, columns=80) as terminal:
+        status, words = terminal.end()
+    assert status == 0
+    shown = click.unstyle(words).splitlines()
     assert shown[-1] == "next: trunkline report shared/sentiment"
     assert max(map(len, shown)) <= 80

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.e2e.conftest import TEXTS
 from tests.e2e.processes import Running
-from tests.trunkline.cli.terminals import Terminal
+from tests.terminal import Terminal
 from trunkline import Client, NewExample
 
 
@@ -21,13 +21,13 @@ def test_answers_are_stored_and_taken_back_at_a_terminal(
             terminal.expect(f"[{row + 1}/12] so so, ")
             guess = terminal.expect("%), 2: ").rpartition("Enter: ")[2].split()[0]
             assert guess in ("negative", "positive")
-            terminal.type("positive\n")
-        terminal.type("b\n")
+            terminal.answer("positive\n")
+        terminal.answer("b\n")
         terminal.expect("taken back: positive")
-        terminal.type("b\n")
+        terminal.answer("b\n")
         terminal.expect("[9/12]")
-        terminal.type("2\n")
-        terminal.type("q\n")
+        terminal.answer("2\n")
+        terminal.answer("q\n")
         status, rest = terminal.end()
     assert (status, "skipped 0" in rest, f"next: trunkline train {head}" in rest) == (0, True, True)
     given = {row.label for row in client.labels(head)}

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import click
 
 from trunkline.cli.interrupts import end_at_once, exit_status, signals_interrupt
-from trunkline.cli.output import Failure, described, document_printed
+from trunkline.cli.output import Failure, described, document_printed, echo
 from trunkline.errors import (
     Cancelled,
     InvalidArgument,
@@ -62,8 +62,11 @@ class ErrorsAsLines(click.Group):
 def _say_interrupted(ctx: click.Context, interrupt: KeyboardInterrupt) -> NoReturn:
     """Prints what is done and how to go on, and ends the program."""
     lines = _notes(interrupt)
-    words = ["interrupted" + ":" * bool(lines), *lines]
-    click.echo("\n".join(map(visible, words)), err=True)
+    for line in ["interrupted" + ":" * bool(lines), *lines]:
+        if line.startswith(" "):
+            click.echo(visible(line), err=True)  # a command, to be pasted
+        else:
+            echo(line, err=True)
     end_at_once(interrupt)
     ctx.exit(exit_status(interrupt))
 
@@ -99,7 +102,7 @@ def _known(error: BaseException) -> dict[str, object]:
             code = _OS_CODES.get(type(error), Unknown.code)
             return {"code": code, "message": _words(error), "value": str(error.filename or "")}
         case KeyboardInterrupt():
-            words = ". ".join(_notes(error))
+            words = "; ".join(map(str.strip, _notes(error))).replace(":; ", ": ")
             message = "interrupted" + (f": {words}" if words else "")
             return {"code": Cancelled.code, "message": message}
     return {"code": Cancelled.code, "message": "interrupted, or answered with no"}

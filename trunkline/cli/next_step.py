@@ -12,7 +12,7 @@ _DIGITS = 16
 
 
 def next_step(out: Output, *words: str) -> None:
-    """Says the next command on standard error, as it can be pasted; in a terminal only.
+    """Says the next command on standard error, in a line that can be pasted; in a terminal only.
 
     `words` follow `trunkline`; what the person has to fill in is in capitals, as in the help. A
     `--server` that was given on the command line is repeated, a token never is. Nothing is said
@@ -23,7 +23,7 @@ def next_step(out: Output, *words: str) -> None:
         return
     line = shlex.join(["trunkline", *_server(), *words])
     if line.isprintable():
-        out.say(f"next: {line}")
+        click.echo(f"next: {line}", err=True)
 
 
 def next_after_version(

@@ -10,6 +10,7 @@ import click
 
 from trunkline.cli.column_options import check_columns, column_options
 from trunkline.cli.connection import client_command, head_argument, version_option
+from trunkline.cli.interrupts import if_interrupted
 from trunkline.cli.next_step import next_step
 from trunkline.cli.output import Output
 from trunkline.cli.predictions.answers_file import Answered, check_same, read_answers
@@ -166,22 +167,24 @@ def _answer(
     ask: Callable[[list[FileInput]], list[Outcome]],
     rows: Destination,
 ) -> None:
-    """Writes a row for each input that is not answered yet. Ctrl-C ends it with status 1."""
+    """Writes a row for each input that is not answered yet."""
     parts = filter(None, map(rows.unanswered, given.parts()))
     # It would come between the rows, or between the lines that are typed.
     in_the_way = (sys.stdout.isatty() and not rows.is_file) or given.is_typed
+
+    def so_far() -> str:
+        return f"{rows.words()}{rows.how_to_go_on()}"
+
     try:
         with (
+            if_interrupted(so_far),
             predicting(out, given.count, before=rows.before, shown=not in_the_way) as advance,
             closing(outcomes_of(ask, parts)) as outcomes,
         ):
             for item, outcome in outcomes:
                 rows.add(item, outcome)
                 advance()
-    except KeyboardInterrupt:
-        out.say(f"interrupted: {rows.words()}{rows.how_to_go_on()}")
-        raise click.exceptions.Exit(1) from None
     except (TrunklineError, OSError):
         if rows.is_file:
-            out.say(f"stopped: {rows.words()}{rows.how_to_go_on()}")
+            out.say(f"stopped: {so_far()}")
         raise

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.pressed_terminal import CTRL_C, Terminal
+from tests.terminal import CTRL_C, Terminal
 from tests.trunkline.recording import Recorder, Server
 from tests.trunkline.steps import Run, trained
 from trunkline import Client
@@ -63,8 +63,12 @@ def test_an_interrupted_upload_says_how_much_is_stored_and_goes_on_when_it_is_re
     busy = Busy()
     recorder.hooks["AddExamples"] = [lambda *_: None, busy]
     code, stdout, stderr = ended(server, busy, "train", "acme/mood", many, "--json")
-    assert (code, stdout) == (130, "")
-    assert "the server has acknowledged 128 of 400 examples; the same command goes on" in stderr
+    words = "the server has acknowledged 128 of 400 examples; the same command goes on"
+    assert (code, words in stderr) == (130, True)
+    assert json.loads(stdout)["error"] == {
+        "code": "CANCELLED",
+        "message": f"interrupted: {words} from there",
+    }
     again = run("train", "acme/mood", many, "--json")
     assert json.loads(again.stdout)["upload"]["known"] >= 128
 
@@ -76,14 +80,13 @@ def test_a_second_ctrl_c_ends_at_once(
     client.add_examples("acme/mood", [("good", None), ("bad", None)])
     busy = Busy()
     recorder.hooks["UpdateExamples"] = [busy]
-    with Terminal([*TRUNKLINE, "--server", server.address, "label", "acme/mood"]) as terminal:
-        terminal.until("> ")
-        terminal.press(b"yes\n")
-        terminal.until("[2/2]")
+    with Terminal(server.address, "label", "acme/mood") as terminal:
+        terminal.answer("yes\n")
+        terminal.expect("[2/2]")
         terminal.press(CTRL_C)
         assert busy.asked.wait(60), "what was answered is sent"
         terminal.press(CTRL_C)
-        assert terminal.end() == 256 - signal.SIGINT, "by the signal itself"
+        assert terminal.end()[0] == -signal.SIGINT, "by the signal itself"
     assert "Traceback" not in terminal.shown
 
 
@@ -92,11 +95,10 @@ def test_ctrl_c_in_a_terminal_ends_the_watching_of_a_training_with_the_ways_back
 ) -> None:
     busy = Busy()
     recorder.hooks["TrainHead"] = [busy]
-    command = [*TRUNKLINE, "--server", server.address, "train", "acme/mood", str(table)]
-    with Terminal(command) as terminal:
+    with Terminal(server.address, "train", "acme/mood", table) as terminal:
         assert busy.asked.wait(60)
         terminal.press(CTRL_C)
-        assert terminal.end() == 130
+        assert terminal.end()[0] == 130
     assert "Traceback" not in terminal.shown
     assert "the training goes on" in terminal.shown
     assert "  trunkline train acme/mood\n" in terminal.shown
@@ -113,7 +115,7 @@ def test_an_interrupted_evaluation_says_how_far_it_was(
     code, stdout, stderr = ended(
         server, busy, "evaluate", "acme/mood", many, "--json", number=signal.SIGTERM
     )
-    assert (code, stdout) == (143, "")
+    assert (code, json.loads(stdout)["error"]["code"]) == (143, "CANCELLED")
     assert "looked at 128 of 400 rows; nothing is stored" in stderr
 
 
@@ -154,10 +156,9 @@ def test_a_terminal_shows_what_is_acknowledged_and_the_time_left(
 ) -> None:
     busy = Busy()
     recorder.hooks["AddExamples"] = [lambda *_: None, busy]
-    command = [*TRUNKLINE, "--server", server.address, "train", "acme/mood", str(many)]
-    with Terminal(command) as terminal:
+    with Terminal(server.address, "train", "acme/mood", many) as terminal:
         assert busy.asked.wait(60)
-        terminal.until("128/400")
-        terminal.until(" left")
+        terminal.expect("128/400")
+        terminal.expect(" left")
         terminal.press(CTRL_C)
-        assert terminal.end() == 130
+        assert terminal.end()[0] == 130

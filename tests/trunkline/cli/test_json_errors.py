@@ -59,7 +59,7 @@ def test_refusal_of_the_server_is_a_document_with_all_that_is_known(
     ("arguments", "field"),
     [
         (["heads", "show", "acme", "--json"], "head"),
-        (["heads", "list", "--json"], "tenant"),
+        (["heads", "versions", "--json"], "head"),
         (["backbones", "--json", "--timeout", "x"], "--timeout"),
         (["--bogus", "backbones", "--json"], "--bogus"),
         (["predict", "acme/mood", "--json"], None),

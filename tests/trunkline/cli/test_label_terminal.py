@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from tests.terminal import CTRL_C, Terminal, Typed
 from tests.trunkline.cli.labelling import HEAD, labels
-from tests.trunkline.cli.terminals import Terminal, Typed
 from tests.trunkline.recording import Recorder, Server, refuse
 from tests.trunkline.steps import Run
 from trunkline import Client
@@ -20,27 +20,27 @@ def test_a_person_labels_at_a_terminal(
 ) -> None:
     with Terminal(server.address, "label", "acme/mood", "--count", 4) as terminal:
         terminal.expect("Enter: no (60%), 2: yes (25%)")
-        terminal.type("\n")
+        terminal.answer("\n")
         terminal.expect("[2/4]")
-        terminal.type("es\x1b[D\x1b[Dy\n")  # two keys to the left, and the missing letter
+        terminal.answer("es\x1b[D\x1b[Dy\n")  # two keys to the left, and the missing letter
         terminal.expect("[3/4]")
-        terminal.type("yess\n")
+        terminal.answer("yess\n")
         terminal.expect(ASKED)
-        terminal.type("what?\n")
+        terminal.answer("what?\n")
         terminal.expect(ASKED)
-        terminal.type("n\n")
+        terminal.answer("n\n")
         terminal.expect("[4/4]")
-        terminal.type("b\n")
+        terminal.answer("b\n")
         terminal.expect("taken back: yes")
         terminal.expect("[3/4]")
-        terminal.type("wholly new\n")
+        terminal.answer("wholly new\n")
         terminal.expect("new class 'wholly new'? - [c]reate, [a]gain")
-        terminal.type("C\n")
+        terminal.answer("C\n")
         terminal.expect("[4/4]")
         terminal.expect("3: wholly new")
-        terminal.type("s\n")
+        terminal.answer("s\n")
         terminal.expect("that was the last one")
-        terminal.type("\n")
+        terminal.answer("\n")
         status, rest = terminal.end()
     assert labels(recorder, unlabelled[:4]) == ["no", "yes", "wholly new", None]
     assert status == 0
@@ -53,14 +53,14 @@ def test_ctrl_c_sends_what_was_answered(
 ) -> None:
     with Terminal(server.address, "label", "acme/mood") as terminal:
         terminal.expect("[1/10]")
-        terminal.type("yes\n")
+        terminal.answer("yes\n")
         terminal.expect("[2/10]")
-        terminal.type("no\n")
+        terminal.answer("no\n")
         terminal.expect("[3/10]")
-        terminal.type("ye\x03")
+        terminal.answer(f"ye{CTRL_C}")
         status, rest = terminal.end()
     assert labels(recorder, unlabelled[:3]) == ["yes", "no", None]
-    assert (status, "labelled 2 (yes 1, no 1), skipped 0" in rest) == (0, True)
+    assert (status, "labelled 2 (yes 1, no 1), skipped 0" in rest) == (130, True)
 
 
 def test_a_terminal_that_is_closed_sends_what_was_answered(
@@ -68,7 +68,7 @@ def test_a_terminal_that_is_closed_sends_what_was_answered(
 ) -> None:
     with Terminal(server.address, "label", "acme/mood") as terminal:
         terminal.expect("[1/10]")
-        terminal.type("yes\n")
+        terminal.answer("yes\n")
         terminal.expect("[2/10]")
         terminal.expect("> ")
         terminal.hang_up()

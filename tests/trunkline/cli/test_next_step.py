@@ -1,37 +1,21 @@
 """What is said to come next: in a terminal alone, and fit to be pasted."""
 
-import contextlib
 import json
 import shlex
 import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
-import pytest
 
-from tests.pseudo_terminal import PseudoTerminal
+from tests.terminal import Terminal, in_terminal
 from tests.trunkline.recording import Recorder, Server
 from tests.trunkline.sample_reports import DIGEST
-from tests.trunkline.steps import Run
 from trunkline.cli import main
 from trunkline.digest import text_digest
 from trunkline.v1 import advice_pb2
 
 GOOD = text_digest("good")[:16]
-
-
-def in_terminal(*arguments: object) -> str:
-    """Runs the command line with a terminal as standard output and error; returns what it shows."""
-    terminal = PseudoTerminal()
-    with (
-        contextlib.redirect_stdout(terminal.stream),
-        contextlib.redirect_stderr(terminal.stream),
-        contextlib.suppress(SystemExit),
-    ):
-        main([str(argument) for argument in arguments])
-    return terminal.close()
 
 
 def said(text: str) -> list[str]:
@@ -46,32 +30,26 @@ def understand(command: click.Command, words: list[str]) -> None:
         command.make_context(command.name, words)
 
 
-@pytest.fixture
-def next_of(server: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str | None]:
-    """Runs a command in a terminal; returns the command that is said to come next."""
-    monkeypatch.setenv("TRUNKLINE_SERVER", server.address)
-
-    def next_of(*arguments: object) -> str | None:
-        text = in_terminal(*arguments)
-        assert "error:" not in text, text
-        assert "Usage:" not in text, text
-        lines = said(text)
-        assert len(lines) <= 1, text
-        if not lines:
-            return None
-        program, *words = shlex.split(lines[0])
-        assert program == "trunkline"
-        understand(main, words)
-        return lines[0].removeprefix("trunkline ")
-
-    return next_of
+def next_of(server: Server, *commands: Sequence[object]) -> list[str | None]:
+    """Runs commands in a terminal; returns the command that each says comes next."""
+    shown = in_terminal(server.address, commands, 80, with_errors=True)
+    assert len(shown) == len(commands)
+    return [next_in(text) for text in shown]
 
 
-NextOf = Callable[..., str | None]
+def next_in(text: str) -> str | None:
+    lines = said(text)
+    assert len(lines) <= 1, text
+    if not lines:
+        return None
+    program, *words = shlex.split(lines[0])
+    assert program == "trunkline"
+    understand(main, words)
+    return lines[0].removeprefix("trunkline ")
 
 
 def test_chores_of_a_head_lead_from_one_to_the_next(
-    next_of: NextOf, recorder: Recorder, table: Path, tmp_path: Path
+    server: Server, table: Path, tmp_path: Path
 ) -> None:
     running, file = "tenants/acme/heads/mood/trainings/t1", tmp_path / "mood.safetensors"
     test = tmp_path / "test.csv"
@@ -122,31 +100,35 @@ def test_chores_of_a_head_lead_from_one_to_the_next(
         (["backbones", "load", "minilm/l6-v2"], "train TENANT/HEAD PATH --backbone minilm/l6-v2"),
         (["heads", "delete", "acme/mood", "--yes"], "heads list acme"),
     ]
-    for command, expected in steps:
-        assert next_of(*command) == expected, command
+    found = next_of(server, *(command for command, _ in steps))
+    for (command, expected), line in zip(steps, found, strict=True):
+        assert line == expected, command
 
 
-def test_empty_list_says_how_to_fill_it(next_of: NextOf) -> None:
-    assert next_of("heads", "list") == "train TENANT/HEAD PATH"
-    assert next_of("heads", "list", "acme") == "train acme/HEAD PATH"
-    next_of("heads", "create", "acme/mood", "--backbone", "minilm/l6-v2")
-    assert next_of("heads", "versions", "acme/mood") == "train acme/mood PATH"
-    assert next_of("examples", "list", "acme/mood") == "train acme/mood PATH"
-    assert next_of("examples", "list", "acme/mood", "--unlabelled") == "label acme/mood PATH"
-    assert next_of("classes", "list", "acme/mood") == "train acme/mood PATH"
-    assert next_of("heads", "feedback", "list", "acme/mood") == "feedback acme/mood PATH LABEL"
+def test_empty_list_says_how_to_fill_it(server: Server) -> None:
+    steps = {
+        "heads list": "train TENANT/HEAD PATH",
+        "heads list acme": "train acme/HEAD PATH",
+        "heads create acme/mood --backbone minilm/l6-v2": "train acme/mood PATH",
+        "heads versions acme/mood": "train acme/mood PATH",
+        "examples list acme/mood": "train acme/mood PATH",
+        "examples list acme/mood --unlabelled": "label acme/mood PATH",
+        "classes list acme/mood": "train acme/mood PATH",
+        "heads feedback list acme/mood": "feedback acme/mood PATH LABEL",
+    }
+    assert next_of(server, *map(str.split, steps)) == [*steps.values()]
 
 
 def test_advice_leads_to_its_best_head_named_as_the_data(
-    next_of: NextOf, recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Server, recorder: Recorder, tmp_path: Path
 ) -> None:
     table = tmp_path / "my moods" / "mood.csv"
     table.parent.mkdir()
     table.write_text("words,label\ngood,yes\nfine,yes\nbad,no\nawful,no\n")
     asked = ["advise", table, "--text-column", "words", "--tenant", "acme"]
-    assert next_of(*asked) is None  # direct training is better, which no command does
+    assert next_of(server, asked) == [None]  # direct training is better, which no command does
     recorder.verdict = advice_pb2.VERDICT_EITHER
-    line = next_of(*asked)
+    (line,) = next_of(server, asked)
     assert line is not None
     assert shlex.split(line) == [
         *("train", "acme/mood", str(table), "--backbone", "minilm/l6-v2", "--text-column=words")
@@ -154,34 +136,43 @@ def test_advice_leads_to_its_best_head_named_as_the_data(
 
 
 def test_what_is_said_can_be_pasted_back_to_the_same_server(server: Server, table: Path) -> None:
-    for options in (["--server", server.address, "heads", "list"], ["heads", "list", "--server"]):
-        command = options if options[-1] == "list" else [*options, server.address]
-        (line,) = said(in_terminal(*command))
-        assert line == f"trunkline --server {server.address} train TENANT/HEAD PATH"
-    first = ["--server", server.address, "--token", "secret", "train", "acme/mood", table]
-    (line,) = said(in_terminal(*first))
-    assert "secret" not in line
-    again = shlex.split(line)[1:]
-    assert "TEXT\t" in in_terminal(*again)
+    (before,), (after,), (secret,) = map(
+        said,
+        in_terminal(
+            server.address,
+            [
+                ["--server", server.address, "heads", "list"],
+                ["heads", "list", "--server", server.address],
+                ["--server", server.address, "--token", "secret", "train", "acme/mood", table],
+            ],
+            with_errors=True,
+        ),
+    )
+    assert before == f"trunkline --server {server.address} train TENANT/HEAD PATH" == after
+    assert "secret" not in secret
+    with Terminal("127.0.0.1:1", *shlex.split(secret)[1:]) as terminal:
+        status, shown = terminal.end()
+    assert (status, "TEXT\t" in shown) == (0, True)
 
 
-def test_nothing_is_said_with_json_or_to_what_is_no_terminal(
-    server: Server, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TRUNKLINE_SERVER", server.address)
-    assert said(in_terminal("heads", "list"))
-    assert json.loads(in_terminal("heads", "list", "--json")) == {"heads": []}
-    assert said(run("heads", "list").output) == []
-    command = [sys.executable, "-m", "trunkline", "heads", "list"]
-    for piped in ("stdout", "stderr"):
-        terminal = PseudoTerminal()
-        streams = {"stdout": terminal.stream, "stderr": terminal.stream, piped: subprocess.PIPE}
-        ended = subprocess.run(command, **streams, text=True, check=True)  # type: ignore[call-overload]
-        assert said(terminal.close() + (getattr(ended, piped) or "")) == []
+def test_line_that_is_said_is_not_broken_where_the_terminal_ends(server: Server) -> None:
+    head = "acme/" + "-".join(["head"] * 12)
+    (line,) = next_of(server, ["heads", "create", head, "--backbone", "minilm/l6-v2"])
+    assert line == f"train {head} PATH"
 
 
-def test_name_that_a_terminal_cannot_show_is_not_said(
-    next_of: NextOf, run: Run, table: Path
-) -> None:
-    run("train", "acme/mood", table)
-    assert next_of("predict", "acme/mood", "--text", "a\x1b[2Jb") is None
+def test_nothing_is_said_with_json_or_to_what_is_no_terminal(server: Server) -> None:
+    words, document = in_terminal(
+        server.address, [["heads", "list"], ["heads", "list", "--json"]], with_errors=True
+    )
+    assert said(words)
+    assert json.loads(document) == {"heads": []}
+    with Terminal(server.address, "heads", "list", stdout=subprocess.DEVNULL) as terminal:
+        assert terminal.end() == (0, "")
+    with Terminal(server.address, "heads", "list", stderr=subprocess.PIPE) as terminal:
+        assert (terminal.end()[0], terminal.errors()) == (0, "")
+
+
+def test_name_that_a_terminal_cannot_show_is_not_said(server: Server, table: Path) -> None:
+    asked = ["predict", "acme/mood", "--text", "a\x1b[2Jb"]
+    assert next_of(server, ["train", "acme/mood", table], asked)[1] is None

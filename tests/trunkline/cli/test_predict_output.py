@@ -3,19 +3,14 @@
 import csv
 import json
 import os
-import pty
-import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
+from tests.terminal import CTRL_C, Terminal
 from tests.trunkline.recording import Recorder, Server, refuse
 from tests.trunkline.steps import Run, trained
 from trunkline import Client
@@ -132,32 +127,6 @@ def test_a_file_is_neither_overwritten_nor_mixed(
             assert other.read_bytes() == content
 
 
-@contextmanager
-def in_terminal(server: Server, *arguments: object, stdout: bool = False) -> Iterator[Any]:
-    """Runs the command with a terminal as standard error, or as standard output, too."""
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "trunkline", *map(str, arguments), "--server", server.address]
-    with subprocess.Popen(
-        command, stderr=theirs, stdout=theirs if stdout else subprocess.DEVNULL
-    ) as running:
-        os.close(theirs)
-        try:
-            yield running, ours
-        finally:
-            os.close(ours)
-
-
-def read_until(terminal: int, words: str = "") -> str:
-    """Reads what the terminal shows, until it shows the words, or to the end."""
-    shown = ""
-    while not words or words not in shown:
-        try:
-            shown += os.read(terminal, 4096).decode(errors="replace")
-        except OSError:  # the other side is closed
-            break
-    return shown
-
-
 def test_a_bar_shows_how_far_it_is_and_ctrl_c_how_to_go_on(
     server: Server, recorder: Recorder, mood: str, texts: Path, tmp_path: Path
 ) -> None:
@@ -172,19 +141,18 @@ def test_a_bar_shows_how_far_it_is_and_ctrl_c_how_to_go_on(
     for number in range(ROWS):
         (folder / f"{number:03}.txt").write_text(str(number))
     output = tmp_path / "output.jsonl"
-    arguments = ["predict", mood, folder, "--output", output]
-    with in_terminal(server, *arguments) as (running, terminal):
-        shown = read_until(terminal, "128/300")
-        assert "predicting" in shown
-        assert " left" in read_until(terminal, " left")
-        running.send_signal(signal.SIGINT)
-        shown = read_until(terminal)
+    with Terminal(server.address, "predict", mood, folder, "--output", output) as terminal:
+        assert "predicting" in terminal.expect("128/300")
+        terminal.expect(" left")
+        terminal.press(CTRL_C)
+        status, shown = terminal.end()
         go_on.set()
-        assert running.wait() == 1
-    assert f"interrupted: 128 rows answered: {output}; the same command with" in shown
+    assert status == 130
+    assert f"interrupted:\n128 rows answered: {output}; the same command with" in shown
     assert len(rows_of(output)) == 128
 
 
 def test_no_bar_comes_between_rows_in_the_same_terminal(server: Server, mood: str) -> None:
-    with in_terminal(server, "predict", mood, "--text", "good", stdout=True) as (_, terminal):
-        assert read_until(terminal) == "good\tyes\t0.7500\r\n"
+    with Terminal(server.address, "predict", mood, "--text", "good") as terminal:
+        _, shown = terminal.end()
+    assert shown == "good\tyes\t0.7500\nnext: trunkline feedback acme/mood --text good LABEL\n"

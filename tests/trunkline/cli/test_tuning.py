@@ -195,7 +195,9 @@ def test_ctrl_c_leaves_the_training_running_and_says_what_can_be_done(
     monkeypatch.setattr("trunkline.cli.upload_steps.phase_words", interrupted)
     result = run("train", "acme/mood", table, "--fine-tune", "tail", "--json")
     assert result.exit_code == 130
-    assert result.stdout == ""
+    error = json.loads(result.stdout)["error"]
+    assert (error["code"], "goes on; " in error["message"]) == ("CANCELLED", True)
+    assert "to end it: trunkline train acme/mood; trunkline trainings show " in error["message"]
     assert "the training goes on;" in result.stderr
     assert "  trunkline train acme/mood\n" in result.stderr
     assert f"  trunkline trainings show {HEAD}/trainings/t1\n" in result.stderr

@@ -3,26 +3,12 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 
-from rich.progress import MofNCompleteColumn, ProgressColumn, Task
-from rich.text import Text
+from rich.progress import MofNCompleteColumn
 
 from trunkline.cli.output import Output
+from trunkline.cli.time_left import TimeLeft, TimeLeftColumn
 from trunkline.errors import TrunklineError
-
-
-class _TimeLeft(ProgressColumn):
-    """The time left at the pace of all that was done so far."""
-
-    max_refresh = 0.5
-
-    def render(self, task: Task) -> Text:
-        done = task.completed - float(task.fields["before"])
-        if not task.total or done <= 0 or task.elapsed is None:
-            return Text("")
-        left = task.elapsed * max(0.0, task.total - task.completed) / done
-        return Text(f"{timedelta(seconds=round(left))} left")
 
 
 @contextmanager
@@ -36,20 +22,27 @@ def predicting(
     `count` gives the number of all rows, None where nobody knows: it is asked for meanwhile.
     `before` rows were done in an earlier run.
     """
-    bar = out.progress(MofNCompleteColumn(), _TimeLeft(), transient=True)
+    bar = out.progress(MofNCompleteColumn(), TimeLeftColumn(), transient=True)
     bar.disable |= not shown
-    task = bar.add_task("predicting", total=None, completed=before, before=before)
+    left = TimeLeft(bar.get_time())
+    task = bar.add_task("predicting", total=None, completed=before, left=left)
+    done, total = before, None
 
-    def total() -> None:
+    def count_all() -> None:
+        nonlocal total
         try:
-            bar.update(task, total=count())
+            total = count()
         except (TrunklineError, OSError):
             return  # whoever reads the inputs says what is wrong with them
 
-    counting = threading.Thread(target=total, name="predict-count", daemon=True)
+    counting = threading.Thread(target=count_all, name="predict-count", daemon=True)
 
     def advance() -> None:
-        bar.advance(task)
+        nonlocal done
+        done += 1
+        if total is not None:
+            left.step(bar.get_time(), done - before, 0, total - done)
+        bar.update(task, completed=done, total=total)
         # Not before there was an answer: it may ask the server, too.
         if counting.ident is None and not bar.disable:
             counting.start()
