@@ -25,10 +25,12 @@ def rename_labels(data_dir: Path, names: Mapping[str, str]) -> None:
     before = ScriptDirectory.from_config(config).get_revision("0006").down_revision
     with sqlite3.connect(data_dir / "trunkline.db") as store:
         store.execute("UPDATE alembic_version SET version_num = ?", (before,))
+        store.execute("DROP INDEX examples_by_external_id")
         for table, column in (
             ("jobs", "inactive_reason"),
             ("versions", "digest"),
             ("embeddings", "crc32"),
+            ("examples", "external_id"),
         ):
             store.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         for old, new in names.items():

@@ -12,7 +12,7 @@ from trunkline.cli.upload_steps import train_head
 from trunkline.clients.client import Client
 from trunkline.values.labels import ChangedLabels
 from trunkline.values.outcomes import Training
-from trunkline.wording import accuracy
+from trunkline.wording import accuracy, counted
 
 
 @click.group()
@@ -112,9 +112,9 @@ def _trained(client: Client, out: Output, head: str, changed: ChangedLabels) -> 
 
 def _changes(changed: ChangedLabels) -> str:
     if changed.examples_deleted:
-        words = f"{changed.examples_deleted:,} examples deleted"
+        words = f"{counted(changed.examples_deleted, 'example')} deleted"
     else:
-        words = f"{changed.examples:,} examples changed"
+        words = f"{counted(changed.examples, 'example')} changed"
     return f"{words}, {changed.feedback:,} feedback"
 
 

@@ -99,6 +99,8 @@ def evaluate(
     names = (found_at(item) for item, _ in stored)
     out.notices(notices_of("test_trained_on", names, f"stored to learn from, {fate}", "row"))
     measured = rows if with_trained else new
+    if not measured:
+        raise Failure(f"{path}: there is nothing to measure on")
     answers, failures = _answers(client, out, head, measured, asked.version)
     out.failures(failures)
     if not answers:
@@ -135,8 +137,9 @@ def _unknown_classes(rows: Rows, labels: Sequence[str]) -> list[Notice]:
     """Returns a notice of classes that the version does not have: nothing in them can be right."""
     known = set(labels)
     unknown = Counter(label for _, label in rows if label and normalised(label) not in known)
-    words = f"{counted(unknown.total(), 'row')} of classes that the version does not have"
-    return [Notice("unknown_test_label", words, unknown.total(), tuple(unknown))] if unknown else []
+    classes = counted(len(unknown), "class", "classes")
+    words = f"{classes} ({counted(unknown.total(), 'row')}) that the version does not have"
+    return [Notice("unknown_test_label", words, len(unknown), tuple(unknown))] if unknown else []
 
 
 def _answers(

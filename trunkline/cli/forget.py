@@ -8,6 +8,7 @@ from trunkline.cli.next_step import next_step
 from trunkline.cli.output import Output, confirm, echo, plain
 from trunkline.clients.client import Client
 from trunkline.datasets import Columns
+from trunkline.wording import counted
 
 
 @click.command(short_help="Make a head forget examples for good.")
@@ -31,14 +32,15 @@ def forget(
     forgotten.
     """
     names = named_examples(client, out, head, words, texts, columns)
-    confirm(f"Forget {len(names)} examples of {head} for good?", yes=yes)
+    confirm(f"Forget {counted(len(names), 'example')} of {head} for good?", yes=yes)
     digests = list(names)
     result = client.forget_examples(head, digests)
     if out.as_json:
         out.document(plain(result) | {"notices": plain(out.noticed)})
     else:
         version = "none" if result.version is None else str(result.version)
-        echo(f"forgot {result.forgotten} examples; the version that answers now: {version}")
+        forgot = counted(result.forgotten, "example")
+        echo(f"forgot {forgot}; the version that answers now: {version}")
         if result.deleted_versions:
             echo(f"gone with them: versions {', '.join(map(str, result.deleted_versions))}")
         if result.held_by:

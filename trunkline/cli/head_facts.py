@@ -3,7 +3,7 @@
 from trunkline.cli.output import Output, plain
 from trunkline.clients.client import Client
 from trunkline.values.heads import FineTune, Head, HeadSpec, LiveCopy, LiveState, Tail
-from trunkline.wording import size
+from trunkline.wording import counted, size
 
 
 def print_head(client: Client, out: Output, head: Head) -> None:
@@ -67,7 +67,8 @@ def live_facts(live: LiveCopy) -> dict[str, object]:
     when = f" at {drift.time:%Y-%m-%d %H:%M:%S} UTC" if drift.time else ""
     facts["drift"] = f"detected{when}" if drift.detected else "none"
     if drift.window:
-        facts["accuracy now"] = f"{drift.accuracy:.1%} of the last {drift.window} feedbacks"
+        last = counted(drift.window, "feedback")
+        facts["accuracy now"] = f"{drift.accuracy:.1%} of the last {last}"
     return facts
 
 

@@ -39,10 +39,10 @@ def list_heads(client: Client, out: Output, tenant: str | None) -> None:
         {
             "head": lambda row: HeadName.parse(row.name).short,
             "backbone": lambda row: row.backbone,
-            "version": lambda row: row.active_version and _dated(row, now),
+            "version, age": lambda row: row.active_version and _dated(row, now),
             "accuracy": lambda row: short_accuracy(row.estimate),
             "examples": lambda row: row.example_count,
-            "feedback": lambda row: f"{row.feedback_count}, {row.policy}",
+            "feedback, policy": lambda row: f"{row.feedback_count}, {row.policy}",
         },
     )
     if rows:

@@ -44,7 +44,7 @@ def heads(run: Run, recorder: Recorder, table: Path) -> None:
 @pytest.mark.usefixtures("heads")
 def test_heads_of_all_tenants_are_listed_with_what_they_are_worth(run: Run) -> None:
     header, mood, other, empty = words(run("heads", "list").stdout)
-    assert header == ["head", "backbone", "version", "accuracy", "examples", "feedback"]
+    assert " ".join(header) == "head backbone version, age accuracy examples feedback, policy"
     worth = ["1,", "3", "d", "90%", "(80-95)"]
     assert mood[:7] == ["acme/mood", "minilm/l6-v2", *worth]
     assert other[0] == "acme/other"
