@@ -131,7 +131,7 @@ def in_terminal(
     columns: int = 200,
     *,
     with_errors: bool = False,
-    **variables: str,
+    variables: dict[str, str] | None = None,
 ) -> list[str]:
     """Runs commands one after the other in one process; returns what each prints.
 

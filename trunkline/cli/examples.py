@@ -1,6 +1,7 @@
 """`trunkline examples …`: what is stored of a head, one by one."""
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 
 import click
 
@@ -12,7 +13,7 @@ from trunkline.clients.client import Client
 from trunkline.datasets import Columns
 from trunkline.values.examples import Example
 from trunkline.values.outcomes import Changes
-from trunkline.wording import counted
+from trunkline.wording import age, counted
 
 _AT_ONCE = 1000
 """Digests in one request."""
@@ -135,6 +136,7 @@ def delete(
 
 
 def _print(out: Output, rows: Sequence[Example]) -> None:
+    now = datetime.now(UTC)
     columns: dict[str, Callable[[Example], object]] = {
         "example": lambda row: short_digest(row.digest),
         "name": lambda row: row.external_id,
@@ -143,7 +145,7 @@ def _print(out: Output, rows: Sequence[Example]) -> None:
         "from": lambda row: row.source,
         "held out": lambda row: row.held_out,
         "group": lambda row: row.group,
-        "stored (UTC)": lambda row: row.create_time,
+        "age": lambda row: age(row.create_time, now),
     }
     # Few heads have these: a column of nothing takes the room of those with something in it.
     for rare in ("name", "held out", "group"):

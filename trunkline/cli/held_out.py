@@ -56,7 +56,7 @@ def hold_out(
             words += ": there is nothing to measure on"
         out.notices([Notice("test_trained_on", words, len(both), tuple(map(found_at, both)))])
     if held_out:
-        upload(client, out, head, held_out, overwrite=overwrite)
+        upload(client, out, head, held_out, overwrite=overwrite, noun="test example")
 
 
 def measure(

@@ -84,8 +84,12 @@ def upload(
     examples: Sequence[NewExample],
     *,
     overwrite: bool = False,
+    noun: str = "example",
 ) -> Upload:
-    """Uploads examples under a progress bar, and names those that failed or changed something."""
+    """Uploads examples under a progress bar, and names those that failed or changed something.
+
+    `noun` is what one of them is called when they are counted.
+    """
     latest = UploadProgress(0, 0, 0)
 
     def words() -> str:
@@ -112,8 +116,8 @@ def upload(
         uploaded = client.upload(head, examples, on_progress, overwrite=overwrite)
         bar.update(task, completed=uploaded.rows)
     out.say(
-        f"{uploaded.rows} examples: {uploaded.known} known already, "
-        f"{size(uploaded.sent_bytes)} sent, {uploaded.failed} failed"
+        f"{counted(uploaded.rows, noun)}: {uploaded.known:,} known already, "
+        f"{size(uploaded.sent_bytes)} sent, {uploaded.failed:,} failed"
     )
     out.failures(failures_of(uploaded, examples))
     notices = upload_notices(uploaded, lambda row: found_at(as_input(examples[row].input)))

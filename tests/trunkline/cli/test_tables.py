@@ -91,7 +91,9 @@ def test_piped_tables_have_a_line_for_each_row_and_no_escapes(
 def test_terminal_that_wants_no_styles_is_sent_none(
     server: Server, commands: list[list[str]], environment: dict[str, str]
 ) -> None:
-    (shown,) = in_terminal(server.address, [["classes", "list", "acme/mood"]], 80, **environment)
+    (shown,) = in_terminal(
+        server.address, [["classes", "list", "acme/mood"]], 80, variables=environment
+    )
     assert "scratch" in shown
     assert "\x1b" not in shown
 
