@@ -35,6 +35,7 @@ from service.handlers.prediction import Prediction
 from service.handlers.remote_tails import TailExtraction
 from service.handlers.suggestions import Suggestions
 from service.handlers.trainings import Trainings
+from service.handlers.uploads import Uploads
 from service.handlers.versions import HeadVersions
 from service.live import LiveCopies
 from service.logs import get_logger
@@ -201,16 +202,8 @@ class Application(_Requests):
                 tokens,
             ),
             HeadVersions(self._database, self._extractor, self._live, settings, tokens),
-            Examples(
-                self._database,
-                self._extractor,
-                embeddings,
-                parts.views,
-                parts.activations,
-                self._tasks,
-                settings,
-                tokens,
-            ),
+            Uploads(self._database, self._extractor, embeddings, parts.views, settings),
+            Examples(self._database, parts.activations, self._tasks, settings, tokens),
             Forgetting(self._database, self._live, parts, self._tasks),
             Suggestions(
                 self._database, self._extractor, head_cache, backfill, self._live, settings
