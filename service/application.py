@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 
 from google.protobuf.descriptor import ServiceDescriptor
 
+from service.access.authentication import Authentication, Keys, NoKeys, SharedKey
+from service.access.operator_key import ensure_key
 from service.concurrency.tasks import UninterruptedTasks
 from service.config import (
     ExtractorSettings,
@@ -30,6 +32,7 @@ from service.handlers.exporting import Exporting
 from service.handlers.feedback import Feedback
 from service.handlers.forgetting import Forgetting
 from service.handlers.heads import Heads
+from service.handlers.keys import AccessKeys
 from service.handlers.labels import Labels
 from service.handlers.prediction import Prediction
 from service.handlers.remote_tails import TailExtraction
@@ -102,6 +105,8 @@ class ExtractorApplication(_Requests):
 
     def __init__(self, settings: StandaloneExtractorSettings) -> None:
         super().__init__(settings)
+        key = settings.extractor_key()
+        self.authentication: Authentication = SharedKey(key) if key else NoKeys()
         self._extractor = LocalExtractor(settings, self.metrics)
         self._tasks = UninterruptedTasks()
         embeddings = EmbeddingResolver(self._extractor, None, 0, self.metrics)
@@ -160,6 +165,8 @@ class Application(_Requests):
         head_cache = HeadCache(self._database, settings.head_cache_bytes, self.metrics)
         backfill = EmbeddingBackfill(self._database, self._extractor, settings.input_limits)
         self._tasks = UninterruptedTasks()
+        self._keys = Keys(self._database, self._tasks, required=settings.keys_required)
+        self.authentication: Authentication = NoKeys() if settings.insecure else self._keys
         self._live = LiveCopies(self._database, backfill, self._tasks, settings, self.metrics)
         parts = build_training(
             self._database,
@@ -213,7 +220,15 @@ class Application(_Requests):
             Exporting(self._database, settings.max_message_bytes),
             Advice(self._extractor, embeddings, self._decoding, settings),
             Admin(self._extractor, self._tasks),
+            AccessKeys(self._database, self.authentication, tokens),
         )
+
+    async def open(self) -> None:
+        """Learns who may ask; before that nobody is answered."""
+        if self.authentication is self._keys:
+            await self._keys.start()
+            if self._keys.required:
+                await ensure_key(self._database, self._data_dir)
 
     async def start(self) -> None:
         """Loads the backbones and takes up unfinished trainings."""
@@ -266,6 +281,7 @@ def _extractor(
         settings.extractor,
         max_message_bytes=settings.max_message_bytes,
         timeout_seconds=settings.request_timeout_seconds,
+        key=settings.extractor_key(),
     )
 
 

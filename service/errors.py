@@ -7,7 +7,8 @@
     │   ├── TargetTooLong       path and query of a REST request
     │   └── HeadersTooLarge
     ├── Forbidden               a web page of another site sent it
-    ├── PermissionDenied        it may be asked on this machine only
+    ├── Unauthenticated         no key, or none that is good
+    ├── PermissionDenied        the key has no role for it, or it may be asked on this machine only
     ├── NotFound                no such head, version, training, example, input or backbone
     ├── AlreadyExists
     ├── PreconditionFailed      the request is fine, the state is not (no active version, …)
@@ -48,7 +49,7 @@ import grpc
 
 import adapters
 import models
-from trunkline.resources import InvalidName
+from trunkline.resources import HeadName, InvalidName
 
 MAX_SHOWN = 200
 """As many characters of a value are shown in a sentence: enough for every resource name."""
@@ -119,6 +120,9 @@ class HeadersTooLarge(InvalidRequest): ...
 
 
 class Forbidden(ServiceError): ...
+
+
+class Unauthenticated(ServiceError): ...
 
 
 class PermissionDenied(ServiceError): ...
@@ -205,6 +209,18 @@ class DataDirectoryDamaged(StartupError): ...
 class StoreMissing(StartupError): ...
 
 
+def no_head(name: HeadName) -> NotFound:
+    """Returns the error of a head that does not exist, or that the caller may not see."""
+    return NotFound(f"head: there is no {name}", field="head", value=str(name))
+
+
+def no_tenant(tenant: str) -> NotFound:
+    """Returns the error of a tenant that does not exist, or that the caller may not see."""
+    return NotFound(
+        f"tenant: there is no tenants/{tenant}", field="tenant", value=f"tenants/{tenant}"
+    )
+
+
 class Status(NamedTuple):
     """The codes of an error on the wire."""
 
@@ -220,6 +236,7 @@ STATUSES: dict[type[Exception], Status] = {
     TargetTooLong: Status(grpc.StatusCode.INVALID_ARGUMENT, 414),
     HeadersTooLarge: Status(grpc.StatusCode.INVALID_ARGUMENT, 431),
     Forbidden: Status(grpc.StatusCode.PERMISSION_DENIED, 403),
+    Unauthenticated: Status(grpc.StatusCode.UNAUTHENTICATED, 401),
     PermissionDenied: Status(grpc.StatusCode.PERMISSION_DENIED, 403),
     NotFound: Status(grpc.StatusCode.NOT_FOUND, 404),
     AlreadyExists: Status(grpc.StatusCode.ALREADY_EXISTS, 409),

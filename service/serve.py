@@ -192,6 +192,7 @@ async def _extract(settings: StandaloneExtractorSettings) -> None:
         OF_THE_EXTRACTOR,
         application.handlers,
         application.calls,
+        application.authentication,
         application.readiness,
         limits,
         receiving,

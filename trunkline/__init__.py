@@ -50,6 +50,7 @@ from trunkline.values.heads import (
     Version,
 )
 from trunkline.values.inputs import Digest, Image, Pixels, Text, Vector
+from trunkline.values.keys import Key, NewKey, Role, WhoAmI
 from trunkline.values.labels import ChangedLabels, LabelCount
 from trunkline.values.outcomes import (
     Backbone,
@@ -122,6 +123,7 @@ __all__ = [
     "Internal",
     "InvalidArgument",
     "InvalidType",
+    "Key",
     "LabelCount",
     "LabelsNeeded",
     "LearningPoint",
@@ -130,6 +132,7 @@ __all__ = [
     "LiveState",
     "NearDuplicates",
     "NewExample",
+    "NewKey",
     "NotFound",
     "Novelty",
     "NoveltyReport",
@@ -145,6 +148,7 @@ __all__ = [
     "ReliabilityBin",
     "Report",
     "ResourceExhausted",
+    "Role",
     "RowFailure",
     "Suggestion",
     "Suggestions",
@@ -165,4 +169,5 @@ __all__ = [
     "Vector",
     "Verdict",
     "Version",
+    "WhoAmI",
 ]

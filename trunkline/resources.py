@@ -4,6 +4,7 @@
     tenants/{tenant}/heads/{head}
     tenants/{tenant}/heads/{head}/versions/{version}      a positive integer, or "active"
     tenants/{tenant}/heads/{head}/trainings/{training}
+    keys/{key}
 
 A list over all tenants has `tenants/-` in the place of one (AIP-159): no tenant's id is a dash.
 `str(name)` gives the text back. Every parser raises `InvalidName`, which names field, limit
@@ -163,6 +164,30 @@ class TrainingName:
 
     def __str__(self) -> str:
         return f"{self.parent}/trainings/{self.training}"
+
+
+@dataclass(frozen=True)
+class KeyName:
+    """`keys/{key}`."""
+
+    key: str
+
+    def __post_init__(self) -> None:
+        check_id(self.key, field="name")
+
+    @classmethod
+    def parse(cls, text: str, *, field: str = "name") -> Self:
+        """Reads the full name."""
+        (key,) = _ids("keys/{key}", text, field)
+        return cls(key)
+
+    @classmethod
+    def read(cls, text: str, *, field: str = "name") -> Self:
+        """Reads what a person types: the id or the full name."""
+        return cls.parse(text if "/" in text else f"keys/{text}", field=field)
+
+    def __str__(self) -> str:
+        return f"keys/{self.key}"
 
 
 def _ids(form: str, text: str, field: str) -> list[str]:

@@ -151,17 +151,19 @@ class Trunkline:
         supervision.exit_with_parent()
         limit_accept_log(asyncio.get_running_loop())
         application = self._application = Application(SETTINGS)
+        await application.open()
         self._grpc = GrpcServer(
             join_address(SETTINGS.host, SETTINGS.grpc_port),
             OF_THE_SERVER,
             application.handlers,
             application.calls,
+            application.authentication,
             application.readiness,
             LIMITS,
             RECEIVING,
         )
         await self._grpc.start()
-        backend.attach(application.handlers, application.calls)
+        backend.attach(application.handlers, application.calls, application.authentication)
         # Probes are answered, with "not ready", while the backbones are loaded.
         self._loading = asyncio.create_task(self._load(application, address))
 
@@ -224,6 +226,7 @@ SERVICE.add_asgi_middleware(
     RestGuard,
     max_body_bytes=int(SETTINGS.max_message_bytes * JSON_OVERHEAD),
     budget=RECEIVING,
+    backend=backend,
     loopback_only=not SETTINGS.insecure,
     allowed_origins=SETTINGS.allowed_origins,
 )

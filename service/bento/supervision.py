@@ -39,17 +39,18 @@ def rest_address(settings: ServerSettings) -> Address:
     """Returns where REST really listens: a supervisor may have been told another address.
 
     Raises:
-        InvalidSettings: it is not loopback, and nobody said ``insecure``.
+        InvalidSettings: it is not loopback, and calls would need no key although nobody said
+            ``insecure``.
     """
     if "--fd" not in sys.argv:
         return Address(settings.host, settings.rest_port)
     descriptor = os.dup(int(sys.argv[sys.argv.index("--fd") + 1]))
     with socket.socket(fileno=descriptor) as listener:
         host, port = listener.getsockname()[:2]
-    if not settings.insecure and not is_loopback(host):
+    if not settings.insecure and not settings.keys_required and not is_loopback(host):
         raise InvalidSettings(
-            f"host: {host} is not loopback, and there are no tokens; "
-            "set TRUNKLINE_INSECURE=true if that is meant",
+            f"host: {host} is not loopback, and keys are not required; set "
+            "TRUNKLINE_AUTH=required, or TRUNKLINE_INSECURE=true if anybody is meant",
             field="host",
             limit="loopback",
             value=host,

@@ -34,9 +34,16 @@ class UninterruptedTasks:
     async def run(self, work: Coroutine[Any, Any, R]) -> R:
         """Runs work to its end and returns its result."""
         task = asyncio.create_task(work)
+        self._keep(task)
+        return await asyncio.shield(task)
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Begins work that nobody waits for; it deals with its own errors."""
+        self._keep(asyncio.create_task(work))
+
+    def _keep(self, task: asyncio.Task[Any]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(task)
 
     async def close(self) -> None:
         """Waits for what is under way."""

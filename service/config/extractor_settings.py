@@ -15,6 +15,7 @@ from service.config.sources import MIB, Settings, default_cache_dir
 GRPC_OVERHEAD_BYTES = 64 * 1024
 GRPC_MARGIN_BYTES = 8 * MIB
 """gRPC itself takes so much more than ``max_message_bytes``, so that our error is the one told."""
+MIN_SHARED_KEY = 16
 JSON_OVERHEAD = 1.4  # base64 takes 4 bytes for 3
 
 _REFUSED = ": a full request would be refused for ever"
@@ -29,10 +30,14 @@ class ExtractorSettings(Settings):
     """Settings of the extraction service, alone or inside the server."""
 
     host: str = "127.0.0.1"
-    """Address to listen on. Anything but loopback is refused without ``--insecure``."""
+    """Address to listen on. Beyond loopback callers need a key, unless ``--insecure`` is said."""
 
     insecure: bool = False
-    """Listen beyond loopback although there are no tokens: whoever reaches the port is trusted."""
+    """Ask nobody for a key, also beyond loopback: whoever reaches the port is trusted."""
+
+    extractor_key_file: Path | None = None
+    """A file with the key that a server and the extractor it uses share: the server shows it, the
+    extractor asks for it. At least 16 characters, such as of ``openssl rand -hex 20``."""
 
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins of web pages that may send requests besides the server's own, such as
@@ -189,11 +194,7 @@ class ExtractorSettings(Settings):
             check_backbones(self.backbone, self.catalogue)
         except BackboneError as error:
             raise ValueError(f"backbone: {error}") from error
-        if not self.insecure and not is_loopback(self.host):
-            raise ValueError(
-                f"host: {self.host} is not loopback, and there are no tokens: whoever reaches the "
-                "port could read and change every tenant's heads; say --insecure if that is meant"
-            )
+        self.extractor_key()
         for name, least_name, otherwise in _AT_LEAST:
             value, least = getattr(self, name), getattr(self, least_name)
             if value < least:
@@ -213,6 +214,25 @@ class ExtractorSettings(Settings):
                 f"({self.max_message_bytes}) free, is {self.max_image_bytes}"
             )
         return self
+
+    def extractor_key(self) -> str:
+        """Reads the key that a server and its extractor share; "" if there is none.
+
+        Raises:
+            ValueError: the file cannot be read, or its text is no key.
+        """
+        if self.extractor_key_file is None:
+            return ""
+        try:
+            key = self.extractor_key_file.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"extractor_key_file: cannot be read: {error}") from error
+        if len(key) < MIN_SHARED_KEY or not key.isprintable() or " " in key:
+            raise ValueError(
+                f"extractor_key_file: must hold at least {MIN_SHARED_KEY} printable characters "
+                f"without a space, holds {len(key)} characters"
+            )
+        return key
 
     @property
     def input_limits(self) -> InputLimits:
@@ -240,3 +260,13 @@ class StandaloneExtractorSettings(ExtractorSettings):
     held_tail_bytes: int = Field(default=1024 * MIB, ge=MIB)
     """Memory of the host for the files of tails that servers hand over. Too low makes them send the
     same tail again and again, and one that is larger is refused."""
+
+    @model_validator(mode="after")
+    def _check_callers(self) -> Self:
+        open_ = self.socket is None and not is_loopback(self.host)
+        if open_ and not self.insecure and self.extractor_key_file is None:
+            raise ValueError(
+                f"host: {self.host} is not loopback: give extractor_key_file, so that the servers "
+                "that you know are answered alone; say --insecure if anybody is meant"
+            )
+        return self

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from service.addresses import is_loopback
 from service.config.extractor_settings import ExtractorSettings
 from service.config.sources import MIB
 
@@ -16,6 +17,11 @@ class ServerSettings(ExtractorSettings):
 
     data_dir: Path = Path("trunkline-data")
     """Where everything durable lives. One server at a time."""
+
+    auth: Literal["auto", "required"] = "auto"
+    """Whether calls need a key. ``auto``: beyond loopback always, and on loopback from the first
+    key on that is made. Where they do and there is none, an operator's key is made at the start,
+    and its file is named."""
 
     new_store: bool = False
     """Begin with an empty store although files of an earlier one lie in ``data_dir``. Meant for one
@@ -98,6 +104,17 @@ class ServerSettings(ExtractorSettings):
 
     max_advice_bytes: int = Field(default=256 * MIB, ge=MIB)
     """Bytes of inputs that an advice holds, 4 of them at once; beyond, the sample is smaller."""
+
+    @property
+    def keys_required(self) -> bool:
+        """Whether calls need a key although there is none yet."""
+        return self.auth == "required" or not is_loopback(self.host)
+
+    @model_validator(mode="after")
+    def _check_auth(self) -> Self:
+        if self.insecure and self.auth == "required":
+            raise ValueError("auth: cannot be required with insecure, which asks nobody for a key")
+        return self
 
     @model_validator(mode="after")
     def _check_workers(self) -> Self:

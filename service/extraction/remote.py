@@ -34,15 +34,18 @@ class RemoteExtractor(Extractor):
     itself when the server is back. Tails are uploaded to the server when it needs them.
     """
 
-    def __init__(self, address: str, *, max_message_bytes: int, timeout_seconds: float) -> None:
+    def __init__(
+        self, address: str, *, max_message_bytes: int, timeout_seconds: float, key: str = ""
+    ) -> None:
         self._address = address
         self._max_message_bytes = max_message_bytes
         self._timeout = timeout_seconds
+        self._key = key
         self._connection: RemoteConnection | None = None
         self._uploads: dict[str, asyncio.Task[None]] = {}
 
     async def start(self, on_readiness: Callable[[bool], None]) -> None:
-        self._connection = RemoteConnection(self._address, self._timeout, on_readiness)
+        self._connection = RemoteConnection(self._address, self._timeout, on_readiness, self._key)
 
     async def close(self) -> None:
         for upload in self._uploads.values():

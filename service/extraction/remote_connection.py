@@ -78,6 +78,7 @@ class RemoteConnection:
         address: ``host:port`` or ``unix:PATH``.
         timeout_seconds: timeout of a call that has no deadline.
         on_readiness: is called at every change.
+        key: that the server wants to be shown; "" if it wants none.
 
     Attributes:
         ready: whether the server answers and says that its backbones do.
@@ -85,7 +86,11 @@ class RemoteConnection:
     """
 
     def __init__(
-        self, address: str, timeout_seconds: float, on_readiness: Callable[[bool], None]
+        self,
+        address: str,
+        timeout_seconds: float,
+        on_readiness: Callable[[bool], None],
+        key: str = "",
     ) -> None:
         self._address = address
         self._timeout = timeout_seconds
@@ -95,6 +100,8 @@ class RemoteConnection:
         self._listed = asyncio.Event()
         self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ready = False
+        shown = (("authorization", f"Bearer {key}"),) if key else ()
+        self._metadata = (*METADATA, *shown)
         self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)
         self.extraction: Any = extraction_pb2_grpc.ExtractionServiceStub(self._channel)
         self.tails: Any = tails_pb2_grpc.TailServiceStub(self._channel)
@@ -138,7 +145,9 @@ class RemoteConnection:
         timeout = self._timeout
         if deadline is not None:
             timeout = min(timeout, deadline - asyncio.get_running_loop().time())
-        work = asyncio.ensure_future(rpc(request, timeout=max(timeout, 0.0), metadata=METADATA))
+        work = asyncio.ensure_future(
+            rpc(request, timeout=max(timeout, 0.0), metadata=self._metadata)
+        )
         try:
             await asyncio.wait([work, self._lost], return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
@@ -171,7 +180,12 @@ class RemoteConnection:
             try:
                 await asyncio.gather(*streams)
             except grpc.aio.AioRpcError as error:
-                log.warning("extractor is away", address=self._address, reason=error.details())
+                log.warning(
+                    "extractor is away",
+                    address=self._address,
+                    code=error.code().name,
+                    reason=error.details(),
+                )
             except Exception:  # another kind of server answered; it may be replaced
                 log.exception("extractor cannot be used", address=self._address)
             finally:
@@ -191,7 +205,9 @@ class RemoteConnection:
 
     async def _follow_backbones(self) -> None:
         request = tails_pb2.WatchBackbonesRequest()
-        async for update in self.tails.WatchBackbones(request, wait_for_ready=True):
+        async for update in self.tails.WatchBackbones(
+            request, wait_for_ready=True, metadata=self._metadata
+        ):
             self._backbones = tuple(backbone_info(message) for message in update.backbones)
             names = [info.name for info in self._backbones]
             log.info("extractor runs", backbones=names, address=self._address)

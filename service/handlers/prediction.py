@@ -11,6 +11,7 @@ import numpy as np
 
 from adapters.spec import FLIPS
 from models import InputLimits, Modality
+from service.access.caller import Caller
 from service.concurrency.tasks import gather_or_raise
 from service.embedding.head_backbones import loaded_backbone
 from service.embedding.image_views import (
@@ -79,7 +80,7 @@ class Prediction:
         started = time.perf_counter()
         self._check(request)
         outcomes: dict[int, Outcome] = {}
-        groups = await self._groups(request, outcomes)
+        groups = await self._groups(request, outcomes, call.caller)
         _check_reply(groups, request, call)
         raws = await read_inputs(request.inputs, self._limits)
         asked = request.HasField("average_views")
@@ -130,12 +131,15 @@ class Prediction:
         self,
         request: prediction_pb2.PredictRequest,
         outcomes: dict[int, Outcome],
+        caller: Caller,
     ) -> list[_Group]:
         """Loads every head once; a head that a row names itself fails that row alone."""
         by_head = group_rows_by_head(request.head, request.heads, len(request.inputs))
         groups = []
         for name, rows in by_head.items():
             try:
+                if request.heads and _same_tenant(name, request.head):
+                    caller.check_head(HeadName.parse(name))
                 groups.append(await self._group(request, name, rows))
             except Exception as error:
                 if not request.heads:

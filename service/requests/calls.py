@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
+from service.access.caller import ANYONE, Caller
 from service.errors import (
     DeadlineExceeded,
     RequestCancelled,
@@ -70,6 +71,7 @@ class Call:
         deadline: on the event loop's clock; None for a watch that may last.
         local: whether it came from this machine, over loopback or a Unix socket.
         reply_bytes: what the client takes in one message; None for REST, which has no messages.
+        caller: who asks.
     """
 
     method: str
@@ -79,6 +81,7 @@ class Call:
     request_id: str = field(default_factory=new_request_id)
     local: bool = False
     reply_bytes: int | None = None
+    caller: Caller = ANYONE
 
 
 class Calls:
@@ -118,6 +121,7 @@ class Calls:
         watch: bool = False,
         local: bool = False,
         reply_bytes: int | None = None,
+        caller: Caller = ANYONE,
     ) -> AsyncIterator[Call]:
         """Wraps the handling of one request.
 
@@ -129,6 +133,7 @@ class Calls:
                 ends it at once.
             local: whether it came from this machine.
             reply_bytes: what the client takes in one message.
+            caller: who asks.
 
         Raises:
             DeadlineExceeded: the deadline passed.
@@ -139,7 +144,8 @@ class Calls:
         seconds = timeout if timeout is not None or lasting else self._default_timeout
         deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
         request_id = request_id or new_request_id()
-        call = Call(method, transport, tenant_of(request), deadline, request_id, local, reply_bytes)
+        tenant = tenant_of(request)
+        call = Call(method, transport, tenant, deadline, request_id, local, reply_bytes, caller)
         code = "OK"
         if not watch:
             self._in_flight += 1

@@ -142,6 +142,23 @@ def check_external_id(name: str, field: str = "external_id") -> str:
     return name
 
 
+MAX_NOTE_BYTES = 256
+
+
+def check_note(note: str) -> str:
+    """Returns what somebody says of a key, for people to read; empty for nothing.
+
+    Raises:
+        InvalidRequest: it is too long, or has control characters or outer white space.
+    """
+    size = len(note.encode())
+    if size > MAX_NOTE_BYTES:
+        raise InvalidRequest.at(
+            "note", "at most {limit} bytes of UTF-8, has {value}", MAX_NOTE_BYTES, size
+        )
+    return _check_printable("note", note)
+
+
 def _check_printable(field: str, text: str) -> str:
     if text != text.strip() or unseen(text):
         raise InvalidRequest(

@@ -34,6 +34,7 @@ class Changed:
         feedback: tenants by uid of heads that have new feedback.
         needed: by tenant, what is still needed of inputs that left a head.
         tails: by tenant, fingerprints of tails that it has no longer.
+        keys: ids of keys that are new, or may do less than before.
     """
 
     heads: set[str] = field(default_factory=set)
@@ -41,6 +42,7 @@ class Changed:
     feedback: dict[str, str] = field(default_factory=dict)
     needed: dict[str, dict[str, Set[str]]] = field(default_factory=dict)
     tails: dict[str, set[str]] = field(default_factory=dict)
+    keys: set[str] = field(default_factory=set)
 
     def note_head(self, head: HeadRecord) -> None:
         """Notes a change of a head's own row: nothing made of it is right any more."""

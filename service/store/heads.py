@@ -10,12 +10,13 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
 
-from service.errors import AlreadyExists, NotFound, StoredDataDamaged
+from service.errors import AlreadyExists, NotFound, StoredDataDamaged, no_head
 from service.store import schema
 from service.store.changes import changed_in
 from service.store.embeddings import delete_embeddings, delete_unneeded
 from service.store.head_records import HeadRecord
 from service.store.tails import delete_unused_tails
+from trunkline.resources import HeadName
 
 _HEAD_COLUMNS = (
     schema.heads.c.uid,
@@ -69,10 +70,7 @@ def create_head(
             f"head: tenants/{tenant}/heads/{name} exists already", field="head_id", value=name
         )
     now = time.time()
-    tenant_id = connection.scalar(select(schema.tenants.c.id).filter_by(name=tenant))
-    if tenant_id is None:
-        created = connection.execute(insert(schema.tenants).values(name=tenant, created_at=now))
-        tenant_id = _primary_key(created.inserted_primary_key)
+    tenant_id = tenant_id_of(connection, tenant)
     connection.execute(
         insert(schema.heads).values(
             uid=uuid.uuid4().hex,
@@ -90,6 +88,15 @@ def create_head(
         )
     )
     return get_head(connection, tenant, name)
+
+
+def tenant_id_of(connection: Connection, tenant: str) -> int:
+    """Returns the number of a tenant's row, and makes it if it has none."""
+    known: int | None = connection.scalar(select(schema.tenants.c.id).filter_by(name=tenant))
+    if known is not None:
+        return known
+    row = insert(schema.tenants).values(name=tenant, created_at=time.time())
+    return _primary_key(connection.execute(row).inserted_primary_key)
 
 
 def update_head(
@@ -157,11 +164,7 @@ def get_head(connection: Connection, tenant: str, name: str) -> HeadRecord:
     """
     head = find_head(connection, tenant, name)
     if head is None:
-        raise NotFound(
-            f"head: there is no tenants/{tenant}/heads/{name}",
-            field="head",
-            value=f"tenants/{tenant}/heads/{name}",
-        )
+        raise no_head(HeadName(tenant, name))
     return head
 
 

@@ -31,6 +31,27 @@ tenants = Table(
     Column("created_at", Float, nullable=False),
 )
 
+# What callers show. An operator's key has no tenant. Named so, as `keys` is a word of some SQL.
+access_keys = Table(
+    "access_keys",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("id", String(32), nullable=False, unique=True),
+    # SHA-256 of the key's text, which is nowhere.
+    Column("hash", LargeBinary, nullable=False, unique=True),
+    Column("tenant_id", ForeignKey("tenants.id")),
+    # Names of roles, and patterns of heads; joined by commas.
+    Column("roles", Text, nullable=False),
+    Column("heads", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float),
+    Column("revoked_at", Float),
+    # The beginning of the hour in which it was used last.
+    Column("used_at", Float),
+    sqlite_autoincrement=True,
+)
+
 heads = Table(
     "heads",
     metadata,

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 import grpc
 from google.protobuf.message import DecodeError, Message
 
+from service.access.caller import caller_of_call
 from service.addresses import is_loopback
 from service.errors import InvalidRequest
 from service.requests.calls import Call, Calls, Handler, new_request_id, tenant_of
@@ -46,6 +47,7 @@ class Translator:
             async with self._call(method, context) as call:
                 request = self._parse(method, data)
                 call.tenant = tenant_of(request)
+                method.rule.check(request, call.caller)
                 return self._packed(await handler(request, call), call)
 
         return serve
@@ -57,7 +59,7 @@ class Translator:
             if self._calls.draining:
                 await self._calls.read_up(stream)
             async with self._call(method, context, upload=True) as call:
-                messages = (self._parse(method, data) async for data in self._calls.upload(stream))
+                messages = self._messages(method, stream, call)
                 return self._packed(await handler(messages, call), call)
 
         return serve
@@ -71,18 +73,27 @@ class Translator:
                 request = _fields_of(self._parse(method, data))
                 del data  # the stream may last
                 call.tenant = tenant_of(request)
+                method.rule.check(request, call.caller)
                 async with aclosing(handler(request, call)) as replies:
                     async for reply in replies:
                         await self._write(context, reply.SerializeToString())
 
         return serve
 
+    async def _messages(
+        self, method: Method, stream: AsyncIterator[bytes], call: Call
+    ) -> AsyncIterator[Message]:
+        async for data in self._calls.upload(stream):
+            message = self._parse(method, data)
+            method.rule.check(message, call.caller)
+            yield message
+
     @asynccontextmanager
     async def _call(
         self, method: Method, context: Context, *, upload: bool = False, watch: bool = False
     ) -> AsyncIterator[Call]:
         """Wraps the handling of one call; what is raised in here is its answer."""
-        request_id = new_request_id()
+        request_id, caller = new_request_id(), caller_of_call.get()
         try:
             async with self._calls.handle(
                 *(method.name, TRANSPORT, None),
@@ -92,7 +103,10 @@ class Translator:
                 watch=watch,
                 local=is_local(context.peer()),
                 reply_bytes=_reply_bytes(context),
+                caller=caller,
             ) as call:
+                if not method.rule.resource:
+                    method.rule.check(None, caller)  # before anything is parsed
                 yield call
         except Exception as error:
             await abort(context, request_id, error)

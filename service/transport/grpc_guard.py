@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, closing
 from typing import Any, NamedTuple
 
 import grpc
 from google.protobuf.message import DecodeError
 
+from service.access.authentication import Authentication
+from service.access.caller import caller_of_call
 from service.config import GRPC_MARGIN_BYTES
 from service.errors import InvalidRequest, RequestCancelled, ServiceError
 from service.logs import get_logger
@@ -51,6 +53,7 @@ class GrpcGuard:
         budget: bounds the messages of all methods but those of health.
         probes: bounds those of health, which get through whatever holds the other.
         calls: say when a request that is still arriving is refused, as the server stops.
+        authentication: says who calls, before anything that is sent is read.
     """
 
     def __init__(
@@ -60,8 +63,10 @@ class GrpcGuard:
         budget: ReceivingBudget,
         probes: ReceivingBudget,
         calls: Calls,
+        authentication: Authentication,
     ) -> None:
         self._server = server
+        self._authentication = authentication
         self._calls = calls
         self._limits = limits
         self._budget = budget
@@ -109,6 +114,8 @@ class GrpcGuard:
             )
             # When the last of it was read, too.
             context.add_done_callback(ended)  # type: ignore[arg-type]  # stubs
+            if not rpc.method.startswith(HEALTH):
+                caller_of_call.set(await self._authentication.caller(_headers(context)))
             return await work(rpc, context)
         except ServiceError as error:
             await refuse(context, error, rpc.method)
@@ -214,6 +221,11 @@ class GrpcGuard:
                 peer=peer,
                 body_timeout_seconds=self._limits.body_seconds,
             )
+
+
+def _headers(context: Context) -> Iterator[tuple[str, str]]:
+    for name, value in context.invocation_metadata() or ():
+        yield name, value if isinstance(value, str) else ""
 
 
 class _Guarded(grpc.GenericRpcHandler):

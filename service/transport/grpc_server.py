@@ -13,6 +13,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
+from service.access.authentication import Authentication
 from service.config import GRPC_MARGIN_BYTES
 from service.errors import StartupError, Unavailable, UnknownMethod
 from service.logs import get_logger
@@ -78,11 +79,13 @@ class GrpcServer:
         services: Sequence[ServiceDescriptor],
         handlers: Mapping[str, Handler],
         calls: Calls,
+        authentication: Authentication,
         readiness: Readiness,
         limits: TransportLimits,
         budget: ReceivingBudget,
     ) -> None:
         self._services, self._handlers, self._calls = services, handlers, calls
+        self._authentication = authentication
         self._readiness, self._limits, self._budget = readiness, limits, budget
         self._probes = budget.beside(
             PROBES * (limits.max_message_bytes + GRPC_MARGIN_BYTES), "health checks arrive at once"
@@ -187,7 +190,9 @@ class GrpcServer:
                 *KEEPALIVE,
             ]
         )
-        guard = GrpcGuard(server, limits, self._budget, self._probes, self._calls)
+        guard = GrpcGuard(
+            server, limits, self._budget, self._probes, self._calls, self._authentication
+        )
         translator = Translator(self._calls, limits, guard.write)
         for service in self._services:
             methods = {

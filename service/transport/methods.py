@@ -11,11 +11,13 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from service.access.rules import Rule
 from trunkline.v1 import (
     admin_pb2,
     advice_pb2,
     extraction_pb2,
     heads_pb2,
+    keys_pb2,
     prediction_pb2,
     tails_pb2,
 )
@@ -25,9 +27,10 @@ PREDICTION = prediction_pb2.DESCRIPTOR.services_by_name["PredictionService"]
 HEADS = heads_pb2.DESCRIPTOR.services_by_name["HeadService"]
 ADVICE = advice_pb2.DESCRIPTOR.services_by_name["AdviceService"]
 ADMIN = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
+KEYS = keys_pb2.DESCRIPTOR.services_by_name["KeyService"]
 TAILS = tails_pb2.DESCRIPTOR.services_by_name["TailService"]
 
-OF_THE_SERVER = (EXTRACTION, PREDICTION, HEADS, ADVICE, ADMIN)
+OF_THE_SERVER = (EXTRACTION, PREDICTION, HEADS, ADVICE, ADMIN, KEYS)
 OF_THE_EXTRACTOR = (EXTRACTION, TAILS, ADMIN)
 
 _WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -57,6 +60,7 @@ class Method:
 
     Attributes:
         rest: None for what only servers ask of each other.
+        rule: who may call it.
     """
 
     service: str
@@ -66,6 +70,7 @@ class Method:
     client_streaming: bool
     server_streaming: bool
     rest: RestRoute | None
+    rule: Rule
 
     @property
     def path(self) -> str:
@@ -79,7 +84,11 @@ class Method:
 
 
 def methods_of(*services: ServiceDescriptor) -> Iterator[Method]:
-    """Yields the RPCs of these services, in the order of the proto files."""
+    """Yields the RPCs of these services, in the order of the proto files.
+
+    Raises:
+        StartupError: one does not say who may call it.
+    """
     for service in services:
         for method in service.methods:
             yield Method(
@@ -90,6 +99,7 @@ def methods_of(*services: ServiceDescriptor) -> Iterator[Method]:
                 client_streaming=method.client_streaming,
                 server_streaming=method.server_streaming,
                 rest=_rest_route(method),
+                rule=Rule.of(method),
             )
 
 

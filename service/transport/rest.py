@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope
 
+from service.access.authentication import Authentication
 from service.addresses import is_loopback
 from service.errors import InvalidRequest, RequestCancelled, Unavailable, problem_of
 from service.requests.calls import (
@@ -34,6 +35,9 @@ from service.transport.methods import OF_THE_SERVER, Method, RestRoute, methods_
 from service.transport.pages import page_routes
 from service.transport.proto_json import bind, read_json, read_strings
 from service.transport.rest_bodies import read_form, write_json
+
+CALLER = "trunkline.caller"
+"""Where a request's scope says who asks."""
 
 TIMEOUT_HEADER = "x-request-timeout"
 """Seconds that a REST client gives its request, as gRPC clients give a deadline."""
@@ -69,10 +73,14 @@ class Backend:
         self.listening = asyncio.Event()
         self.handlers: Mapping[str, Handler] = {}
         self._calls: Calls | None = None
+        self._authentication: Authentication | None = None
 
-    def attach(self, handlers: Mapping[str, Handler], calls: Calls) -> None:
+    def attach(
+        self, handlers: Mapping[str, Handler], calls: Calls, authentication: Authentication
+    ) -> None:
         """Connects the routes with the application."""
         self.handlers, self._calls = handlers, calls
+        self._authentication = authentication
 
     @property
     def calls(self) -> Calls:
@@ -82,13 +90,28 @@ class Backend:
             Unavailable: the server is starting.
         """
         if self._calls is None:
-            raise Unavailable("the server is starting", retry_after=1.0)
+            raise _starting()
         return self._calls
+
+    @property
+    def authentication(self) -> Authentication:
+        """What says who asks.
+
+        Raises:
+            Unavailable: the server is starting.
+        """
+        if self._authentication is None:
+            raise _starting()
+        return self._authentication
 
     @property
     def draining(self) -> bool:
         """Whether the server stops."""
         return self._calls is not None and self._calls.draining
+
+
+def _starting() -> Unavailable:
+    return Unavailable("the server is starting", retry_after=1.0)
 
 
 def rest_app(backend: Backend) -> Starlette:
@@ -134,6 +157,8 @@ def problem_response(
         "request_id": request_id,
     }
     headers = {**(headers or {}), "X-Request-Id": request_id}
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"  # RFC 9110, section 15.5.2
     if problem.retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(problem.retry_after)))
     return JSONResponse(body, status, headers, media_type="application/problem+json")
@@ -180,12 +205,17 @@ async def answer(
             request_id=request_id,
             timeout=timeout,
             local=request.client is not None and is_loopback(request.client.host),
+            caller=request.scope[CALLER],
         ) as call:
+            rule = METHODS[method].rule
+            if not rule.resource:
+                rule.check(None, call.caller)  # before anything is read
             try:
                 message = await read()
             except ClientDisconnect as error:
                 raise RequestCancelled("the client left while it sent its request") from error
             call.tenant = tenant_of(message)
+            rule.check(message, call.caller)
             work = _run(backend.handlers[method], METHODS[method], message, call)
             reply = await _while_connected(work, request.receive)
             backend.calls.record_reply(call, reply)

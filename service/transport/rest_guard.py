@@ -13,11 +13,13 @@ from collections.abc import Iterable
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.access.caller import Caller, Role
 from service.errors import (
     BodyTooLarge,
     HeadersTooLarge,
     InternalError,
     InvalidRequest,
+    PermissionDenied,
     ServiceError,
     TargetTooLong,
     Unavailable,
@@ -28,7 +30,7 @@ from service.errors import (
 from service.transport.gzip_bodies import TAKEN, Unpacker, is_packed
 from service.transport.pages import PAGES
 from service.transport.receiving import Receipt, ReceivingBudget
-from service.transport.rest import refuse
+from service.transport.rest import CALLER, Backend, refuse
 from service.transport.sites import Sites
 
 MEDIA_TYPES = (
@@ -49,6 +51,9 @@ PIECE_BYTES = 256 * 1024
 _LENGTH = re.compile("[0-9]{1,20}")
 PROBES = ("/livez", "/readyz", "/healthz")
 METRICS = "/metrics"
+OPEN = (*PROBES, *PAGES, "/openapi.json")
+OPEN_FOLDER = "/docs/"
+"""What says whether the server is ready, and how it is used, needs no key."""
 
 
 class RestGuard:
@@ -63,11 +68,13 @@ class RestGuard:
         app: ASGIApp,
         max_body_bytes: int,
         budget: ReceivingBudget,
+        backend: Backend,
         *,
         loopback_only: bool,
         allowed_origins: Iterable[str] = (),
     ) -> None:
         self._app = app
+        self._backend = backend
         self._budget = budget
         self._sites = Sites(allowed_origins, loopback_only=loopback_only)
         self._max_body_bytes = max_body_bytes
@@ -83,6 +90,8 @@ class RestGuard:
             self._check_site(headers, scope["path"])
             if scope["type"] == "websocket":
                 raise UnknownMethod("path: there are no WebSockets", field="path")
+            if not _is_open(scope["path"]):
+                scope[CALLER] = await self._caller(headers, scope["path"])
             if scope["path"] in (*PROBES, METRICS):
                 await self._app(scope, receive, send)
                 return
@@ -137,6 +146,15 @@ class RestGuard:
             if not answered:
                 await refuse(error, scope)(scope, receive, send)
 
+    async def _caller(self, headers: Headers, path: str) -> Caller:
+        """Says who asks, before anything of a body is read."""
+        caller = await self._backend.authentication.caller(headers.items())
+        if path == METRICS and not caller.operates:
+            raise PermissionDenied.at(
+                "authorization", "the key needs the role {limit}", Role.OPERATE.value
+            )
+        return caller
+
     def _check_site(self, headers: Headers, path: str) -> None:
         hosts = headers.getlist("host")
         followed = path in PAGES and headers.get("sec-fetch-dest") == "document"
@@ -152,6 +170,11 @@ class RestGuard:
             )
         if int(content_length) > self._max_body_bytes:
             raise _too_large(self._max_body_bytes, int(content_length))
+
+
+def _is_open(path: str) -> bool:
+    """Returns whether a path shows the same to everybody, and nothing of a tenant."""
+    return path in OPEN or path.startswith(OPEN_FOLDER)
 
 
 def _check_media_type(content_type: str) -> None:

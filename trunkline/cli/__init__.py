@@ -12,6 +12,7 @@ from trunkline.cli.failing import ErrorsAsLines
 from trunkline.cli.feedback import feedback
 from trunkline.cli.forget import forget
 from trunkline.cli.heads import heads
+from trunkline.cli.keys import keys, whoami
 from trunkline.cli.label import label
 from trunkline.cli.predict import predict
 from trunkline.cli.report import report
@@ -55,6 +56,8 @@ COMMANDS = (
     trainings,
     report,
     backbones,
+    keys,
+    whoami,
     check,
     demo,
 )

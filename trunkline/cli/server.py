@@ -12,6 +12,8 @@ import click
 
 from trunkline.cli.interrupts import exit_status
 from trunkline.cli.output import Failure
+from trunkline.values.keys import Key, NewKey
+from trunkline.wire.reading import read
 
 # Arguments, `--help` included, are the server's own to read.
 _PASSED_ON = {"ignore_unknown_options": True, "help_option_names": []}
@@ -98,6 +100,19 @@ def _log_format(arguments: tuple[str, ...]) -> str:
     if "--log-format" in words[:-1]:
         return words[words.index("--log-format") + 1]
     return os.environ.get("TRUNKLINE_LOG_FORMAT", "")
+
+
+def key_made_in(data_dir: Path, note: str, lifetime_seconds: float | None) -> NewKey:
+    """Makes an operator's key in a server's own store."""
+    with _from_a_checkout():
+        from service.access.offline import create_operator_key
+        from service.errors import ServiceError
+        from service.replies.keys import key_message
+    try:
+        record, text = create_operator_key(data_dir, note, lifetime_seconds)
+    except ServiceError as error:
+        raise Failure(str(error)) from error
+    return NewKey(read(Key, key_message(record)), text)
 
 
 def _stop_at_once() -> None:

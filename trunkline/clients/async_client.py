@@ -2,6 +2,7 @@
 
 from trunkline.clients.asynchronous.advice import AsyncAdvice
 from trunkline.clients.asynchronous.examples import AsyncExamples
+from trunkline.clients.asynchronous.keys import AsyncKeys
 from trunkline.clients.asynchronous.labels import AsyncLabels
 from trunkline.clients.asynchronous.prediction import AsyncPrediction
 from trunkline.clients.asynchronous.training import AsyncTrainings
@@ -13,6 +14,7 @@ class AsyncClient(
     AsyncTrainings,
     AsyncVersions,
     AsyncExamples,
+    AsyncKeys,
     AsyncLabels,
     AsyncUploads,
     AsyncPrediction,

@@ -2,6 +2,7 @@
 
 from trunkline.clients.blocking.advice import BlockingAdvice
 from trunkline.clients.blocking.examples import BlockingExamples
+from trunkline.clients.blocking.keys import BlockingKeys
 from trunkline.clients.blocking.labels import BlockingLabels
 from trunkline.clients.blocking.prediction import BlockingPrediction
 from trunkline.clients.blocking.training import BlockingTrainings
@@ -13,6 +14,7 @@ class Client(
     BlockingTrainings,
     BlockingVersions,
     BlockingExamples,
+    BlockingKeys,
     BlockingLabels,
     BlockingUploads,
     BlockingPrediction,

@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from trunkline.v1 import access_pb2 as trunkline_dot_v1_dot_access__pb2
 from trunkline.v1 import extraction_pb2 as trunkline_dot_v1_dot_extraction__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18trunkline/v1/admin.proto\x12\x0ctrunkline.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1dtrunkline/v1/extraction.proto\"#\n\x13LoadBackboneRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"@\n\x14LoadBackboneResponse\x12(\n\x08\x62\x61\x63kbone\x18\x01 \x01(\x0b\x32\x16.trunkline.v1.Backbone\"%\n\x15UnloadBackboneRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x16UnloadBackboneResponse\x12)\n\tbackbones\x18\x01 \x03(\x0b\x32\x16.trunkline.v1.Backbone2\x82\x02\n\x0c\x41\x64minService\x12t\n\x0cLoadBackbone\x12!.trunkline.v1.LoadBackboneRequest\x1a\".trunkline.v1.LoadBackboneResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/v1/backbones:load:\x01*\x12|\n\x0eUnloadBackbone\x12#.trunkline.v1.UnloadBackboneRequest\x1a$.trunkline.v1.UnloadBackboneResponse\"\x1f\x82\xd3\xe4\x93\x02\x19\"\x14/v1/backbones:unload:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18trunkline/v1/admin.proto\x12\x0ctrunkline.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19trunkline/v1/access.proto\x1a\x1dtrunkline/v1/extraction.proto\"#\n\x13LoadBackboneRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"@\n\x14LoadBackboneResponse\x12(\n\x08\x62\x61\x63kbone\x18\x01 \x01(\x0b\x32\x16.trunkline.v1.Backbone\"%\n\x15UnloadBackboneRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x16UnloadBackboneResponse\x12)\n\tbackbones\x18\x01 \x03(\x0b\x32\x16.trunkline.v1.Backbone2\x95\x02\n\x0c\x41\x64minService\x12}\n\x0cLoadBackbone\x12!.trunkline.v1.LoadBackboneRequest\x1a\".trunkline.v1.LoadBackboneResponse\"&\xba\xfb\x18\x05\n\x01\x06\x18\x01\x82\xd3\xe4\x93\x02\x17\"\x12/v1/backbones:load:\x01*\x12\x85\x01\n\x0eUnloadBackbone\x12#.trunkline.v1.UnloadBackboneRequest\x1a$.trunkline.v1.UnloadBackboneResponse\"(\xba\xfb\x18\x05\n\x01\x06\x18\x01\x82\xd3\xe4\x93\x02\x19\"\x14/v1/backbones:unload:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,17 +35,17 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trunkline.v1.admin_pb2', _g
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ADMINSERVICE'].methods_by_name['LoadBackbone']._loaded_options = None
-  _globals['_ADMINSERVICE'].methods_by_name['LoadBackbone']._serialized_options = b'\202\323\344\223\002\027\"\022/v1/backbones:load:\001*'
+  _globals['_ADMINSERVICE'].methods_by_name['LoadBackbone']._serialized_options = b'\272\373\030\005\n\001\006\030\001\202\323\344\223\002\027\"\022/v1/backbones:load:\001*'
   _globals['_ADMINSERVICE'].methods_by_name['UnloadBackbone']._loaded_options = None
-  _globals['_ADMINSERVICE'].methods_by_name['UnloadBackbone']._serialized_options = b'\202\323\344\223\002\031\"\024/v1/backbones:unload:\001*'
-  _globals['_LOADBACKBONEREQUEST']._serialized_start=103
-  _globals['_LOADBACKBONEREQUEST']._serialized_end=138
-  _globals['_LOADBACKBONERESPONSE']._serialized_start=140
-  _globals['_LOADBACKBONERESPONSE']._serialized_end=204
-  _globals['_UNLOADBACKBONEREQUEST']._serialized_start=206
-  _globals['_UNLOADBACKBONEREQUEST']._serialized_end=243
-  _globals['_UNLOADBACKBONERESPONSE']._serialized_start=245
-  _globals['_UNLOADBACKBONERESPONSE']._serialized_end=312
-  _globals['_ADMINSERVICE']._serialized_start=315
-  _globals['_ADMINSERVICE']._serialized_end=573
+  _globals['_ADMINSERVICE'].methods_by_name['UnloadBackbone']._serialized_options = b'\272\373\030\005\n\001\006\030\001\202\323\344\223\002\031\"\024/v1/backbones:unload:\001*'
+  _globals['_LOADBACKBONEREQUEST']._serialized_start=130
+  _globals['_LOADBACKBONEREQUEST']._serialized_end=165
+  _globals['_LOADBACKBONERESPONSE']._serialized_start=167
+  _globals['_LOADBACKBONERESPONSE']._serialized_end=231
+  _globals['_UNLOADBACKBONEREQUEST']._serialized_start=233
+  _globals['_UNLOADBACKBONEREQUEST']._serialized_end=270
+  _globals['_UNLOADBACKBONERESPONSE']._serialized_start=272
+  _globals['_UNLOADBACKBONERESPONSE']._serialized_end=339
+  _globals['_ADMINSERVICE']._serialized_start=342
+  _globals['_ADMINSERVICE']._serialized_end=619
 # @@protoc_insertion_point(module_scope)

@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from trunkline.v1 import access_pb2 as trunkline_dot_v1_dot_access__pb2
 from trunkline.v1 import common_pb2 as trunkline_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtrunkline/v1/extraction.proto\x12\x0ctrunkline.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19trunkline/v1/common.proto\"U\n\x0c\x45mbedRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x02 \x01(\t\x12#\n\x06inputs\x18\x03 \x03(\x0b\x32\x13.trunkline.v1.Input\"\xd2\x01\n\rEmbedResponse\x12\x10\n\x08\x62\x61\x63kbone\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12(\n\nembeddings\x18\x03 \x01(\x0b\x32\x14.trunkline.v1.Tensor\x12\x0f\n\x07\x64igests\x18\x04 \x03(\t\x12&\n\x06\x65rrors\x18\x05 \x03(\x0b\x32\x16.trunkline.v1.RowError\x12$\n\x06timing\x18\x06 \x01(\x0b\x32\x14.trunkline.v1.Timing\x12\x11\n\ttruncated\x18\x07 \x03(\r\"\x16\n\x14ListBackbonesRequest\"B\n\x15ListBackbonesResponse\x12)\n\tbackbones\x18\x01 \x03(\x0b\x32\x16.trunkline.v1.Backbone\"\x9d\x01\n\x08\x42\x61\x63kbone\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08modality\x18\x02 \x01(\t\x12\x0b\n\x03\x64im\x18\x03 \x01(\r\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x05 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x06 \x01(\t\x12\r\n\x05ready\x18\x07 \x01(\x08\x12\x0b\n\x03\x63ut\x18\x08 \x01(\t\x12\x13\n\x0btail_blocks\x18\t \x03(\t2\xef\x01\n\x11\x45xtractionService\x12i\n\x05\x45mbed\x12\x1a.trunkline.v1.EmbedRequest\x1a\x1b.trunkline.v1.EmbedResponse\"\'\x82\xd3\xe4\x93\x02!\"\x1c/v1/{tenant=tenants/*}:embed:\x01*\x12o\n\rListBackbones\x12\".trunkline.v1.ListBackbonesRequest\x1a#.trunkline.v1.ListBackbonesResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/backbonesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dtrunkline/v1/extraction.proto\x12\x0ctrunkline.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19trunkline/v1/access.proto\x1a\x19trunkline/v1/common.proto\"U\n\x0c\x45mbedRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x02 \x01(\t\x12#\n\x06inputs\x18\x03 \x03(\x0b\x32\x13.trunkline.v1.Input\"\xd2\x01\n\rEmbedResponse\x12\x10\n\x08\x62\x61\x63kbone\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12(\n\nembeddings\x18\x03 \x01(\x0b\x32\x14.trunkline.v1.Tensor\x12\x0f\n\x07\x64igests\x18\x04 \x03(\t\x12&\n\x06\x65rrors\x18\x05 \x03(\x0b\x32\x16.trunkline.v1.RowError\x12$\n\x06timing\x18\x06 \x01(\x0b\x32\x14.trunkline.v1.Timing\x12\x11\n\ttruncated\x18\x07 \x03(\r\"\x16\n\x14ListBackbonesRequest\"B\n\x15ListBackbonesResponse\x12)\n\tbackbones\x18\x01 \x03(\x0b\x32\x16.trunkline.v1.Backbone\"\x9d\x01\n\x08\x42\x61\x63kbone\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08modality\x18\x02 \x01(\t\x12\x0b\n\x03\x64im\x18\x03 \x01(\r\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x05 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x06 \x01(\t\x12\r\n\x05ready\x18\x07 \x01(\x08\x12\x0b\n\x03\x63ut\x18\x08 \x01(\t\x12\x13\n\x0btail_blocks\x18\t \x03(\t2\x82\x02\n\x11\x45xtractionService\x12x\n\x05\x45mbed\x12\x1a.trunkline.v1.EmbedRequest\x1a\x1b.trunkline.v1.EmbedResponse\"6\xba\xfb\x18\x0b\n\x01\x01\x12\x06tenant\x82\xd3\xe4\x93\x02!\"\x1c/v1/{tenant=tenants/*}:embed:\x01*\x12s\n\rListBackbones\x12\".trunkline.v1.ListBackbonesRequest\x1a#.trunkline.v1.ListBackbonesResponse\"\x19\xba\xfb\x18\x00\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/backbonesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,19 +35,19 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trunkline.v1.extraction_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EXTRACTIONSERVICE'].methods_by_name['Embed']._loaded_options = None
-  _globals['_EXTRACTIONSERVICE'].methods_by_name['Embed']._serialized_options = b'\202\323\344\223\002!\"\034/v1/{tenant=tenants/*}:embed:\001*'
+  _globals['_EXTRACTIONSERVICE'].methods_by_name['Embed']._serialized_options = b'\272\373\030\013\n\001\001\022\006tenant\202\323\344\223\002!\"\034/v1/{tenant=tenants/*}:embed:\001*'
   _globals['_EXTRACTIONSERVICE'].methods_by_name['ListBackbones']._loaded_options = None
-  _globals['_EXTRACTIONSERVICE'].methods_by_name['ListBackbones']._serialized_options = b'\202\323\344\223\002\017\022\r/v1/backbones'
-  _globals['_EMBEDREQUEST']._serialized_start=104
-  _globals['_EMBEDREQUEST']._serialized_end=189
-  _globals['_EMBEDRESPONSE']._serialized_start=192
-  _globals['_EMBEDRESPONSE']._serialized_end=402
-  _globals['_LISTBACKBONESREQUEST']._serialized_start=404
-  _globals['_LISTBACKBONESREQUEST']._serialized_end=426
-  _globals['_LISTBACKBONESRESPONSE']._serialized_start=428
-  _globals['_LISTBACKBONESRESPONSE']._serialized_end=494
-  _globals['_BACKBONE']._serialized_start=497
-  _globals['_BACKBONE']._serialized_end=654
-  _globals['_EXTRACTIONSERVICE']._serialized_start=657
-  _globals['_EXTRACTIONSERVICE']._serialized_end=896
+  _globals['_EXTRACTIONSERVICE'].methods_by_name['ListBackbones']._serialized_options = b'\272\373\030\000\202\323\344\223\002\017\022\r/v1/backbones'
+  _globals['_EMBEDREQUEST']._serialized_start=131
+  _globals['_EMBEDREQUEST']._serialized_end=216
+  _globals['_EMBEDRESPONSE']._serialized_start=219
+  _globals['_EMBEDRESPONSE']._serialized_end=429
+  _globals['_LISTBACKBONESREQUEST']._serialized_start=431
+  _globals['_LISTBACKBONESREQUEST']._serialized_end=453
+  _globals['_LISTBACKBONESRESPONSE']._serialized_start=455
+  _globals['_LISTBACKBONESRESPONSE']._serialized_end=521
+  _globals['_BACKBONE']._serialized_start=524
+  _globals['_BACKBONE']._serialized_end=681
+  _globals['_EXTRACTIONSERVICE']._serialized_start=684
+  _globals['_EXTRACTIONSERVICE']._serialized_end=942
 # @@protoc_insertion_point(module_scope)

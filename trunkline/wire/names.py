@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from trunkline.errors import InvalidArgument
-from trunkline.resources import HeadName, InvalidName, TenantName, VersionName
+from trunkline.resources import HeadName, InvalidName, KeyName, TenantName, VersionName
 from trunkline.values.foreign import wrong_type
 
 E = TypeVar("E", bound=StrEnum)
@@ -23,6 +23,11 @@ def head_name(text: str) -> HeadName:
 def tenant_name(text: str) -> TenantName:
     """Reads a tenant's name. Raises `InvalidArgument`."""
     return _read(TenantName.read, text, "tenant")
+
+
+def key_name(text: str) -> KeyName:
+    """Reads a key's name, or its id. Raises `InvalidArgument`."""
+    return _read(KeyName.read, text, "name")
 
 
 def _read(read: Callable[[str], T], text: object, field: str) -> T:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from service.access.authentication import NoKeys
 from service.metrics import Metrics
 from service.requests.calls import Calls, Handler
 from service.transport.grpc_server import GrpcServer
@@ -51,6 +52,7 @@ async def grpc_server(
         OF_THE_SERVER,
         {method.name: handler for method in methods_of(*OF_THE_SERVER)},
         calls,
+        NoKeys(),
         Readiness(),
         replace(limits, max_message_bytes=1_000_000),
         budget or ReceivingBudget(100 * MIB, 60),

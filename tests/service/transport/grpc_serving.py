@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import pytest
 
+from service.access.authentication import NoKeys
 from service.errors import ServiceError
 from service.metrics import Metrics
 from service.requests.calls import Call, Calls, Handler
@@ -36,6 +37,7 @@ async def serving(
         OF_THE_SERVER,
         {method.name: handler for method in methods_of(*OF_THE_SERVER)},
         Calls(Metrics(5), 60),
+        NoKeys(),
         readiness or Readiness(),
         limits,
         budget or ReceivingBudget(100 * MIB, 60),

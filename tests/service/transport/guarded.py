@@ -15,6 +15,7 @@ from service.transport.rest_guard import (
     PROBES,
     RestGuard,
 )
+from tests.service.transport.open_backend import open_backend
 
 LIMIT = 1000
 
@@ -24,7 +25,9 @@ PATHS = ("/", "/predict", "/v1/tenants/acme/heads", "/docs", "/metrics", *PROBES
 def open_client(**sites: Any) -> httpx.AsyncClient:
     routes = [Route(path, echo, methods=["GET", "POST"]) for path in PATHS]
     budget = ReceivingBudget(10**6, 60)
-    transport = httpx.ASGITransport(RestGuard(Starlette(routes=routes), LIMIT, budget, **sites))
+    transport = httpx.ASGITransport(
+        RestGuard(Starlette(routes=routes), LIMIT, budget, open_backend(), **sites)
+    )
     return httpx.AsyncClient(transport=transport, base_url="http://localhost")
 
 

@@ -103,14 +103,15 @@ async def _served(start_server: StartServer, **settings: Any) -> AsyncIterator[B
         app = server.application
         budget = ReceivingBudget(10**9, 60)
         served = GrpcServer(
-            *("127.0.0.1:0", OF_THE_SERVER, app.handlers, app.calls, app.readiness),
+            *("127.0.0.1:0", OF_THE_SERVER, app.handlers, app.calls),
+            *(app.authentication, app.readiness),
             replace(LIMITS, max_message_bytes=MESSAGE_BYTES),
             budget,
         )
         await served.start()
         backend = Backend()
-        backend.attach(app.handlers, app.calls)
-        guard = RestGuard(rest_app(backend), BODY_BYTES, budget, loopback_only=True)
+        backend.attach(app.handlers, app.calls, app.authentication)
+        guard = RestGuard(rest_app(backend), BODY_BYTES, budget, backend, loopback_only=True)
         grpc = Grpc(f"127.0.0.1:{served.port}")
         transport = httpx.ASGITransport(guard)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as rest:

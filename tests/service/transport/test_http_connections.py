@@ -18,6 +18,7 @@ from service.transport.http_connections import serve_asgi
 from service.transport.limits import TransportLimits
 from service.transport.receiving import ReceivingBudget
 from service.transport.rest_guard import RestGuard
+from tests.service.transport.open_backend import open_backend
 from tests.service.transport.port_limits import HANGS_SECONDS, LIMITS
 
 Opened = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -117,7 +118,7 @@ async def test_body_that_stalls_is_answered_and_then_cut_off(
 ) -> None:
     monkeypatch.setattr(http_connections, "DISCARD_SECONDS", SOON)
     monkeypatch.setattr(receiving, "PROMPT_SECONDS", 0.0)
-    app = RestGuard(hello, 10**6, ReceivingBudget(10**6, SOON), loopback_only=True)
+    app = RestGuard(hello, 10**6, ReceivingBudget(10**6, SOON), open_backend(), loopback_only=True)
     async with serving(replace(LIMITS, body_seconds=0.5), app) as connect:
         reader, writer = await connect()
         writer.write(POST + b" " * 1000)

@@ -11,6 +11,7 @@ import grpc
 import pytest
 from starlette.types import Message, Scope
 
+from service.access.authentication import NoKeys
 from service.requests import calls
 from service.requests.calls import Call, Calls
 from service.transport.receiving import ReceivingBudget
@@ -54,7 +55,7 @@ async def ask(client: Gone, content_type: str, *more: tuple[bytes, bytes]) -> li
     async def never(*_: object) -> None:
         await asyncio.Event().wait()
 
-    backend.attach({"Predict": never}, Calls(metrics, 60))
+    backend.attach({"Predict": never}, Calls(metrics, 60), NoKeys())
     scope: Scope = {
         "type": "http",
         "method": "POST",
@@ -68,9 +69,9 @@ async def ask(client: Gone, content_type: str, *more: tuple[bytes, bytes]) -> li
         ],
         "client": ("127.0.0.1", 50_000),
     }
-    await RestGuard(rest_app(backend), 1_000_000, ReceivingBudget(10**7, 60), loopback_only=True)(
-        scope, client.receive, client.send
-    )
+    await RestGuard(
+        rest_app(backend), 1_000_000, ReceivingBudget(10**7, 60), backend, loopback_only=True
+    )(scope, client.receive, client.send)
     return metrics.codes
 
 

@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.access.authentication import NoKeys
 from service.errors import InvalidRequest
 from service.requests.calls import Calls
 from service.transport.message_parts import SMALL_BYTES, check_json, check_message, most_parts
@@ -19,6 +20,7 @@ from service.transport.rest import Backend, rest_app
 from tests.e2e.transports import Grpc, Refused
 from tests.service.server import HEAD
 from tests.service.transport.counted import Counted, grpc_server
+from tests.service.transport.open_backend import as_anyone
 from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2
 
 MANY = SMALL_BYTES
@@ -88,7 +90,7 @@ async def test_request_of_many_parts_is_refused_over_both_transports_and_the_nex
 ):
     backend = Backend(max_parts=MANY)
     async with grpc_server(answer, Calls(Counted(), 60)) as server:
-        backend.attach({"DeleteExamples": answer}, Calls(Counted(), 60))
+        backend.attach({"DeleteExamples": answer}, Calls(Counted(), 60), NoKeys())
         grpc_way = Grpc(f"127.0.0.1:{server.port}")
         many = heads_pb2.DeleteExamplesRequest(head=HEAD, digests=[""] * MANY)
         with pytest.raises(Refused, match="at most 50000 parts") as refused:
@@ -97,7 +99,7 @@ async def test_request_of_many_parts_is_refused_over_both_transports_and_the_nex
         few = heads_pb2.DeleteExamplesRequest(head=HEAD)
         await asyncio.to_thread(grpc_way.call, "DeleteExamples", few)
         grpc_way.close()
-    transport = httpx.ASGITransport(rest_app(backend), client=("127.0.0.1", 50_000))
+    transport = httpx.ASGITransport(as_anyone(rest_app(backend)), client=("127.0.0.1", 50_000))
     async with httpx.AsyncClient(transport=transport, base_url="http://server") as http:
         for digests, status in (([""] * (MANY + 1), 400), ([], 200)):
             reply = await http.request("POST", PATH, json={"digests": digests})

@@ -29,6 +29,7 @@ def test_all_services_of_the_design_are_there() -> None:
         "trunkline.v1.HeadService",
         "trunkline.v1.AdviceService",
         "trunkline.v1.AdminService",
+        "trunkline.v1.KeyService",
     }
 
 
@@ -65,7 +66,7 @@ def test_field_that_the_path_fills_belongs_to_the_request(method: Method) -> Non
     assert rest.verb in ("GET", "POST", "DELETE")
     if rest.field:
         assert rest.field in method.request.DESCRIPTOR.fields_by_name
-        assert rest.name.startswith("tenants/{id0}")
+        assert rest.name.startswith(("tenants/{id0}", "keys/{id0}"))
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)

@@ -201,6 +201,8 @@ def _without_json_names(file: FileDescriptorProto) -> FileDescriptorProto:
     """The one thing that protoc adds to a descriptor set."""
     for message in file.message_type:
         _clear_json_names(message)
+    for extension in file.extension:
+        extension.ClearField("json_name")
     return file
 
 

@@ -22,6 +22,7 @@ from tests.service.transport.guarded import (
     LIMIT,
     echo,
 )
+from tests.service.transport.open_backend import open_backend
 
 PACKED = {"content-encoding": "gzip"}
 
@@ -117,7 +118,11 @@ async def post(budget: ReceivingBudget, content: bytes, headers: dict[str, str])
             yield content[start : start + KIB]
 
     app = RestGuard(
-        Starlette(routes=[Route("/", echo, methods=["POST"])]), 10**6, budget, loopback_only=True
+        Starlette(routes=[Route("/", echo, methods=["POST"])]),
+        10**6,
+        budget,
+        open_backend(),
+        loopback_only=True,
     )
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:

@@ -16,6 +16,7 @@ from service.transport.pages import PAGES
 from service.transport.receiving import ReceivingBudget
 from service.transport.rest import Backend, rest_app
 from service.transport.rest_guard import RestGuard
+from tests.service.transport.open_backend import open_backend
 from trunkline.version import __version__
 
 ADDRESS = "http://127.0.0.1:8123"
@@ -25,7 +26,9 @@ REFERRING = ("action", "data", "formaction", "href", "poster", "src", "srcset")
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
     """A client of a server that is starting: pages need no backbone."""
-    app = RestGuard(rest_app(Backend()), 1000, ReceivingBudget(10**6, 60), loopback_only=False)
+    app = RestGuard(
+        rest_app(Backend()), 1000, ReceivingBudget(10**6, 60), open_backend(), loopback_only=False
+    )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=ADDRESS) as opened:
         yield opened
 

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 from starlette.routing import Route
 
+from service.access.authentication import NoKeys
 from service.errors import QueueFull
 from service.metrics import Metrics
 from service.requests.calls import Call, Calls, Handler
 from service.requests.tensors import to_tensor
 from service.transport.rest import Backend, rest_app
 from tests.service.server import HEAD, LABELS, InProcessServer, import_request
+from tests.service.transport.open_backend import as_anyone
 from trunkline.v1 import heads_pb2, prediction_pb2
 
 
@@ -26,8 +28,8 @@ def opened(
 ) -> httpx.AsyncClient:
     """A client on the machine `peer` of an application with these handlers."""
     backend = Backend()
-    backend.attach(handlers, calls)
-    transport = httpx.ASGITransport(rest_app(backend), client=(peer, 50_000))
+    backend.attach(handlers, calls, NoKeys())
+    transport = httpx.ASGITransport(as_anyone(rest_app(backend)), client=(peer, 50_000))
     return httpx.AsyncClient(transport=transport, base_url="http://test/v1")
 
 

@@ -21,6 +21,7 @@ from tests.service.transport.guarded import (
     PATHS,
     open_client,
 )
+from tests.service.transport.open_backend import open_backend
 
 NAMED = "https://models.example.org"
 
@@ -127,7 +128,7 @@ async def test_what_is_not_http_passes_untouched() -> None:
     async def nowhere(message: object) -> None:
         raise AssertionError
 
-    guard = RestGuard(app, LIMIT, ReceivingBudget(10**6, 60), loopback_only=True)
+    guard = RestGuard(app, LIMIT, ReceivingBudget(10**6, 60), open_backend(), loopback_only=True)
     await guard({"type": "lifespan"}, never, nowhere)
     assert seen == ["lifespan"]
 
@@ -247,7 +248,7 @@ async def test_web_socket_is_refused_in_our_words(headers: dict[str, str], statu
         "extensions": {"websocket.http.response": {}},
     }
     budget = ReceivingBudget(10**6, 60)
-    await RestGuard(app, LIMIT, budget, loopback_only=True)(scope, receive, send)
+    await RestGuard(app, LIMIT, budget, open_backend(), loopback_only=True)(scope, receive, send)
     assert [message["type"] for message in sent] == [
         "websocket.http.response.start",
         "websocket.http.response.body",

@@ -12,6 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from service.access.authentication import NoKeys
 from service.requests import calls
 from service.requests.calls import Call, Calls
 from service.transport import receiving
@@ -21,6 +22,7 @@ from service.transport.rest import Backend, rest_app
 from tests.e2e.transports import METHODS, Refused, refusal
 from tests.service.server import HEAD
 from tests.service.transport.counted import Counted, grpc_server
+from tests.service.transport.open_backend import as_anyone
 from tests.service.transport.port_limits import HANGS_SECONDS, MIB
 from tests.service.waiting import Changes
 from trunkline.v1 import heads_pb2
@@ -239,7 +241,7 @@ def backend() -> Backend:
 
 
 def rest_client(backend: Backend) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(LastAnswers(rest_app(backend), backend))
+    transport = httpx.ASGITransport(LastAnswers(as_anyone(rest_app(backend)), backend))
     return httpx.AsyncClient(transport=transport, base_url="http://localhost/v1")
 
 
@@ -254,7 +256,7 @@ async def test_answers_of_a_stopping_server_are_the_last_of_their_connections(
         await end.wait()
         return heads_pb2.GetHeadResponse()
 
-    backend.attach({"GetHead": get}, account)
+    backend.attach({"GetHead": get}, account, NoKeys())
     async with rest_client(backend) as client:
         first = asyncio.create_task(client.get(f"/{HEAD}"))
         await begun.wait()
@@ -273,7 +275,7 @@ async def test_answers_of_a_server_that_goes_on_keep_their_connections(backend: 
     async def get(request: Any, call: Call) -> heads_pb2.GetHeadResponse:
         return heads_pb2.GetHeadResponse()
 
-    backend.attach({"GetHead": get}, Calls(Counted(), 60))
+    backend.attach({"GetHead": get}, Calls(Counted(), 60), NoKeys())
     async with rest_client(backend) as client:
         assert "connection" not in (await client.get(f"/{HEAD}")).headers
 
@@ -286,7 +288,7 @@ async def test_rest_request_that_does_not_end_in_time_is_told_so(backend: Backen
         begun.set()
         await asyncio.Event().wait()
 
-    backend.attach({"GetHead": get}, account)
+    backend.attach({"GetHead": get}, account, NoKeys())
     async with rest_client(backend) as client:
         first = asyncio.create_task(client.get(f"/{HEAD}"))
         await begun.wait()

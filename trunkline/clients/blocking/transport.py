@@ -19,6 +19,7 @@ from trunkline.v1 import (
     advice_pb2_grpc,
     extraction_pb2_grpc,
     heads_pb2_grpc,
+    keys_pb2_grpc,
     prediction_pb2_grpc,
 )
 from trunkline.wire.building import build
@@ -47,6 +48,7 @@ class BlockingTransport:
         self._advice = advice_pb2_grpc.AdviceServiceStub(self._channel)
         self._extraction = extraction_pb2_grpc.ExtractionServiceStub(self._channel)
         self._heads = heads_pb2_grpc.HeadServiceStub(self._channel)
+        self._keys = keys_pb2_grpc.KeyServiceStub(self._channel)
         self._prediction = prediction_pb2_grpc.PredictionServiceStub(self._channel)
         self._health: Any = health_pb2_grpc.HealthStub(self._channel)
 

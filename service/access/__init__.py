@@ -1,0 +1,1 @@
+"""Who may do what: keys, roles, and the check where a call begins, for both transports."""

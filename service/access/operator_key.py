@@ -1,0 +1,54 @@
+"""The first key of a server, which an operator finds in a file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from service.access.caller import Role
+from service.access.key_text import hash_of, new_text
+from service.errors import StartupError
+from service.logs import get_logger
+from service.store import Database
+from service.store import keys as stored_keys
+
+FILE = "operator.key"
+
+log = get_logger(__name__)
+
+
+async def ensure_key(database: Database, data_dir: Path) -> None:
+    """Makes an operator's key if there never was a key, and says in which file it is.
+
+    The log has no key: what is printed ends in journals. The file is written first, so that no key
+    is in the store that nobody knows.
+
+    Raises:
+        StartupError: the file cannot be written.
+    """
+    if await database.read(stored_keys.has_keys):
+        return
+    text, path = new_text(), data_dir / FILE
+    _write(path, text)
+    await database.write(
+        stored_keys.add_key,
+        hash_of(text),
+        tenant=None,
+        roles=[Role.OPERATE],
+        note="made at the first start",
+    )
+    log.warning("an operator's key was made", file=str(path.absolute()))
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_suffix(".part")
+    try:
+        part.unlink(missing_ok=True)
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(f"{text}\n")
+            file.flush()
+            os.fsync(descriptor)
+        part.replace(path)
+    except OSError as error:
+        raise StartupError(f"{path} cannot be written: {error.strerror}") from error
