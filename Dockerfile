@@ -39,14 +39,12 @@ WORKDIR /opt/trunkline
 COPY . .
 RUN useradd --system --uid 10001 --no-create-home trunkline \
     && install --directory --owner=trunkline /data
-# A container must listen beyond its own loopback to be reached at all, and there are no tokens yet:
-# whoever reaches the published ports is trusted. Publish them on loopback (-p 127.0.0.1:3000:3000)
-# or behind a proxy that authenticates.
+# A container must listen beyond its own loopback to be reached at all, so calls need a key: the first
+# start makes an operator's, in /data/store/operator.key.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     BENTOML_HOME=/data/bentoml \
     TRUNKLINE_HOST=0.0.0.0 \
-    TRUNKLINE_INSECURE=true \
     TRUNKLINE_DATA_DIR=/data/store \
     TRUNKLINE_CACHE_DIR=/data/cache \
     HF_HOME=/data/huggingface \
@@ -67,12 +65,11 @@ WORKDIR /opt/trunkline
 COPY . .
 RUN useradd --system --uid 10001 --no-create-home trunkline \
     && install --directory --owner=trunkline /data
-# As above: reachable beyond loopback, and whoever reaches it is trusted.
+# As above: reachable beyond loopback, so calls need a key.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     BENTOML_HOME=/data/bentoml \
     TRUNKLINE_HOST=0.0.0.0 \
-    TRUNKLINE_INSECURE=true \
     TRUNKLINE_DATA_DIR=/data/store \
     TRUNKLINE_CACHE_DIR=/data/cache \
     HF_HOME=/data/huggingface \

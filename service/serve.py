@@ -198,8 +198,9 @@ async def _extract(settings: StandaloneExtractorSettings) -> None:
         receiving,
     )
     listener = _listen(settings.host, settings.metrics_port, "metrics")
-    sites = Sites(settings.allowed_origins, loopback_only=not settings.insecure)
-    metrics = await serve_asgi(metrics_app(application.metrics.registry, sites), listener, limits)
+    sites = Sites(settings.allowed_origins, loopback_only=settings.loopback_only)
+    exposed = metrics_app(application.metrics.registry, sites, application.authentication)
+    metrics = await serve_asgi(exposed, listener, limits)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 

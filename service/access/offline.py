@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
-from sqlalchemy import Connection
-
-from service.access.caller import Role
 from service.access.key_text import hash_of, new_text
+from service.access.operator_key import add_operator_key
 from service.errors import DataDirectoryLocked, PreconditionFailed
 from service.store import Database, engines
 from service.store import keys as stored_keys
@@ -29,27 +25,22 @@ def create_operator_key(
         PreconditionFailed: a server has it that asks nobody for a key: it would not learn of one.
     """
     text = new_text()
+    key_hash = hash_of(text)
     expires_at = None if lifetime_seconds is None else time.time() + lifetime_seconds
-    add = partial(
-        stored_keys.add_key,
-        key_hash=hash_of(text),
-        tenant=None,
-        roles=[Role.OPERATE],
-        note=note,
-        expires_at=expires_at,
-    )
     try:
         database = Database(data_dir)
     except DataDirectoryLocked:
-        return _beside_server(data_dir, add), text
+        return _beside_server(data_dir, key_hash, note, expires_at), text
     try:
-        record = asyncio.run(database.write(add))
+        record = asyncio.run(database.write(add_operator_key, key_hash, note, expires_at))
     finally:
         database.close()
     return record, text
 
 
-def _beside_server(data_dir: Path, add: Callable[[Connection], KeyRecord]) -> KeyRecord:
+def _beside_server(
+    data_dir: Path, key_hash: bytes, note: str, expires_at: float | None
+) -> KeyRecord:
     engine = engines.open_engine(f"sqlite:///{data_dir / FILE}", begin="BEGIN IMMEDIATE")
     try:
         with engine.begin() as connection:
@@ -61,6 +52,6 @@ def _beside_server(data_dir: Path, add: Callable[[Connection], KeyRecord]) -> Ke
                     limit="a store with keys, or without a server",
                     value=data_dir,
                 )
-            return add(connection)
+            return add_operator_key(connection, key_hash, note, expires_at)
     finally:
         engine.dispose()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from service.access.caller import Role
 from service.access.key_text import hash_of, new_text
 from service.errors import StartupError
 from service.logs import get_logger
 from service.store import Database
 from service.store import keys as stored_keys
+from service.store.keys import KeyRecord
 
 FILE = "operator.key"
 
@@ -30,14 +33,17 @@ async def ensure_key(database: Database, data_dir: Path) -> None:
         return
     text, path = new_text(), data_dir / FILE
     _write(path, text)
-    await database.write(
-        stored_keys.add_key,
-        hash_of(text),
-        tenant=None,
-        roles=[Role.OPERATE],
-        note="made at the first start",
-    )
+    await database.write(add_operator_key, hash_of(text), "made at the first start")
     log.warning("an operator's key was made", file=str(path.absolute()))
+
+
+def add_operator_key(
+    connection: Connection, key_hash: bytes, note: str, expires_at: float | None = None
+) -> KeyRecord:
+    """Stores a key that may do everything."""
+    return stored_keys.add_key(
+        connection, key_hash, tenant=None, roles=[Role.OPERATE], note=note, expires_at=expires_at
+    )
 
 
 def _write(path: Path, text: str) -> None:

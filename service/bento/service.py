@@ -227,6 +227,6 @@ SERVICE.add_asgi_middleware(
     max_body_bytes=int(SETTINGS.max_message_bytes * JSON_OVERHEAD),
     budget=RECEIVING,
     backend=backend,
-    loopback_only=not SETTINGS.insecure,
+    loopback_only=SETTINGS.loopback_only,
     allowed_origins=SETTINGS.allowed_origins,
 )

@@ -47,7 +47,7 @@ def rest_address(settings: ServerSettings) -> Address:
     descriptor = os.dup(int(sys.argv[sys.argv.index("--fd") + 1]))
     with socket.socket(fileno=descriptor) as listener:
         host, port = listener.getsockname()[:2]
-    if not settings.insecure and not settings.keys_required and not is_loopback(host):
+    if settings.loopback_only and not is_loopback(host):
         raise InvalidSettings(
             f"host: {host} is not loopback, and keys are not required; set "
             "TRUNKLINE_AUTH=required, or TRUNKLINE_INSECURE=true if anybody is meant",

@@ -194,6 +194,8 @@ class ExtractorSettings(Settings):
             check_backbones(self.backbone, self.catalogue)
         except BackboneError as error:
             raise ValueError(f"backbone: {error}") from error
+        if not self.host:
+            raise ValueError("host: must be an address, is ''")
         self.extractor_key()
         for name, least_name, otherwise in _AT_LEAST:
             value, least = getattr(self, name), getattr(self, least_name)
@@ -260,6 +262,11 @@ class StandaloneExtractorSettings(ExtractorSettings):
     held_tail_bytes: int = Field(default=1024 * MIB, ge=MIB)
     """Memory of the host for the files of tails that servers hand over. Too low makes them send the
     same tail again and again, and one that is larger is refused."""
+
+    @property
+    def loopback_only(self) -> bool:
+        """Whether this machine alone is served, so that other names of it are foreign."""
+        return is_loopback(self.host) and not self.insecure
 
     @model_validator(mode="after")
     def _check_callers(self) -> Self:

@@ -110,6 +110,11 @@ class ServerSettings(ExtractorSettings):
         """Whether calls need a key although there is none yet."""
         return self.auth == "required" or not is_loopback(self.host)
 
+    @property
+    def loopback_only(self) -> bool:
+        """Whether this machine alone is served, so that other names of it are foreign."""
+        return not (self.insecure or self.keys_required)
+
     @model_validator(mode="after")
     def _check_auth(self) -> Self:
         if self.insecure and self.auth == "required":

@@ -75,7 +75,7 @@ class Extraction:
 
 @dataclass(eq=False)
 class Admin:
-    """Loads and unloads backbones, for callers on the server's own machine."""
+    """Loads and unloads backbones: for operators, or, without keys, on the server's own machine."""
 
     _extractor: Extractor
     _tasks: UninterruptedTasks
@@ -86,7 +86,7 @@ class Admin:
         """Loads a backbone; goes on if the caller leaves.
 
         Raises:
-            PermissionDenied: the caller is on another machine.
+            PermissionDenied: no key is asked for, and the caller is on another machine.
             InvalidRequest: there is no such backbone.
             PreconditionFailed: it cannot be loaded.
         """
@@ -100,7 +100,7 @@ class Admin:
         """Unloads a backbone, heads or no heads; goes on if the caller leaves.
 
         Raises:
-            PermissionDenied: the caller is on another machine.
+            PermissionDenied: no key is asked for, and the caller is on another machine.
             PreconditionFailed: it is not loaded.
         """
         _check(request.name, call)
@@ -138,9 +138,11 @@ def backbone_message(info: BackboneInfo) -> extraction_pb2.Backbone:
 
 
 def _check(name: str, call: Call) -> None:
-    if not call.local:
+    if not call.local and not call.caller.key:
         raise PermissionDenied(
-            f"{call.method}: may be asked on the server's own machine only", field="peer"
+            f"{call.method}: where no key is asked for, it may be asked on the server's own "
+            "machine only",
+            field="peer",
         )
     if not name:
         raise InvalidRequest("name: must not be empty", field="name", limit="a backbone", value="")

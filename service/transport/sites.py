@@ -13,8 +13,9 @@ from prometheus_client import CollectorRegistry, make_asgi_app
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.access.authentication import Authentication
 from service.addresses import host_of, is_loopback, is_origin_of
-from service.errors import Forbidden
+from service.errors import Forbidden, Unauthenticated
 from service.transport.rest import refuse
 
 
@@ -88,16 +89,21 @@ class Sites:
                 )
 
 
-def metrics_app(registry: CollectorRegistry, sites: Sites) -> ASGIApp:
-    """Returns an application that answers with metrics whom `sites` lets ask."""
+def metrics_app(
+    registry: CollectorRegistry, sites: Sites, authentication: Authentication
+) -> ASGIApp:
+    """Returns an application that answers with metrics whom `sites` and a key let ask."""
     metrics = make_asgi_app(registry)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        values = Headers(scope=scope).getlist
+        headers = Headers(scope=scope)
+        values = headers.getlist
         try:
             sites.check_origin(values("host"), values("origin"), values("sec-fetch-site"))
             sites.check_host(values("host"))
-        except Forbidden as error:
+            if scope["type"] == "http":
+                await authentication.caller(headers.items())
+        except (Forbidden, Unauthenticated) as error:
             await refuse(error, scope)(scope, receive, send)
             return
         await metrics(scope, receive, send)

@@ -27,6 +27,7 @@ CODES = {
     "TargetTooLong": "INVALID_ARGUMENT",
     "HeadersTooLarge": "INVALID_ARGUMENT",
     "Forbidden": "PERMISSION_DENIED",
+    "Unauthenticated": "UNAUTHENTICATED",
     "PermissionDenied": "PERMISSION_DENIED",
     "NotFound": "NOT_FOUND",
     "AlreadyExists": "ALREADY_EXISTS",

@@ -14,6 +14,7 @@ from tests.trunkline.recorded_admin import RecordedAdmin
 from tests.trunkline.recorded_advice import RecordedAdvice
 from tests.trunkline.recorded_examples import RecordedExamples
 from tests.trunkline.recorded_heads import RecordedHeads
+from tests.trunkline.recorded_keys import RecordedKeys
 from tests.trunkline.recorded_labels import RecordedLabels
 from tests.trunkline.recorded_predictions import RecordedPredictions
 from tests.trunkline.recorded_state import FINGERPRINT, digest_of, refuse
@@ -22,6 +23,7 @@ from trunkline.v1 import (
     advice_pb2_grpc,
     extraction_pb2_grpc,
     heads_pb2_grpc,
+    keys_pb2_grpc,
     prediction_pb2_grpc,
 )
 
@@ -33,12 +35,14 @@ class Recorder(
     RecordedExamples,
     RecordedHeads,
     RecordedLabels,
+    RecordedKeys,
     RecordedAdmin,
     RecordedAdvice,
     admin_pb2_grpc.AdminServiceServicer,
     advice_pb2_grpc.AdviceServiceServicer,
     extraction_pb2_grpc.ExtractionServiceServicer,
     heads_pb2_grpc.HeadServiceServicer,
+    keys_pb2_grpc.KeyServiceServicer,
     prediction_pb2_grpc.PredictionServiceServicer,
 ):
     """All services that the client calls."""
@@ -66,6 +70,7 @@ class Server:
             admin_pb2_grpc.add_AdminServiceServicer_to_server(self.recorder, server)
             advice_pb2_grpc.add_AdviceServiceServicer_to_server(self.recorder, server)
             heads_pb2_grpc.add_HeadServiceServicer_to_server(self.recorder, server)
+            keys_pb2_grpc.add_KeyServiceServicer_to_server(self.recorder, server)
             extraction_pb2_grpc.add_ExtractionServiceServicer_to_server(self.recorder, server)
             prediction_pb2_grpc.add_PredictionServiceServicer_to_server(self.recorder, server)
             health_pb2_grpc.add_HealthServicer_to_server(self.health, server)

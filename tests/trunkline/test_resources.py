@@ -2,7 +2,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trunkline.resources import HeadName, InvalidName, TenantName, TrainingName, VersionName
+from trunkline.resources import (
+    HeadName,
+    InvalidName,
+    KeyName,
+    TenantName,
+    TrainingName,
+    VersionName,
+)
 
 IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", fullmatch=True)
 
@@ -16,6 +23,8 @@ def test_every_name_reads_back(tenant: str, head: str, training: str, version: i
     assert VersionName.parse(str(name.version(version))) == name.version(version)
     run = TrainingName(name, training)
     assert TrainingName.parse(str(run)) == run
+    key = KeyName(training)
+    assert KeyName.parse(str(key)) == KeyName.read(training) == key
 
 
 BAD_IDS = ["", " ", ".a", "-a", "a b", "a\n", "é", "a" * 64, "a/b", "..", "%2e"]

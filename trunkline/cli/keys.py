@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from trunkline.cli.connection import client_command, name_argument
-from trunkline.cli.output import Output, confirm
+from trunkline.cli.output import Failure, Output, confirm
 from trunkline.cli.server import key_made_in
 from trunkline.clients.client import Client
 from trunkline.resources import InvalidName, KeyName, TenantName
@@ -34,6 +34,13 @@ def _tenant(ctx: click.Context, param: click.Parameter, value: str | None) -> st
         return None if value is None else TenantName.read(value).tenant
     except InvalidName as error:
         raise click.BadParameter(str(error), ctx, param) from error
+
+
+def _new_file(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:
+    """Takes a path where nothing is yet: a key that cannot be written down would be lost."""
+    if value is not None and Path(value).exists():
+        raise Failure(f"{value} exists already")
+    return None if value is None else Path(value)
 
 
 _key_argument = name_argument("key", lambda text: KeyName.read(text).key, "KEY")
@@ -76,7 +83,7 @@ def keys() -> None:
 )
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    callback=_new_file,
     metavar="FILE",
     help="Write the key into a new file that only you can read, instead of showing it.",
 )
@@ -154,7 +161,7 @@ def show(client: Client, out: Output, key: str) -> None:
 )
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    callback=_new_file,
     metavar="FILE",
     help="Write the key into a new file that only you can read, instead of showing it.",
 )

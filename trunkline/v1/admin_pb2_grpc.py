@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class AdminServiceStub:
-    """Answers on loopback only: until there are tokens, whoever else asks is refused.
+    """For operators; where calls need no key, on loopback only.
     """
 
     def __init__(self, channel):
@@ -48,7 +48,7 @@ class AdminServiceStub:
 
 
 class AdminServiceServicer:
-    """Answers on loopback only: until there are tokens, whoever else asks is refused.
+    """For operators; where calls need no key, on loopback only.
     """
 
     def LoadBackbone(self, request, context):
@@ -87,7 +87,7 @@ def add_AdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AdminService:
-    """Answers on loopback only: until there are tokens, whoever else asks is refused.
+    """For operators; where calls need no key, on loopback only.
     """
 
     @staticmethod

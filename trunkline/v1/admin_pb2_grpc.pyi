@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AdminServiceStub:
-    """Answers on loopback only: until there are tokens, whoever else asks is refused."""
+    """For operators; where calls need no key, on loopback only."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -40,7 +40,7 @@ class AdminServiceStub:
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
-    """Answers on loopback only: until there are tokens, whoever else asks is refused."""
+    """For operators; where calls need no key, on loopback only."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     LoadBackbone: _aio.UnaryUnaryMultiCallable[_admin_pb2.LoadBackboneRequest, _admin_pb2.LoadBackboneResponse]  # type: ignore[assignment]
@@ -49,7 +49,7 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Takes no new inputs for a backbone, finishes what is under way, and gives its memory back."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Answers on loopback only: until there are tokens, whoever else asks is refused."""
+    """For operators; where calls need no key, on loopback only."""
 
     @_abc_1.abstractmethod
     def LoadBackbone(

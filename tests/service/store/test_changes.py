@@ -14,9 +14,12 @@ from sqlalchemy import Connection, select
 import adapters
 import service
 from models.tails import tail_fingerprint
+from service.access.caller import ANYONE, Role
+from service.access.operator_key import add_operator_key
 from service.errors import NotFound, PreconditionFailed
 from service.handlers import examples as example_calls
 from service.handlers import heads as head_calls
+from service.handlers import keys as key_calls
 from service.handlers import labels as label_calls
 from service.handlers import versions as version_calls
 from service.live import Policy
@@ -28,12 +31,14 @@ from service.store import feedback as stored_feedback
 from service.store import forgetting as stored_forgetting
 from service.store import heads as stored_heads
 from service.store import jobs as stored_jobs
+from service.store import keys as stored_keys
 from service.store import labels as stored_labels
 from service.store import live_outcomes as outcomes
 from service.store import live_set as stored_live
 from service.store.feedback_states import quarantine
 from service.store.head_records import HeadRecord
 from service.store.jobs import JobRecord, JobState, Move, NewVersion
+from service.store.keys import KeyRecord
 from service.store.labels import LabelChanges
 from service.store.live_outcomes import Score
 from service.store.tails import NewTail
@@ -53,6 +58,7 @@ NAME = HeadName.parse("tenants/acme/heads/defects")
 A, B, LIVE = map(text_digest, ("a", "b", "live"))
 NOTHING = np.empty(0, np.float32)
 OTHER = "0" * 64
+OTHER_HASH = b"x" * 32
 SPEC = adapters.HeadSpec(family="ridge")
 HEAD = adapters.Head(
     family="ridge",
@@ -63,6 +69,11 @@ HEAD = adapters.Head(
 )
 
 
+def key_of(connection: Connection) -> KeyRecord:
+    (key,) = stored_keys.list_keys(connection, None, 0, 2)
+    return key
+
+
 def new_version(tail: NewTail | None = None) -> NewVersion:
     report = {"family": "ridge", "spec": SPEC.to_json(), "estimate": None}
     return NewVersion(HEAD.labels, report, HEAD.to_safetensors(), {A: "x", B: "y"}, tail)
@@ -71,6 +82,7 @@ def new_version(tail: NewTail | None = None) -> NewVersion:
 def filled(connection: Connection) -> HeadRecord:
     """A head of two versions, the first on a tail, with feedback in two states and a training."""
     head = new_head(connection)
+    add_operator_key(connection, bytes(32), "")
     add_examples(connection, head.uid, example("a", "x"), example("b", "y"))
     data = b"weights of a tail"
     vectors = {A: vector_of("tail a"), B: vector_of("tail b")}
@@ -168,6 +180,19 @@ WRITES: list[tuple[str, Write, set[str]]] = [
         lambda c, head: stored_heads.delete_head(c, NAME.tenant, NAME.head),
         {"heads", "live", "needed", "tails"},
     ),
+    (
+        "_add",
+        lambda c, head: key_calls._add(c, OTHER_HASH, "acme", [Role.OWN], [], "", None),
+        {"keys"},
+    ),
+    ("add_operator_key", lambda c, head: add_operator_key(c, OTHER_HASH, "note"), {"keys"}),
+    ("_revoke", lambda c, head: key_calls._revoke(c, key_of(c).name, ANYONE), {"keys"}),
+    (
+        "_rotate",
+        lambda c, head: key_calls._rotate(c, key_of(c).name, ANYONE, OTHER_HASH, 60.0),
+        {"keys"},
+    ),
+    ("note_use", lambda c, head: stored_keys.note_use(c, key_of(c).id, 1e9), set()),
     ("_import", lambda c, head: import_head(c, activate=True), {"heads", "live"}),
     ("_import", lambda c, head: import_head(c, activate=False), set()),
     (
@@ -272,6 +297,7 @@ class Held:
         answer: what answers predictions.
         base: what a live copy is built on, beside feedback.
         feedback: what live feedback says, by its id.
+        keys: those that calls may show.
     """
 
     answer: object
@@ -279,6 +305,7 @@ class Held:
     feedback: Mapping[int, object]
     inputs: Set[str]
     tails: Set[str]
+    keys: Set[KeyRecord]
 
     def changes(self, after: Held) -> set[str]:
         taken_back = any(after.feedback.get(key) != said for key, said in self.feedback.items())
@@ -288,6 +315,7 @@ class Held:
             "feedback": after.feedback.keys() - self.feedback.keys(),
             "needed": self.inputs - after.inputs,
             "tails": self.tails - after.tails,
+            "keys": self.keys != after.keys,
         }
         return {name for name, changed in found.items() if changed}
 
@@ -295,17 +323,20 @@ class Held:
 def held(connection: Connection, uid: str) -> Held:
     inputs = set(stored_examples.all_digests(connection, uid))
     tails = set(connection.scalars(select(schema.tails.c.fingerprint)))
+    keys = {replace(key, used_at=None) for key in stored_keys.list_keys(connection, None, 0, MANY)}
     try:
         read, tail = head_cache._read_head(connection, NAME, 0)
         found = stored_live.live_set(connection, uid)
     except (NotFound, PreconditionFailed) as error:
-        return Held(type(error), type(error), {}, inputs, tails)
+        return Held(type(error), type(error), {}, inputs, tails, keys)
     members = {item.digest: replace(item, vector=NOTHING) for item in found.members}
     feedback = {
         item.id: replace(item, vector=NOTHING, active_right=None, live_right=None)
         for item in found.feedback
     }
-    return Held((replace(read, head=HEAD), tail), (found.head, members), feedback, inputs, tails)
+    return Held(
+        (replace(read, head=HEAD), tail), (found.head, members), feedback, inputs, tails, keys
+    )
 
 
 @pytest.mark.parametrize(

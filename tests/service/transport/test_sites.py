@@ -6,13 +6,14 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
+from service.access.authentication import NoKeys
 from service.transport.sites import Sites, metrics_app
 
 
 def client_of(sites: Sites) -> httpx.AsyncClient:
     registry = CollectorRegistry()
     Counter("seen", "Seen.", registry=registry)
-    transport = httpx.ASGITransport(metrics_app(registry, sites))
+    transport = httpx.ASGITransport(metrics_app(registry, sites, NoKeys()))
     return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:9090")
 
 
