@@ -9,11 +9,9 @@ from google.protobuf.message import Message
 
 from service.access.caller import Caller, Role, in_order
 from service.errors import PermissionDenied, StartupError
-from trunkline.resources import HeadName, InvalidName, TenantName
+from trunkline.resources import ALL_TENANTS, HeadName, InvalidName, TenantName
 from trunkline.v1 import access_pb2
 
-ALL_TENANTS = "tenants/-"
-"""What a list over all tenants that the caller may see has in the place of one."""
 
 _ROLES = {access_pb2.Role.Value(f"ROLE_{role.name}"): role for role in Role}
 

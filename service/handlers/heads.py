@@ -97,7 +97,8 @@ class Heads:
     ) -> heads_pb2.ListHeadsResponse:
         """Returns a page of the heads of a tenant, or of all tenants, by tenant and name."""
         every = request.parent == ALL_TENANTS
-        tenant = None if every else TenantName.parse(request.parent, field="parent").tenant
+        parent = None if every else TenantName.parse(request.parent, field="parent").tenant
+        tenant = parent or call.caller.tenant
         size = page_size(request.page_size)
         listed = f"heads/{tenant or '-'}"
         after = self._tokens.read(listed, request.page_token, str)

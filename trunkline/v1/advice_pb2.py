@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from trunkline.v1 import access_pb2 as trunkline_dot_v1_dot_access__pb2
 from trunkline.v1 import common_pb2 as trunkline_dot_v1_dot_common__pb2
 from trunkline.v1 import heads_pb2 as trunkline_dot_v1_dot_heads__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19trunkline/v1/advice.proto\x12\x0ctrunkline.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19trunkline/v1/common.proto\x1a\x18trunkline/v1/heads.proto\"o\n\rAdviseRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12-\n\x08\x65xamples\x18\x02 \x03(\x0b\x32\x1b.trunkline.v1.LabelledInput\x12\x11\n\tbackbones\x18\x03 \x03(\t\x12\x0c\n\x04seed\x18\x04 \x01(\r\"`\n\rLabelledInput\x12\"\n\x05input\x18\x01 \x01(\x0b\x32\x13.trunkline.v1.Input\x12\r\n\x05label\x18\x02 \x01(\t\x12\x12\n\x05group\x18\x08 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_group\"n\n\x0e\x41\x64viseResponse\x12$\n\x06\x61\x64vice\x18\x01 \x01(\x0b\x32\x14.trunkline.v1.Advice\x12&\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x16.trunkline.v1.RowError\x12\x0e\n\x06\x66\x61iled\x18\x03 \x01(\r\"\xdf\x03\n\x06\x41\x64vice\x12\x15\n\rexample_count\x18\x01 \x01(\r\x12*\n\x07\x63lasses\x18\x02 \x03(\x0b\x32\x19.trunkline.v1.ClassReport\x12%\n\x07options\x18\x03 \x03(\x0b\x32\x14.trunkline.v1.Option\x12&\n\x07verdict\x18\x04 \x01(\x0e\x32\x15.trunkline.v1.Verdict\x12\x13\n\x0brecommended\x18\x05 \x01(\t\x12\x0f\n\x07summary\x18\x06 \x01(\t\x12\x0f\n\x07reasons\x18\x07 \x03(\t\x12\x13\n\x0b\x66ine_tuning\x18\x08 \x01(\x08\x12\x1a\n\x12\x66ine_tuning_reason\x18\t \x01(\t\x12\x31\n\rlabels_needed\x18\n \x03(\x0b\x32\x1a.trunkline.v1.LabelsNeeded\x12\x35\n\x0fnear_duplicates\x18\x0b \x03(\x0b\x32\x1c.trunkline.v1.NearDuplicates\x12\x1c\n\x14near_duplicate_count\x18\x0c \x01(\r\x12\x13\n\x0bgroup_count\x18\x1e \x01(\r\x12)\n\thead_lead\x18\x1f \x01(\x0b\x32\x16.trunkline.v1.HeadLead\x12\x13\n\x0b\x64irect_code\x18  \x01(\t\"E\n\x08HeadLead\x12\x10\n\x08\x62\x61\x63kbone\x18\x01 \x01(\t\x12\x0c\n\x04gain\x18\x02 \x01(\x01\x12\x0b\n\x03low\x18\x03 \x01(\x01\x12\x0c\n\x04high\x18\x04 \x01(\x01\"\xad\x02\n\x06Option\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x08\x65stimate\x18\x02 \x01(\x0b\x32\x16.trunkline.v1.Estimate\x12\x33\n\x0elearning_curve\x18\x03 \x03(\x0b\x32\x1b.trunkline.v1.LearningPoint\x12\x0f\n\x07seconds\x18\x04 \x01(\x01\x12\x19\n\x0clog_evidence\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x1b\n\x0e\x65\x66\x66\x65\x63tive_rank\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x1c\n\x0fmean_similarity\x18\x07 \x01(\x01H\x02\x88\x01\x01\x12\x17\n\x0ftruncated_count\x18\x08 \x01(\rB\x0f\n\r_log_evidenceB\x11\n\x0f_effective_rankB\x12\n\x10_mean_similarity\"D\n\x0cLabelsNeeded\x12\x10\n\x08\x61\x63\x63uracy\x18\x01 \x01(\x01\x12\x15\n\x08\x65xamples\x18\x02 \x01(\rH\x00\x88\x01\x01\x42\x0b\n\t_examples*u\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x14\n\x10VERDICT_TRANSFER\x10\x01\x12\x12\n\x0eVERDICT_EITHER\x10\x02\x12\x12\n\x0eVERDICT_DIRECT\x10\x03\x12\x13\n\x0fVERDICT_NOTHING\x10\x04\x32\x80\x01\n\rAdviceService\x12o\n\x06\x41\x64vise\x12\x1b.trunkline.v1.AdviseRequest\x1a\x1c.trunkline.v1.AdviseResponse\"(\x82\xd3\xe4\x93\x02\"\"\x1d/v1/{parent=tenants/*}:advise:\x01*(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19trunkline/v1/advice.proto\x12\x0ctrunkline.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19trunkline/v1/access.proto\x1a\x19trunkline/v1/common.proto\x1a\x18trunkline/v1/heads.proto\"o\n\rAdviseRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12-\n\x08\x65xamples\x18\x02 \x03(\x0b\x32\x1b.trunkline.v1.LabelledInput\x12\x11\n\tbackbones\x18\x03 \x03(\t\x12\x0c\n\x04seed\x18\x04 \x01(\r\"`\n\rLabelledInput\x12\"\n\x05input\x18\x01 \x01(\x0b\x32\x13.trunkline.v1.Input\x12\r\n\x05label\x18\x02 \x01(\t\x12\x12\n\x05group\x18\x08 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_group\"n\n\x0e\x41\x64viseResponse\x12$\n\x06\x61\x64vice\x18\x01 \x01(\x0b\x32\x14.trunkline.v1.Advice\x12&\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x16.trunkline.v1.RowError\x12\x0e\n\x06\x66\x61iled\x18\x03 \x01(\r\"\xdf\x03\n\x06\x41\x64vice\x12\x15\n\rexample_count\x18\x01 \x01(\r\x12*\n\x07\x63lasses\x18\x02 \x03(\x0b\x32\x19.trunkline.v1.ClassReport\x12%\n\x07options\x18\x03 \x03(\x0b\x32\x14.trunkline.v1.Option\x12&\n\x07verdict\x18\x04 \x01(\x0e\x32\x15.trunkline.v1.Verdict\x12\x13\n\x0brecommended\x18\x05 \x01(\t\x12\x0f\n\x07summary\x18\x06 \x01(\t\x12\x0f\n\x07reasons\x18\x07 \x03(\t\x12\x13\n\x0b\x66ine_tuning\x18\x08 \x01(\x08\x12\x1a\n\x12\x66ine_tuning_reason\x18\t \x01(\t\x12\x31\n\rlabels_needed\x18\n \x03(\x0b\x32\x1a.trunkline.v1.LabelsNeeded\x12\x35\n\x0fnear_duplicates\x18\x0b \x03(\x0b\x32\x1c.trunkline.v1.NearDuplicates\x12\x1c\n\x14near_duplicate_count\x18\x0c \x01(\r\x12\x13\n\x0bgroup_count\x18\x1e \x01(\r\x12)\n\thead_lead\x18\x1f \x01(\x0b\x32\x16.trunkline.v1.HeadLead\x12\x13\n\x0b\x64irect_code\x18  \x01(\t\"E\n\x08HeadLead\x12\x10\n\x08\x62\x61\x63kbone\x18\x01 \x01(\t\x12\x0c\n\x04gain\x18\x02 \x01(\x01\x12\x0b\n\x03low\x18\x03 \x01(\x01\x12\x0c\n\x04high\x18\x04 \x01(\x01\"\xad\x02\n\x06Option\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x08\x65stimate\x18\x02 \x01(\x0b\x32\x16.trunkline.v1.Estimate\x12\x33\n\x0elearning_curve\x18\x03 \x03(\x0b\x32\x1b.trunkline.v1.LearningPoint\x12\x0f\n\x07seconds\x18\x04 \x01(\x01\x12\x19\n\x0clog_evidence\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x1b\n\x0e\x65\x66\x66\x65\x63tive_rank\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x1c\n\x0fmean_similarity\x18\x07 \x01(\x01H\x02\x88\x01\x01\x12\x17\n\x0ftruncated_count\x18\x08 \x01(\rB\x0f\n\r_log_evidenceB\x11\n\x0f_effective_rankB\x12\n\x10_mean_similarity\"D\n\x0cLabelsNeeded\x12\x10\n\x08\x61\x63\x63uracy\x18\x01 \x01(\x01\x12\x15\n\x08\x65xamples\x18\x02 \x01(\rH\x00\x88\x01\x01\x42\x0b\n\t_examples*u\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x14\n\x10VERDICT_TRANSFER\x10\x01\x12\x12\n\x0eVERDICT_EITHER\x10\x02\x12\x12\n\x0eVERDICT_DIRECT\x10\x03\x12\x13\n\x0fVERDICT_NOTHING\x10\x04\x32\x8f\x01\n\rAdviceService\x12~\n\x06\x41\x64vise\x12\x1b.trunkline.v1.AdviseRequest\x1a\x1c.trunkline.v1.AdviseResponse\"7\xba\xfb\x18\x0b\n\x01\x04\x12\x06parent\x82\xd3\xe4\x93\x02\"\"\x1d/v1/{parent=tenants/*}:advise:\x01*(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,23 +36,23 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trunkline.v1.advice_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ADVICESERVICE'].methods_by_name['Advise']._loaded_options = None
-  _globals['_ADVICESERVICE'].methods_by_name['Advise']._serialized_options = b'\202\323\344\223\002\"\"\035/v1/{parent=tenants/*}:advise:\001*'
-  _globals['_VERDICT']._serialized_start=1376
-  _globals['_VERDICT']._serialized_end=1493
-  _globals['_ADVISEREQUEST']._serialized_start=126
-  _globals['_ADVISEREQUEST']._serialized_end=237
-  _globals['_LABELLEDINPUT']._serialized_start=239
-  _globals['_LABELLEDINPUT']._serialized_end=335
-  _globals['_ADVISERESPONSE']._serialized_start=337
-  _globals['_ADVISERESPONSE']._serialized_end=447
-  _globals['_ADVICE']._serialized_start=450
-  _globals['_ADVICE']._serialized_end=929
-  _globals['_HEADLEAD']._serialized_start=931
-  _globals['_HEADLEAD']._serialized_end=1000
-  _globals['_OPTION']._serialized_start=1003
-  _globals['_OPTION']._serialized_end=1304
-  _globals['_LABELSNEEDED']._serialized_start=1306
-  _globals['_LABELSNEEDED']._serialized_end=1374
-  _globals['_ADVICESERVICE']._serialized_start=1496
-  _globals['_ADVICESERVICE']._serialized_end=1624
+  _globals['_ADVICESERVICE'].methods_by_name['Advise']._serialized_options = b'\272\373\030\013\n\001\004\022\006parent\202\323\344\223\002\"\"\035/v1/{parent=tenants/*}:advise:\001*'
+  _globals['_VERDICT']._serialized_start=1403
+  _globals['_VERDICT']._serialized_end=1520
+  _globals['_ADVISEREQUEST']._serialized_start=153
+  _globals['_ADVISEREQUEST']._serialized_end=264
+  _globals['_LABELLEDINPUT']._serialized_start=266
+  _globals['_LABELLEDINPUT']._serialized_end=362
+  _globals['_ADVISERESPONSE']._serialized_start=364
+  _globals['_ADVISERESPONSE']._serialized_end=474
+  _globals['_ADVICE']._serialized_start=477
+  _globals['_ADVICE']._serialized_end=956
+  _globals['_HEADLEAD']._serialized_start=958
+  _globals['_HEADLEAD']._serialized_end=1027
+  _globals['_OPTION']._serialized_start=1030
+  _globals['_OPTION']._serialized_end=1331
+  _globals['_LABELSNEEDED']._serialized_start=1333
+  _globals['_LABELSNEEDED']._serialized_end=1401
+  _globals['_ADVICESERVICE']._serialized_start=1523
+  _globals['_ADVICESERVICE']._serialized_end=1666
 # @@protoc_insertion_point(module_scope)

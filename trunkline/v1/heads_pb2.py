@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from trunkline.v1 import access_pb2 as trunkline_dot_v1_dot_access__pb2
 from trunkline.v1 import common_pb2 as trunkline_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18trunkline/v1/heads.proto\x12\x0ctrunkline.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19trunkline/v1/common.proto\"\xad\x03\n\x08HeadSpec\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\x0c\n\x04seed\x18\x02 \x01(\r\x12\x0f\n\x02l2\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\r\n\x05\x66ront\x18\x04 \x01(\t\x12\x14\n\x0c\x63lass_weight\x18\x05 \x01(\t\x12?\n\rclass_weights\x18\x06 \x03(\x0b\x32(.trunkline.v1.HeadSpec.ClassWeightsEntry\x12+\n\x07\x61ugment\x18\x07 \x01(\x0b\x32\x1a.trunkline.v1.Augmentation\x12+\n\x07novelty\x18\x08 \x01(\x0b\x32\x15.trunkline.v1.NoveltyH\x01\x88\x01\x01\x12.\n\tfine_tune\x18\t \x01(\x0b\x32\x16.trunkline.v1.FineTuneH\x02\x88\x01\x01\x12\x1a\n\raverage_views\x18\n \x01(\rH\x03\x88\x01\x01\x1a\x33\n\x11\x43lassWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x05\n\x03_l2B\n\n\x08_noveltyB\x0c\n\n_fine_tuneB\x10\n\x0e_average_views\"\x88\x01\n\x08\x46ineTune\x12\x10\n\x08strategy\x18\x01 \x01(\t\x12\x12\n\nmax_epochs\x18\x02 \x01(\r\x12\x15\n\rlearning_rate\x18\x03 \x01(\x01\x12\x12\n\nrate_decay\x18\x04 \x01(\x01\x12\x12\n\x05views\x18\x05 \x01(\rH\x00\x88\x01\x01\x12\r\n\x05\x66lips\x18\x06 \x01(\x08\x42\x08\n\x06_views\",\n\x0c\x41ugmentation\x12\r\n\x05views\x18\x01 \x01(\r\x12\r\n\x05noise\x18\x02 \x01(\x01\"4\n\x07Novelty\x12\x18\n\x10\x66\x61lse_alarm_rate\x18\x01 \x01(\x01\x12\x0f\n\x07\x61\x62stain\x18\x02 \x01(\x08\"\xe6\x03\n\x08LiveCopy\x12&\n\x05state\x18\x01 \x01(\x0e\x32\x17.trunkline.v1.LiveState\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x14\n\x0c\x62\x61se_version\x18\x03 \x01(\r\x12\x15\n\rexample_count\x18\x04 \x01(\r\x12\x16\n\x0e\x66\x65\x65\x64\x62\x61\x63k_count\x18\x05 \x01(\r\x12\x0e\n\x06labels\x18\x06 \x03(\t\x12\x0e\n\x06scored\x18\x07 \x01(\r\x12\x14\n\x0c\x61\x63tive_right\x18\x08 \x01(\r\x12\x12\n\nlive_right\x18\t \x01(\r\x12\x17\n\x0f\x65vidence_better\x18\n \x01(\x01\x12\x16\n\x0e\x65vidence_worse\x18\x0b \x01(\x01\x12\x12\n\nerror_rate\x18\x0c \x01(\x01\x12!\n\x14\x61\x63tive_leave_one_out\x18\r \x01(\x01H\x00\x88\x01\x01\x12\x1f\n\x12live_leave_one_out\x18\x0e \x01(\x01H\x01\x88\x01\x01\x12\"\n\x05\x64rift\x18\x0f \x01(\x0b\x32\x13.trunkline.v1.Drift\x12\x13\n\x0bnear_copies\x18\x10 \x01(\r\x12\x0e\n\x06\x66\x61mily\x18\x11 \x01(\t\x12\x11\n\tchosen_on\x18\x12 \x01(\rB\x17\n\x15_active_leave_one_outB\x15\n\x13_live_leave_one_out\"e\n\x05\x44rift\x12\x10\n\x08\x64\x65tected\x18\x01 \x01(\x08\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06window\x18\x03 \x01(\r\x12\x10\n\x08\x61\x63\x63uracy\x18\x04 \x01(\x01\"\xb9\x04\n\x04Head\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x03 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\x12$\n\x04spec\x18\x05 \x01(\x0b\x32\x16.trunkline.v1.HeadSpec\x12\x13\n\x0bkeep_inputs\x18\x06 \x01(\x08\x12\x16\n\x0e\x61\x63tive_version\x18\x07 \x01(\r\x12\x0e\n\x06labels\x18\x08 \x03(\t\x12\x15\n\rexample_count\x18\t \x01(\r\x12\x16\n\x0elabelled_count\x18\n \x01(\r\x12\x16\n\x0e\x66\x65\x65\x64\x62\x61\x63k_count\x18\x0b \x01(\r\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08training\x18\r \x01(\t\x12,\n\x06policy\x18\x0e \x01(\x0e\x32\x1c.trunkline.v1.FeedbackPolicy\x12\x18\n\x10\x61llow_new_labels\x18\x0f \x01(\x08\x12$\n\x04live\x18\x10 \x01(\x0b\x32\x16.trunkline.v1.LiveCopy\x12\x16\n\x0eheld_out_count\x18\x11 \x01(\r\x12\x19\n\x11quarantined_count\x18\x12 \x01(\r\x12(\n\x08\x65stimate\x18\x13 \x01(\x0b\x32\x16.trunkline.v1.Estimate\x12\x37\n\x13\x61\x63tive_version_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc9\x01\n\x11\x43reateHeadRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0f\n\x07head_id\x18\x02 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x03 \x01(\t\x12$\n\x04spec\x18\x04 \x01(\x0b\x32\x16.trunkline.v1.HeadSpec\x12\x13\n\x0bkeep_inputs\x18\x05 \x01(\x08\x12,\n\x06policy\x18\x06 \x01(\x0e\x32\x1c.trunkline.v1.FeedbackPolicy\x12\x18\n\x10\x61llow_new_labels\x18\x07 \x01(\x08\"6\n\x12\x43reateHeadResponse\x12 \n\x04head\x18\x01 \x01(\x0b\x32\x12.trunkline.v1.Head\"\x1e\n\x0eGetHeadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"3\n\x0fGetHeadResponse\x12 \n\x04head\x18\x01 \x01(\x0b\x32\x12.trunkline.v1.Head\"\xb9\x01\n\x11UpdateHeadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x31\n\x06policy\x18\x02 \x01(\x0e\x32\x1c.trunkline.v1.FeedbackPolicyH\x00\x88\x01\x01\x12\x1d\n\x10\x61llow_new_labels\x18\x03 \x01(\x08H\x01\x88\x01\x01\x12$\n\x04spec\x18\x04 \x01(\x0b\x32\x16.trunkline.v1.HeadSpecB\t\n\x07_policyB\x13\n\x11_allow_new_labels\"6\n\x12UpdateHeadResponse\x12 \n\x04head\x18\x01 \x01(\x0b\x32\x12.trunkline.v1.Head\"I\n\x10ListHeadsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"O\n\x11ListHeadsResponse\x12!\n\x05heads\x18\x01 \x03(\x0b\x32\x12.trunkline.v1.Head\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x11\x44\x65leteHeadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x14\n\x12\x44\x65leteHeadResponse\"9\n\x18\x46indMissingInputsRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\x0f\n\x07\x64igests\x18\x02 \x03(\t\",\n\x19\x46indMissingInputsResponse\x12\x0f\n\x07missing\x18\x01 \x03(\t\"\xc8\x01\n\nNewExample\x12\"\n\x05input\x18\x01 \x01(\x0b\x32\x13.trunkline.v1.Input\x12\x12\n\x05label\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x06weight\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x10\n\x08held_out\x18\x04 \x01(\x08\x12\x12\n\x05group\x18\x05 \x01(\tH\x02\x88\x01\x01\x12\x18\n\x0b\x65xternal_id\x18\x06 \x01(\tH\x03\x88\x01\x01\x42\x08\n\x06_labelB\t\n\x07_weightB\x08\n\x06_groupB\x0e\n\x0c_external_id\"a\n\x12\x41\x64\x64\x45xamplesRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12*\n\x08\x65xamples\x18\x02 \x03(\x0b\x32\x18.trunkline.v1.NewExample\x12\x11\n\toverwrite\x18\x03 \x01(\x08\"{\n\nChangedRow\x12\x0b\n\x03row\x18\x01 \x01(\r\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12*\n\x06\x63hange\x18\x03 \x01(\x0e\x32\x1a.trunkline.v1.UploadChange\x12\x12\n\nfrom_label\x18\x04 \x01(\t\x12\x10\n\x08to_label\x18\x05 \x01(\t\"I\n\rCountedChange\x12*\n\x06\x63hange\x18\x01 \x01(\x0e\x32\x1a.trunkline.v1.UploadChange\x12\x0c\n\x04rows\x18\x02 \x01(\r\"\x8b\x02\n\x13\x41\x64\x64\x45xamplesResponse\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x01 \x01(\r\x12\x0f\n\x07updated\x18\x02 \x01(\r\x12\x11\n\tunchanged\x18\x03 \x01(\r\x12&\n\x06\x65rrors\x18\x04 \x03(\x0b\x32\x16.trunkline.v1.RowError\x12\x0e\n\x06\x66\x61iled\x18\x05 \x01(\r\x12)\n\x07\x63hanges\x18\x06 \x03(\x0b\x32\x18.trunkline.v1.ChangedRow\x12\x32\n\rchange_counts\x18\x07 \x03(\x0b\x32\x1b.trunkline.v1.CountedChange\x12\x17\n\x0ftruncated_count\x18\r \x01(\r\x12\x11\n\ttruncated\x18\x0e \x03(\r\"\xba\x02\n\x07\x45xample\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x12\n\x05label\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x11\n\thas_input\x18\x05 \x01(\x08\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06weight\x18\x07 \x01(\x01\x12\x10\n\x08held_out\x18\x08 \x01(\x08\x12\x12\n\x05group\x18\t \x01(\tH\x01\x88\x01\x01\x12\x11\n\ttruncated\x18\n \x01(\x08\x12\x18\n\x0b\x65xternal_id\x18\x0b \x01(\tH\x02\x88\x01\x01\x12\"\n\x05input\x18\x14 \x01(\x0b\x32\x13.trunkline.v1.InputB\x08\n\x06_labelB\x08\n\x06_groupB\x0e\n\x0c_external_id\"\xa4\x01\n\x13ListExamplesRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x12\n\x05label\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x0f\n\x07\x64igests\x18\x05 \x03(\t\x12\x14\n\x0c\x65xternal_ids\x18\x06 \x03(\t\x12\x13\n\x0bwith_inputs\x18\x14 \x01(\x08\x42\x08\n\x06_label\"X\n\x14ListExamplesResponse\x12\'\n\x08\x65xamples\x18\x01 \x03(\x0b\x32\x15.trunkline.v1.Example\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"=\n\rExampleUpdate\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x12\n\x05label\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_label\"S\n\x15UpdateExamplesRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12,\n\x07updates\x18\x02 \x03(\x0b\x32\x1b.trunkline.v1.ExampleUpdate\"\x81\x01\n\x16UpdateExamplesResponse\x12\x0f\n\x07updated\x18\x01 \x01(\r\x12&\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x16.trunkline.v1.RowError\x12\x10\n\x08repeated\x18\x03 \x01(\r\x12\x1c\n\x14\x63orrections_replaced\x18\x04 \x01(\r\"6\n\x15\x44\x65leteExamplesRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\x0f\n\x07\x64igests\x18\x02 \x03(\t\"Q\n\x16\x44\x65leteExamplesResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\r\x12&\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x16.trunkline.v1.RowError\"6\n\x15\x46orgetExamplesRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\x0f\n\x07\x64igests\x18\x02 \x03(\t\"\x8f\x01\n\x16\x46orgetExamplesResponse\x12\x11\n\tforgotten\x18\x01 \x01(\r\x12&\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x16.trunkline.v1.RowError\x12\x18\n\x10\x64\x65leted_versions\x18\x03 \x03(\r\x12\x0f\n\x07version\x18\x04 \x01(\r\x12\x0f\n\x07held_by\x18\x05 \x03(\t\"!\n\x11ListLabelsRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\">\n\x12ListLabelsResponse\x12(\n\x06labels\x18\x01 \x03(\x0b\x32\x18.trunkline.v1.LabelCount\"r\n\nLabelCount\x12\r\n\x05label\x18\x01 \x01(\t\x12\x15\n\rexample_count\x18\x02 \x01(\r\x12\x16\n\x0eheld_out_count\x18\x03 \x01(\r\x12\x16\n\x0e\x66\x65\x65\x64\x62\x61\x63k_count\x18\x04 \x01(\r\x12\x0e\n\x06\x61\x63tive\x18\x05 \x01(\x08\"L\n\x0cLabelChanges\x12\x10\n\x08\x65xamples\x18\x01 \x01(\r\x12\x18\n\x10\x65xamples_deleted\x18\x02 \x01(\r\x12\x10\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x03 \x01(\r\"D\n\x12RenameLabelRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x11\n\tnew_label\x18\x03 \x01(\t\"\x90\x01\n\x13RenameLabelResponse\x12 \n\x04head\x18\x01 \x01(\x0b\x32\x12.trunkline.v1.Head\x12+\n\x07\x63hanges\x18\x02 \x01(\x0b\x32\x1a.trunkline.v1.LabelChanges\x12*\n\x07version\x18\x03 \x01(\x0b\x32\x19.trunkline.v1.HeadVersion\"@\n\x12MergeLabelsRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\x0e\n\x06labels\x18\x02 \x03(\t\x12\x0c\n\x04into\x18\x03 \x01(\t\"\x8e\x01\n\x13MergeLabelsResponse\x12 \n\x04head\x18\x01 \x01(\x0b\x32\x12.trunkline.v1.Head\x12+\n\x07\x63hanges\x18\x02 \x01(\x0b\x32\x1a.trunkline.v1.LabelChanges\x12(\n\x08training\x18\x03 \x01(\x0b\x32\x16.trunkline.v1.Training\"b\n\x12\x44\x65leteLabelRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12/\n\x08\x65xamples\x18\x03 \x01(\x0e\x32\x1d.trunkline.v1.ExamplesOfLabel\"\x8e\x01\n\x13\x44\x65leteLabelResponse\x12 \n\x04head\x18\x01 \x01(\x0b\x32\x12.trunkline.v1.Head\x12+\n\x07\x63hanges\x18\x02 \x01(\x0b\x32\x1a.trunkline.v1.LabelChanges\x12(\n\x08training\x18\x03 \x01(\x0b\x32\x16.trunkline.v1.Training\"G\n\x16SuggestExamplesRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\x10\n\x08strategy\x18\x03 \x01(\t\"Z\n\x17SuggestExamplesResponse\x12-\n\x0bsuggestions\x18\x01 \x03(\x0b\x32\x18.trunkline.v1.Suggestion\x12\x10\n\x08strategy\x18\x02 \x01(\t\"\x86\x01\n\nSuggestion\x12&\n\x07\x65xample\x18\x01 \x01(\x0b\x32\x15.trunkline.v1.Example\x12\x17\n\x0fpredicted_label\x18\x02 \x01(\t\x12\x13\n\x0bprobability\x18\x03 \x01(\x01\x12\"\n\x05input\x18\x04 \x01(\x0b\x32\x13.trunkline.v1.Input\"\x84\x02\n\x0e\x46\x65\x65\x64\x62\x61\x63kRecord\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\t\x12*\n\x05state\x18\x04 \x01(\x0e\x32\x1b.trunkline.v1.FeedbackState\x12\x16\n\x0e\x61\x63tive_version\x18\x05 \x01(\r\x12\x19\n\x0c\x61\x63tive_right\x18\x06 \x01(\x08H\x00\x88\x01\x01\x12\x17\n\nlive_right\x18\x07 \x01(\x08H\x01\x88\x01\x01\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0f\n\r_active_rightB\r\n\x0b_live_right\"v\n\x13ListFeedbackRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\x12*\n\x05state\x18\x04 \x01(\x0e\x32\x1b.trunkline.v1.FeedbackState\"_\n\x14ListFeedbackResponse\x12.\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x03(\x0b\x32\x1c.trunkline.v1.FeedbackRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"@\n\x16ReleaseFeedbackRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12\x0b\n\x03\x61ll\x18\x03 \x01(\x08\"S\n\x17ReleaseFeedbackResponse\x12\x10\n\x08released\x18\x01 \x01(\r\x12&\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x16.trunkline.v1.RowError\"&\n\x16PromoteLiveCopyRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\"g\n\x17PromoteLiveCopyResponse\x12 \n\x04head\x18\x01 \x01(\x0b\x32\x12.trunkline.v1.Head\x12*\n\x07version\x18\x02 \x01(\x0b\x32\x19.trunkline.v1.HeadVersion\"#\n\x13\x44ropLiveCopyRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\"M\n\x14\x44ropLiveCopyResponse\x12 \n\x04head\x18\x01 \x01(\x0b\x32\x12.trunkline.v1.Head\x12\x13\n\x0bquarantined\x18\x02 \x01(\r\"\xea\x02\n\x08Training\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x05state\x18\x02 \x01(\x0e\x32\x1b.trunkline.v1.TrainingState\x12\r\n\x05phase\x18\x03 \x01(\t\x12\x10\n\x08progress\x18\x04 \x01(\x01\x12\x0f\n\x07version\x18\x05 \x01(\r\x12\x12\n\nerror_code\x18\x06 \x01(\t\x12\x15\n\rerror_message\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x06tuning\x18\n \x01(\x0b\x32\x1c.trunkline.v1.TuningProgressH\x00\x88\x01\x01\x12\x11\n\tactivated\x18\x0b \x01(\x08\x12\x17\n\x0finactive_reason\x18\x0c \x01(\tB\t\n\x07_tuning\"\x95\x02\n\x0eTuningProgress\x12\x0c\n\x04\x66old\x18\x01 \x01(\r\x12\r\n\x05\x66olds\x18\x02 \x01(\r\x12\r\n\x05\x65poch\x18\x03 \x01(\r\x12\x0e\n\x06\x65pochs\x18\x04 \x01(\r\x12\x0c\n\x04loss\x18\x05 \x01(\x01\x12\x1c\n\x0fvalidation_loss\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12 \n\x13validation_accuracy\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\x19\n\x11remaining_seconds\x18\x08 \x01(\x01\x12\r\n\x05views\x18\t \x01(\t\x12\x0e\n\x06passes\x18\n \x01(\r\x12\x13\n\x0bmost_passes\x18\x0b \x01(\rB\x12\n\x10_validation_lossB\x16\n\x14_validation_accuracy\"|\n\x10TrainHeadRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12$\n\x04spec\x18\x02 \x01(\x0b\x32\x16.trunkline.v1.HeadSpec\x12\x15\n\x08\x61\x63tivate\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12\x10\n\x08\x62\x61\x63kbone\x18\x04 \x01(\tB\x0b\n\t_activate\"=\n\x11TrainHeadResponse\x12(\n\x08training\x18\x01 \x01(\x0b\x32\x16.trunkline.v1.Training\"\"\n\x12GetTrainingRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"?\n\x13GetTrainingResponse\x12(\n\x08training\x18\x01 \x01(\x0b\x32\x16.trunkline.v1.Training\"%\n\x15\x43\x61ncelTrainingRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"B\n\x16\x43\x61ncelTrainingResponse\x12(\n\x08training\x18\x01 \x01(\x0b\x32\x16.trunkline.v1.Training\"\xa4\x01\n\x11ImportHeadRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0f\n\x07head_id\x18\x02 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x03 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\x12\x13\n\x0bsafetensors\x18\x05 \x01(\x0c\x12\x0e\n\x06labels\x18\x06 \x03(\t\x12\x15\n\x08\x61\x63tivate\x18\x07 \x01(\x08H\x00\x88\x01\x01\x42\x0b\n\t_activate\"b\n\x12ImportHeadResponse\x12 \n\x04head\x18\x01 \x01(\x0b\x32\x12.trunkline.v1.Head\x12*\n\x07version\x18\x02 \x01(\x0b\x32\x19.trunkline.v1.HeadVersion\"@\n\x11\x45xportHeadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0c\n\x04onnx\x18\x03 \x01(\x08\"\x85\x01\n\x12\x45xportHeadResponse\x12*\n\x07version\x18\x01 \x01(\x0b\x32\x19.trunkline.v1.HeadVersion\x12\x13\n\x0bsafetensors\x18\x02 \x01(\x0c\x12\x0c\n\x04onnx\x18\x03 \x01(\x0c\x12\x12\n\nmodel_card\x18\x04 \x01(\t\x12\x0c\n\x04tail\x18\x05 \x01(\x0c\"\xdb\x02\n\x0bHeadVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0e\n\x06\x61\x63tive\x18\x03 \x01(\x08\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x05 \x01(\t\x12$\n\x04spec\x18\x06 \x01(\x0b\x32\x16.trunkline.v1.HeadSpec\x12\x0e\n\x06labels\x18\x07 \x03(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x08 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\t \x01(\t\x12\x15\n\rexample_count\x18\n \x01(\r\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x04tail\x18\x0c \x01(\x0b\x32\x12.trunkline.v1.TailH\x00\x88\x01\x01\x12(\n\x08\x65stimate\x18\r \x01(\x0b\x32\x16.trunkline.v1.EstimateB\x07\n\x05_tail\"Q\n\x04Tail\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\x12\x10\n\x08strategy\x18\x02 \x01(\t\x12\x0e\n\x06\x62locks\x18\x03 \x03(\t\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\"N\n\x17ListHeadVersionsRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"`\n\x18ListHeadVersionsResponse\x12+\n\x08versions\x18\x01 \x03(\x0b\x32\x19.trunkline.v1.HeadVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"%\n\x15GetHeadVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"D\n\x16GetHeadVersionResponse\x12*\n\x07version\x18\x01 \x01(\x0b\x32\x19.trunkline.v1.HeadVersion\"*\n\x1a\x41\x63tivateHeadVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"k\n\x1b\x41\x63tivateHeadVersionResponse\x12 \n\x04head\x18\x01 \x01(\x0b\x32\x12.trunkline.v1.Head\x12\x13\n\x0blabels_lost\x18\x02 \x03(\t\x12\x15\n\rlabels_gained\x18\x03 \x03(\t\"$\n\x14GetHeadReportRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"A\n\x15GetHeadReportResponse\x12(\n\x06report\x18\x01 \x01(\x0b\x32\x18.trunkline.v1.HeadReport\"\xf7\x08\n\nHeadReport\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0e\n\x06\x66\x61mily\x18\x03 \x01(\t\x12$\n\x04spec\x18\x04 \x01(\x0b\x32\x16.trunkline.v1.HeadSpec\x12\x10\n\x08\x62\x61\x63kbone\x18\x05 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x06 \x01(\t\x12\x15\n\rexample_count\x18\x07 \x01(\r\x12*\n\x07\x63lasses\x18\x08 \x03(\x0b\x32\x19.trunkline.v1.ClassReport\x12-\n\x08\x65stimate\x18\t \x01(\x0b\x32\x16.trunkline.v1.EstimateH\x00\x88\x01\x01\x12\x0f\n\x02l2\x18\n \x01(\x01H\x01\x88\x01\x01\x12\x13\n\x0btemperature\x18\x0b \x01(\x01\x12\x15\n\rtrain_seconds\x18\x0c \x01(\x01\x12+\n\ncandidates\x18\r \x03(\x0b\x32\x17.trunkline.v1.Candidate\x12\x19\n\x11train_cpu_seconds\x18\x0e \x01(\x01\x12\x31\n\nevaluation\x18\x0f \x01(\x0b\x32\x18.trunkline.v1.EvaluationH\x02\x88\x01\x01\x12+\n\x04test\x18\x10 \x01(\x0b\x32\x18.trunkline.v1.EvaluationH\x03\x88\x01\x01\x12\x33\n\x0elearning_curve\x18\x11 \x03(\x0b\x32\x1b.trunkline.v1.LearningPoint\x12;\n\x12likely_mislabelled\x18\x12 \x03(\x0b\x32\x1f.trunkline.v1.LikelyMislabelled\x12\x35\n\x0fnear_duplicates\x18\x13 \x03(\x0b\x32\x1c.trunkline.v1.NearDuplicates\x12;\n\x0c\x61ugmentation\x18\x14 \x01(\x0b\x32 .trunkline.v1.AugmentationReportH\x04\x88\x01\x01\x12\x31\n\x07novelty\x18\x15 \x01(\x0b\x32\x1b.trunkline.v1.NoveltyReportH\x05\x88\x01\x01\x12,\n\x06online\x18\x16 \x03(\x0b\x32\x1c.trunkline.v1.OnlineAccuracy\x12\x38\n\x0b\x66ine_tuning\x18\x17 \x01(\x0b\x32\x1e.trunkline.v1.FineTuningReportH\x06\x88\x01\x01\x12.\n\x06groups\x18\x18 \x01(\x0b\x32\x19.trunkline.v1.GroupReportH\x07\x88\x01\x01\x12\x10\n\x08warnings\x18\x19 \x03(\t\x12\x17\n\x0ftruncated_count\x18\x1e \x01(\r\x12\x1b\n\x13seen_held_out_count\x18  \x01(\r\x12\x15\n\rseen_held_out\x18! \x03(\t\x12\"\n\x1aseen_held_out_external_ids\x18\" \x03(\tB\x0b\n\t_estimateB\x05\n\x03_l2B\r\n\x0b_evaluationB\x07\n\x05_testB\x0f\n\r_augmentationB\n\n\x08_noveltyB\x0e\n\x0c_fine_tuningB\t\n\x07_groups\"\x83\x01\n\x0bGroupReport\x12\r\n\x05\x63ount\x18\x01 \x01(\r\x12\r\n\x05named\x18\x02 \x01(\r\x12\x1a\n\x12near_copies_within\x18\x03 \x01(\r\x12\x1a\n\x12near_copies_across\x18\x04 \x01(\r\x12\x0e\n\x06parted\x18\x05 \x01(\r\x12\x0e\n\x06missed\x18\x06 \x01(\x01\"\xdd\x03\n\x10\x46ineTuningReport\x12\x10\n\x08strategy\x18\x01 \x01(\t\x12\x0c\n\x04used\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12,\n\x0cwithout_tail\x18\x04 \x01(\x0b\x32\x16.trunkline.v1.Estimate\x12)\n\twith_tail\x18\x05 \x01(\x0b\x32\x16.trunkline.v1.Estimate\x12\x17\n\x0fseconds_without\x18\x06 \x01(\x01\x12\x14\n\x0cseconds_with\x18\x07 \x01(\x01\x12\x15\n\rbytes_without\x18\x08 \x01(\x04\x12\x12\n\nbytes_with\x18\t \x01(\x04\x12\x0e\n\x06\x62locks\x18\n \x03(\t\x12\x0e\n\x06\x65pochs\x18\x0b \x01(\r\x12(\n\x05\x63urve\x18\x0c \x03(\x0b\x32\x19.trunkline.v1.TuningEpoch\x12\x15\n\repoch_seconds\x18\r \x01(\x01\x12\r\n\x05views\x18\x0e \x01(\t\x12\x12\n\nview_count\x18\x0f \x01(\r\x12&\n\x05tried\x18\x10 \x03(\x0b\x32\x17.trunkline.v1.ViewTrial\x12-\n\x08\x61veraged\x18\x11 \x01(\x0b\x32\x16.trunkline.v1.EstimateH\x00\x88\x01\x01\x42\x0b\n\t_averaged\"\xde\x01\n\tViewTrial\x12\r\n\x05views\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\r\n\x05\x66olds\x18\x03 \x01(\r\x12\x0e\n\x06\x65pochs\x18\x04 \x01(\r\x12-\n\x08\x65stimate\x18\x05 \x01(\x0b\x32\x16.trunkline.v1.EstimateH\x00\x88\x01\x01\x12,\n\x07without\x18\x06 \x01(\x0b\x32\x16.trunkline.v1.EstimateH\x01\x88\x01\x01\x12\x0e\n\x06\x63hosen\x18\x07 \x01(\x08\x12\x0e\n\x06reason\x18\x08 \x01(\tB\x0b\n\t_estimateB\n\n\x08_without\"`\n\x0bTuningEpoch\x12\r\n\x05\x65poch\x18\x01 \x01(\r\x12\x0c\n\x04loss\x18\x02 \x01(\x01\x12\x17\n\x0fvalidation_loss\x18\x03 \x01(\x01\x12\x1b\n\x13validation_accuracy\x18\x04 \x01(\x01\"\xb1\x01\n\x0b\x43lassReport\x12\r\n\x05label\x18\x01 \x01(\t\x12\x10\n\x08\x65xamples\x18\x02 \x01(\r\x12\x16\n\tprecision\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x06recall\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x02\x66\x31\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x0e\n\x06groups\x18\x06 \x01(\r\x12\x13\n\x0bno_estimate\x18\x07 \x01(\tB\x0c\n\n_precisionB\t\n\x07_recallB\x05\n\x03_f1\"\xe2\x01\n\nEvaluation\x12(\n\x08\x65stimate\x18\x01 \x01(\x0b\x32\x16.trunkline.v1.Estimate\x12*\n\x07\x63lasses\x18\x02 \x03(\x0b\x32\x19.trunkline.v1.ClassReport\x12\'\n\tconfusion\x18\x03 \x01(\x0b\x32\x14.trunkline.v1.Tensor\x12\"\n\x1a\x65xpected_calibration_error\x18\x04 \x01(\x01\x12\x31\n\x0breliability\x18\x05 \x03(\x0b\x32\x1c.trunkline.v1.ReliabilityBin\"H\n\x0eReliabilityBin\x12\x10\n\x08\x65xamples\x18\x01 \x01(\r\x12\x12\n\nconfidence\x18\x02 \x01(\x01\x12\x10\n\x08\x61\x63\x63uracy\x18\x03 \x01(\x01\"3\n\rLearningPoint\x12\x10\n\x08\x65xamples\x18\x01 \x01(\r\x12\x10\n\x08\x61\x63\x63uracy\x18\x02 \x01(\x01\"\xaf\x01\n\x11LikelyMislabelled\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x17\n\x0fpredicted_label\x18\x03 \x01(\t\x12\x19\n\x11label_probability\x18\x04 \x01(\x01\x12\x1d\n\x15predicted_probability\x18\x05 \x01(\x01\x12\x18\n\x0b\x65xternal_id\x18\x06 \x01(\tH\x00\x88\x01\x01\x42\x0e\n\x0c_external_id\"\xce\x01\n\x0eNearDuplicates\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x14\n\x0cother_digest\x18\x03 \x01(\t\x12\x13\n\x0bother_label\x18\x04 \x01(\t\x12\x12\n\nsimilarity\x18\x05 \x01(\x01\x12\x18\n\x0b\x65xternal_id\x18\x06 \x01(\tH\x00\x88\x01\x01\x12\x1e\n\x11other_external_id\x18\x07 \x01(\tH\x01\x88\x01\x01\x42\x0e\n\x0c_external_idB\x14\n\x12_other_external_id\"\xf4\x01\n\x12\x41ugmentationReport\x12\r\n\x05views\x18\x01 \x01(\r\x12\x0c\n\x04used\x18\x02 \x01(\t\x12\x1a\n\x12\x61ugmented_examples\x18\x03 \x01(\r\x12\'\n\x07without\x18\x04 \x01(\x0b\x32\x16.trunkline.v1.Estimate\x12\x30\n\x0b\x61s_examples\x18\x05 \x01(\x0b\x32\x16.trunkline.v1.EstimateH\x00\x88\x01\x01\x12-\n\x08\x61veraged\x18\x06 \x01(\x0b\x32\x16.trunkline.v1.EstimateH\x01\x88\x01\x01\x42\x0e\n\x0c_as_examplesB\x0b\n\t_averaged\"n\n\rNoveltyReport\x12\x18\n\x10\x66\x61lse_alarm_rate\x18\x01 \x01(\x01\x12\x11\n\tthreshold\x18\x02 \x01(\x01\x12\x0c\n\x04kept\x18\x03 \x01(\r\x12\x11\n\tneighbour\x18\x04 \x01(\r\x12\x0f\n\x07\x61\x62stain\x18\x05 \x01(\x08\"\x8c\x01\n\x0eOnlineAccuracy\x12\x10\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x01(\r\x12\x0e\n\x06scored\x18\x02 \x01(\r\x12\x17\n\x0f\x61\x63tive_accuracy\x18\x03 \x01(\x01\x12\x15\n\rlive_accuracy\x18\x04 \x01(\x01\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbb\x01\n\x08\x45stimate\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x10\n\x08\x61\x63\x63uracy\x18\x02 \x01(\x01\x12\x14\n\x0c\x61\x63\x63uracy_low\x18\x03 \x01(\x01\x12\x15\n\raccuracy_high\x18\x04 \x01(\x01\x12\x10\n\x08log_loss\x18\x05 \x01(\x01\x12\x10\n\x08\x65xamples\x18\x06 \x01(\r\x12\x0e\n\x06groups\x18\x07 \x01(\r\x12\x1a\n\x12\x65\x66\x66\x65\x63tive_examples\x18\x08 \x01(\x01\x12\x10\n\x08optimism\x18\t \x01(\x01\"a\n\tCandidate\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\n\n\x02l2\x18\x02 \x01(\x01\x12(\n\x08\x65stimate\x18\x03 \x01(\x0b\x32\x16.trunkline.v1.Estimate\x12\x0e\n\x06\x63hosen\x18\x04 \x01(\x08*\x87\x01\n\x0e\x46\x65\x65\x64\x62\x61\x63kPolicy\x12\x1f\n\x1b\x46\x45\x45\x44\x42\x41\x43K_POLICY_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x46\x45\x45\x44\x42\x41\x43K_POLICY_IMMEDIATE\x10\x01\x12\x19\n\x15\x46\x45\x45\x44\x42\x41\x43K_POLICY_GATED\x10\x02\x12\x1a\n\x16\x46\x45\x45\x44\x42\x41\x43K_POLICY_MANUAL\x10\x03*\xa3\x01\n\tLiveState\x12\x1a\n\x16LIVE_STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fLIVE_STATE_IDLE\x10\x01\x12\x17\n\x13LIVE_STATE_LEARNING\x10\x02\x12\x16\n\x12LIVE_STATE_SERVING\x10\x03\x12\x18\n\x14LIVE_STATE_HELD_BACK\x10\x04\x12\x1a\n\x16LIVE_STATE_UNAVAILABLE\x10\x05*\xe9\x02\n\x0cUploadChange\x12\x1d\n\x19UPLOAD_CHANGE_UNSPECIFIED\x10\x00\x12 \n\x1cUPLOAD_CHANGE_LABEL_REPLACED\x10\x01\x12%\n!UPLOAD_CHANGE_CORRECTION_REPLACED\x10\x02\x12!\n\x1dUPLOAD_CHANGE_CORRECTION_KEPT\x10\x03\x12\"\n\x1eUPLOAD_CHANGE_ROW_CONTRADICTED\x10\x04\x12\x1e\n\x1aUPLOAD_CHANGE_ROW_REPEATED\x10\x05\x12\x1c\n\x18UPLOAD_CHANGE_TRAINED_ON\x10\x06\x12\x1a\n\x16UPLOAD_CHANGE_HELD_OUT\x10\x07\x12\x18\n\x14UPLOAD_CHANGE_WEIGHT\x10\x08\x12\x17\n\x13UPLOAD_CHANGE_GROUP\x10\t\x12\x1d\n\x19UPLOAD_CHANGE_EXTERNAL_ID\x10\n*n\n\x0f\x45xamplesOfLabel\x12!\n\x1d\x45XAMPLES_OF_LABEL_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x45XAMPLES_OF_LABEL_KEEP\x10\x01\x12\x1c\n\x18\x45XAMPLES_OF_LABEL_DELETE\x10\x02*\xa3\x01\n\rFeedbackState\x12\x1e\n\x1a\x46\x45\x45\x44\x42\x41\x43K_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46\x45\x45\x44\x42\x41\x43K_STATE_LIVE\x10\x01\x12\x1a\n\x16\x46\x45\x45\x44\x42\x41\x43K_STATE_LEARNED\x10\x02\x12\x1e\n\x1a\x46\x45\x45\x44\x42\x41\x43K_STATE_QUARANTINED\x10\x03\x12\x1d\n\x19\x46\x45\x45\x44\x42\x41\x43K_STATE_SUPERSEDED\x10\x04*\xbd\x01\n\rTrainingState\x12\x1e\n\x1aTRAINING_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15TRAINING_STATE_QUEUED\x10\x01\x12\x1a\n\x16TRAINING_STATE_RUNNING\x10\x02\x12\x1c\n\x18TRAINING_STATE_SUCCEEDED\x10\x03\x12\x19\n\x15TRAINING_STATE_FAILED\x10\x04\x12\x1c\n\x18TRAINING_STATE_CANCELLED\x10\x05\x32\xcc\x1f\n\x0bHeadService\x12x\n\nCreateHead\x12\x1f.trunkline.v1.CreateHeadRequest\x1a .trunkline.v1.CreateHeadResponse\"\'\x82\xd3\xe4\x93\x02!\"\x1c/v1/{parent=tenants/*}/heads:\x01*\x12l\n\x07GetHead\x12\x1c.trunkline.v1.GetHeadRequest\x1a\x1d.trunkline.v1.GetHeadResponse\"$\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/{name=tenants/*/heads/*}\x12\x7f\n\nUpdateHead\x12\x1f.trunkline.v1.UpdateHeadRequest\x1a .trunkline.v1.UpdateHeadResponse\".\x82\xd3\xe4\x93\x02(\"#/v1/{name=tenants/*/heads/*}:update:\x01*\x12r\n\tListHeads\x12\x1e.trunkline.v1.ListHeadsRequest\x1a\x1f.trunkline.v1.ListHeadsResponse\"$\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/{parent=tenants/*}/heads\x12u\n\nDeleteHead\x12\x1f.trunkline.v1.DeleteHeadRequest\x1a .trunkline.v1.DeleteHeadResponse\"$\x82\xd3\xe4\x93\x02\x1e*\x1c/v1/{name=tenants/*/heads/*}\x12\x9f\x01\n\x11\x46indMissingInputs\x12&.trunkline.v1.FindMissingInputsRequest\x1a\'.trunkline.v1.FindMissingInputsResponse\"9\x82\xd3\xe4\x93\x02\x33\"./v1/{head=tenants/*/heads/*}:findMissingInputs:\x01*\x12\x86\x01\n\x0b\x41\x64\x64\x45xamples\x12 .trunkline.v1.AddExamplesRequest\x1a!.trunkline.v1.AddExamplesResponse\"0\x82\xd3\xe4\x93\x02*\"%/v1/{head=tenants/*/heads/*}/examples:\x01*(\x01\x12\x84\x01\n\x0cListExamples\x12!.trunkline.v1.ListExamplesRequest\x1a\".trunkline.v1.ListExamplesResponse\"-\x82\xd3\xe4\x93\x02\'\x12%/v1/{head=tenants/*/heads/*}/examples\x12\x94\x01\n\x0eUpdateExamples\x12#.trunkline.v1.UpdateExamplesRequest\x1a$.trunkline.v1.UpdateExamplesResponse\"7\x82\xd3\xe4\x93\x02\x31\",/v1/{head=tenants/*/heads/*}/examples:update:\x01*\x12\x94\x01\n\x0e\x44\x65leteExamples\x12#.trunkline.v1.DeleteExamplesRequest\x1a$.trunkline.v1.DeleteExamplesResponse\"7\x82\xd3\xe4\x93\x02\x31\",/v1/{head=tenants/*/heads/*}/examples:delete:\x01*\x12\x94\x01\n\x0e\x46orgetExamples\x12#.trunkline.v1.ForgetExamplesRequest\x1a$.trunkline.v1.ForgetExamplesResponse\"7\x82\xd3\xe4\x93\x02\x31\",/v1/{head=tenants/*/heads/*}/examples:forget:\x01*\x12|\n\nListLabels\x12\x1f.trunkline.v1.ListLabelsRequest\x1a .trunkline.v1.ListLabelsResponse\"+\x82\xd3\xe4\x93\x02%\x12#/v1/{head=tenants/*/heads/*}/labels\x12\x89\x01\n\x0bRenameLabel\x12 .trunkline.v1.RenameLabelRequest\x1a!.trunkline.v1.RenameLabelResponse\"5\x82\xd3\xe4\x93\x02/\"*/v1/{head=tenants/*/heads/*}/labels:rename:\x01*\x12\x88\x01\n\x0bMergeLabels\x12 .trunkline.v1.MergeLabelsRequest\x1a!.trunkline.v1.MergeLabelsResponse\"4\x82\xd3\xe4\x93\x02.\")/v1/{head=tenants/*/heads/*}/labels:merge:\x01*\x12\x89\x01\n\x0b\x44\x65leteLabel\x12 .trunkline.v1.DeleteLabelRequest\x1a!.trunkline.v1.DeleteLabelResponse\"5\x82\xd3\xe4\x93\x02/\"*/v1/{head=tenants/*/heads/*}/labels:delete:\x01*\x12\x98\x01\n\x0fSuggestExamples\x12$.trunkline.v1.SuggestExamplesRequest\x1a%.trunkline.v1.SuggestExamplesResponse\"8\x82\xd3\xe4\x93\x02\x32\"-/v1/{head=tenants/*/heads/*}/examples:suggest:\x01*\x12\x84\x01\n\x0cListFeedback\x12!.trunkline.v1.ListFeedbackRequest\x1a\".trunkline.v1.ListFeedbackResponse\"-\x82\xd3\xe4\x93\x02\'\x12%/v1/{head=tenants/*/heads/*}/feedback\x12\x98\x01\n\x0fReleaseFeedback\x12$.trunkline.v1.ReleaseFeedbackRequest\x1a%.trunkline.v1.ReleaseFeedbackResponse\"8\x82\xd3\xe4\x93\x02\x32\"-/v1/{head=tenants/*/heads/*}/feedback:release:\x01*\x12\x8f\x01\n\x0fPromoteLiveCopy\x12$.trunkline.v1.PromoteLiveCopyRequest\x1a%.trunkline.v1.PromoteLiveCopyResponse\"/\x82\xd3\xe4\x93\x02)\"$/v1/{head=tenants/*/heads/*}:promote:\x01*\x12\x83\x01\n\x0c\x44ropLiveCopy\x12!.trunkline.v1.DropLiveCopyRequest\x1a\".trunkline.v1.DropLiveCopyResponse\",\x82\xd3\xe4\x93\x02&\"!/v1/{head=tenants/*/heads/*}:drop:\x01*\x12}\n\tTrainHead\x12\x1e.trunkline.v1.TrainHeadRequest\x1a\x1f.trunkline.v1.TrainHeadResponse\"-\x82\xd3\xe4\x93\x02\'\"\"/v1/{head=tenants/*/heads/*}:train:\x01*0\x01\x12\x84\x01\n\x0bGetTraining\x12 .trunkline.v1.GetTrainingRequest\x1a!.trunkline.v1.GetTrainingResponse\"0\x82\xd3\xe4\x93\x02*\x12(/v1/{name=tenants/*/heads/*/trainings/*}\x12\x97\x01\n\x0e\x43\x61ncelTraining\x12#.trunkline.v1.CancelTrainingRequest\x1a$.trunkline.v1.CancelTrainingResponse\":\x82\xd3\xe4\x93\x02\x34\"//v1/{name=tenants/*/heads/*/trainings/*}:cancel:\x01*\x12\x7f\n\nImportHead\x12\x1f.trunkline.v1.ImportHeadRequest\x1a .trunkline.v1.ImportHeadResponse\".\x82\xd3\xe4\x93\x02(\"#/v1/{parent=tenants/*}/heads:import:\x01*\x12|\n\nExportHead\x12\x1f.trunkline.v1.ExportHeadRequest\x1a .trunkline.v1.ExportHeadResponse\"+\x82\xd3\xe4\x93\x02%\x12#/v1/{name=tenants/*/heads/*}:export\x12\x90\x01\n\x10ListHeadVersions\x12%.trunkline.v1.ListHeadVersionsRequest\x1a&.trunkline.v1.ListHeadVersionsResponse\"-\x82\xd3\xe4\x93\x02\'\x12%/v1/{head=tenants/*/heads/*}/versions\x12\x8c\x01\n\x0eGetHeadVersion\x12#.trunkline.v1.GetHeadVersionRequest\x1a$.trunkline.v1.GetHeadVersionResponse\"/\x82\xd3\xe4\x93\x02)\x12\'/v1/{name=tenants/*/heads/*/versions/*}\x12\xa7\x01\n\x13\x41\x63tivateHeadVersion\x12(.trunkline.v1.ActivateHeadVersionRequest\x1a).trunkline.v1.ActivateHeadVersionResponse\";\x82\xd3\xe4\x93\x02\x35\"0/v1/{name=tenants/*/heads/*/versions/*}:activate:\x01*\x12\x90\x01\n\rGetHeadReport\x12\".trunkline.v1.GetHeadReportRequest\x1a#.trunkline.v1.GetHeadReportResponse\"6\x82\xd3\xe4\x93\x02\x30\x12./v1/{name=tenants/*/heads/*/versions/*}/reportb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18trunkline/v1/heads.proto\x12\x0ctrunkline.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19trunkline/v1/access.proto\x1a\x19trunkline/v1/common.proto\"\xad\x03\n\x08HeadSpec\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\x0c\n\x04seed\x18\x02 \x01(\r\x12\x0f\n\x02l2\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\r\n\x05\x66ront\x18\x04 \x01(\t\x12\x14\n\x0c\x63lass_weight\x18\x05 \x01(\t\x12?\n\rclass_weights\x18\x06 \x03(\x0b\x32(.trunkline.v1.HeadSpec.ClassWeightsEntry\x12+\n\x07\x61ugment\x18\x07 \x01(\x0b\x32\x1a.trunkline.v1.Augmentation\x12+\n\x07novelty\x18\x08 \x01(\x0b\x32\x15.trunkline.v1.NoveltyH\x01\x88\x01\x01\x12.\n\tfine_tune\x18\t \x01(\x0b\x32\x16.trunkline.v1.FineTuneH\x02\x88\x01\x01\x12\x1a\n\raverage_views\x18\n \x01(\rH\x03\x88\x01\x01\x1a\x33\n\x11\x43lassWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x05\n\x03_l2B\n\n\x08_noveltyB\x0c\n\n_fine_tuneB\x10\n\x0e_average_views\"\x88\x01\n\x08\x46ineTune\x12\x10\n\x08strategy\x18\x01 \x01(\t\x12\x12\n\nmax_epochs\x18\x02 \x01(\r\x12\x15\n\rlearning_rate\x18\x03 \x01(\x01\x12\x12\n\nrate_decay\x18\x04 \x01(\x01\x12\x12\n\x05views\x18\x05 \x01(\rH\x00\x88\x01\x01\x12\r\n\x05\x66lips\x18\x06 \x01(\x08\x42\x08\n\x06_views\",\n\x0c\x41ugmentation\x12\r\n\x05views\x18\x01 \x01(\r\x12\r\n\x05noise\x18\x02 \x01(\x01\"4\n\x07Novelty\x12\x18\n\x10\x66\x61lse_alarm_rate\x18\x01 \x01(\x01\x12\x0f\n\x07\x61\x62stain\x18\x02 \x01(\x08\"\xe6\x03\n\x08LiveCopy\x12&\n\x05state\x18\x01 \x01(\x0e\x32\x17.trunkline.v1.LiveState\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x14\n\x0c\x62\x61se_version\x18\x03 \x01(\r\x12\x15\n\rexample_count\x18\x04 \x01(\r\x12\x16\n\x0e\x66\x65\x65\x64\x62\x61\x63k_count\x18\x05 \x01(\r\x12\x0e\n\x06labels\x18\x06 \x03(\t\x12\x0e\n\x06scored\x18\x07 \x01(\r\x12\x14\n\x0c\x61\x63tive_right\x18\x08 \x01(\r\x12\x12\n\nlive_right\x18\t \x01(\r\x12\x17\n\x0f\x65vidence_better\x18\n \x01(\x01\x12\x16\n\x0e\x65vidence_worse\x18\x0b \x01(\x01\x12\x12\n\nerror_rate\x18\x0c \x01(\x01\x12!\n\x14\x61\x63tive_leave_one_out\x18\r \x01(\x01H\x00\x88\x01\x01\x12\x1f\n\x12live_leave_one_out\x18\x0e \x01(\x01H\x01\x88\x01\x01\x12\"\n\x05\x64rift\x18\x0f \x01(\x0b\x32\x13.trunkline.v1.Drift\x12\x13\n\x0bnear_copies\x18\x10 \x01(\r\x12\x0e\n\x06\x66\x61mily\x18\x11 \x01(\t\x12\x11\n\tchosen_on\x18\x12 \x01(\rB\x17\n\x15_active_leave_one_outB\x15\n\x13_live_leave_one_out\"e\n\x05\x44rift\x12\x10\n\x08\x64\x65tected\x18\x01 \x01(\x08\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06window\x18\x03 \x01(\r\x12\x10\n\x08\x61\x63\x63uracy\x18\x04 \x01(\x01\"\xb9\x04\n\x04Head\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x03 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\x12$\n\x04spec\x18\x05 \x01(\x0b\x32\x16.trunkline.v1.HeadSpec\x12\x13\n\x0bkeep_inputs\x18\x06 \x01(\x08\x12\x16\n\x0e\x61\x63tive_version\x18\x07 \x01(\r\x12\x0e\n\x06labels\x18\x08 \x03(\t\x12\x15\n\rexample_count\x18\t \x01(\r\x12\x16\n\x0elabelled_count\x18\n \x01(\r\x12\x16\n\x0e\x66\x65\x65\x64\x62\x61\x63k_count\x18\x0b \x01(\r\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08training\x18\r \x01(\t\x12,\n\x06policy\x18\x0e \x01(\x0e\x32\x1c.trunkline.v1.FeedbackPolicy\x12\x18\n\x10\x61llow_new_labels\x18\x0f \x01(\x08\x12$\n\x04live\x18\x10 \x01(\x0b\x32\x16.trunkline.v1.LiveCopy\x12\x16\n\x0eheld_out_count\x18\x11 \x01(\r\x12\x19\n\x11quarantined_count\x18\x12 \x01(\r\x12(\n\x08\x65stimate\x18\x13 \x01(\x0b\x32\x16.trunkline.v1.Estimate\x12\x37\n\x13\x61\x63tive_version_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc9\x01\n\x11\x43reateHeadRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0f\n\x07head_id\x18\x02 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x03 \x01(\t\x12$\n\x04spec\x18\x04 \x01(\x0b\x32\x16.trunkline.v1.HeadSpec\x12\x13\n\x0bkeep_inputs\x18\x05 \x01(\x08\x12,\n\x06policy\x18\x06 \x01(\x0e\x32\x1c.trunkline.v1.FeedbackPolicy\x12\x18\n\x10\x61llow_new_labels\x18\x07 \x01(\x08\"6\n\x12\x43reateHeadResponse\x12 \n\x04head\x18\x01 \x01(\x0b\x32\x12.trunkline.v1.Head\"\x1e\n\x0eGetHeadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"3\n\x0fGetHeadResponse\x12 \n\x04head\x18\x01 \x01(\x0b\x32\x12.trunkline.v1.Head\"\xb9\x01\n\x11UpdateHeadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x31\n\x06policy\x18\x02 \x01(\x0e\x32\x1c.trunkline.v1.FeedbackPolicyH\x00\x88\x01\x01\x12\x1d\n\x10\x61llow_new_labels\x18\x03 \x01(\x08H\x01\x88\x01\x01\x12$\n\x04spec\x18\x04 \x01(\x0b\x32\x16.trunkline.v1.HeadSpecB\t\n\x07_policyB\x13\n\x11_allow_new_labels\"6\n\x12UpdateHeadResponse\x12 \n\x04head\x18\x01 \x01(\x0b\x32\x12.trunkline.v1.Head\"I\n\x10ListHeadsRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"O\n\x11ListHeadsResponse\x12!\n\x05heads\x18\x01 \x03(\x0b\x32\x12.trunkline.v1.Head\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x11\x44\x65leteHeadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x14\n\x12\x44\x65leteHeadResponse\"9\n\x18\x46indMissingInputsRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\x0f\n\x07\x64igests\x18\x02 \x03(\t\",\n\x19\x46indMissingInputsResponse\x12\x0f\n\x07missing\x18\x01 \x03(\t\"\xc8\x01\n\nNewExample\x12\"\n\x05input\x18\x01 \x01(\x0b\x32\x13.trunkline.v1.Input\x12\x12\n\x05label\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x06weight\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x10\n\x08held_out\x18\x04 \x01(\x08\x12\x12\n\x05group\x18\x05 \x01(\tH\x02\x88\x01\x01\x12\x18\n\x0b\x65xternal_id\x18\x06 \x01(\tH\x03\x88\x01\x01\x42\x08\n\x06_labelB\t\n\x07_weightB\x08\n\x06_groupB\x0e\n\x0c_external_id\"a\n\x12\x41\x64\x64\x45xamplesRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12*\n\x08\x65xamples\x18\x02 \x03(\x0b\x32\x18.trunkline.v1.NewExample\x12\x11\n\toverwrite\x18\x03 \x01(\x08\"{\n\nChangedRow\x12\x0b\n\x03row\x18\x01 \x01(\r\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12*\n\x06\x63hange\x18\x03 \x01(\x0e\x32\x1a.trunkline.v1.UploadChange\x12\x12\n\nfrom_label\x18\x04 \x01(\t\x12\x10\n\x08to_label\x18\x05 \x01(\t\"I\n\rCountedChange\x12*\n\x06\x63hange\x18\x01 \x01(\x0e\x32\x1a.trunkline.v1.UploadChange\x12\x0c\n\x04rows\x18\x02 \x01(\r\"\x8b\x02\n\x13\x41\x64\x64\x45xamplesResponse\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x01 \x01(\r\x12\x0f\n\x07updated\x18\x02 \x01(\r\x12\x11\n\tunchanged\x18\x03 \x01(\r\x12&\n\x06\x65rrors\x18\x04 \x03(\x0b\x32\x16.trunkline.v1.RowError\x12\x0e\n\x06\x66\x61iled\x18\x05 \x01(\r\x12)\n\x07\x63hanges\x18\x06 \x03(\x0b\x32\x18.trunkline.v1.ChangedRow\x12\x32\n\rchange_counts\x18\x07 \x03(\x0b\x32\x1b.trunkline.v1.CountedChange\x12\x17\n\x0ftruncated_count\x18\r \x01(\r\x12\x11\n\ttruncated\x18\x0e \x03(\r\"\xba\x02\n\x07\x45xample\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x12\n\x05label\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x11\n\thas_input\x18\x05 \x01(\x08\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06weight\x18\x07 \x01(\x01\x12\x10\n\x08held_out\x18\x08 \x01(\x08\x12\x12\n\x05group\x18\t \x01(\tH\x01\x88\x01\x01\x12\x11\n\ttruncated\x18\n \x01(\x08\x12\x18\n\x0b\x65xternal_id\x18\x0b \x01(\tH\x02\x88\x01\x01\x12\"\n\x05input\x18\x14 \x01(\x0b\x32\x13.trunkline.v1.InputB\x08\n\x06_labelB\x08\n\x06_groupB\x0e\n\x0c_external_id\"\xa4\x01\n\x13ListExamplesRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x12\n\x05label\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x0f\n\x07\x64igests\x18\x05 \x03(\t\x12\x14\n\x0c\x65xternal_ids\x18\x06 \x03(\t\x12\x13\n\x0bwith_inputs\x18\x14 \x01(\x08\x42\x08\n\x06_label\"X\n\x14ListExamplesResponse\x12\'\n\x08\x65xamples\x18\x01 \x03(\x0b\x32\x15.trunkline.v1.Example\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"=\n\rExampleUpdate\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x12\n\x05label\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\x08\n\x06_label\"S\n\x15UpdateExamplesRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12,\n\x07updates\x18\x02 \x03(\x0b\x32\x1b.trunkline.v1.ExampleUpdate\"\x81\x01\n\x16UpdateExamplesResponse\x12\x0f\n\x07updated\x18\x01 \x01(\r\x12&\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x16.trunkline.v1.RowError\x12\x10\n\x08repeated\x18\x03 \x01(\r\x12\x1c\n\x14\x63orrections_replaced\x18\x04 \x01(\r\"6\n\x15\x44\x65leteExamplesRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\x0f\n\x07\x64igests\x18\x02 \x03(\t\"Q\n\x16\x44\x65leteExamplesResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\r\x12&\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x16.trunkline.v1.RowError\"6\n\x15\x46orgetExamplesRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\x0f\n\x07\x64igests\x18\x02 \x03(\t\"\x8f\x01\n\x16\x46orgetExamplesResponse\x12\x11\n\tforgotten\x18\x01 \x01(\r\x12&\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x16.trunkline.v1.RowError\x12\x18\n\x10\x64\x65leted_versions\x18\x03 \x03(\r\x12\x0f\n\x07version\x18\x04 \x01(\r\x12\x0f\n\x07held_by\x18\x05 \x03(\t\"!\n\x11ListLabelsRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\">\n\x12ListLabelsResponse\x12(\n\x06labels\x18\x01 \x03(\x0b\x32\x18.trunkline.v1.LabelCount\"r\n\nLabelCount\x12\r\n\x05label\x18\x01 \x01(\t\x12\x15\n\rexample_count\x18\x02 \x01(\r\x12\x16\n\x0eheld_out_count\x18\x03 \x01(\r\x12\x16\n\x0e\x66\x65\x65\x64\x62\x61\x63k_count\x18\x04 \x01(\r\x12\x0e\n\x06\x61\x63tive\x18\x05 \x01(\x08\"L\n\x0cLabelChanges\x12\x10\n\x08\x65xamples\x18\x01 \x01(\r\x12\x18\n\x10\x65xamples_deleted\x18\x02 \x01(\r\x12\x10\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x03 \x01(\r\"D\n\x12RenameLabelRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x11\n\tnew_label\x18\x03 \x01(\t\"\x90\x01\n\x13RenameLabelResponse\x12 \n\x04head\x18\x01 \x01(\x0b\x32\x12.trunkline.v1.Head\x12+\n\x07\x63hanges\x18\x02 \x01(\x0b\x32\x1a.trunkline.v1.LabelChanges\x12*\n\x07version\x18\x03 \x01(\x0b\x32\x19.trunkline.v1.HeadVersion\"@\n\x12MergeLabelsRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\x0e\n\x06labels\x18\x02 \x03(\t\x12\x0c\n\x04into\x18\x03 \x01(\t\"\x8e\x01\n\x13MergeLabelsResponse\x12 \n\x04head\x18\x01 \x01(\x0b\x32\x12.trunkline.v1.Head\x12+\n\x07\x63hanges\x18\x02 \x01(\x0b\x32\x1a.trunkline.v1.LabelChanges\x12(\n\x08training\x18\x03 \x01(\x0b\x32\x16.trunkline.v1.Training\"b\n\x12\x44\x65leteLabelRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12/\n\x08\x65xamples\x18\x03 \x01(\x0e\x32\x1d.trunkline.v1.ExamplesOfLabel\"\x8e\x01\n\x13\x44\x65leteLabelResponse\x12 \n\x04head\x18\x01 \x01(\x0b\x32\x12.trunkline.v1.Head\x12+\n\x07\x63hanges\x18\x02 \x01(\x0b\x32\x1a.trunkline.v1.LabelChanges\x12(\n\x08training\x18\x03 \x01(\x0b\x32\x16.trunkline.v1.Training\"G\n\x16SuggestExamplesRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\x10\n\x08strategy\x18\x03 \x01(\t\"Z\n\x17SuggestExamplesResponse\x12-\n\x0bsuggestions\x18\x01 \x03(\x0b\x32\x18.trunkline.v1.Suggestion\x12\x10\n\x08strategy\x18\x02 \x01(\t\"\x86\x01\n\nSuggestion\x12&\n\x07\x65xample\x18\x01 \x01(\x0b\x32\x15.trunkline.v1.Example\x12\x17\n\x0fpredicted_label\x18\x02 \x01(\t\x12\x13\n\x0bprobability\x18\x03 \x01(\x01\x12\"\n\x05input\x18\x04 \x01(\x0b\x32\x13.trunkline.v1.Input\"\x84\x02\n\x0e\x46\x65\x65\x64\x62\x61\x63kRecord\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\t\x12*\n\x05state\x18\x04 \x01(\x0e\x32\x1b.trunkline.v1.FeedbackState\x12\x16\n\x0e\x61\x63tive_version\x18\x05 \x01(\r\x12\x19\n\x0c\x61\x63tive_right\x18\x06 \x01(\x08H\x00\x88\x01\x01\x12\x17\n\nlive_right\x18\x07 \x01(\x08H\x01\x88\x01\x01\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0f\n\r_active_rightB\r\n\x0b_live_right\"v\n\x13ListFeedbackRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\x12*\n\x05state\x18\x04 \x01(\x0e\x32\x1b.trunkline.v1.FeedbackState\"_\n\x14ListFeedbackResponse\x12.\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x03(\x0b\x32\x1c.trunkline.v1.FeedbackRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"@\n\x16ReleaseFeedbackRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12\x0b\n\x03\x61ll\x18\x03 \x01(\x08\"S\n\x17ReleaseFeedbackResponse\x12\x10\n\x08released\x18\x01 \x01(\r\x12&\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x16.trunkline.v1.RowError\"&\n\x16PromoteLiveCopyRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\"g\n\x17PromoteLiveCopyResponse\x12 \n\x04head\x18\x01 \x01(\x0b\x32\x12.trunkline.v1.Head\x12*\n\x07version\x18\x02 \x01(\x0b\x32\x19.trunkline.v1.HeadVersion\"#\n\x13\x44ropLiveCopyRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\"M\n\x14\x44ropLiveCopyResponse\x12 \n\x04head\x18\x01 \x01(\x0b\x32\x12.trunkline.v1.Head\x12\x13\n\x0bquarantined\x18\x02 \x01(\r\"\xea\x02\n\x08Training\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x05state\x18\x02 \x01(\x0e\x32\x1b.trunkline.v1.TrainingState\x12\r\n\x05phase\x18\x03 \x01(\t\x12\x10\n\x08progress\x18\x04 \x01(\x01\x12\x0f\n\x07version\x18\x05 \x01(\r\x12\x12\n\nerror_code\x18\x06 \x01(\t\x12\x15\n\rerror_message\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x06tuning\x18\n \x01(\x0b\x32\x1c.trunkline.v1.TuningProgressH\x00\x88\x01\x01\x12\x11\n\tactivated\x18\x0b \x01(\x08\x12\x17\n\x0finactive_reason\x18\x0c \x01(\tB\t\n\x07_tuning\"\x95\x02\n\x0eTuningProgress\x12\x0c\n\x04\x66old\x18\x01 \x01(\r\x12\r\n\x05\x66olds\x18\x02 \x01(\r\x12\r\n\x05\x65poch\x18\x03 \x01(\r\x12\x0e\n\x06\x65pochs\x18\x04 \x01(\r\x12\x0c\n\x04loss\x18\x05 \x01(\x01\x12\x1c\n\x0fvalidation_loss\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12 \n\x13validation_accuracy\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\x19\n\x11remaining_seconds\x18\x08 \x01(\x01\x12\r\n\x05views\x18\t \x01(\t\x12\x0e\n\x06passes\x18\n \x01(\r\x12\x13\n\x0bmost_passes\x18\x0b \x01(\rB\x12\n\x10_validation_lossB\x16\n\x14_validation_accuracy\"|\n\x10TrainHeadRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12$\n\x04spec\x18\x02 \x01(\x0b\x32\x16.trunkline.v1.HeadSpec\x12\x15\n\x08\x61\x63tivate\x18\x03 \x01(\x08H\x00\x88\x01\x01\x12\x10\n\x08\x62\x61\x63kbone\x18\x04 \x01(\tB\x0b\n\t_activate\"=\n\x11TrainHeadResponse\x12(\n\x08training\x18\x01 \x01(\x0b\x32\x16.trunkline.v1.Training\"\"\n\x12GetTrainingRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"?\n\x13GetTrainingResponse\x12(\n\x08training\x18\x01 \x01(\x0b\x32\x16.trunkline.v1.Training\"%\n\x15\x43\x61ncelTrainingRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"B\n\x16\x43\x61ncelTrainingResponse\x12(\n\x08training\x18\x01 \x01(\x0b\x32\x16.trunkline.v1.Training\"\xa4\x01\n\x11ImportHeadRequest\x12\x0e\n\x06parent\x18\x01 \x01(\t\x12\x0f\n\x07head_id\x18\x02 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x03 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\x12\x13\n\x0bsafetensors\x18\x05 \x01(\x0c\x12\x0e\n\x06labels\x18\x06 \x03(\t\x12\x15\n\x08\x61\x63tivate\x18\x07 \x01(\x08H\x00\x88\x01\x01\x42\x0b\n\t_activate\"b\n\x12ImportHeadResponse\x12 \n\x04head\x18\x01 \x01(\x0b\x32\x12.trunkline.v1.Head\x12*\n\x07version\x18\x02 \x01(\x0b\x32\x19.trunkline.v1.HeadVersion\"@\n\x11\x45xportHeadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0c\n\x04onnx\x18\x03 \x01(\x08\"\x85\x01\n\x12\x45xportHeadResponse\x12*\n\x07version\x18\x01 \x01(\x0b\x32\x19.trunkline.v1.HeadVersion\x12\x13\n\x0bsafetensors\x18\x02 \x01(\x0c\x12\x0c\n\x04onnx\x18\x03 \x01(\x0c\x12\x12\n\nmodel_card\x18\x04 \x01(\t\x12\x0c\n\x04tail\x18\x05 \x01(\x0c\"\xdb\x02\n\x0bHeadVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0e\n\x06\x61\x63tive\x18\x03 \x01(\x08\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x05 \x01(\t\x12$\n\x04spec\x18\x06 \x01(\x0b\x32\x16.trunkline.v1.HeadSpec\x12\x0e\n\x06labels\x18\x07 \x03(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x08 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\t \x01(\t\x12\x15\n\rexample_count\x18\n \x01(\r\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x04tail\x18\x0c \x01(\x0b\x32\x12.trunkline.v1.TailH\x00\x88\x01\x01\x12(\n\x08\x65stimate\x18\r \x01(\x0b\x32\x16.trunkline.v1.EstimateB\x07\n\x05_tail\"Q\n\x04Tail\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\x12\x10\n\x08strategy\x18\x02 \x01(\t\x12\x0e\n\x06\x62locks\x18\x03 \x03(\t\x12\x12\n\nsize_bytes\x18\x04 \x01(\x04\"N\n\x17ListHeadVersionsRequest\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x12\n\npage_token\x18\x03 \x01(\t\"`\n\x18ListHeadVersionsResponse\x12+\n\x08versions\x18\x01 \x03(\x0b\x32\x19.trunkline.v1.HeadVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"%\n\x15GetHeadVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"D\n\x16GetHeadVersionResponse\x12*\n\x07version\x18\x01 \x01(\x0b\x32\x19.trunkline.v1.HeadVersion\"*\n\x1a\x41\x63tivateHeadVersionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"k\n\x1b\x41\x63tivateHeadVersionResponse\x12 \n\x04head\x18\x01 \x01(\x0b\x32\x12.trunkline.v1.Head\x12\x13\n\x0blabels_lost\x18\x02 \x03(\t\x12\x15\n\rlabels_gained\x18\x03 \x03(\t\"$\n\x14GetHeadReportRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"A\n\x15GetHeadReportResponse\x12(\n\x06report\x18\x01 \x01(\x0b\x32\x18.trunkline.v1.HeadReport\"\xf7\x08\n\nHeadReport\x12\x0c\n\x04head\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12\x0e\n\x06\x66\x61mily\x18\x03 \x01(\t\x12$\n\x04spec\x18\x04 \x01(\x0b\x32\x16.trunkline.v1.HeadSpec\x12\x10\n\x08\x62\x61\x63kbone\x18\x05 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x06 \x01(\t\x12\x15\n\rexample_count\x18\x07 \x01(\r\x12*\n\x07\x63lasses\x18\x08 \x03(\x0b\x32\x19.trunkline.v1.ClassReport\x12-\n\x08\x65stimate\x18\t \x01(\x0b\x32\x16.trunkline.v1.EstimateH\x00\x88\x01\x01\x12\x0f\n\x02l2\x18\n \x01(\x01H\x01\x88\x01\x01\x12\x13\n\x0btemperature\x18\x0b \x01(\x01\x12\x15\n\rtrain_seconds\x18\x0c \x01(\x01\x12+\n\ncandidates\x18\r \x03(\x0b\x32\x17.trunkline.v1.Candidate\x12\x19\n\x11train_cpu_seconds\x18\x0e \x01(\x01\x12\x31\n\nevaluation\x18\x0f \x01(\x0b\x32\x18.trunkline.v1.EvaluationH\x02\x88\x01\x01\x12+\n\x04test\x18\x10 \x01(\x0b\x32\x18.trunkline.v1.EvaluationH\x03\x88\x01\x01\x12\x33\n\x0elearning_curve\x18\x11 \x03(\x0b\x32\x1b.trunkline.v1.LearningPoint\x12;\n\x12likely_mislabelled\x18\x12 \x03(\x0b\x32\x1f.trunkline.v1.LikelyMislabelled\x12\x35\n\x0fnear_duplicates\x18\x13 \x03(\x0b\x32\x1c.trunkline.v1.NearDuplicates\x12;\n\x0c\x61ugmentation\x18\x14 \x01(\x0b\x32 .trunkline.v1.AugmentationReportH\x04\x88\x01\x01\x12\x31\n\x07novelty\x18\x15 \x01(\x0b\x32\x1b.trunkline.v1.NoveltyReportH\x05\x88\x01\x01\x12,\n\x06online\x18\x16 \x03(\x0b\x32\x1c.trunkline.v1.OnlineAccuracy\x12\x38\n\x0b\x66ine_tuning\x18\x17 \x01(\x0b\x32\x1e.trunkline.v1.FineTuningReportH\x06\x88\x01\x01\x12.\n\x06groups\x18\x18 \x01(\x0b\x32\x19.trunkline.v1.GroupReportH\x07\x88\x01\x01\x12\x10\n\x08warnings\x18\x19 \x03(\t\x12\x17\n\x0ftruncated_count\x18\x1e \x01(\r\x12\x1b\n\x13seen_held_out_count\x18  \x01(\r\x12\x15\n\rseen_held_out\x18! \x03(\t\x12\"\n\x1aseen_held_out_external_ids\x18\" \x03(\tB\x0b\n\t_estimateB\x05\n\x03_l2B\r\n\x0b_evaluationB\x07\n\x05_testB\x0f\n\r_augmentationB\n\n\x08_noveltyB\x0e\n\x0c_fine_tuningB\t\n\x07_groups\"\x83\x01\n\x0bGroupReport\x12\r\n\x05\x63ount\x18\x01 \x01(\r\x12\r\n\x05named\x18\x02 \x01(\r\x12\x1a\n\x12near_copies_within\x18\x03 \x01(\r\x12\x1a\n\x12near_copies_across\x18\x04 \x01(\r\x12\x0e\n\x06parted\x18\x05 \x01(\r\x12\x0e\n\x06missed\x18\x06 \x01(\x01\"\xdd\x03\n\x10\x46ineTuningReport\x12\x10\n\x08strategy\x18\x01 \x01(\t\x12\x0c\n\x04used\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12,\n\x0cwithout_tail\x18\x04 \x01(\x0b\x32\x16.trunkline.v1.Estimate\x12)\n\twith_tail\x18\x05 \x01(\x0b\x32\x16.trunkline.v1.Estimate\x12\x17\n\x0fseconds_without\x18\x06 \x01(\x01\x12\x14\n\x0cseconds_with\x18\x07 \x01(\x01\x12\x15\n\rbytes_without\x18\x08 \x01(\x04\x12\x12\n\nbytes_with\x18\t \x01(\x04\x12\x0e\n\x06\x62locks\x18\n \x03(\t\x12\x0e\n\x06\x65pochs\x18\x0b \x01(\r\x12(\n\x05\x63urve\x18\x0c \x03(\x0b\x32\x19.trunkline.v1.TuningEpoch\x12\x15\n\repoch_seconds\x18\r \x01(\x01\x12\r\n\x05views\x18\x0e \x01(\t\x12\x12\n\nview_count\x18\x0f \x01(\r\x12&\n\x05tried\x18\x10 \x03(\x0b\x32\x17.trunkline.v1.ViewTrial\x12-\n\x08\x61veraged\x18\x11 \x01(\x0b\x32\x16.trunkline.v1.EstimateH\x00\x88\x01\x01\x42\x0b\n\t_averaged\"\xde\x01\n\tViewTrial\x12\r\n\x05views\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\r\n\x05\x66olds\x18\x03 \x01(\r\x12\x0e\n\x06\x65pochs\x18\x04 \x01(\r\x12-\n\x08\x65stimate\x18\x05 \x01(\x0b\x32\x16.trunkline.v1.EstimateH\x00\x88\x01\x01\x12,\n\x07without\x18\x06 \x01(\x0b\x32\x16.trunkline.v1.EstimateH\x01\x88\x01\x01\x12\x0e\n\x06\x63hosen\x18\x07 \x01(\x08\x12\x0e\n\x06reason\x18\x08 \x01(\tB\x0b\n\t_estimateB\n\n\x08_without\"`\n\x0bTuningEpoch\x12\r\n\x05\x65poch\x18\x01 \x01(\r\x12\x0c\n\x04loss\x18\x02 \x01(\x01\x12\x17\n\x0fvalidation_loss\x18\x03 \x01(\x01\x12\x1b\n\x13validation_accuracy\x18\x04 \x01(\x01\"\xb1\x01\n\x0b\x43lassReport\x12\r\n\x05label\x18\x01 \x01(\t\x12\x10\n\x08\x65xamples\x18\x02 \x01(\r\x12\x16\n\tprecision\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x06recall\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x02\x66\x31\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x0e\n\x06groups\x18\x06 \x01(\r\x12\x13\n\x0bno_estimate\x18\x07 \x01(\tB\x0c\n\n_precisionB\t\n\x07_recallB\x05\n\x03_f1\"\xe2\x01\n\nEvaluation\x12(\n\x08\x65stimate\x18\x01 \x01(\x0b\x32\x16.trunkline.v1.Estimate\x12*\n\x07\x63lasses\x18\x02 \x03(\x0b\x32\x19.trunkline.v1.ClassReport\x12\'\n\tconfusion\x18\x03 \x01(\x0b\x32\x14.trunkline.v1.Tensor\x12\"\n\x1a\x65xpected_calibration_error\x18\x04 \x01(\x01\x12\x31\n\x0breliability\x18\x05 \x03(\x0b\x32\x1c.trunkline.v1.ReliabilityBin\"H\n\x0eReliabilityBin\x12\x10\n\x08\x65xamples\x18\x01 \x01(\r\x12\x12\n\nconfidence\x18\x02 \x01(\x01\x12\x10\n\x08\x61\x63\x63uracy\x18\x03 \x01(\x01\"3\n\rLearningPoint\x12\x10\n\x08\x65xamples\x18\x01 \x01(\r\x12\x10\n\x08\x61\x63\x63uracy\x18\x02 \x01(\x01\"\xaf\x01\n\x11LikelyMislabelled\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x17\n\x0fpredicted_label\x18\x03 \x01(\t\x12\x19\n\x11label_probability\x18\x04 \x01(\x01\x12\x1d\n\x15predicted_probability\x18\x05 \x01(\x01\x12\x18\n\x0b\x65xternal_id\x18\x06 \x01(\tH\x00\x88\x01\x01\x42\x0e\n\x0c_external_id\"\xce\x01\n\x0eNearDuplicates\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\r\n\x05label\x18\x02 \x01(\t\x12\x14\n\x0cother_digest\x18\x03 \x01(\t\x12\x13\n\x0bother_label\x18\x04 \x01(\t\x12\x12\n\nsimilarity\x18\x05 \x01(\x01\x12\x18\n\x0b\x65xternal_id\x18\x06 \x01(\tH\x00\x88\x01\x01\x12\x1e\n\x11other_external_id\x18\x07 \x01(\tH\x01\x88\x01\x01\x42\x0e\n\x0c_external_idB\x14\n\x12_other_external_id\"\xf4\x01\n\x12\x41ugmentationReport\x12\r\n\x05views\x18\x01 \x01(\r\x12\x0c\n\x04used\x18\x02 \x01(\t\x12\x1a\n\x12\x61ugmented_examples\x18\x03 \x01(\r\x12\'\n\x07without\x18\x04 \x01(\x0b\x32\x16.trunkline.v1.Estimate\x12\x30\n\x0b\x61s_examples\x18\x05 \x01(\x0b\x32\x16.trunkline.v1.EstimateH\x00\x88\x01\x01\x12-\n\x08\x61veraged\x18\x06 \x01(\x0b\x32\x16.trunkline.v1.EstimateH\x01\x88\x01\x01\x42\x0e\n\x0c_as_examplesB\x0b\n\t_averaged\"n\n\rNoveltyReport\x12\x18\n\x10\x66\x61lse_alarm_rate\x18\x01 \x01(\x01\x12\x11\n\tthreshold\x18\x02 \x01(\x01\x12\x0c\n\x04kept\x18\x03 \x01(\r\x12\x11\n\tneighbour\x18\x04 \x01(\r\x12\x0f\n\x07\x61\x62stain\x18\x05 \x01(\x08\"\x8c\x01\n\x0eOnlineAccuracy\x12\x10\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x01 \x01(\r\x12\x0e\n\x06scored\x18\x02 \x01(\r\x12\x17\n\x0f\x61\x63tive_accuracy\x18\x03 \x01(\x01\x12\x15\n\rlive_accuracy\x18\x04 \x01(\x01\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbb\x01\n\x08\x45stimate\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x10\n\x08\x61\x63\x63uracy\x18\x02 \x01(\x01\x12\x14\n\x0c\x61\x63\x63uracy_low\x18\x03 \x01(\x01\x12\x15\n\raccuracy_high\x18\x04 \x01(\x01\x12\x10\n\x08log_loss\x18\x05 \x01(\x01\x12\x10\n\x08\x65xamples\x18\x06 \x01(\r\x12\x0e\n\x06groups\x18\x07 \x01(\r\x12\x1a\n\x12\x65\x66\x66\x65\x63tive_examples\x18\x08 \x01(\x01\x12\x10\n\x08optimism\x18\t \x01(\x01\"a\n\tCandidate\x12\x0e\n\x06\x66\x61mily\x18\x01 \x01(\t\x12\n\n\x02l2\x18\x02 \x01(\x01\x12(\n\x08\x65stimate\x18\x03 \x01(\x0b\x32\x16.trunkline.v1.Estimate\x12\x0e\n\x06\x63hosen\x18\x04 \x01(\x08*\x87\x01\n\x0e\x46\x65\x65\x64\x62\x61\x63kPolicy\x12\x1f\n\x1b\x46\x45\x45\x44\x42\x41\x43K_POLICY_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x46\x45\x45\x44\x42\x41\x43K_POLICY_IMMEDIATE\x10\x01\x12\x19\n\x15\x46\x45\x45\x44\x42\x41\x43K_POLICY_GATED\x10\x02\x12\x1a\n\x16\x46\x45\x45\x44\x42\x41\x43K_POLICY_MANUAL\x10\x03*\xa3\x01\n\tLiveState\x12\x1a\n\x16LIVE_STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fLIVE_STATE_IDLE\x10\x01\x12\x17\n\x13LIVE_STATE_LEARNING\x10\x02\x12\x16\n\x12LIVE_STATE_SERVING\x10\x03\x12\x18\n\x14LIVE_STATE_HELD_BACK\x10\x04\x12\x1a\n\x16LIVE_STATE_UNAVAILABLE\x10\x05*\xe9\x02\n\x0cUploadChange\x12\x1d\n\x19UPLOAD_CHANGE_UNSPECIFIED\x10\x00\x12 \n\x1cUPLOAD_CHANGE_LABEL_REPLACED\x10\x01\x12%\n!UPLOAD_CHANGE_CORRECTION_REPLACED\x10\x02\x12!\n\x1dUPLOAD_CHANGE_CORRECTION_KEPT\x10\x03\x12\"\n\x1eUPLOAD_CHANGE_ROW_CONTRADICTED\x10\x04\x12\x1e\n\x1aUPLOAD_CHANGE_ROW_REPEATED\x10\x05\x12\x1c\n\x18UPLOAD_CHANGE_TRAINED_ON\x10\x06\x12\x1a\n\x16UPLOAD_CHANGE_HELD_OUT\x10\x07\x12\x18\n\x14UPLOAD_CHANGE_WEIGHT\x10\x08\x12\x17\n\x13UPLOAD_CHANGE_GROUP\x10\t\x12\x1d\n\x19UPLOAD_CHANGE_EXTERNAL_ID\x10\n*n\n\x0f\x45xamplesOfLabel\x12!\n\x1d\x45XAMPLES_OF_LABEL_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x45XAMPLES_OF_LABEL_KEEP\x10\x01\x12\x1c\n\x18\x45XAMPLES_OF_LABEL_DELETE\x10\x02*\xa3\x01\n\rFeedbackState\x12\x1e\n\x1a\x46\x45\x45\x44\x42\x41\x43K_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46\x45\x45\x44\x42\x41\x43K_STATE_LIVE\x10\x01\x12\x1a\n\x16\x46\x45\x45\x44\x42\x41\x43K_STATE_LEARNED\x10\x02\x12\x1e\n\x1a\x46\x45\x45\x44\x42\x41\x43K_STATE_QUARANTINED\x10\x03\x12\x1d\n\x19\x46\x45\x45\x44\x42\x41\x43K_STATE_SUPERSEDED\x10\x04*\xbd\x01\n\rTrainingState\x12\x1e\n\x1aTRAINING_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15TRAINING_STATE_QUEUED\x10\x01\x12\x1a\n\x16TRAINING_STATE_RUNNING\x10\x02\x12\x1c\n\x18TRAINING_STATE_SUCCEEDED\x10\x03\x12\x19\n\x15TRAINING_STATE_FAILED\x10\x04\x12\x1c\n\x18TRAINING_STATE_CANCELLED\x10\x05\x32\xe9\"\n\x0bHeadService\x12\x89\x01\n\nCreateHead\x12\x1f.trunkline.v1.CreateHeadRequest\x1a .trunkline.v1.CreateHeadResponse\"8\xba\xfb\x18\r\n\x01\x04\x12\x06parent\x18\x01\x82\xd3\xe4\x93\x02!\"\x1c/v1/{parent=tenants/*}/heads:\x01*\x12v\n\x07GetHead\x12\x1c.trunkline.v1.GetHeadRequest\x1a\x1d.trunkline.v1.GetHeadResponse\".\xba\xfb\x18\x06\x12\x04name\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/{name=tenants/*/heads/*}\x12\x8e\x01\n\nUpdateHead\x12\x1f.trunkline.v1.UpdateHeadRequest\x1a .trunkline.v1.UpdateHeadResponse\"=\xba\xfb\x18\x0b\n\x01\x04\x12\x04name\x18\x01\x82\xd3\xe4\x93\x02(\"#/v1/{name=tenants/*/heads/*}:update:\x01*\x12~\n\tListHeads\x12\x1e.trunkline.v1.ListHeadsRequest\x1a\x1f.trunkline.v1.ListHeadsResponse\"0\xba\xfb\x18\x08\x12\x06parent\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/{parent=tenants/*}/heads\x12\x84\x01\n\nDeleteHead\x12\x1f.trunkline.v1.DeleteHeadRequest\x1a .trunkline.v1.DeleteHeadResponse\"3\xba\xfb\x18\x0b\n\x01\x05\x12\x04name\x18\x01\x82\xd3\xe4\x93\x02\x1e*\x1c/v1/{name=tenants/*/heads/*}\x12\xac\x01\n\x11\x46indMissingInputs\x12&.trunkline.v1.FindMissingInputsRequest\x1a\'.trunkline.v1.FindMissingInputsResponse\"F\xba\xfb\x18\t\n\x01\x04\x12\x04head\x82\xd3\xe4\x93\x02\x33\"./v1/{head=tenants/*/heads/*}:findMissingInputs:\x01*\x12\x95\x01\n\x0b\x41\x64\x64\x45xamples\x12 .trunkline.v1.AddExamplesRequest\x1a!.trunkline.v1.AddExamplesResponse\"?\xba\xfb\x18\x0b\n\x01\x04\x12\x04head\x18\x01\x82\xd3\xe4\x93\x02*\"%/v1/{head=tenants/*/heads/*}/examples:\x01*(\x01\x12\x92\x01\n\x0cListExamples\x12!.trunkline.v1.ListExamplesRequest\x1a\".trunkline.v1.ListExamplesResponse\";\xba\xfb\x18\n\n\x02\x03\x04\x12\x04head\x82\xd3\xe4\x93\x02\'\x12%/v1/{head=tenants/*/heads/*}/examples\x12\xa4\x01\n\x0eUpdateExamples\x12#.trunkline.v1.UpdateExamplesRequest\x1a$.trunkline.v1.UpdateExamplesResponse\"G\xba\xfb\x18\x0c\n\x02\x03\x04\x12\x04head\x18\x01\x82\xd3\xe4\x93\x02\x31\",/v1/{head=tenants/*/heads/*}/examples:update:\x01*\x12\xa3\x01\n\x0e\x44\x65leteExamples\x12#.trunkline.v1.DeleteExamplesRequest\x1a$.trunkline.v1.DeleteExamplesResponse\"F\xba\xfb\x18\x0b\n\x01\x04\x12\x04head\x18\x01\x82\xd3\xe4\x93\x02\x31\",/v1/{head=tenants/*/heads/*}/examples:delete:\x01*\x12\xa3\x01\n\x0e\x46orgetExamples\x12#.trunkline.v1.ForgetExamplesRequest\x1a$.trunkline.v1.ForgetExamplesResponse\"F\xba\xfb\x18\x0b\n\x01\x05\x12\x04head\x18\x01\x82\xd3\xe4\x93\x02\x31\",/v1/{head=tenants/*/heads/*}/examples:forget:\x01*\x12\x86\x01\n\nListLabels\x12\x1f.trunkline.v1.ListLabelsRequest\x1a .trunkline.v1.ListLabelsResponse\"5\xba\xfb\x18\x06\x12\x04head\x82\xd3\xe4\x93\x02%\x12#/v1/{head=tenants/*/heads/*}/labels\x12\x98\x01\n\x0bRenameLabel\x12 .trunkline.v1.RenameLabelRequest\x1a!.trunkline.v1.RenameLabelResponse\"D\xba\xfb\x18\x0b\n\x01\x04\x12\x04head\x18\x01\x82\xd3\xe4\x93\x02/\"*/v1/{head=tenants/*/heads/*}/labels:rename:\x01*\x12\x97\x01\n\x0bMergeLabels\x12 .trunkline.v1.MergeLabelsRequest\x1a!.trunkline.v1.MergeLabelsResponse\"C\xba\xfb\x18\x0b\n\x01\x04\x12\x04head\x18\x01\x82\xd3\xe4\x93\x02.\")/v1/{head=tenants/*/heads/*}/labels:merge:\x01*\x12\x98\x01\n\x0b\x44\x65leteLabel\x12 .trunkline.v1.DeleteLabelRequest\x1a!.trunkline.v1.DeleteLabelResponse\"D\xba\xfb\x18\x0b\n\x01\x04\x12\x04head\x18\x01\x82\xd3\xe4\x93\x02/\"*/v1/{head=tenants/*/heads/*}/labels:delete:\x01*\x12\xa6\x01\n\x0fSuggestExamples\x12$.trunkline.v1.SuggestExamplesRequest\x1a%.trunkline.v1.SuggestExamplesResponse\"F\xba\xfb\x18\n\n\x02\x03\x04\x12\x04head\x82\xd3\xe4\x93\x02\x32\"-/v1/{head=tenants/*/heads/*}/examples:suggest:\x01*\x12\x91\x01\n\x0cListFeedback\x12!.trunkline.v1.ListFeedbackRequest\x1a\".trunkline.v1.ListFeedbackResponse\":\xba\xfb\x18\t\n\x01\x04\x12\x04head\x82\xd3\xe4\x93\x02\'\x12%/v1/{head=tenants/*/heads/*}/feedback\x12\xa7\x01\n\x0fReleaseFeedback\x12$.trunkline.v1.ReleaseFeedbackRequest\x1a%.trunkline.v1.ReleaseFeedbackResponse\"G\xba\xfb\x18\x0b\n\x01\x04\x12\x04head\x18\x01\x82\xd3\xe4\x93\x02\x32\"-/v1/{head=tenants/*/heads/*}/feedback:release:\x01*\x12\x9e\x01\n\x0fPromoteLiveCopy\x12$.trunkline.v1.PromoteLiveCopyRequest\x1a%.trunkline.v1.PromoteLiveCopyResponse\">\xba\xfb\x18\x0b\n\x01\x04\x12\x04head\x18\x01\x82\xd3\xe4\x93\x02)\"$/v1/{head=tenants/*/heads/*}:promote:\x01*\x12\x92\x01\n\x0c\x44ropLiveCopy\x12!.trunkline.v1.DropLiveCopyRequest\x1a\".trunkline.v1.DropLiveCopyResponse\";\xba\xfb\x18\x0b\n\x01\x04\x12\x04head\x18\x01\x82\xd3\xe4\x93\x02&\"!/v1/{head=tenants/*/heads/*}:drop:\x01*\x12\x8c\x01\n\tTrainHead\x12\x1e.trunkline.v1.TrainHeadRequest\x1a\x1f.trunkline.v1.TrainHeadResponse\"<\xba\xfb\x18\x0b\n\x01\x04\x12\x04head\x18\x01\x82\xd3\xe4\x93\x02\'\"\"/v1/{head=tenants/*/heads/*}:train:\x01*0\x01\x12\x91\x01\n\x0bGetTraining\x12 .trunkline.v1.GetTrainingRequest\x1a!.trunkline.v1.GetTrainingResponse\"=\xba\xfb\x18\t\n\x01\x04\x12\x04name\x82\xd3\xe4\x93\x02*\x12(/v1/{name=tenants/*/heads/*/trainings/*}\x12\xa6\x01\n\x0e\x43\x61ncelTraining\x12#.trunkline.v1.CancelTrainingRequest\x1a$.trunkline.v1.CancelTrainingResponse\"I\xba\xfb\x18\x0b\n\x01\x04\x12\x04name\x18\x01\x82\xd3\xe4\x93\x02\x34\"//v1/{name=tenants/*/heads/*/trainings/*}:cancel:\x01*\x12\x90\x01\n\nImportHead\x12\x1f.trunkline.v1.ImportHeadRequest\x1a .trunkline.v1.ImportHeadResponse\"?\xba\xfb\x18\r\n\x01\x04\x12\x06parent\x18\x01\x82\xd3\xe4\x93\x02(\"#/v1/{parent=tenants/*}/heads:import:\x01*\x12\x89\x01\n\nExportHead\x12\x1f.trunkline.v1.ExportHeadRequest\x1a .trunkline.v1.ExportHeadResponse\"8\xba\xfb\x18\t\n\x01\x04\x12\x04name\x82\xd3\xe4\x93\x02%\x12#/v1/{name=tenants/*/heads/*}:export\x12\x9a\x01\n\x10ListHeadVersions\x12%.trunkline.v1.ListHeadVersionsRequest\x1a&.trunkline.v1.ListHeadVersionsResponse\"7\xba\xfb\x18\x06\x12\x04head\x82\xd3\xe4\x93\x02\'\x12%/v1/{head=tenants/*/heads/*}/versions\x12\x96\x01\n\x0eGetHeadVersion\x12#.trunkline.v1.GetHeadVersionRequest\x1a$.trunkline.v1.GetHeadVersionResponse\"9\xba\xfb\x18\x06\x12\x04name\x82\xd3\xe4\x93\x02)\x12\'/v1/{name=tenants/*/heads/*/versions/*}\x12\xb6\x01\n\x13\x41\x63tivateHeadVersion\x12(.trunkline.v1.ActivateHeadVersionRequest\x1a).trunkline.v1.ActivateHeadVersionResponse\"J\xba\xfb\x18\x0b\n\x01\x04\x12\x04name\x18\x01\x82\xd3\xe4\x93\x02\x35\"0/v1/{name=tenants/*/heads/*/versions/*}:activate:\x01*\x12\x9e\x01\n\rGetHeadReport\x12\".trunkline.v1.GetHeadReportRequest\x1a#.trunkline.v1.GetHeadReportResponse\"D\xba\xfb\x18\n\n\x02\x03\x04\x12\x04name\x82\xd3\xe4\x93\x02\x30\x12./v1/{name=tenants/*/heads/*/versions/*}/reportb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,265 +38,265 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HEADSPEC_CLASSWEIGHTSENTRY']._loaded_options = None
   _globals['_HEADSPEC_CLASSWEIGHTSENTRY']._serialized_options = b'8\001'
   _globals['_HEADSERVICE'].methods_by_name['CreateHead']._loaded_options = None
-  _globals['_HEADSERVICE'].methods_by_name['CreateHead']._serialized_options = b'\202\323\344\223\002!\"\034/v1/{parent=tenants/*}/heads:\001*'
+  _globals['_HEADSERVICE'].methods_by_name['CreateHead']._serialized_options = b'\272\373\030\r\n\001\004\022\006parent\030\001\202\323\344\223\002!\"\034/v1/{parent=tenants/*}/heads:\001*'
   _globals['_HEADSERVICE'].methods_by_name['GetHead']._loaded_options = None
-  _globals['_HEADSERVICE'].methods_by_name['GetHead']._serialized_options = b'\202\323\344\223\002\036\022\034/v1/{name=tenants/*/heads/*}'
+  _globals['_HEADSERVICE'].methods_by_name['GetHead']._serialized_options = b'\272\373\030\006\022\004name\202\323\344\223\002\036\022\034/v1/{name=tenants/*/heads/*}'
   _globals['_HEADSERVICE'].methods_by_name['UpdateHead']._loaded_options = None
-  _globals['_HEADSERVICE'].methods_by_name['UpdateHead']._serialized_options = b'\202\323\344\223\002(\"#/v1/{name=tenants/*/heads/*}:update:\001*'
+  _globals['_HEADSERVICE'].methods_by_name['UpdateHead']._serialized_options = b'\272\373\030\013\n\001\004\022\004name\030\001\202\323\344\223\002(\"#/v1/{name=tenants/*/heads/*}:update:\001*'
   _globals['_HEADSERVICE'].methods_by_name['ListHeads']._loaded_options = None
-  _globals['_HEADSERVICE'].methods_by_name['ListHeads']._serialized_options = b'\202\323\344\223\002\036\022\034/v1/{parent=tenants/*}/heads'
+  _globals['_HEADSERVICE'].methods_by_name['ListHeads']._serialized_options = b'\272\373\030\010\022\006parent\202\323\344\223\002\036\022\034/v1/{parent=tenants/*}/heads'
   _globals['_HEADSERVICE'].methods_by_name['DeleteHead']._loaded_options = None
-  _globals['_HEADSERVICE'].methods_by_name['DeleteHead']._serialized_options = b'\202\323\344\223\002\036*\034/v1/{name=tenants/*/heads/*}'
+  _globals['_HEADSERVICE'].methods_by_name['DeleteHead']._serialized_options = b'\272\373\030\013\n\001\005\022\004name\030\001\202\323\344\223\002\036*\034/v1/{name=tenants/*/heads/*}'
   _globals['_HEADSERVICE'].methods_by_name['FindMissingInputs']._loaded_options = None
-  _globals['_HEADSERVICE'].methods_by_name['FindMissingInputs']._serialized_options = b'\202\323\344\223\0023\"./v1/{head=tenants/*/heads/*}:findMissingInputs:\001*'
+  _globals['_HEADSERVICE'].methods_by_name['FindMissingInputs']._serialized_options = b'\272\373\030\t\n\001\004\022\004head\202\323\344\223\0023\"./v1/{head=tenants/*/heads/*}:findMissingInputs:\001*'
   _globals['_HEADSERVICE'].methods_by_name['AddExamples']._loaded_options = None
-  _globals['_HEADSERVICE'].methods_by_name['AddExamples']._serialized_options = b'\202\323\344\223\002*\"%/v1/{head=tenants/*/heads/*}/examples:\001*'
+  _globals['_HEADSERVICE'].methods_by_name['AddExamples']._serialized_options = b'\272\373\030\013\n\001\004\022\004head\030\001\202\323\344\223\002*\"%/v1/{head=tenants/*/heads/*}/examples:\001*'
   _globals['_HEADSERVICE'].methods_by_name['ListExamples']._loaded_options = None
-  _globals['_HEADSERVICE'].methods_by_name['ListExamples']._serialized_options = b'\202\323\344\223\002\'\022%/v1/{head=tenants/*/heads/*}/examples'
+  _globals['_HEADSERVICE'].methods_by_name['ListExamples']._serialized_options = b'\272\373\030\n\n\002\003\004\022\004head\202\323\344\223\002\'\022%/v1/{head=tenants/*/heads/*}/examples'
   _globals['_HEADSERVICE'].methods_by_name['UpdateExamples']._loaded_options = None
-  _globals['_HEADSERVICE'].methods_by_name['UpdateExamples']._serialized_options = b'\202\323\344\223\0021\",/v1/{head=tenants/*/heads/*}/examples:update:\001*'
+  _globals['_HEADSERVICE'].methods_by_name['UpdateExamples']._serialized_options = b'\272\373\030\014\n\002\003\004\022\004head\030\001\202\323\344\223\0021\",/v1/{head=tenants/*/heads/*}/examples:update:\001*'
   _globals['_HEADSERVICE'].methods_by_name['DeleteExamples']._loaded_options = None
-  _globals['_HEADSERVICE'].methods_by_name['DeleteExamples']._serialized_options = b'\202\323\344\223\0021\",/v1/{head=tenants/*/heads/*}/examples:delete:\001*'
+  _globals['_HEADSERVICE'].methods_by_name['DeleteExamples']._serialized_options = b'\272\373\030\013\n\001\004\022\004head\030\001\202\323\344\223\0021\",/v1/{head=tenants/*/heads/*}/examples:delete:\001*'
   _globals['_HEADSERVICE'].methods_by_name['ForgetExamples']._loaded_options = None
-  _globals['_HEADSERVICE'].methods_by_name['ForgetExamples']._serialized_options = b'\202\323\344\223\0021\",/v1/{head=tenants/*/heads/*}/examples:forget:\001*'
+  _globals['_HEADSERVICE'].methods_by_name['ForgetExamples']._serialized_options = b'\272\373\030\013\n\001\005\022\004head\030\001\202\323\344\223\0021\",/v1/{head=tenants/*/heads/*}/examples:forget:\001*'
   _globals['_HEADSERVICE'].methods_by_name['ListLabels']._loaded_options = None
-  _globals['_HEADSERVICE'].methods_by_name['ListLabels']._serialized_options = b'\202\323\344\223\002%\022#/v1/{head=tenants/*/heads/*}/labels'
+  _globals['_HEADSERVICE'].methods_by_name['ListLabels']._serialized_options = b'\272\373\030\006\022\004head\202\323\344\223\002%\022#/v1/{head=tenants/*/heads/*}/labels'
   _globals['_HEADSERVICE'].methods_by_name['RenameLabel']._loaded_options = None
-  _globals['_HEADSERVICE'].methods_by_name['RenameLabel']._serialized_options = b'\202\323\344\223\002/\"*/v1/{head=tenants/*/heads/*}/labels:rename:\001*'
+  _globals['_HEADSERVICE'].methods_by_name['RenameLabel']._serialized_options = b'\272\373\030\013\n\001\004\022\004head\030\001\202\323\344\223\002/\"*/v1/{head=tenants/*/heads/*}/labels:rename:\001*'
   _globals['_HEADSERVICE'].methods_by_name['MergeLabels']._loaded_options = None
-  _globals['_HEADSERVICE'].methods_by_name['MergeLabels']._serialized_options = b'\202\323\344\223\002.\")/v1/{head=tenants/*/heads/*}/labels:merge:\001*'
+  _globals['_HEADSERVICE'].methods_by_name['MergeLabels']._serialized_options = b'\272\373\030\013\n\001\004\022\004head\030\001\202\323\344\223\002.\")/v1/{head=tenants/*/heads/*}/labels:merge:\001*'
   _globals['_HEADSERVICE'].methods_by_name['DeleteLabel']._loaded_options = None
-  _globals['_HEADSERVICE'].methods_by_name['DeleteLabel']._serialized_options = b'\202\323\344\223\002/\"*/v1/{head=tenants/*/heads/*}/labels:delete:\001*'
+  _globals['_HEADSERVICE'].methods_by_name['DeleteLabel']._serialized_options = b'\272\373\030\013\n\001\004\022\004head\030\001\202\323\344\223\002/\"*/v1/{head=tenants/*/heads/*}/labels:delete:\001*'
   _globals['_HEADSERVICE'].methods_by_name['SuggestExamples']._loaded_options = None
-  _globals['_HEADSERVICE'].methods_by_name['SuggestExamples']._serialized_options = b'\202\323\344\223\0022\"-/v1/{head=tenants/*/heads/*}/examples:suggest:\001*'
+  _globals['_HEADSERVICE'].methods_by_name['SuggestExamples']._serialized_options = b'\272\373\030\n\n\002\003\004\022\004head\202\323\344\223\0022\"-/v1/{head=tenants/*/heads/*}/examples:suggest:\001*'
   _globals['_HEADSERVICE'].methods_by_name['ListFeedback']._loaded_options = None
-  _globals['_HEADSERVICE'].methods_by_name['ListFeedback']._serialized_options = b'\202\323\344\223\002\'\022%/v1/{head=tenants/*/heads/*}/feedback'
+  _globals['_HEADSERVICE'].methods_by_name['ListFeedback']._serialized_options = b'\272\373\030\t\n\001\004\022\004head\202\323\344\223\002\'\022%/v1/{head=tenants/*/heads/*}/feedback'
   _globals['_HEADSERVICE'].methods_by_name['ReleaseFeedback']._loaded_options = None
-  _globals['_HEADSERVICE'].methods_by_name['ReleaseFeedback']._serialized_options = b'\202\323\344\223\0022\"-/v1/{head=tenants/*/heads/*}/feedback:release:\001*'
+  _globals['_HEADSERVICE'].methods_by_name['ReleaseFeedback']._serialized_options = b'\272\373\030\013\n\001\004\022\004head\030\001\202\323\344\223\0022\"-/v1/{head=tenants/*/heads/*}/feedback:release:\001*'
   _globals['_HEADSERVICE'].methods_by_name['PromoteLiveCopy']._loaded_options = None
-  _globals['_HEADSERVICE'].methods_by_name['PromoteLiveCopy']._serialized_options = b'\202\323\344\223\002)\"$/v1/{head=tenants/*/heads/*}:promote:\001*'
+  _globals['_HEADSERVICE'].methods_by_name['PromoteLiveCopy']._serialized_options = b'\272\373\030\013\n\001\004\022\004head\030\001\202\323\344\223\002)\"$/v1/{head=tenants/*/heads/*}:promote:\001*'
   _globals['_HEADSERVICE'].methods_by_name['DropLiveCopy']._loaded_options = None
-  _globals['_HEADSERVICE'].methods_by_name['DropLiveCopy']._serialized_options = b'\202\323\344\223\002&\"!/v1/{head=tenants/*/heads/*}:drop:\001*'
+  _globals['_HEADSERVICE'].methods_by_name['DropLiveCopy']._serialized_options = b'\272\373\030\013\n\001\004\022\004head\030\001\202\323\344\223\002&\"!/v1/{head=tenants/*/heads/*}:drop:\001*'
   _globals['_HEADSERVICE'].methods_by_name['TrainHead']._loaded_options = None
-  _globals['_HEADSERVICE'].methods_by_name['TrainHead']._serialized_options = b'\202\323\344\223\002\'\"\"/v1/{head=tenants/*/heads/*}:train:\001*'
+  _globals['_HEADSERVICE'].methods_by_name['TrainHead']._serialized_options = b'\272\373\030\013\n\001\004\022\004head\030\001\202\323\344\223\002\'\"\"/v1/{head=tenants/*/heads/*}:train:\001*'
   _globals['_HEADSERVICE'].methods_by_name['GetTraining']._loaded_options = None
-  _globals['_HEADSERVICE'].methods_by_name['GetTraining']._serialized_options = b'\202\323\344\223\002*\022(/v1/{name=tenants/*/heads/*/trainings/*}'
+  _globals['_HEADSERVICE'].methods_by_name['GetTraining']._serialized_options = b'\272\373\030\t\n\001\004\022\004name\202\323\344\223\002*\022(/v1/{name=tenants/*/heads/*/trainings/*}'
   _globals['_HEADSERVICE'].methods_by_name['CancelTraining']._loaded_options = None
-  _globals['_HEADSERVICE'].methods_by_name['CancelTraining']._serialized_options = b'\202\323\344\223\0024\"//v1/{name=tenants/*/heads/*/trainings/*}:cancel:\001*'
+  _globals['_HEADSERVICE'].methods_by_name['CancelTraining']._serialized_options = b'\272\373\030\013\n\001\004\022\004name\030\001\202\323\344\223\0024\"//v1/{name=tenants/*/heads/*/trainings/*}:cancel:\001*'
   _globals['_HEADSERVICE'].methods_by_name['ImportHead']._loaded_options = None
-  _globals['_HEADSERVICE'].methods_by_name['ImportHead']._serialized_options = b'\202\323\344\223\002(\"#/v1/{parent=tenants/*}/heads:import:\001*'
+  _globals['_HEADSERVICE'].methods_by_name['ImportHead']._serialized_options = b'\272\373\030\r\n\001\004\022\006parent\030\001\202\323\344\223\002(\"#/v1/{parent=tenants/*}/heads:import:\001*'
   _globals['_HEADSERVICE'].methods_by_name['ExportHead']._loaded_options = None
-  _globals['_HEADSERVICE'].methods_by_name['ExportHead']._serialized_options = b'\202\323\344\223\002%\022#/v1/{name=tenants/*/heads/*}:export'
+  _globals['_HEADSERVICE'].methods_by_name['ExportHead']._serialized_options = b'\272\373\030\t\n\001\004\022\004name\202\323\344\223\002%\022#/v1/{name=tenants/*/heads/*}:export'
   _globals['_HEADSERVICE'].methods_by_name['ListHeadVersions']._loaded_options = None
-  _globals['_HEADSERVICE'].methods_by_name['ListHeadVersions']._serialized_options = b'\202\323\344\223\002\'\022%/v1/{head=tenants/*/heads/*}/versions'
+  _globals['_HEADSERVICE'].methods_by_name['ListHeadVersions']._serialized_options = b'\272\373\030\006\022\004head\202\323\344\223\002\'\022%/v1/{head=tenants/*/heads/*}/versions'
   _globals['_HEADSERVICE'].methods_by_name['GetHeadVersion']._loaded_options = None
-  _globals['_HEADSERVICE'].methods_by_name['GetHeadVersion']._serialized_options = b'\202\323\344\223\002)\022\'/v1/{name=tenants/*/heads/*/versions/*}'
+  _globals['_HEADSERVICE'].methods_by_name['GetHeadVersion']._serialized_options = b'\272\373\030\006\022\004name\202\323\344\223\002)\022\'/v1/{name=tenants/*/heads/*/versions/*}'
   _globals['_HEADSERVICE'].methods_by_name['ActivateHeadVersion']._loaded_options = None
-  _globals['_HEADSERVICE'].methods_by_name['ActivateHeadVersion']._serialized_options = b'\202\323\344\223\0025\"0/v1/{name=tenants/*/heads/*/versions/*}:activate:\001*'
+  _globals['_HEADSERVICE'].methods_by_name['ActivateHeadVersion']._serialized_options = b'\272\373\030\013\n\001\004\022\004name\030\001\202\323\344\223\0025\"0/v1/{name=tenants/*/heads/*/versions/*}:activate:\001*'
   _globals['_HEADSERVICE'].methods_by_name['GetHeadReport']._loaded_options = None
-  _globals['_HEADSERVICE'].methods_by_name['GetHeadReport']._serialized_options = b'\202\323\344\223\0020\022./v1/{name=tenants/*/heads/*/versions/*}/report'
-  _globals['_FEEDBACKPOLICY']._serialized_start=13288
-  _globals['_FEEDBACKPOLICY']._serialized_end=13423
-  _globals['_LIVESTATE']._serialized_start=13426
-  _globals['_LIVESTATE']._serialized_end=13589
-  _globals['_UPLOADCHANGE']._serialized_start=13592
-  _globals['_UPLOADCHANGE']._serialized_end=13953
-  _globals['_EXAMPLESOFLABEL']._serialized_start=13955
-  _globals['_EXAMPLESOFLABEL']._serialized_end=14065
-  _globals['_FEEDBACKSTATE']._serialized_start=14068
-  _globals['_FEEDBACKSTATE']._serialized_end=14231
-  _globals['_TRAININGSTATE']._serialized_start=14234
-  _globals['_TRAININGSTATE']._serialized_end=14423
-  _globals['_HEADSPEC']._serialized_start=133
-  _globals['_HEADSPEC']._serialized_end=562
-  _globals['_HEADSPEC_CLASSWEIGHTSENTRY']._serialized_start=460
-  _globals['_HEADSPEC_CLASSWEIGHTSENTRY']._serialized_end=511
-  _globals['_FINETUNE']._serialized_start=565
-  _globals['_FINETUNE']._serialized_end=701
-  _globals['_AUGMENTATION']._serialized_start=703
-  _globals['_AUGMENTATION']._serialized_end=747
-  _globals['_NOVELTY']._serialized_start=749
-  _globals['_NOVELTY']._serialized_end=801
-  _globals['_LIVECOPY']._serialized_start=804
-  _globals['_LIVECOPY']._serialized_end=1290
-  _globals['_DRIFT']._serialized_start=1292
-  _globals['_DRIFT']._serialized_end=1393
-  _globals['_HEAD']._serialized_start=1396
-  _globals['_HEAD']._serialized_end=1965
-  _globals['_CREATEHEADREQUEST']._serialized_start=1968
-  _globals['_CREATEHEADREQUEST']._serialized_end=2169
-  _globals['_CREATEHEADRESPONSE']._serialized_start=2171
-  _globals['_CREATEHEADRESPONSE']._serialized_end=2225
-  _globals['_GETHEADREQUEST']._serialized_start=2227
-  _globals['_GETHEADREQUEST']._serialized_end=2257
-  _globals['_GETHEADRESPONSE']._serialized_start=2259
-  _globals['_GETHEADRESPONSE']._serialized_end=2310
-  _globals['_UPDATEHEADREQUEST']._serialized_start=2313
-  _globals['_UPDATEHEADREQUEST']._serialized_end=2498
-  _globals['_UPDATEHEADRESPONSE']._serialized_start=2500
-  _globals['_UPDATEHEADRESPONSE']._serialized_end=2554
-  _globals['_LISTHEADSREQUEST']._serialized_start=2556
-  _globals['_LISTHEADSREQUEST']._serialized_end=2629
-  _globals['_LISTHEADSRESPONSE']._serialized_start=2631
-  _globals['_LISTHEADSRESPONSE']._serialized_end=2710
-  _globals['_DELETEHEADREQUEST']._serialized_start=2712
-  _globals['_DELETEHEADREQUEST']._serialized_end=2745
-  _globals['_DELETEHEADRESPONSE']._serialized_start=2747
-  _globals['_DELETEHEADRESPONSE']._serialized_end=2767
-  _globals['_FINDMISSINGINPUTSREQUEST']._serialized_start=2769
-  _globals['_FINDMISSINGINPUTSREQUEST']._serialized_end=2826
-  _globals['_FINDMISSINGINPUTSRESPONSE']._serialized_start=2828
-  _globals['_FINDMISSINGINPUTSRESPONSE']._serialized_end=2872
-  _globals['_NEWEXAMPLE']._serialized_start=2875
-  _globals['_NEWEXAMPLE']._serialized_end=3075
-  _globals['_ADDEXAMPLESREQUEST']._serialized_start=3077
-  _globals['_ADDEXAMPLESREQUEST']._serialized_end=3174
-  _globals['_CHANGEDROW']._serialized_start=3176
-  _globals['_CHANGEDROW']._serialized_end=3299
-  _globals['_COUNTEDCHANGE']._serialized_start=3301
-  _globals['_COUNTEDCHANGE']._serialized_end=3374
-  _globals['_ADDEXAMPLESRESPONSE']._serialized_start=3377
-  _globals['_ADDEXAMPLESRESPONSE']._serialized_end=3644
-  _globals['_EXAMPLE']._serialized_start=3647
-  _globals['_EXAMPLE']._serialized_end=3961
-  _globals['_LISTEXAMPLESREQUEST']._serialized_start=3964
-  _globals['_LISTEXAMPLESREQUEST']._serialized_end=4128
-  _globals['_LISTEXAMPLESRESPONSE']._serialized_start=4130
-  _globals['_LISTEXAMPLESRESPONSE']._serialized_end=4218
-  _globals['_EXAMPLEUPDATE']._serialized_start=4220
-  _globals['_EXAMPLEUPDATE']._serialized_end=4281
-  _globals['_UPDATEEXAMPLESREQUEST']._serialized_start=4283
-  _globals['_UPDATEEXAMPLESREQUEST']._serialized_end=4366
-  _globals['_UPDATEEXAMPLESRESPONSE']._serialized_start=4369
-  _globals['_UPDATEEXAMPLESRESPONSE']._serialized_end=4498
-  _globals['_DELETEEXAMPLESREQUEST']._serialized_start=4500
-  _globals['_DELETEEXAMPLESREQUEST']._serialized_end=4554
-  _globals['_DELETEEXAMPLESRESPONSE']._serialized_start=4556
-  _globals['_DELETEEXAMPLESRESPONSE']._serialized_end=4637
-  _globals['_FORGETEXAMPLESREQUEST']._serialized_start=4639
-  _globals['_FORGETEXAMPLESREQUEST']._serialized_end=4693
-  _globals['_FORGETEXAMPLESRESPONSE']._serialized_start=4696
-  _globals['_FORGETEXAMPLESRESPONSE']._serialized_end=4839
-  _globals['_LISTLABELSREQUEST']._serialized_start=4841
-  _globals['_LISTLABELSREQUEST']._serialized_end=4874
-  _globals['_LISTLABELSRESPONSE']._serialized_start=4876
-  _globals['_LISTLABELSRESPONSE']._serialized_end=4938
-  _globals['_LABELCOUNT']._serialized_start=4940
-  _globals['_LABELCOUNT']._serialized_end=5054
-  _globals['_LABELCHANGES']._serialized_start=5056
-  _globals['_LABELCHANGES']._serialized_end=5132
-  _globals['_RENAMELABELREQUEST']._serialized_start=5134
-  _globals['_RENAMELABELREQUEST']._serialized_end=5202
-  _globals['_RENAMELABELRESPONSE']._serialized_start=5205
-  _globals['_RENAMELABELRESPONSE']._serialized_end=5349
-  _globals['_MERGELABELSREQUEST']._serialized_start=5351
-  _globals['_MERGELABELSREQUEST']._serialized_end=5415
-  _globals['_MERGELABELSRESPONSE']._serialized_start=5418
-  _globals['_MERGELABELSRESPONSE']._serialized_end=5560
-  _globals['_DELETELABELREQUEST']._serialized_start=5562
-  _globals['_DELETELABELREQUEST']._serialized_end=5660
-  _globals['_DELETELABELRESPONSE']._serialized_start=5663
-  _globals['_DELETELABELRESPONSE']._serialized_end=5805
-  _globals['_SUGGESTEXAMPLESREQUEST']._serialized_start=5807
-  _globals['_SUGGESTEXAMPLESREQUEST']._serialized_end=5878
-  _globals['_SUGGESTEXAMPLESRESPONSE']._serialized_start=5880
-  _globals['_SUGGESTEXAMPLESRESPONSE']._serialized_end=5970
-  _globals['_SUGGESTION']._serialized_start=5973
-  _globals['_SUGGESTION']._serialized_end=6107
-  _globals['_FEEDBACKRECORD']._serialized_start=6110
-  _globals['_FEEDBACKRECORD']._serialized_end=6370
-  _globals['_LISTFEEDBACKREQUEST']._serialized_start=6372
-  _globals['_LISTFEEDBACKREQUEST']._serialized_end=6490
-  _globals['_LISTFEEDBACKRESPONSE']._serialized_start=6492
-  _globals['_LISTFEEDBACKRESPONSE']._serialized_end=6587
-  _globals['_RELEASEFEEDBACKREQUEST']._serialized_start=6589
-  _globals['_RELEASEFEEDBACKREQUEST']._serialized_end=6653
-  _globals['_RELEASEFEEDBACKRESPONSE']._serialized_start=6655
-  _globals['_RELEASEFEEDBACKRESPONSE']._serialized_end=6738
-  _globals['_PROMOTELIVECOPYREQUEST']._serialized_start=6740
-  _globals['_PROMOTELIVECOPYREQUEST']._serialized_end=6778
-  _globals['_PROMOTELIVECOPYRESPONSE']._serialized_start=6780
-  _globals['_PROMOTELIVECOPYRESPONSE']._serialized_end=6883
-  _globals['_DROPLIVECOPYREQUEST']._serialized_start=6885
-  _globals['_DROPLIVECOPYREQUEST']._serialized_end=6920
-  _globals['_DROPLIVECOPYRESPONSE']._serialized_start=6922
-  _globals['_DROPLIVECOPYRESPONSE']._serialized_end=6999
-  _globals['_TRAINING']._serialized_start=7002
-  _globals['_TRAINING']._serialized_end=7364
-  _globals['_TUNINGPROGRESS']._serialized_start=7367
-  _globals['_TUNINGPROGRESS']._serialized_end=7644
-  _globals['_TRAINHEADREQUEST']._serialized_start=7646
-  _globals['_TRAINHEADREQUEST']._serialized_end=7770
-  _globals['_TRAINHEADRESPONSE']._serialized_start=7772
-  _globals['_TRAINHEADRESPONSE']._serialized_end=7833
-  _globals['_GETTRAININGREQUEST']._serialized_start=7835
-  _globals['_GETTRAININGREQUEST']._serialized_end=7869
-  _globals['_GETTRAININGRESPONSE']._serialized_start=7871
-  _globals['_GETTRAININGRESPONSE']._serialized_end=7934
-  _globals['_CANCELTRAININGREQUEST']._serialized_start=7936
-  _globals['_CANCELTRAININGREQUEST']._serialized_end=7973
-  _globals['_CANCELTRAININGRESPONSE']._serialized_start=7975
-  _globals['_CANCELTRAININGRESPONSE']._serialized_end=8041
-  _globals['_IMPORTHEADREQUEST']._serialized_start=8044
-  _globals['_IMPORTHEADREQUEST']._serialized_end=8208
-  _globals['_IMPORTHEADRESPONSE']._serialized_start=8210
-  _globals['_IMPORTHEADRESPONSE']._serialized_end=8308
-  _globals['_EXPORTHEADREQUEST']._serialized_start=8310
-  _globals['_EXPORTHEADREQUEST']._serialized_end=8374
-  _globals['_EXPORTHEADRESPONSE']._serialized_start=8377
-  _globals['_EXPORTHEADRESPONSE']._serialized_end=8510
-  _globals['_HEADVERSION']._serialized_start=8513
-  _globals['_HEADVERSION']._serialized_end=8860
-  _globals['_TAIL']._serialized_start=8862
-  _globals['_TAIL']._serialized_end=8943
-  _globals['_LISTHEADVERSIONSREQUEST']._serialized_start=8945
-  _globals['_LISTHEADVERSIONSREQUEST']._serialized_end=9023
-  _globals['_LISTHEADVERSIONSRESPONSE']._serialized_start=9025
-  _globals['_LISTHEADVERSIONSRESPONSE']._serialized_end=9121
-  _globals['_GETHEADVERSIONREQUEST']._serialized_start=9123
-  _globals['_GETHEADVERSIONREQUEST']._serialized_end=9160
-  _globals['_GETHEADVERSIONRESPONSE']._serialized_start=9162
-  _globals['_GETHEADVERSIONRESPONSE']._serialized_end=9230
-  _globals['_ACTIVATEHEADVERSIONREQUEST']._serialized_start=9232
-  _globals['_ACTIVATEHEADVERSIONREQUEST']._serialized_end=9274
-  _globals['_ACTIVATEHEADVERSIONRESPONSE']._serialized_start=9276
-  _globals['_ACTIVATEHEADVERSIONRESPONSE']._serialized_end=9383
-  _globals['_GETHEADREPORTREQUEST']._serialized_start=9385
-  _globals['_GETHEADREPORTREQUEST']._serialized_end=9421
-  _globals['_GETHEADREPORTRESPONSE']._serialized_start=9423
-  _globals['_GETHEADREPORTRESPONSE']._serialized_end=9488
-  _globals['_HEADREPORT']._serialized_start=9491
-  _globals['_HEADREPORT']._serialized_end=10634
-  _globals['_GROUPREPORT']._serialized_start=10637
-  _globals['_GROUPREPORT']._serialized_end=10768
-  _globals['_FINETUNINGREPORT']._serialized_start=10771
-  _globals['_FINETUNINGREPORT']._serialized_end=11248
-  _globals['_VIEWTRIAL']._serialized_start=11251
-  _globals['_VIEWTRIAL']._serialized_end=11473
-  _globals['_TUNINGEPOCH']._serialized_start=11475
-  _globals['_TUNINGEPOCH']._serialized_end=11571
-  _globals['_CLASSREPORT']._serialized_start=11574
-  _globals['_CLASSREPORT']._serialized_end=11751
-  _globals['_EVALUATION']._serialized_start=11754
-  _globals['_EVALUATION']._serialized_end=11980
-  _globals['_RELIABILITYBIN']._serialized_start=11982
-  _globals['_RELIABILITYBIN']._serialized_end=12054
-  _globals['_LEARNINGPOINT']._serialized_start=12056
-  _globals['_LEARNINGPOINT']._serialized_end=12107
-  _globals['_LIKELYMISLABELLED']._serialized_start=12110
-  _globals['_LIKELYMISLABELLED']._serialized_end=12285
-  _globals['_NEARDUPLICATES']._serialized_start=12288
-  _globals['_NEARDUPLICATES']._serialized_end=12494
-  _globals['_AUGMENTATIONREPORT']._serialized_start=12497
-  _globals['_AUGMENTATIONREPORT']._serialized_end=12741
-  _globals['_NOVELTYREPORT']._serialized_start=12743
-  _globals['_NOVELTYREPORT']._serialized_end=12853
-  _globals['_ONLINEACCURACY']._serialized_start=12856
-  _globals['_ONLINEACCURACY']._serialized_end=12996
-  _globals['_ESTIMATE']._serialized_start=12999
-  _globals['_ESTIMATE']._serialized_end=13186
-  _globals['_CANDIDATE']._serialized_start=13188
-  _globals['_CANDIDATE']._serialized_end=13285
-  _globals['_HEADSERVICE']._serialized_start=14426
-  _globals['_HEADSERVICE']._serialized_end=18470
+  _globals['_HEADSERVICE'].methods_by_name['GetHeadReport']._serialized_options = b'\272\373\030\n\n\002\003\004\022\004name\202\323\344\223\0020\022./v1/{name=tenants/*/heads/*/versions/*}/report'
+  _globals['_FEEDBACKPOLICY']._serialized_start=13315
+  _globals['_FEEDBACKPOLICY']._serialized_end=13450
+  _globals['_LIVESTATE']._serialized_start=13453
+  _globals['_LIVESTATE']._serialized_end=13616
+  _globals['_UPLOADCHANGE']._serialized_start=13619
+  _globals['_UPLOADCHANGE']._serialized_end=13980
+  _globals['_EXAMPLESOFLABEL']._serialized_start=13982
+  _globals['_EXAMPLESOFLABEL']._serialized_end=14092
+  _globals['_FEEDBACKSTATE']._serialized_start=14095
+  _globals['_FEEDBACKSTATE']._serialized_end=14258
+  _globals['_TRAININGSTATE']._serialized_start=14261
+  _globals['_TRAININGSTATE']._serialized_end=14450
+  _globals['_HEADSPEC']._serialized_start=160
+  _globals['_HEADSPEC']._serialized_end=589
+  _globals['_HEADSPEC_CLASSWEIGHTSENTRY']._serialized_start=487
+  _globals['_HEADSPEC_CLASSWEIGHTSENTRY']._serialized_end=538
+  _globals['_FINETUNE']._serialized_start=592
+  _globals['_FINETUNE']._serialized_end=728
+  _globals['_AUGMENTATION']._serialized_start=730
+  _globals['_AUGMENTATION']._serialized_end=774
+  _globals['_NOVELTY']._serialized_start=776
+  _globals['_NOVELTY']._serialized_end=828
+  _globals['_LIVECOPY']._serialized_start=831
+  _globals['_LIVECOPY']._serialized_end=1317
+  _globals['_DRIFT']._serialized_start=1319
+  _globals['_DRIFT']._serialized_end=1420
+  _globals['_HEAD']._serialized_start=1423
+  _globals['_HEAD']._serialized_end=1992
+  _globals['_CREATEHEADREQUEST']._serialized_start=1995
+  _globals['_CREATEHEADREQUEST']._serialized_end=2196
+  _globals['_CREATEHEADRESPONSE']._serialized_start=2198
+  _globals['_CREATEHEADRESPONSE']._serialized_end=2252
+  _globals['_GETHEADREQUEST']._serialized_start=2254
+  _globals['_GETHEADREQUEST']._serialized_end=2284
+  _globals['_GETHEADRESPONSE']._serialized_start=2286
+  _globals['_GETHEADRESPONSE']._serialized_end=2337
+  _globals['_UPDATEHEADREQUEST']._serialized_start=2340
+  _globals['_UPDATEHEADREQUEST']._serialized_end=2525
+  _globals['_UPDATEHEADRESPONSE']._serialized_start=2527
+  _globals['_UPDATEHEADRESPONSE']._serialized_end=2581
+  _globals['_LISTHEADSREQUEST']._serialized_start=2583
+  _globals['_LISTHEADSREQUEST']._serialized_end=2656
+  _globals['_LISTHEADSRESPONSE']._serialized_start=2658
+  _globals['_LISTHEADSRESPONSE']._serialized_end=2737
+  _globals['_DELETEHEADREQUEST']._serialized_start=2739
+  _globals['_DELETEHEADREQUEST']._serialized_end=2772
+  _globals['_DELETEHEADRESPONSE']._serialized_start=2774
+  _globals['_DELETEHEADRESPONSE']._serialized_end=2794
+  _globals['_FINDMISSINGINPUTSREQUEST']._serialized_start=2796
+  _globals['_FINDMISSINGINPUTSREQUEST']._serialized_end=2853
+  _globals['_FINDMISSINGINPUTSRESPONSE']._serialized_start=2855
+  _globals['_FINDMISSINGINPUTSRESPONSE']._serialized_end=2899
+  _globals['_NEWEXAMPLE']._serialized_start=2902
+  _globals['_NEWEXAMPLE']._serialized_end=3102
+  _globals['_ADDEXAMPLESREQUEST']._serialized_start=3104
+  _globals['_ADDEXAMPLESREQUEST']._serialized_end=3201
+  _globals['_CHANGEDROW']._serialized_start=3203
+  _globals['_CHANGEDROW']._serialized_end=3326
+  _globals['_COUNTEDCHANGE']._serialized_start=3328
+  _globals['_COUNTEDCHANGE']._serialized_end=3401
+  _globals['_ADDEXAMPLESRESPONSE']._serialized_start=3404
+  _globals['_ADDEXAMPLESRESPONSE']._serialized_end=3671
+  _globals['_EXAMPLE']._serialized_start=3674
+  _globals['_EXAMPLE']._serialized_end=3988
+  _globals['_LISTEXAMPLESREQUEST']._serialized_start=3991
+  _globals['_LISTEXAMPLESREQUEST']._serialized_end=4155
+  _globals['_LISTEXAMPLESRESPONSE']._serialized_start=4157
+  _globals['_LISTEXAMPLESRESPONSE']._serialized_end=4245
+  _globals['_EXAMPLEUPDATE']._serialized_start=4247
+  _globals['_EXAMPLEUPDATE']._serialized_end=4308
+  _globals['_UPDATEEXAMPLESREQUEST']._serialized_start=4310
+  _globals['_UPDATEEXAMPLESREQUEST']._serialized_end=4393
+  _globals['_UPDATEEXAMPLESRESPONSE']._serialized_start=4396
+  _globals['_UPDATEEXAMPLESRESPONSE']._serialized_end=4525
+  _globals['_DELETEEXAMPLESREQUEST']._serialized_start=4527
+  _globals['_DELETEEXAMPLESREQUEST']._serialized_end=4581
+  _globals['_DELETEEXAMPLESRESPONSE']._serialized_start=4583
+  _globals['_DELETEEXAMPLESRESPONSE']._serialized_end=4664
+  _globals['_FORGETEXAMPLESREQUEST']._serialized_start=4666
+  _globals['_FORGETEXAMPLESREQUEST']._serialized_end=4720
+  _globals['_FORGETEXAMPLESRESPONSE']._serialized_start=4723
+  _globals['_FORGETEXAMPLESRESPONSE']._serialized_end=4866
+  _globals['_LISTLABELSREQUEST']._serialized_start=4868
+  _globals['_LISTLABELSREQUEST']._serialized_end=4901
+  _globals['_LISTLABELSRESPONSE']._serialized_start=4903
+  _globals['_LISTLABELSRESPONSE']._serialized_end=4965
+  _globals['_LABELCOUNT']._serialized_start=4967
+  _globals['_LABELCOUNT']._serialized_end=5081
+  _globals['_LABELCHANGES']._serialized_start=5083
+  _globals['_LABELCHANGES']._serialized_end=5159
+  _globals['_RENAMELABELREQUEST']._serialized_start=5161
+  _globals['_RENAMELABELREQUEST']._serialized_end=5229
+  _globals['_RENAMELABELRESPONSE']._serialized_start=5232
+  _globals['_RENAMELABELRESPONSE']._serialized_end=5376
+  _globals['_MERGELABELSREQUEST']._serialized_start=5378
+  _globals['_MERGELABELSREQUEST']._serialized_end=5442
+  _globals['_MERGELABELSRESPONSE']._serialized_start=5445
+  _globals['_MERGELABELSRESPONSE']._serialized_end=5587
+  _globals['_DELETELABELREQUEST']._serialized_start=5589
+  _globals['_DELETELABELREQUEST']._serialized_end=5687
+  _globals['_DELETELABELRESPONSE']._serialized_start=5690
+  _globals['_DELETELABELRESPONSE']._serialized_end=5832
+  _globals['_SUGGESTEXAMPLESREQUEST']._serialized_start=5834
+  _globals['_SUGGESTEXAMPLESREQUEST']._serialized_end=5905
+  _globals['_SUGGESTEXAMPLESRESPONSE']._serialized_start=5907
+  _globals['_SUGGESTEXAMPLESRESPONSE']._serialized_end=5997
+  _globals['_SUGGESTION']._serialized_start=6000
+  _globals['_SUGGESTION']._serialized_end=6134
+  _globals['_FEEDBACKRECORD']._serialized_start=6137
+  _globals['_FEEDBACKRECORD']._serialized_end=6397
+  _globals['_LISTFEEDBACKREQUEST']._serialized_start=6399
+  _globals['_LISTFEEDBACKREQUEST']._serialized_end=6517
+  _globals['_LISTFEEDBACKRESPONSE']._serialized_start=6519
+  _globals['_LISTFEEDBACKRESPONSE']._serialized_end=6614
+  _globals['_RELEASEFEEDBACKREQUEST']._serialized_start=6616
+  _globals['_RELEASEFEEDBACKREQUEST']._serialized_end=6680
+  _globals['_RELEASEFEEDBACKRESPONSE']._serialized_start=6682
+  _globals['_RELEASEFEEDBACKRESPONSE']._serialized_end=6765
+  _globals['_PROMOTELIVECOPYREQUEST']._serialized_start=6767
+  _globals['_PROMOTELIVECOPYREQUEST']._serialized_end=6805
+  _globals['_PROMOTELIVECOPYRESPONSE']._serialized_start=6807
+  _globals['_PROMOTELIVECOPYRESPONSE']._serialized_end=6910
+  _globals['_DROPLIVECOPYREQUEST']._serialized_start=6912
+  _globals['_DROPLIVECOPYREQUEST']._serialized_end=6947
+  _globals['_DROPLIVECOPYRESPONSE']._serialized_start=6949
+  _globals['_DROPLIVECOPYRESPONSE']._serialized_end=7026
+  _globals['_TRAINING']._serialized_start=7029
+  _globals['_TRAINING']._serialized_end=7391
+  _globals['_TUNINGPROGRESS']._serialized_start=7394
+  _globals['_TUNINGPROGRESS']._serialized_end=7671
+  _globals['_TRAINHEADREQUEST']._serialized_start=7673
+  _globals['_TRAINHEADREQUEST']._serialized_end=7797
+  _globals['_TRAINHEADRESPONSE']._serialized_start=7799
+  _globals['_TRAINHEADRESPONSE']._serialized_end=7860
+  _globals['_GETTRAININGREQUEST']._serialized_start=7862
+  _globals['_GETTRAININGREQUEST']._serialized_end=7896
+  _globals['_GETTRAININGRESPONSE']._serialized_start=7898
+  _globals['_GETTRAININGRESPONSE']._serialized_end=7961
+  _globals['_CANCELTRAININGREQUEST']._serialized_start=7963
+  _globals['_CANCELTRAININGREQUEST']._serialized_end=8000
+  _globals['_CANCELTRAININGRESPONSE']._serialized_start=8002
+  _globals['_CANCELTRAININGRESPONSE']._serialized_end=8068
+  _globals['_IMPORTHEADREQUEST']._serialized_start=8071
+  _globals['_IMPORTHEADREQUEST']._serialized_end=8235
+  _globals['_IMPORTHEADRESPONSE']._serialized_start=8237
+  _globals['_IMPORTHEADRESPONSE']._serialized_end=8335
+  _globals['_EXPORTHEADREQUEST']._serialized_start=8337
+  _globals['_EXPORTHEADREQUEST']._serialized_end=8401
+  _globals['_EXPORTHEADRESPONSE']._serialized_start=8404
+  _globals['_EXPORTHEADRESPONSE']._serialized_end=8537
+  _globals['_HEADVERSION']._serialized_start=8540
+  _globals['_HEADVERSION']._serialized_end=8887
+  _globals['_TAIL']._serialized_start=8889
+  _globals['_TAIL']._serialized_end=8970
+  _globals['_LISTHEADVERSIONSREQUEST']._serialized_start=8972
+  _globals['_LISTHEADVERSIONSREQUEST']._serialized_end=9050
+  _globals['_LISTHEADVERSIONSRESPONSE']._serialized_start=9052
+  _globals['_LISTHEADVERSIONSRESPONSE']._serialized_end=9148
+  _globals['_GETHEADVERSIONREQUEST']._serialized_start=9150
+  _globals['_GETHEADVERSIONREQUEST']._serialized_end=9187
+  _globals['_GETHEADVERSIONRESPONSE']._serialized_start=9189
+  _globals['_GETHEADVERSIONRESPONSE']._serialized_end=9257
+  _globals['_ACTIVATEHEADVERSIONREQUEST']._serialized_start=9259
+  _globals['_ACTIVATEHEADVERSIONREQUEST']._serialized_end=9301
+  _globals['_ACTIVATEHEADVERSIONRESPONSE']._serialized_start=9303
+  _globals['_ACTIVATEHEADVERSIONRESPONSE']._serialized_end=9410
+  _globals['_GETHEADREPORTREQUEST']._serialized_start=9412
+  _globals['_GETHEADREPORTREQUEST']._serialized_end=9448
+  _globals['_GETHEADREPORTRESPONSE']._serialized_start=9450
+  _globals['_GETHEADREPORTRESPONSE']._serialized_end=9515
+  _globals['_HEADREPORT']._serialized_start=9518
+  _globals['_HEADREPORT']._serialized_end=10661
+  _globals['_GROUPREPORT']._serialized_start=10664
+  _globals['_GROUPREPORT']._serialized_end=10795
+  _globals['_FINETUNINGREPORT']._serialized_start=10798
+  _globals['_FINETUNINGREPORT']._serialized_end=11275
+  _globals['_VIEWTRIAL']._serialized_start=11278
+  _globals['_VIEWTRIAL']._serialized_end=11500
+  _globals['_TUNINGEPOCH']._serialized_start=11502
+  _globals['_TUNINGEPOCH']._serialized_end=11598
+  _globals['_CLASSREPORT']._serialized_start=11601
+  _globals['_CLASSREPORT']._serialized_end=11778
+  _globals['_EVALUATION']._serialized_start=11781
+  _globals['_EVALUATION']._serialized_end=12007
+  _globals['_RELIABILITYBIN']._serialized_start=12009
+  _globals['_RELIABILITYBIN']._serialized_end=12081
+  _globals['_LEARNINGPOINT']._serialized_start=12083
+  _globals['_LEARNINGPOINT']._serialized_end=12134
+  _globals['_LIKELYMISLABELLED']._serialized_start=12137
+  _globals['_LIKELYMISLABELLED']._serialized_end=12312
+  _globals['_NEARDUPLICATES']._serialized_start=12315
+  _globals['_NEARDUPLICATES']._serialized_end=12521
+  _globals['_AUGMENTATIONREPORT']._serialized_start=12524
+  _globals['_AUGMENTATIONREPORT']._serialized_end=12768
+  _globals['_NOVELTYREPORT']._serialized_start=12770
+  _globals['_NOVELTYREPORT']._serialized_end=12880
+  _globals['_ONLINEACCURACY']._serialized_start=12883
+  _globals['_ONLINEACCURACY']._serialized_end=13023
+  _globals['_ESTIMATE']._serialized_start=13026
+  _globals['_ESTIMATE']._serialized_end=13213
+  _globals['_CANDIDATE']._serialized_start=13215
+  _globals['_CANDIDATE']._serialized_end=13312
+  _globals['_HEADSERVICE']._serialized_start=14453
+  _globals['_HEADSERVICE']._serialized_end=18910
 # @@protoc_insertion_point(module_scope)
