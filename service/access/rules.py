@@ -12,7 +12,6 @@ from service.errors import PermissionDenied, StartupError
 from trunkline.resources import ALL_TENANTS, HeadName, InvalidName, TenantName
 from trunkline.v1 import access_pb2
 
-
 _ROLES = {access_pb2.Role.Value(f"ROLE_{role.name}"): role for role in Role}
 
 

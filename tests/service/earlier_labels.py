@@ -8,31 +8,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-
 from adapters import Head
-from service.store.upgrade import MIGRATIONS
 from service.store.version_members import pack, unpack
+from tests.service.store.earlier_stores import store_of
 
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
 
 
 def rename_labels(data_dir: Path, names: Mapping[str, str]) -> None:
     """Renames labels wherever a store has them, and sets it back before they are normalised."""
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    before = ScriptDirectory.from_config(config).get_revision("0006").down_revision
+    _set_back(data_dir, "0005")
     with sqlite3.connect(data_dir / "trunkline.db") as store:
-        store.execute("UPDATE alembic_version SET version_num = ?", (before,))
-        store.execute("DROP INDEX examples_by_external_id")
-        for table, column in (
-            ("jobs", "inactive_reason"),
-            ("versions", "digest"),
-            ("embeddings", "crc32"),
-            ("examples", "external_id"),
-        ):
-            store.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         for old, new in names.items():
             for table, column in (
                 ("examples", "label"),
@@ -70,3 +56,22 @@ def rename_labels(data_dir: Path, names: Mapping[str, str]) -> None:
                 (pack(known)[1], uid, version),
             )
     store.close()
+
+
+def _set_back(data_dir: Path, revision: str) -> None:
+    """Moves what a store holds into the tables of an earlier revision, as far as it had them."""
+    path, now = data_dir / "trunkline.db", data_dir / "now.db"
+    path.rename(now)
+    with store_of(revision, data_dir):
+        pass
+    store = sqlite3.connect(path, isolation_level=None)
+    store.execute("ATTACH ? AS now", (str(now),))
+    store.execute("UPDATE now.jobs SET activate = 1 WHERE activate IS NULL")  # it could not be
+    tables = "SELECT name FROM main.sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+    for (table,) in store.execute(tables).fetchall():
+        if table == "alembic_version":
+            continue
+        columns = ", ".join(f'"{row[1]}"' for row in store.execute(f"PRAGMA table_info({table})"))
+        store.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM now.{table}")
+    store.close()
+    now.unlink()
