@@ -7,17 +7,19 @@ import http.client
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from service.demo import few, job, progress, table
-from service.demo.data import check_packages, load_tasks
+from service.demo import few, job, keys, progress, table
+from service.demo.data import Task, check_packages, load_tasks
 from service.demo.errors import DemoError
 from service.demo.few import FewShotResult
 from service.demo.job import Outcome
 from service.demo.rest import RestClient
-from service.demo.server import log_tail, running_server
+from service.demo.server import Server, log_tail, running_server
 from trunkline import Client, TrunklineError
 from trunkline.cli.connection import closed_in_order
 from trunkline.cli.interrupts import end_at_once, exit_status
@@ -67,15 +69,30 @@ def _measure(
             tasks = load_tasks(folder, options.fraction)
             server = stack.enter_context(running_server(folder / "data", log))
         progress.done(f"serving gRPC on {server.grpc} and REST on {server.rest}")
-        client = stack.enter_context(closed_in_order(Client(server.grpc)))
-        outcomes = [job.run(task, client, server.rest) for task in tasks]
+        operator = keys.operators_key(folder / "data")
+        with Client(server.grpc, token=operator) as client:
+            texts = keys.make_keys(client, tasks)
+        progress.done(f"made a key for each of {len(texts)} tenants")
+        outcomes = [_run_job(task, texts, server) for task in tasks]
         (task,) = (task for task in tasks if task.head == FEW_EXAMPLES_OF)
+        client = Client(server.grpc, token=texts[task.head])
+        stack.enter_context(closed_in_order(client))
         few_shot = few.run(task, client)
         few.write_report(few_shot.head, client, options.report)
-        with closing(RestClient(server.rest)) as rest:
+        with closing(RestClient(server.rest, operator)) as rest:
             metrics = table.excerpt(rest.metrics())
     progress.title("The server is stopped")
     return outcomes, few_shot, metrics
+
+
+def _run_job(task: Task, texts: Mapping[str, str], server: Server) -> Outcome:
+    with closed_in_order(Client(server.grpc, token=texts[task.head])) as client:
+        return job.run(
+            task,
+            client,
+            partial(RestClient, server.rest, texts[task.head]),
+            partial(keys.ask_with_anothers_key, task.head, texts, server),
+        )
 
 
 def _show(

@@ -58,13 +58,17 @@ class Outcome:
     cached: Latency
     rest_cached: Latency
     feedback: int
+    anothers_key: str
 
 
-def run(task: Task, client: Client, rest: str) -> Outcome:
+def run(
+    task: Task, client: Client, open_rest: Callable[[], RestClient], anothers_key: Callable[[], str]
+) -> Outcome:
     """Runs the job and measures it.
 
     Args:
-        rest: address of the REST side, e.g. ``http://127.0.0.1:3000``.
+        client: shows the tenant's key, as what `open_rest` gives does.
+        anothers_key: asks the head with the key of another tenant; returns what came of it.
 
     Raises:
         DemoError: a row failed, or the transports disagree.
@@ -81,9 +85,9 @@ def run(task: Task, client: Client, rest: str) -> Outcome:
     with progress.bar("predict", 2 * len(rows)) as set_done:
         predictions, cold = _predict(task.head, rows, client, set_done)
         _, cached = _predict(task.head, rows, client, lambda count: set_done(len(rows) + count))
-    rest_cached = _predict_over_rest(task.head, rows, predictions, rest)
+    rest_cached = _predict_over_rest(task.head, rows, predictions, open_rest)
     right = sum(p.label == label for p, (_, label) in zip(predictions, rows, strict=True))
-    feedback = _give_feedback(task.head, rows, predictions, client, rest)
+    feedback = _give_feedback(task.head, rows, predictions, client, open_rest)
     progress.done(
         f"predicted {len(rows)} held-out rows cold and cached over gRPC, "
         f"{min(REST_ROWS, len(rows))} over REST: {right / len(rows):.1%} right"
@@ -107,6 +111,7 @@ def run(task: Task, client: Client, rest: str) -> Outcome:
         cached=cached,
         rest_cached=rest_cached,
         feedback=feedback,
+        anothers_key=anothers_key(),
     )
 
 
@@ -146,11 +151,14 @@ def _predict(
 
 
 def _predict_over_rest(
-    head: str, rows: Sequence[Row], predictions: Sequence[Prediction], address: str
+    head: str,
+    rows: Sequence[Row],
+    predictions: Sequence[Prediction],
+    open_rest: Callable[[], RestClient],
 ) -> Latency:
     """Predicts some rows again over REST, and checks that both transports agree."""
     seconds: list[float] = []
-    with closing(RestClient(address)) as rest:
+    with closing(open_rest()) as rest:
         for (content, _), expected in list(zip(rows, predictions, strict=True))[:REST_ROWS]:
             started = time.perf_counter()
             answer = rest.predict(head, content)
@@ -162,14 +170,18 @@ def _predict_over_rest(
 
 
 def _give_feedback(
-    head: str, rows: Sequence[Row], predictions: Sequence[Prediction], client: Client, address: str
+    head: str,
+    rows: Sequence[Row],
+    predictions: Sequence[Prediction],
+    client: Client,
+    open_rest: Callable[[], RestClient],
 ) -> int:
     """Sends the right labels of the rows the head was least sure of, one of them over REST."""
     pairs = sorted(zip(predictions, rows, strict=True), key=lambda pair: pair[0].probability)
     (_, least_sure), *others = pairs[:FEEDBACK_ROWS]
     labels = [(Digest(prediction.digest), label) for prediction, (_, label) in others]
     sound("feedback", client.feedback(head, labels))
-    with closing(RestClient(address)) as rest:
+    with closing(open_rest()) as rest:
         rest.feedback(head, *least_sure)
     stored, sent = client.get_head(head).feedback_count, 1 + len(others)
     if stored != sent:

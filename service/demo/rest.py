@@ -15,9 +15,10 @@ TIMEOUT_SECONDS = 60.0
 
 
 class RestClient:
-    """Speaks JSON with the server at `address`, e.g. ``http://127.0.0.1:3000``."""
+    """Speaks JSON with the server at `address`, e.g. ``http://127.0.0.1:3000``, and shows a key."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, key: str) -> None:
+        self._headers = {"Authorization": f"Bearer {key}"}
         self._connection = http.client.HTTPConnection(
             urlsplit(address).netloc, timeout=TIMEOUT_SECONDS
         )
@@ -50,7 +51,7 @@ class RestClient:
         return answer
 
     def _request(self, method: str, path: str, body: bytes | None = None) -> bytes:
-        headers = {"Content-Type": "application/json"} if body else {}
+        headers = self._headers | ({"Content-Type": "application/json"} if body else {})
         self._connection.request(method, path, body, headers)
         response = self._connection.getresponse()
         content = response.read()

@@ -38,6 +38,7 @@ def running_server(data_dir: Path, log: Path) -> Iterator[Server]:
     """
     command = [sys.executable, "-m", "trunkline", "serve", "--host", "127.0.0.1"]
     command += ["--grpc-port", "0", "--rest-port", "0", "--data-dir", str(data_dir)]
+    command += ["--auth", "required"]
     with (
         log.open("wb") as stderr,
         subprocess.Popen(

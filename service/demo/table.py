@@ -46,6 +46,7 @@ _ROWS: tuple[tuple[str, Callable[[Outcome], str]], ...] = (
     ("prediction, cached", lambda o: _milliseconds(o.cached)),
     ("prediction, cached, REST", lambda o: _milliseconds(o.rest_cached)),
     ("feedback stored", lambda o: str(o.feedback)),
+    ("asked with another's key", lambda o: o.anothers_key),
 )
 
 

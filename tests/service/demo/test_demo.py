@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import psutil
 import pytest
 
-from service.demo import demo_main, job
+from service.demo import demo_main, keys
 from service.demo.errors import DemoError
 from service.demo.job import Latency
 from tests.e2e.processes import ROOT
@@ -56,6 +56,7 @@ def test_demo_does_the_whole_job_without_a_terminal_and_without_standard_input(
         assert tenant["held_out_accuracy"] > 1 / tenant["classes"]
         assert tenant["cold"]["median"] > tenant["cached"]["median"] > 0
         assert tenant["feedback"] > 0
+        assert tenant["anothers_key"] == "NOT_FOUND"
     predictions = (
         'trunkline_requests_total{code="OK",method="Predict",tenant="loomworks",transport='
     )
@@ -122,7 +123,7 @@ def test_server_is_stopped_when_a_step_fails(
     def fail(*arguments: object) -> NoReturn:
         raise raised
 
-    monkeypatch.setattr(job, "run", fail)
+    monkeypatch.setattr(keys, "operators_key", fail)
     assert demo_main([]) == status
     assert ("stopped\n" in capsys.readouterr().err) == (status == 130)
     assert not psutil.pid_exists(int(note.read_text()))

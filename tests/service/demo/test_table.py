@@ -38,6 +38,7 @@ def outcome(head: str, about: str, backbone: str) -> Outcome:
         cached=latency,
         rest_cached=latency,
         feedback=20,
+        anothers_key="NOT_FOUND",
     )
 
 

@@ -254,3 +254,16 @@ def test_labels_are_sent_again_after_an_interruption(
     recorder.hooks["UpdateExamples"] = [unavailable]
     assert run("label", "acme/mood", answers="yes\nq\n").exit_code == 0
     assert labels(recorder, unlabelled[:1]) == ["yes"]
+
+
+def test_key_for_labelling_alone_is_shown_the_guess(
+    run: Run, recorder: Recorder, unlabelled: list[str]
+) -> None:
+    def refused(request: Any, context: Any) -> None:
+        refuse(context, "PERMISSION_DENIED", "the key needs the role predict")
+
+    recorder.hooks["Predict"] = [refused]
+    result = run("label", HEAD.removeprefix("tenants/").replace("/heads", ""), answers="\n")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == "labelled 1 (no 1), skipped 0\n"
+    assert recorder.asked("Predict")

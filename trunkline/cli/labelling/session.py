@@ -3,7 +3,7 @@
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from trunkline.cli.labelling.answers import Answers
@@ -14,6 +14,7 @@ from trunkline.cli.naming import shown_name
 from trunkline.cli.output import Output, one_line, short_digest
 from trunkline.clients.client import Client
 from trunkline.datasets import FileInput
+from trunkline.errors import PermissionDenied
 from trunkline.values.examples import Suggestion
 from trunkline.values.inputs import Digest, Text
 from trunkline.values.outcomes import Prediction, RowFailure
@@ -154,8 +155,10 @@ class Session:
         scores: Sequence[Prediction | RowFailure | None] = [None] * len(self.suggestions)
         if any(row.predicted_label for row in self.suggestions):
             digests = [Digest(row.example.digest) for row in self.suggestions]
-            # By digest there is no image to make views of.
-            scores = self.client.predict(self.head, digests, MOST_OFFERED, average_views=0)
+            # A key for labelling alone has the guess, and no scores of other classes.
+            with suppress(PermissionDenied):
+                # By digest there is no image to make views of.
+                scores = self.client.predict(self.head, digests, MOST_OFFERED, average_views=0)
         return [
             Guess(
                 row.predicted_label,
