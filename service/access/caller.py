@@ -82,9 +82,9 @@ class Caller:
 ANYONE = Caller(frozenset({Role.OPERATE}))
 """Whoever asks a server that asks nobody for a key."""
 
-caller_of_call: ContextVar[Caller] = ContextVar("caller_of_call", default=ANYONE)
+caller_of_call: ContextVar[Caller] = ContextVar("caller_of_call")
 """Who makes the gRPC call that the current task handles: what guards a port knows it first, and
-grpcio has no place for it."""
+grpcio has no place for it. A call that passed no guard has none, and fails."""
 
 
 def matches(pattern: str, head: str) -> bool:
