@@ -71,7 +71,8 @@ def test_dash_stands_for_all_tenants_where_heads_are_listed_and_nowhere_else() -
         name
         for name, (_, _, operation) in OPERATIONS.items()
         for parameter in operation.get("parameters", ())
-        if parameter.get("name") == "tenant" and re.search(parameter["schema"]["pattern"], "-")
+        if (parameter.get("name"), parameter.get("in")) == ("tenant", "path")
+        and re.search(parameter["schema"]["pattern"], "-")
     }
     assert takes == {"ListHeads"}
 
@@ -154,7 +155,7 @@ def test_comments_of_the_proto_files_are_the_descriptions() -> None:
         "Deletes a head with its examples, versions and feedback. The name may be used again."
     )
     admin = {tag["name"]: tag["description"] for tag in DOCUMENT["tags"]}["AdminService"]
-    assert admin.startswith("Answers on loopback only")
+    assert admin.startswith("For operators; where calls need no key")
     assert SCHEMAS["RowError"]["description"].startswith("Why one row of a request failed.")
     assert SCHEMAS["RowError"]["properties"]["row"]["description"] == (
         "Index of the row in the request."
