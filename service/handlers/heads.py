@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
 import adapters
+from service.access.caller import Caller
 from service.concurrency.tasks import UninterruptedTasks
 from service.embedding.image_views import check_only_of_images
 from service.extraction import Extractor
@@ -40,7 +42,7 @@ class Heads:
         self, request: heads_pb2.CreateHeadRequest, call: Call
     ) -> heads_pb2.CreateHeadResponse:
         """Creates a head without versions, bound to a loaded backbone."""
-        name = new_name(request.parent, request.head_id)
+        name = new_name(request.parent, request.head_id, call.caller)
         spec = read_spec(request.spec)
         policy = read_policy(request.policy)
         backbone = self._extractor.backbone(request.backbone)
@@ -95,14 +97,14 @@ class Heads:
     async def list_heads(
         self, request: heads_pb2.ListHeadsRequest, call: Call
     ) -> heads_pb2.ListHeadsResponse:
-        """Returns a page of the heads of a tenant, or of all tenants, by tenant and name."""
+        """Returns a page of the heads that the caller may see, by tenant and name."""
         every = request.parent == ALL_TENANTS
         parent = None if every else TenantName.parse(request.parent, field="parent").tenant
         tenant = parent or call.caller.tenant
         size = page_size(request.page_size)
         listed = f"heads/{tenant or '-'}"
         after = self._tokens.read(listed, request.page_token, str)
-        found = await self._database.read(_list, tenant, after, size + 1)
+        found = await self._database.read(_list, tenant, after, size + 1, call.caller.heads)
         page = found[:size]
         last = HeadName.parse(page[-1].name).short if len(found) > size else ""
         return heads_pb2.ListHeadsResponse(
@@ -135,13 +137,16 @@ class Heads:
         return described
 
 
-def new_name(parent: str, head_id: str) -> HeadName:
+def new_name(parent: str, head_id: str, caller: Caller) -> HeadName:
     """Returns the name of a head to be created.
 
     Raises:
         InvalidName: a part of it is malformed.
+        NotFound: the caller's key is not good for a head of this name.
     """
-    return TenantName.parse(parent, field="parent").head(check_id(head_id, field="head_id"))
+    name = TenantName.parse(parent, field="parent").head(check_id(head_id, field="head_id"))
+    caller.check_head(name)
+    return name
 
 
 def describe(connection: Connection, name: HeadName) -> heads_pb2.Head:
@@ -174,6 +179,6 @@ def _update(
 
 
 def _list(
-    connection: Connection, tenant: str | None, after: str, limit: int
+    connection: Connection, tenant: str | None, after: str, limit: int, visible: Sequence[str]
 ) -> list[heads_pb2.Head]:
-    return [head_message(row) for row in list_summaries(connection, tenant, after, limit)]
+    return [head_message(row) for row in list_summaries(connection, tenant, after, limit, visible)]

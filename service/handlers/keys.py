@@ -224,11 +224,7 @@ def _visible(connection: Connection, name: str, caller: Caller) -> KeyRecord:
     Raises:
         NotFound: there is none of this name, as far as the caller can tell.
     """
-    key_id = KeyName.parse(name).key
-    record = stored_keys.get_key(connection, key_id)
-    if caller.tenant is not None and record.tenant != caller.tenant:
-        raise stored_keys.no_key(key_id)
-    return record
+    return stored_keys.get_key(connection, KeyName.parse(name).key, caller.tenant)
 
 
 def _revoke(connection: Connection, name: str, caller: Caller) -> KeyRecord:

@@ -57,7 +57,7 @@ class HeadVersions:
         self, request: heads_pb2.ImportHeadRequest, call: Call
     ) -> heads_pb2.ImportHeadResponse:
         """Makes a version from weights trained elsewhere, and the head if it is new."""
-        name = new_name(request.parent, request.head_id)
+        name = new_name(request.parent, request.head_id, call.caller)
         backbone = self._extractor.backbone(request.backbone)
         head = await asyncio.to_thread(self._read_weights, request, backbone)
         activate = request.activate if request.HasField("activate") else True

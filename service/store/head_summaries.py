@@ -64,10 +64,14 @@ def get_summary(connection: Connection, tenant: str, name: str) -> HeadSummary:
 
 
 def list_summaries(
-    connection: Connection, tenant: str | None, after: str, limit: int
+    connection: Connection,
+    tenant: str | None,
+    after: str,
+    limit: int,
+    visible: Sequence[str] = (),
 ) -> list[HeadSummary]:
     """Returns the heads that `list_heads` does, with five queries for each 500 of them."""
-    return _summaries(connection, list_heads(connection, tenant, after, limit))
+    return _summaries(connection, list_heads(connection, tenant, after, limit, visible))
 
 
 def count(connection: Connection, uid: str) -> HeadCounts:

@@ -5,10 +5,20 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from service.errors import AlreadyExists, NotFound, StoredDataDamaged, no_head
 from service.store import schema
@@ -181,12 +191,17 @@ def require_head(connection: Connection, uid: str) -> HeadRecord:
 
 
 def list_heads(
-    connection: Connection, tenant: str | None, after: str, limit: int
+    connection: Connection,
+    tenant: str | None,
+    after: str,
+    limit: int,
+    visible: Sequence[str] = (),
 ) -> list[HeadRecord]:
     """Returns heads of a tenant, or of all (None), by tenant and name.
 
     Args:
         after: the last head before them as `HeadRecord.short`; "" for none.
+        visible: patterns of the ids of those that are wanted; empty for all.
     """
     tenants, heads = schema.tenants.c, schema.heads.c
     before, _, name = after.rpartition("/")
@@ -195,8 +210,25 @@ def list_heads(
         later = and_(tenants.name >= before, or_(tenants.name > before, heads.name > name))
     else:
         later = and_(tenants.name == tenant, heads.name > name)
-    query = _HEADS.where(later).order_by(tenants.name, heads.name).limit(limit)
+    query = _HEADS.where(later, *matching(visible)).order_by(tenants.name, heads.name).limit(limit)
     return [_head(row._mapping) for row in connection.execute(query)]
+
+
+def matching(patterns: Sequence[str]) -> list[ColumnElement[bool]]:
+    """Returns conditions that only heads fulfil whose ids match a pattern.
+
+    Args:
+        patterns: ids, or beginnings of ids that end with ``*``; empty for all heads.
+    """
+    name = schema.heads.c.name
+    ways = [
+        # LIKE would take capitals for small letters, and "_" for any letter.
+        func.substr(name, 1, len(pattern) - 1) == pattern[:-1]
+        if pattern.endswith("*")
+        else name == pattern
+        for pattern in patterns
+    ]
+    return [or_(*ways)] if ways else []
 
 
 def delete_head(connection: Connection, tenant: str, name: str) -> HeadRecord:

@@ -92,13 +92,19 @@ def find_key(connection: Connection, key_hash: bytes) -> KeyRecord | None:
     return _one(connection, _KEYS.where(schema.access_keys.c.hash == key_hash))
 
 
-def get_key(connection: Connection, key_id: str) -> KeyRecord:
+def get_key(connection: Connection, key_id: str, tenant: str | None = None) -> KeyRecord:
     """Returns the key with this id.
+
+    Args:
+        tenant: whose it must be; None for anybody's.
 
     Raises:
         NotFound: there is none.
     """
-    record = _one(connection, _KEYS.where(schema.access_keys.c.id == key_id))
+    query = _KEYS.where(schema.access_keys.c.id == key_id)
+    if tenant is not None:
+        query = query.where(schema.tenants.c.name == tenant)
+    record = _one(connection, query)
     if record is None:
         raise no_key(key_id)
     return record

@@ -115,7 +115,7 @@ class GrpcGuard:
             # When the last of it was read, too.
             context.add_done_callback(ended)  # type: ignore[arg-type]  # stubs
             if not rpc.method.startswith(HEALTH):
-                caller_of_call.set(await self._authentication.caller(_headers(context)))
+                caller_of_call.set(await self._authentication.caller(headers_of(context)))
             return await work(rpc, context)
         except ServiceError as error:
             await refuse(context, error, rpc.method)
@@ -223,7 +223,8 @@ class GrpcGuard:
             )
 
 
-def _headers(context: Context) -> Iterator[tuple[str, str]]:
+def headers_of(context: Context) -> Iterator[tuple[str, str]]:
+    """Yields what a call shows beside its message; of what is no text, the name alone."""
     for name, value in context.invocation_metadata() or ():
         yield name, value if isinstance(value, str) else ""
 

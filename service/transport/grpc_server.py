@@ -15,12 +15,12 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from service.access.authentication import Authentication
 from service.config import GRPC_MARGIN_BYTES
-from service.errors import StartupError, Unavailable, UnknownMethod
+from service.errors import ServiceError, StartupError, Unavailable, UnknownMethod
 from service.logs import get_logger
 from service.requests.calls import Calls, Handler, new_request_id
 from service.transport.grpc_calls import Translator
 from service.transport.grpc_errors import Context, abort, refuse
-from service.transport.grpc_guard import GrpcGuard
+from service.transport.grpc_guard import GrpcGuard, headers_of
 from service.transport.grpc_health import Health
 from service.transport.grpc_log import GrpcLog
 from service.transport.limits import TransportLimits
@@ -208,7 +208,7 @@ class GrpcServer:
             guard,
         )
         # These read nothing.
-        server.add_generic_rpc_handlers((_UnknownMethods(),))
+        server.add_generic_rpc_handlers((_UnknownMethods(self._authentication),))
         return server
 
 
@@ -253,6 +253,9 @@ class _Reflection(reflection.aio.ReflectionServicer):
 class _UnknownMethods(grpc.GenericRpcHandler):
     """Answers what no service has, with an id that is in the log."""
 
+    def __init__(self, authentication: Authentication) -> None:
+        self._authentication = authentication
+
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler[bytes, bytes]:
@@ -260,8 +263,11 @@ class _UnknownMethods(grpc.GenericRpcHandler):
         path = handler_call_details.method
 
         async def serve(stream: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-            error = UnknownMethod(f"method: there is no {path[:200]}", field="method", value=path)
-            await refuse(context, error, path[:200])
+            try:
+                await self._authentication.caller(headers_of(context))
+                raise UnknownMethod(f"method: there is no {path[:200]}", field="method", value=path)
+            except ServiceError as error:
+                await refuse(context, error, path[:200])
             yield b""  # makes this a stream
 
         return grpc.stream_stream_rpc_method_handler(serve)

@@ -88,10 +88,10 @@ class RestGuard:
         unpacker: Unpacker | None = None
         try:
             self._check_site(headers, scope["path"])
-            if scope["type"] == "websocket":
-                raise UnknownMethod("path: there are no WebSockets", field="path")
             if not _is_open(scope["path"]):
                 scope[CALLER] = await self._caller(headers, scope["path"])
+            if scope["type"] == "websocket":
+                raise UnknownMethod("path: there are no WebSockets", field="path")
             if scope["path"] in (*PROBES, METRICS):
                 await self._app(scope, receive, send)
                 return

@@ -114,6 +114,30 @@ async def test_damaged_report_takes_no_other_head_from_the_list(database: Databa
     assert [row.estimate for row in found] == [None, {"a": 1}]
 
 
+@pytest.mark.parametrize(
+    ("patterns", "names"),
+    [
+        ([], ["Ab", "a", "a-1", "a_1", "ab", "b"]),
+        (["a"], ["a"]),
+        (["a*"], ["a", "a-1", "a_1", "ab"]),
+        (["a_*"], ["a_1"]),
+        (["*"], ["Ab", "a", "a-1", "a_1", "ab", "b"]),
+        (["b", "A*"], ["Ab", "b"]),
+        (["%", "c"], []),
+    ],
+)
+async def test_heads_are_listed_by_patterns_page_by_page(
+    database: Database, patterns: list[str], names: list[str]
+) -> None:
+    for name in ("b", "a", "Ab", "ab", "a_1", "a-1"):
+        await database.write(new_head, name)
+    listed: list[str] = []
+    while page := await database.read(stored.list_heads, "acme", "".join(listed[-1:]), 2, patterns):
+        listed += [head.name for head, _ in page]
+        assert len(page) == 2 or len(listed) == len(names)
+    assert listed == names
+
+
 async def test_versions_count_up_and_never_again(database: Database) -> None:
     head = await database.write(new_head)
     numbers = [await database.write(add_version, head.uid, activate=False) for _ in range(3)]

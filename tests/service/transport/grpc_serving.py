@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from service.access.authentication import NoKeys
+from service.access.authentication import Authentication, NoKeys
 from service.errors import ServiceError
 from service.metrics import Metrics
 from service.requests.calls import Call, Calls, Handler
@@ -30,6 +30,7 @@ async def serving(
     budget: ReceivingBudget | None = None,
     readiness: Readiness | None = None,
     listens: str = "127.0.0.1:0",
+    authentication: Authentication | None = None,
 ) -> AsyncIterator[str]:
     """A server in which this handles every request; gives its address."""
     server = GrpcServer(
@@ -37,7 +38,7 @@ async def serving(
         OF_THE_SERVER,
         {method.name: handler for method in methods_of(*OF_THE_SERVER)},
         Calls(Metrics(5), 60),
-        NoKeys(),
+        authentication or NoKeys(),
         readiness or Readiness(),
         limits,
         budget or ReceivingBudget(100 * MIB, 60),

@@ -6,17 +6,19 @@ from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.access.authentication import NoKeys
+from service.access.authentication import Authentication, NoKeys
 from service.access.caller import ANYONE
 from service.requests.calls import Calls, Handler
 from service.transport.rest import CALLER, Backend
 from tests.service.transport.counted import Counted
 
 
-def open_backend(handlers: Mapping[str, Handler] | None = None) -> Backend:
+def open_backend(
+    handlers: Mapping[str, Handler] | None = None, authentication: Authentication | None = None
+) -> Backend:
     """Returns a backend with these handlers, without any if there are none."""
     backend = Backend()
-    backend.attach(handlers or {}, Calls(Counted(), 60), NoKeys())
+    backend.attach(handlers or {}, Calls(Counted(), 60), authentication or NoKeys())
     return backend
 
 
