@@ -1,0 +1,125 @@
+"""Every route that is no twin of an RPC, and every gRPC method that is none of ours; by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
+
+
+class Needs(Enum):
+    """Who gets through."""
+
+    NOTHING = "anybody"
+    A_KEY = "whoever has a key"
+    AN_OPERATORS_KEY = "operators"
+
+
+@dataclass(frozen=True)
+class Route:
+    """A route, and what whoever gets through is answered."""
+
+    asked: str
+    needs: Needs
+    code: str = "OK"
+    given: dict[str, Any] = field(default_factory=dict, hash=False)
+    routed: str = ""
+    """The route's path, if it has another form."""
+
+    def __str__(self) -> str:
+        return self.asked
+
+
+WEB_SOCKET = {
+    "headers": {
+        "connection": "upgrade",
+        "upgrade": "websocket",
+        "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "sec-websocket-version": "13",
+    }
+}
+GOOD = {"text": "good"}
+
+ROUTES = [
+    Route("GET /livez", Needs.NOTHING),
+    Route("GET /healthz", Needs.NOTHING),
+    Route("GET /readyz", Needs.NOTHING),
+    Route("GET /", Needs.NOTHING),
+    Route("GET /docs", Needs.NOTHING),
+    Route("GET /docs/docs.js", Needs.NOTHING, routed="/docs/{name}"),
+    Route("GET /docs/swagger-ui.css", Needs.NOTHING, routed="/docs/{name}"),
+    Route("GET /docs/swagger-ui-bundle.js", Needs.NOTHING, routed="/docs/{name}"),
+    Route("GET /openapi.json", Needs.NOTHING),
+    Route("GET /metrics", Needs.AN_OPERATORS_KEY),
+    Route("GET /schema.json", Needs.A_KEY),
+    Route("POST /predict", Needs.A_KEY, given={"json": {"head": "acme/shown", "inputs": [GOOD]}}),
+    Route("POST /embed", Needs.A_KEY, given={"json": {"tenant": "acme", "inputs": [GOOD]}}),
+    Route("GET /docs.json", Needs.A_KEY, "UNIMPLEMENTED"),
+    Route(
+        "GET /static_content/x", Needs.A_KEY, "UNIMPLEMENTED", routed="/static_content/{path:path}"
+    ),
+    Route("GET /assets/x", Needs.A_KEY, "UNIMPLEMENTED", routed="/assets/{path:path}"),
+]
+
+NO_ROUTES = [
+    *(
+        Route(asked, Needs.NOTHING, "UNIMPLEMENTED")
+        for asked in (
+            "POST /",
+            "DELETE /docs",
+            "GET /docs/none",
+            "PUT /docs/docs.js",
+        )
+    ),
+    *(
+        Route(asked, Needs.A_KEY, "UNIMPLEMENTED")
+        for asked in (
+            "GET /nothing",
+            "GET /v1",
+            "GET /v1/",
+            "GET /v2/backbones",
+            "GET /predict",
+            "PUT /v1/backbones",
+            "OPTIONS /v1/backbones",
+            "PATCH /v1/tenants/acme/heads/shown",
+            "GET /v1/tenants/acme/heads/shown:predict",
+            "GET /docsx",
+            "GET /LIVEZ",
+            "GET /v1/../livez/x",
+        )
+    ),
+    Route("POST /livez", Needs.NOTHING, "405"),
+    Route("GET /livez/", Needs.A_KEY, "307"),
+    Route("GET /v1/tenants/acme/heads/shown/", Needs.A_KEY, "307"),
+    Route("GET /docs/%2e%2e/v1/backbones", Needs.NOTHING, "UNIMPLEMENTED"),
+    Route("POST /metrics", Needs.AN_OPERATORS_KEY, "405"),
+    Route("GET /ws", Needs.A_KEY, "UNIMPLEMENTED", WEB_SOCKET),
+    Route("GET /v1/whoami", Needs.A_KEY, "OK", WEB_SOCKET),
+]
+
+HEALTH = "/grpc.health.v1.Health/"
+REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+_CHECK = health_pb2.HealthCheckRequest().SerializeToString()
+_LIST_SERVICES = reflection_pb2.ServerReflectionRequest(list_services="").SerializeToString()
+
+METHODS = [
+    Route(HEALTH + "Check", Needs.NOTHING, given={"message": _CHECK}),
+    Route(HEALTH + "List", Needs.NOTHING, given={"message": b""}),
+    Route(HEALTH + "Watch", Needs.NOTHING, given={"message": _CHECK}),
+    Route(REFLECTION, Needs.A_KEY, given={"message": _LIST_SERVICES}),
+    *(
+        Route(path, Needs.A_KEY, "UNIMPLEMENTED", {"message": b""})
+        for path in (
+            "/trunkline.v1.HeadService/None",
+            "/trunkline.v1.TailService/HoldTail",
+            "/trunkline.v2.HeadService/GetHead",
+            HEALTH + "None",
+            "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+            "/nothing",
+        )
+    ),
+]
+"""Of gRPC, beside the RPCs."""

@@ -1,0 +1,294 @@
+"""Every RPC and every route: who gets through, what others are told, and that nothing changes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from tests.e2e.access.asking import TRANSPORTS, Answer, shown
+from tests.e2e.access.conftest import Site
+from tests.e2e.access.routes import METHODS, NO_ROUTES, ROUTES, Needs, Route
+from tests.e2e.access.rpcs import ANYBODY, DIGEST, OPERATE, RPCS, Rpc
+from tests.e2e.conftest import TEXTS
+
+MISSING_KEY = "0" * 32
+OF_HEADS = [rpc for rpc in RPCS if rpc.of_head]
+OF_TENANTS = [rpc for rpc in RPCS if rpc.name and not rpc.of_head and not rpc.of_key]
+OF_KEYS = [rpc for rpc in RPCS if rpc.of_key]
+WITH_ROLES = [rpc for rpc in RPCS if rpc.roles != ANYBODY]
+
+
+@pytest.fixture
+def _unchanged(site: Site) -> Iterator[None]:
+    """Fails a test after which the store is not as it was."""
+    before = site.rows()
+    yield
+    assert site.rows() == before
+
+
+def ids(site: Site, tenant: str = "acme", head: str = "shown", key: str = "") -> dict[str, str]:
+    return {"tenant": tenant, "head": head, "key": key or site.key_ids.get(tenant, MISSING_KEY)}
+
+
+def name(rpc: Rpc, of: dict[str, str]) -> str:
+    """The name by which an error tells of what is not there: that of the head, if it is one's."""
+    return "/".join(rpc.name.format(**of).split("/")[:4])
+
+
+# --- who shows no good key
+
+
+@pytest.mark.usefixtures("_unchanged")
+@pytest.mark.parametrize("rpc", RPCS, ids=str)
+def test_without_a_good_key_nothing_is_told(site: Site, rpc: Rpc) -> None:
+    there, away = ids(site), ids(site, "none", "lacks", MISSING_KEY)
+    told = [site.asking.both(rpc, key, there) for key in site.bad.values()]
+    told += [site.asking.both(rpc, site.bad[why], away) for why in ("none", "revoked")]
+    for answers in zip(*told, strict=True):
+        assert {answer.code for answer in answers} == {"UNAUTHENTICATED"}
+        assert len({answer.shown for answer in answers}) == 1, answers
+    others = list(_told_of_whatever_is_sent(site, rpc))
+    assert {answer.shown for answer in others} == {told[0][0].shown, told[0][1].shown}
+
+
+def _told_of_whatever_is_sent(site: Site, rpc: Rpc) -> Iterator[Answer]:
+    """A bad body, a wrong media type, a good key in the wrong place: all without a good key."""
+    asking, unknown = site.asking, dict(shown(site.bad["unknown"]))
+    path, (verb, rest) = "/trunkline.v1." + rpc.method, rpc.rest.split(" ")
+    rest = rest.format(rpc.name.format(**ids(site)))
+    yield asking.raw_grpc(path, [b"\xff\xff"])
+    yield asking.raw_grpc(path, [], shown(site.bad["expired"]))
+    for scheme in ("Bearer", f"Basic {site.operator}", site.operator):
+        yield asking.raw_grpc(path, [b""], (("authorization", scheme),))
+        yield asking.raw_rest(verb, rest, headers={"authorization": scheme})
+    yield asking.raw_grpc(path, [b""], (("cookie", site.operator), ("x-api-key", "")))
+    yield asking.raw_rest(verb, rest, content=b"{", headers=unknown)
+    yield asking.raw_rest(verb, rest, content=b"x", headers={"content-type": "application/pickle"})
+    yield asking.raw_rest(verb, rest, headers={"x-request-timeout": "never", **unknown})
+    for query in ("key", "token", "access_token", "x-api-key", "authorization"):
+        yield asking.raw_rest(verb, rest, params={query: site.operator})
+
+
+def test_key_is_taken_as_either_header(site: Site) -> None:
+    for headers in ((("x-api-key", site.full),), shown(site.full)):
+        assert site.asking.over_grpc("KeyService/WhoAmI", [{}], headers).code == "OK"
+        assert site.asking.over_rest("GET", "/v1/whoami", {}, headers).code == "OK"
+
+
+# --- who may not see what is asked for
+
+
+@pytest.mark.usefixtures("_unchanged")
+@pytest.mark.parametrize("rpc", OF_HEADS, ids=str)
+def test_head_that_is_not_the_callers_is_one_that_does_not_exist(site: Site, rpc: Rpc) -> None:
+    missing = ids(site, head="lacks")
+    wanted = [
+        answer.without(name(rpc, missing)) for answer in site.asking.both(rpc, site.full, missing)
+    ]
+    asked = [
+        (site.full, ids(site, "beta")),
+        (site.full, ids(site, "beta", "lacks")),
+        (site.full, ids(site, "none")),
+        (site.foreign, ids(site, "acme")),
+        (site.roles["predict"], ids(site, "beta")),
+        (site.narrowed, ids(site, head="shown")),
+        (site.narrowed, ids(site, head="lacks")),
+        (site.narrowed, ids(site, "beta", "other")),
+    ]
+    for key, of in asked:
+        answers = site.asking.both(rpc, key, of)
+        assert [answer.code for answer in answers] == ["NOT_FOUND"] * 2
+        assert [answer.without(name(rpc, of)) for answer in answers] == wanted
+
+
+@pytest.mark.usefixtures("_unchanged")
+@pytest.mark.parametrize("rpc", OF_TENANTS, ids=str)
+def test_tenant_that_is_not_the_callers_does_not_exist(site: Site, rpc: Rpc) -> None:
+    told = [
+        [answer.without(f"tenants/{tenant}") for answer in site.asking.both(rpc, key, of)]
+        for tenant in ("beta", "none")
+        for key in (site.full, site.narrowed, site.roles["label"])
+        for of in [ids(site, tenant)]
+    ]
+    assert all(answers == told[0] for answers in told)
+    assert "NOT_FOUND" in told[0][1]
+
+
+@pytest.mark.usefixtures("_unchanged")
+@pytest.mark.parametrize("rpc", OF_KEYS, ids=str)
+def test_key_of_another_tenant_or_an_operators_is_one_that_does_not_exist(
+    site: Site, rpc: Rpc
+) -> None:
+    with site.client(site.operator) as client:
+        me = client.who_am_i().key
+    assert me is not None
+    others = [site.key_ids["beta"], me.name.removeprefix("keys/"), MISSING_KEY]
+    told = [
+        [answer.without(f"keys/{key}") for answer in answers]
+        for key in others
+        for answers in [site.asking.both(rpc, site.full, ids(site, key=key))]
+    ]
+    assert all(answers == told[0] for answers in told)
+    assert "NOT_FOUND" in told[0][1]
+
+
+# --- who may see it, and not do that
+
+
+@pytest.mark.usefixtures("_unchanged")
+@pytest.mark.parametrize("rpc", WITH_ROLES, ids=str)
+def test_role_that_is_missing_is_named_whatever_there_is(site: Site, rpc: Rpc) -> None:
+    keys = {role: site.roles[role] for role in ANYBODY if role not in rpc.roles}
+    if rpc.roles == (OPERATE,):
+        keys["all"] = site.full
+    for key in keys.values():
+        there = site.asking.both(rpc, key, ids(site))
+        away = site.asking.both(rpc, key, ids(site, head="lacks", key=MISSING_KEY))
+        assert there == away
+        assert [answer.code for answer in there] == ["PERMISSION_DENIED"] * 2
+        for answer in there:
+            assert f"authorization: the key needs the role {' or '.join(rpc.roles)}" in answer.shown
+
+
+# --- who gets through
+
+numbers = itertools.count()
+
+
+@pytest.mark.parametrize("rpc", RPCS, ids=str)
+def test_right_role_gets_through(site: Site, rpc: Rpc) -> None:
+    with site.client(site.operator) as client:
+        weights = client.export_head("acme/shown").safetensors
+        keys = [site.roles[role] for role in rpc.roles if role != OPERATE]
+        for key in [*keys, site.operator]:
+            for over in TRANSPORTS:
+                number = next(numbers)
+                of = ids(site, head=f"passes-{number}")
+                if rpc.of_head:
+                    client.import_head(f"acme/{of['head']}", weights, TEXTS)
+                if rpc.of_key:
+                    made = client.create_key("acme", ["label"])
+                    of["key"] = made.key.name.removeprefix("keys/")
+                more = {**rpc.more, "head_id": of["head"]} if "head_id" in rpc.more else rpc.more
+                asked = replace(rpc, more=more)
+                answer = site.asking.one(asked, key, over, of)
+                assert answer.code == rpc.reaches, answer
+
+
+# --- other routes
+
+WHO_AM_I = {
+    True: Route("/trunkline.v1.KeyService/WhoAmI", Needs.A_KEY, given={"message": b""}),
+    False: Route("GET /v1/whoami", Needs.A_KEY),
+}
+
+
+def _ask(site: Site, route: Route, key: str | None) -> Answer:
+    if route.asked.startswith("/"):
+        return site.asking.raw_grpc(route.asked, [route.given["message"]], shown(key))
+    verb, path = route.asked.split(" ", 1)
+    headers = dict(shown(key)) | route.given.get("headers", {})
+    return site.asking.raw_rest(verb, path, **{**route.given, "headers": headers})
+
+
+@pytest.mark.usefixtures("_unchanged")
+@pytest.mark.parametrize("route", [*ROUTES, *NO_ROUTES, *METHODS], ids=str)
+def test_route_takes_what_its_row_says(site: Site, route: Route) -> None:
+    refused = _ask(site, WHO_AM_I[route in METHODS], None)
+    for key in site.bad.values():
+        answer = _ask(site, route, key)
+        if route.needs is Needs.NOTHING:
+            assert answer.code == route.code
+        else:
+            assert answer.shown == refused.shown
+            assert answer.code == "UNAUTHENTICATED"
+    assert _ask(site, route, site.operator).code == route.code
+    code = "PERMISSION_DENIED" if route.needs is Needs.AN_OPERATORS_KEY else route.code
+    assert _ask(site, route, site.full).code == code
+
+
+@pytest.mark.usefixtures("_unchanged")
+@pytest.mark.parametrize(("path", "field"), [("/predict", "head"), ("/embed", "tenant")])
+def test_short_routes_ask_for_what_their_twins_do(site: Site, path: str, field: str) -> None:
+    def told(key: str, tenant: str, head: str = "shown") -> Answer:
+        value = f"{tenant}/{head}" if field == "head" else tenant
+        body = {field: value, "inputs": [{"text": "good"}]}
+        return site.asking.over_rest("POST", path, body, shown(key))
+
+    predict = site.roles["predict"]
+    assert told(predict, "acme").code == "OK"
+    assert told(site.roles["label"], "acme") == told(site.roles["label"], "acme", "lacks")
+    assert told(site.roles["label"], "acme").code == "PERMISSION_DENIED"
+    away = [told(predict, "beta"), told(predict, "none"), told(site.narrowed, "beta")]
+    if field == "head":
+        away += [told(predict, "acme", "lacks"), told(site.narrowed, "acme")]
+    assert {answer.code for answer in away} == {"NOT_FOUND"}
+    names = [f"tenants/{t}/heads/{h}" for t in ("acme", "beta", "none") for h in ("shown", "lacks")]
+    assert len({answer.without(*names, "tenants/beta", "tenants/none") for answer in away}) == 1
+
+
+# --- lists, rows and streams
+
+
+def test_lists_show_what_the_caller_may_see(site: Site) -> None:
+    with site.client(site.narrowed) as client:
+        assert [head.name for head in client.list_heads("acme")] == ["tenants/acme/heads/other"]
+    asked = {"parent": "tenants/acme", "page_size": 1}
+    reply = site.asking.over_grpc("HeadService/ListHeads", [asked], shown(site.narrowed)).reply
+    assert [head.name for head in reply.heads] == ["tenants/acme/heads/other"]
+    assert not reply.next_page_token
+    for key, tenants in ((site.full, {"acme"}), (site.operator, {"acme", "beta", ""})):
+        with site.client(key) as client:
+            assert {key.tenant.removeprefix("tenants/") for key in client.list_keys()} == tenants
+
+
+@pytest.mark.usefixtures("_unchanged")
+def test_rows_head_that_the_caller_may_not_see_is_told_as_a_missing_one(site: Site) -> None:
+    def errors(key: str, head: str, other: str) -> list[str]:
+        asked = {"heads": [f"tenants/{other}"], "inputs": [{"text": "good"}]}
+        mine = f"tenants/acme/heads/{head}"
+        answer = site.asking.over_grpc(
+            "PredictionService/Predict", [{"head": mine, **asked}], shown(key)
+        )
+        rest = site.asking.over_rest("POST", f"/v1/{mine}:predict", asked, shown(key))
+        told = [answer.reply.errors, rest.reply.json()["predictions"][0]["error"]]
+        return [str(error).replace(f"tenants/{other}", "NAME") for error in told]
+
+    missing = errors(site.full, "shown", "acme/heads/lacks")
+    assert "NOT_FOUND" in missing[0]
+    assert errors(site.narrowed, "other", "acme/heads/lacks") == missing
+    assert errors(site.narrowed, "other", "acme/heads/shown") == missing
+    foreign = ["beta/heads/shown", "beta/heads/lacks", "none/heads/shown"]
+    told = [errors(key, "other", name) for name in foreign for key in (site.full, site.narrowed)]
+    assert all(each == told[0] for each in told)
+
+
+@pytest.mark.usefixtures("_unchanged")
+@pytest.mark.parametrize("away", ["tenants/beta", "tenants/none"])
+@pytest.mark.parametrize(
+    ("method", "field", "head"),
+    [("HeadService/AddExamples", "head", "/heads/empty"), ("AdviceService/Advise", "parent", "")],
+)
+def test_later_message_of_a_stream_reaches_no_other_tenant(
+    site: Site, method: str, field: str, head: str, away: str
+) -> None:
+    row = {"examples": [{"input": {"text": "sent"}, "label": "a"}]}
+    nothing = {"examples": [{"input": {"digest": DIGEST}, "label": "a"}]}  # fails by itself
+    for first in ("tenants/acme" + head, away + head):
+        messages = [{field: first, **nothing}, {field: away + head, **row}]
+        answer = site.asking.over_grpc(method, messages, shown(site.full))
+        assert answer.code == "NOT_FOUND"
+        assert away in answer.shown
+
+
+@pytest.mark.usefixtures("_unchanged")
+@pytest.mark.parametrize("head", ["shown", "lacks"])
+def test_narrowed_key_makes_no_head_that_it_could_not_see(site: Site, head: str) -> None:
+    for row in (rpc for rpc in OF_TENANTS if "head_id" in rpc.more):
+        asked = replace(row, more={**row.more, "head_id": head})
+        for answer in site.asking.both(asked, site.narrowed, ids(site)):
+            assert answer.code == "NOT_FOUND"
+            assert f"there is no tenants/acme/heads/{head}" in answer.shown
