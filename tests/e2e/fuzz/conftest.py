@@ -1,0 +1,95 @@
+"""A server to be sent whatever comes to mind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from service.access.operator_key import FILE
+from tests.e2e.access.asking import Answer, Asking, Metadata, shown
+from tests.e2e.conftest import IMAGES, TEXTS
+from tests.e2e.processes import Running, serve_command, serving
+from trunkline import Client, Prediction
+
+EXAMPLES = [("good", "a"), ("fine", "a"), ("bad", "b"), ("poor", "b")]
+BROKEN = {"INTERNAL", "UNKNOWN", "DATA_LOSS", "500", "501", "502"}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A server that must neither fail nor end, whatever is sent.
+
+    Attributes:
+        weights: a head's file.
+        words: what strings in messages are in most cases, by the field's name.
+    """
+
+    running: Running
+    asking: Asking
+    key: str
+    weights: bytes
+    words: dict[str, list[str]]
+
+    @property
+    def headers(self) -> Metadata:
+        return shown(self.key)
+
+    def restore(self) -> None:
+        """Gives back the head that requests name, whatever has become of it."""
+        with Client(self.running.grpc, token=self.key) as client:
+            client.import_head("acme/used", self.weights, TEXTS)
+            client.upload("acme/used", EXAMPLES)
+
+    def check(self, answer: Answer) -> None:
+        """Fails if it is the server's fault."""
+        assert answer.code not in BROKEN, answer.shown
+
+    def check_alive(self) -> None:
+        """Fails unless it serves as before, and has logged no fault."""
+        with Client(self.running.grpc, token=self.key) as client:
+            (row,) = client.predict("acme/kept", ["good"])
+            assert isinstance(row, Prediction)
+            assert (row.label, row.version) == ("a", 1)
+        faults = [event for event in self.running.events() if event.get("level") == "error"]
+        assert not faults, json.dumps(faults[:3])[:4000]
+
+
+@pytest.fixture(scope="package")
+def target(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterator[Target]:
+    folder = tmp_path_factory.mktemp("fuzz")
+    command = serve_command(folder / "data", "--auth", "required")
+    with serving(command, folder / "log") as running:
+        key = (folder / "data" / FILE).read_text().strip()
+        asking = Asking(running.grpc, running.rest)
+        with Client(running.grpc, token=key) as client:
+            client.create_head("acme/kept", TEXTS)
+            client.upload("acme/kept", EXAMPLES)
+            client.train("acme/kept")
+            weights = client.export_head("acme/kept").safetensors
+            fingerprint = next(one.fingerprint for one in client.backbones() if one.name == TEXTS)
+            words = _words(client, fingerprint)
+        yield Target(running, asking, key, weights, words)
+        asking.close()
+        assert running.terminate() == 0
+
+
+def _words(client: Client, fingerprint: str) -> dict[str, list[str]]:
+    head = "tenants/acme/heads/used"
+    names = [head, f"{head}/versions/1", f"{head}/versions/active", f"{head}/trainings/0"]
+    return {
+        "head": [head],
+        "name": [*names, "keys/0"],
+        "parent": ["tenants/acme"],
+        "tenant": ["tenants/acme"],
+        "head_id": ["used", "new"],
+        "backbone": [TEXTS],
+        "backbones": [TEXTS, IMAGES],
+        "fingerprint": [fingerprint],
+        "dtype": ["float32", "uint8", "uint32"],
+        "family": ["", "logistic", "ridge"],
+        "": ["", "a", "b", "good", "0" * 64, "balanced", "uncertainty"],
+    }
