@@ -6,7 +6,12 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
+from service.errors import is_expected
+from service.logs import get_logger
+
 R = TypeVar("R")
+
+log = get_logger(__name__)
 
 
 async def gather_or_raise(work: Sequence[Coroutine[Any, Any, R]]) -> list[R]:
@@ -32,10 +37,17 @@ class UninterruptedTasks:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def run(self, work: Coroutine[Any, Any, R]) -> R:
-        """Runs work to its end and returns its result."""
+        """Runs work to its end and returns its result.
+
+        An error that comes after whoever waits for it was cancelled goes to the log.
+        """
         task = asyncio.create_task(work)
         self._keep(task)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_log_error)
+            raise
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Begins work that nobody waits for; it deals with its own errors."""
@@ -48,3 +60,12 @@ class UninterruptedTasks:
     async def close(self) -> None:
         """Waits for what is under way."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _log_error(task: asyncio.Task[Any]) -> None:
+    if task.cancelled() or (error := task.exception()) is None:
+        return
+    if is_expected(error):
+        log.info("failed after the client had left", reason=str(error))
+    else:
+        log.error("failed after the client had left", exc_info=error)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 
 import pytest
+import structlog
 
 from service.concurrency.file_threads import THREADS, FileThreads
-from service.concurrency.tasks import gather_or_raise
+from service.concurrency.tasks import UninterruptedTasks, gather_or_raise
 from service.errors import Unavailable
 
 
@@ -53,6 +55,35 @@ async def test_who_is_cancelled_waits_for_what_must_not_be_left_half_way() -> No
     with pytest.raises(asyncio.CancelledError):
         await running
     assert ended.is_set()
+
+
+@pytest.mark.parametrize(
+    ("error", "level"), [(Unavailable("gone"), "info"), (ValueError("a fault"), "error")]
+)
+async def test_error_of_work_whose_caller_was_cancelled_goes_to_the_log(
+    error: Exception, level: str
+) -> None:
+    unseen: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unseen.append(context))
+    tasks, begun, go = UninterruptedTasks(), asyncio.Event(), asyncio.Event()
+
+    async def fail() -> None:
+        begun.set()
+        await go.wait()
+        raise error
+
+    with structlog.testing.capture_logs() as logged:
+        waiting = asyncio.create_task(tasks.run(fail()))
+        await begun.wait()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        go.set()
+        await tasks.close()
+        await asyncio.sleep(0)
+    gc.collect()
+    assert [entry["log_level"] for entry in logged] == [level]
+    assert not unseen
 
 
 async def test_files_that_a_disk_holds_up_leave_the_threads_that_all_share_alone() -> None:
