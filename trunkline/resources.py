@@ -192,7 +192,8 @@ class KeyName:
 
 def _ids(form: str, text: str, field: str) -> list[str]:
     """Reads the ids in `text`, of the same segments as `form`, e.g. `tenants/{tenant}`."""
-    expected, given = form.split("/"), text.split("/")
+    expected = form.split("/")
+    given = text.split("/", len(expected))  # a text may be of nothing but slashes
     same = len(expected) == len(given) and expected[::2] == given[::2]
     if not same or not all(_ID.fullmatch(part) for part in given[1::2]):
         raise InvalidName(field, form, text)

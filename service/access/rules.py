@@ -74,7 +74,7 @@ class Rule:
     def _check_resource(self, text: str, caller: Caller) -> None:
         if text in ("", ALL_TENANTS):
             return  # lists leave out what the caller may not see; elsewhere it is no name
-        parts = text.split("/")
+        parts = text.split("/", 4)
         try:
             if len(parts) < 4:
                 caller.check_tenant(TenantName.parse("/".join(parts[:2])).tenant)
