@@ -12,11 +12,16 @@ import pytest
 from service.access.operator_key import FILE
 from tests.e2e.access.asking import Answer, Asking, Metadata, shown
 from tests.e2e.conftest import IMAGES, TEXTS
-from tests.e2e.processes import Running, serve_command, serving
+from tests.e2e.processes import Running, extractor_command, serve_command, serving
 from trunkline import Client, Prediction
 
 EXAMPLES = [("good", "a"), ("fine", "a"), ("bad", "b"), ("poor", "b")]
 BROKEN = {"INTERNAL", "UNKNOWN", "DATA_LOSS", "500", "501", "502"}
+
+
+def check(answer: Answer) -> None:
+    """Fails if it is the server's fault."""
+    assert answer.code not in BROKEN, answer.shown
 
 
 @dataclass(frozen=True)
@@ -44,16 +49,13 @@ class Target:
             client.import_head("acme/used", self.weights, TEXTS)
             client.upload("acme/used", EXAMPLES)
 
-    def check(self, answer: Answer) -> None:
-        """Fails if it is the server's fault."""
-        assert answer.code not in BROKEN, answer.shown
-
     def check_alive(self) -> None:
         """Fails unless it serves as before, and has logged no fault."""
         with Client(self.running.grpc, token=self.key) as client:
             (row,) = client.predict("acme/kept", ["good"])
             assert isinstance(row, Prediction)
             assert (row.label, row.version) == ("a", 1)
+        assert "Traceback" not in self.running.log.read_text()
         faults = [event for event in self.running.events() if event.get("level") == "error"]
         assert not faults, json.dumps(faults[:3])[:4000]
 
@@ -75,6 +77,18 @@ def target(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterato
         yield Target(running, asking, key, weights, words)
         asking.close()
         assert running.terminate() == 0
+
+
+@pytest.fixture(scope="package")
+def far(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterator[Asking]:
+    """An extractor that is asked as by its server, and must not fail either."""
+    folder = tmp_path_factory.mktemp("far")
+    with serving(extractor_command("--port", "0"), folder / "log") as running:
+        asking = Asking(running.grpc, running.addresses["metrics"])
+        yield asking
+        asking.close()
+        assert running.terminate() == 0
+        assert "Traceback" not in (folder / "log").read_text()
 
 
 def _words(client: Client, fingerprint: str) -> dict[str, list[str]]:

@@ -15,9 +15,10 @@ from google.protobuf.message import DecodeError
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from service.transport.methods import OF_THE_SERVER, Method, methods_of
+from service.transport.methods import OF_THE_SERVER, TAILS, Method, methods_of
+from tests.e2e.access.asking import Asking
 from tests.e2e.conftest import IMAGES, TEXTS
-from tests.e2e.fuzz.conftest import Target
+from tests.e2e.fuzz.conftest import Target, check
 from tests.e2e.fuzz.made import changed, messages
 from tests.e2e.processes import ROOT
 from tests.models.image_samples import sound
@@ -39,8 +40,8 @@ def _alive(target: Target) -> Iterator[None]:
     target.check_alive()
 
 
-def try_with(made: st.SearchStrategy[Any], count: int, check: Callable[[Any], None]) -> None:
-    """Checks so many examples; a failing one is made smaller, and shown."""
+def try_with(made: st.SearchStrategy[Any], count: int, send: Callable[[Any], None]) -> None:
+    """Sends so many examples; a failing one is made smaller, and shown."""
 
     @settings(
         max_examples=count,
@@ -50,7 +51,7 @@ def try_with(made: st.SearchStrategy[Any], count: int, check: Callable[[Any], No
     )
     @given(made)
     def run(example: Any) -> None:
-        check(example)
+        send(example)
 
     run()
 
@@ -59,13 +60,25 @@ def try_with(made: st.SearchStrategy[Any], count: int, check: Callable[[Any], No
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_messages_of_every_rpc(target: Target, method: Method, count: int) -> None:
     def send(sent: list[bytes]) -> None:
-        target.check(target.asking.raw_grpc(method.path, sent, target.headers))
+        check(target.asking.raw_grpc(method.path, sent, target.headers))
 
+    try_with(_calls_of(method, target), count, send)
+
+
+@pytest.mark.parametrize("count", RUNS)
+@pytest.mark.parametrize("method", list(methods_of(TAILS)), ids=lambda method: method.name)
+def test_messages_of_every_rpc_of_an_extractor(
+    target: Target, far: Asking, method: Method, count: int
+) -> None:
+    try_with(_calls_of(method, target), count, lambda sent: check(far.raw_grpc(method.path, sent)))
+
+
+def _calls_of(method: Method, target: Target) -> st.SearchStrategy[list[bytes]]:
+    """The messages of a call, most of them of the type that they should be."""
     kind: Any = method.request.DESCRIPTOR
     made = messages(kind, target.words).map(lambda message: message.SerializeToString())
     one = made | made | changed([b"\x0a\x02ab\x12\x00"]) | st.binary(max_size=50)
-    most = 3 if method.client_streaming else 1
-    try_with(st.lists(one, max_size=most), count, send)
+    return st.lists(one, max_size=3 if method.client_streaming else 1)
 
 
 @pytest.mark.parametrize("count", [FEW * 5, pytest.param(MANY * 5, marks=pytest.mark.long)])
@@ -106,7 +119,7 @@ def test_weights_that_are_nearly_in_order(target: Target, count: int) -> None:
             safetensors=weights,
         )
         path = "/trunkline.v1.HeadService/ImportHead"
-        target.check(target.asking.raw_grpc(path, [request.SerializeToString()], target.headers))
+        check(target.asking.raw_grpc(path, [request.SerializeToString()], target.headers))
 
     header = target.weights[: 8 + int.from_bytes(target.weights[:8], "little")]
     try_with(changed([target.weights, header]), count, send)
@@ -131,13 +144,13 @@ def test_forms_and_bodies_that_are_nearly_in_order(target: Target, path: str, co
     def send(sent: tuple[str, bytes]) -> None:
         media_type, body = sent
         headers = {**dict(target.headers), "content-type": media_type}
-        target.check(target.asking.raw_rest("POST", path, content=body, headers=headers))
+        check(target.asking.raw_rest("POST", path, content=body, headers=headers))
 
     kinds = [st.tuples(st.just(kind), changed([data])) for kind, data in files.items()]
     try_with(st.one_of(kinds), count, send)
 
 
-@pytest.mark.parametrize("count", [1, pytest.param(200, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [1, pytest.param(60, marks=pytest.mark.long)])
 def test_what_schemathesis_makes_of_the_openapi_document(
     target: Target, count: int, tmp_path: Path
 ) -> None:
@@ -176,6 +189,6 @@ def _embed(target: Target, inputs: list[common_pb2.Input], backbone: str) -> Non
     answer = target.asking.raw_grpc(
         path, [request.SerializeToString()], target.headers, extraction_pb2.EmbedResponse
     )
-    target.check(answer)
+    check(answer)
     if answer.reply is not None:
         assert all(error.code != "INTERNAL" for error in answer.reply.errors), answer.reply.errors
