@@ -210,6 +210,11 @@ def test_route_takes_what_its_row_says(site: Site, route: Route) -> None:
     assert _ask(site, route, site.full).code == code
 
 
+@pytest.mark.parametrize("path", ["/v1/whoami", "/v1/keys", "/metrics", "/schema.json", "/none"])
+def test_head_is_refused_as_get_is(site: Site, path: str) -> None:
+    assert site.asking.http.head(path).status_code == 401
+
+
 @pytest.mark.usefixtures("_unchanged")
 @pytest.mark.parametrize(("path", "field"), [("/predict", "head"), ("/embed", "tenant")])
 def test_short_routes_ask_for_what_their_twins_do(site: Site, path: str, field: str) -> None:
