@@ -58,10 +58,19 @@ class Rule:
             PermissionDenied: the key has none of the roles.
             InvalidName: it does not name a tenant where it has to.
         """
+        named = getattr(request, self.resource) if self.resource and request is not None else ""
+        self.check_name(named, caller)
+
+    def check_name(self, name: str, caller: Caller) -> None:
+        """Does the same for a request that is not read yet, where its resource is known.
+
+        Args:
+            name: of the resource; "" for none.
+        """
         if caller.operates:
             return
-        if self.resource and request is not None:
-            self._check_resource(getattr(request, self.resource), caller)
+        if self.resource:
+            self._check_resource(name, caller)
         if self.roles and not self.roles & caller.roles:
             wanted = " or ".join(in_order(self.roles))
             raise PermissionDenied(

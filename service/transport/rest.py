@@ -186,6 +186,7 @@ async def answer(
     read: Callable[[], Coroutine[Any, Any, Message]],
     request: Request,
     status: HTTPStatus = HTTPStatus.OK,
+    named: str = "",
 ) -> Response:
     """Runs an RPC for a REST request, and writes its reply, of a stream the first, or its error.
 
@@ -193,6 +194,7 @@ async def answer(
         read: reads the request's message.
         request: the source of the timeout, of the client's address, and of its disconnect.
         status: of the answer, if nothing fails; writing the reply is a part of it.
+        named: what the path names of the message, if that is what its caller must be good for.
     """
     try:
         timeout = request_timeout(request)
@@ -208,8 +210,8 @@ async def answer(
             caller=request.scope[CALLER],
         ) as call:
             rule = METHODS[method].rule
-            if not rule.resource:
-                rule.check(None, call.caller)  # before anything is read
+            if named or not rule.resource:
+                rule.check_name(named, call.caller)  # before anything is read
             try:
                 message = await read()
             except ClientDisconnect as error:
@@ -245,20 +247,24 @@ async def _stream_of(request: Message) -> AsyncIterator[Message]:
 
 def _endpoint(method: Method, twin: RestRoute, backend: Backend) -> Endpoint:
     status = HTTPStatus.ACCEPTED if method.server_streaming else HTTPStatus.OK
+    suffices = twin.field == method.rule.resource
 
     async def endpoint(request: Request) -> Response:
-        async def read() -> Message:
-            return await _read(method, twin, request, backend.max_parts)
+        name = twin.name.format(**request.path_params)
 
-        return await answer(backend, method.name, read, request, status)
+        async def read() -> Message:
+            return await _read(method, twin, name, request, backend.max_parts)
+
+        named = name if suffices else ""
+        return await answer(backend, method.name, read, request, status, named)
 
     return endpoint
 
 
-async def _read(method: Method, twin: RestRoute, request: Request, max_parts: int) -> Message:
-    bound: dict[str, Any] = {}
-    if twin.field:
-        bound[twin.field] = twin.name.format(**request.path_params)
+async def _read(
+    method: Method, twin: RestRoute, name: str, request: Request, max_parts: int
+) -> Message:
+    bound: dict[str, Any] = {twin.field: name} if twin.field else {}
     query = parse_qsl(
         request.scope["query_string"].decode("latin-1"),
         keep_blank_values=True,

@@ -10,8 +10,10 @@ import pytest
 from starlette.types import Message, Scope
 
 from service.access.authentication import SharedKey
+from service.access.caller import Caller, Role
 from service.transport import receiving
 from service.transport.receiving import ReceivingBudget
+from service.transport.rest import rest_app
 from service.transport.rest_guard import RestGuard
 from tests.raw_http2 import RawHttp2
 from tests.service.transport.grpc_serving import GET_HEAD, read_all, serving
@@ -66,10 +68,53 @@ async def test_half_a_message_over_grpc_waits_for_nothing(
 async def test_body_over_rest_is_not_asked_for(
     path: str, headers: Mapping[str, str], budget: ReceivingBudget
 ) -> None:
-    sent: list[Message] = []
-
     async def inside(*_: Any) -> None:
         raise AssertionError("it got through")
+
+    backend = open_backend(authentication=SharedKey(KEY))
+    guard = RestGuard(inside, 10**6, budget, backend, loopback_only=False)
+    assert await _status(guard, path, headers) == 401
+
+
+class _OfAcme:
+    """Knows whoever asks as one of acme's, who predicts."""
+
+    required = True
+
+    async def caller(self, shown: object) -> Caller:
+        return Caller(frozenset({Role.PREDICT}), "acme", ("x",), "k")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v1/tenants/beta/heads/x:predict", 404),
+        ("/v1/tenants/acme/heads/y:predict", 404),
+        ("/v1/tenants/beta:embed", 404),
+        ("/v1/tenants/acme/heads/x:update", 403),
+        ("/v1/keys/0:revoke", 403),
+        ("/v1/backbones:load", 403),
+    ],
+)
+async def test_path_that_suffices_is_refused_with_its_body_unread(
+    path: str, status: int, budget: ReceivingBudget
+) -> None:
+    backend = open_backend(authentication=_OfAcme())
+    guard = RestGuard(rest_app(backend), 10**6, budget, backend, loopback_only=False)
+    assert await _status(guard, path, {"content-type": "application/json"}) == status
+
+
+async def test_known_methods_are_told_from_others_by_a_key_alone(budget: ReceivingBudget) -> None:
+    shown = {"authorization": f"Bearer {KEY}".encode()}
+    async with serving(read_all, budget=budget, authentication=SharedKey(KEY)) as address:
+        with RawHttp2(address) as raw:
+            told = await asyncio.to_thread(raw.wait_for_end, raw.open(UNKNOWN, shown))
+    assert b"\x0bgrpc-status\x0212" in told
+
+
+async def _status(guard: RestGuard, path: str, headers: Mapping[str, str]) -> int:
+    """How a request is answered whose body must not be read, and with what, if it is 401."""
+    sent: list[Message] = []
 
     async def receive() -> Message:
         raise AssertionError("it was read")
@@ -77,8 +122,6 @@ async def test_body_over_rest_is_not_asked_for(
     async def send(message: Message) -> None:
         sent.append(message)
 
-    backend = open_backend(authentication=SharedKey(KEY))
-    guard = RestGuard(inside, 10**6, budget, backend, loopback_only=False)
     given = [(name.encode(), value.encode()) for name, value in headers.items()]
     scope: Scope = {
         "type": "http",
@@ -89,13 +132,6 @@ async def test_body_over_rest_is_not_asked_for(
     }
     async with asyncio.timeout(HANGS_SECONDS):
         await guard(scope, receive, send)
-    assert sent[0]["status"] == 401
-    assert (b"www-authenticate", b"Bearer") in sent[0]["headers"]
-
-
-async def test_known_methods_are_told_from_others_by_a_key_alone(budget: ReceivingBudget) -> None:
-    shown = {"authorization": f"Bearer {KEY}".encode()}
-    async with serving(read_all, budget=budget, authentication=SharedKey(KEY)) as address:
-        with RawHttp2(address) as raw:
-            told = await asyncio.to_thread(raw.wait_for_end, raw.open(UNKNOWN, shown))
-    assert b"\x0bgrpc-status\x0212" in told
+    status: int = sent[0]["status"]
+    assert ((b"www-authenticate", b"Bearer") in sent[0]["headers"]) == (status == 401)
+    return status
