@@ -132,8 +132,10 @@ async def test_heads_are_listed_by_patterns_page_by_page(
     for name in ("b", "a", "Ab", "ab", "a_1", "a-1"):
         await database.write(new_head, name)
     listed: list[str] = []
-    while page := await database.read(stored.list_heads, "acme", "".join(listed[-1:]), 2, patterns):
-        listed += [head.name for head, _ in page]
+    after = ""
+    while page := await database.read(stored.list_heads, "acme", after, 2, patterns):
+        listed += [head.name for head in page]
+        after = page[-1].short
         assert len(page) == 2 or len(listed) == len(names)
     assert listed == names
 
