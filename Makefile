@@ -20,7 +20,7 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.11 python3.12 python3.13,\
 # Each process that a command starts would compile all of the code again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo serve test test-long quick coverage lint format types proto proto-check client client-check bench bench-learning bench-tails bench-advice bench-honesty bench-overload drill bento lock clean
+.PHONY: help install demo serve test test-long quick coverage lint format types proto proto-check client client-check bench bench-learning bench-tails bench-advice bench-honesty bench-overload bench-access drill bento lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -129,6 +129,9 @@ bench-honesty: $(INSTALLED) ## Compare estimates with held-out accuracy
 
 bench-overload: $(INSTALLED) ## Measure what overload leaves of the capacity, and whether hints hold
 	@$(BIN)/python -m benchmarks.overload $(ARGS)
+
+bench-access: $(INSTALLED) ## Measure what a key and a quota add to a cached prediction
+	@$(BIN)/python -m benchmarks.access $(ARGS)
 
 drill: $(INSTALLED) ## Attack running servers for 15 minutes, and see what is promised hold
 	@GRPC_VERBOSITY=ERROR OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m drills $(ARGS)

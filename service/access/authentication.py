@@ -111,14 +111,15 @@ class Keys:
         if not self.required:
             return ANYONE
         text = _shown_key(shown)
-        if not is_text(text):
-            raise unauthenticated()
         key_hash = hash_of(text)
-        known = self._known.get(key_hash) or await self._load(key_hash)
+        known = self._known.get(key_hash)
+        if known is not None:
+            self._known.move_to_end(key_hash)
+        elif is_text(text):
+            known = await self._load(key_hash)
         now = self._clock()
         if known is None or not known[0].is_good(now):
             raise unauthenticated()
-        self._known.move_to_end(key_hash)
         self._note_use(known[0], now)
         return known[1]
 

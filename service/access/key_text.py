@@ -43,7 +43,7 @@ def hash_of(text: str) -> bytes:
 
     A slow hash is for what people make up; 160 random bits are not to be guessed.
     """
-    return hashlib.sha256(text.encode()).digest()
+    return hashlib.sha256(text.encode(errors="replace")).digest()
 
 
 def _checksum(text: str) -> str:

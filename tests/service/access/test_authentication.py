@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -14,6 +15,7 @@ from service.concurrency.tasks import UninterruptedTasks
 from service.errors import StoreFailed, Unauthenticated, Unavailable, problem_of
 from service.store import Database
 from service.store import keys as stored_keys
+from service.store.changes import Changed
 from service.store.keys import KeyRecord
 
 HOUR = 3600
@@ -95,6 +97,15 @@ async def test_revoked_key_is_refused_from_the_commit_on(site: Site) -> None:
     await site.database.write(stored_keys.revoke_key, record.id)
     with pytest.raises(Unauthenticated):
         await site.ask(text)
+
+
+async def test_key_that_is_looked_up_while_keys_change_is_taken_and_not_kept(site: Site) -> None:
+    text, _ = await site.add()
+    asking = asyncio.create_task(site.ask(text))
+    await asyncio.sleep(0)  # the look-up is under way
+    site.keys._forget_changed(Changed(keys={"another"}))
+    assert (await asking).tenant == "acme"
+    assert not site.keys._known
 
 
 async def test_key_is_refused_once_it_has_expired(site: Site) -> None:
