@@ -95,6 +95,11 @@ class ServerSettings(ExtractorSettings):
     max_examples_per_head: int = Field(default=100_000, ge=2)
     """Examples of one head. A training holds all their embeddings in memory."""
 
+    max_versions_per_head: int | None = Field(default=None, ge=3)
+    """Versions of one head; none for any number. With one made beyond it the oldest go, and the
+    reply names them: never the active one, the one that was before it, and pinned ones. Too low
+    leaves little to roll back to."""
+
     max_label_bytes: int = Field(default=256, ge=1, le=4096)
     """UTF-8 bytes of one label."""
 

@@ -25,6 +25,7 @@ from service.store import versions as stored_versions
 from service.store.head_records import HeadRecord
 from service.store.jobs import JobRecord
 from service.store.labels import LabelChanges, LabelCount
+from service.store.version_bounds import remove_oldest
 from service.training.jobs import TrainingJobs
 from service.tuning.activation_files import ActivationFiles
 from trunkline.labels import normalised
@@ -72,8 +73,14 @@ class Labels:
         new = check_label(request.new_label, self._settings.max_label_bytes, "new_label")
         head = await self._database.read(_renamable, name, old, new)
         weights = await self._renamed_weights(head, {old: new})
-        head, changes, made = await self._database.write(
-            _rename, name, head.active_version, old, new, weights
+        head, changes, made, removed = await self._database.write(
+            _rename,
+            name,
+            head.active_version,
+            old,
+            new,
+            weights,
+            self._settings.max_versions_per_head,
         )
         version = None
         if made:
@@ -83,6 +90,7 @@ class Labels:
             head=await self._database.read(describe, name),
             changes=_message(changes),
             version=version,
+            removed_versions=removed,
         )
 
     async def merge_labels(
@@ -188,9 +196,15 @@ def _active_labels(connection: Connection, head: HeadRecord) -> set[str]:
 
 
 def _rename(
-    connection: Connection, name: HeadName, version: int, old: str, new: str, weights: bytes
-) -> tuple[HeadRecord, LabelChanges, int]:
-    """Renames in one step; returns the number of the new version, 0 where there is none."""
+    connection: Connection,
+    name: HeadName,
+    version: int,
+    old: str,
+    new: str,
+    weights: bytes,
+    max_versions: int | None,
+) -> tuple[HeadRecord, LabelChanges, int, tuple[int, ...]]:
+    """Renames in one step; returns the new version's number, 0 for none, and which had to go."""
     head = _renamable(connection, name, old, new)
     if head.active_version != version:
         raise Aborted(
@@ -199,10 +213,11 @@ def _rename(
             retry_after=1.0,
         )
     changes = stored_labels.change_labels(connection, head, [old], new)
-    made = 0
+    made, removed = 0, tuple[int, ...]()
     if old in _active_labels(connection, head):
         made = stored_labels.rename_version(connection, head, {old: new}, weights)
-    return stored_heads.require_head(connection, head.uid), changes, made
+        removed = remove_oldest(connection, head.uid, made, max_versions)
+    return stored_heads.require_head(connection, head.uid), changes, made, removed
 
 
 def _renamable(connection: Connection, name: HeadName, old: str, new: str) -> HeadRecord:

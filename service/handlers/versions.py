@@ -25,6 +25,7 @@ from service.store import Database
 from service.store import heads as stored_heads
 from service.store import versions as stored_versions
 from service.store.head_records import HeadRecord
+from service.store.version_bounds import delete_version, pin_version, remove_oldest
 from service.store.versions import VersionRecord
 from trunkline.resources import MAX_VERSION, HeadName, VersionName
 from trunkline.v1 import heads_pb2
@@ -47,10 +48,12 @@ class HeadVersions:
         name = HeadName.parse(request.head)
         head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
         current_backbone(self._extractor, head)
-        version = await self._live.promote(head)
+        version, removed = await self._live.promote(head)
         head, made = await self._database.read(find_version, VersionName(name, version))
         return heads_pb2.PromoteLiveCopyResponse(
-            head=await self._database.read(describe, name), version=version_message(head, made)
+            head=await self._database.read(describe, name),
+            version=version_message(head, made),
+            removed_versions=removed,
         )
 
     async def import_head(
@@ -61,12 +64,18 @@ class HeadVersions:
         backbone = self._extractor.backbone(request.backbone)
         head = await asyncio.to_thread(self._read_weights, request, backbone)
         activate = request.activate if request.HasField("activate") else True
-        record, version = await self._database.write(
-            _import, name, backbone, head, activate=activate
+        record, version, removed = await self._database.write(
+            _import,
+            name,
+            backbone,
+            head,
+            activate=activate,
+            max_versions=self._settings.max_versions_per_head,
         )
         return heads_pb2.ImportHeadResponse(
             head=await self._database.read(describe, name),
             version=version_message(record, version),
+            removed_versions=removed,
         )
 
     async def list_head_versions(
@@ -109,6 +118,24 @@ class HeadVersions:
             labels_lost=[label for label in before if label not in after],
             labels_gained=[label for label in after if label not in before],
         )
+
+    async def pin_head_version(
+        self, request: heads_pb2.PinHeadVersionRequest, call: Call
+    ) -> heads_pb2.PinHeadVersionResponse:
+        """Keeps a version from being deleted, or lets go of it."""
+        name = VersionName.parse(request.name)
+        pinned = request.pinned if request.HasField("pinned") else True
+        head, version = await self._database.write(
+            _pin, name, pinned=pinned, max_versions=self._settings.max_versions_per_head
+        )
+        return heads_pb2.PinHeadVersionResponse(version=version_message(head, version))
+
+    async def delete_head_version(
+        self, request: heads_pb2.DeleteHeadVersionRequest, call: Call
+    ) -> heads_pb2.DeleteHeadVersionResponse:
+        """Deletes a version, unless it is active or pinned."""
+        await self._database.write(_delete_version, VersionName.parse(request.name))
+        return heads_pb2.DeleteHeadVersionResponse()
 
     def _read_weights(
         self, request: heads_pb2.ImportHeadRequest, backbone: BackboneInfo
@@ -160,7 +187,9 @@ def _import(
     head: adapters.Head,
     *,
     activate: bool,
-) -> tuple[HeadRecord, VersionRecord]:
+    max_versions: int | None,
+) -> tuple[HeadRecord, VersionRecord, tuple[int, ...]]:
+    """Stores a version, and the head if it is new; returns both, and which had to go for it."""
     record = stored_heads.find_head(connection, name.tenant, name.head)
     if record is None:
         record = stored_heads.create_head(
@@ -190,8 +219,9 @@ def _import(
         safetensors=head.to_safetensors(),
         activate=activate,
     )
+    removed = remove_oldest(connection, record.uid, number, max_versions)
     record = stored_heads.require_head(connection, record.uid)
-    return record, stored_versions.get_version(connection, record.uid, number)
+    return record, stored_versions.get_version(connection, record.uid, number), removed
 
 
 def _import_report(head: adapters.Head) -> dict[str, Any]:
@@ -216,3 +246,16 @@ def _activate(connection: Connection, name: VersionName) -> tuple[Sequence[str],
         before = stored_versions.get_version(connection, head.uid, head.active_version).labels
     stored_versions.activate_version(connection, head.uid, version.version)
     return before, version.labels
+
+
+def _pin(
+    connection: Connection, name: VersionName, *, pinned: bool, max_versions: int | None
+) -> tuple[HeadRecord, VersionRecord]:
+    head, version = find_version(connection, name)
+    changed = pin_version(connection, head, version.version, pinned=pinned, most=max_versions)
+    return head, changed
+
+
+def _delete_version(connection: Connection, name: VersionName) -> None:
+    head, version = find_version(connection, name)
+    delete_version(connection, head, version.version)

@@ -21,6 +21,7 @@ from service.store import Database
 from service.store import live_set as stored_live
 from service.store.changes import Changed
 from service.store.head_records import HeadRecord
+from service.store.live_outcomes import MadeVersion
 
 ATTEMPTS = 5
 """Attempts to get hold of a copy that nobody changes at the same time."""
@@ -93,8 +94,8 @@ class LiveCopies:
         """Returns the live copy's status, all acknowledged feedback learned."""
         return (await self._current(head.uid, head.tenant)).status
 
-    async def promote(self, head: HeadRecord) -> int:
-        """Makes a version of the live copy and activates it; returns its number.
+    async def promote(self, head: HeadRecord) -> MadeVersion:
+        """Makes a version of the live copy and activates it; says which had to go for it.
 
         Raises:
             PreconditionFailed: there is no copy that could score.
@@ -135,7 +136,7 @@ class LiveCopies:
             if not self._closed:
                 self._wake(entry)
 
-    async def _promote(self, head: HeadRecord) -> int:
+    async def _promote(self, head: HeadRecord) -> MadeVersion:
         entry = self._entries.open(head.uid, head.tenant)
         with self._entries.using(entry):
             async with entry.lock:

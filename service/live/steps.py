@@ -21,7 +21,7 @@ from service.metrics import Metrics
 from service.store import Database, example_sets
 from service.store import live_outcomes as outcomes
 from service.store import live_set as stored_live
-from service.store import versions as stored_versions
+from service.store.live_outcomes import MadeVersion
 from service.store.live_set import LiveFeedback, LiveSet
 
 SLICE = 16
@@ -84,24 +84,31 @@ class Steps:
         entry.notify(snapshot)
         return snapshot
 
-    async def promote(self, entry: CachedCopy, copy: LiveCopy, stored: LiveSet) -> int:
-        """Makes a version of a copy and activates it; returns its number.
+    async def promote(self, entry: CachedCopy, copy: LiveCopy, stored: LiveSet) -> MadeVersion:
+        """Makes a version of a copy and activates it; returns its number, and which had to go.
 
         Raises:
             Aborted: what it is built on was changed meanwhile.
         """
         await self._backfill.of_active(stored.head)
-        base = await self._database.read(stored_versions.get_version, entry.uid, copy.version)
+        base = await self._database.read(outcomes.base_of_live, entry.uid, copy.version)
         tests = await self._database.read(
             example_sets.held_out_set, entry.uid, stored.head.active_fingerprint
         )
         made = await self._long.run(entry.tenant, make_version, copy, stored, base.report, tests)
-        version = await self._database.write(
-            outcomes.promote_live, entry.uid, copy.version, through=copy.through, new=made
+        version, removed = await self._database.write(
+            outcomes.promote_live,
+            entry.uid,
+            copy.version,
+            through=copy.through,
+            new=made,
+            max_versions=self._settings.max_versions_per_head,
         )
         self._metrics.promotions.labels(self._metrics.tenant(entry.tenant)).inc()
-        log.info("live copy took over", head=stored.head.resource, version=version)
-        return version
+        log.info(
+            "live copy took over", head=stored.head.resource, version=version, removed=list(removed)
+        )
+        return MadeVersion(version, removed)
 
     async def drop(self, entry: CachedCopy, copy: LiveCopy) -> int:
         """Drops a copy; returns how much feedback went into quarantine.

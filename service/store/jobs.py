@@ -21,6 +21,7 @@ from service.store.examples import store_vectors
 from service.store.head_records import HeadRecord
 from service.store.heads import move_head, require_head
 from service.store.tails import NewTail, store_tail
+from service.store.version_bounds import remove_oldest
 from service.store.versions import add_version, get_version
 
 KEPT_PER_HEAD = 100
@@ -53,7 +54,7 @@ class JobRecord:
 
     `backbone` is where the head is to move, None to stay. `activate` None activates the version
     unless it has no estimate and the active one has. `inactive_reason` says why it did not become
-    the active one, None if it did.
+    the active one, None if it did. `removed_versions` had to go for the one it made.
     """
 
     id: str
@@ -68,6 +69,7 @@ class JobRecord:
     ended_at: float | None
     backbone: str | None = None
     inactive_reason: str | None = None
+    removed_versions: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,11 +224,15 @@ def finish_with_version(
     job: JobRecord,
     new: NewVersion,
     move: Move | None = None,
+    max_versions: int | None = None,
 ) -> JobRecord | None:
     """Stores what a job made, moves the head if it is to move, and ends the job, in one step.
 
     None, and nothing is changed, if an example lacks its embedding by the backbone that the head
     is to move to: it came meanwhile.
+
+    Args:
+        max_versions: how many the head may have, as in `remove_oldest`.
 
     Raises:
         NotFound: the head was deleted meanwhile.
@@ -257,12 +263,14 @@ def finish_with_version(
         members=new.members,
         tail=None if new.tail is None else new.tail.fingerprint,
     )
+    removed = remove_oldest(connection, job.head_uid, version, max_versions)
     return _set(
         connection,
         job.head_uid,
         job.id,
         state=JobState.SUCCEEDED,
         version=version,
+        removed_versions=",".join(map(str, removed)),
         inactive_reason=reason,
         ended_at=time.time(),
     )
@@ -324,7 +332,9 @@ def _job(row: Any) -> JobRecord:
     values = dict(row._mapping)
     try:
         values |= {"state": JobState(values["state"]), "spec": dict(json.loads(values["spec"]))}
-    except (ValueError, TypeError) as error:
+        removed = values["removed_versions"]
+        values["removed_versions"] = tuple(map(int, removed.split(","))) if removed else ()
+    except (ValueError, TypeError, AttributeError) as error:
         raise StoredDataDamaged(
             f"training: what is stored of {values['id']} cannot be read: {error}",
             field="name",

@@ -15,7 +15,7 @@ from service.store.examples import delete_example
 from service.store.head_records import HeadRecord
 from service.store.heads import update_head
 from service.store.version_members import members_of
-from service.store.versions import add_version, get_version
+from service.store.versions import add_version, get_version, set_active
 
 _OF_EXAMPLES = ("label", "predicted_label", "other_label")
 """Fields of a report that hold a label."""
@@ -158,10 +158,7 @@ def rename_version(
         base=active.version,
         tail=None if active.tail is None else active.tail.fingerprint,
     )
-    connection.execute(
-        update(schema.heads).where(schema.heads.c.uid == head.uid).values(active_version=version)
-    )
-    changed_in(connection).note_head(head)
+    set_active(connection, head, version)
     feedback = schema.feedback
     connection.execute(
         update(feedback)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import Connection, select, update
 
@@ -16,7 +17,15 @@ from service.store.head_records import HeadRecord
 from service.store.heads import require_head
 from service.store.jobs import NewVersion
 from service.store.live_set import composition
-from service.store.versions import add_version
+from service.store.version_bounds import remove_oldest
+from service.store.versions import VersionRecord, add_version, get_version
+
+
+class MadeVersion(NamedTuple):
+    """The number of a version that was made, and of those that had to go for it."""
+
+    version: int
+    removed: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +107,16 @@ def drop_live(connection: Connection, uid: str, version: int) -> int:
     return len(ids)
 
 
+def base_of_live(connection: Connection, uid: str, version: int) -> VersionRecord:
+    """Returns the version that a live copy moved on from.
+
+    Raises:
+        Aborted: another version has become active.
+    """
+    _check_active(require_head(connection, uid), version)
+    return get_version(connection, uid, version)
+
+
 def promote_live(
     connection: Connection,
     uid: str,
@@ -105,7 +124,8 @@ def promote_live(
     *,
     through: int,
     new: NewVersion,
-) -> int:
+    max_versions: int | None = None,
+) -> MadeVersion:
     """Makes a version of a live copy and activates it; its feedback is learned.
 
     Feedback that came later stays live. Feedback before a change in the stream, on which
@@ -115,6 +135,7 @@ def promote_live(
         version: the version that the copy moved on from.
         through: id of the last feedback that it has learned.
         new: the version, whose members are what the copy is built on.
+        max_versions: how many the head may have, as in `remove_oldest`.
 
     Raises:
         Aborted: what it should be built on has changed meanwhile.
@@ -131,7 +152,7 @@ def promote_live(
             table.id < head.drift_feedback_id,
         )
         quarantine(connection, uid, list(connection.scalars(before)))
-    return add_version(
+    made = add_version(
         connection,
         uid,
         source="feedback",
@@ -144,6 +165,7 @@ def promote_live(
         base=version,
         tail=head.tail,
     )
+    return MadeVersion(made, remove_oldest(connection, uid, made, max_versions))
 
 
 def _check_active(head: HeadRecord, version: int) -> None:

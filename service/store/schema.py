@@ -63,6 +63,8 @@ heads = Table(
     Column("spec", Text, nullable=False),
     Column("keep_inputs", Boolean, nullable=False),
     Column("active_version", Integer, nullable=False, default=0),
+    # The one that was active before; 0 for none. It may be gone.
+    Column("previous_version", Integer, nullable=False, server_default="0"),
     Column("last_version", Integer, nullable=False, default=0),
     Column("created_at", Float, nullable=False),
     Column("policy", String(16), nullable=False, server_default="gated"),
@@ -91,6 +93,7 @@ versions = Table(
     Column("tail", String(64)),
     # `digests.weights_digest` of the weights; what has none is damaged.
     Column("digest", String(64)),
+    Column("pinned", Boolean, nullable=False, server_default=false()),
 )
 
 # Fine-tuned blocks, one row for all versions of a head that run on them. They go with the last.
@@ -198,6 +201,8 @@ jobs = Table(
     # Why the version did not become the active one; null where it did.
     Column("inactive_reason", Text),
     Column("version", Integer, nullable=False, default=0),
+    # Numbers of those that had to go for it, joined by commas.
+    Column("removed_versions", Text, nullable=False, server_default=""),
     Column("error_code", String(32), nullable=False, default=""),
     Column("error_message", Text, nullable=False, default=""),
     Column("created_at", Float, nullable=False),

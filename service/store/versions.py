@@ -31,6 +31,7 @@ class VersionRecord:
         backbone: the backbone that it was trained for.
         base_fingerprint: fingerprint of that backbone.
         tail: the fine-tuned blocks it runs on; None for the backbone's own.
+        pinned: whether it stays until it is unpinned.
     """
 
     version: int
@@ -42,6 +43,7 @@ class VersionRecord:
     backbone: str
     base_fingerprint: str
     tail: TailRecord | None = None
+    pinned: bool = False
 
 
 _VERSIONS = select(
@@ -54,6 +56,7 @@ _VERSIONS = select(
     schema.versions.c.backbone,
     schema.versions.c.base_fingerprint,
     schema.versions.c.tail,
+    schema.versions.c.pinned,
     schema.tails.c.strategy,
     schema.tails.c.blocks,
     schema.tails.c.size,
@@ -157,14 +160,24 @@ def activate_version(
         )
     if head.active_version == version:
         return
-    connection.execute(
-        update(schema.heads)
-        .where(schema.heads.c.uid == uid)
-        .values(active_version=version, drift_feedback_id=None, drift_at=None)
-    )
-    changed_in(connection).note_head(head)
+    set_active(connection, head, version, drift_feedback_id=None, drift_at=None)
     members = members_of(connection, uid, version) if learned is None else learned
     update_feedback(connection, uid, version, members, unknown)
+
+
+def set_active(connection: Connection, head: HeadRecord, version: int, **values: Any) -> None:
+    """Notes which version is active, and, unless it is none (0), which one was before.
+
+    Args:
+        values: what else changes in the head's row.
+    """
+    if version and head.active_version:
+        values["previous_version"] = head.active_version
+    table = schema.heads
+    connection.execute(
+        update(table).where(table.c.uid == head.uid).values(active_version=version, **values)
+    )
+    changed_in(connection).note_head(head)
 
 
 def get_version(connection: Connection, uid: str, version: int) -> VersionRecord:
@@ -223,13 +236,7 @@ def delete_versions(
     Returns the fingerprints of the tails that the tenant has no longer.
     """
     if head.active_version in versions:
-        table = schema.heads
-        connection.execute(
-            update(table)
-            .where(table.c.uid == head.uid)
-            .values(active_version=0, drift_feedback_id=None, drift_at=None)
-        )
-        changed_in(connection).note_head(head)
+        set_active(connection, head, 0, drift_feedback_id=None, drift_at=None)
     for version in versions:
         delete_members(connection, head.uid, version)
         connection.execute(delete(schema.versions).filter_by(head_uid=head.uid, version=version))

@@ -73,6 +73,15 @@ def build_training(
         settings,
     )
     move = BackboneMove(database, extractor, backfill)
-    runner = JobRunner(database, extractor, fit_process, trainer, tails, move, ready)
+    runner = JobRunner(
+        database,
+        extractor,
+        fit_process,
+        trainer,
+        tails,
+        move,
+        ready,
+        settings.max_versions_per_head,
+    )
     jobs = TrainingJobs(database, fit_process, runner, tails, tasks, metrics)
     return TrainingParts(jobs, trainer, views, files)

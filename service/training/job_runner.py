@@ -32,6 +32,7 @@ class JobRunner:
 
     Args:
         ready: returns as soon as the extractor answers.
+        max_versions: of one head; None for any number.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class JobRunner:
         tails: TailTrainer,
         move: BackboneMove,
         ready: Callable[[], Awaitable[None]],
+        max_versions: int | None,
     ) -> None:
         self._database = database
         self._extractor = extractor
@@ -51,6 +53,7 @@ class JobRunner:
         self._tails = tails
         self._move = move
         self._ready = ready
+        self._max_versions = max_versions
 
     async def check(
         self, head: HeadRecord, spec: adapters.HeadSpec, backbone: str, *, activate: bool | None
@@ -131,7 +134,7 @@ class JobRunner:
                 await self._move.complete(target)
             stored = await retry_when_full(  # what was learned outlives a disk that stalls
                 lambda: self._database.write(
-                    stored_jobs.finish_with_version, running.job, new, move
+                    stored_jobs.finish_with_version, running.job, new, move, self._max_versions
                 )
             )
             if stored is not None:
@@ -147,6 +150,7 @@ class JobRunner:
             "trained",
             head=head.resource,
             version=stored.version,
+            removed=list(stored.removed_versions),
             inactive=stored.inactive_reason,
             family=new.report["family"],
             examples=len(new.members),

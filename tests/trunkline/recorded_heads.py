@@ -97,7 +97,9 @@ class RecordedHeads(State):
         version = self._new_version(head, list(head.labels), "feedback", True, head.spec)
         for row in self._live_feedback(head.name):
             row.state = heads_pb2.FEEDBACK_STATE_LEARNED
-        return heads_pb2.PromoteLiveCopyResponse(head=head, version=version)
+        return heads_pb2.PromoteLiveCopyResponse(
+            head=head, version=version, removed_versions=self.removed_versions
+        )
 
     def DropLiveCopy(self, request: Any, context: Any) -> Any:
         self._record("DropLiveCopy", request, context)
@@ -163,6 +165,7 @@ class RecordedHeads(State):
         training.version = len(self.versions[head.name])
         training.activated = activate
         training.inactive_reason = "" if activate else self.inactive_reason
+        training.removed_versions.extend(self.removed_versions)
         yield heads_pb2.TrainHeadResponse(training=training)
 
     def _new_version(
@@ -217,7 +220,9 @@ class RecordedHeads(State):
         version = self._new_version(
             head, labels, "import", request.activate, heads_pb2.HeadSpec(family="logistic")
         )
-        return heads_pb2.ImportHeadResponse(head=head, version=version)
+        return heads_pb2.ImportHeadResponse(
+            head=head, version=version, removed_versions=self.removed_versions
+        )
 
     def ExportHead(self, request: Any, context: Any) -> Any:
         self._record("ExportHead", request, context)
@@ -248,6 +253,21 @@ class RecordedHeads(State):
         version = self.versions[name][wanted - 1]
         version.active = wanted == head.active_version
         return heads_pb2.GetHeadVersionResponse(version=version)
+
+    def PinHeadVersion(self, request: Any, context: Any) -> Any:
+        self._record("PinHeadVersion", request, context)
+        name, _, number = request.name.partition("/versions/")
+        self._head(name, context)
+        version = self.versions[name][int(number) - 1]
+        version.pinned = request.pinned
+        return heads_pb2.PinHeadVersionResponse(version=version)
+
+    def DeleteHeadVersion(self, request: Any, context: Any) -> Any:
+        self._record("DeleteHeadVersion", request, context)
+        name, _, number = request.name.partition("/versions/")
+        if int(number) == self._head(name, context).active_version:
+            refuse(context, "FAILED_PRECONDITION", "it is the active one", field="version")
+        return heads_pb2.DeleteHeadVersionResponse()
 
     def ActivateHeadVersion(self, request: Any, context: Any) -> Any:
         self._record("ActivateHeadVersion", request, context)

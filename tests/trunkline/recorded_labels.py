@@ -27,7 +27,9 @@ class RecordedLabels(State):
             refuse(context, "ALREADY_EXISTS", "it is there", field="new_label")
         changes = self._relabel(head.name, [request.label], request.new_label)
         version = heads_pb2.HeadVersion(version=2, source="rename", labels=[request.new_label])
-        return heads_pb2.RenameLabelResponse(head=head, changes=changes, version=version)
+        return heads_pb2.RenameLabelResponse(
+            head=head, changes=changes, version=version, removed_versions=self.removed_versions
+        )
 
     def MergeLabels(self, request: Any, context: Any) -> Any:
         self._record("MergeLabels", request, context)

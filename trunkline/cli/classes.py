@@ -9,6 +9,7 @@ from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.next_step import next_step
 from trunkline.cli.output import Output, confirm, echo
 from trunkline.cli.upload_steps import train_head
+from trunkline.cli.versions import removed_notices
 from trunkline.clients.client import Client
 from trunkline.values.labels import ChangedLabels
 from trunkline.values.outcomes import Training
@@ -51,6 +52,7 @@ def list_classes(client: Client, out: Output, head: str) -> None:
 def rename(client: Client, out: Output, head: str, label: str, new_label: str) -> None:
     """Rename a class; answers have the new name at once, earlier versions keep the old one."""
     changed = client.rename_label(head, label, new_label)
+    out.notices(removed_notices(changed.removed_versions))
     if out.as_json:
         out.document(changed)
         return

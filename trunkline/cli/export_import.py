@@ -7,6 +7,7 @@ import click
 from trunkline.cli.connection import client_command, head_argument, version_option
 from trunkline.cli.next_step import next_after_version, next_step
 from trunkline.cli.output import Failure, Output, echo
+from trunkline.cli.versions import removed_notices
 from trunkline.clients.client import Client
 from trunkline.wording import size
 
@@ -106,4 +107,5 @@ def import_head(
         activate=activate_it,
     )
     out.result(version, f"imported as version {version.version} of {head}")
+    out.notices(removed_notices(version.removed_versions))
     next_after_version(out, head, version.version, active=version.active)

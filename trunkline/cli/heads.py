@@ -12,6 +12,7 @@ from trunkline.cli.next_step import next_step
 from trunkline.cli.output import Output, confirm
 from trunkline.cli.retrain import retrain
 from trunkline.cli.training_options import SpecOptions, policy_option, spec_options
+from trunkline.cli.versions import delete_version, pin, unpin
 from trunkline.clients.client import Client
 from trunkline.resources import ALL, HeadName
 from trunkline.values.heads import Head, HeadSpec
@@ -151,6 +152,7 @@ def versions(client: Client, out: Output, head: str) -> None:
         {
             "version": lambda row: row.version,
             "active": lambda row: row.active,
+            "pinned": lambda row: row.pinned,
             "accuracy": lambda row: short_accuracy(row.estimate),
             "examples": lambda row: row.example_count,
             "classes": lambda row: len(row.labels),
@@ -200,5 +202,15 @@ def _label_changes(before: tuple[str, ...], after: tuple[str, ...]) -> str:
     return f"answers {' and '.join(changes)}" if changes else ""
 
 
-for command in (retrain, export_head, import_head, promote, drop, feedback_of_head):
+for command in (
+    retrain,
+    export_head,
+    import_head,
+    pin,
+    unpin,
+    delete_version,
+    promote,
+    drop,
+    feedback_of_head,
+):
     heads.add_command(command)

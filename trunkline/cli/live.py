@@ -5,6 +5,7 @@ import click
 from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.next_step import next_step
 from trunkline.cli.output import Output, short_digest
+from trunkline.cli.versions import removed_notices
 from trunkline.clients.client import Client
 from trunkline.values.examples import FeedbackState
 
@@ -17,6 +18,7 @@ def promote(client: Client, out: Output, head: str) -> None:
     result = client.promote_live_copy(head)
     version = result.version.version
     out.result(result, f"the live copy of {head} is now version {version}, and active")
+    out.notices(removed_notices(result.removed_versions))
     next_step(out, "report", head)
 
 

@@ -11,6 +11,7 @@ from trunkline.cli.naming import digest_of, found_at
 from trunkline.cli.output import Output
 from trunkline.cli.time_left import TimeLeft, TimeLeftColumn, to_come
 from trunkline.cli.trainings import phase_words
+from trunkline.cli.versions import removed_notices
 from trunkline.clients.client import Client
 from trunkline.datasets import FileInput
 from trunkline.errors import DatasetError, FailedPrecondition, NotFound
@@ -185,6 +186,7 @@ def train_head(
     if not training.activated:
         inactive = f"version {training.version} does not answer: {training.inactive_reason}"
         out.notices([Notice("version_inactive", inactive, 1)])
+    out.notices(removed_notices(training.removed_versions))
     return training
 
 

@@ -1,7 +1,7 @@
 """Heads, their specs and versions, as they come over the wire."""
 
 from trunkline.v1 import heads_pb2
-from trunkline.values.heads import FineTune, Head, HeadSpec, Policy, Version
+from trunkline.values.heads import FineTune, Head, HeadSpec, ImportedVersion, Policy, Version
 from trunkline.wire.reading import member, read
 
 
@@ -24,6 +24,16 @@ def head(message: heads_pb2.Head) -> Head:
         message,
         spec=spec(message.spec),
         policy=member(Policy, heads_pb2.FeedbackPolicy.DESCRIPTOR, policy),
+    )
+
+
+def imported(message: heads_pb2.ImportHeadResponse) -> ImportedVersion:
+    """Reads a version that was imported."""
+    return read(
+        ImportedVersion,
+        message.version,
+        spec=spec(message.version.spec),
+        removed_versions=tuple(message.removed_versions),
     )
 
 

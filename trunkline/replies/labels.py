@@ -21,6 +21,7 @@ def renamed(message: heads_pb2.RenameLabelResponse) -> ChangedLabels:
         head=head_replies.head(message.head),
         version=version,
         training=None,
+        removed_versions=tuple(message.removed_versions),
     )
 
 
@@ -35,4 +36,5 @@ def changed(
         head=head_replies.head(message.head),
         version=None,
         training=training,
+        removed_versions=(),
     )

@@ -1600,6 +1600,7 @@ class RenameLabelResponse(_message.Message):
     HEAD_FIELD_NUMBER: _builtins.int
     CHANGES_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    REMOVED_VERSIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def head(self) -> Global___Head: ...
     @_builtins.property
@@ -1608,16 +1609,21 @@ class RenameLabelResponse(_message.Message):
     def version(self) -> Global___HeadVersion:
         """Absent where the active version does not have the label, or there is none."""
 
+    @_builtins.property
+    def removed_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Versions that had to go for it, oldest first, as the server bounds them."""
+
     def __init__(
         self,
         *,
         head: Global___Head | None = ...,
         changes: Global___LabelChanges | None = ...,
         version: Global___HeadVersion | None = ...,
+        removed_versions: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "head", b"head", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "head", b"head", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "head", b"head", "removed_versions", b"removed_versions", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2002,19 +2008,25 @@ class PromoteLiveCopyResponse(_message.Message):
 
     HEAD_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    REMOVED_VERSIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def head(self) -> Global___Head: ...
     @_builtins.property
     def version(self) -> Global___HeadVersion: ...
+    @_builtins.property
+    def removed_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Versions that had to go for it, oldest first, as the server bounds them."""
+
     def __init__(
         self,
         *,
         head: Global___Head | None = ...,
         version: Global___HeadVersion | None = ...,
+        removed_versions: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "removed_versions", b"removed_versions", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2079,6 +2091,7 @@ class Training(_message.Message):
     TUNING_FIELD_NUMBER: _builtins.int
     ACTIVATED_FIELD_NUMBER: _builtins.int
     INACTIVE_REASON_FIELD_NUMBER: _builtins.int
+    REMOVED_VERSIONS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"tenants/{tenant}/heads/{head}/trainings/{training}"."""
     state: Global___TrainingState.ValueType
@@ -2103,6 +2116,10 @@ class Training(_message.Message):
     def tuning(self) -> Global___TuningProgress:
         """While blocks are fine-tuned."""
 
+    @_builtins.property
+    def removed_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Versions that had to go for the one it made, oldest first, as the server bounds them."""
+
     def __init__(
         self,
         *,
@@ -2118,10 +2135,11 @@ class Training(_message.Message):
         tuning: Global___TuningProgress | None = ...,
         activated: _builtins.bool = ...,
         inactive_reason: _builtins.str = ...,
+        removed_versions: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_tuning", b"_tuning", "create_time", b"create_time", "end_time", b"end_time", "tuning", b"tuning"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tuning", b"_tuning", "activated", b"activated", "create_time", b"create_time", "end_time", b"end_time", "error_code", b"error_code", "error_message", b"error_message", "inactive_reason", b"inactive_reason", "name", b"name", "phase", b"phase", "progress", b"progress", "state", b"state", "tuning", b"tuning", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tuning", b"_tuning", "activated", b"activated", "create_time", b"create_time", "end_time", b"end_time", "error_code", b"error_code", "error_message", b"error_message", "inactive_reason", b"inactive_reason", "name", b"name", "phase", b"phase", "progress", b"progress", "removed_versions", b"removed_versions", "state", b"state", "tuning", b"tuning", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__tuning: _TypeAlias = _typing.Literal["tuning"]  # noqa: Y015
     _WhichOneofArgType__tuning: _TypeAlias = _typing.Literal["_tuning", b"_tuning"]  # noqa: Y015
@@ -2382,19 +2400,25 @@ class ImportHeadResponse(_message.Message):
 
     HEAD_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    REMOVED_VERSIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def head(self) -> Global___Head: ...
     @_builtins.property
     def version(self) -> Global___HeadVersion: ...
+    @_builtins.property
+    def removed_versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Versions that had to go for it, oldest first, as the server bounds them."""
+
     def __init__(
         self,
         *,
         head: Global___Head | None = ...,
         version: Global___HeadVersion | None = ...,
+        removed_versions: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["head", b"head", "removed_versions", b"removed_versions", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2482,6 +2506,7 @@ class HeadVersion(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     TAIL_FIELD_NUMBER: _builtins.int
     ESTIMATE_FIELD_NUMBER: _builtins.int
+    PINNED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"tenants/{tenant}/heads/{head}/versions/{version}"."""
     version: _builtins.int
@@ -2492,6 +2517,8 @@ class HeadVersion(_message.Message):
     backbone: _builtins.str
     fingerprint: _builtins.str
     example_count: _builtins.int
+    pinned: _builtins.bool
+    """Whether it stays until it is unpinned."""
     @_builtins.property
     def spec(self) -> Global___HeadSpec: ...
     @_builtins.property
@@ -2522,10 +2549,11 @@ class HeadVersion(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         tail: Global___Tail | None = ...,
         estimate: Global___Estimate | None = ...,
+        pinned: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_tail", b"_tail", "create_time", b"create_time", "estimate", b"estimate", "spec", b"spec", "tail", b"tail"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tail", b"_tail", "active", b"active", "backbone", b"backbone", "create_time", b"create_time", "estimate", b"estimate", "example_count", b"example_count", "family", b"family", "fingerprint", b"fingerprint", "labels", b"labels", "name", b"name", "source", b"source", "spec", b"spec", "tail", b"tail", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tail", b"_tail", "active", b"active", "backbone", b"backbone", "create_time", b"create_time", "estimate", b"estimate", "example_count", b"example_count", "family", b"family", "fingerprint", b"fingerprint", "labels", b"labels", "name", b"name", "pinned", b"pinned", "source", b"source", "spec", b"spec", "tail", b"tail", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__tail: _TypeAlias = _typing.Literal["tail"]  # noqa: Y015
     _WhichOneofArgType__tail: _TypeAlias = _typing.Literal["_tail", b"_tail"]  # noqa: Y015
@@ -2707,6 +2735,85 @@ class ActivateHeadVersionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ActivateHeadVersionResponse: _TypeAlias = ActivateHeadVersionResponse  # noqa: Y015
+
+@_typing.final
+class PinHeadVersionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PINNED_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    pinned: _builtins.bool
+    """False lets go of it; true when absent."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        pinned: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_pinned", b"_pinned", "pinned", b"pinned"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_pinned", b"_pinned", "name", b"name", "pinned", b"pinned"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__pinned: _TypeAlias = _typing.Literal["pinned"]  # noqa: Y015
+    _WhichOneofArgType__pinned: _TypeAlias = _typing.Literal["_pinned", b"_pinned"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__pinned) -> _WhichOneofReturnType__pinned | None: ...
+
+Global___PinHeadVersionRequest: _TypeAlias = PinHeadVersionRequest  # noqa: Y015
+
+@_typing.final
+class PinHeadVersionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def version(self) -> Global___HeadVersion: ...
+    def __init__(
+        self,
+        *,
+        version: Global___HeadVersion | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PinHeadVersionResponse: _TypeAlias = PinHeadVersionResponse  # noqa: Y015
+
+@_typing.final
+class DeleteHeadVersionRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteHeadVersionRequest: _TypeAlias = DeleteHeadVersionRequest  # noqa: Y015
+
+@_typing.final
+class DeleteHeadVersionResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteHeadVersionResponse: _TypeAlias = DeleteHeadVersionResponse  # noqa: Y015
 
 @_typing.final
 class GetHeadReportRequest(_message.Message):

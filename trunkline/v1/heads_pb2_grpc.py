@@ -174,6 +174,16 @@ class HeadServiceStub:
                 request_serializer=trunkline_dot_v1_dot_heads__pb2.ActivateHeadVersionRequest.SerializeToString,
                 response_deserializer=trunkline_dot_v1_dot_heads__pb2.ActivateHeadVersionResponse.FromString,
                 _registered_method=True)
+        self.PinHeadVersion = channel.unary_unary(
+                '/trunkline.v1.HeadService/PinHeadVersion',
+                request_serializer=trunkline_dot_v1_dot_heads__pb2.PinHeadVersionRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_heads__pb2.PinHeadVersionResponse.FromString,
+                _registered_method=True)
+        self.DeleteHeadVersion = channel.unary_unary(
+                '/trunkline.v1.HeadService/DeleteHeadVersion',
+                request_serializer=trunkline_dot_v1_dot_heads__pb2.DeleteHeadVersionRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_heads__pb2.DeleteHeadVersionResponse.FromString,
+                _registered_method=True)
         self.GetHeadReport = channel.unary_unary(
                 '/trunkline.v1.HeadService/GetHeadReport',
                 request_serializer=trunkline_dot_v1_dot_heads__pb2.GetHeadReportRequest.SerializeToString,
@@ -379,6 +389,21 @@ class HeadServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PinHeadVersion(self, request, context):
+        """Keeps a version from being deleted, by name or by the bound on a head's versions; or lets go of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteHeadVersion(self, request, context):
+        """Deletes a version, and its tail unless another runs on it. Not the active one, from which the live copy
+        moves on, and no pinned one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetHeadReport(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -527,6 +552,16 @@ def add_HeadServiceServicer_to_server(servicer, server):
                     servicer.ActivateHeadVersion,
                     request_deserializer=trunkline_dot_v1_dot_heads__pb2.ActivateHeadVersionRequest.FromString,
                     response_serializer=trunkline_dot_v1_dot_heads__pb2.ActivateHeadVersionResponse.SerializeToString,
+            ),
+            'PinHeadVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.PinHeadVersion,
+                    request_deserializer=trunkline_dot_v1_dot_heads__pb2.PinHeadVersionRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_heads__pb2.PinHeadVersionResponse.SerializeToString,
+            ),
+            'DeleteHeadVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteHeadVersion,
+                    request_deserializer=trunkline_dot_v1_dot_heads__pb2.DeleteHeadVersionRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_heads__pb2.DeleteHeadVersionResponse.SerializeToString,
             ),
             'GetHeadReport': grpc.unary_unary_rpc_method_handler(
                     servicer.GetHeadReport,
@@ -1290,6 +1325,60 @@ class HeadService:
             '/trunkline.v1.HeadService/ActivateHeadVersion',
             trunkline_dot_v1_dot_heads__pb2.ActivateHeadVersionRequest.SerializeToString,
             trunkline_dot_v1_dot_heads__pb2.ActivateHeadVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PinHeadVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.HeadService/PinHeadVersion',
+            trunkline_dot_v1_dot_heads__pb2.PinHeadVersionRequest.SerializeToString,
+            trunkline_dot_v1_dot_heads__pb2.PinHeadVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteHeadVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.HeadService/DeleteHeadVersion',
+            trunkline_dot_v1_dot_heads__pb2.DeleteHeadVersionRequest.SerializeToString,
+            trunkline_dot_v1_dot_heads__pb2.DeleteHeadVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -92,6 +92,12 @@ class HeadServiceStub:
     """Makes a version the one that answers. Earlier versions stay, so this is rollback, too. Feedback
     that the version does not know, and that nobody vouched for, goes into quarantine.
     """
+    PinHeadVersion: _grpc.UnaryUnaryMultiCallable[_heads_pb2.PinHeadVersionRequest, _heads_pb2.PinHeadVersionResponse]
+    """Keeps a version from being deleted, by name or by the bound on a head's versions; or lets go of it."""
+    DeleteHeadVersion: _grpc.UnaryUnaryMultiCallable[_heads_pb2.DeleteHeadVersionRequest, _heads_pb2.DeleteHeadVersionResponse]
+    """Deletes a version, and its tail unless another runs on it. Not the active one, from which the live copy
+    moves on, and no pinned one.
+    """
     GetHeadReport: _grpc.UnaryUnaryMultiCallable[_heads_pb2.GetHeadReportRequest, _heads_pb2.GetHeadReportResponse]
 
 @_typing.type_check_only
@@ -157,6 +163,12 @@ class HeadServiceAsyncStub(HeadServiceStub):
     ActivateHeadVersion: _aio.UnaryUnaryMultiCallable[_heads_pb2.ActivateHeadVersionRequest, _heads_pb2.ActivateHeadVersionResponse]  # type: ignore[assignment]
     """Makes a version the one that answers. Earlier versions stay, so this is rollback, too. Feedback
     that the version does not know, and that nobody vouched for, goes into quarantine.
+    """
+    PinHeadVersion: _aio.UnaryUnaryMultiCallable[_heads_pb2.PinHeadVersionRequest, _heads_pb2.PinHeadVersionResponse]  # type: ignore[assignment]
+    """Keeps a version from being deleted, by name or by the bound on a head's versions; or lets go of it."""
+    DeleteHeadVersion: _aio.UnaryUnaryMultiCallable[_heads_pb2.DeleteHeadVersionRequest, _heads_pb2.DeleteHeadVersionResponse]  # type: ignore[assignment]
+    """Deletes a version, and its tail unless another runs on it. Not the active one, from which the live copy
+    moves on, and no pinned one.
     """
     GetHeadReport: _aio.UnaryUnaryMultiCallable[_heads_pb2.GetHeadReportRequest, _heads_pb2.GetHeadReportResponse]  # type: ignore[assignment]
 
@@ -388,6 +400,24 @@ class HeadServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_heads_pb2.ActivateHeadVersionResponse, _abc.Awaitable[_heads_pb2.ActivateHeadVersionResponse]]:
         """Makes a version the one that answers. Earlier versions stay, so this is rollback, too. Feedback
         that the version does not know, and that nobody vouched for, goes into quarantine.
+        """
+
+    @_abc_1.abstractmethod
+    def PinHeadVersion(
+        self,
+        request: _heads_pb2.PinHeadVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_heads_pb2.PinHeadVersionResponse, _abc.Awaitable[_heads_pb2.PinHeadVersionResponse]]:
+        """Keeps a version from being deleted, by name or by the bound on a head's versions; or lets go of it."""
+
+    @_abc_1.abstractmethod
+    def DeleteHeadVersion(
+        self,
+        request: _heads_pb2.DeleteHeadVersionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_heads_pb2.DeleteHeadVersionResponse, _abc.Awaitable[_heads_pb2.DeleteHeadVersionResponse]]:
+        """Deletes a version, and its tail unless another runs on it. Not the active one, from which the live copy
+        moves on, and no pinned one.
         """
 
     @_abc_1.abstractmethod

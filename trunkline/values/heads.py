@@ -199,7 +199,8 @@ class Version:
     """An immutable head.
 
     `source` is "training", "import", or "feedback" for a live copy that took over. `tail` is None
-    on the frozen backbone, `estimate` where there is none.
+    on the frozen backbone, `estimate` where there is none. One that is `pinned` stays until it is
+    unpinned.
     """
 
     name: str
@@ -215,6 +216,14 @@ class Version:
     create_time: datetime
     tail: Tail | None
     estimate: Estimate | None = None
+    pinned: bool = False
+
+
+@dataclass(frozen=True)
+class ImportedVersion(Version):
+    """A version that was imported; `removed_versions` had to go for it, oldest first."""
+
+    removed_versions: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -236,10 +245,14 @@ class Export:
 
 @dataclass(frozen=True)
 class Promoted:
-    """What became of a live copy that was promoted: the head, and the version it is now."""
+    """What became of a live copy that was promoted: the head, and the version it is now.
+
+    `removed_versions` had to go for it, oldest first, as the server bounds them.
+    """
 
     head: Head
     version: Version
+    removed_versions: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

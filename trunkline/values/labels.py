@@ -27,6 +27,7 @@ class ChangedLabels:
     `examples` had their label changed or taken away, `examples_deleted` are gone, and `feedback`
     was changed or no longer counts. A rename makes a `version`; merging and deleting start a
     `training`, whose version takes over. Either is None where there was nothing to make it of.
+    `removed_versions` had to go for the one that a rename made, oldest first.
     """
 
     head: Head
@@ -35,3 +36,4 @@ class ChangedLabels:
     feedback: int
     version: Version | None = None
     training: Training | None = None
+    removed_versions: tuple[int, ...] = ()

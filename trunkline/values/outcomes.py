@@ -67,7 +67,8 @@ class Training:
     """A training job. `progress` runs from 0 to 1; `version` is set once it succeeded.
 
     `tuning` is None but while blocks are fine-tuned. `activated` says whether the version became
-    the active one, `inactive_reason` why not.
+    the active one, `inactive_reason` why not. `removed_versions` had to go for it, oldest first, as
+    the server bounds them.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Training:
     tuning: TuningProgress | None
     activated: bool = False
     inactive_reason: str = ""
+    removed_versions: tuple[int, ...] = ()
 
     @property
     def done(self) -> bool:

@@ -129,14 +129,14 @@ def score(connection: Connection, head: HeadRecord, changed_at: int | None) -> N
     outcomes.store_scores(connection, head.uid, 2, scores, changed_at)
 
 
-def import_head(connection: Connection, *, activate: bool) -> None:
-    version_calls._import(connection, NAME, info(), HEAD, activate=activate)
+def import_head(connection: Connection, *, activate: bool, most: int | None = None) -> None:
+    version_calls._import(connection, NAME, info(), HEAD, activate=activate, max_versions=most)
 
 
 def rename(connection: Connection, head: HeadRecord, old: str, new: str) -> None:
     cancel(connection, head)
     weights = label_calls._with_names(HEAD.to_safetensors(), {old: new})
-    label_calls._rename(connection, NAME, head.active_version, old, new, weights)
+    label_calls._rename(connection, NAME, head.active_version, old, new, weights, None)
 
 
 def change(
@@ -195,6 +195,17 @@ WRITES: list[tuple[str, Write, set[str]]] = [
     ("note_use", lambda c, head: stored_keys.note_use(c, key_of(c).id, 1e9), set()),
     ("_import", lambda c, head: import_head(c, activate=True), {"heads", "live"}),
     ("_import", lambda c, head: import_head(c, activate=False), set()),
+    ("_import", lambda c, head: import_head(c, activate=True, most=2), {"heads", "live", "tails"}),
+    (
+        "_pin",
+        lambda c, head: version_calls._pin(c, VersionName(NAME, 1), pinned=True, max_versions=None),
+        set(),
+    ),
+    (
+        "_delete_version",
+        lambda c, head: version_calls._delete_version(c, VersionName(NAME, 1)),
+        {"tails"},
+    ),
     (
         "_activate",
         lambda c, head: version_calls._activate(c, VersionName(NAME, 1)),

@@ -90,7 +90,8 @@ class AsyncHeads(AsyncTransport):
         """Makes a version of the live copy and activates it, whatever the policy."""
         request = build(heads_pb2.PromoteLiveCopyRequest, head=str(head_name(head)))
         reply = await self._call(self._heads.PromoteLiveCopy, request, timeout, idempotent=False)
-        return Promoted(replies.head(reply.head), replies.version(reply.version))
+        version = replies.version(reply.version)
+        return Promoted(replies.head(reply.head), version, tuple(reply.removed_versions))
 
     async def drop_live_copy(self, head: str, *, timeout: float | None = None) -> Dropped:
         """Drops the live copy; the feedback behind it is quarantined."""

@@ -6,7 +6,7 @@ from trunkline.clients.asynchronous.backbones import AsyncBackbones
 from trunkline.replies import heads as replies
 from trunkline.replies import reports as report_replies
 from trunkline.v1 import heads_pb2
-from trunkline.values.heads import Export, Head, Version
+from trunkline.values.heads import Export, Head, ImportedVersion, Version
 from trunkline.values.reports import Report
 from trunkline.values.sequences import file_bytes, strings_in
 from trunkline.wire.building import build
@@ -28,7 +28,7 @@ class AsyncVersions(AsyncBackbones):
         labels: Sequence[str] = (),
         activate: bool = True,
         timeout: float | None = None,
-    ) -> Version:
+    ) -> ImportedVersion:
         """Makes a version from weights trained elsewhere, and the head if there is none.
 
         `safetensors` is a file with "weight" [classes, dim] and "bias" [classes]; labels may be in
@@ -52,7 +52,7 @@ class AsyncVersions(AsyncBackbones):
             activate=activate,
         )
         reply = await self._call(self._heads.ImportHead, request, timeout, idempotent=False)
-        return replies.version(reply.version)
+        return replies.imported(reply)
 
     async def export_head(
         self,
@@ -89,6 +89,27 @@ class AsyncVersions(AsyncBackbones):
         request = build(heads_pb2.ActivateHeadVersionRequest, name=str(version_name(head, version)))
         reply = await self._call(self._heads.ActivateHeadVersion, request, timeout)
         return replies.head(reply.head)
+
+    async def pin_version(
+        self, head: str, version: int, *, pinned: bool = True, timeout: float | None = None
+    ) -> Version:
+        """Keeps a version from being deleted, or lets go of it."""
+        name = str(version_name(head, version))
+        request = build(heads_pb2.PinHeadVersionRequest, name=name, pinned=pinned)
+        reply = await self._call(self._heads.PinHeadVersion, request, timeout)
+        return replies.version(reply.version)
+
+    async def delete_version(
+        self, head: str, version: int, *, timeout: float | None = None
+    ) -> None:
+        """Deletes a version, with its tail unless another runs on it.
+
+        Raises `FailedPrecondition` for the active one, from which the live copy moves on, and for
+        a pinned one.
+        """
+        name = str(version_name(head, version))
+        request = build(heads_pb2.DeleteHeadVersionRequest, name=name)
+        await self._call(self._heads.DeleteHeadVersion, request, timeout, idempotent=False)
 
     async def report(
         self, head: str, version: int | None = None, *, timeout: float | None = None

@@ -7,7 +7,7 @@ from trunkline.clients.blocking.backbones import BlockingBackbones
 from trunkline.replies import heads as replies
 from trunkline.replies import reports as report_replies
 from trunkline.v1 import heads_pb2
-from trunkline.values.heads import Export, Head, Version
+from trunkline.values.heads import Export, Head, ImportedVersion, Version
 from trunkline.values.reports import Report
 from trunkline.values.sequences import file_bytes, strings_in
 from trunkline.wire.building import build
@@ -29,7 +29,7 @@ class BlockingVersions(BlockingBackbones):
         labels: Sequence[str] = (),
         activate: bool = True,
         timeout: float | None = None,
-    ) -> Version:
+    ) -> ImportedVersion:
         """Makes a version from weights trained elsewhere, and the head if there is none.
 
         `safetensors` is a file with "weight" [classes, dim] and "bias" [classes]; labels may be in
@@ -53,7 +53,7 @@ class BlockingVersions(BlockingBackbones):
             activate=activate,
         )
         reply = self._call(self._heads.ImportHead, request, timeout, idempotent=False)
-        return replies.version(reply.version)
+        return replies.imported(reply)
 
     def export_head(
         self,
@@ -90,6 +90,25 @@ class BlockingVersions(BlockingBackbones):
         request = build(heads_pb2.ActivateHeadVersionRequest, name=str(version_name(head, version)))
         reply = self._call(self._heads.ActivateHeadVersion, request, timeout)
         return replies.head(reply.head)
+
+    def pin_version(
+        self, head: str, version: int, *, pinned: bool = True, timeout: float | None = None
+    ) -> Version:
+        """Keeps a version from being deleted, or lets go of it."""
+        name = str(version_name(head, version))
+        request = build(heads_pb2.PinHeadVersionRequest, name=name, pinned=pinned)
+        reply = self._call(self._heads.PinHeadVersion, request, timeout)
+        return replies.version(reply.version)
+
+    def delete_version(self, head: str, version: int, *, timeout: float | None = None) -> None:
+        """Deletes a version, with its tail unless another runs on it.
+
+        Raises `FailedPrecondition` for the active one, from which the live copy moves on, and for
+        a pinned one.
+        """
+        name = str(version_name(head, version))
+        request = build(heads_pb2.DeleteHeadVersionRequest, name=name)
+        self._call(self._heads.DeleteHeadVersion, request, timeout, idempotent=False)
 
     def report(
         self, head: str, version: int | None = None, *, timeout: float | None = None
