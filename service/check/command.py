@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from rich.progress import Progress, TaskID, TaskProgressColumn
+from rich.progress import TaskProgressColumn
 
 from service.check.checks import run_checks
 from service.check.findings import Finding, Store
 from service.check.read_only import has_journal, open_read_only
+from service.check.shown import Bar, print_finding
 from service.errors import ServiceError
 from trunkline.cli.failing import error_line
 from trunkline.cli.output import Failure, Output
@@ -36,7 +37,7 @@ def check_main(data_dir: Path, *, as_json: bool) -> int:
         out.document({"data_dir": str(data_dir), "findings": found, "notices": notices})
     else:
         for finding in found:
-            _print(out, finding)
+            print_finding(out, finding)
         out.say(f"found: {len(found)}" if found else "nothing wrong was found")
     return FOUND if found else CLEAN
 
@@ -51,41 +52,8 @@ def _unreadable(out: Output, words: str) -> int:
 
 def _look(data_dir: Path, out: Output, notices: list[Notice]) -> list[Finding]:
     with open_read_only(data_dir) as connection, out.progress(TaskProgressColumn()) as bars:
-        bar = _Bar(bars)
+        bar = Bar(bars)
         store = Store(connection, data_dir, bar.advance, notices)
         found = list(run_checks(store, bar.begin))
         bar.end()
     return found
-
-
-class _Bar:
-    """One progress bar, for each check in turn."""
-
-    def __init__(self, bars: Progress) -> None:
-        self._bars = bars
-        self._task: TaskID | None = None
-
-    def begin(self, name: str) -> None:
-        self.end()
-        self._task = self._bars.add_task(name.replace("_", " "), total=None)
-
-    def advance(self, done: int, total: int) -> None:
-        assert self._task is not None
-        self._bars.update(self._task, completed=done, total=total)
-
-    def end(self) -> None:
-        if self._task is not None:
-            self._bars.update(self._task, completed=1, total=1)
-
-
-def _print(out: Output, finding: Finding) -> None:
-    where = [finding.head] if finding.head else []
-    if finding.version:
-        where.append(f"version {finding.version}")
-    if finding.digest:
-        where.append(finding.digest)
-    if finding.label is not None:
-        where.append(f"label {finding.label}")
-    place = f"{', '.join(where)}: " if where else ""
-    out.words(f"{finding.check}: {place}{finding.words}", bullet="- ")
-    out.words(finding.remedy, bullet="  ")

@@ -66,7 +66,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         raise _unreadable(
             path.parent,
             f"{journal.name} lies in it without {index.name}, as in a copy of some files",
-            "let a server open it first, or copy it with SQLite's online backup",
+            "let a server open it first, or copy it with `trunkline backup`",
         )
     connection = _open(path, _CRASHED_OR_LIVE)
     try:

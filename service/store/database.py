@@ -35,6 +35,7 @@ from service.store.examination import (
     RESERVE,
     damaged,
     drop_stale_journal,
+    drop_unfinished_restore,
     examine,
     locked,
     make_folder,
@@ -42,6 +43,7 @@ from service.store.examination import (
 )
 from service.store.reserve import MIB, NO_ROOM, Reserve
 from service.store.stalls import StallWatch
+from service.store.turns import Turns
 from service.store.upgrade import migrate
 
 P = ParamSpec("P")
@@ -82,7 +84,7 @@ class Database:
         make_folder(data_dir)
         examine(data_dir, new_store=new_store)
         self._folder = data_dir
-        self._lock = _lock_directory(data_dir)
+        self._lock = lock_directory(data_dir)
         url = f"sqlite:///{data_dir / FILE}"
         self._write_engine = engines.open_engine(url, begin="BEGIN IMMEDIATE")
         self._scarce_engine = engines.open_engine(url, begin="BEGIN IMMEDIATE", files=False)
@@ -97,6 +99,7 @@ class Database:
         try:
             data_dir.chmod(0o700)  # other users of the machine are no tenants
             drop_stale_journal(data_dir)
+            drop_unfinished_restore(data_dir)
             self.reserve = Reserve(data_dir / RESERVE, reserve_bytes)
             self.joined_labels = self._upgrade()
             self._empty_journal()  # the last server may have died before it could
@@ -107,7 +110,7 @@ class Database:
                 raise unreadable(data_dir, f"{error.strerror}") from error
             raise
         # SQLite refuses a checkpoint at once while another runs, such as one that a commit brings.
-        self._writing = threading.Lock()
+        self._writing = Turns()
         self._readers = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="store-reader")
         self._checkpointer = ThreadPoolExecutor(1, thread_name_prefix="store-checkpoint")
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -196,13 +199,14 @@ class Database:
             raise engines.as_failure(error, "read") from error
 
     def _checkpoint_now(self) -> None:
-        with self._writing, self._writes.working():
+        with self._writes.working():
             try:
-                engines.checkpoint(self._write_engine, self._writes.step)
+                engines.checkpoint(self._write_engine, self._writes.step, self._writing)
             except engines.SqliteError as error:
                 if not engines.lacks_room(error):
                     raise engines.as_failure(error, "written") from error
-                self._checkpoint_with_reserve()
+                with self._writing:
+                    self._checkpoint_with_reserve()
 
     def _checkpoint_with_reserve(self) -> None:
         try:
@@ -374,7 +378,13 @@ def _store_full() -> StoreFull:
     )
 
 
-def _lock_directory(data_dir: Path) -> int:
+def lock_directory(data_dir: Path) -> int:
+    """Returns a descriptor; until it is closed no other process has the data directory.
+
+    Raises:
+        DataDirectoryLocked: another server has it.
+        DataDirectoryUnreadable: the file that is locked cannot be made.
+    """
     try:
         descriptor = os.open(data_dir / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import sqlalchemy
@@ -58,10 +59,17 @@ def open_engine(url: str, *, begin: str, files: bool = True) -> Engine:
     return engine
 
 
-def checkpoint(engine: Engine, step: Callable[[], None] = lambda: None) -> None:
+def checkpoint(
+    engine: Engine,
+    step: Callable[[], None] = lambda: None,
+    turn: AbstractContextManager[object] | None = None,
+) -> None:
     """Moves the journal into the store, and empties it.
 
     Calls `step` now and then while readers are in the way.
+
+    Args:
+        turn: is entered for each attempt, so that writes have theirs in between.
 
     Raises:
         Unavailable: readers were in the way for too long.
@@ -75,7 +83,8 @@ def checkpoint(engine: Engine, step: Callable[[], None] = lambda: None) -> None:
     try:
         cursor.execute(f"PRAGMA busy_timeout={1000 * patience}")
         for _ in range(BUSY_TIMEOUT_SECONDS // PATIENCE_SECONDS or 1):
-            busy, _, _ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            with turn or nullcontext():
+                busy, _, _ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             step()
             if not busy:
                 break

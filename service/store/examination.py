@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import sqlite3
 import stat
 from collections.abc import Iterator
@@ -28,12 +29,13 @@ FILE = "trunkline.db"
 LOCK = "lock"
 RESERVE = "reserve"
 ACTIVATIONS, TUNING, UNUSED = "activations", "tuning", "prometheus"
+RESTORING = ".restoring"
 
-JOURNAL, _INDEX = f"{FILE}-wal", f"{FILE}-shm"
-_FILES = (FILE, JOURNAL, _INDEX, f"{FILE}-journal", LOCK, RESERVE)
+JOURNAL, INDEX = f"{FILE}-wal", f"{FILE}-shm"
+_FILES = (FILE, JOURNAL, INDEX, f"{FILE}-journal", LOCK, RESERVE)
 _FOLDERS = (ACTIVATIONS, TUNING, UNUSED)
-_SIGNS = (RESERVE, page_key.FILE, ACTIVATIONS, TUNING)
-"""What a server makes when the store is there: without it, a store was lost."""
+_SIGNS = (RESERVE, page_key.FILE, ACTIVATIONS, TUNING, RESTORING)
+"""What is made when the store is there, or is to be: without it, a store was lost."""
 _AGAIN = "`trunkline check` says more; go back to a backup"
 
 
@@ -50,7 +52,7 @@ def examine(folder: Path, *, new_store: bool = False) -> None:
         DataDirectoryTooNew: a later release has written it.
         StoreMissing: files of an earlier store lie there, and the store does not.
     """
-    _check_entries(folder)
+    check_entries(folder)
     _check_lock(folder)
     path = (folder / FILE).resolve()
     if not path.exists() or path.stat().st_size == 0:
@@ -95,8 +97,15 @@ def drop_stale_journal(folder: Path) -> None:
     """
     store = folder / FILE
     if not store.exists() or store.stat().st_size == 0:
-        for name in (JOURNAL, _INDEX):
+        for name in (JOURNAL, INDEX):
             (folder / name).unlink(missing_ok=True)
+
+
+def drop_unfinished_restore(folder: Path) -> None:
+    """Deletes what a restore has left that was killed before its store took its place."""
+    store = folder / FILE
+    if store.exists() and store.stat().st_size > 0:
+        shutil.rmtree(folder / RESTORING, ignore_errors=True)
 
 
 def unreadable(folder: Path, why: str) -> DataDirectoryUnreadable:
@@ -116,7 +125,12 @@ def damaged(folder: Path, why: str) -> DataDirectoryDamaged:
     )
 
 
-def _check_entries(folder: Path) -> None:
+def check_entries(folder: Path) -> None:
+    """Makes sure that this process may use a data directory, and what lies in it.
+
+    Raises:
+        DataDirectoryUnreadable: it may not.
+    """
     try:
         own = folder.stat()
     except OSError as error:
@@ -262,7 +276,7 @@ def _open(path: Path) -> Iterator[sqlite3.Connection]:
     SQLite reads a journal only with an index in shared memory beside it, which it does not write
     where it is told so (https://www.sqlite.org/uri.html). One that is missing is lent to it.
     """
-    journal, index = path.with_name(JOURNAL), path.with_name(_INDEX)
+    journal, index = path.with_name(JOURNAL), path.with_name(INDEX)
     how, lent = "mode=ro&immutable=1", False
     if journal.exists() and journal.stat().st_size > 0:
         how, lent = "mode=ro&readonly_shm=1", not index.exists()

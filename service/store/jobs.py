@@ -270,7 +270,7 @@ def finish_with_version(
         job.id,
         state=JobState.SUCCEEDED,
         version=version,
-        removed_versions=",".join(map(str, removed)),
+        removed_versions=",".join(map(str, removed)) or None,
         inactive_reason=reason,
         ended_at=time.time(),
     )

@@ -201,8 +201,8 @@ jobs = Table(
     # Why the version did not become the active one; null where it did.
     Column("inactive_reason", Text),
     Column("version", Integer, nullable=False, default=0),
-    # Numbers of those that had to go for it, joined by commas.
-    Column("removed_versions", Text, nullable=False, server_default=""),
+    # Numbers of those that had to go for it, joined by commas; null for none.
+    Column("removed_versions", Text),
     Column("error_code", String(32), nullable=False, default=""),
     Column("error_message", Text, nullable=False, default=""),
     Column("created_at", Float, nullable=False),

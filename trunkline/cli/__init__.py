@@ -16,7 +16,7 @@ from trunkline.cli.keys import keys, whoami
 from trunkline.cli.label import label
 from trunkline.cli.predict import predict
 from trunkline.cli.report import report
-from trunkline.cli.server import check, config, demo, extractor, serve
+from trunkline.cli.server import backup, check, config, demo, extractor, restore, serve
 from trunkline.cli.train import train
 from trunkline.cli.trainings import trainings
 from trunkline.connection import channel
@@ -59,6 +59,8 @@ COMMANDS = (
     keys,
     whoami,
     check,
+    backup,
+    restore,
     demo,
 )
 for command in COMMANDS:

@@ -1,4 +1,4 @@
-"""`trunkline serve`, `extractor`, `demo` and `check`, which run the server's own packages."""
+"""The commands that run the server's own packages, such as `trunkline serve` and `check`."""
 
 import json
 import os
@@ -82,6 +82,69 @@ def check(ctx: click.Context, data_dir: Path, as_json: bool) -> None:
     with _from_a_checkout():
         from service.check import check_main
     ctx.exit(check_main(data_dir, as_json=as_json))
+
+
+_data_dir = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    required=True,
+    help="The server's data directory, on its machine.",
+)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
+@_data_dir
+@click.option("--replace", is_flag=True, help="Replace a file of that name.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_context
+def backup(ctx: click.Context, file: Path, data_dir: Path, replace: bool, as_json: bool) -> None:
+    """Write a server's whole store into one file that only you can read.
+
+    The server may be running: the file has what was stored when the command began. It holds
+    every tenant's examples, and no key as it is shown.
+    """
+    with _from_a_checkout():
+        from service.backup import backup_main
+    ctx.exit(backup_main(file, data_dir, replace=replace, as_json=as_json))
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True), metavar="FILE")
+@_data_dir
+@click.option(
+    "--move-aside", is_flag=True, help="Move a store that is there into a folder beside it."
+)
+@click.option(
+    "--despite-findings", is_flag=True, help="Restore it although a check finds something wrong."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_context
+def restore(
+    ctx: click.Context,
+    file: Path,
+    data_dir: Path,
+    move_aside: bool,
+    despite_findings: bool,
+    as_json: bool,
+) -> None:
+    """Make a backup the store of a data directory that no server uses.
+
+    It is copied and checked, as `trunkline check` does, before it takes its place. Exit status: 0
+    if it did, 1 if not; then nothing is changed.
+    """
+    with _from_a_checkout():
+        from service.backup import restore_main
+    ctx.exit(
+        restore_main(
+            file,
+            data_dir,
+            move_aside=move_aside,
+            despite_findings=despite_findings,
+            as_json=as_json,
+        )
+    )
 
 
 def _say_starting(arguments: tuple[str, ...]) -> None:

@@ -340,6 +340,28 @@ async def test_checkpoint_says_so_if_a_reader_is_in_the_way(
         database.close()
 
 
+async def test_writes_go_on_while_a_checkpoint_waits_for_a_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.store.engines.PATIENCE_SECONDS", 1)
+    database = Database(tmp_path)
+    reader = sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'trunkline.db'}")
+    try:
+        await database.write(add_tenant, "first")
+        with reader.connect() as connection:
+            connection.exec_driver_sql("BEGIN")
+            assert tenant_names(connection) == ["first"]
+            emptying = asyncio.create_task(database.checkpoint())
+            for name in ("second", "third"):
+                await database.write(add_tenant, name)
+            assert not emptying.done()
+        await emptying
+        assert (tmp_path / "trunkline.db-wal").stat().st_size == 0
+    finally:
+        reader.dispose()
+        database.close()
+
+
 async def test_checkpoints_at_once_and_beside_commits_lose_nothing_and_leave_an_empty_journal(
     database: Database, tmp_path: Path
 ) -> None:

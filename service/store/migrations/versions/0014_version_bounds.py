@@ -12,10 +12,9 @@ down_revision = "0010"
 def upgrade() -> None:
     pinned = sa.Column("pinned", sa.Boolean, nullable=False, server_default=sa.false())
     previous = sa.Column("previous_version", sa.Integer, nullable=False, server_default="0")
-    removed = sa.Column("removed_versions", sa.Text, nullable=False, server_default="")
     op.add_column("versions", pinned)
     op.add_column("heads", previous)
-    op.add_column("jobs", removed)
+    op.add_column("jobs", sa.Column("removed_versions", sa.Text))
     # Nobody noted which one was active before; mostly it was the last one that was made before.
     op.execute(
         "UPDATE heads SET previous_version = coalesce((SELECT max(version) FROM versions "
