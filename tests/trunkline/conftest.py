@@ -31,11 +31,12 @@ def client(server: Server) -> Iterator[Client]:
 
 
 @pytest.fixture
-def run(server: Server) -> Run:
-    """Runs the command line; `answers` are typed line by line."""
+def run(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Runs the command line; `answers` are typed line by line. No key is stored at first."""
+    config = str(tmp_path_factory.mktemp("config"))
 
     def invoke(*arguments: object, answers: str | bytes | BinaryIO = "") -> Result:
-        env = {"TRUNKLINE_SERVER": server.address, "COLUMNS": "200"}
+        env = {"TRUNKLINE_SERVER": server.address, "COLUMNS": "200", "XDG_CONFIG_HOME": config}
         return CliRunner(env=env).invoke(main, [str(row) for row in arguments], input=answers)
 
     return invoke

@@ -14,6 +14,7 @@ from trunkline.cli.forget import forget
 from trunkline.cli.heads import heads
 from trunkline.cli.keys import keys, whoami
 from trunkline.cli.label import label
+from trunkline.cli.login import login, logout
 from trunkline.cli.predict import predict
 from trunkline.cli.report import report
 from trunkline.cli.server import backup, check, config, demo, extractor, restore, serve
@@ -57,6 +58,8 @@ COMMANDS = (
     report,
     backbones,
     keys,
+    login,
+    logout,
     whoami,
     check,
     backup,

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from trunkline.cli.output import Failure, Output, echo
+from trunkline.cli.stored_keys import stored_key
 from trunkline.clients.client import Client
 from trunkline.connection.addresses import other_port, suggested_address
 from trunkline.connection.unreachable import NO_SUCH_HOST
@@ -107,7 +108,8 @@ def client_command(function: Command) -> Command:
     ) -> Any:
         before = click.get_current_context().find_object(Connection)
         assert before is not None, "every command is one of the main group's"
-        address, shown = server or before.server, token or before.token
+        address = server or before.server
+        shown = token or before.token or stored_key(address)
         try:
             client = Client(address, token=shown, timeout=timeout or before.timeout)
             with closed_in_order(client), _retries_on_stderr():
