@@ -17,11 +17,16 @@ _server_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.optio
     "--server", metavar="ADDRESS", help="The server: HOST:PORT or unix:PATH (TRUNKLINE_SERVER)."
 )
 
+_json_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, and nothing else, on standard output."
+)
+
 
 @click.command()
 @_server_option
+@_json_option
 @click.pass_context
-def login(ctx: click.Context, server: str | None) -> None:
+def login(ctx: click.Context, server: str | None, as_json: bool) -> None:
     """Store a key for a server, so that later commands show it.
 
     The key is asked for, or read from standard input; no argument takes it, as process lists show
@@ -33,27 +38,28 @@ def login(ctx: click.Context, server: str | None) -> None:
     address, key = check_address(server or before.server), _asked_key()
     with Client(address, token=key, timeout=before.timeout) as client:
         me = client.who_am_i()
-    out = Output(as_json=False)
-    path = store_key(address, key)
+    out, path = Output(as_json), store_key(address, key)
     whose = "no key is asked for there as yet"
     if me.key is not None:
         whose = me.key.tenant.removeprefix("tenants/") or "an operator"
-    out.say(f"stored in {path}: the key for {address} ({whose})")
+    document = {"server": address, "file": str(path), "key": me.key}
+    out.result(document, f"stored in {path}: the key for {address} ({whose})")
     if os.environ.get("TRUNKLINE_TOKEN"):
         out.say("TRUNKLINE_TOKEN is set, and goes before what is stored")
 
 
 @click.command()
 @_server_option
+@_json_option
 @click.pass_context
-def logout(ctx: click.Context, server: str | None) -> None:
+def logout(ctx: click.Context, server: str | None, as_json: bool) -> None:
     """Forget the key that is stored for a server; the key itself stays good."""
     before = ctx.find_object(Connection)
     assert before is not None, "every command is one of the main group's"
     address = check_address(server or before.server)
     if not drop_key(address):
         raise Failure(f"no key is stored for {address}")
-    Output(as_json=False).say(f"the key for {address} is stored no more")
+    Output(as_json).result({"server": address}, f"the key for {address} is stored no more")
 
 
 def _asked_key() -> str:

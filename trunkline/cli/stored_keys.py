@@ -1,4 +1,4 @@
-"""Keys that `trunkline login` has stored, one for each server, where their owner alone reads them."""
+"""Keys that `trunkline login` has stored, one for each server, read by their owner alone."""
 
 import json
 import os

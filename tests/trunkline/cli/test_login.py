@@ -22,7 +22,7 @@ def shown(recorder: Recorder) -> list[str | None]:
 
     def note(request: Any, context: grpc.ServicerContext) -> None:
         metadata = dict(context.invocation_metadata())
-        keys.append(metadata.get("authorization"))
+        keys.append(str(metadata["authorization"]) if "authorization" in metadata else None)
         if keys[-1] not in (None, f"Bearer {KEY}"):
             refuse(context, "UNAUTHENTICATED", "show a good key", field="authorization")
 
