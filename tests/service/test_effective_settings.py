@@ -91,6 +91,7 @@ DEFAULTS: dict[type[ExtractorSettings], dict[str, Any]] = {
         "activation_cache_bytes": 8192 * MIB,
         "max_classes": 1000,
         "max_examples_per_head": 100_000,
+        "max_versions_per_head": None,
         "max_label_bytes": 256,
         "max_advice_examples": 5000,
         "max_advice_bytes": 256 * MIB,
@@ -172,6 +173,7 @@ def another(name: str, cls: type[ExtractorSettings], defaults: ExtractorSettings
         "backbone": ("tiny/text",),
         "catalogue": Path("catalogue.toml"),
         "extractor": "127.0.0.1:50050",
+        "max_versions_per_head": 3,
     }.get(name, Path("elsewhere"))
 
 
