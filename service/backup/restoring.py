@@ -24,6 +24,7 @@ from service.store.examination import (
     FILE,
     INDEX,
     JOURNAL,
+    LOCK,
     RESTORING,
     TUNING,
     check_entries,
@@ -86,6 +87,7 @@ def restore(
     check_entries(data_dir)
     lock = lock_directory(data_dir)
     try:
+        _give_to_owner(data_dir / LOCK, data_dir)
         data_dir.chmod(0o700)
         if not move_aside and any(_is_there(data_dir / name) for name in (FILE, JOURNAL)):
             raise StartupError(

@@ -157,7 +157,7 @@ def test_restore_that_was_killed_midway_is_no_empty_store(backup: Path, tmp_path
     (folder / ".restoring").mkdir(parents=True)
     shutil.copy(backup, folder / ".restoring" / STORE)
     with pytest.raises(StoreMissing, match=r"\.restoring"):
-        Database(folder)
+        Database(folder).close()
     assert restored(backup, folder) == 0
     (folder / ".restoring").mkdir()
     Database(folder).close()

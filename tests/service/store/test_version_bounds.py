@@ -61,6 +61,23 @@ async def test_active_the_one_before_it_and_pinned_versions_stay(database: Datab
     assert await database.read(there, head.uid) == {1, 2, 3, 5}
 
 
+async def test_version_before_one_that_was_forgotten_is_what_a_rollback_goes_to(
+    database: Database,
+) -> None:
+    head = await database.write(new_head)
+    for _ in range(3):
+        await database.write(made, head.uid)
+    await database.write(stored_versions.activate_version, head.uid, 1)
+    await database.write(stored_versions.activate_version, head.uid, 3)
+    head = await database.read(stored_heads.require_head, head.uid)
+    await database.write(stored_versions.delete_versions, head, (3,))
+    for _ in range(2):
+        await database.write(made, head.uid, activate=False)
+    await database.write(stored_versions.activate_version, head.uid, 5)
+    assert await database.write(made, head.uid, activate=False) == (2,)
+    assert await database.read(there, head.uid) == {1, 4, 5, 6}
+
+
 async def test_version_is_made_though_none_may_go(database: Database) -> None:
     head = await database.write(new_head)
     for version in range(1, MOST + 1):
