@@ -1,4 +1,4 @@
-"""Keys that `trunkline login` has stored, one for each server, read by their owner alone."""
+"""Keys that `trunkline login` has stored, one for each server, which their owner alone reads."""
 
 import json
 import os
