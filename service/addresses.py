@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from functools import lru_cache
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -52,6 +52,12 @@ def host_of(address: str) -> str:
     """Returns the host of ``host:port``, or nothing if there is none to be read."""
     parts = _split(f"//{address}")
     return (parts.hostname or "") if parts else ""
+
+
+def host_of_peer(peer: str) -> str:
+    """Returns the host of a peer as gRPC names it: ``ipv4:127.0.0.1:50051``; "" for no address."""
+    kind, _, address = unquote(peer).partition(":")
+    return address.rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else ""
 
 
 def _split(text: str) -> SplitResult | None:

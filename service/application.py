@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from google.protobuf.descriptor import ServiceDescriptor
 
+from service.access.audit import Audit
+from service.access.audit_file import AuditFile
 from service.access.authentication import Authentication, Keys, NoKeys, SharedKey
 from service.access.operator_key import ensure_key
 from service.concurrency.tasks import UninterruptedTasks
@@ -26,6 +28,7 @@ from service.extraction.local import LocalExtractor
 from service.extraction.remote import RemoteExtractor
 from service.extraction.uploaded_tails import UploadedTails
 from service.handlers.advice import Advice
+from service.handlers.audit import AuditLog, NoAuditLog
 from service.handlers.backbones import Admin, Extraction
 from service.handlers.examples import Examples
 from service.handlers.exporting import Exporting
@@ -119,7 +122,7 @@ class ExtractorApplication(_Requests):
             settings.max_rows_per_request,
         )
         admin = Admin(self._extractor, self._tasks)
-        self.handlers = _handlers(OF_THE_EXTRACTOR, extraction, tails, admin)
+        self.handlers = _handlers(OF_THE_EXTRACTOR, extraction, tails, admin, NoAuditLog())
 
     async def start(self) -> None:
         """Loads and warms up the backbones."""
@@ -167,6 +170,15 @@ class Application(_Requests):
         self._tasks = UninterruptedTasks()
         self._keys = Keys(self._database, self._tasks, required=settings.keys_required)
         self.authentication: Authentication = NoKeys() if settings.insecure else self._keys
+        self._audit = Audit(
+            self._database,
+            self._tasks,
+            self.metrics,
+            wanted=self._audits(settings),
+            retention_days=settings.audit_retention_days,
+            file=_audit_file(settings, self.metrics),
+        )
+        self.calls.trail.audit = self._audit
         self._live = LiveCopies(self._database, backfill, self._tasks, settings, self.metrics)
         parts = build_training(
             self._database,
@@ -221,6 +233,7 @@ class Application(_Requests):
             Advice(self._extractor, embeddings, self._decoding, settings),
             Admin(self._extractor, self._tasks),
             AccessKeys(self._database, self.authentication, tokens),
+            AuditLog(self._database, tokens),
         )
 
     async def open(self) -> None:
@@ -229,6 +242,7 @@ class Application(_Requests):
             await self._keys.start()
             if self._keys.required:
                 await ensure_key(self._database, self._data_dir)
+        self._audit.start()
 
     async def start(self) -> None:
         """Loads the backbones and takes up unfinished trainings."""
@@ -236,6 +250,11 @@ class Application(_Requests):
         await self._jobs.start()
         await self._live.start()
         await self._extractor.start(self.readiness.set_extractor_ready)
+
+    def _audits(self, settings: ServerSettings) -> Callable[[], bool]:
+        if settings.audit == "auto":
+            return lambda: self.authentication.required
+        return lambda: settings.audit == "on"
 
     def _on_stall(self, stalls: bool) -> None:
         if stalls:
@@ -250,6 +269,7 @@ class Application(_Requests):
 
     async def close(self) -> None:
         """Stops; what is acknowledged is on disk."""
+        self._audit.close()
         await self._jobs.close()  # first: what is under way may wait for a fit that hangs
         await self._tasks.close()
         await self._live.close()
@@ -259,6 +279,11 @@ class Application(_Requests):
         finally:
             self._decode_threads.close()
             await asyncio.to_thread(self._database.close)
+            await self._audit.close_file()
+
+
+def _audit_file(settings: ServerSettings, metrics: Metrics) -> AuditFile | None:
+    return None if settings.audit_file is None else AuditFile(settings.audit_file, metrics)
 
 
 def _handlers(services: Iterable[ServiceDescriptor], *groups: object) -> Mapping[str, Handler]:

@@ -43,6 +43,7 @@ roots of those packages, which know nothing of transports; the table covers them
 
 from __future__ import annotations
 
+import re
 from typing import LiteralString, NamedTuple, Self
 
 import grpc
@@ -81,6 +82,12 @@ class ServiceError(Exception):
         self.limit = limit
         self.value = value
         self.retry_after = retry_after
+        self.hidden = False
+
+    def as_hidden(self) -> Self:
+        """Says that it may be there, but not for who asks: to the audit log, and to nobody else."""
+        self.hidden = True
+        return self
 
     @classmethod
     def at(
@@ -298,6 +305,11 @@ def status_of(error: BaseException) -> Status:
     return STATUSES[InternalError]
 
 
+def is_hidden(error: BaseException) -> bool:
+    """Returns whether an error calls missing what its caller may not see."""
+    return isinstance(error, ServiceError) and error.hidden
+
+
 def is_expected(error: BaseException) -> bool:
     """Returns whether the error says something about the request rather than about the server."""
     return status_of(error).code is not grpc.StatusCode.INTERNAL
@@ -317,6 +329,25 @@ def problem_of(error: BaseException) -> Problem:
         value=_text(getattr(error, "value", None)),
         retry_after=getattr(error, "retry_after", None),
     )
+
+
+def words_for_log(message: str, value: object) -> str:
+    """Returns a sentence without what a client sent: no text and no label is in a log.
+
+    It ends where the value begins that it tells of, unless that is a number or the name of a
+    resource; and what it quotes is left out.
+    """
+    if isinstance(value, str) and not _NAME.fullmatch(value):
+        begins = {shown[:_BEGINS] for shown in (value, repr(value)[1:-1], ascii(value)[1:-1])}
+        places = [place for begin in begins if begin and (place := message.find(begin)) >= 0]
+        message = message[: min(places)] + "…" if places else message
+    return _QUOTED.sub("…", message)
+
+
+_BEGINS = 16
+"""Characters by which a value is found in a sentence, which may have it shortened."""
+_QUOTED = re.compile("['\"].*['\"]", re.DOTALL)
+_NAME = re.compile(r"(tenants|keys)(/[A-Za-z0-9_.-]{1,63}){1,5}")
 
 
 def _text(value: object) -> str:

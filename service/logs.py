@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import sys
 import time
 from collections.abc import Callable
 from typing import Any, Literal
 
 import structlog
+
+_KEY = re.compile("tlk_[0-9A-Za-z]{8,}")
+"""What may be a caller's key, or most of one."""
 
 
 def configure_logging(level: str, form: Literal["console", "json"]) -> None:
@@ -23,6 +27,7 @@ def configure_logging(level: str, form: Literal["console", "json"]) -> None:
         )
     )
     processors: list[Any] = [
+        _hide,
         *([] if form == "json" else [_escape]),
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -36,6 +41,18 @@ def configure_logging(level: str, form: Literal["console", "json"]) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
+
+
+def hide_keys(text: str) -> str:
+    """Returns a text without the keys in it: people give them where a name is asked for."""
+    return _KEY.sub("tlk_…", text) if "tlk_" in text else text
+
+
+def _hide(_: object, __: str, event: dict[str, Any]) -> dict[str, Any]:
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = hide_keys(value)
+    return event
 
 
 def _escape(_: object, __: str, event: dict[str, Any]) -> dict[str, Any]:

@@ -123,6 +123,16 @@ class Metrics:
             "tenant",
         )
 
+        self.audit_rows = self._counter("audit_rows", "Rows that the audit log has taken.")
+        self.audit_lost = self._counter(
+            "audit_lost",
+            "Rows missing in the audit log (rate: too many refusals at once; store), or in "
+            "its file (file).",
+            "reason",
+        )
+        for reason in ("rate", "store", "file"):
+            self.audit_lost.labels(reason)
+
         self.disk_full = self._gauge(
             "disk_full",
             "1 while the disk of the data directory has no room for what makes the store grow.",

@@ -24,6 +24,7 @@ from trunkline.errors import (
     Unknown,
 )
 from trunkline.values.advice import Advice, HeadLead, LabelsNeeded, Option, Verdict
+from trunkline.values.audit import AuditEntry
 from trunkline.values.estimates import Estimate
 from trunkline.values.examples import (
     Example,
@@ -89,6 +90,7 @@ __all__ = [
     "Advice",
     "AlreadyExists",
     "AsyncClient",
+    "AuditEntry",
     "Augmentation",
     "AugmentationReport",
     "Backbone",

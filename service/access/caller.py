@@ -67,7 +67,7 @@ class Caller:
             NotFound: the caller may not see it.
         """
         if not self.may_see_tenant(tenant):
-            raise no_tenant(tenant)
+            raise no_tenant(tenant).as_hidden()
 
     def check_head(self, name: HeadName) -> None:
         """Refuses a head as one that does not exist.
@@ -76,8 +76,11 @@ class Caller:
             NotFound: the caller may not see it.
         """
         if not (self.may_see_tenant(name.tenant) and self.may_see_head(name.head)):
-            raise no_head(name)
+            raise no_head(name).as_hidden()
 
+
+NOBODY = Caller(frozenset())
+"""Who shows no good key, where one is needed."""
 
 ANYONE = Caller(frozenset({Role.OPERATE}))
 """Whoever asks a server that asks nobody for a key."""

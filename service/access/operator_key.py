@@ -13,6 +13,7 @@ from service.errors import StartupError
 from service.logs import get_logger
 from service.store import Database
 from service.store import keys as stored_keys
+from service.store.audit import AuditRow, add_audit_rows
 from service.store.keys import KeyRecord
 
 FILE = "operator.key"
@@ -40,10 +41,15 @@ async def ensure_key(database: Database, data_dir: Path) -> None:
 def add_operator_key(
     connection: Connection, key_hash: bytes, note: str, expires_at: float | None = None
 ) -> KeyRecord:
-    """Stores a key that may do everything."""
-    return stored_keys.add_key(
+    """Stores a key that may do everything, and notes it: no call tells of it."""
+    record = stored_keys.add_key(
         connection, key_hash, tenant=None, roles=[Role.OPERATE], note=note, expires_at=expires_at
     )
+    add_audit_rows(
+        connection,
+        [AuditRow(record.created_at, "", "", "CreateKey", record.name, "OK", "", "store", "")],
+    )
+    return record
 
 
 def _write(path: Path, text: str) -> None:

@@ -91,3 +91,7 @@ class Rule:
                 caller.check_head(HeadName.parse("/".join(parts[:4])))
         except InvalidName as error:
             raise InvalidName(self.resource, error.limit, text) from error
+
+
+OPEN_TO_ALL = Rule(frozenset(), "", changes=False)
+"""What needs nothing, and changes nothing."""

@@ -23,6 +23,18 @@ class ServerSettings(ExtractorSettings):
     key on that is made. Where they do and there is none, an operator's key is made at the start,
     and its file is named."""
 
+    audit: Literal["auto", "on", "off"] = "auto"
+    """Whether changes and refusals are noted in the audit log. ``auto``: wherever calls need a
+    key."""
+
+    audit_retention_days: int = Field(default=90, ge=1, le=36_500)
+    """Days after which a row of the audit log is deleted. Too many let the store grow: a row takes
+    some 300 bytes."""
+
+    audit_file: Path | None = None
+    """A file to which rows of the audit log are appended, too, as JSON lines. It is opened anew
+    each time, so that it may be rotated at any time."""
+
     new_store: bool = False
     """Begin with an empty store although files of an earlier one lie in ``data_dir``. Meant for one
     start: where a store is there it changes nothing, and where one is lost nothing says so."""
@@ -124,6 +136,12 @@ class ServerSettings(ExtractorSettings):
     def _check_auth(self) -> Self:
         if self.insecure and self.auth == "required":
             raise ValueError("auth: cannot be required with insecure, which asks nobody for a key")
+        return self
+
+    @model_validator(mode="after")
+    def _check_audit(self) -> Self:
+        if self.audit == "off" and self.audit_file is not None:
+            raise ValueError("audit_file: must not be given with audit off, which notes nothing")
         return self
 
     @model_validator(mode="after")

@@ -24,7 +24,7 @@ from service.extraction import BackboneInfo, Extractor
 from service.extraction.decoding import DecodeCalls
 from service.replies.advice import advice_message
 from service.replies.rows import row_error
-from service.requests.calls import Call
+from service.requests.call import Call
 from trunkline.rows.chunking import split
 from trunkline.v1 import advice_pb2
 

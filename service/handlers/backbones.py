@@ -16,7 +16,7 @@ from service.errors import InvalidRequest, PermissionDenied, PreconditionFailed
 from service.extraction import BackboneInfo, Extractor
 from service.replies.messages import message_of
 from service.replies.rows import row_error
-from service.requests.calls import Call
+from service.requests.call import Call
 from service.requests.fields import check_rows
 from service.requests.inputs import RawInput, read_inputs
 from service.requests.reply_size import check_reply

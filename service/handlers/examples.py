@@ -12,7 +12,7 @@ from service.config import ServerSettings
 from service.errors import InvalidRequest, NotFound, ServiceError
 from service.replies.heads import example_message
 from service.replies.rows import row_error
-from service.requests.calls import Call
+from service.requests.call import Call
 from service.requests.fields import (
     check_external_id,
     check_label,

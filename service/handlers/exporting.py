@@ -12,7 +12,7 @@ from service.errors import LimitExceeded, PreconditionFailed
 from service.replies.heads import version_message
 from service.replies.model_card import model_card
 from service.replies.reports import examples_named, report_message
-from service.requests.calls import Call
+from service.requests.call import Call
 from service.store import Database
 from service.store import heads as stored_heads
 from service.store import tails as stored_tails

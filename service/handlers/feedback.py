@@ -18,7 +18,7 @@ from service.extraction import BackboneInfo, Extractor
 from service.metrics import Metrics
 from service.replies.live import feedback_message, read_feedback_state
 from service.replies.rows import row_error
-from service.requests.calls import Call
+from service.requests.call import Call
 from service.requests.fields import check_feedback_id, check_label, check_rows
 from service.requests.inputs import Kind, RawInput, read_inputs
 from service.requests.paging import PageTokens, page_size

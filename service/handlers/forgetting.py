@@ -10,7 +10,7 @@ from service.errors import InvalidRequest, NotFound, PreconditionFailed, Service
 from service.live import LiveCopies
 from service.logs import get_logger
 from service.replies.rows import row_error
-from service.requests.calls import Call
+from service.requests.call import Call
 from service.requests.fields import check_rows
 from service.requests.inputs import check_digest
 from service.store import Database

@@ -15,7 +15,7 @@ from service.extraction import Extractor
 from service.live import LiveCopies, Policy
 from service.replies.heads import head_message
 from service.replies.live import live_message, read_policy
-from service.requests.calls import Call
+from service.requests.call import Call
 from service.requests.paging import PageTokens, page_size
 from service.requests.specs import read_spec
 from service.store import Database

@@ -12,9 +12,9 @@ from sqlalchemy import Connection
 from service.access.authentication import Authentication
 from service.access.caller import ANY, Caller, Role
 from service.access.key_text import hash_of, new_text
-from service.errors import InvalidRequest, PermissionDenied, PreconditionFailed
+from service.errors import InvalidRequest, NotFound, PermissionDenied, PreconditionFailed
 from service.replies.keys import key_message, read_roles
-from service.requests.calls import Call
+from service.requests.call import Call
 from service.requests.fields import check_note
 from service.requests.paging import PageTokens, page_size
 from service.store import Database
@@ -63,6 +63,7 @@ class AccessKeys:
         record = await self._database.write(
             _add, hash_of(text), tenant, roles, list(dict.fromkeys(request.heads)), note, expires_at
         )
+        call.resource = record.name
         return keys_pb2.CreateKeyResponse(key=key_message(record), text=text)
 
     async def list_keys(
@@ -95,6 +96,7 @@ class AccessKeys:
         new, old = await self._database.write(
             _rotate, request.name, call.caller, hash_of(text), overlap
         )
+        call.tenant = old.tenant or ""
         return keys_pb2.RotateKeyResponse(key=key_message(new), text=text, rotated=key_message(old))
 
     async def revoke_key(
@@ -102,6 +104,7 @@ class AccessKeys:
     ) -> keys_pb2.RevokeKeyResponse:
         """Takes a key out of use; one that is revoked already stays as it is."""
         record = await self._database.write(_revoke, request.name, call.caller)
+        call.tenant = record.tenant or ""
         return keys_pb2.RevokeKeyResponse(key=key_message(record))
 
     async def who_am_i(
@@ -224,7 +227,12 @@ def _visible(connection: Connection, name: str, caller: Caller) -> KeyRecord:
     Raises:
         NotFound: there is none of this name, as far as the caller can tell.
     """
-    return stored_keys.get_key(connection, KeyName.parse(name).key, caller.tenant)
+    try:
+        return stored_keys.get_key(connection, KeyName.parse(name).key, caller.tenant)
+    except NotFound as error:
+        if caller.tenant is None:
+            raise
+        raise error.as_hidden() from error  # whether it is another's is not looked up
 
 
 def _revoke(connection: Connection, name: str, caller: Caller) -> KeyRecord:

@@ -15,7 +15,7 @@ from service.errors import Aborted, AlreadyExists, InvalidRequest, NotFound, Pre
 from service.fitting.trainer import check_trainable
 from service.handlers.heads import describe
 from service.replies.heads import training_message, version_message
-from service.requests.calls import Call
+from service.requests.call import Call
 from service.requests.fields import check_label
 from service.store import Database, example_sets
 from service.store import heads as stored_heads

@@ -11,7 +11,6 @@ import numpy as np
 
 from adapters.spec import FLIPS
 from models import InputLimits, Modality
-from service.access.caller import Caller
 from service.concurrency.tasks import gather_or_raise
 from service.embedding.head_backbones import loaded_backbone
 from service.embedding.image_views import (
@@ -25,12 +24,12 @@ from service.embedding.image_views import (
 )
 from service.embedding.resolved import Resolved
 from service.embedding.resolver import EmbeddingResolver
-from service.errors import InvalidRequest, PreconditionFailed
+from service.errors import InvalidRequest, PreconditionFailed, is_hidden
 from service.extraction import BackboneInfo, Extractor
 from service.live import LiveCopies
 from service.metrics import Metrics
 from service.replies.rows import row_error
-from service.requests.calls import Call
+from service.requests.call import Call
 from service.requests.fields import check_rows
 from service.requests.inputs import RawInput, read_inputs
 from service.requests.reply_size import check_reply
@@ -80,7 +79,7 @@ class Prediction:
         started = time.perf_counter()
         self._check(request)
         outcomes: dict[int, Outcome] = {}
-        groups = await self._groups(request, outcomes, call.caller)
+        groups = await self._groups(request, outcomes, call)
         _check_reply(groups, request, call)
         raws = await read_inputs(request.inputs, self._limits)
         asked = request.HasField("average_views")
@@ -131,7 +130,7 @@ class Prediction:
         self,
         request: prediction_pb2.PredictRequest,
         outcomes: dict[int, Outcome],
-        caller: Caller,
+        call: Call,
     ) -> list[_Group]:
         """Loads every head once; a head that a row names itself fails that row alone."""
         by_head = group_rows_by_head(request.head, request.heads, len(request.inputs))
@@ -139,11 +138,13 @@ class Prediction:
         for name, rows in by_head.items():
             try:
                 if request.heads and _same_tenant(name, request.head):
-                    caller.check_head(HeadName.parse(name))
+                    call.caller.check_head(HeadName.parse(name))
                 groups.append(await self._group(request, name, rows))
             except Exception as error:
                 if not request.heads:
                     raise
+                if is_hidden(error):
+                    call.hidden_head = call.hidden_head or name
                 for row in rows:
                     outcomes[row] = error
         return groups

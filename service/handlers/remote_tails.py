@@ -18,7 +18,7 @@ from service.extraction.local import LocalExtractor
 from service.extraction.uploaded_tails import Upload, UploadedTails
 from service.handlers.backbones import backbone_message, fill_embeddings
 from service.replies.rows import row_error
-from service.requests.calls import Call
+from service.requests.call import Call
 from service.requests.fields import check_rows
 from service.requests.inputs import RawInput, read_inputs
 from service.requests.tensors import to_tensor

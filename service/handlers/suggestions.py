@@ -19,7 +19,7 @@ from service.errors import InvalidRequest, PreconditionFailed
 from service.extraction import Extractor
 from service.live import LiveCopies
 from service.replies.heads import example_message
-from service.requests.calls import Call
+from service.requests.call import Call
 from service.serving import scoring
 from service.serving.head_cache import HeadCache
 from service.store import Database, example_sets, kept_inputs

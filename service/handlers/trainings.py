@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import adapters
 from service.errors import InvalidRequest, Unavailable
 from service.replies.heads import training_message
-from service.requests.calls import Call
+from service.requests.call import Call
 from service.requests.specs import read_spec
 from service.store import Database
 from service.store import heads as stored_heads

@@ -15,7 +15,7 @@ from service.embedding.view_embeddings import ViewEmbeddings, wanted_views
 from service.errors import InvalidRequest
 from service.extraction import BackboneInfo, Extractor
 from service.replies.uploads import UploadReply
-from service.requests.calls import Call
+from service.requests.call import Call
 from service.requests.fields import (
     check_external_id,
     check_group,

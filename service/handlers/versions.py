@@ -18,7 +18,7 @@ from service.handlers.exporting import find_version
 from service.handlers.heads import describe, new_name
 from service.live import LiveCopies
 from service.replies.heads import version_message
-from service.requests.calls import Call
+from service.requests.call import Call
 from service.requests.fields import check_family, check_label, normalised_labels
 from service.requests.paging import PageTokens, page_size
 from service.store import Database

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
 from service.access.caller import ANYONE, Caller
+from service.access.rules import OPEN_TO_ALL, Rule
 from service.errors import (
     DeadlineExceeded,
     RequestCancelled,
     Unavailable,
     is_expected,
     problem_of,
+    words_for_log,
 )
 from service.logs import get_logger
 from service.metrics import Metrics
-from trunkline.resources import InvalidName, TenantName
+from service.requests.call import Call, new_request_id
+from service.requests.names import tenant_of
+from service.requests.trail import Trail
 
 MAX_LOGGED_ROW_ERRORS = 10
-MAX_NAME = 256
-"""No resource name is longer."""
-
 LAST_MESSAGE_SECONDS = 0.1
 """Time for the end of an upload that is on its way to arrive at a server that stops."""
 
@@ -43,11 +41,6 @@ Handler = Callable[..., Any]
 log = get_logger(__name__)
 
 
-def new_request_id() -> str:
-    """Returns a new id, by which the log and the client name a request."""
-    return os.urandom(16).hex()
-
-
 def log_refusal(method: str, transport: str, error: Exception) -> str:
     """Logs a request that reached no handler, under an id of its own; returns it."""
     request_id = new_request_id()
@@ -58,30 +51,9 @@ def log_refusal(method: str, transport: str, error: Exception) -> str:
         method=method,
         transport=transport,
         code=problem.status.code.name,
-        reason=problem.message,
+        reason=words_for_log(problem.message, getattr(error, "value", None)),
     )
     return request_id
-
-
-@dataclass(slots=True)
-class Call:
-    """What handlers may know of a request beside its message.
-
-    Attributes:
-        deadline: on the event loop's clock; None for a watch that may last.
-        local: whether it came from this machine, over loopback or a Unix socket.
-        reply_bytes: what the client takes in one message; None for REST, which has no messages.
-        caller: who asks.
-    """
-
-    method: str
-    transport: str
-    tenant: str
-    deadline: float | None
-    request_id: str = field(default_factory=new_request_id)
-    local: bool = False
-    reply_bytes: int | None = None
-    caller: Caller = ANYONE
 
 
 class Calls:
@@ -89,6 +61,7 @@ class Calls:
 
     Attributes:
         draining: whether the server stops: nothing new is begun.
+        trail: notes what is changed and refused.
     """
 
     def __init__(
@@ -107,6 +80,7 @@ class Calls:
         self._answering = asyncio.Event()
         self._answering.set()
         self.draining = False
+        self.trail = Trail()
 
     @asynccontextmanager
     async def handle(
@@ -122,6 +96,8 @@ class Calls:
         local: bool = False,
         reply_bytes: int | None = None,
         caller: Caller = ANYONE,
+        rule: Rule = OPEN_TO_ALL,
+        peer: str = "",
     ) -> AsyncIterator[Call]:
         """Wraps the handling of one request.
 
@@ -134,6 +110,8 @@ class Calls:
             local: whether it came from this machine.
             reply_bytes: what the client takes in one message.
             caller: who asks.
+            rule: what the method needs.
+            peer: address of the client.
 
         Raises:
             DeadlineExceeded: the deadline passed.
@@ -146,6 +124,7 @@ class Calls:
         request_id = request_id or new_request_id()
         tenant = tenant_of(request)
         call = Call(method, transport, tenant, deadline, request_id, local, reply_bytes, caller)
+        call.rule, call.peer, call.upload = rule, peer, upload
         code = "OK"
         if not watch:
             self._in_flight += 1
@@ -157,6 +136,7 @@ class Calls:
                 self._limits[limit] = watch
                 try:
                     yield call
+                    await self.trail.acknowledge(call)
                 finally:
                     del self._limits[limit]
         except TimeoutError as error:
@@ -186,13 +166,26 @@ class Calls:
             if self._log_requests:
                 log.debug("request", **_about(call), code=code, seconds=round(seconds, 6))
 
+    def refused(self, method: str, error: Exception, call: Call) -> str:
+        """Logs a request that reached no handler, and notes it if access was refused.
+
+        Args:
+            method: as the log names it.
+            call: what is known of it.
+
+        Returns:
+            Its id.
+        """
+        call.request_id = log_refusal(method, call.transport, error)
+        self.trail.note_failure(call, error)
+        return call.request_id
+
     def record_reply(self, call: Call, reply: Message) -> None:
         """Counts and logs the rows of a reply that failed, if it has rows."""
         errors: Sequence[Any] = getattr(reply, "errors", ())
         for error in errors[:MAX_LOGGED_ROW_ERRORS]:
-            log.info(
-                "row failed", **_about(call), row=error.row, code=error.code, reason=error.message
-            )
+            reason = words_for_log(error.message, error.value)
+            log.info("row failed", **_about(call), row=error.row, code=error.code, reason=reason)
         for error in errors:
             self._metrics.count_rows(call.method, error.code, call.tenant, 1)
 
@@ -319,9 +312,11 @@ class Calls:
         problem = problem_of(error)
         code = problem.status.code.name
         if is_expected(error):
-            log.info("request failed", **_about(call), code=code, reason=problem.message)
+            reason = words_for_log(problem.message, getattr(error, "value", None))
+            log.info("request failed", **_about(call), code=code, reason=reason)
         else:
             log.error("request failed", **_about(call), code=code, exc_info=error)
+        self.trail.note_failure(call, error)
         return code
 
 
@@ -334,23 +329,6 @@ def _expire(limits: Iterable[asyncio.Timeout], when: float) -> None:
     for limit in limits:
         if not limit.expired():
             limit.reschedule(when)
-
-
-def tenant_of(request: Message | None) -> str:
-    """Returns the tenant that a request names, or "" for none or a malformed one."""
-    for name in ("head", "tenant", "parent", "name"):
-        value = getattr(request, name, "")
-        if isinstance(value, str) and value.startswith("tenants/"):
-            return _tenant(value) if len(value) <= MAX_NAME else ""
-    return ""
-
-
-@lru_cache(maxsize=4096)
-def _tenant(resource: str) -> str:
-    try:
-        return TenantName.parse("/".join(resource.split("/", 2)[:2])).tenant
-    except InvalidName:
-        return ""
 
 
 def _about(call: Call) -> dict[str, str]:

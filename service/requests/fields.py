@@ -18,6 +18,23 @@ carry: its row is refused where labels, ids and names are checked."""
 _FEEDBACK_ID = re.compile("[A-Za-z0-9_.-]{1,64}")
 
 
+MAX_TIME = 253_402_300_799.0
+"""The end of the year 9999."""
+
+
+def check_time(field: str, seconds: float) -> float:
+    """Returns a time if it is one, in seconds since 1970.
+
+    Raises:
+        InvalidRequest: it is not a number from 0 to `MAX_TIME`.
+    """
+    if not 0 <= seconds <= MAX_TIME:
+        raise InvalidRequest.at(
+            field, "must be seconds since 1970, at most {limit}, is {value}", MAX_TIME, seconds
+        )
+    return seconds
+
+
 def check_weight(weight: float) -> float:
     """Returns the weight of an example if it is valid.
 

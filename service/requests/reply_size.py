@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.errors import InvalidRequest
-from service.requests.calls import Call
+from service.requests.call import Call
 
 PLAIN_REPLY_BYTES = 4 * 1024 * 1024
 """What every gRPC client takes in one message unless it is told otherwise."""

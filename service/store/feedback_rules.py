@@ -95,7 +95,8 @@ class AllowedLabels:
             names = ", ".join(sorted(self.known))
             why = "takes new labels up to max_classes only" if self.more else "takes no new labels"
             raise InvalidRequest(
-                f"label: the head {why}, must be one of {names[:_MAX_NAMES]}, is {label!r}",
+                f"label: {label!r} is none of the head's, which {why}; must be one of "
+                f"{names[:_MAX_NAMES]}",
                 field="label",
                 limit=names,
                 value=label,

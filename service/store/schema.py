@@ -213,6 +213,28 @@ jobs = Table(
     Index("jobs_by_state", "state"),
 )
 
+# What was changed, and who was refused. A tenant is named, not referred to: rows outlive it.
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    # Id of the key; "" where none was shown, or none that is good.
+    Column("key", String(32), nullable=False),
+    Column("tenant", String(63), nullable=False),
+    Column("method", String(64), nullable=False),
+    Column("resource", Text, nullable=False),
+    Column("outcome", String(32), nullable=False),
+    Column("request_id", String(32), nullable=False),
+    Column("transport", String(8), nullable=False),
+    Column("peer", String(128), nullable=False),
+    # Refusals before it that were not kept.
+    Column("dropped", Integer, nullable=False),
+    Index("audit_by_time", "at"),
+    Index("audit_by_tenant", "tenant", "number"),
+    sqlite_autoincrement=True,
+)
+
 
 def lacking(columns: Callable[[str], set[str]]) -> Iterator[str]:
     """Yields the tables, or their columns, that a store lacks.

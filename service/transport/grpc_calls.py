@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from urllib.parse import unquote
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 
 from service.access.caller import caller_of_call
-from service.addresses import is_loopback
+from service.addresses import host_of_peer, is_loopback
 from service.errors import InvalidRequest
-from service.requests.calls import Call, Calls, Handler, new_request_id, tenant_of
+from service.requests.call import Call, new_request_id
+from service.requests.calls import Calls, Handler
+from service.requests.names import resource_of
 from service.requests.reply_size import REPLY_BYTES_KEY, read_reply_bytes
 from service.transport.grpc_errors import TRANSPORT, Context, abort
 from service.transport.limits import TransportLimits
@@ -46,7 +47,7 @@ class Translator:
         async def serve(data: bytes, context: Context) -> bytes:
             async with self._call(method, context) as call:
                 request = self._parse(method, data)
-                call.tenant = tenant_of(request)
+                call.name(request)
                 method.rule.check(request, call.caller)
                 return self._packed(await handler(request, call), call)
 
@@ -72,10 +73,11 @@ class Translator:
             async with self._call(method, context, watch=True) as call:
                 request = _fields_of(self._parse(method, data))
                 del data  # the stream may last
-                call.tenant = tenant_of(request)
+                call.name(request)
                 method.rule.check(request, call.caller)
                 async with aclosing(handler(request, call)) as replies:
                     async for reply in replies:
+                        await self._calls.trail.acknowledge(call)
                         await self._write(context, reply.SerializeToString())
 
         return serve
@@ -85,6 +87,7 @@ class Translator:
     ) -> AsyncIterator[Message]:
         async for data in self._calls.upload(stream):
             message = self._parse(method, data)
+            call.resource = call.resource or resource_of(message, method.rule)
             method.rule.check(message, call.caller)
             yield message
 
@@ -104,6 +107,8 @@ class Translator:
                 local=is_local(context.peer()),
                 reply_bytes=_reply_bytes(context),
                 caller=caller,
+                rule=method.rule,
+                peer=host_of_peer(context.peer()),
             ) as call:
                 if not method.rule.resource:
                     method.rule.check(None, caller)  # before anything is parsed
@@ -145,10 +150,7 @@ def _fields_of(request: Message) -> Message:
 
 def is_local(peer: str) -> bool:
     """Returns whether a peer, as gRPC names it (``ipv4:127.0.0.1:50051``), is on this machine."""
-    kind, _, address = unquote(peer).partition(":")
-    if kind == "unix":
-        return True
-    return kind in ("ipv4", "ipv6") and is_loopback(address.rpartition(":")[0].strip("[]"))
+    return peer.startswith("unix:") or is_loopback(host_of_peer(peer))
 
 
 def _reply_bytes(context: Context) -> int:

@@ -9,8 +9,11 @@ from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
+from service.access.caller import NOBODY
+from service.addresses import host_of_peer
 from service.errors import ServiceError, problem_of
-from service.requests.calls import log_refusal
+from service.requests.call import Call
+from service.requests.calls import Calls, log_refusal
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -19,9 +22,21 @@ TRANSPORT = "grpc"
 TYPE_URL = "type.googleapis.com/"
 
 
-async def refuse(context: Context, error: ServiceError, method: str) -> NoReturn:
-    """Answers a call that reached no handler, and logs it under an id of its own."""
-    await abort(context, log_refusal(method, TRANSPORT, error), error)
+async def refuse(
+    context: Context, error: ServiceError, method: str, calls: Calls | None = None
+) -> NoReturn:
+    """Answers a call that reached no handler, and logs it under an id of its own.
+
+    Args:
+        calls: note it, where the method is one that exists.
+    """
+    if calls is None:
+        request_id = log_refusal(method, TRANSPORT, error)
+    else:
+        call = Call(method.rpartition("/")[2], TRANSPORT, "", None, caller=NOBODY)
+        call.peer = host_of_peer(context.peer())
+        request_id = calls.refused(method, error, call)
+    await abort(context, request_id, error)
 
 
 async def abort(context: Context, request_id: str, error: Exception) -> NoReturn:

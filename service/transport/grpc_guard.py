@@ -118,7 +118,7 @@ class GrpcGuard:
                 caller_of_call.set(await self._authentication.caller(headers_of(context)))
             return await work(rpc, context)
         except ServiceError as error:
-            await refuse(context, error, rpc.method)
+            await refuse(context, error, rpc.method, self._calls)
         finally:
             self._drop_unless_read(context)
 

@@ -17,7 +17,8 @@ from service.access.authentication import Authentication
 from service.config import GRPC_MARGIN_BYTES
 from service.errors import ServiceError, StartupError, Unavailable, UnknownMethod
 from service.logs import get_logger
-from service.requests.calls import Calls, Handler, new_request_id
+from service.requests.call import new_request_id
+from service.requests.calls import Calls, Handler
 from service.transport.grpc_calls import Translator
 from service.transport.grpc_errors import Context, abort, refuse
 from service.transport.grpc_guard import GrpcGuard, headers_of

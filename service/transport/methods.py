@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from google.api import annotations_pb2
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
@@ -101,6 +102,21 @@ def methods_of(*services: ServiceDescriptor) -> Iterator[Method]:
                 rest=_rest_route(method),
                 rule=Rule.of(method),
             )
+
+
+def rpc_of(verb: str, path: str, methods: Iterable[Method]) -> tuple[str, str]:
+    """Returns the RPC whose twin a request is, and the name in its path; "" for what is none."""
+    for method in methods:
+        if method.rest is None or method.rest.verb != verb:
+            continue
+        if found := _pattern(method.rest.path).fullmatch(path):
+            return method.name, method.rest.name.format(**found.groupdict())
+    return "", ""
+
+
+@lru_cache
+def _pattern(template: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/:]+)", template))
 
 
 def _rest_route(method: MethodDescriptor) -> RestRoute | None:

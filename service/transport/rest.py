@@ -19,19 +19,15 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope
 
 from service.access.authentication import Authentication
+from service.access.caller import NOBODY
 from service.addresses import is_loopback
 from service.errors import InvalidRequest, RequestCancelled, Unavailable, problem_of
-from service.requests.calls import (
-    Call,
-    Calls,
-    Handler,
-    log_refusal,
-    new_request_id,
-    tenant_of,
-)
+from service.requests.call import Call, new_request_id
+from service.requests.calls import Calls, Handler, log_refusal
+from service.requests.names import tenant_in
 from service.transport.forms import form_of, is_form
 from service.transport.message_parts import BASE_PARTS
-from service.transport.methods import OF_THE_SERVER, Method, RestRoute, methods_of
+from service.transport.methods import OF_THE_SERVER, Method, RestRoute, methods_of, rpc_of
 from service.transport.pages import page_routes
 from service.transport.proto_json import bind, read_json, read_strings
 from service.transport.rest_bodies import read_form, write_json
@@ -105,6 +101,11 @@ class Backend:
         return self._authentication
 
     @property
+    def attached(self) -> bool:
+        """Whether the application is there."""
+        return self._calls is not None
+
+    @property
     def draining(self) -> bool:
         """Whether the server stops."""
         return self._calls is not None and self._calls.draining
@@ -169,15 +170,35 @@ def refuse(
     scope: Scope,
     status: int | None = None,
     headers: Mapping[str, str] | None = None,
+    backend: Backend | None = None,
 ) -> JSONResponse:
     """Answers a request that reached no handler, and logs it under an id of its own.
 
     Args:
         status: in place of the error's own.
         headers: to send along.
+        backend: notes it, if access was refused.
     """
-    method = f"{scope.get('method', 'WebSocket')} {scope['path'][:200]}"
-    return problem_response(error, log_refusal(method, "rest", error), status, headers)
+    call = _call_of(scope)
+    asked = f"{scope.get('method', 'WebSocket')} {call.method or '/…'}"  # paths may be texts
+    if backend is None or not backend.attached:
+        request_id = log_refusal(asked, "rest", error)
+    else:
+        request_id = backend.calls.refused(asked, error, call)
+    return problem_response(error, request_id, status, headers)
+
+
+def _call_of(scope: Scope) -> Call:
+    """Returns what a request's path alone says of it."""
+    method, resource = rpc_of(scope.get("method", ""), scope["path"], METHODS.values())
+    call = Call(method, "rest", "", None, caller=scope.get(CALLER, NOBODY))
+    call.peer, call.resource = _peer(scope), resource
+    return call
+
+
+def _peer(scope: Scope) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client else ""
 
 
 async def answer(
@@ -208,15 +229,17 @@ async def answer(
             timeout=timeout,
             local=request.client is not None and is_loopback(request.client.host),
             caller=request.scope[CALLER],
+            rule=(rule := METHODS[method].rule),
+            peer=_peer(request.scope),
         ) as call:
-            rule = METHODS[method].rule
             if named or not rule.resource:
+                call.resource, call.tenant = named, tenant_in(named) if named else ""
                 rule.check_name(named, call.caller)  # before anything is read
             try:
                 message = await read()
             except ClientDisconnect as error:
                 raise RequestCancelled("the client left while it sent its request") from error
-            call.tenant = tenant_of(message)
+            call.name(message)
             rule.check(message, call.caller)
             work = _run(backend.handlers[method], METHODS[method], message, call)
             reply = await _while_connected(work, request.receive)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.access.caller import Caller, Role
+from service.access.caller import Role
 from service.errors import (
     BodyTooLarge,
     HeadersTooLarge,
@@ -89,7 +89,7 @@ class RestGuard:
         try:
             self._check_site(headers, scope["path"])
             if not _is_open(scope["path"]):
-                scope[CALLER] = await self._caller(headers, scope["path"])
+                await self._find_caller(headers, scope)
             if scope["type"] == "websocket":
                 raise UnknownMethod("path: there are no WebSockets", field="path")
             if scope["path"] in (*PROBES, METRICS):
@@ -105,7 +105,8 @@ class RestGuard:
         except ServiceError as error:
             coding = problem_of(error).field == "content-encoding"  # RFC 9110, section 15.5.16
             headers_sent = {"Accept-Encoding": TAKEN} if coding else None
-            await refuse(error, scope, headers=headers_sent)(scope, receive, send)
+            answer = refuse(error, scope, headers=headers_sent, backend=self._backend)
+            await answer(scope, receive, send)
             return
         receipt = self._budget.open()
         body = _Body(receive, self._max_body_bytes, unpacker, receipt)
@@ -146,14 +147,13 @@ class RestGuard:
             if not answered:
                 await refuse(error, scope)(scope, receive, send)
 
-    async def _caller(self, headers: Headers, path: str) -> Caller:
-        """Says who asks, before anything of a body is read."""
-        caller = await self._backend.authentication.caller(headers.items())
-        if path == METRICS and not caller.operates:
+    async def _find_caller(self, headers: Headers, scope: Scope) -> None:
+        """Notes who asks in the scope, before anything of a body is read."""
+        caller = scope[CALLER] = await self._backend.authentication.caller(headers.items())
+        if scope["path"] == METRICS and not caller.operates:
             raise PermissionDenied.at(
                 "authorization", "the key needs the role {limit}", Role.OPERATE.value
             )
-        return caller
 
     def _check_site(self, headers: Headers, path: str) -> None:
         hosts = headers.getlist("host")

@@ -12,7 +12,8 @@ from google.protobuf.message import Message
 
 import adapters
 from service.application import Application
-from service.requests.calls import Call, tenant_of
+from service.requests.call import Call
+from service.requests.names import tenant_of
 from service.requests.tensors import from_tensor
 from tests.service.tiny_backbone import DIM, FINGERPRINT, TinyBackbone
 from trunkline.v1 import common_pb2, heads_pb2, prediction_pb2

@@ -7,6 +7,17 @@ from trunkline.v1 import admin_pb2
 
 
 class RecordedAdmin(State):
+    def __init__(self) -> None:
+        super().__init__()
+        self.audited: list[admin_pb2.AuditEntry] = []
+
+    def ListAudit(self, request: Any, context: Any) -> Any:
+        self._record("ListAudit", request, context)
+        begin = int(request.page_token or 0)
+        end = begin + self.page
+        more = str(end) if len(self.audited) > end else ""
+        return admin_pb2.ListAuditResponse(entries=self.audited[begin:end], next_page_token=more)
+
     def LoadBackbone(self, request: Any, context: Any) -> Any:
         self._record("LoadBackbone", request, context)
         loaded = self.backbones.setdefault(request.name, backbone(request.name, "image", "cd" * 32))

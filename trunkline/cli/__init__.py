@@ -3,6 +3,7 @@
 import click
 
 from trunkline.cli.advise import advise
+from trunkline.cli.audit import audit
 from trunkline.cli.backbones import backbones
 from trunkline.cli.classes import classes
 from trunkline.cli.connection import Connection, server_options
@@ -61,6 +62,7 @@ COMMANDS = (
     login,
     logout,
     whoami,
+    audit,
     check,
     backup,
     restore,

@@ -1,6 +1,7 @@
 """The client for programs with an event loop."""
 
 from trunkline.clients.asynchronous.advice import AsyncAdvice
+from trunkline.clients.asynchronous.audit import AsyncAudit
 from trunkline.clients.asynchronous.examples import AsyncExamples
 from trunkline.clients.asynchronous.keys import AsyncKeys
 from trunkline.clients.asynchronous.labels import AsyncLabels
@@ -15,6 +16,7 @@ class AsyncClient(
     AsyncVersions,
     AsyncExamples,
     AsyncKeys,
+    AsyncAudit,
     AsyncLabels,
     AsyncUploads,
     AsyncPrediction,

@@ -1,6 +1,7 @@
 """The client for programs without an event loop."""
 
 from trunkline.clients.blocking.advice import BlockingAdvice
+from trunkline.clients.blocking.audit import BlockingAudit
 from trunkline.clients.blocking.examples import BlockingExamples
 from trunkline.clients.blocking.keys import BlockingKeys
 from trunkline.clients.blocking.labels import BlockingLabels
@@ -15,6 +16,7 @@ class Client(
     BlockingVersions,
     BlockingExamples,
     BlockingKeys,
+    BlockingAudit,
     BlockingLabels,
     BlockingUploads,
     BlockingPrediction,

@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from trunkline.v1 import access_pb2 as trunkline_dot_v1_dot_access__pb2
 from trunkline.v1 import extraction_pb2 as trunkline_dot_v1_dot_extraction__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18trunkline/v1/admin.proto\x12\x0ctrunkline.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19trunkline/v1/access.proto\x1a\x1dtrunkline/v1/extraction.proto\"#\n\x13LoadBackboneRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"@\n\x14LoadBackboneResponse\x12(\n\x08\x62\x61\x63kbone\x18\x01 \x01(\x0b\x32\x16.trunkline.v1.Backbone\"%\n\x15UnloadBackboneRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x16UnloadBackboneResponse\x12)\n\tbackbones\x18\x01 \x03(\x0b\x32\x16.trunkline.v1.Backbone2\x95\x02\n\x0c\x41\x64minService\x12}\n\x0cLoadBackbone\x12!.trunkline.v1.LoadBackboneRequest\x1a\".trunkline.v1.LoadBackboneResponse\"&\xba\xfb\x18\x05\n\x01\x06\x18\x01\x82\xd3\xe4\x93\x02\x17\"\x12/v1/backbones:load:\x01*\x12\x85\x01\n\x0eUnloadBackbone\x12#.trunkline.v1.UnloadBackboneRequest\x1a$.trunkline.v1.UnloadBackboneResponse\"(\xba\xfb\x18\x05\n\x01\x06\x18\x01\x82\xd3\xe4\x93\x02\x19\"\x14/v1/backbones:unload:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18trunkline/v1/admin.proto\x12\x0ctrunkline.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19trunkline/v1/access.proto\x1a\x1dtrunkline/v1/extraction.proto\"#\n\x13LoadBackboneRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"@\n\x14LoadBackboneResponse\x12(\n\x08\x62\x61\x63kbone\x18\x01 \x01(\x0b\x32\x16.trunkline.v1.Backbone\"%\n\x15UnloadBackboneRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x16UnloadBackboneResponse\x12)\n\tbackbones\x18\x01 \x03(\x0b\x32\x16.trunkline.v1.Backbone\"\xa2\x01\n\x10ListAuditRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x12\n\x05since\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05until\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x11\n\tpage_size\x18\x06 \x01(\r\x12\x12\n\npage_token\x18\x07 \x01(\tB\x08\n\x06_sinceB\x08\n\x06_until\"W\n\x11ListAuditResponse\x12)\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x18.trunkline.v1.AuditEntry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xcc\x01\n\nAuditEntry\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12\x0e\n\x06method\x18\x04 \x01(\t\x12\x10\n\x08resource\x18\x05 \x01(\t\x12\x0f\n\x07outcome\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x11\n\ttransport\x18\x08 \x01(\t\x12\x0c\n\x04peer\x18\t \x01(\t\x12\x0f\n\x07\x64ropped\x18\n \x01(\x04\x32\x85\x03\n\x0c\x41\x64minService\x12}\n\x0cLoadBackbone\x12!.trunkline.v1.LoadBackboneRequest\x1a\".trunkline.v1.LoadBackboneResponse\"&\xba\xfb\x18\x05\n\x01\x06\x18\x01\x82\xd3\xe4\x93\x02\x17\"\x12/v1/backbones:load:\x01*\x12\x85\x01\n\x0eUnloadBackbone\x12#.trunkline.v1.UnloadBackboneRequest\x1a$.trunkline.v1.UnloadBackboneResponse\"(\xba\xfb\x18\x05\n\x01\x06\x18\x01\x82\xd3\xe4\x93\x02\x19\"\x14/v1/backbones:unload:\x01*\x12n\n\tListAudit\x12\x1e.trunkline.v1.ListAuditRequest\x1a\x1f.trunkline.v1.ListAuditResponse\" \xba\xfb\x18\x0b\n\x01\x05\x12\x06tenant\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/auditb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,14 +39,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ADMINSERVICE'].methods_by_name['LoadBackbone']._serialized_options = b'\272\373\030\005\n\001\006\030\001\202\323\344\223\002\027\"\022/v1/backbones:load:\001*'
   _globals['_ADMINSERVICE'].methods_by_name['UnloadBackbone']._loaded_options = None
   _globals['_ADMINSERVICE'].methods_by_name['UnloadBackbone']._serialized_options = b'\272\373\030\005\n\001\006\030\001\202\323\344\223\002\031\"\024/v1/backbones:unload:\001*'
-  _globals['_LOADBACKBONEREQUEST']._serialized_start=130
-  _globals['_LOADBACKBONEREQUEST']._serialized_end=165
-  _globals['_LOADBACKBONERESPONSE']._serialized_start=167
-  _globals['_LOADBACKBONERESPONSE']._serialized_end=231
-  _globals['_UNLOADBACKBONEREQUEST']._serialized_start=233
-  _globals['_UNLOADBACKBONEREQUEST']._serialized_end=270
-  _globals['_UNLOADBACKBONERESPONSE']._serialized_start=272
-  _globals['_UNLOADBACKBONERESPONSE']._serialized_end=339
-  _globals['_ADMINSERVICE']._serialized_start=342
-  _globals['_ADMINSERVICE']._serialized_end=619
+  _globals['_ADMINSERVICE'].methods_by_name['ListAudit']._loaded_options = None
+  _globals['_ADMINSERVICE'].methods_by_name['ListAudit']._serialized_options = b'\272\373\030\013\n\001\005\022\006tenant\202\323\344\223\002\013\022\t/v1/audit'
+  _globals['_LOADBACKBONEREQUEST']._serialized_start=163
+  _globals['_LOADBACKBONEREQUEST']._serialized_end=198
+  _globals['_LOADBACKBONERESPONSE']._serialized_start=200
+  _globals['_LOADBACKBONERESPONSE']._serialized_end=264
+  _globals['_UNLOADBACKBONEREQUEST']._serialized_start=266
+  _globals['_UNLOADBACKBONEREQUEST']._serialized_end=303
+  _globals['_UNLOADBACKBONERESPONSE']._serialized_start=305
+  _globals['_UNLOADBACKBONERESPONSE']._serialized_end=372
+  _globals['_LISTAUDITREQUEST']._serialized_start=375
+  _globals['_LISTAUDITREQUEST']._serialized_end=537
+  _globals['_LISTAUDITRESPONSE']._serialized_start=539
+  _globals['_LISTAUDITRESPONSE']._serialized_end=626
+  _globals['_AUDITENTRY']._serialized_start=629
+  _globals['_AUDITENTRY']._serialized_end=833
+  _globals['_ADMINSERVICE']._serialized_start=836
+  _globals['_ADMINSERVICE']._serialized_end=1225
 # @@protoc_insertion_point(module_scope)

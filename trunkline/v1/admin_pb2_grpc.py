@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class AdminServiceStub:
-    """For operators; where calls need no key, on loopback only.
+    """For operators, but for ListAudit; where calls need no key, on loopback only.
     """
 
     def __init__(self, channel):
@@ -45,10 +45,15 @@ class AdminServiceStub:
                 request_serializer=trunkline_dot_v1_dot_admin__pb2.UnloadBackboneRequest.SerializeToString,
                 response_deserializer=trunkline_dot_v1_dot_admin__pb2.UnloadBackboneResponse.FromString,
                 _registered_method=True)
+        self.ListAudit = channel.unary_unary(
+                '/trunkline.v1.AdminService/ListAudit',
+                request_serializer=trunkline_dot_v1_dot_admin__pb2.ListAuditRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_admin__pb2.ListAuditResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
-    """For operators; where calls need no key, on loopback only.
+    """For operators, but for ListAudit; where calls need no key, on loopback only.
     """
 
     def LoadBackbone(self, request, context):
@@ -60,6 +65,14 @@ class AdminServiceServicer:
 
     def UnloadBackbone(self, request, context):
         """Takes no new inputs for a backbone, finishes what is under way, and gives its memory back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAudit(self, request, context):
+        """Lists the audit log: what was changed, and who was refused. An operator sees all of it; whoever owns a tenant,
+        what was done with the tenant's keys, and what operators changed of it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -78,6 +91,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     request_deserializer=trunkline_dot_v1_dot_admin__pb2.UnloadBackboneRequest.FromString,
                     response_serializer=trunkline_dot_v1_dot_admin__pb2.UnloadBackboneResponse.SerializeToString,
             ),
+            'ListAudit': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAudit,
+                    request_deserializer=trunkline_dot_v1_dot_admin__pb2.ListAuditRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_admin__pb2.ListAuditResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'trunkline.v1.AdminService', rpc_method_handlers)
@@ -87,7 +105,7 @@ def add_AdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AdminService:
-    """For operators; where calls need no key, on loopback only.
+    """For operators, but for ListAudit; where calls need no key, on loopback only.
     """
 
     @staticmethod
@@ -134,6 +152,33 @@ class AdminService:
             '/trunkline.v1.AdminService/UnloadBackbone',
             trunkline_dot_v1_dot_admin__pb2.UnloadBackboneRequest.SerializeToString,
             trunkline_dot_v1_dot_admin__pb2.UnloadBackboneResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAudit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.AdminService/ListAudit',
+            trunkline_dot_v1_dot_admin__pb2.ListAuditRequest.SerializeToString,
+            trunkline_dot_v1_dot_admin__pb2.ListAuditResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AdminServiceStub:
-    """For operators; where calls need no key, on loopback only."""
+    """For operators, but for ListAudit; where calls need no key, on loopback only."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -37,19 +37,27 @@ class AdminServiceStub:
     """Loads a backbone and warms it up; one that is loaded already stays as it is."""
     UnloadBackbone: _grpc.UnaryUnaryMultiCallable[_admin_pb2.UnloadBackboneRequest, _admin_pb2.UnloadBackboneResponse]
     """Takes no new inputs for a backbone, finishes what is under way, and gives its memory back."""
+    ListAudit: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListAuditRequest, _admin_pb2.ListAuditResponse]
+    """Lists the audit log: what was changed, and who was refused. An operator sees all of it; whoever owns a tenant,
+    what was done with the tenant's keys, and what operators changed of it.
+    """
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
-    """For operators; where calls need no key, on loopback only."""
+    """For operators, but for ListAudit; where calls need no key, on loopback only."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     LoadBackbone: _aio.UnaryUnaryMultiCallable[_admin_pb2.LoadBackboneRequest, _admin_pb2.LoadBackboneResponse]  # type: ignore[assignment]
     """Loads a backbone and warms it up; one that is loaded already stays as it is."""
     UnloadBackbone: _aio.UnaryUnaryMultiCallable[_admin_pb2.UnloadBackboneRequest, _admin_pb2.UnloadBackboneResponse]  # type: ignore[assignment]
     """Takes no new inputs for a backbone, finishes what is under way, and gives its memory back."""
+    ListAudit: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListAuditRequest, _admin_pb2.ListAuditResponse]  # type: ignore[assignment]
+    """Lists the audit log: what was changed, and who was refused. An operator sees all of it; whoever owns a tenant,
+    what was done with the tenant's keys, and what operators changed of it.
+    """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
-    """For operators; where calls need no key, on loopback only."""
+    """For operators, but for ListAudit; where calls need no key, on loopback only."""
 
     @_abc_1.abstractmethod
     def LoadBackbone(
@@ -66,5 +74,15 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.UnloadBackboneResponse, _abc.Awaitable[_admin_pb2.UnloadBackboneResponse]]:
         """Takes no new inputs for a backbone, finishes what is under way, and gives its memory back."""
+
+    @_abc_1.abstractmethod
+    def ListAudit(
+        self,
+        request: _admin_pb2.ListAuditRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListAuditResponse, _abc.Awaitable[_admin_pb2.ListAuditResponse]]:
+        """Lists the audit log: what was changed, and who was refused. An operator sees all of it; whoever owns a tenant,
+        what was done with the tenant's keys, and what operators changed of it.
+        """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

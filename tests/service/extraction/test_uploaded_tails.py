@@ -12,7 +12,7 @@ from models.tails import tail_fingerprint
 from service.errors import InvalidRequest, NotFound, PreconditionFailed, QueueFull
 from service.extraction.uploaded_tails import UploadedTails
 from service.handlers.remote_tails import MAX_CHUNK_BYTES, TailExtraction
-from service.requests.calls import Call
+from service.requests.call import Call
 from tests.service.embedding.resolvers import made
 from tests.service.hand_extractor import HandExtractor
 from tests.service.tiny_backbone import tail_file

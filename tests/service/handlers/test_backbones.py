@@ -8,7 +8,7 @@ from models import InputLimits
 from service.concurrency.tasks import UninterruptedTasks
 from service.errors import InvalidRequest, PermissionDenied
 from service.handlers.backbones import Admin, Extraction
-from service.requests.calls import Call
+from service.requests.call import Call
 from tests.service.embedding.resolvers import made
 from tests.service.hand_extractor import HandExtractor
 from tests.service.server import texts

@@ -9,7 +9,7 @@ import pytest
 
 from service.access.caller import ANYONE, Caller, Role
 from service.errors import InvalidRequest, NotFound, PermissionDenied, PreconditionFailed
-from service.requests.calls import Call
+from service.requests.call import Call
 from tests.service.server import InProcessServer
 from trunkline.v1 import access_pb2, keys_pb2
 

@@ -10,7 +10,8 @@ from google.protobuf.message import Message
 
 from service.errors import DeadlineExceeded, NotFound
 from service.metrics import Metrics
-from service.requests.calls import Calls, tenant_of
+from service.requests.calls import Calls
+from service.requests.names import tenant_of
 from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2, prediction_pb2
 
 

@@ -25,6 +25,7 @@ from service.handlers import versions as version_calls
 from service.live import Policy
 from service.serving import head_cache
 from service.store import Database, schema
+from service.store import audit as stored_audit
 from service.store import embeddings as stored_embeddings
 from service.store import examples as stored_examples
 from service.store import feedback as stored_feedback
@@ -59,6 +60,7 @@ A, B, LIVE = map(text_digest, ("a", "b", "live"))
 NOTHING = np.empty(0, np.float32)
 OTHER = "0" * 64
 OTHER_HASH = b"x" * 32
+AUDITED = stored_audit.AuditRow(1.0, "", "", "DeleteHead", "", "OK", "", "grpc", "")
 SPEC = adapters.HeadSpec(family="ridge")
 HEAD = adapters.Head(
     family="ridge",
@@ -192,6 +194,8 @@ WRITES: list[tuple[str, Write, set[str]]] = [
         lambda c, head: key_calls._rotate(c, key_of(c).name, ANYONE, OTHER_HASH, 60.0),
         {"keys"},
     ),
+    ("add_audit_rows", lambda c, head: stored_audit.add_audit_rows(c, [AUDITED]), set()),
+    ("delete_audit_rows", lambda c, head: stored_audit.delete_audit_rows(c, 2.0, 9), set()),
     ("note_use", lambda c, head: stored_keys.note_use(c, key_of(c).id, 1e9), set()),
     ("_import", lambda c, head: import_head(c, activate=True), {"heads", "live"}),
     ("_import", lambda c, head: import_head(c, activate=False), set()),

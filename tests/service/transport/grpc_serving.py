@@ -12,7 +12,8 @@ import pytest
 from service.access.authentication import Authentication, NoKeys
 from service.errors import ServiceError
 from service.metrics import Metrics
-from service.requests.calls import Call, Calls, Handler
+from service.requests.call import Call
+from service.requests.calls import Calls, Handler
 from service.transport.grpc_server import GrpcServer
 from service.transport.limits import TransportLimits
 from service.transport.methods import OF_THE_SERVER, methods_of

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from service.requests.calls import Call
+from service.requests.call import Call
 from service.transport import receiving
 from service.transport.open_calls import MAX_PROBES
 from service.transport.readiness import Readiness

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from service.errors import InvalidRequest, QueueFull, ServiceError, Unavailable
 from service.extraction import remote_connection
-from service.requests.calls import Call
+from service.requests.call import Call
 from service.transport.grpc_calls import is_local
 from service.transport.grpc_server import KEEPALIVE
 from service.transport.readiness import Readiness

@@ -13,7 +13,8 @@ from starlette.types import Message, Scope
 
 from service.access.authentication import NoKeys
 from service.requests import calls
-from service.requests.calls import Call, Calls
+from service.requests.call import Call
+from service.requests.calls import Calls
 from service.transport.receiving import ReceivingBudget
 from service.transport.rest import Backend, rest_app
 from service.transport.rest_guard import RestGuard

@@ -12,7 +12,8 @@ import grpc
 import pytest
 
 from service.errors import BackboneFailed, InvalidRequest
-from service.requests.calls import Call, Calls
+from service.requests.call import Call
+from service.requests.calls import Calls
 from service.transport.receiving import Receipt, ReceivingBudget
 from tests.e2e.transports import METHODS
 from tests.service.transport.counted import Counted, grpc_server

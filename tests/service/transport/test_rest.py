@@ -15,7 +15,8 @@ from starlette.routing import Route
 from service.access.authentication import NoKeys
 from service.errors import QueueFull
 from service.metrics import Metrics
-from service.requests.calls import Call, Calls, Handler
+from service.requests.call import Call
+from service.requests.calls import Calls, Handler
 from service.requests.tensors import to_tensor
 from service.transport.rest import Backend, rest_app
 from tests.service.server import HEAD, LABELS, InProcessServer, import_request

@@ -14,7 +14,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from service.access.authentication import NoKeys
 from service.requests import calls
-from service.requests.calls import Call, Calls
+from service.requests.call import Call
+from service.requests.calls import Calls
 from service.transport import receiving
 from service.transport.last_answers import LastAnswers
 from service.transport.receiving import ReceivingBudget
