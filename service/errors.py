@@ -344,6 +344,11 @@ def words_for_log(message: str, value: object) -> str:
     return _QUOTED.sub("…", message)
 
 
+def reason_for_log(error: Exception) -> str:
+    """Returns what the log says of an error that is expected: `words_for_log`."""
+    return words_for_log(problem_of(error).message, getattr(error, "value", None))
+
+
 _BEGINS = 16
 """Characters by which a value is found in a sentence, which may have it shortened."""
 _QUOTED = re.compile("['\"].*['\"]", re.DOTALL)

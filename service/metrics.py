@@ -164,6 +164,10 @@ class Metrics:
         self._child(self.requests, method, transport, code, label).inc()
         self._child(self.request_seconds, method, transport, code).observe(seconds)
 
+    def count_refusal(self, method: str, transport: str, code: str) -> None:
+        """Counts a request that reached no handler; `method` is "" where none is meant."""
+        self._child(self.requests, method or OTHER, transport, code, OTHER).inc()
+
     def count_rows(self, method: str, code: str, tenant: str, rows: int) -> None:
         """Counts rows by outcome."""
         known = code == "OK" or tenant in self._tenants

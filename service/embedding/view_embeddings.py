@@ -15,7 +15,7 @@ from adapters.examples import Views
 from models import InputLimits, Modality
 from service.embedding.head_backbones import head_backbone
 from service.embedding.image_views import ViewMaker
-from service.errors import DeadlineExceeded, ServiceError
+from service.errors import DeadlineExceeded, ServiceError, reason_for_log
 from service.extraction import BackboneInfo, Extracted, Extractor
 from service.logs import get_logger
 from service.requests.inputs import RawInput, read_kept
@@ -84,7 +84,7 @@ class ViewEmbeddings:
                     stored_examples.store_views, head.uid, views, head.fingerprint
                 )
         except ServiceError as error:
-            log.warning("views are missing", head=head.resource, reason=str(error))
+            log.warning("views are missing", head=head.resource, reason=reason_for_log(error))
 
     async def _embed(
         self,
@@ -126,7 +126,7 @@ class ViewEmbeddings:
         try:
             views = await self._maker.make(tenant, raw, count, deadline=deadline)
         except models.InvalidInput as error:  # it was embedded, under limits of another day
-            log.warning("no views can be made", digest=raw.digest, reason=str(error))
+            log.warning("no views can be made", digest=raw.digest, reason=reason_for_log(error))
             return []
         except DeadlineExceeded:  # as where they are not embedded in time
             return []

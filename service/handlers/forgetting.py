@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service.concurrency.tasks import UninterruptedTasks
-from service.errors import InvalidRequest, NotFound, PreconditionFailed, ServiceError
+from service.errors import (
+    InvalidRequest,
+    NotFound,
+    PreconditionFailed,
+    ServiceError,
+    reason_for_log,
+)
 from service.live import LiveCopies
 from service.logs import get_logger
 from service.replies.rows import row_error
@@ -92,5 +98,5 @@ class Forgetting:
         try:
             return await self._parts.trainer.refit(head, plan.active_version, plan.known)
         except PreconditionFailed as error:
-            log.info("nothing to refit", head=head.resource, reason=str(error))
+            log.info("nothing to refit", head=head.resource, reason=reason_for_log(error))
             return None

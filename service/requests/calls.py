@@ -18,6 +18,7 @@ from service.errors import (
     Unavailable,
     is_expected,
     problem_of,
+    reason_for_log,
     words_for_log,
 )
 from service.logs import get_logger
@@ -51,7 +52,7 @@ def log_refusal(method: str, transport: str, error: Exception) -> str:
         method=method,
         transport=transport,
         code=problem.status.code.name,
-        reason=words_for_log(problem.message, getattr(error, "value", None)),
+        reason=reason_for_log(error),
     )
     return request_id
 
@@ -167,7 +168,7 @@ class Calls:
                 log.debug("request", **_about(call), code=code, seconds=round(seconds, 6))
 
     def refused(self, method: str, error: Exception, call: Call) -> str:
-        """Logs a request that reached no handler, and notes it if access was refused.
+        """Logs and counts a request that reached no handler; notes it if access was refused.
 
         Args:
             method: as the log names it.
@@ -177,6 +178,8 @@ class Calls:
             Its id.
         """
         call.request_id = log_refusal(method, call.transport, error)
+        code = problem_of(error).status.code.name
+        self._metrics.count_refusal(call.method, call.transport, code)
         self.trail.note_failure(call, error)
         return call.request_id
 
@@ -312,7 +315,7 @@ class Calls:
         problem = problem_of(error)
         code = problem.status.code.name
         if is_expected(error):
-            reason = words_for_log(problem.message, getattr(error, "value", None))
+            reason = reason_for_log(error)
             log.info("request failed", **_about(call), code=code, reason=reason)
         else:
             log.error("request failed", **_about(call), code=code, exc_info=error)

@@ -14,7 +14,13 @@ from sqlalchemy import Connection
 import adapters
 from service.concurrency.retry import retry_when_full
 from service.concurrency.tasks import UninterruptedTasks
-from service.errors import NotFound, ServiceError, problem_of
+from service.errors import (
+    NotFound,
+    ServiceError,
+    is_expected,
+    problem_of,
+    reason_for_log,
+)
 from service.fitting.process import FitProcess
 from service.logs import get_logger
 from service.metrics import Metrics
@@ -216,7 +222,14 @@ class TrainingJobs:
     async def _fail(self, running: RunningJob, error: Exception) -> None:
         head, job = running.head, running.job
         problem = problem_of(error)
-        log.warning("training failed", head=head.resource, training=job.id, exc_info=error)
+        fault = None if is_expected(error) else error  # others' messages have labels in them
+        log.warning(
+            "training failed",
+            head=head.resource,
+            training=job.id,
+            reason=reason_for_log(error),
+            exc_info=fault,
+        )
         try:
             running.job = await retry_when_full(
                 lambda: self._database.write(

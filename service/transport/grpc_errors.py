@@ -28,7 +28,7 @@ async def refuse(
     """Answers a call that reached no handler, and logs it under an id of its own.
 
     Args:
-        calls: note it, where the method is one that exists.
+        calls: count it, and note it if access was refused; where there is such a method.
     """
     if calls is None:
         request_id = log_refusal(method, TRANSPORT, error)

@@ -177,7 +177,7 @@ def refuse(
     Args:
         status: in place of the error's own.
         headers: to send along.
-        backend: notes it, if access was refused.
+        backend: counts it, and notes it if access was refused.
     """
     call = _call_of(scope)
     asked = f"{scope.get('method', 'WebSocket')} {call.method or '/…'}"  # paths may be texts

@@ -34,7 +34,7 @@ def settings_table() -> str:
 def metrics_table() -> str:
     """A row for each metric."""
     rows = []
-    for metric in sorted(_collected(), key=lambda found: found[0]):
+    for metric in sorted(collected_metrics(), key=lambda found: found[0]):
         name, kind, labels, documentation = metric
         rows.append(f"| `{name}` | {kind} | {labels} | {documentation} |")
     return "| metric | kind | labels | |\n| --- | --- | --- | --- |\n" + "\n".join(rows)
@@ -70,7 +70,7 @@ def _prose(text: str) -> str:
     return " ".join(text.replace("``", "`").split())
 
 
-def _collected() -> list[tuple[str, str, str, str]]:
+def collected_metrics() -> list[tuple[str, str, str, str]]:
     """Name, kind, labels and documentation of every metric."""
     found = []
     for metric in vars(Metrics(tenants=1)).values():

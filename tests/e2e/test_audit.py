@@ -115,6 +115,10 @@ def make_mistakes(keyed: Keyed) -> None:
         ):
             with suppress(TrunklineError):
                 mistake()
+        acme.create_head("acme/few", TEXTS)
+        acme.upload("acme/few", [(f"{TEXT} {number}", LABEL) for number in range(3)])
+        with pytest.raises(TrunklineError):
+            acme.train("acme/few")
     head = "/v1/tenants/acme/heads/defects"
     with keyed.http("acme") as http:
         for path, body in (
@@ -143,8 +147,9 @@ def test_every_change_is_one_row_with_its_key_and_resource(used: Keyed) -> None:
     assert me is not None
     entries = used.entries(key=me.name)
     for method in ("CreateHead", "TrainHead"):
-        (entry,) = [each for each in entries if each.method == method and each.outcome == "OK"]
-        assert (entry.resource, entry.tenant) == ("tenants/acme/heads/defects", "tenants/acme")
+        name = "tenants/acme/heads/defects"
+        (entry,) = [each for each in entries if (each.method, each.resource) == (method, name)]
+        assert (entry.outcome, entry.tenant) == ("OK", "tenants/acme")
         assert (entry.transport, entry.peer) == ("grpc", "127.0.0.1")
         assert len(entry.request_id) == 32
     assert ("AddExamples", "OK", "grpc") in outcomes(entries)

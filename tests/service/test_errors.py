@@ -13,7 +13,14 @@ import pytest
 import adapters
 import models
 from service import errors
-from service.errors import STATUSES, ServiceError, is_expected, problem_of, status_of
+from service.errors import (
+    STATUSES,
+    ServiceError,
+    is_expected,
+    problem_of,
+    status_of,
+    words_for_log,
+)
 from trunkline.resources import InvalidName
 
 ROOT = Path(__file__).parents[2]
@@ -216,3 +223,29 @@ def test_wide_characters_are_cut_by_their_bytes_and_never_in_two() -> None:
 def test_half_a_surrogate_pair_is_shown_escaped() -> None:
     problem = problem_of(errors.InvalidRequest("is \ud83d", value="\ud83d"))
     assert (problem.message, problem.value) == ("is \\ud83d", "\\ud83d")
+
+
+@pytest.mark.parametrize(
+    ("message", "value", "logged"),
+    [
+        ("label: must be printable, is 'my text'", "my text", "label: must be printable, is '…"),
+        ('label: "it\'s" is none, one of a, b', "it's", 'label: "…'),
+        ("heads: must be of one tenant, is a text", "a text", "heads: must be of one tenant, is …"),
+        (
+            "id: x1 is known, of the label 'mine' for it",
+            None,
+            "id: x1 is known, of the label … for it",
+        ),
+        ("text: 'a' and \"it's\" are the same", 2, "text: … are the same"),
+        (
+            "head: there is no tenants/a/heads/b",
+            "tenants/a/heads/b",
+            "head: there is no tenants/a/heads/b",
+        ),
+        ("inputs: at most 1024 rows, has 2000", 2000, "inputs: at most 1024 rows, has 2000"),
+    ],
+)
+def test_log_has_the_sentence_without_what_a_client_sent(
+    message: str, value: object, logged: str
+) -> None:
+    assert words_for_log(message, value) == logged
