@@ -71,6 +71,9 @@ DEFAULTS: dict[type[ExtractorSettings], dict[str, Any]] = {
     ServerSettings: EXTRACTOR_DEFAULTS
     | {
         "data_dir": "trunkline-data",
+        "audit": "auto",
+        "audit_retention_days": 90,
+        "audit_file": None,
         "new_store": False,
         "disk_reserve_bytes": 64 * MIB,
         "grpc_port": 50051,

@@ -155,7 +155,7 @@ def test_comments_of_the_proto_files_are_the_descriptions() -> None:
         "Deletes a head with its examples, versions and feedback. The name may be used again."
     )
     admin = {tag["name"]: tag["description"] for tag in DOCUMENT["tags"]}["AdminService"]
-    assert admin.startswith("For operators; where calls need no key")
+    assert admin.startswith("For operators")
     assert SCHEMAS["RowError"]["description"].startswith("Why one row of a request failed.")
     assert SCHEMAS["RowError"]["properties"]["row"]["description"] == (
         "Index of the row in the request."
