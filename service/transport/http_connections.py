@@ -211,6 +211,7 @@ def http_config(app: ASGIApp, limits: TransportLimits, **more: Any) -> uvicorn.C
         ws="none",
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # whoever sends them could name any address as its own
         server_header=False,
         backlog=BACKLOG,
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,

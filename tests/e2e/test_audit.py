@@ -88,7 +88,8 @@ def used(keyed: Keyed) -> Keyed:
     with keyed.client(f"tlk_{MARKED}") as stranger, pytest.raises(told.Unauthenticated):
         stranger.get_head(HEAD)
     with keyed.http("") as nobody:
-        assert nobody.delete("/v1/tenants/acme/heads/defects").status_code == 401
+        lie = {"x-forwarded-for": "192.0.2.1", "forwarded": "for=192.0.2.1"}
+        assert nobody.delete("/v1/tenants/acme/heads/defects", headers=lie).status_code == 401
         assert nobody.get(f"/v1/{TEXT}?token={keyed.keys['acme']}").status_code == 401
     with keyed.http("predict") as narrow_rest:
         assert narrow_rest.get("/metrics").status_code == 403
@@ -169,6 +170,7 @@ def test_every_refusal_is_a_row_and_what_is_missing_is_none(used: Keyed) -> None
         ("GetHead", "NOT_FOUND", "grpc"),
         ("GetHead", "NOT_FOUND", "rest"),
     }
+    assert {entry.peer for entry in used.entries() if entry.peer} == {"127.0.0.1"}
     named = {entry.resource for entry in used.entries() if entry.outcome == "NOT_FOUND"}
     assert named == {"tenants/other/heads/theirs"}
 

@@ -21,8 +21,9 @@ from service.errors import StartupError
 from service.metrics import Metrics
 from service.store import Database
 from service.store.audit import AuditRow, add_audit_rows, list_audit_rows
+from service.store.heads import delete_head
 from tests.service.disk_limits import files_up_to
-from tests.service.store.records import MANY
+from tests.service.store.records import MANY, add_examples, example, new_head
 
 NOW = 1_700_000_000.0
 ROW = AuditRow(
@@ -136,6 +137,23 @@ async def test_row_that_finds_no_room_is_counted_and_logged_and_stops_nobody(log
     told = [event for event in events if event["event"] == "audit row not stored"]
     assert len(told) == lost
     assert told[0]["method"] == "DeleteHead"
+
+
+async def test_deletion_on_a_full_disk_makes_room_for_its_row(log: Log) -> None:
+    head = await log.database.write(new_head)
+    await log.database.write(add_examples, head.uid, *(example(f"{i}", "a") for i in range(500)))
+
+    def freeze(connection: Connection) -> None:
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+
+    await log.database.write(freeze)
+    for _ in range(100):
+        await log.audit.note(replace(ROW, method="Other", resource="x" * 3000))
+    assert log.lost("store")
+    await log.database.write(delete_head, "acme", "defects")
+    await log.audit.note(ROW)
+    assert (await log.rows())[-1] == ROW
 
 
 def lines_of(path: Path) -> list[dict[str, str]]:
