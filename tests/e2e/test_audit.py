@@ -186,6 +186,13 @@ def test_tenant_sees_what_its_own_keys_did_and_nothing_of_others(used: Keyed) ->
         list(client.audit())
 
 
+def test_rest_lists_the_same_rows(used: Keyed) -> None:
+    with used.http("acme") as http:
+        reply = http.get("/v1/audit", params={"method": "CreateHead", "since": 1.5, "page_size": 9})
+        assert [row["method"] for row in reply.json()["entries"]] == ["CreateHead"] * 2
+        assert http.get("/v1/audit", params={"tenant": "tenants/other"}).status_code == 404
+
+
 def test_no_log_has_a_text_or_a_key(used: Keyed) -> None:
     with closing(sqlite3.connect(used.data_dir / "trunkline.db")) as store:
         rows = "\n".join(str(row) for row in store.execute("SELECT * FROM audit"))
