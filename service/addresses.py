@@ -54,6 +54,7 @@ def host_of(address: str) -> str:
     return (parts.hostname or "") if parts else ""
 
 
+@lru_cache(maxsize=1024)
 def host_of_peer(peer: str) -> str:
     """Returns the host of a peer as gRPC names it: ``ipv4:127.0.0.1:50051``; "" for no address."""
     kind, _, address = unquote(peer).partition(":")

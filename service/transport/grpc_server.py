@@ -268,7 +268,7 @@ class _UnknownMethods(grpc.GenericRpcHandler):
                 await self._authentication.caller(headers_of(context))
                 raise UnknownMethod(f"method: there is no {path[:200]}", field="method", value=path)
             except ServiceError as error:
-                await refuse(context, error, path[:200])
+                await refuse(context, error, "/…")  # it may be a text
             yield b""  # makes this a stream
 
         return grpc.stream_stream_rpc_method_handler(serve)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 
@@ -120,6 +121,11 @@ def make_mistakes(keyed: Keyed) -> None:
         acme.upload("acme/few", [(f"{TEXT} {number}", LABEL) for number in range(3)])
         with pytest.raises(TrunklineError):
             acme.train("acme/few")
+    with grpc.insecure_channel(keyed.running.grpc) as channel:
+        for path in (f"/{TEXT}/Call", f"/{key}/{MARKED}"):
+            call: Any = channel.unary_unary(path)
+            with suppress(grpc.RpcError):
+                call(b"", timeout=30)
     head = "/v1/tenants/acme/heads/defects"
     with keyed.http("acme") as http:
         for path, body in (
