@@ -34,7 +34,7 @@ class AuditFile:
     """Writes rows to a file, in a thread of its own: a disk that is full or hangs stops nobody.
 
     Raises:
-        StartupError: the file cannot be written.
+        StartupError: the file cannot be written, or has something else in it.
     """
 
     def __init__(self, path: Path, metrics: Metrics) -> None:
@@ -42,6 +42,8 @@ class AuditFile:
         self._seldom = Seldom()
         self._queue: queue.Queue[Sequence[AuditRow] | None] = queue.Queue(MAX_WAITING)
         try:
+            if path.is_file() and _begin(path) not in (b"", b"{"):
+                raise StartupError(f"audit_file: {path} is there already, and is no audit log")
             self._append(b"")
         except OSError as error:
             raise StartupError(f"audit_file: {path} cannot be written: {error.strerror}") from error
@@ -97,6 +99,11 @@ class AuditFile:
                 reason=reason,
                 left_out=left_out,
             )
+
+
+def _begin(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(1)
 
 
 def _line(row: AuditRow) -> bytes:

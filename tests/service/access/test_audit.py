@@ -212,6 +212,14 @@ def test_full_disk_leaves_no_half_line_and_the_rows_are_counted(
     assert lost == 2
 
 
+def test_file_that_is_something_else_is_left_alone(opened: Open, tmp_path: Path) -> None:
+    path = tmp_path / "trunkline.db"
+    path.write_bytes(b"SQLite format 3")
+    with pytest.raises(StartupError, match="no audit log"):
+        opened(path)
+    assert path.read_bytes() == b"SQLite format 3"
+
+
 def test_pipe_that_nobody_reads_does_not_hang_the_server(tmp_path: Path, opened: Open) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(StartupError, match="audit_file"):
