@@ -125,6 +125,11 @@ async def test_stranger_is_noted_with_what_its_path_says_and_no_tenant_learns_of
     request_id = trailed.calls.refused("GET GetHead", Unauthenticated("no"), call)
     (row,) = await trailed.rows()
     assert (row.request_id, row.resource, row.tenant) == (request_id, "tenants/acme/heads/x", "")
+    labels = {"method": "GetHead", "transport": "rest", "tenant": "other"}
+    counted = trailed.metrics.registry.get_sample_value(
+        "trunkline_requests_total", {**labels, "code": "UNAUTHENTICATED"}
+    )
+    assert counted == 1
 
 
 async def test_operators_row_is_of_the_tenant_that_it_names(trailed: Trailed) -> None:
