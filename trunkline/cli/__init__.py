@@ -6,7 +6,7 @@ from trunkline.cli.advise import advise
 from trunkline.cli.audit import audit
 from trunkline.cli.backbones import backbones
 from trunkline.cli.classes import classes
-from trunkline.cli.connection import Connection, server_options
+from trunkline.cli.connection import Connection, server_options, tls_files
 from trunkline.cli.evaluate import evaluate
 from trunkline.cli.examples import examples
 from trunkline.cli.failing import ErrorsAsLines
@@ -33,12 +33,14 @@ from trunkline.version import __version__
 @server_options(default_server=DEFAULT_ADDRESS, default_timeout=channel.DEFAULT_TIMEOUT, env=True)
 @click.version_option(__version__, prog_name="trunkline")
 @click.pass_context
-def main(ctx: click.Context, server: str, token: str | None, timeout: float) -> None:
+def main(
+    ctx: click.Context, /, server: str, token: str | None, timeout: float, **files: str | None
+) -> None:
     """One frozen backbone, a head for every tenant.
 
     The options before a command hold for it, unless they are given after it, too.
     """
-    ctx.obj = Connection(server, token, timeout)
+    ctx.obj = Connection(server, token, timeout, tls_files(files))
 
 
 COMMANDS = (

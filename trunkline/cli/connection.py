@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,15 +20,24 @@ from trunkline.resources import HeadName, InvalidName, TenantName
 Command = Callable[..., Any]
 
 _PROBE_SECONDS = 2.0
+_TLS_FILES = {
+    "ca": "Whose certificates the server may have, in PEM; by default those the system trusts",
+    "client_cert": "The certificate to show the server, in PEM",
+    "client_key": "The key of that certificate, in PEM",
+}
 
 
 @dataclass(frozen=True)
 class Connection:
-    """Where the server is, what to show it, and how long to wait for it (seconds)."""
+    """Where the server is, what to show it, and how long to wait for it (seconds).
+
+    `tls` are the files of TLS that were named, by the client's names for them.
+    """
 
     server: str
     token: str | None
     timeout: float
+    tls: Mapping[str, str]
 
 
 def name_argument(
@@ -60,7 +69,10 @@ version_option = click.option(
 def server_options(
     *, default_server: str | None, default_timeout: float | None, env: bool
 ) -> Callable[[Command], Command]:
-    """Makes `--server`, `--token` and `--timeout`; before the command they have defaults."""
+    """Makes `--server`, `--token`, `--timeout` and the files of TLS.
+
+    Before the command they have defaults, and variables of the environment.
+    """
     server = click.option(
         "--server",
         metavar="ADDRESS",
@@ -68,7 +80,7 @@ def server_options(
         envvar="TRUNKLINE_SERVER" if env else None,
         show_default=env,
         show_envvar=env,
-        help="The server: HOST:PORT or unix:PATH (TRUNKLINE_SERVER).",
+        help="The server: HOST:PORT, https://HOST:PORT or unix:PATH (TRUNKLINE_SERVER).",
     )
     token = click.option(
         "--token",
@@ -85,11 +97,21 @@ def server_options(
         show_default=env,
         help="How long to wait for one answer.",
     )
-    return lambda function: server(token(timeout(function)))
+    ca, cert, key = (
+        click.option(
+            f"--{name.replace('_', '-')}",
+            metavar="FILE",
+            envvar=f"TRUNKLINE_{name.upper()}" if env else None,
+            show_envvar=env,
+            help=f"{text} (TRUNKLINE_{name.upper()}).",
+        )
+        for name, text in _TLS_FILES.items()
+    )
+    return lambda function: server(token(timeout(ca(cert(key(function))))))
 
 
 def client_command(function: Command) -> Command:
-    """Gives a command `--server`, `--token`, `--timeout` and `--json`.
+    """Gives a command `--server`, `--token`, `--timeout`, the files of TLS and `--json`.
 
     The function is called with a connected client and the output, then with its own parameters.
     """
@@ -110,15 +132,16 @@ def client_command(function: Command) -> Command:
         assert before is not None, "every command is one of the main group's"
         address = server or before.server
         shown = token or before.token or stored_key(address)
+        tls = {**before.tls, **tls_files(parameters)}
         try:
-            client = Client(address, token=shown, timeout=timeout or before.timeout)
+            client = Client(address, token=shown, timeout=timeout or before.timeout, **tls)
             with closed_in_order(client), _retries_on_stderr():
                 return function(client, Output(as_json), **parameters)
         except InvalidArgument as error:
             if error.field != "server":
                 raise
             known = error.reason == NO_SUCH_HOST
-            raise Failure(error.message + ("" if known else _answers(address))) from error
+            raise Failure(error.message + ("" if known else _answers(address, tls))) from error
 
     return command
 
@@ -135,13 +158,19 @@ def closed_in_order(client: Client) -> Iterator[Client]:
             raise
 
 
-def _answers(address: str) -> str:
+def tls_files(parameters: dict[str, Any]) -> dict[str, str]:
+    """Takes the files of TLS out of a command's parameters, and returns those that were named."""
+    files = {name: parameters.pop(name) for name in _TLS_FILES}
+    return {name: path for name, path in files.items() if path}
+
+
+def _answers(address: str, tls: Mapping[str, str]) -> str:
     """Says whether a server runs where one would be that was meant by a wrong address."""
     meant = suggested_address(address)
     meant = other_port(meant) if meant == address else meant
     if meant is None:
         return ""
-    with Client(meant, timeout=_PROBE_SECONDS) as client:
+    with Client(meant, timeout=_PROBE_SECONDS, **tls) as client:
         if client.ready():
             return f" (a server answers at {meant})"
     return f" (no server answers at {meant}; `trunkline serve` starts one)"

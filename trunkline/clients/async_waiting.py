@@ -21,9 +21,12 @@ R = TypeVar("R")
 sleep = asyncio.sleep
 
 
-def open_channel(address: str) -> grpc.aio.Channel:
+def open_channel(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
     """Opens a channel to a server, for the running event loop."""
-    return grpc.aio.insecure_channel(address, options=channel.channel_options(address))
+    options = channel.channel_options(target)
+    if credentials is None:
+        return grpc.aio.insecure_channel(target, options=options)
+    return grpc.aio.secure_channel(target, credentials, options=options)
 
 
 def held(inputs: Iterable[InputLike]) -> tuple[list[InputLike], bool]:

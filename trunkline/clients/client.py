@@ -24,9 +24,13 @@ class Client(
 ):
     """A connection to a Trunkline server, safe to share between threads.
 
-    `address` is `HOST:PORT` or `unix:PATH`. Every call has a deadline: `timeout` seconds, which
-    each method lets you change. A server that is away is waited for until then. Heads are named
-    `acme/defects`, tenants `acme`; their full names do as well.
+    `address` is `HOST:PORT`, `https://HOST:PORT` or `unix:PATH`. Every call has a deadline:
+    `timeout` seconds, which each method lets you change. A server that is away is waited for until
+    then. Heads are named `acme/defects`, tenants `acme`; their full names do as well.
+
+    Over TLS the server must have a certificate of those in the file `ca`, without it of one that
+    the system trusts; `client_cert` and `client_key` are shown to a server that asks for them. They
+    are PEM files, read once. Whoever names one means TLS, with `https://` or without.
 
     Every method raises an exception of the tree in `trunkline.errors`.
     """

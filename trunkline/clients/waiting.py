@@ -20,9 +20,12 @@ def sleep(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def open_channel(address: str) -> grpc.Channel:
+def open_channel(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
     """Opens a channel to a server."""
-    return grpc.insecure_channel(address, options=channel.channel_options(address))
+    options = channel.channel_options(target)
+    if credentials is None:
+        return grpc.insecure_channel(target, options=options)
+    return grpc.secure_channel(target, credentials, options=options)
 
 
 def held(inputs: Iterable[InputLike]) -> tuple[Iterable[InputLike], bool]:

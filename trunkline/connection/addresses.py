@@ -1,4 +1,4 @@
-"""Addresses of servers: `HOST:PORT` or `unix:PATH`, and what people give in their place."""
+"""Addresses of servers: `HOST:PORT`, `https://HOST:PORT` or `unix:PATH`, and what people give."""
 
 import os
 import re
@@ -10,7 +10,8 @@ DEFAULT_ADDRESS = "127.0.0.1:50051"
 
 _PATH = ("/", "./", "../")
 _MOST_BYTES = 107  # of the path in a socket's address (sockaddr_un), without the byte that ends it
-_FORM = "HOST:PORT or unix:PATH"
+_FORM = "HOST:PORT, https://HOST:PORT or unix:PATH"
+_ENCRYPTED = ("https://", "grpcs://")
 _DEFAULT_PORT = DEFAULT_ADDRESS.rpartition(":")[2]
 _TWO_SLASHES = re.compile("unix://(?!/)")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -18,7 +19,7 @@ _HOST = re.compile(r"[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+(%\w+)?\]")
 
 
 def check_address(address: str) -> str:
-    """Returns the address if it is `HOST:PORT` or `unix:PATH`.
+    """Returns the address if it is `HOST:PORT`, `https://` or `grpcs://` before it, or `unix:PATH`.
 
     Raises `InvalidArgument`, which says what to give instead.
     """
@@ -30,7 +31,7 @@ def check_address(address: str) -> str:
             value=repr(address)[:100],
         )
     socket = address.removeprefix("unix:") if address.startswith("unix:") else ""
-    reason = _socket_fault(socket) if socket else _fault(address)
+    reason = _socket_fault(socket) if socket else _fault(target_of(address))
     if reason is None:
         return address
     meant = suggested_address(address)
@@ -43,6 +44,16 @@ def check_address(address: str) -> str:
     )
 
 
+def is_encrypted(address: str) -> bool:
+    """Returns whether an address says that the server speaks TLS."""
+    return address.lower().startswith(_ENCRYPTED)
+
+
+def target_of(address: str) -> str:
+    """Returns an address as gRPC takes it: without the scheme that says TLS."""
+    return address[len(_ENCRYPTED[0]) :].removesuffix("/") if is_encrypted(address) else address
+
+
 def suggested_address(address: str) -> str | None:
     """Returns where the gRPC server is that was meant by another form of address, most likely."""
     if address.startswith("unix:"):
@@ -51,7 +62,7 @@ def suggested_address(address: str) -> str | None:
         return f"unix:{address}"
     scheme = _SCHEME.match(address)
     # The port of a web address is that of REST.
-    web = scheme is not None and scheme[1].lower() in ("http", "https")
+    web = scheme is not None and scheme[1].lower() == "http"
     try:
         parts = urlsplit(address if scheme else f"//{address}")
         host, port = parts.hostname, parts.port
@@ -60,6 +71,7 @@ def suggested_address(address: str) -> str | None:
     if not host or not _HOST.fullmatch(f"[{host}]" if ":" in host else host):
         return None
     named = f"[{host}]" if ":" in host else host
+    named = f"https://{named}" if is_encrypted(address) else named
     return f"{named}:{_DEFAULT_PORT if web or not port else port}"
 
 
@@ -83,7 +95,7 @@ def _fault(address: str) -> str | None:
     """Returns what is wrong with an address of TCP."""
     scheme = _SCHEME.match(address)
     if scheme is not None:
-        rest = " of REST, and this is gRPC" if scheme[1].lower() in ("http", "https") else ""
+        rest = " of REST, and this is gRPC" if scheme[1].lower() == "http" else ""
         return f"is a web address{rest}" if rest else f"begins with {scheme[0]}"
     if address.startswith(_PATH):
         return "is a path"

@@ -11,7 +11,7 @@ LONGEST_TIMEOUT = 10**8
 Metadata = tuple[tuple[str, str], ...]
 
 
-def channel_options(address: str) -> list[tuple[str, int]]:
+def channel_options(target: str) -> list[tuple[str, int]]:
     """Returns grpc's options: large messages, dead peers noticed, no long waits to reconnect."""
     options = [
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -28,7 +28,7 @@ def channel_options(address: str) -> list[tuple[str, int]]:
         ("grpc.min_reconnect_backoff_ms", 1_000),
         ("grpc.max_reconnect_backoff_ms", 2_000),
     ]
-    if is_on_this_machine(address):
+    if is_on_this_machine(target):
         options.append(("grpc.enable_http_proxy", 0))
     return options
 

@@ -14,9 +14,13 @@ NO_SUCH_HOST = "NO_SUCH_HOST"
 """The reason of an address whose host's name leads nowhere."""
 
 _NOT_FOUND = ("Domain name not found", "Misformatted domain name")
-_OTHER_PROTOCOL = "Failed parsing HTTP/2"
 _REFUSED_BY_PROXY = re.compile(r"HTTP proxy returned response code (\d+)")
-_AT_ONCE = "it closes connections at once, as one does that wants TLS, which is not spoken here"
+_AT_ONCE = "it closes connections at once, as one does that wants TLS: then put https:// before it"
+_OTHER_PROTOCOL = ("Failed parsing HTTP/2", "missing selected ALPN property")
+_NOT_TRUSTED = re.compile(
+    r"CERTIFICATE_VERIFY_FAILED: (?P<reason>[^:;]+)|(?P<name>Hostname Verification Check failed)"
+)
+_NO_TLS = "WRONG_VERSION_NUMBER"
 _ABSENT = {
     "Connection refused": "connection refused",
     "No such file or directory": "there is no such socket",
@@ -43,7 +47,9 @@ def unreachable(details: str, address: str) -> TrunklineError | None:
             return InvalidArgument(
                 f"{address} {fault}", field="server", limit="a socket", value=address
             )
-    if _OTHER_PROTOCOL in details:
+    if (tls := _fault_of_tls(details, address)) is not None:
+        return tls
+    if any(words in details for words in _OTHER_PROTOCOL):
         return InvalidArgument(
             f"what answers at {address} does not speak gRPC, or speaks it in TLS alone; is it the "
             "port of REST? The server prints both addresses when it starts",
@@ -108,3 +114,22 @@ def _is_unknown_host(details: str) -> bool:
 def _reason(details: str) -> str:
     known = (reason for words, reason in _ABSENT.items() if words in details)
     return next(known, details.rpartition("error: ")[2])
+
+
+def _fault_of_tls(details: str, address: str) -> InvalidArgument | None:
+    if (fault := _NOT_TRUSTED.search(details)) is not None:
+        reason = "it is for another name" if fault["name"] else fault["reason"]
+        return InvalidArgument(
+            f"the certificate of the server at {address} is not trusted: {reason}; `ca` (--ca, "
+            "TRUNKLINE_CA) names the authority that it is of",
+            field="ca",
+            value=address,
+        )
+    if _NO_TLS in details:
+        return InvalidArgument(
+            f"what answers at {address} speaks no TLS; leave out https:// and the certificates",
+            field="server",
+            limit="HOST:PORT",
+            value=address,
+        )
+    return None

@@ -48,7 +48,8 @@ def web_server() -> Iterator[str]:
     ("address", "reason", "instead"),
     [
         ("http://127.0.0.1:3000", "is a web address of REST", "127.0.0.1:50051"),
-        ("https://serve.example.com", "is a web address of REST", "serve.example.com:50051"),
+        ("https://serve.example.com", "has no port", "https://serve.example.com:50051"),
+        ("grpcs://serve.example.com:1/v1", "has '1/v1' for a port", "https://serve.example.com:1"),
         ("HTTP://[::1]:3000/v1", "is a web address of REST", "[::1]:50051"),
         ("grpc://127.0.0.1:50052", "begins with grpc://", "127.0.0.1:50052"),
         ("127.0.0.1", "has no port", "127.0.0.1:50051"),
@@ -91,6 +92,7 @@ def test_address_of_another_form_is_refused_with_the_one_that_is_meant(
         "unix:/a/b",
         "unix:///a/b",
         "unix:a",
+        *("https://localhost:1", "grpcs://[::1]:50051", "HTTPS://a.example:50051/"),
     ],
 )
 def test_address_of_the_right_form_is_taken(address: str) -> None:
@@ -271,5 +273,5 @@ def test_command_says_at_once_what_to_give_and_whether_a_server_runs_there(
     assert run(f"grpc://{server.address}").endswith(
         f"(no server answers at {server.address}; `trunkline serve` starts one)"
     )
-    assert "give HOST:PORT or unix:PATH, e.g. 127.0.0.1:50051" in run(f"http://{web_server}/v1")
+    assert "unix:PATH, e.g. 127.0.0.1:50051" in run(f"http://{web_server}/v1")
     assert f"what answers at {web_server} does not speak gRPC" in run(web_server)

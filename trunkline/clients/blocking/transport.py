@@ -10,9 +10,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from trunkline.clients.waiting import open_channel, send, sleep
 from trunkline.connection import channel
-from trunkline.connection.addresses import DEFAULT_ADDRESS, check_address
+from trunkline.connection.addresses import DEFAULT_ADDRESS, check_address, target_of
 from trunkline.connection.retrying import Attempts
 from trunkline.connection.status import error_from_rpc
+from trunkline.connection.tls import PathLike, credentials_for
 from trunkline.errors import DeadlineExceeded, InvalidArgument, Unavailable
 from trunkline.v1 import (
     admin_pb2_grpc,
@@ -39,11 +40,15 @@ class BlockingTransport:
         *,
         token: str | None = None,
         timeout: float = channel.DEFAULT_TIMEOUT,
+        ca: PathLike | None = None,
+        client_cert: PathLike | None = None,
+        client_key: PathLike | None = None,
     ) -> None:
         self.address = check_address(address)
         self.timeout = channel.check_timeout(timeout)
         self._metadata = channel.call_metadata(token)
-        self._channel = open_channel(address)
+        credentials = credentials_for(address, ca, client_cert, client_key)
+        self._channel = open_channel(target_of(address), credentials)
         self._admin = admin_pb2_grpc.AdminServiceStub(self._channel)
         self._advice = advice_pb2_grpc.AdviceServiceStub(self._channel)
         self._extraction = extraction_pb2_grpc.ExtractionServiceStub(self._channel)
