@@ -23,6 +23,15 @@ def is_loopback(host: str) -> bool:
     return (mapped or address).is_loopback
 
 
+def is_network(text: str) -> bool:
+    """Returns whether a text is an IP address, or a network of them (``10.0.0.0/24``)."""
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
 def join_address(host: str, port: int) -> str:
     """Joins ``host:port``, with brackets around an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -36,13 +45,19 @@ def is_origin(text: str) -> bool:
     )
 
 
-def is_origin_of(origin: str, host: str) -> bool:
-    """Returns whether an origin is that of a server, by the `Host` that a request names."""
+def is_origin_of(origin: str, host: str, scheme: str) -> bool:
+    """Returns whether an origin is that of a server, as a request reaches it.
+
+    Args:
+        host: that the request names (`Host`).
+        scheme: of the connection, ``http`` or ``https``.
+    """
     if not is_origin(origin):
         return False
     page, server = urlsplit(origin), _split(f"//{host}")
     port = _PORTS[page.scheme]
-    return server is not None and (page.hostname, page.port or port) == (
+    return server is not None and (page.scheme, page.hostname, page.port or port) == (
+        scheme,
         server.hostname,
         server.port or port,
     )

@@ -52,6 +52,7 @@ from service.requests.paging import PageTokens
 from service.serving.head_cache import HeadCache
 from service.store import Database
 from service.store.page_key import page_key
+from service.tls import Certificates, certificates_of
 from service.training.assembly import build_training
 from service.transport.methods import OF_THE_EXTRACTOR, OF_THE_SERVER, methods_of
 from service.transport.readiness import Readiness
@@ -73,6 +74,8 @@ class _Requests:
         log.info("settings", **settings.model_dump(mode="json"))
         if settings.offline:
             forbid_downloads()
+        if wires := settings.open_wires:
+            log.warning("keys travel unencrypted: whoever is on the way can read them", wires=wires)
         both = ServerSettings.model_fields | StandaloneExtractorSettings.model_fields
         for name, near in unknown_variables(both, os.environ):
             log.warning("variable of no setting", variable=name, nearest=near or None)
@@ -108,6 +111,9 @@ class ExtractorApplication(_Requests):
 
     def __init__(self, settings: StandaloneExtractorSettings) -> None:
         super().__init__(settings)
+        if settings.believes_anybody:
+            address = str(settings.socket or settings.host)
+            log.warning("open: whoever reaches this extractor is answered", address=address)
         key = settings.extractor_key()
         self.authentication: Authentication = SharedKey(key) if key else NoKeys()
         self._extractor = LocalExtractor(settings, self.metrics)
@@ -156,7 +162,10 @@ class Application(_Requests):
         self._decode_threads = DecodeThreads(settings.decode_threads)
         self._decoding = DecodeCalls(self._decode_threads, self.metrics)
         views = ViewMaker(self._decoding, settings.input_limits)
-        self._extractor = _extractor(settings, self.metrics, self._decode_threads)
+        self._extractor_certificates = certificates_of(settings.extractor_tls_files)
+        self._extractor = _extractor(
+            settings, self.metrics, self._decode_threads, self._extractor_certificates
+        )
         embeddings = EmbeddingResolver(
             self._extractor,
             self._database,
@@ -250,6 +259,8 @@ class Application(_Requests):
         await self._jobs.start()
         await self._live.start()
         await self._extractor.start(self.readiness.set_extractor_ready)
+        if self._extractor_certificates is not None:
+            self._extractor_certificates.follow(self.metrics)
 
     def _audits(self, settings: ServerSettings) -> Callable[[], bool]:
         if settings.audit == "auto":
@@ -273,6 +284,8 @@ class Application(_Requests):
         await self._jobs.close()  # first: what is under way may wait for a fit that hangs
         await self._tasks.close()
         await self._live.close()
+        if self._extractor_certificates is not None:
+            await self._extractor_certificates.close()
         try:
             await self._decoding.close()
             await self._extractor.close()
@@ -298,7 +311,10 @@ def _handlers(services: Iterable[ServiceDescriptor], *groups: object) -> Mapping
 
 
 def _extractor(
-    settings: ServerSettings, metrics: Metrics, decode_threads: DecodeThreads
+    settings: ServerSettings,
+    metrics: Metrics,
+    decode_threads: DecodeThreads,
+    certificates: Certificates | None,
 ) -> Extractor:
     if settings.extractor is None:
         return LocalExtractor(settings, metrics, decode_threads)
@@ -307,6 +323,7 @@ def _extractor(
         max_message_bytes=settings.max_message_bytes,
         timeout_seconds=settings.request_timeout_seconds,
         key=settings.extractor_key(),
+        certificates=certificates,
     )
 
 

@@ -141,6 +141,32 @@ class Metrics:
             "disk_reserve_bytes", "Room on the disk that is kept for deletions."
         )
 
+        self.certificate_expiry = self._gauge(
+            "tls_certificate_expiry_timestamp_seconds",
+            "When the certificate expires that is in use, or the first one of its chain.",
+            "setting",
+            mode="max",
+        )
+        self.certificate_failures = self._counter(
+            "tls_reload_failures",
+            "Changes of certificates that could not be used; the ones before are kept.",
+            "setting",
+        )
+
+    def certificate_read(self, name: str, expires_at: float) -> None:
+        """Takes in that a certificate is used from now on.
+
+        Args:
+            name: of its setting.
+            expires_at: seconds since 1970.
+        """
+        self.certificate_expiry.labels(name).set(expires_at)
+        self.certificate_failures.labels(name)  # says 0 until there is one
+
+    def certificate_refused(self, name: str) -> None:
+        """Counts a certificate that cannot be used."""
+        self.certificate_failures.labels(name).inc()
+
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Counts the tasks of this event loop, whenever the metrics are asked for."""
         self.event_loop_tasks.set_function(lambda: len(asyncio.all_tasks(loop)))

@@ -31,8 +31,9 @@ from service.process_limits import (
 )
 from service.stopping import CLOSE_SECONDS, exit_at_once, on_signals
 from service.store.examination import UNUSED, examine, make_folder
+from service.tls import certificates_of
 from service.transport.grpc_server import GrpcServer
-from service.transport.http_connections import http_config, serve_asgi
+from service.transport.http_server import http_config, serve_asgi
 from service.transport.limits import TransportLimits
 from service.transport.methods import OF_THE_EXTRACTOR
 from service.transport.receiving import ReceivingBudget
@@ -119,11 +120,13 @@ def _export(settings: ServerSettings, rest_port: int) -> None:
 
 
 def _serve(listener: socket.socket) -> int:
-    from service.bento.service import LIMITS, SERVICE, backend
+    from service.bento.service import CERTIFICATES, LIMITS, SERVICE, SETTINGS, backend
 
     config = http_config(
         SERVICE.to_asgi(is_main=True),
         LIMITS,
+        CERTIFICATES,
+        trusted_proxies=SETTINGS.trusted_proxies,
         timeout_graceful_shutdown=FLUSH_SECONDS,  # requests have ended before
     )
     server = _Server(config, backend)
@@ -187,6 +190,7 @@ async def _extract(settings: StandaloneExtractorSettings) -> None:
         if settings.socket
         else join_address(settings.host, settings.port)
     )
+    certificates = certificates_of(settings.tls_files)
     server = GrpcServer(
         address,
         OF_THE_EXTRACTOR,
@@ -196,11 +200,14 @@ async def _extract(settings: StandaloneExtractorSettings) -> None:
         application.readiness,
         limits,
         receiving,
+        certificates,
     )
     listener = _listen(settings.host, settings.metrics_port, "metrics")
     sites = Sites(settings.allowed_origins, loopback_only=settings.loopback_only)
     exposed = metrics_app(application.metrics.registry, sites, application.authentication)
-    metrics = await serve_asgi(exposed, listener, limits)
+    metrics = await serve_asgi(exposed, listener, limits, certificates)
+    if certificates is not None:
+        certificates.follow(application.metrics)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -221,7 +228,7 @@ async def _extract(settings: StandaloneExtractorSettings) -> None:
         if loading.done():
             await loading
             await application.readiness.until_ready()
-            _print_addresses(settings, address, server.port, listener.getsockname()[1])
+            _print_addresses(settings, server, listener.getsockname()[1])
             await told
         log.info("stopping", drain_seconds=settings.drain_seconds)
         await application.finish_requests()
@@ -232,15 +239,18 @@ async def _extract(settings: StandaloneExtractorSettings) -> None:
             os._exit(0)  # loading cannot be interrupted
         await application.close()
         metrics.close()
+        if certificates is not None:
+            await certificates.close()
     log.info("stopped")
 
 
 def _print_addresses(
-    settings: StandaloneExtractorSettings, address: str, port: int, metrics_port: int
+    settings: StandaloneExtractorSettings, server: GrpcServer, metrics_port: int
 ) -> None:
+    scheme = "http" if settings.tls_cert is None else "https"
     addresses = {
-        "grpc": address if settings.socket else join_address(settings.host, port),
-        "metrics": f"http://{join_address(settings.host, metrics_port)}/metrics",
+        "grpc": server.address,
+        "metrics": f"{scheme}://{join_address(settings.host, metrics_port)}/metrics",
     }
     log.info("serving", **addresses)
     print(json.dumps(addresses), flush=True)

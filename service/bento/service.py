@@ -32,8 +32,9 @@ from service.process_limits import (
     raise_file_limit,
 )
 from service.stopping import CLOSE_SECONDS, on_signals
+from service.tls import certificates_of
 from service.transport.grpc_server import GrpcServer
-from service.transport.http_connections import connection_class
+from service.transport.http_server import connection_class
 from service.transport.last_answers import LastAnswers
 from service.transport.limits import TransportLimits
 from service.transport.methods import OF_THE_SERVER
@@ -54,7 +55,8 @@ backend = Backend(LIMITS.max_parts)
 RECEIVING = ReceivingBudget(
     SETTINGS.max_receiving_bytes, SETTINGS.body_timeout_seconds, MemoryReturn().after
 )
-supervision.bound_connections(connection_class(LIMITS))
+CERTIFICATES = certificates_of(SETTINGS.tls_files)
+supervision.replace_connections(connection_class(LIMITS, CERTIFICATES), SETTINGS.trusted_proxies)
 remove_request_timers()
 
 
@@ -98,6 +100,8 @@ class Trunkline:
             self._announcing.cancel()
             await asyncio.wait([self._announcing])
             await self._application.close()
+            if CERTIFICATES is not None:
+                await CERTIFICATES.close()
         except Exception:
             log.exception("stopped, but not cleanly")
             os._exit(1)  # the interpreter would wait for threads that may hang
@@ -148,6 +152,7 @@ class Trunkline:
         )
         address = supervision.rest_address(SETTINGS)
         supervision.check_workers()
+        supervision.check_tls()
         supervision.exit_with_parent()
         limit_accept_log(asyncio.get_running_loop())
         application = self._application = Application(SETTINGS)
@@ -161,8 +166,11 @@ class Trunkline:
             application.readiness,
             LIMITS,
             RECEIVING,
+            CERTIFICATES,
         )
         await self._grpc.start()
+        if CERTIFICATES is not None:
+            CERTIFICATES.follow(application.metrics)
         backend.attach(application.handlers, application.calls, application.authentication)
         # Probes are answered, with "not ready", while the backbones are loaded.
         self._loading = asyncio.create_task(self._load(application, address))
@@ -197,9 +205,10 @@ class Trunkline:
         await application.readiness.until_ready()
         if not supervision.supervised():
             await backend.listening.wait()
+        scheme = "http" if CERTIFICATES is None else "https"
         addresses = {
-            "grpc": join_address(SETTINGS.host, self._grpc.port),
-            "rest": f"http://{join_address(rest.host, rest.port)}",
+            "grpc": self._grpc.address,
+            "rest": f"{scheme}://{join_address(rest.host, rest.port)}",
         }
         log.info("serving", **addresses)
         print(json.dumps(addresses), flush=True)

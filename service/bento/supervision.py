@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -72,6 +72,21 @@ def check_workers() -> None:
             )
 
 
+def check_tls() -> None:
+    """Refuses certificates of BentoML's options, with which REST alone would be encrypted.
+
+    Raises:
+        InvalidSettings: there is one.
+    """
+    for option in sys.argv:
+        if option.startswith("--ssl-"):
+            raise InvalidSettings(
+                f"{option}: is not taken; set TRUNKLINE_TLS_CERT and TRUNKLINE_TLS_KEY, which "
+                "encrypt gRPC, too",
+                field=option,
+            )
+
+
 def exit_with_parent() -> None:
     """Ends this worker when its supervisor dies, by whatever signal."""
     if not supervised():
@@ -97,10 +112,15 @@ def _wait_for_end(pid: int) -> None:
         psutil.Process(pid).wait()
 
 
-def bound_connections(connection_class: Any) -> None:
-    """Has a worker of BentoML's make its connections with this, as its options name none."""
+def replace_connections(connection_class: Any, trusted_proxies: Iterable[str]) -> None:
+    """Has a worker of BentoML's make its connections with this, as its options name none.
+
+    Args:
+        trusted_proxies: whom uvicorn believes what they say of a request.
+    """
     if supervised():
         uvicorn.config.HTTP_PROTOCOLS["auto"] = connection_class
+        os.environ["FORWARDED_ALLOW_IPS"] = ",".join(trusted_proxies)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 PREFIX = "TRUNKLINE_"
-OF_OTHERS = frozenset({"CONFIG", "SERVER", "TOKEN"})
+OF_OTHERS = frozenset({"CONFIG", "SERVER", "TOKEN", "CA", "CLIENT_CERT", "CLIENT_KEY"})
 """The file of settings; and what the client reads."""
 
 _SERVICE_LINK = re.compile(

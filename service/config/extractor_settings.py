@@ -11,6 +11,7 @@ from pydantic_settings import NoDecode
 from models import BackboneError, InputLimits, check_backbones
 from service.addresses import is_loopback, is_origin
 from service.config.sources import MIB, Settings, default_cache_dir
+from service.tls import TlsFiles, read
 
 GRPC_OVERHEAD_BYTES = 64 * 1024
 GRPC_MARGIN_BYTES = 8 * MIB
@@ -38,6 +39,17 @@ class ExtractorSettings(Settings):
     extractor_key_file: Path | None = None
     """A file with the key that a server and the extractor it uses share: the server shows it, the
     extractor asks for it. At least 16 characters, such as of ``openssl rand -hex 20``."""
+
+    tls_cert: Path | None = None
+    """A certificate in PEM, with those between it and its authority: all ports but Unix sockets
+    then speak TLS, and nothing else. Read again whenever the file changes."""
+
+    tls_key: Path | None = None
+    """The private key of ``tls_cert`` in PEM, without a passphrase."""
+
+    tls_client_ca: Path | None = None
+    """Authorities in PEM (mutual TLS): whoever has no certificate of theirs is not talked to, on
+    all ports and whatever is asked for, probes and metrics included."""
 
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins of web pages that may send requests besides the server's own, such as
@@ -173,10 +185,7 @@ class ExtractorSettings(Settings):
     @field_validator("backbone", "allowed_origins", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
-        parts = [value] if isinstance(value, str) else value
-        if not isinstance(parts, (list, tuple)):
-            return value
-        return tuple(name.strip() for part in parts for name in str(part).split(",") if name)
+        return split_commas(value)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -197,6 +206,7 @@ class ExtractorSettings(Settings):
         if not self.host:
             raise ValueError("host: must be an address, is ''")
         self.extractor_key()
+        self._check_tls()
         for name, least_name, otherwise in _AT_LEAST:
             value, least = getattr(self, name), getattr(self, least_name)
             if value < least:
@@ -217,6 +227,20 @@ class ExtractorSettings(Settings):
             )
         return self
 
+    @property
+    def tls_files(self) -> TlsFiles | None:
+        """The files of TLS of the ports; None if they speak none."""
+        names = ("tls_cert", "tls_key", "tls_client_ca")
+        files = TlsFiles(self.tls_cert, self.tls_key, self.tls_client_ca, names)
+        return files if files.paths else None
+
+    def _check_tls(self) -> None:
+        if self.tls_files is None:
+            return
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ValueError("tls_cert: must be given with tls_client_ca")
+        read(self.tls_files)
+
     def extractor_key(self) -> str:
         """Reads the key that a server and its extractor share; "" if there is none.
 
@@ -235,6 +259,11 @@ class ExtractorSettings(Settings):
                 f"without a space, holds {len(key)} characters"
             )
         return key
+
+    @property
+    def open_wires(self) -> list[str]:
+        """Where keys travel beyond this machine without TLS."""
+        return []
 
     @property
     def input_limits(self) -> InputLimits:
@@ -271,9 +300,33 @@ class StandaloneExtractorSettings(ExtractorSettings):
     @model_validator(mode="after")
     def _check_callers(self) -> Self:
         open_ = self.socket is None and not is_loopback(self.host)
-        if open_ and not self.insecure and self.extractor_key_file is None:
+        if open_ and not self.insecure and self.believes_anybody:
             raise ValueError(
-                f"host: {self.host} is not loopback: give extractor_key_file, so that the servers "
-                "that you know are answered alone; say --insecure if anybody is meant"
+                f"host: {self.host} is not loopback: give extractor_key_file, or tls_client_ca, so "
+                "that the servers that you know are answered alone; say --insecure if anybody is "
+                "meant"
             )
         return self
+
+    @property
+    def open_wires(self) -> list[str]:
+        """Where keys travel beyond this machine without TLS."""
+        beyond = not is_loopback(self.host) and self.tls_cert is None
+        return [self.host] if beyond and self.extractor_key_file is not None else []
+
+    @property
+    def believes_anybody(self) -> bool:
+        """Whether it answers servers that it does not know."""
+        by_certificate = self.tls_client_ca is not None and self.socket is None
+        return self.extractor_key_file is None and not by_certificate
+
+
+def split_commas(value: object) -> object:
+    """Returns the parts of a setting that is a list, as variables and flags give it: with commas.
+
+    Anything else is returned as it is.
+    """
+    parts = [value] if isinstance(value, str) else value
+    if not isinstance(parts, (list, tuple)):
+        return value
+    return tuple(name.strip() for part in parts for name in str(part).split(",") if name)

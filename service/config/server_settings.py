@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import NoDecode
 
-from service.addresses import is_loopback
-from service.config.extractor_settings import ExtractorSettings
+from service.addresses import host_of, is_loopback, is_network
+from service.config.extractor_settings import ExtractorSettings, split_commas
 from service.config.sources import MIB
+from service.tls import TlsFiles, read
+from trunkline.connection.addresses import is_encrypted
 
 
 class ServerSettings(ExtractorSettings):
@@ -50,8 +53,25 @@ class ServerSettings(ExtractorSettings):
     rest_port: int = Field(default=3000, ge=0, le=65535)
     """REST port; 0 takes a free one."""
 
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    """Addresses, or networks such as ``10.0.0.0/24``, of proxies in front of REST: what they say of
+    a request in ``X-Forwarded-For`` and ``X-Forwarded-Proto`` is believed, and of nobody else.
+    Whoever can send from one passes for any address."""
+
     extractor: str | None = None
-    """Address of a remote extraction service (``host:port`` or ``unix:PATH``) to use."""
+    """Address of a remote extraction service (``host:port``, ``https://host:port`` or
+    ``unix:PATH``) to use."""
+
+    extractor_tls_ca: Path | None = None
+    """Authorities in PEM of whom the extractor must have its certificate; by default those that the
+    system trusts. Whoever names this or the next file means TLS, with ``https://`` or without."""
+
+    extractor_tls_cert: Path | None = None
+    """The certificate in PEM that the extractor is shown (mutual TLS)."""
+
+    extractor_tls_key: Path | None = None
+    """The private key of ``extractor_tls_cert`` in PEM. Not to be taken for
+    ``extractor_key_file``, the key that both share."""
 
     workers: int = Field(default=1, ge=1)
     """Server processes. One for now: heads, caches and jobs live in it."""
@@ -122,6 +142,28 @@ class ServerSettings(ExtractorSettings):
     max_advice_bytes: int = Field(default=256 * MIB, ge=MIB)
     """Bytes of inputs that an advice holds, 4 of them at once; beyond, the sample is smaller."""
 
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _split_proxies(cls, value: object) -> object:
+        return split_commas(value)
+
+    @property
+    def extractor_tls_files(self) -> TlsFiles | None:
+        """The files of TLS of the link to the extractor; None if it is not encrypted."""
+        names = ("extractor_tls_cert", "extractor_tls_key", "extractor_tls_ca")
+        cert, key, ca = (getattr(self, name) for name in names)
+        files = TlsFiles(cert, key, ca, names)
+        return files if files.paths or is_encrypted(self.extractor or "") else None
+
+    @property
+    def open_wires(self) -> list[str]:
+        """Where keys travel beyond this machine without TLS."""
+        callers = not self.insecure and not is_loopback(self.host) and self.tls_cert is None
+        away = self.extractor or "unix:"
+        beyond = not away.startswith("unix:") and not is_loopback(host_of(away))
+        shown = self.extractor_key_file is not None and self.extractor_tls_files is None
+        return [*([self.host] if callers else []), *([away] if beyond and shown else [])]
+
     @property
     def keys_required(self) -> bool:
         """Whether calls need a key although there is none yet."""
@@ -131,6 +173,25 @@ class ServerSettings(ExtractorSettings):
     def loopback_only(self) -> bool:
         """Whether this machine alone is served, so that other names of it are foreign."""
         return not (self.insecure or self.keys_required)
+
+    @model_validator(mode="after")
+    def _check_wires(self) -> Self:
+        for proxy in self.trusted_proxies:
+            if not is_network(proxy):
+                raise ValueError(
+                    "trusted_proxies: each must be an IP address or a network, such as "
+                    f"10.0.0.0/24, is {proxy!r}"
+                )
+        files = self.extractor_tls_files
+        if files is None:
+            return self
+        named = next((n for n in files.names if getattr(self, n) is not None), "extractor")
+        if self.extractor is None:
+            raise ValueError(f"{named}: must be given with extractor")
+        if self.extractor.startswith("unix:"):
+            raise ValueError(f"{named}: a Unix socket is not encrypted, is {self.extractor!r}")
+        read(files)
+        return self
 
     @model_validator(mode="after")
     def _check_auth(self) -> Self:

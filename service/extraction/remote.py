@@ -16,6 +16,7 @@ from service.extraction import BackboneInfo, Extracted, Extractor, TailRef
 from service.extraction.remote_connection import RETRY_AFTER, RemoteConnection, row_error
 from service.requests.inputs import RawInput
 from service.requests.tensors import from_tensor
+from service.tls import Certificates
 from trunkline.rows.chunking import split
 from trunkline.v1 import common_pb2, extraction_pb2, tails_pb2
 
@@ -28,24 +29,38 @@ Embedded = extraction_pb2.EmbedResponse | tails_pb2.EmbedWithTailResponse
 
 
 class RemoteExtractor(Extractor):
-    """Uses the extraction service at `address` (``host:port`` or ``unix:PATH``).
+    """Uses the extraction service at `address`.
 
     While the server is away, or hangs, this one is not ready and refuses at once, and it resumes by
     itself when the server is back. Tails are uploaded to the server when it needs them.
+
+    Args:
+        address: ``host:port``, ``https://host:port`` or ``unix:PATH``.
+        key: that the server wants to be shown; "" if it wants none.
+        certificates: whom to trust and what to show, if TLS is spoken.
     """
 
     def __init__(
-        self, address: str, *, max_message_bytes: int, timeout_seconds: float, key: str = ""
+        self,
+        address: str,
+        *,
+        max_message_bytes: int,
+        timeout_seconds: float,
+        key: str = "",
+        certificates: Certificates | None = None,
     ) -> None:
         self._address = address
         self._max_message_bytes = max_message_bytes
         self._timeout = timeout_seconds
         self._key = key
+        self._certificates = certificates
         self._connection: RemoteConnection | None = None
         self._uploads: dict[str, asyncio.Task[None]] = {}
 
     async def start(self, on_readiness: Callable[[bool], None]) -> None:
-        self._connection = RemoteConnection(self._address, self._timeout, on_readiness, self._key)
+        self._connection = RemoteConnection(
+            self._address, self._timeout, on_readiness, self._key, self._certificates
+        )
 
     async def close(self) -> None:
         for upload in self._uploads.values():

@@ -23,6 +23,8 @@ from service.errors import (
 )
 from service.extraction import BackboneInfo
 from service.logs import get_logger
+from service.tls import Certificates
+from trunkline.connection.addresses import target_of
 from trunkline.connection.status import error_from_rpc
 from trunkline.v1 import common_pb2, extraction_pb2, extraction_pb2_grpc, tails_pb2, tails_pb2_grpc
 
@@ -68,6 +70,10 @@ _ERRORS: dict[str, type[ServiceError]] = {
 }
 
 
+class _Renewed(Exception):
+    """There is another channel."""
+
+
 class RemoteConnection:
     """Follows the server's health and backbones, and reconnects by itself when it is back.
 
@@ -75,10 +81,12 @@ class RemoteConnection:
     answers, and has `ANSWER_SECONDS` for it. Calls under way end as soon as it is away.
 
     Args:
-        address: ``host:port`` or ``unix:PATH``.
+        address: ``host:port``, ``https://host:port`` or ``unix:PATH``.
         timeout_seconds: timeout of a call that has no deadline.
         on_readiness: is called at every change.
         key: that the server wants to be shown; "" if it wants none.
+        certificates: whom to trust and what to show, if TLS is spoken. When they change, calls from
+            then on take a connection of their own, and those under way end on the one before.
 
     Attributes:
         ready: whether the server answers and says that its backbones do.
@@ -91,6 +99,7 @@ class RemoteConnection:
         timeout_seconds: float,
         on_readiness: Callable[[bool], None],
         key: str = "",
+        certificates: Certificates | None = None,
     ) -> None:
         self._address = address
         self._timeout = timeout_seconds
@@ -102,9 +111,12 @@ class RemoteConnection:
         self.ready = False
         shown = (("authorization", f"Bearer {key}"),) if key else ()
         self._metadata = (*METADATA, *shown)
-        self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)
-        self.extraction: Any = extraction_pb2_grpc.ExtractionServiceStub(self._channel)
-        self.tails: Any = tails_pb2_grpc.TailServiceStub(self._channel)
+        self._certificates = certificates
+        self._renewed = asyncio.Event()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._open_channel()
+        if certificates is not None:
+            certificates.on_change(self._renew)
         self._follower = asyncio.create_task(self._follow())
 
     @property
@@ -115,7 +127,9 @@ class RemoteConnection:
     async def close(self) -> None:
         """Closes the connection."""
         self._follower.cancel()
-        await asyncio.gather(self._follower, return_exceptions=True)
+        for closing in self._closing:
+            closing.cancel()
+        await asyncio.gather(self._follower, *self._closing, return_exceptions=True)
         await self._channel.close()
 
     def backbones(self) -> tuple[BackboneInfo, ...]:
@@ -169,6 +183,25 @@ class RemoteConnection:
             retry_after=RETRY_AFTER,
         )
 
+    def _open_channel(self) -> None:
+        target = target_of(self._address)
+        if self._certificates is None:
+            self._channel = grpc.aio.insecure_channel(target, options=OPTIONS)
+        else:
+            credentials = self._certificates.channel_credentials()
+            self._channel = grpc.aio.secure_channel(target, credentials, options=OPTIONS)
+        self.extraction: Any = extraction_pb2_grpc.ExtractionServiceStub(self._channel)
+        self.tails: Any = tails_pb2_grpc.TailServiceStub(self._channel)
+
+    def _renew(self) -> None:
+        """Takes another channel: gRPC's keep the certificate that they began with."""
+        before = self._channel
+        self._open_channel()
+        self._renewed.set()
+        closing = asyncio.create_task(before.close(self._timeout))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
     async def _follow(self) -> None:
         delay = FIRST_RECONNECT_SECONDS
         while True:
@@ -176,9 +209,12 @@ class RemoteConnection:
                 asyncio.create_task(self._follow_health()),
                 asyncio.create_task(self._follow_backbones()),
                 asyncio.create_task(self._probe()),
+                asyncio.create_task(self._until_renewed()),
             ]
             try:
                 await asyncio.gather(*streams)
+            except _Renewed:
+                continue  # over the new channel; the server is not away
             except grpc.aio.AioRpcError as error:
                 log.warning(
                     "extractor is away",
@@ -196,6 +232,11 @@ class RemoteConnection:
             self._update(serving=False, listed=False)
             await asyncio.sleep(delay)
             delay = min(2 * delay, LAST_RECONNECT_SECONDS)
+
+    async def _until_renewed(self) -> None:
+        await self._renewed.wait()
+        self._renewed.clear()
+        raise _Renewed
 
     async def _follow_health(self) -> None:
         watch = health_pb2_grpc.HealthStub(self._channel).Watch

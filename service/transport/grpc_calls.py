@@ -16,6 +16,7 @@ from service.requests.call import Call, new_request_id
 from service.requests.calls import Calls, Handler
 from service.requests.names import resource_of
 from service.requests.reply_size import REPLY_BYTES_KEY, read_reply_bytes
+from service.transport.forwarding import FORWARDED
 from service.transport.grpc_errors import TRANSPORT, Context, abort
 from service.transport.limits import TransportLimits
 from service.transport.message_parts import check_message
@@ -104,7 +105,7 @@ class Translator:
                 timeout=context.time_remaining(),
                 upload=upload,
                 watch=watch,
-                local=is_local(context.peer()),
+                local=_is_local(context),
                 reply_bytes=_reply_bytes(context),
                 caller=caller,
                 rule=method.rule,
@@ -146,6 +147,11 @@ def _fields_of(request: Message) -> Message:
     kept = type(request)()
     kept.CopyFrom(request)
     return kept
+
+
+def _is_local(context: Context) -> bool:
+    names = (name for name, _ in context.invocation_metadata() or ())
+    return is_local(context.peer()) and FORWARDED.isdisjoint(names)
 
 
 def is_local(peer: str) -> bool:

@@ -19,6 +19,7 @@ from service.errors import ServiceError, StartupError, Unavailable, UnknownMetho
 from service.logs import get_logger
 from service.requests.call import new_request_id
 from service.requests.calls import Calls, Handler
+from service.tls import Certificates
 from service.transport.grpc_calls import Translator
 from service.transport.grpc_errors import Context, abort, refuse
 from service.transport.grpc_guard import GrpcGuard, headers_of
@@ -69,6 +70,7 @@ class GrpcServer:
 
     Args:
         address: ``host:port`` or ``unix:PATH``; port 0 takes a free one.
+        certificates: if TLS is spoken, which it is not over a Unix socket.
 
     Raises:
         StartupError: something else listens there.
@@ -84,7 +86,9 @@ class GrpcServer:
         readiness: Readiness,
         limits: TransportLimits,
         budget: ReceivingBudget,
+        certificates: Certificates | None = None,
     ) -> None:
+        self._certificates = None if address.startswith("unix:") else certificates
         self._services, self._handlers, self._calls = services, handlers, calls
         self._authentication = authentication
         self._readiness, self._limits, self._budget = readiness, limits, budget
@@ -95,13 +99,18 @@ class GrpcServer:
         self._health = Health(self._names, readiness, calls)
         self._server = self._build()
         try:
-            self.port = self._server.add_insecure_port(address)
+            self.port = self._add_port(address)
         except RuntimeError as error:
             raise StartupError(f"gRPC cannot listen on {address}: {error}") from error
         host, _, port = address.rpartition(":")
         self._address = address if port != "0" else f"{host}:{self.port}"
         self._keeper: asyncio.Task[None] | None = None
         self._ended: set[asyncio.Task[None]] = set()
+
+    @property
+    def address(self) -> str:
+        """What clients take for its address."""
+        return self._address if self._certificates is None else f"grpcs://{self._address}"
 
     async def start(self) -> None:
         """Begins to serve; health follows the application's readiness."""
@@ -151,7 +160,7 @@ class GrpcServer:
         failures = 0
         while True:
             try:
-                self._server.add_insecure_port(self._address)
+                self._add_port(self._address)
                 break
             except RuntimeError:  # the port of the one that ended may not be closed yet
                 failures += 1
@@ -170,6 +179,11 @@ class GrpcServer:
             if not await asyncio.to_thread(os.path.exists, path):
                 return
             await asyncio.sleep(REBIND_SECONDS)
+
+    def _add_port(self, address: str) -> int:
+        if self._certificates is None:
+            return self._server.add_insecure_port(address)
+        return self._server.add_secure_port(address, self._certificates.server_credentials())
 
     def _build(self) -> grpc.aio.Server:
         limits = self._limits

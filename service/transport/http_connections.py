@@ -8,27 +8,17 @@ does not read its reply.
 from __future__ import annotations
 
 import asyncio
-import functools
 import socket
 import struct
 from contextvars import Context
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
 import h11
-import uvicorn
-from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.server import ServerState
 
 from service.logs import Seldom, get_logger
 from service.transport.limits import TransportLimits
-
-MAX_HEAD_BYTES = 128 * 1024
-"""Longer headers are refused by the parser; the guard refuses shorter ones in our own words."""
-
-BACKLOG = 128
-"""Connections that the kernel keeps until they are taken."""
 
 PATIENCE_SECONDS = 1.0
 """A connection whose client has been waited for less than this is not closed to make room."""
@@ -53,13 +43,23 @@ class Awaited(Enum):
     REQUEST = "next request"
 
 
+class Patient(Protocol):
+    """A connection whose client may be waited for."""
+
+    def waited_for(self) -> float:
+        """Returns the seconds since the server began to wait for the client."""
+
+    def cut(self, reason: str) -> None:
+        """Closes the connection, whatever is under way."""
+
+
 class Connections:
     """The open connections of one port, in the order in which their clients were waited for."""
 
     def __init__(self, limits: TransportLimits) -> None:
         self.limits = limits
         self._open = 0
-        self._awaited: dict[HttpConnection, None] = {}
+        self._awaited: dict[Patient, None] = {}
         self._seldom = Seldom()
 
     def take_in(self) -> bool:
@@ -87,12 +87,12 @@ class Connections:
         """A connection that was taken in is closed."""
         self._open -= 1
 
-    def wait_for(self, connection: HttpConnection) -> None:
+    def wait_for(self, connection: Patient) -> None:
         """Its client is waited for from now on."""
         self._awaited.pop(connection, None)
         self._awaited[connection] = None
 
-    def do_not_wait_for(self, connection: HttpConnection) -> None:
+    def do_not_wait_for(self, connection: Patient) -> None:
         """The server has what it needs of its client."""
         self._awaited.pop(connection, None)
 
@@ -112,7 +112,9 @@ class HttpConnection(H11Protocol):
         """Takes the connection in, or says that there are too many."""
         super().connection_made(transport)
         # Else a reply that fits into the buffer would count as read.
-        transport.set_write_buffer_limits(high=0)
+        # (With 0 a transport of TLS would count as full when it is empty.)
+        over_tls = transport.get_extra_info("sslcontext") is not None
+        transport.set_write_buffer_limits(high=1 if over_tls else 0, low=0)
         self._counted = self._connections.take_in()
         if not self._counted:
             transport.write(BUSY)
@@ -201,39 +203,3 @@ class HttpConnection(H11Protocol):
             Awaited.REQUEST: limits.idle_seconds,
         }[awaited]
         self._timer = self.loop.call_later(seconds, self.cut, "took too long", context=Context())
-
-
-def http_config(app: ASGIApp, limits: TransportLimits, **more: Any) -> uvicorn.Config:
-    """Returns uvicorn's settings for an application with these limits."""
-    return uvicorn.Config(
-        app,
-        http=connection_class(limits),
-        ws="none",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,  # whoever sends them could name any address as its own
-        server_header=False,
-        backlog=BACKLOG,
-        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
-        timeout_keep_alive=max(1, int(limits.idle_seconds)),
-        **more,
-    )
-
-
-def connection_class(limits: TransportLimits) -> Any:
-    """Returns what uvicorn makes a connection of one port with."""
-    return functools.partial(HttpConnection, Connections(limits))
-
-
-async def serve_asgi(
-    app: ASGIApp, listener: socket.socket, limits: TransportLimits
-) -> asyncio.Server:
-    """Serves a small application beside others on this event loop, until it is closed."""
-    config = http_config(app, limits, lifespan="off")
-    config.load()
-    state = ServerState()
-    return await asyncio.get_running_loop().create_server(
-        lambda: config.http_protocol_class(config=config, server_state=state, app_state={}),  # type: ignore[call-arg]
-        sock=listener,
-        backlog=BACKLOG,
-    )

@@ -26,6 +26,7 @@ from service.requests.call import Call, new_request_id
 from service.requests.calls import Calls, Handler, log_refusal
 from service.requests.names import tenant_in
 from service.transport.forms import form_of, is_form
+from service.transport.forwarding import FORWARDED
 from service.transport.message_parts import BASE_PARTS
 from service.transport.methods import OF_THE_SERVER, Method, RestRoute, methods_of, rpc_of
 from service.transport.pages import page_routes
@@ -227,7 +228,7 @@ async def answer(
             *(method, "rest", None),
             request_id=request_id,
             timeout=timeout,
-            local=request.client is not None and is_loopback(request.client.host),
+            local=_is_local(request),
             caller=request.scope[CALLER],
             rule=(rule := METHODS[method].rule),
             peer=_peer(request.scope),
@@ -247,6 +248,12 @@ async def answer(
             return JSONResponse(write_json(reply), status, {"X-Request-Id": request_id})
     except Exception as error:
         return problem_response(error, request_id)
+
+
+def _is_local(request: Request) -> bool:
+    """Returns whether a request came from this machine, and from nobody through a proxy on it."""
+    client = request.client
+    return client is not None and is_loopback(client.host) and FORWARDED.isdisjoint(request.headers)
 
 
 async def _run(handler: Handler, method: Method, request: Message, call: Call) -> Message:

@@ -14,6 +14,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.access.caller import Role
+from service.addresses import host_of, is_loopback
 from service.errors import (
     BodyTooLarge,
     HeadersTooLarge,
@@ -49,6 +50,9 @@ PIECE_BYTES = 256 * 1024
 """Unpacked at once."""
 
 _LENGTH = re.compile("[0-9]{1,20}")
+HSTS = (b"strict-transport-security", b"max-age=31536000")
+"""Not said of loopback, whose name is that of other servers, too."""
+ENCRYPTED = ("https", "wss")
 PROBES = ("/livez", "/readyz", "/healthz")
 METRICS = "/metrics"
 OPEN = (*PROBES, *PAGES, "/openapi.json")
@@ -85,9 +89,11 @@ class RestGuard:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
+        if scope["scheme"] in ENCRYPTED and not is_loopback(host_of(headers.get("host", ""))):
+            send = _strictly(send)
         unpacker: Unpacker | None = None
         try:
-            self._check_site(headers, scope["path"])
+            self._check_site(headers, scope)
             if not _is_open(scope["path"]):
                 await self._find_caller(headers, scope)
             if scope["type"] == "websocket":
@@ -155,11 +161,12 @@ class RestGuard:
                 "authorization", "the key needs the role {limit}", Role.OPERATE.value
             )
 
-    def _check_site(self, headers: Headers, path: str) -> None:
-        hosts = headers.getlist("host")
+    def _check_site(self, headers: Headers, scope: Scope) -> None:
+        path, hosts = scope["path"], headers.getlist("host")
         followed = path in PAGES and headers.get("sec-fetch-dest") == "document"
         origins, sites = headers.getlist("origin"), headers.getlist("sec-fetch-site")
-        self._sites.check_origin(hosts, origins, sites, followed=followed)
+        scheme = "https" if scope["scheme"] in ENCRYPTED else "http"
+        self._sites.check_origin(hosts, origins, sites, scheme=scheme, followed=followed)
         if path not in PROBES:  # which show nothing, and are asked by whatever watches the server
             self._sites.check_host(hosts)
 
@@ -170,6 +177,17 @@ class RestGuard:
             )
         if int(content_length) > self._max_body_bytes:
             raise _too_large(self._max_body_bytes, int(content_length))
+
+
+def _strictly(send: Send) -> Send:
+    """Has browsers use TLS alone from now on, for this name on all ports (RFC 6797)."""
+
+    async def strictly(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), HSTS]}
+        await send(message)
+
+    return strictly
 
 
 def _is_open(path: str) -> bool:

@@ -37,11 +37,13 @@ class Sites:
         origins: Sequence[str],
         fetch_sites: Sequence[str],
         *,
+        scheme: str,
         followed: bool = False,
     ) -> None:
         """Refuses a page of another site.
 
         Args:
+            scheme: of the connection, ``http`` or ``https``.
             hosts: values of the header `Host`.
             origins: values of `Origin`.
             fetch_sites: values of `Sec-Fetch-Site`.
@@ -55,7 +57,7 @@ class Sites:
         foreign = [
             origin
             for origin in origins
-            if origin not in named and not any(is_origin_of(origin, host) for host in hosts)
+            if origin not in named and not _is_own(origin, hosts, scheme)
         ]
         if foreign:
             raise Forbidden.at(
@@ -89,6 +91,10 @@ class Sites:
                 )
 
 
+def _is_own(origin: str, hosts: Sequence[str], scheme: str) -> bool:
+    return any(is_origin_of(origin, host, scheme) for host in hosts)
+
+
 def metrics_app(
     registry: CollectorRegistry, sites: Sites, authentication: Authentication
 ) -> ASGIApp:
@@ -99,7 +105,8 @@ def metrics_app(
         headers = Headers(scope=scope)
         values = headers.getlist
         try:
-            sites.check_origin(values("host"), values("origin"), values("sec-fetch-site"))
+            asked = (values("host"), values("origin"), values("sec-fetch-site"))
+            sites.check_origin(*asked, scheme=scope.get("scheme", "http"))
             sites.check_host(values("host"))
             if scope["type"] == "http":
                 await authentication.caller(headers.items())

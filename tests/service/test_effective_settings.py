@@ -30,6 +30,10 @@ MIB = 1024 * 1024
 EXTRACTOR_DEFAULTS: dict[str, Any] = {
     "host": "127.0.0.1",
     "insecure": False,
+    "extractor_key_file": None,
+    "tls_cert": None,
+    "tls_key": None,
+    "tls_client_ca": None,
     "allowed_origins": [],
     "backbone": ["efficientnet/lite0", "minilm/l6-v2"],
     "catalogue": None,
@@ -74,6 +78,11 @@ DEFAULTS: dict[type[ExtractorSettings], dict[str, Any]] = {
         "audit": "auto",
         "audit_retention_days": 90,
         "audit_file": None,
+        "auth": "auto",
+        "trusted_proxies": [],
+        "extractor_tls_ca": None,
+        "extractor_tls_cert": None,
+        "extractor_tls_key": None,
         "new_store": False,
         "disk_reserve_bytes": 64 * MIB,
         "grpc_port": 50051,
@@ -173,6 +182,7 @@ def another(name: str, cls: type[ExtractorSettings], defaults: ExtractorSettings
     return {
         "host": "::1",
         "allowed_origins": ("https://models.example.org",),
+        "trusted_proxies": ("10.0.0.1",),
         "backbone": ("tiny/text",),
         "catalogue": Path("catalogue.toml"),
         "extractor": "127.0.0.1:50050",
@@ -180,7 +190,14 @@ def another(name: str, cls: type[ExtractorSettings], defaults: ExtractorSettings
     }.get(name, Path("elsewhere"))
 
 
-@pytest.mark.parametrize("name", sorted(set(ServerSettings.model_fields) - {"workers"}))
+NOT_ALONE = {
+    *("workers", "extractor_key_file", "tls_cert", "tls_key", "tls_client_ca"),
+    *("extractor_tls_ca", "extractor_tls_cert", "extractor_tls_key"),
+}
+"""Has one value; or name files, which are read, or need one another."""
+
+
+@pytest.mark.parametrize("name", sorted(set(ServerSettings.model_fields) - NOT_ALONE))
 async def test_option_changes_itself_alone_and_of_batches_what_it_says(name: str) -> None:
     defaults = load_settings(ServerSettings)
     value = another(name, ServerSettings, defaults)

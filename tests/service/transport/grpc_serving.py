@@ -14,6 +14,7 @@ from service.errors import ServiceError
 from service.metrics import Metrics
 from service.requests.call import Call
 from service.requests.calls import Calls, Handler
+from service.tls import Certificates
 from service.transport.grpc_server import GrpcServer
 from service.transport.limits import TransportLimits
 from service.transport.methods import OF_THE_SERVER, methods_of
@@ -32,6 +33,7 @@ async def serving(
     readiness: Readiness | None = None,
     listens: str = "127.0.0.1:0",
     authentication: Authentication | None = None,
+    certificates: Certificates | None = None,
 ) -> AsyncIterator[str]:
     """A server in which this handles every request; gives its address."""
     server = GrpcServer(
@@ -43,6 +45,7 @@ async def serving(
         readiness or Readiness(),
         limits,
         budget or ReceivingBudget(100 * MIB, 60),
+        certificates,
     )
     await server.start()
     try:

@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.transport import http_connections, receiving
-from service.transport.http_connections import serve_asgi
+from service.transport.http_server import serve_asgi
 from service.transport.limits import TransportLimits
 from service.transport.receiving import ReceivingBudget
 from service.transport.rest_guard import RestGuard

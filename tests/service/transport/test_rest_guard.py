@@ -177,7 +177,7 @@ async def test_origin_that_is_not_the_hosts_is_refused_on_every_route(
     ("host", "origin"),
     [
         *(("localhost", "http://localhost"), ("localhost:3000", "http://localhost:3000")),
-        *(("LOCALHOST:80", "http://localhost"), ("localhost", "https://localhost:443")),
+        *(("LOCALHOST:80", "http://localhost"), ("localhost", "http://localhost:80")),
         *(("[::1]:3000", "http://[::1]:3000"), ("127.0.0.1:3000", "http://127.0.0.1:3000")),
     ],
 )
@@ -186,6 +186,37 @@ async def test_page_of_the_server_itself_is_served(
 ) -> None:
     headers = {"host": host, "origin": origin}
     assert (await client.post("/", json={}, headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("scheme", "origin", "status"),
+    [
+        *(("https", "https://localhost", 200), ("https", "https://localhost:443", 200)),
+        *(("https", "http://localhost", 403), ("http", "https://localhost", 403)),
+        *(("https", "http://localhost:443", 403), ("http", "https://localhost:80", 403)),
+    ],
+)
+async def test_page_of_the_same_host_over_another_scheme_is_another_site(
+    client: httpx.AsyncClient, scheme: str, origin: str, status: int
+) -> None:
+    answer = await client.post(f"{scheme}://localhost/", json={}, headers={"origin": origin})
+    assert answer.status_code == status
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        *(("https://models.example.org/", True), ("http://models.example.org/", False)),
+        *(("https://localhost:3000/", False), ("https://127.0.0.1/", False)),
+    ],
+)
+async def test_browsers_are_told_to_use_tls_alone_where_it_is_spoken(
+    client: httpx.AsyncClient, address: str, said: bool
+) -> None:
+    """Not for loopback, a name that other servers have, too."""
+    for path in ("", "nowhere", "readyz"):
+        answer = await client.get(address + path)
+        assert ("strict-transport-security" in answer.headers) == said
 
 
 async def test_second_origin_cannot_hide_behind_the_first(client: httpx.AsyncClient) -> None:
@@ -241,6 +272,7 @@ async def test_web_socket_is_refused_in_our_words(headers: dict[str, str], statu
 
     scope = {
         "type": "websocket",
+        "scheme": "ws",
         "path": "/v1/tenants/acme/heads",
         "query_string": b"",
         "headers": [(b"host", b"localhost")]

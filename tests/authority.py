@@ -1,0 +1,50 @@
+"""A certificate authority, and the files that it makes."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import trustme
+
+from service.tls import TlsFiles
+
+NAMES = ("tls_cert", "tls_key", "tls_client_ca")
+
+
+class Pair(NamedTuple):
+    """Paths of a certificate and its key."""
+
+    cert: Path
+    key: Path
+
+    def files(self, client_ca: Path | None = None) -> TlsFiles:
+        return TlsFiles(self.cert, self.key, client_ca, NAMES)
+
+
+class Authority:
+    """An authority whose certificates are files in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.made = trustme.CA()
+        self.ca = folder / "ca.pem"
+        self.made.cert_pem.write_to_path(str(self.ca))
+
+    def issue(self, name: str = "server", *, expired: bool = False) -> Pair:
+        """A pair for this machine; of the same name it takes the place of the one before."""
+        expires = datetime.now(UTC) - timedelta(days=1) if expired else None
+        issued = self.made.issue_cert("localhost", "127.0.0.1", not_after=expires)
+        pair = Pair(self.folder / f"{name}.pem", self.folder / f"{name}.key")
+        _put(pair.key, issued.private_key_pem.bytes())
+        _put(pair.cert, b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+        return pair
+
+
+def _put(path: Path, data: bytes) -> None:
+    new = path.with_suffix(".new")
+    new.write_bytes(data)
+    os.replace(new, path)
