@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from typing import NamedTuple
 import trustme
 
 from service.tls import TlsFiles
+from tests.service.waiting import Changes
 
 NAMES = ("tls_cert", "tls_key", "tls_client_ca")
 
@@ -34,10 +36,16 @@ class Authority:
         self.ca = folder / "ca.pem"
         self.made.cert_pem.write_to_path(str(self.ca))
 
-    def issue(self, name: str = "server", *, expired: bool = False) -> Pair:
-        """A pair for this machine; of the same name it takes the place of the one before."""
+    def issue(
+        self,
+        name: str = "server",
+        *,
+        expired: bool = False,
+        names: Sequence[str] = ("localhost", "127.0.0.1"),
+    ) -> Pair:
+        """A pair for these hosts; of the same name it takes the place of the one before."""
         expires = datetime.now(UTC) - timedelta(days=1) if expired else None
-        issued = self.made.issue_cert("localhost", "127.0.0.1", not_after=expires)
+        issued = self.made.issue_cert(*names, not_after=expires)
         pair = Pair(self.folder / f"{name}.pem", self.folder / f"{name}.key")
         _put(pair.key, issued.private_key_pem.bytes())
         _put(pair.cert, b"".join(blob.bytes() for blob in issued.cert_chain_pems))
@@ -48,3 +56,26 @@ def _put(path: Path, data: bytes) -> None:
     new = path.with_suffix(".new")
     new.write_bytes(data)
     os.replace(new, path)
+
+
+class Told:
+    """Keeps what is told of certificates, and lets a test wait for it."""
+
+    def __init__(self) -> None:
+        self.read: list[float] = []
+        self.refused: list[str] = []
+        self._changes = Changes()
+
+    def certificate_read(self, name: str, expires_at: float) -> None:
+        self.read.append(expires_at)
+        self._changes.notify()
+
+    def certificate_refused(self, name: str) -> None:
+        self.refused.append(name)
+        self._changes.notify()
+
+    async def until_read(self, count: int) -> None:
+        await self._changes.until(lambda: len(self.read) >= count)
+
+    async def until_refused(self, count: int) -> None:
+        await self._changes.until(lambda: len(self.refused) >= count)

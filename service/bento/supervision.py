@@ -73,18 +73,18 @@ def check_workers() -> None:
 
 
 def check_tls() -> None:
-    """Refuses certificates of BentoML's options, with which REST alone would be encrypted.
+    """Refuses a certificate of BentoML's options, with which REST alone would be encrypted.
 
     Raises:
         InvalidSettings: there is one.
     """
-    for option in sys.argv:
-        if option.startswith("--ssl-"):
-            raise InvalidSettings(
-                f"{option}: is not taken; set TRUNKLINE_TLS_CERT and TRUNKLINE_TLS_KEY, which "
-                "encrypt gRPC, too",
-                field=option,
-            )
+    option = "--ssl-certfile"
+    if option in sys.argv:
+        raise InvalidSettings(
+            f"{option}: is not taken; set TRUNKLINE_TLS_CERT and TRUNKLINE_TLS_KEY, which encrypt "
+            "gRPC, too",
+            field=option,
+        )
 
 
 def exit_with_parent() -> None:

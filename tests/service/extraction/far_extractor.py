@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from service.extraction.remote import RemoteExtractor
 from service.requests.tensors import to_tensor
+from service.tls import Certificates
 from tests.service.tiny_backbone import DIM, FINGERPRINT, vector_of
 from tests.service.waiting import Changes
 from trunkline.v1 import extraction_pb2, extraction_pb2_grpc, tails_pb2, tails_pb2_grpc
@@ -38,16 +39,24 @@ class Far(
         self.embeds.set()
         self.full = False
         self.checks = 0
+        self.shown: list[bytes] = []
         self.changes = Changes()
 
     @asynccontextmanager
-    async def serving(self) -> AsyncIterator[int]:
-        """Listens on a port of loopback, which it gives."""
+    async def serving(
+        self, credentials: grpc.ServerCredentials | None = None
+    ) -> AsyncIterator[int]:
+        """Listens on a port of loopback, which it gives; over TLS with `credentials`."""
         server = grpc.aio.server()
         extraction_pb2_grpc.add_ExtractionServiceServicer_to_server(self, server)
         tails_pb2_grpc.add_TailServiceServicer_to_server(self, server)
         health_pb2_grpc.add_HealthServicer_to_server(self, server)
-        port = server.add_insecure_port("127.0.0.1:0")
+        at = "127.0.0.1:0"
+        port = (
+            server.add_insecure_port(at)
+            if credentials is None
+            else server.add_secure_port(at, credentials)
+        )
         await server.start()
         try:
             yield port
@@ -82,6 +91,7 @@ class Far(
         self, request: extraction_pb2.EmbedRequest, context: Any
     ) -> extraction_pb2.EmbedResponse:
         self.asked.append([row.text for row in request.inputs])
+        self.shown.extend(context.auth_context().get("x509_pem_cert", []))
         self.changes.notify()
         await self.embeds.wait()
         return extraction_pb2.EmbedResponse(
@@ -168,21 +178,29 @@ class Wire:
 class Link:
     """What uses a server, and the changes of its readiness."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, certificates: Certificates | None = None) -> None:
         self.changes = Changes()
+        self.readiness: list[bool] = []
         self.extractor = RemoteExtractor(
-            f"127.0.0.1:{port}", max_message_bytes=1 << 20, timeout_seconds=60
+            f"127.0.0.1:{port}",
+            max_message_bytes=1 << 20,
+            timeout_seconds=60,
+            certificates=certificates,
         )
+
+    def hear(self, ready: bool) -> None:
+        self.readiness.append(ready)
+        self.changes.notify()
 
     async def until(self, *, ready: bool) -> None:
         await self.changes.until(lambda: self.extractor.ready is ready)
 
 
 @asynccontextmanager
-async def connected(port: int) -> AsyncIterator[Link]:
+async def connected(port: int, certificates: Certificates | None = None) -> AsyncIterator[Link]:
     """One that has heard from the server."""
-    link = Link(port)
-    await link.extractor.start(lambda _: link.changes.notify())
+    link = Link(port, certificates)
+    await link.extractor.start(link.hear)
     try:
         await link.until(ready=True)
         yield link

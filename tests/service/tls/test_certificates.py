@@ -12,33 +12,9 @@ from pathlib import Path
 import pytest
 
 from service.tls import Certificates, TlsFiles
-from tests.authority import Authority, Pair
-from tests.service.waiting import Changes
+from tests.authority import Authority, Pair, Told
 
 HANGS_SECONDS = 60
-
-
-class Told:
-    """Keeps what the follower says, and lets a test wait for it."""
-
-    def __init__(self) -> None:
-        self.read: list[float] = []
-        self.refused: list[str] = []
-        self._changes = Changes()
-
-    def certificate_read(self, name: str, expires_at: float) -> None:
-        self.read.append(expires_at)
-        self._changes.notify()
-
-    def certificate_refused(self, name: str) -> None:
-        self.refused.append(name)
-        self._changes.notify()
-
-    async def until_read(self, count: int) -> None:
-        await self._changes.until(lambda: len(self.read) >= count)
-
-    async def until_refused(self, count: int) -> None:
-        await self._changes.until(lambda: len(self.refused) >= count)
 
 
 @pytest.fixture

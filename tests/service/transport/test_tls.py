@@ -19,7 +19,7 @@ from service.tls import Certificates
 from service.transport import http_connections
 from service.transport.http_server import serve_asgi
 from service.transport.limits import TransportLimits
-from tests.authority import Authority, Pair
+from tests.authority import Authority, Pair, Told
 from tests.service.transport.grpc_serving import get_head, serving
 from tests.service.transport.port_limits import HANGS_SECONDS, LIMITS
 from trunkline.v1 import heads_pb2, heads_pb2_grpc
@@ -165,19 +165,6 @@ async def test_port_speaks_no_version_below_1_2(port_of: PortOf, authority: Auth
             await asyncio.to_thread(shake_hands, port.port, ssl.TLSVersion.TLSv1_1)
 
 
-class _Told:
-    """Waits for one more certificate."""
-
-    def __init__(self) -> None:
-        self.told = asyncio.Queue[bool]()
-
-    def certificate_read(self, name: str, expires_at: float) -> None:
-        self.told.put_nowait(True)
-
-    def certificate_refused(self, name: str) -> None:
-        self.told.put_nowait(False)
-
-
 def put(new: Pair, pair: Pair) -> None:
     """Writes one pair over another."""
     for one, other in zip(new, pair, strict=True):
@@ -188,18 +175,16 @@ def put(new: Pair, pair: Pair) -> None:
 async def test_new_handshakes_see_a_new_certificate_and_a_broken_one_changes_nothing(
     port_of: PortOf, authority: Authority, stranger: Authority
 ) -> None:
-    pair, told = authority.issue(), _Told()
+    pair, told = authority.issue(), Told()
     certificates = Certificates(pair.files())
     certificates.follow(told)
-    assert await told.told.get()
     async with port_of(certificates) as port:
         assert await port.answers(authority.ca)
         pair.key.write_bytes(stranger.issue().key.read_bytes())
-        assert not await told.told.get()
+        await told.until_refused(1)
         assert await port.answers(authority.ca)
         put(stranger.issue(), pair)
-        while not await told.told.get():
-            pass
+        await told.until_read(2)
         assert await port.answers(stranger.ca)
         assert not await port.answers(authority.ca)
     await certificates.close()
@@ -209,9 +194,8 @@ async def test_open_connections_live_on_when_the_certificate_changes(
     authority: Authority, stranger: Authority
 ) -> None:
     pair = authority.issue()
-    certificates, told = Certificates(pair.files()), _Told()
+    certificates, told = Certificates(pair.files()), Told()
     certificates.follow(told)
-    assert await told.told.get()
     async with http_port(certificates) as http, grpc_port(certificates) as grpc_:
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", http.port, ssl=context_of(authority.ca), server_hostname="localhost"
@@ -220,8 +204,7 @@ async def test_open_connections_live_on_when_the_certificate_changes(
             heads = heads_pb2_grpc.HeadServiceStub(channel)
             await asyncio.to_thread(heads.GetHead, heads_pb2.GetHeadRequest())
             put(stranger.issue(), pair)
-            while not await told.told.get():
-                pass
+            await told.until_read(2)
             await asyncio.to_thread(heads.GetHead, heads_pb2.GetHeadRequest())
         for _ in range(2):
             writer.write(GET)
