@@ -47,12 +47,13 @@ class Authority:
         expires = datetime.now(UTC) - timedelta(days=1) if expired else None
         issued = self.made.issue_cert(*names, not_after=expires)
         pair = Pair(self.folder / f"{name}.pem", self.folder / f"{name}.key")
-        _put(pair.key, issued.private_key_pem.bytes())
-        _put(pair.cert, b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+        put(pair.key, issued.private_key_pem.bytes())
+        put(pair.cert, b"".join(blob.bytes() for blob in issued.cert_chain_pems))
         return pair
 
 
-def _put(path: Path, data: bytes) -> None:
+def put(path: Path, data: bytes) -> None:
+    """Puts a file in place of another at once."""
     new = path.with_suffix(".new")
     new.write_bytes(data)
     os.replace(new, path)

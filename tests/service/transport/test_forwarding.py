@@ -45,7 +45,7 @@ async def test_proxy_is_believed_if_the_settings_name_it(
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")  # uvicorn's own, which must not count
     config = http_config(who, LIMITS, trusted_proxies=trusted)
     config.load()
-    transport = httpx.ASGITransport(config.loaded_app, client=(peer, 1))  # type: ignore[arg-type]
+    transport = httpx.ASGITransport(config.loaded_app, client=(peer, 1))
     async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
         found = (await client.get("/", headers=SAID)).json()
     assert found == (["203.0.113.9", "https"] if believed else [peer, "http"])
@@ -59,7 +59,7 @@ async def test_request_through_a_proxy_on_this_machine_is_not_its_own(header: st
         seen.append(call.local)
         return heads_pb2.GetHeadResponse()
 
-    said = ({}, {header: "127.0.0.1"})
+    said: list[dict[str, str]] = [{}, {header: "127.0.0.1"}]
     transport = httpx.ASGITransport(as_anyone(rest_app(open_backend({"GetHead": note}))))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost/v1") as client:
         for headers in said:
@@ -67,6 +67,6 @@ async def test_request_through_a_proxy_on_this_machine_is_not_its_own(header: st
             assert answer.status_code == 200
     async with serving(note) as address, grpc.aio.insecure_channel(address) as channel:
         for headers in said:
-            call = channel.unary_unary(GET_HEAD)
+            call: Any = channel.unary_unary(GET_HEAD)
             await call(b"", metadata=tuple(headers.items()))
     assert seen == [True, False, True, False]

@@ -42,7 +42,7 @@ def listening(pair: Pair | None, client_ca: Path | None = None) -> Iterator[int]
     else:
         credentials = grpc.ssl_server_credentials(
             [(pair.key.read_bytes(), pair.cert.read_bytes())],
-            client_ca and client_ca.read_bytes(),
+            client_ca.read_bytes() if client_ca else None,
             require_client_auth=client_ca is not None,
         )
         port = server.add_secure_port("127.0.0.1:0", credentials)
