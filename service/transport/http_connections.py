@@ -112,9 +112,8 @@ class HttpConnection(H11Protocol):
         """Takes the connection in, or says that there are too many."""
         super().connection_made(transport)
         # Else a reply that fits into the buffer would count as read.
-        # (With 0 a transport of TLS would count as full when it is empty.)
-        over_tls = transport.get_extra_info("sslcontext") is not None
-        transport.set_write_buffer_limits(high=1 if over_tls else 0, low=0)
+        if transport.get_extra_info("sslcontext") is None:  # else the wire below it has the limit
+            transport.set_write_buffer_limits(high=0)
         self._counted = self._connections.take_in()
         if not self._counted:
             transport.write(BUSY)

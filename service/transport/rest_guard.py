@@ -52,7 +52,6 @@ PIECE_BYTES = 256 * 1024
 _LENGTH = re.compile("[0-9]{1,20}")
 HSTS = (b"strict-transport-security", b"max-age=31536000")
 """Not said of loopback, whose name is that of other servers, too."""
-ENCRYPTED = ("https", "wss")
 PROBES = ("/livez", "/readyz", "/healthz")
 METRICS = "/metrics"
 OPEN = (*PROBES, *PAGES, "/openapi.json")
@@ -89,7 +88,7 @@ class RestGuard:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        if scope["scheme"] in ENCRYPTED and not is_loopback(host_of(headers.get("host", ""))):
+        if _is_encrypted(scope) and not is_loopback(host_of(headers.get("host", ""))):
             send = _strictly(send)
         unpacker: Unpacker | None = None
         try:
@@ -165,7 +164,7 @@ class RestGuard:
         path, hosts = scope["path"], headers.getlist("host")
         followed = path in PAGES and headers.get("sec-fetch-dest") == "document"
         origins, sites = headers.getlist("origin"), headers.getlist("sec-fetch-site")
-        scheme = "https" if scope["scheme"] in ENCRYPTED else "http"
+        scheme = "https" if _is_encrypted(scope) else "http"
         self._sites.check_origin(hosts, origins, sites, scheme=scheme, followed=followed)
         if path not in PROBES:  # which show nothing, and are asked by whatever watches the server
             self._sites.check_host(hosts)
@@ -177,6 +176,10 @@ class RestGuard:
             )
         if int(content_length) > self._max_body_bytes:
             raise _too_large(self._max_body_bytes, int(content_length))
+
+
+def _is_encrypted(scope: Scope) -> bool:
+    return scope.get("scheme") in ("https", "wss")
 
 
 def _strictly(send: Send) -> Send:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import sys
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any
@@ -17,9 +18,6 @@ from service.tls import Certificates
 from service.transport.http_connections import Connections, HttpConnection
 
 log = get_logger(__name__)
-
-CLOSE_SECONDS = 1.0
-"""Time for a client to answer that the connection is closed."""
 
 
 class Handshake(asyncio.Protocol):
@@ -71,15 +69,16 @@ class Handshake(asyncio.Protocol):
     async def _shake_hands(self, transport: asyncio.Transport) -> None:
         context = self._certificates.current.context
         assert context is not None, "a server has a certificate"
-        early = _Early()
+        early, limits = _Early(), self._connections.limits
         try:
             encrypted = await self._loop.start_tls(
                 transport,
                 early,
                 context,
                 server_side=True,
-                ssl_handshake_timeout=self._connections.limits.head_seconds,
-                ssl_shutdown_timeout=CLOSE_SECONDS,
+                ssl_handshake_timeout=limits.head_seconds,
+                # In which the client must have read the last reply, too.
+                ssl_shutdown_timeout=limits.body_seconds,
             )
         except OSError as error:  # of TLS, of the network, or the time was up
             log.debug("no TLS handshake", reason=str(error))
@@ -90,7 +89,9 @@ class Handshake(asyncio.Protocol):
             transport.abort()
             return
         http = self._make_http()
+        encrypted.set_write_buffer_limits(high=sys.maxsize)  # the wire says what is not read
         encrypted.set_protocol(http)
+        transport.set_protocol(_Wire(transport.get_protocol(), http))
         http.connection_made(encrypted)
         if early.data:
             http.data_received(bytes(early.data))
@@ -119,6 +120,41 @@ class _Early(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
+
+
+class _Wire(asyncio.BufferedProtocol):
+    """Between TCP and TLS: tells HTTP whether the client reads what it is sent.
+
+    asyncio's TLS takes all that is written, passes it on to TCP, and says that it has been sent.
+    """
+
+    def __init__(self, tls: Any, http: HttpConnection) -> None:
+        self._tls, self._http = tls, http
+        self._paused = False
+
+    def get_buffer(self, sizehint: int) -> Any:
+        return self._tls.get_buffer(sizehint)
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._tls.buffer_updated(nbytes)
+
+    def eof_received(self) -> bool | None:
+        kept_open: bool | None = self._tls.eof_received()
+        return kept_open
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._tls.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._paused = True
+        self._tls.pause_writing()
+        self._http.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._tls.resume_writing()  # it sends what it has held back, and may have to wait again
+        if not self._paused:
+            self._http.resume_writing()
 
 
 def over_tls(

@@ -272,7 +272,6 @@ async def test_web_socket_is_refused_in_our_words(headers: dict[str, str], statu
 
     scope = {
         "type": "websocket",
-        "scheme": "ws",
         "path": "/v1/tenants/acme/heads",
         "query_string": b"",
         "headers": [(b"host", b"localhost")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -13,7 +14,7 @@ from pathlib import Path
 import grpc
 import pytest
 from starlette.responses import PlainTextResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.tls import Certificates
 from service.transport import http_connections
@@ -91,10 +92,10 @@ async def hello(scope: Scope, receive: Receive, send: Send) -> None:
 
 @asynccontextmanager
 async def http_port(
-    certificates: Certificates, limits: TransportLimits = LIMITS
+    certificates: Certificates, limits: TransportLimits = LIMITS, app: ASGIApp = hello
 ) -> AsyncIterator[Port]:
     listener = socket.create_server(("127.0.0.1", 0))
-    server = await serve_asgi(hello, listener, limits, certificates)
+    server = await serve_asgi(app, listener, limits, certificates)
     try:
         async with asyncio.timeout(HANGS_SECONDS):
             yield Port(listener.getsockname()[1], ask_http)
@@ -265,3 +266,43 @@ async def test_clients_that_do_no_handshake_count_as_connections(
         assert await port.answers(authority.ca), "another one goes"
         for _, writer in opened:
             writer.close()
+
+
+MUCH = "x" * 50_000_000
+
+
+async def much(scope: Scope, receive: Receive, send: Send) -> None:
+    headers = {"connection": "close"} if scope["path"] == "/last" else None
+    await PlainTextResponse(MUCH, headers=headers)(scope, receive, send)
+
+
+@pytest.mark.parametrize("path", ["/", "/last"])
+async def test_large_reply_arrives_whole_and_over_a_connection_that_then_closes_too(
+    authority: Authority, path: str
+) -> None:
+    async with http_port(Certificates(authority.issue().files()), app=much) as port:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", port.port, ssl=context_of(authority.ca), server_hostname="localhost"
+        )
+        for _ in range(1 if path == "/last" else 2):
+            writer.write(GET.replace(b" / ", f" {path} ".encode()))
+            await reader.readuntil(b"\r\n\r\n")
+            assert await reader.readexactly(len(MUCH)) == MUCH.encode()
+        writer.close()
+
+
+async def test_reply_that_is_not_read_is_dropped(authority: Authority) -> None:
+    limits = replace(LIMITS, body_seconds=SOON)
+
+    def ask(port: int) -> bool:
+        with (
+            socket.create_connection(("127.0.0.1", port)) as plain,
+            context_of(authority.ca).wrap_socket(plain, server_hostname="localhost") as client,
+        ):
+            client.sendall(GET)
+            poll = select.poll()
+            poll.register(client, 0)  # reads nothing, and hears of a reset
+            return bool(poll.poll(60_000))
+
+    async with http_port(Certificates(authority.issue().files()), limits, much) as port:
+        assert await asyncio.to_thread(ask, port.port)
