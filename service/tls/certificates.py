@@ -61,6 +61,8 @@ class Certificates:
     def follow(self, metrics: ReloadMetrics) -> None:
         """Reads the files again whenever they change, until `close`."""
         self._tell(metrics)
+        if not self._files.paths:  # the system's authorities alone
+            return
         self._follower = asyncio.create_task(self._follow(metrics))
 
     async def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.authority import Authority
 from tests.e2e.conftest import TEXTS, Start
 from tests.e2e.pages import check_pages
 from tests.e2e.processes import END_SECONDS, ROOT, Running, free_port, run
@@ -93,6 +95,21 @@ def test_bentoml_stopped_and_started_again_serves_what_it_had(
     worker = worker_of(again)
     again.terminate()
     worker.wait(END_SECONDS)
+
+
+@pytest.mark.long
+def test_bentoml_speaks_tls_on_both_ports(tmp_path: Path, start: Start) -> None:
+    authority = Authority(tmp_path / "pki")
+    pair = authority.issue()
+    running = serve_bento(
+        *(start, tmp_path / "data", "."),
+        TRUNKLINE_TLS_CERT=str(pair.cert),
+        TRUNKLINE_TLS_KEY=str(pair.key),
+    )
+    with Client(running.grpc, ca=authority.ca) as ours:
+        assert ours.ready()
+    trusting = ssl.create_default_context(cafile=authority.ca)
+    assert httpx.get(f"{running.rest}/readyz", verify=trusting).status_code == 200
 
 
 @pytest.mark.long

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import uvicorn
 
 from service.bento import supervision
 from service.config import ServerSettings, load_settings
@@ -58,6 +60,28 @@ def test_supervisor_that_listens_for_everybody_is_refused_unless_that_is_meant(
     assert caught.value.field == "host"
     meant = load_settings(ServerSettings, insecure=True)
     assert supervision.rest_address(meant).host == "0.0.0.0"
+
+
+def test_certificate_of_bentomls_own_is_refused_as_grpc_would_have_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bentoml", "--ssl-version", "17", "--worker-id", "1"])
+    supervision.check_tls()
+    monkeypatch.setattr(sys, "argv", ["bentoml", "--ssl-certfile", "tls.pem", "--worker-id", "1"])
+    with pytest.raises(InvalidSettings, match="TRUNKLINE_TLS_CERT"):
+        supervision.check_tls()
+
+
+def test_worker_believes_the_proxies_that_the_settings_name_and_no_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bentoml", "--worker-id", "1"])
+    monkeypatch.setitem(uvicorn.config.HTTP_PROTOCOLS, "auto", "")
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
+    for trusted in ((), ("10.0.0.1", "10.1.0.0/16")):
+        supervision.replace_connections(asyncio.Protocol, trusted)
+        assert uvicorn.Config("app").forwarded_allow_ips == ",".join(trusted)
+    assert uvicorn.config.HTTP_PROTOCOLS["auto"] is asyncio.Protocol
 
 
 def test_second_worker_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

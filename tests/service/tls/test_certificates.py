@@ -8,11 +8,14 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+from structlog.testing import capture_logs
 
 from service.tls import Certificates, TlsFiles
-from tests.authority import Authority, Pair, Told, put
+from service.tls import certificates as certificates_module
+from tests.authority import NAMES, Authority, Pair, Told, put
 
 HANGS_SECONDS = 60
 
@@ -109,3 +112,30 @@ async def test_folder_that_is_removed_and_made_again_is_followed(authority: Auth
         authority.issue()
         await told.until_read(2)
     assert certificates.current.chain == pair.cert.read_bytes()
+
+
+async def test_nothing_is_followed_where_the_system_says_whom_to_trust() -> None:
+    with capture_logs() as logs:
+        async with following(TlsFiles(None, None, None, NAMES)) as (certificates, told):
+            assert certificates.channel_credentials() is not None
+    assert (told.read, told.refused, logs) == ([], [], [])
+
+
+async def test_folder_that_cannot_be_watched_is_said(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a user has no watches left."""
+
+    def awatch(*_: object, **__: object) -> NoReturn:
+        raise OSError("too many open files")
+
+    monkeypatch.setattr(certificates_module, "awatch", awatch)
+    with capture_logs() as logs:
+        certificates = Certificates(authority.issue().files())
+        certificates.follow(Told())
+        for _ in range(1_000_000):
+            if logs:
+                break
+            await asyncio.sleep(0)
+        await certificates.close()
+    assert [event["reason"] for event in logs] == ["too many open files"]
