@@ -158,7 +158,7 @@ class _Server(uvicorn.Server):
             server.close()
         for connection in waiting:
             await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
-        if self.server_state.connections:
+        if waiting or self.server_state.connections:  # over TLS who waits is none of these yet
             await asyncio.sleep(LINGER_SECONDS)
         await super().shutdown(sockets)
 
