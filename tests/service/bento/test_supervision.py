@@ -81,7 +81,7 @@ def test_worker_believes_the_proxies_that_the_settings_name_and_no_others(
     for trusted in ((), ("10.0.0.1", "10.1.0.0/16")):
         supervision.replace_connections(asyncio.Protocol, trusted)
         assert uvicorn.Config("app").forwarded_allow_ips == ",".join(trusted)
-    assert uvicorn.config.HTTP_PROTOCOLS["auto"] is asyncio.Protocol
+    assert dict[str, object](uvicorn.config.HTTP_PROTOCOLS)["auto"] is asyncio.Protocol
 
 
 def test_second_worker_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
