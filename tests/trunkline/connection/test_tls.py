@@ -17,6 +17,7 @@ import trunkline
 from tests.authority import Authority, Pair
 from trunkline import AsyncClient, Client
 from trunkline.cli import main
+from trunkline.connection import retrying
 
 LONG = 3600.0
 """What a client that waits would wait; a test that passes does not."""
@@ -116,6 +117,16 @@ def test_server_without_tls_is_told_at_once() -> None:
         error = failure(f"https://localhost:{port}")
         assert isinstance(error, trunkline.InvalidArgument)
         assert f"what answers at https://localhost:{port} speaks no TLS" in error.message
+
+
+def test_closed_connection_is_said_to_mean_tls_perhaps(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retrying, "backoff", lambda *_: 2 * LONG)  # no second attempt
+    with listening(authority.issue()) as port:
+        error = failure(f"localhost:{port}")
+        assert isinstance(error, trunkline.Unavailable), "it may be a server that stops"
+        assert "if TLS is spoken there, put https:// before it" in error.message
 
 
 @pytest.mark.parametrize(
