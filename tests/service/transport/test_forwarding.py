@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from service.requests.calls import Call
+from service.requests.call import Call
 from service.transport.http_server import http_config
 from service.transport.rest import rest_app
 from tests.service.transport.grpc_serving import GET_HEAD, serving
