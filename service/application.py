@@ -40,6 +40,7 @@ from service.handlers.labels import Labels
 from service.handlers.prediction import Prediction
 from service.handlers.remote_tails import TailExtraction
 from service.handlers.suggestions import Suggestions
+from service.handlers.tenants import Tenants
 from service.handlers.trainings import Trainings
 from service.handlers.uploads import Uploads
 from service.handlers.versions import HeadVersions
@@ -52,6 +53,7 @@ from service.requests.paging import PageTokens
 from service.serving.head_cache import HeadCache
 from service.store import Database
 from service.store.page_key import page_key
+from service.store.quotas import QUOTAS, Quotas
 from service.tls import Certificates, certificates_of
 from service.training.assembly import build_training
 from service.transport.methods import OF_THE_EXTRACTOR, OF_THE_SERVER, methods_of
@@ -153,6 +155,8 @@ class Application(_Requests):
             reserve_bytes=settings.disk_reserve_bytes,
         )
         self._database.on_stall = self._on_stall
+        defaults = Quotas(*(getattr(settings, f"tenant_{name}") for name in QUOTAS))
+        self._database.quota_defaults = defaults
         reserve = self._database.reserve
         self.metrics.disk_full.set_function(lambda: reserve.full)
         self.metrics.disk_reserve.set_function(lambda: reserve.nbytes)
@@ -243,6 +247,7 @@ class Application(_Requests):
             Admin(self._extractor, self._tasks),
             AccessKeys(self._database, self.authentication, tokens),
             AuditLog(self._database, tokens),
+            Tenants(self._database, self._live, self._jobs, self._tasks, tokens, defaults),
         )
 
     async def open(self) -> None:

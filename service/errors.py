@@ -15,9 +15,11 @@
     │   └── FingerprintMismatch an embedding or head of another backbone
     ├── Aborted                 lost against a concurrent change; try again
     ├── LimitExceeded           a stored quantity would grow beyond its limit
-    │   └── StoreFull           there is no room on the disk
+    │   ├── StoreFull           there is no room on the disk
+    │   └── StorageQuotaExceeded    the tenant may not store as much
     ├── QueueFull               too many rows are waiting; try again later
-    │   └── TooLate             a row cannot be done before its deadline
+    │   ├── TooLate             a row cannot be done before its deadline
+    │   └── QuotaExceeded       the tenant has used what it may for now
     ├── DeadlineExceeded
     │   └── RequestTimeout      the client took too long to send it
     ├── RequestCancelled        the client left
@@ -44,7 +46,7 @@ roots of those packages, which know nothing of transports; the table covers them
 from __future__ import annotations
 
 import re
-from typing import LiteralString, NamedTuple, Self
+from typing import Any, LiteralString, NamedTuple, Self
 
 import grpc
 
@@ -156,10 +158,26 @@ class LimitExceeded(ServiceError): ...
 class StoreFull(LimitExceeded): ...
 
 
+class StorageQuotaExceeded(LimitExceeded):
+    """What a tenant may store is stored; `subject` is the tenant's name."""
+
+    def __init__(self, message: str, *, subject: str, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.subject = subject
+
+
 class QueueFull(ServiceError): ...
 
 
 class TooLate(QueueFull): ...
+
+
+class QuotaExceeded(QueueFull):
+    """What a tenant may use is used for now; `subject` is the tenant's name."""
+
+    def __init__(self, message: str, *, subject: str, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.subject = subject
 
 
 class DeadlineExceeded(ServiceError): ...
@@ -252,8 +270,10 @@ STATUSES: dict[type[Exception], Status] = {
     Aborted: Status(grpc.StatusCode.ABORTED, 409),
     LimitExceeded: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
     StoreFull: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
+    StorageQuotaExceeded: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
     QueueFull: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
     TooLate: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
+    QuotaExceeded: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
     DeadlineExceeded: Status(grpc.StatusCode.DEADLINE_EXCEEDED, 504),
     RequestTimeout: Status(grpc.StatusCode.DEADLINE_EXCEEDED, 504),
     RequestCancelled: Status(grpc.StatusCode.CANCELLED, 499),
@@ -286,7 +306,10 @@ MAX_VALUE_BYTES = 100
 
 
 class Problem(NamedTuple):
-    """An error as clients see it, the same over both transports."""
+    """An error as clients see it, the same over both transports.
+
+    `subject` is the tenant whose quota it is about, "" for none.
+    """
 
     status: Status
     reason: str
@@ -295,6 +318,7 @@ class Problem(NamedTuple):
     limit: str
     value: str
     retry_after: float | None
+    subject: str = ""
 
 
 def status_of(error: BaseException) -> Status:
@@ -328,6 +352,7 @@ def problem_of(error: BaseException) -> Problem:
         limit=_text(getattr(error, "limit", None)),
         value=_text(getattr(error, "value", None)),
         retry_after=getattr(error, "retry_after", None),
+        subject=getattr(error, "subject", ""),
     )
 
 

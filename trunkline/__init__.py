@@ -84,6 +84,7 @@ from trunkline.values.reports import (
     Report,
     TuningEpoch,
 )
+from trunkline.values.tenants import DeletedTenant, Quotas, Tenant, Usage
 
 __all__ = [
     "Aborted",
@@ -104,6 +105,7 @@ __all__ = [
     "DataLoss",
     "DatasetError",
     "DeadlineExceeded",
+    "DeletedTenant",
     "Digest",
     "Drift",
     "Dropped",
@@ -146,6 +148,7 @@ __all__ = [
     "Policy",
     "Prediction",
     "Promoted",
+    "Quotas",
     "Receipt",
     "ReliabilityBin",
     "Report",
@@ -155,6 +158,7 @@ __all__ = [
     "Suggestion",
     "Suggestions",
     "Tail",
+    "Tenant",
     "Text",
     "Training",
     "TrainingState",
@@ -168,6 +172,7 @@ __all__ = [
     "Upload",
     "UploadChange",
     "UploadProgress",
+    "Usage",
     "Vector",
     "Verdict",
     "Version",

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import sqlalchemy
 
-from service.check import database, embeddings, tails, values, versions
+from service.check import database, embeddings, tails, tenants, values, versions
 from service.check.activations import activations
 from service.check.findings import RESTORE, Check, Finding, Store
 from service.check.kept_inputs import kept_inputs
@@ -28,6 +28,7 @@ CHECKS = (
     Check("missing_embeddings", embeddings.missing),
     Check("kept_inputs", kept_inputs),
     Check("activations", activations),
+    Check("counts", tenants.counts),
 )
 
 

@@ -142,6 +142,26 @@ class ServerSettings(ExtractorSettings):
     max_advice_bytes: int = Field(default=256 * MIB, ge=MIB)
     """Bytes of inputs that an advice holds, 4 of them at once; beyond, the sample is smaller."""
 
+    tenant_cost_per_second: float = Field(default=0.0, ge=0)
+    """Cost units that each tenant may use in a second, unless ``trunkline tenants set`` says
+    otherwise; 0 for no bound. One is what an image of 224 x 224 pixels takes."""
+
+    tenant_cost_burst: float = Field(default=0.0, ge=0)
+    """Cost units that a tenant which used less may use at once; 0 for those of 10 seconds."""
+
+    tenant_rows_in_flight: int = Field(default=0, ge=0)
+    """Rows of each tenant inside the pipeline; 0 for no bound beside
+    ``max_queued_rows_per_tenant``."""
+
+    tenant_examples: int = Field(default=0, ge=0)
+    """Examples that each tenant may store; 0 for no bound."""
+
+    tenant_stored_bytes: int = Field(default=0, ge=0)
+    """Bytes of inputs, embeddings, weights and tails that each tenant may store; 0 for no bound."""
+
+    usage_days: int = Field(default=400, ge=1)
+    """Days for which it is kept what tenants used, by the hour."""
+
     @field_validator("trusted_proxies", mode="before")
     @classmethod
     def _split_proxies(cls, value: object) -> object:

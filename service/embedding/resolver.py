@@ -99,7 +99,18 @@ class EmbeddingResolver:
                 self._cache.discard(key)
                 self._in_flight.discard(key)
 
+    def forget_tenant(self, tenant: str) -> None:
+        """Forgets all embeddings of a tenant that was deleted."""
+        self._purges += 1
+        for key in [
+            key for key in itertools.chain(self._cache, self._in_flight) if key[0] == tenant
+        ]:
+            self._cache.discard(key)
+            self._in_flight.discard(key)
+
     def _purge_changed(self, changed: Changed) -> None:
+        for tenant in changed.gone:
+            self.forget_tenant(tenant)
         for tenant in changed.needed.keys() | changed.tails.keys():
             gone = changed.tails.get(tenant, set())
             self.purge(tenant, changed.needed.get(tenant, {}), gone)

@@ -25,6 +25,7 @@ from service.store import Database
 from service.store import heads as stored_heads
 from service.store import versions as stored_versions
 from service.store.head_records import HeadRecord
+from service.store.tenants import within_quotas
 from service.store.version_bounds import delete_version, pin_version, remove_oldest
 from service.store.versions import VersionRecord
 from trunkline.resources import MAX_VERSION, HeadName, VersionName
@@ -209,17 +210,18 @@ def _import(
             limit=record.backbone,
             value=backbone.name,
         )
-    number = stored_versions.add_version(
-        connection,
-        record.uid,
-        source="import",
-        labels=head.labels,
-        report=_import_report(head),
-        example_count=0,
-        safetensors=head.to_safetensors(),
-        activate=activate,
-    )
-    removed = remove_oldest(connection, record.uid, number, max_versions)
+    with within_quotas(connection, record.tenant_id):
+        number = stored_versions.add_version(
+            connection,
+            record.uid,
+            source="import",
+            labels=head.labels,
+            report=_import_report(head),
+            example_count=0,
+            safetensors=head.to_safetensors(),
+            activate=activate,
+        )
+        removed = remove_oldest(connection, record.uid, number, max_versions)
     record = stored_heads.require_head(connection, record.uid)
     return record, stored_versions.get_version(connection, record.uid, number), removed
 

@@ -13,6 +13,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection
 
 from service.store.head_records import HeadRecord
+from service.store.quotas import Quotas
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,6 +36,8 @@ class Changed:
         needed: by tenant, what is still needed of inputs that left a head.
         tails: by tenant, fingerprints of tails that it has no longer.
         keys: ids of keys that are new, or may do less than before.
+        quotas: by tenant, those of its own from now on.
+        gone: tenants that are deleted.
     """
 
     heads: set[str] = field(default_factory=set)
@@ -43,6 +46,8 @@ class Changed:
     needed: dict[str, dict[str, Set[str]]] = field(default_factory=dict)
     tails: dict[str, set[str]] = field(default_factory=dict)
     keys: set[str] = field(default_factory=set)
+    quotas: dict[str, Quotas] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
 
     def note_head(self, head: HeadRecord) -> None:
         """Notes a change of a head's own row: nothing made of it is right any more."""

@@ -41,8 +41,10 @@ from service.store.examination import (
     make_folder,
     unreadable,
 )
+from service.store.quotas import Quotas
 from service.store.reserve import MIB, NO_ROOM, Reserve
 from service.store.stalls import StallWatch
+from service.store.tenants import use_defaults
 from service.store.turns import Turns
 from service.store.upgrade import migrate
 
@@ -70,7 +72,7 @@ class Database:
         joined_labels: by the names of heads, how many stored labels became one with another when
             labels were normalised, if that was done now.
         reserve: the room that is kept, which knows whether the disk is full.
-
+        quota_defaults: of tenants that have none of their own.
         on_stall: is called with True when its disk begins to stall, and with False when it goes on.
 
     Raises:
@@ -89,6 +91,7 @@ class Database:
         self._write_engine = engines.open_engine(url, begin="BEGIN IMMEDIATE")
         self._scarce_engine = engines.open_engine(url, begin="BEGIN IMMEDIATE", files=False)
         self._read_engine = engines.open_engine(url, begin="BEGIN")
+        self.quota_defaults = Quotas()
         self.on_stall: Callable[[bool], None] = lambda stalled: None
         self._followers: list[Callable[[Changed], None]] = []
         self._reads = StallWatch(self._notify)
@@ -145,7 +148,8 @@ class Database:
             Unavailable: the disk stalls, or the store is closed.
         """
         self._writes.admit()
-        job = self._enqueue(lambda c: noted(c, function, *args, **kwargs))
+        defaults = self.quota_defaults
+        job = self._enqueue(lambda c: noted(use_defaults(c, defaults), function, *args, **kwargs))
         committed = asyncio.wrap_future(job)
         committed.add_done_callback(self._tell)
         result, _ = await asyncio.shield(committed)

@@ -20,6 +20,7 @@ from service.store.example_rules import Change, Noted, Source, State, Statement,
 from service.store.head_records import HeadRecord
 from service.store.heads import require_head
 from service.store.sql import execute_among, select_among
+from service.store.tenants import within_quotas
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,8 @@ def store_examples(
     Raises:
         NotFound: the head was deleted meanwhile.
         Aborted: it has moved to another backbone meanwhile.
-        LimitExceeded: the head would have more than `max_examples`; nothing is stored.
+        LimitExceeded: the head would have more than `max_examples`, or the tenant more than its
+            quotas; nothing is stored.
     """
     head = require_head(connection, uid)
     if fingerprint not in (None, head.fingerprint):
@@ -152,14 +154,15 @@ def store_examples(
     for example in new:
         vectors |= example.views
     truncated = {example.digest for example in new if example.truncated}
-    store_embeddings(connection, head, vectors, truncated=truncated)
-    _store_by_tail(connection, head, new)
     said = [
         Statement(e.digest, e.label, e.source, e.weight, e.held_out, e.group, e.external_id)
         for e in new
     ]
     decision = decide(said, stored, earlier, overwrite=overwrite)
-    _write(connection, uid, new, stored, decision.states)
+    with within_quotas(connection, head.tenant_id):
+        store_embeddings(connection, head, vectors, truncated=truncated)
+        _store_by_tail(connection, head, new)
+        _write(connection, uid, new, stored, decision.states)
     if stored and any(example.source == "upload" for example in new):
         changed_in(connection).live.add(uid)
     supersede_feedback(connection, uid, decision.overruled)
@@ -178,8 +181,9 @@ def store_views(
         fingerprint: of what made them; None for the head's backbone.
     """
     head = require_head(connection, uid)
-    for digest in find_examples(connection, uid, list(views)):
-        store_embeddings(connection, head, views[digest], fingerprint)
+    with within_quotas(connection, head.tenant_id):
+        for digest in find_examples(connection, uid, list(views)):
+            store_embeddings(connection, head, views[digest], fingerprint)
 
 
 def store_vectors(
@@ -198,8 +202,9 @@ def store_vectors(
         NotFound: the head was deleted meanwhile.
     """
     head = require_head(connection, uid)
-    held = find_examples(connection, uid, list(vectors))
-    store_embeddings(connection, head, {d: vectors[d] for d in held}, fingerprint, truncated)
+    found = {digest: vectors[digest] for digest in find_examples(connection, uid, list(vectors))}
+    with within_quotas(connection, head.tenant_id):
+        store_embeddings(connection, head, found, fingerprint, truncated)
 
 
 def list_examples(

@@ -21,6 +21,7 @@ from service.store.examples import store_vectors
 from service.store.head_records import HeadRecord
 from service.store.heads import move_head, require_head
 from service.store.tails import NewTail, store_tail
+from service.store.tenants import within_quotas
 from service.store.version_bounds import remove_oldest
 from service.store.versions import add_version, get_version
 
@@ -237,6 +238,7 @@ def finish_with_version(
     Raises:
         NotFound: the head was deleted meanwhile.
         Aborted: the job was ended otherwise meanwhile.
+        StorageQuotaExceeded: the tenant would store more than it may.
     """
     if get_job(connection, job.head_uid, job.id).state.final:
         raise Aborted("training: it was ended meanwhile")
@@ -246,24 +248,25 @@ def finish_with_version(
         if without_embedding(connection, head.uid, move.fingerprint):
             return None
         head = move_head(connection, head.uid, move.backbone, move.fingerprint)
-    if new.tail is not None:
-        store_tail(connection, head, new.tail)
-        vectors = new.tail.vectors
-        truncated = truncated_digests(connection, head.tenant, head.fingerprint, list(vectors))
-        store_vectors(connection, head.uid, new.tail.fingerprint, vectors, truncated)
-    version = add_version(
-        connection,
-        job.head_uid,
-        source="training",
-        labels=new.labels,
-        report=new.report,
-        example_count=len(new.members),
-        safetensors=new.safetensors,
-        activate=reason is None,
-        members=new.members,
-        tail=None if new.tail is None else new.tail.fingerprint,
-    )
-    removed = remove_oldest(connection, job.head_uid, version, max_versions)
+    with within_quotas(connection, head.tenant_id):
+        if new.tail is not None:
+            store_tail(connection, head, new.tail)
+            vectors = new.tail.vectors
+            truncated = truncated_digests(connection, head.tenant, head.fingerprint, list(vectors))
+            store_vectors(connection, head.uid, new.tail.fingerprint, vectors, truncated)
+        version = add_version(
+            connection,
+            job.head_uid,
+            source="training",
+            labels=new.labels,
+            report=new.report,
+            example_count=len(new.members),
+            safetensors=new.safetensors,
+            activate=reason is None,
+            members=new.members,
+            tail=None if new.tail is None else new.tail.fingerprint,
+        )
+        removed = remove_oldest(connection, job.head_uid, version, max_versions)
     return _set(
         connection,
         job.head_uid,

@@ -29,6 +29,33 @@ tenants = Table(
     Column("id", Integer, primary_key=True),
     Column("name", String(63), nullable=False, unique=True),
     Column("created_at", Float, nullable=False),
+    # What it may use; null for the server's default, 0 for no bound.
+    Column("quota_cost_per_second", Float),
+    Column("quota_cost_burst", Float),
+    Column("quota_rows_in_flight", Integer),
+    Column("quota_examples", Integer),
+    Column("quota_stored_bytes", Integer),
+    # Examples of its heads, and bytes of its inputs, embeddings, weights and tails: triggers count
+    # them, in the transaction that changes them.
+    Column("examples", Integer, nullable=False, server_default="0"),
+    Column("stored_bytes", Integer, nullable=False, server_default="0"),
+)
+
+# What tenants used, by the hour, which is given by its first second since 1970.
+usage = Table(
+    "usage",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    Column("hour", Integer, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("cached_rows", Integer, nullable=False),
+    Column("cost", Float, nullable=False),
+    Column("device_seconds", Float, nullable=False),
+    Column("input_bytes", Integer, nullable=False),
+    UniqueConstraint("tenant_id", "hour"),
+    Index("usage_by_hour", "hour"),
+    sqlite_autoincrement=True,
 )
 
 # What callers show. An operator's key has no tenant. Named so, as `keys` is a word of some SQL.

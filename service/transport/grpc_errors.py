@@ -56,6 +56,11 @@ async def abort(context: Context, request_id: str, error: Exception) -> NoReturn
         seconds, share = divmod(problem.retry_after, 1)
         delay = duration_pb2.Duration(seconds=int(seconds), nanos=int(share * 1e9))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    if problem.subject:
+        violation = error_details_pb2.QuotaFailure.Violation(
+            subject=problem.subject, description=problem.message
+        )
+        details.append(error_details_pb2.QuotaFailure(violations=[violation]))
     status = status_pb2.Status(
         code=problem.status.code.value[0],
         message=problem.message,

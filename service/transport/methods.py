@@ -21,6 +21,7 @@ from trunkline.v1 import (
     keys_pb2,
     prediction_pb2,
     tails_pb2,
+    tenants_pb2,
 )
 
 EXTRACTION = extraction_pb2.DESCRIPTOR.services_by_name["ExtractionService"]
@@ -29,9 +30,10 @@ HEADS = heads_pb2.DESCRIPTOR.services_by_name["HeadService"]
 ADVICE = advice_pb2.DESCRIPTOR.services_by_name["AdviceService"]
 ADMIN = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
 KEYS = keys_pb2.DESCRIPTOR.services_by_name["KeyService"]
+TENANTS = tenants_pb2.DESCRIPTOR.services_by_name["TenantService"]
 TAILS = tails_pb2.DESCRIPTOR.services_by_name["TailService"]
 
-OF_THE_SERVER = (EXTRACTION, PREDICTION, HEADS, ADVICE, ADMIN, KEYS)
+OF_THE_SERVER = (EXTRACTION, PREDICTION, HEADS, ADVICE, ADMIN, KEYS, TENANTS)
 OF_THE_EXTRACTOR = (EXTRACTION, TAILS, ADMIN)
 
 _WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")

@@ -18,6 +18,7 @@ from tests.trunkline.recorded_keys import RecordedKeys
 from tests.trunkline.recorded_labels import RecordedLabels
 from tests.trunkline.recorded_predictions import RecordedPredictions
 from tests.trunkline.recorded_state import FINGERPRINT, digest_of, refuse
+from tests.trunkline.recorded_tenants import RecordedTenants
 from trunkline.v1 import (
     admin_pb2_grpc,
     advice_pb2_grpc,
@@ -25,6 +26,7 @@ from trunkline.v1 import (
     heads_pb2_grpc,
     keys_pb2_grpc,
     prediction_pb2_grpc,
+    tenants_pb2_grpc,
 )
 
 __all__ = ["FINGERPRINT", "Recorder", "Server", "digest_of", "refuse"]
@@ -36,6 +38,7 @@ class Recorder(
     RecordedHeads,
     RecordedLabels,
     RecordedKeys,
+    RecordedTenants,
     RecordedAdmin,
     RecordedAdvice,
     admin_pb2_grpc.AdminServiceServicer,
@@ -44,6 +47,7 @@ class Recorder(
     heads_pb2_grpc.HeadServiceServicer,
     keys_pb2_grpc.KeyServiceServicer,
     prediction_pb2_grpc.PredictionServiceServicer,
+    tenants_pb2_grpc.TenantServiceServicer,
 ):
     """All services that the client calls."""
 
@@ -71,6 +75,7 @@ class Server:
             advice_pb2_grpc.add_AdviceServiceServicer_to_server(self.recorder, server)
             heads_pb2_grpc.add_HeadServiceServicer_to_server(self.recorder, server)
             keys_pb2_grpc.add_KeyServiceServicer_to_server(self.recorder, server)
+            tenants_pb2_grpc.add_TenantServiceServicer_to_server(self.recorder, server)
             extraction_pb2_grpc.add_ExtractionServiceServicer_to_server(self.recorder, server)
             prediction_pb2_grpc.add_PredictionServiceServicer_to_server(self.recorder, server)
             health_pb2_grpc.add_HealthServicer_to_server(self.health, server)

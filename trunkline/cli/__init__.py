@@ -19,6 +19,7 @@ from trunkline.cli.login import login, logout
 from trunkline.cli.predict import predict
 from trunkline.cli.report import report
 from trunkline.cli.server import backup, check, config, demo, extractor, restore, serve
+from trunkline.cli.tenants import tenants, usage
 from trunkline.cli.train import train
 from trunkline.cli.trainings import trainings
 from trunkline.connection import channel
@@ -64,6 +65,8 @@ COMMANDS = (
     login,
     logout,
     whoami,
+    tenants,
+    usage,
     audit,
     check,
     backup,

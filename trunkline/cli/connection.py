@@ -58,7 +58,8 @@ def name_argument(
 
 
 head_argument = name_argument("head", lambda text: HeadName.read(text).short, "TENANT/HEAD")
-tenant_argument = name_argument(
+tenant_argument = name_argument("tenant", lambda text: TenantName.read(text).tenant, "TENANT")
+optional_tenant_argument = name_argument(
     "tenant", lambda text: TenantName.read(text).tenant, "[TENANT]", required=False
 )
 version_option = click.option(

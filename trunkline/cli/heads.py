@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import click
 
-from trunkline.cli.connection import client_command, head_argument, tenant_argument
+from trunkline.cli.connection import client_command, head_argument, optional_tenant_argument
 from trunkline.cli.export_import import export_head, import_head
 from trunkline.cli.head_facts import print_head
 from trunkline.cli.live import drop, feedback_of_head, promote
@@ -25,7 +25,7 @@ def heads() -> None:
 
 
 @heads.command("list")
-@tenant_argument
+@optional_tenant_argument
 @client_command
 def list_heads(client: Client, out: Output, tenant: str | None) -> None:
     """List the heads of TENANT, or of all tenants, by name.

@@ -6,6 +6,7 @@ from trunkline.clients.asynchronous.examples import AsyncExamples
 from trunkline.clients.asynchronous.keys import AsyncKeys
 from trunkline.clients.asynchronous.labels import AsyncLabels
 from trunkline.clients.asynchronous.prediction import AsyncPrediction
+from trunkline.clients.asynchronous.tenants import AsyncTenants
 from trunkline.clients.asynchronous.training import AsyncTrainings
 from trunkline.clients.asynchronous.uploads import AsyncUploads
 from trunkline.clients.asynchronous.versions import AsyncVersions
@@ -17,6 +18,7 @@ class AsyncClient(
     AsyncExamples,
     AsyncKeys,
     AsyncAudit,
+    AsyncTenants,
     AsyncLabels,
     AsyncUploads,
     AsyncPrediction,

@@ -6,6 +6,7 @@ from trunkline.clients.blocking.examples import BlockingExamples
 from trunkline.clients.blocking.keys import BlockingKeys
 from trunkline.clients.blocking.labels import BlockingLabels
 from trunkline.clients.blocking.prediction import BlockingPrediction
+from trunkline.clients.blocking.tenants import BlockingTenants
 from trunkline.clients.blocking.training import BlockingTrainings
 from trunkline.clients.blocking.uploads import BlockingUploads
 from trunkline.clients.blocking.versions import BlockingVersions
@@ -17,6 +18,7 @@ class Client(
     BlockingExamples,
     BlockingKeys,
     BlockingAudit,
+    BlockingTenants,
     BlockingLabels,
     BlockingUploads,
     BlockingPrediction,

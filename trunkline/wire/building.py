@@ -17,6 +17,7 @@ _LIMITS = {
     FieldDescriptor.TYPE_STRING: "Unicode text",
     FieldDescriptor.TYPE_BYTES: "bytes",
     FieldDescriptor.TYPE_UINT32: "a whole number from 0 to 4294967295",
+    FieldDescriptor.TYPE_UINT64: "a whole number from 0 to 18446744073709551615",
     FieldDescriptor.TYPE_DOUBLE: "a floating-point number",
     FieldDescriptor.TYPE_BOOL: "true or false",
 }

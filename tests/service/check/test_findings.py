@@ -193,3 +193,12 @@ def test_labels_and_reports_that_no_reply_can_show_are_found(
     change(data_dir, f"UPDATE versions SET {column} = ?", value)
     findings = [finding for finding in found(data_dir) if finding["check"] == "weights"]
     assert {finding["version"] for finding in findings} == {1}
+
+
+def test_count_that_is_not_what_a_tenant_stores_is_found(data_dir: Path, found: Found) -> None:
+    change(data_dir, "UPDATE tenants SET examples = examples + 1, stored_bytes = 7")
+    finding = only(found(data_dir), "counts")
+    assert finding["head"] == "acme/"
+    change(data_dir, finding["remedy"].split("'")[1])
+    change(data_dir, "UPDATE heads SET active_version = 7")
+    only(found(data_dir), "active_versions")

@@ -36,12 +36,14 @@ from service.store import keys as stored_keys
 from service.store import labels as stored_labels
 from service.store import live_outcomes as outcomes
 from service.store import live_set as stored_live
+from service.store import tenants as stored_tenants
 from service.store.feedback_states import quarantine
 from service.store.head_records import HeadRecord
 from service.store.jobs import JobRecord, JobState, Move, NewVersion
 from service.store.keys import KeyRecord
 from service.store.labels import LabelChanges
 from service.store.live_outcomes import Score
+from service.store.quotas import Quotas
 from service.store.tails import NewTail
 from tests.service.store.records import (
     MANY,
@@ -197,6 +199,16 @@ WRITES: list[tuple[str, Write, set[str]]] = [
     ("add_audit_rows", lambda c, head: stored_audit.add_audit_rows(c, [AUDITED]), set()),
     ("delete_audit_rows", lambda c, head: stored_audit.delete_audit_rows(c, 2.0, 9), set()),
     ("note_use", lambda c, head: stored_keys.note_use(c, key_of(c).id, 1e9), set()),
+    (
+        "update_quotas",
+        lambda c, head: stored_tenants.update_quotas(c, NAME.tenant, {"examples": 1}),
+        {"quotas"},
+    ),
+    (
+        "delete_tenant",
+        lambda c, head: stored_tenants.delete_tenant(c, NAME.tenant),
+        {"heads", "live", "needed", "tails", "quotas", "gone"},
+    ),
     ("_import", lambda c, head: import_head(c, activate=True), {"heads", "live"}),
     ("_import", lambda c, head: import_head(c, activate=False), set()),
     ("_import", lambda c, head: import_head(c, activate=True, most=2), {"heads", "live", "tails"}),
@@ -313,6 +325,7 @@ class Held:
         base: what a live copy is built on, beside feedback.
         feedback: what live feedback says, by its id.
         keys: those that calls may show.
+        quotas: by the names of tenants.
     """
 
     answer: object
@@ -321,6 +334,7 @@ class Held:
     inputs: Set[str]
     tails: Set[str]
     keys: Set[KeyRecord]
+    quotas: Mapping[str, Quotas]
 
     def changes(self, after: Held) -> set[str]:
         taken_back = any(after.feedback.get(key) != said for key, said in self.feedback.items())
@@ -331,6 +345,8 @@ class Held:
             "needed": self.inputs - after.inputs,
             "tails": self.tails - after.tails,
             "keys": self.keys != after.keys,
+            "quotas": self.quotas != after.quotas,
+            "gone": self.quotas.keys() - after.quotas.keys(),
         }
         return {name for name, changed in found.items() if changed}
 
@@ -339,19 +355,19 @@ def held(connection: Connection, uid: str) -> Held:
     inputs = set(stored_examples.all_digests(connection, uid))
     tails = set(connection.scalars(select(schema.tails.c.fingerprint)))
     keys = {replace(key, used_at=None) for key in stored_keys.list_keys(connection, None, 0, MANY)}
+    tenants = stored_tenants.list_tenants(connection, "", MANY)
+    rest = inputs, tails, keys, {tenant.name: tenant.quotas for tenant in tenants}
     try:
         read, tail = head_cache._read_head(connection, NAME, 0)
         found = stored_live.live_set(connection, uid)
     except (NotFound, PreconditionFailed) as error:
-        return Held(type(error), type(error), {}, inputs, tails, keys)
+        return Held(type(error), type(error), {}, *rest)
     members = {item.digest: replace(item, vector=NOTHING) for item in found.members}
     feedback = {
         item.id: replace(item, vector=NOTHING, active_right=None, live_right=None)
         for item in found.feedback
     }
-    return Held(
-        (replace(read, head=HEAD), tail), (found.head, members), feedback, inputs, tails, keys
-    )
+    return Held((replace(read, head=HEAD), tail), (found.head, members), feedback, *rest)
 
 
 @pytest.mark.parametrize(
