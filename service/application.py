@@ -11,7 +11,10 @@ from google.protobuf.descriptor import ServiceDescriptor
 from service.access.audit import Audit
 from service.access.audit_file import AuditFile
 from service.access.authentication import Authentication, Keys, NoKeys, SharedKey
+from service.access.metering import Metering
 from service.access.operator_key import ensure_key
+from service.access.quotas import QuotaBook
+from service.access.usage import UsageCounter
 from service.concurrency.tasks import UninterruptedTasks
 from service.config import (
     ExtractorSettings,
@@ -25,6 +28,7 @@ from service.embedding.resolver import EmbeddingResolver
 from service.extraction import Extractor
 from service.extraction.decoding import DecodeCalls, DecodeThreads
 from service.extraction.local import LocalExtractor
+from service.extraction.metered import MeteredExtractor
 from service.extraction.remote import RemoteExtractor
 from service.extraction.uploaded_tails import UploadedTails
 from service.handlers.advice import Advice
@@ -167,20 +171,25 @@ class Application(_Requests):
         self._decoding = DecodeCalls(self._decode_threads, self.metrics)
         views = ViewMaker(self._decoding, settings.input_limits)
         self._extractor_certificates = certificates_of(settings.extractor_tls_files)
-        self._extractor = _extractor(
+        self._tasks = UninterruptedTasks()
+        self.quotas = QuotaBook(self._database, defaults)
+        self._usage = UsageCounter(self._database, self._tasks, settings.usage_days)
+        metering = Metering(self.quotas, self._usage)
+        real = _extractor(
             settings, self.metrics, self._decode_threads, self._extractor_certificates
         )
+        self._extractor = MeteredExtractor(real, metering)
         embeddings = EmbeddingResolver(
             self._extractor,
             self._database,
             settings.embedding_cache_bytes,
             self.metrics,
             settings.input_limits,
+            metering,
         )
         tokens = PageTokens(page_key(settings.data_dir))
         head_cache = HeadCache(self._database, settings.head_cache_bytes, self.metrics)
         backfill = EmbeddingBackfill(self._database, self._extractor, settings.input_limits)
-        self._tasks = UninterruptedTasks()
         self._keys = Keys(self._database, self._tasks, required=settings.keys_required)
         self.authentication: Authentication = NoKeys() if settings.insecure else self._keys
         self._audit = Audit(
@@ -261,6 +270,7 @@ class Application(_Requests):
     async def start(self) -> None:
         """Loads the backbones and takes up unfinished trainings."""
         self.metrics.watch(asyncio.get_running_loop())
+        await self.quotas.start()
         await self._jobs.start()
         await self._live.start()
         await self._extractor.start(self.readiness.set_extractor_ready)
@@ -287,6 +297,7 @@ class Application(_Requests):
         """Stops; what is acknowledged is on disk."""
         self._audit.close()
         await self._jobs.close()  # first: what is under way may wait for a fit that hangs
+        await self._usage.close()
         await self._tasks.close()
         await self._live.close()
         if self._extractor_certificates is not None:

@@ -73,6 +73,12 @@ class Metrics:
         )
         self.tail_rows = self._counter("tail_rows", "Rows that ran on a tail.", "backbone")
         self.rows = self._counter("rows", "Rows by outcome.", "method", "code", "tenant")
+        self.quota_refusals = self._counter(
+            "quota_refusals",
+            "Requests that were refused by a quota of their tenant.",
+            "quota",
+            "tenant",
+        )
         self.cache_hits = self._counter(
             "embedding_cache_hits", "Inputs whose embedding was in the cache.", "tenant"
         )
@@ -199,6 +205,11 @@ class Metrics:
         known = code == "OK" or tenant in self._tenants
         label = self.tenant(tenant) if known else OTHER
         self._child(self.rows, method, code, label).inc(rows)
+
+    def count_quota_refusal(self, quota: str, tenant: str) -> None:
+        """Counts a request that was refused by a quota."""
+        label = tenant if tenant in self._tenants else OTHER
+        self._child(self.quota_refusals, quota, label).inc()
 
     def count_cache(self, tenant: str, *, hits: int, misses: int) -> None:
         """Counts lookups in the embedding cache."""

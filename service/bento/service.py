@@ -171,7 +171,12 @@ class Trunkline:
         await self._grpc.start()
         if CERTIFICATES is not None:
             CERTIFICATES.follow(application.metrics)
-        backend.attach(application.handlers, application.calls, application.authentication)
+        backend.attach(
+            application.handlers,
+            application.calls,
+            application.authentication,
+            application.quotas,
+        )
         # Probes are answered, with "not ready", while the backbones are loaded.
         self._loading = asyncio.create_task(self._load(application, address))
 

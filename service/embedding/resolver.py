@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Collection, Iterable, Sequence
+from functools import partial
 
 from models import InputLimits, Modality
+from service.access.metering import Metering
 from service.embedding.cache import CacheKey, EmbeddingCache
 from service.embedding.in_flight import InFlightEmbeddings
 from service.embedding.resolved import Resolved
@@ -27,6 +29,8 @@ class EmbeddingResolver:
         database: where digests of stored examples are looked up, and which is followed: what leaves
             it is kept no longer. None for an extraction server alone, which stores nothing.
         limits: of kept inputs, which are computed anew where a digest is all that was sent.
+        metering: counts what is asked for, and takes what is in memory from the tenant's quota;
+            None for an extraction server alone. What is computed the extractor takes.
     """
 
     def __init__(
@@ -36,6 +40,7 @@ class EmbeddingResolver:
         cache_bytes: int,
         metrics: Metrics,
         limits: InputLimits | None = None,
+        metering: Metering | None = None,
     ) -> None:
         self._database = database
         self._extractor = extractor
@@ -43,6 +48,7 @@ class EmbeddingResolver:
         self._metrics = metrics
         self._limits = limits or InputLimits()
         self._in_flight = InFlightEmbeddings(extractor, self._cache)
+        self._metering = metering
         self._purges = 0
         if database is not None:
             database.follow(self._purge_changed)
@@ -64,7 +70,8 @@ class EmbeddingResolver:
                 are computed; digests always are.
 
         Raises:
-            QueueFull, Unavailable: the extractor takes no rows now; none has a result.
+            QueueFull, Unavailable: the extractor takes no rows now, or the tenant has used its
+                quota; none has a result.
         """
         outcomes: list[Resolved | Exception | None] = [
             self._at_hand(tenant, backbone, raw) for raw in inputs
@@ -72,11 +79,26 @@ class EmbeddingResolver:
         missing = [i for i, outcome in enumerate(outcomes) if outcome is None]
         hits = sum(isinstance(outcome, Resolved) for outcome in outcomes)
         self._metrics.count_cache(tenant, hits=hits, misses=len(missing))
+        if self._metering is not None:
+            self._meter(self._metering, tenant, inputs, hits, alone=not missing)
         if missing:
             raws = {i: raw for i in missing if isinstance(raw := inputs[i], RawInput)}
             request = request_key([raw for raw in inputs if isinstance(raw, RawInput)])
             await self._fill(tenant, backbone, raws, outcomes, deadline, request, look_in_store)
         return [_not_none(outcome) for outcome in outcomes]
+
+    def _meter(
+        self,
+        metering: Metering,
+        tenant: str,
+        inputs: Sequence[RawInput | Exception],
+        hits: int,
+        *,
+        alone: bool,
+    ) -> None:
+        raws = [raw for raw in inputs if isinstance(raw, RawInput)]
+        key = partial(request_key, raws) if alone else None
+        metering.count_request(tenant, hits, sum(raw.cost for raw in raws), key)
 
     def cached(self, tenant: str, fingerprint: str, digests: Iterable[str]) -> set[str]:
         """Returns those of the digests whose embedding is in memory."""

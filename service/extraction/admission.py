@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from service.concurrency.promises import Promises
 from service.errors import QueueFull
-from service.extraction.promises import Promises
 
 MEMORY_SECONDS = 2.0
 """Over which it is seen how fast a bound is left (the time constant of an exponential mean)."""
@@ -26,9 +26,9 @@ class Admission:
 
     def __init__(self, *, per_tenant: int, total: int, max_bytes: int) -> None:
         self._per_tenant = per_tenant
-        self._tenants: dict[str, _Bound] = {}
-        self._rows = _Bound("queued rows of all tenants", total)
-        self._bytes = _Bound("queued bytes", max_bytes)
+        self._tenants: dict[str, Bound] = {}
+        self._rows = Bound("queued rows of all tenants", total)
+        self._bytes = Bound("queued bytes", max_bytes)
 
     @contextmanager
     def admit(
@@ -43,7 +43,7 @@ class Admission:
         Raises:
             QueueFull: with a retry hint, if they do not fit.
         """
-        own = self._tenants.get(tenant) or _Bound("queued rows of this tenant", self._per_tenant)
+        own = self._tenants.get(tenant) or Bound("queued rows of this tenant", self._per_tenant)
         bounds = ((own, rows), (self._rows, rows), (self._bytes, nbytes))
         self._forget_oldest(now)
         try:
@@ -68,7 +68,7 @@ class Admission:
             bound.pass_time(now)
             self._keep(tenant, bound)
 
-    def _keep(self, tenant: str, bound: _Bound) -> None:
+    def _keep(self, tenant: str, bound: Bound) -> None:
         """Keeps a tenant's bound as long as it says anything."""
         if bound.idle:
             self._tenants.pop(tenant, None)
@@ -76,16 +76,17 @@ class Admission:
             self._tenants[tenant] = bound
 
 
-class _Bound:
+class Bound:
     """A bound on rows or bytes, and what was promised of it.
 
     Attributes:
-        held: so much is inside.
+        limit: so much may be inside.
+        held: so much is.
     """
 
     def __init__(self, name: str, limit: int) -> None:
         self._name = name
-        self._limit = limit
+        self.limit = limit
         self._promises = Promises()
         self._left = 0.0
         self._seen = -math.inf
@@ -108,13 +109,13 @@ class _Bound:
         promised = bool(key) and self._promises.claim("", key, now)
         kept = 0.0 if promised else self._promises.kept * self._promises.outstanding
         kept = min(kept, self.held)  # where little is inside, there is room for all
-        over = self.held + amount + kept - self._limit
+        over = self.held + amount + kept - self.limit
         if over > 0:
             raise QueueFull(
-                f"{self._name}: at most {self._limit}, would be {self.held + amount}"
+                f"{self._name}: at most {self.limit}, would be {self.held + amount}"
                 f"{' beside what is promised to others' if kept else ''}; try again later",
                 field=self._name,
-                limit=self._limit,
+                limit=self.limit,
                 value=self.held + amount,
                 retry_after=self._wait(key, amount, over, now),
             )
@@ -145,6 +146,6 @@ class _Bound:
         rate = self._left / MEMORY_SECONDS
         wait = over / rate if rate > 0 else UNKNOWN_WAIT
         wait = min(max(wait, LEAST_WAIT), MOST_WAIT)
-        if key and amount <= self._limit:
+        if key and amount <= self.limit:
             self._promises.make("", key, amount, now, now + wait)
         return wait

@@ -63,6 +63,7 @@ class _Ran:
     value: NDArray[Any]
     started: float
     seconds: float
+    share: float
 
 
 class BackboneRunner:
@@ -165,6 +166,8 @@ class BackboneRunner:
             queue_seconds=ran.started - begun - decoded.seconds,
             backbone_seconds=ran.seconds,
             truncated=decoded.prepared.truncated,
+            cost=decoded.prepared.cost,
+            device_seconds=ran.seconds * ran.share,
         )
 
     async def activation(
@@ -376,9 +379,12 @@ class BackboneRunner:
             self._health.record(True)
         elif result.healthy is False or not self.ready:
             self._health.record_failure()
+        total = sum(row.prepared.cost for row in batch) or 1
         return [
-            outcome if isinstance(outcome, Exception) else _Ran(outcome, started, seconds)
-            for outcome in result.outcomes
+            outcome
+            if isinstance(outcome, Exception)
+            else _Ran(outcome, started, seconds, row.prepared.cost / total)
+            for row, outcome in zip(batch, result.outcomes, strict=True)
         ]
 
     async def _probe(self) -> None:

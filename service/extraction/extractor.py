@@ -64,6 +64,8 @@ class Extracted:
 
     Attributes:
         truncated: whether the input is a text that is longer than the backbone's window.
+        cost: pixels or tokens of its pass; 0 where that is not known.
+        device_seconds: its share of the time of its batch.
     """
 
     vector: NDArray[np.float32]
@@ -71,6 +73,8 @@ class Extracted:
     queue_seconds: float
     backbone_seconds: float
     truncated: bool = False
+    cost: int = 0
+    device_seconds: float = 0.0
 
 
 def _nothing() -> None:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from service.concurrency.demand import Demand
 from service.concurrency.fair_queue import Rank
+from service.concurrency.promises import Promises
 from service.errors import QueueFull, TooLate
 from service.extraction.pace import Pace
-from service.extraction.promises import Promises
 
 BOOKED = 0.5
 """Share of the pace that is promised away."""

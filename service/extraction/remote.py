@@ -268,6 +268,7 @@ def _extracted(reply: Embedded, rows: int, dim: int) -> list[Extracted | Excepti
             timing.queue_seconds,
             timing.backbone_seconds,
             row in truncated,
+            device_seconds=timing.backbone_seconds / rows,
         )
         if np.isfinite(vector).all()
         else BackboneFailed("the embedding of this input is not finite")

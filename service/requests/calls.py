@@ -314,6 +314,8 @@ class Calls:
     def _record_error(self, call: Call, error: Exception) -> str:
         problem = problem_of(error)
         code = problem.status.code.name
+        if problem.subject:
+            self._metrics.count_quota_refusal(problem.field, call.tenant)
         if is_expected(error):
             reason = reason_for_log(error)
             log.info("request failed", **_about(call), code=code, reason=reason)

@@ -20,8 +20,15 @@ from starlette.types import Receive, Scope
 
 from service.access.authentication import Authentication
 from service.access.caller import NOBODY
+from service.access.quotas import QuotaBook
 from service.addresses import is_loopback
-from service.errors import InvalidRequest, RequestCancelled, Unavailable, problem_of
+from service.errors import (
+    InvalidRequest,
+    QuotaExceeded,
+    RequestCancelled,
+    Unavailable,
+    problem_of,
+)
 from service.requests.call import Call, new_request_id
 from service.requests.calls import Calls, Handler, log_refusal
 from service.requests.names import tenant_in
@@ -71,13 +78,34 @@ class Backend:
         self.handlers: Mapping[str, Handler] = {}
         self._calls: Calls | None = None
         self._authentication: Authentication | None = None
+        self._quotas: QuotaBook | None = None
 
     def attach(
-        self, handlers: Mapping[str, Handler], calls: Calls, authentication: Authentication
+        self,
+        handlers: Mapping[str, Handler],
+        calls: Calls,
+        authentication: Authentication,
+        quotas: QuotaBook | None = None,
     ) -> None:
         """Connects the routes with the application."""
         self.handlers, self._calls = handlers, calls
         self._authentication = authentication
+        self._quotas = quotas
+
+    def rate_limit(self, tenant: str) -> dict[str, str]:
+        """Returns the headers that say what is left of a tenant's quota; none without one.
+
+        They are of draft-ietf-httpapi-ratelimit-headers-10: units at most, and the seconds in which
+        as many come in; units left, and the seconds until there are as many again.
+        """
+        limit = self._quotas.rate_limit(tenant) if self._quotas is not None and tenant else None
+        if limit is None:
+            return {}
+        window = max(1, math.ceil(limit.window))
+        return {
+            "RateLimit-Policy": f'"cost";q={math.floor(limit.burst)};w={window}',
+            "RateLimit": f'"cost";r={math.floor(limit.remaining)};t={math.ceil(limit.reset)}',
+        }
 
     @property
     def calls(self) -> Calls:
@@ -245,7 +273,11 @@ async def answer(
             work = _run(backend.handlers[method], METHODS[method], message, call)
             reply = await _while_connected(work, request.receive)
             backend.calls.record_reply(call, reply)
-            return JSONResponse(write_json(reply), status, {"X-Request-Id": request_id})
+            headers = {"X-Request-Id": request_id, **backend.rate_limit(call.tenant)}
+            return JSONResponse(write_json(reply), status, headers)
+    except QuotaExceeded as error:
+        headers = backend.rate_limit(error.subject.removeprefix("tenants/"))
+        return problem_response(error, request_id, headers=headers)
     except Exception as error:
         return problem_response(error, request_id)
 

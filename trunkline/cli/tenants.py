@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,7 +16,13 @@ _NONE = "-"
 _NAMES = tuple(field.name for field in fields(Quotas))
 
 
-class _Quota(click.ParamType):
+if TYPE_CHECKING:
+    _Type = click.ParamType[object]
+else:
+    _Type = click.ParamType  # generic from click 8.4 on only
+
+
+class _Quota(_Type):
     """A number, or the word for the server's own."""
 
     name = "number"

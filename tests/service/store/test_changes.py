@@ -45,6 +45,7 @@ from service.store.labels import LabelChanges
 from service.store.live_outcomes import Score
 from service.store.quotas import Quotas
 from service.store.tails import NewTail
+from service.store.usage import Used, add_usage
 from tests.service.store.records import (
     MANY,
     add_examples,
@@ -209,6 +210,7 @@ WRITES: list[tuple[str, Write, set[str]]] = [
         lambda c, head: stored_tenants.delete_tenant(c, NAME.tenant),
         {"heads", "live", "needed", "tails", "quotas", "gone"},
     ),
+    ("add_usage", lambda c, head: add_usage(c, {(NAME.tenant, 0): Used(1)}), set()),
     ("_import", lambda c, head: import_head(c, activate=True), {"heads", "live"}),
     ("_import", lambda c, head: import_head(c, activate=False), set()),
     ("_import", lambda c, head: import_head(c, activate=True, most=2), {"heads", "live", "tails"}),

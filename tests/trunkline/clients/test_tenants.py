@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.trunkline.recording import Recorder
-from trunkline import Client, InvalidArgument, NotFound, Quotas
+from trunkline import Client, InvalidArgument, InvalidType, NotFound, Quotas
 
 MADE = datetime.fromtimestamp(1_700_000_000, UTC)
 
@@ -43,3 +43,5 @@ def test_what_is_no_quota_or_tenant_is_refused_here(client: Client) -> None:
         client.update_tenant("acme", Quotas(examples=-1))
     with pytest.raises(InvalidArgument):
         client.get_tenant("a b")
+    with pytest.raises(InvalidType):
+        list(client.get_usage("acme", start=1_700_000_000))  # type: ignore[arg-type]

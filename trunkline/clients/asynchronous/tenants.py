@@ -3,8 +3,11 @@
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from trunkline.clients.asynchronous.transport import AsyncTransport
 from trunkline.v1 import tenants_pb2
+from trunkline.values.foreign import wrong_type
 from trunkline.values.sequences import strings_in
 from trunkline.values.tenants import DeletedTenant, Quotas, Tenant, Usage
 from trunkline.wire.building import build
@@ -70,13 +73,13 @@ class AsyncTenants(AsyncTransport):
     ) -> AsyncIterator[Usage]:
         """Lists what a tenant used by the hour, or all that may be seen, fetched page by page.
 
-        The hours begin from `start` on and before `end`, which have a time zone.
+        The hours begin from `start` on and before `end`; times without a zone are in UTC.
         """
         request = build(
             tenants_pb2.GetUsageRequest,
             tenant=ALL if tenant is None else str(tenant_name(tenant)),
-            start_time=start,
-            end_time=end,
+            start_time=_timestamp(start, "start"),
+            end_time=_timestamp(end, "end"),
         )
         async for page in self._pages(self._tenants.GetUsage, request, timeout):
             for row in page.usage:
@@ -87,3 +90,14 @@ class AsyncTenants(AsyncTransport):
         request = build(tenants_pb2.DeleteTenantRequest, name=str(tenant_name(tenant)))
         reply = await self._call(self._tenants.DeleteTenant, request, timeout, idempotent=False)
         return read(DeletedTenant, reply)
+
+
+def _timestamp(time: datetime | None, field: str) -> Timestamp | None:
+    """Converts a time; one without a time zone is in UTC."""
+    if time is None:
+        return None
+    if not isinstance(time, datetime):
+        raise wrong_type(time, field, "a datetime")
+    message = Timestamp()
+    message.FromDatetime(time)
+    return message
