@@ -145,16 +145,17 @@ class MeteredExtractor(Extractor):
             return
         bound = self._in_flight.setdefault(tenant, Bound("rows_in_flight", limit))
         bound.limit = limit
-        try:
-            bound.check(key(), rows, asyncio.get_running_loop().time())
+        try:  # more than may ever be are let in where none is
+            bound.check(key(), min(rows, limit), asyncio.get_running_loop().time())
         except QueueFull as error:
             self._forget_idle(tenant, bound)
             raise QuotaExceeded(
-                f"rows_in_flight: at most {limit} of tenants/{tenant}, would be {error.value}",
+                f"rows_in_flight: at most {limit} of tenants/{tenant}, would be "
+                f"{bound.held + rows}; try again later",
                 field="rows_in_flight",
                 limit=limit,
-                value=error.value,
-                retry_after=error.retry_after if rows <= limit else None,
+                value=bound.held + rows,
+                retry_after=error.retry_after,
                 subject=f"tenants/{tenant}",
             ) from None
         bound.held += rows

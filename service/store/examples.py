@@ -195,6 +195,9 @@ def store_vectors(
 ) -> None:
     """Stores embeddings of a head's examples by a backbone or tail; not of deleted examples.
 
+    No quota refuses them: versions need them that are there, and a head that moves has its old ones
+    until it has moved.
+
     Args:
         truncated: digests of texts that are longer than the backbone's window.
 
@@ -202,9 +205,8 @@ def store_vectors(
         NotFound: the head was deleted meanwhile.
     """
     head = require_head(connection, uid)
-    found = {digest: vectors[digest] for digest in find_examples(connection, uid, list(vectors))}
-    with within_quotas(connection, head.tenant_id):
-        store_embeddings(connection, head, found, fingerprint, truncated)
+    held = find_examples(connection, uid, list(vectors))
+    store_embeddings(connection, head, {d: vectors[d] for d in held}, fingerprint, truncated)
 
 
 def list_examples(

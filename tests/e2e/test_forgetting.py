@@ -55,6 +55,10 @@ def test_forgotten_examples_leave_no_byte_behind(forgetful: tuple[Running, Path]
         (again,) = client.predict("clinic/mood", [texts[0][0]])
         assert isinstance(again, Prediction)
         assert again.version == 2
+        gone = client.delete_tenant("clinic")
+        assert (gone.tenant.heads, gone.tenant.examples, gone.versions) == (1, 10, 1)
+        left = content(data)
+        assert [text for text, _ in texts if text.encode() in left] == []
 
 
 def content(folder: Path) -> bytes:

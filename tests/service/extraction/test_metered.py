@@ -90,6 +90,18 @@ async def test_rows_in_flight_are_bounded_until_they_are_done(metered: Metered) 
     await metered.embed("c", "d")
 
 
+async def test_more_rows_than_may_be_in_flight_are_let_in_where_none_is(metered: Metered) -> None:
+    metered.hand.go.clear()
+    first = asyncio.create_task(metered.embed("a", "b", "c", "d"))
+    await metered.hand.changes.until(lambda: bool(metered.hand.asked))
+    left = metered.left
+    with pytest.raises(QuotaExceeded, match="would be 5"):
+        await metered.embed("e")
+    assert metered.left == left
+    metered.hand.go.set()
+    await first
+
+
 async def test_what_is_called_off_under_way_is_paid_as_expected(metered: Metered) -> None:
     metered.hand.go.clear()
     first = asyncio.create_task(metered.embed("a"))

@@ -73,18 +73,6 @@ async def test_what_was_expected_is_corrected_by_what_was_computed(
     assert await left(server) == pytest.approx(10 - hour.cost, abs=1e-3)
 
 
-async def test_more_rows_than_may_ever_be_in_flight_are_refused_for_good(
-    server: InProcessServer,
-) -> None:
-    await server.ask("ImportHead", import_request())
-    await allow(server, rows_in_flight=2, cost_per_second=0.001, cost_burst=10)
-    with pytest.raises(QuotaExceeded) as refused:
-        await server.predict(*texts("a", "b", "c"))
-    assert (refused.value.limit, refused.value.value, refused.value.retry_after) == (2, 3, None)
-    assert await left(server) == 10
-    await server.predict(*texts("a", "b"))
-
-
 async def test_usage_outlives_the_server_and_is_counted_by_tenant(
     start_server: StartServer,
 ) -> None:
