@@ -15,6 +15,7 @@ from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from service.errors import InvalidRequest
 from service.requests.fields import NO_CHARACTER
@@ -31,6 +32,10 @@ _SIGNED = {FieldDescriptor.CPPTYPE_INT32: 2**31 - 1, FieldDescriptor.CPPTYPE_INT
 _NUMBERS = (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT)
 _DIGITS = re.compile("-?[0-9]{1,20}")
 _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?|NaN|-?Infinity")
+_TIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T([0-9]{2}:){2}[0-9]{2}(\.[0-9]{1,9})?"
+    r"(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
+)
 _HALF = re.compile("[\ud800-\udfff]")
 _TEXT = common_pb2.Input.DESCRIPTOR.fields_by_name["text"].full_name
 _ROW_NAMES = ("digests", "ids")
@@ -183,6 +188,8 @@ def _set(message: Message, field: FieldDescriptor, value: Any, path: str, *, in_
             else:
                 alone = field.name in _ROW_NAMES
                 target.append(_value(field, item, f"{path}[{row}]", in_row=alone))
+    elif field.message_type is Timestamp.DESCRIPTOR:
+        getattr(message, field.name).CopyFrom(_time(value, path))
     elif field.message_type is not None:
         inner = getattr(message, field.name)
         inner.SetInParent()
@@ -191,6 +198,18 @@ def _set(message: Message, field: FieldDescriptor, value: Any, path: str, *, in_
         setattr(message, "text_utf8", value.encode("utf-8", "surrogatepass"))  # noqa: B010
     else:
         setattr(message, field.name, _value(field, value, path, in_row=in_row))
+
+
+def _time(value: Any, path: str) -> Timestamp:
+    """Reads a time as RFC 3339 writes it."""
+    read = Timestamp()
+    try:
+        if isinstance(value, str) and _TIME.fullmatch(value):
+            read.FromJsonString(value)
+            return read
+    except ValueError:  # there is no such day or hour
+        pass
+    raise _wrong(path, "a time such as 2026-01-31T09:00:00Z", value)
 
 
 def _set_entries(target: Any, entry: Any, value: Any, path: str) -> None:

@@ -16,7 +16,7 @@ from service.errors import InvalidRequest, Problem, problem_of
 from service.requests.fields import check_feedback_id, check_label
 from service.requests.inputs import read_input
 from service.transport.proto_json import read_json, read_strings
-from trunkline.v1 import advice_pb2, common_pb2, heads_pb2, prediction_pb2
+from trunkline.v1 import advice_pb2, common_pb2, heads_pb2, prediction_pb2, tenants_pb2
 
 WHOLE = "a whole number from 0 to 4294967295"
 POLICIES = ", ".join(heads_pb2.FeedbackPolicy.keys())
@@ -345,3 +345,23 @@ def test_message_in_its_json_form_is_read_as_it_was(item: common_pb2.Input, labe
         heads_pb2.AddExamplesRequest(examples=[heads_pb2.NewExample(input=item, label=label)]),
     ):
         assert read_json(type(message), MessageToJson(message).encode(), {}) == message
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("2026-01-31T09:00:00Z", 1769850000), ("2026-01-31T10:30:00.5+01:30", 1769850000)],
+)
+def test_time_is_read_as_it_is_written(text: str, seconds: int) -> None:
+    read = read_json(tenants_pb2.GetUsageRequest, b"{}", {"start_time": text})
+    assert isinstance(read, tenants_pb2.GetUsageRequest)
+    assert read.start_time.seconds == seconds
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "now", "2026-01-31", "2026-02-30T09:00:00Z", "2026-01-31T09:00:00", 1769850000, {}, True],
+)
+def test_what_is_no_time_is_refused_by_its_field(value: object) -> None:
+    with pytest.raises(InvalidRequest, match="2026-01-31T09:00:00Z") as refused:
+        read_json(tenants_pb2.GetUsageRequest, b"{}", {"start_time": value})
+    assert refused.value.field == "start_time"
