@@ -14,6 +14,8 @@ from service.config.sources import MIB
 from service.tls import TlsFiles, read
 from trunkline.connection.addresses import is_encrypted
 
+LEAST_COST_PER_SECOND = 0.001
+
 
 class ServerSettings(ExtractorSettings):
     """Settings of ``trunkline serve``."""
@@ -142,11 +144,11 @@ class ServerSettings(ExtractorSettings):
     max_advice_bytes: int = Field(default=256 * MIB, ge=MIB)
     """Bytes of inputs that an advice holds, 4 of them at once; beyond, the sample is smaller."""
 
-    tenant_cost_per_second: float = Field(default=0.0, ge=0)
+    tenant_cost_per_second: float = Field(default=0.0, ge=0, le=1e12)
     """Cost units that each tenant may use in a second, unless ``trunkline tenants set`` says
     otherwise; 0 for no bound. One is what an image of 224 x 224 pixels takes."""
 
-    tenant_cost_burst: float = Field(default=0.0, ge=0)
+    tenant_cost_burst: float = Field(default=0.0, ge=0, le=1e12)
     """Cost units that a tenant which used less may use at once; 0 for those of 10 seconds."""
 
     tenant_rows_in_flight: int = Field(default=0, ge=0)
@@ -223,6 +225,15 @@ class ServerSettings(ExtractorSettings):
     def _check_audit(self) -> Self:
         if self.audit == "off" and self.audit_file is not None:
             raise ValueError("audit_file: must not be given with audit off, which notes nothing")
+        return self
+
+    @model_validator(mode="after")
+    def _check_quotas(self) -> Self:
+        if 0 < self.tenant_cost_per_second < LEAST_COST_PER_SECOND:
+            raise ValueError(
+                f"tenant_cost_per_second: 0 for no bound, or at least {LEAST_COST_PER_SECOND}, is "
+                f"{self.tenant_cost_per_second}"
+            )
         return self
 
     @model_validator(mode="after")

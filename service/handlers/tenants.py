@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from service.access.rules import ALL_TENANTS
 from service.concurrency.tasks import UninterruptedTasks
+from service.config.server_settings import LEAST_COST_PER_SECOND
 from service.errors import InvalidRequest
 from service.live import LiveCopies
 from service.logs import get_logger
@@ -25,7 +26,6 @@ from service.training.jobs import TrainingJobs
 from trunkline.resources import TenantName
 from trunkline.v1 import tenants_pb2
 
-LEAST_RATE = 0.001
 MOST_COST = 1e12
 MOST_STORED = 2**62
 _LAST = 2**62
@@ -153,7 +153,7 @@ def _changes(quotas: tenants_pb2.Quotas, defaults: Sequence[str]) -> dict[str, f
 
 def _check(name: str, value: float) -> None:
     most: float = MOST_COST if name.startswith("cost") else MOST_STORED
-    least = LEAST_RATE if name == "cost_per_second" else 0
+    least = LEAST_COST_PER_SECOND if name == "cost_per_second" else 0
     if value and not (math.isfinite(value) and least <= value <= most):
         raise InvalidRequest.at(
             f"quotas.{name}",

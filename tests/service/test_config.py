@@ -70,6 +70,8 @@ DANGEROUS: list[tuple[str, dict[str, Any]]] = [
     ("max_image_bytes", {"max_image_bytes": 64 * 1024 * 1024}),
     ("max_image_bytes", {"max_message_bytes": 1024 * 1024}),
     ("workers", {"workers": 2}),
+    ("tenant_cost_per_second", {"tenant_cost_per_second": 1e-9}),
+    ("tenant_cost_burst", {"tenant_cost_burst": float("inf")}),
     ("workers", {"workers": 0}),
     ("backbone", {"backbone": "minilm/l6-v2,minilm/l6-v2"}),
     ("backbone", {"backbone": ""}),

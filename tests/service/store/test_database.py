@@ -79,7 +79,7 @@ def test_versions_of_an_earlier_release_know_their_backbone_after_migrating(
 ) -> None:
     with store_of("0002", tmp_path) as connection:
         for statement in (
-            "INSERT INTO tenants VALUES (1, 'acme', 0)",
+            "INSERT INTO tenants (id, name, created_at) VALUES (1, 'acme', 0)",
             "INSERT INTO heads (uid, tenant_id, name, backbone, fingerprint, spec, keep_inputs, "
             "active_version, last_version, created_at) "
             "VALUES ('one', 1, 'defects', 'tiny/text', 'abc', '{}', 1, 1, 1, 0)",

@@ -124,7 +124,9 @@ async def test_versions_of_an_earlier_release_get_their_digests_by_migrating(
     tmp_path: Path,
 ) -> None:
     with store_of("0007", tmp_path) as connection:
-        connection.exec_driver_sql("INSERT INTO tenants VALUES (1, 'acme', 0)")
+        connection.exec_driver_sql(
+            "INSERT INTO tenants (id, name, created_at) VALUES (1, 'acme', 0)"
+        )
         connection.exec_driver_sql(
             "INSERT INTO heads (uid, tenant_id, name, backbone, fingerprint, spec, keep_inputs, "
             "active_version, last_version, created_at) "

@@ -92,7 +92,7 @@ def crashed(tmp_path: Path, empty_store: Path) -> Path:
     shutil.copy(empty_store, aside)
     with closing(sqlite3.connect(aside / "trunkline.db", isolation_level=None)) as database:
         database.execute("PRAGMA journal_mode = WAL")
-        database.execute("INSERT INTO tenants VALUES (1, ?, 0)", (LONG * 5,))
+        database.execute("INSERT INTO tenants (id, name, created_at) VALUES (1, ?, 0)", (LONG * 5,))
         shutil.copytree(aside, folder)
     return folder
 

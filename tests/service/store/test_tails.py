@@ -200,7 +200,7 @@ async def test_data_of_before_there_were_tails_is_taken_over(tmp_path: Path) -> 
     with sqlite3.connect(tmp_path / "trunkline.db") as old:
         old.executescript(
             f"""
-            INSERT INTO tenants VALUES (1, 'acme', 0);
+            INSERT INTO tenants (id, name, created_at) VALUES (1, 'acme', 0);
             INSERT INTO heads (uid, tenant_id, name, backbone, fingerprint, spec, keep_inputs,
                 active_version, last_version, created_at)
             VALUES ('u', 1, 'defects', 'tiny/text', '{FINGERPRINT}', '{{"family": "ridge"}}', 1,
