@@ -15,6 +15,7 @@ from service.concurrency.tasks import UninterruptedTasks
 from service.errors import StoreFailed, Unauthenticated, Unavailable, problem_of
 from service.store import Database
 from service.store import keys as stored_keys
+from service.store import tenants as stored_tenants
 from service.store.changes import Changed
 from service.store.keys import KeyRecord
 
@@ -89,6 +90,16 @@ async def test_key_is_taken_from_either_header_and_from_both_if_it_is_the_same(s
         assert (await site.keys.caller(headers)).tenant == "acme"
     with pytest.raises(Unauthenticated):
         await site.keys.caller([both[0], ("x-api-key", other)])
+
+
+async def test_key_of_a_deleted_tenant_is_refused_from_the_commit_on(site: Site) -> None:
+    text, _ = await site.add()
+    other, _ = await site.add(tenant="other")
+    await site.ask(text)
+    await site.database.write(stored_tenants.delete_tenant, "acme")
+    with pytest.raises(Unauthenticated):
+        await site.ask(text)
+    assert (await site.ask(other)).tenant == "other"
 
 
 async def test_revoked_key_is_refused_from_the_commit_on(site: Site) -> None:

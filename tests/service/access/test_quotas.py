@@ -85,6 +85,7 @@ def test_request_above_the_burst_waits_for_a_full_bucket_and_is_owed_for() -> No
     assert ours.state(0.0).remaining == 0.0
     assert ours.state(0.0).reset == pytest.approx(5.0)
     wait = wait_of(ours, 50.0, "another", 1.0)
+    assert wait == pytest.approx(4.0)
     assert not wait_of(ours, 50.0, "another", 1.0 + wait)
 
 
