@@ -25,9 +25,9 @@ def test_tenant_is_given_a_quota_holds_it_and_is_deleted(
     assert (found.heads, found.examples) == (1, 2)
     listed = transport.call("ListTenants", tenants_pb2.ListTenantsRequest(page_size=1000)).tenants
     assert found in listed
-    request = tenants_pb2.GetUsageRequest(tenant=name)
-    request.start_time.GetCurrentTime()
-    assert not transport.call("GetUsage", request).usage
+    since = tenants_pb2.GetUsageRequest(tenant=name)
+    since.start_time.GetCurrentTime()
+    assert not transport.call("GetUsage", since).usage
     gone = transport.call("DeleteTenant", tenants_pb2.DeleteTenantRequest(name=name))
     assert (gone.tenant, gone.embeddings) == (found, 2)
     with pytest.raises(NotFound):
