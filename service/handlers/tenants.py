@@ -8,14 +8,13 @@ from dataclasses import dataclass
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from service.access.rules import ALL_TENANTS
 from service.concurrency.tasks import UninterruptedTasks
 from service.config.server_settings import LEAST_COST_PER_SECOND
 from service.errors import InvalidRequest
 from service.live import LiveCopies
 from service.logs import get_logger
 from service.replies.tenants import tenant_message, usage_message
-from service.requests.calls import Call
+from service.requests.call import Call
 from service.requests.paging import PageTokens, page_size
 from service.store import Database
 from service.store import tenants as stored_tenants
@@ -23,7 +22,7 @@ from service.store import usage as stored_usage
 from service.store.quotas import QUOTAS, Quotas
 from service.store.tenants import Deleted
 from service.training.jobs import TrainingJobs
-from trunkline.resources import TenantName
+from trunkline.resources import ALL_TENANTS, TenantName
 from trunkline.v1 import tenants_pb2
 
 MOST_COST = 1e12

@@ -8,7 +8,7 @@ import pytest
 
 from service.access.quotas import CACHED_ROW_COST
 from service.errors import QuotaExceeded
-from service.requests.calls import Call
+from service.requests.call import Call
 from tests.service.server import InProcessServer, StartServer, import_request, texts
 from trunkline.v1 import tenants_pb2
 

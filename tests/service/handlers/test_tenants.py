@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from service.access.caller import Caller, Role
 from service.errors import InvalidRequest, NotFound, StorageQuotaExceeded
-from service.requests.calls import Call
+from service.requests.call import Call
 from service.store import schema
 from service.store.usage import Used, add_usage, list_usage
 from tests.service.server import HEAD, LABELS, InProcessServer, StartServer, texts
