@@ -33,7 +33,7 @@ BACKBONE = "minilm/l6-v2"
 HEAD = "acme/mood"
 EXAMPLES = [(f"{word} number {number}", word) for word in ("good", "bad") for number in range(8)]
 IN_FLIGHT = 16
-QUOTA = ("--quota-cost-per-second", "1e12")
+QUOTA = ("--tenant-cost-per-second", "1e12")
 """Far more than is used: what counting costs is measured, not what refusing does."""
 
 
