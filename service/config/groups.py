@@ -8,8 +8,16 @@ from types import MappingProxyType
 GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "Listening": (
-            *("host", "grpc_port", "rest_port", "port", "socket", "metrics_port", "insecure"),
-            *("allowed_origins", "workers"),
+            *("host", "grpc_port", "rest_port", "port", "socket", "metrics_port"),
+            *("allowed_origins", "trusted_proxies", "workers"),
+        ),
+        "Access": (
+            *("auth", "insecure", "extractor_key_file"),
+            *("audit", "audit_file", "audit_retention_days"),
+        ),
+        "Encryption": (
+            *("tls_cert", "tls_key", "tls_client_ca"),
+            *("extractor_tls_ca", "extractor_tls_cert", "extractor_tls_key"),
         ),
         "Backbones": (
             *("backbone", "catalogue", "extractor", "engine", "device", "cache_dir", "offline"),
@@ -21,7 +29,11 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "Learning": (
             *("fit_threads", "fit_timeout_seconds", "tune_threads", "tune_timeout_seconds"),
             *("child_silence_seconds", "activation_cache_bytes", "live_threads"),
-            *("live_error_rate", "drift_delta"),
+            *("live_error_rate", "drift_delta", "max_versions_per_head"),
+        ),
+        "Quotas and usage of tenants": (
+            *("tenant_cost_per_second", "tenant_cost_burst", "tenant_rows_in_flight"),
+            *("tenant_examples", "tenant_stored_bytes", "usage_days"),
         ),
         "Limits of what is sent": (
             *("max_rows_per_request", "max_message_bytes", "max_image_bytes", "max_pixels"),

@@ -100,8 +100,9 @@ def test_help_shows_settings_in_groups(
     ended = in_process(command, "--help")
     assert (ended.exit_code, ended.stderr) == (0, "")
     assert f"Usage: trunkline {command} [OPTIONS]" in ended.stdout
-    for title in ("Options", "Listening", "Backbones", "Logs and metrics"):
+    for title in ("Options", "Listening", "Access", "Encryption", "Backbones", "Logs and metrics"):
         assert f"\n{title}:\n" in ended.stdout
+    assert "\nOther:\n" not in ended.stdout
     for words in (
         own,
         "--config FILE",
