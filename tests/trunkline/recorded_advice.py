@@ -26,6 +26,7 @@ class RecordedAdvice(State):
                 row += 1
         reply.advice.CopyFrom(sample_advice(digests, labels))
         reply.advice.verdict = self.verdict
+        reply.advice.recommended = self.recommended
         if self.verdict != advice_pb2.VERDICT_DIRECT:
             reply.advice.ClearField("direct_code")
         return reply

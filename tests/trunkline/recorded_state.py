@@ -95,6 +95,7 @@ class State:
         self.training_error: tuple[str, str] | None = None
         self.inactive_reason = ""
         self.verdict = advice_pb2.VERDICT_DIRECT
+        self.recommended = "direct"
         self.removed_versions: list[int] = []
 
     def asked(self, method: str) -> list[Any]:

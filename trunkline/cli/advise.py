@@ -111,9 +111,10 @@ def advise(
 
 
 def _say_next(out: Output, advice: Advice, tenant: str, path: Path, columns: Columns) -> None:
-    """Says how to train the best head, named as the data are, where one is as good as any."""
+    """Says how to train the best head, named as the data are, where one is what is advised."""
     backbones = [row.name for row in advice.options if row.name not in _WITHOUT_BACKBONE]
-    if not backbones or advice.verdict not in (Verdict.TRANSFER, Verdict.EITHER):
+    advised = advice.verdict in (Verdict.TRANSFER, Verdict.EITHER)
+    if not backbones or not advised or advice.recommended == DIRECT:
         return
     head = f"{TenantName.read(tenant).tenant}/{_head_id(path)}"
     named = [f"--{name}-column={value}" for name, value in vars(columns).items() if value]

@@ -128,6 +128,8 @@ def test_advice_leads_to_its_best_head_named_as_the_data(
     asked = ["advise", table, "--text-column", "words", "--tenant", "acme"]
     assert next_of(server, asked) == [None]  # direct training is better, which no command does
     recorder.verdict = advice_pb2.VERDICT_EITHER
+    assert next_of(server, asked) == [None]  # and so it is where neither is clearly better
+    recorder.recommended = "minilm/l6-v2"
     (line,) = next_of(server, asked)
     assert line is not None
     assert shlex.split(line) == [
