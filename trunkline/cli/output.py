@@ -20,7 +20,7 @@ from rich.progress import (
 )
 
 from trunkline.cli.tables import facts_lines, fits, has_styles, table_lines, terminal_width, wrapped
-from trunkline.errors import FailedPrecondition, TrunklineError
+from trunkline.errors import FailedPrecondition, TrunklineError, Unauthenticated
 from trunkline.labels import visible
 from trunkline.values.notices import Notice
 from trunkline.values.outcomes import RowFailure
@@ -180,7 +180,9 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise click.UsageError(f"{question} Without a terminal, give --yes.")
-    click.confirm(question, abort=True, err=True)
+    *before, last = wrapped(question, terminal_width(sys.stderr) - len(" [y/N]: y"))
+    click.echo("".join(f"{line}\n" for line in before), nl=False, err=True)
+    click.confirm(last, abort=True, err=True)
 
 
 class Failure(click.ClickException):
@@ -212,7 +214,10 @@ def described(error: TrunklineError) -> str:
         "request": error.request_id,
     }
     details = ", ".join(f"{name} {value}" for name, value in named.items() if value)
-    return f"{error.message} ({details})" if details else error.message
+    message = error.message
+    if isinstance(error, Unauthenticated):
+        message += "; `trunkline login` stores one for this server, TRUNKLINE_TOKEN shows one"
+    return f"{message} ({details})" if details else message
 
 
 def failure_words(failure: RowFailure) -> str:
