@@ -180,9 +180,9 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise click.UsageError(f"{question} Without a terminal, give --yes.")
-    *before, last = wrapped(question, terminal_width(sys.stderr) - len(" [y/N]: y"))
-    click.echo("".join(f"{line}\n" for line in before), nl=False, err=True)
-    click.confirm(last, abort=True, err=True)
+    width = terminal_width(sys.stderr)
+    lines = wrapped(question, width and width - len(" [y/N]: y"))
+    click.confirm("\n".join(lines), abort=True, err=True)
 
 
 class Failure(click.ClickException):
