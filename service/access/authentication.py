@@ -8,6 +8,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from sqlalchemy import Connection
+
 from service.access.caller import ANYONE, Caller, Role
 from service.access.key_text import hash_of, is_text
 from service.concurrency.tasks import UninterruptedTasks
@@ -47,6 +49,13 @@ class Authentication(Protocol):
             Unavailable: it cannot be known now.
         """
 
+    def check_again(self, connection: Connection, caller: Caller) -> None:
+        """Refuses, within a write that gives access, who lost theirs since the call began.
+
+        Raises:
+            Unauthenticated: the caller's key is not good any more.
+        """
+
 
 class NoKeys:
     """Asks nobody for a key."""
@@ -56,6 +65,9 @@ class NoKeys:
     async def caller(self, shown: Iterable[tuple[str, str]]) -> Caller:
         """Returns `ANYONE`."""
         return ANYONE
+
+    def check_again(self, connection: Connection, caller: Caller) -> None:
+        """Refuses nobody."""
 
 
 class SharedKey:
@@ -72,6 +84,9 @@ class SharedKey:
         if not hmac.compare_digest(given, self._key):
             raise unauthenticated()
         return _PARTNER
+
+    def check_again(self, connection: Connection, caller: Caller) -> None:
+        """Refuses nobody: the key does not change."""
 
 
 class Keys:
@@ -122,6 +137,18 @@ class Keys:
             raise unauthenticated()
         self._note_use(known[0], now)
         return known[1]
+
+    def check_again(self, connection: Connection, caller: Caller) -> None:
+        """Refuses whose key was revoked or deleted, and who showed none before there was a first.
+
+        Writes wait for one another: one that takes a key out of use may be before this one.
+        """
+        if caller.key:
+            lost = not stored_keys.is_in_use(connection, caller.key, self._clock())
+        else:
+            lost = stored_keys.has_keys(connection)
+        if lost:
+            raise unauthenticated()
 
     async def _load(self, key_hash: bytes) -> tuple[KeyRecord, Caller] | None:
         changes = self._changes

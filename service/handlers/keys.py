@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -27,6 +29,9 @@ MAX_LIFETIME_SECONDS = 100 * 366 * 86_400
 OVERLAP_SECONDS = 86_400
 MAX_OVERLAP_SECONDS = 90 * 86_400
 MAX_PATTERNS = 100
+
+Check = Callable[[Connection], None]
+"""Refuses, within a write, a caller whose key is out of use since the call began."""
 
 _PATTERN = re.compile(rf"{ID_PATTERN[:-1]}|([A-Za-z0-9][A-Za-z0-9_.-]{{0,61}})?\*$")
 
@@ -61,7 +66,14 @@ class AccessKeys:
         expires_at = _expiry(lifetime, call.caller)
         text = new_text()
         record = await self._database.write(
-            _add, hash_of(text), tenant, roles, list(dict.fromkeys(request.heads)), note, expires_at
+            _add,
+            self._check(call),
+            hash_of(text),
+            tenant=tenant,
+            roles=roles,
+            heads=list(dict.fromkeys(request.heads)),
+            note=note,
+            expires_at=expires_at,
         )
         call.resource = record.name
         return keys_pb2.CreateKeyResponse(key=key_message(record), text=text)
@@ -94,7 +106,7 @@ class AccessKeys:
             overlap = _seconds("overlap_seconds", request.overlap_seconds, MAX_OVERLAP_SECONDS)
         text = new_text()
         new, old = await self._database.write(
-            _rotate, request.name, call.caller, hash_of(text), overlap
+            _rotate, self._check(call), request.name, call.caller, hash_of(text), overlap
         )
         call.tenant = old.tenant or ""
         return keys_pb2.RotateKeyResponse(key=key_message(new), text=text, rotated=key_message(old))
@@ -116,6 +128,9 @@ class AccessKeys:
             record = await self._database.read(stored_keys.get_key, call.caller.key)
             reply.key.CopyFrom(key_message(record))
         return reply
+
+    def _check(self, call: Call) -> Check:
+        return partial(self._authentication.check_again, caller=call.caller)
 
 
 def _tenant_of(name: str, caller: Caller) -> str | None:
@@ -194,13 +209,7 @@ def _seconds(field: str, seconds: float, most: float) -> float:
 
 
 def _add(
-    connection: Connection,
-    key_hash: bytes,
-    tenant: str | None,
-    roles: Sequence[Role],
-    heads: Sequence[str],
-    note: str,
-    expires_at: float | None,
+    connection: Connection, /, check: Check, key_hash: bytes, *, tenant: str | None, **values: Any
 ) -> KeyRecord:
     if tenant is not None and not stored_keys.has_keys(connection):
         raise PreconditionFailed(
@@ -210,15 +219,8 @@ def _add(
             limit="none for the first key",
             value=f"tenants/{tenant}",
         )
-    return stored_keys.add_key(
-        connection,
-        key_hash,
-        tenant=tenant,
-        roles=roles,
-        heads=heads,
-        note=note,
-        expires_at=expires_at,
-    )
+    check(connection)
+    return stored_keys.add_key(connection, key_hash, tenant=tenant, **values)
 
 
 def _visible(connection: Connection, name: str, caller: Caller) -> KeyRecord:
@@ -240,8 +242,14 @@ def _revoke(connection: Connection, name: str, caller: Caller) -> KeyRecord:
 
 
 def _rotate(
-    connection: Connection, name: str, caller: Caller, key_hash: bytes, overlap: float
+    connection: Connection,
+    check: Check,
+    name: str,
+    caller: Caller,
+    key_hash: bytes,
+    overlap: float,
 ) -> tuple[KeyRecord, KeyRecord]:
+    check(connection)
     now = time.time()
     old = _visible(connection, name, caller)
     if not old.is_good(now):

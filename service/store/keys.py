@@ -92,6 +92,12 @@ def find_key(connection: Connection, key_hash: bytes) -> KeyRecord | None:
     return _one(connection, _KEYS.where(schema.access_keys.c.hash == key_hash))
 
 
+def is_in_use(connection: Connection, key_id: str, now: float) -> bool:
+    """Returns whether there is a key with this id that is good."""
+    record = _one(connection, _KEYS.where(schema.access_keys.c.id == key_id))
+    return record is not None and record.is_good(now)
+
+
 def get_key(connection: Connection, key_id: str, tenant: str | None = None) -> KeyRecord:
     """Returns the key with this id.
 

@@ -6,10 +6,20 @@ import time
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, update
 
 from service.access.caller import ANYONE, Caller, Role
-from service.errors import InvalidRequest, NotFound, PermissionDenied, PreconditionFailed
+from service.errors import (
+    InvalidRequest,
+    NotFound,
+    PermissionDenied,
+    PreconditionFailed,
+    Unauthenticated,
+)
 from service.requests.call import Call
+from service.store import keys as stored_keys
+from service.store import schema
+from service.store import tenants as stored_tenants
 from tests.service.server import InProcessServer
 from trunkline.v1 import access_pb2, keys_pb2
 
@@ -31,18 +41,29 @@ async def make(server: InProcessServer, caller: Caller = OPERATOR, **values: Any
 
 @pytest.fixture
 async def keyed(server: InProcessServer) -> InProcessServer:
-    """A server with an operator's key."""
-    await make(server)
+    """A server with the keys of `OPERATOR` and `OWNER`."""
+    await make(server, ANYONE)
+    await server.application._database.write(_store, OPERATOR, OWNER)
     return server
+
+
+def _store(connection: Connection, *callers: Caller) -> None:
+    """Stores keys whose ids are known, and whose texts are not."""
+    ids = schema.access_keys.c.id
+    for caller in callers:
+        key_hash, roles = caller.key.encode(), list(caller.roles)
+        made = stored_keys.add_key(connection, key_hash, tenant=caller.tenant, roles=roles)
+        connection.execute(update(schema.access_keys).where(ids == made.id).values(id=caller.key))
 
 
 async def test_first_key_must_be_an_operators(server: InProcessServer) -> None:
     with pytest.raises(PreconditionFailed) as refused:
-        await make(server, tenant="tenants/acme", roles=PREDICT)
+        await make(server, ANYONE, tenant="tenants/acme", roles=PREDICT)
     assert refused.value.field == "tenant"
-    made = await make(server)
-    assert list(made.key.roles) == [access_pb2.ROLE_OPERATE]
-    await make(server, tenant="tenants/acme", roles=PREDICT)
+    made = (await make(server, ANYONE)).key
+    assert list(made.roles) == [access_pb2.ROLE_OPERATE]
+    operator = Caller(frozenset({Role.OPERATE}), key=made.name.removeprefix("keys/"))
+    await make(server, operator, tenant="tenants/acme", roles=PREDICT)
 
 
 async def test_without_keys_none_is_made_from_another_machine(server: InProcessServer) -> None:
@@ -88,7 +109,7 @@ async def test_owner_makes_and_sees_keys_of_its_tenant_alone(keyed: InProcessSer
     own = (await make(keyed, OWNER, roles=PREDICT, heads=["x*", "x*"])).key
     assert (own.tenant, list(own.heads)) == ("tenants/acme", ["x*"])
     listed = await ask(keyed, keys_pb2.ListKeysRequest(), OWNER)
-    assert [key.name for key in listed.keys] == [own.name]
+    assert [key.name for key in listed.keys] == [f"keys/{OWNER.key}", own.name]
     missing = f"keys/{'0' * 32}"
     for kind in (keys_pb2.GetKeyRequest, keys_pb2.RotateKeyRequest, keys_pb2.RevokeKeyRequest):
         said = []
@@ -149,11 +170,37 @@ async def test_pages_of_keys_hold_each_once(keyed: InProcessServer) -> None:
         token = page.next_page_token
         if not token:
             break
-    assert len(names) == len(set(names)) == 5
+    assert len(names) == len(set(names)) == 7
 
 
 async def test_caller_learns_whose_key_it_shows(server: InProcessServer) -> None:
     assert not (await ask(server, keys_pb2.WhoAmIRequest(), ANYONE)).keys_required
-    made = (await make(server)).key
+    made = (await make(server, ANYONE)).key
     me = await ask(server, keys_pb2.WhoAmIRequest(), Caller(frozenset(), key=made.name[5:]))
     assert (me.key, me.keys_required) == (made, True)
+
+
+@pytest.mark.parametrize("how", ["revoked", "of a deleted tenant"])
+async def test_key_out_of_use_makes_no_other_although_the_call_began_before(
+    keyed: InProcessServer, how: str
+) -> None:
+    """Else whoever is shut out could go on asking until one of their writes comes next."""
+    other = (await make(keyed, OWNER, roles=PREDICT)).key
+    database = keyed.application._database
+    if how == "revoked":
+        await database.write(stored_keys.revoke_key, OWNER.key)
+    else:
+        await database.write(stored_tenants.delete_tenant, "acme")
+    before = await database.read(stored_keys.list_keys, None, 0, 100)
+    for request in (
+        keys_pb2.CreateKeyRequest(roles=PREDICT),
+        keys_pb2.RotateKeyRequest(name=other.name),
+    ):
+        with pytest.raises(Unauthenticated):
+            await ask(keyed, request, OWNER)
+    assert await database.read(stored_keys.list_keys, None, 0, 100) == before
+
+
+async def test_who_asked_without_a_key_makes_none_beside_the_first(keyed: InProcessServer) -> None:
+    with pytest.raises(Unauthenticated):
+        await make(keyed, ANYONE)

@@ -79,6 +79,10 @@ def key_of(connection: Connection) -> KeyRecord:
     return key
 
 
+def anybody(connection: Connection) -> None:
+    """Lets anybody make keys."""
+
+
 def new_version(tail: NewTail | None = None) -> NewVersion:
     report = {"family": "ridge", "spec": SPEC.to_json(), "estimate": None}
     return NewVersion(HEAD.labels, report, HEAD.to_safetensors(), {A: "x", B: "y"}, tail)
@@ -187,14 +191,14 @@ WRITES: list[tuple[str, Write, set[str]]] = [
     ),
     (
         "_add",
-        lambda c, head: key_calls._add(c, OTHER_HASH, "acme", [Role.OWN], [], "", None),
+        lambda c, head: key_calls._add(c, anybody, OTHER_HASH, tenant="acme", roles=[Role.OWN]),
         {"keys"},
     ),
     ("add_operator_key", lambda c, head: add_operator_key(c, OTHER_HASH, "note"), {"keys"}),
     ("_revoke", lambda c, head: key_calls._revoke(c, key_of(c).name, ANYONE), {"keys"}),
     (
         "_rotate",
-        lambda c, head: key_calls._rotate(c, key_of(c).name, ANYONE, OTHER_HASH, 60.0),
+        lambda c, head: key_calls._rotate(c, anybody, key_of(c).name, ANYONE, OTHER_HASH, 60.0),
         {"keys"},
     ),
     ("add_audit_rows", lambda c, head: stored_audit.add_audit_rows(c, [AUDITED]), set()),

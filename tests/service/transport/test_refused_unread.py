@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.types import Message, Scope
 
-from service.access.authentication import SharedKey
+from service.access.authentication import NoKeys, SharedKey
 from service.access.caller import Caller, Role
 from service.transport import receiving
 from service.transport.receiving import ReceivingBudget
@@ -76,7 +76,7 @@ async def test_body_over_rest_is_not_asked_for(
     assert await _status(guard, path, headers) == 401
 
 
-class _OfAcme:
+class _OfAcme(NoKeys):
     """Knows whoever asks as one of acme's, who predicts."""
 
     required = True
