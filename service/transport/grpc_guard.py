@@ -171,6 +171,7 @@ class GrpcGuard:
             return data
         receipt.complete()
         receipt.give_back(self._most - len(data))
+        await self._authenticate_again(context)
         try:
             read = handler.request_deserializer
             return data if read is None else read(data)
@@ -189,7 +190,9 @@ class GrpcGuard:
 
         Raises:
             RequestCancelled: the client left, or did not read in time.
+            Unauthenticated: its key is not good any more.
         """
+        await self._authenticate_again(context)
         writing = asyncio.ensure_future(context.write(reply))
         try:
             read = await self._read_in_time(writing, context)
@@ -198,6 +201,14 @@ class GrpcGuard:
             raise
         if not read or writing.exception() is not None:
             raise RequestCancelled("the client left") from (writing.exception() if read else None)
+
+    async def _authenticate_again(self, context: Context) -> None:
+        """Refuses what a call sends or is sent once its key is revoked or has expired.
+
+        A call may last, and a message may come long after the call began.
+        """
+        if caller_of_call.get(None) is not None:  # those of health have none
+            await self._authentication.caller(headers_of(context))
 
     async def _read_in_time(self, writing: asyncio.Future[None], context: Context) -> bool:
         await asyncio.wait([writing], timeout=self._limits.body_seconds)
