@@ -8,6 +8,8 @@ from typing import Literal, TypeVar, cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from service.logs import hide_keys
+
 SECONDS = (
     *(0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05),
     *(0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
@@ -178,10 +180,13 @@ class Metrics:
         self.event_loop_tasks.set_function(lambda: len(asyncio.all_tasks(loop)))
 
     def tenant(self, name: str) -> str:
-        """Returns the label value for a tenant: its name for the first ones, then ``other``."""
+        """Returns the label value for a tenant: its name for the first ones, then ``other``.
+
+        A key in the place of a name is none: metrics are kept where keys must not be.
+        """
         if name in self._tenants:
             return name
-        if not name or len(self._tenants) >= self._tenant_limit:
+        if not name or len(self._tenants) >= self._tenant_limit or hide_keys(name) != name:
             return OTHER
         self._tenants.add(name)
         return name

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from prometheus_client import generate_latest
 
+from service.access.key_text import new_text
 from service.metrics import SECONDS, BackboneObserver, DecodeObserver, Metrics
 
 
@@ -18,6 +19,10 @@ def test_request_of_no_tenant_takes_no_label_away() -> None:
     metrics = Metrics(1)
     assert metrics.tenant("") == "other"
     assert metrics.tenant("a") == "a"
+
+
+def test_key_in_the_place_of_a_tenant_is_in_no_metric() -> None:
+    assert Metrics(5).tenant(new_text()) == "other"
 
 
 def test_limit_of_zero_counts_all_as_other() -> None:
