@@ -57,6 +57,7 @@ class Heads:
             keep_inputs=request.keep_inputs,
             policy=policy,
             allow_new_labels=request.allow_new_labels,
+            by_tenant=call.caller.tenant is not None,
         )
         return heads_pb2.CreateHeadResponse(
             head=head_message(HeadSummary(head, HeadCounts(0, 0, 0)))

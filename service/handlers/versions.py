@@ -72,6 +72,7 @@ class HeadVersions:
             head,
             activate=activate,
             max_versions=self._settings.max_versions_per_head,
+            by_tenant=call.caller.tenant is not None,
         )
         return heads_pb2.ImportHeadResponse(
             head=await self._database.read(describe, name),
@@ -189,6 +190,7 @@ def _import(
     *,
     activate: bool,
     max_versions: int | None,
+    by_tenant: bool = False,
 ) -> tuple[HeadRecord, VersionRecord, tuple[int, ...]]:
     """Stores a version, and the head if it is new; returns both, and which had to go for it."""
     record = stored_heads.find_head(connection, name.tenant, name.head)
@@ -201,6 +203,7 @@ def _import(
             fingerprint=backbone.fingerprint,
             spec=adapters.HeadSpec().to_json(),
             keep_inputs=False,
+            by_tenant=by_tenant,
         )
     if (record.backbone, record.fingerprint) != (backbone.name, backbone.fingerprint):
         raise FingerprintMismatch(

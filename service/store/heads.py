@@ -20,7 +20,7 @@ from sqlalchemy import (
     update,
 )
 
-from service.errors import AlreadyExists, NotFound, StoredDataDamaged, no_head
+from service.errors import AlreadyExists, NotFound, StoredDataDamaged, no_head, no_tenant
 from service.store import schema
 from service.store.changes import changed_in
 from service.store.embeddings import delete_embeddings, delete_unneeded
@@ -69,10 +69,16 @@ def create_head(
     keep_inputs: bool,
     policy: str = "gated",
     allow_new_labels: bool = False,
+    by_tenant: bool = False,
 ) -> HeadRecord:
     """Stores a new head, and its tenant with the first one.
 
+    Args:
+        by_tenant: whether a key of the tenant's own makes it: then the tenant is there, unless it
+            was deleted since the call began.
+
     Raises:
+        NotFound: the tenant was deleted.
         AlreadyExists: the tenant has a head of this name.
     """
     if find_head(connection, tenant, name) is not None:
@@ -80,6 +86,8 @@ def create_head(
             f"head: tenants/{tenant}/heads/{name} exists already", field="head_id", value=name
         )
     now = time.time()
+    if by_tenant and _tenant_id(connection, tenant) is None:
+        raise no_tenant(tenant)
     tenant_id = tenant_id_of(connection, tenant)
     connection.execute(
         insert(schema.heads).values(
@@ -102,11 +110,16 @@ def create_head(
 
 def tenant_id_of(connection: Connection, tenant: str) -> int:
     """Returns the number of a tenant's row, and makes it if it has none."""
-    known: int | None = connection.scalar(select(schema.tenants.c.id).filter_by(name=tenant))
+    known = _tenant_id(connection, tenant)
     if known is not None:
         return known
     row = insert(schema.tenants).values(name=tenant, created_at=time.time())
     return _primary_key(connection.execute(row).inserted_primary_key)
+
+
+def _tenant_id(connection: Connection, tenant: str) -> int | None:
+    known: int | None = connection.scalar(select(schema.tenants.c.id).filter_by(name=tenant))
+    return known
 
 
 def update_head(

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from service.access.caller import Caller, Role
+from service.access.caller import ANYONE, Caller, Role
 from service.errors import InvalidRequest, NotFound, StorageQuotaExceeded
 from service.requests.call import Call
 from service.store import schema
 from service.store.usage import Used, add_usage, list_usage
-from tests.service.server import HEAD, LABELS, InProcessServer, StartServer, texts
+from tests.service.server import HEAD, LABELS, InProcessServer, StartServer, import_request, texts
 from trunkline.v1 import access_pb2, heads_pb2, keys_pb2, tenants_pb2
 
 OPERATOR = Caller(frozenset({Role.OPERATE}), key="o")
@@ -135,9 +135,10 @@ async def test_what_is_stored_is_counted_as_it_comes_and_goes(server: InProcessS
 async def test_deleted_tenant_leaves_nothing_behind_and_the_reply_says_what_went(
     server: InProcessServer,
 ) -> None:
-    await ask(server, keys_pb2.CreateKeyRequest())
+    first = (await ask(server, keys_pb2.CreateKeyRequest(), ANYONE)).key.name
+    operator = Caller(frozenset({Role.OPERATE}), key=first.removeprefix("keys/"))
     key = keys_pb2.CreateKeyRequest(tenant=ACME, roles=[access_pb2.ROLE_TRAIN])
-    await ask(server, key)
+    await ask(server, key, operator)
     for head in (HEAD, OTHER_HEAD):
         await server.create(head, keep_inputs=True)
         await server.add(LABELS, head)
@@ -210,3 +211,20 @@ async def test_usage_is_added_by_hour_and_old_hours_go(server: InProcessServer) 
     assert not (await ask(server, request, stranger)).usage
     await database.write(add_usage, {}, 3600)
     assert len(await database.read(list_usage, "acme", 0, 2**40, 0, 10)) == 1
+
+
+@pytest.mark.parametrize("imported", [False, True])
+async def test_call_of_a_deleted_tenant_that_began_before_makes_it_no_head(
+    server: InProcessServer, imported: bool
+) -> None:
+    """Else an owner who goes on asking meanwhile would have the tenant back."""
+    await server.create()
+    await ask(server, tenants_pb2.DeleteTenantRequest(name=ACME))
+    request = heads_pb2.CreateHeadRequest(
+        parent=ACME, head_id="defects", backbone=server.backbone.name
+    )
+    trainer = Caller(frozenset({Role.TRAIN}), "acme", key="k")
+    with pytest.raises(NotFound, match="there is no tenants/acme"):
+        await ask(server, import_request() if imported else request, trainer)
+    with pytest.raises(NotFound):
+        await tenant(server)
