@@ -51,7 +51,10 @@ async def test_proxy_is_believed_if_the_settings_name_it(
     assert found == (["203.0.113.9", "https"] if believed else [peer, "http"])
 
 
-@pytest.mark.parametrize("header", ["x-forwarded-for", "forwarded", "x-real-ip"])
+@pytest.mark.parametrize(
+    "header",
+    ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"],
+)
 async def test_request_through_a_proxy_on_this_machine_is_not_its_own(header: str) -> None:
     seen = []
 
