@@ -27,7 +27,7 @@ _FORMS = {request.DESCRIPTOR: columns for request, columns in COLUMNS.items()}
 _SEGMENT = re.compile(r"(\w+)s/\{(id\d)\}")
 _VERSION_PATTERN = "^([1-9][0-9]{0,18}|active)$"
 _ALL_TENANTS_PATTERN = f"{ID_PATTERN}|^-$"
-_OVER_ALL_TENANTS = {"ListHeads"}
+_OVER_ALL_TENANTS = {"ListHeads", "GetUsage"}
 
 
 def operation(method: Method, rest: RestRoute, schemas: Schemas) -> tuple[str, str, Json]:

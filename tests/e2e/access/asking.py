@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -80,6 +80,32 @@ class Asking:
         if "{}" in path:
             path = path.format(fields.pop(rpc.field))
         return self.over_rest(verb, path, fields, shown(key))
+
+    def listed(self, rpc: Rpc, key: Key, over: str) -> dict[str, Any]:
+        """A page of a list, in the form of JSON."""
+        answer = self.one(rpc, key, over, {})
+        assert answer.code == "OK", answer
+        page: dict[str, Any]
+        page = answer.reply.json() if over == "rest" else MessageToDict(answer.reply)
+        return page
+
+    def whatever(self, rpc: Rpc, of: Ids, good: str, bad: Mapping[str, Key]) -> Iterator[Answer]:
+        """A bad body, a wrong media type, a good key in the wrong place: all without a good key."""
+        path, (verb, rest) = PACKAGE + rpc.method, rpc.rest.split(" ")
+        rest, unknown = rest.format(rpc.name.format(**of)), dict(shown(bad["unknown"]))
+        yield self.raw_grpc(path, [b"\xff\xff"])
+        yield self.raw_grpc(path, [], shown(bad["expired"]))
+        for scheme in ("Bearer", f"Basic {good}", good):
+            yield self.raw_grpc(path, [b""], (("authorization", scheme),))
+            yield self.raw_rest(verb, rest, headers={"authorization": scheme})
+        yield self.raw_grpc(path, [b""], (("cookie", good), ("x-api-key", "")))
+        yield self.raw_rest(verb, rest, content=b"{", headers=unknown)
+        yield self.raw_rest(
+            verb, rest, content=b"x", headers={"content-type": "application/pickle"}
+        )
+        yield self.raw_rest(verb, rest, headers={"x-request-timeout": "never", **unknown})
+        for query in ("key", "token", "access_token", "x-api-key", "authorization"):
+            yield self.raw_rest(verb, rest, params={query: good})
 
     def over_grpc(
         self, method: str, messages: Iterable[Mapping[str, Any]], metadata: Metadata = ()

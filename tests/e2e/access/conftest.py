@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from service.access.key_text import hash_of, new_text
 from service.access.offline import create_operator_key
 from service.store import Database
 from service.store import keys as stored_keys
+from service.store import tenants as stored_tenants
 from service.store.examination import FILE
+from service.store.usage import HOUR, Used, add_usage
 from tests.e2e.access.asking import Asking
 from tests.e2e.access.rpcs import ANYBODY
 from tests.e2e.conftest import TEXTS
@@ -26,6 +29,8 @@ from trunkline import Client
 from trunkline.values.keys import NewKey
 
 TEXTS_BY_LABEL = {"a": ["good", "fine", "nice", "well"], "b": ["bad", "poor", "ugly", "sick"]}
+WRITTEN_BY_REFUSALS = {"audit", "usage", "sqlite_sequence"}
+"""Tables: refusals are noted, and what was used is stored some seconds later."""
 EXPIRED = 1.0
 """Seconds since 1970."""
 
@@ -34,7 +39,8 @@ EXPIRED = 1.0
 class Site:
     """A server, and the keys that were made.
 
-    Two tenants, acme and beta, have a trained head "shown"; acme has "empty", "other" and no more.
+    Two tenants, acme and beta, have a head "shown" with a version, and used something; acme has
+    "empty" and "other", too.
 
     Attributes:
         roles: acme's keys of one role each, by the role.
@@ -59,13 +65,15 @@ class Site:
         return Client(self.running.grpc, token=key)
 
     def rows(self) -> dict[str, str]:
-        """A digest of each table of the store, but for when keys were used last."""
+        """A digest of each table of the store, but for what refusals themselves write."""
         with closing(sqlite3.connect(f"file:{self.data_dir / FILE}?mode=ro", uri=True)) as store:
             tables = [
                 name
                 for (name,) in store.execute("select name from sqlite_master where type='table'")
             ]
-            return {table: _digest(store, table) for table in tables}
+            return {
+                table: _digest(store, table) for table in tables if table not in WRITTEN_BY_REFUSALS
+            }
 
 
 def _digest(store: sqlite3.Connection, table: str) -> str:
@@ -95,6 +103,16 @@ async def _expired(data_dir: Path, tenant: str | None, role: str) -> str:
     return text
 
 
+async def _used(data_dir: Path, tenants: list[str]) -> None:
+    database, hour = Database(data_dir), int(time.time()) // HOUR * HOUR
+    try:
+        for tenant in tenants:
+            await database.write(stored_tenants.update_quotas, tenant, {})
+        await database.write(add_usage, {(tenant, hour): Used(rows=1) for tenant in tenants})
+    finally:
+        database.close()
+
+
 @pytest.fixture(scope="package")
 def site(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("access")
@@ -102,12 +120,14 @@ def site(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterator[
     _, operator = create_operator_key(data_dir, "", None)
     expired = asyncio.run(_expired(data_dir, "acme", "own"))
     expired_operator = asyncio.run(_expired(data_dir, None, "operate"))
+    asyncio.run(_used(data_dir, ["acme", "beta"]))
     command = serve_command(data_dir, "--auth", "required", "--backbone", TEXTS)
     with serving(command, folder / "log") as running:
         asking = Asking(running.grpc, running.rest)
         with Client(running.grpc, token=operator) as client:
-            for head in ("acme/shown", "beta/shown"):
-                _trained(client, head)
+            _trained(client, "acme/shown")
+            weights = client.export_head("acme/shown").safetensors
+            client.import_head("beta/shown", weights, TEXTS)
             for head in ("acme/empty", "acme/other"):
                 client.create_head(head, TEXTS)
             made = _keys(client)

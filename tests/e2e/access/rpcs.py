@@ -135,6 +135,8 @@ HEADS = [
     _head("ListHeadVersions", "GET /v1/{}/versions"),
     _named("GetHeadVersion", "GET /v1/{}", name=VERSION),
     _named("ActivateHeadVersion", "POST /v1/{}:activate", "train", name=VERSION),
+    _named("PinHeadVersion", "POST /v1/{}:pin", "train", name=VERSION, pinned=True),
+    _failing(_named("DeleteHeadVersion", "DELETE /v1/{}", "train", name=VERSION)),
     _named("GetHeadReport", "GET /v1/{}/report", "label", "train", name=VERSION),
 ]
 
@@ -152,6 +154,21 @@ KEYS = [
     Rpc("KeyService/RotateKey", "POST /v1/{}:rotate", ("own",), "name", KEY),
     Rpc("KeyService/RevokeKey", "POST /v1/{}:revoke", ("own",), "name", KEY),
     Rpc("KeyService/WhoAmI", "GET /v1/whoami", ANYBODY),
+]
+
+TENANTS = [
+    Rpc("TenantService/ListTenants", "GET /v1/tenants", (OPERATE,)),
+    Rpc("TenantService/GetTenant", "GET /v1/{}", ("own",), "name", TENANT),
+    Rpc(
+        "TenantService/UpdateTenant",
+        "POST /v1/{}:update",
+        (OPERATE,),
+        "name",
+        TENANT,
+        {"quotas": {"examples": 1_000_000}},
+    ),
+    Rpc("TenantService/GetUsage", "GET /v1/{}/usage", ("own",), "tenant", TENANT),
+    Rpc("TenantService/DeleteTenant", "DELETE /v1/{}", (OPERATE,), "name", TENANT),
 ]
 
 OTHERS = [
@@ -193,9 +210,21 @@ OTHERS = [
         {"name": "no/such"},
         "FAILED_PRECONDITION",
     ),
+    Rpc("AdminService/ListAudit", "GET /v1/audit", ("own",), "tenant", TENANT),
 ]
 
-RPCS = [*HEADS, *KEYS, *OTHERS]
+RPCS = [*HEADS, *KEYS, *TENANTS, *OTHERS]
+
+OF_HEADS = [rpc for rpc in RPCS if rpc.of_head]
+OF_TENANTS = [rpc for rpc in RPCS if rpc.name and not rpc.of_head and not rpc.of_key]
+OF_ANY_TENANT = [rpc for rpc in OF_TENANTS if rpc.roles == (OPERATE,)]
+OF_ONE_TENANT = [
+    rpc
+    for rpc in [*OF_TENANTS, *OF_HEADS]
+    if rpc.method not in ("HeadService/ListHeads", "TenantService/GetUsage")
+]
+OF_KEYS = [rpc for rpc in RPCS if rpc.of_key]
+WITH_ROLES = [rpc for rpc in RPCS if rpc.roles != ANYBODY]
 
 OF_THE_EXTRACTOR: Mapping[str, Mapping[str, Any]] = {
     "ExtractionService/Embed": {"tenant": "tenants/acme", **EMBEDS},
@@ -206,5 +235,6 @@ OF_THE_EXTRACTOR: Mapping[str, Mapping[str, Any]] = {
     "TailService/WatchBackbones": {},
     "AdminService/LoadBackbone": {"name": "minilm/l6-v2"},
     "AdminService/UnloadBackbone": {"name": "no/such"},
+    "AdminService/ListAudit": {},
 }
 """What a server may ask of its extractor, by the key that they share."""

@@ -5,20 +5,31 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from tests.e2e.access.asking import TRANSPORTS, Answer, shown
 from tests.e2e.access.conftest import Site
 from tests.e2e.access.routes import METHODS, NO_ROUTES, ROUTES, Needs, Route
-from tests.e2e.access.rpcs import ANYBODY, DIGEST, OPERATE, RPCS, Rpc
+from tests.e2e.access.rpcs import (
+    ANYBODY,
+    DIGEST,
+    OF_ANY_TENANT,
+    OF_HEADS,
+    OF_KEYS,
+    OF_ONE_TENANT,
+    OF_TENANTS,
+    OPERATE,
+    RPCS,
+    WITH_ROLES,
+    Rpc,
+)
 from tests.e2e.conftest import TEXTS
+from trunkline import NotFound
 
 MISSING_KEY = "0" * 32
-OF_HEADS = [rpc for rpc in RPCS if rpc.of_head]
-OF_TENANTS = [rpc for rpc in RPCS if rpc.name and not rpc.of_head and not rpc.of_key]
-OF_KEYS = [rpc for rpc in RPCS if rpc.of_key]
-WITH_ROLES = [rpc for rpc in RPCS if rpc.roles != ANYBODY]
+LISTED = {"ListHeads": "heads", "GetUsage": "usage", "ListKeys": "keys", "ListAudit": "entries"}
 
 
 @pytest.fixture
@@ -50,26 +61,8 @@ def test_without_a_good_key_nothing_is_told(site: Site, rpc: Rpc) -> None:
     for answers in zip(*told, strict=True):
         assert {answer.code for answer in answers} == {"UNAUTHENTICATED"}
         assert len({answer.shown for answer in answers}) == 1, answers
-    others = list(_told_of_whatever_is_sent(site, rpc))
+    others = list(site.asking.whatever(rpc, there, site.operator, site.bad))
     assert {answer.shown for answer in others} == {told[0][0].shown, told[0][1].shown}
-
-
-def _told_of_whatever_is_sent(site: Site, rpc: Rpc) -> Iterator[Answer]:
-    """A bad body, a wrong media type, a good key in the wrong place: all without a good key."""
-    asking, unknown = site.asking, dict(shown(site.bad["unknown"]))
-    path, (verb, rest) = "/trunkline.v1." + rpc.method, rpc.rest.split(" ")
-    rest = rest.format(rpc.name.format(**ids(site)))
-    yield asking.raw_grpc(path, [b"\xff\xff"])
-    yield asking.raw_grpc(path, [], shown(site.bad["expired"]))
-    for scheme in ("Bearer", f"Basic {site.operator}", site.operator):
-        yield asking.raw_grpc(path, [b""], (("authorization", scheme),))
-        yield asking.raw_rest(verb, rest, headers={"authorization": scheme})
-    yield asking.raw_grpc(path, [b""], (("cookie", site.operator), ("x-api-key", "")))
-    yield asking.raw_rest(verb, rest, content=b"{", headers=unknown)
-    yield asking.raw_rest(verb, rest, content=b"x", headers={"content-type": "application/pickle"})
-    yield asking.raw_rest(verb, rest, headers={"x-request-timeout": "never", **unknown})
-    for query in ("key", "token", "access_token", "x-api-key", "authorization"):
-        yield asking.raw_rest(verb, rest, params={query: site.operator})
 
 
 def test_key_is_taken_as_either_header(site: Site) -> None:
@@ -167,6 +160,9 @@ def test_right_role_gets_through(site: Site, rpc: Rpc) -> None:
             for over in TRANSPORTS:
                 number = next(numbers)
                 of = ids(site, head=f"passes-{number}")
+                if rpc in OF_ANY_TENANT:
+                    of["tenant"] = f"passes-{number}"
+                    client.create_key(of["tenant"], ["label"])
                 if rpc.of_head:
                     client.import_head(f"acme/{of['head']}", weights, TEXTS)
                 if rpc.of_key:
@@ -238,16 +234,56 @@ def test_short_routes_ask_for_what_their_twins_do(site: Site, path: str, field: 
 # --- lists, rows and streams
 
 
-def test_lists_show_what_the_caller_may_see(site: Site) -> None:
-    with site.client(site.narrowed) as client:
-        assert [head.name for head in client.list_heads("acme")] == ["tenants/acme/heads/other"]
-    asked = {"parent": "tenants/acme", "page_size": 1}
-    reply = site.asking.over_grpc("HeadService/ListHeads", [asked], shown(site.narrowed)).reply
-    assert [head.name for head in reply.heads] == ["tenants/acme/heads/other"]
-    assert not reply.next_page_token
-    for key, tenants in ((site.full, {"acme"}), (site.operator, {"acme", "beta", ""})):
-        with site.client(key) as client:
-            assert {key.tenant.removeprefix("tenants/") for key in client.list_keys()} == tenants
+ACMES, BETAS = "tenants/acme", "tenants/beta"
+BOTH = {ACMES, BETAS}
+OF_ACME = {f"{ACMES}/heads/{head}" for head in ("shown", "empty", "other")}
+LISTS = {rpc.method.split("/")[1]: rpc for rpc in RPCS if rpc.method.split("/")[1] in LISTED}
+
+
+@pytest.mark.parametrize("over", TRANSPORTS)
+def test_list_of_heads_of_all_tenants_has_those_that_the_caller_may_see(
+    site: Site, over: str
+) -> None:
+    def names(key: str) -> set[str]:
+        return {head["name"] for head in listed(site, "ListHeads", key, over, "tenants/-")}
+
+    assert names(site.narrowed) == {f"{ACMES}/heads/other"}
+    for key in (site.full, site.roles["predict"]):
+        assert names(key) >= OF_ACME
+        assert f"{BETAS}/heads/shown" not in names(key)
+    assert names(site.operator) >= OF_ACME | {f"{BETAS}/heads/shown"}
+    for parent in (ACMES, "tenants/-"):
+        one = replace(LISTS["ListHeads"], name=parent, more={"page_size": 1})
+        page = site.asking.listed(one, site.narrowed, over)
+        assert [head["name"] for head in page["heads"]] == [f"{ACMES}/heads/other"]
+        assert not page.get("nextPageToken")
+
+
+@pytest.mark.parametrize("over", TRANSPORTS)
+def test_lists_of_a_tenants_owner_have_what_is_the_tenants(site: Site, over: str) -> None:
+    with site.client(site.foreign) as client, pytest.raises(NotFound):
+        client.delete_head("acme/shown")
+    for name, parent in (("GetUsage", "tenants/-"), ("ListKeys", ""), ("ListAudit", "")):
+        for key, tenant in ((site.full, ACMES), (site.foreign, BETAS)):
+            rows = listed(site, name, key, over, parent)
+            assert {row.get("tenant") for row in rows} == {tenant}
+        rows = listed(site, name, site.operator, over, parent)
+        assert {row.get("tenant") for row in rows} >= BOTH
+
+
+def listed(site: Site, method: str, key: str, over: str, parent: str) -> list[dict[str, Any]]:
+    rpc = replace(LISTS[method], name=parent, more={"page_size": 1000})
+    rows: list[dict[str, Any]] = site.asking.listed(rpc, key, over)[LISTED[method]]
+    return rows
+
+
+@pytest.mark.usefixtures("_unchanged")
+@pytest.mark.parametrize("rpc", OF_ONE_TENANT, ids=str)
+def test_all_tenants_are_none_for_what_takes_one(site: Site, rpc: Rpc) -> None:
+    for key in (site.operator, site.full):
+        for answer in site.asking.both(rpc, key, ids(site, "-")):
+            denied = key == site.full and rpc.roles == (OPERATE,)
+            assert answer.code == ("PERMISSION_DENIED" if denied else "INVALID_ARGUMENT")
 
 
 @pytest.mark.usefixtures("_unchanged")
