@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from service.access.operator_key import FILE
 from tests.e2e.access.asking import Answer, Asking, Metadata, shown
 from tests.e2e.conftest import IMAGES, TEXTS
 from tests.e2e.processes import Running, extractor_command, serve_command, serving
-from trunkline import Client, Prediction
+from trunkline import Client, NotFound, Prediction
 
 EXAMPLES = [("good", "a"), ("fine", "a"), ("bad", "b"), ("poor", "b")]
 BROKEN = {"INTERNAL", "UNKNOWN", "DATA_LOSS", "500", "501", "502"}
@@ -44,15 +45,17 @@ class Target:
         return shown(self.key)
 
     def restore(self) -> None:
-        """Gives back the head that requests name, whatever has become of it."""
+        """Gives back the tenant that requests name, and its head, whatever has become of them."""
         with Client(self.running.grpc, token=self.key) as client:
+            with suppress(NotFound):
+                client.delete_tenant("acme")
             client.import_head("acme/used", self.weights, TEXTS)
             client.upload("acme/used", EXAMPLES)
 
     def check_alive(self) -> None:
         """Fails unless it serves as before, and has logged no fault."""
         with Client(self.running.grpc, token=self.key) as client:
-            (row,) = client.predict("acme/kept", ["good"])
+            (row,) = client.predict("beta/kept", ["good"])
             assert isinstance(row, Prediction)
             assert (row.label, row.version) == ("a", 1)
         assert "Traceback" not in self.running.log.read_text()
@@ -68,10 +71,10 @@ def target(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterato
         key = (folder / "data" / FILE).read_text().strip()
         asking = Asking(running.grpc, running.rest)
         with Client(running.grpc, token=key) as client:
-            client.create_head("acme/kept", TEXTS)
-            client.upload("acme/kept", EXAMPLES)
-            client.train("acme/kept")
-            weights = client.export_head("acme/kept").safetensors
+            client.create_head("beta/kept", TEXTS)
+            client.upload("beta/kept", EXAMPLES)
+            client.train("beta/kept")
+            weights = client.export_head("beta/kept").safetensors
             fingerprint = next(one.fingerprint for one in client.backbones() if one.name == TEXTS)
             words = _words(client, fingerprint)
         yield Target(running, asking, key, weights, words)
@@ -93,7 +96,8 @@ def far(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterator[A
 
 def _words(client: Client, fingerprint: str) -> dict[str, list[str]]:
     head = "tenants/acme/heads/used"
-    names = [head, f"{head}/versions/1", f"{head}/versions/active", f"{head}/trainings/0"]
+    versions = [f"{head}/versions/1", f"{head}/versions/active"]
+    names = ["tenants/acme", head, *versions, f"{head}/trainings/0"]
     return {
         "head": [head],
         "name": [*names, "keys/0"],

@@ -27,8 +27,8 @@ from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2
 METHODS = [method for method in methods_of(*OF_THE_SERVER) if method.name != "UnloadBackbone"]
 """Without the one that takes away what all others are tried on."""
 
-FEW, MANY = 12, 500
-RUNS = [FEW, pytest.param(MANY, marks=pytest.mark.long)]
+FEW, SOME, MANY = 4, 12, 500
+RUNS = [SOME, pytest.param(MANY * 5, marks=pytest.mark.long)]
 PICTURES = [data for _, data in sound() if len(data) < 20_000]
 BOUNDARY = b"XYZ"
 
@@ -56,21 +56,28 @@ def try_with(made: st.SearchStrategy[Any], count: int, send: Callable[[Any], Non
     run()
 
 
-@pytest.mark.parametrize("count", RUNS)
+def test_few_messages_of_every_rpc(target: Target) -> None:
+    for method in sorted(METHODS, key=lambda method: method.name.startswith("Delete")):
+        send_messages(target, method, target.asking, FEW)
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
-def test_messages_of_every_rpc(target: Target, method: Method, count: int) -> None:
+def test_messages_of_every_rpc(target: Target, method: Method) -> None:
+    send_messages(target, method, target.asking, MANY)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("method", list(methods_of(TAILS)), ids=lambda method: method.name)
+def test_messages_of_every_rpc_of_an_extractor(target: Target, far: Asking, method: Method) -> None:
+    send_messages(target, method, far, MANY)
+
+
+def send_messages(target: Target, method: Method, asking: Asking, count: int) -> None:
     def send(sent: list[bytes]) -> None:
-        check(target.asking.raw_grpc(method.path, sent, target.headers))
+        check(asking.raw_grpc(method.path, sent, target.headers))
 
     try_with(_calls_of(method, target), count, send)
-
-
-@pytest.mark.parametrize("count", RUNS)
-@pytest.mark.parametrize("method", list(methods_of(TAILS)), ids=lambda method: method.name)
-def test_messages_of_every_rpc_of_an_extractor(
-    target: Target, far: Asking, method: Method, count: int
-) -> None:
-    try_with(_calls_of(method, target), count, lambda sent: check(far.raw_grpc(method.path, sent)))
 
 
 def _calls_of(method: Method, target: Target) -> st.SearchStrategy[list[bytes]]:
@@ -81,7 +88,7 @@ def _calls_of(method: Method, target: Target) -> st.SearchStrategy[list[bytes]]:
     return st.lists(one, max_size=3 if method.client_streaming else 1)
 
 
-@pytest.mark.parametrize("count", [FEW * 5, pytest.param(MANY * 5, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", RUNS)
 def test_pictures_that_are_nearly_in_order(target: Target, count: int) -> None:
     def send(pictures: list[bytes]) -> None:
         inputs = [common_pb2.Input(image=data) for data in pictures]
@@ -90,7 +97,7 @@ def test_pictures_that_are_nearly_in_order(target: Target, count: int) -> None:
     try_with(st.lists(changed(PICTURES), min_size=1, max_size=4), count, send)
 
 
-@pytest.mark.parametrize("count", [FEW * 5, pytest.param(MANY * 5, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", RUNS)
 def test_tensors_that_are_nearly_in_order(target: Target, count: int) -> None:
     pixels = common_pb2.Tensor(dtype="uint8", shape=[8, 8, 3], data=bytes(192))
     vector = common_pb2.Tensor(dtype="float32", shape=[384], data=np.ones(384, "<f4").tobytes())
@@ -108,7 +115,7 @@ def test_tensors_that_are_nearly_in_order(target: Target, count: int) -> None:
     try_with(st.lists(made, min_size=1, max_size=4), count, send)
 
 
-@pytest.mark.parametrize("count", [FEW * 5, pytest.param(MANY * 5, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", RUNS)
 def test_weights_that_are_nearly_in_order(target: Target, count: int) -> None:
     def send(weights: bytes) -> None:
         request = heads_pb2.ImportHeadRequest(
@@ -125,7 +132,7 @@ def test_weights_that_are_nearly_in_order(target: Target, count: int) -> None:
     try_with(changed([target.weights, header]), count, send)
 
 
-@pytest.mark.parametrize("count", [FEW * 5, pytest.param(MANY * 5, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", RUNS)
 @pytest.mark.parametrize("path", ["/v1/tenants/acme/heads/used:predict", "/predict", "/embed"])
 def test_forms_and_bodies_that_are_nearly_in_order(target: Target, path: str, count: int) -> None:
     lines = [
@@ -150,10 +157,8 @@ def test_forms_and_bodies_that_are_nearly_in_order(target: Target, path: str, co
     try_with(st.one_of(kinds), count, send)
 
 
-@pytest.mark.parametrize("count", [1, pytest.param(60, marks=pytest.mark.long)])
-def test_what_schemathesis_makes_of_the_openapi_document(
-    target: Target, count: int, tmp_path: Path
-) -> None:
+@pytest.mark.long
+def test_what_schemathesis_makes_of_the_openapi_document(target: Target, tmp_path: Path) -> None:
     # A deadline of its own that a request misses is no fault, nor is a full server.
     config = tmp_path / "schemathesis.toml"
     config.write_text(
@@ -163,7 +168,7 @@ def test_what_schemathesis_makes_of_the_openapi_document(
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(config)),
         *("run", f"{target.running.rest}/openapi.json", "--seed", "1", "--no-shrink"),
         *("--phases", "fuzzing", "--checks", "not_a_server_error"),
-        *("--max-examples", str(count), "--exclude-path", "/v1/backbones:unload"),
+        *("--max-examples", "60", "--exclude-path", "/v1/backbones:unload"),
         *("--header", f"Authorization: Bearer {target.key}"),
     ]
     ended = subprocess.run(
