@@ -44,6 +44,10 @@ class Rpc:
         return self.method
 
     @property
+    def reads(self) -> bool:
+        return self.rest.startswith("GET ")
+
+    @property
     def of_head(self) -> bool:
         return "{head}" in self.name
 
