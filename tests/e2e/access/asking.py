@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from google.rpc import status_pb2
 
 from service.transport.methods import OF_THE_SERVER, TAILS, methods_of
+from tests.e2e.access.routes import Route
 from tests.e2e.access.rpcs import Rpc
 from tests.e2e.transports import SECONDS
 
@@ -80,6 +81,14 @@ class Asking:
         if "{}" in path:
             path = path.format(fields.pop(rpc.field))
         return self.over_rest(verb, path, fields, shown(key))
+
+    def route(self, route: Route, key: Key) -> Answer:
+        """What a route or a method that is no RPC's answers."""
+        if route.asked.startswith("/"):
+            return self.raw_grpc(route.asked, [route.given["message"]], shown(key))
+        verb, path = route.asked.split(" ", 1)
+        headers = dict(shown(key)) | route.given.get("headers", {})
+        return self.raw_rest(verb, path, **{**route.given, "headers": headers})
 
     def listed(self, rpc: Rpc, key: Key, over: str) -> dict[str, Any]:
         """A page of a list, in the form of JSON."""

@@ -123,3 +123,9 @@ METHODS = [
     ),
 ]
 """Of gRPC, beside the RPCs."""
+
+WHO_AM_I = {
+    True: Route("/trunkline.v1.KeyService/WhoAmI", Needs.A_KEY, given={"message": b""}),
+    False: Route("GET /v1/whoami", Needs.A_KEY),
+}
+"""What takes any key, by whether it is asked for over gRPC."""

@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.access.asking import TRANSPORTS, Answer, shown
 from tests.e2e.access.conftest import Site
-from tests.e2e.access.routes import METHODS, NO_ROUTES, ROUTES, Needs, Route
+from tests.e2e.access.routes import METHODS, NO_ROUTES, ROUTES, WHO_AM_I, Needs, Route
 from tests.e2e.access.rpcs import (
     ANYBODY,
     DIGEST,
@@ -148,34 +148,21 @@ def test_role_that_is_missing_is_named_whatever_there_is(site: Site, rpc: Rpc) -
 
 # --- other routes
 
-WHO_AM_I = {
-    True: Route("/trunkline.v1.KeyService/WhoAmI", Needs.A_KEY, given={"message": b""}),
-    False: Route("GET /v1/whoami", Needs.A_KEY),
-}
-
-
-def _ask(site: Site, route: Route, key: str | None) -> Answer:
-    if route.asked.startswith("/"):
-        return site.asking.raw_grpc(route.asked, [route.given["message"]], shown(key))
-    verb, path = route.asked.split(" ", 1)
-    headers = dict(shown(key)) | route.given.get("headers", {})
-    return site.asking.raw_rest(verb, path, **{**route.given, "headers": headers})
-
 
 @pytest.mark.usefixtures("_unchanged")
 @pytest.mark.parametrize("route", [*ROUTES, *NO_ROUTES, *METHODS], ids=str)
 def test_route_takes_what_its_row_says(site: Site, route: Route) -> None:
-    refused = _ask(site, WHO_AM_I[route in METHODS], None)
+    refused = site.asking.route(WHO_AM_I[route in METHODS], None)
     for key in site.bad.values():
-        answer = _ask(site, route, key)
+        answer = site.asking.route(route, key)
         if route.needs is Needs.NOTHING:
             assert answer.code == route.code
         else:
             assert answer.shown == refused.shown
             assert answer.code == "UNAUTHENTICATED"
-    assert _ask(site, route, site.operator).code == route.code
+    assert site.asking.route(route, site.operator).code == route.code
     code = "PERMISSION_DENIED" if route.needs is Needs.AN_OPERATORS_KEY else route.code
-    assert _ask(site, route, site.full).code == code
+    assert site.asking.route(route, site.full).code == code
 
 
 @pytest.mark.parametrize("path", ["/v1/whoami", "/v1/keys", "/metrics", "/schema.json", "/none"])
