@@ -66,7 +66,7 @@ def test_ids_of_a_path_are_its_parameters(method: Method) -> None:
     assert re.findall(r"\{(\w+)\}", path) == named
 
 
-def test_dash_stands_for_all_tenants_where_heads_are_listed_and_nowhere_else() -> None:
+def test_dash_stands_for_all_tenants_where_heads_and_usage_are_listed_and_nowhere_else() -> None:
     takes = {
         name
         for name, (_, _, operation) in OPERATIONS.items()
@@ -74,7 +74,7 @@ def test_dash_stands_for_all_tenants_where_heads_are_listed_and_nowhere_else() -
         if (parameter.get("name"), parameter.get("in")) == ("tenant", "path")
         and re.search(parameter["schema"]["pattern"], "-")
     }
-    assert takes == {"ListHeads"}
+    assert takes == {"ListHeads", "GetUsage"}
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=lambda method: method.name)
