@@ -150,9 +150,8 @@ def versions(client: Client, out: Output, head: str) -> None:
         "versions",
         rows,
         {
-            "version": lambda row: row.version,
+            "version": lambda row: f"{row.version}, pinned" if row.pinned else row.version,
             "active": lambda row: row.active,
-            "pinned": lambda row: row.pinned,
             "accuracy": lambda row: short_accuracy(row.estimate),
             "examples": lambda row: row.example_count,
             "classes": lambda row: len(row.labels),

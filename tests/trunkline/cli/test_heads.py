@@ -76,6 +76,8 @@ def test_versions_are_listed_with_what_they_are_worth(run: Run) -> None:
     ]
     worth = ["90%", "(80-95)", "4", "2", "3", "d", "training", "-"]
     assert (first, second) == (["1", "yes", *worth], ["2", "no", *worth])
+    run("heads", "pin", "acme/mood", "1")
+    assert words(run("heads", "versions", "acme/mood").stdout)[2][:2] == ["1,", "pinned"]
     rows = json.loads(run("heads", "versions", "acme/mood", "--json").stdout)["versions"]
     assert [row["estimate"]["accuracy"] for row in rows] == [0.9, 0.9]
 
@@ -86,6 +88,7 @@ def test_lists_fit_a_terminal_of_80_columns(server: Server, command: list[str]) 
     env = {"TRUNKLINE_SERVER": server.address, "COLUMNS": "80"}
     with Client(server.address) as client:
         client.update_head("bolt/empty", policy="immediate")
+        client.pin_version("acme/mood", 1)
     shown = CliRunner(env=env).invoke(main, ["heads", *command]).stdout
     lines = shown.splitlines()
     assert len(lines) == 1 + (3 if command == ["list"] else 2), shown
