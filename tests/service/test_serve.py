@@ -45,8 +45,8 @@ def serve(tmp_path: Path, taken: int) -> Serve:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--host", "0.0.0.0"], ["host", "0.0.0.0", "--insecure"]),
-        (["--host", "::"], ["host", "--insecure"]),
+        (["--host", "0.0.0.0", "--insecure", "--auth", "required"], ["auth", "insecure"]),
+        (["--tls-cert", "/no/such/cert.pem"], ["tls_cert", "tls_key"]),
         (["--workers", "2"], ["workers", "1", "2"]),
         (["--max-rows-per-request", "0"], ["max_rows_per_request", "0"]),
         (["--max-queued-rows-per-tenant", "10"], ["max_queued_rows_per_tenant", "10", "1024"]),

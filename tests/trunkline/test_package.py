@@ -26,6 +26,7 @@ def test_the_exported_names_are_these() -> None:
     inputs = ["Digest", "Image", "Pixels", "Text", "Vector"]
     values = [
         "Advice",
+        "AuditEntry",
         "Augmentation",
         "AugmentationReport",
         "Backbone",
@@ -100,7 +101,6 @@ def test_the_exported_names_are_these() -> None:
         "Internal",
         "InvalidArgument",
         "InvalidType",
-        "NewKey",
         "NotFound",
         "OutOfRange",
         "PermissionDenied",

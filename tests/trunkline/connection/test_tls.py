@@ -126,7 +126,7 @@ def test_closed_connection_is_said_to_mean_tls_perhaps(
     with listening(authority.issue()) as port:
         error = failure(f"localhost:{port}")
         assert isinstance(error, trunkline.Unavailable), "it may be a server that stops"
-        assert "if TLS is spoken there, put https:// before it" in error.message
+        assert "as one does that wants TLS: then put https:// before it" in error.message
 
 
 @pytest.mark.parametrize(
