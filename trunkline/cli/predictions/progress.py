@@ -27,22 +27,30 @@ def predicting(
     left = TimeLeft(bar.get_time())
     task = bar.add_task("predicting", total=None, completed=before, left=left)
     done, total = before, None
+    one_at_a_time = threading.Lock()
+
+    def show() -> None:
+        if total is not None:
+            left.step(bar.get_time(), done - before, 0, total - done)
+        bar.update(task, completed=done, total=total)
 
     def count_all() -> None:
         nonlocal total
         try:
-            total = count()
+            found = count()
         except (TrunklineError, OSError):
             return  # whoever reads the inputs says what is wrong with them
+        with one_at_a_time:
+            total = found
+            show()  # the next row may be long in coming
 
     counting = threading.Thread(target=count_all, name="predict-count", daemon=True)
 
     def advance() -> None:
         nonlocal done
-        done += 1
-        if total is not None:
-            left.step(bar.get_time(), done - before, 0, total - done)
-        bar.update(task, completed=done, total=total)
+        with one_at_a_time:
+            done += 1
+            show()
         # Not before there was an answer: it may ask the server, too.
         if counting.ident is None and not bar.disable:
             counting.start()
