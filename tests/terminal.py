@@ -9,6 +9,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -90,8 +91,13 @@ class Terminal:
         os.write(self._ours, keys.encode())
 
     def answer(self, keys: str) -> None:
-        """Types the keys after a prompt has been read."""
+        """Types the keys when the command waits for them after a prompt.
+
+        The editor of lines notices a Ctrl-C that comes between the two with the next key only.
+        """
         self.expect("> ")
+        while self._is_running():
+            os.sched_yield()
         self.press(keys)
 
     def end(self) -> tuple[int, str]:
@@ -104,6 +110,11 @@ class Terminal:
         """Returns what the command wrote on standard error, which is a pipe."""
         assert self.process.stderr is not None
         return self.process.stderr.read().decode()
+
+    def _is_running(self) -> bool:
+        """Whether the command's main thread is on a processor, or waits for one (Linux tells)."""
+        state = Path(f"/proc/{self.process.pid}/stat")
+        return state.exists() and state.read_text().rpartition(")")[2].split()[0] == "R"
 
     def hang_up(self) -> None:
         """Closes the terminal, and waits until the command has ended."""
