@@ -38,7 +38,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "Limits of what is sent": (
             *("max_rows_per_request", "max_message_bytes", "max_image_bytes", "max_pixels"),
             *("max_side", "max_text_bytes", "max_label_bytes", "max_classes"),
-            *("max_examples_per_head", "max_versions_per_head", "max_advice_examples"),
+            *("max_examples_per_head", "max_advice_examples"),
             "max_advice_bytes",
         ),
         "Limits of what waits": (
