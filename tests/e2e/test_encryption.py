@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import socket
 import ssl
 import sys
@@ -97,6 +98,20 @@ def test_command_line_and_rest_reach_the_backbone_behind_two_encrypted_wires(
         assert (
             f'trunkline_tls_certificate_expiry_timestamp_seconds{{setting="{setting}"}}' in metrics
         )
+
+
+def test_login_believes_the_authority_that_is_named(site: Site, token: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "trunkline"]
+    folder = {"XDG_CONFIG_HOME": str(tmp_path), "TRUNKLINE_SERVER": site.server.grpc}
+    (tmp_path / "key").write_text(token)
+    login = shlex.join([*command, "login"]) + f" --ca {{}} < {shlex.quote(str(tmp_path / 'key'))}"
+    refused = run(["sh", "-c", login.format(site.private.ca)], **folder)
+    assert refused.returncode == 1
+    assert "is not trusted" in refused.stderr
+    done = run(["sh", "-c", login.format(site.public.ca)], **folder)
+    assert done.returncode == 0, done.stderr
+    shown = run([*command, "whoami"], TRUNKLINE_CA=str(site.public.ca), **folder)
+    assert "operate" in shown.stdout, shown.stderr
 
 
 def test_no_port_speaks_without_tls(site: Site) -> None:

@@ -98,6 +98,11 @@ def server_options(
         show_default=env,
         help="How long to wait for one answer.",
     )
+    return lambda function: server(token(timeout(tls_options(env=env)(function))))
+
+
+def tls_options(*, env: bool) -> Callable[[Command], Command]:
+    """Makes `--ca`, `--client-cert` and `--client-key`; `tls_files` takes them up."""
     ca, cert, key = (
         click.option(
             f"--{name.replace('_', '-')}",
@@ -108,7 +113,7 @@ def server_options(
         )
         for name, text in _TLS_FILES.items()
     )
-    return lambda function: server(token(timeout(ca(cert(key(function))))))
+    return lambda function: ca(cert(key(function)))
 
 
 def client_command(function: Command) -> Command:

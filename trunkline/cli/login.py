@@ -7,14 +7,16 @@ from typing import Any
 
 import click
 
-from trunkline.cli.connection import Connection
+from trunkline.cli.connection import Connection, tls_files, tls_options
 from trunkline.cli.output import Failure, Output
 from trunkline.cli.stored_keys import drop_key, store_key
 from trunkline.clients.client import Client
 from trunkline.connection.addresses import check_address
 
 _server_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
-    "--server", metavar="ADDRESS", help="The server: HOST:PORT or unix:PATH (TRUNKLINE_SERVER)."
+    "--server",
+    metavar="ADDRESS",
+    help="The server: HOST:PORT, https://HOST:PORT or unix:PATH (TRUNKLINE_SERVER).",
 )
 
 _json_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
@@ -24,9 +26,10 @@ _json_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
 
 @click.command()
 @_server_option
+@tls_options(env=False)
 @_json_option
 @click.pass_context
-def login(ctx: click.Context, server: str | None, as_json: bool) -> None:
+def login(ctx: click.Context, /, server: str | None, as_json: bool, **files: str | None) -> None:
     """Store a key for a server, so that later commands show it.
 
     The key is asked for, or read from standard input; no argument takes it, as process lists show
@@ -36,7 +39,8 @@ def login(ctx: click.Context, server: str | None, as_json: bool) -> None:
     before = ctx.find_object(Connection)
     assert before is not None, "every command is one of the main group's"
     address, key = check_address(server or before.server), _asked_key()
-    with Client(address, token=key, timeout=before.timeout) as client:
+    tls = {**before.tls, **tls_files(files)}
+    with Client(address, token=key, timeout=before.timeout, **tls) as client:
         me = client.who_am_i()
     out, path = Output(as_json), store_key(address, key)
     whose = "no key is asked for there as yet"
