@@ -42,10 +42,7 @@ def folder(tmp_path: Path) -> Path:
     for number in range(4):
         save_cloth(tmp_path / "photos-unlabelled" / f"{number}.jpg", rng, torn=number % 2 == 0)
     save_cloth(tmp_path / "new.jpg", rng, torn=True)
-    with (tmp_path / "reviews.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(("text", "label"))
-        table.writerows((text, label) for label, texts in REVIEWS.items() for text in texts)
+    write_reviews(tmp_path / "reviews.csv")
     return tmp_path
 
 
@@ -57,3 +54,11 @@ def save_cloth(path: Path, rng: np.random.Generator, *, torn: bool) -> None:
         stripes[row : row + 12] = 0
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(stripes.clip(0, 255).astype(np.uint8)).save(path)
+
+
+def write_reviews(path: Path) -> None:
+    """A table of five good and five bad texts."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(("text", "label"))
+        table.writerows((text, label) for label, texts in REVIEWS.items() for text in texts)
