@@ -106,14 +106,13 @@ class Site:
         if self.server is not None:
             at = self.server.grpc.removeprefix("grpcs://")
             text = text.replace("models.example.org:50051", at)
-        for name in re.findall(r"ID-OF-(\w+)", text):
-            text = text.replace(f"ID-OF-{name}", self.key_of(name.capitalize()))
+        if "ID-OF-" in text:
+            for key in json.loads(self.shell("server", "trunkline keys list --json").stdout)[
+                "keys"
+            ]:
+                name = f"ID-OF-{key['note'].upper()}"
+                text = text.replace(name, key["name"].removeprefix("keys/"))
         return text
-
-    def key_of(self, note: str) -> str:
-        listed = json.loads(self.shell("server", "trunkline keys list --json").stdout)
-        (name,) = (key["name"] for key in listed["keys"] if key["note"] == note)
-        return str(name).removeprefix("keys/")
 
 
 def matches(expected: str, printed: str) -> bool:
