@@ -135,6 +135,7 @@ def site(tmp_path: Path, cache_dir: Path) -> Iterator[Site]:
             site.server.close()
 
 
+@pytest.mark.long
 def test_two_colleagues_get_to_work_with_keys_over_tls(site: Site) -> None:
     blocks = [Block(*found) for found in BLOCK.findall(PAGE.read_text(encoding="utf-8"))]
     assert {block.machine for block in blocks} == {"server", "ann", "ben"}
