@@ -1,4 +1,4 @@
-"""Three minutes of everything at once: what a server holds must not grow."""
+"""Three minutes of everything at once, with a key: what a server holds must not grow."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def growth(before: Held, after: Held) -> list[str]:
 async def run(drill: Drill) -> Outcome:
     """Measures a server that rests: after the first minute, in the midst, and at the end."""
     seconds = LONG_SOAK_SECONDS if drill.long else SOAK_SECONDS
-    async with server(drill.folder, *SMALL_CACHES) as running:
+    async with server(drill.folder, "--auth", "required", *SMALL_CACHES) as running:
         with both_ways(running) as ways, running.client() as client:
             load = Load(running, ways, client, drill.random)
             await asyncio.to_thread(load.prepare)

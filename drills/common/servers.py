@@ -11,6 +11,7 @@ from typing import ParamSpec, TypeVar
 import httpx
 import psutil
 
+from service.access import operator_key
 from tests.e2e.processes import Running, serve_command
 from tests.e2e.transports import Grpc, Refused, Rest
 
@@ -38,15 +39,18 @@ async def serving(command: list[str], log: Path) -> AsyncIterator[Running]:
 
 @asynccontextmanager
 async def server(folder: Path, *options: str) -> AsyncIterator[Running]:
-    """``trunkline serve`` on a store in the folder."""
-    async with serving(serve_command(folder / "data", *options), folder / "log") as running:
+    """``trunkline serve`` on a store in the folder; where it asks for keys, with the operator's."""
+    data_dir = folder / "data"
+    async with serving(serve_command(data_dir, *options), folder / "log") as running:
+        if (key := data_dir / operator_key.FILE).exists():
+            running.token = key.read_text().strip()
         yield running
 
 
 @contextmanager
 def both_ways(running: Running) -> Iterator[tuple[Grpc, Rest]]:
     """A connection over each transport."""
-    ways = Grpc(running.grpc), Rest(running.rest)
+    ways = Grpc(running.grpc, running.token), Rest(running.rest, running.token)
     try:
         yield ways
     finally:

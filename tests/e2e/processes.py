@@ -23,12 +23,17 @@ END_SECONDS = 60  # a process that has not ended by then hangs
 
 
 class Running:
-    """A started process that serves; its log is a file."""
+    """A started process that serves; its log is a file.
+
+    Attributes:
+        token: a key that its clients show; empty where none is asked for.
+    """
 
     def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
         self.process = process
         self.log = log
         self.addresses: dict[str, str] = {}
+        self.token = ""
 
     @classmethod
     def start(
@@ -73,10 +78,11 @@ class Running:
         return self.process.pid
 
     def client(self, timeout: float = 60) -> Client:
-        return Client(self.grpc, timeout=timeout)
+        return Client(self.grpc, timeout=timeout, token=self.token or None)
 
     def http(self) -> httpx.Client:
-        return httpx.Client(base_url=self.rest, timeout=60)
+        headers = {"authorization": f"Bearer {self.token}"} if self.token else {}
+        return httpx.Client(base_url=self.rest, timeout=60, headers=headers)
 
     def events(self) -> list[dict[str, Any]]:
         """The log's JSON lines."""

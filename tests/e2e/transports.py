@@ -113,7 +113,8 @@ class Grpc(Transport):
 
     name = "grpc"
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, token: str = "") -> None:
+        self._metadata = [("authorization", f"Bearer {token}")] if token else []
         # Its types cannot tell of stubs that send bytes as they are.
         self.channel: Any = grpc.insecure_channel(
             address,
@@ -133,25 +134,24 @@ class Grpc(Transport):
         """Sends a request without waiting for its reply: gives a `grpc.Future`."""
         known = METHODS[method]
         stub: Any = self.channel.unary_unary(known.path, None, known.response.FromString)
-        return stub.future(request.SerializeToString(), timeout=timeout)
+        return stub.future(request.SerializeToString(), timeout=timeout, metadata=self._metadata)
 
     def exchange(
         self, method: Method, messages: Sequence[bytes], timeout: float = SECONDS
     ) -> tuple[Any, str]:
         """Sends bytes as they are; gives the last reply and the request's id."""
         read = method.response.FromString
+        more = {"timeout": timeout, "metadata": self._metadata}
         try:
             if method.client_streaming:
                 sent = self.channel.stream_unary(method.path, None, read)
-                reply, call = sent.with_call(iter(messages), timeout=timeout)
+                reply, call = sent.with_call(iter(messages), **more)
             elif method.server_streaming:
-                call = self.channel.unary_stream(method.path, None, read)(
-                    messages[0], timeout=timeout
-                )
+                call = self.channel.unary_stream(method.path, None, read)(messages[0], **more)
                 reply = list(call)[-1]
             else:
                 sent = self.channel.unary_unary(method.path, None, read)
-                reply, call = sent.with_call(messages[0], timeout=timeout)
+                reply, call = sent.with_call(messages[0], **more)
         except grpc.RpcError as error:
             raise refusal(error) from error
         return reply, dict(call.trailing_metadata())["x-request-id"]
@@ -200,8 +200,9 @@ class Rest(Transport):
 
     name = "rest"
 
-    def __init__(self, base_url: str) -> None:
-        self.http = httpx.Client(base_url=base_url, timeout=SECONDS)
+    def __init__(self, base_url: str, token: str = "") -> None:
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        self.http = httpx.Client(base_url=base_url, timeout=SECONDS, headers=headers)
 
     def close(self) -> None:
         self.http.close()
