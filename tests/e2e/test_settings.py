@@ -85,7 +85,7 @@ def test_config_of_the_extractor_has_its_settings_and_refuses_as_it_does(
     refused = in_process("config", "extractor", "--grpc-port", "7")
     assert (refused.exit_code, refused.stdout) == (2, "")
     assert refused.stderr.startswith("error: No such option '--grpc-port'")
-    refused = in_process("config", "--host", "0.0.0.0")
+    refused = in_process("config", "extractor", "--host", "0.0.0.0")
     assert (refused.exit_code, refused.stdout) == (2, "")
     assert "--insecure" in refused.stderr
 
