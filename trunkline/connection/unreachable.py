@@ -50,9 +50,11 @@ def unreachable(details: str, address: str) -> TrunklineError | None:
     if (tls := _fault_of_tls(details, address)) is not None:
         return tls
     if any(words in details for words in _OTHER_PROTOCOL):
+        in_tls = address.startswith(("https://", "grpcs://"))
+        or_tls = "" if in_tls else ", or speaks it in TLS alone"
         return InvalidArgument(
-            f"what answers at {address} does not speak gRPC, or speaks it in TLS alone; is it the "
-            "port of REST? The server prints both addresses when it starts",
+            f"what answers at {address} does not speak gRPC{or_tls}; is it the port of REST? The "
+            "server prints both addresses when it starts",
             field="server",
             limit="the address of gRPC",
             value=address,
