@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, func, select, update
+from sqlalchemy import Connection, LargeBinary, Select, cast, delete, func, or_, select, update
 
 from service.errors import StorageQuotaExceeded, no_tenant
 from service.store import schema
@@ -95,11 +95,12 @@ def list_tenants(connection: Connection, after: str, limit: int) -> list[TenantR
 
 
 def own_quotas(connection: Connection) -> dict[str, Quotas]:
-    """Returns the quotas of those tenants that have any of their own."""
+    """Returns the quotas of those tenants that have any of their own; a damaged name as it is."""
     table = schema.tenants.c
     columns = [table[f"quota_{name}"] for name in QUOTAS]
-    found = connection.execute(select(table.name, *columns))
-    return {name: Quotas(*own) for name, *own in found if any(one is not None for one in own)}
+    any_of_them = or_(*(column.is_not(None) for column in columns))
+    query = select(cast(table.name, LargeBinary), *columns).where(any_of_them)
+    return {name.decode(errors="replace"): Quotas(*own) for name, *own in connection.execute(query)}
 
 
 def update_quotas(

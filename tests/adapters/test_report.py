@@ -37,6 +37,7 @@ ADDED_BY_THE_SERVICE = {
     "truncated_count",
     "seen_held_out",
     "seen_held_out_count",
+    "seen_held_out_external_ids",
 }
 DIGESTS_FOR_ROWS = {"row": "digest", "other_row": "other_digest"}
 
@@ -92,8 +93,8 @@ def test_report_without_estimate_survives_json() -> None:
         (Evaluation, heads_pb2.Evaluation, set[str]()),
         (ReliabilityBin, heads_pb2.ReliabilityBin, set[str]()),
         (LearningPoint, heads_pb2.LearningPoint, set[str]()),
-        (LikelyMislabelled, heads_pb2.LikelyMislabelled, set[str]()),
-        (NearDuplicates, heads_pb2.NearDuplicates, set[str]()),
+        (LikelyMislabelled, heads_pb2.LikelyMislabelled, {"external_id"}),
+        (NearDuplicates, heads_pb2.NearDuplicates, {"external_id", "other_external_id"}),
         (AugmentationReport, heads_pb2.AugmentationReport, set[str]()),
         (GroupReport, heads_pb2.GroupReport, set[str]()),
         (NoveltyReport, heads_pb2.NoveltyReport, set[str]()),
