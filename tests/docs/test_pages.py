@@ -41,6 +41,7 @@ def marks(page: str) -> list[pytest.MarkDecorator]:
     return [pytest.mark.tuning if page == "README.md" else pytest.mark.long]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "page",
     [pytest.param(page, marks=marks(page)) for page in PAGES_WITH_CODE],

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.e2e.conftest import TEXTS, Start
 from tests.e2e.processes import Running, run, serve_command
@@ -60,6 +61,7 @@ def uploads(client: Client) -> Iterator[list[int]]:
         thread.join()
 
 
+@pytest.mark.long
 def test_backup_under_load_is_restored_with_heads_answers_and_keys(
     start: Start, tmp_path: Path
 ) -> None:

@@ -61,6 +61,7 @@ def worker_of(running: Running) -> psutil.Process:
     return worker
 
 
+@pytest.mark.long
 def test_bentoml_serves_the_same_and_its_worker_dies_with_it(
     tmp_path: Path, start: Start, client: Client, text_head: str
 ) -> None:

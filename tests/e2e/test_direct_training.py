@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.conftest import Cli
 from tests.e2e.samples import digit_images, short_texts
 
@@ -30,6 +32,7 @@ def measured_and_printed(cli: Cli, data: Path, folder: Path) -> tuple[float, flo
     return direct["accuracy"], float(ran.stdout)
 
 
+@pytest.mark.long
 def test_lines_for_a_folder_of_pictures(cli: Cli, tmp_path: Path) -> None:
     for number, (data, label) in enumerate(digit_images(300, 10)):
         path = tmp_path / "digits" / label / f"{number:03}.png"
@@ -40,6 +43,7 @@ def test_lines_for_a_folder_of_pictures(cli: Cli, tmp_path: Path) -> None:
     assert abs(measured - printed) < NEAR
 
 
+@pytest.mark.long
 def test_lines_for_a_table_of_texts(cli: Cli, tmp_path: Path) -> None:
     table = tmp_path / "moods.csv"
     with table.open("w", newline="", encoding="utf-8") as file:

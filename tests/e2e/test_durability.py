@@ -247,6 +247,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterato
         assert running.terminate() == 0
 
 
+@pytest.mark.long
 def test_training_cut_off_by_kill_nine_ends_after_the_restart(killed: Killed) -> None:
     with killed.running.client() as client:
         training = client.get_training(killed.training)

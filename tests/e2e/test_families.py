@@ -150,6 +150,7 @@ def check_a_server_that_learns(folder: Path, engine: str) -> None:
         server.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backbone", FAMILIES)
 def test_head_on_a_backbone_of_each_family_learns_and_predicts(
     backbone: str, families: Running
@@ -166,6 +167,7 @@ def test_head_on_a_larger_network_learns_and_predicts(model: str) -> None:
         check_a_server_that_learns(folder, "torch")
 
 
+@pytest.mark.long
 def test_head_on_an_onnx_file_learns_and_predicts(tmp_path: Path) -> None:
     import torch
 
@@ -176,6 +178,7 @@ def test_head_on_an_onnx_file_learns_and_predicts(tmp_path: Path) -> None:
     check_a_server_that_learns(tmp_path, "auto")
 
 
+@pytest.mark.long
 def test_server_does_not_start_without_the_weights_and_says_where_they_belong(
     tmp_path: Path,
 ) -> None:

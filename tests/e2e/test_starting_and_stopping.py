@@ -133,6 +133,7 @@ def test_help_names_every_setting() -> None:
         assert option in shown.stdout
 
 
+@pytest.mark.long
 def test_idle_server_stops_at_once_and_serves_its_versions_when_it_is_started_again(
     tmp_path: Path, start: Start, client: Client, text_head: str, backbones: dict[str, Backbone]
 ) -> None:

@@ -49,6 +49,7 @@ TEXT_FAMILIES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", TEXT_FAMILIES)
 def test_text_embedding_equals_the_library(family: str, tmp_path: Path, cache_dir: Path) -> None:
     network, tokenizer = save_text_network(family, tmp_path / "saved")
@@ -117,6 +118,7 @@ def test_sentence_transformers_folder_gives_what_the_library_gives(
     assert len(backbone.preprocess(TEXTS[2]).data) == 12
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", ["vit", "dinov2"])
 def test_image_embedding_equals_the_library(
     family: str, tmp_path: Path, cache_dir: Path, photos: Photos

@@ -109,6 +109,7 @@ def test_folder_of_graphs_that_cannot_be_written_is_named_before_anything_is_exp
         load_backbone("minilm/l6-v2", engine="onnxruntime", device="cpu", cache_dir=tmp_path / name)
 
 
+@pytest.mark.long
 def test_two_processes_may_export_at_once(tmp_path: Path) -> None:
     from models.engines.onnxruntime import OnnxRuntimeEngine
     from models.export import export_graph

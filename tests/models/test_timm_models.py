@@ -59,6 +59,7 @@ def test_embedding_is_what_the_classifier_gets(model: str, tmp_path: Path, photo
         assert_parts_join(backbone, photos)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", EXPORTED)
 def test_onnx_runtime_agrees_with_the_library(
     model: str, tmp_path: Path, cache_dir: Path, photos: Photos

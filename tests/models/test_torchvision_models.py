@@ -82,6 +82,7 @@ def library_embeddings(
     return np.asarray(seen[-1].numpy())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", long_ones(TAILS, LARGER))
 def test_embedding_is_what_the_last_linear_layer_gets(
     model: str, folder: Path, photos: Photos
@@ -108,6 +109,7 @@ def test_vision_transformer_is_built_for_the_size_that_its_weights_are_for(
     assert_close(embed(backbone, photos[:1]), expected)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", long_ones(EXPORTED, EXPORTED[1:]))
 def test_onnx_runtime_agrees_with_the_library(
     model: str, folder: Path, cache_dir: Path, photos: Photos

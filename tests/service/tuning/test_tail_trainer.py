@@ -137,6 +137,7 @@ async def test_tail_that_cannot_be_served_does_not_replace_the_head_that_answers
         assert not (await server.predict(*texts(*WHO_BITES))).errors
 
 
+@pytest.mark.long
 async def test_process_that_dies_fails_its_training_and_the_next_one_works(
     server: InProcessServer, data: Path
 ) -> None:
@@ -173,6 +174,7 @@ def segments(data: Path) -> dict[str, set[str]]:
     return {path.name: set(read_layout(path)) for path in files}
 
 
+@pytest.mark.long
 async def test_quick_training_is_not_delayed_and_other_tails_wait_for_their_turn(
     server: InProcessServer, data: Path
 ) -> None:
@@ -219,6 +221,7 @@ def holding(data: Path, digest: str) -> list[Path]:
     return [path for path in files if digest.encode() in path.read_bytes()]
 
 
+@pytest.mark.long
 async def test_tuning_ends_with_the_server_and_the_next_one_takes_it_up(
     data: Path, cache_dir: Path
 ) -> None:
@@ -237,6 +240,7 @@ async def test_tuning_ends_with_the_server_and_the_next_one_takes_it_up(
         assert kept(data) == []
 
 
+@pytest.mark.long
 async def test_deleted_head_ends_its_tuning_and_leaves_no_activations(
     server: InProcessServer, data: Path
 ) -> None:

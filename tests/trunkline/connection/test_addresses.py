@@ -158,6 +158,7 @@ def test_absent_server_is_waited_for_and_said_so(
         assert caplog.messages[0].startswith(words)
 
 
+@pytest.mark.long
 async def test_server_that_comes_late_and_takes_too_long_is_told_with_what_was_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
