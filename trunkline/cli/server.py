@@ -168,7 +168,7 @@ def _log_format(arguments: tuple[str, ...]) -> str:
 def key_made_in(data_dir: Path, note: str, lifetime_seconds: float | None) -> NewKey:
     """Makes an operator's key in a server's own store."""
     with _from_a_checkout():
-        from service.access.offline import create_operator_key
+        from service.access.key_in_store import create_operator_key
         from service.errors import ServiceError
         from service.replies.keys import key_message
     try:

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
+from service.access.key_in_store import create_operator_key
 from service.access.key_text import hash_of, new_text
-from service.access.offline import create_operator_key
 from service.store import Database
 from service.store import keys as stored_keys
 from service.store import tenants as stored_tenants
