@@ -8,7 +8,7 @@ import click
 from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.named_examples import example_arguments, named_examples
 from trunkline.cli.next_step import digits, next_step
-from trunkline.cli.output import Output, confirm, plain, short_digest
+from trunkline.cli.output import Failure, Output, confirm, plain, short_digest
 from trunkline.clients.client import Client
 from trunkline.datasets import Columns
 from trunkline.values.examples import Example
@@ -103,7 +103,10 @@ def relabel(
 
     They are given as in `examples show`. Exits 1 if one could not be changed.
     """
-    names = named_examples(client, out, head, words, texts, columns)
+    try:
+        names = named_examples(client, out, head, words, texts, columns)
+    except Failure as failure:
+        raise _turned_round(client, head, words, failure) from failure
     changes = client.update_examples(head, dict.fromkeys(names, label or None))
     what = f"labelled {label}" if label else "left without a label"
     _print_changes(out, names, changes, f"{counted(changes.changed, 'example')} {what}")
@@ -133,6 +136,14 @@ def delete(
     changes = client.delete_examples(head, list(names))
     _print_changes(out, names, changes, f"deleted {counted(changes.changed, 'example')}")
     next_step(out, "train", head)
+
+
+def _turned_round(client: Client, head: str, words: Sequence[str], failure: Failure) -> Failure:
+    """Returns the failure, which says so where the class was given last, as `feedback` takes it."""
+    if words and words[-1] in client.get_head(head).labels:
+        order = f"relabel takes the class first: relabel {head} CLASS EXAMPLE…"
+        return Failure(f"{failure.message}; {order}", failure.code)
+    return failure
 
 
 def _print(out: Output, rows: Sequence[Example]) -> None:

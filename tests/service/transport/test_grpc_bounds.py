@@ -30,7 +30,7 @@ from tests.service.transport.grpc_serving import (
     serving,
 )
 from tests.service.transport.port_limits import LIMITS, MIB
-from trunkline.v1 import heads_pb2
+from trunkline.v1 import heads_pb2, heads_pb2_grpc
 
 UPLOAD = "/trunkline.v1.HeadService/AddExamples"
 WATCH = "/trunkline.v1.HeadService/TrainHead"
@@ -270,4 +270,8 @@ async def test_connection_beyond_their_number_is_closed_and_open_ones_are_served
                 raw.send(stream, b"")
                 raw.finish(stream)
                 assert b"x-request-id" in await asyncio.to_thread(raw.wait_for_end, stream)
-        assert await ask(address) == heads_pb2.GetHeadResponse(), "there is room again"
+        async with grpc.aio.insecure_channel(address) as channel:
+            get = heads_pb2_grpc.HeadServiceStub(channel).GetHead
+            # The server hears of the connections' end when it does: until then this one waits.
+            reply = await get(heads_pb2.GetHeadRequest(), wait_for_ready=True, timeout=60)
+            assert reply == heads_pb2.GetHeadResponse(), "there is room again"

@@ -162,3 +162,26 @@ def test_a_terminal_shows_what_is_acknowledged_and_the_time_left(
         terminal.expect(" left")
         terminal.press(CTRL_C)
         assert terminal.end()[0] == 130
+
+
+def test_ctrl_c_while_the_command_line_is_imported_ends_it_quietly() -> None:
+    program = """
+import sys
+from trunkline.__main__ import main
+
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "trunkline.cli":
+            print("importing", flush=True)
+            sys.stdin.read()
+
+sys.meta_path.insert(0, Slow())
+main()
+"""
+    command, pipe = [sys.executable, "-c", program], subprocess.PIPE
+    with subprocess.Popen(command, text=True, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "importing\n"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (-signal.SIGINT, "")

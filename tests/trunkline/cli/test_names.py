@@ -41,6 +41,15 @@ def test_measuring_and_advice_tell_nothing_of_names(
     assert "name" not in run("evaluate", HEAD, table, "--with-trained").stderr
 
 
+def test_a_class_given_last_is_told_where_it_belongs(run: Run, client: Client, table: Path) -> None:
+    run("train", HEAD, table)
+    turned = run("examples", "relabel", HEAD, "mood.csv:2", "no")
+    assert turned.exit_code == 1
+    assert f"relabel takes the class first: relabel {HEAD} CLASS EXAMPLE" in turned.stderr
+    unknown = run("examples", "relabel", HEAD, "no", "mood.csv:9")
+    assert "the class first" not in unknown.stderr
+
+
 def test_labelling_stores_and_shows_names(
     run: Run, recorder: Recorder, client: Client, table: Path
 ) -> None:
