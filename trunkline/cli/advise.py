@@ -9,6 +9,7 @@ from rich.progress import TextColumn
 from trunkline.cli.column_options import check_columns, column_options
 from trunkline.cli.connection import client_command
 from trunkline.cli.direct_training import direct_code
+from trunkline.cli.html_option import html_option
 from trunkline.cli.interrupts import if_interrupted
 from trunkline.cli.naming import names_of
 from trunkline.cli.next_step import next_step
@@ -57,11 +58,7 @@ _COLUMNS: dict[str, Callable[[Option], object]] = {
     help="A backbone to compare; may be repeated (default: all loaded ones that take the data).",
 )
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Decides the folds.")
-@click.option(
-    "--html",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="Write the advice with its curves to this file as one self-contained page, too.",
-)
+@html_option("Write the advice with its curves to this file as one self-contained page, too.")
 @column_options(labelled=True)
 @client_command
 def advise(
@@ -96,6 +93,7 @@ def advise(
     code = direct_code(advice, data, columns)
     if html is not None:
         html.write_text(advice_page(advice, path.name, names, code), encoding="utf-8")
+        out.say(f"wrote {html}")
     if out.as_json:
         failures = named_failures(failures_of(advice, examples))
         more = {"direct_code": code, "failures": failures, "notices": plain(out.noticed)}

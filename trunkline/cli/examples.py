@@ -7,7 +7,7 @@ import click
 
 from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.named_examples import example_arguments, named_examples
-from trunkline.cli.next_step import digits, next_step
+from trunkline.cli.next_step import example_word, next_step
 from trunkline.cli.output import Failure, Output, confirm, plain, short_digest
 from trunkline.clients.client import Client
 from trunkline.datasets import Columns
@@ -43,7 +43,7 @@ def list_examples(
     ]
     _print(out, rows)
     if rows:
-        next_step(out, "examples", "relabel", head, "CLASS", digits(rows[0].digest))
+        _next_relabel(out, head, rows[0])
     elif held_out:
         next_step(out, "train", head, "PATH", "--test", "PATH")
     elif unlabelled:
@@ -82,7 +82,7 @@ def show(
         first = sorted(names[digest] for digest in missing)[0]
         out.say(f"{counted(len(missing), 'input')} of no example of {head}, such as {first}")
         raise click.exceptions.Exit(1)
-    next_step(out, "examples", "relabel", head, "CLASS", digits(found[0].digest))
+    _next_relabel(out, head, found[0])
 
 
 @examples.command()
@@ -144,6 +144,11 @@ def _turned_round(client: Client, head: str, words: Sequence[str], failure: Fail
         order = f"relabel takes the class first: relabel {head} CLASS EXAMPLE…"
         return Failure(f"{failure.message}; {order}", failure.code)
     return failure
+
+
+def _next_relabel(out: Output, head: str, row: Example) -> None:
+    word = example_word(row.digest, row.external_id)
+    next_step(out, "examples", "relabel", head, "CLASS", word)
 
 
 def _print(out: Output, rows: Sequence[Example]) -> None:

@@ -1,5 +1,6 @@
 """The command that is likely to come next, said after each one to a person at a terminal."""
 
+import os
 import shlex
 import sys
 
@@ -36,8 +37,13 @@ def next_after_version(
         next_step(out, "heads", "activate", head, str(version))
 
 
-def digits(digest: str) -> str:
-    """Returns the beginning of a digest, enough to name an example by."""
+def example_word(digest: str, external_id: str | None) -> str:
+    """Returns what to name an example by in a command: its name, or the beginning of its digest.
+
+    A name that would be taken for an option or for a file that is there is not used.
+    """
+    if external_id and external_id[0] != "-" and not os.path.exists(external_id):
+        return external_id
     return digest[:_DIGITS]
 
 

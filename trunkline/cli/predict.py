@@ -1,7 +1,7 @@
 """`trunkline predict`."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from trunkline.cli.predictions.standard_input import JSON_LINES, PATHS, TEXTS
 from trunkline.clients.client import Client
 from trunkline.datasets import Columns, FileInput, Notes
 from trunkline.errors import TrunklineError
+from trunkline.values.inputs import Image, Text
 from trunkline.wording import counted, size
 
 _MOST_COLUMNS = 1_000
@@ -118,7 +119,7 @@ def predict(
         average_views=average_views,
     )
     with Destination(form, output, before) as rows:
-        _answer(out, given, ask, rows)
+        last = _answer(out, given, ask, rows)
     out.notices(given.notes.notices())
     if rows.unseen:
         kept = counted(rows.unseen, "row")
@@ -127,7 +128,7 @@ def predict(
         out.say(rows.words())
     if rows.failed:
         raise click.exceptions.Exit(1)
-    next_step(out, "feedback", head, *(("--text", texts[0]) if texts else ("PATH",)), "LABEL")
+    next_step(out, "feedback", head, *_corrected(given, last), "LABEL")
 
 
 def _check_usage(given: Given, top: int | None, *, as_csv: bool, as_json: bool) -> None:
@@ -166,8 +167,9 @@ def _answer(
     given: Given,
     ask: Callable[[list[FileInput]], list[Outcome]],
     rows: Destination,
-) -> None:
-    """Writes a row for each input that is not answered yet."""
+) -> FileInput | None:
+    """Writes a row for each input that is not answered yet; returns the last of them."""
+    item = None
     parts = filter(None, map(rows.unanswered, given.parts()))
     # It would come between the rows, or between the lines that are typed.
     in_the_way = (sys.stdout.isatty() and not rows.is_file) or given.is_typed
@@ -188,3 +190,15 @@ def _answer(
         if rows.is_file:
             out.say(f"stopped: {so_far()}")
         raise
+    return item
+
+
+def _corrected(given: Given, last: FileInput | None) -> Sequence[str]:
+    """Returns how `trunkline feedback` names such an input, by the file if one alone was given."""
+    if given.texts:
+        return "--text", given.texts[0]
+    if isinstance(last, Text):
+        return "--text", "TEXT"
+    if isinstance(last, Image) and [str(last.path)] == [str(path) for path in given.paths]:
+        return (str(last.path),)
+    return ("PATH",)

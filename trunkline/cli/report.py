@@ -8,8 +8,9 @@ import click
 from trunkline.cli.column_options import check_columns, column_options
 from trunkline.cli.connection import client_command, head_argument, version_option
 from trunkline.cli.head_facts import live_facts, spec_words
+from trunkline.cli.html_option import html_option
 from trunkline.cli.naming import names_of
-from trunkline.cli.next_step import digits, next_step
+from trunkline.cli.next_step import example_word, next_step
 from trunkline.cli.output import Output, one_line, plain
 from trunkline.cli.report_tables import print_tables, tail_outcome
 from trunkline.cli.thumbnails import with_kept_inputs
@@ -25,11 +26,7 @@ from trunkline.wording import accuracy, live_accuracy
 @head_argument
 @click.argument("number", metavar="[VERSION]", required=False, type=click.IntRange(min=1))
 @version_option
-@click.option(
-    "--html",
-    type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    help="Write the report to this file as one self-contained page, too.",
-)
+@html_option("Write the report to this file as one self-contained page, too.")
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
@@ -61,6 +58,7 @@ def report(
     live = live_copy_of(client, head, result)
     if html is not None:
         write_page(html, result, live, with_kept_inputs(client, out, result, names))
+        out.say(f"wrote {html}")
     if out.as_json:
         out.document(plain(result) | {"live": live})
         return
@@ -70,7 +68,8 @@ def report(
         out.facts(live_facts(live), title="live copy")
     suspects = result.likely_mislabelled
     if suspects:
-        next_step(out, "examples", "show", head, digits(suspects[0].digest))
+        word = example_word(suspects[0].digest, suspects[0].external_id)
+        next_step(out, "examples", "show", head, word)
     else:
         next_step(out, "predict", head, "PATH")
 

@@ -1,14 +1,18 @@
 """What is said to come next: in a terminal alone, and fit to be pasted."""
 
 import json
+import os
 import shlex
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
+import pytest
 
 from tests.terminal import Terminal, in_terminal
+from tests.trunkline import sample_reports
+from tests.trunkline.datasets.trees import tree
 from tests.trunkline.recording import Recorder, Server
 from tests.trunkline.sample_reports import DIGEST
 from trunkline.cli import main
@@ -66,7 +70,7 @@ def test_chores_of_a_head_lead_from_one_to_the_next(
         (["heads", "versions", "acme/mood"], "report acme/mood"),
         (["heads", "list"], "heads versions acme/mood"),
         (["heads", "show", "acme/mood"], "report acme/mood"),
-        (["predict", "acme/mood", table], "feedback acme/mood PATH LABEL"),
+        (["predict", "acme/mood", table], "feedback acme/mood --text TEXT LABEL"),
         (
             ["predict", "acme/mood", "--text", "so good"],
             "feedback acme/mood --text 'so good' LABEL",
@@ -77,8 +81,8 @@ def test_chores_of_a_head_lead_from_one_to_the_next(
         (["feedback", "acme/mood", "--text", "y", "yes"], "heads show acme/mood"),
         (["heads", "drop", "acme/mood"], "heads feedback list acme/mood --state quarantined"),
         (["heads", "feedback", "release", "acme/mood", "--all"], "train acme/mood"),
-        (["examples", "list", "acme/mood"], f"examples relabel acme/mood CLASS {GOOD}"),
-        (["examples", "show", "acme/mood", GOOD], f"examples relabel acme/mood CLASS {GOOD}"),
+        (["examples", "list", "acme/mood"], "examples relabel acme/mood CLASS mood.csv:2"),
+        (["examples", "show", "acme/mood", GOOD], "examples relabel acme/mood CLASS mood.csv:2"),
         (["examples", "relabel", "acme/mood", "no", GOOD], "train acme/mood"),
         (["examples", "delete", "acme/mood", GOOD, "--yes"], "train acme/mood"),
         (["forget", "acme/mood", "--text", "fine", "--yes"], "heads versions acme/mood"),
@@ -103,6 +107,26 @@ def test_chores_of_a_head_lead_from_one_to_the_next(
     found = next_of(server, *(command for command, _ in steps))
     for (command, expected), line in zip(steps, found, strict=True):
         assert line == expected, command
+
+
+def test_example_is_called_by_its_name_where_that_can_be_typed(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (picture := tmp_path / "a b.png").write_bytes(b"one")
+    (tmp_path / "c.png").write_bytes(b"two")
+    root = tree(tmp_path / "shapes", "a/1.png", "a/2.png", "b/1.png", "b/2.png")
+    steps = [["train", "acme/shapes", root]]
+    for given in ([picture], [tmp_path], [picture] * 2):
+        steps.append(["predict", "acme/shapes", *given])
+    assert next_of(server, *steps)[1:] == [
+        f"feedback acme/shapes '{picture}' LABEL",
+        *["feedback acme/shapes PATH LABEL"] * 2,
+    ]
+    digest, picture_here = DIGEST[:16], os.path.relpath(picture)
+    words = {"a/1 x.png": "'a/1 x.png'", "-v": digest, picture_here: digest, "": digest}
+    for name, word in words.items():
+        monkeypatch.setattr(sample_reports, "NAME", name)
+        assert next_of(server, ["report", "acme/shapes"]) == [f"examples show acme/shapes {word}"]
 
 
 def test_empty_list_says_how_to_fill_it(server: Server) -> None:

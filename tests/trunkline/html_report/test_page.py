@@ -276,7 +276,9 @@ def test_the_command_writes_the_page_and_escapes_labels(
     table.write_text("text,label\na,<script>\nb,<script>\nc,x & y\nd,x & y\n", encoding="utf-8")
     run("train", "acme/mood", table)
     page = tmp_path / "report.html"
-    assert run("report", "acme/mood", "--html", page, "--data", table).exit_code == 0
+    result = run("report", "acme/mood", "--html", page, "--data", table)
+    assert result.exit_code == 0
+    assert f"wrote {page}\n" in result.stderr
     text = page.read_text(encoding="utf-8")
     assert "<script" not in text
     assert "90.0%" in words(text)
@@ -288,6 +290,16 @@ def test_the_command_writes_the_page_and_escapes_labels(
     assert "texts cut at the window 2" in shown
     assert "most frequent class 50.0%, always answering <script>" in shown
     assert DIGEST[:16] in words(text)
+
+
+def test_page_that_has_no_folder_is_refused_before_anything_is_asked(
+    run: Run, recorder: Recorder, table: Path, tmp_path: Path
+) -> None:
+    for command in (["report", "acme/mood"], ["advise", table]):
+        result = run(*command, "--html", tmp_path / "none" / "page.html")
+        assert result.exit_code == 2
+        assert f"there is no folder {tmp_path / 'none'}" in result.stderr
+    assert recorder.asked("GetHeadReport") == recorder.asked("Advise") == []
 
 
 def test_examples_go_by_their_names_in_the_data_on_the_page_and_the_terminal(
