@@ -66,7 +66,7 @@ def test_a_messy_folder_is_told_of_and_trained_on(
     told = document(cli("train", head, classes, "--json"))
     gone = reasons(told)["not_in_data"]
     assert gone > 0
-    pruned = document(cli("train", head, classes, "--prune", "--json"))
+    pruned = document(cli("train", head, classes, "--prune", "--yes", "--json"))
     assert reasons(pruned)["pruned"] == gone
     assert first not in {row["label"] for row in pruned["report"]["classes"]}
 

@@ -3,6 +3,7 @@
 from collections import Counter
 
 from trunkline.cli.naming import digest_of
+from trunkline.cli.output import confirm
 from trunkline.cli.reading import Data
 from trunkline.clients.client import Client
 from trunkline.datasets.labels import similar_labels
@@ -12,10 +13,11 @@ from trunkline.wording import counted
 
 
 def compare_with_stored(
-    client: Client, head: str, data: Data, uploaded: Upload, *, prune: bool
+    client: Client, head: str, data: Data, uploaded: Upload, *, prune: bool, yes: bool
 ) -> list[Notice]:
     """Says how many uploaded examples of the head are not in the data; with `prune` deletes them.
 
+    That is asked about, unless `yes` says that it is meant.
     Feedback, held-out examples and those without a label are not meant. All examples are listed
     only where more are stored than the data have.
     """
@@ -41,6 +43,7 @@ def compare_with_stored(
     if None in digests:
         words = f"{what} not deleted, as rows that cannot be read may be among them"
         return [Notice("not_pruned", words, len(others), names)]
+    confirm(f"Delete {what}?", yes=yes)
     deleted = client.delete_examples(head, [row.digest for row in others])
     return [Notice("pruned", f"{what} deleted", deleted.changed, names)]
 

@@ -1,5 +1,6 @@
 """`trunkline train`: from a folder or table to a trained, active version."""
 
+import sys
 from pathlib import Path
 
 import click
@@ -65,6 +66,7 @@ from trunkline.values.outcomes import Upload
     is_flag=True,
     help="Delete the uploaded examples that are not in PATH any more before training.",
 )
+@click.option("--yes", is_flag=True, help="Do not ask whether --prune is meant.")
 @click.option(
     "--overwrite",
     is_flag=True,
@@ -85,6 +87,7 @@ def train(
     activate: bool | None,
     test_path: Path | None,
     prune: bool,
+    yes: bool,
     overwrite: bool,
     no_names: bool,
     columns: Columns,
@@ -96,6 +99,8 @@ def train(
     is left out or changed is said. Exits 1 if any row failed; the others are trained on. Without
     PATH the head is trained on the examples that it has stored.
     """
+    if prune and not yes and not sys.stdin.isatty():
+        raise click.UsageError("--prune deletes stored examples. Without a terminal, give --yes.")
     if path is None:
         if test_path or prune or overwrite or no_names:
             raise click.UsageError("--test, --prune, --overwrite and --no-names need a PATH.")
@@ -123,7 +128,7 @@ def train(
     uploaded = None
     if data:
         uploaded = upload(client, out, head, data.examples, overwrite=overwrite)
-        out.notices(compare_with_stored(client, head, data, uploaded, prune=prune))
+        out.notices(compare_with_stored(client, head, data, uploaded, prune=prune, yes=yes))
     if data and test_data:
         hold_out(client, out, head, test_data, data, overwrite=overwrite)
     training = train_head(client, out, head, spec.on(found.spec), activate=activate)

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+from tests.terminal import Terminal
 from tests.trunkline.datasets.trees import tree
-from tests.trunkline.recording import Recorder
+from tests.trunkline.recording import Recorder, Server
 from tests.trunkline.steps import Run
 from trunkline import Client, Image, NewExample
 from trunkline.digest import image_digest, text_digest
@@ -273,16 +274,33 @@ def test_stored_examples_that_the_data_lack_are_told_and_pruned(
 
     broken = tmp_path / "broken.csv"
     broken.write_text("path,label\na/1.png,a\nnone.png,b\nb/1.png,b\n")
-    kept = run("train", "acme/shapes", broken, "--prune", "--json")
+    kept = run("train", "acme/shapes", broken, "--prune", "--yes", "--json")
     assert kept.exit_code == 1
     assert notices(kept)["not_pruned"]["count"] == 7
     assert len(recorder.examples[head]) == 10
 
-    pruned = run("train", "acme/shapes", root, "--prune", "--json")
+    pruned = run("train", "acme/shapes", root, "--prune", "--yes", "--json")
     assert pruned.exit_code == 0, pruned.stderr
     assert notices(pruned)["pruned"]["count"] == 3
     assert not gone & set(recorder.examples[head])
     assert len(recorder.examples[head]) == 7
+
+
+def test_stored_examples_are_pruned_when_it_is_meant(
+    run: Run, recorder: Recorder, server: Server, table: Path
+) -> None:
+    run("train", "acme/mood", table)
+    table.write_text("text,label\ngood,yes\nfine,yes\nbad,no\n")
+    refused = run("train", "acme/mood", table, "--prune")
+    assert refused.exit_code == 2
+    assert "give --yes" in refused.stderr
+    asked = f"Delete 1 stored example not in {table} (no 1)? [y/N]: "
+    for answer, status, left in (("n", 1, 4), ("y", 0, 3)):
+        with Terminal(server.address, "train", "acme/mood", table, "--prune") as terminal:
+            terminal.expect(asked)
+            terminal.press(f"{answer}\n")
+            assert terminal.end()[0] == status
+        assert len(recorder.examples["tenants/acme/heads/mood"]) == left
 
 
 def test_names_that_are_told_are_as_many_as_are_counted(run: Run, tmp_path: Path) -> None:
