@@ -1,16 +1,18 @@
 """`trunkline trainings …`: trainings that run, or have run."""
 
-from datetime import timedelta
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 
 import click
 
-from trunkline.cli.connection import client_command, name_argument
+from trunkline.cli.connection import client_command, name_argument, optional_tenant_argument
 from trunkline.cli.next_step import next_after_version, next_step
 from trunkline.cli.output import Failure, Output
 from trunkline.clients.client import Client
 from trunkline.errors import NotFound
-from trunkline.resources import HeadName, TrainingName
+from trunkline.resources import ALL, HeadName, TrainingName
 from trunkline.values.outcomes import Training, TuningProgress
+from trunkline.wording import age
 
 
 def _read_name(text: str) -> str:
@@ -23,7 +25,31 @@ _NAME = name_argument("name", _read_name, "TENANT/HEAD|NAME")
 
 @click.group()
 def trainings() -> None:
-    """Look at trainings, and cancel them."""
+    """List and show trainings, and cancel them."""
+
+
+@trainings.command("list")
+@optional_tenant_argument
+@client_command
+def list_trainings(client: Client, out: Output, tenant: str | None) -> None:
+    """List the trainings that run for the heads of TENANT, or of all tenants."""
+    now, rows = datetime.now(UTC), []
+    for head in client.list_heads(tenant or ALL):
+        with suppress(NotFound):  # the head was deleted meanwhile
+            rows += [client.get_training(head.training)] if head.training else []
+    out.listing(
+        "trainings",
+        rows,
+        {
+            "head": lambda row: TrainingName.parse(row.name).parent.short,
+            "state": lambda row: row.state,
+            "progress": lambda row: f"{row.progress:.0%}",
+            "phase": lambda row: phase_words(row) or None,
+            "age": lambda row: age(row.create_time, now),
+        },
+    )
+    if rows:
+        next_step(out, "trainings", "show", TrainingName.parse(rows[0].name).parent.short)
 
 
 @trainings.command()

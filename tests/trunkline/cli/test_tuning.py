@@ -223,6 +223,17 @@ def test_the_training_of_a_head_is_shown_and_cancelled(
     assert recorder.asked("CancelTraining")[1].name == f"{HEAD}/trainings/t3"
 
 
+def test_trainings_that_run_are_listed(run: Run, recorder: Recorder, tuned: Path) -> None:
+    assert json.loads(run("trainings", "list", "--json").stdout) == {"trainings": []}
+    recorder.heads[HEAD].training = f"{HEAD}/trainings/t7"
+    (found,) = json.loads(run("trainings", "list", "acme", "--json").stdout)["trainings"]
+    assert (found["name"], found["tuning"]["fold"]) == (f"{HEAD}/trainings/t7", 2)
+    _, row = run("trainings", "list").stdout.splitlines()
+    assert row.startswith("acme/mood  ")
+    assert "fold 2/5, epoch 3/12" in row
+    assert json.loads(run("trainings", "list", "other", "--json").stdout) == {"trainings": []}
+
+
 def test_a_head_without_a_training_is_reported(run: Run, tuned: Path) -> None:
     result = run("trainings", "show", "acme/mood")
     assert result.exit_code == 1
