@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from rich.progress import TaskProgressColumn
 
 from service.backup.copying import back_up
 from service.backup.restoring import Restored, restore
-from service.check.shown import Bar, print_finding
+from service.check.shown import Bar, print_failure, print_finding
 from service.errors import ServiceError
 from trunkline.cli.output import Output
 from trunkline.wording import size
@@ -36,7 +35,8 @@ def backup_main(file: Path, data_dir: Path, *, replace: bool, as_json: bool) -> 
             written = back_up(data_dir, file, replace=replace, advance=bar.advance)
             bar.end()
     except ServiceError as error:
-        return _failed(error)
+        print_failure(out, str(error))
+        return FAILED
     out.result({"file": str(file), "bytes": written}, f"wrote {file} ({size(written)})")
     out.say(_WHAT_IT_HOLDS)
     return DONE
@@ -59,7 +59,8 @@ def restore_main(
             )
             bar.end()
     except ServiceError as error:
-        return _failed(error)
+        print_failure(out, str(error))
+        return FAILED
     _show(out, data_dir, restored)
     return DONE if restored.done else FAILED
 
@@ -80,8 +81,3 @@ def _show(out: Output, data_dir: Path, restored: Restored) -> None:
     if moved:
         out.say(f"the store that was there lies in {moved}")
     out.say(_WHAT_CAME_BACK)
-
-
-def _failed(error: ServiceError) -> int:
-    print(f"error: {error}", file=sys.stderr)
-    return FAILED

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
 from rich.progress import TaskProgressColumn
 
 from service.check.checks import run_checks
 from service.check.findings import Finding, Store
 from service.check.read_only import has_journal, open_read_only
-from service.check.shown import Bar, print_finding
+from service.check.shown import Bar, print_failure, print_finding
 from service.errors import ServiceError
-from trunkline.cli.failing import error_line
-from trunkline.cli.output import Failure, Output
+from trunkline.cli.output import Output
 from trunkline.values.notices import Notice
 
 CLEAN, FOUND, UNREADABLE = 0, 1, 2
@@ -43,10 +41,7 @@ def check_main(data_dir: Path, *, as_json: bool) -> int:
 
 
 def _unreadable(out: Output, words: str) -> int:
-    failure = Failure(words)
-    if out.as_json:
-        click.echo(error_line(failure))
-    failure.show()
+    print_failure(out, words)
     return UNREADABLE
 
 

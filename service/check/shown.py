@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import click
 from rich.progress import Progress, TaskID
 
 from service.check.findings import Finding
-from trunkline.cli.output import Output
+from trunkline.cli.failing import error_line
+from trunkline.cli.output import Failure, Output
 
 
 class Bar:
@@ -29,6 +31,14 @@ class Bar:
         """Shows that all was looked at."""
         if self._task is not None:
             self._bars.update(self._task, completed=1, total=1)
+
+
+def print_failure(out: Output, words: str) -> None:
+    """Prints why nothing could be done, with `--json` as a document, too."""
+    failure = Failure(words)
+    if out.as_json:
+        click.echo(error_line(failure))
+    failure.show()
 
 
 def print_finding(out: Output, finding: Finding) -> None:

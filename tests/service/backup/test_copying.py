@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import stat
@@ -112,6 +113,8 @@ def test_file_that_is_there_is_replaced_only_when_that_is_said(
     file.write_text("dear")
     assert backup_main(file, data_dir, replace=False, as_json=False) == 1
     assert f"{file} is there already" in capsys.readouterr().err
+    assert backup_main(file, data_dir, replace=False, as_json=True) == 1
+    assert f"{file} is there already" in json.loads(capsys.readouterr().out)["error"]["message"]
     assert file.read_text() == "dear"
     assert backup_main(file, data_dir, replace=True, as_json=False) == 0
     told = capsys.readouterr()
