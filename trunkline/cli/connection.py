@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from trunkline.cli.output import Failure, Output, echo
 from trunkline.cli.stored_keys import stored_key
 from trunkline.clients.client import Client
 from trunkline.connection.addresses import other_port, suggested_address
-from trunkline.connection.unreachable import NO_SUCH_HOST
+from trunkline.connection.unreachable import NO_SUCH_HOST, NO_TLS
 from trunkline.errors import InvalidArgument
 from trunkline.resources import HeadName, InvalidName, TenantName
 
@@ -52,7 +53,10 @@ def name_argument(
         try:
             return None if value is None else read(value)
         except InvalidName as error:
-            raise click.BadParameter(str(error), ctx, param) from error
+            words = f"{error}, a file or folder; {metavar} comes first"
+            if not os.path.exists(str(value)):
+                words = str(error)
+            raise click.BadParameter(words, ctx, param) from error
 
     return click.argument(parameter, callback=callback, metavar=metavar, required=required)
 
@@ -146,7 +150,7 @@ def client_command(function: Command) -> Command:
         except InvalidArgument as error:
             if error.field != "server":
                 raise
-            known = error.reason == NO_SUCH_HOST
+            known = error.reason in (NO_SUCH_HOST, NO_TLS)
             raise Failure(error.message + ("" if known else _answers(address, tls))) from error
 
     return command

@@ -100,7 +100,8 @@ def evaluate(
     out.notices(notices_of("test_trained_on", names, f"stored to learn from, {fate}", "row"))
     measured = rows if with_trained else new
     if not measured:
-        raise Failure(f"{path}: there is nothing to measure on")
+        more = "; --with-trained measures on what is stored to learn from" if stored else ""
+        raise Failure(f"{path}: there is nothing to measure on{more}")
     answers, failures = _answers(client, out, head, measured, asked.version)
     out.failures(failures)
     if not answers:

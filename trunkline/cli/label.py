@@ -75,6 +75,8 @@ def label(
     the answer before back, with q to quit. Exits 1 if an input could not be stored or labelled.
     """
     check_columns(columns, path)
+    if path:
+        path.stat()  # else it would fail as an input, and the questions begin all the same
     notes = Notes()
     inputs = list(read_inputs(path, columns, notes)) if path else []
     if path:

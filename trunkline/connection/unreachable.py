@@ -12,6 +12,8 @@ from trunkline.errors import InvalidArgument, TrunklineError, Unavailable
 
 NO_SUCH_HOST = "NO_SUCH_HOST"
 """The reason of an address whose host's name leads nowhere."""
+NO_TLS = "NO_TLS"
+"""The reason of an address that begins with https:// and at which no TLS is spoken."""
 
 _NOT_FOUND = ("Domain name not found", "Misformatted domain name")
 _REFUSED_BY_PROXY = re.compile(r"HTTP proxy returned response code (\d+)")
@@ -20,7 +22,7 @@ _OTHER_PROTOCOL = ("Failed parsing HTTP/2", "missing selected ALPN property")
 _NOT_TRUSTED = re.compile(
     r"CERTIFICATE_VERIFY_FAILED: (?P<reason>[^:;]+)|(?P<name>Hostname Verification Check failed)"
 )
-_NO_TLS = "WRONG_VERSION_NUMBER"
+_PLAIN = "WRONG_VERSION_NUMBER"
 _ABSENT = {
     "Connection refused": "connection refused",
     "No such file or directory": "there is no such socket",
@@ -127,9 +129,10 @@ def _fault_of_tls(details: str, address: str) -> InvalidArgument | None:
             field="ca",
             value=address,
         )
-    if _NO_TLS in details:
+    if _PLAIN in details:
         return InvalidArgument(
             f"what answers at {address} speaks no TLS; leave out https:// and the certificates",
+            reason=NO_TLS,
             field="server",
             limit="HOST:PORT",
             value=address,

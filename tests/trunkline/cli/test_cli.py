@@ -385,6 +385,12 @@ def test_usage_errors_exit_2(run: Run, arguments: list[str]) -> None:
     assert run(*arguments).exit_code == 2
 
 
+def test_path_in_the_place_of_the_head_is_told(run: Run, table: Path) -> None:
+    told = run("train", table, "acme/mood").stderr
+    assert "a file or folder; TENANT/HEAD comes first" in told
+    assert "comes first" not in run("train", "none", "acme/mood").stderr
+
+
 def test_a_dataset_with_a_mistake_is_reported_before_anything_is_sent(
     run: Run, recorder: Recorder, tmp_path: Path
 ) -> None:

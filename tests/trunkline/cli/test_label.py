@@ -267,3 +267,9 @@ def test_key_for_labelling_alone_is_shown_the_guess(
     assert result.exit_code == 0, result.stderr
     assert result.stdout == "labelled 1 (no 1), skipped 0\n"
     assert recorder.asked("Predict")
+
+
+def test_path_that_is_not_there_is_told_before_any_question(run: Run, tmp_path: Path) -> None:
+    result = run("label", "acme/mood", tmp_path / "none", answers="yes\n")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"error: {tmp_path / 'none'}: No such file or directory\n"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -117,6 +120,23 @@ def test_server_without_tls_is_told_at_once() -> None:
         error = failure(f"https://localhost:{port}")
         assert isinstance(error, trunkline.InvalidArgument)
         assert f"what answers at https://localhost:{port} speaks no TLS" in error.message
+
+
+def test_command_says_so_in_one_line_and_grpc_says_nothing() -> None:
+    variables = {name: value for name, value in os.environ.items() if name[:5] != "GRPC_"}
+    with listening(None) as port:
+        address = f"https://localhost:{port}"
+        ended = subprocess.run(
+            [sys.executable, "-m", "trunkline", "heads", "list", "--server", address],
+            env=variables,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        f"error: what answers at {address} speaks no TLS; leave out https:// and the certificates\n"
+    )
 
 
 def test_closed_connection_is_said_to_mean_tls_perhaps(
