@@ -1,5 +1,7 @@
 """`trunkline feedback`."""
 
+import os
+
 import click
 
 from trunkline.cli.connection import client_command, head_argument
@@ -30,7 +32,11 @@ def feedback(
     item = Image.open(words[0]) if text is None else Text(text)
     (outcome,) = client.feedback(head, [(item, label)])
     if isinstance(outcome, RowFailure):
-        raise Failure(failure_words(outcome), outcome.code)
+        told = failure_words(outcome)
+        if text is None:
+            turned = not os.path.exists(words[0]) and os.path.exists(label)
+            told = f"{words[0]}: {told}" + ("; PATH comes before LABEL" if turned else "")
+        raise Failure(told, outcome.code)
     out.notices([truncated_notice(1)] if outcome.truncated else [])
     found = client.get_head(head)
     said = {"head": head, "label": label, "receipt": outcome, "live": found.live}

@@ -134,9 +134,9 @@ class Output:
         echo(words, err=True)
 
     def progress(self, *columns: ProgressColumn, transient: bool = False) -> Progress:
-        """Makes a progress bar on standard error.
+        """Makes a progress bar on standard error, which is there where that is a terminal.
 
-        A `transient` one leaves nothing behind: it is for terminals alone.
+        A `transient` one leaves nothing behind.
         """
         console = _console()
         return Progress(
@@ -147,7 +147,7 @@ class Output:
             console=console,
             transient=transient,
             redirect_stdout=False,  # results go where they are sent, not to the bar's terminal
-            disable=transient and not console.is_terminal,
+            disable=not console.is_terminal,
         )
 
     def failures(self, failures: Sequence[tuple[str, RowFailure]]) -> None:

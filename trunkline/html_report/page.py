@@ -8,7 +8,7 @@ from trunkline.html_report.sections import PARTS, estimates
 from trunkline.html_report.tables import table
 from trunkline.values.heads import LiveCopy
 from trunkline.values.reports import Report
-from trunkline.wording import live_accuracy
+from trunkline.wording import counted, live_accuracy
 
 
 def report_page(
@@ -66,9 +66,10 @@ def _live(report: Report, live: LiveCopy | None) -> Markup | None:
     if live is None or not live.scored:
         return None
     words = (
-        f"The live copy is {live.state}: it was right on {live.live_right:,} of {live.scored:,} "
-        f"feedbacks, version {report.version} on {live.active_right:,}. Evidence that it is "
-        f"better: {live.evidence_better:.3g}; that it is worse: {live.evidence_worse:.3g}."
+        f"The live copy is {live.state}: it was right on {live.live_right:,} of "
+        f"{counted(live.scored, 'feedback')}, version {report.version} on {live.active_right:,}. "
+        f"Evidence that it is better: {live.evidence_better:.3g}; that it is worse: "
+        f"{live.evidence_worse:.3g}."
     )
     return section("Live copy", tag("p", words))
 

@@ -1,5 +1,6 @@
 import json
 import math
+import subprocess
 import sys
 import types
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import grpc
 import pytest
 from click.testing import CliRunner
 
+from tests.terminal import Terminal
 from tests.trunkline.recording import Recorder, Server, refuse
 from tests.trunkline.steps import Run
 from trunkline.cli import main
@@ -246,7 +248,9 @@ def test_feedback_is_stored(run: Run, recorder: Recorder, table: Path, tmp_path:
     assert labels == ["yes", "no"]
     missing = run("feedback", "acme/mood", tmp_path / "none.png", "no")
     assert missing.exit_code == 1
-    assert missing.stderr.startswith("error: cannot read the file")
+    assert missing.stderr.startswith(f"error: {tmp_path / 'none.png'}: cannot read the file")
+    assert "PATH comes before LABEL" not in missing.stderr
+    assert "PATH comes before LABEL" in run("feedback", "acme/mood", "no", image).stderr
 
 
 def test_heads_are_made_shown_listed_switched_and_deleted(run: Run, table: Path) -> None:
@@ -288,6 +292,15 @@ def test_words_and_tables_are_for_a_person(run: Run, table: Path) -> None:
     assert "tenants/acme/heads/mood" in run("heads", "show", "acme/mood").stdout
     assert "mood" in run("heads", "list", "acme").stdout
     assert "training" in run("heads", "versions", "acme/mood").stdout
+
+
+def test_bars_are_for_terminals_and_words_for_logs(server: Server, run: Run, table: Path) -> None:
+    train = ["train", "acme/mood", table]
+    logged = run(*train).stderr
+    assert "4 examples: 0 known already" in logged
+    assert "━" not in logged
+    with Terminal(server.address, *train, stdout=subprocess.DEVNULL) as terminal:
+        assert "uploading ━" in click.unstyle(terminal.end()[1])
 
 
 def test_documents_stand_alone_on_standard_output(run: Run, table: Path) -> None:
