@@ -46,6 +46,7 @@ roots of those packages, which know nothing of transports; the table covers them
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any, LiteralString, NamedTuple, Self
 
 import grpc
@@ -389,5 +390,6 @@ def _shortened(text: str, limit: int) -> str:
     return text.encode(errors="backslashreplace")[:limit].decode(errors="ignore")
 
 
+@lru_cache(maxsize=256)
 def _upper_snake(name: str) -> str:
     return "".join(f"_{c}" if c.isupper() and i else c for i, c in enumerate(name)).upper()

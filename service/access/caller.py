@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -84,10 +83,6 @@ NOBODY = Caller(frozenset())
 
 ANYONE = Caller(frozenset({Role.OPERATE}))
 """Whoever asks a server that asks nobody for a key."""
-
-caller_of_call: ContextVar[Caller] = ContextVar("caller_of_call")
-"""Who makes the gRPC call that the current task handles: what guards a port knows it first, and
-grpcio has no place for it. A call that passed no guard has none, and fails."""
 
 
 def matches(pattern: str, head: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
@@ -88,9 +89,14 @@ class Rule:
             if len(parts) < 4:
                 caller.check_tenant(TenantName.parse("/".join(parts[:2])).tenant)
             else:
-                caller.check_head(HeadName.parse("/".join(parts[:4])))
+                caller.check_head(_head("/".join(parts[:4])))
         except InvalidName as error:
             raise InvalidName(self.resource, error.limit, text) from error
+
+
+@lru_cache(maxsize=4096)
+def _head(name: str) -> HeadName:
+    return HeadName.parse(name)
 
 
 OPEN_TO_ALL = Rule(frozenset(), "", changes=False)

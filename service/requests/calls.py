@@ -19,6 +19,7 @@ from service.errors import (
     is_expected,
     problem_of,
     reason_for_log,
+    status_of,
     words_for_log,
 )
 from service.logs import get_logger
@@ -178,7 +179,7 @@ class Calls:
             Its id.
         """
         call.request_id = log_refusal(method, call.transport, error)
-        code = problem_of(error).status.code.name
+        code = status_of(error).code.name
         self._metrics.count_refusal(call.method, call.transport, code)
         self.trail.note_failure(call, error)
         return call.request_id

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from service.access.audit import Audit, is_refusal, safe_name
-from service.errors import problem_of
+from service.errors import status_of
 from service.requests.call import Call
 from service.requests.names import tenant_in
 from service.store.audit import AuditRow
@@ -51,7 +51,7 @@ class Trail:
         """Notes a refusal, and what may have changed something although it failed."""
         if self.audit is None or call.noted or not self.audit.wanted:
             return
-        code = problem_of(error).status.code.name
+        code = status_of(error).code.name
         if is_refusal(error):
             self.audit.note_refusal(self._row(self.audit, call, code))
         elif call.rule.changes and (call.upload or code not in NOTHING_CHANGED):

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from service.access.caller import caller_of_call
 from service.addresses import host_of_peer, is_loopback
 from service.errors import InvalidRequest
 from service.requests.call import Call, new_request_id
@@ -17,6 +16,7 @@ from service.requests.calls import Calls, Handler
 from service.requests.names import resource_of
 from service.requests.reply_size import REPLY_BYTES_KEY, read_reply_bytes
 from service.transport.forwarding import FORWARDED
+from service.transport.grpc_arrival import arrival_of_call
 from service.transport.grpc_errors import TRANSPORT, Context, abort
 from service.transport.limits import TransportLimits
 from service.transport.message_parts import check_message
@@ -97,7 +97,8 @@ class Translator:
         self, method: Method, context: Context, *, upload: bool = False, watch: bool = False
     ) -> AsyncIterator[Call]:
         """Wraps the handling of one call; what is raised in here is its answer."""
-        request_id, caller = new_request_id(), caller_of_call.get()
+        request_id, (headers, caller) = new_request_id(), arrival_of_call.get()
+        peer, shown = context.peer(), dict(headers)
         try:
             async with self._calls.handle(
                 *(method.name, TRANSPORT, None),
@@ -105,11 +106,11 @@ class Translator:
                 timeout=context.time_remaining(),
                 upload=upload,
                 watch=watch,
-                local=_is_local(context),
-                reply_bytes=_reply_bytes(context),
+                local=is_local(peer) and FORWARDED.isdisjoint(shown),
+                reply_bytes=read_reply_bytes(shown.get(REPLY_BYTES_KEY)),
                 caller=caller,
                 rule=method.rule,
-                peer=host_of_peer(context.peer()),
+                peer=host_of_peer(peer),
             ) as call:
                 if not method.rule.resource:
                     method.rule.check(None, caller)  # before anything is parsed
@@ -149,15 +150,6 @@ def _fields_of(request: Message) -> Message:
     return kept
 
 
-def _is_local(context: Context) -> bool:
-    names = (name for name, _ in context.invocation_metadata() or ())
-    return is_local(context.peer()) and FORWARDED.isdisjoint(names)
-
-
 def is_local(peer: str) -> bool:
     """Returns whether a peer, as gRPC names it (``ipv4:127.0.0.1:50051``), is on this machine."""
     return peer.startswith("unix:") or is_loopback(host_of_peer(peer))
-
-
-def _reply_bytes(context: Context) -> int:
-    return read_reply_bytes(dict(context.invocation_metadata() or ()).get(REPLY_BYTES_KEY))

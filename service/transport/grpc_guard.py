@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, closing
 from typing import Any, NamedTuple
 
@@ -18,11 +18,11 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from service.access.authentication import Authentication
-from service.access.caller import caller_of_call
 from service.config import GRPC_MARGIN_BYTES
 from service.errors import InvalidRequest, RequestCancelled, ServiceError
 from service.logs import get_logger
 from service.requests.calls import Calls
+from service.transport.grpc_arrival import Arrival, arrival_of_call, headers_of
 from service.transport.grpc_errors import Context, refuse
 from service.transport.limits import TransportLimits
 from service.transport.open_calls import OpenCalls
@@ -115,7 +115,9 @@ class GrpcGuard:
             # When the last of it was read, too.
             context.add_done_callback(ended)  # type: ignore[arg-type]  # stubs
             if not rpc.method.startswith(HEALTH):
-                caller_of_call.set(await self._authentication.caller(headers_of(context)))
+                headers = headers_of(context)
+                caller = await self._authentication.caller(headers)
+                arrival_of_call.set(Arrival(headers, caller))
             return await work(rpc, context)
         except ServiceError as error:
             await refuse(context, error, rpc.method, self._calls)
@@ -171,7 +173,7 @@ class GrpcGuard:
             return data
         receipt.complete()
         receipt.give_back(self._most - len(data))
-        await self._authenticate_again(context)
+        await self._authenticate_again()
         try:
             read = handler.request_deserializer
             return data if read is None else read(data)
@@ -192,7 +194,7 @@ class GrpcGuard:
             RequestCancelled: the client left, or did not read in time.
             Unauthenticated: its key is not good any more.
         """
-        await self._authenticate_again(context)
+        await self._authenticate_again()
         writing = asyncio.ensure_future(context.write(reply))
         try:
             read = await self._read_in_time(writing, context)
@@ -202,13 +204,14 @@ class GrpcGuard:
         if not read or writing.exception() is not None:
             raise RequestCancelled("the client left") from (writing.exception() if read else None)
 
-    async def _authenticate_again(self, context: Context) -> None:
+    async def _authenticate_again(self) -> None:
         """Refuses what a call sends or is sent once its key is revoked or has expired.
 
         A call may last, and a message may come long after the call began.
         """
-        if caller_of_call.get(None) is not None:  # those of health have none
-            await self._authentication.caller(headers_of(context))
+        arrival = arrival_of_call.get(None)
+        if arrival is not None:  # calls of health have none
+            await self._authentication.caller(arrival.headers)
 
     async def _read_in_time(self, writing: asyncio.Future[None], context: Context) -> bool:
         await asyncio.wait([writing], timeout=self._limits.body_seconds)
@@ -232,12 +235,6 @@ class GrpcGuard:
                 peer=peer,
                 body_timeout_seconds=self._limits.body_seconds,
             )
-
-
-def headers_of(context: Context) -> Iterator[tuple[str, str]]:
-    """Yields what a call shows beside its message; of what is no text, the name alone."""
-    for name, value in context.invocation_metadata() or ():
-        yield name, value if isinstance(value, str) else ""
 
 
 class _Guarded(grpc.GenericRpcHandler):

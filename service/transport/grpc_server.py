@@ -20,9 +20,10 @@ from service.logs import get_logger
 from service.requests.call import new_request_id
 from service.requests.calls import Calls, Handler
 from service.tls import Certificates
+from service.transport.grpc_arrival import headers_of
 from service.transport.grpc_calls import Translator
 from service.transport.grpc_errors import Context, abort, refuse
-from service.transport.grpc_guard import GrpcGuard, headers_of
+from service.transport.grpc_guard import GrpcGuard
 from service.transport.grpc_health import Health
 from service.transport.grpc_log import GrpcLog
 from service.transport.limits import TransportLimits
