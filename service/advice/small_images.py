@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import models
 from models import InputLimits
 from models.images import ImagePreprocessor
-from service.extraction.decoding import DecodeCalls, cost_of
+from service.extraction.decoding import DecodeCalls
 from service.requests.inputs import RawInput
 
 SIDE = 32
@@ -50,7 +50,7 @@ async def small_pixels(
         prepared = await decoding.run(
             tenant,
             partial(preprocessor.prepare, _content(raw)),
-            cost=cost_of(raw),
+            cost=raw.decoding_ns,
             deadline=deadline,
         )
         return cast("NDArray[np.uint8]", prepared.data)

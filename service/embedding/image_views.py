@@ -11,7 +11,7 @@ from adapters.spec import MAX_VIEWS
 from models import InputLimits, Modality
 from models.views import make_flips, make_views
 from service.errors import InvalidRequest, ServiceError
-from service.extraction.decoding import DecodeCalls, cost_of
+from service.extraction.decoding import DecodeCalls
 from service.requests.inputs import Kind, RawInput
 from service.store.view_digests import view_digests
 
@@ -125,7 +125,7 @@ class ViewMaker:
         return await self._decoding.run(
             tenant,
             lambda: _views_of(raw, count, self._limits, flips=flips),
-            cost=cost_of(raw) + count * VIEW_NS,
+            cost=raw.decoding_ns + count * VIEW_NS,
             deadline=deadline,
         )
 

@@ -19,7 +19,7 @@ from service.concurrency.fair_queue import Rank
 from service.errors import BackboneFailed, InvalidRequest, Unavailable
 from service.extraction import BackboneInfo, Extracted, TailRef
 from service.extraction.batching import Batcher, BatchLimits
-from service.extraction.decoding import DecodeQueue, cost_of, is_slow
+from service.extraction.decoding import DecodeQueue, is_slow
 from service.extraction.forecast import Forecast, Place, RowWork, Stage
 from service.extraction.forward_pass import Item, run_batch
 from service.extraction.health import Health
@@ -183,7 +183,7 @@ class BackboneRunner:
 
     def work(self, raw: RawInput) -> RowWork:
         """Returns what a row has before it: nanoseconds of decoding, and bytes before its pass."""
-        cost = cost_of(raw)
+        cost = raw.decoding_ns
         return RowWork(self._slow if is_slow(cost) else self._quick, cost, raw.cost)
 
     def forecast(self, decoding: Container[Stage]) -> Forecast:

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
-import models
 from service.concurrency.demand import Demand, Waiter
 from service.concurrency.fair_queue import Rank
 from service.errors import DeadlineExceeded
@@ -24,7 +23,6 @@ from service.extraction.batching import TURN_ROWS, Batcher, BatchLimits, BatchOb
 from service.extraction.forecast import Stage
 from service.logs import get_logger
 from service.metrics import DecodeObserver, Metrics
-from service.requests.inputs import RawInput
 
 log = get_logger(__name__)
 
@@ -207,8 +205,3 @@ class DecodeCalls:
 def is_slow(cost: int) -> bool:
     """Returns whether what takes so many nanoseconds is decoded apart."""
     return cost > SLOW_NS
-
-
-def cost_of(raw: RawInput) -> int:
-    """Returns the nanoseconds that decoding an image, pixels or a text takes."""
-    return models.decode_cost(cast("models.RawInput", raw.content))

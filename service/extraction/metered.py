@@ -14,7 +14,6 @@ from service.access.metering import Metering, Reservation
 from service.concurrency.demand import Demand
 from service.errors import DeadlineExceeded, QueueFull, QuotaExceeded, Unavailable
 from service.extraction.admission import Bound
-from service.extraction.decoding import cost_of
 from service.extraction.extractor import Admitted, BackboneInfo, Extracted, Extractor
 from service.requests.inputs import RawInput, request_key
 
@@ -229,7 +228,7 @@ def _unit(modality: Modality) -> float:
 
 def _expected(raw: RawInput) -> tuple[float, float]:
     """Returns the units that decoding an input and its pass are expected to cost."""
-    decoding = cost_of(raw) / UNIT_DECODING_NS
+    decoding = raw.decoding_ns / UNIT_DECODING_NS
     if raw.kind.modality is not Modality.TEXT:
         return decoding, 1.0
     tokens = min(2 + raw.cost / TOKEN_BYTES, MOST_TOKENS)

@@ -8,11 +8,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
+from typing import cast
 
 import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
+import models
 from models import InputLimits, Modality
 from service.errors import FingerprintMismatch, InvalidRequest, StoredDataDamaged
 from service.requests.tensors import from_tensor, to_tensor
@@ -48,7 +51,7 @@ _MODALITIES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RawInput:
     """One checked input.
 
@@ -69,6 +72,14 @@ class RawInput:
         if isinstance(self.content, np.ndarray):
             return max(1, self.content.nbytes)
         return max(1, len(self.content or b""))
+
+    @cached_property
+    def decoding_ns(self) -> int:
+        """Nanoseconds that decoding it takes, of an image, pixels or a text.
+
+        Several ask for it, and reading the header of an image takes 15 us.
+        """
+        return models.decode_cost(cast("models.RawInput", self.content))
 
     def to_message(self) -> common_pb2.Input:
         """Converts the input to what another server takes, and what is stored (serialised)."""

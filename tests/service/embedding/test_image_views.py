@@ -14,7 +14,7 @@ from models import InputLimits, InvalidInput, views
 from service.embedding import image_views
 from service.embedding.image_views import ViewMaker, with_views
 from service.errors import DeadlineExceeded
-from service.extraction.decoding import SLOW_NS, DecodeCalls, cost_of
+from service.extraction.decoding import SLOW_NS, DecodeCalls
 from service.requests.inputs import Kind, RawInput
 from tests.models.image_samples import PNG, chunk, rgb
 from tests.service.waiting import Changes
@@ -55,7 +55,7 @@ async def test_views_of_a_slow_image_hold_up_nobody_elses(
         return views.make_views(raw, count, limits)
 
     monkeypatch.setattr(image_views, "make_views", make_views)
-    assert cost_of(LARGE) > SLOW_NS
+    assert LARGE.decoding_ns > SLOW_NS
     first = asyncio.create_task(with_views([LARGE] * 3, [1] * 3, maker, "acme"))
     await begun.until(lambda: bool(slow))
     ((same, view),) = await with_views([SMALL], [1], maker, "bolt")
