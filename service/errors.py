@@ -393,3 +393,14 @@ def _shortened(text: str, limit: int) -> str:
 @lru_cache(maxsize=256)
 def _upper_snake(name: str) -> str:
     return "".join(f"_{c}" if c.isupper() and i else c for i, c in enumerate(name)).upper()
+
+
+def forget_frames(error: BaseException) -> None:
+    """Removes the tracebacks of an error and of those behind it.
+
+    A frame that holds its error, as many do, is otherwise freed by the garbage collector alone.
+    """
+    behind: BaseException | None = error
+    while behind is not None and behind.__traceback__ is not None:
+        behind.__traceback__ = None
+        behind = behind.__cause__ or behind.__context__

@@ -11,7 +11,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from service.access.caller import NOBODY
 from service.addresses import host_of_peer
-from service.errors import ServiceError, problem_of
+from service.errors import ServiceError, forget_frames, problem_of
 from service.requests.call import Call
 from service.requests.calls import Calls, log_refusal
 
@@ -74,17 +74,6 @@ async def abort(context: Context, request_id: str, error: Exception) -> NoReturn
             ("x-request-id", request_id),
         ),
     )
-
-
-def forget_frames(error: BaseException) -> None:
-    """Removes the tracebacks of an error and of those behind it.
-
-    A frame that holds its error, as many do, is otherwise freed by the garbage collector alone.
-    """
-    behind: BaseException | None = error
-    while behind is not None and behind.__traceback__ is not None:
-        behind.__traceback__ = None
-        behind = behind.__cause__ or behind.__context__
 
 
 def _pack(message: Message) -> any_pb2.Any:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
+from service.errors import forget_frames
 from service.logs import get_logger
 from service.tls import Certificates
 from service.transport.http_connections import Connections, HttpConnection
@@ -82,6 +83,7 @@ class Handshake(asyncio.Protocol):
             )
         except OSError as error:  # of TLS, of the network, or the time was up
             log.debug("no TLS handshake", reason=str(error))
+            forget_frames(error)  # asyncio keeps it in a cycle with TLS's buffer of 256 KiB
             encrypted = None
         finally:
             self._leave()

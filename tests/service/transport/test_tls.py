@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import asyncio.sslproto
+import gc
 import select
 import socket
 import ssl
@@ -212,6 +214,55 @@ async def test_open_connections_live_on_when_the_certificate_changes(
             assert b"200 OK" in await reader.readuntil(b"https")
         writer.close()
     await certificates.close()
+
+
+def leave_at_once(port: int, ca: Path) -> None:
+    with socket.create_connection(("127.0.0.1", port), HANGS_SECONDS) as plain:
+        plain.shutdown(socket.SHUT_WR)
+        read_to_the_end(plain)
+
+
+def speak_no_tls(port: int, ca: Path) -> None:
+    with socket.create_connection(("127.0.0.1", port), HANGS_SECONDS) as plain:
+        plain.sendall(GET)
+        read_to_the_end(plain)
+
+
+def send_nothing(port: int, ca: Path) -> None:
+    with socket.create_connection(("127.0.0.1", port), HANGS_SECONDS) as plain:
+        read_to_the_end(plain)
+
+
+def read_to_the_end(plain: socket.socket) -> None:
+    with suppress(ConnectionError):
+        while plain.recv(100):
+            pass
+
+
+def ask_and_leave(port: int, ca: Path) -> None:
+    assert ask_http(port, ca, None)
+
+
+@pytest.mark.parametrize("come", [leave_at_once, speak_no_tls, send_nothing, ask_and_leave])
+async def test_connection_that_ended_keeps_no_memory(
+    authority: Authority, come: Callable[[int, Path], None]
+) -> None:
+    """Each has a buffer of 256 KiB, of which the garbage collector knows nothing."""
+    limits = replace(LIMITS, head_seconds=SOON) if come is send_nothing else LIMITS
+    async with http_port(Certificates(authority.issue().files()), limits) as port:
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(3):
+                await asyncio.to_thread(come, port.port, authority.ca)
+            while open_connections():  # the last is closed soon after its client has left
+                await asyncio.sleep(SOON)
+        finally:
+            gc.enable()
+
+
+def open_connections() -> int:
+    return sum(isinstance(one, asyncio.sslproto.SSLProtocol) for one in gc.get_objects())
 
 
 async def test_request_that_comes_with_the_end_of_the_handshake_is_answered(
