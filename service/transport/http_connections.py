@@ -128,6 +128,7 @@ class HttpConnection(H11Protocol):
             self._counted = False
             self._connections.leave()
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()  # uvicorn leaves it to run out after an error
 
     def data_received(self, data: bytes) -> None:
         """Takes bytes of a request."""

@@ -8,6 +8,7 @@ import gc
 import select
 import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
@@ -243,7 +244,20 @@ def ask_and_leave(port: int, ca: Path) -> None:
     assert ask_http(port, ca, None)
 
 
-@pytest.mark.parametrize("come", [leave_at_once, speak_no_tls, send_nothing, ask_and_leave])
+def leave_in_a_body(port: int, ca: Path) -> None:
+    with (
+        socket.create_connection(("127.0.0.1", port), HANGS_SECONDS) as plain,
+        context_of(ca).wrap_socket(plain, server_hostname="localhost") as encrypted,
+    ):
+        encrypted.sendall(b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\nab")
+        assert encrypted.recv(100)
+        no_goodbye = struct.pack("ii", 1, 0)
+        encrypted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_goodbye)
+
+
+@pytest.mark.parametrize(
+    "come", [leave_at_once, speak_no_tls, send_nothing, ask_and_leave, leave_in_a_body]
+)
 async def test_connection_that_ended_keeps_no_memory(
     authority: Authority, come: Callable[[int, Path], None]
 ) -> None:
