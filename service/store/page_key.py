@@ -27,7 +27,10 @@ def page_key(data_dir: Path) -> bytes:
     key = os.urandom(KEY_BYTES)
     part = path.with_suffix(".part")
     with suppress(OSError):
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        part.unlink(missing_ok=True)  # of a start that was killed
+        # Never into what is there by then: a link would send the key elsewhere, with other rights.
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
             file.write(key)
         part.replace(path)  # in one step: a half of a key is never read
     return key

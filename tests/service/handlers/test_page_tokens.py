@@ -105,6 +105,20 @@ async def test_list_goes_on_after_a_restart(start_server: StartServer, tmp_path:
             await lists_of(server)["examples"](OURS, token)
 
 
+async def test_key_goes_nowhere_but_into_a_new_file(
+    start_server: StartServer, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path.parent / f"{tmp_path.name}-elsewhere"
+    elsewhere.write_bytes(b"")
+    (tmp_path / "page-tokens.part").symlink_to(elsewhere)
+    async with start_server():
+        pass
+    key = tmp_path / "page-tokens.key"
+    assert not key.is_symlink()
+    assert (key.stat().st_size, key.stat().st_mode & 0o777) == (32, 0o600)
+    assert elsewhere.read_bytes() == b""
+
+
 async def test_server_starts_where_no_key_can_be_written(
     start_server: StartServer, tmp_path: Path
 ) -> None:
