@@ -270,7 +270,7 @@ async def test_connection_that_ended_keeps_no_memory(
             for _ in range(3):
                 await asyncio.to_thread(come, port.port, authority.ca)
             while open_connections():  # the last is closed soon after its client has left
-                await asyncio.sleep(SOON)
+                await asyncio.to_thread(come, port.port, authority.ca)
         finally:
             gc.enable()
 
