@@ -16,8 +16,14 @@ _KEY = re.compile("tlk_[0-9A-Za-z]{8,}")
 """What may be a caller's key, or most of one."""
 
 
-def configure_logging(level: str, form: Literal["console", "json"]) -> None:
-    """Sets up logging for this process."""
+def configure_logging(
+    level: str, form: Literal["console", "json"], *, strangers: Seldom | None = None
+) -> None:
+    """Sets up logging for this process.
+
+    Args:
+        strangers: says when to log what whoever reaches a port causes; else once a second.
+    """
     renderer: Any = (
         structlog.processors.JSONRenderer()
         if form == "json"
@@ -27,6 +33,7 @@ def configure_logging(level: str, form: Literal["console", "json"]) -> None:
         )
     )
     processors: list[Any] = [
+        _FewOfStrangers(strangers or Seldom()),
         _hide,
         *([] if form == "json" else [_escape]),
         structlog.contextvars.merge_contextvars,
@@ -46,6 +53,25 @@ def configure_logging(level: str, form: Literal["console", "json"]) -> None:
 def hide_keys(text: str) -> str:
     """Returns a text without the keys in it: people give them where a name is asked for."""
     return _KEY.sub("tlk_…", text) if "tlk_" in text else text
+
+
+class _FewOfStrangers:
+    """Leaves out most of what is logged with `stranger=True`, which whoever reaches a port causes.
+
+    Else that would fill the disk. What is kept says how many were left out before it.
+    """
+
+    def __init__(self, seldom: Seldom) -> None:
+        self._seldom = seldom
+
+    def __call__(self, _: object, __: str, event: dict[str, Any]) -> dict[str, Any]:
+        if event.pop("stranger", False):
+            left_out = self._seldom()
+            if left_out is None:
+                raise structlog.DropEvent
+            if left_out:
+                event["left_out"] = left_out
+        return event
 
 
 def _hide(_: object, __: str, event: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from google.protobuf.message import Message
 
-from service.access.caller import ANYONE, Caller
+from service.access.caller import Caller
 from service.access.rules import OPEN_TO_ALL, Rule
 from service.requests.names import resource_of, tenant_of
 
@@ -41,7 +41,7 @@ class Call:
     request_id: str = field(default_factory=new_request_id)
     local: bool = False
     reply_bytes: int | None = None
-    caller: Caller = ANYONE
+    caller: Caller = field(kw_only=True)
     rule: Rule = OPEN_TO_ALL
     peer: str = ""
     resource: str = ""

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from service.access.caller import ANYONE, Caller
+from service.access.caller import Caller
 from service.access.rules import OPEN_TO_ALL, Rule
 from service.errors import (
     DeadlineExceeded,
@@ -43,8 +43,12 @@ Handler = Callable[..., Any]
 log = get_logger(__name__)
 
 
-def log_refusal(method: str, transport: str, error: Exception) -> str:
-    """Logs a request that reached no handler, under an id of its own; returns it."""
+def log_refusal(method: str, transport: str, error: Exception, *, key: str = "") -> str:
+    """Logs a request that reached no handler, under an id of its own; returns it.
+
+    Args:
+        key: id of the caller's. Of requests without a good one only some are logged.
+    """
     request_id = new_request_id()
     problem = problem_of(error)
     log.info(
@@ -54,6 +58,7 @@ def log_refusal(method: str, transport: str, error: Exception) -> str:
         transport=transport,
         code=problem.status.code.name,
         reason=reason_for_log(error),
+        stranger=not key,
     )
     return request_id
 
@@ -97,7 +102,7 @@ class Calls:
         watch: bool = False,
         local: bool = False,
         reply_bytes: int | None = None,
-        caller: Caller = ANYONE,
+        caller: Caller,
         rule: Rule = OPEN_TO_ALL,
         peer: str = "",
     ) -> AsyncIterator[Call]:
@@ -125,8 +130,13 @@ class Calls:
         deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
         request_id = request_id or new_request_id()
         tenant = tenant_of(request)
-        call = Call(method, transport, tenant, deadline, request_id, local, reply_bytes, caller)
-        call.rule, call.peer, call.upload = rule, peer, upload
+        call = Call(
+            *(method, transport, tenant, deadline, request_id, local, reply_bytes),
+            caller=caller,
+            rule=rule,
+            peer=peer,
+            upload=upload,
+        )
         code = "OK"
         if not watch:
             self._in_flight += 1
@@ -178,7 +188,7 @@ class Calls:
         Returns:
             Its id.
         """
-        call.request_id = log_refusal(method, call.transport, error)
+        call.request_id = log_refusal(method, call.transport, error, key=call.caller.key)
         code = status_of(error).code.name
         self._metrics.count_refusal(call.method, call.transport, code)
         self.trail.note_failure(call, error)

@@ -11,6 +11,7 @@ import safetensors.numpy
 from google.protobuf.message import Message
 
 import adapters
+from service.access.caller import ANYONE
 from service.application import Application
 from service.requests.call import Call
 from service.requests.names import tenant_of
@@ -30,7 +31,7 @@ class InProcessServer:
         self.backbone = backbone
 
     def call(self, method: str, request: Message | None) -> Call:
-        return Call(method, "grpc", tenant_of(request), None)
+        return Call(method, "grpc", tenant_of(request), None, caller=ANYONE)
 
     async def ask(self, method: str, request: Message) -> Any:
         return await self.application.handlers[method](request, self.call(method, request))

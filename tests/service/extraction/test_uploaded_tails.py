@@ -9,6 +9,7 @@ import pytest
 
 from models import InputLimits
 from models.tails import tail_fingerprint
+from service.access.caller import ANYONE
 from service.errors import InvalidRequest, NotFound, PreconditionFailed, QueueFull
 from service.extraction.uploaded_tails import UploadedTails
 from service.handlers.remote_tails import MAX_CHUNK_BYTES, TailExtraction
@@ -18,7 +19,7 @@ from tests.service.hand_extractor import HandExtractor
 from tests.service.tiny_backbone import tail_file
 from trunkline.v1 import tails_pb2
 
-CALL = Call("HoldTail", "grpc", "acme", None)
+CALL = Call("HoldTail", "grpc", "acme", None, caller=ANYONE)
 
 
 def receive(tails: UploadedTails, name: str, *chunks: bytes) -> None:

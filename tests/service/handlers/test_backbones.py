@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from models import InputLimits
+from service.access.caller import ANYONE
 from service.concurrency.tasks import UninterruptedTasks
 from service.errors import InvalidRequest, PermissionDenied
 from service.handlers.backbones import Admin, Extraction
@@ -17,7 +18,7 @@ from trunkline.v1 import admin_pb2, extraction_pb2
 
 async def test_callers_on_other_machines_are_refused() -> None:
     admin = Admin(HandExtractor(), UninterruptedTasks())
-    call = Call("LoadBackbone", "grpc", "", None, local=False)
+    call = Call("LoadBackbone", "grpc", "", None, caller=ANYONE, local=False)
     with pytest.raises(PermissionDenied, match="own machine"):
         await admin.load_backbone(admin_pb2.LoadBackboneRequest(name="tiny/text"), call)
     with pytest.raises(PermissionDenied):
@@ -25,7 +26,7 @@ async def test_callers_on_other_machines_are_refused() -> None:
 
 
 async def test_empty_name_is_refused_by_field() -> None:
-    call = Call("LoadBackbone", "grpc", "", None, local=True)
+    call = Call("LoadBackbone", "grpc", "", None, caller=ANYONE, local=True)
     with pytest.raises(InvalidRequest) as caught:
         await Admin(HandExtractor(), UninterruptedTasks()).load_backbone(
             admin_pb2.LoadBackboneRequest(), call
@@ -34,7 +35,7 @@ async def test_empty_name_is_refused_by_field() -> None:
 
 
 async def test_times_of_a_request_are_those_of_its_slowest_row() -> None:
-    extractor, call = HandExtractor(), Call("Embed", "grpc", "acme", None)
+    extractor, call = HandExtractor(), Call("Embed", "grpc", "acme", None, caller=ANYONE)
     extraction = Extraction(extractor, made(extractor), InputLimits(), 10)
 
     async def timing(*rows: str) -> tuple[float, float, float]:
@@ -53,7 +54,7 @@ async def test_rows_whose_reply_the_client_would_not_take_are_refused_before_any
 ) -> None:
     extractor = HandExtractor()
     extraction = Extraction(extractor, made(extractor), InputLimits(), 10)
-    call = Call("Embed", "grpc", "acme", None, reply_bytes=reply_bytes)
+    call = Call("Embed", "grpc", "acme", None, caller=ANYONE, reply_bytes=reply_bytes)
     rows = [f"known {row}" for row in range(10)]
     request = extraction_pb2.EmbedRequest(tenant="tenants/acme", inputs=texts(*rows))
     if fits < 10:

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from service.access.caller import ANYONE
 from service.errors import DeadlineExceeded
 from tests.service.server import HEAD, StartServer, import_request, texts
 from trunkline.v1 import prediction_pb2
@@ -29,7 +30,9 @@ async def test_rows_of_a_request_whose_deadline_has_passed_are_not_computed(
         try:
             await running.wait()
             with pytest.raises(DeadlineExceeded):
-                async with calls.handle("Predict", "grpc", request, timeout=0.05) as call:
+                async with calls.handle(
+                    "Predict", "grpc", request, caller=ANYONE, timeout=0.05
+                ) as call:
                     await server.application.handlers["Predict"](request, call)
         finally:
             backbone.open.set()

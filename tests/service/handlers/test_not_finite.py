@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models import PreparedInput
+from service.access.caller import ANYONE
 from service.transport.rest_bodies import write_json
 from tests.service.learning_head import IMMEDIATE, OpenLearningHead, around
 from tests.service.server import HEAD, InProcessServer, best, import_request, texts
@@ -136,7 +137,7 @@ async def test_metrics_count_the_rows_and_the_backbone_stays_ready(
     calls = server.application.calls
     request = prediction_pb2.PredictRequest(head=HEAD, inputs=texts("well", "ill", "sick"))
     before = counted(server, "Predict")
-    async with calls.handle("Predict", "grpc", request) as call:
+    async with calls.handle("Predict", "grpc", request, caller=ANYONE) as call:
         reply = await server.application.handlers["Predict"](request, call)
         calls.record_reply(call, reply)
     assert counted(server, "Predict") == before + 2

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from service.access.caller import ANYONE
 from service.access.quotas import CACHED_ROW_COST
 from service.errors import QuotaExceeded
 from service.requests.call import Call
@@ -17,7 +18,9 @@ ACME = "tenants/acme"
 
 async def ask(server: InProcessServer, request: Any) -> Any:
     method = type(request).__name__.removesuffix("Request")
-    return await server.application.handlers[method](request, Call(method, "grpc", "", None))
+    return await server.application.handlers[method](
+        request, Call(method, "grpc", "", None, caller=ANYONE)
+    )
 
 
 async def allow(server: InProcessServer, **quotas: Any) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 from google.protobuf.message import Message
 
+from service.access.caller import ANYONE
 from service.errors import DeadlineExceeded, NotFound
 from service.metrics import Metrics
 from service.requests.calls import Calls
@@ -50,7 +51,7 @@ def test_tenant_is_read_from_any_request(request_: Message | None, tenant: str) 
 
 async def test_success_is_counted_with_method_transport_and_tenant() -> None:
     metrics = metrics_that_know("acme")
-    async with Calls(metrics, 60).handle("GetHead", "grpc", REQUEST) as call:
+    async with Calls(metrics, 60).handle("GetHead", "grpc", REQUEST, caller=ANYONE) as call:
         assert call.tenant == "acme"
         assert call.request_id
     assert counted(metrics, "OK") == 1
@@ -63,7 +64,7 @@ async def test_failure_is_counted_by_its_code_and_passed_on() -> None:
     calls = Calls(metrics, 60)
     for error in (NotFound("x"), ValueError("y")):
         with pytest.raises(type(error)):
-            async with calls.handle("GetHead", "grpc", REQUEST):
+            async with calls.handle("GetHead", "grpc", REQUEST, caller=ANYONE):
                 raise error
     assert counted(metrics, "NOT_FOUND") == 1
     assert counted(metrics, "INTERNAL") == 1
@@ -74,7 +75,7 @@ async def test_request_that_fails_makes_no_label_for_a_tenant_that_may_not_exist
     metrics = Metrics(1)
     calls = Calls(metrics, 60)
     with pytest.raises(NotFound):
-        async with calls.handle("GetHead", "grpc", REQUEST):
+        async with calls.handle("GetHead", "grpc", REQUEST, caller=ANYONE):
             raise NotFound("no such head")
     assert counted(metrics, "NOT_FOUND", "other") == 1
     assert metrics.tenant("real") == "real"
@@ -82,7 +83,7 @@ async def test_request_that_fails_makes_no_label_for_a_tenant_that_may_not_exist
 
 async def test_tenants_beyond_the_limit_are_counted_as_other() -> None:
     metrics = Metrics(0)
-    async with Calls(metrics, 60).handle("GetHead", "grpc", REQUEST):
+    async with Calls(metrics, 60).handle("GetHead", "grpc", REQUEST, caller=ANYONE):
         pass
     assert counted(metrics, "OK", "other") == 1
 
@@ -90,7 +91,9 @@ async def test_tenants_beyond_the_limit_are_counted_as_other() -> None:
 async def test_deadline_that_passes_ends_the_request() -> None:
     metrics = metrics_that_know("acme")
     with pytest.raises(DeadlineExceeded) as caught:
-        async with Calls(metrics, 60).handle("GetHead", "grpc", REQUEST, timeout=0.0):
+        async with Calls(metrics, 60).handle(
+            "GetHead", "grpc", REQUEST, caller=ANYONE, timeout=0.0
+        ):
             await asyncio.Event().wait()
     assert caught.value.field == "deadline"
     assert counted(metrics, "DEADLINE_EXCEEDED") == 1
@@ -98,18 +101,22 @@ async def test_deadline_that_passes_ends_the_request() -> None:
 
 async def test_request_without_a_deadline_gets_the_default_one() -> None:
     with pytest.raises(DeadlineExceeded):
-        async with Calls(Metrics(5), 0.0).handle("GetHead", "grpc", REQUEST):
+        async with Calls(Metrics(5), 0.0).handle("GetHead", "grpc", REQUEST, caller=ANYONE):
             await asyncio.Event().wait()
 
 
 async def test_watch_may_last() -> None:
-    async with Calls(Metrics(5), 0.0).handle("GetHead", "grpc", REQUEST, watch=True) as call:
+    async with Calls(Metrics(5), 0.0).handle(
+        "GetHead", "grpc", REQUEST, caller=ANYONE, watch=True
+    ) as call:
         assert call.deadline is None
         await asyncio.sleep(0)
 
 
 async def test_upload_may_last_as_long_as_the_client_sends() -> None:
-    async with Calls(Metrics(5), 0.0).handle("AddExamples", "grpc", None, upload=True) as call:
+    async with Calls(Metrics(5), 0.0).handle(
+        "AddExamples", "grpc", None, caller=ANYONE, upload=True
+    ) as call:
         assert call.deadline is None
         await asyncio.sleep(0)
 
@@ -117,7 +124,9 @@ async def test_upload_may_last_as_long_as_the_client_sends() -> None:
 @pytest.mark.parametrize("watch", [True, False])
 async def test_deadline_that_a_client_gives_holds_for_a_lasting_stream_too(watch: bool) -> None:
     calls = Calls(Metrics(5), 60)
-    lasting = calls.handle("TrainHead", "grpc", None, timeout=0.0, upload=not watch, watch=watch)
+    lasting = calls.handle(
+        "TrainHead", "grpc", None, caller=ANYONE, timeout=0.0, upload=not watch, watch=watch
+    )
     with pytest.raises(DeadlineExceeded):
         async with lasting:
             await asyncio.Event().wait()
@@ -129,7 +138,9 @@ async def test_timeout_inside_the_server_is_not_taken_for_the_clients_deadline(
 ) -> None:
     metrics = metrics_that_know("acme")
     with pytest.raises(TimeoutError, match="disk"):
-        async with Calls(metrics, 60).handle("GetHead", "grpc", REQUEST, watch=watch):
+        async with Calls(metrics, 60).handle(
+            "GetHead", "grpc", REQUEST, caller=ANYONE, watch=watch
+        ):
             raise TimeoutError("disk")
     assert counted(metrics, "INTERNAL") == 1
 
@@ -139,7 +150,7 @@ async def test_client_that_leaves_is_counted_as_cancelled() -> None:
     started = asyncio.Event()
 
     async def request() -> None:
-        async with Calls(metrics, 60).handle("GetHead", "grpc", REQUEST):
+        async with Calls(metrics, 60).handle("GetHead", "grpc", REQUEST, caller=ANYONE):
             started.set()
             await asyncio.Event().wait()
 
@@ -155,7 +166,7 @@ async def test_every_request_has_an_id_of_its_own() -> None:
     calls = Calls(Metrics(5), 60)
     ids = set()
     for _ in range(10):
-        async with calls.handle("GetHead", "grpc", REQUEST) as call:
+        async with calls.handle("GetHead", "grpc", REQUEST, caller=ANYONE) as call:
             ids.add(call.request_id)
     assert len(ids) == 10
 
@@ -164,7 +175,7 @@ async def test_unexpected_error_is_logged_with_the_request_id(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(ValueError, match="details"):
-        async with Calls(Metrics(5), 60).handle("GetHead", "grpc", REQUEST) as call:
+        async with Calls(Metrics(5), 60).handle("GetHead", "grpc", REQUEST, caller=ANYONE) as call:
             raise ValueError("details")
     logged = capsys.readouterr()
     assert call.request_id in logged.out + logged.err
@@ -178,7 +189,7 @@ async def test_failed_rows_of_a_reply_are_counted_by_code() -> None:
         common_pb2.RowError(row=i, code="NOT_FOUND") for i in range(30)
     ]
     request = prediction_pb2.PredictRequest(head="tenants/acme/heads/x")
-    async with calls.handle("Predict", "rest", request) as call:
+    async with calls.handle("Predict", "rest", request, caller=ANYONE) as call:
         calls.record_reply(call, prediction_pb2.PredictResponse(errors=errors))
     labels = {"method": "Predict", "code": "NOT_FOUND", "tenant": "acme"}
     assert metrics.registry.get_sample_value("trunkline_rows_total", labels) == 30
@@ -190,7 +201,7 @@ async def test_drain_waits_for_requests_in_flight_and_no_longer() -> None:
     leave, inside = asyncio.Event(), asyncio.Event()
 
     async def request() -> None:
-        async with calls.handle("GetHead", "grpc", REQUEST):
+        async with calls.handle("GetHead", "grpc", REQUEST, caller=ANYONE):
             inside.set()
             await leave.wait()
 

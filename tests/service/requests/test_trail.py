@@ -109,7 +109,9 @@ async def test_hidden_head_among_others_has_a_row_of_its_own(trailed: Trailed) -
 
 async def test_change_that_was_told_before_the_end_has_one_row(trailed: Trailed) -> None:
     async def watch() -> None:
-        async with trailed.calls.handle("TrainHead", "grpc", None, rule=CHANGES) as call:
+        async with trailed.calls.handle(
+            "TrainHead", "grpc", None, caller=ANYONE, rule=CHANGES
+        ) as call:
             await trailed.calls.trail.acknowledge(call)
             raise asyncio.CancelledError
 
@@ -120,7 +122,9 @@ async def test_change_that_was_told_before_the_end_has_one_row(trailed: Trailed)
 async def test_stranger_is_noted_with_what_its_path_says_and_no_tenant_learns_of_it(
     trailed: Trailed,
 ) -> None:
-    call = Call("GetHead", "rest", "", None, resource="tenants/acme/heads/x", peer="10.0.0.7")
+    call = Call(
+        "GetHead", "rest", "", None, caller=ANYONE, resource="tenants/acme/heads/x", peer="10.0.0.7"
+    )
     call.caller = Caller(frozenset())
     request_id = trailed.calls.refused("GET GetHead", Unauthenticated("no"), call)
     (row,) = await trailed.rows()
