@@ -22,6 +22,11 @@ class Role(StrEnum):
     TRAIN = "train"
     OWN = "own"
     OPERATE = "operate"
+    METRICS = "metrics"
+
+
+OF_TENANTS = frozenset(Role) - {Role.OPERATE, Role.METRICS}
+"""Roles of tenants' keys; others are of keys without a tenant, each by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,11 @@ class Caller:
     def operates(self) -> bool:
         """Whether it may do everything."""
         return Role.OPERATE in self.roles
+
+    @property
+    def may_read_metrics(self) -> bool:
+        """Whether it may know what metrics tell, the names of tenants among it."""
+        return self.operates or Role.METRICS in self.roles
 
     def may_see_tenant(self, tenant: str) -> bool:
         """Returns whether a tenant exists as far as the caller can tell."""

@@ -8,7 +8,7 @@ from functools import lru_cache
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
-from service.access.caller import Caller, Role, in_order
+from service.access.caller import OF_TENANTS, Caller, Role, in_order
 from service.errors import PermissionDenied, StartupError
 from trunkline.resources import ALL_TENANTS, HeadName, InvalidName, TenantName
 from trunkline.v1 import access_pb2
@@ -21,7 +21,7 @@ class Rule:
     """What a method needs.
 
     Attributes:
-        roles: of which one will do; empty for any.
+        roles: of which one will do; empty for any of a tenant's.
         resource: the request's field that names the tenant, or what belongs to one; "" for none.
         changes: whether it changes anything.
     """
@@ -72,8 +72,9 @@ class Rule:
             return
         if self.resource:
             self._check_resource(name, caller)
-        if self.roles and not self.roles & caller.roles:
-            wanted = " or ".join(in_order(self.roles))
+        roles = self.roles or OF_TENANTS
+        if not roles & caller.roles:
+            wanted = " or ".join(in_order(roles))
             raise PermissionDenied(
                 f"authorization: the key needs the role {wanted}",
                 field="authorization",

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from service.access.authentication import Authentication
-from service.access.caller import ANY, Caller, Role
+from service.access.caller import ANY, OF_TENANTS, Caller, Role, in_order
 from service.access.key_text import hash_of, new_text
 from service.errors import InvalidRequest, NotFound, PermissionDenied, PreconditionFailed
 from service.replies.keys import key_message, read_roles
@@ -57,8 +57,8 @@ class AccessKeys:
         tenant = _tenant_of(request.tenant, call.caller)
         roles = read_roles(request.roles)
         if tenant is None:
-            _check_operator(roles, request.heads)
-            roles = [Role.OPERATE]
+            _check_no_tenant(roles, request.heads)
+            roles = roles or [Role.OPERATE]
         else:
             _check_tenant(roles, request.heads)
         note = check_note(request.note)
@@ -137,12 +137,12 @@ def _tenant_of(name: str, caller: Caller) -> str | None:
     return TenantName.parse(name).tenant if name else caller.tenant
 
 
-def _check_operator(roles: Sequence[Role], heads: Sequence[str]) -> None:
-    if set(roles) - {Role.OPERATE}:
+def _check_no_tenant(roles: Sequence[Role], heads: Sequence[str]) -> None:
+    if len(roles) > 1 or OF_TENANTS.intersection(roles):
         raise InvalidRequest.at(
             "roles",
-            "must be {limit} for a key without a tenant, which may do everything, are {value}",
-            Role.OPERATE.value,
+            "must be {limit} for a key without a tenant, are {value}",
+            f"{Role.OPERATE}, which may do everything, or {Role.METRICS}",
             ",".join(roles),
         )
     if heads:
@@ -152,12 +152,11 @@ def _check_operator(roles: Sequence[Role], heads: Sequence[str]) -> None:
 
 
 def _check_tenant(roles: Sequence[Role], heads: Sequence[str]) -> None:
-    of_tenants = [role for role in Role if role is not Role.OPERATE]
-    if not roles or Role.OPERATE in roles:
+    if not roles or not OF_TENANTS.issuperset(roles):
         raise InvalidRequest.at(
             "roles",
             "at least one of {limit} for a tenant's key, are {value}",
-            ", ".join(of_tenants),
+            ", ".join(in_order(OF_TENANTS)),
             ",".join(roles) or "none",
         )
     if heads and Role.OWN in roles:
@@ -209,18 +208,25 @@ def _seconds(field: str, seconds: float, most: float) -> float:
 
 
 def _add(
-    connection: Connection, /, check: Check, key_hash: bytes, *, tenant: str | None, **values: Any
+    connection: Connection,
+    /,
+    check: Check,
+    key_hash: bytes,
+    *,
+    tenant: str | None,
+    roles: Sequence[Role],
+    **values: Any,
 ) -> KeyRecord:
-    if tenant is not None and not stored_keys.has_keys(connection):
+    if Role.OPERATE not in roles and not stored_keys.has_keys(connection):
         raise PreconditionFailed(
             "tenant: the first key must be an operator's, which has no tenant: from then on every "
             "call needs a key, and nobody could make another",
-            field="tenant",
-            limit="none for the first key",
-            value=f"tenants/{tenant}",
+            field="tenant" if tenant else "roles",
+            limit="none for the first key" if tenant else Role.OPERATE.value,
+            value=f"tenants/{tenant}" if tenant else ",".join(roles),
         )
     check(connection)
-    return stored_keys.add_key(connection, key_hash, tenant=tenant, **values)
+    return stored_keys.add_key(connection, key_hash, tenant=tenant, roles=roles, **values)
 
 
 def _visible(connection: Connection, name: str, caller: Caller) -> KeyRecord:

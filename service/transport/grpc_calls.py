@@ -91,6 +91,7 @@ class Translator:
             call.resource = call.resource or resource_of(message, method.rule)
             method.rule.check(message, call.caller)
             yield message
+        method.rule.check(None, call.caller)  # a stream without a message names nothing
 
     @asynccontextmanager
     async def _call(

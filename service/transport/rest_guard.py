@@ -155,9 +155,9 @@ class RestGuard:
     async def _find_caller(self, headers: Headers, scope: Scope) -> None:
         """Notes who asks in the scope, before anything of a body is read."""
         caller = scope[CALLER] = await self._backend.authentication.caller(headers.items())
-        if scope["path"] == METRICS and not caller.operates:
+        if scope["path"] == METRICS and not caller.may_read_metrics:
             raise PermissionDenied.at(
-                "authorization", "the key needs the role {limit}", Role.OPERATE.value
+                "authorization", "the key needs the role {limit}", Role.METRICS.value
             )
 
     def _check_site(self, headers: Headers, scope: Scope) -> None:

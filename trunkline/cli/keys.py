@@ -57,7 +57,8 @@ def keys() -> None:
     "--tenant",
     callback=_tenant,
     metavar="TENANT",
-    help="Whose key it is (default: the caller's own; of an operator: none, which may do all).",
+    help="Whose key it is (default: the caller's own; of an operator: none, which may do all, or "
+    "with --role metrics read /metrics alone).",
 )
 @click.option(
     "--role",

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19trunkline/v1/access.proto\x12\x0ctrunkline.v1\x1a google/protobuf/descriptor.proto\"N\n\x06\x41\x63\x63\x65ss\x12!\n\x05roles\x18\x01 \x03(\x0e\x32\x12.trunkline.v1.Role\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\x0f\n\x07\x63hanges\x18\x03 \x01(\x08*\x81\x01\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x10\n\x0cROLE_PREDICT\x10\x01\x12\x11\n\rROLE_FEEDBACK\x10\x02\x12\x0e\n\nROLE_LABEL\x10\x03\x12\x0e\n\nROLE_TRAIN\x10\x04\x12\x0c\n\x08ROLE_OWN\x10\x05\x12\x10\n\x0cROLE_OPERATE\x10\x06:F\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xb7\x8f\x03 \x01(\x0b\x32\x14.trunkline.v1.Accessb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19trunkline/v1/access.proto\x12\x0ctrunkline.v1\x1a google/protobuf/descriptor.proto\"N\n\x06\x41\x63\x63\x65ss\x12!\n\x05roles\x18\x01 \x03(\x0e\x32\x12.trunkline.v1.Role\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\x0f\n\x07\x63hanges\x18\x03 \x01(\x08*\x93\x01\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x10\n\x0cROLE_PREDICT\x10\x01\x12\x11\n\rROLE_FEEDBACK\x10\x02\x12\x0e\n\nROLE_LABEL\x10\x03\x12\x0e\n\nROLE_TRAIN\x10\x04\x12\x0c\n\x08ROLE_OWN\x10\x05\x12\x10\n\x0cROLE_OPERATE\x10\x06\x12\x10\n\x0cROLE_METRICS\x10\x07:F\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xb7\x8f\x03 \x01(\x0b\x32\x14.trunkline.v1.Accessb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,7 +33,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trunkline.v1.access_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ROLE']._serialized_start=158
-  _globals['_ROLE']._serialized_end=287
+  _globals['_ROLE']._serialized_end=305
   _globals['_ACCESS']._serialized_start=77
   _globals['_ACCESS']._serialized_end=155
 # @@protoc_insertion_point(module_scope)

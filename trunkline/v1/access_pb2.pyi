@@ -42,6 +42,8 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     """Everything, in all tenants, and what belongs to none: backbones, operators' keys. Only of keys without a
     tenant, which have no other role.
     """
+    ROLE_METRICS: _Role.ValueType  # 7
+    """`/metrics`, and nothing else: for what watches the server. Only of keys without a tenant, which have no other role."""
 
 class Role(_Role, metaclass=_RoleEnumTypeWrapper):
     """What a key lets its bearer do, within the key's tenant."""
@@ -61,11 +63,13 @@ ROLE_OPERATE: Role.ValueType  # 6
 """Everything, in all tenants, and what belongs to none: backbones, operators' keys. Only of keys without a
 tenant, which have no other role.
 """
+ROLE_METRICS: Role.ValueType  # 7
+"""`/metrics`, and nothing else: for what watches the server. Only of keys without a tenant, which have no other role."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
 @_typing.final
 class Access(_message.Message):
-    """What a method needs. A method without roles is open to any key."""
+    """What a method needs. A method without roles is open to any key but those of ROLE_METRICS."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -101,7 +101,7 @@ class CreateKeyRequest(_message.Message):
     """Missing for a key that does not expire. A key that expires makes none that outlives it."""
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[_access_pb2.Role.ValueType]:
-        """Of a tenant's key; an operator's has ROLE_OPERATE."""
+        """Of a tenant's key; one without a tenant has ROLE_OPERATE or ROLE_METRICS alone."""
 
     @_builtins.property
     def heads(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

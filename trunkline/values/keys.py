@@ -20,6 +20,8 @@ class Role(StrEnum):
     """The tenant's keys; deleting heads, forgetting examples."""
     OPERATE = "operate"
     """Everything, in all tenants; only of keys without a tenant."""
+    METRICS = "metrics"
+    """`/metrics`, and nothing else; only of keys without a tenant."""
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ class Site:
         roles: acme's keys of one role each, by the role.
         full: acme's with all roles.
         narrowed: acme's with all roles that it may have, good for "other*" alone.
+        watcher: one for metrics alone.
         bad: what no key is good for, by what is wrong with it.
         key_ids: a key of each tenant, by the tenant.
     """
@@ -58,6 +59,7 @@ class Site:
     full: str
     foreign: str
     narrowed: str
+    watcher: str
     bad: dict[str, str | None]
     key_ids: dict[str, str]
 
@@ -155,6 +157,7 @@ def _keys(client: Client) -> dict[str, Any]:
         "full": mine.text,
         "foreign": theirs.text,
         "narrowed": narrowed.text,
+        "watcher": client.create_key(roles=["metrics"]).text,
         "revoked": revoked.text,
         "key_ids": {"acme": _id(mine), "beta": _id(theirs)},
     }

@@ -15,7 +15,7 @@ class Needs(Enum):
 
     NOTHING = "anybody"
     A_KEY = "whoever has a key"
-    AN_OPERATORS_KEY = "operators"
+    METRICS = "operators, and whoever may read metrics"
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ ROUTES = [
     Route("GET /docs/swagger-ui.css", Needs.NOTHING, routed="/docs/{name}"),
     Route("GET /docs/swagger-ui-bundle.js", Needs.NOTHING, routed="/docs/{name}"),
     Route("GET /openapi.json", Needs.NOTHING),
-    Route("GET /metrics", Needs.AN_OPERATORS_KEY),
+    Route("GET /metrics", Needs.METRICS),
     Route("GET /schema.json", Needs.A_KEY),
     Route("POST /predict", Needs.A_KEY, given={"json": {"head": "acme/shown", "inputs": [GOOD]}}),
     Route("POST /embed", Needs.A_KEY, given={"json": {"tenant": "acme", "inputs": [GOOD]}}),
@@ -95,7 +95,7 @@ NO_ROUTES = [
     Route("GET /livez/", Needs.A_KEY, "307"),
     Route("GET /v1/tenants/acme/heads/shown/", Needs.A_KEY, "307"),
     Route("GET /docs/%2e%2e/v1/backbones", Needs.NOTHING, "UNIMPLEMENTED"),
-    Route("POST /metrics", Needs.AN_OPERATORS_KEY, "405"),
+    Route("POST /metrics", Needs.METRICS, "405"),
     Route("GET /ws", Needs.A_KEY, "UNIMPLEMENTED", WEB_SOCKET),
     Route("GET /v1/whoami", Needs.A_KEY, "OK", WEB_SOCKET),
 ]

@@ -161,8 +161,23 @@ def test_route_takes_what_its_row_says(site: Site, route: Route) -> None:
             assert answer.shown == refused.shown
             assert answer.code == "UNAUTHENTICATED"
     assert site.asking.route(route, site.operator).code == route.code
-    code = "PERMISSION_DENIED" if route.needs is Needs.AN_OPERATORS_KEY else route.code
+    code = "PERMISSION_DENIED" if route.needs is Needs.METRICS else route.code
     assert site.asking.route(route, site.full).code == code
+
+
+@pytest.mark.usefixtures("_unchanged")
+@pytest.mark.parametrize("route", [one for one in ROUTES if one.given or "metrics" in one.asked])
+def test_key_for_metrics_reads_these_alone(site: Site, route: Route) -> None:
+    code = route.code if route.needs is Needs.METRICS else "PERMISSION_DENIED"
+    assert site.asking.route(route, site.watcher).code == code
+
+
+@pytest.mark.usefixtures("_unchanged")
+@pytest.mark.parametrize("rpc", RPCS, ids=str)
+def test_key_for_metrics_is_good_for_no_rpc(site: Site, rpc: Rpc) -> None:
+    there = site.asking.both(rpc, site.watcher, ids(site))
+    assert there == site.asking.both(rpc, site.watcher, ids(site, head="lacks", key=MISSING_KEY))
+    assert [answer.code for answer in there] == ["PERMISSION_DENIED"] * 2
 
 
 @pytest.mark.parametrize("path", ["/v1/whoami", "/v1/keys", "/metrics", "/schema.json", "/none"])
@@ -264,6 +279,15 @@ def test_rows_head_that_the_caller_may_not_see_is_told_as_a_missing_one(site: Si
     foreign = ["beta/heads/shown", "beta/heads/lacks", "none/heads/shown"]
     told = [errors(key, "other", name) for name in foreign for key in (site.full, site.narrowed)]
     assert all(each == told[0] for each in told)
+
+
+@pytest.mark.usefixtures("_unchanged")
+@pytest.mark.parametrize("method", ["HeadService/AddExamples", "AdviceService/Advise"])
+def test_stream_without_a_message_needs_the_role_too(site: Site, method: str) -> None:
+    assert site.asking.over_grpc(method, [], shown(site.roles["predict"])).code == (
+        "PERMISSION_DENIED"
+    )
+    assert site.asking.over_grpc(method, [], shown(site.roles["train"])).code == "INVALID_ARGUMENT"
 
 
 @pytest.mark.usefixtures("_unchanged")

@@ -17,7 +17,7 @@ from trunkline.resources import InvalidName
 from trunkline.v1 import admin_pb2, heads_pb2, keys_pb2
 
 METHODS = {method.name: method for method in methods_of(*OF_THE_SERVER, *OF_THE_EXTRACTOR)}
-OF_A_TENANT = frozenset(Role) - {Role.OPERATE}
+OF_A_TENANT = frozenset(Role) - {Role.OPERATE, Role.METRICS}
 FULL = Caller(OF_A_TENANT, "acme", key="k")
 
 
@@ -76,6 +76,16 @@ def test_what_belongs_to_no_tenant_is_the_operators() -> None:
     refused = refusal("LoadBackbone", admin_pb2.LoadBackboneRequest(name="a/b"), FULL)
     assert isinstance(refused, PermissionDenied)
     assert refused.limit == "operate"
+
+
+def test_key_for_metrics_is_good_for_no_method() -> None:
+    watcher = Caller(frozenset({Role.METRICS}), key="k")
+    assert watcher.may_read_metrics
+    assert not Caller(OF_A_TENANT, "acme", key="k").may_read_metrics
+    for name, method in METHODS.items():
+        refused = refusal(name, method.request(), watcher)
+        assert isinstance(refused, PermissionDenied), name
+        assert refused.value == "metrics"
 
 
 def test_key_for_some_heads_sees_no_other() -> None:

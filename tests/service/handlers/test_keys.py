@@ -60,6 +60,9 @@ async def test_first_key_must_be_an_operators(server: InProcessServer) -> None:
     with pytest.raises(PreconditionFailed) as refused:
         await make(server, ANYONE, tenant="tenants/acme", roles=PREDICT)
     assert refused.value.field == "tenant"
+    with pytest.raises(PreconditionFailed) as refused:
+        await make(server, ANYONE, roles=[access_pb2.ROLE_METRICS])
+    assert (refused.value.field, refused.value.value) == ("roles", "metrics")
     made = (await make(server, ANYONE)).key
     assert list(made.roles) == [access_pb2.ROLE_OPERATE]
     operator = Caller(frozenset({Role.OPERATE}), key=made.name.removeprefix("keys/"))
@@ -80,6 +83,8 @@ async def test_without_keys_none_is_made_from_another_machine(server: InProcessS
         ("roles", {"tenant": "tenants/acme", "roles": [99]}),
         ("roles", {"tenant": "tenants/acme", "roles": [access_pb2.ROLE_UNSPECIFIED]}),
         ("roles", {"roles": PREDICT}),
+        ("roles", {"roles": [access_pb2.ROLE_OPERATE, access_pb2.ROLE_METRICS]}),
+        ("roles", {"tenant": "tenants/acme", "roles": [access_pb2.ROLE_METRICS]}),
         ("heads", {"heads": ["x"]}),
         ("heads", {"tenant": "tenants/acme", "roles": [access_pb2.ROLE_OWN], "heads": ["x"]}),
         ("heads", {"tenant": "tenants/acme", "roles": PREDICT, "heads": ["a*b"]}),
