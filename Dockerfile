@@ -55,7 +55,7 @@ VOLUME /data
 EXPOSE 3000 50051
 # The first start exports the backbones before it is ready.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=120s --retries=3 \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:3000/readyz', timeout=4)"]
+    CMD ["python", "-m", "service.healthcheck"]
 ENTRYPOINT ["trunkline", "serve"]
 
 # Last, so that it is what a build without --target makes.
@@ -79,5 +79,5 @@ USER 10001
 VOLUME /data
 EXPOSE 3000 50051
 HEALTHCHECK --interval=15s --timeout=5s --start-period=120s --retries=3 \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:3000/readyz', timeout=4)"]
+    CMD ["python", "-m", "service.healthcheck"]
 ENTRYPOINT ["trunkline", "serve"]
