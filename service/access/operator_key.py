@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -36,6 +37,16 @@ async def ensure_key(database: Database, data_dir: Path) -> None:
     _write(path, text)
     await database.write(add_operator_key, hash_of(text), "made at the first start")
     log.warning("an operator's key was made", file=str(path.absolute()))
+
+
+def is_stale(connection: Connection, data_dir: Path) -> bool:
+    """Returns whether the file has a key that a store does not take, as it is of another store."""
+    try:
+        text = (data_dir / FILE).read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return False
+    record = stored_keys.find_key(connection, hash_of(text))
+    return record is None or not record.is_good(time.time())
 
 
 def add_operator_key(

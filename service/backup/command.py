@@ -69,7 +69,9 @@ def _show(out: Output, data_dir: Path, restored: Restored) -> None:
     moved = None if restored.moved is None else str(restored.moved)
     out.notices(restored.notices)
     if out.as_json:
+        stale = None if restored.stale_key is None else str(restored.stale_key)
         named = {"data_dir": str(data_dir), "restored": restored.done, "moved": moved}
+        named["stale_key"] = stale
         out.document(named | {"findings": restored.findings, "notices": restored.notices})
     for finding in [] if out.as_json else restored.findings:
         print_finding(out, finding)
@@ -81,3 +83,8 @@ def _show(out: Output, data_dir: Path, restored: Restored) -> None:
     if moved:
         out.say(f"the store that was there lies in {moved}")
     out.say(_WHAT_CAME_BACK)
+    if restored.stale_key is not None:
+        out.say(
+            f"the key in {restored.stale_key} is not one of this store: use the one that you had, "
+            f"or `trunkline keys create --data-dir {data_dir}`"
+        )

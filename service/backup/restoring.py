@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+from service.access.operator_key import FILE as KEY_FILE
+from service.access.operator_key import is_stale
 from service.backup.copying import sync_file, sync_folder
 from service.check.checks import run_checks
 from service.check.findings import Finding, Store
@@ -49,12 +51,15 @@ class Restored:
         notices: what could not be looked at.
         done: whether it took its place all the same, or because nothing is wrong.
         moved: where the store lies that it has replaced; None if there was none.
+        stale_key: the file of an operator's key in the directory, if what was restored does not
+            take it; None otherwise.
     """
 
     findings: list[Finding]
     notices: list[Notice]
     done: bool
     moved: Path | None = None
+    stale_key: Path | None = None
 
 
 class Progress(Protocol):
@@ -129,6 +134,7 @@ def _restore(
         with open_read_only(built) as connection:
             store = Store(connection, built, progress.advance, notices)
             findings = list(run_checks(store, progress.begin))
+            stale = data_dir / KEY_FILE if is_stale(connection, data_dir) else None
     except BaseException:
         shutil.rmtree(built, ignore_errors=True)
         raise
@@ -139,7 +145,7 @@ def _restore(
     moved = _move_aside(data_dir) if move_aside else None
     (built / FILE).replace(data_dir / FILE)
     sync_folder(data_dir)
-    return Restored(findings, notices, done=True, moved=moved)
+    return Restored(findings, notices, done=True, moved=moved, stale_key=stale)
 
 
 def _copy(file: Path, copy: Path, progress: Progress) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from service.access.key_in_store import create_operator_key
+from service.access.key_text import new_text
 from service.backup import backup_main, restore_main
 from service.errors import StoreMissing
 from service.store import Database
@@ -22,6 +24,23 @@ from tests.service.store.damaged_stores import STORE
 from tests.service.store.earlier_stores import store_of
 
 Refused = Callable[..., str]
+
+
+def test_operators_key_that_the_restored_store_does_not_take_is_told(
+    data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, good = create_operator_key(data_dir, "", None)
+    file = tmp_path / "with-a-key.db"
+    assert backup_main(file, data_dir, replace=False, as_json=False) == 0
+    for text, told in ((good, False), (new_text(), True)):
+        folder = tmp_path / str(told)
+        folder.mkdir()
+        (folder / "operator.key").write_text(f"{text}\n")
+        assert restored(file, folder) == 0
+        assert ("not one of this store" in capsys.readouterr().err) == told
+        assert restored(file, folder, move_aside=True, as_json=True) == 0
+        stale = json.loads(capsys.readouterr().out)["stale_key"]
+        assert stale == (str(folder / "operator.key") if told else None)
 
 
 @pytest.fixture
