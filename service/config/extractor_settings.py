@@ -31,8 +31,8 @@ class ExtractorSettings(Settings):
     """Settings of the extraction service, alone or inside the server."""
 
     host: str = "127.0.0.1"
-    """Address to listen on. Beyond loopback callers need a key, or of an extractor the shared key or
-    a certificate of ``tls_client_ca``, unless ``--insecure`` is said."""
+    """Address to listen on. Beyond loopback callers need a key, or of an extractor the shared key
+    or a certificate of ``tls_client_ca``, unless ``--insecure`` is said."""
 
     insecure: bool = False
     """Ask nobody for a key, also beyond loopback: whoever reaches the port is trusted."""
