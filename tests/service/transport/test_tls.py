@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import asyncio.sslproto
 import gc
+import os
 import select
 import socket
 import ssl
 import struct
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
@@ -24,6 +26,7 @@ from service.transport import http_connections
 from service.transport.http_server import serve_asgi
 from service.transport.limits import TransportLimits
 from tests.authority import Authority, Pair, Told
+from tests.e2e.processes import ROOT
 from tests.service.transport.grpc_serving import get_head, serving
 from tests.service.transport.port_limits import HANGS_SECONDS, LIMITS
 from trunkline.v1 import heads_pb2, heads_pb2_grpc
@@ -371,3 +374,32 @@ async def test_reply_that_is_not_read_is_dropped(authority: Authority) -> None:
 
     async with http_port(Certificates(authority.issue().files()), limits, much) as port:
         assert await asyncio.to_thread(ask, port.port)
+
+
+STRANGERS = """
+import asyncio, sys
+from pathlib import Path
+from service.tls import Certificates
+from tests.service.transport import test_tls as ports
+
+async def main() -> None:
+    pair = ports.Pair(*map(Path, sys.argv[1:]))
+    async with ports.grpc_port(Certificates(pair.files())) as port:
+        for _ in range(3):
+            await asyncio.to_thread(ports.speak_no_tls, port.port, pair.cert)
+
+asyncio.run(main())
+"""
+
+
+async def test_handshakes_that_fail_write_nothing(authority: Authority) -> None:
+    pair = authority.issue()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", STRANGERS, pair.cert, pair.key),
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await process.communicate()
+    assert process.returncode == 0, said.decode()
+    assert b"andshake" not in said
