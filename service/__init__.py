@@ -7,8 +7,8 @@ import sys
 # wait, on cores that the backbone needs. Fits have a process, and threads, of their own.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-# Before grpcio is used: its core would write a line for each handshake that fails, which whoever
-# reaches a port can make happen. Errors of its own it still tells.
+# As `trunkline` does, which `bentoml serve` imports after grpcio: strangers' handshakes that fail
+# write nothing.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 # A thread that has a batch ready should not wait 5 ms for the interpreter lock.

@@ -377,6 +377,7 @@ async def test_reply_that_is_not_read_is_dropped(authority: Authority) -> None:
 
 
 STRANGERS = """
+import {first}
 import asyncio, sys
 from pathlib import Path
 from service.tls import Certificates
@@ -392,10 +393,11 @@ asyncio.run(main())
 """
 
 
-async def test_handshakes_that_fail_write_nothing(authority: Authority) -> None:
+@pytest.mark.parametrize("first", ["trunkline", "service"])
+async def test_handshakes_that_fail_write_nothing(authority: Authority, first: str) -> None:
     pair = authority.issue()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", STRANGERS, pair.cert, pair.key),
+        *(sys.executable, "-c", STRANGERS.format(first=first), pair.cert, pair.key),
         cwd=ROOT,
         env={name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"},
         stderr=asyncio.subprocess.PIPE,
