@@ -170,11 +170,13 @@ async def test_use_is_noted_once_an_hour(site: Site) -> None:
     await site.ask(text)
     hour = site.now - site.now % HOUR
     assert (await site.stored(record.id)).used_at == hour
+    await site.database.write(stored_keys.note_use, record.id, hour + 9 * HOUR)
     site.now += 30
     await site.ask(text)
-    site.now += HOUR
+    assert (await site.stored(record.id)).used_at == hour + 9 * HOUR  # nothing was written
+    site.now += 10 * HOUR
     await site.ask(text)
-    assert (await site.stored(record.id)).used_at == hour + HOUR
+    assert (await site.stored(record.id)).used_at == hour + 10 * HOUR
 
 
 async def test_first_key_makes_calls_need_one(database: Database) -> None:
