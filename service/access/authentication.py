@@ -40,8 +40,13 @@ class Authentication(Protocol):
     def required(self) -> bool:
         """Whether calls need a key."""
 
-    async def caller(self, shown: Iterable[tuple[str, str]]) -> Caller:
+    async def caller(
+        self, shown: Iterable[tuple[str, str]], before: Caller | None = None
+    ) -> Caller:
         """Returns who makes a call with these headers.
+
+        Args:
+            before: who made it when it began; then its key need not be read anew.
 
         Raises:
             Unauthenticated: a key is needed, and none that is good was shown. It is the same
@@ -62,7 +67,9 @@ class NoKeys:
 
     required = False
 
-    async def caller(self, shown: Iterable[tuple[str, str]]) -> Caller:
+    async def caller(
+        self, shown: Iterable[tuple[str, str]], before: Caller | None = None
+    ) -> Caller:
         """Returns `ANYONE`."""
         return ANYONE
 
@@ -78,7 +85,9 @@ class SharedKey:
     def __init__(self, key: str) -> None:
         self._key = key.encode()
 
-    async def caller(self, shown: Iterable[tuple[str, str]]) -> Caller:
+    async def caller(
+        self, shown: Iterable[tuple[str, str]], before: Caller | None = None
+    ) -> Caller:
         """Returns one that may do everything, if the key is shown."""
         given = _shown_key(shown).encode(errors="replace")
         if not hmac.compare_digest(given, self._key):
@@ -112,6 +121,7 @@ class Keys:
         self.required = required
         self._database, self._tasks, self._clock = database, tasks, clock
         self._known: OrderedDict[bytes, tuple[KeyRecord, Caller]] = OrderedDict()
+        self._hashes: dict[str, bytes] = {}  # of those, by their ids
         self._changes = 0
         self._used: dict[str, float] = {}
         database.follow(self._forget_changed)
@@ -121,10 +131,14 @@ class Keys:
         if await self._database.read(stored_keys.has_keys):
             self.required = True
 
-    async def caller(self, shown: Iterable[tuple[str, str]]) -> Caller:
+    async def caller(
+        self, shown: Iterable[tuple[str, str]], before: Caller | None = None
+    ) -> Caller:
         """Returns the bearer of the key that is shown."""
         if not self.required:
             return ANYONE
+        if before is not None and self._is_still(before):
+            return before
         text = _shown_key(shown)
         key_hash = hash_of(text)
         known = self._known.get(key_hash)
@@ -160,18 +174,24 @@ class Keys:
             return None
         known = record, _caller(record)
         if changes == self._changes:
-            self._known[key_hash] = known
+            self._known[key_hash], self._hashes[record.id] = known, key_hash
             if len(self._known) > MAX_KNOWN:
-                self._known.popitem(last=False)
+                _, (oldest, _) = self._known.popitem(last=False)
+                del self._hashes[oldest.id]
         return known
+
+    def _is_still(self, caller: Caller) -> bool:
+        """Returns whether all is known of its key that was when it was found to be this caller."""
+        known = self._known.get(self._hashes.get(caller.key, b""))
+        return known is not None and known[1] is caller and known[0].is_good(self._clock())
 
     def _forget_changed(self, changed: Changed) -> None:
         if not changed.keys:
             return
         self._changes += 1
         self.required = True
-        for key_hash in [h for h, (record, _) in self._known.items() if record.id in changed.keys]:
-            del self._known[key_hash]
+        for key in changed.keys & self._hashes.keys():
+            del self._known[self._hashes.pop(key)]
 
     def _note_use(self, record: KeyRecord, now: float) -> None:
         hour = now - now % 3600

@@ -211,7 +211,7 @@ class GrpcGuard:
         """
         arrival = arrival_of_call.get(None)
         if arrival is not None:  # calls of health have none
-            await self._authentication.caller(arrival.headers)
+            await self._authentication.caller(arrival.headers, arrival.caller)
 
     async def _read_in_time(self, writing: asyncio.Future[None], context: Context) -> bool:
         await asyncio.wait([writing], timeout=self._limits.body_seconds)

@@ -268,7 +268,8 @@ async def answer(
                 message = await read()
             except ClientDisconnect as error:
                 raise RequestCancelled("the client left while it sent its request") from error
-            await backend.authentication.caller(request.headers.items())  # a body may take long
+            # A body may take long.
+            await backend.authentication.caller(request.headers.items(), call.caller)
             call.name(message)
             rule.check(message, call.caller)
             work = _run(backend.handlers[method], METHODS[method], message, call)

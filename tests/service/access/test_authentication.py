@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -37,8 +38,8 @@ class Site:
         record = await self.database.write(stored_keys.add_key, hash_of(text), **given)  # type: ignore[arg-type]
         return text, record
 
-    async def ask(self, text: str) -> Caller:
-        return await self.keys.caller([("authorization", f"Bearer {text}")])
+    async def ask(self, text: str, before: Caller | None = None) -> Caller:
+        return await self.keys.caller([("authorization", f"Bearer {text}")], before)
 
     async def stored(self, key_id: str) -> KeyRecord:
         await self.tasks.close()
@@ -104,10 +105,20 @@ async def test_key_of_a_deleted_tenant_is_refused_from_the_commit_on(site: Site)
 
 async def test_revoked_key_is_refused_from_the_commit_on(site: Site) -> None:
     text, record = await site.add()
-    await site.ask(text)
+    caller = await site.ask(text)
+    assert await site.ask(text, before=caller) is caller
     await site.database.write(stored_keys.revoke_key, record.id)
-    with pytest.raises(Unauthenticated):
-        await site.ask(text)
+    for before in (None, caller):
+        with pytest.raises(Unauthenticated):
+            await site.ask(text, before)
+
+
+async def test_who_was_one_before_is_looked_up_where_that_is_not_known_any_more(site: Site) -> None:
+    text, _ = await site.add()
+    caller = await site.ask(text)
+    another = replace(caller, key="another")
+    assert await site.ask(text, before=another) is caller
+    assert await site.ask(text, before=ANYONE) is caller
 
 
 async def test_key_that_is_looked_up_while_keys_change_is_taken_and_not_kept(site: Site) -> None:
@@ -121,10 +132,11 @@ async def test_key_that_is_looked_up_while_keys_change_is_taken_and_not_kept(sit
 
 async def test_key_is_refused_once_it_has_expired(site: Site) -> None:
     text, _ = await site.add(expires_at=site.now + 60)
-    await site.ask(text)
+    caller = await site.ask(text)
     site.now += 60
-    with pytest.raises(Unauthenticated):
-        await site.ask(text)
+    for before in (None, caller):
+        with pytest.raises(Unauthenticated):
+            await site.ask(text, before)
 
 
 async def test_old_key_is_good_until_the_end_of_its_overlap(site: Site) -> None:

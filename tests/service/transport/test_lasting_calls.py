@@ -35,7 +35,9 @@ class Revocable(NoKeys):
         self.revoked = False
         self.asked = asyncio.Event()
 
-    async def caller(self, shown: Iterable[tuple[str, str]]) -> Caller:
+    async def caller(
+        self, shown: Iterable[tuple[str, str]], before: Caller | None = None
+    ) -> Caller:
         self.asked.set()
         if self.revoked:
             raise unauthenticated()

@@ -81,7 +81,7 @@ class _OfAcme(NoKeys):
 
     required = True
 
-    async def caller(self, shown: object) -> Caller:
+    async def caller(self, shown: object, before: Caller | None = None) -> Caller:
         return Caller(frozenset({Role.PREDICT}), "acme", ("x",), "k")
 
 
