@@ -147,7 +147,7 @@ def delete_tenant(connection: Connection, name: str) -> Deleted:
     changed.keys.update(
         connection.scalars(select(schema.access_keys.c.id).filter_by(tenant_id=tenant.id))
     )
-    for table in (schema.access_keys, schema.usage):
+    for table in (schema.access_keys, schema.usage, schema.cache_secrets):
         connection.execute(delete(table).where(table.c.tenant_id == tenant.id))
     connection.execute(delete(schema.tenants).where(schema.tenants.c.id == tenant.id))
     changed.quotas[name] = Quotas()
