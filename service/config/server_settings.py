@@ -10,6 +10,7 @@ from pydantic_settings import NoDecode
 
 from service.addresses import host_of, is_loopback, is_network
 from service.config.extractor_settings import ExtractorSettings, split_commas
+from service.config.shared_cache_settings import SharedCacheSettings
 from service.config.sources import MIB
 from service.tls import TlsFiles, read
 from trunkline.connection.addresses import is_encrypted
@@ -17,7 +18,7 @@ from trunkline.connection.addresses import is_encrypted
 LEAST_COST_PER_SECOND = 0.001
 
 
-class ServerSettings(ExtractorSettings):
+class ServerSettings(ExtractorSettings, SharedCacheSettings):
     """Settings of ``trunkline serve``."""
 
     data_dir: Path = Path("trunkline-data")
