@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 
 from google.protobuf.descriptor import ServiceDescriptor
@@ -14,6 +15,7 @@ from service.access.authentication import Authentication, Keys, NoKeys, SharedKe
 from service.access.metering import Metering
 from service.access.operator_key import ensure_key
 from service.access.quotas import QuotaBook
+from service.access.shared_quotas import SharedQuotas
 from service.access.usage import UsageCounter
 from service.concurrency.tasks import UninterruptedTasks
 from service.config import (
@@ -176,7 +178,10 @@ class Application(_Requests):
         self._tasks = UninterruptedTasks()
         self._shared = _shared_server(settings, self.metrics)
         secrets = TenantSecrets(self._database)
-        self.quotas = QuotaBook(self._database, defaults)
+        self._shared_quotas = None
+        if self._shared is not None:
+            self._shared_quotas = SharedQuotas(self._shared, secrets, time.monotonic)
+        self.quotas = QuotaBook(self._database, defaults, time.monotonic, self._shared_quotas)
         self._usage = UsageCounter(self._database, self._tasks, settings.usage_days)
         metering = Metering(self.quotas, self._usage)
         real = _extractor(
@@ -315,6 +320,8 @@ class Application(_Requests):
             await self._extractor.close()
             if self._shared_cache is not None:
                 await self._shared_cache.close()
+            if self._shared_quotas is not None:
+                await self._shared_quotas.close()
             if self._shared is not None:
                 await self._shared.close()
         finally:

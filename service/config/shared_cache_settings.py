@@ -54,7 +54,8 @@ class SharedCacheSettings(Settings):
     @property
     def shared_cache_tls_files(self) -> TlsFiles | None:
         """The files of TLS of the link to the shared cache; None if there are none."""
-        files = TlsFiles(*(getattr(self, name) for name in _TLS), _TLS)
+        cert, key, ca = (getattr(self, name) for name in _TLS)
+        files = TlsFiles(cert, key, ca, _TLS)
         return files if files.paths else None
 
     @model_validator(mode="after")

@@ -77,6 +77,8 @@ class EmbeddingResolver:
             QueueFull, Unavailable: the extractor takes no rows now, or the tenant has used its
                 quota; none has a result.
         """
+        if self._metering is not None:
+            await self._metering.quotas.hear(tenant, deadline)
         outcomes: list[Resolved | Exception | None] = [
             self._at_hand(tenant, backbone, raw) for raw in inputs
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from redis.asyncio import Redis
@@ -73,7 +73,7 @@ class SharedCache:
         """
         count = self._metrics.shared_lookups.labels
         seal = None if self._server.away else await self._secrets.of(keys[0].tenant)
-        values = None
+        values: list[Any] | None = None
         if seal is not None:
             names = [seal.name(key.fingerprint, key.digest) for key in keys]
             values = await self._server.ask(
@@ -132,8 +132,8 @@ class SharedCache:
         async def put(redis: Redis) -> list[Any]:
             pipeline = redis.pipeline(transaction=False)
             for name, value in batch:
-                pipeline.set(name, value, px=self._ttl_ms)
-            return cast("list[Any]", await pipeline.execute(raise_on_error=False))
+                pipeline.execute_command("SET", name, value, "PX", self._ttl_ms)
+            return await pipeline.execute(raise_on_error=False)
 
         nbytes = WRITE_BYTES_FACTOR * sum(len(write.value) for write in batch)
         outcomes = await self._server.ask(put, nbytes)

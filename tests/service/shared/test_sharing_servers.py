@@ -11,13 +11,27 @@ from service.config import WITH_PASSWORDS, ServerSettings, load_settings
 from service.config.effective import config_main
 from service.errors import InvalidSettings
 from tests.authority import Authority
-from tests.service.server import LABELS, StartServer, best, texts
+from tests.service.server import (
+    LABELS,
+    InProcessServer,
+    StartServer,
+    best,
+    import_request,
+    texts,
+)
 from tests.service.shared.valkey import Valkey
 from trunkline.digest import text_digest
+from trunkline.v1 import extraction_pb2
 
 PATIENT = {"shared_cache_timeout_ms": 10_000}
 PASSWORD = "s3cr3t"
 URL = f"redis://trunkline:{PASSWORD}@cache.example:6380/2"
+
+
+async def embeddings(server: InProcessServer, words: list[str]) -> bytes:
+    request = extraction_pb2.EmbedRequest(tenant="tenants/acme", inputs=texts(*words))
+    reply = await server.ask("Embed", request)
+    return bytes(reply.embeddings.SerializeToString())
 
 
 async def test_server_that_starts_again_computes_nothing_anew_but_what_was_forgotten(
@@ -27,17 +41,16 @@ async def test_server_that_starts_again_computes_nothing_anew_but_what_was_forgo
     async with start_server(shared_cache=valkey.url, **PATIENT) as server:
         await server.create()
         await server.add(LABELS)
-        await server.train()
-        answers = best(await server.predict(*texts(*words)))
+        answers = await embeddings(server, words)
     async with start_server(shared_cache=valkey.url, **PATIENT) as server:
         warm = len(server.backbone.batches)
-        assert best(await server.predict(*texts(*words))) == answers
+        assert await embeddings(server, words) == answers
         assert server.backbone.batches[warm:] == []
         with valkey.held():  # what is forgotten waits for nothing
             assert (await server.forget(text_digest("red one"))).forgotten == 1
     async with start_server(shared_cache=valkey.url, **PATIENT) as server:
         warm = len(server.backbone.batches)
-        await server.predict(*texts(*words))
+        assert await embeddings(server, words) == answers
         assert server.backbone.batches[warm:] == [["red one"]]
 
 
@@ -46,10 +59,8 @@ async def test_server_without_its_shared_cache_starts_is_ready_and_answers(
 ) -> None:
     with capture_logs() as logs:
         async with start_server(shared_cache=f"unix://{tmp_path}/nothing.sock") as server:
-            await server.create()
-            await server.add(LABELS)
-            await server.train()
-            assert best(await server.predict(*texts("red one"))) == ["red"]
+            await server.ask("ImportHead", import_request())
+            assert best(await server.predict(*texts("red one"))) == ["yes"]
             assert server.application.readiness.ready
     assert sum("does not answer" in entry["event"] for entry in logs) == 1
 
