@@ -177,7 +177,7 @@ class Application(_Requests):
         self._extractor_certificates = certificates_of(settings.extractor_tls_files)
         self._tasks = UninterruptedTasks()
         self._shared = _shared_server(settings, self.metrics)
-        secrets = TenantSecrets(self._database)
+        secrets = TenantSecrets(self._database, settings.shared_cache_timeout_ms / 1000)
         self._shared_quotas = None
         if self._shared is not None:
             self._shared_quotas = SharedQuotas(self._shared, secrets, time.monotonic)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
-from service.addresses import join_address
+from service.addresses import is_loopback, join_address
 
 DEFAULT_PORT = 6379
 FORMS = "redis://HOST:PORT/DATABASE, rediss://… (TLS) or unix:///PATH"
@@ -63,6 +63,11 @@ class RedisAddress:
             username=unquote(parts.username or ""),
             password=unquote(parts.password or ""),
         )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether what is said to it can be read on the way, beyond this machine."""
+        return not self.tls and not self.path and not is_loopback(self.host)
 
     def __str__(self) -> str:
         if self.path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 
 from service.errors import ServiceError
@@ -15,10 +16,14 @@ MAX_TENANTS = 4096
 
 
 class TenantSecrets:
-    """Gives each tenant the seal of its secrets; it follows the database."""
+    """Gives each tenant the seal of its secrets; it follows the database.
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    Args:
+        seconds: that the store has to give them: nobody waits for long for the sake of a cache.
+    """
+
+    def __init__(self, database: Database, seconds: float) -> None:
+        self._database, self._seconds = database, seconds
         self._seals: OrderedDict[str, Seal] = OrderedDict()
         self._changes = 0
         database.follow(self._update)
@@ -28,17 +33,18 @@ class TenantSecrets:
         return self._seals.get(tenant)
 
     async def of(self, tenant: str) -> Seal | None:
-        """Returns a tenant's seal; None if the store has no such tenant, or gives nothing now."""
+        """Returns a tenant's seal; None if the store has no such tenant, or gives none in time."""
         seal = self._seals.get(tenant)
         if seal is not None:
             self._seals.move_to_end(tenant)
             return seal
         changes = self._changes
         try:
-            secrets = await self._database.read(find_secrets, tenant)
-            if secrets is None:
-                secrets = await self._database.write(make_secrets, tenant)
-        except ServiceError:  # whoever needs the store says so
+            async with asyncio.timeout(self._seconds):
+                secrets = await self._database.read(find_secrets, tenant)
+                if secrets is None:
+                    secrets = await self._database.write(make_secrets, tenant)
+        except (ServiceError, TimeoutError):  # whoever needs the store says so
             return None
         # What was read before a change may have been renewed by it.
         if changes != self._changes:

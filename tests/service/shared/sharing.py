@@ -37,7 +37,7 @@ class Sharing:
         self.server = SharedServer(RedisAddress.parse(url), seconds, self.metrics, None, circuit)
         self.cache = SharedCache(
             self.server,
-            TenantSecrets(database),
+            TenantSecrets(database, PATIENCE),
             self.metrics,
             ttl_seconds=60,
             queued_bytes=queued_bytes,

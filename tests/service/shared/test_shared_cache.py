@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 
 import pytest
 from redis.asyncio import Redis
+from sqlalchemy import Connection
 
 from service.embedding.cache import CachedEmbedding, CacheKey
 from service.errors import NotFound
 from service.requests.inputs import Kind
+from service.shared import TenantSecrets
 from service.shared.sealing import PREFIX
 from service.store import Database
 from service.store import examples as stored_examples
 from service.store import forgetting as stored_forgetting
 from service.store import tenants as stored_tenants
 from service.store.cache_secrets import make_secrets
+from service.store.database import READER_THREADS
 from tests.service.embedding.resolvers import vectors_of
 from tests.service.shared.sharing import sharing
 from tests.service.store.records import add_examples, example, new_head
@@ -210,3 +214,26 @@ async def test_what_is_beyond_the_queue_is_counted_and_not_put_there(
         lost = one.count("lost_total", reason="queue")
         assert 0 < lost < 5
         assert one.count("written_total") == 5 - lost
+
+
+async def test_store_that_hangs_does_not_hold_up_who_needs_it_for_the_cache_alone(
+    database: Database, shared_url: str
+) -> None:
+    await database.write(new_head)
+    async with sharing(database, shared_url) as one:
+        await one.resolve("x")
+        begun, go = threading.Semaphore(0), threading.Event()
+
+        def hang(connection: Connection) -> None:
+            begun.release()
+            go.wait(60)
+
+        threads = [asyncio.create_task(database.read(hang)) for _ in range(READER_THREADS)]
+        for _ in threads:
+            await asyncio.to_thread(begun.acquire)
+        hasty = TenantSecrets(database, 0.05)
+        assert await hasty.of("acme") is None
+        assert await one.resolve("x", "y") == numbers("x", "y")  # it has them already
+        go.set()
+        await asyncio.gather(*threads)
+        assert await hasty.of("acme") is not None

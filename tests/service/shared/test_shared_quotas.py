@@ -43,7 +43,7 @@ class Keeper:
         self.server = SharedServer(
             RedisAddress.parse(url), PATIENCE, Metrics(1), circuit=Circuit(clock)
         )
-        self.shared = SharedQuotas(self.server, TenantSecrets(database), clock)
+        self.shared = SharedQuotas(self.server, TenantSecrets(database, PATIENCE), clock)
         self.book = QuotaBook(database, quotas, clock, self.shared)
 
     async def take(self, cost: float, tenant: str = "acme") -> bool:
@@ -194,7 +194,7 @@ async def test_what_lies_in_the_place_of_a_bucket_lets_in_as_one_server_would(
     async with Redis.from_url(shared_url) as redis, keepers(database, shared_url) as (one, two):
         assert await one.take(5.0)
         await one.shared.close()
-        seal = await TenantSecrets(database).of("acme")
+        seal = await TenantSecrets(database, PATIENCE).of("acme")
         assert seal is not None
         name = seal.common_name("q")
         assert await redis.pttl(name) > 0

@@ -119,6 +119,23 @@ def test_misspelt_setting_in_a_file_does_not_tell_the_password(
     assert PASSWORD not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("url", "open_wires"),
+    [
+        (URL, ["redis://cache.example:6380/2"]),
+        (URL.replace("redis:", "rediss:"), []),
+        ("redis://cache.example", []),
+        (f"redis://:{PASSWORD}@127.0.0.1", []),
+        (f"redis://:{PASSWORD}@localhost:1/0", []),
+        (f"unix://:{PASSWORD}@/run/valkey.sock", []),
+    ],
+)
+def test_password_that_others_can_read_on_its_way_is_warned_of(
+    url: str, open_wires: list[str]
+) -> None:
+    assert load_settings(ServerSettings, shared_cache=url).open_wires == open_wires
+
+
 def test_files_of_tls_need_an_address_with_tls(tmp_path: Path) -> None:
     ca = Authority(tmp_path).ca
     for options, words in (
