@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import Any, cast
 
 import pytest
 from redis.asyncio import Redis
@@ -14,20 +16,25 @@ from service.embedding.cache import CachedEmbedding, CacheKey
 from service.errors import NotFound
 from service.requests.inputs import Kind
 from service.shared import TenantSecrets
-from service.shared.sealing import PREFIX
+from service.shared.sealing import PREFIX, Seal
 from service.store import Database
 from service.store import examples as stored_examples
 from service.store import forgetting as stored_forgetting
 from service.store import tenants as stored_tenants
-from service.store.cache_secrets import make_secrets
+from service.store.cache_secrets import find_secrets, make_secrets, slot_of
 from service.store.database import READER_THREADS
 from tests.service.embedding.resolvers import vectors_of
-from tests.service.shared.sharing import sharing
+from tests.service.shared.sharing import PATIENCE, sharing
+from tests.service.shared.valkey import Valkey
 from tests.service.store.records import add_examples, example, new_head
 from tests.service.tiny_backbone import DIM, FINGERPRINT, digest_input, info, vector_of
 from trunkline.digest import text_digest
 
-X, Y = map(text_digest, ("x", "y"))
+X = text_digest("x")
+BESIDE_X = next(
+    text for text in map(str, itertools.count()) if slot_of(text_digest(text)) == slot_of(X)
+)
+"""A text whose embedding is sealed with the same secret."""
 
 
 @pytest.fixture
@@ -105,7 +112,7 @@ async def test_damaged_value_is_computed_anew_counted_and_mended(
         before = set(await redis.keys(PREFIX + b"e:*"))
         await one.resolve("x")
         (name,) = set(await redis.keys(PREFIX + b"e:*")) - before
-        await one.resolve("y")
+        await one.resolve(BESIDE_X)
         (other,) = set(await redis.keys(PREFIX + b"e:*")) - before - {name}
         value, moved = await redis.get(name), await redis.get(other)
         assert isinstance(value, bytes)
@@ -172,20 +179,51 @@ async def test_what_waits_to_be_put_there_while_it_is_forgotten_is_found_by_nobo
         assert isinstance(gone, NotFound)
 
 
-async def test_server_that_read_a_secret_while_it_was_renewed_does_not_use_it(
-    database: Database, shared_url: str
+async def test_secrets_that_were_read_before_they_were_renewed_are_not_used(
+    database: Database,
 ) -> None:
     head = await database.write(new_head)
     await database.write(add_examples, head.uid, example("x"))
     await database.write(make_secrets, "acme")
-    async with sharing(database, shared_url) as one, sharing(database, shared_url) as two:
+    read, renewed = asyncio.Event(), asyncio.Event()
+
+    class Slow:
+        """The database, whose first read of secrets ends only after they were renewed."""
+
+        follow = database.follow
+
+        async def read(self, function: Callable[..., Any], *args: Any) -> Any:
+            found = await database.read(function, *args)
+            read.set()
+            await renewed.wait()
+            return found
+
+    secrets = TenantSecrets(cast("Database", Slow()), PATIENCE)
+    reading = asyncio.create_task(secrets.of("acme"))
+    await read.wait()
+    await database.write(stored_examples.delete_example, head.uid, X)
+    renewed.set()
+    assert await reading is None
+    seal = await secrets.of("acme")
+    assert seal is not None
+    current = await database.read(find_secrets, "acme")
+    assert current is not None
+    assert seal.name(FINGERPRINT, X) == Seal(current).name(FINGERPRINT, X)
+
+
+async def test_embedding_that_was_found_before_it_was_forgotten_is_not_kept(
+    database: Database, valkey: Valkey
+) -> None:
+    head = await database.write(new_head)
+    await database.write(add_examples, head.uid, example("x"))
+    async with sharing(database, valkey.url) as one, sharing(database, valkey.url) as two:
         await one.resolve("x")
-        reading = asyncio.create_task(two.resolver.resolve("acme", info(), [digest_input(X)]))
-        await database.write(stored_examples.delete_example, head.uid, X)
-        await reading  # it began before, and may have found it
-        async with sharing(database, shared_url, memory=0) as three:
-            (gone,) = await three.resolver.resolve("acme", info(), [digest_input(X)])
-            assert isinstance(gone, NotFound)
+        await two.resolve("y")  # it has the tenant's secrets
+        with valkey.held():
+            finding = asyncio.create_task(two.resolver.resolve("acme", info(), [digest_input(X)]))
+            await database.write(stored_examples.delete_example, head.uid, X)
+        assert vectors_of(await finding) == numbers("x")
+        assert two.resolver.cached("acme", FINGERPRINT, [X]) == set()
         (gone,) = await two.resolver.resolve("acme", info(), [digest_input(X)])
         assert isinstance(gone, NotFound)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -124,6 +125,23 @@ async def test_requests_that_come_at_once_on_all_servers_are_owed_for(
             assert 1e3 + BURST - 5 < state.reset <= 1e3 + BURST
 
 
+async def test_what_is_taken_during_an_exchange_is_taken(
+    database: Database, valkey: Valkey
+) -> None:
+    async with keepers(database, valkey.url) as (one, _):
+        assert await one.take(5.0)
+        await one.shared.close()
+        with valkey.held():
+            one.clock.now += FRESH_SECONDS
+            hearing = asyncio.create_task(one.book.hear("acme"))
+            await database.read(stored_tenants.get_tenant, "acme")  # it has begun since
+            one.book.take("acme", 3.0, lambda: "")
+        await hearing
+        state = one.book.rate_limit("acme")
+        assert state is not None
+        assert round(state.remaining) == BURST - 8
+
+
 async def test_what_was_not_used_is_there_again_on_all_servers(
     database: Database, shared_url: str
 ) -> None:
@@ -201,7 +219,6 @@ async def test_what_lies_in_the_place_of_a_bucket_lets_in_as_one_server_would(
         await redis.hset(name, "level", level)
         assert await two.take(BURST)
         assert not await two.take(1.0)
-        await redis.delete(name)
         await redis.set(name, "no bucket")
         assert not await two.take(1.0)
         await redis.delete(name)
