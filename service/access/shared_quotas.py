@@ -12,7 +12,7 @@ import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from redis.asyncio import Redis
 
@@ -138,18 +138,19 @@ class SharedQuotas:
         if not taken:
             return
 
-        async def exchange(redis: Redis) -> list[Any]:
+        async def exchange(redis: Redis) -> list[float]:
             return await _run(redis, taken)
 
         levels = await self._server.ask(exchange, len(taken) * _BYTES, deadline)
         now = self._clock()
         for (_, bucket), level in zip(named, levels or (), strict=False):
-            if isinstance(level, bytes) and math.isfinite(float(level)):  # else it is no bucket
-                bucket.hear(float(level), now)
+            if math.isfinite(level):  # else it is no bucket that lies there
+                bucket.hear(level, now)
 
 
-async def _run(redis: Redis, taken: Sequence[tuple[bytes, Taken]]) -> list[Any]:
+async def _run(redis: Redis, taken: Sequence[tuple[bytes, Taken]]) -> list[float]:
     pipeline = redis.pipeline(transaction=False)
     for name, (spent, rate, burst) in taken:
         pipeline.execute_command("EVAL", _EXCHANGE, 1, name, repr(spent), repr(rate), repr(burst))
-    return await pipeline.execute(raise_on_error=False)
+    levels = await pipeline.execute(raise_on_error=False)
+    return [float(level) if isinstance(level, bytes) else math.nan for level in levels]

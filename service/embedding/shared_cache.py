@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import InvalidResponse, RedisError
 
 from service.embedding.cache import CachedEmbedding, CacheKey
 from service.logs import Seldom, get_logger
@@ -76,9 +76,14 @@ class SharedCache:
         values: list[Any] | None = None
         if seal is not None:
             names = [seal.name(key.fingerprint, key.digest) for key in keys]
-            values = await self._server.ask(
-                lambda redis: redis.mget(names), len(keys) * 4 * dim, deadline
-            )
+
+            async def get(redis: Redis) -> list[Any]:
+                found = await redis.mget(names)
+                if not isinstance(found, list) or len(found) != len(names):
+                    raise InvalidResponse("it does not answer what it was asked")
+                return found
+
+            values = await self._server.ask(get, len(keys) * 4 * dim, deadline)
         if seal is None or values is None:
             count("away").inc(len(keys))
             return {}
@@ -154,7 +159,7 @@ def _packed(entry: CachedEmbedding) -> bytes:
 
 
 def _opened(
-    seal: Seal, name: bytes, key: CacheKey, value: bytes, dim: int
+    seal: Seal, name: bytes, key: CacheKey, value: object, dim: int
 ) -> CachedEmbedding | None:
     data = seal.open(name, key.digest, value)
     if data is None or len(data) != _HEADER_BYTES + 4 * dim or data[0] not in _READ_KINDS:

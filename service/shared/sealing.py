@@ -46,10 +46,10 @@ class Seal:
         nonce = os.urandom(_NONCE_BYTES)
         return FORM + nonce + self._slot(digest)[1].encrypt(nonce, data, FORM + name)
 
-    def open(self, name: bytes, digest: str, value: bytes) -> bytes | None:
+    def open(self, name: bytes, digest: str, value: object) -> bytes | None:
         """Returns what was sealed to lie under a name; None if that is not what the value is."""
         start = len(FORM) + _NONCE_BYTES
-        if not value.startswith(FORM) or len(value) < start:
+        if not isinstance(value, bytes) or not value.startswith(FORM) or len(value) < start:
             return None
         cipher = self._slot(digest)[1]
         try:

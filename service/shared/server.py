@@ -16,7 +16,7 @@ from redis.asyncio import (
 )
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoPermissionError, RedisError
+from redis.exceptions import NoPermissionError
 
 from service.concurrency.circuit import Circuit
 from service.concurrency.tasks import UninterruptedTasks
@@ -96,7 +96,7 @@ class SharedServer:
         try:
             async with asyncio.timeout(min(seconds, left)):
                 answer = await work(self._redis)
-        except (RedisError, OSError, TimeoutError, EOFError) as error:
+        except Exception as error:  # what a stranger's bytes make of the client is nearly any
             if isinstance(error, TimeoutError) and left < seconds:
                 self._probe()  # who is in a hurry says nothing of it
             else:
@@ -135,9 +135,9 @@ class SharedServer:
             found = await self.ask(_memory)
         finally:
             self._probing = False
-        if found is None or "maxmemory" not in found:
+        if found is None:
             return
-        bound, policy = int(found["maxmemory"]), str(found.get("maxmemory_policy", ""))
+        bound, policy = found
         advice = None
         if not bound:
             advice = "set maxmemory, and maxmemory-policy allkeys-lru: its memory has no bound"
@@ -147,12 +147,14 @@ class SharedServer:
             log.warning("shared cache", address=str(self.address), advice=advice)
 
 
-async def _memory(redis: Redis) -> dict[str, Any]:
+async def _memory(redis: Redis) -> tuple[int, str] | None:
+    """Returns the bound on its memory, and what is done at it; None if it does not say."""
     try:
-        found: dict[str, Any] = await redis.info("memory")
-    except NoPermissionError:  # it answers, which is more than it must say
-        return {}
-    return found
+        found = await redis.info("memory")
+    except NoPermissionError:
+        return None
+    bound = found.get("maxmemory")
+    return None if bound is None else (int(bound), str(found.get("maxmemory_policy")))
 
 
 def _reason(error: Exception) -> str:

@@ -140,14 +140,15 @@ def delete_tenant(connection: Connection, name: str) -> Deleted:
         for table in (schema.embeddings, schema.usage)
     }
     # First: what is gone is not looked for head by head.
-    connection.execute(delete(schema.embeddings).filter_by(tenant_id=tenant.id))
+    for table in (schema.embeddings, schema.cache_secrets):
+        connection.execute(delete(table).where(table.c.tenant_id == tenant.id))
     for _, head in heads:
         delete_head(connection, name, head)
     changed = changed_in(connection)
     changed.keys.update(
         connection.scalars(select(schema.access_keys.c.id).filter_by(tenant_id=tenant.id))
     )
-    for table in (schema.access_keys, schema.usage, schema.cache_secrets):
+    for table in (schema.access_keys, schema.usage):
         connection.execute(delete(table).where(table.c.tenant_id == tenant.id))
     connection.execute(delete(schema.tenants).where(schema.tenants.c.id == tenant.id))
     changed.quotas[name] = Quotas()

@@ -6,6 +6,7 @@ import asyncio
 import re
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,10 +15,13 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
+from service.access.quotas import QuotaBook
+from service.access.shared_quotas import SharedQuotas
 from service.concurrency.circuit import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Circuit
 from service.metrics import Metrics
-from service.shared import RedisAddress, SharedServer
+from service.shared import RedisAddress, SharedServer, TenantSecrets
 from service.store import Database
+from service.store.quotas import Quotas
 from service.tls import TlsFiles
 from tests.authority import Authority
 from tests.service.embedding.resolvers import vectors_of
@@ -27,6 +31,8 @@ from tests.service.store.records import new_head
 from tests.service.tiny_backbone import info, text_input, vector_of
 
 SHORT = 0.1
+PAGE = (Path(__file__).parents[3] / "docs" / "shared-cache.md").read_text(encoding="utf-8")
+QUICK_START = tuple(re.findall("^valkey-server --port 6379 (.*)$", PAGE, re.MULTILINE)[0].split())
 TLS_NAMES = ("shared_cache_tls_cert", "shared_cache_tls_key", "shared_cache_tls_ca")
 AWAY, BACK = "does not answer", "answers again"
 
@@ -189,6 +195,7 @@ async def shared_server(
 @pytest.mark.parametrize(
     ("options", "advice"),
     [
+        (QUICK_START, None),
         (("--maxmemory", "0"), "set maxmemory, and maxmemory-policy allkeys-lru"),
         (("--maxmemory", "16mb", "--maxmemory-policy", "noeviction"), "set maxmemory-policy"),
         (BOUNDED, None),
@@ -227,15 +234,12 @@ async def test_full_server_that_evicts_nothing_takes_no_more_and_is_still_read(
         assert server.lookups()["hit"] == 1
 
 
-PAGE = Path(__file__).parents[3] / "docs" / "shared-cache.md"
-
-
 async def test_few_rights_are_enough_and_a_wrong_password_is_said_without_it(
     database: Database, valkey: Valkey
 ) -> None:
     await database.write(new_head)
     client = valkey.client()
-    (rights,) = re.findall("^ACL SETUSER .*$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    (rights,) = re.findall("^ACL SETUSER .*$", PAGE, re.MULTILINE)
     await client.execute_command(*rights.replace("PASSWORD", "s3cr3t/@").split())
     await client.execute_command("ACL", "SETUSER", "default", "off")
     await client.aclose()
@@ -311,6 +315,44 @@ async def test_port_that_speaks_another_language_is_away(tmp_path: Path) -> None
             assert await shared.ask(ping) is None
     server.close()
     assert said(logs, AWAY) == 1
+
+
+STRANGE = (
+    *(b":abc\r\n", b"$-5\r\n", b"*-9\r\n", b"*2\r\n:1\r\n", b"+OK\r\n", b":1\r\n"),
+    b"$3\r\nabc\r\n",
+    *(b"-MOVED 1 elsewhere:1\r\n", b"*1\r\n$3\r\nabc\r\n", b"*1\r\n:7\r\n", b"*1\r\n*0\r\n"),
+    *(b"*1\r\n" * 5000, b"\xff\xfe\r\n", b"\r\n", b"%1\r\n+a\r\n+b\r\n", b"$3\r\nabcde", b""),
+    *(b"-LOADING it\r\n", b"-NOAUTH\r\n", b"-\xff\r\n", b"*1\r\n-WRONGTYPE no\r\n"),
+)
+
+
+@pytest.mark.parametrize("reply", STRANGE, ids=range(len(STRANGE)))
+async def test_whatever_a_stranger_answers_predictions_and_quotas_go_on(
+    database: Database, reply: bytes
+) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65_536):
+            writer.write(reply)
+            if not reply:
+                break
+        writer.close()
+
+    await database.write(new_head)
+    listener = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    url = f"redis://127.0.0.1:{port}"
+    async with sharing(database, url, seconds=SHORT, memory=0) as server:
+        for _ in range(2):
+            await right(server, "x")
+        server.server.start()
+    async with sharing(database, url, seconds=SHORT) as server:
+        secrets = TenantSecrets(database, PATIENCE)
+        shared = SharedQuotas(server.server, secrets, time.monotonic)
+        book = QuotaBook(database, Quotas(cost_per_second=1.0), time.monotonic, shared)
+        await book.hear("acme")
+        book.take("acme", 1.0, lambda: "")
+        await shared.close()
+    listener.close()
 
 
 async def test_address_at_which_nobody_listens_is_away_at_once() -> None:
