@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+
+from redis.asyncio import Redis
 
 from service.concurrency.circuit import Circuit
 from service.embedding.resolver import EmbeddingResolver
@@ -11,12 +13,16 @@ from service.embedding.shared_cache import SharedCache
 from service.metrics import Metrics
 from service.shared import RedisAddress, SharedServer, TenantSecrets
 from service.store import Database
+from service.tls import TlsFiles
 from tests.service.embedding.resolvers import BIG, vectors_of
 from tests.service.hand_extractor import HandExtractor
-from tests.service.tiny_backbone import info, text_input
+from tests.service.tiny_backbone import info, text_input, vector_of
 
 PATIENCE = 10.0
 """Seconds for an answer, where none may be missed."""
+
+AWAY = "does not answer"
+"""What the log says of it."""
 
 
 class Sharing:
@@ -70,3 +76,27 @@ async def sharing(database: Database, url: str, **options: object) -> AsyncItera
     finally:
         await server.cache.close()
         await server.server.close()
+
+
+@asynccontextmanager
+async def shared_server(
+    url: str, *, seconds: float = PATIENCE, tls: TlsFiles | None = None
+) -> AsyncIterator[tuple[SharedServer, Metrics]]:
+    metrics = Metrics(1)
+    server = SharedServer(RedisAddress.parse(url), seconds, metrics, tls)
+    try:
+        yield server, metrics
+    finally:
+        await server.close()
+
+
+def said(logs: Sequence[Mapping[str, object]], words: str) -> int:
+    return sum(words in str(entry["event"]) for entry in logs)
+
+
+async def right(server: Sharing, *texts: str) -> None:
+    assert await server.resolve(*texts) == [vector_of(text).tolist() for text in texts]
+
+
+async def ping(redis: Redis) -> object:
+    return await redis.echo("here")
