@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 
 from google.protobuf.descriptor import ServiceDescriptor
@@ -14,6 +15,7 @@ from service.access.authentication import Authentication, Keys, NoKeys, SharedKe
 from service.access.metering import Metering
 from service.access.operator_key import ensure_key
 from service.access.quotas import QuotaBook
+from service.access.shared_quotas import SharedQuotas
 from service.access.usage import UsageCounter
 from service.concurrency.tasks import UninterruptedTasks
 from service.config import (
@@ -25,6 +27,7 @@ from service.config import (
 from service.embedding.backfill import EmbeddingBackfill
 from service.embedding.image_views import ViewMaker
 from service.embedding.resolver import EmbeddingResolver
+from service.embedding.shared_cache import SharedCache
 from service.extraction import Extractor
 from service.extraction.decoding import DecodeCalls, DecodeThreads
 from service.extraction.local import LocalExtractor
@@ -55,6 +58,7 @@ from service.offline import forbid_downloads
 from service.requests.calls import Calls, Handler
 from service.requests.paging import PageTokens
 from service.serving.head_cache import HeadCache
+from service.shared import SharedServer, TenantSecrets
 from service.store import Database
 from service.store.page_key import page_key
 from service.store.quotas import QUOTAS, Quotas
@@ -172,13 +176,19 @@ class Application(_Requests):
         views = ViewMaker(self._decoding, settings.input_limits)
         self._extractor_certificates = certificates_of(settings.extractor_tls_files)
         self._tasks = UninterruptedTasks()
-        self.quotas = QuotaBook(self._database, defaults)
+        self._shared = _shared_server(settings, self.metrics)
+        secrets = TenantSecrets(self._database, settings.shared_cache_timeout_ms / 1000)
+        self._shared_quotas = None
+        if self._shared is not None:
+            self._shared_quotas = SharedQuotas(self._shared, secrets, time.monotonic)
+        self.quotas = QuotaBook(self._database, defaults, time.monotonic, self._shared_quotas)
         self._usage = UsageCounter(self._database, self._tasks, settings.usage_days)
         metering = Metering(self.quotas, self._usage)
         real = _extractor(
             settings, self.metrics, self._decode_threads, self._extractor_certificates
         )
         self._extractor = MeteredExtractor(real, metering)
+        self._shared_cache = _shared_cache(settings, self._shared, secrets, self.metrics)
         embeddings = EmbeddingResolver(
             self._extractor,
             self._database,
@@ -186,6 +196,7 @@ class Application(_Requests):
             self.metrics,
             settings.input_limits,
             metering,
+            self._shared_cache,
         )
         tokens = PageTokens(page_key(settings.data_dir))
         head_cache = HeadCache(self._database, settings.head_cache_bytes, self.metrics)
@@ -271,6 +282,8 @@ class Application(_Requests):
         """Loads the backbones and takes up unfinished trainings."""
         self.metrics.watch(asyncio.get_running_loop())
         await self.quotas.start()
+        if self._shared is not None:
+            self._shared.start()
         await self._jobs.start()
         await self._live.start()
         await self._extractor.start(self.readiness.set_extractor_ready)
@@ -305,6 +318,12 @@ class Application(_Requests):
         try:
             await self._decoding.close()
             await self._extractor.close()
+            if self._shared_cache is not None:
+                await self._shared_cache.close()
+            if self._shared_quotas is not None:
+                await self._shared_quotas.close()
+            if self._shared is not None:
+                await self._shared.close()
         finally:
             self._decode_threads.close()
             await asyncio.to_thread(self._database.close)
@@ -340,6 +359,28 @@ def _extractor(
         timeout_seconds=settings.request_timeout_seconds,
         key=settings.extractor_key(),
         certificates=certificates,
+    )
+
+
+def _shared_server(settings: ServerSettings, metrics: Metrics) -> SharedServer | None:
+    address = settings.shared_cache_address
+    if address is None:
+        return None
+    seconds = settings.shared_cache_timeout_ms / 1000
+    return SharedServer(address, seconds, metrics, settings.shared_cache_tls_files)
+
+
+def _shared_cache(
+    settings: ServerSettings, server: SharedServer | None, secrets: TenantSecrets, metrics: Metrics
+) -> SharedCache | None:
+    if server is None:
+        return None
+    return SharedCache(
+        server,
+        secrets,
+        metrics,
+        ttl_seconds=settings.shared_cache_ttl_seconds,
+        queued_bytes=settings.shared_cache_queued_bytes,
     )
 
 

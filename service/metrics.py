@@ -88,6 +88,35 @@ class Metrics:
             "embedding_cache_misses", "Inputs whose embedding was not in the cache.", "tenant"
         )
         self.cache_bytes = self._gauge("embedding_cache_bytes", "Memory of the cached embeddings.")
+        self.shared_up = self._gauge(
+            "shared_cache_up", "1 while the cache that servers share answers, or there is none."
+        )
+        self.shared_up.set(1)
+        self.shared_failures = self._counter(
+            "shared_cache_failures", "Times that the shared cache ceased to answer."
+        )
+        self.shared_seconds = self._histogram(
+            "shared_cache_seconds", "Time of an answer of the shared cache."
+        )
+        self.shared_lookups = self._counter(
+            "shared_cache_lookups",
+            "Inputs that were looked for in the shared cache (away: it was not asked, or gave no "
+            "answer; damaged: what lay there is no embedding that was put there).",
+            "outcome",
+        )
+        self.shared_written = self._counter(
+            "shared_cache_written", "Embeddings that were put into the shared cache."
+        )
+        self.shared_lost = self._counter(
+            "shared_cache_lost",
+            "Embeddings that were not put into the shared cache (away: it does not answer; queue: "
+            "too many waited; refused: it took them not, such as for want of memory).",
+            "reason",
+        )
+        for outcome in ("hit", "miss", "damaged", "away"):
+            self.shared_lookups.labels(outcome)
+        for reason in ("away", "queue", "refused"):
+            self.shared_lost.labels(reason)
         self.event_loop_tasks = self._gauge(
             "event_loop_tasks", "Tasks on the event loop; as many again and again when idle."
         )

@@ -17,6 +17,7 @@ from models import ModelError
 from service.addresses import join_address
 from service.application import ExtractorApplication
 from service.config import (
+    WITH_PASSWORDS,
     ServerSettings,
     StandaloneExtractorSettings,
     parse_settings,
@@ -112,7 +113,7 @@ def _listen(host: str, port: int, name: str) -> socket.socket:
 
 def _export(settings: ServerSettings, rest_port: int) -> None:
     """Hands the settings on to the BentoML service, which reads them from the environment."""
-    values = settings.model_dump(mode="json") | {"rest_port": rest_port}
+    values = settings.model_dump(mode="json", context=WITH_PASSWORDS) | {"rest_port": rest_port}
     for name, value in values.items():
         if value is not None:
             text = ",".join(value) if isinstance(value, list) else str(value)

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
+from service.access.shared_quotas import SharedQuotas, Taken
 from service.concurrency.promises import Promises
 from service.errors import QuotaExceeded
 from service.store import Database
@@ -59,9 +60,22 @@ class CostBucket:
         rate: units that come in a second.
         burst: units that are kept at most.
         now: seconds of a clock.
+        on_spent: is called whenever something was taken or given back.
+
+    Attributes:
+        heard_at: when `hear` was called last.
     """
 
-    def __init__(self, subject: str, rate: float, burst: float, now: float) -> None:
+    def __init__(
+        self,
+        subject: str,
+        rate: float,
+        burst: float,
+        now: float,
+        on_spent: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.heard_at = -math.inf
+        self._on_spent, self._untold = on_spent, 0.0
         self._subject = subject
         self._rate, self._burst = rate, burst
         self._level, self._seen = burst, now
@@ -87,7 +101,7 @@ class CostBucket:
         if len(self._promises):
             self._promises.pass_time(now)
             if self._promises.claim("", key(), now):
-                self._level -= cost
+                self._spend(cost)
                 return
             kept = self._kept()
         # Where it is full there is room for all, else those who never come back would keep it.
@@ -104,17 +118,32 @@ class CostBucket:
                 retry_after=wait,
                 subject=self._subject,
             )
-        self._level -= cost
+        self._spend(cost)
 
     def give_back(self, cost: float) -> None:
         """Gives back units that were taken and not used; takes more where it is negative."""
-        self._level = min(self._level + cost, self._burst)
+        self._spend(-cost)
+
+    def hand_over(self) -> Taken:
+        """Returns what was taken since the last time, for a bucket in common with others."""
+        spent, self._untold = self._untold, 0.0
+        return Taken(spent, self._rate, self._burst)
+
+    def hear(self, level: float, now: float) -> None:
+        """Takes in what is in that bucket, in which all is that was handed over."""
+        self._level, self._seen = min(level - self._untold, self._burst), now
+        self.heard_at = now
 
     def state(self, now: float) -> RateLimit:
         """Returns how much is left."""
         self._refill(now)
         missing = (self._burst - self._level) / self._rate
         return RateLimit(self._burst, self._burst / self._rate, max(self._level, 0.0), missing)
+
+    def _spend(self, cost: float) -> None:
+        self._level = min(self._level - cost, self._burst)
+        self._untold += cost
+        self._on_spent()
 
     def _kept(self) -> float:
         """Returns the units that are kept for those who come back."""
@@ -141,6 +170,7 @@ class QuotaBook:
     Args:
         defaults: of tenants without any of their own.
         clock: seconds.
+        shared: tells other servers what is taken.
     """
 
     def __init__(
@@ -148,8 +178,10 @@ class QuotaBook:
         database: Database,
         defaults: Quotas,
         clock: Callable[[], float] = time.monotonic,
+        shared: SharedQuotas | None = None,
     ) -> None:
         self._database, self._defaults, self._clock = database, defaults, clock
+        self._shared = shared
         self._of: dict[str, Quotas] = {}
         self._buckets: OrderedDict[str, CostBucket] = OrderedDict()
         database.follow(self._update)
@@ -162,6 +194,12 @@ class QuotaBook:
     def of(self, tenant: str) -> Quotas:
         """Returns what a tenant may use."""
         return self._of.get(tenant, self._defaults)
+
+    async def hear(self, tenant: str, deadline: float | None = None) -> None:
+        """Hears what other servers have taken, unless that was heard of late."""
+        bucket = None if self._shared is None else self._bucket(tenant)
+        if self._shared is not None and bucket is not None:
+            await self._shared.refresh(tenant, bucket, deadline)
 
     def take(self, tenant: str, cost: float, key: Callable[[], str]) -> CostBucket | None:
         """Takes units from what a tenant may use; returns what to give back to, if there is any.
@@ -186,14 +224,19 @@ class QuotaBook:
         return None if bucket is None else bucket.state(self._clock())
 
     def _bucket(self, tenant: str) -> CostBucket | None:
-        bucket = self._buckets.get(tenant)
-        if bucket is not None:
+        known = self._buckets.get(tenant)
+        if known is not None:
             self._buckets.move_to_end(tenant)
-            return bucket
+            return known
         rate, burst = _rate(self.of(tenant))
         if not rate:
             return None
-        bucket = CostBucket(f"tenants/{tenant}", rate, burst, self._clock())
+
+        def on_spent() -> None:
+            if self._shared is not None:
+                self._shared.note(tenant, bucket)
+
+        bucket = CostBucket(f"tenants/{tenant}", rate, burst, self._clock(), on_spent)
         self._buckets[tenant] = bucket
         if len(self._buckets) > MAX_BUCKETS:
             self._buckets.popitem(last=False)

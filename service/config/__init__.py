@@ -14,11 +14,13 @@ from service.config.extractor_settings import (
 from service.config.flags import parse_settings
 from service.config.server_settings import ServerSettings
 from service.config.sources import MIB, default_cache_dir, describe_validation, load_settings
+from service.config.urls import WITH_PASSWORDS
 
 __all__ = [
     "GRPC_MARGIN_BYTES",
     "JSON_OVERHEAD",
     "MIB",
+    "WITH_PASSWORDS",
     "ExtractorSettings",
     "ServerSettings",
     "StandaloneExtractorSettings",

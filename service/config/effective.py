@@ -85,7 +85,7 @@ def config_main(args: list[str]) -> int:
 
 
 def _effective(settings: Settings, flags: Collection[str]) -> Iterator[Effective]:
-    values = settings.model_dump(mode="json")  # in which pydantic masks secrets, once there are any
+    values = settings.model_dump(mode="json")  # in which passwords are masked
     variables = {
         name.upper(): name for name, value in os.environ.items() if not is_service_link(name, value)
     }

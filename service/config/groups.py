@@ -26,6 +26,11 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
         "Store": ("data_dir", "new_store", "disk_reserve_bytes"),
         "Memory": ("embedding_cache_bytes", "head_cache_bytes", "live_cache_bytes"),
+        "Shared cache": (
+            *("shared_cache", "shared_cache_ttl_seconds", "shared_cache_timeout_ms"),
+            *("shared_cache_queued_bytes", "shared_cache_tls_ca"),
+            *("shared_cache_tls_cert", "shared_cache_tls_key"),
+        ),
         "Learning": (
             *("fit_threads", "fit_timeout_seconds", "tune_threads", "tune_timeout_seconds"),
             *("child_silence_seconds", "activation_cache_bytes", "live_threads"),

@@ -10,6 +10,7 @@ from pydantic_settings import NoDecode
 
 from service.addresses import host_of, is_loopback, is_network
 from service.config.extractor_settings import ExtractorSettings, split_commas
+from service.config.shared_cache_settings import SharedCacheSettings
 from service.config.sources import MIB
 from service.tls import TlsFiles, read
 from trunkline.connection.addresses import is_encrypted
@@ -17,7 +18,7 @@ from trunkline.connection.addresses import is_encrypted
 LEAST_COST_PER_SECOND = 0.001
 
 
-class ServerSettings(ExtractorSettings):
+class ServerSettings(ExtractorSettings, SharedCacheSettings):
     """Settings of ``trunkline serve``."""
 
     data_dir: Path = Path("trunkline-data")
@@ -179,12 +180,18 @@ class ServerSettings(ExtractorSettings):
 
     @property
     def open_wires(self) -> list[str]:
-        """Where keys travel beyond this machine without TLS."""
+        """Where keys and passwords travel beyond this machine without TLS."""
         callers = not self.insecure and not is_loopback(self.host) and self.tls_cert is None
         away = self.extractor or "unix:"
         beyond = not away.startswith("unix:") and not is_loopback(host_of(away))
         shown = self.extractor_key_file is not None and self.extractor_tls_files is None
-        return [*([self.host] if callers else []), *([away] if beyond and shown else [])]
+        cache = self.shared_cache_address
+        told = cache is not None and cache.is_open and bool(cache.password)
+        return [
+            *([self.host] if callers else []),
+            *([away] if beyond and shown else []),
+            *([str(cache)] if told else []),
+        ]
 
     @property
     def keys_required(self) -> bool:

@@ -17,6 +17,7 @@ from pydantic_settings import (
 )
 
 from service.config.environment import PREFIX, is_service_link, nearest
+from service.config.urls import without_password
 from service.errors import InvalidSettings
 
 MIB = 1024 * 1024
@@ -90,7 +91,9 @@ def describe_validation(
             near = nearest(field, settings)
             message = f"there is no such setting{f' (in {file})' if file else ''}"
             message += f", {near} may be meant" if near else ""
-        parts.append(f"{field}: {message}, is {item['input']!r}" if field else message)
+        value = item["input"]
+        shown = without_password(value) if isinstance(value, str) else value
+        parts.append(f"{field}: {message}, is {shown!r}" if field else message)
     return "; ".join(parts)
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from service.concurrency.demand import Demand, Waiter
-from service.embedding.cache import CacheKey, EmbeddingCache
+from service.embedding.cache import CacheKey
 from service.embedding.resolved import Resolved
 from service.errors import InternalError, QueueFull, Unavailable
 from service.extraction import Admitted, BackboneInfo, Extracted, Extractor
-from service.requests.inputs import RawInput
+from service.requests.inputs import Kind, RawInput
 
 REPLY_SHARE = 0.1
 MAX_REPLY_SECONDS = 0.1
@@ -42,21 +42,26 @@ class _SharedCall:
 
 
 class InFlightEmbeddings:
-    """Computes each embedding once and puts it into the cache.
+    """Computes each embedding once, and has it kept.
 
     Iterating gives the keys of what is being computed.
+
+    Args:
+        keep: takes what was computed of an input of some kind, unless it was discarded meanwhile.
     """
 
-    def __init__(self, extractor: Extractor, cache: EmbeddingCache) -> None:
+    def __init__(
+        self, extractor: Extractor, keep: Callable[[CacheKey, Kind, Extracted], None]
+    ) -> None:
         self._extractor = extractor
-        self._cache = cache
+        self._keep = keep
         self._computations: dict[CacheKey, _InFlight] = {}
 
     def __iter__(self) -> Iterator[CacheKey]:
         return iter(self._computations)
 
     def discard(self, key: CacheKey) -> None:
-        """Keeps an embedding out of the cache; requests that wait for it still get it."""
+        """Has an embedding not kept; requests that wait for it still get it."""
         self._computations.pop(key, None)
 
     async def compute(
@@ -162,9 +167,7 @@ class InFlightEmbeddings:
                     isinstance(outcome, Extracted)
                     and self._computations.get(computation.key) is computation
                 ):
-                    self._cache.put(
-                        computation.key, outcome.vector, computation.raw.kind, outcome.truncated
-                    )
+                    self._keep(computation.key, computation.raw.kind, outcome)
             self._settle(computations, outcomes)
 
     def _settle(

@@ -1,4 +1,4 @@
-"""Embeddings of inputs: from the cache, the store or the extractor, each computed once."""
+"""Embeddings of inputs: from a cache, the store or the extractor, each computed once."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from functools import partial
 
 from models import InputLimits, Modality
 from service.access.metering import Metering
-from service.embedding.cache import CacheKey, EmbeddingCache
+from service.embedding.cache import CachedEmbedding, CacheKey, EmbeddingCache
 from service.embedding.in_flight import InFlightEmbeddings
 from service.embedding.resolved import Resolved
+from service.embedding.shared_cache import SharedCache
 from service.errors import DeadlineExceeded, NotFound
-from service.extraction import BackboneInfo, Extractor
+from service.extraction import BackboneInfo, Extracted, Extractor
 from service.metrics import Metrics
 from service.requests.inputs import Kind, RawInput, check_embedding, read_kept, request_key
 from service.store import Database, kept_inputs
@@ -31,6 +32,7 @@ class EmbeddingResolver:
         limits: of kept inputs, which are computed anew where a digest is all that was sent.
         metering: counts what is asked for, and takes what is in memory from the tenant's quota;
             None for an extraction server alone. What is computed the extractor takes.
+        shared: where embeddings are looked for that are not in memory, and put when computed.
     """
 
     def __init__(
@@ -41,14 +43,16 @@ class EmbeddingResolver:
         metrics: Metrics,
         limits: InputLimits | None = None,
         metering: Metering | None = None,
+        shared: SharedCache | None = None,
     ) -> None:
         self._database = database
         self._extractor = extractor
         self._cache = EmbeddingCache(cache_bytes, metrics)
         self._metrics = metrics
         self._limits = limits or InputLimits()
-        self._in_flight = InFlightEmbeddings(extractor, self._cache)
+        self._in_flight = InFlightEmbeddings(extractor, self._keep)
         self._metering = metering
+        self._shared = shared
         self._purges = 0
         if database is not None:
             database.follow(self._purge_changed)
@@ -73,12 +77,19 @@ class EmbeddingResolver:
             QueueFull, Unavailable: the extractor takes no rows now, or the tenant has used its
                 quota; none has a result.
         """
+        if self._metering is not None:
+            await self._metering.quotas.hear(tenant, deadline)
         outcomes: list[Resolved | Exception | None] = [
             self._at_hand(tenant, backbone, raw) for raw in inputs
         ]
         missing = [i for i, outcome in enumerate(outcomes) if outcome is None]
         hits = sum(isinstance(outcome, Resolved) for outcome in outcomes)
         self._metrics.count_cache(tenant, hits=hits, misses=len(missing))
+        if missing and self._shared is not None:
+            await self._look_in_shared(self._shared, tenant, backbone, inputs, outcomes, deadline)
+            hits += len(missing)
+            missing = [i for i in missing if outcomes[i] is None]
+            hits -= len(missing)
         if self._metering is not None:
             self._meter(self._metering, tenant, inputs, hits, alone=not missing)
         if missing:
@@ -153,6 +164,35 @@ class EmbeddingResolver:
             return Resolved(raw.kind, vector)
         entry = self._cache.get(CacheKey(tenant, backbone.fingerprint, raw.digest))
         return None if entry is None else Resolved(entry.kind, entry.vector, entry.truncated)
+
+    def _keep(self, key: CacheKey, kind: Kind, found: Extracted) -> None:
+        self._cache.put(key, found.vector, kind, found.truncated)
+        if self._shared is not None:
+            self._shared.put(key, CachedEmbedding(found.vector, kind, found.truncated))
+
+    async def _look_in_shared(
+        self,
+        shared: SharedCache,
+        tenant: str,
+        backbone: BackboneInfo,
+        inputs: Sequence[RawInput | Exception],
+        outcomes: list[Resolved | Exception | None],
+        deadline: float | None,
+    ) -> None:
+        """Fills in what other servers have computed of the rows that have no outcome yet."""
+        keys = {
+            i: CacheKey(tenant, backbone.fingerprint, raw.digest)
+            for i, raw in enumerate(inputs)
+            if outcomes[i] is None and isinstance(raw, RawInput)
+        }
+        purges = self._purges
+        found = await shared.find(list(dict.fromkeys(keys.values())), backbone.dim, deadline)
+        for i, key in keys.items():
+            entry = found.get(key) or self._cache.get(key)  # others may have computed it
+            if entry is not None:
+                outcomes[i] = Resolved(entry.kind, entry.vector, entry.truncated)
+                if purges == self._purges:  # else it may have been read before it was deleted
+                    self._cache.put(key, entry.vector, entry.kind, entry.truncated)
 
     async def _fill(
         self,

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, and_, delete, func, or_, select
 from service.errors import StoredDataDamaged
 from service.logs import get_logger
 from service.store import schema
+from service.store.cache_secrets import renew_secrets
 from service.store.changes import changed_in
 from service.store.digests import vector_checksum
 from service.store.head_records import HeadRecord
@@ -143,6 +144,8 @@ def delete_unneeded(connection: Connection, head: HeadRecord, digests: Sequence[
                     or_(*(and_(table.digest >= p, table.digest < f"{p}g") for p in prefixes)),
                 )
             )
+    if digests:
+        renew_secrets(connection, head.tenant_id, digests)
     changed_in(connection).needed.setdefault(head.tenant, {}).update(needed)
 
 

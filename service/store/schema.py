@@ -58,6 +58,15 @@ usage = Table(
     sqlite_autoincrement=True,
 )
 
+# What a tenant's embeddings are sealed with in a cache that servers share; made when it is used.
+cache_secrets = Table(
+    "cache_secrets",
+    metadata,
+    Column("tenant_id", ForeignKey("tenants.id"), primary_key=True),
+    Column("tag", LargeBinary, nullable=False),
+    Column("slots", LargeBinary, nullable=False),
+)
+
 # What callers show. An operator's key has no tenant. Named so, as `keys` is a word of some SQL.
 access_keys = Table(
     "access_keys",

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, delete, insert, select
 from models.tails import tail_fingerprint
 from service.errors import NotFound, StoredDataDamaged
 from service.store import schema
+from service.store.cache_secrets import renew_secrets
 from service.store.changes import changed_in
 from service.store.embeddings import delete_embeddings
 from service.store.head_records import HeadRecord
@@ -104,6 +105,7 @@ def delete_unused_tails(connection: Connection, head: HeadRecord) -> tuple[str, 
     for fingerprint in orphans:
         delete_embeddings(connection, head.tenant_id, fingerprint)
     if orphans:
+        renew_secrets(connection, head.tenant_id)
         changed_in(connection).tails[head.tenant] = set(orphans)
     return orphans
 

@@ -140,7 +140,8 @@ def delete_tenant(connection: Connection, name: str) -> Deleted:
         for table in (schema.embeddings, schema.usage)
     }
     # First: what is gone is not looked for head by head.
-    connection.execute(delete(schema.embeddings).filter_by(tenant_id=tenant.id))
+    for table in (schema.embeddings, schema.cache_secrets):
+        connection.execute(delete(table).where(table.c.tenant_id == tenant.id))
     for _, head in heads:
         delete_head(connection, name, head)
     changed = changed_in(connection)

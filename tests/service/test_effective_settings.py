@@ -95,6 +95,13 @@ DEFAULTS: dict[type[ExtractorSettings], dict[str, Any]] = {
         "tenant_examples": 0,
         "tenant_stored_bytes": 0,
         "usage_days": 400,
+        "shared_cache": None,
+        "shared_cache_ttl_seconds": 604_800.0,
+        "shared_cache_timeout_ms": 100.0,
+        "shared_cache_queued_bytes": 16 * MIB,
+        "shared_cache_tls_ca": None,
+        "shared_cache_tls_cert": None,
+        "shared_cache_tls_key": None,
         "embedding_cache_bytes": 512 * MIB,
         "head_cache_bytes": 256 * MIB,
         "live_cache_bytes": 256 * MIB,
@@ -192,6 +199,7 @@ def another(name: str, cls: type[ExtractorSettings], defaults: ExtractorSettings
         "backbone": ("tiny/text",),
         "catalogue": Path("catalogue.toml"),
         "extractor": "127.0.0.1:50050",
+        "shared_cache": "redis://cache.example",
         "max_versions_per_head": 3,
     }.get(name, Path("elsewhere"))
 
@@ -199,6 +207,7 @@ def another(name: str, cls: type[ExtractorSettings], defaults: ExtractorSettings
 NOT_ALONE = {
     *("workers", "extractor_key_file", "tls_cert", "tls_key", "tls_client_ca"),
     *("extractor_tls_ca", "extractor_tls_cert", "extractor_tls_key"),
+    *("shared_cache_tls_ca", "shared_cache_tls_cert", "shared_cache_tls_key"),
 }
 """Has one value; or name files, which are read, or need one another."""
 

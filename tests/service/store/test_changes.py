@@ -37,6 +37,7 @@ from service.store import labels as stored_labels
 from service.store import live_outcomes as outcomes
 from service.store import live_set as stored_live
 from service.store import tenants as stored_tenants
+from service.store.cache_secrets import make_secrets
 from service.store.feedback_states import quarantine
 from service.store.head_records import HeadRecord
 from service.store.jobs import JobRecord, JobState, Move, NewVersion
@@ -214,6 +215,7 @@ WRITES: list[tuple[str, Write, set[str]]] = [
         lambda c, head: stored_tenants.delete_tenant(c, NAME.tenant),
         {"heads", "live", "needed", "tails", "quotas", "gone"},
     ),
+    ("make_secrets", lambda c, head: make_secrets(c, NAME.tenant), set()),
     ("add_usage", lambda c, head: add_usage(c, {(NAME.tenant, 0): Used(1)}), set()),
     ("_import", lambda c, head: import_head(c, activate=True), {"heads", "live"}),
     ("_import", lambda c, head: import_head(c, activate=False), set()),
