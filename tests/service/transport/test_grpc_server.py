@@ -201,4 +201,4 @@ async def test_client_whose_connection_has_aged_makes_another_and_loses_no_call(
         assert not early.done()
         late = stub.GetHead(heads_pb2.GetHeadRequest())
         goes_on.set()
-        assert await asyncio.gather(early, late) == [heads_pb2.GetHeadResponse()] * 2
+        assert await early == await late == heads_pb2.GetHeadResponse()
