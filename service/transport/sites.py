@@ -21,8 +21,7 @@ from service.transport.readiness import Readiness
 from service.transport.rest import refuse
 
 PROBES = ("/livez", "/readyz", "/healthz")
-"""What says whether a server runs, and can serve: it shows nothing, and is asked by whatever watches.
-"""
+"""What says whether a server runs, and can serve: it shows nothing else."""
 
 
 class Sites:
