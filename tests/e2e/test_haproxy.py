@@ -154,15 +154,21 @@ def answered_by(client: Client, tenant: str) -> str:
 
 
 class Callers:
-    """Clients that predict without a pause, and what came of it."""
+    """Clients that predict without a pause, and what came of it.
 
-    def __init__(self, site: Site) -> None:
+    Args:
+        changing: whether one makes calls, too, that are not repeated once they may have been done.
+    """
+
+    def __init__(self, site: Site, *, changing: bool) -> None:
         self.answers: dict[str, list[str]] = {tenant: [] for tenant in TENANTS}
         self._site, self._stop = site, threading.Event()
-        self._pool = ThreadPoolExecutor(3)
+        self._pool, self._changing = ThreadPoolExecutor(4), changing
 
     def __enter__(self) -> Self:
         self._calls = [self._pool.submit(self._call, TENANTS[number::3]) for number in range(3)]
+        if self._changing:
+            self._calls.append(self._pool.submit(self._change))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -176,6 +182,12 @@ class Callers:
             while not self._stop.is_set():
                 for tenant in tenants:
                     self.answers[tenant].append(answered_by(client, tenant))
+
+    def _change(self) -> None:
+        with self._site.client() as client:
+            while not self._stop.is_set():
+                for tenant in TENANTS:
+                    client.release_feedback(f"{tenant}/head", None)
 
     def until(self, tenant: str, *, by: str, but: bool = False) -> None:
         """Waits until a server answers a tenant again; or, with `but`, until another one does."""
@@ -212,7 +224,7 @@ def test_server_that_ends_and_comes_back_costs_our_clients_no_call(
 ) -> None:
     with site.client() as client:
         home = answered_by(client, TENANTS[0])
-    with Callers(site) as callers:
+    with Callers(site, changing=how is signal.SIGTERM) as callers:
         callers.until(TENANTS[0], by=home)
         site.servers[home].process.send_signal(how)
         assert site.servers[home].wait() == (0 if how is signal.SIGTERM else -how)
