@@ -29,7 +29,14 @@ from tests.e2e.processes import (
     free_port,
     serve_command,
 )
-from trunkline import AsyncClient, Client, NotFound, Prediction
+from trunkline import (
+    AsyncClient,
+    Client,
+    FailedPrecondition,
+    NotFound,
+    PermissionDenied,
+    Prediction,
+)
 
 pytestmark = pytest.mark.long
 
@@ -216,6 +223,15 @@ def test_refusals_arrive_as_a_server_made_them(site: Site) -> None:
         client.predict("tenant-0/absent", ["who is there?"])
     assert caught.value.field == "head"
     assert caught.value.request_id
+
+
+def test_what_this_machine_alone_may_do_is_refused_to_who_comes_through_the_proxy(
+    site: Site,
+) -> None:
+    with site.servers["one"].client() as near, pytest.raises(FailedPrecondition, match="extractor"):
+        near.load_backbone(TEXTS)
+    with site.client() as far, pytest.raises(PermissionDenied):
+        far.load_backbone(TEXTS)
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
