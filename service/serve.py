@@ -205,7 +205,9 @@ async def _extract(settings: StandaloneExtractorSettings) -> None:
     )
     listener = _listen(settings.host, settings.metrics_port, "metrics")
     sites = Sites(settings.allowed_origins, loopback_only=settings.loopback_only)
-    exposed = metrics_app(application.metrics.registry, sites, application.authentication)
+    exposed = metrics_app(
+        application.metrics.registry, sites, application.authentication, application.readiness
+    )
     metrics = await serve_asgi(exposed, listener, limits, certificates)
     if certificates is not None:
         certificates.follow(application.metrics)

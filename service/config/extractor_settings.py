@@ -156,6 +156,11 @@ class ExtractorSettings(Settings):
     idle_timeout_seconds: float = Field(default=90.0, ge=1, le=86_400)
     """Time after which a connection without a request is closed."""
 
+    max_connection_age_seconds: float = Field(default=0.0, ge=0, le=86_400)
+    """Age, give or take a tenth, at which a gRPC client is told to make another connection, so that
+    it finds servers that were added behind the same name; 0 for none. Calls under way are not cut:
+    they end on the connection before. Too low makes connections all the time."""
+
     max_rows_per_request: int = Field(default=1024, ge=1, le=100_000)
     """Inputs in one request."""
 

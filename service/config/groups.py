@@ -52,7 +52,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
         "Times": (
             *("request_timeout_seconds", "head_timeout_seconds", "body_timeout_seconds"),
-            *("idle_timeout_seconds", "drain_seconds"),
+            *("idle_timeout_seconds", "max_connection_age_seconds", "drain_seconds"),
         ),
         "Logs and metrics": ("log_level", "log_format", "metrics_tenants"),
     }

@@ -13,7 +13,7 @@ from service.config.extractor_settings import ExtractorSettings, split_commas
 from service.config.shared_cache_settings import SharedCacheSettings
 from service.config.sources import MIB
 from service.tls import TlsFiles, read
-from trunkline.connection.addresses import is_encrypted
+from trunkline.connection.addresses import host_and_port, is_encrypted
 
 LEAST_COST_PER_SECOND = 0.001
 
@@ -63,7 +63,8 @@ class ServerSettings(ExtractorSettings, SharedCacheSettings):
 
     extractor: str | None = None
     """Address of a remote extraction service (``host:port``, ``https://host:port`` or
-    ``unix:PATH``) to use."""
+    ``unix:PATH``) to use; ``dns:///host:port`` for several of one name, of which one is drawn
+    by lot for some minutes, and another where it does not serve."""
 
     extractor_tls_ca: Path | None = None
     """Authorities in PEM of whom the extractor must have its certificate; by default those that the
@@ -183,7 +184,7 @@ class ServerSettings(ExtractorSettings, SharedCacheSettings):
         """Where keys and passwords travel beyond this machine without TLS."""
         callers = not self.insecure and not is_loopback(self.host) and self.tls_cert is None
         away = self.extractor or "unix:"
-        beyond = not away.startswith("unix:") and not is_loopback(host_of(away))
+        beyond = not away.startswith("unix:") and not is_loopback(host_of(host_and_port(away)))
         shown = self.extractor_key_file is not None and self.extractor_tls_files is None
         cache = self.shared_cache_address
         told = cache is not None and cache.is_open and bool(cache.password)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from service.concurrency.demand import Demand
 from service.errors import BackboneFailed, NotFound, PreconditionFailed, Unavailable
 from service.extraction import BackboneInfo, Extracted, Extractor, TailRef
-from service.extraction.remote_connection import RETRY_AFTER, RemoteConnection, row_error
+from service.extraction.remote_connection import RETRY_AFTER, RemoteConnection
+from service.extraction.remote_replies import row_error
 from service.requests.inputs import RawInput
 from service.requests.tensors import from_tensor
 from service.tls import Certificates
@@ -35,7 +36,8 @@ class RemoteExtractor(Extractor):
     itself when the server is back. Tails are uploaded to the server when it needs them.
 
     Args:
-        address: ``host:port``, ``https://host:port`` or ``unix:PATH``.
+        address: ``host:port``, ``https://host:port``, ``unix:PATH``, or ``dns:///host:port`` for
+            several, of which one at a time is used.
         key: that the server wants to be shown; "" if it wants none.
         certificates: whom to trust and what to show, if TLS is spoken.
     """
@@ -191,15 +193,16 @@ class RemoteExtractor(Extractor):
             inputs=[raw.to_message() for raw in inputs],
         )
         connection = self._present
-        rpc, kind = connection.tails.EmbedWithTail, tails_pb2.EmbedWithTailResponse
+        kind = tails_pb2.EmbedWithTailResponse
         try:
-            return await connection.call(rpc, request, kind, deadline)
+            return await connection.call(connection.tails.EmbedWithTail, request, kind, deadline)
         except NotFound as error:
             if error.field != "tail":
                 raise
         await self._upload_once(backbone, tail)
         try:
-            return await connection.call(rpc, request, kind, deadline)
+            # The connection may have taken another channel meanwhile.
+            return await connection.call(connection.tails.EmbedWithTail, request, kind, deadline)
         except NotFound as error:
             raise Unavailable(
                 f"extractor: {error.message}: it has no room for all tails in use; try again",

@@ -10,26 +10,20 @@ import grpc
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from models import Modality
-from service.errors import (
-    DeadlineExceeded,
-    InternalError,
-    InvalidRequest,
-    NotFound,
-    PreconditionFailed,
-    QueueFull,
-    ServiceError,
-    Unavailable,
-)
+from service.errors import InternalError, ServiceError, Unavailable
 from service.extraction import BackboneInfo
+from service.extraction.remote_choice import drawing_options, lasting
+from service.extraction.remote_replies import ERRORS, backbone_info
 from service.logs import get_logger
 from service.tls import Certificates
-from trunkline.connection.addresses import target_of
+from trunkline.connection.addresses import is_balanced, target_of
 from trunkline.connection.status import error_from_rpc
-from trunkline.v1 import common_pb2, extraction_pb2, extraction_pb2_grpc, tails_pb2, tails_pb2_grpc
+from trunkline.v1 import extraction_pb2_grpc, tails_pb2, tails_pb2_grpc
 
 FIRST_RECONNECT_SECONDS = 0.2
 LAST_RECONNECT_SECONDS = 5.0
+LAST_DRAW_SECONDS = 1.0
+"""The same where there are several: the next one that is drawn may answer."""
 PROBE_SECONDS = 4.0
 """Time from one answer until the server is asked again whether it still answers."""
 ANSWER_SECONDS = 8.0
@@ -59,16 +53,6 @@ M = TypeVar("M", bound=Message)
 
 log = get_logger(__name__)
 
-_ERRORS: dict[str, type[ServiceError]] = {
-    "INVALID_ARGUMENT": InvalidRequest,
-    "NOT_FOUND": NotFound,
-    "RESOURCE_EXHAUSTED": QueueFull,
-    "FAILED_PRECONDITION": PreconditionFailed,
-    "UNAVAILABLE": Unavailable,
-    "CANCELLED": Unavailable,
-    "DEADLINE_EXCEEDED": DeadlineExceeded,
-}
-
 
 class _Renewed(Exception):
     """There is another channel."""
@@ -81,7 +65,8 @@ class RemoteConnection:
     answers, and has `ANSWER_SECONDS` for it. Calls under way end as soon as it is away.
 
     Args:
-        address: ``host:port``, ``https://host:port`` or ``unix:PATH``.
+        address: ``host:port``, ``https://host:port`` or ``unix:PATH``; ``dns:///host:port`` for
+            several servers, of which one is drawn, and another where that does not serve.
         timeout_seconds: timeout of a call that has no deadline.
         on_readiness: is called at every change.
         key: that the server wants to be shown; "" if it wants none.
@@ -185,19 +170,24 @@ class RemoteConnection:
 
     def _open_channel(self) -> None:
         target = target_of(self._address)
+        options = (*OPTIONS, *drawing_options(self._address))
         if self._certificates is None:
-            self._channel = grpc.aio.insecure_channel(target, options=OPTIONS)
+            self._channel = grpc.aio.insecure_channel(target, options=options)
         else:
             credentials = self._certificates.channel_credentials()
-            self._channel = grpc.aio.secure_channel(target, credentials, options=OPTIONS)
+            self._channel = grpc.aio.secure_channel(target, credentials, options=options)
         self.extraction: Any = extraction_pb2_grpc.ExtractionServiceStub(self._channel)
         self.tails: Any = tails_pb2_grpc.TailServiceStub(self._channel)
 
     def _renew(self) -> None:
-        """Takes another channel: gRPC's keep the certificate that they began with."""
+        """Takes another channel, and follows the server there; the one before was not away."""
+        self._exchange_channel()
+        self._renewed.set()
+
+    def _exchange_channel(self) -> None:
+        """Takes another channel: gRPC's keep their certificate, and their server if it hangs."""
         before = self._channel
         self._open_channel()
-        self._renewed.set()
         closing = asyncio.create_task(before.close(self._timeout))
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
@@ -205,36 +195,52 @@ class RemoteConnection:
     async def _follow(self) -> None:
         delay = FIRST_RECONNECT_SECONDS
         while True:
-            streams = [
-                asyncio.create_task(self._follow_health()),
-                asyncio.create_task(self._follow_backbones()),
-                asyncio.create_task(self._probe()),
-                asyncio.create_task(self._until_renewed()),
-            ]
-            try:
-                await asyncio.gather(*streams)
-            except _Renewed:
-                continue  # over the new channel; the server is not away
-            except grpc.aio.AioRpcError as error:
-                log.warning(
-                    "extractor is away",
-                    address=self._address,
-                    code=error.code().name,
-                    reason=error.details(),
-                )
-            except Exception:  # another kind of server answered; it may be replaced
-                log.exception("extractor cannot be used", address=self._address)
-            finally:
-                for stream in streams:
-                    stream.cancel()
-                await asyncio.gather(*streams, return_exceptions=True)
-            delay = delay if self.away else FIRST_RECONNECT_SECONDS
-            self._update(serving=False, listed=False)
+            renewed = await self._follow_channel()
+            if self._serving or not (renewed or self.away):
+                delay = FIRST_RECONNECT_SECONDS
+            if not renewed:
+                self._update(serving=False, listed=False)
+                if is_balanced(self._address):
+                    self._exchange_channel()
+            elif self._serving:
+                continue
             await asyncio.sleep(delay)
-            delay = min(2 * delay, LAST_RECONNECT_SECONDS)
+            longest = LAST_DRAW_SECONDS if is_balanced(self._address) else LAST_RECONNECT_SECONDS
+            delay = min(2 * delay, longest)
+
+    async def _follow_channel(self) -> bool:
+        """Returns once the channel was exchanged (True), or the server is away (False)."""
+        streams = [
+            asyncio.create_task(self._follow_health()),
+            asyncio.create_task(self._follow_backbones()),
+            asyncio.create_task(self._probe()),
+            asyncio.create_task(self._until_renewed()),
+        ]
+        try:
+            await asyncio.gather(*streams)
+        except _Renewed:
+            return True
+        except grpc.aio.AioRpcError as error:
+            log.warning(
+                "extractor is away",
+                address=self._address,
+                code=error.code().name,
+                reason=error.details(),
+            )
+        except Exception:  # another kind of server answered; it may be replaced
+            log.exception("extractor cannot be used", address=self._address)
+        finally:
+            for stream in streams:
+                stream.cancel()
+            await asyncio.gather(*streams, return_exceptions=True)
+        return False
 
     async def _until_renewed(self) -> None:
-        await self._renewed.wait()
+        try:
+            async with asyncio.timeout(lasting(self._address)):
+                await self._renewed.wait()
+        except TimeoutError:
+            self._renew()
         self._renewed.clear()
         raise _Renewed
 
@@ -242,7 +248,10 @@ class RemoteConnection:
         watch = health_pb2_grpc.HealthStub(self._channel).Watch
         request = health_pb2.HealthCheckRequest(service=SERVICE)
         async for update in watch(request, wait_for_ready=True):
-            self._update(serving=update.status == health_pb2.HealthCheckResponse.SERVING)
+            serving = update.status == health_pb2.HealthCheckResponse.SERVING
+            self._update(serving=serving)
+            if not serving and is_balanced(self._address):
+                self._renew()  # another one may serve
 
     async def _follow_backbones(self) -> None:
         request = tails_pb2.WatchBackbonesRequest()
@@ -260,7 +269,11 @@ class RemoteConnection:
         Raises:
             grpc.aio.AioRpcError: it does not.
         """
-        await self._listed.wait()
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS if is_balanced(self._address) else None):
+                await self._listed.wait()
+        except TimeoutError:
+            self._renew()  # where there are several, another one may answer
         check = health_pb2_grpc.HealthStub(self._channel).Check
         request = health_pb2.HealthCheckRequest(service=SERVICE)
         while True:
@@ -288,7 +301,7 @@ class RemoteConnection:
     def _translate(self, error: grpc.aio.AioRpcError) -> ServiceError:
         if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
             return self.away_error()
-        kind = _ERRORS.get(error.code().name, InternalError)
+        kind = ERRORS.get(error.code().name, InternalError)
         detail = error_from_rpc(error)
         return kind(
             f"extractor: {detail.message}",
@@ -297,29 +310,3 @@ class RemoteConnection:
             value=detail.value or None,
             retry_after=detail.retry_after,
         )
-
-
-def row_error(error: common_pb2.RowError) -> ServiceError:
-    """Converts the error of one row of a reply."""
-    kind = _ERRORS.get(error.code, InternalError)
-    return kind(
-        error.message,
-        field=error.field or None,
-        limit=error.limit or None,
-        value=error.value or None,
-    )
-
-
-def backbone_info(message: extraction_pb2.Backbone) -> BackboneInfo:
-    """Converts the server's description of a backbone."""
-    return BackboneInfo(
-        name=message.name,
-        modality=Modality(message.modality),
-        dim=message.dim,
-        fingerprint=message.fingerprint,
-        engine=message.engine,
-        device=message.device,
-        ready=message.ready,
-        cut=message.cut,
-        tail_blocks=tuple(message.tail_blocks),
-    )

@@ -61,6 +61,7 @@ KEEPALIVE = (
 )
 """A client that is gone or hangs is dropped after half a minute. The last is the least time between
 two pings of a client; gRPC closes the connection of one that sends more."""
+_NO_AGE = 2**31 - 1  # gRPC's own word for it
 
 
 class GrpcServer:
@@ -200,6 +201,8 @@ class GrpcServer:
                 ),
                 ("grpc.server_handshake_timeout_ms", int(limits.head_seconds * 1000)),
                 ("grpc.max_connection_idle_ms", int(limits.idle_seconds * 1000)),
+                # Without a grace: calls under way end by themselves.
+                ("grpc.max_connection_age_ms", int(limits.age_seconds * 1000) or _NO_AGE),
                 # The window of a stream that nobody reads stays at 64 KiB.
                 ("grpc.http2.bdp_probe", 0),
                 ("grpc.max_send_message_length", -1),

@@ -21,6 +21,7 @@ class TransportLimits:
             end of its headers; for gRPC, to the end of the handshake.
         body_seconds: in which a body, or one gRPC message, must arrive, and a reply must be read.
         idle_seconds: after which a connection without a request is closed.
+        age_seconds: after which a gRPC connection takes no new calls; 0 for none.
     """
 
     max_message_bytes: int
@@ -30,6 +31,7 @@ class TransportLimits:
     head_seconds: float
     body_seconds: float
     idle_seconds: float
+    age_seconds: float = 0.0
 
     @classmethod
     def of(cls, settings: ExtractorSettings, max_connections: int) -> TransportLimits:
@@ -46,4 +48,5 @@ class TransportLimits:
             head_seconds=settings.head_timeout_seconds,
             body_seconds=settings.body_timeout_seconds,
             idle_seconds=settings.idle_timeout_seconds,
+            age_seconds=settings.max_connection_age_seconds,
         )

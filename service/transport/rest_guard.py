@@ -32,7 +32,7 @@ from service.transport.gzip_bodies import TAKEN, Unpacker, is_packed
 from service.transport.pages import PAGES
 from service.transport.receiving import Receipt, ReceivingBudget
 from service.transport.rest import CALLER, Backend, refuse
-from service.transport.sites import Sites
+from service.transport.sites import PROBES, Sites
 
 MEDIA_TYPES = (
     "application/json",
@@ -52,7 +52,6 @@ PIECE_BYTES = 256 * 1024
 _LENGTH = re.compile("[0-9]{1,20}")
 HSTS = (b"strict-transport-security", b"max-age=31536000")
 """Not said of loopback, whose name is that of other servers, too."""
-PROBES = ("/livez", "/readyz", "/healthz")
 METRICS = "/metrics"
 OPEN = (*PROBES, *PAGES, "/openapi.json")
 OPEN_FOLDER = "/docs/"

@@ -11,12 +11,17 @@ from collections.abc import Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, make_asgi_app
 from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.access.authentication import Authentication
 from service.addresses import host_of, is_loopback, is_origin_of
 from service.errors import Forbidden, Unauthenticated
+from service.transport.readiness import Readiness
 from service.transport.rest import refuse
+
+PROBES = ("/livez", "/readyz", "/healthz")
+"""What says whether a server runs, and can serve: it shows nothing else."""
 
 
 class Sites:
@@ -96,9 +101,15 @@ def _is_own(origin: str, hosts: Sequence[str], scheme: str) -> bool:
 
 
 def metrics_app(
-    registry: CollectorRegistry, sites: Sites, authentication: Authentication
+    registry: CollectorRegistry,
+    sites: Sites,
+    authentication: Authentication,
+    readiness: Readiness,
 ) -> ASGIApp:
-    """Returns an application that answers with metrics whom `sites` and a key let ask."""
+    """Returns an application that answers with metrics whom `sites` and a key let ask.
+
+    It answers ``/livez`` and ``/readyz`` as REST does, to whoever asks.
+    """
     metrics = make_asgi_app(registry)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -107,6 +118,9 @@ def metrics_app(
         try:
             asked = (values("host"), values("origin"), values("sec-fetch-site"))
             sites.check_origin(*asked, scheme=scope.get("scheme", "http"))
+            if scope["type"] == "http" and scope["path"] in PROBES:
+                await _probed(scope["path"], readiness)(scope, receive, send)
+                return
             sites.check_host(values("host"))
             if scope["type"] == "http":
                 await authentication.caller(headers.items())
@@ -116,3 +130,9 @@ def metrics_app(
         await metrics(scope, receive, send)
 
     return app
+
+
+def _probed(path: str, readiness: Readiness) -> PlainTextResponse:
+    if path == "/readyz" and readiness.reasons:
+        return PlainTextResponse(f"not ready: {'; '.join(readiness.reasons)}", 503)
+    return PlainTextResponse("")

@@ -123,5 +123,7 @@ def check_metrics(extractor: Running) -> None:
     assert reply.status_code == 200
     assert 'trunkline_requests_total{code="OK",method="Embed"' in reply.text
     assert "trunkline_batch_rows_bucket" in reply.text
+    for probe in ("livez", "readyz"):
+        assert httpx.get(extractor.addresses["metrics"].replace("metrics", probe)).is_success
     for headers in ({"host": "evil.example"}, {"origin": "http://evil.example"}):
         assert httpx.get(extractor.addresses["metrics"], headers=headers).status_code == 403

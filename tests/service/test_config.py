@@ -86,6 +86,7 @@ DANGEROUS: list[tuple[str, dict[str, Any]]] = [
     ("head_timeout_seconds", {"head_timeout_seconds": 0}),
     ("body_timeout_seconds", {"body_timeout_seconds": 0}),
     ("idle_timeout_seconds", {"idle_timeout_seconds": 0}),
+    ("max_connection_age_seconds", {"max_connection_age_seconds": -1}),
     ("batch_window_ms", {"batch_window_ms": float("nan")}),
     ("request_timeout_seconds", {"request_timeout_seconds": float("inf")}),
     ("engine", {"engine": "tensorflow"}),

@@ -60,6 +60,7 @@ EXTRACTOR_DEFAULTS: dict[str, Any] = {
     "head_timeout_seconds": 10.0,
     "body_timeout_seconds": 60.0,
     "idle_timeout_seconds": 90.0,
+    "max_connection_age_seconds": 0.0,
     "max_rows_per_request": 1024,
     "max_image_bytes": 16 * MIB,
     "max_pixels": 50_000_000,

@@ -85,7 +85,8 @@ def server_options(
         envvar="TRUNKLINE_SERVER" if env else None,
         show_default=env,
         show_envvar=env,
-        help="The server: HOST:PORT, https://HOST:PORT or unix:PATH (TRUNKLINE_SERVER).",
+        help="The server: HOST:PORT, https://HOST:PORT, dns:///HOST:PORT or unix:PATH "
+        "(TRUNKLINE_SERVER).",
     )
     token = click.option(
         "--token",

@@ -16,7 +16,8 @@ from trunkline.connection.addresses import check_address
 _server_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
     "--server",
     metavar="ADDRESS",
-    help="The server: HOST:PORT, https://HOST:PORT or unix:PATH (TRUNKLINE_SERVER).",
+    help="The server: HOST:PORT, https://HOST:PORT, dns:///HOST:PORT or unix:PATH "
+    "(TRUNKLINE_SERVER).",
 )
 
 _json_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(

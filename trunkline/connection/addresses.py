@@ -1,4 +1,8 @@
-"""Addresses of servers: `HOST:PORT`, `https://HOST:PORT` or `unix:PATH`, and what people give."""
+"""Addresses of servers, and what people give in their place.
+
+`HOST:PORT` and `https://HOST:PORT` are one server, `dns:///HOST:PORT` all that a name leads to, and
+`unix:PATH` a socket.
+"""
 
 import os
 import re
@@ -10,7 +14,8 @@ DEFAULT_ADDRESS = "127.0.0.1:50051"
 
 _PATH = ("/", "./", "../")
 _MOST_BYTES = 107  # of the path in a socket's address (sockaddr_un), without the byte that ends it
-_FORM = "HOST:PORT, https://HOST:PORT or unix:PATH"
+_FORM = "HOST:PORT, https://HOST:PORT, dns:///HOST:PORT or unix:PATH"
+_BALANCED = "dns:///"
 _ENCRYPTED = ("https://", "grpcs://")
 _DEFAULT_PORT = DEFAULT_ADDRESS.rpartition(":")[2]
 _TWO_SLASHES = re.compile("unix://(?!/)")
@@ -19,9 +24,10 @@ _HOST = re.compile(r"[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+(%\w+)?\]")
 
 
 def check_address(address: str) -> str:
-    """Returns the address if it is `HOST:PORT`, `https://` or `grpcs://` before it, or `unix:PATH`.
+    """Returns the address if it is `HOST:PORT`, or that behind a scheme, or `unix:PATH`.
 
-    Raises `InvalidArgument`, which says what to give instead.
+    The schemes are `https://` or `grpcs://`, and `dns:///`. Raises `InvalidArgument`, which says
+    what to give instead.
     """
     if not isinstance(address, str):  # a port alone, or a pair, perhaps
         raise InvalidArgument(
@@ -31,7 +37,7 @@ def check_address(address: str) -> str:
             value=repr(address)[:100],
         )
     socket = address.removeprefix("unix:") if address.startswith("unix:") else ""
-    reason = _socket_fault(socket) if socket else _fault(target_of(address))
+    reason = _socket_fault(socket) if socket else _fault(host_and_port(address))
     if reason is None:
         return address
     meant = suggested_address(address)
@@ -49,6 +55,16 @@ def is_encrypted(address: str) -> bool:
     return address.lower().startswith(_ENCRYPTED)
 
 
+def is_balanced(address: str) -> bool:
+    """Returns whether an address stands for every server that its name leads to."""
+    return address.startswith(_BALANCED)
+
+
+def host_and_port(address: str) -> str:
+    """Returns an address of TCP without its scheme."""
+    return target_of(address).removeprefix(_BALANCED)
+
+
 def target_of(address: str) -> str:
     """Returns an address as gRPC takes it: without the scheme that says TLS."""
     return address[len(_ENCRYPTED[0]) :].removesuffix("/") if is_encrypted(address) else address
@@ -60,6 +76,9 @@ def suggested_address(address: str) -> str | None:
         return f"unix:{address[6:]}" if _TWO_SLASHES.match(address) else None
     if address.startswith(_PATH):
         return f"unix:{address}"
+    if is_balanced(address):
+        one = suggested_address(host_and_port(address))
+        return None if one is None else f"{_BALANCED}{one}"
     scheme = _SCHEME.match(address)
     # The port of a web address is that of REST.
     web = scheme is not None and scheme[1].lower() == "http"
@@ -72,6 +91,7 @@ def suggested_address(address: str) -> str | None:
         return None
     named = f"[{host}]" if ":" in host else host
     named = f"https://{named}" if is_encrypted(address) else named
+    named = f"{_BALANCED}{named}" if scheme is not None and scheme[1].lower() == "dns" else named
     return f"{named}:{_DEFAULT_PORT if web or not port else port}"
 
 

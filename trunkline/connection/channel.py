@@ -1,5 +1,10 @@
 """How both clients reach the server: channel options, timeouts, metadata."""
 
+import re
+
+from google.protobuf.message import Message
+
+from trunkline.connection.addresses import is_balanced
 from trunkline.connection.proxies import is_on_this_machine
 from trunkline.errors import InvalidArgument, InvalidType
 
@@ -11,9 +16,21 @@ LONGEST_TIMEOUT = 10**8
 Metadata = tuple[tuple[str, str], ...]
 
 
-def channel_options(target: str) -> list[tuple[str, int]]:
-    """Returns grpc's options: large messages, dead peers noticed, no long waits to reconnect."""
-    options = [
+TENANT = "x-trunkline-tenant"
+"""Names the tenant that a call is about, for proxies that balance by it. The server takes it from
+the request alone."""
+
+_NAMING = ("head", "name", "tenant", "parent")
+_OF_TENANT = re.compile(r"tenants/([A-Za-z0-9][A-Za-z0-9_.-]*)(/|$)")
+_ROUND_ROBIN = '{"loadBalancingConfig": [{"round_robin": {}}]}'
+
+
+def channel_options(target: str) -> list[tuple[str, int | str]]:
+    """Returns grpc's options: large messages, dead peers noticed, no long waits to reconnect.
+
+    Calls to an address that stands for several servers take turns among them.
+    """
+    options: list[tuple[str, int | str]] = [
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         # A server that hangs ends calls after 20 s. It permits pings every 5 s; without the second
@@ -30,6 +47,11 @@ def channel_options(target: str) -> list[tuple[str, int]]:
     ]
     if is_on_this_machine(target):
         options.append(("grpc.enable_http_proxy", 0))
+    if is_balanced(target):
+        options.append(("grpc.service_config", _ROUND_ROBIN))
+        # Names are looked up again after a connection has ended, but half a minute apart: in that
+        # time a rolling restart may have replaced every server.
+        options.append(("grpc.dns_min_time_between_resolutions_ms", 1_000))
     return options
 
 
@@ -61,3 +83,12 @@ def call_metadata(token: str | None) -> Metadata:
             "token must be printable ASCII, without a line break", field="token", limit="ASCII"
         )
     return (size, ("authorization", f"Bearer {token}"))
+
+
+def metadata_for(request: Message, metadata: Metadata) -> Metadata:
+    """Returns the metadata of a call, with the tenant that the request names, if it names one."""
+    fields = request.DESCRIPTOR.fields_by_name
+    for field in _NAMING:
+        if field in fields and (named := _OF_TENANT.match(getattr(request, field))):
+            return (*metadata, (TENANT, named[1]))
+    return metadata

@@ -2,6 +2,8 @@
 
 import os
 
+from trunkline.connection.addresses import host_and_port
+
 _LOOPBACK = ("127.", "localhost:", "[::1]:", "unix:")
 _PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
 _EXCEPTIONS = ("no_grpc_proxy", "no_proxy")
@@ -9,7 +11,7 @@ _EXCEPTIONS = ("no_grpc_proxy", "no_proxy")
 
 def is_on_this_machine(address: str) -> bool:
     """Returns whether an address leads back to this machine, where no proxy leads to."""
-    return address.startswith(_LOOPBACK)
+    return host_and_port(address).startswith(_LOOPBACK)
 
 
 def proxy_variable(address: str) -> str | None:
@@ -17,7 +19,7 @@ def proxy_variable(address: str) -> str | None:
 
     Ranges of addresses in `no_proxy` are not looked at.
     """
-    host = address.rpartition(":")[0].strip("[]").lower()
+    host = host_and_port(address).rpartition(":")[0].strip("[]").lower()
     around = next(filter(None, map(os.environ.get, _EXCEPTIONS)), "").lower()
     endings = tuple(ending.strip() for ending in around.split(",") if ending.strip())
     if is_on_this_machine(address) or host.endswith(endings):

@@ -7,6 +7,7 @@ gRPC says it in a sentence of its own, and retries whatever it is. Here what wai
 import re
 from pathlib import Path
 
+from trunkline.connection.addresses import host_and_port, is_balanced
 from trunkline.connection.proxies import proxy_variable
 from trunkline.errors import InvalidArgument, TrunklineError, Unavailable
 
@@ -33,7 +34,10 @@ _ABSENT = {
     "No route to host": "no route to the host",
     "Network is unreachable": "the network is unreachable",
 }
-_UNCONNECTED = re.compile("failed to connect to all addresses|errors resolving|DNS resolution")
+_UNCONNECTED = re.compile(
+    "failed to connect to all addresses|connections to all backends failing|errors resolving"
+    "|DNS resolution"
+)
 
 
 def unreachable(details: str, address: str) -> TrunklineError | None:
@@ -75,9 +79,9 @@ def _socket_fault(path: Path, details: str) -> str | None:
 
 def _by_proxy(details: str, address: str) -> TrunklineError | None:
     """Returns the error of a proxy that gRPC went through."""
-    variable, host = proxy_variable(address), address.rpartition(":")[0]
+    variable, host = proxy_variable(address), host_and_port(address).rpartition(":")[0]
     unknown = _is_unknown_host(details)
-    if variable is None or (unknown and address in details):
+    if variable is None or (unknown and host_and_port(address) in details):
         return None
     around = f"{variable} is set, so gRPC goes through a proxy; no_proxy={host} goes around it"
     refused = _REFUSED_BY_PROXY.search(details)
@@ -94,6 +98,14 @@ def _by_proxy(details: str, address: str) -> TrunklineError | None:
 
 def _absent(details: str, address: str) -> TrunklineError:
     """Returns the error of a server that is not there, or not yet."""
+    if _is_unknown_host(details) and is_balanced(address):
+        # Of a name for servers that come and go, such as a headless Service's, none may be ready.
+        return Unavailable(
+            f"no server is there by the name in {address}: none is ready, or it is misspelt",
+            reason=NO_SUCH_HOST,
+            field="server",
+            value=address,
+        )
     if _is_unknown_host(details):
         return InvalidArgument(
             f"there is no host {address.rpartition(':')[0]!r}; check its spelling, or give its IP "

@@ -27,6 +27,7 @@ class Far(
 
     Its handlers wait while `answers` is not set, as if its event loop hung, and those that embed
     while `embeds` is not; gRPC answers pings all the same. While it is `full`, it refuses checks.
+    `serve` changes what it says of its health.
     """
 
     def __init__(self) -> None:
@@ -38,20 +39,20 @@ class Far(
         self.embeds = asyncio.Event()
         self.embeds.set()
         self.full = False
+        self.serves = True
         self.checks = 0
         self.shown: list[bytes] = []
         self.changes = Changes()
 
     @asynccontextmanager
     async def serving(
-        self, credentials: grpc.ServerCredentials | None = None
+        self, credentials: grpc.ServerCredentials | None = None, at: str = "127.0.0.1:0"
     ) -> AsyncIterator[int]:
         """Listens on a port of loopback, which it gives; over TLS with `credentials`."""
         server = grpc.aio.server()
         extraction_pb2_grpc.add_ExtractionServiceServicer_to_server(self, server)
         tails_pb2_grpc.add_TailServiceServicer_to_server(self, server)
         health_pb2_grpc.add_HealthServicer_to_server(self, server)
-        at = "127.0.0.1:0"
         port = (
             server.add_insecure_port(at)
             if credentials is None
@@ -69,13 +70,28 @@ class Far(
         await self.answers.wait()
         if self.full:
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many calls")
-        return health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
+        return self._state()
+
+    def _state(self) -> health_pb2.HealthCheckResponse:
+        states = health_pb2.HealthCheckResponse
+        return states(status=states.SERVING if self.serves else states.NOT_SERVING)
+
+    async def until_asked(self) -> None:
+        """Returns once it was asked for embeddings."""
+        await self.changes.until(lambda: bool(self.asked))
+
+    def serve(self, *, on: bool) -> None:
+        """Tells watchers that it serves, or does not."""
+        self.serves = on
+        self.changes.notify()
 
     async def Watch(
         self, request: Any, context: Any
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
-        yield await self.Check(request, context)
-        await asyncio.Event().wait()
+        while True:
+            told = await self.Check(request, context)
+            yield told
+            await self.changes.until(lambda: self._state() != told)  # noqa: B023  # awaited here
 
     async def WatchBackbones(
         self, request: tails_pb2.WatchBackbonesRequest, context: Any
@@ -178,11 +194,13 @@ class Wire:
 class Link:
     """What uses a server, and the changes of its readiness."""
 
-    def __init__(self, port: int, certificates: Certificates | None = None) -> None:
+    def __init__(
+        self, port: int, certificates: Certificates | None = None, host: str = "127.0.0.1"
+    ) -> None:
         self.changes = Changes()
         self.readiness: list[bool] = []
         self.extractor = RemoteExtractor(
-            f"127.0.0.1:{port}",
+            f"{host}:{port}",
             max_message_bytes=1 << 20,
             timeout_seconds=60,
             certificates=certificates,
@@ -197,9 +215,11 @@ class Link:
 
 
 @asynccontextmanager
-async def connected(port: int, certificates: Certificates | None = None) -> AsyncIterator[Link]:
+async def connected(
+    port: int, certificates: Certificates | None = None, host: str = "127.0.0.1"
+) -> AsyncIterator[Link]:
     """One that has heard from the server."""
-    link = Link(port, certificates)
+    link = Link(port, certificates, host)
     await link.extractor.start(link.hear)
     try:
         await link.until(ready=True)

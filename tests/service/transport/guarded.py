@@ -12,9 +12,9 @@ from starlette.routing import Route
 
 from service.transport.receiving import ReceivingBudget
 from service.transport.rest_guard import (
-    PROBES,
     RestGuard,
 )
+from service.transport.sites import PROBES
 from tests.service.transport.open_backend import open_backend
 
 LIMIT = 1000

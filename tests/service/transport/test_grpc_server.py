@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -27,8 +29,9 @@ from tests.service.transport.grpc_serving import (
     refused,
     serving,
 )
+from tests.service.transport.port_limits import LIMITS
 from trunkline.connection.channel import channel_options
-from trunkline.v1 import heads_pb2
+from trunkline.v1 import heads_pb2, heads_pb2_grpc
 
 
 @pytest.mark.parametrize(
@@ -89,7 +92,7 @@ def test_peer_is_local_on_loopback_and_unix_sockets_alone(peer: str, local: bool
 
 
 @pytest.mark.parametrize("options", [channel_options("a:1"), remote_connection.OPTIONS])
-def test_server_permits_the_pings_of_those_who_call_it(options: Sequence[tuple[str, int]]) -> None:
+def test_server_permits_the_pings_of_those_who_call_it(options: Sequence[tuple[str, Any]]) -> None:
     asks, permits = dict(options), dict(KEEPALIVE)
     least = permits["grpc.http2.min_ping_interval_without_data_ms"]
     assert asks["grpc.keepalive_time_ms"] > least
@@ -176,3 +179,26 @@ async def test_reply_that_reaches_nobody_is_a_line_and_no_traceback(
                     logger.exception("raised by servicer method")
     assert [line["event"] for line in logs] == ["reply not delivered: the client has left"]
     assert [record.exc_info[1] for record in caplog.records if record.exc_info] == [error]
+
+
+async def test_client_whose_connection_has_aged_makes_another_and_loses_no_call() -> None:
+    begun, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def handle(*_: object) -> heads_pb2.GetHeadResponse:
+        begun.set()
+        await goes_on.wait()
+        return heads_pb2.GetHeadResponse()
+
+    async with (
+        serving(handle, replace(LIMITS, age_seconds=0.2)) as address,
+        grpc.aio.insecure_channel(address) as channel,
+    ):
+        stub = heads_pb2_grpc.HeadServiceStub(channel)
+        early = stub.GetHead(heads_pb2.GetHeadRequest())
+        await begun.wait()
+        while channel.get_state() is grpc.ChannelConnectivity.READY:
+            await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
+        assert not early.done()
+        late = stub.GetHead(heads_pb2.GetHeadRequest())
+        goes_on.set()
+        assert await early == await late == heads_pb2.GetHeadResponse()

@@ -13,9 +13,9 @@ from service.transport.receiving import ReceivingBudget
 from service.transport.rest_guard import (
     MAX_HEADER_BYTES,
     MAX_TARGET_BYTES,
-    PROBES,
     RestGuard,
 )
+from service.transport.sites import PROBES
 from tests.service.transport.guarded import (
     LIMIT,
     PATHS,

@@ -7,13 +7,16 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from service.access.authentication import NoKeys
+from service.transport.readiness import Readiness
 from service.transport.sites import Sites, metrics_app
 
 
-def client_of(sites: Sites) -> httpx.AsyncClient:
+def client_of(sites: Sites, readiness: Readiness | None = None) -> httpx.AsyncClient:
     registry = CollectorRegistry()
     Counter("seen", "Seen.", registry=registry)
-    transport = httpx.ASGITransport(metrics_app(registry, sites, NoKeys()))
+    transport = httpx.ASGITransport(
+        metrics_app(registry, sites, NoKeys(), readiness or Readiness())
+    )
     return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:9090")
 
 
@@ -52,3 +55,21 @@ async def test_origin_that_the_settings_name_reads_metrics() -> None:
     async with client_of(Sites(["https://graphs.example"], loopback_only=True)) as client:
         answer = await client.get("/metrics", headers={"origin": "https://graphs.example"})
     assert "seen_total" in answer.text
+
+
+async def test_whatever_watches_the_extractor_learns_whether_it_runs_and_can_serve() -> None:
+    readiness = Readiness()
+    async with client_of(Sites(loopback_only=True), readiness) as client:
+        by_any_name = {"host": "10.0.0.7:9090"}
+        assert (await client.get("/livez", headers=by_any_name)).status_code == 200
+        starting = await client.get("/readyz", headers=by_any_name)
+        assert (starting.status_code, starting.text) == (
+            503,
+            "not ready: the backbones do not answer",
+        )
+        readiness.set_extractor_ready(True)
+        assert (await client.get("/readyz", headers=by_any_name)).status_code == 200
+        readiness.drain()
+        stopping = await client.get("/readyz", headers=by_any_name)
+        assert (stopping.status_code, stopping.text) == (503, "not ready: the server is stopping")
+        assert (await client.get("/livez", headers=by_any_name)).status_code == 200

@@ -53,7 +53,7 @@ class AsyncAdvice(AsyncTransport):
             try:
                 # One that breaks is sent once more from its beginning.
                 messages, sent = rows.messages(request), rows.sent(on_progress)
-                reply = await self._send(self._advice.Advise, messages, sent, seconds)
+                reply = await self._send(self._advice.Advise, request, messages, sent, seconds)
             except TrunklineError as error:
                 await sleep(retries.pause(error))
             else:

@@ -119,7 +119,10 @@ class AsyncTransport:
     ) -> R:
         try:
             return await method(
-                request, timeout=timeout, metadata=self._metadata, wait_for_ready=waits
+                request,
+                timeout=timeout,
+                metadata=channel.metadata_for(request, self._metadata),
+                wait_for_ready=waits,
             )
         except grpc.RpcError as error:
             raise error_from_rpc(error, self.address) from error
@@ -127,17 +130,21 @@ class AsyncTransport:
     async def _send(
         self,
         method: "grpc.aio.StreamUnaryMultiCallable[Q, R]",
+        first: Q,
         messages: Iterator[Q],
         sent: Callable[[], None],
         timeout: float,
     ) -> R:
-        """Streams messages, and calls `sent` after each that was handed over."""
+        """Streams messages, and calls `sent` after each that was handed over.
+
+        `first` names what the stream is about.
+        """
         return await send(
             method,
             messages,
             sent,
             timeout=timeout,
-            metadata=self._metadata,
+            metadata=channel.metadata_for(first, self._metadata),
             address=self.address,
         )
 
@@ -149,7 +156,8 @@ class AsyncTransport:
         timeout: float | None,
     ) -> None:
         """Gives `seen` each reply of a stream; None as `timeout` is forever."""
-        stream = method(request, timeout=timeout, metadata=self._metadata)
+        metadata = channel.metadata_for(request, self._metadata)
+        stream = method(request, timeout=timeout, metadata=metadata)
         try:
             async for reply in stream:
                 seen(reply)

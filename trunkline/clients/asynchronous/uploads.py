@@ -142,7 +142,11 @@ class AsyncUploads(AsyncTransport):
                 seconds = self._seconds(timeout) * len(stream.parts)
                 try:
                     reply = await self._send(
-                        self._heads.AddExamples, stream.messages(empty), stream.sent, seconds
+                        self._heads.AddExamples,
+                        empty,
+                        stream.messages(empty),
+                        stream.sent,
+                        seconds,
                     )
                 except TrunklineError as error:
                     tally.broken(stream.done)

@@ -54,7 +54,7 @@ class BlockingAdvice(BlockingTransport):
             try:
                 # One that breaks is sent once more from its beginning.
                 messages, sent = rows.messages(request), rows.sent(on_progress)
-                reply = self._send(self._advice.Advise, messages, sent, seconds)
+                reply = self._send(self._advice.Advise, request, messages, sent, seconds)
             except TrunklineError as error:
                 sleep(retries.pause(error))
             else:

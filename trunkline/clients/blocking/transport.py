@@ -119,24 +119,33 @@ class BlockingTransport:
         waits: bool = False,
     ) -> R:
         try:
-            return method(request, timeout=timeout, metadata=self._metadata, wait_for_ready=waits)
+            return method(
+                request,
+                timeout=timeout,
+                metadata=channel.metadata_for(request, self._metadata),
+                wait_for_ready=waits,
+            )
         except grpc.RpcError as error:
             raise error_from_rpc(error, self.address) from error
 
     def _send(
         self,
         method: "grpc.StreamUnaryMultiCallable[Q, R]",
+        first: Q,
         messages: Iterator[Q],
         sent: Callable[[], None],
         timeout: float,
     ) -> R:
-        """Streams messages, and calls `sent` after each that was handed over."""
+        """Streams messages, and calls `sent` after each that was handed over.
+
+        `first` names what the stream is about.
+        """
         return send(
             method,
             messages,
             sent,
             timeout=timeout,
-            metadata=self._metadata,
+            metadata=channel.metadata_for(first, self._metadata),
             address=self.address,
         )
 
@@ -148,7 +157,8 @@ class BlockingTransport:
         timeout: float | None,
     ) -> None:
         """Gives `seen` each reply of a stream; None as `timeout` is forever."""
-        stream = method(request, timeout=timeout, metadata=self._metadata)
+        metadata = channel.metadata_for(request, self._metadata)
+        stream = method(request, timeout=timeout, metadata=metadata)
         try:
             for reply in stream:
                 seen(reply)

@@ -143,7 +143,11 @@ class BlockingUploads(BlockingTransport):
                 seconds = self._seconds(timeout) * len(stream.parts)
                 try:
                     reply = self._send(
-                        self._heads.AddExamples, stream.messages(empty), stream.sent, seconds
+                        self._heads.AddExamples,
+                        empty,
+                        stream.messages(empty),
+                        stream.sent,
+                        seconds,
                     )
                 except TrunklineError as error:
                     tally.broken(stream.done)
