@@ -11,7 +11,7 @@ FORGET_SECONDS = 5.0
 OUTLIER = 4.0
 """A batch counts for at most so many times as long as was expected of it: one stall is no pace."""
 LEAST_SECONDS = 1e-4
-"""A batch takes no less: to a clock that ticks by the millisecond, as uvloop's, it may take none."""
+"""No batch takes less: by a clock of milliseconds, such as uvloop's, it may take nothing."""
 
 
 class Pace:
