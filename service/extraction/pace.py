@@ -10,6 +10,8 @@ FORGET_SECONDS = 5.0
 """Time without a batch that counts after which nothing is known any more."""
 OUTLIER = 4.0
 """A batch counts for at most so many times as long as was expected of it: one stall is no pace."""
+LEAST_SECONDS = 1e-4
+"""No batch takes less: by a clock of milliseconds, such as uvloop's, it may take nothing."""
 
 
 class Pace:
@@ -30,6 +32,7 @@ class Pace:
 
     def record(self, rows: int, cost: int, seconds: float, now: float, *, full: bool) -> None:
         """Takes in a batch that ends now."""
+        seconds = max(seconds, LEAST_SECONDS)
         expected = self.seconds(rows, cost, now - seconds)  # its own time makes nothing older
         if expected is None:
             self._seconds = self._rows = self._cost = self._batches = 0.0

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.concurrency.demand import Demand
-from service.errors import BackboneFailed, NotFound, PreconditionFailed, Unavailable
+from service.errors import BackboneFailed, PreconditionFailed, Unavailable
 from service.extraction import BackboneInfo, Extracted, Extractor, TailRef
-from service.extraction.remote_connection import RETRY_AFTER, RemoteConnection
-from service.extraction.remote_replies import row_error
+from service.extraction.remote_connection import RemoteConnection
+from service.extraction.remote_replies import RETRY_AFTER, row_error
+from service.extraction.tail_uploads import TailUploads
 from service.requests.inputs import RawInput
 from service.requests.tensors import from_tensor
 from service.tls import Certificates
@@ -24,7 +24,6 @@ from trunkline.v1 import common_pb2, extraction_pb2, tails_pb2
 CHUNK_ROWS = 128
 ACTIVATION_ROWS = 32
 """Rows of activations asked for at once: each takes some 100 kB on the way back."""
-TAIL_CHUNK_BYTES = 1024 * 1024
 
 Embedded = extraction_pb2.EmbedResponse | tails_pb2.EmbedWithTailResponse
 
@@ -57,7 +56,7 @@ class RemoteExtractor(Extractor):
         self._key = key
         self._certificates = certificates
         self._connection: RemoteConnection | None = None
-        self._uploads: dict[str, asyncio.Task[None]] = {}
+        self._uploads = TailUploads(max_message_bytes // 2)
 
     async def start(self, on_readiness: Callable[[bool], None]) -> None:
         self._connection = RemoteConnection(
@@ -65,8 +64,7 @@ class RemoteExtractor(Extractor):
         )
 
     async def close(self) -> None:
-        for upload in self._uploads.values():
-            upload.cancel()
+        self._uploads.close()
         if self._connection is not None:
             await self._connection.close()
 
@@ -192,51 +190,7 @@ class RemoteExtractor(Extractor):
             tail=tail.fingerprint,
             inputs=[raw.to_message() for raw in inputs],
         )
-        connection = self._present
-        kind = tails_pb2.EmbedWithTailResponse
-        try:
-            return await connection.call(connection.tails.EmbedWithTail, request, kind, deadline)
-        except NotFound as error:
-            if error.field != "tail":
-                raise
-        await self._upload_once(backbone, tail)
-        try:
-            # The connection may have taken another channel meanwhile.
-            return await connection.call(connection.tails.EmbedWithTail, request, kind, deadline)
-        except NotFound as error:
-            raise Unavailable(
-                f"extractor: {error.message}: it has no room for all tails in use; try again",
-                field="tail",
-                value=tail.fingerprint,
-                retry_after=RETRY_AFTER,
-            ) from error
-
-    async def _upload_once(self, backbone: BackboneInfo, tail: TailRef) -> None:
-        """Uploads a tail's file; rows that wait for the same one share the upload."""
-        upload = self._uploads.get(tail.fingerprint)
-        if upload is None:
-            upload = asyncio.create_task(self._upload(backbone, tail))
-            self._uploads[tail.fingerprint] = upload
-            upload.add_done_callback(lambda done: self._forget_upload(tail.fingerprint, done))
-        await asyncio.shield(upload)
-
-    async def _upload(self, backbone: BackboneInfo, tail: TailRef) -> None:
-        data = await tail.read()
-
-        async def messages() -> AsyncIterator[tails_pb2.HoldTailRequest]:
-            yield tails_pb2.HoldTailRequest(backbone=backbone.name, fingerprint=tail.fingerprint)
-            for start in range(0, len(data), TAIL_CHUNK_BYTES):
-                yield tails_pb2.HoldTailRequest(chunk=data[start : start + TAIL_CHUNK_BYTES])
-
-        connection = self._present
-        await connection.call(
-            connection.tails.HoldTail, messages(), tails_pb2.HoldTailResponse, None
-        )
-
-    def _forget_upload(self, fingerprint: str, upload: asyncio.Task[None]) -> None:
-        del self._uploads[fingerprint]
-        if not upload.cancelled():
-            upload.exception()  # retrieved, also if all who waited for it have left
+        return await self._uploads.embed(self._present, request, tail, deadline)
 
     def _chunks(self, inputs: Sequence[RawInput], max_rows: int) -> Iterator[list[RawInput]]:
         bound = self._max_message_bytes // 2

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from service.errors import InternalError, ServiceError, Unavailable
+from service.errors import Unavailable
 from service.extraction import BackboneInfo
 from service.extraction.remote_choice import drawing_options, lasting
-from service.extraction.remote_replies import ERRORS, backbone_info
+from service.extraction.remote_replies import (
+    RETRY_AFTER,
+    backbone_info,
+    reason_of,
+    service_error,
+)
 from service.logs import get_logger
+from service.requests.time_left import TIME_LEFT_KEY
 from service.tls import Certificates
 from trunkline.connection.addresses import is_balanced, target_of
-from trunkline.connection.status import error_from_rpc
-from trunkline.v1 import extraction_pb2_grpc, tails_pb2, tails_pb2_grpc
+from trunkline.v1 import extraction_pb2, extraction_pb2_grpc, tails_pb2, tails_pb2_grpc
 
 FIRST_RECONNECT_SECONDS = 0.2
 LAST_RECONNECT_SECONDS = 5.0
@@ -30,10 +36,10 @@ ANSWER_SECONDS = 8.0
 """Time that it has to answer. gRPC's own pings are answered also by a server that hangs, as long as
 its process runs."""
 SERVICE = "trunkline.v1.ExtractionService"
-RETRY_AFTER = 1.0
 OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
+    ("grpc.max_metadata_size", 64 * 1024),  # of an error, to which a proxy may add a trace
     # A dead connection is closed, so that another one is made: more often than every 5 s is abuse
     # to the server, and the second timeout, of which the first is a part, is a minute by default.
     ("grpc.keepalive_time_ms", 7_000),
@@ -46,8 +52,9 @@ OPTIONS = (
     ("grpc.enable_retries", 0),
 )
 
-METADATA = (("x-max-reply-bytes", str(2**31 - 1)),)
-"""Says that a reply of any size is taken."""
+METADATA = (("x-max-reply-bytes", str(2**31 - 1)), ("application", "trunkline"))
+"""Says that a reply of any size is taken; and to Ray Serve, where there are others, which
+application is meant."""
 
 M = TypeVar("M", bound=Message)
 
@@ -64,6 +71,9 @@ class RemoteConnection:
     A server that hangs is away like one that is gone: it is asked every `PROBE_SECONDS` whether it
     answers, and has `ANSWER_SECONDS` for it. Calls under way end as soon as it is away.
 
+    One behind a proxy that passes no streams on, and does not know gRPC's health service, is asked
+    for its backbones in place of both.
+
     Args:
         address: ``host:port``, ``https://host:port`` or ``unix:PATH``; ``dns:///host:port`` for
             several servers, of which one is drawn, and another where that does not serve.
@@ -75,6 +85,7 @@ class RemoteConnection:
 
     Attributes:
         ready: whether the server answers and says that its backbones do.
+        streams: whether it sends and takes streams.
         extraction, tails: stubs.
     """
 
@@ -94,6 +105,7 @@ class RemoteConnection:
         self._listed = asyncio.Event()
         self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.ready = False
+        self.streams = True
         shown = (("authorization", f"Bearer {key}"),) if key else ()
         self._metadata = (*METADATA, *shown)
         self._certificates = certificates
@@ -144,16 +156,16 @@ class RemoteConnection:
         timeout = self._timeout
         if deadline is not None:
             timeout = min(timeout, deadline - asyncio.get_running_loop().time())
-        work = asyncio.ensure_future(
-            rpc(request, timeout=max(timeout, 0.0), metadata=self._metadata)
-        )
+        timeout = max(timeout, 0.0)
+        metadata = (*self._metadata, (TIME_LEFT_KEY, f"{timeout:.4f}"))
+        work = asyncio.ensure_future(rpc(request, timeout=timeout, metadata=metadata))
         try:
             await asyncio.wait([work, self._lost], return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 raise self.away_error()
             message = work.result()
         except grpc.aio.AioRpcError as error:
-            raise self._translate(error) from error
+            raise service_error(error, self.away_error()) from error
         finally:
             work.cancel()
         assert isinstance(message, reply)
@@ -209,23 +221,27 @@ class RemoteConnection:
             delay = min(2 * delay, longest)
 
     async def _follow_channel(self) -> bool:
-        """Returns once the channel was exchanged (True), or the server is away (False)."""
-        streams = [
-            asyncio.create_task(self._follow_health()),
-            asyncio.create_task(self._follow_backbones()),
-            asyncio.create_task(self._probe()),
-            asyncio.create_task(self._until_renewed()),
-        ]
+        """Returns once there is another way to follow the server (True), or it is away (False)."""
+        heard = (
+            (self._follow_health(), self._follow_backbones(), self._probe())
+            if self.streams
+            else (self._ask(),)
+        )
+        streams = [asyncio.create_task(one) for one in (*heard, self._until_renewed())]
         try:
             await asyncio.gather(*streams)
         except _Renewed:
             return True
         except grpc.aio.AioRpcError as error:
+            if self.streams and error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                self.streams = False
+                return True
+            self.streams = True  # what answers there next may be another kind of server
             log.warning(
                 "extractor is away",
                 address=self._address,
                 code=error.code().name,
-                reason=error.details(),
+                reason=reason_of(error),
             )
         except Exception:  # another kind of server answered; it may be replaced
             log.exception("extractor cannot be used", address=self._address)
@@ -258,10 +274,32 @@ class RemoteConnection:
         async for update in self.tails.WatchBackbones(
             request, wait_for_ready=True, metadata=self._metadata
         ):
-            self._backbones = tuple(backbone_info(message) for message in update.backbones)
-            names = [info.name for info in self._backbones]
-            log.info("extractor runs", backbones=names, address=self._address)
+            self._take(update.backbones)
             self._update(listed=True)
+
+    async def _ask(self) -> None:
+        """Asks a server that sends no streams for its backbones, again and again.
+
+        Raises:
+            grpc.aio.AioRpcError: it does not answer.
+        """
+        request = extraction_pb2.ListBackbonesRequest()
+        while True:
+            with _busy_is_an_answer():
+                reply = await self.extraction.ListBackbones(
+                    request, timeout=ANSWER_SECONDS, metadata=self._metadata
+                )
+                self._take(reply.backbones)
+                self._update(serving=all(one.ready for one in reply.backbones), listed=True)
+            await asyncio.sleep(PROBE_SECONDS)
+
+    def _take(self, messages: Iterable[extraction_pb2.Backbone]) -> None:
+        """Takes in the backbones that the server runs."""
+        backbones = tuple(backbone_info(message) for message in messages)
+        if backbones != self._backbones or self.away:
+            names = [info.name for info in backbones]
+            log.info("extractor runs", backbones=names, address=self._address)
+        self._backbones = backbones
 
     async def _probe(self) -> None:
         """Asks a server that has been heard of again and again whether it answers.
@@ -278,11 +316,8 @@ class RemoteConnection:
         request = health_pb2.HealthCheckRequest(service=SERVICE)
         while True:
             await asyncio.sleep(PROBE_SECONDS)
-            try:
+            with _busy_is_an_answer():
                 await check(request, timeout=ANSWER_SECONDS)
-            except grpc.aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
-                    raise  # one that is too busy for a call has answered it
 
     def _update(self, *, serving: bool | None = None, listed: bool | None = None) -> None:
         """Takes in what was heard; ready needs both since the server was last away."""
@@ -298,15 +333,12 @@ class RemoteConnection:
             self.ready = ready
             self._on_readiness(ready)
 
-    def _translate(self, error: grpc.aio.AioRpcError) -> ServiceError:
-        if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
-            return self.away_error()
-        kind = ERRORS.get(error.code().name, InternalError)
-        detail = error_from_rpc(error)
-        return kind(
-            f"extractor: {detail.message}",
-            field=detail.field or None,
-            limit=detail.limit or None,
-            value=detail.value or None,
-            retry_after=detail.retry_after,
-        )
+
+@contextmanager
+def _busy_is_an_answer() -> Iterator[None]:
+    """Lets pass that a server is too busy for a call: it has answered it."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+            raise

@@ -60,14 +60,7 @@ class TailExtraction:
                 async for _ in stream:
                     pass
                 raise
-            data, found = await asyncio.to_thread(_join, upload)
-        if found != fingerprint:
-            raise InvalidRequest(
-                f"fingerprint: must be that of the file ({found}), is {fingerprint or 'missing'}",
-                field="fingerprint",
-                limit=found,
-                value=fingerprint,
-            )
+            data = await _checked(upload, "fingerprint", fingerprint)
         self._uploaded.keep(fingerprint, data)
         return tails_pb2.HoldTailResponse()
 
@@ -90,15 +83,21 @@ class TailExtraction:
         """Embeds every row with one tail; a row that fails costs itself alone and is zero.
 
         Raises:
-            NotFound: the tail is not held.
+            NotFound: the tail is not held, and its file is not in the request.
+            InvalidRequest: the file is not that of the tail.
+            PreconditionFailed, QueueFull: there is no room for the file, ever or now.
         """
         started = time.perf_counter()
         tenant = TenantName.parse(request.tenant, field="tenant").tenant
         check_rows("inputs", len(request.inputs), self._max_rows)
-        tail = TailRef(
-            _check_fingerprint("tail", request.tail), partial(self._uploaded.read, request.tail)
-        )
+        fingerprint = _check_fingerprint("tail", request.tail)
+        tail = TailRef(fingerprint, partial(self._uploaded.read, fingerprint))
         backbone = self._extractor.backbone(request.backbone).with_tail(tail)
+        if request.file:
+            with self._uploaded.receive() as upload:
+                upload.add(request.file)
+                data = await _checked(upload, "tail", fingerprint)
+            self._uploaded.keep(fingerprint, data)
         raws = await read_inputs(request.inputs, self._limits)
         outcomes = await self._embeddings.resolve(tenant, backbone, raws, deadline=call.deadline)
         for outcome in outcomes:
@@ -141,6 +140,19 @@ class TailExtraction:
             yield tails_pb2.WatchBackbonesResponse(
                 backbones=[backbone_message(info) for info in backbones]
             )
+
+
+async def _checked(upload: Upload, field: str, fingerprint: str) -> bytes:
+    """Returns the file that was uploaded, if it is the one that `field` names."""
+    data, found = await asyncio.to_thread(_join, upload)
+    if found != fingerprint:
+        raise InvalidRequest(
+            f"{field}: must be that of the file ({found}), is {fingerprint or 'missing'}",
+            field=field,
+            limit=found,
+            value=fingerprint,
+        )
+    return data
 
 
 def _join(upload: Upload) -> tuple[bytes, str]:

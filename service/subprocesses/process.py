@@ -38,7 +38,7 @@ class Child:
 
     @classmethod
     async def start(cls, module: str, threads: int, name: str, silence_seconds: float) -> Self:
-        """Starts ``python -m module``, in a process group of its own.
+        """Starts ``python -m module``, in a session of its own.
 
         Ctrl-C in a terminal reaches the whole group that runs there. It is meant for the server,
         which ends its children in order.
@@ -56,7 +56,7 @@ class Child:
                 stdin=PIPE,
                 stdout=PIPE,
                 env=os.environ | environment,
-                process_group=0,
+                start_new_session=True,  # uvloop, where it is installed, knows no process_group
             )
         except OSError as error:
             raise FitterDied(f"{name} could not be started: {error.strerror}") from error

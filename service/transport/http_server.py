@@ -52,6 +52,7 @@ def http_config(
     return uvicorn.Config(
         app,
         http=connection_class(limits, certificates),
+        loop="asyncio",  # whatever else is installed
         ws="none",
         log_config=None,
         access_log=False,

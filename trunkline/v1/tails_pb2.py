@@ -27,7 +27,7 @@ from trunkline.v1 import common_pb2 as trunkline_dot_v1_dot_common__pb2
 from trunkline.v1 import extraction_pb2 as trunkline_dot_v1_dot_extraction__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18trunkline/v1/tails.proto\x12\x0ctrunkline.v1\x1a\x19trunkline/v1/access.proto\x1a\x19trunkline/v1/common.proto\x1a\x1dtrunkline/v1/extraction.proto\"G\n\x0fHoldTailRequest\x12\x10\n\x08\x62\x61\x63kbone\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\r\n\x05\x63hunk\x18\x03 \x01(\x0c\"\x12\n\x10HoldTailResponse\"k\n\x14\x45mbedWithTailRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x02 \x01(\t\x12\x0c\n\x04tail\x18\x03 \x01(\t\x12#\n\x06inputs\x18\x04 \x03(\x0b\x32\x13.trunkline.v1.Input\"\xa2\x01\n\x15\x45mbedWithTailResponse\x12(\n\nembeddings\x18\x01 \x01(\x0b\x32\x14.trunkline.v1.Tensor\x12&\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x16.trunkline.v1.RowError\x12$\n\x06timing\x18\x03 \x01(\x0b\x32\x14.trunkline.v1.Timing\x12\x11\n\ttruncated\x18\x04 \x03(\r\"t\n\x19\x43omputeActivationsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x02 \x01(\t\x12#\n\x06inputs\x18\x03 \x03(\x0b\x32\x13.trunkline.v1.Input\x12\x10\n\x08prepared\x18\x04 \x01(\x08\"\x84\x01\n\x1a\x43omputeActivationsResponse\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\x12)\n\x0b\x61\x63tivations\x18\x02 \x03(\x0b\x32\x14.trunkline.v1.Tensor\x12&\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x16.trunkline.v1.RowError\"\x17\n\x15WatchBackbonesRequest\"C\n\x16WatchBackbonesResponse\x12)\n\tbackbones\x18\x01 \x03(\x0b\x32\x16.trunkline.v1.Backbone2\xa0\x03\n\x0bTailService\x12T\n\x08HoldTail\x12\x1d.trunkline.v1.HoldTailRequest\x1a\x1e.trunkline.v1.HoldTailResponse\"\x07\xba\xfb\x18\x03\n\x01\x06(\x01\x12\x61\n\rEmbedWithTail\x12\".trunkline.v1.EmbedWithTailRequest\x1a#.trunkline.v1.EmbedWithTailResponse\"\x07\xba\xfb\x18\x03\n\x01\x06\x12p\n\x12\x43omputeActivations\x12\'.trunkline.v1.ComputeActivationsRequest\x1a(.trunkline.v1.ComputeActivationsResponse\"\x07\xba\xfb\x18\x03\n\x01\x06\x12\x66\n\x0eWatchBackbones\x12#.trunkline.v1.WatchBackbonesRequest\x1a$.trunkline.v1.WatchBackbonesResponse\"\x07\xba\xfb\x18\x03\n\x01\x06\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18trunkline/v1/tails.proto\x12\x0ctrunkline.v1\x1a\x19trunkline/v1/access.proto\x1a\x19trunkline/v1/common.proto\x1a\x1dtrunkline/v1/extraction.proto\"G\n\x0fHoldTailRequest\x12\x10\n\x08\x62\x61\x63kbone\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\r\n\x05\x63hunk\x18\x03 \x01(\x0c\"\x12\n\x10HoldTailResponse\"y\n\x14\x45mbedWithTailRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x02 \x01(\t\x12\x0c\n\x04tail\x18\x03 \x01(\t\x12#\n\x06inputs\x18\x04 \x03(\x0b\x32\x13.trunkline.v1.Input\x12\x0c\n\x04\x66ile\x18\x05 \x01(\x0c\"\xa2\x01\n\x15\x45mbedWithTailResponse\x12(\n\nembeddings\x18\x01 \x01(\x0b\x32\x14.trunkline.v1.Tensor\x12&\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x16.trunkline.v1.RowError\x12$\n\x06timing\x18\x03 \x01(\x0b\x32\x14.trunkline.v1.Timing\x12\x11\n\ttruncated\x18\x04 \x03(\r\"t\n\x19\x43omputeActivationsRequest\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x02 \x01(\t\x12#\n\x06inputs\x18\x03 \x03(\x0b\x32\x13.trunkline.v1.Input\x12\x10\n\x08prepared\x18\x04 \x01(\x08\"\x84\x01\n\x1a\x43omputeActivationsResponse\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\x12)\n\x0b\x61\x63tivations\x18\x02 \x03(\x0b\x32\x14.trunkline.v1.Tensor\x12&\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x16.trunkline.v1.RowError\"\x17\n\x15WatchBackbonesRequest\"C\n\x16WatchBackbonesResponse\x12)\n\tbackbones\x18\x01 \x03(\x0b\x32\x16.trunkline.v1.Backbone2\xa0\x03\n\x0bTailService\x12T\n\x08HoldTail\x12\x1d.trunkline.v1.HoldTailRequest\x1a\x1e.trunkline.v1.HoldTailResponse\"\x07\xba\xfb\x18\x03\n\x01\x06(\x01\x12\x61\n\rEmbedWithTail\x12\".trunkline.v1.EmbedWithTailRequest\x1a#.trunkline.v1.EmbedWithTailResponse\"\x07\xba\xfb\x18\x03\n\x01\x06\x12p\n\x12\x43omputeActivations\x12\'.trunkline.v1.ComputeActivationsRequest\x1a(.trunkline.v1.ComputeActivationsResponse\"\x07\xba\xfb\x18\x03\n\x01\x06\x12\x66\n\x0eWatchBackbones\x12#.trunkline.v1.WatchBackbonesRequest\x1a$.trunkline.v1.WatchBackbonesResponse\"\x07\xba\xfb\x18\x03\n\x01\x06\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,17 +47,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HOLDTAILRESPONSE']._serialized_start=200
   _globals['_HOLDTAILRESPONSE']._serialized_end=218
   _globals['_EMBEDWITHTAILREQUEST']._serialized_start=220
-  _globals['_EMBEDWITHTAILREQUEST']._serialized_end=327
-  _globals['_EMBEDWITHTAILRESPONSE']._serialized_start=330
-  _globals['_EMBEDWITHTAILRESPONSE']._serialized_end=492
-  _globals['_COMPUTEACTIVATIONSREQUEST']._serialized_start=494
-  _globals['_COMPUTEACTIVATIONSREQUEST']._serialized_end=610
-  _globals['_COMPUTEACTIVATIONSRESPONSE']._serialized_start=613
-  _globals['_COMPUTEACTIVATIONSRESPONSE']._serialized_end=745
-  _globals['_WATCHBACKBONESREQUEST']._serialized_start=747
-  _globals['_WATCHBACKBONESREQUEST']._serialized_end=770
-  _globals['_WATCHBACKBONESRESPONSE']._serialized_start=772
-  _globals['_WATCHBACKBONESRESPONSE']._serialized_end=839
-  _globals['_TAILSERVICE']._serialized_start=842
-  _globals['_TAILSERVICE']._serialized_end=1258
+  _globals['_EMBEDWITHTAILREQUEST']._serialized_end=341
+  _globals['_EMBEDWITHTAILRESPONSE']._serialized_start=344
+  _globals['_EMBEDWITHTAILRESPONSE']._serialized_end=506
+  _globals['_COMPUTEACTIVATIONSREQUEST']._serialized_start=508
+  _globals['_COMPUTEACTIVATIONSREQUEST']._serialized_end=624
+  _globals['_COMPUTEACTIVATIONSRESPONSE']._serialized_start=627
+  _globals['_COMPUTEACTIVATIONSRESPONSE']._serialized_end=759
+  _globals['_WATCHBACKBONESREQUEST']._serialized_start=761
+  _globals['_WATCHBACKBONESREQUEST']._serialized_end=784
+  _globals['_WATCHBACKBONESRESPONSE']._serialized_start=786
+  _globals['_WATCHBACKBONESRESPONSE']._serialized_end=853
+  _globals['_TAILSERVICE']._serialized_start=856
+  _globals['_TAILSERVICE']._serialized_end=1272
 # @@protoc_insertion_point(module_scope)

@@ -71,10 +71,15 @@ class EmbedWithTailRequest(_message.Message):
     BACKBONE_FIELD_NUMBER: _builtins.int
     TAIL_FIELD_NUMBER: _builtins.int
     INPUTS_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     """"tenants/{tenant}"."""
     backbone: _builtins.str
     tail: _builtins.str
+    file: _builtins.bytes
+    """The tail's file, which is kept as `HoldTail` keeps it: for extractors behind a proxy that passes no
+    streams on, or has several of them. Sent where the tail was not held.
+    """
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Input]: ...
     def __init__(
@@ -84,10 +89,11 @@ class EmbedWithTailRequest(_message.Message):
         backbone: _builtins.str = ...,
         tail: _builtins.str = ...,
         inputs: _abc.Iterable[_common_pb2.Input] | None = ...,
+        file: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backbone", b"backbone", "inputs", b"inputs", "tail", b"tail", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backbone", b"backbone", "file", b"file", "inputs", b"inputs", "tail", b"tail", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

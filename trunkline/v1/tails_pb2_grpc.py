@@ -70,7 +70,7 @@ class TailServiceServicer:
 
     def EmbedWithTail(self, request, context):
         """Runs inputs through the shared prefix, and on through a tail that is held. NOT_FOUND, field "tail",
-        for one that is not held (any more).
+        for one that is not held (any more) and does not come with the request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

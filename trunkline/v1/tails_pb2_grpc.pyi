@@ -37,7 +37,7 @@ class TailServiceStub:
     """Hands over the weights of a tail. They are kept as long as there is room."""
     EmbedWithTail: _grpc.UnaryUnaryMultiCallable[_tails_pb2.EmbedWithTailRequest, _tails_pb2.EmbedWithTailResponse]
     """Runs inputs through the shared prefix, and on through a tail that is held. NOT_FOUND, field "tail",
-    for one that is not held (any more).
+    for one that is not held (any more) and does not come with the request.
     """
     ComputeActivations: _grpc.UnaryUnaryMultiCallable[_tails_pb2.ComputeActivationsRequest, _tails_pb2.ComputeActivationsResponse]
     """Runs inputs through the shared prefix alone, up to the cut."""
@@ -53,7 +53,7 @@ class TailServiceAsyncStub(TailServiceStub):
     """Hands over the weights of a tail. They are kept as long as there is room."""
     EmbedWithTail: _aio.UnaryUnaryMultiCallable[_tails_pb2.EmbedWithTailRequest, _tails_pb2.EmbedWithTailResponse]  # type: ignore[assignment]
     """Runs inputs through the shared prefix, and on through a tail that is held. NOT_FOUND, field "tail",
-    for one that is not held (any more).
+    for one that is not held (any more) and does not come with the request.
     """
     ComputeActivations: _aio.UnaryUnaryMultiCallable[_tails_pb2.ComputeActivationsRequest, _tails_pb2.ComputeActivationsResponse]  # type: ignore[assignment]
     """Runs inputs through the shared prefix alone, up to the cut."""
@@ -78,7 +78,7 @@ class TailServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tails_pb2.EmbedWithTailResponse, _abc.Awaitable[_tails_pb2.EmbedWithTailResponse]]:
         """Runs inputs through the shared prefix, and on through a tail that is held. NOT_FOUND, field "tail",
-        for one that is not held (any more).
+        for one that is not held (any more) and does not come with the request.
         """
 
     @_abc_1.abstractmethod

@@ -50,9 +50,7 @@ class Far(
     ) -> AsyncIterator[int]:
         """Listens on a port of loopback, which it gives; over TLS with `credentials`."""
         server = grpc.aio.server()
-        extraction_pb2_grpc.add_ExtractionServiceServicer_to_server(self, server)
-        tails_pb2_grpc.add_TailServiceServicer_to_server(self, server)
-        health_pb2_grpc.add_HealthServicer_to_server(self, server)
+        self.add_to(server)
         port = (
             server.add_insecure_port(at)
             if credentials is None
@@ -63,6 +61,12 @@ class Far(
             yield port
         finally:
             await server.stop(None)
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Registers what it answers."""
+        extraction_pb2_grpc.add_ExtractionServiceServicer_to_server(self, server)
+        tails_pb2_grpc.add_TailServiceServicer_to_server(self, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self, server)
 
     async def Check(self, request: Any, context: Any) -> health_pb2.HealthCheckResponse:
         self.checks += 1

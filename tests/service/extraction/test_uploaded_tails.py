@@ -17,7 +17,7 @@ from service.requests.call import Call
 from tests.service.embedding.resolvers import made
 from tests.service.hand_extractor import HandExtractor
 from tests.service.tiny_backbone import tail_file
-from trunkline.v1 import tails_pb2
+from trunkline.v1 import common_pb2, tails_pb2
 
 CALL = Call("HoldTail", "grpc", "acme", None, caller=ANYONE)
 
@@ -82,10 +82,14 @@ async def test_files_on_their_way_count_and_those_that_never_arrive_leave_nothin
     assert len(await tails.read("a")) == 10
 
 
+def extraction(held: UploadedTails) -> TailExtraction:
+    extractor: Any = HandExtractor()
+    return TailExtraction(extractor, made(extractor), held, InputLimits(), 10)
+
+
 async def hold(held: UploadedTails, data: bytes, size: int) -> None:
     """Sends a file in chunks of a size, as a server does."""
-    extractor: Any = HandExtractor()
-    service = TailExtraction(extractor, made(extractor), held, InputLimits(), 10)
+    service = extraction(held)
 
     async def stream() -> AsyncIterator[tails_pb2.HoldTailRequest]:
         for start in range(0, len(data), size):
@@ -109,3 +113,41 @@ async def test_chunk_beyond_its_bound_is_refused_and_leaves_nothing() -> None:
         await held.read(tail_fingerprint(data))
     await hold(held, data, MAX_CHUNK_BYTES)
     assert await held.read(tail_fingerprint(data)) == data
+
+
+def with_file(tail: str, data: bytes) -> tails_pb2.EmbedWithTailRequest:
+    return tails_pb2.EmbedWithTailRequest(
+        tenant="tenants/acme",
+        backbone="tiny/text",
+        tail=tail,
+        inputs=[common_pb2.Input(text="a")],
+        file=data,
+    )
+
+
+async def test_file_that_comes_with_a_request_is_kept() -> None:
+    data = tail_file(1)
+    held = UploadedTails(len(data))
+    name = tail_fingerprint(data)
+    reply = await extraction(held).embed_with_tail(with_file(name, data), CALL)
+    assert not reply.errors
+    assert await held.read(name) == data
+
+
+async def test_file_of_another_tail_is_refused_and_leaves_nothing() -> None:
+    data = tail_file(1)
+    held = UploadedTails(len(data))
+    with pytest.raises(InvalidRequest, match="must be that of the file") as caught:
+        await extraction(held).embed_with_tail(with_file("0" * 64, data), CALL)
+    assert (caught.value.field, caught.value.limit) == ("tail", tail_fingerprint(data))
+    for name in ("0" * 64, tail_fingerprint(data)):
+        with pytest.raises(NotFound):
+            await held.read(name)
+
+
+async def test_file_that_comes_with_a_request_and_has_no_room_is_refused() -> None:
+    data = tail_file(1)
+    request, held = with_file(tail_fingerprint(data), data), UploadedTails(len(data) - 1)
+    with pytest.raises(PreconditionFailed) as caught:
+        await extraction(held).embed_with_tail(request, CALL)
+    assert (caught.value.field, caught.value.limit) == ("tail", len(data) - 1)
