@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, Protocol, TypeVar
@@ -19,6 +19,7 @@ from service.errors import (
     Unavailable,
 )
 from service.extraction.pace import Pace
+from service.logs import get_logger
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -48,6 +49,8 @@ TURN_ROWS = 16
 """Rows of one request that leave before it is another tenant's turn."""
 PASS_MARGIN = 1.1
 """Passes differ: a row must have this much more time than they take on average."""
+
+log = get_logger(__name__)
 
 
 class BatchObserver(Protocol):
@@ -180,23 +183,35 @@ class Batcher(Generic[T, R]):
         for worker in self._workers:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
-        while (row := self._queue.pop()) is not None:
-            self._observer.queued(-1)
-            if not row.future.done():
-                row.future.set_exception(_closed())
+        self._fail(self._empty(), _closed)
 
     async def _work(self) -> None:
         while True:
-            await self._until_waiting(1)
-            if self._limits.window_seconds > 0:
-                await self._wait_for_company()
-            if self._until_room is not None:
-                await self._until_room()
-            turn = asyncio.get_running_loop().time()
-            async with self._semaphore:  # while others have it, rows gather
-                batch = self._take()
-                if batch:
-                    await self._run_batch(batch, turn)
+            batch: list[Row[T, R]] = []
+            try:
+                await self._gather()
+                turn = asyncio.get_running_loop().time()
+                async with self._semaphore:  # while others have it, rows gather
+                    self._take(batch)
+                    if batch:
+                        await self._run_batch(batch, turn)
+            except Exception as error:  # else those who wait would wait for ever, and all to come
+                log.exception("the queue failed: its rows are refused, and it goes on")
+                self._fail([*batch, *self._empty()], partial(_batch_failure, error))
+
+    async def _gather(self) -> None:
+        """Returns when a batch is to be taken."""
+        await self._until_waiting(1)
+        if self._limits.window_seconds > 0:
+            await self._wait_for_company()
+        if self._until_room is not None:
+            await self._until_room()
+
+    def _empty(self) -> Iterator[Row[T, R]]:
+        """Takes all rows that wait."""
+        while (row := self._queue.pop()) is not None:
+            self._observer.queued(-1)
+            yield row
 
     async def _until_waiting(self, rows: int) -> None:
         while len(self._queue) < rows:
@@ -213,10 +228,9 @@ class Batcher(Generic[T, R]):
         except TimeoutError:
             pass  # the window is over: what has come is run
 
-    def _take(self) -> list[Row[T, R]]:
-        """Takes a batch in which every row will be done before its deadline."""
+    def _take(self, batch: list[Row[T, R]]) -> None:
+        """Fills a batch with rows that will be done before their deadlines."""
         now = asyncio.get_running_loop().time()
-        batch: list[Row[T, R]] = []
         while True:
             self._fill(batch)
             seconds = self.passes.seconds(len(batch), sum(row.work for row in batch), now) or 0.0
@@ -230,9 +244,8 @@ class Batcher(Generic[T, R]):
             left = [row for row in batch if not row.future.done()]
             if len(left) == len(batch):
                 break
-            batch = left
+            batch[:] = left
         self._departure.set()
-        return batch
 
     def _fill(self, batch: list[Row[T, R]]) -> None:
         """Adds to a batch those next in turn who are waited for, as many as it holds."""
@@ -242,10 +255,10 @@ class Batcher(Generic[T, R]):
             if wanted and batch and cost + row.cost > self._limits.max_cost:
                 break
             self._queue.pop()
-            self._observer.queued(-1)
             if wanted:
                 batch.append(row)
                 cost += row.cost
+            self._observer.queued(-1)
 
     async def _run_batch(self, batch: list[Row[T, R]], turn: float) -> None:
         loop = asyncio.get_running_loop()
@@ -274,7 +287,7 @@ class Batcher(Generic[T, R]):
             self._observer.batch_ended(len(batch), loop.time() - started, error)
 
     @staticmethod
-    def _fail(batch: Sequence[Row[T, R]], make_error: Callable[[], Exception]) -> None:
+    def _fail(batch: Iterable[Row[T, R]], make_error: Callable[[], Exception]) -> None:
         for row in batch:
             if not row.future.done():
                 row.future.set_exception(make_error())

@@ -233,6 +233,44 @@ async def test_error_of_one_row_costs_that_row_alone() -> None:
         assert outcomes[2] == "C"
 
 
+class Faulty(Watcher):
+    """An observer with a fault."""
+
+    def __init__(self, at: str) -> None:
+        super().__init__()
+        self._at = at
+
+    def _fail_once(self, at: str) -> None:
+        if at == self._at:
+            self._at = ""
+            raise ZeroDivisionError("a fault in the server")
+
+    def queued(self, change: int) -> None:
+        super().queued(change)
+        if change < 0:
+            self._fail_once("taken")
+
+    def batch_started(self, rows: int, waits: Sequence[float]) -> None:
+        self._fail_once("started")
+
+    def batch_ended(self, rows: int, seconds: float, error: Exception | None) -> None:
+        self._fail_once("ended")
+
+
+@pytest.mark.parametrize("at", ["taken", "started", "ended"])
+async def test_fault_around_a_batch_fails_those_who_wait_and_nobody_after_them(at: str) -> None:
+    async def run(items: Sequence[str]) -> Sequence[str | Exception]:
+        return list(items)
+
+    batcher: Batcher[str, str] = Batcher(run, LIMITS, Faulty(at))
+    async with asyncio.timeout(30):
+        waiting = [batcher.submit("t", item) for item in "abcdef"]
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
+        assert any(isinstance(answer, BackboneFailed) for answer in answers)
+        assert await batcher.submit("t", "later") == "later"
+    await batcher.close()
+
+
 @pytest.mark.parametrize("results", [[], ["x"], ["x", "y", "z"]])
 async def test_wrong_number_of_results_fails_the_batch_and_leaks_none(results: list[str]) -> None:
     async with bench() as b:
