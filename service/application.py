@@ -55,7 +55,7 @@ from service.offline import forbid_downloads
 from service.requests.calls import Calls, Handler
 from service.requests.paging import PageTokens
 from service.serving.head_cache import HeadCache
-from service.store import Database
+from service.store import open_database
 from service.store.page_key import page_key
 from service.store.quotas import QUOTAS, Quotas
 from service.tls import Certificates, certificates_of
@@ -153,7 +153,7 @@ class Application(_Requests):
     def __init__(self, settings: ServerSettings) -> None:
         super().__init__(settings)
         self._data_dir = settings.data_dir
-        self._database = Database(
+        self._database = open_database(
             settings.data_dir,
             new_store=settings.new_store,
             reserve_bytes=settings.disk_reserve_bytes,
@@ -161,10 +161,9 @@ class Application(_Requests):
         self._database.on_stall = self._on_stall
         defaults = Quotas(*(getattr(settings, f"tenant_{name}") for name in QUOTAS))
         self._database.quota_defaults = defaults
-        reserve = self._database.reserve
-        self.metrics.disk_full.set_function(lambda: reserve.full)
-        self.metrics.disk_reserve.set_function(lambda: reserve.nbytes)
-        self.readiness.detail = lambda: DISK_FULL if reserve.full else ""
+        self.metrics.disk_full.set_function(lambda: self._database.full)
+        self.metrics.disk_reserve.set_function(lambda: self._database.reserved_bytes)
+        self.readiness.detail = lambda: DISK_FULL if self._database.full else ""
         for head, joined in self._database.joined_labels.items():
             log.info("labels became one with others", head=head, labels=joined)
         self._decode_threads = DecodeThreads(settings.decode_threads)

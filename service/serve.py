@@ -30,7 +30,8 @@ from service.process_limits import (
     raise_file_limit,
 )
 from service.stopping import CLOSE_SECONDS, exit_at_once, on_signals
-from service.store.examination import UNUSED, examine, make_folder
+from service.store.data_directory import UNUSED, make_folder
+from service.store.sqlite.examination import examine
 from service.tls import certificates_of
 from service.transport.grpc_server import GrpcServer
 from service.transport.http_server import http_config, serve_asgi

@@ -9,10 +9,11 @@ from pathlib import Path
 from service.access.key_text import hash_of, new_text
 from service.access.operator_key import add_operator_key
 from service.errors import DataDirectoryLocked, PreconditionFailed
-from service.store import Database, engines
 from service.store import keys as stored_keys
-from service.store.examination import FILE
+from service.store import open_database
+from service.store.data_directory import FILE
 from service.store.keys import KeyRecord
+from service.store.sqlite import engines
 
 
 def create_operator_key(
@@ -28,7 +29,7 @@ def create_operator_key(
     key_hash = hash_of(text)
     expires_at = None if lifetime_seconds is None else time.time() + lifetime_seconds
     try:
-        database = Database(data_dir)
+        database = open_database(data_dir)
     except DataDirectoryLocked:
         return _beside_server(data_dir, key_hash, note, expires_at), text
     try:

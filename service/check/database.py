@@ -10,7 +10,8 @@ from sqlalchemy.exc import DatabaseError
 
 from service.check.findings import RESTORE, Finding, Store
 from service.store import schema
-from service.store.examination import JOURNAL, journal_is_sound
+from service.store.data_directory import JOURNAL
+from service.store.sqlite.examination import journal_is_sound
 from service.store.upgrade import known_revisions, newest_revision
 
 _NO_FAULTS = ("ok", "*** in database main ***")

@@ -14,12 +14,13 @@ from sqlalchemy import Connection, Integer, delete, insert, literal_column, sele
 from sqlalchemy.exc import DatabaseError
 
 from service.errors import Aborted, NotFound, StoredDataDamaged
-from service.store import engines, schema
+from service.store import schema
 from service.store.embeddings import truncated_digests
 from service.store.example_sets import without_embedding
 from service.store.examples import store_vectors
 from service.store.head_records import HeadRecord
 from service.store.heads import move_head, require_head
+from service.store.sqlite import engines
 from service.store.tails import NewTail, store_tail
 from service.store.tenants import within_quotas
 from service.store.version_bounds import remove_oldest

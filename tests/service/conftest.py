@@ -18,7 +18,7 @@ from service.config import MIB, ServerSettings, extractor_settings, load_setting
 from service.extraction import local
 from service.extraction.decoding import DecodeCalls, DecodeThreads
 from service.metrics import Metrics
-from service.store import Database
+from service.store import Database, open_database
 from tests.service.learning_head import LearningHead, OpenLearningHead, around
 from tests.service.server import InProcessServer, StartServer
 from tests.service.tiny_backbone import FINGERPRINT, TinyBackbone
@@ -31,7 +31,7 @@ Trained = Callable[[str], Awaitable[Path]]
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty store, to be copied: making its tables takes longer than most tests."""
     folder = tmp_path_factory.mktemp("empty-store")
-    Database(folder).close()
+    open_database(folder).close()
     return folder / "trunkline.db"
 
 
@@ -45,7 +45,7 @@ def _copy_store(empty_store: Path, data_dir: Path) -> None:
 @pytest.fixture
 def database(empty_store: Path, tmp_path: Path) -> Iterator[Database]:
     _copy_store(empty_store, tmp_path / "data")
-    opened = Database(tmp_path / "data")
+    opened = open_database(tmp_path / "data")
     yield opened
     opened.close()
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from service.store import Database, stalls
+from service.store import Database
+from service.store.sqlite import stalls
 from tests.service.waiting import Changes
 
 STALL_SECONDS = 1234.5
