@@ -155,6 +155,9 @@ class Application(_Requests):
         self._data_dir = settings.data_dir
         self._database = open_database(
             settings.data_dir,
+            settings.store_url,
+            settings.store_password_file,
+            connections=settings.store_connections,
             new_store=settings.new_store,
             reserve_bytes=settings.disk_reserve_bytes,
         )

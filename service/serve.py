@@ -31,7 +31,7 @@ from service.process_limits import (
 )
 from service.stopping import CLOSE_SECONDS, exit_at_once, on_signals
 from service.store.data_directory import UNUSED, make_folder
-from service.store.sqlite.examination import examine
+from service.store.opening import examine_files
 from service.tls import certificates_of
 from service.transport.grpc_server import GrpcServer
 from service.transport.http_server import http_config, serve_asgi
@@ -72,7 +72,7 @@ def serve_main(args: list[str]) -> int:
     unused = settings.data_dir / UNUSED
     try:
         make_folder(settings.data_dir)
-        examine(settings.data_dir, new_store=settings.new_store)
+        examine_files(settings.data_dir, settings.store_url, new_store=settings.new_store)
         make_folder(unused)
     except StartupError as error:
         listener.close()
@@ -113,7 +113,7 @@ def _listen(host: str, port: int, name: str) -> socket.socket:
 
 def _export(settings: ServerSettings, rest_port: int) -> None:
     """Hands the settings on to the BentoML service, which reads them from the environment."""
-    values = settings.model_dump(mode="json") | {"rest_port": rest_port}
+    values = settings.model_dump(mode="json") | {"rest_port": rest_port, "store": settings.store}
     for name, value in values.items():
         if value is not None:
             text = ",".join(value) if isinstance(value, list) else str(value)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 from pydantic_settings import NoDecode
+from sqlalchemy import URL
 
 from service.addresses import host_of, is_loopback, is_network
 from service.config.extractor_settings import ExtractorSettings, split_commas
 from service.config.sources import MIB
+from service.config.store_address import shown_store, store_url
 from service.tls import TlsFiles, read
 from trunkline.connection.addresses import is_encrypted
 
@@ -39,6 +41,20 @@ class ServerSettings(ExtractorSettings):
     audit_file: Path | None = None
     """A file to which rows of the audit log are appended, too, as JSON lines. It is opened anew
     each time, so that it may be rotated at any time."""
+
+    store: str | None = None
+    """Address of a PostgreSQL database that has the store, such as
+    ``postgresql+psycopg://trunkline@db.example.org/trunkline?sslmode=verify-full``; without one the
+    store is a file in ``data_dir``. See docs/postgresql.md."""
+
+    store_password_file: Path | None = None
+    """A file with the password for ``store`` in its first line, read for each connection. Without
+    one libpq looks for it as ever: in the address, ``PGPASSWORD``, or the file ``PGPASSFILE``."""
+
+    store_connections: int = Field(default=10, ge=2, le=100)
+    """Connections to PostgreSQL, half of them for reads; one more keeps other servers away. Too few
+    let calls wait for one another, too many are more than PostgreSQL takes
+    (``max_connections``)."""
 
     new_store: bool = False
     """Begin with an empty store although files of an earlier one lie in ``data_dir``. Meant for one
@@ -169,6 +185,22 @@ class ServerSettings(ExtractorSettings):
     def _split_proxies(cls, value: object) -> object:
         return split_commas(value)
 
+    @field_validator("store")
+    @classmethod
+    def _check_store(cls, value: str | None) -> str | None:
+        if value is not None:
+            store_url(value)
+        return value
+
+    @field_serializer("store", when_used="json")
+    def _hide_password(self, value: str | None) -> str | None:
+        return None if value is None else shown_store(value)
+
+    @property
+    def store_url(self) -> URL | None:
+        """Where the store is; None for ``data_dir``."""
+        return None if self.store is None else store_url(self.store)
+
     @property
     def extractor_tls_files(self) -> TlsFiles | None:
         """The files of TLS of the link to the extractor; None if it is not encrypted."""
@@ -219,6 +251,12 @@ class ServerSettings(ExtractorSettings):
     def _check_auth(self) -> Self:
         if self.insecure and self.auth == "required":
             raise ValueError("auth: cannot be required with insecure, which asks nobody for a key")
+        return self
+
+    @model_validator(mode="after")
+    def _check_store_password(self) -> Self:
+        if self.store_password_file is not None and self.store is None:
+            raise ValueError("store_password_file: must be given with store")
         return self
 
     @model_validator(mode="after")

@@ -20,6 +20,8 @@ from service.config.environment import PREFIX, is_service_link, nearest
 from service.errors import InvalidSettings
 
 MIB = 1024 * 1024
+SECRET = {"store"}
+"""Settings whose value may have a password in it, and is not shown where it makes no sense."""
 
 
 class Settings(BaseSettings):
@@ -90,7 +92,8 @@ def describe_validation(
             near = nearest(field, settings)
             message = f"there is no such setting{f' (in {file})' if file else ''}"
             message += f", {near} may be meant" if near else ""
-        parts.append(f"{field}: {message}, is {item['input']!r}" if field else message)
+        shown = "" if field in SECRET else f", is {item['input']!r}"
+        parts.append(f"{field}: {message}{shown}" if field else message)
     return "; ".join(parts)
 
 

@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 from service.errors import DataDirectoryLocked, DataDirectoryUnreadable
+from service.store import page_key
 
 FILE = "trunkline.db"
 LOCK = "lock"
@@ -18,6 +19,8 @@ RESTORING = ".restoring"
 JOURNAL, INDEX = f"{FILE}-wal", f"{FILE}-shm"
 _FILES = (FILE, JOURNAL, INDEX, f"{FILE}-journal", LOCK, RESERVE)
 _FOLDERS = (ACTIVATIONS, TUNING, UNUSED)
+SIGNS = (RESERVE, page_key.FILE, ACTIVATIONS, TUNING, RESTORING)
+"""What is made when the store is there, or is to be: without it, a store was lost."""
 
 
 def make_folder(folder: Path) -> None:
@@ -32,6 +35,16 @@ def make_folder(folder: Path) -> None:
         return  # something else has its name, which `examine` says
     except OSError as error:
         raise unreadable(folder, f"it cannot be made: {error.strerror}") from error
+
+
+def store_signs(folder: Path) -> list[str]:
+    """Returns the names of what a store of a server that used this folder has left in it."""
+    return [name for name in (FILE, *SIGNS) if is_left(folder / name)]
+
+
+def is_left(path: Path) -> bool:
+    """Says whether there is a folder, or a file with something in it."""
+    return path.is_dir() or (path.is_file() and path.stat().st_size > 0)
 
 
 def unreadable(folder: Path, why: str) -> DataDirectoryUnreadable:

@@ -10,12 +10,23 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
 
+from service.errors import Unavailable
 from service.store.changes import Changed, noted
 from service.store.quotas import Quotas
 from service.store.tenants import use_defaults
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class OutcomeUnknown(Unavailable):
+    """The store was lost while it committed a write: that is done, or it is not.
+
+    Attributes:
+        changed: what it has changed if it is done.
+    """
+
+    changed = Changed()
 
 
 class Database(ABC):
@@ -65,6 +76,7 @@ class Database(ABC):
         all the same.
 
         Raises:
+            OutcomeUnknown: followers are told as if it were done, and so let go of what may be old.
             Unavailable: the store does not answer, or is closed.
         """
         defaults = self.quota_defaults
@@ -91,7 +103,9 @@ class Database(ABC):
         """Commits what was handed over, then lets the store go."""
 
     @abstractmethod
-    def _submit(self, function: Callable[[Connection], R]) -> Future[R]:
+    def _submit(
+        self, function: Callable[[Connection], tuple[R, Changed]]
+    ) -> Future[tuple[R, Changed]]:
         """Has a function run in a write transaction; what it gives is set after the commit.
 
         Raises:
@@ -99,6 +113,14 @@ class Database(ABC):
         """
 
     def _tell(self, committed: asyncio.Future[tuple[Any, Changed]]) -> None:
-        if not committed.cancelled() and committed.exception() is None:
-            for follower in self._followers:
-                follower(committed.result()[1])
+        if committed.cancelled():
+            return
+        error = committed.exception()
+        if error is None:
+            self._tell_all(committed.result()[1])
+        elif isinstance(error, OutcomeUnknown):
+            self._tell_all(error.changed)
+
+    def _tell_all(self, changed: Changed) -> None:
+        for follower in self._followers:
+            follower(changed)

@@ -35,7 +35,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "trunkline.db"
 
 
-def _copy_store(empty_store: Path, data_dir: Path) -> None:
+def copy_store(empty_store: Path, data_dir: Path) -> None:
     """Copies the empty store to where there is none yet."""
     data_dir.mkdir(parents=True, exist_ok=True)
     if not (data_dir / empty_store.name).exists():
@@ -44,7 +44,7 @@ def _copy_store(empty_store: Path, data_dir: Path) -> None:
 
 @pytest.fixture
 def database(empty_store: Path, tmp_path: Path) -> Iterator[Database]:
-    _copy_store(empty_store, tmp_path / "data")
+    copy_store(empty_store, tmp_path / "data")
     opened = open_database(tmp_path / "data")
     yield opened
     opened.close()
@@ -102,7 +102,7 @@ def start_server(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     async def start(
         fingerprint: str = FINGERPRINT, data_dir: Path = tmp_path, **values: Any
     ) -> AsyncIterator[InProcessServer]:
-        _copy_store(empty_store, data_dir)
+        copy_store(empty_store, data_dir)
         async with _started(data_dir, monkeypatch, fingerprint, **values) as opened:
             yield opened
 

@@ -26,6 +26,7 @@ from service.errors import (
     Unavailable,
 )
 from service.logs import get_logger
+from service.store.changes import Changed
 from service.store.data_directory import FILE, RESERVE, lock_directory, make_folder, unreadable
 from service.store.database import Database
 from service.store.sqlite import engines
@@ -36,8 +37,8 @@ from service.store.sqlite.examination import (
     examine,
 )
 from service.store.sqlite.reserve import MIB, NO_ROOM, Reserve
-from service.store.sqlite.stalls import StallWatch
 from service.store.sqlite.turns import Turns
+from service.store.stalls import StallWatch
 from service.store.upgrade import migrate
 
 P = ParamSpec("P")
@@ -143,11 +144,13 @@ class SqliteDatabase(Database):
         self._checkpointer.shutdown()
         self._dispose()
 
-    def _submit(self, function: Callable[[Connection], R]) -> Future[R]:
+    def _submit(
+        self, function: Callable[[Connection], tuple[R, Changed]]
+    ) -> Future[tuple[R, Changed]]:
         self._writes.admit()
         if self._closed:
             raise Unavailable("the server is shutting down", retry_after=1.0)
-        future: Future[R] = Future()
+        future: Future[tuple[R, Changed]] = Future()
         self._queue.put((function, future))
         return future
 

@@ -17,23 +17,20 @@ from service.errors import (
     DataDirectoryTooNew,
     StoreMissing,
 )
-from service.store import page_key, schema
+from service.store import schema
 from service.store.data_directory import (
-    ACTIVATIONS,
     FILE,
     INDEX,
     JOURNAL,
-    RESERVE,
     RESTORING,
-    TUNING,
+    SIGNS,
     check_entries,
     check_lock,
+    is_left,
     unreadable,
 )
 from service.store.upgrade import known_revisions, newest_revision
 
-_SIGNS = (RESERVE, page_key.FILE, ACTIVATIONS, TUNING, RESTORING)
-"""What is made when the store is there, or is to be: without it, a store was lost."""
 _AGAIN = "`trunkline check` says more; go back to a backup"
 
 
@@ -54,13 +51,13 @@ def examine(folder: Path, *, new_store: bool = False) -> None:
     check_lock(folder)
     path = (folder / FILE).resolve()
     if not path.exists() or path.stat().st_size == 0:
-        left = [name for name in (JOURNAL, *_SIGNS) if _is_left(folder / name)]
+        left = [name for name in (JOURNAL, *SIGNS) if is_left(folder / name)]
         empty = "is empty" if path.exists() else "is missing"
     else:
         _check_header(path)
         if _holds_store(path, folder):
             return
-        left = [name for name in _SIGNS if _is_left(folder / name)]
+        left = [name for name in SIGNS if is_left(folder / name)]
         empty = "holds no table"
     if left and not new_store:
         raise StoreMissing(
@@ -100,10 +97,6 @@ def damaged(folder: Path, why: str) -> DataDirectoryDamaged:
         limit="a sound store",
         value=folder,
     )
-
-
-def _is_left(path: Path) -> bool:
-    return path.is_dir() or (path.is_file() and path.stat().st_size > 0)
 
 
 def _check_header(path: Path) -> None:

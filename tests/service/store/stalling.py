@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from service.store import Database
-from service.store.sqlite import stalls
+from service.store import Database, stalls
 from tests.service.waiting import Changes
 
 STALL_SECONDS = 1234.5

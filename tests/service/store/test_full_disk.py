@@ -39,6 +39,11 @@ def long_example(number: int) -> examples.NewExample:
 
 
 @pytest.fixture
+def database(sqlite_database: SqliteDatabase) -> SqliteDatabase:
+    return sqlite_database
+
+
+@pytest.fixture
 async def full(database: Database) -> tuple[Database, str]:
     """A store with ten large examples whose file may not grow; its head's uid."""
     head = await database.write(new_head)

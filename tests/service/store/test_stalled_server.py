@@ -11,9 +11,8 @@ from adapters.progress import Progress
 from service.errors import Unavailable
 from service.fitting.process import FitProcess
 from service.fitting.task import FitTask, FittedHead
-from service.store import Database
+from service.store import Database, stalls
 from service.store import jobs as stored_jobs
-from service.store.sqlite import stalls
 from tests.service.server import HEAD, LABELS, StartServer, best, import_request, texts
 from tests.service.store.stalling import Clock, StalledDisk
 from trunkline.v1 import heads_pb2

@@ -12,11 +12,16 @@ import pytest
 from sqlalchemy import Connection, text
 
 from service.errors import Unavailable
-from service.store import Database, open_database
-from service.store.sqlite import stalls
+from service.store import Database, open_database, stalls
+from service.store.sqlite import SqliteDatabase
 from tests.service.store.stalling import Clock, StalledDisk, Told
 
 ROWS = 1_000
+
+
+@pytest.fixture
+def database(sqlite_database: SqliteDatabase) -> SqliteDatabase:
+    return sqlite_database
 
 
 @pytest.fixture

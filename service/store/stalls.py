@@ -34,11 +34,15 @@ class StallWatch:
 
     Args:
         on_change: is called on the event loop when it begins to stall, and when it goes on.
+        refusal: makes the error of work that is not admitted; by default the disk's.
     """
 
-    def __init__(self, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, on_change: Callable[[], None], refusal: Callable[[], Unavailable] | None = None
+    ) -> None:
         self.stalled = False
         self._on_change = on_change
+        self._refusal = refusal or _disk_stalls
         self._lock = threading.Lock()
         self._working = 0
         self._last_step = 0.0
@@ -52,11 +56,7 @@ class StallWatch:
             Unavailable: what was handed to them before stalls.
         """
         if self.stalled:
-            raise Unavailable(
-                "the store does not answer, as its disk stalls; try again later",
-                field="data_dir",
-                retry_after=RETRY_AFTER,
-            )
+            raise self._refusal()
         if self._timer is None:
             self._loop = asyncio.get_running_loop()
             self._timer = self._loop.call_later(STALL_SECONDS, self._check)
@@ -98,3 +98,11 @@ class StallWatch:
         if stalled != self.stalled:
             self.stalled = stalled
             self._on_change()
+
+
+def _disk_stalls() -> Unavailable:
+    return Unavailable(
+        "the store does not answer, as its disk stalls; try again later",
+        field="data_dir",
+        retry_after=RETRY_AFTER,
+    )
