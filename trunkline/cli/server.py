@@ -147,6 +147,36 @@ def restore(
     )
 
 
+@click.group()
+def store() -> None:
+    """Move a server's store."""
+
+
+@store.command("copy")
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+@click.option(
+    "--password-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Has the password for PostgreSQL in its first line.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_context
+def copy_store(
+    ctx: click.Context, source: str, target: str, password_file: Path | None, as_json: bool
+) -> None:
+    """Copy a store that no server uses into an empty one, and compare them.
+
+    FROM and TO are each a data directory or the address of a PostgreSQL database, such as
+    postgresql+psycopg://trunkline@db.example.org/trunkline. Exit status: 0 if TO has all that FROM
+    has, 1 if not; then TO is empty.
+    """
+    with _from_a_checkout():
+        from service.moving import copy_main
+    ctx.exit(copy_main(source, target, password_file, as_json=as_json))
+
+
 def _say_starting(arguments: tuple[str, ...]) -> None:
     """Says what takes seconds before it is begun; no log is set up by then."""
     if not {"-h", "--help"}.isdisjoint(arguments):
