@@ -8,11 +8,12 @@ from pathlib import Path
 import sqlalchemy
 from rich.progress import TaskProgressColumn
 
+from service.check.places import Place, shown
 from service.check.shown import Bar
 from service.config.store_address import store_url
 from service.errors import ServiceError
 from service.logs import configure_logging
-from service.moving.ends import Place, open_source, open_target, shown
+from service.moving.ends import open_source, open_target
 from service.moving.rows import copy_rows
 from trunkline.cli.output import Output
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import sqlalchemy
 from sqlalchemy import URL, Connection, Engine, exists, select
 
+from service.check.places import Place, shown
 from service.check.read_only import open_read_only
 from service.errors import PreconditionFailed, StartupError
 from service.store import schema
@@ -21,9 +22,6 @@ from service.store.postgres.failures import words_of
 from service.store.postgres.server_lock import ServerLock
 from service.store.sqlite import SqliteDatabase, engines
 from service.store.upgrade import newest_revision
-
-Place = Path | URL
-"""A data directory, or the address of a PostgreSQL database."""
 
 
 @contextmanager
@@ -72,11 +70,6 @@ def make_store(place: Place, password_file: Path | None) -> None:
         return
     with tempfile.TemporaryDirectory() as unused:
         PostgresDatabase(Path(unused), place, password_file, new_store=True).close()
-
-
-def shown(place: Place) -> str:
-    """Returns the place without a password."""
-    return str(place) if isinstance(place, Path) else place.render_as_string(hide_password=True)
 
 
 @contextmanager

@@ -69,19 +69,28 @@ def demo(ctx: click.Context, arguments: tuple[str, ...]) -> None:
     ctx.exit(demo_main(list(arguments)))
 
 
+_password_file = click.option(
+    "--password-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Has the password for PostgreSQL in its first line.",
+)
+
+
 @click.command()
-@click.argument("data_dir", type=click.Path(path_type=Path), metavar="DATA_DIR")
+@click.argument("data_dir", metavar="DATA_DIR")
+@_password_file
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
-def check(ctx: click.Context, data_dir: Path, as_json: bool) -> None:
+def check(ctx: click.Context, data_dir: str, password_file: Path | None, as_json: bool) -> None:
     """Read a server's whole store and say what is wrong with it.
 
-    Nothing is changed, and a server may be running on it. Exit status: 0 if nothing is wrong, 1 if
-    something is, 2 if DATA_DIR cannot be read.
+    DATA_DIR may be the address of a PostgreSQL database, too. Nothing is changed, and a server may
+    be running on it. Exit status: 0 if nothing is wrong, 1 if something is, 2 if it cannot be read.
     """
     with _from_a_checkout():
         from service.check import check_main
-    ctx.exit(check_main(data_dir, as_json=as_json))
+    ctx.exit(check_main(data_dir, password_file, as_json=as_json))
 
 
 _data_dir = click.option(
@@ -155,12 +164,7 @@ def store() -> None:
 @store.command("copy")
 @click.argument("source", metavar="FROM")
 @click.argument("target", metavar="TO")
-@click.option(
-    "--password-file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Has the password for PostgreSQL in its first line.",
-)
+@_password_file
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
 def copy_store(

@@ -13,13 +13,14 @@ import sqlalchemy
 from click.testing import CliRunner, Result
 from sqlalchemy import URL, Connection, func, select, text, update
 
+from service.check import check_main
 from service.moving import rows
 from service.store import Database, open_database, schema
 from service.store.audit import AuditRow, add_audit_rows
 from service.store.feedback import store_feedback
 from service.store.tails import NewTail, store_tail
 from service.store.usage import Used, add_usage
-from tests.postgres import Postgres
+from tests.postgres import Postgres, connected
 from tests.service.store.records import MANY, add_examples, add_version, example, feedback, new_head
 from trunkline.cli import main
 
@@ -213,3 +214,32 @@ def test_password_is_not_printed(tmp_path: Path) -> None:
     result = copy(address, tmp_path / "to")
     assert result.exit_code == 1
     assert "geheim" not in result.output
+
+
+def test_copy_is_checked_as_its_source_is_and_what_was_changed_in_it_is_found(
+    folder: Path, url: URL, postgres: Postgres, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = url.render_as_string(hide_password=False)
+
+    def found(place: str | Path) -> list[dict[str, str]]:
+        status = check_main(place, as_json=True)
+        document = json.loads(capsys.readouterr().out)
+        assert status == int(bool(document["findings"]))
+        findings: list[dict[str, str]] = document["findings"]
+        return findings
+
+    assert copy(folder, url).exit_code == 0
+    there = found(address)
+    assert [f["words"] for f in there] == [f["words"] for f in found(folder)]
+    engine = connected(url)
+    with engine.begin() as connection:
+        connection.execute(
+            update(schema.embeddings).where(schema.embeddings.c.id == 7).values(crc32=1)
+        )
+        connection.execute(update(schema.tenants).values(examples=3))
+    engine.dispose()
+    new = [f for f in found(address) if f not in there]
+    assert [f["check"] for f in new] == ["embeddings", "counts"]
+    assert "psql" in new[1]["remedy"]
+    assert not any("sqlite3" in f["remedy"] for f in found(address))
+    assert check_main(address.replace(str(url.database), "nowhere"), as_json=True) == 2
