@@ -35,19 +35,26 @@ class Postgres:
 
     def __init__(self, url: URL) -> None:
         self.url = url
-        self._numbers = count()
+        self._numbers, self._kept = count(), list[str]()
         self._prefix = f"trunkline_test_{os.getpid()}"
         self._template = f"{self._prefix}_store"
 
     @contextmanager
     def store(self) -> Iterator[URL]:
-        """Gives the address of a new database with an empty store in it, in about 20 ms."""
-        if not self._exists(self._template):
-            self.execute(f"CREATE DATABASE {self._template} TEMPLATE template0")
-            with tempfile.TemporaryDirectory() as folder:
-                PostgresDatabase(Path(folder), self.url.set(database=self._template)).close()
-        with self.empty(self._template) as url:
+        """Gives the address of a new database with an empty store in it."""
+        with self.empty(self._empty_store()) as url:
             yield url
+
+    def keep(self, template: str = "") -> str:
+        """Makes a database that stays as long as the server; returns its name.
+
+        Args:
+            template: the one that it is to be like; "" for an empty store.
+        """
+        name = f"{self._prefix}_{next(self._numbers)}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template or self._empty_store()}")
+        self._kept.append(name)
+        return name
 
     @contextmanager
     def empty(self, template: str = "template0") -> Iterator[URL]:
@@ -61,7 +68,8 @@ class Postgres:
 
     def close(self) -> None:
         """Drops what all tests have in common."""
-        self.execute(f"DROP DATABASE IF EXISTS {self._template}")
+        for name in (*self._kept, self._template):
+            self.execute(f"DROP DATABASE IF EXISTS {name}")
 
     def execute(self, statement: str, *values: object) -> list[tuple[object, ...]]:
         """Runs a statement on a connection of its own; returns its rows."""
@@ -79,6 +87,13 @@ class Postgres:
             "PERFORM pg_sleep(0.01), pg_stat_clear_snapshot(); END LOOP; "
             "RAISE EXCEPTION 'nobody waits'; END $$"
         )
+
+    def _empty_store(self) -> str:
+        if not self._exists(self._template):
+            self.execute(f"CREATE DATABASE {self._template} TEMPLATE template0")
+            with tempfile.TemporaryDirectory() as folder:
+                PostgresDatabase(Path(folder), self.url.set(database=self._template)).close()
+        return self._template
 
     def _exists(self, name: str) -> bool:
         return bool(self.execute("SELECT 1 FROM pg_database WHERE datname = %s", name))

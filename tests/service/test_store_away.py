@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from service.access.authentication import Keys
+from service.access.key_in_store import create_operator_key
 from service.access.key_text import hash_of, new_text
 from service.access.operator_key import add_operator_key
 from service.concurrency.tasks import UninterruptedTasks
-from service.errors import Unauthenticated, Unavailable
+from service.errors import PreconditionFailed, Unauthenticated, Unavailable
+from service.store import keys as stored_keys
 from tests.postgres import PostgresProcess
 from tests.service.server import HEAD, InProcessServer, StartServer, best, import_request, texts
 from trunkline.v1 import heads_pb2
@@ -82,3 +84,22 @@ async def test_key_that_cannot_be_looked_up_is_not_called_wrong(
     with pytest.raises(Unauthenticated):
         await caller(wrong)
     await tasks.close()
+
+
+async def test_operator_who_lost_every_key_makes_one_beside_the_server(
+    own: PostgresProcess, start_server: StartServer
+) -> None:
+    own.start_again()
+    with own.store() as url:
+        address = url.render_as_string(hide_password=False)
+        async with start_server(store=address, store_connections=4) as server:
+            database = server.application._database
+            with pytest.raises(PreconditionFailed, match="there is no key yet"):
+                await asyncio.to_thread(create_operator_key, url, "", None)
+            await database.write(add_operator_key, hash_of(new_text()), "", None)
+            made, text = await asyncio.to_thread(create_operator_key, url, "lost", None)
+            found = await database.read(stored_keys.find_key, hash_of(text))
+            assert found is not None
+            assert (found.id, found.note) == (made.id, "lost")
+        again, _ = await asyncio.to_thread(create_operator_key, url, "stopped", None)
+        assert again.id != made.id

@@ -199,15 +199,17 @@ def _log_format(arguments: tuple[str, ...]) -> str:
     return os.environ.get("TRUNKLINE_LOG_FORMAT", "")
 
 
-def key_made_in(data_dir: Path, note: str, lifetime_seconds: float | None) -> NewKey:
-    """Makes an operator's key in a server's own store."""
+def key_made_in(data_dir: str, note: str, lifetime_seconds: float | None) -> NewKey:
+    """Makes an operator's key in a server's own store: of a folder, or at an address."""
     with _from_a_checkout():
         from service.access.key_in_store import create_operator_key
+        from service.config.store_address import store_url
         from service.errors import ServiceError
         from service.replies.keys import key_message
     try:
-        record, text = create_operator_key(data_dir, note, lifetime_seconds)
-    except ServiceError as error:
+        place = store_url(data_dir) if "://" in data_dir else Path(data_dir)
+        record, text = create_operator_key(place, note, lifetime_seconds)
+    except (ServiceError, ValueError) as error:
         raise Failure(str(error)) from error
     return NewKey(read(Key, key_message(record)), text)
 

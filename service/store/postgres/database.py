@@ -40,6 +40,8 @@ R = TypeVar("R")
 RETRY_SECONDS = 10.0
 """Time within which a write that loses against others is begun again."""
 LOST_TRIES = 2
+STALL_SECONDS = 30.0
+"""Time without the end of a statement, on any connection, after which PostgreSQL does not go on."""
 LONGEST_PAUSE = 0.2
 
 log = get_logger(__name__)
@@ -91,7 +93,7 @@ class PostgresDatabase(Database):
             raise
         words = "it does not go on; its connections wait for it"
         self._reads, self._writes = (
-            StallWatch(self._notify, lambda: failures.away(words)) for _ in range(2)
+            StallWatch(self._notify, lambda: failures.away(words), STALL_SECONDS) for _ in range(2)
         )
         _follow(self._read_engine, self._reads)
         _follow(self._write_engine, self._writes)
@@ -135,7 +137,10 @@ class PostgresDatabase(Database):
     ) -> Future[tuple[R, Changed]]:
         self._writes.admit()
         self._check_open()
-        return self._writers.submit(self._write_now, function)
+        try:
+            return self._writers.submit(self._write_now, function)
+        except RuntimeError as error:  # it was closed meanwhile
+            raise Unavailable("the server is shutting down", retry_after=1.0) from error
 
     def _keep_lock(self, connection: Any, _record: Any) -> None:
         """Sees, whenever a connection is new, that the store is still this server's."""
@@ -189,8 +194,9 @@ class PostgresDatabase(Database):
                     try:
                         result = self._transact(function)
                     except sqlalchemy.exc.SQLAlchemyError as error:
-                        lost += failures.is_away(error)
-                        again = failures.is_conflict(error, tries) or 0 < lost < LOST_TRIES
+                        away = failures.is_away(error)
+                        lost += away
+                        again = failures.is_conflict(error, tries) or (away and lost < LOST_TRIES)
                         if not again or time.monotonic() > end:
                             raise self._failure(error, "written") from error
                         pause = random.uniform(0, min(LONGEST_PAUSE, 0.002 * 2**tries))

@@ -10,7 +10,7 @@ from sqlalchemy import URL, Engine, event
 
 from service.errors import StartupError
 
-STATEMENT_SECONDS = 30
+STATEMENT_SECONDS = 120
 LOCK_SECONDS = 10
 """Time that one statement, and within it one lock, may take."""
 IDLE_SECONDS = 60
