@@ -50,7 +50,7 @@ def copy_store(empty_store: Path, data_dir: Path) -> None:
 def database(empty_store: Path, tmp_path: Path) -> Iterator[Database]:
     copy_store(empty_store, tmp_path / "data")
     store = store_of(tmp_path / "data")
-    opened = open_database(tmp_path / "data", store_url(store) if store else None)
+    opened = open_database(tmp_path / "data", store_url(store) if store else None, connections=4)
     yield opened
     opened.close()
 

@@ -65,6 +65,7 @@ def known_to_versions(data: Path) -> list[bytes]:
         database.close()
 
 
+@pytest.mark.sqlite_file
 async def test_nothing_of_a_forgotten_example_is_left_on_disk(
     start_server: StartServer, tmp_path: Path
 ) -> None:
@@ -83,6 +84,7 @@ async def test_nothing_of_a_forgotten_example_is_left_on_disk(
     assert found_on_disk(data, needles(SECRET)) == []
 
 
+@pytest.mark.sqlite_file
 async def test_held_out_example_is_named_by_no_report_after_it_is_forgotten(
     start_server: StartServer, tmp_path: Path
 ) -> None:
@@ -312,6 +314,7 @@ async def test_a_failed_refit_forgets_nothing(
     assert (await server.forget(DIGEST)).forgotten == 1
 
 
+@pytest.mark.sqlite_file
 async def test_server_that_dies_before_the_journal_is_empty_leaves_nothing_to_the_next(
     start_server: StartServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -142,6 +142,7 @@ async def test_live_copy_is_as_if_forgotten_feedback_had_never_come(
         np.testing.assert_allclose(np.array(found[4]), np.array(never[4]), atol=1e-6)
 
 
+@pytest.mark.sqlite_file
 async def test_forgetting_is_not_over_before_what_learns_the_example_has_ended(
     open_learning_head: OpenLearningHead, monkeypatch: pytest.MonkeyPatch
 ) -> None:
