@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -489,3 +490,47 @@ async def test_damaged_json_has_no_parts(database: PostgresDatabase) -> None:
         )
 
     assert await database.write(parts) == ['{"b": 1}', None, None, None, None, None]
+
+
+@pytest.mark.long
+async def test_nothing_acknowledged_is_lost_or_done_twice_however_often_postgres_crashes(
+    own: PostgresProcess, tmp_path: Path
+) -> None:
+    chance = random.Random(15)
+    acknowledged: set[str] = set()
+    sent: set[str] = set()
+    stop = asyncio.Event()
+
+    async def write(database: PostgresDatabase, uid: str, writer: int) -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            name = f"{writer}-{number}"
+            sent.add(name)
+            try:
+                await database.write(
+                    store_feedback, uid, [feedback(name, name, "a")], max_examples=MANY
+                )
+                acknowledged.add(name)
+            except Unavailable:
+                await asyncio.sleep(0.02)  # as who comes back later
+
+    with own.store() as url:
+        database = PostgresDatabase(tmp_path / "data", url, connections=8)
+        head = await database.write(new_head)
+        writers = [asyncio.create_task(write(database, head.uid, i)) for i in range(6)]
+        for _ in range(12):
+            await asyncio.sleep(chance.uniform(0.05, 0.4))
+            await asyncio.to_thread(own.crash)
+            own.start()  # not in a thread, with whose end it would end
+        await asyncio.sleep(0.2)
+        stop.set()
+        await asyncio.gather(*writers)
+        stored = [name for _, name in await database.read(log, head.uid)]
+        tenant = await database.read(stored_tenants.get_tenant, "acme")
+        counted = await database.read(stored_tenants.counted, tenant.id)
+        database.close()
+    assert len(acknowledged) > 12
+    assert acknowledged <= set(stored) <= sent
+    assert len(stored) == len(set(stored)) == tenant.examples
+    assert counted == (tenant.examples, tenant.stored_bytes)
