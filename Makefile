@@ -57,13 +57,19 @@ serve: $(RUNNING) ## Start the server (flags: make serve ARGS="--rest-port 8080"
 	@$(BIN)/trunkline serve $(ARGS)
 
 # A file's tests share what they start, so they stay in one process. Files go out in the order of tests/conftest.py.
-PYTEST := $(BIN)/python -m pytest --numprocesses=auto --dist=loadfile --no-loadscope-reorder
+PARALLEL := --numprocesses=auto --dist=loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest $(PARALLEL)
+# What test-long runs once more, with the stores in PostgreSQL.
+ON_POSTGRES := $(addprefix tests/service/,access embedding handlers live serving training) \
+	$(addprefix tests/e2e/test_,audit.py classes.py external_ids.py forgetting.py learning.py main_job.py \
+	tenants.py uploads.py)
 
 test: $(INSTALLED) ## Run every test but the long ones
 	@$(PYTEST) -m "not long" $(ARGS)
 
 test-long: $(INSTALLED) ## Run the tests that take long by their nature
 	@$(PYTEST) -m long $(ARGS)
+	$(if $(ARGS),,@$(BIN)/python -m tests.second_run $(PARALLEL) $(ON_POSTGRES))
 
 quick: $(INSTALLED) ## Run the tests that need no server process, no tuning and no real network
 	@$(PYTEST) -m "not (e2e or tuning or long or costly)" $(ARGS)

@@ -59,7 +59,7 @@ from service.requests.calls import Calls, Handler
 from service.requests.paging import PageTokens
 from service.serving.head_cache import HeadCache
 from service.shared import SharedServer, TenantSecrets
-from service.store import Database
+from service.store import open_database
 from service.store.page_key import page_key
 from service.store.quotas import QUOTAS, Quotas
 from service.tls import Certificates, certificates_of
@@ -157,18 +157,20 @@ class Application(_Requests):
     def __init__(self, settings: ServerSettings) -> None:
         super().__init__(settings)
         self._data_dir = settings.data_dir
-        self._database = Database(
+        self._database = open_database(
             settings.data_dir,
+            settings.store_url,
+            settings.store_password_file,
+            connections=settings.store_connections,
             new_store=settings.new_store,
             reserve_bytes=settings.disk_reserve_bytes,
         )
         self._database.on_stall = self._on_stall
         defaults = Quotas(*(getattr(settings, f"tenant_{name}") for name in QUOTAS))
         self._database.quota_defaults = defaults
-        reserve = self._database.reserve
-        self.metrics.disk_full.set_function(lambda: reserve.full)
-        self.metrics.disk_reserve.set_function(lambda: reserve.nbytes)
-        self.readiness.detail = lambda: DISK_FULL if reserve.full else ""
+        self.metrics.disk_full.set_function(lambda: self._database.full)
+        self.metrics.disk_reserve.set_function(lambda: self._database.reserved_bytes)
+        self.readiness.detail = lambda: DISK_FULL if self._database.full else ""
         for head, joined in self._database.joined_labels.items():
             log.info("labels became one with others", head=head, labels=joined)
         self._decode_threads = DecodeThreads(settings.decode_threads)

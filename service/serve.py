@@ -31,7 +31,8 @@ from service.process_limits import (
     raise_file_limit,
 )
 from service.stopping import CLOSE_SECONDS, exit_at_once, on_signals
-from service.store.examination import UNUSED, examine, make_folder
+from service.store.data_directory import UNUSED, make_folder
+from service.store.opening import examine_files
 from service.tls import certificates_of
 from service.transport.grpc_server import GrpcServer
 from service.transport.http_server import http_config, serve_asgi
@@ -72,7 +73,7 @@ def serve_main(args: list[str]) -> int:
     unused = settings.data_dir / UNUSED
     try:
         make_folder(settings.data_dir)
-        examine(settings.data_dir, new_store=settings.new_store)
+        examine_files(settings.data_dir, settings.store_url, new_store=settings.new_store)
         make_folder(unused)
     except StartupError as error:
         listener.close()

@@ -1,12 +1,19 @@
 """What holds for every test: nothing phones out, exports are shared, property tests repeat."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from blake3 import blake3
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from tests.postgres import Postgres
 
 # Set before any test module imports the libraries that read them.
 os.environ["BENTOML_DO_NOT_TRACK"] = "True"
@@ -45,6 +52,15 @@ def cache_dir() -> Path:
     """Where backbones are exported to, under what they are made from: once, until that changes."""
     CACHE_DIR.mkdir(parents=True, exist_ok=True)
     return CACHE_DIR
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """PostgreSQL, for databases of a test's own."""
+    from tests.postgres import open_postgres  # not before the environment is set, above
+
+    with open_postgres() as server:
+        yield server
 
 
 @pytest.hookimpl(trylast=True)

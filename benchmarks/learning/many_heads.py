@@ -27,7 +27,7 @@ from benchmarks.learning.runs import Run
 from benchmarks.learning.tables import Table, yes_or_no
 from benchmarks.processes import Server, server
 from service.config import MIB
-from service.store import Database, schema
+from service.store import open_database, schema
 from service.store.version_members import pack
 from trunkline import Backbone, Client, Prediction, Vector
 
@@ -117,7 +117,7 @@ def _start(run: Run, data_dir: Path) -> float:
 async def _fill(data_dir: Path, backbone: Backbone, heads: int, done: Callable[[], None]) -> None:
     """Store heads with a trained version each, a tenant each."""
     fitted = _fitted(backbone.fingerprint)
-    database = Database(data_dir)
+    database = open_database(data_dir)
     try:
         for first in range(0, heads, CHUNK):
             numbers = range(first, min(first + CHUNK, heads))

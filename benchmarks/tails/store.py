@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 import adapters
 from benchmarks.tails.changed import changed_tail, network
 from models.tails import tail_fingerprint
-from service.store import Database
+from service.store import open_database
 from service.store.heads import create_head
 from service.store.tails import NewTail, store_tail
 from service.store.versions import add_version
@@ -33,7 +33,7 @@ async def fill(
     """
     fitted, blocks = _fitted(backbone), network()
     tuned = {number * tenants // tails for number in range(tails)}
-    database = Database(data_dir)
+    database = open_database(data_dir)
     try:
         for number in range(tenants):
             tail = None

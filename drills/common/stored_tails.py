@@ -16,9 +16,9 @@ from drills.common.churn import LABELS
 from drills.common.servers import TEXTS
 from models import load_backbone_network
 from models.tails import tail_fingerprint, write_tail
-from service.store import Database
 from service.store import heads as stored_heads
 from service.store import jobs as stored_jobs
+from service.store import open_database
 from service.store.jobs import NewVersion
 from service.store.tails import NewTail
 from trunkline.resources import HeadName
@@ -39,7 +39,7 @@ async def store_tails(
 ) -> dict[str, list[State]]:
     """Stores the heads; gives their versions, of which the last is active."""
     tensors = await asyncio.to_thread(_last_block)
-    database = Database(data_dir)
+    database = open_database(data_dir)
     found: dict[str, list[State]] = {head: [] for head in heads}
     for seed, (head, states) in enumerate(found.items()):
         for version in range(1, ON_TAILS + 2):

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import time
 from pathlib import Path
+
+from sqlalchemy import URL, Engine
 
 from service.access.key_text import hash_of, new_text
 from service.access.operator_key import add_operator_key
 from service.errors import DataDirectoryLocked, PreconditionFailed
-from service.store import Database, engines
 from service.store import keys as stored_keys
-from service.store.examination import FILE
+from service.store import open_database
+from service.store.data_directory import FILE
 from service.store.keys import KeyRecord
+from service.store.sqlite import engines
 
 
 def create_operator_key(
-    data_dir: Path, note: str, lifetime_seconds: float | None
+    place: Path | URL, note: str, lifetime_seconds: float | None
 ) -> tuple[KeyRecord, str]:
     """Makes a key, whether a server has the store or not; returns it, and its text.
+
+    Args:
+        place: a data directory, or the address of a PostgreSQL database.
 
     Raises:
         StartupError: the store cannot be used.
@@ -27,31 +34,42 @@ def create_operator_key(
     text = new_text()
     key_hash = hash_of(text)
     expires_at = None if lifetime_seconds is None else time.time() + lifetime_seconds
-    try:
-        database = Database(data_dir)
-    except DataDirectoryLocked:
-        return _beside_server(data_dir, key_hash, note, expires_at), text
-    try:
-        record = asyncio.run(database.write(add_operator_key, key_hash, note, expires_at))
-    finally:
-        database.close()
+    with tempfile.TemporaryDirectory() as unused:
+        try:
+            if isinstance(place, Path):
+                database = open_database(place)
+            else:
+                database = open_database(Path(unused), place)
+        except DataDirectoryLocked:
+            return _beside_server(place, key_hash, note, expires_at), text
+        try:
+            record = asyncio.run(database.write(add_operator_key, key_hash, note, expires_at))
+        finally:
+            database.close()
     return record, text
 
 
 def _beside_server(
-    data_dir: Path, key_hash: bytes, note: str, expires_at: float | None
+    place: Path | URL, key_hash: bytes, note: str, expires_at: float | None
 ) -> KeyRecord:
-    engine = engines.open_engine(f"sqlite:///{data_dir / FILE}", begin="BEGIN IMMEDIATE")
+    engine = _engine(place)
     try:
         with engine.begin() as connection:
             if not stored_keys.has_keys(connection):
                 raise PreconditionFailed(
-                    f"data_dir: a server has {data_dir}, and there is no key yet: make the first "
+                    "data_dir: a server has the store, and there is no key yet: make the first "
                     "one through it, without --data-dir",
                     field="data_dir",
                     limit="a store with keys, or without a server",
-                    value=data_dir,
                 )
             return add_operator_key(connection, key_hash, note, expires_at)
     finally:
         engine.dispose()
+
+
+def _engine(place: Path | URL) -> Engine:
+    if isinstance(place, Path):
+        return engines.open_engine(f"sqlite:///{place / FILE}", begin="BEGIN IMMEDIATE")
+    from service.store.postgres.engines import open_engine  # a file needs no psycopg
+
+    return open_engine(place)

@@ -12,6 +12,7 @@ from service.logs import get_logger
 from service.store import Database
 from service.store import usage as stored_usage
 from service.store.changes import Changed
+from service.store.database import OutcomeUnknown
 from service.store.usage import HOUR, Used
 
 STORE_SECONDS = 10.0
@@ -71,6 +72,8 @@ class UsageCounter:
         try:
             await self._database.write(stored_usage.add_usage, counts, keep_from)
             self._full = False
+        except OutcomeUnknown as error:  # once too few is better than twice
+            log.warning("usage may be lost", tenants=len(counts), reason=error.message)
         except ServiceError as error:
             log.warning("usage is not stored yet", tenants=len(counts), reason=error.message)
             for key, used in counts.items():

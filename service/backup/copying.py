@@ -13,8 +13,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from service.errors import DataDirectoryDamaged, DataDirectoryUnreadable, StartupError
-from service.store import engines
-from service.store.examination import FILE, JOURNAL, journal_is_sound
+from service.store.data_directory import FILE, JOURNAL
+from service.store.sqlite import engines
+from service.store.sqlite.examination import journal_is_sound
 
 Advance = Callable[[int, int], None]
 """Is told how much of how much is done."""

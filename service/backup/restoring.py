@@ -19,9 +19,7 @@ from service.check.checks import run_checks
 from service.check.findings import Finding, Store
 from service.check.read_only import open_read_only
 from service.errors import ServiceError, StartupError
-from service.store import Database
-from service.store.database import lock_directory
-from service.store.examination import (
+from service.store.data_directory import (
     ACTIVATIONS,
     FILE,
     INDEX,
@@ -30,10 +28,12 @@ from service.store.examination import (
     RESTORING,
     TUNING,
     check_entries,
-    examine,
+    lock_directory,
     make_folder,
 )
-from service.store.reserve import MIB
+from service.store.sqlite import SqliteDatabase
+from service.store.sqlite.examination import examine
+from service.store.sqlite.reserve import MIB
 from trunkline.values.notices import Notice
 
 CHUNK = 4 * MIB
@@ -174,7 +174,7 @@ def _upgrade(built: Path) -> None:
         tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if tables == (0,):
         raise StartupError("it holds no table")
-    Database(built, reserve_bytes=MIB).close()
+    SqliteDatabase(built, reserve_bytes=MIB).close()
 
 
 @contextmanager

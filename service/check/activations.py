@@ -10,6 +10,7 @@ from service.tuning.activation_files import SUFFIX, read_layout
 
 def activations(store: Store) -> Iterator[Finding]:
     """Finds files that do not hold what they say; a tuning would compute their rows again."""
+    assert store.folder is not None
     heads = store.heads_by_uid()
     files = sorted((store.folder / "activations").glob(f"*/*/*{SUFFIX}"))
     for done, path in enumerate(files):

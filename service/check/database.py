@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 from sqlalchemy.exc import DatabaseError
 
 from service.check.findings import RESTORE, Finding, Store
 from service.store import schema
-from service.store.examination import JOURNAL, journal_is_sound
+from service.store.data_directory import JOURNAL
+from service.store.sqlite.examination import journal_is_sound
 from service.store.upgrade import known_revisions, newest_revision
 
 _NO_FAULTS = ("ok", "*** in database main ***")
@@ -65,6 +66,7 @@ def _quoted(name: str) -> str:
 
 def journal(store: Store) -> Iterator[Finding]:
     """Finds a journal that SQLite would take for an empty one."""
+    assert store.folder is not None
     path = store.folder / JOURNAL
     if path.exists() and not journal_is_sound(path):
         yield Finding(
@@ -102,4 +104,9 @@ def _lacking(store: Store) -> Iterator[Finding]:
 
 
 def _columns(store: Store, table: str) -> set[str]:
+    if store.folder is None:
+        inspector = inspect(store.connection)
+        if not inspector.has_table(table):
+            return set()
+        return {column["name"] for column in inspector.get_columns(table)}
     return {row[1] for row in store.connection.exec_driver_sql(schema.columns_of(table)).all()}

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, select
 from service.store import schema
 from trunkline.values.notices import Notice
 
+BACKUP = "go back to a backup"
 RESTORE = "go back to a backup, or save what can be read: sqlite3 trunkline.db .recover"
 
 
@@ -57,12 +58,13 @@ class Store:
     """A store that is being checked.
 
     Attributes:
+        folder: the data directory; None for a store in PostgreSQL.
         advance: is told how much of how much was looked at.
         notices: what could not be looked at, for the checks to add to.
     """
 
     connection: Connection
-    folder: Path
+    folder: Path | None
     advance: Callable[[int, int], None] = lambda done, total: None
     notices: list[Notice] = field(default_factory=list)
 
@@ -98,8 +100,10 @@ class Check(NamedTuple):
 
     Attributes:
         needs_schema: whether it reads the tables of this release.
+        of_files: whether it is about SQLite, or files beside it.
     """
 
     name: str
     look: Look
     needs_schema: bool = True
+    of_files: bool = False

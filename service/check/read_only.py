@@ -13,8 +13,9 @@ from sqlalchemy import Connection
 from sqlalchemy.pool import StaticPool
 
 from service.errors import DataDirectoryUnreadable
-from service.store.engines import BUSY_TIMEOUT_SECONDS
-from service.store.examination import FILE, journal_is_sound
+from service.store.data_directory import FILE
+from service.store.sqlite.engines import BUSY_TIMEOUT_SECONDS
+from service.store.sqlite.examination import journal_is_sound
 
 # https://www.sqlite.org/uri.html and https://www.sqlite.org/wal.html#read_only_databases
 _NO_SERVER = "mode=ro&immutable=1"

@@ -14,6 +14,7 @@ from service.store.tenants import counted
 def counts(store: Store) -> Iterator[Finding]:
     """Finds tenants whose examples or stored bytes are others than were counted."""
     table = schema.tenants.c
+    client = "psql -c" if store.folder is None else "sqlite3 trunkline.db"
     query = select(table.id, table.name, table.examples, table.stored_bytes).order_by(table.id)
     for tenant in store.connection.execute(query).all():  # by id: a name may be damaged
         examples, nbytes = counted(store.connection, tenant.id)
@@ -22,6 +23,6 @@ def counts(store: Store) -> Iterator[Finding]:
             yield Finding(
                 f"{examples} examples and {nbytes} bytes are stored, {tenant.examples} and "
                 f"{tenant.stored_bytes} were counted: its quotas count the latter",
-                f"stop the server, and sqlite3 trunkline.db 'UPDATE tenants SET {mended}'",  # noqa: S608
+                f"stop the server, and {client} 'UPDATE tenants SET {mended}'",  # noqa: S608
                 f"{tenant.name}/",
             )

@@ -24,7 +24,10 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("threads", "passes", "decode_threads", "max_batch_rows", "max_batch_cost"),
             *("max_batch_tokens", "batch_window_ms", "tail_cache_bytes", "held_tail_bytes"),
         ),
-        "Store": ("data_dir", "new_store", "disk_reserve_bytes"),
+        "Store": (
+            *("data_dir", "disk_reserve_bytes", "store", "store_password_file"),
+            *("store_connections", "new_store"),
+        ),
         "Memory": ("embedding_cache_bytes", "head_cache_bytes", "live_cache_bytes"),
         "Shared cache": (
             *("shared_cache", "shared_cache_ttl_seconds", "shared_cache_timeout_ms"),

@@ -7,11 +7,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode
+from sqlalchemy import URL
 
 from service.addresses import host_of, is_loopback, is_network
 from service.config.extractor_settings import ExtractorSettings, split_commas
 from service.config.shared_cache_settings import SharedCacheSettings
 from service.config.sources import MIB
+from service.config.store_address import store_url
+from service.config.urls import SecretUrl
 from service.tls import TlsFiles, read
 from trunkline.connection.addresses import host_and_port, is_encrypted
 
@@ -40,6 +43,20 @@ class ServerSettings(ExtractorSettings, SharedCacheSettings):
     audit_file: Path | None = None
     """A file to which rows of the audit log are appended, too, as JSON lines. It is opened anew
     each time, so that it may be rotated at any time."""
+
+    store: SecretUrl = None
+    """Address of a PostgreSQL database that has the store, such as
+    ``postgresql+psycopg://trunkline@db.example.org/trunkline?sslmode=verify-full``; without one the
+    store is a file in ``data_dir``. See docs/postgresql.md."""
+
+    store_password_file: Path | None = None
+    """A file with the password for ``store`` in its first line, read for each connection. Without
+    one libpq looks for it as ever: in the address, ``PGPASSWORD``, or the file ``PGPASSFILE``."""
+
+    store_connections: int = Field(default=10, ge=2, le=100)
+    """Connections to PostgreSQL, half of them for reads; one more keeps other servers away. Too few
+    let calls wait for one another, too many are more than PostgreSQL takes
+    (``max_connections``)."""
 
     new_store: bool = False
     """Begin with an empty store although files of an earlier one lie in ``data_dir``. Meant for one
@@ -171,6 +188,18 @@ class ServerSettings(ExtractorSettings, SharedCacheSettings):
     def _split_proxies(cls, value: object) -> object:
         return split_commas(value)
 
+    @field_validator("store")
+    @classmethod
+    def _check_store(cls, value: str | None) -> str | None:
+        if value is not None:
+            store_url(value)
+        return value
+
+    @property
+    def store_url(self) -> URL | None:
+        """Where the store is; None for ``data_dir``."""
+        return None if self.store is None else store_url(self.store)
+
     @property
     def extractor_tls_files(self) -> TlsFiles | None:
         """The files of TLS of the link to the extractor; None if it is not encrypted."""
@@ -227,6 +256,12 @@ class ServerSettings(ExtractorSettings, SharedCacheSettings):
     def _check_auth(self) -> Self:
         if self.insecure and self.auth == "required":
             raise ValueError("auth: cannot be required with insecure, which asks nobody for a key")
+        return self
+
+    @model_validator(mode="after")
+    def _check_store_password(self) -> Self:
+        if self.store_password_file is not None and self.store is None:
+            raise ValueError("store_password_file: must be given with store")
         return self
 
     @model_validator(mode="after")

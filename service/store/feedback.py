@@ -239,6 +239,7 @@ def _append(
         }
         for item, state in zip(new, decision.states, strict=True)
     ]
+    number_in_order(connection, head.uid)
     connection.execute(insert(schema.feedback), rows)
     store_examples(
         connection,
@@ -253,6 +254,17 @@ def _append(
     by_tail = {item.example.tail[0] if item.example.tail else None for item in new}
     if decision.superseded or by_tail != {head.tail}:  # that was made of another version's tail
         changed.live.add(head.uid)
+
+
+def number_in_order(connection: Connection, uid: str) -> None:
+    """Has feedback of a head that is stored from now on come after all that is committed by then.
+
+    PostgreSQL takes numbers out of order: who commits last may have the lower one, which a live
+    copy that has learned the higher one would never see. So who stores feedback of a head waits for
+    whoever does already. On SQLite there is one writer, and nothing to wait for.
+    """
+    lock = select(schema.heads.c.uid).where(schema.heads.c.uid == uid)
+    connection.execute(lock.with_for_update(key_share=True))
 
 
 def _delete_old_superseded(connection: Connection, uid: str) -> None:

@@ -10,16 +10,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Integer, delete, insert, literal_column, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 from sqlalchemy.exc import DatabaseError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.types import NullType
 
 from service.errors import Aborted, NotFound, StoredDataDamaged
-from service.store import engines, schema
+from service.store import schema
 from service.store.embeddings import truncated_digests
 from service.store.example_sets import without_embedding
 from service.store.examples import store_vectors
 from service.store.head_records import HeadRecord
 from service.store.heads import move_head, require_head
+from service.store.sqlite import engines
 from service.store.tails import NewTail, store_tail
 from service.store.tenants import within_quotas
 from service.store.version_bounds import remove_oldest
@@ -45,8 +49,25 @@ class JobState(StrEnum):
 
 UNFINISHED = (JobState.QUEUED, JobState.RUNNING)
 
-_row_number = literal_column("jobs.rowid", Integer)
-"""SQLite's own number of a row, which can be read whatever is in it."""
+
+class _RowNumber(ColumnElement[Any]):
+    """SQLite's own number of a row, which can be read whatever is in it; PostgreSQL needs none."""
+
+    type = NullType()
+    inherit_cache = True
+
+
+@compiles(_RowNumber)
+def _row_id(_element: _RowNumber, _compiler: SQLCompiler, **_how: Any) -> str:
+    return "jobs.rowid"
+
+
+@compiles(_RowNumber, "postgresql")
+def _primary_key(_element: _RowNumber, _compiler: SQLCompiler, **_how: Any) -> str:
+    return "jobs.id"
+
+
+_row_number = _RowNumber()
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +261,10 @@ def finish_with_version(
         Aborted: the job was ended otherwise meanwhile.
         StorageQuotaExceeded: the tenant would store more than it may.
     """
-    if get_job(connection, job.head_uid, job.id).state.final:
+    stored = get_job(connection, job.head_uid, job.id)
+    if stored.state is JobState.SUCCEEDED:
+        return stored  # the answer to this was lost
+    if stored.state.final:
         raise Aborted("training: it was ended meanwhile")
     head = require_head(connection, job.head_uid)
     reason = None if move is not None else _why_inactive(connection, head, job, new.report)

@@ -4,24 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import sqlalchemy
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Float,
     ForeignKey,
     Index,
-    Integer,
     LargeBinary,
     MetaData,
-    String,
     Table,
-    Text,
     UniqueConstraint,
     false,
     text,
 )
 
 metadata = MetaData()
+
+# PostgreSQL compares and orders texts as its database says, and its integers may be short: both are
+# as SQLite has them, where texts go by their bytes.
+Integer = BigInteger().with_variant(sqlalchemy.Integer(), "sqlite")
+Text = sqlalchemy.Text().with_variant(sqlalchemy.Text(collation="C"), "postgresql")
+
+
+def String(length: int) -> sqlalchemy.String:
+    """Returns the type of texts that are checked to be no longer, wherever they come from."""
+    return sqlalchemy.String(length).with_variant(sqlalchemy.Text(collation="C"), "postgresql")
+
 
 tenants = Table(
     "tenants",

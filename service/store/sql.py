@@ -13,11 +13,16 @@ from sqlalchemy import (
     Row,
     Select,
     Table,
+    Text,
     Update,
     case,
     func,
+    literal,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 Columns = TypeVarTuple("Columns")
 
@@ -53,13 +58,30 @@ def insert_if_absent(connection: Connection, table: Table) -> Insert:
     return sqlite.insert(table).on_conflict_do_nothing()
 
 
-def json_part(column: ColumnElement[Any], name: str) -> ColumnElement[Any]:
-    """Returns what a column's JSON object has under a name, as text, without the rest of it.
+class json_part(FunctionElement[str]):  # noqa: N801
+    """What a column's JSON object has under a name, as text, without the rest of it.
 
     It is null where the object has none, and where the column is damaged: what reads it whole says
     so.
     """
-    return case((func.json_valid(column), func.json_extract(column, f"$.{name}")))
+
+    type = Text()
+    inherit_cache = True
+
+    def __init__(self, column: ColumnElement[Any], name: str) -> None:
+        super().__init__(column, literal(name, Text()))
+
+
+@compiles(json_part)
+def _json_part(element: json_part, compiler: SQLCompiler, **how: Any) -> str:
+    column, name = element.clauses
+    taken = case((func.json_valid(column), func.json_extract(column, literal("$.") + name)))
+    return compiler.process(taken, **how)
+
+
+@compiles(json_part, "postgresql")
+def _json_part_of_postgres(element: json_part, compiler: SQLCompiler, **how: Any) -> str:
+    return compiler.process(func.trunkline_json_part(*element.clauses), **how)
 
 
 def _among(column: ColumnElement[Any], values: Sequence[object]) -> Iterator[ColumnElement[bool]]:

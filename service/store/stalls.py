@@ -34,16 +34,29 @@ class StallWatch:
 
     Args:
         on_change: is called on the event loop when it begins to stall, and when it goes on.
+        refusal: makes the error of work that is not admitted; by default the disk's.
+        seconds: time without a step; by default `STALL_SECONDS`.
     """
 
-    def __init__(self, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        on_change: Callable[[], None],
+        refusal: Callable[[], Unavailable] | None = None,
+        seconds: float | None = None,
+    ) -> None:
         self.stalled = False
         self._on_change = on_change
+        self._refusal = refusal or _disk_stalls
+        self._seconds = seconds
         self._lock = threading.Lock()
         self._working = 0
         self._last_step = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def _patience(self) -> float:
+        return STALL_SECONDS if self._seconds is None else self._seconds
 
     def admit(self) -> None:
         """Lets work be handed to the threads; call it on the event loop.
@@ -52,14 +65,10 @@ class StallWatch:
             Unavailable: what was handed to them before stalls.
         """
         if self.stalled:
-            raise Unavailable(
-                "the store does not answer, as its disk stalls; try again later",
-                field="data_dir",
-                retry_after=RETRY_AFTER,
-            )
+            raise self._refusal()
         if self._timer is None:
             self._loop = asyncio.get_running_loop()
-            self._timer = self._loop.call_later(STALL_SECONDS, self._check)
+            self._timer = self._loop.call_later(self._patience, self._check)
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -91,10 +100,18 @@ class StallWatch:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None
-        left = self._last_step + STALL_SECONDS - time.monotonic()
+        left = self._last_step + self._patience - time.monotonic()
         stalled = self._working > 0 and left <= 0
         if self._working and not stalled:
             self._timer = asyncio.get_running_loop().call_later(left, self._check)
         if stalled != self.stalled:
             self.stalled = stalled
             self._on_change()
+
+
+def _disk_stalls() -> Unavailable:
+    return Unavailable(
+        "the store does not answer, as its disk stalls; try again later",
+        field="data_dir",
+        retry_after=RETRY_AFTER,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -9,6 +10,8 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine
 
+MIGRATING = int.from_bytes(b"migrate", "big")
+"""Number of PostgreSQL's advisory lock."""
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -25,6 +28,10 @@ def migrate(engine: Engine) -> dict[str, int]:
     """
     config = _migrations()
     with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":  # as long as it takes, one server at a time
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (MIGRATING,))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
     joined: dict[str, int] = config.attributes.get("joined_labels", {})
@@ -36,6 +43,7 @@ def migration_script() -> ScriptDirectory:
     return ScriptDirectory.from_config(_migrations())
 
 
+@cache
 def newest_revision() -> str:
     """Returns the revision that this release works on."""
     newest = migration_script().get_current_head()
@@ -43,9 +51,10 @@ def newest_revision() -> str:
     return newest
 
 
-def known_revisions() -> set[str]:
+@cache
+def known_revisions() -> frozenset[str]:
     """Returns the revisions that this release can bring to the newest."""
-    return {known.revision for known in migration_script().walk_revisions()}
+    return frozenset(known.revision for known in migration_script().walk_revisions())
 
 
 def _migrations() -> Config:

@@ -102,7 +102,7 @@ def test_every_dependency_is_explained() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     named = project["dependencies"] + project["optional-dependencies"]["server"]
     for requirement in named:
-        name = re.split(r"[<>=; ]", requirement)[0]
+        name = re.split(r"[\[<>=; ]", requirement)[0]
         assert re.search(rf"\b{name}\b", page("architecture.md")), name
 
 

@@ -16,6 +16,7 @@ from typing import Any, Self
 import httpx
 import psutil
 
+from tests.second_run import store_of
 from trunkline import Client
 
 ROOT = Path(__file__).parent.parent.parent
@@ -129,9 +130,11 @@ def serve_command(data_dir: Path, *options: str) -> list[str]:
     """`trunkline serve` on free ports, with a log that tests can read."""
     ports = [] if "--grpc-port" in options else ["--grpc-port", "0"]
     ports += [] if "--rest-port" in options else ["--rest-port", "0"]
+    store = store_of(data_dir)
     return [
         *(sys.executable, "-m", "trunkline", "serve"),
         *("--data-dir", str(data_dir), "--log-format", "json"),
+        *(["--store", store, "--store-connections", "4"] if store else []),
         *ports,
         *options,
     ]

@@ -200,6 +200,7 @@ def test_rest_lists_the_same_rows(used: Keyed) -> None:
         assert http.get("/v1/audit", params={"tenant": "tenants/other"}).status_code == 404
 
 
+@pytest.mark.sqlite_file
 def test_no_log_has_a_text_or_a_key(used: Keyed) -> None:
     with closing(sqlite3.connect(used.data_dir / "trunkline.db")) as store:
         rows = "\n".join(str(row) for row in store.execute("SELECT * FROM audit"))

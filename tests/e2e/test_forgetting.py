@@ -19,6 +19,7 @@ def forgetful(tmp_path: Path, start: Start) -> Iterator[tuple[Running, Path]]:
     assert running.terminate() == 0
 
 
+@pytest.mark.sqlite_file
 def test_forgotten_examples_leave_no_byte_behind(forgetful: tuple[Running, Path]) -> None:
     running, data = forgetful
     secret = "The patient of room seventeen was very happy with the soup."

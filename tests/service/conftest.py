@@ -15,10 +15,12 @@ from adapters import FAMILIES
 from models import InputLimits
 from service.application import Application
 from service.config import MIB, ServerSettings, extractor_settings, load_settings
+from service.config.store_address import store_url
 from service.extraction import local
 from service.extraction.decoding import DecodeCalls, DecodeThreads
 from service.metrics import Metrics
-from service.store import Database
+from service.store import Database, open_database
+from tests.second_run import ON_POSTGRES, store_of
 from tests.service.learning_head import LearningHead, OpenLearningHead, around
 from tests.service.server import InProcessServer, StartServer
 from tests.service.tiny_backbone import FINGERPRINT, TinyBackbone
@@ -31,12 +33,14 @@ Trained = Callable[[str], Awaitable[Path]]
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty store, to be copied: making its tables takes longer than most tests."""
     folder = tmp_path_factory.mktemp("empty-store")
-    Database(folder).close()
+    open_database(folder).close()
     return folder / "trunkline.db"
 
 
-def _copy_store(empty_store: Path, data_dir: Path) -> None:
-    """Copies the empty store to where there is none yet."""
+def copy_store(empty_store: Path, data_dir: Path) -> None:
+    """Copies the empty store to where there is none yet, unless it is elsewhere."""
+    if ON_POSTGRES:
+        return
     data_dir.mkdir(parents=True, exist_ok=True)
     if not (data_dir / empty_store.name).exists():
         shutil.copy(empty_store, data_dir)
@@ -44,8 +48,9 @@ def _copy_store(empty_store: Path, data_dir: Path) -> None:
 
 @pytest.fixture
 def database(empty_store: Path, tmp_path: Path) -> Iterator[Database]:
-    _copy_store(empty_store, tmp_path / "data")
-    opened = Database(tmp_path / "data")
+    copy_store(empty_store, tmp_path / "data")
+    store = store_of(tmp_path / "data")
+    opened = open_database(tmp_path / "data", store_url(store) if store else None, connections=4)
     yield opened
     opened.close()
 
@@ -85,6 +90,8 @@ async def _started(
     patch.setattr(local, "load_backbone", load)
     patch.setattr(extractor_settings, "check_backbones", lambda *_: None)
     values = {"fit_threads": 1, "disk_reserve_bytes": MIB, **values}
+    if store := store_of(data_dir):
+        values = {"store": store, "store_connections": 4, **values}
     settings = load_settings(ServerSettings, data_dir=data_dir, backbone=backbone.name, **values)
     application = Application(settings)
     try:
@@ -102,7 +109,7 @@ def start_server(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     async def start(
         fingerprint: str = FINGERPRINT, data_dir: Path = tmp_path, **values: Any
     ) -> AsyncIterator[InProcessServer]:
-        _copy_store(empty_store, data_dir)
+        copy_store(empty_store, data_dir)
         async with _started(data_dir, monkeypatch, fingerprint, **values) as opened:
             yield opened
 

@@ -69,6 +69,12 @@ DANGEROUS: list[tuple[str, dict[str, Any]]] = [
     ("max_receiving_bytes", {"max_receiving_bytes": 128 * 1024 * 1024}),
     ("max_image_bytes", {"max_image_bytes": 64 * 1024 * 1024}),
     ("max_image_bytes", {"max_message_bytes": 1024 * 1024}),
+    ("store", {"store": "trunkline.db"}),
+    ("store", {"store": "sqlite:///trunkline.db"}),
+    ("store", {"store": "postgresql+psycopg://db.example.org"}),
+    ("store", {"store": "postgresql+psycopg://db.example.org:port/trunkline"}),
+    ("store_connections", {"store_connections": 1}),
+    ("store_password_file", {"store_password_file": "password"}),
     ("workers", {"workers": 2}),
     ("tenant_cost_per_second", {"tenant_cost_per_second": 1e-9}),
     ("tenant_cost_burst", {"tenant_cost_burst": float("inf")}),
@@ -100,6 +106,25 @@ DANGEROUS: list[tuple[str, dict[str, Any]]] = [
     ("allowed_origins", {"allowed_origins": "https://good.example,ftp://files.example"}),
     ("no_such_setting", {"no_such_setting": 1}),
 ]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql+psycopg://u:geheim@h/db",
+        "postgres://u:geheim@h/db?sslmode=require",
+        "postgresql://u@h/db?password=geheim",
+    ],
+)
+def test_password_of_the_store_is_not_shown(address: str) -> None:
+    settings = load_settings(ServerSettings, store=address)
+    assert settings.store == address
+    assert "geheim" not in str(settings.model_dump(mode="json"))
+    assert "u" in str(settings.model_dump(mode="json")["store"])
+    for wrong in (address.replace("/db", ""), address.replace("postgres", "oracle")):
+        with pytest.raises(InvalidSettings) as caught:
+            load_settings(ServerSettings, store=wrong)
+        assert "geheim" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("field", "values"), DANGEROUS)

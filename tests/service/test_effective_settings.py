@@ -84,6 +84,9 @@ DEFAULTS: dict[type[ExtractorSettings], dict[str, Any]] = {
         "extractor_tls_ca": None,
         "extractor_tls_cert": None,
         "extractor_tls_key": None,
+        "store": None,
+        "store_password_file": None,
+        "store_connections": 10,
         "new_store": False,
         "disk_reserve_bytes": 64 * MIB,
         "grpc_port": 50051,
@@ -202,12 +205,13 @@ def another(name: str, cls: type[ExtractorSettings], defaults: ExtractorSettings
         "extractor": "127.0.0.1:50050",
         "shared_cache": "redis://cache.example",
         "max_versions_per_head": 3,
+        "store": "postgresql+psycopg://trunkline@db.example.org/trunkline",
     }.get(name, Path("elsewhere"))
 
 
 NOT_ALONE = {
     *("workers", "extractor_key_file", "tls_cert", "tls_key", "tls_client_ca"),
-    *("extractor_tls_ca", "extractor_tls_cert", "extractor_tls_key"),
+    *("extractor_tls_ca", "extractor_tls_cert", "extractor_tls_key", "store_password_file"),
     *("shared_cache_tls_ca", "shared_cache_tls_cert", "shared_cache_tls_key"),
 }
 """Has one value; or name files, which are read, or need one another."""

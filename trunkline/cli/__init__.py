@@ -18,7 +18,7 @@ from trunkline.cli.label import label
 from trunkline.cli.login import login, logout
 from trunkline.cli.predict import predict
 from trunkline.cli.report import report
-from trunkline.cli.server import backup, check, config, demo, extractor, restore, serve
+from trunkline.cli.server import backup, check, config, demo, extractor, restore, serve, store
 from trunkline.cli.tenants import tenants, usage
 from trunkline.cli.train import train
 from trunkline.cli.trainings import trainings
@@ -71,6 +71,7 @@ COMMANDS = (
     check,
     backup,
     restore,
+    store,
     demo,
 )
 for command in COMMANDS:

@@ -36,6 +36,12 @@ def _tenant(ctx: click.Context, param: click.Parameter, value: str | None) -> st
         raise click.BadParameter(str(error), ctx, param) from error
 
 
+def _folder_or_address(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is not None and "://" not in value:
+        click.Path(file_okay=False, exists=True).convert(value, param, ctx)
+    return value
+
+
 def _new_file(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:
     """Takes a path where nothing is yet: a key that cannot be written down would be lost."""
     if value is not None and Path(value).exists():
@@ -90,9 +96,10 @@ def keys() -> None:
 )
 @click.option(
     "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    callback=_folder_or_address,
     metavar="DIR",
-    help="Make an operator's key in a server's own store, on its machine, without asking it.",
+    help="Make an operator's key in a server's own store, without asking the server. May be "
+    "the address of a PostgreSQL database, too.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask whether the first key is meant.")
 @client_command
@@ -105,7 +112,7 @@ def create(
     note: str,
     lifetime: float | None,
     output: Path | None,
-    data_dir: Path | None,
+    data_dir: str | None,
     yes: bool,
 ) -> None:
     """Make a key, and show it this once.

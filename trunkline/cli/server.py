@@ -69,19 +69,28 @@ def demo(ctx: click.Context, arguments: tuple[str, ...]) -> None:
     ctx.exit(demo_main(list(arguments)))
 
 
+_password_file = click.option(
+    "--password-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Has the password for PostgreSQL in its first line.",
+)
+
+
 @click.command()
-@click.argument("data_dir", type=click.Path(path_type=Path), metavar="DATA_DIR")
+@click.argument("data_dir", metavar="DATA_DIR")
+@_password_file
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_context
-def check(ctx: click.Context, data_dir: Path, as_json: bool) -> None:
+def check(ctx: click.Context, data_dir: str, password_file: Path | None, as_json: bool) -> None:
     """Read a server's whole store and say what is wrong with it.
 
-    Nothing is changed, and a server may be running on it. Exit status: 0 if nothing is wrong, 1 if
-    something is, 2 if DATA_DIR cannot be read.
+    DATA_DIR may be the address of a PostgreSQL database, too. Nothing is changed, and a server may
+    be running on it. Exit status: 0 if nothing is wrong, 1 if something is, 2 if it cannot be read.
     """
     with _from_a_checkout():
         from service.check import check_main
-    ctx.exit(check_main(data_dir, as_json=as_json))
+    ctx.exit(check_main(data_dir, password_file, as_json=as_json))
 
 
 _data_dir = click.option(
@@ -147,6 +156,31 @@ def restore(
     )
 
 
+@click.group()
+def store() -> None:
+    """Move a server's store."""
+
+
+@store.command("copy")
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+@_password_file
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_context
+def copy_store(
+    ctx: click.Context, source: str, target: str, password_file: Path | None, as_json: bool
+) -> None:
+    """Copy a store that no server uses into an empty one, and compare them.
+
+    FROM and TO are each a data directory or the address of a PostgreSQL database, such as
+    postgresql+psycopg://trunkline@db.example.org/trunkline. Exit status: 0 if TO has all that FROM
+    has, 1 if not; then TO is empty.
+    """
+    with _from_a_checkout():
+        from service.moving import copy_main
+    ctx.exit(copy_main(source, target, password_file, as_json=as_json))
+
+
 def _say_starting(arguments: tuple[str, ...]) -> None:
     """Says what takes seconds before it is begun; no log is set up by then."""
     if not {"-h", "--help"}.isdisjoint(arguments):
@@ -165,15 +199,17 @@ def _log_format(arguments: tuple[str, ...]) -> str:
     return os.environ.get("TRUNKLINE_LOG_FORMAT", "")
 
 
-def key_made_in(data_dir: Path, note: str, lifetime_seconds: float | None) -> NewKey:
-    """Makes an operator's key in a server's own store."""
+def key_made_in(data_dir: str, note: str, lifetime_seconds: float | None) -> NewKey:
+    """Makes an operator's key in a server's own store: of a folder, or at an address."""
     with _from_a_checkout():
         from service.access.key_in_store import create_operator_key
+        from service.config.store_address import store_url
         from service.errors import ServiceError
         from service.replies.keys import key_message
     try:
-        record, text = create_operator_key(data_dir, note, lifetime_seconds)
-    except ServiceError as error:
+        place = store_url(data_dir) if "://" in data_dir else Path(data_dir)
+        record, text = create_operator_key(place, note, lifetime_seconds)
+    except (ServiceError, ValueError) as error:
         raise Failure(str(error)) from error
     return NewKey(read(Key, key_message(record)), text)
 

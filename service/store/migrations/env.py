@@ -1,4 +1,4 @@
-"""Runs migrations on the connection that `service.store.database` hands over."""
+"""Runs migrations on the connection that `service.store.upgrade` hands over."""
 
 from alembic import context
 

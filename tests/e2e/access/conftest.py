@@ -16,10 +16,10 @@ from blake3 import blake3
 
 from service.access.key_in_store import create_operator_key
 from service.access.key_text import hash_of, new_text
-from service.store import Database
 from service.store import keys as stored_keys
+from service.store import open_database
 from service.store import tenants as stored_tenants
-from service.store.examination import FILE
+from service.store.data_directory import FILE
 from service.store.usage import HOUR, Used, add_usage
 from tests.e2e.access.asking import Asking
 from tests.e2e.access.rpcs import ANYBODY
@@ -95,7 +95,7 @@ def _trained(client: Client, head: str) -> None:
 
 
 async def _expired(data_dir: Path, tenant: str | None, role: str) -> str:
-    text, database = new_text(), Database(data_dir)
+    text, database = new_text(), open_database(data_dir)
     try:
         await database.write(
             stored_keys.add_key, hash_of(text), tenant=tenant, roles=[role], expires_at=EXPIRED
@@ -106,7 +106,7 @@ async def _expired(data_dir: Path, tenant: str | None, role: str) -> str:
 
 
 async def _used(data_dir: Path, tenants: list[str]) -> None:
-    database, hour = Database(data_dir), int(time.time()) // HOUR * HOUR
+    database, hour = open_database(data_dir), int(time.time()) // HOUR * HOUR
     try:
         for tenant in tenants:
             await database.write(stored_tenants.update_quotas, tenant, {})

@@ -122,6 +122,7 @@ async def test_old_rows_go_at_the_start_in_small_steps(log: Log) -> None:
     assert [event["rows"] for event in events if "rows" in event] == [2500]
 
 
+@pytest.mark.sqlite_file
 async def test_row_that_finds_no_room_is_counted_and_logged_and_stops_nobody(log: Log) -> None:
     def freeze(connection: Connection) -> None:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
@@ -139,6 +140,7 @@ async def test_row_that_finds_no_room_is_counted_and_logged_and_stops_nobody(log
     assert told[0]["method"] == "DeleteHead"
 
 
+@pytest.mark.sqlite_file
 async def test_deletion_on_a_full_disk_makes_room_for_its_row(log: Log) -> None:
     head = await log.database.write(new_head)
     await log.database.write(add_examples, head.uid, *(example(f"{i}", "a") for i in range(500)))

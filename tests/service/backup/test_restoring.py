@@ -16,7 +16,7 @@ from service.access.key_in_store import create_operator_key
 from service.access.key_text import new_text
 from service.backup import backup_main, restore_main
 from service.errors import StoreMissing
-from service.store import Database
+from service.store import open_database
 from tests.service.check.stores import change, contents
 from tests.service.learning_head import OpenLearningHead, around
 from tests.service.server import HEAD, StartServer
@@ -88,7 +88,7 @@ async def test_restored_server_answers_as_the_one_that_was_backed_up(
 def test_directory_in_use_is_left_alone(
     data_dir: Path, backup: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    database = Database(data_dir)
+    database = open_database(data_dir)
     try:
         assert restored(backup, data_dir, move_aside=True) == 1
     finally:
@@ -108,7 +108,7 @@ def test_store_that_is_there_is_moved_aside_only_when_that_is_said(
     for folder, tenant in ((data_dir, "acme"), (moved, "later")):
         with closing(sqlite3.connect(folder / STORE)) as opened:
             assert opened.execute("SELECT name FROM tenants").fetchall() == [(tenant,)]
-    Database(data_dir).close()
+    open_database(data_dir).close()
 
 
 def test_what_is_no_sound_backup_is_refused(backup: Path, tmp_path: Path, refused: Refused) -> None:
@@ -146,7 +146,7 @@ def test_backup_of_an_earlier_release_is_brought_up_to_date(tmp_path: Path) -> N
     with store_of("0007", tmp_path):
         pass
     assert restored(tmp_path / STORE, tmp_path / "new") == 0
-    Database(tmp_path / "new").close()
+    open_database(tmp_path / "new").close()
 
 
 def test_half_of_a_store_is_refused(data_dir: Path, tmp_path: Path, refused: Refused) -> None:
@@ -176,8 +176,8 @@ def test_restore_that_was_killed_midway_is_no_empty_store(backup: Path, tmp_path
     (folder / ".restoring").mkdir(parents=True)
     shutil.copy(backup, folder / ".restoring" / STORE)
     with pytest.raises(StoreMissing, match=r"\.restoring"):
-        Database(folder).close()
+        open_database(folder).close()
     assert restored(backup, folder) == 0
     (folder / ".restoring").mkdir()
-    Database(folder).close()
+    open_database(folder).close()
     assert not (folder / ".restoring").exists()

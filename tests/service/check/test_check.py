@@ -16,7 +16,7 @@ import pytest
 
 from service.check import check_main
 from service.check.checks import CHECKS
-from service.store import Database
+from service.store import open_database
 from tests.service.check.stores import (
     Found,
     change,
@@ -263,7 +263,7 @@ def test_other_schema_is_said_and_its_tables_are_left_alone(
 
 def test_check_takes_no_lock_that_a_server_wants(data_dir: Path, found: Found) -> None:
     assert found(data_dir, status=0) == []
-    Database(data_dir).close()
+    open_database(data_dir).close()
 
 
 def test_every_check_is_documented() -> None:

@@ -18,6 +18,7 @@ from service.store import kept_inputs as stored_inputs
 from service.store import versions as stored_versions
 from service.store.forgetting import Plan
 from service.store.jobs import NewVersion
+from service.store.sqlite import SqliteDatabase
 from service.store.view_digests import view_digest
 from tests.service.server import HEAD, LABELS, InProcessServer, StartServer, best, texts
 from tests.service.store.records import add_examples, example, new_head
@@ -56,7 +57,7 @@ def known_to_versions(data: Path) -> list[bytes]:
     copy = data.parent / f"{data.name}-copy"
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(data, copy)
-    database = Database(copy)
+    database = SqliteDatabase(copy)
     try:
         with database._read_engine.connect() as connection:
             return list(connection.scalars(select(schema.members.c.digests)))
@@ -64,6 +65,7 @@ def known_to_versions(data: Path) -> list[bytes]:
         database.close()
 
 
+@pytest.mark.sqlite_file
 async def test_nothing_of_a_forgotten_example_is_left_on_disk(
     start_server: StartServer, tmp_path: Path
 ) -> None:
@@ -82,6 +84,7 @@ async def test_nothing_of_a_forgotten_example_is_left_on_disk(
     assert found_on_disk(data, needles(SECRET)) == []
 
 
+@pytest.mark.sqlite_file
 async def test_held_out_example_is_named_by_no_report_after_it_is_forgotten(
     start_server: StartServer, tmp_path: Path
 ) -> None:
@@ -311,6 +314,7 @@ async def test_a_failed_refit_forgets_nothing(
     assert (await server.forget(DIGEST)).forgotten == 1
 
 
+@pytest.mark.sqlite_file
 async def test_server_that_dies_before_the_journal_is_empty_leaves_nothing_to_the_next(
     start_server: StartServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -323,10 +327,10 @@ async def test_server_that_dies_before_the_journal_is_empty_leaves_nothing_to_th
     async with start_server(data_dir=data) as server:
         await server.create(keep_inputs=True)
         await server.add({**LABELS, SECRET: "red"})
-        monkeypatch.setattr(Database, "checkpoint", die)
+        monkeypatch.setattr(SqliteDatabase, "checkpoint", die)
         with pytest.raises(Unavailable):
             await server.forget(DIGEST)
-    Database(crashed).close()
+    SqliteDatabase(crashed).close()
     assert found_on_disk(crashed, needles(SECRET)) == []
 
 
@@ -374,5 +378,4 @@ async def test_views_are_forgotten_with_their_image(database: Database) -> None:
     await database.write(stored_examples.store_views, head.uid, views)
     plan = await database.read(planned, head.uid)
     await database.write(forgetting.forget, head.uid, plan, None)
-    with database._read_engine.connect() as connection:
-        assert connection.execute(select(schema.embeddings)).all() == []
+    assert await database.read(lambda c: c.execute(select(schema.embeddings)).all()) == []

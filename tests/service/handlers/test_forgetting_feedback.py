@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from service.live.live_copy import Learned, LiveCopy
-from service.store import Database
 from service.store.live_set import LiveFeedback
+from service.store.sqlite import SqliteDatabase
 from tests.service.learning_head import (
     IMMEDIATE,
     MANUAL,
@@ -142,12 +142,13 @@ async def test_live_copy_is_as_if_forgotten_feedback_had_never_come(
         np.testing.assert_allclose(np.array(found[4]), np.array(never[4]), atol=1e-6)
 
 
+@pytest.mark.sqlite_file
 async def test_forgetting_is_not_over_before_what_learns_the_example_has_ended(
     open_learning_head: OpenLearningHead, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
     begun, may_end, outdated = threading.Event(), threading.Event(), asyncio.Event()
-    learn, checkpoint = LiveCopy.learn, Database.checkpoint
+    learn, checkpoint = LiveCopy.learn, SqliteDatabase.checkpoint
 
     def slow(self: LiveCopy, feedback: Sequence[LiveFeedback]) -> Learned:
         begun.set()
@@ -155,7 +156,7 @@ async def test_forgetting_is_not_over_before_what_learns_the_example_has_ended(
         order.append("learned")
         return learn(self, feedback)
 
-    async def last(self: Database) -> None:
+    async def last(self: SqliteDatabase) -> None:
         order.append("forgotten")
         await checkpoint(self)
 
@@ -165,7 +166,7 @@ async def test_forgetting_is_not_over_before_what_learns_the_example_has_ended(
         await head.send(secret, "blue")
         await asyncio.to_thread(begun.wait, 60)
         database_of(head.server).follow(lambda changed: outdated.set() if changed.live else None)
-        monkeypatch.setattr(Database, "checkpoint", last)
+        monkeypatch.setattr(SqliteDatabase, "checkpoint", last)
         forgetting = asyncio.create_task(forget(head, *secret))
         await outdated.wait()
         for _ in range(3):

@@ -53,6 +53,7 @@ NEEDLES = {
 }
 
 
+@pytest.mark.sqlite_file
 async def test_nothing_of_an_example_that_a_tail_learned_from_is_left(
     start_server: StartServer, tmp_path: Path
 ) -> None:

@@ -108,6 +108,7 @@ async def test_advice_counts_two_forms_of_a_label_as_one(server: InProcessServer
     assert {row.label: row.examples for row in advice.classes} == {COMPOSED: 6, "tea": 6}
 
 
+@pytest.mark.sqlite_file
 async def test_earlier_labels_are_normalised_and_their_version_answers_with_the_new_ones(
     start_server: StartServer, tmp_path: Path
 ) -> None:
@@ -141,6 +142,7 @@ async def test_earlier_labels_are_normalised_and_their_version_answers_with_the_
     assert not [line for line in logs if line["event"] == "labels became one with others"]
 
 
+@pytest.mark.sqlite_file
 async def test_version_that_learned_both_forms_answers_with_their_joint_probability(
     start_server: StartServer, tmp_path: Path
 ) -> None:

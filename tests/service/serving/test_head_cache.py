@@ -18,6 +18,7 @@ from service.metrics import Metrics
 from service.serving.head_cache import HeadCache
 from service.store import Database
 from service.store import heads as stored_heads
+from service.store.sqlite import SqliteDatabase
 from tests.service.store.records import add_version, new_head
 from tests.service.tiny_backbone import DIM, FINGERPRINT
 from tests.service.waiting import Changes
@@ -27,7 +28,7 @@ BIG = 1 << 30
 NAME = "tenants/acme/heads/defects"
 
 
-class WatchedDatabase(Database):
+class WatchedDatabase(SqliteDatabase):
     """Counts reads; a test may hold one back after it has read, before its result is known."""
 
     def __init__(self, data_dir: Path) -> None:

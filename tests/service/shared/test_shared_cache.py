@@ -22,7 +22,7 @@ from service.store import examples as stored_examples
 from service.store import forgetting as stored_forgetting
 from service.store import tenants as stored_tenants
 from service.store.cache_secrets import find_secrets, make_secrets, slot_of
-from service.store.database import READER_THREADS
+from service.store.sqlite.database import READER_THREADS
 from tests.service.embedding.resolvers import vectors_of
 from tests.service.shared.sharing import PATIENCE, sharing
 from tests.service.shared.valkey import Valkey

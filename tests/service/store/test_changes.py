@@ -171,6 +171,11 @@ def taken_away(connection: Connection, head: HeadRecord) -> LabelChanges:
 
 Write = Callable[[Connection, HeadRecord], object]
 
+
+def _refuse(spec: dict[str, object]) -> None:
+    raise ValueError(spec)
+
+
 WRITES: list[tuple[str, Write, set[str]]] = [
     ("create_head", lambda c, head: new_head(c, "other"), set()),
     (
@@ -292,7 +297,11 @@ WRITES: list[tuple[str, Write, set[str]]] = [
         lambda c, head: stored_jobs.finish_without_version(c, job_of(c, head), JobState.CANCELLED),
         set(),
     ),
-    ("end_damaged_jobs", lambda c, head: stored_jobs.end_damaged_jobs(c, {1: "why"}), set()),
+    (
+        "end_damaged_jobs",
+        lambda c, head: stored_jobs.end_damaged_jobs(c, stored_jobs.damaged_jobs(c, _refuse)),
+        set(),
+    ),
     (
         "store_views",
         lambda c, head: stored_examples.store_views(c, head.uid, {A: {"v": vector_of("v")}}),

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, select
 
 from service.errors import StoredDataDamaged
-from service.store import Database, schema
+from service.store import Database, open_database, schema
 from service.store.versions import get_weights
 from tests.service.server import HEAD, InProcessServer, StartServer, best, texts
 from tests.service.store.earlier_stores import store_of
@@ -143,7 +143,7 @@ async def test_versions_of_an_earlier_release_get_their_digests_by_migrating(
             "VALUES (1, 'abc', 'one', ?, 0)",
             (b"\0" * 16,),
         )
-    database = Database(tmp_path)
+    database = open_database(tmp_path)
     try:
         assert (await database.read(get_weights, "one", 1)).endswith(b"weights")
         await database.write(flip, "versions", "safetensors")

@@ -5,6 +5,7 @@ A refused start leaves every file as it was, and so does a check.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import tempfile
@@ -18,8 +19,8 @@ from sqlalchemy import Connection
 from service.check import check_main
 from service.errors import DataDirectoryUnreadable, StartupError, StoreMissing
 from service.serve import serve_main
-from service.store import Database
 from service.store.page_key import page_key
+from service.store.sqlite import SqliteDatabase
 from tests.service.store.damaged_stores import (
     INDEX,
     JOURNAL,
@@ -64,8 +65,8 @@ def count(connection: Connection, table: str) -> int:
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a server leaves when it is stopped."""
     folder = tmp_path_factory.mktemp("template") / "data"
-    database = Database(folder)
-    database._enqueue(fill).result()
+    database = SqliteDatabase(folder)
+    asyncio.run(database.write(fill))
     database.close()
     page_key(folder)
     rows = folder / "activations" / ("0" * 64) / "uid-cut"
@@ -158,7 +159,7 @@ def test_state_is_refused_in_one_sentence_and_stays_as_it_is(
         assert printed.out == ""
         assert contents(folder.parent) == before
     with pytest.raises(StartupError) as refused:
-        Database(folder).close()
+        SqliteDatabase(folder).close()
     assert words in str(refused.value)
     assert contents(folder.parent) == before
 
@@ -196,7 +197,7 @@ SERVED: dict[str, Damage] = {
 @pytest.mark.parametrize("state", SERVED)
 async def test_state_is_served_with_all_that_was_stored(state: str, folder: Path) -> None:
     SERVED[state](folder)
-    database = Database(folder)
+    database = SqliteDatabase(folder)
     try:
         assert await database.read(count, "examples") == 50
         assert os.stat(folder / "reserve").st_size == database.reserve.nbytes == 1024 * 1024
@@ -211,18 +212,18 @@ async def test_empty_store_beside_old_files_is_made_where_it_is_asked_for(
 ) -> None:
     REFUSED[state][0](folder)
     with pytest.raises(StoreMissing, match="--new-store"):
-        Database(folder).close()
-    database = Database(folder, new_store=True)
+        SqliteDatabase(folder).close()
+    database = SqliteDatabase(folder, new_store=True)
     try:
         assert await database.read(count, "heads") == 0
     finally:
         database.close()
-    Database(folder).close()  # from then on it is a store like any other
+    SqliteDatabase(folder).close()  # from then on it is a store like any other
 
 
 async def test_old_journal_is_no_part_of_a_new_store(folder: Path) -> None:
     both(crash, without(STORE, INDEX))(folder)
-    database = Database(folder, new_store=True)
+    database = SqliteDatabase(folder, new_store=True)
     try:
         assert await database.read(count, "heads") == 0
     finally:
@@ -236,11 +237,11 @@ def test_first_start_that_was_cut_off_is_no_lost_store(left: list[str], tmp_path
             (tmp_path / name).mkdir()
         else:
             (tmp_path / name).touch()
-    Database(tmp_path).close()
+    SqliteDatabase(tmp_path).close()
 
 
 def test_new_store_leaves_a_store_that_is_there_alone(folder: Path) -> None:
-    database = Database(folder, new_store=True)
+    database = SqliteDatabase(folder, new_store=True)
     try:
         with database._read_engine.connect() as connection:
             assert count(connection, "examples") == 50
@@ -286,7 +287,7 @@ def test_what_may_not_be_written_is_refused_by_name(
         (folder / name).chmod(mode)
         try:
             with pytest.raises(DataDirectoryUnreadable, match=words):
-                Database(folder).close()
+                SqliteDatabase(folder).close()
             status = check_main(folder, as_json=False)
             printed = capfd.readouterr()
             assert ("error: data_dir: " in printed.err) == (status == 2)
@@ -305,21 +306,21 @@ def test_folder_of_another_user_is_refused(tmp_path: Path) -> None:
         os.chown(made / "data", 12345, 12345)
         os.seteuid(NOBODY)
         with pytest.raises(DataDirectoryUnreadable, match="belongs to user 12345, and the server"):
-            Database(made / "data").close()
+            SqliteDatabase(made / "data").close()
 
 
 def test_folder_that_cannot_be_made_is_refused() -> None:
     with unprivileged() as made:
         made.chmod(0o500)
         with pytest.raises(DataDirectoryUnreadable, match="cannot be made: Permission denied"):
-            Database(made / "data").close()
+            SqliteDatabase(made / "data").close()
         made.chmod(0o700)
 
 
 def test_locked_store_is_refused_before_it_is_looked_at(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    database = Database(folder)
+    database = SqliteDatabase(folder)
     try:
         before = contents(folder)
         assert serve_main(["--data-dir", str(folder), "--rest-port", "0"]) == 1

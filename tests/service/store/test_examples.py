@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, create_engine, event, func, select
 
 from service.errors import LimitExceeded, NotFound
-from service.store import Database, example_sets, head_summaries, schema
+from service.store import Database, example_sets, head_summaries, open_database, schema
 from service.store import embeddings as stored_embeddings
 from service.store import examples as stored
 from service.store import heads as stored_heads
@@ -44,11 +44,11 @@ def embeddings_stored(connection: Connection) -> int:
 
 
 async def test_examples_survive_reopening(tmp_path: Path) -> None:
-    database = Database(tmp_path)
+    database = open_database(tmp_path)
     head = await database.write(new_head)
     await database.write(add_examples, head.uid, example("x", "a"), example("y", "b"))
     database.close()
-    again = Database(tmp_path)
+    again = open_database(tmp_path)
     found = await again.read(example_sets.training_set, head.uid)
     again.close()
     assert found.labels == ["a", "b"]

@@ -17,7 +17,8 @@ from sqlalchemy import Connection
 from service.errors import DataDirectoryUnreadable, StoreFull
 from service.store import Database, examples
 from service.store.heads import delete_head
-from service.store.reserve import Reserve
+from service.store.sqlite import SqliteDatabase
+from service.store.sqlite.reserve import Reserve
 from tests.service.disk_limits import files_up_to
 from tests.service.server import HEAD, InProcessServer, import_request, texts
 from tests.service.store.records import add_examples, example, new_head
@@ -35,6 +36,11 @@ def count(connection: Connection) -> int:
 
 def long_example(number: int) -> examples.NewExample:
     return example(f"{number} {LONG}", "a", keep=True)
+
+
+@pytest.fixture
+def database(sqlite_database: SqliteDatabase) -> SqliteDatabase:
+    return sqlite_database
 
 
 @pytest.fixture
@@ -102,7 +108,7 @@ async def test_start_on_a_full_disk_serves_what_is_in_the_journal_and_says_so(
 ) -> None:
     folder = crashed(tmp_path, empty_store)
     with files_up_to((folder / "trunkline.db").stat().st_size):
-        database = Database(folder)
+        database = SqliteDatabase(folder)
         try:
             query = "SELECT length(name) FROM tenants"
             found = await database.read(lambda c: c.exec_driver_sql(query).scalar_one())
@@ -112,7 +118,7 @@ async def test_start_on_a_full_disk_serves_what_is_in_the_journal_and_says_so(
                 await database.write(new_head)
         finally:
             database.close()
-    database = Database(folder)
+    database = SqliteDatabase(folder)
     try:
         await database.write(new_head)
         assert not database.reserve.full
@@ -127,7 +133,7 @@ def test_store_that_must_be_upgraded_and_finds_no_room_is_refused_in_one_sentenc
         files_up_to(4096),
         pytest.raises(DataDirectoryUnreadable, match="there is no room on its disk to open it"),
     ):
-        Database(tmp_path / "data")
+        SqliteDatabase(tmp_path / "data")
 
 
 async def test_server_on_a_full_disk_predicts_says_so_and_recovers(
@@ -141,13 +147,18 @@ async def test_server_on_a_full_disk_predicts_says_so_and_recovers(
         assert server.application.readiness.detail().startswith("the disk is full")
         assert "trunkline_disk_full 1.0" in metrics(server)
         assert server.application.readiness.ready
-    await asyncio.to_thread(looked, server.application._database.reserve)
+    await asyncio.to_thread(looked, reserve_of(server))
     server.application.readiness.detail()  # whoever asks has a thread look again
-    await asyncio.to_thread(looked, server.application._database.reserve)
+    await asyncio.to_thread(looked, reserve_of(server))
     assert "trunkline_disk_full 0.0" in metrics(server)
     assert server.application.readiness.detail() == ""
     await server.create("tenants/acme/heads/second")
     await server.ask("DeleteHead", heads_pb2.DeleteHeadRequest(name=HEAD))
+
+
+def reserve_of(server: InProcessServer) -> Reserve:
+    assert isinstance(server.application._database, SqliteDatabase)
+    return server.application._database.reserve
 
 
 def looked(reserve: Reserve) -> None:
@@ -158,7 +169,7 @@ def looked(reserve: Reserve) -> None:
 async def test_disk_that_is_full_and_then_stalls_holds_up_neither_readiness_nor_metrics(
     server: InProcessServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reserve, disk = server.application._database.reserve, StalledDisk()
+    reserve, disk = reserve_of(server), StalledDisk()
     with files_up_to(4096), pytest.raises(StoreFull):
         await server.create("tenants/acme/heads/second")
     loop_thread, real = threading.get_ident(), os.posix_fallocate

@@ -12,10 +12,16 @@ import pytest
 from sqlalchemy import Connection, text
 
 from service.errors import Unavailable
-from service.store import Database, stalls
+from service.store import Database, open_database, stalls
+from service.store.sqlite import SqliteDatabase
 from tests.service.store.stalling import Clock, StalledDisk, Told
 
 ROWS = 1_000
+
+
+@pytest.fixture
+def database(sqlite_database: SqliteDatabase) -> SqliteDatabase:
+    return sqlite_database
 
 
 @pytest.fixture
@@ -82,7 +88,7 @@ async def test_emptying_the_journal_that_stalls_is_noticed_too(
 ) -> None:
     told = Told(database)
     with monkeypatch.context() as patch:
-        patch.setattr("service.store.engines.checkpoint", disk.stall)
+        patch.setattr("service.store.sqlite.engines.checkpoint", disk.stall)
         emptying = asyncio.create_task(database.checkpoint())
         await disk.stalls()
         clock.jump()
@@ -98,7 +104,7 @@ async def test_long_work_that_moves_on_is_no_stall(
     tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stalls, "STEPS", 10)
-    database = Database(tmp_path)
+    database = open_database(tmp_path)
     told = Told(database)
     loop = asyncio.get_running_loop()
     half, most = asyncio.Event(), asyncio.Event()

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 
 from models.tails import tail_fingerprint
 from service.errors import Aborted, FingerprintMismatch, NotFound
-from service.store import Database, example_sets, schema
+from service.store import Database, example_sets, open_database, schema
 from service.store import embeddings as stored_embeddings
 from service.store import examples as stored_examples
 from service.store import heads as stored_heads
@@ -211,7 +211,7 @@ async def test_data_of_before_there_were_tails_is_taken_over(tmp_path: Path) -> 
                 NULL);
             """
         )
-    database = Database(tmp_path)
+    database = open_database(tmp_path)
     try:
         for number, data in ((1, b"w"), (2, b"x")):
             version = await database.read(stored_versions.get_version, "u", number)

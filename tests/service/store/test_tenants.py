@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, text
 
-from service.store import Database
+from service.store import Database, open_database
 from service.store.tenants import counted, get_tenant
 from tests.service.store.earlier_stores import store_of
 from tests.service.store.test_changes import filled, forget
@@ -17,7 +17,7 @@ from trunkline.digest import text_digest
 async def test_what_earlier_releases_stored_is_counted_by_the_upgrade(tmp_path: Path) -> None:
     with store_of("0009", tmp_path) as connection:
         fill(connection)
-    database = Database(tmp_path)
+    database = open_database(tmp_path)
     try:
         acme = await database.read(get_tenant, "acme")
         other = await database.read(get_tenant, "other")

