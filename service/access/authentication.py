@@ -166,11 +166,15 @@ class Keys:
         return known
 
     def _forget_changed(self, changed: Changed) -> None:
-        if not changed.keys:
+        if not (changed.keys or changed.everything):
             return
         self._changes += 1
-        self.required = True
-        for key_hash in [h for h, (record, _) in self._known.items() if record.id in changed.keys]:
+        self.required |= bool(changed.keys)
+        for key_hash in [
+            key_hash
+            for key_hash, (record, _) in self._known.items()
+            if changed.everything or record.id in changed.keys
+        ]:
             del self._known[key_hash]
 
     def _note_use(self, record: KeyRecord, now: float) -> None:

@@ -200,6 +200,9 @@ class QuotaBook:
         return bucket
 
     def _update(self, changed: Changed) -> None:
+        if changed.everything:
+            self._of.clear()
+            self._buckets.clear()
         for tenant, own in changed.quotas.items():
             self._of[tenant] = own.over(self._defaults)
             if own == Quotas():

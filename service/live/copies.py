@@ -126,7 +126,8 @@ class LiveCopies:
         await self._steps.close()
 
     def _follow(self, changed: Changed) -> None:
-        for uid in changed.live:
+        everything = {entry.uid for entry in self._entries} if changed.everything else set()
+        for uid in changed.live | everything:
             if (entry := self._entries.get(uid)) is not None:
                 entry.outdate()
                 self._entries.update_size(entry)

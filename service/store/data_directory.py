@@ -13,11 +13,13 @@ FILE = "trunkline.db"
 LOCK = "lock"
 RESERVE = "reserve"
 ACTIVATIONS, TUNING, UNUSED = "activations", "tuning", "prometheus"
+CLUSTER = "cluster"
+"""Sockets of the processes that share the store."""
 RESTORING = ".restoring"
 
 JOURNAL, INDEX = f"{FILE}-wal", f"{FILE}-shm"
 _FILES = (FILE, JOURNAL, INDEX, f"{FILE}-journal", LOCK, RESERVE)
-_FOLDERS = (ACTIVATIONS, TUNING, UNUSED)
+_FOLDERS = (ACTIVATIONS, TUNING, UNUSED, CLUSTER)
 
 
 def make_folder(folder: Path) -> None:

@@ -37,6 +37,7 @@ from service.store import labels as stored_labels
 from service.store import live_outcomes as outcomes
 from service.store import live_set as stored_live
 from service.store import tenants as stored_tenants
+from service.store.change_feed import clear_changes
 from service.store.feedback_states import quarantine
 from service.store.head_records import HeadRecord
 from service.store.jobs import JobRecord, JobState, Move, NewVersion
@@ -201,6 +202,7 @@ WRITES: list[tuple[str, Write, set[str]]] = [
         lambda c, head: key_calls._rotate(c, anybody, key_of(c).name, ANYONE, OTHER_HASH, 60.0),
         {"keys"},
     ),
+    ("clear_changes", lambda c, head: clear_changes(c), set()),
     ("add_audit_rows", lambda c, head: stored_audit.add_audit_rows(c, [AUDITED]), set()),
     ("delete_audit_rows", lambda c, head: stored_audit.delete_audit_rows(c, 2.0, 9), set()),
     ("note_use", lambda c, head: stored_keys.note_use(c, key_of(c).id, 1e9), set()),
