@@ -15,6 +15,9 @@ from service.access.metering import Metering
 from service.access.operator_key import ensure_key
 from service.access.quotas import QuotaBook
 from service.access.usage import UsageCounter
+from service.cluster.feed import UpToDate
+from service.cluster.links import Links
+from service.cluster.member import Member
 from service.concurrency.tasks import UninterruptedTasks
 from service.config import (
     ExtractorSettings,
@@ -150,13 +153,15 @@ class ExtractorApplication(_Requests):
 class Application(_Requests):
     """The whole server, but for its transports."""
 
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings, member: Member | None = None) -> None:
         super().__init__(settings)
         self._data_dir = settings.data_dir
+        self._member = member
         self._database = open_database(
             settings.data_dir,
             new_store=settings.new_store,
             reserve_bytes=settings.disk_reserve_bytes,
+            lock=None if member is None else member.lock,
         )
         self._database.on_stall = self._on_stall
         defaults = Quotas(*(getattr(settings, f"tenant_{name}") for name in QUOTAS))
@@ -171,6 +176,7 @@ class Application(_Requests):
         views = ViewMaker(self._decoding, settings.input_limits)
         self._extractor_certificates = certificates_of(settings.extractor_tls_files)
         self._tasks = UninterruptedTasks()
+        self.links = self._link(settings, member)
         self.quotas = QuotaBook(self._database, defaults)
         self._usage = UsageCounter(self._database, self._tasks, settings.usage_days)
         metering = Metering(self.quotas, self._usage)
@@ -191,6 +197,9 @@ class Application(_Requests):
         backfill = EmbeddingBackfill(self._database, self._extractor, settings.input_limits)
         self._keys = Keys(self._database, self._tasks, required=settings.keys_required)
         self.authentication: Authentication = NoKeys() if settings.insecure else self._keys
+        self._asks_for_keys = not settings.insecure
+        if self.links is not None:
+            self.authentication = UpToDate(self.authentication, self.links.feed)
         self._audit = Audit(
             self._database,
             self._tasks,
@@ -212,7 +221,7 @@ class Application(_Requests):
             self.metrics,
         )
         self._jobs = parts.jobs
-        self.handlers = _handlers(
+        handlers = _handlers(
             OF_THE_SERVER,
             _extraction(settings, self._extractor, embeddings),
             Prediction(
@@ -257,24 +266,55 @@ class Application(_Requests):
             AuditLog(self._database, tokens),
             Tenants(self._database, self._live, self._jobs, self._tasks, tokens, defaults),
         )
+        self.handlers = handlers if self.links is None else self.links.handlers(handlers)
 
     async def open(self) -> None:
         """Learns who may ask; before that nobody is answered."""
-        if self.authentication is self._keys:
+        if self.links is not None:
+            await self.links.start(self.metrics)
+        if self._asks_for_keys:
             await self._keys.start()
             if self._keys.required:
                 await ensure_key(self._database, self._data_dir)
-        self._audit.start()
+        if self._keeps:
+            self._audit.start()
 
     async def start(self) -> None:
         """Loads the backbones and takes up unfinished trainings."""
         self.metrics.watch(asyncio.get_running_loop())
         await self.quotas.start()
-        await self._jobs.start()
+        if self._keeps:
+            await self._jobs.start()
         await self._live.start()
         await self._extractor.start(self.readiness.set_extractor_ready)
         if self._extractor_certificates is not None:
             self._extractor_certificates.follow(self.metrics)
+
+    @property
+    def _keeps(self) -> bool:
+        """Whether this process does what there is one of for a store."""
+        return self._member is None or self._member.keeper
+
+    def _link(self, settings: ServerSettings, member: Member | None) -> Links | None:
+        if member is None:
+            return None
+        return Links(
+            member,
+            self._database,
+            settings.data_dir,
+            self._tasks,
+            settings.request_timeout_seconds,
+        )
+
+    async def finish_requests(self) -> None:
+        """Ends requests as alone; what others have handed on is waited for, too."""
+        finishing = [super().finish_requests()]
+        if self.links is not None:
+            finishing.append(self._finish_handed_on(self.links.calls))
+        await asyncio.gather(*finishing)
+
+    async def _finish_handed_on(self, calls: Calls) -> None:
+        await calls.wait_until_idle(self._drain_seconds)
 
     def _audits(self, settings: ServerSettings) -> Callable[[], bool]:
         if settings.audit == "auto":
@@ -290,7 +330,8 @@ class Application(_Requests):
 
     async def warm_up(self) -> None:
         """Starts what the first training needs, so that it does not wait for it."""
-        await self._jobs.warm_up()
+        if self._keeps:
+            await self._jobs.warm_up()
 
     async def close(self) -> None:
         """Stops; what is acknowledged is on disk."""
@@ -301,6 +342,8 @@ class Application(_Requests):
         await self._live.close()
         if self._extractor_certificates is not None:
             await self._extractor_certificates.close()
+        if self.links is not None:
+            await self.links.close()
         try:
             await self._decoding.close()
             await self._extractor.close()
