@@ -209,7 +209,14 @@ class Application(_Requests):
             file=_audit_file(settings, self.metrics),
         )
         self.calls.trail.audit = self._audit
-        self._live = LiveCopies(self._database, backfill, self._tasks, settings, self.metrics)
+        self._live = LiveCopies(
+            self._database,
+            backfill,
+            self._tasks,
+            settings,
+            self.metrics,
+            is_ours=lambda uid: member is None or member.scores(uid),
+        )
         parts = build_training(
             self._database,
             self._extractor,

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
+from blake3 import blake3
+
 VARIABLE = "MEMBER_OF_TRUNKLINE"
 """Of the environment; it does not begin as settings do."""
 
@@ -53,6 +55,14 @@ class Member:
     def all_processes(self) -> Sequence[str]:
         """Names of all that have metrics, this one first."""
         return [self.name, *self.others, *([EXTRACTION] if self.extracts else [])]
+
+    def scores(self, uid: str) -> bool:
+        """Returns whether it learns a head's feedback at once: each head is one member's.
+
+        By rendezvous hashing: with a member more, few heads change theirs.
+        """
+        weights = {i: blake3(f"{i}/{uid}".encode()).digest() for i in range(self.count)}
+        return max(weights, key=weights.__getitem__) == self.index
 
     def environment(self) -> dict[str, str]:
         """Returns the variables that make a process this member."""

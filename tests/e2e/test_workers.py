@@ -138,9 +138,9 @@ def test_very_next_prediction_of_the_other_process_shows_the_correction(
     inputs = strangers(fingerprint, 6)
     before = workers[1 - asked].predict(head, inputs[:1]).rows[0]
     wrong = next(label for label in before.scores if label != before.label)
-    for item in inputs[:5]:
-        assert not send_feedback(workers[asked], head, [(item, wrong)]).errors
-        shown = workers[1 - asked].predict(head, [item]).rows
+    for turn, item in enumerate(inputs[:5], asked):
+        assert not send_feedback(workers[turn % 2], head, [(item, wrong)]).errors
+        shown = workers[1 - turn % 2].predict(head, [item]).rows
     assert [row.label for row in shown] == [wrong]
     rows = [way.predict(head, inputs).rows for way in workers]
     assert [row.scores for row in rows[0]] == [row.scores for row in rows[1]]

@@ -265,7 +265,7 @@ WRITES: list[tuple[str, Write, set[str]]] = [
         {"live"},
     ),
     ("promote_live", promote, {"heads", "live"}),
-    ("drop_live", lambda c, head: outcomes.drop_live(c, head.uid, 2), {"live"}),
+    ("drop_live", lambda c, head: outcomes.drop_live(c, head.uid, 2, through=MANY), {"live"}),
     ("store_scores", lambda c, head: score(c, head, None), set()),
     ("store_scores", lambda c, head: score(c, head, 2), {"live"}),
     ("_rename", lambda c, head: rename(c, head, "x", "z"), {"heads", "live"}),
