@@ -179,11 +179,15 @@ class Application(_Requests):
         self.links = self._link(settings, member)
         self.quotas = QuotaBook(self._database, defaults)
         self._usage = UsageCounter(self._database, self._tasks, settings.usage_days)
+        if self.links is not None:
+            self.links.share_quotas(self.quotas)
         metering = Metering(self.quotas, self._usage)
         real = _extractor(
             settings, self.metrics, self._decode_threads, self._extractor_certificates
         )
-        self._extractor = MeteredExtractor(real, metering)
+        self._extractor = MeteredExtractor(
+            real, metering, sharers=1 if member is None else member.count
+        )
         embeddings = EmbeddingResolver(
             self._extractor,
             self._database,

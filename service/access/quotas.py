@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from service.concurrency.promises import Promises
@@ -25,6 +27,9 @@ MAX_BUCKETS = 20_000
 LEAST_WAIT = 0.01
 PROMISED_SECONDS = 60.0
 """So much of the rate is promised at most; beyond, the time to come back is an estimate."""
+
+SHARED_SECONDS = 0.02
+"""Time for which is gathered what other servers on the store are then told."""
 
 _PROMISED_UNIT = 0.001
 """Promises are made of whole numbers."""
@@ -59,10 +64,18 @@ class CostBucket:
         rate: units that come in a second.
         burst: units that are kept at most.
         now: seconds of a clock.
+        spent: is told what was taken; what was given back is less than nothing.
     """
 
-    def __init__(self, subject: str, rate: float, burst: float, now: float) -> None:
-        self._subject = subject
+    def __init__(
+        self,
+        subject: str,
+        rate: float,
+        burst: float,
+        now: float,
+        spent: Callable[[float], None] = lambda cost: None,
+    ) -> None:
+        self._subject, self._spent = subject, spent
         self._rate, self._burst = rate, burst
         self._level, self._seen = burst, now
         self._promises = Promises()
@@ -87,7 +100,7 @@ class CostBucket:
         if len(self._promises):
             self._promises.pass_time(now)
             if self._promises.claim("", key(), now):
-                self._level -= cost
+                self.give_back(-cost)
                 return
             kept = self._kept()
         # Where it is full there is room for all, else those who never come back would keep it.
@@ -104,11 +117,16 @@ class CostBucket:
                 retry_after=wait,
                 subject=self._subject,
             )
-        self._level -= cost
+        self.give_back(-cost)
 
     def give_back(self, cost: float) -> None:
         """Gives back units that were taken and not used; takes more where it is negative."""
-        self._level = min(self._level + cost, self._burst)
+        self.hear_of(-cost)
+        self._spent(-cost)
+
+    def hear_of(self, cost: float) -> None:
+        """Takes units that another server on the store has taken."""
+        self._level = min(self._level - cost, self._burst)
 
     def state(self, now: float) -> RateLimit:
         """Returns how much is left."""
@@ -152,7 +170,19 @@ class QuotaBook:
         self._database, self._defaults, self._clock = database, defaults, clock
         self._of: dict[str, Quotas] = {}
         self._buckets: OrderedDict[str, CostBucket] = OrderedDict()
+        self._tell: Callable[[Mapping[str, float]], None] | None = None
+        self._untold: dict[str, float] = {}
         database.follow(self._update)
+
+    def share(self, tell: Callable[[Mapping[str, float]], None]) -> None:
+        """Tells other servers on the store, every now and then, what is taken from each bucket."""
+        self._tell = tell
+
+    def hear(self, spent: Mapping[str, float]) -> None:
+        """Takes what tenants have used at another server."""
+        for tenant, cost in spent.items():
+            if (bucket := self._bucket(tenant)) is not None:
+                bucket.hear_of(cost)
 
     async def start(self) -> None:
         """Reads the quotas that tenants have of their own."""
@@ -193,11 +223,24 @@ class QuotaBook:
         rate, burst = _rate(self.of(tenant))
         if not rate:
             return None
-        bucket = CostBucket(f"tenants/{tenant}", rate, burst, self._clock())
+        spent = partial(self._note, tenant)
+        bucket = CostBucket(f"tenants/{tenant}", rate, burst, self._clock(), spent)
         self._buckets[tenant] = bucket
         if len(self._buckets) > MAX_BUCKETS:
             self._buckets.popitem(last=False)
         return bucket
+
+    def _note(self, tenant: str, cost: float) -> None:
+        if self._tell is None:
+            return
+        if not self._untold:
+            asyncio.get_running_loop().call_later(SHARED_SECONDS, self._share)
+        self._untold[tenant] = self._untold.get(tenant, 0.0) + cost
+
+    def _share(self) -> None:
+        untold, self._untold = self._untold, {}
+        if self._tell is not None:
+            self._tell(untold)
 
     def _update(self, changed: Changed) -> None:
         if changed.everything:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from service.access.authentication import Authentication
+from service.access.quotas import QuotaBook
 from service.cluster.feed import ChangeFeed, UpToDate
 from service.cluster.keeper import Keeper, OtherMembers
 from service.cluster.member import Member
@@ -20,6 +21,10 @@ from service.store.sqlite.data_version import DataVersion
 
 LOOK = "look"
 """The message that says that the store has changed."""
+SPENT = "spent"
+"""The message of cost units that were taken, by tenant."""
+TENANTS_AT_ONCE = 500
+"""In one message: some 100 bytes each."""
 
 
 class Links:
@@ -61,6 +66,18 @@ class Links:
     def handlers(self, own: Mapping[str, Handler]) -> Mapping[str, Handler]:
         """Returns the handlers of this member: what the keeper does is handed on to it."""
         return own if self._keeper is None else self._keeper.handlers(own)
+
+    def share_quotas(self, book: QuotaBook) -> None:
+        """Has each member take from its buckets what the others have taken from theirs."""
+
+        def tell(spent: Mapping[str, float]) -> None:
+            names = list(spent)
+            for start in range(0, len(names), TENANTS_AT_ONCE):
+                some = names[start : start + TENANTS_AT_ONCE]
+                self.siblings.send(SPENT, {name: spent[name] for name in some})
+
+        book.share(tell)
+        self.siblings.listen(SPENT, book.hear)
 
     async def start(self, metrics: Metrics) -> None:
         """Begins to follow the others; nothing may be held in memory yet."""

@@ -15,10 +15,17 @@ from tests.e2e.learning import DIM, make_head, send_feedback, strangers
 from tests.e2e.metrics import samples
 from tests.e2e.processes import Running, serve_command
 from tests.e2e.samples import vectors
-from tests.e2e.transports import Grpc, Refused, embedding
+from tests.e2e.transports import Grpc, Refused, embedding, text
 from tests.e2e.workers import WORKERS, each_worker, on_new_connections, processes_of
 from trunkline.digest import embedding_digest
-from trunkline.v1 import access_pb2, common_pb2, extraction_pb2, heads_pb2, keys_pb2
+from trunkline.v1 import (
+    access_pb2,
+    common_pb2,
+    extraction_pb2,
+    heads_pb2,
+    keys_pb2,
+    tenants_pb2,
+)
 
 NEW_CONNECTIONS = 8
 GATED = heads_pb2.FEEDBACK_POLICY_GATED
@@ -185,6 +192,27 @@ def test_metrics_of_any_process_count_for_all(server: Running, workers: list[Grp
         assert counted(worker="worker-1") > 0
     with server.http() as http:
         assert samples(http, "trunkline_backbone_ready", worker="extractor") == 1
+
+
+def test_tenant_that_used_its_quota_at_one_process_has_none_left_at_the_other(
+    workers: list[Grpc], tenant: str
+) -> None:
+    quotas = tenants_pb2.Quotas(cost_per_second=0.01, cost_burst=3)
+    request = tenants_pb2.UpdateTenantRequest(name=f"tenants/{tenant}", quotas=quotas)
+    workers[0].call("UpdateTenant", request)
+    admitted = [_admitted(way, tenant) for way in workers]
+    assert admitted[0] > 0
+    assert admitted[1] <= 1, "it may be a moment before it hears of the other"
+
+
+def _admitted(way: Grpc, tenant: str) -> int:
+    """How many requests are let in until one is not."""
+    for count in range(100):
+        try:
+            way.embed(tenant, [text(f"{way} {count}" + "word " * 100)])
+        except Refused:
+            return count
+    raise AssertionError("there is no bound")
 
 
 @pytest.mark.parametrize(
