@@ -116,11 +116,15 @@ class _Requests:
 
 
 class ExtractorApplication(_Requests):
-    """The extraction service alone: backbones, no store, no cache."""
+    """The extraction service alone: backbones, no store, no cache.
 
-    def __init__(self, settings: StandaloneExtractorSettings) -> None:
+    Args:
+        private: whether nobody but the servers that it belongs to can reach it.
+    """
+
+    def __init__(self, settings: StandaloneExtractorSettings, *, private: bool = False) -> None:
         super().__init__(settings)
-        if settings.believes_anybody:
+        if settings.believes_anybody and not private:
             address = str(settings.socket or settings.host)
             log.warning("open: whoever reaches this extractor is answered", address=address)
         key = settings.extractor_key()

@@ -77,7 +77,7 @@ async def _extract(settings: StandaloneExtractorSettings, folder: Path | None) -
         settings.max_receiving_bytes, limits.body_seconds, MemoryReturn().after
     )
     limit_accept_log(asyncio.get_running_loop())
-    application = ExtractorApplication(settings)
+    application = ExtractorApplication(settings, private=folder is not None)
     address = (
         f"unix:{settings.socket.absolute()}"
         if settings.socket

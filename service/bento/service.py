@@ -183,9 +183,11 @@ class Trunkline:
 
     async def _until_ready(self, application: Application) -> None:
         """Leaves the port to the other processes for some time, until this one is ready."""
+        readiness = application.readiness
         with suppress(TimeoutError):
             async with asyncio.timeout(READY_SECONDS):
-                await application.readiness.until_ready()
+                while not (readiness.ready or application.calls.draining):
+                    await readiness.until_change()
 
     async def _listen(self, application: Application) -> None:
         self._grpc = self._grpc_server(application)
