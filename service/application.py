@@ -187,7 +187,11 @@ class Application(_Requests):
             self.links.share_quotas(self.quotas)
         metering = Metering(self.quotas, self._usage)
         real = _extractor(
-            settings, self.metrics, self._decode_threads, self._extractor_certificates
+            settings,
+            self.metrics,
+            self._decode_threads,
+            self._extractor_certificates,
+            own=member is not None and member.extracts,
         )
         self._extractor = MeteredExtractor(
             real, metering, sharers=1 if member is None else member.count
@@ -388,6 +392,8 @@ def _extractor(
     metrics: Metrics,
     decode_threads: DecodeThreads,
     certificates: Certificates | None,
+    *,
+    own: bool,
 ) -> Extractor:
     if settings.extractor is None:
         return LocalExtractor(settings, metrics, decode_threads)
@@ -397,6 +403,7 @@ def _extractor(
         timeout_seconds=settings.request_timeout_seconds,
         key=settings.extractor_key(),
         certificates=certificates,
+        own=own,
     )
 
 

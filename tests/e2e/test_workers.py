@@ -20,6 +20,7 @@ from tests.e2e.workers import WORKERS, each_worker, on_new_connections, processe
 from trunkline.digest import embedding_digest
 from trunkline.v1 import (
     access_pb2,
+    admin_pb2,
     common_pb2,
     extraction_pb2,
     heads_pb2,
@@ -176,6 +177,15 @@ def test_refusal_of_what_is_handed_on_says_what_it_says_alone(
         error = caught.value
         refusals.append((error.code, str(error), error.field, error.value))
     assert refusals[0] == refusals[1]
+
+
+def test_backbones_are_loaded_through_any_process(workers: list[Grpc]) -> None:
+    with pytest.raises(Refused) as caught:
+        workers[0].call("LoadBackbone", admin_pb2.LoadBackboneRequest(name="no/such"))
+    assert (caught.value.code, caught.value.field) == ("INVALID_ARGUMENT", "name")
+    loaded = workers[1].call("LoadBackbone", admin_pb2.LoadBackboneRequest(name=TEXTS)).backbone
+    assert loaded.name == TEXTS
+    assert loaded.ready
 
 
 def test_metrics_of_any_process_count_for_all(server: Running, workers: list[Grpc]) -> None:
