@@ -17,6 +17,8 @@ from service.logs import get_logger
 SETTLED_SECONDS = 10.0
 """A process that has served so long is started anew at once when it ends."""
 LONGEST_PAUSE = 30.0
+NOT_STARTED = 127
+"""Status of a process that could not be started."""
 
 log = get_logger(__name__)
 
@@ -41,34 +43,35 @@ class Child:
         self._ready_at = 0.0
         self._failures = 0
 
-    async def start(self, descriptors: Sequence[int] = ()) -> None:
-        """Starts it.
+    async def run(self, descriptors: Sequence[int] = ()) -> int:
+        """Runs it to its end; returns its status.
 
         Args:
             descriptors: files that it keeps open.
         """
         self.ready.clear()
-        self._process = await asyncio.create_subprocess_exec(
-            *self._command,
-            env=self._environment,
-            stdin=PIPE,  # which ends with this process, however that ends
-            stdout=PIPE,
-            pass_fds=descriptors,
-            start_new_session=True,  # Ctrl-C is ours to pass on, once
-        )
-
-    async def run(self) -> int:
-        """Reads what it says until it ends; returns its status."""
-        assert self._process is not None
-        assert self._process.stdout is not None
-        async for line in self._process.stdout:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                env=self._environment,
+                stdin=PIPE,  # which ends with this process, however that ends
+                stdout=PIPE,
+                pass_fds=descriptors,
+                start_new_session=True,  # Ctrl-C is ours to pass on, once
+            )
+        except OSError as error:  # there may be room for it later
+            log.error("a process could not be started", process=self.name, reason=error.strerror)
+            return NOT_STARTED
+        self._process = process
+        assert process.stdout is not None
+        async for line in process.stdout:
             if line.startswith(b"{") and not self.ready.is_set():
                 self.addresses = json.loads(line)
                 self._ready_at = asyncio.get_running_loop().time()
                 self.ready.set()
             else:
                 sys.stderr.buffer.write(line)
-        return await self._process.wait()
+        return await process.wait()
 
     def pause(self) -> float:
         """Returns the seconds to wait before it is started anew: the longer, the less it served."""

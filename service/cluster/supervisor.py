@@ -113,8 +113,6 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
         children = [*([self._extractor] if self._extractor else []), *self._workers]
-        for child in children:
-            await child.start((self._lock,))
         running = {child: asyncio.create_task(self._keep(child)) for child in children}
         told = asyncio.create_task(self._stopping.wait())
         ready = asyncio.create_task(_until_ready(children))
@@ -138,7 +136,7 @@ class Supervisor:
     async def _keep(self, child: Child) -> None:
         """Starts a process again whenever it ends; returns when that is not to be done."""
         while True:
-            status = await child.run()
+            status = await child.run((self._lock,))
             if self._stopping.is_set():
                 return
             if not self._started:
@@ -153,7 +151,6 @@ class Supervisor:
             )
             if await self._stopped_within(pause):
                 return
-            await child.start((self._lock,))
 
     async def _stopped_within(self, seconds: float) -> bool:
         try:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import random
+import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 import pytest
 
-from tests.e2e.conftest import TEXTS
+from tests.e2e.conftest import TEXTS, Start
 from tests.e2e.learning import DIM, make_head, send_feedback, strangers
 from tests.e2e.metrics import samples
-from tests.e2e.processes import Running, serve_command
+from tests.e2e.processes import Running, run, serve_command
 from tests.e2e.samples import vectors
 from tests.e2e.transports import Grpc, Refused, embedding, text
 from tests.e2e.workers import WORKERS, each_worker, on_new_connections, processes_of
@@ -25,10 +30,12 @@ from trunkline.v1 import (
     extraction_pb2,
     heads_pb2,
     keys_pb2,
+    prediction_pb2,
     tenants_pb2,
 )
 
 NEW_CONNECTIONS = 8
+KILLS = 6
 GATED = heads_pb2.FEEDBACK_POLICY_GATED
 
 
@@ -241,11 +248,11 @@ def test_killed_process_comes_back_and_nothing_acknowledged_is_lost(
         item = strangers(fingerprint, 1)
         for way in found.values():
             send_feedback(way, head, [(item[0], "class-1")])
-        killed = processes_of(server)[name]
-        killed.kill()
+        began = len(_said_by(server, name))
+        processes_of(server)[name].kill()
         for survivor in found.keys() - {name}:
             assert found[survivor].predict(head, item).rows[0].label == "class-1"
-    _until_back(server, name, killed)
+    _until_back(server, name, began)
     with each_worker(server) as found:
         for way in found.values():
             assert way.predict(head, item).rows[0].label == "class-1"
@@ -253,13 +260,71 @@ def test_killed_process_comes_back_and_nothing_acknowledged_is_lost(
             assert len(listed.feedback) == 2
 
 
-def _until_back(server: Running, name: str, killed: psutil.Process) -> None:
-    """Returns when a process has taken the place of a killed one, and serves."""
+@pytest.mark.long
+def test_nothing_acknowledged_is_lost_while_processes_are_killed(
+    start: Start, tmp_path: Path
+) -> None:
+    data_dir = tmp_path / "d"
+    running = start(serve_command(data_dir, "--workers", "2", "--backbone", TEXTS))
+    with each_worker(running) as found:
+        reply = found["worker-0"].call("ListBackbones", extraction_pb2.ListBackbonesRequest())
+        fingerprint = reply.backbones[0].fingerprint
+        head = make_head(found["worker-0"], "killed", fingerprint)
+    inputs = strangers(fingerprint, 5000)
+    acknowledged, stop = list[str](), threading.Event()
+
+    def write() -> None:
+        for number, item in enumerate(inputs):
+            if stop.is_set():
+                return
+            feedback = prediction_pb2.Feedback(id=f"id-{number}", input=item, label="class-1")
+            request = prediction_pb2.SendFeedbackRequest(head=head, feedback=[feedback])
+            with closing(Grpc(running.grpc)) as way, suppress(Refused):
+                way.call("SendFeedback", request)
+                acknowledged.append(feedback.id)
+
+    writer, choose = threading.Thread(target=write), random.Random(7)
+    writer.start()
+    for name in choose.choices([*WORKERS, "extractor"], k=KILLS):
+        time.sleep(choose.uniform(0, 1))
+        killed = processes_of(running)[name]
+        began = len(_said_by(running, name))
+        killed.kill()
+        _until_back(running, name, began)
+    stop.set()
+    writer.join()
+    with each_worker(running) as found:
+        scores = [way.predict(head, inputs[:2]).rows for way in found.values()]
+        assert [row.label for rows in scores for row in rows] == ["class-1"] * 4
+        assert set(acknowledged) <= _feedback_ids(found["worker-1"], head)
+    assert running.terminate() == 0
+    assert run([sys.executable, "-m", "trunkline", "check", str(data_dir)]).returncode == 0
+
+
+def _feedback_ids(way: Grpc, head: str) -> set[str]:
+    found, token = set[str](), ""
+    while True:
+        request = heads_pb2.ListFeedbackRequest(head=head, page_size=1000, page_token=token)
+        page = way.call("ListFeedback", request)
+        found |= {item.id for item in page.feedback}
+        token = page.next_page_token
+        if not token:
+            return found
+
+
+def _said_by(server: Running, name: str) -> list[dict[str, Any]]:
+    return [event for event in server.events() if event.get("process") == name]
+
+
+def _until_back(server: Running, name: str, began: int) -> None:
+    """Returns when a process has taken the place of a killed one, and serves.
+
+    Args:
+        began: as many events of the log were the killed one's.
+    """
     end = time.monotonic() + 60
-    began = len([e for e in server.events() if e.get("process") == name])
     while time.monotonic() < end:
-        events = [e for e in server.events() if e.get("process") == name][began:]
-        if any(event["event"] == "serving" for event in events):
+        if any(event["event"] == "serving" for event in _said_by(server, name)[began:]):
             return
         time.sleep(0.1)
     raise AssertionError(f"{name} did not come back")
