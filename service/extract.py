@@ -114,10 +114,11 @@ async def _extract(settings: StandaloneExtractorSettings, folder: Path | None) -
             application.drop_requests()  # somebody pressed Ctrl-C again
         stop.set()
 
-    on_signals(
-        lambda number, _: loop.is_closed() or loop.call_soon_threadsafe(stop_once, number),
-        settings.drain_seconds + CLOSE_SECONDS,
-    )
+    if folder is None:  # else it ends with the processes it belongs to
+        on_signals(
+            lambda number, _: loop.is_closed() or loop.call_soon_threadsafe(stop_once, number),
+            settings.drain_seconds + CLOSE_SECONDS,
+        )
     loading = asyncio.create_task(application.start())
     told = asyncio.create_task(stop.wait())
     try:

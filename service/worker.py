@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -22,6 +23,9 @@ def main(args: list[str]) -> int:
     end_with_parent()
     if args[:1] == [EXTRACTION]:
         structlog.contextvars.bind_contextvars(process=EXTRACTION)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # Whoever serves may need it to the end, also where all are told to stop at once.
+            signal.signal(number, signal.SIG_IGN)
         return run_extractor(load_settings(StandaloneExtractorSettings), Path(args[1]))
     member = Member.of_environment()
     assert member is not None

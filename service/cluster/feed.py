@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from service.access.authentication import Authentication
 from service.access.caller import Caller
 from service.concurrency.tasks import UninterruptedTasks
-from service.errors import ServiceError
+from service.errors import ServiceError, StoreFailed, Unavailable
 from service.logs import get_logger
 from service.store import Database
 from service.store.change_feed import append_change, changes_after, last_change
@@ -111,7 +111,12 @@ class UpToDate:
 
     async def caller(self, shown: Iterable[tuple[str, str]]) -> Caller:
         """Returns who makes a call with these headers; see `Authentication`."""
-        await self._feed.catch_up()
+        try:
+            await self._feed.catch_up()
+        except StoreFailed as error:
+            raise Unavailable(
+                "what other processes changed cannot be read now", retry_after=1.0
+            ) from error
         return await self._authentication.caller(shown)
 
     def check_again(self, connection: Connection, caller: Caller) -> None:

@@ -53,9 +53,13 @@ def changes_after(connection: Connection, number: int) -> tuple[list[Changed], i
     ).all()
     if not rows:
         return [], number
-    if rows[0].number != number + 1:
-        return [_everything(connection)], rows[-1].number
-    return [_unpacked(row.changed) for row in rows], rows[-1].number
+    try:
+        changes = [_unpacked(row.changed) for row in rows]
+    except (ValueError, TypeError, AttributeError):  # damaged: as if it had been missed
+        changes = []
+    if not changes or rows[0].number != number + 1:
+        changes = [_everything(connection)]
+    return changes, rows[-1].number
 
 
 def clear_changes(connection: Connection) -> None:

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import random
-import sys
-import threading
-import time
+import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
 import pytest
 
-from tests.e2e.conftest import TEXTS, Start
+from tests.e2e.conftest import TEXTS
 from tests.e2e.learning import DIM, make_head, send_feedback, strangers
 from tests.e2e.metrics import samples
-from tests.e2e.processes import Running, run, serve_command
+from tests.e2e.processes import Running, serve_command
 from tests.e2e.samples import vectors
 from tests.e2e.transports import Grpc, Refused, embedding, text
-from tests.e2e.workers import WORKERS, each_worker, on_new_connections, processes_of
+from tests.e2e.workers import (
+    WORKERS,
+    each_worker,
+    on_new_connections,
+    processes_of,
+    said_by,
+    until_back,
+)
 from trunkline.digest import embedding_digest
 from trunkline.v1 import (
     access_pb2,
@@ -30,12 +33,10 @@ from trunkline.v1 import (
     extraction_pb2,
     heads_pb2,
     keys_pb2,
-    prediction_pb2,
     tenants_pb2,
 )
 
 NEW_CONNECTIONS = 8
-KILLS = 6
 GATED = heads_pb2.FEEDBACK_POLICY_GATED
 
 
@@ -101,7 +102,7 @@ def _assert(truth: bool) -> None:
 
 @pytest.mark.parametrize("asked", [0, 1])
 def test_no_process_answers_by_a_version_that_knew_a_forgotten_example(
-    workers: list[Grpc], fingerprint: str, tenant: str, asked: int
+    server: Running, workers: list[Grpc], fingerprint: str, tenant: str, asked: int
 ) -> None:
     head = make_head(workers[0], tenant, fingerprint, policy=GATED)
     for way in workers:
@@ -111,6 +112,10 @@ def test_no_process_answers_by_a_version_that_knew_a_forgotten_example(
         head=head, digests=[embedding_digest(fingerprint, np.asarray(vector, np.float32).tobytes())]
     )
     reply = workers[asked].call("ForgetExamples", request)
+    with closing(sqlite3.connect(server.log.parent / "data" / "trunkline.db")) as store:
+        told = [text for (text,) in store.execute("SELECT changed FROM changes")]
+    assert any(head in text for text in told)
+    assert not any(request.digests[0] in text for text in told)
     assert (reply.forgotten, list(reply.deleted_versions), reply.version) == (1, [1], 2)
     for way in workers:
         assert versions_of(way, head, inputs_of(fingerprint)) == {2}
@@ -248,83 +253,13 @@ def test_killed_process_comes_back_and_nothing_acknowledged_is_lost(
         item = strangers(fingerprint, 1)
         for way in found.values():
             send_feedback(way, head, [(item[0], "class-1")])
-        began = len(_said_by(server, name))
+        began = len(said_by(server, name))
         processes_of(server)[name].kill()
         for survivor in found.keys() - {name}:
             assert found[survivor].predict(head, item).rows[0].label == "class-1"
-    _until_back(server, name, began)
+    until_back(server, name, began)
     with each_worker(server) as found:
         for way in found.values():
             assert way.predict(head, item).rows[0].label == "class-1"
             listed = way.call("ListFeedback", heads_pb2.ListFeedbackRequest(head=head))
             assert len(listed.feedback) == 2
-
-
-@pytest.mark.long
-def test_nothing_acknowledged_is_lost_while_processes_are_killed(
-    start: Start, tmp_path: Path
-) -> None:
-    data_dir = tmp_path / "d"
-    running = start(serve_command(data_dir, "--workers", "2", "--backbone", TEXTS))
-    with each_worker(running) as found:
-        reply = found["worker-0"].call("ListBackbones", extraction_pb2.ListBackbonesRequest())
-        fingerprint = reply.backbones[0].fingerprint
-        head = make_head(found["worker-0"], "killed", fingerprint)
-    inputs = strangers(fingerprint, 5000)
-    acknowledged, stop = list[str](), threading.Event()
-
-    def write() -> None:
-        for number, item in enumerate(inputs):
-            if stop.is_set():
-                return
-            feedback = prediction_pb2.Feedback(id=f"id-{number}", input=item, label="class-1")
-            request = prediction_pb2.SendFeedbackRequest(head=head, feedback=[feedback])
-            with closing(Grpc(running.grpc)) as way, suppress(Refused):
-                way.call("SendFeedback", request)
-                acknowledged.append(feedback.id)
-
-    writer, choose = threading.Thread(target=write), random.Random(7)
-    writer.start()
-    for name in choose.choices([*WORKERS, "extractor"], k=KILLS):
-        time.sleep(choose.uniform(0, 1))
-        killed = processes_of(running)[name]
-        began = len(_said_by(running, name))
-        killed.kill()
-        _until_back(running, name, began)
-    stop.set()
-    writer.join()
-    with each_worker(running) as found:
-        scores = [way.predict(head, inputs[:2]).rows for way in found.values()]
-        assert [row.label for rows in scores for row in rows] == ["class-1"] * 4
-        assert set(acknowledged) <= _feedback_ids(found["worker-1"], head)
-    assert running.terminate() == 0
-    assert run([sys.executable, "-m", "trunkline", "check", str(data_dir)]).returncode == 0
-
-
-def _feedback_ids(way: Grpc, head: str) -> set[str]:
-    found, token = set[str](), ""
-    while True:
-        request = heads_pb2.ListFeedbackRequest(head=head, page_size=1000, page_token=token)
-        page = way.call("ListFeedback", request)
-        found |= {item.id for item in page.feedback}
-        token = page.next_page_token
-        if not token:
-            return found
-
-
-def _said_by(server: Running, name: str) -> list[dict[str, Any]]:
-    return [event for event in server.events() if event.get("process") == name]
-
-
-def _until_back(server: Running, name: str, began: int) -> None:
-    """Returns when a process has taken the place of a killed one, and serves.
-
-    Args:
-        began: as many events of the log were the killed one's.
-    """
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        if any(event["event"] == "serving" for event in _said_by(server, name)[began:]):
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"{name} did not come back")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psutil
 
@@ -66,3 +68,22 @@ def processes_of(running: Running) -> dict[str, psutil.Process]:
         name = "extractor" if facts is None else f"worker-{json.loads(facts)['index']}"
         found[name] = child
     return found
+
+
+def said_by(server: Running, name: str) -> list[dict[str, Any]]:
+    """Events of the log that are one process's."""
+    return [event for event in server.events() if event.get("process") == name]
+
+
+def until_back(server: Running, name: str, began: int) -> None:
+    """Returns when a process has taken the place of a killed one, and serves.
+
+    Args:
+        began: as many events of the log were the killed one's.
+    """
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if any(event["event"] == "serving" for event in said_by(server, name)[began:]):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{name} did not come back")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import Connection, update
 
-from service.store import Database, change_feed
+from service.store import Database, change_feed, schema
 from service.store.change_feed import append_change, changes_after, clear_changes, last_change
 from service.store.changes import Changed
 from service.store.quotas import Quotas
@@ -47,6 +48,17 @@ async def test_server_that_missed_changes_is_told_to_trust_nothing(
     assert number == 4
     assert (changed.everything, changed.quotas) == (True, {"acme": Quotas(examples=3)})
     assert await database.read(changes_after, 2) == ([CHANGES[2], CHANGES[0]], 4)
+
+
+async def test_damaged_change_is_as_one_that_was_missed(database: Database) -> None:
+    await database.write(append_change, "other", CHANGES[0])
+    await database.write(damage)
+    changes, number = await database.read(changes_after, 0)
+    assert ([changed.everything for changed in changes], number) == ([True], 1)
+
+
+def damage(connection: Connection) -> None:
+    connection.execute(update(schema.changes).values(changed='{"tails": 3}'))
 
 
 async def test_numbers_go_on_after_a_start(database: Database) -> None:
