@@ -97,7 +97,7 @@ class Database(ABC):
         committed = asyncio.wrap_future(job)
         committed.add_done_callback(self._tell)
         result, changed = await asyncio.shield(committed)
-        if changed and self._feed is not None:
+        if self._feed is not None and changed:
             await self._hear_of(changed, self._feed)
         return result
 
@@ -131,7 +131,7 @@ class Database(ABC):
         """
 
     def _recorded(self, connection: Connection, outcome: tuple[R, Changed]) -> tuple[R, Changed]:
-        if outcome[1] and self._feed is not None:
+        if self._feed is not None and outcome[1]:
             self._feed.record(connection, outcome[1])
         return outcome
 
