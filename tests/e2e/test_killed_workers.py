@@ -15,7 +15,7 @@ import pytest
 from tests.e2e.conftest import TEXTS, Start
 from tests.e2e.learning import make_head, strangers
 from tests.e2e.processes import run, serve_command
-from tests.e2e.transports import Grpc, Refused
+from tests.e2e.transports import METHODS, Grpc, Refused
 from tests.e2e.workers import WORKERS, each_worker, processes_of, said_by, until_back
 from trunkline.v1 import extraction_pb2, heads_pb2, prediction_pb2
 
@@ -87,3 +87,41 @@ def _feedback_ids(way: Grpc, head: str) -> set[str]:
         token = page.next_page_token
         if not token:
             return found
+
+
+@pytest.mark.long
+def test_training_goes_on_when_the_process_that_trains_was_killed(
+    start: Start, tmp_path: Path
+) -> None:
+    running = start(serve_command(tmp_path / "d", "--workers", "2", "--backbone", TEXTS))
+    with each_worker(running) as found:
+        way = found["worker-1"]
+        reply = way.call("ListBackbones", extraction_pb2.ListBackbonesRequest())
+        fingerprint, spec = reply.backbones[0].fingerprint, heads_pb2.HeadSpec(family="auto")
+        head = make_head(way, "trained", fingerprint, rows=1000, spec=spec)
+        method = METHODS["TrainHead"]
+        watch = way.channel.unary_stream(method.path, None, method.response.FromString)
+        replies = watch(heads_pb2.TrainHeadRequest(head=head).SerializeToString())
+        training = next(replies).training.name
+        processes_of(running)["worker-0"].kill()
+        states = [_state(way, training)]
+        while states[-1] in (heads_pb2.TRAINING_STATE_QUEUED, heads_pb2.TRAINING_STATE_RUNNING):
+            time.sleep(0.1)
+            states.append(_state(way, training))
+    assert states[0] != heads_pb2.TRAINING_STATE_SUCCEEDED, "it was killed too late"
+    assert states[-1] == heads_pb2.TRAINING_STATE_SUCCEEDED
+    assert running.terminate() == 0
+
+
+def _state(way: Grpc, training: str) -> heads_pb2.TrainingState.ValueType:
+    """The state of a training, asked for again where the killed process was asked."""
+    request = heads_pb2.GetTrainingRequest(name=training)
+    for _ in range(100):
+        try:
+            state: heads_pb2.TrainingState.ValueType
+            state = way.call("GetTraining", request).training.state
+        except Refused as refused:
+            time.sleep(refused.retry_after or 1.0)
+        else:
+            return state
+    raise AssertionError("the process that trains did not come back")
