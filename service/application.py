@@ -17,6 +17,9 @@ from service.access.operator_key import ensure_key
 from service.access.quotas import QuotaBook
 from service.access.shared_quotas import SharedQuotas
 from service.access.usage import UsageCounter
+from service.cluster.feed import UpToDate
+from service.cluster.links import Links
+from service.cluster.member import Member
 from service.concurrency.tasks import UninterruptedTasks
 from service.config import (
     ExtractorSettings,
@@ -117,11 +120,15 @@ class _Requests:
 
 
 class ExtractorApplication(_Requests):
-    """The extraction service alone: backbones, no store, no cache."""
+    """The extraction service alone: backbones, no store, no cache.
 
-    def __init__(self, settings: StandaloneExtractorSettings) -> None:
+    Args:
+        private: whether nobody but the servers that it belongs to can reach it.
+    """
+
+    def __init__(self, settings: StandaloneExtractorSettings, *, private: bool = False) -> None:
         super().__init__(settings)
-        if settings.believes_anybody:
+        if settings.believes_anybody and not private:
             address = str(settings.socket or settings.host)
             log.warning("open: whoever reaches this extractor is answered", address=address)
         key = settings.extractor_key()
@@ -154,9 +161,10 @@ class ExtractorApplication(_Requests):
 class Application(_Requests):
     """The whole server, but for its transports."""
 
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings, member: Member | None = None) -> None:
         super().__init__(settings)
         self._data_dir = settings.data_dir
+        self._member = member
         self._database = open_database(
             settings.data_dir,
             settings.store_url,
@@ -164,6 +172,7 @@ class Application(_Requests):
             connections=settings.store_connections,
             new_store=settings.new_store,
             reserve_bytes=settings.disk_reserve_bytes,
+            lock=None if member is None else member.lock,
         )
         self._database.on_stall = self._on_stall
         defaults = Quotas(*(getattr(settings, f"tenant_{name}") for name in QUOTAS))
@@ -178,6 +187,7 @@ class Application(_Requests):
         views = ViewMaker(self._decoding, settings.input_limits)
         self._extractor_certificates = certificates_of(settings.extractor_tls_files)
         self._tasks = UninterruptedTasks()
+        self.links = self._link(settings, member)
         self._shared = _shared_server(settings, self.metrics)
         secrets = TenantSecrets(self._database, settings.shared_cache_timeout_ms / 1000)
         self._shared_quotas = None
@@ -185,11 +195,19 @@ class Application(_Requests):
             self._shared_quotas = SharedQuotas(self._shared, secrets, time.monotonic)
         self.quotas = QuotaBook(self._database, defaults, time.monotonic, self._shared_quotas)
         self._usage = UsageCounter(self._database, self._tasks, settings.usage_days)
+        if self.links is not None and self._shared is None:  # which tells these processes, too
+            self.links.share_quotas(self.quotas)
         metering = Metering(self.quotas, self._usage)
         real = _extractor(
-            settings, self.metrics, self._decode_threads, self._extractor_certificates
+            settings,
+            self.metrics,
+            self._decode_threads,
+            self._extractor_certificates,
+            own=member is not None and member.extracts,
         )
-        self._extractor = MeteredExtractor(real, metering)
+        self._extractor = MeteredExtractor(
+            real, metering, sharers=1 if member is None else member.count
+        )
         self._shared_cache = _shared_cache(settings, self._shared, secrets, self.metrics)
         embeddings = EmbeddingResolver(
             self._extractor,
@@ -205,6 +223,9 @@ class Application(_Requests):
         backfill = EmbeddingBackfill(self._database, self._extractor, settings.input_limits)
         self._keys = Keys(self._database, self._tasks, required=settings.keys_required)
         self.authentication: Authentication = NoKeys() if settings.insecure else self._keys
+        self._asks_for_keys = not settings.insecure
+        if self.links is not None:
+            self.authentication = UpToDate(self.authentication, self.links.feed)
         self._audit = Audit(
             self._database,
             self._tasks,
@@ -214,7 +235,14 @@ class Application(_Requests):
             file=_audit_file(settings, self.metrics),
         )
         self.calls.trail.audit = self._audit
-        self._live = LiveCopies(self._database, backfill, self._tasks, settings, self.metrics)
+        self._live = LiveCopies(
+            self._database,
+            backfill,
+            self._tasks,
+            settings,
+            self.metrics,
+            is_ours=lambda uid: member is None or member.scores(uid),
+        )
         parts = build_training(
             self._database,
             self._extractor,
@@ -226,7 +254,7 @@ class Application(_Requests):
             self.metrics,
         )
         self._jobs = parts.jobs
-        self.handlers = _handlers(
+        handlers = _handlers(
             OF_THE_SERVER,
             _extraction(settings, self._extractor, embeddings),
             Prediction(
@@ -271,14 +299,18 @@ class Application(_Requests):
             AuditLog(self._database, tokens),
             Tenants(self._database, self._live, self._jobs, self._tasks, tokens, defaults),
         )
+        self.handlers = handlers if self.links is None else self.links.handlers(handlers)
 
     async def open(self) -> None:
         """Learns who may ask; before that nobody is answered."""
-        if self.authentication is self._keys:
+        if self.links is not None:
+            await self.links.start(self.metrics)
+        if self._asks_for_keys:
             await self._keys.start()
             if self._keys.required:
                 await ensure_key(self._database, self._data_dir)
-        self._audit.start()
+        if self._keeps:
+            self._audit.start()
 
     async def start(self) -> None:
         """Loads the backbones and takes up unfinished trainings."""
@@ -286,11 +318,38 @@ class Application(_Requests):
         await self.quotas.start()
         if self._shared is not None:
             self._shared.start()
-        await self._jobs.start()
+        if self._keeps:
+            await self._jobs.start()
         await self._live.start()
         await self._extractor.start(self.readiness.set_extractor_ready)
         if self._extractor_certificates is not None:
             self._extractor_certificates.follow(self.metrics)
+
+    @property
+    def _keeps(self) -> bool:
+        """Whether this process does what there is one of for a store."""
+        return self._member is None or self._member.keeper
+
+    def _link(self, settings: ServerSettings, member: Member | None) -> Links | None:
+        if member is None:
+            return None
+        return Links(
+            member,
+            self._database,
+            settings.data_dir,
+            self._tasks,
+            settings.request_timeout_seconds,
+        )
+
+    async def finish_requests(self) -> None:
+        """Ends requests as alone; what others have handed on is waited for, too."""
+        finishing = [super().finish_requests()]
+        if self.links is not None:
+            finishing.append(self._finish_handed_on(self.links.calls))
+        await asyncio.gather(*finishing)
+
+    async def _finish_handed_on(self, calls: Calls) -> None:
+        await calls.wait_until_idle(self._drain_seconds)
 
     def _audits(self, settings: ServerSettings) -> Callable[[], bool]:
         if settings.audit == "auto":
@@ -306,7 +365,8 @@ class Application(_Requests):
 
     async def warm_up(self) -> None:
         """Starts what the first training needs, so that it does not wait for it."""
-        await self._jobs.warm_up()
+        if self._keeps:
+            await self._jobs.warm_up()
 
     async def close(self) -> None:
         """Stops; what is acknowledged is on disk."""
@@ -317,6 +377,8 @@ class Application(_Requests):
         await self._live.close()
         if self._extractor_certificates is not None:
             await self._extractor_certificates.close()
+        if self.links is not None:
+            await self.links.close()
         try:
             await self._decoding.close()
             await self._extractor.close()
@@ -352,6 +414,8 @@ def _extractor(
     metrics: Metrics,
     decode_threads: DecodeThreads,
     certificates: Certificates | None,
+    *,
+    own: bool,
 ) -> Extractor:
     if settings.extractor is None:
         return LocalExtractor(settings, metrics, decode_threads)
@@ -361,6 +425,7 @@ def _extractor(
         timeout_seconds=settings.request_timeout_seconds,
         key=settings.extractor_key(),
         certificates=certificates,
+        own=own,
     )
 
 

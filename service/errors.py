@@ -46,6 +46,7 @@ roots of those packages, which know nothing of transports; the table covers them
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, LiteralString, NamedTuple, Self
 
@@ -355,6 +356,36 @@ def problem_of(error: BaseException) -> Problem:
         retry_after=getattr(error, "retry_after", None),
         subject=getattr(error, "subject", ""),
     )
+
+
+def again(
+    reason: str,
+    message: str,
+    *,
+    field: str = "",
+    limit: str = "",
+    value: str = "",
+    retry_after: float | None = None,
+) -> Exception:
+    """Makes an error again that another process of this server has described to a client.
+
+    Args:
+        reason: of its `Problem`, as are the rest.
+    """
+    roots = (ServiceError, InvalidName, models.ModelError, adapters.AdapterError)
+    kinds = {_upper_snake(kind.__name__): kind for root in roots for kind in _descendants(root)}
+    kind = kinds.get(reason, InternalError)
+    error = kind.__new__(kind)  # what its constructor would say is said in the message
+    Exception.__init__(error, message)
+    facts = {"field": field, "limit": limit, "value": value, "message": message}
+    vars(error).update(facts, retry_after=retry_after, hidden=False, subject="")
+    return error
+
+
+def _descendants(root: type[Exception]) -> Iterator[type[Exception]]:
+    yield root
+    for child in root.__subclasses__():
+        yield from _descendants(child)
 
 
 def words_for_log(message: str, value: object) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import socket
@@ -13,46 +12,26 @@ from contextlib import suppress
 
 import uvicorn
 
-from models import ModelError
-from service.addresses import join_address
-from service.application import ExtractorApplication
+from service.cluster.supervisor import Supervisor, check_folder, prepare
 from service.config import (
     WITH_PASSWORDS,
     ServerSettings,
-    StandaloneExtractorSettings,
     parse_settings,
 )
 from service.errors import ServiceError, StartupError
+from service.listening import listen
 from service.logs import configure_logging, get_logger
-from service.process_limits import (
-    MemoryReturn,
-    connections_within,
-    limit_accept_log,
-    raise_file_limit,
-)
-from service.stopping import CLOSE_SECONDS, exit_at_once, on_signals
+from service.stopping import exit_at_once
 from service.store.data_directory import UNUSED, make_folder
 from service.store.opening import examine_files
-from service.tls import certificates_of
-from service.transport.grpc_server import GrpcServer
-from service.transport.http_server import http_config, serve_asgi
-from service.transport.limits import TransportLimits
-from service.transport.methods import OF_THE_EXTRACTOR
-from service.transport.receiving import ReceivingBudget
+from service.transport.http_server import http_config
 from service.transport.rest import Backend
-from service.transport.sites import Sites, metrics_app
 
 SERVER = """Start the server: gRPC and REST in one process.
 
 When it is ready it prints one JSON line with its addresses. The log is on standard error.
 `trunkline config` prints the settings it would have, and where each comes from.
 """
-EXTRACTOR = """Start the extraction service alone, for servers that are given its address.
-
-When it is ready it prints one JSON line with its addresses. The log is on standard error.
-`trunkline config extractor` prints the settings it would have, and where each comes from.
-"""
-
 LINGER_SECONDS = 0.4
 """Time for requests that are on their way over open connections to reach a server that stops."""
 FLUSH_SECONDS = 1
@@ -65,7 +44,9 @@ def serve_main(args: list[str]) -> int:
     """Runs the server until it is told to stop: that ends the process. Returns why it failed."""
     try:
         settings = parse_settings(ServerSettings, "trunkline serve", args, SERVER)
-        listener = _listen(settings.host, settings.rest_port, "REST")
+        if settings.workers > 1:
+            check_folder(settings)
+        listener = listen(settings.host, settings.rest_port, "REST")
     except ServiceError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -79,49 +60,60 @@ def serve_main(args: list[str]) -> int:
         listener.close()
         print(f"error: {error}", file=sys.stderr)
         return 1
+    if settings.workers > 1:
+        return _supervise(settings, listener)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(unused)
     _export(settings, rest_port=listener.getsockname()[1])
-    return _serve(listener)
+    return run_server(listener)
 
 
-def extractor_main(args: list[str]) -> int:
-    """Runs the extractor until it is told to stop: that ends the process. Returns why it failed."""
+def _supervise(settings: ServerSettings, rest: socket.socket) -> int:
+    """Runs several processes until it is told to stop; returns the status to exit with."""
+    configure_logging(settings.log_level, settings.log_format)
+    ports = {}
     try:
-        settings = parse_settings(
-            StandaloneExtractorSettings, "trunkline extractor", args, EXTRACTOR
-        )
-        configure_logging(settings.log_level, settings.log_format)
-        asyncio.run(_extract(settings))
-    except (ServiceError, ModelError) as error:
+        grpc_ = listen(settings.host, settings.grpc_port, "gRPC")
+        for name, free in (("grpc_port", grpc_), ("rest_port", rest)):
+            ports[name] = free.getsockname()[1]
+            free.close()  # that nobody else has it is known now
+        # Bound, and never listened on: nobody else takes it while a process is started anew.
+        held = [listen(settings.host, port, name, shared=True) for name, port in ports.items()]
+        lock = prepare(settings)
+    except (ServiceError, StartupError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
-    return exit_at_once()
+        return 1
+    environment = {k: v for k, v in os.environ.items() if k != "TRUNKLINE_CONFIG"}
+    environment |= _variables(settings)
+    environment |= {f"TRUNKLINE_{name.upper()}": str(port) for name, port in ports.items()}
 
+    async def run() -> int:
+        return await Supervisor(settings, environment, lock).run()
 
-def _listen(host: str, port: int, name: str) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio switches Nagle's algorithm off only on sockets that say they are TCP's; with it, every
-    # reply on a kept-alive connection waits 40 ms for the client's delayed acknowledgement.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise StartupError(f"{name} cannot listen on {host}:{port}: {error.strerror}") from error
-    return listener
+    status = asyncio.run(run())
+    for one in held:
+        one.close()
+    return status
 
 
 def _export(settings: ServerSettings, rest_port: int) -> None:
     """Hands the settings on to the BentoML service, which reads them from the environment."""
-    values = settings.model_dump(mode="json", context=WITH_PASSWORDS) | {"rest_port": rest_port}
-    for name, value in values.items():
-        if value is not None:
-            text = ",".join(value) if isinstance(value, list) else str(value)
-            os.environ[f"TRUNKLINE_{name.upper()}"] = text
+    os.environ.update(_variables(settings) | {"TRUNKLINE_REST_PORT": str(rest_port)})
 
 
-def _serve(listener: socket.socket) -> int:
+def _variables(settings: ServerSettings) -> dict[str, str]:
+    """Returns settings as variables of the environment."""
+    return {
+        f"TRUNKLINE_{name.upper()}": ",".join(value) if isinstance(value, list) else str(value)
+        for name, value in settings.model_dump(mode="json", context=WITH_PASSWORDS).items()
+        if value is not None
+    }
+
+
+def run_server(listener: socket.socket) -> int:
+    """Serves by the settings in the environment until it is told to stop, which ends the process.
+
+    Returns why it failed.
+    """
     from service.bento.service import CERTIFICATES, LIMITS, SERVICE, SETTINGS, backend
 
     config = http_config(
@@ -176,85 +168,3 @@ def _waiting(listener: socket.socket) -> Iterator[socket.socket]:
     with suppress(BlockingIOError):
         while True:
             yield listener.accept()[0]
-
-
-async def _extract(settings: StandaloneExtractorSettings) -> None:
-    limits = TransportLimits.of(
-        settings, connections_within(raise_file_limit(), settings.max_connections)
-    )
-    receiving = ReceivingBudget(
-        settings.max_receiving_bytes, limits.body_seconds, MemoryReturn().after
-    )
-    limit_accept_log(asyncio.get_running_loop())
-    application = ExtractorApplication(settings)
-    address = (
-        f"unix:{settings.socket.absolute()}"
-        if settings.socket
-        else join_address(settings.host, settings.port)
-    )
-    certificates = certificates_of(settings.tls_files)
-    server = GrpcServer(
-        address,
-        OF_THE_EXTRACTOR,
-        application.handlers,
-        application.calls,
-        application.authentication,
-        application.readiness,
-        limits,
-        receiving,
-        certificates,
-    )
-    listener = _listen(settings.host, settings.metrics_port, "metrics")
-    sites = Sites(settings.allowed_origins, loopback_only=settings.loopback_only)
-    exposed = metrics_app(
-        application.metrics.registry, sites, application.authentication, application.readiness
-    )
-    metrics = await serve_asgi(exposed, listener, limits, certificates)
-    if certificates is not None:
-        certificates.follow(application.metrics)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def stop_once(number: int) -> None:
-        if stop.is_set() and number == signal.SIGINT:
-            application.drop_requests()  # somebody pressed Ctrl-C again
-        stop.set()
-
-    on_signals(
-        lambda number, _: loop.is_closed() or loop.call_soon_threadsafe(stop_once, number),
-        settings.drain_seconds + CLOSE_SECONDS,
-    )
-    loading = asyncio.create_task(application.start())
-    told = asyncio.create_task(stop.wait())
-    try:
-        await server.start()
-        await asyncio.wait((loading, told), return_when=asyncio.FIRST_COMPLETED)
-        if loading.done():
-            await loading
-            await application.readiness.until_ready()
-            _print_addresses(settings, server, listener.getsockname()[1])
-            await told
-        log.info("stopping", drain_seconds=settings.drain_seconds)
-        await application.finish_requests()
-    finally:
-        await server.close()
-        if not loading.done():
-            log.info("stopped")
-            os._exit(0)  # loading cannot be interrupted
-        await application.close()
-        metrics.close()
-        if certificates is not None:
-            await certificates.close()
-    log.info("stopped")
-
-
-def _print_addresses(
-    settings: StandaloneExtractorSettings, server: GrpcServer, metrics_port: int
-) -> None:
-    scheme = "http" if settings.tls_cert is None else "https"
-    addresses = {
-        "grpc": server.address,
-        "metrics": f"{scheme}://{join_address(settings.host, metrics_port)}/metrics",
-    }
-    log.info("serving", **addresses)
-    print(json.dumps(addresses), flush=True)

@@ -5,6 +5,7 @@ The file is opened by its path for each write, so that whatever rotates it need 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import queue
@@ -77,6 +78,7 @@ class AuditFile:
         file = os.open(self._path, _FLAGS, _MODE)
         try:
             os.fchmod(file, _MODE)
+            fcntl.flock(file, fcntl.LOCK_EX)  # another process of this server may write, too
             size = os.fstat(file).st_size
             try:
                 written = os.write(file, data)

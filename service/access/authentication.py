@@ -186,11 +186,12 @@ class Keys:
         return known is not None and known[1] is caller and known[0].is_good(self._clock())
 
     def _forget_changed(self, changed: Changed) -> None:
-        if not changed.keys:
+        if not (changed.keys or changed.everything):
             return
         self._changes += 1
-        self.required = True
-        for key in changed.keys & self._hashes.keys():
+        self.required |= bool(changed.keys)
+        known = self._hashes.keys()
+        for key in set(known) if changed.everything else changed.keys & known:
             del self._known[self._hashes.pop(key)]
 
     def _note_use(self, record: KeyRecord, now: float) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 from service.access.shared_quotas import SharedQuotas, Taken
@@ -26,6 +28,9 @@ MAX_BUCKETS = 20_000
 LEAST_WAIT = 0.01
 PROMISED_SECONDS = 60.0
 """So much of the rate is promised at most; beyond, the time to come back is an estimate."""
+
+SHARED_SECONDS = 0.02
+"""Time for which is gathered what other servers on the store are then told."""
 
 _PROMISED_UNIT = 0.001
 """Promises are made of whole numbers."""
@@ -60,7 +65,7 @@ class CostBucket:
         rate: units that come in a second.
         burst: units that are kept at most.
         now: seconds of a clock.
-        on_spent: is called whenever something was taken or given back.
+        on_spent: is told what was taken; what was given back is less than nothing.
 
     Attributes:
         heard_at: when `hear` was called last.
@@ -72,7 +77,7 @@ class CostBucket:
         rate: float,
         burst: float,
         now: float,
-        on_spent: Callable[[], None] = lambda: None,
+        on_spent: Callable[[float], None] = lambda cost: None,
     ) -> None:
         self.heard_at = -math.inf
         self._on_spent, self._untold = on_spent, 0.0
@@ -134,6 +139,10 @@ class CostBucket:
         self._level, self._seen = min(level - self._untold, self._burst), now
         self.heard_at = now
 
+    def hear_of(self, cost: float) -> None:
+        """Takes units that another server on the store has taken."""
+        self._level = min(self._level - cost, self._burst)
+
     def state(self, now: float) -> RateLimit:
         """Returns how much is left."""
         self._refill(now)
@@ -141,9 +150,9 @@ class CostBucket:
         return RateLimit(self._burst, self._burst / self._rate, max(self._level, 0.0), missing)
 
     def _spend(self, cost: float) -> None:
-        self._level = min(self._level - cost, self._burst)
+        self.hear_of(cost)
         self._untold += cost
-        self._on_spent()
+        self._on_spent(cost)
 
     def _kept(self) -> float:
         """Returns the units that are kept for those who come back."""
@@ -184,7 +193,19 @@ class QuotaBook:
         self._shared = shared
         self._of: dict[str, Quotas] = {}
         self._buckets: OrderedDict[str, CostBucket] = OrderedDict()
+        self._tell: Callable[[Mapping[str, float]], None] | None = None
+        self._untold: dict[str, float] = {}
         database.follow(self._update)
+
+    def share(self, tell: Callable[[Mapping[str, float]], None]) -> None:
+        """Tells other servers on the store, every now and then, what is taken from each bucket."""
+        self._tell = tell
+
+    def hear_of(self, spent: Mapping[str, float]) -> None:
+        """Takes what tenants have used at another server."""
+        for tenant, cost in spent.items():
+            if (bucket := self._bucket(tenant)) is not None:
+                bucket.hear_of(cost)
 
     async def start(self) -> None:
         """Reads the quotas that tenants have of their own."""
@@ -231,18 +252,32 @@ class QuotaBook:
         rate, burst = _rate(self.of(tenant))
         if not rate:
             return None
-
-        def on_spent() -> None:
-            if self._shared is not None:
-                self._shared.note(tenant, bucket)
-
-        bucket = CostBucket(f"tenants/{tenant}", rate, burst, self._clock(), on_spent)
+        bucket = CostBucket(
+            f"tenants/{tenant}", rate, burst, self._clock(), partial(self._note, tenant)
+        )
         self._buckets[tenant] = bucket
         if len(self._buckets) > MAX_BUCKETS:
             self._buckets.popitem(last=False)
         return bucket
 
+    def _note(self, tenant: str, cost: float) -> None:
+        if self._shared is not None and tenant in self._buckets:
+            self._shared.note(tenant, self._buckets[tenant])
+        if self._tell is None:
+            return
+        if not self._untold:
+            asyncio.get_running_loop().call_later(SHARED_SECONDS, self._share)
+        self._untold[tenant] = self._untold.get(tenant, 0.0) + cost
+
+    def _share(self) -> None:
+        untold, self._untold = self._untold, {}
+        if self._tell is not None:
+            self._tell(untold)
+
     def _update(self, changed: Changed) -> None:
+        if changed.everything:
+            self._of.clear()
+            self._buckets.clear()
         for tenant, own in changed.quotas.items():
             self._of[tenant] = own.over(self._defaults)
             if own == Quotas():

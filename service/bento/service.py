@@ -10,6 +10,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, cast
 
 import bentoml
@@ -22,6 +23,8 @@ from service.application import Application
 from service.bento import native, supervision, supervisor_endpoints, usage_statistics
 from service.bento.native import EmbedBody, PredictBody
 from service.bento.request_timers import remove_request_timers
+from service.cluster.keeper import keeper_address
+from service.cluster.member import Member
 from service.config import JSON_OVERHEAD, ServerSettings, load_settings
 from service.errors import FitterDied
 from service.logs import configure_logging, get_logger
@@ -43,6 +46,9 @@ from service.transport.rest import Backend, rest_app
 from service.transport.rest_guard import RestGuard
 
 SETTINGS = load_settings(ServerSettings)
+MEMBER = Member.of_environment()
+
+READY_SECONDS = 5.0
 
 log = get_logger(__name__)
 configure_logging(SETTINGS.log_level, SETTINGS.log_format)
@@ -62,7 +68,7 @@ remove_request_timers()
 
 @bentoml.service(
     name="trunkline",
-    workers=SETTINGS.workers,
+    workers=1,  # what shares a store is started by `trunkline serve`
     http={"host": SETTINGS.host, "port": SETTINGS.rest_port or 3000},
     traffic={"timeout": 86_400},  # deadlines are the application's own
     metrics={"enabled": True},
@@ -75,6 +81,7 @@ class Trunkline:
     def __init__(self) -> None:
         self._application: Application | None = None
         self._grpc: GrpcServer | None = None
+        self._handed_on: GrpcServer | None = None
         self._loading: asyncio.Task[None] | None = None
         self._announcing: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
@@ -94,6 +101,8 @@ class Trunkline:
         try:
             await self._application.finish_requests()
             await (self._closing_grpc or self._grpc.close())
+            if self._handed_on is not None:
+                await self._handed_on.close()
             if self._announcing is None:
                 log.info("stopped")
                 os._exit(0)  # nothing is acknowledged yet, and loading cannot be interrupted
@@ -142,6 +151,8 @@ class Trunkline:
         lines = [line for line in others.splitlines() if "trunkline_" not in line]
         if self._application is not None:
             lines.append(generate_latest(self._application.metrics.registry).decode())
+            if (links := self._application.links) is not None:
+                return await links.metrics("\n".join(lines))
         return "\n".join(lines)
 
     async def _start(self) -> None:
@@ -151,23 +162,35 @@ class Trunkline:
             SETTINGS.drain_seconds + CLOSE_SECONDS,
         )
         address = supervision.rest_address(SETTINGS)
-        supervision.check_workers()
+        supervision.check_workers(SETTINGS)
         supervision.check_tls()
         supervision.exit_with_parent()
         limit_accept_log(asyncio.get_running_loop())
-        application = self._application = Application(SETTINGS)
+        application = self._application = Application(SETTINGS, MEMBER)
         await application.open()
-        self._grpc = GrpcServer(
-            join_address(SETTINGS.host, SETTINGS.grpc_port),
-            OF_THE_SERVER,
-            application.handlers,
-            application.calls,
-            application.authentication,
-            application.readiness,
-            LIMITS,
-            RECEIVING,
-            CERTIFICATES,
-        )
+        if MEMBER is None:
+            await self._listen(application)
+            # Probes are answered, with "not ready", while the backbones are loaded.
+            self._loading = asyncio.create_task(self._load(application, address))
+            return
+        await application.start()
+        await self._until_ready(application)
+        if MEMBER.keeper:
+            self._handed_on = self._grpc_server(application, keeper_address(MEMBER.folder))
+            await self._handed_on.start()
+        await self._listen(application)
+        self._announcing = asyncio.create_task(self._announce(application, address))
+
+    async def _until_ready(self, application: Application) -> None:
+        """Leaves the port to the other processes for some time, until this one is ready."""
+        readiness = application.readiness
+        with suppress(TimeoutError):
+            async with asyncio.timeout(READY_SECONDS):
+                while not (readiness.ready or application.calls.draining):
+                    await readiness.until_change()
+
+    async def _listen(self, application: Application) -> None:
+        self._grpc = self._grpc_server(application)
         await self._grpc.start()
         if CERTIFICATES is not None:
             CERTIFICATES.follow(application.metrics)
@@ -177,8 +200,22 @@ class Trunkline:
             application.authentication,
             application.quotas,
         )
-        # Probes are answered, with "not ready", while the backbones are loaded.
-        self._loading = asyncio.create_task(self._load(application, address))
+
+    def _grpc_server(self, application: Application, socket: str = "") -> GrpcServer:
+        """Returns the server of the port, or that of calls which other members hand on."""
+        handed_on = application.links if socket else None
+        return GrpcServer(
+            socket or join_address(SETTINGS.host, SETTINGS.grpc_port),
+            OF_THE_SERVER,
+            application.handlers,
+            application.calls if handed_on is None else handed_on.calls,
+            application.authentication if handed_on is None else handed_on.others,
+            application.readiness,
+            LIMITS,
+            RECEIVING,
+            CERTIFICATES,
+            shares_port=MEMBER is not None,
+        )
 
     def _begin_stop(self, number: int, pass_on: Callable[[], None]) -> None:
         """Lets requests end before whoever serves REST learns of the signal and closes its port."""

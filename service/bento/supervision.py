@@ -58,17 +58,27 @@ def rest_address(settings: ServerSettings) -> Address:
     return Address(host, port)
 
 
-def check_workers() -> None:
-    """Refuses to be one of several workers.
+def check_workers(settings: ServerSettings) -> None:
+    """Refuses to be one of several workers of BentoML's, which know nothing of one another.
 
     Raises:
-        InvalidSettings: this is the second.
+        InvalidSettings: several are meant, or this is the second.
     """
+    if supervised() and settings.workers > 1:
+        raise InvalidSettings.at(
+            "workers",
+            "at most {limit} under `bentoml serve`, is {value}; `trunkline serve` starts several",
+            1,
+            settings.workers,
+        )
     if "--worker-id" in sys.argv:
         worker = int(sys.argv[sys.argv.index("--worker-id") + 1])
         if worker > 1:
             raise InvalidSettings.at(
-                "workers", "at most 1 for now, this would be worker {value}", 1, worker
+                "workers",
+                "at most {limit} under `bentoml serve`, this would be worker {value}",
+                1,
+                worker,
             )
 
 

@@ -94,8 +94,9 @@ class ServerSettings(ExtractorSettings, SharedCacheSettings):
     """The private key of ``extractor_tls_cert`` in PEM. Not to be taken for
     ``extractor_key_file``, the key that both share."""
 
-    workers: int = Field(default=1, ge=1)
-    """Server processes. One for now: heads, caches and jobs live in it."""
+    workers: int = Field(default=1, ge=1, le=256)
+    """Processes that serve. More than one share the ports, the store and one extraction process;
+    each takes the memory of its own caches, and connections take turns with them."""
 
     embedding_cache_bytes: int = Field(default=512 * MIB, ge=0)
     """Memory for embeddings of inputs seen before; 0 switches the cache off."""
@@ -265,6 +266,15 @@ class ServerSettings(ExtractorSettings, SharedCacheSettings):
         return self
 
     @model_validator(mode="after")
+    def _check_workers(self) -> Self:
+        if self.workers > 1 and self.store is not None:
+            raise ValueError(
+                f"workers: 1 with a store in PostgreSQL, of which one process at a time hears all "
+                f"changes, is {self.workers}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_audit(self) -> Self:
         if self.audit == "off" and self.audit_file is not None:
             raise ValueError("audit_file: must not be given with audit off, which notes nothing")
@@ -276,14 +286,5 @@ class ServerSettings(ExtractorSettings, SharedCacheSettings):
             raise ValueError(
                 f"tenant_cost_per_second: 0 for no bound, or at least {LEAST_COST_PER_SECOND}, is "
                 f"{self.tenant_cost_per_second}"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _check_workers(self) -> Self:
-        if self.workers != 1:
-            raise ValueError(
-                f"workers: at most 1 for now, is {self.workers}: heads, caches and jobs live in "
-                "one process; scale the backbone with --extractor instead"
             )
         return self

@@ -133,7 +133,7 @@ class EmbeddingResolver:
                 self._in_flight.discard(key)
 
     def forget_tenant(self, tenant: str) -> None:
-        """Forgets all embeddings of a tenant that was deleted."""
+        """Forgets all embeddings of a tenant."""
         self._purges += 1
         for key in [
             key for key in itertools.chain(self._cache, self._in_flight) if key[0] == tenant
@@ -142,8 +142,11 @@ class EmbeddingResolver:
             self._in_flight.discard(key)
 
     def _purge_changed(self, changed: Changed) -> None:
-        for tenant in changed.gone:
+        for tenant in changed.gone | changed.outdated:
             self.forget_tenant(tenant)
+        if changed.everything:
+            for tenant in {key[0] for key in itertools.chain(self._cache, self._in_flight)}:
+                self.forget_tenant(tenant)
         for tenant in changed.needed.keys() | changed.tails.keys():
             gone = changed.tails.get(tenant, set())
             self.purge(tenant, changed.needed.get(tenant, {}), gone)

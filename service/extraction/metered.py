@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
@@ -36,9 +37,14 @@ _UNDONE = (QueueFull, Unavailable, DeadlineExceeded)
 
 
 class MeteredExtractor(Extractor):
-    """Hands everything on, once it is taken from the quotas; a request is refused as a whole."""
+    """Hands everything on, once it is taken from the quotas; a request is refused as a whole.
 
-    def __init__(self, extractor: Extractor, metering: Metering) -> None:
+    Args:
+        sharers: servers that share the rows that a tenant may have in flight, this one included.
+    """
+
+    def __init__(self, extractor: Extractor, metering: Metering, sharers: int = 1) -> None:
+        self._sharers = sharers
         self._extractor = extractor
         self._metering = metering
         self._in_flight: dict[str, Bound] = {}
@@ -138,10 +144,11 @@ class MeteredExtractor(Extractor):
 
     @contextmanager
     def _rows_in_flight(self, tenant: str, rows: int, key: Callable[[], str]) -> Iterator[None]:
-        limit = self._metering.quotas.of(tenant).rows_in_flight
-        if not limit:
+        quota = self._metering.quotas.of(tenant).rows_in_flight
+        if not quota:
             yield
             return
+        limit = math.ceil(quota / self._sharers)
         bound = self._in_flight.setdefault(tenant, Bound("rows_in_flight", limit))
         bound.limit = limit
         try:  # more than may ever be are let in where none is

@@ -39,6 +39,7 @@ class RemoteExtractor(Extractor):
             several, of which one at a time is used.
         key: that the server wants to be shown; "" if it wants none.
         certificates: whom to trust and what to show, if TLS is spoken.
+        own: whether it belongs to this server, so that backbones are loaded and unloaded from here.
     """
 
     def __init__(
@@ -49,7 +50,9 @@ class RemoteExtractor(Extractor):
         timeout_seconds: float,
         key: str = "",
         certificates: Certificates | None = None,
+        own: bool = False,
     ) -> None:
+        self._own = own
         self._address = address
         self._max_message_bytes = max_message_bytes
         self._timeout = timeout_seconds
@@ -138,10 +141,14 @@ class RemoteExtractor(Extractor):
         """Does nothing: the server evicts a tail that is not used any more."""
 
     async def load_backbone(self, name: str) -> BackboneInfo:
-        raise self._not_here()
+        if not self._own:
+            raise self._not_here()
+        return await self._present.load_backbone(name)
 
     async def unload_backbone(self, name: str) -> None:
-        raise self._not_here()
+        if not self._own:
+            raise self._not_here()
+        await self._present.unload_backbone(name)
 
     @property
     def _connected(self) -> RemoteConnection:

@@ -24,7 +24,14 @@ from service.logs import get_logger
 from service.requests.time_left import TIME_LEFT_KEY
 from service.tls import Certificates
 from trunkline.connection.addresses import is_balanced, target_of
-from trunkline.v1 import extraction_pb2, extraction_pb2_grpc, tails_pb2, tails_pb2_grpc
+from trunkline.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
+    extraction_pb2,
+    extraction_pb2_grpc,
+    tails_pb2,
+    tails_pb2_grpc,
+)
 
 FIRST_RECONNECT_SECONDS = 0.2
 LAST_RECONNECT_SECONDS = 5.0
@@ -36,6 +43,8 @@ ANSWER_SECONDS = 8.0
 """Time that it has to answer. gRPC's own pings are answered also by a server that hangs, as long as
 its process runs."""
 SERVICE = "trunkline.v1.ExtractionService"
+LOAD_SECONDS = 3600.0
+"""For a backbone to be downloaded, exported and warmed up."""
 OPTIONS = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
@@ -139,6 +148,22 @@ class RemoteConnection:
             raise self.away_error()
         return self._backbones
 
+    async def load_backbone(self, name: str) -> BackboneInfo:
+        """Has the server load a backbone."""
+        request = admin_pb2.LoadBackboneRequest(name=name)
+        reply = await self._send(self._admin.LoadBackbone, request, admin_pb2.LoadBackboneResponse)
+        info = backbone_info(reply.backbone)
+        others = (known for known in self._backbones or () if known.name != info.name)
+        self._backbones = (*others, info)  # as it is about to say itself
+        return info
+
+    async def unload_backbone(self, name: str) -> None:
+        """Has the server unload a backbone."""
+        request = admin_pb2.UnloadBackboneRequest(name=name)
+        rpc = self._admin.UnloadBackbone
+        reply = await self._send(rpc, request, admin_pb2.UnloadBackboneResponse)
+        self._backbones = tuple(backbone_info(message) for message in reply.backbones)
+
     async def call(
         self, rpc: Callable[..., Any], request: Any, reply: type[M], deadline: float | None
     ) -> M:
@@ -156,6 +181,15 @@ class RemoteConnection:
         timeout = self._timeout
         if deadline is not None:
             timeout = min(timeout, deadline - asyncio.get_running_loop().time())
+        return await self._send(rpc, request, reply, timeout)
+
+    async def _send(
+        self,
+        rpc: Callable[..., Any],
+        request: Any,
+        reply: type[M],
+        timeout: float = LOAD_SECONDS,
+    ) -> M:
         timeout = max(timeout, 0.0)
         metadata = (*self._metadata, (TIME_LEFT_KEY, f"{timeout:.4f}"))
         work = asyncio.ensure_future(rpc(request, timeout=timeout, metadata=metadata))
@@ -190,6 +224,7 @@ class RemoteConnection:
             self._channel = grpc.aio.secure_channel(target, credentials, options=options)
         self.extraction: Any = extraction_pb2_grpc.ExtractionServiceStub(self._channel)
         self.tails: Any = tails_pb2_grpc.TailServiceStub(self._channel)
+        self._admin: Any = admin_pb2_grpc.AdminServiceStub(self._channel)
 
     def _renew(self) -> None:
         """Takes another channel, and follows the server there; the one before was not away."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 from service.concurrency.tasks import UninterruptedTasks
@@ -41,6 +42,13 @@ class LiveCopies:
 
     It follows the database: a copy that is built on what a write has changed is dropped, and one
     whose head has new feedback learns it.
+
+    Servers that share a store may hold a copy of the same head each. Whoever is first scores
+    feedback, promotes or drops; the others take that from the store.
+
+    Args:
+        is_ours: whether feedback of a head, by its uid, is learned here as soon as it comes; of
+            another it is when somebody asks.
     """
 
     def __init__(
@@ -50,7 +58,9 @@ class LiveCopies:
         tasks: UninterruptedTasks,
         settings: ServerSettings,
         metrics: Metrics,
+        is_ours: Callable[[str], bool] = lambda uid: True,
     ) -> None:
+        self._is_ours = is_ours
         self._database = database
         self._tasks = tasks
         self._entries = LiveCache(settings.live_cache_bytes, metrics)
@@ -126,15 +136,18 @@ class LiveCopies:
         await self._steps.close()
 
     def _follow(self, changed: Changed) -> None:
-        for uid in changed.live:
+        everything = {entry.uid for entry in self._entries} if changed.everything else set()
+        for uid in changed.live | everything:
             if (entry := self._entries.get(uid)) is not None:
                 entry.outdate()
                 self._entries.update_size(entry)
         for uid, tenant in changed.feedback.items():
-            entry = self._entries.open(uid, tenant)
-            entry.record_feedback()
-            if not self._closed:
-                self._wake(entry)
+            ours = self._is_ours(uid)
+            entry = self._entries.open(uid, tenant) if ours else self._entries.get(uid)
+            if entry is not None:
+                entry.record_feedback()
+                if ours and not self._closed:
+                    self._wake(entry)
 
     async def _promote(self, head: HeadRecord) -> MadeVersion:
         entry = self._entries.open(head.uid, head.tenant)
@@ -204,7 +217,8 @@ class LiveCopies:
 
     async def _learn_leftovers(self, heads: list[tuple[str, str]]) -> None:
         for uid, tenant in heads:
-            await self._current(uid, tenant)
+            if self._is_ours(uid):
+                await self._current(uid, tenant)
 
 
 def _no_copy(head: HeadRecord, reason: str) -> PreconditionFailed:

@@ -211,6 +211,23 @@ class LiveCopy:
                 return Learned(scores, changed_at)
         return Learned(scores, None)
 
+    def follow(self, scored: Sequence[LiveFeedback]) -> bool:
+        """Learns what a copy on another server has scored; returns whether this one is good then.
+
+        It is not after a change in the stream, or where a choice is due: what is stored makes it
+        anew.
+        """
+        for part in self._parts(scored):
+            self._live.apply(list(self._changes(part)))
+            for item, near in zip(part, self._near_copies(part), strict=True):
+                assert item.active_right is not None
+                self._keep(item)
+                if self._observe(item.id, item.active_right, item.live_right, near=near):
+                    return False
+            if self.choice_due:
+                return False
+        return True
+
     def passes(self, members: Sequence[Member], feedback: Sequence[LiveFeedback]) -> bool:
         """Returns whether it may take over, by `compare`; the gate keeps the comparison."""
         return self.gate.record(self.compare(members, feedback))

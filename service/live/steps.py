@@ -9,7 +9,7 @@ from adapters import Head
 from service.concurrency.tenant_threads import TenantThreads
 from service.config import ServerSettings
 from service.embedding.backfill import EmbeddingBackfill
-from service.errors import NotFound
+from service.errors import Aborted, NotFound
 from service.live.cache import CachedCopy, Revision, Snapshot
 from service.live.live_copy import LiveCopy
 from service.live.policy import Policy, Rules
@@ -116,7 +116,9 @@ class Steps:
         Raises:
             Aborted: another version has become active.
         """
-        count = await self._database.write(outcomes.drop_live, entry.uid, copy.version)
+        count = await self._database.write(
+            outcomes.drop_live, entry.uid, copy.version, through=copy.through
+        )
         self._metrics.drops.labels(self._metrics.tenant(entry.tenant)).inc()
         log.info("live copy dropped", head=entry.uid, tenant=entry.tenant, quarantined=count)
         return count
@@ -146,7 +148,9 @@ class Steps:
             if newer is None:
                 entry.outdate()
                 return None
-            backlog = newer
+            if not await self._follow(entry, copy, [item for item in newer if item.learned]):
+                return None
+            backlog = [item for item in newer if not item.learned]
         if entry.target is None:
             entry.target = revision, backlog[-1].id if backlog else 0
         part = backlog if copy.coalesces else backlog[:SLICE]
@@ -186,6 +190,16 @@ class Steps:
         except adapters.InvalidArgument as error:
             return self._without_copy(f"{cannot}: {error}", head.active_version)
 
+    async def _follow(self, entry: CachedCopy, copy: LiveCopy, scored: list[LiveFeedback]) -> bool:
+        """Learns what another server has scored; returns whether the copy is still good."""
+        if not scored:
+            return True
+        threads = self._long if copy.coalesces else self._short
+        good = await threads.run(entry.tenant, copy.follow, scored)
+        if not good:
+            entry.drop()
+        return good
+
     async def _learn(self, entry: CachedCopy, copy: LiveCopy, feedback: list[LiveFeedback]) -> bool:
         """Learns feedback; returns whether the copy is still good after it."""
         if not feedback:
@@ -196,6 +210,7 @@ class Steps:
             outcomes.store_scores, entry.uid, copy.version, learned.scores, learned.changed_at
         )
         if not stored:
+            entry.drop()  # another server was first, and what it has stored is right
             return False
         tenant = self._metrics.tenant(entry.tenant)
         self._metrics.feedback_learned.labels(tenant).inc(len(learned.scores))
@@ -207,7 +222,18 @@ class Steps:
         return True
 
     async def _decide(self, entry: CachedCopy, copy: LiveCopy) -> bool:
-        """Promotes or drops the copy if the gate says so; returns whether it did."""
+        """Promotes or drops the copy if the gate says so; returns whether it is not any more.
+
+        Another server that holds one, too, may have been first.
+        """
+        try:
+            return await self._carry_out(entry, copy)
+        except Aborted:
+            log.info("live copy outrun: what it is built on was changed", head=entry.uid)
+            entry.drop()
+            return True
+
+    async def _carry_out(self, entry: CachedCopy, copy: LiveCopy) -> bool:
         if copy.decision is Decision.DROP:
             await self.drop(entry, copy)
             return True

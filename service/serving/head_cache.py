@@ -107,7 +107,8 @@ class HeadCache:
         return await self._load(HeadName.parse(resource), version)
 
     def _drop_changed(self, changed: Changed) -> None:
-        for resource in changed.heads:
+        everything = self._heads.keys() | self._loads.keys() if changed.everything else set()
+        for resource in changed.heads | everything:
             if (load := self._loads.pop(resource, None)) is not None:
                 load.outdated = True
             if (old := self._heads.pop(resource, None)) is not None:

@@ -55,7 +55,9 @@ class TenantSecrets:
         return seal
 
     def _update(self, changed: Changed) -> None:
-        renewed = {*changed.needed, *changed.tails, *changed.gone}
-        self._changes += bool(renewed)
+        renewed = {*changed.needed, *changed.tails, *changed.gone, *changed.outdated}
+        if changed.everything:
+            renewed |= self._seals.keys()
+        self._changes += changed.everything or bool(renewed)
         for tenant in renewed:
             self._seals.pop(tenant, None)

@@ -38,6 +38,9 @@ class Changed:
         keys: ids of keys that are new, or may do less than before.
         quotas: by tenant, those of its own from now on.
         gone: tenants that are deleted.
+        outdated: tenants of whose embeddings none in memory is to be trusted: another server says
+            no more of what it deleted, so that no digest of it is kept.
+        everything: whether nothing that is in memory is to be trusted.
     """
 
     heads: set[str] = field(default_factory=set)
@@ -48,6 +51,11 @@ class Changed:
     keys: set[str] = field(default_factory=set)
     quotas: dict[str, Quotas] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
+    outdated: set[str] = field(default_factory=set)
+    everything: bool = False
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, name) for name in self.__slots__)
 
     def note_head(self, head: HeadRecord) -> None:
         """Notes a change of a head's own row: nothing made of it is right any more."""

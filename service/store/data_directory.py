@@ -14,11 +14,13 @@ FILE = "trunkline.db"
 LOCK = "lock"
 RESERVE = "reserve"
 ACTIVATIONS, TUNING, UNUSED = "activations", "tuning", "prometheus"
+CLUSTER = "cluster"
+"""Sockets of the processes that share the store."""
 RESTORING = ".restoring"
 
 JOURNAL, INDEX = f"{FILE}-wal", f"{FILE}-shm"
 _FILES = (FILE, JOURNAL, INDEX, f"{FILE}-journal", LOCK, RESERVE)
-_FOLDERS = (ACTIVATIONS, TUNING, UNUSED)
+_FOLDERS = (ACTIVATIONS, TUNING, UNUSED, CLUSTER)
 SIGNS = (RESERVE, page_key.FILE, ACTIVATIONS, TUNING, RESTORING)
 """What is made when the store is there, or is to be: without it, a store was lost."""
 

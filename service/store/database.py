@@ -6,11 +6,11 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection
 
-from service.errors import Unavailable
+from service.errors import ServiceError, Unavailable
 from service.store.changes import Changed, noted
 from service.store.quotas import Quotas
 from service.store.tenants import use_defaults
@@ -29,6 +29,23 @@ class OutcomeUnknown(Unavailable):
     changed = Changed()
 
 
+class Feed(Protocol):
+    """What servers that share a store tell one another; it tells the database's followers."""
+
+    def record(self, connection: Connection, changed: Changed) -> None:
+        """Notes what a write has changed, within its transaction."""
+
+    def announce(self) -> None:
+        """Lets all servers know that there is more; called on the event loop, after the commit."""
+
+    async def catch_up(self) -> None:
+        """Returns when followers know of all that was committed before the call.
+
+        Raises:
+            Unavailable, StoreFailed: the store does not answer.
+        """
+
+
 class Database(ABC):
     """A store that is open. `service.store.opening` opens one.
 
@@ -45,6 +62,11 @@ class Database(ABC):
         self.quota_defaults = Quotas()
         self.on_stall: Callable[[bool], None] = lambda stalled: None
         self._followers: list[Callable[[Changed], None]] = []
+        self._feed: Feed | None = None
+
+    def share(self, feed: Feed) -> None:
+        """Has followers told by a feed, of other servers' writes, too; call it before any write."""
+        self._feed = feed
 
     @property
     @abstractmethod
@@ -80,11 +102,20 @@ class Database(ABC):
             Unavailable: the store does not answer, or is closed.
         """
         defaults = self.quota_defaults
-        job = self._submit(lambda c: noted(use_defaults(c, defaults), function, *args, **kwargs))
+        job = self._submit(
+            lambda c: self._recorded(c, noted(use_defaults(c, defaults), function, *args, **kwargs))
+        )
         committed = asyncio.wrap_future(job)
         committed.add_done_callback(self._tell)
-        result, _ = await asyncio.shield(committed)
+        result, changed = await asyncio.shield(committed)
+        if self._feed is not None and changed:
+            await self._hear_of(changed, self._feed)
         return result
+
+    def tell(self, changed: Changed) -> None:
+        """Tells all followers."""
+        for follower in self._followers:
+            follower(changed)
 
     def follow(self, follower: Callable[[Changed], None]) -> None:
         """Has a follower told of what each write changed, on the event loop, after the commit."""
@@ -112,15 +143,29 @@ class Database(ABC):
             Unavailable: the store does not answer, or is closed.
         """
 
+    def _recorded(self, connection: Connection, outcome: tuple[R, Changed]) -> tuple[R, Changed]:
+        if self._feed is not None and outcome[1]:
+            self._feed.record(connection, outcome[1])
+        return outcome
+
+    async def _hear_of(self, changed: Changed, feed: Feed) -> None:
+        """Tells followers of a write of our own where it stands among those of others."""
+        try:
+            await feed.catch_up()
+        except ServiceError:  # it is committed; the feed tells it again to whoever asks next
+            self.tell(changed)
+
     def _tell(self, committed: asyncio.Future[tuple[Any, Changed]]) -> None:
         if committed.cancelled():
             return
         error = committed.exception()
         if error is None:
-            self._tell_all(committed.result()[1])
+            changed = committed.result()[1]
         elif isinstance(error, OutcomeUnknown):
-            self._tell_all(error.changed)
-
-    def _tell_all(self, changed: Changed) -> None:
-        for follower in self._followers:
-            follower(changed)
+            changed = error.changed
+        else:
+            return
+        if self._feed is None:
+            self.tell(changed)
+        elif changed:
+            self._feed.announce()

@@ -47,7 +47,10 @@ def store_scores(
     scores: Sequence[Score],
     changed_at: int | None,
 ) -> bool:
-    """Records that feedback was learned; returns False, and changes nothing, if another is active.
+    """Records that feedback was learned; returns False, and changes nothing, if that was in vain.
+
+    It was where another version is active, or another server has scored the feedback otherwise:
+    what is stored is right, and the copy is to be made anew of it.
 
     Args:
         changed_at: where the stream changed: from now on the live copy is built on feedback
@@ -57,6 +60,9 @@ def store_scores(
     if require_head(connection, uid).active_version != version:
         return False
     table = schema.feedback
+    scored = _scored_among(connection, uid, [score.id for score in scores])
+    if any(scored.get(score.id, score) != score for score in scores):
+        return False
     for score in scores:
         connection.execute(
             update(table)
@@ -86,17 +92,39 @@ def store_scores(
     return True
 
 
-def drop_live(connection: Connection, uid: str, version: int) -> int:
+def _scored_among(connection: Connection, uid: str, ids: Sequence[int]) -> dict[int, Score]:
+    """Returns the scores of those of a head's live feedback that has some, by its id."""
+    if not ids:
+        return {}
+    table = schema.feedback.c
+    rows = connection.execute(
+        select(table.id, table.active_right, table.live_right).where(
+            table.head_uid == uid,
+            table.state == FeedbackState.LIVE,
+            table.id.between(min(ids), max(ids)),
+            table.active_right.is_not(None),
+        )
+    )
+    return {row.id: Score(*row) for row in rows}
+
+
+def drop_live(connection: Connection, uid: str, version: int, *, through: int) -> int:
     """Puts all live feedback in quarantine; returns how much.
 
+    Args:
+        through: id of the last feedback that the copy has learned.
+
     Raises:
-        Aborted: another version has become active.
+        Aborted: another version has become active, or none of what the copy has learned is live
+            any more: another server has dropped it.
     """
     head = require_head(connection, uid)
     _check_active(head, version)
     table = schema.feedback.c
     query = select(table.id).where(table.head_uid == uid, table.state == FeedbackState.LIVE)
     ids = list(connection.scalars(query))
+    if min(ids, default=through + 1) > through:
+        raise Aborted("live copy: it was dropped meanwhile", retry_after=1.0)
     quarantine(connection, uid, ids)
     connection.execute(
         update(schema.heads)

@@ -21,6 +21,7 @@ def open_database(
     connections: int = 2,
     new_store: bool = False,
     reserve_bytes: int = MIB,
+    lock: int | None = None,
 ) -> Database:
     """Opens the store of a server.
 
@@ -32,12 +33,13 @@ def open_database(
         connections: to it, at most.
         new_store: begin with an empty store, although files of an earlier one lie there.
         reserve_bytes: room on the disk that is kept for deletions, where the store is a file.
+        lock: of the directory, held by the process that has prepared the store for several.
 
     Raises:
         StartupError: the store cannot be used, or another server has it.
     """
     if url is None:
-        return SqliteDatabase(data_dir, new_store=new_store, reserve_bytes=reserve_bytes)
+        return SqliteDatabase(data_dir, new_store=new_store, reserve_bytes=reserve_bytes, lock=lock)
     from service.store.postgres import PostgresDatabase  # needs psycopg, which a file does not
 
     return PostgresDatabase(

@@ -281,6 +281,29 @@ audit = Table(
     sqlite_autoincrement=True,
 )
 
+# What servers that share the store hold in memory and is not right any more, numbered without a
+# gap in the order of the commits; the oldest rows go. A store with one server has none.
+changes = Table(
+    "changes",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    # Who wrote it.
+    Column("server", String(63), nullable=False),
+    # `Changed` as JSON.
+    Column("changed", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# The servers that share the store, each with the end of its lease; SQLite's need none.
+servers = Table(
+    "servers",
+    metadata,
+    Column("name", String(63), primary_key=True),
+    Column("started_at", Float, nullable=False),
+    Column("lease_ends_at", Float, nullable=False),
+)
+
 
 def lacking(columns: Callable[[str], set[str]]) -> Iterator[str]:
     """Yields the tables, or their columns, that a store lacks.

@@ -73,6 +73,7 @@ class GrpcServer:
     Args:
         address: ``host:port`` or ``unix:PATH``; port 0 takes a free one.
         certificates: if TLS is spoken, which it is not over a Unix socket.
+        shares_port: whether other processes of ours listen on the same port.
 
     Raises:
         StartupError: something else listens there.
@@ -89,7 +90,10 @@ class GrpcServer:
         limits: TransportLimits,
         budget: ReceivingBudget,
         certificates: Certificates | None = None,
+        *,
+        shares_port: bool = False,
     ) -> None:
+        self._shares_port = shares_port
         self._certificates = None if address.startswith("unix:") else certificates
         self._services, self._handlers, self._calls = services, handlers, calls
         self._authentication = authentication
@@ -191,7 +195,8 @@ class GrpcServer:
         limits = self._limits
         server = grpc.aio.server(
             options=[
-                ("grpc.so_reuseport", 0),  # else a second server shares the port in silence
+                # Else a second server would share the port in silence.
+                ("grpc.so_reuseport", int(self._shares_port)),
                 # Somewhat above our own limit, whose error names field and value.
                 ("grpc.max_receive_message_length", limits.max_message_bytes + GRPC_MARGIN_BYTES),
                 ("grpc.max_allowed_incoming_connections", limits.max_connections),

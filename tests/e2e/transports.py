@@ -121,6 +121,7 @@ class Grpc(Transport):
             options=[
                 ("grpc.max_receive_message_length", -1),
                 ("grpc.max_send_message_length", -1),
+                ("grpc.use_local_subchannel_pool", 1),  # a connection of its own
             ],
         )
 

@@ -75,7 +75,8 @@ DANGEROUS: list[tuple[str, dict[str, Any]]] = [
     ("store", {"store": "postgresql+psycopg://db.example.org:port/trunkline"}),
     ("store_connections", {"store_connections": 1}),
     ("store_password_file", {"store_password_file": "password"}),
-    ("workers", {"workers": 2}),
+    ("workers", {"workers": 257}),
+    ("workers", {"workers": 2, "store": "postgresql+psycopg://db.example.org/trunkline"}),
     ("tenant_cost_per_second", {"tenant_cost_per_second": 1e-9}),
     ("tenant_cost_burst", {"tenant_cost_burst": float("inf")}),
     ("workers", {"workers": 0}),
@@ -194,7 +195,7 @@ def test_environment_names_backbones_with_commas(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(
     "args",
-    [("--no-such-flag", "1"), ("--grpc-port", "many"), ("stray",), ("--workers", "2")],
+    [("--no-such-flag", "1"), ("--grpc-port", "many"), ("stray",), ("--workers", "0")],
 )
 def test_bad_flag_is_refused_without_a_traceback(args: tuple[str, ...]) -> None:
     with pytest.raises(InvalidSettings):

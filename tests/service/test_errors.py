@@ -15,7 +15,10 @@ import models
 from service import errors
 from service.errors import (
     STATUSES,
+    NotFound,
+    QuotaExceeded,
     ServiceError,
+    StoreFailed,
     is_expected,
     problem_of,
     status_of,
@@ -251,3 +254,23 @@ def test_log_has_the_sentence_without_what_a_client_sent(
     message: str, value: object, logged: str
 ) -> None:
     assert words_for_log(message, value) == logged
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NotFound.at("head", "{value} is not there", value="tenants/a/heads/b"),
+        QuotaExceeded("too much", field="cost", limit=1, value=2, retry_after=1.5, subject="x"),
+        adapters.InvalidSpec(
+            "spec.family: none such", field="spec.family", limit="ridge", value="x"
+        ),
+        StoreFailed("the store could not be read"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_error_that_another_process_describes_is_told_again_as_it_was(error: Exception) -> None:
+    told = problem_of(error)
+    facts = {"field": told.field, "limit": told.limit, "value": told.value}
+    made = errors.again(told.reason, told.message, **facts, retry_after=told.retry_after)
+    assert type(made) is type(error)
+    assert problem_of(made)._replace(subject=told.subject) == told

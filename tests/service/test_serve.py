@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from service.serve import extractor_main, serve_main
+from service.extract import extractor_main
+from service.serve import serve_main
 
 Serve = Callable[..., int]
 
@@ -47,7 +48,7 @@ def serve(tmp_path: Path, taken: int) -> Serve:
     [
         (["--host", "0.0.0.0", "--insecure", "--auth", "required"], ["auth", "insecure"]),
         (["--tls-cert", "/no/such/cert.pem"], ["tls_cert", "tls_key"]),
-        (["--workers", "2"], ["workers", "1", "2"]),
+        (["--workers", "257"], ["workers", "256", "257"]),
         (["--max-rows-per-request", "0"], ["max_rows_per_request", "0"]),
         (["--max-queued-rows-per-tenant", "10"], ["max_queued_rows_per_tenant", "10", "1024"]),
         (["--backbone", ""], ["backbone"]),

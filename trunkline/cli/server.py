@@ -41,7 +41,7 @@ def extractor(ctx: click.Context, arguments: tuple[str, ...]) -> None:
     _stop_at_once()
     _say_starting(arguments)
     with _from_a_checkout():
-        from service.serve import extractor_main
+        from service.extract import extractor_main
     ctx.exit(extractor_main(list(arguments)))
 
 

@@ -27,7 +27,14 @@ from service.errors import (
 )
 from service.logs import get_logger
 from service.store.changes import Changed
-from service.store.data_directory import FILE, RESERVE, lock_directory, make_folder, unreadable
+from service.store.data_directory import (
+    CLUSTER,
+    FILE,
+    RESERVE,
+    lock_directory,
+    make_folder,
+    unreadable,
+)
 from service.store.database import Database
 from service.store.sqlite import engines
 from service.store.sqlite.examination import (
@@ -37,7 +44,7 @@ from service.store.sqlite.examination import (
     examine,
 )
 from service.store.sqlite.reserve import MIB, NO_ROOM, Reserve
-from service.store.sqlite.turns import Turns
+from service.store.sqlite.turns import Turns, TurnsOfProcesses
 from service.store.stalls import StallWatch
 from service.store.upgrade import migrate
 
@@ -60,6 +67,8 @@ class SqliteDatabase(Database):
         data_dir: is made if it is missing.
         new_store: begin with an empty store, although files of an earlier one lie there.
         reserve_bytes: room on the disk that is kept for deletions.
+        lock: of the directory, held by the process that has prepared the store for several, of
+            which this is one; None to lock and prepare it here.
 
     Attributes:
         reserve: the room that is kept, which knows whether the disk is full.
@@ -70,13 +79,19 @@ class SqliteDatabase(Database):
     """
 
     def __init__(
-        self, data_dir: Path, *, new_store: bool = False, reserve_bytes: int = MIB
+        self,
+        data_dir: Path,
+        *,
+        new_store: bool = False,
+        reserve_bytes: int = MIB,
+        lock: int | None = None,
     ) -> None:
         super().__init__()
-        make_folder(data_dir)
-        examine(data_dir, new_store=new_store)
+        if lock is None:
+            make_folder(data_dir)
+            examine(data_dir, new_store=new_store)
         self._folder = data_dir
-        self._lock = lock_directory(data_dir)
+        self._lock = lock_directory(data_dir) if lock is None else os.dup(lock)
         url = f"sqlite:///{data_dir / FILE}"
         self._write_engine = engines.open_engine(url, begin="BEGIN IMMEDIATE")
         self._scarce_engine = engines.open_engine(url, begin="BEGIN IMMEDIATE", files=False)
@@ -86,21 +101,23 @@ class SqliteDatabase(Database):
         self._writes = StallWatch(self._notify)
         self._writes.follow(self._write_engine)
         self._writes.follow(self._scarce_engine)
+        # SQLite refuses a checkpoint at once while another runs, such as one that a commit brings.
+        self._writing = Turns() if lock is None else TurnsOfProcesses(data_dir / CLUSTER)
         try:
-            data_dir.chmod(0o700)  # other users of the machine are no tenants
-            drop_stale_journal(data_dir)
-            drop_unfinished_restore(data_dir)
+            if lock is None:
+                data_dir.chmod(0o700)  # other users of the machine are no tenants
+                drop_stale_journal(data_dir)
+                drop_unfinished_restore(data_dir)
             self.reserve = Reserve(data_dir / RESERVE, reserve_bytes)
-            self.joined_labels = self._upgrade()
-            self._empty_journal()  # the last server may have died before it could
+            if lock is None:
+                self.joined_labels = self._upgrade()
+                self._empty_journal()  # the last server may have died before it could
             self.reserve.check()
         except BaseException as error:
             self._dispose()
             if isinstance(error, OSError):
                 raise unreadable(data_dir, f"{error.strerror}") from error
             raise
-        # SQLite refuses a checkpoint at once while another runs, such as one that a commit brings.
-        self._writing = Turns()
         self._readers = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="store-reader")
         self._checkpointer = ThreadPoolExecutor(1, thread_name_prefix="store-checkpoint")
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -301,6 +318,7 @@ class SqliteDatabase(Database):
             engine.dispose()
         if hasattr(self, "reserve"):
             self.reserve.close()
+        self._writing.close()
         os.close(self._lock)
 
 

@@ -8,6 +8,7 @@ transaction, and has it back when the journal is empty again.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import threading
 from collections.abc import Iterator
@@ -41,6 +42,7 @@ class Reserve:
         self._path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         self._lock = threading.RLock()
+        self._depth = 0
         self._full = self._closed = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-reserve")
         self._looking: Future[None] | None = None
@@ -67,7 +69,7 @@ class Reserve:
 
     def check(self) -> OSError | None:
         """Takes up room again, and returns why there is none beside it; None if there is."""
-        with self._lock:
+        with self._alone():
             reason = self._fill() or self._probe()
             self._measure()
             if reason is None and self._full:
@@ -86,7 +88,7 @@ class Reserve:
     @contextmanager
     def released(self) -> Iterator[None]:
         """Gives the room to whatever is done in the block, and takes it up again."""
-        with self._lock:
+        with self._alone():
             os.ftruncate(self._file, 0)
             self._measure()
             try:
@@ -109,6 +111,19 @@ class Reserve:
                 self.check()
             except OSError:
                 log.exception("the room on the disk could not be looked at")
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keeps other threads out, and other processes on the same store."""
+        with self._lock:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+                if not self._depth:
+                    fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def _measure(self) -> int:
         self._nbytes = os.fstat(self._file).st_size

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 from hypothesis import given
@@ -150,3 +151,25 @@ async def test_quotas_of_a_tenant_take_the_place_of_the_defaults_as_soon_as_they
     state = book.rate_limit("acme")
     assert state is not None
     assert state.remaining == BURST_SECONDS
+
+
+async def test_what_one_server_takes_another_has_less_of(database: Database) -> None:
+    clock = Clock()
+    books = [QuotaBook(database, Quotas(cost_per_second=1.0), clock) for _ in range(2)]
+    told = asyncio.Event()
+
+    def tell(spent: Mapping[str, float]) -> None:
+        books[1].hear_of(spent)
+        told.set()
+
+    books[0].share(tell)
+    books[0].take("acme", 6.0, str)
+    bucket = books[0].take("acme", 3.0, str)
+    assert bucket is not None
+    bucket.give_back(1.0)
+    await told.wait()
+    left = books[1].rate_limit("acme")
+    assert left is not None
+    assert left.remaining == pytest.approx(2.0)
+    with pytest.raises(QuotaExceeded):
+        books[1].take("acme", 3.0, str)

@@ -87,14 +87,21 @@ def test_worker_believes_the_proxies_that_the_settings_name_and_no_others(
 def test_second_worker_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["worker", "--worker-id", "2"])
     with pytest.raises(InvalidSettings, match="at most 1") as caught:
-        supervision.check_workers()
+        supervision.check_workers(load_settings(ServerSettings))
+    assert (caught.value.field, caught.value.limit, caught.value.value) == ("workers", 1, 2)
+
+
+def test_workers_of_bentoml_are_not_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["worker", "--worker-id", "1"])
+    with pytest.raises(InvalidSettings, match="trunkline serve") as caught:
+        supervision.check_workers(load_settings(ServerSettings, workers=2))
     assert (caught.value.field, caught.value.limit, caught.value.value) == ("workers", 1, 2)
 
 
 @pytest.mark.parametrize("argv", [["trunkline"], ["worker", "--worker-id", "1"]])
 def test_only_worker_is_welcome(monkeypatch: pytest.MonkeyPatch, argv: list[str]) -> None:
     monkeypatch.setattr(sys, "argv", argv)
-    supervision.check_workers()
+    supervision.check_workers(load_settings(ServerSettings))
 
 
 PARENT = """

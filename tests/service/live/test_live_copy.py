@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -118,3 +120,24 @@ def test_copy_that_is_held_back_names_the_class_that_fares_worse(
     assert status.state is LiveState.HELD_BACK
     assert "80.0% right on the stored examples" in status.reason
     assert status.reason.endswith("'a' fares worse") is told
+
+
+def test_copy_that_follows_what_another_has_scored_becomes_the_same() -> None:
+    first, second = copy_of_a_head(), copy_of_a_head()
+    feedback = taught(6)
+    scores = first.learn(feedback).scores
+    scored = [
+        replace(item, active_right=score.active_right, live_right=score.live_right)
+        for item, score in zip(feedback, scores, strict=True)
+    ]
+    assert second.follow(scored)
+    assert (second.through, second.known) == (first.through, first.known)
+    assert (second.gate.scored, second.gate.live_right) == (
+        first.gate.scored,
+        first.gate.live_right,
+    )
+    assert first.head is not None
+    assert second.head is not None
+    np.testing.assert_array_equal(second.head.weight, first.head.weight)
+    more = taught(9)[6:]
+    assert second.learn(more).scores == first.learn(more).scores

@@ -38,6 +38,7 @@ from service.store import live_outcomes as outcomes
 from service.store import live_set as stored_live
 from service.store import tenants as stored_tenants
 from service.store.cache_secrets import make_secrets
+from service.store.change_feed import clear_changes
 from service.store.feedback_states import quarantine
 from service.store.head_records import HeadRecord
 from service.store.jobs import JobRecord, JobState, Move, NewVersion
@@ -207,6 +208,7 @@ WRITES: list[tuple[str, Write, set[str]]] = [
         lambda c, head: key_calls._rotate(c, anybody, key_of(c).name, ANYONE, OTHER_HASH, 60.0),
         {"keys"},
     ),
+    ("clear_changes", lambda c, head: clear_changes(c), set()),
     ("add_audit_rows", lambda c, head: stored_audit.add_audit_rows(c, [AUDITED]), set()),
     ("delete_audit_rows", lambda c, head: stored_audit.delete_audit_rows(c, 2.0, 9), set()),
     ("note_use", lambda c, head: stored_keys.note_use(c, key_of(c).id, 1e9), set()),
@@ -270,7 +272,7 @@ WRITES: list[tuple[str, Write, set[str]]] = [
         {"live"},
     ),
     ("promote_live", promote, {"heads", "live"}),
-    ("drop_live", lambda c, head: outcomes.drop_live(c, head.uid, 2), {"live"}),
+    ("drop_live", lambda c, head: outcomes.drop_live(c, head.uid, 2, through=MANY), {"live"}),
     ("store_scores", lambda c, head: score(c, head, None), set()),
     ("store_scores", lambda c, head: score(c, head, 2), {"live"}),
     ("_rename", lambda c, head: rename(c, head, "x", "z"), {"heads", "live"}),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, insert, select
 
-from service.errors import AlreadyExists, InvalidRequest, PreconditionFailed
+from service.errors import Aborted, AlreadyExists, InvalidRequest, PreconditionFailed
 from service.store import Database, schema
 from service.store import example_sets as sets
 from service.store import feedback as stored
@@ -17,7 +17,7 @@ from service.store import heads as stored_heads
 from service.store.feedback import store_feedback
 from service.store.feedback_states import FeedbackState, update_feedback
 from service.store.head_records import HeadRecord
-from service.store.live_outcomes import Score, store_scores
+from service.store.live_outcomes import Score, drop_live, store_scores
 from service.store.online_accuracy import online_accuracy
 from tests.service.store.records import (
     add_examples,
@@ -150,6 +150,35 @@ async def test_change_in_the_stream_of_a_head_takes_no_scores_of_another(
     assert await database.write(store_scores, one.uid, 1, [], second)
     assert await database.read(live_rights, one.uid) == {first: True, second: None}
     assert list((await database.read(live_rights, two.uid)).values()) == [True, True]
+
+
+async def test_scores_of_whoever_is_first_stay(database: Database) -> None:
+    head = await database.write(new_head)
+    await database.write(add_version, head.uid, activate=True)
+    rows = [feedback("1", "x", "b"), feedback("2", "y", "b")]
+    await database.write(store_feedback, head.uid, rows, max_examples=9)
+    first, second = await database.read(live_rights, head.uid)
+    mine = [Score(first, True, True), Score(second, True, False)]
+    assert await database.write(store_scores, head.uid, 1, mine[:1], None)
+    assert await database.write(store_scores, head.uid, 1, mine, None), "as the other has scored it"
+    other = [Score(first, True, False), Score(second, True, True)]
+    assert not await database.write(store_scores, head.uid, 1, other, None)
+    assert await database.read(live_rights, head.uid) == {first: True, second: False}
+
+
+async def test_copy_that_was_dropped_elsewhere_takes_no_later_feedback_with_it(
+    database: Database,
+) -> None:
+    head = await database.write(new_head)
+    await database.write(add_version, head.uid, activate=True)
+    await database.write(store_feedback, head.uid, [feedback("1", "x", "b")], max_examples=9)
+    (first,) = await database.read(live_rights, head.uid)
+    assert await database.write(drop_live, head.uid, 1, through=first) == 1
+    await database.write(store_feedback, head.uid, [feedback("2", "y", "b")], max_examples=9)
+    with pytest.raises(Aborted, match="dropped meanwhile"):
+        await database.write(drop_live, head.uid, 1, through=first)
+    states = await database.read(by_feedback_id, head.uid, "state")
+    assert states == {"1": "quarantined", "2": "live"}
 
 
 def score(connection: Connection, head: HeadRecord, rights: list[tuple[bool, bool | None]]) -> None:

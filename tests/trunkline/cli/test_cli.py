@@ -35,7 +35,7 @@ def commands(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.
 COMMANDS = dict(commands(main))
 PASSED_ON = {
     "serve": "service.serve",
-    "extractor": "service.serve",
+    "extractor": "service.extract",
     "config": "service.config.effective",
     "demo": "service.demo",
 }

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0016"
-down_revision = "0014"
+down_revision = "0015"
 
 _TABLES = {
     *("tenants", "usage", "access_keys", "heads", "versions", "tails", "members", "embeddings"),

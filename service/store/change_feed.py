@@ -1,0 +1,97 @@
+"""The changes that servers which share a store tell one another, as rows in it.
+
+Numbers rise by one in the order of the commits. The oldest rows go, so that a server may have
+missed some: then it is told that nothing it holds is to be trusted.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, insert, select
+
+from service.store import schema
+from service.store.changes import Changed
+from service.store.quotas import Quotas
+from service.store.tenants import own_quotas
+
+KEPT = 10_000
+"""Rows that stay for servers that are slow to read them: a few MB."""
+TRIM_EVERY = 100
+"""Rows after which old ones are looked for."""
+
+_SETS = ("heads", "live", "keys", "gone", "outdated")
+
+
+def append_change(connection: Connection, server: str, changed: Changed) -> None:
+    """Notes what a write has changed, as its last step.
+
+    Args:
+        server: the name of who writes.
+    """
+    number = connection.execute(
+        insert(schema.changes).values(server=server, changed=_packed(changed), at=time.time())
+    ).inserted_primary_key[0]  # type: ignore[index]  # there is one
+    if number % TRIM_EVERY == 0:
+        table = schema.changes
+        connection.execute(delete(table).where(table.c.number <= number - KEPT))
+
+
+def last_change(connection: Connection) -> int:
+    """Returns the number of the newest row; 0 for none."""
+    return connection.scalar(select(func.max(schema.changes.c.number))) or 0
+
+
+def changes_after(connection: Connection, number: int) -> tuple[list[Changed], int]:
+    """Returns what was changed after a row, oldest first, and the number of the newest row."""
+    table = schema.changes.c
+    rows = connection.execute(
+        select(table.number, table.changed).where(table.number > number).order_by(table.number)
+    ).all()
+    if not rows:
+        return [], number
+    try:
+        changes = [_unpacked(row.changed) for row in rows]
+    except (ValueError, TypeError, AttributeError):  # damaged: as if it had been missed
+        changes = []
+    if not changes or rows[0].number != number + 1:
+        changes = [_everything(connection)]
+    return changes, rows[-1].number
+
+
+def clear_changes(connection: Connection) -> None:
+    """Deletes all rows but the newest, by which numbers go on: no server holds anything yet."""
+    newest = last_change(connection)
+    connection.execute(delete(schema.changes).where(schema.changes.c.number < newest))
+
+
+def _everything(connection: Connection) -> Changed:
+    """Returns the change of whoever has missed some, with the values that memory holds."""
+    return Changed(
+        everything=True,
+        keys=set(connection.scalars(select(schema.access_keys.c.id))),
+        quotas=own_quotas(connection),
+    )
+
+
+def _packed(changed: Changed) -> str:
+    facts: dict[str, Any] = {name: sorted(getattr(changed, name)) for name in _SETS}
+    facts["outdated"] = sorted(changed.outdated | changed.needed.keys())
+    facts["feedback"] = changed.feedback
+    facts["tails"] = {tenant: sorted(tails) for tenant, tails in changed.tails.items()}
+    facts["quotas"] = {tenant: asdict(quotas) for tenant, quotas in changed.quotas.items()}
+    return json.dumps({name: value for name, value in facts.items() if value})
+
+
+def _unpacked(text: str) -> Changed:
+    facts: dict[str, Any] = json.loads(text)
+    sets: dict[str, Any] = {name: set(facts.get(name, ())) for name in _SETS}
+    return Changed(
+        **sets,
+        feedback=facts.get("feedback", {}),
+        tails={tenant: set(tails) for tenant, tails in facts.get("tails", {}).items()},
+        quotas={tenant: Quotas(**quotas) for tenant, quotas in facts.get("quotas", {}).items()},
+    )
