@@ -121,7 +121,7 @@ def test_password_of_the_store_is_not_shown(address: str) -> None:
     settings = load_settings(ServerSettings, store=address)
     assert settings.store == address
     assert "geheim" not in str(settings.model_dump(mode="json"))
-    assert "u" in str(settings.model_dump(mode="json")["store"])
+    assert "@h/db" in str(settings.model_dump(mode="json")["store"])
     for wrong in (address.replace("/db", ""), address.replace("postgres", "oracle")):
         with pytest.raises(InvalidSettings) as caught:
             load_settings(ServerSettings, store=wrong)

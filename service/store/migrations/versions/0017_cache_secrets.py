@@ -12,7 +12,12 @@ down_revision = "0016"
 def upgrade() -> None:
     op.create_table(
         "cache_secrets",
-        sa.Column("tenant_id", sa.BigInteger, sa.ForeignKey("tenants.id"), primary_key=True),
+        sa.Column(
+            "tenant_id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            sa.ForeignKey("tenants.id"),
+            primary_key=True,
+        ),
         sa.Column("tag", sa.LargeBinary, nullable=False),
         sa.Column("slots", sa.LargeBinary, nullable=False),
     )
