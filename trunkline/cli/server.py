@@ -205,8 +205,10 @@ def key_made_in(data_dir: str, note: str, lifetime_seconds: float | None) -> New
         from service.access.key_in_store import create_operator_key
         from service.config.store_address import store_url
         from service.errors import ServiceError
+        from service.logs import configure_logging
         from service.replies.keys import key_message
     try:
+        configure_logging("warning", "console")  # to standard error
         place = store_url(data_dir) if "://" in data_dir else Path(data_dir)
         record, text = create_operator_key(place, note, lifetime_seconds)
     except (ServiceError, ValueError) as error:

@@ -28,7 +28,7 @@ from service.store.changes import Changed
 from service.store.data_directory import check_entries, lock_directory, make_folder
 from service.store.database import Database
 from service.store.postgres import failures
-from service.store.postgres.engines import open_engine
+from service.store.postgres.engines import APPLICATION, open_engine
 from service.store.postgres.examination import examine
 from service.store.postgres.server_lock import ServerLock
 from service.store.stalls import StallWatch
@@ -214,16 +214,35 @@ class PostgresDatabase(Database):
             except BaseException:
                 _roll_back(transaction)
                 raise
-            _check_sound(connection)
+            process = _check_sound(connection)
             try:
                 transaction.commit()
             except sqlalchemy.exc.SQLAlchemyError as error:
-                if failures.is_outcome_unknown(error):
-                    connection.invalidate()
-                    self._note_answer(error)
-                    raise failures.unknown_outcome(error, result[1]) from error
-                raise
-        return result
+                if not failures.is_outcome_unknown(error):
+                    raise
+                lost = error
+                connection.invalidate()
+            else:
+                return result
+        self._note_answer(lost)
+        self._end_session(process)
+        raise failures.unknown_outcome(lost, result[1]) from lost
+
+    def _end_session(self, process: int) -> None:
+        """Has a commit that was cut off be over, or never be one, before anybody is told of it."""
+        autocommit = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        try:
+            with autocommit.connect() as connection:
+                connection.exec_driver_sql(
+                    "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE pid = %s "
+                    "AND datname = current_database() AND application_name = %s",
+                    (process, APPLICATION),
+                )
+        except (
+            sqlalchemy.exc.SQLAlchemyError,
+            ServiceError,
+        ) as error:  # its sessions are, too
+            log.debug("the store is away", reason=failures.words_of(error))
 
     def _failure(self, error: BaseException, what: str) -> ServiceError:
         self._note_answer(error)
@@ -264,12 +283,16 @@ def _roll_back(transaction: sqlalchemy.RootTransaction) -> None:
         log.debug("a connection was lost", reason=failures.words_of(error))
 
 
-def _check_sound(connection: Connection) -> None:
+def _check_sound(connection: Connection) -> int:
     """Makes sure that a commit will be one: PostgreSQL answers that of a failed one without error.
+
+    Returns:
+        The number of PostgreSQL's process behind the connection.
 
     Raises:
         StoreFailed: a statement has failed, and the function went on.
     """
-    status: Any = connection.connection.dbapi_connection.info.transaction_status  # type: ignore[union-attr]
-    if status == TransactionStatus.INERROR:
+    state: Any = connection.connection.dbapi_connection.info  # type: ignore[union-attr]
+    if state.transaction_status == TransactionStatus.INERROR:
         raise StoreFailed("the store could not be written")
+    return int(state.backend_pid)

@@ -10,6 +10,8 @@ from sqlalchemy import URL, Engine, event
 
 from service.errors import StartupError
 
+APPLICATION = "trunkline"
+"""What PostgreSQL is told that its client is."""
 STATEMENT_SECONDS = 120
 LOCK_SECONDS = 10
 """Time that one statement, and within it one lock, may take."""
@@ -35,7 +37,7 @@ def open_engine(url: URL, password_file: Path | None = None, *, connections: int
         connect_args={
             "connect_timeout": CONNECT_SECONDS,
             "tcp_user_timeout": 1000 * 2 * LOCK_SECONDS,
-            "application_name": "trunkline",
+            "application_name": APPLICATION,
             "client_encoding": "utf8",
             **_KEEPALIVES,
             **url.query,

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import URL
 
 from service.store import Database
 from service.store.postgres import PostgresDatabase
 from service.store.sqlite import SqliteDatabase
+from tests.postgres import Postgres, PostgresProcess
 from tests.service.conftest import copy_store
+
+OpenStore = Callable[..., PostgresDatabase]
 
 
 @pytest.fixture
@@ -32,3 +37,34 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
         opened = PostgresDatabase(tmp_path / "data", url)
         yield opened
         opened.close()
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> Iterator[URL]:
+    with postgres.store() as made:
+        yield made
+
+
+@pytest.fixture
+def open_store(postgres_url: URL, tmp_path: Path) -> Iterator[OpenStore]:
+    opened: list[PostgresDatabase] = []
+
+    def open_one(folder: str = "data", **options: Any) -> PostgresDatabase:
+        opened.append(
+            PostgresDatabase(tmp_path / folder, options.pop("url", postgres_url), **options)
+        )
+        return opened[-1]
+
+    yield open_one
+    for database in opened:
+        database.close()
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[PostgresProcess]:
+    """A server that a test stops, crashes and starts again."""
+    process = PostgresProcess()
+    process.start()
+    yield process
+    process.start_again()
+    process.remove()
