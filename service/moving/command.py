@@ -1,4 +1,4 @@
-"""What ``trunkline store copy`` prints, and how it exits."""
+"""What ``trunkline store copy`` and ``migrate`` print, and how they exit."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from service.check.shown import Bar
 from service.config.store_address import store_url
 from service.errors import ServiceError
 from service.logs import configure_logging
-from service.moving.ends import open_source, open_target
+from service.moving.ends import make_store, open_source, open_target
 from service.moving.rows import copy_rows
+from service.store.upgrade import newest_revision
 from trunkline.cli.output import Output
 
 DONE, FAILED = 0, 1
@@ -52,6 +53,25 @@ def copy_main(source: str, target: str, password_file: Path | None, *, as_json: 
         f"copied {rows} rows of {len(copied)} tables, and read them back",
     )
     out.say(_WHAT_STAYS)
+    return DONE
+
+
+def migrate_main(place: str, password_file: Path | None, *, as_json: bool) -> int:
+    """Brings a store to this release's schema, or makes one; returns the exit status.
+
+    Args:
+        place: a data directory, or the address of a PostgreSQL database.
+        password_file: has the password of that.
+    """
+    out = Output(as_json)
+    configure_logging("warning", "console")
+    try:
+        at = _place(place)
+        make_store(at, password_file)
+    except (ServiceError, ValueError) as error:
+        return _failed(str(error))
+    schema = newest_revision()
+    out.result({"store": shown(at), "schema": schema}, f"{shown(at)} has schema {schema}")
     return DONE
 
 

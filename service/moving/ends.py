@@ -50,7 +50,7 @@ def open_target(place: Place, password_file: Path | None) -> Iterator[Connection
         StartupError: it cannot be used, or a server has it.
         PreconditionFailed: there are rows in it.
     """
-    make_store(place, password_file)
+    make_store(place, password_file, new=True)
     with _locked(place, password_file) as engine, engine.begin() as connection:
         _take_time(connection)
         for table in schema.metadata.sorted_tables:
@@ -59,14 +59,17 @@ def open_target(place: Place, password_file: Path | None) -> Iterator[Connection
         yield connection
 
 
-def make_store(place: Place, password_file: Path | None) -> None:
+def make_store(place: Place, password_file: Path | None, *, new: bool = False) -> None:
     """Makes a store without a row where there is none, and brings one to this release's schema.
+
+    Args:
+        new: although files of an earlier one lie there.
 
     Raises:
         StartupError: it cannot be used, or a server has it.
     """
     if isinstance(place, Path):
-        SqliteDatabase(place, new_store=True).close()
+        SqliteDatabase(place, new_store=new).close()
         return
     with tempfile.TemporaryDirectory() as unused:
         PostgresDatabase(Path(unused), place, password_file, new_store=True).close()

@@ -158,7 +158,7 @@ def restore(
 
 @click.group()
 def store() -> None:
-    """Move a server's store."""
+    """Move a server's store, or bring it to this release's schema."""
 
 
 @store.command("copy")
@@ -179,6 +179,24 @@ def copy_store(
     with _from_a_checkout():
         from service.moving import copy_main
     ctx.exit(copy_main(source, target, password_file, as_json=as_json))
+
+
+@store.command("migrate")
+@click.argument("place", metavar="[STORE]", envvar="TRUNKLINE_STORE")
+@_password_file
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_context
+def migrate_store(
+    ctx: click.Context, place: str, password_file: Path | None, as_json: bool
+) -> None:
+    """Bring a store that no server uses to this release's schema; make it if there is none.
+
+    STORE is a data directory or the address of a PostgreSQL database; TRUNKLINE_STORE if it is left
+    out. A server does the same when it starts.
+    """
+    with _from_a_checkout():
+        from service.moving import migrate_main
+    ctx.exit(migrate_main(place, password_file, as_json=as_json))
 
 
 def _say_starting(arguments: tuple[str, ...]) -> None:

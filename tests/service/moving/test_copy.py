@@ -243,3 +243,23 @@ def test_copy_is_checked_as_its_source_is_and_what_was_changed_in_it_is_found(
     assert "psql" in new[1]["remedy"]
     assert not any("sqlite3" in f["remedy"] for f in found(address))
     assert check_main(address.replace(str(url.database), "nowhere"), as_json=True) == 2
+
+
+def test_store_is_brought_to_this_release_and_keeps_what_it_has(
+    folder: Path, url: URL, tmp_path: Path
+) -> None:
+    def migrate(**more: Any) -> Result:
+        return CliRunner().invoke(main, ["store", "migrate", *more.pop("words", ())], **more)
+
+    address = url.render_as_string(hide_password=False)
+    made = migrate(words=["--json"], env={"TRUNKLINE_STORE": address})
+    assert made.exit_code == 0, made.output
+    schema_of = json.loads(made.stdout)["schema"]
+    assert copy(folder, url).exit_code == 0, "what was made is empty"
+    again = migrate(words=[address])
+    assert again.exit_code == 0, again.output
+    assert schema_of in again.stdout
+    assert copy(url, tmp_path / "back", "--json").exit_code == 0, "and what was there stays"
+    nowhere = migrate(words=["postgresql+psycopg://nobody@127.0.0.1:9/none"])
+    assert nowhere.exit_code == 1
+    assert nowhere.stderr.startswith("error: store: ")
