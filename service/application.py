@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from google.protobuf.descriptor import ServiceDescriptor
 
@@ -30,7 +31,6 @@ from service.config import (
 from service.embedding.backfill import EmbeddingBackfill
 from service.embedding.image_views import ViewMaker
 from service.embedding.resolver import EmbeddingResolver
-from service.embedding.shared_cache import SharedCache
 from service.extraction import Extractor
 from service.extraction.decoding import DecodeCalls, DecodeThreads
 from service.extraction.local import LocalExtractor
@@ -61,7 +61,7 @@ from service.offline import forbid_downloads
 from service.requests.calls import Calls, Handler
 from service.requests.paging import PageTokens
 from service.serving.head_cache import HeadCache
-from service.shared import SharedServer, TenantSecrets
+from service.shared import TenantSecrets
 from service.store import open_database
 from service.store.page_key import page_key
 from service.store.quotas import QUOTAS, Quotas
@@ -69,6 +69,10 @@ from service.tls import Certificates, certificates_of
 from service.training.assembly import build_training
 from service.transport.methods import OF_THE_EXTRACTOR, OF_THE_SERVER, methods_of
 from service.transport.readiness import Readiness
+
+if TYPE_CHECKING:
+    from service.embedding.shared_cache import SharedCache
+    from service.shared.server import SharedServer
 
 DISK_FULL = "the disk is full: what makes the store grow is refused"
 DROPPED_SECONDS = 0.5
@@ -433,6 +437,8 @@ def _shared_server(settings: ServerSettings, metrics: Metrics) -> SharedServer |
     address = settings.shared_cache_address
     if address is None:
         return None
+    from service.shared.server import SharedServer  # imports redis: 0.1 s that others need not wait
+
     seconds = settings.shared_cache_timeout_ms / 1000
     return SharedServer(address, seconds, metrics, settings.shared_cache_tls_files)
 
@@ -442,6 +448,8 @@ def _shared_cache(
 ) -> SharedCache | None:
     if server is None:
         return None
+    from service.embedding.shared_cache import SharedCache
+
     return SharedCache(
         server,
         secrets,

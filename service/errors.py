@@ -24,6 +24,7 @@
     │   └── RequestTimeout      the client took too long to send it
     ├── RequestCancelled        the client left
     ├── Unavailable             starting, draining, or the extractor is away; try again later
+    │   └── OutcomeUnknown      the store was lost while it committed a write
     ├── UnknownMethod
     ├── InternalError
     │   ├── BackboneFailed      a forward pass raised
@@ -194,6 +195,16 @@ class RequestCancelled(ServiceError): ...
 class Unavailable(ServiceError): ...
 
 
+class OutcomeUnknown(Unavailable):
+    """The write is done, or it is not.
+
+    Attributes:
+        changed: what it has changed if it is done (`service.store.changes.Changed`).
+    """
+
+    changed: Any = None
+
+
 class UnknownMethod(ServiceError): ...
 
 
@@ -280,6 +291,7 @@ STATUSES: dict[type[Exception], Status] = {
     RequestTimeout: Status(grpc.StatusCode.DEADLINE_EXCEEDED, 504),
     RequestCancelled: Status(grpc.StatusCode.CANCELLED, 499),
     Unavailable: Status(grpc.StatusCode.UNAVAILABLE, 503),
+    OutcomeUnknown: Status(grpc.StatusCode.UNAVAILABLE, 503),
     UnknownMethod: Status(grpc.StatusCode.UNIMPLEMENTED, 404),
     InternalError: Status(grpc.StatusCode.INTERNAL, 500),
     BackboneFailed: Status(grpc.StatusCode.INTERNAL, 500),

@@ -12,11 +12,14 @@ import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from redis.asyncio import Redis
+from service.shared import TenantSecrets
 
-from service.shared import SharedServer, TenantSecrets
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from service.shared.server import SharedServer
 
 EXCHANGE_SECONDS = 0.05
 """After something was taken the others are told within this time, all tenants together."""

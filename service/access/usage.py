@@ -7,12 +7,11 @@ import time
 from collections.abc import Callable
 
 from service.concurrency.tasks import UninterruptedTasks
-from service.errors import ServiceError
+from service.errors import OutcomeUnknown, ServiceError
 from service.logs import get_logger
 from service.store import Database
 from service.store import usage as stored_usage
 from service.store.changes import Changed
-from service.store.database import OutcomeUnknown
 from service.store.usage import HOUR, Used
 
 STORE_SECONDS = 10.0

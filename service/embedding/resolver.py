@@ -6,13 +6,13 @@ import asyncio
 import itertools
 from collections.abc import Collection, Iterable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from models import InputLimits, Modality
 from service.access.metering import Metering
 from service.embedding.cache import CachedEmbedding, CacheKey, EmbeddingCache
 from service.embedding.in_flight import InFlightEmbeddings
 from service.embedding.resolved import Resolved
-from service.embedding.shared_cache import SharedCache
 from service.errors import DeadlineExceeded, NotFound
 from service.extraction import BackboneInfo, Extracted, Extractor
 from service.metrics import Metrics
@@ -21,6 +21,9 @@ from service.store import Database, kept_inputs
 from service.store import embeddings as stored_embeddings
 from service.store.changes import Changed, Needed
 from service.store.view_digests import PREFIX
+
+if TYPE_CHECKING:
+    from service.embedding.shared_cache import SharedCache
 
 
 class EmbeddingResolver:

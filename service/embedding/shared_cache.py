@@ -15,8 +15,9 @@ from service.embedding.cache import CachedEmbedding, CacheKey
 from service.logs import Seldom, get_logger
 from service.metrics import Metrics
 from service.requests.inputs import Kind
-from service.shared import SharedServer, TenantSecrets
+from service.shared import TenantSecrets
 from service.shared.sealing import Seal
+from service.shared.server import SharedServer
 
 BATCH_BYTES = 256 * 1024
 """So much is put there at once."""

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from service.access.caller import Caller
+from service.access.caller import NOBODY, Caller
 from service.access.rules import OPEN_TO_ALL, Rule
 from service.errors import (
     DeadlineExceeded,
@@ -43,11 +43,11 @@ Handler = Callable[..., Any]
 log = get_logger(__name__)
 
 
-def log_refusal(method: str, transport: str, error: Exception, *, key: str = "") -> str:
+def log_refusal(method: str, transport: str, error: Exception, caller: Caller) -> str:
     """Logs a request that reached no handler, under an id of its own; returns it.
 
     Args:
-        key: id of the caller's. Of requests without a good one only some are logged.
+        caller: of requests of `NOBODY` only some are logged.
     """
     request_id = new_request_id()
     problem = problem_of(error)
@@ -58,7 +58,7 @@ def log_refusal(method: str, transport: str, error: Exception, *, key: str = "")
         transport=transport,
         code=problem.status.code.name,
         reason=reason_for_log(error),
-        stranger=not key,
+        stranger=caller is NOBODY,
     )
     return request_id
 
@@ -188,7 +188,7 @@ class Calls:
         Returns:
             Its id.
         """
-        call.request_id = log_refusal(method, call.transport, error, key=call.caller.key)
+        call.request_id = log_refusal(method, call.transport, error, call.caller)
         code = status_of(error).code.name
         self._metrics.count_refusal(call.method, call.transport, code)
         self.trail.note_failure(call, error)

@@ -10,23 +10,13 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from sqlalchemy import Connection
 
-from service.errors import ServiceError, Unavailable
+from service.errors import OutcomeUnknown, ServiceError
 from service.store.changes import Changed, noted
 from service.store.quotas import Quotas
 from service.store.tenants import use_defaults
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class OutcomeUnknown(Unavailable):
-    """The store was lost while it committed a write: that is done, or it is not.
-
-    Attributes:
-        changed: what it has changed if it is done.
-    """
-
-    changed = Changed()
 
 
 class Feed(Protocol):

@@ -9,7 +9,7 @@ from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
-from service.access.caller import NOBODY
+from service.access.caller import NOBODY, Caller
 from service.addresses import host_of_peer
 from service.errors import ServiceError, forget_frames, problem_of
 from service.requests.call import Call
@@ -23,17 +23,22 @@ TYPE_URL = "type.googleapis.com/"
 
 
 async def refuse(
-    context: Context, error: ServiceError, method: str, calls: Calls | None = None
+    context: Context,
+    error: ServiceError,
+    method: str,
+    calls: Calls | None = None,
+    caller: Caller = NOBODY,
 ) -> NoReturn:
     """Answers a call that reached no handler, and logs it under an id of its own.
 
     Args:
         calls: count it, and note it if access was refused; where there is such a method.
+        caller: who made it, as far as that was looked at.
     """
     if calls is None:
-        request_id = log_refusal(method, TRANSPORT, error)
+        request_id = log_refusal(method, TRANSPORT, error, caller)
     else:
-        call = Call(method.rpartition("/")[2], TRANSPORT, "", None, caller=NOBODY)
+        call = Call(method.rpartition("/")[2], TRANSPORT, "", None, caller=caller)
         call.peer = host_of_peer(context.peer())
         request_id = calls.refused(method, error, call)
     await abort(context, request_id, error)

@@ -18,6 +18,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from service.access.authentication import Authentication
+from service.access.caller import NOBODY
 from service.config import GRPC_MARGIN_BYTES
 from service.errors import InvalidRequest, RequestCancelled, ServiceError
 from service.logs import get_logger
@@ -105,6 +106,7 @@ class GrpcGuard:
         return make(serve, response_serializer=handler.response_serializer)
 
     async def _answer(self, work: Work, rpc: _Rpc, context: Context) -> Any:
+        caller = NOBODY
         try:
             handler = rpc.handler
             ended = self._open.begin(
@@ -120,7 +122,7 @@ class GrpcGuard:
                 arrival_of_call.set(Arrival(headers, caller))
             return await work(rpc, context)
         except ServiceError as error:
-            await refuse(context, error, rpc.method, self._calls)
+            await refuse(context, error, rpc.method, self._calls, caller)
         finally:
             self._drop_unless_read(context)
 

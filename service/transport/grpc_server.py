@@ -14,6 +14,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from service.access.authentication import Authentication
+from service.access.caller import NOBODY
 from service.config import GRPC_MARGIN_BYTES
 from service.errors import ServiceError, StartupError, Unavailable, UnknownMethod
 from service.logs import get_logger
@@ -287,11 +288,12 @@ class _UnknownMethods(grpc.GenericRpcHandler):
         path = handler_call_details.method
 
         async def serve(stream: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+            caller = NOBODY
             try:
-                await self._authentication.caller(headers_of(context))
+                caller = await self._authentication.caller(headers_of(context))
                 raise UnknownMethod(f"method: there is no {path[:200]}", field="method", value=path)
             except ServiceError as error:
-                await refuse(context, error, "/…")  # it may be a text
+                await refuse(context, error, "/…", caller=caller)  # it may be a text
             yield b""  # makes this a stream
 
         return grpc.stream_stream_rpc_method_handler(serve)

@@ -211,7 +211,7 @@ def refuse(
     call = _call_of(scope)
     asked = f"{scope.get('method', 'WebSocket')} {call.method or '/…'}"  # paths may be texts
     if backend is None or not backend.attached:
-        request_id = log_refusal(asked, "rest", error, key=call.caller.key)
+        request_id = log_refusal(asked, "rest", error, call.caller)
     else:
         request_id = backend.calls.refused(asked, error, call)
     return problem_response(error, request_id, status, headers)

@@ -54,6 +54,7 @@ CODES = {
     "RequestTimeout": "DEADLINE_EXCEEDED",
     "RequestCancelled": "CANCELLED",
     "Unavailable": "UNAVAILABLE",
+    "OutcomeUnknown": "UNAVAILABLE",
     "UnknownMethod": "UNIMPLEMENTED",
     "InternalError": "INTERNAL",
     "BackboneFailed": "INTERNAL",

@@ -9,6 +9,7 @@ import sqlalchemy
 
 from service.errors import (
     InvalidRequest,
+    OutcomeUnknown,
     ServiceError,
     StoredDataDamaged,
     StoreFailed,
@@ -16,7 +17,6 @@ from service.errors import (
     Unavailable,
 )
 from service.store.changes import Changed
-from service.store.database import OutcomeUnknown
 
 RETRY_AFTER = 1.0
 

@@ -11,7 +11,8 @@ from service.concurrency.circuit import Circuit
 from service.embedding.resolver import EmbeddingResolver
 from service.embedding.shared_cache import SharedCache
 from service.metrics import Metrics
-from service.shared import RedisAddress, SharedServer, TenantSecrets
+from service.shared import RedisAddress, TenantSecrets
+from service.shared.server import SharedServer
 from service.store import Database
 from service.tls import TlsFiles
 from tests.service.embedding.resolvers import BIG, vectors_of

@@ -14,7 +14,8 @@ from service.access.shared_quotas import FRESH_SECONDS, SharedQuotas
 from service.concurrency.circuit import FIRST_PAUSE_SECONDS, Circuit
 from service.errors import QuotaExceeded
 from service.metrics import Metrics
-from service.shared import RedisAddress, SharedServer, TenantSecrets
+from service.shared import RedisAddress, TenantSecrets
+from service.shared.server import SharedServer
 from service.store import Database
 from service.store import heads as stored_heads
 from service.store import tenants as stored_tenants

@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import URL, Connection, func, select
 
 from service.errors import (
+    OutcomeUnknown,
     Unavailable,
 )
 from service.store import schema
 from service.store import tenants as stored_tenants
 from service.store.changes import Changed, changed_in
-from service.store.database import OutcomeUnknown
 from service.store.feedback import store_feedback
 from service.store.postgres import PostgresDatabase
 from tests.postgres import Postgres, PostgresProcess

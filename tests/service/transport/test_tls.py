@@ -279,7 +279,7 @@ async def test_connection_that_ended_keeps_no_memory(
 
 
 def open_connections() -> int:
-    return sum(isinstance(one, asyncio.sslproto.SSLProtocol) for one in gc.get_objects())
+    return sum(type(one) is asyncio.sslproto.SSLProtocol for one in gc.get_objects())
 
 
 async def test_request_that_comes_with_the_end_of_the_handshake_is_answered(
