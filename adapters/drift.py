@@ -8,7 +8,6 @@ from collections.abc import Iterable
 import numpy as np
 import scipy.special
 from numpy.typing import NDArray
-from river.drift import ADWIN
 
 from adapters.errors import InvalidArgument
 
@@ -67,6 +66,9 @@ class DriftDetector:
         return float(self._adwin.estimation) if self.window else None
 
     def _start(self, outcomes: Iterable[float]) -> None:
+        # It brings scikit-learn along: more than half a second, for which no start should wait.
+        from river.drift import ADWIN
+
         self._outcomes = deque(outcomes, maxlen=MAX_WINDOW)
         self._adwin = ADWIN(delta=self._delta, clock=1)
         for outcome in self._outcomes:

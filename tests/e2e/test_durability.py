@@ -260,6 +260,7 @@ def test_training_cut_off_by_kill_nine_ends_after_the_restart(killed: Killed) ->
         assert client.report("cut/head").example_count == 1500
 
 
+@pytest.mark.long
 def test_live_copy_survives_kill_nine(killed: Killed) -> None:
     way = Grpc(killed.running.grpc)
     after = way.predict(killed.corrected, killed.inputs).rows
@@ -272,6 +273,7 @@ def test_live_copy_survives_kill_nine(killed: Killed) -> None:
     assert (described.live.feedback_count, described.live.scored) == (10, 10)
 
 
+@pytest.mark.long
 def test_second_server_on_the_same_data_is_refused(killed: Killed) -> None:
     second = run(serve_command(killed.data, "--backbone", TEXTS))
     assert second.returncode not in (0, -9)

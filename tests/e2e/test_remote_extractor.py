@@ -39,7 +39,8 @@ def wait_for(states: Iterator[int], *, serving: bool) -> None:
     raise AssertionError("the health stream ended")
 
 
-@pytest.mark.parametrize("kind", ["unix", pytest.param("tcp", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["unix", "tcp"])
 def test_remote_backbone_gives_the_same_and_may_come_and_go(
     kind: str, tmp_path: Path, start: Start, client: Client, text_head: str
 ) -> None:

@@ -237,14 +237,8 @@ def _admitted(way: Grpc, tenant: str) -> int:
     raise AssertionError("there is no bound")
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "worker-0",
-        pytest.param("worker-1", marks=pytest.mark.long),
-        pytest.param("extractor", marks=pytest.mark.long),
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["worker-0", "worker-1", "extractor"])
 def test_killed_process_comes_back_and_nothing_acknowledged_is_lost(
     server: Running, fingerprint: str, tenant: str, name: str
 ) -> None:

@@ -65,7 +65,7 @@ async def test_no_reader_ever_sees_a_number_of_feedback_before_a_lower_one(
     async def learn() -> None:
         nonlocal through
         for number, name in await database.read(log, head.uid):
-            if number > through:
+            if number > through and name not in learned:  # several learn at once
                 learned.append(name)
         rows = await database.read(log, head.uid)
         through = max([through, *(number for number, name in rows if name in learned)])
