@@ -249,7 +249,7 @@ class Application(_Requests):
             self._tasks,
             settings,
             self.metrics,
-            is_ours=lambda uid: member is None or member.scores(uid),
+            is_ours=self._scores,
         )
         parts = build_training(
             self._database,
@@ -263,7 +263,7 @@ class Application(_Requests):
         )
         self._jobs = parts.jobs
         if self._fleet is not None:
-            self._fleet.on_renewed = self._jobs.take_up_soon
+            self._fleet.on_renewed = self._take_over
         handlers = _handlers(
             OF_THE_SERVER,
             _extraction(settings, self._extractor, embeddings),
@@ -354,6 +354,21 @@ class Application(_Requests):
             self._tasks,
             settings.request_timeout_seconds,
         )
+
+    def _scores(self, uid: str) -> bool:
+        """Whether a head's feedback is this process's to learn at once."""
+        among = self._fleet if self._member is None else self._member
+        return among is None or among.scores(uid)
+
+    def _take_over(self, others: bool) -> None:
+        """Does what servers have left undone that are gone, or gave away.
+
+        Args:
+            others: whether they are others than before.
+        """
+        self._jobs.take_up_soon()
+        if others:
+            self._live.learn_left_soon()
 
     def _fleet_of(self, settings: ServerSettings) -> Fleet | None:
         if settings.store_url is None:

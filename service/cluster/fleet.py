@@ -18,6 +18,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from service.cluster.lease import MARGIN_SECONDS, Lease, now
+from service.cluster.member import chosen
 from service.concurrency.tasks import UninterruptedTasks
 from service.errors import ServiceError, Unavailable
 from service.logs import get_logger
@@ -46,7 +47,8 @@ class Fleet:
     Args:
         data_dir: keeps the server's name from one start to the next, so that it ends its own lease.
         on_lapse: is called with True when the lease has ended, and with False when it is back.
-        on_renewed: is called with each lease, once all is known that was committed before.
+        on_renewed: is called with each lease, once all is known that was committed before; with
+            whether other servers have one than before.
     """
 
     def __init__(
@@ -57,9 +59,10 @@ class Fleet:
         on_lapse: Callable[[bool], None],
     ) -> None:
         self.session = uuid.uuid4().hex
-        self.on_renewed: Callable[[], None] = lambda: None
+        self.on_renewed: Callable[[bool], None] = lambda others: None
         self._database, self._tasks, self._on_lapse = database, tasks, on_lapse
         self._name = _name(kept_bytes(data_dir / NAME_FILE, NAME_BYTES))
+        self._live = [self._name]
         self._link = database.open_link()
         self._lease, self._lapsed = Lease(), False
         self._through = self._confirmed = 0
@@ -96,6 +99,13 @@ class Fleet:
                 field="store",
                 retry_after=1.0,
             )
+
+    def scores(self, uid: str) -> bool:
+        """Returns whether it learns a head's feedback at once: each head is one server's.
+
+        Where servers differ for a moment in who they are, that costs time alone.
+        """
+        return chosen(uid, self._live or [self._name]) == self._name
 
     def record(self, connection: Connection, changed: Changed) -> None:
         """Notes what a write of this server has changed, within its transaction."""
@@ -178,8 +188,9 @@ class Fleet:
         await self._read()
         self._count(asked)
         self._wake()
+        before, self._live = self._live, await self._link.run(servers.live)
         if self._lease.valid:
-            self.on_renewed()
+            self.on_renewed(before != self._live)
 
     async def _listen(self) -> None:
         while True:

@@ -97,6 +97,13 @@ def behind(connection: Connection, name: str, number: int) -> list[Behind]:
     return [Behind(row.name, row.seconds) for row in rows]
 
 
+def live(connection: Connection) -> list[str]:
+    """Returns the names of the servers that have a lease."""
+    table = schema.servers.c
+    query = select(table.name).where(table.lease_ends_at > clock()).order_by(table.name)
+    return list(connection.scalars(query))
+
+
 def clock() -> ColumnElement[float]:
     """The time by the clock of the database, in seconds since 1970."""
     return func.extract("epoch", func.clock_timestamp()).cast(schema.servers.c.started_at.type)

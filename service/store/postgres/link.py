@@ -14,6 +14,7 @@ import sqlalchemy
 from psycopg import sql
 from sqlalchemy import URL, Connection
 
+from service.errors import Unavailable
 from service.store.postgres import failures
 from service.store.postgres.engines import connect_arguments, open_engine
 
@@ -43,10 +44,11 @@ class Link:
         Raises:
             Unavailable, StoreFailed: the store does not answer.
         """
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._thread, lambda: self._run(lambda c: function(c, *args, **kwargs))
-        )
+        try:
+            done = self._thread.submit(self._run, lambda c: function(c, *args, **kwargs))
+        except RuntimeError as error:  # it was closed meanwhile
+            raise Unavailable("the server is shutting down", retry_after=1.0) from error
+        return await asyncio.wrap_future(done)
 
     @asynccontextmanager
     async def listening(self, *channels: str) -> AsyncIterator[AsyncIterator[str]]:

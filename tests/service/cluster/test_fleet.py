@@ -51,7 +51,7 @@ def rows(connection: Connection) -> dict[str, int]:
 async def renewed(server: Server) -> None:
     """Returns when the server's next lease has come."""
     event = asyncio.Event()
-    server.fleet.on_renewed = event.set
+    server.fleet.on_renewed = lambda others: event.set()
     await event.wait()
 
 
@@ -159,6 +159,18 @@ async def test_server_that_stops_is_not_waited_for(url: URL, tmp_path: Path) -> 
             assert len(await one.database.read(rows)) == 2
         assert len(await one.database.read(rows)) == 1
         await one.database.write(change, "head")
+
+
+async def test_each_head_is_one_servers_to_learn(
+    short_leases: None, both: tuple[Server, Server]
+) -> None:
+    one, two = both
+    await asyncio.gather(renewed(one), renewed(two))
+    uids = [f"head {number}" for number in range(50)]
+    ours = [{uid for uid in uids if server.fleet.scores(uid)} for server in both]
+    assert ours[0] | ours[1] == set(uids)
+    assert not ours[0] & ours[1]
+    assert all(ours)
 
 
 async def test_server_that_starts_again_ends_its_own_lease(

@@ -16,7 +16,7 @@ import service
 from models.tails import tail_fingerprint
 from service.access.caller import ANYONE, Role
 from service.access.key_in_store import _add_and_tell
-from service.access.operator_key import add_operator_key
+from service.access.operator_key import _add_first, add_operator_key
 from service.errors import NotFound, PreconditionFailed
 from service.handlers import examples as example_calls
 from service.handlers import heads as head_calls
@@ -203,7 +203,7 @@ WRITES: list[tuple[str, Write, set[str]]] = [
         lambda c, head: key_calls._add(c, anybody, OTHER_HASH, tenant="acme", roles=[Role.OWN]),
         {"keys"},
     ),
-    ("add_operator_key", lambda c, head: add_operator_key(c, OTHER_HASH, "note"), {"keys"}),
+    ("_add_first", lambda c, head: _add_first(c, OTHER_HASH), set()),
     ("_add_and_tell", lambda c, head: _add_and_tell(c, OTHER_HASH, "note", None), {"keys"}),
     ("_revoke", lambda c, head: key_calls._revoke(c, key_of(c).name, ANYONE), {"keys"}),
     (
