@@ -65,12 +65,14 @@ from service.shared import TenantSecrets
 from service.store import open_database
 from service.store.page_key import page_key
 from service.store.quotas import QUOTAS, Quotas
+from service.store.secrets import kept_secret
 from service.tls import Certificates, certificates_of
 from service.training.assembly import build_training
 from service.transport.methods import OF_THE_EXTRACTOR, OF_THE_SERVER, methods_of
 from service.transport.readiness import Readiness
 
 if TYPE_CHECKING:
+    from service.cluster.fleet import Fleet
     from service.embedding.shared_cache import SharedCache
     from service.shared.server import SharedServer
 
@@ -192,6 +194,7 @@ class Application(_Requests):
         self._extractor_certificates = certificates_of(settings.extractor_tls_files)
         self._tasks = UninterruptedTasks()
         self.links = self._link(settings, member)
+        self._fleet = self._fleet_of(settings)
         self._shared = _shared_server(settings, self.metrics)
         secrets = TenantSecrets(self._database, settings.shared_cache_timeout_ms / 1000)
         self._shared_quotas = None
@@ -222,7 +225,7 @@ class Application(_Requests):
             metering,
             self._shared_cache,
         )
-        tokens = PageTokens(page_key(settings.data_dir))
+        tokens = self._tokens = PageTokens(page_key(settings.data_dir))
         head_cache = HeadCache(self._database, settings.head_cache_bytes, self.metrics)
         backfill = EmbeddingBackfill(self._database, self._extractor, settings.input_limits)
         self._keys = Keys(self._database, self._tasks, required=settings.keys_required)
@@ -230,6 +233,8 @@ class Application(_Requests):
         self._asks_for_keys = not settings.insecure
         if self.links is not None:
             self.authentication = UpToDate(self.authentication, self.links.feed)
+        if self._fleet is not None:
+            self.authentication = UpToDate(self.authentication, self._fleet)
         self._audit = Audit(
             self._database,
             self._tasks,
@@ -245,7 +250,7 @@ class Application(_Requests):
             self._tasks,
             settings,
             self.metrics,
-            is_ours=lambda uid: member is None or member.scores(uid),
+            is_ours=self._scores,
         )
         parts = build_training(
             self._database,
@@ -258,6 +263,8 @@ class Application(_Requests):
             self.metrics,
         )
         self._jobs = parts.jobs
+        if self._fleet is not None:
+            self._fleet.on_renewed = self._take_over
         handlers = _handlers(
             OF_THE_SERVER,
             _extraction(settings, self._extractor, embeddings),
@@ -309,6 +316,10 @@ class Application(_Requests):
         """Learns who may ask; before that nobody is answered."""
         if self.links is not None:
             await self.links.start(self.metrics)
+        if self._fleet is not None:
+            await self._fleet.start()
+            made = page_key(self._data_dir)
+            self._tokens.use(await self._database.write(kept_secret, "page tokens", made))
         if self._asks_for_keys:
             await self._keys.start()
             if self._keys.required:
@@ -344,6 +355,32 @@ class Application(_Requests):
             self._tasks,
             settings.request_timeout_seconds,
         )
+
+    def _scores(self, uid: str) -> bool:
+        """Whether a head's feedback is this process's to learn at once."""
+        among = self._fleet if self._member is None else self._member
+        return among is None or among.scores(uid)
+
+    def _take_over(self, others: bool) -> None:
+        """Does what servers have left undone that are gone, or gave away.
+
+        Args:
+            others: whether they are others than before.
+        """
+        self._jobs.take_up_soon()
+        if others:
+            self._live.learn_left_soon()
+
+    def _fleet_of(self, settings: ServerSettings) -> Fleet | None:
+        if settings.store_url is None:
+            return None
+        # They need psycopg, which a file does not.
+        from service.cluster.fleet import Fleet
+        from service.store.postgres import PostgresDatabase
+
+        assert isinstance(self._database, PostgresDatabase)
+        lapse = self.readiness.set_lapsed
+        return Fleet(self._database, settings.data_dir, self._tasks, lapse)
 
     async def finish_requests(self) -> None:
         """Ends requests as alone; what others have handed on is waited for, too."""
@@ -383,6 +420,8 @@ class Application(_Requests):
             await self._extractor_certificates.close()
         if self.links is not None:
             await self.links.close()
+        if self._fleet is not None:
+            await self._fleet.close()
         try:
             await self._decoding.close()
             await self._extractor.close()

@@ -156,7 +156,7 @@ class PostgresProcess(Postgres):
 
     def start(self) -> None:
         """Starts it, and waits until it answers."""
-        settings = [f"{name}=off" for name in UNSAFE] + ["listen_addresses=", "max_connections=200"]
+        settings = [f"{name}=off" for name in UNSAFE] + ["listen_addresses=", "max_connections=300"]
         flags = [flag for setting in settings for flag in ("-c", setting)]
         with (self.folder / "log").open("ab") as file:
             self._process = subprocess.Popen(

@@ -35,8 +35,10 @@ async def ensure_key(database: Database, data_dir: Path) -> None:
         return
     text, path = new_text(), data_dir / FILE
     _write(path, text)
-    await database.write(add_operator_key, hash_of(text), "made at the first start")
-    log.warning("an operator's key was made", file=str(path.absolute()))
+    if await database.write(_add_first, hash_of(text)):
+        log.warning("an operator's key was made", file=str(path.absolute()))
+    else:  # another server of the store was first
+        path.unlink()
 
 
 def is_stale(connection: Connection, data_dir: Path) -> bool:
@@ -61,6 +63,14 @@ def add_operator_key(
         [AuditRow(record.created_at, "", "", "CreateKey", record.name, "OK", "", "store", "")],
     )
     return record
+
+
+def _add_first(connection: Connection, key_hash: bytes) -> bool:
+    """Stores an operator's key unless there is a key; returns whether it did."""
+    if stored_keys.has_keys(connection):
+        return False
+    add_operator_key(connection, key_hash, "made at the first start")
+    return True
 
 
 def _write(path: Path, text: str) -> None:

@@ -82,6 +82,10 @@ class ChangeFeed:
                 self._reading = asyncio.create_task(self._read(), name="change-feed")
             await asyncio.shield(self._reading)
 
+    async def up_to_date(self) -> None:
+        """Catches up: what others have changed they have acknowledged without asking anybody."""
+        await self.catch_up()
+
     async def _read(self) -> None:
         seen = self._version.look()
         changes, through = await self._database.read(changes_after, self._through)
@@ -98,10 +102,21 @@ class ChangeFeed:
             log.warning("changes of other servers could not be read", reason=error.message)
 
 
+class Follower(Protocol):
+    """What knows whether a server has learned what others changed."""
+
+    async def up_to_date(self) -> None:
+        """Returns when this server knows all that was acknowledged before the call.
+
+        Raises:
+            Unavailable, StoreFailed: it cannot know.
+        """
+
+
 class UpToDate:
     """Tells who makes a call once this server knows what others changed before the call."""
 
-    def __init__(self, authentication: Authentication, feed: ChangeFeed) -> None:
+    def __init__(self, authentication: Authentication, feed: Follower) -> None:
         self._authentication, self._feed = authentication, feed
 
     @property
@@ -114,7 +129,7 @@ class UpToDate:
     ) -> Caller:
         """Returns who makes a call with these headers; see `Authentication`."""
         try:
-            await self._feed.catch_up()
+            await self._feed.up_to_date()
         except StoreFailed as error:
             raise Unavailable(
                 "what other processes changed cannot be read now", retry_after=1.0

@@ -18,6 +18,11 @@ KEEPER = 0
 EXTRACTION = "extractor"
 
 
+def chosen(uid: str, names: Sequence[str]) -> str:
+    """Returns which of some servers a head is given, by rendezvous hashing."""
+    return max(names, key=lambda name: blake3(f"{name}/{uid}".encode()).digest())
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """A serving process.
@@ -59,10 +64,9 @@ class Member:
     def scores(self, uid: str) -> bool:
         """Returns whether it learns a head's feedback at once: each head is one member's.
 
-        By rendezvous hashing: with a member more, few heads change theirs.
+        With a member more, few heads change theirs.
         """
-        weights = {i: blake3(f"{i}/{uid}".encode()).digest() for i in range(self.count)}
-        return max(weights, key=weights.__getitem__) == self.index
+        return chosen(uid, [self.name, *self.others]) == self.name
 
     def environment(self) -> dict[str, str]:
         """Returns the variables that make a process this member."""

@@ -54,8 +54,8 @@ class ServerSettings(ExtractorSettings, SharedCacheSettings):
     one libpq looks for it as ever: in the address, ``PGPASSWORD``, or the file ``PGPASSFILE``."""
 
     store_connections: int = Field(default=10, ge=2, le=100)
-    """Connections to PostgreSQL, half of them for reads; one more keeps other servers away. Too few
-    let calls wait for one another, too many are more than PostgreSQL takes
+    """Connections to PostgreSQL, half of them for reads; three more are for what servers tell one
+    another. Too few let calls wait for one another, too many are more than PostgreSQL takes
     (``max_connections``)."""
 
     new_store: bool = False
@@ -269,8 +269,8 @@ class ServerSettings(ExtractorSettings, SharedCacheSettings):
     def _check_workers(self) -> Self:
         if self.workers > 1 and self.store is not None:
             raise ValueError(
-                f"workers: 1 with a store in PostgreSQL, of which one process at a time hears all "
-                f"changes, is {self.workers}"
+                f"workers: 1 with a store in PostgreSQL, which servers share as they are: start "
+                f"several, is {self.workers}"
             )
         return self
 

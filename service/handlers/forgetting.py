@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from service.concurrency.tasks import UninterruptedTasks
 from service.errors import (
+    Aborted,
     InvalidRequest,
     NotFound,
     PreconditionFailed,
@@ -30,6 +31,8 @@ from trunkline.resources import HeadName
 from trunkline.v1 import heads_pb2
 
 MAX_DIGESTS = 10_000
+ATTEMPTS = 3
+"""Attempts to forget while other versions become active."""
 
 log = get_logger(__name__)
 
@@ -73,6 +76,17 @@ class Forgetting:
         )
 
     async def _forget(self, head: HeadRecord, digests: Sequence[str]) -> tuple[Plan, Forgotten]:
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                return await self._forget_once(head, digests)
+            except Aborted:  # a training on another server, or a live copy, was first
+                if not left:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def _forget_once(
+        self, head: HeadRecord, digests: Sequence[str]
+    ) -> tuple[Plan, Forgotten]:
         async with self._parts.jobs.paused(head.uid):
             head = await self._database.read(stored_heads.require_head, head.uid)
             plan = await self._database.read(stored_forgetting.plan, head.uid, digests)

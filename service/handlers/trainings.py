@@ -41,7 +41,10 @@ class Trainings:
                 return
             ended = running.task is not None and running.task.done() and not running.paused
             if ended and not running.job.state.final:
-                raise Unavailable("the server is stopping; it resumes", retry_after=1.0)
+                raise Unavailable(
+                    "the server is stopping, or another has taken the training up; it resumes",
+                    retry_after=1.0,
+                )
             await changed.wait()
 
     async def get_training(

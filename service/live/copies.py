@@ -9,7 +9,13 @@ from dataclasses import replace
 from service.concurrency.tasks import UninterruptedTasks
 from service.config import ServerSettings
 from service.embedding.backfill import EmbeddingBackfill
-from service.errors import Aborted, NotFound, PreconditionFailed, StoredDataDamaged
+from service.errors import (
+    Aborted,
+    NotFound,
+    PreconditionFailed,
+    ServiceError,
+    StoredDataDamaged,
+)
 from service.live.cache import CachedCopy, LiveCache, Snapshot
 from service.live.live_copy import LiveCopy
 from service.live.policy import Policy
@@ -77,6 +83,18 @@ class LiveCopies:
             log.exception("live copies learn what is left only when they are needed")
             return
         self._leftovers = asyncio.create_task(self._learn_leftovers(heads), name="live-leftovers")
+
+    def learn_left_soon(self) -> None:
+        """Learns what was another server's to learn, which is gone."""
+        if not self._closed and (self._leftovers is None or self._leftovers.done()):
+            self._leftovers = asyncio.create_task(self._learn_left(), name="live-leftovers")
+
+    async def _learn_left(self) -> None:
+        try:
+            heads = await self._database.read(stored_live.heads_with_unscored)
+            await self._learn_leftovers(heads)
+        except ServiceError:  # whoever asks for one learns it
+            log.exception("live copies learn what is left only when they are needed")
 
     async def until_dropped(self, uid: str) -> None:
         """Waits until nothing of a copy that a write has outdated is in memory any more."""

@@ -112,7 +112,7 @@ def _locked(place: Place, password_file: Path | None) -> Iterator[Engine]:
             os.close(lock)
         return
     engine = open_engine(place, password_file, connections=2)
-    server_lock = ServerLock(engine)
+    server_lock = ServerLock(engine, alone=True)
     try:
         server_lock.take()
         yield engine

@@ -45,6 +45,10 @@ class PageTokens:
     def __init__(self, key: bytes) -> None:
         self._key = key
 
+    def use(self, key: bytes) -> None:
+        """Takes another key, which servers have in common."""
+        self._key = key
+
     def write(self, name: str, after: str | int) -> str:
         """Returns the token of the page that begins after this key.
 

@@ -1,6 +1,7 @@
 """The changes that servers which share a store tell one another, as rows in it.
 
-Numbers rise by one in the order of the commits. The oldest rows go, so that a server may have
+Numbers rise in the order of the commits: PostgreSQL gives them out under a lock that is held until
+then, so that no lower one appears after a higher one. The oldest rows go, so that a server may have
 missed some: then it is told that nothing it holds is to be trusted.
 """
 
@@ -23,15 +24,23 @@ KEPT = 10_000
 TRIM_EVERY = 100
 """Rows after which old ones are looked for."""
 
-_SETS = ("heads", "live", "keys", "gone", "outdated")
+CHANGES = "trunkline_changes"
+"""PostgreSQL's channel that says that there are changes to read."""
+NUMBERING = int.from_bytes(b"changes", "big")
+"""Number of PostgreSQL's advisory lock under which changes are numbered."""
+
+_SETS = ("heads", "live", "keys", "trainings", "gone", "outdated")
 
 
 def append_change(connection: Connection, server: str, changed: Changed) -> None:
-    """Notes what a write has changed, as its last step.
+    """Notes what a write has changed, as its last step: others wait for it until the commit.
 
     Args:
         server: the name of who writes.
     """
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(NUMBERING)))
+        notify(connection, CHANGES)
     number = connection.execute(
         insert(schema.changes).values(server=server, changed=_packed(changed), at=time.time())
     ).inserted_primary_key[0]  # type: ignore[index]  # there is one
@@ -45,19 +54,27 @@ def last_change(connection: Connection) -> int:
     return connection.scalar(select(func.max(schema.changes.c.number))) or 0
 
 
+def notify(connection: Connection, channel: str) -> None:
+    """Tells who listens on a channel of PostgreSQL, once this is committed."""
+    connection.execute(select(func.pg_notify(channel, "")))
+
+
 def changes_after(connection: Connection, number: int) -> tuple[list[Changed], int]:
     """Returns what was changed after a row, oldest first, and the number of the newest row."""
     table = schema.changes.c
-    rows = connection.execute(
-        select(table.number, table.changed).where(table.number > number).order_by(table.number)
+    found = connection.execute(
+        select(table.number, table.changed).where(table.number >= number).order_by(table.number)
     ).all()
+    rows = [row for row in found if row.number > number]
     if not rows:
         return [], number
     try:
         changes = [_unpacked(row.changed) for row in rows]
     except (ValueError, TypeError, AttributeError):  # damaged: as if it had been missed
         changes = []
-    if not changes or rows[0].number != number + 1:
+    # A transaction that was rolled back leaves a gap in PostgreSQL's numbers, which says nothing.
+    # The oldest rows go first: none was missed if that is there up to which all was read.
+    if not changes or found[0].number not in (number, number + 1):
         changes = [_everything(connection)]
     return changes, rows[-1].number
 

@@ -36,6 +36,7 @@ class Changed:
         needed: by tenant, what is still needed of inputs that left a head.
         tails: by tenant, fingerprints of tails that it has no longer.
         keys: ids of keys that are new, or may do less than before.
+        trainings: uids of heads of which a training has ended.
         quotas: by tenant, those of its own from now on.
         gone: tenants that are deleted.
         outdated: tenants of whose embeddings none in memory is to be trusted: another server says
@@ -49,6 +50,7 @@ class Changed:
     needed: dict[str, dict[str, Set[str]]] = field(default_factory=dict)
     tails: dict[str, set[str]] = field(default_factory=dict)
     keys: set[str] = field(default_factory=set)
+    trainings: set[str] = field(default_factory=set)
     quotas: dict[str, Quotas] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
     outdated: set[str] = field(default_factory=set)

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from service.errors import OutcomeUnknown, ServiceError
 from service.store.changes import Changed, noted
+from service.store.claims import use_session
 from service.store.quotas import Quotas
 from service.store.tenants import use_defaults
 
@@ -43,6 +44,7 @@ class Database(ABC):
         joined_labels: by the names of heads, how many stored labels became one with another when
             labels were normalised, if that was done now.
         quota_defaults: of tenants that have none of their own.
+        session: of this server, where several share the store; None where it has it alone.
         on_stall: is called with True when the store begins to stall, and with False when it goes
             on.
     """
@@ -50,6 +52,7 @@ class Database(ABC):
     def __init__(self) -> None:
         self.joined_labels: dict[str, int] = {}
         self.quota_defaults = Quotas()
+        self.session: str | None = None
         self.on_stall: Callable[[bool], None] = lambda stalled: None
         self._followers: list[Callable[[Changed], None]] = []
         self._feed: Feed | None = None
@@ -91,10 +94,13 @@ class Database(ABC):
             OutcomeUnknown: followers are told as if it were done, and so let go of what may be old.
             Unavailable: the store does not answer, or is closed.
         """
-        defaults = self.quota_defaults
-        job = self._submit(
-            lambda c: self._recorded(c, noted(use_defaults(c, defaults), function, *args, **kwargs))
-        )
+        defaults, session = self.quota_defaults, self.session
+
+        def work(connection: Connection) -> tuple[R, Changed]:
+            use_session(use_defaults(connection, defaults), session)
+            return self._recorded(connection, noted(connection, function, *args, **kwargs))
+
+        job = self._submit(work)
         committed = asyncio.wrap_future(job)
         committed.add_done_callback(self._tell)
         result, changed = await asyncio.shield(committed)

@@ -102,6 +102,10 @@ def forget(connection: Connection, uid: str, wanted: Plan, new: NewVersion | Non
     )
     tails = delete_versions(connection, head, versions)
     delete_unneeded(connection, head, digests)
+    heads = schema.heads
+    connection.execute(
+        update(heads).where(heads.c.uid == uid).values(forgettings=heads.c.forgettings + 1)
+    )
     changed_in(connection).live.add(uid)
     if new is not None:
         _take_over(connection, uid, new)

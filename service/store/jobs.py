@@ -17,7 +17,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import NullType
 
 from service.errors import Aborted, NotFound, StoredDataDamaged
-from service.store import schema
+from service.store import claims, schema
+from service.store.changes import changed_in
 from service.store.embeddings import truncated_digests
 from service.store.example_sets import without_embedding
 from service.store.examples import store_vectors
@@ -45,6 +46,10 @@ class JobState(StrEnum):
     def final(self) -> bool:
         """Whether nothing more happens to the job."""
         return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+
+class ExamplesForgotten(Aborted):
+    """Examples that a training has read were forgotten meanwhile; it has to begin anew."""
 
 
 UNFINISHED = (JobState.QUEUED, JobState.RUNNING)
@@ -76,7 +81,9 @@ class JobRecord:
 
     `backbone` is where the head is to move, None to stay. `activate` None activates the version
     unless it has no estimate and the active one has. `inactive_reason` says why it did not become
-    the active one, None if it did. `removed_versions` had to go for the one it made.
+    the active one, None if it did. `removed_versions` had to go for the one it made. `claimed_by`
+    is the session of the server that runs it, `forgettings` those of its head when it began to read
+    examples.
     """
 
     id: str
@@ -92,6 +99,8 @@ class JobRecord:
     backbone: str | None = None
     inactive_reason: str | None = None
     removed_versions: tuple[int, ...] = ()
+    claimed_by: str | None = None
+    forgettings: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +159,7 @@ def start_job(
             error_message="",
             created_at=time.time(),
             backbone=backbone,
+            claimed_by=claims.session_of(connection),
         )
     )
     _forget_old_jobs(connection, uid)
@@ -178,14 +188,33 @@ def get_job(connection: Connection, uid: str, job_id: str) -> JobRecord:
     return _job(row)
 
 
-def unfinished_jobs(connection: Connection) -> list[JobRecord]:
-    """Returns all queued or running jobs, oldest first: a restart resumes them."""
+def unfinished_jobs(connection: Connection, claimed_by: str | None = None) -> list[JobRecord]:
+    """Returns all queued or running jobs of a server, oldest first: a restart resumes them."""
     rows = connection.execute(
         select(schema.jobs)
-        .where(schema.jobs.c.state.in_(UNFINISHED))
+        .where(_unfinished(), schema.jobs.c.claimed_by.is_not_distinct_from(claimed_by))
         .order_by(schema.jobs.c.created_at)
     )
     return [_job(row) for row in rows]
+
+
+def are_jobs_left(connection: Connection) -> bool:
+    """Says whether there are jobs whose server is gone."""
+    return claims.is_any_left(connection, _unfinished())
+
+
+def take_up_jobs(connection: Connection) -> None:
+    """Makes jobs whose server is gone those of the server that writes."""
+    claims.claim_left(connection, _unfinished())
+
+
+def standing(connection: Connection, job: JobRecord) -> tuple[JobRecord, int]:
+    """Returns a job as it is now, and how often examples of its head were forgotten.
+
+    Raises:
+        NotFound: the head was deleted meanwhile.
+    """
+    return get_job(connection, job.head_uid, job.id), _forgettings(connection, job.head_uid)
 
 
 def damaged_jobs(
@@ -224,6 +253,8 @@ def damaged_jobs(
 def end_damaged_jobs(connection: Connection, why: Mapping[int, str]) -> None:
     """Ends jobs that cannot be resumed; see `damaged_jobs`."""
     for row, words in why.items():
+        head = connection.scalar(select(schema.jobs.c.head_uid).where(_row_number == row))
+        changed_in(connection).trainings.add(str(head))
         connection.execute(
             update(schema.jobs)
             .where(_row_number == row)
@@ -237,8 +268,15 @@ def end_damaged_jobs(connection: Connection, why: Mapping[int, str]) -> None:
 
 
 def mark_running(connection: Connection, uid: str, job_id: str) -> JobRecord:
-    """Records that the fit has begun."""
-    return _set(connection, uid, job_id, state=JobState.RUNNING)
+    """Records that the fit has begun: it reads examples from now on.
+
+    Raises:
+        NotFound: the head was deleted meanwhile.
+        Aborted: another server has taken it up.
+    """
+    claims.check_claim(connection, get_job(connection, uid, job_id).claimed_by)
+    read = _forgettings(connection, uid)
+    return _set(connection, uid, job_id, state=JobState.RUNNING, forgettings=read)
 
 
 def finish_with_version(
@@ -258,7 +296,8 @@ def finish_with_version(
 
     Raises:
         NotFound: the head was deleted meanwhile.
-        Aborted: the job was ended otherwise meanwhile.
+        Aborted: the job was ended otherwise meanwhile, or another server has taken it up.
+        ExamplesForgotten: of those that it has read.
         StorageQuotaExceeded: the tenant would store more than it may.
     """
     stored = get_job(connection, job.head_uid, job.id)
@@ -266,6 +305,9 @@ def finish_with_version(
         return stored  # the answer to this was lost
     if stored.state.final:
         raise Aborted("training: it was ended meanwhile")
+    claims.check_claim(connection, stored.claimed_by)
+    if stored.forgettings not in (None, _forgettings(connection, job.head_uid)):
+        raise ExamplesForgotten("training: examples that it has read were forgotten meanwhile")
     head = require_head(connection, job.head_uid)
     reason = None if move is not None else _why_inactive(connection, head, job, new.report)
     if move is not None:
@@ -306,10 +348,16 @@ def finish_with_version(
 def finish_without_version(
     connection: Connection, job: JobRecord, state: JobState, code: str = "", message: str = ""
 ) -> JobRecord:
-    """Ends a job that failed or was cancelled; a job that has ended stays as it is."""
+    """Ends a job that failed or was cancelled; a job that has ended stays as it is.
+
+    Raises:
+        Aborted: it failed here, but another server has taken it up.
+    """
     current = get_job(connection, job.head_uid, job.id)
     if current.state.final:
         return current
+    if state is JobState.FAILED:
+        claims.check_claim(connection, current.claimed_by)
     return _set(
         connection,
         job.head_uid,
@@ -338,7 +386,17 @@ def _why_inactive(
     )
 
 
+def _unfinished() -> ColumnElement[bool]:
+    return schema.jobs.c.state.in_(UNFINISHED)
+
+
+def _forgettings(connection: Connection, uid: str) -> int:
+    return connection.scalar(select(schema.heads.c.forgettings).filter_by(uid=uid)) or 0
+
+
 def _set(connection: Connection, uid: str, job_id: str, **values: Any) -> JobRecord:
+    if "ended_at" in values:
+        changed_in(connection).trainings.add(uid)
     connection.execute(update(schema.jobs).where(schema.jobs.c.id == job_id).values(**values))
     return get_job(connection, uid, job_id)
 

@@ -118,6 +118,8 @@ heads = Table(
     # Since a change in the stream, the live copy is built on feedback from this id on.
     Column("drift_feedback_id", Integer),
     Column("drift_at", Float),
+    # How often examples of it were forgotten: what has read them before is no good any more.
+    Column("forgettings", Integer, nullable=False, server_default="0"),
     UniqueConstraint("tenant_id", "name"),
 )
 
@@ -255,6 +257,10 @@ jobs = Table(
     Column("ended_at", Float),
     # Where the head is to move; null to stay.
     Column("backbone", Text),
+    # Session of the server that runs it; null where one server has the store.
+    Column("claimed_by", String(32)),
+    # Those of its head when it began to read examples; null until then.
+    Column("forgettings", Integer),
     Index("jobs_by_head", "head_uid"),
     Index("jobs_by_state", "state"),
 )
@@ -281,8 +287,8 @@ audit = Table(
     sqlite_autoincrement=True,
 )
 
-# What servers that share the store hold in memory and is not right any more, numbered without a
-# gap in the order of the commits; the oldest rows go. A store with one server has none.
+# What servers that share the store hold in memory and is not right any more, numbered in the order
+# of the commits; the oldest rows go. A store in a file that one process serves has none.
 changes = Table(
     "changes",
     metadata,
@@ -295,13 +301,26 @@ changes = Table(
     sqlite_autoincrement=True,
 )
 
-# The servers that share the store, each with the end of its lease; SQLite's need none.
+# The servers that share the store; SQLite's need none.
 servers = Table(
     "servers",
     metadata,
     Column("name", String(63), primary_key=True),
+    # Drawn at each start.
+    Column("session", String(32), nullable=False, server_default=""),
+    # By the clock of the database.
     Column("started_at", Float, nullable=False),
     Column("lease_ends_at", Float, nullable=False),
+    # Number of the change up to which it knows all.
+    Column("confirmed", Integer, nullable=False, server_default="0"),
+)
+
+# What servers that share the store have in common, and nobody else knows; a file's are beside it.
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("value", LargeBinary, nullable=False),
 )
 
 

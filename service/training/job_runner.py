@@ -16,13 +16,13 @@ from service.logs import get_logger
 from service.store import Database
 from service.store import jobs as stored_jobs
 from service.store.head_records import HeadRecord
-from service.store.jobs import Move, NewVersion
+from service.store.jobs import ExamplesForgotten, Move, NewVersion
 from service.training.backbone_move import BackboneMove
 from service.training.running_job import RunningJob
 from service.tuning.tail_trainer import TailTrainer
 
 ATTEMPTS = 10
-"""Attempts to move a head while examples are added to it."""
+"""Attempts to make a version while examples are added, or forgotten, all the time."""
 
 log = get_logger(__name__)
 
@@ -90,6 +90,18 @@ class JobRunner:
 
     async def run(self, running: RunningJob) -> None:
         """Runs a job; it has succeeded when this returns."""
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                await self._run(running)
+            except ExamplesForgotten:
+                if not left:
+                    raise
+                log.info("examples were forgotten: beginning anew", head=running.head.resource)
+                running.report(0.0, "beginning anew")
+            else:
+                return
+
+    async def _run(self, running: RunningJob) -> None:
         spec, target = running.spec, running.head
         if running.job.backbone is not None or spec.fine_tune.wanted:
             running.report(0.0, "waiting for the backbone")
@@ -121,9 +133,12 @@ class JobRunner:
 
     async def _begin(self, running: RunningJob) -> None:
         running.began = time.perf_counter()
+        before = running.job.forgettings
         running.job = await retry_when_full(
             lambda: self._database.write(stored_jobs.mark_running, running.head.uid, running.job.id)
         )
+        if running.spec.fine_tune.wanted and before not in (None, running.job.forgettings):
+            await self._tails.delete(running.job.id)  # it holds what was forgotten
 
     async def _store(self, running: RunningJob, target: HeadRecord, new: NewVersion) -> None:
         head = running.head

@@ -15,6 +15,7 @@ import adapters
 from service.concurrency.retry import retry_when_full
 from service.concurrency.tasks import UninterruptedTasks
 from service.errors import (
+    Aborted,
     NotFound,
     ServiceError,
     is_expected,
@@ -27,6 +28,7 @@ from service.metrics import Metrics
 from service.store import Database
 from service.store import heads as stored_heads
 from service.store import jobs as stored_jobs
+from service.store.changes import Changed
 from service.store.head_records import HeadRecord
 from service.store.jobs import JobRecord, JobState
 from service.training.job_runner import JobRunner
@@ -57,8 +59,10 @@ class TrainingJobs:
         self._tasks = tasks
         self._metrics = metrics
         self._running: dict[str, RunningJob] = {}
+        self._elsewhere: dict[str, RunningJob] = {}
         self._pausing: set[str] = set()
         self._closed = False
+        database.follow(self._follow)
 
     async def start(self) -> None:
         """Resumes the jobs that the last server left unfinished; ends those that are damaged."""
@@ -67,12 +71,11 @@ class TrainingJobs:
             for words in damaged.values():
                 log.error("a training is damaged and fails", reason=words)
             await self._database.write(stored_jobs.end_damaged_jobs, damaged)
-        jobs = await self._database.read(stored_jobs.unfinished_jobs)
-        await self._tails.remove_stale([job.id for job in jobs])
-        for job in jobs:
-            head = await self._database.read(stored_heads.require_head, job.head_uid)
-            log.info("training taken up again", head=head.resource, training=job.id)
-            self._launch(head, job)
+        await self._take_up(remove_stale=True)
+
+    def take_up_soon(self) -> None:
+        """Takes up jobs of servers that are gone."""
+        self._tasks.start(self._take_up_left())
 
     async def warm_up(self) -> None:
         """Starts the process that fits, so that the first training does not wait for it."""
@@ -106,6 +109,9 @@ class TrainingJobs:
         joined = self._running.get(head.uid)
         if joined is not None:
             return joined
+        job = await self._database.read(stored_jobs.unfinished_job, head.uid)
+        if job is not None:
+            return await self._tasks.run(self._take(head, job))
         target = await self._runner.check(head, spec, backbone, activate=activate)
         return await self._tasks.run(self._start(head, spec.to_json(), activate, target))
 
@@ -124,7 +130,7 @@ class TrainingJobs:
             if running.job.id == job.id or running.task is None:
                 return outcome, running
             await asyncio.wait([running.task])  # one that has ended, and cleans up
-        return outcome, self._launch(head, job)
+        return outcome, await self._take(head, job)
 
     async def cancel(self, head: HeadRecord, job: JobRecord) -> JobRecord:
         """Ends a job without a version; one that has ended stays as it is."""
@@ -164,7 +170,84 @@ class TrainingJobs:
         self, head: HeadRecord, spec: dict[str, Any], activate: bool | None, backbone: str | None
     ) -> RunningJob:
         job = await self._database.write(stored_jobs.start_job, head.uid, spec, activate, backbone)
-        return self._running.get(head.uid) or self._launch(head, job)
+        return await self._take(head, job)
+
+    async def _take(self, head: HeadRecord, job: JobRecord) -> RunningJob:
+        """Returns a job that runs here, and launches it if it does not yet, or elsewhere."""
+        if job.claimed_by == self._database.session:
+            return self._running.get(head.uid) or self._launch(head, job)
+        watched = self._elsewhere.get(head.uid)
+        if watched is None or watched.job.id != job.id:
+            watched = self._elsewhere[head.uid] = RunningJob(head, job, "running elsewhere")
+        await self._look(watched)  # it may have ended before anybody watched it
+        return watched
+
+    async def _take_up_left(self) -> None:
+        try:
+            await self._take_up()
+        except ServiceError as error:  # the next lease tries again
+            log.warning("trainings could not be taken up", reason=reason_for_log(error))
+
+    async def _take_up(self, *, remove_stale: bool = False) -> None:
+        """Launches the jobs of this server that do not run, and those of servers that are gone.
+
+        Args:
+            remove_stale: whether files of all other jobs are deleted.
+        """
+        if await self._database.read(stored_jobs.are_jobs_left):
+            await self._database.write(stored_jobs.take_up_jobs)
+        jobs = await self._database.read(stored_jobs.unfinished_jobs, self._database.session)
+        if remove_stale:
+            await self._tails.remove_stale([job.id for job in jobs])
+        for job in jobs:
+            if job.head_uid in self._running or self._closed:
+                continue
+            head = await self._database.read(stored_heads.require_head, job.head_uid)
+            if job.head_uid not in self._running:
+                log.info("training taken up again", head=head.resource, training=job.id)
+                self._launch(head, job)
+
+    def _follow(self, changed: Changed) -> None:
+        """Has jobs here, and those that are watched, learn what other servers have changed."""
+        if self._database.session is None:
+            return
+        every = {*self._running, *self._elsewhere} if changed.everything else set[str]()
+        for uid in changed.trainings | changed.live | every:
+            for running in (self._running.get(uid), self._elsewhere.get(uid)):
+                if running is not None:
+                    self._tasks.start(self._look_soon(running))
+        for uid in changed.live | every:
+            self._tasks.start(self._tails.retain(uid))
+
+    async def _look_soon(self, running: RunningJob) -> None:
+        try:
+            await self._look(running)
+        except ServiceError as error:  # what it makes is not stored
+            log.warning("a training could not be looked at", reason=reason_for_log(error))
+
+    async def _look(self, running: RunningJob) -> None:
+        """Learns what has become of a job: its server, or one that cancels it, may be another."""
+        uid, here = running.head.uid, self._running.get(running.head.uid) is running
+        try:
+            job, forgettings = await self._database.read(stored_jobs.standing, running.job)
+        except NotFound:
+            job = _ended(running.job, "NOT_FOUND", "the head was deleted")
+            forgettings = 0
+        if not here:
+            running.job = job
+            running.notify()
+            if job.state.final and self._elsewhere.get(uid) is running:
+                del self._elsewhere[uid]
+        elif job.state is JobState.CANCELLED or job.error_code == "NOT_FOUND":
+            if not running.job.state.final:
+                await self._stop(running, job)
+        elif (
+            running.spec.fine_tune.wanted
+            and uid not in self._pausing
+            and job.forgettings not in (None, forgettings)
+        ):
+            async with self.paused(uid):  # it begins anew
+                return
 
     async def _cancel(self, head: HeadRecord, job: JobRecord) -> JobRecord:
         ended = await self._database.write(
@@ -182,7 +265,8 @@ class TrainingJobs:
         await self._runner.clean_up(running)
 
     def _launch(self, head: HeadRecord, job: JobRecord) -> RunningJob:
-        running = RunningJob(head, job)
+        running = self._elsewhere.pop(head.uid, None) or RunningJob(head, job)
+        running.job, running.phase = job, "waiting for its turn"
         self._running[head.uid] = running
         running.paused = head.uid in self._pausing and running.spec.fine_tune.wanted
         if not running.paused and not self._closed:
@@ -243,6 +327,8 @@ class TrainingJobs:
         except NotFound:
             log.info("head was deleted while it was trained", head=head.resource)
             running.job = _ended(job, problem.status.code.name, problem.message)
+        except Aborted:
+            log.warning("another server has taken the training up", training=job.id)
         except ServiceError:
             log.exception("the end of a training could not be stored", training=job.id)
             running.job = _ended(job, problem.status.code.name, problem.message)

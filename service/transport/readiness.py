@@ -17,6 +17,7 @@ class Readiness:
         self.detail: Callable[[], str] = str
         self._extractor_ready = False
         self._store_stalls = False
+        self._lapsed = False
         self._grpc_listens = True
         self._draining = False
         self._changed = asyncio.Event()
@@ -33,6 +34,7 @@ class Readiness:
             "the server is stopping": self._draining,
             "the backbones do not answer": not self._extractor_ready,
             "the store does not answer, as its disk stalls": self._store_stalls,
+            "the store was out of reach for too long": self._lapsed,
             "gRPC cannot listen on its port": not self._grpc_listens,
         }
         return tuple(reason for reason, holds in states.items() if holds)
@@ -54,6 +56,11 @@ class Readiness:
     def set_store_stalls(self, stalls: bool) -> None:
         """Sets whether the store's disk stalls."""
         self._store_stalls = stalls
+        self._notify()
+
+    def set_lapsed(self, lapsed: bool) -> None:
+        """Sets whether it may be that other servers have changed what this one does not know of."""
+        self._lapsed = lapsed
         self._notify()
 
     def set_grpc_listens(self, listens: bool) -> None:

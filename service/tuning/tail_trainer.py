@@ -22,7 +22,7 @@ from models.tails import tail_fingerprint
 from service.config import ServerSettings
 from service.embedding.backfill import EmbeddingBackfill
 from service.embedding.head_backbones import head_backbone
-from service.errors import Aborted, PreconditionFailed, StoredDataDamaged
+from service.errors import Aborted, PreconditionFailed, ServiceError
 from service.extraction import BackboneInfo, Extractor, TailRef
 from service.fitting.task import FitTask
 from service.fitting.trainer import Trainer, labelled_rows, new_version
@@ -126,24 +126,25 @@ class TailTrainer:
         await self._tuning_process.remove_stale(jobs)
         files = self._activations.files
         for uid in await files.threads.run(files.heads):
-            await self._retain(uid)
+            await self.retain(uid)
 
     async def clean_up(self, uid: str, job: str) -> None:
         """Deletes what a job that has ended stored, and activations of examples that are gone."""
         await self.delete(job)
-        await self._retain(uid)
+        await self.retain(uid)
 
     async def forget_head(self, uid: str) -> None:
         """Deletes the activations of a head that was deleted."""
         files = self._activations.files
         await files.threads.run(files.drop, uid)
 
-    async def _retain(self, uid: str) -> None:
+    async def retain(self, uid: str) -> None:
+        """Deletes a head's activations of examples that are gone."""
         files = self._activations.files
         try:
             digests = await self._database.read(stored_examples.all_digests, uid)
             await files.threads.run(files.retain, uid, digests)
-        except (StoredDataDamaged, OSError):  # what is left is looked through at the next start
+        except (ServiceError, OSError):  # what is left is looked through at the next start
             log.exception("activations of examples that are gone could not be deleted", head=uid)
 
     async def _tune(

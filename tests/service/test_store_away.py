@@ -12,7 +12,7 @@ from service.access.key_in_store import create_operator_key
 from service.access.key_text import hash_of, new_text
 from service.access.operator_key import add_operator_key
 from service.concurrency.tasks import UninterruptedTasks
-from service.errors import PreconditionFailed, Unauthenticated, Unavailable
+from service.errors import Unauthenticated, Unavailable
 from service.store import keys as stored_keys
 from tests.postgres import PostgresProcess
 from tests.service.server import HEAD, InProcessServer, StartServer, best, import_request, texts
@@ -94,9 +94,10 @@ async def test_operator_who_lost_every_key_makes_one_beside_the_server(
         address = url.render_as_string(hide_password=False)
         async with start_server(store=address, store_connections=4) as server:
             database = server.application._database
-            with pytest.raises(PreconditionFailed, match="there is no key yet"):
-                await asyncio.to_thread(create_operator_key, url, "", None)
+            assert not server.application.authentication.required
+            await asyncio.to_thread(create_operator_key, url, "first", None)
             await database.write(add_operator_key, hash_of(new_text()), "", None)
+            assert server.application.authentication.required
             made, text = await asyncio.to_thread(create_operator_key, url, "lost", None)
             found = await database.read(stored_keys.find_key, hash_of(text))
             assert found is not None

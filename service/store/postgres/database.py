@@ -30,6 +30,7 @@ from service.store.database import Database
 from service.store.postgres import failures
 from service.store.postgres.engines import APPLICATION, open_engine
 from service.store.postgres.examination import examine
+from service.store.postgres.link import Link
 from service.store.postgres.server_lock import ServerLock
 from service.store.stalls import StallWatch
 from service.store.upgrade import migrate
@@ -43,23 +44,25 @@ LOST_TRIES = 2
 STALL_SECONDS = 30.0
 """Time without the end of a statement, on any connection, after which PostgreSQL does not go on."""
 LONGEST_PAUSE = 0.2
+START_SECONDS = 5.0
+"""Time that a server which starts waits for one that brings the store to its schema."""
 
 log = get_logger(__name__)
 
 
 class PostgresDatabase(Database):
-    """The store in a PostgreSQL database, locked against a second server.
+    """The store in a PostgreSQL database, which servers share.
 
     Args:
         data_dir: for what is no record; is made if it is missing.
         password_file: has the password in its first line; None for what libpq finds by itself.
         connections: at most, at least 2: half of them, rounded up, are for reads. One more holds
-            the lock.
+            the lock, and two are the link's.
         new_store: begin with an empty store, although files of an earlier one lie there.
 
     Raises:
         StartupError: the database cannot be used, or brought to the newest schema, or another
-            server has it or the folder.
+            server has the folder.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class PostgresDatabase(Database):
     ) -> None:
         super().__init__()
         self._shown = url.render_as_string(hide_password=True)
+        self._address = url, password_file
         writers = connections // 2
         readers = connections - writers
         make_folder(data_dir)
@@ -124,6 +128,10 @@ class PostgresDatabase(Database):
     async def checkpoint(self) -> None:
         """Returns: what is deleted leaves PostgreSQL's files by VACUUM, which it does by itself."""
 
+    def open_link(self) -> Link:
+        """Opens connections for what servers tell one another; whoever asks closes them."""
+        return Link(*self._address)
+
     def close(self) -> None:
         if self._closed.is_set():
             return
@@ -156,13 +164,28 @@ class PostgresDatabase(Database):
 
     def _open(self, data_dir: Path, *, new_store: bool) -> None:
         try:
-            self._server_lock.take()
+            self._server_lock.take(START_SECONDS)
             if not examine(self._read_engine, data_dir, new_store=new_store):
-                self.joined_labels = migrate(self._write_engine)
+                self._migrate()
         except sqlalchemy.exc.SQLAlchemyError as error:
             raise self._refusal(failures.words_of(error)) from error
         except Unavailable as error:
             raise self._refusal(failures.words_of(error.__cause__ or error)) from error
+
+    def _migrate(self) -> None:
+        """Brings the schema to the newest while no server of an earlier release uses it.
+
+        Raises:
+            DataDirectoryLocked: one does.
+        """
+        self._server_lock.close()
+        alone = ServerLock(self._engine, alone=True)
+        try:
+            alone.take(START_SECONDS)
+            self.joined_labels = migrate(self._write_engine)
+        finally:
+            alone.close()
+        self._server_lock.take(START_SECONDS)
 
     def _refusal(self, words: str) -> StartupError:
         return StartupError(

@@ -22,6 +22,36 @@ CONNECT_SECONDS = 5
 # So that a connection which was cut is given up within some 20 s, here and there.
 _KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 3, "keepalives_count": 3}
 
+_ARGUMENTS = {
+    "connect_timeout": CONNECT_SECONDS,
+    "tcp_user_timeout": 1000 * 2 * LOCK_SECONDS,
+    "application_name": APPLICATION,
+    "client_encoding": "utf8",
+    **_KEEPALIVES,
+}
+
+
+def connect_arguments(url: URL, password_file: Path | None = None) -> dict[str, Any]:
+    """Returns what psycopg is told to connect to the store by itself.
+
+    Raises:
+        StartupError: there is no such file.
+    """
+    known: dict[str, Any] = {
+        "host": url.host,
+        "port": url.port,
+        "user": url.username,
+        "password": url.password,
+        "dbname": url.database,
+    }
+    if password_file is not None:
+        known["password"] = read_password(password_file)
+    return {
+        **_ARGUMENTS,
+        **{name: value for name, value in known.items() if value is not None},
+        **url.query,
+    }
+
 
 def open_engine(url: URL, password_file: Path | None = None, *, connections: int = 1) -> Engine:
     """Returns an engine on the store; it connects when it is asked for something.
@@ -34,14 +64,7 @@ def open_engine(url: URL, password_file: Path | None = None, *, connections: int
         url,
         pool_size=connections,
         max_overflow=0,
-        connect_args={
-            "connect_timeout": CONNECT_SECONDS,
-            "tcp_user_timeout": 1000 * 2 * LOCK_SECONDS,
-            "application_name": APPLICATION,
-            "client_encoding": "utf8",
-            **_KEEPALIVES,
-            **url.query,
-        },
+        connect_args={**_ARGUMENTS, **url.query},
     )
     # Rows that are inserted together go as one statement, and triggers count them once.
     engine.dialect.use_insertmanyvalues_wo_returning = True

@@ -15,7 +15,8 @@ import adapters
 import service
 from models.tails import tail_fingerprint
 from service.access.caller import ANYONE, Role
-from service.access.operator_key import add_operator_key
+from service.access.key_in_store import _add_and_tell
+from service.access.operator_key import _add_first, add_operator_key
 from service.errors import NotFound, PreconditionFailed
 from service.handlers import examples as example_calls
 from service.handlers import heads as head_calls
@@ -46,6 +47,7 @@ from service.store.keys import KeyRecord
 from service.store.labels import LabelChanges
 from service.store.live_outcomes import Score
 from service.store.quotas import Quotas
+from service.store.secrets import kept_secret
 from service.store.tails import NewTail
 from service.store.usage import Used, add_usage
 from tests.service.store.records import (
@@ -201,7 +203,8 @@ WRITES: list[tuple[str, Write, set[str]]] = [
         lambda c, head: key_calls._add(c, anybody, OTHER_HASH, tenant="acme", roles=[Role.OWN]),
         {"keys"},
     ),
-    ("add_operator_key", lambda c, head: add_operator_key(c, OTHER_HASH, "note"), {"keys"}),
+    ("_add_first", lambda c, head: _add_first(c, OTHER_HASH), set()),
+    ("_add_and_tell", lambda c, head: _add_and_tell(c, OTHER_HASH, "note", None), {"keys"}),
     ("_revoke", lambda c, head: key_calls._revoke(c, key_of(c).name, ANYONE), {"keys"}),
     (
         "_rotate",
@@ -223,6 +226,7 @@ WRITES: list[tuple[str, Write, set[str]]] = [
         {"heads", "live", "needed", "tails", "quotas", "gone"},
     ),
     ("make_secrets", lambda c, head: make_secrets(c, NAME.tenant), set()),
+    ("kept_secret", lambda c, head: kept_secret(c, "page tokens", b"k"), set()),
     ("add_usage", lambda c, head: add_usage(c, {(NAME.tenant, 0): Used(1)}), set()),
     ("_import", lambda c, head: import_head(c, activate=True), {"heads", "live"}),
     ("_import", lambda c, head: import_head(c, activate=False), set()),
@@ -275,9 +279,13 @@ WRITES: list[tuple[str, Write, set[str]]] = [
     ("drop_live", lambda c, head: outcomes.drop_live(c, head.uid, 2, through=MANY), {"live"}),
     ("store_scores", lambda c, head: score(c, head, None), set()),
     ("store_scores", lambda c, head: score(c, head, 2), {"live"}),
-    ("_rename", lambda c, head: rename(c, head, "x", "z"), {"heads", "live"}),
-    ("change", lambda c, head: change(c, head, ["x"], merged), {"live"}),
-    ("change", lambda c, head: change(c, head, ["x"], taken_away), {"live", "needed"}),
+    ("_rename", lambda c, head: rename(c, head, "x", "z"), {"heads", "live", "trainings"}),
+    ("change", lambda c, head: change(c, head, ["x"], merged), {"live", "trainings"}),
+    (
+        "change",
+        lambda c, head: change(c, head, ["x"], taken_away),
+        {"live", "needed", "trainings"},
+    ),
     ("start_job", job_of, set()),
     (
         "mark_running",
@@ -287,22 +295,23 @@ WRITES: list[tuple[str, Write, set[str]]] = [
     (
         "finish_with_version",
         lambda c, head: finish(c, head, new_version()),
-        {"heads", "live"},
+        {"heads", "live", "trainings"},
     ),
     (
         "finish_with_version",
         lambda c, head: finish(c, head, new_version(), Move("tiny/other", OTHER)),
-        {"heads", "live"},
+        {"heads", "live", "trainings"},
     ),
     (
         "finish_without_version",
         lambda c, head: stored_jobs.finish_without_version(c, job_of(c, head), JobState.CANCELLED),
-        set(),
+        {"trainings"},
     ),
+    ("take_up_jobs", lambda c, head: stored_jobs.take_up_jobs(c), set()),
     (
         "end_damaged_jobs",
         lambda c, head: stored_jobs.end_damaged_jobs(c, stored_jobs.damaged_jobs(c, _refuse)),
-        set(),
+        {"trainings"},
     ),
     (
         "store_views",
@@ -344,6 +353,7 @@ class Held:
         base: what a live copy is built on, beside feedback.
         feedback: what live feedback says, by its id.
         keys: those that calls may show.
+        trainings: those that have ended.
         quotas: by the names of tenants.
     """
 
@@ -353,6 +363,7 @@ class Held:
     inputs: Set[str]
     tails: Set[str]
     keys: Set[KeyRecord]
+    trainings: Set[str]
     quotas: Mapping[str, Quotas]
 
     def changes(self, after: Held) -> set[str]:
@@ -364,6 +375,7 @@ class Held:
             "needed": self.inputs - after.inputs,
             "tails": self.tails - after.tails,
             "keys": self.keys != after.keys,
+            "trainings": after.trainings - self.trainings,
             "quotas": self.quotas != after.quotas,
             "gone": self.quotas.keys() - after.quotas.keys(),
         }
@@ -375,7 +387,10 @@ def held(connection: Connection, uid: str) -> Held:
     tails = set(connection.scalars(select(schema.tails.c.fingerprint)))
     keys = {replace(key, used_at=None) for key in stored_keys.list_keys(connection, None, 0, MANY)}
     tenants = stored_tenants.list_tenants(connection, "", MANY)
-    rest = inputs, tails, keys, {tenant.name: tenant.quotas for tenant in tenants}
+    states = schema.jobs.c
+    ended = select(states.id).where(states.state.not_in(stored_jobs.UNFINISHED))
+    trainings = set(connection.scalars(ended.where(states.head_uid == uid)))
+    rest = inputs, tails, keys, trainings, {tenant.name: tenant.quotas for tenant in tenants}
     try:
         read, tail = head_cache._read_head(connection, NAME, 0)
         found = stored_live.live_set(connection, uid)

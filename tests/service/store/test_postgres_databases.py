@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ from service.errors import (
 from service.store import schema
 from service.store import tenants as stored_tenants
 from service.store.postgres import PostgresDatabase
+from service.store.postgres.engines import open_engine
+from service.store.postgres.server_lock import ServerLock
 from service.store.sql import json_part
 from tests.postgres import Postgres, connected
 from tests.service.store.conftest import OpenStore
@@ -174,23 +177,40 @@ def test_address_that_nobody_answers_at_is_refused_without_its_password(tmp_path
     assert str(tmp_path) in str(caught.value)
 
 
-def test_second_server_is_refused_until_the_first_has_gone(open_store: OpenStore) -> None:
-    first = open_store("one")
-    with pytest.raises(DataDirectoryLocked, match=r"store: .* is in use by another server"):
-        open_store("two")
-    first.close()
-    open_store("two")
+def test_servers_share_a_store_that_nobody_has_alone(
+    open_store: OpenStore, postgres_url: URL
+) -> None:
+    engine = open_engine(postgres_url)
+    alone = ServerLock(engine, alone=True)
+    first, second = open_store("one"), open_store("two")
+    for database in (first, second):
+        with pytest.raises(DataDirectoryLocked, match=r"store: .* is in use by a server"):
+            alone.take()
+        database.close()
+    alone.take()
+    alone.close()
+    engine.dispose()
 
 
-async def test_server_that_lost_its_lock_to_another_writes_nothing_more(
+async def test_server_that_lost_its_lock_to_who_copies_the_store_writes_nothing_more(
     open_store: OpenStore, postgres: Postgres, postgres_url: URL
 ) -> None:
     first = open_store("one")
     cut(postgres, postgres_url)
-    second = open_store("two")
-    with pytest.raises(Unavailable, match="another server has taken it over"):
+    engine = open_engine(postgres_url)
+    alone = ServerLock(engine, alone=True)
+    alone.take()
+    with pytest.raises(Unavailable, match="in use by who copies it"):
         await first.write(new_head)
-    with pytest.raises(Unavailable, match="another server has taken it over"):
+    with pytest.raises(Unavailable, match="in use by who copies it"):
         await first.read(tenant_names)
-    second.close()
+    alone.close()
+    engine.dispose()
     await first.write(new_head)
+
+
+def test_servers_that_start_at_once_make_one_store(postgres: Postgres, tmp_path: Path) -> None:
+    with postgres.empty() as url, ThreadPoolExecutor(3) as threads:
+        opened = threads.map(lambda n: PostgresDatabase(tmp_path / str(n), url), range(3))
+        for database in opened:
+            database.close()
