@@ -14,6 +14,7 @@
     ├── PreconditionFailed      the request is fine, the state is not (no active version, …)
     │   └── FingerprintMismatch an embedding or head of another backbone
     ├── Aborted                 lost against a concurrent change; try again
+    │   └── ExamplesForgotten   that a training has read: it begins anew
     ├── LimitExceeded           a stored quantity would grow beyond its limit
     │   ├── StoreFull           there is no room on the disk
     │   └── StorageQuotaExceeded    the tenant may not store as much
@@ -155,6 +156,9 @@ class FingerprintMismatch(PreconditionFailed): ...
 class Aborted(ServiceError): ...
 
 
+class ExamplesForgotten(Aborted): ...
+
+
 class LimitExceeded(ServiceError): ...
 
 
@@ -281,6 +285,7 @@ STATUSES: dict[type[Exception], Status] = {
     PreconditionFailed: Status(grpc.StatusCode.FAILED_PRECONDITION, 400),
     FingerprintMismatch: Status(grpc.StatusCode.FAILED_PRECONDITION, 400),
     Aborted: Status(grpc.StatusCode.ABORTED, 409),
+    ExamplesForgotten: Status(grpc.StatusCode.ABORTED, 409),
     LimitExceeded: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
     StoreFull: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, 429),
     StorageQuotaExceeded: Status(grpc.StatusCode.RESOURCE_EXHAUSTED, 429),

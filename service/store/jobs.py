@@ -16,7 +16,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import NullType
 
-from service.errors import Aborted, NotFound, StoredDataDamaged
+from service.errors import Aborted, ExamplesForgotten, NotFound, StoredDataDamaged
 from service.store import claims, schema
 from service.store.changes import changed_in
 from service.store.embeddings import truncated_digests
@@ -46,10 +46,6 @@ class JobState(StrEnum):
     def final(self) -> bool:
         """Whether nothing more happens to the job."""
         return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
-
-
-class ExamplesForgotten(Aborted):
-    """Examples that a training has read were forgotten meanwhile; it has to begin anew."""
 
 
 UNFINISHED = (JobState.QUEUED, JobState.RUNNING)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import adapters
 from service.concurrency.retry import retry_when_full
 from service.embedding.head_backbones import current_backbone
-from service.errors import Aborted, InvalidRequest
+from service.errors import Aborted, ExamplesForgotten, InvalidRequest
 from service.extraction import Extractor
 from service.fitting.process import FitProcess
 from service.fitting.trainer import Trainer
@@ -16,7 +16,7 @@ from service.logs import get_logger
 from service.store import Database
 from service.store import jobs as stored_jobs
 from service.store.head_records import HeadRecord
-from service.store.jobs import ExamplesForgotten, Move, NewVersion
+from service.store.jobs import Move, NewVersion
 from service.training.backbone_move import BackboneMove
 from service.training.running_job import RunningJob
 from service.tuning.tail_trainer import TailTrainer

@@ -33,7 +33,7 @@ from tests.e2e.processes import ROOT
 
 OTHERS = ("keda.sh/", "monitoring.coreos.com/")
 """Kinds that operators add to a cluster; Kubernetes has no schemas of theirs."""
-NOT_YET = {"TRUNKLINE_STORE", "TRUNKLINE_SHARED_CACHE"}
+NOT_YET: set[str] = set()
 """Settings that servers on one store have."""
 PAGE = (ROOT / "docs" / "kubernetes.md").read_text()
 

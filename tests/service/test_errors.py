@@ -44,6 +44,7 @@ CODES = {
     "PreconditionFailed": "FAILED_PRECONDITION",
     "FingerprintMismatch": "FAILED_PRECONDITION",
     "Aborted": "ABORTED",
+    "ExamplesForgotten": "ABORTED",
     "LimitExceeded": "RESOURCE_EXHAUSTED",
     "StoreFull": "RESOURCE_EXHAUSTED",
     "StorageQuotaExceeded": "RESOURCE_EXHAUSTED",

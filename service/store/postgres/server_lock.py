@@ -49,7 +49,7 @@ class ServerLock:
                 raise as_failure(error, "read") from error
         if not taken:
             raise DataDirectoryLocked.at(
-                "store", f"{{value}} is in use by {self._words}", "nobody", self._shown
+                "store", "{value} is in use by {limit}", self._words, self._shown
             )
 
     def keep(self) -> None:
