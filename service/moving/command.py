@@ -1,4 +1,4 @@
-"""What ``trunkline store copy`` prints, and how it exits."""
+"""What ``trunkline store copy`` and ``store migrate`` print, and how they exit."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from service.check.shown import Bar
 from service.config.store_address import store_url
 from service.errors import ServiceError
 from service.logs import configure_logging
-from service.moving.ends import open_source, open_target
+from service.moving.ends import make_store, open_source, open_target
 from service.moving.rows import copy_rows
+from service.store.upgrade import newest_revision
 from trunkline.cli.output import Output
 
 DONE, FAILED = 0, 1
@@ -52,6 +53,17 @@ def copy_main(source: str, target: str, password_file: Path | None, *, as_json: 
         f"copied {rows} rows of {len(copied)} tables, and read them back",
     )
     out.say(_WHAT_STAYS)
+    return DONE
+
+
+def migrate_main(place: str, password_file: Path | None) -> int:
+    """Brings a store to this release's schema; returns the exit status."""
+    configure_logging("warning", "console")
+    try:
+        make_store(_place(place), password_file)
+    except (ServiceError, ValueError) as error:
+        return _failed(str(error))
+    Output(as_json=False).say(f"{shown(_place(place))} has schema {newest_revision()}")
     return DONE
 
 

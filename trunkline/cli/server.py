@@ -158,7 +158,25 @@ def restore(
 
 @click.group()
 def store() -> None:
-    """Move a server's store."""
+    """Move a server's store, or bring it to a release's schema."""
+
+
+@store.command("migrate")
+@click.option(
+    "--store", "place", metavar="STORE", required=True, help="A data directory, or an address."
+)
+@_password_file
+@click.pass_context
+def migrate_store(ctx: click.Context, place: str, password_file: Path | None) -> None:
+    """Bring a store to this release's schema, as the first server on it would.
+
+    STORE is a data directory or the address of a PostgreSQL database; where there is no store an
+    empty one is made. Exit status: 0 if it has that schema, 1 if not, as while a server of another
+    release has it.
+    """
+    with _from_a_checkout():
+        from service.moving import migrate_main
+    ctx.exit(migrate_main(place, password_file))
 
 
 @store.command("copy")

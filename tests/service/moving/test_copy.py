@@ -19,6 +19,7 @@ from service.store import Database, open_database, schema
 from service.store.audit import AuditRow, add_audit_rows
 from service.store.feedback import store_feedback
 from service.store.tails import NewTail, store_tail
+from service.store.upgrade import newest_revision
 from service.store.usage import Used, add_usage
 from tests.postgres import Postgres, connected
 from tests.service.store.records import MANY, add_examples, add_version, example, feedback, new_head
@@ -243,3 +244,18 @@ def test_copy_is_checked_as_its_source_is_and_what_was_changed_in_it_is_found(
     assert "psql" in new[1]["remedy"]
     assert not any("sqlite3" in f["remedy"] for f in found(address))
     assert check_main(address.replace(str(url.database), "nowhere"), as_json=True) == 2
+
+
+def test_store_is_brought_to_the_schema_by_a_command(url: URL, tmp_path: Path) -> None:
+    address = url.render_as_string(hide_password=False)
+    for place in (address, str(tmp_path / "folder"), address):
+        done = CliRunner().invoke(main, ["store", "migrate", "--store", place])
+        assert (done.exit_code, newest_revision() in done.stderr) == (0, True)
+    assert contents(open_database(tmp_path / "server", url))["heads"] == []
+    server = open_database(tmp_path / "server", url)
+    with connected(url).begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0017'"))
+    refused = CliRunner().invoke(main, ["store", "migrate", "--store", address])
+    assert refused.exit_code == 1
+    assert "in use by a server" in refused.stderr
+    server.close()
