@@ -12,7 +12,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, select, text
 
 from service.store import schema
 from service.store.changes import Changed
@@ -26,8 +26,9 @@ TRIM_EVERY = 100
 
 CHANGES = "trunkline_changes"
 """PostgreSQL's channel that says that there are changes to read."""
-NUMBERING = int.from_bytes(b"changes", "big")
-"""Number of PostgreSQL's advisory lock under which changes are numbered."""
+_TURN = text("LOCK TABLE secrets IN SHARE UPDATE EXCLUSIVE MODE")
+"""Lets one transaction at a time number its change. The table stands for the lock alone: it is not
+written, so that no VACUUM holds it; and unlike an advisory lock, this one takes no snapshot."""
 
 _SETS = ("heads", "live", "keys", "trainings", "gone", "outdated")
 
@@ -39,7 +40,7 @@ def append_change(connection: Connection, server: str, changed: Changed) -> None
         server: the name of who writes.
     """
     if connection.dialect.name == "postgresql":
-        connection.execute(select(func.pg_advisory_xact_lock(NUMBERING)))
+        take_turn(connection)
         notify(connection, CHANGES)
     number = connection.execute(
         insert(schema.changes).values(server=server, changed=_packed(changed), at=time.time())
@@ -47,6 +48,14 @@ def append_change(connection: Connection, server: str, changed: Changed) -> None
     if number % TRIM_EVERY == 0:
         table = schema.changes
         connection.execute(delete(table).where(table.c.number <= number - KEPT))
+
+
+def take_turn(connection: Connection) -> None:
+    """Has no other transaction on PostgreSQL note a change until this one has ended.
+
+    Whoever loses against others again and again calls it first, and sees all that they have done.
+    """
+    connection.execute(_TURN)
 
 
 def last_change(connection: Connection) -> int:

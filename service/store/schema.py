@@ -307,7 +307,7 @@ servers = Table(
     metadata,
     Column("name", String(63), primary_key=True),
     # Drawn at each start.
-    Column("session", String(32), nullable=False, server_default=text("''")),
+    Column("session", String(32)),
     # By the clock of the database.
     Column("started_at", Float, nullable=False),
     Column("lease_ends_at", Float, nullable=False),

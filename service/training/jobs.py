@@ -265,8 +265,11 @@ class TrainingJobs:
         await self._runner.clean_up(running)
 
     def _launch(self, head: HeadRecord, job: JobRecord) -> RunningJob:
-        running = self._elsewhere.pop(head.uid, None) or RunningJob(head, job)
-        running.job, running.phase = job, "waiting for its turn"
+        running = RunningJob(head, job)
+        watched = self._elsewhere.get(head.uid)
+        if watched is not None and watched.job.id == job.id:  # whoever watches it watches on
+            running = self._elsewhere.pop(head.uid)
+            running.job, running.phase = job, "waiting for its turn"
         self._running[head.uid] = running
         running.paused = head.uid in self._pausing and running.spec.fine_tune.wanted
         if not running.paused and not self._closed:

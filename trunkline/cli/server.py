@@ -189,10 +189,11 @@ def copy_store(
 def migrate_store(
     ctx: click.Context, place: str, password_file: Path | None, as_json: bool
 ) -> None:
-    """Bring a store that no server uses to this release's schema; make it if there is none.
+    """Bring a store to this release's schema, as the first server on it would.
 
-    STORE is a data directory or the address of a PostgreSQL database; TRUNKLINE_STORE if it is left
-    out. A server does the same when it starts.
+    STORE is a data directory or the address of a PostgreSQL database, TRUNKLINE_STORE if it is left
+    out; where there is no store an empty one is made. Exit status: 0 if it has that schema, 1 if
+    not, as while a server of another release has it.
     """
     with _from_a_checkout():
         from service.moving import migrate_main

@@ -24,6 +24,7 @@ from sqlalchemy import URL, Connection, Engine, event
 
 from service.errors import ServiceError, StartupError, StoreFailed, Unavailable
 from service.logs import get_logger
+from service.store.change_feed import take_turn
 from service.store.changes import Changed
 from service.store.data_directory import check_entries, lock_directory, make_folder
 from service.store.database import Database
@@ -41,6 +42,8 @@ R = TypeVar("R")
 RETRY_SECONDS = 10.0
 """Time within which a write that loses against others is begun again."""
 LOST_TRIES = 2
+LOSING_TRIES = 3
+"""Tries after which a write that lost against others goes before theirs."""
 STALL_SECONDS = 30.0
 """Time without the end of a statement, on any connection, after which PostgreSQL does not go on."""
 LONGEST_PAUSE = 0.2
@@ -215,7 +218,7 @@ class PostgresDatabase(Database):
                 # against one another.
                 with self._again if tries else nullcontext():
                     try:
-                        result = self._transact(function)
+                        result = self._transact(function, first=tries >= LOSING_TRIES)
                     except sqlalchemy.exc.SQLAlchemyError as error:
                         away = failures.is_away(error)
                         lost += away
@@ -229,10 +232,15 @@ class PostgresDatabase(Database):
                         return result
                 tries += 1
 
-    def _transact(self, function: Callable[[Connection], tuple[R, Changed]]) -> tuple[R, Changed]:
+    def _transact(
+        self, function: Callable[[Connection], tuple[R, Changed]], *, first: bool
+    ) -> tuple[R, Changed]:
+        """Runs a write once; where others share the store, it may be let go before theirs."""
         with self._write_engine.connect() as connection:
             transaction = connection.begin()
             try:
+                if first and self._feed is not None:
+                    take_turn(connection)
                 result = function(connection)
             except BaseException:
                 _roll_back(transaction)

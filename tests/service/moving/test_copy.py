@@ -19,6 +19,7 @@ from service.store import Database, open_database, schema
 from service.store.audit import AuditRow, add_audit_rows
 from service.store.feedback import store_feedback
 from service.store.tails import NewTail, store_tail
+from service.store.upgrade import newest_revision
 from service.store.usage import Used, add_usage
 from tests.postgres import Postgres, connected
 from tests.service.store.records import MANY, add_examples, add_version, example, feedback, new_head
@@ -263,3 +264,18 @@ def test_store_is_brought_to_this_release_and_keeps_what_it_has(
     nowhere = migrate(words=["postgresql+psycopg://nobody@127.0.0.1:9/none"])
     assert nowhere.exit_code == 1
     assert nowhere.stderr.startswith("error: store: ")
+
+
+def test_store_is_brought_to_the_schema_by_a_command(url: URL, tmp_path: Path) -> None:
+    address = url.render_as_string(hide_password=False)
+    for place in (address, str(tmp_path / "folder"), address):
+        done = CliRunner().invoke(main, ["store", "migrate", place])
+        assert (done.exit_code, newest_revision() in done.stdout) == (0, True)
+    assert contents(open_database(tmp_path / "server", url))["heads"] == []
+    server = open_database(tmp_path / "server", url)
+    with connected(url).begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0017'"))
+    refused = CliRunner().invoke(main, ["store", "migrate", address])
+    assert refused.exit_code == 1
+    assert "in use by a server" in refused.stderr
+    server.close()

@@ -60,15 +60,14 @@ async def test_no_reader_ever_sees_a_number_of_feedback_before_a_lower_one(
     database: PostgresDatabase,
 ) -> None:
     head = await database.write(new_head)
-    through, learned = 0, list[str]()
+    through, learned, learning = 0, list[str](), asyncio.Lock()
 
     async def learn() -> None:
         nonlocal through
-        for number, name in await database.read(log, head.uid):
-            if number > through and name not in learned:  # several learn at once
-                learned.append(name)
-        rows = await database.read(log, head.uid)
-        through = max([through, *(number for number, name in rows if name in learned)])
+        async with learning:  # it is one reader's, who reads on from where it was
+            rows = await database.read(log, head.uid)
+            learned.extend(name for number, name in rows if number > through)
+            through = max([through, *(number for number, _ in rows)])
 
     async def send(writer: int) -> None:
         for i in range(6):

@@ -13,9 +13,7 @@ def upgrade() -> None:
     number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
     words = sa.String(32).with_variant(sa.Text(collation="C"), "postgresql")
     op.execute("DELETE FROM servers")  # nothing wrote any
-    op.add_column(
-        "servers", sa.Column("session", words, nullable=False, server_default=sa.text("''"))
-    )
+    op.add_column("servers", sa.Column("session", words))
     op.add_column("servers", sa.Column("confirmed", number, nullable=False, server_default="0"))
     op.add_column("jobs", sa.Column("claimed_by", words))
     op.add_column("jobs", sa.Column("forgettings", number))
