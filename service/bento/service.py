@@ -22,6 +22,7 @@ from service.addresses import join_address
 from service.application import Application
 from service.bento import native, supervision, supervisor_endpoints, usage_statistics
 from service.bento.native import EmbedBody, PredictBody
+from service.bento.request_metrics import bound_request_metrics
 from service.bento.request_timers import remove_request_timers
 from service.cluster.keeper import keeper_address
 from service.cluster.member import Member
@@ -64,6 +65,7 @@ RECEIVING = ReceivingBudget(
 CERTIFICATES = certificates_of(SETTINGS.tls_files)
 supervision.replace_connections(connection_class(LIMITS, CERTIFICATES), SETTINGS.trusted_proxies)
 remove_request_timers()
+bound_request_metrics()
 
 
 @bentoml.service(

@@ -68,6 +68,21 @@ SERVICE.inner = Probed
 print(json.dumps(asyncio.run(probes())))
 """
 
+PATHS = """
+from bentoml._internal.configuration.containers import BentoMLContainer
+from prometheus_client.parser import text_string_to_metric_families
+
+async def paths():
+    async with client() as http:
+        for path in ("/livez", "/livez/x", "/v1/tenants/acme/heads/one", "/none", "/predict"):
+            await http.get(path)
+    page = BentoMLContainer.metrics_client.get().generate_latest().decode()
+    samples = [one for family in text_string_to_metric_families(page) for one in family.samples]
+    return sorted({one.labels["endpoint"] for one in samples if "endpoint" in one.labels})
+
+print(json.dumps(asyncio.run(paths())))
+"""
+
 STATISTICS = """
 print(json.dumps([asked, usage_stats.do_not_track()]))
 """
@@ -99,6 +114,11 @@ def run(tmp_path: Path, script: str) -> Any:
 @pytest.mark.costly
 def test_request_sets_no_timer_that_outlives_it(tmp_path: Path) -> None:
     assert run(tmp_path, TIMERS) == [200, []]
+
+
+@pytest.mark.costly
+def test_metrics_keep_no_path_that_anybody_asks_for(tmp_path: Path) -> None:
+    assert run(tmp_path, PATHS) == ["/", "/livez", "/predict"]
 
 
 @pytest.mark.costly
