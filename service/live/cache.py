@@ -81,6 +81,12 @@ class CachedCopy:
     nbytes: int = ENTRY_BYTES
     drifted: bool = False
 
+    @property
+    def empty(self) -> bool:
+        """Whether a new entry would know as much: that of a head which was deleted always is."""
+        snapshot = self.snapshot
+        return self.copy is None and (snapshot is None or snapshot.deleted)
+
     def record_feedback(self) -> None:
         """Records that feedback was stored."""
         self.revision = (self.revision[0], self.revision[1] + 1)
@@ -149,6 +155,7 @@ class LiveCache:
     def release(self, entry: CachedCopy) -> None:
         """Undoes one `entry.users += 1`."""
         entry.users -= 1
+        self._drop_if_empty(entry)
         self._evict()
 
     def update_size(self, entry: CachedCopy) -> None:
@@ -157,7 +164,13 @@ class LiveCache:
             copy = entry.copy
             nbytes = ENTRY_BYTES + (0 if copy is None else copy.nbytes)
             self._count(entry, nbytes, drifted=copy is not None and copy.changed)
+            self._drop_if_empty(entry)
             self._evict()
+
+    def _drop_if_empty(self, entry: CachedCopy) -> None:
+        if not entry.users and entry.empty and self._entries.get(entry.uid) is entry:
+            del self._entries[entry.uid]
+            self._count(entry, 0, drifted=False)
 
     def _evict(self) -> None:
         for _ in range(len(self._entries)):

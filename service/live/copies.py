@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import replace
+from functools import partial
 
 from service.concurrency.tasks import UninterruptedTasks
 from service.config import ServerSettings
@@ -73,6 +75,7 @@ class LiveCopies:
         self._steps = Steps(database, backfill, settings, metrics)
         self._leftovers: asyncio.Task[None] | None = None
         self._closed = False
+        self._context = copy_context()
         database.follow(self._follow)
 
     async def start(self) -> None:
@@ -219,8 +222,15 @@ class LiveCopies:
         """Starts a task that brings the entry up to date, unless one is running."""
         if entry.task is None or entry.task.done():
             entry.users += 1
-            entry.task = asyncio.create_task(self._work(entry), name=f"live-{entry.uid}")
-            entry.task.add_done_callback(lambda _: self._entries.release(entry))
+            # Not in the context of the request that comes first, which it would keep.
+            name, context = f"live-{entry.uid}", self._context.copy()
+            entry.task = asyncio.create_task(self._work(entry), name=name, context=context)
+            entry.task.add_done_callback(partial(self._end, entry))
+
+    def _end(self, entry: CachedCopy, task: asyncio.Task[None]) -> None:
+        if entry.task is task:  # which holds far more than its result
+            entry.task = None
+        self._entries.release(entry)
 
     async def _work(self, entry: CachedCopy) -> None:
         """Learns until nothing is left that was acknowledged."""

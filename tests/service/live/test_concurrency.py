@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -14,7 +17,8 @@ import pytest
 from service.concurrency.tenant_threads import TenantThreads
 from service.errors import StoreFailed
 from service.live import LiveCopies, live_copy, steps
-from service.live.cache import ENTRY_BYTES, LiveCache
+from service.live.cache import ENTRY_BYTES, LiveCache, Snapshot
+from service.live.status import LiveState, LiveStatus
 from service.metrics import Metrics
 from service.serving.head_cache import LoadedHead
 from service.store import live_outcomes
@@ -306,11 +310,47 @@ async def test_activation_and_rollback_survive_a_restart(
 async def test_entries_that_were_used_longest_ago_go_first_and_those_in_use_stay() -> None:
     entries = LiveCache(3 * ENTRY_BYTES, Metrics(1))
     oldest = entries.open("a", "acme")
+    status = LiveStatus(LiveState.IDLE, 0.05, "", 1)
     with entries.using(oldest):
         for uid in ("b", "c", "d", "e"):
-            with entries.using(entries.open(uid, "acme")):
+            entry = entries.open(uid, "acme")
+            entry.snapshot = Snapshot(entry.revision, status)
+            with entries.using(entry):
                 entries.open("b", "acme")
         assert {entry.uid for entry in entries} == {"a", "b", "e"}
+
+
+async def test_nothing_of_deleted_heads_stays_in_memory(
+    open_learning_head: OpenLearningHead,
+) -> None:
+    async with open_learning_head(IMMEDIATE) as head:
+        await head.send(strangers(1), "red")
+        assert (await head.predict(strangers(1))).live
+        held = head.server.application.metrics.registry.get_sample_value
+        assert held("trunkline_live_cache_bytes")
+        await head.server.ask("DeleteHead", heads_pb2.DeleteHeadRequest(name=head.name))
+        assert held("trunkline_live_cache_bytes") == 0
+
+
+async def test_copy_keeps_nothing_of_the_request_that_had_it_made(
+    open_learning_head: OpenLearningHead,
+) -> None:
+    class Body:
+        """What a request holds."""
+
+    asked: ContextVar[Body] = ContextVar("asked")
+
+    async with open_learning_head(IMMEDIATE) as head:
+        await head.predict(strangers(1))  # what is counted is stored later, in this context
+        body = Body()
+        asking = asked.set(body)
+        await head.send(strangers(1), "red")
+        assert (await head.predict(strangers(1))).live
+        asked.reset(asking)
+        left = weakref.ref(body)
+        del body, asking
+        gc.collect()
+        assert left() is None
 
 
 async def test_who_waits_for_a_copy_when_the_server_closes_does_not_wait_for_ever(
