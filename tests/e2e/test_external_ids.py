@@ -6,6 +6,8 @@ import csv
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.e2e.conftest import TEXTS, Cli
 from tests.e2e.processes import Running
 from tests.e2e.transports import Transport, text
@@ -43,6 +45,7 @@ def test_names_are_kept_looked_up_and_reported(
     assert f"{tenant}/row" not in server.log.read_text(encoding="utf-8")
 
 
+@pytest.mark.long
 def test_commands_call_examples_by_what_their_table_calls_them(
     cli: Cli, client: Client, tenant: str, sentences: Sentences, tmp_path: Path
 ) -> None:

@@ -28,6 +28,9 @@ LEASE_SECONDS = 20
 SERVERS = range(2)
 
 
+pytestmark = pytest.mark.long
+
+
 @pytest.fixture(scope="module")
 def own() -> Iterator[PostgresProcess]:
     process = PostgresProcess()
@@ -302,7 +305,6 @@ def test_training_that_has_read_what_another_server_forgot_begins_anew(
     assert ways[1].call("GetHeadVersion", version).version.example_count == 29
 
 
-@pytest.mark.long
 def test_stopped_server_delays_a_change_and_never_answers_from_before_it(
     servers: list[Running], ways: list[Grpc], fingerprint: str, tenant: str
 ) -> None:
@@ -321,7 +323,6 @@ def test_stopped_server_delays_a_change_and_never_answers_from_before_it(
     assert until_answered(ways[0], head, inputs) == {1}
 
 
-@pytest.mark.long
 def test_store_that_is_away_for_ten_seconds_is_missed_by_writes_alone(
     servers: list[Running], ways: list[Grpc], own: PostgresProcess, fingerprint: str, tenant: str
 ) -> None:
@@ -343,7 +344,6 @@ def test_store_that_is_away_for_ten_seconds_is_missed_by_writes_alone(
         assert not send_feedback(way, head, [(inputs[0], "class-1")]).errors
 
 
-@pytest.mark.long
 def test_training_of_a_killed_server_is_ended_by_another(
     serve: Callable[[int], Running],
     servers: list[Running],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from google.protobuf.message import Message
 
 from tests.e2e.conftest import TEXTS, Cli
@@ -71,6 +72,7 @@ def test_advice_counts_long_texts_for_each_backbone(transport: Transport, tenant
     assert any("4 of 8 texts" in reason and TEXTS in reason for reason in advice.reasons)
 
 
+@pytest.mark.long
 def test_commands_tell_of_long_texts(cli: Cli, tenant: str, tmp_path: Path) -> None:
     table = tmp_path / "notes.jsonl"
     rows = [{"text": f"{i} {LONG}", "label": "long"} for i in range(5)]
