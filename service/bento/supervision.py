@@ -123,13 +123,17 @@ def _wait_for_end(pid: int) -> None:
 
 
 def replace_connections(connection_class: Any, trusted_proxies: Iterable[str]) -> None:
-    """Has a worker of BentoML's make its connections with this, as its options name none.
+    """Has a worker of BentoML's make its connections with this, on asyncio's own loop.
+
+    Its options name neither. With "auto" uvicorn would take uvloop where that is installed, on
+    which a connection of TCP whose reading was paused never does the handshake of TLS.
 
     Args:
         trusted_proxies: whom uvicorn believes what they say of a request.
     """
     if supervised():
         uvicorn.config.HTTP_PROTOCOLS["auto"] = connection_class
+        uvicorn.config.LOOP_FACTORIES["auto"] = uvicorn.config.LOOP_FACTORIES["asyncio"]
         os.environ["FORWARDED_ALLOW_IPS"] = ",".join(trusted_proxies)
 
 

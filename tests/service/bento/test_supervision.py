@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import subprocess
@@ -77,11 +78,26 @@ def test_worker_believes_the_proxies_that_the_settings_name_and_no_others(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["bentoml", "--worker-id", "1"])
     monkeypatch.setitem(uvicorn.config.HTTP_PROTOCOLS, "auto", "")
+    monkeypatch.setitem(uvicorn.config.LOOP_FACTORIES, "auto", "")
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
     for trusted in ((), ("10.0.0.1", "10.1.0.0/16")):
         supervision.replace_connections(asyncio.Protocol, trusted)
         assert uvicorn.Config("app").forwarded_allow_ips == ",".join(trusted)
     assert dict[str, object](uvicorn.config.HTTP_PROTOCOLS)["auto"] is asyncio.Protocol
+
+
+def test_worker_runs_on_asyncios_own_loop_whatever_else_is_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bentoml", "--worker-id", "1"])
+    monkeypatch.setitem(uvicorn.config.HTTP_PROTOCOLS, "auto", "")
+    monkeypatch.setitem(uvicorn.config.LOOP_FACTORIES, "auto", "uvloop:new_event_loop")
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "")
+    supervision.replace_connections(asyncio.Protocol, ())
+    factory = uvicorn.Config("app").get_loop_factory()
+    assert factory is not None
+    with contextlib.closing(factory()) as loop:
+        assert isinstance(loop, asyncio.SelectorEventLoop)
 
 
 def test_second_worker_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
