@@ -16,7 +16,7 @@ _KEY = re.compile("[A-Za-z0-9._-]{1,64}")
 
 
 def check_metadata(field: str, pairs: Mapping[str, str]) -> Mapping[str, str]:
-    """Returns the pairs as they are, in the order of their keys, if they are valid; there may be none.
+    """Returns valid pairs as they are, in the order of their keys; there may be none.
 
     What is wrong is said without the pairs themselves: reasons are logged, and no log has them.
 
