@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from service.errors import InvalidRequest
 from service.requests.fields import NO_CHARACTER
 from trunkline.labels import visible
+from trunkline.v1 import heads_pb2, prediction_pb2
 
 MAX_PAIRS = 16
 MAX_VALUE_BYTES = 256
@@ -29,6 +30,11 @@ def check_metadata(field: str, pairs: Mapping[str, str]) -> Mapping[str, str]:
     for key, value in pairs.items():
         _check_pair(field, key, value)
     return dict(sorted(pairs.items()))
+
+
+def metadata_of(row: heads_pb2.NewExample | prediction_pb2.Feedback) -> Mapping[str, str] | None:
+    """Returns the pairs that a row has; None for one that leaves stored ones as they are."""
+    return dict(row.metadata.pairs) if row.HasField("metadata") else None
 
 
 def _check_pair(field: str, key: str, value: str) -> None:
