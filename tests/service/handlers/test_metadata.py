@@ -29,9 +29,7 @@ async def found(server: InProcessServer, **wanted: Any) -> list[str]:
     return [one.digest for one in reply.examples]
 
 
-async def searched(
-    server: InProcessServer, **wanted: Any
-) -> heads_pb2.SearchExamplesResponse:
+async def searched(server: InProcessServer, **wanted: Any) -> heads_pb2.SearchExamplesResponse:
     if pairs := wanted.pop("pairs", None):
         wanted["metadata"] = common_pb2.Metadata(pairs=pairs)
     request = heads_pb2.SearchExamplesRequest(head=HEAD, **wanted)
@@ -127,7 +125,7 @@ async def test_kept_texts_are_searched_and_others_counted(server: InProcessServe
         heads_pb2.NewExample(input=common_pb2.Input(embedding=embedding), label="red")
     )
     assert added.added == 1, added.errors
-    street, one, ecru, blue = map(text_digest, texts)
+    street, one, ecru, _ = map(text_digest, texts)
     assert await found(server, text="RED") == [street, one]
     assert await found(server, text="strasse red") == [street]
     assert await found(server, text='"red strasse left"') == [street]
@@ -150,11 +148,14 @@ async def test_a_page_reads_no_more_texts_than_it_may(
     monkeypatch.setattr("service.store.example_search.MAX_READ", 3)
     await server.create(keep_inputs=True)
     await server.add({f"{word} {i}": "red" for i in range(4) for word in ("cat", "dog")})
-    pages, token = [], None
-    while token != "":
-        page = await searched(server, text="dog", page_token=token or "", page_size=2)
+    pages: list[list[str]] = []
+    token = ""
+    while token or not pages:
+        page = await searched(server, text="dog", page_token=token, page_size=2)
         pages.append([one.digest for one in page.examples])
         token = page.next_page_token
-    assert sum(pages, []) == [text_digest(f"dog {i}") for i in range(4)]
+    assert [digest for page in pages for digest in page] == [
+        text_digest(f"dog {i}") for i in range(4)
+    ]
     assert max(map(len, pages)) <= 2
     assert len(pages) == 3
