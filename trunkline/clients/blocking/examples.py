@@ -11,7 +11,7 @@ from trunkline.rows.outcomes import asked, changed, failures
 from trunkline.v1 import heads_pb2
 from trunkline.values.examples import Example, FoundExamples, SimilarExamples, Suggestions
 from trunkline.values.foreign import type_of
-from trunkline.values.inputs import Input, InputLike, as_input, reads_file
+from trunkline.values.inputs import Input, InputLike, as_input
 from trunkline.values.outcomes import Changes, Forgotten
 from trunkline.values.sequences import strings_in
 from trunkline.wire.building import build, metadata_message
@@ -112,12 +112,7 @@ class BlockingExamples(BlockingTransport):
         Raises:
             OSError: the input is a file that cannot be read.
         """
-        given = as_input(item)
-        loaded: Input
-        if reads_file(given):
-            loaded = in_thread(given.load)
-        else:
-            loaded = given.load()
+        loaded = in_thread(_loaded, item)  # it may be a file
         request = build(
             heads_pb2.FindSimilarRequest,
             head=str(head_name(head)),
@@ -220,3 +215,7 @@ class BlockingExamples(BlockingTransport):
             strategy=strategy,
         )
         return replies.suggestions(self._call(self._heads.SuggestExamples, request, timeout))
+
+
+def _loaded(item: InputLike) -> Input:
+    return as_input(item).load()
