@@ -107,8 +107,10 @@ class RecordedExamples(State):
         if request.text:
             reply.not_searched = 0 if request.page_token else len(rows) - len(kept)
             rows = [row for row in kept if request.text in self.inputs[row.digest].input.text]
-        part, reply.next_page_token = self._part(rows, request.page_token)
-        reply.examples.extend(part)
+        start = int(request.page_token or 0)
+        end = start + min(self.page, request.page_size)
+        reply.examples.extend(rows[start:end])
+        reply.next_page_token = str(end) if end < len(rows) else ""
         return reply
 
     def _chosen(self, request: Any, known: dict[str, str | None]) -> list[str]:

@@ -19,7 +19,7 @@ def example(message: heads_pb2.Example) -> Example:
         Example,
         message,
         weight=message.weight or 1.0,
-        metadata=dict(message.metadata.pairs),
+        metadata=dict(sorted(message.metadata.pairs.items())),
         input=_input(message.input),
     )
 
