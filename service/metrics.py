@@ -122,6 +122,9 @@ class Metrics:
         )
         self.heads_loaded = self._gauge("heads_loaded", "Heads in memory.")
         self.head_bytes = self._gauge("head_cache_bytes", "Memory of the loaded heads.")
+        self.neighbour_bytes = self._gauge(
+            "neighbour_cache_bytes", "Memory of the examples that inputs are compared with."
+        )
         self.trainings = self._counter("trainings", "Trainings by final state.", "state")
         self.training_seconds = self._histogram(
             "training_seconds",

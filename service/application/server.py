@@ -43,6 +43,8 @@ from service.handlers.heads import Heads
 from service.handlers.keys import AccessKeys
 from service.handlers.labels import Labels
 from service.handlers.prediction import Prediction
+from service.handlers.searching import Searching
+from service.handlers.similar import Similar
 from service.handlers.suggestions import Suggestions
 from service.handlers.tenants import Tenants
 from service.handlers.trainings import Trainings
@@ -53,6 +55,8 @@ from service.logs import get_logger
 from service.metrics import Metrics
 from service.requests.paging import PageTokens
 from service.serving.head_cache import HeadCache
+from service.serving.neighbours import NeighbourSearch
+from service.serving.reasons import Reasons
 from service.store import open_database
 from service.store.page_key import page_key
 from service.store.quotas import QUOTAS, Quotas
@@ -128,6 +132,7 @@ class Application(ServedRequests):
         )
         tokens = self._tokens = PageTokens(page_key(settings.data_dir))
         head_cache = HeadCache(self._database, settings.head_cache_bytes, self.metrics)
+        neighbours = NeighbourSearch(self._database, settings.neighbour_cache_bytes, self.metrics)
         backfill = EmbeddingBackfill(self._database, self._extractor, settings.input_limits)
         self._keys = Keys(self._database, self._tasks, required=settings.keys_required)
         self._asks_for_keys = not settings.insecure
@@ -175,6 +180,7 @@ class Application(ServedRequests):
                 settings.input_limits,
                 settings.max_rows_per_request,
                 self.metrics,
+                Reasons(self._database, neighbours),
             ),
             Feedback(
                 self._database,
@@ -195,6 +201,8 @@ class Application(ServedRequests):
             HeadVersions(self._database, self._extractor, self._live, settings, tokens),
             Uploads(self._database, self._extractor, embeddings, parts.views, settings),
             Examples(self._database, parts.activations, self._tasks, settings, tokens),
+            Searching(self._database, settings, tokens),
+            Similar(self._database, self._extractor, embeddings, backfill, neighbours, settings),
             Forgetting(self._database, self._live, parts, self._tasks),
             Suggestions(
                 self._database, self._extractor, head_cache, backfill, self._live, settings

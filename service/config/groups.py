@@ -28,7 +28,10 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("data_dir", "disk_reserve_bytes", "store", "store_password_file"),
             *("store_connections", "new_store"),
         ),
-        "Memory": ("embedding_cache_bytes", "head_cache_bytes", "live_cache_bytes"),
+        "Memory": (
+            *("embedding_cache_bytes", "head_cache_bytes", "live_cache_bytes"),
+            "neighbour_cache_bytes",
+        ),
         "Shared cache": (
             *("shared_cache", "shared_cache_ttl_seconds", "shared_cache_timeout_ms"),
             *("shared_cache_queued_bytes", "shared_cache_tls_ca"),

@@ -108,6 +108,10 @@ class ServerSettings(ExtractorSettings, SharedCacheSettings):
     """Memory for live copies, which learn from feedback. Too low makes them anew from the store
     again and again: some 0.1 to 1 s of computing for each."""
 
+    neighbour_cache_bytes: int = Field(default=256 * MIB, ge=0)
+    """Memory for embeddings of examples that similar ones are looked for among. A head whose
+    examples have no room in it is read from the store for each search."""
+
     live_threads: int = Field(default=2, ge=1, le=64)
     """Threads for live copies: half of them, at least one, learn feedback, and as many make copies
     and versions. Too few let heads with feedback wait for one another, too many take the cores

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,6 +40,7 @@ def new_example(
     held_out: bool = False,
     group: str | None = None,
     external_id: str | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> NewExample:
     """Builds the example that is stored for a row."""
     kept = keep_input and raw.kind not in (Kind.DIGEST, Kind.EMBEDDING)
@@ -53,5 +55,6 @@ def new_example(
         held_out=held_out,
         group=group,
         external_id=external_id,
+        metadata=metadata,
         truncated=resolved.truncated,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from service.concurrency.tasks import UninterruptedTasks
 from service.config import ServerSettings
 from service.errors import InvalidRequest, NotFound, ServiceError
-from service.replies.heads import example_message
+from service.replies.examples import example_messages
 from service.replies.rows import row_error
 from service.requests.call import Call
 from service.requests.fields import (
@@ -28,7 +28,7 @@ from service.store.head_records import HeadRecord
 from service.tuning.activation_files import ActivationFiles
 from trunkline.labels import normalised
 from trunkline.resources import HeadName
-from trunkline.v1 import common_pb2, heads_pb2
+from trunkline.v1 import heads_pb2
 
 MAX_DIGESTS = 10_000
 MAX_NAMED = 1000
@@ -96,17 +96,14 @@ class Examples:
         request: heads_pb2.ListExamplesRequest,
     ) -> list[heads_pb2.Example]:
         """Returns the examples as messages, with their inputs where they are asked for and fit."""
-        messages = [example_message(example) for example in examples]
+        inputs: Mapping[str, bytes] = {}
         if request.with_inputs:
             digests = [example.digest for example in examples if example.has_input]
             room = self._settings.max_message_bytes
             inputs = await self._database.read(
                 kept_inputs.find_first_inputs, head.uid, digests, room
             )
-            for message in messages:
-                if message.digest in inputs:
-                    message.input.CopyFrom(common_pb2.Input.FromString(inputs[message.digest]))
-        return messages
+        return example_messages(examples, inputs)
 
     async def update_examples(
         self, request: heads_pb2.UpdateExamplesRequest, call: Call

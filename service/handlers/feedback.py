@@ -19,8 +19,14 @@ from service.metrics import Metrics
 from service.replies.live import feedback_message, read_feedback_state
 from service.replies.rows import row_error
 from service.requests.call import Call
-from service.requests.fields import check_feedback_id, check_label, check_rows
+from service.requests.fields import (
+    check_external_id,
+    check_feedback_id,
+    check_label,
+    check_rows,
+)
 from service.requests.inputs import Kind, RawInput, read_inputs
+from service.requests.metadata import check_metadata, metadata_of
 from service.requests.paging import PageTokens, page_size
 from service.store import Database
 from service.store import feedback as stored_feedback
@@ -77,7 +83,15 @@ class Feedback:
             elif isinstance(raw, RawInput):
                 keep = head.keep_inputs
                 label = normalised(item.label)
-                example = new_example(raw, outcome, label, "feedback", keep_input=keep)
+                example = new_example(
+                    raw,
+                    outcome,
+                    label,
+                    "feedback",
+                    keep_input=keep,
+                    external_id=item.external_id if item.HasField("external_id") else None,
+                    metadata=metadata_of(item),
+                )
                 if head.tail is not None:
                     example = replace(example, tail=(head.tail, tailed.vector))
                 new[row] = NewFeedback(item.id or uuid.uuid4().hex, example, label)
@@ -186,6 +200,8 @@ class Feedback:
                     check_feedback_id(item.id)
                 if item.id not in known:
                     labels.check(label, new)
+                check_external_id(item.external_id)
+                check_metadata("metadata", item.metadata.pairs)
             except InvalidRequest as error:
                 checked.append(error)
             else:

@@ -18,11 +18,13 @@ from service.live import LiveCopies
 from service.logs import get_logger
 from service.replies.rows import row_error
 from service.requests.call import Call
-from service.requests.fields import check_rows
+from service.requests.fields import check_external_id, check_rows
 from service.requests.inputs import check_digest
-from service.store import Database
+from service.requests.metadata import check_metadata
+from service.store import Database, example_search
 from service.store import forgetting as stored_forgetting
 from service.store import heads as stored_heads
+from service.store.example_search import Wanted
 from service.store.forgetting import Forgotten, Plan
 from service.store.head_records import HeadRecord
 from service.store.jobs import NewVersion
@@ -31,6 +33,9 @@ from trunkline.resources import HeadName
 from trunkline.v1 import heads_pb2
 
 MAX_DIGESTS = 10_000
+MAX_NAMED = 1000
+"""External ids that examples are chosen by."""
+
 ATTEMPTS = 3
 """Attempts to forget while other versions become active."""
 
@@ -49,20 +54,22 @@ class Forgetting:
     async def forget_examples(
         self, request: heads_pb2.ForgetExamplesRequest, call: Call
     ) -> heads_pb2.ForgetExamplesResponse:
-        """Forgets examples before it replies; a row that fails costs itself alone.
+        """Forgets examples before it replies; a digest that fails costs itself alone.
 
         A client that leaves does not stop it.
         """
-        check_rows("digests", len(request.digests), MAX_DIGESTS)
+        chosen = bool(request.external_ids) or request.HasField("metadata")
+        wanted = _chosen(request) if chosen else None
+        if wanted is None:
+            check_rows("digests", len(request.digests), MAX_DIGESTS)
         name = HeadName.parse(request.head)
         head = await self._database.read(stored_heads.get_head, name.tenant, name.head)
-        errors: dict[int, ServiceError] = {}
-        digests: dict[int, str] = {}
-        for row, digest in enumerate(request.digests):
-            try:
-                digests[row] = check_digest(digest)
-            except InvalidRequest as error:
-                errors[row] = error
+        digests, errors = _digests(request.digests)
+        if wanted is not None:
+            found = await self._database.read(example_search.matching_digests, head.uid, wanted)
+            digests = dict(enumerate(found))
+            if not found:
+                return heads_pb2.ForgetExamplesResponse(version=head.active_version)
         plan, forgotten = await self._tasks.run(self._forget(head, list(digests.values())))
         for row, digest in digests.items():
             if digest not in plan.known:
@@ -114,3 +121,36 @@ class Forgetting:
         except PreconditionFailed as error:
             log.info("nothing to refit", head=head.resource, reason=reason_for_log(error))
             return None
+
+
+def _chosen(request: heads_pb2.ForgetExamplesRequest) -> Wanted:
+    """Returns what examples are to be forgotten that no digest names; never all of them."""
+    if request.digests:
+        raise InvalidRequest.at(
+            "digests",
+            "must be empty together with external_ids or metadata, has {value}",
+            0,
+            len(request.digests),
+        )
+    if request.external_ids:
+        check_rows("external_ids", len(request.external_ids), MAX_NAMED)
+    elif not request.metadata.pairs:
+        raise InvalidRequest.at("metadata", "at least {limit} pair, has {value}", 1, 0)
+    if any(not name for name in request.external_ids):
+        raise InvalidRequest.at("external_ids", "none may be empty", "not empty", "")
+    return Wanted(
+        external_ids=[check_external_id(name, "external_ids") for name in request.external_ids],
+        metadata=check_metadata("metadata", request.metadata.pairs),
+    )
+
+
+def _digests(given: Sequence[str]) -> tuple[dict[int, str], dict[int, ServiceError]]:
+    """Returns the digests by row, and errors of rows that have none."""
+    digests: dict[int, str] = {}
+    errors: dict[int, ServiceError] = {}
+    for row, digest in enumerate(given):
+        try:
+            digests[row] = check_digest(digest)
+        except InvalidRequest as error:
+            errors[row] = error
+    return digests, errors

@@ -35,6 +35,8 @@ from service.requests.inputs import RawInput, read_inputs
 from service.requests.reply_size import check_reply
 from service.requests.tensors import FLOAT_BYTES
 from service.serving.head_cache import HeadCache, LoadedHead
+from service.serving.neighbours import Space
+from service.serving.reasons import NEIGHBOUR_BYTES, Reasons, check_neighbours
 from service.serving.scoring import score
 from trunkline.resources import HeadName
 from trunkline.v1 import prediction_pb2
@@ -71,6 +73,7 @@ class Prediction:
     _limits: InputLimits
     _max_rows: int
     _metrics: Metrics
+    _reasons: Reasons
 
     async def predict(
         self, request: prediction_pb2.PredictRequest, call: Call
@@ -78,6 +81,7 @@ class Prediction:
         """Classifies every row; a row that fails costs itself alone."""
         started = time.perf_counter()
         self._check(request)
+        check_neighbours(request.neighbours, call.caller)
         outcomes: dict[int, Outcome] = {}
         groups = await self._groups(request, outcomes, call)
         _check_reply(groups, request, call)
@@ -93,7 +97,9 @@ class Prediction:
             digests=[raw.digest if isinstance(raw, RawInput) else "" for raw in raws]
         )
         for group in groups:
-            response.predictions.append(await _score(group, outcomes, request))
+            reply = await _score(group, outcomes, request)
+            reply.neighbours.extend(await self._neighbours(group, reply, outcomes, request))
+            response.predictions.append(reply)
         ended = time.perf_counter()
         for group in groups:
             seconds = (ended - scored) / len(groups)
@@ -229,6 +235,21 @@ class Prediction:
             }
         return outcomes
 
+    async def _neighbours(
+        self,
+        group: _Group,
+        reply: prediction_pb2.HeadPredictions,
+        outcomes: Mapping[int, Outcome],
+        request: prediction_pb2.PredictRequest,
+    ) -> list[prediction_pb2.Neighbours]:
+        if not request.neighbours:
+            return []
+        loaded = group.loaded
+        space = Space(loaded.tenant, loaded.uid, group.backbone.fingerprint)
+        found = [outcomes[row] for row in reply.rows]
+        vectors = [views[0].vector for views in found if not isinstance(views, Exception)]
+        return await self._reasons.of(space, vectors, request.neighbours)
+
     def _finish(
         self,
         response: prediction_pb2.PredictResponse,
@@ -266,7 +287,9 @@ def _check_reply(
         shared += sum(len(label.encode()) + LABEL_BYTES for label in labels)
         scores = 2 * (min(request.top_k, len(labels)) or len(labels))
         sets = 1 + len(labels) if request.HasField("conformal_level") else 0
-        widest = max(widest, FLOAT_BYTES * (scores + sets) + NOVELTY_BYTES)
+        longest = max((len(label.encode()) for label in labels), default=0)
+        shown = request.neighbours * (NEIGHBOUR_BYTES + longest)
+        widest = max(widest, FLOAT_BYTES * (scores + sets) + NOVELTY_BYTES + shown)
     check_reply(call, len(request.inputs), widest, shared, " or ask for fewer classes (top_k)")
 
 

@@ -24,6 +24,7 @@ from service.requests.fields import (
     check_weight,
 )
 from service.requests.inputs import RawInput, check_digest, read_inputs
+from service.requests.metadata import check_metadata, metadata_of
 from service.store import Database, kept_inputs
 from service.store import embeddings as stored_embeddings
 from service.store import examples as stored_examples
@@ -147,6 +148,7 @@ class Uploads:
                     held_out=row.held_out,
                     group=normalised(row.group) if row.HasField("group") else None,
                     external_id=row.external_id if row.HasField("external_id") else None,
+                    metadata=metadata_of(row),
                 )
                 new[i] = replace(example, views=views.get(raw.digest, {}))
         return new, errors
@@ -161,6 +163,7 @@ class Uploads:
                 check_weight(row.weight)
             check_group(row.group)
             check_external_id(row.external_id)
+            check_metadata("metadata", row.metadata.pairs)
         except InvalidRequest as error:
             return error
         return raw

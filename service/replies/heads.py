@@ -16,7 +16,7 @@ from service.store.head_records import HeadRecord
 from service.store.head_summaries import HeadSummary
 from service.store.jobs import JobRecord, JobState
 from service.store.versions import VersionRecord
-from trunkline.v1 import heads_pb2
+from trunkline.v1 import common_pb2, heads_pb2
 
 
 def spec_message(stored: Mapping[str, Any]) -> heads_pb2.HeadSpec:
@@ -98,7 +98,8 @@ def training_message(
 def example_message(example: ExampleRecord) -> heads_pb2.Example:
     """Converts an example, without its embedding and its input, to its message."""
     created = timestamp(example.created_at)
-    return message_of(heads_pb2.Example, example, create_time=created, input=None)
+    pairs = common_pb2.Metadata(pairs=example.metadata) if example.metadata else None
+    return message_of(heads_pb2.Example, example, create_time=created, metadata=pairs, input=None)
 
 
 def timestamp(seconds: float) -> Timestamp:

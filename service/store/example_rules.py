@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 Source = Literal["upload", "feedback"]
@@ -24,6 +25,7 @@ class UploadChange(StrEnum):
     WEIGHT = "WEIGHT"
     GROUP = "GROUP"
     EXTERNAL_ID = "EXTERNAL_ID"
+    METADATA = "METADATA"
 
 
 class Noted(NamedTuple):
@@ -35,7 +37,7 @@ class Noted(NamedTuple):
 
 
 class Statement(NamedTuple):
-    """What a row says of an input; None for what it leaves as it is, "" for no group or id."""
+    """What a row says of an input; None for what it leaves as it is, "" or {} for none any more."""
 
     digest: str
     label: str | None
@@ -44,6 +46,7 @@ class Statement(NamedTuple):
     held_out: bool
     group: str | None = None
     external_id: str | None = None
+    metadata: Mapping[str, str] | None = None
 
 
 class State(NamedTuple):
@@ -60,6 +63,7 @@ class State(NamedTuple):
     held_out: bool
     group: str | None = None
     external_id: str | None = None
+    metadata: Mapping[str, str] = MappingProxyType({})
 
     @property
     def counts(self) -> tuple[str | None, float, bool, str | None]:
@@ -136,13 +140,21 @@ def _with_label(
     after = before or State(None, None, row.source, 1.0, held_out=False)
     if row.source == "feedback":
         same = row.label == after.label
-        return after if same else after._replace(label=row.label, source="feedback")
+        after = after if same else after._replace(label=row.label, source="feedback")
+        return _described(row, after)
     if row.label is not None:
         after = after._replace(label=label, own_label=own, source=source)
     weight = after.weight if row.weight is None else row.weight
     group = after.group if row.group is None else row.group or None
+    after = after._replace(weight=weight, held_out=row.held_out, group=group)
+    return _described(row, after)
+
+
+def _described(row: Statement, after: State) -> State:
+    """Returns the state with what the row calls the input, and says of it beside."""
     name = after.external_id if row.external_id is None else row.external_id or None
-    return after._replace(weight=weight, held_out=row.held_out, group=group, external_id=name)
+    pairs = after.metadata if row.metadata is None else row.metadata
+    return after._replace(external_id=name, metadata=pairs)
 
 
 def _change(before: State | None, after: State) -> Change:
@@ -171,7 +183,7 @@ def _relabelled(row: Statement, first: State, after: State, earlier: str | None)
 
 
 def _moved(before: State | None, after: State) -> list[Noted]:
-    """Notes another weight, group or name, and a move between what is trained on and held out."""
+    """Notes what else is another, and a move between what is trained on and held out."""
     if before is None:
         return []
     noted = []
@@ -184,4 +196,6 @@ def _moved(before: State | None, after: State) -> list[Noted]:
         noted.append(Noted(UploadChange.GROUP))
     if before.external_id not in (None, after.external_id):
         noted.append(Noted(UploadChange.EXTERNAL_ID))
+    if before.metadata and before.metadata != after.metadata:
+        noted.append(Noted(UploadChange.METADATA))
     return noted

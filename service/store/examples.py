@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, and_, delete, false, func, insert, select, update
+from sqlalchemy import Connection, Row, and_, delete, false, func, insert, select, update
 
 from service.errors import Aborted, LimitExceeded, NotFound
 from service.store import schema
@@ -19,6 +19,7 @@ from service.store.embeddings import delete_unneeded, store_embeddings
 from service.store.example_rules import Change, Noted, Source, State, Statement, decide
 from service.store.head_records import HeadRecord
 from service.store.heads import require_head
+from service.store.metadata import find_metadata, replace_metadata
 from service.store.sql import execute_among, select_among
 from service.store.tenants import within_quotas
 
@@ -34,6 +35,7 @@ class NewExample:
         held_out: kept for testing; of uploads only.
         group: what it belongs to; None leaves a stored example's as it is, "" takes it away.
         external_id: the caller's name for it; likewise.
+        metadata: pairs that the caller says of it; None leaves a stored example's as they are.
         views: embeddings of views by their digests.
         tail: fingerprint of the tail that the active version runs on, and what it makes of the
             input; None for a version on the backbone itself.
@@ -50,6 +52,7 @@ class NewExample:
     held_out: bool = False
     group: str | None = None
     external_id: str | None = None
+    metadata: Mapping[str, str] | None = None
     views: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     tail: tuple[str, NDArray[np.float32]] | None = None
     truncated: bool = False
@@ -71,6 +74,7 @@ class ExampleRecord:
     group: str | None
     external_id: str | None
     truncated: bool
+    metadata: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ class StoredRows:
     noted: list[list[Noted]]
 
 
-_RECORD = (
+RECORD = (
     schema.examples.c.id,
     schema.examples.c.digest,
     schema.examples.c.kind,
@@ -111,6 +115,7 @@ _RECORD = (
         false(),
     ).label("truncated"),
 )
+"""Columns of examples of which `records_of` makes records."""
 
 
 def store_examples(
@@ -155,7 +160,9 @@ def store_examples(
         vectors |= example.views
     truncated = {example.digest for example in new if example.truncated}
     said = [
-        Statement(e.digest, e.label, e.source, e.weight, e.held_out, e.group, e.external_id)
+        Statement(
+            e.digest, e.label, e.source, e.weight, e.held_out, e.group, e.external_id, e.metadata
+        )
         for e in new
     ]
     decision = decide(said, stored, earlier, overwrite=overwrite)
@@ -226,7 +233,7 @@ def list_examples(
     """
     table = schema.examples.c
     query = (
-        select(*_RECORD)
+        select(*RECORD)
         .where(table.head_uid == uid, table.id > after)
         .order_by(table.id)
         .limit(limit)
@@ -235,7 +242,7 @@ def list_examples(
         query = query.where(table.label == label)
     if external_ids:
         query = query.where(table.external_id.in_(external_ids))
-    return [ExampleRecord(**row._mapping) for row in connection.execute(query)]
+    return records_of(connection, uid, connection.execute(query).all())
 
 
 def find_by_prefix(
@@ -243,14 +250,14 @@ def find_by_prefix(
 ) -> list[ExampleRecord]:
     """Returns a head's examples whose digests begin so, in the order of their first storing."""
     table = schema.examples.c
-    found: dict[int, ExampleRecord] = {}
+    found: dict[int, Row[Any]] = {}
     for prefix in prefixes:
         after = prefix + "g"  # no hexadecimal digit comes later
-        query = select(*_RECORD).where(
+        query = select(*RECORD).where(
             table.head_uid == uid, table.digest >= prefix, table.digest < after
         )
-        found |= {row.id: ExampleRecord(**row._mapping) for row in connection.execute(query)}
-    return [found[number] for number in sorted(found)]
+        found |= {row.id: row for row in connection.execute(query)}
+    return records_of(connection, uid, [found[number] for number in sorted(found)])
 
 
 def all_digests(connection: Connection, uid: str) -> list[str]:
@@ -263,9 +270,15 @@ def find_examples(
 ) -> dict[str, ExampleRecord]:
     """Returns a head's examples by digest; those that it does not have are left out."""
     table = schema.examples.c
-    query = select(*_RECORD).where(table.head_uid == uid)
-    rows = select_among(connection, query, table.digest, digests)
-    return {row.digest: ExampleRecord(**row._mapping) for row in rows}
+    query = select(*RECORD).where(table.head_uid == uid)
+    rows = list(select_among(connection, query, table.digest, digests))
+    return {record.digest: record for record in records_of(connection, uid, rows)}
+
+
+def records_of(connection: Connection, uid: str, rows: Sequence[Row[Any]]) -> list[ExampleRecord]:
+    """Makes records of a head's rows, each of the columns `RECORD`."""
+    pairs = find_metadata(connection, uid, [row.digest for row in rows])
+    return [ExampleRecord(**row._mapping, metadata=pairs.get(row.digest, {})) for row in rows]
 
 
 def update_label(connection: Connection, uid: str, digest: str, label: str | None) -> bool:
@@ -336,11 +349,17 @@ def _write(
     states: Mapping[str, State],
 ) -> None:
     """Writes the examples that are new, have changed, or whose inputs came along."""
+    pairs = {
+        digest: state.metadata
+        for digest, state in states.items()
+        if state.metadata != (stored[digest].metadata if digest in stored else {})
+    }
     kinds = {example.digest: example.kind for example in new}
     inputs = {example.digest: example.input for example in new if example.input is not None}
     added: list[dict[str, Any]] = []
     for digest, state in states.items():
         values = state._asdict()
+        del values["metadata"]
         if digest not in stored:
             own = {"head_uid": uid, "digest": digest, "created_at": time.time()}
             kept = {"kind": kinds[digest], "input": inputs.get(digest)}
@@ -353,14 +372,19 @@ def _write(
             )
     if added:
         connection.execute(insert(schema.examples), added)
+    replace_metadata(connection, uid, pairs)
 
 
 def _find_states(connection: Connection, uid: str, digests: Sequence[str]) -> dict[str, State]:
     table = schema.examples.c
-    columns = [table[name] for name in State._fields]
+    columns = [table[name] for name in State._fields if name != "metadata"]
     query = select(table.digest, *columns).where(table.head_uid == uid)
     rows = select_among(connection, query, table.digest, digests)
-    return {digest: State(*values) for digest, *values in rows}
+    found = {digest: State(*values) for digest, *values in rows}
+    pairs = find_metadata(connection, uid, list(found))
+    return {
+        digest: state._replace(metadata=pairs.get(digest, {})) for digest, state in found.items()
+    }
 
 
 def _check_count(connection: Connection, uid: str, added: int, limit: int) -> None:

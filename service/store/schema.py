@@ -213,7 +213,27 @@ examples = Table(
         sqlite_where=text("external_id IS NOT NULL"),
         postgresql_where=text("external_id IS NOT NULL"),
     ),
+    # Of those with a label: whoever compares inputs with all of them needs no more.
+    Index(
+        "examples_labelled",
+        "head_uid",
+        "digest",
+        sqlite_where=text("label IS NOT NULL"),
+        postgresql_where=text("label IS NOT NULL"),
+    ),
     sqlite_autoincrement=True,
+)
+
+# What callers say of their examples beside its name; a pair goes with its example.
+example_metadata = Table(
+    "example_metadata",
+    metadata,
+    Column("example_id", ForeignKey("examples.id", ondelete="CASCADE"), primary_key=True),
+    Column("key", String(64), primary_key=True),
+    Column("value", Text, nullable=False),
+    # The example's, so that a pair is looked up within a head.
+    Column("head_uid", String(32), nullable=False),
+    Index("example_metadata_by_pair", "head_uid", "key", "value", "example_id"),
 )
 
 feedback = Table(

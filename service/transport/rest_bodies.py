@@ -137,6 +137,8 @@ def _prediction_rows(group: prediction_pb2.HeadPredictions) -> Iterator[Json]:
             written["set"] = sets[i]
         if novelty is not None:
             written |= {"novelty": novelty[i], "novel": group.novel[i]}
+        if group.neighbours:
+            written["neighbours"] = _to_dict(group.neighbours[i])["neighbours"]
         if group.abstains and group.novel[i]:
             yield written | {"abstained": True}
             continue

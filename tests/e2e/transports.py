@@ -64,6 +64,7 @@ class Row:
     label: str = ""
     scores: dict[str, float] = field(default_factory=dict)
     vector: NDArray[np.float32] | None = None
+    neighbours: list[str] = field(default_factory=list)
     error: common_pb2.RowError | None = None
 
 
@@ -174,6 +175,8 @@ class Grpc(Transport):
                 labels = [group.labels[i] for i in order]
                 scores = dict(zip(labels, map(float, probabilities), strict=True))
                 rows[row] = Row(reply.digests[row], group.head, group.version, labels[0], scores)
+            for row, near in zip(group.rows, group.neighbours, strict=False):
+                rows[row].neighbours.extend(one.digest for one in near.neighbours)
         for error in reply.errors:
             rows[error.row] = Row(reply.digests[error.row], error=error)
         return Rows(rows, request_id, str(reply))
@@ -336,6 +339,7 @@ def prediction_rows(response: httpx.Response) -> Rows:
             row.get("version", 0),
             row.get("label", ""),
             row.get("scores", {}),
+            neighbours=[one["digest"] for one in row.get("neighbours", ())],
             error=_row_error(row),
         )
         for row in response.json()["predictions"]

@@ -52,6 +52,9 @@ class RecordedExamples(State):
             stored = heads_pb2.NewExample()
             if name in self.inputs:
                 stored.external_id = self.inputs[name].external_id
+                stored.metadata.CopyFrom(self.inputs[name].metadata)
+            if example.HasField("metadata"):
+                stored.ClearField("metadata")
             stored.MergeFrom(example)
             self.inputs[name] = stored
 
@@ -93,6 +96,42 @@ class RecordedExamples(State):
         part, token = self._part(rows, request.page_token)
         return heads_pb2.ListExamplesResponse(examples=part, next_page_token=token)
 
+    def SearchExamples(self, request: Any, context: Any) -> Any:
+        self._record("SearchExamples", request, context)
+        known = self.examples[self._head(request.head, context).name]
+        rows = [self._example(name, known[name]) for name in self._chosen(request, known)]
+        if request.HasField("label"):
+            rows = [row for row in rows if row.label == request.label]
+        kept = [row for row in rows if self.inputs[row.digest].input.text]
+        reply = heads_pb2.SearchExamplesResponse()
+        if request.text:
+            reply.not_searched = 0 if request.page_token else len(rows) - len(kept)
+            rows = [row for row in kept if request.text in self.inputs[row.digest].input.text]
+        start = int(request.page_token or 0)
+        end = start + min(self.page, request.page_size)
+        reply.examples.extend(rows[start:end])
+        reply.next_page_token = str(end) if end < len(rows) else ""
+        return reply
+
+    def _chosen(self, request: Any, known: dict[str, str | None]) -> list[str]:
+        """Digests of the examples with one of the ids, and all the pairs, of a request."""
+        return [
+            name
+            for name in known
+            if not request.external_ids or self.inputs[name].external_id in request.external_ids
+            if request.metadata.pairs.items() <= self.inputs[name].metadata.pairs.items()
+        ]
+
+    def FindSimilar(self, request: Any, context: Any) -> Any:
+        self._record("FindSimilar", request, context)
+        known = self.examples[self._head(request.head, context).name]
+        reply = heads_pb2.FindSimilarResponse(digest=digest_of(request.input), not_compared=1)
+        for place, (name, label) in enumerate(known.items()):
+            if name != reply.digest and (label is not None or request.unlabelled):
+                reply.similar.add(example=self._example(name, label), similarity=1 / (1 + place))
+        del reply.similar[request.count or 10 :]
+        return reply
+
     def UpdateExamples(self, request: Any, context: Any) -> Any:
         self._record("UpdateExamples", request, context)
         known = self.examples[request.head]
@@ -127,13 +166,16 @@ class RecordedExamples(State):
             weight=given.weight,
             held_out=given.held_out,
             external_id=given.external_id or None,
+            metadata=given.metadata if given.metadata.pairs else None,
         )
 
     def ForgetExamples(self, request: Any, context: Any) -> Any:
         self._record("ForgetExamples", request, context)
         known = self.examples[self._head(request.head, context).name]
         reply = heads_pb2.ForgetExamplesResponse(version=2, deleted_versions=[1])
-        for row, name in enumerate(request.digests):
+        chosen = request.external_ids or request.metadata.pairs
+        names = self._chosen(request, known) if chosen else request.digests
+        for row, name in enumerate(names):
             if known.pop(name, self) is self:
                 reply.errors.append(self._error(row, "unknown", "NOT_FOUND"))
             else:

@@ -58,6 +58,11 @@ class RecordedPredictions(State):
                 data=struct.pack(f"<{cells}f", *probabilities),
             ),
         )
+        for _ in good if request.neighbours else ():
+            near = [name for name, label in known.items() if label is not None]
+            reason = group.neighbours.add()
+            for name in near[: request.neighbours]:
+                reason.neighbours.add(digest=name, label=known[name] or "", similarity=0.5)
         if request.HasField("conformal_level"):
             # A set of all classes but the last, and an empty one for the last row.
             members = list(range(len(head.labels) - 1))

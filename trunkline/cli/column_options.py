@@ -35,6 +35,14 @@ _LABELS = (
         help="The column of a table that says which rows belong together, such as photos of one "
         "scene (default: none does).",
     ),
+    click.option(
+        "--metadata-column",
+        "metadata_columns",
+        multiple=True,
+        metavar="[KEY=]NAME",
+        help="A column of a table that is stored with its examples as metadata, under the column's "
+        "name or KEY (repeatable; default: none is).",
+    ),
 )
 
 
@@ -49,11 +57,13 @@ def column_options(*, labelled: bool) -> Callable[[Command], Command]:
             path_column: str | None,
             label_column: str | None = None,
             group_column: str | None = None,
+            metadata_columns: tuple[str, ...] = (),
             **parameters: Any,
         ) -> Any:
             if text_column is not None and path_column is not None:
                 raise click.UsageError("Give --text-column or --path-column.")
-            columns = Columns(text_column, path_column, label_column, group_column)
+            metadata = tuple(map(_key_and_column, metadata_columns))
+            columns = Columns(text_column, path_column, label_column, group_column, metadata)
             return function(**parameters, columns=columns)
 
         for option in reversed(options):
@@ -61,6 +71,12 @@ def column_options(*, labelled: bool) -> Callable[[Command], Command]:
         return command
 
     return decorate
+
+
+def _key_and_column(word: str) -> tuple[str, str]:
+    """Returns the key of a column's metadata, its name unless it is said, and the column."""
+    key, equals, column = word.partition("=")
+    return (key, column) if equals else (word, word)
 
 
 def check_columns(columns: Columns, *paths: Path | None) -> None:

@@ -1,19 +1,21 @@
 """`trunkline examples …`: what is stored of a head, one by one."""
 
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 
 import click
 
 from trunkline.cli.connection import client_command, head_argument
-from trunkline.cli.named_examples import example_arguments, named_examples
+from trunkline.cli.finding import search, similar
+from trunkline.cli.metadata_options import metadata_option
+from trunkline.cli.named_examples import example_arguments, examples_meant, named_examples
 from trunkline.cli.next_step import example_word, next_step
-from trunkline.cli.output import Failure, Output, confirm, plain, short_digest
+from trunkline.cli.output import Failure, Output, confirm, plain
+from trunkline.cli.stored_examples import example_columns
 from trunkline.clients.client import Client
 from trunkline.datasets import Columns
 from trunkline.values.examples import Example
 from trunkline.values.outcomes import Changes
-from trunkline.wording import age, counted
+from trunkline.wording import counted
 
 _AT_ONCE = 1000
 """Digests in one request."""
@@ -21,7 +23,11 @@ _AT_ONCE = 1000
 
 @click.group()
 def examples() -> None:
-    """List, show, relabel and delete the stored examples of a head."""
+    """List, search, show, relabel and delete the stored examples of a head."""
+
+
+examples.add_command(search)
+examples.add_command(similar)
 
 
 @examples.command("list")
@@ -116,6 +122,7 @@ def relabel(
 @examples.command()
 @head_argument
 @example_arguments
+@metadata_option("Those whose metadata has this pair")
 @click.option("--yes", is_flag=True, help="Do not ask whether it is meant.")
 @client_command
 def delete(
@@ -125,13 +132,14 @@ def delete(
     words: tuple[str, ...],
     texts: tuple[str, ...],
     columns: Columns,
+    pairs: dict[str, str],
     yes: bool,
 ) -> None:
     """Delete examples; what has learned from them stays (see `trunkline forget`).
 
-    They are given as in `examples show`. Exits 1 if one could not be deleted.
+    They are given as in `examples show`, or with --metadata. Exits 1 if one could not be deleted.
     """
-    names = named_examples(client, out, head, words, texts, columns)
+    names = examples_meant(client, out, head, words, texts, columns, pairs)
     confirm(f"Delete {counted(len(names), 'example')} of {head}?", yes=yes)
     changes = client.delete_examples(head, list(names))
     _print_changes(out, names, changes, f"deleted {counted(changes.changed, 'example')}")
@@ -152,22 +160,7 @@ def _next_relabel(out: Output, head: str, row: Example) -> None:
 
 
 def _print(out: Output, rows: Sequence[Example]) -> None:
-    now = datetime.now(UTC)
-    columns: dict[str, Callable[[Example], object]] = {
-        "example": lambda row: short_digest(row.digest),
-        "name": lambda row: row.external_id,
-        "class": lambda row: row.label,
-        "kind": lambda row: row.kind,
-        "from": lambda row: row.source,
-        "held out": lambda row: row.held_out,
-        "group": lambda row: row.group,
-        "age": lambda row: age(row.create_time, now),
-    }
-    # Few heads have these: a column of nothing takes the room of those with something in it.
-    for rare in ("name", "held out", "group"):
-        if not any(map(columns[rare], rows)):
-            del columns[rare]
-    out.listing("examples", rows, columns)
+    out.listing("examples", rows, example_columns(rows))
 
 
 def _print_changes(out: Output, names: dict[str, str], changes: Changes, words: str) -> None:

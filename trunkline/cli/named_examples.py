@@ -3,7 +3,7 @@
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,30 @@ def named_examples(
         raise click.UsageError("Give a DIGEST, a NAME, a PATH or --text.")
     out.notices(notes.notices())
     return names
+
+
+def examples_meant(
+    client: Client,
+    out: Output,
+    head: str,
+    words: tuple[str, ...],
+    texts: tuple[str, ...],
+    columns: Columns,
+    pairs: Mapping[str, str],
+) -> dict[str, str]:
+    """Returns what examples are named by, or what those with all the pairs are called, by digest.
+
+    Raises `Failure` if none has them.
+    """
+    if not pairs:
+        return named_examples(client, out, head, words, texts, columns)
+    if words or texts:
+        raise click.UsageError("Give --metadata, or name examples.")
+    found = client.search_examples(head, metadata=pairs, limit=None).examples
+    if not found:
+        shown = ", ".join(f"{key}={value}" for key, value in pairs.items())
+        raise Failure(f"{head} has no example with {shown}", NotFound.code)
+    return {row.digest: row.external_id or row.digest for row in found}
 
 
 def _digits(word: str) -> str:

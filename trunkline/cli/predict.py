@@ -60,6 +60,13 @@ _MOST_COLUMNS = 1_000
     help="Average over N views of each image, too; each costs another pass of the backbone "
     "(default: the head's own setting, which is 0 at first).",
 )
+@click.option(
+    "--neighbours",
+    type=click.IntRange(0, 20),
+    default=0,
+    metavar="N",
+    help="Show the N labelled examples that are most like each row, too; not in CSV.",
+)
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a line of column names.")
 @click.option(
     "--output",
@@ -85,6 +92,7 @@ def predict(
     version: int | None,
     level: float | None,
     average_views: int | None,
+    neighbours: int,
     as_csv: bool,
     output: Path | None,
     resume: bool,
@@ -102,6 +110,8 @@ def predict(
     _check_usage(given, top, as_csv=as_csv, as_json=out.as_json)
     if resume and output is None:
         raise click.UsageError("--resume goes on with the file of --output: name it.")
+    if neighbours and as_csv:
+        raise click.UsageError("CSV has no room for --neighbours.")
     form = Form(head, top, as_csv=as_csv, as_json=out.as_json or output is not None)
     before = None
     if output is not None and resume:
@@ -117,6 +127,7 @@ def predict(
         version=version,
         conformal_level=level,
         average_views=average_views,
+        neighbours=neighbours,
     )
     with Destination(form, output, before) as rows:
         last = _answer(out, given, ask, rows)

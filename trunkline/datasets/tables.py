@@ -31,13 +31,15 @@ class Columns:
     """The names of a table's columns, in any case.
 
     `text` or `path` is the input, by default whichever of these names the table has; `label` is
-    called so by default; without a `group` there are no groups.
+    called so by default; without a `group` there are no groups. `metadata` are pairs of a key and
+    the column whose cells have its values; an empty cell has none.
     """
 
     text: str | None = None
     path: str | None = None
     label: str | None = None
     group: str | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if self.text is not None and self.path is not None:
@@ -77,6 +79,11 @@ class Columns:
             used.append(column_name(self.group))
             if used[-1] not in names:
                 return f"expected a `{self.group}` column, found: {found}"
+        for _, column in self.metadata:
+            if column_name(column) not in names:
+                return f"expected a `{column}` column, found: {found}"
+            if column_name(column) not in used:
+                used.append(column_name(column))
         twice = [name for name in used if list(names).count(name) > 1]
         return f"a column name occurs twice: {twice[0]}" if twice else None
 
@@ -90,7 +97,8 @@ def table_examples(path: Path, columns: Columns, notes: Notes) -> Iterator[NewEx
         try:
             label = read_label(_word(record, columns.wanted_label), notes)
             group = _word(record, column_name(columns.group)).strip() if columns.group else ""
-            yield NewExample(_input(record, columns, path.parent), label, group=group or None)
+            item, pairs = _input(record, columns, path.parent), _metadata(record, columns)
+            yield NewExample(item, label, group=group or None, metadata=pairs)
         except DatasetError as error:
             yield NewExample(Unreadable(record.where, error.message))
 
@@ -198,6 +206,18 @@ def _word(record: Record, name: str) -> str:
             f"`{name}` must be a word or a number, found {_shown(value)}", field=name
         )
     return check_text(value, name)
+
+
+def _metadata(record: Record, columns: Columns) -> dict[str, str] | None:
+    """Returns the pairs of a row; None where no column is named."""
+    if not columns.metadata:
+        return None
+    said = {
+        key: _word(record, column_name(column)).strip()
+        for key, column in columns.metadata
+        if record.cells[column_name(column)] is not None
+    }
+    return {key: value for key, value in said.items() if value}
 
 
 def _shown(value: object) -> str:

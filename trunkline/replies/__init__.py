@@ -7,7 +7,14 @@ from typing import TypeVar
 
 from trunkline.errors import DataLoss
 from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2, prediction_pb2
-from trunkline.values.outcomes import Embedding, Prediction, Receipt, RowFailure, UploadChange
+from trunkline.values.outcomes import (
+    Embedding,
+    Neighbour,
+    Prediction,
+    Receipt,
+    RowFailure,
+    UploadChange,
+)
 from trunkline.wire.reading import member, read
 from trunkline.wire.tensors import unpack
 
@@ -64,6 +71,7 @@ def _group(
         raise DataLoss("indices, probabilities and rows of the predictions differ in shape")
     sets = _sets(group) or [None] * rows
     novelty = _novelty(group) or [None] * rows
+    neighbours = _neighbours(group) or [()] * rows
     found: dict[int, Prediction] = {}
     for position, row in enumerate(group.rows):
         part = slice(position * k, (position + 1) * k)
@@ -88,6 +96,7 @@ def _group(
             abstained=abstained,
             live=group.live,
             truncated=row in truncated,
+            neighbours=neighbours[position],
         )
     return found
 
@@ -115,6 +124,13 @@ def _novelty(group: prediction_pb2.HeadPredictions) -> Sequence[float | None]:
     if not len(values) == len(group.novel) == len(group.rows):
         raise DataLoss("novelty and rows of the predictions differ in number")
     return values
+
+
+def _neighbours(group: prediction_pb2.HeadPredictions) -> list[tuple[Neighbour, ...]]:
+    """Reads the nearest examples of each row; empty if none were asked for."""
+    if len(group.neighbours) not in (0, len(group.rows)):
+        raise DataLoss("neighbours and rows of the predictions differ in number")
+    return [tuple(read(Neighbour, one) for one in row.neighbours) for row in group.neighbours]
 
 
 def _in_order(

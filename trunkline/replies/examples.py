@@ -1,7 +1,13 @@
 """Examples and suggestions, as they come over the wire."""
 
 from trunkline.v1 import common_pb2, heads_pb2
-from trunkline.values.examples import Example, Suggestion, Suggestions
+from trunkline.values.examples import (
+    Example,
+    SimilarExample,
+    SimilarExamples,
+    Suggestion,
+    Suggestions,
+)
 from trunkline.values.inputs import Image, Input, Pixels, Text, Vector
 from trunkline.wire.reading import read
 from trunkline.wire.tensors import unpack
@@ -9,7 +15,19 @@ from trunkline.wire.tensors import unpack
 
 def example(message: heads_pb2.Example) -> Example:
     """Reads a stored example."""
-    return read(Example, message, weight=message.weight or 1.0, input=_input(message.input))
+    return read(
+        Example,
+        message,
+        weight=message.weight or 1.0,
+        metadata=dict(sorted(message.metadata.pairs.items())),
+        input=_input(message.input),
+    )
+
+
+def similar(message: heads_pb2.FindSimilarResponse) -> SimilarExamples:
+    """Reads the examples that are nearest to an input."""
+    found = (SimilarExample(example(row.example), row.similarity) for row in message.similar)
+    return read(SimilarExamples, message, similar=tuple(found))
 
 
 def suggestions(message: heads_pb2.SuggestExamplesResponse) -> Suggestions:

@@ -20,7 +20,7 @@ from trunkline.values.examples import ExampleLike, as_example
 from trunkline.values.inputs import Digest, as_input, reads_file
 from trunkline.values.outcomes import RowFailure
 from trunkline.values.sequences import examples_in
-from trunkline.wire.building import build
+from trunkline.wire.building import build, metadata_message
 from trunkline.wire.reading import read
 
 
@@ -33,7 +33,7 @@ def parts_of(
     those that repeat an input, are noted in `tally`.
     """
     given: dict[str, str] = {}
-    named: set[str] = set()
+    named: set[tuple[str, str]] = set()
     for part in split(
         _read(items, tally),
         lambda item: item.held,
@@ -101,6 +101,7 @@ def _read(items: Iterable[ExampleLike], tally: Tally) -> Iterator[Item]:
             held_out=example.held_out,
             group=example.group,
             external_id=example.external_id,
+            metadata=metadata_message(example.metadata),
         )
         row = load(index, item)
         if isinstance(row, Row):

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from trunkline import errors, replies
 from trunkline.labels import unseen
@@ -12,6 +13,7 @@ from trunkline.values.outcomes import ChangedRow, UploadChange
 
 _LABEL_BYTES = 256  # the server's limit, unless it is told another
 
+_NAMES: tuple[Literal["external_id", "metadata"], ...] = ("external_id", "metadata")
 _OF_LABELS = (UploadChange.LABEL_REPLACED, UploadChange.CORRECTION_KEPT)
 _OF_ROWS = (UploadChange.ROW_CONTRADICTED, UploadChange.ROW_REPEATED)
 
@@ -81,28 +83,27 @@ def settle(items: list[Item], given: dict[str, str]) -> tuple[list[Item], list[C
     return [_as_said(item, speakers.get(item.digest, item)) for item in items], changes
 
 
-def named_once(items: list[Item], named: set[str]) -> list[Item]:
-    """Leaves the external id to the first row of an input that has one.
+def named_once(items: list[Item], named: set[tuple[str, str]]) -> list[Item]:
+    """Leaves external id and metadata to the first row of an input that has each.
 
-    So the same upload, made again, renames nothing.
+    So the same upload, made again, changes nothing.
 
     Args:
         items: a part of the upload.
-        named: digests that rows gave an external id; this part's are added.
+        named: digests with which of the two rows gave them; this part's are added.
     """
-    kept: list[Item] = []
-    for item in items:
-        if item.doubtful or not item.example.HasField("external_id"):
-            kept.append(item)
-        elif item.digest in named:
-            message = heads_pb2.NewExample()
-            message.CopyFrom(item.example)
-            message.ClearField("external_id")
-            kept.append(replace(item, example=message))
-        else:
-            named.add(item.digest)
-            kept.append(item)
-    return kept
+    return [item if item.doubtful else _without_repeated(item, named) for item in items]
+
+
+def _without_repeated(item: Item, named: set[tuple[str, str]]) -> Item:
+    message = heads_pb2.NewExample()
+    message.CopyFrom(item.example)
+    for field in _NAMES:
+        if (item.digest, field) in named:
+            message.ClearField(field)
+        elif message.HasField(field):
+            named.add((item.digest, field))
+    return item if message == item.example else replace(item, example=message)
 
 
 def _as_said(item: Item, speaker: Item) -> Item:

@@ -109,6 +109,8 @@ class _UploadChangeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UploadCh
     """It belongs to another group than before."""
     UPLOAD_CHANGE_EXTERNAL_ID: _UploadChange.ValueType  # 10
     """It had another external id before, or has none any more. A first one is no change."""
+    UPLOAD_CHANGE_METADATA: _UploadChange.ValueType  # 11
+    """It had other metadata before, or has none any more. First pairs are no change."""
 
 class UploadChange(_UploadChange, metaclass=_UploadChangeEnumTypeWrapper):
     """What a row of an upload did, or did not do, to an example that was there already."""
@@ -134,6 +136,8 @@ UPLOAD_CHANGE_GROUP: UploadChange.ValueType  # 9
 """It belongs to another group than before."""
 UPLOAD_CHANGE_EXTERNAL_ID: UploadChange.ValueType  # 10
 """It had another external id before, or has none any more. A first one is no change."""
+UPLOAD_CHANGE_METADATA: UploadChange.ValueType  # 11
+"""It had other metadata before, or has none any more. First pairs are no change."""
 Global___UploadChange: _TypeAlias = UploadChange  # noqa: Y015
 
 class _ExamplesOfLabel:
@@ -936,6 +940,7 @@ class NewExample(_message.Message):
     HELD_OUT_FIELD_NUMBER: _builtins.int
     GROUP_FIELD_NUMBER: _builtins.int
     EXTERNAL_ID_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
     label: _builtins.str
     """Absent for an input whose label is not known yet. Labels are kept in Unicode's composed form (NFC)."""
     weight: _builtins.float
@@ -952,6 +957,12 @@ class NewExample(_message.Message):
     """
     @_builtins.property
     def input(self) -> _common_pb2.Input: ...
+    @_builtins.property
+    def metadata(self) -> _common_pb2.Metadata:
+        """What else the caller says of the input. Absent, a stored example keeps its pairs; otherwise these take their
+        place, all of them.
+        """
+
     def __init__(
         self,
         *,
@@ -961,10 +972,11 @@ class NewExample(_message.Message):
         held_out: _builtins.bool = ...,
         group: _builtins.str | None = ...,
         external_id: _builtins.str | None = ...,
+        metadata: _common_pb2.Metadata | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_external_id", b"_external_id", "_group", b"_group", "_label", b"_label", "_weight", b"_weight", "external_id", b"external_id", "group", b"group", "input", b"input", "label", b"label", "weight", b"weight"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_external_id", b"_external_id", "_group", b"_group", "_label", b"_label", "_weight", b"_weight", "external_id", b"external_id", "group", b"group", "input", b"input", "label", b"label", "metadata", b"metadata", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_external_id", b"_external_id", "_group", b"_group", "_label", b"_label", "_weight", b"_weight", "external_id", b"external_id", "group", b"group", "held_out", b"held_out", "input", b"input", "label", b"label", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_external_id", b"_external_id", "_group", b"_group", "_label", b"_label", "_weight", b"_weight", "external_id", b"external_id", "group", b"group", "held_out", b"held_out", "input", b"input", "label", b"label", "metadata", b"metadata", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__external_id: _TypeAlias = _typing.Literal["external_id"]  # noqa: Y015
     _WhichOneofArgType__external_id: _TypeAlias = _typing.Literal["_external_id", b"_external_id"]  # noqa: Y015
@@ -1146,6 +1158,7 @@ class Example(_message.Message):
     GROUP_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
     EXTERNAL_ID_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
     INPUT_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     label: _builtins.str
@@ -1165,6 +1178,10 @@ class Example(_message.Message):
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
+    def metadata(self) -> _common_pb2.Metadata:
+        """Absent for an example without any."""
+
+    @_builtins.property
     def input(self) -> _common_pb2.Input:
         """The input itself, where it is kept and was asked for, as long as all of a reply fit into one message."""
 
@@ -1182,11 +1199,12 @@ class Example(_message.Message):
         group: _builtins.str | None = ...,
         truncated: _builtins.bool = ...,
         external_id: _builtins.str | None = ...,
+        metadata: _common_pb2.Metadata | None = ...,
         input: _common_pb2.Input | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_external_id", b"_external_id", "_group", b"_group", "_label", b"_label", "create_time", b"create_time", "external_id", b"external_id", "group", b"group", "input", b"input", "label", b"label"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_external_id", b"_external_id", "_group", b"_group", "_label", b"_label", "create_time", b"create_time", "external_id", b"external_id", "group", b"group", "input", b"input", "label", b"label", "metadata", b"metadata"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_external_id", b"_external_id", "_group", b"_group", "_label", b"_label", "create_time", b"create_time", "digest", b"digest", "external_id", b"external_id", "group", b"group", "has_input", b"has_input", "held_out", b"held_out", "input", b"input", "kind", b"kind", "label", b"label", "source", b"source", "truncated", b"truncated", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_external_id", b"_external_id", "_group", b"_group", "_label", b"_label", "create_time", b"create_time", "digest", b"digest", "external_id", b"external_id", "group", b"group", "has_input", b"has_input", "held_out", b"held_out", "input", b"input", "kind", b"kind", "label", b"label", "metadata", b"metadata", "source", b"source", "truncated", b"truncated", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__external_id: _TypeAlias = _typing.Literal["external_id"]  # noqa: Y015
     _WhichOneofArgType__external_id: _TypeAlias = _typing.Literal["_external_id", b"_external_id"]  # noqa: Y015
@@ -1275,6 +1293,190 @@ class ListExamplesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListExamplesResponse: _TypeAlias = ListExamplesResponse  # noqa: Y015
+
+@_typing.final
+class SearchExamplesRequest(_message.Message):
+    """What an example must have to be found: all that is given."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    EXTERNAL_IDS_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    WITH_INPUTS_FIELD_NUMBER: _builtins.int
+    head: _builtins.str
+    page_size: _builtins.int
+    """At most 1000; 0 means 100."""
+    page_token: _builtins.str
+    label: _builtins.str
+    text: _builtins.str
+    """Each of these words, in any order and any case, also within other words; what stands between double quotes is
+    one. At most 256 bytes of UTF-8. Only texts that the head keeps can be searched.
+    """
+    with_inputs: _builtins.bool
+    """Sends kept inputs along, as ListExamples does."""
+    @_builtins.property
+    def external_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """One of these external ids, at most 1000."""
+
+    @_builtins.property
+    def metadata(self) -> _common_pb2.Metadata:
+        """Each of these pairs."""
+
+    def __init__(
+        self,
+        *,
+        head: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        external_ids: _abc.Iterable[_builtins.str] | None = ...,
+        metadata: _common_pb2.Metadata | None = ...,
+        label: _builtins.str | None = ...,
+        text: _builtins.str = ...,
+        with_inputs: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "label", b"label", "metadata", b"metadata"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "external_ids", b"external_ids", "head", b"head", "label", b"label", "metadata", b"metadata", "page_size", b"page_size", "page_token", b"page_token", "text", b"text", "with_inputs", b"with_inputs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__label: _TypeAlias = _typing.Literal["label"]  # noqa: Y015
+    _WhichOneofArgType__label: _TypeAlias = _typing.Literal["_label", b"_label"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__label) -> _WhichOneofReturnType__label | None: ...
+
+Global___SearchExamplesRequest: _TypeAlias = SearchExamplesRequest  # noqa: Y015
+
+@_typing.final
+class SearchExamplesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXAMPLES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    NOT_SEARCHED_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    not_searched: _builtins.int
+    """With `text`: examples on the way of this page that have all the rest, and no text that is kept."""
+    @_builtins.property
+    def examples(self) -> _containers.RepeatedCompositeFieldContainer[Global___Example]:
+        """Oldest first. With `text`, a page may have fewer than asked for, or none, and not be the last: for each so many
+        texts are read at most.
+        """
+
+    def __init__(
+        self,
+        *,
+        examples: _abc.Iterable[Global___Example] | None = ...,
+        next_page_token: _builtins.str = ...,
+        not_searched: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["examples", b"examples", "next_page_token", b"next_page_token", "not_searched", b"not_searched"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchExamplesResponse: _TypeAlias = SearchExamplesResponse  # noqa: Y015
+
+@_typing.final
+class FindSimilarRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    INPUT_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    UNLABELLED_FIELD_NUMBER: _builtins.int
+    WITH_INPUTS_FIELD_NUMBER: _builtins.int
+    head: _builtins.str
+    count: _builtins.int
+    """At most 100; 0 means 10."""
+    unlabelled: _builtins.bool
+    """Whether examples without a label are looked at, too."""
+    with_inputs: _builtins.bool
+    """Sends kept inputs along, as ListExamples does."""
+    @_builtins.property
+    def input(self) -> _common_pb2.Input:
+        """A new input, or the digest of an example, or of another input that this tenant has sent before."""
+
+    def __init__(
+        self,
+        *,
+        head: _builtins.str = ...,
+        input: _common_pb2.Input | None = ...,
+        count: _builtins.int = ...,
+        unlabelled: _builtins.bool = ...,
+        with_inputs: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "head", b"head", "input", b"input", "unlabelled", b"unlabelled", "with_inputs", b"with_inputs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindSimilarRequest: _TypeAlias = FindSimilarRequest  # noqa: Y015
+
+@_typing.final
+class FindSimilarResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIMILAR_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    NOT_COMPARED_FIELD_NUMBER: _builtins.int
+    digest: _builtins.str
+    """Of the input, as 64 hexadecimal digits."""
+    truncated: _builtins.bool
+    """Whether the input is a text that is longer than the backbone's window."""
+    not_compared: _builtins.int
+    """Examples that could not be compared, as there is no sound embedding of them."""
+    @_builtins.property
+    def similar(self) -> _containers.RepeatedCompositeFieldContainer[Global___SimilarExample]:
+        """Nearest first, and without the input itself."""
+
+    def __init__(
+        self,
+        *,
+        similar: _abc.Iterable[Global___SimilarExample] | None = ...,
+        digest: _builtins.str = ...,
+        truncated: _builtins.bool = ...,
+        not_compared: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "not_compared", b"not_compared", "similar", b"similar", "truncated", b"truncated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindSimilarResponse: _TypeAlias = FindSimilarResponse  # noqa: Y015
+
+@_typing.final
+class SimilarExample(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXAMPLE_FIELD_NUMBER: _builtins.int
+    SIMILARITY_FIELD_NUMBER: _builtins.int
+    similarity: _builtins.float
+    """Cosine of the angle between the embeddings that the active version takes, or the head's backbone makes where
+    there is none.
+    """
+    @_builtins.property
+    def example(self) -> Global___Example: ...
+    def __init__(
+        self,
+        *,
+        example: Global___Example | None = ...,
+        similarity: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["example", b"example"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["example", b"example", "similarity", b"similarity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimilarExample: _TypeAlias = SimilarExample  # noqa: Y015
 
 @_typing.final
 class ExampleUpdate(_message.Message):
@@ -1407,18 +1609,28 @@ class ForgetExamplesRequest(_message.Message):
 
     HEAD_FIELD_NUMBER: _builtins.int
     DIGESTS_FIELD_NUMBER: _builtins.int
+    EXTERNAL_IDS_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
     head: _builtins.str
     @_builtins.property
     def digests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def external_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """In place of digests: all examples that SearchExamples finds by these, however many they are."""
+
+    @_builtins.property
+    def metadata(self) -> _common_pb2.Metadata: ...
     def __init__(
         self,
         *,
         head: _builtins.str = ...,
         digests: _abc.Iterable[_builtins.str] | None = ...,
+        external_ids: _abc.Iterable[_builtins.str] | None = ...,
+        metadata: _common_pb2.Metadata | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digests", b"digests", "head", b"head"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digests", b"digests", "external_ids", b"external_ids", "head", b"head", "metadata", b"metadata"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

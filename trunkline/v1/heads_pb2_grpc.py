@@ -74,6 +74,16 @@ class HeadServiceStub:
                 request_serializer=trunkline_dot_v1_dot_heads__pb2.ListExamplesRequest.SerializeToString,
                 response_deserializer=trunkline_dot_v1_dot_heads__pb2.ListExamplesResponse.FromString,
                 _registered_method=True)
+        self.SearchExamples = channel.unary_unary(
+                '/trunkline.v1.HeadService/SearchExamples',
+                request_serializer=trunkline_dot_v1_dot_heads__pb2.SearchExamplesRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_heads__pb2.SearchExamplesResponse.FromString,
+                _registered_method=True)
+        self.FindSimilar = channel.unary_unary(
+                '/trunkline.v1.HeadService/FindSimilar',
+                request_serializer=trunkline_dot_v1_dot_heads__pb2.FindSimilarRequest.SerializeToString,
+                response_deserializer=trunkline_dot_v1_dot_heads__pb2.FindSimilarResponse.FromString,
+                _registered_method=True)
         self.UpdateExamples = channel.unary_unary(
                 '/trunkline.v1.HeadService/UpdateExamples',
                 request_serializer=trunkline_dot_v1_dot_heads__pb2.UpdateExamplesRequest.SerializeToString,
@@ -244,6 +254,20 @@ class HeadServiceServicer:
 
     def ListExamples(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchExamples(self, request, context):
+        """Finds stored examples by the caller's own id, by metadata, by label and by the words of kept texts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FindSimilar(self, request, context):
+        """Finds the stored examples that are nearest to an input, by the cosine of the angle between embeddings.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -452,6 +476,16 @@ def add_HeadServiceServicer_to_server(servicer, server):
                     servicer.ListExamples,
                     request_deserializer=trunkline_dot_v1_dot_heads__pb2.ListExamplesRequest.FromString,
                     response_serializer=trunkline_dot_v1_dot_heads__pb2.ListExamplesResponse.SerializeToString,
+            ),
+            'SearchExamples': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchExamples,
+                    request_deserializer=trunkline_dot_v1_dot_heads__pb2.SearchExamplesRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_heads__pb2.SearchExamplesResponse.SerializeToString,
+            ),
+            'FindSimilar': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindSimilar,
+                    request_deserializer=trunkline_dot_v1_dot_heads__pb2.FindSimilarRequest.FromString,
+                    response_serializer=trunkline_dot_v1_dot_heads__pb2.FindSimilarResponse.SerializeToString,
             ),
             'UpdateExamples': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateExamples,
@@ -785,6 +819,60 @@ class HeadService:
             '/trunkline.v1.HeadService/ListExamples',
             trunkline_dot_v1_dot_heads__pb2.ListExamplesRequest.SerializeToString,
             trunkline_dot_v1_dot_heads__pb2.ListExamplesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchExamples(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.HeadService/SearchExamples',
+            trunkline_dot_v1_dot_heads__pb2.SearchExamplesRequest.SerializeToString,
+            trunkline_dot_v1_dot_heads__pb2.SearchExamplesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindSimilar(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trunkline.v1.HeadService/FindSimilar',
+            trunkline_dot_v1_dot_heads__pb2.FindSimilarRequest.SerializeToString,
+            trunkline_dot_v1_dot_heads__pb2.FindSimilarResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,6 +46,10 @@ class HeadServiceStub:
     Every message is stored as it arrives, so a broken stream keeps what was stored before.
     """
     ListExamples: _grpc.UnaryUnaryMultiCallable[_heads_pb2.ListExamplesRequest, _heads_pb2.ListExamplesResponse]
+    SearchExamples: _grpc.UnaryUnaryMultiCallable[_heads_pb2.SearchExamplesRequest, _heads_pb2.SearchExamplesResponse]
+    """Finds stored examples by the caller's own id, by metadata, by label and by the words of kept texts."""
+    FindSimilar: _grpc.UnaryUnaryMultiCallable[_heads_pb2.FindSimilarRequest, _heads_pb2.FindSimilarResponse]
+    """Finds the stored examples that are nearest to an input, by the cosine of the angle between embeddings."""
     UpdateExamples: _grpc.UnaryUnaryMultiCallable[_heads_pb2.UpdateExamplesRequest, _heads_pb2.UpdateExamplesResponse]
     """Changes the labels of stored examples."""
     DeleteExamples: _grpc.UnaryUnaryMultiCallable[_heads_pb2.DeleteExamplesRequest, _heads_pb2.DeleteExamplesResponse]
@@ -118,6 +122,10 @@ class HeadServiceAsyncStub(HeadServiceStub):
     Every message is stored as it arrives, so a broken stream keeps what was stored before.
     """
     ListExamples: _aio.UnaryUnaryMultiCallable[_heads_pb2.ListExamplesRequest, _heads_pb2.ListExamplesResponse]  # type: ignore[assignment]
+    SearchExamples: _aio.UnaryUnaryMultiCallable[_heads_pb2.SearchExamplesRequest, _heads_pb2.SearchExamplesResponse]  # type: ignore[assignment]
+    """Finds stored examples by the caller's own id, by metadata, by label and by the words of kept texts."""
+    FindSimilar: _aio.UnaryUnaryMultiCallable[_heads_pb2.FindSimilarRequest, _heads_pb2.FindSimilarResponse]  # type: ignore[assignment]
+    """Finds the stored examples that are nearest to an input, by the cosine of the angle between embeddings."""
     UpdateExamples: _aio.UnaryUnaryMultiCallable[_heads_pb2.UpdateExamplesRequest, _heads_pb2.UpdateExamplesResponse]  # type: ignore[assignment]
     """Changes the labels of stored examples."""
     DeleteExamples: _aio.UnaryUnaryMultiCallable[_heads_pb2.DeleteExamplesRequest, _heads_pb2.DeleteExamplesResponse]  # type: ignore[assignment]
@@ -235,6 +243,22 @@ class HeadServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _heads_pb2.ListExamplesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_heads_pb2.ListExamplesResponse, _abc.Awaitable[_heads_pb2.ListExamplesResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def SearchExamples(
+        self,
+        request: _heads_pb2.SearchExamplesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_heads_pb2.SearchExamplesResponse, _abc.Awaitable[_heads_pb2.SearchExamplesResponse]]:
+        """Finds stored examples by the caller's own id, by metadata, by label and by the words of kept texts."""
+
+    @_abc_1.abstractmethod
+    def FindSimilar(
+        self,
+        request: _heads_pb2.FindSimilarRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_heads_pb2.FindSimilarResponse, _abc.Awaitable[_heads_pb2.FindSimilarResponse]]:
+        """Finds the stored examples that are nearest to an input, by the cosine of the angle between embeddings."""
 
     @_abc_1.abstractmethod
     def UpdateExamples(

@@ -30,6 +30,7 @@ class PredictRequest(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     CONFORMAL_LEVEL_FIELD_NUMBER: _builtins.int
     AVERAGE_VIEWS_FIELD_NUMBER: _builtins.int
+    NEIGHBOURS_FIELD_NUMBER: _builtins.int
     head: _builtins.str
     """"tenants/{tenant}/heads/{head}"."""
     top_k: _builtins.int
@@ -44,6 +45,10 @@ class PredictRequest(_message.Message):
     """Also look at so many views of each image (flips, crops, colour), at most 32, and average the
     probabilities. Each view costs another pass through the backbone. 0 for none, absent for as many as the
     head's own spec says; there, inputs that are no images are answered by themselves.
+    """
+    neighbours: _builtins.int
+    """Also return so many of the labelled examples that are nearest to each row, at most 20. Needs a key that may
+    list the examples, too.
     """
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Input]: ...
@@ -61,10 +66,11 @@ class PredictRequest(_message.Message):
         version: _builtins.int = ...,
         conformal_level: _builtins.float | None = ...,
         average_views: _builtins.int | None = ...,
+        neighbours: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_average_views", b"_average_views", "_conformal_level", b"_conformal_level", "average_views", b"average_views", "conformal_level", b"conformal_level"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_average_views", b"_average_views", "_conformal_level", b"_conformal_level", "average_views", b"average_views", "conformal_level", b"conformal_level", "head", b"head", "heads", b"heads", "inputs", b"inputs", "top_k", b"top_k", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_average_views", b"_average_views", "_conformal_level", b"_conformal_level", "average_views", b"average_views", "conformal_level", b"conformal_level", "head", b"head", "heads", b"heads", "inputs", b"inputs", "neighbours", b"neighbours", "top_k", b"top_k", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__average_views: _TypeAlias = _typing.Literal["average_views"]  # noqa: Y015
     _WhichOneofArgType__average_views: _TypeAlias = _typing.Literal["_average_views", b"_average_views"]  # noqa: Y015
@@ -137,6 +143,7 @@ class HeadPredictions(_message.Message):
     NOVEL_FIELD_NUMBER: _builtins.int
     ABSTAINS_FIELD_NUMBER: _builtins.int
     LIVE_FIELD_NUMBER: _builtins.int
+    NEIGHBOURS_FIELD_NUMBER: _builtins.int
     head: _builtins.str
     version: _builtins.int
     abstains: _builtins.bool
@@ -175,6 +182,10 @@ class HeadPredictions(_message.Message):
     def novel(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
         """One per row, likewise."""
 
+    @_builtins.property
+    def neighbours(self) -> _containers.RepeatedCompositeFieldContainer[Global___Neighbours]:
+        """Only with `neighbours`. One per row."""
+
     def __init__(
         self,
         *,
@@ -190,14 +201,69 @@ class HeadPredictions(_message.Message):
         novel: _abc.Iterable[_builtins.bool] | None = ...,
         abstains: _builtins.bool = ...,
         live: _builtins.bool = ...,
+        neighbours: _abc.Iterable[Global___Neighbours] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["indices", b"indices", "novelty", b"novelty", "probabilities", b"probabilities", "set_indices", b"set_indices", "set_sizes", b"set_sizes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abstains", b"abstains", "head", b"head", "indices", b"indices", "labels", b"labels", "live", b"live", "novel", b"novel", "novelty", b"novelty", "probabilities", b"probabilities", "rows", b"rows", "set_indices", b"set_indices", "set_sizes", b"set_sizes", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abstains", b"abstains", "head", b"head", "indices", b"indices", "labels", b"labels", "live", b"live", "neighbours", b"neighbours", "novel", b"novel", "novelty", b"novelty", "probabilities", b"probabilities", "rows", b"rows", "set_indices", b"set_indices", "set_sizes", b"set_sizes", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HeadPredictions: _TypeAlias = HeadPredictions  # noqa: Y015
+
+@_typing.final
+class Neighbours(_message.Message):
+    """The labelled examples nearest to a row, nearest first. If the row's input is one of them, it is the first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NEIGHBOURS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def neighbours(self) -> _containers.RepeatedCompositeFieldContainer[Global___Neighbour]: ...
+    def __init__(
+        self,
+        *,
+        neighbours: _abc.Iterable[Global___Neighbour] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["neighbours", b"neighbours"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Neighbours: _TypeAlias = Neighbours  # noqa: Y015
+
+@_typing.final
+class Neighbour(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    SIMILARITY_FIELD_NUMBER: _builtins.int
+    EXTERNAL_ID_FIELD_NUMBER: _builtins.int
+    digest: _builtins.str
+    label: _builtins.str
+    similarity: _builtins.float
+    """Cosine of the angle between the embeddings that the version takes."""
+    external_id: _builtins.str
+    """Absent for an example without one."""
+    def __init__(
+        self,
+        *,
+        digest: _builtins.str = ...,
+        label: _builtins.str = ...,
+        similarity: _builtins.float = ...,
+        external_id: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_external_id", b"_external_id", "external_id", b"external_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_external_id", b"_external_id", "digest", b"digest", "external_id", b"external_id", "label", b"label", "similarity", b"similarity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__external_id: _TypeAlias = _typing.Literal["external_id"]  # noqa: Y015
+    _WhichOneofArgType__external_id: _TypeAlias = _typing.Literal["_external_id", b"_external_id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__external_id) -> _WhichOneofReturnType__external_id | None: ...
+
+Global___Neighbour: _TypeAlias = Neighbour  # noqa: Y015
 
 @_typing.final
 class SendFeedbackRequest(_message.Message):
@@ -229,27 +295,37 @@ class Feedback(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     INPUT_FIELD_NUMBER: _builtins.int
     LABEL_FIELD_NUMBER: _builtins.int
+    EXTERNAL_ID_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Made by the client; a repeated id is acknowledged and not learned twice. With another input or label than
     before it is ALREADY_EXISTS. Made by the server when empty.
     """
     label: _builtins.str
+    external_id: _builtins.str
+    """As of an uploaded example: absent, what is stored stays."""
     @_builtins.property
     def input(self) -> _common_pb2.Input:
         """The input itself, or its digest."""
 
+    @_builtins.property
+    def metadata(self) -> _common_pb2.Metadata: ...
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         input: _common_pb2.Input | None = ...,
         label: _builtins.str = ...,
+        external_id: _builtins.str | None = ...,
+        metadata: _common_pb2.Metadata | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_external_id", b"_external_id", "external_id", b"external_id", "input", b"input", "metadata", b"metadata"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "input", b"input", "label", b"label"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_external_id", b"_external_id", "external_id", b"external_id", "id", b"id", "input", b"input", "label", b"label", "metadata", b"metadata"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__external_id: _TypeAlias = _typing.Literal["external_id"]  # noqa: Y015
+    _WhichOneofArgType__external_id: _TypeAlias = _typing.Literal["_external_id", b"_external_id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__external_id) -> _WhichOneofReturnType__external_id | None: ...
 
 Global___Feedback: _TypeAlias = Feedback  # noqa: Y015
 

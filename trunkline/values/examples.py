@@ -1,6 +1,7 @@
 """What a head learns from: examples, those worth a label, and feedback; frozen values."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -17,7 +18,8 @@ class NewExample:
     `group` is what it belongs to, such as a scene or a document, in at most 256 bytes: examples of
     one group are no independent evidence. None leaves a stored example's group as it is, "" takes
     it away. `external_id` is your own name for it, such as the path of its file, in at most 256
-    bytes; None and "" mean likewise.
+    bytes; None and "" mean likewise. `metadata` is what else you say of it, at most 16 short pairs;
+    None leaves a stored example's as they are, others take their place, all of them.
     """
 
     input: InputLike
@@ -26,6 +28,7 @@ class NewExample:
     held_out: bool = False
     group: str | None = None
     external_id: str | None = None
+    metadata: Mapping[str, str] | None = None
 
 
 ExampleLike = NewExample | tuple[InputLike, str | None]
@@ -49,8 +52,8 @@ class Example:
 
     `weight` is how much it counts in trainings; one that is `held_out` is kept for testing; a
     `truncated` one is a text that is longer than the backbone's window. `group` is what it belongs
-    to, None if to nothing. `external_id` is what whoever uploaded it calls it, if anything. `input`
-    is the input itself, where it is kept and was asked for.
+    to, None if to nothing. `external_id` is what whoever uploaded it calls it, if anything, and
+    `metadata` what they say of it. `input` is the input itself, where it is kept and was asked for.
     """
 
     digest: str
@@ -64,7 +67,42 @@ class Example:
     truncated: bool = False
     group: str | None = None
     external_id: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
     input: Input | None = None
+
+
+@dataclass(frozen=True)
+class FoundExamples:
+    """Examples that were searched for, oldest first, and whether there are `more`.
+
+    `not_searched` examples have all that was asked for beside words, and no text that is kept.
+    """
+
+    examples: tuple[Example, ...]
+    more: bool
+    not_searched: int
+
+
+@dataclass(frozen=True)
+class SimilarExample:
+    """A stored example, and the cosine of the angle between its embedding and an input's."""
+
+    example: Example
+    similarity: float
+
+
+@dataclass(frozen=True)
+class SimilarExamples:
+    """The examples that are nearest to the input with this digest, nearest first.
+
+    `truncated` says that it is a text longer than the backbone's window. `not_compared` examples
+    have no embedding that could be compared.
+    """
+
+    similar: tuple[SimilarExample, ...]
+    digest: str
+    truncated: bool
+    not_compared: int
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,16 @@ class RowFailure:
 
 
 @dataclass(frozen=True)
+class Neighbour:
+    """A labelled example near to what was predicted; `similarity` is a cosine."""
+
+    digest: str
+    label: str
+    similarity: float
+    external_id: str | None = None
+
+
+@dataclass(frozen=True)
 class Prediction:
     """One row's classes. `scores` maps label to calibrated probability, most probable first.
 
@@ -112,7 +122,8 @@ class Prediction:
     the examples in units of the threshold: above 1 the row is `novel`. Where the head `abstained`
     from an answer, `label` is None, `probability` 0 and `scores` empty. `live` says whether the
     live copy answered, which has learned since `version` was made. `truncated` says that the text
-    is longer than the backbone's window, so that its end had no part.
+    is longer than the backbone's window, so that its end had no part. `neighbours` are the nearest
+    labelled examples, nearest first, where they were asked for.
     """
 
     label: str | None
@@ -127,6 +138,7 @@ class Prediction:
     abstained: bool = False
     live: bool = False
     truncated: bool = False
+    neighbours: tuple[Neighbour, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -182,8 +194,8 @@ class UploadChange(StrEnum):
     correction by feedback. CORRECTION_KEPT: it repeats what uploads said before, so that a
     correction stands. ROW_CONTRADICTED: an earlier row had the same input with another label, which
     does not count. ROW_REPEATED: one had it with the same label, or without. TRAINED_ON: it was
-    held out until now; HELD_OUT: it was trained on. WEIGHT, GROUP, EXTERNAL_ID: it has another one
-    now.
+    held out until now; HELD_OUT: it was trained on. WEIGHT, GROUP, EXTERNAL_ID, METADATA: it has
+    another one now.
     """
 
     LABEL_REPLACED = "label_replaced"
@@ -196,6 +208,7 @@ class UploadChange(StrEnum):
     WEIGHT = "weight"
     GROUP = "group"
     EXTERNAL_ID = "external_id"
+    METADATA = "metadata"
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ _WORDS: dict[UploadChange, Callable[[int], str]] = {
     UploadChange.WEIGHT: lambda n: f"{counted(n, 'weight')} changed by this upload",
     UploadChange.GROUP: lambda n: f"{counted(n, 'group')} changed by this upload",
     UploadChange.EXTERNAL_ID: lambda n: f"{counted(n, 'name')} changed by this upload",
+    UploadChange.METADATA: lambda n: f"metadata of {counted(n, 'example')} changed by this upload",
 }
 
 

@@ -7,6 +7,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from trunkline.errors import InvalidArgument
+from trunkline.v1 import common_pb2
 
 P = ParamSpec("P")
 M = TypeVar("M", bound=Message)
@@ -33,6 +34,14 @@ def build(kind: Callable[P, M], /, *arguments: P.args, **fields: P.kwargs) -> M:
         return kind(*arguments, **fields)
     except _MISFITS as error:
         raise _invalid(kind, fields, error) from error
+
+
+def metadata_message(pairs: Mapping[str, str] | None) -> common_pb2.Metadata | None:
+    """Builds the message of pairs that are said of an input; None of None.
+
+    Raises `InvalidArgument` for what is no mapping of text to text.
+    """
+    return None if pairs is None else build(common_pb2.Metadata, pairs=pairs)
 
 
 def _invalid(kind: Any, fields: Mapping[str, Any], error: Exception) -> InvalidArgument:

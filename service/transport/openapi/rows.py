@@ -66,6 +66,13 @@ _PREDICTION: Mapping[str, Json] = {
     },
     "novel": {"type": "boolean", "description": "Likewise: whether it is above 1."},
     "abstained": {"const": True, "description": "The head gives no answer to a novel row."},
+    "neighbours": _list_of(
+        _object(
+            {"digest": _STRING, "label": _STRING, "similarity": _NUMBER, "external_id": _STRING},
+            frozenset({"external_id"}),
+        )
+    )
+    | {"description": "Only with `neighbours`: the nearest labelled examples, nearest first."},
     "truncated": _TRUNCATED,
 }
 _ANSWERED = ["head", "version", "live"]

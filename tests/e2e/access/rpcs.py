@@ -90,6 +90,13 @@ HEADS = [
         examples=[{"input": {"text": "new"}, "label": "a"}],
     ),
     _head("ListExamples", "GET /v1/{}/examples", "label", "train"),
+    _head("SearchExamples", "POST /v1/{}/examples:search", "label", "train", label="a"),
+    _head(
+        "FindSimilar",
+        "POST /v1/{}/examples:similar",
+        *("label", "train"),
+        input={"digest": DIGEST},
+    ),
     _head(
         "UpdateExamples",
         "POST /v1/{}/examples:update",

@@ -6,11 +6,11 @@ import json
 from collections.abc import Sequence
 
 from trunkline.cli.naming import input_name, shown_name
-from trunkline.cli.output import failure_words, one_line, plain
+from trunkline.cli.output import failure_words, one_line, plain, short_digest
 from trunkline.cli.predictions.requests import Outcome
 from trunkline.datasets import FileInput
 from trunkline.values.inputs import Image, Text
-from trunkline.values.outcomes import Prediction, RowFailure
+from trunkline.values.outcomes import Neighbour, Prediction, RowFailure
 
 ENCODING = ("utf-8", "surrogateescape")
 """How rows become bytes: what is no UTF-8 in a path stays as it was found."""
@@ -97,7 +97,7 @@ def _csv_row(head: str, top: int, item: FileInput, outcome: Outcome) -> str:
 def _words(top: int, item: FileInput, outcome: Outcome) -> str:
     """Writes name, label and probability between tabs, and the next of `top` classes likewise.
 
-    Then come set, "novel" and "truncated", if any.
+    Then come set, "novel", "truncated" and the nearest examples, if any.
     """
     name = shown_name(item)
     if isinstance(outcome, RowFailure):
@@ -111,6 +111,8 @@ def _words(top: int, item: FileInput, outcome: Outcome) -> str:
         words.append(f"novel ({outcome.novelty:.2f})")
     if outcome.truncated:
         words.append("truncated")
+    if outcome.neighbours:
+        words.append("like " + ", ".join(map(_neighbour, outcome.neighbours)))
     return "\t".join(words) + "\n"
 
 
@@ -149,7 +151,14 @@ def _scores(outcome: Prediction) -> dict[str, object]:
     if outcome.novelty is not None:
         novel = {"novelty": outcome.novelty, "novel": outcome.novel}
         row |= novel | {"abstained": outcome.abstained}
+    if outcome.neighbours:
+        row["neighbours"] = outcome.neighbours
     return row
+
+
+def _neighbour(one: Neighbour) -> str:
+    name = one_line(one.external_id or short_digest(one.digest))
+    return f"{one.label} ({one.similarity:.4f}, {name})"
 
 
 def _truth(value: bool) -> str:

@@ -31,6 +31,7 @@ class AsyncPrediction(AsyncTransport):
         *,
         conformal_level: float | None = None,
         average_views: int | None = None,
+        neighbours: int = 0,
         timeout: float | None = None,
     ) -> list[Prediction | RowFailure]:
         """Classifies each input; returns, in order, the prediction or why that row failed.
@@ -39,7 +40,8 @@ class AsyncPrediction(AsyncTransport):
         `conformal_level` above 0 and below 1 every row has a set of classes, too, which holds the
         right one with that probability. With `average_views`, so many views of each image (at most
         32) are looked at, too, and the probabilities averaged; 0 is for none, None for as many as
-        the head's own spec says.
+        the head's own spec says. Each prediction comes with so many `neighbours` (at most 20) among
+        the labelled examples, which a key for predictions alone may not ask for.
         """
         items, reads_files = held(inputs_in(inputs))
         outcomes: Outcomes[Prediction] = Outcomes()
@@ -50,6 +52,7 @@ class AsyncPrediction(AsyncTransport):
             version=version or 0,
             conformal_level=conformal_level,
             average_views=average_views,
+            neighbours=neighbours,
         )
         # The views of each input count as inputs.
         parts = outcomes.parts(items, max(1, MAX_MESSAGE_ROWS // (1 + request.average_views)))
