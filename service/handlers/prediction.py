@@ -35,7 +35,7 @@ from service.requests.inputs import RawInput, read_inputs
 from service.requests.reply_size import check_reply
 from service.requests.tensors import FLOAT_BYTES
 from service.serving.head_cache import HeadCache, LoadedHead
-from service.serving.scoring import score
+from service.serving.scoring import Decide, score
 from trunkline.resources import HeadName
 from trunkline.v1 import prediction_pb2
 
@@ -43,7 +43,7 @@ LABEL_BYTES = 3
 """Around each label in a reply."""
 
 NOVELTY_BYTES = 16
-"""Size of a row's number, its novelty, and whether it is novel."""
+"""Size of a row's number, its novelty, whether it is novel, and its decision."""
 
 Outcome = Sequence[Resolved] | Exception
 """A row's embeddings, that of the input itself and those of its views; or its error."""
@@ -98,6 +98,8 @@ class Prediction:
         for group in groups:
             seconds = (ended - scored) / len(groups)
             self._metrics.observe_head(group.backbone.name, seconds)
+        for predictions in response.predictions:
+            self._metrics.count_decisions(call.tenant, predictions.decisions)
         self._finish(response, outcomes, call, ended - scored, ended - started)
         return response
 
@@ -283,7 +285,10 @@ async def _score(
         for j, view in enumerate(resolved):
             vectors[i, j] = view.vector
     level = request.conformal_level if request.HasField("conformal_level") else None
-    reply = await score(loaded.head, vectors, request.top_k, level)
+    found, decide = loaded.acceptance, None
+    if found is not None:
+        decide = Decide(found.threshold, loaded.unproven)
+    reply = await score(loaded.head, vectors, request.top_k, level, decide)
     reply.head, reply.version, reply.live = loaded.resource, loaded.version, loaded.live
     reply.rows.extend(views)
     return reply

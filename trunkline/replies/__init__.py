@@ -7,7 +7,14 @@ from typing import TypeVar
 
 from trunkline.errors import DataLoss
 from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2, prediction_pb2
-from trunkline.values.outcomes import Embedding, Prediction, Receipt, RowFailure, UploadChange
+from trunkline.values.outcomes import (
+    Decision,
+    Embedding,
+    Prediction,
+    Receipt,
+    RowFailure,
+    UploadChange,
+)
 from trunkline.wire.reading import member, read
 from trunkline.wire.tensors import unpack
 
@@ -64,6 +71,7 @@ def _group(
         raise DataLoss("indices, probabilities and rows of the predictions differ in shape")
     sets = _sets(group) or [None] * rows
     novelty = _novelty(group) or [None] * rows
+    decisions = _decisions(group) or [None] * rows
     found: dict[int, Prediction] = {}
     for position, row in enumerate(group.rows):
         part = slice(position * k, (position + 1) * k)
@@ -88,6 +96,7 @@ def _group(
             abstained=abstained,
             live=group.live,
             truncated=row in truncated,
+            decision=decisions[position],
         )
     return found
 
@@ -105,6 +114,14 @@ def _sets(group: prediction_pb2.HeadPredictions) -> Sequence[tuple[str, ...] | N
         return [tuple(group.labels[next(members)] for _ in range(size)) for size in sizes]
     except IndexError as error:
         raise DataLoss("a prediction set points to no label") from error
+
+
+def _decisions(group: prediction_pb2.HeadPredictions) -> Sequence[Decision | None]:
+    """Reads the decision on each row; empty of a head that decides nothing."""
+    if len(group.decisions) not in (0, len(group.rows)):
+        raise DataLoss("decisions and rows of the predictions differ in number")
+    enum = prediction_pb2.Decision.DESCRIPTOR
+    return [member(Decision, enum, number) for number in group.decisions]
 
 
 def _novelty(group: prediction_pb2.HeadPredictions) -> Sequence[float | None]:

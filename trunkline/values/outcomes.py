@@ -103,6 +103,13 @@ class RowFailure:
     value: str = ""
 
 
+class Decision(StrEnum):
+    """What is to become of an answer, by the head's rule."""
+
+    ACCEPT = "accept"
+    REVIEW = "review"
+
+
 @dataclass(frozen=True)
 class Prediction:
     """One row's classes. `scores` maps label to calibrated probability, most probable first.
@@ -112,7 +119,8 @@ class Prediction:
     the examples in units of the threshold: above 1 the row is `novel`. Where the head `abstained`
     from an answer, `label` is None, `probability` 0 and `scores` empty. `live` says whether the
     live copy answered, which has learned since `version` was made. `truncated` says that the text
-    is longer than the backbone's window, so that its end had no part.
+    is longer than the backbone's window, so that its end had no part. `decision` is None of a head
+    that decides nothing; it rests on what is known of `version`, also where the live copy answers.
     """
 
     label: str | None
@@ -127,6 +135,7 @@ class Prediction:
     abstained: bool = False
     live: bool = False
     truncated: bool = False
+    decision: Decision | None = None
 
 
 @dataclass(frozen=True)
