@@ -27,6 +27,7 @@ from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2, prediction_pb2
 
 METHODS = {method.name: method for method in methods_of(*OF_THE_SERVER)}
 SECONDS = 60.0
+DECISIONS = {prediction_pb2.DECISION_ACCEPT: "accept", prediction_pb2.DECISION_REVIEW: "review"}
 DESCRIBED_BYTES = 200_000
 """Replies up to this size are compared with the OpenAPI document; large ones take long."""
 
@@ -65,6 +66,7 @@ class Row:
     scores: dict[str, float] = field(default_factory=dict)
     vector: NDArray[np.float32] | None = None
     error: common_pb2.RowError | None = None
+    decision: str = ""
 
 
 @dataclass(frozen=True)
@@ -170,10 +172,19 @@ class Grpc(Transport):
             values = np.frombuffer(group.probabilities.data, "<f4").reshape(
                 group.probabilities.shape
             )
-            for row, order, probabilities in zip(group.rows, indices, values, strict=True):
+            decided = [DECISIONS[number] for number in group.decisions] or [""] * len(group.rows)
+            columns = zip(group.rows, indices, values, decided, strict=True)
+            for row, order, probabilities, decision in columns:
                 labels = [group.labels[i] for i in order]
                 scores = dict(zip(labels, map(float, probabilities), strict=True))
-                rows[row] = Row(reply.digests[row], group.head, group.version, labels[0], scores)
+                rows[row] = Row(
+                    reply.digests[row],
+                    group.head,
+                    group.version,
+                    labels[0],
+                    scores,
+                    decision=decision,
+                )
         for error in reply.errors:
             rows[error.row] = Row(reply.digests[error.row], error=error)
         return Rows(rows, request_id, str(reply))
@@ -337,6 +348,7 @@ def prediction_rows(response: httpx.Response) -> Rows:
             row.get("label", ""),
             row.get("scores", {}),
             error=_row_error(row),
+            decision=row.get("decision", ""),
         )
         for row in response.json()["predictions"]
     ]
