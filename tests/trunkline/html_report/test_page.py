@@ -115,6 +115,7 @@ def test_every_drawing_says_what_it_shows() -> None:
         "Expected accuracy",
         "Learning curve",
         "Reliability",
+        "Precision against the share accepted",
         "Confusion matrix, estimates",
         "Confusion matrix, test set",
         "Families considered",
