@@ -226,6 +226,7 @@ def test_what_a_report_has_not_the_page_has_not() -> None:
         test=None,
         candidates=(),
         learning_curve=(),
+        decisions=None,
         likely_mislabelled=(),
         near_duplicates=(),
         augmentation=None,
