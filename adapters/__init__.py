@@ -8,6 +8,7 @@ trainings that fine-tune, only exports and only advice need them.
 from adapters.active_learning import suggest
 from adapters.calibration import fit_temperature
 from adapters.conformal import Conformal
+from adapters.decisions import Acceptance, DecisionCurve, DecisionRule, accept
 from adapters.diagnostics import diagnose
 from adapters.errors import (
     AdapterError,
@@ -32,11 +33,14 @@ from adapters.training import Fitted, fit
 __all__ = [
     "FAMILIES",
     "STRATEGIES",
+    "Acceptance",
     "AdapterError",
     "Augmentation",
     "Candidate",
     "ClassReport",
     "Conformal",
+    "DecisionCurve",
+    "DecisionRule",
     "Estimate",
     "FineTune",
     "Fitted",
@@ -54,6 +58,7 @@ __all__ = [
     "Report",
     "UnknownLabel",
     "Views",
+    "accept",
     "diagnose",
     "evaluate",
     "evaluation",

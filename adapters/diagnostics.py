@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from adapters.augmentation import NONE, arrange, noisy_copies
 from adapters.conformal import Conformal
+from adapters.decisions import DecisionCurve
 from adapters.estimate import evaluation
 from adapters.examples import Examples, Views
 from adapters.families import REGISTRY
@@ -65,9 +66,9 @@ def diagnose(
 ) -> Fitted:
     """Complete a head and its report; give it the very examples it was fitted to.
 
-    The report gains the evaluation, the classes' figures, the learning curve, likely mislabelled
-    examples, near-duplicates and, if the spec asks for it, novelty; the head gains what it
-    takes to make conformal sets and to recognise novelty. Where there are too few examples for
+    The report gains the evaluation, the classes' figures, the decisions, the learning curve, likely
+    mislabelled examples, near-duplicates and, if the spec asks for it, novelty; the head gains what
+    it takes to make conformal sets and to recognise novelty. Where there are too few examples for
     any of these it stays away. The order of the examples does not matter.
 
     Args:
@@ -125,6 +126,13 @@ def add_evaluation(report: Report, examples: Examples, held_out: Float) -> Repor
         evaluation=replace(found, estimate=report.estimate, classes=classes),
         classes=classes,
         likely_mislabelled=_likely_mislabelled(examples, held_out / temperature),
+        decisions=DecisionCurve.of(
+            held_out[scored],
+            examples.targets[scored],
+            temperature,
+            examples.groups[scored],
+            report.estimate.optimism,
+        ),
     )
 
 

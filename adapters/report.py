@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from adapters.decisions import DecisionCurve
 from adapters.json_reading import read
 from adapters.spec import NO_VIEWS, HeadSpec
 
@@ -300,6 +301,8 @@ class Report:
         temperature: divides the logits before the softmax.
         candidates: every family that was considered.
         evaluation: more of the estimate; None where that is.
+        decisions: what may be accepted without a look; None in reports of earlier releases, and
+            where there is no estimate.
         learning_curve: from few examples to all of them.
         likely_mislabelled: worst first.
         near_duplicates: nearest first.
@@ -328,6 +331,7 @@ class Report:
     fine_tuning: FineTuningReport | None = None
     groups: GroupReport | None = None
     warnings: tuple[str, ...] = ()
+    decisions: DecisionCurve | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return a dict that `json.dumps` takes and `from_json` reads back."""

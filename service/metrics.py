@@ -9,6 +9,7 @@ from typing import Literal, TypeVar, cast
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from service.logs import hide_keys
+from trunkline.v1.prediction_pb2 import DECISION_ACCEPT, DECISION_REVIEW
 
 SECONDS = (
     *(0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05),
@@ -75,6 +76,9 @@ class Metrics:
         )
         self.tail_rows = self._counter("tail_rows", "Rows that ran on a tail.", "backbone")
         self.rows = self._counter("rows", "Rows by outcome.", "method", "code", "tenant")
+        self.decisions = self._counter(
+            "decisions", "Answers of heads with a rule, by decision.", "decision", "tenant"
+        )
         self.quota_refusals = self._counter(
             "quota_refusals",
             "Requests that were refused by a quota of their tenant.",
@@ -242,6 +246,12 @@ class Metrics:
         known = code == "OK" or tenant in self._tenants
         label = self.tenant(tenant) if known else OTHER
         self._child(self.rows, method, code, label).inc(rows)
+
+    def count_decisions(self, tenant: str, decisions: Sequence[int]) -> None:
+        """Counts answers that are accepted and that are for review."""
+        for name, number in (("accept", DECISION_ACCEPT), ("review", DECISION_REVIEW)):
+            if rows := sum(decision == number for decision in decisions):
+                self._child(self.decisions, name, self.tenant(tenant)).inc(rows)
 
     def count_quota_refusal(self, quota: str, tenant: str) -> None:
         """Counts a request that was refused by a quota."""

@@ -35,7 +35,9 @@ from .values.examples import (
     Suggestions,
 )
 from .values.heads import (
+    Acceptance,
     Augmentation,
+    Decide,
     Drift,
     Dropped,
     Export,
@@ -57,6 +59,7 @@ from .values.outcomes import (
     Backbone,
     ChangedRow,
     Changes,
+    Decision,
     Embedding,
     Forgotten,
     Prediction,
@@ -73,6 +76,8 @@ from .values.reports import (
     AugmentationReport,
     Candidate,
     ClassReport,
+    DecisionCurve,
+    DecisionPoint,
     Evaluation,
     FineTuningReport,
     LearningPoint,
@@ -88,6 +93,7 @@ from .values.tenants import DeletedTenant, Quotas, Tenant, Usage
 
 __all__ = [
     "Aborted",
+    "Acceptance",
     "Advice",
     "AlreadyExists",
     "AsyncClient",
@@ -105,6 +111,10 @@ __all__ = [
     "DataLoss",
     "DatasetError",
     "DeadlineExceeded",
+    "Decide",
+    "Decision",
+    "DecisionCurve",
+    "DecisionPoint",
     "DeletedTenant",
     "Digest",
     "Drift",

@@ -6,7 +6,9 @@ from datetime import datetime
 from trunkline.values.advice import Advice, HeadLead
 from trunkline.values.estimates import Estimate
 from trunkline.values.heads import LiveCopy, LiveState
-from trunkline.values.reports import AugmentationReport
+from trunkline.values.reports import AugmentationReport, DecisionCurve, DecisionPoint
+
+_TENTHS = range(1, 11)
 
 NONE = "-"
 """What stands for a figure that is not known."""
@@ -55,6 +57,14 @@ def live_accuracy(live: LiveCopy | None) -> tuple[str, str] | None:
         f"{live.live_right / live.scored:.1%}",
         f"of {counted(live.scored, 'feedback')}; {beside}",
     )
+
+
+def curve_rows(found: DecisionCurve) -> list[DecisionPoint]:
+    """Chooses points of a curve for a table: those next to each tenth, and the rule's own."""
+    tenths = [min(found.points, key=lambda row: abs(row.share - tenth / 10)) for tenth in _TENTHS]
+    accepted = found.decide.acceptance if found.decide else None
+    own = [row for row in found.points if accepted and row.threshold == accepted.threshold]
+    return sorted({*tenths, *own}, key=lambda row: row.share)
 
 
 def augmentation_ways(found: AugmentationReport) -> list[tuple[str, Estimate | None, bool]]:

@@ -55,7 +55,9 @@ class Exporting:
             version=version_message(head, version),
             safetensors=weights,
             onnx=graph,
-            model_card=model_card(report_message(head.resource, version), version),
+            model_card=model_card(
+                report_message(head.resource, version, rule=head.decide), version
+            ),
             tail=tail,
         )
 
@@ -98,7 +100,7 @@ def _report(connection: Connection, name: VersionName) -> heads_pb2.HeadReport:
     head, version = find_version(connection, name)
     online = online_accuracy(connection, head.uid)
     names = find_external_ids(connection, head.uid, examples_named(version.report))
-    return report_message(head.resource, version, online, names)
+    return report_message(head.resource, version, online, names, head.decide)
 
 
 def _to_onnx(weights: bytes) -> bytes:

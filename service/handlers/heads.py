@@ -17,7 +17,7 @@ from service.replies.heads import head_message
 from service.replies.live import live_message, read_policy
 from service.requests.call import Call
 from service.requests.paging import PageTokens, page_size
-from service.requests.specs import read_spec
+from service.requests.specs import read_decide, read_spec
 from service.store import Database
 from service.store import heads as stored_heads
 from service.store.head_records import HeadCounts, HeadRecord
@@ -45,6 +45,7 @@ class Heads:
         name = new_name(request.parent, request.head_id, call.caller)
         spec = read_spec(request.spec)
         policy = read_policy(request.policy)
+        decide = read_decide(request.decide) if request.HasField("decide") else None
         backbone = self._extractor.backbone(request.backbone)
         check_only_of_images("spec.average_views", spec.average_views, backbone.modality)
         head = await self._database.write(
@@ -57,6 +58,7 @@ class Heads:
             keep_inputs=request.keep_inputs,
             policy=policy,
             allow_new_labels=request.allow_new_labels,
+            decide=decide,
             by_tenant=call.caller.tenant is not None,
         )
         return heads_pb2.CreateHeadResponse(
@@ -81,7 +83,8 @@ class Heads:
             await self._check_views_of(name, spec)
         keep_views = not request.spec.HasField("average_views")
         allow = request.allow_new_labels if request.HasField("allow_new_labels") else None
-        await self._database.write(_update, name, policy, allow, spec, keep_views)
+        decide = _changed_decide(request)
+        await self._database.write(_update, name, policy, allow, spec, keep_views, decide)
         return heads_pb2.UpdateHeadResponse(head=await self._with_live(name))
 
     async def drop_live_copy(
@@ -166,6 +169,7 @@ def _update(
     allow_new_labels: bool | None,
     spec: adapters.HeadSpec | None,
     keep_views: bool,
+    decide: dict[str, float] | None = None,
 ) -> HeadRecord:
     head = stored_heads.get_head(connection, name.tenant, name.head)
     if spec is not None and keep_views:
@@ -176,7 +180,15 @@ def _update(
         policy=policy,
         allow_new_labels=allow_new_labels,
         spec=None if spec is None else spec.to_json(),
+        decide=decide,
     )
+
+
+def _changed_decide(request: heads_pb2.UpdateHeadRequest) -> dict[str, float] | None:
+    """Returns the rule that a request names; an empty one takes it away, None leaves it."""
+    if not request.HasField("decide"):
+        return None
+    return read_decide(request.decide) if request.decide.precision else {}
 
 
 def _list(

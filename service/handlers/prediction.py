@@ -37,7 +37,7 @@ from service.requests.tensors import FLOAT_BYTES
 from service.serving.head_cache import HeadCache, LoadedHead
 from service.serving.neighbours import Space
 from service.serving.reasons import NEIGHBOUR_BYTES, Reasons, check_neighbours
-from service.serving.scoring import score
+from service.serving.scoring import Decide, score
 from trunkline.resources import HeadName
 from trunkline.v1 import prediction_pb2
 
@@ -45,7 +45,7 @@ LABEL_BYTES = 3
 """Around each label in a reply."""
 
 NOVELTY_BYTES = 16
-"""Size of a row's number, its novelty, and whether it is novel."""
+"""Size of a row's number, its novelty, whether it is novel, and its decision."""
 
 Outcome = Sequence[Resolved] | Exception
 """A row's embeddings, that of the input itself and those of its views; or its error."""
@@ -104,6 +104,8 @@ class Prediction:
         for group in groups:
             seconds = (ended - scored) / len(groups)
             self._metrics.observe_head(group.backbone.name, seconds)
+        for predictions in response.predictions:
+            self._metrics.count_decisions(call.tenant, predictions.decisions)
         self._finish(response, outcomes, call, ended - scored, ended - started)
         return response
 
@@ -306,7 +308,10 @@ async def _score(
         for j, view in enumerate(resolved):
             vectors[i, j] = view.vector
     level = request.conformal_level if request.HasField("conformal_level") else None
-    reply = await score(loaded.head, vectors, request.top_k, level)
+    found, decide = loaded.acceptance, None
+    if found is not None:
+        decide = Decide(found.threshold, loaded.unproven)
+    reply = await score(loaded.head, vectors, request.top_k, level, decide)
     reply.head, reply.version, reply.live = loaded.resource, loaded.version, loaded.live
     reply.rows.extend(views)
     return reply

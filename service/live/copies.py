@@ -8,6 +8,7 @@ from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
 
+from adapters import Acceptance
 from service.concurrency.tasks import UninterruptedTasks
 from service.config import ServerSettings
 from service.embedding.backfill import EmbeddingBackfill
@@ -119,7 +120,14 @@ class LiveCopies:
             raise NotFound.at("head", "{value} was deleted meanwhile", value=loaded.resource)
         if snapshot.head is None:
             return loaded
-        return replace(loaded, version=snapshot.version, head=snapshot.head, live=True)
+        return replace(
+            loaded,
+            version=snapshot.version,
+            head=snapshot.head,
+            live=True,
+            acceptance=loaded.acceptance and _of_live(loaded, loaded.acceptance, snapshot),
+            unproven=frozenset(snapshot.head.labels) - frozenset(loaded.head.labels),
+        )
 
     async def status(self, head: HeadRecord) -> LiveStatus:
         """Returns the live copy's status, all acknowledged feedback learned."""
@@ -247,6 +255,19 @@ class LiveCopies:
         for uid, tenant in heads:
             if self._is_ours(uid):
                 await self._current(uid, tenant)
+
+
+def _of_live(loaded: LoadedHead, found: Acceptance, snapshot: Snapshot) -> Acceptance:
+    """Returns what is accepted of a live copy's answers: what is of its version's.
+
+    Its own answers are not measured; they differ by what feedback has taught. After a change in the
+    stream it is another head altogether, on other inputs.
+    """
+    if snapshot.version != loaded.version:  # which has just taken over
+        return Acceptance.none("another version took over meanwhile")
+    if snapshot.status.drift.detected_at is not None:
+        return Acceptance.none("the stream of feedback changed, and nothing is known of it yet")
+    return found
 
 
 def _no_copy(head: HeadRecord, reason: str) -> PreconditionFailed:

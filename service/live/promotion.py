@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 import adapters
 from adapters.calibration import fit_temperature
+from adapters.decisions import DecisionCurve
 from adapters.diagnostics import diagnose
 from adapters.estimate import estimate
 from adapters.groups import held_out as can_be_held_out
@@ -74,12 +75,30 @@ def make_version(
         vectors = np.stack([item.vector for item in examples])
         weights = np.array([item.weight for item in examples])
         fitted = diagnose(fitted, vectors, labels, weights=weights)
+    curve = None
+    if guess is not None and stored.head.tail is None:
+        curve = _decisions(logits, targets, head, groups.numbers)
+    fitted = replace(fitted, report=replace(fitted.report, decisions=curve))
     tests = labelled_rows(held_out)
     names = [item.group for item in examples]
     trained = LabelledRows(np.stack([item.vector for item in examples]), labels, names)
     result = None if tests is None else measure(fitted.head, tests, trained)
     made = FittedHead.of(fitted, result, time.thread_time() - cpu_started)
     return new_version(made, known, held_out.digests, started)
+
+
+def _decisions(
+    logits: NDArray[np.float64],
+    targets: NDArray[np.intp],
+    head: adapters.Head,
+    groups: NDArray[np.intp],
+) -> DecisionCurve:
+    """Returns what may be accepted of the version's answers, by logits without each example.
+
+    There is no such thing on a tail, which has seen the examples.
+    """
+    held = can_be_held_out(targets, groups, len(head.labels))
+    return DecisionCurve.of(logits[held], targets[held], head.temperature, groups[held])
 
 
 def _spec_of(base: Mapping[str, Any]) -> adapters.HeadSpec:

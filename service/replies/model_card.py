@@ -17,6 +17,9 @@ MAX_CLASSES = 200
 
 MAX_BLOCKS = 20
 
+ACCEPTED_SHARES = (0.25, 0.5, 0.75, 1.0)
+"""Shares of answers for which the card says how many are right; those nearest to them."""
+
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~!&])")
 
 
@@ -119,12 +122,43 @@ def _quality(report: heads_pb2.HeadReport) -> Iterator[str]:
             "belong together, and near-copies, were held out together, and the interval is that of "
             f"{report.estimate.effective_examples:.0f} independent examples."
         )
+    if report.HasField("decisions"):
+        yield from _decisions(report.decisions)
     if report.estimate.optimism:
         yield ""
         yield (
             "Choosing strength and family on the same examples makes such an accuracy too high, "
             f"here by about {report.estimate.optimism:.1%}; the interval allows for that."
         )
+
+
+def _decisions(found: heads_pb2.DecisionCurve) -> Iterator[str]:
+    """Says what may be accepted without a look: at some shares, and by the head's rule."""
+    yield ""
+    yield from _table_head("accepted", "more probable than", "of these right", "95 % interval")
+    for share in ACCEPTED_SHARES:
+        point = min(found.points, key=lambda row: abs(row.share - share))
+        interval = f"{point.precision_low:.1%} to {point.precision_high:.1%}"
+        precision = f"{point.precision:.1%}"
+        yield _row(f"{point.share:.0%}", f"{point.threshold:.4f}", precision, interval)
+    yield ""
+    yield (
+        f"Shares are of {found.examples} predictions as above. Each interval is that of its row "
+        "alone: to choose among them takes more."
+    )
+    if not found.HasField("decide"):
+        return
+    rule = found.decide
+    wanted = f"precision {rule.precision:.4g} at {rule.confidence:.4g} confidence"
+    yield ""
+    if not rule.acceptance.HasField("threshold"):
+        yield f"By the head's rule ({wanted}) nothing is accepted: {_text(rule.acceptance.reason)}."
+        return
+    yield (
+        f"By the head's rule ({wanted}) what is more probable than "
+        f"{rule.acceptance.threshold:.4f} is accepted: {rule.acceptance.share:.1%}, of which at "
+        f"least {rule.acceptance.precision_low:.1%} are right, the choice allowed for."
+    )
 
 
 def _classes(report: heads_pb2.HeadReport) -> Iterator[str]:

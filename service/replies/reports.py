@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from service.replies.decisions import curve_message, decide_message
 from service.replies.heads import spec_message, timestamp
 from service.replies.messages import message_of
 from service.requests.tensors import to_tensor
@@ -26,6 +27,7 @@ def report_message(
     version: VersionRecord,
     online: Sequence[OnlinePoint] = (),
     names: Mapping[str, str] = MappingProxyType({}),
+    rule: Mapping[str, float] | None = None,
 ) -> heads_pb2.HeadReport:
     """Converts a version's report, and how the head has done on feedback, to a message.
 
@@ -34,8 +36,11 @@ def report_message(
     Args:
         head: its resource name.
         names: external ids of `examples_named` by their digests.
+        rule: by which the head accepts answers; None for none.
     """
     report = version.report
+    decisions = report.get("decisions")
+    decide = decide_message(rule, version.version, version.source, decisions)
     seen = report.get("seen_held_out", ())[:MAX_NAMED]
     return heads_pb2.HeadReport(
         head=head,
@@ -70,6 +75,7 @@ def report_message(
         seen_held_out_external_ids=[names.get(digest, "") for digest in seen],
         groups=report.get("groups"),
         warnings=report.get("warnings"),
+        decisions=curve_message(decisions, decide),
     )
 
 

@@ -11,12 +11,13 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from adapters import Head, HeadSpec
+from adapters import Acceptance, Head, HeadSpec
 from adapters.spec import FLIPPED, FLIPS, MAX_VIEWS
 from service.embedding.head_backbones import stored_tail
 from service.errors import PreconditionFailed
 from service.extraction import TailRef
 from service.metrics import Metrics
+from service.serving.decisions import acceptance_of
 from service.store import Database
 from service.store import heads as stored_heads
 from service.store import versions as stored_versions
@@ -36,6 +37,8 @@ class LoadedHead:
         tail: runs in place of the backbone's own blocks; None for these.
         flips: whether its views are flips.
         average_views: views that predictions average over where a request does not say.
+        acceptance: what of its answers is accepted; None for a head that decides nothing.
+        unproven: labels of the live copy that the version does not have.
     """
 
     resource: str
@@ -50,6 +53,8 @@ class LoadedHead:
     flips: bool = False
     average_views: int = 0
     live: bool = False
+    acceptance: Acceptance | None = None
+    unproven: frozenset[str] = frozenset()
 
     @property
     def nbytes(self) -> int:
@@ -165,6 +170,7 @@ def _read_head(
         head=Head.from_safetensors(data),
         flips=flips,
         average_views=min(HeadSpec.from_json(record.spec).average_views, most),
+        acceptance=acceptance_of(record.decide, found.source, found.report.get("decisions")),
     )
     return loaded, None if found.tail is None else found.tail.fingerprint
 

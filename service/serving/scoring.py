@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +18,27 @@ INLINE_MULTIPLICATIONS = 4_000_000
 """A matrix product up to this size takes at most two milliseconds and stays on the event loop."""
 
 
+_ACCEPT, _REVIEW = prediction_pb2.DECISION_ACCEPT, prediction_pb2.DECISION_REVIEW
+
+
+@dataclass(frozen=True, slots=True)
+class Decide:
+    """What is accepted: answers more probable than the threshold; None accepts nothing.
+
+    Attributes:
+        unproven: labels that are never accepted.
+    """
+
+    threshold: float | None
+    unproven: frozenset[str] = frozenset()
+
+
 async def score(
-    head: Head, vectors: NDArray[np.float32], top_k: int, level: float | None
+    head: Head,
+    vectors: NDArray[np.float32],
+    top_k: int,
+    level: float | None,
+    decide: Decide | None = None,
 ) -> prediction_pb2.HeadPredictions:
     """Scores rows with a head, in one product; a large one is computed in a thread.
 
@@ -27,10 +48,11 @@ async def score(
             those of the input itself.
         top_k: how many classes to return, best first; 0 for all.
         level: of conformal sets; None for none.
+        decide: by which answers are accepted; None decides nothing.
     """
     if vectors.size * _width(head) > INLINE_MULTIPLICATIONS:
-        return await asyncio.to_thread(_score, head, vectors, top_k, level)
-    return _score(head, vectors, top_k, level)
+        return await asyncio.to_thread(_score, head, vectors, top_k, level, decide)
+    return _score(head, vectors, top_k, level, decide)
 
 
 def answers(head: Head, embeddings: NDArray[np.float32]) -> list[str]:
@@ -68,11 +90,16 @@ def _classes(head: Head) -> tuple[tuple[str, ...], NDArray[np.float32] | None]:
 
 
 def _score(
-    head: Head, vectors: NDArray[np.float32], top_k: int, level: float | None
+    head: Head,
+    vectors: NDArray[np.float32],
+    top_k: int,
+    level: float | None,
+    decide: Decide | None,
 ) -> prediction_pb2.HeadPredictions:
     rows, views, dim = vectors.shape
     labels, scores = probabilities(head, vectors.reshape(rows * views, dim))
     k = min(top_k, len(labels)) or len(labels)
+    own = scores[::views]
     if views > 1:
         scores = scores.reshape(rows, views, len(labels)).mean(axis=1)
     order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
@@ -93,7 +120,33 @@ def _score(
         reply.novelty.CopyFrom(to_tensor(novelty))
         reply.novel.extend((novelty > 1).tolist())
         reply.abstains = head.novelty.abstain
+    if decide is not None:
+        accepted = _accepted(own, order[:, 0], decide, labels)
+        if reply.novel:
+            accepted &= ~np.array(reply.novel)
+        reply.decisions.extend(np.where(accepted, _ACCEPT, _REVIEW).tolist())
     return reply
+
+
+def _accepted(
+    own: NDArray[np.float32], answers: NDArray[np.intp], decide: Decide, labels: Sequence[str]
+) -> NDArray[np.bool_]:
+    """Returns which rows are accepted; shape (rows,).
+
+    The threshold is one of predictions of inputs by themselves: where views are averaged, those
+    must say the same.
+
+    Args:
+        own: probabilities of the inputs by themselves, of shape (rows, classes).
+        answers: index of the class that each row is answered with.
+    """
+    if decide.threshold is None:
+        return np.zeros(len(own), dtype=np.bool_)
+    sure: NDArray[np.bool_] = own[np.arange(len(own)), answers] > decide.threshold
+    if decide.unproven:
+        sure &= ~np.array([label in decide.unproven for label in labels])[answers]
+    sure &= own.argmax(axis=1) == answers
+    return sure
 
 
 def _width(head: Head) -> int:

@@ -13,6 +13,7 @@ class HeadRecord:
     Attributes:
         tenant, name: the parts of its resource name.
         fingerprint: fingerprint of its backbone.
+        decide: precision and confidence of the rule by which answers are accepted; None for none.
         tail: fingerprint of the tail that the active version runs on; None for the backbone itself.
     """
 
@@ -30,6 +31,7 @@ class HeadRecord:
     allow_new_labels: bool
     drift_feedback_id: int | None
     drift_at: float | None
+    decide: dict[str, float] | None
     tail: str | None
 
     @property

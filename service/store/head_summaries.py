@@ -23,6 +23,11 @@ _ACTIVE = (
         schema.versions.c.labels,
         schema.versions.c.created_at,
         json_part(schema.versions.c.report, "estimate"),
+        schema.versions.c.source,
+        # Some 10 kB, which only heads with a rule need.
+        case(
+            (schema.heads.c.decide.is_not(None), json_part(schema.versions.c.report, "decisions"))
+        ),
     )
     .select_from(schema.heads)
     .join(
@@ -42,6 +47,8 @@ class HeadSummary:
     Attributes:
         labels, estimate, active_created_at: of its active version; empty or None where there is
             none. A version without an estimate has None.
+        source, decisions: likewise, how it was made and its `adapters.DecisionCurve` as JSON, which
+            is None for heads that decide nothing, too.
         training: id of its unfinished job, if there is one.
     """
 
@@ -51,6 +58,8 @@ class HeadSummary:
     estimate: Mapping[str, Any] | None = None
     active_created_at: float | None = None
     training: str | None = None
+    source: str = ""
+    decisions: Mapping[str, Any] | None = None
 
 
 def get_summary(connection: Connection, tenant: str, name: str) -> HeadSummary:
@@ -100,11 +109,13 @@ def _summaries(connection: Connection, heads: Sequence[HeadRecord]) -> list[Head
 def _of_version(row: Row[*tuple[Any, ...]] | None) -> dict[str, Any]:
     if row is None:
         return {}
-    _, labels, created_at, estimate = row
+    _, labels, created_at, estimate, source, decisions = row
     return {
         "labels": tuple(dict.fromkeys(read_json(labels))),
         "estimate": None if estimate is None else json.loads(estimate),
         "active_created_at": created_at,
+        "source": source,
+        "decisions": None if decisions is None else json.loads(decisions),
     }
 
 

@@ -43,6 +43,7 @@ _HEAD_COLUMNS = (
     schema.heads.c.allow_new_labels,
     schema.heads.c.drift_feedback_id,
     schema.heads.c.drift_at,
+    schema.heads.c.decide,
     schema.versions.c.tail,
 )
 _HEADS = (
@@ -69,6 +70,7 @@ def create_head(
     keep_inputs: bool,
     policy: str = "gated",
     allow_new_labels: bool = False,
+    decide: dict[str, float] | None = None,
     by_tenant: bool = False,
 ) -> HeadRecord:
     """Stores a new head, and its tenant with the first one.
@@ -103,6 +105,7 @@ def create_head(
             created_at=now,
             policy=policy,
             allow_new_labels=allow_new_labels,
+            decide=None if decide is None else json.dumps(decide),
         )
     )
     return get_head(connection, tenant, name)
@@ -129,8 +132,12 @@ def update_head(
     policy: str | None = None,
     allow_new_labels: bool | None = None,
     spec: dict[str, Any] | None = None,
+    decide: dict[str, float] | None = None,
 ) -> HeadRecord:
     """Changes what is given about a head.
+
+    Args:
+        decide: the rule by which answers are accepted; an empty one is none.
 
     Raises:
         NotFound: it was deleted meanwhile.
@@ -140,7 +147,9 @@ def update_head(
         "allow_new_labels": allow_new_labels,
         "spec": None if spec is None else json.dumps(spec),
     }
-    changed = {name: value for name, value in values.items() if value is not None}
+    changed: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
+    if decide is not None:
+        changed["decide"] = json.dumps(decide) if decide else None
     if changed:
         connection.execute(update(schema.heads).where(schema.heads.c.uid == uid).values(**changed))
     head = require_head(connection, uid)
@@ -261,7 +270,8 @@ def delete_head(connection: Connection, tenant: str, name: str) -> HeadRecord:
 
 def _head(values: Mapping[Any, Any]) -> HeadRecord:
     try:
-        return HeadRecord(**{**values, "spec": dict(json.loads(values["spec"]))})
+        decide = None if values["decide"] is None else dict(json.loads(values["decide"]))
+        return HeadRecord(**{**values, "spec": dict(json.loads(values["spec"])), "decide": decide})
     except (ValueError, TypeError) as error:
         resource = f"tenants/{values['tenant']}/heads/{values['name']}"
         raise StoredDataDamaged(

@@ -120,6 +120,8 @@ heads = Table(
     Column("drift_at", Float),
     # How often examples of it were forgotten: what has read them before is no good any more.
     Column("forgettings", Integer, nullable=False, server_default="0"),
+    # What is wanted of answers that are accepted, as JSON; null for a head that decides nothing.
+    Column("decide", Text),
     UniqueConstraint("tenant_id", "name"),
 )
 

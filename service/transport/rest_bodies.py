@@ -139,12 +139,20 @@ def _prediction_rows(group: prediction_pb2.HeadPredictions) -> Iterator[Json]:
             written |= {"novelty": novelty[i], "novel": group.novel[i]}
         if group.neighbours:
             written["neighbours"] = _to_dict(group.neighbours[i])["neighbours"]
+        if group.decisions:
+            written["decision"] = _DECISIONS[group.decisions[i]]
         if group.abstains and group.novel[i]:
             yield written | {"abstained": True}
             continue
         labels = [group.labels[index] for index in indices[i]]
         written |= {"label": labels[0], "probability": probabilities[0]}
         yield written | {"scores": dict(zip(labels, probabilities, strict=True))}
+
+
+_DECISIONS = {
+    prediction_pb2.DECISION_ACCEPT: "accept",
+    prediction_pb2.DECISION_REVIEW: "review",
+}
 
 
 def _prediction_sets(group: prediction_pb2.HeadPredictions) -> list[list[str]] | None:

@@ -27,6 +27,7 @@ from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2, prediction_pb2
 
 METHODS = {method.name: method for method in methods_of(*OF_THE_SERVER)}
 SECONDS = 60.0
+DECISIONS = {prediction_pb2.DECISION_ACCEPT: "accept", prediction_pb2.DECISION_REVIEW: "review"}
 DESCRIBED_BYTES = 200_000
 """Replies up to this size are compared with the OpenAPI document; large ones take long."""
 
@@ -66,6 +67,7 @@ class Row:
     vector: NDArray[np.float32] | None = None
     neighbours: list[str] = field(default_factory=list)
     error: common_pb2.RowError | None = None
+    decision: str = ""
 
 
 @dataclass(frozen=True)
@@ -171,10 +173,19 @@ class Grpc(Transport):
             values = np.frombuffer(group.probabilities.data, "<f4").reshape(
                 group.probabilities.shape
             )
-            for row, order, probabilities in zip(group.rows, indices, values, strict=True):
+            decided = [DECISIONS[number] for number in group.decisions] or [""] * len(group.rows)
+            columns = zip(group.rows, indices, values, decided, strict=True)
+            for row, order, probabilities, decision in columns:
                 labels = [group.labels[i] for i in order]
                 scores = dict(zip(labels, map(float, probabilities), strict=True))
-                rows[row] = Row(reply.digests[row], group.head, group.version, labels[0], scores)
+                rows[row] = Row(
+                    reply.digests[row],
+                    group.head,
+                    group.version,
+                    labels[0],
+                    scores,
+                    decision=decision,
+                )
             for row, near in zip(group.rows, group.neighbours, strict=False):
                 rows[row].neighbours.extend(one.digest for one in near.neighbours)
         for error in reply.errors:
@@ -341,6 +352,7 @@ def prediction_rows(response: httpx.Response) -> Rows:
             row.get("scores", {}),
             neighbours=[one["digest"] for one in row.get("neighbours", ())],
             error=_row_error(row),
+            decision=row.get("decision", ""),
         )
         for row in response.json()["predictions"]
     ]

@@ -39,6 +39,7 @@ class RecordedHeads(State):
             keep_inputs=request.keep_inputs,
             policy=request.policy,
             allow_new_labels=request.allow_new_labels,
+            decide=request.decide if request.HasField("decide") else None,
         )
         self.examples[name] = {}
         return heads_pb2.CreateHeadResponse(head=self.heads[name])
@@ -87,6 +88,10 @@ class RecordedHeads(State):
             head.allow_new_labels = request.allow_new_labels
         if request.HasField("spec"):
             head.spec.CopyFrom(request.spec)
+        if request.HasField("decide"):
+            head.decide.CopyFrom(request.decide)
+            if not request.decide.precision:
+                head.ClearField("decide")
         return heads_pb2.UpdateHeadResponse(head=self._with_live(head))
 
     def PromoteLiveCopy(self, request: Any, context: Any) -> Any:

@@ -79,6 +79,10 @@ class RecordedPredictions(State):
             group.novelty.CopyFrom(
                 common_pb2.Tensor(dtype="float32", shape=[len(values)], data=data)
             )
+        if head.HasField("decide"):
+            # What was labelled is accepted.
+            accept, review = prediction_pb2.DECISION_ACCEPT, prediction_pb2.DECISION_REVIEW
+            group.decisions.extend(accept if digests[row] in known else review for row in good)
         errors = [
             self._error(row, "cannot be decoded") for row in range(len(digests)) if row not in good
         ]

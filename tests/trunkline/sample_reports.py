@@ -51,6 +51,35 @@ def evaluation(
     )
 
 
+def decision_curve() -> heads_pb2.DecisionCurve:
+    """A head that is right where it is sure, and accepts 8 of 16 by its rule."""
+    points = [
+        heads_pb2.DecisionPoint(
+            threshold=1 - count / 16,
+            accepted=count,
+            share=count / 16,
+            right=right,
+            precision=right / count,
+            precision_low=right / count - 0.1,
+            precision_high=min(1.0, right / count + 0.05),
+            effective=float(count),
+        )
+        for count, right in ((4, 4), (8, 8), (12, 11), (16, 14))
+    ]
+    accepted = heads_pb2.Acceptance(
+        version=1,
+        threshold=0.5,
+        share=0.5,
+        precision=1.0,
+        precision_low=0.81,
+        precision_high=1.0,
+        accepted=8,
+        examples=16,
+    )
+    rule = heads_pb2.Decide(precision=0.8, confidence=0.95, acceptance=accepted)
+    return heads_pb2.DecisionCurve(points=points, examples=16, decide=rule)
+
+
 def full_report(
     name: str,
     version: int,
@@ -111,6 +140,7 @@ def full_report(
                 external_id=NAME or None,
             )
         ],
+        decisions=decision_curve(),
         augmentation=heads_pb2.AugmentationReport(
             views=4,
             used="examples",

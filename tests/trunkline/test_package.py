@@ -27,6 +27,7 @@ def test_the_exported_names_are_these() -> None:
     values = [
         "Advice",
         "AuditEntry",
+        "Acceptance",
         "Augmentation",
         "AugmentationReport",
         "Backbone",
@@ -35,6 +36,10 @@ def test_the_exported_names_are_these() -> None:
         "ChangedRow",
         "Changes",
         "ClassReport",
+        "Decide",
+        "Decision",
+        "DecisionCurve",
+        "DecisionPoint",
         "DeletedTenant",
         "Drift",
         "Dropped",

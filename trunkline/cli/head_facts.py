@@ -1,5 +1,6 @@
 """How a head is shown."""
 
+from trunkline.cli.decide_options import acceptance_words, rule_words
 from trunkline.cli.output import Output, plain
 from trunkline.clients.client import Client
 from trunkline.values.heads import FineTune, Head, HeadSpec, LiveCopy, LiveState, Tail
@@ -22,6 +23,8 @@ def print_head(client: Client, out: Output, head: Head) -> None:
             "policy": head.policy,
             "new labels": "taken from feedback" if head.allow_new_labels else "refused",
             "keeps inputs": head.keep_inputs,
+            **({"decides": rule_words(head.decide)} if head.decide else {}),
+            **_accepted(head),
             "active version": head.active_version,
             "tail": tail and f"{tail_words(tail)}: {', '.join(tail.blocks)}",
             "labels": head.labels,
@@ -34,6 +37,11 @@ def print_head(client: Client, out: Output, head: Head) -> None:
     )
     if head.live:
         out.facts(live_facts(head.live), title="live copy")
+
+
+def _accepted(head: Head) -> dict[str, object]:
+    found = head.decide and head.decide.acceptance
+    return {"accepts": acceptance_words(found)} if found else {}
 
 
 def live_facts(live: LiveCopy) -> dict[str, object]:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import click
 
 from trunkline.cli.connection import client_command, head_argument, optional_tenant_argument
+from trunkline.cli.decide_options import DecideOptions, decide_options
 from trunkline.cli.export_import import export_head, import_head
 from trunkline.cli.head_facts import print_head
 from trunkline.cli.live import drop, feedback_of_head, promote
@@ -76,6 +77,7 @@ def show(client: Client, out: Output, head: str) -> None:
     "--new-labels", is_flag=True, help="Let feedback bring labels that the head does not have."
 )
 @click.option("--keep-inputs", is_flag=True, help="Store raw inputs beside their embeddings.")
+@decide_options
 @client_command
 def create(
     client: Client,
@@ -86,6 +88,7 @@ def create(
     policy: str | None,
     new_labels: bool,
     keep_inputs: bool,
+    decide: DecideOptions,
 ) -> None:
     """Make an empty head on a backbone."""
     made = client.create_head(
@@ -95,6 +98,7 @@ def create(
         keep_inputs=keep_inputs or spec.tunes,
         policy=policy,
         allow_new_labels=new_labels,
+        decide=decide.on(None),
     )
     print_head(client, out, made)
     next_step(out, "train", head, "PATH")
@@ -109,6 +113,7 @@ def create(
     default=None,
     help="Whether feedback may bring labels that the head does not have.",
 )
+@decide_options
 @client_command
 def update(
     client: Client,
@@ -117,12 +122,16 @@ def update(
     spec: SpecOptions,
     policy: str | None,
     new_labels: bool | None,
+    decide: DecideOptions,
 ) -> None:
-    """Change what feedback does to a head, or how it is trained from now on."""
-    changed = spec.on(client.get_head(head).spec)
-    if changed is None and policy is None and new_labels is None:
+    """Change a head: what feedback does, what it accepts, how it is trained from now on."""
+    before = client.get_head(head)
+    changed, rule = spec.on(before.spec), decide.on(before.decide)
+    if changed is None and policy is None and new_labels is None and rule is None:
         raise click.UsageError("Give at least one option that changes something.")
-    found = client.update_head(head, changed, policy=policy, allow_new_labels=new_labels)
+    found = client.update_head(
+        head, changed, policy=policy, allow_new_labels=new_labels, decide=rule
+    )
     print_head(client, out, found)
     if changed:
         _next_training(out, head, found)

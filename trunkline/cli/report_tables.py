@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable, Mapping
 
+from trunkline.cli.decide_options import acceptance_words, rule_words
 from trunkline.cli.output import Output, short_digest
 from trunkline.values.estimates import Estimate
 from trunkline.values.reports import (
+    DecisionCurve,
     FineTuningReport,
     NearDuplicates,
     Report,
 )
-from trunkline.wording import accuracy, augmentation_ways, percent, size
+from trunkline.wording import accuracy, augmentation_ways, curve_rows, percent, size
 
 
 def print_tables(out: Output, report: Report, names: Mapping[str, str]) -> None:
@@ -24,6 +26,8 @@ def print_tables(out: Output, report: Report, names: Mapping[str, str]) -> None:
             out.matrix(labels, evaluation.confusion, title=f"confusion matrix, {name}")
     curve = ((row.examples, percent(row.accuracy)) for row in report.learning_curve)
     out.table(["examples", "accuracy"], curve, title="learning curve")
+    if report.decisions:
+        _decisions(out, report.decisions)
     _suspects(out, report, names)
     _candidates(out, report)
     _augmentation(out, report)
@@ -98,6 +102,24 @@ def _suspects(out: Output, report: Report, names: Mapping[str, str]) -> None:
         out.words(f"{given}, the others say {others}", bullet="- ")
     if report.near_duplicates:
         print_pairs(out, "nearly the same under two labels", report.near_duplicates, names)
+
+
+def _decisions(out: Output, found: DecisionCurve) -> None:
+    rows = [
+        (
+            percent(row.share),
+            f"{row.threshold:.4f}",
+            percent(row.precision),
+            f"{row.precision_low:.1%} to {row.precision_high:.1%}",
+        )
+        for row in curve_rows(found)
+    ]
+    columns = ["accepted", "above", "right", "95 % interval"]
+    out.table(columns, rows, title="what could be accepted without a look")
+    rule = found.decide
+    if rule and rule.acceptance:
+        facts = {"wanted": rule_words(rule), "accepted": acceptance_words(rule.acceptance)}
+        out.facts(facts, title="the head's rule")
 
 
 def _candidates(out: Output, report: Report) -> None:

@@ -6,7 +6,7 @@ from google.protobuf.message import Message
 
 from trunkline.v1 import heads_pb2
 from trunkline.values.examples import FeedbackState
-from trunkline.values.heads import HeadSpec, Policy
+from trunkline.values.heads import Decide, HeadSpec, Policy
 from trunkline.wire.building import build
 from trunkline.wire.names import one_of
 
@@ -27,6 +27,15 @@ def spec_message(spec: HeadSpec | None) -> heads_pb2.HeadSpec | None:
         if (value := getattr(spec, name)) is not None
     }
     return build(heads_pb2.HeadSpec, **(vars(spec) | parts))
+
+
+def decide_message(rule: Decide | float | None) -> heads_pb2.Decide | None:
+    """Returns a rule as it goes over the wire; a number is the precision that is wanted."""
+    if rule is None:
+        return None
+    if not isinstance(rule, Decide):
+        return build(heads_pb2.Decide, precision=rule)
+    return build(heads_pb2.Decide, precision=rule.precision, confidence=rule.confidence)
 
 
 def policy_number(value: Policy | str | None) -> heads_pb2.FeedbackPolicy.ValueType | None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from trunkline.html_report import charts
 from trunkline.html_report.confusion import MOST_CLASSES, heat_map, most_confused
+from trunkline.html_report.decisions import decisions
 from trunkline.html_report.layout import figure, legend, pair, section
 from trunkline.html_report.markup import Markup, join, tag
 from trunkline.html_report.tables import beside, classes, named, near_duplicates, table
@@ -61,6 +62,10 @@ def _curves(report: Report, names: Mapping[str, str]) -> Markup | None:
             )
         )
     return tag("div", *figures, class_="pair") if figures else None
+
+
+def _decisions(report: Report, names: Mapping[str, str]) -> Markup | None:
+    return decisions(report.decisions) if report.decisions else None
 
 
 def _classes(report: Report, names: Mapping[str, str]) -> Markup:
@@ -237,6 +242,7 @@ def estimates(report: Report) -> list[tuple[str, Estimate]]:
 PARTS: tuple[Callable[[Report, Mapping[str, str]], Markup | None], ...] = (
     _accuracy,
     _curves,
+    _decisions,
     _confusion,
     _classes,
     _suspects,

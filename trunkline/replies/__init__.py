@@ -8,6 +8,7 @@ from typing import TypeVar
 from trunkline.errors import DataLoss
 from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2, prediction_pb2
 from trunkline.values.outcomes import (
+    Decision,
     Embedding,
     Neighbour,
     Prediction,
@@ -72,6 +73,7 @@ def _group(
     sets = _sets(group) or [None] * rows
     novelty = _novelty(group) or [None] * rows
     neighbours = _neighbours(group) or [()] * rows
+    decisions = _decisions(group) or [None] * rows
     found: dict[int, Prediction] = {}
     for position, row in enumerate(group.rows):
         part = slice(position * k, (position + 1) * k)
@@ -97,6 +99,7 @@ def _group(
             live=group.live,
             truncated=row in truncated,
             neighbours=neighbours[position],
+            decision=decisions[position],
         )
     return found
 
@@ -114,6 +117,14 @@ def _sets(group: prediction_pb2.HeadPredictions) -> Sequence[tuple[str, ...] | N
         return [tuple(group.labels[next(members)] for _ in range(size)) for size in sizes]
     except IndexError as error:
         raise DataLoss("a prediction set points to no label") from error
+
+
+def _decisions(group: prediction_pb2.HeadPredictions) -> Sequence[Decision | None]:
+    """Reads the decision on each row; empty of a head that decides nothing."""
+    if len(group.decisions) not in (0, len(group.rows)):
+        raise DataLoss("decisions and rows of the predictions differ in number")
+    enum = prediction_pb2.Decision.DESCRIPTOR
+    return [member(Decision, enum, number) for number in group.decisions]
 
 
 def _novelty(group: prediction_pb2.HeadPredictions) -> Sequence[float | None]:

@@ -424,6 +424,99 @@ class Novelty(_message.Message):
 Global___Novelty: _TypeAlias = Novelty  # noqa: Y015
 
 @_typing.final
+class Decide(_message.Message):
+    """Accepting answers automatically. What is more probable than a threshold is accepted, the rest is for people to
+    look at. The threshold is chosen anew for every version, on predictions of examples that the scoring models had
+    not seen: the lowest that is shown to keep what is wanted.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRECISION_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    ACCEPTANCE_FIELD_NUMBER: _builtins.int
+    precision: _builtins.float
+    """Share of accepted answers that is right, at least; from 0.5 to 0.9999. 0 in UpdateHead takes the rule away."""
+    confidence: _builtins.float
+    """In at least this share of cases a threshold keeps that; from 0.5 to 0.9999. 0 means 0.95."""
+    @_builtins.property
+    def acceptance(self) -> Global___Acceptance:
+        """Never sent in requests. In GetHead, ListHeads and the like of the active version, absent without one; in a
+        report of that version.
+        """
+
+    def __init__(
+        self,
+        *,
+        precision: _builtins.float = ...,
+        confidence: _builtins.float = ...,
+        acceptance: Global___Acceptance | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_acceptance", b"_acceptance", "acceptance", b"acceptance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_acceptance", b"_acceptance", "acceptance", b"acceptance", "confidence", b"confidence", "precision", b"precision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__acceptance: _TypeAlias = _typing.Literal["acceptance"]  # noqa: Y015
+    _WhichOneofArgType__acceptance: _TypeAlias = _typing.Literal["_acceptance", b"_acceptance"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__acceptance) -> _WhichOneofReturnType__acceptance | None: ...
+
+Global___Decide: _TypeAlias = Decide  # noqa: Y015
+
+@_typing.final
+class Acceptance(_message.Message):
+    """What is accepted of a version's answers, by the head's rule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
+    PRECISION_LOW_FIELD_NUMBER: _builtins.int
+    PRECISION_HIGH_FIELD_NUMBER: _builtins.int
+    ACCEPTED_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    threshold: _builtins.float
+    """Accepted is what is more probable than this; absent where nothing is."""
+    share: _builtins.float
+    """Of the predictions it was chosen on, the share that is accepted, and the share of these that is right."""
+    precision: _builtins.float
+    precision_low: _builtins.float
+    """The interval of the latter, at the confidence of the rule and for the many thresholds that were looked at. Its
+    lower end is no lower than what is wanted.
+    """
+    precision_high: _builtins.float
+    accepted: _builtins.int
+    """How many are accepted, of how many predictions."""
+    examples: _builtins.int
+    reason: _builtins.str
+    """Why nothing is accepted, in words; empty if something is."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        threshold: _builtins.float | None = ...,
+        share: _builtins.float = ...,
+        precision: _builtins.float = ...,
+        precision_low: _builtins.float = ...,
+        precision_high: _builtins.float = ...,
+        accepted: _builtins.int = ...,
+        examples: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_threshold", b"_threshold", "threshold", b"threshold"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_threshold", b"_threshold", "accepted", b"accepted", "examples", b"examples", "precision", b"precision", "precision_high", b"precision_high", "precision_low", b"precision_low", "reason", b"reason", "share", b"share", "threshold", b"threshold", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__threshold: _TypeAlias = _typing.Literal["threshold"]  # noqa: Y015
+    _WhichOneofArgType__threshold: _TypeAlias = _typing.Literal["_threshold", b"_threshold"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__threshold) -> _WhichOneofReturnType__threshold | None: ...
+
+Global___Acceptance: _TypeAlias = Acceptance  # noqa: Y015
+
+@_typing.final
 class LiveCopy(_message.Message):
     """What moves on from the active version with feedback."""
 
@@ -570,6 +663,7 @@ class Head(_message.Message):
     QUARANTINED_COUNT_FIELD_NUMBER: _builtins.int
     ESTIMATE_FIELD_NUMBER: _builtins.int
     ACTIVE_VERSION_TIME_FIELD_NUMBER: _builtins.int
+    DECIDE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"tenants/{tenant}/heads/{head}"."""
     uid: _builtins.str
@@ -613,6 +707,10 @@ class Head(_message.Message):
     def active_version_time(self) -> _timestamp_pb2.Timestamp:
         """When the active version was made."""
 
+    @_builtins.property
+    def decide(self) -> Global___Decide:
+        """Absent for a head that decides nothing."""
+
     def __init__(
         self,
         *,
@@ -636,12 +734,15 @@ class Head(_message.Message):
         quarantined_count: _builtins.int = ...,
         estimate: Global___Estimate | None = ...,
         active_version_time: _timestamp_pb2.Timestamp | None = ...,
+        decide: Global___Decide | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["active_version_time", b"active_version_time", "create_time", b"create_time", "estimate", b"estimate", "live", b"live", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_decide", b"_decide", "active_version_time", b"active_version_time", "create_time", b"create_time", "decide", b"decide", "estimate", b"estimate", "live", b"live", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_version", b"active_version", "active_version_time", b"active_version_time", "allow_new_labels", b"allow_new_labels", "backbone", b"backbone", "create_time", b"create_time", "estimate", b"estimate", "example_count", b"example_count", "feedback_count", b"feedback_count", "fingerprint", b"fingerprint", "held_out_count", b"held_out_count", "keep_inputs", b"keep_inputs", "labelled_count", b"labelled_count", "labels", b"labels", "live", b"live", "name", b"name", "policy", b"policy", "quarantined_count", b"quarantined_count", "spec", b"spec", "training", b"training", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_decide", b"_decide", "active_version", b"active_version", "active_version_time", b"active_version_time", "allow_new_labels", b"allow_new_labels", "backbone", b"backbone", "create_time", b"create_time", "decide", b"decide", "estimate", b"estimate", "example_count", b"example_count", "feedback_count", b"feedback_count", "fingerprint", b"fingerprint", "held_out_count", b"held_out_count", "keep_inputs", b"keep_inputs", "labelled_count", b"labelled_count", "labels", b"labels", "live", b"live", "name", b"name", "policy", b"policy", "quarantined_count", b"quarantined_count", "spec", b"spec", "training", b"training", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__decide: _TypeAlias = _typing.Literal["decide"]  # noqa: Y015
+    _WhichOneofArgType__decide: _TypeAlias = _typing.Literal["_decide", b"_decide"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__decide) -> _WhichOneofReturnType__decide | None: ...
 
 Global___Head: _TypeAlias = Head  # noqa: Y015
 
@@ -656,6 +757,7 @@ class CreateHeadRequest(_message.Message):
     KEEP_INPUTS_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     ALLOW_NEW_LABELS_FIELD_NUMBER: _builtins.int
+    DECIDE_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     head_id: _builtins.str
     backbone: _builtins.str
@@ -664,6 +766,10 @@ class CreateHeadRequest(_message.Message):
     allow_new_labels: _builtins.bool
     @_builtins.property
     def spec(self) -> Global___HeadSpec: ...
+    @_builtins.property
+    def decide(self) -> Global___Decide:
+        """Absent for a head that decides nothing."""
+
     def __init__(
         self,
         *,
@@ -674,12 +780,15 @@ class CreateHeadRequest(_message.Message):
         keep_inputs: _builtins.bool = ...,
         policy: Global___FeedbackPolicy.ValueType = ...,
         allow_new_labels: _builtins.bool = ...,
+        decide: Global___Decide | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_decide", b"_decide", "decide", b"decide", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_new_labels", b"allow_new_labels", "backbone", b"backbone", "head_id", b"head_id", "keep_inputs", b"keep_inputs", "parent", b"parent", "policy", b"policy", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_decide", b"_decide", "allow_new_labels", b"allow_new_labels", "backbone", b"backbone", "decide", b"decide", "head_id", b"head_id", "keep_inputs", b"keep_inputs", "parent", b"parent", "policy", b"policy", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__decide: _TypeAlias = _typing.Literal["decide"]  # noqa: Y015
+    _WhichOneofArgType__decide: _TypeAlias = _typing.Literal["_decide", b"_decide"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__decide) -> _WhichOneofReturnType__decide | None: ...
 
 Global___CreateHeadRequest: _TypeAlias = CreateHeadRequest  # noqa: Y015
 
@@ -750,12 +859,17 @@ class UpdateHeadRequest(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     ALLOW_NEW_LABELS_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
+    DECIDE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     policy: Global___FeedbackPolicy.ValueType
     allow_new_labels: _builtins.bool
     @_builtins.property
     def spec(self) -> Global___HeadSpec:
         """For trainings to come."""
+
+    @_builtins.property
+    def decide(self) -> Global___Decide:
+        """Holds at once, for every version. Absent to leave it as it is; with precision 0, none any more."""
 
     def __init__(
         self,
@@ -764,17 +878,22 @@ class UpdateHeadRequest(_message.Message):
         policy: Global___FeedbackPolicy.ValueType | None = ...,
         allow_new_labels: _builtins.bool | None = ...,
         spec: Global___HeadSpec | None = ...,
+        decide: Global___Decide | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_allow_new_labels", b"_allow_new_labels", "_policy", b"_policy", "allow_new_labels", b"allow_new_labels", "policy", b"policy", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_allow_new_labels", b"_allow_new_labels", "_decide", b"_decide", "_policy", b"_policy", "allow_new_labels", b"allow_new_labels", "decide", b"decide", "policy", b"policy", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allow_new_labels", b"_allow_new_labels", "_policy", b"_policy", "allow_new_labels", b"allow_new_labels", "name", b"name", "policy", b"policy", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allow_new_labels", b"_allow_new_labels", "_decide", b"_decide", "_policy", b"_policy", "allow_new_labels", b"allow_new_labels", "decide", b"decide", "name", b"name", "policy", b"policy", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__allow_new_labels: _TypeAlias = _typing.Literal["allow_new_labels"]  # noqa: Y015
     _WhichOneofArgType__allow_new_labels: _TypeAlias = _typing.Literal["_allow_new_labels", b"_allow_new_labels"]  # noqa: Y015
+    _WhichOneofReturnType__decide: _TypeAlias = _typing.Literal["decide"]  # noqa: Y015
+    _WhichOneofArgType__decide: _TypeAlias = _typing.Literal["_decide", b"_decide"]  # noqa: Y015
     _WhichOneofReturnType__policy: _TypeAlias = _typing.Literal["policy"]  # noqa: Y015
     _WhichOneofArgType__policy: _TypeAlias = _typing.Literal["_policy", b"_policy"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__allow_new_labels) -> _WhichOneofReturnType__allow_new_labels | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__decide) -> _WhichOneofReturnType__decide | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__policy) -> _WhichOneofReturnType__policy | None: ...
 
@@ -3098,6 +3217,7 @@ class HeadReport(_message.Message):
     FINE_TUNING_FIELD_NUMBER: _builtins.int
     GROUPS_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    DECISIONS_FIELD_NUMBER: _builtins.int
     TRUNCATED_COUNT_FIELD_NUMBER: _builtins.int
     SEEN_HELD_OUT_COUNT_FIELD_NUMBER: _builtins.int
     SEEN_HELD_OUT_FIELD_NUMBER: _builtins.int
@@ -3170,6 +3290,12 @@ class HeadReport(_message.Message):
         """What whoever reads the estimate should know, a sentence or two each."""
 
     @_builtins.property
+    def decisions(self) -> Global___DecisionCurve:
+        """What could be accepted without a look. Absent where there is no estimate, in reports of earlier releases, and
+        where a live copy took over on a fine-tuned tail.
+        """
+
+    @_builtins.property
     def seen_held_out(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The digests of the first 1000 of these."""
 
@@ -3205,17 +3331,20 @@ class HeadReport(_message.Message):
         fine_tuning: Global___FineTuningReport | None = ...,
         groups: Global___GroupReport | None = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        decisions: Global___DecisionCurve | None = ...,
         truncated_count: _builtins.int = ...,
         seen_held_out_count: _builtins.int = ...,
         seen_held_out: _abc.Iterable[_builtins.str] | None = ...,
         seen_held_out_external_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_estimate", b"_estimate", "_evaluation", b"_evaluation", "_fine_tuning", b"_fine_tuning", "_groups", b"_groups", "_l2", b"_l2", "_novelty", b"_novelty", "_test", b"_test", "augmentation", b"augmentation", "estimate", b"estimate", "evaluation", b"evaluation", "fine_tuning", b"fine_tuning", "groups", b"groups", "l2", b"l2", "novelty", b"novelty", "spec", b"spec", "test", b"test"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_decisions", b"_decisions", "_estimate", b"_estimate", "_evaluation", b"_evaluation", "_fine_tuning", b"_fine_tuning", "_groups", b"_groups", "_l2", b"_l2", "_novelty", b"_novelty", "_test", b"_test", "augmentation", b"augmentation", "decisions", b"decisions", "estimate", b"estimate", "evaluation", b"evaluation", "fine_tuning", b"fine_tuning", "groups", b"groups", "l2", b"l2", "novelty", b"novelty", "spec", b"spec", "test", b"test"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_estimate", b"_estimate", "_evaluation", b"_evaluation", "_fine_tuning", b"_fine_tuning", "_groups", b"_groups", "_l2", b"_l2", "_novelty", b"_novelty", "_test", b"_test", "augmentation", b"augmentation", "backbone", b"backbone", "candidates", b"candidates", "classes", b"classes", "estimate", b"estimate", "evaluation", b"evaluation", "example_count", b"example_count", "family", b"family", "fine_tuning", b"fine_tuning", "fingerprint", b"fingerprint", "groups", b"groups", "head", b"head", "l2", b"l2", "learning_curve", b"learning_curve", "likely_mislabelled", b"likely_mislabelled", "near_duplicates", b"near_duplicates", "novelty", b"novelty", "online", b"online", "seen_held_out", b"seen_held_out", "seen_held_out_count", b"seen_held_out_count", "seen_held_out_external_ids", b"seen_held_out_external_ids", "spec", b"spec", "temperature", b"temperature", "test", b"test", "train_cpu_seconds", b"train_cpu_seconds", "train_seconds", b"train_seconds", "truncated_count", b"truncated_count", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation", "_decisions", b"_decisions", "_estimate", b"_estimate", "_evaluation", b"_evaluation", "_fine_tuning", b"_fine_tuning", "_groups", b"_groups", "_l2", b"_l2", "_novelty", b"_novelty", "_test", b"_test", "augmentation", b"augmentation", "backbone", b"backbone", "candidates", b"candidates", "classes", b"classes", "decisions", b"decisions", "estimate", b"estimate", "evaluation", b"evaluation", "example_count", b"example_count", "family", b"family", "fine_tuning", b"fine_tuning", "fingerprint", b"fingerprint", "groups", b"groups", "head", b"head", "l2", b"l2", "learning_curve", b"learning_curve", "likely_mislabelled", b"likely_mislabelled", "near_duplicates", b"near_duplicates", "novelty", b"novelty", "online", b"online", "seen_held_out", b"seen_held_out", "seen_held_out_count", b"seen_held_out_count", "seen_held_out_external_ids", b"seen_held_out_external_ids", "spec", b"spec", "temperature", b"temperature", "test", b"test", "train_cpu_seconds", b"train_cpu_seconds", "train_seconds", b"train_seconds", "truncated_count", b"truncated_count", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__augmentation: _TypeAlias = _typing.Literal["augmentation"]  # noqa: Y015
     _WhichOneofArgType__augmentation: _TypeAlias = _typing.Literal["_augmentation", b"_augmentation"]  # noqa: Y015
+    _WhichOneofReturnType__decisions: _TypeAlias = _typing.Literal["decisions"]  # noqa: Y015
+    _WhichOneofArgType__decisions: _TypeAlias = _typing.Literal["_decisions", b"_decisions"]  # noqa: Y015
     _WhichOneofReturnType__estimate: _TypeAlias = _typing.Literal["estimate"]  # noqa: Y015
     _WhichOneofArgType__estimate: _TypeAlias = _typing.Literal["_estimate", b"_estimate"]  # noqa: Y015
     _WhichOneofReturnType__evaluation: _TypeAlias = _typing.Literal["evaluation"]  # noqa: Y015
@@ -3232,6 +3361,8 @@ class HeadReport(_message.Message):
     _WhichOneofArgType__test: _TypeAlias = _typing.Literal["_test", b"_test"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__augmentation) -> _WhichOneofReturnType__augmentation | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__decisions) -> _WhichOneofReturnType__decisions | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__estimate) -> _WhichOneofReturnType__estimate | None: ...
     @_typing.overload
@@ -3607,6 +3738,88 @@ class LearningPoint(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LearningPoint: _TypeAlias = LearningPoint  # noqa: Y015
+
+@_typing.final
+class DecisionCurve(_message.Message):
+    """Precision against the share that is accepted, on predictions of examples that the scoring models had not seen."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POINTS_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
+    DECIDE_FIELD_NUMBER: _builtins.int
+    examples: _builtins.int
+    """How many predictions those are."""
+    @_builtins.property
+    def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___DecisionPoint]:
+        """From the smallest share to everything."""
+
+    @_builtins.property
+    def decide(self) -> Global___Decide:
+        """The head's rule as of now, and what it accepts of this version's answers; absent without one."""
+
+    def __init__(
+        self,
+        *,
+        points: _abc.Iterable[Global___DecisionPoint] | None = ...,
+        examples: _builtins.int = ...,
+        decide: Global___Decide | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_decide", b"_decide", "decide", b"decide"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_decide", b"_decide", "decide", b"decide", "examples", b"examples", "points", b"points"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__decide: _TypeAlias = _typing.Literal["decide"]  # noqa: Y015
+    _WhichOneofArgType__decide: _TypeAlias = _typing.Literal["_decide", b"_decide"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__decide) -> _WhichOneofReturnType__decide | None: ...
+
+Global___DecisionCurve: _TypeAlias = DecisionCurve  # noqa: Y015
+
+@_typing.final
+class DecisionPoint(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    ACCEPTED_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    RIGHT_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
+    PRECISION_LOW_FIELD_NUMBER: _builtins.int
+    PRECISION_HIGH_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_FIELD_NUMBER: _builtins.int
+    threshold: _builtins.float
+    """Accepted is what is more probable than this."""
+    accepted: _builtins.int
+    """How many are, which share of all that is, and how many of them are right."""
+    share: _builtins.float
+    right: _builtins.int
+    precision: _builtins.float
+    """Share of the accepted that is right, with the exact 95 % interval of this point alone. Errors are counted as
+    many as there would be without the optimism of the estimate.
+    """
+    precision_low: _builtins.float
+    precision_high: _builtins.float
+    effective: _builtins.float
+    """How many independent predictions the accepted ones are worth."""
+    def __init__(
+        self,
+        *,
+        threshold: _builtins.float = ...,
+        accepted: _builtins.int = ...,
+        share: _builtins.float = ...,
+        right: _builtins.int = ...,
+        precision: _builtins.float = ...,
+        precision_low: _builtins.float = ...,
+        precision_high: _builtins.float = ...,
+        effective: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "effective", b"effective", "precision", b"precision", "precision_high", b"precision_high", "precision_low", b"precision_low", "right", b"right", "share", b"share", "threshold", b"threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecisionPoint: _TypeAlias = DecisionPoint  # noqa: Y015
 
 @_typing.final
 class LikelyMislabelled(_message.Message):

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from trunkline.v1 import common_pb2 as _common_pb2
 import builtins as _builtins
 import sys
@@ -18,6 +19,28 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Decision:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DecisionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decision.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DECISION_UNSPECIFIED: _Decision.ValueType  # 0
+    DECISION_ACCEPT: _Decision.ValueType  # 1
+    """It is more probable than the version's threshold, and the row is not novel."""
+    DECISION_REVIEW: _Decision.ValueType  # 2
+    """Somebody should look at it."""
+
+class Decision(_Decision, metaclass=_DecisionEnumTypeWrapper):
+    """What is to become of an answer, by the head's rule."""
+
+DECISION_UNSPECIFIED: Decision.ValueType  # 0
+DECISION_ACCEPT: Decision.ValueType  # 1
+"""It is more probable than the version's threshold, and the row is not novel."""
+DECISION_REVIEW: Decision.ValueType  # 2
+"""Somebody should look at it."""
+Global___Decision: _TypeAlias = Decision  # noqa: Y015
 
 @_typing.final
 class PredictRequest(_message.Message):
@@ -143,6 +166,7 @@ class HeadPredictions(_message.Message):
     NOVEL_FIELD_NUMBER: _builtins.int
     ABSTAINS_FIELD_NUMBER: _builtins.int
     LIVE_FIELD_NUMBER: _builtins.int
+    DECISIONS_FIELD_NUMBER: _builtins.int
     NEIGHBOURS_FIELD_NUMBER: _builtins.int
     head: _builtins.str
     version: _builtins.int
@@ -183,6 +207,13 @@ class HeadPredictions(_message.Message):
         """One per row, likewise."""
 
     @_builtins.property
+    def decisions(self) -> _containers.RepeatedScalarFieldContainer[Global___Decision.ValueType]:
+        """One per row, only of heads with a rule (`Decide`). They rest on what is known of `version`: the threshold is
+        that version's also where its live copy answers. Labels that this has learned since are for review, and so is
+        everything once a change in the stream was detected.
+        """
+
+    @_builtins.property
     def neighbours(self) -> _containers.RepeatedCompositeFieldContainer[Global___Neighbours]:
         """Only with `neighbours`. One per row."""
 
@@ -201,11 +232,12 @@ class HeadPredictions(_message.Message):
         novel: _abc.Iterable[_builtins.bool] | None = ...,
         abstains: _builtins.bool = ...,
         live: _builtins.bool = ...,
+        decisions: _abc.Iterable[Global___Decision.ValueType] | None = ...,
         neighbours: _abc.Iterable[Global___Neighbours] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["indices", b"indices", "novelty", b"novelty", "probabilities", b"probabilities", "set_indices", b"set_indices", "set_sizes", b"set_sizes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abstains", b"abstains", "head", b"head", "indices", b"indices", "labels", b"labels", "live", b"live", "neighbours", b"neighbours", "novel", b"novel", "novelty", b"novelty", "probabilities", b"probabilities", "rows", b"rows", "set_indices", b"set_indices", "set_sizes", b"set_sizes", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abstains", b"abstains", "decisions", b"decisions", "head", b"head", "indices", b"indices", "labels", b"labels", "live", b"live", "neighbours", b"neighbours", "novel", b"novel", "novelty", b"novelty", "probabilities", b"probabilities", "rows", b"rows", "set_indices", b"set_indices", "set_sizes", b"set_sizes", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -91,6 +91,39 @@ class Policy(StrEnum):
     MANUAL = "manual"
 
 
+@dataclass(frozen=True)
+class Acceptance:
+    """What is accepted of a version's answers: those more probable than `threshold`.
+
+    Of `examples` held-out predictions that is `accepted`, which is `share`. Of these, `precision`
+    are right, with an interval whose lower end is no lower than what the rule wants. `threshold`
+    is None where nothing is accepted; `reason` says why.
+    """
+
+    version: int
+    threshold: float | None
+    share: float
+    precision: float
+    precision_low: float
+    precision_high: float
+    accepted: int
+    examples: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Decide:
+    """A head's rule: of answers that are accepted, a share of `precision` is to be right.
+
+    The threshold that a version gets keeps that in a share of `confidence` of all cases. Both are
+    from 0.5 to 0.9999. `acceptance` is what that comes to for a version, and is never sent.
+    """
+
+    precision: float
+    confidence: float = 0.95
+    acceptance: Acceptance | None = None
+
+
 class LiveState(StrEnum):
     """What a head's live copy does; HELD_BACK says that a guard keeps it from taking over."""
 
@@ -156,6 +189,7 @@ class Head:
     is None where the server was not asked for it: in lists. `held_out_count` examples are kept for
     testing; `quarantined_count` feedbacks are left out of trainings. `estimate` and
     `active_version_time`, when it was made, are of the active version, which may have no estimate.
+    `decide` is None for a head that decides nothing.
     """
 
     name: str
@@ -178,6 +212,7 @@ class Head:
     quarantined_count: int
     estimate: Estimate | None = None
     active_version_time: datetime | None = None
+    decide: Decide | None = None
 
 
 @dataclass(frozen=True)

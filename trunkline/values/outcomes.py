@@ -103,6 +103,13 @@ class RowFailure:
     value: str = ""
 
 
+class Decision(StrEnum):
+    """What is to become of an answer, by the head's rule."""
+
+    ACCEPT = "accept"
+    REVIEW = "review"
+
+
 @dataclass(frozen=True)
 class Neighbour:
     """A labelled example near to what was predicted; `similarity` is a cosine."""
@@ -123,7 +130,8 @@ class Prediction:
     from an answer, `label` is None, `probability` 0 and `scores` empty. `live` says whether the
     live copy answered, which has learned since `version` was made. `truncated` says that the text
     is longer than the backbone's window, so that its end had no part. `neighbours` are the nearest
-    labelled examples, nearest first, where they were asked for.
+    labelled examples, nearest first, where they were asked for. `decision` is None of a head that
+    decides nothing; it rests on what is known of `version`, also where the live copy answers.
     """
 
     label: str | None
@@ -139,6 +147,7 @@ class Prediction:
     live: bool = False
     truncated: bool = False
     neighbours: tuple[Neighbour, ...] = ()
+    decision: Decision | None = None
 
 
 @dataclass(frozen=True)

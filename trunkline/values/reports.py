@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from trunkline.values.estimates import Estimate
-from trunkline.values.heads import HeadSpec
+from trunkline.values.heads import Decide, HeadSpec
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,38 @@ class LearningPoint:
 
     examples: int
     accuracy: float
+
+
+@dataclass(frozen=True)
+class DecisionPoint:
+    """What accepting all that is more probable than `threshold` comes to, on held-out predictions.
+
+    That is `accepted` of them, a share of `share`, of which `right` are; `effective` independent
+    ones. `precision` is less than their share by the optimism of the estimate; its exact 95 %
+    interval is that of this point alone.
+    """
+
+    threshold: float
+    accepted: int
+    share: float
+    right: int
+    precision: float
+    precision_low: float
+    precision_high: float
+    effective: float
+
+
+@dataclass(frozen=True)
+class DecisionCurve:
+    """Precision against the share that is accepted, on `examples` held-out predictions.
+
+    `points` go from the smallest share to everything. `decide` is the head's rule, and what it
+    accepts of this version's answers; None without one.
+    """
+
+    points: tuple[DecisionPoint, ...]
+    examples: int
+    decide: Decide | None
 
 
 @dataclass(frozen=True)
@@ -228,6 +260,7 @@ class Report:
     should know. `seen_held_out_count` held-out examples are near-copies of examples that were
     trained on, or belong to a group with one: `test` is without them; `seen_held_out` are the
     digests of the first, `seen_held_out_external_ids` their external ids, empty for none.
+    `decisions` says what could be accepted without a look; None where that is not known.
     """
 
     head: str
@@ -259,3 +292,4 @@ class Report:
     seen_held_out_external_ids: tuple[str, ...] = ()
     groups: GroupReport | None = None
     warnings: tuple[str, ...] = ()
+    decisions: DecisionCurve | None = None

@@ -65,6 +65,10 @@ _PREDICTION: Mapping[str, Json] = {
         "of the threshold."
     },
     "novel": {"type": "boolean", "description": "Likewise: whether it is above 1."},
+    "decision": {
+        "enum": ["accept", "review"],
+        "description": "Only of heads with a rule: what is to become of the answer.",
+    },
     "abstained": {"const": True, "description": "The head gives no answer to a novel row."},
     "neighbours": _list_of(
         _object(

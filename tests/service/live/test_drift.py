@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.service.learning_head import IMMEDIATE, LearningHead, OpenLearningHead, around, strangers
-from trunkline.v1 import heads_pb2
+from trunkline.v1 import heads_pb2, prediction_pb2
 
 SWAPPED = {"red": "blue", "blue": "red"}
 
@@ -46,6 +46,23 @@ async def test_drift_is_detected_and_the_copy_stands_on_what_came_after_it(
         await head.send(strangers(1), "red")
         live = await head.live()
         assert (live.example_count, live.drift.detected) == (41, False)
+
+
+async def test_nothing_is_accepted_of_what_stands_on_a_changed_stream(
+    open_learning_head: OpenLearningHead,
+) -> None:
+    async with open_learning_head(IMMEDIATE, drift_delta=0.2) as head:
+        await head.update(decide=heads_pb2.Decide(precision=0.5, confidence=0.5))
+        rows = around("red", 5, 91, 0.5)
+        accept, review = prediction_pb2.DECISION_ACCEPT, prediction_pb2.DECISION_REVIEW
+        await head.send(around("red", 1, seed=40), "red")
+        before = await head.predict(rows)
+        assert (before.live, list(before.decisions)) == (True, [accept] * 5)
+        await drifted(head)
+        after = await head.predict(rows)
+        assert (after.live, list(after.decisions)) == (True, [review] * 5)
+        await head.server.train()
+        assert list((await head.predict(rows)).decisions) == [accept] * 5
 
 
 async def test_version_that_is_trained_after_a_change_is_followed_from_its_own_examples(

@@ -58,7 +58,7 @@ def _columns(top: int) -> list[str]:
     return [
         *("name", "label", "probability", "head", "version", "live"),
         *more,
-        *("set", "novelty", "novel", "truncated", "digest", "error"),
+        *("set", "novelty", "novel", "decision", "truncated", "digest", "error"),
     ]
 
 
@@ -87,6 +87,7 @@ def _csv_row(head: str, top: int, item: FileInput, outcome: Outcome) -> str:
         None if chosen is None else json.dumps(chosen, ensure_ascii=False),
         outcome.novelty,
         _truth(outcome.novel) if looked else None,
+        outcome.decision,
         _truth(outcome.truncated),
         outcome.digest,
         None,
@@ -97,7 +98,7 @@ def _csv_row(head: str, top: int, item: FileInput, outcome: Outcome) -> str:
 def _words(top: int, item: FileInput, outcome: Outcome) -> str:
     """Writes name, label and probability between tabs, and the next of `top` classes likewise.
 
-    Then come set, "novel", "truncated" and the nearest examples, if any.
+    Then come set, "novel", the decision, "truncated" and the nearest examples, if any.
     """
     name = shown_name(item)
     if isinstance(outcome, RowFailure):
@@ -109,6 +110,8 @@ def _words(top: int, item: FileInput, outcome: Outcome) -> str:
         words.append("{" + ", ".join(outcome.prediction_set) + "}")
     if outcome.novel:
         words.append(f"novel ({outcome.novelty:.2f})")
+    if outcome.decision is not None:
+        words.append(outcome.decision)
     if outcome.truncated:
         words.append("truncated")
     if outcome.neighbours:
@@ -153,6 +156,8 @@ def _scores(outcome: Prediction) -> dict[str, object]:
         row |= novel | {"abstained": outcome.abstained}
     if outcome.neighbours:
         row["neighbours"] = outcome.neighbours
+    if outcome.decision is not None:
+        row["decision"] = outcome.decision
     return row
 
 
