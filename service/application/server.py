@@ -18,6 +18,8 @@ from service.application.handlers import extraction_of, handlers_by_name
 from service.application.peers import Peers
 from service.application.served_requests import ServedRequests
 from service.application.shared_parts import SharedParts
+from service.capture.queue import Captures
+from service.capture.retention import CaptureRetention
 from service.cluster.links import Links
 from service.cluster.member import Member
 from service.concurrency.tasks import UninterruptedTasks
@@ -155,6 +157,10 @@ class Application(ServedRequests):
             self.metrics,
             is_ours=self._peers.scores,
         )
+        self._captures = Captures(
+            self._database, self._tasks, self.metrics, settings.capture_queued_bytes
+        )
+        self._capture_retention = CaptureRetention(self._database, self._tasks, self.metrics)
         parts = build_training(
             self._database,
             self._extractor,
@@ -181,6 +187,7 @@ class Application(ServedRequests):
                 settings.max_rows_per_request,
                 self.metrics,
                 Reasons(self._database, neighbours),
+                self._captures,
             ),
             Feedback(
                 self._database,
@@ -230,6 +237,7 @@ class Application(ServedRequests):
                 await ensure_key(self._database, self._data_dir)
         if self._peers.keeps:
             self._audit.start()
+            self._capture_retention.start()
 
     async def start(self) -> None:
         """Loads the backbones and takes up unfinished trainings."""
@@ -282,8 +290,10 @@ class Application(ServedRequests):
     async def close(self) -> None:
         """Stops; what is acknowledged is on disk."""
         self._audit.close()
+        self._capture_retention.close()
         await self._jobs.close()  # first: what is under way may wait for a fit that hangs
         await self._usage.close()
+        await self._captures.close()
         await self._tasks.close()
         await self._live.close()
         if self._extractor_certificates is not None:

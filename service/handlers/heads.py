@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sqlalchemy import Connection
 
 import adapters
 from service.access.caller import Caller
+from service.capture.rules import CaptureRules, read_capture
 from service.concurrency.tasks import UninterruptedTasks
 from service.embedding.image_views import check_only_of_images
+from service.errors import InvalidRequest
 from service.extraction import Extractor
 from service.live import LiveCopies, Policy
 from service.replies.heads import head_message
@@ -46,6 +49,8 @@ class Heads:
         spec = read_spec(request.spec)
         policy = read_policy(request.policy)
         decide = read_decide(request.decide) if request.HasField("decide") else None
+        capture = read_capture(request.capture) if _captures(request) else None
+        _check_novelty(capture, spec)
         backbone = self._extractor.backbone(request.backbone)
         check_only_of_images("spec.average_views", spec.average_views, backbone.modality)
         head = await self._database.write(
@@ -59,6 +64,7 @@ class Heads:
             policy=policy,
             allow_new_labels=request.allow_new_labels,
             decide=decide,
+            capture=None if capture is None else capture.to_json(),
             by_tenant=call.caller.tenant is not None,
         )
         return heads_pb2.CreateHeadResponse(
@@ -84,7 +90,10 @@ class Heads:
         keep_views = not request.spec.HasField("average_views")
         allow = request.allow_new_labels if request.HasField("allow_new_labels") else None
         decide = _changed_decide(request)
-        await self._database.write(_update, name, policy, allow, spec, keep_views, decide)
+        capture = read_capture(request.capture) if _captures(request) else None
+        rules = {} if capture is None else capture.to_json()
+        stored = rules if request.HasField("capture") else None
+        await self._database.write(_update, name, policy, allow, spec, keep_views, decide, stored)
         return heads_pb2.UpdateHeadResponse(head=await self._with_live(name))
 
     async def drop_live_copy(
@@ -170,10 +179,14 @@ def _update(
     spec: adapters.HeadSpec | None,
     keep_views: bool,
     decide: dict[str, float] | None = None,
+    capture: dict[str, Any] | None = None,
 ) -> HeadRecord:
     head = stored_heads.get_head(connection, name.tenant, name.head)
     if spec is not None and keep_views:
         spec = replace(spec, average_views=adapters.HeadSpec.from_json(head.spec).average_views)
+    if capture:
+        rules = CaptureRules.from_json(capture)
+        _check_novelty(rules, spec or adapters.HeadSpec.from_json(head.spec))
     return stored_heads.update_head(
         connection,
         head.uid,
@@ -181,6 +194,7 @@ def _update(
         allow_new_labels=allow_new_labels,
         spec=None if spec is None else spec.to_json(),
         decide=decide,
+        capture=capture,
     )
 
 
@@ -189,6 +203,21 @@ def _changed_decide(request: heads_pb2.UpdateHeadRequest) -> dict[str, float] | 
     if not request.HasField("decide"):
         return None
     return read_decide(request.decide) if request.decide.precision else {}
+
+
+def _captures(request: heads_pb2.CreateHeadRequest | heads_pb2.UpdateHeadRequest) -> bool:
+    """Returns whether a request says what is to be captured."""
+    return request.HasField("capture") and not request.capture.off
+
+
+def _check_novelty(capture: CaptureRules | None, spec: adapters.HeadSpec) -> None:
+    if capture is not None and capture.novel_share and spec.novelty is None:
+        raise InvalidRequest.at(
+            "capture.novel_share",
+            "must be {limit}, is {value}: the head does not look for novelty, as its spec says",
+            0,
+            capture.novel_share,
+        )
 
 
 def _list(

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from adapters import Acceptance, Head, HeadSpec
 from adapters.spec import FLIPPED, FLIPS, MAX_VIEWS
+from service.capture.rules import CaptureRules
 from service.embedding.head_backbones import stored_tail
 from service.errors import PreconditionFailed
 from service.extraction import TailRef
@@ -39,6 +40,7 @@ class LoadedHead:
         average_views: views that predictions average over where a request does not say.
         acceptance: what of its answers is accepted; None for a head that decides nothing.
         unproven: labels of the live copy that the version does not have.
+        capture: what of its traffic is kept; None for nothing.
     """
 
     resource: str
@@ -55,6 +57,7 @@ class LoadedHead:
     live: bool = False
     acceptance: Acceptance | None = None
     unproven: frozenset[str] = frozenset()
+    capture: CaptureRules | None = None
 
     @property
     def nbytes(self) -> int:
@@ -171,6 +174,7 @@ def _read_head(
         flips=flips,
         average_views=min(HeadSpec.from_json(record.spec).average_views, most),
         acceptance=acceptance_of(record.decide, found.source, found.report.get("decisions")),
+        capture=None if record.capture is None else CaptureRules.from_json(record.capture),
     )
     return loaded, None if found.tail is None else found.tail.fingerprint
 

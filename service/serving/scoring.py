@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters import Head
+from service.capture.sampling import ScoredRows
 from service.requests.tensors import to_tensor
 from trunkline.labels import normalised
 from trunkline.v1 import prediction_pb2
@@ -39,8 +40,11 @@ async def score(
     top_k: int,
     level: float | None,
     decide: Decide | None = None,
-) -> prediction_pb2.HeadPredictions:
+) -> tuple[prediction_pb2.HeadPredictions, ScoredRows]:
     """Scores rows with a head, in one product; a large one is computed in a thread.
+
+    Returns:
+        What the client is told, and all of what the head said.
 
     Args:
         vectors: of shape (rows, views, dim): of each row the embedding of the input itself, then
@@ -95,14 +99,15 @@ def _score(
     top_k: int,
     level: float | None,
     decide: Decide | None,
-) -> prediction_pb2.HeadPredictions:
+) -> tuple[prediction_pb2.HeadPredictions, ScoredRows]:
     rows, views, dim = vectors.shape
     labels, scores = probabilities(head, vectors.reshape(rows * views, dim))
     k = min(top_k, len(labels)) or len(labels)
     own = scores[::views]
     if views > 1:
         scores = scores.reshape(rows, views, len(labels)).mean(axis=1)
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    every = np.argsort(-scores, axis=1, kind="stable")
+    order, novelty = every[:, :k], None
     reply = prediction_pb2.HeadPredictions(
         labels=labels,
         indices=to_tensor(order.astype(np.uint32)),
@@ -125,7 +130,7 @@ def _score(
         if reply.novel:
             accepted &= ~np.array(reply.novel)
         reply.decisions.extend(np.where(accepted, _ACCEPT, _REVIEW).tolist())
-    return reply
+    return reply, ScoredRows(labels, every, scores, novelty)
 
 
 def _accepted(

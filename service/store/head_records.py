@@ -15,6 +15,7 @@ class HeadRecord:
         fingerprint: fingerprint of its backbone.
         decide: precision and confidence of the rule by which answers are accepted; None for none.
         tail: fingerprint of the tail that the active version runs on; None for the backbone itself.
+        capture: what of its traffic is kept, as stored; None for nothing.
     """
 
     uid: str
@@ -33,6 +34,7 @@ class HeadRecord:
     drift_at: float | None
     decide: dict[str, float] | None
     tail: str | None
+    capture: dict[str, Any] | None = None
 
     @property
     def active_fingerprint(self) -> str:
@@ -52,10 +54,11 @@ class HeadRecord:
 
 @dataclass(frozen=True, slots=True)
 class HeadCounts:
-    """How much is stored for a head."""
+    """How much is stored for a head; of what was captured, what waits."""
 
     examples: int
     labelled: int
     feedback: int
     held_out: int = 0
     quarantined: int = 0
+    captured: int = 0

@@ -45,6 +45,7 @@ _HEAD_COLUMNS = (
     schema.heads.c.drift_at,
     schema.heads.c.decide,
     schema.versions.c.tail,
+    schema.heads.c.capture,
 )
 _HEADS = (
     select(*_HEAD_COLUMNS)
@@ -56,6 +57,12 @@ _HEADS = (
             schema.versions.c.version == schema.heads.c.active_version,
         ),
     )
+)
+
+
+_OWNED = (
+    *(schema.jobs, schema.feedback, schema.captures, schema.examples),
+    *(schema.members, schema.versions),
 )
 
 
@@ -71,11 +78,13 @@ def create_head(
     policy: str = "gated",
     allow_new_labels: bool = False,
     decide: dict[str, float] | None = None,
+    capture: dict[str, Any] | None = None,
     by_tenant: bool = False,
 ) -> HeadRecord:
     """Stores a new head, and its tenant with the first one.
 
     Args:
+        capture: what of its traffic is kept; None for nothing.
         by_tenant: whether a key of the tenant's own makes it: then the tenant is there, unless it
             was deleted since the call began.
 
@@ -106,6 +115,7 @@ def create_head(
             policy=policy,
             allow_new_labels=allow_new_labels,
             decide=None if decide is None else json.dumps(decide),
+            capture=None if capture is None else json.dumps(capture),
         )
     )
     return get_head(connection, tenant, name)
@@ -133,11 +143,13 @@ def update_head(
     allow_new_labels: bool | None = None,
     spec: dict[str, Any] | None = None,
     decide: dict[str, float] | None = None,
+    capture: dict[str, Any] | None = None,
 ) -> HeadRecord:
     """Changes what is given about a head.
 
     Args:
         decide: the rule by which answers are accepted; an empty one is none.
+        capture: what of its traffic is kept from now on; empty for nothing.
 
     Raises:
         NotFound: it was deleted meanwhile.
@@ -150,6 +162,8 @@ def update_head(
     changed: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
     if decide is not None:
         changed["decide"] = json.dumps(decide) if decide else None
+    if capture is not None:
+        changed["capture"] = json.dumps(capture) if capture else None
     if changed:
         connection.execute(update(schema.heads).where(schema.heads.c.uid == uid).values(**changed))
     head = require_head(connection, uid)
@@ -257,9 +271,9 @@ def delete_head(connection: Connection, tenant: str, name: str) -> HeadRecord:
     """Deletes a head with all that is its own, and embeddings that no other head needs."""
     head = get_head(connection, tenant, name)
     held = select(schema.examples.c.digest).where(schema.examples.c.head_uid == head.uid)
-    digests = connection.scalars(held).all()
-    owned = (schema.jobs, schema.feedback, schema.examples, schema.members, schema.versions)
-    for table in owned:
+    captured = select(schema.captures.c.digest).where(schema.captures.c.head_uid == head.uid)
+    digests = connection.scalars(held.union(captured)).all()
+    for table in _OWNED:
         connection.execute(delete(table).where(table.c.head_uid == head.uid))
     delete_unused_tails(connection, head)
     delete_unneeded(connection, head, digests)
@@ -270,8 +284,15 @@ def delete_head(connection: Connection, tenant: str, name: str) -> HeadRecord:
 
 def _head(values: Mapping[Any, Any]) -> HeadRecord:
     try:
-        decide = None if values["decide"] is None else dict(json.loads(values["decide"]))
-        return HeadRecord(**{**values, "spec": dict(json.loads(values["spec"])), "decide": decide})
+        spec, decide, capture = json.loads(values["spec"]), values["decide"], values["capture"]
+        return HeadRecord(
+            **{
+                **values,
+                "spec": dict(spec),
+                "decide": None if decide is None else dict(json.loads(decide)),
+                "capture": None if capture is None else dict(json.loads(capture)),
+            }
+        )
     except (ValueError, TypeError) as error:
         resource = f"tenants/{values['tenant']}/heads/{values['name']}"
         raise StoredDataDamaged(

@@ -40,6 +40,7 @@ class RecordedHeads(State):
             policy=request.policy,
             allow_new_labels=request.allow_new_labels,
             decide=request.decide if request.HasField("decide") else None,
+            capture=request.capture if request.HasField("capture") else None,
         )
         self.examples[name] = {}
         return heads_pb2.CreateHeadResponse(head=self.heads[name])
@@ -92,6 +93,10 @@ class RecordedHeads(State):
             head.decide.CopyFrom(request.decide)
             if not request.decide.precision:
                 head.ClearField("decide")
+        if request.HasField("capture"):
+            head.capture.CopyFrom(request.capture)
+            if request.capture.off:
+                head.ClearField("capture")
         return heads_pb2.UpdateHeadResponse(head=self._with_live(head))
 
     def PromoteLiveCopy(self, request: Any, context: Any) -> Any:

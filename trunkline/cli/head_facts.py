@@ -1,5 +1,6 @@
 """How a head is shown."""
 
+from trunkline.cli.capture_options import capture_words
 from trunkline.cli.decide_options import acceptance_words, rule_words
 from trunkline.cli.output import Output, plain
 from trunkline.clients.client import Client
@@ -25,6 +26,8 @@ def print_head(client: Client, out: Output, head: Head) -> None:
             "keeps inputs": head.keep_inputs,
             **({"decides": rule_words(head.decide)} if head.decide else {}),
             **_accepted(head),
+            "captures": capture_words(head.capture)
+            + (f"; {head.capture_count:,} wait" if head.capture_count else ""),
             "active version": head.active_version,
             "tail": tail and f"{tail_words(tail)}: {', '.join(tail.blocks)}",
             "labels": head.labels,

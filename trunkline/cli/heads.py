@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import click
 
+from trunkline.cli.capture_options import CaptureOptions, capture_options
 from trunkline.cli.connection import client_command, head_argument, optional_tenant_argument
 from trunkline.cli.decide_options import DecideOptions, decide_options
 from trunkline.cli.export_import import export_head, import_head
@@ -78,6 +79,7 @@ def show(client: Client, out: Output, head: str) -> None:
 )
 @click.option("--keep-inputs", is_flag=True, help="Store raw inputs beside their embeddings.")
 @decide_options
+@capture_options
 @client_command
 def create(
     client: Client,
@@ -89,8 +91,10 @@ def create(
     new_labels: bool,
     keep_inputs: bool,
     decide: DecideOptions,
+    capture: CaptureOptions,
 ) -> None:
     """Make an empty head on a backbone."""
+    kept = capture.on(None)
     made = client.create_head(
         head,
         backbone,
@@ -99,8 +103,10 @@ def create(
         policy=policy,
         allow_new_labels=new_labels,
         decide=decide.on(None),
+        capture=None if isinstance(kept, bool) else kept,
     )
     print_head(client, out, made)
+    _say_captured(out, None, made)
     next_step(out, "train", head, "PATH")
 
 
@@ -114,6 +120,7 @@ def create(
     help="Whether feedback may bring labels that the head does not have.",
 )
 @decide_options
+@capture_options
 @client_command
 def update(
     client: Client,
@@ -123,16 +130,18 @@ def update(
     policy: str | None,
     new_labels: bool | None,
     decide: DecideOptions,
+    capture: CaptureOptions,
 ) -> None:
-    """Change a head: what feedback does, what it accepts, how it is trained from now on."""
+    """Change a head: what feedback does, what it accepts, what it keeps, how it is trained."""
     before = client.get_head(head)
-    changed, rule = spec.on(before.spec), decide.on(before.decide)
-    if changed is None and policy is None and new_labels is None and rule is None:
+    changed, rule, kept = spec.on(before.spec), decide.on(before.decide), capture.on(before.capture)
+    if all(one is None for one in (changed, policy, new_labels, rule, kept)):
         raise click.UsageError("Give at least one option that changes something.")
     found = client.update_head(
-        head, changed, policy=policy, allow_new_labels=new_labels, decide=rule
+        head, changed, policy=policy, allow_new_labels=new_labels, decide=rule, capture=kept
     )
     print_head(client, out, found)
+    _say_captured(out, before, found)
     if changed:
         _next_training(out, head, found)
 
@@ -189,6 +198,15 @@ def activate(client: Client, out: Output, head: str, version: int) -> None:
         out.say(words)
     print_head(client, out, activated)
     next_step(out, "predict", head, "PATH")
+
+
+def _say_captured(out: Output, before: Head | None, head: Head) -> None:
+    """Says once that inputs are kept."""
+    if head.capture and not (before and before.capture):
+        out.say(
+            "inputs of its traffic are stored from now on, with the answers they get, for "
+            f"{head.capture.days} days"
+        )
 
 
 def _next_training(out: Output, head: str, found: Head) -> None:

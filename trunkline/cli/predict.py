@@ -67,6 +67,11 @@ _MOST_COLUMNS = 1_000
     metavar="N",
     help="Show the N labelled examples that are most like each row, too; not in CSV.",
 )
+@click.option(
+    "--capture",
+    type=click.Choice(["always", "never"]),
+    help="Keep the inputs for people to look at, or do not (default: as the head's rules say).",
+)
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a line of column names.")
 @click.option(
     "--output",
@@ -93,6 +98,7 @@ def predict(
     level: float | None,
     average_views: int | None,
     neighbours: int,
+    capture: str | None,
     as_csv: bool,
     output: Path | None,
     resume: bool,
@@ -128,6 +134,7 @@ def predict(
         conformal_level=level,
         average_views=average_views,
         neighbours=neighbours,
+        capture=capture,
     )
     with Destination(form, output, before) as rows:
         last = _answer(out, given, ask, rows)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from trunkline.values.capture import Capture
 from trunkline.values.estimates import Estimate
 
 
@@ -189,7 +190,8 @@ class Head:
     is None where the server was not asked for it: in lists. `held_out_count` examples are kept for
     testing; `quarantined_count` feedbacks are left out of trainings. `estimate` and
     `active_version_time`, when it was made, are of the active version, which may have no estimate.
-    `decide` is None for a head that decides nothing.
+    `decide` is None for a head that decides nothing. `capture` says what of the traffic is kept,
+    None for nothing; `capture_count` such inputs wait for somebody to look at them.
     """
 
     name: str
@@ -213,6 +215,8 @@ class Head:
     estimate: Estimate | None = None
     active_version_time: datetime | None = None
     decide: Decide | None = None
+    capture: Capture | None = None
+    capture_count: int = 0
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,11 @@
 from collections.abc import AsyncIterator
 
 from trunkline.clients.asynchronous.transport import AsyncTransport
-from trunkline.clients.specs import decide_message, policy_number, spec_message
+from trunkline.clients.specs import capture_message, decide_message, policy_number, spec_message
 from trunkline.replies import heads as replies
 from trunkline.resources import ALL, ALL_TENANTS
 from trunkline.v1 import heads_pb2
+from trunkline.values.capture import Capture
 from trunkline.values.heads import Decide, Dropped, Head, HeadSpec, Policy, Promoted
 from trunkline.wire.building import build
 from trunkline.wire.names import head_name, tenant_name
@@ -25,13 +26,15 @@ class AsyncHeads(AsyncTransport):
         policy: Policy | str | None = None,
         allow_new_labels: bool = False,
         decide: Decide | float | None = None,
+        capture: Capture | None = None,
         timeout: float | None = None,
     ) -> Head:
         """Makes a head on a backbone. Raises `AlreadyExists` if the name is taken.
 
         `policy` ("gated" by default) says what feedback does to predictions; `allow_new_labels`
         whether feedback may bring labels that the head does not have yet. With `decide`, a rule or
-        the precision that it wants, answers say whether to accept them.
+        the precision that it wants, answers say whether to accept them. `capture` says what of its
+        traffic is kept, nothing by default.
         """
         name = head_name(head)
         request = build(
@@ -44,6 +47,7 @@ class AsyncHeads(AsyncTransport):
             policy=policy_number(policy) or heads_pb2.FEEDBACK_POLICY_UNSPECIFIED,
             allow_new_labels=allow_new_labels,
             decide=decide_message(decide),
+            capture=capture_message(capture),
         )
         reply = await self._call(self._heads.CreateHead, request, timeout, idempotent=False)
         return replies.head(reply.head)
@@ -56,11 +60,13 @@ class AsyncHeads(AsyncTransport):
         policy: Policy | str | None = None,
         allow_new_labels: bool | None = None,
         decide: Decide | float | None = None,
+        capture: Capture | bool | None = None,
         timeout: float | None = None,
     ) -> Head:
-        """Changes a head's policy, or its spec for trainings to come; None leaves as it is.
+        """Changes a head's policy, what of its traffic is kept, or its spec for trainings to come.
 
-        `decide`, a rule or the precision that it wants, holds at once; 0 takes the rule away.
+        None leaves as it is. `decide`, a rule or the precision that it wants, holds at once; 0
+        takes the rule away. With `capture` False nothing more is kept.
         """
         request = build(
             heads_pb2.UpdateHeadRequest,
@@ -69,6 +75,7 @@ class AsyncHeads(AsyncTransport):
             policy=policy_number(policy),
             allow_new_labels=allow_new_labels,
             decide=decide_message(decide),
+            capture=capture_message(capture),
         )
         reply = await self._call(self._heads.UpdateHead, request, timeout)
         return replies.head(reply.head)
