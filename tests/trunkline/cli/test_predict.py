@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import pytest
 
+from tests.terminal import Terminal
 from tests.trunkline.datasets.trees import tree
 from tests.trunkline.recorded_state import refuse
 from tests.trunkline.recording import Recorder, Server
@@ -215,6 +216,19 @@ def test_full_server_is_asked_again_and_for_fewer_rows(
     assert result.exit_code == 0, result.stderr
     names = [line.split("\t")[0] for line in result.stdout.splitlines()]
     assert names == [f"text {row}" for row in range(2 * MAX_MESSAGE_ROWS)]
+
+
+def test_words_stand_above_the_progress_bar(
+    server: Server, recorder: Recorder, mood: str, tmp_path: Path
+) -> None:
+    def full(_: Any, context: grpc.ServicerContext) -> None:
+        refuse(context, "RESOURCE_EXHAUSTED", "queue full", retry_seconds=0.001)
+
+    recorder.hooks["Predict"] = [full]
+    arguments = ["predict", mood, "--text", "a", "--output", tmp_path / "a.csv"]
+    with Terminal(server.address, *arguments) as terminal:
+        status, shown = terminal.end()
+    assert (status, "\x1b[2Kqueue full" in shown) == (0, True), shown
 
 
 def test_server_that_stays_full_ends_the_command(run: Run, recorder: Recorder, mood: str) -> None:
