@@ -24,7 +24,7 @@ from service.process_limits import (
     limit_accept_log,
     raise_file_limit,
 )
-from service.stopping import CLOSE_SECONDS, exit_at_once, on_signals
+from service.stopping import CLOSE_SECONDS, exit_at_once, on_signals, say_stopped
 from service.tls import certificates_of
 from service.transport.grpc_server import GrpcServer
 from service.transport.http_server import serve_asgi
@@ -136,13 +136,13 @@ async def _extract(settings: StandaloneExtractorSettings, folder: Path | None) -
     finally:
         await server.close()
         if not loading.done():
-            log.info("stopped")
+            say_stopped()
             os._exit(0)  # loading cannot be interrupted
         await application.close()
         metrics.close()
         if certificates is not None:
             await certificates.close()
-    log.info("stopped")
+    say_stopped()
 
 
 def _print_addresses(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -53,6 +54,13 @@ def _give_up_waiting(told: int, seconds: float) -> None:
     time.sleep(seconds)
     log.warning("stopped without waiting for all that was under way")
     os._exit(0)
+
+
+def say_stopped() -> None:
+    """Says that this process has stopped: in the log, or on a terminal where that leaves it out."""
+    log.info("stopped")
+    if sys.stderr.isatty() and not log.is_enabled_for(logging.INFO):
+        print("stopped", file=sys.stderr, flush=True)
 
 
 def exit_at_once() -> NoReturn:

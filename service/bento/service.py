@@ -35,7 +35,7 @@ from service.process_limits import (
     limit_accept_log,
     raise_file_limit,
 )
-from service.stopping import CLOSE_SECONDS, on_signals
+from service.stopping import CLOSE_SECONDS, on_signals, say_stopped
 from service.tls import certificates_of
 from service.transport.grpc_server import GrpcServer
 from service.transport.http_server import connection_class
@@ -106,7 +106,7 @@ class Trunkline:
             if self._handed_on is not None:
                 await self._handed_on.close()
             if self._announcing is None:
-                log.info("stopped")
+                say_stopped()
                 os._exit(0)  # nothing is acknowledged yet, and loading cannot be interrupted
             self._announcing.cancel()
             await asyncio.wait([self._announcing])
@@ -116,7 +116,7 @@ class Trunkline:
         except Exception:
             log.exception("stopped, but not cleanly")
             os._exit(1)  # the interpreter would wait for threads that may hang
-        log.info("stopped")
+        say_stopped()
 
     @bentoml.api(route="/predict", input_spec=PredictBody)
     async def predict(self, **_: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from service.cluster.member import EXTRACTION, Member
 from service.config import ServerSettings
 from service.errors import InvalidSettings
 from service.logs import get_logger
-from service.stopping import CLOSE_SECONDS
+from service.stopping import CLOSE_SECONDS, say_stopped
 from service.store import Database, open_database
 from service.store.change_feed import clear_changes
 from service.store.data_directory import CLUSTER, lock_directory
@@ -130,7 +130,7 @@ class Supervisor:
         if self._extractor is not None:
             self._extractor.kill()  # nobody uses it any more, and it holds nothing
             await asyncio.wait([running[self._extractor]])
-        log.info("stopped")
+        say_stopped()
         return 1 if failed else 0
 
     async def _keep(self, child: Child) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -70,6 +71,9 @@ def load_settings(cls: type[S], **values: Any) -> S:
     except ValidationError as error:
         file = os.environ.get(f"{PREFIX}CONFIG", "")
         raise InvalidSettings(describe_validation(error, cls.model_fields, file)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        file = os.environ.get(f"{PREFIX}CONFIG", "")
+        raise InvalidSettings(f"config: {file} is not TOML: {error}") from error
     except (OSError, ValueError) as error:
         raise InvalidSettings(f"settings: {error}") from error
 

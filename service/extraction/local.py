@@ -237,6 +237,7 @@ class LocalExtractor(Extractor):
 
     async def _load(self, name: str) -> None:
         """Loads a backbone and adds it once it is warm."""
+        log.info("loading backbone (the first time takes minutes)", backbone=name)
         backbone = await asyncio.to_thread(self._open, name)
         try:
             limits = self._resources.batch_limits(backbone)

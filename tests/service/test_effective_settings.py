@@ -289,7 +289,7 @@ def assert_said(
     """The log of a start has the settings as they count, and what those of 0 came to."""
     said, decoding, ready = (
         entry
-        for event in ("settings", "decode threads", "backbone ready")
+        for event in ("settings", "decode threads", "loading backbone", "backbone ready")
         for entry in log
         if entry["event"] == event
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from service import stopping
+from service.logs import configure_logging
 
 ROOT = Path(__file__).parents[2]
 
@@ -55,3 +56,17 @@ def test_process_that_hangs_while_it_stops_ends_with_status_0() -> None:
     )
     assert ended.returncode == 0
     assert b"stopped without waiting" in ended.stdout + ended.stderr
+
+
+@pytest.mark.usefixtures("own_logging")
+@pytest.mark.parametrize(("level", "terminal"), [("info", True), ("error", True), ("error", False)])
+def test_terminal_is_told_of_the_end_once_whatever_is_logged(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    level: str,
+    terminal: bool,
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    configure_logging(level, "json")
+    stopping.say_stopped()
+    assert capsys.readouterr().err.count('stopped"' if level == "info" else "stopped\n") == terminal

@@ -72,7 +72,8 @@ def merge(client: Client, out: Output, head: str, labels: tuple[str, ...], into:
     changed = client.merge_labels(head, labels, into)
     training = _trained(client, out, head, changed)
     if not out.as_json:
-        echo(f"{', '.join(labels)} is {into}: {_changes(changed)}")
+        are = "are" if len(labels) > 1 else "is"
+        echo(f"{', '.join(labels)} {are} {into}: {_changes(changed)}")
     _print_version(client, out, head, changed, training)
 
 

@@ -13,7 +13,9 @@ from trunkline.cli.output import Failure, Output, confirm, plain
 from trunkline.cli.stored_examples import example_columns
 from trunkline.clients.client import Client
 from trunkline.datasets import Columns
+from trunkline.datasets.labels import nearest_label
 from trunkline.values.examples import Example
+from trunkline.values.notices import Notice
 from trunkline.values.outcomes import Changes
 from trunkline.wording import counted
 
@@ -113,7 +115,12 @@ def relabel(
         names = named_examples(client, out, head, words, texts, columns)
     except Failure as failure:
         raise _turned_round(client, head, words, failure) from failure
+    new = label and label not in (known := {row.label for row in client.labels(head)})
     changes = client.update_examples(head, dict.fromkeys(names, label or None))
+    if new and changes.changed:
+        near = nearest_label(label, known)
+        named = f"; nearest: {near!r}" if near else ""
+        out.notices([Notice("new_class", f"new class {label!r}{named}", 1, ())])
     what = f"labelled {label}" if label else "left without a label"
     _print_changes(out, names, changes, f"{counted(changes.changed, 'example')} {what}")
     next_step(out, "train", head)

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
@@ -10,6 +11,7 @@ import click
 
 from trunkline.cli.interrupts import end_at_once, exit_status, signals_interrupt
 from trunkline.cli.output import Failure, described, document_printed, echo
+from trunkline.cli.tables import terminal_width, wrapped
 from trunkline.errors import (
     Cancelled,
     InvalidArgument,
@@ -136,9 +138,21 @@ def _told(as_json: bool) -> Iterator[None]:
             raise  # the reader of the output has left: click's business
         _print(as_json, error)
         raise Failure(_words(error)) from error
+    except click.UsageError as error:
+        _print(as_json, error)
+        raise _folded(error) from error
     except (click.ClickException, click.Abort, KeyboardInterrupt) as error:
         _print(as_json, error)
         raise
+
+
+def _folded(error: click.UsageError) -> click.UsageError:
+    """Returns the error with its words in lines that the terminal has room for."""
+    begin = "Error: "
+    lines = f"{begin}{error.format_message()}".split("\n")
+    width = terminal_width(sys.stderr)
+    words = "\n".join(piece for line in lines for piece in wrapped(visible(line), width))
+    return click.UsageError(words.removeprefix(begin), error.ctx)
 
 
 def _print(as_json: bool, error: BaseException) -> None:

@@ -11,6 +11,7 @@ from typing import IO, Any, TypeVar
 
 import click
 from rich.console import Console
+from rich.file_proxy import FileProxy
 from rich.progress import (
     BarColumn,
     Progress,
@@ -171,7 +172,11 @@ def echo(words: str, *, err: bool = False) -> None:
     """Prints lines of words, broken where the terminal has no room for one."""
     width = terminal_width(sys.stderr if err else sys.stdout)
     for line in words.split("\n"):
-        click.echo("\n".join(wrapped(visible(line), width)), err=err)
+        shown = "\n".join(wrapped(visible(line), width))
+        if err and isinstance(sys.stderr, FileProxy):
+            print(shown, file=sys.stderr)  # above the progress bar, of which click knows nothing
+        else:
+            click.echo(shown, err=err)
 
 
 def confirm(question: str, *, yes: bool) -> None:

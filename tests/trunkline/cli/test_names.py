@@ -50,6 +50,17 @@ def test_a_class_given_last_is_told_where_it_belongs(run: Run, client: Client, t
     assert "the class first" not in unknown.stderr
 
 
+def test_class_that_the_head_does_not_have_is_told(run: Run, client: Client, table: Path) -> None:
+    run("train", HEAD, table)
+    new = run("examples", "relabel", HEAD, "yess", "mood.csv:2")
+    assert "new class 'yess'; nearest: 'yes'" in new.stderr
+    known = run("examples", "relabel", HEAD, "yess", "mood.csv:3", "--json")
+    assert json.loads(known.stdout)["notices"] == []
+    other = run("examples", "relabel", HEAD, "perhaps", "mood.csv:3", "--json")
+    assert [row["reason"] for row in json.loads(other.stdout)["notices"]] == ["new_class"]
+    assert "class" not in run("examples", "relabel", HEAD, "", "mood.csv:3").stderr
+
+
 def test_labelling_stores_and_shows_names(
     run: Run, recorder: Recorder, client: Client, table: Path
 ) -> None:

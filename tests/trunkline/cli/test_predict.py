@@ -7,10 +7,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
 
+from tests.terminal import Terminal
 from tests.trunkline.datasets.trees import tree
+from tests.trunkline.recorded_state import refuse
 from tests.trunkline.recording import Recorder, Server
 from tests.trunkline.steps import Run, trained
 from trunkline import Client, Text
@@ -194,6 +198,47 @@ def test_inputs_are_read_a_few_requests_ahead_of_what_is_answered(
         assert read <= (row // MAX_MESSAGE_ROWS + UNDER_WAY) * MAX_MESSAGE_ROWS + 1
     assert names == [Text(f"text {number}") for number in range(12 * MAX_MESSAGE_ROWS)]
     assert len(recorder.asked("Predict")) == 12
+
+
+def test_full_server_is_asked_again_and_for_fewer_rows(
+    run: Run, recorder: Recorder, mood: str, tmp_path: Path
+) -> None:
+    texts = tmp_path / "many.csv"
+    texts.write_text("text\n" + "".join(f"text {row}\n" for row in range(2 * MAX_MESSAGE_ROWS)))
+    at_once = MAX_MESSAGE_ROWS // 4
+
+    def full(request: Any, context: grpc.ServicerContext) -> None:
+        if len(request.inputs) > at_once:
+            refuse(context, "RESOURCE_EXHAUSTED", "queue full", retry_seconds=0.001)
+
+    recorder.hooks["Predict"] = [full] * 100
+    result = run("predict", mood, texts)
+    assert result.exit_code == 0, result.stderr
+    names = [line.split("\t")[0] for line in result.stdout.splitlines()]
+    assert names == [f"text {row}" for row in range(2 * MAX_MESSAGE_ROWS)]
+
+
+def test_words_stand_above_the_progress_bar(
+    server: Server, recorder: Recorder, mood: str, tmp_path: Path
+) -> None:
+    def full(_: Any, context: grpc.ServicerContext) -> None:
+        refuse(context, "RESOURCE_EXHAUSTED", "queue full", retry_seconds=0.001)
+
+    recorder.hooks["Predict"] = [full]
+    arguments = ["predict", mood, "--text", "a", "--output", tmp_path / "a.csv"]
+    with Terminal(server.address, *arguments) as terminal:
+        status, shown = terminal.end()
+    assert (status, "\x1b[2Kqueue full" in shown) == (0, True), shown
+
+
+def test_server_that_stays_full_ends_the_command(run: Run, recorder: Recorder, mood: str) -> None:
+    def full(_: Any, context: grpc.ServicerContext) -> None:
+        refuse(context, "RESOURCE_EXHAUSTED", "queue full", retry_seconds=0.001)
+
+    recorder.hooks["Predict"] = [full] * 100
+    result = run("predict", mood, "--text", "a", "--text", "b")
+    assert (result.exit_code, "error: queue full" in result.stderr) == (1, True)
+    assert len(recorder.asked("Predict")) < 20
 
 
 def test_what_cannot_be_read_ends_the_command_after_the_rows_before_it(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from tests.terminal import in_terminal
+from tests.terminal import Terminal, in_terminal
 from tests.trunkline.recording import FINGERPRINT, Recorder, Server
 from tests.trunkline.steps import Run
 from trunkline import Client
@@ -85,6 +85,15 @@ def test_piped_tables_have_a_line_for_each_row_and_no_escapes(
     assert not any(row.endswith(" ") for row in rows)
     many = run("heads", "retrain", "acme/mood").stdout
     assert len(many.splitlines()) == 2
+
+
+def test_mistake_of_usage_is_told_in_lines_that_fit_the_terminal(server: Server) -> None:
+    with Terminal(server.address, "heads", "show", "acme", columns=40) as terminal:
+        status, shown = terminal.end()
+    lines = shown[shown.index("Error: ") :].splitlines()
+    assert (status, len(lines)) == (2, 2)
+    assert all(len(line) <= 40 for line in lines)
+    assert " ".join(lines).endswith("head must match TENANT/HEAD, got 'acme'")
 
 
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])

@@ -1,5 +1,6 @@
 """Requests for predictions: a few under way at a time, answered in the order of the inputs."""
 
+import logging
 import threading
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,7 +10,9 @@ from queue import SimpleQueue
 from typing import TypeVar
 
 from trunkline.clients.client import Client
+from trunkline.connection.retrying import backoff, logger
 from trunkline.datasets import FileInput
+from trunkline.errors import ResourceExhausted
 from trunkline.rows.chunking import MAX_MESSAGE_ROWS, split
 from trunkline.values.outcomes import Prediction, RowFailure
 
@@ -17,6 +20,8 @@ P = TypeVar("P")
 A = TypeVar("A")
 
 Outcome = Prediction | RowFailure
+
+_MOST_REFUSALS = 6
 
 UNDER_WAY = 3
 """How many requests are read, sent and not yet printed at most."""
@@ -52,9 +57,46 @@ def outcomes_of(
     ask: Callable[[list[FileInput]], list[Outcome]], parts: Iterable[list[FileInput]]
 ) -> Generator[tuple[FileInput, Outcome], None, None]:
     """Asks for part after part; yields each input with its outcome, in order."""
-    with closing(answered(ask, parts)) as answers:
+    with closing(_Patient(ask)) as patient, closing(answered(patient, parts)) as answers:
         for part, outcomes in answers:
             yield from zip(part, outcomes, strict=True)
+
+
+class _Patient:
+    """Asks again what a full server has refused, when it says to; then for half of it at a time.
+
+    So many inputs are answered by a slow server, too, if later. Once closed it asks no more.
+    """
+
+    def __init__(self, ask: Callable[[list[FileInput]], list[Outcome]]) -> None:
+        self._ask = ask
+        self._closed = threading.Event()
+        self._told = False
+
+    def close(self) -> None:
+        self._closed.set()
+
+    def __call__(self, part: list[FileInput]) -> list[Outcome]:
+        for refusals in range(1, _MOST_REFUSALS + 1):
+            try:
+                return self._ask(part)
+            except ResourceExhausted as error:
+                if error.retry_after is None:  # later is as bad as now
+                    raise
+                seconds = backoff(refusals, error.retry_after)
+                self._tell(error, seconds)
+                if self._closed.wait(seconds):
+                    raise
+            if refusals > 1 and len(part) > 1:
+                middle = len(part) // 2
+                return self(part[:middle]) + self(part[middle:])
+        return self._ask(part)
+
+    def _tell(self, error: ResourceExhausted, seconds: float) -> None:
+        """Says once why it waits: it may come to that with every request."""
+        level = logging.DEBUG if self._told else logging.INFO
+        self._told = True
+        logger.log(level, "%s; going on in %.1f s", error, seconds)
 
 
 def answered(ask: Callable[[P], A], parts: Iterable[P]) -> Generator[tuple[P, A], None, None]:
