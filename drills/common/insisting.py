@@ -17,6 +17,7 @@ from tests.e2e.transports import Grpc, Refused, Rest
 P = ParamSpec("P")
 T = TypeVar("T")
 
+STREAM, CUT = "TrainHead", ("UNKNOWN", "INTERNAL")
 OF_A_PROXY = (502, 503, 504)
 PAUSE_SECONDS = 0.3
 
@@ -47,7 +48,7 @@ class Insisting:
         return self.random.choice(self.ways)
 
     async def once(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Makes a call.
+        """Makes a call; a stream of replies that a proxy cuts off ends with no code of ours.
 
         Raises:
             Away: it was refused, and may be sent again.
@@ -58,6 +59,11 @@ class Insisting:
         except Away as error:
             self._judge(error)
             raise
+        except Refused as error:
+            if args[0] != STREAM or error.request_id or error.code not in CUT:
+                raise
+            self.refused["streams cut off"] += 1
+            raise Away(str(error)) from error
 
     async def insist(
         self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
