@@ -17,7 +17,8 @@ from tests.e2e.transports import Grpc, Refused, Rest
 P = ParamSpec("P")
 T = TypeVar("T")
 
-STREAM, CUT = "TrainHead", ("UNKNOWN", "INTERNAL")
+STREAM = "TrainHead"
+CUT, CUT_STREAM = ("CANCELLED",), ("CANCELLED", "UNKNOWN", "INTERNAL")
 OF_A_PROXY = (502, 503, 504)
 PAUSE_SECONDS = 0.3
 
@@ -48,7 +49,7 @@ class Insisting:
         return self.random.choice(self.ways)
 
     async def once(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Makes a call; a stream of replies that a proxy cuts off ends with no code of ours.
+        """Makes a call; one that a proxy cuts off ends with no code of ours.
 
         Raises:
             Away: it was refused, and may be sent again.
@@ -60,9 +61,10 @@ class Insisting:
             self._judge(error)
             raise
         except Refused as error:
-            if args[0] != STREAM or error.request_id or error.code not in CUT:
+            codes = CUT_STREAM if STREAM in args else CUT
+            if error.request_id or error.code not in codes:
                 raise
-            self.refused["streams cut off"] += 1
+            self.refused[f"{error.code} of a cut"] += 1
             raise Away(str(error)) from error
 
     async def insist(

