@@ -210,6 +210,19 @@ class PostgresProcess(Postgres):
         self._end(signal.SIGKILL)
         psutil.wait_procs(family, 60)
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Stops all of its processes: what is asked is neither answered nor refused."""
+        first = psutil.Process(self.pid)
+        family = [first, *first.children(recursive=True)]
+        for process in family:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in family:
+                process.resume()
+
     def _end(self, number: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(number)
