@@ -31,11 +31,14 @@ LONG_SECONDS = 900.0
 
 TENANTS, LONG_TENANTS = 6, 64
 WRITTEN, LONG_WRITTEN = 2, 4
-KILLS, LONG_KILLS = 9, 60
+ROUNDS, LONG_ROUNDS = 3, 18
+KILLS = 3
+"""Of each round, after which everything comes back before the next one."""
 ACTIVATORS, TEACHERS, ASKERS = 3, 2, 4
 SENTENCES = 32
-MOST_PAUSE, LONG_MOST_PAUSE = 1.0, 4.0
-"""Seconds between two kills, at most."""
+MOST_PAUSE = 1.5
+"""Seconds between two kills of a round, at most."""
+CALM_SECONDS = 2.0
 CALL_SECONDS = 60.0
 """In which a call that is made again and again is answered at last."""
 END_SECONDS = 60.0
@@ -95,17 +98,18 @@ async def _attack(site: Site, work: Work, drill: Drill) -> None:
 
 
 async def _kill(site: Site, drill: Drill) -> None:
-    """Kills one of each kind, in an order by chance, again and again, without awaiting starts."""
-    kills, most = (LONG_KILLS, LONG_MOST_PAUSE) if drill.long else (KILLS, MOST_PAUSE)
-    under_way: list[asyncio.Task[bool]] = []
+    """Kills one of each kind, in an order by chance, again and again, also amid others' starts."""
     left: list[str] = []
-    while site.killed.total() < kills:
-        if not left:
-            left = drill.random.sample(KINDS, len(KINDS))
-        await asyncio.sleep(drill.random.uniform(0, most))
-        under_way.append(asyncio.create_task(site.kill(left.pop())))
-        await asyncio.sleep(0)
-    await asyncio.gather(*under_way)
+    for _ in range(LONG_ROUNDS if drill.long else ROUNDS):
+        before, under_way = site.killed.total(), list[asyncio.Task[bool]]()
+        while site.killed.total() < before + KILLS:
+            left = left or drill.random.sample(KINDS, len(KINDS))
+            await asyncio.sleep(drill.random.uniform(0, MOST_PAUSE))
+            under_way.append(asyncio.create_task(site.kill(left.pop())))
+            await asyncio.sleep(0)
+        await asyncio.gather(*under_way)
+        await site.up()
+        await asyncio.sleep(CALM_SECONDS)
 
 
 def _check_end(client: Client, work: Work, calls: Insisting) -> None:

@@ -66,14 +66,16 @@ class Work:
 
     async def prepare(self) -> None:
         """Makes the heads that are activated, and those that are written."""
-        for head in self._plain:
-            for _ in range(VERSIONS):
-                await self._import(head)
-            self.timelines[head] = Timeline(self._known[head][-1])
+        await asyncio.gather(*map(self._prepare_plain, self._plain))
         for head in self.written:
             await self._create(head)
             for _ in range(4):
                 await self._upload(head)
+
+    async def _prepare_plain(self, head: str) -> None:
+        for _ in range(VERSIONS):
+            await self._import(head)
+        self.timelines[head] = Timeline(self._known[head][-1])
 
     def stop(self) -> None:
         """Lets every client end what it does."""

@@ -25,11 +25,13 @@ class Kept(ABC):
 
     Attributes:
         lock: of whoever starts it.
+        killed_at: when it was killed last, on the monotonic clock.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.lock = asyncio.Lock()
+        self.killed_at = 0.0
 
     @property
     @abstractmethod
@@ -49,10 +51,13 @@ class Kept(ABC):
         """Ends it by SIGKILL, once that is done; returns whether there was anything to end."""
 
     async def until_up(self, seconds: float) -> float:
-        """Starts it unless it runs, again if it ends meanwhile; returns the seconds that it took.
+        """Starts it unless it runs, again if it ends meanwhile.
+
+        Returns:
+            The seconds that it took since this was asked for, or since it was killed last.
 
         Raises:
-            TimeoutError: it is not up after so many seconds.
+            TimeoutError: they are more than these.
         """
         begun = time.monotonic()
         async with self.lock:
@@ -60,10 +65,10 @@ class Kept(ABC):
                 try:
                     await asyncio.to_thread(self.start)
                 except AssertionError as error:
-                    if time.monotonic() - begun > seconds:
+                    if time.monotonic() - max(begun, self.killed_at) > seconds:
                         raise TimeoutError(f"{self.name} does not start: {error}") from error
                     await asyncio.sleep(PAUSE_SECONDS)
-        took = time.monotonic() - begun
+        took = time.monotonic() - max(begun, self.killed_at)
         if took > seconds:
             raise TimeoutError(f"{self.name} was up after {took:.1f} s")
         return took

@@ -6,6 +6,7 @@ import asyncio
 import random
 import signal
 import socket
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -147,6 +148,7 @@ class Site:
         if not await asyncio.to_thread(process.kill):
             self.killed[kind] -= 1
             return False
+        process.killed_at = time.monotonic()
         await self._up(process)
         return True
 
