@@ -139,7 +139,7 @@ bench-overload: $(INSTALLED) ## Measure what overload leaves of the capacity, an
 bench-access: $(INSTALLED) ## Measure what a key and a quota add to a cached prediction
 	@$(BIN)/python -m benchmarks.access $(ARGS)
 
-drill: $(INSTALLED) ## Attack running servers for 15 minutes, and see what is promised hold
+drill: $(INSTALLED) ## Attack running servers for 17 minutes, and see what is promised hold
 	@GRPC_VERBOSITY=ERROR OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m drills $(ARGS)
 
 bento: $(RUNNING) ## Build the Bento

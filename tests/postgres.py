@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 
+import psutil
 import psycopg
 import sqlalchemy
 from sqlalchemy import URL, make_url
@@ -202,6 +203,25 @@ class PostgresProcess(Postgres):
     def crash(self) -> None:
         """Ends it and its connections without a word; it recovers when it starts again."""
         self._end(signal.SIGQUIT)
+
+    def kill(self) -> None:
+        """Ends its first process by SIGKILL; returns when the others have noticed, and ended."""
+        family = psutil.Process(self.pid).children()
+        self._end(signal.SIGKILL)
+        psutil.wait_procs(family, 60)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Stops all of its processes: what is asked is neither answered nor refused."""
+        first = psutil.Process(self.pid)
+        family = [first, *first.children(recursive=True)]
+        for process in family:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in family:
+                process.resume()
 
     def _end(self, number: signal.Signals) -> None:
         if self._process is not None:

@@ -40,6 +40,8 @@ class RawHttp2:
         self.settings: dict[int, int] = {}
         self.ended: dict[int, bytes] = {}
         """The last headers of streams that the server ended, in its own coding."""
+        self.resets: set[int] = set()
+        """Streams that it broke off, whether they had ended or not."""
 
     def open(self, path: str | bytes, more: Mapping[str, bytes] | None = None) -> int:
         """Sends the headers of a call, and these more; gives its stream."""
@@ -118,6 +120,8 @@ class RawHttp2:
             self._windows[stream] += struct.unpack(">I", payload)[0]
         elif kind == RST_STREAM or (kind == HEADERS and flags & END_STREAM):
             self.ended[stream] = payload
+            if kind == RST_STREAM:
+                self.resets.add(stream)
 
     def _exactly(self, count: int) -> bytes:
         received = b""

@@ -45,6 +45,11 @@ async def page_of_all(folder: Path, own: str, names: Sequence[str]) -> str:
     return merged(dict(zip(names, (own, *others), strict=True)))
 
 
+async def answers(folder: Path, name: str, seconds: float) -> bool:
+    """Returns whether a process gives its metrics within so many seconds: its event loop turns."""
+    return bool(await _page(folder, name, seconds))
+
+
 def merged(pages: dict[str, str]) -> str:
     """Returns one page of pages by the names of their processes, each of which is a label."""
     families: dict[str, list[str]] = {}
@@ -69,9 +74,9 @@ def _labelled(sample: str, name: str) -> str:
     return f"{found[1]}{label},{rest}" if found[2] else f"{found[1]}{label}}}{rest}"
 
 
-async def _page(folder: Path, name: str) -> str:
+async def _page(folder: Path, name: str, seconds: float = ANSWER_SECONDS) -> str:
     try:
-        async with asyncio.timeout(ANSWER_SECONDS):
+        async with asyncio.timeout(seconds):
             reader, writer = await asyncio.open_unix_connection(_path(folder, name))
             try:
                 return (await reader.read(-1)).decode()

@@ -17,6 +17,7 @@ from pathlib import Path
 from service.access.operator_key import ensure_key
 from service.cluster.children import Child
 from service.cluster.member import EXTRACTION, Member
+from service.cluster.pages import answers
 from service.config import ServerSettings
 from service.errors import InvalidSettings
 from service.logs import get_logger
@@ -31,6 +32,12 @@ MAX_PATH_BYTES = 107
 LONGEST_NAME = "worker-1000.messages"
 KILL_SECONDS = 0.2
 """Time beyond what a process takes to stop by itself, after which it is killed."""
+
+LOOK_SECONDS, PATIENCE_SECONDS = 10.0, 10.0
+"""Time between two looks at whether a process answers, and time that it is given for that."""
+MOST_MISSED = 3
+"""Looks in a row, after which a process that does not answer is killed. One alone says little: the
+machine may have slept."""
 
 log = get_logger(__name__)
 
@@ -93,7 +100,7 @@ class Supervisor:
 
     def __init__(self, settings: ServerSettings, environment: Mapping[str, str], lock: int) -> None:
         self._settings, self._lock = settings, lock
-        folder = settings.data_dir.absolute() / CLUSTER
+        self._folder = folder = settings.data_dir.absolute() / CLUSTER
         extracts = settings.extractor is None
         shared = dict(environment)
         self._extractor: Child | None = None
@@ -123,7 +130,10 @@ class Supervisor:
             addresses = self._workers[0].addresses
             log.info("serving", workers=len(self._workers), **addresses)
             print(json.dumps(addresses), flush=True)
+            watching = [asyncio.create_task(self._watch(child)) for child in children]
             await told
+            for watch in watching:  # who stops may take its time
+                watch.cancel()
         ready.cancel()
         self._stopping.set()
         await self._end([running[worker] for worker in self._workers])
@@ -151,6 +161,19 @@ class Supervisor:
             )
             if await self._stopped_within(pause):
                 return
+
+    async def _watch(self, child: Child) -> None:
+        """Kills a process whenever it has ceased to answer, so that another takes its place."""
+        missed = 0
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            starts = not child.ready.is_set()
+            well = starts or await answers(self._folder, child.name, PATIENCE_SECONDS)
+            missed = 0 if well else missed + 1
+            if missed == MOST_MISSED:
+                log.error("a process does not answer; it is killed", process=child.name)
+                child.kill()
+                missed = 0
 
     async def _stopped_within(self, seconds: float) -> bool:
         try:

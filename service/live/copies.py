@@ -18,6 +18,7 @@ from service.errors import (
     PreconditionFailed,
     ServiceError,
     StoredDataDamaged,
+    is_expected,
 )
 from service.live.cache import CachedCopy, LiveCache, Snapshot
 from service.live.live_copy import LiveCopy
@@ -97,8 +98,12 @@ class LiveCopies:
         try:
             heads = await self._database.read(stored_live.heads_with_unscored)
             await self._learn_leftovers(heads)
-        except ServiceError:  # whoever asks for one learns it
-            log.exception("live copies learn what is left only when they are needed")
+        except ServiceError as error:  # whoever asks for one learns it
+            log.error(
+                "live copies learn what is left only when they are needed",
+                reason=str(error),
+                exc_info=None if is_expected(error) else error,
+            )
 
     async def until_dropped(self, uid: str) -> None:
         """Waits until nothing of a copy that a write has outdated is in memory any more."""

@@ -9,7 +9,7 @@ from adapters import Head
 from service.concurrency.tenant_threads import TenantThreads
 from service.config import ServerSettings
 from service.embedding.backfill import EmbeddingBackfill
-from service.errors import Aborted, NotFound
+from service.errors import Aborted, NotFound, is_expected
 from service.live.cache import CachedCopy, Revision, Snapshot
 from service.live.live_copy import LiveCopy
 from service.live.policy import Policy, Rules
@@ -70,8 +70,13 @@ class Steps:
             entry.drop()
             gone = self._without_copy("the head was deleted", 0)
             snapshot = Snapshot(revision, gone, deleted=True)
-        except Exception:
-            log.exception("live copy failed; it will be made anew", head=entry.uid)
+        except Exception as error:
+            log.error(
+                "live copy failed; it will be made anew",
+                head=entry.uid,
+                reason=str(error),
+                exc_info=None if is_expected(error) else error,
+            )
             self._metrics.live_failures.labels(self._metrics.tenant(entry.tenant)).inc()
             snapshot = self._failed(entry, revision)
         else:

@@ -332,8 +332,13 @@ class TrainingJobs:
             running.job = _ended(job, problem.status.code.name, problem.message)
         except Aborted:
             log.warning("another server has taken the training up", training=job.id)
-        except ServiceError:
-            log.exception("the end of a training could not be stored", training=job.id)
+        except ServiceError as stored:
+            log.error(
+                "the end of a training could not be stored",
+                training=job.id,
+                reason=str(stored),
+                exc_info=None if is_expected(stored) else stored,
+            )
             running.job = _ended(job, problem.status.code.name, problem.message)
 
 

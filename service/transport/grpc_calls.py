@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import grpc
@@ -21,6 +22,9 @@ from service.transport.grpc_errors import TRANSPORT, Context, abort
 from service.transport.limits import TransportLimits
 from service.transport.message_parts import check_message
 from service.transport.methods import Method
+
+REST_SECONDS = 0.5
+"""Time for the end of an upload that is refused to arrive."""
 
 
 @dataclass(eq=False)
@@ -60,7 +64,7 @@ class Translator:
         async def serve(stream: AsyncIterator[bytes], context: Context) -> bytes:
             if self._calls.draining:
                 await self._calls.read_up(stream)
-            async with self._call(method, context, upload=True) as call:
+            async with self._call(method, context, stream) as call:
                 messages = self._messages(method, stream, call)
                 return self._packed(await handler(messages, call), call)
 
@@ -95,7 +99,12 @@ class Translator:
 
     @asynccontextmanager
     async def _call(
-        self, method: Method, context: Context, *, upload: bool = False, watch: bool = False
+        self,
+        method: Method,
+        context: Context,
+        uploaded: AsyncIterator[bytes] | None = None,
+        *,
+        watch: bool = False,
     ) -> AsyncIterator[Call]:
         """Wraps the handling of one call; what is raised in here is its answer."""
         request_id, (headers, caller) = new_request_id(), arrival_of_call.get()
@@ -105,7 +114,7 @@ class Translator:
                 *(method.name, TRANSPORT, None),
                 request_id=request_id,
                 timeout=context.time_remaining(),
-                upload=upload,
+                upload=uploaded is not None,
                 watch=watch,
                 local=is_local(peer) and FORWARDED.isdisjoint(shown),
                 reply_bytes=read_reply_bytes(shown.get(REPLY_BYTES_KEY)),
@@ -117,6 +126,8 @@ class Translator:
                     method.rule.check(None, caller)  # before anything is parsed
                 yield call
         except Exception as error:
+            if uploaded is not None:
+                await _read_rest(uploaded)
             await abort(context, request_id, error)
         context.set_trailing_metadata((("x-request-id", request_id),))
 
@@ -154,3 +165,15 @@ def _fields_of(request: Message) -> Message:
 def is_local(peer: str) -> bool:
     """Returns whether a peer, as gRPC names it (``ipv4:127.0.0.1:50051``), is on this machine."""
     return peer.startswith("unix:") or is_loopback(host_of_peer(peer))
+
+
+async def _read_rest(stream: AsyncIterator[bytes]) -> None:
+    """Reads what a client still sends, for a moment.
+
+    gRPC breaks off a stream that it answers amid that, and a proxy may lose the answer by it:
+    through HAProxy a refusal with a hint became INTERNAL, after which nobody comes again.
+    """
+    with suppress(Exception):  # the client may have left, and the time be up
+        async with asyncio.timeout(REST_SECONDS):
+            async for _ in stream:
+                pass

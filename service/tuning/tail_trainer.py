@@ -22,7 +22,7 @@ from models.tails import tail_fingerprint
 from service.config import ServerSettings
 from service.embedding.backfill import EmbeddingBackfill
 from service.embedding.head_backbones import head_backbone
-from service.errors import Aborted, PreconditionFailed, ServiceError
+from service.errors import Aborted, PreconditionFailed, ServiceError, is_expected
 from service.extraction import BackboneInfo, Extractor, TailRef
 from service.fitting.task import FitTask
 from service.fitting.trainer import Trainer, labelled_rows, new_version
@@ -144,8 +144,13 @@ class TailTrainer:
         try:
             digests = await self._database.read(stored_examples.all_digests, uid)
             await files.threads.run(files.retain, uid, digests)
-        except (ServiceError, OSError):  # what is left is looked through at the next start
-            log.exception("activations of examples that are gone could not be deleted", head=uid)
+        except (ServiceError, OSError) as error:  # what is left is looked through at the next start
+            log.error(
+                "activations of examples that are gone could not be deleted",
+                head=uid,
+                reason=str(error),
+                exc_info=None if is_expected(error) else error,
+            )
 
     async def _tune(
         self,

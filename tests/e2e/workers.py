@@ -75,13 +75,13 @@ def said_by(server: Running, name: str) -> list[dict[str, Any]]:
     return [event for event in server.events() if event.get("process") == name]
 
 
-def until_back(server: Running, name: str, began: int) -> None:
+def until_back(server: Running, name: str, began: int, seconds: float = 60) -> None:
     """Returns when a process has taken the place of a killed one, and serves.
 
     Args:
         began: as many events of the log were the killed one's.
     """
-    end = time.monotonic() + 60
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         if any(event["event"] == "serving" for event in said_by(server, name)[began:]):
             return

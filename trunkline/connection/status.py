@@ -13,6 +13,7 @@ from trunkline import errors
 from trunkline.connection.unreachable import unreachable
 
 _TOO_LARGE = re.compile(r"(Sent|Received) message larger than max \((\d+) vs\. (\d+)\)")
+_CUT = re.compile("Stream removed|RST_STREAM|END_STREAM")
 _DETAILS = "grpc-status-details-bin"
 _REQUEST_ID = "x-request-id"
 
@@ -51,6 +52,9 @@ def _own(code: str, words: str, address: str, *, answered: bool) -> errors.Trunk
         return unreachable(words, address)
     if code == words == "CANCELLED" and not answered:  # who cancels a call here has other words
         return errors.Unavailable(f"{address or 'the server'} closed its port amid the call")
+    if code in ("INTERNAL", "UNKNOWN") and not answered and _CUT.search(words):
+        # A proxy ends so what a server that died had begun to answer.
+        return errors.Unavailable(f"{address or 'the server'} was lost amid the call: {words}")
     too_large = _TOO_LARGE.search(words)
     if code != "RESOURCE_EXHAUSTED" or too_large is None:
         return None
