@@ -39,7 +39,7 @@ class KeysPage extends Page {
       key.revoke_time ? h('span', { class: 'tag wrong' }, 'revoked') : !good(key) ? h('span', { class: 'tag' }, 'expired')
         : key.expire_time ? `until ${new Date(key.expire_time).toLocaleDateString()}` : 'does not expire',
       good(key) ? h('span', { class: 'actions' }, button('Rotate', () => this.rotate(key), { class: 'plain' }), button('Revoke', () => this.revoke(key), { class: 'plain danger' })) : '']);
-    this.list.replaceChildren(table(['Key', 'Tenant', 'Roles', 'Last used', 'Good', ''], rows, 'Keys'));
+    this.list.replaceChildren(table(['Key', 'Tenant', 'Roles', 'Last used', 'Good', 'Change'], rows, 'Keys'));
   }
 
   form() {

@@ -80,14 +80,19 @@ class TryTab extends Page {
   }
 
   async correct(said, input, row, label) {
-    const answer = await post(`${this.owner.path}:feedback`, { feedback: [{ id: crypto.randomUUID?.() ?? '', input, label }] });
-    if (answer.errors.length) throw new Error(answer.errors[0].message);
-    const now = await this.predict(input);
+    said.inert = true; // one judgement at a time
+    try {
+      const feedback = [{ id: crypto.randomUUID?.() ?? '', input, label }];
+      const answer = await post(`${this.owner.path}:feedback`, { feedback });
+      if (answer.errors.length) throw new Error(answer.errors[0].message);
+      const now = await this.predict(input);
+      const share = (one) => percent(one.scores?.[label] ?? 0, 0);
+      this.drawAnswer(said, input, now, row, now.live ? `Learned: ${label} ${share(row)} before, ${share(now)} now.`
+        : `Noted: ${label}. The active version answers until the live copy takes over.`);
+    } finally {
+      said.inert = false;
+    }
     await this.owner.refresh();
-    const share = now.scores?.[label];
-    const learned = now.live ? `Learned. It says ${now.label} now, ${percent(share ?? 0)} for ${label} (before: ${percent(row.scores?.[label] ?? 0)}).`
-      : `Noted: ${label}. The active version answers until the live copy takes over.`;
-    this.drawAnswer(said, input, now, row, learned);
   }
 }
 

@@ -46,13 +46,13 @@ class UsagePage extends Page {
     const day = (at) => new Date(+start + at * step * 3_600_000).toLocaleString('en', step > 1 ? { day: 'numeric', month: 'short' } : { hour: 'numeric' });
     const drawn = svg('svg', { class: 'hours', role: 'img', 'aria-label': `${counted(sums.reduce((one, other) => one + other, 0), 'row')}, at most ${number(most)} at a time` },
       ...sums.map((sum, at) => {
-        const bar = svg('rect', { x: `${at * width + width * .12}%`, width: `${width * .76}%`, y: `${100 - 100 * sum / most}%`, height: `${100 * sum / most}%`, rx: 2 });
+        const bar = svg('rect', { x: `${at * width + width * .2}%`, width: `${width * .6}%`, y: `${100 - 100 * sum / most}%`, height: `${100 * sum / most}%`, rx: 2 });
         const title = svg('title');
         title.textContent = `${day(at)}: ${number(sum)}`;
         bar.append(title);
         return bar;
       }));
-    return h('figure', { class: 'chart' }, drawn, h('figcaption', { class: 'soft small' }, h('span', {}, day(0)), h('span', {}, `at most ${number(most)}`), h('span', {}, day(count - 1))));
+    return h('figure', { class: 'chart' }, drawn, h('figcaption', { class: 'soft small' }, h('span', {}, day(0)), h('span', {}, `at most ${number(most)}`), h('span', {}, 'now')));
   }
 
   tenants(tenants, usage) {

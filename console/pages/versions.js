@@ -15,6 +15,7 @@ class VersionsTab extends Page {
     this.list = h('ul', { class: 'versions' });
     this.reports = h('div', { class: 'side-by-side' });
     this.append(this.live, this.list, this.reports);
+    await this.owner.refresh();
     await this.fill();
   }
 

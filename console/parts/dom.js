@@ -1,18 +1,18 @@
 // Elements, and figures as people read them. Nothing here makes markup of a string.
 
-/** Makes an element. `on…` are listeners, `class` and all else attributes; children that are null are left out. */
+/** Makes an element. `on…` are listeners, all else but some properties attributes; children that are null are left out. */
 export function h(name, given = {}, ...children) {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(given)) {
     if (value == null || value === false) continue;
-    if (key.startsWith('on')) element.addEventListener(key.slice(2), value);
-    else if (key in PROPERTIES) element[key] = value;
+    if (key in PROPERTIES) element[key] = value;
+    else if (key.startsWith('on')) element.addEventListener(key.slice(2), value);
     else element.setAttribute(key, value === true ? '' : value);
   }
   element.append(...children.flat(9).filter((child) => child != null && child !== false));
   return element;
 }
-const PROPERTIES = { value: 1, checked: 1, disabled: 1, hidden: 1, srcObject: 1, onInputs: 1, indeterminate: 1 };
+const PROPERTIES = { value: 1, checked: 1, disabled: 1, hidden: 1, onInputs: 1 };
 
 /** Makes an element of SVG, likewise. */
 export function svg(name, given = {}, ...children) {
@@ -91,7 +91,7 @@ export function ask(title, words, act, ...fields) {
   });
 }
 
-export const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
+export const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)}%`;
 export const number = (value) => Number(value ?? 0).toLocaleString('en');
 export const counted = (value, one, many = `${one}s`) => `${number(value)} ${Number(value) === 1 ? one : many}`;
 

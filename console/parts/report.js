@@ -15,10 +15,10 @@ class ReportPage extends HTMLElement {
       const page = new DOMParser().parseFromString(trusted.createHTML(html), 'text/html');
       const style = new CSSStyleSheet();
       style.replaceSync(page.querySelector('style').textContent.replaceAll(':root', ':host').replace('body {', ':host {')
-        + ':host { display: block; background: none; container-type: inline-size } main { padding: 0; max-width: none }'
+        + ':host { display: block; background: none; container-type: inline-size }'
         + 'h1 { font-size: 1.35rem } @container (max-width: 62rem) { .pair { display: block } }');
       root.adoptedStyleSheets = [style];
-      root.replaceChildren(document.adoptNode(page.querySelector('main')));
+      root.replaceChildren(h('div', {}, [...page.querySelector('main').childNodes]));
       this.dispatchEvent(new Event('shown'));
     } catch (error) {
       if (error.name !== 'AbortError') root.replaceChildren(h('p', {}, error.status === 404 ? 'There is no report of this version.' : wordsOf(error)));

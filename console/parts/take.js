@@ -13,7 +13,7 @@ class TakeInputs extends HTMLElement {
     const folder = this.hasAttribute('folders') && this.chooser({ webkitdirectory: true, 'aria-label': 'Folder' });
     const camera = kind === 'image' && this.hasAttribute('camera');
     this.append(h('p', { class: 'soft' }, this.getAttribute('words') ?? ''), h('div', { class: 'actions' }, files, folder,
-      button(kind === 'image' ? 'Choose pictures' : 'Choose files', () => files.click()),
+      button(folder ? 'Choose files' : 'Choose', () => files.click()),
       folder && button('Choose a folder', () => folder.click()),
       camera && button('Camera', () => this.append(h('camera-shot', { onshot: (event) => this.onInputs([event.detail]) })))));
     this.addEventListener('dragover', (event) => { event.preventDefault(); this.classList.add('over'); });

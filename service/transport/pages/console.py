@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import hashlib
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+
+from trunkline.html_report.style import STYLE
 
 CONSOLE = "/console"
 CONSOLE_FOLDER = CONSOLE + "/"
@@ -25,11 +28,14 @@ _MEDIA_TYPES: Mapping[str, str] = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml; charset=utf-8",
 }
+# The style of the report pages, which open inside, is known by its hash.
+_STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 _POLICY = (
     "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
     "script-src 'self'; connect-src 'self'; img-src 'self' data: blob:; media-src blob:; "
     # Nothing that is a string becomes markup, but for the server's own report pages.
-    "style-src 'self'; require-trusted-types-for 'script'; trusted-types report"
+    f"style-src 'self' 'sha256-{_STYLE_HASH}'; "
+    "require-trusted-types-for 'script'; trusted-types report"
 )
 _HEADERS = {
     "Content-Security-Policy": _POLICY,
