@@ -1,5 +1,6 @@
 // Review: one input after another, judged with the keys 1 to 9; what is most worth a label comes first.
 
+import { post, session } from '../api.js';
 import { bars } from '../parts/answer.js';
 import { button, counted, h, nothing, toast, wordsOf } from '../parts/dom.js';
 import { Page } from '../parts/page.js';
@@ -7,6 +8,7 @@ import { nameOf, ofExample } from '../parts/picture.js';
 import { sourceOf } from '../parts/queue.js';
 
 const MOST_KEYS = 9;
+const KEPT = { uncertain_share: 1, random_share: 0.05 };
 
 class ReviewTab extends Page {
   async draw() {
@@ -14,7 +16,8 @@ class ReviewTab extends Page {
     this.done = [];
     this.source = await sourceOf(this.owner, this.signal);
     this.stage = h('div', { class: 'stage', tabindex: -1 });
-    this.append(h('p', { class: 'soft' }, this.source.words), this.stage);
+    this.words = h('p', { class: 'soft' });
+    this.append(h('div', { class: 'top' }, this.words, h('div', { class: 'actions' }, await this.source.served?.(), this.keeper())), this.stage);
     this.press = (event) => this.pressed(event);
     window.addEventListener('keydown', this.press);
     await this.next();
@@ -25,6 +28,19 @@ class ReviewTab extends Page {
     window.removeEventListener('keydown', this.press);
   }
 
+  /** Keeps some of the traffic for review, or no more; nothing where the server cannot. */
+  keeper() {
+    const { head, path } = this.owner;
+    if (!('capture_count' in head) || !session.may('TRAIN')) return null;
+    const capture = head.capture ? { off: true } : KEPT;
+    return button(head.capture ? 'Keep no more of the traffic' : 'Keep some of the traffic', async () => {
+      await post(`${path}:update`, { capture });
+      await this.owner.refresh();
+      this.owner.open('review');
+      toast(head.capture ? 'What is kept stays until it expires.' : 'What the head is not sure of is kept, and one in twenty by chance.');
+    }, { class: 'plain' });
+  }
+
   async next() {
     if (!this.queue.length) this.queue = await this.source.read(new Set(this.done.map((one) => one.key)));
     this.item = this.queue.shift();
@@ -33,6 +49,7 @@ class ReviewTab extends Page {
 
   drawItem() {
     const { item, done } = this;
+    this.words.textContent = `${this.source.words} Keys: a digit for the class, Enter to confirm, U to undo.`;
     const count = h('span', { class: 'soft', role: 'status' }, done.length ? `${counted(done.length, 'judgement')} so far` : '');
     const back = button('Undo', () => this.undo(), { class: 'plain', title: 'U' });
     back.disabled = !done.length;

@@ -32,7 +32,7 @@ _MEDIA_TYPES: Mapping[str, str] = {
 _STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 _POLICY = (
     "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-    "script-src 'self'; connect-src 'self'; img-src 'self' data: blob:; media-src blob:; "
+    "script-src 'self'; connect-src 'self'; img-src 'self' data: blob:; "
     # Nothing that is a string becomes markup, but for the server's own report pages.
     f"style-src 'self' 'sha256-{_STYLE_HASH}'; "
     "require-trusted-types-for 'script'; trusted-types report"
