@@ -129,6 +129,7 @@ class TeachTab extends Page {
   }
 
   drawCount(one) {
+    one.element.setAttribute('aria-label', one.label || 'New class');
     one.counter.textContent = one.count ? counted(one.count, 'example') : '';
     this.drawState();
   }

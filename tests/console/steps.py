@@ -38,8 +38,7 @@ class Console:
 
     def column(self, label: str) -> Locator:
         """The column of a class."""
-        named = self.page.locator(".column.panel")
-        return named.filter(has=self.page.locator(f"input.title[value='{label}']"))
+        return self.page.get_by_role("region", name=label, exact=True)
 
     def train(self) -> None:
         """Presses the button, and waits for the version."""
