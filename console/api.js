@@ -84,6 +84,9 @@ export async function follow(name, watch, signal) {
   }
 }
 
+/** Whether the server keeps traffic for review, searches examples and names neighbours: heads of earlier releases say less. */
+export const reviews = (head) => 'capture_count' in head;
+
 /** What a head's policy means for its corrections. */
 export const policyWords = {
   FEEDBACK_POLICY_IMMEDIATE: 'learns at once',

@@ -1,7 +1,7 @@
 // The frame: who is asking, the places, and the page that the address names.
 
 import { session, ApiError } from './api.js';
-import { button, field, h, toast, wordsOf } from './parts/dom.js';
+import { button, div, field, h, toast, wordsOf } from './parts/dom.js';
 import './pages/heads.js';
 import './pages/new-head.js';
 import './pages/head.js';
@@ -66,7 +66,7 @@ function askForKey(words) {
   document.getElementById('places').replaceChildren();
   const input = h('input', { type: 'password', name: 'key', required: true, autocomplete: 'off', spellcheck: 'false', placeholder: 'tlk_…' });
   const wrong = h('p', { class: 'note bad', role: 'alert', hidden: !words }, words);
-  const form = h('form', { class: 'form panel sign-in' }, h('div', {}, h('h1', {}, 'Your key'),
+  const form = h('form', { class: 'form panel sign-in' }, div('', h('h1', {}, 'Your key'),
     h('p', { class: 'soft' }, 'This server answers whoever shows a key. Yours stays in this tab, until it is closed.')),
   field('Key', input), wrong, h('button', { class: 'main' }, 'Continue'));
   form.addEventListener('submit', async (event) => {

@@ -1,7 +1,7 @@
 // Examples: a grid of what the head is taught, with filters; what is selected gets another label, or goes.
 
-import { get, post, session } from '../api.js';
-import { ask, button, counted, h, nothing, percent, select, toast } from '../parts/dom.js';
+import { get, post, reviews, session } from '../api.js';
+import { ask, button, counted, div, h, nothing, percent, select, span, toast } from '../parts/dom.js';
 import { listed, Page } from '../parts/page.js';
 import { nameOf, ofExample } from '../parts/picture.js';
 
@@ -16,36 +16,55 @@ class ExamplesTab extends Page {
     this.labels = labels.map((one) => one.label);
     this.view = select(VIEWS, 'all', { 'aria-label': 'Which examples', onchange: () => this.fill() });
     this.label = select([['', 'every class'], ...this.labels.map((one) => [one, one])], '', { 'aria-label': 'Class', onchange: () => this.fill() });
+    const text = this.owner.backbone?.modality === 'text';
+    this.search = h('input', { type: 'search', 'aria-label': 'Search', placeholder: text ? 'words, or key=value' : 'name, or key=value',
+      hidden: !reviews(this.owner.head), onchange: () => this.fill() });
     this.count = h('span', { class: 'soft', role: 'status' });
     this.grid = h('ul', { class: 'grid' });
     this.bar = h('div', { class: 'dock selection', hidden: true });
-    this.append(h('div', { class: 'filters' }, this.view, this.label, this.count), this.below = h('div', {}, this.grid), this.bar);
+    this.append(div('filters', this.view, this.label, this.search, this.count), this.below = div('', this.grid), this.bar);
     await this.fill();
   }
 
-  /** Fills the grid anew, as the filters say. */
-  async fill() {
+  /** Fills the grid anew, as the filters say; with what is like one example, if that is asked for. */
+  async fill(like = null) {
+    this.like = like;
     this.selected.clear();
     this.drawBar();
     this.grid.replaceChildren();
     this.below.replaceChildren(this.grid);
     this.label.hidden = this.view.value !== 'all';
     const count = await listed(this.grid, (token) => this.read(token), this.below);
-    const all = this.view.value === 'all' && !this.label.value;
+    const all = this.view.value === 'all' && !this.label.value && !this.search.value && !like;
     this.count.textContent = all ? counted(this.owner.head.example_count, 'example') : '';
     if (!count) this.below.replaceChildren(nothing(all ? 'No examples yet' : 'None of these', all ? 'What is taught is shown here.' : 'Nothing that is stored fits.'));
   }
 
   async read(token) {
     const { path } = this.owner;
-    const found = await { all: this.all, suspects: this.suspects, copies: this.copies, suggested: this.suggested }[this.view.value].call(this, path, token);
+    const found = this.like ? await this.similar(path) : await { all: this.all, suspects: this.suspects, copies: this.copies, suggested: this.suggested }[this.view.value].call(this, path, token);
     return [found.rows.map(([example, words]) => this.cell(example, words)), found.token];
   }
 
   async all(path, token) {
-    const query = { page_size: PAGE, page_token: token, with_inputs: true, label: this.label.value || null };
-    const answer = await get(`${path}/examples`, query, this.signal);
+    const query = { page_size: PAGE, page_token: token, with_inputs: true, ...(this.label.value ? { label: this.label.value } : {}) };
+    const answer = this.search.value.trim() ? await post(`${path}/examples:search`, { ...query, ...this.sought() }, this.signal)
+      : await get(`${path}/examples`, query, this.signal);
     return { rows: answer.examples.map((example) => [example, '']), token: answer.next_page_token };
+  }
+
+  /** What the field of the search means: a pair of metadata, words of texts, or the name of a picture. */
+  sought() {
+    const sought = this.search.value.trim();
+    const [, key, value] = sought.match(/^([A-Za-z0-9._-]+)=(.*)$/) ?? [];
+    if (key) return { metadata: { pairs: { [key]: value } } };
+    return this.owner.backbone?.modality === 'text' ? { text: sought } : { external_ids: [sought] };
+  }
+
+  async similar(path) {
+    const asked = { input: { digest: this.like }, count: PAGE, unlabelled: true, with_inputs: true };
+    const { similar } = await post(`${path}/examples:similar`, asked, this.signal);
+    return { rows: similar.map((one) => [one.example, `like it: ${one.similarity.toFixed(2)}`]) };
   }
 
   async suggested(path) {
@@ -84,7 +103,7 @@ class ExamplesTab extends Page {
 
   cell(example, words) {
     const made = h('button', { type: 'button', class: 'cell', 'aria-pressed': 'false' }, ofExample(this.owner.path, example, this.signal),
-      h('span', { class: 'under' }, h('span', { class: 'label' }, example.label ?? 'no label'), words && h('span', { class: 'tag two' }, words),
+      span('under', span('label', example.label ?? 'no label'), words && span('tag two', words),
         example.source === 'feedback' && h('span', { class: 'tag one', title: 'Its label came by feedback' }, 'feedback'),
         example.held_out && h('span', { class: 'tag', title: 'Kept for testing, never trained on' }, 'held out')));
     made.title = nameOf(example);
@@ -115,10 +134,12 @@ class ExamplesTab extends Page {
       const relabel = h('form', { class: 'actions' }, label, h('datalist', { id: 'labels' }, this.labels.map((one) => h('option', { value: one }))),
         h('button', { class: 'main' }, 'Relabel'));
       relabel.addEventListener('submit', (event) => { event.preventDefault(); if (label.value.trim()) this.relabel(label.value.trim()); });
-      this.bar.append(this.words = h('strong', {}), relabel, button('Take the label away', () => this.relabel(null), { class: 'plain' }),
+      this.bar.append(this.words = h('strong', {}), relabel, this.liker = button('Find similar', () => this.fill([...this.selected.keys()][0]), { class: 'plain' }),
+        button('Take the label away', () => this.relabel(null), { class: 'plain' }),
         session.may('TRAIN') && button('Delete', () => this.remove(), { class: 'plain danger' }), button('Select none', () => this.clear(), { class: 'plain' }));
     }
     this.words.textContent = `${this.selected.size} selected`;
+    this.liker.hidden = this.selected.size !== 1 || !reviews(this.owner.head);
   }
 
   clear() {

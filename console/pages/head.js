@@ -1,7 +1,7 @@
 // A head: its name, its tabs, and the tab that the address names.
 
 import { drop, get, headPath, policyWords, session } from '../api.js';
-import { ask, button, h, toast } from '../parts/dom.js';
+import { ask, button, div, h, span, toast } from '../parts/dom.js';
 import { Page } from '../parts/page.js';
 import { driftTag, liveTag } from './heads.js';
 import './teach.js';
@@ -21,7 +21,7 @@ class HeadPage extends Page {
     this.path = headPath(tenant, id);
     this.append(h('h1', { tabindex: -1 }, id));
     [this.head, this.backbone] = await this.read();
-    this.replaceChildren(this.heading = h('div', { class: 'top' }), this.tabs = h('nav', { class: 'tabs', 'aria-label': 'Of this head' }), this.place = h('div'));
+    this.replaceChildren(this.heading = div('top'), this.tabs = h('nav', { class: 'tabs', 'aria-label': 'Of this head' }), this.place = h('div'));
     this.drawHeading();
     this.open(this.ids[2]);
   }
@@ -62,10 +62,10 @@ class HeadPage extends Page {
   drawHeading() {
     const { head } = this;
     const [tenant, id] = this.ids;
-    this.heading.replaceChildren(h('div', {}, h('p', { class: 'crumb soft' }, h('a', { href: '#/heads' }, 'Heads'), ` / ${tenant}`), h('h1', { tabindex: -1 }, id)),
-      h('div', { class: 'actions' }, h('div', { class: 'tags' }, h('span', { class: 'tag' }, head.backbone),
-        head.active_version > 0 && h('span', { class: 'tag' }, `version ${head.active_version}`),
-        h('span', { class: 'tag' }, policyWords[head.policy]), head.active_version > 0 && liveTag(head.live), driftTag(head.live)),
+    this.heading.replaceChildren(div('', h('p', { class: 'crumb soft' }, h('a', { href: '#/heads' }, 'Heads'), ` / ${tenant}`), h('h1', { tabindex: -1 }, id)),
+      div('actions', div('tags', span('tag', head.backbone),
+        head.active_version > 0 && span('tag', `version ${head.active_version}`),
+        span('tag', policyWords[head.policy]), head.active_version > 0 && liveTag(head.live), driftTag(head.live)),
       session.may('OWN') && button('Delete', () => this.remove(), { class: 'plain danger' })));
   }
 

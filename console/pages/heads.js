@@ -2,7 +2,7 @@
 
 import { get, headPath, idsOf, session } from '../api.js';
 import { accuracyOf } from '../parts/accuracy.js';
-import { ago, counted, h, nothing, number } from '../parts/dom.js';
+import { ago, counted, h, nothing, number, span } from '../parts/dom.js';
 import { listed, Page, top } from '../parts/page.js';
 
 const AT_ONCE = 4;
@@ -58,13 +58,13 @@ function row(head) {
   const [tenant, id] = idsOf(head.name);
   const labels = head.labels.slice(0, 4).join(', ') + (head.labels.length > 4 ? ` and ${head.labels.length - 4} more` : '');
   return h('li', {}, h('a', { href: `#/head/${tenant}/${id}/${head.active_version ? 'try' : 'teach'}` },
-    h('span', { class: 'name' }, h('strong', {}, id), h('small', {}, session.tenant ? head.backbone : `${tenant} · ${head.backbone}`)),
-    h('span', { class: 'measured' }, head.active_version ? accuracyOf(head.estimate) : h('span', { class: 'soft' }, 'not trained yet')),
-    h('span', { class: 'facts' }, counted(head.example_count, 'example'),
+    span('name', h('strong', {}, id), h('small', {}, session.tenant ? head.backbone : `${tenant} · ${head.backbone}`)),
+    span('measured', head.active_version ? accuracyOf(head.estimate) : span('soft', 'not trained yet')),
+    span('facts', counted(head.example_count, 'example'),
       h('small', {}, labels || `${number(head.labelled_count)} labelled`)),
-    h('span', { class: 'facts when' }, head.active_version ? `version ${head.active_version}` : 'no version',
+    span('facts when', head.active_version ? `version ${head.active_version}` : 'no version',
       h('small', {}, ago(head.active_version_time ?? head.create_time))),
-    h('span', { class: 'tags' }, head.training && h('span', { class: 'tag one' }, 'training'))));
+    span('tags', head.training && span('tag one', 'training'))));
 }
 
 customElements.define('heads-page', HeadsPage);

@@ -1,7 +1,7 @@
 // Keys: who may do what. A key's text is shown once, when it is made.
 
 import { get, idsOf, post, session } from '../api.js';
-import { ago, ask, button, field, h, nothing, select, table, toast, wordsOf } from '../parts/dom.js';
+import { ago, ask, button, div, field, h, nothing, select, span, table, toast, wordsOf } from '../parts/dom.js';
 import { Page, top } from '../parts/page.js';
 
 const ROLES = [
@@ -15,7 +15,7 @@ class KeysPage extends Page {
   async draw() {
     this.append(top('Keys', 'Each belongs to somebody, may do what its roles say, and can be taken out of use at once.'));
     this.made = h('div', { 'aria-live': 'polite' });
-    this.list = h('div', { class: 'panel' });
+    this.list = div('panel');
     this.append(this.made, this.list, this.form());
     if (!session.keysRequired) this.made.append(h('p', { class: 'note' }, 'Nobody is asked for a key here. From the first key on, which must be an operator’s, everybody is.'));
     await this.fill();
@@ -33,12 +33,12 @@ class KeysPage extends Page {
     const now = new Date();
     const good = (key) => !key.revoke_time && !(key.expire_time && new Date(key.expire_time) < now);
     const rows = [...keys.filter(good), ...keys.filter((key) => !good(key))].map((key) => [
-      h('span', {}, key.note || h('code', {}, key.name.slice(5))), key.tenant ? idsOf(key.tenant)[0] : 'the server',
+      span('', key.note || h('code', {}, key.name.slice(5))), key.tenant ? idsOf(key.tenant)[0] : 'the server',
       key.roles.map((role) => role.slice(5).toLowerCase()).join(', ') + (key.heads.length ? ` (${key.heads.join(', ')})` : ''),
       key.last_use_time ? ago(key.last_use_time) : 'never',
-      key.revoke_time ? h('span', { class: 'tag wrong' }, 'revoked') : !good(key) ? h('span', { class: 'tag' }, 'expired')
+      key.revoke_time ? span('tag wrong', 'revoked') : !good(key) ? span('tag', 'expired')
         : key.expire_time ? `until ${new Date(key.expire_time).toLocaleDateString()}` : 'does not expire',
-      good(key) ? h('span', { class: 'actions' }, button('Rotate', () => this.rotate(key), { class: 'plain' }), button('Revoke', () => this.revoke(key), { class: 'plain danger' })) : '']);
+      good(key) ? span('actions', button('Rotate', () => this.rotate(key), { class: 'plain' }), button('Revoke', () => this.revoke(key), { class: 'plain danger' })) : '']);
     this.list.replaceChildren(table(['Key', 'Tenant', 'Roles', 'Last used', 'Good', 'Change'], rows, 'Keys'));
   }
 
@@ -49,9 +49,9 @@ class KeysPage extends Page {
     const form = h('form', { class: 'form panel' }, h('h2', {}, 'New key'), field('What it is for', h('input', { name: 'note', maxlength: 200, placeholder: 'the sorting line' })),
       !mine && field('Tenant', h('input', { name: 'tenant', placeholder: 'none: of the server itself', spellcheck: 'false' })),
       h('fieldset', { class: 'choices' }, h('legend', {}, 'Roles'), offered.map(([value, words, hint]) => h('label', { class: 'check' },
-        h('input', { type: 'checkbox', name: 'roles', value, checked: words === (session.keysRequired ? 'predict' : 'operate') }), h('span', {}, words, h('span', { class: 'hint' }, hint))))),
+        h('input', { type: 'checkbox', name: 'roles', value, checked: words === (session.keysRequired ? 'predict' : 'operate') }), span('', words, span('hint', hint))))),
       field('Heads', h('input', { name: 'heads', placeholder: 'all; or names, and beginnings that end with *' })), field('It', select(LIFETIMES, '', { name: 'lifetime' })),
-      wrong, h('div', { class: 'actions' }, h('button', { class: 'main' }, 'Make the key')));
+      wrong, div('actions', h('button', { class: 'main' }, 'Make the key')));
     form.addEventListener('submit', async (event) => {
       event.preventDefault();
       const given = new FormData(form);
@@ -75,8 +75,8 @@ class KeysPage extends Page {
   /** Shows a key's text, which nobody can read again; whoever made the first one goes on with it. */
   show({ text, key }, first) {
     if (first) session.secret = text;
-    this.made.replaceChildren(h('div', { class: 'note good made' }, h('p', {}, `Copy it now: the text of “${key.note || key.name}” is not shown again.`),
-      h('div', { class: 'actions' }, h('code', { class: 'secret', tabindex: 0 }, text), button('Copy', async () => { await navigator.clipboard.writeText(text); toast('Copied.'); }))));
+    this.made.replaceChildren(div('note good made', h('p', {}, `Copy it now: the text of “${key.note || key.name}” is not shown again.`),
+      div('actions', h('code', { class: 'secret', tabindex: 0 }, text), button('Copy', async () => { await navigator.clipboard.writeText(text); toast('Copied.'); }))));
     this.made.scrollIntoView({ block: 'center' });
   }
 

@@ -1,7 +1,7 @@
 // A new head: its name, what it looks at, and how it learns from corrections.
 
 import { get, post, session } from '../api.js';
-import { field, h, select, wordsOf } from '../parts/dom.js';
+import { div, field, h, select, span, wordsOf } from '../parts/dom.js';
 import { Page, top } from '../parts/page.js';
 
 const POLICIES = [
@@ -26,13 +26,13 @@ class NewHeadPage extends Page {
       h('datalist', { id: 'tenants' }, known.map((one) => h('option', { value: one.name.slice(8) }))),
       h('fieldset', { class: 'choices' }, h('legend', {}, 'It looks at'), backbones.map((backbone, at) => h('label', { class: 'choice' },
         h('input', { type: 'radio', name: 'backbone', value: backbone.name, checked: at === 0 }),
-        h('span', {}, KINDS[backbone.modality] ?? backbone.modality, h('span', { class: 'hint' }, backbone.name))))),
+        span('', KINDS[backbone.modality] ?? backbone.modality, span('hint', backbone.name))))),
       field('It learns from corrections', select(POLICIES, null, { name: 'policy' })),
       h('label', { class: 'check' }, h('input', { type: 'checkbox', name: 'keep', checked: true }),
-        h('span', {}, 'Keep the inputs', h('span', { class: 'hint' }, 'So that examples can be looked at here, and moved to another backbone.'))),
+        span('', 'Keep the inputs', span('hint', 'So that examples can be looked at here, and moved to another backbone.'))),
       h('label', { class: 'check' }, h('input', { type: 'checkbox', name: 'labels', checked: true }),
-        h('span', {}, 'Corrections may bring new classes')),
-      wrong, h('div', { class: 'actions' }, h('button', { class: 'main' }, 'Create'), h('a', { class: 'button plain', href: '#/heads' }, 'Cancel')));
+        span('', 'Corrections may bring new classes')),
+      wrong, div('actions', h('button', { class: 'main' }, 'Create'), h('a', { class: 'button plain', href: '#/heads' }, 'Cancel')));
     form.addEventListener('submit', async (event) => {
       event.preventDefault();
       const given = new FormData(form);

@@ -1,8 +1,8 @@
 // Review: one input after another, judged with the keys 1 to 9; what is most worth a label comes first.
 
-import { post, session } from '../api.js';
+import { post, reviews, session } from '../api.js';
 import { bars } from '../parts/answer.js';
-import { button, counted, h, nothing, toast, wordsOf } from '../parts/dom.js';
+import { button, counted, div, h, nothing, span, toast, wordsOf } from '../parts/dom.js';
 import { Page } from '../parts/page.js';
 import { nameOf, ofExample } from '../parts/picture.js';
 import { sourceOf } from '../parts/queue.js';
@@ -17,7 +17,7 @@ class ReviewTab extends Page {
     this.source = await sourceOf(this.owner, this.signal);
     this.stage = h('div', { class: 'stage', tabindex: -1 });
     this.words = h('p', { class: 'soft' });
-    this.append(h('div', { class: 'top' }, this.words, h('div', { class: 'actions' }, await this.source.served?.(), this.keeper())), this.stage);
+    this.append(div('top', this.words, div('actions', await this.source.served?.(), this.keeper())), this.stage);
     this.press = (event) => this.pressed(event);
     window.addEventListener('keydown', this.press);
     await this.next();
@@ -31,7 +31,7 @@ class ReviewTab extends Page {
   /** Keeps some of the traffic for review, or no more; nothing where the server cannot. */
   keeper() {
     const { head, path } = this.owner;
-    if (!('capture_count' in head) || !session.may('TRAIN')) return null;
+    if (!reviews(head) || !session.may('TRAIN')) return null;
     const capture = head.capture ? { off: true } : KEPT;
     return button(head.capture ? 'Keep no more of the traffic' : 'Keep some of the traffic', async () => {
       await post(`${path}:update`, { capture });
@@ -63,10 +63,10 @@ class ReviewTab extends Page {
     const form = h('form', {}, other, h('datalist', { id: 'review-labels' }, this.source.labels.map((label) => h('option', { value: label }))));
     form.addEventListener('submit', (event) => { event.preventDefault(); if (other.value.trim()) this.judge(other.value.trim()); });
     this.stage.replaceChildren(h('article', { class: 'panel judged' }, h('figure', {}, ofExample(this.owner.path, item.example, this.signal), h('figcaption', { class: 'soft small' }, nameOf(item.example))),
-      h('div', { class: 'said' }, item.predicted ? bars({ [item.predicted]: item.probability, ...item.scores }) : h('p', { class: 'soft' }, 'The head has no opinion yet.'),
+      div('said', item.predicted ? bars({ [item.predicted]: item.probability, ...item.scores }) : h('p', { class: 'soft' }, 'The head has no opinion yet.'),
         item.reason && h('p', { class: 'soft small' }, item.reason),
-        h('div', { class: 'correct' }, h('span', { class: 'soft small' }, 'It is'), chips, form),
-        h('div', { class: 'actions' }, this.source.verdicts.map(([key, words, verdict]) => button([h('kbd', {}, key), words], () => this.judge(null, verdict), { class: 'plain' })), back, count))));
+        div('correct', span('soft small', 'It is'), chips, form),
+        div('actions', this.source.verdicts.map(([key, words, verdict]) => button([h('kbd', {}, key), words], () => this.judge(null, verdict), { class: 'plain' })), back, count))));
   }
 
   /** What the head says first, then the others in their order, so that a key always means the same. */

@@ -1,7 +1,7 @@
 // Teach: classes are columns; what is dropped on one is uploaded at once, and a press trains.
 
 import { follow, get, post, session } from '../api.js';
-import { button, counted, h, number, percent, toast, wordsOf } from '../parts/dom.js';
+import { button, counted, div, h, number, percent, span, toast, wordsOf } from '../parts/dom.js';
 import { accuracyOf } from '../parts/accuracy.js';
 import { Page } from '../parts/page.js';
 import { ofExample, ofSample } from '../parts/picture.js';
@@ -21,11 +21,11 @@ class TeachTab extends Page {
       : 'Drop a table with the columns text and label (CSV, TSV, JSON lines), or a folder of texts for each class.';
     const take = h('take-inputs', { class: 'drop', kind: this.kind, folders: true, words, onInputs: (samples) => this.take(samples, null) });
     this.progress = h('div', { class: 'uploading', role: 'status', hidden: true });
-    this.columns = h('div', { class: 'columns' });
-    this.state = h('span', { class: 'soft' });
+    this.columns = div('columns');
+    this.state = span('soft');
     this.trainer = button('Train', () => this.train(), { class: 'main' });
     this.result = h('section', { class: 'stack result', 'aria-live': 'polite' });
-    this.append(take, this.progress, this.columns, h('div', { class: 'dock' }, this.state, this.trainer), this.result);
+    this.append(take, this.progress, this.columns, div('dock', this.state, this.trainer), this.result);
     await this.fillColumns();
     if (owner.head.training) this.watch(owner.head.training);
   }
@@ -53,10 +53,10 @@ class TeachTab extends Page {
     const one = { key: Symbol('class'), label, count };
     one.title = h('input', { class: 'title', value: label, placeholder: `Class ${this.classes.size + 1}`, 'aria-label': 'Name of the class', maxlength: 200 });
     one.title.addEventListener('change', () => this.rename(one));
-    one.counter = h('span', { class: 'soft small' });
-    one.samples = h('div', { class: `samples ${this.kind}` });
+    one.counter = span('soft small');
+    one.samples = div(`samples ${this.kind}`);
     const onInputs = (samples) => this.take(samples, one);
-    one.element = h('section', { class: 'column panel' }, h('div', { class: 'heading' }, one.title, one.counter), one.samples,
+    one.element = h('section', { class: 'column panel' }, div('heading', one.title, one.counter), one.samples,
       this.kind === 'text' && this.writer(onInputs),
       h('take-inputs', { kind: this.kind, camera: true, words: this.kind === 'image' ? 'Drop pictures here' : 'Drop texts here', onInputs }));
     this.classes.set(one.key, one);
@@ -73,7 +73,7 @@ class TeachTab extends Page {
       area.value = '';
     };
     area.addEventListener('keydown', (event) => event.key === 'Enter' && (event.ctrlKey || event.metaKey) && add());
-    return h('div', { class: 'writer' }, area, h('button', { type: 'button', onclick: add }, 'Add texts'));
+    return div('writer', area, h('button', { type: 'button', onclick: add }, 'Add texts'));
   }
 
   find(label) {
@@ -149,7 +149,7 @@ class TeachTab extends Page {
     const { done, total, known, failed, problems, stopped, busy } = upload;
     this.progress.hidden = !busy && !stopped && !failed;
     const words = [`${number(done)} of ${number(total)}`, known && `${number(known)} known already`, failed && `${number(failed)} refused`].filter(Boolean);
-    this.progress.replaceChildren(...[h('div', { class: 'line' }, h('span', {}, stopped ?? (busy ? 'Uploading' : 'Uploaded')), h('span', { class: 'soft' }, words.join(' · ')),
+    this.progress.replaceChildren(...[div('line', span('', stopped ?? (busy ? 'Uploading' : 'Uploaded')), span('soft', words.join(' · ')),
       busy && !stopped && button('Pause', () => upload.pause(), { class: 'plain' }), stopped && !busy && button('Continue', () => upload.go(), { class: 'main' })),
     h('progress', { max: Math.max(1, total), value: done, 'aria-label': 'Upload' }),
     problems.length > 0 && h('details', {}, h('summary', {}, 'What was refused, and why'), h('ul', { class: 'small' }, problems.map((one) => h('li', {}, one))))].filter(Boolean));
@@ -167,9 +167,9 @@ class TeachTab extends Page {
     this.training = true;
     this.drawState();
     const bar = h('progress', { max: 1, value: 0, 'aria-label': 'Training' });
-    const phase = h('span', {}, 'Training');
+    const phase = span('', 'Training');
     const cancel = button('Cancel', () => post(`v1/${name}:cancel`), { class: 'plain' });
-    this.result.replaceChildren(h('div', { class: 'uploading' }, h('div', { class: 'line' }, phase, cancel), bar));
+    this.result.replaceChildren(div('uploading', div('line', phase, cancel), bar));
     try {
       const done = await follow(name, (now) => {
         bar.value = now.progress;
@@ -187,10 +187,10 @@ class TeachTab extends Page {
   drawResult(done) {
     const { ids, head, path } = this.owner;
     const answers = done.activated ? 'It answers from now on.' : done.inactive_reason;
-    this.result.replaceChildren(h('div', { class: 'panel done' }, h('div', {}, h('h2', {}, `Version ${done.version} is trained`), h('p', { class: 'soft' }, answers)),
+    this.result.replaceChildren(div('panel done', div('', h('h2', {}, `Version ${done.version} is trained`), h('p', { class: 'soft' }, answers)),
       done.activated && accuracyOf(head.estimate, 'too few examples to measure it'),
       h('a', { class: 'button main', href: `#/head/${ids[0]}/${ids[1]}/try` }, 'Try it')),
-    h('div', { class: 'panel' }, h('report-page', { path: `${path}/versions/${done.version}/report` })));
+    div('panel', h('report-page', { path: `${path}/versions/${done.version}/report` })));
     this.result.scrollIntoView({ behavior: 'smooth', block: 'start' });
   }
 }

@@ -1,8 +1,8 @@
 // Try: an input in, its answer out; one press corrects it, and the next answer shows what was learned.
 
-import { post, session } from '../api.js';
-import { answerOf } from '../parts/answer.js';
-import { button, h, nothing, percent, toast, wordsOf } from '../parts/dom.js';
+import { post, reviews, session } from '../api.js';
+import { answerOf, nearest } from '../parts/answer.js';
+import { button, div, h, nothing, percent, span, toast, wordsOf } from '../parts/dom.js';
 import { inputOf } from '../parts/inputs.js';
 import { Page } from '../parts/page.js';
 import { ofSample } from '../parts/picture.js';
@@ -10,6 +10,7 @@ import '../parts/take.js';
 
 const MOST_SHOWN = 50;
 const MOST_CHIPS = 12;
+const NEAREST = 5;
 
 class TryTab extends Page {
   draw() {
@@ -20,9 +21,10 @@ class TryTab extends Page {
       return;
     }
     const kind = backbone?.modality ?? 'image';
+    this.asked = reviews(head) && session.may('LABEL', 'TRAIN') ? { neighbours: NEAREST } : {};
     const onInputs = (samples) => samples.slice(0, MOST_SHOWN).forEach((sample) => this.ask(sample));
     this.answers = h('div', { class: 'answers', 'aria-live': 'polite' });
-    this.append(h('div', { class: 'asking' }, kind === 'text' && this.writer(onInputs),
+    this.append(div('asking', kind === 'text' && this.writer(onInputs),
       h('take-inputs', { class: 'drop', kind, camera: true, onInputs, words: kind === 'image' ? 'Drop, paste or shoot a picture.' : 'Or drop a file of texts.' })), this.answers);
   }
 
@@ -35,12 +37,12 @@ class TryTab extends Page {
       send();
     });
     area.addEventListener('input', () => { area.classList.toggle('filled', Boolean(area.value)); });
-    return h('div', { class: 'writer' }, area, h('button', { type: 'button', class: 'main', onclick: send }, 'Ask'));
+    return div('writer', area, h('button', { type: 'button', class: 'main', onclick: send }, 'Ask'));
   }
 
   /** Shows a card for a sample, with its answer as soon as there is one. */
   async ask(sample) {
-    const card = h('article', { class: 'panel asked' }, h('div', { class: 'shown' }, ofSample(sample)), h('div', { class: 'said' }, h('p', { class: 'soft' }, '…')));
+    const card = h('article', { class: 'panel asked' }, div('shown', ofSample(sample)), div('said', h('p', { class: 'soft' }, '…')));
     this.answers.prepend(card);
     while (this.answers.childElementCount > MOST_SHOWN) this.answers.lastChild.remove();
     const said = card.querySelector('.said');
@@ -54,12 +56,13 @@ class TryTab extends Page {
   }
 
   async predict(input) {
-    const { predictions } = await post(`${this.owner.path}:predict`, { inputs: [input], conformal_level: 0.9 }, this.signal);
+    const { predictions } = await post(`${this.owner.path}:predict`, { inputs: [input], conformal_level: 0.9, ...this.asked }, this.signal);
     return predictions[0];
   }
 
   drawAnswer(said, input, row, before, words) {
     said.replaceChildren(answerOf(row, before?.scores), ...(words ? [h('p', { class: 'note good' }, words)] : []));
+    if (row.neighbours?.length) said.append(nearest(this.owner.path, row.neighbours, this.signal));
     if (!row.error && session.may('FEEDBACK')) said.append(this.corrections(said, input, row));
   }
 
@@ -76,7 +79,7 @@ class TryTab extends Page {
       if (!other.value.trim()) return;
       try { await this.correct(said, input, row, other.value.trim()); } catch (error) { toast(wordsOf(error)); }
     });
-    return h('div', { class: 'correct' }, h('span', { class: 'soft small' }, 'It is'), chips, (head.allow_new_labels || labels.length > MOST_CHIPS) && form);
+    return div('correct', span('soft small', 'It is'), chips, (head.allow_new_labels || labels.length > MOST_CHIPS) && form);
   }
 
   async correct(said, input, row, label) {

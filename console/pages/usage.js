@@ -1,7 +1,7 @@
 // Usage: what tenants used by the hour, and what they may use.
 
 import { get, idsOf, session } from '../api.js';
-import { bytes, counted, h, nothing, number, select, svg, table } from '../parts/dom.js';
+import { bytes, counted, div, h, nothing, number, select, span, svg, table } from '../parts/dom.js';
 import { Page, top } from '../parts/page.js';
 
 const DAYS = [['1', 'the last day'], ['7', 'the last 7 days'], ['30', 'the last 30 days']];
@@ -10,7 +10,7 @@ const MOST_HOURS = 20_000;
 class UsagePage extends Page {
   async draw() {
     this.days = select(DAYS, '7', { 'aria-label': 'Time', onchange: () => this.fill() });
-    this.append(top('Usage', 'Rows that were computed or known, and what they cost. A unit is what a picture of 224 × 224 takes.', this.days), this.body = h('div', { class: 'stack' }));
+    this.append(top('Usage', 'Rows that were computed or known, and what they cost. A unit is what a picture of 224 × 224 takes.', this.days), this.body = div('stack'));
     await this.fill();
   }
 
@@ -52,7 +52,7 @@ class UsagePage extends Page {
         bar.append(title);
         return bar;
       }));
-    return h('figure', { class: 'chart' }, drawn, h('figcaption', { class: 'soft small' }, h('span', {}, day(0)), h('span', {}, `at most ${number(most)}`), h('span', {}, 'now')));
+    return h('figure', { class: 'chart' }, drawn, h('figcaption', { class: 'soft small' }, span('', day(0)), span('', `at most ${number(most)}`), span('', 'now')));
   }
 
   tenants(tenants, usage) {

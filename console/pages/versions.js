@@ -2,7 +2,7 @@
 
 import { drop, get, post, session } from '../api.js';
 import { accuracyOf } from '../parts/accuracy.js';
-import { ago, ask, button, counted, h, nothing, number, percent, toast } from '../parts/dom.js';
+import { ago, ask, button, counted, div, h, nothing, number, percent, span, toast } from '../parts/dom.js';
 import { listed, Page } from '../parts/page.js';
 import '../parts/report.js';
 
@@ -13,7 +13,7 @@ class VersionsTab extends Page {
     this.chosen = [];
     this.live = h('div');
     this.list = h('ul', { class: 'versions' });
-    this.reports = h('div', { class: 'side-by-side' });
+    this.reports = div('side-by-side');
     this.append(this.live, this.list, this.reports);
     await this.owner.refresh();
     await this.fill();
@@ -39,11 +39,11 @@ class VersionsTab extends Page {
     const report = h('input', { type: 'checkbox', checked: this.chosen.includes(at), 'aria-label': `Report of version ${at}` });
     report.addEventListener('change', () => this.choose(at, report.checked));
     return h('li', { class: 'panel' },
-      h('div', { class: 'which' }, h('h3', {}, `Version ${at}`), h('span', { class: 'tags' }, version.active && h('span', { class: 'tag good' }, 'answers'),
-        version.pinned && h('span', { class: 'tag' }, 'pinned'), version.tail && h('span', { class: 'tag' }, 'fine-tuned'))),
-      h('div', { class: 'soft small' }, `${SOURCES[version.source] ?? version.source} on ${counted(version.example_count, 'example')} of ${counted(version.labels.length, 'class', 'classes')}, `, ago(version.create_time)),
+      div('which', h('h3', {}, `Version ${at}`), span('tags', version.active && span('tag good', 'answers'),
+        version.pinned && span('tag', 'pinned'), version.tail && span('tag', 'fine-tuned'))),
+      div('soft small', `${SOURCES[version.source] ?? version.source} on ${counted(version.example_count, 'example')} of ${counted(version.labels.length, 'class', 'classes')}, `, ago(version.create_time)),
       accuracyOf(version.estimate),
-      h('div', { class: 'actions' }, session.may('LABEL', 'TRAIN') && h('label', { class: 'check small' }, report, 'report'),
+      div('actions', session.may('LABEL', 'TRAIN') && h('label', { class: 'check small' }, report, 'report'),
         may && !version.active && button('Activate', () => this.activate(at), {}),
         may && button(version.pinned ? 'Unpin' : 'Pin', () => this.change(post(`${path}:pin`, { pinned: !version.pinned }), ''), { class: 'plain' }),
         may && !version.active && !version.pinned && button('Delete', () => this.remove(at), { class: 'plain danger' })));
@@ -101,12 +101,12 @@ class VersionsTab extends Page {
     if (live.drift?.window) tiles.push([live.drift.detected ? 'drift' : 'no drift', percent(live.drift.accuracy), `right of the last ${number(live.drift.window)}`]);
     if (head.quarantined_count) tiles.push(['quarantine', number(head.quarantined_count), 'feedback that does not count']);
     const may = session.may('TRAIN');
-    this.live.replaceChildren(h('section', { class: 'panel live' }, h('div', { class: 'top' }, h('div', {}, h('h2', {}, 'Live copy'),
+    this.live.replaceChildren(h('section', { class: 'panel live' }, div('top', div('', h('h2', {}, 'Live copy'),
       h('p', { class: 'soft' }, live.reason || 'It moves on from the active version with each correction.')), h('div', { class: 'actions' },
       may && live.feedback_count > 0 && button('Promote', () => this.change(post(`${path}:promote`), 'The live copy is a version now, and answers.'), { class: 'main' }),
       may && live.feedback_count > 0 && button('Drop', () => this.dropLive(), { class: 'plain danger' }),
       may && head.quarantined_count > 0 && button('Release the quarantine', () => this.change(post(`${path}/feedback:release`, { all: true }), 'It counts from the next training on.'), {}))),
-    h('dl', { class: 'tiles' }, tiles.map(([name, value, words]) => h('div', {}, h('dt', {}, name), h('dd', {}, value, h('small', {}, words)))))));
+    h('dl', { class: 'tiles' }, tiles.map(([name, value, words]) => div('', h('dt', {}, name), h('dd', {}, value, h('small', {}, words)))))));
   }
 
   async dropLive() {

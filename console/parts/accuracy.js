@@ -1,6 +1,6 @@
 // Accuracy with its 95 % interval: the share in figures, and where it lies between 0 and 100 %.
 
-import { h, percent, svg } from './dom.js';
+import { h, percent, span, svg } from './dom.js';
 
 /** Draws an interval on a line from 0 to 1. */
 function line(estimate) {
@@ -14,7 +14,7 @@ function line(estimate) {
 
 /** Shows an estimate; says so where there is none. */
 export function accuracyOf(estimate, none = 'not measured') {
-  if (!estimate) return h('span', { class: 'soft' }, none);
+  if (!estimate) return span('soft', none);
   const interval = `${percent(estimate.accuracy_low, 0)} to ${percent(estimate.accuracy_high, 0)}`;
   return h('span', { class: 'accuracy', title: `${estimate.method}; 95 % interval` },
     h('strong', {}, percent(estimate.accuracy)), h('small', {}, interval), line(estimate));

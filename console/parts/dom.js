@@ -12,6 +12,11 @@ export function h(name, given = {}, ...children) {
   element.append(...children.flat(9).filter((child) => child != null && child !== false));
   return element;
 }
+
+/** Elements that have classes alone; none where that is empty. */
+export const div = (kind, ...children) => h('div', { class: kind || null }, ...children);
+export const span = (kind, ...children) => h('span', { class: kind || null }, ...children);
+
 const PROPERTIES = { value: 1, checked: 1, disabled: 1, hidden: 1, onInputs: 1 };
 
 /** Makes an element of SVG, likewise. */

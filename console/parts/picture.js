@@ -1,7 +1,7 @@
 // An input as a person sees it: a picture, or a text's beginning.
 
 import { get } from '../api.js';
-import { h } from './dom.js';
+import { h, span } from './dom.js';
 
 const KINDS = { '/9j': 'jpeg', iVB: 'png', Ukl: 'webp', R0l: 'gif', Qk0: 'bmp' };
 
@@ -18,7 +18,7 @@ export function ofInput(input, words) {
   if (input?.text != null || input?.text_utf8 != null) {
     return ofText(input.text ?? new TextDecoder().decode(Uint8Array.from(atob(input.text_utf8), (one) => one.charCodeAt(0))));
   }
-  if (!input?.image) return h('span', { class: 'picture none' }, 'not kept');
+  if (!input?.image) return span('picture none', 'not kept');
   return h('img', { class: 'picture', src: `data:image/${KINDS[input.image.slice(0, 3)] ?? 'tiff'};base64,${input.image}`, alt: words, loading: 'lazy' });
 }
 
@@ -28,7 +28,7 @@ export const nameOf = (example) => example.external_id || example.digest.slice(0
 /** Shows a stored example; one whose input came not along is asked for by itself. */
 export function ofExample(path, example, signal) {
   if (example.input && Object.keys(example.input).length) return ofInput(example.input, nameOf(example));
-  const shown = h('span', { class: 'picture none' }, example.has_input ? '…' : 'not kept');
+  const shown = span('picture none', example.has_input ? '…' : 'not kept');
   if (example.has_input) {
     get(`${path}/examples`, { digests: example.digest, with_inputs: true }, signal)
       .then((answer) => shown.replaceWith(ofInput(answer.examples[0]?.input, nameOf(example)))).catch(() => {});

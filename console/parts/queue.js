@@ -2,7 +2,7 @@
 
 import { get, post } from '../api.js';
 import { accuracyOf } from './accuracy.js';
-import { counted, h } from './dom.js';
+import { counted, div, span } from './dom.js';
 
 const AT_ONCE = 12;
 const REASONS = {
@@ -47,7 +47,7 @@ class Captured {
   async served() {
     const { accuracy } = await get(`${this.owner.path}:servedAccuracy`, {}, this.signal);
     if (!accuracy?.right && !accuracy?.wrong) return null;
-    return h('div', {}, h('span', { class: 'soft small' }, 'Right of what was served'), accuracyOf({ ...accuracy, method: 'of what was kept by chance' }));
+    return div('', span('soft small', 'Right of what was served'), accuracyOf({ ...accuracy, method: 'of what was kept by chance' }));
   }
 
   async judge(item, label, verdict) {

@@ -1,7 +1,7 @@
 // A version's report: the server's own page, inside. <report-page> keeps its style to itself.
 
 import { call } from '../api.js';
-import { h, wordsOf } from './dom.js';
+import { div, h, wordsOf } from './dom.js';
 
 // The server writes this page, and escapes all that is not its own; the policy of ours runs no script in it.
 const trusted = window.trustedTypes?.createPolicy('report', { createHTML: (html) => html }) ?? { createHTML: (html) => html };
@@ -18,7 +18,7 @@ class ReportPage extends HTMLElement {
         + ':host { display: block; background: none; container-type: inline-size }'
         + 'h1 { font-size: 1.35rem } @container (max-width: 62rem) { .pair { display: block } }');
       root.adoptedStyleSheets = [style];
-      root.replaceChildren(h('div', {}, [...page.querySelector('main').childNodes]));
+      root.replaceChildren(div('', [...page.querySelector('main').childNodes]));
       this.dispatchEvent(new Event('shown'));
     } catch (error) {
       if (error.name !== 'AbortError') root.replaceChildren(h('p', {}, error.status === 404 ? 'There is no report of this version.' : wordsOf(error)));

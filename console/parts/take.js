@@ -1,6 +1,6 @@
 // Where inputs come in: <take-inputs> is dropped on, pasted into, and chooses files or a folder; <camera-shot> shoots.
 
-import { button, h, toast, wordsOf } from './dom.js';
+import { button, div, h, toast, wordsOf } from './dom.js';
 import { chosenFiles, droppedFiles, leftWords, samplesOf } from './inputs.js';
 
 /** Takes files. Attributes: kind ('image' or 'text'), folders, camera; `onInputs` gets the samples. */
@@ -12,7 +12,7 @@ class TakeInputs extends HTMLElement {
     const files = this.chooser({ multiple: !this.hasAttribute('single'), accept, 'aria-label': this.getAttribute('words') });
     const folder = this.hasAttribute('folders') && this.chooser({ webkitdirectory: true, 'aria-label': 'Folder' });
     const camera = kind === 'image' && this.hasAttribute('camera');
-    this.append(h('p', { class: 'soft' }, this.getAttribute('words') ?? ''), h('div', { class: 'actions' }, files, folder,
+    this.append(h('p', { class: 'soft' }, this.getAttribute('words') ?? ''), div('actions', files, folder,
       button(folder ? 'Choose files' : 'Choose', () => files.click()),
       folder && button('Choose a folder', () => folder.click()),
       camera && button('Camera', () => this.append(h('camera-shot', { onshot: (event) => this.onInputs([event.detail]) })))));
@@ -71,7 +71,7 @@ class CameraShot extends HTMLElement {
     shoot.addEventListener('pointerdown', hold);
     for (const kind of ['pointerup', 'pointerleave', 'pointercancel']) shoot.addEventListener(kind, () => clearInterval(this.timer));
     shoot.addEventListener('click', (event) => event.detail === 0 && this.shoot(video)); // by the keyboard
-    this.append(video, h('div', { class: 'actions' }, shoot, button('Close', () => this.remove(), { class: 'plain' })));
+    this.append(video, div('actions', shoot, button('Close', () => this.remove(), { class: 'plain' })));
     try {
       this.stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 } } });
       if (!this.isConnected) return this.disconnectedCallback();

@@ -31,7 +31,7 @@ def test_newcomer_teaches_a_head_tries_it_and_corrects_it(console: Console, phot
     assert_accessible(page)
 
     page.get_by_role("link", name="Try it").click()
-    console.ask_files([photos / "global" / "2.jpg"])
+    console.ask_files([photos / "global" / "0.jpg"])
     card = page.locator(".asked")
     expect(card.locator(".bars dt")).to_have_count(3)
     wrong = card.locator(".chip:not(.same)").first
@@ -44,7 +44,7 @@ def test_newcomer_teaches_a_head_tries_it_and_corrects_it(console: Console, phot
 
     console.tab("Versions")
     page.get_by_role("button", name="Promote").click()
-    expect(page.get_by_text("Version 2")).to_be_visible()
+    expect(page.get_by_role("heading", name="Version 2", exact=True)).to_be_visible()
     page.get_by_label("Report of version 1").check()
     page.get_by_label("Report of version 2").check()
     expect(page.locator("report-page")).to_have_count(2)
