@@ -7,7 +7,12 @@ import { nameOf, ofExample } from '../parts/picture.js';
 
 const PAGE = 48;
 const MOST_DIGESTS = 200;
-const VIEWS = [['all', 'All'], ['suspects', 'Perhaps mislabelled'], ['copies', 'Nearly the same'], ['suggested', 'Most worth a label']];
+const VIEWS = [
+  ['all', 'All'],
+  ['suspects', 'Perhaps mislabelled'],
+  ['copies', 'Nearly the same'],
+  ['suggested', 'Most worth a label'],
+];
 
 class ExamplesTab extends Page {
   async draw() {
@@ -15,14 +20,26 @@ class ExamplesTab extends Page {
     const { labels } = await get(`${this.owner.path}/labels`, {}, this.signal);
     this.labels = labels.map((one) => one.label);
     this.view = select(VIEWS, 'all', { 'aria-label': 'Which examples', onchange: () => this.fill() });
-    this.label = select([['', 'every class'], ...this.labels.map((one) => [one, one])], '', { 'aria-label': 'Class', onchange: () => this.fill() });
+    this.label = select([['', 'every class'], ...this.labels.map((one) => [one, one])], '', {
+      'aria-label': 'Class',
+      onchange: () => this.fill(),
+    });
     const text = this.owner.backbone?.modality === 'text';
-    this.search = h('input', { type: 'search', 'aria-label': 'Search', placeholder: text ? 'words, or key=value' : 'name, or key=value',
-      hidden: !reviews(this.owner.head), onchange: () => this.fill() });
+    this.search = h('input', {
+      type: 'search',
+      'aria-label': 'Search',
+      placeholder: text ? 'words, or key=value' : 'name, or key=value',
+      hidden: !reviews(this.owner.head),
+      onchange: () => this.fill(),
+    });
     this.count = h('span', { class: 'soft', role: 'status' });
     this.grid = h('ul', { class: 'grid' });
     this.bar = h('div', { class: 'dock selection', hidden: true });
-    this.append(div('filters', this.view, this.label, this.search, this.count), this.below = div('', this.grid), this.bar);
+    this.append(
+      div('filters', this.view, this.label, this.search, this.count),
+      (this.below = div('', this.grid)),
+      this.bar,
+    );
     await this.fill();
   }
 
@@ -37,18 +54,34 @@ class ExamplesTab extends Page {
     const count = await listed(this.grid, (token) => this.read(token), this.below);
     const all = this.view.value === 'all' && !this.label.value && !this.search.value && !like;
     this.count.textContent = all ? counted(this.owner.head.example_count, 'example') : '';
-    if (!count) this.below.replaceChildren(nothing(all ? 'No examples yet' : 'None of these', all ? 'What is taught is shown here.' : 'Nothing that is stored fits.'));
+    if (!count)
+      this.below.replaceChildren(
+        nothing(
+          all ? 'No examples yet' : 'None of these',
+          all ? 'What is taught is shown here.' : 'Nothing that is stored fits.',
+        ),
+      );
   }
 
   async read(token) {
     const { path } = this.owner;
-    const found = this.like ? await this.similar(path) : await { all: this.all, suspects: this.suspects, copies: this.copies, suggested: this.suggested }[this.view.value].call(this, path, token);
+    const found = this.like
+      ? await this.similar(path)
+      : await { all: this.all, suspects: this.suspects, copies: this.copies, suggested: this.suggested }[
+          this.view.value
+        ].call(this, path, token);
     return [found.rows.map(([example, words]) => this.cell(example, words)), found.token];
   }
 
   async all(path, token) {
-    const query = { page_size: PAGE, page_token: token, with_inputs: true, ...(this.label.value ? { label: this.label.value } : {}) };
-    const answer = this.search.value.trim() ? await post(`${path}/examples:search`, { ...query, ...this.sought() }, this.signal)
+    const query = {
+      page_size: PAGE,
+      page_token: token,
+      with_inputs: true,
+      ...(this.label.value ? { label: this.label.value } : {}),
+    };
+    const answer = this.search.value.trim()
+      ? await post(`${path}/examples:search`, { ...query, ...this.sought() }, this.signal)
       : await get(`${path}/examples`, query, this.signal);
     return { rows: answer.examples.map((example) => [example, '']), token: answer.next_page_token };
   }
@@ -69,18 +102,34 @@ class ExamplesTab extends Page {
 
   async suggested(path) {
     const { suggestions } = await post(`${path}/examples:suggest`, { count: PAGE }, this.signal);
-    return { rows: suggestions.map((one) => [{ ...one.example, input: one.input }, one.predicted_label && `${one.predicted_label} ${percent(one.probability, 0)}?`]) };
+    return {
+      rows: suggestions.map((one) => [
+        { ...one.example, input: one.input },
+        one.predicted_label && `${one.predicted_label} ${percent(one.probability, 0)}?`,
+      ]),
+    };
   }
 
   async suspects(path) {
     const report = await this.report(path);
-    return this.named(path, (report?.likely_mislabelled ?? []).map((one) => [one.digest, `${one.predicted_label} ${percent(one.predicted_probability, 0)}?`]));
+    return this.named(
+      path,
+      (report?.likely_mislabelled ?? []).map((one) => [
+        one.digest,
+        `${one.predicted_label} ${percent(one.predicted_probability, 0)}?`,
+      ]),
+    );
   }
 
   async copies(path) {
     const report = await this.report(path);
-    return this.named(path, (report?.near_duplicates ?? []).flatMap((one) =>
-      [[one.digest, `like one of ${one.other_label}`], [one.other_digest, `like one of ${one.label}`]]));
+    return this.named(
+      path,
+      (report?.near_duplicates ?? []).flatMap((one) => [
+        [one.digest, `like one of ${one.other_label}`],
+        [one.other_digest, `like one of ${one.label}`],
+      ]),
+    );
   }
 
   async report(path) {
@@ -102,10 +151,19 @@ class ExamplesTab extends Page {
   }
 
   cell(example, words) {
-    const made = h('button', { type: 'button', class: 'cell', 'aria-pressed': 'false' }, ofExample(this.owner.path, example, this.signal),
-      span('under', span('label', example.label ?? 'no label'), words && span('tag two', words),
-        example.source === 'feedback' && h('span', { class: 'tag one', title: 'Its label came by feedback' }, 'feedback'),
-        example.held_out && h('span', { class: 'tag', title: 'Kept for testing, never trained on' }, 'held out')));
+    const made = h(
+      'button',
+      { type: 'button', class: 'cell', 'aria-pressed': 'false' },
+      ofExample(this.owner.path, example, this.signal),
+      span(
+        'under',
+        span('label', example.label ?? 'no label'),
+        words && span('tag two', words),
+        example.source === 'feedback' &&
+          h('span', { class: 'tag one', title: 'Its label came by feedback' }, 'feedback'),
+        example.held_out && h('span', { class: 'tag', title: 'Kept for testing, never trained on' }, 'held out'),
+      ),
+    );
     made.title = nameOf(example);
     made.example = example;
     made.addEventListener('click', (event) => this.toggle(made, event.shiftKey));
@@ -131,12 +189,29 @@ class ExamplesTab extends Page {
     if (this.bar.hidden) return;
     if (!this.bar.childElementCount) {
       const label = h('input', { 'aria-label': 'New label', placeholder: 'label', list: 'labels', maxlength: 200 });
-      const relabel = h('form', { class: 'actions' }, label, h('datalist', { id: 'labels' }, this.labels.map((one) => h('option', { value: one }))),
-        h('button', { class: 'main' }, 'Relabel'));
-      relabel.addEventListener('submit', (event) => { event.preventDefault(); if (label.value.trim()) this.relabel(label.value.trim()); });
-      this.bar.append(this.words = h('strong', {}), relabel, this.liker = button('Find similar', () => this.fill([...this.selected.keys()][0]), { class: 'plain' }),
+      const relabel = h(
+        'form',
+        { class: 'actions' },
+        label,
+        h(
+          'datalist',
+          { id: 'labels' },
+          this.labels.map((one) => h('option', { value: one })),
+        ),
+        h('button', { class: 'main' }, 'Relabel'),
+      );
+      relabel.addEventListener('submit', (event) => {
+        event.preventDefault();
+        if (label.value.trim()) this.relabel(label.value.trim());
+      });
+      this.bar.append(
+        (this.words = h('strong', {})),
+        relabel,
+        (this.liker = button('Find similar', () => this.fill([...this.selected.keys()][0]), { class: 'plain' })),
         button('Take the label away', () => this.relabel(null), { class: 'plain' }),
-        session.may('TRAIN') && button('Delete', () => this.remove(), { class: 'plain danger' }), button('Select none', () => this.clear(), { class: 'plain' }));
+        session.may('TRAIN') && button('Delete', () => this.remove(), { class: 'plain danger' }),
+        button('Select none', () => this.clear(), { class: 'plain' }),
+      );
     }
     this.words.textContent = `${this.selected.size} selected`;
     this.liker.hidden = this.selected.size !== 1 || !reviews(this.owner.head);
@@ -162,7 +237,7 @@ class ExamplesTab extends Page {
 
   async remove() {
     const words = counted(this.selected.size, 'example');
-    if (!await ask(`Delete ${words}?`, 'The next training is without them.', 'Delete')) return;
+    if (!(await ask(`Delete ${words}?`, 'The next training is without them.', 'Delete'))) return;
     await post(`${this.owner.path}/examples:delete`, { digests: [...this.selected.keys()] });
     await this.owner.refresh();
     await this.fill();

@@ -33,12 +33,20 @@ class ReviewTab extends Page {
     const { head, path } = this.owner;
     if (!reviews(head) || !session.may('TRAIN')) return null;
     const capture = head.capture ? { off: true } : KEPT;
-    return button(head.capture ? 'Keep no more of the traffic' : 'Keep some of the traffic', async () => {
-      await post(`${path}:update`, { capture });
-      await this.owner.refresh();
-      this.owner.open('review');
-      toast(head.capture ? 'What is kept stays until it expires.' : 'What the head is not sure of is kept, and one in twenty by chance.');
-    }, { class: 'plain' });
+    return button(
+      head.capture ? 'Keep no more of the traffic' : 'Keep some of the traffic',
+      async () => {
+        await post(`${path}:update`, { capture });
+        await this.owner.refresh();
+        this.owner.open('review');
+        toast(
+          head.capture
+            ? 'What is kept stays until it expires.'
+            : 'What the head is not sure of is kept, and one in twenty by chance.',
+        );
+      },
+      { class: 'plain' },
+    );
   }
 
   async next() {
@@ -50,7 +58,11 @@ class ReviewTab extends Page {
   drawItem() {
     const { item, done } = this;
     this.words.textContent = `${this.source.words} Keys: a digit for the class, Enter to confirm, U to undo.`;
-    const count = h('span', { class: 'soft', role: 'status' }, done.length ? `${counted(done.length, 'judgement')} so far` : '');
+    const count = h(
+      'span',
+      { class: 'soft', role: 'status' },
+      done.length ? `${counted(done.length, 'judgement')} so far` : '',
+    );
     const back = button('Undo', () => this.undo(), { class: 'plain', title: 'U' });
     back.disabled = !done.length;
     if (!item) {
@@ -58,15 +70,59 @@ class ReviewTab extends Page {
       return;
     }
     const labels = this.labels();
-    const chips = labels.map((label, at) => button([at < MOST_KEYS && h('kbd', {}, at + 1), label], () => this.judge(label), { class: label === item.predicted ? 'chip same' : 'chip' }));
-    const other = h('input', { placeholder: 'another class', 'aria-label': 'Another class', maxlength: 200, list: 'review-labels' });
-    const form = h('form', {}, other, h('datalist', { id: 'review-labels' }, this.source.labels.map((label) => h('option', { value: label }))));
-    form.addEventListener('submit', (event) => { event.preventDefault(); if (other.value.trim()) this.judge(other.value.trim()); });
-    this.stage.replaceChildren(h('article', { class: 'panel judged' }, h('figure', {}, ofExample(this.owner.path, item.example, this.signal), h('figcaption', { class: 'soft small' }, nameOf(item.example))),
-      div('said', item.predicted ? bars({ [item.predicted]: item.probability, ...item.scores }) : h('p', { class: 'soft' }, 'The head has no opinion yet.'),
-        item.reason && h('p', { class: 'soft small' }, item.reason),
-        div('correct', span('soft small', 'It is'), chips, form),
-        div('actions', this.source.verdicts.map(([key, words, verdict]) => button([h('kbd', {}, key), words], () => this.judge(null, verdict), { class: 'plain' })), back, count))));
+    const chips = labels.map((label, at) =>
+      button([at < MOST_KEYS && h('kbd', {}, at + 1), label], () => this.judge(label), {
+        class: label === item.predicted ? 'chip same' : 'chip',
+      }),
+    );
+    const other = h('input', {
+      placeholder: 'another class',
+      'aria-label': 'Another class',
+      maxlength: 200,
+      list: 'review-labels',
+    });
+    const form = h(
+      'form',
+      {},
+      other,
+      h(
+        'datalist',
+        { id: 'review-labels' },
+        this.source.labels.map((label) => h('option', { value: label })),
+      ),
+    );
+    form.addEventListener('submit', (event) => {
+      event.preventDefault();
+      if (other.value.trim()) this.judge(other.value.trim());
+    });
+    this.stage.replaceChildren(
+      h(
+        'article',
+        { class: 'panel judged' },
+        h(
+          'figure',
+          {},
+          ofExample(this.owner.path, item.example, this.signal),
+          h('figcaption', { class: 'soft small' }, nameOf(item.example)),
+        ),
+        div(
+          'said',
+          item.predicted
+            ? bars({ [item.predicted]: item.probability, ...item.scores })
+            : h('p', { class: 'soft' }, 'The head has no opinion yet.'),
+          item.reason && h('p', { class: 'soft small' }, item.reason),
+          div('correct', span('soft small', 'It is'), chips, form),
+          div(
+            'actions',
+            this.source.verdicts.map(([key, words, verdict]) =>
+              button([h('kbd', {}, key), words], () => this.judge(null, verdict), { class: 'plain' }),
+            ),
+            back,
+            count,
+          ),
+        ),
+      ),
+    );
   }
 
   /** What the head says first, then the others in their order, so that a key always means the same. */
@@ -75,12 +131,20 @@ class ReviewTab extends Page {
   }
 
   pressed(event) {
-    if (event.target.closest?.('input, textarea, select, dialog') || event.ctrlKey || event.metaKey || event.altKey || this.judging) return;
+    if (
+      event.target.closest?.('input, textarea, select, dialog') ||
+      event.ctrlKey ||
+      event.metaKey ||
+      event.altKey ||
+      this.judging
+    )
+      return;
     const key = event.key.toLowerCase();
     const label = this.labels()[Number(key) - 1];
     const verdict = this.source.verdicts.find(([one]) => one === key);
     if (key === 'u') this.undo();
-    else if (this.item && key === 'enter' && this.item.predicted && !event.target.closest?.('button, a')) this.judge(this.item.predicted);
+    else if (this.item && key === 'enter' && this.item.predicted && !event.target.closest?.('button, a'))
+      this.judge(this.item.predicted);
     else if (this.item && /^[1-9]$/.test(key) && label) this.judge(label);
     else if (this.item && verdict) this.judge(null, verdict[2]);
     else return;

@@ -17,9 +17,17 @@ class TeachTab extends Page {
     const { owner } = this;
     this.kind = owner.backbone?.modality ?? 'image';
     this.upload = new Upload(owner.path, () => this.drawUpload(), this.signal);
-    const words = this.kind === 'image' ? 'Drop a folder with a sub-folder of pictures for each class, or single pictures on a class below.'
-      : 'Drop a table with the columns text and label (CSV, TSV, JSON lines), or a folder of texts for each class.';
-    const take = h('take-inputs', { class: 'drop', kind: this.kind, folders: true, words, onInputs: (samples) => this.take(samples, null) });
+    const words =
+      this.kind === 'image'
+        ? 'Drop a folder with a sub-folder of pictures for each class, or single pictures on a class below.'
+        : 'Drop a table with the columns text and label (CSV, TSV, JSON lines), or a folder of texts for each class.';
+    const take = h('take-inputs', {
+      class: 'drop',
+      kind: this.kind,
+      folders: true,
+      words,
+      onInputs: (samples) => this.take(samples, null),
+    });
     this.progress = h('div', { class: 'uploading', role: 'status', hidden: true });
     this.columns = div('columns');
     this.state = span('soft');
@@ -38,7 +46,9 @@ class TeachTab extends Page {
     for (const one of shown.slice(0, MOST_COLUMNS)) this.column(one.label, one.example_count + one.held_out_count);
     this.beyond = shown.length - Math.min(shown.length, MOST_COLUMNS);
     while (this.classes.size < 2) this.column('');
-    this.columns.append(this.adder = button('+ New class', () => this.column('').title.focus(), { class: 'column adder' }));
+    this.columns.append(
+      (this.adder = button('+ New class', () => this.column('').title.focus(), { class: 'column adder' })),
+    );
     this.drawState();
     for (const one of [...this.classes.values()]) {
       if (!one.label) continue;
@@ -51,24 +61,47 @@ class TeachTab extends Page {
   /** Adds a column. One without a label takes nothing until it has a name. */
   column(label, count = 0) {
     const one = { key: Symbol('class'), label, count };
-    one.title = h('input', { class: 'title', value: label, placeholder: `Class ${this.classes.size + 1}`, 'aria-label': 'Name of the class', maxlength: 200 });
+    one.title = h('input', {
+      class: 'title',
+      value: label,
+      placeholder: `Class ${this.classes.size + 1}`,
+      'aria-label': 'Name of the class',
+      maxlength: 200,
+    });
     one.title.addEventListener('change', () => this.rename(one));
     one.counter = span('soft small');
     one.samples = div(`samples ${this.kind}`);
     const onInputs = (samples) => this.take(samples, one);
-    one.element = h('section', { class: 'column panel' }, div('heading', one.title, one.counter), one.samples,
+    one.element = h(
+      'section',
+      { class: 'column panel' },
+      div('heading', one.title, one.counter),
+      one.samples,
       this.kind === 'text' && this.writer(onInputs),
-      h('take-inputs', { kind: this.kind, camera: true, words: this.kind === 'image' ? 'Drop pictures here' : 'Drop texts here', onInputs }));
+      h('take-inputs', {
+        kind: this.kind,
+        camera: true,
+        words: this.kind === 'image' ? 'Drop pictures here' : 'Drop texts here',
+        onInputs,
+      }),
+    );
     this.classes.set(one.key, one);
-    if (this.adder) this.adder.before(one.element); else this.columns.append(one.element);
+    if (this.adder) this.adder.before(one.element);
+    else this.columns.append(one.element);
     this.drawCount(one);
     return one;
   }
 
   writer(onInputs) {
-    const area = h('textarea', { placeholder: 'Write or paste texts, one a line', 'aria-label': 'Texts of this class, one a line' });
+    const area = h('textarea', {
+      placeholder: 'Write or paste texts, one a line',
+      'aria-label': 'Texts of this class, one a line',
+    });
     const add = () => {
-      const lines = area.value.split('\n').map((line) => line.trim()).filter(Boolean);
+      const lines = area.value
+        .split('\n')
+        .map((line) => line.trim())
+        .filter(Boolean);
       if (lines.length) onInputs(lines.map((text) => ({ kind: 'text', label: null, text })));
       area.value = '';
     };
@@ -82,7 +115,11 @@ class TeachTab extends Page {
 
   /** Takes samples: all of one class if they came to its column, else by their own labels. */
   take(samples, given) {
-    if (given && !given.label) this.name(given, samples.find((sample) => sample.label)?.label ?? `class ${[...this.classes.values()].indexOf(given) + 1}`);
+    if (given && !given.label)
+      this.name(
+        given,
+        samples.find((sample) => sample.label)?.label ?? `class ${[...this.classes.values()].indexOf(given) + 1}`,
+      );
     const unlabelled = samples.filter((sample) => !given && !sample.label);
     for (const sample of samples) {
       sample.label = given ? given.label : sample.label;
@@ -97,7 +134,8 @@ class TeachTab extends Page {
       one.samples.prepend(ofSample(sample));
       while (one.samples.childElementCount > SHOWN) one.samples.lastChild.remove();
     }
-    if (unlabelled.length) toast(`${counted(unlabelled.length, 'input')} without a class: found under Review and Examples.`);
+    if (unlabelled.length)
+      toast(`${counted(unlabelled.length, 'input')} without a class: found under Review and Examples.`);
     this.classes.forEach((one) => this.drawCount(one));
     this.upload.add(samples);
   }
@@ -111,7 +149,10 @@ class TeachTab extends Page {
     const label = one.title.value.trim().normalize('NFC');
     const before = one.label;
     const other = this.find(label);
-    if (!label || label === before) { one.title.value = before; return; }
+    if (!label || label === before) {
+      one.title.value = before;
+      return;
+    }
     if (other) {
       toast(`There is a class ${label} already.`);
       one.title.value = before;
@@ -139,20 +180,47 @@ class TeachTab extends Page {
     const examples = filled.reduce((sum, one) => sum + one.count, 0);
     const more = this.beyond > 0 ? `, and ${counted(this.beyond, 'class', 'classes')} more` : '';
     this.trainer.disabled = this.upload.busy || this.training || filled.length < 2;
-    this.state.textContent = this.upload.busy ? 'Uploading …' : this.training ? 'Training …'
-      : filled.length < 2 ? 'Two classes with some examples each are enough to begin.'
-        : `${counted(examples, 'example')} of ${counted(filled.length, 'class', 'classes')}${more}`;
+    this.state.textContent = this.upload.busy
+      ? 'Uploading …'
+      : this.training
+        ? 'Training …'
+        : filled.length < 2
+          ? 'Two classes with some examples each are enough to begin.'
+          : `${counted(examples, 'example')} of ${counted(filled.length, 'class', 'classes')}${more}`;
   }
 
   drawUpload() {
     const { upload } = this;
     const { done, total, known, failed, problems, stopped, busy } = upload;
     this.progress.hidden = !busy && !stopped && !failed;
-    const words = [`${number(done)} of ${number(total)}`, known && `${number(known)} known already`, failed && `${number(failed)} refused`].filter(Boolean);
-    this.progress.replaceChildren(...[div('line', span('', stopped ?? (busy ? 'Uploading' : 'Uploaded')), span('soft', words.join(' · ')),
-      busy && !stopped && button('Pause', () => upload.pause(), { class: 'plain' }), stopped && !busy && button('Continue', () => upload.go(), { class: 'main' })),
-    h('progress', { max: Math.max(1, total), value: done, 'aria-label': 'Upload' }),
-    problems.length > 0 && h('details', {}, h('summary', {}, 'What was refused, and why'), h('ul', { class: 'small' }, problems.map((one) => h('li', {}, one))))].filter(Boolean));
+    const words = [
+      `${number(done)} of ${number(total)}`,
+      known && `${number(known)} known already`,
+      failed && `${number(failed)} refused`,
+    ].filter(Boolean);
+    this.progress.replaceChildren(
+      ...[
+        div(
+          'line',
+          span('', stopped ?? (busy ? 'Uploading' : 'Uploaded')),
+          span('soft', words.join(' · ')),
+          busy && !stopped && button('Pause', () => upload.pause(), { class: 'plain' }),
+          stopped && !busy && button('Continue', () => upload.go(), { class: 'main' }),
+        ),
+        h('progress', { max: Math.max(1, total), value: done, 'aria-label': 'Upload' }),
+        problems.length > 0 &&
+          h(
+            'details',
+            {},
+            h('summary', {}, 'What was refused, and why'),
+            h(
+              'ul',
+              { class: 'small' },
+              problems.map((one) => h('li', {}, one)),
+            ),
+          ),
+      ].filter(Boolean),
+    );
     this.drawState();
   }
 
@@ -171,14 +239,19 @@ class TeachTab extends Page {
     const cancel = button('Cancel', () => post(`v1/${name}:cancel`), { class: 'plain' });
     this.result.replaceChildren(div('uploading', div('line', phase, cancel), bar));
     try {
-      const done = await follow(name, (now) => {
-        bar.value = now.progress;
-        phase.textContent = `${now.phase || 'Waiting'} · ${percent(now.progress, 0)}`;
-      }, this.signal);
+      const done = await follow(
+        name,
+        (now) => {
+          bar.value = now.progress;
+          phase.textContent = `${now.phase || 'Waiting'} · ${percent(now.progress, 0)}`;
+        },
+        this.signal,
+      );
       await this.owner.refresh();
       this.drawResult(done);
     } catch (error) {
-      if (error.name !== 'AbortError') this.result.replaceChildren(h('p', { class: 'note bad', role: 'alert' }, wordsOf(error)));
+      if (error.name !== 'AbortError')
+        this.result.replaceChildren(h('p', { class: 'note bad', role: 'alert' }, wordsOf(error)));
     }
     this.training = false;
     this.drawState();
@@ -187,10 +260,15 @@ class TeachTab extends Page {
   drawResult(done) {
     const { ids, head, path } = this.owner;
     const answers = done.activated ? 'It answers from now on.' : done.inactive_reason;
-    this.result.replaceChildren(div('panel done', div('', h('h2', {}, `Version ${done.version} is trained`), h('p', { class: 'soft' }, answers)),
-      done.activated && accuracyOf(head.estimate, 'too few examples to measure it'),
-      h('a', { class: 'button main', href: `#/head/${ids[0]}/${ids[1]}/try` }, 'Try it')),
-    div('panel', h('report-page', { path: `${path}/versions/${done.version}/report` })));
+    this.result.replaceChildren(
+      div(
+        'panel done',
+        div('', h('h2', {}, `Version ${done.version} is trained`), h('p', { class: 'soft' }, answers)),
+        done.activated && accuracyOf(head.estimate, 'too few examples to measure it'),
+        h('a', { class: 'button main', href: `#/head/${ids[0]}/${ids[1]}/try` }, 'Try it'),
+      ),
+      div('panel', h('report-page', { path: `${path}/versions/${done.version}/report` })),
+    );
     this.result.scrollIntoView({ behavior: 'smooth', block: 'start' });
   }
 }

@@ -16,16 +16,34 @@ class TryTab extends Page {
   draw() {
     const { head, backbone, ids } = this.owner;
     if (!head.active_version) {
-      this.append(nothing('Nothing to ask yet', 'It answers as soon as it is trained.',
-        session.may('TRAIN') && h('a', { class: 'button main', href: `#/head/${ids[0]}/${ids[1]}/teach` }, 'Teach it')));
+      this.append(
+        nothing(
+          'Nothing to ask yet',
+          'It answers as soon as it is trained.',
+          session.may('TRAIN') &&
+            h('a', { class: 'button main', href: `#/head/${ids[0]}/${ids[1]}/teach` }, 'Teach it'),
+        ),
+      );
       return;
     }
     const kind = backbone?.modality ?? 'image';
     this.asked = reviews(head) && session.may('LABEL', 'TRAIN') ? { neighbours: NEAREST } : {};
     const onInputs = (samples) => samples.slice(0, MOST_SHOWN).forEach((sample) => this.ask(sample));
     this.answers = h('div', { class: 'answers', 'aria-live': 'polite' });
-    this.append(div('asking', kind === 'text' && this.writer(onInputs),
-      h('take-inputs', { class: 'drop', kind, camera: true, onInputs, words: kind === 'image' ? 'Drop, paste or shoot a picture.' : 'Or drop a file of texts.' })), this.answers);
+    this.append(
+      div(
+        'asking',
+        kind === 'text' && this.writer(onInputs),
+        h('take-inputs', {
+          class: 'drop',
+          kind,
+          camera: true,
+          onInputs,
+          words: kind === 'image' ? 'Drop, paste or shoot a picture.' : 'Or drop a file of texts.',
+        }),
+      ),
+      this.answers,
+    );
   }
 
   writer(onInputs) {
@@ -36,13 +54,20 @@ class TryTab extends Page {
       event.preventDefault();
       send();
     });
-    area.addEventListener('input', () => { area.classList.toggle('filled', Boolean(area.value)); });
+    area.addEventListener('input', () => {
+      area.classList.toggle('filled', Boolean(area.value));
+    });
     return div('writer', area, h('button', { type: 'button', class: 'main', onclick: send }, 'Ask'));
   }
 
   /** Shows a card for a sample, with its answer as soon as there is one. */
   async ask(sample) {
-    const card = h('article', { class: 'panel asked' }, div('shown', ofSample(sample)), div('said', h('p', { class: 'soft' }, '…')));
+    const card = h(
+      'article',
+      { class: 'panel asked' },
+      div('shown', ofSample(sample)),
+      div('said', h('p', { class: 'soft' }, '…')),
+    );
     this.answers.prepend(card);
     while (this.answers.childElementCount > MOST_SHOWN) this.answers.lastChild.remove();
     const said = card.querySelector('.said');
@@ -56,7 +81,11 @@ class TryTab extends Page {
   }
 
   async predict(input) {
-    const { predictions } = await post(`${this.owner.path}:predict`, { inputs: [input], conformal_level: 0.9, ...this.asked }, this.signal);
+    const { predictions } = await post(
+      `${this.owner.path}:predict`,
+      { inputs: [input], conformal_level: 0.9, ...this.asked },
+      this.signal,
+    );
     return predictions[0];
   }
 
@@ -70,16 +99,36 @@ class TryTab extends Page {
   corrections(said, input, row) {
     const { head } = this.owner;
     const labels = Object.keys(row.scores ?? {}).length ? Object.keys(row.scores) : head.labels;
-    const chips = labels.slice(0, MOST_CHIPS).map((label) => button(label, () => this.correct(said, input, row, label),
-      { class: label === row.label ? 'chip same' : 'chip', title: label === row.label ? 'Confirm' : 'Correct' }));
-    const other = h('input', { class: 'other', placeholder: head.allow_new_labels ? 'another class' : 'class', 'aria-label': 'Another class', maxlength: 200 });
+    const chips = labels
+      .slice(0, MOST_CHIPS)
+      .map((label) =>
+        button(label, () => this.correct(said, input, row, label), {
+          class: label === row.label ? 'chip same' : 'chip',
+          title: label === row.label ? 'Confirm' : 'Correct',
+        }),
+      );
+    const other = h('input', {
+      class: 'other',
+      placeholder: head.allow_new_labels ? 'another class' : 'class',
+      'aria-label': 'Another class',
+      maxlength: 200,
+    });
     const form = h('form', {}, other);
     form.addEventListener('submit', async (event) => {
       event.preventDefault();
       if (!other.value.trim()) return;
-      try { await this.correct(said, input, row, other.value.trim()); } catch (error) { toast(wordsOf(error)); }
+      try {
+        await this.correct(said, input, row, other.value.trim());
+      } catch (error) {
+        toast(wordsOf(error));
+      }
     });
-    return div('correct', span('soft small', 'It is'), chips, (head.allow_new_labels || labels.length > MOST_CHIPS) && form);
+    return div(
+      'correct',
+      span('soft small', 'It is'),
+      chips,
+      (head.allow_new_labels || labels.length > MOST_CHIPS) && form,
+    );
   }
 
   async correct(said, input, row, label) {
@@ -90,8 +139,15 @@ class TryTab extends Page {
       if (answer.errors.length) throw new Error(answer.errors[0].message);
       const now = await this.predict(input);
       const share = (one) => percent(one.scores?.[label] ?? 0, 0);
-      this.drawAnswer(said, input, now, row, now.live ? `Learned: ${label} ${share(row)} before, ${share(now)} now.`
-        : `Noted: ${label}. The active version answers until the live copy takes over.`);
+      this.drawAnswer(
+        said,
+        input,
+        now,
+        row,
+        now.live
+          ? `Learned: ${label} ${share(row)} before, ${share(now)} now.`
+          : `Noted: ${label}. The active version answers until the live copy takes over.`,
+      );
     } finally {
       said.inert = false;
     }
