@@ -66,9 +66,7 @@ def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     context.close()
 
 
-def test_nothing_is_wider_than_the_page_and_all_can_be_read(
-    page: Page, filled: Running, request: pytest.FixtureRequest
-) -> None:
+def test_nothing_is_wider_than_the_page_and_all_can_be_read(page: Page, filled: Running) -> None:
     console = Console(page, filled.rest)
     for place, shown in PLACES.items():
         console.open(place)
