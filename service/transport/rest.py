@@ -36,7 +36,8 @@ from service.transport.forms import form_of, is_form
 from service.transport.forwarding import FORWARDED
 from service.transport.message_parts import BASE_PARTS
 from service.transport.methods import OF_THE_SERVER, Method, RestRoute, methods_of, rpc_of
-from service.transport.pages import page_routes
+from service.transport.pages import html_response, page_routes
+from service.transport.pages.reports import page_of, wants_page
 from service.transport.proto_json import bind, read_json, read_strings
 from service.transport.rest_bodies import read_form, write_json
 
@@ -276,6 +277,10 @@ async def answer(
             reply = await _while_connected(work, request.receive)
             backend.calls.record_reply(call, reply)
             headers = {"X-Request-Id": request_id, **backend.rate_limit(call.tenant)}
+            if wants_page(request.headers):
+                page = await asyncio.to_thread(page_of, reply)
+                if page is not None:
+                    return html_response(page, headers)
             return JSONResponse(write_json(reply), status, headers)
     except QuotaExceeded as error:
         headers = backend.rate_limit(error.subject.removeprefix("tenants/"))

@@ -29,7 +29,7 @@ from service.errors import (
     problem_of,
 )
 from service.transport.gzip_bodies import TAKEN, Unpacker, is_packed
-from service.transport.pages import PAGES
+from service.transport.pages import FOLDERS, PAGES
 from service.transport.receiving import Receipt, ReceivingBudget
 from service.transport.rest import CALLER, Backend, refuse
 from service.transport.sites import PROBES, Sites
@@ -54,7 +54,6 @@ HSTS = (b"strict-transport-security", b"max-age=31536000")
 """Not said of loopback, whose name is that of other servers, too."""
 METRICS = "/metrics"
 OPEN = (*PROBES, *PAGES, "/openapi.json")
-OPEN_FOLDER = "/docs/"
 """What says whether the server is ready, and how it is used, needs no key."""
 
 
@@ -194,7 +193,7 @@ def _strictly(send: Send) -> Send:
 
 def _is_open(path: str) -> bool:
     """Returns whether a path shows the same to everybody, and nothing of a tenant."""
-    return path in OPEN or path.startswith(OPEN_FOLDER)
+    return path in OPEN or path.startswith(FOLDERS)
 
 
 def _check_media_type(content_type: str) -> None:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
+from tests.browser import launched, watched
 from tests.e2e.conftest import TEXTS
 from tests.e2e.pages import check_pages
 from tests.e2e.processes import Running
 from tests.openapi import DOCUMENT, assert_fits
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 def test_pages_are_those_of_this_product(http: httpx.Client) -> None:
@@ -78,32 +75,16 @@ def tags(item: dict[str, dict[str, list[str]]]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("there is no chromium on this machine")
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM)
-        yield launched
-        launched.close()
+    with launched() as browser:
+        yield browser
 
 
 @pytest.fixture(params=["light", "dark"])
 def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """A page of a browser that prefers light or dark; at its end, nothing may have gone wrong."""
+    """A page of a browser that prefers light or dark."""
     context = browser.new_context(color_scheme=request.param)
-    page = context.new_page()
-    hosts: set[str] = set()
-    said: list[str] = []
-
-    def listen(message: ConsoleMessage) -> None:
-        said.append(f"{message.type}: {message.text}")
-
-    page.on("request", lambda sent: hosts.add(urlsplit(sent.url).netloc))
-    page.on("requestfailed", lambda sent: said.append(f"failed: {sent.url}"))
-    page.on("pageerror", lambda error: said.append(f"error: {error}"))
-    page.on("console", listen)
-    yield page
-    assert said == []  # violations of the policy are said there, too
-    assert len(hosts - {""}) == 1  # addresses of the form data: have no host
+    with watched(context) as page:
+        yield page
     context.close()
 
 

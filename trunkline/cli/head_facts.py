@@ -4,7 +4,8 @@ from trunkline.cli.capture_options import capture_words
 from trunkline.cli.decide_options import acceptance_words, rule_words
 from trunkline.cli.output import Output, plain
 from trunkline.clients.client import Client
-from trunkline.values.heads import FineTune, Head, HeadSpec, LiveCopy, LiveState, Tail
+from trunkline.html_report.provenance import spec_words
+from trunkline.values.heads import Head, LiveCopy, LiveState, Tail
 from trunkline.wording import counted, size
 
 
@@ -83,37 +84,9 @@ def live_facts(live: LiveCopy) -> dict[str, object]:
     return facts
 
 
-def spec_words(spec: HeadSpec) -> str:
-    """Describes a spec in one line; options that are off are left out."""
-    words = [f"family {spec.family}", f"seed {spec.seed}", f"l2 {spec.l2 or 'chosen'}"]
-    words.append(f"front {spec.front}")
-    if spec.class_weight:
-        words.append(f"class weight {spec.class_weight}")
-    if spec.class_weights:
-        weights = ", ".join(f"{label} {weight:g}" for label, weight in spec.class_weights.items())
-        words.append(f"class weights {weights}")
-    if spec.augment.views:
-        words.append(f"views {spec.augment.views}")
-    if spec.novelty:
-        rate = f"novelty at {spec.novelty.false_alarm_rate:g} false alarms"
-        words.append(f"{rate}, abstains" if spec.novelty.abstain else rate)
-    if spec.fine_tune:
-        words.append(_tuning_words(spec.fine_tune))
-    if spec.average_views:
-        words.append(f"averages over {spec.average_views} views")
-    return ", ".join(words)
-
-
 def tail_words(tail: Tail) -> str:
     """Describes a tail: by which strategy it was made, and its size."""
     return f"{tail.strategy}, {size(tail.size_bytes)}"
-
-
-def _tuning_words(tune: FineTune) -> str:
-    words = f"fine-tuning {tune.strategy} (at most {tune.max_epochs} epochs"
-    words += f", rate {tune.learning_rate:g}, decay {tune.rate_decay:g}"
-    kind = "flips" if tune.flips else "views"
-    return f"{words}, {kind} {'chosen' if tune.views is None else tune.views})"
 
 
 def _evidence(value: float, error_rate: float) -> str:

@@ -7,7 +7,7 @@ import click
 
 from trunkline.cli.column_options import check_columns, column_options
 from trunkline.cli.connection import client_command, head_argument, version_option
-from trunkline.cli.head_facts import live_facts, spec_words
+from trunkline.cli.head_facts import live_facts
 from trunkline.cli.html_option import html_option
 from trunkline.cli.naming import names_of
 from trunkline.cli.next_step import example_word, next_step
@@ -17,6 +17,7 @@ from trunkline.cli.thumbnails import with_kept_inputs
 from trunkline.clients.client import Client
 from trunkline.datasets import Columns, read_inputs
 from trunkline.html_report import report_page
+from trunkline.html_report.provenance import group_words, provenance, spec_words
 from trunkline.values.heads import LiveCopy
 from trunkline.values.reports import Report
 from trunkline.wording import accuracy, live_accuracy
@@ -76,7 +77,7 @@ def report(
 
 def write_page(path: Path, report: Report, live: LiveCopy | None, names: Mapping[str, str]) -> None:
     """Writes the report as one self-contained page. Raises `OSError` if the file cannot be."""
-    path.write_text(report_page(report, _provenance(report), live, names), encoding="utf-8")
+    path.write_text(report_page(report, provenance(report), live, names), encoding="utf-8")
 
 
 def external_names(report: Report) -> dict[str, str]:
@@ -122,42 +123,6 @@ def _majority(report: Report) -> str | None:
         return None
     most = max(report.classes, key=lambda row: row.examples)
     return f"{most.examples / total:.1%}, always answering {most.label}"
-
-
-def group_words(report: Report) -> str | None:
-    """Describes which examples are no independent evidence; None where all are."""
-    found, estimate = report.groups, report.estimate
-    if found is None or found.count == report.example_count:
-        return None
-    words = [f"{found.count:,} of {report.example_count:,} examples"]
-    if found.named:
-        words.append(f"{found.named:,} named")
-    if found.near_copies_within or found.near_copies_across:
-        words.append(
-            f"near-copies: {found.near_copies_within:,} within classes, "
-            f"{found.near_copies_across:,} across"
-        )
-    if found.missed:
-        words.append(f"a pair is missed with probability {found.missed:.1%}")
-    if estimate and estimate.effective_examples:
-        words.append(f"the interval is that of {estimate.effective_examples:.0f} examples")
-    return "; ".join(words)
-
-
-def _provenance(report: Report) -> dict[str, str]:
-    """Describes how the version was made."""
-    return {
-        "family": report.family,
-        "spec": spec_words(report.spec),
-        "l2": "none" if report.l2 is None else f"{report.l2:.4g}",
-        "temperature": f"{report.temperature:.4g}",
-        "backbone": report.backbone,
-        "fingerprint": report.fingerprint,
-        "examples": f"{report.example_count:,}",
-        **({"groups": groups} if (groups := group_words(report)) else {}),
-        "training time": f"{report.train_seconds:.2f} s, "
-        f"{report.train_cpu_seconds:.2f} s of processor time",
-    }
 
 
 def live_copy_of(client: Client, head: str, report: Report) -> LiveCopy | None:

@@ -1,4 +1,4 @@
-"""The pages of the server: ``/``, ``/openapi.json``, and ``/docs``, which shows that document.
+"""The pages of the server: ``/``, ``/console``, and ``/docs``, which shows ``/openapi.json``.
 
 Nothing on them comes from another host, and the policy sent along lets nothing come from one.
 """
@@ -18,11 +18,15 @@ from starlette.routing import Route, Router
 from swagger_ui_bundle import swagger_ui_path
 
 from service.transport.openapi import openapi_json
+from service.transport.pages.console import CONSOLE, CONSOLE_FOLDER, console_routes
 from service.transport.pages.home import home_page
 from trunkline.html_report.style import STYLE
 
-PAGES = ("/", "/docs")
+PAGES = ("/", "/docs", CONSOLE)
 """What is made to be looked at, the same for everybody."""
+
+FOLDERS = ("/docs/", CONSOLE_FOLDER)
+"""What pages are made of is below these."""
 
 _FOLDER = Path(__file__).parent
 # Browsers read scripts in the encoding of the page unless they are told; Swagger UI's is UTF-8.
@@ -35,6 +39,7 @@ _ASSETS: Mapping[str, tuple[Path, str]] = {
 _STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 _POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
 _HOME_POLICY = _POLICY + f"style-src 'sha256-{_STYLE_HASH}'"
+_REPORT_POLICY = _HOME_POLICY + "; img-src data:"
 # Swagger UI has its icons in its style sheet.
 _DOCS_POLICY = _POLICY + "script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:"
 
@@ -53,6 +58,7 @@ def page_routes() -> list[Route]:
         Route("/docs", _docs),
         Route("/openapi.json", _openapi),
         Route("/docs/{name}", _asset),
+        *console_routes(),
         *(Route(path, _NOWHERE) for path in _HIDDEN),
     ]
 
@@ -79,6 +85,11 @@ async def _asset(request: Request) -> Response:
     return FileResponse(folder / name, headers=_NO_SNIFFING, media_type=media_type)
 
 
-def _page(html: str, policy: str) -> Response:
-    headers = {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"}
-    return HTMLResponse(html, headers=headers | _NO_SNIFFING)
+def html_response(html: str, headers: Mapping[str, str]) -> Response:
+    """Returns a page that needs nothing but the style that reports have."""
+    return _page(html, _REPORT_POLICY, headers)
+
+
+def _page(html: str, policy: str, headers: Mapping[str, str] = _NO_SNIFFING) -> Response:
+    said = {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer"}
+    return HTMLResponse(html, headers={**headers, **_NO_SNIFFING, **said})

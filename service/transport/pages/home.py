@@ -9,6 +9,7 @@ from trunkline.version import __version__
 _DEFAULT = "http://127.0.0.1:3000/"
 
 _LINKS = (
+    ("console", "to teach heads, try them and look after them, in this browser"),
     ("docs", "the REST API, to read and to try"),
     ("openapi.json", "the same as an OpenAPI 3.1 document, for tools"),
     ("readyz", "whether requests can be served now"),

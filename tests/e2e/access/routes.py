@@ -53,6 +53,9 @@ ROUTES = [
     Route("GET /docs/swagger-ui.css", Needs.NOTHING, routed="/docs/{name}"),
     Route("GET /docs/swagger-ui-bundle.js", Needs.NOTHING, routed="/docs/{name}"),
     Route("GET /openapi.json", Needs.NOTHING),
+    Route("GET /console", Needs.NOTHING),
+    Route("GET /console/app.js", Needs.NOTHING, routed="/console/{path:path}"),
+    Route("GET /console/pages/heads.js", Needs.NOTHING, routed="/console/{path:path}"),
     Route("GET /metrics", Needs.METRICS),
     Route("GET /schema.json", Needs.A_KEY),
     Route("POST /predict", Needs.A_KEY, given={"json": {"head": "acme/shown", "inputs": [GOOD]}}),
@@ -72,6 +75,9 @@ NO_ROUTES = [
             "DELETE /docs",
             "GET /docs/none",
             "PUT /docs/docs.js",
+            "GET /console/none.js",
+            "POST /console",
+            "PUT /console/app.js",
         )
     ),
     *(
@@ -87,6 +93,7 @@ NO_ROUTES = [
             "PATCH /v1/tenants/acme/heads/shown",
             "GET /v1/tenants/acme/heads/shown:predict",
             "GET /docsx",
+            "GET /consolex",
             "GET /LIVEZ",
             "GET /v1/../livez/x",
         )
