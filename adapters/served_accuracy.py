@@ -1,0 +1,152 @@
+"""How often answers were right that were served, from a random sample of them that people judged.
+
+Some of the sample nobody judged: it was skipped, it expired, it still waits. Who judges chooses
+what, and hard inputs are skipped more often, so what is judged says nothing of the rest. Without an
+assumption about them, all of the rest may have been right, or none of it: the worst cases of
+Horowitz and Manski (2000, JASA 95:77). Of n in the sample, r known to be right and w known to be
+wrong, the share p that was right of all traffic is at least the share A that is known to be right,
+and at most the share B that is not known to be wrong. r is binomial of n and A, n - w of n and B,
+so that with the ends of Clopper and Pearson (1934, Biometrika 26:404), each missing with
+probability 2.5 % at most,
+
+    low  = the 2.5 % quantile of Beta(r, n - r + 1), 0 for r = 0
+    high = the 97.5 % quantile of Beta(n - w + 1, w), 1 for w = 0
+
+p lies outside with probability 5 % at most, whatever it is, however many were sampled, and whatever
+kept people from judging the rest. Where all were judged this is the interval of Clopper and
+Pearson. What is junk belongs to no class, so that no answer is right: it is left out. An input that
+nobody judged may be junk, too, which the same bounds cover: without it less is unknown.
+
+The bounds of a class follow in the same way. Of answers that named it, one nobody judged counts as
+above. Of inputs that are of it, one nobody judged was missed at worst if another class was named,
+and found at best if this one was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import scipy.special
+
+from adapters.errors import InvalidArgument
+
+LEVEL = 0.95
+"""Probability with which an interval holds the share."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A share of what was served.
+
+    Attributes:
+        value: of what was judged; None where nothing was.
+        low: lower end of the 95 % interval.
+        high: upper end.
+    """
+
+    value: float | None
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Answers of the random sample that have all of this in common.
+
+    Attributes:
+        predicted: the class that was named; None for an answer that named none.
+        judged: whether somebody has said what the input is.
+        label: the class that it is; None for one that is of none of the head's classes, and for
+            one that was not judged.
+        count: how many these are; at least 0.
+    """
+
+    predicted: str | None
+    judged: bool
+    label: str | None
+    count: int = 1
+
+    @property
+    def right(self) -> bool:
+        """Whether it is known to be right."""
+        return self.judged and self.predicted == self.label
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """How often answers were right: how many were, were not, were not judged; and the share."""
+
+    right: int
+    wrong: int
+    unknown: int
+    share: Share
+
+
+@dataclass(frozen=True, slots=True)
+class ClassAccuracy:
+    """One class.
+
+    Attributes:
+        precision: of the answers that named it.
+        recall: of the inputs that are of it, as far as they were judged. `unknown` are those that
+            may be of it: all that were not judged.
+    """
+
+    label: str
+    precision: Accuracy
+    recall: Accuracy
+
+
+def exact_interval(right: int, n: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share by Clopper and Pearson (1934, Biometrika 26:404).
+
+    Raises:
+        InvalidArgument: if not `0 <= right <= n`.
+    """
+    if not 0 <= right <= n:
+        raise InvalidArgument(
+            f"right must be from 0 to {n}, is {right}", field="right", limit=n, value=right
+        )
+    tail = (1 - LEVEL) / 2
+    low = scipy.special.betaincinv(right, n - right + 1, tail) if right else 0.0
+    high = scipy.special.betaincinv(right + 1, n - right, 1 - tail) if right < n else 1.0
+    return float(low), float(high)
+
+
+def accuracy(rows: Iterable[Served]) -> Accuracy:
+    """Return how often answers were right."""
+    found = list(rows)
+    right = sum(row.count for row in found if row.right)
+    unknown = sum(row.count for row in found if not row.judged)
+    wrong = sum(row.count for row in found) - right - unknown
+    return _accuracy(right, wrong, unknown, missed=unknown, found=unknown)
+
+
+def by_class(rows: Iterable[Served]) -> list[ClassAccuracy]:
+    """Return the same of each class that was named, or that an input is of; sorted by label."""
+    found = list(rows)
+    labels = {row.predicted for row in found} | {row.label for row in found}
+    return [
+        ClassAccuracy(
+            label, accuracy(row for row in found if row.predicted == label), _recall(found, label)
+        )
+        for label in sorted(label for label in labels if label is not None)
+    ]
+
+
+def _recall(rows: list[Served], label: str) -> Accuracy:
+    right = sum(row.count for row in rows if row.right and row.label == label)
+    wrong = sum(row.count for row in rows if row.label == label) - right
+    named = sum(row.count for row in rows if not row.judged and row.predicted == label)
+    others = sum(row.count for row in rows if not row.judged) - named
+    return _accuracy(right, wrong, named + others, missed=others, found=named)
+
+
+def _accuracy(right: int, wrong: int, unknown: int, *, missed: int, found: int) -> Accuracy:
+    """Return a share where of the unknown, `missed` are wrong at worst, `found` right at best."""
+    low, _ = exact_interval(right, right + wrong + missed)
+    _, high = exact_interval(right + found, right + wrong + found)
+    judged = right + wrong
+    value = right / judged if judged else None
+    return Accuracy(right, wrong, unknown, Share(value, low, high))
