@@ -75,17 +75,18 @@ def test_interval_holds_the_accuracy_of_traffic_that_is_judged_by_choice(
 
 
 @pytest.mark.parametrize("junk_share", [0.0, 0.2])
+@pytest.mark.parametrize("judged", [(0.9, 0.5), (0.5, 0.9)], ids=["easy", "hard"])
 def test_intervals_of_classes_hold_precision_and_recall_of_simulated_traffic(
-    junk_share: float,
+    junk_share: float, judged: tuple[float, float]
 ) -> None:
-    """Reviewers judge what is easy, and throw away some junk; hard inputs and other junk wait."""
+    """Reviewers judge what is easy, or what is hard, and throw away some junk; the rest waits."""
     random = np.random.default_rng(7)
     confusion = np.array([[0.85, 0.10, 0.05], [0.20, 0.70, 0.10], [0.05, 0.25, 0.70]])
     shares = np.array([0.6, 0.3, 0.1])
     joint = shares[:, None] * confusion
     rounds, missed = 600, Counter[str]()
     for _ in range(rounds):
-        found = {row.label: row for row in by_class(traffic(random, joint, junk_share, 150))}
+        found = {row.label: row for row in by_class(traffic(random, joint, junk_share, judged))}
         for i, label in enumerate(LABELS):
             precision = joint[i, i] / joint[:, i].sum()
             row = found[label]
@@ -137,6 +138,20 @@ def test_judging_one_more_stays_within_the_worst_cases(
             assert new.high <= old.high + 1e-12
 
 
+def test_recall_counts_what_nobody_judged_as_missed_at_worst_and_found_at_best() -> None:
+    rows = [
+        Served("cat", True, "cat", 20),
+        Served("dog", True, "cat", 5),
+        Served("cat", False, None, 8),
+        Served("dog", False, None, 3),
+    ]
+    recall = by_class(rows)[0].recall
+    assert (recall.right, recall.wrong, recall.unknown) == (20, 5, 11)
+    assert recall.share.value == 20 / 25
+    assert recall.share.low == exact_interval(20, 28)[0]
+    assert recall.share.high == exact_interval(28, 33)[1]
+
+
 def test_answer_that_names_no_class_is_right_where_there_is_none() -> None:
     rows = [Served(None, True, None, 3), Served(None, True, "cat", 1), Served("cat", True, None, 2)]
     assert (accuracy(rows).right, accuracy(rows).wrong) == (3, 3)
@@ -160,9 +175,13 @@ def holds(found: Accuracy, truth: float) -> bool:
 
 
 def traffic(
-    random: np.random.Generator, joint: np.ndarray, junk_share: float, n: int
+    random: np.random.Generator,
+    joint: np.ndarray,
+    junk_share: float,
+    judged: tuple[float, float],
+    n: int = 150,
 ) -> list[Served]:
-    """A sample of traffic: of nine in ten right answers and half of the wrong ones we are told."""
+    """A sample of traffic, of which so many right and wrong answers were judged."""
     cells = random.choice(joint.size, n, p=joint.ravel())
     rows = []
     for cell, chance, junk in zip(cells, random.random(n), random.random(n), strict=True):
@@ -172,6 +191,6 @@ def traffic(
                 continue
             rows.append(Served(LABELS[predicted], False, None))
             continue
-        judged = chance < (0.9 if label == predicted else 0.5)
-        rows.append(Served(LABELS[predicted], judged, LABELS[label] if judged else None))
+        told = chance < judged[label != predicted]
+        rows.append(Served(LABELS[predicted], told, LABELS[label] if told else None))
     return rows
