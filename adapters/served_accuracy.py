@@ -17,6 +17,11 @@ kept people from judging the rest. Where all were judged this is the interval of
 Pearson. What is junk belongs to no class, so that no answer is right: it is left out. An input that
 nobody judged may be junk, too, which the same bounds cover: without it less is unknown.
 
+Where answers were drawn with different chances, each counts by the lowest of them over its own
+(Horvitz and Thompson 1952, JASA 47:663): as many, on average, as would be there had all been drawn
+with the lowest. Drawing them so would leave whole ones by chance; to count parts of all varies
+less, so that the interval holds the share more often, if anything.
+
 The bounds of a class follow in the same way. Of answers that named it, one nobody judged counts as
 above. Of inputs that are of it, one nobody judged was missed at worst if another class was named,
 and found at best if this one was.
@@ -24,7 +29,7 @@ and found at best if this one was.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import scipy.special
@@ -60,12 +65,14 @@ class Served:
         label: the class that it is; None for one that is of none of the head's classes, and for
             one that was not judged.
         count: how many these are; at least 0.
+        chance: with which each was drawn; above 0, at most 1.
     """
 
     predicted: str | None
     judged: bool
     label: str | None
     count: int = 1
+    chance: float = 1.0
 
     @property
     def right(self) -> bool:
@@ -98,7 +105,7 @@ class ClassAccuracy:
     recall: Accuracy
 
 
-def exact_interval(right: int, n: int) -> tuple[float, float]:
+def exact_interval(right: float, n: float) -> tuple[float, float]:
     """Return the 95 % interval of a share by Clopper and Pearson (1934, Biometrika 26:404).
 
     Raises:
@@ -117,10 +124,8 @@ def exact_interval(right: int, n: int) -> tuple[float, float]:
 def accuracy(rows: Iterable[Served]) -> Accuracy:
     """Return how often answers were right."""
     found = list(rows)
-    right = sum(row.count for row in found if row.right)
-    unknown = sum(row.count for row in found if not row.judged)
-    wrong = sum(row.count for row in found) - right - unknown
-    return _accuracy(right, wrong, unknown, missed=unknown, found=unknown)
+    unknown = [row for row in found if not row.judged]
+    return _accuracy(found, missed=unknown, found=unknown)
 
 
 def by_class(rows: Iterable[Served]) -> list[ClassAccuracy]:
@@ -128,25 +133,47 @@ def by_class(rows: Iterable[Served]) -> list[ClassAccuracy]:
     found = list(rows)
     labels = {row.predicted for row in found} | {row.label for row in found}
     return [
-        ClassAccuracy(
-            label, accuracy(row for row in found if row.predicted == label), _recall(found, label)
-        )
+        ClassAccuracy(label, accuracy(_named(found, label)), _recall(found, label))
         for label in sorted(label for label in labels if label is not None)
     ]
 
 
-def _recall(rows: list[Served], label: str) -> Accuracy:
-    right = sum(row.count for row in rows if row.right and row.label == label)
-    wrong = sum(row.count for row in rows if row.label == label) - right
-    named = sum(row.count for row in rows if not row.judged and row.predicted == label)
-    others = sum(row.count for row in rows if not row.judged) - named
-    return _accuracy(right, wrong, named + others, missed=others, found=named)
+def _named(rows: Sequence[Served], label: str) -> list[Served]:
+    return [row for row in rows if row.predicted == label]
 
 
-def _accuracy(right: int, wrong: int, unknown: int, *, missed: int, found: int) -> Accuracy:
+def _recall(rows: Sequence[Served], label: str) -> Accuracy:
+    known = [row for row in rows if row.label == label]
+    unknown = [row for row in rows if not row.judged]
+    named = _named(unknown, label)
+    others = [row for row in unknown if row.predicted != label]
+    return _accuracy(known + unknown, missed=others, found=named)
+
+
+def _accuracy(
+    rows: Sequence[Served], *, missed: Sequence[Served], found: Sequence[Served]
+) -> Accuracy:
     """Return a share where of the unknown, `missed` are wrong at worst, `found` right at best."""
-    low, _ = exact_interval(right, right + wrong + missed)
-    _, high = exact_interval(right + found, right + wrong + found)
-    judged = right + wrong
-    value = right / judged if judged else None
-    return Accuracy(right, wrong, unknown, Share(value, low, high))
+    judged = [row for row in rows if row.judged]
+    right = [row for row in judged if row.right]
+    low, _ = _interval(right, [*judged, *missed])
+    _, high = _interval([*right, *found], [*judged, *found])
+    value = _sum(right) / _sum(judged) if _count(judged) else None
+    unknown = _count(rows) - _count(judged)
+    share = Share(value, low, high)
+    return Accuracy(_count(right), _count(judged) - _count(right), unknown, share)
+
+
+def _interval(some: Sequence[Served], rows: Sequence[Served]) -> tuple[float, float]:
+    """Return the interval of the share that some of the rows have."""
+    lowest = min((row.chance for row in rows if row.count), default=1.0)
+    n = sum(row.count * (lowest / row.chance) for row in rows)
+    return exact_interval(min(n, sum(row.count * (lowest / row.chance) for row in some)), n)
+
+
+def _sum(rows: Sequence[Served]) -> float:
+    return sum(row.count / row.chance for row in rows)
+
+
+def _count(rows: Sequence[Served]) -> int:
+    return sum(row.count for row in rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -64,13 +65,18 @@ def test_interval_holds_the_accuracy_of_traffic_that_is_judged_by_choice(
     """Whether somebody judges may depend on what is right: all outcomes are weighed, none drawn."""
     chances = [p * judged_if_right, (1 - p) * judged_if_wrong]
     chances.append(max(0.0, 1 - sum(chances)))
-    held = 0.0
-    for right in range(n + 1):
-        for wrong in range(n + 1 - right):
-            share = counted(right, wrong, n - right - wrong).share
-            if share.low <= p <= share.high:
-                counts = [right, wrong, n - right - wrong]
-                held += float(scipy.stats.multinomial.pmf(counts, n, chances))
+    counts = [
+        (right, wrong, n - right - wrong)
+        for right in range(n + 1)
+        for wrong in range(n + 1 - right)
+    ]
+    shares = [counted(*each).share for each in counts]
+    weights = scipy.stats.multinomial.pmf(np.array(counts), n, chances)
+    held = sum(
+        weight
+        for weight, share in zip(weights, shares, strict=True)
+        if share.low <= p <= share.high
+    )
     assert held >= 0.95 - 1e-9
 
 
@@ -84,7 +90,7 @@ def test_intervals_of_classes_hold_precision_and_recall_of_simulated_traffic(
     confusion = np.array([[0.85, 0.10, 0.05], [0.20, 0.70, 0.10], [0.05, 0.25, 0.70]])
     shares = np.array([0.6, 0.3, 0.1])
     joint = shares[:, None] * confusion
-    rounds, missed = 600, Counter[str]()
+    rounds, missed = 300, Counter[str]()
     for _ in range(rounds):
         found = {row.label: row for row in by_class(traffic(random, joint, junk_share, judged))}
         for i, label in enumerate(LABELS):
@@ -152,6 +158,37 @@ def test_recall_counts_what_nobody_judged_as_missed_at_worst_and_found_at_best()
     assert recall.share.high == exact_interval(28, 33)[1]
 
 
+@given(right=st.integers(0, 40), wrong=st.integers(0, 40), unknown=st.integers(0, 40))
+@settings(max_examples=100, deadline=None)
+def test_one_chance_for_all_is_as_good_as_another(right: int, wrong: int, unknown: int) -> None:
+    some, all_of_it = counted(right, wrong, unknown, 0.03), counted(right, wrong, unknown)
+    assert (some.right, some.wrong, some.unknown) == (right, wrong, unknown)
+    for name in ("value", "low", "high"):
+        expected = getattr(all_of_it.share, name)
+        assert getattr(some.share, name) == (
+            expected if expected is None else pytest.approx(expected)
+        )
+
+
+def test_chances_that_differ_are_evened_out() -> None:
+    """A day of easy traffic was drawn at ten times the share of a day of hard traffic."""
+    random = np.random.default_rng(3)
+    days = [(0.98, 0.5), (0.70, 0.05)]
+    truth, rounds, missed, plain = (0.98 + 0.70) / 2, 300, 0, 0
+    for _ in range(rounds):
+        rows = []
+        for p, chance in days:
+            n = int(random.binomial(2000, chance))
+            right = int(random.binomial(n, p))
+            rows += [Served("cat", True, "cat", right, chance)]
+            rows += [Served("cat", True, "dog", n - right, chance)]
+        missed += not holds(accuracy(rows), truth)
+        even = accuracy(replace(row, chance=1.0) for row in rows)
+        plain += not holds(even, truth)
+    assert missed <= rounds * 0.05
+    assert plain > rounds * 0.9
+
+
 def test_answer_that_names_no_class_is_right_where_there_is_none() -> None:
     rows = [Served(None, True, None, 3), Served(None, True, "cat", 1), Served("cat", True, None, 2)]
     assert (accuracy(rows).right, accuracy(rows).wrong) == (3, 3)
@@ -160,12 +197,12 @@ def test_answer_that_names_no_class_is_right_where_there_is_none() -> None:
     assert (cat.recall.right, cat.recall.wrong) == (0, 1)
 
 
-def counted(right: int, wrong: int, unknown: int) -> Accuracy:
+def counted(right: int, wrong: int, unknown: int, chance: float = 1.0) -> Accuracy:
     return accuracy(
         [
-            Served("cat", True, "cat", right),
-            Served("cat", True, "dog", wrong),
-            Served("cat", False, None, unknown),
+            Served("cat", True, "cat", right, chance),
+            Served("cat", True, "dog", wrong, chance),
+            Served("cat", False, None, unknown, chance),
         ]
     )
 
@@ -183,14 +220,12 @@ def traffic(
 ) -> list[Served]:
     """A sample of traffic, of which so many right and wrong answers were judged."""
     cells = random.choice(joint.size, n, p=joint.ravel())
-    rows = []
+    rows = Counter[tuple[str, bool, str | None]]()
     for cell, chance, junk in zip(cells, random.random(n), random.random(n), strict=True):
-        label, predicted = divmod(int(cell), len(LABELS))
+        label, predicted = (LABELS[i] for i in divmod(int(cell), len(LABELS)))
         if junk < junk_share:
-            if chance < 0.5:  # it is left out
-                continue
-            rows.append(Served(LABELS[predicted], False, None))
+            rows[predicted, False, None] += chance >= 0.5  # the others are left out
             continue
-        told = chance < judged[label != predicted]
-        rows.append(Served(LABELS[predicted], told, LABELS[label] if told else None))
-    return rows
+        told = bool(chance < judged[label != predicted])
+        rows[predicted, told, label if told else None] += 1
+    return [Served(*kind, count) for kind, count in rows.items()]
