@@ -29,7 +29,8 @@ and found at best if this one was.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import scipy.special
@@ -130,24 +131,36 @@ def accuracy(rows: Iterable[Served]) -> Accuracy:
 
 def by_class(rows: Iterable[Served]) -> list[ClassAccuracy]:
     """Return the same of each class that was named, or that an input is of; sorted by label."""
-    found = list(rows)
-    labels = {row.predicted for row in found} | {row.label for row in found}
+    named, known = defaultdict[str | None, list[Served]](list), defaultdict(list)
+    for row in _merged(rows):
+        named[row.predicted].append(row)
+        if row.judged:
+            known[row.label].append(row)
+    unknown = {label: [row for row in found if not row.judged] for label, found in named.items()}
+    labels = sorted(label for label in named.keys() | known.keys() if label is not None)
     return [
-        ClassAccuracy(label, accuracy(_named(found, label)), _recall(found, label))
-        for label in sorted(label for label in labels if label is not None)
+        ClassAccuracy(label, accuracy(named[label]), _recall(known[label], unknown, label))
+        for label in labels
     ]
 
 
-def _named(rows: Sequence[Served], label: str) -> list[Served]:
-    return [row for row in rows if row.predicted == label]
+def _merged(rows: Iterable[Served]) -> list[Served]:
+    """Return rows that have nothing but their count to tell them apart as one."""
+    counts = Counter[tuple[str | None, bool, str | None, float]]()
+    for row in rows:
+        counts[row.predicted, row.judged, row.label, row.chance] += row.count
+    return [
+        Served(predicted, judged, label, count, chance)
+        for (predicted, judged, label, chance), count in counts.items()
+    ]
 
 
-def _recall(rows: Sequence[Served], label: str) -> Accuracy:
-    known = [row for row in rows if row.label == label]
-    unknown = [row for row in rows if not row.judged]
-    named = _named(unknown, label)
-    others = [row for row in unknown if row.predicted != label]
-    return _accuracy(known + unknown, missed=others, found=named)
+def _recall(
+    known: Sequence[Served], unknown: Mapping[str | None, Sequence[Served]], label: str
+) -> Accuracy:
+    named = unknown.get(label, [])
+    others = [row for other, found in unknown.items() if other != label for row in found]
+    return _accuracy([*known, *named, *others], missed=others, found=named)
 
 
 def _accuracy(
