@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sqlalchemy import Connection
 
 import adapters
 from service.access.caller import Caller
+from service.capture.rules import read_capture
 from service.concurrency.tasks import UninterruptedTasks
 from service.embedding.image_views import check_only_of_images
 from service.extraction import Extractor
@@ -45,6 +47,7 @@ class Heads:
         name = new_name(request.parent, request.head_id, call.caller)
         spec = read_spec(request.spec)
         policy = read_policy(request.policy)
+        capture = read_capture(request.capture) if _captures(request) else None
         backbone = self._extractor.backbone(request.backbone)
         check_only_of_images("spec.average_views", spec.average_views, backbone.modality)
         head = await self._database.write(
@@ -57,6 +60,7 @@ class Heads:
             keep_inputs=request.keep_inputs,
             policy=policy,
             allow_new_labels=request.allow_new_labels,
+            capture=None if capture is None else capture.to_json(),
             by_tenant=call.caller.tenant is not None,
         )
         return heads_pb2.CreateHeadResponse(
@@ -81,7 +85,10 @@ class Heads:
             await self._check_views_of(name, spec)
         keep_views = not request.spec.HasField("average_views")
         allow = request.allow_new_labels if request.HasField("allow_new_labels") else None
-        await self._database.write(_update, name, policy, allow, spec, keep_views)
+        capture = None
+        if request.HasField("capture"):
+            capture = read_capture(request.capture).to_json() if _captures(request) else {}
+        await self._database.write(_update, name, policy, allow, spec, keep_views, capture)
         return heads_pb2.UpdateHeadResponse(head=await self._with_live(name))
 
     async def drop_live_copy(
@@ -166,6 +173,7 @@ def _update(
     allow_new_labels: bool | None,
     spec: adapters.HeadSpec | None,
     keep_views: bool,
+    capture: dict[str, Any] | None = None,
 ) -> HeadRecord:
     head = stored_heads.get_head(connection, name.tenant, name.head)
     if spec is not None and keep_views:
@@ -176,7 +184,13 @@ def _update(
         policy=policy,
         allow_new_labels=allow_new_labels,
         spec=None if spec is None else spec.to_json(),
+        capture=capture,
     )
+
+
+def _captures(request: heads_pb2.CreateHeadRequest | heads_pb2.UpdateHeadRequest) -> bool:
+    """Returns whether a request says what is to be captured."""
+    return request.HasField("capture") and not request.capture.off
 
 
 def _list(

@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 import adapters
 from adapters.spec import Augmentation, FineTune
+from service.capture.rules import capture_message
 from service.replies.messages import message_of
 from service.store.examples import ExampleRecord
 from service.store.head_records import HeadRecord
@@ -49,6 +50,8 @@ def head_message(summary: HeadSummary) -> heads_pb2.Head:
         quarantined_count=counts.quarantined,
         live=None,
         estimate=summary.estimate,
+        capture=capture_message(head.capture),
+        capture_count=counts.captured,
         active_version_time=None if created_at is None else timestamp(created_at),
     )
 

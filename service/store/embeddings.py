@@ -129,7 +129,7 @@ def delete_embeddings(connection: Connection, tenant_id: int, fingerprint: str) 
 def delete_unneeded(connection: Connection, head: HeadRecord, digests: Sequence[str]) -> None:
     """Deletes embeddings of inputs, and of their views, that no head of the tenant needs.
 
-    A head needs those of its examples, by its backbone and by its tails.
+    A head needs those of its examples and captured inputs, by its backbone and by its tails.
     """
     needed = _needed(connection, head.tenant_id, digests)
     for fingerprint in _fingerprints(connection, head.tenant_id):
@@ -152,17 +152,18 @@ def delete_unneeded(connection: Connection, head: HeadRecord, digests: Sequence[
 def _needed(connection: Connection, tenant_id: int, digests: Sequence[str]) -> dict[str, set[str]]:
     """Returns the fingerprints under which each input is needed; all inputs are in it."""
     needed: dict[str, set[str]] = {digest: set() for digest in digests}
-    heads, examples = schema.heads.c, schema.examples.c
-    held = schema.examples.join(schema.heads).outerjoin(
-        schema.tails, schema.tails.c.head_uid == heads.uid
-    )
-    query = (
-        select(examples.digest, heads.fingerprint, schema.tails.c.fingerprint)
-        .select_from(held)
-        .where(heads.tenant_id == tenant_id)
-    )
-    for digest, *fingerprints in select_among(connection, query, examples.digest, digests):
-        needed[digest].update(name for name in fingerprints if name is not None)
+    heads = schema.heads.c
+    for table in (schema.examples, schema.captures):
+        held = table.join(schema.heads).outerjoin(
+            schema.tails, schema.tails.c.head_uid == heads.uid
+        )
+        query = (
+            select(table.c.digest, heads.fingerprint, schema.tails.c.fingerprint)
+            .select_from(held)
+            .where(heads.tenant_id == tenant_id)
+        )
+        for digest, *fingerprints in select_among(connection, query, table.c.digest, digests):
+            needed[digest].update(name for name in fingerprints if name is not None)
     return needed
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Table, delete, select, update
 
 from service.errors import Aborted
 from service.store import schema
+from service.store.captures import delete_captures
 from service.store.changes import changed_in
 from service.store.embeddings import delete_unneeded
 from service.store.feedback_states import FeedbackState
@@ -66,6 +67,7 @@ def plan(connection: Connection, uid: str, digests: Sequence[str]) -> Plan:
     by_version = known_among(connection, uid, set(digests))
     known = _among(connection, schema.examples, uid, digests)
     known |= _among(connection, schema.feedback, uid, digests)
+    known |= _among(connection, schema.captures, uid, digests)
     return Plan(
         frozenset(known.union(*by_version.values())),
         tuple(version for version, found in by_version.items() if found),
@@ -100,6 +102,7 @@ def forget(connection: Connection, uid: str, wanted: Plan, new: NewVersion | Non
     execute_among(
         connection, delete(examples).where(examples.c.head_uid == uid), examples.c.digest, digests
     )
+    delete_captures(connection, uid, digests)
     tails = delete_versions(connection, head, versions)
     delete_unneeded(connection, head, digests)
     heads = schema.heads
@@ -169,10 +172,13 @@ def _among(
 
 def _held_by(connection: Connection, head: HeadRecord, digests: Sequence[str]) -> set[str]:
     """Returns the names of the tenant's heads that have one of them, whatever their backbone."""
-    query = (
-        select(schema.heads.c.name)
-        .select_from(schema.examples.join(schema.heads))
-        .where(schema.heads.c.tenant_id == head.tenant_id)
-        .distinct()
-    )
-    return {row.name for row in select_among(connection, query, schema.examples.c.digest, digests)}
+    found: set[str] = set()
+    for table in (schema.examples, schema.captures):
+        query = (
+            select(schema.heads.c.name)
+            .select_from(table.join(schema.heads))
+            .where(schema.heads.c.tenant_id == head.tenant_id)
+            .distinct()
+        )
+        found.update(row.name for row in select_among(connection, query, table.c.digest, digests))
+    return found

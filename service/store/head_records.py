@@ -14,6 +14,7 @@ class HeadRecord:
         tenant, name: the parts of its resource name.
         fingerprint: fingerprint of its backbone.
         tail: fingerprint of the tail that the active version runs on; None for the backbone itself.
+        capture: what of its traffic is kept, as stored; None for nothing.
     """
 
     uid: str
@@ -31,6 +32,7 @@ class HeadRecord:
     drift_feedback_id: int | None
     drift_at: float | None
     tail: str | None
+    capture: dict[str, Any] | None = None
 
     @property
     def active_fingerprint(self) -> str:
@@ -50,10 +52,11 @@ class HeadRecord:
 
 @dataclass(frozen=True, slots=True)
 class HeadCounts:
-    """How much is stored for a head."""
+    """How much is stored for a head; of what was captured, what waits."""
 
     examples: int
     labelled: int
     feedback: int
     held_out: int = 0
     quarantined: int = 0
+    captured: int = 0

@@ -44,6 +44,7 @@ _HEAD_COLUMNS = (
     schema.heads.c.drift_feedback_id,
     schema.heads.c.drift_at,
     schema.versions.c.tail,
+    schema.heads.c.capture,
 )
 _HEADS = (
     select(*_HEAD_COLUMNS)
@@ -58,6 +59,12 @@ _HEADS = (
 )
 
 
+_OWNED = (
+    *(schema.jobs, schema.feedback, schema.captures, schema.examples),
+    *(schema.members, schema.versions),
+)
+
+
 def create_head(
     connection: Connection,
     *,
@@ -69,11 +76,13 @@ def create_head(
     keep_inputs: bool,
     policy: str = "gated",
     allow_new_labels: bool = False,
+    capture: dict[str, Any] | None = None,
     by_tenant: bool = False,
 ) -> HeadRecord:
     """Stores a new head, and its tenant with the first one.
 
     Args:
+        capture: what of its traffic is kept; None for nothing.
         by_tenant: whether a key of the tenant's own makes it: then the tenant is there, unless it
             was deleted since the call began.
 
@@ -103,6 +112,7 @@ def create_head(
             created_at=now,
             policy=policy,
             allow_new_labels=allow_new_labels,
+            capture=None if capture is None else json.dumps(capture),
         )
     )
     return get_head(connection, tenant, name)
@@ -129,8 +139,12 @@ def update_head(
     policy: str | None = None,
     allow_new_labels: bool | None = None,
     spec: dict[str, Any] | None = None,
+    capture: dict[str, Any] | None = None,
 ) -> HeadRecord:
     """Changes what is given about a head.
+
+    Args:
+        capture: what of its traffic is kept from now on; empty for nothing.
 
     Raises:
         NotFound: it was deleted meanwhile.
@@ -140,7 +154,9 @@ def update_head(
         "allow_new_labels": allow_new_labels,
         "spec": None if spec is None else json.dumps(spec),
     }
-    changed = {name: value for name, value in values.items() if value is not None}
+    changed: dict[str, Any] = {name: value for name, value in values.items() if value is not None}
+    if capture is not None:
+        changed["capture"] = json.dumps(capture) if capture else None
     if changed:
         connection.execute(update(schema.heads).where(schema.heads.c.uid == uid).values(**changed))
     head = require_head(connection, uid)
@@ -248,9 +264,9 @@ def delete_head(connection: Connection, tenant: str, name: str) -> HeadRecord:
     """Deletes a head with all that is its own, and embeddings that no other head needs."""
     head = get_head(connection, tenant, name)
     held = select(schema.examples.c.digest).where(schema.examples.c.head_uid == head.uid)
-    digests = connection.scalars(held).all()
-    owned = (schema.jobs, schema.feedback, schema.examples, schema.members, schema.versions)
-    for table in owned:
+    captured = select(schema.captures.c.digest).where(schema.captures.c.head_uid == head.uid)
+    digests = connection.scalars(held.union(captured)).all()
+    for table in _OWNED:
         connection.execute(delete(table).where(table.c.head_uid == head.uid))
     delete_unused_tails(connection, head)
     delete_unneeded(connection, head, digests)
@@ -261,7 +277,9 @@ def delete_head(connection: Connection, tenant: str, name: str) -> HeadRecord:
 
 def _head(values: Mapping[Any, Any]) -> HeadRecord:
     try:
-        return HeadRecord(**{**values, "spec": dict(json.loads(values["spec"]))})
+        spec, capture = dict(json.loads(values["spec"])), values["capture"]
+        kept = None if capture is None else dict(json.loads(capture))
+        return HeadRecord(**{**values, "spec": spec, "capture": kept})
     except (ValueError, TypeError) as error:
         resource = f"tenants/{values['tenant']}/heads/{values['name']}"
         raise StoredDataDamaged(

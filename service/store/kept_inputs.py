@@ -1,4 +1,4 @@
-"""Raw inputs of examples, where a head keeps them, and what kinds they are of."""
+"""Raw inputs of examples and captures, where they are kept, and what kinds they are of."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from service.store.sql import select_among
 
 def find_kinds(connection: Connection, tenant: str, digests: Sequence[str]) -> dict[str, str]:
     """Returns the kinds of inputs that a tenant has stored, by digest."""
-    table = schema.examples.c
-    query = (
-        select(table.digest, table.kind)
-        .select_from(schema.examples.join(schema.heads).join(schema.tenants))
-        .where(schema.tenants.c.name == tenant)
-        .distinct()
-    )
-    rows = select_among(connection, query, table.digest, digests)
-    return {digest: kind for digest, kind in rows}
+    kinds: dict[str, str] = {}
+    for table in (schema.captures, schema.examples):
+        query = (
+            select(table.c.digest, table.c.kind)
+            .select_from(table.join(schema.heads).join(schema.tenants))
+            .where(schema.tenants.c.name == tenant)
+            .distinct()
+        )
+        kinds |= {d: kind for d, kind in select_among(connection, query, table.c.digest, digests)}
+    return kinds
 
 
 def kept_digests(connection: Connection, uid: str, digests: Sequence[str]) -> set[str]:
@@ -79,11 +80,13 @@ def count_not_kept(connection: Connection, uid: str) -> int:
 
 def find_kept(connection: Connection, tenant: str, digests: Sequence[str]) -> dict[str, bytes]:
     """Returns serialised inputs by digest that any head of a tenant keeps."""
-    table = schema.examples.c
-    query = (
-        select(table.digest, table.input)
-        .select_from(schema.examples.join(schema.heads).join(schema.tenants))
-        .where(schema.tenants.c.name == tenant, table.input.is_not(None))
-    )
-    rows = select_among(connection, query, table.digest, digests)
-    return {digest: data for digest, data in rows}
+    found: dict[str, bytes] = {}
+    for table in (schema.examples, schema.captures):
+        left = [digest for digest in digests if digest not in found]
+        query = (
+            select(table.c.digest, table.c.input)
+            .select_from(table.join(schema.heads).join(schema.tenants))
+            .where(schema.tenants.c.name == tenant, table.c.input.is_not(None))
+        )
+        found |= {d: data for d, data in select_among(connection, query, table.c.digest, left)}
+    return found

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select, update
 
 from service.store import schema
+from service.store.captures import change_captured_labels
 from service.store.changes import changed_in
 from service.store.examples import delete_example
 from service.store.head_records import HeadRecord
@@ -87,6 +88,7 @@ def change_labels(
         .where(schema.feedback.c.head_uid == head.uid, schema.feedback.c.label.in_(labels))
         .values(label=into)
     )
+    change_captured_labels(connection, head.uid, labels, into)
     weights = head.spec.get("class_weights", {})
     named = [weights[label] for label in (into, *labels) if label in weights]
     _set_weights(connection, head, labels, {into: named[0]} if named else {})

@@ -120,6 +120,8 @@ heads = Table(
     Column("drift_at", Float),
     # How often examples of it were forgotten: what has read them before is no good any more.
     Column("forgettings", Integer, nullable=False, server_default="0"),
+    # What of its traffic is kept, as JSON; null for nothing.
+    Column("capture", Text),
     UniqueConstraint("tenant_id", "name"),
 )
 
@@ -234,6 +236,62 @@ feedback = Table(
     UniqueConstraint("head_uid", "feedback_id"),
     Index("feedback_by_digest", "head_uid", "digest"),
     Index("feedback_by_state", "head_uid", "state"),
+    sqlite_autoincrement=True,
+)
+
+# Inputs of the traffic that are kept for people to look at, with the answers they got. They are no
+# examples: nothing is trained or measured on them.
+captures = Table(
+    "captures",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    # Drawn at random; that of the feedback which a judgement is, too.
+    Column("id", String(32), nullable=False, unique=True),
+    Column("head_uid", ForeignKey("heads.uid"), nullable=False),
+    # What answered, and whether it was the live copy that moved on from it.
+    Column("version", Integer, nullable=False),
+    Column("live", Boolean, nullable=False),
+    # "" once nothing of the input is kept.
+    Column("digest", String(64), nullable=False),
+    Column("kind", String(16), nullable=False),
+    # "random", "conformal", "uncertain", "novel" or "always".
+    Column("reason", String(16), nullable=False),
+    # Whether it was drawn whatever the answer, and how likely that was; null where it was not.
+    Column("sampled_at_random", Boolean, nullable=False),
+    Column("chance", Float),
+    # The most probable class, its probability, and by how much it is above the next.
+    Column("predicted", Text, nullable=False),
+    Column("confidence", Float, nullable=False),
+    Column("margin", Float, nullable=False),
+    # Labels and probabilities, the most probable first, as JSON.
+    Column("answer", Text, nullable=False),
+    Column("novelty", Float),
+    # The caller's own name for it, and what else was said of it, as a JSON object.
+    Column("external_id", Text),
+    Column("metadata", Text),
+    # Of the embedding that was scored.
+    Column("fingerprint", String(64), nullable=False),
+    # Bytes of the input.
+    Column("size", Integer, nullable=False),
+    Column("created_at", Float, nullable=False),
+    # Null once nothing of the input is kept.
+    Column("expires_at", Float),
+    # `captures.CaptureState`.
+    Column("state", String(16), nullable=False, server_default="waiting"),
+    # What somebody said it is, when, and with which key.
+    Column("judged_label", Text),
+    Column("judged_at", Float),
+    Column("judged_by", String(32)),
+    # Who is looking at it, and until when nobody else is asked.
+    Column("leased_by", String(64)),
+    Column("leased_until", Float),
+    # Last, so that the rest is read without it.
+    Column("input", LargeBinary),
+    Index("captures_by_digest", "digest"),
+    Index("captures_by_time", "head_uid", "created_at", "sampled_at_random"),
+    Index("captures_by_state", "head_uid", "state"),
+    Index("captures_by_end", "head_uid", "expires_at", "size"),
+    Index("captures_by_expiry", "expires_at"),
     sqlite_autoincrement=True,
 )
 

@@ -18,6 +18,7 @@ from service.store.quotas import QUOTAS, Quotas
 _DEFAULTS = "quota_defaults"
 _SIZES = {
     schema.examples: (schema.examples.c.input,),
+    schema.captures: (schema.captures.c.input,),
     schema.versions: (schema.versions.c.safetensors,),
     schema.members: (schema.members.c.digests, schema.members.c.labels),
     schema.tails: (schema.tails.c.safetensors,),

@@ -24,21 +24,27 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19trunkline/v1/common.proto\x12\x0ctrunkline.v1\"4\n\x06Tensor\x12\r\n\x05\x64type\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\r\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"F\n\tEmbedding\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\x12$\n\x06vector\x18\x02 \x01(\x0b\x32\x14.trunkline.v1.Tensor\"\xad\x01\n\x05Input\x12\x0f\n\x05image\x18\x01 \x01(\x0cH\x00\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12\x13\n\ttext_utf8\x18\x03 \x01(\x0cH\x00\x12&\n\x06pixels\x18\x04 \x01(\x0b\x32\x14.trunkline.v1.TensorH\x00\x12,\n\tembedding\x18\x05 \x01(\x0b\x32\x17.trunkline.v1.EmbeddingH\x00\x12\x10\n\x06\x64igest\x18\x06 \x01(\tH\x00\x42\x06\n\x04kind\"c\n\x08RowError\x12\x0b\n\x03row\x18\x01 \x01(\r\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\r\n\x05\x66ield\x18\x04 \x01(\t\x12\r\n\x05limit\x18\x05 \x01(\t\x12\r\n\x05value\x18\x06 \x01(\t\"~\n\x06Timing\x12\x16\n\x0e\x64\x65\x63ode_seconds\x18\x01 \x01(\x01\x12\x15\n\rqueue_seconds\x18\x02 \x01(\x01\x12\x18\n\x10\x62\x61\x63kbone_seconds\x18\x03 \x01(\x01\x12\x14\n\x0chead_seconds\x18\x04 \x01(\x01\x12\x15\n\rtotal_seconds\x18\x05 \x01(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19trunkline/v1/common.proto\x12\x0ctrunkline.v1\"4\n\x06Tensor\x12\r\n\x05\x64type\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\r\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"F\n\tEmbedding\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\x12$\n\x06vector\x18\x02 \x01(\x0b\x32\x14.trunkline.v1.Tensor\"\xad\x01\n\x05Input\x12\x0f\n\x05image\x18\x01 \x01(\x0cH\x00\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12\x13\n\ttext_utf8\x18\x03 \x01(\x0cH\x00\x12&\n\x06pixels\x18\x04 \x01(\x0b\x32\x14.trunkline.v1.TensorH\x00\x12,\n\tembedding\x18\x05 \x01(\x0b\x32\x17.trunkline.v1.EmbeddingH\x00\x12\x10\n\x06\x64igest\x18\x06 \x01(\tH\x00\x42\x06\n\x04kind\"j\n\x08Metadata\x12\x30\n\x05pairs\x18\x01 \x03(\x0b\x32!.trunkline.v1.Metadata.PairsEntry\x1a,\n\nPairsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"c\n\x08RowError\x12\x0b\n\x03row\x18\x01 \x01(\r\x12\x0c\n\x04\x63ode\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\r\n\x05\x66ield\x18\x04 \x01(\t\x12\r\n\x05limit\x18\x05 \x01(\t\x12\r\n\x05value\x18\x06 \x01(\t\"~\n\x06Timing\x12\x16\n\x0e\x64\x65\x63ode_seconds\x18\x01 \x01(\x01\x12\x15\n\rqueue_seconds\x18\x02 \x01(\x01\x12\x18\n\x10\x62\x61\x63kbone_seconds\x18\x03 \x01(\x01\x12\x14\n\x0chead_seconds\x18\x04 \x01(\x01\x12\x15\n\rtotal_seconds\x18\x05 \x01(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trunkline.v1.common_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_METADATA_PAIRSENTRY']._loaded_options = None
+  _globals['_METADATA_PAIRSENTRY']._serialized_options = b'8\001'
   _globals['_TENSOR']._serialized_start=43
   _globals['_TENSOR']._serialized_end=95
   _globals['_EMBEDDING']._serialized_start=97
   _globals['_EMBEDDING']._serialized_end=167
   _globals['_INPUT']._serialized_start=170
   _globals['_INPUT']._serialized_end=343
-  _globals['_ROWERROR']._serialized_start=345
-  _globals['_ROWERROR']._serialized_end=444
-  _globals['_TIMING']._serialized_start=446
-  _globals['_TIMING']._serialized_end=572
+  _globals['_METADATA']._serialized_start=345
+  _globals['_METADATA']._serialized_end=451
+  _globals['_METADATA_PAIRSENTRY']._serialized_start=407
+  _globals['_METADATA_PAIRSENTRY']._serialized_end=451
+  _globals['_ROWERROR']._serialized_start=453
+  _globals['_ROWERROR']._serialized_end=552
+  _globals['_TIMING']._serialized_start=554
+  _globals['_TIMING']._serialized_end=680
 # @@protoc_insertion_point(module_scope)

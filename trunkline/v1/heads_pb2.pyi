@@ -566,6 +566,8 @@ class Head(_message.Message):
     QUARANTINED_COUNT_FIELD_NUMBER: _builtins.int
     ESTIMATE_FIELD_NUMBER: _builtins.int
     ACTIVE_VERSION_TIME_FIELD_NUMBER: _builtins.int
+    CAPTURE_FIELD_NUMBER: _builtins.int
+    CAPTURE_COUNT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"tenants/{tenant}/heads/{head}"."""
     uid: _builtins.str
@@ -589,6 +591,8 @@ class Head(_message.Message):
     """Labelled examples that are kept for testing and never trained on."""
     quarantined_count: _builtins.int
     """Feedback in quarantine."""
+    capture_count: _builtins.int
+    """Captured inputs that wait for a judgement."""
     @_builtins.property
     def spec(self) -> Global___HeadSpec: ...
     @_builtins.property
@@ -608,6 +612,10 @@ class Head(_message.Message):
     @_builtins.property
     def active_version_time(self) -> _timestamp_pb2.Timestamp:
         """When the active version was made."""
+
+    @_builtins.property
+    def capture(self) -> Global___Capture:
+        """Absent for a head that keeps nothing of its traffic."""
 
     def __init__(
         self,
@@ -632,14 +640,88 @@ class Head(_message.Message):
         quarantined_count: _builtins.int = ...,
         estimate: Global___Estimate | None = ...,
         active_version_time: _timestamp_pb2.Timestamp | None = ...,
+        capture: Global___Capture | None = ...,
+        capture_count: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["active_version_time", b"active_version_time", "create_time", b"create_time", "estimate", b"estimate", "live", b"live", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["active_version_time", b"active_version_time", "capture", b"capture", "create_time", b"create_time", "estimate", b"estimate", "live", b"live", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_version", b"active_version", "active_version_time", b"active_version_time", "allow_new_labels", b"allow_new_labels", "backbone", b"backbone", "create_time", b"create_time", "estimate", b"estimate", "example_count", b"example_count", "feedback_count", b"feedback_count", "fingerprint", b"fingerprint", "held_out_count", b"held_out_count", "keep_inputs", b"keep_inputs", "labelled_count", b"labelled_count", "labels", b"labels", "live", b"live", "name", b"name", "policy", b"policy", "quarantined_count", b"quarantined_count", "spec", b"spec", "training", b"training", "uid", b"uid"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_version", b"active_version", "active_version_time", b"active_version_time", "allow_new_labels", b"allow_new_labels", "backbone", b"backbone", "capture", b"capture", "capture_count", b"capture_count", "create_time", b"create_time", "estimate", b"estimate", "example_count", b"example_count", "feedback_count", b"feedback_count", "fingerprint", b"fingerprint", "held_out_count", b"held_out_count", "keep_inputs", b"keep_inputs", "labelled_count", b"labelled_count", "labels", b"labels", "live", b"live", "name", b"name", "policy", b"policy", "quarantined_count", b"quarantined_count", "spec", b"spec", "training", b"training", "uid", b"uid"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Head: _TypeAlias = Head  # noqa: Y015
+
+@_typing.final
+class Capture(_message.Message):
+    """Which inputs of a head's traffic are kept for people to look at. They are stored with the answers that they got
+    and are no examples: nothing learns from one until somebody says what it is. Rules are tried on requests that name
+    no version; without a rule only those inputs are kept whose request asks for it. What is kept goes when it expires,
+    and the oldest when there is no room.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARE_FIELD_NUMBER: _builtins.int
+    PER_HOUR_FIELD_NUMBER: _builtins.int
+    RANDOM_SHARE_FIELD_NUMBER: _builtins.int
+    UNCERTAIN_SHARE_FIELD_NUMBER: _builtins.int
+    UNCERTAIN_MARGIN_FIELD_NUMBER: _builtins.int
+    NOVEL_SHARE_FIELD_NUMBER: _builtins.int
+    CONFORMAL_SHARE_FIELD_NUMBER: _builtins.int
+    CONFORMAL_LEVEL_FIELD_NUMBER: _builtins.int
+    MAX_COUNT_FIELD_NUMBER: _builtins.int
+    MAX_BYTES_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    OFF_FIELD_NUMBER: _builtins.int
+    share: _builtins.float
+    """Share of the traffic that the rules are tried on, at most 1; 0 means 1. Each rule has a share of its own of that."""
+    per_hour: _builtins.int
+    """At most so many in an hour of the clock, from 1 to 10,000; 0 means 60. Where there is a random share, rules take at
+    most half of them beside it.
+    """
+    random_share: _builtins.float
+    """Share that is kept whatever the answer is: these tell how often answers are right. At most 1, 0 for none."""
+    uncertain_share: _builtins.float
+    """Share of those that the head is not sure of: less than the margin is between the two highest probabilities."""
+    uncertain_margin: _builtins.float
+    """Above 0 and at most 1; 0 means 0.2."""
+    novel_share: _builtins.float
+    """Share of those that are like none of the examples. The head has to look for novelty."""
+    conformal_share: _builtins.float
+    """Share of those whose set of classes, at the level below, has not exactly one."""
+    conformal_level: _builtins.float
+    """Probability that a set holds the right class, above 0 and below 1; 0 means 0.9."""
+    max_count: _builtins.int
+    """At most so many are kept, from `per_hour` to 100,000; 0 means 2,000, or `per_hour` if that is more."""
+    max_bytes: _builtins.int
+    """Bytes of their inputs, from 1,000,000 to 100,000,000,000; 0 means 250,000,000."""
+    days: _builtins.int
+    """After which they go, from 1 to 400; 0 means 30."""
+    off: _builtins.bool
+    """In UpdateHead: nothing more is captured. What is kept stays until it expires."""
+    def __init__(
+        self,
+        *,
+        share: _builtins.float = ...,
+        per_hour: _builtins.int = ...,
+        random_share: _builtins.float = ...,
+        uncertain_share: _builtins.float = ...,
+        uncertain_margin: _builtins.float = ...,
+        novel_share: _builtins.float = ...,
+        conformal_share: _builtins.float = ...,
+        conformal_level: _builtins.float = ...,
+        max_count: _builtins.int = ...,
+        max_bytes: _builtins.int = ...,
+        days: _builtins.int = ...,
+        off: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conformal_level", b"conformal_level", "conformal_share", b"conformal_share", "days", b"days", "max_bytes", b"max_bytes", "max_count", b"max_count", "novel_share", b"novel_share", "off", b"off", "per_hour", b"per_hour", "random_share", b"random_share", "share", b"share", "uncertain_margin", b"uncertain_margin", "uncertain_share", b"uncertain_share"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Capture: _TypeAlias = Capture  # noqa: Y015
 
 @_typing.final
 class CreateHeadRequest(_message.Message):
@@ -652,6 +734,7 @@ class CreateHeadRequest(_message.Message):
     KEEP_INPUTS_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     ALLOW_NEW_LABELS_FIELD_NUMBER: _builtins.int
+    CAPTURE_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     head_id: _builtins.str
     backbone: _builtins.str
@@ -660,6 +743,10 @@ class CreateHeadRequest(_message.Message):
     allow_new_labels: _builtins.bool
     @_builtins.property
     def spec(self) -> Global___HeadSpec: ...
+    @_builtins.property
+    def capture(self) -> Global___Capture:
+        """Absent to keep nothing of the traffic."""
+
     def __init__(
         self,
         *,
@@ -670,10 +757,11 @@ class CreateHeadRequest(_message.Message):
         keep_inputs: _builtins.bool = ...,
         policy: Global___FeedbackPolicy.ValueType = ...,
         allow_new_labels: _builtins.bool = ...,
+        capture: Global___Capture | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["capture", b"capture", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_new_labels", b"allow_new_labels", "backbone", b"backbone", "head_id", b"head_id", "keep_inputs", b"keep_inputs", "parent", b"parent", "policy", b"policy", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_new_labels", b"allow_new_labels", "backbone", b"backbone", "capture", b"capture", "head_id", b"head_id", "keep_inputs", b"keep_inputs", "parent", b"parent", "policy", b"policy", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -746,12 +834,17 @@ class UpdateHeadRequest(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     ALLOW_NEW_LABELS_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
+    CAPTURE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     policy: Global___FeedbackPolicy.ValueType
     allow_new_labels: _builtins.bool
     @_builtins.property
     def spec(self) -> Global___HeadSpec:
         """For trainings to come."""
+
+    @_builtins.property
+    def capture(self) -> Global___Capture:
+        """Takes the place of what is captured so far; absent to leave it as it is."""
 
     def __init__(
         self,
@@ -760,10 +853,11 @@ class UpdateHeadRequest(_message.Message):
         policy: Global___FeedbackPolicy.ValueType | None = ...,
         allow_new_labels: _builtins.bool | None = ...,
         spec: Global___HeadSpec | None = ...,
+        capture: Global___Capture | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_allow_new_labels", b"_allow_new_labels", "_policy", b"_policy", "allow_new_labels", b"allow_new_labels", "policy", b"policy", "spec", b"spec"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_allow_new_labels", b"_allow_new_labels", "_policy", b"_policy", "allow_new_labels", b"allow_new_labels", "capture", b"capture", "policy", b"policy", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allow_new_labels", b"_allow_new_labels", "_policy", b"_policy", "allow_new_labels", b"allow_new_labels", "name", b"name", "policy", b"policy", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allow_new_labels", b"_allow_new_labels", "_policy", b"_policy", "allow_new_labels", b"allow_new_labels", "capture", b"capture", "name", b"name", "policy", b"policy", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__allow_new_labels: _TypeAlias = _typing.Literal["allow_new_labels"]  # noqa: Y015
     _WhichOneofArgType__allow_new_labels: _TypeAlias = _typing.Literal["_allow_new_labels", b"_allow_new_labels"]  # noqa: Y015

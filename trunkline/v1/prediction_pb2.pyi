@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from trunkline.v1 import common_pb2 as _common_pb2
 import builtins as _builtins
 import sys
@@ -19,6 +20,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _CaptureChoice:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CaptureChoiceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CaptureChoice.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CAPTURE_CHOICE_UNSPECIFIED: _CaptureChoice.ValueType  # 0
+    """The head's rules decide, unless the request names a version."""
+    CAPTURE_CHOICE_ALWAYS: _CaptureChoice.ValueType  # 1
+    """All of them, within the head's bounds; FAILED_PRECONDITION if the head does not capture."""
+    CAPTURE_CHOICE_NEVER: _CaptureChoice.ValueType  # 2
+    """None of them."""
+
+class CaptureChoice(_CaptureChoice, metaclass=_CaptureChoiceEnumTypeWrapper):
+    """Whether inputs are kept for people to look at."""
+
+CAPTURE_CHOICE_UNSPECIFIED: CaptureChoice.ValueType  # 0
+"""The head's rules decide, unless the request names a version."""
+CAPTURE_CHOICE_ALWAYS: CaptureChoice.ValueType  # 1
+"""All of them, within the head's bounds; FAILED_PRECONDITION if the head does not capture."""
+CAPTURE_CHOICE_NEVER: CaptureChoice.ValueType  # 2
+"""None of them."""
+Global___CaptureChoice: _TypeAlias = CaptureChoice  # noqa: Y015
+
 @_typing.final
 class PredictRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
@@ -30,6 +55,9 @@ class PredictRequest(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     CONFORMAL_LEVEL_FIELD_NUMBER: _builtins.int
     AVERAGE_VIEWS_FIELD_NUMBER: _builtins.int
+    CAPTURE_FIELD_NUMBER: _builtins.int
+    EXTERNAL_IDS_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
     head: _builtins.str
     """"tenants/{tenant}/heads/{head}"."""
     top_k: _builtins.int
@@ -45,11 +73,23 @@ class PredictRequest(_message.Message):
     probabilities. Each view costs another pass through the backbone. 0 for none, absent for as many as the
     head's own spec says; there, inputs that are no images are answered by themselves.
     """
+    capture: Global___CaptureChoice.ValueType
+    """Whether the inputs are kept for people to look at. Needs a head that captures (`Head.capture`)."""
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Input]: ...
     @_builtins.property
     def heads(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Empty, or one head name per input that takes the place of `head` for that row. All of one tenant."""
+
+    @_builtins.property
+    def external_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Empty, or the caller's own name for each input, which may be empty: at most 256 bytes of UTF-8. Kept with
+        what is captured.
+        """
+
+    @_builtins.property
+    def metadata(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Metadata]:
+        """Empty, or what the caller says of each input; likewise."""
 
     def __init__(
         self,
@@ -61,10 +101,13 @@ class PredictRequest(_message.Message):
         version: _builtins.int = ...,
         conformal_level: _builtins.float | None = ...,
         average_views: _builtins.int | None = ...,
+        capture: Global___CaptureChoice.ValueType = ...,
+        external_ids: _abc.Iterable[_builtins.str] | None = ...,
+        metadata: _abc.Iterable[_common_pb2.Metadata] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_average_views", b"_average_views", "_conformal_level", b"_conformal_level", "average_views", b"average_views", "conformal_level", b"conformal_level"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_average_views", b"_average_views", "_conformal_level", b"_conformal_level", "average_views", b"average_views", "conformal_level", b"conformal_level", "head", b"head", "heads", b"heads", "inputs", b"inputs", "top_k", b"top_k", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_average_views", b"_average_views", "_conformal_level", b"_conformal_level", "average_views", b"average_views", "capture", b"capture", "conformal_level", b"conformal_level", "external_ids", b"external_ids", "head", b"head", "heads", b"heads", "inputs", b"inputs", "metadata", b"metadata", "top_k", b"top_k", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__average_views: _TypeAlias = _typing.Literal["average_views"]  # noqa: Y015
     _WhichOneofArgType__average_views: _TypeAlias = _typing.Literal["_average_views", b"_average_views"]  # noqa: Y015
