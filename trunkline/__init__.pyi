@@ -84,6 +84,17 @@ from .values.reports import (
     Report,
     TuningEpoch,
 )
+from .values.reviews import (
+    Judged,
+    Judgement,
+    Review,
+    ReviewOrder,
+    ReviewState,
+    ServedAccuracy,
+    ServedClass,
+    ServedPeriod,
+    ServedReport,
+)
 from .values.tenants import DeletedTenant, Quotas, Tenant, Usage
 
 __all__ = [
@@ -127,6 +138,8 @@ __all__ = [
     "Internal",
     "InvalidArgument",
     "InvalidType",
+    "Judged",
+    "Judgement",
     "Key",
     "LabelCount",
     "LabelsNeeded",
@@ -153,8 +166,15 @@ __all__ = [
     "ReliabilityBin",
     "Report",
     "ResourceExhausted",
+    "Review",
+    "ReviewOrder",
+    "ReviewState",
     "Role",
     "RowFailure",
+    "ServedAccuracy",
+    "ServedClass",
+    "ServedPeriod",
+    "ServedReport",
     "Suggestion",
     "Suggestions",
     "Tail",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, case, select, update
+from sqlalchemy import Connection, case, func, select, update
 
 from service.errors import NotFound, ServiceError
 from service.store import schema
@@ -15,6 +15,7 @@ from service.store.captures import CaptureRecord, CaptureState
 from service.store.changes import changed_in
 from service.store.examples import NewExample, delete_example, supersede_feedback
 from service.store.feedback import NewFeedback, store_feedback
+from service.store.heads import require_head
 from service.store.reviews import find_captures
 
 LABELLED = (CaptureState.CONFIRMED, CaptureState.CORRECTED)
@@ -187,6 +188,9 @@ def _learn(
     if stored.errors:
         return stored.errors[0]
     values: dict[str, Any] = {"own_label": example.label, "reviewer": key or None}
+    if require_head(connection, uid).keep_inputs:
+        kept = select(_TABLE.c.input).where(_TABLE.c.number == capture.number).scalar_subquery()
+        values["input"] = func.coalesce(schema.examples.c.input, kept)
     if capture.external_id and (known is None or known.external_id is None):
         values["external_id"] = capture.external_id
     connection.execute(

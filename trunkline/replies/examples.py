@@ -9,19 +9,20 @@ from trunkline.wire.tensors import unpack
 
 def example(message: heads_pb2.Example) -> Example:
     """Reads a stored example."""
-    return read(Example, message, weight=message.weight or 1.0, input=_input(message.input))
+    return read(Example, message, weight=message.weight or 1.0, input=read_input(message.input))
 
 
 def suggestions(message: heads_pb2.SuggestExamplesResponse) -> Suggestions:
     """Reads the inputs that are most worth a label."""
     found = tuple(
-        read(Suggestion, row, example=example(row.example), input=_input(row.input))
+        read(Suggestion, row, example=example(row.example), input=read_input(row.input))
         for row in message.suggestions
     )
     return Suggestions(found, message.strategy)
 
 
-def _input(message: common_pb2.Input) -> Input | None:
+def read_input(message: common_pb2.Input) -> Input | None:
+    """Reads an input that came along; None for none."""
     match message.WhichOneof("kind"):
         case "image":
             return Image(message.image)

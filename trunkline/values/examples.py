@@ -49,8 +49,9 @@ class Example:
 
     `weight` is how much it counts in trainings; one that is `held_out` is kept for testing; a
     `truncated` one is a text that is longer than the backbone's window. `group` is what it belongs
-    to, None if to nothing. `external_id` is what whoever uploaded it calls it, if anything. `input`
-    is the input itself, where it is kept and was asked for.
+    to, None if to nothing. `external_id` is what whoever uploaded it calls it, if anything.
+    `reviewer` is the key of who said in a review that it has this label, "" of others. `input` is
+    the input itself, where it is kept and was asked for.
     """
 
     digest: str
@@ -64,6 +65,7 @@ class Example:
     truncated: bool = False
     group: str | None = None
     external_id: str | None = None
+    reviewer: str = ""
     input: Input | None = None
 
 
