@@ -18,6 +18,8 @@ from service.access.operator_key import ensure_key
 from service.access.quotas import QuotaBook
 from service.access.shared_quotas import SharedQuotas
 from service.access.usage import UsageCounter
+from service.capture.queue import Captures
+from service.capture.retention import CaptureRetention
 from service.cluster.feed import UpToDate
 from service.cluster.links import Links
 from service.cluster.member import Member
@@ -254,6 +256,10 @@ class Application(_Requests):
             self.metrics,
             is_ours=self._scores,
         )
+        self._captures = Captures(
+            self._database, self._tasks, self.metrics, settings.capture_queued_bytes
+        )
+        self._capture_retention = CaptureRetention(self._database, self._tasks, self.metrics)
         parts = build_training(
             self._database,
             self._extractor,
@@ -279,6 +285,7 @@ class Application(_Requests):
                 settings.input_limits,
                 settings.max_rows_per_request,
                 self.metrics,
+                self._captures,
             ),
             Feedback(
                 self._database,
@@ -339,6 +346,7 @@ class Application(_Requests):
                 await ensure_key(self._database, self._data_dir)
         if self._keeps:
             self._audit.start()
+            self._capture_retention.start()
 
     async def start(self) -> None:
         """Loads the backbones and takes up unfinished trainings."""
@@ -425,8 +433,10 @@ class Application(_Requests):
     async def close(self) -> None:
         """Stops; what is acknowledged is on disk."""
         self._audit.close()
+        self._capture_retention.close()
         await self._jobs.close()  # first: what is under way may wait for a fit that hangs
         await self._usage.close()
+        await self._captures.close()
         await self._tasks.close()
         await self._live.close()
         if self._extractor_certificates is not None:

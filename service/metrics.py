@@ -160,6 +160,32 @@ class Metrics:
             "tenant",
         )
 
+        self.captures = self._counter(
+            "captures",
+            "Inputs of the traffic that were kept for people to look at, by the rule that took "
+            "them.",
+            "reason",
+            "tenant",
+        )
+        self.captures_lost = self._counter(
+            "captures_lost",
+            "Inputs that rules took and that were not kept (waiting: the same input is kept "
+            "already; hour: after the hour's quota; queue: too many waited to be written; tenant: "
+            "it may store no more; store: it took them not; deleted: they were, or the head was; "
+            "off: the head captures no more).",
+            "reason",
+        )
+        self.captures_removed = self._counter(
+            "captures_removed",
+            "Captured inputs that were removed (expired; room: for others; old: what was left of "
+            "one that was drawn at random).",
+            "reason",
+        )
+        for reason in ("waiting", "hour", "queue", "tenant", "store", "deleted", "off"):
+            self.captures_lost.labels(reason)
+        for reason in ("expired", "room", "old"):
+            self.captures_removed.labels(reason)
+
         self.audit_rows = self._counter("audit_rows", "Rows that the audit log has taken.")
         self.audit_lost = self._counter(
             "audit_lost",

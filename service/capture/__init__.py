@@ -1,1 +1,1 @@
-"""Capturing: which inputs of the traffic are kept for people to look at, and how they are stored."""
+"""Capturing: which inputs of the traffic are kept for people to look at, and how it is done."""

@@ -51,7 +51,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
         "Limits of what waits": (
             *("max_queued_rows_per_tenant", "max_queued_rows", "max_queued_bytes"),
-            *("max_receiving_bytes", "max_connections", "max_calls"),
+            *("max_receiving_bytes", "max_connections", "max_calls", "capture_queued_bytes"),
         ),
         "Times": (
             *("request_timeout_seconds", "head_timeout_seconds", "body_timeout_seconds"),

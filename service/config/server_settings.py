@@ -181,6 +181,9 @@ class ServerSettings(ExtractorSettings, SharedCacheSettings):
     tenant_stored_bytes: int = Field(default=0, ge=0)
     """Bytes of inputs, embeddings, weights and tails that each tenant may store; 0 for no bound."""
 
+    capture_queued_bytes: int = Field(default=64 * MIB, ge=0)
+    """Memory for captured inputs that wait to be written; what does not fit is not kept."""
+
     usage_days: int = Field(default=400, ge=1)
     """Days for which it is kept what tenants used, by the hour."""
 

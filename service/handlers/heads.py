@@ -10,9 +10,10 @@ from sqlalchemy import Connection
 
 import adapters
 from service.access.caller import Caller
-from service.capture.rules import read_capture
+from service.capture.rules import CaptureRules, read_capture
 from service.concurrency.tasks import UninterruptedTasks
 from service.embedding.image_views import check_only_of_images
+from service.errors import InvalidRequest
 from service.extraction import Extractor
 from service.live import LiveCopies, Policy
 from service.replies.heads import head_message
@@ -48,6 +49,7 @@ class Heads:
         spec = read_spec(request.spec)
         policy = read_policy(request.policy)
         capture = read_capture(request.capture) if _captures(request) else None
+        _check_novelty(capture, spec)
         backbone = self._extractor.backbone(request.backbone)
         check_only_of_images("spec.average_views", spec.average_views, backbone.modality)
         head = await self._database.write(
@@ -85,10 +87,10 @@ class Heads:
             await self._check_views_of(name, spec)
         keep_views = not request.spec.HasField("average_views")
         allow = request.allow_new_labels if request.HasField("allow_new_labels") else None
-        capture = None
-        if request.HasField("capture"):
-            capture = read_capture(request.capture).to_json() if _captures(request) else {}
-        await self._database.write(_update, name, policy, allow, spec, keep_views, capture)
+        capture = read_capture(request.capture) if _captures(request) else None
+        rules = {} if capture is None else capture.to_json()
+        stored = rules if request.HasField("capture") else None
+        await self._database.write(_update, name, policy, allow, spec, keep_views, stored)
         return heads_pb2.UpdateHeadResponse(head=await self._with_live(name))
 
     async def drop_live_copy(
@@ -178,6 +180,9 @@ def _update(
     head = stored_heads.get_head(connection, name.tenant, name.head)
     if spec is not None and keep_views:
         spec = replace(spec, average_views=adapters.HeadSpec.from_json(head.spec).average_views)
+    if capture:
+        rules = CaptureRules.from_json(capture)
+        _check_novelty(rules, spec or adapters.HeadSpec.from_json(head.spec))
     return stored_heads.update_head(
         connection,
         head.uid,
@@ -191,6 +196,16 @@ def _update(
 def _captures(request: heads_pb2.CreateHeadRequest | heads_pb2.UpdateHeadRequest) -> bool:
     """Returns whether a request says what is to be captured."""
     return request.HasField("capture") and not request.capture.off
+
+
+def _check_novelty(capture: CaptureRules | None, spec: adapters.HeadSpec) -> None:
+    if capture is not None and capture.novel_share and spec.novelty is None:
+        raise InvalidRequest.at(
+            "capture.novel_share",
+            "must be {limit}, is {value}: the head does not look for novelty, as its spec says",
+            0,
+            capture.novel_share,
+        )
 
 
 def _list(

@@ -6,11 +6,13 @@ import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from adapters.spec import FLIPS
 from models import InputLimits, Modality
+from service.capture.queue import Answers, Captures, TakenRow
 from service.concurrency.tasks import gather_or_raise
 from service.embedding.head_backbones import loaded_backbone
 from service.embedding.image_views import (
@@ -32,6 +34,7 @@ from service.replies.rows import row_error
 from service.requests.call import Call
 from service.requests.fields import check_rows
 from service.requests.inputs import RawInput, read_inputs
+from service.requests.names_of_inputs import Said, check_names, read_names
 from service.requests.reply_size import check_reply
 from service.requests.tensors import FLOAT_BYTES
 from service.serving.head_cache import HeadCache, LoadedHead
@@ -71,17 +74,19 @@ class Prediction:
     _limits: InputLimits
     _max_rows: int
     _metrics: Metrics
+    _captures: Captures
 
     async def predict(
         self, request: prediction_pb2.PredictRequest, call: Call
     ) -> prediction_pb2.PredictResponse:
         """Classifies every row; a row that fails costs itself alone."""
-        started = time.perf_counter()
+        started, deletions = time.perf_counter(), self._captures.deletions
         self._check(request)
         outcomes: dict[int, Outcome] = {}
         groups = await self._groups(request, outcomes, call)
         _check_reply(groups, request, call)
         raws = await read_inputs(request.inputs, self._limits)
+        said = read_names(request, raws)
         asked = request.HasField("average_views")
         counts: dict[int, int] = {}
         for group in groups:
@@ -93,7 +98,12 @@ class Prediction:
             digests=[raw.digest if isinstance(raw, RawInput) else "" for raw in raws]
         )
         for group in groups:
-            response.predictions.append(await _score(group, outcomes, request))
+            message, answers = await _score(group, outcomes, request)
+            response.predictions.append(message)
+            if answers is not None:
+                taken = partial(_taken, message.rows, raws, outcomes, said)
+                asked = request.capture == prediction_pb2.CAPTURE_CHOICE_ALWAYS
+                self._captures.offer(answers, taken, deletions, asked=asked)
         ended = time.perf_counter()
         for group in groups:
             seconds = (ended - scored) / len(groups)
@@ -121,6 +131,7 @@ class Prediction:
                 limit="above 0, below 1",
                 value=request.conformal_level,
             )
+        check_names(request)
         if request.heads and request.version:
             raise InvalidRequest.at(
                 "version", "cannot be named together with heads, is {value}", 0, request.version
@@ -179,6 +190,13 @@ class Prediction:
                 field="conformal_level",
                 limit="a version with an estimate",
                 value=request.conformal_level,
+            )
+        if request.capture == prediction_pb2.CAPTURE_CHOICE_ALWAYS and loaded.capture is None:
+            raise PreconditionFailed(
+                f"capture: {name} keeps nothing of its traffic; its own `capture` has to be set",
+                field="capture",
+                limit="a head that captures",
+                value="always",
             )
         return _Group(loaded, backbone, rows, views)
 
@@ -272,8 +290,8 @@ def _check_reply(
 
 async def _score(
     group: _Group, outcomes: Mapping[int, Outcome], request: prediction_pb2.PredictRequest
-) -> prediction_pb2.HeadPredictions:
-    """Scores a head's rows."""
+) -> tuple[prediction_pb2.HeadPredictions, Answers | None]:
+    """Scores a head's rows; returns what the client is told, and what may be captured of it."""
     loaded = group.loaded
     found = {row: outcomes[row] for row in group.rows}
     views = {row: found for row, found in found.items() if not isinstance(found, Exception)}
@@ -283,10 +301,35 @@ async def _score(
         for j, view in enumerate(resolved):
             vectors[i, j] = view.vector
     level = request.conformal_level if request.HasField("conformal_level") else None
-    reply = await score(loaded.head, vectors, request.top_k, level)
+    reply, rows = await score(loaded.head, vectors, request.top_k, level)
     reply.head, reply.version, reply.live = loaded.resource, loaded.version, loaded.live
     reply.rows.extend(views)
-    return reply
+    if loaded.capture is None or not _may_capture(request):
+        return reply, None
+    facts = (loaded.uid, loaded.tenant, loaded.version, loaded.live, loaded.capture)
+    return reply, Answers(*facts, loaded.head, group.backbone.fingerprint, rows)
+
+
+def _may_capture(request: prediction_pb2.PredictRequest) -> bool:
+    """Returns whether anything may be captured: rules are not asked about a version by name."""
+    if request.capture == prediction_pb2.CAPTURE_CHOICE_UNSPECIFIED:
+        return not request.version
+    return request.capture == prediction_pb2.CAPTURE_CHOICE_ALWAYS
+
+
+def _taken(
+    rows: Sequence[int],
+    raws: Sequence[RawInput | Exception],
+    outcomes: Mapping[int, Outcome],
+    said: Sequence[Said],
+    place: int,
+) -> TakenRow:
+    """Returns the input at a place among those that a head has scored."""
+    row = rows[place]
+    raw, outcome = raws[row], outcomes[row]
+    assert isinstance(raw, RawInput)
+    assert not isinstance(outcome, Exception)
+    return TakenRow(raw, outcome[0], *(said[row] if said else ()))
 
 
 def _rows_by_backbone(groups: Sequence[_Group]) -> list[tuple[BackboneInfo, list[int]]]:

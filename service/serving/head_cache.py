@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from adapters import Head, HeadSpec
 from adapters.spec import FLIPPED, FLIPS, MAX_VIEWS
+from service.capture.rules import CaptureRules
 from service.embedding.head_backbones import stored_tail
 from service.errors import PreconditionFailed
 from service.extraction import TailRef
@@ -36,6 +37,7 @@ class LoadedHead:
         tail: runs in place of the backbone's own blocks; None for these.
         flips: whether its views are flips.
         average_views: views that predictions average over where a request does not say.
+        capture: what of its traffic is kept; None for nothing.
     """
 
     resource: str
@@ -50,6 +52,7 @@ class LoadedHead:
     flips: bool = False
     average_views: int = 0
     live: bool = False
+    capture: CaptureRules | None = None
 
     @property
     def nbytes(self) -> int:
@@ -165,6 +168,7 @@ def _read_head(
         head=Head.from_safetensors(data),
         flips=flips,
         average_views=min(HeadSpec.from_json(record.spec).average_views, most),
+        capture=None if record.capture is None else CaptureRules.from_json(record.capture),
     )
     return loaded, None if found.tail is None else found.tail.fingerprint
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adapters import Head
+from service.capture.sampling import ScoredRows
 from service.requests.tensors import to_tensor
 from trunkline.labels import normalised
 from trunkline.v1 import prediction_pb2
@@ -18,8 +19,11 @@ INLINE_MULTIPLICATIONS = 4_000_000
 
 async def score(
     head: Head, vectors: NDArray[np.float32], top_k: int, level: float | None
-) -> prediction_pb2.HeadPredictions:
+) -> tuple[prediction_pb2.HeadPredictions, ScoredRows]:
     """Scores rows with a head, in one product; a large one is computed in a thread.
+
+    Returns:
+        What the client is told, and all of what the head said.
 
     Args:
         vectors: of shape (rows, views, dim): of each row the embedding of the input itself, then
@@ -69,13 +73,14 @@ def _classes(head: Head) -> tuple[tuple[str, ...], NDArray[np.float32] | None]:
 
 def _score(
     head: Head, vectors: NDArray[np.float32], top_k: int, level: float | None
-) -> prediction_pb2.HeadPredictions:
+) -> tuple[prediction_pb2.HeadPredictions, ScoredRows]:
     rows, views, dim = vectors.shape
     labels, scores = probabilities(head, vectors.reshape(rows * views, dim))
     k = min(top_k, len(labels)) or len(labels)
     if views > 1:
         scores = scores.reshape(rows, views, len(labels)).mean(axis=1)
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    every = np.argsort(-scores, axis=1, kind="stable")
+    order, novelty = every[:, :k], None
     reply = prediction_pb2.HeadPredictions(
         labels=labels,
         indices=to_tensor(order.astype(np.uint32)),
@@ -93,7 +98,7 @@ def _score(
         reply.novelty.CopyFrom(to_tensor(novelty))
         reply.novel.extend((novelty > 1).tolist())
         reply.abstains = head.novelty.abstain
-    return reply
+    return reply, ScoredRows(labels, every, scores, novelty)
 
 
 def _width(head: Head) -> int:

@@ -8,7 +8,6 @@ out would be that of inputs which are easy to judge.
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -69,6 +68,7 @@ class NewCapture:
     """An input to be kept, with the answer it got.
 
     Attributes:
+        id: drawn at random, in 32 hexadecimal digits.
         live: whether the live copy answered that moved on from `version`.
         kind: of the input itself, whatever it was named by.
         reason: of the rules, the one that took it; "always" where the request asked for it.
@@ -83,6 +83,7 @@ class NewCapture:
         created_at: when it was answered, in seconds since 1970.
     """
 
+    id: str
     version: int
     live: bool
     digest: str
@@ -254,6 +255,18 @@ def delete_captures(connection: Connection, uid: str, digests: Collection[str]) 
     execute_among(connection, statement, _TABLE.c.digest, sorted(digests))
 
 
+def withdraw_captures(connection: Connection, ids: Sequence[str]) -> None:
+    """Deletes captures, and embeddings that nothing else needs: their inputs were deleted."""
+    table = _TABLE.c
+    query = select(table.head_uid, table.digest)
+    by_head: dict[str, list[str]] = {}
+    for uid, digest in select_among(connection, query, table.id, ids):
+        by_head.setdefault(uid, []).append(digest)
+    execute_among(connection, delete(_TABLE), table.id, ids)
+    for uid, digests in by_head.items():
+        delete_unneeded(connection, require_head(connection, uid), digests)
+
+
 def change_captured_labels(
     connection: Connection, uid: str, labels: Collection[str], into: str
 ) -> None:
@@ -369,7 +382,7 @@ def _insert(
 def _row(uid: str, item: NewCapture, days: int) -> dict[str, object]:
     label, confidence = item.answer[0]
     return {
-        "id": uuid.uuid4().hex,
+        "id": item.id,
         "head_uid": uid,
         "version": item.version,
         "live": item.live,

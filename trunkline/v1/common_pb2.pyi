@@ -123,8 +123,8 @@ Global___Input: _TypeAlias = Input  # noqa: Y015
 
 @_typing.final
 class Metadata(_message.Message):
-    """What callers say of an input, and can find it by: at most 16 pairs. A key has from 1 to 64 characters of
-    "A-Za-z0-9._-", a value at most 256 bytes of UTF-8 without control characters.
+    """What the caller says of an input, for ever with it: at most 16 pairs. A key has 1 to 64 characters of
+    "A-Z", "a-z", "0-9", ".", "_" and "-"; a value at most 256 bytes of UTF-8 without control characters.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

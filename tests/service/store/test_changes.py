@@ -17,6 +17,8 @@ from models.tails import tail_fingerprint
 from service.access.caller import ANYONE, Role
 from service.access.key_in_store import _add_and_tell
 from service.access.operator_key import _add_first, add_operator_key
+from service.capture import queue as capture_queue
+from service.capture.rules import CaptureRules
 from service.errors import NotFound, PreconditionFailed
 from service.handlers import examples as example_calls
 from service.handlers import heads as head_calls
@@ -27,6 +29,7 @@ from service.live import Policy
 from service.serving import head_cache
 from service.store import Database, reviews, schema
 from service.store import audit as stored_audit
+from service.store import captures as stored_captures
 from service.store import embeddings as stored_embeddings
 from service.store import examples as stored_examples
 from service.store import feedback as stored_feedback
@@ -69,6 +72,7 @@ NAME = HeadName.parse("tenants/acme/heads/defects")
 A, B, LIVE = map(text_digest, ("a", "b", "live"))
 NOTHING = np.empty(0, np.float32)
 OTHER = "0" * 64
+BOUNDS = CaptureRules().bounds
 OTHER_HASH = b"x" * 32
 AUDITED = stored_audit.AuditRow(1.0, "", "", "DeleteHead", "", "OK", "", "grpc", "")
 SPEC = adapters.HeadSpec(family="ridge")
@@ -258,6 +262,10 @@ WRITES: list[tuple[str, Write, set[str]]] = [
     ("make_secrets", lambda c, head: make_secrets(c, NAME.tenant), set()),
     ("kept_secret", lambda c, head: kept_secret(c, "page tokens", b"k"), set()),
     ("add_usage", lambda c, head: add_usage(c, {(NAME.tenant, 0): Used(1)}), set()),
+    ("_store", lambda c, head: capture_queue._store(c, head.uid, [], BOUNDS), set()),
+    ("expire_captures", lambda c, head: stored_captures.expire_captures(c, 1.0, 1), set()),
+    ("delete_old_records", lambda c, head: stored_captures.delete_old_records(c, 1.0, 1), set()),
+    ("withdraw_captures", lambda c, head: stored_captures.withdraw_captures(c, [OTHER]), set()),
     ("_import", lambda c, head: import_head(c, activate=True), {"heads", "live"}),
     ("_import", lambda c, head: import_head(c, activate=False), set()),
     ("_import", lambda c, head: import_head(c, activate=True, most=2), {"heads", "live", "tails"}),
