@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from service.concurrency.tasks import UninterruptedTasks
@@ -22,6 +22,7 @@ from service.requests.call import Call
 from service.requests.fields import check_external_id, check_label, check_rows
 from service.requests.inputs import Kind, RawInput
 from service.requests.paging import PageTokens, page_size
+from service.requests.words import has_words, read_words
 from service.store import Database, judgements, reviews
 from service.store import heads as stored_heads
 from service.store.captures import CaptureRecord, CaptureState
@@ -285,7 +286,15 @@ def _sought(request: reviews_pb2.ListReviewsRequest) -> Sought:
         drawn=request.sampled_at_random,
         external_ids=[check_external_id(name, "external_ids") for name in request.external_ids],
         ids=list(request.ids),
+        matches=_matcher(request.text),
     )
+
+
+def _matcher(text: str) -> Callable[[bytes], bool] | None:
+    """Returns what looks for words in serialised inputs; None where none are asked for."""
+    if not (words := read_words("text", text)):
+        return None
+    return lambda data: has_words(common_pb2.Input.FromString(data).text, words)
 
 
 def _place(token: str) -> Place | None:

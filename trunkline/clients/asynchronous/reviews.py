@@ -39,14 +39,15 @@ class AsyncReviews(AsyncTransport):
         sampled_at_random: bool = False,
         ids: Sequence[str] = (),
         external_ids: Sequence[str] = (),
+        text: str = "",
         with_inputs: bool = False,
         timeout: float | None = None,
     ) -> AsyncIterator[Review]:
         """Lists captured inputs, those that wait unless told otherwise, fetched page by page.
 
         With `ids` or `external_ids`, at most 1,000, only those; with `sampled_at_random` only what
-        was drawn whatever the answer was. `with_inputs` brings inputs, from the first of each page
-        on, as many as fit into a message.
+        was drawn whatever the answer was, with `text` only texts with each of its words.
+        `with_inputs` brings inputs, from the first of each page on, as many as fit into a message.
         """
         request = build(
             reviews_pb2.ListReviewsRequest,
@@ -57,6 +58,7 @@ class AsyncReviews(AsyncTransport):
             sampled_at_random=sampled_at_random,
             ids=strings_in(ids, "ids"),
             external_ids=strings_in(external_ids, "external_ids"),
+            text=text,
             with_inputs=with_inputs,
         )
         async for page in self._pages(self._reviews.ListReviews, request, timeout):
