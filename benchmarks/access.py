@@ -39,10 +39,11 @@ QUOTA = ("--tenant-cost-per-second", "1e12")
 
 @dataclass(frozen=True)
 class Contender:
-    """A server, and what its caller shows."""
+    """A server, what its caller shows, and the head that is asked."""
 
     running: Server
     token: str
+    asked: str = HEAD
 
     def seconds_per_request(self, seconds: float) -> float:
         """Returns the processor time of the server's process for each cached prediction."""
@@ -52,7 +53,7 @@ class Contender:
         process = psutil.Process(self.running.pid)
         text = common_pb2.Input(text=EXAMPLES[0][0])
         request = prediction_pb2.PredictRequest(
-            head=f"tenants/{HEAD.replace('/', '/heads/')}", inputs=[text]
+            head=f"tenants/{self.asked.replace('/', '/heads/')}", inputs=[text]
         ).SerializeToString()
         metadata = (("authorization", f"Bearer {self.token}"),) if self.token else ()
         count = 0

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
-from sqlalchemy import func, select
+from sqlalchemy import Column, Table, func, select
 
 from models import InputLimits, InvalidInput
 from models.images import ImagePreprocessor
@@ -33,28 +33,31 @@ class _Example(NamedTuple):
     tenant: str
 
 
-_EXAMPLE = select(
-    schema.examples.c.digest,
-    schema.examples.c.label,
-    schema.examples.c.input,
-    schema.heads.c.name,
-    schema.tenants.c.name,
-).select_from(schema.examples.join(schema.heads).join(schema.tenants))
+_NUMBERED = (
+    (schema.examples, schema.examples.c.id, schema.examples.c.label),
+    (schema.captures, schema.captures.c.number, schema.captures.c.judged_label),
+)
+"""What keeps inputs: its table, its key, and what an input is said to be."""
 
 
 def kept_inputs(store: Store) -> Iterator[Finding]:
     """Finds kept inputs that are not what their digest says, and images that are refused now."""
+    for table, key, label in _NUMBERED:
+        yield from _kept_in(store, table, key, label)
+
+
+def _kept_in(store: Store, table: Table, key: Column[Any], label: Column[Any]) -> Iterator[Finding]:
     decoder, after, done, skipped = ImagePreprocessor(_SIDE, _LIMITS), 0, 0, list[str]()
-    table = schema.examples.c
-    kept = select(table.id).where(table.input.is_not(None))
+    one = select(
+        table.c.digest, label, table.c.input, schema.heads.c.name, schema.tenants.c.name
+    ).select_from(table.join(schema.heads).join(schema.tenants))
+    kept = select(key).where(table.c.input.is_not(None))
     total = store.connection.scalar(select(func.count()).select_from(kept.subquery())) or 0
-    while ids := store.connection.scalars(
-        kept.where(table.id > after).order_by(table.id).limit(_IDS)
-    ).all():
+    while ids := store.connection.scalars(kept.where(key > after).order_by(key).limit(_IDS)).all():
         for number in ids:
             store.advance(done, total)
             done += 1
-            row = store.connection.execute(_EXAMPLE.where(table.id == number)).one_or_none()
+            row = store.connection.execute(one.where(key == number)).one_or_none()
             if row is None or row.input is None:
                 continue  # a running server has forgotten it
             example = _Example(*row)

@@ -39,6 +39,7 @@ class RecordedHeads(State):
             keep_inputs=request.keep_inputs,
             policy=request.policy,
             allow_new_labels=request.allow_new_labels,
+            capture=request.capture if request.HasField("capture") else None,
         )
         self.examples[name] = {}
         return heads_pb2.CreateHeadResponse(head=self.heads[name])
@@ -87,6 +88,10 @@ class RecordedHeads(State):
             head.allow_new_labels = request.allow_new_labels
         if request.HasField("spec"):
             head.spec.CopyFrom(request.spec)
+        if request.HasField("capture"):
+            head.capture.CopyFrom(request.capture)
+            if request.capture.off:
+                head.ClearField("capture")
         return heads_pb2.UpdateHeadResponse(head=self._with_live(head))
 
     def PromoteLiveCopy(self, request: Any, context: Any) -> Any:

@@ -1,5 +1,6 @@
 """How a head is shown."""
 
+from trunkline.cli.capture_options import capture_words
 from trunkline.cli.output import Output, plain
 from trunkline.clients.client import Client
 from trunkline.values.heads import FineTune, Head, HeadSpec, LiveCopy, LiveState, Tail
@@ -22,6 +23,8 @@ def print_head(client: Client, out: Output, head: Head) -> None:
             "policy": head.policy,
             "new labels": "taken from feedback" if head.allow_new_labels else "refused",
             "keeps inputs": head.keep_inputs,
+            "captures": capture_words(head.capture)
+            + (f"; {head.capture_count:,} wait" if head.capture_count else ""),
             "active version": head.active_version,
             "tail": tail and f"{tail_words(tail)}: {', '.join(tail.blocks)}",
             "labels": head.labels,

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import click
 
+from trunkline.cli.capture_options import CaptureOptions, capture_options
 from trunkline.cli.connection import client_command, head_argument, optional_tenant_argument
 from trunkline.cli.export_import import export_head, import_head
 from trunkline.cli.head_facts import print_head
@@ -76,6 +77,7 @@ def show(client: Client, out: Output, head: str) -> None:
     "--new-labels", is_flag=True, help="Let feedback bring labels that the head does not have."
 )
 @click.option("--keep-inputs", is_flag=True, help="Store raw inputs beside their embeddings.")
+@capture_options
 @client_command
 def create(
     client: Client,
@@ -86,8 +88,10 @@ def create(
     policy: str | None,
     new_labels: bool,
     keep_inputs: bool,
+    capture: CaptureOptions,
 ) -> None:
     """Make an empty head on a backbone."""
+    kept = capture.on(None)
     made = client.create_head(
         head,
         backbone,
@@ -95,8 +99,10 @@ def create(
         keep_inputs=keep_inputs or spec.tunes,
         policy=policy,
         allow_new_labels=new_labels,
+        capture=None if isinstance(kept, bool) else kept,
     )
     print_head(client, out, made)
+    _say_captured(out, None, made)
     next_step(out, "train", head, "PATH")
 
 
@@ -109,6 +115,7 @@ def create(
     default=None,
     help="Whether feedback may bring labels that the head does not have.",
 )
+@capture_options
 @client_command
 def update(
     client: Client,
@@ -117,13 +124,18 @@ def update(
     spec: SpecOptions,
     policy: str | None,
     new_labels: bool | None,
+    capture: CaptureOptions,
 ) -> None:
-    """Change what feedback does to a head, or how it is trained from now on."""
-    changed = spec.on(client.get_head(head).spec)
-    if changed is None and policy is None and new_labels is None:
+    """Change what feedback does to a head, what it keeps, or how it is trained from now on."""
+    before = client.get_head(head)
+    changed, kept = spec.on(before.spec), capture.on(before.capture)
+    if changed is None and policy is None and new_labels is None and kept is None:
         raise click.UsageError("Give at least one option that changes something.")
-    found = client.update_head(head, changed, policy=policy, allow_new_labels=new_labels)
+    found = client.update_head(
+        head, changed, policy=policy, allow_new_labels=new_labels, capture=kept
+    )
     print_head(client, out, found)
+    _say_captured(out, before, found)
     if changed:
         _next_training(out, head, found)
 
@@ -180,6 +192,15 @@ def activate(client: Client, out: Output, head: str, version: int) -> None:
         out.say(words)
     print_head(client, out, activated)
     next_step(out, "predict", head, "PATH")
+
+
+def _say_captured(out: Output, before: Head | None, head: Head) -> None:
+    """Says once that inputs are kept."""
+    if head.capture and not (before and before.capture):
+        out.say(
+            "inputs of its traffic are stored from now on, with the answers they get, for "
+            f"{head.capture.days} days"
+        )
 
 
 def _next_training(out: Output, head: str, found: Head) -> None:

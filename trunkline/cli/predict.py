@@ -60,6 +60,11 @@ _MOST_COLUMNS = 1_000
     help="Average over N views of each image, too; each costs another pass of the backbone "
     "(default: the head's own setting, which is 0 at first).",
 )
+@click.option(
+    "--capture",
+    type=click.Choice(["always", "never"]),
+    help="Keep the inputs for people to look at, or do not (default: as the head's rules say).",
+)
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a line of column names.")
 @click.option(
     "--output",
@@ -85,6 +90,7 @@ def predict(
     version: int | None,
     level: float | None,
     average_views: int | None,
+    capture: str | None,
     as_csv: bool,
     output: Path | None,
     resume: bool,
@@ -117,6 +123,7 @@ def predict(
         version=version,
         conformal_level=level,
         average_views=average_views,
+        capture=capture,
     )
     with Destination(form, output, before) as rows:
         last = _answer(out, given, ask, rows)

@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 from google.protobuf.message import Message
 
-from trunkline.v1 import heads_pb2
+from trunkline.errors import InvalidArgument
+from trunkline.v1 import heads_pb2, prediction_pb2
+from trunkline.values.capture import Capture
 from trunkline.values.examples import FeedbackState
 from trunkline.values.heads import HeadSpec, Policy
 from trunkline.wire.building import build
@@ -27,6 +29,35 @@ def spec_message(spec: HeadSpec | None) -> heads_pb2.HeadSpec | None:
         if (value := getattr(spec, name)) is not None
     }
     return build(heads_pb2.HeadSpec, **(vars(spec) | parts))
+
+
+def capture_message(capture: Capture | bool | None) -> heads_pb2.Capture | None:
+    """Returns what is captured as it goes over the wire; False ends it.
+
+    Raises `InvalidArgument` for True, which says not what.
+    """
+    if capture is None:
+        return None
+    if isinstance(capture, bool):
+        if capture:
+            words = "a Capture, False or None"
+            raise InvalidArgument(
+                f"capture must be {words}, is True", field="capture", limit=words, value="True"
+            )
+        return heads_pb2.Capture(off=True)
+    return build(heads_pb2.Capture, **vars(capture))
+
+
+def capture_choice(value: str | None) -> prediction_pb2.CaptureChoice.ValueType:
+    """Returns the number of "always" or "never". Raises `InvalidArgument` for another."""
+    if value is None:
+        return prediction_pb2.CAPTURE_CHOICE_UNSPECIFIED
+    if value not in ("always", "never"):
+        words = "always or never"
+        raise InvalidArgument(
+            f"capture must be {words}, is {value!r}", field="capture", limit=words, value=str(value)
+        )
+    return prediction_pb2.CaptureChoice.Value(f"CAPTURE_CHOICE_{value.upper()}")
 
 
 def policy_number(value: Policy | str | None) -> heads_pb2.FeedbackPolicy.ValueType | None:

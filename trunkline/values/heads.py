@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from trunkline.values.capture import Capture
 from trunkline.values.estimates import Estimate
 
 
@@ -156,6 +157,8 @@ class Head:
     is None where the server was not asked for it: in lists. `held_out_count` examples are kept for
     testing; `quarantined_count` feedbacks are left out of trainings. `estimate` and
     `active_version_time`, when it was made, are of the active version, which may have no estimate.
+    `capture` says what of the traffic is kept, None for nothing; `capture_count` such inputs wait
+    for somebody to look at them.
     """
 
     name: str
@@ -178,6 +181,8 @@ class Head:
     quarantined_count: int
     estimate: Estimate | None = None
     active_version_time: datetime | None = None
+    capture: Capture | None = None
+    capture_count: int = 0
 
 
 @dataclass(frozen=True)

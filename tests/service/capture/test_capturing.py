@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, func, select, update
 
+from service.capture import queue as capture_queue
 from service.capture.retention import RECORD_DAYS, CaptureRetention
 from service.errors import InvalidRequest, PreconditionFailed
 from service.requests.inputs import Kind
@@ -200,7 +201,10 @@ async def test_what_expires_leaves_nothing_of_the_input(capturing: InProcessServ
     assert await kept(capturing) == []
 
 
-async def test_forgetting_takes_captures_and_what_waits(capturing: InProcessServer) -> None:
+async def test_forgetting_takes_captures_and_what_waits(
+    capturing: InProcessServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capture_queue, "WRITE_SECONDS", 600.0)
     await capturing.predict(*texts("a", "b"))
     assert len(await kept(capturing)) == 2
     await capturing.predict(*texts("a"))
@@ -212,8 +216,9 @@ async def test_forgetting_takes_captures_and_what_waits(capturing: InProcessServ
 
 
 async def test_what_is_forgotten_while_it_is_written_does_not_come_back(
-    capturing: InProcessServer,
+    capturing: InProcessServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(capture_queue, "WRITE_SECONDS", 600.0)
     captures = capturing.application._captures
     await capturing.predict(*texts("a", "b"))
     item = captures._waiting[0]

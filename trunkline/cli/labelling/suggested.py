@@ -80,7 +80,9 @@ class Suggested:
             # A key for labelling alone has the guess, and no scores of other classes.
             with suppress(PermissionDenied):
                 # By digest there is no image to make views of.
-                scores = self.client.predict(self.head, digests, MOST_OFFERED, average_views=0)
+                scores = self.client.predict(
+                    self.head, digests, MOST_OFFERED, average_views=0, capture="never"
+                )
         return [
             Guess(
                 row.predicted_label,

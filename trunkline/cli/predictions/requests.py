@@ -32,7 +32,10 @@ def predicted(
     level: float | None = None,
     average_views: int | None = None,
 ) -> Generator[tuple[FileInput, Outcome], None, None]:
-    """Predicts request by request; yields each input with its outcome, in order."""
+    """Predicts request by request; yields each input with its outcome, in order.
+
+    None of them is captured: they are measured on, and no traffic.
+    """
     ask = partial(
         client.predict,
         head,
@@ -40,6 +43,7 @@ def predicted(
         version=version,
         conformal_level=level,
         average_views=average_views,
+        capture="never",
     )
     return outcomes_of(ask, split(inputs, max_rows=MAX_MESSAGE_ROWS))
 

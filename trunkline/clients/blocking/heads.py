@@ -4,10 +4,11 @@
 from collections.abc import Iterator
 
 from trunkline.clients.blocking.transport import BlockingTransport
-from trunkline.clients.specs import policy_number, spec_message
+from trunkline.clients.specs import capture_message, policy_number, spec_message
 from trunkline.replies import heads as replies
 from trunkline.resources import ALL, ALL_TENANTS
 from trunkline.v1 import heads_pb2
+from trunkline.values.capture import Capture
 from trunkline.values.heads import Dropped, Head, HeadSpec, Policy, Promoted
 from trunkline.wire.building import build
 from trunkline.wire.names import head_name, tenant_name
@@ -25,12 +26,14 @@ class BlockingHeads(BlockingTransport):
         keep_inputs: bool = False,
         policy: Policy | str | None = None,
         allow_new_labels: bool = False,
+        capture: Capture | None = None,
         timeout: float | None = None,
     ) -> Head:
         """Makes a head on a backbone. Raises `AlreadyExists` if the name is taken.
 
         `policy` ("gated" by default) says what feedback does to predictions; `allow_new_labels`
-        whether feedback may bring labels that the head does not have yet.
+        whether feedback may bring labels that the head does not have yet; `capture` what of its
+        traffic is kept, nothing by default.
         """
         name = head_name(head)
         request = build(
@@ -42,6 +45,7 @@ class BlockingHeads(BlockingTransport):
             keep_inputs=keep_inputs,
             policy=policy_number(policy) or heads_pb2.FEEDBACK_POLICY_UNSPECIFIED,
             allow_new_labels=allow_new_labels,
+            capture=capture_message(capture),
         )
         reply = self._call(self._heads.CreateHead, request, timeout, idempotent=False)
         return replies.head(reply.head)
@@ -53,15 +57,20 @@ class BlockingHeads(BlockingTransport):
         *,
         policy: Policy | str | None = None,
         allow_new_labels: bool | None = None,
+        capture: Capture | bool | None = None,
         timeout: float | None = None,
     ) -> Head:
-        """Changes a head's policy, or its spec for trainings to come; None leaves as it is."""
+        """Changes a head's policy, what of its traffic is kept, or its spec for trainings to come.
+
+        None leaves as it is; with `capture` False nothing more is kept.
+        """
         request = build(
             heads_pb2.UpdateHeadRequest,
             name=str(head_name(head)),
             spec=spec_message(spec),
             policy=policy_number(policy),
             allow_new_labels=allow_new_labels,
+            capture=capture_message(capture),
         )
         reply = self._call(self._heads.UpdateHead, request, timeout)
         return replies.head(reply.head)

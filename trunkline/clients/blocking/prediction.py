@@ -2,13 +2,14 @@
 """Predictions, and the right labels that become known after them."""
 
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from trunkline import replies
 from trunkline.clients.blocking.transport import BlockingTransport
-from trunkline.clients.specs import state_number
+from trunkline.clients.specs import capture_choice, state_number
 from trunkline.clients.waiting import held, next_part
 from trunkline.rows.chunking import MAX_MESSAGE_ROWS
+from trunkline.rows.names import RowNames
 from trunkline.rows.outcomes import Outcomes, asked, changed, failures
 from trunkline.v1 import heads_pb2, prediction_pb2
 from trunkline.values.examples import FeedbackRecord, FeedbackState
@@ -32,6 +33,9 @@ class BlockingPrediction(BlockingTransport):
         *,
         conformal_level: float | None = None,
         average_views: int | None = None,
+        capture: str | None = None,
+        external_ids: Sequence[str] | None = None,
+        metadata: Sequence[Mapping[str, str]] | None = None,
         timeout: float | None = None,
     ) -> list[Prediction | RowFailure]:
         """Classifies each input; returns, in order, the prediction or why that row failed.
@@ -41,8 +45,12 @@ class BlockingPrediction(BlockingTransport):
         right one with that probability. With `average_views`, so many views of each image (at most
         32) are looked at, too, and the probabilities averaged; 0 is for none, None for as many as
         the head's own spec says.
+
+        `capture` "always" keeps the inputs for people to look at, "never" does not, whatever the
+        head's rules; `external_ids` and `metadata`, one for each input, are kept with it.
         """
         items, reads_files = held(inputs_in(inputs))
+        said = RowNames.of(len(items), external_ids, metadata)
         outcomes: Outcomes[Prediction] = Outcomes()
         request = build(
             prediction_pb2.PredictRequest,
@@ -51,12 +59,14 @@ class BlockingPrediction(BlockingTransport):
             version=version or 0,
             conformal_level=conformal_level,
             average_views=average_views,
+            capture=capture_choice(capture),
         )
         # The views of each input count as inputs.
         parts = outcomes.parts(items, max(1, MAX_MESSAGE_ROWS // (1 + request.average_views)))
         while rows := next_part(parts, reads_files=reads_files):
             request.ClearField("inputs")
             request.inputs.extend(row.input.message() for row in rows)
+            said.put(request, [row.index for row in rows])
             reply = self._call(self._prediction.Predict, request, timeout)
             outcomes.add(rows, replies.predictions(reply, len(rows)))
         return outcomes.in_order()
