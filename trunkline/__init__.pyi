@@ -89,6 +89,17 @@ from .values.reports import (
     Report,
     TuningEpoch,
 )
+from .values.reviews import (
+    Judged,
+    Judgement,
+    Review,
+    ReviewOrder,
+    ReviewState,
+    ServedAccuracy,
+    ServedClass,
+    ServedPeriod,
+    ServedReport,
+)
 from .values.tenants import DeletedTenant, Quotas, Tenant, Usage
 
 __all__ = [
@@ -137,6 +148,8 @@ __all__ = [
     "Internal",
     "InvalidArgument",
     "InvalidType",
+    "Judged",
+    "Judgement",
     "Key",
     "LabelCount",
     "LabelsNeeded",
@@ -163,8 +176,15 @@ __all__ = [
     "ReliabilityBin",
     "Report",
     "ResourceExhausted",
+    "Review",
+    "ReviewOrder",
+    "ReviewState",
     "Role",
     "RowFailure",
+    "ServedAccuracy",
+    "ServedClass",
+    "ServedPeriod",
+    "ServedReport",
     "Suggestion",
     "Suggestions",
     "Tail",

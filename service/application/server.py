@@ -45,7 +45,9 @@ from service.handlers.heads import Heads
 from service.handlers.keys import AccessKeys
 from service.handlers.labels import Labels
 from service.handlers.prediction import Prediction
+from service.handlers.reviews import Reviews
 from service.handlers.searching import Searching
+from service.handlers.served_accuracy import ServedAccuracy
 from service.handlers.similar import Similar
 from service.handlers.suggestions import Suggestions
 from service.handlers.tenants import Tenants
@@ -214,6 +216,17 @@ class Application(ServedRequests):
             Suggestions(
                 self._database, self._extractor, head_cache, backfill, self._live, settings
             ),
+            Reviews(
+                self._database,
+                self._extractor,
+                embeddings,
+                parts.activations,
+                self._tasks,
+                settings,
+                self.metrics,
+                tokens,
+            ),
+            ServedAccuracy(self._database),
             Labels(self._database, parts.activations, self._jobs, self._tasks, settings),
             Trainings(self._database, self._jobs),
             Exporting(self._database, settings.max_message_bytes),

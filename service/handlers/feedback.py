@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
-from service.concurrency.tasks import gather_or_raise
 from service.config import ServerSettings
-from service.embedding.head_backbones import head_backbone, stored_tail
-from service.embedding.resolved import Resolved, new_example
+from service.embedding.feedback_rows import resolve_for_feedback
+from service.embedding.head_backbones import head_backbone
+from service.embedding.resolved import new_example
 from service.embedding.resolver import EmbeddingResolver
-from service.errors import InvalidRequest, PreconditionFailed
-from service.extraction import BackboneInfo, Extractor
+from service.errors import InvalidRequest
+from service.extraction import Extractor
 from service.metrics import Metrics
 from service.replies.live import feedback_message, read_feedback_state
 from service.replies.rows import row_error
@@ -25,7 +25,7 @@ from service.requests.fields import (
     check_label,
     check_rows,
 )
-from service.requests.inputs import Kind, RawInput, read_inputs
+from service.requests.inputs import RawInput, read_inputs
 from service.requests.metadata import check_metadata, metadata_of
 from service.requests.paging import PageTokens, page_size
 from service.store import Database
@@ -66,7 +66,9 @@ class Feedback:
         limits = self._settings.input_limits
         inputs = await read_inputs([item.input for item in request.feedback], limits)
         raws = self._checked(request, inputs, labels, known)
-        resolved, by_tail = await self._resolve(head, backbone, raws, call)
+        resolved, by_tail = await resolve_for_feedback(
+            self._database, self._embeddings, head, backbone, raws, call.deadline
+        )
         response = prediction_pb2.SendFeedbackResponse()
         new: dict[int, NewFeedback] = {}
         for row, (item, raw, outcome, tailed) in enumerate(
@@ -157,29 +159,6 @@ class Feedback:
             errors=[row_error(row, error, call.request_id) for row, error in errors.items()],
         )
 
-    async def _resolve(
-        self,
-        head: HeadRecord,
-        backbone: BackboneInfo,
-        raws: Sequence[RawInput | Exception],
-        call: Call,
-    ) -> list[list[Resolved | Exception]]:
-        """Embeds by the backbone, for later trainings, and as the active version takes them."""
-        backbones = [backbone]
-        if head.tail is not None:
-            tail = stored_tail(self._database, head.uid, head.tail)
-            backbones.append(backbone.with_tail(tail))
-            raws = [_with_content(raw) for raw in raws]
-        resolved = await gather_or_raise(
-            [
-                self._embeddings.resolve(
-                    head.tenant, info, raws, deadline=call.deadline, look_in_store=True
-                )
-                for info in backbones
-            ]
-        )
-        return [resolved[0], resolved[-1]]
-
     def _checked(
         self,
         request: prediction_pb2.SendFeedbackRequest,
@@ -207,19 +186,6 @@ class Feedback:
             else:
                 checked.append(raw)
         return checked
-
-
-def _with_content(raw: RawInput | Exception) -> RawInput | Exception:
-    """Returns the input, or an error where a tail cannot be run on it."""
-    if isinstance(raw, RawInput) and raw.kind is Kind.EMBEDDING:
-        return PreconditionFailed(
-            "input: must be the input itself, is an embedding: the head runs on a fine-tuned tail, "
-            "and needs one by that and one by the backbone",
-            field="input",
-            limit="no embedding",
-            value=raw.kind,
-        )
-    return raw
 
 
 def _head(

@@ -102,9 +102,19 @@ def training_message(
 
 def example_message(example: ExampleRecord) -> heads_pb2.Example:
     """Converts an example, without its embedding and its input, to its message."""
-    created = timestamp(example.created_at)
-    pairs = common_pb2.Metadata(pairs=example.metadata) if example.metadata else None
-    return message_of(heads_pb2.Example, example, create_time=created, metadata=pairs, input=None)
+    return message_of(
+        heads_pb2.Example,
+        example,
+        create_time=timestamp(example.created_at),
+        metadata=common_pb2.Metadata(pairs=example.metadata) if example.metadata else None,
+        reviewer=key_name(example.reviewer),
+        input=None,
+    )
+
+
+def key_name(key: str | None) -> str:
+    """Returns the resource name of a key by its id; "" for none."""
+    return f"keys/{key}" if key else ""
 
 
 def timestamp(seconds: float) -> Timestamp:

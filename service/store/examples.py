@@ -73,6 +73,7 @@ class ExampleRecord:
     held_out: bool
     group: str | None
     external_id: str | None
+    reviewer: str | None
     truncated: bool
     metadata: Mapping[str, str]
 
@@ -97,6 +98,7 @@ RECORD = (
     schema.examples.c.held_out,
     schema.examples.c.group,
     schema.examples.c.external_id,
+    schema.examples.c.reviewer,
     func.coalesce(
         select(schema.embeddings.c.truncated)
         .join_from(
@@ -295,7 +297,7 @@ def update_label(connection: Connection, uid: str, digest: str, label: str | Non
     connection.execute(
         update(schema.examples)
         .filter_by(head_uid=uid, digest=digest)
-        .values(label=label, own_label=label, source="upload")
+        .values(label=label, own_label=label, source="upload", reviewer=None)
     )
     changed_in(connection).live.add(uid)
     supersede_feedback(connection, uid, [digest])
@@ -365,6 +367,8 @@ def _write(
             kept = {"kind": kinds[digest], "input": inputs.get(digest)}
             added.append(own | kept | values)
         elif state != stored[digest] or digest in inputs:
+            if state.own_label != stored[digest].own_label:
+                values |= {"reviewer": None}
             if digest in inputs:
                 values |= {"input": inputs[digest]}
             connection.execute(

@@ -108,7 +108,7 @@ def release(connection: Connection, uid: str, ids: Sequence[int]) -> None:
         connection.execute(
             update(schema.examples)
             .filter_by(head_uid=uid, digest=digest)
-            .values(label=label, own_label=label)
+            .values(label=label, own_label=label, reviewer=None)
         )
     set_values(connection, ids, state=FeedbackState.LEARNED)
 

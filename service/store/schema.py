@@ -207,6 +207,8 @@ examples = Table(
     Column("group", Text),
     # The caller's own name for it; null for those without one.
     Column("external_id", Text),
+    # Id of the key by which somebody said in a review that it has its own label; null for others.
+    Column("reviewer", String(32)),
     UniqueConstraint("head_uid", "digest"),
     Index("examples_by_digest", "digest"),
     # Of those that have one, so that no other question is answered by it.
@@ -307,6 +309,8 @@ captures = Table(
     # Who is looking at it, and until when nobody else is asked.
     Column("leased_by", String(64)),
     Column("leased_until", Float),
+    # The example of the input as it was before somebody gave it a label, as JSON; null without one.
+    Column("before", Text),
     # Last, so that the rest is read without it.
     Column("input", LargeBinary),
     Index("captures_by_digest", "digest"),

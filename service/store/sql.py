@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TypeVarTuple
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     Delete,
@@ -82,6 +83,24 @@ def _json_part(element: json_part, compiler: SQLCompiler, **how: Any) -> str:
 @compiles(json_part, "postgresql")
 def _json_part_of_postgres(element: json_part, compiler: SQLCompiler, **how: Any) -> str:
     return compiler.process(func.trunkline_json_part(*element.clauses), **how)
+
+
+class whole_part(FunctionElement[int]):  # noqa: N801
+    """The whole part of a number that is at least 0."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(whole_part)
+def _whole_part(element: whole_part, compiler: SQLCompiler, **how: Any) -> str:
+    return f"CAST({compiler.process(element.clauses, **how)} AS INTEGER)"
+
+
+@compiles(whole_part, "postgresql")
+def _whole_part_of_postgres(element: whole_part, compiler: SQLCompiler, **how: Any) -> str:
+    # Its casts round.
+    return f"CAST(FLOOR({compiler.process(element.clauses, **how)}) AS BIGINT)"
 
 
 def _among(column: ColumnElement[Any], values: Sequence[object]) -> Iterator[ColumnElement[bool]]:

@@ -20,6 +20,7 @@ from trunkline.v1 import (
     heads_pb2,
     keys_pb2,
     prediction_pb2,
+    reviews_pb2,
     tails_pb2,
     tenants_pb2,
 )
@@ -27,13 +28,14 @@ from trunkline.v1 import (
 EXTRACTION = extraction_pb2.DESCRIPTOR.services_by_name["ExtractionService"]
 PREDICTION = prediction_pb2.DESCRIPTOR.services_by_name["PredictionService"]
 HEADS = heads_pb2.DESCRIPTOR.services_by_name["HeadService"]
+REVIEWS = reviews_pb2.DESCRIPTOR.services_by_name["ReviewService"]
 ADVICE = advice_pb2.DESCRIPTOR.services_by_name["AdviceService"]
 ADMIN = admin_pb2.DESCRIPTOR.services_by_name["AdminService"]
 KEYS = keys_pb2.DESCRIPTOR.services_by_name["KeyService"]
 TENANTS = tenants_pb2.DESCRIPTOR.services_by_name["TenantService"]
 TAILS = tails_pb2.DESCRIPTOR.services_by_name["TailService"]
 
-OF_THE_SERVER = (EXTRACTION, PREDICTION, HEADS, ADVICE, ADMIN, KEYS, TENANTS)
+OF_THE_SERVER = (EXTRACTION, PREDICTION, HEADS, REVIEWS, ADVICE, ADMIN, KEYS, TENANTS)
 OF_THE_EXTRACTOR = (EXTRACTION, TAILS, ADMIN)
 
 _WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")

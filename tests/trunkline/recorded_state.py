@@ -9,7 +9,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from trunkline import digest
-from trunkline.v1 import advice_pb2, common_pb2, extraction_pb2, heads_pb2
+from trunkline.v1 import advice_pb2, common_pb2, extraction_pb2, heads_pb2, reviews_pb2
 
 FINGERPRINT = "ab" * 32
 Hook = Callable[[Any, grpc.ServicerContext], object]
@@ -86,6 +86,9 @@ class State:
         self.examples: dict[str, dict[str, str | None]] = {}
         self.versions: dict[str, list[heads_pb2.HeadVersion]] = {}
         self.inputs: dict[str, heads_pb2.NewExample] = {}
+        self.reviews: dict[str, reviews_pb2.Review] = {}
+        self.leased: set[str] = set()  # to others
+        self.served = reviews_pb2.GetServedAccuracyResponse()
         self.feedback: dict[str, list[heads_pb2.FeedbackRecord]] = {}
         self.feedback_ids: set[str] = set()
         self.bad_digests: set[str] = set()

@@ -17,6 +17,7 @@ from tests.trunkline.recorded_heads import RecordedHeads
 from tests.trunkline.recorded_keys import RecordedKeys
 from tests.trunkline.recorded_labels import RecordedLabels
 from tests.trunkline.recorded_predictions import RecordedPredictions
+from tests.trunkline.recorded_reviews import RecordedReviews
 from tests.trunkline.recorded_state import FINGERPRINT, digest_of, refuse
 from tests.trunkline.recorded_tenants import RecordedTenants
 from trunkline.v1 import (
@@ -26,6 +27,7 @@ from trunkline.v1 import (
     heads_pb2_grpc,
     keys_pb2_grpc,
     prediction_pb2_grpc,
+    reviews_pb2_grpc,
     tenants_pb2_grpc,
 )
 
@@ -39,6 +41,7 @@ class Recorder(
     RecordedLabels,
     RecordedKeys,
     RecordedTenants,
+    RecordedReviews,
     RecordedAdmin,
     RecordedAdvice,
     admin_pb2_grpc.AdminServiceServicer,
@@ -47,6 +50,7 @@ class Recorder(
     heads_pb2_grpc.HeadServiceServicer,
     keys_pb2_grpc.KeyServiceServicer,
     prediction_pb2_grpc.PredictionServiceServicer,
+    reviews_pb2_grpc.ReviewServiceServicer,
     tenants_pb2_grpc.TenantServiceServicer,
 ):
     """All services that the client calls."""
@@ -78,6 +82,7 @@ class Server:
             tenants_pb2_grpc.add_TenantServiceServicer_to_server(self.recorder, server)
             extraction_pb2_grpc.add_ExtractionServiceServicer_to_server(self.recorder, server)
             prediction_pb2_grpc.add_PredictionServiceServicer_to_server(self.recorder, server)
+            reviews_pb2_grpc.add_ReviewServiceServicer_to_server(self.recorder, server)
             health_pb2_grpc.add_HealthServicer_to_server(self.health, server)
             self.health.set("", health_pb2.HealthCheckResponse.SERVING)
             port = server.add_insecure_port(self.address)

@@ -2,6 +2,7 @@
 
 import click
 
+from trunkline.cli.accuracy import accuracy
 from trunkline.cli.advise import advise
 from trunkline.cli.audit import audit
 from trunkline.cli.backbones import backbones
@@ -18,6 +19,7 @@ from trunkline.cli.label import label
 from trunkline.cli.login import login, logout
 from trunkline.cli.predict import predict
 from trunkline.cli.report import report
+from trunkline.cli.review import review
 from trunkline.cli.server import backup, check, config, demo, extractor, restore, serve, store
 from trunkline.cli.tenants import tenants, usage
 from trunkline.cli.train import train
@@ -54,6 +56,8 @@ COMMANDS = (
     evaluate,
     feedback,
     label,
+    review,
+    accuracy,
     forget,
     examples,
     classes,

@@ -10,7 +10,10 @@ import click
 from trunkline.cli.column_options import check_columns, column_options
 from trunkline.cli.connection import client_command, head_argument
 from trunkline.cli.interrupts import if_interrupted
+from trunkline.cli.labelling.answers import Answers
+from trunkline.cli.labelling.questions import Command, Questions
 from trunkline.cli.labelling.session import Session
+from trunkline.cli.labelling.suggested import Suggested
 from trunkline.cli.labelling.viewer import Viewer
 from trunkline.cli.naming import digest_of
 from trunkline.cli.next_step import next_step
@@ -89,15 +92,22 @@ def label(
     failures = _store_new(client, out, head, inputs, digests, ids)
     found = client.suggest_examples(head, count, strategy or "")
     files = {digest: item for digest, item in zip(digests, inputs, strict=True) if digest}
+    suggested = Suggested(client, head, found.suggestions, files)
     known = [row.label for row in client.labels(head)]
     with Viewer(out) if opened else nullcontext() as viewer:
-        session = Session(client, out, head, found.suggestions, known, files, viewer)
-        session.ask_all()
+        questions, items = Questions(out, known), suggested.items()
+        answers = Answers(out, items.name, suggested.store, unsent=(Command.SKIP,))
+        session = Session(out, questions, items, answers, viewer)
+        if found.suggestions:
+            session.ask_all()
+        else:
+            out.say("nothing without a label is stored")
     failures += session.failures
     version = None
     if train_after and session.answers.labelled and not session.interrupt:
         version = train_head(client, out, head).version
-    _conclude(client, out, head, session, found.strategy, version, failures)
+    labelled = suggested.as_json(session.answers.labelled)
+    _conclude(client, out, head, session, labelled, found.strategy, version, failures)
     if session.interrupt:
         with if_interrupted(lambda: "these answers are stored; the same command asks for others"):
             raise session.interrupt
@@ -135,6 +145,7 @@ def _conclude(
     out: Output,
     head: str,
     session: Session,
+    labelled: Sequence[dict[str, object]],
     strategy: str,
     version: int | None,
     failures: Sequence[tuple[str, RowFailure]],
@@ -144,7 +155,8 @@ def _conclude(
     labels = Counter(session.answers.labelled.values())
     classes = ", ".join(f"{label} {count}" for label, count in labels.most_common())
     given = f" ({visible(classes)})" if classes else ""
-    words = f"labelled {labels.total()}{given}, skipped {session.skipped}"
+    skipped = session.answers.count(Command.SKIP)
+    words = f"labelled {labels.total()}{given}, skipped {skipped}"
     if session.failures:
         words += f", failed {len(session.failures)}"
     if report:
@@ -153,8 +165,8 @@ def _conclude(
     document = {
         "head": head,
         "strategy": strategy,
-        "labelled": session.labelled,
-        "skipped": session.skipped,
+        "labelled": labelled,
+        "skipped": skipped,
         "failures": named_failures(failures),
         "version": version,
         "report": report,

@@ -33,6 +33,15 @@ def shown_name(item: Input) -> str:
     return name[: _SHOWN_TEXT - 1] + "…" if long else name
 
 
+def kept_name(kept: Input | None, external_id: str | None) -> str | None:
+    """Returns what a person calls an input without its file: what it says, or its id."""
+    called = one_line(external_id or "")
+    if isinstance(kept, Text):
+        text = shown_name(kept)
+        return f"{text} ({called})" if called else text
+    return called or None
+
+
 def found_at(item: Input) -> str:
     """Returns where a person finds the input: file and line of a table's text, else its name."""
     return item.where if isinstance(item, Text) and item.where else shown_name(item)

@@ -6,6 +6,7 @@ from trunkline.clients.asynchronous.examples import AsyncExamples
 from trunkline.clients.asynchronous.keys import AsyncKeys
 from trunkline.clients.asynchronous.labels import AsyncLabels
 from trunkline.clients.asynchronous.prediction import AsyncPrediction
+from trunkline.clients.asynchronous.reviews import AsyncReviews
 from trunkline.clients.asynchronous.tenants import AsyncTenants
 from trunkline.clients.asynchronous.training import AsyncTrainings
 from trunkline.clients.asynchronous.uploads import AsyncUploads
@@ -20,6 +21,7 @@ class AsyncClient(
     AsyncAudit,
     AsyncTenants,
     AsyncLabels,
+    AsyncReviews,
     AsyncUploads,
     AsyncPrediction,
     AsyncAdvice,

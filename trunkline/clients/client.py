@@ -6,6 +6,7 @@ from trunkline.clients.blocking.examples import BlockingExamples
 from trunkline.clients.blocking.keys import BlockingKeys
 from trunkline.clients.blocking.labels import BlockingLabels
 from trunkline.clients.blocking.prediction import BlockingPrediction
+from trunkline.clients.blocking.reviews import BlockingReviews
 from trunkline.clients.blocking.tenants import BlockingTenants
 from trunkline.clients.blocking.training import BlockingTrainings
 from trunkline.clients.blocking.uploads import BlockingUploads
@@ -20,6 +21,7 @@ class Client(
     BlockingAudit,
     BlockingTenants,
     BlockingLabels,
+    BlockingReviews,
     BlockingUploads,
     BlockingPrediction,
     BlockingAdvice,

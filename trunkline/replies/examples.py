@@ -20,7 +20,7 @@ def example(message: heads_pb2.Example) -> Example:
         message,
         weight=message.weight or 1.0,
         metadata=dict(sorted(message.metadata.pairs.items())),
-        input=_input(message.input),
+        input=read_input(message.input),
     )
 
 
@@ -33,13 +33,14 @@ def similar(message: heads_pb2.FindSimilarResponse) -> SimilarExamples:
 def suggestions(message: heads_pb2.SuggestExamplesResponse) -> Suggestions:
     """Reads the inputs that are most worth a label."""
     found = tuple(
-        read(Suggestion, row, example=example(row.example), input=_input(row.input))
+        read(Suggestion, row, example=example(row.example), input=read_input(row.input))
         for row in message.suggestions
     )
     return Suggestions(found, message.strategy)
 
 
-def _input(message: common_pb2.Input) -> Input | None:
+def read_input(message: common_pb2.Input) -> Input | None:
+    """Reads an input that came along; None for none."""
     match message.WhichOneof("kind"):
         case "image":
             return Image(message.image)

@@ -1372,6 +1372,7 @@ class Example(_message.Message):
     TRUNCATED_FIELD_NUMBER: _builtins.int
     EXTERNAL_ID_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    REVIEWER_FIELD_NUMBER: _builtins.int
     INPUT_FIELD_NUMBER: _builtins.int
     digest: _builtins.str
     label: _builtins.str
@@ -1388,6 +1389,8 @@ class Example(_message.Message):
     """Whether it is a text that is longer than the backbone's window."""
     external_id: _builtins.str
     """Absent for an example without one."""
+    reviewer: _builtins.str
+    """"keys/{key}" of who said in a review that it has this label; empty for others, and where nobody needed a key."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
@@ -1413,11 +1416,12 @@ class Example(_message.Message):
         truncated: _builtins.bool = ...,
         external_id: _builtins.str | None = ...,
         metadata: _common_pb2.Metadata | None = ...,
+        reviewer: _builtins.str = ...,
         input: _common_pb2.Input | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_external_id", b"_external_id", "_group", b"_group", "_label", b"_label", "create_time", b"create_time", "external_id", b"external_id", "group", b"group", "input", b"input", "label", b"label", "metadata", b"metadata"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_external_id", b"_external_id", "_group", b"_group", "_label", b"_label", "create_time", b"create_time", "digest", b"digest", "external_id", b"external_id", "group", b"group", "has_input", b"has_input", "held_out", b"held_out", "input", b"input", "kind", b"kind", "label", b"label", "metadata", b"metadata", "source", b"source", "truncated", b"truncated", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_external_id", b"_external_id", "_group", b"_group", "_label", b"_label", "create_time", b"create_time", "digest", b"digest", "external_id", b"external_id", "group", b"group", "has_input", b"has_input", "held_out", b"held_out", "input", b"input", "kind", b"kind", "label", b"label", "metadata", b"metadata", "reviewer", b"reviewer", "source", b"source", "truncated", b"truncated", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__external_id: _TypeAlias = _typing.Literal["external_id"]  # noqa: Y015
     _WhichOneofArgType__external_id: _TypeAlias = _typing.Literal["_external_id", b"_external_id"]  # noqa: Y015

@@ -53,7 +53,8 @@ class Example:
     `weight` is how much it counts in trainings; one that is `held_out` is kept for testing; a
     `truncated` one is a text that is longer than the backbone's window. `group` is what it belongs
     to, None if to nothing. `external_id` is what whoever uploaded it calls it, if anything, and
-    `metadata` what they say of it. `input` is the input itself, where it is kept and was asked for.
+    `metadata` what they say of it. `reviewer` is the key of who said in a review that it has this
+    label, "" of others. `input` is the input itself, where it is kept and was asked for.
     """
 
     digest: str
@@ -68,6 +69,7 @@ class Example:
     group: str | None = None
     external_id: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    reviewer: str = ""
     input: Input | None = None
 
 

@@ -1,13 +1,16 @@
 """Building messages: the one place where a value that no message can carry becomes an error."""
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from trunkline.errors import InvalidArgument
 from trunkline.v1 import common_pb2
+from trunkline.values.foreign import wrong_type
 
 P = ParamSpec("P")
 M = TypeVar("M", bound=Message)
@@ -42,6 +45,17 @@ def metadata_message(pairs: Mapping[str, str] | None) -> common_pb2.Metadata | N
     Raises `InvalidArgument` for what is no mapping of text to text.
     """
     return None if pairs is None else build(common_pb2.Metadata, pairs=pairs)
+
+
+def as_timestamp(time: datetime | None, field: str) -> Timestamp | None:
+    """Converts a time; one without a time zone is in UTC."""
+    if time is None:
+        return None
+    if not isinstance(time, datetime):
+        raise wrong_type(time, field, "a datetime")
+    message = Timestamp()
+    message.FromDatetime(time)
+    return message
 
 
 def _invalid(kind: Any, fields: Mapping[str, Any], error: Exception) -> InvalidArgument:

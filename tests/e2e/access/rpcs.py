@@ -224,7 +224,22 @@ OTHERS = [
     Rpc("AdminService/ListAudit", "GET /v1/audit", ("own",), "tenant", TENANT),
 ]
 
-RPCS = [*HEADS, *KEYS, *TENANTS, *OTHERS]
+REVIEWS = [
+    replace(rpc, method=rpc.method.replace("HeadService", "ReviewService"))
+    for rpc in (
+        _head("ListReviews", "POST /v1/{}/reviews:list", "label", "train"),
+        _head(
+            "Review",
+            "POST /v1/{}/reviews:judge",
+            "label",
+            "train",
+            judgements=[{"id": "none", "kind": "JUDGEMENT_KIND_SKIP"}],
+        ),
+        _head("GetServedAccuracy", "GET /v1/{}:servedAccuracy"),
+    )
+]
+
+RPCS = [*HEADS, *REVIEWS, *KEYS, *TENANTS, *OTHERS]
 
 OF_HEADS = [rpc for rpc in RPCS if rpc.of_head]
 OF_TENANTS = [rpc for rpc in RPCS if rpc.name and not rpc.of_head and not rpc.of_key]

@@ -27,7 +27,7 @@ from service.handlers import labels as label_calls
 from service.handlers import versions as version_calls
 from service.live import Policy
 from service.serving import head_cache
-from service.store import Database, schema
+from service.store import Database, reviews, schema
 from service.store import audit as stored_audit
 from service.store import captures as stored_captures
 from service.store import embeddings as stored_embeddings
@@ -42,10 +42,12 @@ from service.store import live_outcomes as outcomes
 from service.store import live_set as stored_live
 from service.store import tenants as stored_tenants
 from service.store.cache_secrets import make_secrets
+from service.store.captures import CaptureBounds, CaptureState, store_captures
 from service.store.change_feed import clear_changes
 from service.store.feedback_states import quarantine
 from service.store.head_records import HeadRecord
 from service.store.jobs import JobRecord, JobState, Move, NewVersion
+from service.store.judgements import NewJudgement, judge
 from service.store.keys import KeyRecord
 from service.store.labels import LabelChanges
 from service.store.live_outcomes import Score
@@ -61,6 +63,7 @@ from tests.service.store.records import (
     feedback,
     new_head,
 )
+from tests.service.store.test_reviews import capture
 from tests.service.tiny_backbone import DIM, FINGERPRINT, info, vector_of
 from trunkline.digest import text_digest
 from trunkline.resources import HeadName, VersionName
@@ -97,7 +100,10 @@ def new_version(tail: NewTail | None = None) -> NewVersion:
 
 
 def filled(connection: Connection) -> HeadRecord:
-    """A head of two versions, the first on a tail, with feedback in two states and a training."""
+    """A head of two versions, the first on a tail, with feedback in two states and a training.
+
+    Something of its traffic was captured.
+    """
     head = new_head(connection)
     add_operator_key(connection, bytes(32), "")
     add_examples(connection, head.uid, example("a", "x"), example("b", "y"))
@@ -112,6 +118,8 @@ def filled(connection: Connection) -> HeadRecord:
     vectors = dict.fromkeys((A, B, LIVE), vector_of("another backbone's"))
     stored_embeddings.store_embeddings(connection, head, vectors, OTHER)
     stored_jobs.start_job(connection, head.uid, SPEC.to_json(), True)
+    stored_heads.update_head(connection, head.uid, capture={})
+    store_captures(connection, head.uid, [capture("seen", "x")], CaptureBounds(9, 9, 9, MANY, 9))
     return stored_heads.require_head(connection, head.uid)
 
 
@@ -174,6 +182,28 @@ def merged(connection: Connection, head: HeadRecord) -> LabelChanges:
 
 def taken_away(connection: Connection, head: HeadRecord) -> LabelChanges:
     return stored_labels.take_label_away(connection, head, "x", delete_examples=True)
+
+
+def lease(connection: Connection, head: HeadRecord) -> None:
+    reviews.lease_reviews(
+        connection, head.uid, reviews.Sought(), after=None, limit=9, reviewer="one", now=1.0
+    )
+
+
+def say(connection: Connection, head: HeadRecord, label: str) -> None:
+    """Judges the captured input."""
+    page = reviews.list_reviews(connection, head.uid, reviews.Sought(), after=None, limit=9)
+    made = replace(example("seen", label), source="feedback")
+    judge(
+        connection,
+        head.uid,
+        [NewJudgement(page.reviews[0].id, CaptureState.CORRECTED, made)],
+        key="",
+        now=1.0,
+        max_examples=MANY,
+        max_classes=MANY,
+        fingerprint=FINGERPRINT,
+    )
 
 
 Write = Callable[[Connection, HeadRecord], object]
@@ -283,6 +313,8 @@ WRITES: list[tuple[str, Write, set[str]]] = [
         lambda c, head: stored_feedback.release_feedback(c, head.uid, None),
         {"live"},
     ),
+    ("lease_reviews", lambda c, head: lease(c, head), set()),
+    ("judge", lambda c, head: say(c, head, "x"), {"feedback"}),
     ("promote_live", promote, {"heads", "live"}),
     ("drop_live", lambda c, head: outcomes.drop_live(c, head.uid, 2, through=MANY), {"live"}),
     ("store_scores", lambda c, head: score(c, head, None), set()),

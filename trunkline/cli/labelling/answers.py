@@ -1,83 +1,94 @@
-"""Labels that were answered: sent in small batches, so that few are ever at stake."""
+"""Answers: sent in small batches, so that few are ever at stake."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from trunkline.cli.labelling.questions import Command
 from trunkline.cli.output import Output
-from trunkline.clients.client import Client
 from trunkline.values.outcomes import RowFailure
+
+Answer = str | Command
+"""A label, or what was said in place of one."""
+
+Send = Callable[[Mapping[str, Answer | None]], Mapping[str, RowFailure]]
+"""Stores answers by key, None for one that is taken back; returns what failed."""
 
 _BATCH = 10
 
 
 @dataclass
 class Answers:
-    """The answers of one session, by digest.
+    """The answers of one session, by the key of what they are about.
 
-    `given` are the labels, None for what was skipped; `failures` says why others were not stored.
-    `name` says what a person calls the input with a digest.
+    `name` says what a person calls it, `unsent` are the commands that nobody has to be told of.
+    `given` are the answers, `failures` says why others were not stored.
     """
 
-    client: Client
     out: Output
-    head: str
     name: Callable[[str], str]
-    given: dict[str, str | None] = field(default_factory=dict)
+    store: Send
+    unsent: tuple[Command, ...] = ()
+    given: dict[str, Answer] = field(default_factory=dict)
     failures: dict[str, RowFailure] = field(default_factory=dict)
-    _unsent: dict[str, str | None] = field(default_factory=dict)
+    _unsent: dict[str, Answer | None] = field(default_factory=dict)
     _stored: set[str] = field(default_factory=set)
 
     @property
     def labelled(self) -> dict[str, str]:
         """The labels that were given."""
-        return {digest: label for digest, label in self.given.items() if label is not None}
+        return {key: answer for key, answer in self.given.items() if isinstance(answer, str)}
 
-    def take(self, digest: str, label: str) -> None:
-        """Takes a label; every tenth change sends what was not sent."""
-        self.failures.pop(digest, None)
-        self.given[digest] = label
-        self._change(digest, label)
+    def count(self, command: Command) -> int:
+        """Returns how often a command was the answer."""
+        return sum(answer is command for answer in self.given.values())
 
-    def skip(self, digest: str) -> None:
-        """Notes that no label is to be given."""
-        self.given[digest] = None
+    def take(self, key: str, answer: Answer) -> None:
+        """Takes an answer; every tenth change sends what was not sent."""
+        self.failures.pop(key, None)
+        self.given[key] = answer
+        if answer not in self.unsent:
+            self._change(key, answer)
 
-    def take_back(self, digest: str) -> None:
-        """Takes an answer back: if its label is stored by now, that is taken away again."""
-        self.given.pop(digest, None)
-        if digest in self._stored:
-            self._change(digest, None)
+    def take_back(self, key: str) -> None:
+        """Takes an answer back: if it is stored by now, that is undone."""
+        self.given.pop(key, None)
+        if key in self._stored:
+            self._change(key, None)
         else:
-            self._unsent.pop(digest, None)
+            self._unsent.pop(key, None)
 
     def send(self) -> None:
         """Sends what was not sent yet."""
         if not self._unsent:
             return
-        digests = list(self._unsent)
-        changes = self.client.update_examples(self.head, self._unsent)
-        failed = {digests[row.row]: row for row in changes.failures}
-        for digest, label in self._unsent.items():
-            if label is None or digest in failed:
-                self._stored.discard(digest)
+        failed = self.store(self._unsent)
+        for key, answer in self._unsent.items():
+            if answer is None or key in failed:
+                self._stored.discard(key)
             else:
-                self._stored.add(digest)
+                self._stored.add(key)
         self._unsent.clear()
         self.failures |= failed
-        for digest in failed:
-            self.given.pop(digest, None)
-        self.out.failures([(self.name(digest), row) for digest, row in failed.items()])
+        for key in failed:
+            self.given.pop(key, None)
+        self.out.failures([(self.name(key), row) for key, row in failed.items()])
 
     def send_rest(self) -> None:
         """Sends what was not sent yet, and names what could not be."""
         try:
             self.send()
         except BaseException:
-            for digest, label in self._unsent.items():
-                self.out.say(f"not sent: {self.name(digest)}: {label or 'without a label again'}")
+            for key, answer in self._unsent.items():
+                self.out.say(f"not sent: {self.name(key)}: {_words(answer)}")
             raise
 
-    def _change(self, digest: str, label: str | None) -> None:
-        self._unsent[digest] = label
+    def _change(self, key: str, answer: Answer | None) -> None:
+        self._unsent[key] = answer
         if len(self._unsent) >= _BATCH:
             self.send()
+
+
+def _words(answer: Answer | None) -> str:
+    if isinstance(answer, Command):
+        return answer.words
+    return answer or "without a label again"

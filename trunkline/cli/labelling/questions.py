@@ -25,9 +25,29 @@ class Command(Enum):
     """What can be answered besides a label, as it is typed."""
 
     SKIP = "s"
+    NONE = "n"
+    JUNK = "j"
     BACK = "b"
     QUIT = "q"
     LIST = "?"
+
+    @property
+    def words(self) -> str:
+        """What it means."""
+        return _WORDS[self]
+
+
+OF_LABELLING = (Command.SKIP, Command.BACK, Command.QUIT, Command.LIST)
+"""Commands that every session has."""
+
+_WORDS = {
+    Command.SKIP: "skip",
+    Command.NONE: "none of these",
+    Command.JUNK: "junk",
+    Command.BACK: "back",
+    Command.QUIT: "quit",
+    Command.LIST: "all",
+}
 
 
 @dataclass(frozen=True)
@@ -54,11 +74,17 @@ class Questions:
     """Asks for labels.
 
     A new class is asked about on a terminal, of a head that has classes: `known` are the labels
-    that it has before the first question.
+    that it has before the first question. `commands` are what else can be answered.
     """
 
     out: Output
     known: Collection[str]
+    commands: Sequence[Command] = OF_LABELLING
+
+    def help(self, labels: Collection[str]) -> str:
+        """Says what can be answered."""
+        typed = (f"{_typed(command, labels)}: {command.words}" for command in self.commands)
+        return f"Enter: the guess is right; a number or a label; {'; '.join(typed)}"
 
     def ask(self, guess: Guess, labels: Collection[str]) -> str | Command:
         """Returns a label, or what to do instead; `labels` are those that there are by now."""
@@ -68,10 +94,10 @@ class Questions:
             answer = read_line(self.out)
             if answer is None:
                 return Command.QUIT
-            command = _command(answer, ranked)
+            command = self._command(answer, ranked)
             if command is Command.LIST:
                 self._offer(guess, ranked, len(ranked))
-                self.out.say(help_words(ranked))
+                self.out.say(self.help(ranked))
             elif command:
                 return command
             elif chosen := self._label(answer, guess, ranked):
@@ -94,6 +120,16 @@ class Questions:
         width = shutil.get_terminal_size().columns
         lines = textwrap.wrap(joined, width, break_on_hyphens=False)
         self.out.say("\n".join(lines).replace("\0", " "))
+
+    def _command(self, answer: str, labels: Collection[str]) -> Command | None:
+        """Returns the command that an answer is, in either case; what is a label is none."""
+        if answer in labels:
+            return None
+        typed = answer.lower()
+        for command in self.commands:
+            if typed in (f":{command.value}", _typed(command, labels)):
+                return command
+        return None
 
     def _label(self, answer: str, guess: Guess, ranked: Sequence[str]) -> str | Command | None:
         """Returns the label that an answer stands for; None if it stands for none.
@@ -136,29 +172,9 @@ class Questions:
                 return meant[answer.casefold()]
 
 
-def help_words(labels: Collection[str]) -> str:
-    """Says what can be answered."""
-    skip, back, leave, every = (_typed(command, labels) for command in Command)
-    return (
-        "Enter: the guess is right; a number or a label; "
-        f"{skip}: skip; {back}: back; {leave}: quit; {every}: all"
-    )
-
-
 def _typed(command: Command, labels: Collection[str]) -> str:
     """Returns how a command is typed: after a colon, if it is a label as well."""
     return f":{command.value}" if command.value in labels else command.value
-
-
-def _command(answer: str, labels: Collection[str]) -> Command | None:
-    """Returns the command that an answer is, in either case; what is a label is none."""
-    if answer in labels:
-        return None
-    typed = answer.lower()
-    for command in Command:
-        if typed in (f":{command.value}", _typed(command, labels)):
-            return command
-    return None
 
 
 def _numeric(labels: Collection[str]) -> bool:

@@ -3,14 +3,11 @@
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from trunkline.clients.asynchronous.transport import AsyncTransport
 from trunkline.v1 import tenants_pb2
-from trunkline.values.foreign import wrong_type
 from trunkline.values.sequences import strings_in
 from trunkline.values.tenants import DeletedTenant, Quotas, Tenant, Usage
-from trunkline.wire.building import build
+from trunkline.wire.building import as_timestamp, build
 from trunkline.wire.names import tenant_name
 from trunkline.wire.reading import read
 
@@ -78,8 +75,8 @@ class AsyncTenants(AsyncTransport):
         request = build(
             tenants_pb2.GetUsageRequest,
             tenant=ALL if tenant is None else str(tenant_name(tenant)),
-            start_time=_timestamp(start, "start"),
-            end_time=_timestamp(end, "end"),
+            start_time=as_timestamp(start, "start"),
+            end_time=as_timestamp(end, "end"),
         )
         async for page in self._pages(self._tenants.GetUsage, request, timeout):
             for row in page.usage:
@@ -90,14 +87,3 @@ class AsyncTenants(AsyncTransport):
         request = build(tenants_pb2.DeleteTenantRequest, name=str(tenant_name(tenant)))
         reply = await self._call(self._tenants.DeleteTenant, request, timeout, idempotent=False)
         return read(DeletedTenant, reply)
-
-
-def _timestamp(time: datetime | None, field: str) -> Timestamp | None:
-    """Converts a time; one without a time zone is in UTC."""
-    if time is None:
-        return None
-    if not isinstance(time, datetime):
-        raise wrong_type(time, field, "a datetime")
-    message = Timestamp()
-    message.FromDatetime(time)
-    return message

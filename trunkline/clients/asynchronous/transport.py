@@ -21,6 +21,7 @@ from trunkline.v1 import (
     heads_pb2_grpc,
     keys_pb2_grpc,
     prediction_pb2_grpc,
+    reviews_pb2_grpc,
     tenants_pb2_grpc,
 )
 from trunkline.wire.building import build
@@ -54,6 +55,7 @@ class AsyncTransport:
         self._extraction = extraction_pb2_grpc.ExtractionServiceStub(self._channel)
         self._heads = heads_pb2_grpc.HeadServiceStub(self._channel)
         self._keys = keys_pb2_grpc.KeyServiceStub(self._channel)
+        self._reviews = reviews_pb2_grpc.ReviewServiceStub(self._channel)
         self._tenants = tenants_pb2_grpc.TenantServiceStub(self._channel)
         self._prediction = prediction_pb2_grpc.PredictionServiceStub(self._channel)
         self._health: Any = health_pb2_grpc.HealthStub(self._channel)
