@@ -52,10 +52,9 @@ def count(transport: Transport, head: str) -> int:
 def test_traffic_is_kept_once_the_head_says_so_and_forgotten_with_its_digest(
     transport: Transport, head: str
 ) -> None:
-    def predict(words: str, **more: object) -> prediction_pb2.PredictResponse:
-        request = prediction_pb2.PredictRequest(head=head, inputs=[text(words)], **more)
-        reply: prediction_pb2.PredictResponse = transport.call("Predict", request)
-        return reply
+    def predict(words: str, **more: object) -> None:
+        (row,) = transport.predict(head, [text(words)], **more).rows
+        assert row.error is None
 
     with pytest.raises(Refused) as refused:
         predict("nothing is kept yet", capture=ALWAYS)
