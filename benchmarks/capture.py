@@ -95,9 +95,11 @@ def _table(taken: list[list[float]], seconds: float) -> Table:
     for number, words in enumerate(HEADS):
         values = [row[number] for row in taken]
         added = [value - plain for value, plain in zip(values, first, strict=True)]
-        for name, column in ((words, values), (f"{words}: added in a round", added)):
-            if number or column is values:
-                low, median, high = (1e6 * value for value in statistics.quantiles(column, n=4))
+        for name, seconds_each in ((words, values), (f"{words}: added in a round", added)):
+            if number or seconds_each is values:
+                low, median, high = (
+                    1e6 * value for value in statistics.quantiles(seconds_each, n=4)
+                )
                 table.add_row(name, f"{median:.1f} us", f"{low:.1f} .. {high:.1f} us")
     return table
 

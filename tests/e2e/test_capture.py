@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 import pytest
@@ -30,7 +31,7 @@ def head(transport: Transport, tenant: str, fingerprint: str) -> str:
     return make_head(transport, tenant, fingerprint)
 
 
-def capture(transport: Transport, head: str, **rules: float) -> heads_pb2.Head:
+def capture(transport: Transport, head: str, **rules: Any) -> heads_pb2.Head:
     request = heads_pb2.UpdateHeadRequest(name=head, capture=heads_pb2.Capture(**rules))
     found: heads_pb2.Head = transport.call("UpdateHead", request).head
     return found
@@ -52,10 +53,9 @@ def count(transport: Transport, head: str) -> int:
 def test_traffic_is_kept_once_the_head_says_so_and_forgotten_with_its_digest(
     transport: Transport, head: str
 ) -> None:
-    def predict(words: str, **more: object) -> prediction_pb2.PredictResponse:
-        request = prediction_pb2.PredictRequest(head=head, inputs=[text(words)], **more)
-        reply: prediction_pb2.PredictResponse = transport.call("Predict", request)
-        return reply
+    def predict(words: str, **more: Any) -> None:
+        (row,) = transport.predict(head, [text(words)], **more).rows
+        assert row.error is None
 
     with pytest.raises(Refused) as refused:
         predict("nothing is kept yet", capture=ALWAYS)

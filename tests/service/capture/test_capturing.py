@@ -51,7 +51,7 @@ async def kept(server: InProcessServer) -> list[Any]:
     """All rows, those that wait to be written, too."""
     await server.application._captures.store()
     query = select(schema.captures).order_by(schema.captures.c.number)
-    return await server.application._database.read(lambda c: c.execute(query).all())
+    return await server.application._database.read(lambda c: list(c.execute(query)))
 
 
 async def lost(server: InProcessServer, reason: str) -> float:
@@ -230,7 +230,7 @@ async def test_what_is_forgotten_while_it_is_written_does_not_come_back(
         captures._withdrawn.append(item)
         return done
 
-    captures._database.write = write  # type: ignore[assignment,method-assign]
+    captures._database.write = write  # type: ignore[method-assign]
     assert [row.digest for row in await kept(capturing)] == [text_digest("b")]
 
 
@@ -303,8 +303,7 @@ async def move_back(server: InProcessServer, seconds: float) -> None:
 
 async def vectors(server: InProcessServer) -> int:
     query = select(func.count()).select_from(schema.embeddings)
-    found: int = await server.application._database.read(lambda c: c.scalar(query))
-    return found
+    return await server.application._database.read(lambda c: c.scalar(query) or 0)
 
 
 async def counts_hold(server: InProcessServer) -> bool:
