@@ -325,9 +325,9 @@ async def _score(
         for j, view in enumerate(resolved):
             vectors[i, j] = view.vector
     level = request.conformal_level if request.HasField("conformal_level") else None
-    found, decide = loaded.acceptance, None
-    if found is not None:
-        decide = Decide(found.threshold, loaded.unproven)
+    decide = None
+    if loaded.acceptance is not None:
+        decide = Decide(loaded.acceptance.threshold, loaded.unproven)
     reply, rows = await score(loaded.head, vectors, request.top_k, level, decide)
     reply.head, reply.version, reply.live = loaded.resource, loaded.version, loaded.live
     reply.rows.extend(views)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,9 @@ def confidences(rng: np.random.Generator, n: int) -> Array:
     return np.clip(0.5 + 0.5 * rng.beta(2, 0.4, n), 0.5, 1 - 1e-6)
 
 
-def curve_of(confidence: Array, right: Array, groups: NDArray[np.intp] | None) -> DecisionCurve:
+def curve_of(
+    confidence: Array, right: NDArray[Any], groups: NDArray[np.intp] | None
+) -> DecisionCurve:
     logits = np.stack([logit(confidence), np.zeros(len(confidence))], axis=1)
     return DecisionCurve.of(logits, np.where(right, 0, 1), 1.0, groups)
 

@@ -58,7 +58,7 @@ def decide_options(function: Command) -> Command:
         ),
         click.option(
             "--decide-precision",
-            type=_Precision(),
+            type=click.FloatRange(min=0, max=0.9999),
             metavar="P",
             help="Say of each answer whether to accept it, so that this share of those accepted is "
             "right (from 0.5 to 0.9999; 0: say nothing).",
@@ -79,21 +79,9 @@ def acceptance_words(found: Acceptance) -> str:
     """Describes what is accepted of a version's answers."""
     if found.threshold is None:
         return f"nothing: {found.reason}"
+    what = f"more probable than {found.threshold:.4f}" if found.threshold else "everything"
     low, high = found.precision_low, found.precision_high
     return (
-        f"more probable than {found.threshold:.4f}: {percent(found.share)} of "
-        f"{found.examples:,} held-out predictions, {percent(found.precision)} of them right "
-        f"({low:.1%} to {high:.1%})"
+        f"{what}: {percent(found.share)} of {found.examples:,} held-out predictions, "
+        f"{percent(found.precision)} of them right ({low:.1%} to {high:.1%})"
     )
-
-
-class _Precision(click.ParamType):
-    """A share from 0.5 to 0.9999, or 0."""
-
-    name = "float"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        number = click.FLOAT.convert(value, param, ctx)
-        return 0.0 if number == 0 else float(_SHARE.convert(value, param, ctx))

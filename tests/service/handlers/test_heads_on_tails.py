@@ -179,6 +179,7 @@ async def test_live_copy_that_takes_over_keeps_the_tail(server: InProcessServer)
     assert version.tail.blocks == ["layer.2"]
     report = await server.report()
     assert report.example_count == len(MANY) + len(NEW)
+    assert not report.HasField("decisions")  # its tail has seen the examples
     assert report.test.estimate.accuracy == 1
     head = await server.exported()
     measured = adapters.evaluate(head, features(["red test"]), ["red"]).estimate
