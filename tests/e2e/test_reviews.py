@@ -10,7 +10,7 @@ from tests.e2e.test_capture import capture, count, eventually
 from tests.e2e.transports import Refused, Transport, text
 from trunkline import Backbone
 from trunkline.digest import text_digest
-from trunkline.v1 import heads_pb2, prediction_pb2, reviews_pb2
+from trunkline.v1 import heads_pb2, reviews_pb2
 
 CONFIRM = reviews_pb2.JUDGEMENT_KIND_CONFIRM
 CORRECT = reviews_pb2.JUDGEMENT_KIND_CORRECT
@@ -25,7 +25,7 @@ def head(transport: Transport, tenant: str, backbones: dict[str, Backbone]) -> s
 def test_traffic_is_leased_judged_learned_and_counted(transport: Transport, head: str) -> None:
     capture(transport, head, random_share=1.0)
     inputs = [text(words) for words in WORDS]
-    transport.call("Predict", prediction_pb2.PredictRequest(head=head, inputs=inputs))
+    transport.predict(head, inputs)
     eventually(lambda: count(transport, head) == 3)
 
     def listed(**more: object) -> reviews_pb2.ListReviewsResponse:

@@ -118,7 +118,7 @@ def filled(connection: Connection) -> HeadRecord:
     vectors = dict.fromkeys((A, B, LIVE), vector_of("another backbone's"))
     stored_embeddings.store_embeddings(connection, head, vectors, OTHER)
     stored_jobs.start_job(connection, head.uid, SPEC.to_json(), True)
-    stored_heads.update_head(connection, head.uid, capture={})
+    stored_heads.update_head(connection, head.uid, capture={"random_share": 1.0})
     store_captures(connection, head.uid, [capture("seen", "x")], CaptureBounds(9, 9, 9, MANY, 9))
     return stored_heads.require_head(connection, head.uid)
 

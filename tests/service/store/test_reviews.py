@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -49,6 +50,7 @@ def capture(text: str, label: str = "a", margin: float = 0.5, **more: Any) -> Ne
     share = (1 + margin) / 2
     answer = ((label, share), ("b" if label == "a" else "a", 1 - share))
     given: dict[str, Any] = {
+        "id": uuid.uuid4().hex,
         "version": 1,
         "live": False,
         "digest": text_digest(text),
