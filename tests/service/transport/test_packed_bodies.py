@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from service.transport import receiving
-from service.transport.gzip_bodies import Unpacker
+from service.transport.packed_bodies import Unpacker
 from service.transport.receiving import ReceivingBudget
 from service.transport.rest_guard import (
     RestGuard,
