@@ -90,6 +90,6 @@ def test_programs_of_its_page_run(server: Running, image: Path, page: str, clien
     for program in programs:
         here = program.replace("http://127.0.0.1:3000", server.rest)
         here = here.replace("127.0.0.1:3000", server.rest.removeprefix("http://"))
-        here = here.replace("127.0.0.1:3001", server.grpc).replace("acme/", "shared/")
+        here = here.replace("127.0.0.1:50051", server.grpc).replace("acme/", "shared/")
         here = here.replace("shared/reviews", "shared/sentiment").replace("new.jpg", str(image))
         run(client, "-c", here)
