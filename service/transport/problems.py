@@ -14,9 +14,9 @@ from service.errors import problem_of
 from service.requests.call import Call
 from service.requests.calls import log_refusal
 from service.transport.backend import CALLER, Backend
+from service.transport.foreign.errors import error_member, retry_headers
+from service.transport.foreign.paths import foreign_rpc_of
 from service.transport.methods import OF_THE_SERVER, methods_of, rpc_of
-from service.transport.protocols.errors import error_member, retry_headers
-from service.transport.protocols.paths import foreign_rpc_of
 
 METHODS = {method.name: method for method in methods_of(*OF_THE_SERVER)}
 

@@ -29,11 +29,11 @@ from service.errors import (
     problem_of,
 )
 from service.transport.backend import CALLER, Backend
+from service.transport.foreign.paths import OIP_HEALTH, takes
 from service.transport.packed_bodies import TAKEN, Unpacker, coding_of
 from service.transport.pages import PAGES
 from service.transport.plain_rows import is_plain
 from service.transport.problems import refuse
-from service.transport.protocols.paths import OIP_HEALTH, takes
 from service.transport.receiving import Receipt, ReceivingBudget
 from service.transport.sites import PROBES, Sites
 

@@ -16,11 +16,11 @@ from service.requests.tensors import from_tensor
 from service.transport.answering import ask, received, respond
 from service.transport.backend import CALLER, Backend
 from service.transport.base64_text import read_base64
+from service.transport.foreign.names import Model, head_in, read_model, tenant_of_caller
+from service.transport.foreign.paths import hugging_face_model
 from service.transport.json_text import read_object
 from service.transport.proto_json import check_names
 from service.transport.protocols.failed_rows import refuse_failed
-from service.transport.protocols.names import Model, head_in, read_model, tenant_of_caller
-from service.transport.protocols.paths import hugging_face_model
 from trunkline.v1 import common_pb2, extraction_pb2, heads_pb2, prediction_pb2
 
 FIELDS = ("inputs", "parameters", "truncate")

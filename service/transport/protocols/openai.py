@@ -16,10 +16,10 @@ from service.requests.call import Call
 from service.requests.tensors import from_tensor
 from service.transport.answering import ask, received, respond
 from service.transport.backend import CALLER, Backend
+from service.transport.foreign.names import tenant_of_caller
 from service.transport.json_text import read_object
 from service.transport.proto_json import check_names
 from service.transport.protocols.failed_rows import refuse_failed
-from service.transport.protocols.names import tenant_of_caller
 from trunkline.v1 import common_pb2, extraction_pb2
 
 FIELDS = ("input", "model", "encoding_format", "dimensions", "user")

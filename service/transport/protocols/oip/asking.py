@@ -9,7 +9,7 @@ from typing import Any
 from service.errors import InvalidRequest
 from service.requests.tensors import to_tensor
 from service.transport.base64_text import read_base64
-from service.transport.protocols.names import Model
+from service.transport.foreign.names import Model
 from service.transport.protocols.oip.tensors import BYTES, Given, array_of, count_of, elements_of
 from trunkline.v1 import common_pb2, extraction_pb2, prediction_pb2
 

@@ -9,10 +9,10 @@ import grpc
 
 from service.requests.call import Call
 from service.requests.calls import Handler
+from service.transport.foreign.names import head_in, read_model, tenant_of_caller
 from service.transport.grpc_calls import Translator
 from service.transport.grpc_errors import Context
 from service.transport.methods import Method
-from service.transport.protocols.names import head_in, read_model, tenant_of_caller
 from service.transport.protocols.oip.asking import embedding_of, prediction_of, read_rows
 from service.transport.protocols.oip.grpc_requests import read_inference, write_inference
 from service.transport.protocols.oip.messages import SERVICE, message_class

@@ -9,7 +9,7 @@ from typing import Any
 from service.access.caller import Caller
 from service.errors import NotFound, PreconditionFailed
 from service.requests.paging import MAX_PAGE
-from service.transport.protocols.names import BACKBONES, Model
+from service.transport.foreign.names import BACKBONES, Model
 from service.transport.protocols.oip.tensors import BYTES
 from trunkline.resources import ALL_TENANTS, HeadName
 from trunkline.v1 import extraction_pb2, heads_pb2

@@ -13,7 +13,8 @@ from service.access.caller import Caller
 from service.requests.call import Call
 from service.transport.answering import ask, received, respond
 from service.transport.backend import CALLER, Backend
-from service.transport.protocols.names import head_in, read_model, tenant_of_caller
+from service.transport.foreign.names import head_in, read_model, tenant_of_caller
+from service.transport.foreign.paths import OIP_HEALTH, model_path
 from service.transport.protocols.oip.asking import embedding_of, prediction_of, read_rows
 from service.transport.protocols.oip.models import (
     EXTENSIONS,
@@ -33,7 +34,6 @@ from service.transport.protocols.oip.rest_requests import (
     write_inference,
 )
 from service.transport.protocols.oip.telling import embedded, predicted
-from service.transport.protocols.paths import OIP_HEALTH, model_path
 from trunkline.v1 import extraction_pb2, prediction_pb2
 from trunkline.version import __version__
 

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from service.errors import Problem
-from service.transport.protocols.paths import is_hugging_face, is_oip, is_openai
+from service.transport.foreign.paths import is_hugging_face, is_oip, is_openai
 
 
 def error_member(path: str, problem: Problem, status: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from service.transport.protocols.names import head_in
+from service.transport.foreign.names import head_in
 
 OIP_HEALTH = ("/v2/health/live", "/v2/health/ready")
 """Probes, which show nothing and need no key."""
