@@ -110,8 +110,10 @@ class RestGuard:
                 unpacker = Unpacker(coding)
                 scope = _without(scope, b"content-encoding", b"content-length")
         except ServiceError as error:
-            coding = problem_of(error).field == "content-encoding"  # RFC 9110, section 15.5.16
-            headers_sent = {"Accept-Encoding": TAKEN} if coding else None
+            wrongly_packed = (
+                problem_of(error).field == "content-encoding"
+            )  # RFC 9110, section 15.5.16
+            headers_sent = {"Accept-Encoding": TAKEN} if wrongly_packed else None
             answer = refuse(error, scope, headers=headers_sent, backend=self._backend)
             await answer(scope, receive, send)
             return

@@ -104,7 +104,7 @@ class HuggingFace:
                 "parameters.top_k", "must be {limit}", f"a number up to {MAX_TOP_K}"
             )
         given = data.get("inputs")
-        texts = given if isinstance(given, list) else [given]
+        texts: list[Any] = given if isinstance(given, list) else [given]
         if not all(isinstance(text, str) for text in texts):
             raise InvalidRequest.at("inputs", "must be {limit}", "a string, or a list of strings")
         if await self._takes_images(model, call):

@@ -71,8 +71,8 @@ def read_rows(inference: Inference, most: int) -> Rows:
     """
     names = ", ".join(KINDS)
     if len(inference.inputs) != 1:
-        given = ", ".join(each.name for each in inference.inputs[:10]) or "none"
-        raise InvalidRequest.at("inputs", "takes one of {limit}, has {value}", names, given)
+        found = ", ".join(each.name for each in inference.inputs[:10]) or "none"
+        raise InvalidRequest.at("inputs", "takes one of {limit}, has {value}", names, found)
     (given,) = inference.inputs
     wanted = KINDS.get(given.name)
     if wanted is None:

@@ -65,7 +65,7 @@ class InferenceService:
             "ModelInfer": self._model_infer,
             "RepositoryIndex": self._repository_index,
         }
-        handlers = {
+        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
             name: grpc.unary_unary_rpc_method_handler(serve) for name, serve in served.items()
         }
         return grpc.method_handlers_generic_handler(SERVICE, handlers)

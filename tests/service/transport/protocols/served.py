@@ -9,6 +9,7 @@ import numpy as np
 
 from service.errors import InvalidRequest
 from service.requests.call import Call
+from service.requests.calls import Handler
 from service.requests.fields import check_rows
 from service.requests.tensors import to_tensor
 from service.transport.protocols.routes import protocol_routes
@@ -91,7 +92,7 @@ async def list_backbones(request: extraction_pb2.ListBackbonesRequest, call: Cal
     return reply
 
 
-HANDLERS = {
+HANDLERS: dict[str, Handler] = {
     "Predict": predict,
     "Embed": embed,
     "GetHead": get_head,

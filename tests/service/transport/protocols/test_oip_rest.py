@@ -60,7 +60,7 @@ async def test_image_in_json_is_base64_and_a_bad_one_costs_itself() -> None:
 
 async def test_binary_tensors_come_after_the_json_both_ways() -> None:
     blob = b"".join(struct.pack("<I", len(each)) + each for each in (b"fine", b"\xff"))
-    entry = {"name": "text", "shape": [2, 1], "datatype": "BYTES"}
+    entry: dict[str, Any] = {"name": "text", "shape": [2, 1], "datatype": "BYTES"}
     entry["parameters"] = {"binary_data_size": len(blob)}
     wanted = [{"name": "probabilities"}, {"name": "label", "parameters": {"binary_data": False}}]
     head = json.dumps(
@@ -138,7 +138,7 @@ async def test_models_are_described_and_listed() -> None:
 
 TEXT = st.sampled_from(["", "a", "fail", "\ud800", "\0", "/9j/", "é", "fingerprint"])
 PLAIN = st.none() | st.booleans() | st.sampled_from([-1, 0, 3, 1.5, 10**39, 1e300]) | TEXT
-JSON = PLAIN | st.lists(PLAIN | st.lists(PLAIN, max_size=2), max_size=3)
+JSON: st.SearchStrategy[Any] = PLAIN | st.lists(PLAIN | st.lists(PLAIN, max_size=2), max_size=3)
 JSON = JSON | st.dictionaries(TEXT, JSON, max_size=2)
 TENSOR = st.fixed_dictionaries(
     {},
