@@ -110,10 +110,8 @@ class RestGuard:
                 unpacker = Unpacker(coding)
                 scope = _without(scope, b"content-encoding", b"content-length")
         except ServiceError as error:
-            wrongly_packed = (
-                problem_of(error).field == "content-encoding"
-            )  # RFC 9110, section 15.5.16
-            headers_sent = {"Accept-Encoding": TAKEN} if wrongly_packed else None
+            unpackable = problem_of(error).field == "content-encoding"  # RFC 9110, section 15.5.16
+            headers_sent = {"Accept-Encoding": TAKEN} if unpackable else None
             answer = refuse(error, scope, headers=headers_sent, backend=self._backend)
             await answer(scope, receive, send)
             return
