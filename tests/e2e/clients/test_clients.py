@@ -51,7 +51,7 @@ def run(client: str, *arguments: str) -> None:
 
 @pytest.mark.usefixtures("text_head", "image_head")
 @pytest.mark.parametrize(
-    ("client", "program", "given"),
+    ("installed", "program", "given"),
     [
         ("tritonclient", "tritonclient_http", ["host", "image"]),
         ("tritonclient", "tritonclient_grpc", ["grpc", "image"]),
@@ -61,7 +61,7 @@ def run(client: str, *arguments: str) -> None:
     ],
 )
 def test_client_gets_what_it_asks_for(
-    server: Running, image: Path, client: str, program: str, given: list[str]
+    server: Running, image: Path, installed: str, program: str, given: list[str]
 ) -> None:
     values = {
         "rest": server.rest,
@@ -70,7 +70,7 @@ def test_client_gets_what_it_asks_for(
         "image": str(image),
     }
     path = Path(__file__).parent / "programs" / f"{program}.py"
-    run(client, str(path), *(values[name] for name in given))
+    run(installed, str(path), *(values[name] for name in given))
 
 
 PAGES = {
@@ -82,8 +82,8 @@ PAGES = {
 
 
 @pytest.mark.usefixtures("text_head", "image_head")
-@pytest.mark.parametrize(("page", "client"), PAGES.items())
-def test_programs_of_its_page_run(server: Running, image: Path, page: str, client: str) -> None:
+@pytest.mark.parametrize(("page", "installed"), PAGES.items())
+def test_programs_of_its_page_run(server: Running, image: Path, page: str, installed: str) -> None:
     text = (ROOT / "docs" / "clients" / f"{page}.md").read_text(encoding="utf-8")
     programs = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert programs
@@ -92,4 +92,4 @@ def test_programs_of_its_page_run(server: Running, image: Path, page: str, clien
         here = here.replace("127.0.0.1:3000", server.rest.removeprefix("http://"))
         here = here.replace("127.0.0.1:50051", server.grpc).replace("acme/", "shared/")
         here = here.replace("shared/reviews", "shared/sentiment").replace("new.jpg", str(image))
-        run(client, "-c", here)
+        run(installed, "-c", here)
