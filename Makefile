@@ -20,7 +20,7 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.11 python3.12 python3.13,\
 # Each process that a command starts would compile all of the code again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo serve test test-long quick coverage lint format types proto proto-check client client-check bench bench-learning bench-tails bench-advice bench-honesty bench-overload bench-access drill bento lock clean
+.PHONY: help install demo serve test test-long clients quick coverage lint format types proto proto-check client client-check bench bench-learning bench-tails bench-advice bench-honesty bench-overload bench-access drill bento lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -67,6 +67,17 @@ ON_POSTGRES := $(addprefix tests/service/,access embedding handlers live serving
 test: $(INSTALLED) ## Run every test but the long ones
 	@$(PYTEST) -m "not long" $(ARGS)
 
+# Each of others' clients has an environment of its own: together they could not be installed.
+CLIENTS := $(patsubst tests/e2e/clients/requirements/%.txt,build/clients/%/.installed,\
+	$(wildcard tests/e2e/clients/requirements/*.txt))
+
+clients: $(CLIENTS) ## Make an environment for each of others' clients that the long tests run
+build/clients/%/.installed: tests/e2e/clients/requirements/%.txt $(INSTALLED)
+	@echo "Installing the client $*"
+	@$(BIN)/python -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install --disable-pip-version-check --quiet -r $<
+	@touch $@
+
 test-long: $(INSTALLED) ## Run the tests that take long by their nature
 	@$(PYTEST) -m long $(ARGS)
 	$(if $(ARGS),,@$(BIN)/python -m tests.second_run $(PARALLEL) $(ON_POSTGRES))
@@ -98,14 +109,21 @@ PROTOC = PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Ipro
 STUBS_INTO = --python_out=$(1) --grpc_python_out=$(1) --mypy_out=quiet:$(1) --mypy_grpc_out=quiet:$(1) \
 	--include_source_info --descriptor_set_out=$(1)/trunkline/v1/descriptors.binpb
 
-proto: $(INSTALLED) ## Generate trunkline/v1 from proto/trunkline/v1
+# A protocol of others has no stubs, which would be in the way of its clients': the server reads its descriptors.
+OIP := service/transport/protocols/oip/inference.binpb
+OIP_INTO = $(PROTOC) --descriptor_set_out=$(1) proto/inference/inference.proto
+
+proto: $(INSTALLED) ## Generate trunkline/v1 from proto/trunkline/v1, and the descriptors of proto/inference
 	@$(PROTOC) $(call STUBS_INTO,.) $(PROTOS)
+	@$(call OIP_INTO,$(OIP))
 
 proto-check: $(INSTALLED) ## Check that the generated stubs are current
 	@out=$$(mktemp -d); trap 'rm -rf "$$out"' EXIT; mkdir -p "$$out/trunkline/v1"; \
 	$(PROTOC) $(call STUBS_INTO,"$$out") $(PROTOS); \
 	diff -r -x __init__.py -x __pycache__ "$$out/trunkline/v1" trunkline/v1 \
-		|| { echo "trunkline/v1 is not what proto/ says: run make proto" >&2; exit 1; }
+		|| { echo "trunkline/v1 is not what proto/ says: run make proto" >&2; exit 1; }; \
+	$(call OIP_INTO,"$$out/inference.binpb"); \
+	cmp "$$out/inference.binpb" $(OIP) || { echo "$(OIP) is not what proto/ says: run make proto" >&2; exit 1; }
 
 CLIENT := trunkline/clients/blocking
 

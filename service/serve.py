@@ -24,8 +24,8 @@ from service.logs import configure_logging, get_logger
 from service.stopping import exit_at_once
 from service.store.data_directory import UNUSED, make_folder
 from service.store.opening import examine_files
+from service.transport.backend import Backend
 from service.transport.http_server import http_config
-from service.transport.rest import Backend
 
 SERVER = """Start the server: gRPC and REST in one process.
 

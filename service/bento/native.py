@@ -11,11 +11,13 @@ from pydantic import ConfigDict, WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.transport.answering import answer
+from service.transport.backend import Backend
 from service.transport.forms import form_of, is_form
 from service.transport.json_text import read_object
 from service.transport.openapi.server_paths import ROW
+from service.transport.problems import METHODS
 from service.transport.proto_json import check_names, read_message
-from service.transport.rest import METHODS, Backend, answer
 from service.transport.rest_bodies import read_form
 from trunkline.v1.extraction_pb2 import EmbedRequest
 from trunkline.v1.prediction_pb2 import PredictRequest

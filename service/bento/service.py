@@ -37,13 +37,15 @@ from service.process_limits import (
 )
 from service.stopping import CLOSE_SECONDS, on_signals, say_stopped
 from service.tls import certificates_of
+from service.transport.backend import Backend
 from service.transport.grpc_server import GrpcServer
 from service.transport.http_server import connection_class
 from service.transport.last_answers import LastAnswers
 from service.transport.limits import TransportLimits
 from service.transport.methods import OF_THE_SERVER
+from service.transport.protocols.routes import protocol_routes
 from service.transport.receiving import ReceivingBudget
-from service.transport.rest import Backend, rest_app
+from service.transport.rest import rest_app
 from service.transport.rest_guard import RestGuard
 
 SETTINGS = load_settings(ServerSettings)
@@ -76,7 +78,7 @@ bound_request_metrics()
     metrics={"enabled": True},
     logging={"access": {"enabled": False}},
 )
-@bentoml.asgi_app(rest_app(backend), path="/")
+@bentoml.asgi_app(rest_app(backend, protocol_routes(backend)), path="/")
 class Trunkline:
     """One frozen backbone, a head for every tenant."""
 
@@ -201,6 +203,7 @@ class Trunkline:
             application.calls,
             application.authentication,
             application.quotas,
+            application.readiness,
         )
 
     def _grpc_server(self, application: Application, socket: str = "") -> GrpcServer:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -25,6 +26,7 @@ from service.transport.methods import Method
 
 REST_SECONDS = 0.5
 """Time for the end of an upload that is refused to arrive."""
+M = TypeVar("M", bound=Message)
 
 
 @dataclass(eq=False)
@@ -50,13 +52,19 @@ class Translator:
         self, method: Method, handler: Handler
     ) -> Callable[[bytes, Context], Awaitable[bytes]]:
         async def serve(data: bytes, context: Context) -> bytes:
-            async with self._call(method, context) as call:
-                request = self._parse(method, data)
-                call.name(request)
-                method.rule.check(request, call.caller)
-                return self._packed(await handler(request, call), call)
+            async with self.call(method, context) as call:
+                request = self.parse(method.request, data)
+                return (await self.ask(method, handler, request, call)).SerializeToString()
 
         return serve
+
+    async def ask(self, method: Method, handler: Handler, request: Message, call: Call) -> Message:
+        """Runs a unary RPC if the caller may; counts its failed rows."""
+        call.name(request)
+        method.rule.check(request, call.caller)
+        reply: Message = await handler(request, call)
+        self._calls.record_reply(call, reply)
+        return reply
 
     def _stream_unary(
         self, method: Method, handler: Handler
@@ -64,7 +72,7 @@ class Translator:
         async def serve(stream: AsyncIterator[bytes], context: Context) -> bytes:
             if self._calls.draining:
                 await self._calls.read_up(stream)
-            async with self._call(method, context, stream) as call:
+            async with self.call(method, context, stream) as call:
                 messages = self._messages(method, stream, call)
                 return self._packed(await handler(messages, call), call)
 
@@ -75,8 +83,8 @@ class Translator:
     ) -> Callable[[bytes, Context], Awaitable[None]]:
         # Written here, as a generator would not be told where the call ends while gRPC sends.
         async def serve(data: bytes, context: Context) -> None:
-            async with self._call(method, context, watch=True) as call:
-                request = _fields_of(self._parse(method, data))
+            async with self.call(method, context, watch=True) as call:
+                request = _fields_of(self.parse(method.request, data))
                 del data  # the stream may last
                 call.name(request)
                 method.rule.check(request, call.caller)
@@ -91,14 +99,14 @@ class Translator:
         self, method: Method, stream: AsyncIterator[bytes], call: Call
     ) -> AsyncIterator[Message]:
         async for data in self._calls.upload(stream):
-            message = self._parse(method, data)
+            message = self.parse(method.request, data)
             call.resource = call.resource or resource_of(message, method.rule)
             method.rule.check(message, call.caller)
             yield message
         method.rule.check(None, call.caller)  # a stream without a message names nothing
 
     @asynccontextmanager
-    async def _call(
+    async def call(
         self,
         method: Method,
         context: Context,
@@ -135,21 +143,26 @@ class Translator:
         self._calls.record_reply(call, reply)
         return reply.SerializeToString()
 
-    def _parse(self, method: Method, data: bytes) -> Message:
+    def parse(self, kind: type[M], data: bytes) -> M:
+        """Reads a message.
+
+        Raises:
+            InvalidRequest: it is none of its kind, too large, or has too many parts.
+        """
         most = self._limits.max_message_bytes
         if len(data) > most:
             raise InvalidRequest.at(
                 "request", "at most {limit} bytes, has {value}", most, len(data)
             )
-        check_message(data, method.request.DESCRIPTOR, self._limits.max_parts)
+        check_message(data, kind.DESCRIPTOR, self._limits.max_parts)
         try:
-            return method.request.FromString(data)
+            return kind.FromString(data)
         except DecodeError as error:
             raise InvalidRequest(
-                f"request: must be a {method.request.DESCRIPTOR.full_name} with strings in UTF-8, "
+                f"request: must be a {kind.DESCRIPTOR.full_name} with strings in UTF-8, "
                 "cannot be parsed; a text that may be no UTF-8 goes into text_utf8",
                 field="request",
-                limit=method.request.DESCRIPTOR.full_name,
+                limit=kind.DESCRIPTOR.full_name,
                 value=f"{len(data)} bytes",
             ) from error
 

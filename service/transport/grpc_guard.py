@@ -28,10 +28,14 @@ from service.transport.grpc_errors import Context, refuse
 from service.transport.limits import TransportLimits
 from service.transport.open_calls import OpenCalls
 from service.transport.peers import PeerDropper
+from service.transport.protocols.oip.messages import SERVICE
 from service.transport.receiving import Receipt, ReceivingBudget
 
 HEALTH = "/grpc.health.v1.Health/"
 PROBE = HEALTH + "Check"
+_OIP = f"/{SERVICE}/"
+_PROBES = (HEALTH, _OIP + "ServerLive", _OIP + "ServerReady")
+"""What says whether the server runs, and can serve, needs no key."""
 
 log = get_logger(__name__)
 
@@ -86,7 +90,7 @@ class GrpcGuard:
     def wrap(self, method: str, handler: Any) -> Any:
         """Returns a handler of a method that does the same within the bounds."""
         work = self._stream_replies if handler.response_streaming else self._reply
-        budget = self._probes if method.startswith(HEALTH) else self._budget
+        budget = self._probes if method.startswith(_PROBES) else self._budget
 
         async def serve(stream: object, context: Context) -> Any:
             try:
@@ -116,7 +120,7 @@ class GrpcGuard:
             )
             # When the last of it was read, too.
             context.add_done_callback(ended)  # type: ignore[arg-type]  # stubs
-            if not rpc.method.startswith(HEALTH):
+            if not rpc.method.startswith(_PROBES):
                 headers = headers_of(context)
                 caller = await self._authentication.caller(headers)
                 arrival_of_call.set(Arrival(headers, caller))

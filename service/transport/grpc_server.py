@@ -28,7 +28,8 @@ from service.transport.grpc_guard import GrpcGuard
 from service.transport.grpc_health import Health
 from service.transport.grpc_log import GrpcLog
 from service.transport.limits import TransportLimits
-from service.transport.methods import methods_of
+from service.transport.methods import PREDICTION, methods_of
+from service.transport.protocols.oip.grpc_service import InferenceService
 from service.transport.readiness import Readiness
 from service.transport.receiving import ReceivingBudget
 
@@ -227,6 +228,12 @@ class GrpcServer:
             guard.add_generic_rpc_handlers(
                 (grpc.method_handlers_generic_handler(service.full_name, methods),)
             )
+        if PREDICTION in self._services:
+            own = {method.name: method for method in methods_of(*self._services)}
+            others = InferenceService(
+                *(translator, own, self._handlers, self._readiness), max_parts=limits.max_parts
+            )
+            guard.add_generic_rpc_handlers((others.generic_handler(),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, guard)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
             _Reflection(self._calls, (*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME)),

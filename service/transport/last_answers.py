@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.transport.rest import Backend
+from service.transport.backend import Backend
 
 CLOSE = (b"connection", b"close")
 

@@ -28,10 +28,13 @@ from service.errors import (
     UnsupportedMediaType,
     problem_of,
 )
-from service.transport.gzip_bodies import TAKEN, Unpacker, is_packed
+from service.transport.backend import CALLER, Backend
+from service.transport.foreign.paths import OIP_HEALTH, takes
+from service.transport.packed_bodies import TAKEN, Unpacker, coding_of
 from service.transport.pages import FOLDERS, PAGES
+from service.transport.plain_rows import is_plain
+from service.transport.problems import refuse
 from service.transport.receiving import Receipt, ReceivingBudget
-from service.transport.rest import CALLER, Backend, refuse
 from service.transport.sites import PROBES, Sites
 
 MEDIA_TYPES = (
@@ -53,7 +56,7 @@ _LENGTH = re.compile("[0-9]{1,20}")
 HSTS = (b"strict-transport-security", b"max-age=31536000")
 """Not said of loopback, whose name is that of other servers, too."""
 METRICS = "/metrics"
-OPEN = (*PROBES, *PAGES, "/openapi.json")
+OPEN = (*PROBES, *OIP_HEALTH, *PAGES, "/openapi.json")
 """What says whether the server is ready, and how it is used, needs no key."""
 
 
@@ -100,14 +103,14 @@ class RestGuard:
                 return
             _check_head(scope)
             for content_type in headers.getlist("content-type"):
-                _check_media_type(content_type)
+                _check_media_type(content_type, scope["path"])
             self._check_size(headers.get("content-length", "0"))
-            if is_packed(headers.getlist("content-encoding")):
-                unpacker = Unpacker()
+            if coding := coding_of(headers.getlist("content-encoding")):
+                unpacker = Unpacker(coding)
                 scope = _without(scope, b"content-encoding", b"content-length")
         except ServiceError as error:
-            coding = problem_of(error).field == "content-encoding"  # RFC 9110, section 15.5.16
-            headers_sent = {"Accept-Encoding": TAKEN} if coding else None
+            unpackable = problem_of(error).field == "content-encoding"  # RFC 9110, section 15.5.16
+            headers_sent = {"Accept-Encoding": TAKEN} if unpackable else None
             answer = refuse(error, scope, headers=headers_sent, backend=self._backend)
             await answer(scope, receive, send)
             return
@@ -196,9 +199,10 @@ def _is_open(path: str) -> bool:
     return path in OPEN or path.startswith(FOLDERS)
 
 
-def _check_media_type(content_type: str) -> None:
+def _check_media_type(content_type: str, path: str) -> None:
     media_type = content_type.split(";")[0].strip().lower()
-    if media_type not in MEDIA_TYPES:
+    known = media_type in MEDIA_TYPES or takes(path, media_type) or is_plain(path, media_type)
+    if not known:
         wanted = "application/json or multipart/form-data"
         raise UnsupportedMediaType.at(
             "content-type", "must be {limit}, is {value!r}", wanted, media_type

@@ -17,8 +17,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.access.authentication import Authentication
 from service.addresses import host_of, is_loopback, is_origin_of
 from service.errors import Forbidden, Unauthenticated
+from service.transport.problems import refuse
 from service.transport.readiness import Readiness
-from service.transport.rest import refuse
 
 PROBES = ("/livez", "/readyz", "/healthz")
 """What says whether a server runs, and can serve: it shows nothing else."""

@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.processes import ROOT
 
-FOLDERS = (".", "docs", "tests", "deploy", "examples")
+FOLDERS = (".", "docs", "docs/clients", "tests", "deploy", "examples")
 PAGES = sorted(path for folder in FOLDERS for path in (ROOT / folder).glob("*.md"))
 ELSEWHERE = {"http", "https", "mailto"}
 

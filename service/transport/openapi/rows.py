@@ -1,6 +1,6 @@
 """Schemas of the replies that REST writes as rows, and of its errors: not the protos' own form.
 
-`service.transport.rest_bodies` writes the rows, `service.transport.rest` the errors.
+`service.transport.rest_bodies` writes the rows, `service.transport.problems` the errors.
 """
 
 from __future__ import annotations

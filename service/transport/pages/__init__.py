@@ -85,9 +85,9 @@ async def _asset(request: Request) -> Response:
     return FileResponse(folder / name, headers=_NO_SNIFFING, media_type=media_type)
 
 
-def html_response(html: str, headers: Mapping[str, str]) -> Response:
+def html_response(html: str) -> Response:
     """Returns a page that needs nothing but the style that reports have."""
-    return _page(html, _REPORT_POLICY, headers)
+    return _page(html, _REPORT_POLICY)
 
 
 def _page(html: str, policy: str, headers: Mapping[str, str] = _NO_SNIFFING) -> Response:

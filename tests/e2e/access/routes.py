@@ -9,6 +9,8 @@ from typing import Any
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
+from service.transport.protocols.oip.messages import message_class
+
 
 class Needs(Enum):
     """Who gets through."""
@@ -28,6 +30,8 @@ class Route:
     given: dict[str, Any] = field(default_factory=dict, hash=False)
     routed: str = ""
     """The route's path, if it has another form."""
+    like: str = ""
+    """What a refusal looks like, for a protocol whose refusals have a form of their own."""
 
     def __str__(self) -> str:
         return self.asked
@@ -43,7 +47,47 @@ WEB_SOCKET = {
 }
 GOOD = {"text": "good"}
 
+OIP, OPENAI, HUGGING_FACE = "GET /v2/none", "GET /v1/models/none", "POST /hf/none/none"
+V2_PATH = "/v2/models/{path:path}"
+_TENSOR = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["good"]}
+INFER = {"json": {"inputs": [_TENSOR]}}
+PLAIN = {"json": {"inputs": "good"}}
+
+PROTOCOLS = [
+    Route("GET /v2/health/live", Needs.NOTHING),
+    Route("GET /v2/health/ready", Needs.NOTHING),
+    *(
+        Route(f"GET {path}", Needs.A_KEY, routed=routed, like=OIP)
+        for path, routed in (
+            ("/v2", ""),
+            ("/v2/models", ""),
+            ("/v2/models/acme/shown", V2_PATH),
+            ("/v2/models/acme/shown/ready", V2_PATH),
+            ("/v2/models/acme/shown/versions/1/config", V2_PATH),
+            ("/v2/models/backbones/minilm/l6-v2", V2_PATH),
+        )
+    ),
+    Route("POST /v2/repository/index", Needs.A_KEY, like=OIP),
+    Route("POST /v2/models/acme/shown/infer", Needs.A_KEY, "OK", INFER, V2_PATH, OIP),
+    Route("POST /v2/models/backbones/minilm/l6-v2/infer", Needs.A_KEY, "OK", INFER, V2_PATH, OIP),
+    Route("GET /v1/models", Needs.A_KEY, like=OPENAI),
+    Route(
+        "GET /v1/models/minilm/l6-v2", Needs.A_KEY, routed="/v1/models/{model:path}", like=OPENAI
+    ),
+    Route(
+        "POST /v1/embeddings",
+        Needs.A_KEY,
+        given={"json": {"model": "minilm/l6-v2", "input": "good"}},
+        like=OPENAI,
+    ),
+    *(
+        Route(f"POST /hf/{model}", Needs.A_KEY, "OK", PLAIN, "/hf/{path:path}", HUGGING_FACE)
+        for model in ("acme/shown", "backbones/minilm/l6-v2")
+    ),
+]
+
 ROUTES = [
+    *PROTOCOLS,
     Route("GET /livez", Needs.NOTHING),
     Route("GET /healthz", Needs.NOTHING),
     Route("GET /readyz", Needs.NOTHING),
@@ -86,7 +130,6 @@ NO_ROUTES = [
             "GET /nothing",
             "GET /v1",
             "GET /v1/",
-            "GET /v2/backbones",
             "GET /predict",
             "PUT /v1/backbones",
             "OPTIONS /v1/backbones",
@@ -97,6 +140,10 @@ NO_ROUTES = [
             "GET /LIVEZ",
             "GET /v1/../livez/x",
         )
+    ),
+    *(
+        Route(asked, Needs.A_KEY, "UNIMPLEMENTED", like=OIP)
+        for asked in ("GET /v2/backbones", "GET /v2/models/acme", "POST /v2/models/acme/shown")
     ),
     Route("POST /livez", Needs.NOTHING, "405"),
     Route("GET /livez/", Needs.A_KEY, "307"),
@@ -112,10 +159,33 @@ REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 _CHECK = health_pb2.HealthCheckRequest().SerializeToString()
 _LIST_SERVICES = reflection_pb2.ServerReflectionRequest(list_services="").SerializeToString()
 
+GRPC_OIP = "/inference.GRPCInferenceService/"
+_MODEL = message_class("ModelReadyRequest")(name="acme/shown").SerializeToString()
+_QUESTION = message_class("ModelInferRequest")(
+    model_name="acme/shown",
+    inputs=[{"name": "text", "datatype": "BYTES", "shape": [1]}],
+    raw_input_contents=[b"\4\0\0\0good"],
+).SerializeToString()
+
 METHODS = [
     Route(HEALTH + "Check", Needs.NOTHING, given={"message": _CHECK}),
     Route(HEALTH + "List", Needs.NOTHING, given={"message": b""}),
     Route(HEALTH + "Watch", Needs.NOTHING, given={"message": _CHECK}),
+    *(
+        Route(GRPC_OIP + name, Needs.NOTHING, given={"message": b""})
+        for name in ("ServerLive", "ServerReady")
+    ),
+    *(
+        Route(GRPC_OIP + name, Needs.A_KEY, given={"message": message})
+        for name, message in (
+            ("ServerMetadata", b""),
+            ("RepositoryIndex", b""),
+            ("ModelReady", _MODEL),
+            ("ModelMetadata", _MODEL),
+            ("ModelInfer", _QUESTION),
+        )
+    ),
+    Route(GRPC_OIP + "ModelStatistics", Needs.A_KEY, "UNIMPLEMENTED", {"message": b""}),
     Route(REFLECTION, Needs.A_KEY, given={"message": _LIST_SERVICES}),
     *(
         Route(path, Needs.A_KEY, "UNIMPLEMENTED", {"message": b""})

@@ -11,7 +11,17 @@ import pytest
 
 from tests.e2e.access.asking import TRANSPORTS, Answer, shown
 from tests.e2e.access.conftest import Site
-from tests.e2e.access.routes import METHODS, NO_ROUTES, ROUTES, WHO_AM_I, Needs, Route
+from tests.e2e.access.routes import (
+    INFER,
+    METHODS,
+    NO_ROUTES,
+    PLAIN,
+    PROTOCOLS,
+    ROUTES,
+    WHO_AM_I,
+    Needs,
+    Route,
+)
 from tests.e2e.access.rpcs import (
     ANYBODY,
     DIGEST,
@@ -152,7 +162,8 @@ def test_role_that_is_missing_is_named_whatever_there_is(site: Site, rpc: Rpc) -
 @pytest.mark.usefixtures("_unchanged")
 @pytest.mark.parametrize("route", [*ROUTES, *NO_ROUTES, *METHODS], ids=str)
 def test_route_takes_what_its_row_says(site: Site, route: Route) -> None:
-    refused = site.asking.route(WHO_AM_I[route in METHODS], None)
+    like = replace(route, asked=route.like) if route.like else WHO_AM_I[route in METHODS]
+    refused = site.asking.route(like, None)
     for key in site.bad.values():
         answer = site.asking.route(route, key)
         if route.needs is Needs.NOTHING:
@@ -203,6 +214,32 @@ def test_short_routes_ask_for_what_their_twins_do(site: Site, path: str, field: 
     assert {answer.code for answer in away} == {"NOT_FOUND"}
     names = [f"tenants/{t}/heads/{h}" for t in ("acme", "beta", "none") for h in ("shown", "lacks")]
     assert len({answer.without(*names, "tenants/beta", "tenants/none") for answer in away}) == 1
+
+
+@pytest.mark.usefixtures("_unchanged")
+@pytest.mark.parametrize("form", ["POST /v2/models/{}/infer", "POST /hf/{}", "GET /v2/models/{}"])
+def test_model_of_another_protocol_that_the_caller_may_not_see_does_not_exist(
+    site: Site, form: str
+) -> None:
+    given = INFER if "v2" in form else PLAIN
+
+    def told(key: str, head: str) -> str:
+        route = Route(form.format(head), Needs.A_KEY, given=given if "POST" in form else {})
+        answer = site.asking.route(route, key)
+        assert answer.code == "NOT_FOUND"
+        tenant, _, name = head.partition("/")
+        return answer.without(f"tenants/{tenant}/heads/{name}")
+
+    missing = told(site.full, "acme/lacks")
+    assert told(site.full, "beta/shown") == told(site.full, "none/shown") == missing
+    assert told(site.narrowed, "acme/shown") == missing
+
+
+@pytest.mark.usefixtures("_unchanged")
+@pytest.mark.parametrize("route", [one for one in PROTOCOLS if one.given], ids=str)
+def test_protocols_ask_for_the_role_of_their_rpc(site: Site, route: Route) -> None:
+    assert site.asking.route(route, site.roles["predict"]).code == "OK"
+    assert site.asking.route(route, site.roles["label"]).code == "PERMISSION_DENIED"
 
 
 # --- lists, rows and streams

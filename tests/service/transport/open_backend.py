@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.access.authentication import Authentication, NoKeys
 from service.access.caller import ANYONE
 from service.requests.calls import Calls, Handler
-from service.transport.rest import CALLER, Backend
+from service.transport.backend import CALLER, Backend
 from tests.service.transport.counted import Counted
 
 

@@ -19,10 +19,11 @@ from safetensors.numpy import save
 
 from service.requests.fields import MAX_EXTERNAL_ID_BYTES, MAX_FAMILY_BYTES, MAX_GROUP_BYTES
 from service.requests.tensors import to_tensor
+from service.transport.backend import Backend
 from service.transport.grpc_server import GrpcServer
 from service.transport.methods import OF_THE_SERVER
 from service.transport.receiving import ReceivingBudget
-from service.transport.rest import Backend, rest_app
+from service.transport.rest import rest_app
 from service.transport.rest_guard import RestGuard
 from tests.e2e.transports import METHODS, Grpc, Refused
 from tests.models.image_samples import chunk, encoded, with_chunk

@@ -15,8 +15,9 @@ from service.access.authentication import NoKeys
 from service.requests import calls
 from service.requests.call import Call
 from service.requests.calls import Calls
+from service.transport.backend import Backend
 from service.transport.receiving import ReceivingBudget
-from service.transport.rest import Backend, rest_app
+from service.transport.rest import rest_app
 from service.transport.rest_guard import RestGuard
 from tests.e2e.transports import METHODS
 from tests.service.server import HEAD

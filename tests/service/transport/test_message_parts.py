@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from service.access.authentication import NoKeys
 from service.errors import InvalidRequest
 from service.requests.calls import Calls
+from service.transport.backend import Backend
 from service.transport.message_parts import SMALL_BYTES, check_json, check_message, most_parts
-from service.transport.rest import Backend, rest_app
+from service.transport.rest import rest_app
 from tests.e2e.transports import Grpc, Refused
 from tests.service.server import HEAD
 from tests.service.transport.counted import Counted, grpc_server

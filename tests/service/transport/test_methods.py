@@ -9,6 +9,7 @@ from starlette.routing import Match
 
 from service.application import Application, ExtractorApplication
 from service.config import ServerSettings, StandaloneExtractorSettings, load_settings
+from service.transport.backend import Backend
 from service.transport.methods import (
     OF_THE_EXTRACTOR,
     OF_THE_SERVER,
@@ -17,7 +18,7 @@ from service.transport.methods import (
     RestRoute,
     methods_of,
 )
-from service.transport.rest import Backend, rest_app
+from service.transport.rest import rest_app
 
 METHODS = tuple(methods_of(*OF_THE_SERVER))
 

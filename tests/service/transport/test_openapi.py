@@ -18,10 +18,11 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from starlette.routing import Route
 
 from service.errors import InvalidRequest
+from service.transport.backend import Backend
 from service.transport.methods import OF_THE_SERVER, Method, methods_of
 from service.transport.openapi.examples import BODIES
 from service.transport.proto_json import read_json
-from service.transport.rest import Backend, rest_app
+from service.transport.rest import rest_app
 from service.transport.rest_bodies import read_form, write_json
 from tests.e2e.processes import ROOT
 from tests.openapi import DOCUMENT, assert_fits

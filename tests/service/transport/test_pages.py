@@ -11,10 +11,11 @@ from html.parser import HTMLParser
 import httpx
 import pytest
 
+from service.transport.backend import Backend
 from service.transport.openapi import openapi_document
 from service.transport.pages import PAGES
 from service.transport.receiving import ReceivingBudget
-from service.transport.rest import Backend, rest_app
+from service.transport.rest import rest_app
 from service.transport.rest_guard import RestGuard
 from tests.service.transport.open_backend import open_backend
 from trunkline.version import __version__

@@ -11,10 +11,11 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from service.access.authentication import NoKeys
+from service.transport.backend import Backend
 from service.transport.grpc_server import GrpcServer
 from service.transport.methods import OF_THE_SERVER
 from service.transport.receiving import ReceivingBudget
-from service.transport.rest import Backend, rest_app
+from service.transport.rest import rest_app
 from tests.service.server import HEAD, InProcessServer, import_request, texts
 from tests.service.transport.open_backend import as_anyone
 from tests.service.transport.port_limits import LIMITS

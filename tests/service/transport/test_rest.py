@@ -18,7 +18,8 @@ from service.metrics import Metrics
 from service.requests.call import Call
 from service.requests.calls import Calls, Handler
 from service.requests.tensors import to_tensor
-from service.transport.rest import Backend, rest_app
+from service.transport.backend import Backend
+from service.transport.rest import rest_app
 from tests.service.server import HEAD, LABELS, InProcessServer, import_request
 from tests.service.transport.open_backend import as_anyone
 from trunkline.v1 import heads_pb2, prediction_pb2

@@ -17,9 +17,10 @@ from service.requests import calls
 from service.requests.call import Call
 from service.requests.calls import Calls
 from service.transport import receiving
+from service.transport.backend import Backend
 from service.transport.last_answers import LastAnswers
 from service.transport.receiving import ReceivingBudget
-from service.transport.rest import Backend, rest_app
+from service.transport.rest import rest_app
 from tests.e2e.transports import METHODS, Refused, refusal
 from tests.service.server import HEAD
 from tests.service.transport.counted import Counted, grpc_server

@@ -1,4 +1,4 @@
-"""``Content-Encoding: gzip``, unpacked while it arrives."""
+"""``Content-Encoding``: gzip and deflate, unpacked while they arrive."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections.abc import Sequence
 
 from service.errors import InvalidRequest, UnsupportedMediaType
 
-TAKEN = "gzip, identity"
+TAKEN = "gzip, deflate, identity"
 """What a request may be encoded with."""
 
-_NAMES = {"gzip", "x-gzip"}  # RFC 9110, section 8.4.1.3
-_GZIP_WINDOW = 31
+_NAMES = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate"}  # RFC 9110, section 8.4.1
+_WINDOWS = {"gzip": 31, "deflate": 15}
+"""zlib's word for the form: of "deflate" that is zlib's own (RFC 1950)."""
 
 
-def is_packed(content_encodings: Sequence[str]) -> bool:
-    """Returns whether a body is packed with gzip, by its headers ``Content-Encoding``.
+def coding_of(content_encodings: Sequence[str]) -> str:
+    """Returns how a body is packed, by its headers ``Content-Encoding``; "" if it is not.
 
     Raises:
         UnsupportedMediaType: it is packed in another way, or twice.
@@ -23,9 +24,9 @@ def is_packed(content_encodings: Sequence[str]) -> bool:
     named = [name.strip().lower() for value in content_encodings for name in value.split(",")]
     codings = [name for name in named if name not in ("", "identity")]
     if not codings:
-        return False
+        return ""
     if len(codings) == 1 and codings[0] in _NAMES:
-        return True
+        return _NAMES[codings[0]]
     given = ", ".join(codings)
     raise UnsupportedMediaType.at(
         "content-encoding", "must be one of {limit}, is {value!r}", TAKEN, given
@@ -33,17 +34,24 @@ def is_packed(content_encodings: Sequence[str]) -> bool:
 
 
 class Unpacker:
-    """Unpacks a body (RFC 1952; one member after another), and never more than is asked for."""
+    """Unpacks a body, and never more than is asked for.
 
-    def __init__(self) -> None:
-        self._member = zlib.decompressobj(_GZIP_WINDOW)
+    One of gzip may have one member after another (RFC 1952).
+
+    Args:
+        coding: "gzip" or "deflate".
+    """
+
+    def __init__(self, coding: str = "gzip") -> None:
+        self._coding = coding
+        self._member = zlib.decompressobj(_WINDOWS[coding])
         self._begun = False
 
     def unpack(self, packed: bytes, most: int) -> tuple[bytes, bytes | None]:
         """Returns at most `most` bytes that these unpack to, and what to go on with, if at all.
 
         Raises:
-            InvalidRequest: they are no gzip.
+            InvalidRequest: they are nothing of the kind.
         """
         parts: list[bytes] = []
         left = most
@@ -51,12 +59,14 @@ class Unpacker:
             if self._member.eof:
                 if not packed:
                     return b"".join(parts), None
-                self._member = zlib.decompressobj(_GZIP_WINDOW)
+                if self._coding == "deflate":
+                    raise self._refusal("something follows its end")
+                self._member = zlib.decompressobj(_WINDOWS[self._coding])
             self._begun = self._begun or bool(packed)
             try:
                 parts.append(self._member.decompress(packed, left))
             except zlib.error as error:
-                raise _refusal("it is damaged, or something else") from error
+                raise self._refusal("it is damaged, or something else") from error
             left -= len(parts[-1])
             packed = self._member.unused_data or self._member.unconsumed_tail
             if not packed and left > 0:
@@ -70,10 +80,9 @@ class Unpacker:
             InvalidRequest: its end is missing.
         """
         if self._begun and not self._member.eof:
-            raise _refusal("its end is missing")
+            raise self._refusal("its end is missing")
 
-
-def _refusal(reason: str) -> InvalidRequest:
-    return InvalidRequest.at(
-        "body", "must be gzip, as its Content-Encoding says: {value}", "gzip", reason
-    )
+    def _refusal(self, reason: str) -> InvalidRequest:
+        return InvalidRequest.at(
+            "body", "must be {limit}, as its Content-Encoding says: {value}", self._coding, reason
+        )

@@ -1,0 +1,1 @@
+"""Protocols that other servers' clients speak, in front of the same handlers."""
