@@ -106,6 +106,8 @@ window.addEventListener('key-wanted', () => {
 window.addEventListener('unhandledrejection', (event) => {
   if (event.reason?.name !== 'AbortError' && event.reason?.status !== 401) toast(wordsOf(event.reason));
 });
+// Addresses name pages, so the link past the frame is none of them.
+document.querySelector('.skip').addEventListener('click', (event) => { event.preventDefault(); main.focus(); });
 // A file that misses its place must not replace the page.
 for (const kind of ['dragover', 'drop']) window.addEventListener(kind, (event) => event.preventDefault());
 start();

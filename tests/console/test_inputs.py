@@ -84,7 +84,8 @@ def test_what_the_server_knows_is_not_sent_again(
     sent: list[dict[str, Any]] = []
 
     def note(route: Route) -> None:
-        sent.extend(route.request.post_data_json["examples"])
+        body: dict[str, Any] = route.request.post_data_json or {}
+        sent.extend(body["examples"])
         route.continue_()
 
     page.route("**/examples", note)

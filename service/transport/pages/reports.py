@@ -24,7 +24,8 @@ def page_of(reply: Message) -> str | None:
         return None
     report = read_report(reply.report)
     pairs = report.near_duplicates
-    named = [(row.digest, row.external_id) for row in (*report.likely_mislabelled, *pairs)]
+    named = [(row.digest, row.external_id) for row in report.likely_mislabelled]
+    named += [(row.digest, row.external_id) for row in pairs]
     named += [(row.other_digest, row.other_external_id) for row in pairs]
     names = {digest: external_id for digest, external_id in named if external_id}
     return report_page(report, provenance(report), None, names)
