@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.e2e.conftest import TEXTS
@@ -28,7 +30,7 @@ def test_traffic_is_leased_judged_learned_and_counted(transport: Transport, head
     transport.predict(head, inputs)
     eventually(lambda: count(transport, head) == 3)
 
-    def listed(**more: object) -> reviews_pb2.ListReviewsResponse:
+    def listed(**more: Any) -> reviews_pb2.ListReviewsResponse:
         request = reviews_pb2.ListReviewsRequest(head=head, **more)
         reply: reviews_pb2.ListReviewsResponse = transport.call("ListReviews", request)
         return reply

@@ -23,9 +23,9 @@ def page_of(reply: Message) -> str | None:
     if not isinstance(reply, heads_pb2.GetHeadReportResponse):
         return None
     report = read_report(reply.report)
-    pairs = report.near_duplicates
-    named = [(row.digest, row.external_id) for row in report.likely_mislabelled]
-    named += [(row.digest, row.external_id) for row in pairs]
-    named += [(row.other_digest, row.other_external_id) for row in pairs]
+    suspects, pairs = report.likely_mislabelled, report.near_duplicates
+    named = [(suspect.digest, suspect.external_id) for suspect in suspects]
+    named += [(pair.digest, pair.external_id) for pair in pairs]
+    named += [(pair.other_digest, pair.other_external_id) for pair in pairs]
     names = {digest: external_id for digest, external_id in named if external_id}
     return report_page(report, provenance(report), None, names)

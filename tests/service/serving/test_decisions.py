@@ -29,7 +29,8 @@ def curve(right: int) -> dict[str, object]:
 
 async def decided(vectors: list[list[float]], decide: Decide | None) -> list[int]:
     rows = np.array(vectors, np.float32)[:, :, None]
-    return list((await score(head(), rows, 0, None, decide)).decisions)
+    message, _ = await score(head(), rows, 0, None, decide)
+    return list(message.decisions)
 
 
 async def test_what_is_more_probable_than_the_threshold_is_accepted() -> None:
@@ -45,8 +46,8 @@ async def test_what_is_more_probable_than_the_threshold_is_accepted() -> None:
 
 async def probabilities(value: float) -> np.ndarray:
     rows = np.full((1, 1, 1), value, np.float32)
-    found = (await score(head(), rows, 0, None)).probabilities
-    return np.frombuffer(found.data, "<f4")
+    message, _ = await score(head(), rows, 0, None)
+    return np.frombuffer(message.probabilities.data, "<f4")
 
 
 async def test_labels_that_only_the_live_copy_knows_are_for_review() -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.transport.backend import Backend
 from service.transport.receiving import ReceivingBudget
-from service.transport.rest import Backend, rest_app
+from service.transport.rest import rest_app
 from service.transport.rest_guard import RestGuard
 from tests.service.transport.open_backend import open_backend
 

@@ -47,13 +47,15 @@ class BlockingPrediction(BlockingTransport):
         32) are looked at, too, and the probabilities averaged; 0 is for none, None for as many as
         the head's own spec says. Each prediction comes with so many `neighbours` (at most 20) among
         the labelled examples, which a key for predictions alone may not ask for.
-        the head's own spec says.
 
         `capture` "always" keeps the inputs for people to look at, "never" does not, whatever the
         head's rules; `external_ids` and `metadata`, one for each input, are kept with it.
         """
-        items, reads_files = held(inputs_in(inputs))
-        said = RowNames.of(len(items), external_ids, metadata)
+        given, said = inputs_in(inputs), RowNames((), ())
+        if external_ids is not None or metadata is not None:
+            given = list(given)
+            said = RowNames.of(len(given), external_ids, metadata)
+        items, reads_files = held(given)
         outcomes: Outcomes[Prediction] = Outcomes()
         request = build(
             prediction_pb2.PredictRequest,
