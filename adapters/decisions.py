@@ -64,8 +64,9 @@ class DecisionRule:
             value = getattr(self, name)
             if not MIN_SHARE <= value <= MAX_SHARE:
                 limit = f"from {MIN_SHARE} to {MAX_SHARE}"
-                words = "{field} must be {limit}, is {value}"
-                raise InvalidSpec.at(f"decide.{name}", words, limit, value)
+                raise InvalidSpec.at(
+                    f"decide.{name}", "{field} must be {limit}, is {value}", limit, value
+                )
 
 
 @dataclass(frozen=True, slots=True)

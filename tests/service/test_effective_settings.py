@@ -108,6 +108,8 @@ DEFAULTS: dict[type[ExtractorSettings], dict[str, Any]] = {
         "shared_cache_tls_key": None,
         "embedding_cache_bytes": 512 * MIB,
         "head_cache_bytes": 256 * MIB,
+        "neighbour_cache_bytes": 256 * MIB,
+        "capture_queued_bytes": 64 * MIB,
         "live_cache_bytes": 256 * MIB,
         "live_threads": 2,
         "live_error_rate": 0.05,

@@ -91,11 +91,14 @@ HEADS = [
     ),
     _head("ListExamples", "GET /v1/{}/examples", "label", "train"),
     _head("SearchExamples", "POST /v1/{}/examples:search", "label", "train", label="a"),
-    _head(
-        "FindSimilar",
-        "POST /v1/{}/examples:similar",
-        *("label", "train"),
-        input={"digest": DIGEST},
+    _failing(
+        _head(
+            "FindSimilar",
+            "POST /v1/{}/examples:similar",
+            *("label", "train"),
+            input={"digest": DIGEST},
+        ),
+        "NOT_FOUND",
     ),
     _head(
         "UpdateExamples",

@@ -424,6 +424,7 @@ class Held:
 
 def held(connection: Connection, uid: str) -> Held:
     inputs = set(stored_examples.all_digests(connection, uid))
+    inputs |= set(stored_captures.captured_digests(connection, uid))
     tails = set(connection.scalars(select(schema.tails.c.fingerprint)))
     keys = {replace(key, used_at=None) for key in stored_keys.list_keys(connection, None, 0, MANY)}
     tenants = stored_tenants.list_tenants(connection, "", MANY)

@@ -32,6 +32,7 @@ def test_all_services_of_the_design_are_there() -> None:
         "trunkline.v1.AdminService",
         "trunkline.v1.KeyService",
         "trunkline.v1.TenantService",
+        "trunkline.v1.ReviewService",
     }
 
 

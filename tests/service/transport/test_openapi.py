@@ -231,7 +231,8 @@ def _fill(message: Message, kind: str) -> None:
             continue
         value = getattr(message, field.name)
         if is_map(field):
-            value["a"] = 0.5
+            of_values = field.message_type.fields_by_name["value"]
+            value["a"] = "b" if of_values.cpp_type == FieldDescriptor.CPPTYPE_STRING else 0.5
         elif field.message_type is not None:
             _fill(value.add() if field.is_repeated else value, kind)
             if not field.is_repeated:

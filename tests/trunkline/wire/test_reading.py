@@ -50,7 +50,8 @@ def filled(kind: type[Message]) -> Message:
         if of is None:
             one: Any = "a" if field.cpp_type == FieldDescriptor.CPPTYPE_STRING else 1
         elif of.GetOptions().map_entry:
-            values[field.name] = {"a": 1}
+            texts = of.fields_by_name["value"].cpp_type == FieldDescriptor.CPPTYPE_STRING
+            values[field.name] = {"a": "b" if texts else 1}
             continue
         else:
             one = filled(GetMessageClass(cast(Descriptor, of)))
